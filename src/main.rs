@@ -1,0 +1,3 @@
+//! The binary: parses the command line, starts one command, turns its error into an exit code.
+
+fn main() {}

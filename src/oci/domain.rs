@@ -1,0 +1,87 @@
+//! The domain of an image reference: the registry that `docker.io/library/ubuntu` names.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// A registry's name as image references spell it: a host, perhaps with a port, in lower case
+/// (distribution's reference grammar, `domain`). The Hub's three names are one: `docker.io`.
+///
+/// Safe as a single path component: it has no `/`, and is never `.` or `..`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Domain(Arc<str>);
+
+/// The string is not a host with an optional port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a registry is named by its host, with :port where it needs one")]
+pub struct InvalidDomain;
+
+impl Domain {
+    /// Docker Hub, however it was spelt.
+    #[must_use]
+    pub fn docker_hub() -> Self {
+        Self("docker.io".into())
+    }
+
+    /// The canonical spelling.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Domain {
+    type Err = InvalidDomain;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDomain> {
+        let text = text.to_ascii_lowercase();
+        if matches!(text.as_str(), "docker.io" | "index.docker.io" | "registry-1.docker.io") {
+            return Ok(Self::docker_hub());
+        }
+        let (host, port) = text.rsplit_once(':').unwrap_or((&text, "0"));
+        let port_fits = !port.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
+        if text.len() > 255 || !port_fits || !host.split('.').all(is_label) {
+            return Err(InvalidDomain);
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+fn is_label(label: &str) -> bool {
+    !label.is_empty()
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hub_has_one_name() {
+        for alias in ["docker.io", "index.docker.io", "registry-1.docker.io", "Docker.IO"] {
+            assert_eq!(alias.parse::<Domain>().unwrap(), Domain::docker_hub());
+        }
+    }
+
+    #[test]
+    fn a_domain_is_a_safe_path_component() {
+        for good in ["ghcr.io", "localhost", "127.0.0.1:5000", "registry.example:443"] {
+            assert_eq!(good.parse::<Domain>().unwrap().as_str(), good);
+        }
+        for bad in ["", ".", "..", "a/b", "a..b", "-a", "a:", "a:b", "a:123456", "http://a", "a b", "a%2fb"] {
+            assert_eq!(bad.parse::<Domain>(), Err(InvalidDomain), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The codes of distribution-spec, "Error codes", and the few that Docker's registry API has besides.
+
+/// What an error body's `code` field says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// code-1
+    BlobUnknown,
+    /// code-4
+    DigestInvalid,
+    /// code-5, code-6
+    ManifestInvalid,
+    /// code-7
+    ManifestUnknown,
+    /// code-8
+    NameInvalid,
+    /// code-9
+    NameUnknown,
+    /// code-12
+    Denied,
+    /// code-13
+    Unsupported,
+    /// code-14
+    TooManyRequests,
+    /// Docker's: a tag that is not one.
+    TagInvalid,
+    /// Docker's: a range beyond the end.
+    RangeInvalid,
+    /// Docker's: the server cannot answer now.
+    Unavailable,
+    /// Docker's: the server failed.
+    Unknown,
+}
+
+impl ErrorCode {
+    /// The code as it stands in the body.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BlobUnknown => "BLOB_UNKNOWN",
+            Self::DigestInvalid => "DIGEST_INVALID",
+            Self::ManifestInvalid => "MANIFEST_INVALID",
+            Self::ManifestUnknown => "MANIFEST_UNKNOWN",
+            Self::NameInvalid => "NAME_INVALID",
+            Self::NameUnknown => "NAME_UNKNOWN",
+            Self::Denied => "DENIED",
+            Self::Unsupported => "UNSUPPORTED",
+            Self::TooManyRequests => "TOOMANYREQUESTS",
+            Self::TagInvalid => "TAG_INVALID",
+            Self::RangeInvalid => "RANGE_INVALID",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+}

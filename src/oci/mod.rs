@@ -1,0 +1,22 @@
+//! The nouns of the OCI specifications, as types that cannot be wrong.
+//!
+//! Ground floor: imports nothing of the house and no web framework. What a value looks like on the wire, and which
+//! strings are not one, is decided here and nowhere else.
+
+mod digest;
+mod domain;
+mod error_code;
+mod manifest;
+mod media_type;
+mod name;
+mod range;
+mod reference;
+
+pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
+pub use domain::{Domain, InvalidDomain};
+pub use error_code::ErrorCode;
+pub use manifest::{Descriptor, InvalidManifest, Manifest};
+pub use media_type::{MANIFEST_TYPES, MediaType};
+pub use name::{InvalidName, RepositoryName};
+pub use range::{ByteRange, RangeRequest};
+pub use reference::{InvalidReference, InvalidTag, Reference, Tag};

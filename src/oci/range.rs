@@ -1,0 +1,93 @@
+//! Byte ranges: RFC 9110, section 14.
+
+use std::ops::Range;
+
+use http_range::{HttpRange, HttpRangeParseError};
+
+/// A non-empty run of bytes within a representation: `start` inclusive, `end` exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteRange {
+    /// The first byte's offset.
+    pub start: u64,
+    /// One past the last byte's offset: greater than `start`.
+    pub end: u64,
+}
+
+impl ByteRange {
+    /// How many bytes: at least one. (There is no `is_empty`: a range never is.)
+    #[expect(clippy::len_without_is_empty, reason = "a byte range is never empty")]
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// `Content-Range` of a 206, RFC 9110, section 14.4.
+    #[must_use]
+    pub fn content_range(&self, size: u64) -> String {
+        format!("bytes {}-{}/{size}", self.start, self.end - 1)
+    }
+}
+
+impl From<ByteRange> for Range<u64> {
+    fn from(range: ByteRange) -> Self {
+        range.start..range.end
+    }
+}
+
+/// What a `Range` header asks for, once the size is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeRequest {
+    /// Everything: no header, one that cannot be read, or several ranges at once (RFC 9110, section 14.2 lets a server
+    /// ignore those; no registry client sends them).
+    Whole,
+    /// One range: 206.
+    Part(ByteRange),
+    /// Beyond the end: 416.
+    Unsatisfiable,
+}
+
+impl RangeRequest {
+    /// Reads a `Range` header's value against a representation of `size` bytes.
+    #[must_use]
+    pub fn parse(header: Option<&str>, size: u64) -> Self {
+        match header.map(|text| HttpRange::parse(text, size)) {
+            Some(Ok(ranges)) if ranges.len() == 1 && ranges[0].length > 0 => {
+                Self::Part(ByteRange { start: ranges[0].start, end: ranges[0].start + ranges[0].length })
+            }
+            Some(Err(HttpRangeParseError::NoOverlap)) => Self::Unsatisfiable,
+            _ => Self::Whole,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_three_forms() {
+        let part = |start, end| RangeRequest::Part(ByteRange { start, end });
+        for (header, expected) in [
+            ("bytes=0-", part(0, 100)),
+            ("bytes=10-19", part(10, 20)),
+            ("bytes=-5", part(95, 100)),
+            ("bytes=90-1000", part(90, 100)),
+            ("bytes=-1000", part(0, 100)),
+            ("bytes=100-", RangeRequest::Unsatisfiable),
+            ("bytes=-0", RangeRequest::Unsatisfiable),
+            ("bytes=5-4", RangeRequest::Whole),
+            ("lines=1-2", RangeRequest::Whole),
+            ("bytes=0-1,5-6", RangeRequest::Whole),
+            ("bytes=", RangeRequest::Whole),
+        ] {
+            assert_eq!(RangeRequest::parse(Some(header), 100), expected, "{header}");
+        }
+        assert_eq!(RangeRequest::parse(None, 100), RangeRequest::Whole);
+        assert_eq!(RangeRequest::parse(Some("bytes=0-"), 0), RangeRequest::Unsatisfiable);
+    }
+
+    #[test]
+    fn writes_content_range() {
+        assert_eq!(ByteRange { start: 3, end: 5 }.content_range(9), "bytes 3-4/9");
+    }
+}
