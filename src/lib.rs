@@ -5,3 +5,7 @@
 
 // 0
 pub mod oci;
+
+// 2
+pub mod index;
+pub mod storage;

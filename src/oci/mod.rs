@@ -11,6 +11,7 @@ mod media_type;
 mod name;
 mod range;
 mod reference;
+mod repository;
 
 pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
 pub use domain::{Domain, InvalidDomain};
@@ -20,3 +21,4 @@ pub use media_type::{MANIFEST_TYPES, MediaType};
 pub use name::{InvalidName, RepositoryName};
 pub use range::{ByteRange, RangeRequest};
 pub use reference::{InvalidReference, InvalidTag, Reference, Tag};
+pub use repository::Repository;

@@ -1,0 +1,105 @@
+//! sled, kept at arm's length. A damaged database makes it fail or *panic* at open and at first reads, a full disk makes
+//! the open handle fail for good: all of it ends here, as "no database".
+
+use std::{
+    fs,
+    panic::catch_unwind,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use sled::{Db, IVec, Tree};
+
+/// Pages kept in memory. sled's own default is a gigabyte.
+const CACHE_BYTES: u64 = 64 << 20;
+/// How long a noted fact may be lost to a power cut. It is derived: losing it costs a look at the disk.
+const FLUSH_EVERY_MS: u64 = 500;
+
+#[derive(Debug)]
+pub(super) struct Database {
+    trees: Option<Trees>,
+    failed: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(super) struct Trees {
+    pub(super) meta: Tree,
+    pub(super) objects: Tree,
+    pub(super) links: Tree,
+    pub(super) tags: Tree,
+    db: Db,
+}
+
+impl Database {
+    pub(super) fn open(dir: &Path) -> Self {
+        let trees = Trees::open(dir).or_else(|why| {
+            tracing::warn!("the index is begun anew: {why}");
+            let _ = fs::remove_dir_all(dir);
+            Trees::open(dir)
+        });
+        if let Err(why) = &trees {
+            tracing::error!("going on without an index, more slowly: {why}");
+        }
+        Self { trees: trees.ok(), failed: AtomicBool::new(false) }
+    }
+
+    pub(super) fn get(&self, tree: impl Fn(&Trees) -> &Tree, key: &[u8]) -> Option<IVec> {
+        self.with(|trees| tree(trees).get(key)).flatten()
+    }
+
+    pub(super) fn put(&self, tree: impl Fn(&Trees) -> &Tree, key: &[u8], value: &[u8]) {
+        self.with(|trees| tree(trees).insert(key, value));
+    }
+
+    pub(super) fn remove(&self, tree: impl Fn(&Trees) -> &Tree, key: &[u8]) {
+        self.with(|trees| tree(trees).remove(key));
+    }
+
+    /// Replaces the value of `key` by what `new` makes of the old one, atomically.
+    pub(super) fn merge(&self, tree: impl Fn(&Trees) -> &Tree, key: &[u8], new: impl Fn(Option<&[u8]>) -> Vec<u8>) {
+        self.with(|trees| tree(trees).update_and_fetch(key, |old| Some(new(old))));
+    }
+
+    pub(super) fn flush(&self) {
+        self.with(|trees| trees.db.flush());
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&Trees) -> sled::Result<T>) -> Option<T> {
+        let trees = self.trees.as_ref().filter(|_| !self.failed.load(Ordering::Relaxed))?;
+        match act(trees) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                if !self.failed.swap(true, Ordering::Relaxed) {
+                    tracing::error!("the index failed, going on without it: {error}");
+                }
+                None
+            }
+        }
+    }
+}
+
+impl Trees {
+    /// Opens and reads on a thread of its own, so that a panic inside sled costs nothing but the index.
+    fn open(dir: &Path) -> Result<Self, String> {
+        let dir = dir.to_owned();
+        let open = move || catch_unwind(|| Self::try_open(&dir).map_err(|error| error.to_string()));
+        let opening = std::thread::Builder::new().name("index-open".into()).spawn(open).map_err(|e| e.to_string())?;
+        match opening.join() {
+            Ok(Ok(opened)) => opened,
+            _ => Err("the database is damaged".into()),
+        }
+    }
+
+    fn try_open(dir: &Path) -> sled::Result<Self> {
+        if let Some(parent) = dir.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS));
+        let db = config.open()?;
+        let tree = |name: &str| db.open_tree(name);
+        let (meta, objects, links, tags) = (tree("meta")?, tree("objects")?, tree("links")?, tree("tags")?);
+        // A first read of each: damage shows here rather than under a request.
+        [&meta, &objects, &links, &tags].into_iter().try_for_each(|tree| tree.first().map(drop))?;
+        Ok(Self { meta, objects, links, tags, db })
+    }
+}

@@ -1,0 +1,102 @@
+//! Values, at fixed widths: read a hundred thousand times a second, so not JSON. A value that cannot be read counts as
+//! unknown.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::oci::Digest;
+
+/// What a blob's file looked like when its bytes were last found right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Length in bytes.
+    pub size: u64,
+    /// Last modification, nanoseconds since the epoch.
+    pub mtime: i64,
+    /// The inode.
+    pub inode: u64,
+}
+
+impl Object {
+    pub(super) fn encode(&self) -> [u8; 24] {
+        let mut value = [0; 24];
+        value[..8].copy_from_slice(&self.size.to_be_bytes());
+        value[8..16].copy_from_slice(&self.mtime.to_be_bytes());
+        value[16..].copy_from_slice(&self.inode.to_be_bytes());
+        value
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Option<Self> {
+        let field = |at: usize| value.get(at..at + 8)?.try_into().ok();
+        Some(Self {
+            size: u64::from_be_bytes(field(0)?),
+            mtime: i64::from_be_bytes(field(8)?),
+            inode: u64::from_be_bytes(field(16)?),
+        })
+    }
+}
+
+/// How a digest belongs to a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Link {
+    /// It is one of its manifests: there is a revision link on disk.
+    pub revision: bool,
+    /// It is one of its blobs: there is a layer link on disk.
+    pub layer: bool,
+    /// A manifest stored in the repository names it, with this size in bytes.
+    pub named: Option<u64>,
+}
+
+impl Link {
+    /// Both, where the same digest is met twice.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            revision: self.revision || other.revision,
+            layer: self.layer || other.layer,
+            named: other.named.or(self.named),
+        }
+    }
+
+    pub(super) fn encode(self) -> Vec<u8> {
+        let flags = u8::from(self.revision) | u8::from(self.layer) << 1 | u8::from(self.named.is_some()) << 2;
+        [&[flags], &self.named.unwrap_or(0).to_be_bytes()[..]].concat()
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Option<Self> {
+        let (flags, size) = (*value.first()?, value.get(1..9)?.try_into().ok()?);
+        let named = (flags & 4 != 0).then_some(u64::from_be_bytes(size));
+        Some(Self { revision: flags & 1 != 0, layer: flags & 2 != 0, named })
+    }
+}
+
+/// What a tag named, and when that was last known to be so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TagFact {
+    /// The manifest it named.
+    pub digest: Digest,
+    /// When the tag's registry last said so, milliseconds since the epoch.
+    checked: u64,
+}
+
+impl TagFact {
+    pub(super) fn new(digest: Digest, checked: SystemTime) -> Self {
+        let since = checked.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { digest, checked: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    /// When the tag's registry last said so.
+    #[must_use]
+    pub fn checked(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.checked)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        [&self.checked.to_be_bytes()[..], self.digest.to_string().as_bytes()].concat()
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Option<Self> {
+        let checked = u64::from_be_bytes(value.get(..8)?.try_into().ok()?);
+        let digest = std::str::from_utf8(value.get(8..)?).ok()?.parse().ok()?;
+        Some(Self { digest, checked })
+    }
+}

@@ -1,0 +1,29 @@
+//! A repository and the registry it belongs to.
+
+use std::fmt;
+
+use super::{Domain, RepositoryName};
+
+/// A repository name together with its home: what an image reference says before its tag.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Repository {
+    /// The registry whose content this is; `None` is this one: what was pushed here.
+    pub domain: Option<Domain>,
+    /// The name within that registry.
+    pub name: RepositoryName,
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.domain {
+            Some(domain) => write!(f, "{domain}/{}", self.name),
+            None => self.name.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,129 @@
+//! Where everything lies. `registry:2`'s own layout, so that an existing volume is adopted as it is and can go back:
+//!
+//! ```text
+//! <root>/docker/registry/v2/
+//!   blobs/<algorithm>/<first two hex>/<hex>/data                 shared by everything, content-addressed
+//!   repositories/<name>/_manifests/revisions/<algorithm>/<hex>/link
+//!   repositories/<name>/_manifests/tags/<tag>/current/link       and tags/<tag>/index/<algorithm>/<hex>/link
+//!   repositories/<name>/_layers/<algorithm>/<hex>/link
+//! <root>/mirrors/<domain>/repositories/<name>/…                  the same shape, for mirrored repositories
+//! <root>/staging/                                                 files on their way in; swept at start
+//! <root>/index/v1/                                                sled, disposable
+//! <root>/entrepot.lock                                            held while a process uses the volume
+//! ```
+//!
+//! A repository's folder never collides with one of its children: names have no component that starts with `_`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::oci::{Digest, Domain, Repository, RepositoryName, Tag};
+
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    pub(super) fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    pub(super) fn index(&self) -> PathBuf {
+        self.root.join("index/v1")
+    }
+
+    pub(super) fn lock(&self) -> PathBuf {
+        self.root.join("entrepot.lock")
+    }
+
+    pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        let mut path = self.hosted();
+        path.extend(["blobs", digest.algorithm().as_str(), &hex[..2], &hex, "data"]);
+        path
+    }
+
+    pub(super) fn repository(&self, repository: &Repository) -> PathBuf {
+        let home = match &repository.domain {
+            Some(domain) => self.mirrors().join(domain.as_str()),
+            None => self.hosted(),
+        };
+        home.join("repositories").join(repository.name.as_str())
+    }
+
+    pub(super) fn repositories(&self) -> impl Iterator<Item = Repository> + use<> {
+        let mirrored = subfolders(&self.mirrors()).filter_map(|name| {
+            let domain: Domain = name.parse().ok()?;
+            Some((Some(domain), self.mirrors().join(name).join("repositories")))
+        });
+        let homes: Vec<_> = mirrored.chain([(None, self.hosted().join("repositories"))]).collect();
+        homes
+            .into_iter()
+            .flat_map(|(domain, home)| names(home).map(move |name| Repository { domain: domain.clone(), name }))
+    }
+
+    fn hosted(&self) -> PathBuf {
+        self.root.join("docker/registry/v2")
+    }
+
+    fn mirrors(&self) -> PathBuf {
+        self.root.join("mirrors")
+    }
+}
+
+pub(super) fn tag(repository: &Path, tag: &Tag) -> PathBuf {
+    tags(repository).join(tag.as_str())
+}
+
+pub(super) fn tags(repository: &Path) -> PathBuf {
+    repository.join("_manifests/tags")
+}
+
+pub(super) fn revisions(repository: &Path) -> PathBuf {
+    repository.join("_manifests/revisions")
+}
+
+pub(super) fn layers(repository: &Path) -> PathBuf {
+    repository.join("_layers")
+}
+
+/// `<algorithm>/<hex>/link` below `home`.
+pub(super) fn link(home: &Path, digest: &Digest) -> PathBuf {
+    let mut path = home.join(digest.algorithm().as_str());
+    path.extend([digest.hex().as_str(), "link"]);
+    path
+}
+
+/// The folders directly below `dir` whose names are UTF-8; none when it cannot be read.
+pub(super) fn subfolders(dir: &Path) -> impl Iterator<Item = String> + use<> {
+    let entries = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).filter_map(|e| e.file_name().into_string().ok())
+}
+
+/// Walks a `repositories` folder, a folder at a time, so that a hundred thousand repositories take no memory.
+fn names(home: PathBuf) -> impl Iterator<Item = RepositoryName> {
+    let mut waiting = vec![String::new()];
+    std::iter::from_fn(move || {
+        while let Some(here) = waiting.pop() {
+            let mut is_repository = false;
+            for child in subfolders(&home.join(&here)) {
+                if child.starts_with('_') {
+                    is_repository = true;
+                } else {
+                    waiting.push(if here.is_empty() { child } else { format!("{here}/{child}") });
+                }
+            }
+            if let (true, Ok(name)) = (is_repository, here.parse()) {
+                return Some(name);
+            }
+        }
+        None
+    })
+}

@@ -1,0 +1,107 @@
+//! The links of one repository: small files that say which digests belong to it and what its tags name.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{Durability, Error, layout, publish};
+use crate::oci::{Algorithm, Digest, Tag};
+
+/// A repository's folder. Makes nothing until a link is written.
+#[derive(Debug)]
+pub struct RepositoryLinks {
+    dir: PathBuf,
+}
+
+impl RepositoryLinks {
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// Whether the manifest `digest` belongs to this repository.
+    #[must_use]
+    pub fn has_revision(&self, digest: &Digest) -> bool {
+        layout::link(&layout::revisions(&self.dir), digest).is_file()
+    }
+
+    /// Whether the blob `digest` belongs to this repository.
+    #[must_use]
+    pub fn has_layer(&self, digest: &Digest) -> bool {
+        layout::link(&layout::layers(&self.dir), digest).is_file()
+    }
+
+    /// Says that the manifest `digest`, whose bytes are published, belongs to this repository.
+    ///
+    /// # Errors
+    /// When the link cannot be written.
+    pub fn add_revision(&self, digest: &Digest, durability: Durability) -> Result<(), Error> {
+        publish::link(&layout::link(&layout::revisions(&self.dir), digest), digest, durability)
+    }
+
+    /// Says that the blob `digest`, whose bytes are published, belongs to this repository.
+    ///
+    /// # Errors
+    /// When the link cannot be written.
+    pub fn add_layer(&self, digest: &Digest, durability: Durability) -> Result<(), Error> {
+        publish::link(&layout::link(&layout::layers(&self.dir), digest), digest, durability)
+    }
+
+    /// What a tag names; `None` when it is not there or its link is no digest.
+    #[must_use]
+    pub fn tag(&self, tag: &Tag) -> Option<Digest> {
+        read(&layout::tag(&self.dir, tag).join("current/link"))
+    }
+
+    /// Points a tag at a manifest that is linked already.
+    ///
+    /// # Errors
+    /// When a link cannot be written.
+    pub fn set_tag(&self, tag: &Tag, digest: &Digest, durability: Durability) -> Result<(), Error> {
+        let dir = layout::tag(&self.dir, tag);
+        publish::link(&layout::link(&dir.join("index"), digest), digest, durability)?;
+        publish::link(&dir.join("current/link"), digest, durability)
+    }
+
+    /// Forgets a tag.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub fn remove_tag(&self, tag: &Tag) -> Result<(), Error> {
+        let dir = layout::tag(&self.dir, tag);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at(&dir)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every tag and what it names, in no order.
+    pub fn tags(&self) -> impl Iterator<Item = (Tag, Digest)> + '_ {
+        let names = layout::subfolders(&layout::tags(&self.dir)).filter_map(|name| name.parse::<Tag>().ok());
+        names.filter_map(|tag| Some((tag.clone(), self.tag(&tag)?)))
+    }
+
+    /// Every manifest of this repository, in no order.
+    pub fn revisions(&self) -> impl Iterator<Item = Digest> + use<> {
+        digests(&layout::revisions(&self.dir))
+    }
+
+    /// Every blob of this repository, in no order.
+    pub fn layers(&self) -> impl Iterator<Item = Digest> + use<> {
+        digests(&layout::layers(&self.dir))
+    }
+}
+
+fn read(link: &Path) -> Option<Digest> {
+    fs::read_to_string(link).ok()?.trim().parse().ok()
+}
+
+/// The digests that have a link below `home`. A folder without one is a link on its way out.
+fn digests(home: &Path) -> impl Iterator<Item = Digest> + use<> {
+    let home = home.to_owned();
+    [Algorithm::Sha256, Algorithm::Sha512].into_iter().flat_map(move |algorithm| {
+        let dir = home.join(algorithm.as_str());
+        let found = layout::subfolders(&dir).filter(move |hex| dir.join(hex).join("link").is_file());
+        found.filter_map(move |hex| format!("{}:{hex}", algorithm.as_str()).parse().ok())
+    })
+}

@@ -1,0 +1,24 @@
+//! One process a volume.
+
+use std::{fs::File, path::Path};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::Error;
+
+/// Held for as long as the value lives; the kernel lets go when the process dies.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "closing the file is what lets go")] File);
+
+impl Lock {
+    /// Takes the lock, waiting for a process that is on its way out.
+    pub(super) fn acquire(path: &Path) -> Result<Self, Error> {
+        let open = File::options().write(true).create(true).truncate(false).open(path);
+        let file = open.map_err(Error::at(path))?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            tracing::info!("waiting for the process that holds {} to end", path.display());
+            flock(&file, FlockOperation::LockExclusive).map_err(|errno| Error::at(path)(errno.into()))?;
+        }
+        Ok(Self(file))
+    }
+}
