@@ -6,6 +6,9 @@
 // 0
 pub mod oci;
 
+// 1
+pub mod config;
+
 // 2
 pub mod index;
 pub mod storage;

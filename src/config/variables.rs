@@ -1,0 +1,107 @@
+//! `REGISTRY_A_B_C`: which variable says which key, laid over the file's tree as `registry:2` does it.
+
+use super::{
+    Error, Origin, Warning,
+    keys::{Key, Kind},
+    node::{Node, Value},
+    recognise::{Found, find, suggest},
+    yaml,
+};
+
+const PREFIX: &str = "REGISTRY_";
+
+/// Lays the variables over the tree, the shorter names first: `REGISTRY_STORAGE` is the section in which
+/// `REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY` then says one thing.
+///
+/// # Errors
+/// A variable that names a section and does not hold YAML.
+pub(super) fn apply(
+    root: &mut Node,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<Vec<Warning>, Error> {
+    let mut variables: Vec<Variable> = variables.into_iter().filter_map(Variable::new).collect();
+    variables.sort_by(|a, b| a.path.cmp(&b.path).then_with(|| a.name.cmp(&b.name)));
+    let mut warnings = Vec::new();
+    for variable in &variables {
+        warnings.extend(variable.apply(root)?);
+    }
+    Ok(warnings)
+}
+
+struct Variable {
+    name: String,
+    text: String,
+    /// The name's words after the prefix, in lower case.
+    path: Vec<String>,
+}
+
+impl Variable {
+    /// `None` for those that are not ours to read.
+    fn new((name, text): (String, String)) -> Option<Self> {
+        let upper = name.to_ascii_uppercase();
+        let rest = upper.strip_prefix(PREFIX)?;
+        if rest.is_empty() || is_from_kubernetes(rest, &text) {
+            return None;
+        }
+        let path = rest.to_ascii_lowercase().split('_').map(str::to_owned).collect();
+        Some(Self { text: text.trim().to_owned(), path, name })
+    }
+
+    fn apply(&self, root: &mut Node) -> Result<Option<Warning>, Error> {
+        let origin = Origin::Variable(self.name.as_str().into());
+        match self.target() {
+            _ if self.path == ["version"] => Ok(Some(Warning::new(&origin, "only a file's version is read"))),
+            Found::Nothing => Ok(Some(self.unknown(&origin))),
+            target => {
+                root.set(&self.path, self.value(target, &origin)?);
+                root.spell_out();
+                Ok(None)
+            }
+        }
+    }
+
+    /// The key or section it says something about, or into which its last words lead.
+    fn target(&self) -> Found {
+        match find(&self.path) {
+            Found::Nothing => {}
+            found => return found,
+        }
+        let into = (1..self.path.len()).rev().map(|end| find(&self.path[..end]));
+        into.into_iter().find(|found| matches!(found, Found::Key(key) if key.kind.is_open())).unwrap_or(Found::Nothing)
+    }
+
+    /// `registry:2` reads every value as YAML. A single value is taken as it stands, so that no password is read as a
+    /// number or a comment; quotes around it are YAML's, since there they were needed.
+    fn value(&self, target: Found, origin: &Origin) -> Result<Node, Error> {
+        let plain = || Node { value: Value::Text(self.text.clone()), origin: origin.clone() };
+        let node = yaml::variable(origin, &self.text);
+        match target {
+            Found::Key(Key { kind: Kind::Section, .. }) | Found::Section | Found::Nothing => node,
+            Found::Key(key) if key.kind.is_open() => Ok(node.unwrap_or_else(|_| plain())),
+            Found::Key(_) if self.text.starts_with(['"', '\'']) => Ok(node.unwrap_or_else(|_| plain())),
+            Found::Key(_) => Ok(plain()),
+        }
+    }
+
+    fn unknown(&self, origin: &Origin) -> Warning {
+        let meant = suggest(&self.path.join("."));
+        let meant = meant.map(|key| format!("{PREFIX}{}", key.to_uppercase().replace('.', "_")));
+        Warning::unknown_variable(origin, &self.path.join("."), meant.as_deref())
+    }
+}
+
+/// What Kubernetes puts into every container beside a Service called `registry`, or `registry-` and more.
+fn is_from_kubernetes(rest: &str, text: &str) -> bool {
+    let words: Vec<&str> = rest.split('_').collect();
+    let number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let port = |words: &[&str]| match words {
+        ["PORT"] => ["tcp://", "udp://", "sctp://"].iter().any(|scheme| text.starts_with(scheme)),
+        ["PORT", n, "TCP" | "UDP" | "SCTP"] | ["PORT", n, "TCP" | "UDP" | "SCTP", "PROTO" | "PORT" | "ADDR"] => {
+            number(n)
+        }
+        ["SERVICE", "HOST"] => true,
+        ["SERVICE", "PORT", ..] => number(text),
+        _ => false,
+    };
+    (0..words.len()).any(|start| port(&words[start..]))
+}
