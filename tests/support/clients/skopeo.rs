@@ -35,8 +35,8 @@ impl Skopeo {
     fn skopeo(&self) -> Command {
         let mut skopeo = isolated("skopeo", &["/var/lib/containers", "/run/containers"]);
         skopeo.arg("--policy").arg(self.dir.path().join("policy.json"));
+        skopeo.arg("--registries-conf").arg(self.dir.path().join("registries.conf"));
         skopeo.args(["--override-os=linux", "--override-arch=amd64"]).arg("--tmpdir").arg(self.dir.path());
-        skopeo.env("CONTAINERS_REGISTRIES_CONF", self.dir.path().join("registries.conf"));
         skopeo.env("HOME", self.dir.path());
         self.fence.around(&mut skopeo);
         skopeo
