@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    clients::{Client, Containerd, Docker, Podman, Pulled, Skopeo},
+    clients::{self, Client, Pulled, STARTS, Skopeo},
     fence::Fence,
     hash::sha256,
     http::{self, Ending},
@@ -32,19 +32,19 @@ fn pulls(client: &dyn Client, image: &Image, fence: &Fence) {
 #[test]
 fn docker_pulls_from_the_scripted_upstream() {
     let (upstream, fence) = (Upstream::plain(), Fence::new());
-    pulls(&Docker::start(&upstream.url(), &fence), &with_image(&upstream), &fence);
+    pulls(&*clients::docker(&upstream.url(), &fence), &with_image(&upstream), &fence);
 }
 
 #[test]
 fn containerd_pulls_from_the_scripted_upstream() {
     let (upstream, fence) = (Upstream::plain(), Fence::new());
-    pulls(&Containerd::start(&upstream.url(), &fence), &with_image(&upstream), &fence);
+    pulls(&*clients::containerd(&upstream.url(), &fence), &with_image(&upstream), &fence);
 }
 
 #[test]
 fn podman_pulls_from_the_scripted_upstream() {
     let (upstream, fence) = (Upstream::plain(), Fence::new());
-    pulls(&Podman::new(&upstream.url(), &fence), &with_image(&upstream), &fence);
+    pulls(&*clients::podman(&upstream.url(), &fence), &with_image(&upstream), &fence);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn skopeo_pulls_from_the_scripted_upstream_through_its_cdn() {
     let cdn = Cdn::links_living(Duration::from_secs(60));
     let upstream = Settings::default().auth(Auth::anonymous()).cdn(cdn).start();
     let fence = Fence::new();
-    pulls(&Skopeo::new(&upstream.url(), &fence), &with_image(&upstream), &fence);
+    pulls(&*clients::skopeo(&upstream.url(), &fence), &with_image(&upstream), &fence);
     assert!(upstream.count("GET", Kind::Cdn) > 0, "blobs came from the CDN");
 }
 
@@ -60,13 +60,7 @@ fn skopeo_pulls_from_the_scripted_upstream_through_its_cdn() {
 #[test]
 fn the_fence_holds_who_leaves_the_mirror() {
     let upstream = Upstream::plain();
-    let starts: [fn(&str, &Fence) -> Box<dyn Client>; 4] = [
-        |url, fence| Box::new(Docker::start(url, fence)),
-        |url, fence| Box::new(Containerd::start(url, fence)),
-        |url, fence| Box::new(Podman::new(url, fence)),
-        |url, fence| Box::new(Skopeo::new(url, fence)),
-    ];
-    for start in starts {
+    for start in STARTS {
         let fence = Fence::new();
         let client = start(&upstream.url(), &fence);
         let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| client.pull("library/nowhere:latest")));
@@ -82,7 +76,7 @@ fn the_real_upstream_wants_a_token_and_gives_the_image() {
     registry.push(REPOSITORY, "latest", &image);
     let issued = registry.tokens.issued();
     assert_eq!(http::get(&format!("{}/v2/", registry.url())).send().status, 401);
-    pulls(&Skopeo::new(&registry.url(), &fence), &image, &fence);
+    pulls(&*clients::skopeo(&registry.url(), &fence), &image, &fence);
     assert!(registry.tokens.issued() > issued, "tokens were fetched");
     registry.stop();
     assert!(http::get(&registry.url()).try_send().is_err(), "the stopped registry refuses connections");
@@ -133,7 +127,7 @@ fn faults_befall_whom_they_name() {
     assert_eq!((chunked.length(), chunked.summary().digest), (None, blob.digest.clone()));
     upstream.fault(Rule::on(Kind::Manifest, Fault::Status(500)));
     assert_eq!(fetch(&upstream, &blob).send().status, 200, "another kind");
-    upstream.fault(Rule::on_all(Fault::StatusWith(429, "Retry-After", "7")).method("HEAD").path("/blobs/"));
+    upstream.fault(Rule::on_all(Fault::StatusWith(429, "Retry-After", "7".into())).method("HEAD").path("/blobs/"));
     assert_eq!(fetch(&upstream, &blob).send().status, 200, "another method");
     upstream.heal();
     assert_eq!(http::get(&format!("{}/v2/x/manifests/y", upstream.url())).send().status, 404);

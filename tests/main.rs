@@ -8,4 +8,11 @@
 
 mod support;
 
+mod api;
+mod clients;
+mod config;
+mod fill;
 mod harness;
+mod restart;
+mod secrets;
+mod tags;

@@ -196,8 +196,8 @@ impl Response {
         self.header("content-length")?.parse().ok()
     }
 
-    /// The next piece of the body, of `limit` bytes at most; empty at its end, of which [`Self::ending`] tells.
-    pub(crate) fn next(&mut self, limit: usize) -> Vec<u8> {
+    /// The next piece of the body, of `limit` bytes at most; empty at its end.
+    fn next(&mut self, limit: usize) -> Vec<u8> {
         let mut piece = vec![0; limit];
         let length = self.read_some(&mut piece).unwrap_or_else(|()| {
             self.ended = Some(Ending::Cut);
@@ -205,10 +205,6 @@ impl Response {
         });
         piece.truncate(length);
         piece
-    }
-
-    pub(crate) fn ending(&self) -> Option<Ending> {
-        self.ended
     }
 
     /// Exactly `wanted` bytes of the body, or a panic.
@@ -245,6 +241,18 @@ impl Response {
     pub(crate) fn json(self) -> serde_json::Value {
         let text = self.text();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("not JSON ({error}): {text:?}"))
+    }
+
+    /// The first code of the specification's error body; panics when the body is none.
+    pub(crate) fn error_code(self) -> String {
+        let status = self.status;
+        let body = self.json();
+        let error = &body["errors"][0];
+        assert!(
+            error["message"].as_str().is_some_and(|message| !message.is_empty()),
+            "{status} without a message: {body}"
+        );
+        error["code"].as_str().unwrap_or_else(|| panic!("{status} without a code: {body}")).to_owned()
     }
 
     /// Reads the body to its end and keeps only what it was.

@@ -49,11 +49,11 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// As [`command`], in a mount namespace of its own where `private` directories are empty and in memory: no mount and
-/// no file there outlives the process.
+/// As [`command`], in a mount namespace of its own where `private` directories (`PATH:SIZE`) are empty and in memory: no
+/// mount and no file there outlives the process.
 pub(crate) fn isolated(program: &str, private: &[&str]) -> Command {
     const SCRIPT: &str = r#"
-        while [ "$1" != -- ]; do mkdir -p "$1" && mount -t tmpfs tmpfs "$1" || exit 125; shift; done
+        while [ "$1" != -- ]; do mkdir -p "${1%:*}" && mount -t tmpfs -o size="${1##*:}" tmpfs "${1%:*}" || exit 125; shift; done
         shift; exec "$@"
     "#;
     let mut command = command("unshare");

@@ -10,10 +10,17 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
+    http,
+    images::Image,
     process::{self, Outcome, Process},
     scratch,
     upstream::Upstream,
 };
+
+/// As containerd and dockerd send it.
+pub(crate) const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.oci.image.index.v1+json, */*";
 
 const BINARY: &str = env!("CARGO_BIN_EXE_entrepot");
 
@@ -23,12 +30,13 @@ pub(crate) struct Setup {
     variables: Vec<(String, String)>,
     config: Option<PathBuf>,
     data: Arc<TempDir>,
+    disk: Option<u32>,
 }
 
 impl Setup {
     /// Mirrors the upstream at this URL, on a free port, into a fresh directory.
     pub(crate) fn mirroring(url: &str) -> Self {
-        let setup = Self { variables: Vec::new(), config: None, data: Arc::new(scratch::dir("data")) };
+        let setup = Self { variables: Vec::new(), config: None, data: Arc::new(scratch::dir("data")), disk: None };
         setup.variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0").variable("REGISTRY_PROXY_REMOTEURL", url)
     }
 
@@ -54,6 +62,12 @@ impl Setup {
         self.variable("REGISTRY_PROXY_FRESHNESS", value)
     }
 
+    /// The data directory is a disk of its own with this many MiB, empty after each start.
+    pub(crate) fn disk(mut self, mebibytes: u32) -> Self {
+        self.disk = Some(mebibytes);
+        self
+    }
+
     pub(crate) fn start(self) -> Server {
         let (process, url) = launch(&self);
         Server { process, url, setup: self }
@@ -65,7 +79,11 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let mut command = process::command(BINARY);
+        let data = self.data.path().to_str().unwrap();
+        let mut command = match self.disk {
+            None => process::command(BINARY),
+            Some(size) => process::isolated(BINARY, &[&format!("{data}:{size}m")]),
+        };
         command.arg("serve").args(&self.config).arg("--data").arg(self.data.path());
         command.envs(self.variables.iter().cloned()).env("RUST_BACKTRACE", "1");
         command
@@ -97,13 +115,33 @@ impl Server {
         &self.url
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.url.rsplit(':').next().unwrap().parse().unwrap()
-    }
-
     /// `http://127.0.0.1:PORT/v2/<path>`
     pub(crate) fn v2(&self, path: &str) -> String {
         format!("{}/v2/{path}", self.url)
+    }
+
+    /// A GET of a manifest, with the media types that clients accept.
+    pub(crate) fn manifest(&self, repository: &str, reference: &str) -> http::Request {
+        http::get(&self.v2(&format!("{repository}/manifests/{reference}"))).header("Accept", ACCEPT)
+    }
+
+    /// A GET of a blob.
+    pub(crate) fn blob(&self, repository: &str, digest: &str) -> http::Request {
+        http::get(&self.v2(&format!("{repository}/blobs/{digest}")))
+    }
+
+    /// Pulls as a client does that has nothing: the tag, its platforms' manifests, every blob; checks each digest.
+    pub(crate) fn pull(&self, repository: &str, tag: &str, image: &Image) {
+        let top = self.manifest(repository, tag).send();
+        assert_eq!((top.status, top.summary().digest.as_str()), (200, image.digest()), "{repository}:{tag}");
+        for child in &image.children {
+            let child_response = self.manifest(repository, &child.digest).send();
+            assert_eq!((child_response.status, child_response.summary().digest.as_str()), (200, child.digest.as_str()));
+        }
+        for blob in &image.blobs {
+            let response = self.blob(repository, &blob.digest).send();
+            assert_eq!((response.status, response.summary().digest.as_str()), (200, blob.digest.as_str()));
+        }
     }
 
     pub(crate) fn data(&self) -> &Path {
@@ -115,11 +153,9 @@ impl Server {
         self.process.output()
     }
 
-    /// Resident memory's highest mark so far, in KiB.
-    pub(crate) fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+    /// The process's limits, as the kernel shows them.
+    pub(crate) fn limits(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/limits", self.process.id())).unwrap()
     }
 
     /// `kill -9`

@@ -8,9 +8,6 @@ mod skopeo;
 
 use std::{path::Path, time::Duration};
 
-pub(crate) use containerd::Containerd;
-pub(crate) use docker::Docker;
-pub(crate) use podman::Podman;
 pub(crate) use skopeo::Skopeo;
 
 use super::fence::Fence;
@@ -25,6 +22,28 @@ pub(crate) trait Client {
     /// Pulls `docker.io/<reference>` for linux/amd64 into an empty store, and answers with what proves it: the
     /// digests of the image's configuration and of what its reference resolved to.
     fn pull(&self, reference: &str) -> Pulled;
+}
+
+/// Starts a client with this mirror, and this fence behind it.
+pub(crate) type Start = fn(mirror: &str, fence: &Fence) -> Box<dyn Client>;
+
+/// All of them.
+pub(crate) const STARTS: [Start; 4] = [docker, containerd, podman, skopeo];
+
+pub(crate) fn docker(mirror: &str, fence: &Fence) -> Box<dyn Client> {
+    Box::new(docker::Docker::start(mirror, fence))
+}
+
+pub(crate) fn containerd(mirror: &str, fence: &Fence) -> Box<dyn Client> {
+    Box::new(containerd::Containerd::start(mirror, fence))
+}
+
+pub(crate) fn podman(mirror: &str, fence: &Fence) -> Box<dyn Client> {
+    Box::new(podman::Podman::new(mirror, fence))
+}
+
+pub(crate) fn skopeo(mirror: &str, fence: &Fence) -> Box<dyn Client> {
+    Box::new(Skopeo::new(mirror, fence))
 }
 
 #[derive(Debug, PartialEq, Eq)]

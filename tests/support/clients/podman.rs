@@ -26,7 +26,7 @@ impl Podman {
 
     /// The system's own container directories are empty and in memory for it.
     fn podman(&self, arguments: &[&str]) -> Command {
-        let mut podman = isolated("podman", &["/var/lib/containers", "/run/containers", "/run/libpod"]);
+        let mut podman = isolated("podman", &["/var/lib/containers:1g", "/run/containers:1g", "/run/libpod:1g"]);
         for (flag, name) in [("--root", "root"), ("--runroot", "run"), ("--tmpdir", "libpod")] {
             podman.arg(flag).arg(self.dir.path().join(name));
         }

@@ -33,7 +33,7 @@ impl Skopeo {
     }
 
     fn skopeo(&self) -> Command {
-        let mut skopeo = isolated("skopeo", &["/var/lib/containers", "/run/containers"]);
+        let mut skopeo = isolated("skopeo", &["/var/lib/containers:1g", "/run/containers:1g"]);
         skopeo.arg("--policy").arg(self.dir.path().join("policy.json"));
         skopeo.arg("--registries-conf").arg(self.dir.path().join("registries.conf"));
         skopeo.args(["--override-os=linux", "--override-arch=amd64"]).arg("--tmpdir").arg(self.dir.path());

@@ -41,7 +41,7 @@ impl Auth {
     }
 
     /// The token comes as `access_token` alone.
-    pub(crate) fn as_access_token(mut self) -> Self {
+    pub(crate) fn named_access_token(mut self) -> Self {
         self.field = "access_token";
         self
     }

@@ -85,7 +85,7 @@ struct Way {
     bandwidth: Option<u64>,
     cut: Option<(u64, Cut)>,
     stall: Option<u64>,
-    gates: Vec<(u64, Arc<super::Gate>)>,
+    gates: Vec<(u64, super::Gate)>,
     chunked: bool,
 }
 
@@ -105,7 +105,7 @@ pub(super) fn deliver(
             Fault::CutAfter(bytes, how) => way.cut = Some((bytes, how)),
             Fault::Corrupt(at) => reply.corrupt(at),
             Fault::Status(status) => reply = Reply::error(status, "UNKNOWN"),
-            Fault::StatusWith(status, name, value) => reply = Reply::error(status, "UNKNOWN").with(name, value),
+            Fault::StatusWith(status, name, value) => reply = Reply::error(status, "UNKNOWN").with(name, &value),
             Fault::Raw(bytes) => {
                 let _ = (&mut &*stream).write_all(bytes);
                 return Next::Close;

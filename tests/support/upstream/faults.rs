@@ -31,7 +31,7 @@ pub(crate) enum Fault {
     /// This status instead, with the specification's JSON.
     Status(u16),
     /// As [`Fault::Status`], with a header more.
-    StatusWith(u16, &'static str, &'static str),
+    StatusWith(u16, &'static str, String),
     /// These bytes instead of any response, then the connection is closed.
     Raw(&'static [u8]),
     /// The request is taken and never answered.
@@ -39,34 +39,37 @@ pub(crate) enum Fault {
     /// After this many bytes of body nothing more comes, and the connection stays open.
     Stall(u64),
     /// After this many bytes of body the gate has to open before more comes.
-    Gate(u64, Arc<Gate>),
+    Gate(u64, Gate),
     /// The body is chunked, without a length.
     Chunked,
     /// The response names another digest than that of its body.
     WrongDigestHeader,
 }
 
-/// Holds a response until the test opens it.
+/// Holds a response until the test opens it. Clones are one gate.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate(Arc<Latch>);
+
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+struct Latch {
     open: Mutex<bool>,
     opened: Condvar,
 }
 
 impl Gate {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::default()
+    pub(crate) fn new() -> Self {
+        Self::default()
     }
 
     pub(crate) fn open(&self) {
-        *self.open.lock().unwrap() = true;
-        self.opened.notify_all();
+        *self.0.open.lock().unwrap() = true;
+        self.0.opened.notify_all();
     }
 
     /// A minute at most: a test that forgot its gate fails, and does not hang.
     pub(super) fn pass(&self) {
-        let shut = self.open.lock().unwrap();
-        drop(self.opened.wait_timeout_while(shut, Duration::from_secs(60), |open| !*open).unwrap());
+        let shut = self.0.open.lock().unwrap();
+        drop(self.0.opened.wait_timeout_while(shut, Duration::from_secs(60), |open| !*open).unwrap());
     }
 }
 

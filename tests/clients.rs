@@ -1,0 +1,92 @@
+//! Must-show point 1: dockerd, ctr, podman and skopeo each pull the same index image through the mirror from the real
+//! upstream, by tag and by digest; with the upstream stopped they pull it again.
+
+use std::{sync::LazyLock, thread, time::Duration};
+
+use crate::support::{
+    clients::{self, Client, Pulled, STARTS, Start},
+    fence::Fence,
+    images::{Blob, Format, Image},
+    registry2::Registry2,
+    server::{Server, Setup},
+    upstream::{Auth, Cdn, Kind, Settings},
+};
+
+const REPOSITORY: &str = "library/ubuntu";
+
+/// Two platforms, one of them with a layer over 100 MB.
+static IMAGE: LazyLock<Image> = LazyLock::new(|| Image::index(Format::Docker, 18_04, 101_000_000));
+
+/// From the real upstream, warm, and with the upstream gone and the tag stale.
+fn pulls_through_the_mirror(start: Start) {
+    let (mut registry, fence) = (Registry2::start(), Fence::new());
+    registry.push(REPOSITORY, "18.04", &IMAGE);
+    let mirror = Setup::mirroring(&registry.url()).freshness("1s").start();
+    let client = start(mirror.url(), &fence);
+    pulls_by_tag_and_digest(&*client);
+    let asked = |registry: &Registry2| registry.log().matches("response completed").count();
+    let before = asked(&registry);
+    assert!(before > 0, "the real upstream was asked");
+    pull(&*client, &format!("{REPOSITORY}@{}", IMAGE.digest()));
+    assert_eq!(asked(&registry), before, "a digest that is cached is not asked upstream");
+    registry.stop();
+    thread::sleep(Duration::from_millis(1100));
+    pulls_by_tag_and_digest(&*client);
+    assert_eq!(fence.breaches(), [""; 0], "{} left the mirror", client.name());
+}
+
+fn pulls_by_tag_and_digest(client: &dyn Client) {
+    pull(client, &format!("{REPOSITORY}:18.04"));
+    pull(client, &format!("{REPOSITORY}@{}", IMAGE.digest()));
+}
+
+fn pull(client: &dyn Client, reference: &str) {
+    let wanted = Pulled { digest: IMAGE.digest().to_owned(), config: IMAGE.config.clone() };
+    assert_eq!(client.pull(reference), wanted, "{} pull {reference}", client.name());
+}
+
+/// Point 1, dockerd.
+#[test]
+fn docker_pulls() {
+    pulls_through_the_mirror(clients::docker);
+}
+
+/// Point 1, containerd.
+#[test]
+fn ctr_pulls() {
+    pulls_through_the_mirror(clients::containerd);
+}
+
+/// Point 1, podman.
+#[test]
+fn podman_pulls() {
+    pulls_through_the_mirror(clients::podman);
+}
+
+/// Point 1, skopeo.
+#[test]
+fn skopeo_pulls() {
+    pulls_through_the_mirror(clients::skopeo);
+}
+
+/// Points 1 and 2 together: all four at once, cold, from a registry with tokens and a CDN, cost each blob once.
+#[test]
+fn all_clients_at_once_cost_one_fetch() {
+    let upstream = Settings::default().auth(Auth::anonymous()).cdn(Cdn::links_living(Duration::from_secs(300))).start();
+    let image = Image::index(Format::Oci, 4242, 20_000_000);
+    upstream.add(REPOSITORY, "latest", &image);
+    let (mirror, fence) = (Server::mirroring(&upstream), Fence::new());
+    let wanted = Pulled { digest: image.digest().to_owned(), config: image.config.clone() };
+    thread::scope(|scope| {
+        for start in STARTS {
+            let (mirror, fence, wanted) = (&mirror, &fence, &wanted);
+            scope.spawn(move || {
+                let client = start(mirror.url(), fence);
+                assert_eq!(client.pull(&format!("{REPOSITORY}:latest")), *wanted, "{}", client.name());
+            });
+        }
+    });
+    let whole: usize = image.blobs.iter().map(Blob::len).sum();
+    assert!(upstream.sent(Kind::Cdn) <= whole as u64, "{} bytes for {whole}", upstream.sent(Kind::Cdn));
+    assert_eq!(fence.breaches(), [""; 0], "nobody left the mirror");
+}

@@ -1,0 +1,379 @@
+//! One fetch per digest, whatever clients and upstream do (Must-show points 2, 3 and 4, and law 5).
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    hash::hex,
+    http::{Ending, Summary},
+    images::{Blob, Format, Image},
+    scratch,
+    server::{Server, Setup},
+    upstream::{Cdn, Cut, Fault, Gate, Kind, Rule, Settings, Upstream},
+    wait_until,
+};
+
+const REPOSITORY: &str = "library/fill";
+const MB: usize = 1_000_000;
+
+fn mirrored(blob: &Blob) -> (Upstream, Server) {
+    let upstream = Upstream::plain();
+    upstream.add_blob(REPOSITORY, blob);
+    let server = Server::mirroring(&upstream);
+    (upstream, server)
+}
+
+fn fetch(server: &Server, blob: &Blob) -> Summary {
+    let response = server.blob(REPOSITORY, &blob.digest).send();
+    assert_eq!(response.status, 200);
+    assert_eq!(response.length(), Some(blob.len() as u64));
+    response.summary()
+}
+
+fn fetches_right(server: &Server, blob: &Blob) {
+    let got = fetch(server, blob);
+    assert_eq!((got.ending, got.length, got.digest.as_str()), (Ending::Complete, blob.len() as u64, &*blob.digest));
+}
+
+/// Point 2: 16 clients, cold, one blob of 200 MB, 4 leaving early: upstream serves 1.00 times its bytes.
+#[test]
+fn sixteen_cold_clients_cost_one_fetch() {
+    let blob = Blob::noise(200, 200 * MB);
+    let (upstream, server) = mirrored(&blob);
+    thread::scope(|scope| {
+        for number in 0..16 {
+            let (server, blob) = (&server, &blob);
+            scope.spawn(move || match number % 4 {
+                3 => drop(server.blob(REPOSITORY, &blob.digest).send().exactly((number + 1) * MB)),
+                _ => fetches_right(server, blob),
+            });
+        }
+    });
+    assert_eq!(upstream.sent(Kind::Blob), blob.len() as u64, "1.00 times the blob's bytes");
+    assert_eq!(upstream.count("GET", Kind::Blob), 1);
+    fetches_right(&server, &blob);
+    assert_eq!(upstream.count("GET", Kind::Blob), 1, "the next one costs nothing");
+}
+
+/// Point 3: cut three times on the way: one whole right answer, at most 1.05 times the bytes.
+fn survives_cuts(upstream: &Upstream, kind: Kind, cut: Cut) {
+    let blob = Blob::noise(3, 24 * MB);
+    upstream.add_blob(REPOSITORY, &blob);
+    upstream.fault(Rule::on(kind, Fault::CutAfter(6 * MB as u64, cut)).method("GET").times(3));
+    let server = Server::mirroring(upstream);
+    fetches_right(&server, &blob);
+    let sent = upstream.sent(kind);
+    assert!(sent <= (blob.len() as u64 * 105) / 100, "{sent} bytes for {}", blob.len());
+    let resumed = |recorded: &&crate::support::upstream::Recorded| recorded.request.header("range").is_some();
+    let resumes: Vec<_> = upstream.requests();
+    let resumes: Vec<_> = resumes.iter().filter(resumed).collect();
+    assert_eq!(resumes.len(), 3, "each cut is resumed by a range");
+    assert!(resumes.iter().all(|recorded| recorded.request.header("if-range").is_some()), "on the ETag");
+    fetches_right(&server, &blob);
+    assert_eq!(upstream.sent(kind), sent, "and kept");
+}
+
+/// Point 3, FIN.
+#[test]
+fn a_fill_survives_three_fins() {
+    survives_cuts(&Upstream::plain(), Kind::Blob, Cut::Fin);
+}
+
+/// Point 3, RST.
+#[test]
+fn a_fill_survives_three_resets() {
+    survives_cuts(&Upstream::plain(), Kind::Blob, Cut::Rst);
+}
+
+/// Point 3, on a CDN whose links live on.
+#[test]
+fn a_fill_survives_a_cdn_that_cuts() {
+    let upstream = Settings::default().cdn(Cdn::links_living(Duration::from_secs(60))).start();
+    survives_cuts(&upstream, Kind::Cdn, Cut::Rst);
+}
+
+/// Point 3, where the link has expired by the time it is needed again: it is re-asked.
+#[test]
+fn an_expired_link_is_asked_again() {
+    let upstream = Settings::default().cdn(Cdn::links_living(Duration::from_millis(400))).start();
+    let blob = Blob::noise(30, 4 * MB);
+    upstream.add_blob(REPOSITORY, &blob);
+    upstream.fault(Rule::on(Kind::Cdn, Fault::Bandwidth(2 * MB as u64)).times(1));
+    upstream.fault(Rule::on(Kind::Cdn, Fault::CutAfter(2 * MB as u64, Cut::Fin)).times(1));
+    let server = Server::mirroring(&upstream);
+    fetches_right(&server, &blob);
+    assert!(upstream.sent(Kind::Cdn) <= blob.len() as u64 + 1000, "resumed, not repeated");
+}
+
+/// An upstream that knows no ranges is read again from the start, and the answer is still right.
+#[test]
+fn a_fill_survives_an_upstream_without_ranges() {
+    let blob = Blob::noise(31, 6 * MB);
+    let (upstream, server) = mirrored(&blob);
+    upstream.options(|options| options.ignores_ranges = true);
+    upstream.fault(Rule::on(Kind::Blob, Fault::CutAfter(3 * MB as u64, Cut::Fin)).times(1));
+    let got = fetch(&server, &blob);
+    assert!(got.ending == Ending::Cut || got.digest == blob.digest, "never a wrong whole");
+    fetches_right(&server, &blob);
+}
+
+/// Point 4: no client gets a complete body of a corrupt blob; after the fault is gone the next pull is right.
+fn refuses_corruption_at(offset: usize) {
+    let blob = Blob::noise(4, 3 * MB);
+    let (upstream, server) = mirrored(&blob);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Corrupt(offset)));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let response = server.blob(REPOSITORY, &blob.digest).send();
+                let (status, got) = (response.status, response.summary());
+                assert!(status != 200 || got.ending == Ending::Cut, "a complete body of a corrupt blob: {got:?}");
+                assert!(status != 200 || got.length < blob.len() as u64, "the last byte is withheld");
+            });
+        }
+    });
+    let kept = scratch::files(server.data());
+    assert!(!kept.iter().any(|path| path.to_string_lossy().contains(hex(&blob.digest))), "it is kept: {kept:?}");
+    let told = server.log().lines().any(|line| line.contains(hex(&blob.digest)) && line.contains("digest"));
+    assert!(told, "the mismatch is logged");
+    upstream.heal();
+    fetches_right(&server, &blob);
+}
+
+/// Point 4, at the first byte.
+#[test]
+fn a_corrupt_first_byte_is_never_a_complete_body() {
+    refuses_corruption_at(0);
+}
+
+/// Point 4, at the last byte.
+#[test]
+fn a_corrupt_last_byte_is_never_a_complete_body() {
+    refuses_corruption_at(3 * MB - 1);
+}
+
+/// Point 4, where the upstream sends a whole `200` too short or without a length.
+#[test]
+fn a_short_body_is_an_error_and_never_an_end() {
+    let blob = Blob::noise(41, 2 * MB);
+    let (upstream, server) = mirrored(&blob);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Chunked));
+    upstream.fault(Rule::on(Kind::Blob, Fault::CutAfter(MB as u64, Cut::Fin)));
+    let response = server.blob(REPOSITORY, &blob.digest).send();
+    assert!(response.status != 200 || response.summary().ending == Ending::Cut);
+    upstream.heal();
+    fetches_right(&server, &blob);
+}
+
+/// Point 4, for a manifest: by tag and by digest, none is served and none is kept.
+#[test]
+fn a_corrupt_manifest_is_never_served() {
+    let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 40));
+    upstream.add(REPOSITORY, "latest", &image);
+    let server = Server::mirroring(&upstream);
+    for fault in [Fault::Corrupt(9), Fault::WrongDigestHeader, Fault::CutAfter(20, Cut::Fin)] {
+        let what = format!("{fault:?}");
+        upstream.fault(Rule::on(Kind::Manifest, fault).method("GET"));
+        for reference in ["latest", image.digest()] {
+            let response = server.manifest(REPOSITORY, reference).send();
+            let right = response.status == 200 && what == "WrongDigestHeader" && reference == image.digest();
+            assert!(right || response.status >= 500, "{what} by {reference}: {}", response.status);
+        }
+        upstream.heal();
+    }
+    server.pull(REPOSITORY, "latest", &image);
+}
+
+/// The head goes out as soon as upstream's is in, before the first byte of the body.
+#[test]
+fn the_head_does_not_wait_for_the_body() {
+    let (blob, gate) = (Blob::noise(5, MB), Gate::new());
+    let (upstream, server) = mirrored(&blob);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Gate(0, gate.clone())));
+    let response = server.blob(REPOSITORY, &blob.digest).patience(Duration::from_secs(10)).send();
+    assert_eq!((response.status, response.length()), (200, Some(MB as u64)));
+    gate.open();
+    assert_eq!(response.summary().digest, blob.digest);
+}
+
+/// Ranges of a blob in flight are served as soon as their bytes are there, from the same fetch.
+#[test]
+fn ranges_of_a_blob_in_flight_are_served() {
+    let (blob, gate) = (Blob::noise(6, 8 * MB), Gate::new());
+    let (upstream, server) = mirrored(&blob);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Gate(4 * MB as u64, gate.clone())).times(1));
+    let mut first = server.blob(REPOSITORY, &blob.digest).send();
+    first.exactly(2 * MB);
+    let interior = server.blob(REPOSITORY, &blob.digest).header("Range", "bytes=1000000-1999999").send();
+    assert_eq!((interior.status, interior.header("content-range")), (206, Some("bytes 1000000-1999999/8000000")));
+    assert_eq!(interior.body().bytes, blob.bytes[MB..2 * MB]);
+    let mut open = server.blob(REPOSITORY, &blob.digest).header("Range", "bytes=3000000-").send();
+    assert_eq!(open.status, 206);
+    assert_eq!(open.exactly(MB / 2), blob.bytes[3 * MB..3 * MB + MB / 2], "what is there comes at once");
+    gate.open();
+    assert_eq!(open.exactly(4 * MB + MB / 2), blob.bytes[3 * MB + MB / 2..]);
+    assert_eq!(first.exactly(6 * MB), blob.bytes[2 * MB..]);
+    assert_eq!(upstream.sent(Kind::Blob), blob.len() as u64);
+}
+
+/// containerd 2.1's way: eight open-ended ranges of a cold blob, each left after its chunk.
+#[test]
+fn parallel_ranges_of_a_cold_blob_cost_one_fetch() {
+    let blob = Blob::noise(61, 40 * MB);
+    let (upstream, server) = mirrored(&blob);
+    thread::scope(|scope| {
+        for part in 0..8 {
+            let (server, blob) = (&server, &blob);
+            scope.spawn(move || {
+                let (from, length) = (part * 5 * MB, 5 * MB);
+                let range = format!("bytes={from}-");
+                let mut response = server.blob(REPOSITORY, &blob.digest).header("Range", &range).send();
+                assert_eq!(response.status, 206);
+                assert!(response.exactly(length) == blob.bytes[from..from + length], "part {part}");
+            });
+        }
+    });
+    let sent = upstream.sent(Kind::Blob);
+    assert!(sent <= 3 * blob.len() as u64, "{sent} bytes for {}", blob.len());
+    fetches_right(&server, &blob);
+    let asked = upstream.count("GET", Kind::Blob);
+    fetches_right(&server, &blob);
+    assert_eq!(upstream.count("GET", Kind::Blob), asked);
+}
+
+/// A range far ahead of the fill does not wait for it.
+#[test]
+fn a_range_far_ahead_is_fetched_through() {
+    let (blob, gate) = (Blob::noise(62, 100 * MB), Gate::new());
+    let (upstream, server) = mirrored(&blob);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Gate(MB as u64, gate.clone())).times(1));
+    let mut first = server.blob(REPOSITORY, &blob.digest).send();
+    first.exactly(MB / 2);
+    let ahead = server.blob(REPOSITORY, &blob.digest).header("Range", "bytes=98000000-98000999");
+    let ahead = ahead.patience(Duration::from_secs(10)).send();
+    assert_eq!(ahead.status, 206);
+    assert_eq!(ahead.body().bytes, blob.bytes[98 * MB..98 * MB + 1000]);
+    gate.open();
+    let rest = first.summary();
+    assert_eq!((rest.ending, rest.length), (Ending::Complete, (blob.len() - MB / 2) as u64));
+}
+
+/// A client that dawdles changes nothing for the others, and still gets its own.
+#[test]
+fn a_slow_client_holds_up_nobody() {
+    let blob = Blob::noise(7, 30 * MB);
+    let (upstream, server) = mirrored(&blob);
+    let mut slow = server.blob(REPOSITORY, &blob.digest).window(16 << 10).send();
+    slow.exactly(1000);
+    let start = Instant::now();
+    fetches_right(&server, &blob);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert_eq!(slow.exactly(blob.len() - 1000), blob.bytes[1000..]);
+    assert_eq!(upstream.sent(Kind::Blob), blob.len() as u64);
+}
+
+/// A fill whose only client left goes on to its end.
+#[test]
+fn a_fill_outlives_its_client() {
+    let blob = Blob::noise(8, 20 * MB);
+    let (upstream, server) = mirrored(&blob);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Bandwidth(20 * MB as u64)));
+    server.blob(REPOSITORY, &blob.digest).send().exactly(MB);
+    wait_until("the fill", Duration::from_secs(20), || upstream.sent(Kind::Blob) == blob.len() as u64);
+    fetches_right(&server, &blob);
+    assert_eq!(upstream.count("GET", Kind::Blob), 1);
+}
+
+/// An upstream that falls silent in mid-body is left, and the fill resumed.
+#[test]
+fn a_stalled_upstream_is_asked_again() {
+    let blob = Blob::noise(9, 4 * MB);
+    let (upstream, server) = mirrored(&blob);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Stall(2 * MB as u64)).times(1));
+    let response = server.blob(REPOSITORY, &blob.digest).patience(Duration::from_secs(100)).send();
+    assert_eq!(response.summary().digest, blob.digest);
+}
+
+/// HEAD of an uncached blob: the size, and no byte of the blob.
+#[test]
+fn a_head_costs_no_bytes() {
+    let (image, cdn) = (Image::of_size(Format::Oci, 10, MB), Cdn::links_living(Duration::from_secs(60)));
+    for upstream in [Upstream::plain(), Settings::default().cdn(cdn).start()] {
+        upstream.add(REPOSITORY, "latest", &image);
+        let server = Server::mirroring(&upstream);
+        let url = server.v2(&format!("{REPOSITORY}/blobs/{}", image.layer().digest));
+        assert_eq!(crate::support::http::head(&url).send().status, 404, "without ns only what is here");
+        let response = crate::support::http::head(&format!("{url}?ns=docker.io")).send();
+        assert_eq!((response.status, response.length()), (200, Some(image.layer().len() as u64)));
+        let sent = upstream.sent(Kind::Blob) + upstream.sent(Kind::Cdn);
+        assert!(sent <= 1, "{sent} bytes of the blob for its size");
+    }
+}
+
+/// As above, with the manifest cached: the size is known without asking.
+#[test]
+fn a_head_after_the_manifest_asks_nothing() {
+    let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Oci, 11, MB));
+    upstream.add(REPOSITORY, "latest", &image);
+    let server = Server::mirroring(&upstream);
+    server.manifest(REPOSITORY, "latest").send().summary();
+    let url = server.v2(&format!("{REPOSITORY}/blobs/{}?ns=docker.io", image.layer().digest));
+    let response = crate::support::http::head(&url).send();
+    assert_eq!((response.status, response.length()), (200, Some(image.layer().len() as u64)));
+    assert_eq!(upstream.count("HEAD", Kind::Blob) + upstream.count("GET", Kind::Blob), 0);
+}
+
+/// A blob that is nowhere is 404, for every client and without a trace.
+#[test]
+fn an_unknown_blob_is_unknown() {
+    let blob = Blob::noise(12, 1000);
+    let (_upstream, server) = mirrored(&Blob::noise(13, 1000));
+    let response = server.blob(REPOSITORY, &blob.digest).send();
+    assert_eq!((response.status, response.error_code().as_str()), (404, "BLOB_UNKNOWN"));
+}
+
+/// When the disk cannot take a blob, the pull streams through, and smaller ones are still cached.
+#[test]
+fn a_full_disk_streams_through() {
+    let (large, small) = (Blob::noise(14, 60 * MB), Blob::noise(15, 2 * MB));
+    let upstream = Upstream::plain();
+    upstream.add_blob(REPOSITORY, &large);
+    upstream.add_blob(REPOSITORY, &small);
+    let server = Setup::mirroring(&upstream.url()).disk(40).start();
+    fetches_right(&server, &large);
+    fetches_right(&server, &large);
+    fetches_right(&server, &small);
+    let sent = upstream.sent(Kind::Blob);
+    fetches_right(&server, &small);
+    assert_eq!(upstream.sent(Kind::Blob), sent, "the small one is cached");
+}
+
+/// Streaming through keeps law 4: a corrupt blob is never a complete body there either.
+#[test]
+fn a_full_disk_passes_on_no_corrupt_body() {
+    let (upstream, large) = (Upstream::plain(), Blob::noise(14, 60 * MB));
+    upstream.add_blob(REPOSITORY, &large);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Corrupt(30 * MB)));
+    let server = Setup::mirroring(&upstream.url()).disk(40).start();
+    let response = server.blob(REPOSITORY, &large.digest).send();
+    assert!(response.status != 200 || response.summary().ending == Ending::Cut);
+}
+
+/// Blobs of one pull do not wait for each other.
+#[test]
+fn a_hanging_blob_holds_up_no_other() {
+    let (hanging, other) = (Blob::noise(16, MB), Blob::noise(17, MB));
+    let (upstream, server) = mirrored(&hanging);
+    upstream.add_blob(REPOSITORY, &other);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Hang).path(&hanging.digest));
+    thread::scope(|scope| {
+        let waiting =
+            scope.spawn(|| server.blob(REPOSITORY, &hanging.digest).patience(Duration::from_secs(100)).send());
+        wait_until("the hanging fill", Duration::from_secs(10), || upstream.count("GET", Kind::Blob) > 0);
+        fetches_right(&server, &other);
+        let response = waiting.join().unwrap();
+        assert!([502, 504].contains(&response.status), "{}", response.status);
+    });
+}
