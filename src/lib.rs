@@ -5,3 +5,6 @@
 
 // 0
 pub mod oci;
+
+// 2
+pub mod upstream;
