@@ -4,14 +4,14 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration
 
 use awc::http::{
     Method, StatusCode,
-    header::{HOST, HeaderName, HeaderValue, USER_AGENT},
+    header::{ACCEPT_ENCODING, HOST, HeaderName, HeaderValue, USER_AGENT},
 };
 use tokio::time::Instant;
 use tracing::debug;
 use url::Url;
 
 use super::{
-    Error,
+    Error, Remote,
     dial::{Dial, Dialer, Route},
     error,
     reach::Reach,
@@ -69,17 +69,27 @@ impl Client {
     async fn send_once(&self, request: &Request) -> Result<Response, Error> {
         let started = Instant::now();
         let (uri, host) = target(&request.url)?;
+        let always = [
+            (HOST, host),
+            (USER_AGENT, HeaderValue::from_static(AGENT)),
+            // Without it any encoding would do, and a digest is of the bytes as they are stored.
+            (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
+        ];
         let mut ready = self.route(request).request(request.method.clone(), uri).no_decompress();
-        for header in
-            request.headers.iter().cloned().chain([(HOST, host), (USER_AGENT, HeaderValue::from_static(AGENT))])
-        {
+        for header in request.headers.iter().cloned().chain(always) {
             ready = ready.insert_header(header);
         }
         let outcome = ready.send().await.map_err(error::sent);
-        let status = outcome.as_ref().map_or(0, |response| response.status().as_u16());
+        let status = outcome.as_ref().ok().map(|response| response.status().as_u16());
+        let error = outcome.as_ref().err().map(tracing::field::display);
         let ms = started.elapsed().as_millis();
-        debug!(method = %request.method, url = %Shown(&request.url), status, ms, "asked upstream");
+        debug!(method = %request.method, url = %Shown(&request.url), status, error, ms, "asked upstream");
         outcome
+    }
+
+    /// Which addresses `url`, named by an answer of `remote`, may have.
+    pub(super) async fn reach(&self, remote: &Remote, url: &Url) -> Reach {
+        remote.reach(url, self.0.dialer.goes_direct(remote.base())).await
     }
 
     fn route(&self, request: &Request) -> awc::Client {

@@ -20,6 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
+use url::Url;
 
 use super::{
     Error, Phase, Proxy,
@@ -58,6 +59,12 @@ impl Dialer {
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { tls: TlsConnector::from(Arc::new(config)), proxy })
+    }
+
+    /// Whether `url` is reached without the proxy.
+    pub(super) fn goes_direct(&self, url: &Url) -> bool {
+        let port = url.port_or_known_default().unwrap_or_default();
+        url.scheme() != "https" || self.proxy.hop_for(url.host_str().unwrap_or_default(), port).is_none()
     }
 }
 

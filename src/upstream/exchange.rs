@@ -86,7 +86,7 @@ impl Client {
     async fn hop(&self, question: &Question<'_>, url: &Url, phase: &Cell<Phase>) -> Result<Response, Error> {
         let remote = question.remote;
         if !remote.is_own(url) {
-            return self.send(&question.request(url, remote.reach(url).await, None)).await;
+            return self.send(&question.request(url, self.reach(remote, url).await, None)).await;
         }
         let pass = Pass::known(remote, question.name);
         let response = self.send_own(question, url, &pass).await?;

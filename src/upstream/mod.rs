@@ -11,6 +11,7 @@ mod blob;
 mod body;
 mod challenge;
 mod client;
+mod credentials;
 mod dial;
 mod error;
 mod exchange;
@@ -25,12 +26,16 @@ mod remote;
 mod shown;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 pub use blob::{Blob, Validator};
 pub use client::Client;
+pub use credentials::Credentials;
 pub use error::{Error, Phase};
 pub use headers::Budget;
 pub use manifest::{ManifestBody, ManifestHead};
 pub use page::Page;
 pub use pool::{Pool, Settings, native_roots};
 pub use proxy::Proxy;
-pub use remote::{Credentials, Options, Remote, Timeouts};
+pub use remote::{Options, Remote, Timeouts};

@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use base64::prelude::{BASE64_STANDARD, Engine as _};
 use url::Url;
 
-use super::{Error, reach::bare_host};
+use super::{Credentials, Error, reach::bare_host};
 
 /// Through which proxy `https` upstreams are asked. `HTTP_PROXY` is not honoured.
 #[derive(Clone, Default)]
@@ -76,22 +75,9 @@ impl Hop {
         Ok(Self {
             host: bare_host(host).to_owned(),
             port: url.port_or_known_default().unwrap_or(80),
-            authorization: (!url.username().is_empty()).then(|| basic(&url)),
+            authorization: Credentials::of_url(&url).map(|credentials| credentials.basic()),
         })
     }
-}
-
-fn basic(url: &Url) -> String {
-    let decode = |part: &str| percent_decode(part.as_bytes());
-    let pair = [decode(url.username()), vec![b':'], decode(url.password().unwrap_or_default())].concat();
-    format!("Basic {}", BASE64_STANDARD.encode(pair))
-}
-
-fn percent_decode(text: &[u8]) -> Vec<u8> {
-    // A query's decoding turns `+` into a space: keep it from that.
-    let text: Vec<u8> =
-        text.iter().flat_map(|byte| if *byte == b'+' { b"%2B".to_vec() } else { vec![*byte] }).collect();
-    url::form_urlencoded::parse(&text).next().map(|(name, _)| name.into_owned().into_bytes()).unwrap_or_default()
 }
 
 impl Exception {

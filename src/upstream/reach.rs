@@ -82,16 +82,16 @@ pub(super) fn bare_host(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-/// What `url`'s own host opens to its redirects; nothing but the public when it cannot be resolved here.
-pub(super) async fn of_host(url: &Url) -> Reach {
+/// What `url`'s own host opens to its redirects; nothing but the public when it is not, or cannot be, resolved here.
+pub(super) async fn of_host(url: &Url, resolve: bool) -> Reach {
     let port = url.port_or_known_default().unwrap_or(0);
     match url.host() {
         Some(Host::Ipv4(address)) => Reach::of_upstream([(address, port).into()]),
         Some(Host::Ipv6(address)) => Reach::of_upstream([(address, port).into()]),
-        Some(Host::Domain(name)) => {
+        Some(Host::Domain(name)) if resolve => {
             tokio::net::lookup_host((name, port)).await.map_or(Reach::PUBLIC, Reach::of_upstream)
         }
-        None => Reach::PUBLIC,
+        _ => Reach::PUBLIC,
     }
 }
 

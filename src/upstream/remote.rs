@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use url::Url;
 
 use super::{
-    Budget, Error, headers,
+    Budget, Credentials, Error, headers,
     reach::{self, Reach},
     token::Tokens,
 };
@@ -22,21 +22,6 @@ use crate::oci::{Domain, RepositoryName};
 
 /// How long the addresses of the upstream's own host are believed, when a redirect is judged by them.
 const REACH_AGE: Duration = Duration::from_secs(60);
-
-/// An account at an upstream.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The account's name.
-    pub username: String,
-    /// Its password or access token.
-    pub password: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
-    }
-}
 
 /// How long an upstream may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +81,7 @@ impl Remote {
         if !is_http(&base) {
             return Err(Error::Setting("an upstream is given as an http or https URL".into()));
         }
-        let in_url = user_information(&base);
+        let in_url = Credentials::of_url(&base);
         options.credentials = options.credentials.or(in_url);
         strip(&mut base);
         base.set_query(None);
@@ -171,8 +156,11 @@ impl Remote {
     pub(super) fn entitles(&self, realm: &Url) -> bool {
         let base = &self.0.base;
         let downgraded = base.scheme() == "https" && realm.scheme() != "https";
-        let named = self.0.options.realm.as_ref().is_some_and(|named| named.origin() == realm.origin());
-        !downgraded && (realm.host() == base.host() || named || is_hub_pair(base, realm))
+        !downgraded && (realm.host() == base.host() || self.names(realm) || is_hub_pair(base, realm))
+    }
+
+    fn names(&self, realm: &Url) -> bool {
+        self.0.options.realm.as_ref().is_some_and(|named| named.origin() == realm.origin())
     }
 
     /// Says once that the credentials stay here.
@@ -191,16 +179,17 @@ impl Remote {
         self.0.basic.store(true, Relaxed);
     }
 
-    /// Which addresses `url`, named by the upstream's answer, may have.
-    pub(super) async fn reach(&self, url: &Url) -> Reach {
-        if url.host() == self.0.base.host() || self.lists(url) {
+    /// Which addresses `url`, named by the upstream's answer, may have. The upstream's own host is looked up for that only
+    /// where it is reached directly: behind a proxy the lookup may hang.
+    pub(super) async fn reach(&self, url: &Url, direct: bool) -> Reach {
+        if url.host() == self.0.base.host() || self.lists(url) || self.names(url) {
             return Reach::ANYWHERE;
         }
         let known = self.0.reach.lock().filter(|(since, _)| since.elapsed() < REACH_AGE);
         if let Some((_, reach)) = known {
             return reach;
         }
-        let reach = reach::of_host(&self.0.base).await;
+        let reach = reach::of_host(&self.0.base, direct).await;
         *self.0.reach.lock() = Some((Instant::now(), reach));
         reach
     }
@@ -229,12 +218,6 @@ pub(super) fn strip(url: &mut Url) {
     // These fail for URLs without a host only.
     let _hostless = url.set_username("").and_then(|()| url.set_password(None));
     url.set_fragment(None);
-}
-
-fn user_information(url: &Url) -> Option<Credentials> {
-    let password = url.password().unwrap_or_default();
-    (!url.username().is_empty())
-        .then(|| Credentials { username: url.username().to_owned(), password: password.to_owned() })
 }
 
 /// The one token service on another host that is known by name.

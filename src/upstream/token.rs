@@ -9,13 +9,12 @@ use awc::http::{
     Method, StatusCode,
     header::{AUTHORIZATION, HeaderValue},
 };
-use base64::prelude::{BASE64_STANDARD, Engine as _};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use url::Url;
 
 use super::{
-    Client, Credentials, Error, Remote,
+    Client, Error, Remote,
     body::Body,
     challenge::Challenge,
     client::{Request, Response},
@@ -135,7 +134,7 @@ impl Pass {
     pub(super) fn header(&self, remote: &Remote) -> Option<HeaderValue> {
         let text = match self {
             Self::None => return None,
-            Self::Basic => basic(remote.credentials()?),
+            Self::Basic => remote.credentials()?.basic(),
             Self::Bearer(token) => format!("Bearer {}", token.value),
         };
         let mut value = HeaderValue::try_from(text).ok()?;
@@ -175,7 +174,7 @@ impl Client {
 
     async fn fetch_token(&self, remote: &Remote, name: &RepositoryName, bearer: &Challenge) -> Result<Token, Error> {
         let asked = Instant::now();
-        let request = token_request(remote, name, bearer).await?;
+        let request = self.token_request(remote, name, bearer).await?;
         let response = self.send(&request).await?;
         if response.status() != StatusCode::OK {
             return Err(refusal(&request.url, response).await);
@@ -184,27 +183,32 @@ impl Client {
         let body = Body::new(response)?.collect(ANSWER_LIMIT, stall).await?;
         parse(&body, asked)
     }
-}
 
-/// Always for pulling this repository: the scope a challenge names may be a placeholder (ghcr.io's is).
-async fn token_request(remote: &Remote, name: &RepositoryName, bearer: &Challenge) -> Result<Request, Error> {
-    let mut url = realm(remote, bearer)?;
-    let entitled = remote.entitles(&url);
-    let credentials = remote.credentials().filter(|_| entitled);
-    if !entitled {
-        remote.warn_of(&url);
+    /// Always for pulling this repository: the scope a challenge names may be a placeholder (ghcr.io's is).
+    async fn token_request(
+        &self,
+        remote: &Remote,
+        name: &RepositoryName,
+        bearer: &Challenge,
+    ) -> Result<Request, Error> {
+        let mut url = realm(remote, bearer)?;
+        let entitled = remote.entitles(&url);
+        let credentials = remote.credentials().filter(|_| entitled);
+        if !entitled {
+            remote.warn_of(&url);
+        }
+        let service = bearer.param("service").map(|service| ("service", service));
+        let scope = format!("repository:{name}:pull");
+        url.query_pairs_mut().extend_pairs(service).append_pair("scope", &scope);
+        let authorization = credentials.and_then(|credentials| HeaderValue::try_from(credentials.basic()).ok());
+        Ok(Request {
+            method: Method::GET,
+            reach: self.reach(remote, &url).await,
+            url,
+            headers: authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect(),
+            connect: remote.timeouts().connect,
+        })
     }
-    let service = bearer.param("service").map(|service| ("service", service));
-    let scope = format!("repository:{name}:pull");
-    url.query_pairs_mut().extend_pairs(service).append_pair("scope", &scope);
-    let authorization = credentials.and_then(|credentials| HeaderValue::try_from(basic(credentials)).ok());
-    Ok(Request {
-        method: Method::GET,
-        reach: remote.reach(&url).await,
-        url,
-        headers: authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect(),
-        connect: remote.timeouts().connect,
-    })
 }
 
 fn realm(remote: &Remote, bearer: &Challenge) -> Result<Url, Error> {
@@ -255,11 +259,6 @@ fn usable(life: u64) -> Duration {
     let life = Duration::from_secs(life.min(LONGEST_LIFE));
     let margin = (life / 10).max(Duration::from_secs(10));
     life.saturating_sub(margin).max(life / 2)
-}
-
-fn basic(credentials: &Credentials) -> String {
-    let pair = format!("{}:{}", credentials.username, credentials.password);
-    format!("Basic {}", BASE64_STANDARD.encode(pair))
 }
 
 #[cfg(test)]
