@@ -1,0 +1,51 @@
+//! Where a client lands that leaves the mirror: a port of the loopback interface that refuses and remembers.
+//!
+//! It stands as proxy for everything outside the loopback interface and as "the registry itself" behind every mirror
+//! configuration, so that a pull cannot succeed by going around the mirror, and a test can show that none tried.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::Command,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use super::{ports::Port, wire::Service};
+
+#[derive(Clone)]
+pub(crate) struct Fence {
+    service: Arc<Service>,
+    breaches: Arc<Mutex<Vec<String>>>,
+}
+
+impl Fence {
+    pub(crate) fn new() -> Self {
+        let breaches = Arc::<Mutex<Vec<String>>>::default();
+        let seen = Arc::clone(&breaches);
+        let service = Service::start(Port::reserve(), move |stream| {
+            let mut first = String::new();
+            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let _ = BufReader::new(&*stream).read_line(&mut first);
+            seen.lock().unwrap().push(first.trim_end().to_owned());
+        });
+        Self { service: Arc::new(service), breaches }
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub(crate) fn url(&self) -> String {
+        self.service.url()
+    }
+
+    /// The request lines of all who came.
+    pub(crate) fn breaches(&self) -> Vec<String> {
+        self.breaches.lock().unwrap().clone()
+    }
+
+    /// Makes the command's process, and its children, come here for every host but this one.
+    pub(crate) fn around(&self, command: &mut Command) {
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
+            command.env(name, self.url());
+        }
+        command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
+    }
+}

@@ -1,0 +1,258 @@
+//! Images made in memory: `FROM scratch`, with layers of the test's own, the same bytes for the same seed.
+
+use std::{
+    io::Write,
+    path::Path,
+    sync::{LazyLock, Mutex},
+};
+
+use bytes::Bytes;
+use flate2::{Compression, GzBuilder};
+use serde_json::{Value, json};
+
+use super::{
+    hash::{hex, sha256},
+    http,
+};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Blob {
+    pub(crate) digest: String,
+    pub(crate) bytes: Bytes,
+}
+
+impl Blob {
+    pub(crate) fn new(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self { digest: sha256(&bytes), bytes }
+    }
+
+    /// Bytes that no compression makes smaller. The large ones are made once for all tests.
+    pub(crate) fn noise(seed: u64, length: usize) -> Self {
+        static MADE: LazyLock<Mutex<Vec<(u64, usize, Blob)>>> = LazyLock::new(Mutex::default);
+        let mut made = MADE.lock().unwrap();
+        if let Some((.., blob)) = made.iter().find(|(s, l, _)| (*s, *l) == (seed, length)) {
+            return blob.clone();
+        }
+        let blob = Self::new(noise(seed, length));
+        made.push((seed, length, blob.clone()));
+        blob
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// SplitMix64.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length + 8);
+    let mut state = seed;
+    while bytes.len() < length {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bytes.extend_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Manifest {
+    pub(crate) digest: String,
+    pub(crate) media_type: String,
+    pub(crate) bytes: Bytes,
+}
+
+impl Manifest {
+    pub(crate) fn new(media_type: &str, body: &Value) -> Self {
+        let bytes = Bytes::from(serde_json::to_vec_pretty(body).unwrap());
+        Self { digest: sha256(&bytes), media_type: media_type.to_owned(), bytes }
+    }
+
+    fn descriptor(&self) -> Value {
+        json!({ "mediaType": self.media_type, "digest": self.digest, "size": self.bytes.len() })
+    }
+}
+
+/// Whose media types an image wears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Oci,
+    Docker,
+}
+
+impl Format {
+    pub(crate) fn index(self) -> &'static str {
+        match self {
+            Self::Oci => "application/vnd.oci.image.index.v1+json",
+            Self::Docker => "application/vnd.docker.distribution.manifest.list.v2+json",
+        }
+    }
+
+    pub(crate) fn manifest(self) -> &'static str {
+        match self {
+            Self::Oci => "application/vnd.oci.image.manifest.v1+json",
+            Self::Docker => "application/vnd.docker.distribution.manifest.v2+json",
+        }
+    }
+
+    fn config(self) -> &'static str {
+        match self {
+            Self::Oci => "application/vnd.oci.image.config.v1+json",
+            Self::Docker => "application/vnd.docker.container.image.v1+json",
+        }
+    }
+
+    fn layer(self) -> &'static str {
+        match self {
+            Self::Oci => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Docker => "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        }
+    }
+}
+
+/// A manifest or an index, with all that belongs to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    pub(crate) top: Manifest,
+    pub(crate) children: Vec<Manifest>,
+    pub(crate) blobs: Vec<Blob>,
+    /// Of linux/amd64, in order.
+    pub(crate) diff_ids: Vec<String>,
+    /// Of linux/amd64: docker and podman call the image by it.
+    pub(crate) config: String,
+}
+
+impl Image {
+    /// linux/amd64 alone, with one small layer of noise.
+    pub(crate) fn single(format: Format, seed: u64) -> Self {
+        Self::platform(format, "amd64", &[layer(seed, 3000)])
+    }
+
+    /// As [`Image::single`], with a layer of about `length` bytes.
+    pub(crate) fn of_size(format: Format, seed: u64, length: usize) -> Self {
+        Self::platform(format, "amd64", &[layer(seed, length)])
+    }
+
+    /// An index of linux/amd64, whose second layer is of about `length` bytes, and linux/arm64, which is small.
+    pub(crate) fn index(format: Format, seed: u64, length: usize) -> Self {
+        let amd64 = Self::platform(format, "amd64", &[layer(seed, 3000), layer(seed + 1, length)]);
+        let arm64 = Self::platform(format, "arm64", &[layer(seed + 2, 3000)]);
+        let entry = |image: &Self, architecture| {
+            let mut entry = image.top.descriptor();
+            entry["platform"] = json!({ "os": "linux", "architecture": architecture });
+            entry
+        };
+        let body = json!({
+            "schemaVersion": 2,
+            "mediaType": format.index(),
+            "manifests": [entry(&amd64, "amd64"), entry(&arm64, "arm64")],
+        });
+        Self {
+            top: Manifest::new(format.index(), &body),
+            children: vec![amd64.top, arm64.top],
+            blobs: [amd64.blobs, arm64.blobs].concat(),
+            diff_ids: amd64.diff_ids,
+            config: amd64.config,
+        }
+    }
+
+    fn platform(format: Format, architecture: &str, layers: &[Layer]) -> Self {
+        let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        let config = Blob::new(serde_json::to_vec(&configuration(architecture, &diff_ids)).unwrap());
+        let describe = |media_type: &str, blob: &Blob| json!({ "mediaType": media_type, "digest": blob.digest, "size": blob.len() });
+        let body = json!({
+            "schemaVersion": 2,
+            "mediaType": format.manifest(),
+            "config": describe(format.config(), &config),
+            "layers": layers.iter().map(|layer| describe(format.layer(), &layer.blob)).collect::<Vec<_>>(),
+        });
+        let name = config.digest.clone();
+        let blobs = layers.iter().map(|layer| layer.blob.clone()).chain([config]).collect();
+        Self { top: Manifest::new(format.manifest(), &body), children: Vec::new(), blobs, diff_ids, config: name }
+    }
+
+    pub(crate) fn digest(&self) -> &str {
+        &self.top.digest
+    }
+
+    /// Children first, as they have to be pushed.
+    pub(crate) fn manifests(&self) -> impl Iterator<Item = &Manifest> {
+        self.children.iter().chain([&self.top])
+    }
+
+    /// The largest blob.
+    pub(crate) fn layer(&self) -> &Blob {
+        self.blobs.iter().max_by_key(|blob| blob.len()).unwrap()
+    }
+
+    /// Pushes it to a registry with a token that allows it.
+    pub(crate) fn push(&self, registry: &str, repository: &str, tag: &str, token: &str) {
+        let authorization = format!("Bearer {token}");
+        for blob in &self.blobs {
+            let start = http::Request::new("POST", &format!("{registry}/v2/{repository}/blobs/uploads/"));
+            let session = start.header("Authorization", &authorization).send();
+            assert_eq!(session.status, 202, "an upload begins");
+            let location = session.header("location").unwrap();
+            let put = http::Request::new("PUT", &format!("{location}&digest={}", blob.digest));
+            let put = put.header("Authorization", &authorization).body("application/octet-stream", &blob.bytes).send();
+            assert_eq!(put.status, 201, "a blob is pushed");
+        }
+        let names = self.children.iter().map(|child| child.digest.as_str()).chain([tag]);
+        for (manifest, name) in self.manifests().zip(names) {
+            let put = http::Request::new("PUT", &format!("{registry}/v2/{repository}/manifests/{name}"));
+            let put = put.header("Authorization", &authorization).body(&manifest.media_type, &manifest.bytes).send();
+            assert_eq!(put.status, 201, "a manifest is pushed");
+        }
+    }
+
+    /// Writes it as an OCI image layout.
+    pub(crate) fn write_layout(&self, dir: &Path, tag: &str) {
+        let blobs = dir.join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).unwrap();
+        for blob in &self.blobs {
+            std::fs::write(blobs.join(hex(&blob.digest)), &blob.bytes).unwrap();
+        }
+        for manifest in self.manifests() {
+            std::fs::write(blobs.join(hex(&manifest.digest)), &manifest.bytes).unwrap();
+        }
+        let mut entry = self.top.descriptor();
+        entry["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
+        let index = json!({ "schemaVersion": 2, "manifests": [entry] });
+        std::fs::write(dir.join("index.json"), index.to_string()).unwrap();
+        std::fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    }
+}
+
+fn configuration(architecture: &str, diff_ids: &[String]) -> Value {
+    let history: Vec<_> = diff_ids.iter().map(|_| json!({ "created_by": "the tests of Entrepot" })).collect();
+    json!({
+        "architecture": architecture,
+        "os": "linux",
+        "created": "2020-02-02T02:02:02Z",
+        "config": { "Cmd": ["/nothing"] },
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+        "history": history,
+    })
+}
+
+struct Layer {
+    diff_id: String,
+    blob: Blob,
+}
+
+/// One file of noise in a tar in a gzip that does not compress: quick to make and to unpack.
+fn layer(seed: u64, length: usize) -> Layer {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(length as u64);
+    header.set_mode(0o644);
+    let mut tar = tar::Builder::new(Vec::with_capacity(length + 4096));
+    tar.append_data(&mut header, format!("noise-{seed}"), noise(seed, length).as_slice()).unwrap();
+    let tar = tar.into_inner().unwrap();
+    let mut gzip = GzBuilder::new().write(Vec::with_capacity(length + 8192), Compression::none());
+    gzip.write_all(&tar).unwrap();
+    Layer { diff_id: sha256(&tar), blob: Blob::new(gzip.finish().unwrap()) }
+}

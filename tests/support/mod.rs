@@ -1,0 +1,42 @@
+//! What the themes are built from: the server under test, its upstreams, its clients, and the images they move.
+
+pub(crate) mod clients;
+pub(crate) mod fence;
+pub(crate) mod hash;
+pub(crate) mod http;
+pub(crate) mod images;
+pub(crate) mod ports;
+pub(crate) mod process;
+pub(crate) mod registry2;
+pub(crate) mod scratch;
+pub(crate) mod server;
+pub(crate) mod token_service;
+pub(crate) mod upstream;
+pub(crate) mod wire;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Looks every few milliseconds until `found` has something, or panics saying what was waited for.
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut found: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = found() {
+            return value;
+        }
+        assert!(start.elapsed() < limit, "waited {limit:?} in vain for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// As [`wait_for`], for something that is true or not.
+pub(crate) fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    wait_for(what, limit, || holds().then_some(()));
+}
+
+/// How often a counting test repeats itself: the whole number under `./test --soak`, a tenth otherwise.
+pub(crate) fn rounds(whole: usize) -> usize {
+    if std::env::var_os("ENTREPOT_SOAK").is_some() { whole } else { (whole / 10).max(1) }
+}

@@ -1,0 +1,69 @@
+//! Debian's docker-registry as the real upstream, behind token authentication.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{
+    images::Image,
+    ports::Port,
+    process::{Process, command},
+    scratch,
+    token_service::{ISSUER, SERVICE, TokenService},
+};
+
+pub(crate) struct Registry2 {
+    process: Process,
+    port: Port,
+    pub(crate) tokens: TokenService,
+    _dir: TempDir,
+}
+
+impl Registry2 {
+    pub(crate) fn start() -> Self {
+        let (dir, port) = (scratch::dir("registry2"), Port::reserve());
+        let tokens = TokenService::start(dir.path());
+        let config = dir.path().join("config.yml");
+        std::fs::write(&config, configuration(&dir, &port, &tokens)).unwrap();
+        let mut serve = command("docker-registry");
+        serve.arg("serve").arg(config).env("OTEL_TRACES_EXPORTER", "none");
+        let mut process = Process::start("docker-registry", serve);
+        process.wait_for_line("listening on", Duration::from_secs(20));
+        Self { process, port, tokens, _dir: dir }
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub(crate) fn url(&self) -> String {
+        self.port.url()
+    }
+
+    pub(crate) fn push(&self, repository: &str, tag: &str, image: &Image) {
+        image.push(&self.url(), repository, tag, &self.tokens.push_token(repository));
+    }
+
+    /// What it logged: a line for each request.
+    pub(crate) fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Ends it and its token service; the port refuses connections from then on.
+    pub(crate) fn stop(&mut self) {
+        self.process.kill();
+        self.tokens.stop();
+    }
+}
+
+fn configuration(dir: &TempDir, port: &Port, tokens: &TokenService) -> String {
+    let (address, realm) = (port.addr(), tokens.realm());
+    let (root, certificate) = (dir.path().join("data"), &tokens.certificate);
+    format!(
+        r#"version: 0.1
+log: {{ level: info, accesslog: {{ disabled: true }} }}
+storage: {{ filesystem: {{ rootdirectory: "{root}" }} }}
+http: {{ addr: "{address}" }}
+auth: {{ token: {{ realm: "{realm}", service: "{SERVICE}", issuer: "{ISSUER}", rootcertbundle: "{certificate}" }} }}
+"#,
+        root = root.display(),
+        certificate = certificate.display(),
+    )
+}

@@ -1,0 +1,112 @@
+//! Token authentication: a challenge to the upstream's own `/token`, tokens for one repository each that expire.
+
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use super::deliver::Reply;
+use crate::support::wire::Request;
+
+/// Who may, and for how long.
+pub(crate) struct Auth {
+    credentials: Option<(String, String)>,
+    lifetime: Duration,
+    announced: Option<u64>,
+    field: &'static str,
+}
+
+impl Auth {
+    /// A token for everyone who asks, good for five minutes.
+    pub(crate) fn anonymous() -> Self {
+        Self { credentials: None, lifetime: Duration::from_secs(300), announced: Some(300), field: "token" }
+    }
+
+    /// A token only against these.
+    pub(crate) fn basic(user: &str, password: &str) -> Self {
+        Self { credentials: Some((user.to_owned(), password.to_owned())), ..Self::anonymous() }
+    }
+
+    /// Tokens really live this long, whatever is announced.
+    pub(crate) fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// What `expires_in` says; `None`: nothing, which means 60.
+    pub(crate) fn announced(mut self, seconds: Option<u64>) -> Self {
+        self.announced = seconds;
+        self
+    }
+
+    /// The token comes as `access_token` alone.
+    pub(crate) fn as_access_token(mut self) -> Self {
+        self.field = "access_token";
+        self
+    }
+}
+
+pub(super) struct Tokens {
+    auth: Auth,
+    issued: Mutex<HashMap<String, Grant>>,
+}
+
+struct Grant {
+    scope: String,
+    expires: Instant,
+}
+
+impl Tokens {
+    pub(super) fn new(auth: Auth) -> Self {
+        Self { auth, issued: Mutex::default() }
+    }
+
+    pub(super) fn issued(&self) -> Vec<String> {
+        self.issued.lock().unwrap().keys().cloned().collect()
+    }
+
+    pub(super) fn revoke(&self) {
+        self.issued.lock().unwrap().values_mut().for_each(|grant| grant.expires = Instant::now());
+    }
+
+    /// `GET /token`
+    pub(super) fn answer(&self, request: &Request) -> Reply {
+        if self.auth.credentials.is_some() && request.basic() != self.auth.credentials {
+            return Reply::error(401, "UNAUTHORIZED").with("WWW-Authenticate", "Basic realm=\"upstream\"");
+        }
+        let scope = request.parameter("scope").unwrap_or_default();
+        let mut issued = self.issued.lock().unwrap();
+        let token = format!("upstream-token-{}-{:016x}", issued.len(), fastrand(issued.len()));
+        issued.insert(token.clone(), Grant { scope, expires: Instant::now() + self.auth.lifetime });
+        let mut body = serde_json::json!({ self.auth.field: token });
+        if let Some(seconds) = self.auth.announced {
+            body["expires_in"] = seconds.into();
+        }
+        Reply::json(&body)
+    }
+
+    /// Whether the request carries a token that is good for this repository.
+    pub(super) fn admits(&self, request: &Request, repository: &str) -> bool {
+        let wanted = format!("repository:{repository}:pull");
+        let Some(token) = request.bearer() else { return false };
+        let issued = self.issued.lock().unwrap();
+        let good = |grant: &Grant| {
+            grant.expires > Instant::now() && (repository.is_empty() || grant.scope.split(' ').any(|s| s == wanted))
+        };
+        issued.get(&token).is_some_and(good)
+    }
+}
+
+/// The 401 that says where tokens are.
+pub(super) fn challenge(url: &str, repository: &str) -> Reply {
+    let scope = if repository.is_empty() { String::new() } else { format!(",scope=\"repository:{repository}:pull\"") };
+    let value = format!("Bearer realm=\"{url}/token\",service=\"upstream.test\"{scope}");
+    Reply::error(401, "UNAUTHORIZED").with("WWW-Authenticate", &value)
+}
+
+/// Not guessable by accident, which is all a token has to be here.
+fn fastrand(seed: usize) -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(seed)
+}

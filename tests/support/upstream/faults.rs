@@ -1,0 +1,142 @@
+//! What goes wrong, for which requests, how often.
+
+use std::{
+    sync::{Arc, Condvar, Mutex},
+    time::Duration,
+};
+
+use super::record::Kind;
+use crate::support::wire::Request;
+
+/// How a connection is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Orderly, as if the body ended there.
+    Fin,
+    /// With a reset.
+    Rst,
+}
+
+/// One thing that goes wrong with a response.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// The head comes late.
+    Delay(Duration),
+    /// The body comes at this many bytes a second.
+    Bandwidth(u64),
+    /// The connection is cut after this many bytes of body.
+    CutAfter(u64, Cut),
+    /// The byte at this offset of the blob or manifest is another, in every range that covers it.
+    Corrupt(usize),
+    /// This status instead, with the specification's JSON.
+    Status(u16),
+    /// As [`Fault::Status`], with a header more.
+    StatusWith(u16, &'static str, &'static str),
+    /// These bytes instead of any response, then the connection is closed.
+    Raw(&'static [u8]),
+    /// The request is taken and never answered.
+    Hang,
+    /// After this many bytes of body nothing more comes, and the connection stays open.
+    Stall(u64),
+    /// After this many bytes of body the gate has to open before more comes.
+    Gate(u64, Arc<Gate>),
+    /// The body is chunked, without a length.
+    Chunked,
+    /// The response names another digest than that of its body.
+    WrongDigestHeader,
+}
+
+/// Holds a response until the test opens it.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub(crate) fn open(&self) {
+        *self.open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+
+    /// A minute at most: a test that forgot its gate fails, and does not hang.
+    pub(super) fn pass(&self) {
+        let shut = self.open.lock().unwrap();
+        drop(self.opened.wait_timeout_while(shut, Duration::from_secs(60), |open| !*open).unwrap());
+    }
+}
+
+/// A fault and the requests it befalls.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    kind: Option<Kind>,
+    method: Option<&'static str>,
+    part: String,
+    times: Option<usize>,
+    fault: Fault,
+}
+
+impl Rule {
+    /// Befalls every request of this kind.
+    pub(crate) fn on(kind: Kind, fault: Fault) -> Self {
+        Self { kind: Some(kind), ..Self::on_all(fault) }
+    }
+
+    /// Befalls every request.
+    pub(crate) fn on_all(fault: Fault) -> Self {
+        Self { kind: None, method: None, part: String::new(), times: None, fault }
+    }
+
+    /// Only those of this method.
+    pub(crate) fn method(mut self, method: &'static str) -> Self {
+        self.method = Some(method);
+        self
+    }
+
+    /// Only those whose path contains this.
+    pub(crate) fn path(mut self, part: &str) -> Self {
+        part.clone_into(&mut self.part);
+        self
+    }
+
+    /// Only the first so many.
+    pub(crate) fn times(mut self, times: usize) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    fn befalls(&self, request: &Request, kind: Kind) -> bool {
+        self.times != Some(0)
+            && self.kind.is_none_or(|wanted| wanted == kind)
+            && self.method.is_none_or(|method| method == request.method)
+            && request.path.contains(&self.part)
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Faults(Mutex<Vec<Rule>>);
+
+impl Faults {
+    pub(super) fn add(&self, rule: Rule) {
+        self.0.lock().unwrap().push(rule);
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    /// What befalls this request, counted off.
+    pub(super) fn take(&self, request: &Request, kind: Kind) -> Vec<Fault> {
+        let mut rules = self.0.lock().unwrap();
+        let befalling = rules.iter_mut().filter(|rule| rule.befalls(request, kind));
+        let take = |rule: &mut Rule| {
+            rule.times = rule.times.map(|times| times - 1);
+            rule.fault.clone()
+        };
+        befalling.map(take).collect()
+    }
+}

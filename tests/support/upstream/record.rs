@@ -1,0 +1,74 @@
+//! The books: every request, and how much of its answer went out.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use crate::support::wire::Request;
+
+/// What a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Ping,
+    Token,
+    Manifest,
+    Blob,
+    Tags,
+    Referrers,
+    /// A blob, asked from the CDN.
+    Cdn,
+    Other,
+}
+
+impl Kind {
+    pub(super) fn of(path: &str) -> Self {
+        match path {
+            "/v2/" => Self::Ping,
+            "/token" => Self::Token,
+            path if path.starts_with("/cdn/") => Self::Cdn,
+            path if path.contains("/manifests/") => Self::Manifest,
+            path if path.contains("/blobs/") => Self::Blob,
+            path if path.ends_with("/tags/list") => Self::Tags,
+            path if path.contains("/referrers/") => Self::Referrers,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A request and what became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorded {
+    pub(crate) kind: Kind,
+    pub(crate) request: Request,
+    /// Body bytes that went out in answer, so far.
+    pub(crate) sent: u64,
+}
+
+struct Entry {
+    kind: Kind,
+    request: Request,
+    sent: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+pub(super) struct Record(Mutex<Vec<Entry>>);
+
+impl Record {
+    /// Notes a request; the returned counter takes the bytes sent in answer.
+    pub(super) fn note(&self, kind: Kind, request: &Request) -> Arc<AtomicU64> {
+        let sent = Arc::default();
+        self.0.lock().unwrap().push(Entry { kind, request: request.clone(), sent: Arc::clone(&sent) });
+        sent
+    }
+
+    pub(super) fn all(&self) -> Vec<Recorded> {
+        let entries = self.0.lock().unwrap();
+        let recorded = |entry: &Entry| Recorded {
+            kind: entry.kind,
+            request: entry.request.clone(),
+            sent: entry.sent.load(Ordering::SeqCst),
+        };
+        entries.iter().map(recorded).collect()
+    }
+}
