@@ -1,14 +1,19 @@
 //! Entrepot: a pull-through mirror of Docker Hub and a private registry, on one port, over one disk.
 //!
-//! The house, ground floor first. A floor imports only from the floors below it, and the rooms of one floor do not
-//! import each other; `tests/floors.rs` holds that.
+//! The house, top floor first. A floor imports only from the floors below it, and the rooms of one floor do not import
+//! each other; `tests/floors.rs` holds that.
 
-// 0
-pub mod oci;
-
-// 1
-pub mod config;
-
+// 5
+pub mod cli;
+// 4
+pub mod http;
+// 3
+pub mod registry;
 // 2
 pub mod index;
 pub mod storage;
+pub mod upstream;
+// 1
+pub mod config;
+// 0
+pub mod oci;

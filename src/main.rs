@@ -1,3 +1,7 @@
 //! The binary: parses the command line, starts one command, turns its error into an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    entrepot::cli::run(std::env::args_os())
+}

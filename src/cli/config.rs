@@ -1,0 +1,14 @@
+//! `entrepot config`: what the configuration adds up to.
+
+use std::io::{stderr, stdout};
+
+use super::{Failure, Source, say};
+
+pub(super) fn run(source: Source) -> Result<(), Failure> {
+    let loaded = source.load()?;
+    for warning in &loaded.warnings {
+        say(&mut stderr(), &format!("warning: {warning}"));
+    }
+    say(&mut stdout(), loaded.config.to_yaml().trim_end());
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! The command line: one file a command. `serve` is the composition root: the only place where the rooms of the house are
+//! put together and background jobs are started.
+
+mod config;
+mod logging;
+mod serve;
+
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+/// A command was used wrongly, or its configuration is.
+const USAGE: u8 = 2;
+
+/// Mirrors Docker Hub, and any pull through it, into one directory.
+#[derive(Debug, Parser)]
+#[command(name = "entrepot", version, about, long_about = LONG, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const LONG: &str = "A pull-through mirror of Docker Hub, on one port, over one directory. It takes registry:2's \
+                    configuration file and REGISTRY_* variables, and needs neither.";
+
+const EXAMPLES: &str = "\
+Examples:
+  entrepot serve --data ./registry
+      mirror Docker Hub on port 5000, keeping what is pulled in ./registry;
+      then put  \"registry-mirrors\": [\"http://127.0.0.1:5000\"]  into /etc/docker/daemon.json
+  REGISTRY_PROXY_USERNAME=me REGISTRY_PROXY_PASSWORD=secret entrepot serve
+      the same with an account, which has a higher pull limit, in /var/lib/registry
+  entrepot config /etc/docker/registry/config.yml
+      what that file, the variables and the defaults add up to
+
+Exit codes: 0 all is well, 1 it failed, 2 it was asked wrongly (command line or configuration).";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve, until SIGTERM or SIGINT.
+    #[command(after_help = SERVE_HELP)]
+    Serve(Source),
+    /// Print the effective configuration as YAML, secrets masked, and warnings to stderr.
+    Config(Source),
+}
+
+const SERVE_HELP: &str = "\
+Without CONFIG.yml, defaults hold: port 5000, data in /var/lib/registry, Docker Hub as upstream. Any key A.B.C of the
+file can be set by a variable REGISTRY_A_B_C, which wins over the file:
+  http.addr                            REGISTRY_HTTP_ADDR=127.0.0.1:5000
+  storage.filesystem.rootdirectory     REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/data
+  proxy.remoteurl                      REGISTRY_PROXY_REMOTEURL=https://registry-1.docker.io
+  proxy.freshness                      REGISTRY_PROXY_FRESHNESS=5m
+  log.level                            REGISTRY_LOG_LEVEL=debug
+HTTPS_PROXY and NO_PROXY say how upstreams are reached; SSL_CERT_FILE, whose certificates are believed.
+SIGTERM lets pulls under way finish for up to 8 seconds.";
+
+/// Where the configuration comes from.
+#[derive(Debug, Args)]
+struct Source {
+    /// A configuration file of registry:2 (version: 0.1).
+    #[arg(value_name = "CONFIG.yml")]
+    file: Option<PathBuf>,
+    /// Keep everything in this directory, whatever the configuration says.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl Source {
+    fn load(self) -> Result<crate::config::Loaded, Failure> {
+        let flags = crate::config::Flags { data: self.data };
+        // Names and values that are not Unicode are not ours.
+        let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        crate::config::Config::load(self.file.as_deref(), variables, flags).map_err(Failure::usage)
+    }
+}
+
+/// Why a command failed, in one line, and the exit code that says so.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    fn usage(error: impl std::fmt::Display) -> Self {
+        Self { message: error.to_string(), code: USAGE }
+    }
+
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self { message: error.to_string(), code: 1 }
+    }
+}
+
+/// Runs the command that `arguments` (the program's name first) ask for, to its end.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let done = match Arguments::try_parse_from(arguments) {
+        Ok(Arguments { command: Command::Serve(source) }) => serve::run(source),
+        Ok(Arguments { command: Command::Config(source) }) => config::run(source),
+        Err(error) => {
+            // Help and version come this way too, to stdout and with code 0.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { message, code }) => {
+            say(&mut std::io::stderr(), &format!("entrepot: {message}"));
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Writes a line; a reader that has gone away is no failure.
+fn say(to: &mut impl Write, line: &str) {
+    let _ = writeln!(to, "{line}");
+}

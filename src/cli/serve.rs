@@ -1,0 +1,144 @@
+//! `entrepot serve`: the composition root.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
+
+use super::{Failure, Source, logging};
+use crate::{
+    config::{self, Config, Loaded},
+    http::{self, Server},
+    index::Index,
+    oci::Domain,
+    registry::{Foundation, Registry},
+    storage::Storage,
+    upstream::{self, Credentials, Options, Pool, Proxy, Remote},
+};
+
+/// Threads that ask upstreams: each fills several blobs at a time.
+const UPSTREAM_THREADS: usize = 2;
+/// How often what is kept for a while only is looked through.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+
+pub(super) fn run(source: Source) -> Result<(), Failure> {
+    let Loaded { config, warnings } = source.load()?;
+    logging::start(&config.log);
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    raise_open_files();
+    // Given once, for every connection there will be; a second call would find it there, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let server = Server::bind(listen(&config)).map_err(|error| cannot_listen(&config, &error))?;
+    let background = background().map_err(Failure::failed)?;
+    let registry = Arc::new(Registry::new(foundation(&config, &background)?));
+    start_jobs(&registry, &background).map_err(Failure::failed)?;
+    announce(&config, &server);
+    let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
+    let local = tokio::task::LocalSet::new();
+    let served = local.block_on(&workers, async { server.run(Arc::clone(&registry), asked_to_stop()?).await });
+    served.map_err(Failure::failed)?;
+    registry.flush();
+    tracing::info!("stopped");
+    // Fills under way end here: what they staged is swept at the next start.
+    background.shutdown_background();
+    Ok(())
+}
+
+fn foundation(config: &Config, background: &Runtime) -> Result<Foundation, Failure> {
+    let root = &config.storage.rootdirectory;
+    let storage = Storage::open(root.value())
+        .map_err(|error| Failure::usage(root.error(format!("a directory this process can write ({error})"))))?;
+    let index = Index::open(&storage.index_dir());
+    let proxy = Proxy::from_lookup(|name| std::env::var(name).ok()).map_err(Failure::usage)?;
+    let settings = upstream::Settings { roots: upstream::native_roots(), proxy };
+    Ok(Foundation {
+        storage,
+        index,
+        upstreams: vec![hub(&config.proxy)?],
+        pool: Pool::start(UPSTREAM_THREADS, settings).map_err(Failure::failed)?,
+        freshness: *config.proxy.freshness.value(),
+        tasks: background.handle().clone(),
+    })
+}
+
+/// Whatever URL is configured plays Docker Hub.
+fn hub(proxy: &config::Proxy) -> Result<Remote, Failure> {
+    let credentials = match (proxy.username.value(), proxy.password.value()) {
+        (Some(username), Some(password)) => {
+            Some(Credentials { username: username.clone(), password: password.expose().to_owned() })
+        }
+        _ => None,
+    };
+    let options = Options { credentials, ..Options::default() };
+    Remote::new(Domain::docker_hub(), proxy.remoteurl.value().clone(), options).map_err(Failure::usage)
+}
+
+/// Where work runs that no request owns.
+fn background() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(2).thread_name("background").enable_all().build()
+}
+
+fn start_jobs(registry: &Arc<Registry>, background: &Runtime) -> std::io::Result<()> {
+    let rebuilt = Arc::clone(registry);
+    thread::Builder::new().name("rebuild".into()).spawn(move || rebuilt.rebuild_index())?;
+    let tidied = Arc::clone(registry);
+    background.spawn(async move {
+        let mut ticks = tokio::time::interval(TIDY_EVERY);
+        loop {
+            ticks.tick().await;
+            tidied.tidy();
+        }
+    });
+    Ok(())
+}
+
+fn listen(config: &Config) -> http::Settings {
+    let address = config.http.addr.value();
+    http::Settings {
+        host: address.host.as_ref().map(|host| match host {
+            config::Host::Ip(ip) => ip.to_string(),
+            config::Host::Name(name) => name.clone(),
+        }),
+        port: address.port,
+        access_log: !*config.log.accesslog_disabled.value(),
+    }
+}
+
+fn cannot_listen(config: &Config, error: &std::io::Error) -> Failure {
+    Failure::usage(config.http.addr.error(format!("an address this process can listen on ({error})")))
+}
+
+fn announce(config: &Config, server: &Server) {
+    let data = config.storage.rootdirectory.value().display();
+    let upstream = config.proxy.remoteurl.value();
+    if let Ok(address) = server.address() {
+        tracing::info!("listening on http://{address}, mirroring {upstream} into {data}");
+    }
+}
+
+/// Every connection, fill and stored blob being read is a file descriptor; the soft limit is often 1,024.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
+/// Ends when the process is asked to.
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: no new requests, those under way have 8 seconds");
+    })
+}

@@ -1,0 +1,84 @@
+//! `GET` and `HEAD /v2/<name>/blobs/<digest>` (end-2).
+
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    body::SizedStream,
+    http::{StatusCode, header},
+};
+use futures_util::stream;
+
+use super::{
+    body,
+    errors::Refusal,
+    extract::{self, State},
+    headers::{self, API_VERSION, NOSNIFF},
+};
+use crate::{
+    oci::{ByteRange, Digest, RangeRequest},
+    registry::Provenance,
+};
+
+/// All of a blob, or the one range asked for.
+pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let repository = extract::repository(&registry, &request)?;
+    let digest = extract::digest(&request)?;
+    let blob = registry.blob(&repository, &digest).await?;
+    if headers::holds(&request, &digest) {
+        return Ok(found(StatusCode::NOT_MODIFIED, &digest, blob.provenance).finish());
+    }
+    let size = blob.size;
+    match wanted(&request, &digest, size) {
+        RangeRequest::Unsatisfiable => {
+            let mut response = actix_web::ResponseError::error_response(&Refusal::range(size));
+            response.headers_mut().insert(header::CONTENT_RANGE, content_range_of_416(size));
+            Ok(response)
+        }
+        RangeRequest::Whole if size == 0 => Ok(found(StatusCode::OK, &digest, blob.provenance).body("")),
+        RangeRequest::Whole => {
+            let response = found(StatusCode::OK, &digest, blob.provenance);
+            Ok(body::respond(response, blob.read(ByteRange { start: 0, end: size }), size))
+        }
+        RangeRequest::Part(range) => {
+            let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.provenance);
+            response.insert_header((header::CONTENT_RANGE, range.content_range(size)));
+            Ok(body::respond(response, blob.read(range), range.len()))
+        }
+    }
+}
+
+/// Size and existence.
+pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let repository = extract::repository(&registry, &request)?;
+    let digest = extract::digest(&request)?;
+    let (size, provenance) = registry.blob_size(&repository, &digest, extract::names_registry(&request)).await?;
+    if headers::holds(&request, &digest) {
+        return Ok(found(StatusCode::NOT_MODIFIED, &digest, provenance).finish());
+    }
+    let nothing = stream::empty::<Result<_, actix_web::Error>>();
+    Ok(found(StatusCode::OK, &digest, provenance).body(SizedStream::new(size, nothing)))
+}
+
+/// The range asked for, unless `If-Range` (RFC 9110, section 13.1.5) names other content than this.
+fn wanted(request: &HttpRequest, digest: &Digest, size: u64) -> RangeRequest {
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    match text(header::IF_RANGE) {
+        Some(validator) if validator != format!("\"{digest}\"") => RangeRequest::Whole,
+        _ => RangeRequest::parse(text(header::RANGE), size),
+    }
+}
+
+fn found(status: StatusCode, digest: &Digest, provenance: Provenance) -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(status);
+    headers::describe(&mut response, digest, provenance);
+    response
+        .insert_header(API_VERSION)
+        .insert_header(NOSNIFF)
+        .insert_header((header::ACCEPT_RANGES, "bytes"))
+        .insert_header((header::CACHE_CONTROL, "max-age=31536000"))
+        .insert_header((header::CONTENT_TYPE, "application/octet-stream"));
+    response
+}
+
+fn content_range_of_416(size: u64) -> header::HeaderValue {
+    header::HeaderValue::from_str(&format!("bytes */{size}")).unwrap_or(header::HeaderValue::from_static("bytes */*"))
+}

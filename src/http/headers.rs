@@ -1,0 +1,58 @@
+//! The headers answers have in common.
+
+use actix_web::{
+    HttpRequest, HttpResponseBuilder,
+    http::header::{self, HeaderName, HeaderValue},
+};
+
+use crate::{oci::Digest, registry::Provenance};
+
+/// What clients recognise a registry by.
+pub(super) const API_VERSION: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
+/// Content that was uploaded by somebody must not be taken for a page by a browser.
+pub(super) const NOSNIFF: (HeaderName, HeaderValue) =
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+
+const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Names the content and where it came from.
+pub(super) fn describe(response: &mut HttpResponseBuilder, digest: &Digest, provenance: Provenance) {
+    response
+        .insert_header((DOCKER_CONTENT_DIGEST, digest.to_string()))
+        .insert_header((header::ETAG, format!("\"{digest}\"")))
+        .insert_header(cache_status(provenance));
+}
+
+/// RFC 9211.
+pub(super) fn cache_status(provenance: Provenance) -> (HeaderName, &'static str) {
+    let value = match provenance {
+        Provenance::Hit => "entrepot; hit",
+        Provenance::Revalidated => "entrepot; hit; detail=revalidated",
+        Provenance::Miss { collapsed: false } => "entrepot; fwd=miss; stored",
+        Provenance::Miss { collapsed: true } => "entrepot; fwd=miss; stored; collapsed",
+        Provenance::Stale => "entrepot; fwd=stale",
+    };
+    (CACHE_STATUS, value)
+}
+
+/// Whether the client holds this content already: `If-None-Match`, RFC 9110, section 13.1.2.
+pub(super) fn holds(request: &HttpRequest, digest: &Digest) -> bool {
+    let digest = digest.to_string();
+    let tag = |candidate: &str| {
+        let candidate = candidate.trim();
+        let opaque = candidate.strip_prefix("W/").unwrap_or(candidate).trim_matches('"');
+        opaque == "*" || opaque == digest
+    };
+    let values = request.headers().get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(tag)
+}
+
+/// `Link` to the page of the same list that the query `next` asks for (RFC 8288), keeping the request's own `ns`.
+pub(super) fn next_link(request: &HttpRequest, next: &str) -> String {
+    let ns = url::form_urlencoded::parse(request.query_string().as_bytes()).filter(|(key, _)| key == "ns");
+    let pairs = url::form_urlencoded::parse(next.as_bytes()).filter(|(key, _)| key != "ns").chain(ns);
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    format!("<{}?{query}>; rel=\"next\"", request.path())
+}

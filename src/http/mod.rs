@@ -1,0 +1,18 @@
+//! The registry API over HTTP: the only inbound actix. Reads requests into types, asks the floor below, writes answers.
+//!
+//! A file a resource of distribution-spec's endpoint table, and one place (`errors`) that turns errors into responses.
+
+mod access_log;
+mod base;
+mod blobs;
+mod body;
+mod errors;
+mod extract;
+mod headers;
+mod manifests;
+mod referrers;
+mod routes;
+mod server;
+mod tags;
+
+pub use server::{Server, Settings};

@@ -1,0 +1,157 @@
+//! The listener, the workers, and how a connection is treated.
+
+use std::{
+    any::Any,
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::{
+    App, HttpServer,
+    dev::ServerHandle,
+    middleware::{Condition, from_fn},
+    rt::net::TcpStream,
+    web,
+};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::{access_log, routes};
+use crate::registry::Registry;
+
+/// How much may wait in the kernel for a client: beyond it, a slow client's megabytes would lie there, and a chunk would
+/// look taken when it is not.
+const NOT_SENT: u32 = 128 << 10;
+/// A client that acknowledges or reads nothing for this long is gone. Generous: some pause while they unpack.
+const UNREAD: Duration = Duration::from_secs(300);
+/// From a connection's first byte to the end of its first head.
+const FIRST_HEAD: Duration = Duration::from_secs(30);
+/// A connection without a request.
+const IDLE: Duration = Duration::from_secs(75);
+/// docker kills a container ten seconds after it asked it to stop.
+const DRAIN_SECONDS: u64 = 8;
+const WRITE_BUFFER: usize = 64 << 10;
+/// Threads a worker may block on the disk: each holds a chunk.
+const BLOCKING_THREADS: usize = 16;
+const BACKLOG: i32 = 1024;
+
+/// How to serve.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The host to listen on; all addresses, of both families, where it is empty.
+    pub host: Option<String>,
+    /// The port; 0 takes a free one.
+    pub port: u16,
+    /// Whether each request is logged.
+    pub access_log: bool,
+}
+
+/// A server that listens already and is not yet answering.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    settings: Settings,
+}
+
+impl Server {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// As the operating system refuses it.
+    pub fn bind(settings: Settings) -> io::Result<Self> {
+        let listener = match &settings.host {
+            None => listen_everywhere(settings.port)?,
+            Some(host) => listen_on(host, settings.port)?,
+        };
+        Ok(Self { listener, settings })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until `shutdown` ends, then lets requests under way finish for a few seconds.
+    ///
+    /// # Errors
+    /// When the workers cannot be started.
+    pub async fn run(
+        self,
+        registry: Arc<Registry>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let state = web::Data::from(registry);
+        let logged = self.settings.access_log;
+        let app = move || {
+            App::new()
+                .app_data(state.clone())
+                .wrap(Condition::new(logged, from_fn(access_log::write)))
+                .configure(routes::configure)
+        };
+        let server = HttpServer::new(app)
+            .on_connect(|connection: &dyn Any, _| tune(connection))
+            .h1_allow_half_closed(false)
+            .h1_write_buffer_size(WRITE_BUFFER)
+            .client_request_timeout(FIRST_HEAD)
+            .keep_alive(IDLE)
+            .worker_max_blocking_threads(BLOCKING_THREADS)
+            .shutdown_timeout(DRAIN_SECONDS)
+            .disable_signals()
+            .listen(self.listener)?
+            .run();
+        let handle = server.handle();
+        let (ended, ()) = tokio::join!(server, stop(handle, shutdown));
+        ended
+    }
+}
+
+async fn stop(server: ServerHandle, shutdown: impl Future<Output = ()>) {
+    shutdown.await;
+    server.stop(true).await;
+}
+
+fn tune(connection: &dyn Any) {
+    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+    let socket = SockRef::from(stream);
+    // A socket that takes none of these still works.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
+    let _ = socket.set_tcp_user_timeout(Some(UNREAD));
+}
+
+/// One socket for both families; IPv4 alone where the kernel has no IPv6.
+fn listen_everywhere(port: u16) -> io::Result<TcpListener> {
+    let six = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    listen(six, false).or_else(|error| match error.kind() {
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+        _ => listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), true),
+    })
+}
+
+fn listen_on(host: &str, port: u16) -> io::Result<TcpListener> {
+    use std::net::ToSocketAddrs;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+    for address in (host, port).to_socket_addrs()? {
+        match listen(address, true) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

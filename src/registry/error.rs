@@ -1,0 +1,94 @@
+//! Why the registry could not do what it was asked to.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{oci::Digest, storage, upstream};
+
+/// A failure of this floor. Cloned to everyone who waited for the same thing. Its text goes to the log; what a client
+/// may read of it is decided where it becomes an answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// Neither here nor upstream, or not for this server's eyes: the two look the same on purpose.
+    #[error("the manifest is unknown")]
+    ManifestUnknown,
+    /// As [`Error::ManifestUnknown`], for a blob.
+    #[error("the blob is unknown")]
+    BlobUnknown,
+    /// As [`Error::ManifestUnknown`], for a repository.
+    #[error("the repository is unknown")]
+    NameUnknown,
+    /// The request names a registry that is on no list of this one's.
+    #[error("{0} is not mirrored here")]
+    NotMirrored(String),
+    /// The upstream asks for patience.
+    #[error("the upstream allows no more requests now: {message}")]
+    TooManyRequests {
+        /// How long, where it said.
+        retry_after: Option<Duration>,
+        /// Its own words.
+        message: String,
+    },
+    /// The upstream answered, but nothing that helps.
+    #[error("the upstream failed: {0}")]
+    BadGateway(String),
+    /// The upstream did not answer in time.
+    #[error("the upstream did not answer in time: {0}")]
+    GatewayTimeout(String),
+    /// The manifest is here, part of what it names is not, and the upstream cannot be reached.
+    #[error("blob {missing} of this image is not cached, and its upstream cannot be reached")]
+    Incomplete {
+        /// The first blob that is missing.
+        missing: Digest,
+    },
+    /// The bytes that came were not what their digest says.
+    #[error("the upstream's bytes do not hash to {expected}")]
+    Mismatch {
+        /// What they should have hashed to.
+        expected: Digest,
+    },
+    /// The disk has no room.
+    #[error(transparent)]
+    Short(#[from] storage::Short),
+    /// The disk failed.
+    #[error("storage failed: {0}")]
+    Storage(#[source] Arc<storage::Error>),
+    /// A task died: a bug.
+    #[error("the work was abandoned")]
+    Abandoned,
+}
+
+/// What was asked for: decides which "unknown" a refusal becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Manifest,
+    Blob,
+    Name,
+}
+
+impl Asked {
+    pub(super) fn unknown(self) -> Error {
+        match self {
+            Self::Manifest => Error::ManifestUnknown,
+            Self::Blob => Error::BlobUnknown,
+            Self::Name => Error::NameUnknown,
+        }
+    }
+
+    /// Law 7's right-hand column: what an upstream's failure is where nothing is cached.
+    pub(super) fn failed(self, error: &upstream::Error) -> Error {
+        match error {
+            upstream::Error::NotFound | upstream::Error::Denied(_) => self.unknown(),
+            upstream::Error::TooMany { retry_after, message } => {
+                Error::TooManyRequests { retry_after: *retry_after, message: message.clone() }
+            }
+            upstream::Error::Timeout { .. } => Error::GatewayTimeout(error.to_string()),
+            _ => Error::BadGateway(error.to_string()),
+        }
+    }
+}
+
+impl From<storage::Error> for Error {
+    fn from(error: storage::Error) -> Self {
+        Self::Storage(Arc::new(error))
+    }
+}

@@ -1,0 +1,168 @@
+//! One blob's bytes out of an upstream, in order, however often the connection breaks.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{Error, error::Asked, mirror::Mirror};
+use crate::{
+    oci::{Digest, RepositoryName},
+    upstream::{self, Client, Validator},
+};
+
+/// Chunks on their way from the connection to the disk: small, since each is up to some 64 KiB.
+const IN_FLIGHT: usize = 16;
+/// How often in a row a connection may fail without a byte of progress.
+const BARREN: u32 = 5;
+/// How often it may break altogether: an upstream that gives a byte at a time must not keep a fill for ever.
+const BREAKS: u32 = 100;
+
+/// What to fetch.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) mirror: Mirror,
+    pub(super) name: RepositoryName,
+    pub(super) digest: Digest,
+    /// The first byte wanted.
+    pub(super) from: u64,
+    /// One past the last byte wanted; the end where `None`.
+    pub(super) until: Option<u64>,
+}
+
+/// What comes, in this order: one `Opened`, then `Bytes` without a gap.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The upstream answered. The size of the whole blob, where it said.
+    Opened { size: Option<u64> },
+    /// The next bytes.
+    Bytes(Bytes),
+}
+
+/// What is fetched: events, until the channel ends. It ends after the last byte wanted, or after an error; a receiver
+/// counts, and takes an end that comes early for a failure.
+pub(super) type Events = mpsc::Receiver<Result<Event, Error>>;
+
+/// Begins to fetch, on the thread of `client`. Dropping the receiver ends it.
+pub(super) fn start(client: Client, wanted: Wanted) -> Events {
+    let (events, receiver) = mpsc::channel(IN_FLIGHT);
+    let mut fetch = Fetch { at: wanted.from, client, wanted, events, opened: None, validator: None };
+    tokio::task::spawn_local(async move {
+        if let Err(Stop::Failed(error)) = fetch.run().await {
+            let _ = fetch.events.send(Err(error)).await;
+        }
+    });
+    receiver
+}
+
+struct Fetch {
+    client: Client,
+    wanted: Wanted,
+    events: mpsc::Sender<Result<Event, Error>>,
+    /// The offset of the next byte to hand on.
+    at: u64,
+    /// The size the first answer named, once there was one.
+    opened: Option<Option<u64>>,
+    validator: Option<Validator>,
+}
+
+enum Stop {
+    /// Nobody listens any more.
+    Unwanted,
+    Failed(Error),
+}
+
+impl Fetch {
+    async fn run(&mut self) -> Result<(), Stop> {
+        let (mut barren, mut breaks) = (0, 0);
+        loop {
+            let before = self.at;
+            let error = match self.read_on().await {
+                Ok(()) => return Ok(()),
+                Err(Broken::Unwanted) => return Err(Stop::Unwanted),
+                Err(Broken::Upstream(error)) => error,
+            };
+            barren = if self.at > before { 0 } else { barren + 1 };
+            breaks += 1;
+            if self.opened.is_none() || !is_transient(&error) || barren > BARREN || breaks > BREAKS {
+                return Err(Stop::Failed(Asked::Blob.failed(&error)));
+            }
+            tracing::info!("{} broke off at byte {}, going on from there: {error}", self.wanted.digest, self.at);
+            tokio::time::sleep(pause(barren)).await;
+        }
+    }
+
+    /// One connection's worth.
+    async fn read_on(&mut self) -> Result<(), Broken> {
+        let Wanted { mirror, name, digest, until, .. } = &self.wanted;
+        let opening = self.client.open_blob(&mirror.remote, name, digest, self.at, *until, self.validator.as_ref());
+        let opened = opening.await;
+        mirror.learn(opened.as_ref().err());
+        let mut blob = opened?;
+        self.opened(blob.size()).await?;
+        self.validator = blob.validator().cloned();
+        // An upstream without ranges begins at the start again: pass over what is here already.
+        let mut surplus = self.at.saturating_sub(blob.start());
+        while let Some(mut bytes) = blob.next().await? {
+            let skipped = bytes.len().min(usize::try_from(surplus).unwrap_or(usize::MAX));
+            bytes = bytes.split_off(skipped);
+            surplus -= skipped as u64;
+            self.hand_on(bytes).await?;
+            if self.wanted.until.is_some_and(|until| self.at >= until) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn opened(&mut self, size: Option<u64>) -> Result<(), Broken> {
+        match self.opened {
+            None => {
+                self.opened = Some(size);
+                self.send(Event::Opened { size }).await
+            }
+            Some(first) if first == size || size.is_none() => Ok(()),
+            Some(_) => Err(upstream::Error::Protocol("the blob's size changed between two answers".into()).into()),
+        }
+    }
+
+    async fn hand_on(&mut self, mut bytes: Bytes) -> Result<(), Broken> {
+        if let Some(until) = self.wanted.until {
+            bytes.truncate(usize::try_from(until - self.at).unwrap_or(usize::MAX));
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.at += bytes.len() as u64;
+        self.send(Event::Bytes(bytes)).await
+    }
+
+    async fn send(&self, event: Event) -> Result<(), Broken> {
+        self.events.send(Ok(event)).await.map_err(|_| Broken::Unwanted)
+    }
+}
+
+/// Whether asking again may help.
+fn is_transient(error: &upstream::Error) -> bool {
+    match error {
+        upstream::Error::Cut { .. } | upstream::Error::Timeout { .. } | upstream::Error::Unreachable(_) => true,
+        upstream::Error::Status { code, .. } => *code >= 500,
+        _ => false,
+    }
+}
+
+enum Broken {
+    Unwanted,
+    Upstream(upstream::Error),
+}
+
+impl From<upstream::Error> for Broken {
+    fn from(error: upstream::Error) -> Self {
+        Self::Upstream(error)
+    }
+}
+
+/// At once after progress, then twice as long each time: 0, 200 ms, 400 ms … 3.2 s.
+fn pause(barren: u32) -> Duration {
+    if barren == 0 { Duration::ZERO } else { Duration::from_millis(100 << barren.min(5)) }
+}

@@ -1,0 +1,358 @@
+//! The fill: one fetch per digest, whatever the number of clients (law 5).
+//!
+//! A fill writes a staged file on one of the upstream threads and tells how far it has come; every client, the first
+//! included, reads that file behind it at its own pace (`reader.rs`). Nothing a client does reaches the fill. The last
+//! byte is withheld until the digest is right (law 4); then the file is published and the fill's place in the map is
+//! freed, in this order, so that whoever looks finds one or the other.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{
+    Error,
+    fetch::{self, Event, Events, Wanted},
+    mirror::Mirror,
+    objects::Objects,
+    pen::{Pen, Writer},
+};
+use crate::{
+    oci::{Digest, Hasher, Repository},
+    storage::Durability,
+    upstream::Client,
+};
+
+/// How long a fill goes on without a reader before it is set aside.
+const UNREAD: Duration = Duration::from_secs(600);
+/// How long what a failed fill staged is kept for whoever asks again, and for how many blobs.
+const PARKED_FOR: Duration = Duration::from_secs(600);
+const PARKED: usize = 32;
+
+/// How far a fill has come.
+#[derive(Clone, Debug)]
+pub(super) enum Progress {
+    /// Nothing is known yet.
+    Connecting,
+    /// Bytes are coming.
+    Filling {
+        /// Of the whole blob.
+        size: u64,
+        /// Bytes in the staged file, from the start.
+        written: u64,
+    },
+    /// All bytes are in the staged file and hash to the digest.
+    Verified {
+        /// Of the whole blob.
+        size: u64,
+    },
+    /// It ended otherwise. What was written before stays readable.
+    Failed(Failure),
+}
+
+/// How a fill can fail.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    /// For everybody.
+    Error(Error),
+    /// The disk took no more: each reader goes on alone from here.
+    NoSpace(Arc<Handover>),
+}
+
+/// Where a reader takes over from a fill that ran out of space.
+#[derive(Debug)]
+pub(super) struct Handover {
+    /// Of the whole blob.
+    pub(super) size: u64,
+    /// Bytes in the staged file.
+    pub(super) written: u64,
+    /// Has seen exactly these bytes.
+    pub(super) hasher: Hasher,
+}
+
+impl Progress {
+    /// Up to which offset readers may read.
+    pub(super) fn visible(&self) -> u64 {
+        match self {
+            Self::Connecting | Self::Failed(Failure::Error(_)) => 0,
+            Self::Filling { size, written } => (*written).min(size.saturating_sub(1)),
+            Self::Verified { size } => *size,
+            Self::Failed(Failure::NoSpace(handover)) => handover.written,
+        }
+    }
+}
+
+/// A fill as its readers see it.
+#[derive(Debug)]
+pub(super) struct Fill {
+    digest: Digest,
+    file: OnceLock<Arc<File>>,
+    progress: watch::Sender<Progress>,
+    /// Whether the bytes turned out to be here all along.
+    local: OnceLock<()>,
+    origin: Origin,
+}
+
+/// Where a fill's bytes come from.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    pub(super) mirror: Mirror,
+    pub(super) repository: Repository,
+}
+
+impl Fill {
+    /// What it fetches.
+    pub(super) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The staged file, once there is one.
+    pub(super) fn file(&self) -> Option<Arc<File>> {
+        self.file.get().map(Arc::clone)
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Whether nothing was fetched after all: the bytes were on disk and only had to be checked.
+    pub(super) fn was_local(&self) -> bool {
+        self.local.get().is_some()
+    }
+
+    /// Follows the fill; one that nobody follows ends after a while.
+    pub(super) fn follow(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// What to fetch of it, from a byte on.
+    pub(super) fn wanted(&self, from: u64, until: Option<u64>) -> Wanted {
+        let Origin { mirror, repository } = &self.origin;
+        Wanted { mirror: mirror.clone(), name: repository.name.clone(), digest: self.digest, from, until }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(*self.progress.borrow(), Progress::Connecting | Progress::Filling { .. })
+    }
+}
+
+/// All fills under way, and what failed ones left to go on from.
+#[derive(Debug)]
+pub(super) struct Fills {
+    objects: Objects,
+    under_way: Mutex<HashMap<Digest, Arc<Fill>>>,
+    parked: Mutex<HashMap<Digest, Parked>>,
+}
+
+/// What a failed fill staged.
+#[derive(Debug)]
+struct Parked {
+    pen: Pen,
+    size: u64,
+    since: Instant,
+}
+
+impl Fills {
+    pub(super) fn new(objects: Objects) -> Arc<Self> {
+        Arc::new(Self { objects, under_way: Mutex::default(), parked: Mutex::default() })
+    }
+
+    /// Whether `digest` is being filled now.
+    pub(super) fn is_filling(&self, digest: &Digest) -> bool {
+        self.under_way.lock().contains_key(digest)
+    }
+
+    /// The fill of `digest`, begun now if none is under way; the flag says that one was.
+    pub(super) fn join_or_start(self: &Arc<Self>, digest: &Digest, origin: Origin) -> (Arc<Fill>, bool) {
+        let mut under_way = self.under_way.lock();
+        if let Some(fill) = under_way.get(digest) {
+            return (Arc::clone(fill), true);
+        }
+        let pool = origin.mirror.pool.clone();
+        let fill = Arc::new(Fill {
+            digest: *digest,
+            file: OnceLock::new(),
+            progress: watch::Sender::new(Progress::Connecting),
+            local: OnceLock::new(),
+            origin,
+        });
+        under_way.insert(*digest, Arc::clone(&fill));
+        drop(under_way);
+        let job = Job { fill: Arc::clone(&fill), fills: Arc::clone(self) };
+        // Where no thread can be had, the job is dropped, which fails the fill.
+        let _ = pool.spawn(move |client| job.run(client));
+        (fill, false)
+    }
+
+    /// Lets go of what was kept for too long, oldest first where there is too much.
+    pub(super) fn tidy(&self) {
+        self.parked.lock().retain(|_, parked| parked.since.elapsed() < PARKED_FOR);
+    }
+
+    fn park(&self, digest: &Digest, pen: Pen, size: u64) {
+        let mut parked = self.parked.lock();
+        if parked.len() >= PARKED {
+            let oldest = parked.iter().min_by_key(|(_, parked)| parked.since).map(|(digest, _)| *digest);
+            oldest.map(|digest| parked.remove(&digest));
+        }
+        parked.insert(*digest, Parked { pen, size, since: Instant::now() });
+    }
+}
+
+/// A fill's own side. Whatever becomes of it, it ends the fill and frees its place: a panic, an early return and a dead
+/// thread all come by here.
+struct Job {
+    fill: Arc<Fill>,
+    fills: Arc<Fills>,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if self.fill.is_open() {
+            self.fill.progress.send_replace(Progress::Failed(Failure::Error(Error::Abandoned)));
+        }
+        self.fills.under_way.lock().remove(&self.fill.digest);
+    }
+}
+
+impl Job {
+    async fn run(self, client: Client) {
+        let end = match self.fills.objects.recheck(self.fill.digest).await {
+            Some(stored) => {
+                let _ = (self.fill.local.set(()), self.fill.file.set(stored.file));
+                Ok(stored.facts.size)
+            }
+            None => self.fetch(client).await,
+        };
+        self.fill.progress.send_replace(match end {
+            Ok(size) => Progress::Verified { size },
+            Err(failure) => Progress::Failed(failure),
+        });
+    }
+
+    async fn fetch(&self, client: Client) -> Result<u64, Failure> {
+        let parked = self.fills.parked.lock().remove(&self.fill.digest);
+        let from = parked.as_ref().map_or(0, |parked| parked.pen.written());
+        let mut events = fetch::start(client.clone(), self.fill.wanted(from, None));
+        let size = self.size(&client, &mut events).await?;
+        let pen = match parked {
+            Some(parked) if parked.size == size => parked.pen,
+            Some(_) => return Err(Error::BadGateway("the blob's size changed between two answers".into()).into()),
+            None => self.stage(size).await?,
+        };
+        let _ = self.fill.file.set(pen.file());
+        self.fill.progress.send_replace(Progress::Filling { size, written: from });
+        self.publish(self.write(events, pen, size).await?).await?;
+        Ok(size)
+    }
+
+    /// Waits for the first answer and tells the blob's size from it; an upstream that does not say is asked for it.
+    async fn size(&self, client: &Client, events: &mut Events) -> Result<u64, Failure> {
+        match events.recv().await {
+            Some(Ok(Event::Opened { size: Some(size) })) => Ok(size),
+            Some(Ok(_)) => {
+                let Origin { mirror, repository } = &self.fill.origin;
+                let size = client.blob_size(&mirror.remote, &repository.name, &self.fill.digest).await;
+                size.map_err(|error| Error::BadGateway(error.to_string()).into())
+            }
+            Some(Err(error)) => Err(error.into()),
+            None => Err(Error::Abandoned.into()),
+        }
+    }
+
+    async fn stage(&self, size: u64) -> Result<Pen, Failure> {
+        let hasher = self.fill.digest.hasher();
+        self.fills.objects.stage(size).await.map(|staged| Pen::new(staged, hasher.clone())).map_err(|error| {
+            tracing::warn!("{} is not cached: {error}", self.fill.digest);
+            Failure::NoSpace(Arc::new(Handover { size, written: 0, hasher }))
+        })
+    }
+
+    /// Writes what comes until all of it is in the staged file.
+    async fn write(&self, mut events: Events, pen: Pen, size: u64) -> Result<Pen, Failure> {
+        let mut writer = Writer::new(pen);
+        let mut unread: Option<Instant> = None;
+        while writer.taken() < size || writer.is_busy() {
+            let error = tokio::select! {
+                biased;
+                written = writer.written() => match written {
+                    Ok(written) => {
+                        self.fill.progress.send_replace(Progress::Filling { size, written });
+                        self.is_forsaken(&mut unread).then_some(Error::Abandoned)
+                    }
+                    Err((pen, error)) => return Err(self.hand_over(&pen, size, &error)),
+                },
+                event = events.recv(), if writer.has_room() && writer.taken() < size => match event {
+                    Some(Ok(Event::Bytes(bytes))) => {
+                        writer.take(bytes);
+                        (writer.taken() > size).then(|| Error::BadGateway("more bytes than announced".into()))
+                    }
+                    Some(Ok(Event::Opened { .. })) => None,
+                    Some(Err(error)) => Some(error),
+                    None => Some(Error::BadGateway("the blob ended early".into())),
+                },
+            };
+            if let Some(error) = error {
+                return Err(self.give_up(writer, size, error).await);
+            }
+        }
+        writer.finish().await.map_err(|(pen, error)| self.hand_over(&pen, size, &error))
+    }
+
+    /// Whether nobody has read it for too long.
+    fn is_forsaken(&self, unread: &mut Option<Instant>) -> bool {
+        if self.fill.progress.receiver_count() > 0 {
+            *unread = None;
+            return false;
+        }
+        unread.get_or_insert_with(Instant::now).elapsed() > UNREAD
+    }
+
+    /// Keeps what is staged, for whoever asks again.
+    async fn give_up(&self, writer: Writer, size: u64, error: Error) -> Failure {
+        tracing::warn!("{} from {}: {error}", self.fill.digest, self.fill.origin.repository);
+        if let Ok(pen) = writer.finish().await
+            && pen.written() > 0
+            && pen.written() < size
+        {
+            self.fills.park(&self.fill.digest, pen, size);
+        }
+        error.into()
+    }
+
+    fn hand_over(&self, pen: &Pen, size: u64, error: &crate::storage::Error) -> Failure {
+        tracing::warn!("{} is not cached: {error}", self.fill.digest);
+        Failure::NoSpace(Arc::new(Handover { size, written: pen.written(), hasher: pen.hasher() }))
+    }
+
+    /// Lets the file be seen by name, if its bytes are right.
+    async fn publish(&self, pen: Pen) -> Result<(), Failure> {
+        let expected = self.fill.digest;
+        let repository = &self.fill.origin.repository;
+        let (staged, hasher) = pen.into_parts();
+        if hasher.finish() != expected {
+            tracing::error!(
+                "{repository}: upstream sent bytes that do not hash to {expected}; nothing of them is kept"
+            );
+            return Err(Error::Mismatch { expected }.into());
+        }
+        // The bytes are right and readers have them, whether or not the disk keeps them.
+        if let Err(error) = self.fills.objects.publish(staged, expected, Durability::Unsynced).await {
+            tracing::warn!("{expected} is not cached: {error}");
+        } else {
+            self.fills.objects.link_layer(repository, expected).await;
+        }
+        Ok(())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}

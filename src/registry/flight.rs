@@ -1,0 +1,110 @@
+//! Work done once for everyone who wants it at the same time.
+
+use std::{collections::HashMap, hash::Hash, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, sync::watch};
+
+/// Pieces of work under way, by what they find out. The work runs by itself: it ends well even if all who asked leave.
+#[derive(Debug)]
+pub(super) struct Flights<K, V> {
+    under_way: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
+    tasks: Handle,
+}
+
+impl<K, V> Flights<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    pub(super) fn new(tasks: Handle) -> Self {
+        Self { under_way: Arc::default(), tasks }
+    }
+
+    /// Waits for the work named `key`, beginning `work` only if none is under way. The flag says whether somebody else
+    /// had begun it. `None` when the work panicked.
+    pub(super) async fn join(&self, key: K, work: impl Future<Output = V> + Send + 'static) -> (Option<V>, bool) {
+        let (mut landing, collapsed) = self.board(key, work);
+        let value = match landing.wait_for(Option::is_some).await {
+            Ok(value) => value.clone(),
+            Err(_) => None,
+        };
+        (value, collapsed)
+    }
+
+    fn board(&self, key: K, work: impl Future<Output = V> + Send + 'static) -> (watch::Receiver<Option<V>>, bool) {
+        let mut under_way = self.under_way.lock();
+        if let Some(landing) = under_way.get(&key) {
+            return (landing.clone(), true);
+        }
+        let (result, landing) = watch::channel(None);
+        under_way.insert(key.clone(), landing.clone());
+        let entry = Entry { key, under_way: Arc::clone(&self.under_way) };
+        self.tasks.spawn(async move {
+            let value = work.await;
+            // Whoever asks from here on begins anew; whoever waits already gets this value.
+            drop(entry);
+            result.send_replace(Some(value));
+        });
+        (landing, false)
+    }
+}
+
+/// Takes its entry out of the map however the work ends.
+struct Entry<K: Eq + Hash, V> {
+    key: K,
+    under_way: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
+}
+
+impl<K: Eq + Hash, V> Drop for Entry<K, V> {
+    fn drop(&mut self) {
+        self.under_way.lock().remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hundred_who_ask_at_once_cost_one() {
+        let flights = Flights::new(Handle::current());
+        let count = Arc::new(AtomicUsize::new(0));
+        let ask = |_| {
+            let count = Arc::clone(&count);
+            flights.join("key", async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                count.fetch_add(1, Ordering::Relaxed)
+            })
+        };
+        let answers = futures_util::future::join_all((0..100).map(ask)).await;
+        assert!(answers.iter().all(|(value, _)| *value == Some(0)));
+        assert_eq!(answers.iter().filter(|(_, collapsed)| !collapsed).count(), 1);
+        assert_eq!(ask(()).await, (Some(1), false));
+    }
+
+    #[tokio::test]
+    async fn a_panic_strands_nobody() {
+        let flights: Flights<&str, ()> = Flights::new(Handle::current());
+        assert_eq!(flights.join("key", async { panic!("on purpose") }).await.0, None);
+        assert_eq!(flights.join("key", async {}).await.0, Some(()));
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_when_the_asker_leaves() {
+        let flights: Flights<&str, ()> = Flights::new(Handle::current());
+        let done = Arc::new(tokio::sync::Notify::new());
+        let notify = Arc::clone(&done);
+        let asking = flights.join("key", async move {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            notify.notify_one();
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(1), asking).await.is_err());
+        done.notified().await;
+    }
+}

@@ -1,0 +1,131 @@
+//! Manifests that are here: in memory once they were served, on disk as any blob.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use moka::{policy::EvictionPolicy, sync::Cache};
+
+use super::{Error, Head, objects::Objects};
+use crate::{
+    index::{Index, Link},
+    oci::{Digest, InvalidManifest, Manifest, MediaType, Repository, Tag},
+    storage::Durability,
+};
+
+/// Bytes of manifests kept in memory.
+const MEMORY: u64 = 64 << 20;
+/// What an entry costs besides its bytes.
+const ENTRY: usize = 512;
+
+/// A manifest's bytes, as they were pushed or fetched, and what they say.
+#[derive(Debug)]
+pub struct StoredManifest {
+    /// What the bytes hash to.
+    pub digest: Digest,
+    /// Never re-serialised.
+    pub bytes: Bytes,
+    /// What they say.
+    pub manifest: Manifest,
+}
+
+impl StoredManifest {
+    /// Reads bytes that hash to `digest`.
+    pub(super) fn new(digest: Digest, bytes: Bytes) -> Result<Self, InvalidManifest> {
+        Ok(Self { digest, manifest: Manifest::parse(&bytes)?, bytes })
+    }
+
+    /// The type to serve it with.
+    #[must_use]
+    pub fn media_type(&self) -> &MediaType {
+        &self.manifest.media_type
+    }
+
+    /// What a HEAD of it says.
+    pub(super) fn head(&self) -> Head {
+        Head { digest: self.digest, media_type: self.media_type().clone(), size: self.bytes.len() as u64 }
+    }
+}
+
+/// The manifests of this server.
+#[derive(Debug)]
+pub(super) struct Manifests {
+    memory: Cache<Digest, Arc<StoredManifest>>,
+    objects: Objects,
+}
+
+impl Manifests {
+    pub(super) fn new(objects: Objects) -> Self {
+        let weigh = |_: &Digest, manifest: &Arc<StoredManifest>| {
+            u32::try_from(manifest.bytes.len().saturating_add(ENTRY)).unwrap_or(u32::MAX)
+        };
+        let memory =
+            Cache::builder().max_capacity(MEMORY).weigher(weigh).eviction_policy(EvictionPolicy::lru()).build();
+        Self { memory, objects }
+    }
+
+    /// A manifest that is here, whoever's it is: whether it belongs to a repository is asked first.
+    pub(super) async fn get(&self, digest: &Digest) -> Option<Arc<StoredManifest>> {
+        if let Some(manifest) = self.memory.get(digest) {
+            return Some(manifest);
+        }
+        let bytes = self.objects.read(*digest).await?;
+        let manifest = Arc::new(StoredManifest::new(*digest, bytes).ok()?);
+        self.memory.insert(*digest, Arc::clone(&manifest));
+        Some(manifest)
+    }
+
+    /// Keeps a mirrored manifest: bytes, then revision link, then tags (law 2). What the disk does not take is kept in
+    /// memory all the same.
+    pub(super) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>, tags: Vec<Tag>) {
+        self.memory.insert(manifest.digest, Arc::clone(manifest));
+        let kept = match self.objects.storage.has_blob(&manifest.digest) {
+            true => Ok(()),
+            false => self.objects.write(manifest.digest, manifest.bytes.clone(), Durability::Unsynced).await,
+        };
+        let linked = match kept {
+            Ok(()) => self.link(repository, manifest, tags).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = linked {
+            tracing::warn!("{}@{} is not cached: {error}", repository, manifest.digest);
+        }
+    }
+
+    async fn link(&self, repository: &Repository, manifest: &Arc<StoredManifest>, tags: Vec<Tag>) -> Result<(), Error> {
+        let (repository, manifest) = (repository.clone(), Arc::clone(manifest));
+        let link = move |objects: &Objects| {
+            let links = objects.storage.links(&repository);
+            links.add_revision(&manifest.digest, Durability::Unsynced)?;
+            note(&objects.index, &repository, &manifest.digest, &manifest.manifest);
+            for tag in tags {
+                links.set_tag(&tag, &manifest.digest, Durability::Unsynced)?;
+            }
+            Ok(())
+        };
+        self.objects.blocking(link).await?
+    }
+
+    /// Whether `digest` is a manifest of `repository`, by its links. The index may be behind the disk.
+    pub(super) async fn belongs(&self, repository: &Repository, digest: &Digest) -> bool {
+        if self.objects.index.link(repository, digest).is_some_and(|link| link.revision) {
+            return true;
+        }
+        let (place, digest) = (repository.clone(), *digest);
+        let look = move |objects: &Objects| {
+            let found = objects.storage.links(&place).has_revision(&digest);
+            if found {
+                objects.index.add_link(&place, &digest, Link { revision: true, ..Link::default() });
+            }
+            found
+        };
+        self.objects.blocking(look).await.unwrap_or(false)
+    }
+}
+
+/// Tells the index of a manifest and of everything it names.
+pub(super) fn note(index: &Index, repository: &Repository, digest: &Digest, manifest: &Manifest) {
+    index.add_link(repository, digest, Link { revision: true, ..Link::default() });
+    for child in manifest.children() {
+        index.add_link(repository, &child.digest, Link { named: Some(child.size), ..Link::default() });
+    }
+}

@@ -1,0 +1,120 @@
+//! Lists that pass through from an upstream: `tags/list` and referrers. They are asked for anew once they are older than
+//! a tag may be, and kept, in memory, for when the upstream cannot answer.
+
+use std::{sync::Arc, time::Instant};
+
+use moka::sync::Cache;
+
+use super::{Error, Provenance, Registry, error::Asked, flight::Flights, mirror::Rest};
+use crate::{
+    oci::{Digest, MediaType, Repository},
+    upstream::{self, Page},
+};
+
+/// Bytes of lists kept.
+const MEMORY: u64 = 16 << 20;
+
+/// Which list.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum List {
+    /// The tags of a repository.
+    Tags,
+    /// What refers to a manifest.
+    Referrers(Digest),
+}
+
+/// A list of a repository, with the query it was asked by.
+type ListKey = (Repository, List, String);
+type Kept = (Arc<Page>, Instant);
+type Asking = Result<Arc<Page>, Arc<upstream::Error>>;
+
+#[derive(Debug)]
+pub(super) struct Pages {
+    kept: Cache<ListKey, Kept>,
+    flights: Flights<ListKey, Asking>,
+}
+
+impl Pages {
+    pub(super) fn new(tasks: tokio::runtime::Handle) -> Self {
+        let weigh = |_: &ListKey, kept: &Kept| u32::try_from(kept.0.bytes.len() + 512).unwrap_or(u32::MAX);
+        Self { kept: Cache::builder().max_capacity(MEMORY).weigher(weigh).build(), flights: Flights::new(tasks) }
+    }
+}
+
+impl Registry {
+    /// A page of a list, as its upstream gives it for `query`, which is passed on as it came.
+    ///
+    /// # Errors
+    /// As the upstream failed, where no page of before will do.
+    pub async fn list(
+        self: &Arc<Self>,
+        repository: &Repository,
+        list: List,
+        query: &str,
+    ) -> Result<(Arc<Page>, Provenance), Error> {
+        let key = (repository.clone(), list, query.to_owned());
+        let kept = self.pages.kept.get(&key);
+        if let Some((page, at)) = &kept {
+            if at.elapsed() < self.freshness {
+                return Ok((Arc::clone(page), Provenance::Hit));
+            }
+            // Lists are not probed with: whoever asks for the next tag does that.
+            if self.mirror(repository)?.rest() == Rest::Leave {
+                return Ok((Arc::clone(page), Provenance::Stale));
+            }
+        }
+        let (registry, asked) = (Arc::clone(self), key.clone());
+        let work = async move { registry.list_now(&asked).await };
+        let (answer, collapsed) = self.pages.flights.join(key.clone(), work).await;
+        match (answer.ok_or(Error::Abandoned)?, kept) {
+            (Ok(page), _) => Ok((page, Provenance::miss(collapsed))),
+            (Err(error), Some((page, _))) if !matches!(*error, upstream::Error::NotFound) => {
+                tracing::info!("a list of {repository} is answered from the cache: {error}");
+                Ok((page, Provenance::Stale))
+            }
+            (Err(error), _) => self.tags_on_disk(&key, &error).await,
+        }
+    }
+
+    async fn list_now(&self, key: &ListKey) -> Asking {
+        let (repository, list, query) = key;
+        let mirror = self.mirror(repository).map_err(|error| Arc::new(upstream::Error::Protocol(error.to_string())))?;
+        let answer = match list {
+            List::Tags => mirror.ask(mirror.remote.tags(&mirror.pool, &repository.name, query)).await,
+            List::Referrers(digest) => {
+                mirror.ask(mirror.remote.referrers(&mirror.pool, &repository.name, digest, query)).await
+            }
+        };
+        let page = Arc::new(answer?);
+        self.pages.kept.insert(key.clone(), (Arc::clone(&page), Instant::now()));
+        Ok(page)
+    }
+
+    /// The tags that were pulled through here, where an upstream that cannot answer was never asked for its list.
+    async fn tags_on_disk(&self, key: &ListKey, error: &upstream::Error) -> Result<(Arc<Page>, Provenance), Error> {
+        let failed = Asked::Name.failed(error);
+        let (repository, List::Tags, _) = key else { return Err(failed) };
+        if matches!(error, upstream::Error::NotFound) {
+            return Err(failed);
+        }
+        let place = repository.clone();
+        let look = move |objects: &super::objects::Objects| {
+            objects.storage.links(&place).tags().map(|(tag, _)| tag.to_string()).collect::<Vec<_>>()
+        };
+        let mut tags = self.objects.blocking(look).await?;
+        if tags.is_empty() {
+            return Err(failed);
+        }
+        tags.sort_unstable();
+        let body = serde_json::json!({ "name": repository.name.as_str(), "tags": tags });
+        Ok((
+            Arc::new(Page {
+                bytes: body.to_string().into(),
+                media_type: MediaType::new("application/json"),
+                link: None,
+                filters: None,
+            }),
+            Provenance::Stale,
+        ))
+    }
+}

@@ -1,0 +1,23 @@
+//! Where an answer came from: what `Cache-Status` (RFC 9211) tells of it.
+
+/// How the cache handled a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provenance {
+    /// From the cache, without asking.
+    Hit,
+    /// From the cache, after the upstream said that it still holds.
+    Revalidated,
+    /// From the upstream.
+    Miss {
+        /// Somebody else's request brought it.
+        collapsed: bool,
+    },
+    /// From the cache, because the upstream gave nothing better.
+    Stale,
+}
+
+impl Provenance {
+    pub(super) fn miss(collapsed: bool) -> Self {
+        Self::Miss { collapsed }
+    }
+}

@@ -1,0 +1,329 @@
+//! Manifests, as a client asks for them: by a tag, which may have moved, or by a digest, which cannot (law 7).
+
+use std::{sync::Arc, time::SystemTime};
+
+use super::{
+    Error, Head, Provenance, Registry, StoredManifest,
+    error::Asked,
+    mirror::{Mirror, Rest},
+};
+use crate::{
+    oci::{Digest, Reference, Repository, Tag},
+    upstream,
+};
+
+/// A manifest and where it came from.
+pub type Pulled<T> = (T, Provenance);
+
+/// What an upstream's failure is to those who waited.
+type Asking<T> = Result<T, Arc<upstream::Error>>;
+
+/// What is cached of a tag.
+struct Cached {
+    manifest: Arc<StoredManifest>,
+    checked: SystemTime,
+}
+
+impl Registry {
+    /// The manifest a reference names.
+    ///
+    /// # Errors
+    /// As law 7's table says, where nothing cached will do.
+    pub async fn manifest(
+        self: &Arc<Self>,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
+        let pulled = match reference {
+            Reference::Tag(tag) => self.by_tag(repository, tag).await?,
+            Reference::Digest(digest) => self.by_digest(repository, digest).await?,
+        };
+        self.is_whole(repository, &pulled.0)?;
+        Ok(pulled)
+    }
+
+    /// What a HEAD of a reference says. A manifest that is not here is not fetched for it: GETs are what upstreams count.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`].
+    pub async fn manifest_head(
+        self: &Arc<Self>,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Pulled<Head>, Error> {
+        if let Reference::Tag(tag) = reference
+            && let Some(head) = self.head_of_absent(repository, tag).await?
+        {
+            return Ok(head);
+        }
+        let (manifest, provenance) = self.manifest(repository, reference).await?;
+        Ok((manifest.head(), provenance))
+    }
+
+    /// The upstream's word on a tag whose current manifest is not here; `None` where the usual way will do.
+    async fn head_of_absent(
+        self: &Arc<Self>,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> Result<Option<Pulled<Head>>, Error> {
+        let cached = self.cached(repository, tag).await;
+        let mirror = self.mirror(repository)?;
+        if cached.as_ref().is_some_and(|cached| self.is_fresh(cached) || mirror.rest() != Rest::Ask) {
+            return Ok(None);
+        }
+        self.check_known(repository, tag)?;
+        let (head, collapsed) = self.ask_head(repository, tag).await;
+        match (head, cached) {
+            (Ok(Some(head)), Some(cached)) if head.digest == cached.manifest.digest => Ok(None),
+            (Ok(Some(head)), _) => Ok(Some((head, Provenance::miss(collapsed)))),
+            (Ok(None), _) => Ok(None),
+            (Err(error), Some(cached)) if !matches!(*error, upstream::Error::NotFound) => {
+                self.is_whole(repository, &cached.manifest)?;
+                Ok(Some((cached.manifest.head(), Provenance::Stale)))
+            }
+            (Err(error), _) => Err(self.refused(repository, tag, &error).await),
+        }
+    }
+
+    async fn by_tag(
+        self: &Arc<Self>,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
+        let Some(cached) = self.cached(repository, tag).await else { return self.first_by_tag(repository, tag).await };
+        if self.is_fresh(&cached) {
+            return Ok((cached.manifest, Provenance::Hit));
+        }
+        match self.mirror(repository)?.rest() {
+            Rest::Ask => {}
+            Rest::Leave => return Ok((cached.manifest, Provenance::Stale)),
+            Rest::Probe => {
+                let (registry, repository, tag) = (Arc::clone(self), repository.clone(), tag.clone());
+                self.tasks.spawn(async move { registry.ask_head(&repository, &tag).await });
+                return Ok((cached.manifest, Provenance::Stale));
+            }
+        }
+        match self.current(repository, tag, &cached.manifest).await {
+            Ok(pulled) => Ok(pulled),
+            Err(error) if matches!(*error, upstream::Error::NotFound) => {
+                Err(self.refused(repository, tag, &error).await)
+            }
+            Err(error) => {
+                tracing::info!("{repository}:{tag} is answered from the cache: {error}");
+                Ok((cached.manifest, Provenance::Stale))
+            }
+        }
+    }
+
+    /// What a tag names now, given what it named.
+    async fn current(
+        self: &Arc<Self>,
+        repository: &Repository,
+        tag: &Tag,
+        cached: &Arc<StoredManifest>,
+    ) -> Asking<Pulled<Arc<StoredManifest>>> {
+        match self.ask_head(repository, tag).await.0? {
+            Some(head) if head.digest == cached.digest => Ok((Arc::clone(cached), Provenance::Revalidated)),
+            Some(head) => match self.here(repository, &head.digest).await {
+                Some(manifest) => {
+                    self.manifests.keep(repository, &manifest, self.moved(repository, tag, head.digest)).await;
+                    Ok((manifest, Provenance::Revalidated))
+                }
+                None => self.fetch(repository, Reference::Digest(head.digest)).await,
+            },
+            None => self.fetch(repository, Reference::Tag(tag.clone())).await,
+        }
+    }
+
+    async fn first_by_tag(
+        self: &Arc<Self>,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
+        self.check_known(repository, tag)?;
+        let place = (repository.clone(), tag.clone());
+        let wanted = match self.heard.recent(&place, self.freshness) {
+            Some(head) => Reference::Digest(head.digest),
+            None => Reference::Tag(tag.clone()),
+        };
+        match self.fetch(repository, wanted).await {
+            Ok(pulled) => Ok(pulled),
+            Err(error) => Err(self.refused(repository, tag, &error).await),
+        }
+    }
+
+    async fn by_digest(
+        self: &Arc<Self>,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
+        if let Some(manifest) = self.here(repository, digest).await {
+            return Ok((manifest, Provenance::Hit));
+        }
+        // The bytes may be here for another repository: then one HEAD shows this one's right to them, and costs nothing.
+        if let Some(manifest) = self.manifests.get(digest).await {
+            let mirror = self.mirror(repository)?;
+            let reference = Reference::Digest(*digest);
+            let head = mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference);
+            mirror.ask(head).await.map_err(|error| Asked::Manifest.failed(&error))?;
+            self.manifests.keep(repository, &manifest, self.heard.take(repository, digest)).await;
+            return Ok((manifest, Provenance::Revalidated));
+        }
+        let fetched = self.fetch(repository, Reference::Digest(*digest)).await;
+        fetched.map_err(|error| Asked::Manifest.failed(&error))
+    }
+
+    /// Fetches a manifest once for everyone who wants it now, and keeps it.
+    async fn fetch(
+        self: &Arc<Self>,
+        repository: &Repository,
+        reference: Reference,
+    ) -> Asking<Pulled<Arc<StoredManifest>>> {
+        let (registry, place) = (Arc::clone(self), repository.clone());
+        let work = {
+            let reference = reference.clone();
+            async move { registry.fetch_now(&place, &reference).await }
+        };
+        let (fetched, collapsed) = self.fetches.join((repository.clone(), reference), work).await;
+        Ok((landed(fetched)?, Provenance::miss(collapsed)))
+    }
+
+    async fn fetch_now(&self, repository: &Repository, reference: &Reference) -> Asking<Arc<StoredManifest>> {
+        let mirror = self.mirror_of(repository)?;
+        let body = mirror.ask(mirror.remote.get_manifest(&mirror.pool, &repository.name, reference)).await?;
+        let digest = match (reference, body.digest) {
+            (Reference::Digest(digest), _) => *digest,
+            (Reference::Tag(_), Some(digest)) => digest,
+            (Reference::Tag(_), None) => Digest::sha256(&body.bytes),
+        };
+        let manifest = StoredManifest::new(digest, body.bytes)
+            .map_err(|error| Arc::new(upstream::Error::Protocol(format!("{reference} of {repository}: {error}"))))?;
+        let mut tags = self.heard.take(repository, &digest);
+        if let Reference::Tag(tag) = reference
+            && !tags.contains(tag)
+        {
+            tags.push(tag.clone());
+        }
+        let manifest = Arc::new(manifest);
+        self.manifests.keep(repository, &manifest, tags.clone()).await;
+        for tag in tags {
+            self.objects.index.put_tag(repository, &tag, digest, SystemTime::now());
+        }
+        Ok(manifest)
+    }
+
+    /// Asks what a tag names now: one HEAD for any number of waiters, none if one was answered just now. `None` when the
+    /// upstream's answer does not say enough.
+    async fn ask_head(self: &Arc<Self>, repository: &Repository, tag: &Tag) -> (Asking<Option<Head>>, bool) {
+        let place = (repository.clone(), tag.clone());
+        if let Some(head) = self.heard.recent(&place, self.freshness) {
+            return (Ok(Some(head)), true);
+        }
+        let (registry, asked) = (Arc::clone(self), place.clone());
+        let work = async move { registry.ask_head_now(&asked).await };
+        let (answer, collapsed) = self.heads.join(place, work).await;
+        (landed(answer), collapsed)
+    }
+
+    async fn ask_head_now(&self, place: &(Repository, Tag)) -> Asking<Option<Head>> {
+        let (repository, tag) = place;
+        let mirror = self.mirror_of(repository)?;
+        let reference = Reference::Tag(tag.clone());
+        let asked = SystemTime::now();
+        let answer = mirror.ask(mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference)).await?;
+        let (Some(digest), Some(size)) = (answer.digest, answer.size) else { return Ok(None) };
+        let head = Head { digest, media_type: answer.media_type, size };
+        if self.tag(repository, tag).await.is_some_and(|(known, _)| known == digest) {
+            self.objects.index.put_tag(repository, tag, digest, asked);
+        } else {
+            self.heard.head(place, head.clone());
+        }
+        Ok(Some(head))
+    }
+
+    /// The tags to point at a manifest that was here when one of them moved to it.
+    fn moved(&self, repository: &Repository, tag: &Tag, digest: Digest) -> Vec<Tag> {
+        let mut tags = self.heard.take(repository, &digest);
+        if !tags.contains(tag) {
+            tags.push(tag.clone());
+        }
+        for tag in &tags {
+            self.objects.index.put_tag(repository, tag, digest, SystemTime::now());
+        }
+        tags
+    }
+
+    /// What a tag named when it was last looked at.
+    async fn tag(&self, repository: &Repository, tag: &Tag) -> Option<(Digest, SystemTime)> {
+        if let Some(fact) = self.objects.index.tag(repository, tag) {
+            return Some((fact.digest, fact.checked()));
+        }
+        let (place, wanted) = (repository.clone(), tag.clone());
+        let look = move |objects: &super::objects::Objects| objects.storage.links(&place).tag(&wanted);
+        let digest = self.objects.blocking(look).await.ok()??;
+        Some((digest, SystemTime::UNIX_EPOCH))
+    }
+
+    /// What is cached of a tag, if all of it is here.
+    async fn cached(&self, repository: &Repository, tag: &Tag) -> Option<Cached> {
+        let (digest, checked) = self.tag(repository, tag).await?;
+        Some(Cached { manifest: self.here(repository, &digest).await?, checked })
+    }
+
+    /// A manifest that is here and belongs to this repository: linked, or named by an index that is.
+    async fn here(&self, repository: &Repository, digest: &Digest) -> Option<Arc<StoredManifest>> {
+        if self.manifests.belongs(repository, digest).await {
+            return self.manifests.get(digest).await;
+        }
+        self.objects.index.link(repository, digest)?.named?;
+        let manifest = self.manifests.get(digest).await?;
+        self.manifests.keep(repository, &manifest, Vec::new()).await;
+        Some(manifest)
+    }
+
+    /// A tag checked in the future was checked by another clock: not fresh.
+    fn is_fresh(&self, cached: &Cached) -> bool {
+        SystemTime::now().duration_since(cached.checked).is_ok_and(|age| age < self.freshness)
+    }
+
+    fn check_known(&self, repository: &Repository, tag: &Tag) -> Result<(), Error> {
+        let unknown = self.heard.is_unknown(&(repository.clone(), tag.clone()));
+        if unknown { Err(Error::ManifestUnknown) } else { Ok(()) }
+    }
+
+    /// Draws the consequence of an upstream's refusal of a tag.
+    async fn refused(&self, repository: &Repository, tag: &Tag, error: &upstream::Error) -> Error {
+        if matches!(error, upstream::Error::NotFound) {
+            self.heard.unknown(&(repository.clone(), tag.clone()));
+            self.objects.index.remove_tag(repository, tag);
+            let (place, tag) = (repository.clone(), tag.clone());
+            let drop_link = move |objects: &super::objects::Objects| objects.storage.links(&place).remove_tag(&tag);
+            if let Ok(Err(error)) = self.objects.blocking(drop_link).await {
+                tracing::warn!("a tag that is gone upstream stays: {error}");
+            }
+        }
+        Asked::Manifest.failed(error)
+    }
+
+    /// Law 7: while the upstream cannot be reached, an image is served whole or not at all. Every client goes elsewhere
+    /// when its manifest fails; some die when a blob does.
+    fn is_whole(&self, repository: &Repository, manifest: &StoredManifest) -> Result<(), Error> {
+        if !manifest.manifest.is_image() || !self.mirror(repository)?.is_down() {
+            return Ok(());
+        }
+        let here = |digest: &Digest| self.objects.storage.has_blob(digest) || self.fills.is_filling(digest);
+        match manifest.manifest.blobs.iter().find(|blob| blob.urls.is_empty() && !here(&blob.digest)) {
+            Some(blob) => Err(Error::Incomplete { missing: blob.digest }),
+            None => Ok(()),
+        }
+    }
+
+    fn mirror_of(&self, repository: &Repository) -> Asking<&Mirror> {
+        self.mirror(repository).map_err(|error| Arc::new(upstream::Error::Protocol(error.to_string())))
+    }
+}
+
+/// What became of joint work.
+fn landed<T>(joint: Option<Asking<T>>) -> Asking<T> {
+    joint.unwrap_or_else(|| Err(Arc::new(upstream::Error::Protocol("the request was abandoned".into()))))
+}

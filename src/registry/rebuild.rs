@@ -1,0 +1,70 @@
+//! Tells a new index what is on disk: links, tags, and what manifests name. Runs in the background while requests are
+//! answered; until it is through, "not in the index" means "look on disk".
+//!
+//! What a blob's file looks like is not told: its bytes are hashed when it is first asked for, and then it is known.
+
+use std::{os::unix::fs::FileExt, time::SystemTime};
+
+use super::{manifests, objects::Objects};
+use crate::{
+    index::Link,
+    oci::{Digest, Manifest, Repository},
+    storage::Storage,
+};
+
+/// A manifest larger than this is not one.
+const MANIFEST_MAX: u64 = 32 << 20;
+
+/// Walks the disk. Blocks for as long as that takes.
+pub(super) fn run(objects: &Objects) {
+    let (mut repositories, mut links) = (0_u64, 0_u64);
+    for repository in objects.storage.repositories() {
+        repositories += 1;
+        links += tell(objects, &repository);
+    }
+    objects.index.set_complete();
+    objects.index.flush();
+    tracing::info!("the index was rebuilt from disk: {repositories} repositories, {links} links");
+}
+
+fn tell(objects: &Objects, repository: &Repository) -> u64 {
+    let links = objects.storage.links(repository);
+    let mut told = 0;
+    for digest in links.layers() {
+        told += 1;
+        objects.index.add_link(repository, &digest, Link { layer: true, ..Link::default() });
+    }
+    for digest in links.revisions() {
+        told += 1;
+        match read(&objects.storage, &digest) {
+            Some(manifest) => manifests::note(&objects.index, repository, &digest, &manifest),
+            None => objects.index.add_link(repository, &digest, Link { revision: true, ..Link::default() }),
+        }
+    }
+    for (tag, digest) in links.tags() {
+        // When it was last right is not on disk: it counts as stale, which costs one HEAD. A newer word stays.
+        if objects.index.tag(repository, &tag).is_none() {
+            objects.index.put_tag(repository, &tag, digest, SystemTime::UNIX_EPOCH);
+        }
+    }
+    told
+}
+
+/// The size with which a manifest on disk names `digest` in `repository`: the slow way, for as long as the index is not
+/// complete.
+pub(super) fn named_by(objects: &Objects, repository: &Repository, digest: &Digest) -> Option<u64> {
+    let manifests = objects.storage.links(repository).revisions().filter_map(|found| read(&objects.storage, &found));
+    manifests
+        .flat_map(|manifest| manifest.manifests.into_iter().chain(manifest.blobs))
+        .find_map(|child| (child.digest == *digest).then_some(child.size))
+}
+
+fn read(storage: &Storage, digest: &Digest) -> Option<Manifest> {
+    let stored = storage.blob(digest).ok()??;
+    if stored.facts.size > MANIFEST_MAX {
+        return None;
+    }
+    let mut bytes = vec![0; usize::try_from(stored.facts.size).ok()?];
+    stored.file.read_exact_at(&mut bytes, 0).ok()?;
+    digest.matches(&bytes).then(|| Manifest::parse(&bytes).ok())?
+}

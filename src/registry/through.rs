@@ -1,0 +1,111 @@
+//! Bytes that go from the upstream to one client without touching the disk.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{
+    Error,
+    fetch::{self, Event, Wanted},
+    fill::{Fill, Handover},
+};
+use crate::{
+    oci::{Digest, Hasher},
+    upstream::Client,
+};
+
+/// Chunks on their way from the upstream's thread to the client's.
+const IN_FLIGHT: usize = 8;
+
+/// A run of a blob's bytes, coming.
+#[derive(Debug)]
+pub(super) struct Through {
+    /// The offset of the next byte that comes.
+    at: u64,
+    bytes: mpsc::Receiver<Result<Bytes, Error>>,
+}
+
+/// Checks a blob to its end.
+struct Check {
+    hasher: Hasher,
+    size: u64,
+    digest: Digest,
+}
+
+impl Through {
+    /// Takes over where a fill ran out of space. A range that ends before the blob does is fetched as it is; one that
+    /// reaches the end is hashed from the fill's last byte on, and its own last byte withheld until the digest is right.
+    pub(super) fn take_over(fill: &Fill, handover: &Handover, at: u64, end: u64) -> Self {
+        if end < handover.size {
+            return Self::interior(fill, at, end);
+        }
+        let check = Check { hasher: handover.hasher.clone(), size: handover.size, digest: *fill.digest() };
+        Self::start(fill, handover.written, None, Some(check))
+    }
+
+    /// Fetches bytes from `at` up to `end`, which is not the blob's end: nothing can be checked, and nothing need be.
+    pub(super) fn interior(fill: &Fill, at: u64, end: u64) -> Self {
+        Self::start(fill, at, Some(end), None)
+    }
+
+    fn start(fill: &Fill, from: u64, until: Option<u64>, check: Option<Check>) -> Self {
+        let (sender, bytes) = mpsc::channel(IN_FLIGHT);
+        let wanted = fill.wanted(from, until);
+        let pool = &fill.origin().mirror.pool;
+        // Where no thread can be had, the channel closes at once and the reader fails.
+        let _ = pool.spawn(move |client| relay(client, wanted, check, sender));
+        Self { at: from, bytes }
+    }
+
+    /// Waits for bytes from `at` on, not beyond `end`. What comes before is passed over.
+    pub(super) async fn next(&mut self, at: u64, end: u64) -> Result<Bytes, Error> {
+        loop {
+            let early = || Error::BadGateway("the blob ended early".into());
+            let mut bytes = self.bytes.recv().await.ok_or_else(early)??;
+            let start = self.at;
+            self.at += bytes.len() as u64;
+            if self.at > at {
+                let surplus = usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
+                bytes = bytes.split_off(surplus);
+                bytes.truncate(usize::try_from(end - at).unwrap_or(usize::MAX));
+                return Ok(bytes);
+            }
+        }
+    }
+}
+
+/// Runs on an upstream thread until all is sent or the client is gone.
+async fn relay(client: Client, wanted: Wanted, mut check: Option<Check>, out: mpsc::Sender<Result<Bytes, Error>>) {
+    let mut at = wanted.from;
+    let mut events = fetch::start(client, wanted);
+    while let Some(event) = events.recv().await {
+        let bytes = match event {
+            Ok(Event::Opened { .. }) => continue,
+            Ok(Event::Bytes(bytes)) => bytes,
+            Err(error) => {
+                let _ = out.send(Err(error)).await;
+                return;
+            }
+        };
+        at += bytes.len() as u64;
+        let checked = match &mut check {
+            Some(check) => check.pass(bytes, at),
+            None => Ok(bytes),
+        };
+        let failed = checked.is_err();
+        if out.send(checked).await.is_err() || failed {
+            return;
+        }
+    }
+}
+
+impl Check {
+    /// Lets bytes pass that end at the offset `at`. A chunk that reaches the end passes only if the whole blob is right.
+    fn pass(&mut self, bytes: Bytes, at: u64) -> Result<Bytes, Error> {
+        self.hasher.update(&bytes);
+        if at < self.size || (at == self.size && self.hasher.clone().finish() == self.digest) {
+            return Ok(bytes);
+        }
+        tracing::error!("upstream sent bytes that do not hash to {}", self.digest);
+        Err(Error::Mismatch { expected: self.digest })
+    }
+}

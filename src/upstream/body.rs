@@ -1,0 +1,119 @@
+//! Response bodies, counted: an end that was not announced is an error, never an end.
+
+use std::{pin::Pin, task::Poll, time::Duration};
+
+use awc::{
+    error::PayloadError,
+    http::{
+        StatusCode, Version,
+        header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING},
+    },
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream as _;
+use tokio::time::timeout;
+
+use super::{Error, Phase, client::Response, io::watch_end};
+
+/// What is read of a body that nobody asked for, so that its connection can be used again.
+const DISCARDED: u64 = 64 * 1024;
+const DISCARD_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The body of a response to a GET.
+pub(super) struct Body {
+    response: Response,
+    /// `Content-Length`.
+    expected: Option<u64>,
+    /// The end is told by its last chunk: an end of the stream is none.
+    chunked: bool,
+    got: u64,
+    /// Once it has failed it never ends well.
+    failure: Option<Error>,
+}
+
+impl Body {
+    /// Takes the body of a response with a head as HTTP wants it.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] for HTTP/1.1 without a length: `awc` would read it as empty.
+    pub(super) fn new(response: Response) -> Result<Self, Error> {
+        let chunked = response.headers().contains_key(TRANSFER_ENCODING);
+        let expected = if chunked { None } else { content_length(response.headers()) };
+        let bare = expected.is_none() && !chunked && response.version() == Version::HTTP_11;
+        if bare && response.status() != StatusCode::NO_CONTENT {
+            return Err(Error::Protocol("a response without a length".into()));
+        }
+        Ok(Self { response, expected, chunked, got: 0, failure: None })
+    }
+
+    /// The next bytes; `None` after the announced end.
+    pub(super) async fn next(&mut self, stall: Duration) -> Result<Option<Bytes>, Error> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        let late = |_| Err(Error::Timeout { phase: Phase::Stall });
+        let outcome = timeout(stall, self.step()).await.unwrap_or_else(late);
+        self.failure = outcome.as_ref().err().cloned();
+        outcome
+    }
+
+    async fn step(&mut self) -> Result<Option<Bytes>, Error> {
+        match self.poll().await {
+            (Some(Ok(bytes)), _) => {
+                self.got += bytes.len() as u64;
+                Ok(Some(bytes))
+            }
+            (None, ended) if !(self.chunked && ended) && self.expected.is_none_or(|all| all == self.got) => Ok(None),
+            _ => Err(Error::Cut { got: self.got, expected: self.expected }),
+        }
+    }
+
+    async fn poll(&mut self) -> (Option<Result<Bytes, PayloadError>>, bool) {
+        std::future::poll_fn(|cx| {
+            let (polled, ended) = watch_end(|| Pin::new(&mut self.response).poll_next(cx));
+            match polled {
+                Poll::Ready(item) => Poll::Ready((item, ended)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// The whole of it, if it is no longer than `limit`.
+    pub(super) async fn collect(mut self, limit: u64, stall: Duration) -> Result<Bytes, Error> {
+        let mut whole = BytesMut::new();
+        if self.expected.is_some_and(|all| all > limit) {
+            return Err(Error::TooLarge { limit });
+        }
+        while let Some(bytes) = self.next(stall).await? {
+            if self.got > limit {
+                return Err(Error::TooLarge { limit });
+            }
+            whole.extend_from_slice(&bytes);
+        }
+        Ok(whole.freeze())
+    }
+}
+
+/// As much of an error's or a redirect's body as comes soon. It is read to its end where that is near, so that the
+/// connection can be used again.
+pub(super) async fn excerpt(response: Response) -> Bytes {
+    let Ok(mut body) = Body::new(response) else { return Bytes::new() };
+    let mut start = BytesMut::new();
+    let read = async {
+        while let Ok(Some(bytes)) = body.next(DISCARD_PATIENCE).await {
+            start.extend_from_slice(&bytes);
+            if body.got > DISCARDED {
+                break;
+            }
+        }
+    };
+    // Late is as good as cut: what came is what there is.
+    let _late = timeout(DISCARD_PATIENCE, read).await;
+    start.freeze()
+}
+
+/// `Content-Length`, when it is one number.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}

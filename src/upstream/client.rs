@@ -1,0 +1,131 @@
+//! One thread's HTTP client: sends a request as it is told, once more if the connection failed, and logs a line.
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
+
+use awc::http::{
+    Method, StatusCode,
+    header::{ACCEPT_ENCODING, HOST, HeaderName, HeaderValue, USER_AGENT},
+};
+use tokio::time::Instant;
+use tracing::debug;
+use url::Url;
+
+use super::{
+    Error, Remote,
+    dial::{Dial, Dialer, Route},
+    error,
+    reach::Reach,
+    shown::Shown,
+};
+
+/// A response whose head has come.
+pub(super) type Response = awc::ClientResponse;
+
+/// At most this many connections a thread, for each kind of route.
+const CONNECTIONS: usize = 512;
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const LIFETIME: Duration = Duration::from_secs(600);
+/// Our dialer has its own, shorter patience.
+const NEVER: Duration = Duration::from_secs(3600);
+const AGENT: &str = concat!("entrepot/", env!("CARGO_PKG_VERSION"));
+
+/// A thread's handle on its connections. Cheap to clone, bound to its thread; [`Pool`](super::Pool) hands it to jobs.
+#[derive(Clone)]
+pub struct Client(Rc<Inner>);
+
+struct Inner {
+    dialer: Arc<Dialer>,
+    /// One `awc` client for each route: its pool of connections knows hosts only, and a connection that one upstream may
+    /// use must not serve another's redirect.
+    clients: RefCell<HashMap<Route, awc::Client>>,
+}
+
+/// A request, complete but for what every request has.
+#[derive(Clone)]
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) reach: Reach,
+    /// The time for DNS, TCP and TLS.
+    pub(super) connect: Duration,
+}
+
+impl Client {
+    pub(super) fn new(dialer: Arc<Dialer>) -> Self {
+        Self(Rc::new(Inner { dialer, clients: RefCell::default() }))
+    }
+
+    /// Sends it, twice if need be: all our requests are idempotent. Has no timeout but the dialer's.
+    pub(super) async fn send(&self, request: &Request) -> Result<Response, Error> {
+        match self.send_once(request).await {
+            Err(Error::Unreachable(_)) => self.send_once(request).await,
+            Ok(response) if response.status().is_informational() => self.send_once(request).await,
+            outcome => outcome,
+        }
+        .and_then(refuse_interim)
+    }
+
+    async fn send_once(&self, request: &Request) -> Result<Response, Error> {
+        let started = Instant::now();
+        let (uri, host) = target(&request.url)?;
+        let always = [
+            (HOST, host),
+            (USER_AGENT, HeaderValue::from_static(AGENT)),
+            // Without it any encoding would do, and a digest is of the bytes as they are stored.
+            (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
+        ];
+        let mut ready = self.route(request).request(request.method.clone(), uri).no_decompress();
+        for header in request.headers.iter().cloned().chain(always) {
+            ready = ready.insert_header(header);
+        }
+        let outcome = ready.send().await.map_err(error::sent);
+        let status = outcome.as_ref().ok().map(|response| response.status().as_u16());
+        let error = outcome.as_ref().err().map(tracing::field::display);
+        let ms = started.elapsed().as_millis();
+        debug!(method = %request.method, url = %Shown(&request.url), status, error, ms, "asked upstream");
+        outcome
+    }
+
+    /// Which addresses `url`, named by an answer of `remote`, may have.
+    pub(super) async fn reach(&self, remote: &Remote, url: &Url) -> Reach {
+        remote.reach(url, self.0.dialer.goes_direct(remote.base())).await
+    }
+
+    fn route(&self, request: &Request) -> awc::Client {
+        let tls = request.url.scheme() == "https";
+        let route = Route { tls, reach: request.reach, patience: request.connect };
+        self.0.clients.borrow_mut().entry(route).or_insert_with(|| client(&self.0.dialer, route)).clone()
+    }
+}
+
+fn client(dialer: &Arc<Dialer>, route: Route) -> awc::Client {
+    let connector = awc::Connector::new()
+        .connector(Dial { dialer: Arc::clone(dialer), route })
+        .timeout(NEVER)
+        .limit(CONNECTIONS)
+        .conn_keep_alive(KEEP_ALIVE)
+        .conn_lifetime(LIFETIME);
+    awc::Client::builder().connector(connector).disable_redirects().disable_timeout().finish()
+}
+
+/// The URI for `awc` (see [`Dial`] on its scheme), and the `Host` header.
+fn target(url: &Url) -> Result<(String, HeaderValue), Error> {
+    let unfit = || Error::Redirect("a URL without a host".into());
+    let host = url.host_str().ok_or_else(unfit)?;
+    let port = url.port_or_known_default().ok_or_else(unfit)?;
+    let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
+    let header = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let header = HeaderValue::try_from(header).map_err(|_| unfit())?;
+    Ok((format!("http://{host}:{port}{}{query}", url.path()), header))
+}
+
+/// An interim response is no answer, the second time either (and 101 was not asked for).
+fn refuse_interim(response: Response) -> Result<Response, Error> {
+    match response.status() {
+        status if status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS => {
+            Err(Error::Protocol(format!("it answered {} as its last word", status.as_u16())))
+        }
+        _ => Ok(response),
+    }
+}

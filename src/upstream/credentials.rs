@@ -1,0 +1,61 @@
+//! A name and a password, and how they go into a header.
+
+use std::fmt;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use url::{Url, form_urlencoded};
+
+/// An account at an upstream, or at a proxy.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The account's name.
+    pub username: String,
+    /// Its password or access token.
+    pub password: String,
+}
+
+impl Credentials {
+    /// The user information of a URL, if it has any.
+    pub(super) fn of_url(url: &Url) -> Option<Self> {
+        let password = url.password().unwrap_or_default();
+        (!url.username().is_empty())
+            .then(|| Self { username: percent_decode(url.username()), password: percent_decode(password) })
+    }
+
+    /// As the value of `Authorization` (RFC 7617).
+    pub(super) fn basic(&self) -> String {
+        format!("Basic {}", BASE64_STANDARD.encode(format!("{}:{}", self.username, self.password)))
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+fn percent_decode(text: &str) -> String {
+    // A form's decoding, kept from what it does besides: `+` is a space there, `&` and `=` end a field.
+    let escaped = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
+    form_urlencoded::parse(escaped.as_bytes()).next().map(|(text, _)| text.into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_may_carry_them_escaped() {
+        let url = Url::parse("https://a%40b:p+%26=%25@r.example").unwrap();
+        let credentials = Credentials::of_url(&url).unwrap();
+        assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("a@b", "p+&=%"));
+        assert_eq!(Credentials::of_url(&Url::parse("https://r.example").unwrap()), None);
+    }
+
+    #[test]
+    fn debug_does_not_print_the_password() {
+        let credentials = Credentials { username: "me".into(), password: "hunter2".into() };
+        assert!(!format!("{credentials:?}").contains("hunter2"));
+        assert_eq!(credentials.basic(), "Basic bWU6aHVudGVyMg==");
+    }
+}

@@ -1,0 +1,133 @@
+//! The few response headers that must be understood, read tolerantly: what cannot be read is as if it were not there.
+
+use std::time::{Duration, SystemTime};
+
+use awc::http::header::{CONTENT_RANGE, HeaderMap, LINK, RETRY_AFTER};
+use url::Url;
+
+/// What a pull-rate limit leaves: Docker Hub's `ratelimit-limit` and `ratelimit-remaining`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// How many requests a window allows.
+    pub limit: u64,
+    /// How many of them are left.
+    pub remaining: u64,
+    /// How long the window is, where that was said.
+    pub window: Option<Duration>,
+}
+
+/// One header's text.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The budget a response tells, if it does.
+pub(super) fn budget(headers: &HeaderMap) -> Option<Budget> {
+    let (limit, window) = amount(text(headers, "ratelimit-limit")?)?;
+    let (remaining, other) = amount(text(headers, "ratelimit-remaining")?)?;
+    Some(Budget { limit, remaining, window: window.or(other) })
+}
+
+/// `100;w=21600`, or `100`.
+fn amount(header: &str) -> Option<(u64, Option<Duration>)> {
+    let mut parts = header.split(',').next()?.split(';').map(str::trim);
+    let amount = parts.next()?.parse().ok()?;
+    let window = parts.find_map(|part| part.strip_prefix("w=")).and_then(|seconds| seconds.parse().ok());
+    Some((amount, window.map(Duration::from_secs)))
+}
+
+/// `Retry-After`, in seconds or as a date; a day at most.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    const MOST: Duration = Duration::from_secs(86_400);
+    let header = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match header.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(header).ok()?.duration_since(SystemTime::now()).unwrap_or_default(),
+    };
+    Some(wait.min(MOST))
+}
+
+/// `Content-Range`, RFC 9110, section 14.4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ContentRange {
+    /// The first byte's offset and one past the last's; `None` in a 416.
+    pub(super) part: Option<(u64, u64)>,
+    /// The whole length, unless it is `*`.
+    pub(super) size: Option<u64>,
+}
+
+/// The response's `Content-Range`, if it has a sound one.
+pub(super) fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
+    parse_content_range(headers.get(CONTENT_RANGE)?.to_str().ok()?)
+}
+
+fn parse_content_range(header: &str) -> Option<ContentRange> {
+    let (unit, rest) = header.trim().split_once(' ')?;
+    let (part, size) = rest.trim().split_once('/')?;
+    let size = if size == "*" { None } else { Some(size.parse().ok()?) };
+    let part = if part == "*" { None } else { Some(parse_part(part)?) };
+    let sound = part.is_none_or(|(_, end)| size.is_none_or(|size| end <= size));
+    (unit.eq_ignore_ascii_case("bytes") && sound).then_some(ContentRange { part, size })
+}
+
+fn parse_part(part: &str) -> Option<(u64, u64)> {
+    let (first, last) = part.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some((first, last.checked_add(1)?))
+}
+
+/// The query of the `Link` with `rel="next"`: what to ask for the page after this one.
+pub(super) fn next_query(headers: &HeaderMap, page: &Url) -> Option<String> {
+    headers.get_all(LINK).filter_map(|link| link.to_str().ok()).find_map(|link| next_in(link, page))
+}
+
+fn next_in(header: &str, page: &Url) -> Option<String> {
+    let mut rest = header;
+    while let Some((target, after)) = rest.split_once('<').and_then(|(_, after)| after.split_once('>')) {
+        let params = after.split_once('<').map_or(after, |(params, _)| params);
+        if is_next(params) {
+            return page.join(target).ok()?.query().map(str::to_owned);
+        }
+        rest = after;
+    }
+    None
+}
+
+fn is_next(params: &str) -> bool {
+    params.split([';', ',']).filter_map(|param| param.trim().split_once('=')).any(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_come_with_and_without_a_window() {
+        assert_eq!(amount("100;w=21600"), Some((100, Some(Duration::from_secs(21600)))));
+        assert_eq!(amount(" 76 ; w=x"), Some((76, None)));
+        assert_eq!(amount("many"), None);
+    }
+
+    #[test]
+    fn content_ranges_are_checked() {
+        let part = |first, end, size| Some(ContentRange { part: Some((first, end)), size });
+        assert_eq!(parse_content_range("bytes 3-4/9"), part(3, 5, Some(9)));
+        assert_eq!(parse_content_range("bytes 0-0/*"), part(0, 1, None));
+        assert_eq!(parse_content_range("bytes */9"), Some(ContentRange { part: None, size: Some(9) }));
+        for bad in ["", "bytes", "bytes 4-3/9", "bytes 3-9/9", "lines 3-4/9", "bytes 0-18446744073709551615/*"] {
+            assert_eq!(parse_content_range(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_next_page_is_found_among_links() {
+        let page = Url::parse("https://r.example/v2/a/tags/list").unwrap();
+        let next = |header| next_in(header, &page);
+        assert_eq!(next("</v2/a/tags/list?n=2&last=b>; rel=\"next\"").as_deref(), Some("n=2&last=b"));
+        assert_eq!(next("<https://r.example/x?p>; rel=prev, <?n=1>; foo=1; REL=next").as_deref(), Some("n=1"));
+        assert_eq!(next("</v2/a/tags/list?n=2>; rel=\"last\""), None);
+        assert_eq!(next("<<>"), None);
+    }
+}

@@ -1,0 +1,41 @@
+//! Other registries, asked over HTTP: the only place that uses `awc`.
+//!
+//! Here: challenges and tokens, redirects, timeouts, the one retry, and the counting of every byte, so that a response
+//! cut short is an error. Not here: what is cached, what is stale, what a client is told.
+//!
+//! `awc` belongs to one thread and its futures are not `Send`. A [`Pool`] is a few threads with a [`Client`] each;
+//! [`Remote`] is one registry and may be shared by all. [`Remote`]'s own methods may be awaited anywhere; [`Client`]'s,
+//! [`Client::open_blob`] above all, only inside a job given to the pool.
+
+mod blob;
+mod body;
+mod challenge;
+mod client;
+mod credentials;
+mod dial;
+mod error;
+mod exchange;
+mod headers;
+mod io;
+mod manifest;
+mod page;
+mod pool;
+mod proxy;
+mod reach;
+mod remote;
+mod shown;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub use blob::{Blob, Validator};
+pub use client::Client;
+pub use credentials::Credentials;
+pub use error::{Error, Phase};
+pub use headers::Budget;
+pub use manifest::{ManifestBody, ManifestHead};
+pub use page::Page;
+pub use pool::{Pool, Settings, native_roots};
+pub use proxy::Proxy;
+pub use remote::{Options, Remote, Timeouts};

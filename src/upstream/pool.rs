@@ -1,0 +1,198 @@
+//! The threads that ask upstreams, and how work gets onto them.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+};
+
+use parking_lot::Mutex;
+use rustls::RootCertStore;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{LocalSet, spawn_local},
+};
+
+use super::{Client, Error, ManifestBody, ManifestHead, Page, Proxy, Remote, dial::Dialer};
+use crate::oci::{Digest, Reference, RepositoryName};
+
+type Job = Box<dyn FnOnce(Client) + Send>;
+type Queue = mpsc::UnboundedSender<Job>;
+
+/// What all connections have in common.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whose certificates are believed.
+    pub roots: RootCertStore,
+    /// The way out.
+    pub proxy: Proxy,
+}
+
+/// The machine's root certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured). What cannot be read is logged and left
+/// out: an upstream without TLS needs none.
+#[must_use]
+pub fn native_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "a root certificate could not be read");
+    }
+    let mut roots = RootCertStore::empty();
+    let (added, _unfit) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        tracing::warn!("no root certificates on this machine: no https upstream can be reached");
+    }
+    roots
+}
+
+/// A few threads, each with a [`Client`] of its own. Cheap to clone; the threads end, and their jobs with them, when the
+/// last handle is dropped.
+#[derive(Clone)]
+pub struct Pool(Arc<Inner>);
+
+struct Inner {
+    dialer: Arc<Dialer>,
+    queues: Vec<Mutex<Queue>>,
+    turn: AtomicUsize,
+}
+
+impl Pool {
+    /// Starts `threads` of them, one at least.
+    ///
+    /// # Errors
+    /// [`Error::Job`] when a thread cannot be started, [`Error::Setting`] when TLS cannot be set up.
+    pub fn start(threads: usize, settings: Settings) -> Result<Self, Error> {
+        let dialer = Arc::new(Dialer::new(settings.roots, settings.proxy)?);
+        let queues = (0..threads.max(1)).map(|number| start_thread(number, &dialer).map(Mutex::new));
+        let queues = queues.collect::<Result<_, _>>()?;
+        Ok(Self(Arc::new(Inner { dialer, queues, turn: AtomicUsize::new(0) })))
+    }
+
+    /// Runs a future that need not be `Send` on one of the threads. If it panics, it alone ends.
+    ///
+    /// # Errors
+    /// [`Error::Job`] when its thread had ended and no new one could be started; the job is dropped then.
+    pub fn spawn<F, Fut>(&self, job: F) -> Result<(), Error>
+    where
+        F: FnOnce(Client) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        // The call itself is inside the task: whatever panics does so there.
+        self.enqueue(Box::new(move |client| drop(spawn_local(async move { job(client).await }))))
+    }
+
+    /// Runs a future on one of the threads and awaits its result, from any runtime. Dropped, it takes the future with it.
+    ///
+    /// # Errors
+    /// What the future fails with; [`Error::Job`] when it panicked or could not be started.
+    pub async fn call<T, F, Fut>(&self, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(Client) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, Error>> + 'static,
+    {
+        let (mut sender, receiver) = oneshot::channel();
+        self.spawn(move |client| async move {
+            tokio::select! {
+                result = job(client) => drop(sender.send(result)),
+                () = sender.closed() => {}
+            }
+        })?;
+        receiver.await.unwrap_or_else(|_| Err(Error::Job("it panicked, or its thread ended".into())))
+    }
+
+    fn enqueue(&self, job: Job) -> Result<(), Error> {
+        let number = self.0.turn.fetch_add(1, Relaxed) % self.0.queues.len();
+        let mut queue = self.0.queues[number].lock();
+        let Err(mpsc::error::SendError(job)) = queue.send(job) else { return Ok(()) };
+        *queue = start_thread(number, &self.0.dialer)?;
+        queue.send(job).map_err(|_| Error::Job("its thread ended at once".into()))
+    }
+}
+
+fn start_thread(number: usize, dialer: &Arc<Dialer>) -> Result<Queue, Error> {
+    let failed = |error: io::Error| Error::Job(format!("no thread for it: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let dialer = Arc::clone(dialer);
+    let run = move || {
+        LocalSet::new().block_on(&runtime, serve(receiver, dialer));
+        // A lookup in DNS may hang for long: nobody waits for it any more.
+        runtime.shutdown_background();
+    };
+    thread::Builder::new().name(format!("upstream-{number}")).spawn(run).map_err(failed)?;
+    Ok(sender)
+}
+
+async fn serve(mut jobs: mpsc::UnboundedReceiver<Job>, dialer: Arc<Dialer>) {
+    let client = Client::new(dialer);
+    while let Some(job) = jobs.recv().await {
+        job(client.clone());
+    }
+}
+
+/// [`Client`]'s questions, for callers on other threads.
+impl Remote {
+    /// As [`Client::head_manifest`].
+    ///
+    /// # Errors
+    /// As there, and [`Error::Job`].
+    pub async fn head_manifest(
+        &self,
+        pool: &Pool,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<ManifestHead, Error> {
+        let (remote, name, reference) = (self.clone(), name.clone(), reference.clone());
+        pool.call(move |client| async move { client.head_manifest(&remote, &name, &reference).await }).await
+    }
+
+    /// As [`Client::get_manifest`].
+    ///
+    /// # Errors
+    /// As there, and [`Error::Job`].
+    pub async fn get_manifest(
+        &self,
+        pool: &Pool,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<ManifestBody, Error> {
+        let (remote, name, reference) = (self.clone(), name.clone(), reference.clone());
+        pool.call(move |client| async move { client.get_manifest(&remote, &name, &reference).await }).await
+    }
+
+    /// As [`Client::tags`].
+    ///
+    /// # Errors
+    /// As there, and [`Error::Job`].
+    pub async fn tags(&self, pool: &Pool, name: &RepositoryName, query: &str) -> Result<Page, Error> {
+        let (remote, name, query) = (self.clone(), name.clone(), query.to_owned());
+        pool.call(move |client| async move { client.tags(&remote, &name, &query).await }).await
+    }
+
+    /// As [`Client::referrers`].
+    ///
+    /// # Errors
+    /// As there, and [`Error::Job`].
+    pub async fn referrers(
+        &self,
+        pool: &Pool,
+        name: &RepositoryName,
+        digest: &Digest,
+        query: &str,
+    ) -> Result<Page, Error> {
+        let (remote, name, digest, query) = (self.clone(), name.clone(), *digest, query.to_owned());
+        pool.call(move |client| async move { client.referrers(&remote, &name, &digest, &query).await }).await
+    }
+
+    /// As [`Client::blob_size`].
+    ///
+    /// # Errors
+    /// As there, and [`Error::Job`].
+    pub async fn blob_size(&self, pool: &Pool, name: &RepositoryName, digest: &Digest) -> Result<u64, Error> {
+        let (remote, name, digest) = (self.clone(), name.clone(), *digest);
+        pool.call(move |client| async move { client.blob_size(&remote, &name, &digest).await }).await
+    }
+}

@@ -1,0 +1,285 @@
+//! One upstream registry: where it is, who we are to it, and what it has told us so far.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use awc::http::header::HeaderMap;
+use parking_lot::Mutex;
+use url::Url;
+
+use super::{
+    Budget, Credentials, Error, headers,
+    reach::{self, Reach},
+    token::Tokens,
+};
+use crate::oci::{Domain, RepositoryName};
+
+/// How long the addresses of the upstream's own host are believed, when a redirect is judged by them.
+const REACH_AGE: Duration = Duration::from_secs(60);
+
+/// How long an upstream may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For DNS, TCP and TLS together, each time.
+    pub connect: Duration,
+    /// From the start to the response's head: connecting, tokens and redirects included.
+    pub head: Duration,
+    /// Between any two pieces of a body.
+    pub stall: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { connect: seconds(5), head: seconds(10), stall: seconds(30) }
+    }
+}
+
+/// What an upstream may be given beside its address.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Who to be there; nobody, when missing.
+    pub credentials: Option<Credentials>,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// A token service on another host that may have the credentials all the same.
+    pub realm: Option<Url>,
+    /// Hosts (`host` or `host:port`) that redirects may lead to wherever they resolve.
+    pub redirects: Vec<String>,
+}
+
+/// One upstream registry. Cheap to clone, and shared by all threads.
+#[derive(Clone)]
+pub struct Remote(Arc<Inner>);
+
+struct Inner {
+    domain: Domain,
+    base: Url,
+    options: Options,
+    tokens: Tokens,
+    /// It challenged for Basic before: the credentials are sent at once.
+    basic: AtomicBool,
+    /// A realm was refused the credentials, and that was told.
+    warned: AtomicBool,
+    budget: Mutex<Option<Budget>>,
+    reach: Mutex<Option<(Instant, Reach)>>,
+}
+
+impl Remote {
+    /// An upstream at `base`, which stands for `domain`. User information in `base` serves as credentials where
+    /// `options` has none.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] unless `base` is an `http` or `https` URL.
+    pub fn new(domain: Domain, mut base: Url, mut options: Options) -> Result<Self, Error> {
+        if !is_http(&base) {
+            return Err(Error::Setting("an upstream is given as an http or https URL".into()));
+        }
+        let in_url = Credentials::of_url(&base);
+        options.credentials = options.credentials.or(in_url);
+        strip(&mut base);
+        base.set_query(None);
+        let path = base.path().trim_end_matches('/').to_owned();
+        base.set_path(&path);
+        Ok(Self(Arc::new(Inner {
+            domain,
+            base,
+            options,
+            tokens: Tokens::default(),
+            basic: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
+            budget: Mutex::default(),
+            reach: Mutex::default(),
+        })))
+    }
+
+    /// The registry it stands for.
+    #[must_use]
+    pub fn domain(&self) -> &Domain {
+        &self.0.domain
+    }
+
+    /// Where it is asked.
+    #[must_use]
+    pub fn base(&self) -> &Url {
+        &self.0.base
+    }
+
+    /// What its last response said of the pull-rate limit.
+    #[must_use]
+    pub fn budget(&self) -> Option<Budget> {
+        *self.0.budget.lock()
+    }
+
+    pub(super) fn note_budget(&self, headers: &HeaderMap) {
+        if let Some(budget) = headers::budget(headers) {
+            *self.0.budget.lock() = Some(budget);
+        }
+    }
+
+    pub(super) fn timeouts(&self) -> Timeouts {
+        self.0.options.timeouts
+    }
+
+    /// How long a document may pause: who waits for one has given up by the time a blob's reader would.
+    pub(super) fn document_stall(&self) -> Duration {
+        self.timeouts().stall.min(self.timeouts().head)
+    }
+
+    pub(super) fn credentials(&self) -> Option<&Credentials> {
+        self.0.options.credentials.as_ref()
+    }
+
+    pub(super) fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    /// `<base>/v2/<name>/<rest>`.
+    pub(super) fn url(&self, name: &RepositoryName, rest: &str) -> Url {
+        let mut url = self.0.base.clone();
+        url.set_path(&format!("{}/v2/{name}/{rest}", self.0.base.path().trim_end_matches('/')));
+        url
+    }
+
+    /// Whether `url` is at the upstream itself: the only place its tokens and credentials are sent to.
+    pub(super) fn is_own(&self, url: &Url) -> bool {
+        url.origin() == self.0.base.origin()
+    }
+
+    /// Whether a token service may have the credentials (design, law 9).
+    pub(super) fn entitles(&self, realm: &Url) -> bool {
+        let base = &self.0.base;
+        let downgraded = base.scheme() == "https" && realm.scheme() != "https";
+        !downgraded && (realm.host() == base.host() || self.names(realm) || is_hub_pair(base, realm))
+    }
+
+    fn names(&self, realm: &Url) -> bool {
+        self.0.options.realm.as_ref().is_some_and(|named| named.origin() == realm.origin())
+    }
+
+    /// Says once that the credentials stay here.
+    pub(super) fn warn_of(&self, realm: &Url) {
+        if self.credentials().is_some() && !self.0.warned.swap(true, Relaxed) {
+            let (domain, realm) = (self.domain(), realm.origin().ascii_serialization());
+            tracing::warn!(%domain, %realm, "the token service is on another host: asking it without the credentials");
+        }
+    }
+
+    pub(super) fn wants_basic(&self) -> bool {
+        self.0.basic.load(Relaxed)
+    }
+
+    pub(super) fn remember_basic(&self) {
+        self.0.basic.store(true, Relaxed);
+    }
+
+    /// Which addresses `url`, named by the upstream's answer, may have. The upstream's own host is looked up for that only
+    /// where it is reached directly: behind a proxy the lookup may hang.
+    pub(super) async fn reach(&self, url: &Url, direct: bool) -> Reach {
+        if url.host() == self.0.base.host() || self.lists(url) || self.names(url) {
+            return Reach::ANYWHERE;
+        }
+        let known = self.0.reach.lock().filter(|(since, _)| since.elapsed() < REACH_AGE);
+        if let Some((_, reach)) = known {
+            return reach;
+        }
+        let reach = reach::of_host(&self.0.base, direct).await;
+        *self.0.reach.lock() = Some((Instant::now(), reach));
+        reach
+    }
+
+    fn lists(&self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
+        let with_port = format!("{host}:{port}");
+        self.0.options.redirects.iter().any(|listed| listed.eq_ignore_ascii_case(host) || *listed == with_port)
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("domain", &self.0.domain).finish_non_exhaustive()
+    }
+}
+
+/// Whether it is a URL that can be asked at all.
+pub(super) fn is_http(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https") && url.host().is_some()
+}
+
+/// Takes user information and fragment off a URL.
+pub(super) fn strip(url: &mut Url) {
+    // These fail for URLs without a host only.
+    let _hostless = url.set_username("").and_then(|()| url.set_password(None));
+    url.set_fragment(None);
+}
+
+/// The one token service on another host that is known by name.
+fn is_hub_pair(base: &Url, realm: &Url) -> bool {
+    base.host_str() == Some("registry-1.docker.io")
+        && realm.host_str() == Some("auth.docker.io")
+        && realm.port_or_known_default() == Some(443)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote(base: &str, realm: Option<&str>) -> Remote {
+        let options = Options { realm: realm.map(|realm| realm.parse().unwrap()), ..Options::default() };
+        Remote::new(Domain::docker_hub(), base.parse().unwrap(), options).unwrap()
+    }
+
+    fn entitles(base: &str, realm: &str) -> bool {
+        remote(base, None).entitles(&realm.parse().unwrap())
+    }
+
+    #[test]
+    fn credentials_go_to_the_own_host_and_the_hubs_pair() {
+        assert!(entitles("https://r.example", "https://r.example/token"));
+        assert!(entitles("http://r.example:5000", "http://r.example:5001/token"));
+        assert!(entitles("https://registry-1.docker.io", "https://auth.docker.io/token"));
+        for (base, realm) in [
+            ("https://r.example", "http://r.example/token"),
+            ("https://r.example", "https://auth.r.example/token"),
+            ("https://r.example", "https://auth.docker.io/token"),
+            ("https://registry-1.docker.io", "http://auth.docker.io/token"),
+            ("https://registry-1.docker.io", "https://auth.docker.io:444/token"),
+            ("https://registry-1.docker.io", "https://auth.docker.io.evil.example/token"),
+        ] {
+            assert!(!entitles(base, realm), "{base} {realm}");
+        }
+    }
+
+    #[test]
+    fn a_named_realm_is_one_origin() {
+        let remote = remote("https://r.example", Some("https://a.example/x"));
+        assert!(remote.entitles(&"https://a.example/token".parse().unwrap()));
+        assert!(!remote.entitles(&"https://a.example:8443/token".parse().unwrap()));
+    }
+
+    #[test]
+    fn nothing_prints_the_password() {
+        let base = "https://me:hunter2@r.example/prefix/".parse().unwrap();
+        let remote = Remote::new(Domain::docker_hub(), base, Options::default()).unwrap();
+        assert_eq!(remote.credentials().unwrap().password, "hunter2");
+        assert_eq!(remote.base().as_str(), "https://r.example/prefix");
+        let name = "a/b".parse().unwrap();
+        assert_eq!(remote.url(&name, "tags/list").as_str(), "https://r.example/prefix/v2/a/b/tags/list");
+        assert!(!format!("{remote:?} {:?}", remote.credentials()).contains("hunter2"));
+    }
+
+    #[test]
+    fn only_http_is_an_upstream() {
+        for bad in ["ftp://r.example", "mailto:a@b", "file:///x"] {
+            let made = Remote::new(Domain::docker_hub(), bad.parse().unwrap(), Options::default());
+            assert!(matches!(made, Err(Error::Setting(_))), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Connections that are refused, hang, end or misbehave; and the pool's threads.
+
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+
+use super::{
+    BLOB, Digest, Error, latest, name, options, pool, read, remote,
+    server::{Server, Step, reply, say},
+};
+use crate::upstream::{Phase, Remote};
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+
+#[tokio::test]
+async fn nobody_there_is_told_so() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let base = format!("http://127.0.0.1:{port}").parse().unwrap();
+    let remote = Remote::new("r.example".parse().unwrap(), base, options()).unwrap();
+    let error = remote.head_manifest(&pool(1), &name(), &latest()).await.unwrap_err();
+    assert!(error.is_unreachable(), "{error}");
+}
+
+#[tokio::test]
+async fn a_hanging_upstream_is_given_up_once() {
+    let server = Server::start(|_, _| vec![Step::Wait(10_000)]);
+    let started = Instant::now();
+    let error = remote(&server).head_manifest(&pool(1), &name(), &latest()).await.unwrap_err();
+    assert_eq!(error, Error::Timeout { phase: Phase::Head });
+    assert!(error.is_unreachable() && started.elapsed() < Duration::from_secs(3));
+    assert_eq!(server.asked().len(), 1, "a timeout is not tried again");
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_is_tried_once_more() {
+    let endings = [vec![Step::Fin], vec![Step::Rst], vec![Step::Say("HTTP/1.1 20".into()), Step::Fin]];
+    for ending in endings {
+        let once = ending.clone();
+        let server = Server::start(move |_, before| if before == 0 { once.clone() } else { say(HEAD) });
+        assert!(remote(&server).head_manifest(&pool(1), &name(), &latest()).await.is_ok(), "{ending:?}");
+        let server = Server::start(move |_, _| ending.clone());
+        let error = remote(&server).head_manifest(&pool(1), &name(), &latest()).await.unwrap_err();
+        assert!(error.is_unreachable(), "{error:?}");
+        assert_eq!(server.asked().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_may_have_been_closed() {
+    let server = Server::start(|_, _| vec![Step::Say(HEAD.into()), Step::Fin]);
+    let (pool, remote) = (pool(1), remote(&server));
+    for _ in 0..3 {
+        assert!(remote.head_manifest(&pool, &name(), &latest()).await.is_ok());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn early_hints_do_not_shift_the_answers() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
+    let late = vec![Step::Say(hints.into()), Step::Wait(100)];
+    let server = Server::start(move |asked, before| match before {
+        0 => [late.clone(), reply("200 OK", "", "first")].concat(),
+        _ => reply("200 OK", "", asked.target.rsplit_once('/').unwrap().1),
+    });
+    let (pool, remote) = (pool(1), remote(&server));
+    for tag in ["one", "two", "three"] {
+        let got = remote.get_manifest(&pool, &name(), &tag.parse().unwrap()).await.unwrap();
+        assert_eq!(got.bytes, tag);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_response_without_a_length_is_not_an_empty_one() {
+    let server =
+        Server::start(|_, _| vec![Step::Say("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nbody".into()), Step::Fin]);
+    let got = remote(&server).get_manifest(&pool(1), &name(), &latest()).await;
+    assert!(matches!(got, Err(Error::Protocol(_))), "{got:?}");
+}
+
+#[tokio::test]
+async fn rubbish_is_told_as_such() {
+    let server = Server::start(|_, _| say("SSH-2.0-OpenSSH_9.2\r\n\r\n"));
+    let got = remote(&server).head_manifest(&pool(1), &name(), &latest()).await;
+    assert!(matches!(got, Err(Error::Protocol(_))), "{got:?}");
+}
+
+#[tokio::test]
+async fn many_ask_at_once_from_any_runtime() {
+    fn is_send<T: Send>(future: T) -> T {
+        future
+    }
+    let server = Server::start(|_, _| say(HEAD));
+    let (pool, remote, digest) = (pool(3), remote(&server), Digest::sha256(BLOB));
+    let name = name();
+    let sizes = join_all((0..64).map(|_| is_send(remote.blob_size(&pool, &name, &digest)))).await;
+    assert!(sizes.into_iter().all(|size| size == Ok(5)));
+}
+
+#[tokio::test]
+async fn a_job_that_panics_ends_alone() {
+    let server = Server::start(|_, _| vec![Step::Wait(200), Step::Say(HEAD.into())]);
+    let (pool, remote) = (pool(1), remote(&server));
+    let (name, reference) = (name(), latest());
+    let other = remote.head_manifest(&pool, &name, &reference);
+    let panics = pool.call(|_| async { if true { panic!("on purpose") } else { Ok(()) } });
+    let (other, panicked) = tokio::join!(other, panics);
+    assert!(other.is_ok());
+    assert!(matches!(panicked, Err(Error::Job(_))));
+    pool.spawn(|_| -> std::future::Ready<()> { panic!("before there is a future") }).unwrap();
+    assert!(remote.head_manifest(&pool, &name, &reference).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_last_handle_ends_the_jobs() {
+    struct Ends(tokio::sync::mpsc::UnboundedSender<()>);
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            let _told = self.0.send(());
+        }
+    }
+    let (sender, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    let first = pool(2);
+    let second = first.clone();
+    let ends = Ends(sender);
+    first.spawn(move |_| async move { ends.keep().await }).unwrap();
+    impl Ends {
+        async fn keep(self) {
+            std::future::pending::<()>().await;
+        }
+    }
+    drop(first);
+    assert!(tokio::time::timeout(Duration::from_millis(100), ended.recv()).await.is_err());
+    drop(second);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(2), ended.recv()).await, Ok(Some(())));
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_takes_the_request_with_him() {
+    let server = Server::start(|_, before| if before == 0 { vec![Step::Wait(600)] } else { reply("200 OK", "", BLOB) });
+    let (pool, remote) = (pool(1), remote(&server));
+    let gone = tokio::time::timeout(Duration::from_millis(100), read(&pool, &remote, 0, None)).await;
+    assert!(gone.is_err());
+    assert!(read(&pool, &remote, 0, None).await.is_ok());
+    assert_eq!(server.connections(), 2, "its connection is not used again");
+}

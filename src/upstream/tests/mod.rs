@@ -1,0 +1,82 @@
+//! The room against scripted servers: what upstreams do, and what they do wrong.
+
+mod blobs;
+mod connections;
+mod manifests;
+mod redirects;
+mod server;
+mod tls;
+mod tokens;
+
+use std::time::Duration;
+
+use rustls::RootCertStore;
+use server::Server;
+
+use super::{Credentials, Error, Options, Pool, Proxy, Remote, Settings, Timeouts};
+use crate::oci::{Digest, Reference, RepositoryName};
+
+const BLOB: &[u8] = b"0123456789abcdefghij";
+
+fn pool(threads: usize) -> Pool {
+    Pool::start(threads, Settings { roots: RootCertStore::empty(), proxy: Proxy::default() }).unwrap()
+}
+
+fn options() -> Options {
+    let timeouts = Timeouts {
+        connect: Duration::from_millis(1000),
+        head: Duration::from_millis(1500),
+        stall: Duration::from_millis(400),
+    };
+    Options { timeouts, ..Options::default() }
+}
+
+fn with_credentials() -> Options {
+    let credentials = Credentials { username: "me".into(), password: "hunter2".into() };
+    Options { credentials: Some(credentials), ..options() }
+}
+
+fn remote(server: &Server) -> Remote {
+    remote_with(server, options())
+}
+
+fn remote_with(server: &Server, options: Options) -> Remote {
+    Remote::new("r.example".parse().unwrap(), server.url("127.0.0.1").parse().unwrap(), options).unwrap()
+}
+
+fn name() -> RepositoryName {
+    "library/thing".parse().unwrap()
+}
+
+fn latest() -> Reference {
+    "latest".parse().unwrap()
+}
+
+/// Reads a blob, or a part of it: where it starts, its size, and its bytes up to the end or the error.
+struct Read {
+    start: u64,
+    size: Option<u64>,
+    bytes: Vec<u8>,
+    end: Result<(), Error>,
+}
+
+async fn read(pool: &Pool, remote: &Remote, from: u64, until: Option<u64>) -> Result<Read, Error> {
+    let remote = remote.clone();
+    pool.call(move |client| async move {
+        let digest = Digest::sha256(BLOB);
+        let mut blob = client.open_blob(&remote, &name(), &digest, from, until, None).await?;
+        let mut read = Read { start: blob.start(), size: blob.size(), bytes: Vec::new(), end: Ok(()) };
+        loop {
+            match blob.next().await {
+                Ok(Some(bytes)) => read.bytes.extend_from_slice(&bytes),
+                Ok(None) => return Ok(read),
+                Err(error) => {
+                    assert_eq!(blob.next().await, Err(error.clone()), "it fails again");
+                    read.end = Err(error);
+                    return Ok(read);
+                }
+            }
+        }
+    })
+    .await
+}

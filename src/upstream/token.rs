@@ -1,0 +1,287 @@
+//! Tokens: fetched once for any number of waiters, kept until shortly before they expire, renewed once on a 401.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use awc::http::{
+    Method, StatusCode,
+    header::{AUTHORIZATION, HeaderValue},
+};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use url::Url;
+
+use super::{
+    Client, Error, Remote,
+    body::Body,
+    challenge::Challenge,
+    client::{Request, Response},
+    exchange, remote,
+};
+use crate::oci::RepositoryName;
+
+/// As many repositories' tokens are kept.
+const KEPT: u64 = 4096;
+const ANSWER_LIMIT: u64 = 1 << 20;
+/// What a token lives that does not say (distribution's token specification).
+const DEFAULT_LIFE: u64 = 60;
+const LONGEST_LIFE: u64 = 24 * 3600;
+
+/// A bearer token, by its address one fetch's and no other's.
+pub(super) struct Token {
+    value: String,
+    until: Instant,
+}
+
+impl Token {
+    fn is_fresh(&self) -> bool {
+        Instant::now() < self.until
+    }
+}
+
+/// An upstream's tokens, by the repository they open for pulling.
+pub(super) struct Tokens(moka::sync::Cache<RepositoryName, Arc<Slot>>);
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self(moka::sync::Cache::new(KEPT))
+    }
+}
+
+/// One scope's token.
+#[derive(Default)]
+struct Slot {
+    latest: Mutex<Latest>,
+    /// Held while a token is fetched.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Latest {
+    /// How many fetches have ended, so that a waiter knows whether one ended while it waited.
+    fetches: u64,
+    outcome: Option<Result<Arc<Token>, Error>>,
+}
+
+impl Tokens {
+    fn slot(&self, name: &RepositoryName) -> Arc<Slot> {
+        self.0.get_with_by_ref(name, Arc::default)
+    }
+
+    fn fresh(&self, name: &RepositoryName) -> Option<Arc<Token>> {
+        let slot = self.0.get(name)?;
+        let latest = slot.latest.lock();
+        latest.outcome.as_ref()?.as_ref().ok().filter(|token| token.is_fresh()).map(Arc::clone)
+    }
+}
+
+impl Slot {
+    /// What can be had without a fetch: a token that is not the one refused, or the failure of a fetch waited for.
+    fn settled(&self, refused: Option<&Arc<Token>>, fetches_seen: u64) -> Option<Result<Arc<Token>, Error>> {
+        let latest = self.latest.lock();
+        match latest.outcome.as_ref()? {
+            Ok(token) if token.is_fresh() && !refused.is_some_and(|refused| Arc::ptr_eq(refused, token)) => {
+                Some(Ok(Arc::clone(token)))
+            }
+            Err(error) if latest.fetches > fetches_seen => Some(Err(error.clone())),
+            _ => None,
+        }
+    }
+
+    fn settle(&self, outcome: &Result<Arc<Token>, Error>) {
+        let mut latest = self.latest.lock();
+        latest.fetches += 1;
+        latest.outcome = Some(outcome.clone());
+    }
+
+    async fn renew(
+        &self,
+        refused: Option<&Arc<Token>>,
+        fetch: impl Future<Output = Result<Token, Error>>,
+    ) -> Result<Arc<Token>, Error> {
+        let fetches_seen = self.latest.lock().fetches;
+        let _turn = self.turn.lock().await;
+        if let Some(outcome) = self.settled(refused, fetches_seen) {
+            return outcome;
+        }
+        let outcome = fetch.await.map(Arc::new);
+        self.settle(&outcome);
+        outcome
+    }
+}
+
+/// What is sent as `Authorization`.
+pub(super) enum Pass {
+    /// Nothing, or nothing yet.
+    None,
+    Basic,
+    Bearer(Arc<Token>),
+}
+
+impl Pass {
+    /// What may be sent before the upstream has asked for it: what it asked for earlier.
+    pub(super) fn known(remote: &Remote, name: &RepositoryName) -> Self {
+        match remote.tokens().fresh(name) {
+            Some(token) => Self::Bearer(token),
+            None if remote.wants_basic() => Self::Basic,
+            None => Self::None,
+        }
+    }
+
+    /// The header, kept out of every debug output.
+    pub(super) fn header(&self, remote: &Remote) -> Option<HeaderValue> {
+        let text = match self {
+            Self::None => return None,
+            Self::Basic => remote.credentials()?.basic(),
+            Self::Bearer(token) => format!("Bearer {}", token.value),
+        };
+        let mut value = HeaderValue::try_from(text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    fn refused(&self) -> Option<&Arc<Token>> {
+        match self {
+            Self::Bearer(token) => Some(token),
+            Self::None | Self::Basic => None,
+        }
+    }
+}
+
+impl Client {
+    /// Answers a challenge with something that was not refused yet; `None` when there is nothing.
+    pub(super) async fn answer(
+        &self,
+        remote: &Remote,
+        name: &RepositoryName,
+        challenges: &[Challenge],
+        refused: &Pass,
+    ) -> Result<Option<Pass>, Error> {
+        let of = |scheme| challenges.iter().find(|challenge| challenge.scheme == scheme);
+        if let Some(bearer) = of("bearer") {
+            let fetch = self.fetch_token(remote, name, bearer);
+            let token = remote.tokens().slot(name).renew(refused.refused(), fetch).await?;
+            return Ok(Some(Pass::Bearer(token)));
+        }
+        if of("basic").is_some() && remote.credentials().is_some() && !matches!(refused, Pass::Basic) {
+            remote.remember_basic();
+            return Ok(Some(Pass::Basic));
+        }
+        Ok(None)
+    }
+
+    async fn fetch_token(&self, remote: &Remote, name: &RepositoryName, bearer: &Challenge) -> Result<Token, Error> {
+        let asked = Instant::now();
+        let request = self.token_request(remote, name, bearer).await?;
+        let response = self.send(&request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refusal(&request.url, response).await);
+        }
+        let stall = remote.timeouts().head;
+        let body = Body::new(response)?.collect(ANSWER_LIMIT, stall).await?;
+        parse(&body, asked)
+    }
+
+    /// Always for pulling this repository: the scope a challenge names may be a placeholder (ghcr.io's is).
+    async fn token_request(
+        &self,
+        remote: &Remote,
+        name: &RepositoryName,
+        bearer: &Challenge,
+    ) -> Result<Request, Error> {
+        let mut url = realm(remote, bearer)?;
+        let entitled = remote.entitles(&url);
+        let credentials = remote.credentials().filter(|_| entitled);
+        if !entitled {
+            remote.warn_of(&url);
+        }
+        let service = bearer.param("service").map(|service| ("service", service));
+        let scope = format!("repository:{name}:pull");
+        url.query_pairs_mut().extend_pairs(service).append_pair("scope", &scope);
+        let authorization = credentials.and_then(|credentials| HeaderValue::try_from(credentials.basic()).ok());
+        Ok(Request {
+            method: Method::GET,
+            reach: self.reach(remote, &url).await,
+            url,
+            headers: authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect(),
+            connect: remote.timeouts().connect,
+        })
+    }
+}
+
+fn realm(remote: &Remote, bearer: &Challenge) -> Result<Url, Error> {
+    let missing = || Error::Token("the challenge has no usable realm".into());
+    let realm = bearer.param("realm").ok_or_else(missing)?;
+    let mut realm = remote.base().join(realm).map_err(|_| missing())?;
+    if !remote::is_http(&realm) {
+        return Err(missing());
+    }
+    remote::strip(&mut realm);
+    Ok(realm)
+}
+
+/// A token service that wants no more of us has denied access; what else it says is as if the upstream said it.
+async fn refusal(realm: &Url, response: Response) -> Error {
+    let host = realm.host_str().unwrap_or_default().to_owned();
+    match exchange::failure(response).await {
+        Error::TooMany { retry_after, message } => Error::TooMany { retry_after, message },
+        Error::Status { code, message } if code >= 500 => Error::Status { code, message },
+        Error::Status { code, .. } if code < 400 => Error::Token(format!("{host} answered {code}")),
+        Error::Status { code, message } => Error::Denied(format!("the token service {host} answered {code}{message}")),
+        Error::Denied(message) => Error::Denied(format!("the token service {host}: {message}")),
+        _ => Error::Denied(format!("the token service {host} gave no token")),
+    }
+}
+
+fn parse(body: &[u8], asked: Instant) -> Result<Token, Error> {
+    #[derive(Deserialize)]
+    struct Answer {
+        #[serde(default)]
+        token: Option<String>,
+        #[serde(default)]
+        access_token: Option<String>,
+        #[serde(default)]
+        expires_in: Option<serde_json::Number>,
+    }
+    // serde's own message could quote the token.
+    let answer: Answer =
+        serde_json::from_slice(body).map_err(|_| Error::Token("the answer is not a token's".into()))?;
+    let value = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.is_empty());
+    let value = value.ok_or_else(|| Error::Token("the answer holds none".into()))?;
+    let life = answer.expires_in.and_then(|life| life.as_u64().or_else(|| life.as_f64().map(|life| life as u64)));
+    Ok(Token { value, until: asked + usable(life.filter(|life| *life > 0).unwrap_or(DEFAULT_LIFE)) })
+}
+
+/// How long of its life a token is used: a tenth less, ten seconds at least, but half of it in any case.
+fn usable(life: u64) -> Duration {
+    let life = Duration::from_secs(life.min(LONGEST_LIFE));
+    let margin = (life / 10).max(Duration::from_secs(10));
+    life.saturating_sub(margin).max(life / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_used_until_shortly_before_its_end() {
+        for (life, used) in [(60, 50), (300, 270), (3600, 3240), (10, 5), (u64::MAX, 77_760)] {
+            assert_eq!(usable(life), Duration::from_secs(used), "{life}");
+        }
+    }
+
+    #[test]
+    fn either_name_and_any_number_will_do() {
+        let now = Instant::now();
+        let read = |body: &str| parse(body.as_bytes(), now).map(|token| (token.value, (token.until - now).as_secs()));
+        assert_eq!(read(r#"{"token":"a"}"#), Ok(("a".into(), 50)));
+        assert_eq!(read(r#"{"token":"","access_token":"b","expires_in":300}"#), Ok(("b".into(), 270)));
+        assert_eq!(read(r#"{"access_token":"c","expires_in":300.5,"x":[]}"#), Ok(("c".into(), 270)));
+        assert_eq!(read(r#"{"token":"d","expires_in":-1,"issued_at":"?"}"#), Ok(("d".into(), 50)));
+        for bad in ["", "{}", "[]", r#"{"token":3}"#, "<html>"] {
+            assert!(matches!(read(bad), Err(Error::Token(_))), "{bad}");
+        }
+    }
+}
