@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{
+    hash::hex,
     http::Ending,
     images::{Blob, Format, Image},
     rounds, scratch,
@@ -142,10 +143,8 @@ fn a_file_changed_on_disk_is_never_a_complete_wrong_body() {
     server.pull(REPOSITORY, "latest", &image);
     server.stop();
     let digest = &image.layer().digest;
-    let path = scratch::files(server.data())
-        .into_iter()
-        .find(|path| path.ends_with(format!("{}/data", crate::support::hash::hex(digest))))
-        .unwrap();
+    let path =
+        scratch::files(server.data()).into_iter().find(|path| path.ends_with(format!("{}/data", hex(digest)))).unwrap();
     std::thread::sleep(Duration::from_millis(20));
     let path = server.data().join(path);
     let mut bytes = std::fs::read(&path).unwrap();

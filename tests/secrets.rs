@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use crate::support::{
     images::{Format, Image},
     server::{Server, Setup, entrepot},
-    upstream::{Auth, Cdn, Fault, Kind, Rule, Settings, Upstream},
+    upstream::{Auth, Cdn, Cut, Fault, Kind, Rule, Settings, Upstream},
 };
 
 const REPOSITORY: &str = "someone/secret";
@@ -69,12 +69,8 @@ fn secrets_stay_out_of_the_log_when_things_fail() {
     let image = Image::single(Format::Oci, 90);
     upstream.add(REPOSITORY, "latest", &image);
     let server = with_credentials(&upstream, "text");
-    for fault in [
-        Fault::Status(500),
-        Fault::Status(403),
-        Fault::Raw(b"nonsense\r\n\r\n"),
-        Fault::CutAfter(3, crate::support::upstream::Cut::Rst),
-    ] {
+    for fault in [Fault::Status(500), Fault::Status(403), Fault::Raw(b"nonsense\r\n\r\n"), Fault::CutAfter(3, Cut::Rst)]
+    {
         upstream.fault(Rule::on_all(fault));
         server.manifest(REPOSITORY, "latest").send().body();
         server.blob(REPOSITORY, &image.layer().digest).send().body();
