@@ -8,4 +8,5 @@
 
 mod support;
 
+mod floors;
 mod harness;
