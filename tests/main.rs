@@ -12,6 +12,7 @@ mod api;
 mod clients;
 mod config;
 mod fill;
+mod floors;
 mod harness;
 mod restart;
 mod secrets;
