@@ -37,14 +37,6 @@ impl Podman {
         podman
     }
 
-    /// podman keeps the digests of the index and of the platform's manifest; the index is what was asked for.
-    fn resolved(&self, image: &str) -> String {
-        let platform = self.said(&["image", "inspect", "--format={{.Digest}}", image]);
-        let known = self.said(&["image", "inspect", "--format={{range .RepoDigests}}{{.}} {{end}}", image]);
-        let mut digests = known.split_whitespace().map(|name| name.rsplit('@').next().unwrap());
-        digests.find(|digest| *digest != platform.trim()).unwrap_or(platform.trim()).to_owned()
-    }
-
     fn said(&self, arguments: &[&str]) -> String {
         run("podman", self.podman(arguments), PULL).expect_success("podman").output
     }
@@ -59,7 +51,8 @@ impl Client for Podman {
         let (image, policy) = (format!("docker.io/{reference}"), self.dir.path().join("policy.json"));
         self.said(&["pull", "--arch=amd64", "--signature-policy", policy.to_str().unwrap(), &image]);
         let config = format!("sha256:{}", self.said(&["image", "inspect", "--format={{.Id}}", &image]).trim());
-        let digest = self.resolved(&image);
+        // Of index and platform manifest, which it keeps both, this is the one it was asked for.
+        let digest = self.said(&["image", "inspect", "--format={{.Digest}}", &image]).trim().to_owned();
         self.said(&["rmi", "--all", "--force"]);
         Pulled { digest, config }
     }
