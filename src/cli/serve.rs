@@ -33,9 +33,10 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     raise_open_files();
     // Given once, for every connection there will be; a second call would find it there, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let server = Server::bind(listen(&config)).map_err(|error| cannot_listen(&config, &error))?;
     let background = background().map_err(Failure::failed)?;
+    // The volume first: a process that is on its way out holds the port too, and lets go of both.
     let registry = Arc::new(Registry::new(foundation(&config, &background)?));
+    let server = Server::bind(listen(&config)).map_err(|error| cannot_listen(&config, &error))?;
     start_jobs(&registry, &background).map_err(Failure::failed)?;
     announce(&config, &server);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;

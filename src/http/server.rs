@@ -104,8 +104,12 @@ impl Server {
             .listen(self.listener)?
             .run();
         let handle = server.handle();
-        let (ended, ()) = tokio::join!(server, stop(handle, shutdown));
-        ended
+        let stopping = stop(handle, shutdown);
+        tokio::pin!(server);
+        tokio::select! {
+            ended = &mut server => ended,
+            () = stopping => server.await,
+        }
     }
 }
 

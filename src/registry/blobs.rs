@@ -58,11 +58,24 @@ impl Registry {
             let content = Content::Stored(stored.file);
             return Ok(Blob { size: stored.facts.size, provenance: Provenance::Hit, content });
         }
-        let origin = Origin { mirror: self.mirror(repository)?.clone(), repository: repository.clone() };
-        let (fill, joined) = self.fills.join_or_start(digest, origin);
-        let blob = begun(fill, joined).await?;
+        let blob = self.fill(repository, digest).await?;
         self.settle_link(repository, digest, link).await;
         Ok(blob)
+    }
+
+    /// Joins or begins a fill. One that another repository began and whose upstream does not have the blob there says
+    /// nothing about this one.
+    async fn fill(&self, repository: &Repository, digest: &Digest) -> Result<Blob, Error> {
+        let origin = Origin { mirror: self.mirror(repository)?.clone(), repository: repository.clone() };
+        let (fill, joined) = self.fills.join_or_start(digest, origin.clone());
+        let elsewhere = joined && fill.origin().repository != *repository;
+        match begun(fill, joined).await {
+            Err(Error::BlobUnknown) if elsewhere => {
+                let (fill, joined) = self.fills.join_or_start(digest, origin);
+                begun(fill, joined).await
+            }
+            begun => begun,
+        }
     }
 
     /// The size of a blob, without fetching it. `asked_upstream` is whether an upstream may be asked: clients that push
@@ -130,11 +143,12 @@ fn look(objects: &Objects, repository: &Repository, digest: &Digest) -> Option<L
     Some(Link { named: Some(named), ..Link::default() })
 }
 
-/// Waits until a fill knows the size of what it fetches.
+/// Waits until a fill knows the size of what it fetches. An empty blob has no last byte to withhold: its fill is waited
+/// for to the end.
 async fn begun(fill: Arc<Fill>, joined: bool) -> Result<Blob, Error> {
     let mut progress = fill.follow();
-    let connecting = |progress: &Progress| !matches!(progress, Progress::Connecting);
-    let state = progress.wait_for(connecting).await.map_err(|_| Error::Abandoned)?.clone();
+    let has_begun = |progress: &Progress| !matches!(progress, Progress::Connecting | Progress::Filling { size: 0, .. });
+    let state = progress.wait_for(has_begun).await.map_err(|_| Error::Abandoned)?.clone();
     let size = match state {
         Progress::Filling { size, .. } | Progress::Verified { size } => size,
         Progress::Failed(Failure::NoSpace(handover)) => handover.size,

@@ -1,6 +1,6 @@
 //! The rules, without HTTP: which registry is meant, what is answered from the cache, what is fetched, once, and kept.
 //!
-//! `pull` (manifests) and `blobs` are the way in. Below them: `manifests` and `objects` (what is here), `fill` with
+//! `pull` (manifests, with `tags`) and `blobs` are the way in. Below them: `manifests` and `objects` (what is here), `fill` with
 //! `fetch`, `pen`, `reader` and `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams
 //! said), `flight` (once for everyone), `pages` (lists), `rebuild` (an index from the disk).
 
@@ -20,6 +20,7 @@ mod pull;
 mod reader;
 mod rebuild;
 mod source;
+mod tags;
 mod through;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -43,7 +44,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     index::Index,
-    oci::{Domain, Reference, Repository, RepositoryName, Tag},
+    oci::{Domain, Reference, Repository, RepositoryName},
     storage::Storage,
     upstream::{Pool, Remote},
 };
@@ -60,7 +61,7 @@ pub struct Registry {
     manifests: Manifests,
     fills: Arc<Fills>,
     heard: Heard,
-    heads: Flights<(Repository, Tag), Shared<Option<Head>>>,
+    heads: Flights<(Repository, Reference), Shared<Option<Head>>>,
     fetches: Flights<(Repository, Reference), Shared<Arc<StoredManifest>>>,
     pages: Pages,
 }

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::SystemTime};
 use super::{
     Error, Head, Provenance, Registry, StoredManifest,
     error::Asked,
-    mirror::{Mirror, Rest},
+    mirror::Rest,
+    tags::{Asking, landed},
 };
 use crate::{
     oci::{Digest, Reference, Repository, Tag},
@@ -14,9 +15,6 @@ use crate::{
 
 /// A manifest and where it came from.
 pub type Pulled<T> = (T, Provenance);
-
-/// What an upstream's failure is to those who waited.
-type Asking<T> = Result<T, Arc<upstream::Error>>;
 
 /// What is cached of a tag.
 struct Cached {
@@ -51,17 +49,32 @@ impl Registry {
         repository: &Repository,
         reference: &Reference,
     ) -> Result<Pulled<Head>, Error> {
-        if let Reference::Tag(tag) = reference
-            && let Some(head) = self.head_of_absent(repository, tag).await?
-        {
+        let absent = match reference {
+            Reference::Tag(tag) => self.head_of_absent_tag(repository, tag).await?,
+            Reference::Digest(digest) => self.head_of_absent_digest(repository, digest).await?,
+        };
+        if let Some(head) = absent {
             return Ok(head);
         }
         let (manifest, provenance) = self.manifest(repository, reference).await?;
         Ok((manifest.head(), provenance))
     }
 
+    async fn head_of_absent_digest(
+        self: &Arc<Self>,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Pulled<Head>>, Error> {
+        if self.manifests.get(digest).await.is_some() {
+            return Ok(None);
+        }
+        let (head, collapsed) = self.ask_head(repository, Reference::Digest(*digest)).await;
+        let head = head.map_err(|error| Asked::Manifest.failed(&error))?;
+        Ok(head.filter(|head| head.digest == *digest).map(|head| (head, Provenance::miss(collapsed))))
+    }
+
     /// The upstream's word on a tag whose current manifest is not here; `None` where the usual way will do.
-    async fn head_of_absent(
+    async fn head_of_absent_tag(
         self: &Arc<Self>,
         repository: &Repository,
         tag: &Tag,
@@ -72,7 +85,7 @@ impl Registry {
             return Ok(None);
         }
         self.check_known(repository, tag)?;
-        let (head, collapsed) = self.ask_head(repository, tag).await;
+        let (head, collapsed) = self.ask_tag(repository, tag).await;
         match (head, cached) {
             (Ok(Some(head)), Some(cached)) if head.digest == cached.manifest.digest => Ok(None),
             (Ok(Some(head)), _) => Ok(Some((head, Provenance::miss(collapsed)))),
@@ -99,7 +112,7 @@ impl Registry {
             Rest::Leave => return Ok((cached.manifest, Provenance::Stale)),
             Rest::Probe => {
                 let (registry, repository, tag) = (Arc::clone(self), repository.clone(), tag.clone());
-                self.tasks.spawn(async move { registry.ask_head(&repository, &tag).await });
+                self.tasks.spawn(async move { registry.ask_tag(&repository, &tag).await });
                 return Ok((cached.manifest, Provenance::Stale));
             }
         }
@@ -122,7 +135,7 @@ impl Registry {
         tag: &Tag,
         cached: &Arc<StoredManifest>,
     ) -> Asking<Pulled<Arc<StoredManifest>>> {
-        match self.ask_head(repository, tag).await.0? {
+        match self.ask_tag(repository, tag).await.0? {
             Some(head) if head.digest == cached.digest => Ok((Arc::clone(cached), Provenance::Revalidated)),
             Some(head) => match self.here(repository, &head.digest).await {
                 Some(manifest) => {
@@ -212,58 +225,6 @@ impl Registry {
         Ok(manifest)
     }
 
-    /// Asks what a tag names now: one HEAD for any number of waiters, none if one was answered just now. `None` when the
-    /// upstream's answer does not say enough.
-    async fn ask_head(self: &Arc<Self>, repository: &Repository, tag: &Tag) -> (Asking<Option<Head>>, bool) {
-        let place = (repository.clone(), tag.clone());
-        if let Some(head) = self.heard.recent(&place, self.freshness) {
-            return (Ok(Some(head)), true);
-        }
-        let (registry, asked) = (Arc::clone(self), place.clone());
-        let work = async move { registry.ask_head_now(&asked).await };
-        let (answer, collapsed) = self.heads.join(place, work).await;
-        (landed(answer), collapsed)
-    }
-
-    async fn ask_head_now(&self, place: &(Repository, Tag)) -> Asking<Option<Head>> {
-        let (repository, tag) = place;
-        let mirror = self.mirror_of(repository)?;
-        let reference = Reference::Tag(tag.clone());
-        let asked = SystemTime::now();
-        let answer = mirror.ask(mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference)).await?;
-        let (Some(digest), Some(size)) = (answer.digest, answer.size) else { return Ok(None) };
-        let head = Head { digest, media_type: answer.media_type, size };
-        if self.tag(repository, tag).await.is_some_and(|(known, _)| known == digest) {
-            self.objects.index.put_tag(repository, tag, digest, asked);
-        } else {
-            self.heard.head(place, head.clone());
-        }
-        Ok(Some(head))
-    }
-
-    /// The tags to point at a manifest that was here when one of them moved to it.
-    fn moved(&self, repository: &Repository, tag: &Tag, digest: Digest) -> Vec<Tag> {
-        let mut tags = self.heard.take(repository, &digest);
-        if !tags.contains(tag) {
-            tags.push(tag.clone());
-        }
-        for tag in &tags {
-            self.objects.index.put_tag(repository, tag, digest, SystemTime::now());
-        }
-        tags
-    }
-
-    /// What a tag named when it was last looked at.
-    async fn tag(&self, repository: &Repository, tag: &Tag) -> Option<(Digest, SystemTime)> {
-        if let Some(fact) = self.objects.index.tag(repository, tag) {
-            return Some((fact.digest, fact.checked()));
-        }
-        let (place, wanted) = (repository.clone(), tag.clone());
-        let look = move |objects: &super::objects::Objects| objects.storage.links(&place).tag(&wanted);
-        let digest = self.objects.blocking(look).await.ok()??;
-        Some((digest, SystemTime::UNIX_EPOCH))
-    }
-
     /// What is cached of a tag, if all of it is here.
     async fn cached(&self, repository: &Repository, tag: &Tag) -> Option<Cached> {
         let (digest, checked) = self.tag(repository, tag).await?;
@@ -286,25 +247,6 @@ impl Registry {
         SystemTime::now().duration_since(cached.checked).is_ok_and(|age| age < self.freshness)
     }
 
-    fn check_known(&self, repository: &Repository, tag: &Tag) -> Result<(), Error> {
-        let unknown = self.heard.is_unknown(&(repository.clone(), tag.clone()));
-        if unknown { Err(Error::ManifestUnknown) } else { Ok(()) }
-    }
-
-    /// Draws the consequence of an upstream's refusal of a tag.
-    async fn refused(&self, repository: &Repository, tag: &Tag, error: &upstream::Error) -> Error {
-        if matches!(error, upstream::Error::NotFound) {
-            self.heard.unknown(&(repository.clone(), tag.clone()));
-            self.objects.index.remove_tag(repository, tag);
-            let (place, tag) = (repository.clone(), tag.clone());
-            let drop_link = move |objects: &super::objects::Objects| objects.storage.links(&place).remove_tag(&tag);
-            if let Ok(Err(error)) = self.objects.blocking(drop_link).await {
-                tracing::warn!("a tag that is gone upstream stays: {error}");
-            }
-        }
-        Asked::Manifest.failed(error)
-    }
-
     /// Law 7: while the upstream cannot be reached, an image is served whole or not at all. Every client goes elsewhere
     /// when its manifest fails; some die when a blob does.
     fn is_whole(&self, repository: &Repository, manifest: &StoredManifest) -> Result<(), Error> {
@@ -317,13 +259,4 @@ impl Registry {
             None => Ok(()),
         }
     }
-
-    fn mirror_of(&self, repository: &Repository) -> Asking<&Mirror> {
-        self.mirror(repository).map_err(|error| Arc::new(upstream::Error::Protocol(error.to_string())))
-    }
-}
-
-/// What became of joint work.
-fn landed<T>(joint: Option<Asking<T>>) -> Asking<T> {
-    joint.unwrap_or_else(|| Err(Arc::new(upstream::Error::Protocol("the request was abandoned".into()))))
 }
