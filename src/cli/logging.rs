@@ -19,7 +19,9 @@ pub(super) fn start(log: &Log) {
     let targets = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("entrepot", level)
-        .with_target("access", level);
+        .with_target("access", level)
+        // Each probe of a client that tries TLS first, and each cut body, which this server tells of itself.
+        .with_target("actix_http", LevelFilter::OFF);
     let lines = tracing_subscriber::registry().with(targets);
     match *log.formatter.value() {
         Formatter::Text => {

@@ -48,10 +48,8 @@ impl Registry {
     /// [`Error::BlobUnknown`] when it is not the repository's; otherwise as the upstream failed.
     pub async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Blob, Error> {
         let link = self.blob_link(repository, digest).await;
-        if link.is_none() && (self.fills.is_filling(digest) || self.objects.storage.has_blob(digest)) {
-            // Its bytes are here for another repository. This one's own upstream must say that they are its too.
-            self.ask_size(repository, digest).await?;
-            self.objects.link_layer(repository, *digest).await;
+        if link.is_none() {
+            self.prove(repository, digest).await?;
         }
         if let Some(stored) = self.objects.known(*digest).await? {
             self.settle_link(repository, digest, link).await;
@@ -61,6 +59,19 @@ impl Registry {
         let blob = self.fill(repository, digest).await?;
         self.settle_link(repository, digest, link).await;
         Ok(blob)
+    }
+
+    /// Where a blob is here, or on its way, for another repository: has this one's own upstream say that it is its too. A
+    /// fill of its own is such a word.
+    async fn prove(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+        let stored = self.objects.storage.has_blob(digest);
+        if stored || self.fills.fills_for(digest).is_some_and(|other| other != *repository) {
+            self.ask_size(repository, digest).await?;
+        }
+        if stored {
+            self.objects.link_layer(repository, *digest).await;
+        }
+        Ok(())
     }
 
     /// Joins or begins a fill. One that another repository began and whose upstream does not have the blob there says

@@ -167,6 +167,11 @@ impl Fills {
         self.under_way.lock().contains_key(digest)
     }
 
+    /// The repository that `digest` is being filled for now.
+    pub(super) fn fills_for(&self, digest: &Digest) -> Option<Repository> {
+        self.under_way.lock().get(digest).map(|fill| fill.origin.repository.clone())
+    }
+
     /// The fill of `digest`, begun now if none is under way; the flag says that one was.
     pub(super) fn join_or_start(self: &Arc<Self>, digest: &Digest, origin: Origin) -> (Arc<Fill>, bool) {
         let mut under_way = self.under_way.lock();

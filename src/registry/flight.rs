@@ -75,17 +75,17 @@ mod tests {
     async fn a_hundred_who_ask_at_once_cost_one() {
         let flights = Flights::new(Handle::current());
         let count = Arc::new(AtomicUsize::new(0));
-        let ask = |_| {
+        let ask = || {
             let count = Arc::clone(&count);
             flights.join("key", async move {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 count.fetch_add(1, Ordering::Relaxed)
             })
         };
-        let answers = futures_util::future::join_all((0..100).map(ask)).await;
+        let answers = futures_util::future::join_all((0..100).map(|_| ask())).await;
         assert!(answers.iter().all(|(value, _)| *value == Some(0)));
         assert_eq!(answers.iter().filter(|(_, collapsed)| !collapsed).count(), 1);
-        assert_eq!(ask(()).await, (Some(1), false));
+        assert_eq!(ask().await, (Some(1), false));
     }
 
     #[tokio::test]
