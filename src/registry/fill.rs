@@ -342,7 +342,7 @@ impl Job {
         let (staged, hasher) = pen.into_parts();
         if hasher.finish() != expected {
             tracing::error!(
-                "{repository}: upstream sent bytes that do not hash to {expected}; nothing of them is kept"
+                "{repository}: what upstream sent does not match the digest {expected}; nothing of it is kept"
             );
             return Err(Error::Mismatch { expected }.into());
         }

@@ -105,7 +105,7 @@ impl Check {
         if at < self.size || (at == self.size && self.hasher.clone().finish() == self.digest) {
             return Ok(bytes);
         }
-        tracing::error!("upstream sent bytes that do not hash to {}", self.digest);
+        tracing::error!("what upstream sent does not match the digest {}", self.digest);
         Err(Error::Mismatch { expected: self.digest })
     }
 }
