@@ -9,7 +9,7 @@ use super::{
     keys::{Effect, Key, Kind},
     node::{Node, Value},
     recognise::{Found, find, suggest},
-    table::VERSION,
+    used::VERSION,
 };
 
 /// The version a file must name, before anything else in it is trusted.
