@@ -122,6 +122,7 @@ impl Config {
             tags: Tags::read(&root)?,
             validation: Validation::read(&root)?,
         };
+        check::names(&config)?;
         Ok(Loaded { config, warnings })
     }
 }

@@ -6,6 +6,9 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 
+mod examples;
+mod pushing;
+
 /// Debian's docker-registry ships this, but for the last section.
 const DEBIAN: &str = "\
 version: 0.1
