@@ -47,6 +47,7 @@ pub use setting::Setting;
 pub use storage::{Storage, UploadPurging};
 pub use table::KEYS;
 pub use validation::{Platform, Platforms, Validation};
+pub use variables::FILE_VARIABLE;
 
 use node::Node;
 

@@ -421,7 +421,7 @@ fn variables_without_effect_only_warn() {
 }
 
 #[test]
-fn kubernetes_is_passed_over() {
+fn variables_of_another_purpose_are_passed_over() {
     let loaded = with(&[
         ("REGISTRY_PORT", "tcp://10.0.0.1:5000"),
         ("REGISTRY_SERVICE_HOST", "10.0.0.1"),
@@ -433,6 +433,7 @@ fn kubernetes_is_passed_over() {
         ("REGISTRY_PORT_5000_TCP_ADDR", "10.0.0.1"),
         ("REGISTRY_AUTH_SERVICE_HOST", "10.0.0.1"),
         ("REGISTRY_AUTH_PORT", "tcp://10.0.0.1:5000"),
+        (FILE_VARIABLE, "/etc/config.yml"),
     ]);
     assert_eq!(loaded.warnings, []);
     assert_eq!(with(&[("REGISTRY_PORT", "5000")]).warnings.len(), 1);
@@ -598,6 +599,8 @@ fn holds(file: Option<&[u8]>, variables: Vec<(String, String)>) {
             let again = load(&yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}")).config;
             assert_eq!(again.to_yaml(), yaml);
             assert_eq!(again.proxy.username.value(), loaded.config.proxy.username.value());
+            assert_eq!(again.proxy.push_allowed(), loaded.config.proxy.push_allowed());
+            assert_eq!(*again.auth, *loaded.config.auth);
             assert_eq!(*again.storage.rootdirectory, *loaded.config.storage.rootdirectory);
         }
     }

@@ -9,6 +9,8 @@ use super::{
 };
 
 const PREFIX: &str = "REGISTRY_";
+/// Names the file where the command line does not, as in `registry:2`. It says no key.
+pub const FILE_VARIABLE: &str = "REGISTRY_CONFIGURATION_PATH";
 
 /// Lays the variables over the tree, the shorter names first: `REGISTRY_STORAGE` is the section in which
 /// `REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY` then says one thing.
@@ -40,7 +42,7 @@ impl Variable {
     fn new((name, text): (String, String)) -> Option<Self> {
         let upper = name.to_ascii_uppercase();
         let rest = upper.strip_prefix(PREFIX)?;
-        if rest.is_empty() || is_from_kubernetes(rest, &text) {
+        if rest.is_empty() || upper == FILE_VARIABLE || is_from_kubernetes(rest, &text) {
             return None;
         }
         let path = rest.to_ascii_lowercase().split('_').map(str::to_owned).collect();
