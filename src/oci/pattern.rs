@@ -158,7 +158,7 @@ mod tests {
         let started = std::time::Instant::now();
         for _ in 0..100 {
             assert!(!matches(&pattern, &"a".repeat(255)));
-            assert!(!matches(&deep, &"a/".repeat(120).split_at(239).0));
+            assert!(!matches(&deep, "a/".repeat(120).split_at(239).0));
         }
         assert!(started.elapsed().as_secs() < 10);
     }
