@@ -1,13 +1,17 @@
 //! The command line: one file a command. `serve` is the composition root: the only place where the rooms of the house are
 //! put together and background jobs are started.
 
+mod as_registry;
 mod config;
+mod garbage_collect;
 mod logging;
 mod serve;
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::config::FILE_VARIABLE;
 
 /// A command was used wrongly, or its configuration is.
 const USAGE: u8 = 2;
@@ -35,33 +39,38 @@ Examples:
 
 Exit codes: 0 all is well, 1 it failed, 2 it was asked wrongly (command line or configuration).";
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, PartialEq, Subcommand)]
 enum Command {
     /// Serve, until SIGTERM or SIGINT.
     #[command(after_help = SERVE_HELP)]
     Serve(Source),
     /// Print the effective configuration as YAML, secrets masked, and warnings to stderr.
     Config(Source),
+    /// Remove what no manifest refers to.
+    #[command(hide = true)]
+    GarbageCollect(garbage_collect::Options),
 }
 
 const SERVE_HELP: &str = "\
-Without CONFIG.yml, defaults hold: port 5000, data in /var/lib/registry, Docker Hub as upstream. Any key A.B.C of the
-file can be set by a variable REGISTRY_A_B_C, which wins over the file:
+Without CONFIG.yml, the file that REGISTRY_CONFIGURATION_PATH names is read; without either, defaults hold: port 5000,
+data in /var/lib/registry, Docker Hub as upstream. Any key A.B.C of the file can be set by a variable REGISTRY_A_B_C,
+which wins over the file; a list is written as in the file, [team/**, app]:
   http.addr                            REGISTRY_HTTP_ADDR=127.0.0.1:5000
   storage.filesystem.rootdirectory     REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/data
   proxy.remoteurl                      REGISTRY_PROXY_REMOTEURL=https://registry-1.docker.io
   proxy.freshness                      REGISTRY_PROXY_FRESHNESS=5m
+  proxy.hosted                         REGISTRY_PROXY_HOSTED='[team/**, app]'
   log.level                            REGISTRY_LOG_LEVEL=debug
 HTTPS_PROXY and NO_PROXY say how upstreams are reached; SSL_CERT_FILE, whose certificates are believed.
 SIGTERM lets pulls under way finish for up to 8 seconds.";
 
 /// Where the configuration comes from.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, PartialEq)]
 struct Source {
     /// A configuration file of registry:2 (version: 0.1).
     #[arg(value_name = "CONFIG.yml")]
     file: Option<PathBuf>,
-    /// Keep everything in this directory, whatever the configuration says.
+    /// The directory that holds everything, whatever the configuration says.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
@@ -71,7 +80,8 @@ impl Source {
         let flags = crate::config::Flags { data: self.data };
         // Names and values that are not Unicode are not ours.
         let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        crate::config::Config::load(self.file.as_deref(), variables, flags).map_err(Failure::usage)
+        let named = || std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        crate::config::Config::load(self.file.or_else(named).as_deref(), variables, flags).map_err(Failure::usage)
     }
 }
 
@@ -94,9 +104,10 @@ impl Failure {
 
 /// Runs the command that `arguments` (the program's name first) ask for, to its end.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let done = match Arguments::try_parse_from(arguments) {
-        Ok(Arguments { command: Command::Serve(source) }) => serve::run(source),
-        Ok(Arguments { command: Command::Config(source) }) => config::run(source),
+    let done = match parse(arguments.into_iter().collect()) {
+        Ok(Command::Serve(source)) => serve::run(source),
+        Ok(Command::Config(source)) => config::run(source),
+        Ok(Command::GarbageCollect(options)) => garbage_collect::run(&options),
         Err(error) => {
             // Help and version come this way too, to stdout and with code 0.
             let _ = error.print();
@@ -112,7 +123,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+fn parse(arguments: Vec<OsString>) -> Result<Command, clap::Error> {
+    if as_registry::is_meant(&arguments) {
+        as_registry::parse(arguments)
+    } else {
+        Arguments::try_parse_from(arguments).map(|arguments| arguments.command)
+    }
+}
+
 /// Writes a line; a reader that has gone away is no failure.
 fn say(to: &mut impl Write, line: &str) {
     let _ = writeln!(to, "{line}");
 }
+
+#[cfg(test)]
+mod tests;

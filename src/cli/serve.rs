@@ -26,6 +26,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) fn run(source: Source) -> Result<(), Failure> {
     let Loaded { config, warnings } = source.load()?;
+    let address = not_yet(&config)?;
     logging::start(&config.log);
     for warning in &warnings {
         tracing::warn!("{warning}");
@@ -36,7 +37,7 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     let background = background().map_err(Failure::failed)?;
     // The volume first: a process that is on its way out holds the port too, and lets go of both.
     let registry = Arc::new(Registry::new(foundation(&config, &background)?));
-    let server = Server::bind(listen(&config)).map_err(|error| cannot_listen(&config, &error))?;
+    let server = Server::bind(listen(&config, address)).map_err(|error| cannot_listen(&config, &error))?;
     start_jobs(&registry, &background).map_err(Failure::failed)?;
     announce(&config, &server);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
@@ -98,8 +99,18 @@ fn start_jobs(registry: &Arc<Registry>, background: &Runtime) -> std::io::Result
     Ok(())
 }
 
-fn listen(config: &Config) -> http::Settings {
-    let address = config.http.addr.value();
+/// What the server must not pass over as long as it cannot do it.
+fn not_yet(config: &Config) -> Result<&config::ListenAddress, Failure> {
+    if let config::Auth::Locked { .. } = *config.auth {
+        return Err(Failure::usage(config.auth.error("no auth section")));
+    }
+    match config.http.addr.value() {
+        config::Listen::Tcp(address) => Ok(address),
+        config::Listen::Unix(_) => Err(Failure::usage(config.http.net.error("tcp"))),
+    }
+}
+
+fn listen(config: &Config, address: &config::ListenAddress) -> http::Settings {
     http::Settings {
         host: address.host.as_ref().map(|host| match host {
             config::Host::Ip(ip) => ip.to_string(),

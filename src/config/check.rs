@@ -5,12 +5,13 @@
 use std::path::Path;
 
 use super::{
-    Error, Warning,
+    Config, Error, Warning,
     keys::{Effect, Key, Kind},
     node::{Node, Value},
     recognise::{Found, find, suggest},
-    table::VERSION,
+    used::VERSION,
 };
+use crate::oci::Domain;
 
 /// The version a file must name, before anything else in it is trusted.
 pub(super) fn version(path: &Path, root: &Node) -> Result<(), Error> {
@@ -25,6 +26,15 @@ pub(super) fn version(path: &Path, root: &Node) -> Result<(), Error> {
 pub(super) fn check(root: &Node, warnings: &mut Vec<Warning>) -> Result<(), Error> {
     let mut walk = Walk { path: Vec::new(), told: false, warnings };
     walk.entries(root)
+}
+
+/// One name cannot mean both what is pushed here and what is mirrored.
+pub(super) fn names(config: &Config) -> Result<(), Error> {
+    if *config.proxy.enabled && config.http.is_named(&Domain::docker_hub()) {
+        let names = &config.http.names;
+        return Err(names.error("no docker.io, which is mirrored; proxy.enabled: false frees the name"));
+    }
+    Ok(())
 }
 
 struct Walk<'a> {

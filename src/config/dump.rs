@@ -1,26 +1,48 @@
 //! The effective configuration as YAML that can be loaded again, with `***` for what is secret.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::fmt::Write as _;
 
-use super::{Config, Setting, keys::Key, table::VERSION};
+use super::{Config, Setting, keys::Key, used::VERSION};
 
-/// One key with its value as text.
+/// One key with its value.
 pub(super) struct Line {
     key: &'static Key,
-    text: String,
+    /// As YAML.
+    value: String,
+    /// Shown, but as a comment: it must not be taken for said when it is loaded again.
+    remark: bool,
 }
 
 impl Line {
-    pub(super) fn of(key: &'static Key, text: impl Into<String>) -> Self {
-        Self { key, text: text.into() }
+    pub(super) fn of(key: &'static Key, text: impl AsRef<str>) -> Self {
+        Self { key, value: quoted(text.as_ref()), remark: false }
     }
 
-    pub(super) fn new<T>(setting: &Setting<T>, text: impl Into<String>) -> Self {
+    pub(super) fn new<T>(setting: &Setting<T>, text: impl AsRef<str>) -> Self {
         Self::of(setting.key(), text)
     }
 
-    fn value(&self) -> Cow<'_, str> {
-        if self.key.secret { Cow::Borrowed("\"***\"") } else { quoted(&self.text) }
+    pub(super) fn list<T>(setting: &Setting<T>, items: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        Self::flow(setting, list(items))
+    }
+
+    pub(super) fn map<'a, T>(setting: &Setting<T>, entries: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        Self::flow(setting, map(entries))
+    }
+
+    /// With a value that is YAML already.
+    pub(super) fn flow<T>(setting: &Setting<T>, value: String) -> Self {
+        Self { key: setting.key(), value, remark: false }
+    }
+
+    pub(super) fn remark_unless(self, said: bool) -> Self {
+        Self { remark: !said, ..self }
+    }
+
+    fn write(&self, yaml: &mut String, indent: usize, name: &str) {
+        let mark = if self.remark { "# " } else { "" };
+        let value = if self.key.secret { "\"***\"" } else { &self.value };
+        let _ = writeln!(yaml, "{:indent$}{mark}{name}: {value}", "");
     }
 }
 
@@ -37,7 +59,7 @@ impl Config {
             for (depth, section) in sections.iter().enumerate().skip(common) {
                 let _ = writeln!(yaml, "{:1$}{section}:", "", 2 * depth);
             }
-            let _ = writeln!(yaml, "{:1$}{name}: {2}", "", 2 * sections.len(), line.value());
+            line.write(&mut yaml, 2 * sections.len(), name);
             open = sections;
         }
         yaml
@@ -47,18 +69,34 @@ impl Config {
         let mut lines = vec![Line::of(&VERSION, VERSION.default)];
         lines.extend(self.log.lines());
         lines.extend(self.storage.lines());
+        lines.extend(self.auth.lines());
         lines.extend(self.http.lines());
         lines.extend(self.proxy.lines());
+        lines.extend(self.catalog.lines());
+        lines.extend(self.tags.lines());
+        lines.extend(self.validation.lines());
         lines
     }
 }
 
+/// A list of texts on one line.
+pub(super) fn list(items: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| quoted(item.as_ref())).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A section on one line, its values YAML already.
+pub(super) fn map<'a>(entries: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let entries: Vec<String> = entries.into_iter().map(|(name, value)| format!("{}: {value}", quoted(name))).collect();
+    format!("{{{}}}", entries.join(", "))
+}
+
 /// Plain where YAML cannot take it for anything else, in double quotes otherwise.
-fn quoted(text: &str) -> Cow<'_, str> {
+pub(super) fn quoted(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_' | b':');
     let begins = text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '/');
     if begins && text.bytes().all(plain) && !text.ends_with(':') && !text.eq_ignore_ascii_case("null") {
-        return Cow::Borrowed(text);
+        return text.to_owned();
     }
     let mut out = String::from('"');
     for char in text.chars() {
@@ -71,5 +109,5 @@ fn quoted(text: &str) -> Cow<'_, str> {
         }
     }
     out.push('"');
-    Cow::Owned(out)
+    out
 }

@@ -77,12 +77,12 @@ impl Error {
     }
 
     pub(super) fn shape(key: &'static Key, node: &Node) -> Self {
-        Self::Value {
-            origin: node.origin.clone(),
-            key: key.path,
-            got: kind_of(node).to_owned(),
-            expected: key.kind.expected(),
-        }
+        Self::item_shape(key, node, &key.kind.expected())
+    }
+
+    pub(super) fn item_shape(key: &'static Key, node: &Node, expected: &str) -> Self {
+        let (origin, got) = (node.origin.clone(), kind_of(node).to_owned());
+        Self::Value { origin, key: key.path, got, expected: expected.to_owned() }
     }
 
     pub(super) fn section(path: &str, node: &Node) -> Self {

@@ -1,19 +1,40 @@
 //! The `http` section.
 
+use std::{path::PathBuf, time::Duration};
+
+use url::Url;
+
 use super::{
-    Error, ListenAddress, Setting,
+    Error, Header, ListenAddress, Setting,
     dump::Line,
+    duration, headers, keys,
     node::Node,
-    table::{HTTP_ADDR, HTTP_NET},
+    used::{
+        HTTP_ADDR, HTTP_DRAINTIMEOUT, HTTP_HEADERS, HTTP_HOST, HTTP_NAMES, HTTP_NET, HTTP_PREFIX, HTTP_RELATIVEURLS,
+    },
 };
+use crate::oci::Domain;
 
 /// How the server is reached.
 #[derive(Clone, Debug)]
 pub struct Http {
-    /// `http.addr`.
-    pub addr: Setting<ListenAddress>,
+    /// `http.addr`, read as `http.net` says.
+    pub addr: Setting<Listen>,
     /// `http.net`: what `http.addr` is an address of.
     pub net: Setting<Net>,
+    /// `http.host`: the URL under which clients know this registry; what absolute Locations begin with. Without query,
+    /// fragment, user or password.
+    pub host: Setting<Option<Url>>,
+    /// `http.names`: more names of this registry itself, for `ns`. See [`Http::is_named`].
+    pub names: Setting<Vec<Domain>>,
+    /// `http.prefix`: what stands before `v2/` in a URL's path. Begins and ends with `/`; just `/` for none.
+    pub prefix: Setting<String>,
+    /// `http.relativeurls`: Locations without scheme and host.
+    pub relativeurls: Setting<bool>,
+    /// `http.draintimeout`: how long requests under way have when the server is asked to stop; zero: no time.
+    pub draintimeout: Setting<Duration>,
+    /// `http.headers`: what every answer carries beside its own headers.
+    pub headers: Setting<Vec<Header>>,
 }
 
 /// What can be listened on.
@@ -21,16 +42,105 @@ pub struct Http {
 pub enum Net {
     /// TCP.
     Tcp,
+    /// A socket in the filesystem.
+    Unix,
+}
+
+/// Where to listen. Displayed as it may be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// With `http.net: tcp`.
+    Tcp(ListenAddress),
+    /// With `http.net: unix`: the socket's path.
+    Unix(PathBuf),
 }
 
 impl Http {
     pub(super) fn read(root: &Node) -> Result<Self, Error> {
         // First `net`: a socket's path is no TCP address, and the reason is not in the address.
-        let net = Setting::read(root, &HTTP_NET, |text| (text == "tcp").then_some(Net::Tcp))?;
-        Ok(Self { addr: Setting::read(root, &HTTP_ADDR, ListenAddress::parse)?, net })
+        let net = Setting::read(root, &HTTP_NET, Net::parse)?;
+        Ok(Self {
+            addr: listen(root, *net)?,
+            net,
+            host: Setting::read_optional(root, &HTTP_HOST, own_url)?,
+            names: Setting::read_list(root, &HTTP_NAMES, |text| {
+                text.parse().map_err(|_| "a host, with :port where it needs one")
+            })?,
+            prefix: Setting::read(root, &HTTP_PREFIX, prefix)?,
+            relativeurls: Setting::read(root, &HTTP_RELATIVEURLS, keys::flag)?,
+            draintimeout: Setting::read(root, &HTTP_DRAINTIMEOUT, duration::parse)?,
+            headers: headers::read(root, &HTTP_HEADERS)?,
+        })
     }
 
-    pub(super) fn lines(&self) -> [Line; 2] {
-        [Line::new(&self.addr, self.addr.to_string()), Line::new(&self.net, "tcp")]
+    /// Whether this is a name of this registry itself: the host of `http.host`, or one of `http.names`.
+    #[must_use]
+    pub fn is_named(&self, domain: &Domain) -> bool {
+        self.names.contains(domain) || self.host.as_ref().and_then(domain_of).is_some_and(|own| own == *domain)
     }
+
+    pub(super) fn lines(&self) -> Vec<Line> {
+        let mut lines = vec![Line::new(&self.addr, self.addr.to_string()), Line::new(&self.net, self.net.as_str())];
+        lines.extend(self.host.as_ref().map(|host| Line::new(&self.host, host.as_str())));
+        lines.extend([
+            Line::list(&self.names, self.names.iter().map(Domain::as_str)),
+            Line::new(&self.prefix, self.prefix.as_str()),
+            Line::new(&self.relativeurls, self.relativeurls.to_string()),
+            Line::new(&self.draintimeout, duration::write(*self.draintimeout)),
+            headers::line(&self.headers),
+        ]);
+        lines
+    }
+}
+
+impl Net {
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Tcp, Self::Unix].into_iter().find(|net| net.as_str() == text)
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Unix => "unix",
+        }
+    }
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+fn listen(root: &Node, net: Net) -> Result<Setting<Listen>, Error> {
+    match net {
+        Net::Tcp => Setting::read(root, &HTTP_ADDR, |text| ListenAddress::parse(text).map(Listen::Tcp)),
+        Net::Unix => {
+            let addr = Setting::read(root, &HTTP_ADDR, |text| Some(Listen::Unix(text.into())))?;
+            // What has no slash is an address of the other kind, the default among them.
+            if addr.to_string().contains('/') { Ok(addr) } else { Err(addr.error("a path such as /run/registry.sock")) }
+        }
+    }
+}
+
+fn own_url(text: &str) -> Option<Url> {
+    let nobody = |url: &Url| url.username().is_empty() && url.password().is_none();
+    super::proxy::plain_url(text).filter(nobody)
+}
+
+/// A URL's host as `ns` names it: with the port where it is not the scheme's own.
+fn domain_of(url: &Url) -> Option<Domain> {
+    let host = url.host_str()?;
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")).parse().ok()
+}
+
+/// With a slash at either end, whether or not it was written.
+fn prefix(text: &str) -> Option<String> {
+    let inner = text.trim_matches('/');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+    let part = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
+    if inner.is_empty() { Some("/".to_owned()) } else { inner.split('/').all(part).then(|| format!("/{inner}/")) }
 }

@@ -28,6 +28,8 @@ pub enum Kind {
     Driver,
     /// Several values.
     List,
+    /// Names of headers, each with several values.
+    Headers,
     /// Any text.
     Text,
     /// A path in the filesystem.
@@ -42,6 +44,8 @@ pub enum Kind {
     Duration,
     /// `http` or `https`.
     Url,
+    /// The beginning of a URL's path.
+    UrlPath,
     /// Host and port to listen on.
     Address,
     /// One of these words.
@@ -70,6 +74,7 @@ impl Kind {
             Self::Choice(words) => return format!("one of {}", words.join(", ")),
             Self::Section | Self::Opaque | Self::Driver => "a section of keys",
             Self::List => "a list",
+            Self::Headers => "a section of header names, each with a list of values",
             Self::Text => "a single value",
             Self::Path => "a path such as /var/lib/registry",
             Self::Flag => "true or false",
@@ -77,6 +82,7 @@ impl Kind {
             Self::Size => "a size such as 50GB",
             Self::Duration => "a duration such as 30s, 5m or 1h30m",
             Self::Url => "an http or https URL such as https://registry-1.docker.io",
+            Self::UrlPath => "a path such as /my/registry/",
             Self::Address => "an address such as :5000, 127.0.0.1:5000 or [::1]:5000",
         };
         fixed.to_owned()
@@ -84,7 +90,7 @@ impl Kind {
 
     /// Whether names that the table does not know may stand below.
     pub(super) fn is_open(self) -> bool {
-        matches!(self, Self::Opaque | Self::Driver | Self::List)
+        matches!(self, Self::Opaque | Self::Driver | Self::List | Self::Headers)
     }
 }
 

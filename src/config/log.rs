@@ -5,7 +5,7 @@ use super::{
     dump::Line,
     keys,
     node::Node,
-    table::{ACCESSLOG_DISABLED, LOG_FORMATTER, LOG_LEVEL, LOGLEVEL},
+    used::{ACCESSLOG_DISABLED, LOG_FORMATTER, LOG_LEVEL, LOGLEVEL},
 };
 
 /// What is logged, and how.

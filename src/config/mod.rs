@@ -4,12 +4,15 @@
 //! that any room above can complain about it in the same words. What a setting *does* does not live here.
 
 mod address;
+mod auth;
 mod check;
 mod dump;
 mod duration;
 mod error;
+mod headers;
 mod http;
 mod keys;
+mod lists;
 mod log;
 mod node;
 mod origin;
@@ -19,6 +22,8 @@ mod secret;
 mod setting;
 mod storage;
 mod table;
+mod used;
+mod validation;
 mod variables;
 mod yaml;
 
@@ -28,16 +33,21 @@ use std::{
 };
 
 pub use address::{Host, ListenAddress};
+pub use auth::Auth;
 pub use error::{Error, Warning};
-pub use http::{Http, Net};
+pub use headers::Header;
+pub use http::{Http, Listen, Net};
 pub use keys::{Effect, Key, Kind};
+pub use lists::{Catalog, Tags};
 pub use log::{Formatter, Level, Log};
 pub use origin::Origin;
 pub use proxy::Proxy;
 pub use secret::Secret;
 pub use setting::Setting;
-pub use storage::Storage;
+pub use storage::{Storage, UploadPurging};
 pub use table::KEYS;
+pub use validation::{Platform, Platforms, Validation};
+pub use variables::FILE_VARIABLE;
 
 use node::Node;
 
@@ -52,6 +62,14 @@ pub struct Config {
     pub log: Log,
     /// What it mirrors.
     pub proxy: Proxy,
+    /// Who may come in.
+    pub auth: Setting<Auth>,
+    /// How it lists repositories.
+    pub catalog: Catalog,
+    /// How it lists tags.
+    pub tags: Tags,
+    /// What pushed manifests may name.
+    pub validation: Validation,
 }
 
 /// What the command line says about configuration.
@@ -100,7 +118,12 @@ impl Config {
             storage: Storage::read(&root, flags.data)?,
             log: Log::read(&root, &mut warnings)?,
             proxy: Proxy::read(&root)?,
+            auth: Auth::read(&root, &mut warnings)?,
+            catalog: Catalog::read(&root)?,
+            tags: Tags::read(&root)?,
+            validation: Validation::read(&root)?,
         };
+        check::names(&config)?;
         Ok(Loaded { config, warnings })
     }
 }

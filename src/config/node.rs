@@ -48,6 +48,22 @@ impl Node {
         }
     }
 
+    /// The texts of a list, or of a single value as a list of one.
+    pub(super) fn items(&self, key: &'static Key) -> Result<Vec<(&str, &Origin)>, Error> {
+        match &self.value {
+            Value::List(items) => items.iter().map(|item| item.item_text(key)).collect(),
+            _ => Ok(vec![self.item_text(key)?]),
+        }
+    }
+
+    fn item_text(&self, key: &'static Key) -> Result<(&str, &Origin), Error> {
+        match &self.value {
+            Value::Null => Ok(("", &self.origin)),
+            Value::Text(text) => Ok((text, &self.origin)),
+            Value::List(_) | Value::Map(_) => Err(Error::item_shape(key, self, "a list of single values")),
+        }
+    }
+
     /// Puts `node` at `path`, in place of all that stood there. What is in the way and cannot hold it goes.
     pub(super) fn set(&mut self, path: &[String], node: Self) {
         match path.split_first() {

@@ -7,14 +7,17 @@ use url::Url;
 use super::{
     Error, Secret, Setting,
     dump::Line,
-    duration,
+    duration, keys,
     node::Node,
-    table::{PROXY_FRESHNESS, PROXY_PASSWORD, PROXY_REMOTEURL, PROXY_USERNAME},
+    used::{PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PUSH, PROXY_REMOTEURL, PROXY_USERNAME},
 };
+use crate::oci::{NamePattern, RepositoryName};
 
-/// What is mirrored.
+/// What is mirrored, and what may be pushed beside it.
 #[derive(Clone, Debug)]
 pub struct Proxy {
+    /// `proxy.enabled`: whether anything is mirrored at all.
+    pub enabled: Setting<bool>,
     /// `proxy.remoteurl`: who plays `docker.io`. It never holds a user or a password: those it was written with are
     /// in the next two fields, so that whoever logs or follows a URL need not think of them.
     pub remoteurl: Setting<Url>,
@@ -24,17 +27,37 @@ pub struct Proxy {
     pub password: Setting<Option<Secret>>,
     /// `proxy.freshness`: how long a tag is believed without asking upstream.
     pub freshness: Setting<Duration>,
+    /// `proxy.push`, if anybody said it. See [`Proxy::push_allowed`].
+    pub push: Setting<Option<bool>>,
+    /// `proxy.hosted`: names that are ours, pushed or not. See [`Proxy::is_hosted`].
+    pub hosted: Setting<Vec<NamePattern>>,
 }
 
 impl Proxy {
     pub(super) fn read(root: &Node) -> Result<Self, Error> {
         let proxy = Self {
-            remoteurl: Setting::read(root, &PROXY_REMOTEURL, remote_url)?,
-            username: Setting::read_optional(root, &PROXY_USERNAME, str::to_owned)?,
-            password: Setting::read_optional(root, &PROXY_PASSWORD, |text| Secret::new(text))?,
+            enabled: Setting::read(root, &PROXY_ENABLED, keys::flag)?,
+            remoteurl: Setting::read(root, &PROXY_REMOTEURL, plain_url)?,
+            username: Setting::read_optional(root, &PROXY_USERNAME, |text| Some(text.to_owned()))?,
+            password: Setting::read_optional(root, &PROXY_PASSWORD, |text| Some(Secret::new(text)))?,
             freshness: Setting::read(root, &PROXY_FRESHNESS, duration::parse)?,
+            push: Setting::read_optional(root, &PROXY_PUSH, keys::flag)?,
+            hosted: Setting::read_list(root, &PROXY_HOSTED, str::parse)?,
         };
         proxy.with_user_out_of_url()?.paired()
+    }
+
+    /// Whether pushes are taken. A file with `proxy.remoteurl` was written for a `registry:2` that takes none and may stand
+    /// open because of that: then only `proxy.push: true`, or `proxy.enabled: false`, opens it.
+    #[must_use]
+    pub fn push_allowed(&self) -> bool {
+        self.push.unwrap_or(!*self.enabled || !self.remoteurl.is_set())
+    }
+
+    /// Whether a repository is this registry's own by `proxy.hosted`.
+    #[must_use]
+    pub fn is_hosted(&self, name: &RepositoryName) -> bool {
+        self.hosted.iter().any(|pattern| pattern.matches(name))
     }
 
     fn with_user_out_of_url(mut self) -> Result<Self, Error> {
@@ -63,22 +86,29 @@ impl Proxy {
     }
 
     pub(super) fn lines(&self) -> Vec<Line> {
-        let username = self.username.as_deref().map(|name| Line::new(&self.username, name));
-        let password = self.password.as_ref().map(|_| Line::new(&self.password, "***"));
-        let remoteurl = Line::new(&self.remoteurl, self.remoteurl.as_str());
-        let freshness = Line::new(&self.freshness, duration::write(*self.freshness));
-        [Some(remoteurl), username, password, Some(freshness)].into_iter().flatten().collect()
+        let mut lines = vec![Line::new(&self.enabled, self.enabled.to_string())];
+        // That somebody said it means something of its own, here and to `registry:2`.
+        lines.push(Line::new(&self.remoteurl, self.remoteurl.as_str()).remark_unless(self.remoteurl.is_set()));
+        lines.extend(self.username.as_deref().map(|name| Line::new(&self.username, name)));
+        lines.extend(self.password.as_ref().map(|_| Line::new(&self.password, "***")));
+        lines.extend([
+            Line::new(&self.freshness, duration::write(*self.freshness)),
+            Line::new(&self.push, self.push_allowed().to_string()),
+            Line::list(&self.hosted, self.hosted.iter().map(NamePattern::as_str)),
+        ]);
+        lines
     }
 }
 
-fn remote_url(text: &str) -> Option<Url> {
+/// Scheme, host and path alone, perhaps with a user.
+pub(super) fn plain_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let plain = matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
     (plain && url.has_host()).then_some(url)
 }
 
 fn without_user(mut url: Url) -> Url {
-    // These fail only for a URL without a host, which `remote_url` does not let through.
+    // These fail only for a URL without a host, which `plain_url` does not let through.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url

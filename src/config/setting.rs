@@ -21,6 +21,11 @@ impl<T> Setting<T> {
         Self { value, key, written: shown(key, written), origin }
     }
 
+    /// What holds as long as nobody says anything.
+    pub(super) fn unsaid(key: &'static Key, value: T) -> Self {
+        Self::new(key, value, key.default, Origin::Default)
+    }
+
     /// The key's value, its default if nobody said anything or said nothing.
     pub(super) fn read(root: &Node, key: &'static Key, parse: fn(&str) -> Option<T>) -> Result<Self, Error> {
         let (text, origin) = root.text(key)?.unwrap_or((key.default, &Origin::Default));
@@ -35,6 +40,11 @@ impl<T> Setting<T> {
 
     pub(super) fn map(self, change: impl FnOnce(T) -> T) -> Self {
         Self { value: change(self.value), ..self }
+    }
+
+    /// Another value, said by the same words.
+    pub(super) fn with<U>(self, value: U) -> Setting<U> {
+        Setting { value, key: self.key, written: self.written, origin: self.origin }
     }
 
     /// The value alone.
@@ -70,11 +80,32 @@ impl<T> Setting<T> {
 
 impl<T> Setting<Option<T>> {
     /// A key without a default: nobody's word, or an empty one, is `None`.
-    pub(super) fn read_optional(root: &Node, key: &'static Key, parse: fn(&str) -> T) -> Result<Self, Error> {
-        Ok(match root.text(key)? {
-            Some((text, origin)) => Self::new(key, Some(parse(text)), text, origin.clone()),
-            None => Self::new(key, None, key.default, Origin::Default),
-        })
+    pub(super) fn read_optional(root: &Node, key: &'static Key, parse: fn(&str) -> Option<T>) -> Result<Self, Error> {
+        let Some((text, origin)) = root.text(key)? else { return Ok(Self::unsaid(key, None)) };
+        match parse(text) {
+            Some(value) => Ok(Self::new(key, Some(value), text, origin.clone())),
+            None => Err(Error::value(key, origin, text, key.kind.expected())),
+        }
+    }
+}
+
+impl<T> Setting<Vec<T>> {
+    /// A list; a single value is a list of one. `parse` says what it would have taken.
+    pub(super) fn read_list<E: fmt::Display>(
+        root: &Node,
+        key: &'static Key,
+        parse: fn(&str) -> Result<T, E>,
+    ) -> Result<Self, Error> {
+        let Some(node) = root.get(key.path).filter(|node| !node.is_empty()) else {
+            return Ok(Self::unsaid(key, Vec::new()));
+        };
+        let items = node.items(key)?;
+        let parsed = items
+            .iter()
+            .map(|(text, origin)| parse(text).map_err(|expected| Error::value(key, origin, text, expected)));
+        let values = parsed.collect::<Result<_, _>>()?;
+        let written: Vec<&str> = items.iter().map(|(text, _)| *text).collect();
+        Ok(Self::new(key, values, &written.join(", "), node.origin.clone()))
     }
 }
 

@@ -1,14 +1,42 @@
 //! The `storage` section.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use super::{Error, Origin, Setting, dump::Line, node::Node, table::ROOT_DIRECTORY};
+use super::{
+    Error, Origin, Setting,
+    dump::Line,
+    duration, keys,
+    node::Node,
+    used::{
+        DELETE_ENABLED, PURGING_AGE, PURGING_DRYRUN, PURGING_ENABLED, PURGING_INTERVAL, READONLY_ENABLED,
+        ROOT_DIRECTORY,
+    },
+};
 
-/// Where bytes are kept.
+/// Where bytes are kept, and what may happen to them.
 #[derive(Clone, Debug)]
 pub struct Storage {
     /// `storage.filesystem.rootdirectory`: the directory that holds everything.
     pub rootdirectory: Setting<PathBuf>,
+    /// `storage.delete.enabled`: clients may delete manifests, tags and blobs.
+    pub delete_enabled: Setting<bool>,
+    /// `storage.maintenance.readonly.enabled`: no push, no delete.
+    pub readonly: Setting<bool>,
+    /// `storage.maintenance.uploadpurging`.
+    pub uploadpurging: UploadPurging,
+}
+
+/// What becomes of uploads that nobody finishes.
+#[derive(Clone, Debug)]
+pub struct UploadPurging {
+    /// Whether anything does.
+    pub enabled: Setting<bool>,
+    /// They go when nothing has happened to them for this long.
+    pub age: Setting<Duration>,
+    /// How often they are looked for; never zero.
+    pub interval: Setting<Duration>,
+    /// They are only logged.
+    pub dryrun: Setting<bool>,
 }
 
 impl Storage {
@@ -17,11 +45,46 @@ impl Storage {
             Some(path) => from_flag(path)?,
             None => Setting::read(root, &ROOT_DIRECTORY, |text| Some(PathBuf::from(text)))?,
         };
-        Ok(Self { rootdirectory })
+        Ok(Self {
+            rootdirectory,
+            delete_enabled: Setting::read(root, &DELETE_ENABLED, keys::flag)?,
+            readonly: Setting::read(root, &READONLY_ENABLED, keys::flag)?,
+            uploadpurging: UploadPurging::read(root)?,
+        })
     }
 
-    pub(super) fn lines(&self) -> [Line; 1] {
-        [Line::new(&self.rootdirectory, self.rootdirectory.to_string_lossy())]
+    pub(super) fn lines(&self) -> Vec<Line> {
+        let mut lines = vec![
+            Line::new(&self.rootdirectory, self.rootdirectory.to_string_lossy()),
+            Line::new(&self.delete_enabled, self.delete_enabled.to_string()),
+        ];
+        lines.extend(self.uploadpurging.lines());
+        lines.push(Line::new(&self.readonly, self.readonly.to_string()));
+        lines
+    }
+}
+
+impl UploadPurging {
+    fn read(root: &Node) -> Result<Self, Error> {
+        let interval = Setting::read(root, &PURGING_INTERVAL, duration::parse)?;
+        if interval.is_zero() {
+            return Err(interval.error("a duration longer than that"));
+        }
+        Ok(Self {
+            enabled: Setting::read(root, &PURGING_ENABLED, keys::flag)?,
+            age: Setting::read(root, &PURGING_AGE, duration::parse)?,
+            interval,
+            dryrun: Setting::read(root, &PURGING_DRYRUN, keys::flag)?,
+        })
+    }
+
+    fn lines(&self) -> [Line; 4] {
+        [
+            Line::new(&self.enabled, self.enabled.to_string()),
+            Line::new(&self.age, duration::write(*self.age)),
+            Line::new(&self.interval, duration::write(*self.interval)),
+            Line::new(&self.dryrun, self.dryrun.to_string()),
+        ]
     }
 }
 

@@ -6,6 +6,9 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 
+mod examples;
+mod pushing;
+
 /// Debian's docker-registry ships this, but for the last section.
 const DEBIAN: &str = "\
 version: 0.1
@@ -117,7 +120,7 @@ fn without_a_word_it_has_defaults() {
     let loaded = with(&[]);
     let config = &loaded.config;
     assert_eq!(loaded.warnings, []);
-    assert_eq!(*config.http.addr, ListenAddress { host: None, port: 5000 });
+    assert_eq!(*config.http.addr, Listen::Tcp(ListenAddress { host: None, port: 5000 }));
     assert_eq!(*config.storage.rootdirectory, Path::new("/var/lib/registry"));
     assert_eq!((*config.log.level, *config.log.formatter), (Level::Info, Formatter::Text));
     assert!(!*config.log.accesslog_disabled);
@@ -131,7 +134,7 @@ fn without_a_word_it_has_defaults() {
 #[test]
 fn reads_a_file() {
     let loaded = load(CACHE).unwrap();
-    let Config { http, storage, log, proxy } = &loaded.config;
+    let Config { http, storage, log, proxy, .. } = &loaded.config;
     assert_eq!(*log.level, Level::Debug);
     assert_eq!(*storage.rootdirectory, Path::new("/var/lib/registry-cache"));
     assert_eq!(storage.rootdirectory.origin().to_string(), "config.yml:11");
@@ -141,28 +144,29 @@ fn reads_a_file() {
     assert!(proxy.remoteurl.is_set());
     let said = warnings(&loaded);
     let keys: Vec<&str> = said.iter().map(|line| line.split(' ').nth(1).unwrap()).collect();
-    let expected = [
-        "log.fields",
-        "storage.cache",
-        "storage.maintenance",
-        "storage.tag",
-        "http.secret",
-        "http.debug",
-        "http.headers",
-        "redis",
-        "notifications",
-        "health",
-    ];
+    let expected =
+        ["log.fields", "storage.cache", "storage.tag", "http.secret", "http.debug", "redis", "notifications", "health"];
     assert_eq!(keys, expected);
     assert_eq!(said[0], "config.yml:4: log.fields has no effect here: log lines carry no fields of the operator's");
 }
 
 #[test]
-fn reads_debian_s_file_but_not_past_its_users() {
+fn reads_debian_s_file_and_lets_nobody_in() {
     let loaded = load(DEBIAN).unwrap();
     assert_eq!(*loaded.config.storage.rootdirectory, Path::new("/var/lib/docker-registry"));
-    assert_eq!(warnings(&loaded).len(), 5);
-    let refused = load(&format!("{DEBIAN}{AUTH}")).unwrap_err().to_string();
+    assert!(*loaded.config.storage.delete_enabled && *loaded.config.auth == Auth::Open);
+    assert_eq!(warnings(&loaded).len(), 3);
+
+    // What that path is on a machine with Debian's package.
+    let loaded = load(&format!("{DEBIAN}{AUTH}").replace("/etc/docker/registry", "/etc")).unwrap();
+    let locked = Auth::Locked { realm: "basic-realm".into(), path: "/etc".into() };
+    assert_eq!(*loaded.config.auth, locked);
+    let last = warnings(&loaded).pop().unwrap();
+    assert!(last.starts_with("config.yml:24: auth.htpasswd.path is a directory, not a file of users: no user can"));
+    assert_eq!(*load(&loaded.config.to_yaml()).unwrap().config.auth, locked);
+
+    let refused =
+        load(&format!("{DEBIAN}{AUTH}").replace("/etc/docker/registry", "/etc/passwd")).unwrap_err().to_string();
     assert!(refused.starts_with("config.yml:21: auth is set, but this version asks nobody"), "{refused}");
     assert!(refused.contains("expected no auth section (remove it only if"), "{refused}");
 }
@@ -178,7 +182,13 @@ fn refuses_what_would_be_unsafe_to_pass_over() {
         ("http: {tls: {letsencrypt: {cachefile: /c}}}", "config.yml:2: http.tls.letsencrypt.cachefile is set"),
         ("storage: inmemory", "config.yml:2: storage.inmemory is a storage driver"),
         ("storage:\n  s3:\n    bucket: b", "config.yml:3: storage.s3 is a storage driver"),
-        ("http: {net: unix, addr: /run/registry.sock}", "config.yml:2: http.net is \"unix\"; expected tcp"),
+        ("auth: {htpasswd: {realm: r, path: /nowhere}}", "config.yml:2: auth is set"),
+        ("auth: {htpasswd: {realm: r, path: /, extra: x}}", "config.yml:2: auth is set"),
+        ("auth: {htpasswd: {realm: r, path: /}, token: {}}", "config.yml:2: auth is set"),
+        ("auth: {htpasswd: {realm: \"a\\nb\", path: /}}", "config.yml:2: auth is set"),
+        ("auth: {token: {realm: r, path: /}}", "config.yml:2: auth is set"),
+        ("auth: {htpasswd: {path: /}}", "config.yml:2: auth is set"),
+        ("auth: [htpasswd]", "config.yml:2: auth is set"),
     ] {
         let line = complaint(rest);
         assert!(line.starts_with(begins), "{line}");
@@ -354,8 +364,9 @@ fn variables_name_keys() {
         ("REGISTRY_", "x"),
         ("REGISTRYHTTP_ADDR", "x"),
     ]);
-    let Config { http, storage, log, proxy } = &loaded.config;
-    assert_eq!(http.addr.host, Some(Host::Ip(IpAddr::from([127, 0, 0, 1]))));
+    let Config { http, storage, log, proxy, .. } = &loaded.config;
+    let host = Some(Host::Ip(IpAddr::from([127, 0, 0, 1])));
+    assert_eq!(*http.addr, Listen::Tcp(ListenAddress { host, port: 443 }));
     assert_eq!((*log.level, *log.formatter, *log.accesslog_disabled), (Level::Warn, Formatter::Json, true));
     assert_eq!(proxy.username.as_deref(), Some("1234"));
     assert_eq!(proxy.password.as_ref().unwrap().expose(), "0x10 # no comment: really");
@@ -392,8 +403,6 @@ fn variables_without_effect_only_warn() {
         ("REGISTRY_HTTP_ADR", ":1"),
         ("REGISTRY_WEATHER_TODAY", "fine"),
         ("REGISTRY_VERSION", "2.8"),
-        ("REGISTRY_STORAGE_DELETE_ENABLED", "true"),
-        ("REGISTRY_HTTP_HEADERS_Access-Control-Allow-Origin", "['*']"),
         ("REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL", "http://a"),
         ("REGISTRY_LOG_FIELDS_SERVICE", "a: b: c"),
         ("REGISTRY_PROXY_TTL", ""),
@@ -402,10 +411,8 @@ fn variables_without_effect_only_warn() {
     said.sort();
     let begins = [
         "REGISTRY_HTTP_ADR: http.adr is not a key of this program (did you mean REGISTRY_HTTP_ADDR?); the variable is",
-        "REGISTRY_HTTP_HEADERS_Access-Control-Allow-Origin: http.headers has no effect",
         "REGISTRY_LOG_FIELDS_SERVICE: log.fields has no effect",
         "REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL: notifications has no effect",
-        "REGISTRY_STORAGE_DELETE_ENABLED: storage.delete has no effect",
         "REGISTRY_VERSION: only a file's version is read",
         "REGISTRY_WEATHER_TODAY: weather.today is not a key of this program; the variable is ignored",
     ];
@@ -414,7 +421,7 @@ fn variables_without_effect_only_warn() {
 }
 
 #[test]
-fn kubernetes_is_passed_over() {
+fn variables_of_another_purpose_are_passed_over() {
     let loaded = with(&[
         ("REGISTRY_PORT", "tcp://10.0.0.1:5000"),
         ("REGISTRY_SERVICE_HOST", "10.0.0.1"),
@@ -426,6 +433,7 @@ fn kubernetes_is_passed_over() {
         ("REGISTRY_PORT_5000_TCP_ADDR", "10.0.0.1"),
         ("REGISTRY_AUTH_SERVICE_HOST", "10.0.0.1"),
         ("REGISTRY_AUTH_PORT", "tcp://10.0.0.1:5000"),
+        (FILE_VARIABLE, "/etc/config.yml"),
     ]);
     assert_eq!(loaded.warnings, []);
     assert_eq!(with(&[("REGISTRY_PORT", "5000")]).warnings.len(), 1);
@@ -452,14 +460,46 @@ log:
 storage:
   filesystem:
     rootdirectory: /var/lib/registry-cache
+  delete:
+    enabled: false
+  maintenance:
+    uploadpurging:
+      enabled: false
+      age: 168h
+      interval: 24h
+      dryrun: false
+    readonly:
+      enabled: false
 http:
   addr: \":5000\"
   net: tcp
+  names: []
+  prefix: /
+  relativeurls: false
+  draintimeout: 8s
+  headers: {X-Content-Type-Options: [nosniff]}
 proxy:
+  enabled: true
   remoteurl: https://registry-1.docker.io/
   username: username
   password: \"***\"
   freshness: 1m
+  push: false
+  hosted: []
+catalog:
+  maxentries: 1000
+tags:
+  maxtags: 1000
+validation:
+  enabled: false
+  disabled: false
+  manifests:
+    urls:
+      allow: []
+      deny: []
+    indexes:
+      platforms: all
+      platformlist: []
 ";
     assert_eq!(config.to_yaml(), expected);
     assert_eq!(load(expected).unwrap().config.to_yaml(), expected);
@@ -516,7 +556,13 @@ fn the_table_is_sound() {
 
 #[test]
 fn every_used_key_is_printed() {
-    let variables = [("REGISTRY_PROXY_USERNAME", "a"), ("REGISTRY_PROXY_PASSWORD", "b")];
+    let variables = [
+        ("REGISTRY_PROXY_USERNAME", "a"),
+        ("REGISTRY_PROXY_PASSWORD", "b"),
+        ("REGISTRY_PROXY_REMOTEURL", "http://a"),
+        ("REGISTRY_HTTP_HOST", "http://a"),
+        ("REGISTRY_AUTH", "{htpasswd: {realm: r, path: /}}"),
+    ];
     let root = yaml::file(Path::new("x"), with(&variables).config.to_yaml().as_bytes()).unwrap();
     for key in KEYS {
         assert_eq!(
@@ -553,6 +599,8 @@ fn holds(file: Option<&[u8]>, variables: Vec<(String, String)>) {
             let again = load(&yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}")).config;
             assert_eq!(again.to_yaml(), yaml);
             assert_eq!(again.proxy.username.value(), loaded.config.proxy.username.value());
+            assert_eq!(again.proxy.push_allowed(), loaded.config.proxy.push_allowed());
+            assert_eq!(*again.auth, *loaded.config.auth);
             assert_eq!(*again.storage.rootdirectory, *loaded.config.storage.rootdirectory);
         }
     }

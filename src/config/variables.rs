@@ -2,13 +2,15 @@
 
 use super::{
     Error, Origin, Warning,
-    keys::{Key, Kind},
+    keys::{Effect, Key, Kind},
     node::{Node, Value},
     recognise::{Found, find, suggest},
     yaml,
 };
 
 const PREFIX: &str = "REGISTRY_";
+/// Names the file where the command line does not, as in `registry:2`. It says no key.
+pub const FILE_VARIABLE: &str = "REGISTRY_CONFIGURATION_PATH";
 
 /// Lays the variables over the tree, the shorter names first: `REGISTRY_STORAGE` is the section in which
 /// `REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY` then says one thing.
@@ -40,7 +42,7 @@ impl Variable {
     fn new((name, text): (String, String)) -> Option<Self> {
         let upper = name.to_ascii_uppercase();
         let rest = upper.strip_prefix(PREFIX)?;
-        if rest.is_empty() || is_from_kubernetes(rest, &text) {
+        if rest.is_empty() || upper == FILE_VARIABLE || is_from_kubernetes(rest, &text) {
             return None;
         }
         let path = rest.to_ascii_lowercase().split('_').map(str::to_owned).collect();
@@ -71,13 +73,17 @@ impl Variable {
     }
 
     /// `registry:2` reads every value as YAML. A single value is taken as it stands, so that no password is read as a
-    /// number or a comment; quotes around it are YAML's, since there they were needed.
+    /// number or a comment; quotes around it are YAML's, since there they were needed. What begins as a list must be one:
+    /// half of it would be another pattern than was meant.
     fn value(&self, target: Found, origin: &Origin) -> Result<Node, Error> {
         let plain = || Node { value: Value::Text(self.text.clone()), origin: origin.clone() };
         let node = yaml::variable(origin, &self.text);
         match target {
             Found::Key(Key { kind: Kind::Section, .. }) | Found::Section | Found::Nothing => node,
-            Found::Key(key) if key.kind.is_open() => Ok(node.unwrap_or_else(|_| plain())),
+            Found::Key(key) if key.kind.is_open() => {
+                let whole = key.effect == Effect::Used && self.text.starts_with(['[', '{']);
+                if whole { node } else { Ok(node.unwrap_or_else(|_| plain())) }
+            }
             Found::Key(_) if self.text.starts_with(['"', '\'']) => Ok(node.unwrap_or_else(|_| plain())),
             Found::Key(_) => Ok(plain()),
         }

@@ -1,0 +1,50 @@
+//! The command line of `registry:2`, for when the binary is called by its name: what scripts, units and images that ran it
+//! say is understood as it was meant.
+
+use std::{ffi::OsString, path::Path};
+
+use clap::{ArgAction, Parser, Subcommand};
+
+use super::{Command, Source, garbage_collect};
+
+/// Stores and distributes images, as registry:2 does.
+#[derive(Debug, Parser)]
+#[command(name = "registry", version = VERSION, disable_version_flag = true, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Subcommands,
+    /// Print the version.
+    #[arg(short, long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+const VERSION: &str = concat!("(entrepot) ", env!("CARGO_PKG_VERSION"));
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Serve, until SIGTERM or SIGINT.
+    Serve(Source),
+    /// Remove what no manifest refers to.
+    GarbageCollect(garbage_collect::Options),
+}
+
+/// Whether the program was called by one of that program's names.
+pub(super) fn is_meant(arguments: &[OsString]) -> bool {
+    let called = arguments.first().and_then(|name| Path::new(name).file_name());
+    called.is_some_and(|name| name == "registry" || name == "docker-registry")
+}
+
+/// A bare file is to be served: its image's entry point did so, and its first images had no command beside it.
+pub(super) fn parse(mut arguments: Vec<OsString>) -> Result<Command, clap::Error> {
+    if arguments.get(1).is_some_and(is_file) {
+        arguments.insert(1, "serve".into());
+    }
+    Ok(match Arguments::try_parse_from(arguments)?.command {
+        Subcommands::Serve(source) => Command::Serve(source),
+        Subcommands::GarbageCollect(options) => Command::GarbageCollect(options),
+    })
+}
+
+fn is_file(argument: &OsString) -> bool {
+    Path::new(argument).extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
+}

@@ -1,0 +1,146 @@
+//! The `validation` section: what a pushed manifest may name.
+
+use regex_lite::Regex;
+
+use super::{
+    Error, Setting,
+    dump::{self, Line},
+    keys,
+    node::{Node, Value},
+    used::{INDEXES_PLATFORMLIST, INDEXES_PLATFORMS, URLS_ALLOW, URLS_DENY, VALIDATION_DISABLED, VALIDATION_ENABLED},
+};
+
+/// What a pushed manifest is held against.
+#[derive(Clone, Debug)]
+pub struct Validation {
+    /// `validation.enabled`: if true, `disabled` counts for nothing. See [`Validation::is_on`].
+    pub enabled: Setting<bool>,
+    /// `validation.disabled`.
+    pub disabled: Setting<bool>,
+    /// `validation.manifests.urls.allow`. See [`Validation::allows_url`].
+    pub allow: Setting<Vec<Regex>>,
+    /// `validation.manifests.urls.deny`.
+    pub deny: Setting<Vec<Regex>>,
+    /// `validation.manifests.indexes.platforms`. See [`Validation::must_be_here`].
+    pub platforms: Setting<Platforms>,
+    /// `validation.manifests.indexes.platformlist`.
+    pub platformlist: Setting<Vec<Platform>>,
+}
+
+/// Which of an index's manifests must be here before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platforms {
+    /// Each.
+    All,
+    /// None: the index is sparse, or its manifests follow.
+    None,
+    /// Those of the listed platforms.
+    List,
+}
+
+/// A platform, in Go's words, as image-spec's index names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Platform {
+    /// `linux`
+    pub os: String,
+    /// `amd64`
+    pub architecture: String,
+}
+
+impl Validation {
+    pub(super) fn read(root: &Node) -> Result<Self, Error> {
+        Ok(Self {
+            enabled: Setting::read(root, &VALIDATION_ENABLED, keys::flag)?,
+            disabled: Setting::read(root, &VALIDATION_DISABLED, keys::flag)?,
+            allow: Setting::read_list(root, &URLS_ALLOW, expression)?,
+            deny: Setting::read_list(root, &URLS_DENY, expression)?,
+            platforms: Setting::read(root, &INDEXES_PLATFORMS, Platforms::parse)?,
+            platformlist: platform_list(root)?,
+        })
+    }
+
+    /// Whether the rest of the section counts, as distribution reckons it.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        *self.enabled || !*self.disabled
+    }
+
+    /// Whether a layer may be had from this URL instead of from here. As distribution's code has it rather than its
+    /// documentation: with `deny` alone, whatever it does not match is allowed.
+    #[must_use]
+    pub fn allows_url(&self, url: &str) -> bool {
+        let among = |expressions: &[Regex]| expressions.iter().any(|expression| expression.is_match(url));
+        let nothing_said = self.allow.is_empty() && self.deny.is_empty();
+        let allowed = !nothing_said && (self.allow.is_empty() || among(&self.allow)) && !among(&self.deny);
+        allowed || !self.is_on()
+    }
+
+    /// Whether an index's manifest must be here before the index; `platform` is the descriptor's `os` and `architecture`. As
+    /// in distribution, an empty list lists every platform. A descriptor that names none is on no list.
+    #[must_use]
+    pub fn must_be_here(&self, platform: Option<(&str, &str)>) -> bool {
+        let listed = |(os, architecture): (&str, &str)| {
+            self.platformlist.iter().any(|listed| listed.os == os && listed.architecture == architecture)
+        };
+        self.is_on()
+            && match *self.platforms {
+                Platforms::All => true,
+                Platforms::None => false,
+                Platforms::List => self.platformlist.is_empty() || platform.is_some_and(listed),
+            }
+    }
+
+    pub(super) fn lines(&self) -> [Line; 6] {
+        let platforms = self.platformlist.iter().map(|platform| {
+            dump::map([("os", dump::quoted(&platform.os)), ("architecture", dump::quoted(&platform.architecture))])
+        });
+        [
+            Line::new(&self.enabled, self.enabled.to_string()),
+            Line::new(&self.disabled, self.disabled.to_string()),
+            Line::list(&self.allow, self.allow.iter().map(Regex::as_str)),
+            Line::list(&self.deny, self.deny.iter().map(Regex::as_str)),
+            Line::new(&self.platforms, self.platforms.as_str()),
+            Line::flow(&self.platformlist, format!("[{}]", platforms.collect::<Vec<_>>().join(", "))),
+        ]
+    }
+}
+
+impl Platforms {
+    fn parse(text: &str) -> Option<Self> {
+        let all = [Self::All, Self::None, Self::List];
+        all.into_iter().find(|platforms| platforms.as_str().eq_ignore_ascii_case(text))
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::None => "none",
+            Self::List => "list",
+        }
+    }
+}
+
+fn expression(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|error| format!("a regular expression ({error})"))
+}
+
+fn platform_list(root: &Node) -> Result<Setting<Vec<Platform>>, Error> {
+    let key = &INDEXES_PLATFORMLIST;
+    let Some(node) = root.get(key.path).filter(|node| !node.is_empty()) else {
+        return Ok(Setting::unsaid(key, Vec::new()));
+    };
+    let Value::List(items) = &node.value else { return Err(Error::shape(key, node)) };
+    let expected = "platforms such as {os: linux, architecture: amd64}";
+    let platforms = items.iter().map(|item| platform(item).ok_or_else(|| Error::item_shape(key, item, expected)));
+    Ok(Setting::new(key, platforms.collect::<Result<_, _>>()?, "", node.origin.clone()))
+}
+
+fn platform(item: &Node) -> Option<Platform> {
+    let Value::Map(entries) = &item.value else { return None };
+    let text = |wanted: &str| match &entries.iter().find(|(name, _)| name == wanted)?.1.value {
+        Value::Text(text) if !text.is_empty() => Some(text.clone()),
+        _ => None,
+    };
+    let known = entries.iter().all(|(name, _)| matches!(name.as_str(), "os" | "architecture"));
+    known.then_some(Platform { os: text("os")?, architecture: text("architecture")? })
+}

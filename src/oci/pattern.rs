@@ -1,0 +1,216 @@
+//! Patterns of repository names, as operators write them: `library/*`, `team/**`, `team/app`.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use super::RepositoryName;
+
+/// A repository name with wildcards; without any, it means that one repository.
+///
+/// As in zot and Harbor, a wildcard stays within what stands between two slashes unless it is doubled:
+/// - `*` is any number of characters of one component, none included: `team/*` is `team/app`, not `team/app/test`;
+/// - `**`, a component of its own, is any number of components, none included: `team/**` is `team`, `team/app` and
+///   `team/app/test`; `**` alone is every repository.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NamePattern(Arc<str>);
+
+/// The string is not a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPattern {
+    /// No name could ever match it.
+    #[error(
+        "a repository name such as team/app, where * may stand for a part of a component and ** for any number of \
+         components"
+    )]
+    Name,
+    /// Two stars or more with something beside them.
+    #[error("** to stand alone between slashes, as in team/**")]
+    Stars,
+}
+
+impl NamePattern {
+    const MAX_BYTES: usize = 255;
+
+    /// Whether it means this repository. Takes at most as many steps as the product of both lengths.
+    #[must_use]
+    pub fn matches(&self, name: &RepositoryName) -> bool {
+        let pattern: Vec<&str> = self.0.split('/').collect();
+        let name: Vec<&str> = name.as_str().split('/').collect();
+        glob(&pattern, &name, |part| *part == "**", |part, component| matches_component(part, component))
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn matches_component(pattern: &str, component: &str) -> bool {
+    glob(pattern.as_bytes(), component.as_bytes(), |byte| *byte == b'*', |a, b| a == b)
+}
+
+/// Whether `text` is `pattern` with each wildcard replaced by any number of items. Where they differ, it is enough to let the
+/// last wildcard take one item more: what the earlier ones took was the least they could.
+fn glob<P, T>(pattern: &[P], text: &[T], wild: impl Fn(&P) -> bool, same: impl Fn(&P, &T) -> bool) -> bool {
+    let (mut at, mut read) = (0, 0);
+    // Behind the last wildcard, and how far it has taken the text.
+    let mut last: Option<(usize, usize)> = None;
+    while read < text.len() {
+        match (pattern.get(at), last) {
+            (Some(part), _) if wild(part) => {
+                at += 1;
+                last = Some((at, read));
+            }
+            (Some(part), _) if same(part, &text[read]) => (at, read) = (at + 1, read + 1),
+            (_, Some((behind, taken))) => {
+                (at, read) = (behind, taken + 1);
+                last = Some((behind, taken + 1));
+            }
+            (_, None) => return false,
+        }
+    }
+    pattern[at..].iter().all(wild)
+}
+
+impl FromStr for NamePattern {
+    type Err = InvalidPattern;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPattern> {
+        if text.len() > Self::MAX_BYTES {
+            return Err(InvalidPattern::Name);
+        }
+        text.split('/').try_for_each(check_component)?;
+        Ok(Self(text.into()))
+    }
+}
+
+/// Whether some component of a name may look like that: if so, it is one itself with a word in place of each wildcard.
+fn check_component(part: &str) -> Result<(), InvalidPattern> {
+    if part != "**" && part.contains("**") {
+        return Err(InvalidPattern::Stars);
+    }
+    match part.replace('*', "a").parse::<RepositoryName>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(InvalidPattern::Name),
+    }
+}
+
+impl fmt::Display for NamePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for NamePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        pattern.parse::<NamePattern>().unwrap().matches(&name.parse().unwrap())
+    }
+
+    #[test]
+    fn means_what_operators_expect() {
+        for (pattern, yes, no) in [
+            ("team/app", &["team/app"][..], &["team", "team/app2", "team/app/test", "x/team/app"][..]),
+            ("library/*", &["library/ubuntu"], &["library", "library/a/b", "library2/a", "a/library/b"]),
+            ("*", &["ubuntu"], &["library/ubuntu"]),
+            ("team/**", &["team", "team/a", "team/a/b/c"], &["teams", "teams/a", "a/team"]),
+            ("**", &["a", "a/b", "a/b/c"], &[]),
+            ("**/test", &["test", "a/test", "a/b/test"], &["a/test/b", "a-test"]),
+            ("a/**/z", &["a/z", "a/b/z", "a/b/c/z"], &["a", "z", "a/z/b"]),
+            ("**/a/**/b", &["a/b", "x/a/a/b", "a/x/b"], &["a", "b/a", "a/b/c"]),
+            ("team-*/app", &["team-1/app", "team-a-b/app"], &["team/app", "team-1/x/app"]),
+            ("*-*-z", &["a-b-z", "a-b-c-z"], &["a-z", "a-b-zz"]),
+        ] {
+            for name in yes {
+                assert!(matches(pattern, name), "{pattern} {name}");
+            }
+            for name in no {
+                assert!(!matches(pattern, name), "{pattern} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_no_name_can_match() {
+        let long = "a".repeat(256);
+        for bad in ["", "/", "a/", "/a", "a//*", "Team/*", "a/..", "a?", "[a]", "a,b", "a b", "a/_*", "{a,b}", &long] {
+            assert_eq!(bad.parse::<NamePattern>(), Err(InvalidPattern::Name), "{bad}");
+        }
+        for bad in ["a**", "**a/b", "a/***", "a/b**c"] {
+            assert_eq!(bad.parse::<NamePattern>(), Err(InvalidPattern::Stars), "{bad}");
+        }
+    }
+
+    #[test]
+    fn does_not_explode() {
+        let pattern = format!("{}b", "*a".repeat(120));
+        let deep = format!("{}b", "**/*a/".repeat(40));
+        let started = std::time::Instant::now();
+        for _ in 0..100 {
+            assert!(!matches(&pattern, &"a".repeat(255)));
+            assert!(!matches(&deep, "a/".repeat(120).split_at(239).0));
+        }
+        assert!(started.elapsed().as_secs() < 10);
+    }
+
+    /// Tries everything.
+    fn naive(pattern: &str, name: &str) -> bool {
+        let pattern: Vec<String> = pattern.split('/').map(str::to_owned).collect();
+        let name: Vec<&str> = name.split('/').collect();
+        naive_components(&pattern, &name)
+    }
+
+    fn naive_components(pattern: &[String], name: &[&str]) -> bool {
+        match pattern.split_first() {
+            None => name.is_empty(),
+            Some((part, rest)) if part == "**" => (0..=name.len()).any(|n| naive_components(rest, &name[n..])),
+            Some((part, rest)) => {
+                name.split_first().is_some_and(|(first, more)| naive_text(part, first) && naive_components(rest, more))
+            }
+        }
+    }
+
+    fn naive_text(pattern: &str, text: &str) -> bool {
+        match pattern.chars().next() {
+            None => text.is_empty(),
+            Some('*') => (0..=text.len()).any(|n| naive_text(&pattern[1..], &text[n..])),
+            Some(char) => text.starts_with(char) && naive_text(&pattern[1..], &text[1..]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_naive(
+            pattern in "(\\*\\*|[ab*]{1,4})(/(\\*\\*|[ab*]{1,4})){0,4}",
+            name in "[ab]{1,4}(/[ab]{1,4}){0,5}",
+        ) {
+            if let Ok(parsed) = pattern.parse::<NamePattern>() {
+                prop_assert_eq!(parsed.matches(&name.parse().unwrap()), naive(&pattern, &name));
+            }
+        }
+
+        #[test]
+        fn a_name_is_a_pattern_of_itself(name in "[a-z0-9]{1,9}([._-][a-z0-9]{1,5}){0,2}(/[a-z0-9]{1,9}){0,3}", other in "[a-z]{1,3}") {
+            let pattern: NamePattern = name.parse().unwrap();
+            prop_assert!(pattern.matches(&name.parse().unwrap()));
+            prop_assert_eq!(pattern.matches(&other.parse().unwrap()), name == other);
+        }
+
+        #[test]
+        fn no_text_upsets_it(text in "\\PC*", name in "[ab]{1,4}(/[ab]{1,4}){0,5}") {
+            if let Ok(pattern) = text.parse::<NamePattern>() {
+                let _ = pattern.matches(&name.parse().unwrap());
+            }
+        }
+    }
+}
