@@ -133,9 +133,10 @@ fn ranges_are_served() {
     assert_eq!(other.send().status, 200, "If-Range of something else");
 }
 
-/// Until pushing is built, writes are 405 UNSUPPORTED in the specification's JSON.
+/// A server whose operator set `proxy.remoteurl` and did not say `proxy.push` takes no pushes: a cache that is open because
+/// it is read-only stays so.
 #[test]
-fn writes_are_unsupported() {
+fn a_configured_mirror_takes_no_pushes() {
     let House { server, image, _upstream } = house();
     for (method, path) in [
         ("POST", format!("{REPOSITORY}/blobs/uploads/")),
@@ -147,8 +148,8 @@ fn writes_are_unsupported() {
         ("DELETE", format!("{REPOSITORY}/blobs/{}", image.layer().digest)),
     ] {
         let response = http::Request::new(method, &server.v2(&path)).send();
-        assert_eq!(response.status, 405, "{method} {path}");
-        assert_eq!(response.error_code(), "UNSUPPORTED", "{method} {path}");
+        assert_eq!(response.status, 403, "{method} {path}");
+        assert_eq!(response.error_code(), "DENIED", "{method} {path}");
     }
 }
 

@@ -2,7 +2,11 @@
 
 use clap::{ArgAction, Args};
 
-use super::{Failure, Source};
+use super::{Failure, Source, say};
+use crate::{
+    registry::{Collected, Collection},
+    storage::Storage,
+};
 
 /// What to collect, and how.
 #[derive(Debug, Args, PartialEq)]
@@ -32,6 +36,37 @@ fn go_bool(text: &str) -> Result<bool, String> {
     }
 }
 
-pub(super) fn run(_options: &Options) -> Result<(), Failure> {
-    Err(Failure::failed("garbage-collect comes with a later release; nothing was looked at, nothing removed"))
+/// Collects on a volume that no server has open.
+pub(super) fn run(options: Options) -> Result<(), Failure> {
+    let Options { dry_run, delete_untagged, quiet, source } = options;
+    let config = source.load()?.config;
+    let root = &config.storage.rootdirectory;
+    if Storage::is_in_use(root.value()) {
+        return Err(Failure::failed(format!(
+            "{} is in use by a running server: stop it first; nothing was looked at, nothing removed",
+            root.display()
+        )));
+    }
+    if !root.is_dir() {
+        return Err(Failure::usage(root.error("a directory that is there")));
+    }
+    let storage = Storage::open(root.value()).map_err(Failure::failed)?;
+    let collected = Collection { untagged: delete_untagged, dry: dry_run }.run(&storage).map_err(Failure::failed)?;
+    if !quiet {
+        report(&collected, dry_run);
+    }
+    Ok(())
+}
+
+fn report(collected: &Collected, dry: bool) {
+    let verb = if dry { "would remove" } else { "removed" };
+    let out = &mut std::io::stdout();
+    for (repository, digest) in &collected.manifests {
+        say(out, &format!("{verb} manifest {repository}@{digest}"));
+    }
+    for digest in &collected.blobs {
+        say(out, &format!("{verb} blob {digest}"));
+    }
+    let (manifests, blobs) = (collected.manifests.len(), collected.blobs.len());
+    say(out, &format!("{verb} {manifests} manifests, {blobs} blobs, {} bytes", collected.bytes));
 }

@@ -62,7 +62,7 @@ which wins over the file; a list is written as in the file, [team/**, app]:
   proxy.hosted                         REGISTRY_PROXY_HOSTED='[team/**, app]'
   log.level                            REGISTRY_LOG_LEVEL=debug
 HTTPS_PROXY and NO_PROXY say how upstreams are reached; SSL_CERT_FILE, whose certificates are believed.
-SIGTERM lets pulls under way finish for up to 8 seconds.";
+SIGTERM lets requests under way finish for up to http.draintimeout (8 s): docker kills after 10.";
 
 /// Where the configuration comes from.
 #[derive(Debug, Args, PartialEq)]
@@ -107,7 +107,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match parse(arguments.into_iter().collect()) {
         Ok(Command::Serve(source)) => serve::run(source),
         Ok(Command::Config(source)) => config::run(source),
-        Ok(Command::GarbageCollect(options)) => garbage_collect::run(&options),
+        Ok(Command::GarbageCollect(options)) => garbage_collect::run(options),
         Err(error) => {
             // Help and version come this way too, to stdout and with code 0.
             let _ = error.print();

@@ -14,7 +14,7 @@ use crate::{
     http::{self, Server},
     index::Index,
     oci::Domain,
-    registry::{Foundation, Registry},
+    registry::{Foundation, Registry, Rules},
     storage::Storage,
     upstream::{self, Credentials, Options, Pool, Proxy, Remote},
 };
@@ -26,7 +26,6 @@ const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) fn run(source: Source) -> Result<(), Failure> {
     let Loaded { config, warnings } = source.load()?;
-    let address = not_yet(&config)?;
     logging::start(&config.log);
     for warning in &warnings {
         tracing::warn!("{warning}");
@@ -37,14 +36,16 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     let background = background().map_err(Failure::failed)?;
     // The volume first: a process that is on its way out holds the port too, and lets go of both.
     let registry = Arc::new(Registry::new(foundation(&config, &background)?));
-    let server = Server::bind(listen(&config, address)).map_err(|error| cannot_listen(&config, &error))?;
-    start_jobs(&registry, &background).map_err(Failure::failed)?;
+    let server = Server::bind(settings(&config)).map_err(|error| cannot_listen(&config, &error))?;
+    start_jobs(&registry, &config, &background).map_err(Failure::failed)?;
     announce(&config, &server);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let local = tokio::task::LocalSet::new();
-    let served = local.block_on(&workers, async { server.run(Arc::clone(&registry), asked_to_stop()?).await });
+    let served = local.block_on(&workers, async {
+        server.run(Arc::clone(&registry), asked_to_stop(*config.http.draintimeout)?).await
+    });
     served.map_err(Failure::failed)?;
-    registry.flush();
+    registry.close();
     tracing::info!("stopped");
     // Fills under way end here: what they staged is swept at the next start.
     background.shutdown_background();
@@ -63,6 +64,7 @@ fn foundation(config: &Config, background: &Runtime) -> Result<Foundation, Failu
         index,
         upstreams: vec![hub(&config.proxy)?],
         pool: Pool::start(UPSTREAM_THREADS, settings).map_err(Failure::failed)?,
+        rules: rules(config),
         freshness: *config.proxy.freshness.value(),
         tasks: background.handle().clone(),
     })
@@ -85,7 +87,7 @@ fn background() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).thread_name("background").enable_all().build()
 }
 
-fn start_jobs(registry: &Arc<Registry>, background: &Runtime) -> std::io::Result<()> {
+fn start_jobs(registry: &Arc<Registry>, config: &Config, background: &Runtime) -> std::io::Result<()> {
     let rebuilt = Arc::clone(registry);
     thread::Builder::new().name("rebuild".into()).spawn(move || rebuilt.rebuild_index())?;
     let tidied = Arc::clone(registry);
@@ -96,28 +98,78 @@ fn start_jobs(registry: &Arc<Registry>, background: &Runtime) -> std::io::Result
             tidied.tidy();
         }
     });
+    purge_uploads(registry, config, background);
     Ok(())
 }
 
-/// What the server must not pass over as long as it cannot do it.
-fn not_yet(config: &Config) -> Result<&config::ListenAddress, Failure> {
-    if let config::Auth::Locked { .. } = *config.auth {
-        return Err(Failure::usage(config.auth.error("no auth section")));
+/// `storage.maintenance.uploadpurging`: uploads that nobody goes on with.
+fn purge_uploads(registry: &Arc<Registry>, config: &Config, background: &Runtime) {
+    let purging = &config.storage.uploadpurging;
+    if !*purging.enabled {
+        return;
     }
-    match config.http.addr.value() {
-        config::Listen::Tcp(address) => Ok(address),
-        config::Listen::Unix(_) => Err(Failure::usage(config.http.net.error("tcp"))),
+    let (age, interval, dry) = (*purging.age, *purging.interval, *purging.dryrun);
+    let registry = Arc::clone(registry);
+    background.spawn(async move {
+        let mut ticks = tokio::time::interval(interval.max(Duration::from_secs(1)));
+        loop {
+            ticks.tick().await;
+            let registry = Arc::clone(&registry);
+            let _ = tokio::task::spawn_blocking(move || registry.purge_uploads(age, dry)).await;
+        }
+    });
+}
+
+fn settings(config: &Config) -> http::Settings {
+    let http = &config.http;
+    http::Settings {
+        listen: listen(http.addr.value()),
+        access_log: !*config.log.accesslog_disabled,
+        drain: *http.draintimeout,
+        prefix: http.prefix.value().clone(),
+        headers: headers(config),
+        relative_urls: *http.relativeurls,
+        host: http.host.as_ref().map(ToString::to_string),
+        locked: match config.auth.value() {
+            config::Auth::Open => None,
+            config::Auth::Locked { realm, .. } => Some(realm.clone()),
+        },
+        catalog_max: config.catalog.maxentries.get(),
+        tags_max: config.tags.maxtags.get(),
     }
 }
 
-fn listen(config: &Config, address: &config::ListenAddress) -> http::Settings {
-    http::Settings {
-        host: address.host.as_ref().map(|host| match host {
-            config::Host::Ip(ip) => ip.to_string(),
-            config::Host::Name(name) => name.clone(),
-        }),
-        port: address.port,
-        access_log: !*config.log.accesslog_disabled.value(),
+fn listen(address: &config::Listen) -> http::Listen {
+    match address {
+        config::Listen::Unix(path) => http::Listen::Unix(path.clone()),
+        config::Listen::Tcp(address) => http::Listen::Tcp {
+            host: address.host.as_ref().map(|host| match host {
+                config::Host::Ip(ip) => ip.to_string(),
+                config::Host::Name(name) => name.clone(),
+            }),
+            port: address.port,
+        },
+    }
+}
+
+fn headers(config: &Config) -> Vec<(String, String)> {
+    let each = |header: &config::Header| {
+        let values = header.values.clone().into_iter();
+        let name = header.name.clone();
+        values.map(move |value| (name.clone(), value)).collect::<Vec<_>>()
+    };
+    config.http.headers.iter().flat_map(each).collect()
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        mirror: *config.proxy.enabled,
+        push: config.proxy.push_allowed(),
+        hosted: config.proxy.hosted.value().clone(),
+        names: config.http.own_names(),
+        delete: *config.storage.delete_enabled,
+        readonly: *config.storage.readonly,
+        validation: config.validation.clone(),
     }
 }
 
@@ -129,7 +181,10 @@ fn announce(config: &Config, server: &Server) {
     let data = config.storage.rootdirectory.value().display();
     let upstream = config.proxy.remoteurl.value();
     if let Ok(address) = server.address() {
-        tracing::info!("listening on http://{address}, mirroring {upstream} into {data}");
+        let mirroring =
+            if *config.proxy.enabled { format!("mirroring {upstream}") } else { "mirroring nothing".into() };
+        let pushes = if config.proxy.push_allowed() { "taking pushes" } else { "taking no pushes" };
+        tracing::info!("listening on {address}, {mirroring}, {pushes}, keeping all in {data}");
     }
 }
 
@@ -143,7 +198,7 @@ fn raise_open_files() {
 }
 
 /// Ends when the process is asked to.
-fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+fn asked_to_stop(drain: Duration) -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -151,6 +206,6 @@ fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping: no new requests, those under way have 8 seconds");
+        tracing::info!("stopping: no new requests, those under way have {}", humantime::format_duration(drain));
     })
 }

@@ -85,9 +85,17 @@ fn collects_as_crontabs_ask() {
 }
 
 #[test]
-fn does_not_pretend_to_have_collected() {
-    let Ok(Command::GarbageCollect(options)) = understood("registry garbage-collect a.yml") else { panic!() };
-    let failure = garbage_collect::run(&options).unwrap_err();
+fn collects_nothing_where_a_server_runs() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let line = format!("registry garbage-collect --data {}", dir.path().display());
+    let collect = || {
+        let Ok(Command::GarbageCollect(options)) = understood(&line) else { panic!("{line}") };
+        garbage_collect::run(options)
+    };
+    let server = crate::storage::Storage::open(dir.path()).unwrap();
+    let failure = collect().unwrap_err();
     assert_eq!(failure.code, 1);
-    assert!(failure.message.contains("later release") && !failure.message.contains('\n'));
+    assert!(failure.message.contains("in use") && !failure.message.contains('\n'));
+    drop(server);
+    assert!(collect().is_ok());
 }

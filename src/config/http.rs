@@ -79,6 +79,13 @@ impl Http {
         self.names.contains(domain) || self.host.as_ref().and_then(domain_of).is_some_and(|own| own == *domain)
     }
 
+    /// Every name of this registry itself.
+    #[must_use]
+    pub fn own_names(&self) -> Vec<Domain> {
+        let host = self.host.as_ref().and_then(domain_of);
+        self.names.iter().cloned().chain(host).collect()
+    }
+
     pub(super) fn lines(&self) -> Vec<Line> {
         let mut lines = vec![Line::new(&self.addr, self.addr.to_string()), Line::new(&self.net, self.net.as_str())];
         lines.extend(self.host.as_ref().map(|host| Line::new(&self.host, host.as_str())));

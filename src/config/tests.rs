@@ -497,6 +497,7 @@ validation:
     urls:
       allow: []
       deny: []
+    blobs: all
     indexes:
       platforms: all
       platformlist: []

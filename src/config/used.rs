@@ -120,6 +120,12 @@ pub(super) const URLS_ALLOW: Key = used(
 );
 pub(super) const URLS_DENY: Key =
     used("validation.manifests.urls.deny", List, "", "Regular expressions: a layer's URL must match none.");
+pub(super) const MANIFESTS_BLOBS: Key = used(
+    "validation.manifests.blobs",
+    Choice(&["all", "none"]),
+    "all",
+    "Which of a pushed manifest's blobs must be here already: all, or none (sparse images).",
+);
 pub(super) const INDEXES_PLATFORMS: Key = used(
     "validation.manifests.indexes.platforms",
     Choice(&["all", "none", "list"]),

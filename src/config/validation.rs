@@ -7,7 +7,10 @@ use super::{
     dump::{self, Line},
     keys,
     node::{Node, Value},
-    used::{INDEXES_PLATFORMLIST, INDEXES_PLATFORMS, URLS_ALLOW, URLS_DENY, VALIDATION_DISABLED, VALIDATION_ENABLED},
+    used::{
+        INDEXES_PLATFORMLIST, INDEXES_PLATFORMS, MANIFESTS_BLOBS, URLS_ALLOW, URLS_DENY, VALIDATION_DISABLED,
+        VALIDATION_ENABLED,
+    },
 };
 
 /// What a pushed manifest is held against.
@@ -21,6 +24,8 @@ pub struct Validation {
     pub allow: Setting<Vec<Regex>>,
     /// `validation.manifests.urls.deny`.
     pub deny: Setting<Vec<Regex>>,
+    /// `validation.manifests.blobs`: whether a manifest's config and layers must be here before it.
+    pub blobs: Setting<bool>,
     /// `validation.manifests.indexes.platforms`. See [`Validation::must_be_here`].
     pub platforms: Setting<Platforms>,
     /// `validation.manifests.indexes.platformlist`.
@@ -54,6 +59,11 @@ impl Validation {
             disabled: Setting::read(root, &VALIDATION_DISABLED, keys::flag)?,
             allow: Setting::read_list(root, &URLS_ALLOW, expression)?,
             deny: Setting::read_list(root, &URLS_DENY, expression)?,
+            blobs: Setting::read(root, &MANIFESTS_BLOBS, |text| match text {
+                "all" => Some(true),
+                "none" => Some(false),
+                _ => None,
+            })?,
             platforms: Setting::read(root, &INDEXES_PLATFORMS, Platforms::parse)?,
             platformlist: platform_list(root)?,
         })
@@ -90,7 +100,7 @@ impl Validation {
             }
     }
 
-    pub(super) fn lines(&self) -> [Line; 6] {
+    pub(super) fn lines(&self) -> [Line; 7] {
         let platforms = self.platformlist.iter().map(|platform| {
             dump::map([("os", dump::quoted(&platform.os)), ("architecture", dump::quoted(&platform.architecture))])
         });
@@ -99,6 +109,7 @@ impl Validation {
             Line::new(&self.disabled, self.disabled.to_string()),
             Line::list(&self.allow, self.allow.iter().map(Regex::as_str)),
             Line::list(&self.deny, self.deny.iter().map(Regex::as_str)),
+            Line::new(&self.blobs, if *self.blobs { "all" } else { "none" }),
             Line::new(&self.platforms, self.platforms.as_str()),
             Line::flow(&self.platformlist, format!("[{}]", platforms.collect::<Vec<_>>().join(", "))),
         ]

@@ -1,4 +1,4 @@
-//! `GET` and `HEAD /v2/<name>/blobs/<digest>` (end-2).
+//! `/v2/<name>/blobs/<digest>` (end-2, end-10).
 
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
@@ -20,7 +20,7 @@ use crate::{
 
 /// All of a blob, or the one range asked for.
 pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let repository = extract::repository(&registry, &request)?;
+    let repository = extract::repository(&registry, &request).await?;
     let digest = extract::digest(&request)?;
     let blob = registry.blob(&repository, &digest).await?;
     if headers::holds(&request, &digest) {
@@ -48,7 +48,7 @@ pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpRes
 
 /// Size and existence.
 pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let repository = extract::repository(&registry, &request)?;
+    let repository = extract::repository(&registry, &request).await?;
     let digest = extract::digest(&request)?;
     let (size, provenance) = registry.blob_size(&repository, &digest, extract::names_registry(&request)).await?;
     if headers::holds(&request, &digest) {
@@ -56,6 +56,15 @@ pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpRe
     }
     let nothing = stream::empty::<Result<_, actix_web::Error>>();
     Ok(found(StatusCode::OK, &digest, provenance).body(SizedStream::new(size, nothing)))
+}
+
+/// Removes a blob from a repository.
+pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let repository = extract::writable(&registry, &request).await?;
+    let digest = extract::digest(&request)?;
+    registry.deletable()?;
+    registry.delete_blob(&repository, &digest).await?;
+    Ok(HttpResponse::Accepted().insert_header(API_VERSION).finish())
 }
 
 /// The range asked for, unless `If-Range` (RFC 9110, section 13.1.5) names other content than this.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::headers::API_VERSION;
 use crate::{
-    oci::{ErrorCode, InvalidDigest, InvalidName, InvalidReference},
+    oci::{Digest, ErrorCode, InvalidDigest, InvalidName, InvalidReference, InvalidTag},
     registry,
 };
 
@@ -23,22 +23,86 @@ pub(super) struct Refusal {
     /// What went wrong and what to do about it, for whoever reads the client's output.
     message: String,
     retry_after: Option<Duration>,
+    /// What can be asked instead: RFC 9110, section 15.5.6 wants it in every 405.
+    allow: &'static str,
+    /// What a manifest names and is not there: an error each.
+    missing: Vec<Digest>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after: None }
+        Self { status, code, message: message.into(), retry_after: None, allow: "GET, HEAD", missing: Vec::new() }
     }
 
-    /// A write, on a path that is read only.
-    pub(super) fn unsupported() -> Self {
-        let message = "this server mirrors and takes no pushes: push to the registry the image belongs to";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message)
+    /// A method that a path does not have.
+    pub(super) fn unsupported(allow: &'static str) -> Self {
+        let message = format!("this path can be asked {allow}");
+        Self { allow, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message) }
+    }
+
+    /// A door that is locked.
+    pub(super) fn unauthorized() -> Self {
+        let message = "no user can log in here: auth.htpasswd.path names no file of users";
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
     }
 
     /// A path that is none of the API's.
     pub(super) fn no_such_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "no such path: the registry API lives below /v2/")
+    }
+
+    /// A session nobody can have.
+    pub(super) fn upload_unknown() -> Self {
+        registry::Error::UploadUnknown.into()
+    }
+
+    /// An upload that does not say what it uploads.
+    pub(super) fn digest_missing() -> Self {
+        let message = "the upload's digest is missing: end it with PUT …?digest=<algorithm>:<hex>";
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, message)
+    }
+
+    /// A `Content-Range` that is none.
+    pub(super) fn chunk_range() -> Self {
+        let message = "Content-Range is written <first byte>-<last byte>, both counted from 0, and fits Content-Length";
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
+    }
+
+    /// A body that ended before it was all there.
+    pub(super) fn cut() -> Self {
+        let message = "the body ended early: ask the session how far it came, and go on from there";
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message)
+    }
+
+    /// A body that stopped coming.
+    pub(super) fn stalled() -> Self {
+        let message = "nothing came for a minute: ask the session how far it came, and go on from there";
+        Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid, message)
+    }
+
+    /// A manifest of more than `limit` bytes.
+    pub(super) fn manifest_size(limit: usize) -> Self {
+        let message = format!("a manifest may have {limit} bytes at most");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
+    }
+
+    /// A tag that cannot be pushed to.
+    pub(super) fn tag(error: InvalidTag) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::TagInvalid, error.to_string())
+    }
+
+    /// A reference that cannot be pushed to.
+    pub(super) fn reference(error: InvalidReference) -> Self {
+        match error {
+            InvalidReference::Digest(error) => error.into(),
+            InvalidReference::Tag(error) => Self::tag(error),
+        }
+    }
+
+    /// A page size that is no number.
+    pub(super) fn page_size() -> Self {
+        let message = "n is the number of entries wanted on a page";
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::PaginationInvalid, message)
     }
 
     /// A range beyond the end of a blob of `size` bytes.
@@ -75,61 +139,83 @@ impl From<InvalidReference> for Refusal {
 impl From<registry::Error> for Refusal {
     fn from(error: registry::Error) -> Self {
         use registry::Error as E;
-        let (status, code, message) = match &error {
-            E::ManifestUnknown => (
-                StatusCode::NOT_FOUND,
-                ErrorCode::ManifestUnknown,
-                "no such manifest, or one that the upstream does not let this mirror see (official images of the Hub are \
-                 named library/NAME)"
-                    .into(),
-            ),
-            E::BlobUnknown => {
-                (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown, "no such blob in this repository".into())
-            }
-            E::NameUnknown => (StatusCode::NOT_FOUND, ErrorCode::NameUnknown, "no such repository".into()),
-            E::NotMirrored(ns) => (
-                StatusCode::NOT_FOUND,
-                ErrorCode::NameUnknown,
-                format!("{ns:?} is not mirrored here: ask that registry itself, or have this mirror's operator add it"),
-            ),
-            E::TooManyRequests { message, .. } => (
-                StatusCode::TOO_MANY_REQUESTS,
-                ErrorCode::TooManyRequests,
-                format!(
-                    "the upstream allows no more requests for now, and this is not cached: wait, or have this mirror's \
-                     operator set proxy.username and proxy.password ({message})"
-                ),
-            ),
-            E::Incomplete { missing } => (
-                StatusCode::BAD_GATEWAY,
-                ErrorCode::Unavailable,
-                format!("the upstream cannot be reached, and {missing}, which this image needs, is not cached: try again later"),
-            ),
-            E::BadGateway(_) | E::Mismatch { .. } => (
-                StatusCode::BAD_GATEWAY,
-                ErrorCode::Unavailable,
-                "the upstream failed, and this is not cached: try again later; the mirror's log has the reason".into(),
-            ),
-            E::GatewayTimeout(_) => (
-                StatusCode::GATEWAY_TIMEOUT,
-                ErrorCode::Unavailable,
-                "the upstream did not answer in time, and this is not cached: try again later".into(),
-            ),
-            E::Short(_) | E::Storage(_) | E::Abandoned => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                ErrorCode::Unknown,
-                "this server failed: its log has the reason".into(),
-            ),
-        };
+        let (status, code) = kind(&error);
         if status.is_server_error() {
             tracing::warn!("answered {}: {error}", status.as_u16());
         }
-        let retry_after = match error {
-            E::TooManyRequests { retry_after, .. } => retry_after,
-            _ => None,
-        };
-        Self { status, code, message, retry_after }
+        let refusal = Self::new(status, code, advice(&error));
+        match error {
+            E::TooManyRequests { retry_after, .. } => Self { retry_after, ..refusal },
+            E::ManifestBlobUnknown(missing) => Self { missing, ..refusal },
+            _ => refusal,
+        }
     }
+}
+
+/// Status and code of every error of the floor below, a line each.
+fn kind(error: &registry::Error) -> (StatusCode, ErrorCode) {
+    use registry::Error as E;
+    match error {
+        E::ManifestUnknown => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
+        E::BlobUnknown => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
+        E::NameUnknown | E::NotMirrored(_) => (StatusCode::NOT_FOUND, ErrorCode::NameUnknown),
+        E::TooManyRequests { .. } => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests),
+        E::Incomplete { .. } | E::BadGateway(_) | E::Mismatch { .. } => {
+            (StatusCode::BAD_GATEWAY, ErrorCode::Unavailable)
+        }
+        E::GatewayTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable),
+        E::Denied(_) | E::Short(_) => (StatusCode::FORBIDDEN, ErrorCode::Denied),
+        E::Storage(failed) if failed.is_full() => (StatusCode::FORBIDDEN, ErrorCode::Denied),
+        E::Unsupported(_) => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
+        E::UploadUnknown => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
+        E::UploadRange { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
+        E::DigestInvalid { .. } => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
+        E::ManifestInvalid(_) => (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid),
+        E::ManifestBlobUnknown(_) => (StatusCode::NOT_FOUND, ErrorCode::ManifestBlobUnknown),
+        E::Storage(_) | E::Abandoned => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown),
+    }
+}
+
+/// What a client is told, and what its user can do.
+fn advice(error: &registry::Error) -> String {
+    use registry::Error as E;
+    let text = match error {
+        E::ManifestUnknown => {
+            "no such manifest, or one that the upstream does not let this mirror see (official images of the Hub are named \
+             library/NAME)"
+        }
+        E::BlobUnknown => "no such blob in this repository",
+        E::NameUnknown => "no such repository",
+        E::NotMirrored(ns) => {
+            return format!(
+                "{ns:?} is not mirrored here: ask that registry itself, or have this mirror's operator add it"
+            );
+        }
+        E::TooManyRequests { message, .. } => {
+            return format!(
+                "the upstream allows no more requests for now, and this is not cached: wait, or have this mirror's operator \
+                 set proxy.username and proxy.password ({message})"
+            );
+        }
+        E::Incomplete { missing } => {
+            return format!(
+                "the upstream cannot be reached, and {missing}, which this image needs, is not cached: try again later"
+            );
+        }
+        E::BadGateway(_) | E::Mismatch { .. } => {
+            "the upstream failed, and this is not cached: try again later; the mirror's log has the reason"
+        }
+        E::GatewayTimeout(_) => "the upstream did not answer in time, and this is not cached: try again later",
+        E::Storage(failed) if failed.is_full() => "no space left on device",
+        E::UploadUnknown => {
+            "no such upload session in this repository: it has ended, or was purged. Begin anew with POST"
+        }
+        E::ManifestBlobUnknown(_) => "the manifest names what is not in this repository: push that first",
+        E::Storage(_) | E::Abandoned => "this server failed: its log has the reason",
+        E::Denied(why) | E::Unsupported(why) | E::ManifestInvalid(why) => why,
+        E::UploadRange { .. } | E::DigestInvalid { .. } | E::Short(_) => return error.to_string(),
+    };
+    text.to_owned()
 }
 
 impl fmt::Display for Refusal {
@@ -150,8 +236,14 @@ impl ResponseError for Refusal {
             response.insert_header((header::RETRY_AFTER, wait.as_secs().max(1).to_string()));
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            response.insert_header((header::ALLOW, "GET, HEAD"));
+            response.insert_header((header::ALLOW, self.allow));
         }
-        response.json(json!({ "errors": [{ "code": self.code.as_str(), "message": self.message, "detail": null }] }))
+        let error = |detail| json!({ "code": self.code.as_str(), "message": self.message, "detail": detail });
+        let mut errors: Vec<_> =
+            self.missing.iter().map(|digest| error(json!({ "digest": digest.to_string() }))).collect();
+        if errors.is_empty() {
+            errors.push(error(serde_json::Value::Null));
+        }
+        response.json(json!({ "errors": errors }))
     }
 }

@@ -1,30 +1,82 @@
 //! Requests, parsed once: past this file a name, a digest or a reference is a value that cannot be wrong.
 
-use actix_web::{HttpRequest, web};
+use std::borrow::Cow;
 
-use super::errors::Refusal;
+use actix_web::{
+    HttpRequest,
+    http::header::{self, HeaderName},
+    web,
+};
+
+use super::{errors::Refusal, settings::Settings};
 use crate::{
-    oci::{Digest, Reference, Repository},
+    oci::{Digest, MediaType, Reference, Repository, RepositoryName, Tag, UploadId},
     registry::Registry,
 };
 
 /// What every handler has at hand.
 pub(super) type State = web::Data<Registry>;
 
-/// The repository a path's `{name}` and the query's `ns` mean.
-pub(super) fn repository(registry: &Registry, request: &HttpRequest) -> Result<Repository, Refusal> {
-    let name = segment(request, "name").parse::<crate::oci::RepositoryName>()?;
-    Ok(registry.repository(name, parameter(request, "ns").as_deref())?)
+/// How this server presents itself.
+pub(super) fn settings(request: &HttpRequest) -> &Settings {
+    match request.app_data::<web::Data<Settings>>() {
+        Some(settings) => settings.get_ref(),
+        None => Settings::none(),
+    }
 }
 
-/// A path's `{reference}`.
+/// The repository a path's `{name}` and the query's `ns` mean, for reading.
+pub(super) async fn repository(registry: &Registry, request: &HttpRequest) -> Result<Repository, Refusal> {
+    Ok(registry.repository(name(request)?, parameter(request, "ns").as_deref()).await?)
+}
+
+/// The repository a path's `{name}` means, for writing.
+pub(super) async fn writable(registry: &Registry, request: &HttpRequest) -> Result<Repository, Refusal> {
+    Ok(registry.writable(name(request)?).await?)
+}
+
+/// A path's `{name}`.
+pub(super) fn name(request: &HttpRequest) -> Result<RepositoryName, Refusal> {
+    Ok(segment(request, "name").parse()?)
+}
+
+/// A path's `{reference}`, for reading.
 pub(super) fn reference(request: &HttpRequest) -> Result<Reference, Refusal> {
-    Ok(segment(request, "reference").parse::<Reference>()?)
+    Ok(unescaped(request, "reference").parse::<Reference>()?)
+}
+
+/// A path's `{reference}`, for pushing: one that can be nobody's is the client's mistake.
+pub(super) fn pushed_reference(request: &HttpRequest) -> Result<Reference, Refusal> {
+    unescaped(request, "reference").parse::<Reference>().map_err(Refusal::reference)
 }
 
 /// A path's `{digest}`.
 pub(super) fn digest(request: &HttpRequest) -> Result<Digest, Refusal> {
-    Ok(segment(request, "digest").parse::<Digest>()?)
+    Ok(unescaped(request, "digest").parse::<Digest>()?)
+}
+
+/// A path's `{session}`.
+pub(super) fn upload(request: &HttpRequest) -> Result<UploadId, Refusal> {
+    segment(request, "session").parse().map_err(|_| Refusal::upload_unknown())
+}
+
+/// The digest that the query's parameter `wanted` names, where it is there.
+pub(super) fn digest_parameter(request: &HttpRequest, wanted: &str) -> Result<Option<Digest>, Refusal> {
+    Ok(parameter(request, wanted).map(|text| text.parse::<Digest>()).transpose()?)
+}
+
+/// Every tag the query names.
+pub(super) fn tag_parameters(request: &HttpRequest) -> Result<Vec<Tag>, Refusal> {
+    let tags = pairs(request).filter(|(key, _)| key == "tag");
+    tags.map(|(_, tag)| tag.parse::<Tag>().map_err(Refusal::tag)).collect()
+}
+
+/// A number in the query: how many entries a page may have.
+pub(super) fn page_size(request: &HttpRequest, most: usize) -> Result<usize, Refusal> {
+    match parameter(request, "n") {
+        None => Ok(most),
+        Some(text) => text.parse().map(|n: usize| n.min(most)).map_err(|_| Refusal::page_size()),
+    }
 }
 
 /// Whether the query names the registry that is meant.
@@ -34,15 +86,52 @@ pub(super) fn names_registry(request: &HttpRequest) -> bool {
 
 /// The query without `ns`, which is between the client and its mirror.
 pub(super) fn upstream_query(request: &HttpRequest) -> String {
-    let pairs = url::form_urlencoded::parse(request.query_string().as_bytes()).filter(|(key, _)| key != "ns");
+    let pairs = pairs(request).filter(|(key, _)| key != "ns");
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
-fn parameter(request: &HttpRequest, wanted: &str) -> Option<String> {
-    let mut pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
-    pairs.find(|(key, _)| key == wanted).map(|(_, value)| value.into_owned())
+/// `Content-Type`, where there is one.
+pub(super) fn media_type(request: &HttpRequest) -> Option<MediaType> {
+    header(request, &header::CONTENT_TYPE).map(MediaType::new)
+}
+
+/// Where a chunk begins: `Content-Range: <start>-<end>` (distribution-spec, "Pushing a blob in chunks").
+pub(super) fn chunk_start(request: &HttpRequest) -> Result<Option<u64>, Refusal> {
+    let Some(range) = header(request, &header::CONTENT_RANGE) else { return Ok(None) };
+    let range = range.strip_prefix("bytes ").unwrap_or(range);
+    let (start, end) = range.split('/').next().and_then(|range| range.split_once('-')).ok_or(Refusal::chunk_range())?;
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| Refusal::chunk_range());
+    let (start, end) = (number(start)?, number(end)?);
+    let length = header(request, &header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if end < start || length.is_some_and(|length| length != end - start + 1) {
+        return Err(Refusal::chunk_range());
+    }
+    Ok(Some(start))
+}
+
+/// The query's parameter `wanted`.
+pub(super) fn parameter(request: &HttpRequest, wanted: &str) -> Option<String> {
+    pairs(request).find(|(key, _)| key == wanted).map(|(_, value)| value.into_owned())
+}
+
+/// A header's value, where it is text.
+pub(super) fn header<'a>(request: &'a HttpRequest, name: &HeaderName) -> Option<&'a str> {
+    request.headers().get(name)?.to_str().ok()
+}
+
+fn pairs(request: &HttpRequest) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    url::form_urlencoded::parse(request.query_string().as_bytes())
 }
 
 fn segment<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
     request.match_info().get(name).unwrap_or_default()
+}
+
+/// A last segment, in which some clients escape the digest's colon.
+fn unescaped<'a>(request: &'a HttpRequest, name: &str) -> Cow<'a, str> {
+    let text = segment(request, name);
+    if text.contains("%3A") || text.contains("%3a") {
+        return text.replace("%3A", ":").replace("%3a", ":").into();
+    }
+    text.into()
 }

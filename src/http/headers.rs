@@ -1,9 +1,16 @@
 //! The headers answers have in common.
 
+use std::collections::HashSet;
+
 use actix_web::{
-    HttpRequest, HttpResponseBuilder,
+    Error, HttpRequest, HttpResponseBuilder,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
     http::header::{self, HeaderName, HeaderValue},
+    middleware::Next,
 };
+
+use super::extract;
 
 use crate::{oci::Digest, registry::Provenance};
 
@@ -14,7 +21,7 @@ pub(super) const API_VERSION: (HeaderName, HeaderValue) =
 pub(super) const NOSNIFF: (HeaderName, HeaderValue) =
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
-const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Names the content and where it came from.
@@ -28,7 +35,7 @@ pub(super) fn describe(response: &mut HttpResponseBuilder, digest: &Digest, prov
 /// RFC 9211.
 pub(super) fn cache_status(provenance: Provenance) -> (HeaderName, &'static str) {
     let value = match provenance {
-        Provenance::Hit => "entrepot; hit",
+        Provenance::Hosted | Provenance::Hit => "entrepot; hit",
         Provenance::Revalidated => "entrepot; hit; detail=revalidated",
         Provenance::Miss { collapsed: false } => "entrepot; fwd=miss; stored",
         Provenance::Miss { collapsed: true } => "entrepot; fwd=miss; stored; collapsed",
@@ -55,4 +62,22 @@ pub(super) fn next_link(request: &HttpRequest, next: &str) -> String {
     let pairs = url::form_urlencoded::parse(next.as_bytes()).filter(|(key, _)| key != "ns").chain(ns);
     let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     format!("<{}?{query}>; rel=\"next\"", request.path())
+}
+
+/// Adds `http.headers`, each value in a line of its own, where the answer itself has no such header.
+pub(super) async fn add_configured(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let mut response = next.call(request).await?;
+    let configured = extract::settings(response.request()).headers.clone();
+    let own: HashSet<HeaderName> = response.headers().keys().cloned().collect();
+    for (name, value) in configured {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
+            && !own.contains(&name)
+        {
+            response.headers_mut().append(name, value);
+        }
+    }
+    Ok(response)
 }

@@ -1,23 +1,31 @@
-//! `GET` and `HEAD /v2/<name>/manifests/<reference>` (end-3).
+//! `/v2/<name>/manifests/<reference>` (end-3, end-7, end-9).
 
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, body::SizedStream, http::header};
-use futures_util::stream;
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, body::SizedStream, http::header, web::Payload};
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
 
 use super::{
     errors::Refusal,
     extract::{self, State},
     headers::{self, API_VERSION, NOSNIFF},
+    location, uploads,
 };
 use crate::{
-    oci::{Digest, MediaType},
-    registry::Provenance,
+    oci::{Digest, MediaType, Reference},
+    registry::{Provenance, Pushed},
 };
+
+/// The spec has a registry take manifests of 4 MiB at least; more is somebody's mistake, or worse.
+const LARGEST: usize = 4 << 20;
+const STALL: Duration = Duration::from_secs(60);
 
 /// The bytes, as they were pushed.
 pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let repository = extract::repository(&registry, &request)?;
+    let repository = extract::repository(&registry, &request).await?;
     let reference = extract::reference(&request)?;
-    let (manifest, provenance) = registry.clone().into_inner().manifest(&repository, &reference).await?;
+    let (manifest, provenance) = registry.into_inner().manifest(&repository, &reference).await?;
     if headers::holds(&request, &manifest.digest) {
         return Ok(not_modified(&manifest.digest, provenance));
     }
@@ -26,14 +34,67 @@ pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpRes
 
 /// The same headers without the bytes.
 pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let repository = extract::repository(&registry, &request)?;
+    let repository = extract::repository(&registry, &request).await?;
     let reference = extract::reference(&request)?;
-    let (head, provenance) = registry.clone().into_inner().manifest_head(&repository, &reference).await?;
+    let (head, provenance) = registry.into_inner().manifest_head(&repository, &reference).await?;
     if headers::holds(&request, &head.digest) {
         return Ok(not_modified(&head.digest, provenance));
     }
     let nothing = stream::empty::<Result<_, actix_web::Error>>();
     Ok(found(&head.digest, &head.media_type, provenance).body(SizedStream::new(head.size, nothing)))
+}
+
+/// Takes a manifest: by its digest, with the tags that `?tag=` names, or by a tag.
+pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
+    let repository = extract::writable(&registry, &request).await?;
+    let reference = extract::pushed_reference(&request)?;
+    let bytes = collect(body).await?;
+    let (digest, mut tags) = match &reference {
+        Reference::Digest(digest) => (Some(*digest), Vec::new()),
+        Reference::Tag(tag) => (extract::digest_parameter(&request, "digest")?, vec![tag.clone()]),
+    };
+    tags.extend(extract::tag_parameters(&request)?);
+    let pushed = Pushed { bytes, digest, media_type: extract::media_type(&request), tags: tags.clone() };
+    let accepted = registry.put_manifest(&repository, pushed).await?;
+    let mut response = HttpResponse::Created();
+    response
+        .insert_header(API_VERSION)
+        .insert_header((header::LOCATION, location::manifest(&request, &repository.name, &reference.to_string())))
+        .insert_header((headers::DOCKER_CONTENT_DIGEST, accepted.digest.to_string()));
+    if let Some(subject) = accepted.subject {
+        response.insert_header(("OCI-Subject", subject.to_string()));
+    }
+    if !tags.is_empty() {
+        let tags: Vec<_> = tags.iter().map(ToString::to_string).collect();
+        response.insert_header(("OCI-Tag", tags.join(", ")));
+    }
+    Ok(response.finish())
+}
+
+/// Removes a tag, or a manifest with the tags that name it.
+pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let repository = extract::writable(&registry, &request).await?;
+    let reference = extract::reference(&request)?;
+    registry.deletable()?;
+    match reference {
+        Reference::Tag(tag) => registry.delete_tag(&repository, &tag).await?,
+        Reference::Digest(digest) => registry.delete_manifest(&repository, &digest).await?,
+    }
+    Ok(HttpResponse::Accepted().insert_header(API_VERSION).finish())
+}
+
+/// All of a body that must fit in memory.
+async fn collect(mut body: Payload) -> Result<Bytes, Refusal> {
+    let mut bytes = BytesMut::new();
+    while let Some(piece) = tokio::time::timeout(STALL, body.next()).await.map_err(|_| Refusal::stalled())? {
+        let piece = piece.map_err(|_| Refusal::cut())?;
+        if bytes.len() + piece.len() > LARGEST {
+            uploads::drain(body).await;
+            return Err(Refusal::manifest_size(LARGEST));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.freeze())
 }
 
 fn found(digest: &Digest, media_type: &MediaType, provenance: Provenance) -> HttpResponseBuilder {

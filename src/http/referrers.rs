@@ -1,31 +1,66 @@
 //! `GET /v2/<name>/referrers/<digest>` (end-12a, end-12b).
 
-use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, http::header};
+use serde_json::json;
 
 use super::{
     errors::Refusal,
     extract::{self, State},
     headers::{self, API_VERSION, NOSNIFF},
+    location,
 };
-use crate::{oci::MediaType, registry::List};
+use crate::{
+    oci::{Digest, MediaType, Repository},
+    registry::{List, Registry},
+};
 
-/// The upstream's index of what refers to a manifest, its `Link` pointing back here.
+const FILTERS_APPLIED: &str = "OCI-Filters-Applied";
+
+/// An index of what refers to a manifest.
 pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let repository = extract::repository(&registry, &request)?;
-    let list = List::Referrers(extract::digest(&request)?);
+    let repository = extract::repository(&registry, &request).await?;
+    let digest = extract::digest(&request)?;
+    if repository.domain.is_none() {
+        return hosted(&registry, &request, &repository, &digest).await;
+    }
     let query = extract::upstream_query(&request);
-    let (page, provenance) = registry.clone().into_inner().list(&repository, list, &query).await?;
-    let mut response = HttpResponse::Ok();
-    response
-        .insert_header(API_VERSION)
-        .insert_header(NOSNIFF)
-        .insert_header(headers::cache_status(provenance))
-        .insert_header((header::CONTENT_TYPE, MediaType::OCI_INDEX));
+    let (page, provenance) = registry.into_inner().list(&repository, List::Referrers(digest), &query).await?;
+    let mut response = found();
+    response.insert_header(headers::cache_status(provenance));
     if let Some(filters) = &page.filters {
-        response.insert_header(("OCI-Filters-Applied", filters.as_str()));
+        response.insert_header((FILTERS_APPLIED, filters.as_str()));
     }
     if let Some(next) = &page.link {
         response.insert_header((header::LINK, headers::next_link(&request, next)));
     }
     Ok(response.body(page.bytes.clone()))
+}
+
+async fn hosted(
+    registry: &Registry,
+    request: &HttpRequest,
+    repository: &Repository,
+    subject: &Digest,
+) -> Result<HttpResponse, Refusal> {
+    let wanted = extract::parameter(request, "artifactType");
+    let after = extract::parameter(request, "last").unwrap_or_default();
+    let page = registry.hosted_referrers(repository, subject, wanted.as_deref(), &after).await?;
+    let mut response = found();
+    if wanted.is_some() {
+        response.insert_header((FILTERS_APPLIED, "artifactType"));
+    }
+    if let Some(next) = page.next {
+        response.insert_header((header::LINK, location::next_page(request, &next.to_string())));
+    }
+    let index = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": page.descriptors });
+    Ok(response.body(index.to_string()))
+}
+
+fn found() -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header(API_VERSION)
+        .insert_header(NOSNIFF)
+        .insert_header((header::CONTENT_TYPE, MediaType::OCI_INDEX));
+    response
 }

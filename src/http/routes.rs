@@ -1,37 +1,67 @@
 //! Every path of the API: distribution-spec, "Endpoints".
 
-use actix_web::{HttpResponse, web};
+use actix_web::{
+    HttpResponse, Resource, Route,
+    http::{Method, header},
+    web,
+};
 
-use super::{base, blobs, errors::Refusal, manifests, referrers, tags};
+use super::{base, blobs, catalog, errors::Refusal, manifests, referrers, tags, uploads};
 
-/// Adds the API's paths.
-pub(super) fn configure(service: &mut web::ServiceConfig) {
+/// Adds the API's paths, below `prefix`: `/`, or `/some/path/`. What a path cannot be asked is UNSUPPORTED.
+pub(super) fn configure(service: &mut web::ServiceConfig, prefix: &str) {
+    let api = |path: &str, allow: &'static str| resource(format!("{prefix}v2{path}"), allow);
+    // More particular paths first: a repository may be called `uploads`.
     service
-        .service(read_only("/v2", web::get().to(base::get), web::head().to(base::get)))
-        .service(read_only("/v2/", web::get().to(base::get), web::head().to(base::get)))
-        .service(read_only("/v2/{name:.+}/tags/list", web::get().to(tags::list), web::head().to(tags::list)))
-        .service(read_only(
-            "/v2/{name:.+}/manifests/{reference}",
-            web::get().to(manifests::get),
-            web::head().to(manifests::head),
-        ))
-        .service(read_only("/v2/{name:.+}/blobs/{digest}", web::get().to(blobs::get), web::head().to(blobs::head)))
-        .service(read_only(
-            "/v2/{name:.+}/referrers/{digest}",
+        .service(readable(api("", READ), web::get().to(base::get), web::head().to(base::get)))
+        .service(readable(api("/", READ), web::get().to(base::get), web::head().to(base::get)))
+        .service(readable(api("/_catalog", READ), web::get().to(catalog::list), web::head().to(catalog::list)))
+        .service(readable(api("/{name:.+}/tags/list", READ), web::get().to(tags::list), web::head().to(tags::list)))
+        .service(
+            readable(
+                api("/{name:.+}/manifests/{reference}", "GET, HEAD, PUT, DELETE"),
+                web::get().to(manifests::get),
+                web::head().to(manifests::head),
+            )
+            .route(web::put().to(manifests::put))
+            .route(web::delete().to(manifests::delete)),
+        )
+        .service(api("/{name:.+}/blobs/uploads", "POST").route(web::post().to(uploads::post)))
+        .service(api("/{name:.+}/blobs/uploads/", "POST").route(web::post().to(uploads::post)))
+        .service(
+            api("/{name:.+}/blobs/uploads/{session}", "GET, PATCH, PUT, DELETE")
+                .route(web::get().to(uploads::get))
+                .route(web::patch().to(uploads::patch))
+                .route(web::put().to(uploads::put))
+                .route(web::delete().to(uploads::delete)),
+        )
+        .service(
+            readable(
+                api("/{name:.+}/blobs/{digest}", "GET, HEAD, DELETE"),
+                web::get().to(blobs::get),
+                web::head().to(blobs::head),
+            )
+            .route(web::delete().to(blobs::delete)),
+        )
+        .service(readable(
+            api("/{name:.+}/referrers/{digest}", READ),
             web::get().to(referrers::list),
             web::head().to(referrers::list),
         ))
-        .service(web::resource("/v2/{name:.+}/blobs/uploads{session:.*}").route(web::route().to(unsupported)))
         .default_service(web::route().to(no_such_path));
 }
 
-/// A resource that can be read. Whatever else is done to it is UNSUPPORTED.
-fn read_only(path: &str, get: actix_web::Route, head: actix_web::Route) -> actix_web::Resource {
-    web::resource(path).route(get).route(head).default_service(web::route().to(unsupported))
+const READ: &str = "GET, HEAD";
+
+/// A path that says, to OPTIONS and to what it cannot be asked, what it can: browsers ask before they delete.
+fn resource(path: String, allow: &'static str) -> Resource {
+    let options = move || async move { HttpResponse::Ok().insert_header((header::ALLOW, allow)).finish() };
+    let unsupported = move || async move { Err::<HttpResponse, _>(Refusal::unsupported(allow)) };
+    web::resource(path).route(web::method(Method::OPTIONS).to(options)).default_service(web::route().to(unsupported))
 }
 
-async fn unsupported() -> Result<HttpResponse, Refusal> {
-    Err(Refusal::unsupported())
+fn readable(resource: Resource, get: Route, head: Route) -> Resource {
+    resource.route(get).route(head)
 }
 
 async fn no_such_path() -> Result<HttpResponse, Refusal> {

@@ -4,6 +4,8 @@ use std::{
     any::Any,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -17,7 +19,10 @@ use actix_web::{
 };
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::{access_log, routes};
+use super::{
+    access_log, headers, lock, routes,
+    settings::{Listen, Settings},
+};
 use crate::registry::Registry;
 
 /// How much may wait in the kernel for a client: beyond it, a slow client's megabytes would lie there, and a chunk would
@@ -29,29 +34,23 @@ const UNREAD: Duration = Duration::from_secs(300);
 const FIRST_HEAD: Duration = Duration::from_secs(30);
 /// A connection without a request.
 const IDLE: Duration = Duration::from_secs(75);
-/// docker kills a container ten seconds after it asked it to stop.
-const DRAIN_SECONDS: u64 = 8;
-const WRITE_BUFFER: usize = 64 << 10;
+/// A body is asked for more until this much waits to be written: a slow client holds it, and a piece of a body above it.
+const WRITE_BUFFER: usize = 16 << 10;
 /// Threads a worker may block on the disk: each holds a chunk.
 const BLOCKING_THREADS: usize = 16;
 const BACKLOG: i32 = 1024;
 
-/// How to serve.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The host to listen on; all addresses, of both families, where it is empty.
-    pub host: Option<String>,
-    /// The port; 0 takes a free one.
-    pub port: u16,
-    /// Whether each request is logged.
-    pub access_log: bool,
-}
-
 /// A server that listens already and is not yet answering.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    listener: Listener,
     settings: Settings,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
 }
 
 impl Server {
@@ -60,19 +59,26 @@ impl Server {
     /// # Errors
     /// As the operating system refuses it.
     pub fn bind(settings: Settings) -> io::Result<Self> {
-        let listener = match &settings.host {
-            None => listen_everywhere(settings.port)?,
-            Some(host) => listen_on(host, settings.port)?,
+        let listener = match &settings.listen {
+            Listen::Tcp { host: None, port } => Listener::Tcp(listen_everywhere(*port)?),
+            Listen::Tcp { host: Some(host), port } => Listener::Tcp(listen_on(host, *port)?),
+            Listen::Unix(path) => Listener::Unix(listen_at(path)?),
         };
         Ok(Self { listener, settings })
     }
 
-    /// Where it listens.
+    /// Where it listens: a URL, or a socket's path.
     ///
     /// # Errors
     /// As the operating system says.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn address(&self) -> io::Result<String> {
+        match &self.listener {
+            Listener::Tcp(listener) => Ok(format!("http://{}", listener.local_addr()?)),
+            Listener::Unix(listener) => {
+                let path = listener.local_addr()?.as_pathname().map(|path| path.display().to_string());
+                Ok(format!("unix:{}", path.unwrap_or_default()))
+            }
+        }
     }
 
     /// Answers until `shutdown` ends, then lets requests under way finish for a few seconds.
@@ -86,11 +92,18 @@ impl Server {
     ) -> io::Result<()> {
         let state = web::Data::from(registry);
         let logged = self.settings.access_log;
+        let drain = self.settings.drain;
+        let settings = web::Data::new(self.settings);
         let app = move || {
+            let settings = settings.clone();
+            let prefix = settings.prefix.clone();
             App::new()
                 .app_data(state.clone())
+                .app_data(settings)
+                .wrap(from_fn(lock::keep))
+                .wrap(from_fn(headers::add_configured))
                 .wrap(Condition::new(logged, from_fn(access_log::write)))
-                .configure(routes::configure)
+                .configure(|service| routes::configure(service, &prefix))
         };
         let server = HttpServer::new(app)
             .on_connect(|connection: &dyn Any, _| tune(connection))
@@ -99,10 +112,13 @@ impl Server {
             .client_request_timeout(FIRST_HEAD)
             .keep_alive(IDLE)
             .worker_max_blocking_threads(BLOCKING_THREADS)
-            .shutdown_timeout(DRAIN_SECONDS)
-            .disable_signals()
-            .listen(self.listener)?
-            .run();
+            .shutdown_timeout(drain.as_secs())
+            .disable_signals();
+        let server = match self.listener {
+            Listener::Tcp(listener) => server.listen(listener)?,
+            Listener::Unix(listener) => server.listen_uds(listener)?,
+        };
+        let server = server.run();
         let handle = server.handle();
         let stopping = stop(handle, shutdown);
         tokio::pin!(server);
@@ -125,6 +141,16 @@ fn tune(connection: &dyn Any) {
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
     let _ = socket.set_tcp_user_timeout(Some(UNREAD));
+}
+
+/// A socket that a process before this one left is in the way, and answers nobody.
+fn listen_at(path: &Path) -> io::Result<UnixListener> {
+    if std::os::unix::net::UnixStream::connect(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    {
+        std::fs::remove_file(path)?;
+    }
+    UnixListener::bind(path)
 }
 
 /// One socket for both families; IPv4 alone where the kernel has no IPv6.

@@ -1,19 +1,27 @@
 //! `GET /v2/<name>/tags/list` (end-8).
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
+use serde_json::json;
 
 use super::{
     errors::Refusal,
     extract::{self, State},
     headers::{self, API_VERSION, NOSNIFF},
+    location,
 };
-use crate::registry::List;
+use crate::{
+    oci::Repository,
+    registry::{List, Registry},
+};
 
-/// The upstream's list, its `Link` pointing back here.
+/// A page of tags.
 pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let repository = extract::repository(&registry, &request)?;
+    let repository = extract::repository(&registry, &request).await?;
+    if repository.domain.is_none() {
+        return hosted(&registry, &request, &repository).await;
+    }
     let query = extract::upstream_query(&request);
-    let (page, provenance) = registry.clone().into_inner().list(&repository, List::Tags, &query).await?;
+    let (page, provenance) = registry.into_inner().list(&repository, List::Tags, &query).await?;
     let mut response = HttpResponse::Ok();
     response
         .insert_header(API_VERSION)
@@ -24,4 +32,16 @@ pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpRe
         response.insert_header((header::LINK, headers::next_link(&request, next)));
     }
     Ok(response.body(page.bytes.clone()))
+}
+
+async fn hosted(registry: &Registry, request: &HttpRequest, repository: &Repository) -> Result<HttpResponse, Refusal> {
+    let most = extract::page_size(request, extract::settings(request).tags_max)?;
+    let after = extract::parameter(request, "last").unwrap_or_default();
+    let page = registry.hosted_tags(repository, &after, most).await?;
+    let mut response = HttpResponse::Ok();
+    response.insert_header(API_VERSION).insert_header(NOSNIFF);
+    if let (true, Some(last)) = (page.more, page.names.last()) {
+        response.insert_header((header::LINK, location::next_page(request, last)));
+    }
+    Ok(response.json(json!({ "name": repository.name.as_str(), "tags": page.names })))
 }

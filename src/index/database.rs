@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    ops::Bound,
     panic::catch_unwind,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -27,6 +28,9 @@ pub(super) struct Trees {
     pub(super) objects: Tree,
     pub(super) links: Tree,
     pub(super) tags: Tree,
+    pub(super) classes: Tree,
+    pub(super) repositories: Tree,
+    pub(super) referrers: Tree,
     db: Db,
 }
 
@@ -55,9 +59,44 @@ impl Database {
         self.with(|trees| tree(trees).remove(key));
     }
 
-    /// Replaces the value of `key` by what `new` makes of the old one, atomically.
-    pub(super) fn merge(&self, tree: impl Fn(&Trees) -> &Tree, key: &[u8], new: impl Fn(Option<&[u8]>) -> Vec<u8>) {
-        self.with(|trees| tree(trees).update_and_fetch(key, |old| Some(new(old))));
+    /// Replaces the value of `key` by what `new` makes of the old one, atomically; by nothing where that is `None`.
+    pub(super) fn change(
+        &self,
+        tree: impl Fn(&Trees) -> &Tree,
+        key: &[u8],
+        new: impl Fn(Option<&[u8]>) -> Option<Vec<u8>>,
+    ) {
+        self.with(|trees| tree(trees).update_and_fetch(key, &new));
+    }
+
+    /// Removes every key that begins with `prefix`.
+    pub(super) fn remove_all(&self, tree: impl Fn(&Trees) -> &Tree, prefix: &[u8]) {
+        self.with(|trees| {
+            let tree = tree(trees);
+            tree.scan_prefix(prefix).keys().try_for_each(|key| tree.remove(key?).map(drop))
+        });
+    }
+
+    /// Whether there is no database, or none any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.trees.is_none() || self.failed.load(Ordering::Relaxed)
+    }
+
+    /// The keys that begin with `prefix` and come after `prefix` + `after`, in order, less the prefix, `limit` at most.
+    pub(super) fn keys(
+        &self,
+        tree: impl Fn(&Trees) -> &Tree,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+    ) -> Option<Vec<Vec<u8>>> {
+        let begin = [prefix, after].concat();
+        let from = if after.is_empty() { Bound::Included(begin) } else { Bound::Excluded(begin) };
+        self.with(|trees| {
+            let found = tree(trees).range((from, Bound::Unbounded)).keys();
+            let within = found.take_while(|key| key.as_ref().map_or(true, |key| key.starts_with(prefix)));
+            within.take(limit).map(|key| key.map(|key| key[prefix.len()..].to_vec())).collect()
+        })
     }
 
     pub(super) fn flush(&self) {
@@ -97,9 +136,22 @@ impl Trees {
         let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS));
         let db = config.open()?;
         let tree = |name: &str| db.open_tree(name);
-        let (meta, objects, links, tags) = (tree("meta")?, tree("objects")?, tree("links")?, tree("tags")?);
+        let trees = Self {
+            meta: tree("meta")?,
+            objects: tree("objects")?,
+            links: tree("links")?,
+            tags: tree("tags")?,
+            classes: tree("classes")?,
+            repositories: tree("repositories")?,
+            referrers: tree("referrers")?,
+            db: db.clone(),
+        };
         // A first read of each: damage shows here rather than under a request.
-        [&meta, &objects, &links, &tags].into_iter().try_for_each(|tree| tree.first().map(drop))?;
-        Ok(Self { meta, objects, links, tags, db })
+        trees.all().into_iter().try_for_each(|tree| tree.first().map(drop))?;
+        Ok(trees)
+    }
+
+    fn all(&self) -> [&Tree; 7] {
+        [&self.meta, &self.objects, &self.links, &self.tags, &self.classes, &self.repositories, &self.referrers]
     }
 }

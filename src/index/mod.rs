@@ -8,17 +8,23 @@ mod database;
 mod keys;
 mod values;
 
-use std::{path::Path, time::SystemTime};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::SystemTime,
+};
 
 use database::Database;
-pub use values::{Link, Object, TagFact};
+pub use values::{Class, Link, Object, TagFact};
 
-use crate::oci::{Digest, Repository, Tag};
+use crate::oci::{Digest, Domain, Repository, RepositoryName, Tag};
 
 /// The index of one data directory. Every call is short: memory, or a page read.
 #[derive(Debug)]
 pub struct Index {
     database: Database,
+    complete: AtomicBool,
+    was_complete: bool,
 }
 
 impl Index {
@@ -26,18 +32,41 @@ impl Index {
     /// be [rebuilt](Index::is_complete).
     #[must_use]
     pub fn open(dir: &Path) -> Self {
-        Self { database: Database::open(dir) }
+        let database = Database::open(dir);
+        // A process that is killed takes the last half second of notes with it: only a clean stop leaves the mark.
+        let was_complete = database.get(|trees| &trees.meta, keys::COMPLETE).is_some();
+        database.remove(|trees| &trees.meta, keys::COMPLETE);
+        forget_after_power_cut(&database, was_complete);
+        database.flush();
+        Self { database, complete: AtomicBool::new(false), was_complete }
     }
 
-    /// Whether everything on disk has been told to it. While it is not, "I do not know" says nothing at all.
+    /// Whether it knew all that was on disk when it was last closed. What was pushed may have changed since all the same:
+    /// another program may have had the volume.
+    #[must_use]
+    pub fn was_complete(&self) -> bool {
+        self.was_complete
+    }
+
+    /// Forgets all repositories of this registry's own, before they are told anew.
+    pub fn forget_hosted(&self) {
+        let own = keys::home(None);
+        self.database.remove_all(|trees| &trees.links, &own);
+        self.database.remove_all(|trees| &trees.tags, &own);
+        self.database.remove_all(|trees| &trees.referrers, &own);
+        self.database.remove_all(|trees| &trees.repositories, &own);
+    }
+
+    /// Whether everything on disk has been told to it since it was opened. While it has not, "I do not know" says nothing
+    /// at all, and what it knows of this registry's own repositories may be out of date.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.database.get(|trees| &trees.meta, keys::COMPLETE).is_some()
+        self.complete.load(Ordering::Acquire) && !self.database.has_failed()
     }
 
     /// Says that everything on disk has been told.
     pub fn set_complete(&self) {
-        self.database.put(|trees| &trees.meta, keys::COMPLETE, &[]);
+        self.complete.store(true, Ordering::Release);
     }
 
     /// What is known of a blob's bytes.
@@ -65,13 +94,10 @@ impl Index {
     /// Notes that a digest belongs to a repository, adding to what was known of the pair.
     pub fn add_link(&self, repository: &Repository, digest: &Digest, link: Link) {
         let key = keys::link(repository, digest);
-        self.database.merge(
+        self.database.change(
             |trees| &trees.links,
             &key,
-            |old| match old.and_then(Link::decode) {
-                Some(old) => old.and(link).encode(),
-                None => link.encode(),
-            },
+            |old| Some(old.and_then(Link::decode).unwrap_or_default().and(link).encode()),
         );
     }
 
@@ -92,10 +118,119 @@ impl Index {
         self.database.remove(|trees| &trees.tags, &keys::tag(repository, tag));
     }
 
-    /// Brings what was noted to disk; done at a clean stop. Not needed for any answer to be right.
-    pub fn flush(&self) {
-        self.database.flush();
+    /// Notes that a digest no longer belongs to a repository in this way.
+    pub fn remove_link(&self, repository: &Repository, digest: &Digest, link: Link) {
+        let key = keys::link(repository, digest);
+        let rest = |old: Option<&[u8]>| Some(old.and_then(Link::decode)?.without(link)?.encode());
+        self.database.change(|trees| &trees.links, &key, rest);
     }
+
+    /// Who needs a blob's bytes, as far as is known.
+    #[must_use]
+    pub fn class(&self, digest: &Digest) -> Class {
+        let value = self.database.get(|trees| &trees.classes, &keys::digest(digest));
+        value.and_then(|value| Class::decode(&value)).unwrap_or_default()
+    }
+
+    /// Notes who needs bytes that have just been published, whatever was there before.
+    pub fn put_class(&self, digest: &Digest, class: Class) {
+        self.database.put(|trees| &trees.classes, &keys::digest(digest), &class.encode());
+    }
+
+    /// Notes who needs a blob's bytes, adding to what was known.
+    pub fn add_class(&self, digest: &Digest, class: Class) {
+        self.database.change(
+            |trees| &trees.classes,
+            &keys::digest(digest),
+            |old| Some(old.and_then(Class::decode).unwrap_or_default().and(class).encode()),
+        );
+    }
+
+    /// Whether a repository is known to be here.
+    #[must_use]
+    pub fn has_repository(&self, repository: &Repository) -> bool {
+        self.database.get(|trees| &trees.repositories, &keys::repository(repository)).is_some()
+    }
+
+    /// Notes that a repository is here.
+    pub fn add_repository(&self, repository: &Repository) {
+        self.database.put(|trees| &trees.repositories, &keys::repository(repository), &[]);
+    }
+
+    /// The names of the repositories of one home that come after `after`, in byte order, `limit` at most. `None` while the
+    /// index cannot tell.
+    #[must_use]
+    pub fn repositories(&self, home: Option<&Domain>, after: &str, limit: usize) -> Option<Vec<RepositoryName>> {
+        let found = self.page(|trees| &trees.repositories, &keys::home(home), after, limit)?;
+        Some(found.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// The tags of a repository that come after `after`, in byte order, `limit` at most. `None` while the index cannot
+    /// tell.
+    #[must_use]
+    pub fn tags(&self, repository: &Repository, after: &str, limit: usize) -> Option<Vec<Tag>> {
+        let found = self.page(|trees| &trees.tags, &keys::prefix(repository), after, limit)?;
+        Some(found.iter().filter_map(|tag| tag.parse().ok()).collect())
+    }
+
+    /// The manifests of a repository that refer to `subject` and come after `after`, `limit` at most. `None` while the
+    /// index cannot tell.
+    #[must_use]
+    pub fn referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+        after: &str,
+        limit: usize,
+    ) -> Option<Vec<Digest>> {
+        let found = self.page(|trees| &trees.referrers, &keys::referrers(repository, subject), after, limit)?;
+        Some(found.iter().filter_map(|digest| digest.parse().ok()).collect())
+    }
+
+    /// Notes that one manifest of a repository refers to another.
+    pub fn add_referrer(&self, repository: &Repository, subject: &Digest, digest: &Digest) {
+        self.database.put(|trees| &trees.referrers, &keys::referrer(repository, subject, digest), &[]);
+    }
+
+    /// Forgets that one manifest of a repository refers to another.
+    pub fn remove_referrer(&self, repository: &Repository, subject: &Digest, digest: &Digest) {
+        self.database.remove(|trees| &trees.referrers, &keys::referrer(repository, subject, digest));
+    }
+
+    fn page(
+        &self,
+        tree: impl Fn(&database::Trees) -> &sled::Tree,
+        prefix: &[u8],
+        after: &str,
+        limit: usize,
+    ) -> Option<Vec<String>> {
+        if !self.is_complete() {
+            return None;
+        }
+        let found = self.database.keys(tree, prefix, after.as_bytes(), limit)?;
+        Some(found.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect())
+    }
+
+    /// Brings what was noted to disk; done at a clean stop, after which nothing more may be noted. Not needed for any
+    /// answer to be right.
+    pub fn close(&self) {
+        self.database.flush();
+        if self.is_complete() {
+            self.database.put(|trees| &trees.meta, keys::COMPLETE, &[]);
+            self.database.flush();
+        }
+    }
+}
+
+/// Unsynced files may have lost bytes, and look as they did, when the machine went down under a process: what was known of
+/// files is forgotten, and each is hashed again when it is first asked for. A process that is killed leaves its page cache.
+fn forget_after_power_cut(database: &Database, was_complete: bool) {
+    let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let same = database.get(|trees| &trees.meta, keys::BOOT).is_some_and(|before| before == boot);
+    if !same && !was_complete {
+        database.remove_all(|trees| &trees.objects, &[]);
+    }
+    database.put(|trees| &trees.meta, keys::BOOT, &boot);
 }
 
 #[cfg(test)]

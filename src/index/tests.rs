@@ -23,10 +23,10 @@ fn finds_what_was_noted_after_a_restart() {
         index.add_link(&repository("a"), &digest, Link { named: Some(7), ..Link::default() });
         index.put_tag(&repository("a"), &tag, digest, UNIX_EPOCH);
         index.set_complete();
-        index.flush();
+        index.close();
     }
     let index = Index::open(&dir.path().join("v1"));
-    assert!(index.is_complete());
+    assert!(index.was_complete() && !index.is_complete());
     assert_eq!(index.object(&digest), Some(object));
     let link = index.link(&repository("a"), &digest).unwrap();
     assert_eq!(link, Link { revision: false, layer: true, named: Some(7) });
@@ -40,7 +40,11 @@ fn finds_what_was_noted_after_a_restart() {
 fn begins_anew_when_its_files_are_garbage() {
     let dir = TempDir::new().unwrap();
     let home = dir.path().join("v1");
-    Index::open(&home).set_complete();
+    {
+        let index = Index::open(&home);
+        index.set_complete();
+        index.close();
+    }
     for entry in fs::read_dir(&home).unwrap().filter_map(Result::ok).filter(|e| e.path().is_file()) {
         fs::File::create(entry.path()).unwrap().set_len(100).unwrap();
     }
@@ -56,6 +60,70 @@ fn repositories_of_one_name_at_two_homes_are_two() {
     let index = Index::open(&dir.path().join("v1"));
     let digest = Digest::sha256(b"a");
     index.add_link(&repository("a"), &digest, Link { revision: true, ..Link::default() });
-    let mirrored = Repository { domain: Some(crate::oci::Domain::docker_hub()), ..repository("a") };
+    let mirrored = Repository { domain: Some(Domain::docker_hub()), ..repository("a") };
     assert_eq!(index.link(&mirrored, &digest), None);
+}
+
+#[test]
+fn a_process_that_was_killed_leaves_an_index_to_rebuild() {
+    let dir = TempDir::new().unwrap();
+    let home = dir.path().join("v1");
+    {
+        let index = Index::open(&home);
+        index.set_complete();
+        assert!(index.is_complete());
+    }
+    assert!(!Index::open(&home).was_complete());
+}
+
+#[test]
+fn what_another_program_may_have_changed_can_be_forgotten() {
+    let dir = TempDir::new().unwrap();
+    let index = Index::open(&dir.path().join("v1"));
+    let (tag, digest) = ("latest".parse().unwrap(), Digest::sha256(b"a"));
+    let mirrored = Repository { domain: Some(Domain::docker_hub()), ..repository("a") };
+    for place in [&repository("a"), &mirrored] {
+        index.put_tag(place, &tag, digest, UNIX_EPOCH);
+        index.add_repository(place);
+    }
+    index.forget_hosted();
+    assert!(index.tag(&repository("a"), &tag).is_none() && !index.has_repository(&repository("a")));
+    assert!(index.tag(&mirrored, &tag).is_some() && index.has_repository(&mirrored));
+}
+
+#[test]
+fn pages_go_on_where_they_stopped() {
+    let dir = TempDir::new().unwrap();
+    let index = Index::open(&dir.path().join("v1"));
+    assert_eq!(index.tags(&repository("a"), "", 10), None);
+    index.set_complete();
+    for tag in ["c", "a", "b", "B"] {
+        index.put_tag(&repository("a"), &tag.parse().unwrap(), Digest::sha256(b""), UNIX_EPOCH);
+        index.put_tag(&repository("a/b"), &tag.parse().unwrap(), Digest::sha256(b""), UNIX_EPOCH);
+    }
+    let page = |after, limit| {
+        let tags = index.tags(&repository("a"), after, limit).unwrap();
+        tags.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(page("", 2), ["B", "a"]);
+    assert_eq!(page("a", 2), ["b", "c"]);
+    assert_eq!(page("aa", 1), ["b"]);
+    assert!(page("c", 2).is_empty());
+}
+
+#[test]
+fn what_is_left_of_a_link_stays() {
+    let dir = TempDir::new().unwrap();
+    let index = Index::open(&dir.path().join("v1"));
+    let (place, digest) = (repository("a"), Digest::sha256(b"a"));
+    let (layer, revision) = (Link { layer: true, ..Link::default() }, Link { revision: true, ..Link::default() });
+    index.add_link(&place, &digest, layer);
+    index.add_link(&place, &digest, revision);
+    index.remove_link(&place, &digest, layer);
+    assert_eq!(index.link(&place, &digest), Some(revision));
+    index.remove_link(&place, &digest, revision);
+    assert_eq!(index.link(&place, &digest), None);
+    index.add_class(&digest, Class { hosted: true, mirrored: false });
+    index.add_class(&digest, Class { hosted: false, mirrored: true });
+    assert_eq!(index.class(&digest), Class { hosted: true, mirrored: true });
 }

@@ -35,6 +35,30 @@ impl Object {
     }
 }
 
+/// Who needs a blob's bytes, whatever repositories they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Class {
+    /// They were pushed here, or promoted: durable, and never removed to make room.
+    pub hosted: bool,
+    /// They came from an upstream.
+    pub mirrored: bool,
+}
+
+impl Class {
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { hosted: self.hosted || other.hosted, mirrored: self.mirrored || other.mirrored }
+    }
+
+    pub(super) fn encode(self) -> Vec<u8> {
+        vec![u8::from(self.hosted) | u8::from(self.mirrored) << 1]
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Option<Self> {
+        let flags = value.first()?;
+        Some(Self { hosted: flags & 1 != 0, mirrored: flags & 2 != 0 })
+    }
+}
+
 /// How a digest belongs to a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Link {
@@ -55,6 +79,16 @@ impl Link {
             layer: self.layer || other.layer,
             named: other.named.or(self.named),
         }
+    }
+
+    /// What is left of it; `None` when that is nothing.
+    pub(super) fn without(self, other: Self) -> Option<Self> {
+        let rest = Self {
+            revision: self.revision && !other.revision,
+            layer: self.layer && !other.layer,
+            named: self.named.filter(|_| other.named.is_none()),
+        };
+        (rest != Self::default()).then_some(rest)
     }
 
     pub(super) fn encode(self) -> Vec<u8> {

@@ -5,9 +5,15 @@
 pub enum ErrorCode {
     /// code-1
     BlobUnknown,
+    /// code-2
+    BlobUploadInvalid,
+    /// code-3
+    BlobUploadUnknown,
     /// code-4
     DigestInvalid,
-    /// code-5, code-6
+    /// code-5
+    ManifestBlobUnknown,
+    /// code-6
     ManifestInvalid,
     /// code-7
     ManifestUnknown,
@@ -15,6 +21,10 @@ pub enum ErrorCode {
     NameInvalid,
     /// code-9
     NameUnknown,
+    /// code-10
+    SizeInvalid,
+    /// code-11
+    Unauthorized,
     /// code-12
     Denied,
     /// code-13
@@ -23,6 +33,8 @@ pub enum ErrorCode {
     TooManyRequests,
     /// Docker's: a tag that is not one.
     TagInvalid,
+    /// Docker's: `n` or `last` is not what it should be.
+    PaginationInvalid,
     /// Docker's: a range beyond the end.
     RangeInvalid,
     /// Docker's: the server cannot answer now.
@@ -37,15 +49,21 @@ impl ErrorCode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BlobUnknown => "BLOB_UNKNOWN",
+            Self::BlobUploadInvalid => "BLOB_UPLOAD_INVALID",
+            Self::BlobUploadUnknown => "BLOB_UPLOAD_UNKNOWN",
+            Self::ManifestBlobUnknown => "MANIFEST_BLOB_UNKNOWN",
+            Self::SizeInvalid => "SIZE_INVALID",
             Self::DigestInvalid => "DIGEST_INVALID",
             Self::ManifestInvalid => "MANIFEST_INVALID",
             Self::ManifestUnknown => "MANIFEST_UNKNOWN",
             Self::NameInvalid => "NAME_INVALID",
             Self::NameUnknown => "NAME_UNKNOWN",
+            Self::Unauthorized => "UNAUTHORIZED",
             Self::Denied => "DENIED",
             Self::Unsupported => "UNSUPPORTED",
             Self::TooManyRequests => "TOOMANYREQUESTS",
             Self::TagInvalid => "TAG_INVALID",
+            Self::PaginationInvalid => "PAGINATION_NUMBER_INVALID",
             Self::RangeInvalid => "RANGE_INVALID",
             Self::Unavailable => "UNAVAILABLE",
             Self::Unknown => "UNKNOWN",

@@ -15,6 +15,8 @@ pub struct Descriptor {
     pub media_type: MediaType,
     /// Where else the content may be had. Non-empty for layers that registries do not hold ("foreign layers").
     pub urls: Vec<String>,
+    /// What an index's manifest runs on: operating system and architecture, in Go's words.
+    pub platform: Option<(String, String)>,
 }
 
 /// A manifest or index, read as far as a registry needs: image-spec `manifest.md` and `image-index.md`, Docker's v2s2.
@@ -39,6 +41,12 @@ pub enum InvalidManifest {
     /// JSON, but none of the shapes of [`MediaType`].
     #[error("the document is neither an image manifest nor an index")]
     Shape,
+    /// Of a type that is none of [`MediaType`]'s.
+    #[error("{0:?} is no type of manifest that is taken here")]
+    Type(MediaType),
+    /// Its fields are not those of its type: the second is what that type has.
+    #[error("a document of type {0} has schemaVersion 2 and {1}")]
+    Fields(MediaType, &'static str),
 }
 
 impl Manifest {
@@ -47,7 +55,22 @@ impl Manifest {
     /// # Errors
     /// When the bytes are not JSON, name a malformed digest, or have no known shape.
     pub fn parse(bytes: &[u8]) -> Result<Self, InvalidManifest> {
+        Self::read(serde_json::from_slice(bytes)?)
+    }
+
+    /// As [`Self::parse`], for what is pushed: of a type that registries take, and with that type's fields and no other's,
+    /// so that no client can take it for something else (OCI's advisory GHSA-mc8v-mgrf-8f4m). Schema 1 passes, for the
+    /// caller to refuse by name.
+    ///
+    /// # Errors
+    /// Those of [`Self::parse`], and when type and fields do not agree.
+    pub fn parse_strictly(bytes: &[u8]) -> Result<Self, InvalidManifest> {
         let wire: Wire = serde_json::from_slice(bytes)?;
+        wire.check(wire.media_type()?)?;
+        Self::read(wire)
+    }
+
+    fn read(wire: Wire) -> Result<Self, InvalidManifest> {
         let media_type = wire.media_type()?;
         let blobs =
             wire.config.into_iter().chain(wire.layers.unwrap_or_default()).chain(wire.fs_layers.unwrap_or_default());
@@ -77,7 +100,9 @@ struct Wire {
     media_type: Option<String>,
     schema_version: Option<u64>,
     config: Option<WireDescriptor>,
+    #[serde(default, deserialize_with = "list")]
     layers: Option<Vec<WireDescriptor>>,
+    #[serde(default, deserialize_with = "list")]
     manifests: Option<Vec<WireDescriptor>>,
     subject: Option<WireDescriptor>,
     fs_layers: Option<Vec<WireDescriptor>>,
@@ -93,6 +118,24 @@ impl Wire {
             _ => Err(InvalidManifest::Shape),
         }
     }
+
+    /// Whether the fields are those of the type.
+    fn check(&self, media_type: MediaType) -> Result<(), InvalidManifest> {
+        let (version, config, layers) = (self.schema_version, self.config.is_some(), self.layers.is_some());
+        let (image, index) = (config && layers, self.manifests.is_some());
+        match media_type.as_str() {
+            _ if media_type.is_schema1() => Ok(()),
+            MediaType::OCI_INDEX | MediaType::DOCKER_LIST => match version == Some(2) && index && !config && !layers {
+                true => Ok(()),
+                false => Err(InvalidManifest::Fields(media_type, "manifests, and neither config nor layers")),
+            },
+            MediaType::OCI_MANIFEST | MediaType::DOCKER_MANIFEST => match version == Some(2) && image && !index {
+                true => Ok(()),
+                false => Err(InvalidManifest::Fields(media_type, "config and layers, and no manifests")),
+            },
+            _ => Err(InvalidManifest::Type(media_type)),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -106,17 +149,37 @@ struct WireDescriptor {
     media_type: String,
     #[serde(default)]
     urls: Vec<String>,
+    platform: Option<WirePlatform>,
+}
+
+#[derive(Deserialize)]
+struct WirePlatform {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
 }
 
 impl From<WireDescriptor> for Descriptor {
     fn from(wire: WireDescriptor) -> Self {
-        Self { digest: wire.digest, size: wire.size, media_type: MediaType::new(&wire.media_type), urls: wire.urls }
+        Self {
+            digest: wire.digest,
+            size: wire.size,
+            media_type: MediaType::new(&wire.media_type),
+            urls: wire.urls,
+            platform: wire.platform.map(|platform| (platform.os, platform.architecture)),
+        }
     }
 }
 
 fn digest<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
     let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
     text.parse().map_err(serde::de::Error::custom)
+}
+
+/// Go writes an empty list as `null` where nobody took care.
+fn list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<WireDescriptor>>, D::Error> {
+    Ok(Some(Option::deserialize(deserializer)?.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -163,5 +226,27 @@ mod tests {
         {
             assert!(Manifest::parse(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_pushed_has_the_fields_of_its_type() {
+        let (some, index, image) = (descriptor(b"c"), MediaType::OCI_INDEX, MediaType::OCI_MANIFEST);
+        let strict = |version: u8, media_type: &str, fields: &str| {
+            let json = format!(r#"{{"schemaVersion":{version},"mediaType":"{media_type}"{fields}}}"#);
+            Manifest::parse_strictly(json.as_bytes()).is_ok()
+        };
+        let (config, layers, manifests) = (format!(r#","config":{some}"#), r#","layers":[]"#, r#","manifests":[]"#);
+        assert!(strict(2, image, &format!("{config}{layers}")) && strict(2, index, manifests));
+        assert!(strict(2, "", &format!("{config}{layers}")) && strict(2, "", manifests), "told by its shape");
+        assert!(strict(2, image, &format!(r#"{config},"layers":null"#)) && strict(2, index, r#","manifests":null"#));
+        assert!(strict(1, MediaType::DOCKER_SCHEMA1, ""), "to be refused by name");
+        for fields in ["", layers, &config, manifests, &format!("{config}{layers}{manifests}")] {
+            assert!(!strict(2, image, fields), "{fields}");
+        }
+        for fields in ["", &config, &format!("{manifests}{layers}")] {
+            assert!(!strict(2, index, fields), "{fields}");
+        }
+        assert!(!strict(1, image, &format!("{config}{layers}")) && !strict(3, index, manifests));
+        assert!(!strict(2, "text/html", &format!("{config}{layers}")));
     }
 }

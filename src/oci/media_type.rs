@@ -30,6 +30,12 @@ impl MediaType {
         &self.0
     }
 
+    /// Whether it is one of Docker's obsolete schema 1, signed or not.
+    #[must_use]
+    pub fn is_schema1(&self) -> bool {
+        self.as_str() == Self::DOCKER_SCHEMA1 || self.as_str() == "application/vnd.docker.distribution.manifest.v1+json"
+    }
+
     /// Whether a document of this type lists manifests.
     #[must_use]
     pub fn is_index(&self) -> bool {

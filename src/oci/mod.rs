@@ -13,6 +13,7 @@ mod pattern;
 mod range;
 mod reference;
 mod repository;
+mod upload;
 
 pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
 pub use domain::{Domain, InvalidDomain};
@@ -24,3 +25,4 @@ pub use pattern::{InvalidPattern, NamePattern};
 pub use range::{ByteRange, RangeRequest};
 pub use reference::{InvalidReference, InvalidTag, Reference, Tag};
 pub use repository::Repository;
+pub use upload::{InvalidUploadId, UploadId};

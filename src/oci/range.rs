@@ -55,9 +55,18 @@ impl RangeRequest {
                 Self::Part(ByteRange { start: ranges[0].start, end: ranges[0].start + ranges[0].length })
             }
             Some(Err(HttpRangeParseError::NoOverlap)) => Self::Unsatisfiable,
+            // Backwards: RFC 9110, section 15.5.17 lets a server refuse it, and a client that asks so is better told.
+            Some(Err(HttpRangeParseError::InvalidRange)) if header.is_some_and(is_backwards) => Self::Unsatisfiable,
             _ => Self::Whole,
         }
     }
+}
+
+/// Whether a range's last byte comes before its first.
+fn is_backwards(header: &str) -> bool {
+    let ends = header.strip_prefix("bytes=").and_then(|range| range.split_once('-'));
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    ends.and_then(|(first, last)| Some(number(last)? < number(first)?)).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -75,7 +84,7 @@ mod tests {
             ("bytes=-1000", part(0, 100)),
             ("bytes=100-", RangeRequest::Unsatisfiable),
             ("bytes=-0", RangeRequest::Unsatisfiable),
-            ("bytes=5-4", RangeRequest::Whole),
+            ("bytes=5-4", RangeRequest::Unsatisfiable),
             ("lines=1-2", RangeRequest::Whole),
             ("bytes=0-1,5-6", RangeRequest::Whole),
             ("bytes=", RangeRequest::Whole),

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     index::Link,
     oci::{ByteRange, Digest, Repository},
+    storage::Stored,
 };
 
 /// A blob whose size is known, ready to be read.
@@ -31,6 +32,10 @@ enum Content {
 }
 
 impl Blob {
+    pub(super) fn stored(stored: Stored, provenance: Provenance) -> Self {
+        Self { size: stored.facts.size, provenance, content: Content::Stored(stored.file) }
+    }
+
     /// Reads a part of it.
     #[must_use]
     pub fn read(self, range: ByteRange) -> Reader {
@@ -47,37 +52,38 @@ impl Registry {
     /// # Errors
     /// [`Error::BlobUnknown`] when it is not the repository's; otherwise as the upstream failed.
     pub async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Blob, Error> {
-        let link = self.blob_link(repository, digest).await;
-        if link.is_none() {
-            self.prove(repository, digest).await?;
+        if repository.domain.is_none() {
+            return self.hosted_blob(repository, digest).await;
         }
+        let link = self.blob_link(repository, digest).await.filter(|link| self.is_proof(*link, digest));
+        let proven = link.is_some() || self.prove(repository, digest).await?;
         if let Some(stored) = self.objects.known(*digest).await? {
             self.settle_link(repository, digest, link).await;
-            let content = Content::Stored(stored.file);
-            return Ok(Blob { size: stored.facts.size, provenance: Provenance::Hit, content });
+            return Ok(Blob::stored(stored, Provenance::Hit));
         }
-        let blob = self.fill(repository, digest).await?;
+        let blob = self.fill(repository, digest, proven).await?;
         self.settle_link(repository, digest, link).await;
         Ok(blob)
     }
 
     /// Where a blob is here, or on its way, for another repository: has this one's own upstream say that it is its too. A
-    /// fill of its own is such a word.
-    async fn prove(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+    /// fill of its own is such a word. Whether it was asked.
+    async fn prove(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
         let stored = self.objects.storage.has_blob(digest);
-        if stored || self.fills.fills_for(digest).is_some_and(|other| other != *repository) {
+        let needed = stored || self.fills.fills_for(digest).is_some_and(|other| other != *repository);
+        if needed {
             self.ask_size(repository, digest).await?;
         }
         if stored {
             self.objects.link_layer(repository, *digest).await;
         }
-        Ok(())
+        Ok(needed)
     }
 
     /// Joins or begins a fill. One that another repository began and whose upstream does not have the blob there says
     /// nothing about this one.
-    async fn fill(&self, repository: &Repository, digest: &Digest) -> Result<Blob, Error> {
-        let origin = Origin { mirror: self.mirror(repository)?.clone(), repository: repository.clone() };
+    async fn fill(&self, repository: &Repository, digest: &Digest, proven: bool) -> Result<Blob, Error> {
+        let origin = Origin { mirror: self.mirror(repository)?.clone(), repository: repository.clone(), proven };
         let (fill, joined) = self.fills.join_or_start(digest, origin.clone());
         let elsewhere = joined && fill.origin().repository != *repository;
         match begun(fill, joined).await {
@@ -100,7 +106,10 @@ impl Registry {
         digest: &Digest,
         ask_upstream: bool,
     ) -> Result<(u64, Provenance), Error> {
-        let link = self.blob_link(repository, digest).await;
+        if repository.domain.is_none() {
+            return Ok((self.hosted_size(repository, digest).await?, Provenance::Hosted));
+        }
+        let link = self.blob_link(repository, digest).await.filter(|link| self.is_proof(*link, digest));
         if link.is_some()
             && let Some(stored) = self.objects.known(*digest).await?
         {
@@ -121,11 +130,33 @@ impl Registry {
         size.map_err(|error| Asked::Blob.failed(&error))
     }
 
+    /// Whether a link shows a mirrored repository's right to bytes that are here. That a manifest names them does, unless
+    /// they are here only because somebody pushed them: anybody can write a manifest, upstream.
+    fn is_proof(&self, link: Link, digest: &Digest) -> bool {
+        let class = self.objects.index.class(digest);
+        // Whose they are may not be known: then they may be somebody's.
+        link.layer || link.revision || class.mirrored || !self.objects.storage.has_blob(digest)
+    }
+
+    /// Whether a blob may be read in a repository, as far as is known here.
+    pub(super) async fn may_read(&self, repository: &Repository, digest: &Digest) -> bool {
+        let link = self.blob_link(repository, digest).await;
+        match repository.domain {
+            None => link.is_some_and(|link| link.layer || link.revision),
+            Some(_) => link.is_some_and(|link| self.is_proof(link, digest)),
+        }
+    }
+
     /// How a blob belongs to a repository; `None` when, as far as is known here, it does not. The index may be behind the
     /// disk: while it is, the disk is asked.
-    async fn blob_link(&self, repository: &Repository, digest: &Digest) -> Option<Link> {
-        if let Some(link) = self.objects.index.link(repository, digest) {
+    pub(super) async fn blob_link(&self, repository: &Repository, digest: &Digest) -> Option<Link> {
+        let trusted = self.objects.trusts_index(repository);
+        if trusted && let Some(link) = self.objects.index.link(repository, digest) {
             return Some(link);
+        }
+        // Of its own repositories a complete index knows everything.
+        if trusted && repository.domain.is_none() {
+            return None;
         }
         let (place, digest) = (repository.clone(), *digest);
         self.objects.blocking(move |objects| look(objects, &place, &digest)).await.ok()?
@@ -142,12 +173,15 @@ impl Registry {
 /// Looks for a blob's link on disk, then, while the index is not complete, in the repository's manifests.
 fn look(objects: &Objects, repository: &Repository, digest: &Digest) -> Option<Link> {
     let links = objects.storage.links(repository);
-    if links.has_layer(digest) {
-        let link = Link { layer: true, ..Link::default() };
-        objects.index.add_link(repository, digest, link);
+    let link = Link { layer: links.has_layer(digest), revision: links.has_revision(digest), named: None };
+    if link != Link::default() {
+        // Of hosted ones the index is told by those who hold the lock: this link may be on its way out.
+        if repository.domain.is_some() {
+            objects.index.add_link(repository, digest, link);
+        }
         return Some(link);
     }
-    if objects.index.is_complete() {
+    if objects.index.is_complete() || repository.domain.is_none() {
         return None;
     }
     let named = super::rebuild::named_by(objects, repository, digest)?;

@@ -40,6 +40,35 @@ pub enum Error {
         /// The first blob that is missing.
         missing: Digest,
     },
+    /// The rules of this server say no.
+    #[error("denied: {0}")]
+    Denied(String),
+    /// This server does not do that, or is configured not to.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+    /// No such upload session.
+    #[error("the upload session is unknown")]
+    UploadUnknown,
+    /// The chunk does not begin where the session stands, or another request is writing to it.
+    #[error("the session stands at byte {received}, or another request writes to it: go on from there")]
+    UploadRange {
+        /// Bytes received so far.
+        received: u64,
+    },
+    /// What was sent is not what it was said to be.
+    #[error("the content hashes to {found}, not to {given}")]
+    DigestInvalid {
+        /// What the client named.
+        given: Box<Digest>,
+        /// What it sent.
+        found: Box<Digest>,
+    },
+    /// What was sent is no manifest that can be taken.
+    #[error("{0}")]
+    ManifestInvalid(String),
+    /// A manifest names what is not in its repository.
+    #[error("the manifest names {} blobs or manifests that are not in this repository", .0.len())]
+    ManifestBlobUnknown(Vec<Digest>),
     /// The bytes that came were not what their digest says.
     #[error("the upstream's bytes do not hash to {expected}")]
     Mismatch {

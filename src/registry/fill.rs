@@ -17,14 +17,15 @@ use tokio::sync::watch;
 
 use super::{
     Error,
+    error::Asked,
     fetch::{self, Event, Events, Wanted},
     mirror::Mirror,
     objects::Objects,
-    pen::{Pen, Writer},
+    pen::{Ink, Pen, Writer},
 };
 use crate::{
     oci::{Digest, Hasher, Repository},
-    storage::Durability,
+    storage::{Durability, Staged, Stored},
     upstream::Client,
 };
 
@@ -103,6 +104,8 @@ pub(super) struct Fill {
 pub(super) struct Origin {
     pub(super) mirror: Mirror,
     pub(super) repository: Repository,
+    /// Whether this repository's right to the bytes was shown; otherwise the upstream's answer to the fill shows it.
+    pub(super) proven: bool,
 }
 
 impl Fill {
@@ -132,7 +135,7 @@ impl Fill {
 
     /// What to fetch of it, from a byte on.
     pub(super) fn wanted(&self, from: u64, until: Option<u64>) -> Wanted {
-        let Origin { mirror, repository } = &self.origin;
+        let Origin { mirror, repository, .. } = &self.origin;
         Wanted { mirror: mirror.clone(), name: repository.name.clone(), digest: self.digest, from, until }
     }
 
@@ -152,7 +155,8 @@ pub(super) struct Fills {
 /// What a failed fill staged.
 #[derive(Debug)]
 struct Parked {
-    pen: Pen,
+    staged: Staged,
+    ink: Box<Ink>,
     size: u64,
     since: Instant,
 }
@@ -199,13 +203,13 @@ impl Fills {
         self.parked.lock().retain(|_, parked| parked.since.elapsed() < PARKED_FOR);
     }
 
-    fn park(&self, digest: &Digest, pen: Pen, size: u64) {
+    fn park(&self, digest: &Digest, staged: Staged, ink: Box<Ink>, size: u64) {
         let mut parked = self.parked.lock();
         if parked.len() >= PARKED {
             let oldest = parked.iter().min_by_key(|(_, parked)| parked.since).map(|(digest, _)| *digest);
             oldest.map(|digest| parked.remove(&digest));
         }
-        parked.insert(*digest, Parked { pen, size, since: Instant::now() });
+        parked.insert(*digest, Parked { staged, ink, size, since: Instant::now() });
     }
 }
 
@@ -228,10 +232,7 @@ impl Drop for Job {
 impl Job {
     async fn run(self, client: Client) {
         let end = match self.fills.objects.recheck(self.fill.digest).await {
-            Some(stored) => {
-                let _ = (self.fill.local.set(()), self.fill.file.set(stored.file));
-                Ok(stored.facts.size)
-            }
+            Some(stored) => self.found(&client, stored).await,
             None => self.fetch(client).await,
         };
         self.fill.progress.send_replace(match end {
@@ -240,19 +241,31 @@ impl Job {
         });
     }
 
+    /// The bytes are here all along, or since a moment: somebody may have pushed them.
+    async fn found(&self, client: &Client, stored: Stored) -> Result<u64, Failure> {
+        let Origin { mirror, repository, proven } = &self.fill.origin;
+        if !proven {
+            let said = client.blob_size(&mirror.remote, &repository.name, &self.fill.digest).await;
+            said.map_err(|error| Asked::Blob.failed(&error))?;
+        }
+        let _ = (self.fill.local.set(()), self.fill.file.set(stored.file));
+        Ok(stored.facts.size)
+    }
+
     async fn fetch(&self, client: Client) -> Result<u64, Failure> {
         let parked = self.fills.parked.lock().remove(&self.fill.digest);
-        let from = parked.as_ref().map_or(0, |parked| parked.pen.written());
+        let from = parked.as_ref().map_or(0, |parked| parked.ink.written);
         let mut events = fetch::start(client.clone(), self.fill.wanted(from, None));
         let size = self.size(&client, &mut events).await?;
-        let pen = match parked {
-            Some(parked) if parked.size == size => parked.pen,
+        let (staged, ink) = match parked {
+            Some(parked) if parked.size == size => (parked.staged, parked.ink),
             Some(_) => return Err(Error::BadGateway("the blob's size changed between two answers".into()).into()),
             None => self.stage(size).await?,
         };
-        let _ = self.fill.file.set(pen.file());
+        let _ = self.fill.file.set(staged.file());
         self.fill.progress.send_replace(Progress::Filling { size, written: from });
-        self.publish(self.write(events, pen, size).await?).await?;
+        let (staged, ink) = self.write(events, staged, ink, size).await?;
+        self.publish(staged, ink.hasher).await?;
         Ok(size)
     }
 
@@ -261,7 +274,7 @@ impl Job {
         match events.recv().await {
             Some(Ok(Event::Opened { size: Some(size) })) => Ok(size),
             Some(Ok(_)) => {
-                let Origin { mirror, repository } = &self.fill.origin;
+                let Origin { mirror, repository, .. } = &self.fill.origin;
                 let size = client.blob_size(&mirror.remote, &repository.name, &self.fill.digest).await;
                 size.map_err(|error| Error::BadGateway(error.to_string()).into())
             }
@@ -270,17 +283,23 @@ impl Job {
         }
     }
 
-    async fn stage(&self, size: u64) -> Result<Pen, Failure> {
-        let hasher = self.fill.digest.hasher();
-        self.fills.objects.stage(size).await.map(|staged| Pen::new(staged, hasher.clone())).map_err(|error| {
-            tracing::warn!("{} is not cached: {error}", self.fill.digest);
-            Failure::NoSpace(Arc::new(Handover { size, written: 0, hasher }))
-        })
+    async fn stage(&self, size: u64) -> Result<(Staged, Box<Ink>), Failure> {
+        let ink = Box::new(Ink::new(self.fill.digest.hasher()));
+        match self.fills.objects.stage(size).await {
+            Ok(staged) => Ok((staged, ink)),
+            Err(error) => Err(self.hand_over(&ink, size, &error)),
+        }
     }
 
     /// Writes what comes until all of it is in the staged file.
-    async fn write(&self, mut events: Events, pen: Pen, size: u64) -> Result<Pen, Failure> {
-        let mut writer = Writer::new(pen);
+    async fn write(
+        &self,
+        mut events: Events,
+        staged: Staged,
+        ink: Box<Ink>,
+        size: u64,
+    ) -> Result<(Staged, Box<Ink>), Failure> {
+        let mut writer = Writer::new(Pen::new(staged.sink(), ink));
         let mut unread: Option<Instant> = None;
         while writer.taken() < size || writer.is_busy() {
             let error = tokio::select! {
@@ -290,7 +309,7 @@ impl Job {
                         self.fill.progress.send_replace(Progress::Filling { size, written });
                         self.is_forsaken(&mut unread).then_some(Error::Abandoned)
                     }
-                    Err((pen, error)) => return Err(self.hand_over(&pen, size, &error)),
+                    Err((pen, error)) => return Err(self.hand_over(pen.ink(), size, &error.into())),
                 },
                 event = events.recv(), if writer.has_room() && writer.taken() < size => match event {
                     Some(Ok(Event::Bytes(bytes))) => {
@@ -303,10 +322,13 @@ impl Job {
                 },
             };
             if let Some(error) = error {
-                return Err(self.give_up(writer, size, error).await);
+                return Err(self.give_up(writer, staged, size, error).await);
             }
         }
-        writer.finish().await.map_err(|(pen, error)| self.hand_over(&pen, size, &error))
+        match writer.finish().await {
+            Ok(pen) => Ok((staged, pen.into_ink())),
+            Err((pen, error)) => Err(self.hand_over(pen.ink(), size, &error.into())),
+        }
     }
 
     /// Whether nobody has read it for too long.
@@ -319,27 +341,25 @@ impl Job {
     }
 
     /// Keeps what is staged, for whoever asks again.
-    async fn give_up(&self, writer: Writer, size: u64, error: Error) -> Failure {
+    async fn give_up(&self, writer: Writer<Box<Ink>>, staged: Staged, size: u64, error: Error) -> Failure {
         tracing::warn!("{} from {}: {error}", self.fill.digest, self.fill.origin.repository);
         if let Ok(pen) = writer.finish().await
-            && pen.written() > 0
-            && pen.written() < size
+            && (1..size).contains(&pen.ink().written)
         {
-            self.fills.park(&self.fill.digest, pen, size);
+            self.fills.park(&self.fill.digest, staged, pen.into_ink(), size);
         }
         error.into()
     }
 
-    fn hand_over(&self, pen: &Pen, size: u64, error: &crate::storage::Error) -> Failure {
+    fn hand_over(&self, ink: &Ink, size: u64, error: &Error) -> Failure {
         tracing::warn!("{} is not cached: {error}", self.fill.digest);
-        Failure::NoSpace(Arc::new(Handover { size, written: pen.written(), hasher: pen.hasher() }))
+        Failure::NoSpace(Arc::new(Handover { size, written: ink.written, hasher: ink.hasher.clone() }))
     }
 
     /// Lets the file be seen by name, if its bytes are right.
-    async fn publish(&self, pen: Pen) -> Result<(), Failure> {
+    async fn publish(&self, staged: Staged, hasher: Hasher) -> Result<(), Failure> {
         let expected = self.fill.digest;
         let repository = &self.fill.origin.repository;
-        let (staged, hasher) = pen.into_parts();
         if hasher.finish() != expected {
             tracing::error!(
                 "{repository}: what upstream sent does not match the digest {expected}; nothing of it is kept"

@@ -7,7 +7,7 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{Error, Head, objects::Objects};
 use crate::{
-    index::{Index, Link},
+    index::{Class, Index, Link},
     oci::{Digest, InvalidManifest, Manifest, MediaType, Repository, Tag},
     storage::Durability,
 };
@@ -74,6 +74,11 @@ impl Manifests {
         Some(manifest)
     }
 
+    /// Keeps a manifest in memory that was just pushed, and will be pulled.
+    pub(super) fn remember(&self, manifest: &Arc<StoredManifest>) {
+        self.memory.insert(manifest.digest, Arc::clone(manifest));
+    }
+
     /// Keeps a mirrored manifest: bytes, then revision link, then tags (law 2). What the disk does not take is kept in
     /// memory all the same.
     pub(super) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>, tags: Vec<Tag>) {
@@ -97,6 +102,7 @@ impl Manifests {
             let links = objects.storage.links(&repository);
             links.add_revision(&manifest.digest, Durability::Unsynced)?;
             note(&objects.index, &repository, &manifest.digest, &manifest.manifest);
+            objects.index.add_class(&manifest.digest, Class { mirrored: true, ..Class::default() });
             for tag in tags {
                 links.set_tag(&tag, &manifest.digest, Durability::Unsynced)?;
             }
@@ -107,13 +113,18 @@ impl Manifests {
 
     /// Whether `digest` is a manifest of `repository`, by its links. The index may be behind the disk.
     pub(super) async fn belongs(&self, repository: &Repository, digest: &Digest) -> bool {
-        if self.objects.index.link(repository, digest).is_some_and(|link| link.revision) {
+        let trusted = self.objects.trusts_index(repository);
+        if trusted && self.objects.index.link(repository, digest).is_some_and(|link| link.revision) {
             return true;
+        }
+        // Of its own repositories a complete index knows everything.
+        if trusted && repository.domain.is_none() {
+            return false;
         }
         let (place, digest) = (repository.clone(), *digest);
         let look = move |objects: &Objects| {
             let found = objects.storage.links(&place).has_revision(&digest);
-            if found {
+            if found && place.domain.is_some() {
                 objects.index.add_link(&place, &digest, Link { revision: true, ..Link::default() });
             }
             found
@@ -124,7 +135,11 @@ impl Manifests {
 
 /// Tells the index of a manifest and of everything it names.
 pub(super) fn note(index: &Index, repository: &Repository, digest: &Digest, manifest: &Manifest) {
+    index.add_repository(repository);
     index.add_link(repository, digest, Link { revision: true, ..Link::default() });
+    if let Some(subject) = &manifest.subject {
+        index.add_referrer(repository, subject, digest);
+    }
     for child in manifest.children() {
         index.add_link(repository, &child.digest, Link { named: Some(child.size), ..Link::default() });
     }

@@ -91,6 +91,15 @@ impl Mirror {
         matches!(*self.health.lock(), Health::Down { .. })
     }
 
+    /// Whether a cached answer will do without asking.
+    pub(super) fn is_resting(&self) -> bool {
+        match *self.health.lock() {
+            Health::Down { .. } => true,
+            Health::Busy { until } => until > Instant::now(),
+            Health::Well => false,
+        }
+    }
+
     /// Whether to answer from the cache without asking, and whether this caller is the one to probe meanwhile.
     pub(super) fn rest(&self) -> Rest {
         let (mut health, now) = (self.health.lock(), Instant::now());

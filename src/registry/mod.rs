@@ -4,12 +4,18 @@
 //! `fetch`, `pen`, `reader` and `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams
 //! said), `flight` (once for everyone), `pages` (lists), `rebuild` (an index from the disk).
 
+mod adopt;
 mod blobs;
+mod claims;
+mod collect;
+mod delete;
 mod error;
 mod fetch;
 mod fill;
 mod flight;
 mod heard;
+mod hosted;
+mod listing;
 mod manifests;
 mod mirror;
 mod objects;
@@ -17,20 +23,25 @@ mod pages;
 mod pen;
 mod provenance;
 mod pull;
+mod put;
 mod reader;
 mod rebuild;
-mod source;
+mod rules;
 mod tags;
 mod through;
+mod uploads;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 pub use blobs::Blob;
+use claims::Claims;
+pub use collect::{Collected, Collection};
 pub use error::Error;
 use fill::Fills;
 use flight::Flights;
 pub use heard::Head;
 use heard::Heard;
+pub use listing::{Names, Referrers};
 use manifests::Manifests;
 pub use manifests::StoredManifest;
 use mirror::Mirror;
@@ -39,13 +50,17 @@ pub use pages::List;
 use pages::Pages;
 pub use provenance::Provenance;
 pub use pull::Pulled;
+pub use put::{Accepted, Pushed};
 pub use reader::{Grant, Reader};
+pub use rules::Rules;
 use tokio::runtime::Handle;
+pub use uploads::Receiving;
+use uploads::Sessions;
 
 use crate::{
     index::Index,
-    oci::{Domain, Reference, Repository, RepositoryName},
-    storage::Storage,
+    oci::{Digest, Domain, Reference, Repository},
+    storage::{Storage, Stored},
     upstream::{Pool, Remote},
 };
 
@@ -63,7 +78,11 @@ pub struct Registry {
     heard: Heard,
     heads: Flights<(Repository, Reference), Shared<Option<Head>>>,
     fetches: Flights<(Repository, Reference), Shared<Arc<StoredManifest>>>,
+    /// Blobs of its own that are being hashed.
+    rechecks: Flights<Digest, Option<Stored>>,
     pages: Pages,
+    rules: Rules,
+    sessions: Sessions,
 }
 
 /// What a registry stands on.
@@ -76,6 +95,8 @@ pub struct Foundation {
     pub upstreams: Vec<Remote>,
     /// The threads that ask them.
     pub pool: Pool,
+    /// What the operator allows.
+    pub rules: Rules,
     /// How long a tag is believed to stand still.
     pub freshness: Duration,
     /// Where work runs that no single request owns.
@@ -83,11 +104,14 @@ pub struct Foundation {
 }
 
 impl Registry {
-    /// Puts the house together. Starts nothing.
+    /// Puts the house together. Starts nothing, but adopts the volume of a `registry:2` that was a cache.
     #[must_use]
     pub fn new(foundation: Foundation) -> Self {
-        let Foundation { storage, index, upstreams, pool, freshness, tasks } = foundation;
-        let objects = Objects { storage: Arc::new(storage), index: Arc::new(index) };
+        let Foundation { storage, index, upstreams, pool, rules, freshness, tasks } = foundation;
+        let objects = Objects { storage: Arc::new(storage), index: Arc::new(index), claims: Arc::new(Claims::new()) };
+        if rules.mirror {
+            adopt::proxy_volume(&objects);
+        }
         let mirror = |remote: Remote| (remote.domain().clone(), Mirror::new(remote, pool.clone()));
         Self {
             mirrors: upstreams.into_iter().map(mirror).collect(),
@@ -98,17 +122,12 @@ impl Registry {
             heard: Heard::new(),
             heads: Flights::new(tasks.clone()),
             fetches: Flights::new(tasks.clone()),
+            rechecks: Flights::new(tasks.clone()),
             pages: Pages::new(tasks.clone()),
+            rules,
+            sessions: Sessions::default(),
             tasks,
         }
-    }
-
-    /// The repository a request means: law 8.
-    ///
-    /// # Errors
-    /// [`Error::NotMirrored`], when `ns` names a registry on no list of this one's.
-    pub fn repository(&self, name: RepositoryName, ns: Option<&str>) -> Result<Repository, Error> {
-        source::repository(name, ns, &Domain::docker_hub(), self.mirrors.keys())
     }
 
     /// Work to repeat every minute or so: lets go of what is kept for a while only.
@@ -116,16 +135,15 @@ impl Registry {
         self.fills.tidy();
     }
 
-    /// Rebuilds the index if it has to be. Blocks for as long as that takes.
+    /// Tells the index what it cannot know: all that is on disk, if it is new or its process was killed; what was pushed
+    /// here, in any case, since another program may have had the volume. Blocks for as long as that takes.
     pub fn rebuild_index(&self) {
-        if !self.objects.index.is_complete() {
-            rebuild::run(&self.objects);
-        }
+        rebuild::run(&self.objects);
     }
 
     /// Brings the index to disk, at a clean stop.
-    pub fn flush(&self) {
-        self.objects.index.flush();
+    pub fn close(&self) {
+        self.objects.index.close();
     }
 
     fn mirror(&self, repository: &Repository) -> Result<&Mirror, Error> {

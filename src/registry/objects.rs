@@ -1,18 +1,20 @@
 //! Blobs as this floor sees them: bytes on disk together with what the index knows of them. Whatever blocks goes to the
 //! blocking pool here.
 
-use std::{os::unix::fs::FileExt, sync::Arc};
+use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use super::Error;
+use super::{Error, claims::Claims};
 use crate::{
-    index::{Index, Link, Object},
-    oci::{Digest, Repository},
+    index::{Class, Index, Link, Object},
+    oci::{Digest, Hasher, Repository},
     storage::{Durability, Facts, Staged, Storage, Stored},
 };
 
+/// The largest blob that is ever held in memory: larger than any manifest that is taken or fetched.
+pub(super) const SMALL: u64 = 32 << 20;
 /// How much is read at a time where a whole file is hashed.
 const READ: usize = 1 << 20;
 
@@ -20,6 +22,7 @@ const READ: usize = 1 << 20;
 pub(super) struct Objects {
     pub(super) storage: Arc<Storage>,
     pub(super) index: Arc<Index>,
+    pub(super) claims: Arc<Claims>,
 }
 
 impl Objects {
@@ -41,21 +44,57 @@ impl Objects {
         if self.index.object(digest) == Some(object(&stored.facts)) {
             return Some(stored);
         }
-        if hash(&stored, digest).is_ok_and(|found| found == *digest) {
-            self.index.put_object(digest, &object(&stored.facts));
-            return Some(stored);
-        }
-        tracing::warn!("{digest} was damaged on disk and is dropped");
-        self.index.remove_object(digest);
-        if let Err(error) = self.storage.remove_blob(digest) {
-            tracing::error!("a damaged blob stays: {error}");
+        match hash(&stored, digest) {
+            Ok(found) if found == *digest => {
+                self.index.put_object(digest, &object(&stored.facts));
+                return Some(stored);
+            }
+            Ok(_) => self.drop_damaged(digest, &stored.facts),
+            Err(error) => tracing::error!("{digest} cannot be read: {error}"),
         }
         None
     }
 
-    /// All bytes of a small blob, hashed on the way.
+    /// A published blob, its bytes hashed whatever the index says. Wrong ones are removed.
+    pub(super) fn rehash(&self, digest: &Digest) -> Option<Stored> {
+        self.index.remove_object(digest);
+        self.recheck_now(digest)
+    }
+
+    /// Whether a published blob is the file whose bytes were last found right.
+    pub(super) fn is_unchanged(&self, digest: &Digest) -> Result<bool, Error> {
+        let Some(stored) = self.storage.blob(digest)? else { return Ok(false) };
+        Ok(self.index.object(digest) == Some(object(&stored.facts)))
+    }
+
+    /// Removes wrong bytes: those that can be fetched again go, those that were pushed here are set aside. Right ones may
+    /// have taken their place meanwhile.
+    fn drop_damaged(&self, digest: &Digest, found: &Facts) {
+        let _claim = self.claims.digest(digest);
+        let unchanged = |now: Option<Stored>| now.is_some_and(|now| now.facts == *found);
+        if !self.storage.blob(digest).is_ok_and(unchanged) {
+            return;
+        }
+        self.index.remove_object(digest);
+        let dropped = if self.index.class(digest).mirrored && !self.index.class(digest).hosted {
+            tracing::warn!("{digest} was damaged on disk and is dropped");
+            self.storage.remove_blob(digest)
+        } else {
+            tracing::error!("{digest} was damaged on disk and is quarantined: push it again");
+            self.storage.quarantine(digest)
+        };
+        if let Err(error) = dropped {
+            tracing::error!("a damaged blob stays: {error}");
+        }
+    }
+
+    /// All bytes of a small blob, hashed on the way; `None` for one that is not small: a layer's digest may be asked for as
+    /// a manifest.
     pub(super) async fn read(&self, digest: Digest) -> Option<Bytes> {
         let read = move |objects: &Self| {
+            if objects.storage.blob(&digest).ok()??.facts.size > SMALL {
+                return None;
+            }
             let stored = objects.recheck_now(&digest)?;
             let mut bytes = vec![0; usize::try_from(stored.facts.size).ok()?];
             stored.file.read_exact_at(&mut bytes, 0).ok()?;
@@ -67,7 +106,7 @@ impl Objects {
     /// Publishes a small blob from memory.
     pub(super) async fn write(&self, digest: Digest, bytes: Bytes, durability: Durability) -> Result<(), Error> {
         let staged = self.stage(bytes.len() as u64).await?;
-        let staged = self.blocking(move |_| staged.write_at(&bytes, 0).map(|()| staged)).await??;
+        let staged = self.blocking(move |_| staged.sink().write_at(&bytes, 0).map(|()| staged)).await??;
         self.publish(staged, digest, durability).await
     }
 
@@ -80,8 +119,12 @@ impl Objects {
     /// Publishes a staged file that was found to hash to `digest`.
     pub(super) async fn publish(&self, staged: Staged, digest: Digest, durability: Durability) -> Result<(), Error> {
         let publish = move |objects: &Self| {
-            let stored = objects.storage.publish(staged, &digest, durability)?;
-            objects.index.put_object(&digest, &object(&stored.facts));
+            let (stored, first) = objects.storage.publish(staged, &digest, durability)?;
+            if first {
+                let mirrored = durability == Durability::Unsynced;
+                objects.index.put_class(&digest, Class { mirrored, hosted: !mirrored });
+                objects.index.put_object(&digest, &object(&stored.facts));
+            }
             Ok(())
         };
         self.blocking(publish).await?
@@ -95,10 +138,17 @@ impl Objects {
             if let Err(error) = objects.storage.links(&repository).add_layer(&digest, Durability::Unsynced) {
                 tracing::warn!("{digest} is not linked in {repository}: {error}");
             } else {
+                objects.index.add_class(&digest, Class { mirrored: true, ..Class::default() });
+                objects.index.add_repository(&repository);
                 objects.index.add_link(&repository, &digest, Link { layer: true, ..Link::default() });
             }
         };
         let _ = self.blocking(link).await;
+    }
+
+    /// Whether what the index knows of a repository still holds. Only this program writes mirrored ones.
+    pub(super) fn trusts_index(&self, repository: &Repository) -> bool {
+        repository.domain.is_some() || self.index.is_complete()
     }
 
     /// Runs what blocks.
@@ -116,11 +166,18 @@ pub(super) fn object(facts: &Facts) -> Object {
 }
 
 fn hash(stored: &Stored, digest: &Digest) -> std::io::Result<Digest> {
-    let (mut hasher, mut buffer, mut at) = (digest.hasher(), vec![0; READ], 0);
+    let mut hasher = digest.hasher();
+    hash_into(&stored.file, &mut hasher)?;
+    Ok(hasher.finish())
+}
+
+/// Shows a hasher all of a file; tells how many bytes that were.
+pub(super) fn hash_into(file: &File, hasher: &mut Hasher) -> std::io::Result<u64> {
+    let (mut buffer, mut at) = (vec![0; READ], 0);
     loop {
-        let read = stored.file.read_at(&mut buffer, at)?;
+        let read = file.read_at(&mut buffer, at)?;
         if read == 0 {
-            return Ok(hasher.finish());
+            return Ok(at);
         }
         hasher.update(&buffer[..read]);
         at += read as u64;

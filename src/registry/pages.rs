@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 
 use moka::sync::Cache;
 
-use super::{Error, Provenance, Registry, error::Asked, flight::Flights, mirror::Rest};
+use super::{Error, Provenance, Registry, error::Asked, flight::Flights};
 use crate::{
     oci::{Digest, MediaType, Repository},
     upstream::{self, Page},
@@ -59,7 +59,7 @@ impl Registry {
                 return Ok((Arc::clone(page), Provenance::Hit));
             }
             // Lists are not probed with: whoever asks for the next tag does that.
-            if self.mirror(repository)?.rest() == Rest::Leave {
+            if self.mirror(repository)?.is_resting() {
                 return Ok((Arc::clone(page), Provenance::Stale));
             }
         }

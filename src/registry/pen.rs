@@ -1,82 +1,90 @@
-//! Writing a staged file while it is hashed, one write under way while the next bytes arrive.
+//! Writing a file while it is hashed, one write under way while the next bytes arrive.
 
-use std::{fs::File, sync::Arc};
+use std::ops::DerefMut;
 
 use bytes::Bytes;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::{
     oci::Hasher,
-    storage::{self, Staged},
+    storage::{self, Sink},
 };
 
 /// Bytes collected while a write is under way. What has come by the time it ends makes the next one, so that a slow
-/// upstream is written chunk by chunk and a fast one in large pieces.
-const BATCH: usize = 1 << 20;
+/// sender is written chunk by chunk and a fast one in large pieces. Larger batches are no faster.
+const BATCH: usize = 256 << 10;
 
-/// A staged file and the hash of what is in it.
-#[derive(Debug)]
-pub(super) struct Pen {
-    staged: Staged,
-    hasher: Hasher,
-    written: u64,
+/// How far a file has been written.
+#[derive(Clone, Debug)]
+pub(super) struct Ink {
+    /// Has seen exactly what was written.
+    pub(super) hasher: Hasher,
+    /// Bytes in the file, from the start.
+    pub(super) written: u64,
 }
 
-impl Pen {
-    pub(super) fn new(staged: Staged, hasher: Hasher) -> Self {
-        Self { staged, hasher, written: 0 }
+impl Ink {
+    pub(super) fn new(hasher: Hasher) -> Self {
+        Self { hasher, written: 0 }
+    }
+}
+
+/// A file that grows, and how far it has. `I` is where the latter is kept: a box for a fill, the lock of its session for
+/// an upload, so that the lock is held until a write ends that nobody waits for any more.
+#[derive(Debug)]
+pub(super) struct Pen<I> {
+    sink: Sink,
+    ink: I,
+}
+
+impl<I: DerefMut<Target = Ink>> Pen<I> {
+    pub(super) fn new(sink: Sink, ink: I) -> Self {
+        Self { sink, ink }
     }
 
-    pub(super) fn file(&self) -> Arc<File> {
-        self.staged.file()
+    pub(super) fn ink(&self) -> &Ink {
+        &self.ink
     }
 
-    /// Bytes in the file, all of which the hasher has seen.
-    pub(super) fn written(&self) -> u64 {
-        self.written
-    }
-
-    pub(super) fn hasher(&self) -> Hasher {
-        self.hasher.clone()
-    }
-
-    pub(super) fn into_parts(self) -> (Staged, Hasher) {
-        (self.staged, self.hasher)
+    pub(super) fn into_ink(self) -> I {
+        self.ink
     }
 
     fn write(&mut self, batch: &[Bytes]) -> Result<(), storage::Error> {
         batch.iter().try_for_each(|bytes| {
-            self.staged.write_at(bytes, self.written)?;
-            self.hasher.update(bytes);
-            self.written += bytes.len() as u64;
+            self.sink.write_at(bytes, self.ink.written)?;
+            self.ink.hasher.update(bytes);
+            self.ink.written += bytes.len() as u64;
             Ok(())
         })
     }
 }
 
 /// The pen with the failure that stopped it: what was written before is intact.
-pub(super) type Blotted = (Box<Pen>, storage::Error);
+pub(super) type Blotted<I> = (Pen<I>, storage::Error);
 
-type Writing = JoinHandle<(Box<Pen>, Result<(), storage::Error>)>;
+type Written<I> = (Pen<I>, Result<(), storage::Error>);
 
 /// A pen that writes behind its user's back.
-pub(super) struct Writer {
-    hand: Hand,
+#[derive(Debug)]
+pub(super) struct Writer<I> {
+    hand: Hand<I>,
     batch: Vec<Bytes>,
     batched: usize,
     taken: u64,
 }
 
-enum Hand {
-    Idle(Box<Pen>),
-    Writing(Writing),
+#[derive(Debug)]
+enum Hand<I> {
+    Idle(Pen<I>),
+    Writing(JoinHandle<Written<I>>),
     /// Only while it changes from one to the other, or after a failure.
     Empty,
 }
 
-impl Writer {
-    pub(super) fn new(pen: Pen) -> Self {
-        Self { taken: pen.written(), hand: Hand::Idle(Box::new(pen)), batch: Vec::new(), batched: 0 }
+impl<I: DerefMut<Target = Ink> + Send + 'static> Writer<I> {
+    pub(super) fn new(pen: Pen<I>) -> Self {
+        Self { taken: pen.ink.written, hand: Hand::Idle(pen), batch: Vec::new(), batched: 0 }
     }
 
     /// Bytes written, being written, or waiting to be.
@@ -117,37 +125,35 @@ impl Writer {
 
     /// Waits for the write under way and begins the next one; tells how much is in the file. Never ends when nothing is
     /// being written. Cancelling it loses nothing.
-    pub(super) async fn written(&mut self) -> Result<u64, Blotted> {
+    pub(super) async fn written(&mut self) -> Result<u64, Blotted<I>> {
         let Hand::Writing(writing) = &mut self.hand else { return std::future::pending().await };
         let joined = writing.await;
         self.hand = Hand::Empty;
         let pen = unblotted(joined)?;
-        let written = pen.written;
+        let written = pen.ink.written;
         self.hand = Hand::Idle(pen);
         self.start();
         Ok(written)
     }
 
     /// Writes all that was taken and gives the pen back.
-    pub(super) async fn finish(mut self) -> Result<Pen, Blotted> {
+    pub(super) async fn finish(mut self) -> Result<Pen<I>, Blotted<I>> {
         while self.is_busy() {
             self.written().await?;
         }
         match self.hand {
-            Hand::Idle(pen) => Ok(*pen),
+            Hand::Idle(pen) => Ok(pen),
             // A writer whose write failed gave its pen away with the error and is not finished by anyone.
             Hand::Writing(_) | Hand::Empty => unreachable!("an idle writer holds its pen"),
         }
     }
 }
 
-fn unblotted(
-    joined: Result<(Box<Pen>, Result<(), storage::Error>), tokio::task::JoinError>,
-) -> Result<Box<Pen>, Blotted> {
+fn unblotted<I>(joined: Result<Written<I>, tokio::task::JoinError>) -> Result<Pen<I>, Blotted<I>> {
     match joined {
         Ok((pen, Ok(()))) => Ok(pen),
         Ok((pen, Err(error))) => Err((pen, error)),
-        // The fill's job dies of it, and with it the fill: that is what a bug in the write should do.
+        // The caller dies of it, which is what a bug in the write should do.
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }

@@ -3,6 +3,8 @@
 /// How the cache handled a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provenance {
+    /// From here: it is this registry's own.
+    Hosted,
     /// From the cache, without asking.
     Hit,
     /// From the cache, after the upstream said that it still holds.

@@ -32,6 +32,9 @@ impl Registry {
         repository: &Repository,
         reference: &Reference,
     ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
+        if repository.domain.is_none() {
+            return self.hosted_manifest(repository, reference).await;
+        }
         let pulled = match reference {
             Reference::Tag(tag) => self.by_tag(repository, tag).await?,
             Reference::Digest(digest) => self.by_digest(repository, digest).await?,
@@ -49,6 +52,10 @@ impl Registry {
         repository: &Repository,
         reference: &Reference,
     ) -> Result<Pulled<Head>, Error> {
+        if repository.domain.is_none() {
+            let (manifest, provenance) = self.hosted_manifest(repository, reference).await?;
+            return Ok((manifest.head(), provenance));
+        }
         let absent = match reference {
             Reference::Tag(tag) => self.head_of_absent_tag(repository, tag).await?,
             Reference::Digest(digest) => self.head_of_absent_digest(repository, digest).await?,
@@ -81,7 +88,7 @@ impl Registry {
     ) -> Result<Option<Pulled<Head>>, Error> {
         let cached = self.cached(repository, tag).await;
         let mirror = self.mirror(repository)?;
-        if cached.as_ref().is_some_and(|cached| self.is_fresh(cached) || mirror.rest() != Rest::Ask) {
+        if cached.as_ref().is_some_and(|cached| self.is_fresh(cached) || mirror.is_resting()) {
             return Ok(None);
         }
         self.check_known(repository, tag)?;
@@ -237,6 +244,9 @@ impl Registry {
             return self.manifests.get(digest).await;
         }
         self.objects.index.link(repository, digest)?.named?;
+        if !self.objects.index.class(digest).mirrored {
+            return None;
+        }
         let manifest = self.manifests.get(digest).await?;
         self.manifests.keep(repository, &manifest, Vec::new()).await;
         Some(manifest)

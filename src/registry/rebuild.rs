@@ -5,37 +5,48 @@
 
 use std::{os::unix::fs::FileExt, time::SystemTime};
 
-use super::{manifests, objects::Objects};
+use super::{
+    manifests,
+    objects::{Objects, SMALL},
+};
 use crate::{
-    index::Link,
+    index::{Class, Link},
     oci::{Digest, Manifest, Repository},
     storage::Storage,
 };
 
-/// A manifest larger than this is not one.
-const MANIFEST_MAX: u64 = 32 << 20;
-
 /// Walks the disk. Blocks for as long as that takes.
 pub(super) fn run(objects: &Objects) {
+    let everything = !objects.index.was_complete();
+    objects.index.forget_hosted();
     let (mut repositories, mut links) = (0_u64, 0_u64);
     for repository in objects.storage.repositories() {
-        repositories += 1;
-        links += tell(objects, &repository);
+        let hosted = repository.domain.is_none();
+        if hosted || everything {
+            // Nothing goes while it is told: it would be told after it went.
+            let _still = hosted.then(|| objects.claims.repository(&repository));
+            repositories += 1;
+            links += tell(objects, &repository);
+        }
     }
     objects.index.set_complete();
-    objects.index.flush();
-    tracing::info!("the index was rebuilt from disk: {repositories} repositories, {links} links");
+    tracing::debug!("the index was told of {repositories} repositories with {links} links");
 }
 
 fn tell(objects: &Objects, repository: &Repository) -> u64 {
     let links = objects.storage.links(repository);
+    // That bytes are durable is not told: they are made so once more when it matters.
+    let class = Class { mirrored: repository.domain.is_some(), hosted: false };
     let mut told = 0;
+    objects.index.add_repository(repository);
     for digest in links.layers() {
         told += 1;
+        objects.index.add_class(&digest, class);
         objects.index.add_link(repository, &digest, Link { layer: true, ..Link::default() });
     }
     for digest in links.revisions() {
         told += 1;
+        objects.index.add_class(&digest, class);
         match read(&objects.storage, &digest) {
             Some(manifest) => manifests::note(&objects.index, repository, &digest, &manifest),
             None => objects.index.add_link(repository, &digest, Link { revision: true, ..Link::default() }),
@@ -59,9 +70,9 @@ pub(super) fn named_by(objects: &Objects, repository: &Repository, digest: &Dige
         .find_map(|child| (child.digest == *digest).then_some(child.size))
 }
 
-fn read(storage: &Storage, digest: &Digest) -> Option<Manifest> {
+pub(super) fn read(storage: &Storage, digest: &Digest) -> Option<Manifest> {
     let stored = storage.blob(digest).ok()??;
-    if stored.facts.size > MANIFEST_MAX {
+    if stored.facts.size > SMALL {
         return None;
     }
     let mut bytes = vec![0; usize::try_from(stored.facts.size).ok()?];

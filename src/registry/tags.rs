@@ -68,7 +68,9 @@ impl Registry {
 
     /// What a tag named when it was last looked at.
     pub(super) async fn tag(&self, repository: &Repository, tag: &Tag) -> Option<(Digest, SystemTime)> {
-        if let Some(fact) = self.objects.index.tag(repository, tag) {
+        if self.objects.trusts_index(repository)
+            && let Some(fact) = self.objects.index.tag(repository, tag)
+        {
             return Some((fact.digest, fact.checked()));
         }
         let (place, wanted) = (repository.clone(), tag.clone());

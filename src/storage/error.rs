@@ -22,6 +22,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether there was no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_))
+    }
+
     /// Names the path of an I/O error: `.map_err(Error::at(path))`.
     pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

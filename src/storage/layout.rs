@@ -6,8 +6,11 @@
 //!   repositories/<name>/_manifests/revisions/<algorithm>/<hex>/link
 //!   repositories/<name>/_manifests/tags/<tag>/current/link       and tags/<tag>/index/<algorithm>/<hex>/link
 //!   repositories/<name>/_layers/<algorithm>/<hex>/link
+//!   repositories/<name>/_hosted/                                 this program took a push to it
+//!   repositories/<name>/_uploads/<uuid>/data, startedat          upload sessions: survive a restart
 //! <root>/mirrors/<domain>/repositories/<name>/…                  the same shape, for mirrored repositories
 //! <root>/staging/                                                 files on their way in; swept at start
+//! <root>/quarantine/<algorithm>-<hex>                             damaged bytes of something that was pushed here
 //! <root>/index/v1/                                                sled, disposable
 //! <root>/entrepot.lock                                            held while a process uses the volume
 //! ```
@@ -20,6 +23,9 @@ use std::{
 };
 
 use crate::oci::{Digest, Domain, Repository, RepositoryName, Tag};
+
+/// What a volume is known by.
+pub(super) const LOCK: &str = "entrepot.lock";
 
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
@@ -39,8 +45,17 @@ impl Layout {
         self.root.join("index/v1")
     }
 
+    pub(super) fn quarantine(&self, digest: &Digest) -> PathBuf {
+        self.root.join("quarantine").join(format!("{}-{}", digest.algorithm().as_str(), digest.hex()))
+    }
+
+    /// What `registry:2` leaves on the volume of a pull-through cache.
+    pub(super) fn proxy_state(&self) -> PathBuf {
+        self.root.join("scheduler-state.json")
+    }
+
     pub(super) fn lock(&self) -> PathBuf {
-        self.root.join("entrepot.lock")
+        self.root.join(LOCK)
     }
 
     pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
@@ -69,6 +84,16 @@ impl Layout {
             .flat_map(|(domain, home)| names(home).map(move |name| Repository { domain: domain.clone(), name }))
     }
 
+    pub(super) fn blobs(&self) -> impl Iterator<Item = Digest> + use<> {
+        let home = self.hosted().join("blobs");
+        let algorithms = subfolders(&home).map(move |algorithm| (home.join(&algorithm), algorithm));
+        let prefixes = algorithms
+            .flat_map(|(dir, algorithm)| subfolders(&dir).map(move |prefix| (dir.join(prefix), algorithm.clone())));
+        prefixes.flat_map(|(dir, algorithm)| {
+            subfolders(&dir).filter_map(move |hex| format!("{algorithm}:{hex}").parse().ok())
+        })
+    }
+
     fn hosted(&self) -> PathBuf {
         self.root.join("docker/registry/v2")
     }
@@ -92,6 +117,10 @@ pub(super) fn revisions(repository: &Path) -> PathBuf {
 
 pub(super) fn layers(repository: &Path) -> PathBuf {
     repository.join("_layers")
+}
+
+pub(super) fn uploads(repository: &Path) -> PathBuf {
+    repository.join("_uploads")
 }
 
 /// `<algorithm>/<hex>/link` below `home`.

@@ -1,7 +1,7 @@
 //! The links of one repository: small files that say which digests belong to it and what its tags name.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -47,6 +47,58 @@ impl RepositoryLinks {
         publish::link(&layout::link(&layout::layers(&self.dir), digest), digest, durability)
     }
 
+    /// Whether anything of this repository is here: it has been pushed to, or pulled through.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        ["_manifests", "_layers", "_uploads", "_hosted"].iter().any(|part| self.dir.join(part).is_dir())
+    }
+
+    /// Whether this program took a push to this repository.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        self.dir.join("_hosted").is_dir()
+    }
+
+    /// Marks that this program took a push to this repository.
+    ///
+    /// # Errors
+    /// When the mark cannot be made.
+    pub fn mark(&self) -> Result<(), Error> {
+        let mark = self.dir.join("_hosted");
+        if mark.is_dir() {
+            return Ok(());
+        }
+        // A folder: at a file with such a name, registry:2 would stop listing.
+        publish::make_parent(&mark.join("x"), Durability::Synced)
+    }
+
+    /// Removes everything of this repository; repositories below it stay.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn remove_all(&self) -> Result<(), Error> {
+        let parts = ["_manifests/tags", "_manifests", "_layers", "_uploads", "_hosted"];
+        parts.iter().try_for_each(|part| publish::remove(&self.dir.join(part), Durability::Unsynced))?;
+        publish::remove_empty(&self.dir);
+        Ok(())
+    }
+
+    /// Says that the manifest `digest` no longer belongs to this repository.
+    ///
+    /// # Errors
+    /// When the link is there and cannot be removed.
+    pub fn remove_revision(&self, digest: &Digest) -> Result<(), Error> {
+        publish::remove(&layout::link(&layout::revisions(&self.dir), digest), Durability::Synced)
+    }
+
+    /// Says that the blob `digest` no longer belongs to this repository.
+    ///
+    /// # Errors
+    /// When the link is there and cannot be removed.
+    pub fn remove_layer(&self, digest: &Digest) -> Result<(), Error> {
+        publish::remove(&layout::link(&layout::layers(&self.dir), digest), Durability::Synced)
+    }
+
     /// What a tag names; `None` when it is not there or its link is no digest.
     #[must_use]
     pub fn tag(&self, tag: &Tag) -> Option<Digest> {
@@ -68,11 +120,7 @@ impl RepositoryLinks {
     /// # Errors
     /// When it is there and cannot be removed.
     pub fn remove_tag(&self, tag: &Tag) -> Result<(), Error> {
-        let dir = layout::tag(&self.dir, tag);
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at(&dir)(error)),
-            _ => Ok(()),
-        }
+        publish::remove(&layout::tag(&self.dir, tag), Durability::Synced)
     }
 
     /// Every tag and what it names, in no order.

@@ -21,4 +21,10 @@ impl Lock {
         }
         Ok(Self(file))
     }
+
+    /// Whether some process has it.
+    pub(super) fn is_held(path: &Path) -> bool {
+        let open = File::options().write(true).open(path);
+        open.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
+    }
 }

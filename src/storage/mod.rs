@@ -10,6 +10,7 @@ mod links;
 mod lock;
 mod publish;
 mod staged;
+mod uploads;
 
 use std::{
     fs::{self, File},
@@ -25,7 +26,8 @@ pub use ledger::{Ledger, Reservation, Short};
 pub use links::RepositoryLinks;
 use lock::Lock;
 pub use publish::Durability;
-pub use staged::Staged;
+pub use staged::{Sink, Staged};
+pub use uploads::{Upload, Uploads};
 
 use crate::oci::{Digest, Repository};
 
@@ -121,11 +123,58 @@ impl Storage {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at(&path)(error)),
             _ => {
-                // Empty folders are not left behind; one that is not empty stays, by the kernel's own rule.
-                let _ = path.parent().map(fs::remove_dir);
+                path.parent().map(publish::remove_empty);
                 Ok(())
             }
         }
+    }
+
+    /// Makes a published blob durable that was published without: its bytes, its name and the folders above it.
+    ///
+    /// # Errors
+    /// When it is not there, or a sync fails.
+    pub fn make_durable(&self, digest: &Digest) -> Result<(), Error> {
+        let path = self.layout.blob(digest);
+        File::open(&path).and_then(|file| file.sync_all()).map_err(Error::at(&path))?;
+        publish::sync_names(&path)
+    }
+
+    /// Sets damaged bytes aside, so that right ones can take their place and somebody can look at them.
+    ///
+    /// # Errors
+    /// When they cannot be moved.
+    pub fn quarantine(&self, digest: &Digest) -> Result<(), Error> {
+        publish::set_aside(&self.layout.blob(digest), &self.layout.quarantine(digest))
+    }
+
+    /// Whether this is the volume of a `registry:2` that was a pull-through cache.
+    #[must_use]
+    pub fn is_proxy_volume(&self) -> bool {
+        self.layout.proxy_state().is_file()
+    }
+
+    /// Remembers that it was adopted: what `registry:2` pushes to it from now on is its own.
+    ///
+    /// # Errors
+    /// When its state file cannot be set aside.
+    pub fn end_proxy_volume(&self) -> Result<(), Error> {
+        let state = self.layout.proxy_state();
+        publish::set_aside(&state, &state.with_extension("json.adopted"))
+    }
+
+    /// The upload sessions of one repository.
+    #[must_use]
+    pub fn uploads(&self, repository: &Repository) -> Uploads {
+        Uploads::new(layout::uploads(&self.layout.repository(repository)))
+    }
+
+    /// Publishes what an upload session received, all of which hashes to `digest`, synced. `false` when another file was
+    /// published first: that one stays, and the session's bytes stay where they are.
+    ///
+    /// # Errors
+    /// When a sync or the rename fails; the session is as it was.
+    pub fn publish_upload(&self, upload: &Upload, digest: &Digest) -> Result<bool, Error> {
+        upload.publish(&self.layout.blob(digest))
     }
 
     /// Sets `bytes` aside on this filesystem.
@@ -145,20 +194,31 @@ impl Storage {
     }
 
     /// Publishes a staged file, all of whose bytes hash to `digest`, under that digest. Where another one was published
-    /// first, that one stays and the staged one goes.
+    /// first, that one stays and the staged one goes: then the flag is `false`.
     ///
     /// # Errors
     /// When the rename or, where asked for, a sync fails; the staged file is gone then.
-    pub fn publish(&self, staged: Staged, digest: &Digest, durability: Durability) -> Result<Stored, Error> {
+    pub fn publish(&self, staged: Staged, digest: &Digest, durability: Durability) -> Result<(Stored, bool), Error> {
         let path = self.layout.blob(digest);
-        staged.publish(&path, durability)?;
-        Stored::open(&path).map_err(Error::at(&path))
+        let first = staged.publish(&path, durability)?;
+        Ok((Stored::open(&path).map_err(Error::at(&path))?, first))
     }
 
     /// The links of one repository.
     #[must_use]
     pub fn links(&self, repository: &Repository) -> RepositoryLinks {
         RepositoryLinks::new(self.layout.repository(repository))
+    }
+
+    /// Every published blob with its length in bytes, in no order.
+    pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> + '_ {
+        self.layout.blobs().filter_map(|digest| Some((digest, fs::metadata(self.layout.blob(&digest)).ok()?.len())))
+    }
+
+    /// Whether a process has the directory `root` open.
+    #[must_use]
+    pub fn is_in_use(root: &Path) -> bool {
+        Lock::is_held(&Layout::new(root).lock())
     }
 
     /// Every repository that has a folder here, hosted ones last. One that cannot be read is passed over.

@@ -15,6 +15,27 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use super::{Durability, Error, Reservation, publish};
 
+/// A file that is being written.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    path: PathBuf,
+    file: Arc<File>,
+}
+
+impl Sink {
+    pub(super) fn new(path: PathBuf, file: File) -> Self {
+        Self { path, file: Arc::new(file) }
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when there is no room; what was written before stays readable.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        self.file.write_all_at(bytes, offset).map_err(Error::at(&self.path))
+    }
+}
+
 /// A file nobody else can see by name. Written once, front to back; its written part never changes, so it may be read
 /// through a clone of [`Staged::file`] while it grows.
 #[derive(Debug)]
@@ -57,19 +78,17 @@ impl Staged {
         Arc::clone(&self.file)
     }
 
-    /// Writes all of `bytes` at `offset`.
-    ///
-    /// # Errors
-    /// [`Error::Full`] when there is no room; what was written before stays readable.
-    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
-        self.file.write_all_at(bytes, offset).map_err(Error::at(&self.path))
+    /// Where to write its bytes.
+    #[must_use]
+    pub fn sink(&self) -> Sink {
+        Sink { path: self.path.clone(), file: Arc::clone(&self.file) }
     }
 
-    pub(super) fn publish(self, to: &Path, durability: Durability) -> Result<(), Error> {
+    pub(super) fn publish(self, to: &Path, durability: Durability) -> Result<bool, Error> {
         if durability == Durability::Synced {
             self.file.sync_all().map_err(Error::at(&self.path))?;
         }
-        publish::rename(&self.path, to, durability).map(drop)
+        publish::rename(&self.path, to, durability)
     }
 }
 

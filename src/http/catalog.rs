@@ -1,0 +1,25 @@
+//! `GET /v2/_catalog`: the repositories of this registry; of a mirrored one, with `ns`. Docker's, not the OCI spec's.
+
+use actix_web::{HttpRequest, HttpResponse, http::header};
+use serde_json::json;
+
+use super::{
+    errors::Refusal,
+    extract::{self, State},
+    headers::{API_VERSION, NOSNIFF},
+    location,
+};
+
+/// A page of names.
+pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let home = registry.home(extract::parameter(&request, "ns").as_deref())?;
+    let most = extract::page_size(&request, extract::settings(&request).catalog_max)?;
+    let after = extract::parameter(&request, "last").unwrap_or_default();
+    let page = registry.catalog(home.as_ref(), &after, most).await?;
+    let mut response = HttpResponse::Ok();
+    response.insert_header(API_VERSION).insert_header(NOSNIFF);
+    if let (true, Some(last)) = (page.more, page.names.last()) {
+        response.insert_header((header::LINK, location::next_page(&request, last)));
+    }
+    Ok(response.json(json!({ "repositories": page.names })))
+}

@@ -1,0 +1,61 @@
+//! How this server presents itself: the part of the configuration that only HTTP has a use for.
+
+use std::{path::PathBuf, sync::LazyLock, time::Duration};
+
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub enum Listen {
+    /// A TCP port on one host, or on all addresses of both families; port 0 takes a free one.
+    Tcp {
+        /// The host; everywhere, where it is `None`.
+        host: Option<String>,
+        /// The port.
+        port: u16,
+    },
+    /// A socket in the filesystem, of this path.
+    Unix(PathBuf),
+}
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: Listen,
+    /// Whether each request is logged.
+    pub access_log: bool,
+    /// How long requests under way may go on after the server was asked to stop.
+    pub drain: Duration,
+    /// What the API's paths begin with: `/`, or `/some/path/`.
+    pub prefix: String,
+    /// Headers for every answer.
+    pub headers: Vec<(String, String)>,
+    /// Whether `Location` and `Link` leave out who this is. Otherwise they name what the client called it.
+    pub relative_urls: bool,
+    /// What to call this server in absolute URLs, whatever the client called it: `https://registry.example`.
+    pub host: Option<String>,
+    /// Nobody is let in: the realm to ask everybody's password for, in vain.
+    pub locked: Option<String>,
+    /// Entries on a page of `_catalog`, at most.
+    pub catalog_max: usize,
+    /// Entries on a page of `tags/list`, at most.
+    pub tags_max: usize,
+}
+
+impl Settings {
+    /// What a request gets that reached no configured application: it cannot happen, and breaks nothing if it does.
+    pub(super) fn none() -> &'static Self {
+        static NONE: LazyLock<Settings> = LazyLock::new(|| Settings {
+            listen: Listen::Tcp { host: None, port: 0 },
+            access_log: false,
+            drain: Duration::ZERO,
+            prefix: "/".into(),
+            headers: Vec::new(),
+            relative_urls: true,
+            host: None,
+            locked: None,
+            catalog_max: 1000,
+            tags_max: 1000,
+        });
+        &NONE
+    }
+}

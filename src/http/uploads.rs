@@ -1,0 +1,201 @@
+//! `/v2/<name>/blobs/uploads/` (end-4a, 4b, 5, 6, 11, 13): blobs on their way in.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::{StatusCode, header},
+    web::Payload,
+};
+use futures_util::StreamExt;
+
+use super::{
+    errors::Refusal,
+    extract::{self, State},
+    headers::{API_VERSION, DOCKER_CONTENT_DIGEST},
+    location,
+};
+use crate::{
+    oci::{Algorithm, Digest, Repository, UploadId},
+    registry::{Error, Receiving, Registry},
+};
+
+/// Between two pieces of a body. A client that is silent for longer has gone.
+const STALL: Duration = Duration::from_secs(60);
+
+/// Begins a session, or does all in one: `?mount=` links what another repository has, `?digest=` uploads the body.
+pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
+    let repository = extract::writable(&registry, &request).await?;
+    if let Some(digest) = extract::digest_parameter(&request, "mount")? {
+        if mounted(&registry, &request, &repository, digest).await? {
+            return Ok(created(&request, &repository, &digest));
+        }
+    } else if let Some(digest) = extract::digest_parameter(&request, "digest")? {
+        let id = registry.begin_upload(&repository, digest.algorithm()).await?;
+        let unheard = Unheard { registry: registry.clone(), repository: repository.clone(), id };
+        let receiving = registry.receive(&repository, id, None).await?;
+        let committed = commit(&registry, &request, &repository, receiving, body, digest).await;
+        drop(unheard);
+        return committed;
+    }
+    let algorithm = match extract::parameter(&request, "digest-algorithm").as_deref() {
+        Some("sha512") => Algorithm::Sha512,
+        _ => Algorithm::Sha256,
+    };
+    let id = registry.begin_upload(&repository, algorithm).await?;
+    Ok(session(StatusCode::ACCEPTED, &request, &repository, id, 0).finish())
+}
+
+/// Adds a chunk.
+pub(super) async fn patch(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
+    let repository = extract::writable(&registry, &request).await?;
+    let id = extract::upload(&request)?;
+    let start = extract::chunk_start(&request)?;
+    let receiving = match registry.receive(&repository, id, start).await {
+        Ok(receiving) => receiving,
+        Err(error) => return refuse_chunk(&request, &repository, id, error, body).await,
+    };
+    let received = receive(receiving, body).await?.finish().await?;
+    Ok(session(StatusCode::ACCEPTED, &request, &repository, id, received).finish())
+}
+
+/// Adds the last chunk, if there is one, and ends the session: `?digest=` says what it must have become.
+pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
+    let repository = extract::writable(&registry, &request).await?;
+    let id = extract::upload(&request)?;
+    let digest = extract::digest_parameter(&request, "digest")?.ok_or_else(Refusal::digest_missing)?;
+    let start = extract::chunk_start(&request)?;
+    match registry.receive(&repository, id, start).await {
+        Ok(receiving) => commit(&registry, &request, &repository, receiving, body, digest).await,
+        Err(error) => refuse_chunk(&request, &repository, id, error, body).await,
+    }
+}
+
+/// How far a session has come.
+pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let repository = extract::writable(&registry, &request).await?;
+    let id = extract::upload(&request)?;
+    let received = registry.upload_received(&repository, id).await?;
+    Ok(session(StatusCode::NO_CONTENT, &request, &repository, id, received).finish())
+}
+
+/// Gives a session up.
+pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let repository = extract::writable(&registry, &request).await?;
+    registry.cancel_upload(&repository, extract::upload(&request)?).await?;
+    Ok(HttpResponse::NoContent().insert_header(API_VERSION).finish())
+}
+
+/// A session whose name its client was never told: however the request ends, nobody goes on with it. One that was committed
+/// has ended already.
+struct Unheard {
+    registry: State,
+    repository: Repository,
+    id: UploadId,
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        self.registry.clone().into_inner().abandon_upload(&self.repository, self.id);
+    }
+}
+
+async fn mounted(
+    registry: &Registry,
+    request: &HttpRequest,
+    into: &Repository,
+    digest: Digest,
+) -> Result<bool, Refusal> {
+    let from = match extract::parameter(request, "from") {
+        None => None,
+        // A name that is none has no blobs: the upload goes on without.
+        Some(name) => match name.parse() {
+            Ok(name) => Some(registry.repository(name, None).await?),
+            Err(_) => return Ok(false),
+        },
+    };
+    Ok(registry.mount(into, digest, from.as_ref()).await?)
+}
+
+async fn commit(
+    registry: &Registry,
+    request: &HttpRequest,
+    repository: &Repository,
+    receiving: Receiving,
+    body: Payload,
+    digest: Digest,
+) -> Result<HttpResponse, Refusal> {
+    registry.commit(receive(receiving, body).await?, digest).await?;
+    Ok(created(request, repository, &digest))
+}
+
+/// Takes a body as it comes. One that ends early is an error, and what came of it is kept: the client may go on.
+async fn receive(mut receiving: Receiving, mut body: Payload) -> Result<Receiving, Refusal> {
+    loop {
+        match tokio::time::timeout(STALL, body.next()).await {
+            Ok(None) => return Ok(receiving),
+            Ok(Some(Ok(bytes))) => receiving.take(bytes).await?,
+            Ok(Some(Err(error))) => {
+                tracing::debug!("an upload broke off: {error}");
+                return Err(Refusal::cut());
+            }
+            Err(_) => return Err(Refusal::stalled()),
+        }
+    }
+}
+
+/// Refuses a chunk, reading past it so that the client hears why.
+async fn refuse_chunk(
+    request: &HttpRequest,
+    repository: &Repository,
+    id: UploadId,
+    error: Error,
+    body: Payload,
+) -> Result<HttpResponse, Refusal> {
+    drain(body).await;
+    let Error::UploadRange { received } = error else { return Err(error.into()) };
+    let mut refused = actix_web::ResponseError::error_response(&Refusal::from(error));
+    let standing = session(StatusCode::RANGE_NOT_SATISFIABLE, request, repository, id, received).finish();
+    for (name, value) in standing.headers() {
+        refused.headers_mut().insert(name.clone(), value.clone());
+    }
+    Ok(refused)
+}
+
+/// Reads what is left of a refused body, up to a bound: a connection closed on unread bytes is reset, and the answer with
+/// it.
+pub(super) async fn drain(mut body: Payload) {
+    const MOST: usize = 16 << 20;
+    let mut read = 0;
+    while let Ok(Some(Ok(bytes))) = tokio::time::timeout(Duration::from_secs(5), body.next()).await {
+        read += bytes.len();
+        if read > MOST {
+            return;
+        }
+    }
+}
+
+fn session(
+    status: StatusCode,
+    request: &HttpRequest,
+    repository: &Repository,
+    id: UploadId,
+    received: u64,
+) -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(status);
+    response
+        .insert_header(API_VERSION)
+        .insert_header((header::LOCATION, location::upload(request, &repository.name, id)))
+        // Its end is inclusive; nothing received looks like one byte, in this notation, and everybody writes it so.
+        .insert_header((header::RANGE, format!("0-{}", received.saturating_sub(1))))
+        .insert_header(("Docker-Upload-UUID", id.to_string()));
+    response
+}
+
+fn created(request: &HttpRequest, repository: &Repository, digest: &Digest) -> HttpResponse {
+    HttpResponse::Created()
+        .insert_header(API_VERSION)
+        .insert_header((header::LOCATION, location::blob(request, &repository.name, digest)))
+        .insert_header((DOCKER_CONTENT_DIGEST, digest.to_string()))
+        .finish()
+}

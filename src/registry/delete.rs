@@ -1,0 +1,71 @@
+//! Links, removed: distribution-spec, "Content Management". Bytes stay until nothing names them and they are collected.
+
+use super::{Error, Registry, objects::Objects};
+use crate::{
+    index::Link,
+    oci::{Digest, Repository, Tag},
+};
+
+impl Registry {
+    /// Forgets a tag. Its manifest stays.
+    ///
+    /// # Errors
+    /// [`Error::ManifestUnknown`]; or as the disk fails.
+    pub async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<(), Error> {
+        self.tag(repository, tag).await.ok_or(Error::ManifestUnknown)?;
+        let (place, tag) = (repository.clone(), tag.clone());
+        let delete = move |objects: &Objects| {
+            let _claim = objects.claims.repository(&place);
+            objects.storage.links(&place).remove_tag(&tag)?;
+            objects.index.remove_tag(&place, &tag);
+            Ok(())
+        };
+        self.objects.blocking(delete).await?
+    }
+
+    /// Removes a manifest from a repository, and the tags that name it first (law 2).
+    ///
+    /// # Errors
+    /// [`Error::ManifestUnknown`]; or as the disk fails.
+    pub async fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+        if !self.manifests.belongs(repository, digest).await {
+            return Err(Error::ManifestUnknown);
+        }
+        let subject = self.manifests.get(digest).await.and_then(|manifest| manifest.manifest.subject);
+        let (place, digest) = (repository.clone(), *digest);
+        let delete = move |objects: &Objects| {
+            let _claim = objects.claims.repository(&place);
+            let links = objects.storage.links(&place);
+            for (tag, _) in links.tags().filter(|(_, named)| *named == digest) {
+                links.remove_tag(&tag)?;
+                objects.index.remove_tag(&place, &tag);
+            }
+            links.remove_revision(&digest)?;
+            objects.index.remove_link(&place, &digest, Link { revision: true, ..Link::default() });
+            if let Some(subject) = subject {
+                objects.index.remove_referrer(&place, &subject, &digest);
+            }
+            Ok(())
+        };
+        self.objects.blocking(delete).await?
+    }
+
+    /// Removes a blob from a repository.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`]; or as the disk fails.
+    pub async fn delete_blob(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+        if !self.blob_link(repository, digest).await.is_some_and(|link| link.layer) {
+            return Err(Error::BlobUnknown);
+        }
+        let (place, digest) = (repository.clone(), *digest);
+        let delete = move |objects: &Objects| {
+            let _repository = objects.claims.repository(&place);
+            let _digest = objects.claims.digest(&digest);
+            objects.storage.links(&place).remove_layer(&digest)?;
+            objects.index.remove_link(&place, &digest, Link { layer: true, ..Link::default() });
+            Ok(())
+        };
+        self.objects.blocking(delete).await?
+    }
+}

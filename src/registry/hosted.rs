@@ -1,0 +1,51 @@
+//! What was pushed here, read: answered from here alone.
+
+use std::sync::Arc;
+
+use super::{Error, Provenance, Registry, StoredManifest, blobs::Blob, pull::Pulled};
+use crate::oci::{Digest, Reference, Repository};
+
+impl Registry {
+    /// A manifest of one of this registry's own repositories.
+    pub(super) async fn hosted_manifest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
+        let digest = match reference {
+            Reference::Digest(digest) => *digest,
+            Reference::Tag(tag) => self.tag(repository, tag).await.ok_or(Error::ManifestUnknown)?.0,
+        };
+        if !self.manifests.belongs(repository, &digest).await {
+            return Err(Error::ManifestUnknown);
+        }
+        let manifest = self.manifests.get(&digest).await.ok_or(Error::ManifestUnknown)?;
+        Ok((manifest, Provenance::Hosted))
+    }
+
+    /// A blob of one of this registry's own repositories. One whose file is not known is hashed first, once for everybody.
+    pub(super) async fn hosted_blob(&self, repository: &Repository, digest: &Digest) -> Result<Blob, Error> {
+        self.check_link(repository, digest).await?;
+        if let Some(stored) = self.objects.known(*digest).await? {
+            return Ok(Blob::stored(stored, Provenance::Hosted));
+        }
+        let (objects, wanted) = (self.objects.clone(), *digest);
+        let work = async move { objects.recheck(wanted).await };
+        let stored = self.rechecks.join(*digest, work).await.0.flatten().ok_or(Error::BlobUnknown)?;
+        Ok(Blob::stored(stored, Provenance::Hosted))
+    }
+
+    /// Its size, without a look at its bytes.
+    pub(super) async fn hosted_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, Error> {
+        self.check_link(repository, digest).await?;
+        let wanted = *digest;
+        let stored = self.objects.blocking(move |objects| objects.storage.blob(&wanted)).await??;
+        Ok(stored.ok_or(Error::BlobUnknown)?.facts.size)
+    }
+
+    /// Manifests are blobs too, and some clients fetch them as such.
+    async fn check_link(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+        let link = self.blob_link(repository, digest).await;
+        if link.is_some_and(|link| link.layer || link.revision) { Ok(()) } else { Err(Error::BlobUnknown) }
+    }
+}

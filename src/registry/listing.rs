@@ -1,0 +1,179 @@
+//! Lists of what is here: repositories, tags, and what refers to a manifest. A page costs the same however long the list
+//! is; while the index cannot tell, it is read off the disk, slowly but right.
+
+use std::collections::BinaryHeap;
+
+use serde_json::{Value, json};
+
+use super::{Error, Registry, StoredManifest, objects::Objects};
+use crate::oci::{Digest, Domain, Repository};
+
+/// How many referrers are listed at a time.
+const REFERRERS: usize = 500;
+/// How many bytes of them: clients read an index as they read any manifest, 4 MiB at most.
+const REFERRERS_BYTES: usize = 3 << 20;
+
+/// A page of names, in byte order.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The names.
+    pub names: Vec<String>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+/// A page of descriptors.
+#[derive(Debug)]
+pub struct Referrers {
+    /// image-spec descriptors, each of a manifest.
+    pub descriptors: Vec<Value>,
+    /// Where the next page begins: after this digest.
+    pub next: Option<Digest>,
+}
+
+impl Names {
+    /// Makes a page of `limit` names out of one that may hold one more.
+    fn new(mut names: Vec<String>, limit: usize) -> Self {
+        let more = names.len() > limit;
+        names.truncate(limit);
+        Self { names, more }
+    }
+}
+
+impl Registry {
+    /// The names of repositories of one home that come after `after`.
+    ///
+    /// # Errors
+    /// When the work dies.
+    pub async fn catalog(&self, home: Option<&Domain>, after: &str, limit: usize) -> Result<Names, Error> {
+        if limit == 0 {
+            return Ok(Names::new(Vec::new(), 0));
+        }
+        if let Some(found) = self.objects.index.repositories(home, after, limit + 1) {
+            return Ok(Names::new(found.iter().map(ToString::to_string).collect(), limit));
+        }
+        let (home, after) = (home.cloned(), after.to_owned());
+        let walk = move |objects: &Objects| {
+            let of_home = objects.storage.repositories().filter(|repository| repository.domain == home);
+            first(of_home.map(|repository| repository.name.to_string()), &after, limit + 1)
+        };
+        Ok(Names::new(self.objects.blocking(walk).await?, limit))
+    }
+
+    /// The tags of a repository of this registry's own that come after `after`.
+    ///
+    /// # Errors
+    /// [`Error::NameUnknown`].
+    pub async fn hosted_tags(&self, repository: &Repository, after: &str, limit: usize) -> Result<Names, Error> {
+        if !self.is_here(repository).await {
+            return Err(Error::NameUnknown);
+        }
+        if limit == 0 {
+            return Ok(Names::new(Vec::new(), 0));
+        }
+        if let Some(found) = self.objects.index.tags(repository, after, limit + 1) {
+            return Ok(Names::new(found.iter().map(ToString::to_string).collect(), limit));
+        }
+        let (place, after) = (repository.clone(), after.to_owned());
+        let walk = move |objects: &Objects| {
+            let links = objects.storage.links(&place);
+            first(links.tags().map(|(tag, _)| tag.to_string()), &after, limit + 1)
+        };
+        Ok(Names::new(self.objects.blocking(walk).await?, limit))
+    }
+
+    /// What refers to `subject` in a repository of this registry's own; of `artifact_type` only, where one is given. A
+    /// subject that is not here may have referrers all the same.
+    ///
+    /// # Errors
+    /// When the work dies.
+    pub async fn hosted_referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        after: &str,
+    ) -> Result<Referrers, Error> {
+        let found = match self.objects.index.referrers(repository, subject, after, REFERRERS + 1) {
+            Some(found) => found,
+            None => self.referrers_on_disk(repository, *subject, after).await?,
+        };
+        let (mut descriptors, mut bytes) = (Vec::new(), 0);
+        let mut next = None;
+        for digest in found.iter().take(REFERRERS) {
+            let descriptor = self.manifests.get(digest).await.map(|manifest| describe(&manifest));
+            let is_wanted = |found: &Value| artifact_type.is_none_or(|wanted| found["artifactType"] == wanted);
+            if let Some(descriptor) = descriptor.filter(is_wanted) {
+                bytes += descriptor.to_string().len();
+                if bytes > REFERRERS_BYTES && !descriptors.is_empty() {
+                    return Ok(Referrers { descriptors, next });
+                }
+                descriptors.push(descriptor);
+            }
+            next = Some(*digest);
+        }
+        let next = next.filter(|_| found.len() > REFERRERS);
+        Ok(Referrers { descriptors, next })
+    }
+
+    async fn referrers_on_disk(
+        &self,
+        repository: &Repository,
+        subject: Digest,
+        after: &str,
+    ) -> Result<Vec<Digest>, Error> {
+        let (place, after) = (repository.clone(), after.to_owned());
+        let walk = move |objects: &Objects| {
+            let revisions = objects.storage.links(&place).revisions();
+            let refer = |digest: &Digest| {
+                super::rebuild::read(&objects.storage, digest).is_some_and(|found| found.subject == Some(subject))
+            };
+            first(revisions.filter(refer).map(|digest| digest.to_string()), &after, REFERRERS + 1)
+        };
+        let found = self.objects.blocking(walk).await?;
+        Ok(found.iter().filter_map(|digest| digest.parse().ok()).collect())
+    }
+}
+
+/// The first `limit` names after `after`, in byte order, holding no more than that many at a time.
+fn first(names: impl Iterator<Item = String>, after: &str, limit: usize) -> Vec<String> {
+    let mut kept = BinaryHeap::new();
+    for name in names.filter(|name| name.as_str() > after) {
+        kept.push(name);
+        if kept.len() > limit {
+            kept.pop();
+        }
+    }
+    kept.into_sorted_vec()
+}
+
+/// distribution-spec, "Listing Referrers": the descriptor of a manifest, with its artifact type and annotations.
+fn describe(manifest: &StoredManifest) -> Value {
+    let document: Value = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
+    let mut descriptor = json!({
+        "mediaType": manifest.media_type().as_str(),
+        "digest": manifest.digest.to_string(),
+        "size": manifest.bytes.len(),
+    });
+    let own = document["artifactType"].as_str().filter(|own| !own.is_empty());
+    if let Some(artifact_type) = own.or(document["config"]["mediaType"].as_str()) {
+        descriptor["artifactType"] = artifact_type.into();
+    }
+    if document["annotations"].is_object() {
+        descriptor["annotations"] = document["annotations"].clone();
+    }
+    descriptor
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_names_after_another_in_order() {
+        let names = || ["d", "a", "c", "b", "e"].into_iter().map(str::to_owned);
+        assert_eq!(first(names(), "", 3), ["a", "b", "c"]);
+        assert_eq!(first(names(), "b", 2), ["c", "d"]);
+        assert!(first(names(), "e", 2).is_empty());
+    }
+}

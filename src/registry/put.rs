@@ -1,0 +1,174 @@
+//! Manifests, pushed: distribution-spec, "Pushing manifests".
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+
+use super::{Error, Registry, StoredManifest, manifests, objects::Objects};
+use crate::{
+    index::Class,
+    oci::{Descriptor, Digest, Manifest, MediaType, Repository, Tag},
+    storage::Durability,
+};
+
+/// A manifest on its way in.
+#[derive(Debug)]
+pub struct Pushed {
+    /// The bytes, as they came.
+    pub bytes: Bytes,
+    /// What the client says they hash to, where it says so.
+    pub digest: Option<Digest>,
+    /// `Content-Type`, where there was one.
+    pub media_type: Option<MediaType>,
+    /// The tags to point at it.
+    pub tags: Vec<Tag>,
+}
+
+/// A manifest that is in.
+#[derive(Debug)]
+pub struct Accepted {
+    /// What it hashes to.
+    pub digest: Digest,
+    /// What it refers to: `OCI-Subject`.
+    pub subject: Option<Digest>,
+}
+
+impl Registry {
+    /// Checks a manifest, stores it byte for byte, links it, and points its tags at it, all durably (law 3).
+    ///
+    /// # Errors
+    /// [`Error::ManifestInvalid`], [`Error::DigestInvalid`], [`Error::ManifestBlobUnknown`]; or as the disk fails.
+    pub async fn put_manifest(&self, repository: &Repository, pushed: Pushed) -> Result<Accepted, Error> {
+        let digest = digest_of(&pushed)?;
+        let manifest = parse(digest, &pushed)?;
+        self.check_children(repository, &manifest).await?;
+        let subject = manifest.manifest.subject;
+        self.keep_durably(digest, pushed.bytes).await?;
+        self.manifests.remember(&manifest);
+        let (place, tags, kept) = (repository.clone(), pushed.tags, Arc::clone(&manifest));
+        let link = move |objects: &Objects| link(objects, &place, &kept, &tags);
+        self.objects.blocking(link).await??;
+        Ok(Accepted { digest, subject })
+    }
+
+    async fn keep_durably(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
+        for _ in 0..2 {
+            if self.objects.blocking(move |objects| objects.promote(&digest)).await?? {
+                self.objects.index.add_class(&digest, Class { hosted: true, ..Class::default() });
+                return Ok(());
+            }
+            // Somebody else may publish it first, unsynced: the second round promotes that.
+            self.objects.write(digest, bytes.clone(), Durability::Synced).await?;
+        }
+        Ok(())
+    }
+
+    /// Law 2, for a client: whatever a manifest names is in its repository before it is.
+    async fn check_children(&self, repository: &Repository, manifest: &StoredManifest) -> Result<(), Error> {
+        let mut missing = Vec::new();
+        for child in &manifest.manifest.manifests {
+            let platform = child.platform.as_ref().map(|(os, architecture)| (os.as_str(), architecture.as_str()));
+            if self.rules.validation.must_be_here(platform) && !self.has_child(repository, child).await? {
+                missing.push(child.digest);
+            }
+        }
+        for blob in &manifest.manifest.blobs {
+            if *self.rules.validation.blobs && !self.has_blob_or_url(repository, blob).await? {
+                missing.push(blob.digest);
+            }
+        }
+        missing.dedup();
+        if missing.is_empty() { Ok(()) } else { Err(Error::ManifestBlobUnknown(missing)) }
+    }
+
+    /// An index may list blobs as well as manifests: BuildKit's caches do.
+    async fn has_child(&self, repository: &Repository, child: &Descriptor) -> Result<bool, Error> {
+        let belongs = self.manifests.belongs(repository, &child.digest).await;
+        Ok((belongs || self.is_linked(repository, &child.digest).await) && self.is_stored(child).await?)
+    }
+
+    async fn has_blob_or_url(&self, repository: &Repository, blob: &Descriptor) -> Result<bool, Error> {
+        if self.is_linked(repository, &blob.digest).await && self.is_stored(blob).await? {
+            return Ok(true);
+        }
+        if blob.urls.is_empty() {
+            return Ok(false);
+        }
+        match blob.urls.iter().find(|url| !is_plain(url) || !self.rules.validation.allows_url(url)) {
+            None => Ok(true),
+            Some(url) => Err(Error::ManifestInvalid(format!(
+                "a layer is said to be at {url:?}, which is not an http or https URL that validation.manifests.urls allows"
+            ))),
+        }
+    }
+
+    async fn is_linked(&self, repository: &Repository, digest: &Digest) -> bool {
+        self.blob_link(repository, digest).await.is_some_and(|link| link.layer)
+    }
+
+    /// Whether the bytes are here too: `registry:2`'s own collector leaves links into nothing. Clients hold a descriptor's
+    /// size against what they get, so one that is wrong would make an image that nobody can pull.
+    async fn is_stored(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        let (digest, size) = (descriptor.digest, descriptor.size);
+        match self.objects.blocking(move |objects| objects.storage.blob(&digest)).await?? {
+            None => Ok(false),
+            Some(stored) if stored.facts.size == size => Ok(true),
+            Some(stored) => {
+                let found = stored.facts.size;
+                Err(Error::ManifestInvalid(format!("{digest} is said to have {size} bytes, and has {found}")))
+            }
+        }
+    }
+}
+
+/// Whether it is the URL of something that a client can fetch.
+fn is_plain(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.fragment().is_none())
+}
+
+fn digest_of(pushed: &Pushed) -> Result<Digest, Error> {
+    let Some(given) = pushed.digest else { return Ok(Digest::sha256(&pushed.bytes)) };
+    let mut hasher = given.hasher();
+    hasher.update(&pushed.bytes);
+    let found = hasher.finish();
+    if found == given { Ok(given) } else { Err(Error::DigestInvalid { given: given.into(), found: found.into() }) }
+}
+
+fn parse(digest: Digest, pushed: &Pushed) -> Result<Arc<StoredManifest>, Error> {
+    let invalid = |why: String| Error::ManifestInvalid(why);
+    if pushed.bytes.is_empty() {
+        return Err(invalid("the manifest is empty".into()));
+    }
+    let read = Manifest::parse_strictly(&pushed.bytes).map_err(|error| invalid(error.to_string()))?;
+    let manifest = StoredManifest { digest, bytes: pushed.bytes.clone(), manifest: read };
+    let found = manifest.media_type();
+    if found.is_schema1() || pushed.media_type.as_ref().is_some_and(MediaType::is_schema1) {
+        return Err(invalid(
+            "this is a Docker image manifest version 2, schema 1, which is obsolete and not taken: push the image with a \
+             client of this decade, as schema 2 or OCI"
+                .into(),
+        ));
+    }
+    match &pushed.media_type {
+        Some(said) if !said.as_str().is_empty() && said != found => {
+            Err(invalid(format!("Content-Type says {said}, the manifest itself says {found}")))
+        }
+        _ => Ok(Arc::new(manifest)),
+    }
+}
+
+/// Revision, then tags (law 2), then the index.
+fn link(objects: &Objects, repository: &Repository, manifest: &StoredManifest, tags: &[Tag]) -> Result<(), Error> {
+    // Two writers of one tag: the disk and the index must end with the same one.
+    let _claim = objects.claims.repository(repository);
+    let links = objects.storage.links(repository);
+    links.mark()?;
+    links.add_revision(&manifest.digest, Durability::Synced)?;
+    manifests::note(&objects.index, repository, &manifest.digest, &manifest.manifest);
+    objects.index.add_class(&manifest.digest, Class { hosted: true, ..Class::default() });
+    for tag in tags {
+        links.set_tag(tag, &manifest.digest, Durability::Synced)?;
+        objects.index.put_tag(repository, tag, manifest.digest, SystemTime::now());
+    }
+    Ok(())
+}

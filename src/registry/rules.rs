@@ -1,0 +1,125 @@
+//! What the operator allows, and which registry a request means by it (law 8).
+
+use super::{Error, Registry};
+use crate::{
+    config::Validation,
+    oci::{Domain, NamePattern, Repository, RepositoryName},
+};
+
+/// What the operator allows.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Whether anything is mirrored; otherwise this is a registry only.
+    pub mirror: bool,
+    /// Whether anything may be pushed.
+    pub push: bool,
+    /// Names that are this registry's own, pushed or not: never looked for upstream.
+    pub hosted: Vec<NamePattern>,
+    /// What this registry itself is called, for `ns`.
+    pub names: Vec<Domain>,
+    /// Whether tags, manifests and blobs may be deleted.
+    pub delete: bool,
+    /// Whether nothing may be written at all, for now.
+    pub readonly: bool,
+    /// What a pushed manifest may name.
+    pub validation: Validation,
+}
+
+impl Registry {
+    /// The repository a request means. `ns` is the query parameter by which containerd names the registry it wants. A
+    /// request without it means what is hosted here, where the name is; anything else is mirrored from the Hub.
+    ///
+    /// # Errors
+    /// [`Error::NotMirrored`], when `ns` names a registry that is on no list of this one's.
+    pub async fn repository(&self, name: RepositoryName, ns: Option<&str>) -> Result<Repository, Error> {
+        if ns.is_some() {
+            return Ok(Repository { domain: self.home(ns)?, name });
+        }
+        let hosted = Repository { domain: None, name };
+        if !self.rules.mirror || self.is_hosted(&hosted).await {
+            return Ok(hosted);
+        }
+        Ok(Repository { domain: Some(Domain::docker_hub()), ..hosted })
+    }
+
+    /// The registry whose repositories `ns` asks for; `None` is this one.
+    ///
+    /// # Errors
+    /// [`Error::NotMirrored`].
+    pub fn home(&self, ns: Option<&str>) -> Result<Option<Domain>, Error> {
+        let Some(ns) = ns else { return Ok(None) };
+        match ns.parse::<Domain>() {
+            Ok(own) if self.rules.names.contains(&own) => Ok(None),
+            Ok(domain) if self.rules.mirror && self.mirrors.contains_key(&domain) => Ok(Some(domain)),
+            _ => Err(Error::NotMirrored(ns.chars().take(100).collect())),
+        }
+    }
+
+    /// The repository a write means: always this registry's own, whatever `ns` says.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] or [`Error::Unsupported`], saying which key changes it.
+    pub async fn writable(&self, name: RepositoryName) -> Result<Repository, Error> {
+        if self.rules.readonly {
+            return Err(Error::Unsupported("this registry is read-only for now (storage.maintenance.readonly)".into()));
+        }
+        if !self.rules.push {
+            return Err(Error::Denied(
+                "this server mirrors and takes no pushes: set proxy.push to true, or push to another registry".into(),
+            ));
+        }
+        let hosted = Repository { domain: None, name };
+        if !self.rules.mirror || self.is_listed(&hosted.name) || self.is_hosted(&hosted).await {
+            return Ok(hosted);
+        }
+        let why = if hosted.name.as_str().starts_with("library/") {
+            "library/ is where the Hub's official images are mirrored"
+        } else if self.is_mirrored(&hosted.name).await {
+            "this name is mirrored from the Hub already, and clients must go on getting what they asked for"
+        } else {
+            return Ok(hosted);
+        };
+        Err(Error::Denied(format!(
+            "{}: {why}: list the name in proxy.hosted to make it this registry's own",
+            hosted.name
+        )))
+    }
+
+    /// Whether what may be deleted may be.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], saying which key changes it.
+    pub fn deletable(&self) -> Result<(), Error> {
+        if self.rules.delete {
+            return Ok(());
+        }
+        Err(Error::Unsupported("nothing can be deleted here: set storage.delete.enabled to true".into()))
+    }
+
+    /// Whether a name is this registry's own: listed, or pushed to.
+    async fn is_hosted(&self, repository: &Repository) -> bool {
+        self.is_listed(&repository.name) || self.is_here(repository).await
+    }
+
+    fn is_listed(&self, name: &RepositoryName) -> bool {
+        self.rules.hosted.iter().any(|pattern| pattern.matches(name))
+    }
+
+    async fn is_mirrored(&self, name: &RepositoryName) -> bool {
+        for domain in self.mirrors.keys() {
+            if self.is_here(&Repository { domain: Some(domain.clone()), name: name.clone() }).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether anything of a repository is here. The disk is asked while the index cannot tell.
+    pub(super) async fn is_here(&self, repository: &Repository) -> bool {
+        if self.objects.index.is_complete() {
+            return self.objects.index.has_repository(repository);
+        }
+        let place = repository.clone();
+        self.objects.blocking(move |objects| objects.storage.links(&place).exists()).await.unwrap_or(false)
+    }
+}

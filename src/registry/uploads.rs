@@ -1,0 +1,332 @@
+//! Upload sessions: distribution-spec, "Pushing blobs".
+//!
+//! A session is its folder on disk; here lives what would be tedious to find out again, the state of its hash. One request
+//! writes to a session at a time. What was written counts, whether or not the client stayed to hear of it.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+
+use super::{
+    Error, Registry,
+    objects::{self, Objects},
+    pen::{Ink, Pen, Writer},
+};
+use crate::{
+    index::{Class, Link},
+    oci::{Algorithm, Digest, Repository, UploadId},
+    storage::{Durability, Upload},
+};
+
+type Inks = HashMap<UploadId, Arc<AsyncMutex<Ink>>>;
+
+/// The sessions that were written to since this process began.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sessions(Arc<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    inks: Mutex<Inks>,
+    /// Held while a session is read back from disk, so that it is read once.
+    loading: AsyncMutex<()>,
+}
+
+/// A session that is being written to. Dropped, it keeps what has been written.
+#[derive(Debug)]
+pub struct Receiving {
+    repository: Repository,
+    id: UploadId,
+    writer: Writer<OwnedMutexGuard<Ink>>,
+    objects: Objects,
+}
+
+impl Receiving {
+    /// Takes the next bytes, and waits while too many wait to be written.
+    ///
+    /// # Errors
+    /// When the disk takes no more.
+    pub async fn take(&mut self, bytes: Bytes) -> Result<(), Error> {
+        // Held for no longer than this: what is written a moment later is missing from what the filesystem has free.
+        self.objects.storage.reserve(bytes.len() as u64)?;
+        self.writer.take(bytes);
+        while !self.writer.has_room() {
+            self.writer.written().await.map_err(|(_, error)| Error::from(error))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all is written; returns how much the session has received in all.
+    ///
+    /// # Errors
+    /// When the disk takes no more.
+    pub async fn finish(self) -> Result<u64, Error> {
+        let pen = self.writer.finish().await.map_err(|(_, error)| Error::from(error))?;
+        Ok(pen.ink().written)
+    }
+}
+
+impl Registry {
+    /// Begins a session. From here on the repository is this registry's own.
+    ///
+    /// # Errors
+    /// When the disk takes no more.
+    pub async fn begin_upload(&self, repository: &Repository, algorithm: Algorithm) -> Result<UploadId, Error> {
+        let (id, place) = (UploadId::random(), repository.clone());
+        let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let begin = move |objects: &Objects| {
+            objects.storage.links(&place).mark()?;
+            objects.index.add_repository(&place);
+            objects.storage.uploads(&place).begin(id, &started)
+        };
+        self.objects.blocking(begin).await??;
+        self.sessions.0.inks.lock().insert(id, Arc::new(AsyncMutex::new(Ink::new(algorithm.hasher()))));
+        Ok(id)
+    }
+
+    /// How many bytes a session has received.
+    ///
+    /// # Errors
+    /// [`Error::UploadUnknown`].
+    pub async fn upload_received(&self, repository: &Repository, id: UploadId) -> Result<u64, Error> {
+        let upload = self.objects.storage.uploads(repository).named(id);
+        self.objects.blocking(move |_| upload.received()).await?.ok_or(Error::UploadUnknown)
+    }
+
+    /// Opens a session for writing, at the offset `at` where the client says one.
+    ///
+    /// # Errors
+    /// [`Error::UploadUnknown`]; [`Error::UploadRange`], when the session does not stand there or is being written to.
+    pub async fn receive(&self, repository: &Repository, id: UploadId, at: Option<u64>) -> Result<Receiving, Error> {
+        let ink = self.hold(repository, id).await?;
+        if at.is_some_and(|at| at != ink.written) {
+            return Err(Error::UploadRange { received: ink.written });
+        }
+        let (upload, written) = (self.objects.storage.uploads(repository).named(id), ink.written);
+        let sink = self.objects.blocking(move |_| upload.sink(written)).await??.ok_or(Error::UploadUnknown)?;
+        let writer = Writer::new(Pen::new(sink, ink));
+        Ok(Receiving { repository: repository.clone(), id, writer, objects: self.objects.clone() })
+    }
+
+    /// Locks a session, for as long as the guard lives.
+    async fn hold(&self, repository: &Repository, id: UploadId) -> Result<OwnedMutexGuard<Ink>, Error> {
+        let received = self.upload_received(repository, id).await?;
+        let ink = self.ink(repository, id).await?;
+        ink.try_lock_owned().map_err(|_| Error::UploadRange { received })
+    }
+
+    /// Ends a session whose bytes hash to `digest`: publishes them, links them, and has both on disk when it returns
+    /// (law 3). A session of other bytes ends too, and nothing of it stays.
+    ///
+    /// # Errors
+    /// [`Error::DigestInvalid`]; or as the disk fails.
+    pub async fn commit(&self, receiving: Receiving, digest: Digest) -> Result<(), Error> {
+        let Receiving { repository, id, writer, .. } = receiving;
+        let upload = self.objects.storage.uploads(&repository).named(id);
+        let pen = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
+        let sessions = self.sessions.clone();
+        // All of it at once, with the session's lock inside: the client may leave, and the next one must find it whole.
+        let commit = move |objects: &Objects| {
+            let committed = objects.commit(&repository, &upload, pen.ink(), &digest);
+            if matches!(committed, Ok(()) | Err(Error::DigestInvalid { .. })) {
+                sessions.end(id, &upload);
+            }
+            drop(pen);
+            committed
+        };
+        self.objects.blocking(commit).await?
+    }
+
+    /// Ends a session; nothing of it stays.
+    ///
+    /// # Errors
+    /// [`Error::UploadUnknown`]; [`Error::UploadRange`], while it is being written to.
+    pub async fn cancel_upload(&self, repository: &Repository, id: UploadId) -> Result<(), Error> {
+        let ink = self.hold(repository, id).await?;
+        let (sessions, upload) = (self.sessions.clone(), self.objects.storage.uploads(repository).named(id));
+        let cancel = move |_: &Objects| {
+            sessions.end(id, &upload);
+            drop(ink);
+        };
+        self.objects.blocking(cancel).await
+    }
+
+    /// As [`Registry::cancel_upload`], for a session that nobody can go on with: its client left before it heard of it.
+    pub fn abandon_upload(self: &Arc<Self>, repository: &Repository, id: UploadId) {
+        let (registry, repository) = (Arc::clone(self), repository.clone());
+        self.tasks.spawn(async move {
+            // What is being written may still hold it for a moment.
+            for _ in 0..10 {
+                match registry.cancel_upload(&repository, id).await {
+                    Err(Error::UploadRange { .. }) => tokio::time::sleep(Duration::from_millis(200)).await,
+                    _ => return,
+                }
+            }
+        });
+    }
+
+    /// Links a blob of another repository, uploading nothing (distribution-spec, "Mounting a blob from another
+    /// repository"). Without `from`, any repository of this registry's own will do. `false` when it is not to be had.
+    ///
+    /// # Errors
+    /// As the disk fails.
+    pub async fn mount(&self, into: &Repository, digest: Digest, from: Option<&Repository>) -> Result<bool, Error> {
+        let known = match from {
+            Some(from) => self.may_read(from, &digest).await,
+            None => self.objects.index.class(&digest).hosted,
+        };
+        if !known {
+            return Ok(false);
+        }
+        let place = into.clone();
+        let mount = move |objects: &Objects| {
+            let promoted = objects.promote(&digest)?;
+            if promoted {
+                objects.host_layer(&place, &digest)?;
+            }
+            Ok(promoted)
+        };
+        self.objects.blocking(mount).await?
+    }
+
+    /// Removes the sessions that nothing was written to for `age`; tells how many. Lists them only, if `dry`.
+    pub fn purge_uploads(&self, age: Duration, dry: bool) -> usize {
+        let hosted = self.objects.storage.repositories().filter(|repository| repository.domain.is_none());
+        let purge = |repository: Repository| {
+            let uploads = self.objects.storage.uploads(&repository);
+            let old = |last: &SystemTime| SystemTime::now().duration_since(*last).is_ok_and(|idle| idle > age);
+            let ids: Vec<_> = uploads.all().filter(|(_, last)| old(last)).map(|(id, _)| id).collect();
+            ids.iter().filter(|id| self.purge(&repository, **id, &uploads.named(**id), dry, old)).count()
+        };
+        hosted.map(purge).sum()
+    }
+
+    /// Purges a session that is still old, unless somebody writes to it this moment.
+    fn purge(
+        &self,
+        repository: &Repository,
+        id: UploadId,
+        upload: &Upload,
+        dry: bool,
+        is_old: impl Fn(&SystemTime) -> bool,
+    ) -> bool {
+        // One that nobody has written to since the start has no ink; it gets an empty one, for its lock.
+        let ink = || Arc::new(AsyncMutex::new(Ink::new(Algorithm::Sha256.hasher())));
+        let known = self.sessions.0.inks.lock().get(&id).map(Arc::clone);
+        let (held, loaded) = (known.clone().unwrap_or_else(ink), known.is_some());
+        let Ok(_lock) = held.try_lock() else { return false };
+        let Ok(_alone) = self.sessions.0.loading.try_lock() else { return false };
+        let changed = self.sessions.0.inks.lock().contains_key(&id) != loaded;
+        if changed || !is_old(&upload.last_activity()) {
+            return false;
+        }
+        tracing::info!("{} upload {id} of {repository}", if dry { "would purge" } else { "purging" });
+        if !dry {
+            self.sessions.end(id, upload);
+        }
+        true
+    }
+
+    /// A session's ink, read back from disk if this process has not written to it.
+    async fn ink(&self, repository: &Repository, id: UploadId) -> Result<Arc<AsyncMutex<Ink>>, Error> {
+        let known = || self.sessions.0.inks.lock().get(&id).map(Arc::clone);
+        if let Some(ink) = known() {
+            return Ok(ink);
+        }
+        let _alone = self.sessions.0.loading.lock().await;
+        if let Some(ink) = known() {
+            return Ok(ink);
+        }
+        let upload = self.objects.storage.uploads(repository).named(id);
+        let ink = self.objects.blocking(move |_| read_back(&upload)).await??;
+        let ink = Arc::new(AsyncMutex::new(ink));
+        self.sessions.0.inks.lock().insert(id, Arc::clone(&ink));
+        Ok(ink)
+    }
+}
+
+impl Sessions {
+    /// Ends a session whose lock the caller holds: first its folder goes, so that whoever waits for the lock finds none.
+    fn end(&self, id: UploadId, upload: &Upload) {
+        if let Err(error) = upload.remove() {
+            tracing::warn!("an upload that has ended stays until it is purged: {error}");
+        }
+        self.0.inks.lock().remove(&id);
+    }
+}
+
+impl Objects {
+    fn commit(&self, repository: &Repository, upload: &Upload, ink: &Ink, digest: &Digest) -> Result<(), Error> {
+        let found = found(upload, ink.hasher.clone().finish(), digest.algorithm())?;
+        if found != *digest {
+            return Err(Error::DigestInvalid { given: Box::new(*digest), found: found.into() });
+        }
+        self.publish_upload(upload, digest)?;
+        self.host_layer(repository, digest)
+    }
+
+    /// Publishes what a session received. Bytes that are there already are made durable and kept instead.
+    fn publish_upload(&self, upload: &Upload, digest: &Digest) -> Result<(), Error> {
+        // What is there may turn out to be damaged, and is out of the way then: the second try finds the place free.
+        for _ in 0..2 {
+            if self.storage.publish_upload(upload, digest)? {
+                if let Some(stored) = self.storage.blob(digest)? {
+                    self.index.put_object(digest, &objects::object(&stored.facts));
+                }
+                return Ok(());
+            }
+            if self.promote(digest)? {
+                return Ok(());
+            }
+        }
+        Err(Error::Abandoned)
+    }
+
+    /// Makes sure that a blob's bytes are here, right, and durable. `false` when they are not here.
+    pub(super) fn promote(&self, digest: &Digest) -> Result<bool, Error> {
+        if self.index.class(digest).hosted && self.is_unchanged(digest)? {
+            return Ok(true);
+        }
+        if self.rehash(digest).is_none() {
+            return Ok(false);
+        }
+        self.storage.make_durable(digest)?;
+        Ok(true)
+    }
+
+    /// Links a durable blob into one of this registry's own repositories, durably.
+    pub(super) fn host_layer(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+        let _claim = self.claims.digest(digest);
+        self.index.add_class(digest, Class { hosted: true, ..Class::default() });
+        self.storage.links(repository).mark()?;
+        self.storage.links(repository).add_layer(digest, Durability::Synced)?;
+        self.index.add_repository(repository);
+        self.index.add_link(repository, digest, Link { layer: true, ..Link::default() });
+        Ok(())
+    }
+}
+
+fn read_back(upload: &Upload) -> Result<Ink, Error> {
+    let received = upload.received().ok_or(Error::UploadUnknown)?;
+    upload.sink(received)?;
+    let mut ink = Ink::new(Algorithm::Sha256.hasher());
+    let file = upload.read()?;
+    ink.written = objects::hash_into(&file, &mut ink.hasher).map_err(|_| Error::UploadUnknown)?;
+    Ok(ink)
+}
+
+/// The digest of what a session received, in the algorithm that is asked for.
+fn found(upload: &Upload, hashed: Digest, algorithm: Algorithm) -> Result<Digest, Error> {
+    if hashed.algorithm() == algorithm {
+        return Ok(hashed);
+    }
+    let mut hasher = algorithm.hasher();
+    let file = upload.read()?;
+    objects::hash_into(&file, &mut hasher).map_err(|_| Error::UploadUnknown)?;
+    Ok(hasher.finish())
+}
