@@ -69,7 +69,7 @@ fn skopeo_pulls() {
     pulls_through_the_mirror(clients::skopeo);
 }
 
-/// Points 1 and 2 together: all four at once, cold, from a registry with tokens and a CDN, cost each blob once.
+/// Points 1 and 2 together: all five at once, cold, from a registry with tokens and a CDN, cost each blob once.
 #[test]
 fn all_clients_at_once_cost_one_fetch() {
     let upstream = Settings::default().auth(Auth::anonymous()).cdn(Cdn::links_living(Duration::from_secs(300))).start();

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    clients::{self, Client, Pulled, STARTS, Skopeo},
+    clients::{self, Client, Pulled, STARTS, Skopeo, Start, What},
     fence::Fence,
     hash::sha256,
     http::{self, Ending},
     images::{Blob, Format, Image},
-    registry2::Registry2,
+    registry2::{OnVolume, Registry2},
     rounds, scratch,
     upstream::{Auth, Cdn, Cut, Fault, Gate, Kind, Rule, Settings, Upstream},
     wait_until,
@@ -45,6 +45,12 @@ fn containerd_pulls_from_the_scripted_upstream() {
 fn podman_pulls_from_the_scripted_upstream() {
     let (upstream, fence) = (Upstream::plain(), Fence::new());
     pulls(&*clients::podman(&upstream.url(), &fence), &with_image(&upstream), &fence);
+}
+
+#[test]
+fn buildah_pulls_from_the_scripted_upstream() {
+    let (upstream, fence) = (Upstream::plain(), Fence::new());
+    pulls(&*clients::buildah(&upstream.url(), &fence), &with_image(&upstream), &fence);
 }
 
 #[test]
@@ -177,4 +183,48 @@ fn the_cdn_refuses_credentials_heads_and_old_links() {
 #[test]
 fn rounds_shrink_without_soak() {
     assert!([10, 100].contains(&rounds(100)));
+}
+
+/// Pushed to the real registry and pulled again, an image is what it was.
+fn pushes(start: Start) {
+    let (volume, fence) = (scratch::dir("volume"), Fence::new());
+    let registry = OnVolume::start(volume.path());
+    let client = start("http://127.0.0.1:1", &fence);
+    let (image, name) =
+        (Image::of_size(Format::Oci, 9, 400_000), format!("{}/team/app:1", registry.target().authority()));
+    let digest = client.push(What::Own(&image), &name);
+    let wanted = Pulled { digest, config: image.config.clone() };
+    assert_eq!(client.pull_from(&name), wanted, "{}", client.name());
+}
+
+#[test]
+fn docker_pushes_to_the_real_registry() {
+    pushes(clients::docker);
+}
+
+#[test]
+fn containerd_pushes_to_the_real_registry() {
+    pushes(clients::containerd);
+}
+
+#[test]
+fn podman_buildah_and_skopeo_push_to_the_real_registry() {
+    for start in [clients::podman, clients::buildah, clients::skopeo] as [Start; 3] {
+        pushes(start);
+    }
+}
+
+#[test]
+fn an_image_goes_to_the_real_registry_by_hand() {
+    let volume = scratch::dir("volume");
+    let registry = OnVolume::start(volume.path());
+    let image = Image::index(Format::Oci, 10, 50_000);
+    registry.target().image("team/app", "1", &image);
+    assert_eq!(registry.target().json("team/app/tags/list")["tags"], serde_json::json!(["1"]));
+    let mut session = registry.target().begin("team/app");
+    assert_eq!((session.received(), session.patch(Some(0), b"twelve bytes").status, session.received()), (0, 202, 12));
+    let mut chunked = session.request("PATCH").begin(None);
+    chunked.write(b", and ten.").unwrap();
+    session.moved(&chunked.finish().unwrap());
+    assert_eq!(session.put(&sha256(b"twelve bytes, and ten."), b"").status, 201);
 }

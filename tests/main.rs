@@ -9,11 +9,18 @@
 mod support;
 
 mod api;
+mod bad_input;
 mod clients;
 mod config;
+mod durable;
 mod fill;
 mod floors;
 mod harness;
+mod many;
+mod push;
+mod push_clients;
 mod restart;
 mod secrets;
+mod sources;
 mod tags;
+mod volume;

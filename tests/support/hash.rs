@@ -2,11 +2,16 @@
 
 use std::fmt::Write as _;
 
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
 
 /// `sha256:<hex>` of `bytes`.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    written(Sha256::digest(bytes).as_slice())
+    written("sha256", Sha256::digest(bytes).as_slice())
+}
+
+/// `sha512:<hex>` of `bytes`.
+pub(crate) fn sha512(bytes: &[u8]) -> String {
+    written("sha512", Sha512::digest(bytes).as_slice())
 }
 
 /// A digest of bytes that come in pieces.
@@ -19,12 +24,12 @@ impl Hasher {
     }
 
     pub(crate) fn finish(self) -> String {
-        written(self.0.finalize().as_slice())
+        written("sha256", self.0.finalize().as_slice())
     }
 }
 
-fn written(raw: &[u8]) -> String {
-    raw.iter().fold(String::from("sha256:"), |mut text, byte| {
+fn written(algorithm: &str, raw: &[u8]) -> String {
+    raw.iter().fold(format!("{algorithm}:"), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
         text
     })

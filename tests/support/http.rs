@@ -67,14 +67,27 @@ impl Request {
         self.try_send().unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
-    /// As [`Self::send`]; an error when no head comes.
+    /// As [`Self::send`]; an error when no head comes. A server may answer before it has read the whole body.
     pub(crate) fn try_send(self) -> std::io::Result<Response> {
         let start = Instant::now();
         let stream = self.connect()?;
-        (&stream).write_all(&self.message())?;
-        let mut response = Response::read(stream, self.method == "HEAD")?;
+        let sent = (&stream).write_all(&self.message());
+        let mut response =
+            Response::read(stream, self.method == "HEAD").map_err(|error| sent.err().unwrap_or(error))?;
         response.waited = start.elapsed();
         Ok(response)
+    }
+
+    /// Sends the head alone, and leaves the body to the caller: of this length, or in chunks if there is none.
+    pub(crate) fn begin(mut self, length: Option<u64>) -> Sending {
+        let (name, value) = match length {
+            Some(length) => ("Content-Length", length.to_string()),
+            None => ("Transfer-Encoding", "chunked".to_owned()),
+        };
+        self = self.header(name, &value);
+        let stream = self.connect().unwrap();
+        (&stream).write_all(&self.message()).unwrap();
+        Sending { stream, chunked: length.is_none() }
     }
 
     /// Sends a target that `url` would have tidied (`..`, `//`), as it is written.
@@ -106,11 +119,36 @@ impl Request {
         for (name, value) in &self.headers {
             message += &format!("{name}: {value}\r\n");
         }
-        if !self.body.is_empty() || ["POST", "PUT", "PATCH"].contains(&self.method.as_str()) {
+        let framed =
+            self.headers.iter().any(|(name, _)| ["Content-Length", "Transfer-Encoding"].contains(&name.as_str()));
+        if !framed && (!self.body.is_empty() || ["POST", "PUT", "PATCH"].contains(&self.method.as_str())) {
             message += &format!("Content-Length: {}\r\n", self.body.len());
         }
         message += "\r\n";
         [message.as_bytes(), &self.body].concat()
+    }
+}
+
+/// A request whose head is out and whose body is being written. Dropped: the client left.
+pub(crate) struct Sending {
+    stream: TcpStream,
+    chunked: bool,
+}
+
+impl Sending {
+    /// The next piece of the body; an error when the server reads no more.
+    pub(crate) fn write(&mut self, piece: &[u8]) -> std::io::Result<()> {
+        if self.chunked {
+            write!(self.stream, "{:x}\r\n", piece.len())?;
+        }
+        self.stream.write_all(piece)?;
+        if self.chunked { self.stream.write_all(b"\r\n") } else { Ok(()) }
+    }
+
+    /// Ends the body and reads the response's head.
+    pub(crate) fn finish(mut self) -> std::io::Result<Response> {
+        let sent = if self.chunked { self.stream.write_all(b"0\r\n\r\n") } else { Ok(()) };
+        Response::read(self.stream, false).map_err(|error| sent.err().unwrap_or(error))
     }
 }
 

@@ -10,10 +10,7 @@ use bytes::Bytes;
 use flate2::{Compression, GzBuilder};
 use serde_json::{Value, json};
 
-use super::{
-    hash::{hex, sha256},
-    http,
-};
+use super::hash::{hex, sha256};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Blob {
@@ -41,6 +38,11 @@ impl Blob {
 
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// As a manifest names it.
+    pub(crate) fn descriptor(&self, media_type: &str) -> Value {
+        json!({ "mediaType": media_type, "digest": self.digest, "size": self.len() })
     }
 }
 
@@ -72,7 +74,8 @@ impl Manifest {
         Self { digest: sha256(&bytes), media_type: media_type.to_owned(), bytes }
     }
 
-    fn descriptor(&self) -> Value {
+    /// As an index names it.
+    pub(crate) fn descriptor(&self) -> Value {
         json!({ "mediaType": self.media_type, "digest": self.digest, "size": self.bytes.len() })
     }
 }
@@ -99,14 +102,14 @@ impl Format {
         }
     }
 
-    fn config(self) -> &'static str {
+    pub(crate) fn config(self) -> &'static str {
         match self {
             Self::Oci => "application/vnd.oci.image.config.v1+json",
             Self::Docker => "application/vnd.docker.container.image.v1+json",
         }
     }
 
-    fn layer(self) -> &'static str {
+    pub(crate) fn layer(self) -> &'static str {
         match self {
             Self::Oci => "application/vnd.oci.image.layer.v1.tar+gzip",
             Self::Docker => "application/vnd.docker.image.rootfs.diff.tar.gzip",
@@ -163,12 +166,11 @@ impl Image {
     fn platform(format: Format, architecture: &str, layers: &[Layer]) -> Self {
         let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
         let config = Blob::new(serde_json::to_vec(&configuration(architecture, &diff_ids)).unwrap());
-        let describe = |media_type: &str, blob: &Blob| json!({ "mediaType": media_type, "digest": blob.digest, "size": blob.len() });
         let body = json!({
             "schemaVersion": 2,
             "mediaType": format.manifest(),
-            "config": describe(format.config(), &config),
-            "layers": layers.iter().map(|layer| describe(format.layer(), &layer.blob)).collect::<Vec<_>>(),
+            "config": config.descriptor(format.config()),
+            "layers": layers.iter().map(|layer| layer.blob.descriptor(format.layer())).collect::<Vec<_>>(),
         });
         let name = config.digest.clone();
         let blobs = layers.iter().map(|layer| layer.blob.clone()).chain([config]).collect();
@@ -189,26 +191,6 @@ impl Image {
         self.blobs.iter().max_by_key(|blob| blob.len()).unwrap()
     }
 
-    /// Pushes it to a registry with a token that allows it.
-    pub(crate) fn push(&self, registry: &str, repository: &str, tag: &str, token: &str) {
-        let authorization = format!("Bearer {token}");
-        for blob in &self.blobs {
-            let start = http::Request::new("POST", &format!("{registry}/v2/{repository}/blobs/uploads/"));
-            let session = start.header("Authorization", &authorization).send();
-            assert_eq!(session.status, 202, "an upload begins");
-            let location = session.header("location").unwrap();
-            let put = http::Request::new("PUT", &format!("{location}&digest={}", blob.digest));
-            let put = put.header("Authorization", &authorization).body("application/octet-stream", &blob.bytes).send();
-            assert_eq!(put.status, 201, "a blob is pushed");
-        }
-        let names = self.children.iter().map(|child| child.digest.as_str()).chain([tag]);
-        for (manifest, name) in self.manifests().zip(names) {
-            let put = http::Request::new("PUT", &format!("{registry}/v2/{repository}/manifests/{name}"));
-            let put = put.header("Authorization", &authorization).body(&manifest.media_type, &manifest.bytes).send();
-            assert_eq!(put.status, 201, "a manifest is pushed");
-        }
-    }
-
     /// Writes it as an OCI image layout.
     pub(crate) fn write_layout(&self, dir: &Path, tag: &str) {
         let blobs = dir.join("blobs/sha256");
@@ -224,6 +206,24 @@ impl Image {
         let index = json!({ "schemaVersion": 2, "manifests": [entry] });
         std::fs::write(dir.join("index.json"), index.to_string()).unwrap();
         std::fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    }
+
+    /// Writes it as `docker save` does, named `reference`: linux/amd64 alone.
+    pub(crate) fn write_archive(&self, file: &Path, reference: &str) {
+        let (layers, config) = self.blobs.split_at(self.diff_ids.len());
+        let names: Vec<_> = (0..layers.len()).map(|number| format!("{number}.tar")).collect();
+        let about = json!([{ "Config": "config.json", "RepoTags": [reference], "Layers": names }]).to_string();
+        let mut archive = tar::Builder::new(std::fs::File::create(file).unwrap());
+        let mut add = |name: &str, bytes: &[u8]| {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, name, bytes).unwrap();
+        };
+        names.iter().zip(layers).for_each(|(name, layer)| add(name, &layer.bytes));
+        add("config.json", &config[0].bytes);
+        add("manifest.json", about.as_bytes());
+        archive.finish().unwrap();
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod registry2;
 pub(crate) mod scratch;
 pub(crate) mod server;
 pub(crate) mod token_service;
+pub(crate) mod uploads;
 pub(crate) mod upstream;
 pub(crate) mod wire;
 

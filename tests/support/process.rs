@@ -31,13 +31,15 @@ static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
 });
 
 /// The Debian packages that `./test` installs.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("dockerd", "docker.io"),
     ("docker", "docker.io"),
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("podman", "podman"),
+    ("buildah", "buildah"),
     ("skopeo", "skopeo"),
+    ("strace", "strace"),
     ("docker-registry", "docker-registry"),
 ];
 

@@ -1,6 +1,7 @@
-//! Debian's docker-registry as the real upstream, behind token authentication.
+//! Debian's docker-registry: as the real upstream, behind token authentication, or open, on a volume that is handed to
+//! and fro.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use tempfile::TempDir;
 
@@ -10,6 +11,7 @@ use super::{
     process::{Process, command},
     scratch,
     token_service::{ISSUER, SERVICE, TokenService},
+    uploads::Target,
 };
 
 pub(crate) struct Registry2 {
@@ -25,11 +27,7 @@ impl Registry2 {
         let tokens = TokenService::start(dir.path());
         let config = dir.path().join("config.yml");
         std::fs::write(&config, configuration(&dir, &port, &tokens)).unwrap();
-        let mut serve = command("docker-registry");
-        serve.arg("serve").arg(config).env("OTEL_TRACES_EXPORTER", "none");
-        let mut process = Process::start("docker-registry", serve);
-        process.wait_for_line("listening on", Duration::from_secs(20));
-        Self { process, port, tokens, _dir: dir }
+        Self { process: serve(&config), port, tokens, _dir: dir }
     }
 
     /// `http://127.0.0.1:PORT`
@@ -38,7 +36,7 @@ impl Registry2 {
     }
 
     pub(crate) fn push(&self, repository: &str, tag: &str, image: &Image) {
-        image.push(&self.url(), repository, tag, &self.tokens.push_token(repository));
+        Target::with_token(&self.url(), &self.tokens.push_token(repository)).image(repository, tag, image);
     }
 
     /// What it logged: a line for each request.
@@ -50,6 +48,48 @@ impl Registry2 {
     pub(crate) fn stop(&mut self) {
         self.process.kill();
         self.tokens.stop();
+    }
+}
+
+fn serve(config: &Path) -> Process {
+    let mut serve = command("docker-registry");
+    serve.arg("serve").arg(config).env("OTEL_TRACES_EXPORTER", "none");
+    let mut process = Process::start("docker-registry", serve);
+    process.wait_for_line("listening on", Duration::from_secs(20));
+    process
+}
+
+/// Open to everybody, on a volume of the test's own. Killed when dropped, and nothing is lost by that: it syncs nothing
+/// and remembers nothing.
+pub(crate) struct OnVolume {
+    _process: Process,
+    port: Port,
+    _dir: TempDir,
+}
+
+impl OnVolume {
+    pub(crate) fn start(volume: &Path) -> Self {
+        Self::with(volume, "")
+    }
+
+    /// As a pull-through cache of this registry.
+    pub(crate) fn caching(volume: &Path, remote: &str) -> Self {
+        Self::with(volume, &format!("proxy: {{ remoteurl: \"{remote}\" }}\n"))
+    }
+
+    fn with(volume: &Path, more: &str) -> Self {
+        let (dir, port) = (scratch::dir("registry2"), Port::reserve());
+        let (address, root) = (port.addr(), volume.display());
+        let text = format!(
+            "version: 0.1\nhttp: {{ addr: \"{address}\" }}\n\
+             storage: {{ delete: {{ enabled: true }}, filesystem: {{ rootdirectory: \"{root}\" }} }}\n{more}"
+        );
+        std::fs::write(dir.path().join("config.yml"), text).unwrap();
+        Self { _process: serve(&dir.path().join("config.yml")), port, _dir: dir }
+    }
+
+    pub(crate) fn target(&self) -> Target {
+        Target::open(&self.port.url())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -14,6 +14,7 @@ use super::{
     images::Image,
     process::{self, Outcome, Process},
     scratch,
+    uploads::Target,
     upstream::Upstream,
 };
 
@@ -30,14 +31,42 @@ pub(crate) struct Setup {
     variables: Vec<(String, String)>,
     config: Option<PathBuf>,
     data: Arc<TempDir>,
+    /// Whether the command line says where the data are.
+    flag: bool,
     disk: Option<u32>,
+    trace: Option<PathBuf>,
 }
 
 impl Setup {
-    /// Mirrors the upstream at this URL, on a free port, into a fresh directory.
+    /// On a free port, into a fresh directory.
+    fn bare() -> Self {
+        let data = Arc::new(scratch::dir("data"));
+        let setup = Self { variables: Vec::new(), config: None, data, flag: true, disk: None, trace: None };
+        setup.variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
+    }
+
+    /// Mirrors the upstream at this URL.
     pub(crate) fn mirroring(url: &str) -> Self {
-        let setup = Self { variables: Vec::new(), config: None, data: Arc::new(scratch::dir("data")), disk: None };
-        setup.variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0").variable("REGISTRY_PROXY_REMOTEURL", url)
+        Self::bare().variable("REGISTRY_PROXY_REMOTEURL", url)
+    }
+
+    /// Mirrors the upstream at this URL, and takes pushes and deletes.
+    pub(crate) fn both(url: &str) -> Self {
+        Self::mirroring(url).variable("REGISTRY_PROXY_PUSH", "true").deleting()
+    }
+
+    /// Mirrors nothing; takes pushes and deletes.
+    pub(crate) fn hosting() -> Self {
+        Self::bare().variable("REGISTRY_PROXY_ENABLED", "false").deleting()
+    }
+
+    fn deleting(self) -> Self {
+        self.variable("REGISTRY_STORAGE_DELETE_ENABLED", "true")
+    }
+
+    /// Names of repositories that are hosted, as `proxy.hosted` takes them.
+    pub(crate) fn hosted(self, patterns: &str) -> Self {
+        self.variable("REGISTRY_PROXY_HOSTED", patterns)
     }
 
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
@@ -50,6 +79,13 @@ impl Setup {
     pub(crate) fn without_variables(mut self) -> Self {
         self.variables.clear();
         self
+    }
+
+    /// Where the data are is told by registry:2's variable, not by our flag.
+    pub(crate) fn root_directory(mut self) -> Self {
+        self.flag = false;
+        let data = self.data().to_str().unwrap().to_owned();
+        self.variable("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", &data)
     }
 
     pub(crate) fn config(mut self, file: &Path) -> Self {
@@ -68,6 +104,17 @@ impl Setup {
         self
     }
 
+    /// The system calls that make writes durable, and the sends, are written to this file.
+    pub(crate) fn traced(mut self, file: &Path) -> Self {
+        self.trace = Some(file.to_owned());
+        self
+    }
+
+    /// Where the server will keep everything.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
     pub(crate) fn start(self) -> Server {
         let (process, url) = launch(&self);
         Server { process, url, setup: self }
@@ -80,14 +127,27 @@ impl Setup {
 
     fn command(&self) -> Command {
         let data = self.data.path().to_str().unwrap();
-        let mut command = match self.disk {
-            None => process::command(BINARY),
-            Some(size) => process::isolated(BINARY, &[&format!("{data}:{size}m")]),
+        let mut command = match (self.disk, &self.trace) {
+            (None, None) => process::command(BINARY),
+            (None, Some(file)) => traced(file),
+            (Some(size), _) => process::isolated(BINARY, &[&format!("{data}:{size}m")]),
         };
-        command.arg("serve").args(&self.config).arg("--data").arg(self.data.path());
+        command.arg("serve").args(&self.config);
+        if self.flag {
+            command.arg("--data").arg(self.data.path());
+        }
         command.envs(self.variables.iter().cloned()).env("RUST_BACKTRACE", "1");
         command
     }
+}
+
+/// The server itself stays the child; the tracer is beside it, and ends with it.
+fn traced(file: &Path) -> Command {
+    const CALLS: &str = "trace=fsync,fdatasync,syncfs,sync,sync_file_range,mkdir,mkdirat,rename,renameat,renameat2,\
+                         link,linkat,write,writev,pwrite64,sendto,sendmsg";
+    let mut command = process::command("strace");
+    command.args(["-D", "-f", "-y", "-s", "64", "-e", CALLS, "-o"]).arg(file).arg(BINARY);
+    command
 }
 
 /// `entrepot` with these arguments, run to its end.
@@ -148,6 +208,33 @@ impl Server {
         self.setup.data.path()
     }
 
+    /// To push to it.
+    pub(crate) fn target(&self) -> Target {
+        Target::open(&self.url)
+    }
+
+    /// From now on [`Self::peak_memory`] is about what follows.
+    pub(crate) fn forget_peak_memory(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
+    }
+
+    /// Waits for a line of the log.
+    pub(crate) fn wait_for_log(&mut self, part: &str, limit: Duration) {
+        self.process.wait_for_line(part, limit);
+    }
+
+    /// The most memory it had so far, in bytes (`VmHWM`).
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Of the process since the last start.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Everything logged since the last start.
     pub(crate) fn log(&self) -> String {
         self.process.output()
@@ -155,7 +242,7 @@ impl Server {
 
     /// The process's limits, as the kernel shows them.
     pub(crate) fn limits(&self) -> String {
-        std::fs::read_to_string(format!("/proc/{}/limits", self.process.id())).unwrap()
+        std::fs::read_to_string(format!("/proc/{}/limits", self.id())).unwrap()
     }
 
     /// `kill -9`
@@ -178,10 +265,12 @@ impl Server {
         super::wait_until("the server to end", limit, || self.process.has_ended());
     }
 
-    /// Starts again on the same data, on another port.
-    pub(crate) fn restart(&mut self) {
+    /// Starts again on the same data, on another port. Says how long that took.
+    pub(crate) fn restart(&mut self) -> Duration {
         self.process.kill();
+        let start = Instant::now();
         (self.process, self.url) = launch(&self.setup);
+        start.elapsed()
     }
 }
 

@@ -4,9 +4,10 @@ use std::{process::Command, time::Duration};
 
 use tempfile::TempDir;
 
-use super::{Client, PULL, Pulled};
+use super::{Client, PULL, Pulled, What, repository};
 use crate::support::{
     fence::Fence,
+    images::Image,
     process::{Process, command, isolated, run},
     scratch,
 };
@@ -65,29 +66,67 @@ impl Client for Containerd {
         "ctr"
     }
 
-    fn pull(&self, reference: &str) -> Pulled {
-        let (image, hosts) = (format!("docker.io/{reference}"), self.dir.path().join("hosts"));
-        let hosts = hosts.to_str().unwrap();
-        self.said(&[
-            "images",
-            "pull",
-            "--snapshotter",
-            "native",
-            "--platform",
-            "linux/amd64",
-            "--hosts-dir",
-            hosts,
-            &image,
-        ]);
-        let listed = self.said(&["images", "list"]);
-        let digest = listed.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap().to_owned();
+    fn pull_from(&self, name: &str) -> Pulled {
+        self.fetch(name);
+        let digest = self.digest_of(name);
         let config = self.config_of(&digest);
-        self.said(&["images", "remove", "--sync", &image]);
+        self.remove(&[name]);
         Pulled { digest, config }
+    }
+
+    fn push(&self, what: What<'_>, name: &str) -> String {
+        let mut names = vec![name.to_owned()];
+        match what {
+            What::Own(image) => self.import(image, name),
+            What::Pulled(reference) => {
+                names.push(format!("docker.io/{reference}"));
+                self.fetch(&names[1]);
+                self.said(&["images", "tag", &names[1], name]);
+            }
+        }
+        self.said(&["images", "push", "--plain-http", name]);
+        let digest = self.digest_of(name);
+        self.remove(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        digest
     }
 }
 
 impl Containerd {
+    fn fetch(&self, name: &str) {
+        let hosts = self.dir.path().join("hosts");
+        let hosts = ["--hosts-dir", hosts.to_str().unwrap()];
+        let way: &[&str] = if name.starts_with("docker.io/") { &hosts } else { &["--plain-http"] };
+        let pull = ["images", "pull", "--snapshotter", "native", "--platform", "linux/amd64"];
+        self.said(&[&pull, way, &[name]].concat());
+    }
+
+    fn import(&self, image: &Image, name: &str) {
+        let layout = scratch::dir("layout");
+        let (_, tag) = name.rsplit_once(':').unwrap();
+        image.write_layout(layout.path(), tag);
+        let file = self.dir.path().join("image.tar");
+        let mut archive = tar::Builder::new(std::fs::File::create(&file).unwrap());
+        archive.append_dir_all(".", layout.path()).unwrap();
+        archive.finish().unwrap();
+        let base = ["images", "import", "--no-unpack", "--base-name", repository(name)];
+        self.said(&[&base[..], &[file.to_str().unwrap()]].concat());
+        std::fs::remove_file(file).unwrap();
+    }
+
+    fn digest_of(&self, name: &str) -> String {
+        let listed = self.said(&["images", "list", &format!("name=={name}")]);
+        listed
+            .split_whitespace()
+            .find(|word| word.starts_with("sha256:"))
+            .unwrap_or_else(|| panic!("{listed}"))
+            .to_owned()
+    }
+
+    /// With all that only these names hold.
+    fn remove(&self, names: &[&str]) {
+        self.said(&[&["images", "remove", "--sync"], names].concat());
+    }
+
     /// Follows index and manifest in the content store to the configuration.
     fn config_of(&self, digest: &str) -> String {
         let text = self.said(&["content", "get", digest]);

@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 
 use tempfile::TempDir;
 
-use super::{Client, PULL, Pulled, repository};
+use super::{Client, PULL, Pulled, What, repository};
 use crate::support::{
     fence::Fence,
     process::{Process, command, isolated, run},
@@ -50,20 +50,53 @@ impl Docker {
     }
 }
 
+impl Docker {
+    fn said(&self, arguments: &[&str]) -> String {
+        let what = format!("docker {}", arguments[0]);
+        run(&what, self.docker(arguments), PULL).expect_success(&what).output
+    }
+
+    /// Has the image under this name.
+    fn bring(&self, what: What<'_>, name: &str) {
+        match what {
+            What::Own(image) => {
+                let archive = self.dir.path().join("image.tar");
+                image.write_archive(&archive, name);
+                self.said(&["load", "--input", archive.to_str().unwrap()]);
+                std::fs::remove_file(archive).unwrap();
+            }
+            What::Pulled(reference) => {
+                self.said(&["pull", reference]);
+                self.said(&["tag", reference, name]);
+            }
+        }
+    }
+}
+
 impl Client for Docker {
     fn name(&self) -> &'static str {
         "docker"
     }
 
-    fn pull(&self, reference: &str) -> Pulled {
-        run("docker pull", self.docker(&["pull", reference]), PULL).expect_success("docker pull");
-        let config = self.inspect(reference, "{{.Id}}");
-        let digests = self.inspect(reference, "{{join .RepoDigests \" \"}}");
-        let wanted = format!("{}@", repository(reference).trim_start_matches("library/"));
+    fn pull_from(&self, name: &str) -> Pulled {
+        self.said(&["pull", name]);
+        let config = self.inspect(name, "{{.Id}}");
+        let digests = self.inspect(name, "{{join .RepoDigests \" \"}}");
+        let short = repository(name).trim_start_matches("docker.io/").trim_start_matches("library/");
+        let wanted = format!("{short}@");
         let digest = digests.split(' ').find_map(|known| known.strip_prefix(&wanted));
         let digest = digest.unwrap_or_else(|| panic!("no {wanted} in {digests}")).to_owned();
-        run("docker rmi", self.docker(&["rmi", "--force", &config]), PULL).expect_success("docker rmi");
+        self.said(&["rmi", "--force", &config]);
         Pulled { digest, config }
+    }
+
+    fn push(&self, what: What<'_>, name: &str) -> String {
+        self.bring(what, name);
+        let said = self.said(&["push", name]);
+        let digest = said.split_whitespace().skip_while(|word| *word != "digest:").nth(1);
+        let digest = digest.unwrap_or_else(|| panic!("no digest in {said}")).to_owned();
+        self.said(&["rmi", "--force", &self.inspect(name, "{{.Id}}")]);
+        digest
     }
 }
 

@@ -1,6 +1,7 @@
 //! Real clients from Debian's packages, each on private roots, each with the mirror in front of `docker.io` and the
 //! fence behind it.
 
+mod buildah;
 mod containerd;
 mod docker;
 mod podman;
@@ -10,25 +11,43 @@ use std::{path::Path, time::Duration};
 
 pub(crate) use skopeo::Skopeo;
 
-use super::fence::Fence;
+use super::{fence::Fence, images::Image};
 
 /// Enough for a pull of some hundred MB on a busy machine.
 const PULL: Duration = Duration::from_secs(150);
 
-/// Someone who pulls images of the Hub through a mirror.
+/// Someone who pulls images of the Hub through a mirror, and pushes some of their own.
 pub(crate) trait Client {
     fn name(&self) -> &'static str;
 
     /// Pulls `docker.io/<reference>` for linux/amd64 into an empty store, and answers with what proves it: the
     /// digests of the image's configuration and of what its reference resolved to.
-    fn pull(&self, reference: &str) -> Pulled;
+    fn pull(&self, reference: &str) -> Pulled {
+        self.pull_from(&format!("docker.io/{reference}"))
+    }
+
+    /// As [`Client::pull`], from whatever registry the name begins with.
+    fn pull_from(&self, name: &str) -> Pulled;
+
+    /// Pushes an image to `name`, which begins with a registry on the loopback interface and ends with a tag; has
+    /// nothing of it afterwards. Answers with the digest that was pushed.
+    fn push(&self, what: What<'_>, name: &str) -> String;
+}
+
+/// What a client pushes.
+#[derive(Clone, Copy)]
+pub(crate) enum What<'a> {
+    /// An image of its own, for linux/amd64 alone.
+    Own(&'a Image),
+    /// `docker.io/<reference>`, which it pulls through the mirror first.
+    Pulled(&'a str),
 }
 
 /// Starts a client with this mirror, and this fence behind it.
 pub(crate) type Start = fn(mirror: &str, fence: &Fence) -> Box<dyn Client>;
 
 /// All of them.
-pub(crate) const STARTS: [Start; 4] = [docker, containerd, podman, skopeo];
+pub(crate) const STARTS: [Start; 5] = [docker, containerd, podman, buildah, skopeo];
 
 pub(crate) fn docker(mirror: &str, fence: &Fence) -> Box<dyn Client> {
     Box::new(docker::Docker::start(mirror, fence))
@@ -40,6 +59,10 @@ pub(crate) fn containerd(mirror: &str, fence: &Fence) -> Box<dyn Client> {
 
 pub(crate) fn podman(mirror: &str, fence: &Fence) -> Box<dyn Client> {
     Box::new(podman::Podman::new(mirror, fence))
+}
+
+pub(crate) fn buildah(mirror: &str, fence: &Fence) -> Box<dyn Client> {
+    Box::new(buildah::Buildah::new(mirror, fence))
 }
 
 pub(crate) fn skopeo(mirror: &str, fence: &Fence) -> Box<dyn Client> {
@@ -78,7 +101,19 @@ fn authority(url: &str) -> &str {
     url.strip_prefix("http://").unwrap()
 }
 
-/// `library/ubuntu` of `library/ubuntu:18.04` or `library/ubuntu@sha256:…`.
-fn repository(reference: &str) -> &str {
-    reference.split(['@', ':']).next().unwrap()
+/// `host:port/library/ubuntu` of `host:port/library/ubuntu:18.04` or `host:port/library/ubuntu@sha256:…`.
+fn repository(name: &str) -> &str {
+    let name = name.split('@').next().unwrap();
+    let slash = name.rfind('/').map_or(0, |slash| slash + 1);
+    name[slash..].find(':').map_or(name, |colon| &name[..slash + colon])
+}
+
+/// The image as an OCI image layout, and how containers/image calls it when it works in `dir`: it makes the path a
+/// name, which must be in lower case.
+fn layout(image: &Image, dir: &Path) -> &'static str {
+    let own = dir.join("own");
+    let _ = std::fs::remove_dir_all(&own);
+    std::fs::create_dir(&own).unwrap();
+    image.write_layout(&own, "layout");
+    "oci:own:layout"
 }

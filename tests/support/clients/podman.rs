@@ -4,7 +4,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{Client, PULL, Pulled, write_containers_conf};
+use super::{Client, PULL, Pulled, What, layout, write_containers_conf};
 use crate::support::{
     fence::Fence,
     process::{isolated, run},
@@ -32,7 +32,7 @@ impl Podman {
         }
         podman.args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file"]).args(arguments);
         podman.env("CONTAINERS_REGISTRIES_CONF", self.dir.path().join("registries.conf"));
-        podman.env("HOME", self.dir.path()).env("TMPDIR", self.dir.path().join("tmp"));
+        podman.current_dir(self.dir.path()).env("HOME", self.dir.path()).env("TMPDIR", self.dir.path().join("tmp"));
         self.fence.around(&mut podman);
         podman
     }
@@ -47,13 +47,44 @@ impl Client for Podman {
         "podman"
     }
 
-    fn pull(&self, reference: &str) -> Pulled {
-        let (image, policy) = (format!("docker.io/{reference}"), self.dir.path().join("policy.json"));
-        self.said(&["pull", "--arch=amd64", "--signature-policy", policy.to_str().unwrap(), &image]);
-        let config = format!("sha256:{}", self.said(&["image", "inspect", "--format={{.Id}}", &image]).trim());
+    fn pull_from(&self, name: &str) -> Pulled {
+        self.fetch(name);
+        let config = format!("sha256:{}", self.said(&["image", "inspect", "--format={{.Id}}", name]).trim());
         // Of index and platform manifest, which it keeps both, this is the one it was asked for.
-        let digest = self.said(&["image", "inspect", "--format={{.Digest}}", &image]).trim().to_owned();
+        let digest = self.said(&["image", "inspect", "--format={{.Digest}}", name]).trim().to_owned();
         self.said(&["rmi", "--all", "--force"]);
         Pulled { digest, config }
+    }
+
+    fn push(&self, what: What<'_>, name: &str) -> String {
+        let (policy, digest) = (self.policy(), self.dir.path().join("pushed"));
+        let id = match what {
+            What::Own(image) => self.fetch(layout(image, self.dir.path())),
+            What::Pulled(reference) => self.fetch(&format!("docker.io/{reference}")),
+        };
+        let digest_file = digest.to_str().unwrap();
+        self.said(&[
+            "push",
+            "--tls-verify=false",
+            &policy,
+            "--digestfile",
+            digest_file,
+            &id,
+            &format!("docker://{name}"),
+        ]);
+        self.said(&["rmi", "--all", "--force"]);
+        std::fs::read_to_string(digest).unwrap()
+    }
+}
+
+impl Podman {
+    fn policy(&self) -> String {
+        format!("--signature-policy={}", self.dir.path().join("policy.json").display())
+    }
+
+    /// Pulls, and answers with the image's id.
+    fn fetch(&self, name: &str) -> String {
+        let said = self.said(&["pull", "--quiet", "--tls-verify=false", "--arch=amd64", &self.policy(), name]);
+        said.lines().last().unwrap_or_else(|| panic!("no id of {name}")).to_owned()
     }
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{Client, PULL, Pulled, write_containers_conf};
+use super::{Client, PULL, Pulled, What, layout, write_containers_conf};
 use crate::support::{
     fence::Fence,
     hash::{hex, sha256},
@@ -28,7 +28,10 @@ impl Skopeo {
     pub(crate) fn copy(&self, options: &[&str], source: &str) -> (Outcome, TempDir) {
         let target = tempfile::tempdir_in(self.dir.path()).unwrap();
         let mut copy = self.skopeo();
-        copy.arg("copy").args(options).arg(source).arg(format!("dir:{}", target.path().display()));
+        copy.args(["copy", "--src-tls-verify=false"])
+            .args(options)
+            .arg(source)
+            .arg(format!("dir:{}", target.path().display()));
         (run("skopeo copy", copy, PULL), target)
     }
 
@@ -37,7 +40,7 @@ impl Skopeo {
         skopeo.arg("--policy").arg(self.dir.path().join("policy.json"));
         skopeo.arg("--registries-conf").arg(self.dir.path().join("registries.conf"));
         skopeo.args(["--override-os=linux", "--override-arch=amd64"]).arg("--tmpdir").arg(self.dir.path());
-        skopeo.env("HOME", self.dir.path());
+        skopeo.current_dir(self.dir.path()).env("HOME", self.dir.path());
         self.fence.around(&mut skopeo);
         skopeo
     }
@@ -49,8 +52,8 @@ impl Client for Skopeo {
     }
 
     /// All platforms, so that the directory holds the index itself; skopeo checks every blob's digest.
-    fn pull(&self, reference: &str) -> Pulled {
-        let source = format!("docker://docker.io/{reference}");
+    fn pull_from(&self, name: &str) -> Pulled {
+        let source = format!("docker://{name}");
         let (outcome, index) = self.copy(&["--all"], &source);
         outcome.expect_success("skopeo copy --all");
         let digest = sha256(&std::fs::read(index.path().join("manifest.json")).unwrap());
@@ -61,5 +64,18 @@ impl Client for Skopeo {
         let config = manifest["config"]["digest"].as_str().unwrap().to_owned();
         assert_eq!(sha256(&std::fs::read(image.path().join(hex(&config))).unwrap()), config);
         Pulled { digest, config }
+    }
+
+    fn push(&self, what: What<'_>, name: &str) -> String {
+        let digest = self.dir.path().join("pushed");
+        let source = match what {
+            What::Own(image) => layout(image, self.dir.path()).to_owned(),
+            What::Pulled(reference) => format!("docker://docker.io/{reference}"),
+        };
+        let mut copy = self.skopeo();
+        copy.args(["copy", "--src-tls-verify=false", "--dest-tls-verify=false", "--digestfile"]).arg(&digest);
+        copy.arg(source).arg(format!("docker://{name}"));
+        run("skopeo copy", copy, PULL).expect_success("skopeo copy");
+        std::fs::read_to_string(digest).unwrap()
     }
 }

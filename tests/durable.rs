@@ -1,0 +1,463 @@
+//! Points 5 and 6: what was acknowledged is there after any end, and an upload goes on where it was.
+//!
+//! The judge of the disk reads files and nothing else: neither the server nor its code tells it what is right.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::support::{
+    hash::{Hasher, hex, sha256},
+    http::{Ending, Request, Sending},
+    images::{Blob, Format, Image},
+    rounds, scratch,
+    server::{Server, Setup},
+    uploads::{OCTETS, Target},
+    upstream::Upstream,
+    wait_for,
+};
+
+/// A volume as `registry:2` lays it out, read by itself.
+struct Disk {
+    root: PathBuf,
+    /// Blobs that were found right. Their files never change.
+    right: HashSet<PathBuf>,
+}
+
+impl Disk {
+    fn new(data: &Path) -> Self {
+        Self { root: data.join("docker/registry/v2"), right: HashSet::new() }
+    }
+
+    fn repository(&self, name: &str) -> PathBuf {
+        self.root.join("repositories").join(name)
+    }
+
+    fn data(&self, digest: &str) -> PathBuf {
+        let (algorithm, hex) = digest.split_once(':').unwrap();
+        self.root.join("blobs").join(algorithm).join(&hex[..2]).join(hex).join("data")
+    }
+
+    /// The blob is there, and its bytes are what its name says.
+    fn has_blob(&mut self, digest: &str) -> bool {
+        let path = self.data(digest);
+        if !path.is_file() {
+            return false;
+        }
+        if !self.right.contains(&path) {
+            assert_eq!(sha256(&fs::read(&path).unwrap()), digest, "a blob is not what its name says");
+            self.right.insert(path);
+        }
+        true
+    }
+
+    /// What the tag points to.
+    fn tag(&self, repository: &str, tag: &str) -> Option<String> {
+        fs::read_to_string(self.repository(repository).join("_manifests/tags").join(tag).join("current/link")).ok()
+    }
+
+    fn has_layer(&mut self, repository: &str, digest: &str) -> bool {
+        let link = self.repository(repository).join("_layers/sha256").join(hex(digest)).join("link");
+        fs::read_to_string(link).is_ok_and(|text| text == digest) && self.has_blob(digest)
+    }
+
+    /// The manifest is there, and all that it names.
+    fn has_manifest(&mut self, repository: &str, digest: &str) -> bool {
+        let link = self.repository(repository).join("_manifests/revisions/sha256").join(hex(digest)).join("link");
+        if fs::read_to_string(link).ok().as_deref() != Some(digest) || !self.has_blob(digest) {
+            return false;
+        }
+        let manifest: Value = serde_json::from_slice(&fs::read(self.data(digest)).unwrap()).unwrap();
+        let layers = manifest["layers"].as_array().into_iter().flatten().chain(manifest.get("config"));
+        layers.map(|layer| layer["digest"].as_str().unwrap()).all(|layer| self.has_layer(repository, layer))
+    }
+
+    /// Everything that anything points to is there: tags, revisions, layers, and whatever else lies among the blobs.
+    fn is_whole(&mut self) {
+        for name in scratch::files(&self.root.join("blobs")) {
+            let parts: Vec<_> = name.iter().map(|part| part.to_str().unwrap()).collect();
+            assert!(matches!(parts[..], ["sha256", _, _, "data"]), "{name:?} is no blob");
+            assert!(self.has_blob(&format!("sha256:{}", parts[2])));
+        }
+        let repositories = self.root.join("repositories");
+        for link in scratch::files(&repositories) {
+            let text = link.to_str().unwrap();
+            let Some((repository, kind)) = text.split_once("/_") else { panic!("{text}") };
+            let read = || fs::read_to_string(repositories.join(&link)).unwrap();
+            if link.file_name().unwrap().to_str().unwrap().starts_with(".link-") {
+                // On its way to be a link when the server died: nobody reads it.
+                continue;
+            }
+            if kind.starts_with("manifests/") && kind.ends_with("/link") {
+                assert!(self.has_manifest(repository, &read()), "{text} leads to what is not whole");
+            } else if kind.starts_with("layers/") && kind.ends_with("/link") {
+                assert!(self.has_layer(repository, &read()), "{text} leads nowhere");
+            } else {
+                assert!(kind.starts_with("uploads/"), "{text} is no link");
+            }
+        }
+    }
+}
+
+/// What a worker was told, and what it had asked when the server died.
+#[derive(Default)]
+struct Told {
+    blobs: Vec<String>,
+    tags: HashMap<String, String>,
+    /// A tag's PUT that nobody answered: it may have happened or not.
+    open: Option<(String, String)>,
+}
+
+/// Pushes images to one repository until the server is gone: each blob in another way, each tag again and again.
+fn push_until_the_end(target: &Target, repository: &str, round: usize, told: &mut Told, alive: &AtomicBool) {
+    let mut number = 0;
+    while push_one(target, repository, round, number, told).is_ok() {
+        number += 1;
+    }
+    assert!(!alive.load(Ordering::SeqCst), "a connection broke before the kill");
+}
+
+fn push_one(target: &Target, repository: &str, round: usize, number: usize, told: &mut Told) -> std::io::Result<()> {
+    let seed = (round * 1000 + number) as u64;
+    // The layer is everybody's, the configuration differs by it: so repositories race for the same bytes.
+    let image = Image::of_size(Format::Oci, seed, 2_000 + (number * 7919) % 150_000);
+    for (way, blob) in image.blobs.iter().enumerate() {
+        push_blob(target, repository, blob, way + number)?;
+        told.blobs.push(blob.digest.clone());
+    }
+    let tag = format!("t{}", number % 4);
+    told.open = Some((tag.clone(), image.digest().to_owned()));
+    let put = target.request("PUT", &format!("{repository}/manifests/{tag}"));
+    let put = put.body(&image.top.media_type, &image.top.bytes).try_send()?;
+    assert_eq!(put.status, 201, "a manifest all of whose blobs were acknowledged");
+    told.tags.insert(tag, image.digest().to_owned());
+    told.open = None;
+    Ok(())
+}
+
+fn push_blob(target: &Target, repository: &str, blob: &Blob, way: usize) -> std::io::Result<()> {
+    let uploads = format!("{repository}/blobs/uploads/");
+    if way.is_multiple_of(3) {
+        let post = target.request("POST", &format!("{uploads}?digest={}", blob.digest)).body(OCTETS, &blob.bytes);
+        assert_eq!(post.try_send()?.status, 201);
+        return Ok(());
+    }
+    let begun = target.request("POST", &uploads).try_send()?;
+    assert_eq!(begun.status, 202);
+    let (mut url, half) = (target.follow(&begun), blob.len() / 2);
+    let rest = if way % 3 == 1 {
+        &blob.bytes[..]
+    } else {
+        let patch = Request::new("PATCH", &url).body(OCTETS, &blob.bytes[..half]).try_send()?;
+        assert_eq!(patch.status, 202);
+        url = target.follow(&patch);
+        &blob.bytes[half..]
+    };
+    let mut closing = url::Url::parse(&url).unwrap();
+    closing.query_pairs_mut().append_pair("digest", &blob.digest);
+    assert_eq!(Request::new("PUT", closing.as_str()).body(OCTETS, rest).try_send()?.status, 201);
+    Ok(())
+}
+
+/// What the worker was told is on the disk; where it was told nothing, the tag is the old one or the new one.
+fn holds_what_it_told(disk: &mut Disk, repository: &str, told: &mut Told) {
+    for digest in told.blobs.drain(..) {
+        assert!(disk.has_layer(repository, &digest), "an acknowledged blob is gone from {repository}");
+    }
+    if let Some((tag, digest)) = told.open.take()
+        && disk.tag(repository, &tag).as_ref() == Some(&digest)
+    {
+        told.tags.insert(tag, digest);
+    }
+    for (tag, digest) in &told.tags {
+        assert_eq!(disk.tag(repository, tag).as_ref(), Some(digest), "{repository}:{tag}");
+        assert!(disk.has_manifest(repository, digest), "{repository}:{tag}");
+    }
+}
+
+/// Point 5: rounds of `kill -9` at random moments under parallel pushes.
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    const WORKERS: usize = 4;
+    let mut server = Setup::hosting().start();
+    let mut disk = Disk::new(server.data());
+    let mut told: Vec<_> = (0..WORKERS).map(|_| Told::default()).collect();
+    let (mut restarts, mut acknowledged) = (Vec::new(), 0);
+    for round in 0..rounds(200) {
+        let (target, alive) = (server.target(), AtomicBool::new(true));
+        thread::scope(|scope| {
+            for (worker, told) in told.iter_mut().enumerate() {
+                let (target, alive) = (&target, &alive);
+                scope.spawn(move || push_until_the_end(target, &format!("team/app{worker}"), round, told, alive));
+            }
+            thread::sleep(Duration::from_millis(20 + (round as u64 * 7919) % 400));
+            alive.store(false, Ordering::SeqCst);
+            server.kill9();
+        });
+        for (worker, told) in told.iter_mut().enumerate() {
+            acknowledged += told.blobs.len();
+            holds_what_it_told(&mut disk, &format!("team/app{worker}"), told);
+        }
+        disk.is_whole();
+        restarts.push(server.restart());
+        serves(&server, &told);
+    }
+    assert!(acknowledged > rounds(200) * WORKERS, "{acknowledged} blobs are too few to show anything");
+    restarts.sort_unstable();
+    let median = restarts[restarts.len() / 2];
+    assert!(median < Duration::from_secs(1), "restarts: {restarts:?}");
+}
+
+/// Every tag that was acknowledged is served, with its manifest's blobs.
+fn serves(server: &Server, told: &[Told]) {
+    for (worker, told) in told.iter().enumerate() {
+        let repository = format!("team/app{worker}");
+        for (tag, digest) in &told.tags {
+            let manifest = server.manifest(&repository, tag).send();
+            assert_eq!((manifest.status, manifest.header("docker-content-digest")), (200, Some(&**digest)));
+            let manifest = manifest.json();
+            let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+            assert_eq!(server.blob(&repository, layer).send().summary().digest, layer);
+        }
+    }
+}
+
+/// A system call of the trace, from the line where it began to the line where it returned.
+struct Call {
+    begun: usize,
+    ended: usize,
+    text: String,
+}
+
+impl Call {
+    fn is(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.text.strip_prefix(name).is_some_and(|rest| rest.starts_with('(')))
+    }
+
+    /// The last path it names.
+    fn path(&self) -> &str {
+        let path = self.text.rsplit(['"', '<']).find(|part| part.starts_with('/')).unwrap_or_default();
+        path.split(['"', '>']).next().unwrap()
+    }
+
+    fn succeeded(&self) -> bool {
+        self.text.rsplit("= ").next().is_some_and(|result| !result.starts_with('-'))
+    }
+}
+
+/// Reads what `strace -f -y` wrote; calls that were interrupted by others' lines are put together again.
+fn calls(trace: &str) -> Vec<Call> {
+    let (mut calls, mut open) = (Vec::new(), HashMap::<&str, (usize, String)>::new());
+    for (number, line) in trace.lines().enumerate() {
+        let Some((process, text)) = line.split_once(' ') else { continue };
+        let text = text.trim_start();
+        if let Some(begun) = text.strip_suffix("<unfinished ...>") {
+            open.insert(process, (number, begun.to_owned()));
+        } else if let Some(rest) = text.strip_prefix("<... ") {
+            let (_, rest) = rest.split_once("resumed>").unwrap();
+            let Some((begun, first)) = open.remove(process) else { continue };
+            calls.push(Call { begun, ended: number, text: first + rest });
+        } else {
+            calls.push(Call { begun: number, ended: number, text: text.to_owned() });
+        }
+    }
+    calls
+}
+
+/// The trace of a server that has ended.
+fn traced(file: &Path) -> Vec<Call> {
+    let read = || fs::read_to_string(file).ok().filter(|trace| trace.contains("+++ exited with"));
+    calls(&wait_for("the trace's end", Duration::from_secs(10), read))
+}
+
+/// Between these lines of the trace `path` was synced, or its whole file system was.
+fn synced(calls: &[Call], path: &Path, after: usize, before: usize) -> bool {
+    let named = |call: &&Call| {
+        call.is(&["fsync", "fdatasync"]) && Path::new(call.path()) == path || call.is(&["syncfs", "sync"])
+    };
+    calls.iter().filter(named).any(|call| call.succeeded() && call.begun > after && call.ended < before)
+}
+
+/// What is published under a path that ends so, before line `answered`: the file was synced, then renamed, then its
+/// folder was synced, and so was the name of every folder that was made for it, whoever made it. Says on which line.
+fn is_published(calls: &[Call], suffix: &str, answered: usize) -> usize {
+    let renames = ["rename", "renameat", "renameat2", "link", "linkat"];
+    let published = |call: &&Call| call.is(&renames) && call.succeeded() && call.path().ends_with(suffix);
+    let call = calls.iter().rfind(published).unwrap_or_else(|| panic!("nothing was renamed to …{suffix}"));
+    assert!(call.ended < answered, "…{suffix} was published after the answer");
+    let staged = call.text.split('"').nth(1).unwrap();
+    assert!(synced(calls, Path::new(staged), 0, call.begun), "{staged} was not synced before it became …{suffix}");
+    let folder = Path::new(call.path()).parent().unwrap();
+    assert!(synced(calls, folder, call.ended, answered), "{folder:?} was not synced after …{suffix} came into it");
+    for made in calls.iter().filter(|made| made.is(&["mkdir", "mkdirat"]) && made.succeeded() && made.ended < answered)
+    {
+        let parent = Path::new(made.path()).parent().unwrap();
+        let holds = folder.starts_with(made.path());
+        assert!(
+            !holds || synced(calls, parent, made.ended, answered),
+            "{} was made, {parent:?} not synced",
+            made.path()
+        );
+    }
+    call.ended
+}
+
+/// The line on which a response with this status began to be sent, after line `after`.
+fn answered(calls: &[Call], status: u16, after: usize) -> usize {
+    let head = format!("\"HTTP/1.1 {status}");
+    let send = |call: &&Call| call.is(&["write", "writev", "sendto", "sendmsg"]) && call.text.contains(&head);
+    let call = calls.iter().filter(send).find(|call| call.begun > after);
+    call.unwrap_or_else(|| panic!("no {status} after line {after}")).begun
+}
+
+/// Point 5, for what a killed process cannot show, since it leaves its page cache: the system calls. The file is synced,
+/// renamed, and its folder synced, before the 201 is written; for blobs, layer links, revisions and tags.
+#[test]
+fn a_201_is_written_after_the_syncs() {
+    let dir = scratch::dir("trace");
+    let file = dir.path().join("calls");
+    let mut server = Setup::hosting().traced(&file).start();
+    let (target, image) = (server.target(), Image::single(Format::Oci, 500));
+    target.image("team/durable", "tag", &image);
+    assert_eq!(target.delete("team/durable/manifests/tag"), 202);
+    server.stop();
+    let calls = traced(&file);
+    let mut after = 0;
+    for blob in &image.blobs {
+        let answer = answered(&calls, 201, after);
+        let (bytes, link) =
+            (format!("/{}/data", hex(&blob.digest)), format!("/_layers/sha256/{}/link", hex(&blob.digest)));
+        let published = is_published(&calls, &bytes, answer);
+        assert!(published < is_published(&calls, &link, answer), "the bytes first, then the link");
+        after = answer;
+    }
+    let answer = answered(&calls, 201, after);
+    let digest = hex(image.digest());
+    let bytes = is_published(&calls, &format!("/{digest}/data"), answer);
+    let revision = is_published(&calls, &format!("/_manifests/revisions/sha256/{digest}/link"), answer);
+    let tag = is_published(&calls, "/_manifests/tags/tag/current/link", answer);
+    assert!(bytes < revision && revision < tag, "the bytes, the revision, the tag");
+    let tags = server.data().join("docker/registry/v2/repositories/team/durable/_manifests/tags");
+    assert!(synced(&calls, &tags, answer, answered(&calls, 202, answer)), "a DELETE is durable too");
+}
+
+/// What a mirrored blob left unsynced is no ground to stand on: its folders are synced for the first push that needs
+/// them.
+#[test]
+fn a_push_does_not_stand_on_an_unsynced_folder() {
+    let (dir, mut seed) = (scratch::dir("trace"), 0);
+    let file = dir.path().join("calls");
+    let mirrored = Blob::noise(600, 5000);
+    let pushed = loop {
+        let blob = Blob::new(format!("pushed {seed}"));
+        if blob.digest[..9] == mirrored.digest[..9] {
+            break blob;
+        }
+        seed += 1;
+    };
+    let upstream = Upstream::plain();
+    upstream.add_blob("library/base", &mirrored);
+    let mut server = Setup::both(&upstream.url()).traced(&file).start();
+    assert_eq!(server.blob("library/base", &mirrored.digest).send().summary().digest, mirrored.digest);
+    server.target().blob("team/durable", &pushed);
+    assert_eq!(server.target().mount("team/durable", &mirrored.digest, Some("library/base")).status, 201);
+    let data = Disk::new(server.data()).data(&mirrored.digest);
+    server.stop();
+    let calls = traced(&file);
+    let answer = answered(&calls, 201, 0);
+    is_published(&calls, &format!("/{}/data", hex(&pushed.digest)), answer);
+    is_published(&calls, &format!("/_layers/sha256/{}/link", hex(&pushed.digest)), answer);
+    let promoted = answered(&calls, 201, answer);
+    assert!(synced(&calls, &data, answer, promoted), "the mirrored bytes, now that they are ours");
+    assert!(synced(&calls, data.parent().unwrap(), answer, promoted), "their name");
+    assert!(synced(&calls, data.ancestors().nth(2).unwrap(), answer, promoted), "their folder's name");
+    is_published(&calls, &format!("/_layers/sha256/{}/link", hex(&mirrored.digest)), promoted);
+}
+
+/// The bytes of the large upload from one offset to another, a piece of a MiB at a time.
+fn content(from: u64, to: u64, mut take: impl FnMut(&[u8])) {
+    const PIECE: u64 = 1 << 20;
+    let noise = Blob::noise(6, 1 << 20);
+    let mut at = from;
+    while at < to {
+        let mut piece = noise.bytes.to_vec();
+        piece[..8].copy_from_slice(&(at / PIECE).to_le_bytes());
+        let (start, end) = (at % PIECE, (to - at / PIECE * PIECE).min(PIECE));
+        take(&piece[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()]);
+        at = at / PIECE * PIECE + end;
+    }
+}
+
+fn send(sending: &mut Sending, from: u64, to: u64) {
+    content(from, to, |piece| sending.write(piece).unwrap());
+}
+
+/// Point 6: a half-done upload of 1 GiB goes on after a restart, from the offset the server names: killed in mid-PATCH,
+/// and then stopped.
+#[test]
+fn a_half_done_upload_goes_on_after_a_restart() {
+    let whole = (rounds(1024) as u64) << 20;
+    let mut server = Setup::hosting().start();
+    let mut session = server.target().begin("team/large");
+    let mut received = 0;
+    for (part, killed) in [(1, true), (2, false)] {
+        let until = whole * part / 3;
+        let patch = session.request("PATCH").header("Content-Type", OCTETS);
+        let mut patch =
+            patch.header("Content-Range", &format!("{received}-{}", whole - 1)).begin(Some(whole - received));
+        send(&mut patch, received, until);
+        thread::sleep(Duration::from_millis(200));
+        if killed {
+            server.kill9();
+        } else {
+            server.ask_to_stop();
+            drop(patch);
+            server.wait_for_end(Duration::from_secs(15));
+        }
+        let took = server.restart();
+        assert!(took < Duration::from_secs(3), "a session is no reason to start late: {took:?}");
+        session = session.at(&server.target());
+        let now = session.received();
+        assert!(now > received && now <= until, "{now} of {until} bytes, killed: {killed}");
+        received = now;
+    }
+    let mut patch = session.request("PATCH").header("Content-Type", OCTETS).begin(None);
+    send(&mut patch, received, whole);
+    let patch = patch.finish().unwrap();
+    assert_eq!((patch.status, patch.header("range")), (202, Some(format!("0-{}", whole - 1).as_str())));
+    session.moved(&patch);
+    let mut hasher = Hasher::default();
+    content(0, whole, |piece| hasher.update(piece));
+    let digest = hasher.finish();
+    assert_eq!(session.put(&digest, b"").status, 201);
+    let got = server.blob("team/large", &digest).send().summary();
+    assert_eq!((got.ending, got.length, got.digest), (Ending::Complete, whole, digest));
+}
+
+/// Sessions with nothing in them, or only announced, survive as well; a finished one does not come back.
+#[test]
+fn small_sessions_survive_a_kill() {
+    let mut server = Setup::hosting().start();
+    let (empty, mut some, ended) = (server.target().begin("a"), server.target().begin("a"), server.target().begin("a"));
+    assert_eq!(some.patch(Some(0), b"seven b").status, 202);
+    assert_eq!(ended.put(&sha256(b"ended"), b"ended").status, 201);
+    let begun = Instant::now();
+    server.kill9();
+    server.restart();
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let target = server.target();
+    assert_eq!((empty.at(&target).received(), some.at(&target).received()), (0, 7));
+    assert_eq!(ended.at(&target).request("GET").send().status, 404);
+    let mut some = some.at(&target);
+    assert_eq!(some.patch(Some(6), b"x").status, 416);
+    assert_eq!(some.patch(Some(7), b"ytes").status, 202);
+    assert_eq!(some.put(&sha256(b"seven bytes"), b"").status, 201);
+    assert_eq!(empty.at(&target).put(&sha256(b"empty"), b"empty").status, 201);
+}

@@ -1,0 +1,142 @@
+//! Point 2: docker, podman, skopeo, buildah and ctr push, remove what they have, and pull it again.
+
+use std::sync::LazyLock;
+
+use crate::support::{
+    clients::{self, Pulled, Start, What},
+    fence::Fence,
+    hash::Hasher,
+    http::Ending,
+    images::{Blob, Format, Image},
+    rounds,
+    server::{Server, Setup},
+    uploads::OCTETS,
+    upstream::Upstream,
+};
+
+/// With a layer of 200 MB.
+static IMAGE: LazyLock<Image> = LazyLock::new(|| Image::of_size(Format::Oci, 200, 200_000_000));
+
+/// The same digests go in and come out, at the client and on the wire.
+fn pushes_and_pulls(start: Start) {
+    let (server, fence) = (Setup::hosting().start(), Fence::new());
+    let client = start("http://127.0.0.1:1", &fence);
+    let name = format!("{}/team/app:1", server.target().authority());
+    let digest = client.push(What::Own(&IMAGE), &name);
+    is_whole(&server, "team/app", &digest, &IMAGE.config);
+    let wanted = Pulled { digest, config: IMAGE.config.clone() };
+    assert_eq!(client.pull_from(&name), wanted, "{}", client.name());
+}
+
+/// The tag leads to this digest, and all it names is there and right.
+fn is_whole(server: &Server, repository: &str, digest: &str, config: &str) {
+    let manifest = server.manifest(repository, "1").send();
+    assert_eq!((manifest.status, manifest.header("docker-content-digest")), (200, Some(digest)));
+    let manifest = manifest.json();
+    assert_eq!(manifest["config"]["digest"], config);
+    for descriptor in manifest["layers"].as_array().unwrap().iter().chain([&manifest["config"]]) {
+        let blob = descriptor["digest"].as_str().unwrap();
+        let response = server.blob(repository, blob).send();
+        assert_eq!((response.status, response.summary().digest.as_str()), (200, blob));
+    }
+}
+
+#[test]
+fn docker_pushes() {
+    pushes_and_pulls(clients::docker);
+}
+
+#[test]
+fn ctr_pushes() {
+    pushes_and_pulls(clients::containerd);
+}
+
+#[test]
+fn podman_pushes() {
+    pushes_and_pulls(clients::podman);
+}
+
+#[test]
+fn buildah_pushes() {
+    pushes_and_pulls(clients::buildah);
+}
+
+#[test]
+fn skopeo_pushes() {
+    pushes_and_pulls(clients::skopeo);
+}
+
+/// Whoever pulls an image through the mirror, names it anew and pushes it here, has it here for good.
+#[test]
+fn an_image_of_the_mirror_pushed_here_is_ours() {
+    for start in [clients::docker, clients::containerd, clients::podman, clients::buildah, clients::skopeo] {
+        outlives_the_mirror(start);
+    }
+}
+
+/// Pulled through the mirror, named anew and pushed back: it is there when all that is mirrored is gone.
+fn outlives_the_mirror(start: Start) {
+    let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Docker, 201, 3_000_000));
+    upstream.add("library/base", "1", &image);
+    let (mut server, fence) = (Setup::both(&upstream.url()).start(), Fence::new());
+    let client = start(server.url(), &fence);
+    let digest = client.push(What::Pulled("library/base:1"), &format!("{}/team/app:1", server.target().authority()));
+    assert!(server.data().join("mirrors").is_dir(), "it came through the mirror");
+    forget_what_is_mirrored(&mut server, &upstream, &image);
+    is_whole(&server, "team/app", &digest, &image.config);
+    let wanted = Pulled { digest, config: image.config.clone() };
+    assert_eq!(client.pull_from(&format!("{}/team/app:1", server.target().authority())), wanted, "{}", client.name());
+}
+
+/// As after an eviction: no mirrored link, no upstream, no memory of either.
+fn forget_what_is_mirrored(server: &mut Server, upstream: &Upstream, image: &Image) {
+    server.stop();
+    upstream.stop();
+    for gone in ["mirrors", "index"] {
+        std::fs::remove_dir_all(server.data().join(gone)).unwrap();
+    }
+    server.restart();
+    assert_ne!(server.blob("library/base", &image.layer().digest).send().status, 200, "the mirrored copy is gone");
+}
+
+/// The same without uploading: mounted from the mirrored repository, it is promoted.
+#[test]
+fn a_mirrored_blob_that_is_mounted_is_ours() {
+    let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Oci, 202, 2_000_000));
+    upstream.add("library/base", "1", &image);
+    let mut server = Setup::both(&upstream.url()).start();
+    let target = server.target();
+    server.pull("library/base", "1", &image);
+    for blob in &image.blobs {
+        assert_eq!(target.head(&format!("team/app/blobs/{}", blob.digest)), 404, "not ours so far");
+        assert_eq!(target.mount("team/app", &blob.digest, Some("library/base")).status, 201);
+    }
+    assert_eq!(target.manifest("team/app", "1", &image.top).status, 201);
+    forget_what_is_mirrored(&mut server, &upstream, &image);
+    server.pull("team/app", "1", &image);
+}
+
+/// A layer of 5 GiB by plain HTTP, in one PATCH and back: the server's memory stays below 100 MiB.
+#[test]
+fn a_layer_of_gibibytes_takes_no_memory() {
+    let (server, piece) = (Setup::hosting().start(), Blob::noise(5, 1 << 20));
+    let mebibytes = rounds(5 * 1024);
+    let mut hasher = Hasher::default();
+    let mut session = server.target().begin("team/large");
+    let mut patch = session.request("PATCH").header("Content-Type", OCTETS).begin(None);
+    for number in 0..mebibytes {
+        let mut bytes = piece.bytes.to_vec();
+        bytes[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        hasher.update(&bytes);
+        patch.write(&bytes).unwrap();
+    }
+    let patch = patch.finish().unwrap();
+    assert_eq!(patch.status, 202);
+    session.moved(&patch);
+    let digest = hasher.finish();
+    assert_eq!(session.put(&digest, b"").status, 201);
+    let got = server.blob("team/large", &digest).send().summary();
+    assert_eq!((got.ending, got.length, got.digest), (Ending::Complete, (mebibytes as u64) << 20, digest));
+    let peak = server.peak_memory();
+    assert!(peak < 100 << 20, "{peak} bytes");
+}

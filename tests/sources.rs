@@ -1,0 +1,274 @@
+//! Point 7, law 8: two sources on one port, and neither gets into the other.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    http::Response,
+    images::{Blob, Format, Image, Manifest},
+    server::{Server, Setup},
+    uploads::{OCTETS, Target},
+    upstream::Upstream,
+};
+
+const HOSTED: &str = "team/app";
+
+/// It says no, and which key would change that.
+fn denied(response: Response, key: &str) {
+    assert_eq!(response.status, 403);
+    let body = response.json();
+    assert_eq!(body["errors"][0]["code"], "DENIED");
+    assert!(body["errors"][0]["message"].as_str().unwrap().contains(key), "{key} is not in {body}");
+}
+
+/// Every way to write to a repository.
+fn nothing_can_be_pushed(target: &Target, repository: &str, image: &Image, key: &str) {
+    let (uploads, layer) = (format!("{repository}/blobs/uploads/"), image.layer());
+    denied(target.request("POST", &uploads).send(), key);
+    let post = target.request("POST", &format!("{uploads}?digest={}", layer.digest));
+    denied(post.body(OCTETS, &layer.bytes).send(), key);
+    denied(target.mount(repository, &layer.digest, Some(HOSTED)), key);
+    denied(target.mount(repository, &layer.digest, None), key);
+    for reference in ["latest", image.digest()] {
+        denied(target.manifest(repository, reference, &image.top), key);
+    }
+}
+
+/// How often upstream heard of a repository.
+fn heard(upstream: &Upstream, repository: &str) -> usize {
+    upstream.requests().iter().filter(|recorded| recorded.request.path.contains(repository)).count()
+}
+
+fn house(images: &[(&str, &Image)]) -> (Upstream, Server) {
+    let upstream = Upstream::plain();
+    images.iter().for_each(|(repository, image)| upstream.add(repository, "latest", image));
+    let server = Setup::both(&upstream.url()).start();
+    (upstream, server)
+}
+
+/// `library/ubuntu` is the Hub's: nobody can push there, and mirror clients get what upstream has.
+#[test]
+fn the_hubs_own_names_are_not_ours() {
+    let (theirs, ours) = (Image::single(Format::Oci, 70), Image::single(Format::Oci, 71));
+    let (_upstream, server) = house(&[("library/ubuntu", &theirs)]);
+    let target = server.target();
+    target.image(HOSTED, "latest", &ours);
+    nothing_can_be_pushed(&target, "library/ubuntu", &ours, "proxy.hosted");
+    server.pull("library/ubuntu", "latest", &theirs);
+    nothing_can_be_pushed(&target, "library/ubuntu", &ours, "proxy.hosted");
+    server.pull("library/ubuntu", "latest", &theirs);
+    nothing_can_be_pushed(&target, "library/never-asked", &ours, "proxy.hosted");
+    let deleted = target.request("DELETE", "library/ubuntu/manifests/latest").send();
+    assert_ne!(deleted.status, 202, "nor deleted from");
+    server.pull("library/ubuntu", "latest", &theirs);
+    assert!(!server.data().join("docker/registry/v2/repositories/library").exists());
+}
+
+/// A name the mirror has served is not for pushing, unless the operator says it is ours; then it is ours at once.
+#[test]
+fn a_name_that_was_mirrored_is_not_ours() {
+    let (theirs, ours) = (Image::single(Format::Oci, 72), Image::single(Format::Oci, 73));
+    let (upstream, server) = house(&[("acme/tool", &theirs)]);
+    server.pull("acme/tool", "latest", &theirs);
+    nothing_can_be_pushed(&server.target(), "acme/tool", &ours, "proxy.hosted");
+    server.pull("acme/tool", "latest", &theirs);
+    drop(server);
+    let setup = Setup::both(&upstream.url()).hosted("[acme/*, library/ours]");
+    let server = setup.start();
+    assert_eq!(server.manifest("acme/tool", "latest").send().status, 404, "nobody has pushed it");
+    for repository in ["acme/tool", "library/ours"] {
+        server.target().image(repository, "latest", &ours);
+        server.pull(repository, "latest", &ours);
+        assert_eq!(server.manifest(repository, theirs.digest()).send().status, 404);
+    }
+}
+
+/// The same volume, with the name made ours in between.
+#[test]
+fn a_mirrored_name_becomes_ours_with_a_key() {
+    let (theirs, ours) = (Image::single(Format::Oci, 74), Image::single(Format::Oci, 75));
+    let upstream = Upstream::plain();
+    upstream.add("acme/tool", "latest", &theirs);
+    let setup = Setup::both(&upstream.url());
+    let server = setup.clone().start();
+    server.pull("acme/tool", "latest", &theirs);
+    drop(server);
+    let server = setup.hosted("[acme/*]").start();
+    let asked = upstream.requests().len();
+    assert_eq!(server.manifest("acme/tool", "latest").send().status, 404, "what was mirrored is not ours");
+    server.target().image("acme/tool", "latest", &ours);
+    server.pull("acme/tool", "latest", &ours);
+    assert_eq!(upstream.requests().len(), asked);
+}
+
+/// A hosted name is never asked upstream: not what it has, not what it has not, not after all of it is deleted.
+#[test]
+fn upstream_never_hears_of_a_hosted_name() {
+    let ours = Image::index(Format::Oci, 76, 5000);
+    let (upstream, mut server) = house(&[(HOSTED, &Image::single(Format::Oci, 77))]);
+    let target = server.target();
+    target.image(HOSTED, "1", &ours);
+    ask_for_everything(&server, &ours);
+    server.restart();
+    ask_for_everything(&server, &ours);
+    let target = server.target();
+    for manifest in ours.manifests() {
+        assert_eq!(target.delete(&format!("{HOSTED}/manifests/{}", manifest.digest)), 202);
+    }
+    assert_eq!(server.manifest(HOSTED, "1").send().status, 404);
+    assert_eq!(server.manifest(HOSTED, "latest").send().status, 404);
+    server.stop();
+    let _ = std::fs::remove_dir_all(server.data().join("index"));
+    server.restart();
+    assert_eq!(server.manifest(HOSTED, "latest").send().status, 404);
+    assert_eq!(heard(&upstream, HOSTED), 0);
+}
+
+fn ask_for_everything(server: &Server, ours: &Image) {
+    server.pull(HOSTED, "1", ours);
+    let unknown = crate::support::hash::sha256(b"unknown");
+    for path in [
+        "manifests/latest".to_owned(),
+        format!("manifests/{unknown}"),
+        format!("blobs/{unknown}"),
+        "tags/list".into(),
+        format!("referrers/{}", ours.digest()),
+    ] {
+        for method in ["GET", "HEAD"] {
+            server.target().request(method, &format!("{HOSTED}/{path}")).send();
+        }
+    }
+    assert_eq!(server.manifest(HOSTED, "latest").send().status, 404, "upstream has it, but that is someone else's");
+}
+
+/// A name in `proxy.hosted` is ours before anything was pushed.
+#[test]
+fn upstream_never_hears_of_a_name_that_will_be_hosted() {
+    let upstream = Upstream::plain();
+    upstream.add(HOSTED, "latest", &Image::single(Format::Oci, 78));
+    let server = Setup::both(&upstream.url()).hosted("[team/*]").start();
+    for path in ["manifests/latest", "tags/list"] {
+        assert_eq!(server.target().request("GET", &format!("{HOSTED}/{path}")).send().status, 404, "{path}");
+    }
+    assert_eq!(heard(&upstream, HOSTED), 0);
+}
+
+/// A request that names the Hub gets the Hub's, never what was pushed here under the same name.
+#[test]
+fn whoever_asks_the_hub_gets_the_hubs() {
+    let (theirs, ours) = (Image::single(Format::Oci, 79), Image::single(Format::Oci, 80));
+    let (_upstream, server) = house(&[(HOSTED, &theirs)]);
+    let target = server.target();
+    target.image(HOSTED, "latest", &ours);
+    let digest = |reference: &str| {
+        let response = server.manifest(HOSTED, reference).send();
+        (response.status, response.header("docker-content-digest").map(str::to_owned))
+    };
+    assert_eq!(digest("latest"), (200, Some(ours.digest().to_owned())));
+    assert_eq!(digest("latest?ns=docker.io"), (200, Some(theirs.digest().to_owned())));
+    assert_eq!(digest(&format!("{}?ns=docker.io", ours.digest())).0, 404);
+    let layer = &ours.layer().digest;
+    assert_eq!(server.blob(HOSTED, layer).send().status, 200);
+    assert_eq!(server.blob(HOSTED, &format!("{layer}?ns=docker.io")).send().status, 404);
+    assert_eq!(digest("latest"), (200, Some(ours.digest().to_owned())), "and it still is ours");
+    let catalog = target.json("_catalog")["repositories"].clone();
+    assert_eq!(catalog, json!([HOSTED]), "the catalog lists what is hosted");
+    assert_eq!(target.json("_catalog?ns=docker.io")["repositories"], json!([HOSTED]), "and what is mirrored");
+}
+
+/// A registry:2 cache is open because it cannot be written: swapping programs does not change that.
+#[test]
+fn a_mirror_takes_no_pushes_unasked() {
+    let upstream = Upstream::plain();
+    let server = Setup::mirroring(&upstream.url()).start();
+    let image = Image::single(Format::Oci, 81);
+    nothing_can_be_pushed(&server.target(), HOSTED, &image, "proxy.push");
+    assert!(!server.data().join("docker/registry/v2/repositories").join(HOSTED).exists());
+}
+
+/// Knowing a digest is not enough: a blob is served where it is linked, and nowhere else.
+#[test]
+fn a_secret_blob_is_served_nowhere_else() {
+    let (upstream, server) = house(&[]);
+    let (target, secret, other) = (server.target(), Image::single(Format::Oci, 82), Image::single(Format::Oci, 83));
+    target.image("team/secret", "1", &secret);
+    target.image("team/other", "1", &other);
+    for blob in &secret.blobs {
+        let path = format!("team/other/blobs/{}", blob.digest);
+        assert_eq!((target.head(&path), target.request("GET", &path).send().status), (404, 404));
+        let range = target.request("GET", &path).header("Range", "bytes=0-9").send();
+        assert_eq!(range.status, 404);
+        assert_ne!(server.blob("library/any", &blob.digest).send().status, 200, "nor by the mirror");
+    }
+    assert_eq!(target.head(&format!("team/other/manifests/{}", secret.digest())), 404);
+    let response = target.manifest("team/other", "2", &secret.top);
+    assert_eq!(response.error_code(), "MANIFEST_BLOB_UNKNOWN", "nor by a manifest that names it");
+    server.pull("team/secret", "1", &secret);
+    assert_eq!(heard(&upstream, "team/"), 0);
+}
+
+/// Nor is naming it: a manifest may name a layer that is said to be elsewhere, or, where the operator wants that, one
+/// that is not here; neither opens another repository's bytes.
+#[test]
+fn a_manifest_that_names_a_secret_does_not_open_it() {
+    let server = Setup::hosting()
+        .variable("REGISTRY_VALIDATION_MANIFESTS_BLOBS", "none")
+        .variable("REGISTRY_VALIDATION_MANIFESTS_INDEXES_PLATFORMS", "none")
+        .start();
+    let (mut server, target, secret) = (server, |server: &Server| server.target(), Image::single(Format::Oci, 85));
+    target(&server).image("team/secret", "1", &secret);
+    let layer = secret.layer().descriptor(Format::Oci.layer());
+    let mut elsewhere = layer.clone();
+    elsewhere["urls"] = json!(["https://example.com/layer"]);
+    let empty = Blob::new(b"{}".as_slice());
+    target(&server).blob("team/other", &empty);
+    let config = empty.descriptor("application/vnd.oci.empty.v1+json");
+    let manifest = |layers: Vec<Value>, more: &str| {
+        let mut body =
+            json!({ "schemaVersion": 2, "mediaType": Format::Oci.manifest(), "config": config, "layers": layers });
+        body["annotations"] = json!({ "more": more });
+        Manifest::new(Format::Oci.manifest(), &body)
+    };
+    let list = json!({ "schemaVersion": 2, "mediaType": Format::Oci.index(), "manifests": [secret.top.descriptor()] });
+    let mut about = serde_json::from_slice::<Value>(&manifest(vec![], "subject").bytes).unwrap();
+    about["subject"] = secret.top.descriptor();
+    for pushed in [
+        secret.top.clone(),
+        manifest(vec![layer], "plain"),
+        manifest(vec![elsewhere], "elsewhere"),
+        Manifest::new(Format::Oci.index(), &list),
+        Manifest::new(Format::Oci.manifest(), &about),
+    ] {
+        if pushed.digest != secret.digest() {
+            assert_eq!(target(&server).manifest("team/other", "2", &pushed).status, 201);
+        }
+        for again in [false, true] {
+            for blob in &secret.blobs {
+                assert_eq!(
+                    target(&server).head(&format!("team/other/blobs/{}", blob.digest)),
+                    404,
+                    "restarted: {again}"
+                );
+            }
+            let path = format!("team/other/manifests/{}", secret.digest());
+            assert_eq!(target(&server).head(&path), 404, "restarted: {again}");
+            server.restart();
+        }
+    }
+}
+
+/// What is pushed is hidden from nobody who mirrors: the mirror goes on, and stores each blob once for both.
+#[test]
+fn blobs_are_stored_once_whoever_brought_them() {
+    let image = Image::of_size(Format::Oci, 84, 500_000);
+    let (upstream, server) = house(&[("library/base", &image)]);
+    let data = |server: &Server| {
+        let files = crate::support::scratch::files(&server.data().join("docker/registry/v2/blobs"));
+        files.into_iter().filter(|path| path.ends_with("data")).count()
+    };
+    server.target().image(HOSTED, "1", &image);
+    let before = data(&server);
+    server.pull("library/base", "latest", &image);
+    assert_eq!(data(&server), before);
+    assert!(heard(&upstream, "library/base") > 0, "the mirror asks upstream all the same");
+    server.pull(HOSTED, "1", &image);
+}
