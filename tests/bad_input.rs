@@ -353,3 +353,23 @@ fn a_client_that_leaves_a_session() {
         assert_eq!(session.put(&blob.digest, b"").status, 201);
     }
 }
+
+/// A layer asked for as a manifest is no manifest, and is not read into memory to find that out.
+#[test]
+fn a_layer_is_no_manifest() {
+    let upstream = crate::support::upstream::Upstream::plain();
+    let server = Setup::both(&upstream.url()).start();
+    let layer = Blob::noise(95, 100_000_000);
+    server.target().blob("team/app", &layer);
+    server.forget_peak_memory();
+    let before = server.peak_memory();
+    for repository in ["team/app", "library/any"] {
+        for _ in 0..3 {
+            let got =
+                crate::support::http::head(&server.v2(&format!("{repository}/manifests/{}", layer.digest))).send();
+            assert_eq!(got.status, 404, "{repository}");
+        }
+    }
+    let more = server.peak_memory() - before;
+    assert!(more < 32_000_000, "{more} bytes more");
+}

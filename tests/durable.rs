@@ -461,3 +461,27 @@ fn small_sessions_survive_a_kill() {
     assert_eq!(some.put(&sha256(b"seven bytes"), b"").status, 201);
     assert_eq!(empty.at(&target).put(&sha256(b"empty"), b"empty").status, 201);
 }
+
+/// A client that leaves in the middle of a commit lets go of nothing: whoever writes to the session next is refused or
+/// finds it ended, and what is published is what was named.
+#[test]
+fn a_commit_is_whole_though_its_client_leaves() {
+    let server = Setup::hosting().start();
+    let target = server.target();
+    for round in 0..rounds(100) {
+        let blob = Blob::noise(1000 + round as u64, 2_000_000);
+        let mut session = target.begin("team/app");
+        assert_eq!(session.patch(None, &blob.bytes).status, 202);
+        let mut again = session.clone();
+        drop(session.closing(&blob.digest).begin(Some(0)));
+        let late = again.patch(None, b"junk").status;
+        assert!([202, 404, 416].contains(&late), "{late}");
+        let path = format!("team/app/blobs/{}", blob.digest);
+        std::thread::sleep(Duration::from_millis(round as u64 % 7));
+        let got = target.request("GET", &path).send();
+        if got.status == 200 {
+            let got = got.summary();
+            assert!(got.digest == blob.digest && got.length == 2_000_000, "wrong bytes under a digest");
+        }
+    }
+}

@@ -256,6 +256,26 @@ fn a_manifest_that_names_a_secret_does_not_open_it() {
     }
 }
 
+/// Nor does an upstream's manifest that names it, even while nobody remembers whose the bytes are.
+#[test]
+fn an_upstream_that_names_a_secret_does_not_open_it() {
+    let secret = Image::single(Format::Oci, 86);
+    let theirs = Image { blobs: Vec::new(), ..secret.clone() };
+    let (_upstream, mut server) = house(&[("evil/x", &theirs)]);
+    server.target().image("team/secret", "1", &secret);
+    for forgetful in [false, true] {
+        assert_eq!(server.manifest("evil/x", "latest").send().status, 200, "the manifest is theirs");
+        for blob in &secret.blobs {
+            let got = server.blob("evil/x", &blob.digest).send();
+            assert_eq!(got.status, 404, "without an index: {forgetful}");
+        }
+        server.stop();
+        std::fs::remove_dir_all(server.data().join("index")).unwrap();
+        server.restart();
+    }
+    server.pull("team/secret", "1", &secret);
+}
+
 /// What is pushed is hidden from nobody who mirrors: the mirror goes on, and stores each blob once for both.
 #[test]
 fn blobs_are_stored_once_whoever_brought_them() {

@@ -439,3 +439,21 @@ fn an_upstream_without_digest_headers_is_mirrored() {
     let response = server.manifest(REPOSITORY, "latest").send();
     assert_eq!(response.header("docker-content-digest"), Some(image.digest()));
 }
+
+/// dockerd and containerd ask HEAD first, and then by digest: after an outage, HEADs alone must find the way back.
+#[test]
+fn heads_alone_notice_that_upstream_is_back() {
+    let (image, newer) = (Image::single(Format::Oci, 90), Image::single(Format::Oci, 91));
+    let upstream = upstream_with(&image);
+    let server = stale(&upstream, &image);
+    let head = || http::head(&server.v2(&format!("{REPOSITORY}/manifests/latest"))).send();
+    upstream.stop();
+    assert!(cache_status(&head()).contains("fwd=stale"));
+    upstream.resume();
+    upstream.add(REPOSITORY, "latest", &newer);
+    let noticed = || head().header("docker-content-digest") == Some(newer.digest());
+    crate::support::wait_until("a HEAD that tells of the newer image", Duration::from_secs(45), || {
+        thread::sleep(Duration::from_millis(500));
+        noticed()
+    });
+}
