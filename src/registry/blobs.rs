@@ -5,8 +5,9 @@ use std::{fs::File, sync::Arc};
 use super::{
     Error, Provenance, Registry,
     error::Asked,
-    fill::{Failure, Fill, Origin, Progress},
+    fill::{Fill, Origin},
     objects::Objects,
+    progress::{Failure, Progress},
     reader::Reader,
 };
 use crate::{

@@ -1,7 +1,7 @@
 //! The rules, without HTTP: which registry is meant, what is answered from the cache, what is fetched, once, and kept.
 //!
 //! `pull` (manifests, with `tags`) and `blobs` are the way in. Below them: `manifests` and `objects` (what is here), `fill` with
-//! `fetch`, `pen`, `reader` and `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams
+//! `fetch`, `pen`, `progress`, `reader` and `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams
 //! said), `flight` (once for everyone), `pages` (lists), `rebuild` (an index from the disk).
 
 mod adopt;
@@ -21,6 +21,8 @@ mod mirror;
 mod objects;
 mod pages;
 mod pen;
+mod progress;
+mod promote;
 mod provenance;
 mod pull;
 mod put;

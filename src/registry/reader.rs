@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use super::{
     Error,
-    fill::{Failure, Fill, Progress},
+    fill::Fill,
+    progress::{Failure, Progress},
     through::Through,
 };
 use crate::oci::ByteRange;

@@ -6,7 +6,8 @@ use tokio::sync::mpsc;
 use super::{
     Error,
     fetch::{self, Event, Wanted},
-    fill::{Fill, Handover},
+    fill::Fill,
+    progress::Handover,
 };
 use crate::{
     oci::{Digest, Hasher},

@@ -19,9 +19,8 @@ use super::{
     pen::{Ink, Pen, Writer},
 };
 use crate::{
-    index::{Class, Link},
     oci::{Algorithm, Digest, Repository, UploadId},
-    storage::{Durability, Upload},
+    storage::Upload,
 };
 
 type Inks = HashMap<UploadId, Arc<AsyncMutex<Ink>>>;
@@ -115,9 +114,10 @@ impl Registry {
 
     /// Locks a session, for as long as the guard lives.
     async fn hold(&self, repository: &Repository, id: UploadId) -> Result<OwnedMutexGuard<Ink>, Error> {
-        let received = self.upload_received(repository, id).await?;
-        let ink = self.ink(repository, id).await?;
-        ink.try_lock_owned().map_err(|_| Error::UploadRange { received })
+        match self.ink(repository, id).await?.try_lock_owned() {
+            Ok(ink) => Ok(ink),
+            Err(_) => Err(Error::UploadRange { received: self.upload_received(repository, id).await? }),
+        }
     }
 
     /// Ends a session whose bytes hash to `digest`: publishes them, links them, and has both on disk when it returns
@@ -147,6 +147,8 @@ impl Registry {
     /// # Errors
     /// [`Error::UploadUnknown`]; [`Error::UploadRange`], while it is being written to.
     pub async fn cancel_upload(&self, repository: &Repository, id: UploadId) -> Result<(), Error> {
+        // First whether it is this repository's: the lock alone does not tell.
+        self.upload_received(repository, id).await?;
         let ink = self.hold(repository, id).await?;
         let (sessions, upload) = (self.sessions.clone(), self.objects.storage.uploads(repository).named(id));
         let cancel = move |_: &Objects| {
@@ -168,30 +170,6 @@ impl Registry {
                 }
             }
         });
-    }
-
-    /// Links a blob of another repository, uploading nothing (distribution-spec, "Mounting a blob from another
-    /// repository"). Without `from`, any repository of this registry's own will do. `false` when it is not to be had.
-    ///
-    /// # Errors
-    /// As the disk fails.
-    pub async fn mount(&self, into: &Repository, digest: Digest, from: Option<&Repository>) -> Result<bool, Error> {
-        let known = match from {
-            Some(from) => self.may_read(from, &digest).await,
-            None => self.objects.index.class(&digest).hosted,
-        };
-        if !known {
-            return Ok(false);
-        }
-        let place = into.clone();
-        let mount = move |objects: &Objects| {
-            let promoted = objects.promote(&digest)?;
-            if promoted {
-                objects.host_layer(&place, &digest)?;
-            }
-            Ok(promoted)
-        };
-        self.objects.blocking(mount).await?
     }
 
     /// Removes the sessions that nothing was written to for `age`; tells how many. Lists them only, if `dry`.
@@ -268,46 +246,6 @@ impl Objects {
         }
         self.publish_upload(upload, digest)?;
         self.host_layer(repository, digest)
-    }
-
-    /// Publishes what a session received. Bytes that are there already are made durable and kept instead.
-    fn publish_upload(&self, upload: &Upload, digest: &Digest) -> Result<(), Error> {
-        // What is there may turn out to be damaged, and is out of the way then: the second try finds the place free.
-        for _ in 0..2 {
-            if self.storage.publish_upload(upload, digest)? {
-                if let Some(stored) = self.storage.blob(digest)? {
-                    self.index.put_object(digest, &objects::object(&stored.facts));
-                }
-                return Ok(());
-            }
-            if self.promote(digest)? {
-                return Ok(());
-            }
-        }
-        Err(Error::Abandoned)
-    }
-
-    /// Makes sure that a blob's bytes are here, right, and durable. `false` when they are not here.
-    pub(super) fn promote(&self, digest: &Digest) -> Result<bool, Error> {
-        if self.index.class(digest).hosted && self.is_unchanged(digest)? {
-            return Ok(true);
-        }
-        if self.rehash(digest).is_none() {
-            return Ok(false);
-        }
-        self.storage.make_durable(digest)?;
-        Ok(true)
-    }
-
-    /// Links a durable blob into one of this registry's own repositories, durably.
-    pub(super) fn host_layer(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
-        let _claim = self.claims.digest(digest);
-        self.index.add_class(digest, Class { hosted: true, ..Class::default() });
-        self.storage.links(repository).mark()?;
-        self.storage.links(repository).add_layer(digest, Durability::Synced)?;
-        self.index.add_repository(repository);
-        self.index.add_link(repository, digest, Link { layer: true, ..Link::default() });
-        Ok(())
     }
 }
 

@@ -1,0 +1,65 @@
+//! How far a fill has come, as its readers see it.
+
+use std::sync::Arc;
+
+use super::Error;
+use crate::oci::Hasher;
+
+/// How far a fill has come.
+#[derive(Clone, Debug)]
+pub(super) enum Progress {
+    /// Nothing is known yet.
+    Connecting,
+    /// Bytes are coming.
+    Filling {
+        /// Of the whole blob.
+        size: u64,
+        /// Bytes in the staged file, from the start.
+        written: u64,
+    },
+    /// All bytes are in the staged file and hash to the digest.
+    Verified {
+        /// Of the whole blob.
+        size: u64,
+    },
+    /// It ended otherwise. What was written before stays readable.
+    Failed(Failure),
+}
+
+/// How a fill can fail.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    /// For everybody.
+    Error(Error),
+    /// The disk took no more: each reader goes on alone from here.
+    NoSpace(Arc<Handover>),
+}
+
+/// Where a reader takes over from a fill that ran out of space.
+#[derive(Debug)]
+pub(super) struct Handover {
+    /// Of the whole blob.
+    pub(super) size: u64,
+    /// Bytes in the staged file.
+    pub(super) written: u64,
+    /// Has seen exactly these bytes.
+    pub(super) hasher: Hasher,
+}
+
+impl Progress {
+    /// Up to which offset readers may read.
+    pub(super) fn visible(&self) -> u64 {
+        match self {
+            Self::Connecting | Self::Failed(Failure::Error(_)) => 0,
+            Self::Filling { size, written } => (*written).min(size.saturating_sub(1)),
+            Self::Verified { size } => *size,
+            Self::Failed(Failure::NoSpace(handover)) => handover.written,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}

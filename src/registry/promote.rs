@@ -1,0 +1,80 @@
+//! Bytes become this registry's own: pushed ones are published, mirrored ones promoted, and either is linked, durably
+//! (laws 2 and 3).
+
+use super::{
+    Error, Registry,
+    objects::{self, Objects},
+};
+use crate::{
+    index::{Class, Link},
+    oci::{Digest, Repository},
+    storage::{Durability, Upload},
+};
+
+impl Registry {
+    /// Links a blob of another repository, uploading nothing (distribution-spec, "Mounting a blob from another
+    /// repository"). Without `from`, any repository of this registry's own will do. `false` when it is not to be had.
+    ///
+    /// # Errors
+    /// As the disk fails.
+    pub async fn mount(&self, into: &Repository, digest: Digest, from: Option<&Repository>) -> Result<bool, Error> {
+        let known = match from {
+            Some(from) => self.may_read(from, &digest).await,
+            None => self.objects.index.class(&digest).hosted,
+        };
+        if !known {
+            return Ok(false);
+        }
+        let place = into.clone();
+        let mount = move |objects: &Objects| {
+            let promoted = objects.promote(&digest)?;
+            if promoted {
+                objects.host_layer(&place, &digest)?;
+            }
+            Ok(promoted)
+        };
+        self.objects.blocking(mount).await?
+    }
+}
+
+impl Objects {
+    /// Publishes what a session received. Bytes that are there already are made durable and kept instead.
+    pub(super) fn publish_upload(&self, upload: &Upload, digest: &Digest) -> Result<(), Error> {
+        // What is there may turn out to be damaged, and is out of the way then: the second try finds the place free.
+        for _ in 0..2 {
+            if self.storage.publish_upload(upload, digest)? {
+                if let Some(stored) = self.storage.blob(digest)? {
+                    self.index.put_object(digest, &objects::object(&stored.facts));
+                }
+                return Ok(());
+            }
+            if self.promote(digest)? {
+                return Ok(());
+            }
+        }
+        Err(Error::Abandoned)
+    }
+
+    /// Makes sure that a blob's bytes are here, right, and durable. `false` when they are not here.
+    pub(super) fn promote(&self, digest: &Digest) -> Result<bool, Error> {
+        if self.index.class(digest).hosted && self.is_unchanged(digest)? {
+            return Ok(true);
+        }
+        if self.rehash(digest).is_none() {
+            return Ok(false);
+        }
+        self.storage.make_durable(digest)?;
+        Ok(true)
+    }
+
+    /// Links a durable blob into one of this registry's own repositories, durably.
+    pub(super) fn host_layer(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+        let _claim = self.claims.digest(digest);
+        self.index.add_class(digest, Class { hosted: true, ..Class::default() });
+        self.storage.links(repository).mark()?;
+        self.storage.links(repository).add_layer(digest, Durability::Synced)?;
+        self.index.add_repository(repository);
+        self.index.add_link(repository, digest, Link { layer: true, ..Link::default() });
+        Ok(())
+    }
+}
