@@ -16,7 +16,7 @@ use crate::config::FILE_VARIABLE;
 /// A command was used wrongly, or its configuration is.
 const USAGE: u8 = 2;
 
-/// Mirrors Docker Hub, and any pull through it, into one directory.
+/// A mirror of Docker Hub and a registry of your own, in one directory.
 #[derive(Debug, Parser)]
 #[command(name = "entrepot", version, about, long_about = LONG, after_help = EXAMPLES)]
 struct Arguments {
@@ -24,8 +24,8 @@ struct Arguments {
     command: Command,
 }
 
-const LONG: &str = "A pull-through mirror of Docker Hub, on one port, over one directory. It takes registry:2's \
-                    configuration file and REGISTRY_* variables, and needs neither.";
+const LONG: &str = "A pull-through mirror of Docker Hub and a private registry at once, on one port, over one directory. It \
+                    takes registry:2's volume, configuration file and REGISTRY_* variables, and needs none of them.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,17 +52,17 @@ enum Command {
 }
 
 const SERVE_HELP: &str = "\
-Without CONFIG.yml, the file that REGISTRY_CONFIGURATION_PATH names is read; without either, defaults hold: port 5000,
-data in /var/lib/registry, Docker Hub as upstream. Any key A.B.C of the file can be set by a variable REGISTRY_A_B_C,
-which wins over the file; a list is written as in the file, [team/**, app]:
+Without CONFIG.yml, the file that REGISTRY_CONFIGURATION_PATH names is read; without either,
+defaults hold: port 5000, data in /var/lib/registry, Docker Hub mirrored, pushes taken.
+A variable REGISTRY_A_B_C sets the file's key a.b.c, and wins over it:
   http.addr                            REGISTRY_HTTP_ADDR=127.0.0.1:5000
   storage.filesystem.rootdirectory     REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/data
   proxy.remoteurl                      REGISTRY_PROXY_REMOTEURL=https://registry-1.docker.io
   proxy.freshness                      REGISTRY_PROXY_FRESHNESS=5m
   proxy.hosted                         REGISTRY_PROXY_HOSTED='[team/**, app]'
   log.level                            REGISTRY_LOG_LEVEL=debug
-HTTPS_PROXY and NO_PROXY say how upstreams are reached; SSL_CERT_FILE, whose certificates are believed.
-SIGTERM lets requests under way finish for up to http.draintimeout (8 s): docker kills after 10.";
+HTTPS_PROXY and NO_PROXY say how upstreams are reached; SSL_CERT_FILE, whom to believe.
+SIGTERM lets requests under way finish for up to http.draintimeout (8s): docker kills after 10.";
 
 /// Where the configuration comes from.
 #[derive(Debug, Args, PartialEq)]

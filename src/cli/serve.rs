@@ -185,6 +185,12 @@ fn announce(config: &Config, server: &Server) {
             if *config.proxy.enabled { format!("mirroring {upstream}") } else { "mirroring nothing".into() };
         let pushes = if config.proxy.push_allowed() { "taking pushes" } else { "taking no pushes" };
         tracing::info!("listening on {address}, {mirroring}, {pushes}, keeping all in {data}");
+        if config.proxy.push_allowed() && server.is_exposed() && *config.auth == config::Auth::Open {
+            tracing::warn!(
+                "whoever reaches {address} can push: there are no users yet; listen on 127.0.0.1 (http.addr), or set \
+                 proxy.push to false"
+            );
+        }
     }
 }
 

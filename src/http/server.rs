@@ -81,6 +81,15 @@ impl Server {
         }
     }
 
+    /// Whether other machines may reach it.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        match &self.listener {
+            Listener::Tcp(listener) => listener.local_addr().is_ok_and(|address| !address.ip().is_loopback()),
+            Listener::Unix(_) => false,
+        }
+    }
+
     /// Answers until `shutdown` ends, then lets requests under way finish for a few seconds.
     ///
     /// # Errors
