@@ -1,7 +1,5 @@
 //! `/v2/<name>/manifests/<reference>` (end-3, end-7, end-9).
 
-use std::time::Duration;
-
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, body::SizedStream, http::header, web::Payload};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
@@ -19,7 +17,6 @@ use crate::{
 
 /// The spec has a registry take manifests of 4 MiB at least; more is somebody's mistake, or worse.
 const LARGEST: usize = 4 << 20;
-const STALL: Duration = Duration::from_secs(60);
 
 /// The bytes, as they were pushed.
 pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
@@ -86,7 +83,7 @@ pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<Http
 /// All of a body that must fit in memory.
 async fn collect(mut body: Payload) -> Result<Bytes, Refusal> {
     let mut bytes = BytesMut::new();
-    while let Some(piece) = tokio::time::timeout(STALL, body.next()).await.map_err(|_| Refusal::stalled())? {
+    while let Some(piece) = tokio::time::timeout(uploads::STALL, body.next()).await.map_err(|_| Refusal::stalled())? {
         let piece = piece.map_err(|_| Refusal::cut())?;
         if bytes.len() + piece.len() > LARGEST {
             uploads::drain(body).await;

@@ -102,6 +102,7 @@ impl Server {
         let state = web::Data::from(registry);
         let logged = self.settings.access_log;
         let drain = self.settings.drain;
+        let (locked, adds_headers) = (self.settings.locked.is_some(), !self.settings.headers.is_empty());
         let settings = web::Data::new(self.settings);
         let app = move || {
             let settings = settings.clone();
@@ -109,8 +110,8 @@ impl Server {
             App::new()
                 .app_data(state.clone())
                 .app_data(settings)
-                .wrap(from_fn(lock::keep))
-                .wrap(from_fn(headers::add_configured))
+                .wrap(Condition::new(locked, from_fn(lock::keep)))
+                .wrap(Condition::new(adds_headers, from_fn(headers::add_configured)))
                 .wrap(Condition::new(logged, from_fn(access_log::write)))
                 .configure(|service| routes::configure(service, &prefix))
         };

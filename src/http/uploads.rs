@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Between two pieces of a body. A client that is silent for longer has gone.
-const STALL: Duration = Duration::from_secs(60);
+pub(super) const STALL: Duration = Duration::from_secs(60);
 
 /// Begins a session, or does all in one: `?mount=` links what another repository has, `?digest=` uploads the body.
 pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {

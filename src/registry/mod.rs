@@ -1,8 +1,12 @@
 //! The rules, without HTTP: which registry is meant, what is answered from the cache, what is fetched, once, and kept.
 //!
-//! `pull` (manifests, with `tags`) and `blobs` are the way in. Below them: `manifests` and `objects` (what is here), `fill` with
-//! `fetch`, `pen`, `progress`, `reader` and `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams
-//! said), `flight` (once for everyone), `pages` (lists), `rebuild` (an index from the disk).
+//! To read, `pull` (manifests, with `tags`) and `blobs` are the way in; `rules` says which registry is meant, `hosted` and
+//! `listing` answer for this one. To write: `uploads`, `promote`, `put` and `delete`, each under its `claims`. `adopt` and
+//! `collect` work on a whole volume.
+//!
+//! Below them: `manifests` and `objects` (what is here), `fill` with `fetch`, `pen`, `progress`, `reader` and `through` (a
+//! blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said), `flight` (once for everyone), `pages`
+//! (lists that pass through), `rebuild` (an index from the disk).
 
 mod adopt;
 mod blobs;
