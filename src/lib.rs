@@ -15,5 +15,6 @@ pub mod storage;
 pub mod upstream;
 // 1
 pub mod config;
+pub mod policy;
 // 0
 pub mod oci;
