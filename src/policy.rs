@@ -12,8 +12,6 @@ pub struct Use {
     pub uses: u32,
     /// Its length in bytes.
     pub size: u64,
-    /// When it is used, in seconds since the epoch.
-    pub now: u64,
 }
 
 /// What having to fetch an object again is taken to cost.
@@ -21,7 +19,10 @@ pub struct Use {
 pub enum Cost {
     /// 1, whatever its size: as many objects as possible are kept, so the small ones.
     Object,
-    /// 2 + size / 536: the packets a fetch takes, as if each carried 536 bytes. A byte kept counts for something too.
+    /// The square root of the size: half way, by factors, between a cost of 1, which looks at requests alone, and one of the
+    /// size, which looks at bytes alone.
+    Root,
+    /// 2 + size / 536: the packets a fetch takes, as if each carried 536 bytes. From some kilobytes on that is the size.
     Packets,
 }
 
@@ -29,10 +30,10 @@ pub enum Cost {
 const ONE: u128 = 1 << 40;
 
 impl Use {
-    /// The object's new rank: the policy that the mirror evicts by.
+    /// The object's new rank: what the mirror evicts by. Measured in docs/eviction.md.
     #[must_use]
     pub fn rank(&self) -> u64 {
-        self.gdsf(Cost::Packets)
+        self.gdsf(Cost::Root)
     }
 
     /// GreedyDual-Size with frequency (Cherkasova 1998): clock + uses × cost ÷ size. It stays at the highest number rather
@@ -42,6 +43,7 @@ impl Use {
         let (uses, size) = (u128::from(self.uses), u128::from(self.size.max(1)));
         let worth = match cost {
             Cost::Object => uses * ONE / size,
+            Cost::Root => uses * ONE / size.isqrt(),
             Cost::Packets => uses * (2 * 536 + size) * ONE / (536 * size),
         };
         self.clock.saturating_add(u64::try_from(worth).unwrap_or(u64::MAX))
@@ -53,12 +55,12 @@ mod tests {
     use super::*;
 
     fn once(size: u64) -> Use {
-        Use { clock: 0, uses: 1, size, now: 0 }
+        Use { clock: 0, uses: 1, size }
     }
 
     #[test]
     fn more_uses_rank_higher_and_more_bytes_lower() {
-        for cost in [Cost::Object, Cost::Packets] {
+        for cost in [Cost::Object, Cost::Root, Cost::Packets] {
             let ranks: Vec<u64> = [1_000, 100_000, 10_000_000].map(|size| once(size).gdsf(cost)).into();
             assert!(ranks.is_sorted_by(|less, more| less > more), "{cost:?}: {ranks:?}");
             assert!(Use { uses: 2, ..once(1_000) }.gdsf(cost) > once(1_000).gdsf(cost), "{cost:?}");
@@ -74,6 +76,7 @@ mod tests {
     #[test]
     fn the_costs_are_what_they_say() {
         assert_eq!(once(1 << 20).gdsf(Cost::Object), 1 << 20);
+        assert_eq!(once(1 << 20).gdsf(Cost::Root), 1 << 30);
         assert_eq!(once(536).gdsf(Cost::Packets), 3 * (1 << 40) / 536);
         // Of a large object only the bytes count: 1/536 for each use, whatever the size.
         let (large, larger) = (once(1 << 30).gdsf(Cost::Packets), once(1 << 31).gdsf(Cost::Packets));
@@ -82,7 +85,7 @@ mod tests {
 
     #[test]
     fn no_use_wraps() {
-        let most = Use { clock: u64::MAX, uses: u32::MAX, size: 0, now: u64::MAX };
+        let most = Use { clock: u64::MAX, uses: u32::MAX, size: 0 };
         assert_eq!(most.rank(), u64::MAX);
         assert!(once(u64::MAX).gdsf(Cost::Packets) > 0);
         assert_eq!(Use { clock: 7, ..once(1 << 41) }.gdsf(Cost::Object), 7);
