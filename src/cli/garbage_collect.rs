@@ -50,7 +50,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     if !root.is_dir() {
         return Err(Failure::usage(root.error("a directory that is there")));
     }
-    let storage = Storage::open(root.value()).map_err(Failure::failed)?;
+    let storage = Storage::open(root.value(), super::volume::limits(&config.storage)).map_err(Failure::failed)?;
     let collected = Collection { untagged: delete_untagged, dry: dry_run }.run(&storage).map_err(Failure::failed)?;
     if !quiet {
         report(&collected, dry_run);

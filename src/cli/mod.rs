@@ -4,8 +4,10 @@
 mod as_registry;
 mod config;
 mod garbage_collect;
+mod jobs;
 mod logging;
 mod serve;
+mod volume;
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 

@@ -1,6 +1,6 @@
 //! `entrepot serve`: the composition root.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
@@ -8,21 +8,19 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{Failure, Source, logging};
+use super::{Failure, Source, jobs, logging, volume};
 use crate::{
     config::{self, Config, Loaded},
     http::{self, Server},
     index::Index,
     oci::Domain,
-    registry::{Foundation, Registry, Rules},
+    registry::{Foundation, Registry, Retention, Rules},
     storage::Storage,
     upstream::{self, Credentials, Options, Pool, Proxy, Remote},
 };
 
 /// Threads that ask upstreams: each fills several blobs at a time.
 const UPSTREAM_THREADS: usize = 2;
-/// How often what is kept for a while only is looked through.
-const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) fn run(source: Source) -> Result<(), Failure> {
     let Loaded { config, warnings } = source.load()?;
@@ -37,7 +35,7 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     // The volume first: a process that is on its way out holds the port too, and lets go of both.
     let registry = Arc::new(Registry::new(foundation(&config, &background)?));
     let server = Server::bind(settings(&config)).map_err(|error| cannot_listen(&config, &error))?;
-    start_jobs(&registry, &config, &background).map_err(Failure::failed)?;
+    jobs::start(&registry, &config, &background).map_err(Failure::failed)?;
     announce(&config, &server);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let local = tokio::task::LocalSet::new();
@@ -54,7 +52,7 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
 
 fn foundation(config: &Config, background: &Runtime) -> Result<Foundation, Failure> {
     let root = &config.storage.rootdirectory;
-    let storage = Storage::open(root.value())
+    let storage = Storage::open(root.value(), volume::limits(&config.storage))
         .map_err(|error| Failure::usage(root.error(format!("a directory this process can write ({error})"))))?;
     let index = Index::open(&storage.index_dir());
     let proxy = Proxy::from_lookup(|name| std::env::var(name).ok()).map_err(Failure::usage)?;
@@ -65,6 +63,11 @@ fn foundation(config: &Config, background: &Runtime) -> Result<Foundation, Failu
         upstreams: vec![hub(&config.proxy)?],
         pool: Pool::start(UPSTREAM_THREADS, settings).map_err(Failure::failed)?,
         rules: rules(config),
+        retention: Retention {
+            pinned: config.storage.pinned.value().clone(),
+            lease: *config.storage.lease,
+            ttl: *config.proxy.ttl,
+        },
         freshness: *config.proxy.freshness.value(),
         tasks: background.handle().clone(),
     })
@@ -85,39 +88,6 @@ fn hub(proxy: &config::Proxy) -> Result<Remote, Failure> {
 /// Where work runs that no request owns.
 fn background() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).thread_name("background").enable_all().build()
-}
-
-fn start_jobs(registry: &Arc<Registry>, config: &Config, background: &Runtime) -> std::io::Result<()> {
-    let rebuilt = Arc::clone(registry);
-    thread::Builder::new().name("rebuild".into()).spawn(move || rebuilt.rebuild_index())?;
-    let tidied = Arc::clone(registry);
-    background.spawn(async move {
-        let mut ticks = tokio::time::interval(TIDY_EVERY);
-        loop {
-            ticks.tick().await;
-            tidied.tidy();
-        }
-    });
-    purge_uploads(registry, config, background);
-    Ok(())
-}
-
-/// `storage.maintenance.uploadpurging`: uploads that nobody goes on with.
-fn purge_uploads(registry: &Arc<Registry>, config: &Config, background: &Runtime) {
-    let purging = &config.storage.uploadpurging;
-    if !*purging.enabled {
-        return;
-    }
-    let (age, interval, dry) = (*purging.age, *purging.interval, *purging.dryrun);
-    let registry = Arc::clone(registry);
-    background.spawn(async move {
-        let mut ticks = tokio::time::interval(interval.max(Duration::from_secs(1)));
-        loop {
-            ticks.tick().await;
-            let registry = Arc::clone(&registry);
-            let _ = tokio::task::spawn_blocking(move || registry.purge_uploads(age, dry)).await;
-        }
-    });
 }
 
 fn settings(config: &Config) -> http::Settings {

@@ -38,7 +38,7 @@ pub enum Kind {
     Flag,
     /// A whole number.
     Integer,
-    /// A number of bytes.
+    /// A number of bytes, or a share of a whole.
     Size,
     /// Go's notation.
     Duration,
@@ -79,7 +79,7 @@ impl Kind {
             Self::Path => "a path such as /var/lib/registry",
             Self::Flag => "true or false",
             Self::Integer => "a whole number",
-            Self::Size => "a size such as 50GB",
+            Self::Size => "a size such as 50GB, or a share such as 80%",
             Self::Duration => "a duration such as 30s, 5m or 1h30m",
             Self::Url => "an http or https URL such as https://registry-1.docker.io",
             Self::UrlPath => "a path such as /my/registry/",

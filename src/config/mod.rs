@@ -4,6 +4,7 @@
 //! that any room above can complain about it in the same words. What a setting *does* does not live here.
 
 mod address;
+mod amount;
 mod auth;
 mod check;
 mod dump;
@@ -33,6 +34,7 @@ use std::{
 };
 
 pub use address::{Host, ListenAddress};
+pub use amount::Amount;
 pub use auth::Auth;
 pub use error::{Error, Warning};
 pub use headers::Header;

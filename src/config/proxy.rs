@@ -9,7 +9,10 @@ use super::{
     dump::Line,
     duration, keys,
     node::Node,
-    used::{PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PUSH, PROXY_REMOTEURL, PROXY_USERNAME},
+    used::{
+        PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PUSH, PROXY_REMOTEURL, PROXY_TTL,
+        PROXY_USERNAME,
+    },
 };
 use crate::oci::{NamePattern, RepositoryName};
 
@@ -27,6 +30,8 @@ pub struct Proxy {
     pub password: Setting<Option<Secret>>,
     /// `proxy.freshness`: how long a tag is believed without asking upstream.
     pub freshness: Setting<Duration>,
+    /// `proxy.ttl`: how long what nobody asks for is kept; for ever, where it is zero.
+    pub ttl: Setting<Duration>,
     /// `proxy.push`, if anybody said it. See [`Proxy::push_allowed`].
     pub push: Setting<Option<bool>>,
     /// `proxy.hosted`: names that are ours, pushed or not. See [`Proxy::is_hosted`].
@@ -41,6 +46,7 @@ impl Proxy {
             username: Setting::read_optional(root, &PROXY_USERNAME, |text| Some(text.to_owned()))?,
             password: Setting::read_optional(root, &PROXY_PASSWORD, |text| Some(Secret::new(text)))?,
             freshness: Setting::read(root, &PROXY_FRESHNESS, duration::parse)?,
+            ttl: Setting::read(root, &PROXY_TTL, duration::parse)?,
             push: Setting::read_optional(root, &PROXY_PUSH, keys::flag)?,
             hosted: Setting::read_list(root, &PROXY_HOSTED, str::parse)?,
         };
@@ -93,6 +99,7 @@ impl Proxy {
         lines.extend(self.password.as_ref().map(|_| Line::new(&self.password, "***")));
         lines.extend([
             Line::new(&self.freshness, duration::write(*self.freshness)),
+            Line::new(&self.ttl, duration::write(*self.ttl)),
             Line::new(&self.push, self.push_allowed().to_string()),
             Line::list(&self.hosted, self.hosted.iter().map(NamePattern::as_str)),
         ]);

@@ -3,21 +3,32 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    Error, Origin, Setting,
+    Amount, Error, Origin, Setting,
     dump::Line,
     duration, keys,
     node::Node,
     used::{
-        DELETE_ENABLED, PURGING_AGE, PURGING_DRYRUN, PURGING_ENABLED, PURGING_INTERVAL, READONLY_ENABLED,
-        ROOT_DIRECTORY,
+        DELETE_ENABLED, HEADROOM, LEASE, MAXOBJECT, PINNED, PURGING_AGE, PURGING_DRYRUN, PURGING_ENABLED,
+        PURGING_INTERVAL, QUOTA, READONLY_ENABLED, ROOT_DIRECTORY,
     },
 };
+use crate::oci::NamePattern;
 
 /// Where bytes are kept, and what may happen to them.
 #[derive(Clone, Debug)]
 pub struct Storage {
     /// `storage.filesystem.rootdirectory`: the directory that holds everything.
     pub rootdirectory: Setting<PathBuf>,
+    /// `storage.quota`: what all of it may come to.
+    pub quota: Setting<Option<Amount>>,
+    /// `storage.headroom`: what stays free on the filesystem.
+    pub headroom: Setting<Option<Amount>>,
+    /// `storage.maxobject`: the largest mirrored blob that is kept.
+    pub maxobject: Setting<Amount>,
+    /// `storage.pinned`: mirrored repositories whose content never makes way.
+    pub pinned: Setting<Vec<NamePattern>>,
+    /// `storage.lease`: how long what was asked for is sure to stay.
+    pub lease: Setting<Duration>,
     /// `storage.delete.enabled`: clients may delete manifests, tags and blobs.
     pub delete_enabled: Setting<bool>,
     /// `storage.maintenance.readonly.enabled`: no push, no delete.
@@ -47,6 +58,11 @@ impl Storage {
         };
         Ok(Self {
             rootdirectory,
+            quota: Setting::read_optional(root, &QUOTA, Amount::parse)?,
+            headroom: Setting::read_optional(root, &HEADROOM, Amount::parse)?,
+            maxobject: Setting::read(root, &MAXOBJECT, Amount::parse)?,
+            pinned: Setting::read_list(root, &PINNED, str::parse)?,
+            lease: Setting::read(root, &LEASE, duration::parse)?,
             delete_enabled: Setting::read(root, &DELETE_ENABLED, keys::flag)?,
             readonly: Setting::read(root, &READONLY_ENABLED, keys::flag)?,
             uploadpurging: UploadPurging::read(root)?,
@@ -54,13 +70,24 @@ impl Storage {
     }
 
     pub(super) fn lines(&self) -> Vec<Line> {
-        let mut lines = vec![
-            Line::new(&self.rootdirectory, self.rootdirectory.to_string_lossy()),
+        let mut lines = vec![Line::new(&self.rootdirectory, self.rootdirectory.to_string_lossy())];
+        lines.extend(self.quota.line());
+        lines.extend(self.headroom.line());
+        lines.extend([
+            Line::new(&self.maxobject, self.maxobject.write()),
+            Line::list(&self.pinned, self.pinned.iter().map(NamePattern::as_str)),
+            Line::new(&self.lease, duration::write(*self.lease)),
             Line::new(&self.delete_enabled, self.delete_enabled.to_string()),
-        ];
+        ]);
         lines.extend(self.uploadpurging.lines());
         lines.push(Line::new(&self.readonly, self.readonly.to_string()));
         lines
+    }
+}
+
+impl Setting<Option<Amount>> {
+    fn line(&self) -> Option<Line> {
+        self.value().map(|amount| Line::new(self, amount.write()))
     }
 }
 

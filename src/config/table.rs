@@ -12,12 +12,12 @@ use super::{
         Kind::{self, Address, Choice, Driver, Duration, Flag, Integer, List, Opaque, Path, Section, Text, Url},
     },
     used::{
-        ACCESSLOG_DISABLED, AUTH, CATALOG_MAXENTRIES, DELETE_ENABLED, HTPASSWD_PATH, HTPASSWD_REALM, HTTP_ADDR,
-        HTTP_DRAINTIMEOUT, HTTP_HEADERS, HTTP_HOST, HTTP_NAMES, HTTP_NET, HTTP_PREFIX, HTTP_RELATIVEURLS,
-        INDEXES_PLATFORMLIST, INDEXES_PLATFORMS, LOG_FORMATTER, LOG_LEVEL, LOGLEVEL, MANIFESTS_BLOBS, PROXY_ENABLED,
-        PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PUSH, PROXY_REMOTEURL, PROXY_USERNAME, PURGING_AGE,
-        PURGING_DRYRUN, PURGING_ENABLED, PURGING_INTERVAL, READONLY_ENABLED, ROOT_DIRECTORY, TAGS_MAXTAGS, URLS_ALLOW,
-        URLS_DENY, VALIDATION_DISABLED, VALIDATION_ENABLED, VERSION, used,
+        ACCESSLOG_DISABLED, AUTH, CATALOG_MAXENTRIES, DELETE_ENABLED, HEADROOM, HTPASSWD_PATH, HTPASSWD_REALM,
+        HTTP_ADDR, HTTP_DRAINTIMEOUT, HTTP_HEADERS, HTTP_HOST, HTTP_NAMES, HTTP_NET, HTTP_PREFIX, HTTP_RELATIVEURLS,
+        INDEXES_PLATFORMLIST, INDEXES_PLATFORMS, LEASE, LOG_FORMATTER, LOG_LEVEL, LOGLEVEL, MANIFESTS_BLOBS, MAXOBJECT,
+        PINNED, PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PUSH, PROXY_REMOTEURL, PROXY_TTL,
+        PROXY_USERNAME, PURGING_AGE, PURGING_DRYRUN, PURGING_ENABLED, PURGING_INTERVAL, QUOTA, READONLY_ENABLED,
+        ROOT_DIRECTORY, TAGS_MAXTAGS, URLS_ALLOW, URLS_DENY, VALIDATION_DISABLED, VALIDATION_ENABLED, VERSION, used,
     },
 };
 
@@ -37,7 +37,6 @@ const CLASSES: &str = "a repository may hold any kind of image";
 const LATER: &str = "this version does not know it yet";
 const NO_STATE: &str = "no signed state is handed to clients";
 const PLAIN: &str = "this version speaks HTTP/1.1";
-const KEPT: &str = "this version keeps what it has mirrored";
 
 // Why something is refused.
 const TLS: &str = "is set, but this version would answer in plain text; expected no http.tls section (remove it, and \
@@ -70,6 +69,11 @@ pub static KEYS: &[Key] = &[
     vain("storage.cache.blobdescriptor", Choice(&["inmemory", "redis"]), "", INDEX, "Where that cache is."),
     vain("storage.cache.blobdescriptorsize", Integer, "10000", INDEX, "How many blobs it knows."),
     vain("storage.cache.layerinfo", Choice(&["inmemory", "redis"]), "", INDEX, "Old name of `blobdescriptor`."),
+    QUOTA,
+    HEADROOM,
+    MAXOBJECT,
+    PINNED,
+    LEASE,
     DELETE_ENABLED,
     vain("storage.redirect", Section, "", DIRECT, "Sending clients elsewhere for blobs."),
     vain("storage.redirect.disable", Flag, "false", DIRECT, "Whether never to do it."),
@@ -133,7 +137,7 @@ pub static KEYS: &[Key] = &[
     PROXY_FRESHNESS,
     PROXY_PUSH,
     PROXY_HOSTED,
-    vain("proxy.ttl", Duration, "168h", KEPT, "How long mirrored content stays unused before it goes."),
+    PROXY_TTL,
     vain("proxy.cachewritetimeout", Duration, "5m", OWN_PACE, "How long storing a mirrored blob may take."),
     vain("proxy.remotenamespace", Text, "", LATER, "The part of the remote registry that is mirrored."),
     vain("proxy.exec", Section, "", LATER, "A program that knows the password."),

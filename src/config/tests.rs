@@ -460,6 +460,9 @@ log:
 storage:
   filesystem:
     rootdirectory: /var/lib/registry-cache
+  maxobject: \"25%\"
+  pinned: []
+  lease: 15m
   delete:
     enabled: false
   maintenance:
@@ -484,6 +487,7 @@ proxy:
   username: username
   password: \"***\"
   freshness: 1m
+  ttl: 0s
   push: false
   hosted: []
 catalog:
@@ -562,6 +566,8 @@ fn every_used_key_is_printed() {
         ("REGISTRY_PROXY_PASSWORD", "b"),
         ("REGISTRY_PROXY_REMOTEURL", "http://a"),
         ("REGISTRY_HTTP_HOST", "http://a"),
+        ("REGISTRY_STORAGE_QUOTA", "50GB"),
+        ("REGISTRY_STORAGE_HEADROOM", "1GB"),
         ("REGISTRY_AUTH", "{htpasswd: {realm: r, path: /}}"),
     ];
     let root = yaml::file(Path::new("x"), with(&variables).config.to_yaml().as_bytes()).unwrap();

@@ -3,7 +3,7 @@
 use super::keys::{
     Effect::{AliasOf, Used},
     Key,
-    Kind::{self, Address, Choice, Duration, Flag, Headers, Integer, List, Opaque, Path, Text, Url, UrlPath},
+    Kind::{self, Address, Choice, Duration, Flag, Headers, Integer, List, Opaque, Path, Size, Text, Url, UrlPath},
 };
 
 const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
@@ -22,6 +22,33 @@ pub(super) const LOG_FORMATTER: Key =
 // storage
 pub(super) const ROOT_DIRECTORY: Key =
     used("storage.filesystem.rootdirectory", Path, "/var/lib/registry", "The directory that holds everything stored.");
+pub(super) const QUOTA: Key = used(
+    "storage.quota",
+    Size,
+    "",
+    "What everything stored may come to, in bytes or as a share of the filesystem; unset, mirrored content has 80% of \
+     it, and what is pushed all but the headroom; ours.",
+);
+pub(super) const HEADROOM: Key = used(
+    "storage.headroom",
+    Size,
+    "",
+    "What stays free on the filesystem for everybody else; unset, 5% of it, and at most 1GB; ours.",
+);
+pub(super) const MAXOBJECT: Key = used(
+    "storage.maxobject",
+    Size,
+    "25%",
+    "The largest mirrored blob that is kept, in bytes or as a share of what may be stored; ours.",
+);
+pub(super) const PINNED: Key = used(
+    "storage.pinned",
+    List,
+    "",
+    "Patterns of mirrored repositories' names: what they hold is never removed to make room; ours.",
+);
+pub(super) const LEASE: Key =
+    used("storage.lease", Duration, "15m", "How long mirrored content is sure to stay after it was asked for; ours.");
 pub(super) const DELETE_ENABLED: Key =
     used("storage.delete.enabled", Flag, "false", "Whether manifests, tags and blobs may be deleted.");
 pub(super) const PURGING_ENABLED: Key = used(
@@ -88,6 +115,12 @@ pub(super) const PROXY_PASSWORD: Key =
     Key { secret: true, ..used("proxy.password", Text, "", "That user's password.") };
 pub(super) const PROXY_FRESHNESS: Key =
     used("proxy.freshness", Duration, "1m", "How long a mirrored tag is believed without asking again; ours.");
+pub(super) const PROXY_TTL: Key = used(
+    "proxy.ttl",
+    Duration,
+    "0",
+    "Mirrored content that nobody asked for in so long is removed; 0 keeps it as long as there is room.",
+);
 pub(super) const PROXY_PUSH: Key = used(
     "proxy.push",
     Flag,

@@ -102,7 +102,7 @@ pub(super) fn chunk_start(request: &HttpRequest) -> Result<Option<u64>, Refusal>
     let (start, end) = range.split('/').next().and_then(|range| range.split_once('-')).ok_or(Refusal::chunk_range())?;
     let number = |text: &str| text.trim().parse::<u64>().map_err(|_| Refusal::chunk_range());
     let (start, end) = (number(start)?, number(end)?);
-    let length = header(request, &header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    let length = content_length(request);
     if end < start || length.is_some_and(|length| length != end - start + 1) {
         return Err(Refusal::chunk_range());
     }
@@ -134,4 +134,9 @@ fn unescaped<'a>(request: &'a HttpRequest, name: &str) -> Cow<'a, str> {
         return text.replace("%3A", ":").replace("%3a", ":").into();
     }
     text.into()
+}
+
+/// How many bytes a body is said to have.
+pub(super) fn content_length(request: &HttpRequest) -> Option<u64> {
+    header(request, &header::CONTENT_LENGTH).and_then(|length| length.parse().ok())
 }

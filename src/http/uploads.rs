@@ -55,7 +55,7 @@ pub(super) async fn patch(registry: State, request: HttpRequest, body: Payload) 
         Ok(receiving) => receiving,
         Err(error) => return refuse_chunk(&request, &repository, id, error, body).await,
     };
-    let received = receive(receiving, body).await?.finish().await?;
+    let received = receive(&request, receiving, body).await?.finish().await?;
     Ok(session(StatusCode::ACCEPTED, &request, &repository, id, received).finish())
 }
 
@@ -125,22 +125,41 @@ async fn commit(
     body: Payload,
     digest: Digest,
 ) -> Result<HttpResponse, Refusal> {
-    registry.commit(receive(receiving, body).await?, digest).await?;
+    registry.commit(receive(request, receiving, body).await?, digest).await?;
     Ok(created(request, repository, &digest))
 }
 
 /// Takes a body as it comes. One that ends early is an error, and what came of it is kept: the client may go on.
-async fn receive(mut receiving: Receiving, mut body: Payload) -> Result<Receiving, Refusal> {
+async fn receive(request: &HttpRequest, mut receiving: Receiving, mut body: Payload) -> Result<Receiving, Refusal> {
+    if let Err(error) = expect(request, &receiving).await {
+        drop(receiving);
+        drain(body).await;
+        return Err(error.into());
+    }
     loop {
         match tokio::time::timeout(STALL, body.next()).await {
             Ok(None) => return Ok(receiving),
-            Ok(Some(Ok(bytes))) => receiving.take(bytes).await?,
+            Ok(Some(Ok(bytes))) => {
+                if let Err(error) = receiving.take(bytes).await {
+                    drop(receiving);
+                    drain(body).await;
+                    return Err(error.into());
+                }
+            }
             Ok(Some(Err(error))) => {
                 tracing::debug!("an upload broke off: {error}");
                 return Err(Refusal::cut());
             }
             Err(_) => return Err(Refusal::stalled()),
         }
+    }
+}
+
+/// Makes sure of room for a body whose length is announced.
+async fn expect(request: &HttpRequest, receiving: &Receiving) -> Result<(), Error> {
+    match extract::content_length(request) {
+        Some(length) => receiving.expect(length).await,
+        None => Ok(()),
     }
 }
 

@@ -5,10 +5,11 @@ use std::{
     fs,
     ops::Bound,
     panic::catch_unwind,
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use parking_lot::RwLock;
 use sled::{Db, IVec, Tree};
 
 /// Pages kept in memory. sled's own default is a gigabyte.
@@ -18,7 +19,8 @@ const FLUSH_EVERY_MS: u64 = 500;
 
 #[derive(Debug)]
 pub(super) struct Database {
-    trees: Option<Trees>,
+    dir: PathBuf,
+    trees: RwLock<Option<Trees>>,
     failed: AtomicBool,
 }
 
@@ -31,20 +33,78 @@ pub(super) struct Trees {
     pub(super) classes: Tree,
     pub(super) repositories: Tree,
     pub(super) referrers: Tree,
+    pub(super) holdings: Tree,
+    pub(super) queue: Tree,
+    pub(super) holders: Tree,
+    pub(super) parents: Tree,
     db: Db,
 }
 
 impl Database {
     pub(super) fn open(dir: &Path) -> Self {
-        let trees = Trees::open(dir).or_else(|why| {
-            tracing::warn!("the index is begun anew: {why}");
-            let _ = fs::remove_dir_all(dir);
-            Trees::open(dir)
-        });
+        let trees = Trees::open_or_begin(dir);
         if let Err(why) = &trees {
             tracing::error!("going on without an index, more slowly: {why}");
         }
-        Self { trees: trees.ok(), failed: AtomicBool::new(false) }
+        Self { dir: dir.to_owned(), trees: RwLock::new(trees.ok()), failed: AtomicBool::new(false) }
+    }
+
+    /// Tries to have a database again after it failed; it is behind then, if not empty. `false` when it cannot be had yet.
+    pub(super) fn reopen(&self) -> bool {
+        let mut trees = self.trees.write();
+        if let Some(failed) = trees.take() {
+            failed.close();
+        }
+        match Trees::open_or_begin(&self.dir) {
+            Ok(opened) => {
+                *trees = Some(opened);
+                self.failed.store(false, Ordering::Relaxed);
+                true
+            }
+            Err(why) => {
+                tracing::debug!("still without an index: {why}");
+                false
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn wipe(&self) {
+        self.with(|trees| trees.all().into_iter().try_for_each(Tree::clear));
+    }
+
+    /// Forgets what one tree holds.
+    pub(super) fn clear(&self, tree: impl Fn(&Trees) -> &Tree) {
+        self.with(|trees| tree(trees).clear());
+    }
+
+    /// Shows every key that begins with `prefix`, less the prefix, with its value, for as long as `visit` says so.
+    pub(super) fn scan(
+        &self,
+        tree: impl Fn(&Trees) -> &Tree,
+        prefix: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> bool,
+    ) {
+        self.with(|trees| {
+            for entry in tree(trees).scan_prefix(prefix) {
+                let (key, value) = entry?;
+                if !visit(&key[prefix.len()..], &value) {
+                    break;
+                }
+            }
+            Ok(())
+        });
+    }
+
+    /// The keys from `from` up to `until`, in order, `limit` at most.
+    pub(super) fn range(
+        &self,
+        tree: impl Fn(&Trees) -> &Tree,
+        from: &[u8],
+        until: &[u8],
+        limit: usize,
+    ) -> Option<Vec<IVec>> {
+        self.with(|trees| tree(trees).range(from..until).keys().take(limit).collect())
     }
 
     pub(super) fn get(&self, tree: impl Fn(&Trees) -> &Tree, key: &[u8]) -> Option<IVec> {
@@ -79,7 +139,7 @@ impl Database {
 
     /// Whether there is no database, or none any more.
     pub(super) fn has_failed(&self) -> bool {
-        self.trees.is_none() || self.failed.load(Ordering::Relaxed)
+        self.failed.load(Ordering::Relaxed) || self.trees.read().is_none()
     }
 
     /// The keys that begin with `prefix` and come after `prefix` + `after`, in order, less the prefix, `limit` at most.
@@ -104,7 +164,8 @@ impl Database {
     }
 
     fn with<T>(&self, act: impl FnOnce(&Trees) -> sled::Result<T>) -> Option<T> {
-        let trees = self.trees.as_ref().filter(|_| !self.failed.load(Ordering::Relaxed))?;
+        let open = self.trees.read();
+        let trees = open.as_ref().filter(|_| !self.failed.load(Ordering::Relaxed))?;
         match act(trees) {
             Ok(value) => Some(value),
             Err(error) => {
@@ -118,6 +179,21 @@ impl Database {
 }
 
 impl Trees {
+    fn open_or_begin(dir: &Path) -> Result<Self, String> {
+        Self::open(dir).or_else(|why| {
+            tracing::warn!("the index is begun anew: {why}");
+            let _ = fs::remove_dir_all(dir);
+            Self::open(dir)
+        })
+    }
+
+    /// Lets go of a database that failed: what it still wants to write cannot be written, and may make it panic.
+    fn close(self) {
+        let closing = std::thread::Builder::new().name("index-close".into());
+        let closed = closing.spawn(move || catch_unwind(std::panic::AssertUnwindSafe(move || drop(self))));
+        let _ = closed.map(std::thread::JoinHandle::join);
+    }
+
     /// Opens and reads on a thread of its own, so that a panic inside sled costs nothing but the index.
     fn open(dir: &Path) -> Result<Self, String> {
         let dir = dir.to_owned();
@@ -144,6 +220,10 @@ impl Trees {
             classes: tree("classes")?,
             repositories: tree("repositories")?,
             referrers: tree("referrers")?,
+            holdings: tree("holdings")?,
+            queue: tree("queue")?,
+            holders: tree("holders")?,
+            parents: tree("parents")?,
             db: db.clone(),
         };
         // A first read of each: damage shows here rather than under a request.
@@ -151,7 +231,21 @@ impl Trees {
         Ok(trees)
     }
 
-    fn all(&self) -> [&Tree; 7] {
-        [&self.meta, &self.objects, &self.links, &self.tags, &self.classes, &self.repositories, &self.referrers]
+    fn all(&self) -> [&Tree; 11] {
+        let Self {
+            meta,
+            objects,
+            links,
+            tags,
+            classes,
+            repositories,
+            referrers,
+            holdings,
+            queue,
+            holders,
+            parents,
+            ..
+        } = self;
+        [meta, objects, links, tags, classes, repositories, referrers, holdings, queue, holders, parents]
     }
 }

@@ -6,6 +6,18 @@ use crate::oci::{Digest, Domain, Repository, Tag};
 /// In the meta tree while no process has the index open, if it knew all that is on disk when the last one ended.
 pub(super) const COMPLETE: &[u8] = b"complete";
 
+/// In the meta tree: how keys and values are written.
+pub(super) const FORMAT: &[u8] = b"format";
+
+/// In the meta tree while no process has the index open: what the ledger of the last one said.
+pub(super) const TOTALS: &[u8] = b"totals";
+
+/// In the meta tree: how many power cuts there were.
+pub(super) const EPOCH: &[u8] = b"epoch";
+
+/// In the meta tree: the patterns that were pinned.
+pub(super) const PINNED: &[u8] = b"pinned";
+
 /// In the meta tree: which start of the machine the last process ran under.
 pub(super) const BOOT: &[u8] = b"boot";
 
@@ -47,4 +59,42 @@ pub(super) fn home(domain: Option<&Domain>) -> Vec<u8> {
 /// `<domain> 0 <name> 0`: what the keys of all that belongs to a repository begin with.
 pub(super) fn prefix(repository: &Repository) -> Vec<u8> {
     [&self::repository(repository)[..], &[0]].concat()
+}
+
+/// `<length of the digest> <digest>`: what the keys of all that has a link to a blob begin with.
+pub(super) fn holders(digest: &Digest) -> Vec<u8> {
+    let raw = digest.as_bytes();
+    [&[u8::try_from(raw.len()).unwrap_or_default()][..], raw].concat()
+}
+
+/// A repository that has a link to a blob.
+pub(super) fn holder(digest: &Digest, repository: &Repository) -> Vec<u8> {
+    [holders(digest), self::repository(repository)].concat()
+}
+
+/// What the keys of all manifests that name a blob begin with.
+pub(super) fn parents(child: &Digest) -> Vec<u8> {
+    holders(child)
+}
+
+/// A manifest that names a blob.
+pub(super) fn parent(child: &Digest, parent: &Digest) -> Vec<u8> {
+    [&parents(child)[..], parent.as_bytes()].concat()
+}
+
+pub(super) fn to_digest(raw: &[u8]) -> Option<Digest> {
+    match raw.len() {
+        32 => Some(Digest::Sha256(raw.try_into().ok()?)),
+        64 => Some(Digest::Sha512(raw.try_into().ok()?)),
+        _ => None,
+    }
+}
+
+pub(super) fn to_repository(key: &[u8]) -> Option<Repository> {
+    let end = key.iter().position(|byte| *byte == 0)?;
+    let domain = match std::str::from_utf8(&key[..end]).ok()? {
+        "" => None,
+        domain => Some(domain.parse().ok()?),
+    };
+    Some(Repository { domain, name: std::str::from_utf8(&key[end + 1..]).ok()?.parse().ok()? })
 }

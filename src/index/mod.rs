@@ -5,6 +5,7 @@
 //! set aside, told once, and every question is answered with "I do not know" from then on.
 
 mod database;
+mod holdings;
 mod keys;
 mod values;
 
@@ -15,6 +16,8 @@ use std::{
 };
 
 use database::Database;
+use holdings::Line;
+pub use holdings::{Holding, Owner, Role, Shift, Tier, Uses};
 pub use values::{Class, Link, Object, TagFact};
 
 use crate::oci::{Digest, Domain, Repository, RepositoryName, Tag};
@@ -23,9 +26,16 @@ use crate::oci::{Digest, Domain, Repository, RepositoryName, Tag};
 #[derive(Debug)]
 pub struct Index {
     database: Database,
+    line: Line,
+    /// How many power cuts there were: what was known of files before the last one is not believed.
+    epoch: u32,
     complete: AtomicBool,
-    was_complete: bool,
+    was_complete: AtomicBool,
+    totals: Option<[i64; 6]>,
 }
+
+/// How keys and values are written: an index that says something else is begun anew.
+const FORMAT: &[u8] = b"2";
 
 impl Index {
     /// Opens the index in the folder `dir`. One that is missing, damaged or of another version is begun anew and has to
@@ -33,19 +43,68 @@ impl Index {
     #[must_use]
     pub fn open(dir: &Path) -> Self {
         let database = Database::open(dir);
+        if database.get(|trees| &trees.meta, keys::FORMAT).is_none_or(|format| format != FORMAT) {
+            database.wipe();
+            database.put(|trees| &trees.meta, keys::FORMAT, FORMAT);
+        }
         // A process that is killed takes the last half second of notes with it: only a clean stop leaves the mark.
         let was_complete = database.get(|trees| &trees.meta, keys::COMPLETE).is_some();
+        let totals = database.get(|trees| &trees.meta, keys::TOTALS).filter(|_| was_complete);
         database.remove(|trees| &trees.meta, keys::COMPLETE);
-        forget_after_power_cut(&database, was_complete);
+        let epoch = epoch(&database, was_complete);
         database.flush();
-        Self { database, complete: AtomicBool::new(false), was_complete }
+        let index = Self {
+            totals: totals.and_then(|value| values::totals(&value)),
+            database,
+            line: Line::default(),
+            epoch,
+            complete: AtomicBool::new(false),
+            was_complete: AtomicBool::new(was_complete),
+        };
+        index.resume_line();
+        index
+    }
+
+    /// What the ledger said when the index was last closed, if it knew everything.
+    #[must_use]
+    pub fn totals(&self) -> Option<[i64; 6]> {
+        self.totals
+    }
+
+    /// After the database failed: whether it could be opened again. It is behind then, and has to be
+    /// [rebuilt](Index::is_complete).
+    pub fn reopen(&self) -> bool {
+        self.complete.store(false, Ordering::Release);
+        self.was_complete.store(false, Ordering::Release);
+        self.database.reopen()
+    }
+
+    /// Whether there is no database, or none any more.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.database.has_failed()
+    }
+
+    /// Forgets everything, to be told anew.
+    pub fn forget(&self) {
+        self.complete.store(false, Ordering::Release);
+        self.was_complete.store(false, Ordering::Release);
+        self.database.wipe();
+        self.database.put(|trees| &trees.meta, keys::FORMAT, FORMAT);
+    }
+
+    /// Whether the patterns of what never goes are the same as when this was last asked.
+    pub fn same_pins(&self, patterns: &str) -> bool {
+        let same = self.database.get(|trees| &trees.meta, keys::PINNED).is_some_and(|old| old == patterns.as_bytes());
+        self.database.put(|trees| &trees.meta, keys::PINNED, patterns.as_bytes());
+        same
     }
 
     /// Whether it knew all that was on disk when it was last closed. What was pushed may have changed since all the same:
     /// another program may have had the volume.
     #[must_use]
     pub fn was_complete(&self) -> bool {
-        self.was_complete
+        self.was_complete.load(Ordering::Acquire)
     }
 
     /// Forgets all repositories of this registry's own, before they are told anew.
@@ -72,12 +131,12 @@ impl Index {
     /// What is known of a blob's bytes.
     #[must_use]
     pub fn object(&self, digest: &Digest) -> Option<Object> {
-        Object::decode(&self.database.get(|trees| &trees.objects, &keys::digest(digest))?)
+        Object::decode(&self.database.get(|trees| &trees.objects, &keys::digest(digest))?, self.epoch)
     }
 
     /// Notes what a blob's file looks like, after its bytes were hashed.
     pub fn put_object(&self, digest: &Digest, object: &Object) {
-        self.database.put(|trees| &trees.objects, &keys::digest(digest), &object.encode());
+        self.database.put(|trees| &trees.objects, &keys::digest(digest), &object.encode(self.epoch));
     }
 
     /// Forgets a blob's bytes.
@@ -99,6 +158,9 @@ impl Index {
             &key,
             |old| Some(old.and_then(Link::decode).unwrap_or_default().and(link).encode()),
         );
+        if link.layer || link.revision {
+            self.database.put(|trees| &trees.holders, &keys::holder(digest, repository), &[]);
+        }
     }
 
     /// What a tag named when it was last looked at.
@@ -123,6 +185,9 @@ impl Index {
         let key = keys::link(repository, digest);
         let rest = |old: Option<&[u8]>| Some(old.and_then(Link::decode)?.without(link)?.encode());
         self.database.change(|trees| &trees.links, &key, rest);
+        if self.link(repository, digest).is_none_or(|left| !left.layer && !left.revision) {
+            self.database.remove(|trees| &trees.holders, &keys::holder(digest, repository));
+        }
     }
 
     /// Who needs a blob's bytes, as far as is known.
@@ -135,6 +200,11 @@ impl Index {
     /// Notes who needs bytes that have just been published, whatever was there before.
     pub fn put_class(&self, digest: &Digest, class: Class) {
         self.database.put(|trees| &trees.classes, &keys::digest(digest), &class.encode());
+    }
+
+    /// Forgets who needs a blob's bytes.
+    pub fn remove_class(&self, digest: &Digest) {
+        self.database.remove(|trees| &trees.classes, &keys::digest(digest));
     }
 
     /// Notes who needs a blob's bytes, adding to what was known.
@@ -213,9 +283,15 @@ impl Index {
 
     /// Brings what was noted to disk; done at a clean stop, after which nothing more may be noted. Not needed for any
     /// answer to be right.
-    pub fn close(&self) {
+    ///
+    /// `totals` is what the ledger says, where it knows.
+    pub fn close(&self, totals: Option<[i64; 6]>) {
         self.database.flush();
         if self.is_complete() {
+            match totals {
+                Some(totals) => self.database.put(|trees| &trees.meta, keys::TOTALS, &values::encode(&totals)),
+                None => self.database.remove(|trees| &trees.meta, keys::TOTALS),
+            }
             self.database.put(|trees| &trees.meta, keys::COMPLETE, &[]);
             self.database.flush();
         }
@@ -224,13 +300,15 @@ impl Index {
 
 /// Unsynced files may have lost bytes, and look as they did, when the machine went down under a process: what was known of
 /// files is forgotten, and each is hashed again when it is first asked for. A process that is killed leaves its page cache.
-fn forget_after_power_cut(database: &Database, was_complete: bool) {
+fn epoch(database: &Database, was_complete: bool) -> u32 {
     let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let same = database.get(|trees| &trees.meta, keys::BOOT).is_some_and(|before| before == boot);
-    if !same && !was_complete {
-        database.remove_all(|trees| &trees.objects, &[]);
-    }
+    let before = database.get(|trees| &trees.meta, keys::EPOCH).and_then(|value| value.as_ref().try_into().ok());
+    let before = before.map_or(0, u32::from_be_bytes);
+    let epoch = if same || was_complete { before } else { before.wrapping_add(1) };
+    database.put(|trees| &trees.meta, keys::EPOCH, &epoch.to_be_bytes());
     database.put(|trees| &trees.meta, keys::BOOT, &boot);
+    epoch
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ fn finds_what_was_noted_after_a_restart() {
         index.add_link(&repository("a"), &digest, Link { named: Some(7), ..Link::default() });
         index.put_tag(&repository("a"), &tag, digest, UNIX_EPOCH);
         index.set_complete();
-        index.close();
+        index.close(None);
     }
     let index = Index::open(&dir.path().join("v1"));
     assert!(index.was_complete() && !index.is_complete());
@@ -43,7 +43,7 @@ fn begins_anew_when_its_files_are_garbage() {
     {
         let index = Index::open(&home);
         index.set_complete();
-        index.close();
+        index.close(None);
     }
     for entry in fs::read_dir(&home).unwrap().filter_map(Result::ok).filter(|e| e.path().is_file()) {
         fs::File::create(entry.path()).unwrap().set_len(100).unwrap();

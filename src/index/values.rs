@@ -17,16 +17,21 @@ pub struct Object {
 }
 
 impl Object {
-    pub(super) fn encode(&self) -> [u8; 24] {
-        let mut value = [0; 24];
+    /// `epoch` counts the power cuts: what was noted before one is not believed after it.
+    pub(super) fn encode(&self, epoch: u32) -> [u8; 28] {
+        let mut value = [0; 28];
         value[..8].copy_from_slice(&self.size.to_be_bytes());
         value[8..16].copy_from_slice(&self.mtime.to_be_bytes());
-        value[16..].copy_from_slice(&self.inode.to_be_bytes());
+        value[16..24].copy_from_slice(&self.inode.to_be_bytes());
+        value[24..].copy_from_slice(&epoch.to_be_bytes());
         value
     }
 
-    pub(super) fn decode(value: &[u8]) -> Option<Self> {
+    pub(super) fn decode(value: &[u8], epoch: u32) -> Option<Self> {
         let field = |at: usize| value.get(at..at + 8)?.try_into().ok();
+        if value.get(24..)? != epoch.to_be_bytes() {
+            return None;
+        }
         Some(Self {
             size: u64::from_be_bytes(field(0)?),
             mtime: i64::from_be_bytes(field(8)?),
@@ -133,4 +138,15 @@ impl TagFact {
         let digest = std::str::from_utf8(value.get(8..)?).ok()?.parse().ok()?;
         Some(Self { digest, checked })
     }
+}
+
+pub(super) fn encode(totals: &[i64; 6]) -> Vec<u8> {
+    totals.iter().flat_map(|total| total.to_be_bytes()).collect()
+}
+
+pub(super) fn totals(value: &[u8]) -> Option<[i64; 6]> {
+    let mut totals = [0; 6];
+    let fields = value.chunks_exact(8).map(|field| field.try_into().map(i64::from_be_bytes));
+    totals.iter_mut().zip(fields).try_for_each(|(total, field)| field.map(|field| *total = field)).ok()?;
+    (value.len() == 48).then_some(totals)
 }

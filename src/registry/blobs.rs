@@ -9,6 +9,7 @@ use super::{
     objects::Objects,
     progress::{Failure, Progress},
     reader::Reader,
+    uses::Reading,
 };
 use crate::{
     index::Link,
@@ -28,20 +29,20 @@ pub struct Blob {
 
 #[derive(Debug)]
 enum Content {
-    Stored(Arc<File>),
+    Stored(Arc<File>, Reading),
     Filling(Arc<Fill>, tokio::sync::watch::Receiver<Progress>),
 }
 
 impl Blob {
-    pub(super) fn stored(stored: Stored, provenance: Provenance) -> Self {
-        Self { size: stored.facts.size, provenance, content: Content::Stored(stored.file) }
+    pub(super) fn stored(stored: Stored, reading: Reading, provenance: Provenance) -> Self {
+        Self { size: stored.facts.size, provenance, content: Content::Stored(stored.file, reading) }
     }
 
     /// Reads a part of it.
     #[must_use]
     pub fn read(self, range: ByteRange) -> Reader {
         match self.content {
-            Content::Stored(file) => Reader::stored(file, range),
+            Content::Stored(file, reading) => Reader::stored(file, reading, range),
             Content::Filling(fill, progress) => Reader::following(fill, progress, range),
         }
     }
@@ -58,9 +59,12 @@ impl Registry {
         }
         let link = self.blob_link(repository, digest).await.filter(|link| self.is_proof(*link, digest));
         let proven = link.is_some() || self.prove(repository, digest).await?;
+        self.objects.uses.note(digest);
+        // Before it is opened: what is open and removed goes on taking room.
+        let reading = self.objects.uses.read(digest);
         if let Some(stored) = self.objects.known(*digest).await? {
             self.settle_link(repository, digest, link).await;
-            return Ok(Blob::stored(stored, Provenance::Hit));
+            return Ok(Blob::stored(stored, reading, Provenance::Hit));
         }
         let blob = self.fill(repository, digest, proven).await?;
         self.settle_link(repository, digest, link).await;

@@ -126,11 +126,12 @@ fn reachable(links: &RepositoryLinks, manifests: &[(Digest, Option<Manifest>)]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::Durability;
+    use crate::storage::{Durability, Limits, Purpose};
 
     fn put(storage: &Storage, bytes: &[u8]) -> Digest {
         let digest = Digest::sha256(bytes);
-        let staged = storage.stage(storage.reserve(bytes.len() as u64).unwrap()).unwrap();
+        let size = bytes.len() as u64;
+        let staged = storage.stage(storage.reserve(Purpose::Hosted, size).unwrap(), size).unwrap();
         staged.sink().write_at(bytes, 0).unwrap();
         storage.publish(staged, &digest, Durability::Synced).unwrap();
         digest
@@ -143,7 +144,7 @@ mod tests {
     #[test]
     fn what_nothing_reaches_goes_and_the_rest_stays() {
         let dir = tempfile::TempDir::new().unwrap();
-        let storage = Storage::open(dir.path()).unwrap();
+        let storage = Storage::open(dir.path(), Limits::default()).unwrap();
         let place = Repository { domain: None, name: "a".parse().unwrap() };
         let links = storage.links(&place);
         let (used, unused, orphan) = (put(&storage, b"1"), put(&storage, b"2"), put(&storage, b"3"));

@@ -23,10 +23,11 @@ use super::{
     objects::Objects,
     pen::{Ink, Pen, Writer},
     progress::{Failure, Handover, Progress},
+    uses::Reading,
 };
 use crate::{
     oci::{Digest, Hasher, Repository},
-    storage::{Durability, Staged, Stored},
+    storage::{Durability, Purpose, Staged, Stored},
     upstream::Client,
 };
 
@@ -45,6 +46,8 @@ pub(super) struct Fill {
     /// Whether the bytes turned out to be here all along.
     local: OnceLock<()>,
     origin: Origin,
+    /// Readers follow the staged file long after it is published.
+    _reading: Reading,
 }
 
 /// Where a fill's bytes come from.
@@ -137,6 +140,7 @@ impl Fills {
             progress: watch::Sender::new(Progress::Connecting),
             local: OnceLock::new(),
             origin,
+            _reading: self.objects.uses.read(digest),
         });
         under_way.insert(*digest, Arc::clone(&fill));
         drop(under_way);
@@ -233,7 +237,7 @@ impl Job {
 
     async fn stage(&self, size: u64) -> Result<(Staged, Box<Ink>), Failure> {
         let ink = Box::new(Ink::new(self.fill.digest.hasher()));
-        match self.fills.objects.stage(size).await {
+        match self.fills.objects.stage(Purpose::Mirrored, size).await {
             Ok(staged) => Ok((staged, ink)),
             Err(error) => Err(self.hand_over(&ink, size, &error)),
         }
@@ -315,7 +319,7 @@ impl Job {
             return Err(Error::Mismatch { expected }.into());
         }
         // The bytes are right and readers have them, whether or not the disk keeps them.
-        if let Err(error) = self.fills.objects.publish(staged, expected, Durability::Unsynced).await {
+        if let Err(error) = self.fills.objects.publish(staged, expected, Durability::Unsynced, false).await {
             tracing::warn!("{expected} is not cached: {error}");
         } else {
             self.fills.objects.link_layer(repository, expected).await;

@@ -20,19 +20,22 @@ impl Registry {
             return Err(Error::ManifestUnknown);
         }
         let manifest = self.manifests.get(&digest).await.ok_or(Error::ManifestUnknown)?;
+        self.objects.uses.note(&digest);
         Ok((manifest, Provenance::Hosted))
     }
 
     /// A blob of one of this registry's own repositories. One whose file is not known is hashed first, once for everybody.
     pub(super) async fn hosted_blob(&self, repository: &Repository, digest: &Digest) -> Result<Blob, Error> {
         self.check_link(repository, digest).await?;
+        self.objects.uses.note(digest);
+        let reading = self.objects.uses.read(digest);
         if let Some(stored) = self.objects.known(*digest).await? {
-            return Ok(Blob::stored(stored, Provenance::Hosted));
+            return Ok(Blob::stored(stored, reading, Provenance::Hosted));
         }
         let (objects, wanted) = (self.objects.clone(), *digest);
         let work = async move { objects.recheck(wanted).await };
         let stored = self.rechecks.join(*digest, work).await.0.flatten().ok_or(Error::BlobUnknown)?;
-        Ok(Blob::stored(stored, Provenance::Hosted))
+        Ok(Blob::stored(stored, reading, Provenance::Hosted))
     }
 
     /// Its size, without a look at its bytes.

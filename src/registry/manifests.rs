@@ -7,7 +7,7 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{Error, Head, objects::Objects};
 use crate::{
-    index::{Class, Index, Link},
+    index::{Class, Index, Link, Role},
     oci::{Digest, InvalidManifest, Manifest, MediaType, Repository, Tag},
     storage::Durability,
 };
@@ -102,6 +102,7 @@ impl Manifests {
             let links = objects.storage.links(&repository);
             links.add_revision(&manifest.digest, Durability::Unsynced)?;
             note(&objects.index, &repository, &manifest.digest, &manifest.manifest);
+            objects.index.disown(&manifest.digest, true);
             objects.index.add_class(&manifest.digest, Class { mirrored: true, ..Class::default() });
             for tag in tags {
                 links.set_tag(&tag, &manifest.digest, Durability::Unsynced)?;
@@ -142,5 +143,20 @@ pub(super) fn note(index: &Index, repository: &Repository, digest: &Digest, mani
     }
     for child in manifest.children() {
         index.add_link(repository, &child.digest, Link { named: Some(child.size), ..Link::default() });
+    }
+    if repository.domain.is_some() {
+        note_parent(index, digest, manifest);
+    }
+}
+
+/// Who names what matters for what may go.
+fn note_parent(index: &Index, digest: &Digest, manifest: &Manifest) {
+    for child in &manifest.manifests {
+        index.add_parent(&child.digest, digest, Role::Manifest);
+    }
+    for (place, blob) in manifest.blobs.iter().enumerate() {
+        // The config comes first.
+        let role = if place == 0 { Role::Manifest } else { Role::Layer };
+        index.add_parent(&blob.digest, digest, role);
     }
 }

@@ -6,14 +6,17 @@
 //!
 //! Below them: `manifests` and `objects` (what is here), `fill` with `fetch`, `pen`, `progress`, `reader` and `through` (a
 //! blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said), `flight` (once for everyone), `pages`
-//! (lists that pass through), `rebuild` (an index from the disk).
+//! (lists that pass through), `rebuild` (an index from the disk). Around them, the disk: `space` reserves, `evict` makes
+//! room by `uses`, `books` keeps index and ledger together, `tend` is what has to be done now and then.
 
 mod adopt;
 mod blobs;
+mod books;
 mod claims;
 mod collect;
 mod delete;
 mod error;
+mod evict;
 mod fetch;
 mod fill;
 mod flight;
@@ -33,16 +36,19 @@ mod put;
 mod reader;
 mod rebuild;
 mod rules;
+mod space;
 mod tags;
+mod tend;
 mod through;
 mod uploads;
+mod uses;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 pub use blobs::Blob;
-use claims::Claims;
 pub use collect::{Collected, Collection};
 pub use error::Error;
+pub use evict::Retention;
 use fill::Fills;
 use flight::Flights;
 pub use heard::Head;
@@ -103,6 +109,8 @@ pub struct Foundation {
     pub pool: Pool,
     /// What the operator allows.
     pub rules: Rules,
+    /// What stays though there is no room.
+    pub retention: Retention,
     /// How long a tag is believed to stand still.
     pub freshness: Duration,
     /// Where work runs that no single request owns.
@@ -113,8 +121,8 @@ impl Registry {
     /// Puts the house together. Starts nothing, but adopts the volume of a `registry:2` that was a cache.
     #[must_use]
     pub fn new(foundation: Foundation) -> Self {
-        let Foundation { storage, index, upstreams, pool, rules, freshness, tasks } = foundation;
-        let objects = Objects { storage: Arc::new(storage), index: Arc::new(index), claims: Arc::new(Claims::new()) };
+        let Foundation { storage, index, upstreams, pool, rules, retention, freshness, tasks } = foundation;
+        let objects = Objects::new(storage, index, retention);
         if rules.mirror {
             adopt::proxy_volume(&objects);
         }
@@ -136,20 +144,10 @@ impl Registry {
         }
     }
 
-    /// Work to repeat every minute or so: lets go of what is kept for a while only.
-    pub fn tidy(&self) {
-        self.fills.tidy();
-    }
-
-    /// Tells the index what it cannot know: all that is on disk, if it is new or its process was killed; what was pushed
-    /// here, in any case, since another program may have had the volume. Blocks for as long as that takes.
-    pub fn rebuild_index(&self) {
-        rebuild::run(&self.objects);
-    }
-
     /// Brings the index to disk, at a clean stop.
     pub fn close(&self) {
-        self.objects.index.close();
+        self.objects.tell_uses();
+        self.objects.index.close(self.objects.storage.ledger().totals());
     }
 
     fn mirror(&self, repository: &Repository) -> Result<&Mirror, Error> {
@@ -157,3 +155,6 @@ impl Registry {
         mirror.ok_or(Error::NameUnknown)
     }
 }
+
+#[cfg(test)]
+mod disk_tests;

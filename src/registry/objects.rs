@@ -6,11 +6,13 @@ use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use super::{Error, claims::Claims};
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::{Error, Retention, claims::Claims, uses, uses::Uses};
 use crate::{
-    index::{Class, Index, Link, Object},
+    index::{Class, Index, Link, Object, Owner},
     oci::{Digest, Hasher, Repository},
-    storage::{Durability, Facts, Staged, Storage, Stored},
+    storage::{Durability, Facts, Published, Purpose, Staged, Storage, Stored},
 };
 
 /// The largest blob that is ever held in memory: larger than any manifest that is taken or fetched.
@@ -23,9 +25,26 @@ pub(super) struct Objects {
     pub(super) storage: Arc<Storage>,
     pub(super) index: Arc<Index>,
     pub(super) claims: Arc<Claims>,
+    pub(super) uses: Arc<Uses>,
+    pub(super) retention: Arc<Retention>,
+    /// Held while room is made.
+    pub(super) room: Arc<AsyncMutex<()>>,
 }
 
 impl Objects {
+    pub(super) fn new(storage: Storage, index: Index, retention: Retention) -> Self {
+        let objects = Self {
+            storage: Arc::new(storage),
+            index: Arc::new(index),
+            claims: Arc::new(Claims::new()),
+            uses: Arc::new(Uses::new()),
+            retention: Arc::new(retention),
+            room: Arc::default(),
+        };
+        objects.keep_books();
+        objects
+    }
+
     /// A published blob whose file is the one whose bytes were last found right; `None` when there is none, or when that
     /// has to be found out first.
     pub(super) async fn known(&self, digest: Digest) -> Result<Option<Stored>, Error> {
@@ -76,6 +95,7 @@ impl Objects {
             return;
         }
         self.index.remove_object(digest);
+        self.index.leave(digest);
         let dropped = if self.index.class(digest).mirrored && !self.index.class(digest).hosted {
             tracing::warn!("{digest} was damaged on disk and is dropped");
             self.storage.remove_blob(digest)
@@ -105,29 +125,45 @@ impl Objects {
 
     /// Publishes a small blob from memory.
     pub(super) async fn write(&self, digest: Digest, bytes: Bytes, durability: Durability) -> Result<(), Error> {
-        let staged = self.stage(bytes.len() as u64).await?;
+        let purpose = if durability == Durability::Synced { Purpose::Hosted } else { Purpose::Mirrored };
+        let staged = self.stage(purpose, bytes.len() as u64).await?;
         let staged = self.blocking(move |_| staged.sink().write_at(&bytes, 0).map(|()| staged)).await??;
-        self.publish(staged, digest, durability).await
+        self.publish(staged, digest, durability, true).await
     }
 
     /// An empty staged file with room for `size` bytes.
-    pub(super) async fn stage(&self, size: u64) -> Result<Staged, Error> {
-        let reservation = self.storage.reserve(size).map_err(Error::Short)?;
-        Ok(self.blocking(move |objects| objects.storage.stage(reservation)).await??)
+    pub(super) async fn stage(&self, purpose: Purpose, size: u64) -> Result<Staged, Error> {
+        let reservation = self.room_for(purpose, size).await?;
+        Ok(self.blocking(move |objects| objects.storage.stage(reservation, size)).await??)
     }
 
-    /// Publishes a staged file that was found to hash to `digest`.
-    pub(super) async fn publish(&self, staged: Staged, digest: Digest, durability: Durability) -> Result<(), Error> {
+    /// Publishes a staged file that was found to hash to `digest`. It may be a `manifest`.
+    pub(super) async fn publish(
+        &self,
+        staged: Staged,
+        digest: Digest,
+        durability: Durability,
+        manifest: bool,
+    ) -> Result<(), Error> {
         let publish = move |objects: &Self| {
-            let (stored, first) = objects.storage.publish(staged, &digest, durability)?;
-            if first {
-                let mirrored = durability == Durability::Unsynced;
+            let published = objects.storage.publish(staged, &digest, durability)?;
+            let mirrored = durability == Durability::Unsynced;
+            if published.first {
                 objects.index.put_class(&digest, Class { mirrored, hosted: !mirrored });
-                objects.index.put_object(&digest, &object(&stored.facts));
+                let owner = if mirrored { Owner::Mirrored } else { Owner::Hosted };
+                objects.enter(&digest, published, owner, manifest);
             }
             Ok(())
         };
         self.blocking(publish).await?
+    }
+
+    /// Notes a file that has just been published and whose bytes are right. Its reservation goes when it is counted.
+    pub(super) fn enter(&self, digest: &Digest, published: Published, owner: Owner, manifest: bool) {
+        let Published { stored, reservation, .. } = published;
+        self.index.put_object(digest, &object(&stored.facts));
+        self.index.enter(digest, stored.allocated, owner, manifest, uses::now());
+        drop(reservation);
     }
 
     /// Links a blob into a repository that has shown its right to it. A link that cannot be written costs a question

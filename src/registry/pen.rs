@@ -46,6 +46,11 @@ impl<I: DerefMut<Target = Ink>> Pen<I> {
         &self.ink
     }
 
+    /// Nothing more is written: room that was taken for more is given back.
+    pub(super) fn end(&self) {
+        self.sink.end();
+    }
+
     pub(super) fn into_ink(self) -> I {
         self.ink
     }

@@ -1,14 +1,11 @@
 //! Bytes become this registry's own: pushed ones are published, mirrored ones promoted, and either is linked, durably
 //! (laws 2 and 3).
 
-use super::{
-    Error, Registry,
-    objects::{self, Objects},
-};
+use super::{Error, Registry, objects::Objects};
 use crate::{
-    index::{Class, Link},
+    index::{Class, Link, Owner},
     oci::{Digest, Repository},
-    storage::{Durability, Upload},
+    storage::{Durability, Purpose, Upload},
 };
 
 impl Registry {
@@ -26,6 +23,7 @@ impl Registry {
             return Ok(false);
         }
         let place = into.clone();
+        let _room = self.objects.room_for(Purpose::Hosted, 0).await?;
         let mount = move |objects: &Objects| {
             let promoted = objects.promote(&digest)?;
             if promoted {
@@ -42,10 +40,9 @@ impl Objects {
     pub(super) fn publish_upload(&self, upload: &Upload, digest: &Digest) -> Result<(), Error> {
         // What is there may turn out to be damaged, and is out of the way then: the second try finds the place free.
         for _ in 0..2 {
-            if self.storage.publish_upload(upload, digest)? {
-                if let Some(stored) = self.storage.blob(digest)? {
-                    self.index.put_object(digest, &objects::object(&stored.facts));
-                }
+            let published = self.storage.publish_upload(upload, digest)?;
+            if published.first {
+                self.enter(digest, published, Owner::Hosted, false);
                 return Ok(());
             }
             if self.promote(digest)? {
@@ -57,6 +54,11 @@ impl Objects {
 
     /// Makes sure that a blob's bytes are here, right, and durable. `false` when they are not here.
     pub(super) fn promote(&self, digest: &Digest) -> Result<bool, Error> {
+        {
+            // From here on it is not evicted, whatever becomes of this.
+            let _claim = self.claims.digest(digest);
+            self.index.own(digest, Owner::Hosted);
+        }
         if self.index.class(digest).hosted && self.is_unchanged(digest)? {
             return Ok(true);
         }
@@ -71,6 +73,7 @@ impl Objects {
     pub(super) fn host_layer(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
         let _claim = self.claims.digest(digest);
         self.index.add_class(digest, Class { hosted: true, ..Class::default() });
+        self.index.own(digest, Owner::Hosted);
         self.storage.links(repository).mark()?;
         self.storage.links(repository).add_layer(digest, Durability::Synced)?;
         self.index.add_repository(repository);

@@ -40,6 +40,8 @@ impl Registry {
             Reference::Digest(digest) => self.by_digest(repository, digest).await?,
         };
         self.is_whole(repository, &pulled.0)?;
+        // Its blobs are asked for next: they stay as long as it was served just now.
+        self.objects.uses.note(&pulled.0.digest);
         Ok(pulled)
     }
 

@@ -6,10 +6,13 @@ use bytes::Bytes;
 
 use super::{Error, Registry, StoredManifest, manifests, objects::Objects};
 use crate::{
-    index::Class,
+    index::{Class, Owner},
     oci::{Descriptor, Digest, Manifest, MediaType, Repository, Tag},
-    storage::Durability,
+    storage::{Durability, Purpose},
 };
+
+/// What a tag's links and their folders take at most, in bytes.
+const LINKS_A_TAG: u64 = 32 << 10;
 
 /// A manifest on its way in.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ impl Registry {
         let manifest = parse(digest, &pushed)?;
         self.check_children(repository, &manifest).await?;
         let subject = manifest.manifest.subject;
+        // For its links, and those of each tag.
+        let _room = self.objects.room_for(Purpose::Hosted, LINKS_A_TAG * pushed.tags.len() as u64).await?;
         self.keep_durably(digest, pushed.bytes).await?;
         self.manifests.remember(&manifest);
         let (place, tags, kept) = (repository.clone(), pushed.tags, Arc::clone(&manifest));
@@ -166,6 +171,7 @@ fn link(objects: &Objects, repository: &Repository, manifest: &StoredManifest, t
     links.add_revision(&manifest.digest, Durability::Synced)?;
     manifests::note(&objects.index, repository, &manifest.digest, &manifest.manifest);
     objects.index.add_class(&manifest.digest, Class { hosted: true, ..Class::default() });
+    objects.index.own(&manifest.digest, Owner::Hosted);
     for tag in tags {
         links.set_tag(tag, &manifest.digest, Durability::Synced)?;
         objects.index.put_tag(repository, tag, manifest.digest, SystemTime::now());

@@ -13,6 +13,7 @@ use super::{
     fill::Fill,
     progress::{Failure, Progress},
     through::Through,
+    uses::Reading,
 };
 use crate::oci::ByteRange;
 
@@ -43,7 +44,7 @@ pub struct Reader {
 
 #[derive(Debug)]
 enum Feed {
-    Stored(Arc<File>),
+    Stored(Arc<File>, #[expect(dead_code, reason = "lives as long as the reader")] Reading),
     Following(Following),
     Through(Through),
 }
@@ -66,8 +67,8 @@ enum Ahead {
 }
 
 impl Reader {
-    pub(super) fn stored(file: Arc<File>, range: ByteRange) -> Self {
-        Self { at: range.start, end: range.end, feed: Feed::Stored(file) }
+    pub(super) fn stored(file: Arc<File>, reading: Reading, range: ByteRange) -> Self {
+        Self { at: range.start, end: range.end, feed: Feed::Stored(file, reading) }
     }
 
     pub(super) fn following(fill: Arc<Fill>, progress: watch::Receiver<Progress>, range: ByteRange) -> Self {
@@ -96,7 +97,7 @@ impl Reader {
         }
         loop {
             let next = match &mut self.feed {
-                Feed::Stored(file) => Next::File { file: Arc::clone(file), until: self.end },
+                Feed::Stored(file, _) => Next::File { file: Arc::clone(file), until: self.end },
                 Feed::Following(following) => following.next(self.at, self.end).await?,
                 Feed::Through(through) => Next::Bytes(through.next(self.at, self.end).await?),
             };

@@ -1,7 +1,8 @@
 //! Tells a new index what is on disk: links, tags, and what manifests name. Runs in the background while requests are
 //! answered; until it is through, "not in the index" means "look on disk".
 //!
-//! What a blob's file looks like is not told: its bytes are hashed when it is first asked for, and then it is known.
+//! What a blob's file looks like is not told: its bytes are hashed when it is first asked for, and then it is known. What it
+//! occupies is (`books`).
 
 use std::{os::unix::fs::FileExt, time::SystemTime};
 
@@ -10,7 +11,7 @@ use super::{
     objects::{Objects, SMALL},
 };
 use crate::{
-    index::{Class, Link},
+    index::{Class, Link, Owner},
     oci::{Digest, Manifest, Repository},
     storage::Storage,
 };
@@ -18,6 +19,13 @@ use crate::{
 /// Walks the disk. Blocks for as long as that takes.
 pub(super) fn run(objects: &Objects) {
     let everything = !objects.index.was_complete();
+    if everything {
+        objects.recount();
+    }
+    objects.survey();
+    if everything {
+        objects.index.line_up();
+    }
     objects.index.forget_hosted();
     let (mut repositories, mut links) = (0_u64, 0_u64);
     for repository in objects.storage.repositories() {
@@ -30,6 +38,7 @@ pub(super) fn run(objects: &Objects) {
         }
     }
     objects.index.set_complete();
+    objects.storage.ledger().set_known(true);
     tracing::debug!("the index was told of {repositories} repositories with {links} links");
 }
 
@@ -41,11 +50,13 @@ fn tell(objects: &Objects, repository: &Repository) -> u64 {
     objects.index.add_repository(repository);
     for digest in links.layers() {
         told += 1;
+        own(objects, repository, &digest, false);
         objects.index.add_class(&digest, class);
         objects.index.add_link(repository, &digest, Link { layer: true, ..Link::default() });
     }
     for digest in links.revisions() {
         told += 1;
+        own(objects, repository, &digest, true);
         objects.index.add_class(&digest, class);
         match read(&objects.storage, &digest) {
             Some(manifest) => manifests::note(&objects.index, repository, &digest, &manifest),
@@ -59,6 +70,14 @@ fn tell(objects: &Objects, repository: &Repository) -> u64 {
         }
     }
     told
+}
+
+/// Whose a blob is that a repository links. Mirrored ones come first: a link of this registry's own has the last word.
+fn own(objects: &Objects, repository: &Repository, digest: &Digest, manifest: bool) {
+    match repository.domain {
+        Some(_) => objects.index.disown(digest, manifest),
+        None => objects.index.own(digest, Owner::Hosted),
+    }
 }
 
 /// The size with which a manifest on disk names `digest` in `repository`: the slow way, for as long as the index is not

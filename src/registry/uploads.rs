@@ -20,8 +20,11 @@ use super::{
 };
 use crate::{
     oci::{Algorithm, Digest, Repository, UploadId},
-    storage::Upload,
+    storage::{Growth, Purpose, Upload},
 };
+
+/// How many bytes of room are taken at least and at most for a session, at a time.
+const STEP: (u64, u64) = (1 << 20, 32 << 20);
 
 type Inks = HashMap<UploadId, Arc<AsyncMutex<Ink>>>;
 
@@ -41,6 +44,8 @@ struct Held {
 pub struct Receiving {
     repository: Repository,
     id: UploadId,
+    /// Before the writer, which lets the session go: what was taken and not written is given back first.
+    growth: Arc<Growth>,
     writer: Writer<OwnedMutexGuard<Ink>>,
     objects: Objects,
 }
@@ -51,8 +56,10 @@ impl Receiving {
     /// # Errors
     /// When the disk takes no more.
     pub async fn take(&mut self, bytes: Bytes) -> Result<(), Error> {
-        // Held for no longer than this: what is written a moment later is missing from what the filesystem has free.
-        self.objects.storage.reserve(bytes.len() as u64)?;
+        let missing = (self.writer.taken() + bytes.len() as u64).saturating_sub(self.growth.until());
+        if missing > 0 {
+            self.make_room(missing).await?;
+        }
         self.writer.take(bytes);
         while !self.writer.has_room() {
             self.writer.written().await.map_err(|(_, error)| Error::from(error))?;
@@ -60,12 +67,41 @@ impl Receiving {
         Ok(())
     }
 
+    /// A client says how many bytes it will send: it hears at once if they do not fit. Room is made for them as they come:
+    /// an announcement must not empty the cache.
+    ///
+    /// # Errors
+    /// When they do not fit.
+    pub async fn expect(&self, bytes: u64) -> Result<(), Error> {
+        self.objects.could_fit(Purpose::Hosted, bytes)?;
+        let some = bytes.min(STEP.1);
+        let missing = self.writer.taken().saturating_add(some).saturating_sub(self.growth.until());
+        if missing > 0 { self.grow(missing).await } else { Ok(()) }
+    }
+
+    /// Makes room for the `missing` bytes, and for as many as came so far, within bounds: nobody knows how many will.
+    async fn make_room(&self, missing: u64) -> Result<(), Error> {
+        let step = self.writer.taken().clamp(STEP.0, STEP.1).max(missing);
+        match self.grow(step).await {
+            Err(Error::Short(_)) if step > missing => self.grow(missing).await,
+            grown => grown,
+        }
+    }
+
+    async fn grow(&self, bytes: u64) -> Result<(), Error> {
+        let reservation = self.objects.reserve(Purpose::Hosted, bytes).await?;
+        let growth = Arc::clone(&self.growth);
+        Ok(self.objects.blocking(move |_| growth.grow(reservation, bytes)).await??)
+    }
+
     /// Waits until all is written; returns how much the session has received in all.
     ///
     /// # Errors
     /// When the disk takes no more.
     pub async fn finish(self) -> Result<u64, Error> {
-        let pen = self.writer.finish().await.map_err(|(_, error)| Error::from(error))?;
+        let Self { growth, writer, .. } = self;
+        drop(growth);
+        let pen = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
         Ok(pen.ink().written)
     }
 }
@@ -78,7 +114,9 @@ impl Registry {
     pub async fn begin_upload(&self, repository: &Repository, algorithm: Algorithm) -> Result<UploadId, Error> {
         let (id, place) = (UploadId::random(), repository.clone());
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let room = self.objects.reserve(Purpose::Hosted, STEP.0).await?;
         let begin = move |objects: &Objects| {
+            let _room = room;
             objects.storage.links(&place).mark()?;
             objects.index.add_repository(&place);
             objects.storage.uploads(&place).begin(id, &started)
@@ -107,9 +145,10 @@ impl Registry {
             return Err(Error::UploadRange { received: ink.written });
         }
         let (upload, written) = (self.objects.storage.uploads(repository).named(id), ink.written);
-        let sink = self.objects.blocking(move |_| upload.sink(written)).await??.ok_or(Error::UploadUnknown)?;
+        let opened = self.objects.blocking(move |_| upload.sink(written)).await??;
+        let (sink, growth) = opened.ok_or(Error::UploadUnknown)?;
         let writer = Writer::new(Pen::new(sink, ink));
-        Ok(Receiving { repository: repository.clone(), id, writer, objects: self.objects.clone() })
+        Ok(Receiving { repository: repository.clone(), id, growth, writer, objects: self.objects.clone() })
     }
 
     /// Locks a session, for as long as the guard lives.
@@ -126,12 +165,16 @@ impl Registry {
     /// # Errors
     /// [`Error::DigestInvalid`]; or as the disk fails.
     pub async fn commit(&self, receiving: Receiving, digest: Digest) -> Result<(), Error> {
-        let Receiving { repository, id, writer, .. } = receiving;
+        let Receiving { repository, id, growth, writer, .. } = receiving;
+        drop(growth);
         let upload = self.objects.storage.uploads(&repository).named(id);
         let pen = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
         let sessions = self.sessions.clone();
         // All of it at once, with the session's lock inside: the client may leave, and the next one must find it whole.
+        let room = self.objects.room_for(Purpose::Hosted, 0).await?;
         let commit = move |objects: &Objects| {
+            let _room = room;
+            pen.end();
             let committed = objects.commit(&repository, &upload, pen.ink(), &digest);
             if matches!(committed, Ok(()) | Err(Error::DigestInvalid { .. })) {
                 sessions.end(id, &upload);
@@ -251,7 +294,7 @@ impl Objects {
 
 fn read_back(upload: &Upload) -> Result<Ink, Error> {
     let received = upload.received().ok_or(Error::UploadUnknown)?;
-    upload.sink(received)?;
+    drop(upload.sink(received)?);
     let mut ink = Ink::new(Algorithm::Sha256.hasher());
     let file = upload.read()?;
     ink.written = objects::hash_into(&file, &mut ink.hasher).map_err(|_| Error::UploadUnknown)?;

@@ -27,6 +27,13 @@ use crate::oci::{Digest, Domain, Repository, RepositoryName, Tag};
 /// What a volume is known by.
 pub(super) const LOCK: &str = "entrepot.lock";
 
+/// Blobs whose digests begin alike.
+#[derive(Clone, Debug)]
+pub(super) struct Shelf {
+    pub(super) dir: PathBuf,
+    pub(super) algorithm: String,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     root: PathBuf,
@@ -35,6 +42,10 @@ pub(super) struct Layout {
 impl Layout {
     pub(super) fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub(super) fn staging(&self) -> PathBuf {
@@ -85,12 +96,18 @@ impl Layout {
     }
 
     pub(super) fn blobs(&self) -> impl Iterator<Item = Digest> + use<> {
+        self.shelves().flat_map(|shelf| {
+            let algorithm = shelf.algorithm;
+            subfolders(&shelf.dir).filter_map(move |hex| format!("{algorithm}:{hex}").parse().ok())
+        })
+    }
+
+    /// The folders of the blobs that share an algorithm and two hex digits.
+    pub(super) fn shelves(&self) -> impl Iterator<Item = Shelf> + use<> {
         let home = self.hosted().join("blobs");
         let algorithms = subfolders(&home).map(move |algorithm| (home.join(&algorithm), algorithm));
-        let prefixes = algorithms
-            .flat_map(|(dir, algorithm)| subfolders(&dir).map(move |prefix| (dir.join(prefix), algorithm.clone())));
-        prefixes.flat_map(|(dir, algorithm)| {
-            subfolders(&dir).filter_map(move |hex| format!("{algorithm}:{hex}").parse().ok())
+        algorithms.flat_map(|(home, algorithm)| {
+            subfolders(&home).map(move |name| Shelf { dir: home.join(name), algorithm: algorithm.clone() })
         })
     }
 

@@ -3,20 +3,22 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::{Durability, Error, layout, publish};
+use super::{Durability, Error, layout, publish::Names};
 use crate::oci::{Algorithm, Digest, Tag};
 
 /// A repository's folder. Makes nothing until a link is written.
 #[derive(Debug)]
 pub struct RepositoryLinks {
     dir: PathBuf,
+    names: Arc<Names>,
 }
 
 impl RepositoryLinks {
-    pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    pub(super) fn new(dir: PathBuf, names: Arc<Names>) -> Self {
+        Self { dir, names }
     }
 
     /// Whether the manifest `digest` belongs to this repository.
@@ -36,7 +38,7 @@ impl RepositoryLinks {
     /// # Errors
     /// When the link cannot be written.
     pub fn add_revision(&self, digest: &Digest, durability: Durability) -> Result<(), Error> {
-        publish::link(&layout::link(&layout::revisions(&self.dir), digest), digest, durability)
+        self.names.link(&layout::link(&layout::revisions(&self.dir), digest), digest, durability)
     }
 
     /// Says that the blob `digest`, whose bytes are published, belongs to this repository.
@@ -44,7 +46,7 @@ impl RepositoryLinks {
     /// # Errors
     /// When the link cannot be written.
     pub fn add_layer(&self, digest: &Digest, durability: Durability) -> Result<(), Error> {
-        publish::link(&layout::link(&layout::layers(&self.dir), digest), digest, durability)
+        self.names.link(&layout::link(&layout::layers(&self.dir), digest), digest, durability)
     }
 
     /// Whether anything of this repository is here: it has been pushed to, or pulled through.
@@ -69,7 +71,7 @@ impl RepositoryLinks {
             return Ok(());
         }
         // A folder: at a file with such a name, registry:2 would stop listing.
-        publish::make_parent(&mark.join("x"), Durability::Synced)
+        self.names.make_parent(&mark.join("x"), Durability::Synced)
     }
 
     /// Removes everything of this repository; repositories below it stay.
@@ -78,8 +80,8 @@ impl RepositoryLinks {
     /// When something cannot be removed.
     pub fn remove_all(&self) -> Result<(), Error> {
         let parts = ["_manifests/tags", "_manifests", "_layers", "_uploads", "_hosted"];
-        parts.iter().try_for_each(|part| publish::remove(&self.dir.join(part), Durability::Unsynced))?;
-        publish::remove_empty(&self.dir);
+        parts.iter().try_for_each(|part| self.names.remove(&self.dir.join(part), Durability::Unsynced))?;
+        self.names.remove_empty(&self.dir);
         Ok(())
     }
 
@@ -88,7 +90,7 @@ impl RepositoryLinks {
     /// # Errors
     /// When the link is there and cannot be removed.
     pub fn remove_revision(&self, digest: &Digest) -> Result<(), Error> {
-        publish::remove(&layout::link(&layout::revisions(&self.dir), digest), Durability::Synced)
+        self.remove_link(&layout::revisions(&self.dir), digest, Durability::Synced)
     }
 
     /// Says that the blob `digest` no longer belongs to this repository.
@@ -96,7 +98,25 @@ impl RepositoryLinks {
     /// # Errors
     /// When the link is there and cannot be removed.
     pub fn remove_layer(&self, digest: &Digest) -> Result<(), Error> {
-        publish::remove(&layout::link(&layout::layers(&self.dir), digest), Durability::Synced)
+        self.remove_link(&layout::layers(&self.dir), digest, Durability::Synced)
+    }
+
+    /// Says that `digest`, whatever it was, no longer belongs to this repository, a mirrored one: nothing was promised to
+    /// anybody.
+    ///
+    /// # Errors
+    /// When a link is there and cannot be removed.
+    pub fn forget(&self, digest: &Digest) -> Result<(), Error> {
+        let homes = [layout::layers(&self.dir), layout::revisions(&self.dir)];
+        homes.iter().try_for_each(|home| self.remove_link(home, digest, Durability::Unsynced))
+    }
+
+    /// A link goes with the folder of its own that it lies in.
+    fn remove_link(&self, home: &Path, digest: &Digest, durability: Durability) -> Result<(), Error> {
+        let link = layout::link(home, digest);
+        self.names.remove(&link, durability)?;
+        self.names.remove_emptied(&link);
+        Ok(())
     }
 
     /// What a tag names; `None` when it is not there or its link is no digest.
@@ -111,8 +131,8 @@ impl RepositoryLinks {
     /// When a link cannot be written.
     pub fn set_tag(&self, tag: &Tag, digest: &Digest, durability: Durability) -> Result<(), Error> {
         let dir = layout::tag(&self.dir, tag);
-        publish::link(&layout::link(&dir.join("index"), digest), digest, durability)?;
-        publish::link(&dir.join("current/link"), digest, durability)
+        self.names.link(&layout::link(&dir.join("index"), digest), digest, durability)?;
+        self.names.link(&dir.join("current/link"), digest, durability)
     }
 
     /// Forgets a tag.
@@ -120,7 +140,7 @@ impl RepositoryLinks {
     /// # Errors
     /// When it is there and cannot be removed.
     pub fn remove_tag(&self, tag: &Tag) -> Result<(), Error> {
-        publish::remove(&layout::tag(&self.dir, tag), Durability::Synced)
+        self.names.remove(&layout::tag(&self.dir, tag), Durability::Synced)
     }
 
     /// Every tag and what it names, in no order.

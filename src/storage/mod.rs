@@ -4,13 +4,18 @@
 //! should be kept, fetched or served, and nothing here knows HTTP.
 
 mod error;
+mod growth;
 mod layout;
 mod ledger;
+mod limits;
 mod links;
 mod lock;
+mod parts;
 mod publish;
 mod staged;
+mod survey;
 mod uploads;
+mod usage;
 
 use std::{
     fs::{self, File},
@@ -21,13 +26,18 @@ use std::{
 };
 
 pub use error::Error;
+use growth::Growing;
+pub use growth::Growth;
 use layout::Layout;
-pub use ledger::{Ledger, Reservation, Short};
+pub use ledger::{Change, Ledger, Purpose, Reservation, Short};
+pub use limits::{Bound, Limits};
 pub use links::RepositoryLinks;
 use lock::Lock;
 pub use publish::Durability;
+use publish::Names;
 pub use staged::{Sink, Staged};
 pub use uploads::{Upload, Uploads};
+pub use usage::{Filesystem, Sum, Usage};
 
 use crate::oci::{Digest, Repository};
 
@@ -57,14 +67,28 @@ pub struct Stored {
     pub file: Arc<File>,
     /// What it was when it was opened.
     pub facts: Facts,
+    /// What it occupies on the disk, in bytes.
+    pub allocated: u64,
 }
 
 impl Stored {
     fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let facts = Facts::of(&file)?;
-        Ok(Self { file: Arc::new(file), facts })
+        let allocated = staged::blocks(&file);
+        Ok(Self { file: Arc::new(file), facts, allocated })
     }
+}
+
+/// A file that has its name.
+#[derive(Debug)]
+pub struct Published {
+    /// What lies under that name.
+    pub stored: Stored,
+    /// Whether it is this one; otherwise another was published first.
+    pub first: bool,
+    /// What it was staged with: to be dropped when it is counted.
+    pub reservation: Option<Reservation>,
 }
 
 /// One data directory, held by one process.
@@ -72,6 +96,8 @@ impl Stored {
 pub struct Storage {
     layout: Layout,
     ledger: Arc<Ledger>,
+    names: Arc<Names>,
+    growing: Arc<Growing>,
     _lock: Lock,
 }
 
@@ -81,12 +107,14 @@ impl Storage {
     ///
     /// # Errors
     /// When the directory cannot be made or written.
-    pub fn open(root: &Path) -> Result<Self, Error> {
+    pub fn open(root: &Path, limits: Limits) -> Result<Self, Error> {
         let layout = Layout::new(root);
         fs::create_dir_all(layout.staging()).map_err(Error::at(root))?;
         let lock = Lock::acquire(&layout.lock())?;
         staged::sweep(&layout.staging())?;
-        Ok(Self { ledger: Arc::new(Ledger::new(root)), layout, _lock: lock })
+        let ledger = Arc::new(Ledger::new(root, limits));
+        let names = Arc::new(Names::new(root, Arc::clone(&ledger)));
+        Ok(Self { ledger, names, layout, growing: Arc::default(), _lock: lock })
     }
 
     /// Where the index lives: a folder that may be deleted at any time the server is down.
@@ -123,7 +151,7 @@ impl Storage {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at(&path)(error)),
             _ => {
-                path.parent().map(publish::remove_empty);
+                self.names.remove_emptied(&path);
                 Ok(())
             }
         }
@@ -136,7 +164,7 @@ impl Storage {
     pub fn make_durable(&self, digest: &Digest) -> Result<(), Error> {
         let path = self.layout.blob(digest);
         File::open(&path).and_then(|file| file.sync_all()).map_err(Error::at(&path))?;
-        publish::sync_names(&path)
+        self.names.sync_names(&path)
     }
 
     /// Sets damaged bytes aside, so that right ones can take their place and somebody can look at them.
@@ -144,7 +172,7 @@ impl Storage {
     /// # Errors
     /// When they cannot be moved.
     pub fn quarantine(&self, digest: &Digest) -> Result<(), Error> {
-        publish::set_aside(&self.layout.blob(digest), &self.layout.quarantine(digest))
+        self.names.set_aside(&self.layout.blob(digest), &self.layout.quarantine(digest))
     }
 
     /// Whether this is the volume of a `registry:2` that was a pull-through cache.
@@ -159,55 +187,65 @@ impl Storage {
     /// When its state file cannot be set aside.
     pub fn end_proxy_volume(&self) -> Result<(), Error> {
         let state = self.layout.proxy_state();
-        publish::set_aside(&state, &state.with_extension("json.adopted"))
+        self.names.set_aside(&state, &state.with_extension("json.adopted"))
     }
 
     /// The upload sessions of one repository.
     #[must_use]
     pub fn uploads(&self, repository: &Repository) -> Uploads {
-        Uploads::new(layout::uploads(&self.layout.repository(repository)))
+        let dir = layout::uploads(&self.layout.repository(repository));
+        Uploads::new(dir, Arc::clone(&self.names), Arc::clone(&self.growing))
     }
 
-    /// Publishes what an upload session received, all of which hashes to `digest`, synced. `false` when another file was
-    /// published first: that one stays, and the session's bytes stay where they are.
+    /// Publishes what an upload session received, all of which hashes to `digest`, synced. Where another file was published
+    /// first that one stays, and the session's bytes stay where they are.
     ///
     /// # Errors
     /// When a sync or the rename fails; the session is as it was.
-    pub fn publish_upload(&self, upload: &Upload, digest: &Digest) -> Result<bool, Error> {
-        upload.publish(&self.layout.blob(digest))
+    pub fn publish_upload(&self, upload: &Upload, digest: &Digest) -> Result<Published, Error> {
+        let path = self.layout.blob(digest);
+        let reservation = upload.publish(&path)?;
+        let stored = Stored::open(&path).map_err(Error::at(&path))?;
+        Ok(Published { stored, first: reservation.is_some(), reservation })
+    }
+
+    /// What is used, and what may be.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// Sets `bytes` aside on this filesystem.
     ///
     /// # Errors
     /// [`Short`], when they do not fit.
-    pub fn reserve(&self, bytes: u64) -> Result<Reservation, Short> {
-        Arc::clone(&self.ledger).reserve(bytes)
+    pub fn reserve(&self, purpose: Purpose, bytes: u64) -> Result<Reservation, Short> {
+        Arc::clone(&self.ledger).reserve(purpose, bytes)
     }
 
-    /// Makes an empty staged file within a reservation (law 6).
+    /// Makes an empty staged file within a reservation (law 6), with room for `size` bytes.
     ///
     /// # Errors
     /// [`Error::Full`] when the filesystem has no room after all.
-    pub fn stage(&self, reservation: Reservation) -> Result<Staged, Error> {
-        Staged::create(&self.layout.staging(), reservation)
+    pub fn stage(&self, reservation: Reservation, size: u64) -> Result<Staged, Error> {
+        Staged::create(&self.layout.staging(), reservation, size)
     }
 
     /// Publishes a staged file, all of whose bytes hash to `digest`, under that digest. Where another one was published
-    /// first, that one stays and the staged one goes: then the flag is `false`.
+    /// first, that one stays and the staged one goes.
     ///
     /// # Errors
     /// When the rename or, where asked for, a sync fails; the staged file is gone then.
-    pub fn publish(&self, staged: Staged, digest: &Digest, durability: Durability) -> Result<(Stored, bool), Error> {
+    pub fn publish(&self, staged: Staged, digest: &Digest, durability: Durability) -> Result<Published, Error> {
         let path = self.layout.blob(digest);
-        let first = staged.publish(&path, durability)?;
-        Ok((Stored::open(&path).map_err(Error::at(&path))?, first))
+        let (first, reservation) = staged.publish(&self.names, &path, durability)?;
+        Ok(Published { stored: Stored::open(&path).map_err(Error::at(&path))?, first, reservation })
     }
 
     /// The links of one repository.
     #[must_use]
     pub fn links(&self, repository: &Repository) -> RepositoryLinks {
-        RepositoryLinks::new(self.layout.repository(repository))
+        RepositoryLinks::new(self.layout.repository(repository), Arc::clone(&self.names))
     }
 
     /// Every published blob with its length in bytes, in no order.

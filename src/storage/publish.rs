@@ -1,5 +1,6 @@
 //! The one place where a name on disk comes to mean something: a file is written under a name of its own and renamed,
-//! so that a crash leaves the old state or the new one.
+//! so that a crash leaves the old state or the new one. What folders and links cost is charged here, where they are made
+//! and removed.
 
 #![expect(clippy::disallowed_methods, reason = "this is the helper the ban points to")]
 
@@ -9,7 +10,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{
-        LazyLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -17,7 +18,12 @@ use std::{
 use parking_lot::Mutex;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{Error, layout};
+use super::{
+    Error, Ledger,
+    ledger::Charge,
+    parts::{PartId, Parts},
+    usage::{allocated, tree},
+};
 use crate::oci::Digest;
 
 /// What must have reached the disk when a call returns.
@@ -29,73 +35,242 @@ pub enum Durability {
     Unsynced,
 }
 
-/// Gives `from` the name `to`, unless that name is taken: then the older file stays and `Ok(false)` is returned, so an
-/// unsynced file can never replace a durable one.
-pub(super) fn rename(from: &Path, to: &Path, durability: Durability) -> Result<bool, Error> {
-    make_parent(to, durability)?;
-    let renamed = match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => true,
-        Err(rustix::io::Errno::EXIST) => false,
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => link_and_unlink(from, to)?,
-        Err(error) => return Err(Error::at(to)(error.into())),
-    };
-    if durability == Durability::Synced {
+/// How many folders are known to be on the disk at a time. What is forgotten is synced once more.
+const KNOWN: usize = 16 << 10;
+/// How often a folder may go from under a file that is about to lie in it.
+const TRIES: usize = 8;
+
+/// The names of one data directory.
+#[derive(Debug)]
+pub(super) struct Names {
+    root: PathBuf,
+    pub(super) parts: Parts,
+    pub(super) ledger: Arc<Ledger>,
+    /// Folders whose names this process knows to be on the disk. That a folder is there says nothing of that: an unsynced
+    /// fill may have made it, or another push that is about to sync it.
+    on_disk: Mutex<HashSet<PathBuf>>,
+}
+
+impl Names {
+    pub(super) fn new(root: &Path, ledger: Arc<Ledger>) -> Self {
+        Self { root: root.to_owned(), parts: Parts::new(root), ledger, on_disk: Mutex::default() }
+    }
+
+    /// Gives `from` the name `to`, unless that name is taken: then the older file stays and `Ok(false)` is returned, so an
+    /// unsynced file can never replace a durable one.
+    pub(super) fn rename(&self, from: &Path, to: &Path, durability: Durability) -> Result<bool, Error> {
+        let renamed = self.within(to, durability, || rename(from, to))?;
+        if durability == Durability::Synced {
+            sync_parent(to)?;
+        }
+        Ok(renamed)
+    }
+
+    /// Writes a link file, replacing what it said before.
+    pub(super) fn link(&self, path: &Path, digest: &Digest, durability: Durability) -> Result<(), Error> {
+        let text = digest.to_string();
+        self.within(path, durability, || self.put(path, text.as_bytes(), durability))?;
+        if durability == Durability::Synced { sync_parent(path) } else { Ok(()) }
+    }
+
+    /// Writes a new small file that needs no durability.
+    pub(super) fn note(&self, path: &Path, text: &str) -> Result<(), Error> {
+        self.within(path, Durability::Unsynced, || self.put(path, text.as_bytes(), Durability::Unsynced))
+    }
+
+    fn put(&self, path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
+        let temporary = temporary_beside(path);
+        let put = write(&temporary, bytes, durability).and_then(|()| {
+            let part = self.parts.of(path);
+            let _lock = self.parts.lock(part);
+            let before = allocated(path);
+            fs::rename(&temporary, path)?;
+            self.charge(part, before, allocated(path));
+            Ok(())
+        });
+        if put.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        put
+    }
+
+    /// Moves a data file aside, replacing what lies there.
+    pub(super) fn set_aside(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent).map_err(Error::at(parent))?;
+        }
+        fs::rename(from, to).map_err(Error::at(from))?;
         sync_parent(to)?;
+        sync_parent(from)?;
+        self.remove_emptied(from);
+        Ok(())
     }
-    Ok(renamed)
-}
 
-/// The same on a filesystem that has no rename without replacing, such as NFS: a second name is never given twice either.
-fn link_and_unlink(from: &Path, to: &Path) -> Result<bool, Error> {
-    match fs::hard_link(from, to) {
-        Ok(()) => fs::remove_file(from).map(|()| true).map_err(Error::at(from)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(Error::at(to)(error)),
+    /// Removes a link and the folder of its own that it lay in, or a folder with all that is in it; one that is not there
+    /// is no failure.
+    pub(super) fn remove(&self, path: &Path, durability: Durability) -> Result<(), Error> {
+        let removed = if path.is_dir() { self.remove_tree(path) } else { self.remove_file(path) };
+        match removed {
+            Ok(()) if durability == Durability::Synced => sync_parent(path),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at(path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let part = self.parts.of(path);
+        let _lock = self.parts.lock(part);
+        let before = allocated(path);
+        fs::remove_file(path)?;
+        self.charge(part, before, 0);
+        Ok(())
+    }
+
+    fn remove_tree(&self, dir: &Path) -> io::Result<()> {
+        let parent = dir.parent().unwrap_or(dir);
+        let (part, above) = (self.parts.of(dir), self.parts.of(parent));
+        let _locks = self.parts.lock_two(part, above);
+        let (before, beside) = (tree(dir), allocated(parent));
+        self.forgetting(dir, || fs::remove_dir_all(dir))?;
+        self.charge(part, before, 0);
+        self.charge(above, beside, allocated(parent));
+        Ok(())
+    }
+
+    /// Removes the folder that a file lay in, if that was all.
+    pub(super) fn remove_emptied(&self, gone: &Path) {
+        if let Some(folder) = gone.parent() {
+            self.remove_empty(folder);
+        }
+    }
+
+    /// Removes a folder if it is empty: one that is not stays, by the kernel's own rule.
+    pub(super) fn remove_empty(&self, dir: &Path) {
+        let parent = dir.parent().unwrap_or(dir);
+        let (part, above) = (self.parts.of(dir), self.parts.of(parent));
+        let _locks = self.parts.lock_two(part, above);
+        let (before, beside) = (allocated(dir), allocated(parent));
+        if self.forgetting(dir, || fs::remove_dir(dir)).is_ok() {
+            self.charge(part, before, 0);
+            self.charge(above, beside, allocated(parent));
+        }
+    }
+
+    /// A folder that is removed may come back, as one that nobody has synced: whoever makes it waits here until it is
+    /// unknown.
+    fn forgetting(&self, dir: &Path, remove: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut known = self.on_disk.lock();
+        let removed = remove();
+        known.retain(|folder| !folder.starts_with(dir));
+        removed
+    }
+
+    /// Makes the name of a file that is there already, and every folder above it, as durable as its bytes.
+    pub(super) fn sync_names(&self, path: &Path) -> Result<(), Error> {
+        path.parent().map_or(Ok(()), |parent| self.sync_folders(parent))?;
+        sync_parent(path)
+    }
+
+    /// Does something in the folder of `path`, which it makes if need be. Somebody may remove the folder, empty as it still
+    /// is, before anything lies in it.
+    fn within<T>(&self, path: &Path, durability: Durability, act: impl Fn() -> io::Result<T>) -> Result<T, Error> {
+        let mut tries = 0;
+        loop {
+            self.make_parent(path, durability)?;
+            tries += 1;
+            match act() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+                done => return done.map_err(Error::at(path)),
+            }
+        }
+    }
+
+    /// Makes the folders above `path`; synced, each one's own name is on disk too, whoever made it.
+    pub(super) fn make_parent(&self, path: &Path, durability: Durability) -> Result<(), Error> {
+        let Some(parent) = path.parent() else { return Ok(()) };
+        self.make_folder(parent).map_err(Error::at(parent))?;
+        if durability == Durability::Synced { self.sync_folders(parent) } else { Ok(()) }
+    }
+
+    fn make_folder(&self, dir: &Path) -> io::Result<()> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let Some(parent) = dir.parent() else { return Ok(()) };
+        self.make_folder(parent)?;
+        let (part, above) = (self.parts.of(dir), self.parts.of(parent));
+        let locks = self.parts.lock_two(part, above);
+        let beside = allocated(parent);
+        match fs::create_dir(dir) {
+            Ok(()) => {
+                self.charge(part, 0, allocated(dir));
+                self.charge(above, beside, allocated(parent));
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            // It went again, empty as it was.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                drop(locks);
+                self.make_folder(dir)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn charge(&self, part: PartId, before: u64, after: u64) {
+        if before != after {
+            self.ledger.charge(part, Charge { links: signed(after) - signed(before), sessions: 0 });
+        }
+    }
+
+    fn sync_folders(&self, dir: &Path) -> Result<(), Error> {
+        let unknown: Vec<&Path> = {
+            let known = self.on_disk.lock();
+            dir.ancestors().take_while(|folder| *folder != self.root && !known.contains(*folder)).collect()
+        };
+        unknown.iter().rev().try_for_each(|folder| sync_parent(folder))?;
+        let mut known = self.on_disk.lock();
+        if known.len() + unknown.len() > KNOWN {
+            known.clear();
+        }
+        known.extend(unknown.into_iter().map(Path::to_owned));
+        Ok(())
     }
 }
 
-/// Writes a link file, replacing what it said before.
-pub(super) fn link(path: &Path, digest: &Digest, durability: Durability) -> Result<(), Error> {
-    make_parent(path, durability)?;
-    let temporary = temporary_beside(path);
-    let written = write(&temporary, digest, durability).and_then(|()| fs::rename(&temporary, path));
-    if let Err(error) = written {
-        let _ = fs::remove_file(&temporary);
-        return Err(Error::at(path)(error));
-    }
-    if durability == Durability::Synced { sync_parent(path) } else { Ok(()) }
+pub(super) fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// Moves a file aside, replacing what lies there.
-pub(super) fn set_aside(from: &Path, to: &Path) -> Result<(), Error> {
-    make_parent(to, Durability::Synced)?;
-    fs::rename(from, to).map_err(Error::at(from))?;
-    sync_parent(to)?;
-    sync_parent(from)
-}
-
-/// Removes a file, or a folder with all that is in it; one that is not there is no failure.
-pub(super) fn remove(path: &Path, durability: Durability) -> Result<(), Error> {
-    let removed = match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => remove_folder(path, fs::remove_dir_all),
-        removed => removed,
-    };
-    match removed {
-        Ok(()) if durability == Durability::Synced => sync_parent(path),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at(path)(error)),
+/// Removes a file that never came to mean anything.
+pub(super) fn discard(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Makes the name of a file that is there already, and every folder above it, as durable as its bytes.
-pub(super) fn sync_names(path: &Path) -> Result<(), Error> {
-    path.parent().map_or(Ok(()), sync_folders)?;
-    sync_parent(path)
+fn rename(from: &Path, to: &Path) -> io::Result<bool> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => link_and_unlink(from, to),
+        Err(error) => Err(error.into()),
+    }
 }
 
-fn write(path: &Path, digest: &Digest, durability: Durability) -> io::Result<()> {
+/// The same on a filesystem that has no rename without replacing, such as NFS: a second name is never given twice either.
+fn link_and_unlink(from: &Path, to: &Path) -> io::Result<bool> {
+    match fs::hard_link(from, to) {
+        Ok(()) => fs::remove_file(from).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
     let mut file = File::create_new(path)?;
-    file.write_all(digest.to_string().as_bytes())?;
+    file.write_all(bytes)?;
     if durability == Durability::Synced { file.sync_all() } else { Ok(()) }
 }
 
@@ -104,54 +279,6 @@ fn temporary_beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let unique = format!(".link-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     path.with_file_name(unique)
-}
-
-/// Makes the folders above `path`; synced, each one's own name is on disk too, whoever made it.
-pub(super) fn make_parent(path: &Path, durability: Durability) -> Result<(), Error> {
-    let Some(parent) = path.parent() else { return Ok(()) };
-    if !parent.is_dir() {
-        fs::create_dir_all(parent).map_err(Error::at(parent))?;
-    }
-    if durability == Durability::Synced { sync_folders(parent) } else { Ok(()) }
-}
-
-/// Folders whose names this process knows to be on the disk. That a folder is there says nothing of that: an unsynced
-/// fill may have made it, or another push that is about to sync it.
-static ON_DISK: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
-
-/// How many are known at a time. What is forgotten is synced once more.
-const KNOWN: usize = 16 << 10;
-
-fn sync_folders(dir: &Path) -> Result<(), Error> {
-    let unknown: Vec<&Path> = {
-        let known = ON_DISK.lock();
-        dir.ancestors().take_while(|folder| !known.contains(*folder) && !is_root(folder)).collect()
-    };
-    unknown.iter().rev().try_for_each(|folder| sync_parent(folder))?;
-    let mut known = ON_DISK.lock();
-    if known.len() + unknown.len() > KNOWN {
-        known.clear();
-    }
-    known.extend(unknown.into_iter().map(Path::to_owned));
-    Ok(())
-}
-
-/// Whether a folder is the volume's own, which is the operator's: what is above it may not be ours to open.
-fn is_root(folder: &Path) -> bool {
-    folder.as_os_str().is_empty() || folder.join(layout::LOCK).is_file()
-}
-
-/// Removes a folder if it is empty: one that is not stays, by the kernel's own rule.
-pub(super) fn remove_empty(dir: &Path) {
-    let _ = remove_folder(dir, fs::remove_dir);
-}
-
-/// A folder that is removed may come back, as one that nobody has synced: whoever makes it waits here until it is unknown.
-fn remove_folder(dir: &Path, remove: fn(PathBuf) -> io::Result<()>) -> io::Result<()> {
-    let mut known = ON_DISK.lock();
-    let removed = remove(dir.to_owned());
-    known.retain(|folder| !folder.starts_with(dir));
-    removed
 }
 
 pub(super) fn sync_parent(path: &Path) -> Result<(), Error> {

@@ -2,8 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -13,18 +12,25 @@ use std::{
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::{Durability, Error, Reservation, publish};
+use super::{Durability, Error, Reservation, growth::Growth, publish, publish::Names};
 
 /// A file that is being written.
 #[derive(Clone, Debug)]
 pub struct Sink {
     path: PathBuf,
     file: Arc<File>,
+    /// Kept for as long as anybody may write: what it covers is cut back after that.
+    growth: Option<Arc<Growth>>,
 }
 
 impl Sink {
-    pub(super) fn new(path: PathBuf, file: File) -> Self {
-        Self { path, file: Arc::new(file) }
+    pub(super) fn growing(path: PathBuf, file: Arc<File>, growth: Arc<Growth>) -> Self {
+        Self { path, file, growth: Some(growth) }
+    }
+
+    /// Nothing more is written: room that was taken for more is given back.
+    pub fn end(&self) {
+        self.growth.iter().for_each(|growth| growth.end());
     }
 
     /// Writes all of `bytes` at `offset`.
@@ -42,34 +48,30 @@ impl Sink {
 pub struct Staged {
     path: PathBuf,
     file: Arc<File>,
-    reservation: Reservation,
+    reservation: Option<Reservation>,
 }
 
 impl Staged {
-    pub(super) fn create(staging: &Path, reservation: Reservation) -> Result<Self, Error> {
+    /// The reservation is for `size` bytes of content and what comes with publishing them.
+    pub(super) fn create(staging: &Path, reservation: Reservation, size: u64) -> Result<Self, Error> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let path = staging.join(format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
         let file = File::options().read(true).write(true).create_new(true).open(&path).map_err(Error::at(&path))?;
-        let mut staged = Self { path, file: Arc::new(file), reservation };
-        staged.preallocate()?;
+        let mut staged = Self { path, file: Arc::new(file), reservation: Some(reservation) };
+        staged.preallocate(size)?;
         Ok(staged)
     }
 
-    /// Takes the reserved blocks now, so that a full disk is met before the first byte. The length stays what was written.
-    fn preallocate(&mut self) -> Result<(), Error> {
-        let bytes = self.reservation.bytes();
-        if bytes == 0 {
+    /// Takes the blocks now, so that a full disk is met before the first byte. The length stays what was written.
+    fn preallocate(&mut self, size: u64) -> Result<(), Error> {
+        if !take_blocks(&self.file, 0, size).map_err(Error::at(&self.path))? {
             return Ok(());
         }
-        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes) {
-            Ok(()) => {
-                self.reservation.settle();
-                Ok(())
-            }
-            // A filesystem that cannot: writing will tell, and the reservation stands until then.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-            Err(error) => Err(Error::at(&self.path)(error.into())),
+        let taken = blocks(&self.file);
+        if let Some(reservation) = &mut self.reservation {
+            reservation.settle(size.max(taken), taken);
         }
+        Ok(())
     }
 
     /// The file, for readers that follow it.
@@ -81,26 +83,48 @@ impl Staged {
     /// Where to write its bytes.
     #[must_use]
     pub fn sink(&self) -> Sink {
-        Sink { path: self.path.clone(), file: Arc::clone(&self.file) }
+        Sink { path: self.path.clone(), file: Arc::clone(&self.file), growth: None }
     }
 
-    pub(super) fn publish(self, to: &Path, durability: Durability) -> Result<bool, Error> {
+    /// The reservation is the caller's from then on: to be dropped when the published file is counted.
+    pub(super) fn publish(
+        mut self,
+        names: &Names,
+        to: &Path,
+        durability: Durability,
+    ) -> Result<(bool, Option<Reservation>), Error> {
         if durability == Durability::Synced {
             self.file.sync_all().map_err(Error::at(&self.path))?;
         }
-        publish::rename(&self.path, to, durability)
+        let first = names.rename(&self.path, to, durability)?;
+        Ok((first, self.reservation.take()))
     }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
         // After a rename that took it there is nothing at this name any more, and that is fine.
-        if let Err(error) = fs::remove_file(&self.path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
+        if let Err(error) = publish::discard(&self.path) {
             tracing::warn!("a staged file stays until the next start: {}: {error}", self.path.display());
         }
     }
+}
+
+/// Has the filesystem give the blocks for `length` bytes from `offset` on, leaving the file's length. `false` where it cannot:
+/// writing will tell.
+pub(super) fn take_blocks(file: &File, offset: u64, length: u64) -> std::io::Result<bool> {
+    if length == 0 {
+        return Ok(false);
+    }
+    match fallocate(file, FallocateFlags::KEEP_SIZE, offset, length) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) fn blocks(file: &File) -> u64 {
+    file.metadata().map_or(0, |meta| meta.blocks() * 512)
 }
 
 /// Removes what a killed process left. Called before anything is staged, under the volume's lock.

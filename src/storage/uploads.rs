@@ -2,29 +2,40 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
-use super::{Durability, Error, Sink, layout, publish};
+use super::{
+    Durability, Error, Reservation, Sink,
+    growth::{Growing, Growth},
+    layout,
+    publish::Names,
+    usage::allocated,
+};
 use crate::oci::UploadId;
 
 /// The sessions of one repository.
 #[derive(Debug)]
 pub struct Uploads {
     dir: PathBuf,
+    names: Arc<Names>,
+    growing: Arc<Growing>,
 }
 
 /// One session's folder.
 #[derive(Clone, Debug)]
 pub struct Upload {
     dir: PathBuf,
+    names: Arc<Names>,
+    growing: Arc<Growing>,
 }
 
 impl Uploads {
-    pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    pub(super) fn new(dir: PathBuf, names: Arc<Names>, growing: Arc<Growing>) -> Self {
+        Self { dir, names, growing }
     }
 
     /// Begins a session. `started` is RFC 3339, in seconds, as `registry:2` writes it.
@@ -33,17 +44,19 @@ impl Uploads {
     /// When its files cannot be made.
     pub fn begin(&self, id: UploadId, started: &str) -> Result<Upload, Error> {
         let upload = self.named(id);
-        fs::create_dir_all(&upload.dir).map_err(Error::at(&upload.dir))?;
-        let begun =
-            File::create_new(upload.dir.join("startedat")).and_then(|mut file| file.write_all(started.as_bytes()));
-        begun.and_then(|()| File::create_new(upload.data())).map_err(Error::at(&upload.dir))?;
+        self.names.note(&upload.dir.join("startedat"), started)?;
+        File::create_new(upload.data()).map_err(Error::at(&upload.dir))?;
         Ok(upload)
     }
 
     /// A session that may or may not be there.
     #[must_use]
     pub fn named(&self, id: UploadId) -> Upload {
-        Upload { dir: self.dir.join(id.to_string()) }
+        Upload {
+            dir: self.dir.join(id.to_string()),
+            names: Arc::clone(&self.names),
+            growing: Arc::clone(&self.growing),
+        }
     }
 
     /// Every session, and when its last byte came.
@@ -68,12 +81,12 @@ impl Upload {
         Some(fs::metadata(self.data()).map_or(0, |meta| meta.len()))
     }
 
-    /// Opens its file for writing on from `written` bytes; what lies beyond them was never counted, and goes. `None` when
-    /// the session has ended.
+    /// Opens its file for writing on from `written` bytes, as far as the growth has room for; what lies beyond them was never
+    /// counted, and goes. `None` when the session has ended.
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn sink(&self, written: u64) -> Result<Option<Sink>, Error> {
+    pub fn sink(&self, written: u64) -> Result<Option<(Sink, Arc<Growth>)>, Error> {
         let path = self.data();
         // registry:2 makes the file with the first byte. Made in a session's middle, it would begin with a hole.
         let opened = File::options().read(true).write(true).create(written == 0).truncate(false).open(&path);
@@ -88,7 +101,10 @@ impl Upload {
         if length > written {
             file.set_len(written).map_err(Error::at(&path))?;
         }
-        Ok(Some(Sink::new(path, file)))
+        let (file, names) = (Arc::new(file), Arc::clone(&self.names));
+        let growth = Growth::begin(&path, Arc::clone(&file), written, names, Arc::clone(&self.growing));
+        let growth = Arc::new(growth);
+        Ok(Some((Sink::growing(path, file, Arc::clone(&growth)), growth)))
     }
 
     /// Opens what it has received.
@@ -104,10 +120,9 @@ impl Upload {
     /// # Errors
     /// When its files cannot be removed.
     pub fn remove(&self) -> Result<(), Error> {
-        match fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at(&self.dir)(error)),
-            _ => Ok(()),
-        }
+        // The bytes first: they are charged as a session's, the folder as any other.
+        drop(self.names.take_data(&self.data())?);
+        self.names.remove(&self.dir, Durability::Unsynced)
     }
 
     /// When its last byte came; its beginning, where none has.
@@ -117,9 +132,33 @@ impl Upload {
         modified(&self.data()).or_else(|_| modified(&self.dir)).unwrap_or_else(|_: io::Error| SystemTime::now())
     }
 
-    pub(super) fn publish(&self, to: &Path) -> Result<bool, Error> {
+    /// The reservation is for what the file occupies, to be dropped when the published file is counted; `None` where
+    /// another one was published first.
+    pub(super) fn publish(&self, to: &Path) -> Result<Option<Reservation>, Error> {
         let data = self.data();
         File::open(&data).and_then(|file| file.sync_all()).map_err(Error::at(&data))?;
-        publish::rename(&data, to, Durability::Synced)
+        if !self.names.rename(&data, to, Durability::Synced)? {
+            return Ok(None);
+        }
+        Ok(Some(self.names.session_became(&data, allocated(to))))
+    }
+}
+
+impl Names {
+    /// Takes a session's bytes away.
+    fn take_data(&self, data: &Path) -> Result<Option<Reservation>, Error> {
+        let bytes = allocated(data);
+        match fs::remove_file(data) {
+            Ok(()) => Ok(Some(self.session_became(data, bytes))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::at(data)(error)),
+        }
+    }
+
+    /// A session's bytes are something else's from now on.
+    fn session_became(&self, data: &Path, bytes: u64) -> Reservation {
+        let part = self.parts.of(data);
+        let _lock = self.parts.lock(part);
+        Arc::clone(&self.ledger).take_session(part, bytes)
     }
 }

@@ -1,0 +1,77 @@
+//! What a server does beside answering: when, and on which threads.
+
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use tokio::runtime::Runtime;
+
+use crate::{config::Config, registry::Registry};
+
+/// How often what is kept for a while only is looked through.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+/// How often the disk is held against its bounds.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+/// How often what nobody asks for any more is looked for, at most and at least.
+const EXPIRE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+/// How long the first request waits for a look at the disk: for most volumes that is all it takes, and then everything is
+/// known from the beginning.
+const LOOK_FIRST: Duration = Duration::from_millis(300);
+
+/// Begins all of it.
+pub(super) fn start(registry: &Arc<Registry>, config: &Config, background: &Runtime) -> std::io::Result<()> {
+    rebuild(registry)?;
+    repeat(background, registry, TIDY_EVERY, Registry::tidy);
+    repeat(background, registry, TEND_EVERY, Registry::tend);
+    if !config.proxy.ttl.is_zero() {
+        let every = (*config.proxy.ttl / 10).clamp(EXPIRE_EVERY.0, EXPIRE_EVERY.1);
+        repeat(background, registry, every, Registry::expire);
+    }
+    purge_uploads(registry, config, background);
+    Ok(())
+}
+
+fn rebuild(registry: &Arc<Registry>) -> std::io::Result<()> {
+    let (done, waited) = mpsc::channel();
+    let registry = Arc::clone(registry);
+    thread::Builder::new().name("rebuild".into()).spawn(move || {
+        registry.rebuild_index();
+        let _ = done.send(());
+    })?;
+    let _ = waited.recv_timeout(LOOK_FIRST);
+    Ok(())
+}
+
+/// Does something that blocks, again and again.
+fn repeat(background: &Runtime, registry: &Arc<Registry>, every: Duration, act: fn(&Registry)) {
+    let registry = Arc::clone(registry);
+    background.spawn(async move {
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let registry = Arc::clone(&registry);
+            let _ = tokio::task::spawn_blocking(move || act(&registry)).await;
+        }
+    });
+}
+
+/// `storage.maintenance.uploadpurging`: uploads that nobody goes on with.
+fn purge_uploads(registry: &Arc<Registry>, config: &Config, background: &Runtime) {
+    let purging = &config.storage.uploadpurging;
+    if !*purging.enabled {
+        return;
+    }
+    let (age, interval, dry) = (*purging.age, *purging.interval, *purging.dryrun);
+    let registry = Arc::clone(registry);
+    background.spawn(async move {
+        let mut ticks = tokio::time::interval(interval.max(Duration::from_secs(1)));
+        loop {
+            ticks.tick().await;
+            let registry = Arc::clone(&registry);
+            let _ = tokio::task::spawn_blocking(move || registry.purge_uploads(age, dry)).await;
+        }
+    });
+}

@@ -1,0 +1,411 @@
+//! Every blob on disk: what it occupies, whose it is, when it was last used, and its place in the line for eviction.
+//!
+//! The line is a tree of its own, in the order in which objects would go. A place in it and the holding it belongs to
+//! change under one lock, and whoever counts bytes is told under it, so that no two of the three ever disagree.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
+
+use super::{Index, keys};
+use crate::{
+    oci::{Digest, Repository},
+    policy::Use,
+};
+
+/// Whose bytes they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Owner {
+    /// Nobody knows yet: they may be somebody's.
+    #[default]
+    Unknown,
+    /// They came from an upstream, and can be fetched again.
+    Mirrored,
+    /// They were pushed here.
+    Hosted,
+}
+
+/// When an object goes, by what it is: all of a tier before any of the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// No cached manifest names it.
+    Unreachable = 0,
+    /// A layer.
+    Blob = 1,
+    /// A manifest or a config: tiny, and what upstreams count.
+    Manifest = 2,
+    /// It cannot go before a certain time.
+    Deferred = 8,
+    /// It does not go.
+    Pinned = 9,
+}
+
+impl Tier {
+    fn decode(value: u8) -> Self {
+        match value {
+            0 => Self::Unreachable,
+            1 => Self::Blob,
+            2 => Self::Manifest,
+            8 => Self::Deferred,
+            _ => Self::Pinned,
+        }
+    }
+}
+
+/// What is known of one blob on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// What its file occupies, in bytes.
+    pub allocated: u64,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Whether it is a manifest.
+    pub manifest: bool,
+    /// When it was last asked for, or came: seconds since the epoch.
+    pub used: u64,
+    /// How often.
+    pub uses: u32,
+    tier: Tier,
+    rank: u64,
+}
+
+/// A holding that changed: it came where there was none before, and went where there is none after.
+#[derive(Clone, Copy, Debug)]
+pub struct Shift {
+    /// As it was.
+    pub before: Option<Holding>,
+    /// As it is.
+    pub after: Option<Holding>,
+}
+
+/// How often and when something was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// How often.
+    pub count: u32,
+    /// The last time, in seconds since the epoch.
+    pub last: u64,
+}
+
+/// How a manifest names a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// As a layer.
+    Layer = 0,
+    /// As its config, or as a manifest of its own.
+    Manifest = 1,
+}
+
+type Told = Box<dyn Fn(Shift) + Send + Sync>;
+
+/// What the holdings share.
+#[derive(Default)]
+pub(super) struct Line {
+    lock: Mutex<()>,
+    /// The rank of the last object that went.
+    clock: AtomicU64,
+    told: OnceLock<Told>,
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
+impl Index {
+    /// The clock goes on where the first in the line stands.
+    pub(super) fn resume_line(&self) {
+        let first = self.next_in_line(1).first().and_then(|first| self.holding(first));
+        self.line.clock.store(first.map_or(0, |first| first.rank), Ordering::Relaxed);
+    }
+
+    /// Has somebody told of every change of a holding, in order. Once.
+    pub fn tell(&self, told: impl Fn(Shift) + Send + Sync + 'static) {
+        let _ = self.line.told.set(Box::new(told));
+    }
+
+    /// Counts everything, calling `each` with every holding and then `done`, while nothing changes.
+    pub fn count(&self, mut each: impl FnMut(&Holding), done: impl FnOnce()) {
+        let _lock = self.line.lock.lock();
+        self.database.scan(
+            |trees| &trees.holdings,
+            &[],
+            |_, value| {
+                Holding::decode(value).iter().for_each(&mut each);
+                true
+            },
+        );
+        done();
+    }
+
+    /// What is known of a blob on disk.
+    #[must_use]
+    pub fn holding(&self, digest: &Digest) -> Option<Holding> {
+        Holding::decode(&self.database.get(|trees| &trees.holdings, &keys::digest(digest))?)
+    }
+
+    /// Says that a blob is on disk and occupies `allocated` bytes. Whose it is, is changed by nothing less certain.
+    pub fn enter(&self, digest: &Digest, allocated: u64, owner: Owner, manifest: bool, now: u64) {
+        self.change(digest, |before| {
+            let fresh = Holding::new(allocated, owner, manifest, now);
+            let known = before.unwrap_or(fresh);
+            Some(Holding { allocated, owner: owner.max(known.owner), manifest: manifest || known.manifest, ..known })
+        });
+    }
+
+    /// Says whose a blob is.
+    pub fn own(&self, digest: &Digest, owner: Owner) {
+        self.change(digest, |before| before.map(|known| Holding { owner, ..known }));
+    }
+
+    /// Says that a blob is an upstream's, unless it is known to be somebody's.
+    pub fn disown(&self, digest: &Digest, manifest: bool) {
+        self.change(digest, |before| {
+            let known = before?;
+            let owner = if known.owner == Owner::Unknown { Owner::Mirrored } else { known.owner };
+            Some(Holding { owner, manifest: known.manifest || manifest, ..known })
+        });
+    }
+
+    /// Says that a blob is not on disk any more.
+    pub fn leave(&self, digest: &Digest) {
+        self.change(digest, |_| None);
+    }
+
+    /// As [`Index::leave`], for one that went to make room: time passes by that.
+    pub fn evicted(&self, digest: &Digest) {
+        if let Some(gone) = self.holding(digest).filter(|gone| matches!(gone.tier, Tier::Unreachable | Tier::Blob)) {
+            self.line.clock.fetch_max(gone.rank, Ordering::Relaxed);
+        }
+        self.leave(digest);
+    }
+
+    /// Notes what was asked for since the last time.
+    pub fn note_uses(&self, uses: impl IntoIterator<Item = (Digest, Uses)>) {
+        for (digest, noted) in uses {
+            self.change(&digest, |before| {
+                let known = before?;
+                let used = known.used.max(noted.last);
+                Some(Holding { used, uses: known.uses.saturating_add(noted.count), ..known })
+            });
+        }
+    }
+
+    /// Puts a blob that cannot go now out of the line, until `until` (seconds since the epoch), or for good.
+    pub fn defer(&self, digest: &Digest, until: Option<u64>) {
+        let _lock = self.line.lock.lock();
+        if let Some(known) = self.holding(digest) {
+            let (tier, rank) = until.map_or((Tier::Pinned, 0), |until| (Tier::Deferred, until));
+            self.put(digest, Some(known), Some(Holding { tier, rank, ..known }));
+        }
+    }
+
+    /// Lets those back into the line whose time has come; those that were pinned too, if `pinned`.
+    pub fn recall(&self, now: u64, pinned: bool) {
+        let from = [Tier::Deferred as u8];
+        let until =
+            if pinned { vec![Tier::Pinned as u8 + 1] } else { place(Tier::Deferred, now.saturating_add(1), &[]) };
+        let due = self.database.range(|trees| &trees.queue, &from, &until, usize::MAX).unwrap_or_default();
+        for key in due {
+            if let Some(digest) = keys::to_digest(&key[9..]) {
+                self.change(&digest, |before| before);
+            }
+        }
+    }
+
+    /// Those that would go next, `limit` at most.
+    #[must_use]
+    pub fn next_in_line(&self, limit: usize) -> Vec<Digest> {
+        let next = self.database.range(|trees| &trees.queue, &[], &[Tier::Deferred as u8], limit);
+        let stands = |key: &sled::IVec| {
+            let digest = keys::to_digest(key.get(9..)?)?;
+            let stands =
+                self.holding(&digest).and_then(|known| known.place(&digest)).is_some_and(|place| place == key.as_ref());
+            if !stands {
+                // It went meanwhile, or nobody ever told it to go.
+                self.database.remove(|trees| &trees.queue, key);
+            }
+            stands.then_some(digest)
+        };
+        next.unwrap_or_default().iter().filter_map(stands).collect()
+    }
+
+    /// Mirrored blobs that were last used before `before` (seconds since the epoch).
+    #[must_use]
+    pub fn unused_since(&self, before: u64) -> Vec<Digest> {
+        let mut found = Vec::new();
+        self.database.scan(
+            |trees| &trees.holdings,
+            &[],
+            |key, value| {
+                let old = |known: &Holding| known.owner == Owner::Mirrored && known.used < before;
+                if Holding::decode(value).is_some_and(|known| old(&known)) {
+                    found.extend(keys::to_digest(key));
+                }
+                true
+            },
+        );
+        found
+    }
+
+    /// Every blob that is held, in the order of its digest, after `after`, `limit` at most.
+    #[must_use]
+    pub fn held(&self, after: Option<&Digest>, limit: usize) -> Vec<Digest> {
+        let after = after.map(keys::digest).unwrap_or_default();
+        let found = self.database.keys(|trees| &trees.holdings, &[], &after, limit).unwrap_or_default();
+        found.iter().filter_map(|key| keys::to_digest(key)).collect()
+    }
+
+    /// The repositories that have a link to a blob, as far as is known.
+    #[must_use]
+    pub fn holders(&self, digest: &Digest) -> Vec<Repository> {
+        let found = self.database.keys(|trees| &trees.holders, &keys::holders(digest), &[], usize::MAX);
+        found.unwrap_or_default().iter().filter_map(|key| keys::to_repository(key)).collect()
+    }
+
+    /// Says that a cached manifest names a blob.
+    pub fn add_parent(&self, child: &Digest, parent: &Digest, role: Role) {
+        self.database.put(|trees| &trees.parents, &keys::parent(child, parent), &[role as u8]);
+        self.change(child, |before| before);
+    }
+
+    /// Says that a manifest that named a blob is not cached any more.
+    pub fn remove_parent(&self, child: &Digest, parent: &Digest) {
+        self.database.remove(|trees| &trees.parents, &keys::parent(child, parent));
+        self.change(child, |before| before);
+    }
+
+    /// The cached manifests that name a blob.
+    #[must_use]
+    pub fn parents(&self, child: &Digest) -> Vec<Digest> {
+        let found = self.database.keys(|trees| &trees.parents, &keys::parents(child), &[], usize::MAX);
+        found.unwrap_or_default().iter().filter_map(|key| keys::to_digest(key)).collect()
+    }
+
+    /// Makes the line anew from the holdings: a process that was killed may have left the two apart.
+    pub fn line_up(&self) {
+        self.database.clear(|trees| &trees.queue);
+        let mut after = None;
+        loop {
+            let some = self.held(after.as_ref(), 1000);
+            for digest in &some {
+                let _lock = self.line.lock.lock();
+                if let Some(known) = self.holding(digest) {
+                    self.put(digest, None, Some(self.placed(digest, None, known)));
+                }
+            }
+            match some.last() {
+                Some(last) => after = Some(*last),
+                None => return,
+            }
+        }
+    }
+
+    fn change(&self, digest: &Digest, change: impl FnOnce(Option<Holding>) -> Option<Holding>) {
+        let _lock = self.line.lock.lock();
+        let before = self.holding(digest);
+        let after = change(before).map(|changed| self.placed(digest, before, changed));
+        if before == after {
+            return;
+        }
+        self.put(digest, before, after);
+        if let Some(told) = self.line.told.get() {
+            told(Shift { before, after });
+        }
+    }
+
+    /// A holding with its place in the line, as its policy says.
+    fn placed(&self, digest: &Digest, before: Option<Holding>, known: Holding) -> Holding {
+        let tier = match known.manifest {
+            true => Tier::Manifest,
+            false => self.role(digest).map_or(Tier::Unreachable, |role| match role {
+                Role::Layer => Tier::Blob,
+                Role::Manifest => Tier::Manifest,
+            }),
+        };
+        if before.is_some_and(|before| (before.tier, before.used) == (tier, known.used)) {
+            return known;
+        }
+        let clock = self.line.clock.load(Ordering::Relaxed);
+        let now = Use { clock, uses: known.uses, size: known.allocated };
+        Holding { tier, rank: now.rank(), ..known }
+    }
+
+    fn role(&self, digest: &Digest) -> Option<Role> {
+        let mut role = None;
+        self.database.scan(
+            |trees| &trees.parents,
+            &keys::parents(digest),
+            |_, value| {
+                let layer = value.first() == Some(&(Role::Layer as u8));
+                role = Some(if layer { Role::Layer } else { Role::Manifest });
+                layer
+            },
+        );
+        role
+    }
+
+    fn put(&self, digest: &Digest, before: Option<Holding>, after: Option<Holding>) {
+        let key = keys::digest(digest);
+        let place = |known: Option<Holding>| known.and_then(|known| known.place(digest));
+        let (old, new) = (place(before), place(after));
+        if old != new {
+            old.iter().for_each(|key| self.database.remove(|trees| &trees.queue, key));
+            new.iter().for_each(|key| self.database.put(|trees| &trees.queue, key, &[]));
+        }
+        match after {
+            Some(known) => self.database.put(|trees| &trees.holdings, &key, &known.encode()),
+            None => self.database.remove(|trees| &trees.holdings, &key),
+        }
+    }
+}
+
+impl Holding {
+    fn new(allocated: u64, owner: Owner, manifest: bool, now: u64) -> Self {
+        Self { allocated, owner, manifest, used: now, uses: 1, tier: Tier::Unreachable, rank: 0 }
+    }
+
+    /// Its key in the line, if it can go at all.
+    fn place(&self, digest: &Digest) -> Option<Vec<u8>> {
+        (self.owner == Owner::Mirrored).then(|| place(self.tier, self.rank, digest.as_bytes()))
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let flags = [self.owner as u8 | u8::from(self.manifest) << 7, self.tier as u8];
+        [
+            &flags[..],
+            &self.allocated.to_be_bytes(),
+            &self.used.to_be_bytes(),
+            &self.rank.to_be_bytes(),
+            &self.uses.to_be_bytes(),
+        ]
+        .concat()
+    }
+
+    fn decode(value: &[u8]) -> Option<Self> {
+        let field = |at: usize| Some(u64::from_be_bytes(value.get(at..at + 8)?.try_into().ok()?));
+        let owner = match value.first()? & 3 {
+            1 => Owner::Mirrored,
+            2 => Owner::Hosted,
+            _ => Owner::Unknown,
+        };
+        Some(Self {
+            owner,
+            manifest: value[0] & 128 != 0,
+            tier: Tier::decode(*value.get(1)?),
+            allocated: field(2)?,
+            used: field(10)?,
+            rank: field(18)?,
+            uses: u32::from_be_bytes(value.get(26..30)?.try_into().ok()?),
+        })
+    }
+}
+
+/// A place in the line: tier, rank, digest.
+fn place(tier: Tier, rank: u64, digest: &[u8]) -> Vec<u8> {
+    [&[tier as u8][..], &rank.to_be_bytes(), digest].concat()
+}

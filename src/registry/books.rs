@@ -1,0 +1,83 @@
+//! The ledger and the index agree: what a holding changes by, the ledger is told; what the ledger knew, it knows again.
+
+use super::{objects::Objects, uses};
+use crate::{
+    index::{Holding, Owner, Shift},
+    oci::Digest,
+    storage::Change,
+};
+
+impl Objects {
+    /// From the first moment on, the ledger hears of every holding that changes, and takes over what it knew.
+    pub(super) fn keep_books(&self) {
+        let ledger = std::sync::Arc::clone(self.storage.ledger());
+        self.index.tell(move |shift| ledger.change(change(&shift)));
+        if let Some(totals) = self.index.totals() {
+            self.storage.ledger().resume(&totals);
+        }
+    }
+
+    /// Counts all data files anew, by what the index says.
+    pub(super) fn recount(&self) {
+        let sum = std::cell::Cell::new(Change::default());
+        let each = |held: &Holding| {
+            let mut more = sum.get();
+            add(&mut more, held, 1);
+            sum.set(more);
+        };
+        self.index.count(each, || self.storage.ledger().recount(sum.get()));
+    }
+
+    /// Looks at all that is on disk and puts index and ledger right.
+    pub(super) fn survey(&self) {
+        let drift = self.storage.survey(|shelf| shelf.iter().for_each(|digest| self.found(digest)));
+        self.forget_missing();
+        tracing::debug!("folders, links and sessions were counted {drift} bytes wrong");
+    }
+
+    /// A blob that is on disk. Whose it is, its links will tell.
+    fn found(&self, digest: &Digest) {
+        let _claim = self.claims.digest(digest);
+        let Some(stored) = self.storage.blob(digest).ok().flatten() else { return };
+        if self.index.holding(digest).is_none_or(|held| held.allocated != stored.allocated) {
+            self.index.enter(digest, stored.allocated, Owner::Unknown, false, modified(stored.facts.mtime));
+        }
+    }
+
+    /// Blobs that the index remembers and the disk does not have.
+    fn forget_missing(&self) {
+        let mut after = None;
+        loop {
+            let some = self.index.held(after.as_ref(), 1000);
+            for digest in &some {
+                let _claim = self.claims.digest(digest);
+                if !self.storage.has_blob(digest) {
+                    self.index.leave(digest);
+                }
+            }
+            match some.last() {
+                Some(last) => after = Some(*last),
+                None => return,
+            }
+        }
+    }
+}
+
+/// When a file was written, in seconds since the epoch: a use of it, as far as anybody knows. A time in the future counts as
+/// now.
+fn modified(nanoseconds: i64) -> u64 {
+    u64::try_from(nanoseconds / 1_000_000_000).unwrap_or(0).min(uses::now())
+}
+
+fn change(shift: &Shift) -> Change {
+    let mut change = Change::default();
+    shift.before.iter().for_each(|held| add(&mut change, held, -1));
+    shift.after.iter().for_each(|held| add(&mut change, held, 1));
+    change
+}
+
+fn add(change: &mut Change, held: &Holding, sign: i64) {
+    let account = if held.owner == Owner::Mirrored { &mut change.mirrored } else { &mut change.hosted };
+    account.0 += sign * i64::try_from(held.allocated).unwrap_or(i64::MAX);
+    account.1 += sign;
+}

@@ -1,0 +1,165 @@
+//! The disk's books against the disk itself, and who makes way for whom.
+
+use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
+
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use super::{Retention, objects::Objects, rebuild};
+use crate::{
+    index::{Index, Owner},
+    oci::{Digest, Domain, Repository, UploadId},
+    storage::{Bound, Durability, Limits, Purpose, Storage},
+};
+
+fn open(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
+    let storage = Storage::open(dir.path(), limits).unwrap();
+    let index = Index::open(&storage.index_dir());
+    let objects = Objects::new(storage, index, retention);
+    rebuild::run(&objects);
+    objects
+}
+
+fn mirrored(name: &str) -> Repository {
+    Repository { domain: Some(Domain::docker_hub()), name: name.parse().unwrap() }
+}
+
+fn hosted(name: &str) -> Repository {
+    Repository { domain: None, name: name.parse().unwrap() }
+}
+
+/// Allocated blocks, once per inode, as `du` counts them.
+fn du(path: &Path) -> u64 {
+    let meta = fs::symlink_metadata(path).unwrap();
+    let below = match meta.is_dir() {
+        true => fs::read_dir(path).unwrap().map(|entry| du(&entry.unwrap().path())).sum(),
+        false => 0,
+    };
+    meta.blocks() * 512 + below
+}
+
+fn agrees(objects: &Objects, dir: &TempDir, when: &str) {
+    let usage = objects.storage.ledger().usage();
+    let (told, found) = (usage.total() - usage.index, du(dir.path()) - du(&dir.path().join("index")));
+    assert_eq!(told, found, "{when}: {usage:?}");
+}
+
+async fn cache(objects: &Objects, place: &Repository, bytes: Vec<u8>) -> Digest {
+    let digest = Digest::sha256(&bytes);
+    let staged = objects.stage(Purpose::Mirrored, bytes.len() as u64).await.unwrap();
+    staged.sink().write_at(&bytes, 0).unwrap();
+    objects.publish(staged, digest, Durability::Unsynced, false).await.unwrap();
+    objects.link_layer(place, digest).await;
+    digest
+}
+
+fn content(seed: u8, kib: usize) -> Vec<u8> {
+    (0..kib << 10).map(|at| seed ^ u8::try_from(at % 251).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_books_are_what_du_finds() {
+    let dir = TempDir::new().unwrap();
+    let objects = open(&dir, Limits::default(), Retention::default());
+    agrees(&objects, &dir, "at the start");
+    let mut cached = Vec::new();
+    for seed in 0..100 {
+        cached.push(cache(&objects, &mirrored(&format!("team/image{}", seed % 7)), content(seed, 37)).await);
+    }
+    agrees(&objects, &dir, "with a cache");
+    objects.write(Digest::sha256(b"{}"), Bytes::from_static(b"{}"), Durability::Synced).await.unwrap();
+    let links = objects.storage.links(&hosted("mine"));
+    links.add_revision(&Digest::sha256(b"{}"), Durability::Synced).unwrap();
+    for tag in ["a", "b", "c"] {
+        links.set_tag(&tag.parse().unwrap(), &Digest::sha256(b"{}"), Durability::Synced).unwrap();
+    }
+    objects.host_layer(&hosted("mine"), &cached[3]).unwrap();
+    let uploads = objects.storage.uploads(&hosted("mine"));
+    let session = uploads.begin(UploadId::random(), "2026-01-02T03:04:05Z").unwrap();
+    agrees(&objects, &dir, "with a push");
+    let (sink, growth) = session.sink(0).unwrap().unwrap();
+    growth.grow(objects.storage.reserve(Purpose::Hosted, 8 << 20).unwrap(), 8 << 20).unwrap();
+    sink.write_at(&content(1, 100), 0).unwrap();
+    agrees(&objects, &dir, "while a session grows");
+    drop((sink, growth));
+    agrees(&objects, &dir, "when it is written no more");
+    let freed = objects.evict((50 * 37) << 10);
+    assert!((50 * 37..51 * 40).contains(&(freed >> 10)), "{freed} bytes went");
+    links.remove_tag(&"b".parse().unwrap()).unwrap();
+    agrees(&objects, &dir, "after an eviction");
+    session.remove().unwrap();
+    agrees(&objects, &dir, "after the session");
+    objects.survey();
+    agrees(&objects, &dir, "after a survey");
+    let usage = objects.storage.ledger().usage();
+    assert_eq!((usage.hosted.objects(), usage.promised), (2, 0));
+}
+
+#[tokio::test]
+async fn the_books_survive_a_stop_and_a_kill() {
+    let dir = TempDir::new().unwrap();
+    for stop in [true, false, true] {
+        let objects = open(&dir, Limits::default(), Retention::default());
+        agrees(&objects, &dir, "at the start");
+        let seed = if stop { 1 } else { 2 };
+        for kib in 1..20 {
+            cache(&objects, &mirrored("a"), content(seed, kib)).await;
+        }
+        agrees(&objects, &dir, "before the end");
+        if stop {
+            objects.tell_uses();
+            objects.index.close(objects.storage.ledger().totals());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_pushed_pinned_read_or_leased_stays() {
+    let dir = TempDir::new().unwrap();
+    let retention = Retention { pinned: vec!["pinned/*".parse().unwrap()], ..Retention::default() };
+    let objects = open(&dir, Limits::default(), retention);
+    let free = cache(&objects, &mirrored("a"), content(1, 10)).await;
+    let pinned = cache(&objects, &mirrored("pinned/a"), content(2, 10)).await;
+    let pushed = cache(&objects, &mirrored("a"), content(3, 10)).await;
+    let read = cache(&objects, &mirrored("a"), content(4, 10)).await;
+    assert!(objects.promote(&pushed).unwrap());
+    let reading = objects.uses.read(&read);
+    objects.evict(u64::MAX);
+    let there = |digest| objects.storage.has_blob(digest);
+    assert!(!there(&free) && there(&pinned) && there(&pushed) && there(&read));
+    assert_eq!(objects.index.holding(&pushed).unwrap().owner, Owner::Hosted);
+    drop(reading);
+    objects.index.recall(u64::MAX - 1, false);
+    objects.evict(u64::MAX);
+    assert!(!there(&read) && there(&pinned));
+    let repository = objects.storage.links(&mirrored("a"));
+    assert_eq!(repository.layers().collect::<Vec<_>>(), [pushed]);
+
+    let leased = Retention { lease: Duration::from_secs(60), ..Retention::default() };
+    let other = TempDir::new().unwrap();
+    let objects = open(&other, Limits::default(), leased);
+    let served = cache(&objects, &mirrored("a"), content(1, 10)).await;
+    assert_eq!(objects.evict(u64::MAX), 0);
+    assert!(objects.storage.has_blob(&served));
+}
+
+#[tokio::test]
+async fn room_is_made_for_what_fits_and_for_nothing_else() {
+    let dir = TempDir::new().unwrap();
+    let quota = Some(Bound::Bytes((20 << 20) + (4 << 20)));
+    let objects = open(&dir, Limits { quota, ..Limits::default() }, Retention::default());
+    let mut cached = Vec::new();
+    for seed in 0..20 {
+        cached.push(cache(&objects, &mirrored("a"), content(seed, 300)).await);
+    }
+    let here = cached.iter().filter(|digest| objects.storage.has_blob(digest)).count();
+    assert!((5..15).contains(&here), "{here} of 300 KiB in some 4 MiB");
+    assert!(objects.room_for(Purpose::Mirrored, 8 << 20).await.is_err(), "larger than a quarter");
+    assert!(objects.room_for(Purpose::Hosted, 8 << 20).await.is_err(), "larger than all there is");
+    let after = cached.iter().filter(|digest| objects.storage.has_blob(digest)).count();
+    assert_eq!(here, after, "nothing made way in vain");
+    let said = objects.room_for(Purpose::Hosted, 8 << 20).await.unwrap_err().to_string();
+    assert!(said.starts_with("no space left on device: ") && said.contains(&format!("{}", 24 << 20)), "{said}");
+    let room = objects.room_for(Purpose::Hosted, 3 << 20).await.unwrap();
+    assert!(room.promised() >= 3 << 20);
+}

@@ -1,0 +1,162 @@
+//! Eviction: mirrored content makes way, the least useful first (`policy`). Never what was pushed, what is pinned, what is
+//! being read, or what was served a moment ago and will be asked for in the next.
+//!
+//! Links and index first, bytes last (law 2): a kill leaves bytes that nobody names, never a name without bytes.
+
+use std::time::Duration;
+
+use super::{Error, objects::Objects, rebuild, uses};
+use crate::{
+    index::{Holding, Link},
+    oci::{Digest, Manifest, NamePattern, Repository},
+};
+
+/// How many are looked at together.
+const BATCH: usize = 32;
+/// When something that cannot go now is looked at again, in seconds.
+const AGAIN: u64 = 10;
+
+/// What stays though there is no room.
+#[derive(Clone, Debug, Default)]
+pub struct Retention {
+    /// Names of mirrored repositories whose content never goes.
+    pub pinned: Vec<NamePattern>,
+    /// How long what was served is sure to stay: whoever got a manifest comes for its blobs.
+    pub lease: Duration,
+    /// Mirrored content that nobody asked for in this time goes; never, where it is zero.
+    pub ttl: Duration,
+}
+
+impl Objects {
+    /// Removes mirrored content until `bytes` are free, or nothing more may go; tells how many went. Nothing goes while the
+    /// index is not complete: it may not know yet what was pushed.
+    pub(super) fn evict(&self, bytes: u64) -> u64 {
+        if !self.index.is_complete() {
+            return 0;
+        }
+        self.tell_uses();
+        self.index.recall(uses::now(), false);
+        let mut freed = 0;
+        while freed < bytes {
+            let next = self.index.next_in_line(BATCH);
+            if next.is_empty() {
+                break;
+            }
+            for digest in next {
+                freed += self.try_evict(&digest);
+                if freed >= bytes {
+                    break;
+                }
+            }
+        }
+        freed
+    }
+
+    /// Removes what nobody has asked for in `proxy.ttl`; tells how many bytes went.
+    pub(super) fn expire(&self) -> u64 {
+        let ttl = self.retention.ttl.as_secs();
+        if ttl == 0 || !self.index.is_complete() {
+            return 0;
+        }
+        self.tell_uses();
+        let old = self.index.unused_since(uses::now().saturating_sub(ttl));
+        old.iter().map(|digest| self.try_evict(digest)).sum()
+    }
+
+    /// Tells the index what was asked for.
+    pub(super) fn tell_uses(&self) {
+        self.index.note_uses(self.uses.take());
+    }
+
+    fn try_evict(&self, digest: &Digest) -> u64 {
+        let _claim = self.claims.digest(digest);
+        let Some(held) = self.index.holding(digest).filter(|held| held.owner == crate::index::Owner::Mirrored) else {
+            return 0;
+        };
+        let holders = self.index.holders(digest);
+        match self.kept(digest, &held, &holders) {
+            Kept::No => {}
+            Kept::Until(until) => {
+                self.index.defer(digest, Some(until));
+                return 0;
+            }
+            Kept::ForGood => {
+                self.index.defer(digest, None);
+                return 0;
+            }
+            Kept::Hosted => {
+                self.index.own(digest, crate::index::Owner::Hosted);
+                return 0;
+            }
+        }
+        match self.remove_mirrored(digest, &held, &holders) {
+            Ok(()) => held.allocated,
+            Err(error) => {
+                tracing::warn!("{digest} cannot be evicted: {error}");
+                self.index.defer(digest, Some(uses::now() + AGAIN));
+                0
+            }
+        }
+    }
+
+    fn kept(&self, digest: &Digest, held: &Holding, holders: &[Repository]) -> Kept {
+        if holders.iter().any(|holder| holder.domain.is_none() && self.index.link(holder, digest).is_some()) {
+            return Kept::Hosted;
+        }
+        let names = |place: &Repository| self.retention.pinned.iter().any(|pattern| pattern.matches(&place.name));
+        if holders.iter().any(names) {
+            return Kept::ForGood;
+        }
+        let now = uses::now();
+        if self.uses.is_read(digest) {
+            return Kept::Until(now + AGAIN);
+        }
+        let parents = self.index.parents(digest);
+        let used = |held: &Holding, digest: &Digest| held.used.max(self.uses.last(digest).unwrap_or(0));
+        let by_manifest = parents.iter().filter_map(|parent| Some(used(&self.index.holding(parent)?, parent)));
+        // A time in the future was noted by another clock: it counts as now.
+        let last = by_manifest.fold(used(held, digest), u64::max).min(now);
+        let until = last + self.retention.lease.as_secs();
+        if until > now { Kept::Until(until) } else { Kept::No }
+    }
+
+    fn remove_mirrored(&self, digest: &Digest, held: &Holding, holders: &[Repository]) -> Result<(), Error> {
+        let manifest = held.manifest.then(|| rebuild::read(&self.storage, digest)).flatten();
+        for place in holders {
+            let links = self.storage.links(place);
+            if held.manifest {
+                for (tag, _) in links.tags().filter(|(_, named)| named == digest) {
+                    links.remove_tag(&tag)?;
+                    self.index.remove_tag(place, &tag);
+                }
+            }
+            links.forget(digest)?;
+            self.index.remove_link(place, digest, Link { revision: true, layer: true, named: None });
+        }
+        self.index.remove_object(digest);
+        self.index.remove_class(digest);
+        self.storage.remove_blob(digest)?;
+        self.index.evicted(digest);
+        if let Some(manifest) = manifest {
+            self.orphan(digest, &manifest);
+        }
+        Ok(())
+    }
+
+    /// What a manifest named that went is named by one less.
+    fn orphan(&self, parent: &Digest, manifest: &Manifest) {
+        for child in manifest.children() {
+            self.index.remove_parent(&child.digest, parent);
+        }
+    }
+}
+
+/// Whether something stays.
+enum Kept {
+    No,
+    /// Until then, in seconds since the epoch.
+    Until(u64),
+    ForGood,
+    /// It was pushed here after all.
+    Hosted,
+}

@@ -1,0 +1,50 @@
+//! What has to be done now and then, as values: the composition root decides when, and on which threads.
+
+use super::{Registry, rebuild};
+use crate::storage::Usage;
+
+impl Registry {
+    /// Work to repeat every minute or so: lets go of what is kept for a while only.
+    pub fn tidy(&self) {
+        self.fills.tidy();
+    }
+
+    /// Work to repeat every second or so: tells the index what was asked for, keeps the disk within its bounds whoever
+    /// fills it, and has an index again after it failed. Blocks.
+    pub fn tend(&self) {
+        if self.objects.index.has_failed() {
+            self.objects.storage.ledger().set_known(false);
+            if self.objects.index.reopen() {
+                tracing::info!("there is an index again, and it is told what is on disk");
+                rebuild::run(&self.objects);
+            }
+        }
+        self.objects.tell_uses();
+        let over = self.objects.storage.ledger().overdraft();
+        if over > 0 {
+            self.objects.evict(over);
+        }
+    }
+
+    /// Work to repeat now and then: lets go of what nobody asked for in `proxy.ttl`. Blocks.
+    pub fn expire(&self) {
+        self.objects.expire();
+    }
+
+    /// Tells the index what it cannot know: all that is on disk, if it is new or its process was killed; what was pushed
+    /// here, in any case, since another program may have had the volume. Blocks for as long as that takes.
+    pub fn rebuild_index(&self) {
+        let retention = &self.objects.retention;
+        let pins: Vec<String> = retention.pinned.iter().map(ToString::to_string).collect();
+        if !self.objects.index.same_pins(&pins.join("\n")) {
+            self.objects.index.recall(u64::MAX, true);
+        }
+        rebuild::run(&self.objects);
+    }
+
+    /// What is used, and what may be.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.objects.storage.ledger().usage()
+    }
+}

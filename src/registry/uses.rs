@@ -1,0 +1,114 @@
+//! What was asked for, and what is being read this moment: eviction goes by the one and around the other.
+//!
+//! A use is noted in memory and told to the index in batches: a write for every hit would be the price of a cache miss.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::Mutex;
+
+use crate::{index, oci::Digest};
+
+const SHARDS: usize = 16;
+
+/// Uses and readers.
+#[derive(Debug)]
+pub(super) struct Uses {
+    noted: [Mutex<HashMap<Digest, index::Uses>>; SHARDS],
+    read: [Mutex<HashMap<Digest, usize>>; SHARDS],
+    shard: RandomState,
+}
+
+/// While it lives, a blob is being read: its bytes would go on taking room if they were removed.
+#[derive(Debug)]
+pub(super) struct Reading {
+    digest: Digest,
+    uses: Arc<Uses>,
+}
+
+impl Uses {
+    pub(super) fn new() -> Self {
+        let (noted, read) = (|_| Mutex::default(), |_| Mutex::default());
+        Self { noted: std::array::from_fn(noted), read: std::array::from_fn(read), shard: RandomState::new() }
+    }
+
+    /// Notes that something was asked for.
+    pub(super) fn note(&self, digest: &Digest) {
+        let mut noted = self.noted[self.shard(digest)].lock();
+        let uses = noted.entry(*digest).or_default();
+        uses.count = uses.count.saturating_add(1);
+        uses.last = now();
+    }
+
+    /// When something was last asked for, if that has not been told yet.
+    pub(super) fn last(&self, digest: &Digest) -> Option<u64> {
+        self.noted[self.shard(digest)].lock().get(digest).map(|uses| uses.last)
+    }
+
+    /// What is to be told to the index.
+    pub(super) fn take(&self) -> impl Iterator<Item = (Digest, index::Uses)> + '_ {
+        self.noted.iter().flat_map(|shard| std::mem::take(&mut *shard.lock()))
+    }
+
+    /// Begins to read.
+    pub(super) fn read(self: &Arc<Self>, digest: &Digest) -> Reading {
+        *self.read[self.shard(digest)].lock().entry(*digest).or_default() += 1;
+        Reading { digest: *digest, uses: Arc::clone(self) }
+    }
+
+    /// Whether anybody is reading.
+    pub(super) fn is_read(&self, digest: &Digest) -> bool {
+        self.read[self.shard(digest)].lock().contains_key(digest)
+    }
+
+    fn shard(&self, digest: &Digest) -> usize {
+        usize::try_from(self.shard.hash_one(digest) % SHARDS as u64).unwrap_or_default()
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut read = self.uses.read[self.uses.shard(&self.digest)].lock();
+        if let Some(readers) = read.get_mut(&self.digest) {
+            *readers -= 1;
+            if *readers == 0 {
+                read.remove(&self.digest);
+            }
+        }
+    }
+}
+
+/// Seconds since the epoch.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_read_until_the_last_reader_is_gone() {
+        let (uses, digest) = (Arc::new(Uses::new()), Digest::sha256(b"a"));
+        let (one, other) = (uses.read(&digest), uses.read(&digest));
+        drop(one);
+        assert!(uses.is_read(&digest));
+        drop(other);
+        assert!(!uses.is_read(&digest));
+    }
+
+    #[test]
+    fn uses_are_told_once() {
+        let (uses, digest) = (Uses::new(), Digest::sha256(b"a"));
+        uses.note(&digest);
+        uses.note(&digest);
+        assert!(uses.last(&digest).is_some());
+        let told: Vec<_> = uses.take().collect();
+        assert_eq!((told.len(), told[0].1.count), (1, 2));
+        assert_eq!(uses.take().count(), 0);
+    }
+}

@@ -1,0 +1,106 @@
+//! An upload session's file while it is being written to: nobody knows how long it will be, so room is taken in steps.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    Error, Reservation,
+    ledger::Charge,
+    publish::{Names, signed},
+    staged::{blocks, take_blocks},
+    usage::allocated,
+};
+
+/// Sessions that are being written to, with what their files occupied before: what they grow by is a reservation's.
+#[derive(Debug, Default)]
+pub(super) struct Growing(Mutex<HashMap<PathBuf, u64>>);
+
+impl Growing {
+    /// What a survey counts of a session's file.
+    pub(super) fn settled(&self, path: &Path) -> u64 {
+        self.0.lock().get(path).copied().unwrap_or_else(|| allocated(path))
+    }
+}
+
+/// Room for a file to grow. When it is dropped, what was taken and not written is given back, and the file charged as it is.
+#[derive(Debug)]
+pub struct Growth {
+    path: PathBuf,
+    file: Arc<File>,
+    growing: Arc<Growing>,
+    names: Arc<Names>,
+    room: Mutex<Room>,
+}
+
+#[derive(Debug)]
+struct Room {
+    /// Up to which offset there is room.
+    until: u64,
+    reservation: Option<Reservation>,
+    over: bool,
+}
+
+impl Growth {
+    pub(super) fn begin(path: &Path, file: Arc<File>, written: u64, names: Arc<Names>, growing: Arc<Growing>) -> Self {
+        {
+            let _lock = names.parts.lock(names.parts.of(path));
+            growing.0.lock().insert(path.to_owned(), allocated(path));
+        }
+        let room = Room { until: written, reservation: None, over: false };
+        Self { path: path.to_owned(), file, growing, names, room: Mutex::new(room) }
+    }
+
+    /// Up to which offset bytes may be written.
+    #[must_use]
+    pub fn until(&self) -> u64 {
+        self.room.lock().until
+    }
+
+    /// Takes the blocks for `bytes` more, within a reservation of as many.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when the filesystem has no room after all.
+    pub fn grow(&self, mut reservation: Reservation, bytes: u64) -> Result<(), Error> {
+        let mut room = self.room.lock();
+        let before = blocks(&self.file);
+        if take_blocks(&self.file, room.until, bytes).map_err(Error::at(&self.path))? {
+            reservation.settle(u64::MAX, blocks(&self.file).saturating_sub(before));
+        }
+        room.until += bytes;
+        match &mut room.reservation {
+            Some(held) => held.absorb(reservation),
+            none => *none = Some(reservation),
+        }
+        Ok(())
+    }
+
+    /// Gives back what was taken and not written. Nobody may write any more.
+    pub fn end(&self) {
+        let mut room = self.room.lock();
+        if std::mem::replace(&mut room.over, true) {
+            return;
+        }
+        let part = self.names.parts.of(&self.path);
+        let _lock = self.names.parts.lock(part);
+        if let Ok(meta) = self.file.metadata() {
+            // Cutting a file to the length it has gives back what lies beyond.
+            let _ = self.file.set_len(meta.len());
+        }
+        let before = self.growing.0.lock().remove(&self.path).unwrap_or_default();
+        let sessions = signed(blocks(&self.file)) - signed(before);
+        self.names.ledger.charge(part, Charge { links: 0, sessions });
+        room.reservation = None;
+    }
+}
+
+impl Drop for Growth {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
