@@ -11,7 +11,7 @@ use tokio::{
 use super::{Failure, Source, jobs, logging, volume};
 use crate::{
     config::{self, Config, Loaded},
-    http::{self, Server},
+    http::{self, BindError, Door, Server, TlsError, TlsSettings},
     index::Index,
     oci::Domain,
     registry::{Foundation, Registry, Retention, Rules},
@@ -21,6 +21,8 @@ use crate::{
 
 /// Threads that ask upstreams: each fills several blobs at a time.
 const UPSTREAM_THREADS: usize = 2;
+/// How often its files are looked at. One that changed must rest for as long.
+const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(1);
 
 pub(super) fn run(source: Source) -> Result<(), Failure> {
     let Loaded { config, warnings } = source.load()?;
@@ -34,8 +36,9 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     let background = background().map_err(Failure::failed)?;
     // The volume first: a process that is on its way out holds the port too, and lets go of both.
     let registry = Arc::new(Registry::new(foundation(&config, &background)?));
-    let server = Server::bind(settings(&config)).map_err(|error| cannot_listen(&config, &error))?;
+    let server = Server::bind(settings(&config)).map_err(|error| cannot_bind(&config, &error))?;
     jobs::start(&registry, &config, &background).map_err(Failure::failed)?;
+    renew_certificate(&server, &background);
     announce(&config, &server);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let local = tokio::task::LocalSet::new();
@@ -81,7 +84,8 @@ fn hub(proxy: &config::Proxy) -> Result<Remote, Failure> {
         }
         _ => None,
     };
-    let options = Options { credentials, ..Options::default() };
+    let realm = proxy.realm.value().clone();
+    let options = Options { credentials, realm, redirects: proxy.redirects.value().clone(), ..Options::default() };
     Remote::new(Domain::docker_hub(), proxy.remoteurl.value().clone(), options).map_err(Failure::usage)
 }
 
@@ -94,6 +98,11 @@ fn settings(config: &Config) -> http::Settings {
     let http = &config.http;
     http::Settings {
         listen: listen(http.addr.value()),
+        mirror: http.mirror.as_ref().map(listen_tcp),
+        door: Door::Main,
+        tls: http.tls.as_ref().map(|tls| tls_settings(tls, !*http.http2_disabled)),
+        limits: limits(&http.limits),
+        trusted_proxies: http.trusted_proxies.value().clone(),
         access_log: !*config.log.accesslog_disabled,
         drain: *http.draintimeout,
         prefix: http.prefix.value().clone(),
@@ -112,14 +121,57 @@ fn settings(config: &Config) -> http::Settings {
 fn listen(address: &config::Listen) -> http::Listen {
     match address {
         config::Listen::Unix(path) => http::Listen::Unix(path.clone()),
-        config::Listen::Tcp(address) => http::Listen::Tcp {
-            host: address.host.as_ref().map(|host| match host {
-                config::Host::Ip(ip) => ip.to_string(),
-                config::Host::Name(name) => name.clone(),
-            }),
-            port: address.port,
-        },
+        config::Listen::Tcp(address) => listen_tcp(address),
     }
+}
+
+fn listen_tcp(address: &config::ListenAddress) -> http::Listen {
+    http::Listen::Tcp {
+        host: address.host.as_ref().map(|host| match host {
+            config::Host::Ip(ip) => ip.to_string(),
+            config::Host::Name(name) => name.clone(),
+        }),
+        port: address.port,
+    }
+}
+
+fn tls_settings(tls: &config::Tls, http2: bool) -> TlsSettings {
+    TlsSettings {
+        certificate: tls.certificate.value().clone(),
+        key: tls.key.value().clone(),
+        client_cas: tls.client_cas.value().clone(),
+        anonymous_clients: *tls.client_auth == config::ClientAuth::IfGiven,
+        only_1_3: *tls.minimum == config::MinimumTls::Tls13,
+        cipher_suites: tls.cipher_suites.value().clone(),
+        http2,
+    }
+}
+
+fn limits(limits: &config::Limits) -> http::Limits {
+    let size = |size: Option<u64>| size.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
+    http::Limits {
+        manifest: size(*limits.manifest),
+        headers: size(*limits.headers),
+        requests: *limits.requests,
+        connections: connections(&limits.connections),
+        per_address: *limits.per_address,
+        head_time: *limits.head_time,
+        body_pause: *limits.body_pause,
+        send_pause: *limits.send_pause,
+        uploads: *limits.uploads,
+        rate: *limits.rate,
+    }
+}
+
+/// As many as are allowed, and no more than leave files to open for what is served over them.
+fn connections(setting: &config::Setting<Option<u64>>) -> Option<u64> {
+    let most = getrlimit(Resource::Nofile).current.map(|files| files / 2);
+    if let (true, Some(asked), Some(most)) = (setting.is_set(), **setting, most)
+        && asked > most
+    {
+        tracing::warn!("{} is {asked}, but this process may open files for {most} only", setting.key().path);
+    }
+    [**setting, most].into_iter().flatten().min()
 }
 
 fn headers(config: &Config) -> Vec<(String, String)> {
@@ -143,8 +195,37 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
-fn cannot_listen(config: &Config, error: &std::io::Error) -> Failure {
-    Failure::usage(config.http.addr.error(format!("an address this process can listen on ({error})")))
+/// Puts the blame on the key whose value does not do.
+fn cannot_bind(config: &Config, error: &BindError) -> Failure {
+    let http = &config.http;
+    let Some(tls) = http.tls.as_ref() else { return Failure::usage(cannot_listen(http, error)) };
+    Failure::usage(match error {
+        BindError::Tls(TlsError::Certificate(_)) => tls.certificate.error(error),
+        BindError::Tls(TlsError::Key(_) | TlsError::Mismatch) => tls.key.error(error),
+        BindError::Tls(TlsError::ClientCas { .. }) => tls.client_cas.error(error),
+        BindError::Tls(TlsError::CipherSuite(_)) => tls.cipher_suites.error(error),
+        BindError::Main(_) | BindError::Mirror(_) => cannot_listen(http, error),
+    })
+}
+
+fn cannot_listen(http: &config::Http, error: &BindError) -> config::Error {
+    match error {
+        BindError::Mirror(_) => http.mirror.error(error),
+        BindError::Main(_) | BindError::Tls(_) => http.addr.error(error),
+    }
+}
+
+/// Takes a new certificate soon after its files change: Kubernetes and certbot put others in their place.
+fn renew_certificate(server: &Server, background: &Runtime) {
+    let Some(tls) = server.tls() else { return };
+    background.spawn(async move {
+        let mut ticks = tokio::time::interval(LOOK_AT_CERTIFICATE);
+        loop {
+            ticks.tick().await;
+            let tls = Arc::clone(&tls);
+            let _ = tokio::task::spawn_blocking(move || tls.refresh()).await;
+        }
+    });
 }
 
 fn announce(config: &Config, server: &Server) {
@@ -155,6 +236,9 @@ fn announce(config: &Config, server: &Server) {
             if *config.proxy.enabled { format!("mirroring {upstream}") } else { "mirroring nothing".into() };
         let pushes = if config.proxy.push_allowed() { "taking pushes" } else { "taking no pushes" };
         tracing::info!("listening on {address}, {mirroring}, {pushes}, keeping all in {data}");
+        if let Some(door) = server.mirror_address() {
+            tracing::info!("mirror alone, read-only and without a password, on {door}");
+        }
         if config.proxy.push_allowed() && server.is_exposed() && *config.auth == config::Auth::Open {
             tracing::warn!(
                 "whoever reaches {address} can push: there are no users yet; listen on 127.0.0.1 (http.addr), or set \

@@ -28,11 +28,15 @@ pub(super) fn check(root: &Node, warnings: &mut Vec<Warning>) -> Result<(), Erro
     walk.entries(root)
 }
 
-/// One name cannot mean both what is pushed here and what is mirrored.
+/// What two settings cannot say at once: one name cannot mean both what is pushed here and what is mirrored, and what is
+/// not mirrored needs no door.
 pub(super) fn names(config: &Config) -> Result<(), Error> {
     if *config.proxy.enabled && config.http.is_named(&Domain::docker_hub()) {
         let names = &config.http.names;
         return Err(names.error("no docker.io, which is mirrored; proxy.enabled: false frees the name"));
+    }
+    if !*config.proxy.enabled && config.http.mirror.is_some() {
+        return Err(config.http.mirror.error("nothing, since proxy.enabled is false"));
     }
     Ok(())
 }

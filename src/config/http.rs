@@ -5,12 +5,13 @@ use std::{path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{
-    Error, Header, ListenAddress, Setting,
+    Error, Header, Limits, ListenAddress, Network, Setting, Tls,
     dump::Line,
     duration, headers, keys,
     node::Node,
     used::{
         HTTP_ADDR, HTTP_DRAINTIMEOUT, HTTP_HEADERS, HTTP_HOST, HTTP_NAMES, HTTP_NET, HTTP_PREFIX, HTTP_RELATIVEURLS,
+        HTTP2_DISABLED, MIRROR_ADDR, TRUSTED_PROXIES,
     },
 };
 use crate::oci::Domain;
@@ -35,6 +36,16 @@ pub struct Http {
     pub draintimeout: Setting<Duration>,
     /// `http.headers`: what every answer carries beside its own headers.
     pub headers: Setting<Vec<Header>>,
+    /// `http.tls`, where a certificate is set.
+    pub tls: Option<Tls>,
+    /// `http.http2.disabled`: only an explicit `false` has HTTP/2 offered.
+    pub http2_disabled: Setting<bool>,
+    /// `http.mirror.addr`: a second address, for mirrored content alone.
+    pub mirror: Setting<Option<ListenAddress>>,
+    /// `http.trustedproxies`: whose word counts on who a client is.
+    pub trusted_proxies: Setting<Vec<Network>>,
+    /// `http.limits`.
+    pub limits: Limits,
 }
 
 /// What can be listened on.
@@ -70,6 +81,11 @@ impl Http {
             relativeurls: Setting::read(root, &HTTP_RELATIVEURLS, keys::flag)?,
             draintimeout: Setting::read(root, &HTTP_DRAINTIMEOUT, duration::parse)?,
             headers: headers::read(root, &HTTP_HEADERS)?,
+            tls: Tls::read(root)?,
+            http2_disabled: Setting::read(root, &HTTP2_DISABLED, keys::flag)?,
+            mirror: Setting::read_optional(root, &MIRROR_ADDR, ListenAddress::parse)?,
+            trusted_proxies: Setting::read_list(root, &TRUSTED_PROXIES, str::parse)?,
+            limits: Limits::read(root)?,
         })
     }
 
@@ -96,6 +112,11 @@ impl Http {
             Line::new(&self.draintimeout, duration::write(*self.draintimeout)),
             headers::line(&self.headers),
         ]);
+        lines.extend(self.tls.iter().flat_map(Tls::lines));
+        lines.push(Line::new(&self.http2_disabled, self.http2_disabled.to_string()));
+        lines.extend(self.mirror.as_ref().map(|address| Line::new(&self.mirror, address.to_string())));
+        lines.push(Line::list(&self.trusted_proxies, self.trusted_proxies.iter().map(Network::to_string)));
+        lines.extend(self.limits.lines());
         lines
     }
 }

@@ -10,8 +10,8 @@ use super::{
     duration, keys,
     node::Node,
     used::{
-        PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PUSH, PROXY_REMOTEURL, PROXY_TTL,
-        PROXY_USERNAME,
+        PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PUSH, PROXY_REALM, PROXY_REDIRECTS,
+        PROXY_REMOTEURL, PROXY_TTL, PROXY_USERNAME,
     },
 };
 use crate::oci::{NamePattern, RepositoryName};
@@ -28,6 +28,10 @@ pub struct Proxy {
     pub username: Setting<Option<String>>,
     /// `proxy.password`.
     pub password: Setting<Option<Secret>>,
+    /// `proxy.realm`: a token service on another host that may have the password.
+    pub realm: Setting<Option<Url>>,
+    /// `proxy.redirects`: hosts, perhaps with a port, that redirects may lead to wherever they are.
+    pub redirects: Setting<Vec<String>>,
     /// `proxy.freshness`: how long a tag is believed without asking upstream.
     pub freshness: Setting<Duration>,
     /// `proxy.ttl`: how long what nobody asks for is kept; for ever, where it is zero.
@@ -45,6 +49,8 @@ impl Proxy {
             remoteurl: Setting::read(root, &PROXY_REMOTEURL, plain_url)?,
             username: Setting::read_optional(root, &PROXY_USERNAME, |text| Some(text.to_owned()))?,
             password: Setting::read_optional(root, &PROXY_PASSWORD, |text| Some(Secret::new(text)))?,
+            realm: Setting::read_optional(root, &PROXY_REALM, plain_url)?,
+            redirects: Setting::read_list(root, &PROXY_REDIRECTS, host)?,
             freshness: Setting::read(root, &PROXY_FRESHNESS, duration::parse)?,
             ttl: Setting::read(root, &PROXY_TTL, duration::parse)?,
             push: Setting::read_optional(root, &PROXY_PUSH, keys::flag)?,
@@ -97,6 +103,8 @@ impl Proxy {
         lines.push(Line::new(&self.remoteurl, self.remoteurl.as_str()).remark_unless(self.remoteurl.is_set()));
         lines.extend(self.username.as_deref().map(|name| Line::new(&self.username, name)));
         lines.extend(self.password.as_ref().map(|_| Line::new(&self.password, "***")));
+        lines.extend(self.realm.as_ref().map(|realm| Line::new(&self.realm, realm.as_str())));
+        lines.push(Line::list(&self.redirects, self.redirects.iter()));
         lines.extend([
             Line::new(&self.freshness, duration::write(*self.freshness)),
             Line::new(&self.ttl, duration::write(*self.ttl)),
@@ -112,6 +120,13 @@ pub(super) fn plain_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let plain = matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
     (plain && url.has_host()).then_some(url)
+}
+
+/// A host as a URL has it, perhaps with a port.
+fn host(text: &str) -> Result<String, &'static str> {
+    let url = Url::parse(&format!("http://{text}/")).ok();
+    let alone = url.filter(|url| url.path() == "/" && url.query().is_none() && url.username().is_empty());
+    alone.map(|_| text.to_ascii_lowercase()).ok_or("a host such as cdn.example or cdn.example:8443")
 }
 
 fn without_user(mut url: Url) -> Url {

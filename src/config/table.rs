@@ -14,10 +14,14 @@ use super::{
     used::{
         ACCESSLOG_DISABLED, AUTH, CATALOG_MAXENTRIES, DELETE_ENABLED, HEADROOM, HTPASSWD_PATH, HTPASSWD_REALM,
         HTTP_ADDR, HTTP_DRAINTIMEOUT, HTTP_HEADERS, HTTP_HOST, HTTP_NAMES, HTTP_NET, HTTP_PREFIX, HTTP_RELATIVEURLS,
-        INDEXES_PLATFORMLIST, INDEXES_PLATFORMS, LEASE, LOG_FORMATTER, LOG_LEVEL, LOGLEVEL, MANIFESTS_BLOBS, MAXOBJECT,
-        PINNED, PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PUSH, PROXY_REMOTEURL, PROXY_TTL,
-        PROXY_USERNAME, PURGING_AGE, PURGING_DRYRUN, PURGING_ENABLED, PURGING_INTERVAL, QUOTA, READONLY_ENABLED,
-        ROOT_DIRECTORY, TAGS_MAXTAGS, URLS_ALLOW, URLS_DENY, VALIDATION_DISABLED, VALIDATION_ENABLED, VERSION, used,
+        HTTP2_DISABLED, INDEXES_PLATFORMLIST, INDEXES_PLATFORMS, LEASE, LIMIT_BODYPAUSE, LIMIT_CONNECTIONS,
+        LIMIT_HEADERS, LIMIT_HEADTIME, LIMIT_MANIFEST, LIMIT_PERADDRESS, LIMIT_RATE, LIMIT_REQUESTS, LIMIT_SENDPAUSE,
+        LIMIT_UPLOADS, LOG_FORMATTER, LOG_LEVEL, LOGLEVEL, MANIFESTS_BLOBS, MAXOBJECT, MIRROR_ADDR, PINNED,
+        PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PUSH, PROXY_REALM, PROXY_REDIRECTS,
+        PROXY_REMOTEURL, PROXY_TTL, PROXY_USERNAME, PURGING_AGE, PURGING_DRYRUN, PURGING_ENABLED, PURGING_INTERVAL,
+        QUOTA, READONLY_ENABLED, ROOT_DIRECTORY, TAGS_MAXTAGS, TLS_CERTIFICATE, TLS_CIPHERSUITES, TLS_CLIENTAUTH,
+        TLS_CLIENTCAS, TLS_KEY, TLS_MINIMUM, TRUSTED_PROXIES, URLS_ALLOW, URLS_DENY, VALIDATION_DISABLED,
+        VALIDATION_ENABLED, VERSION, used,
     },
 };
 
@@ -36,11 +40,13 @@ const SCHEMA1: &str = "schema1 manifests are not served";
 const CLASSES: &str = "a repository may hold any kind of image";
 const LATER: &str = "this version does not know it yet";
 const NO_STATE: &str = "no signed state is handed to clients";
-const PLAIN: &str = "this version speaks HTTP/1.1";
+const PLAIN: &str = "HTTP/2 is spoken over TLS alone";
 
 // Why something is refused.
-const TLS: &str = "is set, but this version would answer in plain text; expected no http.tls section (remove it, and \
-    let a reverse proxy speak TLS)";
+const TLS: &str = "is set, but this program fetches no certificates; expected http.tls.certificate and http.tls.key, with \
+    files that certbot or another program renews (they are read again when they change)";
+const TLS_UNKNOWN: &str = "is not a key of this program, and TLS is no place to guess; expected certificate, key, \
+    clientcas, clientauth, minimumtls or ciphersuites";
 const DRIVER: &str = "is a storage driver that this program does not have; expected storage.filesystem, with its \
     rootdirectory";
 
@@ -108,25 +114,36 @@ pub static KEYS: &[Key] = &[
     HTTP_DRAINTIMEOUT,
     HTTP_HEADERS,
     Key { secret: true, ..vain("http.secret", Text, "", NO_STATE, "What state in clients' hands is signed with.") },
-    refused("http.tls.certificate", Path, "", TLS, "The certificate's file."),
-    refused("http.tls.key", Path, "", TLS, "Its private key's file."),
-    refused("http.tls.clientcas", List, "", TLS, "Files that vouch for clients."),
-    refused("http.tls.clientauth", Text, "", TLS, "How much a client must prove."),
-    refused("http.tls.minimumtls", Text, "tls1.2", TLS, "The oldest version allowed."),
-    refused("http.tls.ciphersuites", List, "", TLS, "The ciphers allowed."),
+    TLS_CERTIFICATE,
+    TLS_KEY,
+    TLS_CLIENTCAS,
+    TLS_CLIENTAUTH,
+    TLS_MINIMUM,
+    TLS_CIPHERSUITES,
     refused("http.tls.letsencrypt.cachefile", Path, "", TLS, "Where certificates are kept."),
     refused("http.tls.letsencrypt.email", Text, "", TLS, "Whom to write to."),
     refused("http.tls.letsencrypt.hosts", List, "", TLS, "The names to be certified."),
     refused("http.tls.letsencrypt.directoryurl", Url, "", TLS, "Who certifies them."),
     // Misspelt here is asked for all the same.
-    refused("http.tls.*", Opaque, "", TLS, "Anything else about TLS."),
+    refused("http.tls.*", Opaque, "", TLS_UNKNOWN, "Anything else about TLS."),
     vain("http.debug", Section, "", LATER, "A second door, for metrics."),
     vain("http.debug.addr", Address, "", LATER, "Where it listens."),
     vain("http.debug.prometheus", Section, "", LATER, "Metrics."),
     vain("http.debug.prometheus.enabled", Flag, "false", LATER, "Whether they are served."),
     vain("http.debug.prometheus.path", Text, "/metrics", LATER, "Under which path."),
-    vain("http.http2", Section, "", PLAIN, "HTTP/2."),
-    vain("http.http2.disabled", Flag, "false", PLAIN, "Whether it is never spoken."),
+    HTTP2_DISABLED,
+    MIRROR_ADDR,
+    TRUSTED_PROXIES,
+    LIMIT_MANIFEST,
+    LIMIT_HEADERS,
+    LIMIT_REQUESTS,
+    LIMIT_CONNECTIONS,
+    LIMIT_PERADDRESS,
+    LIMIT_HEADTIME,
+    LIMIT_BODYPAUSE,
+    LIMIT_SENDPAUSE,
+    LIMIT_UPLOADS,
+    LIMIT_RATE,
     vain("http.h2c", Section, "", PLAIN, "HTTP/2 without TLS."),
     vain("http.h2c.enabled", Flag, "false", PLAIN, "Whether it is spoken."),
     // proxy
@@ -134,6 +151,8 @@ pub static KEYS: &[Key] = &[
     PROXY_REMOTEURL,
     PROXY_USERNAME,
     PROXY_PASSWORD,
+    PROXY_REALM,
+    PROXY_REDIRECTS,
     PROXY_FRESHNESS,
     PROXY_PUSH,
     PROXY_HOSTED,

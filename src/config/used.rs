@@ -105,6 +105,93 @@ pub(super) const HTTP_DRAINTIMEOUT: Key = used(
 pub(super) const HTTP_HEADERS: Key =
     used("http.headers", Headers, "", "Headers that every answer carries: names, each with a list of values.");
 
+// http.tls
+pub(super) const TLS_CERTIFICATE: Key = used(
+    "http.tls.certificate",
+    Path,
+    "",
+    "The certificate's file, PEM, the chain after it; with it and its key, HTTPS alone is spoken. Read again on change.",
+);
+pub(super) const TLS_KEY: Key = used("http.tls.key", Path, "", "Its private key's file.");
+pub(super) const TLS_CLIENTCAS: Key =
+    used("http.tls.clientcas", List, "", "Files of the authorities that must vouch for every client.");
+pub(super) const TLS_CLIENTAUTH: Key = used(
+    "http.tls.clientauth",
+    Choice(&["require-and-verify-client-cert", "verify-client-cert-if-given"]),
+    "require-and-verify-client-cert",
+    "For `clientcas`: whether a client may also come without a certificate.",
+);
+pub(super) const TLS_MINIMUM: Key =
+    used("http.tls.minimumtls", Choice(&["tls1.2", "tls1.3"]), "tls1.2", "The oldest version allowed.");
+pub(super) const TLS_CIPHERSUITES: Key = used(
+    "http.tls.ciphersuites",
+    List,
+    "",
+    "The ciphers allowed with TLS 1.2, by their IANA names; those of TLS 1.3 always are.",
+);
+pub(super) const HTTP2_DISABLED: Key = used(
+    "http.http2.disabled",
+    Flag,
+    "true",
+    "Whether HTTP/2 is never spoken; false offers it to TLS clients. HTTP/1.1 is faster for this work.",
+);
+
+// http.mirror and who is who
+pub(super) const MIRROR_ADDR: Key = used(
+    "http.mirror.addr",
+    Address,
+    "",
+    "A second address, for what is mirrored alone: read-only, without a password, TLS as on `http.addr`; ours.",
+);
+pub(super) const TRUSTED_PROXIES: Key = used(
+    "http.trustedproxies",
+    List,
+    "",
+    "Addresses and networks of reverse proxies, whose X-Forwarded-For or Forwarded says who the client is; ours.",
+);
+
+// http.limits: 0 is no limit, everywhere.
+pub(super) const LIMIT_MANIFEST: Key =
+    used("http.limits.manifest", Size, "4MiB", "The largest manifest that is taken; ours.");
+pub(super) const LIMIT_HEADERS: Key =
+    used("http.limits.headers", Size, "64KiB", "A request's headers, all together; 128 KiB at most; ours.");
+pub(super) const LIMIT_REQUESTS: Key = used(
+    "http.limits.requests",
+    Integer,
+    "100000",
+    "Requests on one connection, before it is closed with the last one's answer; ours.",
+);
+pub(super) const LIMIT_CONNECTIONS: Key = used(
+    "http.limits.connections",
+    Integer,
+    "25000",
+    "Connections at once, never more than the process may open files for; ours.",
+);
+pub(super) const LIMIT_PERADDRESS: Key = used(
+    "http.limits.peraddress",
+    Integer,
+    "2500",
+    "Connections at once of one address (IPv6: of one /64); proxies in `http.trustedproxies` are not counted; ours.",
+);
+pub(super) const LIMIT_HEADTIME: Key =
+    used("http.limits.headtime", Duration, "10s", "From a head's first byte to its last, and for TLS to begin; ours.");
+pub(super) const LIMIT_BODYPAUSE: Key =
+    used("http.limits.bodypause", Duration, "1m", "Between two pieces of a body that a client sends; ours.");
+pub(super) const LIMIT_SENDPAUSE: Key = used(
+    "http.limits.sendpause",
+    Duration,
+    "5m",
+    "How long a client may take nothing of an answer; some pause while they unpack; ours.",
+);
+pub(super) const LIMIT_UPLOADS: Key =
+    used("http.limits.uploads", Integer, "1000", "Uploads that one client has begun and not ended; ours.");
+pub(super) const LIMIT_RATE: Key = used(
+    "http.limits.rate",
+    Integer,
+    "10000",
+    "Requests a second of one address (IPv6: of one /64), twice as many for a moment; ours.",
+);
+
 // proxy
 pub(super) const PROXY_ENABLED: Key =
     used("proxy.enabled", Flag, "true", "Whether it is a mirror at all; otherwise it is a registry only; ours.");
@@ -113,6 +200,18 @@ pub(super) const PROXY_REMOTEURL: Key =
 pub(super) const PROXY_USERNAME: Key = used("proxy.username", Text, "", "The user to be there.");
 pub(super) const PROXY_PASSWORD: Key =
     Key { secret: true, ..used("proxy.password", Text, "", "That user's password.") };
+pub(super) const PROXY_REALM: Key = used(
+    "proxy.realm",
+    Url,
+    "",
+    "A token service on another host than the upstream's that may have the password all the same; ours.",
+);
+pub(super) const PROXY_REDIRECTS: Key = used(
+    "proxy.redirects",
+    List,
+    "",
+    "Hosts, with :port where it matters, that upstreams may redirect to although their addresses are private; ours.",
+);
 pub(super) const PROXY_FRESHNESS: Key =
     used("proxy.freshness", Duration, "1m", "How long a mirrored tag is believed without asking again; ours.");
 pub(super) const PROXY_TTL: Key = used(

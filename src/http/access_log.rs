@@ -10,6 +10,8 @@ use actix_web::{
     middleware::Next,
 };
 
+use super::client::client_address;
+
 /// Writes the line when the head of the answer is known. Never the query: it may hold what is nobody's business.
 pub(super) async fn write(
     request: ServiceRequest,
@@ -21,7 +23,7 @@ pub(super) async fn write(
     let header = |name| request.headers().get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     tracing::info!(
         target: "access",
-        remote = request.peer_addr().map(|address| address.ip().to_string()).unwrap_or_default(),
+        remote = %client_address(request),
         method = %request.method(),
         path = request.path(),
         status = response.status().as_u16(),

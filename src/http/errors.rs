@@ -76,8 +76,42 @@ impl Refusal {
 
     /// A body that stopped coming.
     pub(super) fn stalled() -> Self {
-        let message = "nothing came for a minute: ask the session how far it came, and go on from there";
-        Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid, message)
+        let message = "nothing came for too long: ask the session how far it came, and go on from there";
+        let refusal = Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid, message);
+        Self { retry_after: Some(Duration::from_secs(1)), ..refusal }
+    }
+
+    /// What the mirror's own door does not do.
+    pub(super) fn read_only() -> Self {
+        let message = "this address serves what is mirrored, to be read: push to the registry's main address";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message)
+    }
+
+    /// What is not mirrored, at the mirror's own door.
+    pub(super) fn name_unknown() -> Self {
+        registry::Error::NameUnknown.into()
+    }
+
+    /// Too many requests of one client.
+    pub(super) fn too_often(wait: Duration) -> Self {
+        let message = "too many requests of your address: wait a little";
+        // Whole seconds, and not too few.
+        let retry_after = Some(wait + Duration::from_secs(1));
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message);
+        Self { retry_after, ..refusal }
+    }
+
+    /// Too many uploads of one client.
+    pub(super) fn too_many_uploads() -> Self {
+        let message = "too many uploads of yours are under way: finish or cancel some, or wait";
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message);
+        Self { retry_after: Some(Duration::from_secs(60)), ..refusal }
+    }
+
+    /// Headers of more than `limit` bytes.
+    pub(super) fn headers_size(limit: usize) -> Self {
+        let message = format!("a request's headers may have {limit} bytes at most");
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ErrorCode::Unsupported, message)
     }
 
     /// A manifest of more than `limit` bytes.

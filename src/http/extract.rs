@@ -8,7 +8,7 @@ use actix_web::{
     web,
 };
 
-use super::{errors::Refusal, settings::Settings};
+use super::{door, errors::Refusal, settings::Settings};
 use crate::{
     oci::{Digest, MediaType, Reference, Repository, RepositoryName, Tag, UploadId},
     registry::Registry,
@@ -27,6 +27,9 @@ pub(super) fn settings(request: &HttpRequest) -> &Settings {
 
 /// The repository a path's `{name}` and the query's `ns` mean, for reading.
 pub(super) async fn repository(registry: &Registry, request: &HttpRequest) -> Result<Repository, Refusal> {
+    if door::is_mirror(request) {
+        return Ok(registry.mirrored(name(request)?, parameter(request, "ns").as_deref())?);
+    }
     Ok(registry.repository(name(request)?, parameter(request, "ns").as_deref()).await?)
 }
 
@@ -79,9 +82,9 @@ pub(super) fn page_size(request: &HttpRequest, most: usize) -> Result<usize, Ref
     }
 }
 
-/// Whether the query names the registry that is meant.
+/// Whether the request says which registry is meant: by its query, or by its door.
 pub(super) fn names_registry(request: &HttpRequest) -> bool {
-    parameter(request, "ns").is_some()
+    door::is_mirror(request) || parameter(request, "ns").is_some()
 }
 
 /// The query without `ns`, which is between the client and its mirror.

@@ -1,9 +1,14 @@
 //! URLs that point back here: `Location` and `Link`.
 
-use actix_web::HttpRequest;
+use actix_web::{
+    HttpRequest,
+    http::header::{self, HeaderName},
+};
 
 use super::extract;
 use crate::oci::{Digest, RepositoryName, UploadId};
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Where a blob is.
 pub(super) fn blob(request: &HttpRequest, name: &RepositoryName, digest: &Digest) -> String {
@@ -41,5 +46,8 @@ fn url(request: &HttpRequest, path: &str) -> String {
         return path;
     }
     let connection = request.connection_info();
-    format!("{}://{}{path}", connection.scheme(), connection.host())
+    // A proxy in front that says how it was asked knows better than this connection.
+    let told = [header::FORWARDED, X_FORWARDED_PROTO].iter().any(|name| request.headers().contains_key(name));
+    let scheme = if settings.tls.is_some() && !told { "https" } else { connection.scheme() };
+    format!("{scheme}://{}{path}", connection.host())
 }

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, body::SizedStream, http::header, web::Payload};
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 
 use super::{
     errors::Refusal,
@@ -14,9 +14,6 @@ use crate::{
     oci::{Digest, MediaType, Reference},
     registry::{Provenance, Pushed},
 };
-
-/// The spec has a registry take manifests of 4 MiB at least; more is somebody's mistake, or worse.
-const LARGEST: usize = 4 << 20;
 
 /// The bytes, as they were pushed.
 pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
@@ -45,7 +42,7 @@ pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpRe
 pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
     let repository = extract::writable(&registry, &request).await?;
     let reference = extract::pushed_reference(&request)?;
-    let bytes = collect(body).await?;
+    let bytes = collect(&request, body).await?;
     let (digest, mut tags) = match &reference {
         Reference::Digest(digest) => (Some(*digest), Vec::new()),
         Reference::Tag(tag) => (extract::digest_parameter(&request, "digest")?, vec![tag.clone()]),
@@ -81,13 +78,16 @@ pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<Http
 }
 
 /// All of a body that must fit in memory.
-async fn collect(mut body: Payload) -> Result<Bytes, Refusal> {
+async fn collect(request: &HttpRequest, mut body: Payload) -> Result<Bytes, Refusal> {
+    let limits = &extract::settings(request).limits;
+    let most = limits.manifest.unwrap_or(usize::MAX);
     let mut bytes = BytesMut::new();
-    while let Some(piece) = tokio::time::timeout(uploads::STALL, body.next()).await.map_err(|_| Refusal::stalled())? {
+    while let Some(piece) = uploads::piece(limits, &mut body).await? {
         let piece = piece.map_err(|_| Refusal::cut())?;
-        if bytes.len() + piece.len() > LARGEST {
+        if bytes.len() + piece.len() > most {
             uploads::drain(body).await;
-            return Err(Refusal::manifest_size(LARGEST));
+            tracing::warn!("refused a manifest of more than {most} bytes (http.limits.manifest)");
+            return Err(Refusal::manifest_size(most));
         }
         bytes.extend_from_slice(&piece);
     }

@@ -1,24 +1,43 @@
 //! The registry API over HTTP: the only inbound actix. Reads requests into types, asks the floor below, writes answers.
 //!
 //! A file a resource of distribution-spec's endpoint table, and one place (`errors`) that turns errors into responses.
+//!
+//! A connection comes in through `listen` and `entrance` (room for it, `tls`), is kept to its times by `connection`, and its
+//! requests to their numbers by `limits` with `gate`, `rate` and `open_uploads`. `door` is what the mirror's own address
+//! lets pass.
 
 mod access_log;
 mod base;
 mod blobs;
 mod body;
 mod catalog;
+mod client;
+mod connection;
+mod door;
+mod entrance;
 mod errors;
 mod extract;
+mod gate;
 mod headers;
+mod limits;
+mod listen;
 mod location;
 mod lock;
 mod manifests;
+mod open_uploads;
+mod rate;
 mod referrers;
 mod routes;
 mod server;
 mod settings;
+mod stream;
 mod tags;
+mod tls;
 mod uploads;
 
-pub use server::Server;
+pub use client::client_address;
+pub use door::Door;
+pub use limits::Limits;
+pub use server::{BindError, Server};
 pub use settings::{Listen, Settings};
+pub use tls::{Tls, TlsError, TlsSettings};

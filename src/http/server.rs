@@ -1,70 +1,73 @@
-//! The listener, the workers, and how a connection is treated.
+//! The listeners, the workers, and how a connection is treated.
 
-use std::{
-    any::Any,
-    io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    os::unix::net::UnixListener,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use actix_http::{Extensions, HttpService, Protocol, error::DispatchError};
+use actix_server::{GracefulShutdownSignal, ServerBuilder, ServerHandle};
+use actix_service::{IntoServiceFactory as _, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::{
-    App, HttpServer,
-    dev::ServerHandle,
+    App, Error,
+    body::MessageBody,
+    dev::{AppConfig, ServiceRequest, ServiceResponse},
     middleware::{Condition, from_fn},
-    rt::net::TcpStream,
+    rt::net::{TcpStream, UnixStream},
     web,
 };
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{
-    access_log, headers, lock, routes,
-    settings::{Listen, Settings},
+    access_log,
+    connection::{Guarded, IDLE},
+    door::{self, Door},
+    entrance::Entrance,
+    headers, limits,
+    limits::Limiter,
+    listen::Listener,
+    lock, routes,
+    settings::Settings,
+    tls::{Tls, TlsError},
 };
 use crate::registry::Registry;
 
-/// How much may wait in the kernel for a client: beyond it, a slow client's megabytes would lie there, and a chunk would
-/// look taken when it is not.
-const NOT_SENT: u32 = 128 << 10;
-/// A client that acknowledges or reads nothing for this long is gone. Generous: some pause while they unpack.
-const UNREAD: Duration = Duration::from_secs(300);
-/// From a connection's first byte to the end of its first head.
-const FIRST_HEAD: Duration = Duration::from_secs(30);
-/// A connection without a request.
-const IDLE: Duration = Duration::from_secs(75);
 /// A body is asked for more until this much waits to be written: a slow client holds it, and a piece of a body above it.
 const WRITE_BUFFER: usize = 16 << 10;
 /// Threads a worker may block on the disk: each holds a chunk.
 const BLOCKING_THREADS: usize = 16;
-const BACKLOG: i32 = 1024;
+/// For a client to end a connection that this side has ended.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A server that listens already and is not yet answering.
 #[derive(Debug)]
 pub struct Server {
     listener: Listener,
+    mirror: Option<Listener>,
+    tls: Option<Arc<Tls>>,
     settings: Settings,
 }
 
-#[derive(Debug)]
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener),
+/// Why a server cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// On its main address.
+    #[error("an address this process can listen on ({0})")]
+    Main(#[source] io::Error),
+    /// On the mirror's own.
+    #[error("an address this process can listen on ({0})")]
+    Mirror(#[source] io::Error),
+    /// With the certificate it has.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Server {
-    /// Binds the address.
+    /// Reads the certificate and binds the addresses.
     ///
     /// # Errors
-    /// As the operating system refuses it.
-    pub fn bind(settings: Settings) -> io::Result<Self> {
-        let listener = match &settings.listen {
-            Listen::Tcp { host: None, port } => Listener::Tcp(listen_everywhere(*port)?),
-            Listen::Tcp { host: Some(host), port } => Listener::Tcp(listen_on(host, *port)?),
-            Listen::Unix(path) => Listener::Unix(listen_at(path)?),
-        };
-        Ok(Self { listener, settings })
+    /// As the operating system refuses them, or the certificate does not do.
+    pub fn bind(settings: Settings) -> Result<Self, BindError> {
+        let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+        let listener = Listener::bind(&settings.listen).map_err(BindError::Main)?;
+        let mirror = settings.mirror.as_ref().map(Listener::bind).transpose().map_err(BindError::Mirror)?;
+        Ok(Self { listener, mirror, tls, settings })
     }
 
     /// Where it listens: a URL, or a socket's path.
@@ -72,22 +75,29 @@ impl Server {
     /// # Errors
     /// As the operating system says.
     pub fn address(&self) -> io::Result<String> {
-        match &self.listener {
-            Listener::Tcp(listener) => Ok(format!("http://{}", listener.local_addr()?)),
-            Listener::Unix(listener) => {
-                let path = listener.local_addr()?.as_pathname().map(|path| path.display().to_string());
-                Ok(format!("unix:{}", path.unwrap_or_default()))
-            }
-        }
+        self.listener.address(self.scheme())
+    }
+
+    /// Where the mirror's own door is: a URL; `None` without one.
+    #[must_use]
+    pub fn mirror_address(&self) -> Option<String> {
+        self.mirror.as_ref().and_then(|mirror| mirror.address(self.scheme()).ok())
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// Whether other machines may reach it.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
-        match &self.listener {
-            Listener::Tcp(listener) => listener.local_addr().is_ok_and(|address| !address.ip().is_loopback()),
-            Listener::Unix(_) => false,
-        }
+        self.listener.is_exposed()
+    }
+
+    /// Its TLS, where it speaks it: to be refreshed, and asked when its certificate expires.
+    #[must_use]
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
     }
 
     /// Answers until `shutdown` ends, then lets requests under way finish for a few seconds.
@@ -99,35 +109,22 @@ impl Server {
         registry: Arc<Registry>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
+        let limiter = Arc::new(Limiter::new(self.settings.limits.clone()));
         let state = web::Data::from(registry);
-        let logged = self.settings.access_log;
-        let drain = self.settings.drain;
-        let (locked, adds_headers) = (self.settings.locked.is_some(), !self.settings.headers.is_empty());
-        let settings = web::Data::new(self.settings);
-        let app = move || {
-            let settings = settings.clone();
-            let prefix = settings.prefix.clone();
-            App::new()
-                .app_data(state.clone())
-                .app_data(settings)
-                .wrap(Condition::new(locked, from_fn(lock::keep)))
-                .wrap(Condition::new(adds_headers, from_fn(headers::add_configured)))
-                .wrap(Condition::new(logged, from_fn(access_log::write)))
-                .configure(|service| routes::configure(service, &prefix))
-        };
-        let server = HttpServer::new(app)
-            .on_connect(|connection: &dyn Any, _| tune(connection))
-            .h1_allow_half_closed(false)
-            .h1_write_buffer_size(WRITE_BUFFER)
-            .client_request_timeout(FIRST_HEAD)
-            .keep_alive(IDLE)
+        let mut server = ServerBuilder::new()
             .worker_max_blocking_threads(BLOCKING_THREADS)
-            .shutdown_timeout(drain.as_secs())
+            // The limits count; this would keep clients waiting without a word.
+            .max_concurrent_connections(usize::MAX >> 1)
+            .shutdown_timeout(self.settings.drain.as_secs())
             .disable_signals();
-        let server = match self.listener {
-            Listener::Tcp(listener) => server.listen(listener)?,
-            Listener::Unix(listener) => server.listen_uds(listener)?,
-        };
+        let mirror = Settings { door: Door::Mirror, host: None, ..self.settings.clone() };
+        let doors = [(Some(self.listener), self.settings), (self.mirror, mirror)];
+        for (listener, settings) in doors {
+            let Some(listener) = listener else { continue };
+            let entrance = Entrance::new(&settings, self.tls.clone(), Arc::clone(&limiter));
+            let house = House { state: state.clone(), settings: web::Data::new(settings), entrance };
+            server = house.open(server, listener)?;
+        }
         let server = server.run();
         let handle = server.handle();
         let stopping = stop(handle, shutdown);
@@ -144,54 +141,89 @@ async fn stop(server: ServerHandle, shutdown: impl Future<Output = ()>) {
     server.stop(true).await;
 }
 
-fn tune(connection: &dyn Any) {
-    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
-    let socket = SockRef::from(stream);
-    // A socket that takes none of these still works.
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
-    let _ = socket.set_tcp_user_timeout(Some(UNREAD));
+/// What stands behind one door.
+#[derive(Clone)]
+struct House {
+    state: web::Data<Registry>,
+    settings: web::Data<Settings>,
+    entrance: Entrance,
 }
 
-/// A socket that a process before this one left is in the way, and answers nobody.
-fn listen_at(path: &Path) -> io::Result<UnixListener> {
-    if std::os::unix::net::UnixStream::connect(path)
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    {
-        std::fs::remove_file(path)?;
-    }
-    UnixListener::bind(path)
-}
-
-/// One socket for both families; IPv4 alone where the kernel has no IPv6.
-fn listen_everywhere(port: u16) -> io::Result<TcpListener> {
-    let six = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    listen(six, false).or_else(|error| match error.kind() {
-        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
-        _ => listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), true),
-    })
-}
-
-fn listen_on(host: &str, port: u16) -> io::Result<TcpListener> {
-    use std::net::ToSocketAddrs;
-    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-    for address in (host, port).to_socket_addrs()? {
-        match listen(address, true) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
+impl House {
+    fn open(self, server: ServerBuilder, listener: Listener) -> io::Result<ServerBuilder> {
+        let stopping = server.graceful_shutdown_signal();
+        match listener {
+            Listener::Tcp(listener) => server.listen("tcp", listener, move || {
+                let entrance = self.entrance.clone();
+                let enter = fn_service(move |stream: TcpStream| {
+                    let entrance = entrance.clone();
+                    async move { entrance.tcp(stream).await.map_err(DispatchError::Io) }
+                });
+                enter.and_then(self.speak(stopping.clone()))
+            }),
+            Listener::Unix(listener) => server.listen_uds("unix", listener, move || {
+                let entrance = self.entrance.clone();
+                let enter = fn_service(move |stream: UnixStream| {
+                    let entrance = entrance.clone();
+                    async move { entrance.unix(stream).map_err(DispatchError::Io) }
+                });
+                enter.and_then(self.speak(stopping.clone()))
+            }),
         }
     }
-    Err(last)
-}
 
-fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(only_v6)?;
+    /// HTTP on a connection that has come in.
+    fn speak(
+        &self,
+        stopping: GracefulShutdownSignal,
+    ) -> impl ServiceFactory<
+        (Guarded, Protocol, Option<SocketAddr>),
+        Config = (),
+        Response = (),
+        Error = DispatchError,
+        InitError = (),
+    > + use<> {
+        let app = self.app().into_factory().map_err(|error: Error| error.error_response());
+        HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let signal = stopping.clone();
+                async move { signal.notified().await }
+            })
+            .on_connect_ext(|connection: &Guarded, data: &mut Extensions| {
+                data.insert(connection.connection());
+            })
+            .h1_allow_half_closed(false)
+            .h1_write_buffer_size(WRITE_BUFFER)
+            // `Guarded` times every head, not the first alone.
+            .client_request_timeout(Duration::ZERO)
+            .client_disconnect_timeout(FAREWELL)
+            .keep_alive(IDLE)
+            .finish::<_, _>(map_config(app, |()| AppConfig::default()))
     }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+
+    fn app(
+        &self,
+    ) -> App<
+        impl ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<impl MessageBody + use<>>,
+            Error = Error,
+            InitError = (),
+        > + use<>,
+    > {
+        let settings = &self.settings;
+        let is_mirror = settings.door == Door::Mirror;
+        let locked = settings.locked.is_some() && !is_mirror;
+        App::new()
+            .app_data(self.state.clone())
+            .app_data(settings.clone())
+            .app_data(web::Data::from(self.entrance.limiter()))
+            .wrap(Condition::new(locked, from_fn(lock::keep)))
+            .wrap(Condition::new(!settings.headers.is_empty(), from_fn(headers::add_configured)))
+            .wrap(Condition::new(is_mirror, from_fn(door::keep)))
+            .wrap(Condition::new(settings.access_log, from_fn(access_log::write)))
+            .wrap(from_fn(limits::keep))
+            .configure(|service| routes::configure(service, &settings.prefix))
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::{path::PathBuf, sync::LazyLock, time::Duration};
 
+use super::{door::Door, limits::Limits, tls::TlsSettings};
+use crate::config::Network;
+
 /// Where to listen.
 #[derive(Clone, Debug)]
 pub enum Listen {
@@ -21,6 +24,16 @@ pub enum Listen {
 pub struct Settings {
     /// Where to listen.
     pub listen: Listen,
+    /// Where the mirror's own door is, if it has one.
+    pub mirror: Option<Listen>,
+    /// Which of them this is about.
+    pub door: Door,
+    /// TLS, at every address of TCP; plain HTTP, where it is `None`.
+    pub tls: Option<TlsSettings>,
+    /// What one client may take.
+    pub limits: Limits,
+    /// Whose `X-Forwarded-For` says who a client is.
+    pub trusted_proxies: Vec<Network>,
     /// Whether each request is logged.
     pub access_log: bool,
     /// How long requests under way may go on after the server was asked to stop.
@@ -46,6 +59,11 @@ impl Settings {
     pub(super) fn none() -> &'static Self {
         static NONE: LazyLock<Settings> = LazyLock::new(|| Settings {
             listen: Listen::Tcp { host: None, port: 0 },
+            mirror: None,
+            door: Door::Mirror,
+            tls: None,
+            limits: Limits::default(),
+            trusted_proxies: Vec::new(),
             access_log: false,
             drain: Duration::ZERO,
             prefix: "/".into(),

@@ -4,24 +4,25 @@ use std::time::Duration;
 
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
+    error::PayloadError,
     http::{StatusCode, header},
     web::Payload,
 };
+use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::{
+    client::client_address,
     errors::Refusal,
     extract::{self, State},
     headers::{API_VERSION, DOCKER_CONTENT_DIGEST},
+    limits::{Limits, limiter},
     location,
 };
 use crate::{
     oci::{Algorithm, Digest, Repository, UploadId},
     registry::{Error, Receiving, Registry},
 };
-
-/// Between two pieces of a body. A client that is silent for longer has gone.
-pub(super) const STALL: Duration = Duration::from_secs(60);
 
 /// Begins a session, or does all in one: `?mount=` links what another repository has, `?digest=` uploads the body.
 pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
@@ -31,6 +32,7 @@ pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -
             return Ok(created(&request, &repository, &digest));
         }
     } else if let Some(digest) = extract::digest_parameter(&request, "digest")? {
+        check_room(&request)?;
         let id = registry.begin_upload(&repository, digest.algorithm()).await?;
         let unheard = Unheard { registry: registry.clone(), repository: repository.clone(), id };
         let receiving = registry.receive(&repository, id, None).await?;
@@ -42,7 +44,9 @@ pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -
         Some("sha512") => Algorithm::Sha512,
         _ => Algorithm::Sha256,
     };
+    check_room(&request)?;
     let id = registry.begin_upload(&repository, algorithm).await?;
+    note(&request, id);
     Ok(session(StatusCode::ACCEPTED, &request, &repository, id, 0).finish())
 }
 
@@ -55,6 +59,7 @@ pub(super) async fn patch(registry: State, request: HttpRequest, body: Payload) 
         Ok(receiving) => receiving,
         Err(error) => return refuse_chunk(&request, &repository, id, error, body).await,
     };
+    note(&request, id);
     let received = receive(&request, receiving, body).await?.finish().await?;
     Ok(session(StatusCode::ACCEPTED, &request, &repository, id, received).finish())
 }
@@ -66,7 +71,11 @@ pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) ->
     let digest = extract::digest_parameter(&request, "digest")?.ok_or_else(Refusal::digest_missing)?;
     let start = extract::chunk_start(&request)?;
     match registry.receive(&repository, id, start).await {
-        Ok(receiving) => commit(&registry, &request, &repository, receiving, body, digest).await,
+        Ok(receiving) => {
+            let created = commit(&registry, &request, &repository, receiving, body, digest).await?;
+            end(&request, id);
+            Ok(created)
+        }
         Err(error) => refuse_chunk(&request, &repository, id, error, body).await,
     }
 }
@@ -82,7 +91,9 @@ pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpRes
 /// Gives a session up.
 pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let repository = extract::writable(&registry, &request).await?;
-    registry.cancel_upload(&repository, extract::upload(&request)?).await?;
+    let id = extract::upload(&request)?;
+    registry.cancel_upload(&repository, id).await?;
+    end(&request, id);
     Ok(HttpResponse::NoContent().insert_header(API_VERSION).finish())
 }
 
@@ -136,22 +147,44 @@ async fn receive(request: &HttpRequest, mut receiving: Receiving, mut body: Payl
         drain(body).await;
         return Err(error.into());
     }
-    loop {
-        match tokio::time::timeout(STALL, body.next()).await {
-            Ok(None) => return Ok(receiving),
-            Ok(Some(Ok(bytes))) => {
-                if let Err(error) = receiving.take(bytes).await {
-                    drop(receiving);
-                    drain(body).await;
-                    return Err(error.into());
-                }
-            }
-            Ok(Some(Err(error))) => {
-                tracing::debug!("an upload broke off: {error}");
-                return Err(Refusal::cut());
-            }
-            Err(_) => return Err(Refusal::stalled()),
+    let limits = &extract::settings(request).limits;
+    while let Some(bytes) = piece(limits, &mut body).await? {
+        let bytes = bytes.map_err(|error| {
+            tracing::debug!("an upload broke off: {error}");
+            Refusal::cut()
+        })?;
+        if let Err(error) = receiving.take(bytes).await {
+            drop(receiving);
+            drain(body).await;
+            return Err(error.into());
         }
+    }
+    Ok(receiving)
+}
+
+/// The next piece of a body, which must not be long in coming.
+pub(super) async fn piece(limits: &Limits, body: &mut Payload) -> Result<Option<Result<Bytes, PayloadError>>, Refusal> {
+    let Some(pause) = limits.body_pause else { return Ok(body.next().await) };
+    tokio::time::timeout(pause, body.next()).await.map_err(|_| {
+        tracing::warn!("a client sent nothing of a body for http.limits.bodypause: it is let go");
+        Refusal::stalled()
+    })
+}
+
+/// Whether this client may begin another upload.
+fn check_room(request: &HttpRequest) -> Result<(), Refusal> {
+    limiter(request).map_or(Ok(()), |limiter| limiter.check_uploads(client_address(request)))
+}
+
+fn note(request: &HttpRequest, id: UploadId) {
+    if let Some(limiter) = limiter(request) {
+        limiter.uploads.note(client_address(request), id);
+    }
+}
+
+fn end(request: &HttpRequest, id: UploadId) {
+    if let Some(limiter) = limiter(request) {
+        limiter.uploads.end(id);
     }
 }
 

@@ -42,6 +42,22 @@ impl Registry {
         Ok(Repository { domain: Some(Domain::docker_hub()), ..hosted })
     }
 
+    /// The repository a request means that came to the mirror's own door: an upstream's, the Hub's unless `ns` names
+    /// another, and never one that is this registry's own.
+    ///
+    /// # Errors
+    /// [`Error::NotMirrored`], or [`Error::NameUnknown`] for what is hosted here.
+    pub fn mirrored(&self, name: RepositoryName, ns: Option<&str>) -> Result<Repository, Error> {
+        let domain = match ns {
+            None => Domain::docker_hub(),
+            Some(_) => self.home(ns)?.ok_or(Error::NameUnknown)?,
+        };
+        if self.is_listed(&name) || !self.rules.mirror {
+            return Err(Error::NameUnknown);
+        }
+        Ok(Repository { domain: Some(domain), name })
+    }
+
     /// The registry whose repositories `ns` asks for; `None` is this one.
     ///
     /// # Errors

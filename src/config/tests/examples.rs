@@ -231,7 +231,6 @@ fn nearly_all_options() {
         "storage.cache",
         "middleware",
         "http.secret",
-        "http.http2",
         "http.h2c",
         "redis",
         "health",
@@ -243,13 +242,11 @@ fn nearly_all_options() {
 }
 
 #[test]
-fn other_storage_and_tls_stop_the_start() {
+fn other_storage_and_tokens_stop_the_start() {
     let s3 = "storage:\n  delete:\n    enabled: true\n  s3:\n    region: us-east-1\n    accesskey: k\n    secretkey: s\n    \
               bucket: images\n  maintenance:\n    uploadpurging:\n      enabled: false\n";
     let line = complaint(s3);
     assert!(line.starts_with("config.yml:5: storage.s3 is a storage driver that this program does not have"), "{line}");
-    let tls = "http:\n  addr: :443\n  tls:\n    certificate: /certs/domain.crt\n    key: /certs/domain.key\n";
-    assert!(complaint(tls).starts_with("config.yml:5: http.tls.certificate is set"));
     let token = "auth:\n  token:\n    realm: https://a/token\n    service: a\n    issuer: a\n    rootcertbundle: /b\n";
     assert!(complaint(token).starts_with("config.yml:2: auth is set"));
 }

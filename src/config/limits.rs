@@ -1,0 +1,135 @@
+//! The `http.limits` section: what one client may take of a server that others use too. 0 is no limit, everywhere.
+
+use std::time::Duration;
+
+use super::{
+    Error, Setting,
+    dump::Line,
+    duration,
+    keys::Key,
+    node::Node,
+    used::{
+        LIMIT_BODYPAUSE, LIMIT_CONNECTIONS, LIMIT_HEADERS, LIMIT_HEADTIME, LIMIT_MANIFEST, LIMIT_PERADDRESS,
+        LIMIT_RATE, LIMIT_REQUESTS, LIMIT_SENDPAUSE, LIMIT_UPLOADS,
+    },
+};
+
+/// Bytes that one head may have at all: the HTTP library holds no more.
+const HEAD_MOST: u64 = 128 << 10;
+
+/// `http.limits`. `None` is no limit.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `manifest`: bytes of one that is pushed.
+    pub manifest: Setting<Option<u64>>,
+    /// `headers`: bytes of a request's headers.
+    pub headers: Setting<Option<u64>>,
+    /// `requests`: on one connection.
+    pub requests: Setting<Option<u64>>,
+    /// `connections`: at once, in all.
+    pub connections: Setting<Option<u64>>,
+    /// `peraddress`: connections at once of one client.
+    pub per_address: Setting<Option<u64>>,
+    /// `headtime`: from a head's first byte to its last.
+    pub head_time: Setting<Option<Duration>>,
+    /// `bodypause`: between two pieces of a body on its way in.
+    pub body_pause: Setting<Option<Duration>>,
+    /// `sendpause`: between two pieces of an answer that a client takes.
+    pub send_pause: Setting<Option<Duration>>,
+    /// `uploads`: open sessions of one client.
+    pub uploads: Setting<Option<u64>>,
+    /// `rate`: requests a second of one client.
+    pub rate: Setting<Option<u64>>,
+}
+
+impl Limits {
+    pub(super) fn read(root: &Node) -> Result<Self, Error> {
+        let headers = size(root, &LIMIT_HEADERS)?;
+        if headers.is_some_and(|bytes| bytes > HEAD_MOST) {
+            return Err(headers.error("a size of 128KiB at most"));
+        }
+        Ok(Self {
+            manifest: size(root, &LIMIT_MANIFEST)?,
+            headers,
+            requests: count(root, &LIMIT_REQUESTS)?,
+            connections: count(root, &LIMIT_CONNECTIONS)?,
+            per_address: count(root, &LIMIT_PERADDRESS)?,
+            head_time: time(root, &LIMIT_HEADTIME)?,
+            body_pause: time(root, &LIMIT_BODYPAUSE)?,
+            send_pause: time(root, &LIMIT_SENDPAUSE)?,
+            uploads: count(root, &LIMIT_UPLOADS)?,
+            rate: count(root, &LIMIT_RATE)?,
+        })
+    }
+
+    pub(super) fn lines(&self) -> Vec<Line> {
+        let number = |setting: &Setting<Option<u64>>| Line::new(setting, setting.unwrap_or(0).to_string());
+        let time = |setting: &Setting<Option<Duration>>| {
+            Line::new(setting, duration::write(setting.unwrap_or(Duration::ZERO)))
+        };
+        vec![
+            number(&self.manifest),
+            number(&self.headers),
+            number(&self.requests),
+            number(&self.connections),
+            number(&self.per_address),
+            time(&self.head_time),
+            time(&self.body_pause),
+            time(&self.send_pause),
+            number(&self.uploads),
+            number(&self.rate),
+        ]
+    }
+}
+
+fn size(root: &Node, key: &'static Key) -> Result<Setting<Option<u64>>, Error> {
+    let said = Setting::read(root, key, bytes)?;
+    let value = (*said > 0).then_some(*said);
+    Ok(said.with(value))
+}
+
+fn count(root: &Node, key: &'static Key) -> Result<Setting<Option<u64>>, Error> {
+    let said = Setting::read(root, key, |text| text.parse::<u64>().ok())?;
+    let value = (*said > 0).then_some(*said);
+    Ok(said.with(value))
+}
+
+fn time(root: &Node, key: &'static Key) -> Result<Setting<Option<Duration>>, Error> {
+    let said = Setting::read(root, key, duration::parse)?;
+    let value = (!said.is_zero()).then_some(*said);
+    Ok(said.with(value))
+}
+
+/// A number of bytes: `4194304`, `64KiB`, `4MiB`, `50GB`.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "kb" => 1_000,
+        "m" | "mib" => 1 << 20,
+        "mb" => 1_000_000,
+        "g" | "gib" => 1 << 30,
+        "gb" => 1_000_000_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_sizes() {
+        for (text, expected) in
+            [("0", 0), ("4194304", 4 << 20), ("4MiB", 4 << 20), ("64 KiB", 64 << 10), ("50GB", 50_000_000_000)]
+        {
+            assert_eq!(bytes(text), Some(expected), "{text}");
+        }
+        for bad in ["", "KiB", "1.5MiB", "-1", "4 parsecs", "99999999999999GiB"] {
+            assert_eq!(bytes(bad), None, "{bad}");
+        }
+    }
+}

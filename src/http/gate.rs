@@ -1,0 +1,124 @@
+//! How many connections there may be, in all and of one client.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use parking_lot::Mutex;
+
+/// Counts the connections that are open.
+#[derive(Debug)]
+pub(super) struct Gate {
+    most: Option<u64>,
+    most_each: Option<u64>,
+    open: AtomicU64,
+    /// Of each client that has any.
+    each: Mutex<HashMap<IpAddr, u64>>,
+}
+
+/// One connection's place. Dropped, it is free again.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    gate: Arc<Gate>,
+    client: Option<IpAddr>,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// For anybody.
+    All,
+    /// For this client.
+    Client,
+}
+
+impl Gate {
+    pub(super) fn new(most: Option<u64>, most_each: Option<u64>) -> Self {
+        Self { most, most_each, open: AtomicU64::new(0), each: Mutex::default() }
+    }
+
+    /// A place for a connection of `client`; `None` is one that is not counted by address.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub(super) fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Result<Ticket, Full> {
+        let client = client.map(client_of);
+        if self.open.fetch_add(1, Relaxed) >= self.most.unwrap_or(u64::MAX) {
+            self.open.fetch_sub(1, Relaxed);
+            return Err(Full::All);
+        }
+        let fits = client.is_none_or(|client| self.count(client));
+        // From here on the ticket gives back what was counted.
+        let ticket = Ticket { gate: Arc::clone(self), client: client.filter(|_| fits) };
+        if fits { Ok(ticket) } else { Err(Full::Client) }
+    }
+
+    fn count(&self, client: IpAddr) -> bool {
+        let mut each = self.each.lock();
+        let open = each.entry(client).or_default();
+        if *open >= self.most_each.unwrap_or(u64::MAX) {
+            return false;
+        }
+        *open += 1;
+        true
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.gate.open.fetch_sub(1, Relaxed);
+        let Some(client) = self.client else { return };
+        let mut each = self.gate.each.lock();
+        if let Some(open) = each.get_mut(&client) {
+            *open -= 1;
+            if *open == 0 {
+                each.remove(&client);
+            }
+        }
+    }
+}
+
+/// Who is one client: an address, or what one household or machine has of IPv6, a /64.
+pub(super) fn client_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX)).into(),
+        four => four,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_in_all_and_each() {
+        let gate = Arc::new(Gate::new(Some(3), Some(2)));
+        let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let first = gate.admit(Some(a)).unwrap();
+        let _second = gate.admit(Some(a)).unwrap();
+        assert_eq!(gate.admit(Some(a)).unwrap_err(), Full::Client);
+        let third = gate.admit(Some(b)).unwrap();
+        assert_eq!(gate.admit(Some(b)).unwrap_err(), Full::All);
+        assert_eq!(gate.admit(None).unwrap_err(), Full::All);
+        drop((first, third));
+        let _uncounted = gate.admit(None).unwrap();
+        let _again = gate.admit(Some(a)).unwrap();
+        assert_eq!(gate.each.lock().len(), 1, "who has no connection is forgotten");
+    }
+
+    #[test]
+    fn zero_is_no_limit_and_a_network_is_one_client() {
+        let gate = Arc::new(Gate::new(None, Some(1)));
+        let _held: Vec<_> = (0..9).map(|_| gate.admit(None).unwrap()).collect();
+        let _six = gate.admit("2001:db8::1".parse().ok()).unwrap();
+        assert_eq!(gate.admit("2001:db8::2".parse().ok()).unwrap_err(), Full::Client);
+        let _other = gate.admit("2001:db8:0:1::1".parse().ok()).unwrap();
+        let _four = gate.admit("::ffff:10.0.0.1".parse().ok()).unwrap();
+        assert_eq!(gate.admit("10.0.0.1".parse().ok()).unwrap_err(), Full::Client);
+    }
+}

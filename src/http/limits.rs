@@ -1,0 +1,189 @@
+//! What one client may take (`http.limits`), and what it hears who wants more. The counting is in `gate`, `rate` and
+//! `open_uploads`, the clocks of a connection in `connection`.
+
+use std::{
+    net::IpAddr,
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use actix_web::{
+    Error, HttpRequest, HttpResponse, ResponseError,
+    body::{BodySize, BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::ConnectionType,
+    middleware::Next,
+    web,
+};
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{
+    client::client_address,
+    connection::{Connection, Exchange},
+    errors::Refusal,
+    gate::Gate,
+    open_uploads::OpenUploads,
+    rate::Rate,
+};
+
+/// Between two log lines about one limit.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// What one client may take. `None` is no limit.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// Bytes of a manifest that is pushed.
+    pub manifest: Option<usize>,
+    /// Bytes of a request's headers, names and values; 128 KiB at most.
+    pub headers: Option<usize>,
+    /// Requests on one connection.
+    pub requests: Option<u64>,
+    /// Connections at once, in all.
+    pub connections: Option<u64>,
+    /// Connections at once of one client.
+    pub per_address: Option<u64>,
+    /// From a head's first byte to its last; and for a TLS handshake.
+    pub head_time: Option<Duration>,
+    /// Between two pieces of a body on its way in.
+    pub body_pause: Option<Duration>,
+    /// Between two pieces of an answer that a client takes.
+    pub send_pause: Option<Duration>,
+    /// Uploads that one client has begun and not ended.
+    pub uploads: Option<u64>,
+    /// Requests a second of one client.
+    pub rate: Option<u64>,
+}
+
+/// The limits and all that is counted for them; one for all doors.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    pub(super) limits: Limits,
+    pub(super) gate: Arc<Gate>,
+    pub(super) uploads: OpenUploads,
+    pub(super) late_heads: Told,
+    pub(super) unread: Told,
+    pub(super) full: Told,
+    rate: Rate,
+    refused: Told,
+}
+
+impl Limiter {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            gate: Arc::new(Gate::new(limits.connections, limits.per_address)),
+            uploads: OpenUploads::new(limits.uploads),
+            rate: Rate::new(limits.rate),
+            late_heads: Told::default(),
+            unread: Told::default(),
+            full: Told::default(),
+            refused: Told::default(),
+            limits,
+        }
+    }
+
+    fn check(&self, request: &HttpRequest, client: IpAddr) -> Result<(), Refusal> {
+        if let Err(wait) = self.rate.take(client, Instant::now()) {
+            self.refused.tell(&format!("{client} asks more often than http.limits.rate allows"));
+            return Err(Refusal::too_often(wait));
+        }
+        let Some(most) = self.limits.headers else { return Ok(()) };
+        let length = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+        if length > most {
+            self.refused.tell(&format!("{client} sent {length} bytes of headers: http.limits.headers is {most}"));
+            return Err(Refusal::headers_size(most));
+        }
+        Ok(())
+    }
+
+    /// Whether `client` may begin an upload.
+    ///
+    /// # Errors
+    /// The refusal to send.
+    pub(super) fn check_uploads(&self, client: IpAddr) -> Result<(), Refusal> {
+        if self.uploads.has_room(client) {
+            return Ok(());
+        }
+        self.refused.tell(&format!("{client} has begun as many uploads as http.limits.uploads allows"));
+        Err(Refusal::too_many_uploads())
+    }
+}
+
+/// The limits of the server a request came to.
+pub(super) fn limiter(request: &HttpRequest) -> Option<&Limiter> {
+    request.app_data::<web::Data<Limiter>>().map(web::Data::get_ref)
+}
+
+/// The outermost layer: a request begins here, and has ended when its answer is handed over.
+pub(super) async fn keep(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let connection = request.conn_data::<Rc<Connection>>().cloned();
+    let exchange = connection.as_ref().map(Connection::begin);
+    let limiter = request.app_data::<web::Data<Limiter>>().cloned();
+    let checked = limiter.as_ref().map(|limiter| limiter.check(request.request(), client_address(request.request())));
+    let mut response = match checked {
+        Some(Err(refusal)) => {
+            let refused: HttpResponse = refusal.error_response();
+            request.into_response(refused)
+        }
+        _ => next.call(request).await?.map_into_boxed_body(),
+    };
+    let most = limiter.and_then(|limiter| limiter.limits.requests);
+    if connection.is_some_and(|connection| connection.is_spent(most)) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(response.map_body(|_, body| BoxBody::new(Held { body, _exchange: exchange })))
+}
+
+/// An answer's body, which holds its exchange open until the last of it is handed over.
+struct Held {
+    body: BoxBody,
+    _exchange: Option<Exchange>,
+}
+
+impl MessageBody for Held {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
+    }
+
+    fn try_into_bytes(self) -> Result<Bytes, Self> {
+        let Self { body, _exchange } = self;
+        body.try_into_bytes().map_err(|body| Self { body, _exchange })
+    }
+}
+
+/// What is told of a limit: a line now and then, however many run into it.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    last: Mutex<Option<Instant>>,
+    kept: AtomicU64,
+}
+
+impl Told {
+    pub(super) fn tell(&self, what: &str) {
+        let mut last = self.last.lock();
+        if last.is_some_and(|last| last.elapsed() < QUIET) {
+            self.kept.fetch_add(1, Relaxed);
+            return;
+        }
+        *last = Some(Instant::now());
+        match self.kept.swap(0, Relaxed) {
+            0 => tracing::warn!("{what}"),
+            kept => tracing::warn!("{what} ({kept} more since it was said last)"),
+        }
+    }
+}
