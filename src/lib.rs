@@ -11,6 +11,7 @@ pub mod http;
 pub mod registry;
 // 2
 pub mod index;
+pub mod simulator;
 pub mod storage;
 pub mod upstream;
 // 1

@@ -1,0 +1,188 @@
+//! Traces as text: `time,repository,digest,size,kind`, a request a line, in the order they came.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::{self, BufRead, Read, Write},
+    time::UNIX_EPOCH,
+};
+
+use super::{
+    synthetic::{Repository, Request},
+    trace::{Id, Kind, Object, Trace},
+};
+use crate::oci::{Digest, InvalidDigest, RepositoryName};
+
+const HEADER: &str = "time,repository,digest,size,kind";
+/// A line that is longer is no line of a trace: names have at most 255 characters.
+const LINE: u64 = 1024;
+/// A blob that is larger is none: a pebibyte.
+const LARGEST: u64 = 1 << 50;
+
+/// Why a text is no trace.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidTrace {
+    /// It cannot be read at all.
+    #[error("{0}")]
+    Unreadable(#[from] io::Error),
+    /// There is no request in it.
+    #[error("there is no request in it; a line is {HEADER}")]
+    Empty,
+    /// A line is wrong.
+    #[error("line {line}: {why}")]
+    Line {
+        /// Which, from 1.
+        line: u64,
+        /// What is wrong with it.
+        why: InvalidLine,
+    },
+}
+
+/// Why a line is no request.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidLine {
+    /// Not the five columns, or not text.
+    #[error("expected the five columns {HEADER}")]
+    Columns,
+    /// The time.
+    #[error("time {0:?} is neither seconds since the epoch nor like 2026-01-31T12:00:00Z")]
+    Time(String),
+    /// The repository.
+    #[error("{0:?} is no repository name")]
+    Repository(String),
+    /// The digest.
+    #[error("{0:?}: {1}")]
+    Digest(String, InvalidDigest),
+    /// The size.
+    #[error("size {0:?} is no number of bytes up to 2^50")]
+    Size(String),
+    /// The kind.
+    #[error("kind {0:?} is none of manifest, config, blob")]
+    Kind(String),
+    /// Content has one size and one kind.
+    #[error("{0} was a {1} of {2} bytes before, and is a {3} of {4} bytes here")]
+    Differs(String, &'static str, u64, &'static str, u64),
+    /// Objects are numbered by 32 bits.
+    #[error("more than 2^32 different digests")]
+    TooMany,
+}
+
+/// Reads a trace; `told` hears now and then how many lines are read.
+///
+/// # Errors
+/// When it cannot be read, has no request, or a line is wrong: the first such line.
+pub fn read(mut text: impl BufRead, mut told: impl FnMut(u64)) -> Result<Trace, InvalidTrace> {
+    let mut reader = Reader::default();
+    let (mut buffer, mut line) = (Vec::new(), 0);
+    loop {
+        buffer.clear();
+        if text.by_ref().take(LINE).read_until(b'\n', &mut buffer)? == 0 {
+            break;
+        }
+        line += 1;
+        if line % (1 << 20) == 0 {
+            told(line);
+        }
+        let whole = buffer.len() < LINE as usize || buffer.ends_with(b"\n");
+        let bytes = if whole { &buffer[..] } else { b"too long" };
+        reader.line(bytes, line == 1).map_err(|why| InvalidTrace::Line { line, why })?;
+    }
+    reader.finish()
+}
+
+/// A trace in the making.
+#[derive(Default)]
+struct Reader {
+    trace: Trace,
+    /// By half of the digest's own hash: whole digests would be most of the memory, and halves of digests that somebody made
+    /// up, to name no names, may well be alike.
+    ids: HashMap<u128, Id>,
+    repositories: HashSet<Box<str>>,
+    times: Option<(f64, f64)>,
+}
+
+impl Reader {
+    fn line(&mut self, bytes: &[u8], first: bool) -> Result<(), InvalidLine> {
+        let text = std::str::from_utf8(bytes).map_err(|_| InvalidLine::Columns)?.trim_end();
+        if text.is_empty() || (first && text.starts_with("time")) {
+            return Ok(());
+        }
+        let mut columns = text.split(',').map(str::trim);
+        let mut column = || columns.next().ok_or(InvalidLine::Columns);
+        let (at, repository, digest, size, kind) = (column()?, column()?, column()?, column()?, column()?);
+        if column().is_ok() {
+            return Err(InvalidLine::Columns);
+        }
+        self.time(time(at)?);
+        self.repository(repository)?;
+        self.request(digest, Object { size: bytes_of(size)?, kind: kind_of(kind)? })
+    }
+
+    fn time(&mut self, time: f64) {
+        let (from, to) = self.times.unwrap_or((time, time));
+        self.times = Some((from.min(time), to.max(time)));
+    }
+
+    fn repository(&mut self, name: &str) -> Result<(), InvalidLine> {
+        if !self.repositories.contains(name) {
+            name.parse::<RepositoryName>().map_err(|_| InvalidLine::Repository(name.to_owned()))?;
+            self.repositories.insert(name.into());
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, digest: &str, object: Object) -> Result<(), InvalidLine> {
+        let parsed: Digest = digest.parse().map_err(|why| InvalidLine::Digest(digest.to_owned(), why))?;
+        let hash = Digest::sha256(parsed.as_bytes());
+        let half = hash.as_bytes().iter().take(16).fold(0, |half, byte| half << 8 | u128::from(*byte));
+        let next = Id::try_from(self.trace.objects.len()).map_err(|_| InvalidLine::TooMany)?;
+        let id = *self.ids.entry(half).or_insert(next);
+        if id == next {
+            self.trace.objects.push(object);
+        }
+        let known = self.trace.objects[id as usize];
+        if known != object {
+            let (before, here) = (known.kind.as_str(), object.kind.as_str());
+            return Err(InvalidLine::Differs(digest.to_owned(), before, known.size, here, object.size));
+        }
+        self.trace.requests.push(id);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Trace, InvalidTrace> {
+        let Self { mut trace, repositories, times, .. } = self;
+        let (from, to) = times.ok_or(InvalidTrace::Empty)?;
+        trace.repositories = repositories.len();
+        trace.seconds = to - from;
+        Ok(trace)
+    }
+}
+
+fn time(text: &str) -> Result<f64, InvalidLine> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
+    let date = || humantime::parse_rfc3339_weak(text).ok()?.duration_since(UNIX_EPOCH).ok();
+    seconds.or_else(|| Some(date()?.as_secs_f64())).ok_or_else(|| InvalidLine::Time(text.to_owned()))
+}
+
+fn bytes_of(text: &str) -> Result<u64, InvalidLine> {
+    text.parse().ok().filter(|size| *size <= LARGEST).ok_or_else(|| InvalidLine::Size(text.to_owned()))
+}
+
+fn kind_of(text: &str) -> Result<Kind, InvalidLine> {
+    let kinds = [Kind::Manifest, Kind::Config, Kind::Blob];
+    kinds.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| InvalidLine::Kind(text.to_owned()))
+}
+
+/// Writes the line that names the columns.
+pub(super) fn header(out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{HEADER}")
+}
+
+/// Writes one request of a synthetic trace; its digest is that of the seed and the object's number.
+pub(super) fn line(out: &mut impl Write, seed: u64, request: &Request, object: &Object) -> io::Result<()> {
+    let digest = Digest::sha256(format!("{seed} {}", request.object).as_bytes());
+    let (time, size, kind) = (request.time, object.size, object.kind.as_str());
+    match request.repository {
+        Repository::Image(number) => writeln!(out, "{time:.3},library/image-{number:05},{digest},{size},{kind}"),
+        Repository::Builder(number) => writeln!(out, "{time:.3},ci/build-{number:03},{digest},{size},{kind}"),
+    }
+}

@@ -1,0 +1,148 @@
+//! The images of a synthetic registry, as they come to be: each built on a base that others share, with newer versions over time.
+//! An object exists from the moment an image needs it.
+
+use super::{
+    random::{Random, Zipf},
+    synthetic::Registry,
+    trace::{Id, Kind, Object},
+};
+
+/// How many base images there are, and the exponent of Zipf's law by which images choose theirs.
+const BASES: (usize, f64) = (300, 1.0);
+/// A base has from one to this many layers.
+const BASE_LAYERS: usize = 4;
+/// The median number of layers of an image, the spread of its logarithm, and the most (the limit of overlayfs in docker).
+const LAYERS: (f64, f64, usize) = (8.0, 0.5, 125);
+/// Days from one version to the next, on average; a base's likewise.
+const DAYS: (f64, f64) = (14.0, 30.0);
+/// How often a new version is built on the base as it has become meanwhile.
+const REBASED: f64 = 0.25;
+/// An empty tar, gzipped, is the smallest layer there is; and none is larger than 2 GB.
+const LAYER_BYTES: (f64, f64) = (32.0, 2e9);
+/// The median of configurations in bytes, and the spread of its logarithm.
+const CONFIG_BYTES: (f64, f64) = (6_000.0, 0.6);
+/// A manifest's bytes: without layers, and for each.
+const MANIFEST_BYTES: (u64, u64) = (500, 160);
+
+const DAY: f64 = 86_400.0;
+
+/// One version of an image: what a pull of it asks for.
+#[derive(Clone, Debug)]
+pub(super) struct Version {
+    pub(super) manifest: Id,
+    pub(super) config: Id,
+    /// The base's first.
+    pub(super) layers: Vec<Id>,
+    /// How many of them are the base's.
+    pub(super) shared: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Base {
+    layers: Vec<Id>,
+    renewed_at: f64,
+}
+
+#[derive(Clone, Debug)]
+struct Image {
+    base: usize,
+    versions: Vec<Version>,
+    renewed_at: f64,
+}
+
+/// Everything there is to pull.
+#[derive(Debug)]
+pub(super) struct Images {
+    registry: Registry,
+    bases: Vec<Option<Base>>,
+    by_use: Zipf,
+    images: Vec<Option<Image>>,
+    pub(super) objects: Vec<Object>,
+}
+
+impl Images {
+    pub(super) fn new(registry: Registry, images: usize) -> Self {
+        let by_use = Zipf::new(BASES.0, BASES.1);
+        Self { registry, bases: vec![None; BASES.0], by_use, images: vec![None; images], objects: Vec::new() }
+    }
+
+    /// The versions of an image at a time in seconds, the newest last; never none.
+    pub(super) fn versions(&mut self, image: usize, now: f64, random: &mut Random) -> &[Version] {
+        let mut known = match self.images[image].take() {
+            None => self.first(now, random),
+            Some(known) if known.renewed_at <= now => self.renewed(known, now, random),
+            Some(known) => known,
+        };
+        known.versions.shrink_to_fit();
+        &self.images[image].insert(known).versions
+    }
+
+    /// An image that nobody will ask for again: one to three layers on some base.
+    pub(super) fn once(&mut self, now: f64, random: &mut Random) -> Version {
+        let base = self.by_use.draw(random);
+        let mut layers = self.base(base, now, random);
+        let shared = layers.len();
+        layers.extend((0..random.between(1, 3)).map(|_| self.layer(random)));
+        self.version(layers, shared, random)
+    }
+
+    fn first(&mut self, now: f64, random: &mut Random) -> Image {
+        let count = (random.lognormal(LAYERS.0, LAYERS.1).round() as usize).clamp(1, LAYERS.2);
+        let base = self.by_use.draw(random);
+        let mut layers = self.base(base, now, random);
+        layers.truncate(count - 1);
+        let shared = layers.len();
+        layers.extend((shared..count).map(|_| self.layer(random)));
+        let versions = vec![self.version(layers, shared, random)];
+        Image { base, versions, renewed_at: now + random.exponential(DAYS.0 * DAY) }
+    }
+
+    /// A new version has the last few layers anew, and sometimes those of its base.
+    fn renewed(&mut self, mut image: Image, now: f64, random: &mut Random) -> Image {
+        let Some(last) = image.versions.last().cloned() else { return self.first(now, random) };
+        let Version { mut layers, mut shared, .. } = last;
+        let anew = random.between(1, layers.len() - shared);
+        let kept = layers.len() - anew;
+        layers.truncate(kept);
+        layers.extend((0..anew).map(|_| self.layer(random)));
+        if random.chance(REBASED) {
+            let base = self.base(image.base, now, random);
+            let own = layers.split_off(shared);
+            shared = base.len();
+            layers = base.into_iter().chain(own).collect();
+        }
+        image.versions.push(self.version(layers, shared, random));
+        image.renewed_at = now + random.exponential(DAYS.0 * DAY);
+        image
+    }
+
+    fn base(&mut self, base: usize, now: f64, random: &mut Random) -> Vec<Id> {
+        if let Some(known) = &self.bases[base]
+            && known.renewed_at > now
+        {
+            return known.layers.clone();
+        }
+        let layers: Vec<Id> = (0..random.between(1, BASE_LAYERS)).map(|_| self.layer(random)).collect();
+        let renewed_at = now + random.exponential(DAYS.1 * DAY);
+        self.bases[base] = Some(Base { layers: layers.clone(), renewed_at });
+        layers
+    }
+
+    fn version(&mut self, layers: Vec<Id>, shared: usize, random: &mut Random) -> Version {
+        let size = MANIFEST_BYTES.0 + MANIFEST_BYTES.1 * layers.len() as u64;
+        let manifest = self.object(size, Kind::Manifest);
+        let config = self.object(random.lognormal(CONFIG_BYTES.0, CONFIG_BYTES.1) as u64, Kind::Config);
+        Version { manifest, config, layers, shared }
+    }
+
+    fn layer(&mut self, random: &mut Random) -> Id {
+        let (median, sigma) = self.registry.layers();
+        let size = random.lognormal(median, sigma).clamp(LAYER_BYTES.0, LAYER_BYTES.1);
+        self.object(size as u64, Kind::Blob)
+    }
+
+    fn object(&mut self, size: u64, kind: Kind) -> Id {
+        self.objects.push(Object { size, kind });
+        (self.objects.len() - 1) as Id
+    }
+}

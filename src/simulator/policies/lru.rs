@@ -1,0 +1,29 @@
+//! The least recently used goes.
+
+use super::{
+    super::trace::{Id, Object},
+    Order,
+    queues::Queues,
+};
+
+pub(super) struct Lru<'a>(Queues<'a, 1>);
+
+impl<'a> Lru<'a> {
+    pub(super) fn new(objects: &'a [Object]) -> Self {
+        Self(Queues::new(objects))
+    }
+}
+
+impl Order for Lru<'_> {
+    fn insert(&mut self, object: Id) {
+        self.0.push(object, 0);
+    }
+
+    fn hit(&mut self, object: Id) {
+        self.0.push(object, 0);
+    }
+
+    fn evict(&mut self, _: u64) -> Option<Id> {
+        self.0.pop(0)
+    }
+}

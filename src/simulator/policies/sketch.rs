@@ -1,0 +1,52 @@
+//! How often objects were asked for lately, in a few bits each: the sketch of TinyLFU (Einziger, Friedman and Manes 2017).
+
+use super::super::trace::Id;
+
+/// Counters an object is counted in.
+const ROWS: u32 = 4;
+/// The most a counter says.
+const MOST: u8 = 15;
+/// So many objects' worth of requests are remembered in a cache of fewer.
+const LEAST: u64 = 1000;
+
+/// A count-min sketch whose counters are halved now and then, so that what was popular once is forgotten.
+pub(super) struct Sketch {
+    counters: Vec<u8>,
+    added: u64,
+}
+
+impl Sketch {
+    /// For about this many objects.
+    pub(super) fn new(objects: usize) -> Self {
+        Self { counters: vec![0; objects.max(16).next_power_of_two() * ROWS as usize], added: 0 }
+    }
+
+    fn slots(&self, object: Id) -> impl Iterator<Item = usize> + use<> {
+        let mask = self.counters.len() - 1;
+        (1..=ROWS).map(move |row| {
+            let mixed = (u64::from(object) << 8 | u64::from(row)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            ((mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32) as usize & mask
+        })
+    }
+
+    /// Counts one request, in the least of its counters only. What ten requests for each of the `kept` objects of the cache
+    /// have said is worth half from then on.
+    pub(super) fn add(&mut self, object: Id, kept: u64) {
+        let least = self.count(object);
+        if least < MOST {
+            for slot in self.slots(object) {
+                self.counters[slot] = self.counters[slot].max(least + 1);
+            }
+        }
+        self.added += 1;
+        if self.added >= 10 * kept.max(LEAST) {
+            self.added /= 2;
+            self.counters.iter_mut().for_each(|counter| *counter /= 2);
+        }
+    }
+
+    /// At least as often as this object was asked for, up to 15.
+    pub(super) fn count(&self, object: Id) -> u8 {
+        self.slots(object).map(|slot| self.counters[slot]).min().unwrap_or(0)
+    }
+}
