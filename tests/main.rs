@@ -21,6 +21,7 @@ mod push;
 mod push_clients;
 mod restart;
 mod secrets;
+mod simulate;
 mod sources;
 mod tags;
 mod volume;

@@ -8,6 +8,7 @@ mod jobs;
 mod logging;
 mod serve;
 mod volume;
+mod simulate;
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
@@ -48,6 +49,9 @@ enum Command {
     Serve(Source),
     /// Print the effective configuration as YAML, secrets masked, and warnings to stderr.
     Config(Source),
+    /// Replay a log of pulls under several eviction policies, at several sizes of cache.
+    #[command(long_about = simulate::LONG, after_help = simulate::HELP)]
+    Simulate(simulate::Options),
     /// Remove what no manifest refers to.
     #[command(hide = true)]
     GarbageCollect(garbage_collect::Options),
@@ -109,6 +113,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match parse(arguments.into_iter().collect()) {
         Ok(Command::Serve(source)) => serve::run(source),
         Ok(Command::Config(source)) => config::run(source),
+        Ok(Command::Simulate(options)) => simulate::run(&options),
         Ok(Command::GarbageCollect(options)) => garbage_collect::run(options),
         Err(error) => {
             // Help and version come this way too, to stdout and with code 0.

@@ -12,6 +12,7 @@ fn file(command: Command) -> Option<PathBuf> {
     match command {
         Command::Serve(source) | Command::Config(source) => source.file,
         Command::GarbageCollect(options) => options.source.file,
+        Command::Simulate(options) => options.file,
     }
 }
 
