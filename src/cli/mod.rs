@@ -7,8 +7,8 @@ mod garbage_collect;
 mod jobs;
 mod logging;
 mod serve;
-mod volume;
 mod simulate;
+mod volume;
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
