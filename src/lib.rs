@@ -6,6 +6,7 @@
 // 5
 pub mod cli;
 // 4
+pub mod admin;
 pub mod http;
 // 3
 pub mod registry;

@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 6] = [
     &["config", "policy"],
     &["index", "simulator", "storage", "upstream"],
     &["registry"],
-    &["http"],
+    &["admin", "http"],
     &["cli"],
 ];
 

@@ -15,6 +15,7 @@ mod config;
 mod durable;
 mod fill;
 mod floors;
+mod gc;
 mod harness;
 mod many;
 mod push;

@@ -2,11 +2,11 @@
 
 use clap::{ArgAction, Args};
 
-use super::{Failure, Source, say};
-use crate::{
-    registry::{Collected, Collection},
-    storage::Storage,
+use super::{
+    Failure, Source, client,
+    report::{Form, Report},
 };
+use crate::admin::Request;
 
 /// What to collect, and how.
 #[derive(Debug, Args, PartialEq)]
@@ -36,37 +36,11 @@ fn go_bool(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Collects on a volume that no server has open.
+/// Has the server collect that has the volume; collects alone where none has it, as that program does.
 pub(super) fn run(options: Options) -> Result<(), Failure> {
     let Options { dry_run, delete_untagged, quiet, source } = options;
     let config = source.load()?.config;
-    let root = &config.storage.rootdirectory;
-    if Storage::is_in_use(root.value()) {
-        return Err(Failure::failed(format!(
-            "{} is in use by a running server: stop it first; nothing was looked at, nothing removed",
-            root.display()
-        )));
-    }
-    if !root.is_dir() {
-        return Err(Failure::usage(root.error("a directory that is there")));
-    }
-    let storage = Storage::open(root.value(), super::volume::limits(&config.storage)).map_err(Failure::failed)?;
-    let collected = Collection { untagged: delete_untagged, dry: dry_run }.run(&storage).map_err(Failure::failed)?;
-    if !quiet {
-        report(&collected, dry_run);
-    }
-    Ok(())
-}
-
-fn report(collected: &Collected, dry: bool) {
-    let verb = if dry { "would remove" } else { "removed" };
-    let out = &mut std::io::stdout();
-    for (repository, digest) in &collected.manifests {
-        say(out, &format!("{verb} manifest {repository}@{digest}"));
-    }
-    for digest in &collected.blobs {
-        say(out, &format!("{verb} blob {digest}"));
-    }
-    let (manifests, blobs) = (collected.manifests.len(), collected.blobs.len());
-    say(out, &format!("{verb} {manifests} manifests, {blobs} blobs, {} bytes", collected.bytes));
+    let request = Request::Gc { untagged: delete_untagged, dry_run, grace: None };
+    let mut report = Report::new(if quiet { Form::Quiet } else { Form::People }, dry_run);
+    client::perform(&config.storage, &request, |answer| report.show(answer)).map(drop)
 }

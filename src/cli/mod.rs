@@ -2,10 +2,14 @@
 //! put together and background jobs are started.
 
 mod as_registry;
+mod client;
 mod config;
 mod garbage_collect;
+mod gc;
 mod jobs;
+mod keeping;
 mod logging;
+mod report;
 mod serve;
 mod simulate;
 mod volume;
@@ -37,6 +41,8 @@ Examples:
       then put  \"registry-mirrors\": [\"http://127.0.0.1:5000\"]  into /etc/docker/daemon.json
   REGISTRY_PROXY_USERNAME=me REGISTRY_PROXY_PASSWORD=secret entrepot serve
       the same with an account, which has a higher pull limit, in /var/lib/registry
+  entrepot gc --untagged --dry-run --data ./registry
+      list what no tag reaches any more; without --dry-run, remove it, whether or not a server runs
   entrepot config /etc/docker/registry/config.yml
       what that file, the variables and the defaults add up to
 
@@ -52,7 +58,10 @@ enum Command {
     /// Replay a log of pulls under several eviction policies, at several sizes of cache.
     #[command(long_about = simulate::LONG, after_help = simulate::HELP)]
     Simulate(simulate::Options),
-    /// Remove what no manifest refers to.
+    /// Remove what nothing reaches, while the server runs or without one.
+    #[command(after_help = gc::HELP)]
+    Gc(gc::Options),
+    /// `gc`, as registry:2 spells it.
     #[command(hide = true)]
     GarbageCollect(garbage_collect::Options),
 }
@@ -114,6 +123,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Serve(source)) => serve::run(source),
         Ok(Command::Config(source)) => config::run(source),
         Ok(Command::Simulate(options)) => simulate::run(&options),
+        Ok(Command::Gc(options)) => gc::run(options),
         Ok(Command::GarbageCollect(options)) => garbage_collect::run(options),
         Err(error) => {
             // Help and version come this way too, to stdout and with code 0.

@@ -8,10 +8,11 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{Failure, Source, jobs, logging, volume};
+use super::{Failure, Source, jobs, keeping, logging, volume};
 use crate::{
+    admin::{Defaults, Door},
     config::{self, Config, Loaded},
-    http::{self, BindError, Door, Server, TlsError, TlsSettings},
+    http::{self, BindError, Server, TlsError, TlsSettings},
     index::Index,
     oci::Domain,
     registry::{Foundation, Registry, Retention, Rules},
@@ -39,6 +40,8 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     let server = Server::bind(settings(&config)).map_err(|error| cannot_bind(&config, &error))?;
     jobs::start(&registry, &config, &background).map_err(Failure::failed)?;
     renew_certificate(&server, &background);
+    keeping::start(&registry, &config, &background);
+    let door = open_door(&registry, &config, &background);
     announce(&config, &server);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let local = tokio::task::LocalSet::new();
@@ -46,6 +49,7 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
         server.run(Arc::clone(&registry), asked_to_stop(*config.http.draintimeout)?).await
     });
     served.map_err(Failure::failed)?;
+    drop(door);
     registry.close();
     tracing::info!("stopped");
     // Fills under way end here: what they staged is swept at the next start.
@@ -72,6 +76,7 @@ fn foundation(config: &Config, background: &Runtime) -> Result<Foundation, Failu
             ttl: *config.proxy.ttl,
         },
         freshness: *config.proxy.freshness.value(),
+        grace: *config.gc.grace,
         tasks: background.handle().clone(),
     })
 }
@@ -94,12 +99,20 @@ fn background() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).thread_name("background").enable_all().build()
 }
 
+/// Lets commands ask this server. One that cannot be asked serves all the same.
+fn open_door(registry: &Arc<Registry>, config: &Config, background: &Runtime) -> Option<Door> {
+    let opened = Door::open(config.storage.rootdirectory.value()).and_then(|door| {
+        door.serve(registry, Defaults { grace: *config.gc.grace }, background.handle()).map(|()| door)
+    });
+    opened.inspect_err(|error| tracing::warn!("commands such as `entrepot gc` cannot ask this server: {error}")).ok()
+}
+
 fn settings(config: &Config) -> http::Settings {
     let http = &config.http;
     http::Settings {
         listen: listen(http.addr.value()),
         mirror: http.mirror.as_ref().map(listen_tcp),
-        door: Door::Main,
+        door: http::Door::Main,
         tls: http.tls.as_ref().map(|tls| tls_settings(tls, !*http.http2_disabled)),
         limits: limits(&http.limits),
         trusted_proxies: http.trusted_proxies.value().clone(),

@@ -13,6 +13,7 @@ fn file(command: Command) -> Option<PathBuf> {
         Command::Serve(source) | Command::Config(source) => source.file,
         Command::GarbageCollect(options) => options.source.file,
         Command::Simulate(options) => options.file,
+        Command::Gc(_) => None,
     }
 }
 

@@ -75,6 +75,7 @@ impl Config {
         lines.extend(self.catalog.lines());
         lines.extend(self.tags.lines());
         lines.extend(self.validation.lines());
+        lines.extend(self.gc.lines());
         lines
     }
 }

@@ -26,6 +26,7 @@ mod setting;
 mod storage;
 mod table;
 mod tls;
+mod upkeep;
 mod used;
 mod validation;
 mod variables;
@@ -54,6 +55,7 @@ pub use setting::Setting;
 pub use storage::{Storage, UploadPurging};
 pub use table::KEYS;
 pub use tls::{ClientAuth, MinimumTls, Tls};
+pub use upkeep::Gc;
 pub use validation::{Platform, Platforms, Validation};
 pub use variables::FILE_VARIABLE;
 
@@ -78,6 +80,8 @@ pub struct Config {
     pub tags: Tags,
     /// What pushed manifests may name.
     pub validation: Validation,
+    /// What is done about what nothing reaches.
+    pub gc: Gc,
 }
 
 /// What the command line says about configuration.
@@ -130,6 +134,7 @@ impl Config {
             catalog: Catalog::read(&root)?,
             tags: Tags::read(&root)?,
             validation: Validation::read(&root)?,
+            gc: Gc::read(&root)?,
         };
         check::names(&config)?;
         Ok(Loaded { config, warnings })

@@ -445,6 +445,7 @@ fn old_words_are_understood() {
     assert_eq!(warnings(&both), ["config.yml:3: log.formatter logstash is not known here: json is written instead"]);
 }
 
+/// All of it, in order.
 const PRINTED: &str = "\
 version: 0.1
 log:
@@ -515,6 +516,10 @@ validation:
     indexes:
       platforms: all
       platformlist: []
+gc:
+  interval: 24h
+  grace: 1h
+  untagged: false
 ";
 
 #[test]

@@ -271,6 +271,18 @@ pub(super) const INDEXES_PLATFORMLIST: Key = used(
     "For `list`: those of these platforms, each with os and architecture; all of them, if it is empty.",
 );
 
+// gc
+pub(super) const GC_INTERVAL: Key =
+    used("gc.interval", Duration, "24h", "How often what nothing reaches is removed; 0 is never; ours.");
+pub(super) const GC_GRACE: Key = used(
+    "gc.grace",
+    Duration,
+    "1h",
+    "How long what nothing names yet is left alone after the last push to its repository; ours.",
+);
+pub(super) const GC_UNTAGGED: Key =
+    used("gc.untagged", Flag, "false", "Whether manifests that no tag reaches are removed, too; ours.");
+
 /// An entry with an effect.
 pub(super) const fn used(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
     Key { path, kind, default, effect: Used, secret: false, doc }

@@ -1,13 +1,22 @@
-//! What nothing reaches, removed: manifests without a tag where that is asked for, then blobs that no repository links.
+//! What nothing reaches, removed, while pushes and pulls go on: manifests without a tag where that is asked for, blobs that
+//! no manifest of their repository names, then bytes that no repository links.
 //!
-//! Works on a volume that no server has open. Links go before bytes (law 2), so that killing it loses nothing but time.
+//! Nothing goes that somebody may be about to name: a repository that was pushed to within the grace keeps all it links, and
+//! so does a blob that somebody brought or was told of (`activity.rs`). Links go before bytes (law 2), each by itself and
+//! under its locks, so that killing it loses nothing but time. On a volume that no server has open, the same runs alone.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::ControlFlow, time::Duration};
 
-use super::{Error, rebuild};
+use super::{
+    Error,
+    activity::{Recent, short},
+    objects::Objects,
+    reach::Plan,
+};
 use crate::{
-    oci::{Digest, Manifest, Repository},
-    storage::{RepositoryLinks, Storage},
+    index::Link,
+    oci::{Digest, Repository},
+    storage::{self, Durability, RepositoryLinks},
 };
 
 /// What to collect.
@@ -17,157 +26,197 @@ pub struct Collection {
     pub untagged: bool,
     /// Only say what would go.
     pub dry: bool,
+    /// How long what nothing names yet is left alone after the last push to its repository.
+    pub grace: Duration,
+}
+
+/// What a collection comes by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A repository was looked through.
+    Repository,
+    /// A manifest left its repository, or would.
+    Manifest(Repository, Digest),
+    /// A blob was removed, or would be: its digest, and its length in bytes.
+    Blob(Digest, u64),
 }
 
 /// What went, or would.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
     /// Manifests that left their repository.
-    pub manifests: Vec<(Repository, Digest)>,
+    pub manifests: u64,
+    /// Blobs that left theirs.
+    pub links: u64,
     /// Blobs whose bytes were removed.
-    pub blobs: Vec<Digest>,
+    pub blobs: u64,
     /// How many bytes these had.
     pub bytes: u64,
+    /// Repositories left alone, since they were pushed to within the grace.
+    pub active: u64,
+}
+
+/// A link that comes back after a power cut is found by the next collection; all of them are synced before bytes go.
+const UNSYNCED: Durability = Durability::Unsynced;
+
+/// Hears what is found; says whether to go on.
+pub type Tell<'a, T> = &'a mut dyn FnMut(T) -> ControlFlow<()>;
+
+struct Collector<'a> {
+    objects: &'a Objects,
+    collection: Collection,
+    recent: Recent,
+    /// What stays, by the first bytes of its digest: a million blobs are a few megabytes, and two that share them only
+    /// keep each other.
+    hosted: HashSet<u64>,
+    mirrored: HashSet<u64>,
+    collected: Collected,
+    tell: Tell<'a, Found>,
 }
 
 impl Collection {
-    /// Walks the volume and removes what nothing reaches.
+    /// Walks the volume and removes what nothing reaches. Blocks for as long as that takes.
     ///
     /// # Errors
-    /// As the disk fails; what went until then is gone.
-    pub fn run(self, storage: &Storage) -> Result<Collected, Error> {
-        let mut collected = Collected::default();
-        let mut reached = HashSet::new();
-        for repository in storage.repositories() {
-            self.mark(storage, &repository, &mut reached, &mut collected)?;
+    /// [`Error::UnderWay`]; [`Error::Abandoned`] when `tell` wants no more; or as the disk fails. What went until then is
+    /// gone.
+    pub(super) fn run(self, objects: &Objects, tell: Tell<'_, Found>) -> Result<Collected, Error> {
+        let under_way = objects.activity.collect(self.grace).ok_or(Error::UnderWay)?;
+        let mut collector = Collector {
+            objects,
+            collection: self,
+            recent: under_way.recent,
+            hosted: HashSet::new(),
+            mirrored: HashSet::new(),
+            collected: Collected::default(),
+            tell,
+        };
+        for repository in objects.storage.repositories() {
+            collector.repository(&repository)?;
+            collector.say(Found::Repository)?;
         }
-        for (digest, size) in storage.blobs() {
-            if !reached.contains(&digest) {
-                if !self.dry {
-                    storage.remove_blob(&digest)?;
-                }
-                collected.bytes += size;
-                collected.blobs.push(digest);
-            }
-        }
-        Ok(collected)
-    }
-
-    /// Notes what a repository reaches, and takes out of it what its tags do not. A mirrored repository keeps all it has:
-    /// what it links can be asked for again by digest.
-    fn mark(
-        self,
-        storage: &Storage,
-        repository: &Repository,
-        reached: &mut HashSet<Digest>,
-        collected: &mut Collected,
-    ) -> Result<(), Error> {
-        let links = storage.links(repository);
-        if repository.domain.is_some() {
-            reached.extend(links.layers().chain(links.revisions()));
-            return Ok(());
-        }
-        let manifests: Vec<_> = links.revisions().map(|digest| (digest, rebuild::read(storage, &digest))).collect();
-        let kept = if self.untagged { reachable(&links, &manifests) } else { manifests.iter().map(|m| m.0).collect() };
-        let mut named = HashSet::new();
-        if manifests.iter().any(|(digest, manifest)| manifest.is_none() && kept.contains(digest)) {
-            // What a manifest that cannot be read names is not known: nothing here is given up for it.
-            tracing::warn!("{repository} has a manifest that cannot be read: all its blobs stay");
-            named.extend(links.layers());
-        }
-        for (digest, manifest) in &manifests {
-            if kept.contains(digest) {
-                named.insert(*digest);
-                named.extend(manifest.iter().flat_map(Manifest::children).map(|child| child.digest));
-            } else {
-                self.unlink_manifest(&links, repository, digest, collected)?;
-            }
-        }
-        for layer in links.layers().filter(|layer| !named.contains(layer)) {
-            if !self.dry {
-                links.remove_layer(&layer)?;
-            }
-        }
-        reached.extend(named);
-        Ok(())
-    }
-
-    fn unlink_manifest(
-        self,
-        links: &RepositoryLinks,
-        repository: &Repository,
-        digest: &Digest,
-        collected: &mut Collected,
-    ) -> Result<(), Error> {
-        collected.manifests.push((repository.clone(), *digest));
-        if self.dry { Ok(()) } else { Ok(links.remove_revision(digest)?) }
+        collector.bytes()?;
+        Ok(collector.collected)
     }
 }
 
-/// The manifests that a tag reaches: named by one, child of a reachable index, or referrer of a reachable subject.
-fn reachable(links: &RepositoryLinks, manifests: &[(Digest, Option<Manifest>)]) -> HashSet<Digest> {
-    let mut kept: HashSet<Digest> = links.tags().map(|(_, digest)| digest).collect();
-    loop {
-        let before = kept.len();
-        for (digest, manifest) in manifests {
-            let Some(manifest) = manifest else { continue };
-            if kept.contains(digest) {
-                kept.extend(manifest.manifests.iter().map(|child| child.digest));
-            } else if manifest.subject.is_some_and(|subject| kept.contains(&subject)) {
-                kept.insert(*digest);
+impl Collector<'_> {
+    fn say(&mut self, found: Found) -> Result<(), Error> {
+        if (self.tell)(found).is_break() { Err(Error::Abandoned) } else { Ok(()) }
+    }
+
+    /// Takes out of a repository what nothing reaches there, and notes what stays. A mirrored repository keeps all it has:
+    /// what it links can be asked for again by digest.
+    fn repository(&mut self, repository: &Repository) -> Result<(), Error> {
+        let links = self.objects.storage.links(repository);
+        if repository.domain.is_some() {
+            self.mirrored.extend(links.layers().chain(links.revisions()).map(|digest| short(&digest)));
+            return Ok(());
+        }
+        let active = self.objects.activity.is_active(repository, self.recent);
+        let touched = |digest: &Digest| !active && self.objects.activity.is_touched(digest, self.recent);
+        let plan = Plan::make(&self.objects.storage, repository, self.collection.untagged, touched);
+        let mut gone = HashSet::new();
+        if active {
+            self.collected.active += u64::from(!plan.is_empty());
+        } else {
+            self.prune(repository, &links, &plan, &mut gone)?;
+        }
+        let stay = links.layers().chain(links.revisions()).filter(|digest| !gone.contains(digest));
+        self.hosted.extend(stay.chain(plan.named).map(|digest| short(&digest)));
+        Ok(())
+    }
+
+    /// Removes what is planned, until somebody enters the repository or asks for one of these manifests: then it stops, for
+    /// what was planned after it may be wanted too.
+    fn prune(
+        &mut self,
+        repository: &Repository,
+        links: &RepositoryLinks,
+        plan: &Plan,
+        gone: &mut HashSet<Digest>,
+    ) -> Result<(), Error> {
+        for (tag, digest) in &plan.former {
+            if !self.unlink(repository, digest, Link::default(), || links.remove_former(tag, digest, UNSYNCED))? {
+                return Ok(());
             }
         }
-        if kept.len() == before {
-            return kept;
+        for (digest, subject) in &plan.manifests {
+            let link = Link { revision: true, layer: false, named: Some(0) };
+            if !self.unlink(repository, digest, link, || links.remove_revision(digest, UNSYNCED))? {
+                return Ok(());
+            }
+            if let (Some(subject), false) = (subject, self.collection.dry) {
+                self.objects.index.remove_referrer(repository, subject, digest);
+            }
+            gone.insert(*digest);
+            self.collected.manifests += 1;
+            self.say(Found::Manifest(repository.clone(), *digest))?;
         }
+        for digest in &plan.layers {
+            let link = Link { revision: false, layer: true, named: Some(0) };
+            if self.unlink(repository, digest, link, || links.remove_layer(digest, UNSYNCED))? {
+                gone.insert(*digest);
+                self.collected.links += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a link, unless its repository or its blob is in use since a moment. `false` then.
+    fn unlink(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        link: Link,
+        remove: impl FnOnce() -> Result<(), storage::Error>,
+    ) -> Result<bool, Error> {
+        let Objects { claims, activity, index, .. } = self.objects;
+        let _repository = claims.repository(repository);
+        let _digest = claims.digest(digest);
+        if self.collection.dry {
+            return Ok(!activity.is_touched(digest, self.recent));
+        }
+        let removed = activity.unless_recent(Some(repository), digest, self.recent, || {
+            // Both before anybody else may look, who asks the index first.
+            index.remove_link(repository, digest, link);
+            remove()
+        });
+        removed.transpose().map(|removed| removed.is_some()).map_err(Error::from)
+    }
+
+    /// Removes the bytes that no repository links any more.
+    fn bytes(&mut self) -> Result<(), Error> {
+        let objects = self.objects;
+        if !self.collection.dry {
+            objects.storage.sync()?;
+        }
+        for (digest, size) in objects.storage.blobs() {
+            let key = short(&digest);
+            if self.hosted.contains(&key) {
+                continue;
+            }
+            let claim = objects.claims.digest(&digest);
+            let (dry, cached) = (self.collection.dry, self.mirrored.contains(&key));
+            let removed = objects.activity.unless_recent(None, &digest, self.recent, || match (dry, cached) {
+                (true, _) => Ok(()),
+                (false, true) => {
+                    objects.disown(&digest);
+                    Ok(())
+                }
+                (false, false) => objects.remove_bytes(&digest),
+            });
+            if cached || removed.transpose()?.is_none() {
+                continue;
+            }
+            self.collected.blobs += 1;
+            self.collected.bytes += size;
+            drop(claim);
+            self.say(Found::Blob(digest, size))?;
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::{Durability, Limits, Purpose};
-
-    fn put(storage: &Storage, bytes: &[u8]) -> Digest {
-        let digest = Digest::sha256(bytes);
-        let size = bytes.len() as u64;
-        let staged = storage.stage(storage.reserve(Purpose::Hosted, size).unwrap(), size).unwrap();
-        staged.sink().write_at(bytes, 0).unwrap();
-        storage.publish(staged, &digest, Durability::Synced).unwrap();
-        digest
-    }
-
-    fn manifest(layer: &Digest) -> String {
-        format!(r#"{{"schemaVersion":2,"layers":[{{"digest":"{layer}","size":1}}]}}"#)
-    }
-
-    #[test]
-    fn what_nothing_reaches_goes_and_the_rest_stays() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let storage = Storage::open(dir.path(), Limits::default()).unwrap();
-        let place = Repository { domain: None, name: "a".parse().unwrap() };
-        let links = storage.links(&place);
-        let (used, unused, orphan) = (put(&storage, b"1"), put(&storage, b"2"), put(&storage, b"3"));
-        let tagged = put(&storage, manifest(&used).as_bytes());
-        let untagged = put(&storage, manifest(&unused).as_bytes());
-        for layer in [used, unused] {
-            links.add_layer(&layer, Durability::Synced).unwrap();
-        }
-        for revision in [tagged, untagged] {
-            links.add_revision(&revision, Durability::Synced).unwrap();
-        }
-        links.set_tag(&"latest".parse().unwrap(), &tagged, Durability::Synced).unwrap();
-
-        let dry = Collection { untagged: true, dry: true }.run(&storage).unwrap();
-        assert_eq!(dry.manifests, [(place.clone(), untagged)]);
-        assert_eq!(dry.blobs.len(), 3, "the orphan, the untagged manifest and its layer");
-        assert!(storage.has_blob(&orphan) && links.has_revision(&untagged), "a dry run removes nothing");
-
-        let tagged_only = Collection { untagged: false, dry: false }.run(&storage).unwrap();
-        assert_eq!(tagged_only.blobs, [orphan]);
-        let all = Collection { untagged: true, dry: false }.run(&storage).unwrap();
-        assert_eq!(all.blobs.len(), 2);
-        assert!(storage.has_blob(&used) && storage.has_blob(&tagged) && !storage.has_blob(&unused));
-        assert!(links.has_layer(&used) && !links.has_layer(&unused) && !links.has_revision(&untagged));
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ use super::{Error, Registry, objects::Objects};
 use crate::{
     index::Link,
     oci::{Digest, Repository, Tag},
+    storage::Durability,
 };
 
 impl Registry {
@@ -40,7 +41,7 @@ impl Registry {
                 links.remove_tag(&tag)?;
                 objects.index.remove_tag(&place, &tag);
             }
-            links.remove_revision(&digest)?;
+            links.remove_revision(&digest, Durability::Synced)?;
             objects.index.remove_link(&place, &digest, Link { revision: true, ..Link::default() });
             if let Some(subject) = subject {
                 objects.index.remove_referrer(&place, &subject, &digest);
@@ -62,7 +63,7 @@ impl Registry {
         let delete = move |objects: &Objects| {
             let _repository = objects.claims.repository(&place);
             let _digest = objects.claims.digest(&digest);
-            objects.storage.links(&place).remove_layer(&digest)?;
+            objects.storage.links(&place).remove_layer(&digest, Durability::Synced)?;
             objects.index.remove_link(&place, &digest, Link { layer: true, ..Link::default() });
             Ok(())
         };

@@ -15,7 +15,7 @@ use crate::{
 fn open(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
     let storage = Storage::open(dir.path(), limits).unwrap();
     let index = Index::open(&storage.index_dir());
-    let objects = Objects::new(storage, index, retention);
+    let objects = Objects::new(storage, index, retention, std::time::Duration::ZERO);
     rebuild::run(&objects);
     objects
 }

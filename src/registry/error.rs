@@ -81,7 +81,10 @@ pub enum Error {
     /// The disk failed.
     #[error("storage failed: {0}")]
     Storage(#[source] Arc<storage::Error>),
-    /// A task died: a bug.
+    /// The same is being done already.
+    #[error("this is under way already: wait for it to end")]
+    UnderWay,
+    /// A task died, which is a bug; or whoever wanted it wants no more.
     #[error("the work was abandoned")]
     Abandoned,
 }

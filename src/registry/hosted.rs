@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Error, Provenance, Registry, StoredManifest, blobs::Blob, pull::Pulled};
+use super::{Error, Head, Provenance, Registry, StoredManifest, blobs::Blob, pull::Pulled};
 use crate::oci::{Digest, Reference, Repository};
 
 impl Registry {
@@ -24,6 +24,18 @@ impl Registry {
         Ok((manifest, Provenance::Hosted))
     }
 
+    /// What a HEAD says of it. Clients ask that before they push what names it: so it stays for a while.
+    pub(super) async fn hosted_head(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Pulled<Head>, Error> {
+        let (manifest, _) = self.hosted_manifest(repository, reference).await?;
+        self.objects.activity.touch(&manifest.digest);
+        let (manifest, provenance) = self.hosted_manifest(repository, reference).await?;
+        Ok((manifest.head(), provenance))
+    }
+
     /// A blob of one of this registry's own repositories. One whose file is not known is hashed first, once for everybody.
     pub(super) async fn hosted_blob(&self, repository: &Repository, digest: &Digest) -> Result<Blob, Error> {
         self.check_link(repository, digest).await?;
@@ -40,6 +52,9 @@ impl Registry {
 
     /// Its size, without a look at its bytes.
     pub(super) async fn hosted_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, Error> {
+        self.check_link(repository, digest).await?;
+        // Who is told that it is here may count on it; so it is looked for once more.
+        self.objects.activity.touch(digest);
         self.check_link(repository, digest).await?;
         let wanted = *digest;
         let stored = self.objects.blocking(move |objects| objects.storage.blob(&wanted)).await??;

@@ -83,6 +83,7 @@ impl Manifests {
     /// memory all the same.
     pub(super) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>, tags: Vec<Tag>) {
         self.memory.insert(manifest.digest, Arc::clone(manifest));
+        self.objects.activity.touch(&manifest.digest);
         let kept = match self.objects.storage.has_blob(&manifest.digest) {
             true => Ok(()),
             false => self.objects.write(manifest.digest, manifest.bytes.clone(), Durability::Unsynced).await,

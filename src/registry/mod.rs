@@ -2,13 +2,14 @@
 //!
 //! To read, `pull` (manifests, with `tags`) and `blobs` are the way in; `rules` says which registry is meant, `hosted` and
 //! `listing` answer for this one. To write: `uploads`, `promote`, `put` and `delete`, each under its `claims`. `adopt` and
-//! `collect` work on a whole volume.
+//! `collect` (what `reach` plans and `activity` allows) work on a whole volume, which `volume` has where no server has it.
 //!
 //! Below them: `manifests` and `objects` (what is here), `fill` with `fetch`, `pen`, `progress`, `reader` and `through` (a
 //! blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said), `flight` (once for everyone), `pages`
 //! (lists that pass through), `rebuild` (an index from the disk). Around them, the disk: `space` reserves, `evict` makes
 //! room by `uses`, `books` keeps index and ledger together, `tend` is what has to be done now and then.
 
+mod activity;
 mod adopt;
 mod blobs;
 mod books;
@@ -33,6 +34,7 @@ mod promote;
 mod provenance;
 mod pull;
 mod put;
+mod reach;
 mod reader;
 mod rebuild;
 mod rules;
@@ -42,11 +44,12 @@ mod tend;
 mod through;
 mod uploads;
 mod uses;
+mod volume;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 pub use blobs::Blob;
-pub use collect::{Collected, Collection};
+pub use collect::{Collected, Collection, Found, Tell};
 pub use error::Error;
 pub use evict::Retention;
 use fill::Fills;
@@ -68,6 +71,7 @@ pub use rules::Rules;
 use tokio::runtime::Handle;
 pub use uploads::Receiving;
 use uploads::Sessions;
+pub use volume::Volume;
 
 use crate::{
     index::Index,
@@ -113,6 +117,8 @@ pub struct Foundation {
     pub retention: Retention,
     /// How long a tag is believed to stand still.
     pub freshness: Duration,
+    /// How long what nothing names yet is left alone after the last push to its repository, at most.
+    pub grace: Duration,
     /// Where work runs that no single request owns.
     pub tasks: Handle,
 }
@@ -121,8 +127,8 @@ impl Registry {
     /// Puts the house together. Starts nothing, but adopts the volume of a `registry:2` that was a cache.
     #[must_use]
     pub fn new(foundation: Foundation) -> Self {
-        let Foundation { storage, index, upstreams, pool, rules, retention, freshness, tasks } = foundation;
-        let objects = Objects::new(storage, index, retention);
+        let Foundation { storage, index, upstreams, pool, rules, retention, freshness, grace, tasks } = foundation;
+        let objects = Objects::new(storage, index, retention, grace);
         if rules.mirror {
             adopt::proxy_volume(&objects);
         }
@@ -144,8 +150,17 @@ impl Registry {
         }
     }
 
+    /// Removes what nothing reaches, while everything else goes on. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// [`Error::UnderWay`]; [`Error::Abandoned`] when `tell` wants no more; or as the disk fails.
+    pub fn collect(&self, collection: Collection, tell: Tell<'_, Found>) -> Result<Collected, Error> {
+        collection.run(&self.objects, tell)
+    }
+
     /// Brings the index to disk, at a clean stop.
     pub fn close(&self) {
+        self.objects.activity.close();
         self.objects.tell_uses();
         self.objects.index.close(self.objects.storage.ledger().totals());
     }

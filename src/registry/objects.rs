@@ -1,18 +1,18 @@
 //! Blobs as this floor sees them: bytes on disk together with what the index knows of them. Whatever blocks goes to the
 //! blocking pool here.
 
-use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
+use std::{fs::File, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::{Error, Retention, claims::Claims, uses, uses::Uses};
+use super::{Error, Retention, activity::Activity, claims::Claims, uses, uses::Uses};
 use crate::{
     index::{Class, Index, Link, Object, Owner},
     oci::{Digest, Hasher, Repository},
-    storage::{Durability, Facts, Published, Purpose, Staged, Storage, Stored},
+    storage::{self, Durability, Facts, Published, Purpose, Staged, Storage, Stored},
 };
 
 /// The largest blob that is ever held in memory: larger than any manifest that is taken or fetched.
@@ -25,6 +25,7 @@ pub(super) struct Objects {
     pub(super) storage: Arc<Storage>,
     pub(super) index: Arc<Index>,
     pub(super) claims: Arc<Claims>,
+    pub(super) activity: Arc<Activity>,
     pub(super) uses: Arc<Uses>,
     pub(super) retention: Arc<Retention>,
     /// Held while room is made.
@@ -32,11 +33,13 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    pub(super) fn new(storage: Storage, index: Index, retention: Retention) -> Self {
+    /// Over one volume. `memory` is how long a push is remembered, for the collector's sake.
+    pub(super) fn new(storage: Storage, index: Index, retention: Retention, memory: Duration) -> Self {
         let objects = Self {
             storage: Arc::new(storage),
             index: Arc::new(index),
             claims: Arc::new(Claims::new()),
+            activity: Arc::new(Activity::new(memory)),
             uses: Arc::new(Uses::new()),
             retention: Arc::new(retention),
             room: Arc::default(),
@@ -108,6 +111,24 @@ impl Objects {
         }
     }
 
+    /// Removes bytes that nothing links. The caller holds their claim.
+    pub(super) fn remove_bytes(&self, digest: &Digest) -> Result<(), storage::Error> {
+        self.index.remove_object(digest);
+        self.index.remove_class(digest);
+        self.storage.remove_blob(digest)?;
+        self.index.leave(digest);
+        Ok(())
+    }
+
+    /// Bytes that none of this registry's own repositories links any more, and a mirrored one does: they may go as any that
+    /// came from an upstream. The caller holds their claim.
+    pub(super) fn disown(&self, digest: &Digest) {
+        if self.index.class(digest).hosted {
+            self.index.put_class(digest, Class { hosted: false, mirrored: true });
+        }
+        self.index.own(digest, Owner::Mirrored);
+    }
+
     /// All bytes of a small blob, hashed on the way; `None` for one that is not small: a layer's digest may be asked for as
     /// a manifest.
     pub(super) async fn read(&self, digest: Digest) -> Option<Bytes> {
@@ -146,6 +167,7 @@ impl Objects {
         manifest: bool,
     ) -> Result<(), Error> {
         let publish = move |objects: &Self| {
+            objects.activity.touch(&digest);
             let published = objects.storage.publish(staged, &digest, durability)?;
             let mirrored = durability == Durability::Unsynced;
             if published.first {
@@ -171,6 +193,11 @@ impl Objects {
     pub(super) async fn link_layer(&self, repository: &Repository, digest: Digest) {
         let repository = repository.clone();
         let link = move |objects: &Self| {
+            objects.activity.touch(&digest);
+            let _claim = objects.claims.digest(&digest);
+            if !objects.storage.has_blob(&digest) {
+                return;
+            }
             if let Err(error) = objects.storage.links(&repository).add_layer(&digest, Durability::Unsynced) {
                 tracing::warn!("{digest} is not linked in {repository}: {error}");
             } else {

@@ -25,6 +25,7 @@ impl Registry {
         let place = into.clone();
         let _room = self.objects.room_for(Purpose::Hosted, 0).await?;
         let mount = move |objects: &Objects| {
+            let _present = objects.activity.enter(&place, Some(&digest));
             let promoted = objects.promote(&digest)?;
             if promoted {
                 objects.host_layer(&place, &digest)?;

@@ -55,8 +55,7 @@ impl Registry {
         reference: &Reference,
     ) -> Result<Pulled<Head>, Error> {
         if repository.domain.is_none() {
-            let (manifest, provenance) = self.hosted_manifest(repository, reference).await?;
-            return Ok((manifest.head(), provenance));
+            return self.hosted_head(repository, reference).await;
         }
         let absent = match reference {
             Reference::Tag(tag) => self.head_of_absent_tag(repository, tag).await?,

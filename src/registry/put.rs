@@ -44,6 +44,8 @@ impl Registry {
     pub async fn put_manifest(&self, repository: &Repository, pushed: Pushed) -> Result<Accepted, Error> {
         let digest = digest_of(&pushed)?;
         let manifest = parse(digest, &pushed)?;
+        // First this, then the look at what is here: that stays until the manifest names it.
+        let present = self.objects.activity.enter(repository, Some(&digest));
         self.check_children(repository, &manifest).await?;
         let subject = manifest.manifest.subject;
         // For its links, and those of each tag.
@@ -51,7 +53,10 @@ impl Registry {
         self.keep_durably(digest, pushed.bytes).await?;
         self.manifests.remember(&manifest);
         let (place, tags, kept) = (repository.clone(), pushed.tags, Arc::clone(&manifest));
-        let link = move |objects: &Objects| link(objects, &place, &kept, &tags);
+        let link = move |objects: &Objects| {
+            let _present = present;
+            link(objects, &place, &kept, &tags)
+        };
         self.objects.blocking(link).await??;
         Ok(Accepted { digest, subject })
     }

@@ -15,6 +15,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::{
     Error, Registry,
+    activity::Present,
     objects::{self, Objects},
     pen::{Ink, Pen, Writer},
 };
@@ -48,6 +49,8 @@ pub struct Receiving {
     growth: Arc<Growth>,
     writer: Writer<OwnedMutexGuard<Ink>>,
     objects: Objects,
+    /// However long it takes: what was pushed before it waits for the manifest that names both.
+    present: Present,
 }
 
 impl Receiving {
@@ -117,6 +120,7 @@ impl Registry {
         let room = self.objects.reserve(Purpose::Hosted, STEP.0).await?;
         let begin = move |objects: &Objects| {
             let _room = room;
+            let _present = objects.activity.enter(&place, None);
             objects.storage.links(&place).mark()?;
             objects.index.add_repository(&place);
             objects.storage.uploads(&place).begin(id, &started)
@@ -140,6 +144,7 @@ impl Registry {
     /// # Errors
     /// [`Error::UploadUnknown`]; [`Error::UploadRange`], when the session does not stand there or is being written to.
     pub async fn receive(&self, repository: &Repository, id: UploadId, at: Option<u64>) -> Result<Receiving, Error> {
+        let present = self.objects.activity.enter(repository, None);
         let ink = self.hold(repository, id).await?;
         if at.is_some_and(|at| at != ink.written) {
             return Err(Error::UploadRange { received: ink.written });
@@ -148,7 +153,7 @@ impl Registry {
         let opened = self.objects.blocking(move |_| upload.sink(written)).await??;
         let (sink, growth) = opened.ok_or(Error::UploadUnknown)?;
         let writer = Writer::new(Pen::new(sink, ink));
-        Ok(Receiving { repository: repository.clone(), id, growth, writer, objects: self.objects.clone() })
+        Ok(Receiving { repository: repository.clone(), id, growth, writer, objects: self.objects.clone(), present })
     }
 
     /// Locks a session, for as long as the guard lives.
@@ -165,7 +170,7 @@ impl Registry {
     /// # Errors
     /// [`Error::DigestInvalid`]; or as the disk fails.
     pub async fn commit(&self, receiving: Receiving, digest: Digest) -> Result<(), Error> {
-        let Receiving { repository, id, growth, writer, .. } = receiving;
+        let Receiving { repository, id, growth, writer, present, .. } = receiving;
         drop(growth);
         let upload = self.objects.storage.uploads(&repository).named(id);
         let pen = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
@@ -179,7 +184,7 @@ impl Registry {
             if matches!(committed, Ok(()) | Err(Error::DigestInvalid { .. })) {
                 sessions.end(id, &upload);
             }
-            drop(pen);
+            drop((pen, present));
             committed
         };
         self.objects.blocking(commit).await?
@@ -287,6 +292,7 @@ impl Objects {
         if found != *digest {
             return Err(Error::DigestInvalid { given: Box::new(*digest), found: found.into() });
         }
+        let _present = self.activity.enter(repository, Some(digest));
         self.publish_upload(upload, digest)?;
         self.host_layer(repository, digest)
     }

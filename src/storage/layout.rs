@@ -13,6 +13,7 @@
 //! <root>/quarantine/<algorithm>-<hex>                             damaged bytes of something that was pushed here
 //! <root>/index/v1/                                                sled, disposable
 //! <root>/entrepot.lock                                            held while a process uses the volume
+//! <root>/entrepot.sock                                            by which commands ask that process
 //! ```
 //!
 //! A repository's folder never collides with one of its children: names have no component that starts with `_`.

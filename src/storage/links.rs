@@ -89,16 +89,16 @@ impl RepositoryLinks {
     ///
     /// # Errors
     /// When the link is there and cannot be removed.
-    pub fn remove_revision(&self, digest: &Digest) -> Result<(), Error> {
-        self.remove_link(&layout::revisions(&self.dir), digest, Durability::Synced)
+    pub fn remove_revision(&self, digest: &Digest, durability: Durability) -> Result<(), Error> {
+        self.remove_link(&layout::revisions(&self.dir), digest, durability)
     }
 
     /// Says that the blob `digest` no longer belongs to this repository.
     ///
     /// # Errors
     /// When the link is there and cannot be removed.
-    pub fn remove_layer(&self, digest: &Digest) -> Result<(), Error> {
-        self.remove_link(&layout::layers(&self.dir), digest, Durability::Synced)
+    pub fn remove_layer(&self, digest: &Digest, durability: Durability) -> Result<(), Error> {
+        self.remove_link(&layout::layers(&self.dir), digest, durability)
     }
 
     /// Says that `digest`, whatever it was, no longer belongs to this repository, a mirrored one: nothing was promised to
@@ -147,6 +147,24 @@ impl RepositoryLinks {
     pub fn tags(&self) -> impl Iterator<Item = (Tag, Digest)> + '_ {
         let names = layout::subfolders(&layout::tags(&self.dir)).filter_map(|name| name.parse::<Tag>().ok());
         names.filter_map(|tag| Some((tag.clone(), self.tag(&tag)?)))
+    }
+
+    /// What tags named before, as far as that is on disk, in no order.
+    pub fn former(&self) -> impl Iterator<Item = (Tag, Digest)> + '_ {
+        let tags = layout::subfolders(&layout::tags(&self.dir)).filter_map(|name| name.parse::<Tag>().ok());
+        tags.flat_map(|tag| {
+            let now = self.tag(&tag);
+            let named = digests(&layout::tag(&self.dir, &tag).join("index"));
+            named.filter(move |digest| now != Some(*digest)).map(move |digest| (tag.clone(), digest))
+        })
+    }
+
+    /// Forgets that a tag named `digest` before.
+    ///
+    /// # Errors
+    /// When that is on disk and cannot be removed.
+    pub fn remove_former(&self, tag: &Tag, digest: &Digest, durability: Durability) -> Result<(), Error> {
+        self.remove_link(&layout::tag(&self.dir, tag).join("index"), digest, durability)
     }
 
     /// Every manifest of this repository, in no order.

@@ -167,6 +167,15 @@ impl Storage {
         self.names.sync_names(&path)
     }
 
+    /// Brings everything to disk that was changed until now: what is removed after it stands on what was removed before.
+    ///
+    /// # Errors
+    /// When the filesystem cannot.
+    pub fn sync(&self) -> Result<(), Error> {
+        let path = self.layout.lock();
+        File::open(&path).and_then(|file| Ok(rustix::fs::syncfs(file)?)).map_err(Error::at(&path))
+    }
+
     /// Sets damaged bytes aside, so that right ones can take their place and somebody can look at them.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What the themes are built from: the server under test, its upstreams, its clients, and the images they move.
 
+pub(crate) mod admin;
 pub(crate) mod clients;
 pub(crate) mod fence;
 pub(crate) mod hash;
@@ -7,6 +8,7 @@ pub(crate) mod http;
 pub(crate) mod images;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod reach;
 pub(crate) mod registry2;
 pub(crate) mod scratch;
 pub(crate) mod server;

@@ -57,6 +57,11 @@ impl Target {
         Session { url: self.follow(&response), target: self.clone() }
     }
 
+    /// The session that a response begins.
+    pub(crate) fn session(&self, response: &Response) -> Session {
+        Session { url: self.follow(response), target: self.clone() }
+    }
+
     /// Asks for a blob to be mounted; `from` nowhere in particular if there is none.
     pub(crate) fn mount(&self, repository: &str, digest: &str, from: Option<&str>) -> Response {
         let from = from.map(|from| format!("&from={from}")).unwrap_or_default();

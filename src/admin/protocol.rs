@@ -1,0 +1,115 @@
+//! What is said through the socket.
+
+use serde::{Deserialize, Serialize};
+
+use crate::registry::{Collected, Found};
+
+/// What a command wants; one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Remove what nothing reaches.
+    Gc {
+        /// Manifests without a tag, too.
+        untagged: bool,
+        /// Only say what would go.
+        dry_run: bool,
+        /// In place of the server's own grace, where it is shorter: milliseconds.
+        grace: Option<u64>,
+    },
+}
+
+/// What a command is told; a line each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// How far it has come.
+    Progress {
+        /// Repositories, or blobs, looked at.
+        done: u64,
+        /// Of so many, where that is known.
+        of: Option<u64>,
+        /// Bytes read.
+        bytes: u64,
+    },
+    /// A manifest left its repository, or would.
+    Manifest {
+        /// Which one's.
+        repository: String,
+        /// The manifest.
+        digest: String,
+    },
+    /// A blob was removed, or would be.
+    Blob {
+        /// The blob.
+        digest: String,
+        /// Its length.
+        bytes: u64,
+    },
+    /// The end of a collection.
+    Collected {
+        /// Manifests that left their repository.
+        manifests: u64,
+        /// Blobs that left theirs.
+        links: u64,
+        /// Blobs removed.
+        blobs: u64,
+        /// The bytes these had.
+        bytes: u64,
+        /// Repositories left alone, since they were just pushed to.
+        active: u64,
+        /// Whether all of that only would have gone.
+        dry_run: bool,
+    },
+    /// It ended badly.
+    Failed {
+        /// Why, in a line.
+        message: String,
+    },
+}
+
+impl Answer {
+    /// The end of a collection.
+    #[must_use]
+    pub fn collected(collected: Collected, dry_run: bool) -> Self {
+        let Collected { manifests, links, blobs, bytes, active } = collected;
+        Self::Collected { manifests, links, blobs, bytes, active, dry_run }
+    }
+
+    /// What a collection comes by; `done` repositories were looked at before.
+    #[must_use]
+    pub fn found(found: Found, done: &mut u64) -> Self {
+        match found {
+            Found::Repository => {
+                *done += 1;
+                Self::Progress { done: *done, of: None, bytes: 0 }
+            }
+            Found::Manifest(repository, digest) => {
+                Self::Manifest { repository: repository.to_string(), digest: digest.to_string() }
+            }
+            Found::Blob(digest, bytes) => Self::Blob { digest: digest.to_string(), bytes },
+        }
+    }
+
+    /// Whether nothing comes after it.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        !matches!(self, Self::Progress { .. } | Self::Manifest { .. } | Self::Blob { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_a_line_that_people_can_write() {
+        let line = r#"{"request":"gc","untagged":true,"dry_run":false,"grace":null}"#;
+        let request: Request = serde_json::from_str(line).unwrap();
+        assert_eq!(request, Request::Gc { untagged: true, dry_run: false, grace: None });
+        assert_eq!(serde_json::to_string(&request).unwrap(), line);
+        for wrong in ["", "{}", r#"{"request":"rm"}"#, r#"{"request":"gc","untagged":true,"dryrun":true}"#] {
+            assert!(serde_json::from_str::<Request>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Who does what a command asks for: the server that has the volume, through its admin socket; this process, where none
+//! has it.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    ops::ControlFlow,
+    path::Path,
+    time::Duration,
+};
+
+use super::{Failure, volume};
+use crate::{
+    admin::{self, Answer, Request},
+    config,
+    index::Index,
+    registry::{self, Collection, Volume},
+    storage::Storage,
+};
+
+/// Has it done, showing every answer as it comes. The last one is returned, and shown too.
+pub(super) fn perform(
+    config: &config::Storage,
+    request: &Request,
+    mut show: impl FnMut(&Answer),
+) -> Result<Answer, Failure> {
+    let root = &config.rootdirectory;
+    if !root.is_dir() {
+        return Err(Failure::usage(root.error("a directory that is there")));
+    }
+    let last = match Storage::is_in_use(root.value()) {
+        true => ask(root.value(), request, &mut show)?,
+        false => alone(config, request, &mut show).map_err(Failure::failed)?,
+    };
+    show(&last);
+    match last {
+        Answer::Failed { message } => Err(Failure::failed(message)),
+        last => Ok(last),
+    }
+}
+
+fn ask(root: &Path, request: &Request, show: &mut impl FnMut(&Answer)) -> Result<Answer, Failure> {
+    let unanswered = |error: &dyn std::fmt::Display| {
+        Failure::failed(format!(
+            "{} is in use by a process that cannot be asked: {error}; nothing was looked at, nothing removed",
+            root.display()
+        ))
+    };
+    let mut stream = admin::connect(root).map_err(|error| unanswered(&error))?;
+    let line = serde_json::to_string(request).map_err(Failure::failed)?;
+    stream.write_all(format!("{line}\n").as_bytes()).map_err(|error| unanswered(&error))?;
+    for line in BufReader::new(stream).lines() {
+        let line = line.map_err(|error| Failure::failed(format!("the server left in the middle: {error}")))?;
+        let answer: Answer = serde_json::from_str(&line)
+            .map_err(|error| Failure::failed(format!("the server is of another version: {error}")))?;
+        if answer.is_last() {
+            return Ok(answer);
+        }
+        show(&answer);
+    }
+    Err(Failure::failed("the server left in the middle: what was done until then is done"))
+}
+
+fn alone(
+    config: &config::Storage,
+    request: &Request,
+    show: &mut impl FnMut(&Answer),
+) -> Result<Answer, Box<dyn std::error::Error>> {
+    let storage = Storage::open(config.rootdirectory.value(), volume::limits(config))?;
+    let index = Index::open(&storage.index_dir());
+    let volume = Volume::new(storage, index);
+    let done = on(&volume, request, show);
+    volume.close();
+    Ok(done?)
+}
+
+fn on(volume: &Volume, request: &Request, show: &mut impl FnMut(&Answer)) -> Result<Answer, registry::Error> {
+    match *request {
+        Request::Gc { untagged, dry_run, .. } => {
+            let mut done = 0;
+            let mut tell = |found| {
+                show(&Answer::found(found, &mut done));
+                ControlFlow::Continue(())
+            };
+            // Nobody is in the middle of a push: there is nothing to wait for.
+            let collection = Collection { untagged, dry: dry_run, grace: Duration::ZERO };
+            Ok(Answer::collected(volume.collect(collection, &mut tell)?, dry_run))
+        }
+    }
+}

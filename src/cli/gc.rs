@@ -1,0 +1,49 @@
+//! `entrepot gc`: what nothing reaches, removed.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{
+    Failure, Source, client,
+    report::{Form, Report},
+};
+use crate::admin::Request;
+
+/// What to collect, and how.
+#[derive(Debug, Args, PartialEq)]
+pub(super) struct Options {
+    /// Remove manifests that no tag reaches, too.
+    #[arg(long)]
+    untagged: bool,
+    /// Only list what would go.
+    #[arg(long)]
+    dry_run: bool,
+    /// How long after the last push to a repository what nothing names there yet is left alone, if shorter than gc.grace.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    grace: Option<Duration>,
+    /// Write each answer as a line of JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    source: Source,
+}
+
+pub(super) const HELP: &str = "\
+A running server is asked to do it, and goes on serving: blobs of a push under way are left alone for
+gc.grace (1h) after the last sign of life in their repository. Without one, this process does it, at
+once. The server also does it by itself, every gc.interval (24h; 0 = never).
+
+Exit codes: 0 it is done, 1 it failed, 2 it was asked wrongly.";
+
+pub(super) fn run(options: Options) -> Result<(), Failure> {
+    let Options { untagged, dry_run, grace, json, source } = options;
+    let config = source.load()?.config;
+    let request = Request::Gc {
+        untagged: untagged || *config.gc.untagged,
+        dry_run,
+        grace: grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
+    };
+    let mut report = Report::new(if json { Form::Json } else { Form::People }, dry_run);
+    client::perform(&config.storage, &request, |answer| report.show(answer)).map(drop)
+}

@@ -1,0 +1,127 @@
+//! Answers, as people and programs read them: lines on stdout, how far it has come on stderr if that is a terminal.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+
+use super::say;
+use crate::admin::Answer;
+
+/// How to show answers.
+#[derive(Debug)]
+pub(super) struct Report {
+    form: Form,
+    dry: bool,
+    /// Whether the last line on the terminal is to be overwritten.
+    drawn: bool,
+    terminal: bool,
+}
+
+/// For whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    People,
+    /// Each answer as a line of JSON, as the server gives it.
+    Json,
+    /// Nobody.
+    Quiet,
+}
+
+impl Report {
+    /// `dry` is whether things only would go.
+    pub(super) fn new(form: Form, dry: bool) -> Self {
+        Self { form, dry, drawn: false, terminal: form == Form::People && stderr().is_terminal() }
+    }
+
+    /// Shows one.
+    pub(super) fn show(&mut self, answer: &Answer) {
+        if let Answer::Progress { done, of, bytes } = answer {
+            self.draw(&progress(*done, *of, *bytes));
+        }
+        let line = match self.form {
+            Form::Quiet => None,
+            Form::Json => serde_json::to_string(answer).ok().filter(|_| !matches!(answer, Answer::Progress { .. })),
+            Form::People => line(answer, self.dry),
+        };
+        if let Some(line) = line {
+            self.wipe();
+            say(&mut stdout(), &line);
+        }
+    }
+
+    fn draw(&mut self, text: &str) {
+        if self.terminal {
+            let _ = write!(stderr(), "\r\x1b[K{text}");
+            self.drawn = true;
+        }
+    }
+
+    fn wipe(&mut self) {
+        if std::mem::take(&mut self.drawn) {
+            let _ = write!(stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.wipe();
+    }
+}
+
+fn progress(done: u64, of: Option<u64>, bytes: u64) -> String {
+    const WIDTH: u64 = 30;
+    match of {
+        Some(of) if of > 0 => {
+            let filled = usize::try_from(done * WIDTH / of).unwrap_or_default();
+            let bar = format!("{}{}", "#".repeat(filled), ".".repeat(30_usize.saturating_sub(filled)));
+            format!("[{bar}] {:3} %  {}", done * 100 / of, size(bytes))
+        }
+        _ => format!("{done} repositories looked through"),
+    }
+}
+
+fn line(answer: &Answer, dry: bool) -> Option<String> {
+    let verb = if dry { "would remove" } else { "removed" };
+    match answer {
+        Answer::Progress { .. } | Answer::Failed { .. } => None,
+        Answer::Manifest { repository, digest } => Some(format!("{verb} manifest {repository}@{digest}")),
+        Answer::Blob { digest, .. } => Some(format!("{verb} blob {digest}")),
+        Answer::Collected { manifests, links, blobs, bytes, active, .. } => {
+            let left = match active {
+                0 => String::new(),
+                _ => format!("; {active} repositories were pushed to a moment ago, and are left alone for now"),
+            };
+            Some(format!(
+                "{verb} {manifests} manifests, {links} links, {blobs} blobs, {bytes} bytes ({}){left}",
+                size(*bytes)
+            ))
+        }
+    }
+}
+
+/// In a unit that leaves three or four digits.
+pub(super) fn size(bytes: u64) -> String {
+    let units = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    match units.into_iter().find(|(_, unit)| bytes >= *unit) {
+        Some((name, unit)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
+        None => format!("{bytes} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_at_a_glance() {
+        for (bytes, text) in
+            [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (1_990_000, "1.9 MB"), (50_000_000_000, "50.0 GB")]
+        {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn a_bar_fills() {
+        assert!(progress(0, Some(256), 0).starts_with("[.......") && progress(256, Some(256), 1).contains("##] 100 %"));
+    }
+}

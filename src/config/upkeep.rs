@@ -1,0 +1,40 @@
+//! The `gc` section: what a server does by itself about what nothing reaches.
+
+use std::time::Duration;
+
+use super::{
+    Error, Setting,
+    dump::Line,
+    duration, keys,
+    node::Node,
+    used::{GC_GRACE, GC_INTERVAL, GC_UNTAGGED},
+};
+
+/// When what nothing reaches is removed.
+#[derive(Clone, Debug)]
+pub struct Gc {
+    /// `gc.interval`: how often; zero is never.
+    pub interval: Setting<Duration>,
+    /// `gc.grace`: how long what nothing names yet is left alone after the last push to its repository.
+    pub grace: Setting<Duration>,
+    /// `gc.untagged`: manifests without a tag go, too.
+    pub untagged: Setting<bool>,
+}
+
+impl Gc {
+    pub(super) fn read(root: &Node) -> Result<Self, Error> {
+        Ok(Self {
+            interval: Setting::read(root, &GC_INTERVAL, duration::parse)?,
+            grace: Setting::read(root, &GC_GRACE, duration::parse)?,
+            untagged: Setting::read(root, &GC_UNTAGGED, keys::flag)?,
+        })
+    }
+
+    pub(super) fn lines(&self) -> [Line; 3] {
+        [
+            Line::new(&self.interval, duration::write(*self.interval)),
+            Line::new(&self.grace, duration::write(*self.grace)),
+            Line::new(&self.untagged, self.untagged.to_string()),
+        ]
+    }
+}

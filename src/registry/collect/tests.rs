@@ -1,0 +1,162 @@
+//! What a collection takes, and what it leaves.
+
+use std::ops::ControlFlow;
+
+use super::*;
+use crate::{
+    index::Index,
+    registry::Retention,
+    storage::{Limits, Purpose, Storage},
+};
+
+fn put(objects: &Objects, bytes: &[u8]) -> Digest {
+    let (storage, digest) = (&objects.storage, Digest::sha256(bytes));
+    let size = bytes.len() as u64;
+    let staged = storage.stage(storage.reserve(Purpose::Hosted, size).unwrap(), size).unwrap();
+    staged.sink().write_at(bytes, 0).unwrap();
+    storage.publish(staged, &digest, Durability::Synced).unwrap();
+    digest
+}
+
+fn manifest(layer: &Digest, more: &str) -> String {
+    format!(r#"{{"schemaVersion":2,{more}"layers":[{{"digest":"{layer}","size":1}}]}}"#)
+}
+
+struct Place {
+    _dir: tempfile::TempDir,
+    objects: Objects,
+    repository: Repository,
+    links: RepositoryLinks,
+}
+
+impl Place {
+    fn new(memory: Duration) -> Self {
+        let dir = tempfile::TempDir::new().unwrap();
+        let storage = Storage::open(dir.path(), Limits::default()).unwrap();
+        let index = Index::open(&storage.index_dir());
+        let objects = Objects::new(storage, index, Retention::default(), memory);
+        let repository = Repository { domain: None, name: "a".parse().unwrap() };
+        let links = objects.storage.links(&repository);
+        Self { _dir: dir, objects, repository, links }
+    }
+
+    fn layer(&self, bytes: &[u8]) -> Digest {
+        let digest = put(&self.objects, bytes);
+        self.links.add_layer(&digest, Durability::Synced).unwrap();
+        digest
+    }
+
+    fn manifest(&self, text: &str) -> Digest {
+        let digest = put(&self.objects, text.as_bytes());
+        self.links.add_revision(&digest, Durability::Synced).unwrap();
+        digest
+    }
+
+    fn tag(&self, tag: &str, digest: &Digest) {
+        self.links.set_tag(&tag.parse().unwrap(), digest, Durability::Synced).unwrap();
+    }
+
+    fn collect(&self, untagged: bool, dry: bool) -> (Collected, Vec<Found>) {
+        let mut found = Vec::new();
+        let mut tell = |one| {
+            found.extend((one != Found::Repository).then_some(one));
+            ControlFlow::Continue(())
+        };
+        let collected =
+            Collection { untagged, dry, grace: Duration::from_secs(60) }.run(&self.objects, &mut tell).unwrap();
+        (collected, found)
+    }
+}
+
+#[test]
+fn what_nothing_reaches_goes_and_the_rest_stays() {
+    let place = Place::new(Duration::ZERO);
+    let (used, unused, orphan) = (place.layer(b"1"), place.layer(b"2"), put(&place.objects, b"3"));
+    let tagged = place.manifest(&manifest(&used, ""));
+    let untagged = place.manifest(&manifest(&unused, ""));
+    place.tag("latest", &untagged);
+    place.tag("latest", &tagged);
+
+    let (dry, found) = place.collect(true, true);
+    assert_eq!((dry.manifests, dry.links, dry.blobs), (1, 1, 3), "the orphan, the untagged manifest and its layer");
+    assert_eq!(found[0], Found::Manifest(place.repository.clone(), untagged));
+    assert!(place.objects.storage.has_blob(&orphan) && place.links.has_revision(&untagged), "nothing is removed");
+
+    let (all, found) = place.collect(false, false);
+    assert_eq!((all.blobs, found), (1, vec![Found::Blob(orphan, 1)]));
+    assert_eq!(place.links.former().count(), 1);
+    assert_eq!(place.collect(true, false).0.blobs, 2);
+    let storage = &place.objects.storage;
+    assert!(storage.has_blob(&used) && storage.has_blob(&tagged) && !storage.has_blob(&unused));
+    assert!(place.links.has_layer(&used) && !place.links.has_layer(&unused) && !place.links.has_revision(&untagged));
+    assert_eq!(place.links.former().count(), 0, "what the tag named before is forgotten with it");
+    assert_eq!(place.collect(true, false).0, Collected::default());
+}
+
+#[test]
+fn reachable_is_more_than_tagged() {
+    let place = Place::new(Duration::ZERO);
+    let (layer, cache) = (place.layer(b"1"), place.layer(b"2"));
+    let child = place.manifest(&manifest(&layer, ""));
+    let index = place.manifest(&format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"digest":"{child}","size":1}},{{"digest":"{cache}","size":1}}]}}"#
+    ));
+    place.tag("latest", &index);
+    let subject = format!(r#""subject":{{"digest":"{child}","size":1}},"#);
+    let (signature, other) = (place.layer(b"3"), place.layer(b"4"));
+    place.manifest(&manifest(&signature, &subject));
+    let lost = format!(r#""subject":{{"digest":"{}","size":1}},"#, Digest::sha256(b"nothing"));
+    place.manifest(&manifest(&other, &lost));
+    let (collected, _) = place.collect(true, false);
+    assert_eq!((collected.manifests, collected.links, collected.blobs), (1, 1, 2), "what refers to nothing");
+    assert!([layer, cache, signature].iter().all(|digest| place.objects.storage.has_blob(digest)));
+}
+
+#[test]
+fn what_was_pushed_a_moment_ago_stays() {
+    let place = Place::new(Duration::from_secs(60));
+    let layer = place.layer(b"1");
+    let orphan = put(&place.objects, b"2");
+    let (collected, _) = place.collect(true, false);
+    assert_eq!(collected, Collected { active: 1, ..Collected::default() });
+    assert!(place.links.has_layer(&layer) && place.objects.storage.has_blob(&orphan));
+}
+
+#[test]
+fn what_is_promised_under_way_stays() {
+    let place = Place::new(Duration::ZERO);
+    let (wanted, unwanted) = (place.layer(b"1"), place.layer(b"2"));
+    let mut tell = |_| {
+        place.objects.activity.touch(&wanted);
+        ControlFlow::Continue(())
+    };
+    let other = Repository { domain: None, name: "b".parse().unwrap() };
+    place.objects.storage.links(&other).add_layer(&wanted, Durability::Synced).unwrap();
+    let collection = Collection { untagged: true, dry: false, grace: Duration::ZERO };
+    let collected = collection.run(&place.objects, &mut tell).unwrap();
+    assert!(place.objects.storage.has_blob(&wanted) && !place.objects.storage.has_blob(&unwanted));
+    assert_eq!(collected.blobs, 1);
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_keeps_its_repository() {
+    let place = Place::new(Duration::ZERO);
+    let layer = place.layer(b"1");
+    let broken = place.manifest("{");
+    place.tag("latest", &broken);
+    assert_eq!(place.collect(true, false).0, Collected::default());
+    assert!(place.links.has_layer(&layer) && place.objects.storage.has_blob(&layer));
+}
+
+#[test]
+fn mirrored_links_keep_their_bytes_and_no_more() {
+    let place = Place::new(Duration::ZERO);
+    let layer = place.layer(b"1");
+    let mirrored = Repository { domain: Some(crate::oci::Domain::docker_hub()), ..place.repository.clone() };
+    place.objects.storage.links(&mirrored).add_layer(&layer, Durability::Unsynced).unwrap();
+    place.objects.index.put_class(&layer, crate::index::Class { hosted: true, mirrored: true });
+    let (collected, _) = place.collect(false, false);
+    assert_eq!((collected.links, collected.blobs), (1, 0));
+    assert!(place.objects.storage.has_blob(&layer));
+    assert!(!place.objects.index.class(&layer).hosted, "it may be evicted from here on");
+}

@@ -1,0 +1,91 @@
+//! What the tags of one repository reach, and what of it nothing reaches: a plan that removes nothing by itself.
+//!
+//! Reachable is what is tagged, a child of a reachable index, a referrer of a reachable subject, or was just asked for. What
+//! an index lists that is no manifest is a blob: BuildKit's caches are such indexes.
+
+use std::collections::{HashMap, HashSet};
+
+use super::rebuild;
+use crate::{
+    oci::{Digest, Manifest, Repository, Tag},
+    storage::{RepositoryLinks, Storage},
+};
+
+/// What may go, in the order in which it must (law 2).
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// What tags named before, and nothing reaches now.
+    pub(super) former: Vec<(Tag, Digest)>,
+    /// Manifests that nothing reaches, each with its subject.
+    pub(super) manifests: Vec<(Digest, Option<Digest>)>,
+    /// Blobs that no manifest that stays names.
+    pub(super) layers: Vec<Digest>,
+    /// All that the manifests that stay name, and they themselves.
+    pub(super) named: HashSet<Digest>,
+}
+
+/// The manifests of a repository; `None` for what cannot be read.
+type Manifests = HashMap<Digest, Option<Manifest>>;
+
+impl Plan {
+    /// Reads all manifests of a repository. With `untagged`, those that no tag reaches may go, unless they were asked for.
+    pub(super) fn make(
+        storage: &Storage,
+        repository: &Repository,
+        untagged: bool,
+        was_asked_for: impl Fn(&Digest) -> bool,
+    ) -> Self {
+        let links = storage.links(repository);
+        let manifests: Manifests = links.revisions().map(|digest| (digest, rebuild::read(storage, &digest))).collect();
+        let kept = match untagged {
+            true => reachable(&links, &manifests, was_asked_for),
+            false => manifests.keys().copied().collect(),
+        };
+        if manifests.iter().any(|(digest, manifest)| manifest.is_none() && kept.contains(digest)) {
+            // What it names is not known: nothing here is given up for it.
+            tracing::warn!("{repository} has a manifest that cannot be read: nothing is taken from this repository");
+            return Self { named: manifests.keys().copied().chain(links.layers()).collect(), ..Self::default() };
+        }
+        let mut plan = Self::default();
+        for (digest, manifest) in &manifests {
+            if kept.contains(digest) {
+                plan.named.insert(*digest);
+                plan.named.extend(manifest.iter().flat_map(Manifest::children).map(|child| child.digest));
+            } else {
+                plan.manifests.push((*digest, manifest.as_ref().and_then(|manifest| manifest.subject)));
+            }
+        }
+        plan.layers = links.layers().filter(|layer| !plan.named.contains(layer)).collect();
+        plan.former = links.former().filter(|(_, digest)| !kept.contains(digest)).collect();
+        plan
+    }
+
+    /// Whether nothing is to be done.
+    pub(super) fn is_empty(&self) -> bool {
+        self.former.is_empty() && self.manifests.is_empty() && self.layers.is_empty()
+    }
+}
+
+fn reachable(
+    links: &RepositoryLinks,
+    manifests: &Manifests,
+    was_asked_for: impl Fn(&Digest) -> bool,
+) -> HashSet<Digest> {
+    let mut referrers: HashMap<Digest, Vec<Digest>> = HashMap::new();
+    for (digest, manifest) in manifests {
+        if let Some(subject) = manifest.as_ref().and_then(|manifest| manifest.subject) {
+            referrers.entry(subject).or_default().push(*digest);
+        }
+    }
+    let asked_for = manifests.keys().copied().filter(|digest| was_asked_for(digest));
+    let mut waiting: Vec<Digest> = links.tags().map(|(_, digest)| digest).chain(asked_for).collect();
+    let mut kept = HashSet::new();
+    while let Some(digest) = waiting.pop() {
+        if kept.insert(digest) {
+            let manifest = manifests.get(&digest).and_then(Option::as_ref);
+            waiting.extend(manifest.iter().flat_map(|manifest| &manifest.manifests).map(|child| child.digest));
+            waiting.extend(referrers.get(&digest).into_iter().flatten());
+        }
+    }
+    kept
+}

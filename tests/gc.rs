@@ -1,0 +1,337 @@
+//! Collection while it runs: nothing goes that was acknowledged and is still tagged, or that somebody is about to tag; all
+//! else does. The judge reads the disk (`support::reach`).
+
+use std::{
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    admin,
+    images::{Blob, Format, Image},
+    process::Outcome,
+    reach::holds_what_tags_reach,
+    registry2::OnVolume,
+    rounds,
+    server::{Server, Setup, entrepot},
+    uploads::Target,
+    upstream::Upstream,
+    wait_until,
+};
+
+const PUSHES: usize = 200;
+/// Pushes that share a repository.
+const SHARING: usize = 10;
+
+/// Nothing is collected but what the test asks for.
+fn hosting() -> Setup {
+    Setup::hosting().variable("REGISTRY_GC_INTERVAL", "0")
+}
+
+/// One image of a round: it shares its largest layer with every other of the round, so that it is found, not uploaded.
+struct Push {
+    repository: String,
+    tag: String,
+    image: Image,
+}
+
+impl Push {
+    fn new(round: usize, number: usize) -> Self {
+        let (repository, tag) = (format!("team/r{round}/app{}", number / SHARING), format!("t{number}"));
+        let mut image = Image::single(Format::Oci, (round * PUSHES + number) as u64);
+        let base = Image::of_size(Format::Oci, 1_000_000 + round as u64 / 2, 30_000).blobs.remove(0);
+        let mut document: Value = serde_json::from_slice(&image.top.bytes).unwrap();
+        document["layers"].as_array_mut().unwrap().push(base.descriptor(Format::Oci.layer()));
+        image.top = crate::support::images::Manifest::new(Format::Oci.manifest(), &document);
+        image.blobs.push(base);
+        Self { repository, tag, image }
+    }
+
+    /// As docker does it: a blob that a HEAD finds is not brought again, and some are asked for from elsewhere.
+    fn run(&self, target: &Target, number: usize) {
+        for blob in &self.image.blobs {
+            let path = format!("{}/blobs/{}", self.repository, blob.digest);
+            if number % 3 == 1 {
+                let mounted = target.mount(&self.repository, &blob.digest, None);
+                if mounted.status != 201 {
+                    assert_eq!(target.session(&mounted).put(&blob.digest, &blob.bytes).status, 201);
+                }
+            } else if target.head(&path) != 200 {
+                target.blob(&self.repository, blob);
+            }
+        }
+        let put = target.manifest(&self.repository, &self.tag, &self.image.top);
+        assert_eq!(put.status, 201, "all that {}:{} names was acknowledged", self.repository, self.tag);
+    }
+
+    /// Takes it away again, in one way or another; `false` for those that stay.
+    fn undo(&self, target: &Target, number: usize) -> bool {
+        let path = match number % 4 {
+            0 => format!("{}/manifests/{}", self.repository, self.tag),
+            1 => format!("{}/manifests/{}", self.repository, self.image.digest()),
+            _ => return false,
+        };
+        assert_eq!(target.delete(&path), 202, "{path}");
+        true
+    }
+}
+
+/// Point 4: collections in a loop during 200 parallel pushes with deletes.
+#[test]
+fn nothing_that_is_tagged_is_lost() {
+    let server = hosting().variable("REGISTRY_GC_GRACE", "4s").start();
+    let (stop, collected) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut standing: Vec<(usize, Push)> = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::SeqCst) {
+                let ended = admin::gc(server.data(), true, None);
+                collected.fetch_add(ended["blobs"].as_u64().unwrap(), Ordering::SeqCst);
+            }
+        });
+        let stopping = StopOnDrop(&stop);
+        for round in 0..rounds(50) {
+            push_and_delete(&server, round, &mut standing);
+        }
+        let expected = (rounds(50) as u64).saturating_sub(1) * PUSHES as u64 / 4;
+        wait_until("the loop to collect what was deleted", Duration::from_secs(60), || {
+            collected.load(Ordering::SeqCst) >= expected
+        });
+        drop(stopping);
+    });
+    for (_, push) in &standing {
+        server.pull(&push.repository, &push.tag, &push.image);
+    }
+    admin::gc(server.data(), true, Some(0));
+    holds_what_tags_reach(server.data());
+    for (_, push) in &standing {
+        server.pull(&push.repository, &push.tag, &push.image);
+    }
+}
+
+/// A test that fails must not leave its loop running.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A round's pushes, all at once; as many threads then delete of those that stood before.
+fn push_and_delete(server: &Server, round: usize, standing: &mut Vec<(usize, Push)>) {
+    let pushes: Vec<_> = (0..PUSHES).map(|number| (number, Push::new(round, number))).collect();
+    let before = std::mem::take(standing);
+    thread::scope(|scope| {
+        for (number, push) in &pushes {
+            scope.spawn(move || push.run(&server.target(), *number));
+        }
+        let deleting = scope.spawn(|| {
+            before.into_iter().filter(|(number, push)| !push.undo(&server.target(), *number)).collect::<Vec<_>>()
+        });
+        // What stays of earlier rounds is looked at now and then: a few of each.
+        let mut rest = deleting.join().unwrap();
+        rest.drain(..rest.len().saturating_sub(300));
+        *standing = rest;
+    });
+    let (number, push) = &pushes[round % PUSHES];
+    server.pull(&push.repository, &push.tag, &push.image);
+    assert!(*number < PUSHES);
+    standing.extend(pushes);
+}
+
+/// What was uploaded waits for its manifest, for as long as the grace lasts; then it goes.
+#[test]
+fn a_blob_waits_for_its_manifest() {
+    let server = hosting().start();
+    let (target, image, orphan) = (server.target(), Image::single(Format::Oci, 1), Blob::noise(2, 5000));
+    image.blobs.iter().for_each(|blob| target.blob("team/app", blob));
+    let ended = admin::gc(server.data(), true, None);
+    assert_eq!((&ended["blobs"], &ended["active"]), (&json!(0), &json!(1)), "{ended}");
+    assert_eq!(target.manifest("team/app", "1", &image.top).status, 201);
+    target.blob("team/app", &orphan);
+    assert_eq!(admin::gc(server.data(), true, Some(0))["blobs"], 1);
+    assert_eq!(target.head(&format!("team/app/blobs/{}", orphan.digest)), 404);
+    server.pull("team/app", "1", &image);
+    holds_what_tags_reach(server.data());
+    target.blob("team/app", &orphan);
+    assert_eq!(target.head(&format!("team/app/blobs/{}", orphan.digest)), 200, "it may come again");
+}
+
+/// Who was told that something is here may count on it: by a HEAD, by a mount, by a HEAD of a manifest.
+#[test]
+fn what_was_promised_stays() {
+    let server = hosting().variable("REGISTRY_GC_GRACE", "3s").start();
+    let target = server.target();
+    let (one, two) = (Image::single(Format::Oci, 10), Image::single(Format::Oci, 11));
+    let (three, index) = (Image::single(Format::Oci, 12), Image::index(Format::Oci, 13, 5000));
+    for (tag, image) in [("1", &one), ("2", &two), ("3", &three), ("4", &index)] {
+        target.image("team/app", tag, image);
+        assert_eq!(target.delete(&format!("team/app/manifests/{tag}")), 202);
+    }
+    thread::sleep(Duration::from_millis(3500));
+    for blob in &one.blobs {
+        assert_eq!(target.head(&format!("team/app/blobs/{}", blob.digest)), 200);
+        assert_eq!(target.mount("team/other", &two.blobs[0].digest, Some("team/app")).status, 201);
+    }
+    assert_eq!(target.head(&format!("team/app/manifests/{}", index.digest())), 200);
+    let ended = admin::gc(server.data(), true, None);
+    assert_eq!((&ended["manifests"], &ended["blobs"]), (&json!(3), &json!(6)), "{ended}");
+    let path = |blob: &Blob| format!("team/app/blobs/{}", blob.digest);
+    assert!(three.blobs.iter().all(|blob| target.head(&path(blob)) == 404));
+    assert_eq!(target.manifest("team/app", "1", &one.top).status, 201);
+    assert_eq!(target.manifest("team/app", "4", &index.top).status, 201);
+    server.pull("team/app", "1", &one);
+    server.pull("team/app", "4", &index);
+    target.blob("team/other", &two.blobs[1]);
+    assert_eq!(target.manifest("team/other", "2", &two.top).status, 201);
+    server.pull("team/other", "2", &two);
+    admin::gc(server.data(), true, Some(0));
+    holds_what_tags_reach(server.data());
+}
+
+/// A start counts as activity: what was uploaded before it may have a client that goes on.
+#[test]
+fn a_restart_takes_nothing_from_a_push() {
+    let mut server = hosting().start();
+    let image = Image::single(Format::Oci, 20);
+    image.blobs.iter().for_each(|blob| server.target().blob("team/app", blob));
+    server.kill9();
+    server.restart();
+    assert_eq!(admin::gc(server.data(), true, None)["blobs"], 0);
+    assert_eq!(server.target().manifest("team/app", "1", &image.top).status, 201);
+}
+
+/// Without being asked, on its schedule.
+#[test]
+fn a_server_collects_by_itself() {
+    let server = Setup::hosting()
+        .variable("REGISTRY_GC_INTERVAL", "1s")
+        .variable("REGISTRY_GC_GRACE", "1s")
+        .variable("REGISTRY_GC_UNTAGGED", "true")
+        .start();
+    let (target, kept, gone) = (server.target(), Image::single(Format::Oci, 30), Image::index(Format::Oci, 31, 5000));
+    target.image("team/app", "1", &gone);
+    target.image("team/app", "1", &kept);
+    let bytes = server.data().join("docker/registry/v2").join(crate::support::reach::data(gone.digest()));
+    assert!(bytes.exists());
+    wait_until("what the tag named before to go", Duration::from_secs(20), || !bytes.exists());
+    assert_eq!(target.head(&format!("team/app/manifests/{}", gone.digest())), 404);
+    server.pull("team/app", "1", &kept);
+}
+
+/// Mirrored content is not the collector's: it stays, and what was promoted from it stays for the mirror's sake.
+#[test]
+fn mirrored_content_stays() {
+    let (upstream, image) = (Upstream::plain(), Image::single(Format::Docker, 40));
+    upstream.add("library/base", "1", &image);
+    let server = Setup::both(&upstream.url()).variable("REGISTRY_GC_INTERVAL", "0").start();
+    server.pull("library/base", "1", &image);
+    let target = server.target();
+    for blob in &image.blobs {
+        assert_eq!(target.mount("team/app", &blob.digest, Some("library/base")).status, 201);
+    }
+    assert_eq!(target.manifest("team/app", "1", &image.top).status, 201);
+    assert_eq!(target.delete("team/app/manifests/1"), 202);
+    let ended = admin::gc(server.data(), true, Some(0));
+    assert_eq!((&ended["manifests"], &ended["links"], &ended["blobs"]), (&json!(1), &json!(2), &json!(0)), "{ended}");
+    upstream.stop();
+    server.pull("library/base", "1", &image);
+    holds_what_tags_reach_but_mirrored(&server, &image);
+}
+
+fn holds_what_tags_reach_but_mirrored(server: &Server, image: &Image) {
+    let blobs = server.data().join("docker/registry/v2");
+    for digest in image.blobs.iter().map(|blob| blob.digest.as_str()).chain([image.digest()]) {
+        assert!(blobs.join(crate::support::reach::data(digest)).is_file(), "{digest}");
+    }
+    assert!(crate::support::reach::reached(server.data()).is_empty());
+}
+
+fn gc(data: &Path, arguments: &[&str]) -> Outcome {
+    let data = data.to_str().unwrap();
+    entrepot(&[&["gc", "--data", data], arguments].concat(), &[])
+}
+
+/// The command, for people and for programs: what it would do, what it did, and how it ended.
+#[test]
+fn the_command_says_what_goes() {
+    let mut server = hosting().start();
+    let (target, kept, gone) = (server.target(), Image::single(Format::Oci, 50), Image::single(Format::Oci, 51));
+    target.image("team/app", "1", &kept);
+    target.image("team/app", "2", &gone);
+    assert_eq!(target.delete("team/app/manifests/2"), 202);
+    let early = gc(server.data(), &["--untagged"]).expect_success("gc");
+    assert!(early.output.contains("removed 0 manifests") && early.output.contains("left alone"), "{}", early.output);
+    let now = ["--untagged", "--grace", "0s"];
+    let dry = gc(server.data(), &[&now[..], &["--dry-run"]].concat()).expect_success("gc");
+    let digests = gone.blobs.iter().map(|blob| blob.digest.as_str()).chain([gone.digest()]);
+    for digest in digests.clone() {
+        assert!(dry.output.contains(&format!("would remove blob {digest}")), "{}", dry.output);
+    }
+    assert!(dry.output.contains(&format!("would remove manifest team/app@{}", gone.digest())), "{}", dry.output);
+    assert!(digests.clone().all(|digest| target.head(&format!("team/app/blobs/{digest}")) == 200));
+
+    // Those HEADs were promises: a server that has just begun has made none.
+    server.restart();
+    let wet = gc(server.data(), &[&now[..], &["--json"]].concat()).expect_success("gc");
+    let lines: Vec<Value> = wet.output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 5, "a manifest, three blobs, the sum: {}", wet.output);
+    assert_eq!((&lines[4]["answer"], &lines[4]["blobs"]), (&json!("collected"), &json!(3)));
+    server.pull("team/app", "1", &kept);
+    holds_what_tags_reach(server.data());
+}
+
+/// With the server stopped the command works alone, and as `registry:2` spells it; what it leaves is that program's too.
+#[test]
+fn the_command_works_alone() {
+    let mut server = hosting().start();
+    let (kept, gone) = (Image::index(Format::Docker, 60, 5000), Image::single(Format::Docker, 61));
+    server.target().image("team/app", "1", &kept);
+    server.target().image("team/app", "2", &gone);
+    server.target().image("team/gone", "1", &gone);
+    assert_eq!(server.target().delete("team/app/manifests/2"), 202);
+    assert_eq!(server.target().delete(&format!("team/gone/manifests/{}", gone.digest())), 202);
+    let data = server.data().to_str().unwrap().to_owned();
+    let spelt = ["garbage-collect", "--delete-untagged=true", "--dry-run", "--data", &data];
+    let asked = entrepot(&spelt, &[]).expect_success("garbage-collect with a server");
+    assert!(asked.output.contains("would remove 0 manifests"), "{}", asked.output);
+    server.stop();
+    let alone = entrepot(&["garbage-collect", "-m", "--data", &data], &[]).expect_success("garbage-collect");
+    assert!(alone.output.contains("removed 1 manifests, 4 links, 3 blobs"), "{}", alone.output);
+    holds_what_tags_reach(server.data());
+    let theirs = OnVolume::start(server.data());
+    for blob in &kept.blobs {
+        assert_eq!(theirs.target().head(&format!("team/app/blobs/{}", blob.digest)), 200);
+    }
+    drop(theirs);
+    server.restart();
+    server.pull("team/app", "1", &kept);
+    server.target().image("team/gone", "1", &gone);
+    server.pull("team/gone", "1", &gone);
+    assert_eq!(gc(&server.data().join("nowhere"), &[]).status.code(), Some(2));
+}
+
+/// The socket is its owner's alone, goes when the server stops, and one that a killed server left is no obstacle.
+#[test]
+fn the_socket_is_its_owner_s() {
+    let mut server = hosting().start();
+    let socket = admin::socket(server.data());
+    let mode = || std::fs::symlink_metadata(&socket).unwrap();
+    assert!(mode().file_type().is_socket() && mode().permissions().mode() & 0o777 == 0o600);
+    for wrong in [json!({}), json!({ "request": "rm" }), json!("gc")] {
+        let answers = admin::ask(server.data(), &wrong);
+        assert!(answers.len() == 1 && answers[0]["answer"] == "failed", "{answers:?}");
+    }
+    server.kill9();
+    assert!(socket.exists());
+    server.restart();
+    assert_eq!(admin::gc(server.data(), false, None)["blobs"], 0);
+    server.stop();
+    assert!(!socket.exists());
+}

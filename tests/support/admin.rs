@@ -1,0 +1,28 @@
+//! The server's admin socket, spoken to without the server's own code.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+pub(crate) fn socket(data: &Path) -> PathBuf {
+    data.join("entrepot.sock")
+}
+
+/// All answers to a request, the last one included.
+pub(crate) fn ask(data: &Path, request: &Value) -> Vec<Value> {
+    let mut stream = UnixStream::connect(socket(data)).unwrap();
+    stream.write_all(format!("{request}\n").as_bytes()).unwrap();
+    BufReader::new(stream).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
+}
+
+/// Collects, and says how that ended. `grace` in milliseconds, in place of the server's own.
+pub(crate) fn gc(data: &Path, untagged: bool, grace: Option<u64>) -> Value {
+    let request = json!({ "request": "gc", "untagged": untagged, "dry_run": false, "grace": grace });
+    let last = ask(data, &request).pop().unwrap();
+    assert_eq!(last["answer"], "collected", "{last}");
+    last
+}
