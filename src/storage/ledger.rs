@@ -140,14 +140,16 @@ impl Ledger {
     fn short(&self, books: &mut Books, purpose: Purpose, bytes: u64) -> Option<Short> {
         let sampled = self.sample(books);
         let disk = Filesystem::of(&self.root);
-        let free = disk.free.saturating_sub(self.limits.headroom(disk.size)).saturating_sub(books.promised);
+        let spoken_for = self.limits.headroom(disk.size).saturating_add(books.promised);
+        let free = disk.free.saturating_sub(spoken_for);
         let used = books.used(&sampled);
         let refused = |by, allowed, hopeless| Some(Short { by, hopeless, used, allowed, needed: bytes });
         let not_cached = purpose == Purpose::Mirrored && !books.known;
         if not_cached || (purpose == Purpose::Mirrored && bytes > self.limits.object(disk.size)) {
             return refused(bytes, self.limits.mirrored(disk.size), true);
         }
-        let by = (bytes.saturating_sub(free), used.saturating_add(free));
+        // What others took of the headroom has to be given back as well, or evicting `by` bytes would not help.
+        let by = (bytes.saturating_add(spoken_for).saturating_sub(disk.free), used.saturating_add(free));
         let bound = match (self.limits.quota, purpose) {
             (Some(quota), _) if books.known => {
                 let taken = used + books.promised + books.kept_back(&sampled);
