@@ -13,8 +13,10 @@ use crate::{
 
 /// How many are looked at together.
 const BATCH: usize = 32;
-/// When something that cannot go now is looked at again, in seconds.
+/// When something that could not be removed is looked at again, in seconds.
 const AGAIN: u64 = 10;
+/// And something that was being read: in a small and busy cache that is much of it, and most readers are quick.
+const READ_AGAIN: u64 = 1;
 
 /// What stays though there is no room.
 #[derive(Clone, Debug, Default)]
@@ -109,7 +111,7 @@ impl Objects {
         }
         let now = uses::now();
         if self.uses.is_read(digest) {
-            return Kept::Until(now + AGAIN);
+            return Kept::Until(now + READ_AGAIN);
         }
         let parents = self.index.parents(digest);
         let used = |held: &Holding, digest: &Digest| held.used.max(self.uses.last(digest).unwrap_or(0));
