@@ -178,11 +178,19 @@ impl Database {
     }
 }
 
+/// Removes what is there in place of a database, were it a file; and a file in place of the folder it lies in.
+fn clear_away(dir: &Path) {
+    for path in [Some(dir), dir.parent()].into_iter().flatten().filter(|path| path.is_file()) {
+        let _ = fs::remove_file(path);
+    }
+    let _ = fs::remove_dir_all(dir);
+}
+
 impl Trees {
     fn open_or_begin(dir: &Path) -> Result<Self, String> {
         Self::open(dir).or_else(|why| {
             tracing::warn!("the index is begun anew: {why}");
-            let _ = fs::remove_dir_all(dir);
+            clear_away(dir);
             Self::open(dir)
         })
     }
