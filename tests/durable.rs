@@ -1,110 +1,25 @@
 //! Points 5 and 6: what was acknowledged is there after any end, and an upload goes on where it was.
-//!
-//! The judge of the disk reads files and nothing else: neither the server nor its code tells it what is right.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
 use crate::support::{
     hash::{Hasher, hex, sha256},
     http::{Ending, Request, Sending},
     images::{Blob, Format, Image},
+    judge::Judge,
     rounds, scratch,
     server::{Server, Setup},
     uploads::{OCTETS, Target},
     upstream::Upstream,
     wait_for,
 };
-
-/// A volume as `registry:2` lays it out, read by itself.
-struct Disk {
-    root: PathBuf,
-    /// Blobs that were found right. Their files never change.
-    right: HashSet<PathBuf>,
-}
-
-impl Disk {
-    fn new(data: &Path) -> Self {
-        Self { root: data.join("docker/registry/v2"), right: HashSet::new() }
-    }
-
-    fn repository(&self, name: &str) -> PathBuf {
-        self.root.join("repositories").join(name)
-    }
-
-    fn data(&self, digest: &str) -> PathBuf {
-        let (algorithm, hex) = digest.split_once(':').unwrap();
-        self.root.join("blobs").join(algorithm).join(&hex[..2]).join(hex).join("data")
-    }
-
-    /// The blob is there, and its bytes are what its name says.
-    fn has_blob(&mut self, digest: &str) -> bool {
-        let path = self.data(digest);
-        if !path.is_file() {
-            return false;
-        }
-        if !self.right.contains(&path) {
-            assert_eq!(sha256(&fs::read(&path).unwrap()), digest, "a blob is not what its name says");
-            self.right.insert(path);
-        }
-        true
-    }
-
-    /// What the tag points to.
-    fn tag(&self, repository: &str, tag: &str) -> Option<String> {
-        fs::read_to_string(self.repository(repository).join("_manifests/tags").join(tag).join("current/link")).ok()
-    }
-
-    fn has_layer(&mut self, repository: &str, digest: &str) -> bool {
-        let link = self.repository(repository).join("_layers/sha256").join(hex(digest)).join("link");
-        fs::read_to_string(link).is_ok_and(|text| text == digest) && self.has_blob(digest)
-    }
-
-    /// The manifest is there, and all that it names.
-    fn has_manifest(&mut self, repository: &str, digest: &str) -> bool {
-        let link = self.repository(repository).join("_manifests/revisions/sha256").join(hex(digest)).join("link");
-        if fs::read_to_string(link).ok().as_deref() != Some(digest) || !self.has_blob(digest) {
-            return false;
-        }
-        let manifest: Value = serde_json::from_slice(&fs::read(self.data(digest)).unwrap()).unwrap();
-        let layers = manifest["layers"].as_array().into_iter().flatten().chain(manifest.get("config"));
-        layers.map(|layer| layer["digest"].as_str().unwrap()).all(|layer| self.has_layer(repository, layer))
-    }
-
-    /// Everything that anything points to is there: tags, revisions, layers, and whatever else lies among the blobs.
-    fn is_whole(&mut self) {
-        for name in scratch::files(&self.root.join("blobs")) {
-            let parts: Vec<_> = name.iter().map(|part| part.to_str().unwrap()).collect();
-            assert!(matches!(parts[..], ["sha256", _, _, "data"]), "{name:?} is no blob");
-            assert!(self.has_blob(&format!("sha256:{}", parts[2])));
-        }
-        let repositories = self.root.join("repositories");
-        for link in scratch::files(&repositories) {
-            let text = link.to_str().unwrap();
-            let Some((repository, kind)) = text.split_once("/_") else { panic!("{text}") };
-            let read = || fs::read_to_string(repositories.join(&link)).unwrap();
-            if link.file_name().unwrap().to_str().unwrap().starts_with(".link-") {
-                // On its way to be a link when the server died: nobody reads it.
-                continue;
-            }
-            if kind.starts_with("manifests/") && kind.ends_with("/link") {
-                assert!(self.has_manifest(repository, &read()), "{text} leads to what is not whole");
-            } else if kind.starts_with("layers/") && kind.ends_with("/link") {
-                assert!(self.has_layer(repository, &read()), "{text} leads nowhere");
-            } else {
-                assert!(kind.starts_with("uploads/"), "{text} is no link");
-            }
-        }
-    }
-}
 
 /// What a worker was told, and what it had asked when the server died.
 #[derive(Default)]
@@ -167,18 +82,18 @@ fn push_blob(target: &Target, repository: &str, blob: &Blob, way: usize) -> std:
 }
 
 /// What the worker was told is on the disk; where it was told nothing, the tag is the old one or the new one.
-fn holds_what_it_told(disk: &mut Disk, repository: &str, told: &mut Told) {
+fn holds_what_it_told(judge: &mut Judge, repository: &str, told: &mut Told) {
     for digest in told.blobs.drain(..) {
-        assert!(disk.has_layer(repository, &digest), "an acknowledged blob is gone from {repository}");
+        assert!(judge.has_layer(repository, &digest), "an acknowledged blob is gone from {repository}");
     }
     if let Some((tag, digest)) = told.open.take()
-        && disk.tag(repository, &tag).as_ref() == Some(&digest)
+        && judge.tag(repository, &tag).as_ref() == Some(&digest)
     {
         told.tags.insert(tag, digest);
     }
     for (tag, digest) in &told.tags {
-        assert_eq!(disk.tag(repository, tag).as_ref(), Some(digest), "{repository}:{tag}");
-        assert!(disk.has_manifest(repository, digest), "{repository}:{tag}");
+        assert_eq!(judge.tag(repository, tag).as_ref(), Some(digest), "{repository}:{tag}");
+        assert!(judge.has_manifest(repository, digest), "{repository}:{tag}");
     }
 }
 
@@ -187,7 +102,7 @@ fn holds_what_it_told(disk: &mut Disk, repository: &str, told: &mut Told) {
 fn what_was_acknowledged_survives_a_kill() {
     const WORKERS: usize = 4;
     let mut server = Setup::hosting().start();
-    let mut disk = Disk::new(server.data());
+    let mut judge = Judge::new(server.data());
     let mut told: Vec<_> = (0..WORKERS).map(|_| Told::default()).collect();
     let (mut restarts, mut acknowledged) = (Vec::new(), 0);
     for round in 0..rounds(200) {
@@ -203,9 +118,9 @@ fn what_was_acknowledged_survives_a_kill() {
         });
         for (worker, told) in told.iter_mut().enumerate() {
             acknowledged += told.blobs.len();
-            holds_what_it_told(&mut disk, &format!("team/app{worker}"), told);
+            holds_what_it_told(&mut judge, &format!("team/app{worker}"), told);
         }
-        disk.is_whole();
+        judge.is_whole();
         restarts.push(server.restart());
         serves(&server, &told);
     }
@@ -368,7 +283,7 @@ fn a_push_does_not_stand_on_an_unsynced_folder() {
     assert_eq!(server.blob("library/base", &mirrored.digest).send().summary().digest, mirrored.digest);
     server.target().blob("team/durable", &pushed);
     assert_eq!(server.target().mount("team/durable", &mirrored.digest, Some("library/base")).status, 201);
-    let data = Disk::new(server.data()).data(&mirrored.digest);
+    let data = Judge::new(server.data()).data(&mirrored.digest);
     server.stop();
     let calls = traced(&file);
     let answer = answered(&calls, 201, 0);

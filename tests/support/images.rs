@@ -36,6 +36,13 @@ impl Blob {
         blob
     }
 
+    /// Bytes of one common noise, from `start` on: as many different blobs as wanted, and no memory for any of them.
+    pub(crate) fn window(start: usize, length: usize) -> Self {
+        const NOISE: usize = 48 << 20;
+        static ALL: LazyLock<Bytes> = LazyLock::new(|| noise(0x5eed, NOISE).into());
+        Self::new(ALL.slice(start..start + length))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -161,6 +168,13 @@ impl Image {
             diff_ids: amd64.diff_ids,
             config: amd64.config,
         }
+    }
+
+    /// linux/amd64, whose layers are these bytes: to be moved, not to be run. Its configuration names them, so that no two
+    /// such images share one.
+    pub(crate) fn of_layers(format: Format, layers: &[Blob]) -> Self {
+        let named = |blob: &Blob| Layer { diff_id: blob.digest.clone(), blob: blob.clone() };
+        Self::platform(format, "amd64", &layers.iter().map(named).collect::<Vec<_>>())
     }
 
     fn platform(format: Format, architecture: &str, layers: &[Layer]) -> Self {

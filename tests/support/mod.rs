@@ -2,16 +2,20 @@
 
 pub(crate) mod admin;
 pub(crate) mod clients;
+pub(crate) mod dice;
+pub(crate) mod disk;
 pub(crate) mod fence;
 pub(crate) mod hash;
 pub(crate) mod http;
 pub(crate) mod images;
+pub(crate) mod judge;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod reach;
 pub(crate) mod registry2;
 pub(crate) mod scratch;
 pub(crate) mod server;
+pub(crate) mod stock;
 pub(crate) mod token_service;
 pub(crate) mod uploads;
 pub(crate) mod upstream;

@@ -31,7 +31,7 @@ static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
 });
 
 /// The Debian packages that `./test` installs.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("dockerd", "docker.io"),
     ("docker", "docker.io"),
     ("containerd", "containerd"),
@@ -41,6 +41,8 @@ const PACKAGES: [(&str, &str); 9] = [
     ("skopeo", "skopeo"),
     ("strace", "strace"),
     ("docker-registry", "docker-registry"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("mount", "mount"),
 ];
 
 /// A command that dies with the test process, with nothing of this environment but the search path.
@@ -136,6 +138,11 @@ impl Process {
         self.signal(rustix::process::Signal::TERM);
         wait_until(&format!("{} to end on SIGTERM", self.name), limit, || self.has_ended());
         (self.child.wait().unwrap(), start.elapsed())
+    }
+
+    /// Waits for an end that comes by itself.
+    pub(crate) fn wait_for_end(&mut self, limit: Duration) {
+        wait_until(&format!("{} to end", self.name), limit, || self.has_ended());
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {

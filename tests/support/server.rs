@@ -10,6 +10,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
+    disk::Disk,
     http,
     images::Image,
     process::{self, Outcome, Process},
@@ -23,7 +24,8 @@ pub(crate) const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2
      application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, */*";
 
-const BINARY: &str = env!("CARGO_BIN_EXE_entrepot");
+/// The program.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_entrepot");
 
 /// What a server is started with.
 #[derive(Clone)]
@@ -31,6 +33,8 @@ pub(crate) struct Setup {
     variables: Vec<(String, String)>,
     config: Option<PathBuf>,
     data: Arc<TempDir>,
+    /// The data are on a filesystem of the test's own.
+    elsewhere: Option<PathBuf>,
     /// Whether the command line says where the data are.
     flag: bool,
     disk: Option<u32>,
@@ -41,7 +45,8 @@ impl Setup {
     /// On a free port, into a fresh directory.
     fn bare() -> Self {
         let data = Arc::new(scratch::dir("data"));
-        let setup = Self { variables: Vec::new(), config: None, data, flag: true, disk: None, trace: None };
+        let (config, elsewhere) = (None, None);
+        let setup = Self { variables: Vec::new(), config, data, elsewhere, flag: true, disk: None, trace: None };
         setup.variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
     }
 
@@ -104,6 +109,22 @@ impl Setup {
         self
     }
 
+    /// The data are on this filesystem.
+    pub(crate) fn on(mut self, disk: &Disk) -> Self {
+        self.elsewhere = Some(disk.data());
+        self
+    }
+
+    /// What everything stored may come to.
+    pub(crate) fn quota(self, value: &str) -> Self {
+        self.variable("REGISTRY_STORAGE_QUOTA", value)
+    }
+
+    /// How long what was served is safe from eviction.
+    pub(crate) fn lease(self, value: &str) -> Self {
+        self.variable("REGISTRY_STORAGE_LEASE", value)
+    }
+
     /// The system calls that make writes durable, and the sends, are written to this file.
     pub(crate) fn traced(mut self, file: &Path) -> Self {
         self.trace = Some(file.to_owned());
@@ -112,7 +133,7 @@ impl Setup {
 
     /// Where the server will keep everything.
     pub(crate) fn data(&self) -> &Path {
-        self.data.path()
+        self.elsewhere.as_deref().unwrap_or(self.data.path())
     }
 
     pub(crate) fn start(self) -> Server {
@@ -126,7 +147,7 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let data = self.data.path().to_str().unwrap();
+        let data = self.data().to_str().unwrap();
         let mut command = match (self.disk, &self.trace) {
             (None, None) => process::command(BINARY),
             (None, Some(file)) => traced(file),
@@ -134,7 +155,7 @@ impl Setup {
         };
         command.arg("serve").args(&self.config);
         if self.flag {
-            command.arg("--data").arg(self.data.path());
+            command.arg("--data").arg(self.data());
         }
         command.envs(self.variables.iter().cloned()).env("RUST_BACKTRACE", "1");
         command
@@ -205,7 +226,7 @@ impl Server {
     }
 
     pub(crate) fn data(&self) -> &Path {
-        self.setup.data.path()
+        self.setup.data()
     }
 
     /// To push to it.

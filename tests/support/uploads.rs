@@ -54,10 +54,10 @@ impl Target {
     pub(crate) fn begin(&self, repository: &str) -> Session {
         let response = self.request("POST", &format!("{repository}/blobs/uploads/")).send();
         assert_eq!(response.status, 202, "an upload begins in {repository}");
-        Session { url: self.follow(&response), target: self.clone() }
+        self.session(&response)
     }
 
-    /// The session that a response begins.
+    /// The session that an answer names.
     pub(crate) fn session(&self, response: &Response) -> Session {
         Session { url: self.follow(response), target: self.clone() }
     }

@@ -1,0 +1,226 @@
+//! `kill -9` at any moment of anything: the disk is whole, what was acknowledged is there, what was deleted is not.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use crate::support::{
+    dice::Dice,
+    disk::{Disk, Kind, MIB},
+    http::Response,
+    images::{Format, Image},
+    judge::Judge,
+    rounds,
+    server::{self, Server, Setup},
+    stock::Stock,
+    uploads::{OCTETS, Target},
+    upstream::Upstream,
+};
+
+const PUSHERS: usize = 4;
+const PULLERS: usize = 2;
+const KIB: usize = 1 << 10;
+
+/// What one who pushes was told. Each has a repository of its own.
+#[derive(Default)]
+struct Told {
+    tags: HashMap<String, Image>,
+    /// How often anything was acknowledged.
+    answers: usize,
+    /// What is not tagged any more, and may be there or not.
+    gone: HashSet<String>,
+    /// A tag whose change nobody answered for: it is what it was, or what it was to become.
+    open: Option<(String, Option<Image>)>,
+}
+
+impl Told {
+    /// Tags an image, deletes a tag, or deletes a manifest with all its tags.
+    fn act(&mut self, target: &Target, repository: &str, dice: &mut Dice) -> std::io::Result<()> {
+        let tag = format!("t{}", dice.throw(5));
+        match (dice.throw(4), self.tags.get(&tag).cloned()) {
+            (0, Some(image)) => self.delete(target, repository, &tag, &tag, &image),
+            (1, Some(image)) => self.delete(target, repository, &tag, image.digest(), &image),
+            _ => self.push(target, repository, &tag, dice),
+        }
+    }
+
+    fn push(&mut self, target: &Target, repository: &str, tag: &str, dice: &mut Dice) -> std::io::Result<()> {
+        let size = 1 + dice.throw(60 * KIB);
+        let image = Image::of_size(Format::Oci, (dice.throw(1 << 30) + 1_000_000) as u64, size);
+        for blob in &image.blobs {
+            let uploads = format!("{repository}/blobs/uploads/?digest={}", blob.digest);
+            let post = target.request("POST", &uploads).body(OCTETS, &blob.bytes).try_send()?;
+            if !is_taken(post) {
+                return Ok(());
+            }
+        }
+        self.open = Some((tag.to_owned(), Some(image.clone())));
+        let put = target.request("PUT", &format!("{repository}/manifests/{tag}"));
+        let put = put.body(&image.top.media_type, &image.top.bytes).try_send()?;
+        self.open = None;
+        if !is_taken(put) {
+            return Ok(());
+        }
+        if let Some(before) = self.tags.insert(tag.to_owned(), image) {
+            self.gone.insert(before.digest().to_owned());
+        }
+        Ok(())
+    }
+
+    fn delete(
+        &mut self,
+        target: &Target,
+        repository: &str,
+        tag: &str,
+        reference: &str,
+        image: &Image,
+    ) -> std::io::Result<()> {
+        self.open = Some((tag.to_owned(), None));
+        let delete = target.request("DELETE", &format!("{repository}/manifests/{reference}")).try_send()?;
+        assert_eq!(delete.status, 202);
+        self.open = None;
+        self.tags.remove(tag);
+        self.gone.insert(image.digest().to_owned());
+        Ok(())
+    }
+
+    /// The disk has what was acknowledged; of what was not, it says which of the two it has.
+    fn is_on(&mut self, judge: &mut Judge, repository: &str) {
+        if let Some((tag, after)) = self.open.take() {
+            let now = judge.tag(repository, &tag);
+            let before = self.tags.get(&tag);
+            if now.as_deref() != before.map(Image::digest) {
+                assert_eq!(now.as_deref(), after.as_ref().map(Image::digest), "{repository}:{tag} is neither");
+                match after {
+                    Some(image) => self.tags.insert(tag, image),
+                    None => self.tags.remove(&tag),
+                };
+            } else if after.is_none() && before.is_some_and(|image| !judge.has_manifest(repository, image.digest())) {
+                panic!("{repository}:{tag} is there and its manifest is not");
+            }
+        }
+        for (tag, image) in &self.tags {
+            assert_eq!(judge.tag(repository, tag).as_deref(), Some(image.digest()), "{repository}:{tag}");
+            assert!(judge.has_manifest(repository, image.digest()), "{repository}:{tag} is not whole");
+        }
+        for number in 0..5 {
+            let tag = format!("t{number}");
+            assert!(
+                self.tags.contains_key(&tag) || judge.tag(repository, &tag).is_none(),
+                "{repository}:{tag} is back"
+            );
+        }
+    }
+}
+
+/// Whether a push was taken. It may be refused when all that could make way is being read.
+fn is_taken(response: Response) -> bool {
+    if response.status == 403 {
+        let message = response.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("no space left on device"), "{message}");
+        return false;
+    }
+    assert_eq!(response.status, 201);
+    true
+}
+
+/// Pulls as fast as it can until the server is gone; what comes whole is right.
+fn pull_until_the_end(target: &Target, stock: &Stock, dice: &mut Dice) -> std::io::Result<()> {
+    loop {
+        let (name, image) = &stock.images[dice.throw(stock.images.len())];
+        let top = target.request("GET", &format!("{name}/manifests/latest")).header("Accept", server::ACCEPT);
+        assert_eq!(top.try_send()?.status, 200, "{name}");
+        for blob in &image.blobs {
+            let got = target.request("GET", &format!("{name}/blobs/{}", blob.digest)).try_send()?;
+            assert_eq!(got.status, 200, "{name}");
+            let got = got.summary();
+            assert!(got.length < blob.len() as u64 || got.digest == blob.digest, "{name}: whole and wrong");
+            if got.length < blob.len() as u64 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn storm(server: &mut Server, stock: &Stock, told: &mut [Told], round: usize) {
+    let (target, alive) = (server.target(), AtomicBool::new(true));
+    thread::scope(|scope| {
+        for (pusher, told) in told.iter_mut().enumerate() {
+            let (target, alive) = (&target, &alive);
+            scope.spawn(move || {
+                let mut dice = Dice::new((round * 100 + pusher) as u64);
+                while told.act(target, &format!("team/app{pusher}"), &mut dice).is_ok() {
+                    told.answers += 1;
+                }
+                assert!(!alive.load(Ordering::SeqCst), "a connection broke before the kill");
+            });
+        }
+        for puller in 0..PULLERS {
+            let (target, alive) = (&target, &alive);
+            scope.spawn(move || {
+                let mut dice = Dice::new((round * 100 + 50 + puller) as u64);
+                let _ = pull_until_the_end(target, stock, &mut dice);
+                assert!(!alive.load(Ordering::SeqCst), "a connection broke before the kill");
+            });
+        }
+        thread::sleep(Duration::from_millis(50 + (round as u64 * 7919) % 700));
+        alive.store(false, Ordering::SeqCst);
+        server.kill9();
+    });
+}
+
+/// Collects on the volume, and is killed in the middle of it every other time.
+fn collect(server: &Server, round: usize) {
+    let mut command = crate::support::process::command(server::BINARY);
+    command.args(["garbage-collect", "--delete-untagged", "--data"]).arg(server.data());
+    let mut process = crate::support::process::Process::start("entrepot garbage-collect", command);
+    if round.is_multiple_of(2) {
+        thread::sleep(Duration::from_millis((round as u64 * 31) % 60));
+        process.kill();
+    } else {
+        process.wait_for_end(Duration::from_secs(60));
+    }
+}
+
+/// Point 5, in memory: a kill leaves the page cache, so that no disk shows more, and a slow one fewer moments. Fills, pushes, deletes, evictions and collections, killed at random moments.
+#[test]
+fn kills_in_the_middle_of_everything() {
+    let (disk, upstream, stock) = (Disk::new(Kind::Tmpfs, 192), Upstream::plain(), Stock::of(120));
+    stock.at(&upstream);
+    let setup = Setup::both(&upstream.url()).on(&disk).quota("64MiB").lease("0s");
+    let mut server = setup.variable("REGISTRY_STORAGE_HEADROOM", "4MiB").start();
+    let (watch, mut judge) = (disk.watch(), Judge::new(server.data()));
+    let mut told: Vec<_> = (0..PUSHERS).map(|_| Told::default()).collect();
+    let mut seen = HashSet::new();
+    for round in 0..rounds(300) {
+        storm(&mut server, &stock, &mut told, round);
+        if round % 3 == 2 {
+            collect(&server, round);
+        }
+        judge.is_whole();
+        for (pusher, told) in told.iter_mut().enumerate() {
+            told.is_on(&mut judge, &format!("team/app{pusher}"));
+        }
+        server.restart();
+        judge.has_no_leftovers();
+        for (pusher, told) in told.iter().enumerate() {
+            for (tag, image) in &told.tags {
+                server.pull(&format!("team/app{pusher}"), tag, image);
+            }
+        }
+        seen.extend(stock.images.iter().flat_map(|(_, image)| &image.blobs).filter_map(|blob| {
+            let here = judge.data(&blob.digest).exists();
+            here.then(|| blob.digest.clone())
+        }));
+    }
+    let kept = seen.iter().filter(|digest| judge.data(digest).exists()).count();
+    let answers: usize = told.iter().map(|told| told.answers).sum();
+    assert!(answers > rounds(300) * 2, "{answers} answers are too few to show anything");
+    assert!(told.iter().any(|told| !told.gone.is_empty()), "nothing was ever deleted or moved");
+    assert!(rounds(300) < 20 || kept < seen.len(), "nothing was ever evicted");
+    let most = watch.most();
+    assert!(most <= 64 * MIB, "{most} bytes were used of {}", 64 * MIB);
+}

@@ -1,0 +1,105 @@
+//! What makes way when there is no room, and what does not; and what clients see of it.
+
+use std::{thread, time::Duration};
+
+use crate::{
+    quota::within,
+    support::{
+        disk::{Disk, MIB},
+        http::Ending,
+        images::{Blob, Format, Image},
+        judge::Judge,
+        stock::Stock,
+        upstream::{self, Upstream},
+        wait_until,
+    },
+};
+
+const MEBI: usize = 1 << 20;
+
+/// GETs of this digest that upstream had.
+fn fetches(upstream: &Upstream, digest: &str) -> usize {
+    let of = |asked: &&upstream::Recorded| asked.request.method == "GET" && asked.request.path.contains(digest);
+    upstream.requests().iter().filter(of).count()
+}
+
+/// What makes way, and what does not: never what was pushed or is pinned, manifests and configurations last; an image
+/// whose layers went comes back with the next pull, at the cost of its layers alone.
+#[test]
+fn eviction_takes_layers_and_leaves_the_rest() {
+    let (disk, upstream, stock) = (Disk::ext4(256), Upstream::plain(), Stock::of(240));
+    let pinned = Image::of_size(Format::Oci, 730, 2 * MEBI);
+    let holed = Image::of_size(Format::Docker, 731, 3 * MEBI);
+    let pushed = Image::of_size(Format::Oci, 732, 5 * MEBI);
+    stock.at(&upstream);
+    upstream.add("base/pinned", "latest", &pinned);
+    upstream.add("library/holed", "latest", &holed);
+    let setup = within(&upstream, &disk, "64MiB").variable("REGISTRY_STORAGE_PINNED", "[\"base/*\"]");
+    let server = setup.start();
+    let judge = Judge::new(server.data());
+    server.target().image("team/app", "1", &pushed);
+    server.pull("base/pinned", "latest", &pinned);
+    server.pull("library/holed", "latest", &holed);
+    stock.pull(&server);
+
+    assert!(!judge.data(&holed.layer().digest).exists(), "a layer that nobody asked for again stays");
+    server.pull("team/app", "1", &pushed);
+    server.pull("base/pinned", "latest", &pinned);
+    server.pull("library/holed", "latest", &holed);
+    assert_eq!(fetches(&upstream, &pinned.layer().digest), 1, "what is pinned is fetched once");
+    assert_eq!(fetches(&upstream, &holed.layer().digest), 2, "what went is fetched again");
+    assert_eq!(fetches(&upstream, &holed.config), 1, "manifests and configurations go last");
+    let manifests = upstream.requests();
+    let counted = |asked: &&upstream::Recorded| {
+        asked.request.method == "GET" && asked.request.path.starts_with("/v2/library/holed/manifests/")
+    };
+    assert_eq!(manifests.iter().filter(counted).count(), 1, "what the Hub counts");
+    Judge::new(server.data()).is_whole();
+}
+
+/// Point 10: part of an image is gone and upstream is down: the pull fails at the manifest, where clients go elsewhere. An
+/// image that is whole is served.
+#[test]
+fn an_image_with_a_hole_fails_at_its_manifest() {
+    let (disk, upstream, stock) = (Disk::ext4(256), Upstream::plain(), Stock::of(160));
+    let (holed, whole) = (Image::of_size(Format::Oci, 740, 3 * MEBI), Image::of_size(Format::Oci, 741, MEBI));
+    stock.at(&upstream);
+    upstream.add("library/holed", "latest", &holed);
+    upstream.add("library/whole", "latest", &whole);
+    let server = within(&upstream, &disk, "64MiB").freshness("1s").start();
+    server.pull("library/holed", "latest", &holed);
+    stock.pull(&server);
+    server.pull("library/whole", "latest", &whole);
+    let judge = Judge::new(server.data());
+    assert!(!judge.data(&holed.layer().digest).exists() && judge.data(holed.digest()).exists());
+    upstream.stop();
+    thread::sleep(Duration::from_millis(1100));
+    for reference in ["latest", holed.digest()] {
+        let got = server.manifest("library/holed", reference).send();
+        assert!([502, 504].contains(&got.status), "{reference}: {}", got.status);
+    }
+    server.pull("library/whole", "latest", &whole);
+    upstream.resume();
+    wait_until("upstream to be asked again", Duration::from_secs(60), || {
+        server.manifest("library/holed", "latest").send().status == 200
+    });
+    server.pull("library/holed", "latest", &holed);
+}
+
+/// A blob is whole for whoever is reading it, though it would be the next to go: slow readers lose nothing.
+#[test]
+fn what_is_being_read_stays_whole() {
+    let (disk, upstream, stock) = (Disk::ext4(256), Upstream::plain(), Stock::of(120));
+    let slow = Blob::window(11, 8 * MEBI);
+    stock.at(&upstream);
+    upstream.add_blob("library/slow", &slow);
+    let server = within(&upstream, &disk, "64MiB").start();
+    let mut reading = server.blob("library/slow", &slow.digest).window(64 << 10).send();
+    let first = reading.exactly(MEBI);
+    let watch = disk.watch();
+    stock.pull(&server);
+    let rest = reading.body();
+    assert_eq!(rest.ending, Ending::Complete);
+    assert!([first, rest.bytes].concat() == slow.bytes, "what a slow reader gets");
+    assert!(watch.most() <= 64 * MIB, "{} bytes", watch.most());
+}

@@ -1,0 +1,250 @@
+//! The quota: what is stored never exceeds it, whoever comes with whatever, and nobody notices but by the time it takes.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    dice::Dice,
+    disk::{Disk, Kind, MIB},
+    http::Response,
+    images::{Blob, Format, Image},
+    judge::Judge,
+    rounds,
+    server::{Server, Setup},
+    stock::{Stock, figures, figures_equal_du},
+    uploads::{OCTETS, Target},
+    upstream::{self, Upstream},
+};
+
+const KIB: usize = 1 << 10;
+const MEBI: usize = 1 << 20;
+
+/// A mirror that takes pushes, on a disk with room to go wrong in, where nothing is safe for having been served.
+pub(crate) fn within(upstream: &Upstream, disk: &Disk, quota: &str) -> Setup {
+    let setup = Setup::both(&upstream.url()).on(disk).quota(quota).lease("0s").freshness("1h");
+    setup.variable("REGISTRY_STORAGE_HEADROOM", "4MiB")
+}
+
+/// Everything that was acknowledged to the storm's clients.
+type Pushed = Mutex<Vec<(String, Image)>>;
+
+/// Points 1 and 8: fifty clients pull ten times what fits and push, big and small; the filesystem is looked at every 10 ms.
+#[test]
+fn a_storm_never_exceeds_the_quota() {
+    const QUOTA: u64 = 96 * MIB;
+    const CLIENTS: usize = 50;
+    let stock = Stock::of(960);
+    assert!(stock.bytes() >= 10 * QUOTA);
+    let (disk, upstream) = (Disk::ext4(512), Upstream::plain());
+    stock.at(&upstream);
+    let server = within(&upstream, &disk, "96MiB").start();
+    let (watch, pushed, pulls) = (disk.watch(), Pushed::default(), AtomicUsize::new(0));
+    let (begun, long) = (Instant::now(), Duration::from_secs(rounds(120) as u64));
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (server, stock, pushed, pulls) = (&server, &stock, &pushed, &pulls);
+            scope.spawn(move || {
+                let mut dice = Dice::new(client as u64);
+                for turn in 0.. {
+                    let (name, image) = &stock.images[dice.throw(stock.images.len())];
+                    server.pull(name, "latest", image);
+                    pulls.fetch_add(1, Ordering::Relaxed);
+                    if turn < 2 {
+                        bring(server, client * 2 + turn, pushed);
+                    }
+                    if begun.elapsed() > long {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let most = watch.most();
+    assert!(watch.looks() > 100, "{} looks", watch.looks());
+    assert!(most <= QUOTA, "{most} bytes were used, {} more than allowed", most - QUOTA);
+    assert!(most > QUOTA / 2, "only {most} bytes were ever used");
+    let brought = upstream.sent(upstream::Kind::Blob);
+    assert!(brought > 2 * QUOTA, "{brought} bytes by {} pulls are no storm", pulls.load(Ordering::Relaxed));
+    let pushed = pushed.into_inner().unwrap();
+    // The rest found all that could make way being read.
+    assert!(pushed.len() >= CLIENTS * 2 * 9 / 10, "only {} of {} pushes were taken", pushed.len(), CLIENTS * 2);
+    pushed.iter().for_each(|(name, image)| server.pull(name, "1", image));
+    Judge::new(server.data()).is_whole();
+    figures_equal_du(&server, "after the storm");
+}
+
+/// Pushes an image of a client's own; one that is refused for lack of room was not acknowledged.
+fn bring(server: &Server, number: usize, pushed: &Pushed) {
+    let size = if number.is_multiple_of(20) { 2 * MEBI } else { 100 * KIB } + number;
+    let image = Image::of_layers(Format::Docker, &[Blob::window(40 * MEBI + number * 4096, size)]);
+    let (target, name) = (server.target(), format!("team/app{number}"));
+    for blob in &image.blobs {
+        let put = push_blob(&target, &name, blob);
+        if put.status != 201 {
+            return is_refused_for_room(put);
+        }
+    }
+    let put = target.manifest(&name, "1", &image.top);
+    if put.status != 201 {
+        return is_refused_for_room(put);
+    }
+    pushed.lock().unwrap().push((name, image));
+}
+
+/// Pushes a blob; returns the answer that ended it.
+fn push_blob(target: &Target, repository: &str, blob: &Blob) -> Response {
+    let post = target.request("POST", &format!("{repository}/blobs/uploads/")).send();
+    if post.status == 202 { target.session(&post).put(&blob.digest, &blob.bytes) } else { post }
+}
+
+/// 403 DENIED with the figures and the words. Says the figures.
+fn is_refused_for_room(response: Response) {
+    assert_eq!(response.status, 403, "refused for lack of room");
+    let error = &response.json()["errors"][0];
+    assert_eq!(error["code"], "DENIED");
+    let (used, allowed, needed) = figures(error["message"].as_str().unwrap());
+    assert!(used + needed > allowed || used > allowed / 2, "{error}");
+}
+
+/// Point 2: what is larger than the quota is pulled all the same, every time from upstream, and nothing makes way for it.
+#[test]
+fn a_blob_beyond_the_quota_pulls_uncached() {
+    let (disk, upstream) = (Disk::ext4(256), Upstream::plain());
+    let (small, huge) = (Image::single(Format::Oci, 700), Blob::window(3, 44 * MEBI));
+    upstream.add("library/small", "latest", &small);
+    upstream.add_blob("library/huge", &huge);
+    let server = within(&upstream, &disk, "40MiB").start();
+    server.pull("library/small", "latest", &small);
+    let (counted, watch) = (upstream.counted(), disk.watch());
+    for time in 1..=2 {
+        let got = server.blob("library/huge", &huge.digest).send();
+        assert_eq!((got.status, got.summary().digest), (200, huge.digest.clone()));
+        let sent = upstream.requests().iter().filter(|asked| asked.request.path.contains(&huge.digest)).count();
+        assert!(sent >= time, "it was kept");
+    }
+    assert!(watch.most() < 30 * MIB, "{} bytes were used for what is not kept", watch.most());
+    let asked = upstream.count("GET", upstream::Kind::Blob);
+    server.pull("library/small", "latest", &small);
+    assert_eq!(
+        (upstream.counted(), upstream.count("GET", upstream::Kind::Blob)),
+        (counted, asked),
+        "nothing made way for it"
+    );
+}
+
+/// Point 2: full of what was pushed. Pulls stream through, pushes are refused and told why, nothing else fails.
+#[test]
+fn a_quota_full_of_pushes_refuses_pushes_alone() {
+    let (disk, upstream) = (Disk::ext4(256), Upstream::plain());
+    let (stock, mirrored) = (Stock::of(20), Image::of_size(Format::Oci, 710, 3 * MEBI));
+    stock.at(&upstream);
+    upstream.add("library/before", "latest", &mirrored);
+    let server = within(&upstream, &disk, "48MiB").start();
+    let (target, watch) = (server.target(), disk.watch());
+    server.pull("library/before", "latest", &mirrored);
+    let image = Image::of_size(Format::Oci, 711, MEBI);
+    target.image("team/app", "1", &image);
+    let kept = fill_up(&target);
+    assert!(kept.len() >= 4, "{} blobs of a MiB fill it", kept.len());
+
+    is_refused_in_mid_body(&target);
+    stock.pull(&server);
+    server.pull("library/before", "latest", &mirrored);
+    server.pull("team/app", "1", &image);
+    for blob in &kept {
+        assert_eq!(server.blob("team/full", &blob.digest).send().summary().digest, blob.digest);
+    }
+    assert_eq!(target.json("team/app/tags/list")["tags"][0], "1");
+    assert_eq!(target.head(&format!("team/full/blobs/{}", kept[0].digest)), 200);
+    assert_eq!(target.request("GET", "").send().status, 200);
+    assert_eq!(target.delete("team/app/manifests/1"), 202);
+    assert!(watch.most() <= 48 * MIB, "{} bytes were used", watch.most());
+    Judge::new(server.data()).is_whole();
+}
+
+/// Pushes blobs of a MiB until one is refused, then as small ones, until nothing is taken.
+fn fill_up(target: &Target) -> Vec<Blob> {
+    let mut kept = Vec::new();
+    for size in [MEBI, 64 * KIB] {
+        for number in 0.. {
+            assert!(number < 100, "the quota never fills");
+            let blob = Blob::window(number * 9973 + size, size + number);
+            let put = push_blob(target, "team/full", &blob);
+            if put.status != 201 {
+                is_refused_for_room(put);
+                break;
+            }
+            kept.push(blob);
+        }
+    }
+    kept
+}
+
+/// A body without a length that does not fit: what still comes is read for a while, so that the answer arrives.
+fn is_refused_in_mid_body(target: &Target) {
+    let post = target.request("POST", "team/full/blobs/uploads/").send();
+    if post.status != 202 {
+        return is_refused_for_room(post);
+    }
+    let mut patch = target.session(&post).request("PATCH").header("Content-Type", OCTETS).begin(None);
+    let piece = Blob::window(5, MEBI).bytes;
+    for _ in 0..12 {
+        patch.write(&piece).expect("a refused body is read on for a while");
+    }
+    is_refused_for_room(patch.finish().expect("an answer to a refused body"));
+}
+
+/// Point 8, on each kind of filesystem: after pushes, pulls, evictions, deletes, a restart and a kill.
+fn figures_are_right_on(kind: Kind) {
+    let (disk, upstream, stock) = (Disk::new(kind, 192), Upstream::plain(), Stock::of(100));
+    stock.at(&upstream);
+    let mut server = within(&upstream, &disk, "64MiB").start();
+    let images: Vec<_> = (0..4).map(|number| Image::of_size(Format::Oci, 720 + number, 300 * KIB)).collect();
+    for (number, image) in images.iter().enumerate() {
+        server.target().image(&format!("team/app{}", number % 2), &number.to_string(), image);
+    }
+    stock.pull(&server);
+    figures_equal_du(&server, "after pulls and pushes");
+    assert_eq!(server.target().delete("team/app0/manifests/0"), 202);
+    let mut open = server.target().begin("team/open");
+    assert_eq!(open.patch(None, &Blob::window(77, 200 * KIB).bytes).status, 202);
+    figures_equal_du(&server, "with an open session");
+    server.stop();
+    server.restart();
+    figures_equal_du(&server, "after a restart");
+    server.kill9();
+    server.restart();
+    figures_equal_du(&server, "after a kill");
+}
+
+#[test]
+fn figures_equal_du_on_ext4() {
+    figures_are_right_on(Kind::Ext4);
+}
+
+#[test]
+fn figures_equal_du_on_tmpfs() {
+    figures_are_right_on(Kind::Tmpfs);
+}
+
+/// No quota, on a disk that is 85 % full already: pushes are taken, pulls are served.
+#[test]
+fn without_a_quota_a_full_disk_takes_pushes() {
+    let (disk, upstream) = (Disk::ext4(256), Upstream::plain());
+    let (image, mirrored) = (Image::of_size(Format::Oci, 750, 8 * MEBI), Image::of_size(Format::Oci, 751, 4 * MEBI));
+    upstream.add("library/some", "latest", &mirrored);
+    let _filler = disk.fill(disk.free() * 15 / 100);
+    let server = Setup::both(&upstream.url()).on(&disk).start();
+    server.target().image("team/app", "1", &image);
+    server.pull("team/app", "1", &image);
+    for _ in 0..2 {
+        server.pull("library/some", "latest", &mirrored);
+    }
+    assert!(disk.free() > 256 * MIB / 20, "the headroom stays free");
+}
