@@ -20,6 +20,7 @@ mod floors;
 mod full_disk;
 mod gc;
 mod harness;
+mod index_damage;
 mod many;
 mod push;
 mod push_clients;
