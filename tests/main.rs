@@ -21,6 +21,7 @@ mod full_disk;
 mod gc;
 mod harness;
 mod index_damage;
+mod index_scale;
 mod many;
 mod push;
 mod push_clients;

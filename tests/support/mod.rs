@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod clients;
+pub(crate) mod crowd;
 pub(crate) mod dice;
 pub(crate) mod disk;
 pub(crate) mod fence;

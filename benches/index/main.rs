@@ -1,0 +1,39 @@
+//! What the index costs by how many blobs are in it: to open it, and to evict a thousand of them (CPU
+//! time: of that, others on the machine take nothing away).
+//!
+//! `cargo bench --bench index` measures 10 000, 100 000 and a million; `BENCH_MOST` (1000000) stops earlier, `BENCH_ROUNDS`
+//! (5) says how often, and the figures are medians. Nothing is on disk but the index itself, below the temporary directory.
+#![allow(clippy::unwrap_used, reason = "a benchmark may panic: that is how it fails")]
+#![allow(clippy::print_stdout, reason = "its tables are for people")]
+
+#[allow(unused, reason = "the ways to fill and to evict are shared with the tests")]
+#[path = "../../tests/support/crowd.rs"]
+mod crowd;
+
+use std::time::{Duration, Instant};
+
+const EVICTED: usize = 1000;
+
+fn main() {
+    let (rounds, most) = (number("BENCH_ROUNDS", 5), number("BENCH_MOST", 1_000_000));
+    println!("{:>9}  {:>10}  {:>10}  {:>18}", "blobs", "filled", "opened", "1000 evicted, CPU");
+    for blobs in [10_000, 100_000, 1_000_000].into_iter().filter(|blobs| *blobs <= most) {
+        let dir = tempfile::tempdir().unwrap();
+        let index = dir.path().join("v1");
+        let begun = Instant::now();
+        crowd::fill(&index, blobs);
+        let filled = begun.elapsed();
+        let (opened, evicted): (Vec<_>, Vec<_>) = (0..rounds).map(|_| crowd::evict(&index, EVICTED)).unzip();
+        let [filled, opened, evicted] = [filled, median(opened), median(evicted)].map(|time| format!("{time:.1?}"));
+        println!("{blobs:>9}  {filled:>10}  {opened:>10}  {evicted:>18}");
+    }
+}
+
+fn number(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
