@@ -193,7 +193,8 @@ impl Collector<'_> {
         }
         for (digest, size) in objects.storage.blobs() {
             let key = short(&digest);
-            if self.hosted.contains(&key) {
+            // What is open and removed goes on taking room that nobody counts.
+            if self.hosted.contains(&key) || objects.uses.is_read(&digest) {
                 continue;
             }
             let claim = objects.claims.digest(&digest);
