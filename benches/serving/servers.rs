@@ -153,7 +153,9 @@ fn wait_for_port(address: &str) {
 pub(crate) fn mirror(upstream: &Target) -> Server {
     let setup = Setup::mirroring(&format!("http://{}", upstream.address)).freshness("1h");
     // The others log no requests either, and their log is kept in memory here.
-    setup.variable("REGISTRY_LOG_ACCESSLOG_DISABLED", "true").variable("REGISTRY_LOG_LEVEL", "info").start()
+    let setup = setup.variable("REGISTRY_LOG_ACCESSLOG_DISABLED", "true").variable("REGISTRY_LOG_LEVEL", "info");
+    // One address asks here for all there are.
+    setup.variable("REGISTRY_HTTP_LIMITS_RATE", "0").start()
 }
 
 /// Entrepot in front of `upstream`, with all of the content cached, and nothing left in its memory of how it came there.

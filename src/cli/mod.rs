@@ -4,6 +4,7 @@
 mod as_registry;
 mod client;
 mod config;
+mod doors;
 mod garbage_collect;
 mod gc;
 mod jobs;

@@ -8,11 +8,11 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{Failure, Source, jobs, keeping, logging, volume};
+use super::{Failure, Source, doors, jobs, keeping, logging, volume};
 use crate::{
     admin::{Defaults, Door},
     config::{self, Config, Loaded},
-    http::{self, BindError, Server, TlsError, TlsSettings},
+    http::{self, Server},
     index::Index,
     oci::Domain,
     registry::{Foundation, Registry, Retention, Rules},
@@ -22,8 +22,6 @@ use crate::{
 
 /// Threads that ask upstreams: each fills several blobs at a time.
 const UPSTREAM_THREADS: usize = 2;
-/// How often its files are looked at. One that changed must rest for as long.
-const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(1);
 
 pub(super) fn run(source: Source) -> Result<(), Failure> {
     let Loaded { config, warnings } = source.load()?;
@@ -37,9 +35,9 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     let background = background().map_err(Failure::failed)?;
     // The volume first: a process that is on its way out holds the port too, and lets go of both.
     let registry = Arc::new(Registry::new(foundation(&config, &background)?));
-    let server = Server::bind(settings(&config)).map_err(|error| cannot_bind(&config, &error))?;
+    let server = Server::bind(settings(&config)).map_err(|error| doors::cannot_bind(&config, &error))?;
     jobs::start(&registry, &config, &background).map_err(Failure::failed)?;
-    renew_certificate(&server, &background);
+    doors::renew_certificate(&server, &background);
     keeping::start(&registry, &config, &background);
     let door = open_door(&registry, &config, &background);
     announce(&config, &server);
@@ -111,10 +109,10 @@ fn settings(config: &Config) -> http::Settings {
     let http = &config.http;
     http::Settings {
         listen: listen(http.addr.value()),
-        mirror: http.mirror.as_ref().map(listen_tcp),
+        mirror: http.mirror.as_ref().map(doors::listen),
         door: http::Door::Main,
-        tls: http.tls.as_ref().map(|tls| tls_settings(tls, !*http.http2_disabled)),
-        limits: limits(&http.limits),
+        tls: http.tls.as_ref().map(|tls| doors::tls(tls, !*http.http2_disabled)),
+        limits: doors::limits(&http.limits),
         trusted_proxies: http.trusted_proxies.value().clone(),
         access_log: !*config.log.accesslog_disabled,
         drain: *http.draintimeout,
@@ -134,57 +132,8 @@ fn settings(config: &Config) -> http::Settings {
 fn listen(address: &config::Listen) -> http::Listen {
     match address {
         config::Listen::Unix(path) => http::Listen::Unix(path.clone()),
-        config::Listen::Tcp(address) => listen_tcp(address),
+        config::Listen::Tcp(address) => doors::listen(address),
     }
-}
-
-fn listen_tcp(address: &config::ListenAddress) -> http::Listen {
-    http::Listen::Tcp {
-        host: address.host.as_ref().map(|host| match host {
-            config::Host::Ip(ip) => ip.to_string(),
-            config::Host::Name(name) => name.clone(),
-        }),
-        port: address.port,
-    }
-}
-
-fn tls_settings(tls: &config::Tls, http2: bool) -> TlsSettings {
-    TlsSettings {
-        certificate: tls.certificate.value().clone(),
-        key: tls.key.value().clone(),
-        client_cas: tls.client_cas.value().clone(),
-        anonymous_clients: *tls.client_auth == config::ClientAuth::IfGiven,
-        only_1_3: *tls.minimum == config::MinimumTls::Tls13,
-        cipher_suites: tls.cipher_suites.value().clone(),
-        http2,
-    }
-}
-
-fn limits(limits: &config::Limits) -> http::Limits {
-    let size = |size: Option<u64>| size.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
-    http::Limits {
-        manifest: size(*limits.manifest),
-        headers: size(*limits.headers),
-        requests: *limits.requests,
-        connections: connections(&limits.connections),
-        per_address: *limits.per_address,
-        head_time: *limits.head_time,
-        body_pause: *limits.body_pause,
-        send_pause: *limits.send_pause,
-        uploads: *limits.uploads,
-        rate: *limits.rate,
-    }
-}
-
-/// As many as are allowed, and no more than leave files to open for what is served over them.
-fn connections(setting: &config::Setting<Option<u64>>) -> Option<u64> {
-    let most = getrlimit(Resource::Nofile).current.map(|files| files / 2);
-    if let (true, Some(asked), Some(most)) = (setting.is_set(), **setting, most)
-        && asked > most
-    {
-        tracing::warn!("{} is {asked}, but this process may open files for {most} only", setting.key().path);
-    }
-    [**setting, most].into_iter().flatten().min()
 }
 
 fn headers(config: &Config) -> Vec<(String, String)> {
@@ -206,39 +155,6 @@ fn rules(config: &Config) -> Rules {
         readonly: *config.storage.readonly,
         validation: config.validation.clone(),
     }
-}
-
-/// Puts the blame on the key whose value does not do.
-fn cannot_bind(config: &Config, error: &BindError) -> Failure {
-    let http = &config.http;
-    let Some(tls) = http.tls.as_ref() else { return Failure::usage(cannot_listen(http, error)) };
-    Failure::usage(match error {
-        BindError::Tls(TlsError::Certificate(_)) => tls.certificate.error(error),
-        BindError::Tls(TlsError::Key(_) | TlsError::Mismatch) => tls.key.error(error),
-        BindError::Tls(TlsError::ClientCas { .. }) => tls.client_cas.error(error),
-        BindError::Tls(TlsError::CipherSuite(_)) => tls.cipher_suites.error(error),
-        BindError::Main(_) | BindError::Mirror(_) => cannot_listen(http, error),
-    })
-}
-
-fn cannot_listen(http: &config::Http, error: &BindError) -> config::Error {
-    match error {
-        BindError::Mirror(_) => http.mirror.error(error),
-        BindError::Main(_) | BindError::Tls(_) => http.addr.error(error),
-    }
-}
-
-/// Takes a new certificate soon after its files change: Kubernetes and certbot put others in their place.
-fn renew_certificate(server: &Server, background: &Runtime) {
-    let Some(tls) = server.tls() else { return };
-    background.spawn(async move {
-        let mut ticks = tokio::time::interval(LOOK_AT_CERTIFICATE);
-        loop {
-            ticks.tick().await;
-            let tls = Arc::clone(&tls);
-            let _ = tokio::task::spawn_blocking(move || tls.refresh()).await;
-        }
-    });
 }
 
 fn announce(config: &Config, server: &Server) {

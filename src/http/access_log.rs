@@ -10,7 +10,7 @@ use actix_web::{
     middleware::Next,
 };
 
-use super::client::client_address;
+use super::forwarded::client_address;
 
 /// Writes the line when the head of the answer is known. Never the query: it may hold what is nobody's business.
 pub(super) async fn write(

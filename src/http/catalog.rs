@@ -4,17 +4,16 @@ use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::json;
 
 use super::{
-    door,
     errors::Refusal,
     extract::{self, State},
     headers::{API_VERSION, NOSNIFF},
-    location,
+    location, mirror,
 };
 
 /// A page of names.
 pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     // A list of all that is mirrored would tell each who pulls here what the others pull.
-    if door::is_mirror(&request) {
+    if mirror::is_mirror(&request) {
         return Err(Refusal::name_unknown());
     }
     let home = registry.home(extract::parameter(&request, "ns").as_deref())?;

@@ -8,7 +8,7 @@ use actix_web::{
     web,
 };
 
-use super::{door, errors::Refusal, settings::Settings};
+use super::{errors::Refusal, mirror, settings::Settings};
 use crate::{
     oci::{Digest, MediaType, Reference, Repository, RepositoryName, Tag, UploadId},
     registry::Registry,
@@ -27,7 +27,7 @@ pub(super) fn settings(request: &HttpRequest) -> &Settings {
 
 /// The repository a path's `{name}` and the query's `ns` mean, for reading.
 pub(super) async fn repository(registry: &Registry, request: &HttpRequest) -> Result<Repository, Refusal> {
-    if door::is_mirror(request) {
+    if mirror::is_mirror(request) {
         return Ok(registry.mirrored(name(request)?, parameter(request, "ns").as_deref())?);
     }
     Ok(registry.repository(name(request)?, parameter(request, "ns").as_deref()).await?)
@@ -35,6 +35,10 @@ pub(super) async fn repository(registry: &Registry, request: &HttpRequest) -> Re
 
 /// The repository a path's `{name}` means, for writing.
 pub(super) async fn writable(registry: &Registry, request: &HttpRequest) -> Result<Repository, Refusal> {
+    if mirror::is_mirror(request) {
+        // An upload can be looked at, too, and is none of the mirror's.
+        return Err(Refusal::name_unknown());
+    }
     Ok(registry.writable(name(request)?).await?)
 }
 
@@ -84,7 +88,7 @@ pub(super) fn page_size(request: &HttpRequest, most: usize) -> Result<usize, Ref
 
 /// Whether the request says which registry is meant: by its query, or by its door.
 pub(super) fn names_registry(request: &HttpRequest) -> bool {
-    door::is_mirror(request) || parameter(request, "ns").is_some()
+    mirror::is_mirror(request) || parameter(request, "ns").is_some()
 }
 
 /// The query without `ns`, which is between the client and its mirror.

@@ -25,9 +25,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    client::client_address,
     connection::{Connection, Exchange},
     errors::Refusal,
+    forwarded::client_address,
     gate::Gate,
     open_uploads::OpenUploads,
     rate::Rate,

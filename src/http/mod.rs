@@ -3,7 +3,7 @@
 //! A file a resource of distribution-spec's endpoint table, and one place (`errors`) that turns errors into responses.
 //!
 //! A connection comes in through `listen` and `entrance` (room for it, `tls`), is kept to its times by `connection`, and its
-//! requests to their numbers by `limits` with `gate`, `rate` and `open_uploads`. `door` is what the mirror's own address
+//! requests to their numbers by `limits` with `gate`, `rate` and `open_uploads`. `mirror` is what the mirror's own address
 //! lets pass.
 
 mod access_log;
@@ -11,12 +11,11 @@ mod base;
 mod blobs;
 mod body;
 mod catalog;
-mod client;
 mod connection;
-mod door;
 mod entrance;
 mod errors;
 mod extract;
+mod forwarded;
 mod gate;
 mod headers;
 mod limits;
@@ -24,6 +23,7 @@ mod listen;
 mod location;
 mod lock;
 mod manifests;
+mod mirror;
 mod open_uploads;
 mod rate;
 mod referrers;
@@ -35,9 +35,9 @@ mod tags;
 mod tls;
 mod uploads;
 
-pub use client::client_address;
-pub use door::Door;
+pub use forwarded::client_address;
 pub use limits::Limits;
+pub use mirror::Door;
 pub use server::{BindError, Server};
 pub use settings::{Listen, Settings};
 pub use tls::{Tls, TlsError, TlsSettings};

@@ -18,6 +18,9 @@ const SHARDS: usize = 16;
 /// Buckets that a shard holds before it looks for full ones, and at most.
 const HELD: usize = 4096;
 
+/// Between two such looks.
+const SWEEP: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Rate {
     /// What a request costs; `None`: nothing.
@@ -25,7 +28,26 @@ pub(super) struct Rate {
     /// What may be owed.
     credit: Duration,
     hasher: RandomState,
-    shards: [Mutex<HashMap<IpAddr, Instant>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    /// When each will be full again.
+    buckets: HashMap<IpAddr, Instant>,
+    /// When full ones were looked for last.
+    swept: Option<Instant>,
+}
+
+impl Shard {
+    /// Whether there is room for one more. A crowd of new clients must not have all of them looked through for each.
+    fn has_room(&mut self, now: Instant) -> bool {
+        if self.buckets.len() >= HELD && self.swept.is_none_or(|swept| now - swept >= SWEEP) {
+            self.swept = Some(now);
+            self.buckets.retain(|_, full| *full > now);
+        }
+        self.buckets.len() < HELD
+    }
 }
 
 impl Rate {
@@ -41,15 +63,12 @@ impl Rate {
         let Some(cost) = self.cost else { return Ok(()) };
         let client = client_of(client);
         let shard = usize::try_from(self.hasher.hash_one(client)).unwrap_or(0) % SHARDS;
-        let mut buckets = self.shards[shard].lock();
-        if buckets.len() >= HELD && !buckets.contains_key(&client) {
-            buckets.retain(|_, full| *full > now);
-            if buckets.len() >= HELD {
-                // More clients at once than anybody has: those known are counted, the rest pass.
-                return Ok(());
-            }
+        let mut shard = self.shards[shard].lock();
+        if !shard.buckets.contains_key(&client) && !shard.has_room(now) {
+            // More clients at once than anybody has: those known are counted, the rest pass.
+            return Ok(());
         }
-        let full = buckets.entry(client).or_insert(now);
+        let full = shard.buckets.entry(client).or_insert(now);
         let next = (*full).max(now) + cost;
         let owed = next - now;
         if owed > self.credit + cost {
@@ -82,7 +101,7 @@ mod tests {
         for n in 0..200_000_u32 {
             assert!(rate.take(IpAddr::V4(n.into()), start).is_ok());
         }
-        assert!(rate.shards.iter().all(|shard| shard.lock().len() <= HELD));
+        assert!(rate.shards.iter().all(|shard| shard.lock().buckets.len() <= HELD));
         let later = start + Duration::from_secs(10);
         for n in 1_000_000..1_100_000_u32 {
             assert!(rate.take(IpAddr::V4(n.into()), later).is_ok());

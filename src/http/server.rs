@@ -17,12 +17,13 @@ use actix_web::{
 use super::{
     access_log,
     connection::{Guarded, IDLE},
-    door::{self, Door},
     entrance::Entrance,
     headers, limits,
     limits::Limiter,
     listen::Listener,
-    lock, routes,
+    lock,
+    mirror::{self, Door},
+    routes,
     settings::Settings,
     tls::{Tls, TlsError},
 };
@@ -221,7 +222,7 @@ impl House {
             .app_data(web::Data::from(self.entrance.limiter()))
             .wrap(Condition::new(locked, from_fn(lock::keep)))
             .wrap(Condition::new(!settings.headers.is_empty(), from_fn(headers::add_configured)))
-            .wrap(Condition::new(is_mirror, from_fn(door::keep)))
+            .wrap(Condition::new(is_mirror, from_fn(mirror::keep)))
             .wrap(Condition::new(settings.access_log, from_fn(access_log::write)))
             .wrap(from_fn(limits::keep))
             .configure(|service| routes::configure(service, &settings.prefix))

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::LazyLock, time::Duration};
 
-use super::{door::Door, limits::Limits, tls::TlsSettings};
+use super::{limits::Limits, mirror::Door, tls::TlsSettings};
 use crate::config::Network;
 
 /// Where to listen.

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::{
-    client::client_address,
     errors::Refusal,
     extract::{self, State},
+    forwarded::client_address,
     headers::{API_VERSION, DOCKER_CONTENT_DIGEST},
     limits::{Limits, limiter},
     location,
