@@ -196,6 +196,19 @@ impl Server {
         &self.url
     }
 
+    /// Where the mirror's own door is.
+    pub(crate) fn mirror_url(&self) -> String {
+        let line = super::wait_for("the mirror's door", Duration::from_secs(20), || {
+            self.log().lines().find(|line| line.contains("without a password, on ")).map(str::to_owned)
+        });
+        line.split("without a password, on ").nth(1).unwrap().trim().to_owned()
+    }
+
+    /// The memory it has now, in bytes (`VmRSS`).
+    pub(crate) fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
     /// `http://127.0.0.1:PORT/v2/<path>`
     pub(crate) fn v2(&self, path: &str) -> String {
         format!("{}/v2/{path}", self.url)
@@ -246,8 +259,12 @@ impl Server {
 
     /// The most memory it had so far, in bytes (`VmHWM`).
     pub(crate) fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
@@ -297,7 +314,7 @@ impl Server {
 
 fn launch(setup: &Setup) -> (Process, String) {
     let mut process = Process::start("entrepot", setup.command());
-    let line = process.wait_for_line("listening on http://", Duration::from_secs(20));
+    let line = process.wait_for_line("listening on http", Duration::from_secs(20));
     let address = line.split("listening on ").nth(1).unwrap();
     let address = address.split(|c: char| c.is_whitespace() || "\",".contains(c)).next().unwrap();
     (process, address.trim_end_matches('/').to_owned())

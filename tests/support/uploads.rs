@@ -28,7 +28,7 @@ impl Target {
 
     /// `127.0.0.1:PORT`
     pub(crate) fn authority(&self) -> &str {
-        self.url.strip_prefix("http://").unwrap()
+        self.url.split_once("://").unwrap().1
     }
 
     /// A request of `/v2/<path>`.

@@ -1,6 +1,10 @@
 //! containerd with `ctr images pull --hosts-dir`.
 
-use std::{process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use tempfile::TempDir;
 
@@ -16,6 +20,7 @@ pub(crate) struct Containerd {
     _daemon: Process,
     dir: TempDir,
     fence: Fence,
+    certs: Option<PathBuf>,
 }
 
 impl Containerd {
@@ -31,7 +36,28 @@ impl Containerd {
         daemon.arg("--config").arg(dir.path().join("config.toml"));
         let mut daemon = Process::start("containerd", daemon);
         daemon.wait_for_line("containerd successfully booted", Duration::from_secs(60));
-        Self { _daemon: daemon, dir, fence: fence.clone() }
+        Self { _daemon: daemon, dir, fence: fence.clone(), certs: None }
+    }
+
+    /// Verifies certificates by what is in `certs`.
+    pub(crate) fn trusting(self, certs: &Path) -> Self {
+        Self { certs: Some(certs.to_owned()), ..self }
+    }
+
+    /// How it speaks to the registry of `name`, which is no mirror. Without a word about it, one on the loopback interface
+    /// is spoken to in plain HTTP.
+    fn way(&self, name: &str) -> Vec<String> {
+        let Some(certs) = &self.certs else { return vec!["--plain-http".to_owned()] };
+        let authority = name.split('/').next().unwrap();
+        let hosts = self.dir.path().join("hosts");
+        std::fs::create_dir_all(hosts.join(authority)).unwrap();
+        let url = format!("https://{authority}");
+        let mut text = format!("server = \"{url}\"\n[host.\"{url}\"]\n  ca = \"{}/ca.crt\"\n", certs.display());
+        if certs.join("client.key").exists() {
+            text += &format!("  client = [[\"{0}/client.cert\", \"{0}/client.key\"]]\n", certs.display());
+        }
+        std::fs::write(hosts.join(authority).join("hosts.toml"), text).unwrap();
+        vec!["--hosts-dir".to_owned(), hosts.to_str().unwrap().to_owned()]
     }
 
     fn ctr(&self, arguments: &[&str]) -> Command {
@@ -44,6 +70,10 @@ impl Containerd {
     fn said(&self, arguments: &[&str]) -> String {
         run("ctr", self.ctr(arguments), PULL).expect_success("ctr").output
     }
+}
+
+fn borrowed(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
 }
 
 fn configuration(dir: &TempDir) -> String {
@@ -84,7 +114,7 @@ impl Client for Containerd {
                 self.said(&["images", "tag", &names[1], name]);
             }
         }
-        self.said(&["images", "push", "--plain-http", name]);
+        self.said(&[&["images", "push"], &borrowed(&self.way(name))[..], &[name]].concat());
         let digest = self.digest_of(name);
         self.remove(&names.iter().map(String::as_str).collect::<Vec<_>>());
         digest
@@ -95,7 +125,9 @@ impl Containerd {
     fn fetch(&self, name: &str) {
         let hosts = self.dir.path().join("hosts");
         let hosts = ["--hosts-dir", hosts.to_str().unwrap()];
-        let way: &[&str] = if name.starts_with("docker.io/") { &hosts } else { &["--plain-http"] };
+        let own = self.way(name);
+        let own = borrowed(&own);
+        let way: &[&str] = if name.starts_with("docker.io/") { &hosts } else { &own };
         let pull = ["images", "pull", "--snapshotter", "native", "--platform", "linux/amd64"];
         self.said(&[&pull, way, &[name]].concat());
     }

@@ -2,6 +2,7 @@
 
 use std::{process::Command, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tempfile::TempDir;
 
 use super::{Client, PULL, Pulled, What, repository};
@@ -34,6 +35,15 @@ impl Docker {
         let mut daemon = Process::start("dockerd", daemon);
         daemon.wait_for_line("API listen on", Duration::from_secs(60));
         Self { daemon, dir }
+    }
+
+    /// As after `docker login`.
+    pub(crate) fn logged_in(self, user: &str, password: &str) -> Self {
+        let auth = STANDARD.encode(format!("{user}:{password}"));
+        let config = serde_json::json!({ "auths": { "https://index.docker.io/v1/": { "auth": auth } } });
+        std::fs::create_dir_all(self.dir.path().join("cli")).unwrap();
+        std::fs::write(self.dir.path().join("cli/config.json"), config.to_string()).unwrap();
+        self
     }
 
     fn docker(&self, arguments: &[&str]) -> Command {

@@ -69,6 +69,22 @@ pub(crate) fn skopeo(mirror: &str, fence: &Fence) -> Box<dyn Client> {
     Box::new(Skopeo::new(mirror, fence))
 }
 
+/// Those that push over TLS, believing what is in `certs`, as they want it: `ca.crt`, `client.cert`, `client.key`.
+pub(crate) fn trusting(certs: &Path, fence: &Fence) -> [Box<dyn Client>; 4] {
+    const NO_MIRROR: &str = "http://127.0.0.1:1";
+    [
+        docker(NO_MIRROR, fence),
+        Box::new(containerd::Containerd::start(NO_MIRROR, fence).trusting(certs)),
+        Box::new(podman::Podman::new(NO_MIRROR, fence).trusting(certs)),
+        Box::new(Skopeo::new(NO_MIRROR, fence).trusting(certs)),
+    ]
+}
+
+/// docker whose user is logged in to the Hub.
+pub(crate) fn docker_with_login(mirror: &str, fence: &Fence, user: &str, password: &str) -> Box<dyn Client> {
+    Box::new(docker::Docker::start(mirror, fence).logged_in(user, password))
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Pulled {
     /// What tag or digest resolved to.

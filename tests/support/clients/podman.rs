@@ -1,6 +1,6 @@
 //! podman with a mirror in `registries.conf`, its stores private or in memory.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use tempfile::TempDir;
 
@@ -11,9 +11,12 @@ use crate::support::{
     scratch,
 };
 
+const NO_VERIFYING: &str = "--tls-verify=false";
+
 pub(crate) struct Podman {
     dir: TempDir,
     fence: Fence,
+    tls: String,
 }
 
 impl Podman {
@@ -21,7 +24,12 @@ impl Podman {
         let dir = scratch::dir("podman");
         write_containers_conf(dir.path(), mirror, fence);
         std::fs::create_dir(dir.path().join("tmp")).unwrap();
-        Self { dir, fence: fence.clone() }
+        Self { dir, fence: fence.clone(), tls: NO_VERIFYING.to_owned() }
+    }
+
+    /// Verifies certificates by what is in `certs`.
+    pub(crate) fn trusting(self, certs: &Path) -> Self {
+        Self { tls: format!("--cert-dir={}", certs.display()), ..self }
     }
 
     /// The system's own container directories are empty and in memory for it.
@@ -63,15 +71,7 @@ impl Client for Podman {
             What::Pulled(reference) => self.fetch(&format!("docker.io/{reference}")),
         };
         let digest_file = digest.to_str().unwrap();
-        self.said(&[
-            "push",
-            "--tls-verify=false",
-            &policy,
-            "--digestfile",
-            digest_file,
-            &id,
-            &format!("docker://{name}"),
-        ]);
+        self.said(&["push", &self.tls, &policy, "--digestfile", digest_file, &id, &format!("docker://{name}")]);
         self.said(&["rmi", "--all", "--force"]);
         std::fs::read_to_string(digest).unwrap()
     }
@@ -84,7 +84,7 @@ impl Podman {
 
     /// Pulls, and answers with the image's id.
     fn fetch(&self, name: &str) -> String {
-        let said = self.said(&["pull", "--quiet", "--tls-verify=false", "--arch=amd64", &self.policy(), name]);
+        let said = self.said(&["pull", "--quiet", &self.tls, "--arch=amd64", &self.policy(), name]);
         said.lines().last().unwrap_or_else(|| panic!("no id of {name}")).to_owned()
     }
 }

@@ -1,6 +1,9 @@
 //! skopeo with a mirror in `registries.conf`, copying into a directory.
 
-use std::process::Command;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use tempfile::TempDir;
 
@@ -15,23 +18,34 @@ use crate::support::{
 pub(crate) struct Skopeo {
     dir: TempDir,
     fence: Fence,
+    certs: Option<PathBuf>,
 }
 
 impl Skopeo {
     pub(crate) fn new(mirror: &str, fence: &Fence) -> Self {
         let dir = scratch::dir("skopeo");
         write_containers_conf(dir.path(), mirror, fence);
-        Self { dir, fence: fence.clone() }
+        Self { dir, fence: fence.clone(), certs: None }
+    }
+
+    /// Verifies certificates by what is in `certs`.
+    pub(crate) fn trusting(self, certs: &Path) -> Self {
+        Self { certs: Some(certs.to_owned()), ..self }
+    }
+
+    /// How it takes the certificates of that side: `src`, or `dest`.
+    fn tls(&self, side: &str) -> String {
+        match &self.certs {
+            None => format!("--{side}-tls-verify=false"),
+            Some(certs) => format!("--{side}-cert-dir={}", certs.display()),
+        }
     }
 
     /// `skopeo copy <options> <source> dir:<a fresh directory>`
     pub(crate) fn copy(&self, options: &[&str], source: &str) -> (Outcome, TempDir) {
         let target = tempfile::tempdir_in(self.dir.path()).unwrap();
         let mut copy = self.skopeo();
-        copy.args(["copy", "--src-tls-verify=false"])
-            .args(options)
-            .arg(source)
-            .arg(format!("dir:{}", target.path().display()));
+        copy.args(["copy", &self.tls("src")]).args(options).arg(source).arg(format!("dir:{}", target.path().display()));
         (run("skopeo copy", copy, PULL), target)
     }
 
@@ -73,7 +87,7 @@ impl Client for Skopeo {
             What::Pulled(reference) => format!("docker://docker.io/{reference}"),
         };
         let mut copy = self.skopeo();
-        copy.args(["copy", "--src-tls-verify=false", "--dest-tls-verify=false", "--digestfile"]).arg(&digest);
+        copy.args(["copy", &self.tls("src"), &self.tls("dest"), "--digestfile"]).arg(&digest);
         copy.arg(source).arg(format!("docker://{name}"));
         run("skopeo copy", copy, PULL).expect_success("skopeo copy");
         std::fs::read_to_string(digest).unwrap()

@@ -1,0 +1,325 @@
+//! What one client may take of a server that others use too (issue "Who may do what", point 6 and "Limits").
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::support::{
+    hash::sha256,
+    images::{Blob, Format, Image, Manifest},
+    raw::{connect, connect_with, exchange, rest},
+    rounds,
+    server::{ACCEPT, Server, Setup},
+    uploads::OCTETS,
+    upstream::Upstream,
+    wait_until,
+};
+
+const HERE: &str = "127.0.0.1";
+const ELSEWHERE: &str = "127.0.0.2";
+/// A receive buffer that is full at once.
+const SMALL: usize = 8 << 10;
+const PING: &str = "GET /v2/ HTTP/1.1\nHost: a\n\n";
+
+fn limited(key: &str, value: &str) -> Setup {
+    Setup::hosting().variable(&format!("REGISTRY_HTTP_LIMITS_{}", key.to_uppercase()), value)
+}
+
+/// The log has a word about it.
+fn told(server: &Server, part: &str) {
+    wait_until(part, Duration::from_secs(10), || server.log().contains(part));
+}
+
+fn status(stream: &TcpStream, request: &str) -> u16 {
+    exchange(stream, request).0
+}
+
+/// 431, 413 and 429 with what to do about them.
+#[test]
+fn what_is_too_large_or_too_much_is_refused() {
+    let server = limited("headers", "2KiB").start();
+    let heavy = |bytes: usize| format!("GET /v2/ HTTP/1.1\nHost: a\nX: {}\n\n", "x".repeat(bytes));
+    let stream = connect(server.url(), HERE);
+    assert_eq!((status(&stream, &heavy(1000)), status(&stream, &heavy(3000)), status(&stream, PING)), (200, 431, 200));
+    let unlimited = limited("headers", "0").start();
+    assert_eq!(status(&connect(unlimited.url(), HERE), &heavy(100_000)), 200);
+    assert_eq!(status(&connect(unlimited.url(), HERE), &heavy(200_000)), 431, "the most there can be");
+
+    let server = limited("manifest", "1KiB").start();
+    let large = Manifest::new(Format::Oci.manifest(), &serde_json::json!({ "x": "x".repeat(2000) }));
+    let refused = server.target().manifest("team/app", "1", &large);
+    assert_eq!((refused.status, refused.error_code().as_str()), (413, "MANIFEST_INVALID"));
+    told(&server, "http.limits.manifest");
+
+    let server = limited("uploads", "2").start();
+    let begin = || server.target().request("POST", "team/app/blobs/uploads/").send();
+    let (first, second, third) = (begin(), begin(), begin());
+    assert_eq!((first.status, second.status, third.status), (202, 202, 429));
+    assert!(third.header("retry-after").is_some());
+    told(&server, "http.limits.uploads");
+    assert_eq!(third.error_code(), "TOOMANYREQUESTS");
+    let other = "POST /v2/team/app/blobs/uploads/ HTTP/1.1\nHost: a\nContent-Length: 0\n\n";
+    assert_eq!(status(&connect(server.url(), ELSEWHERE), other), 202, "another client");
+    let session = server.target().follow(&second);
+    assert_eq!(crate::support::http::Request::new("DELETE", &session).send().status, 204);
+    assert_eq!(begin().status, 202, "one that ended makes room");
+    assert_eq!(begin().status, 429);
+    let blob = Blob::noise(1, 100);
+    let put = format!("{}?digest={}", server.target().follow(&first), blob.digest);
+    assert_eq!(crate::support::http::Request::new("PUT", &put).body(OCTETS, &blob.bytes).send().status, 201);
+    assert_eq!(begin().status, 202);
+}
+
+/// A connection's last request says so, and ends it.
+#[test]
+fn a_connection_has_so_many_requests() {
+    let server = limited("requests", "3").start();
+    let stream = connect(server.url(), HERE);
+    let heads: Vec<String> = (0..3).map(|_| exchange(&stream, PING).1).collect();
+    assert_eq!(heads.iter().map(|head| head.contains("connection: close")).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!(rest(&stream).0, "");
+}
+
+/// Connections at once: of one address, and in all. Who finds no room hears 503 and when to come again.
+#[test]
+fn there_are_so_many_connections() {
+    let server = limited("peraddress", "3").variable("REGISTRY_HTTP_LIMITS_CONNECTIONS", "5").start();
+    let come = |source: &str| {
+        let stream = connect(server.url(), source);
+        let (status, head, body) = exchange(&stream, PING);
+        (stream, status, head, String::from_utf8(body).unwrap())
+    };
+    let mut held: Vec<TcpStream> = Vec::new();
+    for _ in 0..3 {
+        let (stream, status, ..) = come(HERE);
+        assert_eq!(status, 200);
+        held.push(stream);
+    }
+    let (_, status, head, body) = come(HERE);
+    assert!(status == 503 && head.contains("retry-after: ") && body.contains("TOOMANYREQUESTS"), "{head}{body}");
+    for source in [ELSEWHERE, "127.0.0.3"] {
+        let (stream, status, ..) = come(source);
+        assert_eq!(status, 200, "{source}");
+        held.push(stream);
+    }
+    assert_eq!(come("127.0.0.4").1, 503, "five in all");
+    told(&server, "http.limits.peraddress");
+    held.clear();
+    wait_until("room again", Duration::from_secs(5), || come(HERE).1 == 200);
+}
+
+/// Requests a second, of one address; behind a proxy that is trusted, of whom it names.
+#[test]
+fn requests_come_so_often() {
+    let server = limited("rate", "2").variable("REGISTRY_HTTP_TRUSTEDPROXIES", "[127.0.0.9]").start();
+    let stream = connect(server.url(), HERE);
+    let answers: Vec<_> = (0..60).map(|_| exchange(&stream, PING)).collect();
+    let refused: Vec<_> = answers.iter().filter(|(status, ..)| *status == 429).collect();
+    assert!((20..=56).contains(&refused.len()), "{} of 60 refused, 4 are allowed at once", refused.len());
+    assert!(refused.iter().all(|(_, head, body)| head.contains("retry-after: ") && body.starts_with(b"{\"errors\"")));
+    told(&server, "http.limits.rate");
+    assert_eq!(server.log().matches("http.limits.rate").count(), 1, "one line");
+    assert_eq!(status(&connect(server.url(), ELSEWHERE), PING), 200, "another client");
+    let from = |client: &str| format!("GET /v2/ HTTP/1.1\nHost: a\nX-Forwarded-For: {client}\n\n");
+    let believed = (0..30).all(|number| status(&stream, &from(&format!("192.0.2.{number}"))) == 200);
+    assert!(!believed, "anybody can write that");
+    let proxy = connect(server.url(), "127.0.0.9");
+    let refused = |client: &str, times: usize| (0..times).filter(|_| status(&proxy, &from(client)) == 429).count();
+    assert!(refused("192.0.2.1", 60) >= 20);
+    assert_eq!(refused("192.0.2.2", 4), 0, "another client of the proxy's");
+    told(&server, "remote=192.0.2.2");
+    wait_until("another request", Duration::from_secs(10), || {
+        thread::sleep(Duration::from_millis(600));
+        status(&stream, PING) == 200
+    });
+}
+
+/// A head must be over in time, every one of a connection.
+#[test]
+fn a_head_takes_so_long() {
+    let server = limited("headtime", "1s").start();
+    let first = connect(server.url(), HERE);
+    let later = connect(server.url(), HERE);
+    assert_eq!(status(&later, PING), 200);
+    for mut stream in [first, later] {
+        stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: a\r\n").unwrap();
+        let drip = stream.try_clone().unwrap();
+        // A byte now and then makes no difference.
+        let dripping = thread::spawn(move || {
+            while (&drip).write_all(b"X").is_ok() {
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let (answer, took) = rest(&stream);
+        assert!(answer.starts_with("HTTP/1.1 408 ") || answer.is_empty(), "{answer}");
+        assert!((0.5..4.0).contains(&took.as_secs_f32()), "{took:?}");
+        dripping.join().unwrap();
+    }
+    let mut quiet = connect(server.url(), HERE);
+    quiet.write_all(b"GET /v2/ HT").unwrap();
+    assert!(rest(&quiet).0.starts_with("HTTP/1.1 408 "));
+    told(&server, "http.limits.headtime");
+    // What is idle between two requests is not a head.
+    let idle = connect(server.url(), HERE);
+    assert_eq!(status(&idle, PING), 200);
+    thread::sleep(Duration::from_millis(2500));
+    assert_eq!(status(&idle, PING), 200);
+}
+
+/// A body must not pause for long, and may take its time in all.
+#[test]
+fn a_body_pauses_so_long() {
+    let server = limited("bodypause", "1s").start();
+    let blob = Blob::noise(2, 30);
+    let begin = || server.target().request("POST", &format!("team/app/blobs/uploads/?digest={}", blob.digest));
+    let mut slow = begin().header("Content-Type", OCTETS).begin(Some(30));
+    for piece in blob.bytes.chunks(10) {
+        slow.write(piece).unwrap();
+        thread::sleep(Duration::from_millis(600));
+    }
+    assert_eq!(slow.finish().unwrap().status, 201);
+    let mut silent = begin().header("Content-Type", OCTETS).begin(Some(30));
+    silent.write(&blob.bytes[..10]).unwrap();
+    let start = Instant::now();
+    let refused = silent.finish().unwrap();
+    assert_eq!(refused.status, 408);
+    assert!(refused.header("retry-after").is_some() && (0.5..5.0).contains(&start.elapsed().as_secs_f32()));
+    told(&server, "http.limits.bodypause");
+}
+
+/// Who takes nothing of an answer is let go; who takes a little is not.
+#[test]
+fn an_answer_waits_so_long() {
+    let server = limited("sendpause", "1s").start();
+    let blob = Blob::noise(3, 20_000_000);
+    server.target().blob("team/app", &blob);
+    let get = format!("GET /v2/team/app/blobs/{} HTTP/1.1\r\nHost: a\r\n\r\n", blob.digest);
+    let (mut reader, mut idler) = (connect(server.url(), HERE), connect_with(server.url(), HERE, SMALL));
+    reader.write_all(get.as_bytes()).unwrap();
+    idler.write_all(get.as_bytes()).unwrap();
+    for _ in 0..8 {
+        thread::sleep(Duration::from_millis(400));
+        reader.read_exact(&mut vec![0; 2_000_000]).unwrap();
+    }
+    told(&server, "http.limits.sendpause");
+    assert!(rest(&idler).0.len() < 10_000_000, "it was let go");
+}
+
+/// Point 6: heads that never end, clients that never read, bytes without a head; meanwhile somebody else's pull takes less
+/// than twice its time, and memory stays where it was.
+#[test]
+fn a_siege_costs_the_others_nothing() {
+    open_files();
+    let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Oci, 601, 8_000_000));
+    upstream.add("library/app", "1", &image);
+    let large = Blob::noise(602, 30_000_000);
+    upstream.add_blob("library/app", &large);
+    let server = Setup::mirroring(&upstream.url()).start();
+    server.blob("library/app", &large.digest).send().summary();
+    // Another server that nobody besieges shows what the machine itself has become slower by.
+    let other = Setup::mirroring(&upstream.url()).start();
+    let (quiet, _) = quickest(&server, &other, &image);
+    let (besiegers, before) = (rounds(1000), server.memory());
+
+    let get = format!("GET /v2/library/app/blobs/{} HTTP/1.1\r\nHost: a\r\n\r\n", large.digest);
+    let unread: Vec<TcpStream> = (0..besiegers).map(|_| connect_with(server.url(), HERE, SMALL)).collect();
+    unread.iter().for_each(|mut stream| stream.write_all(get.as_bytes()).unwrap());
+    let over = AtomicBool::new(false);
+    let (besieged, during, most_taken) = thread::scope(|scope| {
+        scope.spawn(|| drip(&server, besiegers, &over));
+        let flood = scope.spawn(|| flood(&server, &over));
+        let besieged = quickest(&server, &other, &image);
+        let during = server.memory();
+        // Longer than a head may take.
+        thread::sleep(Duration::from_secs(12));
+        let again = quickest(&server, &other, &image);
+        over.store(true, Relaxed);
+        ([besieged, again], during.max(server.memory()), flood.join().unwrap())
+    });
+    drop(unread);
+    for (took, elsewhere) in besieged {
+        let peace = quiet.max(elsewhere);
+        assert!(took < peace * 2, "a pull took {took:?}; {quiet:?} in peace, {elsewhere:?} from another server");
+    }
+    let most = before + (32 << 20) + besiegers as u64 * (96 << 10);
+    assert!(during < most, "{before} bytes before, {during} during");
+    assert!(most_taken < 16 << 20, "{most_taken} bytes that nobody asked for were taken on one connection");
+    told(&server, "http.limits.headtime");
+}
+
+/// Heads that come a byte at a time, as many at once, until it is over; who is let go comes again.
+fn drip(server: &Server, count: usize, over: &AtomicBool) {
+    let begin = || {
+        let mut stream = connect_with(server.url(), HERE, SMALL);
+        stream.write_all(b"GET /v2/ HTTP/1.1\r\nX: ").unwrap();
+        stream
+    };
+    let mut loris: Vec<TcpStream> = (0..count).map(|_| begin()).collect();
+    while !over.load(Relaxed) {
+        for stream in &mut loris {
+            if stream.write_all(b"x").is_err() {
+                *stream = begin();
+            }
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// 10 GB without a head, or after a head that announces none, on one connection after the other. Answers with the most that
+/// one took.
+fn flood(server: &Server, over: &AtomicBool) -> u64 {
+    const HEADS: [&[u8]; 2] = [b"", b"POST /v2/team/app/blobs/uploads/ HTTP/1.1\r\nHost: a\r\n\r\n"];
+    let (piece, mut most) = (vec![b'a'; 1 << 20], 0);
+    for head in HEADS.iter().cycle() {
+        let mut stream = connect(server.url(), HERE);
+        stream.write_all(head).unwrap();
+        let mut taken = 0;
+        while taken < 10_000_000_000
+            && let Ok(length @ 1..) = stream.write(&piece)
+        {
+            taken += length as u64;
+        }
+        most = most.max(taken);
+        if over.load(Relaxed) {
+            break;
+        }
+        // It is to be the server's bytes that cost, not this side's.
+        thread::sleep(Duration::from_millis(20));
+    }
+    most
+}
+
+/// The quickest of some pulls of somebody at another address, from the one and the other server in turn.
+fn quickest(server: &Server, other: &Server, image: &Image) -> (Duration, Duration) {
+    let pairs: Vec<_> = (0..12).map(|_| (pull(server, image), pull(other, image))).collect();
+    let least = |which: fn(&(Duration, Duration)) -> Duration| pairs.iter().map(which).min().unwrap();
+    (least(|pair| pair.0), least(|pair| pair.1))
+}
+
+fn pull(server: &Server, image: &Image) -> Duration {
+    let start = Instant::now();
+    let fetch = |path: &str| {
+        let stream = connect(server.url(), ELSEWHERE);
+        let (status, _, body) =
+            exchange(&stream, &format!("GET /v2/library/app/{path} HTTP/1.1\nHost: a\nAccept: {ACCEPT}\n\n"));
+        assert_eq!(status, 200, "{path}");
+        sha256(&body)
+    };
+    assert_eq!(fetch("manifests/1"), image.digest());
+    for blob in &image.blobs {
+        assert_eq!(fetch(&format!("blobs/{}", blob.digest)), blob.digest);
+    }
+    start.elapsed()
+}
+
+/// For as many connections as this takes.
+fn open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

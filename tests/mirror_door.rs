@@ -1,0 +1,281 @@
+//! The mirror's own door (issue "Who may do what", point 4), and who cannot be reached through any (point 7).
+
+use std::time::{Duration, Instant};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use crate::support::{
+    clients::{self, Pulled},
+    fence::Fence,
+    hash::sha256,
+    http::{self, Request},
+    images::{Format, Image},
+    scratch,
+    server::{ACCEPT, Server, Setup},
+    tap::Tap,
+    uploads::OCTETS,
+    upstream::{Auth, Fault, Kind, Rule, Settings, Upstream},
+};
+
+const USER: &str = "hub-user";
+const PASSWORD: &str = "the-hubs-own-password";
+
+fn with_door(setup: Setup) -> Setup {
+    setup.variable("REGISTRY_HTTP_MIRROR_ADDR", "127.0.0.1:0").variable("REGISTRY_LOG_LEVEL", "debug")
+}
+
+fn ask(method: &str, door: &str, path: &str) -> Request {
+    Request::new(method, &format!("{door}/v2/{path}")).header("Accept", ACCEPT)
+}
+
+/// Point 4: a dockerd whose user is logged in to the Hub pulls through the door although the main one lets nobody in; it is
+/// never challenged, so it never sends the password, and nothing of it is in the log or at the upstream.
+#[test]
+fn dockerd_with_a_login_pulls_through_the_door() {
+    let upstream = Settings::default().auth(Auth::anonymous()).start();
+    let image = Image::index(Format::Docker, 401, 3_000_000);
+    upstream.add("library/ubuntu", "18.04", &image);
+    let nobody = scratch::dir("users");
+    let server = with_door(Setup::mirroring(&upstream.url()))
+        .variable("REGISTRY_AUTH_HTPASSWD_REALM", "here")
+        .variable("REGISTRY_AUTH_HTPASSWD_PATH", nobody.path().to_str().unwrap())
+        .start();
+    assert_eq!(http::get(&server.v2("")).send().status, 401, "the main door is shut");
+    let (tap, fence) = (Tap::before(&server.mirror_url()), Fence::new());
+    let docker = clients::docker_with_login(&tap.url(), &fence, USER, PASSWORD);
+    let wanted = Pulled { digest: image.digest().to_owned(), config: image.config.clone() };
+    assert_eq!(docker.pull("library/ubuntu:18.04"), wanted);
+    assert_eq!(fence.breaches(), [""; 0], "it did not leave the mirror");
+    let (asked, answered) = (tap.asked(), tap.answered());
+    assert!(asked.contains("get /v2/") && answered.contains("http/1.1 200"), "it went through the tap");
+    assert!(!answered.contains("www-authenticate") && !answered.contains("http/1.1 401"), "it was challenged");
+    assert!(!asked.contains("authorization:"), "it sent the password");
+    assert_nothing_leaked(&server, &upstream);
+}
+
+fn assert_nothing_leaked(server: &Server, upstream: &Upstream) {
+    let basic = STANDARD.encode(format!("{USER}:{PASSWORD}"));
+    for secret in [PASSWORD, &basic] {
+        assert!(!server.log().contains(secret), "{secret} in the log");
+        assert!(upstream.requests().iter().all(|recorded| !format!("{:?}", recorded.request).contains(secret)));
+    }
+}
+
+/// A client that sends credentials all the same is served like anybody, whatever they are.
+#[test]
+fn credentials_are_not_looked_at() {
+    let upstream = Upstream::plain();
+    let image = Image::single(Format::Oci, 402);
+    upstream.add("library/app", "1", &image);
+    let server = with_door(Setup::mirroring(&upstream.url())).start();
+    let door = server.mirror_url();
+    let basic = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
+    for authorization in [basic.as_str(), "Bearer the-hubs-own-password", "Digest x", "nonsense the-hubs-own-password"]
+    {
+        for path in ["", "library/app/manifests/1", &format!("library/app/blobs/{}", image.layer().digest)] {
+            let response = ask("GET", &door, path).header("Authorization", authorization).send();
+            assert_eq!((response.status, response.header("www-authenticate")), (200, None), "{path}");
+        }
+    }
+    assert_nothing_leaked(&server, &upstream);
+}
+
+/// Everything but GET and HEAD is UNSUPPORTED there, whatever it is about.
+#[test]
+fn the_door_is_read_only() {
+    let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 403));
+    let server = with_door(Setup::both(&upstream.url())).start();
+    let (door, digest) = (server.mirror_url(), image.layer().digest.clone());
+    let session = server.target().request("POST", "team/app/blobs/uploads/").send();
+    let session = server.target().follow(&session).rsplit('/').next().unwrap().to_owned();
+    let paths = [
+        String::new(),
+        "_catalog".into(),
+        "team/app/blobs/uploads/".into(),
+        format!("team/app/blobs/uploads/?mount={digest}&from=library/app"),
+        format!("team/app/blobs/uploads/{session}?digest={digest}"),
+        "team/app/manifests/1".into(),
+        format!("team/app/blobs/{digest}"),
+        "team/app/tags/list".into(),
+        "elsewhere".into(),
+    ];
+    for path in paths {
+        for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            let refused = ask(method, &door, &path).body(OCTETS, b"x").send();
+            assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")), "{method} {path}");
+            assert_eq!(refused.error_code(), "UNSUPPORTED", "{method} {path}");
+        }
+    }
+    assert_eq!(ask("GET", &door, &format!("team/app/blobs/uploads/{session}")).send().status, 404);
+    assert_eq!(upstream.requests().len(), 0, "nothing was asked for it");
+}
+
+/// What was pushed here is not there, by any name; what is mirrored is not listed.
+#[test]
+fn nothing_hosted_is_behind_the_door() {
+    let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 404));
+    let same = Image::single(Format::Oci, 405);
+    let server =
+        with_door(Setup::both(&upstream.url())).hosted("[ours/**]").variable("REGISTRY_HTTP_NAMES", "here.example");
+    let server = server.start();
+    let door = server.mirror_url();
+    for name in ["ours/app", "team/app", "both/app"] {
+        server.target().image(name, "1", &image);
+    }
+    upstream.add("both/app", "1", &same);
+    for path in ["manifests/1", &format!("manifests/{}", image.digest()), &format!("blobs/{}", image.layer().digest)] {
+        for method in ["GET", "HEAD"] {
+            let refused = ask(method, &door, &format!("ours/app/{path}")).send();
+            assert_eq!(refused.status, 404, "{method} {path}");
+            let blob = ask(method, &door, &format!("team/app/{path}")).send();
+            assert_eq!(blob.status, 404, "{method} {path}: the upstream has no such thing");
+        }
+        assert_eq!(ask("GET", &door, &format!("ours/app/{path}")).send().error_code(), "NAME_UNKNOWN");
+        assert_eq!(ask("GET", &door, &format!("ours/app/{path}?ns=here.example")).send().error_code(), "NAME_UNKNOWN");
+    }
+    for path in
+        ["ours/app/tags/list", &format!("ours/app/referrers/{}", image.digest()), "_catalog", "_catalog?ns=docker.io"]
+    {
+        assert_eq!(ask("GET", &door, path).send().error_code(), "NAME_UNKNOWN", "{path}");
+    }
+    let asked = upstream.requests();
+    assert!(
+        asked.iter().all(|recorded| !recorded.request.path.contains("/ours/")),
+        "a hosted name was told the upstream"
+    );
+    // One name, both here and there: each door has its own.
+    let digest = |url: &str| {
+        sha256(&http::get(&format!("{url}/v2/both/app/manifests/1")).header("Accept", ACCEPT).send().body().bytes)
+    };
+    assert_eq!((digest(&door).as_str(), digest(server.url()).as_str()), (same.digest(), image.digest()));
+}
+
+/// A blob that lies here because somebody pushed it is served as an upstream's only when that upstream has it.
+#[test]
+fn pushed_bytes_do_not_come_out_of_the_door() {
+    let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 406));
+    let server = with_door(Setup::both(&upstream.url())).start();
+    server.target().image("team/secret", "1", &image);
+    let door = server.mirror_url();
+    let path = format!("library/other/blobs/{}", image.layer().digest);
+    for method in ["GET", "HEAD"] {
+        assert_eq!(ask(method, &door, &path).send().status, 404, "{method}");
+    }
+    upstream.add_blob("library/other", image.layer());
+    assert_eq!(ask("GET", &door, &path).send().summary().digest, image.layer().digest);
+}
+
+/// Point 7: no request makes the server call a host of the client's choice.
+#[test]
+fn no_request_reaches_another_host() {
+    let (upstream, witness) = (Upstream::plain(), Fence::new());
+    let image = Image::single(Format::Oci, 407);
+    upstream.add("library/app", "1", &image);
+    let server = with_door(Setup::both(&upstream.url())).start();
+    let other = witness.url().strip_prefix("http://").unwrap().to_owned();
+    let digest = &image.layer().digest;
+    for door in [server.url().to_owned(), server.mirror_url()] {
+        for ns in [
+            other.clone(),
+            format!("http://{other}"),
+            format!("docker.io@{other}"),
+            format!("{other}/x"),
+            "localhost".into(),
+        ] {
+            for path in ["library/app/manifests/1", "library/app/tags/list", &format!("library/app/blobs/{digest}")] {
+                let response = ask("GET", &door, &format!("{path}?ns={ns}")).send();
+                assert_eq!((response.status, response.error_code().as_str()), (404, "NAME_UNKNOWN"), "{ns} {path}");
+            }
+        }
+        for header in ["Host", "X-Forwarded-Host", "X-Forwarded-For", "Forwarded", "Referer"] {
+            let value = if header == "Forwarded" { format!("host={other};for={other}") } else { other.clone() };
+            let response = ask("GET", &door, "library/app/manifests/1").header(header, &value).send();
+            assert!([200, 400].contains(&response.status), "{header}: {}", response.status);
+        }
+        let absolute = format!("{}/v2/library/app/manifests/1", witness.url());
+        http::get(&door).header("Accept", ACCEPT).send_target(&absolute);
+    }
+    for from in [
+        other.clone(),
+        format!("{other}/library/app"),
+        format!("{}/library/app", witness.url()),
+        format!("library/app?ns={other}"),
+    ] {
+        let response = server.target().mount("team/app", digest, Some(&from));
+        assert!([202, 400].contains(&response.status), "{from}: {}", response.status);
+    }
+    assert_eq!(witness.breaches(), [""; 0]);
+}
+
+/// Point 7: nor does an upstream, where it is not one's own: a redirect or a token service at an address that only this
+/// machine, or its cloud, can reach is refused without a connection.
+#[test]
+fn no_upstream_leads_to_private_addresses() {
+    for target in [
+        "http://169.254.169.254/latest/meta-data",
+        "http://10.255.255.1:9/x",
+        "http://[fd00::9]/x",
+        "http://192.168.255.1/x",
+    ] {
+        let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 408));
+        upstream.add("library/app", "1", &image);
+        let server = with_door(Setup::mirroring(&upstream.url())).start();
+        let blob = || {
+            let path = format!("library/app/blobs/{}", image.layer().digest);
+            ask("GET", &server.mirror_url(), &path).patience(Duration::from_secs(30)).send().status
+        };
+        let start = Instant::now();
+        upstream.fault(Rule::on(Kind::Blob, Fault::StatusWith(307, "Location", target.to_owned())));
+        assert_eq!(blob(), 502, "{target}");
+        upstream.heal();
+        let challenge = format!("Bearer realm=\"{target}\",service=\"x\"");
+        upstream.fault(Rule::on_all(Fault::StatusWith(401, "WWW-Authenticate", challenge)));
+        assert!([404, 502].contains(&blob()), "{target}");
+        // A connection that is tried ends in a time-out, or in a refusal that says so.
+        assert!(start.elapsed() < Duration::from_secs(4), "{target} took {:?}", start.elapsed());
+        let log = server.log().to_lowercase();
+        assert!(!log.contains("connecting") && !log.contains("unreachable"), "{log}");
+    }
+}
+
+/// `proxy.realm` is the exception to a password's staying with its host, `proxy.redirects` the one for addresses.
+#[test]
+fn a_realm_that_is_named_gets_the_password() {
+    let service = Settings::default().auth(Auth::basic(USER, PASSWORD)).start();
+    let elsewhere = service.url().replace("127.0.0.1", "localhost");
+    let asked_with_password = |named: bool| {
+        let upstream = Upstream::plain();
+        let challenge =
+            format!("Bearer realm=\"{elsewhere}/token\",service=\"x\",scope=\"repository:library/app:pull\"");
+        upstream.fault(Rule::on_all(Fault::StatusWith(401, "WWW-Authenticate", challenge)));
+        let setup = Setup::mirroring(&upstream.url())
+            .variable("REGISTRY_PROXY_USERNAME", USER)
+            .variable("REGISTRY_PROXY_PASSWORD", PASSWORD);
+        let setup = if named { setup.variable("REGISTRY_PROXY_REALM", &elsewhere) } else { setup };
+        let server = setup.start();
+        let before = service.requests().len();
+        server.manifest("library/app", "1").send();
+        let asked = service.requests().split_off(before);
+        assert!(!asked.is_empty(), "the token service was asked");
+        asked.iter().any(|recorded| recorded.request.basic() == Some((USER.to_owned(), PASSWORD.to_owned())))
+    };
+    assert!(asked_with_password(true));
+    assert!(!asked_with_password(false));
+}
+
+/// A mirror without a mirror is a mistake, told at once; so is an address that is taken.
+#[test]
+fn a_door_that_leads_nowhere_is_refused() {
+    let outcome = with_door(Setup::hosting()).run();
+    assert_eq!(outcome.status.code(), Some(2));
+    assert!(
+        outcome.output.contains("http.mirror.addr") && outcome.output.contains("proxy.enabled"),
+        "{}",
+        outcome.output
+    );
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let outcome = Setup::mirroring("http://127.0.0.1:1").variable("REGISTRY_HTTP_MIRROR_ADDR", &address).run();
+    assert_eq!(outcome.status.code(), Some(2));
+    assert!(outcome.output.contains("http.mirror.addr is"), "{}", outcome.output);
+}

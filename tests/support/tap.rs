@@ -1,0 +1,63 @@
+//! A wire that listens: connections to it go on to a server, and every byte of both directions is remembered.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use super::{ports::Port, wire::Service};
+
+#[derive(Clone, Default)]
+struct Heard {
+    asked: Arc<Mutex<Vec<u8>>>,
+    answered: Arc<Mutex<Vec<u8>>>,
+}
+
+pub(crate) struct Tap {
+    service: Service,
+    heard: Heard,
+}
+
+impl Tap {
+    /// In front of the server at `http://127.0.0.1:PORT`.
+    pub(crate) fn before(url: &str) -> Self {
+        let server: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
+        let heard = Heard::default();
+        let ears = heard.clone();
+        let service = Service::start(Port::reserve(), move |stream| {
+            let Ok(onward) = TcpStream::connect(server).map(Arc::new) else { return };
+            let (back, there, answered) = (Arc::clone(&onward), Arc::clone(&stream), Arc::clone(&ears.answered));
+            let answers = thread::spawn(move || pass(&back, &there, &answered));
+            pass(&stream, &onward, &ears.asked);
+            answers.join().unwrap();
+        });
+        Self { service, heard }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.service.url()
+    }
+
+    /// All that clients sent, in lower case.
+    pub(crate) fn asked(&self) -> String {
+        String::from_utf8_lossy(&self.heard.asked.lock().unwrap()).to_lowercase()
+    }
+
+    /// All that the server sent, in lower case.
+    pub(crate) fn answered(&self) -> String {
+        String::from_utf8_lossy(&self.heard.answered.lock().unwrap()).to_lowercase()
+    }
+}
+
+fn pass(mut from: &TcpStream, mut to: &TcpStream, heard: &Mutex<Vec<u8>>) {
+    let mut piece = [0; 16 << 10];
+    while let Ok(length @ 1..) = from.read(&mut piece) {
+        heard.lock().unwrap().extend_from_slice(&piece[..length]);
+        if to.write_all(&piece[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
