@@ -10,6 +10,7 @@ pub mod http;
 // 3
 pub mod registry;
 // 2
+pub mod access;
 pub mod index;
 pub mod storage;
 pub mod upstream;

@@ -8,7 +8,7 @@ use std::{
 
 /// Rooms by floor, ground floor first. A new room is added here, where its place is seen.
 const FLOORS: [&[&str]; 6] =
-    [&["oci"], &["config"], &["index", "storage", "upstream"], &["registry"], &["http"], &["cli"]];
+    [&["oci"], &["config"], &["access", "index", "storage", "upstream"], &["registry"], &["http"], &["cli"]];
 
 /// Crates that one room alone may use.
 const KEPT_IN: [(&str, &str); 3] = [("sled", "index"), ("awc", "upstream"), ("actix_web", "http")];

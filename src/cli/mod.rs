@@ -1,9 +1,12 @@
 //! The command line: one file a command. `serve` is the composition root: the only place where the rooms of the house are
 //! put together and background jobs are started.
 
+mod access;
+mod announce;
 mod as_registry;
 mod config;
 mod garbage_collect;
+mod htpasswd;
 mod logging;
 mod serve;
 
@@ -46,6 +49,11 @@ enum Command {
     Serve(Source),
     /// Print the effective configuration as YAML, secrets masked, and warnings to stderr.
     Config(Source),
+    /// Ask the rules about users.
+    #[command(subcommand)]
+    Access(access::Command),
+    /// Make a line for the file of users: asks for the password, or reads it from a pipe.
+    Htpasswd(htpasswd::Options),
     /// Remove what no manifest refers to.
     #[command(hide = true)]
     GarbageCollect(garbage_collect::Options),
@@ -100,6 +108,11 @@ impl Failure {
     fn failed(error: impl std::fmt::Display) -> Self {
         Self { message: error.to_string(), code: 1 }
     }
+
+    /// The answer was no, and has been told.
+    fn quiet() -> Self {
+        Self { message: String::new(), code: 1 }
+    }
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for, to its end.
@@ -107,6 +120,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match parse(arguments.into_iter().collect()) {
         Ok(Command::Serve(source)) => serve::run(source),
         Ok(Command::Config(source)) => config::run(source),
+        Ok(Command::Access(command)) => access::run(command),
+        Ok(Command::Htpasswd(options)) => htpasswd::run(options),
         Ok(Command::GarbageCollect(options)) => garbage_collect::run(options),
         Err(error) => {
             // Help and version come this way too, to stdout and with code 0.
@@ -117,7 +132,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { message, code }) => {
-            say(&mut std::io::stderr(), &format!("entrepot: {message}"));
+            if !message.is_empty() {
+                say(&mut std::io::stderr(), &format!("entrepot: {message}"));
+            }
             ExitCode::from(code)
         }
     }

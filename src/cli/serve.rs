@@ -8,8 +8,9 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{Failure, Source, logging};
+use super::{Failure, Source, announce, logging};
 use crate::{
+    access::{self, Access, Logins},
     config::{self, Config, Loaded},
     http::{self, Server},
     index::Index,
@@ -34,11 +35,12 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     // Given once, for every connection there will be; a second call would find it there, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let background = background().map_err(Failure::failed)?;
+    let access = access(&config, &background)?;
     // The volume first: a process that is on its way out holds the port too, and lets go of both.
     let registry = Arc::new(Registry::new(foundation(&config, &background)?));
-    let server = Server::bind(settings(&config)).map_err(|error| cannot_listen(&config, &error))?;
+    let server = Server::bind(settings(&config, access)).map_err(|error| cannot_listen(&config, &error))?;
     start_jobs(&registry, &config, &background).map_err(Failure::failed)?;
-    announce(&config, &server);
+    announce::announce(&config, &server, false);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let local = tokio::task::LocalSet::new();
     let served = local.block_on(&workers, async {
@@ -120,7 +122,20 @@ fn purge_uploads(registry: &Arc<Registry>, config: &Config, background: &Runtime
     });
 }
 
-fn settings(config: &Config) -> http::Settings {
+/// Who may come in; `None` lets everybody do everything.
+fn access(config: &Config, background: &Runtime) -> Result<Option<Arc<Access>>, Failure> {
+    let access = match config.auth.value() {
+        config::Auth::Open => return Ok(None),
+        config::Auth::Locked { realm, .. } => Access::locked(realm),
+        config::Auth::Users(users) => {
+            let logins = Logins::open(&users.path, background.handle().clone()).map_err(Failure::usage)?;
+            Access::of_users(&users.realm, logins, access::Rules::new(users))
+        }
+    };
+    Ok(Some(Arc::new(access)))
+}
+
+fn settings(config: &Config, access: Option<Arc<Access>>) -> http::Settings {
     let http = &config.http;
     http::Settings {
         listen: listen(http.addr.value()),
@@ -130,10 +145,8 @@ fn settings(config: &Config) -> http::Settings {
         headers: headers(config),
         relative_urls: *http.relativeurls,
         host: http.host.as_ref().map(ToString::to_string),
-        locked: match config.auth.value() {
-            config::Auth::Open => None,
-            config::Auth::Locked { realm, .. } => Some(realm.clone()),
-        },
+        access,
+        audit_pulls: *config.log.audit_pulls,
         catalog_max: config.catalog.maxentries.get(),
         tags_max: config.tags.maxtags.get(),
     }
@@ -175,23 +188,6 @@ fn rules(config: &Config) -> Rules {
 
 fn cannot_listen(config: &Config, error: &std::io::Error) -> Failure {
     Failure::usage(config.http.addr.error(format!("an address this process can listen on ({error})")))
-}
-
-fn announce(config: &Config, server: &Server) {
-    let data = config.storage.rootdirectory.value().display();
-    let upstream = config.proxy.remoteurl.value();
-    if let Ok(address) = server.address() {
-        let mirroring =
-            if *config.proxy.enabled { format!("mirroring {upstream}") } else { "mirroring nothing".into() };
-        let pushes = if config.proxy.push_allowed() { "taking pushes" } else { "taking no pushes" };
-        tracing::info!("listening on {address}, {mirroring}, {pushes}, keeping all in {data}");
-        if config.proxy.push_allowed() && server.is_exposed() && *config.auth == config::Auth::Open {
-            tracing::warn!(
-                "whoever reaches {address} can push: there are no users yet; listen on 127.0.0.1 (http.addr), or set \
-                 proxy.push to false"
-            );
-        }
-    }
 }
 
 /// Every connection, fill and stored blob being read is a file descriptor; the soft limit is often 1,024.

@@ -12,6 +12,8 @@ fn file(command: Command) -> Option<PathBuf> {
     match command {
         Command::Serve(source) | Command::Config(source) => source.file,
         Command::GarbageCollect(options) => options.source.file,
+        Command::Access(super::access::Command::Check(options)) => options.source.file,
+        Command::Htpasswd(_) => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The `proxy` section.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use url::Url;
 
@@ -9,7 +9,10 @@ use super::{
     dump::Line,
     duration, keys,
     node::Node,
-    used::{PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PUSH, PROXY_REMOTEURL, PROXY_USERNAME},
+    used::{
+        PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PASSWORDFILE, PROXY_PUSH, PROXY_REMOTEURL,
+        PROXY_USERNAME,
+    },
 };
 use crate::oci::{NamePattern, RepositoryName};
 
@@ -23,8 +26,10 @@ pub struct Proxy {
     pub remoteurl: Setting<Url>,
     /// `proxy.username`: there if and only if the password is.
     pub username: Setting<Option<String>>,
-    /// `proxy.password`.
+    /// `proxy.password`, or what stands in the next.
     pub password: Setting<Option<Secret>>,
+    /// `proxy.passwordfile`: the file the password was read from.
+    pub passwordfile: Setting<Option<PathBuf>>,
     /// `proxy.freshness`: how long a tag is believed without asking upstream.
     pub freshness: Setting<Duration>,
     /// `proxy.push`, if anybody said it. See [`Proxy::push_allowed`].
@@ -40,11 +45,12 @@ impl Proxy {
             remoteurl: Setting::read(root, &PROXY_REMOTEURL, plain_url)?,
             username: Setting::read_optional(root, &PROXY_USERNAME, |text| Some(text.to_owned()))?,
             password: Setting::read_optional(root, &PROXY_PASSWORD, |text| Some(Secret::new(text)))?,
+            passwordfile: Setting::read_optional(root, &PROXY_PASSWORDFILE, |text| Some(PathBuf::from(text)))?,
             freshness: Setting::read(root, &PROXY_FRESHNESS, duration::parse)?,
             push: Setting::read_optional(root, &PROXY_PUSH, keys::flag)?,
             hosted: Setting::read_list(root, &PROXY_HOSTED, str::parse)?,
         };
-        proxy.with_user_out_of_url()?.paired()
+        proxy.with_password_out_of_file()?.with_user_out_of_url()?.paired()
     }
 
     /// Whether pushes are taken. A file with `proxy.remoteurl` was written for a `registry:2` that takes none and may stand
@@ -58,6 +64,16 @@ impl Proxy {
     #[must_use]
     pub fn is_hosted(&self, name: &RepositoryName) -> bool {
         self.hosted.iter().any(|pattern| pattern.matches(name))
+    }
+
+    fn with_password_out_of_file(mut self) -> Result<Self, Error> {
+        let Some(path) = self.passwordfile.value() else { return Ok(self) };
+        if self.password.is_some() {
+            return Err(self.passwordfile.error("no proxy.password beside it"));
+        }
+        let secret = Secret::from_file(path).map_err(|error| self.passwordfile.error(error))?;
+        self.password = Setting::new(&PROXY_PASSWORD, Some(secret), "", self.passwordfile.origin().clone());
+        Ok(self)
     }
 
     fn with_user_out_of_url(mut self) -> Result<Self, Error> {
@@ -90,7 +106,10 @@ impl Proxy {
         // That somebody said it means something of its own, here and to `registry:2`.
         lines.push(Line::new(&self.remoteurl, self.remoteurl.as_str()).remark_unless(self.remoteurl.is_set()));
         lines.extend(self.username.as_deref().map(|name| Line::new(&self.username, name)));
-        lines.extend(self.password.as_ref().map(|_| Line::new(&self.password, "***")));
+        // From a file it would be said twice, when this is loaded again.
+        let password = self.password.as_ref().filter(|_| self.passwordfile.is_none());
+        lines.extend(password.map(|_| Line::new(&self.password, "***")));
+        lines.extend(self.passwordfile.as_deref().map(|path| Line::new(&self.passwordfile, path.to_string_lossy())));
         lines.extend([
             Line::new(&self.freshness, duration::write(*self.freshness)),
             Line::new(&self.push, self.push_allowed().to_string()),

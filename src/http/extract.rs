@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use actix_web::{
-    HttpRequest,
+    HttpMessage as _, HttpRequest,
     http::header::{self, HeaderName},
     web,
 };
 
-use super::{errors::Refusal, settings::Settings};
+use super::{door::Caller, errors::Refusal, guard, settings::Settings};
 use crate::{
+    access::{Action, Principal},
     oci::{Digest, MediaType, Reference, Repository, RepositoryName, Tag, UploadId},
     registry::Registry,
 };
@@ -25,18 +26,37 @@ pub(super) fn settings(request: &HttpRequest) -> &Settings {
     }
 }
 
-/// The repository a path's `{name}` and the query's `ns` mean, for reading.
+/// The repository a path's `{name}` and the query's `ns` mean, for reading, if the caller may.
 pub(super) async fn repository(registry: &Registry, request: &HttpRequest) -> Result<Repository, Refusal> {
-    Ok(registry.repository(name(request)?, parameter(request, "ns").as_deref()).await?)
+    let repository = registry.repository(name(request)?, parameter(request, "ns").as_deref()).await?;
+    guard::permit(request, &repository, Action::Pull)?;
+    Ok(repository)
 }
 
-/// The repository a path's `{name}` means, for writing.
-pub(super) async fn writable(registry: &Registry, request: &HttpRequest) -> Result<Repository, Refusal> {
-    Ok(registry.writable(name(request)?).await?)
+/// The repository a path's `{name}` means, for writing, if the caller may do this to it.
+pub(super) async fn writable(
+    registry: &Registry,
+    request: &HttpRequest,
+    action: Action,
+) -> Result<Repository, Refusal> {
+    let repository = Repository { domain: None, name: name(request)? };
+    // First, so that nobody hears what a name is whose business it is not.
+    guard::permit(request, &repository, action)?;
+    Ok(registry.writable(repository.name).await?)
 }
 
-/// A path's `{name}`.
-pub(super) fn name(request: &HttpRequest) -> Result<RepositoryName, Refusal> {
+/// Who asks.
+pub(super) fn caller(request: &HttpRequest) -> Caller {
+    request.extensions().get::<Caller>().cloned().unwrap_or(Caller { who: Principal::Anonymous })
+}
+
+/// Says who asks.
+pub(super) fn remember(request: &HttpRequest, caller: Caller) {
+    request.extensions_mut().insert(caller);
+}
+
+/// A path's `{name}`. Only what asks `guard` itself may use it.
+fn name(request: &HttpRequest) -> Result<RepositoryName, Refusal> {
     Ok(segment(request, "name").parse()?)
 }
 

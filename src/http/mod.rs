@@ -3,15 +3,18 @@
 //! A file a resource of distribution-spec's endpoint table, and one place (`errors`) that turns errors into responses.
 
 mod access_log;
+mod audit;
 mod base;
 mod blobs;
 mod body;
 mod catalog;
+mod client;
+mod door;
 mod errors;
 mod extract;
+mod guard;
 mod headers;
 mod location;
-mod lock;
 mod manifests;
 mod referrers;
 mod routes;

@@ -20,7 +20,7 @@ use actix_web::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{
-    access_log, headers, lock, routes,
+    access_log, door, headers, routes,
     settings::{Listen, Settings},
 };
 use crate::registry::Registry;
@@ -102,7 +102,7 @@ impl Server {
         let state = web::Data::from(registry);
         let logged = self.settings.access_log;
         let drain = self.settings.drain;
-        let (locked, adds_headers) = (self.settings.locked.is_some(), !self.settings.headers.is_empty());
+        let (guarded, adds_headers) = (self.settings.access.is_some(), !self.settings.headers.is_empty());
         let settings = web::Data::new(self.settings);
         let app = move || {
             let settings = settings.clone();
@@ -110,7 +110,7 @@ impl Server {
             App::new()
                 .app_data(state.clone())
                 .app_data(settings)
-                .wrap(Condition::new(locked, from_fn(lock::keep)))
+                .wrap(Condition::new(guarded, from_fn(door::keep)))
                 .wrap(Condition::new(adds_headers, from_fn(headers::add_configured)))
                 .wrap(Condition::new(logged, from_fn(access_log::write)))
                 .configure(|service| routes::configure(service, &prefix))

@@ -13,6 +13,7 @@ pub(crate) mod server;
 pub(crate) mod token_service;
 pub(crate) mod uploads;
 pub(crate) mod upstream;
+pub(crate) mod users;
 pub(crate) mod wire;
 
 use std::{
