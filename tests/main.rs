@@ -8,6 +8,7 @@
 
 mod support;
 
+mod access;
 mod api;
 mod bad_input;
 mod clients;

@@ -7,23 +7,32 @@ use crate::{
 
 /// `has_mirror_door`: whether there is a listener of its own for mirrored content, which never challenges.
 pub(super) fn announce(config: &Config, server: &Server, has_mirror_door: bool) {
-    let data = config.storage.rootdirectory.value().display();
-    let upstream = config.proxy.remoteurl.value();
-    if let Ok(address) = server.address() {
-        let mirroring =
-            if *config.proxy.enabled { format!("mirroring {upstream}") } else { "mirroring nothing".into() };
-        let pushes = if config.proxy.push_allowed() { "taking pushes" } else { "taking no pushes" };
-        tracing::info!("listening on {address}, {mirroring}, {pushes}, keeping all in {data}");
-        if config.proxy.push_allowed() && server.is_exposed() && *config.auth == Auth::Open {
-            tracing::warn!(
-                "whoever reaches {address} can push: there are no users; name some (auth.htpasswd), listen on 127.0.0.1 \
-                 (http.addr), or set proxy.push to false"
-            );
-        }
-    }
-    for warning in [shared_credentials(config), no_mirror_for_docker(config, has_mirror_door)].into_iter().flatten() {
+    let Ok(address) = server.address() else { return };
+    let is_exposed = server.is_exposed();
+    for warning in [
+        open_to_strangers(config, &address, is_exposed),
+        shared_credentials(config),
+        no_mirror_for_docker(config, has_mirror_door),
+    ]
+    .into_iter()
+    .flatten()
+    {
         tracing::warn!("{warning}");
     }
+    let (data, upstream) = (config.storage.rootdirectory.value().display(), config.proxy.remoteurl.value());
+    let mirroring = if *config.proxy.enabled { format!("mirroring {upstream}") } else { "mirroring nothing".into() };
+    let pushes = if config.proxy.push_allowed() { "taking pushes" } else { "taking no pushes" };
+    tracing::info!("listening on {address}, {mirroring}, {pushes}, keeping all in {data}");
+}
+
+fn open_to_strangers(config: &Config, address: &str, is_exposed: bool) -> Option<String> {
+    let is_open = config.proxy.push_allowed() && is_exposed && *config.auth == Auth::Open;
+    is_open.then(|| {
+        format!(
+            "whoever reaches {address} can push: there are no users; name some (auth.htpasswd), listen on 127.0.0.1 \
+             (http.addr), or set proxy.push to false"
+        )
+    })
 }
 
 fn shared_credentials(config: &Config) -> Option<String> {
@@ -53,6 +62,16 @@ mod tests {
     fn config(variables: &[(&str, &str)]) -> Config {
         let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
         Config::load(None, variables, Flags::default()).unwrap().config
+    }
+
+    #[test]
+    fn says_that_strangers_can_push() {
+        let warning =
+            |variables: &[(&str, &str)], is_exposed| open_to_strangers(&config(variables), "http://x", is_exposed);
+        assert!(warning(&[], true).unwrap().starts_with("whoever reaches http://x can push"));
+        assert_eq!(warning(&[], false), None);
+        assert_eq!(warning(&[("REGISTRY_PROXY_PUSH", "false")], true), None);
+        assert_eq!(warning(&[("REGISTRY_AUTH", "{htpasswd: {realm: r, path: /nowhere/htpasswd}}")], true), None);
     }
 
     #[test]

@@ -64,8 +64,11 @@ fn is_worth_a_line(request: &HttpRequest, decided: &Decided, status: StatusCode)
     }
 }
 
-/// Writes the line of a login that failed.
+/// Writes the line of a login that failed. Who must wait has not been looked at, and may come by the thousand.
 pub(super) fn login_failed(request: &HttpRequest, user: &str, error: LoginError) {
+    if error != LoginError::Wrong {
+        return;
+    }
     let shown: String = user.chars().take(100).collect();
     tracing::info!(
         target: "audit",
