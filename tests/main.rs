@@ -9,6 +9,7 @@
 mod support;
 
 mod access;
+mod access_spelling;
 mod api;
 mod bad_input;
 mod clients;
