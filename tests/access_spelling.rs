@@ -12,11 +12,11 @@ use proptest::{
 };
 
 use crate::support::{
-    http::Response,
+    http::{self, Response},
     images::{Blob, Format, Image, Manifest},
     rounds,
     server::{Server, Setup},
-    uploads::Target,
+    uploads::{Target, basic},
     users::{Users, password},
 };
 
@@ -39,9 +39,14 @@ impl Rule {
         format!("{{who: [{}], may: [{}], where: [{}]}}", list(&self.who), list(&self.may), list(&self.place))
     }
 
-    fn allows(&self, user: &str, action: &str, repository: &str) -> bool {
-        let who = self.who.contains(&user) || self.who.contains(&"authenticated");
-        who && self.may.contains(&action) && self.place.iter().any(|pattern| means(pattern, repository))
+    fn allows(&self, user: Option<&str>, action: &str, repository: &str) -> bool {
+        let who = match user {
+            Some(user) => self.who.contains(&user) || self.who.contains(&"authenticated"),
+            None => false,
+        };
+        (who || self.who.contains(&"anonymous"))
+            && self.may.contains(&action)
+            && self.place.iter().any(|pattern| means(pattern, repository))
     }
 }
 
@@ -62,7 +67,7 @@ fn means(pattern: &str, repository: &str) -> bool {
 }
 
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
-    let who = subsequence(vec!["ann", "bob", "authenticated"], 1..3);
+    let who = subsequence(vec!["ann", "bob", "authenticated", "anonymous"], 1..3);
     let may = subsequence(vec!["pull", "push", "delete"], 1..=3);
     let place = vec(select(&PATTERNS[..]), 1..3);
     vec((who, may, place).prop_map(|(who, may, place)| Rule { who, may, place }), 0..4)
@@ -171,7 +176,7 @@ fn leads(secret: &Secret) -> Vec<String> {
 /// All that a user may try to get at one secret.
 fn attack(target: &Target, secret: &Secret, runner: &mut TestRunner, writable: &[&str]) {
     let spellings = spellings(secret.repository);
-    let mut ask = |method: &str, path: &str, range: bool| {
+    let ask = |method: &str, path: &str, range: bool| {
         let mut request = target.request(method, "");
         if range {
             request = request.header("Range", "bytes=0-");
@@ -221,25 +226,45 @@ fn steal(target: &Target, secret: &Secret, writable: &[&str]) {
                 assert_eq!(status, 202, "{path}");
             }
             let served = target.head(&format!("{into}/blobs/{digest}"));
-            assert!([403, 404].contains(&served), "{into} has {digest}: {served}");
+            assert!([401, 403, 404].contains(&served), "{into} has {digest}: {served}");
         }
         let refused = target.manifest(into, "stolen", &secret.referrer).status;
         assert_eq!(refused, 404, "a manifest of blobs that are elsewhere");
         let served = target.head(&format!("{into}/blobs/{}", secret.blob.digest));
-        assert!([403, 404].contains(&served), "{into}: {served}");
+        assert!([401, 403, 404].contains(&served), "{into}: {served}");
     }
 }
 
-/// For each user and each repository: what the model allows is served, and what it denies is not to be had.
+/// Each way to be somebody or nobody: by password, by a token for all there is, by nothing.
+fn callers(server: &Server, rules: &[Rule]) -> Vec<(Option<&'static str>, Target)> {
+    let by_password = |user: &'static str| (Some(user), server.target().as_user(user, &password(user)));
+    let mut callers = vec![by_password("ann"), by_password("bob"), (None, server.target())];
+    if rules.iter().any(|rule| rule.who.contains(&"anonymous")) {
+        let scopes = REPOSITORIES.map(|name| format!("repository:{name}:*")).join(" ") + " registry:catalog:*";
+        for user in [Some("ann"), None] {
+            let url = url::Url::parse_with_params(&format!("{}/token", server.url()), [("scope", &scopes)]).unwrap();
+            let request = http::get(url.as_str());
+            let request = match user {
+                Some(user) => request.header("Authorization", &basic(user, &password(user))),
+                None => request,
+            };
+            let token = request.send().json()["token"].as_str().unwrap().to_owned();
+            callers.push((user, Target::with_token(server.url(), &token)));
+        }
+    }
+    callers
+}
+
+/// For each caller and each repository: what the model allows is served, and what it denies is not to be had.
 fn holds(server: &Server, rules: &[Rule], secrets: &[Secret], runner: &mut TestRunner) {
-    for user in &NAMES[..2] {
-        let target = server.target().as_user(user, &password(user));
+    for (user, target) in callers(server, rules) {
         let may = |action: &str, repository: &str| rules.iter().any(|rule| rule.allows(user, action, repository));
         let writable: Vec<_> = REPOSITORIES.into_iter().filter(|name| may("push", name)).collect();
         for secret in secrets {
             let status = target.request("GET", &format!("{}/manifests/1", secret.repository)).send().status;
             let allowed = may("pull", secret.repository);
-            assert_eq!(status, if allowed { 200 } else { 403 }, "{user} {}", secret.repository);
+            let denied = if user.is_some() { 403 } else { 401 };
+            assert_eq!(status, if allowed { 200 } else { denied }, "{user:?} {}", secret.repository);
             if !allowed {
                 attack(&target, secret, runner, &writable);
             }

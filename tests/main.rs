@@ -9,7 +9,9 @@
 mod support;
 
 mod access;
+mod access_clients;
 mod access_spelling;
+mod access_tokens;
 mod api;
 mod bad_input;
 mod clients;

@@ -27,6 +27,12 @@ pub enum By {
     },
     /// None of the rules allows it.
     NoRuleMatches,
+    /// The token of an outside service allows it.
+    Token,
+    /// The token does not allow it, whatever its bearer may do.
+    NarrowToken,
+    /// What was said to prove who asks proves nothing.
+    NoProof,
     /// There is nobody who could be allowed anything.
     Locked,
 }
@@ -37,6 +43,9 @@ impl fmt::Display for By {
             Self::NoRules => f.write_str("auth.htpasswd without auth.access"),
             Self::Rule { number, origin } => write!(f, "auth.access rule {number} ({origin})"),
             Self::NoRuleMatches => f.write_str("no rule of auth.access allows it"),
+            Self::Token => f.write_str("auth.token"),
+            Self::NarrowToken => f.write_str("the token was not made for it"),
+            Self::NoProof => f.write_str("the token is not valid, or no more"),
             Self::Locked => f.write_str("auth.htpasswd.path is a directory"),
         }
     }

@@ -32,6 +32,17 @@ pub enum Error {
     /// No line can be made of it.
     #[error("{0}")]
     Unfit(&'static str),
+    /// A file that says whose tokens to believe cannot be used.
+    #[error("{}: no token could be believed by this file: {why}", path.display())]
+    Untrusted {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A token could not be signed.
+    #[error("a token could not be signed")]
+    Unsigned,
     /// The system gave no random bytes.
     #[error("the system gives no random bytes")]
     NoRandom,

@@ -92,6 +92,11 @@ impl Logins {
         Ok(Principal::User(user))
     }
 
+    /// The users as their file has them.
+    pub(super) fn users(&self) -> Arc<Htpasswd> {
+        self.users.current()
+    }
+
     /// A user's own hash is part of it: a password that was changed or taken away is not remembered as right.
     fn verdict_key(&self, users: &Htpasswd, user: &str, password: &str) -> Keyed {
         let hash = users.hash_of(user).unwrap_or_default();

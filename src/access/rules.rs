@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{By, Decision, Principal};
 use crate::{
     config::{self, Group, Origin, Who},
-    oci::{Action, NamePattern, Repository},
+    oci::{Action, NamePattern, Repository, RepositoryName},
 };
 
 /// What users and others may do.
@@ -14,7 +14,6 @@ pub struct Rules(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Nobody,
     /// `registry:2`'s one rule: who has a password may do everything.
     Users,
     Listed(Vec<Rule>),
@@ -31,10 +30,6 @@ struct Rule {
 }
 
 impl Rules {
-    pub(super) fn nobody() -> Self {
-        Self(Kind::Nobody)
-    }
-
     /// The rules of a configuration; without any, users may do everything.
     #[must_use]
     pub fn new(users: &config::Users) -> Self {
@@ -63,9 +58,14 @@ impl Rules {
         self.find(who, action, |rule| rule.place.iter().any(NamePattern::is_everything)).allowed
     }
 
+    /// Whether this is allowed in the repository of that name in some registry or other.
+    #[must_use]
+    pub fn allow_somewhere(&self, who: &Principal, action: Action, name: &RepositoryName) -> bool {
+        self.find(who, action, |rule| rule.place.iter().any(|pattern| pattern.matches_somewhere(name))).allowed
+    }
+
     fn find(&self, who: &Principal, action: Action, reaches: impl Fn(&Rule) -> bool) -> Decision {
         let rules = match &self.0 {
-            Kind::Nobody => return Decision { allowed: false, by: By::Locked },
             Kind::Users => return Decision { allowed: who.name().is_some(), by: By::NoRules },
             Kind::Listed(rules) => rules,
         };
@@ -107,6 +107,8 @@ impl Rule {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn rule(who: &[Who], may: &[Action], place: &[&str]) -> config::Rule {
@@ -116,7 +118,13 @@ mod tests {
 
     fn rules(access: Option<Vec<config::Rule>>) -> Rules {
         let groups = vec![Group { name: "devs".into(), users: vec!["ann".into(), "bob".into()] }];
-        Rules::new(&config::Users { realm: "r".into(), path: "/x".into(), access, groups })
+        Rules::new(&config::Users {
+            realm: "r".into(),
+            path: "/x".into(),
+            access,
+            groups,
+            token_lifetime: Duration::ZERO,
+        })
     }
 
     fn own(name: &str) -> Repository {
@@ -131,7 +139,6 @@ mod tests {
             assert!(!rules.decide(&Principal::Anonymous, action, &own("a/b")).allowed);
         }
         assert!(!rules.let_strangers_in());
-        assert!(!Rules::nobody().decide(&Principal::user("ann"), Action::Pull, &own("a")).allowed);
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub(super) fn run(Command::Check(options): Command) -> Result<(), Failure> {
     let (yes, why) = match loaded.config.auth.value() {
         Auth::Open => (true, "there is no auth section: whoever reaches the port may".to_owned()),
         Auth::Locked { .. } => (false, "auth.htpasswd.path is a directory: nobody can log in".to_owned()),
+        Auth::Token(service) => (false, format!("{} decides that (auth.token)", service.realm)),
         Auth::Users(users) => ask(&loaded.config, users, &user, action, &repository),
     };
     let (word, verb) = if yes { ("yes", "may") } else { ("no", "may not") };

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{Failure, Source, announce, logging};
 use crate::{
-    access::{self, Access, Logins},
+    access::{self, Access, Logins, Outside, TokenRealm},
     config::{self, Config, Loaded},
     http::{self, Server},
     index::Index,
@@ -129,7 +129,15 @@ fn access(config: &Config, background: &Runtime) -> Result<Option<Arc<Access>>, 
         config::Auth::Locked { realm, .. } => Access::locked(realm),
         config::Auth::Users(users) => {
             let logins = Logins::open(&users.path, background.handle().clone()).map_err(Failure::usage)?;
-            Access::of_users(&users.realm, logins, access::Rules::new(users))
+            Access::of_users(&users.realm, logins, access::Rules::new(users), users.token_lifetime)
+                .map_err(Failure::failed)?
+        }
+        config::Auth::Token(service) => {
+            let realm = match service.autoredirect {
+                true => TokenRealm::Path(service.autoredirectpath.clone()),
+                false => TokenRealm::Url(service.realm.clone()),
+            };
+            Access::of_service(realm, &service.service, Outside::open(service).map_err(Failure::usage)?)
         }
     };
     Ok(Some(Arc::new(access)))

@@ -35,7 +35,7 @@ use std::{
 
 pub use access::{Group, Rule, Who};
 pub use address::{Host, ListenAddress};
-pub use auth::{Auth, Users};
+pub use auth::{Auth, TokenService, Users};
 pub use error::{Error, Warning};
 pub use headers::Header;
 pub use http::{Http, Listen, Net};

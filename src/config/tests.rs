@@ -194,7 +194,15 @@ fn refuses_what_would_be_unsafe_to_pass_over() {
         ("auth: {htpasswd: {realm: r, path: /, extra: x}}", "config.yml:2: auth.htpasswd.extra is not a key"),
         ("auth: {htpasswd: {realm: r, path: /}, token: {}}", "config.yml:2: auth says nothing that lets users in"),
         ("auth: {htpasswd: {realm: \"a\\nb\", path: /}}", "config.yml:2: auth.htpasswd.realm is "),
-        ("auth: {token: {realm: r, path: /}}", "config.yml:2: auth.token is set"),
+        ("auth: {token: {realm: r, path: /}}", "config.yml:2: auth.token.path is not a key"),
+        (
+            "auth: {token: {realm: r, service: s, issuer: i}}",
+            "config.yml:2: auth.token needs realm, service and issuer",
+        ),
+        (
+            "auth: {token: {realm: r, service: s, issuer: i, jwks: /j}, access: []}",
+            "config.yml:2: auth.access cannot stand beside auth.token",
+        ),
         ("auth: {htpasswd: {path: /}}", "config.yml:2: auth.htpasswd needs both"),
         ("auth: [htpasswd]", "config.yml:2: auth is a list; expected a section of keys"),
     ] {
@@ -573,11 +581,18 @@ fn every_used_key_is_printed() {
         ("REGISTRY_PROXY_USERNAME", "a"),
         ("REGISTRY_PROXY_REMOTEURL", "http://a"),
         ("REGISTRY_HTTP_HOST", "http://a"),
-        ("REGISTRY_AUTH", "{htpasswd: {realm: r, path: /x}, access: []}"),
     ];
     // What cannot stand beside each other.
-    let files = [("REGISTRY_PROXY_PASSWORD", "b"), ("REGISTRY_PROXY_PASSWORDFILE", "/etc/hostname")].map(|password| {
-        let yaml = with(&[&variables[..], &[password]].concat()).config.to_yaml();
+    let (users, token) = (
+        "{htpasswd: {realm: r, path: /x}, access: []}",
+        "{token: {realm: r, service: s, issuer: i, rootcertbundle: /b, jwks: /j}}",
+    );
+    let files = [
+        [("REGISTRY_PROXY_PASSWORD", "b"), ("REGISTRY_AUTH", users)],
+        [("REGISTRY_PROXY_PASSWORDFILE", "/etc/hostname"), ("REGISTRY_AUTH", token)],
+    ]
+    .map(|more| {
+        let yaml = with(&[&variables[..], &more].concat()).config.to_yaml();
         yaml::file(Path::new("x"), yaml.as_bytes()).unwrap()
     });
     for key in KEYS {

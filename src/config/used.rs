@@ -63,6 +63,28 @@ pub(super) const AUTH_ACCESS: Key = used(
     "Rules, each with who (users, group:NAME, anonymous, authenticated), may (pull, push, delete) and where (patterns of \
      repository names). What no rule allows is denied; without rules, every user may do everything; ours.",
 );
+pub(super) const AUTH_TOKENLIFETIME: Key = used(
+    "auth.tokenlifetime",
+    Duration,
+    "30m",
+    "How long a token lives that clients get here where rules let `anonymous` do something; ours.",
+);
+pub(super) const TOKEN_REALM: Key = used("auth.token.realm", Url, "", "Where clients get a token.");
+pub(super) const TOKEN_SERVICE: Key = used("auth.token.service", Text, "", "The name tokens are asked for.");
+pub(super) const TOKEN_ISSUER: Key = used("auth.token.issuer", Text, "", "Who must have made them.");
+pub(super) const TOKEN_BUNDLE: Key =
+    used("auth.token.rootcertbundle", Path, "", "Certificates that vouch for the keys that sign them.");
+pub(super) const TOKEN_JWKS: Key = used("auth.token.jwks", Path, "", "Keys that sign them, as a JSON Web Key Set.");
+pub(super) const TOKEN_ALGORITHMS: Key = used(
+    "auth.token.signingalgorithms",
+    List,
+    "",
+    "How they may be signed, of RS256 to RS512, PS256 to PS512, ES256, ES384 and EdDSA; any of them, if it is empty.",
+);
+pub(super) const TOKEN_AUTOREDIRECT: Key =
+    used("auth.token.autoredirect", Flag, "false", "Whether the realm is on the host that the client asked.");
+pub(super) const TOKEN_AUTOREDIRECTPATH: Key =
+    used("auth.token.autoredirectpath", Text, "/auth/token/", "Where there it is.");
 
 // http
 pub(super) const HTTP_ADDR: Key = used(

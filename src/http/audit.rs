@@ -6,14 +6,14 @@ use actix_web::{HttpMessage as _, HttpRequest, dev::ServiceResponse, http::Statu
 
 use super::{client, extract, headers::DOCKER_CONTENT_DIGEST};
 use crate::{
-    access::{Action, Decision, LoginError, Principal},
+    access::{Action, Caller, Decision, Proof},
     oci::Repository,
 };
 
 /// What was decided about a request.
 #[derive(Clone, Debug)]
 struct Decided {
-    who: Principal,
+    caller: Caller,
     action: Action,
     repository: Repository,
     decision: Decision,
@@ -22,12 +22,12 @@ struct Decided {
 /// Remembers a decision until it is known what came of it.
 pub(super) fn note(
     request: &HttpRequest,
-    who: &Principal,
+    caller: &Caller,
     action: Action,
     repository: &Repository,
     decision: Decision,
 ) {
-    let decided = Decided { who: who.clone(), action, repository: repository.clone(), decision };
+    let decided = Decided { caller: caller.clone(), action, repository: repository.clone(), decision };
     request.extensions_mut().insert(decided);
 }
 
@@ -42,7 +42,7 @@ pub(super) fn write(response: &ServiceResponse) {
     let digest = response.headers().get(DOCKER_CONTENT_DIGEST).and_then(|digest| digest.to_str().ok());
     tracing::info!(
         target: "audit",
-        who = %decided.who,
+        who = %decided.caller.who,
         action = decided.action.as_str(),
         repository = %decided.repository,
         reference = named,
@@ -57,18 +57,16 @@ pub(super) fn write(response: &ServiceResponse) {
 /// A push is worth one when something was added: neither its chunks nor its sessions are.
 fn is_worth_a_line(request: &HttpRequest, decided: &Decided, status: StatusCode) -> bool {
     match decided.action {
-        _ if !decided.decision.allowed => decided.who.name().is_some(),
+        // Every client asks once without saying who it is, and hears how to.
+        _ if !decided.decision.allowed => !matches!(decided.caller.proof, Proof::Nothing | Proof::Void),
         Action::Pull => extract::settings(request).audit_pulls && status.is_success(),
         Action::Push => status == StatusCode::CREATED,
         Action::Delete => true,
     }
 }
 
-/// Writes the line of a login that failed. Who must wait has not been looked at, and may come by the thousand.
-pub(super) fn login_failed(request: &HttpRequest, user: &str, error: LoginError) {
-    if error != LoginError::Wrong {
-        return;
-    }
+/// Writes the line of a login that failed.
+pub(super) fn login_failed(request: &HttpRequest, user: &str) {
     let shown: String = user.chars().take(100).collect();
     tracing::info!(
         target: "audit",
@@ -76,6 +74,6 @@ pub(super) fn login_failed(request: &HttpRequest, user: &str, error: LoginError)
         action = "login",
         address = %client::address(request),
         decision = "denied",
-        rule = %error,
+        rule = "wrong user or password",
     );
 }

@@ -16,7 +16,7 @@ pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpRe
     let home = registry.home(extract::parameter(&request, "ns").as_deref())?;
     let most = extract::page_size(&request, extract::settings(&request).catalog_max)?;
     let after = extract::parameter(&request, "last").unwrap_or_default();
-    let shown = guard::shown(&request, home.clone());
+    let shown = guard::shown(&request, home.clone())?;
     let page = registry.catalog(home.as_ref(), &after, most, shown).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header(API_VERSION).insert_header(NOSNIFF);

@@ -10,17 +10,11 @@ use actix_web::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{audit, client, errors::Refusal, extract};
+use super::{audit, challenge, client, errors::Refusal, extract};
 use crate::{
-    access::{Access, Challenge, LoginError, Principal},
+    access::{Access, Caller, LoginError},
     config::Secret,
 };
-
-/// Who a request comes from.
-#[derive(Clone, Debug)]
-pub(super) struct Caller {
-    pub(super) who: Principal,
-}
 
 /// Lets callers in whom the handlers may answer, and writes down what became of them.
 pub(super) async fn keep(
@@ -43,32 +37,38 @@ pub(super) async fn keep(
 }
 
 async fn identify(access: &Access, request: &HttpRequest) -> Result<Caller, Refusal> {
-    let Some(said) = extract::header(request, &header::AUTHORIZATION) else {
-        return match access.challenge {
-            Challenge::Basic { .. } => Err(unknown(access)),
-        };
-    };
-    match said.split_once(' ') {
+    let said = extract::header(request, &header::AUTHORIZATION).and_then(|said| said.split_once(' '));
+    let caller = match said {
         Some((scheme, credentials)) if scheme.eq_ignore_ascii_case("basic") => {
-            basic(access, request, credentials.trim()).await
+            return basic(access, request, credentials.trim()).await;
         }
-        _ => Err(unknown(access)),
-    }
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => access.read_token(token.trim()),
+        _ if request.headers().contains_key(header::AUTHORIZATION) => Caller::unproved(),
+        _ => Caller::stranger(),
+    };
+    // Where a token may do, what it must be for is told by whoever knows what is asked for.
+    if access.is_closed_to_strangers() { Err(unknown(access, request)) } else { Ok(caller) }
 }
 
 async fn basic(access: &Access, request: &HttpRequest, credentials: &str) -> Result<Caller, Refusal> {
-    let Some((user, password)) = decode(credentials) else { return Err(unknown(access)) };
-    let Some(logins) = &access.logins else { return Err(unknown(access)) };
-    match logins.log_in(client::address(request), &user, password.expose()).await {
-        Ok(who) => Ok(Caller { who }),
-        Err(error) => {
-            audit::login_failed(request, &user, error);
-            match error {
-                LoginError::Wrong => Err(unknown(access)),
-                LoginError::Later { after } => Err(Refusal::too_many_attempts(after)),
-            }
+    let Some((user, password)) = decode(credentials) else { return Err(unknown(access, request)) };
+    log_in(access, request, &user, &password).await
+}
+
+/// Lets a user in who says the right password.
+pub(super) async fn log_in(
+    access: &Access,
+    request: &HttpRequest,
+    user: &str,
+    password: &Secret,
+) -> Result<Caller, Refusal> {
+    access.log_in(client::address(request), user, password.expose()).await.map_err(|error| match error {
+        LoginError::Wrong => {
+            audit::login_failed(request, user);
+            unknown(access, request)
         }
-    }
+        LoginError::Later { after } => Refusal::too_many_attempts(after),
+    })
 }
 
 /// RFC 7617, section 2: base64 of `user:password`.
@@ -78,18 +78,6 @@ fn decode(credentials: &str) -> Option<(String, Secret)> {
     Some((user.to_owned(), Secret::new(password)))
 }
 
-fn unknown(access: &Access) -> Refusal {
-    Refusal::unauthorized(challenge(access))
-}
-
-/// RFC 9110, section 11.6.1.
-pub(super) fn challenge(access: &Access) -> String {
-    match &access.challenge {
-        Challenge::Basic { realm } => format!("Basic realm={}", quoted(realm)),
-    }
-}
-
-/// RFC 9110, section 5.6.4.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+fn unknown(access: &Access, request: &HttpRequest) -> Refusal {
+    Refusal::unauthorized(challenge::write(access, request, None, None))
 }

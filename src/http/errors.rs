@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::headers::API_VERSION;
 use crate::{
+    access,
     oci::{Action, Digest, ErrorCode, InvalidDigest, InvalidName, InvalidReference, InvalidTag, Repository},
     registry,
 };
@@ -54,6 +55,18 @@ impl Refusal {
     pub(super) fn forbidden(user: &str, action: Action, repository: &Repository) -> Self {
         let message = format!("{user} may not {action} {repository}: no rule of this registry's operator allows it");
         Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+    }
+
+    /// A token is asked for in a way that there is none.
+    pub(super) fn unsupported_grant() -> Self {
+        let message = "tokens are given for grant_type=password with username and password, or without any of them";
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message)
+    }
+
+    /// A token that could not be made.
+    pub(super) fn unsigned(error: &access::Error) -> Self {
+        tracing::error!("{error}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, "this server failed: its log has the reason")
     }
 
     /// Somebody who guesses passwords, or is taken for one.

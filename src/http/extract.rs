@@ -8,9 +8,9 @@ use actix_web::{
     web,
 };
 
-use super::{door::Caller, errors::Refusal, guard, settings::Settings};
+use super::{errors::Refusal, guard, settings::Settings};
 use crate::{
-    access::{Action, Principal},
+    access::{Action, Caller},
     oci::{Digest, MediaType, Reference, Repository, RepositoryName, Tag, UploadId},
     registry::Registry,
 };
@@ -47,7 +47,7 @@ pub(super) async fn writable(
 
 /// Who asks.
 pub(super) fn caller(request: &HttpRequest) -> Caller {
-    request.extensions().get::<Caller>().cloned().unwrap_or(Caller { who: Principal::Anonymous })
+    request.extensions().get::<Caller>().cloned().unwrap_or_else(Caller::stranger)
 }
 
 /// Says who asks.
@@ -132,6 +132,11 @@ pub(super) fn chunk_start(request: &HttpRequest) -> Result<Option<u64>, Refusal>
 /// The query's parameter `wanted`.
 pub(super) fn parameter(request: &HttpRequest, wanted: &str) -> Option<String> {
     pairs(request).find(|(key, _)| key == wanted).map(|(_, value)| value.into_owned())
+}
+
+/// Every value of the query's parameter `wanted`.
+pub(super) fn parameters(request: &HttpRequest, wanted: &str) -> Vec<String> {
+    pairs(request).filter(|(key, _)| key == wanted).map(|(_, value)| value.into_owned()).collect()
 }
 
 /// A header's value, where it is text.

@@ -20,6 +20,21 @@ pub(super) fn upload(request: &HttpRequest, name: &RepositoryName, id: UploadId)
     url(request, &format!("v2/{name}/blobs/uploads/{id}"))
 }
 
+/// Where our own token service is.
+pub(super) fn token(request: &HttpRequest) -> String {
+    let settings = extract::settings(request);
+    match &settings.host {
+        Some(host) => format!("{}/token", host.trim_end_matches('/')),
+        None => on_host(request, &format!("{}token", settings.prefix)),
+    }
+}
+
+/// A path of this server's, by the name the client used: also where URLs are relative otherwise, which a realm cannot be.
+pub(super) fn on_host(request: &HttpRequest, path: &str) -> String {
+    let connection = request.connection_info();
+    format!("{}://{}{path}", connection.scheme(), connection.host())
+}
+
 /// `Link` to the next page of the list a request asked for (RFC 8288): its own query with `last` set, and `n` where the
 /// request had one.
 pub(super) fn next_page(request: &HttpRequest, last: &str) -> String {
@@ -40,6 +55,5 @@ fn url(request: &HttpRequest, path: &str) -> String {
     if settings.relative_urls {
         return path;
     }
-    let connection = request.connection_info();
-    format!("{}://{}{path}", connection.scheme(), connection.host())
+    on_host(request, &path)
 }

@@ -8,6 +8,7 @@ mod base;
 mod blobs;
 mod body;
 mod catalog;
+mod challenge;
 mod client;
 mod door;
 mod errors;
@@ -21,6 +22,7 @@ mod routes;
 mod server;
 mod settings;
 mod tags;
+mod token;
 mod uploads;
 
 pub use server::Server;

@@ -58,6 +58,19 @@ impl NamePattern {
         glob(&pattern, &name, |part| *part == "**", |part, component| matches_component(part, component))
     }
 
+    /// Whether it means the repository of this name in some registry or other.
+    #[must_use]
+    pub fn matches_somewhere(&self, name: &RepositoryName) -> bool {
+        let pattern: Vec<&str> = self.0.split('/').collect();
+        // An empty component, which no name has, stands for whatever domain: what has a dot, or could have.
+        let name_there: Vec<&str> = std::iter::once("").chain(name.as_str().split('/')).collect();
+        let is_domain = |part: &str| part.contains(['.', '*']) || part == "localhost";
+        let same = |part: &&str, component: &&str| {
+            if component.is_empty() { is_domain(part) } else { matches_component(part, component) }
+        };
+        self.matches(name) || glob(&pattern, &name_there, |part| *part == "**", same)
+    }
+
     /// Whether it means every repository there can be.
     #[must_use]
     pub fn is_everything(&self) -> bool {
@@ -200,6 +213,17 @@ mod tests {
                 means,
                 "{pattern}"
             );
+        }
+        for (pattern, means) in [
+            ("team/*", true),
+            ("ghcr.io/team/app", true),
+            ("*/*", true),
+            ("team", false),
+            ("a/b/c", false),
+            ("inner/**", false),
+        ] {
+            let parsed: NamePattern = pattern.parse().unwrap();
+            assert_eq!(parsed.matches_somewhere(&"team/app".parse().unwrap()), means, "{pattern}");
         }
         assert!(["**", "**/**"].iter().all(|pattern| pattern.parse::<NamePattern>().unwrap().is_everything()));
         assert!(["*", "**/*", "a/**"].iter().all(|pattern| !pattern.parse::<NamePattern>().unwrap().is_everything()));

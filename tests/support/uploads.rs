@@ -38,6 +38,11 @@ impl Target {
         Self { url: self.url.clone(), authorization: Some(basic(user, password)) }
     }
 
+    /// What says who pushes.
+    pub(crate) fn authorization(&self) -> &str {
+        self.authorization.as_deref().unwrap_or_default()
+    }
+
     /// `127.0.0.1:PORT`
     pub(crate) fn authority(&self) -> &str {
         self.url.strip_prefix("http://").unwrap()

@@ -87,6 +87,26 @@ fn rules_that_are_not_understood_stop_the_start() {
 }
 
 #[test]
+fn an_outside_token_service() {
+    let loaded = with(&[
+        ("REGISTRY_AUTH", "token"),
+        ("REGISTRY_AUTH_TOKEN_REALM", "https://auth.example/token"),
+        ("REGISTRY_AUTH_TOKEN_SERVICE", "Docker registry"),
+        ("REGISTRY_AUTH_TOKEN_ISSUER", "auth.example"),
+        ("REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE", "/certs/auth.crt"),
+        ("REGISTRY_AUTH_TOKEN_SIGNINGALGORITHMS", "[ES256]"),
+    ]);
+    let Auth::Token(service) = loaded.config.auth.value() else { panic!("{:?}", loaded.config.auth) };
+    assert_eq!(
+        (service.service.as_str(), &service.signingalgorithms[..]),
+        ("Docker registry", &["ES256".to_owned()][..])
+    );
+    assert_eq!((service.autoredirect, service.autoredirectpath.as_str()), (false, "/auth/token/"));
+    let again = load(&loaded.config.to_yaml()).unwrap();
+    assert_eq!(loaded.config.auth.value(), again.config.auth.value());
+}
+
+#[test]
 fn the_variables_of_the_documentation_for_users() {
     let loaded = with(&[
         ("REGISTRY_AUTH", "htpasswd"),
