@@ -298,6 +298,9 @@ fn an_outside_service_decides() {
     for (method, path) in [("GET", "team/other/manifests/1"), ("DELETE", "team/app/manifests/1"), ("GET", "_catalog")] {
         assert_eq!(part(&push.request(method, path).send(), "error").as_deref(), Some("insufficient_scope"), "{path}");
     }
+    let alone = json!([{ "type": "repository", "name": "team/app", "actions": ["push"] }]);
+    let alone = Target::with_token(server.url(), &service.sign(&alone, &json!({})));
+    assert_eq!(alone.request("POST", "team/app/blobs/uploads/").send().status, 401, "a push takes both");
     let all = json!([{ "type": "registry", "name": "catalog", "actions": ["*"] }, { "type": "repository", "name": "team/app", "actions": ["*"] }]);
     let all = Target::with_token(server.url(), &service.sign(&all, &json!({})));
     assert_eq!(all.json("_catalog")["repositories"], json!(["team/app"]));

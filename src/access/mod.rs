@@ -146,10 +146,15 @@ impl Access {
         }
     }
 
-    /// Whether a caller may do this. A token limits its bearer to what it was made for.
+    /// Whether a caller may do this. A token limits its bearer to what it was made for; as in `registry:2`, to push it takes one
+    /// that is made for pulling, too.
     #[must_use]
     pub fn decide(&self, caller: &Caller, action: Action, repository: &Repository) -> Decision {
-        let covers = |grants: &Grants| grants.cover(&repository.name, action);
+        let takes: &[Action] = match (&self.way, action) {
+            (Way::Outside(_), Action::Push) => &[Action::Pull, Action::Push],
+            _ => &[action],
+        };
+        let covers = |grants: &Grants| takes.iter().all(|action| grants.cover(&repository.name, *action));
         self.weigh(caller, covers, |rules| rules.decide(&caller.who, action, repository))
     }
 

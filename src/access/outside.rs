@@ -221,3 +221,6 @@ impl fmt::Debug for Outside {
         f.debug_struct("Outside").field("issuer", &self.issuer).field("service", &self.service).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
