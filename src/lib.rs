@@ -11,6 +11,7 @@ pub mod http;
 // 3
 pub mod registry;
 // 2
+pub mod access;
 pub mod index;
 pub mod simulator;
 pub mod storage;

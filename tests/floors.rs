@@ -10,14 +10,15 @@ use std::{
 const FLOORS: [&[&str]; 6] = [
     &["oci"],
     &["config", "policy"],
-    &["index", "simulator", "storage", "upstream"],
+    &["access", "index", "simulator", "storage", "upstream"],
     &["registry"],
     &["admin", "http"],
     &["cli"],
 ];
 
 /// Crates that one room alone may use.
-const KEPT_IN: [(&str, &str); 3] = [("sled", "index"), ("awc", "upstream"), ("actix_web", "http")];
+const KEPT_IN: [(&str, &str); 5] =
+    [("sled", "index"), ("awc", "upstream"), ("actix_web", "http"), ("bcrypt", "access"), ("jsonwebtoken", "access")];
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

@@ -8,6 +8,10 @@
 
 mod support;
 
+mod access;
+mod access_clients;
+mod access_spelling;
+mod access_tokens;
 mod api;
 mod bad_input;
 mod clients;

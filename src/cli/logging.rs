@@ -3,7 +3,7 @@
 use std::io::stderr;
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{Layer as _, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::{Formatter, Level, Log};
 
@@ -20,14 +20,22 @@ pub(super) fn start(log: &Log) {
         .with_default(level.min(LevelFilter::WARN))
         .with_target("entrepot", level)
         .with_target("access", level)
+        .with_target("audit", LevelFilter::OFF)
         // Each probe of a client that tries TLS first, and each cut body, which this server tells of itself.
         .with_target("actix_http", LevelFilter::OFF);
-    let lines = tracing_subscriber::registry().with(targets);
+    // For programs, whatever the other lines look like, and whatever their level.
+    let audited = Targets::new().with_target("audit", LevelFilter::INFO);
+    let audit = fmt::layer().json().flatten_event(true).with_writer(stderr).with_filter(audited);
+    let lines = tracing_subscriber::registry().with(audit);
     match *log.formatter.value() {
         Formatter::Text => {
-            lines.with(fmt::layer().with_ansi(is_terminal()).with_target(false).with_writer(stderr)).init();
+            let text = fmt::layer().with_ansi(is_terminal()).with_target(false).with_writer(stderr);
+            lines.with(text.with_filter(targets)).init();
         }
-        Formatter::Json => lines.with(fmt::layer().json().flatten_event(true).with_writer(stderr)).init(),
+        Formatter::Json => {
+            let json = fmt::layer().json().flatten_event(true).with_writer(stderr);
+            lines.with(json.with_filter(targets)).init();
+        }
     }
 }
 

@@ -1,12 +1,15 @@
 //! The command line: one file a command. `serve` is the composition root: the only place where the rooms of the house are
 //! put together and background jobs are started.
 
+mod access;
+mod announce;
 mod as_registry;
 mod client;
 mod config;
 mod doors;
 mod garbage_collect;
 mod gc;
+mod htpasswd;
 mod jobs;
 mod keeping;
 mod logging;
@@ -56,6 +59,11 @@ enum Command {
     Serve(Source),
     /// Print the effective configuration as YAML, secrets masked, and warnings to stderr.
     Config(Source),
+    /// Ask the rules about users.
+    #[command(subcommand)]
+    Access(access::Command),
+    /// Make a line for the file of users: asks for the password, or reads it from a pipe.
+    Htpasswd(htpasswd::Options),
     /// Replay a log of pulls under several eviction policies, at several sizes of cache.
     #[command(long_about = simulate::LONG, after_help = simulate::HELP)]
     Simulate(simulate::Options),
@@ -116,6 +124,11 @@ impl Failure {
     fn failed(error: impl std::fmt::Display) -> Self {
         Self { message: error.to_string(), code: 1 }
     }
+
+    /// The answer was no, and has been told.
+    fn quiet() -> Self {
+        Self { message: String::new(), code: 1 }
+    }
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for, to its end.
@@ -125,6 +138,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Config(source)) => config::run(source),
         Ok(Command::Simulate(options)) => simulate::run(&options),
         Ok(Command::Gc(options)) => gc::run(options),
+        Ok(Command::Access(command)) => access::run(command),
+        Ok(Command::Htpasswd(options)) => htpasswd::run(options),
         Ok(Command::GarbageCollect(options)) => garbage_collect::run(options),
         Err(error) => {
             // Help and version come this way too, to stdout and with code 0.
@@ -135,7 +150,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { message, code }) => {
-            say(&mut std::io::stderr(), &format!("entrepot: {message}"));
+            if !message.is_empty() {
+                say(&mut std::io::stderr(), &format!("entrepot: {message}"));
+            }
             ExitCode::from(code)
         }
     }

@@ -8,8 +8,9 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{Failure, Source, doors, jobs, keeping, logging, volume};
+use super::{Failure, Source, announce, doors, jobs, keeping, logging, volume};
 use crate::{
+    access::{self, Access, Logins, Outside, TokenRealm},
     admin::{Defaults, Door},
     config::{self, Config, Loaded},
     http::{self, Server},
@@ -33,14 +34,15 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     // Given once, for every connection there will be; a second call would find it there, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let background = background().map_err(Failure::failed)?;
+    let access = access(&config, &background)?;
     // The volume first: a process that is on its way out holds the port too, and lets go of both.
     let registry = Arc::new(Registry::new(foundation(&config, &background)?));
-    let server = Server::bind(settings(&config)).map_err(|error| doors::cannot_bind(&config, &error))?;
+    let server = Server::bind(settings(&config, access)).map_err(|error| doors::cannot_bind(&config, &error))?;
     jobs::start(&registry, &config, &background).map_err(Failure::failed)?;
     doors::renew_certificate(&server, &background);
     keeping::start(&registry, &config, &background);
     let door = open_door(&registry, &config, &background);
-    announce(&config, &server);
+    announce::announce(&config, &server);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let local = tokio::task::LocalSet::new();
     let served = local.block_on(&workers, async {
@@ -105,7 +107,28 @@ fn open_door(registry: &Arc<Registry>, config: &Config, background: &Runtime) ->
     opened.inspect_err(|error| tracing::warn!("commands such as `entrepot gc` cannot ask this server: {error}")).ok()
 }
 
-fn settings(config: &Config) -> http::Settings {
+/// Who may come in; `None` lets everybody do everything.
+fn access(config: &Config, background: &Runtime) -> Result<Option<Arc<Access>>, Failure> {
+    let access = match config.auth.value() {
+        config::Auth::Open => return Ok(None),
+        config::Auth::Locked { realm, .. } => Access::locked(realm),
+        config::Auth::Users(users) => {
+            let logins = Logins::open(&users.path, background.handle().clone()).map_err(Failure::usage)?;
+            Access::of_users(&users.realm, logins, access::Rules::new(users), users.token_lifetime)
+                .map_err(Failure::failed)?
+        }
+        config::Auth::Token(service) => {
+            let realm = match service.autoredirect {
+                true => TokenRealm::Path(service.autoredirectpath.clone()),
+                false => TokenRealm::Url(service.realm.clone()),
+            };
+            Access::of_service(realm, &service.service, Outside::open(service).map_err(Failure::usage)?)
+        }
+    };
+    Ok(Some(Arc::new(access)))
+}
+
+fn settings(config: &Config, access: Option<Arc<Access>>) -> http::Settings {
     let http = &config.http;
     http::Settings {
         listen: listen(http.addr.value()),
@@ -120,10 +143,8 @@ fn settings(config: &Config) -> http::Settings {
         headers: headers(config),
         relative_urls: *http.relativeurls,
         host: http.host.as_ref().map(ToString::to_string),
-        locked: match config.auth.value() {
-            config::Auth::Open => None,
-            config::Auth::Locked { realm, .. } => Some(realm.clone()),
-        },
+        access,
+        audit_pulls: *config.log.audit_pulls,
         catalog_max: config.catalog.maxentries.get(),
         tags_max: config.tags.maxtags.get(),
     }
@@ -154,26 +175,6 @@ fn rules(config: &Config) -> Rules {
         delete: *config.storage.delete_enabled,
         readonly: *config.storage.readonly,
         validation: config.validation.clone(),
-    }
-}
-
-fn announce(config: &Config, server: &Server) {
-    let data = config.storage.rootdirectory.value().display();
-    let upstream = config.proxy.remoteurl.value();
-    if let Ok(address) = server.address() {
-        let mirroring =
-            if *config.proxy.enabled { format!("mirroring {upstream}") } else { "mirroring nothing".into() };
-        let pushes = if config.proxy.push_allowed() { "taking pushes" } else { "taking no pushes" };
-        tracing::info!("listening on {address}, {mirroring}, {pushes}, keeping all in {data}");
-        if let Some(door) = server.mirror_address() {
-            tracing::info!("mirror alone, read-only and without a password, on {door}");
-        }
-        if config.proxy.push_allowed() && server.is_exposed() && *config.auth == config::Auth::Open {
-            tracing::warn!(
-                "whoever reaches {address} can push: there are no users yet; listen on 127.0.0.1 (http.addr), or set \
-                 proxy.push to false"
-            );
-        }
     }
 }
 

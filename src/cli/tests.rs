@@ -14,6 +14,8 @@ fn file(command: Command) -> Option<PathBuf> {
         Command::GarbageCollect(options) => options.source.file,
         Command::Simulate(options) => options.file,
         Command::Gc(_) => None,
+        Command::Access(super::access::Command::Check(options)) => options.source.file,
+        Command::Htpasswd(_) => None,
     }
 }
 

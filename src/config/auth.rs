@@ -1,17 +1,28 @@
-//! The `auth` section: who may come in. There are no users yet, so that everything but one case stops the start.
+//! The `auth` section: who may come in, and what they may do then.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use super::{
     Error, Setting, Warning,
-    dump::Line,
+    access::{self, Group, Rule},
+    dump::{self, Line},
+    duration, keys,
     node::{Node, Value},
-    used::{AUTH, HTPASSWD_PATH, HTPASSWD_REALM},
+    recognise::suggest,
+    used::{
+        AUTH, AUTH_ACCESS, AUTH_GROUPS, AUTH_TOKENLIFETIME, HTPASSWD_PATH, HTPASSWD_REALM, TOKEN_ALGORITHMS,
+        TOKEN_AUTOREDIRECT, TOKEN_AUTOREDIRECTPATH, TOKEN_BUNDLE, TOKEN_ISSUER, TOKEN_JWKS, TOKEN_REALM, TOKEN_SERVICE,
+    },
 };
 
-/// Why a section that asks for users is refused.
-pub(super) const REFUSED: &str = "is set, but this version asks nobody for a password and would let everyone in; expected \
-    no auth section (remove it only if a firewall or a reverse proxy keeps strangers out)";
+// Why a section is refused.
+const NOBODY: &str = "says nothing that lets users in, and must not be passed over; expected auth.htpasswd with realm and \
+    path, or no auth section (remove it only if a firewall or a reverse proxy keeps strangers out)";
+pub(super) const SILLY: &str =
+    "lets everybody in who says anything: it is for registry:2's own tests; expected auth.htpasswd";
+const SERVICE: &str = "needs realm, service and issuer, and rootcertbundle or jwks";
+const DECIDED: &str = "cannot stand beside auth.token, whose service decides who may do what; expected one of them";
+const INCOMPLETE: &str = "needs both a realm and a path, as in {realm: Registry, path: /auth/htpasswd}";
 
 /// Who may come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,31 +37,86 @@ pub enum Auth {
         /// `auth.htpasswd.path`, a directory.
         path: PathBuf,
     },
+    /// The users of a file.
+    Users(Users),
+    /// Whoever bears a token of an outside service.
+    Token(TokenService),
+}
+
+/// A file of users, and what they may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Users {
+    /// `auth.htpasswd.realm`, as [`Auth::Locked`] has it.
+    pub realm: String,
+    /// `auth.htpasswd.path`: the file, which may be missing.
+    pub path: PathBuf,
+    /// `auth.access`. Without it every user may do everything, and nobody else anything.
+    pub access: Option<Vec<Rule>>,
+    /// `auth.groups`.
+    pub groups: Vec<Group>,
+    /// `auth.tokenlifetime`: how long a token of our own lives.
+    pub token_lifetime: Duration,
+}
+
+/// An outside token service: `auth.token`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenService {
+    /// `realm`: where clients get a token.
+    pub realm: String,
+    /// `service`: what tokens are asked for, and what their `aud` must name.
+    pub service: String,
+    /// `issuer`: what their `iss` must be.
+    pub issuer: String,
+    /// `rootcertbundle`: certificates that vouch for keys.
+    pub rootcertbundle: Option<PathBuf>,
+    /// `jwks`: keys.
+    pub jwks: Option<PathBuf>,
+    /// `signingalgorithms`: the only ones taken, if there are any.
+    pub signingalgorithms: Vec<String>,
+    /// `autoredirect`: whether the service is at a path of this server's host, whatever clients call that.
+    pub autoredirect: bool,
+    /// `autoredirectpath`: that path.
+    pub autoredirectpath: String,
 }
 
 impl Auth {
     /// # Errors
-    /// Any section but the one that lets nobody in: what is not understood must not be passed over.
+    /// Anything that is not understood: it must not be passed over.
     pub(super) fn read(root: &Node, warnings: &mut Vec<Warning>) -> Result<Setting<Self>, Error> {
         let Some(node) = root.get(AUTH.path).filter(|node| !node.is_empty()) else {
             return Ok(Setting::unsaid(&AUTH, Self::Open));
         };
-        let Some(locked) = Self::locked(root, node) else {
-            return Err(Error::Refused { origin: node.origin.clone(), key: AUTH.path.to_owned(), why: REFUSED });
+        let kind = kind(node)?;
+        let auth = match kind {
+            "htpasswd" => Self::htpasswd(root, node)?,
+            "token" => Self::Token(TokenService::read(root, node)?),
+            _ => return Err(refused(node, "auth.silly", SILLY)),
         };
-        let text = "auth.htpasswd.path is a directory, not a file of users: no user can log in, and every request is \
-                    answered 401; remove the auth section to let everyone in who can reach this server";
-        warnings.push(Warning::new(&root.get(HTPASSWD_PATH.path).unwrap_or(node).origin, text));
-        Ok(Setting::new(&AUTH, locked, "htpasswd", node.origin.clone()))
+        if let Self::Locked { .. } = auth {
+            let text = "auth.htpasswd.path is a directory, not a file of users: no user can log in, and every request is \
+                        answered 401; remove the auth section to let everyone in who can reach this server";
+            warnings.push(Warning::new(&root.get(HTPASSWD_PATH.path).unwrap_or(node).origin, text));
+        }
+        Ok(Setting::new(&AUTH, auth, kind, node.origin.clone()))
     }
 
-    /// Nothing beside `htpasswd`, nothing in it but realm and path, and that is a directory.
-    fn locked(root: &Node, node: &Node) -> Option<Self> {
-        let text = |key| root.text(key).ok()?.map(|(text, _)| text.to_owned());
-        let htpasswd = only(node, &["htpasswd"])?.first()?;
-        only(&htpasswd.1, &["realm", "path"])?;
-        let (realm, path) = (text(&HTPASSWD_REALM)?, PathBuf::from(text(&HTPASSWD_PATH)?));
-        (!realm.contains(char::is_control) && path.is_dir()).then_some(Self::Locked { realm, path })
+    fn htpasswd(root: &Node, node: &Node) -> Result<Self, Error> {
+        let section = root.get("auth.htpasswd").unwrap_or(node);
+        only(section, "auth.htpasswd", &["realm", "path"])?;
+        let (Some((realm, origin)), Some((path, _))) = (root.text(&HTPASSWD_REALM)?, root.text(&HTPASSWD_PATH)?) else {
+            return Err(refused(section, "auth.htpasswd", INCOMPLETE));
+        };
+        if realm.contains(char::is_control) {
+            return Err(Error::value(&HTPASSWD_REALM, origin, realm, "text on one line"));
+        }
+        let (realm, path) = (realm.to_owned(), PathBuf::from(path));
+        let groups = access::groups(root)?;
+        let access = access::rules(root, &groups)?;
+        if path.is_dir() {
+            return Ok(Self::Locked { realm, path });
+        }
+        let token_lifetime = *Setting::read(root, &AUTH_TOKENLIFETIME, lifetime)?;
+        Ok(Self::Users(Users { realm, path, access, groups, token_lifetime }))
     }
 
     pub(super) fn lines(&self) -> Vec<Line> {
@@ -59,14 +125,115 @@ impl Auth {
             Self::Locked { realm, path } => {
                 vec![Line::of(&HTPASSWD_REALM, realm), Line::of(&HTPASSWD_PATH, path.to_string_lossy())]
             }
+            Self::Users(users) => users.lines(),
+            Self::Token(service) => service.lines(),
         }
     }
 }
 
-/// A section's entries, if none but these are in it.
-fn only<'a>(node: &'a Node, names: &[&str]) -> Option<&'a [(String, Node)]> {
-    match &node.value {
-        Value::Map(entries) if entries.iter().all(|(name, _)| names.contains(&name.as_str())) => Some(entries),
-        _ => None,
+impl Users {
+    fn lines(&self) -> Vec<Line> {
+        let mut lines = vec![
+            Line::of(&HTPASSWD_REALM, &self.realm),
+            Line::of(&HTPASSWD_PATH, self.path.to_string_lossy()),
+            Line::yaml(&AUTH_GROUPS, access::written_groups(&self.groups)),
+            Line::of(&AUTH_TOKENLIFETIME, duration::write(self.token_lifetime)),
+        ];
+        lines.extend(self.access.as_ref().map(|rules| Line::yaml(&AUTH_ACCESS, access::written_rules(rules))));
+        lines
     }
+}
+
+impl TokenService {
+    fn read(root: &Node, node: &Node) -> Result<Self, Error> {
+        let section = root.get("auth.token").unwrap_or(node);
+        let names = ["realm", "service", "issuer", "rootcertbundle", "jwks", "signingalgorithms"];
+        only(section, "auth.token", &[&names[..], &["autoredirect", "autoredirectpath"]].concat())?;
+        if let Some(rules) = [&AUTH_ACCESS, &AUTH_GROUPS].into_iter().find_map(|key| root.get(key.path)) {
+            return Err(refused(rules, AUTH_ACCESS.path, DECIDED));
+        }
+        let text = |key| Setting::read_optional(root, key, |text| Some(text.to_owned())).map(Setting::into_value);
+        let path = |key| text(key).map(|path| path.map(PathBuf::from));
+        let (rootcertbundle, jwks) = (path(&TOKEN_BUNDLE)?, path(&TOKEN_JWKS)?);
+        let named = (text(&TOKEN_REALM)?, text(&TOKEN_SERVICE)?, text(&TOKEN_ISSUER)?);
+        let (Some(realm), Some(service), Some(issuer)) = named else {
+            return Err(refused(section, "auth.token", SERVICE));
+        };
+        if rootcertbundle.is_none() && jwks.is_none()
+            || [&realm, &service].iter().any(|text| text.contains(char::is_control))
+        {
+            return Err(refused(section, "auth.token", SERVICE));
+        }
+        Ok(Self {
+            realm,
+            service,
+            issuer,
+            rootcertbundle,
+            jwks,
+            signingalgorithms: Setting::read_list(root, &TOKEN_ALGORITHMS, |text| Ok::<_, &str>(text.to_owned()))?
+                .into_value(),
+            autoredirect: *Setting::read(root, &TOKEN_AUTOREDIRECT, keys::flag)?,
+            autoredirectpath: Setting::read(root, &TOKEN_AUTOREDIRECTPATH, absolute)?.into_value(),
+        })
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        let path = |key, path: &Option<PathBuf>| path.as_deref().map(|path| Line::of(key, path.to_string_lossy()));
+        let mut lines = vec![
+            Line::of(&TOKEN_REALM, &self.realm),
+            Line::of(&TOKEN_SERVICE, &self.service),
+            Line::of(&TOKEN_ISSUER, &self.issuer),
+        ];
+        lines.extend(path(&TOKEN_BUNDLE, &self.rootcertbundle));
+        lines.extend(path(&TOKEN_JWKS, &self.jwks));
+        lines.extend([
+            Line::yaml(&TOKEN_ALGORITHMS, dump::list(&self.signingalgorithms)),
+            Line::of(&TOKEN_AUTOREDIRECT, self.autoredirect.to_string()),
+            Line::of(&TOKEN_AUTOREDIRECTPATH, &self.autoredirectpath),
+        ]);
+        lines
+    }
+}
+
+/// Clients give up on tokens that end while they are at it.
+fn lifetime(text: &str) -> Option<Duration> {
+    duration::parse(text).filter(|lifetime| *lifetime >= Duration::from_secs(1))
+}
+
+fn absolute(text: &str) -> Option<String> {
+    (text.starts_with('/') && !text.contains(char::is_control)).then(|| text.to_owned())
+}
+
+/// Which of `registry:2`'s ways of authentication the section names: exactly one.
+fn kind(node: &Node) -> Result<&str, Error> {
+    only(node, AUTH.path, &["htpasswd", "token", "silly", "access", "groups", "tokenlifetime"])?;
+    let Value::Map(entries) = &node.value else { return Err(refused(node, AUTH.path, NOBODY)) };
+    let mut kinds = entries
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| !matches!(*name, "access" | "groups" | "tokenlifetime"));
+    match (kinds.next(), kinds.next()) {
+        (Some(kind), None) => Ok(kind),
+        _ => Err(refused(node, AUTH.path, NOBODY)),
+    }
+}
+
+/// Nothing in a section but these.
+fn only(node: &Node, section: &str, names: &[&str]) -> Result<(), Error> {
+    let entries = match &node.value {
+        Value::Map(entries) => entries,
+        Value::Null => return Ok(()),
+        _ => return Err(Error::section(section, node)),
+    };
+    match entries.iter().find(|(name, _)| !names.contains(&name.as_str())) {
+        None => Ok(()),
+        Some((name, node)) => {
+            let key = format!("{section}.{name}");
+            Err(Error::UnknownKey { origin: node.origin.clone(), suggestion: suggest(&key), key })
+        }
+    }
+}
+
+fn refused(node: &Node, key: &str, why: &'static str) -> Error {
+    Error::Refused { origin: node.origin.clone(), key: key.to_owned(), why }
 }

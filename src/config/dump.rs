@@ -32,7 +32,12 @@ impl Line {
 
     /// With a value that is YAML already.
     pub(super) fn flow<T>(setting: &Setting<T>, value: String) -> Self {
-        Self { key: setting.key(), value, remark: false }
+        Self::yaml(setting.key(), value)
+    }
+
+    /// The same, of a part of a setting.
+    pub(super) fn yaml(key: &'static Key, value: String) -> Self {
+        Self { key, value, remark: false }
     }
 
     pub(super) fn remark_unless(self, said: bool) -> Self {

@@ -5,7 +5,7 @@ use super::{
     dump::Line,
     keys,
     node::Node,
-    used::{ACCESSLOG_DISABLED, LOG_FORMATTER, LOG_LEVEL, LOGLEVEL},
+    used::{ACCESSLOG_DISABLED, AUDIT_PULLS, LOG_FORMATTER, LOG_LEVEL, LOGLEVEL},
 };
 
 /// What is logged, and how.
@@ -13,6 +13,8 @@ use super::{
 pub struct Log {
     /// `log.accesslog.disabled`: no line for each request.
     pub accesslog_disabled: Setting<bool>,
+    /// `log.audit.pulls`: a line in the audit log for each pull.
+    pub audit_pulls: Setting<bool>,
     /// `log.level`.
     pub level: Setting<Level>,
     /// `log.formatter`.
@@ -49,14 +51,16 @@ impl Log {
         }
         Ok(Self {
             accesslog_disabled: Setting::read(root, &ACCESSLOG_DISABLED, keys::flag)?,
+            audit_pulls: Setting::read(root, &AUDIT_PULLS, keys::flag)?,
             level: Setting::read(root, level, Level::parse)?,
             formatter: Setting::read(root, &LOG_FORMATTER, Formatter::parse)?,
         })
     }
 
-    pub(super) fn lines(&self) -> [Line; 3] {
+    pub(super) fn lines(&self) -> [Line; 4] {
         [
             Line::new(&self.accesslog_disabled, self.accesslog_disabled.to_string()),
+            Line::new(&self.audit_pulls, self.audit_pulls.to_string()),
             Line::of(&LOG_LEVEL, self.level.as_str()),
             Line::new(&self.formatter, self.formatter.as_str()),
         ]

@@ -3,6 +3,7 @@
 //! Which keys exist is told by one table, [`KEYS`]. A value that has been read knows its key and where it was said, so
 //! that any room above can complain about it in the same words. What a setting *does* does not live here.
 
+mod access;
 mod address;
 mod amount;
 mod auth;
@@ -37,9 +38,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use access::{Group, Rule, Who};
 pub use address::{Host, ListenAddress};
 pub use amount::Amount;
-pub use auth::Auth;
+pub use auth::{Auth, TokenService, Users};
 pub use error::{Error, Warning};
 pub use headers::Header;
 pub use http::{Http, Listen, Net};

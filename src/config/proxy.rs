@@ -1,6 +1,6 @@
 //! The `proxy` section.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use url::Url;
 
@@ -10,8 +10,8 @@ use super::{
     duration, keys,
     node::Node,
     used::{
-        PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PUSH, PROXY_REALM, PROXY_REDIRECTS,
-        PROXY_REMOTEURL, PROXY_TTL, PROXY_USERNAME,
+        PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PASSWORDFILE, PROXY_PUSH, PROXY_REALM,
+        PROXY_REDIRECTS, PROXY_REMOTEURL, PROXY_TTL, PROXY_USERNAME,
     },
 };
 use crate::oci::{NamePattern, RepositoryName};
@@ -26,12 +26,14 @@ pub struct Proxy {
     pub remoteurl: Setting<Url>,
     /// `proxy.username`: there if and only if the password is.
     pub username: Setting<Option<String>>,
-    /// `proxy.password`.
+    /// `proxy.password`, or what stands in the next.
     pub password: Setting<Option<Secret>>,
     /// `proxy.realm`: a token service on another host that may have the password.
     pub realm: Setting<Option<Url>>,
     /// `proxy.redirects`: hosts, perhaps with a port, that redirects may lead to wherever they are.
     pub redirects: Setting<Vec<String>>,
+    /// `proxy.passwordfile`: the file the password was read from.
+    pub passwordfile: Setting<Option<PathBuf>>,
     /// `proxy.freshness`: how long a tag is believed without asking upstream.
     pub freshness: Setting<Duration>,
     /// `proxy.ttl`: how long what nobody asks for is kept; for ever, where it is zero.
@@ -51,12 +53,13 @@ impl Proxy {
             password: Setting::read_optional(root, &PROXY_PASSWORD, |text| Some(Secret::new(text)))?,
             realm: Setting::read_optional(root, &PROXY_REALM, plain_url)?,
             redirects: Setting::read_list(root, &PROXY_REDIRECTS, host)?,
+            passwordfile: Setting::read_optional(root, &PROXY_PASSWORDFILE, |text| Some(PathBuf::from(text)))?,
             freshness: Setting::read(root, &PROXY_FRESHNESS, duration::parse)?,
             ttl: Setting::read(root, &PROXY_TTL, duration::parse)?,
             push: Setting::read_optional(root, &PROXY_PUSH, keys::flag)?,
             hosted: Setting::read_list(root, &PROXY_HOSTED, str::parse)?,
         };
-        proxy.with_user_out_of_url()?.paired()
+        proxy.with_password_out_of_file()?.with_user_out_of_url()?.paired()
     }
 
     /// Whether pushes are taken. A file with `proxy.remoteurl` was written for a `registry:2` that takes none and may stand
@@ -70,6 +73,16 @@ impl Proxy {
     #[must_use]
     pub fn is_hosted(&self, name: &RepositoryName) -> bool {
         self.hosted.iter().any(|pattern| pattern.matches(name))
+    }
+
+    fn with_password_out_of_file(mut self) -> Result<Self, Error> {
+        let Some(path) = self.passwordfile.value() else { return Ok(self) };
+        if self.password.is_some() {
+            return Err(self.passwordfile.error("no proxy.password beside it"));
+        }
+        let secret = Secret::from_file(path).map_err(|error| self.passwordfile.error(error))?;
+        self.password = Setting::new(&PROXY_PASSWORD, Some(secret), "", self.passwordfile.origin().clone());
+        Ok(self)
     }
 
     fn with_user_out_of_url(mut self) -> Result<Self, Error> {
@@ -102,7 +115,10 @@ impl Proxy {
         // That somebody said it means something of its own, here and to `registry:2`.
         lines.push(Line::new(&self.remoteurl, self.remoteurl.as_str()).remark_unless(self.remoteurl.is_set()));
         lines.extend(self.username.as_deref().map(|name| Line::new(&self.username, name)));
-        lines.extend(self.password.as_ref().map(|_| Line::new(&self.password, "***")));
+        // From a file it would be said twice, when this is loaded again.
+        let password = self.password.as_ref().filter(|_| self.passwordfile.is_none());
+        lines.extend(password.map(|_| Line::new(&self.password, "***")));
+        lines.extend(self.passwordfile.as_deref().map(|path| Line::new(&self.passwordfile, path.to_string_lossy())));
         lines.extend(self.realm.as_ref().map(|realm| Line::new(&self.realm, realm.as_str())));
         lines.push(Line::list(&self.redirects, self.redirects.iter()));
         lines.extend([

@@ -1,6 +1,6 @@
 //! A value that must not be seen.
 
-use std::{fmt, hint, mem};
+use std::{fmt, fs, hint, mem, path::Path};
 
 /// A password or the like: prints as `***`, and its memory is overwritten when it is dropped.
 ///
@@ -13,6 +13,19 @@ impl Secret {
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// Reads what Docker and Kubernetes mount: a file of nothing but the secret, perhaps with a line's end.
+    ///
+    /// # Errors
+    /// What would have been right: it cannot be read, is empty, or is more than one line.
+    pub(super) fn from_file(path: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(path).map(Self).map_err(|error| format!("a file that can be read ({error})"))?;
+        match text.0.trim_end_matches(['\r', '\n']) {
+            "" => Err("a file with a secret in it".to_owned()),
+            line if line.contains('\n') => Err("a file with one line".to_owned()),
+            line => Ok(Self::new(line)),
+        }
     }
 
     /// The secret itself, for the one place that needs it.

@@ -6,6 +6,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 
+mod access;
 mod doors;
 mod examples;
 mod pushing;
@@ -166,38 +167,53 @@ fn reads_debian_s_file_and_lets_nobody_in() {
     assert!(last.starts_with("config.yml:24: auth.htpasswd.path is a directory, not a file of users: no user can"));
     assert_eq!(*load(&loaded.config.to_yaml()).unwrap().config.auth, locked);
 
-    let refused =
-        load(&format!("{DEBIAN}{AUTH}").replace("/etc/docker/registry", "/etc/passwd")).unwrap_err().to_string();
-    assert!(refused.starts_with("config.yml:21: auth is set, but this version asks nobody"), "{refused}");
-    assert!(refused.contains("expected no auth section (remove it only if"), "{refused}");
+    let loaded = load(&format!("{DEBIAN}{AUTH}").replace("/etc/docker/registry", "/etc/passwd")).unwrap();
+    assert!(matches!(&*loaded.config.auth, Auth::Users(users) if users.path == Path::new("/etc/passwd")));
 }
 
 #[test]
 fn refuses_what_would_be_unsafe_to_pass_over() {
     for (rest, begins) in [
-        ("auth: htpasswd", "config.yml:2: auth is set"),
-        ("auth: {htpasswd: }", "config.yml:2: auth is set"),
-        ("auth: {htpaswd: {path: /x}}", "config.yml:2: auth is set"),
+        ("auth: htpasswd", "config.yml:2: auth.htpasswd needs both a realm and a path"),
+        ("auth: {htpasswd: }", "config.yml:2: auth.htpasswd needs both"),
+        ("auth: {htpasswd: {realm: r}}", "config.yml:2: auth.htpasswd needs both"),
+        (
+            "auth: {htpaswd: {path: /x}}",
+            "config.yml:2: auth.htpaswd is not a key of this program (did you mean auth.htpasswd?)",
+        ),
+        ("auth: silly", "config.yml:2: auth.silly lets everybody in"),
+        ("auth: {access: []}", "config.yml:2: auth says nothing that lets users in"),
+        (
+            "auth: {htpasswd: {realm: r, path: /x}, access: }",
+            "config.yml:2: auth.access is nothing; expected rules such as",
+        ),
         ("http: {tls: {certifcate: /c}}", "config.yml:2: http.tls.certifcate is not a key"),
         ("http: {tls: {letsencrypt: {cachefile: /c}}}", "config.yml:2: http.tls.letsencrypt.cachefile is set"),
         ("storage: inmemory", "config.yml:2: storage.inmemory is a storage driver"),
         ("storage:\n  s3:\n    bucket: b", "config.yml:3: storage.s3 is a storage driver"),
-        ("auth: {htpasswd: {realm: r, path: /nowhere}}", "config.yml:2: auth is set"),
-        ("auth: {htpasswd: {realm: r, path: /, extra: x}}", "config.yml:2: auth is set"),
-        ("auth: {htpasswd: {realm: r, path: /}, token: {}}", "config.yml:2: auth is set"),
-        ("auth: {htpasswd: {realm: \"a\\nb\", path: /}}", "config.yml:2: auth is set"),
-        ("auth: {token: {realm: r, path: /}}", "config.yml:2: auth is set"),
-        ("auth: {htpasswd: {path: /}}", "config.yml:2: auth is set"),
-        ("auth: [htpasswd]", "config.yml:2: auth is set"),
+        ("auth: {htpasswd: {realm: r, path: /, extra: x}}", "config.yml:2: auth.htpasswd.extra is not a key"),
+        ("auth: {htpasswd: {realm: r, path: /}, token: {}}", "config.yml:2: auth says nothing that lets users in"),
+        ("auth: {htpasswd: {realm: \"a\\nb\", path: /}}", "config.yml:2: auth.htpasswd.realm is "),
+        ("auth: {token: {realm: r, path: /}}", "config.yml:2: auth.token.path is not a key"),
+        (
+            "auth: {token: {realm: r, service: s, issuer: i}}",
+            "config.yml:2: auth.token needs realm, service and issuer",
+        ),
+        (
+            "auth: {token: {realm: r, service: s, issuer: i, jwks: /j}, access: []}",
+            "config.yml:2: auth.access cannot stand beside auth.token",
+        ),
+        ("auth: {htpasswd: {path: /}}", "config.yml:2: auth.htpasswd needs both"),
+        ("auth: [htpasswd]", "config.yml:2: auth is a list; expected a section of keys"),
     ] {
         let line = complaint(rest);
         assert!(line.starts_with(begins), "{line}");
     }
     for (name, text) in [
         ("REGISTRY_AUTH", "htpasswd"),
+        ("REGISTRY_AUTH", "silly"),
         ("REGISTRY_AUTH", "{token: {realm: https://a}}"),
         ("REGISTRY_AUTH_HTPASSWD_PATH", "/auth/htpasswd"),
-        ("REGISTRY_AUTH_HTPASWD_PATH", "/auth/htpasswd"),
         ("registry_auth_htpasswd_path", "/auth/htpasswd"),
         ("REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL", "a@b"),
         ("REGISTRY_STORAGE", "inmemory"),
@@ -207,6 +223,8 @@ fn refuses_what_would_be_unsafe_to_pass_over() {
         assert!(matches!(error, Error::Refused { .. }), "{error}");
         assert!(error.to_string().starts_with(&format!("{name}: ")), "{error}");
     }
+    let slip = complaint_of(&[("REGISTRY_AUTH_HTPASWD_PATH", "/auth/htpasswd")]);
+    assert!(slip.starts_with("REGISTRY_AUTH_HTPASWD_PATH: auth.htpaswd is not a key"), "{slip}");
     // Words without a demand, as templates leave them behind.
     load("version: 0.1\nauth:\nhttp: {tls: {certificate: '', key: }, net: tcp}\nstorage: filesystem").unwrap();
     with(&[("REGISTRY_AUTH", ""), ("REGISTRY_HTTP_TLS_KEY", ""), ("REGISTRY_STORAGE", "filesystem")]);
@@ -451,6 +469,8 @@ version: 0.1
 log:
   accesslog:
     disabled: false
+  audit:
+    pulls: false
   level: debug
   formatter: text
 storage:
@@ -582,7 +602,6 @@ fn the_table_is_sound() {
 fn every_used_key_is_printed() {
     let variables = [
         ("REGISTRY_PROXY_USERNAME", "a"),
-        ("REGISTRY_PROXY_PASSWORD", "b"),
         ("REGISTRY_PROXY_REMOTEURL", "http://a"),
         ("REGISTRY_HTTP_HOST", "http://a"),
         ("REGISTRY_STORAGE_QUOTA", "50GB"),
@@ -590,16 +609,23 @@ fn every_used_key_is_printed() {
         ("REGISTRY_HTTP_TLS", "{certificate: /c, key: /k}"),
         ("REGISTRY_HTTP_MIRROR_ADDR", ":5001"),
         ("REGISTRY_PROXY_REALM", "http://b"),
-        ("REGISTRY_AUTH", "{htpasswd: {realm: r, path: /}}"),
     ];
-    let root = yaml::file(Path::new("x"), with(&variables).config.to_yaml().as_bytes()).unwrap();
+    // What cannot stand beside each other.
+    let (users, token) = (
+        "{htpasswd: {realm: r, path: /x}, access: []}",
+        "{token: {realm: r, service: s, issuer: i, rootcertbundle: /b, jwks: /j}}",
+    );
+    let files = [
+        [("REGISTRY_PROXY_PASSWORD", "b"), ("REGISTRY_AUTH", users)],
+        [("REGISTRY_PROXY_PASSWORDFILE", "/etc/hostname"), ("REGISTRY_AUTH", token)],
+    ]
+    .map(|more| {
+        let yaml = with(&[&variables[..], &more].concat()).config.to_yaml();
+        yaml::file(Path::new("x"), yaml.as_bytes()).unwrap()
+    });
     for key in KEYS {
-        assert_eq!(
-            key.effect == Effect::Used,
-            root.get(key.path).is_some() && key.kind != Kind::Section,
-            "{}",
-            key.path
-        );
+        let is_printed = files.iter().any(|root| root.get(key.path).is_some());
+        assert_eq!(key.effect == Effect::Used, is_printed && key.kind != Kind::Section, "{}", key.path);
     }
 }
 

@@ -13,6 +13,8 @@ pub(super) const VERSION: Key = used("version", Text, "0.1", "The file's format.
 // log
 pub(super) const ACCESSLOG_DISABLED: Key =
     used("log.accesslog.disabled", Flag, "false", "Whether to leave out the line that each request is worth.");
+pub(super) const AUDIT_PULLS: Key =
+    used("log.audit.pulls", Flag, "false", "Whether the audit log has a line for each pull, too; ours.");
 pub(super) const LOG_LEVEL: Key = used("log.level", Choice(&LEVELS), "info", "How much is logged.");
 pub(super) const LOGLEVEL: Key =
     Key { effect: AliasOf("log.level"), ..used("loglevel", Choice(&LEVELS), "info", "Old name of `log.level`.") };
@@ -71,10 +73,45 @@ pub(super) const READONLY_ENABLED: Key =
     used("storage.maintenance.readonly.enabled", Flag, "false", "Whether every push and delete is refused.");
 
 // auth
-pub(super) const AUTH: Key = used("auth", Opaque, "", "Who may come in; so far, nobody or everybody.");
+pub(super) const AUTH: Key = used("auth", Opaque, "", "Who may come in, and what they may do then.");
 pub(super) const HTPASSWD_REALM: Key = used("auth.htpasswd.realm", Text, "", "The name that clients are shown.");
-pub(super) const HTPASSWD_PATH: Key =
-    used("auth.htpasswd.path", Path, "", "The file of users; so far only a directory will do, which lets nobody in.");
+pub(super) const HTPASSWD_PATH: Key = used(
+    "auth.htpasswd.path",
+    Path,
+    "",
+    "The file of users, their passwords hashed with bcrypt; made if it is missing.",
+);
+pub(super) const AUTH_GROUPS: Key =
+    used("auth.groups", Opaque, "", "Names of groups, each with a list of users; rules name them `group:NAME`; ours.");
+pub(super) const AUTH_ACCESS: Key = used(
+    "auth.access",
+    List,
+    "",
+    "Rules, each with who (users, group:NAME, anonymous, authenticated), may (pull, push, delete) and where (patterns of \
+     repository names). What no rule allows is denied; without rules, every user may do everything; ours.",
+);
+pub(super) const AUTH_TOKENLIFETIME: Key = used(
+    "auth.tokenlifetime",
+    Duration,
+    "30m",
+    "How long a token lives that clients get here where rules let `anonymous` do something; ours.",
+);
+pub(super) const TOKEN_REALM: Key = used("auth.token.realm", Url, "", "Where clients get a token.");
+pub(super) const TOKEN_SERVICE: Key = used("auth.token.service", Text, "", "The name tokens are asked for.");
+pub(super) const TOKEN_ISSUER: Key = used("auth.token.issuer", Text, "", "Who must have made them.");
+pub(super) const TOKEN_BUNDLE: Key =
+    used("auth.token.rootcertbundle", Path, "", "Certificates that vouch for the keys that sign them.");
+pub(super) const TOKEN_JWKS: Key = used("auth.token.jwks", Path, "", "Keys that sign them, as a JSON Web Key Set.");
+pub(super) const TOKEN_ALGORITHMS: Key = used(
+    "auth.token.signingalgorithms",
+    List,
+    "",
+    "How they may be signed, of RS256 to RS512, PS256 to PS512, ES256, ES384 and EdDSA; any of them, if it is empty.",
+);
+pub(super) const TOKEN_AUTOREDIRECT: Key =
+    used("auth.token.autoredirect", Flag, "false", "Whether the realm is on the host that the client asked.");
+pub(super) const TOKEN_AUTOREDIRECTPATH: Key =
+    used("auth.token.autoredirectpath", Text, "/auth/token/", "Where there it is.");
 
 // http
 pub(super) const HTTP_ADDR: Key = used(
@@ -212,6 +249,8 @@ pub(super) const PROXY_REDIRECTS: Key = used(
     "",
     "Hosts, with :port where it matters, that upstreams may redirect to although their addresses are private; ours.",
 );
+pub(super) const PROXY_PASSWORDFILE: Key =
+    used("proxy.passwordfile", Path, "", "A file that holds that password instead, as secrets are mounted; ours.");
 pub(super) const PROXY_FRESHNESS: Key =
     used("proxy.freshness", Duration, "1m", "How long a mirrored tag is believed without asking again; ours.");
 pub(super) const PROXY_TTL: Key = used(

@@ -1,11 +1,13 @@
 //! `GET /v2/` (end-1): is this a registry?
 
-use actix_web::{HttpResponse, http::header};
+use actix_web::{HttpRequest, HttpResponse, http::header};
 
-use super::headers::API_VERSION;
+use super::{errors::Refusal, guard, headers::API_VERSION};
 
-/// Says yes. Never a challenge: clients would answer one, on a mirror, with their Docker Hub password.
-pub(super) async fn get() -> HttpResponse {
+/// Says yes to whom it knows: clients decide by this answer alone whether to say who they are. Never a challenge where there
+/// are no users: clients would answer one, on a mirror, with their Docker Hub password.
+pub(super) async fn get(request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    guard::identified(&request)?;
     let content = header::ContentType::json();
-    HttpResponse::Ok().insert_header(API_VERSION).insert_header(content).body("{}")
+    Ok(HttpResponse::Ok().insert_header(API_VERSION).insert_header(content).body("{}"))
 }

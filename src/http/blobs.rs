@@ -14,7 +14,7 @@ use super::{
     headers::{self, API_VERSION, NOSNIFF},
 };
 use crate::{
-    oci::{ByteRange, Digest, RangeRequest},
+    oci::{Action, ByteRange, Digest, RangeRequest},
     registry::Provenance,
 };
 
@@ -60,7 +60,7 @@ pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpRe
 
 /// Removes a blob from a repository.
 pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let repository = extract::writable(&registry, &request).await?;
+    let repository = extract::writable(&registry, &request, Action::Delete).await?;
     let digest = extract::digest(&request)?;
     registry.deletable()?;
     registry.delete_blob(&repository, &digest).await?;

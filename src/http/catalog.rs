@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{
     errors::Refusal,
     extract::{self, State},
+    guard,
     headers::{API_VERSION, NOSNIFF},
     location, mirror,
 };
@@ -19,7 +20,8 @@ pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpRe
     let home = registry.home(extract::parameter(&request, "ns").as_deref())?;
     let most = extract::page_size(&request, extract::settings(&request).catalog_max)?;
     let after = extract::parameter(&request, "last").unwrap_or_default();
-    let page = registry.catalog(home.as_ref(), &after, most).await?;
+    let shown = guard::shown(&request, home.clone())?;
+    let page = registry.catalog(home.as_ref(), &after, most, shown).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header(API_VERSION).insert_header(NOSNIFF);
     if let (true, Some(last)) = (page.more, page.names.last()) {

@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::headers::API_VERSION;
 use crate::{
-    oci::{Digest, ErrorCode, InvalidDigest, InvalidName, InvalidReference, InvalidTag},
+    access,
+    oci::{Action, Digest, ErrorCode, InvalidDigest, InvalidName, InvalidReference, InvalidTag, Repository},
     registry,
 };
 
@@ -27,11 +28,14 @@ pub(super) struct Refusal {
     allow: &'static str,
     /// What a manifest names and is not there: an error each.
     missing: Vec<Digest>,
+    /// How to say who one is: RFC 9110, section 15.5.2 wants it in every 401.
+    challenge: Option<String>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after: None, allow: "GET, HEAD", missing: Vec::new() }
+        let message = message.into();
+        Self { status, code, message, retry_after: None, allow: "GET, HEAD", missing: Vec::new(), challenge: None }
     }
 
     /// A method that a path does not have.
@@ -40,10 +44,36 @@ impl Refusal {
         Self { allow, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message) }
     }
 
-    /// A door that is locked.
-    pub(super) fn unauthorized() -> Self {
-        let message = "no user can log in here: auth.htpasswd.path names no file of users";
-        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
+    /// Somebody who must say, or say better, who they are.
+    pub(super) fn unauthorized(challenge: String) -> Self {
+        let message = "this needs a user and the right password: log in (docker login) and try again";
+        let refusal = Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message);
+        Self { challenge: Some(challenge), ..refusal }
+    }
+
+    /// A user who may not do that.
+    pub(super) fn forbidden(user: &str, action: Action, repository: &Repository) -> Self {
+        let message = format!("{user} may not {action} {repository}: no rule of this registry's operator allows it");
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+    }
+
+    /// A token is asked for in a way that there is none.
+    pub(super) fn unsupported_grant() -> Self {
+        let message = "tokens are given for grant_type=password with username and password, or without any of them";
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message)
+    }
+
+    /// A token that could not be made.
+    pub(super) fn unsigned(error: &access::Error) -> Self {
+        tracing::error!("{error}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, "this server failed: its log has the reason")
+    }
+
+    /// Somebody who guesses passwords, or is taken for one.
+    pub(super) fn too_many_attempts(after: Duration) -> Self {
+        let message = "too many attempts to log in with a wrong password: wait, then log in with the right one";
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message);
+        Self { retry_after: Some(after), ..refusal }
     }
 
     /// A path that is none of the API's.
@@ -268,6 +298,9 @@ impl ResponseError for Refusal {
         response.insert_header(API_VERSION);
         if let Some(wait) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, wait.as_secs().max(1).to_string()));
+        }
+        if let Some(challenge) = &self.challenge {
+            response.insert_header((header::WWW_AUTHENTICATE, challenge.as_str()));
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response.insert_header((header::ALLOW, self.allow));

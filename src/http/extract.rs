@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use actix_web::{
-    HttpRequest,
+    HttpMessage as _, HttpRequest,
     http::header::{self, HeaderName},
     web,
 };
 
-use super::{errors::Refusal, mirror, settings::Settings};
+use super::{errors::Refusal, guard, mirror, settings::Settings};
 use crate::{
+    access::{Action, Caller},
     oci::{Digest, MediaType, Reference, Repository, RepositoryName, Tag, UploadId},
     registry::Registry,
 };
@@ -25,25 +26,44 @@ pub(super) fn settings(request: &HttpRequest) -> &Settings {
     }
 }
 
-/// The repository a path's `{name}` and the query's `ns` mean, for reading.
+/// The repository a path's `{name}` and the query's `ns` mean, for reading, if the caller may.
 pub(super) async fn repository(registry: &Registry, request: &HttpRequest) -> Result<Repository, Refusal> {
     if mirror::is_mirror(request) {
         return Ok(registry.mirrored(name(request)?, parameter(request, "ns").as_deref())?);
     }
-    Ok(registry.repository(name(request)?, parameter(request, "ns").as_deref()).await?)
+    let repository = registry.repository(name(request)?, parameter(request, "ns").as_deref()).await?;
+    guard::permit(request, &repository, Action::Pull)?;
+    Ok(repository)
 }
 
-/// The repository a path's `{name}` means, for writing.
-pub(super) async fn writable(registry: &Registry, request: &HttpRequest) -> Result<Repository, Refusal> {
+/// The repository a path's `{name}` means, for writing, if the caller may do this to it.
+pub(super) async fn writable(
+    registry: &Registry,
+    request: &HttpRequest,
+    action: Action,
+) -> Result<Repository, Refusal> {
     if mirror::is_mirror(request) {
         // An upload can be looked at, too, and is none of the mirror's.
         return Err(Refusal::name_unknown());
     }
-    Ok(registry.writable(name(request)?).await?)
+    let repository = Repository { domain: None, name: name(request)? };
+    // First, so that nobody hears what a name is whose business it is not.
+    guard::permit(request, &repository, action)?;
+    Ok(registry.writable(repository.name).await?)
 }
 
-/// A path's `{name}`.
-pub(super) fn name(request: &HttpRequest) -> Result<RepositoryName, Refusal> {
+/// Who asks.
+pub(super) fn caller(request: &HttpRequest) -> Caller {
+    request.extensions().get::<Caller>().cloned().unwrap_or_else(Caller::stranger)
+}
+
+/// Says who asks.
+pub(super) fn remember(request: &HttpRequest, caller: Caller) {
+    request.extensions_mut().insert(caller);
+}
+
+/// A path's `{name}`. Only what asks `guard` itself may use it.
+fn name(request: &HttpRequest) -> Result<RepositoryName, Refusal> {
     Ok(segment(request, "name").parse()?)
 }
 
@@ -119,6 +139,11 @@ pub(super) fn chunk_start(request: &HttpRequest) -> Result<Option<u64>, Refusal>
 /// The query's parameter `wanted`.
 pub(super) fn parameter(request: &HttpRequest, wanted: &str) -> Option<String> {
     pairs(request).find(|(key, _)| key == wanted).map(|(_, value)| value.into_owned())
+}
+
+/// Every value of the query's parameter `wanted`.
+pub(super) fn parameters(request: &HttpRequest, wanted: &str) -> Vec<String> {
+    pairs(request).filter(|(key, _)| key == wanted).map(|(_, value)| value.into_owned()).collect()
 }
 
 /// A header's value, where it is text.

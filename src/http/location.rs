@@ -25,6 +25,25 @@ pub(super) fn upload(request: &HttpRequest, name: &RepositoryName, id: UploadId)
     url(request, &format!("v2/{name}/blobs/uploads/{id}"))
 }
 
+/// Where our own token service is.
+pub(super) fn token(request: &HttpRequest) -> String {
+    let settings = extract::settings(request);
+    match &settings.host {
+        Some(host) => format!("{}/token", host.trim_end_matches('/')),
+        None => on_host(request, &format!("{}token", settings.prefix)),
+    }
+}
+
+/// A path of this server's, by the name the client used: also where URLs are relative otherwise, which a realm cannot be.
+pub(super) fn on_host(request: &HttpRequest, path: &str) -> String {
+    let connection = request.connection_info();
+    // A proxy in front that says how it was asked knows better than this connection.
+    let told = [header::FORWARDED, X_FORWARDED_PROTO].iter().any(|name| request.headers().contains_key(name));
+    let is_tls = extract::settings(request).tls.is_some();
+    let scheme = if is_tls && !told { "https" } else { connection.scheme() };
+    format!("{scheme}://{}{path}", connection.host())
+}
+
 /// `Link` to the next page of the list a request asked for (RFC 8288): its own query with `last` set, and `n` where the
 /// request had one.
 pub(super) fn next_page(request: &HttpRequest, last: &str) -> String {
@@ -45,9 +64,5 @@ fn url(request: &HttpRequest, path: &str) -> String {
     if settings.relative_urls {
         return path;
     }
-    let connection = request.connection_info();
-    // A proxy in front that says how it was asked knows better than this connection.
-    let told = [header::FORWARDED, X_FORWARDED_PROTO].iter().any(|name| request.headers().contains_key(name));
-    let scheme = if settings.tls.is_some() && !told { "https" } else { connection.scheme() };
-    format!("{scheme}://{}{path}", connection.host())
+    on_host(request, &path)
 }

@@ -11,7 +11,7 @@ use super::{
     location, uploads,
 };
 use crate::{
-    oci::{Digest, MediaType, Reference},
+    oci::{Action, Digest, MediaType, Reference},
     registry::{Provenance, Pushed},
 };
 
@@ -40,7 +40,7 @@ pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpRe
 
 /// Takes a manifest: by its digest, with the tags that `?tag=` names, or by a tag.
 pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
-    let repository = extract::writable(&registry, &request).await?;
+    let repository = extract::writable(&registry, &request, Action::Push).await?;
     let reference = extract::pushed_reference(&request)?;
     let bytes = collect(&request, body).await?;
     let (digest, mut tags) = match &reference {
@@ -67,7 +67,7 @@ pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) ->
 
 /// Removes a tag, or a manifest with the tags that name it.
 pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let repository = extract::writable(&registry, &request).await?;
+    let repository = extract::writable(&registry, &request, Action::Delete).await?;
     let reference = extract::reference(&request)?;
     registry.deletable()?;
     match reference {

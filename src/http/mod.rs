@@ -7,21 +7,24 @@
 //! lets pass.
 
 mod access_log;
+mod audit;
 mod base;
 mod blobs;
 mod body;
 mod catalog;
+mod challenge;
 mod connection;
+mod door;
 mod entrance;
 mod errors;
 mod extract;
 mod forwarded;
 mod gate;
+mod guard;
 mod headers;
 mod limits;
 mod listen;
 mod location;
-mod lock;
 mod manifests;
 mod mirror;
 mod open_uploads;
@@ -33,6 +36,7 @@ mod settings;
 mod stream;
 mod tags;
 mod tls;
+mod token;
 mod uploads;
 
 pub use forwarded::client_address;

@@ -6,7 +6,7 @@ use actix_web::{
     web,
 };
 
-use super::{base, blobs, catalog, errors::Refusal, manifests, referrers, tags, uploads};
+use super::{base, blobs, catalog, errors::Refusal, manifests, referrers, tags, token, uploads};
 
 /// Adds the API's paths, below `prefix`: `/`, or `/some/path/`. What a path cannot be asked is UNSUPPORTED.
 pub(super) fn configure(service: &mut web::ServiceConfig, prefix: &str) {
@@ -48,6 +48,11 @@ pub(super) fn configure(service: &mut web::ServiceConfig, prefix: &str) {
             web::get().to(referrers::list),
             web::head().to(referrers::list),
         ))
+        .service(
+            resource(format!("{prefix}token"), "GET, POST")
+                .route(web::get().to(token::get))
+                .route(web::post().to(token::post)),
+        )
         .default_service(web::route().to(no_such_path));
 }
 

@@ -17,11 +17,11 @@ use actix_web::{
 use super::{
     access_log,
     connection::{Guarded, IDLE},
+    door,
     entrance::Entrance,
     headers, limits,
     limits::Limiter,
     listen::Listener,
-    lock,
     mirror::{self, Door},
     routes,
     settings::Settings,
@@ -118,7 +118,7 @@ impl Server {
             .max_concurrent_connections(usize::MAX >> 1)
             .shutdown_timeout(self.settings.drain.as_secs())
             .disable_signals();
-        let mirror = Settings { door: Door::Mirror, host: None, ..self.settings.clone() };
+        let mirror = Settings { door: Door::Mirror, host: None, access: None, ..self.settings.clone() };
         let doors = [(Some(self.listener), self.settings), (self.mirror, mirror)];
         for (listener, settings) in doors {
             let Some(listener) = listener else { continue };
@@ -215,12 +215,12 @@ impl House {
     > {
         let settings = &self.settings;
         let is_mirror = settings.door == Door::Mirror;
-        let locked = settings.locked.is_some() && !is_mirror;
+        let guarded = settings.access.is_some();
         App::new()
             .app_data(self.state.clone())
             .app_data(settings.clone())
             .app_data(web::Data::from(self.entrance.limiter()))
-            .wrap(Condition::new(locked, from_fn(lock::keep)))
+            .wrap(Condition::new(guarded, from_fn(door::keep)))
             .wrap(Condition::new(!settings.headers.is_empty(), from_fn(headers::add_configured)))
             .wrap(Condition::new(is_mirror, from_fn(mirror::keep)))
             .wrap(Condition::new(settings.access_log, from_fn(access_log::write)))

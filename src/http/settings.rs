@@ -1,6 +1,12 @@
 //! How this server presents itself: the part of the configuration that only HTTP has a use for.
 
-use std::{path::PathBuf, sync::LazyLock, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use crate::access::Access;
 
 use super::{limits::Limits, mirror::Door, tls::TlsSettings};
 use crate::config::Network;
@@ -46,8 +52,10 @@ pub struct Settings {
     pub relative_urls: bool,
     /// What to call this server in absolute URLs, whatever the client called it: `https://registry.example`.
     pub host: Option<String>,
-    /// Nobody is let in: the realm to ask everybody's password for, in vain.
-    pub locked: Option<String>,
+    /// Who may come in, and what they may do; everybody and everything, where it is `None`.
+    pub access: Option<Arc<Access>>,
+    /// Whether pulls are written to the audit log.
+    pub audit_pulls: bool,
     /// Entries on a page of `_catalog`, at most.
     pub catalog_max: usize,
     /// Entries on a page of `tags/list`, at most.
@@ -70,7 +78,8 @@ impl Settings {
             headers: Vec::new(),
             relative_urls: true,
             host: None,
-            locked: None,
+            access: None,
+            audit_pulls: false,
             catalog_max: 1000,
             tags_max: 1000,
         });

@@ -15,18 +15,19 @@ use super::{
     errors::Refusal,
     extract::{self, State},
     forwarded::client_address,
+    guard,
     headers::{API_VERSION, DOCKER_CONTENT_DIGEST},
     limits::{Limits, limiter},
     location,
 };
 use crate::{
-    oci::{Algorithm, Digest, Repository, UploadId},
+    oci::{Action, Algorithm, Digest, Repository, UploadId},
     registry::{Error, Receiving, Registry},
 };
 
 /// Begins a session, or does all in one: `?mount=` links what another repository has, `?digest=` uploads the body.
 pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
-    let repository = extract::writable(&registry, &request).await?;
+    let repository = extract::writable(&registry, &request, Action::Push).await?;
     if let Some(digest) = extract::digest_parameter(&request, "mount")? {
         if mounted(&registry, &request, &repository, digest).await? {
             return Ok(created(&request, &repository, &digest));
@@ -52,7 +53,7 @@ pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -
 
 /// Adds a chunk.
 pub(super) async fn patch(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
-    let repository = extract::writable(&registry, &request).await?;
+    let repository = extract::writable(&registry, &request, Action::Push).await?;
     let id = extract::upload(&request)?;
     let start = extract::chunk_start(&request)?;
     let receiving = match registry.receive(&repository, id, start).await {
@@ -66,7 +67,7 @@ pub(super) async fn patch(registry: State, request: HttpRequest, body: Payload) 
 
 /// Adds the last chunk, if there is one, and ends the session: `?digest=` says what it must have become.
 pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
-    let repository = extract::writable(&registry, &request).await?;
+    let repository = extract::writable(&registry, &request, Action::Push).await?;
     let id = extract::upload(&request)?;
     let digest = extract::digest_parameter(&request, "digest")?.ok_or_else(Refusal::digest_missing)?;
     let start = extract::chunk_start(&request)?;
@@ -82,7 +83,7 @@ pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) ->
 
 /// How far a session has come.
 pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let repository = extract::writable(&registry, &request).await?;
+    let repository = extract::writable(&registry, &request, Action::Push).await?;
     let id = extract::upload(&request)?;
     let received = registry.upload_received(&repository, id).await?;
     Ok(session(StatusCode::NO_CONTENT, &request, &repository, id, received).finish())
@@ -90,7 +91,7 @@ pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpRes
 
 /// Gives a session up.
 pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let repository = extract::writable(&registry, &request).await?;
+    let repository = extract::writable(&registry, &request, Action::Push).await?;
     let id = extract::upload(&request)?;
     registry.cancel_upload(&repository, id).await?;
     end(&request, id);
@@ -117,15 +118,14 @@ async fn mounted(
     into: &Repository,
     digest: Digest,
 ) -> Result<bool, Refusal> {
-    let from = match extract::parameter(request, "from") {
-        None => None,
-        // A name that is none has no blobs: the upload goes on without.
-        Some(name) => match name.parse() {
-            Ok(name) => Some(registry.repository(name, None).await?),
-            Err(_) => return Ok(false),
-        },
+    let Some(from) = extract::parameter(request, "from") else {
+        // From wherever it is: what the caller may not read must not be had by its digest.
+        return Ok(guard::may_everywhere(request, Action::Pull) && registry.mount(into, digest, None).await?);
     };
-    Ok(registry.mount(into, digest, from.as_ref()).await?)
+    // A name that is none has no blobs: the upload goes on without.
+    let Ok(name) = from.parse() else { return Ok(false) };
+    let from = registry.repository(name, None).await?;
+    Ok(guard::may(request, &from, Action::Pull) && registry.mount(into, digest, Some(&from)).await?)
 }
 
 async fn commit(

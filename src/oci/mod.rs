@@ -3,6 +3,7 @@
 //! Ground floor: imports nothing of the house and no web framework. What a value looks like on the wire, and which
 //! strings are not one, is decided here and nowhere else.
 
+mod action;
 mod digest;
 mod domain;
 mod error_code;
@@ -15,6 +16,7 @@ mod reference;
 mod repository;
 mod upload;
 
+pub use action::{Action, InvalidAction};
 pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
 pub use domain::{Domain, InvalidDomain};
 pub use error_code::ErrorCode;

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use super::RepositoryName;
+use super::{Domain, Repository, RepositoryName};
 
 /// A repository name with wildcards; without any, it means that one repository.
 ///
@@ -36,6 +36,45 @@ impl NamePattern {
         let pattern: Vec<&str> = self.0.split('/').collect();
         let name: Vec<&str> = name.as_str().split('/').collect();
         glob(&pattern, &name, |part| *part == "**", |part, component| matches_component(part, component))
+    }
+
+    /// Whether it means this repository of this or another registry. One of this registry is called by its name. One of
+    /// another is called by that registry's domain and its name (`ghcr.io/team/app`); the Hub's, which clients ask for by
+    /// their names alone, either way.
+    #[must_use]
+    pub fn matches_repository(&self, repository: &Repository) -> bool {
+        match &repository.domain {
+            None => self.matches(&repository.name),
+            Some(domain) if *domain == Domain::docker_hub() => {
+                self.matches(&repository.name) || self.matches_within(domain, &repository.name)
+            }
+            Some(domain) => self.matches_within(domain, &repository.name),
+        }
+    }
+
+    fn matches_within(&self, domain: &Domain, name: &RepositoryName) -> bool {
+        let pattern: Vec<&str> = self.0.split('/').collect();
+        let name: Vec<&str> = std::iter::once(domain.as_str()).chain(name.as_str().split('/')).collect();
+        glob(&pattern, &name, |part| *part == "**", |part, component| matches_component(part, component))
+    }
+
+    /// Whether it means the repository of this name in some registry or other.
+    #[must_use]
+    pub fn matches_somewhere(&self, name: &RepositoryName) -> bool {
+        let pattern: Vec<&str> = self.0.split('/').collect();
+        // An empty component, which no name has, stands for whatever domain: what has a dot, or could have.
+        let name_there: Vec<&str> = std::iter::once("").chain(name.as_str().split('/')).collect();
+        let is_domain = |part: &str| part.contains(['.', '*']) || part == "localhost";
+        let same = |part: &&str, component: &&str| {
+            if component.is_empty() { is_domain(part) } else { matches_component(part, component) }
+        };
+        self.matches(name) || glob(&pattern, &name_there, |part| *part == "**", same)
+    }
+
+    /// Whether it means every repository there can be.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.0.split('/').all(|part| part == "**")
     }
 
     /// As it was written.
@@ -149,6 +188,45 @@ mod tests {
         for bad in ["a**", "**a/b", "a/***", "a/b**c"] {
             assert_eq!(bad.parse::<NamePattern>(), Err(InvalidPattern::Stars), "{bad}");
         }
+    }
+
+    #[test]
+    fn means_repositories_of_other_registries_by_their_domain() {
+        let of = |domain: Option<&str>, name: &str| Repository {
+            domain: domain.map(|domain| domain.parse().unwrap()),
+            name: name.parse().unwrap(),
+        };
+        let (own, hub) = (of(None, "team/app"), of(Some("docker.io"), "team/app"));
+        let other = of(Some("ghcr.io:443"), "team/app");
+        for (pattern, means) in [
+            ("team/*", [true, true, false]),
+            ("docker.io/team/*", [false, true, false]),
+            ("docker.io/**", [false, true, false]),
+            ("ghcr.io*/team/app", [false, false, true]),
+            ("**", [true, true, true]),
+            ("*/team/app", [false, true, true]),
+            ("team", [false, false, false]),
+        ] {
+            let parsed: NamePattern = pattern.parse().unwrap();
+            assert_eq!(
+                [&own, &hub, &other].map(|repository| parsed.matches_repository(repository)),
+                means,
+                "{pattern}"
+            );
+        }
+        for (pattern, means) in [
+            ("team/*", true),
+            ("ghcr.io/team/app", true),
+            ("*/*", true),
+            ("team", false),
+            ("a/b/c", false),
+            ("inner/**", false),
+        ] {
+            let parsed: NamePattern = pattern.parse().unwrap();
+            assert_eq!(parsed.matches_somewhere(&"team/app".parse().unwrap()), means, "{pattern}");
+        }
+        assert!(["**", "**/**"].iter().all(|pattern| pattern.parse::<NamePattern>().unwrap().is_everything()));
+        assert!(["*", "**/*", "a/**"].iter().all(|pattern| !pattern.parse::<NamePattern>().unwrap().is_everything()));
     }
 
     #[test]

@@ -6,8 +6,10 @@ use std::collections::BinaryHeap;
 use serde_json::{Value, json};
 
 use super::{Error, Registry, StoredManifest, objects::Objects};
-use crate::oci::{Digest, Domain, Repository};
+use crate::oci::{Digest, Domain, Repository, RepositoryName};
 
+/// How many names are looked through at a time for those that may be shown.
+const SOUGHT: usize = 1000;
 /// How many referrers are listed at a time.
 const REFERRERS: usize = 500;
 /// How many bytes of them: clients read an index as they read any manifest, 4 MiB at most.
@@ -41,11 +43,34 @@ impl Names {
 }
 
 impl Registry {
-    /// The names of repositories of one home that come after `after`.
+    /// The names of repositories of one home that come after `after`; of those that are `shown`, where not all are.
     ///
     /// # Errors
     /// When the work dies.
-    pub async fn catalog(&self, home: Option<&Domain>, after: &str, limit: usize) -> Result<Names, Error> {
+    pub async fn catalog(
+        &self,
+        home: Option<&Domain>,
+        after: &str,
+        limit: usize,
+        shown: Option<impl Fn(&RepositoryName) -> bool>,
+    ) -> Result<Names, Error> {
+        let Some(shown) = shown else { return self.all_repositories(home, after, limit).await };
+        let is_shown = |name: &String| name.parse().is_ok_and(|name| shown(&name));
+        let (mut found, mut after) = (Vec::new(), after.to_owned());
+        // One more than the page holds tells whether there is another page.
+        while limit > 0 && found.len() <= limit {
+            let page = self.all_repositories(home, &after, limit.max(SOUGHT)).await?;
+            let Some(last) = page.names.last().cloned() else { break };
+            found.extend(page.names.into_iter().filter(is_shown));
+            if !page.more {
+                break;
+            }
+            after = last;
+        }
+        Ok(Names::new(found, limit))
+    }
+
+    async fn all_repositories(&self, home: Option<&Domain>, after: &str, limit: usize) -> Result<Names, Error> {
         if limit == 0 {
             return Ok(Names::new(Vec::new(), 0));
         }

@@ -4,7 +4,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{IpAddr, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -23,6 +23,7 @@ pub(crate) struct Request {
     body: Vec<u8>,
     patience: Duration,
     window: Option<usize>,
+    source: Option<IpAddr>,
 }
 
 pub(crate) fn get(url: &str) -> Request {
@@ -36,7 +37,15 @@ pub(crate) fn head(url: &str) -> Request {
 impl Request {
     pub(crate) fn new(method: &str, url: &str) -> Self {
         let url = url::Url::parse(url).unwrap();
-        Self { method: method.to_owned(), url, headers: Vec::new(), body: Vec::new(), patience: PATIENCE, window: None }
+        Self {
+            method: method.to_owned(),
+            url,
+            headers: Vec::new(),
+            body: Vec::new(),
+            patience: PATIENCE,
+            window: None,
+            source: None,
+        }
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
@@ -58,6 +67,12 @@ impl Request {
     /// A receive buffer of about this size, so that a client that does not read holds up what the server sends.
     pub(crate) fn window(mut self, bytes: usize) -> Self {
         self.window = Some(bytes);
+        self
+    }
+
+    /// Comes from this address of the loopback interface.
+    pub(crate) fn from(mut self, address: &str) -> Self {
+        self.source = Some(address.parse().unwrap());
         self
     }
 
@@ -104,6 +119,9 @@ impl Request {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         if let Some(window) = self.window {
             socket.set_recv_buffer_size(window)?;
+        }
+        if let Some(source) = self.source {
+            socket.bind(&SocketAddr::from((source, 0)).into())?;
         }
         socket.connect(&address.into())?;
         let stream = TcpStream::from(socket);

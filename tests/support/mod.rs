@@ -23,6 +23,7 @@ pub(crate) mod tls;
 pub(crate) mod token_service;
 pub(crate) mod uploads;
 pub(crate) mod upstream;
+pub(crate) mod users;
 pub(crate) mod wire;
 
 use std::{

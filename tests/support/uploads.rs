@@ -1,5 +1,6 @@
 //! The write side by plain HTTP: what a client does to bring a blob, a manifest, an image.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use url::Url;
 
@@ -10,20 +11,36 @@ use super::{
 
 pub(crate) const OCTETS: &str = "application/octet-stream";
 
-/// A registry to push to, with the token that allows it where one is wanted.
+/// The value of `Authorization` by which a user says who they are.
+pub(crate) fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+/// A registry to push to, with what says who pushes where that is wanted.
 #[derive(Clone)]
 pub(crate) struct Target {
     url: String,
-    token: Option<String>,
+    /// The value of `Authorization`.
+    authorization: Option<String>,
 }
 
 impl Target {
     pub(crate) fn open(url: &str) -> Self {
-        Self { url: url.to_owned(), token: None }
+        Self { url: url.to_owned(), authorization: None }
     }
 
     pub(crate) fn with_token(url: &str, token: &str) -> Self {
-        Self { url: url.to_owned(), token: Some(token.to_owned()) }
+        Self { url: url.to_owned(), authorization: Some(format!("Bearer {token}")) }
+    }
+
+    /// The same registry, to a user.
+    pub(crate) fn as_user(&self, user: &str, password: &str) -> Self {
+        Self { url: self.url.clone(), authorization: Some(basic(user, password)) }
+    }
+
+    /// What says who pushes.
+    pub(crate) fn authorization(&self) -> &str {
+        self.authorization.as_deref().unwrap_or_default()
     }
 
     /// `127.0.0.1:PORT`
@@ -38,8 +55,8 @@ impl Target {
 
     fn request_of(&self, method: &str, url: &str) -> Request {
         let request = Request::new(method, url);
-        match &self.token {
-            Some(token) => request.header("Authorization", &format!("Bearer {token}")),
+        match &self.authorization {
+            Some(value) => request.header("Authorization", value),
             None => request,
         }
     }

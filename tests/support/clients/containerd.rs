@@ -8,11 +8,11 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Client, PULL, Pulled, What, repository};
+use super::{Client, Member, PULL, Pulled, What, repository};
 use crate::support::{
     fence::Fence,
     images::Image,
-    process::{Process, command, isolated, run},
+    process::{Outcome, Process, command, isolated, run},
     scratch,
 };
 
@@ -21,6 +21,8 @@ pub(crate) struct Containerd {
     dir: TempDir,
     fence: Fence,
     certs: Option<PathBuf>,
+    /// `user:password`: ctr has no login and wants it each time.
+    user: Option<String>,
 }
 
 impl Containerd {
@@ -36,7 +38,7 @@ impl Containerd {
         daemon.arg("--config").arg(dir.path().join("config.toml"));
         let mut daemon = Process::start("containerd", daemon);
         daemon.wait_for_line("containerd successfully booted", Duration::from_secs(60));
-        Self { _daemon: daemon, dir, fence: fence.clone(), certs: None }
+        Self { _daemon: daemon, dir, fence: fence.clone(), certs: None, user: None }
     }
 
     /// Verifies certificates by what is in `certs`.
@@ -167,5 +169,39 @@ impl Containerd {
             Some(child) => self.config_of(child),
             None => manifest["config"]["digest"].as_str().unwrap().to_owned(),
         }
+    }
+}
+
+impl Member for Containerd {
+    fn log_in(&mut self, _registry: &str, user: &str, password: &str) -> Option<Outcome> {
+        self.user = Some(format!("{user}:{password}"));
+        None
+    }
+
+    fn log_out(&mut self, _registry: &str) {
+        self.user = None;
+    }
+
+    fn try_pull(&self, name: &str) -> Outcome {
+        let pull = ["images", "pull", "--snapshotter", "native", "--platform", "linux/amd64", "--plain-http"];
+        let outcome = run("ctr pull", self.ctr(&[&pull[..], &self.known_as(), &[name]].concat()), PULL);
+        if outcome.status.success() {
+            self.remove(&[name]);
+        }
+        outcome
+    }
+
+    fn try_push(&self, image: &Image, name: &str) -> Outcome {
+        self.import(image, name);
+        let push = ["images", "push", "--plain-http"];
+        let outcome = run("ctr push", self.ctr(&[&push[..], &self.known_as(), &[name]].concat()), PULL);
+        self.remove(&[name]);
+        outcome
+    }
+}
+
+impl Containerd {
+    fn known_as(&self) -> Vec<&str> {
+        self.user.as_deref().map(|user| vec!["--user", user]).unwrap_or_default()
     }
 }

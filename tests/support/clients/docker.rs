@@ -5,10 +5,11 @@ use std::{process::Command, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tempfile::TempDir;
 
-use super::{Client, PULL, Pulled, What, repository};
+use super::{Client, Member, PULL, Pulled, What, repository};
 use crate::support::{
     fence::Fence,
-    process::{Process, command, isolated, run},
+    images::Image,
+    process::{Outcome, Process, command, isolated, run},
     scratch,
 };
 
@@ -107,6 +108,32 @@ impl Client for Docker {
         let digest = digest.unwrap_or_else(|| panic!("no digest in {said}")).to_owned();
         self.said(&["rmi", "--force", &self.inspect(name, "{{.Id}}")]);
         digest
+    }
+}
+
+impl Member for Docker {
+    fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<Outcome> {
+        let login = self.docker(&["login", "--username", user, "--password", password, registry]);
+        Some(run("docker login", login, PULL))
+    }
+
+    fn log_out(&mut self, registry: &str) {
+        self.said(&["logout", registry]);
+    }
+
+    fn try_pull(&self, name: &str) -> Outcome {
+        let outcome = run("docker pull", self.docker(&["pull", name]), PULL);
+        if outcome.status.success() {
+            self.said(&["rmi", "--force", name]);
+        }
+        outcome
+    }
+
+    fn try_push(&self, image: &Image, name: &str) -> Outcome {
+        self.bring(What::Own(image), name);
+        let outcome = run("docker push", self.docker(&["push", name]), PULL);
+        self.said(&["rmi", "--force", name]);
+        outcome
     }
 }
 

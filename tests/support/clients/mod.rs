@@ -11,7 +11,7 @@ use std::{path::Path, time::Duration};
 
 pub(crate) use skopeo::Skopeo;
 
-use super::{fence::Fence, images::Image};
+use super::{fence::Fence, images::Image, process::Outcome};
 
 /// Enough for a pull of some hundred MB on a busy machine.
 const PULL: Duration = Duration::from_secs(150);
@@ -32,6 +32,40 @@ pub(crate) trait Client {
     /// Pushes an image to `name`, which begins with a registry on the loopback interface and ends with a tag; has
     /// nothing of it afterwards. Answers with the digest that was pushed.
     fn push(&self, what: What<'_>, name: &str) -> String;
+}
+
+/// A client that says who it is, and may be refused.
+pub(crate) trait Member: Client {
+    /// Logs in to a registry, by `host:port`. One that has no such command remembers it for what follows.
+    fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<Outcome>;
+
+    /// Is nobody again.
+    fn log_out(&mut self, registry: &str);
+
+    /// As [`Client::pull_from`], however that ends.
+    fn try_pull(&self, name: &str) -> Outcome;
+
+    /// As [`Client::push`] of an image of its own, however that ends.
+    fn try_push(&self, image: &Image, name: &str) -> Outcome;
+}
+
+/// Starts a client without a mirror.
+pub(crate) type StartMember = fn(fence: &Fence) -> Box<dyn Member>;
+
+pub(crate) fn docker_member(fence: &Fence) -> Box<dyn Member> {
+    Box::new(docker::Docker::start("http://127.0.0.1:1", fence))
+}
+
+pub(crate) fn containerd_member(fence: &Fence) -> Box<dyn Member> {
+    Box::new(containerd::Containerd::start("http://127.0.0.1:1", fence))
+}
+
+pub(crate) fn podman_member(fence: &Fence) -> Box<dyn Member> {
+    Box::new(podman::Podman::new("http://127.0.0.1:1", fence))
+}
+
+pub(crate) fn skopeo_member(fence: &Fence) -> Box<dyn Member> {
+    Box::new(Skopeo::new("http://127.0.0.1:1", fence))
 }
 
 /// What a client pushes.
@@ -110,6 +144,8 @@ insecure = true
 "#
     );
     std::fs::write(dir.join("registries.conf"), registries).unwrap();
+    // Where logins are kept: there must be a file.
+    std::fs::write(dir.join("auth.json"), "{}").unwrap();
     std::fs::write(dir.join("policy.json"), r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).unwrap();
 }
 

@@ -4,10 +4,11 @@ use std::{path::Path, process::Command};
 
 use tempfile::TempDir;
 
-use super::{Client, PULL, Pulled, What, layout, write_containers_conf};
+use super::{Client, Member, PULL, Pulled, What, layout, write_containers_conf};
 use crate::support::{
     fence::Fence,
-    process::{isolated, run},
+    images::Image,
+    process::{Outcome, isolated, run},
     scratch,
 };
 
@@ -39,6 +40,7 @@ impl Podman {
             podman.arg(flag).arg(self.dir.path().join(name));
         }
         podman.args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file"]).args(arguments);
+        podman.env("REGISTRY_AUTH_FILE", self.dir.path().join("auth.json"));
         podman.env("CONTAINERS_REGISTRIES_CONF", self.dir.path().join("registries.conf"));
         podman.current_dir(self.dir.path()).env("HOME", self.dir.path()).env("TMPDIR", self.dir.path().join("tmp"));
         self.fence.around(&mut podman);
@@ -74,6 +76,32 @@ impl Client for Podman {
         self.said(&["push", &self.tls, &policy, "--digestfile", digest_file, &id, &format!("docker://{name}")]);
         self.said(&["rmi", "--all", "--force"]);
         std::fs::read_to_string(digest).unwrap()
+    }
+}
+
+impl Member for Podman {
+    fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<Outcome> {
+        let login = ["login", "--tls-verify=false", "--username", user, "--password", password, registry];
+        Some(run("podman login", self.podman(&login), PULL))
+    }
+
+    fn log_out(&mut self, registry: &str) {
+        self.said(&["logout", registry]);
+    }
+
+    fn try_pull(&self, name: &str) -> Outcome {
+        let pull = ["pull", "--quiet", "--tls-verify=false", "--arch=amd64", &self.policy(), name];
+        let outcome = run("podman pull", self.podman(&pull), PULL);
+        self.said(&["rmi", "--all", "--force"]);
+        outcome
+    }
+
+    fn try_push(&self, image: &Image, name: &str) -> Outcome {
+        let id = self.fetch(layout(image, self.dir.path()));
+        let push = ["push", "--tls-verify=false", &self.policy(), &id, &format!("docker://{name}")];
+        let outcome = run("podman push", self.podman(&push), PULL);
+        self.said(&["rmi", "--all", "--force"]);
+        outcome
     }
 }
 

@@ -7,10 +7,11 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Client, PULL, Pulled, What, layout, write_containers_conf};
+use super::{Client, Member, PULL, Pulled, What, layout, write_containers_conf};
 use crate::support::{
     fence::Fence,
     hash::{hex, sha256},
+    images::Image,
     process::{Outcome, isolated, run},
     scratch,
 };
@@ -54,6 +55,7 @@ impl Skopeo {
         skopeo.arg("--policy").arg(self.dir.path().join("policy.json"));
         skopeo.arg("--registries-conf").arg(self.dir.path().join("registries.conf"));
         skopeo.args(["--override-os=linux", "--override-arch=amd64"]).arg("--tmpdir").arg(self.dir.path());
+        skopeo.env("REGISTRY_AUTH_FILE", self.dir.path().join("auth.json"));
         skopeo.current_dir(self.dir.path()).env("HOME", self.dir.path());
         self.fence.around(&mut skopeo);
         skopeo
@@ -91,5 +93,29 @@ impl Client for Skopeo {
         copy.arg(source).arg(format!("docker://{name}"));
         run("skopeo copy", copy, PULL).expect_success("skopeo copy");
         std::fs::read_to_string(digest).unwrap()
+    }
+}
+
+impl Member for Skopeo {
+    fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<Outcome> {
+        let mut login = self.skopeo();
+        login.args(["login", "--tls-verify=false", "--username", user, "--password", password, registry]);
+        Some(run("skopeo login", login, PULL))
+    }
+
+    fn log_out(&mut self, registry: &str) {
+        let mut logout = self.skopeo();
+        logout.args(["logout", registry]);
+        run("skopeo logout", logout, PULL).expect_success("skopeo logout");
+    }
+
+    fn try_pull(&self, name: &str) -> Outcome {
+        self.copy(&[], &format!("docker://{name}")).0
+    }
+
+    fn try_push(&self, image: &Image, name: &str) -> Outcome {
+        let mut copy = self.skopeo();
+        copy.args(["copy", "--dest-tls-verify=false", layout(image, self.dir.path())]).arg(format!("docker://{name}"));
+        run("skopeo copy", copy, PULL)
     }
 }

@@ -1,0 +1,239 @@
+//! The format of a file of users: a line each, `name:hash`, the hash bcrypt's (`htpasswd -B` of Apache's tools writes it).
+
+use std::{collections::HashMap, fmt::Write as _};
+
+use bcrypt::HashParts;
+
+use super::{Error, keyed};
+
+/// As `registry:2`'s own.
+const COST: u32 = 10;
+/// More makes a login a matter of minutes.
+const MOST_COST: u32 = 18;
+/// bcrypt reads no further.
+const LONGEST: usize = 72;
+
+/// The users of a file.
+#[derive(Debug)]
+pub struct Htpasswd {
+    users: HashMap<String, String>,
+    /// What an unknown user's password is held against, so that it takes as long: nobody's hash.
+    decoy: String,
+}
+
+/// A line that lets nobody in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Flaw {
+    /// Counted from 1.
+    pub(super) line: usize,
+    /// Whose it would be, where that can be told without telling a password.
+    pub(super) user: Option<String>,
+}
+
+impl Flaw {
+    /// What is wrong and what to do, without what stands in the line.
+    pub(super) fn told(&self) -> String {
+        let (line, user) = (self.line, self.user.as_deref());
+        let whose = user.map(|user| format!(" (user {user})")).unwrap_or_default();
+        let user = user.unwrap_or("USER");
+        format!(
+            "line {line}{whose} has no bcrypt hash and lets nobody in: replace it by what `entrepot htpasswd {user}` prints"
+        )
+    }
+}
+
+impl Htpasswd {
+    /// Reads a file's text, passing over the lines that let nobody in.
+    pub(super) fn parse(text: &str) -> (Self, Vec<Flaw>) {
+        let (mut users, mut flaws, mut cost) = (HashMap::new(), Vec::new(), 4);
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let parsed = line.split_once(':').and_then(|(user, hash)| Some((user, hash, cost_of(hash)?)));
+            match parsed {
+                Some((user, hash, own)) if !user.is_empty() => {
+                    cost = cost.max(own);
+                    users.insert(user.to_owned(), hash.to_owned());
+                }
+                _ => flaws.push(Flaw { line: number, user: shown_user(line) }),
+            }
+        }
+        (Self { users, decoy: decoy(cost) }, flaws)
+    }
+
+    /// Whether nobody is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// How many are in it.
+    pub(super) fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Whether a user is in it.
+    #[must_use]
+    pub fn has(&self, user: &str) -> bool {
+        self.users.contains_key(user)
+    }
+
+    /// A user's hash.
+    pub(super) fn hash_of(&self, user: &str) -> Option<&str> {
+        self.users.get(user).map(String::as_str)
+    }
+
+    /// What to hold a user's password against, and whether there is such a user.
+    pub(super) fn measure(&self, user: &str) -> (String, bool) {
+        match self.users.get(user) {
+            Some(hash) => (hash.clone(), true),
+            None => (self.decoy.clone(), false),
+        }
+    }
+}
+
+/// The cost of a hash that can be verified.
+fn cost_of(hash: &str) -> Option<u32> {
+    let known = ["$2a$", "$2b$", "$2y$"].iter().any(|version| hash.starts_with(version));
+    let parts: HashParts = known.then(|| hash.parse().ok())??;
+    (parts.get_cost() <= MOST_COST).then(|| parts.get_cost())
+}
+
+/// The beginning of a line that has a separator: behind it stands the password, so that before it stands none.
+fn shown_user(line: &str) -> Option<String> {
+    let end = line.find(|char: char| char == ':' || char.is_whitespace())?;
+    let user = &line[..end];
+    let plain = |char: char| char.is_alphanumeric() || ".-_@+".contains(char);
+    (!user.is_empty() && user.len() <= 64 && user.chars().all(plain)).then(|| user.to_owned())
+}
+
+/// A hash of that cost which is of no password that anybody knows.
+fn decoy(cost: u32) -> String {
+    let bytes: [u8; 27] = keyed::random_bytes().unwrap_or([7; 27]);
+    let letter = |byte: &u8| char::from(b'a' + byte % 26);
+    let body: String = bytes.iter().chain(&bytes).map(letter).take(51).collect();
+    // The last letter of the salt and of the hash hold fewer bits than a letter can.
+    let (salt, hash) = body.split_at(21);
+    format!("$2b${cost:02}${salt}.{hash}.")
+}
+
+/// A line for a file of users.
+pub struct NewLine {
+    user: String,
+    hash: String,
+}
+
+impl NewLine {
+    /// For this user with this password.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`], when a file of users cannot hold them.
+    pub fn new(user: &str, password: &str) -> Result<Self, Error> {
+        if user.is_empty() || user.starts_with('#') || user.contains(':') || user.contains(char::is_control) {
+            return Err(Error::Unfit("a user's name is not empty, has no colon, and does not begin with #"));
+        }
+        if user.trim() != user {
+            return Err(Error::Unfit("a user's name neither begins nor ends with a space"));
+        }
+        if password.is_empty() || password.len() > LONGEST {
+            return Err(Error::Unfit("a password has 1 to 72 bytes: bcrypt reads no more"));
+        }
+        let hash = bcrypt::hash(password, COST).map_err(|_| Error::NoRandom)?;
+        Ok(Self { user: user.to_owned(), hash })
+    }
+
+    /// The line itself, without its end.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!("{}:{}", self.user, self.hash)
+    }
+
+    /// A file's text with this line, in place of the user's former ones.
+    #[must_use]
+    pub fn put_into(&self, text: &str) -> String {
+        let (mut out, mut written) = (String::new(), false);
+        for line in text.lines() {
+            if !self.is_line_of(line) {
+                let _ = writeln!(out, "{line}");
+            } else if !written {
+                let _ = writeln!(out, "{}", self.line());
+                written = true;
+            }
+        }
+        if !written {
+            let _ = writeln!(out, "{}", self.line());
+        }
+        out
+    }
+
+    /// Also one of those that never let anybody in.
+    fn is_line_of(&self, line: &str) -> bool {
+        let rest = line.trim().strip_prefix(&self.user);
+        rest.is_some_and(|rest| rest.starts_with(|char: char| char == ':' || char.is_whitespace()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_apache_s_tool_writes() {
+        let text = "# users\n\nann:$2y$05$KQqOVKOCKXSdQ2fUYEAzkuUnV3K6A2IP2Z.xVAMSWsULWPUPCq4U.\r\n";
+        let (users, flaws) = Htpasswd::parse(text);
+        assert!(flaws.is_empty() && users.has("ann") && !users.has("# users"), "{flaws:?}");
+        assert_eq!(cost_of(&users.decoy), Some(5));
+    }
+
+    #[test]
+    fn names_lines_that_let_nobody_in_without_their_passwords() {
+        let sha = "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=";
+        let text = format!(
+            "testuser test123\nbob:plain-secret\neve:$apr1$x$plain-secret\nann:{sha}\nplain-secret\n:plain\n\u{1b}[31m x"
+        );
+        let (users, flaws) = Htpasswd::parse(&text);
+        assert!(users.is_empty());
+        let told: Vec<String> = flaws.iter().map(Flaw::told).collect();
+        assert!(told[0].starts_with("line 1 (user testuser) has no bcrypt hash"), "{told:?}");
+        assert!(told[0].contains("`entrepot htpasswd testuser`"), "{told:?}");
+        assert!(told[4].starts_with("line 5 has no"), "{told:?}");
+        assert_eq!(told.len(), 7);
+        for secret in ["test123", "plain", "apr1", "W6ph", "\u{1b}"] {
+            assert!(!told.iter().any(|line| line.contains(secret)), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn the_decoy_takes_as_long_as_a_user_and_is_nobody() {
+        let line = |cost| format!("a:{}\n", bcrypt::hash("pw", cost).unwrap());
+        for cost in [4, 6, 10] {
+            let (users, _) = Htpasswd::parse(&line(cost));
+            let (hash, known) = users.measure("nobody");
+            assert!(!known);
+            assert_eq!(cost_of(&hash), Some(cost), "{hash}");
+            assert!(!bcrypt::verify("pw", &hash).unwrap());
+            assert_eq!(users.measure("a").0.len(), hash.len());
+        }
+    }
+
+    #[test]
+    fn costs_that_take_minutes_are_no_users() {
+        let hash = bcrypt::hash("pw", 4).unwrap().replacen("$04$", "$31$", 1);
+        assert!(Htpasswd::parse(&format!("a:{hash}")).0.is_empty());
+    }
+
+    #[test]
+    fn a_new_line_is_one_that_lets_in() {
+        let line = NewLine::new("ann", "secret").unwrap();
+        let (users, flaws) = Htpasswd::parse(&line.line());
+        assert!(flaws.is_empty() && bcrypt::verify("secret", &users.measure("ann").0).unwrap());
+        let text = line.put_into("# mine\nann plain\nannie:x\nann:old\nbob:y");
+        assert_eq!(text, format!("# mine\n{}\nannie:x\nbob:y\n", line.line()));
+        assert_eq!(line.put_into(""), format!("{}\n", line.line()));
+        for (user, password) in [("", "x"), ("a:b", "x"), ("#a", "x"), ("a\nb", "x"), (" a", "x"), ("a", "")] {
+            assert!(NewLine::new(user, password).is_err(), "{user:?}");
+        }
+        assert!(NewLine::new("a", &"x".repeat(73)).is_err());
+    }
+}

@@ -1,0 +1,165 @@
+//! Users log in against real files.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::*;
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+struct File {
+    dir: TempDir,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl File {
+    fn new(text: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let file = Self { dir: tempfile::tempdir().unwrap(), runtime };
+        file.write(text);
+        file
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("htpasswd")
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a test's own file")]
+    fn write(&self, text: &str) {
+        fs::write(self.path(), text).unwrap();
+    }
+
+    fn open(&self) -> Result<Logins, Error> {
+        Logins::open(&self.path(), self.runtime.handle().clone())
+    }
+
+    fn log_in(&self, logins: &Logins, user: &str, password: &str) -> Result<Principal, LoginError> {
+        self.runtime.block_on(logins.log_in(HERE, user, password))
+    }
+}
+
+fn line(user: &str, password: &str, cost: u32) -> String {
+    format!("{user}:{}\n", bcrypt::hash(password, cost).unwrap())
+}
+
+#[test]
+fn the_right_password_lets_in_and_no_other() {
+    let file = File::new(&(line("ann", "secret", 4) + "bob plain\n"));
+    let logins = file.open().unwrap();
+    assert_eq!(file.log_in(&logins, "ann", "secret"), Ok(Principal::user("ann")));
+    assert_eq!(file.log_in(&logins, "ann", "secret"), Ok(Principal::user("ann")), "remembered");
+    for (user, password) in [("ann", "Secret"), ("ann", ""), ("bob", "plain"), ("", ""), ("nobody", "secret")] {
+        assert_eq!(file.log_in(&logins, user, password), Err(LoginError::Wrong), "{user} {password}");
+    }
+}
+
+/// Once it has been right it is not hashed again: thousands of requests cost less than one look at the hash.
+#[test]
+fn a_password_that_was_right_is_cheap() {
+    let file = File::new(&line("ann", "secret", 10));
+    let logins = file.open().unwrap();
+    let start = Instant::now();
+    file.log_in(&logins, "ann", "secret").unwrap();
+    let first = start.elapsed();
+    let start = Instant::now();
+    for _ in 0..20 {
+        file.log_in(&logins, "ann", "secret").unwrap();
+    }
+    assert!(start.elapsed() < first, "{:?} after {first:?}", start.elapsed());
+}
+
+#[test]
+fn many_at_once_with_the_right_password_all_get_in() {
+    let file = File::new(&line("ann", "secret", 8));
+    let logins = Arc::new(file.open().unwrap());
+    let all: Vec<_> = (0..200)
+        .map(|_| {
+            let logins = Arc::clone(&logins);
+            file.runtime.handle().spawn(async move { logins.log_in(HERE, "ann", "secret").await })
+        })
+        .collect();
+    for one in all {
+        assert_eq!(file.runtime.block_on(one).unwrap(), Ok(Principal::user("ann")));
+    }
+}
+
+#[test]
+fn who_keeps_failing_waits_and_who_has_logged_in_does_not() {
+    let file = File::new(&(line("ann", "secret", 4) + &line("bob", "secret", 4)));
+    let logins = file.open().unwrap();
+    file.log_in(&logins, "ann", "secret").unwrap();
+    let answers: Vec<_> = (0..50).map(|number| file.log_in(&logins, "ann", &format!("guess {number}"))).collect();
+    assert!(answers[..10].iter().all(|answer| *answer == Err(LoginError::Wrong)));
+    assert!(answers[20..].iter().all(|answer| matches!(answer, Err(LoginError::Later { .. }))), "{answers:?}");
+    assert!(file.log_in(&logins, "ann", "secret").is_ok(), "a password that was right a moment ago");
+    assert!(file.log_in(&logins, "bob", "secret").is_ok(), "another user");
+}
+
+#[test]
+fn an_unknown_user_takes_as_long_as_a_known_one() {
+    let file = File::new(&line("ann", "secret", 9));
+    let logins = file.open().unwrap();
+    let took = |user: &str, number: usize| {
+        let start = Instant::now();
+        assert_eq!(file.log_in(&logins, user, &format!("{number}")), Err(LoginError::Wrong));
+        start.elapsed()
+    };
+    let mut known: Vec<_> = (0..5).map(|number| took("ann", number)).collect();
+    let mut unknown: Vec<_> = (0..5).map(|number| took("nobody", number)).collect();
+    known.sort_unstable();
+    unknown.sort_unstable();
+    let ratio = known[1].as_secs_f64() / unknown[1].as_secs_f64();
+    assert!((0.5..2.0).contains(&ratio), "{known:?} {unknown:?}");
+}
+
+#[test]
+fn a_changed_file_counts_at_once_and_a_broken_one_does_not() {
+    let file = File::new(&line("ann", "old", 4));
+    let logins = file.open().unwrap();
+    let wait = || std::thread::sleep(Duration::from_millis(1050));
+    file.log_in(&logins, "ann", "old").unwrap();
+    file.write(&(line("ann", "new", 4) + &line("bob", "pw", 4)));
+    wait();
+    assert!(file.log_in(&logins, "bob", "pw").is_ok());
+    assert!(file.log_in(&logins, "ann", "new").is_ok());
+    assert_eq!(file.log_in(&logins, "ann", "old"), Err(LoginError::Wrong), "it was remembered, and is forgotten");
+    file.write("ann plain\n");
+    wait();
+    assert!(file.log_in(&logins, "ann", "new").is_ok(), "the old users stay");
+    fs::remove_file(file.path()).unwrap();
+    wait();
+    assert!(file.log_in(&logins, "bob", "pw").is_ok());
+    file.write(&line("ann", "new", 4));
+    wait();
+    assert_eq!(file.log_in(&logins, "bob", "pw"), Err(LoginError::Wrong));
+}
+
+#[test]
+fn a_file_that_lets_nobody_in_stops_the_start() {
+    for text in ["", "# nobody\n", "testuser test123\n", "bob:plain\n"] {
+        let error = File::new(text).open().unwrap_err().to_string();
+        assert!(error.contains("no line of it lets a user in") && error.contains("entrepot htpasswd"), "{error}");
+        assert!(!error.contains("test123") && !error.contains("plain"), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_made() {
+    let file = File::new("");
+    fs::remove_file(file.path()).unwrap();
+    let path = file.dir.path().join("deep/er/htpasswd");
+    Logins::open(&path, file.runtime.handle().clone()).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("docker:$2b$10$") && text.lines().count() == 1, "{text}");
+    Logins::open(&path, file.runtime.handle().clone()).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), text, "made once");
+}

@@ -1,0 +1,206 @@
+//! Who somebody is, and what they may do: users and their passwords, tokens, rules, decisions. Knows no HTTP and no registry:
+//! what is asked for comes as names and actions, and who asks as an address with what they said.
+//!
+//! `logins` is the way in for a user with a password: `verdicts` (what was found right a moment ago), `throttle` (who keeps
+//! failing), `users` (the file, read again when it changes, in `htpasswd`'s format). `tokens` makes and reads our own,
+//! `outside` reads those of another service; both carry `scope`s. `rules` decides.
+
+mod caller;
+mod decision;
+mod error;
+mod htpasswd;
+mod keyed;
+mod logins;
+mod outside;
+mod principal;
+mod rules;
+mod scope;
+mod throttle;
+mod tokens;
+mod users;
+mod verdicts;
+
+use std::{net::IpAddr, time::Duration};
+
+pub use caller::{Caller, Proof};
+pub use decision::{By, Decision};
+pub use error::{Error, LoginError};
+pub use htpasswd::{Htpasswd, NewLine};
+pub use logins::Logins;
+pub use outside::Outside;
+pub use principal::Principal;
+pub use rules::Rules;
+pub use scope::{Grants, Scope};
+pub use tokens::{Issued, SERVICE, Tokens};
+
+pub use crate::oci::Action;
+use crate::oci::Repository;
+
+/// How long an upload may go on by the token it began with: no client can say who it is in the middle of a body.
+const LONGEST_UPLOAD: Duration = Duration::from_secs(24 * 3600);
+
+/// How strangers are asked who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// By user and password, in every request.
+    Basic {
+        /// What the users are told they log in to.
+        realm: String,
+    },
+    /// By a token of this server's own service, which makes them for nobody in particular too.
+    Own,
+    /// By a token of an outside service.
+    Outside {
+        /// Where to get one.
+        realm: TokenRealm,
+        /// What to ask for it as.
+        service: String,
+    },
+}
+
+/// Where an outside service is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenRealm {
+    /// There.
+    Url(String),
+    /// At this path of whatever host the client calls this server.
+    Path(String),
+}
+
+/// Who may come in, and what they may do then.
+#[derive(Debug)]
+pub struct Access {
+    /// How a stranger is asked.
+    pub challenge: Challenge,
+    way: Way,
+}
+
+/// How it is known who asks, and what they may do.
+#[derive(Debug)]
+enum Way {
+    Locked,
+    Users { logins: Box<Logins>, rules: Rules, tokens: Option<Tokens> },
+    Outside(Outside),
+}
+
+impl Access {
+    /// Lets nobody in.
+    #[must_use]
+    pub fn locked(realm: &str) -> Self {
+        Self { challenge: Challenge::Basic { realm: realm.to_owned() }, way: Way::Locked }
+    }
+
+    /// Lets the users of a file in, by these rules. Where those let strangers do something, by tokens of our own, which live this
+    /// long: only they let docker's clients in both with a password and without.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn of_users(realm: &str, logins: Logins, rules: Rules, lifetime: Duration) -> Result<Self, Error> {
+        let tokens = rules.let_strangers_in().then(|| Tokens::new(lifetime)).transpose()?;
+        let challenge = match tokens {
+            Some(_) => Challenge::Own,
+            None => Challenge::Basic { realm: realm.to_owned() },
+        };
+        Ok(Self { challenge, way: Way::Users { logins: Box::new(logins), rules, tokens } })
+    }
+
+    /// Lets in whom an outside service vouches for.
+    #[must_use]
+    pub fn of_service(realm: TokenRealm, service: &str, outside: Outside) -> Self {
+        Self { challenge: Challenge::Outside { realm, service: service.to_owned() }, way: Way::Outside(outside) }
+    }
+
+    /// Whether nobody may do anything without saying who they are.
+    #[must_use]
+    pub fn is_closed_to_strangers(&self) -> bool {
+        matches!(self.challenge, Challenge::Basic { .. })
+    }
+
+    /// Who this is, if the password is right.
+    ///
+    /// # Errors
+    /// [`LoginError`]; nobody has a password here that an outside service is for.
+    pub async fn log_in(&self, from: IpAddr, user: &str, password: &str) -> Result<Caller, LoginError> {
+        match &self.way {
+            Way::Users { logins, .. } => Ok(Caller::with_password(logins.log_in(from, user, password).await?)),
+            Way::Locked | Way::Outside(_) => Err(LoginError::Wrong),
+        }
+    }
+
+    /// Who bears a token.
+    #[must_use]
+    pub fn read_token(&self, token: &str) -> Caller {
+        match &self.way {
+            Way::Users { tokens: Some(tokens), logins, .. } => tokens.read(token, logins),
+            Way::Outside(outside) => outside.read(token),
+            Way::Users { tokens: None, .. } | Way::Locked => Caller::unproved(),
+        }
+    }
+
+    /// A token of our own service; `None` where there is no such service.
+    #[must_use]
+    pub fn issue(&self, who: &Principal, scopes: &[Scope]) -> Option<Result<Issued, Error>> {
+        match &self.way {
+            Way::Users { tokens: Some(tokens), logins, rules } => Some(tokens.issue(who, scopes, rules, logins)),
+            _ => None,
+        }
+    }
+
+    /// Whether a caller may do this. A token limits its bearer to what it was made for; as in `registry:2`, to push it takes one
+    /// that is made for pulling, too.
+    #[must_use]
+    pub fn decide(&self, caller: &Caller, action: Action, repository: &Repository) -> Decision {
+        let takes: &[Action] = match (&self.way, action) {
+            (Way::Outside(_), Action::Push) => &[Action::Pull, Action::Push],
+            _ => &[action],
+        };
+        let covers = |grants: &Grants| takes.iter().all(|action| grants.cover(&repository.name, *action));
+        self.weigh(caller, covers, |rules| rules.decide(&caller.who, action, repository))
+    }
+
+    /// Whether a caller may do this wherever they want. No token is made for everything.
+    #[must_use]
+    pub fn allow_everywhere(&self, caller: &Caller, action: Action) -> bool {
+        match (&self.way, &caller.proof) {
+            (Way::Users { rules, .. }, Proof::Nothing | Proof::Password) => rules.allow_everywhere(&caller.who, action),
+            _ => false,
+        }
+    }
+
+    /// Whether a caller may list repositories, by what they have said; which, [`Access::shows`] tells.
+    #[must_use]
+    pub fn allow_catalog(&self, caller: &Caller) -> bool {
+        let allowed = |_: &Rules| Decision { allowed: true, by: By::NoRules };
+        self.weigh(caller, Grants::cover_catalog, allowed).allowed
+    }
+
+    /// Whether a list that a caller may see has this repository in it.
+    #[must_use]
+    pub fn shows(&self, who: &Principal, repository: &Repository) -> bool {
+        match &self.way {
+            Way::Users { rules, .. } => rules.decide(who, Action::Pull, repository).allowed,
+            Way::Outside(_) => true,
+            Way::Locked => false,
+        }
+    }
+
+    fn weigh(&self, caller: &Caller, covers: impl Fn(&Grants) -> bool, ask: impl Fn(&Rules) -> Decision) -> Decision {
+        let no = |by| Decision { allowed: false, by };
+        match (&self.way, &caller.proof) {
+            (Way::Locked, _) => no(By::Locked),
+            (_, Proof::Void) | (Way::Outside(_), Proof::Nothing | Proof::Password) => no(By::NoProof),
+            (Way::Users { rules, .. }, Proof::Nothing | Proof::Password) => ask(rules),
+            (Way::Users { rules, .. }, Proof::Token { grants, .. }) => match ask(rules) {
+                allowed if allowed.allowed && !covers(grants) => no(By::NarrowToken),
+                decision => decision,
+            },
+            (Way::Outside(_), Proof::Token { grants, .. }) => {
+                if covers(grants) {
+                    Decision { allowed: true, by: By::Token }
+                } else {
+                    no(By::NarrowToken)
+                }
+            }
+        }
+    }
+}

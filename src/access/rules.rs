@@ -1,0 +1,188 @@
+//! The rules: what a principal may do, and where. They only ever allow; what none of them allows is denied.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{By, Decision, Principal};
+use crate::{
+    config::{self, Group, Origin, Who},
+    oci::{Action, NamePattern, Repository, RepositoryName},
+};
+
+/// What users and others may do.
+#[derive(Clone, Debug)]
+pub struct Rules(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// `registry:2`'s one rule: who has a password may do everything.
+    Users,
+    Listed(Vec<Rule>),
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    anonymous: bool,
+    authenticated: bool,
+    users: HashSet<String>,
+    may: Vec<Action>,
+    place: Vec<NamePattern>,
+    origin: Origin,
+}
+
+impl Rules {
+    /// The rules of a configuration; without any, users may do everything.
+    #[must_use]
+    pub fn new(users: &config::Users) -> Self {
+        let groups: HashMap<_, _> = users.groups.iter().map(|group: &Group| (group.name.as_str(), group)).collect();
+        match &users.access {
+            None => Self(Kind::Users),
+            Some(rules) => Self(Kind::Listed(rules.iter().map(|rule| Rule::new(rule, &groups)).collect())),
+        }
+    }
+
+    /// Whether anybody may do something without saying who they are.
+    #[must_use]
+    pub fn let_strangers_in(&self) -> bool {
+        matches!(&self.0, Kind::Listed(rules) if rules.iter().any(|rule| rule.anonymous))
+    }
+
+    /// Whether this is allowed.
+    #[must_use]
+    pub fn decide(&self, who: &Principal, action: Action, repository: &Repository) -> Decision {
+        self.find(who, action, |rule| rule.place.iter().any(|pattern| pattern.matches_repository(repository)))
+    }
+
+    /// Whether one rule allows this everywhere.
+    #[must_use]
+    pub fn allow_everywhere(&self, who: &Principal, action: Action) -> bool {
+        self.find(who, action, |rule| rule.place.iter().any(NamePattern::is_everything)).allowed
+    }
+
+    /// Whether this is allowed in the repository of that name in some registry or other.
+    #[must_use]
+    pub fn allow_somewhere(&self, who: &Principal, action: Action, name: &RepositoryName) -> bool {
+        self.find(who, action, |rule| rule.place.iter().any(|pattern| pattern.matches_somewhere(name))).allowed
+    }
+
+    fn find(&self, who: &Principal, action: Action, reaches: impl Fn(&Rule) -> bool) -> Decision {
+        let rules = match &self.0 {
+            Kind::Users => return Decision { allowed: who.name().is_some(), by: By::NoRules },
+            Kind::Listed(rules) => rules,
+        };
+        let allows = |rule: &&Rule| rule.is_about(who) && rule.may.contains(&action) && reaches(rule);
+        match (1..).zip(rules).find(|(_, rule)| allows(rule)) {
+            Some((number, rule)) => Decision { allowed: true, by: By::Rule { number, origin: rule.origin.clone() } },
+            None => Decision { allowed: false, by: By::NoRuleMatches },
+        }
+    }
+}
+
+impl Rule {
+    fn new(rule: &config::Rule, groups: &HashMap<&str, &Group>) -> Self {
+        let mut users = HashSet::new();
+        for who in &rule.who {
+            match who {
+                Who::User(user) => users.extend([user.clone()]),
+                Who::Group(group) => {
+                    users.extend(groups.get(group.as_str()).into_iter().flat_map(|group| group.users.clone()));
+                }
+                Who::Anonymous | Who::Authenticated => {}
+            }
+        }
+        Self {
+            anonymous: rule.who.contains(&Who::Anonymous),
+            authenticated: rule.who.contains(&Who::Authenticated),
+            users,
+            may: rule.may.clone(),
+            place: rule.place.clone(),
+            origin: rule.origin.clone(),
+        }
+    }
+
+    /// What anybody may do, users may do too.
+    fn is_about(&self, who: &Principal) -> bool {
+        self.anonymous || who.name().is_some_and(|name| self.authenticated || self.users.contains(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn rule(who: &[Who], may: &[Action], place: &[&str]) -> config::Rule {
+        let place = place.iter().map(|pattern| pattern.parse().unwrap()).collect();
+        config::Rule { who: who.to_vec(), may: may.to_vec(), place, origin: Origin::Default }
+    }
+
+    fn rules(access: Option<Vec<config::Rule>>) -> Rules {
+        let groups = vec![Group { name: "devs".into(), users: vec!["ann".into(), "bob".into()] }];
+        Rules::new(&config::Users {
+            realm: "r".into(),
+            path: "/x".into(),
+            access,
+            groups,
+            token_lifetime: Duration::ZERO,
+        })
+    }
+
+    fn own(name: &str) -> Repository {
+        Repository { domain: None, name: name.parse().unwrap() }
+    }
+
+    #[test]
+    fn without_rules_users_may_do_everything() {
+        let rules = rules(None);
+        for action in Action::ALL {
+            assert!(rules.decide(&Principal::user("ann"), action, &own("a/b")).allowed);
+            assert!(!rules.decide(&Principal::Anonymous, action, &own("a/b")).allowed);
+        }
+        assert!(!rules.let_strangers_in());
+    }
+
+    #[test]
+    fn the_first_rule_that_allows_is_named() {
+        let devs = Who::Group("devs".into());
+        let rules = rules(Some(vec![
+            rule(&[Who::Anonymous], &[Action::Pull], &["public/**"]),
+            rule(&[devs], &[Action::Pull, Action::Push], &["team/*", "public/**"]),
+            rule(&[Who::User("root".into())], &Action::ALL, &["**"]),
+            rule(&[Who::Authenticated], &[Action::Pull], &["docker.io/**"]),
+        ]));
+        let (ann, eve, root) = (Principal::user("ann"), Principal::user("eve"), Principal::user("root"));
+        let number = |who: &Principal, action, repository: &Repository| {
+            let decision = rules.decide(who, action, repository);
+            match decision.by {
+                By::Rule { number, .. } if decision.allowed => number,
+                _ => 0,
+            }
+        };
+        let hub = Repository { domain: Some("docker.io".parse().unwrap()), name: "library/ubuntu".parse().unwrap() };
+        for (who, action, repository, by) in [
+            (&Principal::Anonymous, Action::Pull, own("public/a"), 1),
+            (&Principal::Anonymous, Action::Push, own("public/a"), 0),
+            (&Principal::Anonymous, Action::Pull, own("team/a"), 0),
+            (&eve, Action::Pull, own("public/a/b"), 1),
+            (&eve, Action::Pull, own("team/a"), 0),
+            (&eve, Action::Pull, hub.clone(), 4),
+            (&Principal::Anonymous, Action::Pull, hub, 0),
+            (&ann, Action::Push, own("public/a"), 2),
+            (&ann, Action::Delete, own("team/a"), 0),
+            (&ann, Action::Push, own("team/a/b"), 0),
+            (&root, Action::Delete, own("x"), 3),
+        ] {
+            assert_eq!(number(who, action, &repository), by, "{who} {action} {repository}");
+        }
+        assert!(rules.let_strangers_in());
+        assert!(rules.allow_everywhere(&root, Action::Pull) && !rules.allow_everywhere(&ann, Action::Pull));
+    }
+
+    /// A user can be called what rules call everybody without becoming everybody.
+    #[test]
+    fn names_do_not_make_groups() {
+        let rules = rules(Some(vec![rule(&[Who::User("devs".into())], &[Action::Pull], &["**"])]));
+        assert!(!rules.decide(&Principal::user("ann"), Action::Pull, &own("a")).allowed);
+        assert!(rules.decide(&Principal::user("devs"), Action::Pull, &own("a")).allowed);
+    }
+}

@@ -1,0 +1,162 @@
+//! Who keeps failing waits: each pair of address and user may be wrong a few times, each address a few times more; then
+//! attempts come back slowly. Nothing is hashed for one who waits.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use moka::{policy::EvictionPolicy, sync::Cache};
+use parking_lot::Mutex;
+
+use super::keyed::Keyed;
+
+/// Wrong attempts that a pair has, and how long it takes to get one back.
+const OF_PAIR: Allowance = Allowance { burst: 10, each: Duration::from_secs(6) };
+/// The same of all users of an address together, behind which may be a whole company.
+const OF_ADDRESS: Allowance = Allowance { burst: 100, each: Duration::from_secs(1) };
+/// Pairs and addresses that are remembered, each.
+const MOST: u64 = 50_000;
+/// After this long all are back.
+const FORGOTTEN: Duration = Duration::from_secs(120);
+
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    burst: u32,
+    each: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct Throttle {
+    pairs: Cache<(IpAddr, Keyed), Arc<Mutex<Spent>>>,
+    addresses: Cache<IpAddr, Arc<Mutex<Spent>>>,
+}
+
+/// Attempts that count, of which time gives back one after another.
+#[derive(Debug)]
+struct Spent {
+    attempts: u32,
+    /// When the last was given back.
+    since: Instant,
+}
+
+/// An attempt that counts as a wrong one unless it is told otherwise.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pair: Arc<Mutex<Spent>>,
+    address: Arc<Mutex<Spent>>,
+}
+
+impl Throttle {
+    pub(super) fn new() -> Self {
+        let cache =
+            || Cache::builder().max_capacity(MOST).time_to_idle(FORGOTTEN).eviction_policy(EvictionPolicy::lru());
+        Self { pairs: cache().build(), addresses: Cache::builder().max_capacity(MOST).time_to_idle(FORGOTTEN).build() }
+    }
+
+    /// One more attempt of this pair, or how long until there is one. `user` stands for the user's name.
+    pub(super) fn attempt(&self, from: IpAddr, user: Keyed) -> Result<Attempt, Duration> {
+        let from = network(from);
+        let fresh = || Arc::new(Mutex::new(Spent { attempts: 0, since: Instant::now() }));
+        let (pair, address) = (self.pairs.get_with((from, user), fresh), self.addresses.get_with(from, fresh));
+        let now = Instant::now();
+        pair.lock().spend(OF_PAIR, now)?;
+        if let Err(wait) = address.lock().spend(OF_ADDRESS, now) {
+            pair.lock().give_back();
+            return Err(wait);
+        }
+        Ok(Attempt { pair, address })
+    }
+}
+
+impl Attempt {
+    /// It was right: it does not count, and what the pair got wrong before does no more.
+    pub(super) fn was_right(self) {
+        self.pair.lock().attempts = 0;
+        self.address.lock().give_back();
+    }
+}
+
+impl Spent {
+    fn spend(&mut self, allowance: Allowance, now: Instant) -> Result<(), Duration> {
+        let passed = now.saturating_duration_since(self.since);
+        let back = u32::try_from(passed.as_millis() / allowance.each.as_millis()).unwrap_or(u32::MAX);
+        self.since = if back >= self.attempts { now } else { self.since + allowance.each * back };
+        self.attempts = self.attempts.saturating_sub(back);
+        if self.attempts >= allowance.burst {
+            return Err(allowance.each.saturating_sub(now.saturating_duration_since(self.since)));
+        }
+        self.attempts += 1;
+        Ok(())
+    }
+
+    fn give_back(&mut self) {
+        self.attempts = self.attempts.saturating_sub(1);
+    }
+}
+
+/// Who has one IPv6 address has all of its network.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        four => four,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn a_pair_that_keeps_failing_waits_and_others_do_not() {
+        let throttle = Throttle::new();
+        for _ in 0..OF_PAIR.burst {
+            throttle.attempt(HERE, [1; 32]).unwrap();
+        }
+        let wait = throttle.attempt(HERE, [1; 32]).unwrap_err();
+        assert!(wait <= OF_PAIR.each && !wait.is_zero(), "{wait:?}");
+        throttle.attempt(HERE, [2; 32]).unwrap().was_right();
+        throttle.attempt("127.0.0.2".parse().unwrap(), [1; 32]).unwrap();
+    }
+
+    #[test]
+    fn an_address_that_tries_many_users_waits() {
+        let throttle = Throttle::new();
+        let tried = (0..200_u8).filter(|user| throttle.attempt(HERE, [*user; 32]).is_ok()).count();
+        assert!((100..105).contains(&tried), "{tried}");
+        assert!(throttle.attempt("127.0.0.2".parse().unwrap(), [0; 32]).is_ok());
+    }
+
+    #[test]
+    fn the_right_password_clears_the_slate() {
+        let throttle = Throttle::new();
+        for _ in 0..1000 {
+            drop(throttle.attempt(HERE, [1; 32]).unwrap());
+            throttle.attempt(HERE, [1; 32]).unwrap().was_right();
+            throttle.addresses.invalidate_all();
+        }
+    }
+
+    #[test]
+    fn attempts_come_back() {
+        let (allowance, start) = (Allowance { burst: 2, each: Duration::from_secs(6) }, Instant::now());
+        let mut spent = Spent { attempts: 0, since: start };
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(spent.spend(allowance, at(0)).is_ok() && spent.spend(allowance, at(0)).is_ok());
+        assert_eq!(spent.spend(allowance, at(2)), Err(Duration::from_secs(4)));
+        assert!(spent.spend(allowance, at(7)).is_ok());
+        assert_eq!(spent.spend(allowance, at(7)), Err(Duration::from_secs(5)));
+        assert!(spent.spend(allowance, at(12)).is_ok(), "what was left of a wait is not lost");
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_address() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:127.0.0.1"), HERE);
+    }
+}

@@ -1,0 +1,140 @@
+//! The file of users as it is now: made where it is missing, read again when it changes.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use parking_lot::{Mutex, RwLock};
+
+use super::{Error, Htpasswd, NewLine, keyed};
+
+/// How often the file is looked at, at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// More than any file of users has.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// A file of users.
+#[derive(Debug)]
+pub(super) struct Users {
+    path: PathBuf,
+    current: RwLock<Arc<Htpasswd>>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    looked: Instant,
+    file: Option<Stamp>,
+}
+
+/// What differs when a file is not what it was: device, inode, size, and its times of change to the nanosecond.
+type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+
+impl Users {
+    /// Reads the file; a missing one is made, with the user `docker` and a random password that is told in the log, once.
+    ///
+    /// # Errors
+    /// When it cannot be read or made, or lets nobody in.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        if !path.exists() {
+            provision(path)?;
+        }
+        let stamp = stamp(path);
+        let users = read(path)?;
+        tracing::info!("{} users can log in", users.len());
+        Ok(Self {
+            path: path.to_owned(),
+            current: RwLock::new(Arc::new(users)),
+            seen: Mutex::new(Seen { looked: Instant::now(), file: stamp }),
+        })
+    }
+
+    /// The users as the file has them, which is looked at once a second. One that cannot be used changes nothing.
+    pub(super) fn current(&self) -> Arc<Htpasswd> {
+        if let Some(stamp) = self.changed() {
+            match read(&self.path) {
+                Ok(users) => {
+                    tracing::info!("{} was read again: {} users can log in", self.path.display(), users.len());
+                    *self.current.write() = Arc::new(users);
+                }
+                Err(error) => tracing::warn!("the users stay as they were: {error}"),
+            }
+            self.seen.lock().file = stamp;
+        }
+        Arc::clone(&self.current.read())
+    }
+
+    /// What the file is now, if it is time to look and it is another than before.
+    #[allow(clippy::option_option, reason = "a file that has gone is another than before")]
+    fn changed(&self) -> Option<Option<Stamp>> {
+        let mut seen = self.seen.try_lock()?;
+        if seen.looked.elapsed() < LOOK_EVERY {
+            return None;
+        }
+        seen.looked = Instant::now();
+        let now = stamp(&self.path);
+        (now != seen.file).then_some(now)
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino(), file.size(), (file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec())))
+}
+
+/// Reads a file of users, and warns of what in it lets nobody in.
+fn read(path: &Path) -> Result<Htpasswd, Error> {
+    let (users, flaws) = Htpasswd::read(path)?;
+    if users.is_empty() {
+        return Err(Error::NoUser { path: path.to_owned(), flaws });
+    }
+    for flaw in flaws {
+        tracing::warn!("{}: {flaw}", path.display());
+    }
+    Ok(users)
+}
+
+impl Htpasswd {
+    /// Reads a file, and what is wrong with its lines, a line each.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub fn read(path: &Path) -> Result<(Self, Vec<String>), Error> {
+        let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
+        let size = fs::metadata(path).map_err(unreadable)?.len();
+        if size > MOST_BYTES {
+            return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 64 MiB")));
+        }
+        let bytes = fs::read(path).map_err(unreadable)?;
+        let (users, flaws) = Self::parse(&String::from_utf8_lossy(&bytes));
+        Ok((users, flaws.iter().map(super::htpasswd::Flaw::told).collect()))
+    }
+}
+
+fn provision(path: &Path) -> Result<(), Error> {
+    let password = URL_SAFE_NO_PAD.encode(keyed::random_bytes::<32>()?);
+    let line = NewLine::new("docker", &password)?;
+    write_new(path, &line.line()).map_err(|source| Error::Unmade { path: path.to_owned(), source })?;
+    tracing::warn!(
+        user = "docker",
+        password,
+        "{} was missing and has been made: its one user is docker, and this is the only time the password is told",
+        path.display()
+    );
+    Ok(())
+}
+
+fn write_new(path: &Path, line: &str) -> io::Result<()> {
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{line}")?;
+    file.sync_all()
+}

@@ -1,0 +1,106 @@
+//! `entrepot access check`: what the rules say about one user, one action and one repository.
+
+use std::io::{stderr, stdout};
+
+use clap::{Args, Subcommand};
+
+use super::{Failure, Source, say};
+use crate::{
+    access::{Action, Decision, Htpasswd, Principal, Rules},
+    config::{Auth, Config, Users},
+    oci::{Domain, Repository},
+};
+
+/// What to do with the rules.
+#[derive(Debug, PartialEq, Subcommand)]
+pub(super) enum Command {
+    /// Say whether USER may do ACTION to REPOSITORY, and by which rule; exit code 0 is yes, 1 is no.
+    #[command(after_help = HELP)]
+    Check(Options),
+}
+
+const HELP: &str = "\
+Examples:
+  entrepot access check alice push team/app config.yml
+  entrepot access check anonymous pull docker.io/library/ubuntu";
+
+/// What to ask the rules.
+#[derive(Debug, Args, PartialEq)]
+pub(super) struct Options {
+    /// A user's name, or anonymous.
+    #[arg(value_name = "USER")]
+    pub(super) user: String,
+    /// pull, push or delete.
+    #[arg(value_name = "ACTION")]
+    pub(super) action: Action,
+    /// A repository's name; one that is mirrored from another registry begins with that one's domain.
+    #[arg(value_name = "REPOSITORY", value_parser = repository)]
+    pub(super) repository: Repository,
+    #[command(flatten)]
+    pub(super) source: Source,
+}
+
+/// As image references are read: a first part with a dot or a port is a registry's domain.
+fn repository(text: &str) -> Result<Repository, String> {
+    let parse = |name: &str| name.parse().map_err(|error| format!("{error}"));
+    match text.split_once('/') {
+        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
+            let domain: Domain = first.parse().map_err(|error| format!("{error}"))?;
+            Ok(Repository { domain: Some(domain), name: parse(rest)? })
+        }
+        _ => Ok(Repository { domain: None, name: parse(text)? }),
+    }
+}
+
+pub(super) fn run(Command::Check(options): Command) -> Result<(), Failure> {
+    let Options { user, action, repository, source } = options;
+    let loaded = source.load()?;
+    for warning in &loaded.warnings {
+        say(&mut stderr(), &format!("warning: {warning}"));
+    }
+    let (yes, why) = match loaded.config.auth.value() {
+        Auth::Open => (true, "there is no auth section: whoever reaches the port may".to_owned()),
+        Auth::Locked { .. } => (false, "auth.htpasswd.path is a directory: nobody can log in".to_owned()),
+        Auth::Token(service) => (false, format!("{} decides that (auth.token)", service.realm)),
+        Auth::Users(users) => ask(&loaded.config, users, &user, action, &repository),
+    };
+    let (word, verb) = if yes { ("yes", "may") } else { ("no", "may not") };
+    say(&mut stdout(), &format!("{word}: {user} {verb} {action} {repository}: {why}"));
+    if yes { Ok(()) } else { Err(Failure::quiet()) }
+}
+
+fn ask(config: &Config, users: &Users, user: &str, action: Action, repository: &Repository) -> (bool, String) {
+    let rules = Rules::new(users);
+    let who = if user == "anonymous" { Principal::Anonymous } else { Principal::user(user) };
+    if let Some(why) = who.name().and_then(|name| cannot_log_in(users, name)) {
+        return (false, why);
+    }
+    let decision = decide(config, &rules, &who, action, repository);
+    (decision.allowed, decision.by.to_string())
+}
+
+/// A plain name means what is hosted here or, where nothing is, the Hub's.
+fn decide(config: &Config, rules: &Rules, who: &Principal, action: Action, repository: &Repository) -> Decision {
+    let decision = rules.decide(who, action, repository);
+    let may_be_the_hubs = action == Action::Pull
+        && repository.domain.is_none()
+        && *config.proxy.enabled
+        && !config.proxy.is_hosted(&repository.name);
+    if decision.allowed || !may_be_the_hubs {
+        return decision;
+    }
+    let domain = Some(Domain::docker_hub());
+    rules.decide(who, action, &Repository { domain, name: repository.name.clone() })
+}
+
+/// A file that this process may not read is passed over with a word.
+fn cannot_log_in(users: &Users, name: &str) -> Option<String> {
+    match Htpasswd::read(&users.path) {
+        Ok((file, _)) if file.has(name) => None,
+        Ok(_) => Some(format!("{} has no such user", users.path.display())),
+        Err(error) => {
+            say(&mut stderr(), &format!("warning: whether there is such a user is not known: {error}"));
+            None
+        }
+    }
+}

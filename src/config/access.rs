@@ -1,0 +1,155 @@
+//! `auth.access` and `auth.groups`: the rules about who may do what, and where, as they were written.
+
+use super::{
+    Error, Origin,
+    dump::{self, quoted},
+    node::{Node, Value},
+    used::{AUTH_ACCESS, AUTH_GROUPS},
+};
+use crate::oci::{Action, NamePattern};
+
+/// A rule: each of `who` may do each of `may` in every repository of `place`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Whom it lets.
+    pub who: Vec<Who>,
+    /// What it lets them do.
+    pub may: Vec<Action>,
+    /// `where`: the repositories.
+    pub place: Vec<NamePattern>,
+    /// Where it is written.
+    pub origin: Origin,
+}
+
+/// Somebody a rule is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// `anonymous`: anybody at all, whether they say who they are or not.
+    Anonymous,
+    /// `authenticated`: every user.
+    Authenticated,
+    /// One user.
+    User(String),
+    /// `group:<name>`: the users that `auth.groups` lists under it.
+    Group(String),
+}
+
+/// A group: its name, and its members' names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// What rules call it, after `group:`.
+    pub name: String,
+    /// Its users.
+    pub users: Vec<String>,
+}
+
+const RULE: &str = "rules such as {who: [alice, group:devs], may: [pull, push], where: [team/**]}";
+
+impl Who {
+    /// `None` for what no user can be called.
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "anonymous" => Some(Self::Anonymous),
+            "authenticated" => Some(Self::Authenticated),
+            _ => match text.strip_prefix("group:") {
+                Some(group) => Some(Self::Group(name(group)?)),
+                None => name(text).map(Self::User),
+            },
+        }
+    }
+
+    fn written(&self) -> String {
+        match self {
+            Self::Anonymous => "anonymous".to_owned(),
+            Self::Authenticated => "authenticated".to_owned(),
+            Self::User(user) => user.clone(),
+            Self::Group(group) => format!("group:{group}"),
+        }
+    }
+}
+
+/// A user's or a group's name. In a file of users a colon ends it.
+fn name(text: &str) -> Option<String> {
+    (!text.is_empty() && !text.contains([':', '\n', '\r'])).then(|| text.to_owned())
+}
+
+/// The rules, if there are any; each group they name must be one of `groups`.
+pub(super) fn rules(root: &Node, groups: &[Group]) -> Result<Option<Vec<Rule>>, Error> {
+    // Nothing where rules should stand is no word for "everybody may everything".
+    let Some(node) = root.get(AUTH_ACCESS.path) else { return Ok(None) };
+    let Value::List(items) = &node.value else { return Err(Error::item_shape(&AUTH_ACCESS, node, RULE)) };
+    let rules = items.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
+    for rule in &rules {
+        let unknown = rule.who.iter().find(|who| matches!(who, Who::Group(name) if !is_among(name, groups)));
+        if let Some(who) = unknown {
+            return Err(Error::value(&AUTH_ACCESS, &rule.origin, &who.written(), "a group that auth.groups lists"));
+        }
+    }
+    Ok(Some(rules))
+}
+
+fn is_among(name: &str, groups: &[Group]) -> bool {
+    groups.iter().any(|group| group.name == name)
+}
+
+fn rule(node: &Node) -> Result<Rule, Error> {
+    let Value::Map(entries) = &node.value else { return Err(Error::item_shape(&AUTH_ACCESS, node, RULE)) };
+    if let Some((name, node)) = entries.iter().find(|(name, _)| !matches!(name.as_str(), "who" | "may" | "where")) {
+        return Err(Error::value(&AUTH_ACCESS, &node.origin, name, RULE));
+    }
+    let part = |wanted: &str| {
+        let part = entries.iter().find(|(name, node)| name == wanted && !node.is_blank()).map(|(_, node)| node);
+        part.ok_or_else(|| {
+            let (origin, key) = (node.origin.clone(), AUTH_ACCESS.path);
+            let got = format!("a rule without {wanted}");
+            Error::Value { origin, key, got, expected: RULE.to_owned() }
+        })
+    };
+    Ok(Rule {
+        who: each(part("who")?, |text| Who::parse(text).ok_or("a user, group:NAME, anonymous or authenticated"))?,
+        may: each(part("may")?, str::parse)?,
+        place: each(part("where")?, str::parse)?,
+        origin: node.origin.clone(),
+    })
+}
+
+fn each<T, E: std::fmt::Display>(node: &Node, parse: impl Fn(&str) -> Result<T, E>) -> Result<Vec<T>, Error> {
+    let items = node.items(&AUTH_ACCESS)?.into_iter();
+    let parsed =
+        items.map(|(text, origin)| parse(text).map_err(|expected| Error::value(&AUTH_ACCESS, origin, text, expected)));
+    parsed.collect()
+}
+
+/// The groups.
+pub(super) fn groups(root: &Node) -> Result<Vec<Group>, Error> {
+    let Some(node) = root.get(AUTH_GROUPS.path).filter(|node| !node.is_empty()) else { return Ok(Vec::new()) };
+    let Value::Map(entries) = &node.value else { return Err(Error::shape(&AUTH_GROUPS, node)) };
+    entries.iter().map(|(group, node)| members(group, node)).collect()
+}
+
+fn members(group: &str, node: &Node) -> Result<Group, Error> {
+    let checked = |text: &str, origin: &Origin| {
+        name(text).ok_or_else(|| Error::value(&AUTH_GROUPS, origin, text, "names of users, without a colon"))
+    };
+    let users = if node.is_empty() { Vec::new() } else { node.items(&AUTH_GROUPS)? };
+    let users = users.into_iter().map(|(text, origin)| checked(text, origin)).collect::<Result<_, _>>()?;
+    Ok(Group { name: checked(group, &node.origin)?, users })
+}
+
+/// The rules as YAML.
+pub(super) fn written_rules(rules: &[Rule]) -> String {
+    let rules = rules.iter().map(|rule| {
+        dump::map([
+            ("who", dump::list(rule.who.iter().map(Who::written))),
+            ("may", dump::list(rule.may.iter().map(|action| action.as_str()))),
+            ("where", dump::list(rule.place.iter().map(NamePattern::as_str))),
+        ])
+    });
+    format!("[{}]", rules.collect::<Vec<_>>().join(", "))
+}
+
+/// The groups as YAML.
+pub(super) fn written_groups(groups: &[Group]) -> String {
+    let groups = groups.iter().map(|group| format!("{}: {}", quoted(&group.name), dump::list(&group.users)));
+    format!("{{{}}}", groups.collect::<Vec<_>>().join(", "))
+}

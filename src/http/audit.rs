@@ -1,0 +1,79 @@
+//! The audit log: who did what to which repository, from where, and by which rule they could or could not. One JSON line
+//! each, to the log's target `audit`: pushes, deletes, what was denied, logins that failed; pulls where `log.audit.pulls` asks
+//! for them.
+
+use actix_web::{HttpMessage as _, HttpRequest, dev::ServiceResponse, http::StatusCode};
+
+use super::{extract, forwarded::client_address, headers::DOCKER_CONTENT_DIGEST};
+use crate::{
+    access::{Action, Caller, Decision, Proof},
+    oci::Repository,
+};
+
+/// What was decided about a request.
+#[derive(Clone, Debug)]
+struct Decided {
+    caller: Caller,
+    action: Action,
+    repository: Repository,
+    decision: Decision,
+}
+
+/// Remembers a decision until it is known what came of it.
+pub(super) fn note(
+    request: &HttpRequest,
+    caller: &Caller,
+    action: Action,
+    repository: &Repository,
+    decision: Decision,
+) {
+    let decided = Decided { caller: caller.clone(), action, repository: repository.clone(), decision };
+    request.extensions_mut().insert(decided);
+}
+
+/// Writes the line that an answered request is worth, if it is.
+pub(super) fn write(response: &ServiceResponse) {
+    let request = response.request();
+    let Some(decided) = request.extensions().get::<Decided>().cloned() else { return };
+    if !is_worth_a_line(request, &decided, response.status()) {
+        return;
+    }
+    let named = ["reference", "digest"].into_iter().find_map(|part| request.match_info().get(part));
+    let digest = response.headers().get(DOCKER_CONTENT_DIGEST).and_then(|digest| digest.to_str().ok());
+    tracing::info!(
+        target: "audit",
+        who = %decided.caller.who,
+        action = decided.action.as_str(),
+        repository = %decided.repository,
+        reference = named,
+        digest,
+        address = %client_address(request),
+        decision = if decided.decision.allowed { "allowed" } else { "denied" },
+        rule = %decided.decision.by,
+        status = response.status().as_u16(),
+    );
+}
+
+/// A push is worth one when something was added: neither its chunks nor its sessions are.
+fn is_worth_a_line(request: &HttpRequest, decided: &Decided, status: StatusCode) -> bool {
+    match decided.action {
+        // Every client asks once without saying who it is, and hears how to.
+        _ if !decided.decision.allowed => !matches!(decided.caller.proof, Proof::Nothing | Proof::Void),
+        Action::Pull => extract::settings(request).audit_pulls && status.is_success(),
+        Action::Push => status == StatusCode::CREATED,
+        Action::Delete => true,
+    }
+}
+
+/// Writes the line of a login that failed.
+pub(super) fn login_failed(request: &HttpRequest, user: &str) {
+    let shown: String = user.chars().take(100).collect();
+    tracing::info!(
+        target: "audit",
+        who = shown,
+        action = "login",
+        address = %client_address(request),
+        decision = "denied",
+        rule = "wrong user or password",
+    );
+}

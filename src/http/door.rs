@@ -1,0 +1,83 @@
+//! Who asks: `Authorization` becomes a caller before any handler runs, and strangers are asked to say who they are where
+//! nobody may do anything without. What a caller may do is `guard`'s.
+
+use actix_web::{
+    Error, HttpRequest, ResponseError,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::header,
+    middleware::Next,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::{audit, challenge, errors::Refusal, extract, forwarded::client_address};
+use crate::{
+    access::{Access, Caller, LoginError},
+    config::Secret,
+};
+
+/// Lets callers in whom the handlers may answer, and writes down what became of them.
+pub(super) async fn keep(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Some(access) = extract::settings(request.request()).access.clone() else {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    };
+    match identify(&access, request.request()).await {
+        Ok(caller) => extract::remember(request.request(), caller),
+        Err(refusal) => {
+            let response = refusal.error_response();
+            return Ok(request.into_response(response));
+        }
+    }
+    let response = next.call(request).await?.map_into_boxed_body();
+    audit::write(&response);
+    Ok(response)
+}
+
+async fn identify(access: &Access, request: &HttpRequest) -> Result<Caller, Refusal> {
+    let said = extract::header(request, &header::AUTHORIZATION).and_then(|said| said.split_once(' '));
+    let caller = match said {
+        Some((scheme, credentials)) if scheme.eq_ignore_ascii_case("basic") => {
+            return basic(access, request, credentials.trim()).await;
+        }
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => access.read_token(token.trim()),
+        _ if request.headers().contains_key(header::AUTHORIZATION) => Caller::unproved(),
+        _ => Caller::stranger(),
+    };
+    // Where a token may do, what it must be for is told by whoever knows what is asked for.
+    if access.is_closed_to_strangers() { Err(unknown(access, request)) } else { Ok(caller) }
+}
+
+async fn basic(access: &Access, request: &HttpRequest, credentials: &str) -> Result<Caller, Refusal> {
+    let Some((user, password)) = decode(credentials) else { return Err(unknown(access, request)) };
+    log_in(access, request, &user, &password).await
+}
+
+/// Lets a user in who says the right password.
+pub(super) async fn log_in(
+    access: &Access,
+    request: &HttpRequest,
+    user: &str,
+    password: &Secret,
+) -> Result<Caller, Refusal> {
+    access.log_in(client_address(request), user, password.expose()).await.map_err(|error| match error {
+        LoginError::Wrong => {
+            audit::login_failed(request, user);
+            unknown(access, request)
+        }
+        LoginError::Later { after } => Refusal::too_many_attempts(after),
+    })
+}
+
+/// RFC 7617, section 2: base64 of `user:password`.
+fn decode(credentials: &str) -> Option<(String, Secret)> {
+    let text = String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some((user.to_owned(), Secret::new(password)))
+}
+
+fn unknown(access: &Access, request: &HttpRequest) -> Refusal {
+    Refusal::unauthorized(challenge::write(access, request, None, None))
+}

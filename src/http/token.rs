@@ -1,0 +1,65 @@
+//! `/token`: the token service of our own, where rules let strangers do something (distribution's token specification, and the
+//! OAuth2 form of it). There is none otherwise.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, HeaderValue},
+    web::Bytes,
+};
+use serde_json::json;
+
+use super::{door, errors::Refusal, extract};
+use crate::{
+    access::{Access, Principal, Scope},
+    config::Secret,
+};
+
+/// For whom `Authorization` names, or nobody in particular.
+pub(super) async fn get(request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let asked = extract::parameters(&request, "scope");
+    let who = extract::caller(&request).who;
+    issue(&request, &who, &asked)
+}
+
+/// For whom the form names by user and password. There are no tokens here to refresh others with: they would outlive a change
+/// of the password.
+pub(super) async fn post(request: HttpRequest, form: Bytes) -> Result<HttpResponse, Refusal> {
+    let access = service(&request)?;
+    let (mut scopes, mut user, mut password, mut grant) = (Vec::new(), None, None, String::new());
+    for (key, value) in url::form_urlencoded::parse(&form) {
+        match key.as_ref() {
+            "scope" => scopes.push(value.into_owned()),
+            "username" => user = Some(value.into_owned()),
+            "password" => password = Some(Secret::new(value)),
+            "grant_type" => grant = value.into_owned(),
+            _ => {}
+        }
+    }
+    let who = match (user, password) {
+        (Some(user), Some(password)) if grant == "password" => {
+            door::log_in(access, &request, &user, &password).await?.who
+        }
+        // Where the form does not say, `Authorization` may.
+        (None, None) if grant == "password" || grant.is_empty() => extract::caller(&request).who,
+        _ => return Err(Refusal::unsupported_grant()),
+    };
+    issue(&request, &who, &scopes)
+}
+
+fn issue(request: &HttpRequest, who: &Principal, scopes: &[String]) -> Result<HttpResponse, Refusal> {
+    let scopes: Vec<Scope> = scopes.iter().flat_map(|scopes| scopes.split(' ')).filter_map(Scope::parse).collect();
+    let issued = service(request)?.issue(who, &scopes).ok_or_else(Refusal::no_such_path)?;
+    let issued = issued.map_err(|error| Refusal::unsigned(&error))?;
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    Ok(response.json(json!({
+        "token": issued.token,
+        "access_token": issued.token,
+        "expires_in": issued.lifetime.as_secs(),
+        "issued_at": humantime::format_rfc3339_seconds(issued.at).to_string(),
+    })))
+}
+
+fn service(request: &HttpRequest) -> Result<&Access, Refusal> {
+    extract::settings(request).access.as_deref().ok_or_else(Refusal::no_such_path)
+}

@@ -1,0 +1,151 @@
+//! docker, podman, skopeo and ctr log in, pull and push, and are refused where they should be (issue 5, point 1): against users
+//! alone (Basic), rules that let strangers pull (Bearer, from the server's own service), and an outside token service.
+
+use crate::support::{
+    clients::{self, Member, StartMember},
+    fence::Fence,
+    images::{Format, Image},
+    process::Outcome,
+    scratch,
+    server::{Server, Setup},
+    token_service::{ISSUER, SERVICE, TokenService},
+    users::{Users, password},
+};
+
+/// Everybody may pull what is public; ann may push that and her team's; bob is somebody.
+const RULES: &str = "access: [\
+     {who: anonymous, may: pull, where: 'public/**'}, \
+     {who: ann, may: [pull, push], where: ['public/**', 'team/**']}]";
+
+/// The same, as the outside service has it.
+fn rights(user: Option<&str>, name: &str, action: &str) -> bool {
+    match action {
+        "pull" if name.starts_with("public/") => true,
+        "pull" | "push" => user == Some("ann") && (name.starts_with("public/") || name.starts_with("team/")),
+        _ => false,
+    }
+}
+
+/// A client that asked in vain, and was told so rather than failing otherwise.
+fn refused(outcome: &Outcome, what: &str) {
+    let said = outcome.output.to_lowercase();
+    let words = [
+        "denied",
+        "unauthorized",
+        "authentication required",
+        "401",
+        "403",
+        "forbidden",
+        "authorization failed",
+        "no basic auth",
+        "invalid username",
+    ];
+    assert!(!outcome.status.success(), "{what} was allowed: {said}");
+    assert!(words.iter().any(|word| said.contains(word)), "{what}: {said}");
+}
+
+fn is_in(client: &mut dyn Member, registry: &str, user: &str) {
+    if let Some(outcome) = client.log_in(registry, user, &password(user)) {
+        outcome.expect_success("login");
+    }
+}
+
+/// A wrong password is refused: at the login, where there is one, and where it is used.
+fn no_wrong_password(client: &mut dyn Member, registry: &str, name: &str) {
+    match client.log_in(registry, "ann", "wrong") {
+        Some(outcome) => refused(&outcome, "a wrong password"),
+        None => refused(&client.try_pull(name), "a wrong password"),
+    }
+    if client.name() == "ctr" {
+        client.log_out(registry);
+    }
+}
+
+/// Users alone: strangers may nothing, users everything.
+fn with_basic(client: &mut dyn Member) {
+    let users = Users::named(&["ann", "bob"]);
+    let server = users.alone(Setup::hosting()).start();
+    let (registry, image) = (server.target().authority().to_owned(), Image::single(Format::Oci, 700));
+    let name = format!("{registry}/team/app:1");
+    server.target().as_user("bob", &password("bob")).image("team/app", "1", &image);
+    refused(&client.try_pull(&name), "a stranger's pull");
+    refused(&client.try_push(&image, &format!("{registry}/team/new:1")), "a stranger's push");
+    no_wrong_password(client, &registry, &name);
+    is_in(client, &registry, "ann");
+    client.try_pull(&name).expect_success("a user's pull");
+    client.try_push(&image, &format!("{registry}/team/new:1")).expect_success("a user's push");
+    client.try_pull(&format!("{registry}/team/new:1")).expect_success("a pull of what was pushed");
+    client.log_out(&registry);
+    refused(&client.try_pull(&name), "a pull after the logout");
+}
+
+/// Strangers may pull some, one user push some.
+fn with_rules(client: &mut dyn Member, server: &Server) {
+    let registry = server.target().authority().to_owned();
+    let (image, more) = (Image::single(Format::Oci, 701), Image::of_size(Format::Oci, 702, 3_000_000));
+    // Nothing of it is here: ctr has no words for a manifest alone that is refused.
+    let new = Image::single(Format::Oci, 703);
+    let name = |rest: &str| format!("{registry}/{rest}");
+    no_wrong_password(client, &registry, &name("team/app:1"));
+    is_in(client, &registry, "ann");
+    client.try_push(&image, &name("team/app:1")).expect_success("ann pushes her team's");
+    client.try_push(&image, &name("public/app:1")).expect_success("ann pushes what is public");
+    // The same layers again, which a client may mount from where it pushed them.
+    client.try_push(&image, &name("team/copy:1")).expect_success("ann pushes the same again");
+    client.try_push(&more, &name("public/app:2")).expect_success("ann pushes more");
+    client.try_pull(&name("team/app:1")).expect_success("ann pulls her team's");
+    refused(&client.try_push(&image, &name("other/app:1")), "ann's push elsewhere");
+    client.log_out(&registry);
+    client.try_pull(&name("public/app:1")).expect_success("a stranger pulls what is public");
+    client.try_pull(&name("public/app:2")).expect_success("a stranger pulls more");
+    refused(&client.try_pull(&name("team/app:1")), "a stranger's pull of the team's");
+    refused(&client.try_push(&new, &name("public/app:3")), "a stranger's push");
+    is_in(client, &registry, "bob");
+    client.try_pull(&name("public/app:1")).expect_success("bob pulls what is public");
+    refused(&client.try_pull(&name("team/app:1")), "bob's pull of the team's");
+    refused(&client.try_push(&new, &name("public/app:3")), "bob's push");
+    client.log_out(&registry);
+}
+
+fn every_way(start: StartMember) {
+    let fence = Fence::new();
+    let mut client = start(&fence);
+    with_basic(&mut *client);
+    let users = Users::named(&["ann", "bob"]);
+    with_rules(&mut *client, &users.with(Setup::hosting(), RULES).start());
+    let dir = scratch::dir("tokens");
+    let service = TokenService::with_rights(dir.path(), rights);
+    with_rules(&mut *client, &outside(Setup::hosting(), &service).start());
+    assert!(service.issued() > 0, "tokens came from outside");
+    assert_eq!(fence.breaches(), [""; 0], "nobody went elsewhere");
+}
+
+/// A server that believes the tokens of this service.
+pub(crate) fn outside(setup: Setup, service: &TokenService) -> Setup {
+    let auth = format!(
+        "{{token: {{realm: '{}', service: {SERVICE}, issuer: {ISSUER}, rootcertbundle: {}}}}}",
+        service.realm(),
+        service.certificate.display()
+    );
+    setup.variable("REGISTRY_AUTH", &auth)
+}
+
+#[test]
+fn docker_logs_in() {
+    every_way(clients::docker_member);
+}
+
+#[test]
+fn podman_logs_in() {
+    every_way(clients::podman_member);
+}
+
+#[test]
+fn skopeo_logs_in() {
+    every_way(clients::skopeo_member);
+}
+
+#[test]
+fn ctr_logs_in() {
+    every_way(clients::containerd_member);
+}
