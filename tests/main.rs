@@ -38,4 +38,5 @@ mod simulate;
 mod sources;
 mod tags;
 mod tls;
+mod verify;
 mod volume;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::registry::{Collected, Found};
+use crate::registry::{Checked, Collected, Found, Outcome, STEPS, Verified};
 
 /// What a command wants; one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,13 @@ pub enum Request {
         /// In place of the server's own grace, where it is shorter: milliseconds.
         grace: Option<u64>,
     },
+    /// Hash what is stored.
+    Verify {
+        /// In place of the server's own rate: bytes a second.
+        rate: Option<u64>,
+    },
+    /// Make the index anew from what is on disk.
+    RebuildIndex,
 }
 
 /// What a command is told; a line each.
@@ -46,6 +53,30 @@ pub enum Answer {
         /// Its length.
         bytes: u64,
     },
+    /// A blob was damaged.
+    Damaged {
+        /// The blob.
+        digest: String,
+        /// Those it belongs to.
+        repositories: Vec<String>,
+        /// `dropped`, `quarantined` or `restored`.
+        outcome: String,
+    },
+    /// The end of a verification.
+    Verified {
+        /// Blobs hashed.
+        blobs: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Damaged and dropped; fetched again when they are asked for.
+        dropped: u64,
+        /// Damaged, and set aside until they are pushed again.
+        quarantined: u64,
+        /// Damaged, and fetched again.
+        restored: u64,
+    },
+    /// The index is made.
+    Rebuilt,
     /// The end of a collection.
     Collected {
         /// Manifests that left their repository.
@@ -76,6 +107,31 @@ impl Answer {
         Self::Collected { manifests, links, blobs, bytes, active, dry_run }
     }
 
+    /// The end of a verification.
+    #[must_use]
+    pub fn verified(verified: Verified) -> Self {
+        let Verified { blobs, bytes, dropped, quarantined, restored } = verified;
+        Self::Verified { blobs, bytes, dropped, quarantined, restored }
+    }
+
+    /// What a verification comes by.
+    #[must_use]
+    pub fn checked(checked: Checked) -> Self {
+        match checked {
+            Checked::Step(done, bytes) => Self::Progress { done: done.into(), of: Some(STEPS.into()), bytes },
+            Checked::Damaged(digest, outcome, owners) => Self::Damaged {
+                digest: digest.to_string(),
+                repositories: owners.iter().map(ToString::to_string).collect(),
+                outcome: match outcome {
+                    Outcome::Dropped => "dropped",
+                    Outcome::Quarantined => "quarantined",
+                    Outcome::Restored => "restored",
+                }
+                .to_owned(),
+            },
+        }
+    }
+
     /// What a collection comes by; `done` repositories were looked at before.
     #[must_use]
     pub fn found(found: Found, done: &mut u64) -> Self {
@@ -94,7 +150,7 @@ impl Answer {
     /// Whether nothing comes after it.
     #[must_use]
     pub fn is_last(&self) -> bool {
-        !matches!(self, Self::Progress { .. } | Self::Manifest { .. } | Self::Blob { .. })
+        !matches!(self, Self::Progress { .. } | Self::Manifest { .. } | Self::Blob { .. } | Self::Damaged { .. })
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{Answer, Request, place};
-use crate::registry::{Collection, Registry};
+use crate::registry::{Collection, Registry, STEPS, Verification};
 
 /// How long a request may take to be said, and how long it may be.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,6 +38,8 @@ pub struct Door {
 pub struct Defaults {
     /// How long what nothing names yet is left alone.
     pub grace: Duration,
+    /// How fast what is stored is read: bytes a second.
+    pub rate: u64,
 }
 
 impl Door {
@@ -116,6 +118,15 @@ fn perform(registry: &Arc<Registry>, request: &Request, defaults: Defaults, answ
             let mut tell = |found| say(Answer::found(found, &mut done));
             let collected = registry.collect(Collection { untagged, dry: dry_run, grace }, &mut tell);
             collected.map(|collected| Answer::collected(collected, dry_run))
+        }
+        Request::Verify { rate } => {
+            let verification = Verification { rate: rate.unwrap_or(defaults.rate), steps: 0..STEPS };
+            let mut tell = |checked| say(Answer::checked(checked));
+            registry.verify(&verification, &mut tell).map(Answer::verified)
+        }
+        Request::RebuildIndex => {
+            registry.renew_index();
+            Ok(Answer::Rebuilt)
         }
     };
     let _ = say(ended.unwrap_or_else(|error| Answer::Failed { message: error.to_string() }));

@@ -13,7 +13,7 @@ use crate::{
     admin::{self, Answer, Request},
     config,
     index::Index,
-    registry::{self, Collection, Volume},
+    registry::{self, Collection, STEPS, Verification, Volume},
     storage::Storage,
 };
 
@@ -84,6 +84,18 @@ fn on(volume: &Volume, request: &Request, show: &mut impl FnMut(&Answer)) -> Res
             // Nobody is in the middle of a push: there is nothing to wait for.
             let collection = Collection { untagged, dry: dry_run, grace: Duration::ZERO };
             Ok(Answer::collected(volume.collect(collection, &mut tell)?, dry_run))
+        }
+        Request::Verify { rate } => {
+            let mut tell = |checked| {
+                show(&Answer::checked(checked));
+                ControlFlow::Continue(())
+            };
+            let verification = Verification { rate: rate.unwrap_or(u64::MAX), steps: 0..STEPS };
+            Ok(Answer::verified(volume.verify(&verification, &mut tell)?))
+        }
+        Request::RebuildIndex => {
+            volume.rebuild_index();
+            Ok(Answer::Rebuilt)
         }
     }
 }

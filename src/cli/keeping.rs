@@ -1,6 +1,10 @@
-//! What a server does about its volume by itself, and when: `gc.interval`.
+//! What a server does about its volume by itself, and when: `gc.interval`, `verify.interval`.
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use tokio::{
     runtime::Runtime,
@@ -9,11 +13,57 @@ use tokio::{
 
 use crate::{
     config::Config,
-    registry::{Collection, Registry},
+    registry::{Collection, Registry, STEPS, Verification},
 };
+
+/// Between two looks at the clock.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Begins it.
 pub(super) fn start(registry: &Arc<Registry>, config: &Config, background: &Runtime) {
+    collections(registry, config, background);
+    verifications(registry, config, background);
+}
+
+/// Everything once in an interval, a step at a time: which one's turn it is, the clock tells, so that a restart goes on
+/// where it was.
+fn verifications(registry: &Arc<Registry>, config: &Config, background: &Runtime) {
+    let (interval, rate) = (*config.verify.interval, *config.verify.rate);
+    if interval.is_zero() {
+        return;
+    }
+    let pause = (interval / u32::from(STEPS)).max(SHORTEST);
+    let registry = Arc::clone(registry);
+    background.spawn(async move {
+        let mut last = turn(interval);
+        loop {
+            tokio::time::sleep(pause).await;
+            let now = turn(interval);
+            // Never more than all of them.
+            for turn in (last..now).rev().take(usize::from(STEPS)) {
+                let step = u16::try_from(turn % u128::from(STEPS)).unwrap_or_default();
+                let (registry, verification) = (Arc::clone(&registry), Verification { rate, steps: step..step + 1 });
+                let _ = tokio::task::spawn_blocking(move || verify(&registry, &verification)).await;
+            }
+            last = now.max(last);
+        }
+    });
+}
+
+/// Steps since the epoch.
+fn turn(interval: Duration) -> u128 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_nanos() * u128::from(STEPS) / interval.as_nanos().max(1)
+}
+
+fn verify(registry: &Registry, verification: &Verification) {
+    // What is damaged is told where it is found.
+    if let Err(error) = registry.verify(verification, &mut |_| ControlFlow::Continue(())) {
+        tracing::warn!("what is stored could not be verified: {error}");
+    }
+}
+
+fn collections(registry: &Arc<Registry>, config: &Config, background: &Runtime) {
     let interval = *config.gc.interval;
     if interval.is_zero() {
         return;

@@ -16,6 +16,7 @@ mod logging;
 mod report;
 mod serve;
 mod simulate;
+mod verify;
 mod volume;
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
@@ -70,6 +71,9 @@ enum Command {
     /// Remove what nothing reaches, while the server runs or without one.
     #[command(after_help = gc::HELP)]
     Gc(gc::Options),
+    /// Hash what is stored again; name what is damaged, and heal what can be healed.
+    #[command(after_help = verify::HELP)]
+    Verify(verify::Options),
     /// `gc`, as registry:2 spells it.
     #[command(hide = true)]
     GarbageCollect(garbage_collect::Options),
@@ -140,6 +144,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Gc(options)) => gc::run(options),
         Ok(Command::Access(command)) => access::run(command),
         Ok(Command::Htpasswd(options)) => htpasswd::run(options),
+        Ok(Command::Verify(options)) => verify::run(options),
         Ok(Command::GarbageCollect(options)) => garbage_collect::run(options),
         Err(error) => {
             // Help and version come this way too, to stdout and with code 0.

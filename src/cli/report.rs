@@ -85,6 +85,14 @@ fn line(answer: &Answer, dry: bool) -> Option<String> {
         Answer::Progress { .. } | Answer::Failed { .. } => None,
         Answer::Manifest { repository, digest } => Some(format!("{verb} manifest {repository}@{digest}")),
         Answer::Blob { digest, .. } => Some(format!("{verb} blob {digest}")),
+        Answer::Damaged { digest, repositories, outcome } => {
+            Some(format!("{outcome} {digest} of {}", repositories.join(", ")))
+        }
+        Answer::Verified { blobs, bytes, dropped, quarantined, restored } => Some(format!(
+            "verified {blobs} blobs, {}: {dropped} damaged and dropped, {restored} restored, {quarantined} in quarantine",
+            size(*bytes)
+        )),
+        Answer::Rebuilt => Some("the index is made anew".to_owned()),
         Answer::Collected { manifests, links, blobs, bytes, active, .. } => {
             let left = match active {
                 0 => String::new(),

@@ -102,7 +102,8 @@ fn background() -> std::io::Result<Runtime> {
 /// Lets commands ask this server. One that cannot be asked serves all the same.
 fn open_door(registry: &Arc<Registry>, config: &Config, background: &Runtime) -> Option<Door> {
     let opened = Door::open(config.storage.rootdirectory.value()).and_then(|door| {
-        door.serve(registry, Defaults { grace: *config.gc.grace }, background.handle()).map(|()| door)
+        door.serve(registry, Defaults { grace: *config.gc.grace, rate: *config.verify.rate }, background.handle())
+            .map(|()| door)
     });
     opened.inspect_err(|error| tracing::warn!("commands such as `entrepot gc` cannot ask this server: {error}")).ok()
 }

@@ -13,9 +13,9 @@ fn file(command: Command) -> Option<PathBuf> {
         Command::Serve(source) | Command::Config(source) => source.file,
         Command::GarbageCollect(options) => options.source.file,
         Command::Simulate(options) => options.file,
-        Command::Gc(_) => None,
         Command::Access(super::access::Command::Check(options)) => options.source.file,
         Command::Htpasswd(_) => None,
+        Command::Gc(_) | Command::Verify(_) => None,
     }
 }
 

@@ -40,7 +40,7 @@ impl Amount {
 }
 
 /// A number of bytes with its unit, in either case; a plain number counts bytes.
-pub(super) fn bytes(text: &str) -> Option<u64> {
+pub fn bytes(text: &str) -> Option<u64> {
     let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
     let unit = unit.trim().to_ascii_lowercase();

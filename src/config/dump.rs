@@ -81,6 +81,7 @@ impl Config {
         lines.extend(self.tags.lines());
         lines.extend(self.validation.lines());
         lines.extend(self.gc.lines());
+        lines.extend(self.verify.lines());
         lines
     }
 }

@@ -40,7 +40,7 @@ use std::{
 
 pub use access::{Group, Rule, Who};
 pub use address::{Host, ListenAddress};
-pub use amount::Amount;
+pub use amount::{Amount, bytes};
 pub use auth::{Auth, TokenService, Users};
 pub use error::{Error, Warning};
 pub use headers::Header;
@@ -57,7 +57,7 @@ pub use setting::Setting;
 pub use storage::{Storage, UploadPurging};
 pub use table::KEYS;
 pub use tls::{ClientAuth, MinimumTls, Tls};
-pub use upkeep::Gc;
+pub use upkeep::{Gc, Verify};
 pub use validation::{Platform, Platforms, Validation};
 pub use variables::FILE_VARIABLE;
 
@@ -84,6 +84,8 @@ pub struct Config {
     pub validation: Validation,
     /// What is done about what nothing reaches.
     pub gc: Gc,
+    /// When bytes are hashed again.
+    pub verify: Verify,
 }
 
 /// What the command line says about configuration.
@@ -137,6 +139,7 @@ impl Config {
             tags: Tags::read(&root)?,
             validation: Validation::read(&root)?,
             gc: Gc::read(&root)?,
+            verify: Verify::read(&root)?,
         };
         check::names(&config)?;
         Ok(Loaded { config, warnings })

@@ -540,6 +540,9 @@ gc:
   interval: 24h
   grace: 1h
   untagged: false
+verify:
+  interval: 720h
+  rate: 50MB
 ";
 
 #[test]

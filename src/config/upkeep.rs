@@ -1,13 +1,13 @@
-//! The `gc` section: what a server does by itself about what nothing reaches.
+//! The `gc` and `verify` sections: what a server does by itself about what nothing reaches, and about its bytes' health.
 
 use std::time::Duration;
 
 use super::{
-    Error, Setting,
+    Error, Setting, amount,
     dump::Line,
     duration, keys,
     node::Node,
-    used::{GC_GRACE, GC_INTERVAL, GC_UNTAGGED},
+    used::{GC_GRACE, GC_INTERVAL, GC_UNTAGGED, VERIFY_INTERVAL, VERIFY_RATE},
 };
 
 /// When what nothing reaches is removed.
@@ -36,5 +36,28 @@ impl Gc {
             Line::new(&self.grace, duration::write(*self.grace)),
             Line::new(&self.untagged, self.untagged.to_string()),
         ]
+    }
+}
+
+/// When what is stored is hashed again.
+#[derive(Clone, Debug)]
+pub struct Verify {
+    /// `verify.interval`: in how long all of it is, once; zero is never.
+    pub interval: Setting<Duration>,
+    /// `verify.rate`: bytes a second, at most; never zero.
+    pub rate: Setting<u64>,
+}
+
+impl Verify {
+    pub(super) fn read(root: &Node) -> Result<Self, Error> {
+        let rate = Setting::read(root, &VERIFY_RATE, amount::bytes)?;
+        if *rate == 0 {
+            return Err(rate.error("more than that"));
+        }
+        Ok(Self { interval: Setting::read(root, &VERIFY_INTERVAL, duration::parse)?, rate })
+    }
+
+    pub(super) fn lines(&self) -> [Line; 2] {
+        [Line::new(&self.interval, duration::write(*self.interval)), Line::new(&self.rate, amount::write(*self.rate))]
     }
 }

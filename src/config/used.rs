@@ -322,6 +322,12 @@ pub(super) const GC_GRACE: Key = used(
 pub(super) const GC_UNTAGGED: Key =
     used("gc.untagged", Flag, "false", "Whether manifests that no tag reaches are removed, too; ours.");
 
+// verify
+pub(super) const VERIFY_INTERVAL: Key =
+    used("verify.interval", Duration, "720h", "In how long everything stored is hashed again once; 0 is never; ours.");
+pub(super) const VERIFY_RATE: Key =
+    used("verify.rate", Size, "50MB", "How many bytes a second are read for that, at most; ours.");
+
 /// An entry with an effect.
 pub(super) const fn used(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
     Key { path, kind, default, effect: Used, secret: false, doc }

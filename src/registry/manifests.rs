@@ -74,6 +74,11 @@ impl Manifests {
         Some(manifest)
     }
 
+    /// Lets go of what memory has of a manifest whose bytes are damaged: it is not here, and may be pushed again.
+    pub(super) fn forget(&self, digest: &Digest) {
+        self.memory.invalidate(digest);
+    }
+
     /// Keeps a manifest in memory that was just pushed, and will be pulled.
     pub(super) fn remember(&self, manifest: &Arc<StoredManifest>) {
         self.memory.insert(manifest.digest, Arc::clone(manifest));

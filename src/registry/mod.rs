@@ -21,6 +21,7 @@ mod evict;
 mod fetch;
 mod fill;
 mod flight;
+mod health;
 mod heard;
 mod hosted;
 mod listing;
@@ -44,6 +45,7 @@ mod tend;
 mod through;
 mod uploads;
 mod uses;
+mod verify;
 mod volume;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -54,6 +56,7 @@ pub use error::Error;
 pub use evict::Retention;
 use fill::Fills;
 use flight::Flights;
+pub use health::{Health, Outcome};
 pub use heard::Head;
 use heard::Heard;
 pub use listing::{Names, Referrers};
@@ -71,6 +74,7 @@ pub use rules::Rules;
 use tokio::runtime::Handle;
 pub use uploads::Receiving;
 use uploads::Sessions;
+pub use verify::{Checked, STEPS, Verification, Verified};
 pub use volume::Volume;
 
 use crate::{

@@ -8,7 +8,15 @@ use tokio::task::spawn_blocking;
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::{Error, Retention, activity::Activity, claims::Claims, uses, uses::Uses};
+use super::{
+    Error, Retention,
+    activity::Activity,
+    claims::Claims,
+    health::{Health, Outcome},
+    uses,
+    uses::Uses,
+    verify::names,
+};
 use crate::{
     index::{Class, Index, Link, Object, Owner},
     oci::{Digest, Hasher, Repository},
@@ -26,6 +34,7 @@ pub(super) struct Objects {
     pub(super) index: Arc<Index>,
     pub(super) claims: Arc<Claims>,
     pub(super) activity: Arc<Activity>,
+    pub(super) health: Arc<Health>,
     pub(super) uses: Arc<Uses>,
     pub(super) retention: Arc<Retention>,
     /// Held while room is made.
@@ -40,6 +49,7 @@ impl Objects {
             index: Arc::new(index),
             claims: Arc::new(Claims::new()),
             activity: Arc::new(Activity::new(memory)),
+            health: Arc::default(),
             uses: Arc::new(Uses::new()),
             retention: Arc::new(retention),
             room: Arc::default(),
@@ -71,7 +81,7 @@ impl Objects {
                 self.index.put_object(digest, &object(&stored.facts));
                 return Some(stored);
             }
-            Ok(_) => self.drop_damaged(digest, &stored.facts),
+            Ok(_) => drop(self.drop_damaged(digest, &stored.facts)),
             Err(error) => tracing::error!("{digest} cannot be read: {error}"),
         }
         None
@@ -90,24 +100,44 @@ impl Objects {
     }
 
     /// Removes wrong bytes: those that can be fetched again go, those that were pushed here are set aside. Right ones may
-    /// have taken their place meanwhile.
-    fn drop_damaged(&self, digest: &Digest, found: &Facts) {
+    /// have taken their place meanwhile: `None` then. Tells what became of them, and whose they are.
+    pub(super) fn drop_damaged(&self, digest: &Digest, found: &Facts) -> Option<(Outcome, Vec<Repository>)> {
         let _claim = self.claims.digest(digest);
         let unchanged = |now: Option<Stored>| now.is_some_and(|now| now.facts == *found);
         if !self.storage.blob(digest).is_ok_and(unchanged) {
-            return;
+            return None;
         }
+        let (owners, class) = (self.owners(digest), self.index.class(digest));
+        let mirrored = class.mirrored || owners.iter().any(|owner| owner.domain.is_some());
+        let hosted = class.hosted || owners.iter().any(|owner| owner.domain.is_none());
         self.index.remove_object(digest);
         self.index.leave(digest);
-        let dropped = if self.index.class(digest).mirrored && !self.index.class(digest).hosted {
-            tracing::warn!("{digest} was damaged on disk and is dropped");
-            self.storage.remove_blob(digest)
+        let (outcome, moved) = if mirrored && !hosted {
+            tracing::warn!("{digest} of {} was damaged on disk and is dropped", names(&owners));
+            (Outcome::Dropped, self.storage.remove_blob(digest))
         } else {
-            tracing::error!("{digest} was damaged on disk and is quarantined: push it again");
-            self.storage.quarantine(digest)
+            tracing::error!("{digest} of {} was damaged on disk and is quarantined: push it again", names(&owners));
+            (Outcome::Quarantined, self.storage.quarantine(digest))
         };
-        if let Err(error) = dropped {
+        self.health.count(outcome);
+        if let Err(error) = moved {
             tracing::error!("a damaged blob stays: {error}");
+        }
+        Some((outcome, owners))
+    }
+
+    /// The repositories that link a blob, by the disk: slow, and right whatever the index knows.
+    pub(super) fn owners(&self, digest: &Digest) -> Vec<Repository> {
+        let links = |place: &Repository| self.storage.links(place);
+        let owns = |place: &Repository| links(place).has_layer(digest) || links(place).has_revision(digest);
+        self.storage.repositories().filter(owns).collect()
+    }
+
+    /// Notes that a file's bytes are right.
+    pub(super) fn settle(&self, digest: &Digest, stored: &Stored) {
+        let object = object(&stored.facts);
+        if self.index.object(digest) != Some(object) {
+            self.index.put_object(digest, &object);
         }
     }
 
@@ -171,9 +201,15 @@ impl Objects {
             let published = objects.storage.publish(staged, &digest, durability)?;
             let mirrored = durability == Durability::Unsynced;
             if published.first {
-                objects.index.put_class(&digest, Class { mirrored, hosted: !mirrored });
-                let owner = if mirrored { Owner::Mirrored } else { Owner::Hosted };
+                // Damaged bytes of something that was pushed here: these take their place, as durable as they were.
+                let hosted = !mirrored || objects.storage.is_quarantined(&digest);
+                if hosted && mirrored {
+                    objects.storage.make_durable(&digest)?;
+                }
+                objects.index.put_class(&digest, Class { mirrored, hosted });
+                let owner = if hosted { Owner::Hosted } else { Owner::Mirrored };
                 objects.enter(&digest, published, owner, manifest);
+                objects.storage.release(&digest)?;
             }
             Ok(())
         };

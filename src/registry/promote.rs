@@ -44,6 +44,7 @@ impl Objects {
             let published = self.storage.publish_upload(upload, digest)?;
             if published.first {
                 self.enter(digest, published, Owner::Hosted, false);
+                self.storage.release(digest)?;
                 return Ok(());
             }
             if self.promote(digest)? {

@@ -209,7 +209,11 @@ impl Registry {
         Ok((landed(fetched)?, Provenance::miss(collapsed)))
     }
 
-    async fn fetch_now(&self, repository: &Repository, reference: &Reference) -> Asking<Arc<StoredManifest>> {
+    pub(super) async fn fetch_now(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Asking<Arc<StoredManifest>> {
         let mirror = self.mirror_of(repository)?;
         let body = mirror.ask(mirror.remote.get_manifest(&mirror.pool, &repository.name, reference)).await?;
         let digest = match (reference, body.digest) {

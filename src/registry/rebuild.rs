@@ -16,6 +16,15 @@ use crate::{
     storage::Storage,
 };
 
+impl Objects {
+    /// Forgets all that the index knows and tells it anew what is on disk.
+    pub(super) fn renew_index(&self) {
+        self.storage.ledger().set_known(false);
+        self.index.forget();
+        run(self);
+    }
+}
+
 /// Walks the disk. Blocks for as long as that takes.
 pub(super) fn run(objects: &Objects) {
     let everything = !objects.index.was_complete();

@@ -43,6 +43,11 @@ impl Registry {
         rebuild::run(&self.objects);
     }
 
+    /// Makes the index anew from what is on disk, while requests are answered from there. Blocks for as long as that takes.
+    pub fn renew_index(&self) {
+        self.objects.renew_index();
+    }
+
     /// What is used, and what may be.
     #[must_use]
     pub fn usage(&self) -> Usage {

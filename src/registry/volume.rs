@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Collected, Collection, Error, Found, Retention, Tell, objects::Objects};
+use super::{
+    Checked, Collected, Collection, Error, Found, Retention, Tell, Verification, Verified, objects::Objects,
+    verify::Around,
+};
 use crate::{index::Index, storage::Storage};
 
 /// A volume, held by this process.
@@ -28,6 +31,19 @@ impl Volume {
     /// As the disk fails, or when `tell` wants no more.
     pub fn collect(&self, collection: Collection, tell: Tell<'_, Found>) -> Result<Collected, Error> {
         collection.run(&self.objects, tell)
+    }
+
+    /// As `Registry::verify`; nothing can be fetched.
+    ///
+    /// # Errors
+    /// As the disk fails, or when `tell` wants no more.
+    pub fn verify(&self, verification: &Verification, tell: Tell<'_, Checked>) -> Result<Verified, Error> {
+        verification.run(&self.objects, Around { forget: &|_| {}, restore: &|_, _| false }, tell)
+    }
+
+    /// Makes the index anew from what is on disk.
+    pub fn rebuild_index(&self) {
+        self.objects.renew_index();
     }
 
     /// Brings the index to disk; to be done last.

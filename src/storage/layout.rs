@@ -103,6 +103,21 @@ impl Layout {
         })
     }
 
+    /// The blobs whose hashes begin with this byte.
+    pub(super) fn blobs_beginning(&self, first: u8) -> impl Iterator<Item = Digest> + use<> {
+        let name = format!("{first:02x}");
+        self.shelves().filter(move |shelf| shelf.dir.ends_with(&name)).flat_map(|shelf| {
+            let algorithm = shelf.algorithm;
+            subfolders(&shelf.dir).filter_map(move |hex| format!("{algorithm}:{hex}").parse().ok())
+        })
+    }
+
+    /// The blobs of which damaged bytes are set aside.
+    pub(super) fn quarantined(&self) -> impl Iterator<Item = Digest> + use<> {
+        let entries = fs::read_dir(self.root.join("quarantine")).into_iter().flatten().filter_map(Result::ok);
+        entries.filter_map(|entry| entry.file_name().to_str()?.replacen('-', ":", 1).parse().ok())
+    }
+
     /// The folders of the blobs that share an algorithm and two hex digits.
     pub(super) fn shelves(&self) -> impl Iterator<Item = Shelf> + use<> {
         let home = self.hosted().join("blobs");

@@ -184,6 +184,34 @@ impl Storage {
         self.names.set_aside(&self.layout.blob(digest), &self.layout.quarantine(digest))
     }
 
+    /// The blobs whose damaged bytes are set aside, in no order.
+    pub fn quarantined(&self) -> impl Iterator<Item = Digest> + use<> {
+        self.layout.quarantined()
+    }
+
+    /// Whether damaged bytes of a blob are set aside.
+    #[must_use]
+    pub fn is_quarantined(&self, digest: &Digest) -> bool {
+        self.layout.quarantine(digest).is_file()
+    }
+
+    /// Removes the damaged bytes of a blob that is whole again, or nobody's any more.
+    ///
+    /// # Errors
+    /// When they are there and cannot be removed.
+    pub fn release(&self, digest: &Digest) -> Result<(), Error> {
+        let path = self.layout.quarantine(digest);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at(&path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The published blobs whose hash begins with this byte, in no order.
+    pub fn blobs_beginning(&self, first: u8) -> impl Iterator<Item = Digest> + use<> {
+        self.layout.blobs_beginning(first)
+    }
+
     /// Whether this is the volume of a `registry:2` that was a pull-through cache.
     #[must_use]
     pub fn is_proxy_volume(&self) -> bool {

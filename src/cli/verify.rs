@@ -1,0 +1,58 @@
+//! `entrepot verify`: what is stored, hashed again.
+
+use clap::Args;
+
+use super::{
+    Failure, Source, client,
+    report::{Form, Report},
+};
+use crate::{
+    admin::{Answer, Request},
+    config,
+};
+
+/// Something that was pushed here is damaged, and nobody else has it.
+const DAMAGED: u8 = 3;
+
+/// What to verify, and how fast.
+#[derive(Debug, Args, PartialEq)]
+pub(super) struct Options {
+    /// How many bytes a second are read, in place of verify.rate.
+    #[arg(long, value_name = "BYTES", value_parser = rate)]
+    rate: Option<u64>,
+    /// Make the index anew from what is on disk, instead.
+    #[arg(long)]
+    rebuild_index: bool,
+    /// Write each answer as a line of JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    source: Source,
+}
+
+pub(super) const HELP: &str = "\
+Damaged blobs that came from an upstream are dropped, and fetched again when they are asked for. Damaged
+ones that were pushed here go to quarantine/ and are named here; an upstream that has them too restores
+them at once, and so does a push. A running server is asked to do it, and does it by itself besides:
+everything once in verify.interval (720h; 0 = never).
+
+Exit codes: 0 all is whole, 1 it failed, 2 it was asked wrongly, 3 something pushed is damaged.";
+
+fn rate(text: &str) -> Result<u64, String> {
+    config::bytes(text).filter(|rate| *rate > 0).ok_or_else(|| "expected a number of bytes such as 50MB".to_owned())
+}
+
+pub(super) fn run(options: Options) -> Result<(), Failure> {
+    let Options { rate, rebuild_index, json, source } = options;
+    let config = source.load()?.config;
+    let rate = Some(rate.unwrap_or(*config.verify.rate));
+    let request = if rebuild_index { Request::RebuildIndex } else { Request::Verify { rate } };
+    let mut report = Report::new(if json { Form::Json } else { Form::People }, false);
+    match client::perform(&config.storage, &request, |answer| report.show(answer))? {
+        Answer::Verified { quarantined, .. } if quarantined > 0 => Err(Failure {
+            message: format!("{quarantined} blobs that were pushed here are damaged: push them again"),
+            code: DAMAGED,
+        }),
+        _ => Ok(()),
+    }
+}

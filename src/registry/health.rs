@@ -1,0 +1,118 @@
+//! How the bytes are: what became of damaged ones, counted since the start, and their restoration from an upstream.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{
+    Checked, Error, Registry, Tell, Verified,
+    fill::Origin,
+    progress::Progress,
+    verify::{Around, Verification},
+};
+use crate::{
+    index::Class,
+    oci::{Digest, Reference, Repository},
+};
+
+/// What becomes of damaged bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// They came from an upstream, and went.
+    Dropped,
+    /// They were pushed here, and are set aside.
+    Quarantined,
+    /// They were, and an upstream had them too.
+    Restored,
+}
+
+/// Counts since the start, for metrics.
+#[derive(Debug, Default)]
+pub struct Health {
+    blobs: AtomicU64,
+    bytes: AtomicU64,
+    dropped: AtomicU64,
+    quarantined: AtomicU64,
+    restored: AtomicU64,
+}
+
+impl Health {
+    pub(super) fn checked(&self, bytes: u64) {
+        self.blobs.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn count(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Dropped => &self.dropped,
+            Outcome::Quarantined => &self.quarantined,
+            Outcome::Restored => &self.restored,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All counts as of now.
+    #[must_use]
+    pub fn counts(&self) -> Verified {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Verified {
+            blobs: of(&self.blobs),
+            bytes: of(&self.bytes),
+            dropped: of(&self.dropped),
+            quarantined: of(&self.quarantined),
+            restored: of(&self.restored),
+        }
+    }
+}
+
+impl Registry {
+    /// What was verified, and found damaged, since the start.
+    #[must_use]
+    pub fn health(&self) -> Verified {
+        self.objects.health.counts()
+    }
+
+    /// Hashes what is stored, while everything else goes on. Blocks for as long as that takes; not to be called where one
+    /// must not block.
+    ///
+    /// # Errors
+    /// [`Error::Abandoned`] when `tell` wants no more; or as the disk fails.
+    pub fn verify(&self, verification: &Verification, tell: Tell<'_, Checked>) -> Result<Verified, Error> {
+        let restore = |digest: &Digest, place: &Repository| self.tasks.block_on(self.restore(digest, place));
+        let around = Around { forget: &|digest| self.manifests.forget(digest), restore: &restore };
+        verification.run(&self.objects, around, tell)
+    }
+
+    /// Fetches from its upstream what is damaged here, and makes it as durable as it was.
+    async fn restore(&self, digest: &Digest, place: &Repository) -> bool {
+        if !self.fetch_again(digest, place).await {
+            return false;
+        }
+        let wanted = *digest;
+        let promoted = self.objects.blocking(move |objects| {
+            let promoted = objects.promote(&wanted)?;
+            if promoted {
+                objects.index.add_class(&wanted, Class { hosted: true, mirrored: true });
+                objects.storage.release(&wanted)?;
+                objects.health.count(Outcome::Restored);
+            }
+            Ok::<bool, Error>(promoted)
+        });
+        let restored = matches!(promoted.await, Ok(Ok(true)));
+        if restored {
+            tracing::info!("{digest} was damaged, and is whole again: {place} had it");
+        }
+        restored
+    }
+
+    async fn fetch_again(&self, digest: &Digest, place: &Repository) -> bool {
+        if self.objects.storage.links(place).has_revision(digest) {
+            return self.fetch_now(place, &Reference::Digest(*digest)).await.is_ok();
+        }
+        let Ok(mirror) = self.mirror(place) else { return false };
+        let origin = Origin { mirror: mirror.clone(), repository: place.clone(), proven: true };
+        let (fill, _) = self.fills.join_or_start(digest, origin);
+        let ended = |progress: &Progress| matches!(progress, Progress::Verified { .. } | Progress::Failed(_));
+        let mut progress = fill.follow();
+        let end = progress.wait_for(ended).await;
+        end.is_ok_and(|end| matches!(*end, Progress::Verified { .. }))
+    }
+}

@@ -1,0 +1,204 @@
+//! The health of the bytes: what is stored is hashed again, at a bounded rate, while everything else goes on. What changed
+//! without changing its size, its time or its inode is found here and nowhere else.
+//!
+//! Damaged mirrored bytes are dropped: the next pull fetches them. Damaged hosted ones are set aside, reported with the
+//! repositories they belong to, and restored from an upstream that has them too, or by whoever pushes them again.
+
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    os::unix::fs::FileExt,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::fs::{Advice, fadvise};
+
+use super::{Error, Tell, health::Outcome, objects::Objects};
+use crate::{
+    oci::{Digest, Repository},
+    storage::Stored,
+};
+
+/// Blobs are looked at by the first byte of their digests: each is a step.
+pub const STEPS: u16 = 256;
+const READ: usize = 1 << 20;
+
+/// What to look at, and how fast.
+#[derive(Clone, Debug)]
+pub struct Verification {
+    /// Bytes a second, at most.
+    pub rate: u64,
+    /// Which steps of [`STEPS`].
+    pub steps: Range<u16>,
+}
+
+/// What a verification comes by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// So many steps are done, and so many bytes were read.
+    Step(u16, u64),
+    /// A blob was damaged: what became of it, and the repositories it belongs to.
+    Damaged(Digest, Outcome, Vec<Repository>),
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Blobs hashed.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Damaged and dropped: they are fetched again when they are asked for.
+    pub dropped: u64,
+    /// Damaged, and in quarantine until they are pushed again.
+    pub quarantined: u64,
+    /// Were in quarantine, and are whole again.
+    pub restored: u64,
+}
+
+/// What a server adds: its memory, and its upstreams.
+pub(super) struct Around<'a> {
+    /// Forgets what memory has of a blob.
+    pub(super) forget: &'a dyn Fn(&Digest),
+    /// Fetches a blob of a mirrored repository again, durably.
+    pub(super) restore: &'a dyn Fn(&Digest, &Repository) -> bool,
+}
+
+struct Verifier<'a> {
+    objects: &'a Objects,
+    pace: Pace,
+    verified: Verified,
+    around: Around<'a>,
+    tell: Tell<'a, Checked>,
+}
+
+impl Verification {
+    /// Hashes what is stored. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// [`Error::Abandoned`] when `tell` wants no more; or as the disk fails.
+    pub(super) fn run(
+        &self,
+        objects: &Objects,
+        around: Around<'_>,
+        tell: Tell<'_, Checked>,
+    ) -> Result<Verified, Error> {
+        let pace = Pace { rate: self.rate.max(1), begun: Instant::now(), read: 0 };
+        let mut verifier = Verifier { objects, pace, verified: Verified::default(), around, tell };
+        for step in self.steps.clone() {
+            verifier.step(u8::try_from(step).unwrap_or(u8::MAX))?;
+            let done = step + 1 - self.steps.start;
+            verifier.say(Checked::Step(done, verifier.verified.bytes))?;
+        }
+        Ok(verifier.verified)
+    }
+}
+
+impl Verifier<'_> {
+    fn say(&mut self, checked: Checked) -> Result<(), Error> {
+        if (self.tell)(checked).is_break() { Err(Error::Abandoned) } else { Ok(()) }
+    }
+
+    fn step(&mut self, first: u8) -> Result<(), Error> {
+        let objects = self.objects;
+        for digest in objects.storage.blobs_beginning(first) {
+            self.check(&digest)?;
+        }
+        let aside: Vec<_> =
+            objects.storage.quarantined().filter(|digest| digest.as_bytes().first() == Some(&first)).collect();
+        aside.iter().try_for_each(|digest| self.heal(digest))
+    }
+
+    fn check(&mut self, digest: &Digest) -> Result<(), Error> {
+        let Some(stored) = self.objects.storage.blob(digest)? else { return Ok(()) };
+        let whole = match self.is_whole(&stored, digest)? {
+            Ok(whole) => whole,
+            // The disk gives no bytes at all. Anything else, such as a missing right to read, says nothing about them.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => false,
+            Err(error) => {
+                tracing::error!("{digest} cannot be read: {error}");
+                return Ok(());
+            }
+        };
+        self.verified.blobs += 1;
+        self.objects.health.checked(stored.facts.size);
+        if whole {
+            self.objects.settle(digest, &stored);
+            return Ok(());
+        }
+        (self.around.forget)(digest);
+        match self.objects.drop_damaged(digest, &stored.facts) {
+            Some((Outcome::Dropped, owners)) => {
+                self.verified.dropped += 1;
+                self.say(Checked::Damaged(*digest, Outcome::Dropped, owners))
+            }
+            // What is in quarantine comes next.
+            _ => Ok(()),
+        }
+    }
+
+    /// Hashes a file at the pace that is allowed, from the disk rather than from memory.
+    fn is_whole(&mut self, stored: &Stored, digest: &Digest) -> Result<io::Result<bool>, Error> {
+        let _ = fadvise(&*stored.file, 0, None, Advice::DontNeed);
+        let (mut hasher, mut buffer, mut at) = (digest.hasher(), vec![0; READ], 0);
+        loop {
+            match read(&stored.file, &mut buffer, at) {
+                Ok(0) => return Ok(Ok(hasher.finish() == *digest)),
+                Ok(length) => {
+                    hasher.update(&buffer[..length]);
+                    at += length as u64;
+                    self.verified.bytes += length as u64;
+                    self.pace.keep(length as u64);
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+
+    /// Something in quarantine: whole again, if an upstream has it; nobody's any more; or still to be pushed again.
+    fn heal(&mut self, digest: &Digest) -> Result<(), Error> {
+        let owners = self.objects.owners(digest);
+        if self.objects.storage.has_blob(digest) || owners.iter().all(|owner| owner.domain.is_some()) {
+            self.objects.storage.release(digest)?;
+            return Ok(());
+        }
+        let restored = owners.iter().filter(|owner| owner.domain.is_some()).any(|owner| {
+            let restored = (self.around.restore)(digest, owner);
+            restored && self.objects.storage.has_blob(digest)
+        });
+        let outcome = if restored { Outcome::Restored } else { Outcome::Quarantined };
+        *(if restored { &mut self.verified.restored } else { &mut self.verified.quarantined }) += 1;
+        if !restored {
+            tracing::error!("{digest} of {} is in quarantine: push it again", names(&owners));
+        }
+        self.say(Checked::Damaged(*digest, outcome, owners))
+    }
+}
+
+fn read(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    file.read_at(buffer, at)
+}
+
+/// Repositories in a row.
+pub(super) fn names(repositories: &[Repository]) -> String {
+    repositories.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// So many bytes a second.
+#[derive(Debug)]
+struct Pace {
+    rate: u64,
+    begun: Instant,
+    read: u64,
+}
+
+impl Pace {
+    /// Waits until `more` bytes may have been read.
+    fn keep(&mut self, more: u64) {
+        self.read += more;
+        let due = Duration::from_secs_f64(self.read as f64 / self.rate as f64);
+        thread::sleep(due.saturating_sub(self.begun.elapsed()));
+    }
+}

@@ -1,0 +1,259 @@
+//! The health of the bytes: damaged ones are never served whole; mirrored ones heal by the next pull, hosted ones are
+//! reported by name and heal by a push, or by an upstream that has them.
+
+use std::{
+    fs::File,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    admin,
+    http::Ending,
+    images::{Blob, Format, Image},
+    process::Outcome,
+    reach,
+    server::{Server, Setup, entrepot},
+    upstream::Upstream,
+    wait_until,
+};
+
+/// Of each sort.
+const BLOBS: u64 = 50;
+
+/// Nothing is verified but what the test asks for.
+fn both(upstream: &Upstream) -> Setup {
+    Setup::both(&upstream.url()).variable("REGISTRY_VERIFY_INTERVAL", "0")
+}
+
+fn file(data: &Path, digest: &str) -> PathBuf {
+    data.join("docker/registry/v2").join(reach::data(digest))
+}
+
+/// What can happen to a file.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    CutOff,
+    Rewritten,
+    /// A byte in it changed, and nothing tells of it.
+    Decayed,
+}
+
+fn damage(data: &Path, digest: &str, how: Damage) {
+    let path = file(data, digest);
+    let written = std::fs::metadata(&path).unwrap();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 0).unwrap();
+    match how {
+        Damage::CutOff => file.set_len(written.len() - 1).unwrap(),
+        Damage::Rewritten => file.write_all_at(&[!byte[0]], 0).unwrap(),
+        Damage::Decayed => {
+            file.write_all_at(&[!byte[0]], 0).unwrap();
+            file.set_modified(written.modified().unwrap()).unwrap();
+        }
+    }
+}
+
+/// The same blobs for a mirrored and a hosted repository: as many for one as for the other.
+struct Stock {
+    upstream: Upstream,
+    server: Server,
+    mirrored: Vec<Blob>,
+    hosted: Vec<Blob>,
+}
+
+impl Stock {
+    fn new() -> Self {
+        let upstream = Upstream::plain();
+        let blobs = |from: u64| (from..from + BLOBS).map(|seed| Blob::noise(seed, 3000)).collect::<Vec<_>>();
+        let (mirrored, hosted) = (blobs(10_000), blobs(20_000));
+        mirrored.iter().for_each(|blob| upstream.add_blob("library/base", blob));
+        let server = both(&upstream).start();
+        let stock = Self { upstream, server, mirrored, hosted };
+        stock.pulls();
+        stock.hosted.iter().for_each(|blob| stock.server.target().blob("team/app", blob));
+        stock
+    }
+
+    fn pulls(&self) {
+        for blob in &self.mirrored {
+            let got = self.server.blob("library/base", &blob.digest).send().summary();
+            assert_eq!((got.ending, &got.digest), (Ending::Complete, &blob.digest));
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Blob> {
+        self.mirrored.iter().chain(&self.hosted)
+    }
+
+    fn verify(&self) -> Outcome {
+        verify(self.server.data(), &["--rate", "1GB"])
+    }
+
+    /// Each hosted one is named with its repository, and so the command ends; a push heals, and then all is well.
+    fn heals(&self) {
+        let report = self.verify();
+        assert_eq!(report.status.code(), Some(3), "{}", report.output);
+        for blob in &self.hosted {
+            assert!(report.output.contains(&format!("quarantined {} of team/app", blob.digest)), "{}", report.output);
+            assert_eq!(self.server.target().head(&format!("team/app/blobs/{}", blob.digest)), 404);
+        }
+        self.pulls();
+        for blob in &self.hosted {
+            self.server.target().blob("team/app", blob);
+            let got = self.server.blob("team/app", &blob.digest).send().summary();
+            assert_eq!((got.ending, &got.digest), (Ending::Complete, &blob.digest));
+        }
+        let report = self.verify().expect_success("verify");
+        assert!(report.output.contains(&format!("verified {} blobs", 2 * BLOBS)), "{}", report.output);
+        assert_eq!(std::fs::read_dir(self.server.data().join("quarantine")).unwrap().count(), 0);
+    }
+}
+
+fn verify(data: &Path, arguments: &[&str]) -> Outcome {
+    entrepot(&[&["verify", "--data", data.to_str().unwrap()], arguments].concat(), &[])
+}
+
+/// Point 6: 100 stored blobs, cut off or rewritten.
+#[test]
+fn what_changed_on_disk_is_not_served() {
+    let stock = Stock::new();
+    for (number, blob) in stock.all().enumerate() {
+        let how = if number % 2 == 0 { Damage::CutOff } else { Damage::Rewritten };
+        damage(stock.server.data(), &blob.digest, how);
+    }
+    for blob in &stock.hosted {
+        let got = stock.server.blob("team/app", &blob.digest).send();
+        assert_eq!(got.status, 404);
+        assert!(stock.server.log().contains(&format!("{} of team/app was damaged", blob.digest)));
+    }
+    stock.pulls();
+    assert_eq!(stock.server.target().head(&format!("team/app/blobs/{}", stock.hosted[0].digest)), 404);
+    stock.heals();
+}
+
+/// Point 6: bytes that changed behind the filesystem's back: the next verification finds them, with the same outcome.
+#[test]
+fn decay_is_found_by_the_next_verification() {
+    let stock = Stock::new();
+    stock.all().for_each(|blob| damage(stock.server.data(), &blob.digest, Damage::Decayed));
+    let fetched = stock.upstream.requests().len();
+    stock.heals();
+    assert!(stock.upstream.requests().len() >= fetched + stock.mirrored.len(), "each was fetched again");
+}
+
+/// A manifest that decayed is not in memory either: a client that asks whether to push it is told to.
+#[test]
+fn a_manifest_heals_by_a_push() {
+    let server = Setup::hosting().variable("REGISTRY_VERIFY_INTERVAL", "0").start();
+    let (target, image) = (server.target(), Image::single(Format::Oci, 1));
+    target.image("team/app", "1", &image);
+    server.pull("team/app", "1", &image);
+    damage(server.data(), image.digest(), Damage::Decayed);
+    let report = verify(server.data(), &["--json"]);
+    assert_eq!(report.status.code(), Some(3));
+    let damaged: Vec<Value> = report.output.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let expected = json!({
+        "answer": "damaged", "digest": image.digest(), "repositories": ["team/app"], "outcome": "quarantined",
+    });
+    assert_eq!(damaged[0], expected);
+    assert_eq!(target.head("team/app/manifests/1"), 404);
+    assert_eq!(target.manifest("team/app", "1", &image.top).status, 201);
+    server.pull("team/app", "1", &image);
+    verify(server.data(), &[]).expect_success("verify");
+}
+
+/// What an upstream has too is fetched from there: layers and manifests of what was promoted.
+#[test]
+fn an_upstream_restores_what_was_pushed() {
+    let (upstream, image) = (Upstream::plain(), Image::single(Format::Docker, 2));
+    upstream.add("library/base", "1", &image);
+    let mut server = both(&upstream).start();
+    server.pull("library/base", "1", &image);
+    let target = server.target();
+    for blob in &image.blobs {
+        assert_eq!(target.mount("team/app", &blob.digest, Some("library/base")).status, 201);
+    }
+    assert_eq!(target.manifest("team/app", "1", &image.top).status, 201);
+    for digest in image.blobs.iter().map(|blob| blob.digest.as_str()).chain([image.digest()]) {
+        damage(server.data(), digest, Damage::Decayed);
+    }
+    let report = verify(server.data(), &[]).expect_success("verify");
+    assert!(report.output.contains("3 restored, 0 in quarantine"), "{}", report.output);
+    upstream.stop();
+    server.restart();
+    server.pull("team/app", "1", &image);
+}
+
+/// By itself, on its schedule.
+#[test]
+fn a_server_verifies_by_itself() {
+    let mut server = Setup::hosting().variable("REGISTRY_VERIFY_INTERVAL", "2s").start();
+    let blob = Blob::noise(3, 5000);
+    server.target().blob("team/app", &blob);
+    damage(server.data(), &blob.digest, Damage::Decayed);
+    server.wait_for_log(&format!("{} of team/app was damaged", blob.digest), Duration::from_secs(20));
+    wait_until("it to be set aside", Duration::from_secs(5), || {
+        server.target().head(&format!("team/app/blobs/{}", blob.digest)) == 404
+    });
+}
+
+/// Without a server it works alone; it cannot fetch, and says what a push would heal.
+#[test]
+fn the_command_works_alone() {
+    let upstream = Upstream::plain();
+    let (image, cached) = (Image::single(Format::Oci, 4), Blob::noise(5, 5000));
+    upstream.add_blob("library/base", &cached);
+    let mut server = both(&upstream).start();
+    server.target().image("team/app", "1", &image);
+    assert_eq!(server.blob("library/base", &cached.digest).send().summary().digest, cached.digest);
+    server.stop();
+    verify(server.data(), &[]).expect_success("verify");
+    for digest in [&image.layer().digest, &cached.digest] {
+        damage(server.data(), digest, Damage::Decayed);
+    }
+    let report = verify(server.data(), &[]);
+    assert_eq!(report.status.code(), Some(3), "{}", report.output);
+    assert!(report.output.contains(&format!("quarantined {} of team/app", image.layer().digest)), "{}", report.output);
+    assert!(
+        report.output.contains(&format!("dropped {} of docker.io/library/base", cached.digest)),
+        "{}",
+        report.output
+    );
+    server.restart();
+    assert_eq!(server.blob("library/base", &cached.digest).send().summary().digest, cached.digest);
+    server.target().blob("team/app", image.layer());
+    server.pull("team/app", "1", &image);
+}
+
+/// The index is made anew from the disk, while requests are answered and without a server.
+#[test]
+fn the_index_is_made_anew() {
+    let (upstream, image, pushed) =
+        (Upstream::plain(), Image::single(Format::Oci, 6), Image::index(Format::Oci, 7, 5000));
+    upstream.add("library/base", "1", &image);
+    let mut server = both(&upstream).freshness("1h").start();
+    server.pull("library/base", "1", &image);
+    server.target().image("team/app", "1", &pushed);
+    let asked = upstream.counted();
+    for alone in [false, true] {
+        if alone {
+            server.stop();
+        }
+        let report = verify(server.data(), &["--rebuild-index"]).expect_success("rebuild");
+        assert!(report.output.contains("the index is made anew"), "{}", report.output);
+        if alone {
+            server.restart();
+        }
+        server.pull("library/base", "1", &image);
+        server.pull("team/app", "1", &pushed);
+        assert_eq!(server.target().json("_catalog")["repositories"], json!(["team/app"]));
+    }
+    assert_eq!(upstream.counted(), asked, "nothing cached is fetched twice");
+    let answers = admin::ask(server.data(), &json!({ "request": "rebuild_index" }));
+    assert_eq!(answers, [json!({ "answer": "rebuilt" })]);
+}
