@@ -51,7 +51,8 @@ Examples:
   entrepot config /etc/docker/registry/config.yml
       what that file, the variables and the defaults add up to
 
-Exit codes: 0 all is well, 1 it failed, 2 it was asked wrongly (command line or configuration).";
+Exit codes: 0 all is well, 1 it failed, 2 it was asked wrongly (command line or configuration),
+3 something that was pushed is damaged (verify).";
 
 #[derive(Debug, PartialEq, Subcommand)]
 enum Command {

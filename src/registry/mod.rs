@@ -2,7 +2,7 @@
 //!
 //! To read, `pull` (manifests, with `tags`) and `blobs` are the way in; `rules` says which registry is meant, `hosted` and
 //! `listing` answer for this one. To write: `uploads`, `promote`, `put` and `delete`, each under its `claims`. `adopt` and
-//! `collect` (what `reach` plans and `activity` allows) work on a whole volume, which `volume` has where no server has it.
+//! `collect` (what `reach` plans and `activity` allows) work on a whole volume, and so does `verify` (with `health`); `volume` has it where no server has.
 //!
 //! Below them: `manifests` and `objects` (what is here), `fill` with `fetch`, `pen`, `progress`, `reader` and `through` (a
 //! blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said), `flight` (once for everyone), `pages`
