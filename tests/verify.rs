@@ -189,6 +189,23 @@ fn an_upstream_restores_what_was_pushed() {
     server.pull("team/app", "1", &image);
 }
 
+/// A pull through the mirror brings it back as well, and it is hosted again: nobody else's to evict.
+#[test]
+fn a_pull_restores_what_was_pushed() {
+    let (upstream, blob) = (Upstream::plain(), Blob::noise(8, 5000));
+    upstream.add_blob("library/base", &blob);
+    let server = both(&upstream).start();
+    server.target().blob("team/app", &blob);
+    assert_eq!(server.blob("library/base", &blob.digest).send().summary().digest, blob.digest);
+    damage(server.data(), &blob.digest, Damage::Rewritten);
+    assert_eq!(server.blob("team/app", &blob.digest).send().status, 404);
+    assert_eq!(server.target().mount("team/other", &blob.digest, None).status, 202, "it is not here");
+    assert_eq!(server.blob("library/base", &blob.digest).send().summary().digest, blob.digest);
+    assert_eq!(server.blob("team/app", &blob.digest).send().summary().digest, blob.digest);
+    assert_eq!(server.target().mount("team/other", &blob.digest, None).status, 201, "it is ours again");
+    assert_eq!(std::fs::read_dir(server.data().join("quarantine")).unwrap().count(), 0);
+}
+
 /// By itself, on its schedule.
 #[test]
 fn a_server_verifies_by_itself() {
