@@ -3,6 +3,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use serde_json::json;
@@ -150,6 +152,7 @@ fn any_damage_to_the_index_is_survived() {
         let context = format!("{how}: {chosen:?}");
         let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| volume.is_served(&server, &upstream)));
         assert!(served.is_ok(), "{context}");
+        keeps_again(&server, &upstream);
         Judge::new(server.data()).is_whole();
         (number, done) = (number + 1, done + 1);
     }
@@ -177,27 +180,25 @@ fn an_index_that_is_no_folder_is_begun_anew() {
             fs::create_dir_all(index.join("v1/db/in/the/way")).unwrap();
         },
     ];
-    for (number, way) in ways.into_iter().enumerate() {
+    for way in ways {
         server.stop();
         way(&index);
         server.restart();
         volume.is_served(&server, &upstream);
-        wait_until("what is pulled to be kept", std::time::Duration::from_secs(20), || {
-            let blob = Blob::noise(900_000 + rand(number), 5000);
-            upstream.add_blob(MIRRORED, &blob);
-            (0..3).for_each(|_| {
-                assert_eq!(server.blob(MIRRORED, &blob.digest).send().summary().digest, blob.digest);
-            });
-            upstream.requests().iter().filter(|asked| asked.request.path.contains(&blob.digest)).count() == 1
-        });
+        keeps_again(&server, &upstream);
         if index.is_file() {
             fs::remove_file(&index).unwrap();
         }
     }
 }
 
-/// Another number each time.
-fn rand(number: usize) -> u64 {
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst) * 10 + number as u64
+/// There is an index again: what is pulled is kept.
+fn keeps_again(server: &Server, upstream: &Upstream) {
+    static NEXT: AtomicU64 = AtomicU64::new(900_000);
+    wait_until("what is pulled to be kept", Duration::from_secs(20), || {
+        let blob = Blob::noise(NEXT.fetch_add(1, Ordering::SeqCst), 5000);
+        upstream.add_blob(MIRRORED, &blob);
+        (0..3).for_each(|_| assert_eq!(server.blob(MIRRORED, &blob.digest).send().summary().digest, blob.digest));
+        upstream.requests().iter().filter(|asked| asked.request.path.contains(&blob.digest)).count() == 1
+    });
 }
