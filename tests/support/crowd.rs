@@ -1,9 +1,6 @@
 //! An index with very many blobs in it, none of which is on any disk: what it costs to open, and to evict from.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
 use entrepot::{
     index::{Index, Link, Owner, Role, Uses},
@@ -21,8 +18,8 @@ fn repository(number: usize) -> Repository {
     Repository { domain: Some(Domain::docker_hub()), name: format!("library/image{}", number / 100).parse().unwrap() }
 }
 
-/// Makes an index of `blobs` mirrored blobs in `dir`: images of ten, sizes from a block to many. It is whole and closed.
-pub(crate) fn fill(dir: &Path, blobs: usize) {
+/// Makes an index of `blobs` mirrored blobs in `dir`: images of ten, sizes from a block to many. It is whole, and open.
+pub(crate) fn fill(dir: &Path, blobs: usize) -> Index {
     let index = Index::open(dir);
     for first in (0..blobs).step_by(IMAGE) {
         let (place, manifest) = (repository(first / IMAGE), digest(first));
@@ -37,17 +34,18 @@ pub(crate) fn fill(dir: &Path, blobs: usize) {
         }
     }
     index.set_complete();
-    index.close(Some([0; 6]));
+    index
 }
 
-/// Opens it, and makes room by `blobs` of them: the next in line, who holds and who names it, and all of that away. Says
-/// how long the opening took, and the processor's time of the rest: others use the machine, too.
-pub(crate) fn evict(dir: &Path, blobs: usize) -> (Duration, Duration) {
-    let begun = Instant::now();
-    let index = Index::open(dir);
-    let opened = begun.elapsed();
-    assert!(index.was_complete(), "it was closed whole");
-    index.set_complete();
+/// Closes it as a server that stops.
+pub(crate) fn close(index: Index) {
+    index.close(Some([0; 6]));
+    drop(index);
+}
+
+/// Makes room by `blobs` of them: the next in line, who holds and who names it, and all of that away. Says what that took
+/// of the processor's time: others use the machine, too.
+pub(crate) fn evict(index: &Index, blobs: usize) -> Duration {
     let (begun, mut gone) = (processor(), 0);
     while gone < blobs {
         index.recall(1_800_000_000, false);
@@ -56,13 +54,11 @@ pub(crate) fn evict(dir: &Path, blobs: usize) -> (Duration, Duration) {
         // As in life, something is asked for between two rounds.
         index.note_uses([(digest(gone), Uses { count: 1, last: 1_800_000_000 })]);
         for blob in next.iter().take(blobs - gone) {
-            evict_one(&index, blob);
+            evict_one(index, blob);
             gone += 1;
         }
     }
-    let took = processor() - begun;
-    index.close(Some([0; 6]));
-    (opened, took)
+    processor() - begun
 }
 
 fn evict_one(index: &Index, blob: &Digest) {
