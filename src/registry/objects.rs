@@ -33,6 +33,7 @@ pub(super) struct Objects {
 
 impl Objects {
     pub(super) fn new(storage: Storage, index: Index, retention: Retention) -> Self {
+        index.set_pins(retention.pinned.clone());
         let objects = Self {
             storage: Arc::new(storage),
             index: Arc::new(index),

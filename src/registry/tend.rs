@@ -38,6 +38,7 @@ impl Registry {
         let pins: Vec<String> = retention.pinned.iter().map(ToString::to_string).collect();
         if !self.objects.index.same_pins(&pins.join("\n")) {
             self.objects.index.recall(u64::MAX, true);
+            self.objects.index.repin();
         }
         rebuild::run(&self.objects);
     }
