@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{
-    Error, Header, ListenAddress, Setting,
+    Debug, Error, Header, ListenAddress, Setting,
     dump::Line,
     duration, headers, keys,
     node::Node,
@@ -35,6 +35,8 @@ pub struct Http {
     pub draintimeout: Setting<Duration>,
     /// `http.headers`: what every answer carries beside its own headers.
     pub headers: Setting<Vec<Header>>,
+    /// `http.debug` and `http.metrics`: who may look at the server itself.
+    pub debug: Debug,
 }
 
 /// What can be listened on.
@@ -70,6 +72,7 @@ impl Http {
             relativeurls: Setting::read(root, &HTTP_RELATIVEURLS, keys::flag)?,
             draintimeout: Setting::read(root, &HTTP_DRAINTIMEOUT, duration::parse)?,
             headers: headers::read(root, &HTTP_HEADERS)?,
+            debug: Debug::read(root)?,
         })
     }
 
@@ -96,6 +99,7 @@ impl Http {
             Line::new(&self.draintimeout, duration::write(*self.draintimeout)),
             headers::line(&self.headers),
         ]);
+        lines.extend(self.debug.lines());
         lines
     }
 }

@@ -7,6 +7,7 @@ mod address;
 mod amount;
 mod auth;
 mod check;
+mod debug;
 mod dump;
 mod duration;
 mod error;
@@ -36,6 +37,7 @@ use std::{
 pub use address::{Host, ListenAddress};
 pub use amount::Amount;
 pub use auth::Auth;
+pub use debug::Debug;
 pub use error::{Error, Warning};
 pub use headers::Header;
 pub use http::{Http, Listen, Net};

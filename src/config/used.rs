@@ -105,6 +105,23 @@ pub(super) const HTTP_DRAINTIMEOUT: Key = used(
 pub(super) const HTTP_HEADERS: Key =
     used("http.headers", Headers, "", "Headers that every answer carries: names, each with a list of values.");
 
+pub(super) const DEBUG_ADDR: Key = used(
+    "http.debug.addr",
+    Address,
+    "",
+    "Where a second door listens, for those who run this: metrics and health, nothing else; none without it.",
+);
+pub(super) const PROMETHEUS_ENABLED: Key = used(
+    "http.debug.prometheus.enabled",
+    Flag,
+    "true",
+    "Whether that door shows metrics; registry:2 shows them only where this is said.",
+);
+pub(super) const PROMETHEUS_PATH: Key =
+    used("http.debug.prometheus.path", UrlPath, "/metrics", "Under which path that door shows metrics.");
+pub(super) const HTTP_METRICS: Key =
+    used("http.metrics", Flag, "false", "Whether `http.addr` shows metrics too, at /metrics; ours.");
+
 // proxy
 pub(super) const PROXY_ENABLED: Key =
     used("proxy.enabled", Flag, "true", "Whether it is a mirror at all; otherwise it is a registry only; ours.");

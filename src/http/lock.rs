@@ -9,14 +9,15 @@ use actix_web::{
     middleware::Next,
 };
 
-use super::{errors::Refusal, extract};
+use super::{errors::Refusal, extract, health};
 
 /// Answers 401, where the door is locked.
 pub(super) async fn keep(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let Some(realm) = &extract::settings(request.request()).locked else {
+    let locked = extract::settings(request.request()).locked.as_ref();
+    let Some(realm) = locked.filter(|_| !health::is_probe(request.path())) else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
     let challenge = format!("Basic realm=\"{}\"", realm.replace('\\', "\\\\").replace('"', "\\\""));

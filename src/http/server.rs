@@ -1,14 +1,6 @@
-//! The listener, the workers, and how a connection is treated.
+//! The workers, and how a connection is treated.
 
-use std::{
-    any::Any,
-    io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    os::unix::net::UnixListener,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{any::Any, io, sync::Arc, time::Duration};
 
 use actix_web::{
     App, HttpServer,
@@ -17,12 +9,9 @@ use actix_web::{
     rt::net::TcpStream,
     web,
 };
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 
-use super::{
-    access_log, headers, lock, routes,
-    settings::{Listen, Settings},
-};
+use super::{access_log, headers, health, listen::Listener, lock, measure, metrics, routes, settings::Settings};
 use crate::registry::Registry;
 
 /// How much may wait in the kernel for a client: beyond it, a slow client's megabytes would lie there, and a chunk would
@@ -38,7 +27,6 @@ const IDLE: Duration = Duration::from_secs(75);
 const WRITE_BUFFER: usize = 16 << 10;
 /// Threads a worker may block on the disk: each holds a chunk.
 const BLOCKING_THREADS: usize = 16;
-const BACKLOG: i32 = 1024;
 
 /// A server that listens already and is not yet answering.
 #[derive(Debug)]
@@ -47,24 +35,13 @@ pub struct Server {
     settings: Settings,
 }
 
-#[derive(Debug)]
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
 impl Server {
     /// Binds the address.
     ///
     /// # Errors
     /// As the operating system refuses it.
     pub fn bind(settings: Settings) -> io::Result<Self> {
-        let listener = match &settings.listen {
-            Listen::Tcp { host: None, port } => Listener::Tcp(listen_everywhere(*port)?),
-            Listen::Tcp { host: Some(host), port } => Listener::Tcp(listen_on(host, *port)?),
-            Listen::Unix(path) => Listener::Unix(listen_at(path)?),
-        };
-        Ok(Self { listener, settings })
+        Ok(Self { listener: Listener::bind(&settings.listen)?, settings })
     }
 
     /// Where it listens: a URL, or a socket's path.
@@ -72,22 +49,13 @@ impl Server {
     /// # Errors
     /// As the operating system says.
     pub fn address(&self) -> io::Result<String> {
-        match &self.listener {
-            Listener::Tcp(listener) => Ok(format!("http://{}", listener.local_addr()?)),
-            Listener::Unix(listener) => {
-                let path = listener.local_addr()?.as_pathname().map(|path| path.display().to_string());
-                Ok(format!("unix:{}", path.unwrap_or_default()))
-            }
-        }
+        self.listener.address("http")
     }
 
     /// Whether other machines may reach it.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
-        match &self.listener {
-            Listener::Tcp(listener) => listener.local_addr().is_ok_and(|address| !address.ip().is_loopback()),
-            Listener::Unix(_) => false,
-        }
+        self.listener.is_exposed()
     }
 
     /// Answers until `shutdown` ends, then lets requests under way finish for a few seconds.
@@ -102,6 +70,7 @@ impl Server {
         let state = web::Data::from(registry);
         let logged = self.settings.access_log;
         let drain = self.settings.drain;
+        let shown = self.settings.metrics.then_some(metrics::PATH);
         let (locked, adds_headers) = (self.settings.locked.is_some(), !self.settings.headers.is_empty());
         let settings = web::Data::new(self.settings);
         let app = move || {
@@ -113,6 +82,9 @@ impl Server {
                 .wrap(Condition::new(locked, from_fn(lock::keep)))
                 .wrap(Condition::new(adds_headers, from_fn(headers::add_configured)))
                 .wrap(Condition::new(logged, from_fn(access_log::write)))
+                .wrap(from_fn(measure::count))
+                .configure(health::configure)
+                .configure(|service| shown.iter().for_each(|path| metrics::configure(service, path)))
                 .configure(|service| routes::configure(service, &prefix))
         };
         let server = HttpServer::new(app)
@@ -151,47 +123,4 @@ fn tune(connection: &dyn Any) {
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
     let _ = socket.set_tcp_user_timeout(Some(UNREAD));
-}
-
-/// A socket that a process before this one left is in the way, and answers nobody.
-fn listen_at(path: &Path) -> io::Result<UnixListener> {
-    if std::os::unix::net::UnixStream::connect(path)
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    {
-        std::fs::remove_file(path)?;
-    }
-    UnixListener::bind(path)
-}
-
-/// One socket for both families; IPv4 alone where the kernel has no IPv6.
-fn listen_everywhere(port: u16) -> io::Result<TcpListener> {
-    let six = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    listen(six, false).or_else(|error| match error.kind() {
-        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
-        _ => listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), true),
-    })
-}
-
-fn listen_on(host: &str, port: u16) -> io::Result<TcpListener> {
-    use std::net::ToSocketAddrs;
-    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-    for address in (host, port).to_socket_addrs()? {
-        match listen(address, true) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(only_v6)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }

@@ -23,6 +23,8 @@ pub struct Settings {
     pub listen: Listen,
     /// Whether each request is logged.
     pub access_log: bool,
+    /// Whether metrics are served beside the API.
+    pub metrics: bool,
     /// How long requests under way may go on after the server was asked to stop.
     pub drain: Duration,
     /// What the API's paths begin with: `/`, or `/some/path/`.
@@ -47,6 +49,7 @@ impl Settings {
         static NONE: LazyLock<Settings> = LazyLock::new(|| Settings {
             listen: Listen::Tcp { host: None, port: 0 },
             access_log: false,
+            metrics: false,
             drain: Duration::ZERO,
             prefix: "/".into(),
             headers: Vec::new(),

@@ -11,6 +11,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::{Error, Retention, claims::Claims, uses, uses::Uses};
 use crate::{
     index::{Class, Index, Link, Object, Owner},
+    metrics::{self, Found, Metrics},
     oci::{Digest, Hasher, Repository},
     storage::{Durability, Facts, Published, Purpose, Staged, Storage, Stored},
 };
@@ -29,10 +30,11 @@ pub(super) struct Objects {
     pub(super) retention: Arc<Retention>,
     /// Held while room is made.
     pub(super) room: Arc<AsyncMutex<()>>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Objects {
-    pub(super) fn new(storage: Storage, index: Index, retention: Retention) -> Self {
+    pub(super) fn new(storage: Storage, index: Index, retention: Retention, metrics: Arc<Metrics>) -> Self {
         index.set_pins(retention.pinned.clone());
         let objects = Self {
             storage: Arc::new(storage),
@@ -41,6 +43,7 @@ impl Objects {
             uses: Arc::new(Uses::new()),
             retention: Arc::new(retention),
             room: Arc::default(),
+            metrics,
         };
         objects.keep_books();
         objects
@@ -99,9 +102,11 @@ impl Objects {
         self.index.leave(digest);
         let dropped = if self.index.class(digest).mirrored && !self.index.class(digest).hosted {
             tracing::warn!("{digest} was damaged on disk and is dropped");
+            self.metrics.found(Found::Damaged(metrics::Class::Mirrored));
             self.storage.remove_blob(digest)
         } else {
             tracing::error!("{digest} was damaged on disk and is quarantined: push it again");
+            self.metrics.found(Found::Damaged(metrics::Class::Hosted));
             self.storage.quarantine(digest)
         };
         if let Err(error) = dropped {

@@ -7,6 +7,7 @@ impl Registry {
     /// Work to repeat every minute or so: lets go of what is kept for a while only.
     pub fn tidy(&self) {
         self.fills.tidy();
+        self.metrics.note_growth(&self.objects.disk());
     }
 
     /// Work to repeat every second or so: tells the index what was asked for, keeps the disk within its bounds whoever
