@@ -17,6 +17,8 @@ mod fill;
 mod floors;
 mod harness;
 mod many;
+mod metrics;
+mod metrics_docs;
 mod push;
 mod push_clients;
 mod restart;

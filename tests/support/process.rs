@@ -31,7 +31,7 @@ static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
 });
 
 /// The Debian packages that `./test` installs.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("dockerd", "docker.io"),
     ("docker", "docker.io"),
     ("containerd", "containerd"),
@@ -41,6 +41,8 @@ const PACKAGES: [(&str, &str); 9] = [
     ("skopeo", "skopeo"),
     ("strace", "strace"),
     ("docker-registry", "docker-registry"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
 ];
 
 /// A command that dies with the test process, with nothing of this environment but the search path.
