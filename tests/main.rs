@@ -28,6 +28,8 @@ mod index_damage;
 mod index_scale;
 mod limits;
 mod many;
+mod metrics;
+mod metrics_docs;
 mod mirror_door;
 mod push;
 mod push_clients;

@@ -9,6 +9,7 @@ use super::Failure;
 use crate::{
     config::{self, Config},
     http::{self, BindError, Server, TlsError, TlsSettings},
+    registry::Registry,
 };
 
 /// How often the certificate's files are looked at. One that changed must rest for as long.
@@ -84,12 +85,14 @@ fn cannot_listen(http: &config::Http, error: &BindError) -> config::Error {
 }
 
 /// Takes a new certificate soon after its files change: Kubernetes and certbot put others in their place.
-pub(super) fn renew_certificate(server: &Server, background: &Runtime) {
+pub(super) fn renew_certificate(server: &Server, registry: &Arc<Registry>, background: &Runtime) {
     let Some(tls) = server.tls() else { return };
+    let registry = Arc::clone(registry);
     background.spawn(async move {
         let mut ticks = tokio::time::interval(LOOK_AT_CERTIFICATE);
         loop {
             ticks.tick().await;
+            registry.metrics().certificate_ends(tls.expires());
             let tls = Arc::clone(&tls);
             let _ = tokio::task::spawn_blocking(move || tls.refresh()).await;
         }

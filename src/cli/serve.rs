@@ -13,8 +13,9 @@ use crate::{
     access::{self, Access, Logins, Outside, TokenRealm},
     admin::{Defaults, Door},
     config::{self, Config, Loaded},
-    http::{self, Server},
+    http::{self, DebugServer, DebugSettings, Server},
     index::Index,
+    metrics::Metrics,
     oci::Domain,
     registry::{Foundation, Registry, Retention, Rules},
     storage::Storage,
@@ -38,15 +39,20 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     // The volume first: a process that is on its way out holds the port too, and lets go of both.
     let registry = Arc::new(Registry::new(foundation(&config, &background)?));
     let server = Server::bind(settings(&config, access)).map_err(|error| doors::cannot_bind(&config, &error))?;
+    let debug = debug_server(&config.http.debug)?;
     jobs::start(&registry, &config, &background).map_err(Failure::failed)?;
-    doors::renew_certificate(&server, &background);
+    doors::renew_certificate(&server, &registry, &background);
     keeping::start(&registry, &config, &background);
     let door = open_door(&registry, &config, &background);
     announce::announce(&config, &server);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let local = tokio::task::LocalSet::new();
     let served = local.block_on(&workers, async {
-        server.run(Arc::clone(&registry), asked_to_stop(*config.http.draintimeout)?).await
+        let watched = watch(debug, &registry);
+        tokio::select! {
+            served = server.run(Arc::clone(&registry), asked_to_stop(*config.http.draintimeout)?) => served,
+            failed = watched => failed,
+        }
     });
     served.map_err(Failure::failed)?;
     drop(door);
@@ -63,11 +69,12 @@ fn foundation(config: &Config, background: &Runtime) -> Result<Foundation, Failu
         .map_err(|error| Failure::usage(root.error(format!("a directory this process can write ({error})"))))?;
     let index = Index::open(&storage.index_dir());
     let proxy = Proxy::from_lookup(|name| std::env::var(name).ok()).map_err(Failure::usage)?;
+    let metrics = Arc::new(Metrics::new().map_err(Failure::failed)?);
     let settings = upstream::Settings { roots: upstream::native_roots(), proxy };
     Ok(Foundation {
         storage,
         index,
-        upstreams: vec![hub(&config.proxy)?],
+        upstreams: vec![hub(&config.proxy, &metrics)?],
         pool: Pool::start(UPSTREAM_THREADS, settings).map_err(Failure::failed)?,
         rules: rules(config),
         retention: Retention {
@@ -78,19 +85,20 @@ fn foundation(config: &Config, background: &Runtime) -> Result<Foundation, Failu
         freshness: *config.proxy.freshness.value(),
         grace: *config.gc.grace,
         tasks: background.handle().clone(),
+        metrics,
     })
 }
 
 /// Whatever URL is configured plays Docker Hub.
-fn hub(proxy: &config::Proxy) -> Result<Remote, Failure> {
+fn hub(proxy: &config::Proxy, metrics: &Arc<Metrics>) -> Result<Remote, Failure> {
     let credentials = match (proxy.username.value(), proxy.password.value()) {
         (Some(username), Some(password)) => {
             Some(Credentials { username: username.clone(), password: password.expose().to_owned() })
         }
         _ => None,
     };
-    let realm = proxy.realm.value().clone();
-    let options = Options { credentials, realm, redirects: proxy.redirects.value().clone(), ..Options::default() };
+    let (realm, redirects) = (proxy.realm.value().clone(), proxy.redirects.value().clone());
+    let options = Options { credentials, realm, redirects, metrics: Some(Arc::clone(metrics)), ..Options::default() };
     Remote::new(Domain::docker_hub(), proxy.remoteurl.value().clone(), options).map_err(Failure::usage)
 }
 
@@ -139,6 +147,7 @@ fn settings(config: &Config, access: Option<Arc<Access>>) -> http::Settings {
         limits: doors::limits(&http.limits),
         trusted_proxies: http.trusted_proxies.value().clone(),
         access_log: !*config.log.accesslog_disabled,
+        metrics: *http.debug.metrics,
         drain: *http.draintimeout,
         prefix: http.prefix.value().clone(),
         headers: headers(config),
@@ -155,6 +164,27 @@ fn listen(address: &config::Listen) -> http::Listen {
     match address {
         config::Listen::Unix(path) => http::Listen::Unix(path.clone()),
         config::Listen::Tcp(address) => doors::listen(address),
+    }
+}
+
+/// The second door, where one is asked for.
+fn debug_server(debug: &config::Debug) -> Result<Option<DebugServer>, Failure> {
+    let Some(address) = debug.addr.value() else { return Ok(None) };
+    let metrics = debug.prometheus.then(|| debug.path.value().clone());
+    let bound = DebugServer::bind(DebugSettings { listen: doors::listen(address), metrics });
+    let bound = bound.and_then(|server| Ok((server.address()?, server)));
+    let (at, server) = bound.map_err(|error| {
+        Failure::usage(debug.addr.error(format!("an address this process can listen on ({error})")))
+    })?;
+    tracing::info!("metrics and health are at {at}");
+    Ok(Some(server))
+}
+
+/// Answers at the second door; without one, waits for ever.
+async fn watch(debug: Option<DebugServer>, registry: &Arc<Registry>) -> std::io::Result<()> {
+    match debug {
+        Some(server) => server.run(Arc::clone(registry)).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{
-    Error, Header, Limits, ListenAddress, Network, Setting, Tls,
+    Debug, Error, Header, Limits, ListenAddress, Network, Setting, Tls,
     dump::Line,
     duration, headers, keys,
     node::Node,
@@ -46,6 +46,8 @@ pub struct Http {
     pub trusted_proxies: Setting<Vec<Network>>,
     /// `http.limits`.
     pub limits: Limits,
+    /// `http.debug` and `http.metrics`: who may look at the server itself.
+    pub debug: Debug,
 }
 
 /// What can be listened on.
@@ -86,6 +88,7 @@ impl Http {
             mirror: Setting::read_optional(root, &MIRROR_ADDR, ListenAddress::parse)?,
             trusted_proxies: Setting::read_list(root, &TRUSTED_PROXIES, str::parse)?,
             limits: Limits::read(root)?,
+            debug: Debug::read(root)?,
         })
     }
 
@@ -117,6 +120,7 @@ impl Http {
         lines.extend(self.mirror.as_ref().map(|address| Line::new(&self.mirror, address.to_string())));
         lines.push(Line::list(&self.trusted_proxies, self.trusted_proxies.iter().map(Network::to_string)));
         lines.extend(self.limits.lines());
+        lines.extend(self.debug.lines());
         lines
     }
 }

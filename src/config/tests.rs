@@ -146,8 +146,7 @@ fn reads_a_file() {
     assert!(proxy.remoteurl.is_set());
     let said = warnings(&loaded);
     let keys: Vec<&str> = said.iter().map(|line| line.split(' ').nth(1).unwrap()).collect();
-    let expected =
-        ["log.fields", "storage.cache", "storage.tag", "http.secret", "http.debug", "redis", "notifications", "health"];
+    let expected = ["log.fields", "storage.cache", "storage.tag", "http.secret", "redis", "notifications", "health"];
     assert_eq!(keys, expected);
     assert_eq!(said[0], "config.yml:4: log.fields has no effect here: log lines carry no fields of the operator's");
 }
@@ -511,6 +510,12 @@ http:
     sendpause: 5m
     uploads: 1000
     rate: 10000
+  debug:
+    addr: localhost:5001
+    prometheus:
+      enabled: true
+      path: /metrics
+  metrics: false
 proxy:
   enabled: true
   remoteurl: https://registry-1.docker.io/
@@ -607,6 +612,7 @@ fn every_used_key_is_printed() {
         ("REGISTRY_PROXY_USERNAME", "a"),
         ("REGISTRY_PROXY_REMOTEURL", "http://a"),
         ("REGISTRY_HTTP_HOST", "http://a"),
+        ("REGISTRY_HTTP_DEBUG_ADDR", ":5001"),
         ("REGISTRY_STORAGE_QUOTA", "50GB"),
         ("REGISTRY_STORAGE_HEADROOM", "1GB"),
         ("REGISTRY_HTTP_TLS", "{certificate: /c, key: /k}"),

@@ -228,6 +228,22 @@ pub(super) const LIMIT_RATE: Key = used(
     "10000",
     "Requests a second of one address (IPv6: of one /64), twice as many for a moment; ours.",
 );
+pub(super) const DEBUG_ADDR: Key = used(
+    "http.debug.addr",
+    Address,
+    "",
+    "Where a second door listens, for those who run this: metrics and health, nothing else; none without it.",
+);
+pub(super) const PROMETHEUS_ENABLED: Key = used(
+    "http.debug.prometheus.enabled",
+    Flag,
+    "true",
+    "Whether that door shows metrics; registry:2 shows them only where this is said.",
+);
+pub(super) const PROMETHEUS_PATH: Key =
+    used("http.debug.prometheus.path", UrlPath, "/metrics", "Under which path that door shows metrics.");
+pub(super) const HTTP_METRICS: Key =
+    used("http.metrics", Flag, "false", "Whether `http.addr` shows metrics too, at /metrics; ours.");
 
 // proxy
 pub(super) const PROXY_ENABLED: Key =

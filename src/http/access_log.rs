@@ -10,9 +10,10 @@ use actix_web::{
     middleware::Next,
 };
 
-use super::forwarded::client_address;
+use super::{forwarded::client_address, health};
 
-/// Writes the line when the head of the answer is known. Never the query: it may hold what is nobody's business.
+/// Writes the line when the head of the answer is known; probes come too often for one. Never the query: it may hold what is
+/// nobody's business.
 pub(super) async fn write(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -20,6 +21,10 @@ pub(super) async fn write(
     let began = Instant::now();
     let response = next.call(request).await?;
     let request = response.request();
+    if health::is_probe(request.path()) {
+        tracing::debug!(target: "access", path = request.path(), status = response.status().as_u16());
+        return Ok(response);
+    }
     let header = |name| request.headers().get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     tracing::info!(
         target: "access",

@@ -12,8 +12,10 @@ use super::{
     errors::Refusal,
     extract::{self, State},
     headers::{self, API_VERSION, NOSNIFF},
+    measure,
 };
 use crate::{
+    metrics::Content,
     oci::{Action, ByteRange, Digest, RangeRequest},
     registry::Provenance,
 };
@@ -23,6 +25,7 @@ pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpRes
     let repository = extract::repository(&registry, &request).await?;
     let digest = extract::digest(&request)?;
     let blob = registry.blob(&repository, &digest).await?;
+    let served = measure::answered(&registry, &repository, Content::Blob, blob.provenance);
     if headers::holds(&request, &digest) {
         return Ok(found(StatusCode::NOT_MODIFIED, &digest, blob.provenance).finish());
     }
@@ -36,12 +39,12 @@ pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpRes
         RangeRequest::Whole if size == 0 => Ok(found(StatusCode::OK, &digest, blob.provenance).body("")),
         RangeRequest::Whole => {
             let response = found(StatusCode::OK, &digest, blob.provenance);
-            Ok(body::respond(response, blob.read(ByteRange { start: 0, end: size }), size))
+            Ok(body::respond(response, blob.read(ByteRange { start: 0, end: size }), size, served))
         }
         RangeRequest::Part(range) => {
             let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.provenance);
             response.insert_header((header::CONTENT_RANGE, range.content_range(size)));
-            Ok(body::respond(response, blob.read(range), range.len()))
+            Ok(body::respond(response, blob.read(range), range.len(), served))
         }
     }
 }
@@ -51,6 +54,7 @@ pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpRe
     let repository = extract::repository(&registry, &request).await?;
     let digest = extract::digest(&request)?;
     let (size, provenance) = registry.blob_size(&repository, &digest, extract::names_registry(&request)).await?;
+    measure::answered(&registry, &repository, Content::Blob, provenance);
     if headers::holds(&request, &digest) {
         return Ok(found(StatusCode::NOT_MODIFIED, &digest, provenance).finish());
     }

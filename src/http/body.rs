@@ -15,7 +15,10 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use tokio::task::spawn_blocking;
 
-use crate::registry::{Grant, Reader};
+use crate::{
+    metrics::Tally,
+    registry::{Grant, Reader},
+};
 
 const SMALLEST: usize = 16 << 10;
 const LARGEST: usize = 1 << 20;
@@ -30,14 +33,20 @@ const QUICK: Duration = Duration::from_millis(4);
 /// One that took longer than this begins anew.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// Sends what `reader` reads: `length` bytes, or fewer and a cut connection.
-pub(super) fn respond(mut response: HttpResponseBuilder, reader: Reader, length: u64) -> HttpResponse {
-    let chunks = stream::try_unfold(Body::new(reader), Body::next);
+/// Sends what `reader` reads: `length` bytes, or fewer and a cut connection. What goes out is added to `served`.
+pub(super) fn respond(
+    mut response: HttpResponseBuilder,
+    reader: Reader,
+    length: u64,
+    served: Option<Tally>,
+) -> HttpResponse {
+    let chunks = stream::try_unfold(Body::new(reader, served), Body::next);
     response.body(SizedStream::new(length, Box::pin(chunks)))
 }
 
 struct Body {
     reader: Reader,
+    served: Option<Tally>,
     /// How much to read next.
     chunk: usize,
     /// The chunk read last, whose memory takes the next one.
@@ -51,8 +60,8 @@ struct Body {
 }
 
 impl Body {
-    fn new(reader: Reader) -> Self {
-        Self { reader, chunk: SMALLEST, read: Bytes::new(), rest: Bytes::new(), taken: 0, read_at: None }
+    fn new(reader: Reader, served: Option<Tally>) -> Self {
+        Self { reader, served, chunk: SMALLEST, read: Bytes::new(), rest: Bytes::new(), taken: 0, read_at: None }
     }
 
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, Error> {
@@ -63,6 +72,7 @@ impl Body {
         }
         let piece = self.rest.split_to(self.rest.len().min(PIECE));
         self.taken += piece.len() as u64;
+        self.served.iter().for_each(|served| served.add(piece.len() as u64));
         Ok((!piece.is_empty()).then_some((piece, self)))
     }
 

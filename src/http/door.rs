@@ -10,7 +10,7 @@ use actix_web::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{audit, challenge, errors::Refusal, extract, forwarded::client_address};
+use super::{audit, challenge, errors::Refusal, extract, forwarded::client_address, health};
 use crate::{
     access::{Access, Caller, LoginError},
     config::Secret,
@@ -21,7 +21,8 @@ pub(super) async fn keep(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let Some(access) = extract::settings(request.request()).access.clone() else {
+    let access = extract::settings(request.request()).access.clone();
+    let Some(access) = access.filter(|_| !health::is_probe(request.path())) else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
     match identify(&access, request.request()).await {

@@ -8,9 +8,10 @@ use super::{
     errors::Refusal,
     extract::{self, State},
     headers::{self, API_VERSION, NOSNIFF},
-    location, uploads,
+    location, measure, uploads,
 };
 use crate::{
+    metrics::Content,
     oci::{Action, Digest, MediaType, Reference},
     registry::{Provenance, Pushed},
 };
@@ -19,10 +20,13 @@ use crate::{
 pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let repository = extract::repository(&registry, &request).await?;
     let reference = extract::reference(&request)?;
-    let (manifest, provenance) = registry.into_inner().manifest(&repository, &reference).await?;
+    let registry = registry.into_inner();
+    let (manifest, provenance) = registry.manifest(&repository, &reference).await?;
+    let served = measure::answered(&registry, &repository, Content::Manifest, provenance);
     if headers::holds(&request, &manifest.digest) {
         return Ok(not_modified(&manifest.digest, provenance));
     }
+    served.iter().for_each(|served| served.add(manifest.bytes.len() as u64));
     Ok(found(&manifest.digest, manifest.media_type(), provenance).body(manifest.bytes.clone()))
 }
 
@@ -30,7 +34,9 @@ pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpRes
 pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let repository = extract::repository(&registry, &request).await?;
     let reference = extract::reference(&request)?;
-    let (head, provenance) = registry.into_inner().manifest_head(&repository, &reference).await?;
+    let registry = registry.into_inner();
+    let (head, provenance) = registry.manifest_head(&repository, &reference).await?;
+    measure::answered(&registry, &repository, Content::Manifest, provenance);
     if headers::holds(&request, &head.digest) {
         return Ok(not_modified(&head.digest, provenance));
     }

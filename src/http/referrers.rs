@@ -7,9 +7,10 @@ use super::{
     errors::Refusal,
     extract::{self, State},
     headers::{self, API_VERSION, NOSNIFF},
-    location,
+    location, measure,
 };
 use crate::{
+    metrics::Content,
     oci::{Digest, MediaType, Repository},
     registry::{List, Registry},
 };
@@ -24,7 +25,10 @@ pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpRe
         return hosted(&registry, &request, &repository, &digest).await;
     }
     let query = extract::upstream_query(&request);
-    let (page, provenance) = registry.into_inner().list(&repository, List::Referrers(digest), &query).await?;
+    let registry = registry.into_inner();
+    let (page, provenance) = registry.list(&repository, List::Referrers(digest), &query).await?;
+    let served = measure::answered(&registry, &repository, Content::List, provenance);
+    served.iter().for_each(|served| served.add(page.bytes.len() as u64));
     let mut response = found();
     response.insert_header(headers::cache_status(provenance));
     if let Some(filters) = &page.filters {

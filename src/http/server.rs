@@ -19,9 +19,10 @@ use super::{
     connection::{Guarded, IDLE},
     door,
     entrance::Entrance,
-    headers, limits,
+    headers, health, limits,
     limits::Limiter,
     listen::Listener,
+    measure, metrics,
     mirror::{self, Door},
     routes,
     settings::Settings,
@@ -216,6 +217,7 @@ impl House {
         let settings = &self.settings;
         let is_mirror = settings.door == Door::Mirror;
         let guarded = settings.access.is_some();
+        let shown = (settings.metrics && !is_mirror).then_some(metrics::PATH);
         App::new()
             .app_data(self.state.clone())
             .app_data(settings.clone())
@@ -225,6 +227,9 @@ impl House {
             .wrap(Condition::new(is_mirror, from_fn(mirror::keep)))
             .wrap(Condition::new(settings.access_log, from_fn(access_log::write)))
             .wrap(from_fn(limits::keep))
+            .wrap(from_fn(measure::count))
+            .configure(health::configure)
+            .configure(|service| shown.iter().for_each(|path| metrics::configure(service, path)))
             .configure(|service| routes::configure(service, &settings.prefix))
     }
 }

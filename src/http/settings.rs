@@ -42,6 +42,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<Network>,
     /// Whether each request is logged.
     pub access_log: bool,
+    /// Whether metrics are served beside the API.
+    pub metrics: bool,
     /// How long requests under way may go on after the server was asked to stop.
     pub drain: Duration,
     /// What the API's paths begin with: `/`, or `/some/path/`.
@@ -73,6 +75,7 @@ impl Settings {
             limits: Limits::default(),
             trusted_proxies: Vec::new(),
             access_log: false,
+            metrics: false,
             drain: Duration::ZERO,
             prefix: "/".into(),
             headers: Vec::new(),

@@ -7,9 +7,10 @@ use super::{
     errors::Refusal,
     extract::{self, State},
     headers::{self, API_VERSION, NOSNIFF},
-    location,
+    location, measure,
 };
 use crate::{
+    metrics::Content,
     oci::Repository,
     registry::{List, Registry},
 };
@@ -21,7 +22,10 @@ pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpRe
         return hosted(&registry, &request, &repository).await;
     }
     let query = extract::upstream_query(&request);
-    let (page, provenance) = registry.into_inner().list(&repository, List::Tags, &query).await?;
+    let registry = registry.into_inner();
+    let (page, provenance) = registry.list(&repository, List::Tags, &query).await?;
+    let served = measure::answered(&registry, &repository, Content::List, provenance);
+    served.iter().for_each(|served| served.add(page.bytes.len() as u64));
     let mut response = HttpResponse::Ok();
     response
         .insert_header(API_VERSION)

@@ -68,8 +68,12 @@ pub struct Holding {
     pub used: u64,
     /// How often.
     pub uses: u32,
-    tier: Tier,
-    rank: u64,
+    /// The number of the upstream it came from; 0 where that is not known.
+    pub(super) upstream: u8,
+    /// Whether a repository links it whose content never makes way.
+    pub(super) pinned: bool,
+    pub(super) tier: Tier,
+    pub(super) rank: u64,
 }
 
 /// A holding that changed: it came where there was none before, and went where there is none after.
@@ -131,14 +135,20 @@ impl Index {
     /// Counts everything, calling `each` with every holding and then `done`, while nothing changes.
     pub fn count(&self, mut each: impl FnMut(&Holding), done: impl FnOnce()) {
         let _lock = self.line.lock.lock();
-        self.database.scan(
-            |trees| &trees.holdings,
-            &[],
-            |_, value| {
-                Holding::decode(value).iter().for_each(&mut each);
-                true
-            },
-        );
+        self.board.recount(|sum| {
+            let mut both = |held: &Holding| {
+                each(held);
+                sum(held);
+            };
+            self.database.scan(
+                |trees| &trees.holdings,
+                &[],
+                |_, value| {
+                    Holding::decode(value).iter().for_each(&mut both);
+                    true
+                },
+            );
+        });
         done();
     }
 
@@ -151,8 +161,8 @@ impl Index {
     /// Says that a blob is on disk and occupies `allocated` bytes. Whose it is, is changed by nothing less certain.
     pub fn enter(&self, digest: &Digest, allocated: u64, owner: Owner, manifest: bool, now: u64) {
         self.change(digest, |before| {
-            let fresh = Holding::new(allocated, owner, manifest, now);
-            let known = before.unwrap_or(fresh);
+            let fresh = || self.attributed(digest, Holding::new(allocated, owner, manifest, now));
+            let known = before.unwrap_or_else(fresh);
             Some(Holding { allocated, owner: owner.max(known.owner), manifest: manifest || known.manifest, ..known })
         });
     }
@@ -305,7 +315,7 @@ impl Index {
         }
     }
 
-    fn change(&self, digest: &Digest, change: impl FnOnce(Option<Holding>) -> Option<Holding>) {
+    pub(super) fn change(&self, digest: &Digest, change: impl FnOnce(Option<Holding>) -> Option<Holding>) {
         let _lock = self.line.lock.lock();
         let before = self.holding(digest);
         let after = change(before).map(|changed| self.placed(digest, before, changed));
@@ -313,6 +323,7 @@ impl Index {
             return;
         }
         self.put(digest, before, after);
+        self.board.shift(before.as_ref(), after.as_ref());
         if let Some(told) = self.line.told.get() {
             told(Shift { before, after });
         }
@@ -366,7 +377,17 @@ impl Index {
 
 impl Holding {
     fn new(allocated: u64, owner: Owner, manifest: bool, now: u64) -> Self {
-        Self { allocated, owner, manifest, used: now, uses: 1, tier: Tier::Unreachable, rank: 0 }
+        Self {
+            allocated,
+            owner,
+            manifest,
+            used: now,
+            uses: 1,
+            upstream: 0,
+            pinned: false,
+            tier: Tier::Unreachable,
+            rank: 0,
+        }
     }
 
     /// Its key in the line, if it can go at all.
@@ -375,13 +396,14 @@ impl Holding {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let flags = [self.owner as u8 | u8::from(self.manifest) << 7, self.tier as u8];
+        let flags = self.owner as u8 | u8::from(self.pinned) << 6 | u8::from(self.manifest) << 7;
         [
-            &flags[..],
+            &[flags, self.tier as u8][..],
             &self.allocated.to_be_bytes(),
             &self.used.to_be_bytes(),
             &self.rank.to_be_bytes(),
             &self.uses.to_be_bytes(),
+            &[self.upstream],
         ]
         .concat()
     }
@@ -396,11 +418,13 @@ impl Holding {
         Some(Self {
             owner,
             manifest: value[0] & 128 != 0,
+            pinned: value[0] & 64 != 0,
             tier: Tier::decode(*value.get(1)?),
             allocated: field(2)?,
             used: field(10)?,
             rank: field(18)?,
             uses: u32::from_be_bytes(value.get(26..30)?.try_into().ok()?),
+            upstream: *value.get(30)?,
         })
     }
 }

@@ -12,6 +12,12 @@ pub(super) const FORMAT: &[u8] = b"format";
 /// In the meta tree while no process has the index open: what the ledger of the last one said.
 pub(super) const TOTALS: &[u8] = b"totals";
 
+/// In the meta tree while no process has the index open: how much came from which upstream.
+pub(super) const SHARES: &[u8] = b"shares";
+
+/// In the meta tree: the upstreams, by their numbers.
+pub(super) const UPSTREAMS: &[u8] = b"upstreams";
+
 /// In the meta tree: how many power cuts there were.
 pub(super) const EPOCH: &[u8] = b"epoch";
 

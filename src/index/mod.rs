@@ -7,6 +7,7 @@
 mod database;
 mod holdings;
 mod keys;
+mod shares;
 mod values;
 
 use std::{
@@ -18,6 +19,8 @@ use std::{
 use database::Database;
 use holdings::Line;
 pub use holdings::{Holding, Owner, Role, Shift, Tier, Uses};
+use shares::Board;
+pub use shares::{Amount, Shares};
 pub use values::{Class, Link, Object, TagFact};
 
 use crate::oci::{Digest, Domain, Repository, RepositoryName, Tag};
@@ -27,6 +30,7 @@ use crate::oci::{Digest, Domain, Repository, RepositoryName, Tag};
 pub struct Index {
     database: Database,
     line: Line,
+    board: Board,
     /// How many power cuts there were: what was known of files before the last one is not believed.
     epoch: u32,
     complete: AtomicBool,
@@ -35,7 +39,7 @@ pub struct Index {
 }
 
 /// How keys and values are written: an index that says something else is begun anew.
-const FORMAT: &[u8] = b"2";
+const FORMAT: &[u8] = b"3";
 
 impl Index {
     /// Opens the index in the folder `dir`. One that is missing, damaged or of another version is begun anew and has to
@@ -57,11 +61,13 @@ impl Index {
             totals: totals.and_then(|value| values::totals(&value)),
             database,
             line: Line::default(),
+            board: Board::default(),
             epoch,
             complete: AtomicBool::new(false),
             was_complete: AtomicBool::new(was_complete),
         };
         index.resume_line();
+        index.resume_shares();
         index
     }
 
@@ -91,6 +97,7 @@ impl Index {
         self.was_complete.store(false, Ordering::Release);
         self.database.wipe();
         self.database.put(|trees| &trees.meta, keys::FORMAT, FORMAT);
+        self.resume_shares();
     }
 
     /// Whether the patterns of what never goes are the same as when this was last asked.
@@ -160,6 +167,7 @@ impl Index {
         );
         if link.layer || link.revision {
             self.database.put(|trees| &trees.holders, &keys::holder(digest, repository), &[]);
+            self.attribute(digest, repository);
         }
     }
 
@@ -187,6 +195,7 @@ impl Index {
         self.database.change(|trees| &trees.links, &key, rest);
         if self.link(repository, digest).is_none_or(|left| !left.layer && !left.revision) {
             self.database.remove(|trees| &trees.holders, &keys::holder(digest, repository));
+            self.attribute_anew(digest);
         }
     }
 
@@ -288,6 +297,7 @@ impl Index {
     pub fn close(&self, totals: Option<[i64; 6]>) {
         self.database.flush();
         if self.is_complete() {
+            self.save_shares();
             match totals {
                 Some(totals) => self.database.put(|trees| &trees.meta, keys::TOTALS, &values::encode(&totals)),
                 None => self.database.remove(|trees| &trees.meta, keys::TOTALS),

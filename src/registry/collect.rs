@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     index::Link,
+    metrics,
     oci::{Digest, Repository},
     storage::{self, Durability, RepositoryLinks},
 };
@@ -96,6 +97,9 @@ impl Collection {
             collector.say(Found::Repository)?;
         }
         collector.bytes()?;
+        if !self.dry {
+            objects.metrics.found(metrics::Found::CollectEnded);
+        }
         Ok(collector.collected)
     }
 }
@@ -103,6 +107,12 @@ impl Collection {
 impl Collector<'_> {
     fn say(&mut self, found: Found) -> Result<(), Error> {
         if (self.tell)(found).is_break() { Err(Error::Abandoned) } else { Ok(()) }
+    }
+
+    fn count(&self, kind: metrics::Collected, bytes: u64) {
+        if !self.collection.dry {
+            self.objects.metrics.found(metrics::Found::Collected(kind, bytes));
+        }
     }
 
     /// Takes out of a repository what nothing reaches there, and notes what stays. A mirrored repository keeps all it has:
@@ -151,6 +161,7 @@ impl Collector<'_> {
             }
             gone.insert(*digest);
             self.collected.manifests += 1;
+            self.count(metrics::Collected::Manifest, 0);
             self.say(Found::Manifest(repository.clone(), *digest))?;
         }
         for digest in &plan.layers {
@@ -212,6 +223,7 @@ impl Collector<'_> {
             }
             self.collected.blobs += 1;
             self.collected.bytes += size;
+            self.count(metrics::Collected::Blob, size);
             drop(claim);
             self.say(Found::Blob(digest, size))?;
         }

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::{Retention, objects::Objects, rebuild};
 use crate::{
     index::{Index, Owner},
+    metrics::Metrics,
     oci::{Digest, Domain, Repository, UploadId},
     storage::{Bound, Durability, Limits, Purpose, Storage},
 };
@@ -15,7 +16,8 @@ use crate::{
 fn open(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
     let storage = Storage::open(dir.path(), limits).unwrap();
     let index = Index::open(&storage.index_dir());
-    let objects = Objects::new(storage, index, retention, std::time::Duration::ZERO);
+    let metrics = Metrics::new().unwrap().into();
+    let objects = Objects::new(storage, index, retention, std::time::Duration::ZERO, metrics);
     rebuild::run(&objects);
     objects
 }

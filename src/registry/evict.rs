@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Error, objects::Objects, rebuild, uses};
 use crate::{
     index::{Holding, Link},
+    metrics::Reason,
     oci::{Digest, Manifest, NamePattern, Repository},
 };
 
@@ -45,7 +46,7 @@ impl Objects {
                 break;
             }
             for digest in next {
-                freed += self.try_evict(&digest);
+                freed += self.try_evict(&digest, Reason::Room);
                 if freed >= bytes {
                     break;
                 }
@@ -62,7 +63,7 @@ impl Objects {
         }
         self.tell_uses();
         let old = self.index.unused_since(uses::now().saturating_sub(ttl));
-        old.iter().map(|digest| self.try_evict(digest)).sum()
+        old.iter().map(|digest| self.try_evict(digest, Reason::Ttl)).sum()
     }
 
     /// Tells the index what was asked for.
@@ -70,7 +71,7 @@ impl Objects {
         self.index.note_uses(self.uses.take());
     }
 
-    fn try_evict(&self, digest: &Digest) -> u64 {
+    fn try_evict(&self, digest: &Digest, reason: Reason) -> u64 {
         let _claim = self.claims.digest(digest);
         let Some(held) = self.index.holding(digest).filter(|held| held.owner == crate::index::Owner::Mirrored) else {
             return 0;
@@ -92,7 +93,11 @@ impl Objects {
             }
         }
         match self.remove_mirrored(digest, &held, &holders) {
-            Ok(()) => held.allocated,
+            Ok(()) => {
+                let idle = Duration::from_secs(uses::now().saturating_sub(held.used));
+                self.metrics.evicted(reason, held.allocated, idle);
+                held.allocated
+            }
             Err(error) => {
                 tracing::warn!("{digest} cannot be evicted: {error}");
                 self.index.defer(digest, Some(uses::now() + AGAIN));

@@ -88,6 +88,7 @@ impl Fetch {
                 return Err(Stop::Failed(Asked::Blob.failed(&error)));
             }
             tracing::info!("{} broke off at byte {}, going on from there: {error}", self.wanted.digest, self.at);
+            self.wanted.mirror.metrics.resumed(self.wanted.mirror.remote.domain());
             tokio::time::sleep(pause(barren)).await;
         }
     }

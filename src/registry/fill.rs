@@ -26,7 +26,8 @@ use super::{
     uses::Reading,
 };
 use crate::{
-    oci::{Digest, Hasher, Repository},
+    metrics::{Content, Ending, Metrics},
+    oci::{Digest, Domain, Hasher, Repository},
     storage::{Durability, Purpose, Staged, Stored},
     upstream::Client,
 };
@@ -117,6 +118,11 @@ impl Fills {
         Arc::new(Self { objects, under_way: Mutex::default(), parked: Mutex::default() })
     }
 
+    /// How many blobs are being filled now.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.lock().len()
+    }
+
     /// Whether `digest` is being filled now.
     pub(super) fn is_filling(&self, digest: &Digest) -> bool {
         self.under_way.lock().contains_key(digest)
@@ -187,10 +193,30 @@ impl Job {
             Some(stored) => self.found(&client, stored).await,
             None => self.fetch(client).await,
         };
+        self.count(&end);
         self.fill.progress.send_replace(match end {
             Ok(size) => Progress::Verified { size },
             Err(failure) => Progress::Failed(failure),
         });
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.fill.origin.mirror.metrics
+    }
+
+    fn upstream(&self) -> &Domain {
+        self.fill.origin.mirror.remote.domain()
+    }
+
+    fn count(&self, end: &Result<u64, Failure>) {
+        let ending = match end {
+            Ok(_) if self.fill.was_local() => Ending::Local,
+            Ok(_) => Ending::Stored,
+            Err(Failure::NoSpace(_)) => Ending::Uncached,
+            Err(Failure::Error(Error::Mismatch { .. })) => Ending::Mismatch,
+            Err(Failure::Error(_)) => Ending::Failed,
+        };
+        self.metrics().filled(self.upstream(), ending);
     }
 
     /// The bytes are here all along, or since a moment: somebody may have pushed them.
@@ -208,6 +234,9 @@ impl Job {
         let parked = self.fills.parked.lock().remove(&self.fill.digest);
         let from = parked.as_ref().map_or(0, |parked| parked.ink.written);
         let mut events = fetch::start(client.clone(), self.fill.wanted(from, None));
+        if from > 0 {
+            self.metrics().resumed(self.upstream());
+        }
         let size = self.size(&client, &mut events).await?;
         let (staged, ink) = match parked {
             Some(parked) if parked.size == size => (parked.staged, parked.ink),
@@ -316,6 +345,7 @@ impl Job {
             tracing::error!(
                 "{repository}: what upstream sent does not match the digest {expected}; nothing of it is kept"
             );
+            self.metrics().mismatched(self.upstream(), Content::Blob);
             return Err(Error::Mismatch { expected }.into());
         }
         // The bytes are right and readers have them, whether or not the disk keeps them.

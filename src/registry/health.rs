@@ -1,6 +1,4 @@
-//! How the bytes are: what became of damaged ones, counted since the start, and their restoration from an upstream.
-
-use std::sync::atomic::{AtomicU64, Ordering};
+//! How the bytes are: what becomes of damaged ones, and their restoration from an upstream.
 
 use super::{
     Checked, Error, Registry, Tell, Verified,
@@ -10,6 +8,7 @@ use super::{
 };
 use crate::{
     index::Class,
+    metrics::Found,
     oci::{Digest, Reference, Repository},
 };
 
@@ -24,52 +23,7 @@ pub enum Outcome {
     Restored,
 }
 
-/// Counts since the start, for metrics.
-#[derive(Debug, Default)]
-pub struct Health {
-    blobs: AtomicU64,
-    bytes: AtomicU64,
-    dropped: AtomicU64,
-    quarantined: AtomicU64,
-    restored: AtomicU64,
-}
-
-impl Health {
-    pub(super) fn checked(&self, bytes: u64) {
-        self.blobs.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(super) fn count(&self, outcome: Outcome) {
-        let counter = match outcome {
-            Outcome::Dropped => &self.dropped,
-            Outcome::Quarantined => &self.quarantined,
-            Outcome::Restored => &self.restored,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// All counts as of now.
-    #[must_use]
-    pub fn counts(&self) -> Verified {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Verified {
-            blobs: of(&self.blobs),
-            bytes: of(&self.bytes),
-            dropped: of(&self.dropped),
-            quarantined: of(&self.quarantined),
-            restored: of(&self.restored),
-        }
-    }
-}
-
 impl Registry {
-    /// What was verified, and found damaged, since the start.
-    #[must_use]
-    pub fn health(&self) -> Verified {
-        self.objects.health.counts()
-    }
-
     /// Hashes what is stored, while everything else goes on. Blocks for as long as that takes; not to be called where one
     /// must not block.
     ///
@@ -92,7 +46,7 @@ impl Registry {
             if promoted {
                 objects.index.add_class(&wanted, Class { hosted: true, mirrored: true });
                 objects.storage.release(&wanted)?;
-                objects.health.count(Outcome::Restored);
+                objects.metrics.found(Found::Restored);
             }
             Ok::<bool, Error>(promoted)
         });

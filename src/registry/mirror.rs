@@ -8,7 +8,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::upstream::{self, Pool, Remote};
+use crate::{
+    metrics::Metrics,
+    upstream::{self, Pool, Remote},
+};
 
 /// How long a small request may take altogether: token, redirects and all. Then it counts as unreachable.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,6 +24,7 @@ const REST: Duration = Duration::from_secs(30);
 pub(super) struct Mirror {
     pub(super) remote: Remote,
     pub(super) pool: Pool,
+    pub(super) metrics: Arc<Metrics>,
     health: Arc<Mutex<Health>>,
 }
 
@@ -47,8 +51,8 @@ enum Health {
 }
 
 impl Mirror {
-    pub(super) fn new(remote: Remote, pool: Pool) -> Self {
-        Self { remote, pool, health: Arc::new(Mutex::new(Health::Well)) }
+    pub(super) fn new(remote: Remote, pool: Pool, metrics: Arc<Metrics>) -> Self {
+        Self { remote, pool, metrics, health: Arc::new(Mutex::new(Health::Well)) }
     }
 
     /// Waits for a small request, not for longer than [`PATIENCE`], and learns from how it ends.

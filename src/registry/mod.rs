@@ -7,7 +7,8 @@
 //! Below them: `manifests` and `objects` (what is here), `fill` with `fetch`, `pen`, `progress`, `reader` and `through` (a
 //! blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said), `flight` (once for everyone), `pages`
 //! (lists that pass through), `rebuild` (an index from the disk). Around them, the disk: `space` reserves, `evict` makes
-//! room by `uses`, `books` keeps index and ledger together, `tend` is what has to be done now and then.
+//! room by `uses`, `books` keeps index and ledger together, `tend` is what has to be done now and then,
+//! `figures` what a scrape is told.
 
 mod activity;
 mod adopt;
@@ -19,6 +20,7 @@ mod delete;
 mod error;
 mod evict;
 mod fetch;
+mod figures;
 mod fill;
 mod flight;
 mod health;
@@ -56,7 +58,7 @@ pub use error::Error;
 pub use evict::Retention;
 use fill::Fills;
 use flight::Flights;
-pub use health::{Health, Outcome};
+pub use health::Outcome;
 pub use heard::Head;
 use heard::Heard;
 pub use listing::{Names, Referrers};
@@ -79,6 +81,7 @@ pub use volume::Volume;
 
 use crate::{
     index::Index,
+    metrics::Metrics,
     oci::{Digest, Domain, Reference, Repository},
     storage::{Storage, Stored},
     upstream::{Pool, Remote},
@@ -103,6 +106,7 @@ pub struct Registry {
     pages: Pages,
     rules: Rules,
     sessions: Sessions,
+    metrics: Arc<Metrics>,
 }
 
 /// What a registry stands on.
@@ -125,18 +129,23 @@ pub struct Foundation {
     pub grace: Duration,
     /// Where work runs that no single request owns.
     pub tasks: Handle,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Registry {
     /// Puts the house together. Starts nothing, but adopts the volume of a `registry:2` that was a cache.
     #[must_use]
     pub fn new(foundation: Foundation) -> Self {
-        let Foundation { storage, index, upstreams, pool, rules, retention, freshness, grace, tasks } = foundation;
-        let objects = Objects::new(storage, index, retention, grace);
+        let Foundation { storage, index, upstreams, pool, rules, retention, freshness, grace, tasks, metrics } =
+            foundation;
+        let objects = Objects::new(storage, index, retention, grace, Arc::clone(&metrics));
         if rules.mirror {
             adopt::proxy_volume(&objects);
         }
-        let mirror = |remote: Remote| (remote.domain().clone(), Mirror::new(remote, pool.clone()));
+        upstreams.iter().for_each(|remote| metrics.know(remote.domain()));
+        let mirror =
+            |remote: Remote| (remote.domain().clone(), Mirror::new(remote, pool.clone(), Arc::clone(&metrics)));
         Self {
             mirrors: upstreams.into_iter().map(mirror).collect(),
             freshness,
@@ -150,6 +159,7 @@ impl Registry {
             pages: Pages::new(tasks.clone()),
             rules,
             sessions: Sessions::default(),
+            metrics,
             tasks,
         }
     }
@@ -160,6 +170,12 @@ impl Registry {
     /// [`Error::UnderWay`]; [`Error::Abandoned`] when `tell` wants no more; or as the disk fails.
     pub fn collect(&self, collection: Collection, tell: Tell<'_, Found>) -> Result<Collected, Error> {
         collection.run(&self.objects, tell)
+    }
+
+    /// Where it is counted what happens here.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Brings the index to disk, at a clean stop.

@@ -8,17 +8,10 @@ use tokio::task::spawn_blocking;
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::{
-    Error, Retention,
-    activity::Activity,
-    claims::Claims,
-    health::{Health, Outcome},
-    uses,
-    uses::Uses,
-    verify::names,
-};
+use super::{Error, Retention, activity::Activity, claims::Claims, health::Outcome, uses, uses::Uses, verify::names};
 use crate::{
     index::{Class, Index, Link, Object, Owner},
+    metrics::{self, Found, Metrics},
     oci::{Digest, Hasher, Repository},
     storage::{self, Durability, Facts, Published, Purpose, Staged, Storage, Stored},
 };
@@ -34,25 +27,32 @@ pub(super) struct Objects {
     pub(super) index: Arc<Index>,
     pub(super) claims: Arc<Claims>,
     pub(super) activity: Arc<Activity>,
-    pub(super) health: Arc<Health>,
     pub(super) uses: Arc<Uses>,
     pub(super) retention: Arc<Retention>,
     /// Held while room is made.
     pub(super) room: Arc<AsyncMutex<()>>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Objects {
     /// Over one volume. `memory` is how long a push is remembered, for the collector's sake.
-    pub(super) fn new(storage: Storage, index: Index, retention: Retention, memory: Duration) -> Self {
+    pub(super) fn new(
+        storage: Storage,
+        index: Index,
+        retention: Retention,
+        memory: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        index.set_pins(retention.pinned.clone());
         let objects = Self {
             storage: Arc::new(storage),
             index: Arc::new(index),
             claims: Arc::new(Claims::new()),
             activity: Arc::new(Activity::new(memory)),
-            health: Arc::default(),
             uses: Arc::new(Uses::new()),
             retention: Arc::new(retention),
             room: Arc::default(),
+            metrics,
         };
         objects.keep_books();
         objects
@@ -114,12 +114,13 @@ impl Objects {
         self.index.leave(digest);
         let (outcome, moved) = if mirrored && !hosted {
             tracing::warn!("{digest} of {} was damaged on disk and is dropped", names(&owners));
+            self.metrics.found(Found::Damaged(metrics::Class::Mirrored));
             (Outcome::Dropped, self.storage.remove_blob(digest))
         } else {
             tracing::error!("{digest} of {} was damaged on disk and is quarantined: push it again", names(&owners));
+            self.metrics.found(Found::Damaged(metrics::Class::Hosted));
             (Outcome::Quarantined, self.storage.quarantine(digest))
         };
-        self.health.count(outcome);
         if let Err(error) = moved {
             tracing::error!("a damaged blob stays: {error}");
         }

@@ -1,5 +1,7 @@
 //! Where an answer came from: what `Cache-Status` (RFC 9211) tells of it.
 
+use crate::metrics::Answer;
+
 /// How the cache handled a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provenance {
@@ -19,6 +21,19 @@ pub enum Provenance {
 }
 
 impl Provenance {
+    /// What it is counted as; this registry's own content is nobody's cache.
+    #[must_use]
+    pub fn answer(self) -> Option<Answer> {
+        match self {
+            Self::Hosted => None,
+            Self::Hit => Some(Answer::Hit),
+            Self::Revalidated => Some(Answer::Revalidated),
+            Self::Miss { collapsed: false } => Some(Answer::Miss),
+            Self::Miss { collapsed: true } => Some(Answer::Collapsed),
+            Self::Stale => Some(Answer::Stale),
+        }
+    }
+
     pub(super) fn miss(collapsed: bool) -> Self {
         Self::Miss { collapsed }
     }

@@ -8,6 +8,7 @@ impl Registry {
     pub fn tidy(&self) {
         self.fills.tidy();
         self.objects.activity.tidy();
+        self.metrics.note_growth(&self.objects.disk());
     }
 
     /// Work to repeat every second or so: tells the index what was asked for, keeps the disk within its bounds whoever
@@ -39,6 +40,7 @@ impl Registry {
         let pins: Vec<String> = retention.pinned.iter().map(ToString::to_string).collect();
         if !self.objects.index.same_pins(&pins.join("\n")) {
             self.objects.index.recall(u64::MAX, true);
+            self.objects.index.repin();
         }
         rebuild::run(&self.objects);
     }

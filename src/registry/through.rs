@@ -7,9 +7,11 @@ use super::{
     Error,
     fetch::{self, Event, Wanted},
     fill::Fill,
+    mirror::Mirror,
     progress::Handover,
 };
 use crate::{
+    metrics::Content,
     oci::{Digest, Hasher},
     upstream::Client,
 };
@@ -27,6 +29,7 @@ pub(super) struct Through {
 
 /// Checks a blob to its end.
 struct Check {
+    mirror: Mirror,
     hasher: Hasher,
     size: u64,
     digest: Digest,
@@ -39,7 +42,8 @@ impl Through {
         if end < handover.size {
             return Self::interior(fill, at, end);
         }
-        let check = Check { hasher: handover.hasher.clone(), size: handover.size, digest: *fill.digest() };
+        let mirror = fill.origin().mirror.clone();
+        let check = Check { mirror, hasher: handover.hasher.clone(), size: handover.size, digest: *fill.digest() };
         Self::start(fill, handover.written, None, Some(check))
     }
 
@@ -107,6 +111,7 @@ impl Check {
             return Ok(bytes);
         }
         tracing::error!("what upstream sent does not match the digest {}", self.digest);
+        self.mirror.metrics.mismatched(self.mirror.remote.domain(), Content::Blob);
         Err(Error::Mismatch { expected: self.digest })
     }
 }

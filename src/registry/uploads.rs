@@ -20,6 +20,7 @@ use super::{
     pen::{Ink, Pen, Writer},
 };
 use crate::{
+    metrics::{Collected, Found},
     oci::{Algorithm, Digest, Repository, UploadId},
     storage::{Growth, Purpose, Upload},
 };
@@ -254,6 +255,7 @@ impl Registry {
         tracing::info!("{} upload {id} of {repository}", if dry { "would purge" } else { "purging" });
         if !dry {
             self.sessions.end(id, upload);
+            self.metrics.found(Found::Collected(Collected::Upload, 0));
         }
         true
     }
@@ -277,6 +279,11 @@ impl Registry {
 }
 
 impl Sessions {
+    /// How many are open that this process began or went on with.
+    pub(super) fn open(&self) -> usize {
+        self.0.inks.lock().len()
+    }
+
     /// Ends a session whose lock the caller holds: first its folder goes, so that whoever waits for the lock finds none.
     fn end(&self, id: UploadId, upload: &Upload) {
         if let Err(error) = upload.remove() {

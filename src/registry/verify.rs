@@ -17,6 +17,7 @@ use rustix::fs::{Advice, fadvise};
 
 use super::{Error, Tell, health::Outcome, objects::Objects};
 use crate::{
+    metrics::Found,
     oci::{Digest, Repository},
     storage::Stored,
 };
@@ -92,6 +93,9 @@ impl Verification {
             let done = step + 1 - self.steps.start;
             verifier.say(Checked::Step(done, verifier.verified.bytes))?;
         }
+        if self.steps.end == STEPS {
+            objects.metrics.found(Found::VerifyEnded);
+        }
         Ok(verifier.verified)
     }
 }
@@ -123,7 +127,7 @@ impl Verifier<'_> {
             }
         };
         self.verified.blobs += 1;
-        self.objects.health.checked(stored.facts.size);
+        self.objects.metrics.found(Found::Verified(stored.facts.size));
         if whole {
             self.objects.settle(digest, &stored);
             return Ok(());

@@ -1,12 +1,12 @@
 //! A volume that no server has open: what looks after it works alone then.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Checked, Collected, Collection, Error, Found, Retention, Tell, Verification, Verified, objects::Objects,
     verify::Around,
 };
-use crate::{index::Index, storage::Storage};
+use crate::{index::Index, metrics::Metrics, storage::Storage};
 
 /// A volume, held by this process.
 #[derive(Debug)]
@@ -17,12 +17,12 @@ pub struct Volume {
 impl Volume {
     /// Takes it. Its index stays as good as it was: it is told of what goes.
     #[must_use]
-    pub fn new(storage: Storage, index: Index) -> Self {
+    pub fn new(storage: Storage, index: Index, metrics: Arc<Metrics>) -> Self {
         if index.was_complete() {
             index.set_complete();
         }
         // Nobody pushes to it, so that nothing is left alone for having been pushed a moment ago.
-        Self { objects: Objects::new(storage, index, Retention::default(), Duration::ZERO) }
+        Self { objects: Objects::new(storage, index, Retention::default(), Duration::ZERO, metrics) }
     }
 
     /// As `Registry::collect`, without a grace.

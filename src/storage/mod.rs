@@ -123,6 +123,14 @@ impl Storage {
         self.layout.index()
     }
 
+    /// Tries whether files can be made here. A disk that is full can be written again without anybody's help.
+    ///
+    /// # Errors
+    /// When they cannot: the filesystem is read-only, or failed, or the folder is gone.
+    pub fn check_writable(&self) -> Result<(), Error> {
+        staged::check_writable(&self.layout.staging())
+    }
+
     /// Opens a published blob; `None` when there is none.
     ///
     /// # Errors

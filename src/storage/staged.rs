@@ -10,9 +10,21 @@ use std::{
     },
 };
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{Access, FallocateFlags, Mode, OFlags, access, fallocate, open};
 
 use super::{Durability, Error, Reservation, growth::Growth, publish, publish::Names};
+
+/// Tries whether files can be made in staging, with one that never gets a name. A full disk is no failure.
+pub(super) fn check_writable(staging: &Path) -> Result<(), Error> {
+    use rustix::io::Errno;
+    let made = match open(staging, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR) {
+        // Some filesystems have only files with names.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => access(staging, Access::WRITE_OK | Access::EXEC_OK),
+        Err(Errno::NOSPC | Errno::DQUOT) => Ok(()),
+        made => made.map(drop),
+    };
+    made.map_err(|errno| Error::at(staging)(errno.into()))
+}
 
 /// A file that is being written.
 #[derive(Clone, Debug)]

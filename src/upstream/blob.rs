@@ -14,7 +14,10 @@ use super::{
     headers::{ContentRange, content_range},
     remote::Timeouts,
 };
-use crate::oci::{Digest, RepositoryName};
+use crate::{
+    metrics::{Content, Tally},
+    oci::{Digest, RepositoryName},
+};
 
 /// What tells a later request whether it is still the same representation: a strong `ETag`, of the host that gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,7 @@ pub struct Blob {
     validator: Option<Validator>,
     body: Body,
     timeouts: Timeouts,
+    fetched: Option<Tally>,
 }
 
 impl Blob {
@@ -56,7 +60,11 @@ impl Blob {
     /// # Errors
     /// [`Error::Cut`] when it ended too early, [`Error::Timeout`] when nothing came for too long.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        self.body.next(self.timeouts.stall).await
+        let bytes = self.body.next(self.timeouts.stall).await?;
+        if let (Some(bytes), Some(fetched)) = (&bytes, &self.fetched) {
+            fetched.add(bytes.len() as u64);
+        }
+        Ok(bytes)
     }
 }
 
@@ -115,7 +123,8 @@ impl Client {
         let Answer { response, url } = self.ask(&get).await?;
         let validator = url.host_str().and_then(|host| strong_etag(&response, host));
         let (start, size) = extent(&response, from, until)?;
-        Ok(Blob { start, size, validator, body: Body::new(response)?, timeouts: remote.timeouts() })
+        let (body, fetched) = (Body::new(response)?, remote.fetched(Content::Blob));
+        Ok(Blob { start, size, validator, body, timeouts: remote.timeouts(), fetched })
     }
 }
 
@@ -123,6 +132,7 @@ fn question<'a>(remote: &'a Remote, name: &'a RepositoryName, digest: &Digest) -
     Question {
         remote,
         name,
+        content: Content::Blob,
         method: Method::GET,
         url: remote.url(name, &format!("blobs/{digest}")),
         headers: Vec::new(),

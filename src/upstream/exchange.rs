@@ -7,7 +7,7 @@ use awc::http::{
     header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE},
 };
 use serde::Deserialize;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
     remote,
     token::Pass,
 };
-use crate::oci::RepositoryName;
+use crate::{metrics::Content, oci::RepositoryName};
 
 const MOST_REDIRECTS: usize = 5;
 /// An upstream's own words are kept this short.
@@ -32,6 +32,8 @@ const LONGEST_WORD: usize = 40;
 pub(super) struct Question<'a> {
     pub(super) remote: &'a Remote,
     pub(super) name: &'a RepositoryName,
+    /// What is asked for.
+    pub(super) content: Content,
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
@@ -64,9 +66,11 @@ impl Client {
 
     /// Asks, and gives the answer's head whatever its status.
     pub(super) async fn ask_for_any(&self, question: &Question<'_>) -> Result<Answer, Error> {
-        let phase = Cell::new(Phase::Head);
+        let (phase, began) = (Cell::new(Phase::Head), Instant::now());
         let asked = timeout(question.remote.timeouts().head, self.follow(question, &phase)).await;
-        asked.unwrap_or_else(|_| Err(Error::Timeout { phase: phase.get() }))
+        let answer = asked.unwrap_or_else(|_| Err(Error::Timeout { phase: phase.get() }));
+        question.remote.count(question.content, question.method.as_str(), &answer, began.elapsed());
+        answer
     }
 
     async fn follow(&self, question: &Question<'_>, phase: &Cell<Phase>) -> Result<Answer, Error> {

@@ -12,7 +12,10 @@ use super::{
     exchange::Question,
     headers::text,
 };
-use crate::oci::{Digest, MANIFEST_TYPES, MediaType, Reference, RepositoryName};
+use crate::{
+    metrics::Content,
+    oci::{Digest, MANIFEST_TYPES, MediaType, Reference, RepositoryName},
+};
 
 /// The longest manifest that is accepted: twice what the spec wants a registry to take.
 const LONGEST: u64 = 8 << 20;
@@ -78,7 +81,11 @@ impl Client {
             Reference::Digest(asked) => Some(*asked),
             Reference::Tag(_) => digest,
         };
-        asked.map_or(Ok(()), |expected| verify(expected, &bytes))?;
+        remote.fetched(Content::Manifest).iter().for_each(|tally| tally.add(bytes.len() as u64));
+        if let Some(expected) = asked.filter(|expected| !expected.matches(&bytes)) {
+            remote.count_mismatch(Content::Manifest);
+            return Err(Error::DigestMismatch { expected });
+        }
         Ok(ManifestBody { bytes, media_type, digest })
     }
 }
@@ -88,16 +95,13 @@ fn question<'a>(remote: &'a Remote, name: &'a RepositoryName, reference: &Refere
     Question {
         remote,
         name,
+        content: Content::Manifest,
         method,
         url: remote.url(name, &format!("manifests/{reference}")),
         headers: vec![(ACCEPT, accept)],
         host_header: None,
         follow: true,
     }
-}
-
-fn verify(expected: Digest, bytes: &[u8]) -> Result<(), Error> {
-    if expected.matches(bytes) { Ok(()) } else { Err(Error::DigestMismatch { expected }) }
 }
 
 fn digest(headers: &HeaderMap) -> Option<Digest> {

@@ -11,6 +11,7 @@ mod blob;
 mod body;
 mod challenge;
 mod client;
+mod counted;
 mod credentials;
 mod dial;
 mod error;

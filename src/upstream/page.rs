@@ -10,7 +10,10 @@ use super::{
     headers::{next_query, text},
     manifest::media_type,
 };
-use crate::oci::{Digest, MediaType, RepositoryName};
+use crate::{
+    metrics::Content,
+    oci::{Digest, MediaType, RepositoryName},
+};
 
 /// The longest page that is accepted: the Hub's longest tag lists are a few MiB.
 const LONGEST: u64 = 16 << 20;
@@ -54,14 +57,23 @@ impl Client {
     async fn page(&self, remote: &Remote, name: &RepositoryName, rest: &str, query: &str) -> Result<Page, Error> {
         let mut url = remote.url(name, rest);
         url.set_query(Some(query).filter(|query| !query.is_empty()));
-        let question =
-            Question { remote, name, method: Method::GET, url, headers: Vec::new(), host_header: None, follow: true };
+        let question = Question {
+            remote,
+            name,
+            content: Content::List,
+            method: Method::GET,
+            url,
+            headers: Vec::new(),
+            host_header: None,
+            follow: true,
+        };
         let answer = self.ask(&question).await?;
         let headers = answer.response.headers();
         let link = next_query(headers, &answer.url);
         let media_type = media_type(headers);
         let filters = text(headers, HeaderName::from_static("oci-filters-applied").as_str()).map(str::to_owned);
         let bytes = Body::new(answer.response)?.collect(LONGEST, remote.document_stall()).await?;
+        remote.fetched(Content::List).iter().for_each(|tally| tally.add(bytes.len() as u64));
         Ok(Page { bytes, media_type, link, filters })
     }
 }

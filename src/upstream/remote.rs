@@ -18,7 +18,10 @@ use super::{
     reach::{self, Reach},
     token::Tokens,
 };
-use crate::oci::{Domain, RepositoryName};
+use crate::{
+    metrics::Metrics,
+    oci::{Domain, RepositoryName},
+};
 
 /// How long the addresses of the upstream's own host are believed, when a redirect is judged by them.
 const REACH_AGE: Duration = Duration::from_secs(60);
@@ -52,6 +55,8 @@ pub struct Options {
     pub realm: Option<Url>,
     /// Hosts (`host` or `host:port`) that redirects may lead to wherever they resolve.
     pub redirects: Vec<String>,
+    /// Where it is counted what is asked; nowhere, when missing.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 /// One upstream registry. Cheap to clone, and shared by all threads.
@@ -121,6 +126,10 @@ impl Remote {
         if let Some(budget) = headers::budget(headers) {
             *self.0.budget.lock() = Some(budget);
         }
+    }
+
+    pub(super) fn metrics(&self) -> Option<&Metrics> {
+        self.0.options.metrics.as_deref()
     }
 
     pub(super) fn timeouts(&self) -> Timeouts {

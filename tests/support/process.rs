@@ -31,7 +31,7 @@ static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
 });
 
 /// The Debian packages that `./test` installs.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("dockerd", "docker.io"),
     ("docker", "docker.io"),
     ("containerd", "containerd"),
@@ -43,6 +43,8 @@ const PACKAGES: [(&str, &str); 11] = [
     ("docker-registry", "docker-registry"),
     ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
 ];
 
 /// A command that dies with the test process, with nothing of this environment but the search path.

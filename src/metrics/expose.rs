@@ -1,0 +1,74 @@
+//! From the catalogue to what is scraped.
+
+use std::time::Instant;
+
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
+};
+
+use super::{
+    Error, Figures, Metrics,
+    catalogue::{CERTIFICATE, Kind, Metric},
+    figures::single,
+    record::seconds,
+};
+
+/// The content type of what [`Metrics::expose`] writes.
+pub const TEXT: &str = prometheus::TEXT_FORMAT;
+
+/// Makes what the catalogue names.
+pub(super) struct Maker<'a>(pub(super) &'a Registry);
+
+impl Maker<'_> {
+    pub(super) fn counters(&self, metric: &Metric) -> Result<IntCounterVec, Error> {
+        self.add(IntCounterVec::new(options(metric), metric.labels)?)
+    }
+
+    pub(super) fn counter(&self, metric: &Metric) -> Result<IntCounter, Error> {
+        self.add(IntCounter::with_opts(options(metric))?)
+    }
+
+    pub(super) fn gauge(&self, metric: &Metric) -> Result<IntGauge, Error> {
+        self.add(IntGauge::with_opts(options(metric))?)
+    }
+
+    pub(super) fn gauges(&self, metric: &Metric) -> Result<IntGaugeVec, Error> {
+        self.add(IntGaugeVec::new(options(metric), metric.labels)?)
+    }
+
+    pub(super) fn histograms(&self, metric: &Metric) -> Result<HistogramVec, Error> {
+        let buckets = match metric.kind {
+            Kind::Histogram(buckets) => buckets.to_vec(),
+            Kind::Counter | Kind::Gauge => Vec::new(),
+        };
+        let options = HistogramOpts { common_opts: options(metric), buckets };
+        self.add(HistogramVec::new(options, metric.labels)?)
+    }
+
+    fn add<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, Error> {
+        self.0.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+}
+
+fn options(metric: &Metric) -> Opts {
+    Opts::new(metric.name, metric.help)
+}
+
+impl Metrics {
+    /// Everything, as it is scraped. Costs the same whatever is stored.
+    ///
+    /// # Errors
+    /// When Prometheus does not take what is written: a bug.
+    pub fn expose(&self, figures: &Figures) -> Result<String, Error> {
+        let mut families = figures.families()?;
+        let (now, look) = (Instant::now(), figures.disk.look());
+        let growth = self.growth.lock();
+        families.extend(figures.disk.full_in(|room, which| growth.full_in(now, look, room, which))?);
+        drop(growth);
+        families.extend(single(&CERTIFICATE, self.certificate.lock().map(seconds))?);
+        families.extend(self.registry.gather());
+        Ok(TextEncoder::new().encode_to_string(&families)?)
+    }
+}

@@ -1,0 +1,167 @@
+//! What is not counted as it happens but asked for at each scrape, so that it is right at that moment.
+
+use std::time::Duration;
+
+use prometheus::{Gauge, GaugeVec, Opts, core::Collector, proto::MetricFamily};
+
+use super::{
+    Error,
+    catalogue::{
+        ALLOWED, BUDGET_LIMIT, BUDGET_REMAINING, BUDGET_WINDOW, COUNTED, FILESYSTEM_FREE, FILESYSTEM_SIZE,
+        FILLS_UNDER_WAY, FULL_IN, HEADROOM, INDEX_COMPLETE, MIRRORED_BYTES, MIRRORED_OBJECTS, Metric, PROMISED, QUOTA,
+        RECLAIMABLE, STORAGE_BYTES, STORAGE_OBJECTS, UPLOADS_OPEN, UPSTREAM_UP,
+    },
+    growth::{Look, as_float},
+};
+
+/// The disk, in bytes as it is occupied.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    /// Bytes by class.
+    pub bytes: Vec<(&'static str, u64)>,
+    /// Blobs by class.
+    pub objects: Vec<(&'static str, u64)>,
+    /// What came from each upstream: its name, bytes, blobs.
+    pub upstreams: Vec<(String, u64, u64)>,
+    /// What eviction could free.
+    pub reclaimable: u64,
+    /// Promised to what is on its way in.
+    pub promised: u64,
+    /// What everything may come to, where the operator said so.
+    pub quota: Option<u64>,
+    /// What stays free for others.
+    pub headroom: u64,
+    /// The filesystem's size and what is free of it.
+    pub filesystem: (u64, u64),
+    /// Whether all that is on disk is counted.
+    pub counted: bool,
+}
+
+/// An upstream.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name.
+    pub name: String,
+    /// Whether it could be reached when it was last asked.
+    pub up: bool,
+    /// What it said of its pull-rate limit.
+    pub budget: Option<Budget>,
+}
+
+/// What an upstream's pull-rate limit leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// How many requests a window allows.
+    pub limit: u64,
+    /// How many of them are left.
+    pub remaining: u64,
+    /// How long the window is, where that was said.
+    pub window: Option<Duration>,
+}
+
+/// Everything that is asked for at a scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// The disk.
+    pub disk: Disk,
+    /// The upstreams.
+    pub upstreams: Vec<Upstream>,
+    /// Blobs that are being fetched.
+    pub fills: usize,
+    /// Upload sessions.
+    pub uploads: usize,
+    /// Whether the index knows all that is on disk.
+    pub index_complete: bool,
+}
+
+impl Disk {
+    /// What everything stored comes to.
+    fn total(&self) -> u64 {
+        self.bytes.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// What may be added without anything making way.
+    fn room(&self) -> u64 {
+        let free = self.filesystem.1.saturating_sub(self.headroom);
+        self.quota.map_or(free, |quota| free.min(quota.saturating_sub(self.total())))
+    }
+
+    pub(super) fn look(&self) -> Look {
+        let everything = self.total();
+        Look { everything, kept: everything.saturating_sub(self.reclaimable) }
+    }
+
+    fn families(&self) -> Result<Vec<MetricFamily>, Error> {
+        let counted = u64::from(self.counted);
+        let (size, free) = self.filesystem;
+        let by_upstream = |of: fn(&(String, u64, u64)) -> u64| -> Vec<(&str, f64)> {
+            self.upstreams.iter().map(|each| (each.0.as_str(), as_float(of(each)))).collect()
+        };
+        Ok([
+            labelled(&STORAGE_BYTES, self.bytes.iter().map(|(class, bytes)| (*class, as_float(*bytes))))?,
+            labelled(&STORAGE_OBJECTS, self.objects.iter().map(|(class, count)| (*class, as_float(*count))))?,
+            labelled(&MIRRORED_BYTES, by_upstream(|each| each.1))?,
+            labelled(&MIRRORED_OBJECTS, by_upstream(|each| each.2))?,
+            single(&RECLAIMABLE, Some(self.reclaimable))?,
+            single(&PROMISED, Some(self.promised))?,
+            single(&QUOTA, self.quota)?,
+            single(&ALLOWED, Some(self.total().saturating_add(self.room())))?,
+            single(&HEADROOM, Some(self.headroom))?,
+            single(&COUNTED, Some(counted))?,
+            single(&FILESYSTEM_SIZE, Some(size))?,
+            single(&FILESYSTEM_FREE, Some(free))?,
+        ]
+        .concat())
+    }
+
+    /// When it is full, at the rate that `rate` tells for so much room.
+    pub(super) fn full_in(&self, rate: impl Fn(u64, fn(&Look) -> u64) -> f64) -> Result<Vec<MetricFamily>, Error> {
+        let everything = rate(self.room(), |look| look.everything);
+        let kept = rate(self.room().saturating_add(self.reclaimable), |look| look.kept);
+        labelled(&FULL_IN, [("everything", everything), ("kept", kept)])
+    }
+}
+
+impl Figures {
+    pub(super) fn families(&self) -> Result<Vec<MetricFamily>, Error> {
+        let up = self.upstreams.iter().map(|upstream| (upstream.name.as_str(), f64::from(u8::from(upstream.up))));
+        let count = |count: usize| Some(u64::try_from(count).unwrap_or(u64::MAX));
+        Ok([
+            self.disk.families()?,
+            single(&INDEX_COMPLETE, Some(u64::from(self.index_complete)))?,
+            labelled(&UPSTREAM_UP, up)?,
+            self.budgets(&BUDGET_LIMIT, |budget| Some(as_float(budget.limit)))?,
+            self.budgets(&BUDGET_REMAINING, |budget| Some(as_float(budget.remaining)))?,
+            self.budgets(&BUDGET_WINDOW, |budget| budget.window.map(|window| window.as_secs_f64()))?,
+            single(&FILLS_UNDER_WAY, count(self.fills))?,
+            single(&UPLOADS_OPEN, count(self.uploads))?,
+        ]
+        .concat())
+    }
+
+    fn budgets(&self, metric: &Metric, part: fn(&Budget) -> Option<f64>) -> Result<Vec<MetricFamily>, Error> {
+        let told = |upstream: &'_ Upstream| Some((upstream.name.clone(), part(upstream.budget.as_ref()?)?));
+        labelled(metric, self.upstreams.iter().filter_map(told))
+    }
+}
+
+/// A gauge of one value; none where there is nothing to say.
+pub(super) fn single(metric: &Metric, value: Option<u64>) -> Result<Vec<MetricFamily>, Error> {
+    let Some(value) = value else { return Ok(Vec::new()) };
+    let gauge = Gauge::new(metric.name, metric.help)?;
+    gauge.set(as_float(value));
+    Ok(gauge.collect())
+}
+
+/// A gauge with one label.
+pub(super) fn labelled(
+    metric: &Metric,
+    values: impl IntoIterator<Item = (impl AsRef<str>, f64)>,
+) -> Result<Vec<MetricFamily>, Error> {
+    let gauges = GaugeVec::new(Opts::new(metric.name, metric.help), metric.labels)?;
+    for (label, value) in values {
+        gauges.get_metric_with_label_values(&[label.as_ref()])?.set(value);
+    }
+    // A family without a value is no family.
+    Ok(gauges.collect().into_iter().filter(|family| !family.get_metric().is_empty()).collect())
+}

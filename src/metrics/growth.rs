@@ -1,0 +1,101 @@
+//! How fast the disk fills: a look at it every few minutes is kept for a day.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// How far apart looks are kept.
+const STEP: Duration = Duration::from_secs(300);
+/// For how long.
+const WINDOW: Duration = Duration::from_secs(24 * 3600);
+/// A rate over less than this is none.
+const SHORTEST: Duration = Duration::from_secs(60);
+
+/// What the disk held at a moment, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    /// Everything below the root.
+    pub(super) everything: u64,
+    /// Of that, what cannot make way.
+    pub(super) kept: u64,
+}
+
+/// The looks of the last day, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Growth(VecDeque<(Instant, Look)>);
+
+impl Growth {
+    /// Notes a look, unless one was noted a moment ago.
+    pub(super) fn note(&mut self, now: Instant, look: Look) {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        if self.0.back().is_some_and(|(last, _)| since(*last) < STEP) {
+            return;
+        }
+        self.0.push_back((now, look));
+        while self.0.front().is_some_and(|(first, _)| since(*first) > WINDOW) {
+            self.0.pop_front();
+        }
+    }
+
+    /// In how many seconds `room` bytes are filled, at the growth from the oldest look to this one of what `which` picks.
+    pub(super) fn full_in(&self, now: Instant, look: Look, room: u64, which: fn(&Look) -> u64) -> f64 {
+        let Some((at, then)) = self.0.front() else { return f64::INFINITY };
+        let elapsed = now.saturating_duration_since(*at);
+        let grown = which(&look).saturating_sub(which(then));
+        if grown == 0 || elapsed < SHORTEST {
+            return f64::INFINITY;
+        }
+        as_float(room) / as_float(grown) * elapsed.as_secs_f64()
+    }
+}
+
+/// Bytes as Prometheus has all numbers: exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(super) fn as_float(bytes: u64) -> f64 {
+    bytes as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(everything: u64) -> Look {
+        Look { everything, kept: everything / 2 }
+    }
+
+    fn everything(look: &Look) -> u64 {
+        look.everything
+    }
+
+    #[test]
+    fn the_rest_is_filled_as_fast_as_what_is_there_was() {
+        let (start, mut growth) = (Instant::now(), Growth::default());
+        growth.note(start, look(1000));
+        let later = start + Duration::from_secs(100);
+        assert!((growth.full_in(later, look(2000), 500, everything) - 50.).abs() < 1e-6);
+        assert!((growth.full_in(later, look(2000), 500, |look| look.kept) - 100.).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_does_not_grow_is_never_full() {
+        let (start, mut growth) = (Instant::now(), Growth::default());
+        assert!(growth.full_in(start, look(1), 5, everything).is_infinite(), "nothing is known");
+        growth.note(start, look(1000));
+        let later = start + Duration::from_secs(100);
+        assert!(growth.full_in(later, look(900), 5, everything).is_infinite(), "it shrinks");
+        assert!(growth.full_in(start + Duration::from_secs(1), look(9000), 5, everything).is_infinite(), "too early");
+    }
+
+    #[test]
+    fn a_day_is_remembered() {
+        let (start, mut growth) = (Instant::now(), Growth::default());
+        for minute in 0..3000 {
+            growth.note(start + Duration::from_secs(60 * minute), look(minute));
+        }
+        assert_eq!(growth.0.len(), 289);
+        let now = start + Duration::from_secs(60 * 2999);
+        let rest = growth.full_in(now, look(2999), 60, everything);
+        assert!((rest - 3600.).abs() < 1., "a byte a minute: {rest}");
+    }
+}

@@ -1,0 +1,143 @@
+//! What is counted, and how it is scraped: Prometheus' text format.
+//!
+//! What happens is counted where it happens, through [`Metrics`], which the composition root hands down. What *is* (the
+//! disk, above all) is asked for at each scrape and never kept ([`Figures`]). Nothing here decides anything, and where the
+//! answer to a scrape is served is not known here.
+
+mod catalogue;
+mod expose;
+mod figures;
+mod growth;
+mod labels;
+mod record;
+
+use std::{fmt, time::SystemTime};
+
+use parking_lot::Mutex;
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, process_collector::ProcessCollector};
+
+use catalogue as named;
+pub use catalogue::{Group, Kind, METRICS, Metric};
+use expose::Maker;
+pub use expose::TEXT;
+pub use figures::{Budget, Disk, Figures, Upstream};
+use growth::Growth;
+pub use labels::{Answer, Class, Collected, Content, Ending, Outcome, Reason, Route};
+
+/// A metric could not be made or written: a bug in the catalogue.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics: {0}")]
+pub struct Error(#[from] prometheus::Error);
+
+/// What verification and collection come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A blob of so many bytes was hashed, whatever came of it.
+    Verified(u64),
+    /// A blob's bytes were not what they should be.
+    Damaged(Class),
+    /// A damaged blob has its right bytes again.
+    Restored,
+    /// Every blob has been hashed.
+    VerifyEnded,
+    /// Something that nothing reached was removed; how many bytes it had.
+    Collected(Collected, u64),
+    /// Collection came to its end.
+    CollectEnded,
+}
+
+/// Everything that is counted in one process.
+pub struct Metrics {
+    registry: Registry,
+    evicted_bytes: IntCounterVec,
+    evicted_objects: IntCounterVec,
+    evicted_age: HistogramVec,
+    cache_answers: IntCounterVec,
+    served_bytes: IntCounterVec,
+    fetched_bytes: IntCounterVec,
+    upstream_requests: IntCounterVec,
+    upstream_duration: HistogramVec,
+    fills_ended: IntCounterVec,
+    fills_resumed: IntCounterVec,
+    mismatches: IntCounterVec,
+    http_requests: IntCounterVec,
+    http_duration: HistogramVec,
+    http_received: IntCounterVec,
+    http_sent: IntCounterVec,
+    damaged: IntCounterVec,
+    restored: IntCounter,
+    verified_blobs: IntCounter,
+    verified_bytes: IntCounter,
+    verify_ended: IntGauge,
+    collected_objects: IntCounterVec,
+    collected_bytes: IntCounter,
+    collect_ended: IntGauge,
+    certificate: Mutex<Option<SystemTime>>,
+    growth: Mutex<Growth>,
+}
+
+/// One counter, found once and added to often.
+#[derive(Clone)]
+pub struct Tally(IntCounter);
+
+impl Tally {
+    /// Adds to it.
+    pub fn add(&self, more: u64) {
+        self.0.inc_by(more);
+    }
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tally").field(&self.0.get()).finish()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// Begins to count, everything from 0.
+    ///
+    /// # Errors
+    /// When the catalogue names what Prometheus does not take.
+    pub fn new() -> Result<Self, Error> {
+        let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let new = Maker(&registry);
+        let metrics = Self {
+            evicted_bytes: new.counters(&named::EVICTED_BYTES)?,
+            evicted_objects: new.counters(&named::EVICTED_OBJECTS)?,
+            evicted_age: new.histograms(&named::EVICTED_AGE)?,
+            cache_answers: new.counters(&named::CACHE_ANSWERS)?,
+            served_bytes: new.counters(&named::SERVED_BYTES)?,
+            fetched_bytes: new.counters(&named::FETCHED_BYTES)?,
+            upstream_requests: new.counters(&named::UPSTREAM_REQUESTS)?,
+            upstream_duration: new.histograms(&named::UPSTREAM_DURATION)?,
+            fills_ended: new.counters(&named::FILLS_ENDED)?,
+            fills_resumed: new.counters(&named::FILLS_RESUMED)?,
+            mismatches: new.counters(&named::MISMATCHES)?,
+            http_requests: new.counters(&named::HTTP_REQUESTS)?,
+            http_duration: new.histograms(&named::HTTP_DURATION)?,
+            http_received: new.counters(&named::HTTP_RECEIVED)?,
+            http_sent: new.counters(&named::HTTP_SENT)?,
+            damaged: new.counters(&named::DAMAGED)?,
+            restored: new.counter(&named::RESTORED)?,
+            verified_blobs: new.counter(&named::VERIFIED_BLOBS)?,
+            verified_bytes: new.counter(&named::VERIFIED_BYTES)?,
+            verify_ended: new.gauge(&named::VERIFY_ENDED)?,
+            collected_objects: new.counters(&named::COLLECTED_OBJECTS)?,
+            collected_bytes: new.counter(&named::COLLECTED_BYTES)?,
+            collect_ended: new.gauge(&named::COLLECT_ENDED)?,
+            certificate: Mutex::default(),
+            growth: Mutex::default(),
+            registry: registry.clone(),
+        };
+        new.gauges(&named::BUILD_INFO)?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.begin();
+        Ok(metrics)
+    }
+}

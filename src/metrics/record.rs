@@ -1,0 +1,160 @@
+//! What happens, counted where it happens.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use prometheus::{IntCounterVec, IntGauge};
+
+use super::{Answer, Class, Collected, Content, Disk, Ending, Found, Metrics, Outcome, Reason, Route, Tally};
+use crate::oci::Domain;
+
+/// The methods that upstreams are asked with.
+const ASKED_WITH: [&str; 2] = ["GET", "HEAD"];
+
+impl Metrics {
+    /// The words that are known beforehand are there from the beginning: a rate needs a 0 to begin at.
+    pub(super) fn begin(&self) {
+        for reason in Reason::ALL {
+            at(&self.evicted_bytes, &[reason.as_str()]);
+            at(&self.evicted_objects, &[reason.as_str()]);
+            self.evicted_age.with_label_values(&[reason.as_str()]);
+        }
+        Class::ALL.iter().for_each(|class| drop(at(&self.damaged, &[class.as_str()])));
+        Collected::ALL.iter().for_each(|kind| drop(at(&self.collected_objects, &[kind.as_str()])));
+        for route in Route::ALL {
+            at(&self.http_received, &[route.as_str()]);
+            at(&self.http_sent, &[route.as_str()]);
+        }
+    }
+
+    /// As at the beginning, for an upstream.
+    pub fn know(&self, upstream: &Domain) {
+        let upstream = upstream.as_str();
+        for content in Content::ALL {
+            let content = content.as_str();
+            at(&self.fetched_bytes, &[upstream, content]);
+            self.upstream_duration.with_label_values(&[upstream, content]);
+            for answer in Answer::ALL {
+                at(&self.cache_answers, &[upstream, content, answer.as_str()]);
+                at(&self.served_bytes, &[upstream, content, answer.as_str()]);
+            }
+            for method in ASKED_WITH {
+                for outcome in Outcome::ALL {
+                    at(&self.upstream_requests, &[upstream, content, method, outcome.as_str()]);
+                }
+            }
+        }
+        Ending::ALL.iter().for_each(|ending| drop(at(&self.fills_ended, &[upstream, ending.as_str()])));
+        at(&self.fills_resumed, &[upstream]);
+        for content in [Content::Manifest, Content::Blob] {
+            at(&self.mismatches, &[upstream, content.as_str()]);
+        }
+    }
+
+    /// A request was answered; `method` is one of HTTP's own.
+    pub fn answered(&self, route: Route, method: &str, code: u16, took: Duration) {
+        at(&self.http_requests, &[route.as_str(), method, &code.to_string()]).add(1);
+        self.http_duration.with_label_values(&[route.as_str(), method]).observe(took.as_secs_f64());
+    }
+
+    /// Counts the bytes of bodies that clients send.
+    #[must_use]
+    pub fn received(&self, route: Route) -> Tally {
+        at(&self.http_received, &[route.as_str()])
+    }
+
+    /// Counts the bytes of bodies that clients are given.
+    #[must_use]
+    pub fn sent(&self, route: Route) -> Tally {
+        at(&self.http_sent, &[route.as_str()])
+    }
+
+    /// Mirrored content was given for an answer.
+    pub fn cached(&self, upstream: &Domain, content: Content, answer: Answer) {
+        at(&self.cache_answers, &[upstream.as_str(), content.as_str(), answer.as_str()]).add(1);
+    }
+
+    /// Counts the bytes of mirrored content that clients are given.
+    #[must_use]
+    pub fn served(&self, upstream: &Domain, content: Content, answer: Answer) -> Tally {
+        at(&self.served_bytes, &[upstream.as_str(), content.as_str(), answer.as_str()])
+    }
+
+    /// Counts the bytes that an upstream sends.
+    #[must_use]
+    pub fn fetched(&self, upstream: &Domain, content: Content) -> Tally {
+        at(&self.fetched_bytes, &[upstream.as_str(), content.as_str()])
+    }
+
+    /// An upstream was asked.
+    pub fn asked(&self, upstream: &Domain, content: Content, method: &str, outcome: Outcome, took: Duration) {
+        let (upstream, content) = (upstream.as_str(), content.as_str());
+        at(&self.upstream_requests, &[upstream, content, method, outcome.as_str()]).add(1);
+        self.upstream_duration.with_label_values(&[upstream, content]).observe(took.as_secs_f64());
+    }
+
+    /// A fill ended.
+    pub fn filled(&self, upstream: &Domain, ending: Ending) {
+        at(&self.fills_ended, &[upstream.as_str(), ending.as_str()]).add(1);
+    }
+
+    /// A fill went on where it had been left.
+    pub fn resumed(&self, upstream: &Domain) {
+        at(&self.fills_resumed, &[upstream.as_str()]).add(1);
+    }
+
+    /// What an upstream sent did not hash to its digest.
+    pub fn mismatched(&self, upstream: &Domain, content: Content) {
+        at(&self.mismatches, &[upstream.as_str(), content.as_str()]).add(1);
+    }
+
+    /// A blob of so many bytes made way that nobody had asked for in `idle`.
+    pub fn evicted(&self, reason: Reason, bytes: u64, idle: Duration) {
+        at(&self.evicted_bytes, &[reason.as_str()]).add(bytes);
+        at(&self.evicted_objects, &[reason.as_str()]).add(1);
+        self.evicted_age.with_label_values(&[reason.as_str()]).observe(idle.as_secs_f64());
+    }
+
+    /// Verification or collection came by something.
+    pub fn found(&self, found: Found) {
+        match found {
+            Found::Verified(bytes) => {
+                self.verified_blobs.inc();
+                self.verified_bytes.inc_by(bytes);
+            }
+            Found::Damaged(class) => at(&self.damaged, &[class.as_str()]).add(1),
+            Found::Restored => self.restored.inc(),
+            Found::VerifyEnded => stamp(&self.verify_ended),
+            Found::Collected(kind, bytes) => {
+                at(&self.collected_objects, &[kind.as_str()]).add(1);
+                self.collected_bytes.inc_by(bytes);
+            }
+            Found::CollectEnded => stamp(&self.collect_ended),
+        }
+    }
+
+    /// When the certificate that clients are shown ends; `None` without one.
+    pub fn certificate_ends(&self, at: Option<SystemTime>) {
+        *self.certificate.lock() = at;
+    }
+
+    /// Work to repeat every minute or so: remembers how full it is, so that a scrape can tell how fast that changes.
+    pub fn note_growth(&self, disk: &Disk) {
+        // What is not counted yet would look like growth for a day.
+        if disk.counted {
+            self.growth.lock().note(Instant::now(), disk.look());
+        }
+    }
+}
+
+fn at(counters: &IntCounterVec, labels: &[&str]) -> Tally {
+    Tally(counters.with_label_values(labels))
+}
+
+fn stamp(gauge: &IntGauge) {
+    gauge.set(i64::try_from(seconds(SystemTime::now())).unwrap_or(i64::MAX));
+}
+
+/// Since the epoch.
+pub(super) fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,361 @@
+//! What a server says of itself: that it is said, that it is right, that Prometheus and the dashboards can use it.
+
+use std::{
+    os::unix::fs::MetadataExt,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    http,
+    images::{Blob, Format, Image},
+    ports::Port,
+    prometheus::{Prometheus, dashboards, promtool},
+    scrape::Scrape,
+    scratch,
+    server::{Server, Setup},
+    upstream::{Cut, Fault, Kind, Rule, Upstream},
+    wait_until,
+};
+
+const REPOSITORY: &str = "library/metrics";
+
+/// Allocated blocks, once per inode.
+fn du(path: &Path) -> u64 {
+    let Ok(meta) = std::fs::symlink_metadata(path) else { return 0 };
+    let below = std::fs::read_dir(path).into_iter().flatten().map(|entry| du(&entry.unwrap().path()));
+    meta.blocks() * 512 + if meta.is_dir() { below.sum() } else { 0 }
+}
+
+/// The figures are what the disk says, class by class; the index's files change by themselves.
+fn agrees(server: &Server, door: &Port, when: &str) {
+    let index = server.data().join("index");
+    let mut last = (0, 0);
+    // Uses are told, and emptied folders removed, a moment after the answer.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        let scrape = Scrape::of(&door.url());
+        let class = |class: &str| scrape.sum("entrepot_storage_bytes", &[&format!("class=\"{class}\"")]);
+        let told = scrape.sum("entrepot_storage_bytes", &[]) - class("index");
+        last = (told, du(server.data()) - du(&index));
+        let mirrored = class("mirrored") + class("pinned");
+        let by_upstream = scrape.sum("entrepot_storage_mirrored_bytes", &[]);
+        if last.0 == last.1 && mirrored == by_upstream && scrape.sum("entrepot_storage_counted", &[]) == 1 {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{when}: told {}, found {}:\n{}", last.0, last.1, Scrape::of(&door.url()).text);
+}
+
+fn image(seed: u64, length: usize) -> Image {
+    Image::of_size(Format::Oci, seed, length)
+}
+
+/// A mirror of 60 MB that evicts as soon as it has to, and takes pushes.
+fn small(upstream: &Upstream, door: &Port) -> Server {
+    Setup::both(&upstream.url())
+        .hosted("[team/**]")
+        .watched(door)
+        .variable("REGISTRY_STORAGE_QUOTA", "60MB")
+        .variable("REGISTRY_STORAGE_LEASE", "0s")
+        .variable("REGISTRY_STORAGE_PINNED", "[library/pinned]")
+        .start()
+}
+
+/// Must show 2: at quiet points between pulls, pushes, deletes and evictions.
+#[test]
+fn the_disks_figures_are_what_du_finds() {
+    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let server = small(&upstream, &door);
+    agrees(&server, &door, "empty");
+    let pinned = image(900, 3_000_000);
+    upstream.add("library/pinned", "latest", &pinned);
+    server.pull("library/pinned", "latest", &pinned);
+    agrees(&server, &door, "one is pinned");
+    let pushed = image(901, 5_000_000);
+    server.target().image("team/app", "latest", &pushed);
+    agrees(&server, &door, "one is pushed");
+    for round in 0..4 {
+        for seed in 0..3 {
+            let (name, image) = (format!("library/m{round}-{seed}"), image(910 + round * 3 + seed, 6_000_000));
+            upstream.add(&name, "latest", &image);
+            server.pull(&name, "latest", &image);
+        }
+        agrees(&server, &door, &format!("after round {round}"));
+    }
+    let scrape = Scrape::of(&door.url());
+    assert!(scrape.sum("entrepot_evicted_bytes_total", &["reason=\"room\""]) > 10_000_000, "{}", scrape.text);
+    let objects = scrape.sum("entrepot_evicted_objects_total", &["reason=\"room\""]);
+    assert_eq!(scrape.sum("entrepot_evicted_idle_seconds_count", &["reason=\"room\""]), objects);
+    assert!(scrape.sum("entrepot_storage_bytes", &["class=\"pinned\""]) > 3_000_000);
+    assert!(scrape.sum("entrepot_storage_bytes", &["class=\"hosted\""]) > 5_000_000);
+    assert_eq!(scrape.sum("entrepot_storage_quota_bytes", &[]), 60_000_000);
+    let mirrored = scrape.sum("entrepot_storage_bytes", &["class=\"mirrored\""]);
+    assert_eq!(scrape.sum("entrepot_storage_reclaimable_bytes", &[]), mirrored);
+    assert_eq!(server.target().delete(&format!("team/app/manifests/{}", pushed.digest())), 202);
+    agrees(&server, &door, "after a delete");
+}
+
+/// They are taken over at a clean stop, and counted again after a kill.
+#[test]
+fn the_disks_figures_outlive_the_process() {
+    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let mut server = small(&upstream, &door);
+    let pinned = image(920, 1_000_000);
+    upstream.add("library/pinned", "latest", &pinned);
+    server.pull("library/pinned", "latest", &pinned);
+    let bytes = |class: &str| Scrape::of(&door.url()).sum("entrepot_storage_bytes", &[class]);
+    let before = bytes("class=\"pinned\"");
+    assert!(before > 1_000_000);
+    assert!(server.stop().0.success());
+    server.restart();
+    assert_eq!(bytes("class=\"pinned\""), before, "after a clean stop");
+    agrees(&server, &door, "after a clean stop");
+    server.restart();
+    agrees(&server, &door, "after a kill");
+    assert_eq!(bytes("class=\"pinned\""), before, "after a kill");
+}
+
+/// One fetch for many clients is one miss, some who waited, and bytes saved.
+#[test]
+fn what_is_saved_is_counted() {
+    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let blob = Blob::noise(930, 2_000_000);
+    upstream.add_blob(REPOSITORY, &blob);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Delay(Duration::from_millis(300))));
+    let server = Setup::mirroring(&upstream.url()).watched(&door).start();
+    let pull = || assert_eq!(server.blob(REPOSITORY, &blob.digest).send().summary().digest, blob.digest);
+    thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(pull))));
+    pull();
+    let scrape = Scrape::of(&door.url());
+    let answers = |result: &str| {
+        let result = format!("result=\"{result}\"");
+        scrape.sum("entrepot_cache_answers_total", &["upstream=\"docker.io\"", "kind=\"blob\"", &result])
+    };
+    assert_eq!((answers("miss"), answers("collapsed"), answers("hit")), (1, 7, 1));
+    assert_eq!(scrape.sum("entrepot_mirror_served_bytes_total", &["kind=\"blob\""]), 9 * 2_000_000);
+    assert_eq!(scrape.sum("entrepot_upstream_fetched_bytes_total", &["kind=\"blob\""]), 2_000_000);
+    assert_eq!(scrape.sum("entrepot_fills_total", &["result=\"stored\""]), 1);
+    assert_eq!(scrape.sum("entrepot_http_requests_total", &["route=\"blobs\"", "method=\"GET\"", "code=\"200\""]), 9);
+    assert_eq!(scrape.sum("entrepot_http_response_bytes_total", &["route=\"blobs\""]), 9 * 2_000_000);
+    assert_eq!(scrape.sum("entrepot_http_request_duration_seconds_count", &["route=\"blobs\""]), 9);
+}
+
+/// What upstreams do wrong has a name each.
+#[test]
+fn upstreams_are_told_by_how_they_answer() {
+    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    upstream.options(|options| options.rate_limit = Some(100));
+    let image = Image::single(Format::Oci, 940);
+    upstream.add(REPOSITORY, "latest", &image);
+    let server = Setup::mirroring(&upstream.url()).freshness("1s").watched(&door).start();
+    server.pull(REPOSITORY, "latest", &image);
+    let scrape = Scrape::of(&door.url());
+    let left = scrape.sum("entrepot_upstream_budget_remaining", &["upstream=\"docker.io\""]);
+    assert_eq!(scrape.sum("entrepot_upstream_budget_limit", &[]), 100);
+    assert!(left < 100, "{left}");
+    for (status, outcome) in [(500, "server_error"), (429, "too_many"), (403, "denied")] {
+        upstream.fault(Rule::on(Kind::Manifest, Fault::Status(status)));
+        server.manifest(REPOSITORY, &format!("none-{status}")).send();
+        upstream.heal();
+        let outcome = format!("outcome=\"{outcome}\"");
+        let counted = Scrape::of(&door.url()).sum("entrepot_upstream_requests_total", &["kind=\"manifest\"", &outcome]);
+        assert!(counted >= 1, "{status}");
+    }
+    thread::sleep(Duration::from_millis(1100));
+    upstream.stop();
+    assert_eq!(server.manifest(REPOSITORY, "latest").send().status, 200);
+    let scrape = Scrape::of(&door.url());
+    assert_eq!(scrape.sum("entrepot_cache_answers_total", &["kind=\"manifest\"", "result=\"stale\""]), 1);
+    assert_eq!(scrape.sum("entrepot_upstream_up", &["upstream=\"docker.io\""]), 0);
+    assert!(scrape.sum("entrepot_upstream_requests_total", &["outcome=\"unreachable\""]) >= 1);
+}
+
+/// A broken fetch that goes on, and one whose bytes are wrong.
+#[test]
+fn fills_are_told_by_how_they_end() {
+    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let (broken, wrong) = (Blob::noise(950, 900_000), Blob::noise(951, 900_000));
+    upstream.add_blob(REPOSITORY, &broken);
+    upstream.add_blob(REPOSITORY, &wrong);
+    upstream.fault(Rule::on(Kind::Blob, Fault::CutAfter(300_000, Cut::Rst)).path(&broken.digest).times(1));
+    upstream.fault(Rule::on(Kind::Blob, Fault::Corrupt(450_000)).path(&wrong.digest));
+    let server = Setup::mirroring(&upstream.url()).watched(&door).start();
+    assert_eq!(server.blob(REPOSITORY, &broken.digest).send().summary().digest, broken.digest);
+    let _cut = server.blob(REPOSITORY, &wrong.digest).send().summary();
+    let scrape = Scrape::of(&door.url());
+    assert_eq!(scrape.sum("entrepot_fills_resumed_total", &["upstream=\"docker.io\""]), 1);
+    assert_eq!(scrape.sum("entrepot_digest_mismatches_total", &["kind=\"blob\""]), 1);
+    assert_eq!(scrape.sum("entrepot_fills_total", &["result=\"mismatch\""]), 1);
+    assert_eq!(scrape.sum("entrepot_fills_total", &["result=\"stored\""]), 1);
+    assert_eq!(scrape.sum("entrepot_fills_in_flight", &[]), 0);
+}
+
+/// What is pushed is counted as it comes; a session is open until it has ended.
+#[test]
+fn uploads_are_counted() {
+    let door = Port::reserve();
+    let server = Setup::hosting().watched(&door).start();
+    let (target, blob) = (server.target(), Blob::noise(960, 500_000));
+    let mut session = target.begin("team/app");
+    assert_eq!(Scrape::of(&door.url()).sum("entrepot_uploads_open", &[]), 1);
+    session.patch(None, &blob.bytes);
+    assert_eq!(session.put(&blob.digest, b"").status, 201);
+    let scrape = Scrape::of(&door.url());
+    assert_eq!(scrape.sum("entrepot_uploads_open", &[]), 0);
+    assert_eq!(scrape.sum("entrepot_http_request_bytes_total", &["route=\"uploads\""]), 500_000);
+    assert_eq!(scrape.sum("entrepot_storage_objects", &["class=\"hosted\""]), 1);
+    assert!(scrape.find("entrepot_storage_quota_bytes", &[]).is_none(), "there is no quota");
+}
+
+/// Damage that is met is counted, and what was pushed is in the quarantine.
+#[test]
+fn damage_is_counted() {
+    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let (mirrored, pushed) = (Blob::noise(970, 50_000), Blob::noise(971, 50_000));
+    upstream.add_blob(REPOSITORY, &mirrored);
+    let server = Setup::both(&upstream.url()).hosted("[team/**]").watched(&door).start();
+    server.target().blob("team/app", &pushed);
+    server.blob(REPOSITORY, &mirrored.digest).send().summary();
+    for blob in [&mirrored, &pushed] {
+        let hex = blob.digest.strip_prefix("sha256:").unwrap();
+        let path = server.data().join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]));
+        std::fs::write(path, vec![0; 50_000]).unwrap();
+    }
+    assert_eq!(server.blob(REPOSITORY, &mirrored.digest).send().summary().digest, mirrored.digest);
+    assert_eq!(server.blob("team/app", &pushed.digest).send().status, 404);
+    let scrape = Scrape::of(&door.url());
+    assert_eq!(scrape.sum("entrepot_damaged_blobs_total", &["class=\"mirrored\""]), 1);
+    assert_eq!(scrape.sum("entrepot_damaged_blobs_total", &["class=\"hosted\""]), 1);
+    assert_eq!(scrape.sum("entrepot_storage_objects", &["class=\"quarantined\""]), 1);
+}
+
+/// The second door is for those who run this; the main one shows metrics only where that is said.
+#[test]
+fn doors_show_what_they_are_told_to() {
+    let door = Port::reserve();
+    let status = |url: String| http::get(&url).send().status;
+    let server = Setup::hosting().watched(&door).start();
+    assert_eq!(status(format!("{}/metrics", server.url())), 404);
+    assert_eq!(status(format!("{}/metrics", door.url())), 200);
+    assert_eq!(status(format!("{}/v2/", door.url())), 404, "no content");
+    drop(server);
+    let server = Setup::hosting()
+        .watched(&door)
+        .variable("REGISTRY_HTTP_METRICS", "true")
+        .variable("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "false")
+        .start();
+    assert_eq!(status(format!("{}/metrics", server.url())), 200);
+    assert_eq!(status(format!("{}/metrics", door.url())), 404);
+    drop(server);
+    let server = Setup::hosting().watched(&door).variable("REGISTRY_HTTP_DEBUG_PROMETHEUS_PATH", "/here").start();
+    assert_eq!(status(format!("{}/here", door.url())), 200);
+    assert_eq!(status(format!("{}/metrics", server.url())), 404);
+}
+
+/// Alive and ready are asked without a password and leave no line; an upstream that is down is no reason not to be ready,
+/// storage that takes no writes is.
+#[test]
+fn probes_are_answered() {
+    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let mut server = Setup::mirroring(&upstream.url())
+        .watched(&door)
+        .variable("REGISTRY_AUTH", "{htpasswd: {realm: r, path: /}}")
+        .start();
+    upstream.stop();
+    assert_eq!(http::get(&server.v2("")).send().status, 401, "the door is locked");
+    let both =
+        |path: &str| [server.url().to_owned(), door.url()].map(|url| http::get(&format!("{url}{path}")).send().status);
+    assert_eq!((both("/healthz"), both("/readyz")), ([200; 2], [200; 2]));
+    assert_eq!(http::head(&format!("{}/readyz", server.url())).send().status, 200);
+    let health = http::get(&format!("{}/debug/health", door.url())).send();
+    assert_eq!((health.status, health.text().as_str()), (200, "{}"));
+    let staging = server.data().join("staging");
+    let aside = server.data().join("aside");
+    std::fs::rename(&staging, &aside).unwrap();
+    assert_eq!((both("/healthz"), both("/readyz")), ([200; 2], [503; 2]));
+    assert_eq!(http::get(&format!("{}/debug/health", door.url())).send().status, 503);
+    std::fs::rename(&aside, &staging).unwrap();
+    assert_eq!(both("/readyz"), [200; 2]);
+    server.wait_for_log("/v2/", Duration::from_secs(5));
+    assert!(!server.log().contains("healthz"), "probes leave no line:\n{}", server.log());
+}
+
+/// Everything a mirror and a registry go through, so that every series has something to say.
+fn a_day(server: &Server, upstream: &Upstream) {
+    for seed in 0..8 {
+        let (name, image) = (format!("library/day{seed}"), image(980 + seed, 7_000_000));
+        upstream.add(&name, "latest", &image);
+        server.pull(&name, "latest", &image);
+        server.pull(&name, "latest", &image);
+    }
+    server.target().image("team/day", "latest", &Image::index(Format::Oci, 990, 10_000));
+    server.pull("team/day", "latest", &Image::index(Format::Oci, 990, 10_000));
+    http::get(&server.v2("team/day/tags/list")).send();
+    http::get(&server.v2("library/day1/tags/list")).send();
+}
+
+fn panels(file: &str) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(dashboards().join(file)).unwrap();
+    let board: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let panels = board["panels"].as_array().unwrap().iter();
+    let expressions = panels.flat_map(|panel| {
+        let targets = panel["targets"].as_array().cloned().unwrap_or_default();
+        let title = panel["title"].as_str().unwrap().to_owned();
+        targets.into_iter().map(move |target| (title.clone(), target["expr"].as_str().unwrap().to_owned()))
+    });
+    expressions.collect()
+}
+
+/// Must show 3: every panel shows data after a day's work.
+#[test]
+fn every_panel_shows_data() {
+    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    upstream.options(|options| options.rate_limit = Some(1000));
+    let server = small(&upstream, &door);
+    let prometheus = Prometheus::scraping(&door.addr().to_string());
+    wait_until("a scrape", Duration::from_secs(30), || prometheus.query("entrepot_build_info") == [1.0]);
+    a_day(&server, &upstream);
+    let all: Vec<_> = ["storage.json", "traffic.json"].iter().flat_map(|file| panels(file)).collect();
+    assert!(all.len() > 50, "{}", all.len());
+    let written = |expression: &str| {
+        let pairs = [("$job", ".*"), ("$instance", ".*"), ("$__rate_interval", "1m"), ("$__range", "10m")];
+        pairs.iter().fold(expression.to_owned(), |text, (name, value)| text.replace(name, value))
+    };
+    for (title, expression) in all {
+        let expression = written(&expression);
+        let shows = || prometheus.query(&expression).iter().any(|value| !value.is_nan());
+        wait_until(&format!("`{title}` to show data: {expression}"), Duration::from_secs(15), shows);
+    }
+    assert!(prometheus.query("ALERTS{alertstate=\"firing\"}").is_empty());
+}
+
+/// Must show 3: every alert fires when it should, and clears.
+#[test]
+fn alerts_fire_and_clear() {
+    promtool(&["check", "rules", "alerts.yml"], None);
+    promtool(&["test", "rules", "alerts_test.yml"], None);
+    let (rules, tests) =
+        ["alerts.yml", "alerts_test.yml"].map(|file| std::fs::read_to_string(dashboards().join(file)).unwrap()).into();
+    for name in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let of = |line: &&str| line.contains(&format!("alertname: {name}"));
+        let silent = tests.lines().filter(of).filter(|line| line.contains("exp_alerts: []")).count();
+        let all = tests.lines().filter(of).count();
+        assert!(silent >= 2 && all > silent, "{name} is silent {silent} times of {all}");
+    }
+}
+
+/// What is scraped is written as Prometheus likes it.
+#[test]
+fn promtool_finds_nothing_to_say() {
+    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let server = small(&upstream, &door);
+    a_day(&server, &upstream);
+    let (dir, scrape) = (scratch::dir("scrape"), Scrape::of(&door.url()));
+    let file = dir.path().join("metrics");
+    std::fs::write(&file, &scrape.text).unwrap();
+    let outcome = promtool(&["check", "metrics"], Some(&file));
+    assert_eq!(outcome.output, "");
+}

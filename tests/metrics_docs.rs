@@ -1,0 +1,111 @@
+//! The metrics' names: docs/metrics.md is made from the catalogue, and what dashboards and alerts name exists, and the other
+//! way round. `ENTREPOT_WRITE_DOCS=1 cargo test metrics_docs` writes the page.
+
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
+
+use entrepot::metrics::{Kind, METRICS, Metric};
+
+use crate::support::{
+    images::{Format, Image},
+    ports::Port,
+    prometheus::dashboards,
+    scrape::Scrape,
+    server::Setup,
+    upstream::Upstream,
+};
+
+const INTRODUCTION: &str = "\
+# Metrics
+
+Prometheus scrapes them at `/metrics` of `http.debug.addr`, a second door that has nothing else but health checks; with
+`http.metrics: true`, at `/metrics` of the main door too. A scrape costs the same whatever is stored. Figures of the disk are
+asked for at the scrape, and are what `du` says of the root, less what has changed since; counters begin at 0 with the process.
+
+```yaml
+http:
+  debug:
+    addr: 127.0.0.1:5001
+```
+
+The dashboards (`dashboards/storage.json`, `dashboards/traffic.json`) and the alerts (`dashboards/alerts.yml`) use them all.
+No label holds what a client or an upstream said: `upstream` is a name the operator configured.
+
+This page is made from the source; a test holds the two together.
+";
+
+fn metrics() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().flat_map(|group| group.metrics.iter().copied())
+}
+
+fn page() -> String {
+    let mut page = INTRODUCTION.to_owned();
+    for group in METRICS {
+        let _ = write!(page, "\n## {}\n\n| metric | labels | |\n|---|---|---|\n", group.title);
+        for metric in group.metrics {
+            let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            let kind = match metric.kind {
+                Kind::Counter => "Counter",
+                Kind::Gauge => "Gauge",
+                Kind::Histogram(_) => "Histogram",
+            };
+            let _ = writeln!(page, "| `{}` | {} | {kind}. {} |", metric.name, labels.join(", "), metric.help);
+        }
+    }
+    page
+}
+
+#[test]
+fn the_page_is_the_catalogue() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    if std::env::var_os("ENTREPOT_WRITE_DOCS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, page()).unwrap();
+    }
+    assert_eq!(fs::read_to_string(path).unwrap(), page(), "write it: ENTREPOT_WRITE_DOCS=1 cargo test metrics_docs");
+}
+
+/// The names of this program's metrics in a text.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let ours = words.filter(|word| word.starts_with("entrepot_"));
+    let base = |word: &str| {
+        let histogram = |name: &&str| metrics().any(|metric| metric.name == *name);
+        let parts = ["_bucket", "_count", "_sum"].iter().filter_map(|end| word.strip_suffix(end));
+        parts.clone().find(histogram).unwrap_or(word).to_owned()
+    };
+    ours.map(base).collect()
+}
+
+#[test]
+fn dashboards_and_alerts_name_what_exists_and_all_of_it() {
+    let ours: BTreeSet<_> =
+        metrics().map(|metric| metric.name.to_owned()).filter(|name| name.starts_with("entrepot_")).collect();
+    let files = ["storage.json", "traffic.json", "alerts.yml", "alerts_test.yml"];
+    let read = |file: &str| fs::read_to_string(dashboards().join(file)).unwrap();
+    let used: BTreeSet<_> = files.iter().flat_map(|file| named(&read(file))).collect();
+    assert_eq!(used, ours);
+}
+
+#[test]
+fn what_is_scraped_is_the_catalogue() {
+    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    upstream.options(|options| options.rate_limit = Some(100));
+    let image = Image::single(Format::Oci, 995);
+    upstream.add("library/docs", "latest", &image);
+    let server = Setup::mirroring(&upstream.url()).variable("REGISTRY_STORAGE_QUOTA", "1GB").watched(&door).start();
+    server.pull("library/docs", "latest", &image);
+    let scrape = Scrape::of(&door.url());
+    let scraped: BTreeSet<_> = scrape.names().into_iter().collect();
+    // There is no certificate without TLS.
+    let known: BTreeSet<_> =
+        metrics().map(|metric| metric.name).filter(|name| !name.contains("_certificate_")).collect();
+    assert_eq!(scraped, known);
+    for metric in metrics().filter(|metric| !metric.name.contains("_certificate_")) {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        };
+        assert!(scrape.text.contains(&format!("# TYPE {} {kind}\n", metric.name)), "{} is no {kind}", metric.name);
+    }
+}
