@@ -1,7 +1,7 @@
 //! Who may do what (issue 5, point 2): users, rules, what is shown to whom, what is written down, what the commands say.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -342,37 +342,31 @@ fn guesses_do_not_slow_a_pull() {
         }
         start.elapsed()
     };
-    let mut alone: Vec<_> = (0..5).map(|_| pull()).collect();
-    alone.sort_unstable();
+    // The best of many: what is left is what the guesses cost, not what else this machine does.
+    let alone = (0..5).map(|_| pull()).min().unwrap();
     server.forget_peak_memory();
-    let before = server.peak_memory();
-    let count = rounds(100_000);
-    let (mut meanwhile, statuses) = std::thread::scope(|scope| {
-        let guesses = (0..4)
-            .map(|part| {
-                scope.spawn({
-                    let url = server.v2("");
-                    move || guess(&url, part, count / 4)
-                })
-            })
-            .collect::<Vec<_>>();
-        let pulls: Vec<_> = (0..5).map(|_| pull()).collect();
-        (pulls, guesses.into_iter().flat_map(|guess| guess.join().unwrap()).collect::<Vec<_>>())
+    let (before, start) = (server.peak_memory(), Instant::now());
+    let (meanwhile, statuses) = std::thread::scope(|scope| {
+        let guesses = scope.spawn(|| guess(&server.v2(""), rounds(100_000)));
+        let mut best = pull();
+        while !guesses.is_finished() {
+            best = best.min(pull());
+        }
+        (best, guesses.join().unwrap())
     });
-    meanwhile.sort_unstable();
     assert!(statuses.iter().all(|status| [401, 429].contains(status)));
-    let hashed = statuses.iter().filter(|status| **status == 401).count();
-    assert!(hashed < 400, "{hashed} of {} were hashed", statuses.len());
-    assert!(meanwhile[2] < 3 * alone[2] + Duration::from_millis(50), "{meanwhile:?} instead of {alone:?}");
+    let hashed = statuses.iter().filter(|status| **status == 401).count() as u64;
+    assert!(hashed < 110 + start.elapsed().as_secs(), "{hashed} of {} were hashed", statuses.len());
+    assert!(meanwhile < 2 * alone, "{meanwhile:?} instead of {alone:?}");
     let grown = server.peak_memory().saturating_sub(before);
     assert!(grown < 40 << 20, "{grown} bytes");
     assert_eq!(user(&server, "bob").request("GET", "").send().status, 200, "who did not guess logs in");
 }
 
 /// Wrong passwords of many users, from another address.
-fn guess(url: &str, part: usize, count: usize) -> Vec<u16> {
+fn guess(url: &str, count: usize) -> Vec<u16> {
     let guess = |number: usize| {
-        let value = basic(&format!("user-{}", number % 500), &format!("{part}-{number}"));
+        let value = basic(&format!("user-{}", number % 500), &number.to_string());
         let response = http::get(url).header("Authorization", &value).from("127.0.0.2").send();
         assert!(response.status != 429 || response.header("retry-after").is_some());
         response.status
@@ -436,6 +430,32 @@ fn piped(arguments: &[&str], input: &str) -> String {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{arguments:?}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// At a terminal it asks, twice, and shows nothing of what is typed.
+#[test]
+fn htpasswd_asks_at_a_terminal() {
+    for (second, code) in [("typed-secret", 0), ("something else", 1)] {
+        let mut command = process::command("script");
+        let program = format!("{} htpasswd bob", env!("CARGO_BIN_EXE_entrepot"));
+        command.args(["--quiet", "--return", "--command", &program, "/dev/null"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut shown = Vec::new();
+        for (prompt, typed) in [("Password for bob: ", "typed-secret"), ("The same again: ", second)] {
+            while !String::from_utf8_lossy(&shown).contains(prompt) {
+                let mut byte = [0];
+                screen.read_exact(&mut byte).unwrap();
+                shown.extend(byte);
+            }
+            writeln!(keyboard, "{typed}").unwrap();
+        }
+        screen.read_to_end(&mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{shown}");
+        assert_eq!(shown.contains("bob:$2b$10$"), code == 0, "{shown}");
+        assert!(!shown.contains("typed-secret"), "{shown}");
+    }
 }
 
 /// What the start says: nobody is warned of strangers who have none to fear, and docker's users are.

@@ -2,6 +2,7 @@
 //! attempts come back slowly. Nothing is hashed for one who waits.
 
 use std::{
+    hash::Hash,
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
     time::{Duration, Instant},
@@ -48,11 +49,14 @@ pub(super) struct Attempt {
     address: Arc<Mutex<Spent>>,
 }
 
+/// Lets go of what was not asked for longest, so that whoever is failing now is remembered.
+fn cache<K: Hash + Eq + Send + Sync + 'static>() -> Cache<K, Arc<Mutex<Spent>>> {
+    Cache::builder().max_capacity(MOST).time_to_idle(FORGOTTEN).eviction_policy(EvictionPolicy::lru()).build()
+}
+
 impl Throttle {
     pub(super) fn new() -> Self {
-        let cache =
-            || Cache::builder().max_capacity(MOST).time_to_idle(FORGOTTEN).eviction_policy(EvictionPolicy::lru());
-        Self { pairs: cache().build(), addresses: Cache::builder().max_capacity(MOST).time_to_idle(FORGOTTEN).build() }
+        Self { pairs: cache(), addresses: cache() }
     }
 
     /// One more attempt of this pair, or how long until there is one. `user` stands for the user's name.

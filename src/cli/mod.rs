@@ -48,6 +48,8 @@ Examples:
       the same with an account, which has a higher pull limit, in /var/lib/registry
   entrepot gc --untagged --dry-run --data ./registry
       list what no tag reaches any more; without --dry-run, remove it, whether or not a server runs
+  entrepot htpasswd ann --file /auth/htpasswd
+      let ann log in, with a password that it asks for (auth.htpasswd.path)
   entrepot config /etc/docker/registry/config.yml
       what that file, the variables and the defaults add up to
 

@@ -31,7 +31,7 @@ static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
 });
 
 /// The Debian packages that `./test` installs.
-const PACKAGES: [(&str, &str); 13] = [
+const PACKAGES: [(&str, &str); 14] = [
     ("dockerd", "docker.io"),
     ("docker", "docker.io"),
     ("containerd", "containerd"),
@@ -40,6 +40,7 @@ const PACKAGES: [(&str, &str); 13] = [
     ("buildah", "buildah"),
     ("skopeo", "skopeo"),
     ("strace", "strace"),
+    ("script", "bsdutils"),
     ("docker-registry", "docker-registry"),
     ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),
