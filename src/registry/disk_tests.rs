@@ -1,15 +1,20 @@
 //! The disk's books against the disk itself, and who makes way for whom.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::{Retention, objects::Objects, rebuild};
+use super::{
+    Retention,
+    manifests::{Manifests, StoredManifest},
+    objects::Objects,
+    rebuild,
+};
 use crate::{
     index::{Index, Owner},
     metrics::Metrics,
-    oci::{Digest, Domain, Repository, UploadId},
+    oci::{Digest, Domain, Repository, Tag, UploadId},
     storage::{Bound, Durability, Limits, Purpose, Storage},
 };
 
@@ -164,4 +169,21 @@ async fn room_is_made_for_what_fits_and_for_nothing_else() {
     assert!(said.starts_with("no space left on device: ") && said.contains(&format!("{}", 24 << 20)), "{said}");
     let room = objects.room_for(Purpose::Hosted, 3 << 20).await.unwrap();
     assert!(room.promised() >= 3 << 20);
+}
+
+/// Between its bytes and its link a manifest may make way: no link is left that leads nowhere.
+#[tokio::test]
+async fn a_manifest_that_made_way_is_not_linked() {
+    let dir = TempDir::new().unwrap();
+    let objects = open(&dir, Limits::default(), Retention::default());
+    let (manifests, place) = (Manifests::new(objects.clone()), mirrored("library/gone"));
+    let bytes = Bytes::from_static(br#"{"schemaVersion":2,"layers":[]}"#);
+    let manifest = Arc::new(StoredManifest::new(Digest::sha256(&bytes), bytes.clone()).unwrap());
+    let tag: Tag = "latest".parse().unwrap();
+    manifests.link(&place, &manifest, vec![tag.clone()]).await.unwrap();
+    let links = objects.storage.links(&place);
+    assert!(!links.has_revision(&manifest.digest) && links.tag(&tag).is_none());
+    objects.write(manifest.digest, bytes, Durability::Unsynced).await.unwrap();
+    manifests.link(&place, &manifest, vec![tag.clone()]).await.unwrap();
+    assert!(links.has_revision(&manifest.digest) && links.tag(&tag) == Some(manifest.digest));
 }

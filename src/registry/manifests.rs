@@ -102,9 +102,19 @@ impl Manifests {
         }
     }
 
-    async fn link(&self, repository: &Repository, manifest: &Arc<StoredManifest>, tags: Vec<Tag>) -> Result<(), Error> {
+    /// Links a mirrored manifest, and the tags that name it, unless its bytes have made way already.
+    pub(super) async fn link(
+        &self,
+        repository: &Repository,
+        manifest: &Arc<StoredManifest>,
+        tags: Vec<Tag>,
+    ) -> Result<(), Error> {
         let (repository, manifest) = (repository.clone(), Arc::clone(manifest));
         let link = move |objects: &Objects| {
+            let _claim = objects.claims.digest(&manifest.digest);
+            if !objects.storage.has_blob(&manifest.digest) {
+                return Ok(());
+            }
             let links = objects.storage.links(&repository);
             links.add_revision(&manifest.digest, Durability::Unsynced)?;
             note(&objects.index, &repository, &manifest.digest, &manifest.manifest);

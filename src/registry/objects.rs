@@ -4,9 +4,8 @@
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::task::spawn_blocking;
-
-use tokio::sync::Mutex as AsyncMutex;
+use parking_lot::Mutex;
+use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking};
 
 use super::{Error, Retention, activity::Activity, claims::Claims, health::Outcome, uses, uses::Uses, verify::names};
 use crate::{
@@ -29,6 +28,8 @@ pub(super) struct Objects {
     pub(super) activity: Arc<Activity>,
     pub(super) uses: Arc<Uses>,
     pub(super) retention: Arc<Retention>,
+    /// Held while the index is told what is on disk.
+    pub(super) rebuilding: Arc<Mutex<()>>,
     /// Held while room is made.
     pub(super) room: Arc<AsyncMutex<()>>,
     pub(super) metrics: Arc<Metrics>,
@@ -51,6 +52,7 @@ impl Objects {
             activity: Arc::new(Activity::new(memory)),
             uses: Arc::new(Uses::new()),
             retention: Arc::new(retention),
+            rebuilding: Arc::default(),
             room: Arc::default(),
             metrics,
         };

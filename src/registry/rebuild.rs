@@ -27,6 +27,8 @@ impl Objects {
 
 /// Walks the disk. Blocks for as long as that takes.
 pub(super) fn run(objects: &Objects) {
+    // Two at a time would count in each other's survey.
+    let _alone = objects.rebuilding.lock();
     let everything = !objects.index.was_complete();
     if everything {
         objects.recount();

@@ -131,7 +131,7 @@ impl Names {
         let (part, above) = (self.parts.of(dir), self.parts.of(parent));
         let _locks = self.parts.lock_two(part, above);
         let (before, beside) = (tree(dir), allocated(parent));
-        self.forgetting(dir, || fs::remove_dir_all(dir))?;
+        self.forgetting(|known| known.retain(|folder| !folder.starts_with(dir)), || fs::remove_dir_all(dir))?;
         self.charge(part, before, 0);
         self.charge(above, beside, allocated(parent));
         Ok(())
@@ -150,7 +150,7 @@ impl Names {
         let (part, above) = (self.parts.of(dir), self.parts.of(parent));
         let _locks = self.parts.lock_two(part, above);
         let (before, beside) = (allocated(dir), allocated(parent));
-        if self.forgetting(dir, || fs::remove_dir(dir)).is_ok() {
+        if self.forgetting(|known| _ = known.remove(dir), || fs::remove_dir(dir)).is_ok() {
             self.charge(part, before, 0);
             self.charge(above, beside, allocated(parent));
         }
@@ -158,10 +158,14 @@ impl Names {
 
     /// A folder that is removed may come back, as one that nobody has synced: whoever makes it waits here until it is
     /// unknown.
-    fn forgetting(&self, dir: &Path, remove: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    fn forgetting(
+        &self,
+        forget: impl FnOnce(&mut HashSet<PathBuf>),
+        remove: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut known = self.on_disk.lock();
         let removed = remove();
-        known.retain(|folder| !folder.starts_with(dir));
+        forget(&mut known);
         removed
     }
 
