@@ -1,7 +1,10 @@
 //! Point 11: a million blobs in the index cost neither the start nor the eviction. Far fewer outside the soak: to make
 //! such an index takes minutes.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use crate::support::{
     crowd, http,
@@ -39,7 +42,9 @@ fn it_answers_at_once_however_many_there_are() {
     let mut server = Setup::hosting().start();
     let image = Image::single(Format::Oci, 850);
     server.target().image("team/app", "1", &image);
-    let data = server.data().to_owned();
+    server.stop();
+    let (index, full) = (server.data().join("index/v1"), scratch::dir("crowd"));
+    crowd::close(crowd::fill(full.path(), crowds().0));
     let mut first_answer = || {
         let begun = Instant::now();
         server.restart();
@@ -50,9 +55,21 @@ fn it_answers_at_once_however_many_there_are() {
         took
     };
     let before = first_answer();
-    crowd::close(crowd::fill(&data.join("index/v1"), crowds().0));
-    let took = first_answer();
+    // The best of three, each with all of it again: the server forgets what it does not find on the disk.
+    let each = (0..3).map(|_| {
+        std::fs::remove_dir_all(&index).unwrap();
+        copy(full.path(), &index);
+        first_answer()
+    });
+    let took = each.min().unwrap();
     // On a machine that is busy with other things nothing starts in time.
     let limit = Duration::from_secs(1).max(before * 4);
     assert!(took < limit, "its first answer came {took:?} after its start, {before:?} when it knew little");
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in scratch::files(from) {
+        std::fs::create_dir_all(to.join(&file).parent().unwrap()).unwrap();
+        std::fs::copy(from.join(&file), to.join(&file)).unwrap();
+    }
 }
