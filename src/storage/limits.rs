@@ -23,10 +23,10 @@ impl Bound {
 /// What an operator allows. All shares are of the filesystem's size, but `object`'s.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// For everything below the root, if there is such a bound. Without it mirrored content has [`UNSET`] of the filesystem,
+    /// For everything below the root, if there is such a bound. Without it mirrored content has `UNSET` of the filesystem,
     /// and hosted content what is free.
     pub quota: Option<Bound>,
-    /// What stays free on the filesystem for everybody else; [`Limits::headroom`] where it is `None`.
+    /// What stays free on the filesystem for everybody else; `Limits::headroom` where it is `None`.
     pub headroom: Option<Bound>,
     /// The largest mirrored blob that is kept, as a share of what may be stored: one must not empty the cache.
     pub object: Bound,
