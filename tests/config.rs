@@ -158,7 +158,7 @@ fn the_effective_configuration_is_shown() {
 /// `:PORT` listens on IPv4 and on IPv6.
 #[test]
 fn a_bare_port_is_both_protocols() {
-    let port = Port::reserve();
+    let port = Port::reserve_everywhere();
     let number = port.addr().port();
     let setup = Setup::mirroring("http://127.0.0.1:1").variable("REGISTRY_HTTP_ADDR", &format!(":{number}"));
     let _server = setup.start();

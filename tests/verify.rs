@@ -129,7 +129,8 @@ fn what_changed_on_disk_is_not_served() {
     for blob in &stock.hosted {
         let got = stock.server.blob("team/app", &blob.digest).send();
         assert_eq!(got.status, 404);
-        assert!(stock.server.log().contains(&format!("{} of team/app was damaged", blob.digest)));
+        let told = format!("{} of team/app was damaged", blob.digest);
+        wait_until("a word of it", Duration::from_secs(10), || stock.server.log().contains(&told));
     }
     stock.pulls();
     assert_eq!(stock.server.target().head(&format!("team/app/blobs/{}", stock.hosted[0].digest)), 404);

@@ -4,7 +4,7 @@
 //! as both sides set `SO_REUSEADDR`, lets the real listener bind beside it. So a server can be stopped and started
 //! again on the same port while other tests pick theirs.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Socket, Type};
 
@@ -15,6 +15,11 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) fn reserve() -> Self {
         Self { guard: bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) }
+    }
+
+    /// As [`Port::reserve`], on all addresses: other tests use more of the loopback's than one.
+    pub(crate) fn reserve_everywhere() -> Self {
+        Self { guard: bound(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))) }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
