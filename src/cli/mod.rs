@@ -5,14 +5,17 @@ mod access;
 mod announce;
 mod as_registry;
 mod client;
+mod completions;
 mod config;
 mod doors;
 mod garbage_collect;
 mod gc;
+mod health;
 mod htpasswd;
 mod jobs;
 mod keeping;
 mod logging;
+mod own_certificate;
 mod report;
 mod serve;
 mod simulate;
@@ -77,6 +80,11 @@ enum Command {
     /// Hash what is stored again; name what is damaged, and heal what can be healed.
     #[command(after_help = verify::HELP)]
     Verify(verify::Options),
+    /// Ask the server that has this configuration whether it is alive.
+    Health(Source),
+    /// Print what a shell needs to complete this command line: bash, zsh or fish.
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(completions::Options),
     /// `gc`, as registry:2 spells it.
     #[command(hide = true)]
     GarbageCollect(garbage_collect::Options),
@@ -94,6 +102,12 @@ A variable REGISTRY_A_B_C sets the file's key a.b.c, and wins over it:
   log.level                            REGISTRY_LOG_LEVEL=debug
 HTTPS_PROXY and NO_PROXY say how upstreams are reached; SSL_CERT_FILE, whom to believe.
 SIGTERM lets requests under way finish for up to http.draintimeout (8s): docker kills after 10.";
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  entrepot completions bash > /etc/bash_completion.d/entrepot
+  entrepot completions zsh > /usr/local/share/zsh/site-functions/_entrepot
+  entrepot completions fish > ~/.config/fish/completions/entrepot.fish";
 
 /// Where the configuration comes from.
 #[derive(Debug, Args, PartialEq)]
@@ -148,6 +162,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Access(command)) => access::run(command),
         Ok(Command::Htpasswd(options)) => htpasswd::run(options),
         Ok(Command::Verify(options)) => verify::run(options),
+        Ok(Command::Health(source)) => health::run(source),
+        Ok(Command::Completions(options)) => completions::run(&options),
         Ok(Command::GarbageCollect(options)) => garbage_collect::run(options),
         Err(error) => {
             // Help and version come this way too, to stdout and with code 0.

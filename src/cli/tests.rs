@@ -10,7 +10,8 @@ fn understood(line: &str) -> Result<Command, clap::Error> {
 
 fn file(command: Command) -> Option<PathBuf> {
     match command {
-        Command::Serve(source) | Command::Config(source) => source.file,
+        Command::Serve(source) | Command::Config(source) | Command::Health(source) => source.file,
+        Command::Completions(_) => None,
         Command::GarbageCollect(options) => options.source.file,
         Command::Simulate(options) => options.file,
         Command::Access(super::access::Command::Check(options)) => options.source.file,
@@ -102,4 +103,12 @@ fn collects_nothing_where_a_server_runs() {
     assert!(failure.message.contains("in use") && !failure.message.contains('\n'));
     drop(server);
     assert!(collect().is_ok());
+}
+
+#[test]
+fn completes_for_the_shells_that_are_tried_out() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(matches!(understood(&format!("entrepot completions {shell}")), Ok(Command::Completions(_))), "{shell}");
+    }
+    assert!(understood("entrepot completions cmd").is_err());
 }

@@ -1,0 +1,32 @@
+//! `entrepot completions`: what a shell needs to complete this command line.
+
+use clap::{Args, CommandFactory};
+use clap_complete::{Shell, generate};
+
+use super::{Failure, say};
+
+/// For whom.
+#[derive(Debug, Args, PartialEq)]
+pub(super) struct Options {
+    /// The shell that is to read it.
+    #[arg(value_name = "SHELL", value_parser = shell)]
+    shell: Shell,
+}
+
+/// Those that are tried out; the library knows others.
+fn shell(text: &str) -> Result<Shell, &'static str> {
+    match text {
+        "bash" => Ok(Shell::Bash),
+        "zsh" => Ok(Shell::Zsh),
+        "fish" => Ok(Shell::Fish),
+        _ => Err("expected bash, zsh or fish"),
+    }
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "as every command")]
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    generate(options.shell, &mut super::Arguments::command(), "entrepot", &mut script);
+    say(&mut std::io::stdout(), String::from_utf8_lossy(&script).trim_end());
+    Ok(())
+}

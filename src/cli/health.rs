@@ -1,0 +1,86 @@
+//! `entrepot health`: whether the server that has this configuration answers. For health checks where there is no curl, as
+//! in our own image.
+
+use std::{
+    io::{self, Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+use super::{Failure, Source, own_certificate, say};
+use crate::config::{Host, Http, Listen, ListenAddress};
+
+/// How long connecting, and each read and write, may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// What is read of an answer at most: its first line.
+const LINE: usize = 256;
+
+pub(super) fn run(source: Source) -> Result<(), Failure> {
+    let config = source.load()?.config;
+    let address = config.http.addr.to_string();
+    let line = ask(&config.http).map_err(|error| Failure::failed(format!("{address}: {error}")))?;
+    if line.split(' ').nth(1) != Some("200") {
+        return Err(Failure::failed(format!("{address}: {line}")));
+    }
+    say(&mut io::stdout(), &format!("{address}: {line}"));
+    Ok(())
+}
+
+/// The first line of the answer.
+fn ask(http: &Http) -> io::Result<String> {
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    match (http.addr.value(), &http.tls) {
+        (Listen::Unix(path), _) => exchange(unix(path)?, request),
+        (Listen::Tcp(address), None) => exchange(tcp(address)?, request),
+        (Listen::Tcp(address), Some(tls)) => {
+            exchange(own_certificate::connect(tcp(address)?, tls.certificate.value())?, request)
+        }
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<String> {
+    stream.write_all(request.as_bytes())?;
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while line.len() < LINE && stream.read(&mut byte)? == 1 && byte[0] != b'\n' {
+        line.push(byte[0]);
+    }
+    Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
+}
+
+fn unix(path: &Path) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// To the first address that lets itself be connected to.
+fn tcp(address: &ListenAddress) -> io::Result<TcpStream> {
+    let mut failure = io::Error::other("there is no such address");
+    for candidate in addresses(address)? {
+        match TcpStream::connect_timeout(&candidate, PATIENCE) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                return Ok(stream);
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// Who listens everywhere is asked at the loopback interface.
+fn addresses(address: &ListenAddress) -> io::Result<Vec<SocketAddr>> {
+    let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, address.port));
+    let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, address.port));
+    Ok(match &address.host {
+        None => vec![v4, v6],
+        Some(Host::Ip(IpAddr::V4(ip))) if ip.is_unspecified() => vec![v4],
+        Some(Host::Ip(IpAddr::V6(ip))) if ip.is_unspecified() => vec![v6, v4],
+        Some(Host::Ip(ip)) => vec![SocketAddr::from((*ip, address.port))],
+        Some(Host::Name(name)) => (name.as_str(), address.port).to_socket_addrs()?.collect(),
+    })
+}
