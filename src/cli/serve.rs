@@ -66,7 +66,7 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
 fn foundation(config: &Config, background: &Runtime) -> Result<Foundation, Failure> {
     let root = &config.storage.rootdirectory;
     let storage = Storage::open(root.value(), volume::limits(&config.storage))
-        .map_err(|error| Failure::usage(root.error(format!("a directory this process can write ({error})"))))?;
+        .map_err(|error| Failure::usage(root.error(volume::cannot_open(root.value(), &error))))?;
     let index = Index::open(&storage.index_dir());
     let proxy = Proxy::from_lookup(|name| std::env::var(name).ok()).map_err(Failure::usage)?;
     let metrics = Arc::new(Metrics::new().map_err(Failure::failed)?);
