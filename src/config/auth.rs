@@ -1,6 +1,9 @@
 //! The `auth` section: who may come in, and what they may do then.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     Error, Setting, Warning,
@@ -22,7 +25,8 @@ pub(super) const SILLY: &str =
     "lets everybody in who says anything: it is for registry:2's own tests; expected auth.htpasswd";
 const SERVICE: &str = "needs realm, service and issuer, and rootcertbundle or jwks";
 const DECIDED: &str = "cannot stand beside auth.token, whose service decides who may do what; expected one of them";
-const INCOMPLETE: &str = "needs both a realm and a path, as in {realm: Registry, path: /auth/htpasswd}";
+/// Where tutorials mount the file of users.
+const CUSTOMARY: &str = "/auth/htpasswd";
 
 /// Who may come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,8 +107,9 @@ impl Auth {
     fn htpasswd(root: &Node, node: &Node) -> Result<Self, Error> {
         let section = root.get("auth.htpasswd").unwrap_or(node);
         only(section, "auth.htpasswd", &["realm", "path"])?;
-        let (Some((realm, origin)), Some((path, _))) = (root.text(&HTPASSWD_REALM)?, root.text(&HTPASSWD_PATH)?) else {
-            return Err(refused(section, "auth.htpasswd", INCOMPLETE));
+        let (realm, path) = (root.text(&HTPASSWD_REALM)?, root.text(&HTPASSWD_PATH)?);
+        let (Some((realm, origin)), Some((path, _))) = (realm, path) else {
+            return Err(incomplete(section, realm.is_none(), path.is_none()));
         };
         if realm.contains(char::is_control) {
             return Err(Error::value(&HTPASSWD_REALM, origin, realm, "text on one line"));
@@ -232,6 +237,20 @@ fn only(node: &Node, section: &str, names: &[&str]) -> Result<(), Error> {
             Err(Error::UnknownKey { origin: node.origin.clone(), suggestion: suggest(&key), key })
         }
     }
+}
+
+/// Says what is missing by the names that it could be given under, and where a file of users seems to be.
+fn incomplete(section: &Node, realm: bool, path: bool) -> Error {
+    let missing = [(realm, &HTPASSWD_REALM), (path, &HTPASSWD_PATH)].into_iter().filter(|(missing, _)| *missing);
+    let names: Vec<_> = missing
+        .map(|(_, key)| format!("{} (REGISTRY_{})", key.path, key.path.to_uppercase().replace('.', "_")))
+        .collect();
+    let seen = match path && Path::new(CUSTOMARY).is_file() {
+        true => format!("; there is a file {CUSTOMARY}: is that the path?"),
+        false => format!(", as in {{realm: Registry, path: {CUSTOMARY}}}"),
+    };
+    let problem = format!("auth.htpasswd needs both a realm and a path; missing: {}{seen}", names.join(" and "));
+    Error::Form { origin: section.origin.clone(), problem }
 }
 
 fn refused(node: &Node, key: &str, why: &'static str) -> Error {
