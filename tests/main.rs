@@ -34,6 +34,7 @@ mod mirror_door;
 mod push;
 mod push_clients;
 mod quota;
+mod reference;
 mod restart;
 mod secrets;
 mod simulate;

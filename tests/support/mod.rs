@@ -10,6 +10,7 @@ pub(crate) mod hash;
 pub(crate) mod http;
 pub(crate) mod images;
 pub(crate) mod judge;
+pub(crate) mod pages;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod prometheus;

@@ -1,0 +1,89 @@
+//! `docs/configuration.md` is made from the table of keys: whoever changes a key sees here what the page must say.
+
+use std::{fmt::Write as _, path::Path};
+
+use entrepot::config::{Effect, KEYS, Key, Kind};
+
+use crate::support::pages::read;
+
+const PAGE: &str = "docs/configuration.md";
+
+const BEGINNING: &str = "\
+# Every key
+
+A file of registry:2's (`version: 0.1`), its variables, and keys of our own, marked as ours. A variable says what a file can
+say, and wins over it: `storage.quota` is `REGISTRY_STORAGE_QUOTA`. Lists and sections are written as YAML there:
+`REGISTRY_PROXY_HOSTED='[team/**, app]'`. `entrepot config FILE` prints what file, variables and defaults add up to.
+
+A key that is in none of these tables stops the start, with its place and what was probably meant.
+
+This page is made from the program's own table of keys, and a test holds it to that.
+";
+
+fn page() -> String {
+    let mut page = BEGINNING.to_owned();
+    for section in sections() {
+        let keys = KEYS.iter().filter(|key| top(key) == section && is_used(key));
+        let rows: Vec<_> = keys.map(row).collect();
+        if !rows.is_empty() {
+            write!(page, "\n## {section}\n\n| key | default | expected | |\n|---|---|---|---|\n{}", rows.concat())
+                .unwrap();
+        }
+    }
+    let effect = |wanted: fn(&Effect) -> Option<&'static str>| -> String {
+        let row = |key: &Key| wanted(&key.effect).map(|why| format!("| `{}` | {} | {why} |\n", key.path, key.doc));
+        KEYS.iter().filter_map(row).collect()
+    };
+    let vain = effect(|effect| if let Effect::NoEffect(why) = effect { Some(why) } else { None });
+    let refused = effect(|effect| if let Effect::Refused(why) = effect { Some(why) } else { None });
+    write!(page, "\n## Known, and without effect\n\nWhoever sets one is told once, and why.\n\n| key | | why |\n|---|---|---|\n{vain}").unwrap();
+    write!(page, "\n## Refused\n\nPassing over these would open or misplace something: they stop the start.\n\n| key | | what is said |\n|---|---|---|\n{refused}").unwrap();
+    page
+}
+
+/// The names that keys begin with, each once, in the table's order.
+fn sections() -> Vec<&'static str> {
+    KEYS.iter().map(top).fold(Vec::new(), |mut names, name| {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+        names
+    })
+}
+
+fn top(key: &Key) -> &'static str {
+    key.path.split('.').next().unwrap()
+}
+
+fn is_used(key: &&Key) -> bool {
+    matches!(key.effect, Effect::Used | Effect::AliasOf(_))
+}
+
+fn row(key: &Key) -> String {
+    let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
+    let expected = if key.kind == Kind::Opaque { "a section of keys".to_owned() } else { key.kind.expected() };
+    let secret = if key.secret { " Never shown." } else { "" };
+    format!("| `{}` | {default} | {expected} | {}{secret} |\n", key.path, key.doc.replace('|', "\\|"))
+}
+
+#[test]
+fn every_key_is_in_the_page_as_the_table_has_it() {
+    let page = page();
+    assert!(KEYS.iter().all(|key| page.contains(&format!("| `{}` |", key.path))));
+    if read(PAGE) != page {
+        let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/configuration.md");
+        std::fs::write(&made, page).unwrap();
+        panic!("{PAGE} is not what the table of keys says: look at target/configuration.md, and copy it there");
+    }
+}
+
+/// What the page's tables name, the README does not contradict: every key of its own table is one that has an effect.
+#[test]
+fn the_readme_names_keys_that_have_an_effect() {
+    for line in read("README.md").lines().filter(|line| line.starts_with("| `")) {
+        let first = line.split('`').nth(1).unwrap();
+        if first.contains('.') && !first.contains([' ', '/']) {
+            assert!(KEYS.iter().any(|key| key.path == first && is_used(&key)), "{first}");
+        }
+    }
+}
