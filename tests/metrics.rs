@@ -14,7 +14,8 @@ use crate::support::{
     prometheus::{Prometheus, dashboards, promtool},
     scrape::Scrape,
     scratch,
-    server::{Server, Setup},
+    server::{Server, Setup, entrepot},
+    tls::{Authority, Mounted},
     upstream::{Cut, Fault, Kind, Rule, Upstream},
     wait_until,
 };
@@ -230,6 +231,45 @@ fn damage_is_counted() {
     assert_eq!(scrape.sum("entrepot_damaged_blobs_total", &["class=\"mirrored\""]), 1);
     assert_eq!(scrape.sum("entrepot_damaged_blobs_total", &["class=\"hosted\""]), 1);
     assert_eq!(scrape.sum("entrepot_storage_objects", &["class=\"quarantined\""]), 1);
+}
+
+/// What verification and collection come by is counted.
+#[test]
+fn care_is_counted() {
+    let door = Port::reserve();
+    let server = Setup::hosting().watched(&door).variable("REGISTRY_VERIFY_INTERVAL", "0").start();
+    server.target().image("team/app", "latest", &image(974, 20_000));
+    server.target().image("team/app", "latest", &image(975, 20_000));
+    let data = server.data().to_str().unwrap();
+    entrepot(&["gc", "--untagged", "--grace", "0s", "--data", data], &[]).expect_success("gc");
+    entrepot(&["verify", "--data", data], &[]).expect_success("verify");
+    let scrape = Scrape::of(&door.url());
+    // A manifest, its config and its layer.
+    assert_eq!(scrape.sum("entrepot_collected_objects_total", &["kind=\"manifest\""]), 1);
+    assert_eq!(scrape.sum("entrepot_collected_objects_total", &["kind=\"blob\""]), 3);
+    assert!(scrape.sum("entrepot_collected_bytes_total", &[]) > 20_000);
+    assert_eq!(scrape.sum("entrepot_verified_blobs_total", &[]), 3);
+    assert!(scrape.sum("entrepot_verified_bytes_total", &[]) > 20_000);
+    for ended in ["entrepot_collect_ended_timestamp_seconds", "entrepot_verify_ended_timestamp_seconds"] {
+        assert!(scrape.sum(ended, &[]) > 1_700_000_000, "{ended}");
+    }
+}
+
+/// When the certificate ends that clients are shown, for as long as there is one.
+#[test]
+fn the_certificates_end_is_told() {
+    let (door, files) = (Port::reserve(), Mounted::new(&Authority::new("test").server()));
+    let path = |name| files.path(name).to_str().unwrap().to_owned();
+    let server = Setup::hosting()
+        .watched(&door)
+        .variable("REGISTRY_HTTP_TLS_CERTIFICATE", &path("tls.crt"))
+        .variable("REGISTRY_HTTP_TLS_KEY", &path("tls.key"))
+        .start();
+    let end = || Scrape::of(&door.url()).find("entrepot_certificate_expiry_timestamp_seconds", &[]);
+    wait_until("the certificate's end", Duration::from_secs(5), || end().is_some_and(|end| end > 1_700_000_000.0));
+    drop(server);
+    let _plain = Setup::hosting().watched(&door).start();
+    assert_eq!(end(), None, "there is no certificate");
 }
 
 /// The second door is for those who run this; the main one shows metrics only where that is said.

@@ -154,7 +154,7 @@ group! { CARE, "Damage and collection",
     VERIFIED_BLOBS = counter("entrepot_verified_blobs_total", &[], "Stored blobs that were hashed to see whether they are right.");
     VERIFIED_BYTES = counter("entrepot_verified_bytes_total", &[], "The same in bytes.");
     VERIFY_ENDED = gauge("entrepot_verify_ended_timestamp_seconds", &[],
-        "When all of them had been hashed for the last time, in this process; 0 before that.");
+        "When verification last came through, in this process; 0 before that.");
     COLLECTED_OBJECTS = counter("entrepot_collected_objects_total", &["kind"],
         "What nothing reached and collection removed: manifests, blobs, uploads.");
     COLLECTED_BYTES = counter("entrepot_collected_bytes_total", &[], "Bytes of the blobs among them.");
