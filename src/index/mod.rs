@@ -5,6 +5,7 @@
 //! set aside, told once, and every question is answered with "I do not know" from then on.
 
 mod database;
+mod holding;
 mod holdings;
 mod keys;
 mod shares;
@@ -17,8 +18,8 @@ use std::{
 };
 
 use database::Database;
+pub use holding::{Holding, Owner, Role, Shift, Tier, Uses};
 use holdings::Line;
-pub use holdings::{Holding, Owner, Role, Shift, Tier, Uses};
 use shares::Board;
 pub use shares::{Amount, Shares};
 pub use values::{Class, Link, Object, TagFact};
