@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Error, Setting,
+    Error, Setting, amount,
     dump::Line,
     duration,
     keys::Key,
@@ -83,7 +83,7 @@ impl Limits {
 }
 
 fn size(root: &Node, key: &'static Key) -> Result<Setting<Option<u64>>, Error> {
-    let said = Setting::read(root, key, bytes)?;
+    let said = Setting::read(root, key, amount::bytes)?;
     let value = (*said > 0).then_some(*said);
     Ok(said.with(value))
 }
@@ -98,38 +98,4 @@ fn time(root: &Node, key: &'static Key) -> Result<Setting<Option<Duration>>, Err
     let said = Setting::read(root, key, duration::parse)?;
     let value = (!said.is_zero()).then_some(*said);
     Ok(said.with(value))
-}
-
-/// A number of bytes: `4194304`, `64KiB`, `4MiB`, `50GB`.
-fn bytes(text: &str) -> Option<u64> {
-    let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "kb" => 1_000,
-        "m" | "mib" => 1 << 20,
-        "mb" => 1_000_000,
-        "g" | "gib" => 1 << 30,
-        "gb" => 1_000_000_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_sizes() {
-        for (text, expected) in
-            [("0", 0), ("4194304", 4 << 20), ("4MiB", 4 << 20), ("64 KiB", 64 << 10), ("50GB", 50_000_000_000)]
-        {
-            assert_eq!(bytes(text), Some(expected), "{text}");
-        }
-        for bad in ["", "KiB", "1.5MiB", "-1", "4 parsecs", "99999999999999GiB"] {
-            assert_eq!(bytes(bad), None, "{bad}");
-        }
-    }
 }
