@@ -9,7 +9,6 @@ use super::{
     Retention,
     manifests::{Manifests, StoredManifest},
     objects::Objects,
-    rebuild,
 };
 use crate::{
     index::{Index, Owner},
@@ -19,12 +18,16 @@ use crate::{
 };
 
 fn open(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
-    let storage = Storage::open(dir.path(), limits).unwrap();
-    let index = Index::open(&storage.index_dir());
-    let metrics = Metrics::new().unwrap().into();
-    let objects = Objects::new(storage, index, retention, std::time::Duration::ZERO, metrics);
-    rebuild::run(&objects);
+    let objects = begin(dir, limits, retention);
+    objects.resume_index();
     objects
+}
+
+/// As a server that has just started.
+fn begin(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
+    let storage = Storage::open(dir.path(), limits).unwrap();
+    let index = Index::begin(&storage.index_dir());
+    Objects::new(storage, index, retention, Duration::ZERO, Metrics::new().unwrap().into())
 }
 
 fn mirrored(name: &str) -> Repository {
@@ -117,6 +120,35 @@ async fn the_books_survive_a_stop_and_a_kill() {
             objects.tell_uses();
             objects.index.close(objects.storage.ledger().totals());
         }
+    }
+}
+
+/// The index is opened beside the first requests: what they change meanwhile is neither lost nor counted twice.
+#[tokio::test]
+async fn the_books_survive_a_push_before_the_index_is_open() {
+    let dir = TempDir::new().unwrap();
+    let objects = open(&dir, Limits::default(), Retention::default());
+    let cached = cache(&objects, &mirrored("a"), content(1, 100)).await;
+    objects.index.close(objects.storage.ledger().totals());
+    drop(objects);
+    for (push, drop_cached) in [(false, false), (true, false), (false, true)] {
+        let objects = begin(&dir, Limits::default(), Retention::default());
+        assert!(objects.room_for(Purpose::Mirrored, 10).await.is_err(), "nothing is cached yet");
+        if push {
+            objects.write(Digest::sha256(b"{}"), Bytes::from_static(b"{}"), Durability::Synced).await.unwrap();
+        }
+        let links = objects.storage.links(&hosted("mine"));
+        links.add_revision(&Digest::sha256(b"{}"), Durability::Synced).unwrap();
+        if drop_cached {
+            objects.storage.remove_blob(&cached).unwrap();
+            objects.index.leave(&cached);
+        }
+        objects.resume_index();
+        agrees(&objects, &dir, "when the index is open");
+        assert!(objects.index.is_complete());
+        assert_eq!(objects.index.was_complete(), !push && !drop_cached, "whether the disk had to be looked at");
+        assert_eq!(objects.index.holding(&cached).is_some(), !drop_cached);
+        objects.index.close(objects.storage.ledger().totals());
     }
 }
 

@@ -197,14 +197,13 @@ impl Ledger {
         books.mirrored.add(change.mirrored);
     }
 
-    /// Takes over what was known when the directory was closed.
+    /// Takes over what was known when the directory was closed; what happened since it was opened comes on top.
     pub fn resume(&self, totals: &[i64; 6]) {
         let mut books = self.books.lock();
-        books.hosted = Sum::default();
-        books.mirrored = Sum::default();
         books.hosted.add((totals[0], totals[1]));
         books.mirrored.add((totals[2], totals[3]));
-        (books.links, books.sessions) = (totals[4], totals[5]);
+        books.links += totals[4];
+        books.sessions += totals[5];
         books.known = true;
     }
 
