@@ -203,6 +203,30 @@ async fn room_is_made_for_what_fits_and_for_nothing_else() {
     assert!(room.promised() >= 3 << 20);
 }
 
+/// The quota holds for pushes, too, while it is not known yet what is stored: they wait.
+#[tokio::test]
+async fn a_push_waits_until_the_disk_is_counted() {
+    let dir = TempDir::new().unwrap();
+    let limits = Limits { quota: Some(Bound::Bytes(40 << 20)), ..Limits::default() };
+    let objects = open(&dir, limits, Retention::default());
+    let pushed = Bytes::from(content(1, 10 << 10));
+    objects.write(Digest::sha256(&pushed), pushed, Durability::Synced).await.unwrap();
+    drop(objects);
+    // As after a kill: there are no totals.
+    let objects = begin(&dir, limits, Retention::default());
+    assert!(objects.could_fit(Purpose::Hosted, 8 << 20).is_ok(), "nobody can tell yet");
+    let asking = objects.clone();
+    let small = tokio::spawn(async move { asking.room_for(Purpose::Hosted, 2 << 20).await });
+    let asking = objects.clone();
+    let large = tokio::spawn(async move { asking.room_for(Purpose::Hosted, 16 << 20).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!small.is_finished() && !large.is_finished());
+    objects.resume_index();
+    assert!(small.await.unwrap().is_ok());
+    let said = large.await.unwrap().unwrap_err().to_string();
+    assert!(said.contains("no space left on device") && !said.contains("counted"), "{said}");
+}
+
 /// Between its bytes and its link a manifest may make way: no link is left that leads nowhere.
 #[tokio::test]
 async fn a_manifest_that_made_way_is_not_linked() {
