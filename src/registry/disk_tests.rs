@@ -9,6 +9,7 @@ use super::{
     Retention,
     manifests::{Manifests, StoredManifest},
     objects::Objects,
+    pen::Ink,
 };
 use crate::{
     index::{Index, Owner},
@@ -201,6 +202,26 @@ async fn room_is_made_for_what_fits_and_for_nothing_else() {
     assert!(said.starts_with("no space left on device: ") && said.contains(&format!("{}", 24 << 20)), "{said}");
     let room = objects.room_for(Purpose::Hosted, 3 << 20).await.unwrap();
     assert!(room.promised() >= 3 << 20);
+}
+
+/// What a failed fill left is worth keeping, but less than anything else.
+#[tokio::test]
+async fn what_a_failed_fill_left_makes_way_first() {
+    let dir = TempDir::new().unwrap();
+    let limits = Limits { quota: Some(Bound::Bytes(40 << 20)), ..Limits::default() };
+    let objects = open(&dir, limits, Retention::default());
+    let cached = cache(&objects, &mirrored("a"), content(1, 1024)).await;
+    for number in 0..2_u8 {
+        let staged = objects.stage(Purpose::Mirrored, 6 << 20).await.unwrap();
+        let digest = Digest::sha256(&[number]);
+        objects.parked.put(&digest, staged, Box::new(Ink::new(digest.hasher())), 6 << 20);
+    }
+    agrees(&objects, &dir, "with both halves");
+    let room = objects.room_for(Purpose::Hosted, 10 << 20).await.unwrap();
+    assert_eq!(objects.parked.bytes(), 6 << 20, "the older one went");
+    assert!(objects.parked.take(&Digest::sha256(&[1])).is_some() && objects.storage.has_blob(&cached));
+    drop(room);
+    agrees(&objects, &dir, "afterwards");
 }
 
 /// The quota holds for pushes, too, while it is not known yet what is stored: they wait.

@@ -52,7 +52,7 @@ impl Objects {
                 Err(short) => last = Some(short),
             }
             let by = last.map_or(0, |short| short.by);
-            if self.blocking(move |objects| objects.evict(by)).await? == 0 {
+            if self.blocking(move |objects| objects.make_way(by)).await? == 0 {
                 break;
             }
         }
@@ -72,6 +72,14 @@ impl Objects {
 
     /// Whether evicting all there is would do.
     fn can_help(&self, short: &Short) -> bool {
-        !short.hopeless && !short.counting && short.by <= self.storage.ledger().usage().mirrored.bytes()
+        !short.hopeless
+            && !short.counting
+            && short.by <= self.storage.ledger().usage().mirrored.bytes() + self.parked.bytes()
+    }
+
+    /// Frees `bytes`, or what can be; tells how many went. What nobody is waiting for goes before what somebody may ask for.
+    pub(super) fn make_way(&self, bytes: u64) -> u64 {
+        let freed = self.parked.give_way(bytes);
+        if freed < bytes { freed + self.evict(bytes - freed) } else { freed }
     }
 }

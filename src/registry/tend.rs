@@ -6,7 +6,7 @@ use crate::storage::Usage;
 impl Registry {
     /// Work to repeat every minute or so: lets go of what is kept for a while only.
     pub fn tidy(&self) {
-        self.fills.tidy();
+        self.objects.parked.tidy();
         self.objects.activity.tidy();
         self.metrics.note_growth(&self.objects.disk());
     }
@@ -20,7 +20,7 @@ impl Registry {
         self.objects.tell_uses();
         let over = self.objects.storage.ledger().overdraft();
         if over > 0 {
-            self.objects.evict(over);
+            self.objects.make_way(over);
         }
     }
 
