@@ -11,6 +11,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
+use rustix::io::Errno;
 use sled::{Db, IVec, Tree};
 
 /// Pages kept in memory. sled's own default is a gigabyte.
@@ -230,10 +231,15 @@ fn is_held(why: &str) -> bool {
     why.contains("could not acquire lock")
 }
 
+/// Whether there is no room to open it: nothing is wrong with what is there.
+fn is_full(why: &str) -> bool {
+    [Errno::NOSPC, Errno::DQUOT].iter().any(|full| why.contains(&format!("(os error {})", full.raw_os_error())))
+}
+
 impl Trees {
     fn open_or_begin(dir: &Path) -> Result<Self, String> {
         Self::open_once_free(dir).or_else(|why| {
-            if is_held(&why) {
+            if is_held(&why) || is_full(&why) {
                 return Err(why);
             }
             tracing::warn!("the index is begun anew: {why}");
