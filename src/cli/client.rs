@@ -68,7 +68,7 @@ fn alone(
 ) -> Result<Answer, Box<dyn std::error::Error>> {
     let storage = Storage::open(config.rootdirectory.value(), volume::limits(config))?;
     let index = Index::open(&storage.index_dir());
-    let volume = Volume::new(storage, index, Metrics::new()?.into());
+    let volume = Volume::new(storage, index, config.pinned.value().clone(), Metrics::new()?.into());
     let done = on(&volume, request, show);
     volume.close();
     Ok(done?)
