@@ -5,10 +5,10 @@
 //! `collect` (what `reach` plans and `activity` allows) work on a whole volume, and so do `verify` (with `health`) and
 //! `census` (with `tagged`), which counts; `volume` has it where no server has.
 //!
-//! Below them: `manifests` and `objects` (what is here), `fill` with `fetch`, `pen`, `progress`, `reader` and `through` (a
-//! blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said), `flight` (once for everyone), `pages`
-//! (lists that pass through), `rebuild` (an index from the disk). Around them, the disk: `space` reserves, `evict` makes
-//! room by `uses`, `books` keeps index and ledger together, `tend` is what has to be done now and then,
+//! Below them: `manifests` and `objects` (what is here), `fill` with `fetch`, `pen`, `parked`, `progress`, `reader` and
+//! `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said), `flight` (once for
+//! everyone), `pages` (lists that pass through), `rebuild` (an index from the disk). Around them, the disk: `space` reserves,
+//! `evict` makes room by `uses`, `books` keeps index and ledger together, `tend` is what has to be done now and then,
 //! `figures` what a scrape is told.
 
 mod activity;
@@ -33,6 +33,7 @@ mod manifests;
 mod mirror;
 mod objects;
 mod pages;
+mod parked;
 mod pen;
 mod progress;
 mod promote;

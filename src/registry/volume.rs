@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Census, Checked, Collected, Collection, Counted, Error, Found, Retention, Tell, Verification, Verified, Weighed,
-    objects::Objects, rebuild, verify::Around,
+    objects::Objects, verify::Around,
 };
 use crate::{index::Index, metrics::Metrics, oci::NamePattern, storage::Storage};
 
@@ -48,7 +48,7 @@ impl Volume {
     /// [`Error::NoIndex`], or when `tell` wants no more.
     pub fn count(&self, census: &Census, tell: Tell<'_, Weighed>) -> Result<Counted, Error> {
         let _ = tell(Weighed::Step { done: 0, of: None, bytes: 0 });
-        rebuild::run(&self.objects);
+        self.objects.resume_index();
         census.run(&self.objects, tell)
     }
 
