@@ -140,6 +140,35 @@ fn requests_come_so_often() {
     });
 }
 
+/// What leads back here names this server as the client called it. Where proxies are named, theirs is the only other word that
+/// counts on that; where none is, anybody's is, of the answer to who says it.
+#[test]
+fn trusted_proxies_say_what_this_server_is_called() {
+    let begin = "POST /v2/team/app/blobs/uploads/ HTTP/1.1\nHost: a.test:5000\nContent-Length: 0\n";
+    let location = |server: &Server, source: &str, more: &str| {
+        let (status, head, _) = exchange(&connect(server.url(), source), &format!("{begin}{more}\n"));
+        assert_eq!(status, 202, "{head}");
+        assert!(!head.contains("cache-control:"), "no cache keeps a 202 that does not ask to be kept");
+        let (_, location) = head.split_once("\nlocation: ").unwrap();
+        location.split("/v2/").next().unwrap().to_owned()
+    };
+    let forwarded = "X-Forwarded-For: 192.0.2.1\nX-Forwarded-Proto: https\nX-Forwarded-Host: r.test\n";
+    let standard = "Forwarded: for=192.0.2.1;host=r.test;proto=https\n";
+    let open = Setup::hosting().start();
+    for (more, expected) in [("", "http://a.test:5000"), (forwarded, "https://r.test"), (standard, "https://r.test")] {
+        assert_eq!(location(&open, HERE, more), expected, "{more}");
+    }
+    let careful = Setup::hosting().variable("REGISTRY_HTTP_TRUSTEDPROXIES", "[127.0.0.9]").start();
+    for more in ["", forwarded, standard] {
+        assert_eq!(location(&careful, HERE, more), "http://a.test:5000", "{more}");
+    }
+    for (more, expected) in [("", "http://a.test:5000"), (forwarded, "https://r.test"), (standard, "https://r.test")] {
+        assert_eq!(location(&careful, "127.0.0.9", more), expected, "{more}");
+    }
+    let invented = "X-Forwarded-Host: evil.test, r.test\nX-Forwarded-Proto: ftp\n";
+    assert_eq!(location(&careful, "127.0.0.9", invented), "http://r.test");
+}
+
 /// A head must be over in time, every one of a connection.
 #[test]
 fn a_head_takes_so_long() {

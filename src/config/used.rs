@@ -184,7 +184,8 @@ pub(super) const TRUSTED_PROXIES: Key = used(
     "http.trustedproxies",
     List,
     "",
-    "Addresses and networks of reverse proxies, whose X-Forwarded-For or Forwarded says who the client is; ours.",
+    "Addresses and networks of reverse proxies, whose X-Forwarded-* or Forwarded alone then says who the client is and what it \
+     called this server; ours.",
 );
 
 // http.limits: 0 is no limit, everywhere.
