@@ -28,10 +28,11 @@ pub(super) fn settings(request: &HttpRequest) -> &Settings {
 
 /// The repository a path's `{name}` and the query's `ns` mean, for reading, if the caller may.
 pub(super) async fn repository(registry: &Registry, request: &HttpRequest) -> Result<Repository, Refusal> {
-    if mirror::is_mirror(request) {
-        return Ok(registry.mirrored(name(request)?, parameter(request, "ns").as_deref())?);
-    }
-    let repository = registry.repository(name(request)?, parameter(request, "ns").as_deref()).await?;
+    let (name, ns) = (name(request)?, parameter(request, "ns"));
+    let repository = match mirror::is_mirror(request) {
+        true => registry.mirrored(name, ns.as_deref())?,
+        false => registry.repository(name, ns.as_deref()).await?,
+    };
     guard::permit(request, &repository, Action::Pull)?;
     Ok(repository)
 }
