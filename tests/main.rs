@@ -31,6 +31,7 @@ mod many;
 mod metrics;
 mod metrics_docs;
 mod mirror_door;
+mod parsers;
 mod push;
 mod push_clients;
 mod quota;
