@@ -1,23 +1,17 @@
-//! What one client may take of a server that others use too (issue "Who may do what", point 6 and "Limits").
+//! What one client may take of a server that others use too (issue "Who may do what", "Limits"); `siege` has all at once.
 
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::support::{
-    hash::sha256,
-    images::{Blob, Format, Image, Manifest},
+    images::{Blob, Format, Manifest},
     raw::{connect, connect_with, exchange, rest},
-    rounds,
-    server::{ACCEPT, Server, Setup},
+    server::{Server, Setup},
     uploads::OCTETS,
-    upstream::Upstream,
     wait_until,
 };
 
@@ -238,117 +232,4 @@ fn an_answer_waits_so_long() {
     }
     told(&server, "http.limits.sendpause");
     assert!(rest(&idler).0.len() < 10_000_000, "it was let go");
-}
-
-/// Point 6: heads that never end, clients that never read, bytes without a head; meanwhile somebody else's pull takes less
-/// than twice its time, and memory stays where it was.
-#[test]
-fn a_siege_costs_the_others_nothing() {
-    open_files();
-    let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Oci, 601, 8_000_000));
-    upstream.add("library/app", "1", &image);
-    let large = Blob::noise(602, 30_000_000);
-    upstream.add_blob("library/app", &large);
-    let server = Setup::mirroring(&upstream.url()).start();
-    server.blob("library/app", &large.digest).send().summary();
-    // Another server that nobody besieges shows what the machine itself has become slower by.
-    let other = Setup::mirroring(&upstream.url()).start();
-    let (quiet, _) = quickest(&server, &other, &image);
-    let (besiegers, before) = (rounds(1000), server.memory());
-
-    let get = format!("GET /v2/library/app/blobs/{} HTTP/1.1\r\nHost: a\r\n\r\n", large.digest);
-    let unread: Vec<TcpStream> = (0..besiegers).map(|_| connect_with(server.url(), HERE, SMALL)).collect();
-    unread.iter().for_each(|mut stream| stream.write_all(get.as_bytes()).unwrap());
-    let over = AtomicBool::new(false);
-    let (besieged, during, most_taken) = thread::scope(|scope| {
-        scope.spawn(|| drip(&server, besiegers, &over));
-        let flood = scope.spawn(|| flood(&server, &over));
-        let besieged = quickest(&server, &other, &image);
-        let during = server.memory();
-        // Longer than a head may take.
-        thread::sleep(Duration::from_secs(12));
-        let again = quickest(&server, &other, &image);
-        over.store(true, Relaxed);
-        ([besieged, again], during.max(server.memory()), flood.join().unwrap())
-    });
-    drop(unread);
-    for (took, elsewhere) in besieged {
-        let peace = quiet.max(elsewhere);
-        assert!(took < peace * 2, "a pull took {took:?}; {quiet:?} in peace, {elsewhere:?} from another server");
-    }
-    let most = before + (32 << 20) + besiegers as u64 * (96 << 10);
-    assert!(during < most, "{before} bytes before, {during} during");
-    assert!(most_taken < 16 << 20, "{most_taken} bytes that nobody asked for were taken on one connection");
-    told(&server, "http.limits.headtime");
-}
-
-/// Heads that come a byte at a time, as many at once, until it is over; who is let go comes again.
-fn drip(server: &Server, count: usize, over: &AtomicBool) {
-    let begin = || {
-        let mut stream = connect_with(server.url(), HERE, SMALL);
-        stream.write_all(b"GET /v2/ HTTP/1.1\r\nX: ").unwrap();
-        stream
-    };
-    let mut loris: Vec<TcpStream> = (0..count).map(|_| begin()).collect();
-    while !over.load(Relaxed) {
-        for stream in &mut loris {
-            if stream.write_all(b"x").is_err() {
-                *stream = begin();
-            }
-        }
-        thread::sleep(Duration::from_millis(500));
-    }
-}
-
-/// 10 GB without a head, or after a head that announces none, on one connection after the other. Answers with the most that
-/// one took.
-fn flood(server: &Server, over: &AtomicBool) -> u64 {
-    const HEADS: [&[u8]; 2] = [b"", b"POST /v2/team/app/blobs/uploads/ HTTP/1.1\r\nHost: a\r\n\r\n"];
-    let (piece, mut most) = (vec![b'a'; 1 << 20], 0);
-    for head in HEADS.iter().cycle() {
-        let mut stream = connect(server.url(), HERE);
-        stream.write_all(head).unwrap();
-        let mut taken = 0;
-        while taken < 10_000_000_000
-            && let Ok(length @ 1..) = stream.write(&piece)
-        {
-            taken += length as u64;
-        }
-        most = most.max(taken);
-        if over.load(Relaxed) {
-            break;
-        }
-        // It is to be the server's bytes that cost, not this side's.
-        thread::sleep(Duration::from_millis(20));
-    }
-    most
-}
-
-/// The quickest of some pulls of somebody at another address, from the one and the other server in turn.
-fn quickest(server: &Server, other: &Server, image: &Image) -> (Duration, Duration) {
-    let pairs: Vec<_> = (0..12).map(|_| (pull(server, image), pull(other, image))).collect();
-    let least = |which: fn(&(Duration, Duration)) -> Duration| pairs.iter().map(which).min().unwrap();
-    (least(|pair| pair.0), least(|pair| pair.1))
-}
-
-fn pull(server: &Server, image: &Image) -> Duration {
-    let start = Instant::now();
-    let fetch = |path: &str| {
-        let stream = connect(server.url(), ELSEWHERE);
-        let (status, _, body) =
-            exchange(&stream, &format!("GET /v2/library/app/{path} HTTP/1.1\nHost: a\nAccept: {ACCEPT}\n\n"));
-        assert_eq!(status, 200, "{path}");
-        sha256(&body)
-    };
-    assert_eq!(fetch("manifests/1"), image.digest());
-    for blob in &image.blobs {
-        assert_eq!(fetch(&format!("blobs/{}", blob.digest)), blob.digest);
-    }
-    start.elapsed()
-}
-
-/// For as many connections as this takes.
-fn open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

@@ -38,6 +38,7 @@ mod quota;
 mod reference;
 mod restart;
 mod secrets;
+mod siege;
 mod simulate;
 mod sources;
 mod tags;
