@@ -11,7 +11,8 @@ use crate::support::{
     images::{Blob, Format, Manifest},
     raw::{connect, connect_with, exchange, rest},
     server::{Server, Setup},
-    uploads::OCTETS,
+    uploads::{OCTETS, basic},
+    users::{Users, password},
     wait_until,
 };
 
@@ -68,6 +69,21 @@ fn what_is_too_large_or_too_much_is_refused() {
     let put = format!("{}?digest={}", server.target().follow(&first), blob.digest);
     assert_eq!(crate::support::http::Request::new("PUT", &put).body(OCTETS, &blob.bytes).send().status, 201);
     assert_eq!(begin().status, 202);
+}
+
+/// Uploads are a user's, wherever that one is; strangers' are their address's.
+#[test]
+fn uploads_are_counted_by_user() {
+    let users = Users::named(&["ann", "bob"]);
+    let server = users.alone(limited("uploads", "2")).start();
+    let begin = |user: &str, source: &str| {
+        let login = basic(user, &password(user));
+        let head = format!("POST /v2/team/app/blobs/uploads/ HTTP/1.1\nHost: a\nAuthorization: {login}\n");
+        status(&connect(server.url(), source), &format!("{head}Content-Length: 0\n\n"))
+    };
+    let got = [begin("ann", HERE), begin("ann", ELSEWHERE), begin("ann", "127.0.0.3"), begin("bob", HERE)];
+    assert_eq!(got, [202, 202, 429, 202]);
+    told(&server, "\"ann\" has begun as many uploads as http.limits.uploads allows");
 }
 
 /// A connection's last request says so, and ends it.

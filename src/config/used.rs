@@ -221,8 +221,12 @@ pub(super) const LIMIT_SENDPAUSE: Key = used(
     "5m",
     "How long a client may take nothing of an answer; some pause while they unpack; ours.",
 );
-pub(super) const LIMIT_UPLOADS: Key =
-    used("http.limits.uploads", Integer, "1000", "Uploads that one client has begun and not ended; ours.");
+pub(super) const LIMIT_UPLOADS: Key = used(
+    "http.limits.uploads",
+    Integer,
+    "1000",
+    "Uploads that one user, or one address without a user, has begun and not ended; ours.",
+);
 pub(super) const LIMIT_RATE: Key = used(
     "http.limits.rate",
     Integer,
