@@ -42,6 +42,7 @@ mod siege;
 mod simulate;
 mod sources;
 mod tags;
+mod threats;
 mod tls;
 mod verify;
 mod volume;
