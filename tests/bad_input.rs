@@ -220,7 +220,7 @@ fn a_manifest_too_large() {
     const CODES: [&str; 2] = ["MANIFEST_INVALID", "SIZE_INVALID"];
     let house = house(&Image::single(Format::Oci, 15));
     let (length, piece) = (64 << 20, vec![b' '; 1 << 20]);
-    let before = house.server.peak_memory();
+    let before = house.server.forget_peak_memory();
     for announced in [Some(length), None] {
         let put = house.target.request("PUT", &format!("{REPOSITORY}/manifests/bad"));
         let mut put = put.header("Content-Type", Format::Oci.manifest()).begin(announced);
@@ -232,7 +232,7 @@ fn a_manifest_too_large() {
         let response = put.finish().unwrap();
         house.refused(&format!("64 MiB, announced: {announced:?}"), response, &[413], &CODES);
     }
-    let more = house.server.peak_memory() - before;
+    let more = house.server.peak_above(before);
     assert!(more < 32 << 20, "{more} bytes more");
 }
 
@@ -361,8 +361,7 @@ fn a_layer_is_no_manifest() {
     let server = Setup::both(&upstream.url()).start();
     let layer = Blob::noise(95, 100_000_000);
     server.target().blob("team/app", &layer);
-    server.forget_peak_memory();
-    let before = server.peak_memory();
+    let before = server.forget_peak_memory();
     for repository in ["team/app", "library/any"] {
         for _ in 0..3 {
             let got =
@@ -370,6 +369,6 @@ fn a_layer_is_no_manifest() {
             assert_eq!(got.status, 404, "{repository}");
         }
     }
-    let more = server.peak_memory() - before;
+    let more = server.peak_above(before);
     assert!(more < 32_000_000, "{more} bytes more");
 }

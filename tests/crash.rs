@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::support::{
+    admin,
     dice::Dice,
     disk::{Disk, Kind, MIB},
     http::Response,
@@ -23,6 +24,10 @@ use crate::support::{
 const PUSHERS: usize = 4;
 const PULLERS: usize = 2;
 const KIB: usize = 1 << 10;
+/// In one round of ten the server collects all the time, with so many milliseconds of grace: a start counts as activity, so
+/// that it takes as long until anything goes.
+const COLLECTED: usize = 4;
+const GRACE: u64 = 600;
 
 /// What one who pushes was told. Each has a repository of its own.
 #[derive(Default)]
@@ -116,8 +121,13 @@ impl Told {
     }
 }
 
-/// Whether a push was taken. It may be refused when all that could make way is being read.
+/// Whether a push was taken. It may be refused when all that could make way is being read, and when a collection with next to
+/// no grace has overtaken it.
 fn is_taken(response: Response) -> bool {
+    if response.status == 400 {
+        assert_eq!(response.json()["errors"][0]["code"], "MANIFEST_BLOB_UNKNOWN");
+        return false;
+    }
     if response.status == 403 {
         let message = response.json()["errors"][0]["message"].as_str().unwrap().to_owned();
         assert!(message.contains("no space left on device"), "{message}");
@@ -145,8 +155,10 @@ fn pull_until_the_end(target: &Target, stock: &Stock, dice: &mut Dice) -> std::i
     }
 }
 
-fn storm(server: &mut Server, stock: &Stock, told: &mut [Told], round: usize) {
+/// Returns how many blobs were collected meanwhile, and heard of.
+fn storm(server: &mut Server, stock: &Stock, told: &mut [Told], round: usize) -> u64 {
     let (target, alive) = (server.target(), AtomicBool::new(true));
+    let (data, collects) = (server.data().to_owned(), round % 10 == COLLECTED);
     thread::scope(|scope| {
         for (pusher, told) in told.iter_mut().enumerate() {
             let (target, alive) = (&target, &alive);
@@ -166,10 +178,15 @@ fn storm(server: &mut Server, stock: &Stock, told: &mut [Told], round: usize) {
                 assert!(!alive.load(Ordering::SeqCst), "a connection broke before the kill");
             });
         }
-        thread::sleep(Duration::from_millis(50 + (round as u64 * 7919) % 700));
+        let collector = scope.spawn(|| {
+            let again = || (collects && alive.load(Ordering::SeqCst)).then(|| admin::try_gc(&data, GRACE));
+            std::iter::from_fn(again).flatten().sum()
+        });
+        thread::sleep(Duration::from_millis(50 + (round as u64 * 7919) % 700 + if collects { 3 * GRACE } else { 0 }));
         alive.store(false, Ordering::SeqCst);
         server.kill9();
-    });
+        collector.join().unwrap()
+    })
 }
 
 /// Collects on the volume, and is killed in the middle of it every other time.
@@ -194,9 +211,9 @@ fn kills_in_the_middle_of_everything() {
     let mut server = setup.variable("REGISTRY_STORAGE_HEADROOM", "4MiB").start();
     let (watch, mut judge) = (disk.watch(), Judge::new(server.data()));
     let mut told: Vec<_> = (0..PUSHERS).map(|_| Told::default()).collect();
-    let mut seen = HashSet::new();
+    let (mut seen, mut collected) = (HashSet::new(), 0);
     for round in 0..rounds(300) {
-        storm(&mut server, &stock, &mut told, round);
+        collected += storm(&mut server, &stock, &mut told, round);
         if round % 3 == 2 {
             collect(&server, round);
         }
@@ -220,6 +237,7 @@ fn kills_in_the_middle_of_everything() {
     let answers: usize = told.iter().map(|told| told.answers).sum();
     assert!(answers > rounds(300) * 2, "{answers} answers are too few to show anything");
     assert!(told.iter().any(|told| !told.gone.is_empty()), "nothing was ever deleted or moved");
+    assert!(collected > 0, "no collection found anything");
     assert!(rounds(300) < 20 || kept < seen.len(), "nothing was ever evicted");
     let most = watch.most();
     assert!(most <= 64 * MIB, "{most} bytes were used of {}", 64 * MIB);

@@ -10,7 +10,7 @@ use crate::support::{
     crowd, http,
     images::{Format, Image},
     rounds, scratch,
-    server::Setup,
+    server::{Server, Setup},
 };
 
 /// Very many blobs, and few.
@@ -36,10 +36,11 @@ fn evicting_costs_the_same_however_many_there_are() {
     );
 }
 
-/// The server answers within a second of its start, from a volume whose index knows very many blobs.
+/// The server answers within a second of its start, from a volume whose index knows very many blobs, and a scrape is as
+/// quick as ever.
 #[test]
 fn it_answers_at_once_however_many_there_are() {
-    let mut server = Setup::hosting().start();
+    let mut server = Setup::hosting().variable("REGISTRY_HTTP_METRICS", "true").start();
     let image = Image::single(Format::Oci, 850);
     server.target().image("team/app", "1", &image);
     server.stop();
@@ -51,6 +52,9 @@ fn it_answers_at_once_however_many_there_are() {
         assert_eq!(http::get(&server.v2("")).send().status, 200);
         let took = begun.elapsed();
         server.pull("team/app", "1", &image);
+        // The best of five: the machine does other things, too.
+        let scraped = (0..5).map(|_| scrape(&server)).min().unwrap();
+        assert!(scraped < Duration::from_millis(50), "a scrape took {scraped:?}");
         server.stop();
         took
     };
@@ -65,6 +69,14 @@ fn it_answers_at_once_however_many_there_are() {
     // On a machine that is busy with other things nothing starts in time.
     let limit = Duration::from_secs(1).max(before * 4);
     assert!(took < limit, "its first answer came {took:?} after its start, {before:?} when it knew little");
+}
+
+fn scrape(server: &Server) -> Duration {
+    let begun = Instant::now();
+    let response = http::get(&format!("{}/metrics", server.url())).send();
+    assert_eq!(response.status, 200);
+    assert!(response.text().contains("entrepot_storage_bytes"));
+    begun.elapsed()
 }
 
 fn copy(from: &Path, to: &Path) {

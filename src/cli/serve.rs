@@ -67,7 +67,8 @@ fn foundation(config: &Config, background: &Runtime) -> Result<Foundation, Failu
     let root = &config.storage.rootdirectory;
     let storage = Storage::open(root.value(), volume::limits(&config.storage))
         .map_err(|error| Failure::usage(root.error(volume::cannot_open(root.value(), &error))))?;
-    let index = Index::open(&storage.index_dir());
+    // Opened by the first of the jobs: nobody waits for that.
+    let index = Index::begin(&storage.index_dir());
     let proxy = Proxy::from_lookup(|name| std::env::var(name).ok()).map_err(Failure::usage)?;
     let metrics = Arc::new(Metrics::new().map_err(Failure::failed)?);
     let settings = upstream::Settings { roots: upstream::native_roots(), proxy };

@@ -7,21 +7,27 @@ use std::{
     panic::catch_unwind,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
 };
 
 use parking_lot::RwLock;
+use rustix::io::Errno;
 use sled::{Db, IVec, Tree};
 
 /// Pages kept in memory. sled's own default is a gigabyte.
 const CACHE_BYTES: u64 = 64 << 20;
 /// How long a noted fact may be lost to a power cut. It is derived: losing it costs a look at the disk.
 const FLUSH_EVERY_MS: u64 = 500;
+/// How long whoever has it open is waited for.
+const LET_GO: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Database {
     dir: PathBuf,
     trees: RwLock<Option<Trees>>,
     failed: AtomicBool,
+    /// Whether it is yet to be [opened](Database::adopt).
+    awaited: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -46,11 +52,41 @@ impl Database {
         if let Err(why) = &trees {
             tracing::error!("going on without an index, more slowly: {why}");
         }
-        Self { dir: dir.to_owned(), trees: RwLock::new(trees.ok()), failed: AtomicBool::new(false) }
+        Self { trees: RwLock::new(trees.ok()), awaited: AtomicBool::new(false), ..Self::awaited(dir) }
+    }
+
+    /// One that knows nothing until it [adopts](Database::adopt) what lies in `dir`.
+    pub(super) fn awaited(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            trees: RwLock::new(None),
+            failed: AtomicBool::new(false),
+            awaited: AtomicBool::new(true),
+        }
+    }
+
+    /// Opens what it is to adopt.
+    pub(super) fn open_aside(&self) -> Self {
+        Self::open(&self.dir)
+    }
+
+    /// Takes over what was opened.
+    pub(super) fn adopt(&self, opened: Self) {
+        *self.trees.write() = opened.trees.into_inner();
+        self.failed.store(opened.failed.into_inner(), Ordering::Relaxed);
+        self.awaited.store(false, Ordering::Release);
+    }
+
+    /// Whether it is yet to adopt a database.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Acquire)
     }
 
     /// Tries to have a database again after it failed; it is behind then, if not empty. `false` when it cannot be had yet.
     pub(super) fn reopen(&self) -> bool {
+        if self.is_awaited() {
+            return false;
+        }
         let mut trees = self.trees.write();
         if let Some(failed) = trees.take() {
             failed.close();
@@ -137,8 +173,12 @@ impl Database {
         });
     }
 
-    /// Whether there is no database, or none any more.
+    /// Whether there is no database, or none any more, and none is awaited.
     pub(super) fn has_failed(&self) -> bool {
+        !self.is_awaited() && self.has_none()
+    }
+
+    fn has_none(&self) -> bool {
         self.failed.load(Ordering::Relaxed) || self.trees.read().is_none()
     }
 
@@ -186,13 +226,37 @@ fn clear_away(dir: &Path) {
     let _ = fs::remove_dir_all(dir);
 }
 
+/// Whether a database cannot be opened since another handle has it. sled has no other word for that than its message.
+fn is_held(why: &str) -> bool {
+    why.contains("could not acquire lock")
+}
+
+/// Whether there is no room to open it: nothing is wrong with what is there.
+fn is_full(why: &str) -> bool {
+    [Errno::NOSPC, Errno::DQUOT].iter().any(|full| why.contains(&format!("(os error {})", full.raw_os_error())))
+}
+
 impl Trees {
     fn open_or_begin(dir: &Path) -> Result<Self, String> {
-        Self::open(dir).or_else(|why| {
+        Self::open_once_free(dir).or_else(|why| {
+            if is_held(&why) || is_full(&why) {
+                return Err(why);
+            }
             tracing::warn!("the index is begun anew: {why}");
             clear_away(dir);
             Self::open(dir)
         })
+    }
+
+    /// Opens it when whoever closed it last has let go of it: sled's own threads may do so a moment later.
+    fn open_once_free(dir: &Path) -> Result<Self, String> {
+        let begun = Instant::now();
+        loop {
+            match Self::open(dir) {
+                Err(why) if is_held(&why) && begun.elapsed() < LET_GO => std::thread::sleep(LET_GO / 50),
+                opened => return opened,
+            }
+        }
     }
 
     /// Lets go of a database that failed: what it still wants to write cannot be written, and may make it panic.

@@ -5,16 +5,19 @@
 
 use std::sync::{
     OnceLock,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
 
-use super::{Holding, Index, Owner, Role, Shift, Tier, Uses, holding::place, keys};
+use super::{Holding, Index, Owner, Role, Shift, Tier, Uses, database::Database, holding::place, keys};
 use crate::{
     oci::{Digest, Repository},
     policy::Use,
 };
+
+/// How many are looked at together where all are.
+const BATCH: usize = 1000;
 
 type Told = Box<dyn Fn(Shift) + Send + Sync>;
 
@@ -25,6 +28,8 @@ pub(super) struct Line {
     /// The rank of the last object that went.
     clock: AtomicU64,
     told: OnceLock<Told>,
+    /// Whether a change could not be noted, as the database was not open yet.
+    missed: AtomicBool,
 }
 
 impl std::fmt::Debug for Line {
@@ -34,10 +39,22 @@ impl std::fmt::Debug for Line {
 }
 
 impl Index {
+    /// Takes over an opened database between two changes of holdings. `on_time` is called if none was missed, before the
+    /// next; so is told.
+    pub(super) fn adopt(&self, opened: Database, on_time: impl FnOnce()) -> bool {
+        let _lock = self.line.lock.lock();
+        self.database.adopt(opened);
+        let missed = self.line.missed.load(Ordering::Relaxed);
+        if !missed {
+            on_time();
+        }
+        !missed
+    }
+
     /// The clock goes on where the first in the line stands.
     pub(super) fn resume_line(&self) {
         let first = self.next_in_line(1).first().and_then(|first| self.holding(first));
-        self.line.clock.store(first.map_or(0, |first| first.rank), Ordering::Relaxed);
+        self.line.clock.fetch_max(first.map_or(0, |first| first.rank), Ordering::Relaxed);
     }
 
     /// Has somebody told of every change of a holding, in order. Once.
@@ -107,8 +124,11 @@ impl Index {
         self.leave(digest);
     }
 
-    /// Notes what was asked for since the last time.
+    /// Notes what was asked for since the last time. What cannot be noted yet is not: it is no more than a hint.
     pub fn note_uses(&self, uses: impl IntoIterator<Item = (Digest, Uses)>) {
+        if self.database.is_awaited() {
+            return;
+        }
         for (digest, noted) in uses {
             self.change(&digest, |before| {
                 let known = before?;
@@ -132,10 +152,17 @@ impl Index {
         let from = [Tier::Deferred as u8];
         let until =
             if pinned { vec![Tier::Pinned as u8 + 1] } else { place(Tier::Deferred, now.saturating_add(1), &[]) };
-        let due = self.database.range(|trees| &trees.queue, &from, &until, usize::MAX).unwrap_or_default();
-        for key in due {
-            if let Some(digest) = keys::to_digest(&key[9..]) {
-                self.change(&digest, |before| before);
+        loop {
+            let due = self.database.range(|trees| &trees.queue, &from, &until, BATCH).unwrap_or_default();
+            for key in &due {
+                // Whatever it was about: this place in the line is nobody's any more.
+                self.database.remove(|trees| &trees.queue, key);
+                if let Some(digest) = key.get(9..).and_then(keys::to_digest) {
+                    self.change(&digest, |before| before);
+                }
+            }
+            if due.is_empty() {
+                return;
             }
         }
     }
@@ -155,24 +182,6 @@ impl Index {
             stands.then_some(digest)
         };
         next.unwrap_or_default().iter().filter_map(stands).collect()
-    }
-
-    /// Mirrored blobs that were last used before `before` (seconds since the epoch).
-    #[must_use]
-    pub fn unused_since(&self, before: u64) -> Vec<Digest> {
-        let mut found = Vec::new();
-        self.database.scan(
-            |trees| &trees.holdings,
-            &[],
-            |key, value| {
-                let old = |known: &Holding| known.owner == Owner::Mirrored && known.used < before;
-                if Holding::decode(value).is_some_and(|known| old(&known)) {
-                    found.extend(keys::to_digest(key));
-                }
-                true
-            },
-        );
-        found
     }
 
     /// Every blob that is held, in the order of its digest, after `after`, `limit` at most.
@@ -214,7 +223,7 @@ impl Index {
         self.database.clear(|trees| &trees.queue);
         let mut after = None;
         loop {
-            let some = self.held(after.as_ref(), 1000);
+            let some = self.held(after.as_ref(), BATCH);
             for digest in &some {
                 let _lock = self.line.lock.lock();
                 if let Some(known) = self.holding(digest) {
@@ -230,6 +239,9 @@ impl Index {
 
     pub(super) fn change(&self, digest: &Digest, change: impl FnOnce(Option<Holding>) -> Option<Holding>) {
         let _lock = self.line.lock.lock();
+        if self.database.is_awaited() {
+            self.line.missed.store(true, Ordering::Relaxed);
+        }
         let before = self.holding(digest);
         let after = change(before).map(|changed| self.placed(digest, before, changed));
         if before == after {

@@ -13,13 +13,14 @@ mod values;
 
 use std::{
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::SystemTime,
 };
 
 use database::Database;
 pub use holding::{Holding, Owner, Role, Shift, Tier, Uses};
 use holdings::Line;
+use parking_lot::Mutex;
 use shares::Board;
 pub use shares::{Amount, Shares};
 pub use values::{Class, Link, Object, TagFact};
@@ -33,49 +34,73 @@ pub struct Index {
     line: Line,
     board: Board,
     /// How many power cuts there were: what was known of files before the last one is not believed.
-    epoch: u32,
+    epoch: AtomicU32,
     complete: AtomicBool,
     was_complete: AtomicBool,
-    totals: Option<[i64; 6]>,
+    totals: Mutex<Option<[i64; 6]>>,
 }
 
 /// How keys and values are written: an index that says something else is begun anew.
 const FORMAT: &[u8] = b"3";
 
 impl Index {
+    /// The index in the folder `dir`, which is not looked at yet: until it is [resumed](Index::resume) it does not know, and
+    /// takes no notes. However much is in it, nobody has to wait for that.
+    #[must_use]
+    pub fn begin(dir: &Path) -> Self {
+        Self {
+            database: Database::awaited(dir),
+            line: Line::default(),
+            board: Board::default(),
+            epoch: AtomicU32::new(0),
+            complete: AtomicBool::new(false),
+            was_complete: AtomicBool::new(false),
+            totals: Mutex::new(None),
+        }
+    }
+
     /// Opens the index in the folder `dir`. One that is missing, damaged or of another version is begun anew and has to
     /// be [rebuilt](Index::is_complete).
     #[must_use]
     pub fn open(dir: &Path) -> Self {
-        let database = Database::open(dir);
-        if database.get(|trees| &trees.meta, keys::FORMAT).is_none_or(|format| format != FORMAT) {
-            database.wipe();
-            database.put(|trees| &trees.meta, keys::FORMAT, FORMAT);
+        let index = Self::begin(dir);
+        index.resume(|_| ());
+        index
+    }
+
+    /// Opens it, once. Blocks for as long as the database needs. `take_over` is shown the [totals](Index::totals) before
+    /// any holding changes again. A blob that came or went since the index was begun was not noted: then it counts as not
+    /// complete, and has no totals.
+    pub fn resume(&self, take_over: impl FnOnce(&[i64; 6])) {
+        if !self.database.is_awaited() {
+            return;
+        }
+        let found = self.database.open_aside();
+        if found.get(|trees| &trees.meta, keys::FORMAT).is_none_or(|format| format != FORMAT) {
+            found.wipe();
+            found.put(|trees| &trees.meta, keys::FORMAT, FORMAT);
         }
         // A process that is killed takes the last half second of notes with it: only a clean stop leaves the mark.
-        let was_complete = database.get(|trees| &trees.meta, keys::COMPLETE).is_some();
-        let totals = database.get(|trees| &trees.meta, keys::TOTALS).filter(|_| was_complete);
-        database.remove(|trees| &trees.meta, keys::COMPLETE);
-        let epoch = epoch(&database, was_complete);
-        database.flush();
-        let index = Self {
-            totals: totals.and_then(|value| values::totals(&value)),
-            database,
-            line: Line::default(),
-            board: Board::default(),
-            epoch,
-            complete: AtomicBool::new(false),
-            was_complete: AtomicBool::new(was_complete),
-        };
-        index.resume_line();
-        index.resume_shares();
-        index
+        let was_complete = found.get(|trees| &trees.meta, keys::COMPLETE).is_some();
+        let totals = found.get(|trees| &trees.meta, keys::TOTALS).filter(|_| was_complete);
+        let totals = totals.and_then(|value| values::totals(&value));
+        found.remove(|trees| &trees.meta, keys::COMPLETE);
+        // Before anything in it can be believed.
+        self.epoch.store(epoch(&found, was_complete), Ordering::Release);
+        found.flush();
+        self.resume_shares(&found, totals.is_some());
+        let on_time = self.adopt(found, || {
+            totals.as_ref().map(take_over);
+            *self.totals.lock() = totals;
+        });
+        self.was_complete.store(was_complete && on_time, Ordering::Release);
+        self.resume_line();
     }
 
     /// What the ledger said when the index was last closed, if it knew everything.
     #[must_use]
     pub fn totals(&self) -> Option<[i64; 6]> {
-        self.totals
+        *self.totals.lock()
     }
 
     /// After the database failed: whether it could be opened again. It is behind then, and has to be
@@ -98,7 +123,7 @@ impl Index {
         self.was_complete.store(false, Ordering::Release);
         self.database.wipe();
         self.database.put(|trees| &trees.meta, keys::FORMAT, FORMAT);
-        self.resume_shares();
+        self.resume_shares(&self.database, false);
     }
 
     /// Whether the patterns of what never goes are the same as when this was last asked.
@@ -139,12 +164,16 @@ impl Index {
     /// What is known of a blob's bytes.
     #[must_use]
     pub fn object(&self, digest: &Digest) -> Option<Object> {
-        Object::decode(&self.database.get(|trees| &trees.objects, &keys::digest(digest))?, self.epoch)
+        Object::decode(
+            &self.database.get(|trees| &trees.objects, &keys::digest(digest))?,
+            self.epoch.load(Ordering::Acquire),
+        )
     }
 
     /// Notes what a blob's file looks like, after its bytes were hashed.
     pub fn put_object(&self, digest: &Digest, object: &Object) {
-        self.database.put(|trees| &trees.objects, &keys::digest(digest), &object.encode(self.epoch));
+        let value = object.encode(self.epoch.load(Ordering::Acquire));
+        self.database.put(|trees| &trees.objects, &keys::digest(digest), &value);
     }
 
     /// Forgets a blob's bytes.

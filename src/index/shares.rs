@@ -3,7 +3,7 @@
 
 use parking_lot::{Mutex, RwLock};
 
-use super::{Holding, Index, Owner, keys};
+use super::{Holding, Index, Owner, database::Database, keys};
 use crate::oci::{Digest, Domain, NamePattern, Repository};
 
 /// Bytes on disk, and blobs.
@@ -151,8 +151,11 @@ impl Index {
         Holding { upstream, pinned, ..held }
     }
 
-    /// An upstream's number; 0 for the 256th.
+    /// An upstream's number; 0 for the 256th, and while the numbers that were given are not known.
     fn number(&self, domain: &Domain) -> u8 {
+        if self.database.is_awaited() {
+            return 0;
+        }
         let place = |domains: &[Domain]| domains.iter().position(|known| known == domain);
         let known = place(&self.board.domains.read());
         let place = known.unwrap_or_else(|| {
@@ -167,12 +170,12 @@ impl Index {
         u8::try_from(place + 1).unwrap_or(0)
     }
 
-    /// Takes over the numbers, and the sums where they were right when the index was closed.
-    pub(super) fn resume_shares(&self) {
-        let names = self.database.get(|trees| &trees.meta, keys::UPSTREAMS).unwrap_or_default();
+    /// Takes over the numbers of a database, and the sums where they were `right` when it was closed.
+    pub(super) fn resume_shares(&self, database: &Database, right: bool) {
+        let names = database.get(|trees| &trees.meta, keys::UPSTREAMS).unwrap_or_default();
         let names = std::str::from_utf8(&names).unwrap_or_default();
         *self.board.domains.write() = names.lines().filter_map(|name| name.parse().ok()).collect();
-        let sums = self.database.get(|trees| &trees.meta, keys::SHARES).filter(|_| self.totals.is_some());
+        let sums = database.get(|trees| &trees.meta, keys::SHARES).filter(|_| right);
         *self.board.sums.lock() = sums.and_then(|value| Sums::decode(&value)).unwrap_or_default();
     }
 

@@ -37,6 +37,29 @@ fn finds_what_was_noted_after_a_restart() {
 }
 
 #[test]
+fn knows_nothing_and_takes_no_notes_before_it_is_resumed() {
+    let dir = TempDir::new().unwrap();
+    let digest = Digest::sha256(b"a");
+    let close = |index: Index| {
+        index.set_complete();
+        index.close(Some([1; 6]));
+    };
+    close(Index::open(dir.path()));
+    let index = Index::begin(dir.path());
+    index.add_repository(&repository("a"));
+    assert!(!index.has_repository(&repository("a")) && !index.has_failed() && !index.reopen());
+    let mut totals = None;
+    index.resume(|found| totals = Some(*found));
+    assert_eq!((totals, index.totals()), (Some([1; 6]), Some([1; 6])));
+    assert!(index.was_complete() && !index.has_repository(&repository("a")));
+    close(index);
+    let index = Index::begin(dir.path());
+    index.enter(&digest, 4096, Owner::Hosted, false, 1);
+    index.resume(|_| panic!("a blob came: the totals are not right"));
+    assert_eq!((index.totals(), index.was_complete()), (None, false));
+}
+
+#[test]
 fn begins_anew_when_its_files_are_garbage() {
     let dir = TempDir::new().unwrap();
     let home = dir.path().join("v1");

@@ -8,7 +8,8 @@ use crate::{
 };
 
 impl Objects {
-    /// From the first moment on, the ledger hears of every holding that changes, and takes over what it knew.
+    /// From the first moment on, the ledger hears of every holding that changes; where the index is open, it takes over what
+    /// that knew.
     pub(super) fn keep_books(&self) {
         let ledger = std::sync::Arc::clone(self.storage.ledger());
         self.index.tell(move |shift| ledger.change(change(&shift)));

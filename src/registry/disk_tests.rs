@@ -9,7 +9,7 @@ use super::{
     Retention,
     manifests::{Manifests, StoredManifest},
     objects::Objects,
-    rebuild,
+    pen::Ink,
 };
 use crate::{
     index::{Index, Owner},
@@ -19,12 +19,16 @@ use crate::{
 };
 
 fn open(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
-    let storage = Storage::open(dir.path(), limits).unwrap();
-    let index = Index::open(&storage.index_dir());
-    let metrics = Metrics::new().unwrap().into();
-    let objects = Objects::new(storage, index, retention, std::time::Duration::ZERO, metrics);
-    rebuild::run(&objects);
+    let objects = begin(dir, limits, retention);
+    objects.resume_index();
     objects
+}
+
+/// As a server that has just started.
+fn begin(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
+    let storage = Storage::open(dir.path(), limits).unwrap();
+    let index = Index::begin(&storage.index_dir());
+    Objects::new(storage, index, retention, Duration::ZERO, Metrics::new().unwrap().into())
 }
 
 fn mirrored(name: &str) -> Repository {
@@ -120,6 +124,35 @@ async fn the_books_survive_a_stop_and_a_kill() {
     }
 }
 
+/// The index is opened beside the first requests: what they change meanwhile is neither lost nor counted twice.
+#[tokio::test]
+async fn the_books_survive_a_push_before_the_index_is_open() {
+    let dir = TempDir::new().unwrap();
+    let objects = open(&dir, Limits::default(), Retention::default());
+    let cached = cache(&objects, &mirrored("a"), content(1, 100)).await;
+    objects.index.close(objects.storage.ledger().totals());
+    drop(objects);
+    for (push, drop_cached) in [(false, false), (true, false), (false, true)] {
+        let objects = begin(&dir, Limits::default(), Retention::default());
+        assert!(objects.room_for(Purpose::Mirrored, 10).await.is_err(), "nothing is cached yet");
+        if push {
+            objects.write(Digest::sha256(b"{}"), Bytes::from_static(b"{}"), Durability::Synced).await.unwrap();
+        }
+        let links = objects.storage.links(&hosted("mine"));
+        links.add_revision(&Digest::sha256(b"{}"), Durability::Synced).unwrap();
+        if drop_cached {
+            objects.storage.remove_blob(&cached).unwrap();
+            objects.index.leave(&cached);
+        }
+        objects.resume_index();
+        agrees(&objects, &dir, "when the index is open");
+        assert!(objects.index.is_complete());
+        assert_eq!(objects.index.was_complete(), !push && !drop_cached, "whether the disk had to be looked at");
+        assert_eq!(objects.index.holding(&cached).is_some(), !drop_cached);
+        objects.index.close(objects.storage.ledger().totals());
+    }
+}
+
 #[tokio::test]
 async fn what_is_pushed_pinned_read_or_leased_stays() {
     let dir = TempDir::new().unwrap();
@@ -169,6 +202,50 @@ async fn room_is_made_for_what_fits_and_for_nothing_else() {
     assert!(said.starts_with("no space left on device: ") && said.contains(&format!("{}", 24 << 20)), "{said}");
     let room = objects.room_for(Purpose::Hosted, 3 << 20).await.unwrap();
     assert!(room.promised() >= 3 << 20);
+}
+
+/// What a failed fill left is worth keeping, but less than anything else.
+#[tokio::test]
+async fn what_a_failed_fill_left_makes_way_first() {
+    let dir = TempDir::new().unwrap();
+    let limits = Limits { quota: Some(Bound::Bytes(40 << 20)), ..Limits::default() };
+    let objects = open(&dir, limits, Retention::default());
+    let cached = cache(&objects, &mirrored("a"), content(1, 1024)).await;
+    for number in 0..2_u8 {
+        let staged = objects.stage(Purpose::Mirrored, 6 << 20).await.unwrap();
+        let digest = Digest::sha256(&[number]);
+        objects.parked.put(&digest, staged, Box::new(Ink::new(digest.hasher())), 6 << 20);
+    }
+    agrees(&objects, &dir, "with both halves");
+    let room = objects.room_for(Purpose::Hosted, 10 << 20).await.unwrap();
+    assert_eq!(objects.parked.bytes(), 6 << 20, "the older one went");
+    assert!(objects.parked.take(&Digest::sha256(&[1])).is_some() && objects.storage.has_blob(&cached));
+    drop(room);
+    agrees(&objects, &dir, "afterwards");
+}
+
+/// The quota holds for pushes, too, while it is not known yet what is stored: they wait.
+#[tokio::test]
+async fn a_push_waits_until_the_disk_is_counted() {
+    let dir = TempDir::new().unwrap();
+    let limits = Limits { quota: Some(Bound::Bytes(40 << 20)), ..Limits::default() };
+    let objects = open(&dir, limits, Retention::default());
+    let pushed = Bytes::from(content(1, 10 << 10));
+    objects.write(Digest::sha256(&pushed), pushed, Durability::Synced).await.unwrap();
+    drop(objects);
+    // As after a kill: there are no totals.
+    let objects = begin(&dir, limits, Retention::default());
+    assert!(objects.could_fit(Purpose::Hosted, 8 << 20).is_ok(), "nobody can tell yet");
+    let asking = objects.clone();
+    let small = tokio::spawn(async move { asking.room_for(Purpose::Hosted, 2 << 20).await });
+    let asking = objects.clone();
+    let large = tokio::spawn(async move { asking.room_for(Purpose::Hosted, 16 << 20).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!small.is_finished() && !large.is_finished());
+    objects.resume_index();
+    assert!(small.await.unwrap().is_ok());
+    let said = large.await.unwrap().unwrap_err().to_string();
+    assert!(said.contains("no space left on device") && !said.contains("counted"), "{said}");
 }
 
 /// Between its bytes and its link a manifest may make way: no link is left that leads nowhere.

@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use super::{Error, objects::Objects, rebuild, uses};
 use crate::{
-    index::{Holding, Link},
+    index::{Holding, Link, Owner},
     metrics::Reason,
     oci::{Digest, Manifest, NamePattern, Repository},
+    storage::Durability,
 };
 
 /// How many are looked at together.
 const BATCH: usize = 32;
+/// How many are held against `proxy.ttl` together.
+const EXPIRED: usize = 1000;
 /// When something that could not be removed is looked at again, in seconds.
 const AGAIN: u64 = 10;
 /// And something that was being read: in a small and busy cache that is much of it, and most readers are quick.
@@ -62,8 +65,20 @@ impl Objects {
             return 0;
         }
         self.tell_uses();
-        let old = self.index.unused_since(uses::now().saturating_sub(ttl));
-        old.iter().map(|digest| self.try_evict(digest, Reason::Ttl)).sum()
+        let before = uses::now().saturating_sub(ttl);
+        let is_old = |digest: &Digest| {
+            self.index.holding(digest).is_some_and(|held| held.owner == Owner::Mirrored && held.used < before)
+        };
+        let (mut freed, mut after) = (0, None);
+        loop {
+            let some = self.index.held(after.as_ref(), EXPIRED);
+            freed +=
+                some.iter().filter(|digest| is_old(digest)).map(|old| self.try_evict(old, Reason::Ttl)).sum::<u64>();
+            match some.last() {
+                Some(last) => after = Some(*last),
+                None => return freed,
+            }
+        }
     }
 
     /// Tells the index what was asked for.
@@ -73,7 +88,7 @@ impl Objects {
 
     fn try_evict(&self, digest: &Digest, reason: Reason) -> u64 {
         let _claim = self.claims.digest(digest);
-        let Some(held) = self.index.holding(digest).filter(|held| held.owner == crate::index::Owner::Mirrored) else {
+        let Some(held) = self.index.holding(digest).filter(|held| held.owner == Owner::Mirrored) else {
             return 0;
         };
         let holders = self.index.holders(digest);
@@ -88,7 +103,7 @@ impl Objects {
                 return 0;
             }
             Kept::Hosted => {
-                self.index.own(digest, crate::index::Owner::Hosted);
+                self.index.own(digest, Owner::Hosted);
                 return 0;
             }
         }
@@ -135,6 +150,9 @@ impl Objects {
                 for (tag, _) in links.tags().filter(|(_, named)| named == digest) {
                     links.remove_tag(&tag)?;
                     self.index.remove_tag(place, &tag);
+                }
+                for (tag, _) in links.former().filter(|(_, named)| named == digest) {
+                    links.remove_former(&tag, digest, Durability::Unsynced)?;
                 }
             }
             links.forget(digest)?;

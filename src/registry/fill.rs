@@ -34,9 +34,6 @@ use crate::{
 
 /// How long a fill goes on without a reader before it is set aside.
 const UNREAD: Duration = Duration::from_secs(600);
-/// How long what a failed fill staged is kept for whoever asks again, and for how many blobs.
-const PARKED_FOR: Duration = Duration::from_secs(600);
-const PARKED: usize = 32;
 
 /// A fill as its readers see it.
 #[derive(Debug)]
@@ -96,26 +93,16 @@ impl Fill {
     }
 }
 
-/// All fills under way, and what failed ones left to go on from.
+/// All fills under way.
 #[derive(Debug)]
 pub(super) struct Fills {
     objects: Objects,
     under_way: Mutex<HashMap<Digest, Arc<Fill>>>,
-    parked: Mutex<HashMap<Digest, Parked>>,
-}
-
-/// What a failed fill staged.
-#[derive(Debug)]
-struct Parked {
-    staged: Staged,
-    ink: Box<Ink>,
-    size: u64,
-    since: Instant,
 }
 
 impl Fills {
     pub(super) fn new(objects: Objects) -> Arc<Self> {
-        Arc::new(Self { objects, under_way: Mutex::default(), parked: Mutex::default() })
+        Arc::new(Self { objects, under_way: Mutex::default() })
     }
 
     /// How many blobs are being filled now.
@@ -154,20 +141,6 @@ impl Fills {
         // Where no thread can be had, the job is dropped, which fails the fill.
         let _ = pool.spawn(move |client| job.run(client));
         (fill, false)
-    }
-
-    /// Lets go of what was kept for too long, oldest first where there is too much.
-    pub(super) fn tidy(&self) {
-        self.parked.lock().retain(|_, parked| parked.since.elapsed() < PARKED_FOR);
-    }
-
-    fn park(&self, digest: &Digest, staged: Staged, ink: Box<Ink>, size: u64) {
-        let mut parked = self.parked.lock();
-        if parked.len() >= PARKED {
-            let oldest = parked.iter().min_by_key(|(_, parked)| parked.since).map(|(digest, _)| *digest);
-            oldest.map(|digest| parked.remove(&digest));
-        }
-        parked.insert(*digest, Parked { staged, ink, size, since: Instant::now() });
     }
 }
 
@@ -231,7 +204,7 @@ impl Job {
     }
 
     async fn fetch(&self, client: Client) -> Result<u64, Failure> {
-        let parked = self.fills.parked.lock().remove(&self.fill.digest);
+        let parked = self.fills.objects.parked.take(&self.fill.digest);
         let from = parked.as_ref().map_or(0, |parked| parked.ink.written);
         let mut events = fetch::start(client.clone(), self.fill.wanted(from, None));
         if from > 0 {
@@ -327,7 +300,7 @@ impl Job {
         if let Ok(pen) = writer.finish().await
             && (1..size).contains(&pen.ink().written)
         {
-            self.fills.park(&self.fill.digest, staged, pen.into_ink(), size);
+            self.fills.objects.parked.put(&self.fill.digest, staged, pen.into_ink(), size);
         }
         error.into()
     }

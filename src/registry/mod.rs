@@ -2,12 +2,13 @@
 //!
 //! To read, `pull` (manifests, with `tags`) and `blobs` are the way in; `rules` says which registry is meant, `hosted` and
 //! `listing` answer for this one. To write: `uploads`, `promote`, `put` and `delete`, each under its `claims`. `adopt` and
-//! `collect` (what `reach` plans and `activity` allows) work on a whole volume, and so does `verify` (with `health`); `volume` has it where no server has.
+//! `collect` (what `reach` plans and `activity` allows) work on a whole volume, and so does `verify` (with `health`); `volume`
+//! has it where no server has.
 //!
-//! Below them: `manifests` and `objects` (what is here), `fill` with `fetch`, `pen`, `progress`, `reader` and `through` (a
-//! blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said), `flight` (once for everyone), `pages`
-//! (lists that pass through), `rebuild` (an index from the disk). Around them, the disk: `space` reserves, `evict` makes
-//! room by `uses`, `books` keeps index and ledger together, `tend` is what has to be done now and then,
+//! Below them: `manifests` and `objects` (what is here), `fill` with `fetch`, `pen`, `parked`, `progress`, `reader` and
+//! `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said), `flight` (once for
+//! everyone), `pages` (lists that pass through), `rebuild` (an index from the disk). Around them, the disk: `space` reserves,
+//! `evict` makes room by `uses`, `books` keeps index and ledger together, `tend` is what has to be done now and then,
 //! `figures` what a scrape is told.
 
 mod activity;
@@ -31,6 +32,7 @@ mod manifests;
 mod mirror;
 mod objects;
 mod pages;
+mod parked;
 mod pen;
 mod progress;
 mod promote;

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking};
 
-use super::{Error, Retention, activity::Activity, claims::Claims, health::Outcome, uses, uses::Uses, verify::names};
+use super::{
+    Error, Retention, activity::Activity, claims::Claims, health::Outcome, parked::Parked, uses, uses::Uses,
+    verify::names,
+};
 use crate::{
     index::{Class, Index, Link, Object, Owner},
     metrics::{self, Found, Metrics},
@@ -28,6 +31,7 @@ pub(super) struct Objects {
     pub(super) activity: Arc<Activity>,
     pub(super) uses: Arc<Uses>,
     pub(super) retention: Arc<Retention>,
+    pub(super) parked: Arc<Parked>,
     /// Held while the index is told what is on disk.
     pub(super) rebuilding: Arc<Mutex<()>>,
     /// Held while room is made.
@@ -52,6 +56,7 @@ impl Objects {
             activity: Arc::new(Activity::new(memory)),
             uses: Arc::new(Uses::new()),
             retention: Arc::new(retention),
+            parked: Arc::default(),
             rebuilding: Arc::default(),
             room: Arc::default(),
             metrics,

@@ -19,16 +19,38 @@ use crate::{
 impl Objects {
     /// Forgets all that the index knows and tells it anew what is on disk.
     pub(super) fn renew_index(&self) {
+        let _alone = self.rebuilding.lock();
+        self.index.resume(|_| ());
         self.storage.ledger().set_known(false);
         self.index.forget();
-        run(self);
+        walk(self);
+    }
+
+    /// Opens the index, and tells it what it cannot know. Blocks for as long as both take.
+    pub(super) fn resume_index(&self) {
+        let _alone = self.rebuilding.lock();
+        self.index.resume(|totals| self.storage.ledger().resume(totals));
+        let pins: Vec<String> = self.retention.pinned.iter().map(ToString::to_string).collect();
+        if !self.index.same_pins(&pins.join("\n")) {
+            self.index.recall(u64::MAX, true);
+            self.index.repin();
+        }
+        walk(self);
+    }
+
+    /// Has an index again after it failed, where that can be had. Blocks.
+    pub(super) fn reopen_index(&self) {
+        let _alone = self.rebuilding.lock();
+        self.storage.ledger().set_known(false);
+        if self.index.reopen() {
+            tracing::info!("there is an index again, and it is told what is on disk");
+            walk(self);
+        }
     }
 }
 
-/// Walks the disk. Blocks for as long as that takes.
-pub(super) fn run(objects: &Objects) {
-    // Two at a time would count in each other's survey.
-    let _alone = objects.rebuilding.lock();
+/// Walks the disk. One at a time: two would count in each other's survey.
+fn walk(objects: &Objects) {
     let everything = !objects.index.was_complete();
     if everything {
         objects.recount();

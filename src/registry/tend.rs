@@ -1,12 +1,12 @@
 //! What has to be done now and then, as values: the composition root decides when, and on which threads.
 
-use super::{Registry, rebuild};
+use super::Registry;
 use crate::storage::Usage;
 
 impl Registry {
     /// Work to repeat every minute or so: lets go of what is kept for a while only.
     pub fn tidy(&self) {
-        self.fills.tidy();
+        self.objects.parked.tidy();
         self.objects.activity.tidy();
         self.metrics.note_growth(&self.objects.disk());
     }
@@ -15,16 +15,12 @@ impl Registry {
     /// fills it, and has an index again after it failed. Blocks.
     pub fn tend(&self) {
         if self.objects.index.has_failed() {
-            self.objects.storage.ledger().set_known(false);
-            if self.objects.index.reopen() {
-                tracing::info!("there is an index again, and it is told what is on disk");
-                rebuild::run(&self.objects);
-            }
+            self.objects.reopen_index();
         }
         self.objects.tell_uses();
         let over = self.objects.storage.ledger().overdraft();
         if over > 0 {
-            self.objects.evict(over);
+            self.objects.make_way(over);
         }
     }
 
@@ -33,16 +29,10 @@ impl Registry {
         self.objects.expire();
     }
 
-    /// Tells the index what it cannot know: all that is on disk, if it is new or its process was killed; what was pushed
+    /// Opens the index and tells it what it cannot know: all that is on disk, if it is new or its process was killed; what was pushed
     /// here, in any case, since another program may have had the volume. Blocks for as long as that takes.
     pub fn rebuild_index(&self) {
-        let retention = &self.objects.retention;
-        let pins: Vec<String> = retention.pinned.iter().map(ToString::to_string).collect();
-        if !self.objects.index.same_pins(&pins.join("\n")) {
-            self.objects.index.recall(u64::MAX, true);
-            self.objects.index.repin();
-        }
-        rebuild::run(&self.objects);
+        self.objects.resume_index();
     }
 
     /// Makes the index anew from what is on disk, while requests are answered from there. Blocks for as long as that takes.

@@ -39,13 +39,20 @@ pub enum Purpose {
 
 /// The bytes do not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no space left on device: {used} bytes are used of {allowed} allowed, and {needed} more are needed")]
+#[error(
+    "no space left on device: {used} bytes are used and {aside} set aside of {allowed} allowed, and {needed} more are needed{}",
+    if *.counting { "; what is used is still being counted: try again in a minute" } else { "" }
+)]
 pub struct Short {
     /// How many bytes are missing.
     pub by: u64,
     /// Whether no eviction can help.
     pub hopeless: bool,
+    /// Whether it is not known yet what is used, so that there may be room after all.
+    pub counting: bool,
     used: u64,
+    /// Promised to others, and kept back for the index.
+    aside: u64,
     allowed: u64,
     needed: u64,
 }
@@ -143,28 +150,28 @@ impl Ledger {
         let spoken_for = self.limits.headroom(disk.size).saturating_add(books.promised);
         let free = disk.free.saturating_sub(spoken_for);
         let used = books.used(&sampled);
-        let refused = |by, allowed, hopeless| Some(Short { by, hopeless, used, allowed, needed: bytes });
+        let refusal = Short { by: 0, hopeless: false, counting: false, used, aside: 0, allowed: 0, needed: bytes };
         let not_cached = purpose == Purpose::Mirrored && !books.known;
         if not_cached || (purpose == Purpose::Mirrored && bytes > self.limits.object(disk.size)) {
-            return refused(bytes, self.limits.mirrored(disk.size), true);
+            return Some(Short { by: bytes, allowed: self.limits.mirrored(disk.size), hopeless: true, ..refusal });
         }
         // What others took of the headroom has to be given back as well, or evicting `by` bytes would not help.
-        let by = (bytes.saturating_add(spoken_for).saturating_sub(disk.free), used.saturating_add(free));
-        let bound = match (self.limits.quota, purpose) {
-            (Some(quota), _) if books.known => {
-                let taken = used + books.promised + books.kept_back(&sampled);
-                Some((taken + bytes, quota.of(disk.size)))
+        let by = bytes.saturating_add(spoken_for).saturating_sub(disk.free);
+        let by_disk = Short { by, allowed: used.saturating_add(free), ..refusal };
+        let (taken, aside, allowed) = match (self.limits.quota, purpose) {
+            (Some(quota), _) if books.known => (used, books.promised + books.kept_back(&sampled), quota.of(disk.size)),
+            // Not more than whatever is on the filesystem, then.
+            (Some(quota), _) => {
+                (disk.size - disk.free, books.promised + books.kept_back(&sampled), quota.of(disk.size))
             }
             (None, Purpose::Mirrored) => {
-                Some((books.mirrored.bytes() + books.staged + books.promised + bytes, self.limits.mirrored(disk.size)))
+                (books.mirrored.bytes() + books.staged, books.promised, self.limits.mirrored(disk.size))
             }
-            _ => None,
+            (None, Purpose::Hosted) => (0, 0, u64::MAX),
         };
-        let by_bound = bound.map_or((0, 0), |(wanted, allowed)| (wanted.saturating_sub(allowed), allowed));
-        match by.max(by_bound) {
-            (0, _) => None,
-            (by, allowed) => refused(by, allowed, false),
-        }
+        let by = (taken + aside).saturating_add(bytes).saturating_sub(allowed);
+        let by_bound = Short { by, aside, allowed, counting: !books.known, ..refusal };
+        Some(if by_bound.by > by_disk.by { by_bound } else { by_disk }).filter(|short| short.by > 0)
     }
 
     /// What is used, and what may be.
@@ -197,14 +204,13 @@ impl Ledger {
         books.mirrored.add(change.mirrored);
     }
 
-    /// Takes over what was known when the directory was closed.
+    /// Takes over what was known when the directory was closed; what happened since it was opened comes on top.
     pub fn resume(&self, totals: &[i64; 6]) {
         let mut books = self.books.lock();
-        books.hosted = Sum::default();
-        books.mirrored = Sum::default();
         books.hosted.add((totals[0], totals[1]));
         books.mirrored.add((totals[2], totals[3]));
-        (books.links, books.sessions) = (totals[4], totals[5]);
+        books.links += totals[4];
+        books.sessions += totals[5];
         books.known = true;
     }
 

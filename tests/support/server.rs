@@ -247,9 +247,16 @@ impl Server {
         Target::open(&self.url)
     }
 
-    /// From now on [`Self::peak_memory`] is about what follows.
-    pub(crate) fn forget_peak_memory(&self) {
+    /// From now on [`Self::peak_memory`] is about what follows. Returned: the peak as it is now.
+    pub(crate) fn forget_peak_memory(&self) -> u64 {
         std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
+        self.peak_memory()
+    }
+
+    /// By how many bytes the peak has risen above `before`. The kernel counts in batches of each processor, so that
+    /// where nothing was taken, the second figure may be a little below the first.
+    pub(crate) fn peak_above(&self, before: u64) -> u64 {
+        self.peak_memory().saturating_sub(before)
     }
 
     /// Waits for a line of the log.

@@ -73,8 +73,11 @@ pub(crate) fn figures(message: &str) -> (u64, u64, u64) {
     assert!(message.contains("no space left on device"), "{message}");
     let numbers = message.split(|symbol: char| !symbol.is_ascii_digit()).filter_map(|word| word.parse().ok());
     match numbers.collect::<Vec<u64>>()[..] {
-        [used, allowed, needed] => (used, allowed, needed),
-        _ => panic!("not three figures: {message}"),
+        [used, aside, allowed, needed] => {
+            assert!(used + aside + needed > allowed, "there would be room: {message}");
+            (used, allowed, needed)
+        }
+        _ => panic!("not four figures: {message}"),
     }
 }
 
