@@ -124,7 +124,7 @@ impl Told {
 /// Whether a push was taken. It may be refused when all that could make way is being read, and when a collection with next to
 /// no grace has overtaken it.
 fn is_taken(response: Response) -> bool {
-    if response.status == 400 {
+    if response.status == 404 {
         assert_eq!(response.json()["errors"][0]["code"], "MANIFEST_BLOB_UNKNOWN");
         return false;
     }

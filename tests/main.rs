@@ -17,6 +17,7 @@ mod bad_input;
 mod clients;
 mod config;
 mod crash;
+mod du;
 mod durable;
 mod eviction;
 mod fill;

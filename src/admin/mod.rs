@@ -7,7 +7,9 @@
 mod place;
 mod protocol;
 mod server;
+mod weighed;
 
 pub use place::connect;
 pub use protocol::{Answer, Request};
 pub use server::{Defaults, Door};
+pub use weighed::{Disk, Repository, Source, Tag, Weight};

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::registry::{Checked, Collected, Found, Outcome, STEPS, Verified};
+use super::weighed::{self, Disk, Repository, Source, Tag};
+use crate::{
+    oci::NamePattern,
+    registry::{Census, Checked, Collected, Found, Outcome, STEPS, Verified, Weighed},
+};
 
 /// What a command wants; one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +28,22 @@ pub enum Request {
     },
     /// Make the index anew from what is on disk.
     RebuildIndex,
+    /// Count what fills the disk.
+    Du {
+        /// The repositories whose tags are counted, too: a pattern, as `proxy.hosted` takes it.
+        tags: Option<String>,
+    },
+}
+
+impl Request {
+    /// What a count is asked to count.
+    ///
+    /// # Errors
+    /// Why `tags` is no pattern.
+    pub fn census(tags: Option<&String>) -> Result<Census, String> {
+        let pattern = |text: &String| text.parse::<NamePattern>().map_err(|error| format!("expected {error}"));
+        Ok(Census { tags: tags.map(pattern).transpose()? })
+    }
 }
 
 /// What a command is told; a line each.
@@ -92,6 +112,14 @@ pub enum Answer {
         /// Whether all of that only would have gone.
         dry_run: bool,
     },
+    /// Of a count: an upstream, or what was pushed.
+    Source(Source),
+    /// Of a count: a repository.
+    Repository(Repository),
+    /// Of a count: a tag of the repository before it.
+    Tag(Tag),
+    /// The end of a count.
+    Counted(Disk),
     /// It ended badly.
     Failed {
         /// Why, in a line.
@@ -147,10 +175,31 @@ impl Answer {
         }
     }
 
+    /// What a count comes by.
+    #[must_use]
+    pub fn weighed(weighed: Weighed) -> Self {
+        let domain = weighed::domain;
+        match weighed {
+            Weighed::Step { done, of, bytes } => Self::Progress { done, of, bytes },
+            Weighed::Source(from, weight) => Self::Source(Source { domain: domain(from), weight: weight.into() }),
+            Weighed::Repository(place, weight) => Self::Repository(Repository {
+                domain: domain(place.domain),
+                name: place.name.to_string(),
+                weight: weight.into(),
+            }),
+            Weighed::Tag(tag, digest, weight) => {
+                Self::Tag(Tag { tag: tag.to_string(), digest: digest.to_string(), weight: weight.into() })
+            }
+        }
+    }
+
     /// Whether nothing comes after it.
     #[must_use]
     pub fn is_last(&self) -> bool {
-        !matches!(self, Self::Progress { .. } | Self::Manifest { .. } | Self::Blob { .. } | Self::Damaged { .. })
+        matches!(
+            self,
+            Self::Verified { .. } | Self::Rebuilt | Self::Collected { .. } | Self::Counted(_) | Self::Failed { .. }
+        )
     }
 }
 

@@ -111,15 +111,15 @@ fn perform(registry: &Arc<Registry>, request: &Request, defaults: Defaults, answ
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     };
-    let ended = match *request {
-        Request::Gc { untagged, dry_run, grace } => {
+    let ended = match request {
+        &Request::Gc { untagged, dry_run, grace } => {
             let grace = grace.map_or(defaults.grace, Duration::from_millis);
             let mut done = 0;
             let mut tell = |found| say(Answer::found(found, &mut done));
             let collected = registry.collect(Collection { untagged, dry: dry_run, grace }, &mut tell);
             collected.map(|collected| Answer::collected(collected, dry_run))
         }
-        Request::Verify { rate } => {
+        &Request::Verify { rate } => {
             let verification = Verification { rate: rate.unwrap_or(defaults.rate), steps: 0..STEPS };
             let mut tell = |checked| say(Answer::checked(checked));
             registry.verify(&verification, &mut tell).map(Answer::verified)
@@ -128,6 +128,12 @@ fn perform(registry: &Arc<Registry>, request: &Request, defaults: Defaults, answ
             registry.renew_index();
             Ok(Answer::Rebuilt)
         }
+        Request::Du { tags } => match Request::census(tags.as_ref()) {
+            Ok(census) => registry
+                .count(&census, &mut |weighed| say(Answer::weighed(weighed)))
+                .map(|disk| Answer::Counted(disk.into())),
+            Err(message) => Ok(Answer::Failed { message }),
+        },
     };
     let _ = say(ended.unwrap_or_else(|error| Answer::Failed { message: error.to_string() }));
 }

@@ -68,15 +68,15 @@ fn alone(
 ) -> Result<Answer, Box<dyn std::error::Error>> {
     let storage = Storage::open(config.rootdirectory.value(), volume::limits(config))?;
     let index = Index::open(&storage.index_dir());
-    let volume = Volume::new(storage, index, Metrics::new()?.into());
+    let volume = Volume::new(storage, index, config.pinned.value().clone(), Metrics::new()?.into());
     let done = on(&volume, request, show);
     volume.close();
     Ok(done?)
 }
 
 fn on(volume: &Volume, request: &Request, show: &mut impl FnMut(&Answer)) -> Result<Answer, registry::Error> {
-    match *request {
-        Request::Gc { untagged, dry_run, .. } => {
+    match request {
+        &Request::Gc { untagged, dry_run, .. } => {
             let mut done = 0;
             let mut tell = |found| {
                 show(&Answer::found(found, &mut done));
@@ -86,7 +86,7 @@ fn on(volume: &Volume, request: &Request, show: &mut impl FnMut(&Answer)) -> Res
             let collection = Collection { untagged, dry: dry_run, grace: Duration::ZERO };
             Ok(Answer::collected(volume.collect(collection, &mut tell)?, dry_run))
         }
-        Request::Verify { rate } => {
+        &Request::Verify { rate } => {
             let mut tell = |checked| {
                 show(&Answer::checked(checked));
                 ControlFlow::Continue(())
@@ -97,6 +97,16 @@ fn on(volume: &Volume, request: &Request, show: &mut impl FnMut(&Answer)) -> Res
         Request::RebuildIndex => {
             volume.rebuild_index();
             Ok(Answer::Rebuilt)
+        }
+        Request::Du { tags } => {
+            let mut tell = |weighed| {
+                show(&Answer::weighed(weighed));
+                ControlFlow::Continue(())
+            };
+            match Request::census(tags.as_ref()) {
+                Ok(census) => Ok(Answer::Counted(volume.count(&census, &mut tell)?.into())),
+                Err(message) => Ok(Answer::Failed { message }),
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ mod client;
 mod completions;
 mod config;
 mod doors;
+mod du;
 mod garbage_collect;
 mod gc;
 mod health;
@@ -51,6 +52,8 @@ Examples:
       the same with an account, which has a higher pull limit, in /var/lib/registry
   entrepot gc --untagged --dry-run --data ./registry
       list what no tag reaches any more; without --dry-run, remove it, whether or not a server runs
+  entrepot du --data ./registry
+      what fills the disk, by upstream, repository and, with --tags, tag
   entrepot htpasswd ann --file /auth/htpasswd
       let ann log in, with a password that it asks for (auth.htpasswd.path)
   entrepot config /etc/docker/registry/config.yml
@@ -77,6 +80,9 @@ enum Command {
     /// Remove what nothing reaches, while the server runs or without one.
     #[command(after_help = gc::HELP)]
     Gc(gc::Options),
+    /// Count what fills the disk: by upstream, repository and tag.
+    #[command(after_help = du::HELP)]
+    Du(du::Options),
     /// Hash what is stored again; name what is damaged, and heal what can be healed.
     #[command(after_help = verify::HELP)]
     Verify(verify::Options),
@@ -159,6 +165,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Config(source)) => config::run(source),
         Ok(Command::Simulate(options)) => simulate::run(&options),
         Ok(Command::Gc(options)) => gc::run(options),
+        Ok(Command::Du(options)) => du::run(options),
         Ok(Command::Access(command)) => access::run(command),
         Ok(Command::Htpasswd(options)) => htpasswd::run(options),
         Ok(Command::Verify(options)) => verify::run(options),

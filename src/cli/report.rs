@@ -75,6 +75,7 @@ fn progress(done: u64, of: Option<u64>, bytes: u64) -> String {
             let bar = format!("{}{}", "#".repeat(filled), ".".repeat(30_usize.saturating_sub(filled)));
             format!("[{bar}] {:3} %  {}", done * 100 / of, size(bytes))
         }
+        _ if done == 0 => "looking at what is on the disk".to_owned(),
         _ => format!("{done} repositories looked through"),
     }
 }
@@ -83,6 +84,8 @@ fn line(answer: &Answer, dry: bool) -> Option<String> {
     let verb = if dry { "would remove" } else { "removed" };
     match answer {
         Answer::Progress { .. } | Answer::Failed { .. } => None,
+        // Of a count nothing can be shown before its end.
+        Answer::Source(_) | Answer::Repository(_) | Answer::Tag(_) | Answer::Counted(_) => None,
         Answer::Manifest { repository, digest } => Some(format!("{verb} manifest {repository}@{digest}")),
         Answer::Blob { digest, .. } => Some(format!("{verb} blob {digest}")),
         Answer::Damaged { digest, repositories, outcome } => {

@@ -116,6 +116,12 @@ impl Index {
         Shares { pinned: amount(sums.pinned), upstreams: upstreams.collect() }
     }
 
+    /// The upstream that a blob came from, or came from first; `None` where that is not known.
+    #[must_use]
+    pub fn upstream(&self, held: &Holding) -> Option<Domain> {
+        self.board.domains.read().get(usize::from(held.upstream).checked_sub(1)?).cloned()
+    }
+
     /// A mirrored repository has a link to a blob.
     pub(super) fn attribute(&self, digest: &Digest, place: &Repository) {
         let Some(domain) = &place.domain else { return };

@@ -81,6 +81,9 @@ pub enum Error {
     /// The disk failed.
     #[error("storage failed: {0}")]
     Storage(#[source] Arc<storage::Error>),
+    /// What has to be looked up is not known: the index failed, and there is none yet.
+    #[error("there is no index at the moment, most likely for want of space: the server's log has the reason")]
+    NoIndex,
     /// The same is being done already.
     #[error("this is under way already: wait for it to end")]
     UnderWay,

@@ -2,8 +2,8 @@
 //!
 //! To read, `pull` (manifests, with `tags`) and `blobs` are the way in; `rules` says which registry is meant, `hosted` and
 //! `listing` answer for this one. To write: `uploads`, `promote`, `put` and `delete`, each under its `claims`. `adopt` and
-//! `collect` (what `reach` plans and `activity` allows) work on a whole volume, and so does `verify` (with `health`); `volume`
-//! has it where no server has.
+//! `collect` (what `reach` plans and `activity` allows) work on a whole volume, and so do `verify` (with `health`) and
+//! `census` (with `tagged`), which counts; `volume` has it where no server has.
 //!
 //! Below them: `manifests` and `objects` (what is here), `fill` with `fetch`, `pen`, `parked`, `progress`, `reader` and
 //! `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said), `flight` (once for
@@ -15,6 +15,7 @@ mod activity;
 mod adopt;
 mod blobs;
 mod books;
+mod census;
 mod claims;
 mod collect;
 mod delete;
@@ -44,6 +45,7 @@ mod reader;
 mod rebuild;
 mod rules;
 mod space;
+mod tagged;
 mod tags;
 mod tend;
 mod through;
@@ -55,6 +57,7 @@ mod volume;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 pub use blobs::Blob;
+pub use census::{Census, Counted, Weighed, Weight};
 pub use collect::{Collected, Collection, Found, Tell};
 pub use error::Error;
 pub use evict::Retention;
@@ -172,6 +175,14 @@ impl Registry {
     /// [`Error::UnderWay`]; [`Error::Abandoned`] when `tell` wants no more; or as the disk fails.
     pub fn collect(&self, collection: Collection, tell: Tell<'_, Found>) -> Result<Collected, Error> {
         collection.run(&self.objects, tell)
+    }
+
+    /// Counts what fills the disk, and for whom, while everything else goes on. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// [`Error::NoIndex`]; [`Error::Abandoned`] when `tell` wants no more.
+    pub fn count(&self, census: &Census, tell: Tell<'_, Weighed>) -> Result<Counted, Error> {
+        census.run(&self.objects, tell)
     }
 
     /// Where it is counted what happens here.

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Checked, Collected, Collection, Error, Found, Retention, Tell, Verification, Verified, objects::Objects,
-    verify::Around,
+    Census, Checked, Collected, Collection, Counted, Error, Found, Retention, Tell, Verification, Verified, Weighed,
+    objects::Objects, verify::Around,
 };
-use crate::{index::Index, metrics::Metrics, storage::Storage};
+use crate::{index::Index, metrics::Metrics, oci::NamePattern, storage::Storage};
 
 /// A volume, held by this process.
 #[derive(Debug)]
@@ -15,14 +15,15 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Takes it. Its index stays as good as it was: it is told of what goes.
+    /// Takes it. Its index stays as good as it was: it is told of what goes. `pinned` is what the index notes to be so.
     #[must_use]
-    pub fn new(storage: Storage, index: Index, metrics: Arc<Metrics>) -> Self {
+    pub fn new(storage: Storage, index: Index, pinned: Vec<NamePattern>, metrics: Arc<Metrics>) -> Self {
         if index.was_complete() {
             index.set_complete();
         }
         // Nobody pushes to it, so that nothing is left alone for having been pushed a moment ago.
-        Self { objects: Objects::new(storage, index, Retention::default(), Duration::ZERO, metrics) }
+        let retention = Retention { pinned, ..Retention::default() };
+        Self { objects: Objects::new(storage, index, retention, Duration::ZERO, metrics) }
     }
 
     /// As `Registry::collect`, without a grace.
@@ -39,6 +40,16 @@ impl Volume {
     /// As the disk fails, or when `tell` wants no more.
     pub fn verify(&self, verification: &Verification, tell: Tell<'_, Checked>) -> Result<Verified, Error> {
         verification.run(&self.objects, Around { forget: &|_| {}, restore: &|_, _| false }, tell)
+    }
+
+    /// As `Registry::count`, after a look at the disk: another program may have had the volume.
+    ///
+    /// # Errors
+    /// [`Error::NoIndex`], or when `tell` wants no more.
+    pub fn count(&self, census: &Census, tell: Tell<'_, Weighed>) -> Result<Counted, Error> {
+        let _ = tell(Weighed::Step { done: 0, of: None, bytes: 0 });
+        self.objects.resume_index();
+        census.run(&self.objects, tell)
     }
 
     /// Makes the index anew from what is on disk.

@@ -27,6 +27,7 @@ pub(crate) mod token_service;
 pub(crate) mod uploads;
 pub(crate) mod upstream;
 pub(crate) mod users;
+pub(crate) mod weights;
 pub(crate) mod wire;
 
 use std::{

@@ -1,0 +1,209 @@
+//! What was counted, in the shape in which it is shown: sorted, and cut to what was asked for.
+
+use std::{
+    cmp::Ordering,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use serde::{Serialize, Serializer};
+
+use super::Order;
+use crate::{
+    admin::{self, Answer},
+    oci::{self, NamePattern},
+};
+
+/// What the source is called that is no upstream.
+const PUSHED: &str = "pushed";
+
+/// What is shown of it.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    pub(super) sort: Order,
+    /// So many of each list.
+    pub(super) top: Option<u64>,
+    /// The repositories whose tags are shown; others are not shown at all.
+    pub(super) tags: Option<NamePattern>,
+}
+
+/// All of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Document {
+    #[serde(serialize_with = "time")]
+    pub(super) at: u64,
+    pub(super) total: u64,
+    pub(super) quota: Option<u64>,
+    pub(super) sources: Vec<Source>,
+    pub(super) other: Other,
+    pub(super) changed: i64,
+}
+
+/// What no source has.
+#[derive(Debug, Serialize)]
+pub(super) struct Other {
+    pub(super) unlinked: u64,
+    pub(super) links: u64,
+    pub(super) staged: u64,
+    pub(super) quarantined: u64,
+    pub(super) index: u64,
+    pub(super) other: u64,
+}
+
+/// An upstream, or all that was pushed.
+#[derive(Debug, Serialize)]
+pub(super) struct Source {
+    pub(super) source: String,
+    pub(super) class: &'static str,
+    #[serde(flatten)]
+    pub(super) weight: Weight,
+    /// Of all, shown or not.
+    pub(super) repository_count: usize,
+    pub(super) repositories: Vec<Repository>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Repository {
+    pub(super) name: String,
+    #[serde(flatten)]
+    pub(super) weight: Weight,
+    /// Of all, shown or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tag_count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tags: Option<Vec<Tag>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Tag {
+    pub(super) tag: String,
+    pub(super) digest: String,
+    #[serde(flatten)]
+    pub(super) weight: Weight,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Weight {
+    pub(super) size: u64,
+    pub(super) exclusive: u64,
+    pub(super) shared: u64,
+    pub(super) objects: u64,
+    #[serde(rename = "last_used", serialize_with = "time_if_any")]
+    pub(super) used: Option<u64>,
+}
+
+impl Document {
+    /// Of all answers to a count. `None` when no repository is what `choice` wants.
+    pub(super) fn new(answers: Vec<Answer>, choice: &Choice) -> Option<Self> {
+        let (mut sources, mut repositories, mut disk) = (Vec::new(), Vec::new(), admin::Disk::default());
+        for answer in answers {
+            match answer {
+                Answer::Source(source) => sources.push(source),
+                Answer::Repository(told) => repositories.push(told_of(told, choice)),
+                Answer::Tag(told) => {
+                    let tags = repositories.last_mut().and_then(|(_, repository)| repository.tags.as_mut());
+                    tags.into_iter().for_each(|tags| tags.push(Tag::new(told.clone())));
+                }
+                Answer::Counted(counted) => disk = counted,
+                _ => {}
+            }
+        }
+        if !choice.is_for_all() && !repositories.iter().any(|(_, repository)| repository.tags.is_some()) {
+            return None;
+        }
+        let mut sources: Vec<_> = sources.into_iter().map(|told| source(told, &mut repositories, choice)).collect();
+        choice.sort(&mut sources, |source| (&source.weight, &source.source));
+        let admin::Disk { at, total, quota, unlinked, links, staged, quarantined, index, other, changed } = disk;
+        let other = Other { unlinked, links, staged, quarantined, index, other };
+        Some(Self { at, total, quota, sources, other, changed })
+    }
+}
+
+type Homed = (Option<String>, Repository);
+
+fn told_of(told: admin::Repository, choice: &Choice) -> Homed {
+    let admin::Repository { domain, name, weight } = told;
+    let tags = choice.wants_tags_of(domain.as_deref(), &name).then(Vec::new);
+    (domain, Repository { name, weight: weight.into(), tag_count: None, tags })
+}
+
+/// A source, with the repositories that are its own.
+fn source(told: admin::Source, all: &mut Vec<Homed>, choice: &Choice) -> Source {
+    let own = all.extract_if(.., |(domain, _)| *domain == told.domain).map(|(_, repository)| repository);
+    let mut repositories: Vec<_> = own.collect();
+    let repository_count = repositories.len();
+    repositories.retain(|repository| choice.is_for_all() || repository.tags.is_some());
+    choice.cut(&mut repositories, |repository| (&repository.weight, &repository.name));
+    for repository in &mut repositories {
+        repository.tag_count = repository.tags.as_ref().map(Vec::len);
+        repository.tags.iter_mut().for_each(|tags| choice.cut(tags, |tag| (&tag.weight, &tag.tag)));
+    }
+    Source {
+        class: if told.domain.is_some() { "mirrored" } else { "hosted" },
+        source: told.domain.unwrap_or_else(|| PUSHED.to_owned()),
+        weight: told.weight.into(),
+        repository_count,
+        repositories,
+    }
+}
+
+impl Choice {
+    /// Whether repositories are shown whatever they are called.
+    fn is_for_all(&self) -> bool {
+        self.tags.as_ref().is_none_or(NamePattern::is_everything)
+    }
+
+    fn wants_tags_of(&self, domain: Option<&str>, name: &str) -> bool {
+        let (domain, name) = (domain.map(str::parse).transpose().ok(), name.parse().ok());
+        let place = domain.zip(name).map(|(domain, name)| oci::Repository { domain, name });
+        let wanted = |pattern: &NamePattern| place.as_ref().is_some_and(|place| pattern.matches_repository(place));
+        self.tags.as_ref().is_some_and(wanted)
+    }
+
+    /// What comes first comes first; what is the same in that, by its size and then its name.
+    fn sort<T>(&self, all: &mut [T], of: impl Fn(&T) -> (&Weight, &String)) {
+        all.sort_by(|one, other| {
+            let ((one, name), (other, other_name)) = (of(one), of(other));
+            let first = match self.sort {
+                Order::Size => Ordering::Equal,
+                Order::Exclusive => other.exclusive.cmp(&one.exclusive),
+                Order::Used => one.used.cmp(&other.used),
+            };
+            first.then(other.size.cmp(&one.size)).then_with(|| name.cmp(other_name))
+        });
+    }
+
+    fn cut<T>(&self, all: &mut Vec<T>, of: impl Fn(&T) -> (&Weight, &String)) {
+        self.sort(all, of);
+        all.truncate(self.top.and_then(|top| top.try_into().ok()).unwrap_or(usize::MAX));
+    }
+}
+
+impl Tag {
+    fn new(told: admin::Tag) -> Self {
+        let admin::Tag { tag, digest, weight } = told;
+        Self { tag, digest, weight: weight.into() }
+    }
+}
+
+impl From<admin::Weight> for Weight {
+    fn from(weight: admin::Weight) -> Self {
+        let admin::Weight { size, exclusive, objects, used } = weight;
+        Self { size, exclusive, shared: size.saturating_sub(exclusive), objects, used }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn time<S: Serializer>(seconds: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(*seconds)))
+}
+
+#[expect(clippy::ref_option, reason = "serde's signature")]
+fn time_if_any<S: Serializer>(seconds: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match seconds {
+        Some(seconds) => time(seconds, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! What was counted, as people read it: a line each, the name last, so that no width is too small for it.
+
+use super::document::{Document, Source, Weight};
+use crate::cli::report::size;
+
+/// The columns before the name.
+const TITLES: [&str; 5] = ["SIZE", "EXCLUSIVE", "SHARED", "OBJECTS", "LAST USED"];
+
+struct Row {
+    cells: [String; 5],
+    name: String,
+}
+
+/// The table's lines.
+pub(super) fn lines(document: &Document) -> Vec<String> {
+    let mut rows = vec![Row { cells: TITLES.map(str::to_owned), name: String::new() }];
+    document.sources.iter().for_each(|source| add(&mut rows, source, document.at));
+    rows.extend(rest(document));
+    let width = |column: usize| rows.iter().map(|row| row.cells[column].len()).max().unwrap_or_default();
+    let widths: [usize; 5] = std::array::from_fn(width);
+    rows.iter().map(|row| row.line(&widths)).collect()
+}
+
+fn add(rows: &mut Vec<Row>, source: &Source, now: u64) {
+    rows.push(row(&source.weight, now, format!("{} ({})", source.source, source.class)));
+    for repository in &source.repositories {
+        rows.push(row(&repository.weight, now, format!("  {}", repository.name)));
+        let tags = repository.tags.as_deref().unwrap_or_default();
+        rows.extend(tags.iter().map(|tag| row(&tag.weight, now, format!("    :{}", tag.tag))));
+        rows.extend(more(repository.tag_count.unwrap_or(0), tags.len(), "    "));
+    }
+    rows.extend(more(source.repository_count, source.repositories.len(), "  "));
+}
+
+fn row(weight: &Weight, now: u64, name: String) -> Row {
+    let Weight { size: bytes, exclusive, shared, objects, used } = *weight;
+    let used = used.map_or_else(|| "-".to_owned(), |used| age(now.saturating_sub(used)));
+    Row { cells: [size(bytes), size(exclusive), size(shared), objects.to_string(), used], name }
+}
+
+/// How many are not shown.
+fn more(all: usize, shown: usize, indent: &str) -> Option<Row> {
+    let left = all.saturating_sub(shown);
+    (left > 0).then(|| Row { cells: Default::default(), name: format!("{indent}(and {left} more)") })
+}
+
+/// What no source has, and all there is.
+fn rest(document: &Document) -> impl Iterator<Item = Row> {
+    let other = &document.other;
+    let parts = [
+        (other.unlinked, "blobs that nothing links: `entrepot gc` removes them"),
+        (other.links, "folders and links"),
+        (other.staged, "files on their way in"),
+        (other.quarantined, "quarantine"),
+        (other.index, "index"),
+        (other.other, "other files"),
+    ];
+    let line = |text: String, name: String| {
+        let mut cells: [String; 5] = Default::default();
+        cells[0] = text;
+        Row { cells, name }
+    };
+    let parts =
+        parts.into_iter().filter(|(bytes, _)| *bytes > 0).map(move |(bytes, name)| line(size(bytes), name.to_owned()));
+    let sign = if document.changed < 0 { "-" } else { "" };
+    let changed = (document.changed != 0).then(|| {
+        line(format!("{sign}{}", size(document.changed.unsigned_abs())), "changed while this was counted".to_owned())
+    });
+    let of = document.quota.map(|quota| format!(", of a quota of {}", size(quota))).unwrap_or_default();
+    parts.chain(changed).chain([line(size(document.total), format!("in all{of}"))])
+}
+
+/// How long ago, in the largest unit that leaves a whole number.
+fn age(seconds: u64) -> String {
+    let units = [("d", 86_400), ("h", 3600), ("m", 60)];
+    match units.into_iter().find(|(_, unit)| seconds >= *unit) {
+        Some((name, unit)) => format!("{}{name} ago", seconds / unit),
+        None => format!("{seconds}s ago"),
+    }
+}
+
+impl Row {
+    /// Sizes and numbers to the right, times and names to the left.
+    fn line(&self, widths: &[usize; 5]) -> String {
+        let [bytes, exclusive, shared, objects, used] = &self.cells;
+        let [a, b, c, d, e] = *widths;
+        let line = format!("{bytes:>a$}  {exclusive:>b$}  {shared:>c$}  {objects:>d$}  {used:<e$}  {}", self.name);
+        line.trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_read_at_a_glance() {
+        for (seconds, text) in [(0, "0s ago"), (59, "59s ago"), (60, "1m ago"), (7199, "1h ago"), (900_000, "10d ago")]
+        {
+            assert_eq!(age(seconds), text);
+        }
+    }
+}
