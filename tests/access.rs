@@ -327,6 +327,42 @@ fn the_audit_log_says_who_did_what() {
     }
 }
 
+/// Where nobody is asked who they are, it says from where; the mirror's own door is such a place whatever the other one asks.
+#[test]
+fn the_audit_log_says_from_where_without_users() {
+    let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 506));
+    upstream.add("library/app", "1", &image);
+    let setup = || Setup::both(&upstream.url()).variable("REGISTRY_HTTP_MIRROR_ADDR", "127.0.0.1:0");
+    let quiet = setup().start();
+    let lines = |server: &Server| -> Vec<String> {
+        let keys = ["who", "action", "repository", "reference", "address", "decision", "rule"];
+        let text = |line: &Value| keys.map(|key| line[key].as_str().unwrap_or_default().to_owned()).join(" ");
+        audited(server).iter().map(text).collect()
+    };
+    let all = |server: &Server, count: usize| {
+        wait_until("every line", Duration::from_secs(10), || lines(server).len() >= count);
+        lines(server)
+    };
+    quiet.pull("library/app", "1", &image);
+    quiet.target().image("team/app", "1", &image);
+    assert_eq!(quiet.target().delete("team/app/manifests/1"), 202);
+    assert_eq!(quiet.target().delete("team/app/manifests/2"), 404);
+    let told = all(&quiet, image.blobs.len() + 3);
+    let line = |action: &str, of: &str, source: &str| {
+        format!("anonymous {action} {of} {source} allowed nobody is asked who they are")
+    };
+    for (action, reference) in [("push", "1"), ("delete", "1"), ("delete", "2")] {
+        assert!(told.contains(&line(action, &format!("team/app {reference}"), "127.0.0.1")), "{told:#?}");
+    }
+    assert_eq!(told.len(), image.blobs.len() + 3, "a line for each blob, and none for pulls: {told:#?}");
+    let users = Users::named(&NAMES);
+    let asking = users.with(setup(), RULES).variable("REGISTRY_LOG_AUDIT_PULLS", "true").start();
+    let of_door = format!("{}/v2/library/app/manifests/1", asking.mirror_url());
+    assert_eq!(http::get(&of_door).from("127.0.0.2").send().status, 200);
+    let pulled = line("pull", "docker.io/library/app 1", "127.0.0.2");
+    assert_eq!(all(&asking, 1), [pulled]);
+}
+
 /// Whoever guesses is told to wait, and what they cost is no burden: 100,000 wrong passwords under `--soak`.
 #[test]
 fn guesses_do_not_slow_a_pull() {

@@ -1,23 +1,18 @@
-//! What one client may take of a server that others use too (issue "Who may do what", point 6 and "Limits").
+//! What one client may take of a server that others use too (issue "Who may do what", "Limits"); `siege` has all at once.
 
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::support::{
-    hash::sha256,
-    images::{Blob, Format, Image, Manifest},
+    images::{Blob, Format, Manifest},
     raw::{connect, connect_with, exchange, rest},
-    rounds,
-    server::{ACCEPT, Server, Setup},
-    uploads::OCTETS,
-    upstream::Upstream,
+    server::{Server, Setup},
+    uploads::{OCTETS, basic},
+    users::{Users, password},
     wait_until,
 };
 
@@ -74,6 +69,21 @@ fn what_is_too_large_or_too_much_is_refused() {
     let put = format!("{}?digest={}", server.target().follow(&first), blob.digest);
     assert_eq!(crate::support::http::Request::new("PUT", &put).body(OCTETS, &blob.bytes).send().status, 201);
     assert_eq!(begin().status, 202);
+}
+
+/// Uploads are a user's, wherever that one is; strangers' are their address's.
+#[test]
+fn uploads_are_counted_by_user() {
+    let users = Users::named(&["ann", "bob"]);
+    let server = users.alone(limited("uploads", "2")).start();
+    let begin = |user: &str, source: &str| {
+        let login = basic(user, &password(user));
+        let head = format!("POST /v2/team/app/blobs/uploads/ HTTP/1.1\nHost: a\nAuthorization: {login}\n");
+        status(&connect(server.url(), source), &format!("{head}Content-Length: 0\n\n"))
+    };
+    let got = [begin("ann", HERE), begin("ann", ELSEWHERE), begin("ann", "127.0.0.3"), begin("bob", HERE)];
+    assert_eq!(got, [202, 202, 429, 202]);
+    told(&server, "\"ann\" has begun as many uploads as http.limits.uploads allows");
 }
 
 /// A connection's last request says so, and ends it.
@@ -138,6 +148,35 @@ fn requests_come_so_often() {
         thread::sleep(Duration::from_millis(600));
         status(&stream, PING) == 200
     });
+}
+
+/// What leads back here names this server as the client called it. Where proxies are named, theirs is the only other word that
+/// counts on that; where none is, anybody's is, of the answer to who says it.
+#[test]
+fn trusted_proxies_say_what_this_server_is_called() {
+    let begin = "POST /v2/team/app/blobs/uploads/ HTTP/1.1\nHost: a.test:5000\nContent-Length: 0\n";
+    let location = |server: &Server, source: &str, more: &str| {
+        let (status, head, _) = exchange(&connect(server.url(), source), &format!("{begin}{more}\n"));
+        assert_eq!(status, 202, "{head}");
+        assert!(!head.contains("cache-control:"), "no cache keeps a 202 that does not ask to be kept");
+        let (_, location) = head.split_once("\nlocation: ").unwrap();
+        location.split("/v2/").next().unwrap().to_owned()
+    };
+    let forwarded = "X-Forwarded-For: 192.0.2.1\nX-Forwarded-Proto: https\nX-Forwarded-Host: r.test\n";
+    let standard = "Forwarded: for=192.0.2.1;host=r.test;proto=https\n";
+    let open = Setup::hosting().start();
+    for (more, expected) in [("", "http://a.test:5000"), (forwarded, "https://r.test"), (standard, "https://r.test")] {
+        assert_eq!(location(&open, HERE, more), expected, "{more}");
+    }
+    let careful = Setup::hosting().variable("REGISTRY_HTTP_TRUSTEDPROXIES", "[127.0.0.9]").start();
+    for more in ["", forwarded, standard] {
+        assert_eq!(location(&careful, HERE, more), "http://a.test:5000", "{more}");
+    }
+    for (more, expected) in [("", "http://a.test:5000"), (forwarded, "https://r.test"), (standard, "https://r.test")] {
+        assert_eq!(location(&careful, "127.0.0.9", more), expected, "{more}");
+    }
+    let invented = "X-Forwarded-Host: evil.test, r.test\nX-Forwarded-Proto: ftp\n";
+    assert_eq!(location(&careful, "127.0.0.9", invented), "http://r.test");
 }
 
 /// A head must be over in time, every one of a connection.
@@ -209,117 +248,4 @@ fn an_answer_waits_so_long() {
     }
     told(&server, "http.limits.sendpause");
     assert!(rest(&idler).0.len() < 10_000_000, "it was let go");
-}
-
-/// Point 6: heads that never end, clients that never read, bytes without a head; meanwhile somebody else's pull takes less
-/// than twice its time, and memory stays where it was.
-#[test]
-fn a_siege_costs_the_others_nothing() {
-    open_files();
-    let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Oci, 601, 8_000_000));
-    upstream.add("library/app", "1", &image);
-    let large = Blob::noise(602, 30_000_000);
-    upstream.add_blob("library/app", &large);
-    let server = Setup::mirroring(&upstream.url()).start();
-    server.blob("library/app", &large.digest).send().summary();
-    // Another server that nobody besieges shows what the machine itself has become slower by.
-    let other = Setup::mirroring(&upstream.url()).start();
-    let (quiet, _) = quickest(&server, &other, &image);
-    let (besiegers, before) = (rounds(1000), server.memory());
-
-    let get = format!("GET /v2/library/app/blobs/{} HTTP/1.1\r\nHost: a\r\n\r\n", large.digest);
-    let unread: Vec<TcpStream> = (0..besiegers).map(|_| connect_with(server.url(), HERE, SMALL)).collect();
-    unread.iter().for_each(|mut stream| stream.write_all(get.as_bytes()).unwrap());
-    let over = AtomicBool::new(false);
-    let (besieged, during, most_taken) = thread::scope(|scope| {
-        scope.spawn(|| drip(&server, besiegers, &over));
-        let flood = scope.spawn(|| flood(&server, &over));
-        let besieged = quickest(&server, &other, &image);
-        let during = server.memory();
-        // Longer than a head may take.
-        thread::sleep(Duration::from_secs(12));
-        let again = quickest(&server, &other, &image);
-        over.store(true, Relaxed);
-        ([besieged, again], during.max(server.memory()), flood.join().unwrap())
-    });
-    drop(unread);
-    for (took, elsewhere) in besieged {
-        let peace = quiet.max(elsewhere);
-        assert!(took < peace * 2, "a pull took {took:?}; {quiet:?} in peace, {elsewhere:?} from another server");
-    }
-    let most = before + (32 << 20) + besiegers as u64 * (96 << 10);
-    assert!(during < most, "{before} bytes before, {during} during");
-    assert!(most_taken < 16 << 20, "{most_taken} bytes that nobody asked for were taken on one connection");
-    told(&server, "http.limits.headtime");
-}
-
-/// Heads that come a byte at a time, as many at once, until it is over; who is let go comes again.
-fn drip(server: &Server, count: usize, over: &AtomicBool) {
-    let begin = || {
-        let mut stream = connect_with(server.url(), HERE, SMALL);
-        stream.write_all(b"GET /v2/ HTTP/1.1\r\nX: ").unwrap();
-        stream
-    };
-    let mut loris: Vec<TcpStream> = (0..count).map(|_| begin()).collect();
-    while !over.load(Relaxed) {
-        for stream in &mut loris {
-            if stream.write_all(b"x").is_err() {
-                *stream = begin();
-            }
-        }
-        thread::sleep(Duration::from_millis(500));
-    }
-}
-
-/// 10 GB without a head, or after a head that announces none, on one connection after the other. Answers with the most that
-/// one took.
-fn flood(server: &Server, over: &AtomicBool) -> u64 {
-    const HEADS: [&[u8]; 2] = [b"", b"POST /v2/team/app/blobs/uploads/ HTTP/1.1\r\nHost: a\r\n\r\n"];
-    let (piece, mut most) = (vec![b'a'; 1 << 20], 0);
-    for head in HEADS.iter().cycle() {
-        let mut stream = connect(server.url(), HERE);
-        stream.write_all(head).unwrap();
-        let mut taken = 0;
-        while taken < 10_000_000_000
-            && let Ok(length @ 1..) = stream.write(&piece)
-        {
-            taken += length as u64;
-        }
-        most = most.max(taken);
-        if over.load(Relaxed) {
-            break;
-        }
-        // It is to be the server's bytes that cost, not this side's.
-        thread::sleep(Duration::from_millis(20));
-    }
-    most
-}
-
-/// The quickest of some pulls of somebody at another address, from the one and the other server in turn.
-fn quickest(server: &Server, other: &Server, image: &Image) -> (Duration, Duration) {
-    let pairs: Vec<_> = (0..12).map(|_| (pull(server, image), pull(other, image))).collect();
-    let least = |which: fn(&(Duration, Duration)) -> Duration| pairs.iter().map(which).min().unwrap();
-    (least(|pair| pair.0), least(|pair| pair.1))
-}
-
-fn pull(server: &Server, image: &Image) -> Duration {
-    let start = Instant::now();
-    let fetch = |path: &str| {
-        let stream = connect(server.url(), ELSEWHERE);
-        let (status, _, body) =
-            exchange(&stream, &format!("GET /v2/library/app/{path} HTTP/1.1\nHost: a\nAccept: {ACCEPT}\n\n"));
-        assert_eq!(status, 200, "{path}");
-        sha256(&body)
-    };
-    assert_eq!(fetch("manifests/1"), image.digest());
-    for blob in &image.blobs {
-        assert_eq!(fetch(&format!("blobs/{}", blob.digest)), blob.digest);
-    }
-    start.elapsed()
-}
-
-/// For as many connections as this takes.
-fn open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

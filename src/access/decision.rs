@@ -35,6 +35,8 @@ pub enum By {
     NoProof,
     /// There is nobody who could be allowed anything.
     Locked,
+    /// Where no `auth` is configured, and on the mirror's own door.
+    Unasked,
 }
 
 impl fmt::Display for By {
@@ -47,6 +49,7 @@ impl fmt::Display for By {
             Self::NarrowToken => f.write_str("the token was not made for it"),
             Self::NoProof => f.write_str("the token is not valid, or no more"),
             Self::Locked => f.write_str("auth.htpasswd.path is a directory"),
+            Self::Unasked => f.write_str("nobody is asked who they are"),
         }
     }
 }

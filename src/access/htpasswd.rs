@@ -23,16 +23,16 @@ pub struct Htpasswd {
 
 /// A line that lets nobody in.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Flaw {
+struct Flaw {
     /// Counted from 1.
-    pub(super) line: usize,
+    line: usize,
     /// Whose it would be, where that can be told without telling a password.
-    pub(super) user: Option<String>,
+    user: Option<String>,
 }
 
 impl Flaw {
     /// What is wrong and what to do, without what stands in the line.
-    pub(super) fn told(&self) -> String {
+    fn told(&self) -> String {
         let (line, user) = (self.line, self.user.as_deref());
         let whose = user.map(|user| format!(" (user {user})")).unwrap_or_default();
         let user = user.unwrap_or("USER");
@@ -43,8 +43,15 @@ impl Flaw {
 }
 
 impl Htpasswd {
-    /// Reads a file's text, passing over the lines that let nobody in.
-    pub(super) fn parse(text: &str) -> (Self, Vec<Flaw>) {
+    /// Reads a file's text, passing over the lines that let nobody in: what is wrong with those is said, a line each, without
+    /// what stands in them.
+    #[must_use]
+    pub fn parse(text: &str) -> (Self, Vec<String>) {
+        let (users, flaws) = Self::read_lines(text);
+        (users, flaws.iter().map(Flaw::told).collect())
+    }
+
+    fn read_lines(text: &str) -> (Self, Vec<Flaw>) {
         let (mut users, mut flaws, mut cost) = (HashMap::new(), Vec::new(), 4);
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
@@ -64,12 +71,14 @@ impl Htpasswd {
     }
 
     /// Whether nobody is in it.
-    pub(super) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.users.is_empty()
     }
 
     /// How many are in it.
-    pub(super) fn len(&self) -> usize {
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.users.len()
     }
 
@@ -181,7 +190,7 @@ mod tests {
     #[test]
     fn reads_what_apache_s_tool_writes() {
         let text = "# users\n\nann:$2y$05$KQqOVKOCKXSdQ2fUYEAzkuUnV3K6A2IP2Z.xVAMSWsULWPUPCq4U.\r\n";
-        let (users, flaws) = Htpasswd::parse(text);
+        let (users, flaws) = Htpasswd::read_lines(text);
         assert!(flaws.is_empty() && users.has("ann") && !users.has("# users"), "{flaws:?}");
         assert_eq!(cost_of(&users.decoy), Some(5));
     }
@@ -192,7 +201,7 @@ mod tests {
         let text = format!(
             "testuser test123\nbob:plain-secret\neve:$apr1$x$plain-secret\nann:{sha}\nplain-secret\n:plain\n\u{1b}[31m x"
         );
-        let (users, flaws) = Htpasswd::parse(&text);
+        let (users, flaws) = Htpasswd::read_lines(&text);
         assert!(users.is_empty());
         let told: Vec<String> = flaws.iter().map(Flaw::told).collect();
         assert!(told[0].starts_with("line 1 (user testuser) has no bcrypt hash"), "{told:?}");
@@ -208,7 +217,7 @@ mod tests {
     fn the_decoy_takes_as_long_as_a_user_and_is_nobody() {
         let line = |cost| format!("a:{}\n", bcrypt::hash("pw", cost).unwrap());
         for cost in [4, 6, 10] {
-            let (users, _) = Htpasswd::parse(&line(cost));
+            let (users, _) = Htpasswd::read_lines(&line(cost));
             let (hash, known) = users.measure("nobody");
             assert!(!known);
             assert_eq!(cost_of(&hash), Some(cost), "{hash}");
@@ -220,13 +229,13 @@ mod tests {
     #[test]
     fn costs_that_take_minutes_are_no_users() {
         let hash = bcrypt::hash("pw", 4).unwrap().replacen("$04$", "$31$", 1);
-        assert!(Htpasswd::parse(&format!("a:{hash}")).0.is_empty());
+        assert!(Htpasswd::read_lines(&format!("a:{hash}")).0.is_empty());
     }
 
     #[test]
     fn a_new_line_is_one_that_lets_in() {
         let line = NewLine::new("ann", "secret").unwrap();
-        let (users, flaws) = Htpasswd::parse(&line.line());
+        let (users, flaws) = Htpasswd::read_lines(&line.line());
         assert!(flaws.is_empty() && bcrypt::verify("secret", &users.measure("ann").0).unwrap());
         let text = line.put_into("# mine\nann plain\nannie:x\nann:old\nbob:y");
         assert_eq!(text, format!("# mine\n{}\nannie:x\nbob:y\n", line.line()));

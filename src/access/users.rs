@@ -112,8 +112,7 @@ impl Htpasswd {
             return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 64 MiB")));
         }
         let bytes = fs::read(path).map_err(unreadable)?;
-        let (users, flaws) = Self::parse(&String::from_utf8_lossy(&bytes));
-        Ok((users, flaws.iter().map(super::htpasswd::Flaw::told).collect()))
+        Ok(Self::parse(&String::from_utf8_lossy(&bytes)))
     }
 }
 

@@ -120,10 +120,14 @@ impl Config {
         flags: Flags,
     ) -> Result<Loaded, Error> {
         let bytes = file.map(|path| read(path).map(|bytes| (path, bytes))).transpose()?;
-        Self::assemble(bytes.as_ref().map(|(path, bytes)| (*path, bytes.as_slice())), variables, flags)
+        Self::parse(bytes.as_ref().map(|(path, bytes)| (*path, bytes.as_slice())), variables, flags)
     }
 
-    fn assemble(
+    /// As [`Self::load`], of a file that has been read: what to call it, and what is in it.
+    ///
+    /// # Errors
+    /// Those of [`Self::load`].
+    pub fn parse(
         file: Option<(&Path, &[u8])>,
         variables: impl IntoIterator<Item = (String, String)>,
         flags: Flags,

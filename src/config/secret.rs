@@ -1,6 +1,16 @@
 //! A value that must not be seen.
 
-use std::{fmt, fs, hint, mem, path::Path};
+use std::{
+    fmt,
+    fs::File,
+    hint,
+    io::{self, Read as _},
+    mem,
+    path::Path,
+};
+
+/// More than any secret is, in bytes.
+const LONGEST: u64 = 64 << 10;
 
 /// A password or the like: prints as `***`, and its memory is overwritten when it is dropped.
 ///
@@ -20,7 +30,7 @@ impl Secret {
     /// # Errors
     /// What would have been right: it cannot be read, is empty, or is more than one line.
     pub(super) fn from_file(path: &Path) -> Result<Self, String> {
-        let text = fs::read_to_string(path).map(Self).map_err(|error| format!("a file that can be read ({error})"))?;
+        let text = read(path).map(Self).map_err(|error| format!("a file that can be read ({error})"))?;
         match text.0.trim_end_matches(['\r', '\n']) {
             "" => Err("a file with a secret in it".to_owned()),
             line if line.contains('\n') => Err("a file with one line".to_owned()),
@@ -33,6 +43,13 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+}
+
+/// A file of no more than a secret may be: another would be read for ever, were it a device.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }
 
 impl Drop for Secret {

@@ -91,7 +91,7 @@ health:
 
 fn load_with(file: Option<&[u8]>, variables: &[(&str, &str)], flags: Flags) -> Result<Loaded, Error> {
     let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-    Config::assemble(file.map(|bytes| (Path::new("config.yml"), bytes)), variables, flags)
+    Config::parse(file.map(|bytes| (Path::new("config.yml"), bytes)), variables, flags)
 }
 
 fn load(file: &str) -> Result<Loaded, Error> {
@@ -655,7 +655,7 @@ fn variable() -> impl Strategy<Value = (String, String)> {
 /// No panic, and whatever is said is one line.
 fn holds(file: Option<&[u8]>, variables: Vec<(String, String)>) {
     let file = file.map(|bytes| (Path::new("config.yml"), bytes));
-    match Config::assemble(file, variables, Flags::default()) {
+    match Config::parse(file, variables, Flags::default()) {
         Err(error) => assert!(!error.to_string().contains(['\n', '\r', '\u{1b}']), "{error}"),
         Ok(loaded) => {
             assert!(warnings(&loaded).iter().all(|line| !line.contains(['\n', '\r', '\u{1b}'])));

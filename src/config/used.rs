@@ -184,7 +184,8 @@ pub(super) const TRUSTED_PROXIES: Key = used(
     "http.trustedproxies",
     List,
     "",
-    "Addresses and networks of reverse proxies, whose X-Forwarded-For or Forwarded says who the client is; ours.",
+    "Addresses and networks of reverse proxies, whose X-Forwarded-* or Forwarded alone then says who the client is and what it \
+     called this server; ours.",
 );
 
 // http.limits: 0 is no limit, everywhere.
@@ -220,8 +221,12 @@ pub(super) const LIMIT_SENDPAUSE: Key = used(
     "5m",
     "How long a client may take nothing of an answer; some pause while they unpack; ours.",
 );
-pub(super) const LIMIT_UPLOADS: Key =
-    used("http.limits.uploads", Integer, "1000", "Uploads that one client has begun and not ended; ours.");
+pub(super) const LIMIT_UPLOADS: Key = used(
+    "http.limits.uploads",
+    Integer,
+    "1000",
+    "Uploads that one user, or one address without a user, has begun and not ended; ours.",
+);
 pub(super) const LIMIT_RATE: Key = used(
     "http.limits.rate",
     Integer,

@@ -2,7 +2,13 @@
 //! each, to the log's target `audit`: pushes, deletes, what was denied, logins that failed; pulls where `log.audit.pulls` asks
 //! for them.
 
-use actix_web::{HttpMessage as _, HttpRequest, dev::ServiceResponse, http::StatusCode};
+use actix_web::{
+    Error, HttpMessage as _, HttpRequest,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::StatusCode,
+    middleware::Next,
+};
 
 use super::{extract, forwarded::client_address, headers::DOCKER_CONTENT_DIGEST};
 use crate::{
@@ -31,8 +37,17 @@ pub(super) fn note(
     request.extensions_mut().insert(decided);
 }
 
-/// Writes the line that an answered request is worth, if it is.
-pub(super) fn write(response: &ServiceResponse) {
+/// Writes the line that a request is worth, if it is, once it is answered.
+pub(super) async fn keep(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let response = next.call(request).await?;
+    write(&response);
+    Ok(response)
+}
+
+fn write(response: &ServiceResponse<impl MessageBody>) {
     let request = response.request();
     let Some(decided) = request.extensions().get::<Decided>().cloned() else { return };
     if !is_worth_a_line(request, &decided, response.status()) {

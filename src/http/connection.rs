@@ -28,6 +28,10 @@ pub(super) const IDLE: Duration = Duration::from_secs(75);
 /// The library's own clock for that goes first: it closes more politely.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Who was answered before the end of what they sent may go on for this many bytes, so that they hear the answer: the library
+/// reads past all that comes in chunks, for ever.
+const LEFT_OVER: u64 = 16 << 20;
+
 /// What a head that never ends is answered.
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\nretry-after: 1\r\n\r\n";
 
@@ -38,8 +42,10 @@ pub(super) struct Connection {
     open: Cell<usize>,
     /// Requests so far.
     begun: Cell<u64>,
-    /// Since when a head has been coming.
+    /// Since when a head has been coming, or what is left of a body that nobody wants.
     head: Cell<Option<Instant>>,
+    /// Bytes that came since.
+    unasked: Cell<u64>,
     /// Since when there has been no request.
     idle: Cell<Instant>,
 }
@@ -51,12 +57,13 @@ impl Connection {
     fn new(protocol: Protocol) -> Self {
         let http2 = protocol == Protocol::Http2;
         let idle = Cell::new(Instant::now());
-        Self { http2, open: Cell::new(0), begun: Cell::new(0), head: Cell::new(None), idle }
+        Self { http2, open: Cell::new(0), begun: Cell::new(0), head: Cell::new(None), unasked: Cell::new(0), idle }
     }
 
     /// A head is complete.
     pub(super) fn begin(self: &Rc<Self>) -> Exchange {
         self.head.set(None);
+        self.unasked.set(0);
         self.open.set(self.open.get() + 1);
         self.begun.set(self.begun.get() + 1);
         Exchange(Rc::clone(self))
@@ -67,9 +74,14 @@ impl Connection {
         !self.http2 && most.is_some_and(|most| self.begun.get() >= most)
     }
 
-    fn heard(&self) {
-        if self.open.get() == 0 && !self.http2 && self.head.get().is_none() {
-            self.head.set(Some(Instant::now()));
+    /// Bytes came.
+    fn heard(&self, bytes: usize, now: Instant) {
+        if self.open.get() > 0 || self.http2 {
+            return;
+        }
+        self.unasked.set(self.unasked.get() + bytes as u64);
+        if self.head.get().is_none() {
+            self.head.set(Some(now));
         }
     }
 }
@@ -137,6 +149,12 @@ impl Guarded {
         io::ErrorKind::TimedOut.into()
     }
 
+    /// Bytes come and come, and no request.
+    fn cut_off(&self) -> io::Error {
+        self.limiter.left_over.tell("a client sent on and on after it was answered: its connection is closed");
+        io::ErrorKind::ConnectionAborted.into()
+    }
+
     /// Holds what became of a write against the clock.
     fn written<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
@@ -160,11 +178,12 @@ impl AsyncRead for Guarded {
         let before = buffer.filled().len();
         let done = Pin::new(&mut this.stream).poll_read(cx, buffer);
         if done.is_ready() {
-            if buffer.filled().len() > before {
-                this.connection.heard();
+            let came = buffer.filled().len() - before;
+            if came > 0 {
                 this.moved = Instant::now();
+                this.connection.heard(came, this.moved);
             }
-            return done;
+            return if this.connection.unasked.get() > LEFT_OVER { Poll::Ready(Err(this.cut_off())) } else { done };
         }
         match this.read_by() {
             Some(at) if this.reading.rings(cx, at) => Poll::Ready(Err(this.give_up(cx))),

@@ -1,5 +1,5 @@
 //! Who asks: `Authorization` becomes a caller before any handler runs, and strangers are asked to say who they are where
-//! nobody may do anything without. What a caller may do is `guard`'s.
+//! nobody may do anything without. What a caller may do is `guard`'s, and what they did is written down by `audit`.
 
 use actix_web::{
     Error, HttpRequest, ResponseError,
@@ -16,7 +16,7 @@ use crate::{
     config::Secret,
 };
 
-/// Lets callers in whom the handlers may answer, and writes down what became of them.
+/// Lets callers in whom the handlers may answer.
 pub(super) async fn keep(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -32,9 +32,7 @@ pub(super) async fn keep(
             return Ok(request.into_response(response));
         }
     }
-    let response = next.call(request).await?.map_into_boxed_body();
-    audit::write(&response);
-    Ok(response)
+    Ok(next.call(request).await?.map_into_boxed_body())
 }
 
 async fn identify(access: &Access, request: &HttpRequest) -> Result<Caller, Refusal> {

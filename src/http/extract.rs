@@ -11,7 +11,7 @@ use actix_web::{
 use super::{errors::Refusal, guard, mirror, settings::Settings};
 use crate::{
     access::{Action, Caller},
-    oci::{Digest, MediaType, Reference, Repository, RepositoryName, Tag, UploadId},
+    oci::{ContentRange, Digest, MediaType, Reference, Repository, RepositoryName, Tag, UploadId},
     registry::Registry,
 };
 
@@ -28,10 +28,11 @@ pub(super) fn settings(request: &HttpRequest) -> &Settings {
 
 /// The repository a path's `{name}` and the query's `ns` mean, for reading, if the caller may.
 pub(super) async fn repository(registry: &Registry, request: &HttpRequest) -> Result<Repository, Refusal> {
-    if mirror::is_mirror(request) {
-        return Ok(registry.mirrored(name(request)?, parameter(request, "ns").as_deref())?);
-    }
-    let repository = registry.repository(name(request)?, parameter(request, "ns").as_deref()).await?;
+    let (name, ns) = (name(request)?, parameter(request, "ns"));
+    let repository = match mirror::is_mirror(request) {
+        true => registry.mirrored(name, ns.as_deref())?,
+        false => registry.repository(name, ns.as_deref()).await?,
+    };
     guard::permit(request, &repository, Action::Pull)?;
     Ok(repository)
 }
@@ -125,15 +126,11 @@ pub(super) fn media_type(request: &HttpRequest) -> Option<MediaType> {
 /// Where a chunk begins: `Content-Range: <start>-<end>` (distribution-spec, "Pushing a blob in chunks").
 pub(super) fn chunk_start(request: &HttpRequest) -> Result<Option<u64>, Refusal> {
     let Some(range) = header(request, &header::CONTENT_RANGE) else { return Ok(None) };
-    let range = range.strip_prefix("bytes ").unwrap_or(range);
-    let (start, end) = range.split('/').next().and_then(|range| range.split_once('-')).ok_or(Refusal::chunk_range())?;
-    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| Refusal::chunk_range());
-    let (start, end) = (number(start)?, number(end)?);
-    let length = content_length(request);
-    if end < start || length.is_some_and(|length| length != end - start + 1) {
+    let range = ContentRange::parse_chunk(range).map_err(|_| Refusal::chunk_range())?;
+    if content_length(request).is_some_and(|length| length != range.len()) {
         return Err(Refusal::chunk_range());
     }
-    Ok(Some(start))
+    Ok(Some(range.start))
 }
 
 /// The query's parameter `wanted`.

@@ -1,5 +1,5 @@
 //! What a caller may do: every handler gets its repository through `extract`, and `extract` asks here. Where no `auth` is
-//! configured, everything is allowed and nothing is looked at.
+//! configured, everything is allowed to everybody, and written down as anybody's.
 
 use actix_web::HttpRequest;
 
@@ -12,7 +12,13 @@ use crate::{
 /// Whether the caller may do this, or the answer that says no: 401 to who may turn out to be somebody, or somebody else, and 403
 /// to a user who may not.
 pub(super) fn permit(request: &HttpRequest, repository: &Repository, action: Action) -> Result<(), Refusal> {
-    let Some((access, caller)) = asked(request) else { return Ok(()) };
+    let Some((access, caller)) = asked(request) else {
+        if action != Action::Pull || extract::settings(request).audit_pulls {
+            let anybody = Decision { allowed: true, by: By::Unasked };
+            audit::note(request, &Caller::stranger(), action, repository, anybody);
+        }
+        return Ok(());
+    };
     let decision = decide(access, request, &caller, action, repository);
     audit::note(request, &caller, action, repository, decision.clone());
     match &caller.who {

@@ -29,7 +29,7 @@ use super::{
     errors::Refusal,
     forwarded::client_address,
     gate::Gate,
-    open_uploads::OpenUploads,
+    open_uploads::{OpenUploads, Uploader},
     rate::Rate,
 };
 
@@ -55,7 +55,7 @@ pub struct Limits {
     pub body_pause: Option<Duration>,
     /// Between two pieces of an answer that a client takes.
     pub send_pause: Option<Duration>,
-    /// Uploads that one client has begun and not ended.
+    /// Uploads that one user, or one address without a user, has begun and not ended.
     pub uploads: Option<u64>,
     /// Requests a second of one client.
     pub rate: Option<u64>,
@@ -69,6 +69,7 @@ pub(super) struct Limiter {
     pub(super) uploads: OpenUploads,
     pub(super) late_heads: Told,
     pub(super) unread: Told,
+    pub(super) left_over: Told,
     pub(super) full: Told,
     rate: Rate,
     refused: Told,
@@ -82,6 +83,7 @@ impl Limiter {
             rate: Rate::new(limits.rate),
             late_heads: Told::default(),
             unread: Told::default(),
+            left_over: Told::default(),
             full: Told::default(),
             refused: Told::default(),
             limits,
@@ -106,7 +108,7 @@ impl Limiter {
     ///
     /// # Errors
     /// The refusal to send.
-    pub(super) fn check_uploads(&self, client: IpAddr) -> Result<(), Refusal> {
+    pub(super) fn check_uploads(&self, client: &Uploader) -> Result<(), Refusal> {
         if self.uploads.has_room(client) {
             return Ok(());
         }

@@ -1,14 +1,9 @@
 //! URLs that point back here: `Location` and `Link`.
 
-use actix_web::{
-    HttpRequest,
-    http::header::{self, HeaderName},
-};
+use actix_web::HttpRequest;
 
-use super::extract;
+use super::{extract, forwarded};
 use crate::oci::{Digest, RepositoryName, UploadId};
-
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Where a blob is.
 pub(super) fn blob(request: &HttpRequest, name: &RepositoryName, digest: &Digest) -> String {
@@ -36,12 +31,8 @@ pub(super) fn token(request: &HttpRequest) -> String {
 
 /// A path of this server's, by the name the client used: also where URLs are relative otherwise, which a realm cannot be.
 pub(super) fn on_host(request: &HttpRequest, path: &str) -> String {
-    let connection = request.connection_info();
-    // A proxy in front that says how it was asked knows better than this connection.
-    let told = [header::FORWARDED, X_FORWARDED_PROTO].iter().any(|name| request.headers().contains_key(name));
-    let is_tls = extract::settings(request).tls.is_some();
-    let scheme = if is_tls && !told { "https" } else { connection.scheme() };
-    format!("{scheme}://{}{path}", connection.host())
+    let (scheme, host) = forwarded::called(request);
+    format!("{scheme}://{host}{path}")
 }
 
 /// `Link` to the next page of the list a request asked for (RFC 8288): its own query with `last` set, and `n` where the

@@ -44,7 +44,7 @@ mod token;
 mod uploads;
 
 pub use debug::{DebugServer, DebugSettings};
-pub use forwarded::client_address;
+pub use forwarded::{Forwarded, client_address};
 pub use limits::Limits;
 pub use mirror::Door;
 pub use server::{BindError, Server};

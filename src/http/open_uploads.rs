@@ -1,18 +1,47 @@
-//! How many uploads one client has begun and not ended: each is a folder on the disk.
+//! How many uploads one client has begun and not ended: each is a folder on the disk. A client is a user, where it is one; an
+//! address otherwise.
 
 use std::{
     collections::HashMap,
+    fmt,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 
 use super::gate::client_of;
-use crate::oci::UploadId;
+use crate::{access::Principal, oci::UploadId};
 
 /// One that nothing has come for in this time counts no longer; the registry removes it in its own time.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
+
+/// Whom an upload counts for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Uploader {
+    User(Arc<str>),
+    Address(IpAddr),
+}
+
+impl Uploader {
+    /// Whoever this is, from this address.
+    pub(super) fn new(who: Principal, address: IpAddr) -> Self {
+        match who {
+            Principal::User(name) => Self::User(name),
+            Principal::Anonymous => Self::Address(client_of(address)),
+        }
+    }
+}
+
+impl fmt::Display for Uploader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => write!(f, "{name:?}"),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct OpenUploads {
@@ -22,8 +51,8 @@ pub(super) struct OpenUploads {
 
 #[derive(Debug, Default)]
 struct Open {
-    uploads: HashMap<UploadId, (IpAddr, Instant)>,
-    each: HashMap<IpAddr, u64>,
+    uploads: HashMap<UploadId, (Uploader, Instant)>,
+    each: HashMap<Uploader, u64>,
     swept: Option<Instant>,
 }
 
@@ -33,21 +62,21 @@ impl OpenUploads {
     }
 
     /// Whether `client` may begin another.
-    pub(super) fn has_room(&self, client: IpAddr) -> bool {
+    pub(super) fn has_room(&self, client: &Uploader) -> bool {
         let Some(most) = self.most else { return true };
         let mut open = self.open.lock();
         open.sweep(Instant::now());
-        open.each.get(&client_of(client)).is_none_or(|count| *count < most)
+        open.each.get(client).is_none_or(|count| *count < most)
     }
 
     /// Something happened to an upload of `client`'s: it began, or goes on.
-    pub(super) fn note(&self, client: IpAddr, id: UploadId) {
+    pub(super) fn note(&self, client: Uploader, id: UploadId) {
         if self.most.is_none() {
             return;
         }
-        let (mut open, client) = (self.open.lock(), client_of(client));
+        let mut open = self.open.lock();
         open.end(id);
-        open.uploads.insert(id, (client, Instant::now()));
+        open.uploads.insert(id, (client.clone(), Instant::now()));
         *open.each.entry(client).or_default() += 1;
     }
 
@@ -74,7 +103,7 @@ impl Open {
             return;
         }
         self.swept = Some(now);
-        let forgotten = |(_, at): &(IpAddr, Instant)| now - *at > FORGOTTEN;
+        let forgotten = |(_, at): &(Uploader, Instant)| now - *at > FORGOTTEN;
         let ids: Vec<UploadId> = self.uploads.iter().filter(|(_, use_)| forgotten(use_)).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.end(id));
     }
@@ -84,25 +113,39 @@ impl Open {
 mod tests {
     use super::*;
 
+    fn at(address: &str) -> Uploader {
+        Uploader::new(Principal::Anonymous, address.parse().unwrap())
+    }
+
     #[test]
     fn counts_what_is_open() {
-        let (open, client) = (OpenUploads::new(Some(2)), "10.0.0.1".parse().unwrap());
+        let (open, client) = (OpenUploads::new(Some(2)), at("10.0.0.1"));
         let (a, b) = (UploadId::random(), UploadId::random());
-        open.note(client, a);
-        open.note(client, a);
-        assert!(open.has_room(client));
-        open.note(client, b);
-        assert!(!open.has_room(client) && open.has_room("10.0.0.2".parse().unwrap()));
+        open.note(client.clone(), a);
+        open.note(client.clone(), a);
+        assert!(open.has_room(&client));
+        open.note(client.clone(), b);
+        assert!(!open.has_room(&client) && open.has_room(&at("10.0.0.2")));
         open.end(a);
         open.end(a);
-        assert!(open.has_room(client));
+        assert!(open.has_room(&client));
+    }
+
+    #[test]
+    fn a_user_is_one_wherever_they_are() {
+        let open = OpenUploads::new(Some(1));
+        let ann = |address: &str| Uploader::new(Principal::user("ann"), address.parse().unwrap());
+        open.note(ann("10.0.0.1"), UploadId::random());
+        assert!(!open.has_room(&ann("10.0.0.2")) && open.has_room(&at("10.0.0.1")));
+        let bob = Uploader::new(Principal::user("bob"), "10.0.0.1".parse().unwrap());
+        assert!(open.has_room(&bob));
     }
 
     #[test]
     fn forgets_what_nobody_goes_on_with() {
-        let (open, client) = (OpenUploads::new(Some(1)), "10.0.0.1".parse().unwrap());
-        open.note(client, UploadId::random());
-        assert!(!open.has_room(client));
+        let (open, client) = (OpenUploads::new(Some(1)), at("10.0.0.1"));
+        open.note(client.clone(), UploadId::random());
+        assert!(!open.has_room(&client));
         let mut inner = open.open.lock();
         inner.sweep(Instant::now() + FORGOTTEN + Duration::from_secs(61));
         assert!(inner.uploads.is_empty() && inner.each.is_empty());

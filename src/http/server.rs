@@ -15,7 +15,7 @@ use actix_web::{
 };
 
 use super::{
-    access_log,
+    access_log, audit,
     connection::{Guarded, IDLE},
     door,
     entrance::Entrance,
@@ -222,6 +222,7 @@ impl House {
             .app_data(self.state.clone())
             .app_data(settings.clone())
             .app_data(web::Data::from(self.entrance.limiter()))
+            .wrap(from_fn(audit::keep))
             .wrap(Condition::new(guarded, from_fn(door::keep)))
             .wrap(Condition::new(!settings.headers.is_empty(), from_fn(headers::add_configured)))
             .wrap(Condition::new(is_mirror, from_fn(mirror::keep)))

@@ -19,6 +19,7 @@ use super::{
     headers::{API_VERSION, DOCKER_CONTENT_DIGEST},
     limits::{Limits, limiter},
     location,
+    open_uploads::Uploader,
 };
 use crate::{
     oci::{Action, Algorithm, Digest, Repository, UploadId},
@@ -173,13 +174,17 @@ pub(super) async fn piece(limits: &Limits, body: &mut Payload) -> Result<Option<
 
 /// Whether this client may begin another upload.
 fn check_room(request: &HttpRequest) -> Result<(), Refusal> {
-    limiter(request).map_or(Ok(()), |limiter| limiter.check_uploads(client_address(request)))
+    limiter(request).map_or(Ok(()), |limiter| limiter.check_uploads(&uploader(request)))
 }
 
 fn note(request: &HttpRequest, id: UploadId) {
     if let Some(limiter) = limiter(request) {
-        limiter.uploads.note(client_address(request), id);
+        limiter.uploads.note(uploader(request), id);
     }
+}
+
+fn uploader(request: &HttpRequest) -> Uploader {
+    Uploader::new(extract::caller(request).who, client_address(request))
 }
 
 fn end(request: &HttpRequest, id: UploadId) {

@@ -4,6 +4,7 @@
 //! strings are not one, is decided here and nowhere else.
 
 mod action;
+mod content_range;
 mod digest;
 mod domain;
 mod error_code;
@@ -17,6 +18,7 @@ mod repository;
 mod upload;
 
 pub use action::{Action, InvalidAction};
+pub use content_range::{ContentRange, InvalidRange};
 pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
 pub use domain::{Domain, InvalidDomain};
 pub use error_code::ErrorCode;

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use http_range::{HttpRange, HttpRangeParseError};
 
+use super::ContentRange;
+
 /// A non-empty run of bytes within a representation: `start` inclusive, `end` exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteRange {
@@ -24,7 +26,7 @@ impl ByteRange {
     /// `Content-Range` of a 206, RFC 9110, section 14.4.
     #[must_use]
     pub fn content_range(&self, size: u64) -> String {
-        format!("bytes {}-{}/{size}", self.start, self.end - 1)
+        ContentRange { part: Some(*self), size: Some(size) }.to_string()
     }
 }
 

@@ -1,13 +1,17 @@
 //! The links of one repository: small files that say which digests belong to it and what its tags name.
 
 use std::{
-    fs,
+    fs::File,
+    io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{Durability, Error, layout, publish::Names};
 use crate::oci::{Algorithm, Digest, Tag};
+
+/// A longer link names nothing.
+const LONGEST: u64 = 1024;
 
 /// A repository's folder. Makes nothing until a link is written.
 #[derive(Debug)]
@@ -178,8 +182,16 @@ impl RepositoryLinks {
     }
 }
 
+/// What a link file with this content names; `None` where that is no digest.
+#[must_use]
+pub fn named_by(content: &[u8]) -> Option<Digest> {
+    str::from_utf8(content).ok()?.trim().parse().ok()
+}
+
 fn read(link: &Path) -> Option<Digest> {
-    fs::read_to_string(link).ok()?.trim().parse().ok()
+    let mut content = Vec::new();
+    File::open(link).ok()?.take(LONGEST).read_to_end(&mut content).ok()?;
+    named_by(&content)
 }
 
 /// The digests that have a link below `home`. A folder without one is a link on its way out.

@@ -31,7 +31,7 @@ pub use growth::Growth;
 use layout::Layout;
 pub use ledger::{Change, Ledger, Purpose, Reservation, Short};
 pub use limits::{Bound, Limits};
-pub use links::RepositoryLinks;
+pub use links::{RepositoryLinks, named_by};
 use lock::Lock;
 pub use publish::Durability;
 use publish::Names;

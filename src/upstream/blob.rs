@@ -11,12 +11,12 @@ use super::{
     body::{Body, content_length},
     client::Response,
     exchange::{self, Answer, Question},
-    headers::{ContentRange, content_range},
+    headers::content_range,
     remote::Timeouts,
 };
 use crate::{
     metrics::{Content, Tally},
-    oci::{Digest, RepositoryName},
+    oci::{ByteRange, ContentRange, Digest, RepositoryName},
 };
 
 /// What tells a later request whether it is still the same representation: a strong `ETag`, of the host that gave it.
@@ -160,7 +160,7 @@ fn extent(response: &Response, from: u64, until: Option<u64>) -> Result<(u64, Op
     }
     let wrong = |text: &str| Error::Protocol(format!("{} with {text}", response.status().as_u16()));
     let range = content_range(response.headers()).filter(|_| response.status() == StatusCode::PARTIAL_CONTENT);
-    let Some(ContentRange { part: Some((start, end)), size }) = range else {
+    let Some(ContentRange { part: Some(ByteRange { start, end }), size }) = range else {
         return Err(wrong("no usable Content-Range"));
     };
     let wanted = [until, size].into_iter().flatten().min();

@@ -1,33 +1,36 @@
 //! `WWW-Authenticate`, RFC 9110, section 11.6.1: several challenges may stand in one header, separated by the same commas
 //! that separate one challenge's parameters.
 
-/// One challenge: its scheme in lower case, and its parameters.
+/// One challenge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Challenge {
-    pub(super) scheme: String,
+pub struct Challenge {
+    /// `bearer`, `basic` or another, in lower case.
+    pub scheme: String,
     params: Vec<(String, String)>,
 }
 
 impl Challenge {
     /// A parameter by its name in lower case.
-    pub(super) fn param(&self, name: &str) -> Option<&str> {
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&str> {
         self.params.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
-}
 
-/// Every challenge of a header that can be read; what cannot be read ends the list.
-pub(super) fn parse(header: &str) -> Vec<Challenge> {
-    let mut scanner = Scanner { rest: header };
-    let mut challenges: Vec<Challenge> = Vec::new();
-    loop {
-        scanner.skip(|c| c == ',' || c.is_ascii_whitespace());
-        let Some(word) = scanner.token() else { return challenges };
-        match (scanner.value(), challenges.last_mut()) {
-            (Some(value), Some(challenge)) => challenge.params.push((word.to_ascii_lowercase(), value)),
-            (Some(_), None) => return challenges,
-            (None, _) => {
-                challenges.push(Challenge { scheme: word.to_ascii_lowercase(), params: Vec::new() });
-                scanner.token68();
+    /// Every challenge of a header that can be read; what cannot be read ends the list.
+    #[must_use]
+    pub fn parse(header: &str) -> Vec<Self> {
+        let mut scanner = Scanner { rest: header };
+        let mut challenges: Vec<Self> = Vec::new();
+        loop {
+            scanner.skip(|c| c == ',' || c.is_ascii_whitespace());
+            let Some(word) = scanner.token() else { return challenges };
+            match (scanner.value(), challenges.last_mut()) {
+                (Some(value), Some(challenge)) => challenge.params.push((word.to_ascii_lowercase(), value)),
+                (Some(_), None) => return challenges,
+                (None, _) => {
+                    challenges.push(Self { scheme: word.to_ascii_lowercase(), params: Vec::new() });
+                    scanner.token68();
+                }
             }
         }
     }
@@ -101,13 +104,13 @@ mod tests {
     use super::*;
 
     fn schemes(header: &str) -> Vec<String> {
-        parse(header).into_iter().map(|challenge| challenge.scheme).collect()
+        Challenge::parse(header).into_iter().map(|challenge| challenge.scheme).collect()
     }
 
     #[test]
     fn reads_the_hubs() {
         let header = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/ubuntu:pull,push""#;
-        let [challenge] = &parse(header)[..] else { panic!("one challenge") };
+        let [challenge] = &Challenge::parse(header)[..] else { panic!("one challenge") };
         assert_eq!(challenge.scheme, "bearer");
         assert_eq!(challenge.param("realm"), Some("https://auth.docker.io/token"));
         assert_eq!(challenge.param("service"), Some("registry.docker.io"));
@@ -117,7 +120,9 @@ mod tests {
 
     #[test]
     fn reads_several_in_one_header() {
-        let found = parse(r#"Negotiate YII=, basic Realm = "a \"b\", c" , BEARER realm=https://x/t?a=b, service="s""#);
+        let found = Challenge::parse(
+            r#"Negotiate YII=, basic Realm = "a \"b\", c" , BEARER realm=https://x/t?a=b, service="s""#,
+        );
         assert_eq!(found.iter().map(|c| c.scheme.as_str()).collect::<Vec<_>>(), ["negotiate", "basic", "bearer"]);
         assert_eq!(found[1].param("realm"), Some("a \"b\", c"));
         assert_eq!(found[2].param("realm"), Some("https://x/t?a=b"));
@@ -134,22 +139,22 @@ mod tests {
     #[test]
     fn rubbish_is_no_challenge() {
         for rubbish in ["", "=", "realm=\"x\"", "\"", "ä", ","] {
-            assert_eq!(parse(rubbish), [], "{rubbish}");
+            assert_eq!(Challenge::parse(rubbish), [], "{rubbish}");
         }
-        assert_eq!(parse("Bearer realm=\"open").first().and_then(|c| c.param("realm")), Some("open"));
+        assert_eq!(Challenge::parse("Bearer realm=\"open").first().and_then(|c| c.param("realm")), Some("open"));
     }
 
     proptest! {
         #[test]
         fn never_panics(header in "\\PC*", pieces in proptest::collection::vec("[a-zB ,=\"\\\\]{0,4}", 0..12)) {
-            parse(&header);
-            parse(&pieces.concat());
+            let _ = Challenge::parse(&header);
+            let _ = Challenge::parse(&pieces.concat());
         }
 
         #[test]
         fn finds_what_was_written(realm in "[ -~]{0,20}", service in "[a-z.]{1,10}") {
             let quoted = realm.replace('\\', "\\\\").replace('"', "\\\"");
-            let found = parse(&format!("Basic realm=\"x\", Bearer realm=\"{quoted}\",service={service}"));
+            let found = Challenge::parse(&format!("Basic realm=\"x\", Bearer realm=\"{quoted}\",service={service}"));
             prop_assert_eq!(found.len(), 2);
             prop_assert_eq!(found[1].param("realm"), Some(realm.as_str()));
             prop_assert_eq!(found[1].param("service"), Some(service.as_str()));

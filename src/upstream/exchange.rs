@@ -13,7 +13,7 @@ use url::Url;
 use super::{
     Client, Error, Phase, Remote,
     body::excerpt,
-    challenge::{self, Challenge},
+    challenge::Challenge,
     client::{Request, Response},
     headers::retry_after,
     reach::Reach,
@@ -142,7 +142,7 @@ fn asks_for_a_pass(response: &Response, pass: &Pass) -> bool {
 
 fn challenges(response: &Response) -> Vec<Challenge> {
     let headers = response.headers().get_all(WWW_AUTHENTICATE);
-    headers.filter_map(|header| header.to_str().ok()).flat_map(challenge::parse).collect()
+    headers.filter_map(|header| header.to_str().ok()).flat_map(Challenge::parse).collect()
 }
 
 pub(super) fn is_redirect(status: StatusCode) -> bool {

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use awc::http::header::{CONTENT_RANGE, HeaderMap, LINK, RETRY_AFTER};
 use url::Url;
 
+use crate::oci::ContentRange;
+
 /// What a pull-rate limit leaves: Docker Hub's `ratelimit-limit` and `ratelimit-remaining`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
@@ -47,33 +49,9 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(MOST))
 }
 
-/// `Content-Range`, RFC 9110, section 14.4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ContentRange {
-    /// The first byte's offset and one past the last's; `None` in a 416.
-    pub(super) part: Option<(u64, u64)>,
-    /// The whole length, unless it is `*`.
-    pub(super) size: Option<u64>,
-}
-
 /// The response's `Content-Range`, if it has a sound one.
 pub(super) fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
-    parse_content_range(headers.get(CONTENT_RANGE)?.to_str().ok()?)
-}
-
-fn parse_content_range(header: &str) -> Option<ContentRange> {
-    let (unit, rest) = header.trim().split_once(' ')?;
-    let (part, size) = rest.trim().split_once('/')?;
-    let size = if size == "*" { None } else { Some(size.parse().ok()?) };
-    let part = if part == "*" { None } else { Some(parse_part(part)?) };
-    let sound = part.is_none_or(|(_, end)| size.is_none_or(|size| end <= size));
-    (unit.eq_ignore_ascii_case("bytes") && sound).then_some(ContentRange { part, size })
-}
-
-fn parse_part(part: &str) -> Option<(u64, u64)> {
-    let (first, last) = part.split_once('-')?;
-    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-    (first <= last).then_some((first, last.checked_add(1)?))
+    text(headers, CONTENT_RANGE.as_str())?.parse().ok()
 }
 
 /// The query of the `Link` with `rel="next"`: what to ask for the page after this one.
@@ -101,6 +79,9 @@ fn is_next(params: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use awc::http::header::HeaderValue;
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     #[test]
@@ -111,17 +92,6 @@ mod tests {
     }
 
     #[test]
-    fn content_ranges_are_checked() {
-        let part = |first, end, size| Some(ContentRange { part: Some((first, end)), size });
-        assert_eq!(parse_content_range("bytes 3-4/9"), part(3, 5, Some(9)));
-        assert_eq!(parse_content_range("bytes 0-0/*"), part(0, 1, None));
-        assert_eq!(parse_content_range("bytes */9"), Some(ContentRange { part: None, size: Some(9) }));
-        for bad in ["", "bytes", "bytes 4-3/9", "bytes 3-9/9", "lines 3-4/9", "bytes 0-18446744073709551615/*"] {
-            assert_eq!(parse_content_range(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
     fn the_next_page_is_found_among_links() {
         let page = Url::parse("https://r.example/v2/a/tags/list").unwrap();
         let next = |header| next_in(header, &page);
@@ -129,5 +99,19 @@ mod tests {
         assert_eq!(next("<https://r.example/x?p>; rel=prev, <?n=1>; foo=1; REL=next").as_deref(), Some("n=1"));
         assert_eq!(next("</v2/a/tags/list?n=2>; rel=\"last\""), None);
         assert_eq!(next("<<>"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_an_upstream_says_never_panics(any in "\\PC*", pieces in vec("[a-z<>;,=\"0-9/?: -]{0,6}", 0..16)) {
+            let page = Url::parse("https://r.example/v2/a/tags/list").unwrap();
+            for text in [any, pieces.concat()] {
+                next_in(&text, &page);
+                amount(&text);
+                let Ok(value) = HeaderValue::try_from(&text) else { continue };
+                let headers = HeaderMap::from_iter([(RETRY_AFTER, value)]);
+                prop_assert!(retry_after(&headers).is_none_or(|wait| wait <= Duration::from_secs(86_400)));
+            }
+        }
     }
 }

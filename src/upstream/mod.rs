@@ -31,6 +31,7 @@ mod token;
 mod tests;
 
 pub use blob::{Blob, Validator};
+pub use challenge::Challenge;
 pub use client::Client;
 pub use credentials::Credentials;
 pub use error::{Error, Phase};

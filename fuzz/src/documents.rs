@@ -1,0 +1,99 @@
+//! Documents: manifests, the configuration, the file of users, links, traces.
+
+use std::{path::Path, str};
+
+use entrepot::{
+    access::Htpasswd,
+    config::{Config, Error, Flags, Loaded},
+    oci::{Digest, Manifest},
+    simulator, storage,
+};
+
+/// Manifests: what is taken strictly is taken, however the JSON is laid out, and names nothing that is not there.
+pub(super) fn manifest(data: &[u8]) {
+    let strictly = Manifest::parse_strictly(data);
+    let Ok(manifest) = Manifest::parse(data) else {
+        assert!(strictly.is_err(), "taken strictly alone");
+        return;
+    };
+    if let Ok(strict) = strictly {
+        assert_eq!(strict, manifest);
+    }
+    assert!(manifest.children().count() <= data.len() / "{\"digest\":\"sha256:\"}".len());
+    assert!(!(manifest.is_image() && manifest.children().next().is_none()));
+    if !data.contains(&b'\\') {
+        let text = String::from_utf8_lossy(data);
+        for named in manifest.children().map(|child| child.digest).chain(manifest.subject) {
+            assert!(text.contains(&named.to_string()), "{named} is not there");
+        }
+    }
+    // Not every JSON can be laid out anew: numbers that are too large are passed over by the one, and not by the other.
+    let laid_out =
+        serde_json::from_slice::<serde_json::Value>(data).and_then(|value| serde_json::to_vec_pretty(&value));
+    if let Ok(again) = laid_out {
+        assert_eq!(Manifest::parse(&again).ok(), Some(manifest));
+    }
+}
+
+/// A file, and variables behind zero bytes: what is wrong is one line, and what is taken is shown so that it is read again.
+pub(super) fn config(data: &[u8]) {
+    let mut parts = data.split(|byte| *byte == 0);
+    let file = parts.next().filter(|file| !file.is_empty());
+    let variables = parts.filter_map(|part| {
+        let (name, value) = str::from_utf8(part).ok()?.split_once('=')?;
+        Some((format!("REGISTRY_{name}"), value.to_owned()))
+    });
+    let steers = |text: &str| text.contains(['\n', '\r', '\u{1b}']);
+    match load(file, variables) {
+        Err(error) => assert!(!steers(&error.to_string()), "{error}"),
+        Ok(Loaded { config, warnings }) => {
+            assert!(!warnings.iter().any(|warning| steers(&warning.to_string())));
+            let yaml = config.to_yaml();
+            let again = load(Some(yaml.as_bytes()), []).unwrap_or_else(|error| panic!("{error}\n{yaml}")).config;
+            assert_eq!(again.to_yaml(), yaml);
+            assert_eq!(*again.storage.rootdirectory, *config.storage.rootdirectory);
+            assert_eq!(again.proxy.push_allowed(), config.proxy.push_allowed());
+        }
+    }
+}
+
+fn load(file: Option<&[u8]>, variables: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Error> {
+    Config::parse(file.map(|bytes| (Path::new("config.yml"), bytes)), variables, Flags::default())
+}
+
+/// The file of users: every line is a user, a flaw or nothing, and what is said of a flaw does not depend on what may be a
+/// password.
+pub(super) fn htpasswd(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (users, flaws) = Htpasswd::parse(&text);
+    assert!(users.len() + flaws.len() <= text.lines().count());
+    assert!(!flaws.iter().any(|flaw| flaw.contains(|char: char| char.is_control())));
+    let masked: Vec<String> = text.lines().map(mask).collect();
+    let (nobody, of_masked) = Htpasswd::parse(&masked.join("\n"));
+    assert!(nobody.is_empty());
+    assert!(flaws.iter().all(|flaw| of_masked.contains(flaw)), "{flaws:?} {of_masked:?}");
+}
+
+/// A line with something else behind its separator.
+fn mask(line: &str) -> String {
+    let line = line.trim();
+    match line.find(|char: char| char == ':' || char.is_whitespace()) {
+        Some(end) if !line.starts_with('#') => line[..end].to_owned() + ":another",
+        _ => line.to_owned(),
+    }
+}
+
+/// Link files.
+pub(super) fn link(data: &[u8]) {
+    let Some(digest) = storage::named_by(data) else { return };
+    assert_eq!(str::from_utf8(data).map(str::trim), Ok(digest.to_string().as_str()));
+    assert_eq!(storage::named_by(digest.to_string().as_bytes()), Some(digest));
+    assert_eq!(storage::named_by(format!("{digest}\n").as_bytes()), Some::<Digest>(digest));
+}
+
+/// Logs of pulls, for `entrepot simulate`.
+pub(super) fn trace(data: &[u8]) {
+    if let Err(error) = simulator::read(data, |_| {}) {
+        assert!(!error.to_string().contains(['\n', '\u{1b}']), "{error}");
+    }
+}

@@ -1,0 +1,42 @@
+//! What every parser that meets the outside must hold, whatever it is given: a function each, which panics where it does not.
+//!
+//! `fuzz/run` has libFuzzer look for an input that makes one panic; `tests/parsers.rs` compiles the same functions, and
+//! tries the seeds and some thousand mutations of them in every `cargo test`.
+
+mod documents;
+mod headers;
+mod nouns;
+mod tokens;
+
+/// A parser's name, and what must hold of it.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All there are, by their names as their folders in `seeds/` and their files in `fuzz_targets/` are called.
+pub const TARGETS: [Target; 18] = [
+    ("challenge", headers::challenge),
+    ("config", documents::config),
+    ("content_range", headers::content_range),
+    ("digest", nouns::digest),
+    ("domain", nouns::domain),
+    ("forwarded", headers::forwarded),
+    ("htpasswd", documents::htpasswd),
+    ("link", documents::link),
+    ("manifest", documents::manifest),
+    ("media_type", nouns::media_type),
+    ("name", nouns::name),
+    ("pattern", nouns::pattern),
+    ("range", headers::range),
+    ("reference", nouns::reference),
+    ("scope", tokens::scope),
+    ("token", tokens::token),
+    ("trace", documents::trace),
+    ("upload", nouns::upload),
+];
+
+/// Tries one input on the parser of that name.
+pub fn try_on(name: &str, data: &[u8]) {
+    match TARGETS.iter().find(|(known, _)| *known == name) {
+        Some((_, holds)) => holds(data),
+        None => panic!("{name} is no target"),
+    }
+}

@@ -1,0 +1,272 @@
+//! All that a stranger can do at once, and somebody else's pull meanwhile (issue "Who may do what", point 6): heads that never
+//! end, clients that never read, bodies without a length and bytes without a head, wrong passwords.
+//!
+//! The connections are a thousand of each in every run; the bytes and the passwords are a tenth outside of the soak.
+
+use std::{
+    io::Write,
+    net::TcpStream,
+    ops::RangeInclusive,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::support::{
+    hash::sha256,
+    http,
+    images::{Blob, Format, Image},
+    raw::{connect, connect_with, exchange},
+    rounds,
+    server::{ACCEPT, Server, Setup},
+    uploads::{OCTETS, Target, basic},
+    upstream::Upstream,
+    users::{Users, password},
+    wait_until,
+};
+
+const HERE: &str = "127.0.0.1";
+const ELSEWHERE: &str = "127.0.0.2";
+/// A receive buffer that is full at once.
+const SMALL: usize = 8 << 10;
+const CONNECTIONS: usize = 1000;
+const MANIFEST: u64 = 4 << 20;
+/// The best of so many pulls: what is left is what the siege costs, not what else this machine does.
+const PAIRS: usize = 20;
+
+/// Something is wrong with a siege that takes longer.
+const LONGEST: Duration = Duration::from_secs(1800);
+
+/// What the besiegers have done.
+#[derive(Default)]
+struct Done {
+    /// Every connection has been made.
+    gathered: AtomicBool,
+    over: AtomicBool,
+    guesses: AtomicU64,
+    /// Of uploads, and how many of those came whole.
+    uploaded: AtomicU64,
+    uploads: AtomicU64,
+    /// The most that one connection was rid of without a head that the server takes, and of a manifest.
+    unasked: AtomicU64,
+    manifest: AtomicU64,
+}
+
+/// However the test ends, the siege ends with it.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Point 6: a pull of somebody else's takes less than twice its time, and memory stays where it was.
+#[test]
+fn a_siege_costs_the_others_nothing() {
+    open_files();
+    let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Oci, 601, 8_000_000));
+    upstream.add("library/app", "1", &image);
+    let large = Blob::noise(602, 30_000_000);
+    upstream.add_blob("library/app", &large);
+    let users = Users::named(&["ann", "eve"]);
+    let server = users.alone(Setup::both(&upstream.url())).start();
+    let eve = server.target().as_user("eve", &password("eve"));
+    eve.request("GET", &format!("library/app/blobs/{}", large.digest)).send().summary();
+    // Another server that nobody besieges shows what the machine itself has become slower by.
+    let other = users.alone(Setup::both(&upstream.url())).start();
+    let (quiet, _) = quickest(&server, &other, &image, || false);
+    let (whole, guesses) = (rounds(10) as u64 * 1_000_000_000, rounds(100_000) as u64);
+    // Before, when all have come, and the most from then on.
+    let (done, mut memory) = (Done::default(), [server.memory(), 0, 0]);
+    let unread = never_read(&server, &large);
+    let besieged = thread::scope(|scope| {
+        let end = End(&done.over);
+        scope.spawn(|| drip(&server, &done));
+        scope.spawn(|| flood(&server, &eve, &done));
+        scope.spawn(|| upload(&eve, whole, &done));
+        scope.spawn(|| guess(&server, &done));
+        wait_until("the last besieger", Duration::from_secs(60), || done.gathered.load(Relaxed));
+        memory[1] = server.memory();
+        server.forget_peak_memory();
+        // Longer than a head may take, and until everything has come.
+        let start = Instant::now();
+        let besieged = quickest(&server, &other, &image, || {
+            let came = done.uploads.load(Relaxed) > 0 && done.guesses.load(Relaxed) >= guesses;
+            start.elapsed() < Duration::from_secs(25) || !came && start.elapsed() < LONGEST
+        });
+        drop(end);
+        memory[2] = server.peak_memory();
+        besieged
+    });
+    drop(unread);
+    report(&done, &memory, quiet, besieged);
+    let (took, elsewhere) = besieged;
+    assert!(took < quiet.max(elsewhere) * 2, "a pull took {took:?}; {quiet:?} in peace, {elsewhere:?} elsewhere");
+    let [before, settled, most] = memory;
+    assert!(most < before + (64 << 20) + 2 * CONNECTIONS as u64 * (64 << 10), "a connection's worth: {memory:?}");
+    assert!(most < settled + (64 << 20), "whatever passes through: {memory:?}");
+    let bounds: [(&AtomicU64, RangeInclusive<u64>); 4] = [
+        (&done.uploaded, whole..=u64::MAX),
+        (&done.guesses, guesses..=u64::MAX),
+        (&done.unasked, 0..=16 << 20),
+        // What is refused is read a little further, so that the client hears why.
+        (&done.manifest, MANIFEST..=128 << 20),
+    ];
+    for (what, expected) in bounds {
+        let what = what.load(Relaxed);
+        assert!(expected.contains(&what), "{what} is not among {expected:?}");
+    }
+    for told in ["http.limits.headtime", "http.limits.manifest", "sent on and on after it was answered"] {
+        wait_until(told, Duration::from_secs(10), || server.log().contains(told));
+    }
+}
+
+/// Clients that ask for much and read nothing.
+fn never_read(server: &Server, large: &Blob) -> Vec<TcpStream> {
+    let login = basic("eve", &password("eve"));
+    let get =
+        format!("GET /v2/library/app/blobs/{} HTTP/1.1\r\nHost: a\r\nAuthorization: {login}\r\n\r\n", large.digest);
+    let clients: Vec<TcpStream> = (0..CONNECTIONS).map(|_| connect_with(server.url(), HERE, SMALL)).collect();
+    clients.iter().for_each(|mut stream| stream.write_all(get.as_bytes()).unwrap());
+    clients
+}
+
+/// Heads that come a byte at a time, as many at once, until it is over; who is let go comes again.
+fn drip(server: &Server, done: &Done) {
+    let begin = || {
+        let mut stream = connect_with(server.url(), HERE, SMALL);
+        stream.write_all(b"GET /v2/ HTTP/1.1\r\nX: ").unwrap();
+        stream
+    };
+    let mut loris: Vec<TcpStream> = (0..CONNECTIONS).map(|_| begin()).collect();
+    done.gathered.store(true, Relaxed);
+    while !done.over.load(Relaxed) {
+        for stream in &mut loris {
+            if stream.write_all(b"x").is_err() {
+                *stream = begin();
+            }
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// 10 GB without a head, after a head that announces none, and as a manifest of no announced length, on one connection
+/// after the other.
+fn flood(server: &Server, eve: &Target, done: &Done) {
+    const HEADS: [&[u8]; 2] = [b"", b"POST /v2/team/app/blobs/uploads/ HTTP/1.1\r\nHost: a\r\n\r\n"];
+    let piece = vec![b'a'; 1 << 20];
+    while !done.over.load(Relaxed) {
+        for head in HEADS {
+            let mut stream = connect(server.url(), HERE);
+            stream.write_all(head).unwrap();
+            let taken = pour(|| stream.write(&piece).ok().filter(|length| *length > 0));
+            done.unasked.fetch_max(taken, Relaxed);
+        }
+        let mut manifest = eve.request("PUT", "team/app/manifests/endless").header("Content-Type", OCTETS).begin(None);
+        let taken = pour(|| manifest.write(&piece).ok().map(|()| piece.len()));
+        done.manifest.fetch_max(taken, Relaxed);
+        // It is to be the server's bytes that cost, not this side's.
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// How many bytes of 10 GB somebody takes.
+fn pour(mut piece: impl FnMut() -> Option<usize>) -> u64 {
+    let mut taken = 0;
+    while taken < 10_000_000_000
+        && let Some(length) = piece()
+    {
+        taken += length as u64;
+    }
+    taken
+}
+
+/// A body without a length of which all is taken, one after the other: an upload. Nothing of it is kept.
+fn upload(eve: &Target, whole: u64, done: &Done) {
+    let piece = vec![b'a'; 1 << 20];
+    while !done.over.load(Relaxed) {
+        let mut session = eve.begin("team/large");
+        let mut patch = session.request("PATCH").header("Content-Type", OCTETS).begin(None);
+        let mut sent = 0;
+        while sent < whole && (sent == 0 || !done.over.load(Relaxed)) {
+            let length = piece.len().min(usize::try_from(whole - sent).unwrap());
+            patch.write(&piece[..length]).unwrap();
+            sent += length as u64;
+        }
+        let answer = patch.finish().unwrap();
+        assert_eq!((answer.status, answer.header("range")), (202, Some(format!("0-{}", sent - 1).as_str())));
+        session.moved(&answer);
+        assert_eq!(session.received(), sent);
+        if sent == whole {
+            done.uploaded.fetch_add(sent, Relaxed);
+            done.uploads.fetch_add(1, Relaxed);
+        }
+        assert_eq!(session.request("DELETE").send().status, 204);
+    }
+}
+
+/// Wrong passwords, of users that are and that are not.
+fn guess(server: &Server, done: &Done) {
+    while !done.over.load(Relaxed) {
+        let number = done.guesses.fetch_add(1, Relaxed);
+        let user = if number.is_multiple_of(10) { "ann".to_owned() } else { format!("user-{}", number % 500) };
+        let login = basic(&user, &number.to_string());
+        let refused = http::get(&server.v2("")).header("Authorization", &login).from(HERE).send();
+        assert!([401, 429].contains(&refused.status), "{}", refused.status);
+    }
+}
+
+/// The quickest of some pulls of somebody at another address, from the one and the other server in turn; more of them while
+/// `goes_on`.
+fn quickest(server: &Server, other: &Server, image: &Image, goes_on: impl Fn() -> bool) -> (Duration, Duration) {
+    let mut pairs = Vec::new();
+    while pairs.len() < PAIRS || goes_on() {
+        pairs.push((pull(server, image), pull(other, image)));
+        if pairs.len() >= PAIRS {
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+    let least = |which: fn(&(Duration, Duration)) -> Duration| pairs.iter().map(which).min().unwrap();
+    (least(|pair| pair.0), least(|pair| pair.1))
+}
+
+fn pull(server: &Server, image: &Image) -> Duration {
+    let (start, login) = (Instant::now(), basic("ann", &password("ann")));
+    let fetch = |path: &str| {
+        let stream = connect(server.url(), ELSEWHERE);
+        let head =
+            format!("GET /v2/library/app/{path} HTTP/1.1\nHost: a\nAccept: {ACCEPT}\nAuthorization: {login}\n\n");
+        let (status, _, body) = exchange(&stream, &head);
+        assert_eq!(status, 200, "{path}");
+        sha256(&body)
+    };
+    assert_eq!(fetch("manifests/1"), image.digest());
+    for blob in &image.blobs {
+        assert_eq!(fetch(&format!("blobs/{}", blob.digest)), blob.digest);
+    }
+    start.elapsed()
+}
+
+/// For as many connections as this takes.
+fn open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// The figures, shown by `--nocapture`.
+#[allow(clippy::print_stdout, reason = "the test runner shows it when it is asked to")]
+fn report(done: &Done, memory: &[u64; 3], quiet: Duration, besieged: (Duration, Duration)) {
+    println!(
+        "a pull: {quiet:?} in peace; besieged, and from another server: {besieged:?}\nmemory in MiB: {:?}\n\
+         {} bytes of {} whole uploads taken, {} guesses; {} bytes unasked for and {} of a manifest at most on a connection",
+        memory.map(|bytes| bytes >> 20),
+        done.uploaded.load(Relaxed),
+        done.uploads.load(Relaxed),
+        done.guesses.load(Relaxed),
+        done.unasked.load(Relaxed),
+        done.manifest.load(Relaxed),
+    );
+}
