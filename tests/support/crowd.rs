@@ -4,7 +4,7 @@
 use std::{collections::HashMap, path::Path, time::Duration};
 
 use entrepot::{
-    index::{Index, Link, Owner, Role, Uses},
+    index::{Class, Index, Link, Object, Owner, Role, Uses},
     oci::{Digest, Domain, Repository},
     storage::{Durability, Limits, Purpose, Storage},
 };
@@ -28,6 +28,8 @@ pub(crate) fn fill(dir: &Path, blobs: usize) -> Index {
         for number in first..(first + IMAGE).min(blobs) {
             let (blob, is_manifest) = (digest(number), number == first);
             let size = 4096 << (number.wrapping_mul(2_654_435_761) >> 7 & 7);
+            index.put_object(&blob, &Object { size, mtime: number as i64, inode: number as u64 });
+            index.add_class(&blob, Class { mirrored: true, ..Class::default() });
             index.enter(&blob, size, Owner::Mirrored, is_manifest, 1_700_000_000 + number as u64);
             index.add_link(&place, &blob, Link { layer: !is_manifest, revision: is_manifest, ..Link::default() });
             if !is_manifest {
@@ -94,10 +96,8 @@ impl Evictor {
     fn evict_one(&self, blob: &Digest) {
         let index = &self.index;
         assert!(index.holding(blob).is_some_and(|held| held.owner == Owner::Mirrored));
-        for parent in index.parents(blob) {
-            let _ = index.holding(&parent);
-            index.remove_parent(blob, &parent);
-        }
+        // Whether one of these was asked for a moment ago.
+        index.parents(blob).iter().for_each(|parent| drop(index.holding(parent)));
         for place in index.holders(blob) {
             self.storage.links(&place).forget(blob).unwrap();
             index.remove_link(&place, blob, Link { layer: true, revision: true, named: None });
