@@ -1,8 +1,9 @@
-//! What the index costs by how many blobs are in it: to open it, and to evict a thousand of them (CPU
-//! time: of that, others on the machine take nothing away).
+//! What the index costs by how many blobs are in it: its size, to open it, and to evict a thousand of them with their files and
+//! links (CPU time: of that, others on the machine take nothing away).
 //!
 //! `cargo bench --bench index` measures 10 000, 100 000 and a million; `BENCH_MOST` (1000000) stops earlier, `BENCH_ROUNDS`
-//! (5) says how often, and the figures are medians. Nothing is on disk but the index itself, below the temporary directory.
+//! (5) says how often, and the figures are medians. On disk, below the temporary directory, is the index, and each
+//! blob only when it is about to go.
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic: that is how it fails")]
 #![allow(clippy::print_stdout, reason = "its tables are for people")]
 
@@ -11,29 +12,39 @@
 mod crowd;
 
 use std::{
+    os::unix::fs::MetadataExt,
     path::Path,
     time::{Duration, Instant},
 };
 
+use crowd::Evictor;
 use entrepot::index::Index;
 
 const EVICTED: usize = 1000;
 
 fn main() {
     let (rounds, most) = (number("BENCH_ROUNDS", 5), number("BENCH_MOST", 1_000_000));
-    println!("{:>9}  {:>10}  {:>10}  {:>18}", "blobs", "filled", "opened", "1000 evicted, CPU");
+    println!("{:>9}  {:>10}  {:>9}  {:>10}  {:>18}", "blobs", "filled", "a blob", "opened", "1000 evicted, CPU");
     for blobs in [10_000, 100_000, 1_000_000].into_iter().filter(|blobs| *blobs <= most) {
         let dir = tempfile::tempdir().unwrap();
-        let index = dir.path().join("v1");
+        let (index, root) = (dir.path().join("index/v1"), dir.path().join("root"));
         let begun = Instant::now();
         let full = crowd::fill(&index, blobs);
         let filled = begun.elapsed();
-        let evicted = median((0..rounds).map(|_| crowd::evict(&full, EVICTED)).collect());
-        crowd::close(full);
+        let bytes = size(&index);
+        let evictor = Evictor::new(&root, full, blobs);
+        let evicted = median((0..rounds).map(|_| evictor.evict(EVICTED)).collect());
+        evictor.close();
         let opened = median((0..rounds).map(|_| open(&index)).collect());
         let [filled, opened, evicted] = [filled, opened, evicted].map(|time| format!("{time:.1?}"));
-        println!("{blobs:>9}  {filled:>10}  {opened:>10}  {evicted:>18}");
+        println!("{blobs:>9}  {filled:>10}  {:>7} B  {opened:>10}  {evicted:>18}", bytes / blobs as u64);
     }
+}
+
+/// What the index occupies.
+fn size(index: &Path) -> u64 {
+    let files = std::fs::read_dir(index).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+    files.map(|meta| meta.blocks() * 512).sum()
 }
 
 /// How long an opening takes.

@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 
 use super::{
     Retention,
@@ -237,9 +238,9 @@ async fn a_push_waits_until_the_disk_is_counted() {
     let objects = begin(&dir, limits, Retention::default());
     assert!(objects.could_fit(Purpose::Hosted, 8 << 20).is_ok(), "nobody can tell yet");
     let asking = objects.clone();
-    let small = tokio::spawn(async move { asking.room_for(Purpose::Hosted, 2 << 20).await });
+    let small = Handle::current().spawn(async move { asking.room_for(Purpose::Hosted, 2 << 20).await });
     let asking = objects.clone();
-    let large = tokio::spawn(async move { asking.room_for(Purpose::Hosted, 16 << 20).await.map(drop) });
+    let large = Handle::current().spawn(async move { asking.room_for(Purpose::Hosted, 16 << 20).await.map(drop) });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!small.is_finished() && !large.is_finished());
     objects.resume_index();

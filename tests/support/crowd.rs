@@ -1,10 +1,12 @@
-//! An index with very many blobs in it, none of which is on any disk: what it costs to open, and to evict from.
+//! An index with very many blobs in it, of which those alone are on the disk that are about to go: what it costs to open, and
+//! to evict from.
 
-use std::{path::Path, time::Duration};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use entrepot::{
     index::{Index, Link, Owner, Role, Uses},
     oci::{Digest, Domain, Repository},
+    storage::{Durability, Limits, Purpose, Storage},
 };
 
 /// Blobs of an image, its manifest among them.
@@ -43,36 +45,73 @@ pub(crate) fn close(index: Index) {
     drop(index);
 }
 
-/// Makes room by `blobs` of them: the next in line, who holds and who names it, and all of that away. Says what that took
-/// of the processor's time: others use the machine, too.
-pub(crate) fn evict(index: &Index, blobs: usize) -> Duration {
-    let (begun, mut gone) = (processor(), 0);
-    while gone < blobs {
-        index.recall(1_800_000_000, false);
-        let next = index.next_in_line(32);
-        assert!(!next.is_empty(), "nobody is in the line");
-        // As in life, something is asked for between two rounds.
-        index.note_uses([(digest(gone), Uses { count: 1, last: 1_800_000_000 })]);
-        for blob in next.iter().take(blobs - gone) {
-            evict_one(index, blob);
-            gone += 1;
-        }
-    }
-    processor() - begun
+/// Evicts as a server does: who is next, who holds it and who names it, away with all of that, and with its file and link.
+pub(crate) struct Evictor {
+    storage: Storage,
+    index: Index,
+    /// Which repository a blob is in: asking the index would warm what is measured.
+    places: HashMap<Digest, Repository>,
 }
 
-fn evict_one(index: &Index, blob: &Digest) {
-    assert!(index.holding(blob).is_some_and(|held| held.owner == Owner::Mirrored));
-    for parent in index.parents(blob) {
-        let _ = index.holding(&parent);
-        index.remove_parent(blob, &parent);
+impl Evictor {
+    /// Evicts from `index`, which [`fill`] made of `blobs`, and from the disk below `root`, where it puts each before.
+    pub(crate) fn new(root: &Path, index: Index, blobs: usize) -> Self {
+        let places = (0..blobs).map(|number| (digest(number), repository(number / IMAGE))).collect();
+        Self { storage: Storage::open(root, Limits::default()).unwrap(), index, places }
     }
-    for place in index.holders(blob) {
-        index.remove_link(&place, blob, Link { layer: true, revision: true, named: None });
+
+    /// Makes room by `blobs` of them. Says what that took of the processor's time: others use the machine, too.
+    pub(crate) fn evict(&self, blobs: usize) -> Duration {
+        let (mut took, mut gone) = (Duration::ZERO, 0);
+        while gone < blobs {
+            let begun = processor();
+            self.index.recall(1_800_000_000, false);
+            let next = self.index.next_in_line(32);
+            took += processor() - begun;
+            assert!(!next.is_empty(), "nobody is in the line");
+            // As in life, something is asked for between two rounds.
+            self.index.note_uses([(digest(gone), Uses { count: 1, last: 1_800_000_000 })]);
+            for blob in next.iter().take(blobs - gone) {
+                self.bring(blob);
+                let begun = processor();
+                self.evict_one(blob);
+                took += processor() - begun;
+                gone += 1;
+            }
+        }
+        took
     }
-    index.remove_object(blob);
-    index.remove_class(blob);
-    index.evicted(blob);
+
+    fn bring(&self, blob: &Digest) {
+        let bytes = blob.as_bytes();
+        let room = self.storage.reserve(Purpose::Hosted, 64 << 10).unwrap();
+        let staged = self.storage.stage(room, bytes.len() as u64).unwrap();
+        staged.sink().write_at(bytes, 0).unwrap();
+        self.storage.publish(staged, blob, Durability::Unsynced).unwrap();
+        self.storage.links(&self.places[blob]).add_layer(blob, Durability::Unsynced).unwrap();
+    }
+
+    fn evict_one(&self, blob: &Digest) {
+        let index = &self.index;
+        assert!(index.holding(blob).is_some_and(|held| held.owner == Owner::Mirrored));
+        for parent in index.parents(blob) {
+            let _ = index.holding(&parent);
+            index.remove_parent(blob, &parent);
+        }
+        for place in index.holders(blob) {
+            self.storage.links(&place).forget(blob).unwrap();
+            index.remove_link(&place, blob, Link { layer: true, revision: true, named: None });
+        }
+        index.remove_object(blob);
+        index.remove_class(blob);
+        self.storage.remove_blob(blob).unwrap();
+        index.evicted(blob);
+    }
+
+    /// Closes the index as a server that stops.
+    pub(crate) fn close(self) {
+        close(self.index);
+    }
 }
 
 /// What this thread has had of the processor so far.

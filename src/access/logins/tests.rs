@@ -112,12 +112,11 @@ fn an_unknown_user_takes_as_long_as_a_known_one() {
         assert_eq!(file.log_in(&logins, user, &format!("{number}")), Err(LoginError::Wrong));
         start.elapsed()
     };
-    let mut known: Vec<_> = (0..5).map(|number| took("ann", number)).collect();
-    let mut unknown: Vec<_> = (0..5).map(|number| took("nobody", number)).collect();
-    known.sort_unstable();
-    unknown.sort_unstable();
-    let ratio = known[1].as_secs_f64() / unknown[1].as_secs_f64();
-    assert!((0.5..2.0).contains(&ratio), "{known:?} {unknown:?}");
+    // In turns, and the quickest of each: what the machine does besides makes both slower, now and then.
+    let both: Vec<_> = (0..8).map(|number| (took("ann", number), took("nobody", number))).collect();
+    let (known, unknown) = (both.iter().map(|both| both.0).min(), both.iter().map(|both| both.1).min());
+    let ratio = known.unwrap().as_secs_f64() / unknown.unwrap().as_secs_f64();
+    assert!((0.5..2.0).contains(&ratio), "{both:?}");
 }
 
 #[test]
