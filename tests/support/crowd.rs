@@ -97,7 +97,9 @@ impl Evictor {
         let index = &self.index;
         assert!(index.holding(blob).is_some_and(|held| held.owner == Owner::Mirrored));
         // Whether one of these was asked for a moment ago.
-        index.parents(blob).iter().for_each(|parent| drop(index.holding(parent)));
+        for parent in index.parents(blob) {
+            let _ = index.holding(&parent);
+        }
         for place in index.holders(blob) {
             self.storage.links(&place).forget(blob).unwrap();
             index.remove_link(&place, blob, Link { layer: true, revision: true, named: None });
