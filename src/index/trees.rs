@@ -1,0 +1,139 @@
+//! sled's trees, and how they are opened: damage makes sled fail or *panic* at open and at first reads, and all of that ends
+//! here.
+
+use std::{
+    fs,
+    panic::catch_unwind,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::io::Errno;
+use sled::{Db, Tree};
+
+/// Pages kept in memory. sled's own default is a gigabyte.
+const CACHE_BYTES: u64 = 64 << 20;
+/// How long a noted fact may be lost to a power cut. It is derived: losing it costs a look at the disk.
+const FLUSH_EVERY_MS: u64 = 500;
+/// How long whoever has it open is waited for.
+const LET_GO: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct Trees {
+    pub(super) meta: Tree,
+    pub(super) objects: Tree,
+    pub(super) links: Tree,
+    pub(super) tags: Tree,
+    pub(super) classes: Tree,
+    pub(super) repositories: Tree,
+    pub(super) referrers: Tree,
+    pub(super) holdings: Tree,
+    pub(super) queue: Tree,
+    pub(super) holders: Tree,
+    pub(super) parents: Tree,
+    pub(super) db: Db,
+}
+
+/// Removes what is there in place of a database, were it a file; and a file in place of the folder it lies in.
+fn clear_away(dir: &Path) {
+    for path in [Some(dir), dir.parent()].into_iter().flatten().filter(|path| path.is_file()) {
+        let _ = fs::remove_file(path);
+    }
+    let _ = fs::remove_dir_all(dir);
+}
+
+/// Whether a database cannot be opened since another handle has it. sled has no other word for that than its message.
+fn is_held(why: &str) -> bool {
+    why.contains("could not acquire lock")
+}
+
+/// Whether there is no room to open it: nothing is wrong with what is there.
+fn is_full(why: &str) -> bool {
+    [Errno::NOSPC, Errno::DQUOT].iter().any(|full| why.contains(&format!("(os error {})", full.raw_os_error())))
+}
+
+impl Trees {
+    pub(super) fn open_or_begin(dir: &Path) -> Result<Self, String> {
+        Self::open_once_free(dir).or_else(|why| {
+            if is_held(&why) || is_full(&why) {
+                return Err(why);
+            }
+            tracing::warn!("the index is begun anew: {why}");
+            clear_away(dir);
+            Self::open(dir)
+        })
+    }
+
+    /// Opens it when whoever closed it last has let go of it: sled's own threads may do so a moment later.
+    fn open_once_free(dir: &Path) -> Result<Self, String> {
+        let begun = Instant::now();
+        loop {
+            match Self::open(dir) {
+                Err(why) if is_held(&why) && begun.elapsed() < LET_GO => std::thread::sleep(LET_GO / 50),
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Lets go of a database that failed: what it still wants to write cannot be written, and may make it panic.
+    pub(super) fn close(self) {
+        let closing = std::thread::Builder::new().name("index-close".into());
+        let closed = closing.spawn(move || catch_unwind(std::panic::AssertUnwindSafe(move || drop(self))));
+        let _ = closed.map(std::thread::JoinHandle::join);
+    }
+
+    /// Opens and reads on a thread of its own, so that a panic inside sled costs nothing but the index.
+    fn open(dir: &Path) -> Result<Self, String> {
+        let dir = dir.to_owned();
+        let open = move || catch_unwind(|| Self::try_open(&dir).map_err(|error| error.to_string()));
+        let opening = std::thread::Builder::new().name("index-open".into()).spawn(open).map_err(|e| e.to_string())?;
+        match opening.join() {
+            Ok(Ok(opened)) => opened,
+            _ => Err("the database is damaged".into()),
+        }
+    }
+
+    fn try_open(dir: &Path) -> sled::Result<Self> {
+        if let Some(parent) = dir.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS));
+        let db = config.open()?;
+        let tree = |name: &str| db.open_tree(name);
+        let trees = Self {
+            meta: tree("meta")?,
+            objects: tree("objects")?,
+            links: tree("links")?,
+            tags: tree("tags")?,
+            classes: tree("classes")?,
+            repositories: tree("repositories")?,
+            referrers: tree("referrers")?,
+            holdings: tree("holdings")?,
+            queue: tree("queue")?,
+            holders: tree("holders")?,
+            parents: tree("parents")?,
+            db: db.clone(),
+        };
+        // A first read of each: damage shows here rather than under a request.
+        trees.all().into_iter().try_for_each(|tree| tree.first().map(drop))?;
+        Ok(trees)
+    }
+
+    pub(super) fn all(&self) -> [&Tree; 11] {
+        let Self {
+            meta,
+            objects,
+            links,
+            tags,
+            classes,
+            repositories,
+            referrers,
+            holdings,
+            queue,
+            holders,
+            parents,
+            ..
+        } = self;
+        [meta, objects, links, tags, classes, repositories, referrers, holdings, queue, holders, parents]
+    }
+}
