@@ -4,6 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -42,7 +43,7 @@ fn systemd_takes_the_unit_and_finds_it_hardened() {
 }
 
 /// Kubernetes' schemas and what reads them, kept below `target/`.
-fn validator() -> PathBuf {
+static VALIDATOR: LazyLock<PathBuf> = LazyLock::new(|| {
     let tools = root().join("target/kubernetes-validate");
     if !tools.join("complete").exists() {
         let wanted = ["install", "--quiet", "--target", tools.to_str().unwrap(), "kubernetes-validate==1.37.0"];
@@ -50,7 +51,7 @@ fn validator() -> PathBuf {
         fs::write(tools.join("complete"), "").unwrap();
     }
     tools
-}
+});
 
 /// What kustomize makes of the directory, by Kubernetes' own schemas, strictly; what they do not know is held together by
 /// names.
@@ -71,7 +72,7 @@ fn kubernetes_takes_the_manifests() {
     fs::write(dir.path().join("made.yaml"), known.join("\n---\n")).unwrap();
     let mut validate = command("python3");
     validate.args(["-m", "kubernetes_validate", "--strict", "made.yaml"]).current_dir(dir.path());
-    validate.env("PYTHONPATH", validator());
+    validate.env("PYTHONPATH", &*VALIDATOR);
     run("kubernetes-validate", validate, LONG).expect_success("kubernetes-validate");
     for entry in fs::read_dir(root().join("deploy/kubernetes")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -96,7 +97,7 @@ fn kubernetes_takes_the_manifests() {
 fn the_clients_files_can_be_read() {
     let read = |script: &str| {
         let mut python = command("python3");
-        python.args(["-c", script]).current_dir(root().join("deploy/clients")).env("PYTHONPATH", validator());
+        python.args(["-c", script]).current_dir(root().join("deploy/clients")).env("PYTHONPATH", &*VALIDATOR);
         run("python3", python, LONG).expect_success(script).output.trim().to_owned()
     };
     let toml =
