@@ -45,7 +45,7 @@ case $unit in
 esac
 setsid $start >>"$HOME/$unit.log" 2>&1 &
 echo $! >/run/units/$unit
-for attempt in $(seq 600); do
+for attempt in $(seq 3000); do
     $ready >/dev/null 2>&1 && exit
     sleep 0.1
 done
@@ -66,9 +66,9 @@ impl Machine {
         boot.args(["--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]);
         boot.args(["--mount", "--propagation", "private", "sh", "-c", BOOT, "machine"]).arg(dir.path());
         let mut process = Process::start("the machine", boot);
-        process.wait_for_line("booted", Duration::from_secs(60));
+        process.wait_for_line("booted", Duration::from_secs(300));
         let children = format!("/proc/{0}/task/{0}/children", process.id());
-        let first = wait_for("the first process", Duration::from_secs(5), || {
+        let first = wait_for("the first process", Duration::from_secs(60), || {
             std::fs::read_to_string(&children).unwrap().trim().parse().ok()
         });
         let machine = Self { process, first, dir };
@@ -135,7 +135,7 @@ impl Machine {
     /// Starts something that goes on.
     pub(crate) fn start(&self, name: &str, command: Command, ready: &str) -> Process {
         let mut process = Process::start(name, command);
-        process.wait_for_line(ready, Duration::from_secs(60));
+        process.wait_for_line(ready, Duration::from_secs(300));
         process
     }
 
