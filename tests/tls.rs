@@ -12,7 +12,7 @@ use crate::support::{
     hash::sha256,
     images::{Blob, Format, Image},
     rounds,
-    server::{Server, Setup},
+    server::{Server, Setup, entrepot},
     tls::{Authority, Https, Mounted, Wishes},
     upstream::Upstream,
     wait_until,
@@ -158,9 +158,28 @@ fn clients_must_be_vouched_for() {
     assert_eq!(status(&server, Some(&known)).unwrap(), 200);
     assert!(status(&server, None).is_err());
     assert!(status(&server, Some(&unknown)).is_err());
+    asks_whether_it_is_alive(&server, &files, &ca);
     let server = setup().variable("REGISTRY_HTTP_TLS_CLIENTAUTH", "verify-client-cert-if-given").start();
     assert_eq!(status(&server, None).unwrap(), 200);
     assert!(status(&server, Some(&unknown)).is_err());
+}
+
+/// `entrepot health` has no certificate, and tells a server that wants one from another that has its place.
+fn asks_whether_it_is_alive(server: &Server, files: &Mounted, ca: &str) {
+    let health = |files: &Mounted| {
+        let (certificate, key) = (files.path("tls.crt"), files.path("tls.key"));
+        let variables = [
+            ("REGISTRY_HTTP_ADDR", server.url().trim_start_matches("https://")),
+            ("REGISTRY_HTTP_TLS_CERTIFICATE", certificate.to_str().unwrap()),
+            ("REGISTRY_HTTP_TLS_KEY", key.to_str().unwrap()),
+            ("REGISTRY_HTTP_TLS_CLIENTCAS_0", ca),
+        ];
+        entrepot(&["health"], &variables)
+    };
+    let alive = health(files).expect_success("entrepot health");
+    assert!(alive.output.contains("http.tls.clientcas"), "{}", alive.output);
+    let other = health(&Mounted::new(&Authority::new("other").server()));
+    assert!(other.status.code() == Some(1) && other.output.contains("certificate"), "{}", other.output);
 }
 
 /// Four clients push and pull; three of them believe this authority alone. dockerd believes whatever is on the loopback

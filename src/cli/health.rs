@@ -16,15 +16,19 @@ use crate::config::{Host, Http, Listen, ListenAddress};
 const PATIENCE: Duration = Duration::from_secs(3);
 /// What is read of an answer at most: its first line.
 const LINE: usize = 256;
+/// Whoever turns us away for that had our connection accepted, and showed its certificate.
+const WANTED: &str = "alive; it tells more only to those who have a certificate (http.tls.clientcas)";
 
 pub(super) fn run(source: Source) -> Result<(), Failure> {
     let config = source.load()?.config;
     let address = config.http.addr.to_string();
-    let line = ask(&config.http).map_err(|error| Failure::failed(format!("{address}: {error}")))?;
-    if line.split(' ').nth(1) != Some("200") {
-        return Err(Failure::failed(format!("{address}: {line}")));
-    }
-    say(&mut io::stdout(), &format!("{address}: {line}"));
+    let said = match ask(&config.http) {
+        Ok(line) if line.split(' ').nth(1) == Some("200") => line,
+        Ok(line) => return Err(Failure::failed(format!("{address}: {line}"))),
+        Err(error) if own_certificate::is_wanted(&error) => WANTED.to_owned(),
+        Err(error) => return Err(Failure::failed(format!("{address}: {error}"))),
+    };
+    say(&mut io::stdout(), &format!("{address}: {said}"));
     Ok(())
 }
 

@@ -4,7 +4,8 @@
 use std::{io, net::TcpStream, path::Path, sync::Arc};
 
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme,
+    StreamOwned,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
@@ -24,6 +25,12 @@ pub(super) fn connect(stream: TcpStream, certificate: &Path) -> io::Result<Strea
     let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
     let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
     Ok(StreamOwned::new(connection, stream))
+}
+
+/// Whether the server, which has been believed by then, ended the connection because we have no certificate.
+pub(super) fn is_wanted(error: &io::Error) -> bool {
+    let alert = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    matches!(alert, Some(Error::AlertReceived(AlertDescription::CertificateRequired)))
 }
 
 /// Believes the one that shows this certificate, and can sign with its key.

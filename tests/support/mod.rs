@@ -1,6 +1,8 @@
 //! What the themes are built from: the server under test, its upstreams, its clients, and the images they move.
 
 pub(crate) mod admin;
+pub(crate) mod bases;
+pub(crate) mod built;
 pub(crate) mod clients;
 pub(crate) mod crowd;
 pub(crate) mod dice;
@@ -10,6 +12,8 @@ pub(crate) mod hash;
 pub(crate) mod http;
 pub(crate) mod images;
 pub(crate) mod judge;
+pub(crate) mod layers;
+pub(crate) mod machine;
 pub(crate) mod pages;
 pub(crate) mod ports;
 pub(crate) mod process;

@@ -1,6 +1,28 @@
-//! The pages of our documentation.
+//! The blocks of code in a page of our documentation, as whoever copies them gets them.
 
 use std::path::Path;
+
+/// What stands between fences that name this language, in the page's order.
+pub(crate) fn blocks(page: &str, language: &str) -> Vec<String> {
+    let text = read(page);
+    let (mut found, mut open) = (Vec::new(), None::<(bool, usize, String)>);
+    for line in text.lines() {
+        open = match (line.trim_start().strip_prefix("```"), open) {
+            (Some(named), None) => Some((named == language, line.len() - named.len() - 3, String::new())),
+            (Some(_), Some((wanted, _, block))) => {
+                found.extend(wanted.then_some(block));
+                None
+            }
+            // A block in a list is indented, and is not when it is copied.
+            (None, Some((wanted, indent, block))) => {
+                Some((wanted, indent, block + line.get(indent..).unwrap_or("") + "\n"))
+            }
+            (None, None) => None,
+        };
+    }
+    assert!(open.is_none(), "{page} ends in the middle of a block");
+    found
+}
 
 /// A file of the project.
 pub(crate) fn read(path: &str) -> String {

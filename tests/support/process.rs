@@ -31,7 +31,14 @@ static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
 });
 
 /// The Debian packages that `./test` installs.
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 21] = [
+    ("debootstrap", "debootstrap"),
+    ("docker-compose", "docker-compose"),
+    ("pip3", "python3-pip"),
+    ("kubectl", "kubernetes-client"),
+    ("systemd-analyze", "systemd"),
+    ("zsh", "zsh"),
+    ("fish", "fish"),
     ("dockerd", "docker.io"),
     ("docker", "docker.io"),
     ("containerd", "containerd"),
@@ -70,7 +77,7 @@ pub(crate) fn isolated(program: &str, private: &[&str]) -> Command {
 }
 
 /// The program's path, or a panic that says what to install.
-fn located(program: &str) -> PathBuf {
+pub(crate) fn located(program: &str) -> PathBuf {
     if program.contains('/') {
         return program.into();
     }

@@ -16,6 +16,9 @@ const REAPER: &str = r#"
 cat >/dev/null
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
     grep -F " $1/" /proc/self/mounts | cut -d' ' -f2 | sort -r | while read -r place; do umount -l "$place"; done
+    for group in /sys/fs/cgroup/"${1##*/}" /sys/fs/cgroup/*/"${1##*/}"; do
+        [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} +
+    done
     rm -rf -- "$1" && exit
     sleep 0.5
 done
@@ -42,6 +45,11 @@ static ROOT: LazyLock<Root> = LazyLock::new(|| {
 /// A directory of a test's own, removed with the returned value.
 pub(crate) fn dir(name: &str) -> TempDir {
     tempfile::Builder::new().prefix(&format!("{name}-")).rand_bytes(4).tempdir_in(&ROOT.path).unwrap()
+}
+
+/// The scratch directory's own name: what else is called by it is removed with it, as control groups are.
+pub(crate) fn name() -> String {
+    ROOT.path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
 /// Every file below `dir`, as a path relative to it, sorted.

@@ -33,7 +33,7 @@ pub(crate) struct Setup {
     variables: Vec<(String, String)>,
     config: Option<PathBuf>,
     data: Arc<TempDir>,
-    /// The data are on a filesystem of the test's own.
+    /// The data are in a place of the test's own.
     elsewhere: Option<PathBuf>,
     /// Whether the command line says where the data are.
     flag: bool,
@@ -106,6 +106,12 @@ impl Setup {
     /// The data directory is a disk of its own with this many MiB, empty after each start.
     pub(crate) fn disk(mut self, mebibytes: u32) -> Self {
         self.disk = Some(mebibytes);
+        self
+    }
+
+    /// The data are in this directory, and stay there.
+    pub(crate) fn data_at(mut self, dir: &Path) -> Self {
+        self.elsewhere = Some(dir.to_owned());
         self
     }
 
