@@ -2,14 +2,15 @@
 
 use std::{collections::HashSet, error::Error as _, io::Write as _, net::IpAddr, time::Duration};
 
-use proptest::{collection::vec, prelude::*, sample::select};
-
 use super::*;
 
 mod access;
 mod doors;
 mod examples;
+mod properties;
 mod pushing;
+mod refusals;
+mod variables;
 
 /// Debian's docker-registry ships this, but for the last section.
 const DEBIAN: &str = "\
@@ -171,172 +172,6 @@ fn reads_debian_s_file_and_lets_nobody_in() {
 }
 
 #[test]
-fn refuses_what_would_be_unsafe_to_pass_over() {
-    for (rest, begins) in [
-        ("auth: htpasswd", "config.yml:2: auth.htpasswd needs both a realm and a path"),
-        ("auth: {htpasswd: }", "config.yml:2: auth.htpasswd needs both"),
-        ("auth: {htpasswd: {realm: r}}", "config.yml:2: auth.htpasswd needs both"),
-        (
-            "auth: {htpaswd: {path: /x}}",
-            "config.yml:2: auth.htpaswd is not a key of this program (did you mean auth.htpasswd?)",
-        ),
-        ("auth: silly", "config.yml:2: auth.silly lets everybody in"),
-        ("auth: {access: []}", "config.yml:2: auth says nothing that lets users in"),
-        (
-            "auth: {htpasswd: {realm: r, path: /x}, access: }",
-            "config.yml:2: auth.access is nothing; expected rules such as",
-        ),
-        ("http: {tls: {certifcate: /c}}", "config.yml:2: http.tls.certifcate is not a key"),
-        ("http: {tls: {letsencrypt: {cachefile: /c}}}", "config.yml:2: http.tls.letsencrypt.cachefile is set"),
-        ("storage: inmemory", "config.yml:2: storage.inmemory is a storage driver"),
-        ("storage:\n  s3:\n    bucket: b", "config.yml:3: storage.s3 is a storage driver"),
-        ("auth: {htpasswd: {realm: r, path: /, extra: x}}", "config.yml:2: auth.htpasswd.extra is not a key"),
-        ("auth: {htpasswd: {realm: r, path: /}, token: {}}", "config.yml:2: auth says nothing that lets users in"),
-        ("auth: {htpasswd: {realm: \"a\\nb\", path: /}}", "config.yml:2: auth.htpasswd.realm is "),
-        ("auth: {token: {realm: r, path: /}}", "config.yml:2: auth.token.path is not a key"),
-        (
-            "auth: {token: {realm: r, service: s, issuer: i}}",
-            "config.yml:2: auth.token needs realm, service and issuer",
-        ),
-        (
-            "auth: {token: {realm: r, service: s, issuer: i, jwks: /j}, access: []}",
-            "config.yml:2: auth.access cannot stand beside auth.token",
-        ),
-        ("auth: {htpasswd: {path: /}}", "config.yml:2: auth.htpasswd needs both"),
-        ("auth: [htpasswd]", "config.yml:2: auth is a list; expected a section of keys"),
-    ] {
-        let line = complaint(rest);
-        assert!(line.starts_with(begins), "{line}");
-    }
-    for (name, text) in [
-        ("REGISTRY_AUTH", "htpasswd"),
-        ("REGISTRY_AUTH", "silly"),
-        ("REGISTRY_AUTH", "{token: {realm: https://a}}"),
-        ("REGISTRY_AUTH_HTPASSWD_PATH", "/auth/htpasswd"),
-        ("registry_auth_htpasswd_path", "/auth/htpasswd"),
-        ("REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL", "a@b"),
-        ("REGISTRY_STORAGE", "inmemory"),
-        ("REGISTRY_STORAGE_S3_BUCKET", "b"),
-    ] {
-        let error = load_with(None, &[(name, text)], Flags::default()).unwrap_err();
-        assert!(matches!(error, Error::Refused { .. } | Error::Form { .. }), "{error}");
-        assert!(error.to_string().starts_with(&format!("{name}: ")), "{error}");
-    }
-    let slip = complaint_of(&[("REGISTRY_AUTH_HTPASWD_PATH", "/auth/htpasswd")]);
-    assert!(slip.starts_with("REGISTRY_AUTH_HTPASWD_PATH: auth.htpaswd is not a key"), "{slip}");
-    // Words without a demand, as templates leave them behind.
-    load("version: 0.1\nauth:\nhttp: {tls: {certificate: '', key: }, net: tcp}\nstorage: filesystem").unwrap();
-    with(&[("REGISTRY_AUTH", ""), ("REGISTRY_HTTP_TLS_KEY", ""), ("REGISTRY_STORAGE", "filesystem")]);
-}
-
-#[test]
-fn names_misspelt_keys() {
-    for (rest, expected) in [
-        ("http:\n  adr: :5000", "config.yml:3: http.adr is not a key of this program (did you mean http.addr?)"),
-        ("htttp:\n  addr: :5000", "config.yml:2: htttp is not a key of this program (did you mean http?)"),
-        ("remoteurl: x", "config.yml:2: remoteurl is not a key of this program (did you mean proxy.remoteurl?)"),
-        ("redis: {adrs: x}", "config.yml:2: redis.adrs is not a key of this program (did you mean redis.addrs?)"),
-        ("weather: fine", "config.yml:2: weather is not a key of this program"),
-        ("\"a\\nb\": fine", "config.yml:2: a\\nb is not a key of this program"),
-        ("http.addr: :80", "config.yml:2: http.addr is not a key of this program (did you mean http.addr?)"),
-    ] {
-        assert_eq!(complaint(rest), expected);
-    }
-}
-
-#[test]
-fn names_bad_values() {
-    for (rest, expected) in [
-        ("log:\n  level: loud", "config.yml:3: log.level is \"loud\"; expected one of error, warn, info, debug"),
-        ("loglevel: loud", "config.yml:2: loglevel is \"loud\"; expected one of error, warn, info, debug"),
-        ("log: {formatter: xml}", "config.yml:2: log.formatter is \"xml\"; expected one of text, json, logstash"),
-        (
-            "log: {accesslog: {disabled: maybe}}",
-            "config.yml:2: log.accesslog.disabled is \"maybe\"; expected true or false",
-        ),
-        (
-            "http: {addr: 5000}",
-            "config.yml:2: http.addr is \"5000\"; expected an address such as :5000, 127.0.0.1:5000 or [::1]:5000",
-        ),
-        (
-            "storage: {filesystem: {rootdirectory: [a]}}",
-            "config.yml:2: storage.filesystem.rootdirectory is a list; expected a path such as /var/lib/registry",
-        ),
-        ("proxy: yes", "config.yml:2: proxy is a single value; expected a section of keys"),
-        ("proxy: {username: bob}", "config.yml:2: proxy.username is \"bob\"; expected proxy.password beside it"),
-        ("proxy: {password: pw}", "config.yml:2: proxy.password is \"***\"; expected proxy.username beside it"),
-        ("proxy: {password: [pw]}", "config.yml:2: proxy.password is a list; expected a single value"),
-    ] {
-        assert_eq!(complaint(rest), expected);
-    }
-    assert_eq!(
-        complaint_of(&[("REGISTRY_PROXY_FRESHNESS", "soon")]),
-        "REGISTRY_PROXY_FRESHNESS: proxy.freshness is \"soon\"; expected a duration such as 30s, 5m or 1h30m"
-    );
-    assert!(complaint_of(&[("REGISTRY_LOG_LEVEL", &"x".repeat(1000))]).len() < 200);
-}
-
-#[test]
-fn a_remote_url_is_checked() {
-    for bad in ["registry-1.docker.io", "ftp://a", "https://", "https://a/?q", "https://a/#f", "htps://u:secret@a/b"] {
-        let line = complaint(&format!("proxy: {{remoteurl: \"{bad}\"}}"));
-        assert!(line.contains("expected an http or https URL such as"), "{line}");
-        assert!(!line.contains("secret"), "{line}");
-    }
-    assert!(complaint("proxy: {remoteurl: 'htps://u:secret@a/b'}").contains("\"htps://***@a/b\""));
-}
-
-#[test]
-fn a_user_in_the_url_is_taken_out_of_it() {
-    let url = ("REGISTRY_PROXY_REMOTEURL", "https://bob:p%40ss%zz@mirror.example/hub");
-    let Proxy { remoteurl, username, password, .. } = with(&[url]).config.proxy;
-    assert_eq!(remoteurl.as_str(), "https://mirror.example/hub");
-    assert_eq!(username.as_deref(), Some("bob"));
-    assert_eq!(password.as_ref().unwrap().expose(), "p@ss%zz");
-    assert_eq!(password.origin().to_string(), url.0);
-    let twice = complaint_of(&[url, ("REGISTRY_PROXY_USERNAME", "eve"), ("REGISTRY_PROXY_PASSWORD", "pw")]);
-    assert!(twice.contains("is \"https://***@mirror.example/hub\"; expected a URL without a user"), "{twice}");
-    assert!(complaint_of(&[(url.0, "https://bob@a")]).contains("expected proxy.password beside it"));
-}
-
-#[test]
-fn a_file_must_be_yaml_of_version_0_1() {
-    for (file, expected) in [
-        ("", "config.yml: version is missing; expected a line that says version: 0.1"),
-        ("# nothing\n", "config.yml: version is missing; expected a line that says version: 0.1"),
-        ("log: {level: info}", "config.yml: version is missing; expected a line that says version: 0.1"),
-        ("\nversion: 0.2", "config.yml:2: version is \"0.2\"; expected 0.1"),
-        ("version: [0.1]", "config.yml:1: version is a list; expected a single value"),
-        ("- version: 0.1", "config.yml:1: expected keys with values, such as version: 0.1"),
-        ("version", "config.yml:1: expected keys with values, such as version: 0.1"),
-        ("version: 0.1\n---\nversion: 0.1", "config.yml:2: a second YAML document; expected one"),
-        ("version: 0.1\nhttp:\n  addr: :1\n  addr: :2", "config.yml:4: addr is given twice, first at config.yml:3"),
-        ("version: 0.1\n[a]: b", "config.yml:2: a key that is not a word"),
-        ("a: &a [*a]", "config.yml:1: an alias inside of what it names"),
-    ] {
-        assert_eq!(load(file).unwrap_err().to_string(), expected, "{file}");
-    }
-    for (file, begins) in [
-        ("version: 0.1\nhttp:\n\taddr: :1", "config.yml:3: not valid YAML: "),
-        ("version: 0.1\nhttp: {addr", "config.yml:2: not valid YAML: "),
-        ("version: 0.1\nhttp: *nowhere", "config.yml:2: not valid YAML: "),
-    ] {
-        let line = load(file).unwrap_err().to_string();
-        assert!(line.starts_with(begins), "{line}");
-    }
-    let line = load_with(Some(b"version: 0.1\nlog: \xff"), &[], Flags::default()).unwrap_err().to_string();
-    assert_eq!(line, "config.yml:2: not text in UTF-8");
-    for good in [
-        "version: 0.1",
-        "version: '0.1'",
-        "\u{feff}version: \"0.1\"\r\nlog:\r\n  level: info\r\n",
-        "--- {version: 0.1}",
-    ] {
-        load(good).unwrap();
-    }
-}
-
-#[test]
 fn aliases_are_followed_as_far_as_is_sane() {
     let file = "version: 0.1\nproxy: {username: &name bob, password: *name}";
     assert_eq!(load(file).unwrap().config.proxy.password.as_ref().unwrap().expose(), "bob");
@@ -363,95 +198,6 @@ fn later_words_win() {
     assert_eq!(error.to_string(), expected);
     let flags = Flags { data: Some(PathBuf::new()) };
     assert!(load_with(None, &[], flags).unwrap_err().to_string().starts_with("--data: "));
-}
-
-#[test]
-fn variables_name_keys() {
-    let loaded = with(&[
-        ("REGISTRY_HTTP_ADDR", " 127.0.0.1:443 "),
-        ("registry_log_level", "WARN"),
-        ("REGISTRY_LOG_ACCESSLOG_DISABLED", "Yes"),
-        ("REGISTRY_LOG_FORMATTER", "'json'"),
-        ("REGISTRY_PROXY_USERNAME", "1234"),
-        ("REGISTRY_PROXY_PASSWORD", "0x10 # no comment: really"),
-        ("REGISTRY_STORAGE", "{filesystem: {rootdirectory: /section}}"),
-        ("PATH", "/bin"),
-        ("REGISTRY_", "x"),
-        ("REGISTRYHTTP_ADDR", "x"),
-    ]);
-    let Config { http, storage, log, proxy, .. } = &loaded.config;
-    let host = Some(Host::Ip(IpAddr::from([127, 0, 0, 1])));
-    assert_eq!(*http.addr, Listen::Tcp(ListenAddress { host, port: 443 }));
-    assert_eq!((*log.level, *log.formatter, *log.accesslog_disabled), (Level::Warn, Formatter::Json, true));
-    assert_eq!(proxy.username.as_deref(), Some("1234"));
-    assert_eq!(proxy.password.as_ref().unwrap().expose(), "0x10 # no comment: really");
-    assert_eq!(*storage.rootdirectory, Path::new("/section"));
-    assert_eq!(loaded.warnings, []);
-}
-
-#[test]
-fn a_section_s_variable_comes_before_its_keys() {
-    let loaded = with(&[
-        ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/key"),
-        ("REGISTRY_STORAGE", "filesystem"),
-        ("REGISTRY_STORAGE_FILESYSTEM", "{rootdirectory: /section}"),
-    ]);
-    assert_eq!(*loaded.config.storage.rootdirectory, Path::new("/key"));
-    assert!(complaint_of(&[("REGISTRY_PROXY", "{remoteurl")]).starts_with("REGISTRY_PROXY: not valid YAML: "));
-    let line = complaint_of(&[("REGISTRY_PROXY", "https://a")]);
-    assert_eq!(line, "REGISTRY_PROXY: proxy is a single value; expected a section of keys");
-    assert!(complaint_of(&[("REGISTRY_HTTP", "{adr: :1}")]).starts_with("REGISTRY_HTTP: http.adr is not a key"));
-}
-
-#[test]
-fn an_empty_value_is_none() {
-    let file = "version: 0.1\nproxy: {username: a, password: b, remoteurl: http://a}\nlog: {level: ''}";
-    let variables =
-        [("REGISTRY_PROXY_USERNAME", ""), ("REGISTRY_PROXY_PASSWORD", ""), ("REGISTRY_PROXY_REMOTEURL", "")];
-    let proxy = load_with(Some(file.as_bytes()), &variables, Flags::default()).unwrap().config.proxy;
-    assert!(proxy.username.is_none() && proxy.password.is_none() && !proxy.remoteurl.is_set());
-}
-
-#[test]
-fn variables_without_effect_only_warn() {
-    let loaded = with(&[
-        ("REGISTRY_HTTP_ADR", ":1"),
-        ("REGISTRY_WEATHER_TODAY", "fine"),
-        ("REGISTRY_VERSION", "2.8"),
-        ("REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL", "http://a"),
-        ("REGISTRY_LOG_FIELDS_SERVICE", "a: b: c"),
-        ("REGISTRY_PROXY_TTL", ""),
-    ]);
-    let mut said = warnings(&loaded);
-    said.sort();
-    let begins = [
-        "REGISTRY_HTTP_ADR: http.adr is not a key of this program (did you mean REGISTRY_HTTP_ADDR?); the variable is",
-        "REGISTRY_LOG_FIELDS_SERVICE: log.fields has no effect",
-        "REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL: notifications has no effect",
-        "REGISTRY_VERSION: only a file's version is read",
-        "REGISTRY_WEATHER_TODAY: weather.today is not a key of this program; the variable is ignored",
-    ];
-    assert_eq!(said.len(), begins.len(), "{said:?}");
-    assert!(said.iter().zip(begins).all(|(line, begin)| line.starts_with(begin)), "{said:?}");
-}
-
-#[test]
-fn variables_of_another_purpose_are_passed_over() {
-    let loaded = with(&[
-        ("REGISTRY_PORT", "tcp://10.0.0.1:5000"),
-        ("REGISTRY_SERVICE_HOST", "10.0.0.1"),
-        ("REGISTRY_SERVICE_PORT", "5000"),
-        ("REGISTRY_SERVICE_PORT_HTTP_MAIN", "5000"),
-        ("REGISTRY_PORT_5000_TCP", "tcp://10.0.0.1:5000"),
-        ("REGISTRY_PORT_5000_TCP_PROTO", "tcp"),
-        ("REGISTRY_PORT_5000_TCP_PORT", "5000"),
-        ("REGISTRY_PORT_5000_TCP_ADDR", "10.0.0.1"),
-        ("REGISTRY_AUTH_SERVICE_HOST", "10.0.0.1"),
-        ("REGISTRY_AUTH_PORT", "tcp://10.0.0.1:5000"),
-        (FILE_VARIABLE, "/etc/config.yml"),
-    ]);
-    assert_eq!(loaded.warnings, []);
-    assert_eq!(with(&[("REGISTRY_PORT", "5000")]).warnings.len(), 1);
 }
 
 #[test]
@@ -635,64 +381,5 @@ fn every_used_key_is_printed() {
     for key in KEYS {
         let is_printed = files.iter().any(|root| root.get(key.path).is_some());
         assert_eq!(key.effect == Effect::Used, is_printed && key.kind != Kind::Section, "{}", key.path);
-    }
-}
-
-fn word() -> impl Strategy<Value = String> {
-    let known = KEYS.iter().flat_map(|key| key.path.split('.')).collect::<Vec<_>>();
-    let bits = vec![
-        "{", "}", "[", "]", ": ", "- ", "\n", "\n  ", "\t", "&a ", "*a", "#", "'", "\"", "|", ">", "!!str ", "~", "? ",
-    ];
-    prop_oneof![3 => select(known).prop_map(str::to_owned), 3 => select(bits).prop_map(str::to_owned), 1 => "\\PC{0,3}"]
-}
-
-fn variable() -> impl Strategy<Value = (String, String)> {
-    let name = prop_oneof![vec(word(), 0..5).prop_map(|words| words.join("_").to_uppercase()), "\\PC*"];
-    (name, prop_oneof![vec(word(), 0..6).prop_map(|words| words.concat()), any::<String>()])
-        .prop_map(|(name, text)| (format!("REGISTRY_{name}"), text))
-}
-
-/// No panic, and whatever is said is one line.
-fn holds(file: Option<&[u8]>, variables: Vec<(String, String)>) {
-    let file = file.map(|bytes| (Path::new("config.yml"), bytes));
-    match Config::parse(file, variables, Flags::default()) {
-        Err(error) => assert!(!error.to_string().contains(['\n', '\r', '\u{1b}']), "{error}"),
-        Ok(loaded) => {
-            assert!(warnings(&loaded).iter().all(|line| !line.contains(['\n', '\r', '\u{1b}'])));
-            let yaml = loaded.config.to_yaml();
-            let again = load(&yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}")).config;
-            assert_eq!(again.to_yaml(), yaml);
-            assert_eq!(again.proxy.username.value(), loaded.config.proxy.username.value());
-            assert_eq!(again.proxy.push_allowed(), loaded.config.proxy.push_allowed());
-            assert_eq!(*again.auth, *loaded.config.auth);
-            assert_eq!(*again.storage.rootdirectory, *loaded.config.storage.rootdirectory);
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn no_bytes_upset_it(bytes in vec(any::<u8>(), 0..300)) {
-        holds(Some(&bytes), vec![]);
-    }
-
-    #[test]
-    fn no_words_upset_it(words in vec(word(), 0..40)) {
-        holds(Some(format!("version: 0.1\n{}", words.concat()).as_bytes()), vec![]);
-    }
-
-    #[test]
-    fn no_variables_upset_it(variables in vec(variable(), 0..6)) {
-        holds(None, variables);
-    }
-
-    #[test]
-    fn any_text_is_printed_so_that_it_is_read_again(username in any::<String>(), root in any::<String>()) {
-        let variables = [
-            ("REGISTRY_PROXY_USERNAME", username),
-            ("REGISTRY_PROXY_PASSWORD", "b".to_owned()),
-            ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", root),
-        ];
-        holds(None, variables.map(|(name, text)| (name.to_owned(), text)).to_vec());
     }
 }

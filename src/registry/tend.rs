@@ -29,8 +29,8 @@ impl Registry {
         self.objects.expire();
     }
 
-    /// Opens the index and tells it what it cannot know: all that is on disk, if it is new or its process was killed; what was pushed
-    /// here, in any case, since another program may have had the volume. Blocks for as long as that takes.
+    /// Opens the index and tells it what it cannot know: all that is on disk, if it is new or its process was killed; what
+    /// was pushed here, in any case, since another program may have had the volume. Blocks for as long as that takes.
     pub fn rebuild_index(&self) {
         self.objects.resume_index();
     }
