@@ -1,15 +1,22 @@
 //! docker, podman, skopeo and ctr log in, pull and push, and are refused where they should be (issue 5, point 1): against users
-//! alone (Basic), rules that let strangers pull (Bearer, from the server's own service), and an outside token service.
+//! alone (Basic), rules that let strangers pull (Bearer, from the server's own service), and an outside token service. All of it
+//! over TLS, with an authority of the test's own that every client verifies: dockerd too, on an address that it does not take
+//! for the loopback network's.
 
-use crate::support::{
-    clients::{self, Member, StartMember},
-    fence::Fence,
-    images::{Format, Image},
-    process::Outcome,
-    scratch,
-    server::{Server, Setup},
-    token_service::{ISSUER, SERVICE, TokenService},
-    users::{Users, password},
+use crate::{
+    support::{
+        clients::{self, Member, StartMember},
+        fence::Fence,
+        images::{Format, Image},
+        network,
+        process::Outcome,
+        scratch,
+        server::{Server, Setup},
+        tls::{Authority, Mounted},
+        token_service::{ISSUER, SERVICE, TokenService},
+        users::{Users, password},
+    },
+    tls,
 };
 
 /// Everybody may pull what is public; ann may push that and her team's; bob is somebody.
@@ -62,12 +69,13 @@ fn no_wrong_password(client: &mut dyn Member, registry: &str, name: &str) {
 }
 
 /// Users alone: strangers may nothing, users everything.
-fn with_basic(client: &mut dyn Member) {
-    let users = Users::named(&["ann", "bob"]);
-    let server = users.alone(Setup::hosting()).start();
+fn with_basic(client: &mut dyn Member, doubter: &mut dyn Member, server: &Server) {
     let (registry, image) = (server.target().authority().to_owned(), Image::single(Format::Oci, 700));
     let name = format!("{registry}/team/app:1");
-    server.target().as_user("bob", &password("bob")).image("team/app", "1", &image);
+    is_in(client, &registry, "bob");
+    client.try_push(&image, &name).expect_success("another user's push");
+    client.log_out(&registry);
+    nobody_vouches(doubter, &registry, &name);
     refused(&client.try_pull(&name), "a stranger's pull");
     refused(&client.try_push(&image, &format!("{registry}/team/new:1")), "a stranger's push");
     no_wrong_password(client, &registry, &name);
@@ -77,6 +85,18 @@ fn with_basic(client: &mut dyn Member) {
     client.try_pull(&format!("{registry}/team/new:1")).expect_success("a pull of what was pushed");
     client.log_out(&registry);
     refused(&client.try_pull(&name), "a pull after the logout");
+}
+
+/// It believes another authority, and tells this server nothing.
+fn nobody_vouches(doubter: &mut dyn Member, registry: &str, name: &str) {
+    let unknown = |outcome: &Outcome, what: &str| {
+        assert!(!outcome.status.success() && outcome.output.contains("x509"), "{what}: {}", outcome.output);
+    };
+    if let Some(outcome) = doubter.log_in(registry, "ann", &password("ann")) {
+        unknown(&outcome, "a login");
+    }
+    unknown(&doubter.try_pull(name), "a pull");
+    unknown(&doubter.try_push(&Image::single(Format::Oci, 704), name), "a push");
 }
 
 /// Strangers may pull some, one user push some.
@@ -108,14 +128,19 @@ fn with_rules(client: &mut dyn Member, server: &Server) {
 }
 
 fn every_way(start: StartMember) {
+    let (authority, stranger) = (Authority::new("test"), Authority::new("stranger"));
+    let (certs, other_certs, files) =
+        (authority.certs_d(None), stranger.certs_d(None), Mounted::new(&authority.server()));
     let fence = Fence::new();
-    let mut client = start(&fence);
-    with_basic(&mut *client);
+    let (mut client, mut doubter) = (start(certs.path(), &fence), start(other_certs.path(), &fence));
+    let setup =
+        || tls::with(Setup::hosting(), &files).variable("REGISTRY_HTTP_ADDR", &format!("{}:0", network::ADDRESS));
     let users = Users::named(&["ann", "bob"]);
-    with_rules(&mut *client, &users.with(Setup::hosting(), RULES).start());
+    with_basic(&mut *client, &mut *doubter, &users.alone(setup()).start());
+    with_rules(&mut *client, &users.with(setup(), RULES).start());
     let dir = scratch::dir("tokens");
     let service = TokenService::with_rights(dir.path(), rights);
-    with_rules(&mut *client, &outside(Setup::hosting(), &service).start());
+    with_rules(&mut *client, &outside(setup(), &service).start());
     assert!(service.issued() > 0, "tokens came from outside");
     assert_eq!(fence.breaches(), [""; 0], "nobody went elsewhere");
 }
@@ -132,20 +157,20 @@ pub(crate) fn outside(setup: Setup, service: &TokenService) -> Setup {
 
 #[test]
 fn docker_logs_in() {
-    every_way(clients::docker_member);
+    network::on_its_own("access_clients::docker_logs_in", || every_way(clients::docker_member));
 }
 
 #[test]
 fn podman_logs_in() {
-    every_way(clients::podman_member);
+    network::on_its_own("access_clients::podman_logs_in", || every_way(clients::podman_member));
 }
 
 #[test]
 fn skopeo_logs_in() {
-    every_way(clients::skopeo_member);
+    network::on_its_own("access_clients::skopeo_logs_in", || every_way(clients::skopeo_member));
 }
 
 #[test]
 fn ctr_logs_in() {
-    every_way(clients::containerd_member);
+    network::on_its_own("access_clients::ctr_logs_in", || every_way(clients::containerd_member));
 }

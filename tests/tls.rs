@@ -20,7 +20,7 @@ use crate::support::{
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn with(setup: Setup, files: &Mounted) -> Setup {
+pub(crate) fn with(setup: Setup, files: &Mounted) -> Setup {
     let path = |name| files.path(name).to_str().unwrap().to_owned();
     setup
         .variable("REGISTRY_HTTP_TLS_CERTIFICATE", &path("tls.crt"))

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ports::Port, wire::Service};
+use super::{network, ports::Port, wire::Service};
 
 #[derive(Clone)]
 pub(crate) struct Fence {
@@ -46,6 +46,7 @@ impl Fence {
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
             command.env(name, self.url());
         }
-        command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
+        let here = format!("127.0.0.1,localhost,{}", network::ADDRESS);
+        command.env("NO_PROXY", &here).env("no_proxy", &here);
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod images;
 pub(crate) mod judge;
 pub(crate) mod layers;
 pub(crate) mod machine;
+pub(crate) mod network;
 pub(crate) mod pages;
 pub(crate) mod ports;
 pub(crate) mod process;

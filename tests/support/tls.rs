@@ -22,7 +22,7 @@ use rustls::{
 };
 use tempfile::TempDir;
 
-use super::scratch;
+use super::{network, scratch};
 
 /// A certificate and its private key, in PEM.
 pub(crate) struct Pair {
@@ -53,9 +53,9 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), own }
     }
 
-    /// For a server on the loopback interface.
+    /// For a server on the loopback interface, whichever of its addresses.
     pub(crate) fn server(&self) -> Pair {
-        self.certify(&["127.0.0.1", "localhost"], ExtendedKeyUsagePurpose::ServerAuth)
+        self.certify(&["127.0.0.1", "localhost", network::ADDRESS], ExtendedKeyUsagePurpose::ServerAuth)
     }
 
     pub(crate) fn client(&self) -> Pair {

@@ -183,8 +183,9 @@ impl Member for Containerd {
     }
 
     fn try_pull(&self, name: &str) -> Outcome {
-        let pull = ["images", "pull", "--snapshotter", "native", "--platform", "linux/amd64", "--plain-http"];
-        let outcome = run("ctr pull", self.ctr(&[&pull[..], &self.known_as(), &[name]].concat()), PULL);
+        let (way, pull) = (self.way(name), ["images", "pull", "--snapshotter", "native", "--platform", "linux/amd64"]);
+        let outcome =
+            run("ctr pull", self.ctr(&[&pull, &borrowed(&way)[..], &self.known_as(), &[name]].concat()), PULL);
         if outcome.status.success() {
             self.remove(&[name]);
         }
@@ -193,8 +194,9 @@ impl Member for Containerd {
 
     fn try_push(&self, image: &Image, name: &str) -> Outcome {
         self.import(image, name);
-        let push = ["images", "push", "--plain-http"];
-        let outcome = run("ctr push", self.ctr(&[&push[..], &self.known_as(), &[name]].concat()), PULL);
+        let (way, push) = (self.way(name), ["images", "push"]);
+        let outcome =
+            run("ctr push", self.ctr(&[&push, &borrowed(&way)[..], &self.known_as(), &[name]].concat()), PULL);
         self.remove(&[name]);
         outcome
     }

@@ -1,6 +1,10 @@
 //! dockerd with `registry-mirrors` and its managed containerd, in a mount namespace of its own.
 
-use std::{process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tempfile::TempDir;
@@ -16,6 +20,7 @@ use crate::support::{
 pub(crate) struct Docker {
     daemon: Process,
     dir: TempDir,
+    certs: Option<PathBuf>,
 }
 
 impl Docker {
@@ -23,7 +28,7 @@ impl Docker {
         let dir = scratch::dir("docker");
         let config = serde_json::json!({ "registry-mirrors": [mirror], "insecure-registries": [] });
         std::fs::write(dir.path().join("daemon.json"), config.to_string()).unwrap();
-        let mut daemon = isolated("dockerd", &[]);
+        let mut daemon = isolated("dockerd", &["/etc/docker:1m"]);
         for (flag, name) in
             [("--config-file", "daemon.json"), ("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")]
         {
@@ -35,7 +40,24 @@ impl Docker {
         fence.around(&mut daemon);
         let mut daemon = Process::start("dockerd", daemon);
         daemon.wait_for_line("API listen on", Duration::from_secs(60));
-        Self { daemon, dir }
+        Self { daemon, dir, certs: None }
+    }
+
+    /// Verifies certificates by what is in `certs`, but on the loopback network.
+    pub(crate) fn trusting(mut self, certs: &Path) -> Self {
+        self.certs = Some(certs.to_owned());
+        self
+    }
+
+    /// Where dockerd looks for them, each time, for the registry of a name; in a place that it alone sees.
+    fn believe(&self, name: &str) {
+        let Some(certs) = &self.certs else { return };
+        let (own, registry) = (format!("/proc/{}/root/etc/docker/certs.d", self.daemon.id()), name.split('/').next());
+        let dir = Path::new(&own).join(registry.unwrap());
+        std::fs::create_dir_all(&dir).unwrap();
+        for file in std::fs::read_dir(certs).unwrap().flatten() {
+            std::fs::copy(file.path(), dir.join(file.file_name())).unwrap();
+        }
     }
 
     /// As after `docker login`.
@@ -90,6 +112,7 @@ impl Client for Docker {
     }
 
     fn pull_from(&self, name: &str) -> Pulled {
+        self.believe(name);
         self.said(&["pull", name]);
         let config = self.inspect(name, "{{.Id}}");
         let digests = self.inspect(name, "{{join .RepoDigests \" \"}}");
@@ -102,6 +125,7 @@ impl Client for Docker {
     }
 
     fn push(&self, what: What<'_>, name: &str) -> String {
+        self.believe(name);
         self.bring(what, name);
         let said = self.said(&["push", name]);
         let digest = said.split_whitespace().skip_while(|word| *word != "digest:").nth(1);
@@ -113,6 +137,7 @@ impl Client for Docker {
 
 impl Member for Docker {
     fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<Outcome> {
+        self.believe(registry);
         let login = self.docker(&["login", "--username", user, "--password", password, registry]);
         Some(run("docker login", login, PULL))
     }
@@ -122,6 +147,7 @@ impl Member for Docker {
     }
 
     fn try_pull(&self, name: &str) -> Outcome {
+        self.believe(name);
         let outcome = run("docker pull", self.docker(&["pull", name]), PULL);
         if outcome.status.success() {
             self.said(&["rmi", "--force", name]);
@@ -130,6 +156,7 @@ impl Member for Docker {
     }
 
     fn try_push(&self, image: &Image, name: &str) -> Outcome {
+        self.believe(name);
         self.bring(What::Own(image), name);
         let outcome = run("docker push", self.docker(&["push", name]), PULL);
         self.said(&["rmi", "--force", name]);

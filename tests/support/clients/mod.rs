@@ -49,23 +49,25 @@ pub(crate) trait Member: Client {
     fn try_push(&self, image: &Image, name: &str) -> Outcome;
 }
 
-/// Starts a client without a mirror.
-pub(crate) type StartMember = fn(fence: &Fence) -> Box<dyn Member>;
+const NO_MIRROR: &str = "http://127.0.0.1:1";
 
-pub(crate) fn docker_member(fence: &Fence) -> Box<dyn Member> {
-    Box::new(docker::Docker::start("http://127.0.0.1:1", fence))
+/// Starts a client without a mirror, which believes what is in `certs`: `ca.crt`.
+pub(crate) type StartMember = fn(certs: &Path, fence: &Fence) -> Box<dyn Member>;
+
+pub(crate) fn docker_member(certs: &Path, fence: &Fence) -> Box<dyn Member> {
+    Box::new(docker::Docker::start(NO_MIRROR, fence).trusting(certs))
 }
 
-pub(crate) fn containerd_member(fence: &Fence) -> Box<dyn Member> {
-    Box::new(containerd::Containerd::start("http://127.0.0.1:1", fence))
+pub(crate) fn containerd_member(certs: &Path, fence: &Fence) -> Box<dyn Member> {
+    Box::new(containerd::Containerd::start(NO_MIRROR, fence).trusting(certs))
 }
 
-pub(crate) fn podman_member(fence: &Fence) -> Box<dyn Member> {
-    Box::new(podman::Podman::new("http://127.0.0.1:1", fence))
+pub(crate) fn podman_member(certs: &Path, fence: &Fence) -> Box<dyn Member> {
+    Box::new(podman::Podman::new(NO_MIRROR, fence).trusting(certs))
 }
 
-pub(crate) fn skopeo_member(fence: &Fence) -> Box<dyn Member> {
-    Box::new(Skopeo::new("http://127.0.0.1:1", fence))
+pub(crate) fn skopeo_member(certs: &Path, fence: &Fence) -> Box<dyn Member> {
+    Box::new(Skopeo::new(NO_MIRROR, fence).trusting(certs))
 }
 
 /// What a client pushes.
@@ -105,7 +107,6 @@ pub(crate) fn skopeo(mirror: &str, fence: &Fence) -> Box<dyn Client> {
 
 /// Those that push over TLS, believing what is in `certs`, as they want it: `ca.crt`, `client.cert`, `client.key`.
 pub(crate) fn trusting(certs: &Path, fence: &Fence) -> [Box<dyn Client>; 4] {
-    const NO_MIRROR: &str = "http://127.0.0.1:1";
     [
         docker(NO_MIRROR, fence),
         Box::new(containerd::Containerd::start(NO_MIRROR, fence).trusting(certs)),

@@ -81,7 +81,7 @@ impl Client for Podman {
 
 impl Member for Podman {
     fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<Outcome> {
-        let login = ["login", "--tls-verify=false", "--username", user, "--password", password, registry];
+        let login = ["login", &self.tls, "--username", user, "--password", password, registry];
         Some(run("podman login", self.podman(&login), PULL))
     }
 
@@ -90,7 +90,7 @@ impl Member for Podman {
     }
 
     fn try_pull(&self, name: &str) -> Outcome {
-        let pull = ["pull", "--quiet", "--tls-verify=false", "--arch=amd64", &self.policy(), name];
+        let pull = ["pull", "--quiet", &self.tls, "--arch=amd64", &self.policy(), name];
         let outcome = run("podman pull", self.podman(&pull), PULL);
         self.said(&["rmi", "--all", "--force"]);
         outcome
@@ -98,7 +98,7 @@ impl Member for Podman {
 
     fn try_push(&self, image: &Image, name: &str) -> Outcome {
         let id = self.fetch(layout(image, self.dir.path()));
-        let push = ["push", "--tls-verify=false", &self.policy(), &id, &format!("docker://{name}")];
+        let push = ["push", &self.tls, &self.policy(), &id, &format!("docker://{name}")];
         let outcome = run("podman push", self.podman(&push), PULL);
         self.said(&["rmi", "--all", "--force"]);
         outcome

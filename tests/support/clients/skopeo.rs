@@ -34,11 +34,11 @@ impl Skopeo {
         Self { certs: Some(certs.to_owned()), ..self }
     }
 
-    /// How it takes the certificates of that side: `src`, or `dest`.
+    /// How it takes the certificates of that side: `src-`, `dest-`, or of the only one.
     fn tls(&self, side: &str) -> String {
         match &self.certs {
-            None => format!("--{side}-tls-verify=false"),
-            Some(certs) => format!("--{side}-cert-dir={}", certs.display()),
+            None => format!("--{side}tls-verify=false"),
+            Some(certs) => format!("--{side}cert-dir={}", certs.display()),
         }
     }
 
@@ -46,7 +46,10 @@ impl Skopeo {
     pub(crate) fn copy(&self, options: &[&str], source: &str) -> (Outcome, TempDir) {
         let target = tempfile::tempdir_in(self.dir.path()).unwrap();
         let mut copy = self.skopeo();
-        copy.args(["copy", &self.tls("src")]).args(options).arg(source).arg(format!("dir:{}", target.path().display()));
+        copy.args(["copy", &self.tls("src-")])
+            .args(options)
+            .arg(source)
+            .arg(format!("dir:{}", target.path().display()));
         (run("skopeo copy", copy, PULL), target)
     }
 
@@ -89,7 +92,7 @@ impl Client for Skopeo {
             What::Pulled(reference) => format!("docker://docker.io/{reference}"),
         };
         let mut copy = self.skopeo();
-        copy.args(["copy", &self.tls("src"), &self.tls("dest"), "--digestfile"]).arg(&digest);
+        copy.args(["copy", &self.tls("src-"), &self.tls("dest-"), "--digestfile"]).arg(&digest);
         copy.arg(source).arg(format!("docker://{name}"));
         run("skopeo copy", copy, PULL).expect_success("skopeo copy");
         std::fs::read_to_string(digest).unwrap()
@@ -99,7 +102,7 @@ impl Client for Skopeo {
 impl Member for Skopeo {
     fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<Outcome> {
         let mut login = self.skopeo();
-        login.args(["login", "--tls-verify=false", "--username", user, "--password", password, registry]);
+        login.args(["login", &self.tls(""), "--username", user, "--password", password, registry]);
         Some(run("skopeo login", login, PULL))
     }
 
@@ -115,7 +118,7 @@ impl Member for Skopeo {
 
     fn try_push(&self, image: &Image, name: &str) -> Outcome {
         let mut copy = self.skopeo();
-        copy.args(["copy", "--dest-tls-verify=false", layout(image, self.dir.path())]).arg(format!("docker://{name}"));
+        copy.args(["copy", &self.tls("dest-"), layout(image, self.dir.path())]).arg(format!("docker://{name}"));
         run("skopeo copy", copy, PULL)
     }
 }
