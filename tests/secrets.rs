@@ -94,20 +94,19 @@ fn a_wrong_password_is_told_in_the_log_alone() {
     assert_log_keeps_quiet(&server, &upstream);
 }
 
-/// Law 9: a realm on a host that is not the upstream's own gets no credentials, whatever a challenge says.
+/// Laws 9 and 10: a realm on a domain that is not the upstream's own gets no credentials, nor anything else, whatever a
+/// challenge says; the log says what to do if it is right.
 #[test]
-fn a_foreign_realm_gets_no_credentials() {
+fn a_foreign_realm_gets_nothing() {
     let (upstream, stranger) = (Upstream::plain(), Settings::default().auth(Auth::anonymous()).start());
     let elsewhere = stranger.url().replace("127.0.0.1", "localhost");
     let challenge = format!("Bearer realm=\"{elsewhere}/token\",service=\"x\",scope=\"repository:{REPOSITORY}:pull\"");
     upstream.fault(Rule::on_all(Fault::StatusWith(401, "WWW-Authenticate", challenge)));
-    let server = with_credentials(&upstream, "text");
+    let mut server = with_credentials(&upstream, "text");
     let response = server.manifest(REPOSITORY, "latest").send();
     assert!([404, 502].contains(&response.status), "{}", response.status);
-    for recorded in stranger.requests() {
-        assert_eq!(recorded.request.header("authorization"), None, "{:?}", recorded.request);
-        assert!(!format!("{:?}", recorded.request).contains(PASSWORD));
-    }
+    assert_eq!(stranger.requests().len(), 0);
+    server.wait_for_log("set proxy.realm to it", Duration::from_secs(10));
     assert_log_keeps_quiet(&server, &stranger);
 }
 
@@ -124,6 +123,7 @@ fn a_redirected_manifest_takes_no_credentials_along() {
     server.blob(REPOSITORY, &image.layer().digest).send().summary();
     upstream.fault(Rule::on(Kind::Manifest, Fault::StatusWith(307, "Location", location)));
     server.manifest(REPOSITORY, "latest").send().body();
+    assert!(!stranger.requests().is_empty(), "it went there");
     for recorded in stranger.requests() {
         assert_eq!(recorded.request.header("authorization"), None, "{:?}", recorded.request);
     }

@@ -262,7 +262,7 @@ pub(super) const PROXY_REALM: Key = used(
     "proxy.realm",
     Url,
     "",
-    "A token service on another host than the upstream's that may have the password all the same; ours.",
+    "A token service on another domain than the upstream's, which is to be asked and may have the password; ours.",
 );
 pub(super) const PROXY_REDIRECTS: Key = used(
     "proxy.redirects",

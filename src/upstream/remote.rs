@@ -11,7 +11,7 @@ use std::{
 
 use awc::http::header::HeaderMap;
 use parking_lot::Mutex;
-use url::Url;
+use url::{Host, Url};
 
 use super::{
     Budget, Credentials, Error, headers,
@@ -51,7 +51,7 @@ pub struct Options {
     pub credentials: Option<Credentials>,
     /// How long to wait.
     pub timeouts: Timeouts,
-    /// A token service on another host that may have the credentials all the same.
+    /// A token service on another domain that is asked all the same, and may have the credentials.
     pub realm: Option<Url>,
     /// Hosts (`host` or `host:port`) that redirects may lead to wherever they resolve.
     pub redirects: Vec<String>,
@@ -168,6 +168,12 @@ impl Remote {
         !downgraded && (realm.host() == base.host() || self.names(realm) || is_hub_pair(base, realm))
     }
 
+    /// Whether a token service is asked at all: one that may have the credentials, or that is of the upstream's domain. An
+    /// upstream sends nobody elsewhere but to whom the operator lists (design, law 10).
+    pub(super) fn asks(&self, realm: &Url) -> bool {
+        self.entitles(realm) || is_of_one_domain(&self.0.base, realm)
+    }
+
     fn names(&self, realm: &Url) -> bool {
         self.0.options.realm.as_ref().is_some_and(|named| named.origin() == realm.origin())
     }
@@ -229,9 +235,20 @@ pub(super) fn strip(url: &mut Url) {
     url.set_fragment(None);
 }
 
-/// The one token service on another host that is known by name.
+/// Whether one's host is the other's, or a name below it: `auth.r.example` and `r.example`. What both are below says nothing:
+/// it may be `co.uk`.
+fn is_of_one_domain(base: &Url, realm: &Url) -> bool {
+    if base.host() == realm.host() {
+        return true;
+    }
+    let (Some(Host::Domain(base)), Some(Host::Domain(realm))) = (base.host(), realm.host()) else { return false };
+    let below = |name: &str, top: &str| name.strip_suffix(top).is_some_and(|rest| rest.ends_with('.'));
+    below(realm, base) || (below(base, realm) && realm.contains('.'))
+}
+
+/// The one token service on another host that is known by name: whichever of its names the Hub is called by.
 fn is_hub_pair(base: &Url, realm: &Url) -> bool {
-    base.host_str() == Some("registry-1.docker.io")
+    matches!(base.host_str(), Some("registry-1.docker.io" | "index.docker.io" | "registry.hub.docker.com"))
         && realm.host_str() == Some("auth.docker.io")
         && realm.port_or_known_default() == Some(443)
 }
@@ -264,6 +281,34 @@ mod tests {
         ] {
             assert!(!entitles(base, realm), "{base} {realm}");
         }
+    }
+
+    #[test]
+    fn only_the_upstreams_own_domain_is_asked_for_tokens() {
+        let asks = |base: &str, realm: &str| remote(base, None).asks(&realm.parse().unwrap());
+        for (base, realm) in [
+            ("https://r.example", "https://auth.r.example/token"),
+            ("https://registry.r.example", "https://r.example/jwt/auth"),
+            ("https://r.example", "http://r.example/token"),
+            ("http://127.0.0.1:5000", "http://127.0.0.1:5001/token"),
+            ("https://index.docker.io", "https://auth.docker.io/token"),
+        ] {
+            assert!(asks(base, realm), "{base} {realm}");
+        }
+        for (base, realm) in [
+            ("https://r.example", "https://tokens.example/token"),
+            ("https://r.example", "https://notr.example/token"),
+            ("https://r.example", "https://r.example.evil.example/token"),
+            ("https://r.example", "https://example/token"),
+            ("https://a.co.uk", "https://b.co.uk/token"),
+            ("https://r.example", "https://auth.docker.io/token"),
+            ("http://127.0.0.1:5000", "http://127.0.0.2:5000/token"),
+            ("http://127.0.0.1:5000", "http://localhost:5000/token"),
+        ] {
+            assert!(!asks(base, realm), "{base} {realm}");
+        }
+        let named = remote("https://r.example", Some("https://tokens.example/x"));
+        assert!(named.asks(&"https://tokens.example/token".parse().unwrap()));
     }
 
     #[test]

@@ -192,6 +192,10 @@ impl Client {
         bearer: &Challenge,
     ) -> Result<Request, Error> {
         let mut url = realm(remote, bearer)?;
+        if !remote.asks(&url) {
+            let origin = url.origin().ascii_serialization();
+            return Err(Error::Token(format!("{origin} is on another domain: if it is right, set proxy.realm to it")));
+        }
         let entitled = remote.entitles(&url);
         let credentials = remote.credentials().filter(|_| entitled);
         if !entitled {

@@ -20,9 +20,18 @@ pub(crate) struct Fence {
 
 impl Fence {
     pub(crate) fn new() -> Self {
+        Self::at(Port::reserve())
+    }
+
+    /// One on all addresses: [`Fence::port`] of each.
+    pub(crate) fn everywhere() -> Self {
+        Self::at(Port::reserve_everywhere())
+    }
+
+    fn at(port: Port) -> Self {
         let breaches = Arc::<Mutex<Vec<String>>>::default();
         let seen = Arc::clone(&breaches);
-        let service = Service::start(Port::reserve(), move |stream| {
+        let service = Service::start(port, move |stream| {
             let mut first = String::new();
             stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             let _ = BufReader::new(&*stream).read_line(&mut first);
@@ -36,9 +45,19 @@ impl Fence {
         self.service.url()
     }
 
+    /// Where it is.
+    pub(crate) fn port(&self) -> u16 {
+        self.service.port()
+    }
+
     /// The request lines of all who came.
     pub(crate) fn breaches(&self) -> Vec<String> {
         self.breaches.lock().unwrap().clone()
+    }
+
+    /// The same, forgotten from now on.
+    pub(crate) fn take_breaches(&self) -> Vec<String> {
+        std::mem::take(&mut self.breaches.lock().unwrap())
     }
 
     /// Makes the command's process, and its children, come here for every host but this one.

@@ -124,6 +124,11 @@ impl Service {
         self.port.url()
     }
 
+    /// Its port, on whichever addresses.
+    pub(crate) fn port(&self) -> u16 {
+        self.port.addr().port()
+    }
+
     /// Listens again after [`Self::stop`].
     pub(crate) fn resume(&self) {
         let listener = self.port.listen();

@@ -162,22 +162,24 @@ async fn basic_is_sent_when_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn credentials_go_to_no_realm_on_another_host() {
-    let realm = Server::start(|_, _| token("anonymous", 300));
+async fn a_realm_on_another_domain_is_asked_only_if_it_is_named() {
+    let realm = Server::start(|_, _| token("t", 300));
     let elsewhere = realm.url("localhost");
     let at = elsewhere.clone();
     let server = Server::start(move |asked, _| match asked.header("authorization") {
-        Some("Bearer anonymous") => say(HEAD),
+        Some("Bearer t") => say(HEAD),
         _ => challenge(&format!("{at}/token")),
     });
     let pool = pool(1);
-    let stranger = remote_with(&server, with_credentials());
-    stranger.head_manifest(&pool, &name(), &latest()).await.unwrap();
-    assert_eq!(realm.asked()[0].header("authorization"), None);
+    for options in [with_credentials(), options()] {
+        let refused = remote_with(&server, options).head_manifest(&pool, &name(), &latest()).await.unwrap_err();
+        assert!(matches!(&refused, Error::Token(why) if why.contains("proxy.realm")), "{refused}");
+    }
+    assert_eq!(realm.connections(), 0);
 
     let named = Options { realm: Some(elsewhere.parse().unwrap()), ..with_credentials() };
     remote_with(&server, named).head_manifest(&pool, &name(), &latest()).await.unwrap();
-    assert_eq!(realm.asked()[1].header("authorization"), Some("Basic bWU6aHVudGVyMg=="));
+    assert_eq!(realm.asked()[0].header("authorization"), Some("Basic bWU6aHVudGVyMg=="));
 }
 
 #[tokio::test]

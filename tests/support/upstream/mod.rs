@@ -67,6 +67,7 @@ pub(crate) struct Upstream {
 pub(crate) struct Settings {
     auth: Option<Auth>,
     cdn: Option<Cdn>,
+    everywhere: bool,
 }
 
 impl Settings {
@@ -80,8 +81,15 @@ impl Settings {
         self
     }
 
+    /// On all addresses: [`Upstream::url_at`] each.
+    pub(crate) fn everywhere(mut self) -> Self {
+        self.everywhere = true;
+        self
+    }
+
     pub(crate) fn start(self) -> Upstream {
-        let (port, cdn_port) = (Port::reserve(), self.cdn.map(|cdn| (Port::reserve(), cdn)));
+        let port = if self.everywhere { Port::reserve_everywhere() } else { Port::reserve() };
+        let cdn_port = self.cdn.map(|cdn| (Port::reserve(), cdn));
         let links = cdn_port.as_ref().map(|(port, cdn)| cdn::Links::new(port.addr().port(), cdn));
         let state = Arc::new(State {
             url: port.url(),
@@ -126,6 +134,11 @@ impl Upstream {
     /// `http://127.0.0.1:PORT`
     pub(crate) fn url(&self) -> String {
         self.service.url()
+    }
+
+    /// `http://ADDRESS:PORT`
+    pub(crate) fn url_at(&self, address: &str) -> String {
+        format!("http://{address}:{}", self.service.port())
     }
 
     /// Refuses connections and cuts those that are open.
