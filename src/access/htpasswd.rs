@@ -5,11 +5,14 @@ use std::{collections::HashMap, fmt::Write as _};
 use bcrypt::HashParts;
 
 use super::{Error, keyed};
+use crate::config::Secret;
 
 /// As `registry:2`'s own.
 const COST: u32 = 10;
 /// More makes a login a matter of minutes.
 const MOST_COST: u32 = 18;
+/// The least that bcrypt takes.
+const LEAST_COST: u32 = 4;
 /// bcrypt reads no further.
 const LONGEST: usize = 72;
 
@@ -17,8 +20,33 @@ const LONGEST: usize = 72;
 #[derive(Debug)]
 pub struct Htpasswd {
     users: HashMap<String, String>,
-    /// What an unknown user's password is held against, so that it takes as long: nobody's hash.
-    decoy: String,
+    /// Nobody's hashes, one of each cost up to the highest: what a password is held against that is not right, so that it takes
+    /// as long whoever it is of.
+    decoys: Vec<String>,
+}
+
+/// What to hold a password against.
+#[derive(Debug)]
+pub(super) struct Measure {
+    /// The user's, where there is such a user.
+    own: Option<String>,
+    /// What makes up for the time that it takes less than another's.
+    rest: Vec<String>,
+}
+
+impl Measure {
+    /// Whether it is the user's password. No is said after as many rounds for all: 2^c for a hash of cost c, and decoys of c to
+    /// the highest but one make 2^highest of them.
+    pub(super) fn fits(&self, password: &Secret) -> bool {
+        let holds = |hash: &String| bcrypt::verify(password.expose(), hash).unwrap_or(false);
+        if self.own.as_ref().is_some_and(holds) {
+            return true;
+        }
+        for decoy in &self.rest {
+            std::hint::black_box(holds(decoy));
+        }
+        false
+    }
 }
 
 /// A line that lets nobody in.
@@ -52,7 +80,7 @@ impl Htpasswd {
     }
 
     fn read_lines(text: &str) -> (Self, Vec<Flaw>) {
-        let (mut users, mut flaws, mut cost) = (HashMap::new(), Vec::new(), 4);
+        let (mut users, mut flaws, mut cost) = (HashMap::new(), Vec::new(), LEAST_COST);
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -67,7 +95,7 @@ impl Htpasswd {
                 _ => flaws.push(Flaw { line: number, user: shown_user(line) }),
             }
         }
-        (Self { users, decoy: decoy(cost) }, flaws)
+        (Self { users, decoys: (LEAST_COST..=cost).map(decoy).collect() }, flaws)
     }
 
     /// Whether nobody is in it.
@@ -93,12 +121,16 @@ impl Htpasswd {
         self.users.get(user).map(String::as_str)
     }
 
-    /// What to hold a user's password against, and whether there is such a user.
-    pub(super) fn measure(&self, user: &str) -> (String, bool) {
-        match self.users.get(user) {
-            Some(hash) => (hash.clone(), true),
-            None => (self.decoy.clone(), false),
-        }
+    /// What to hold a user's password against.
+    pub(super) fn measure(&self, user: &str) -> Measure {
+        let own = self.users.get(user).cloned();
+        let cheaper = own.as_deref().and_then(cost_of).map(|cost| cost.saturating_sub(LEAST_COST) as usize);
+        let (last, below) = self.decoys.split_last().map_or((None, &[][..]), |(last, below)| (Some(last), below));
+        let rest = match cheaper {
+            Some(from) => below.get(from..).unwrap_or_default().to_vec(),
+            None => last.cloned().into_iter().collect(),
+        };
+        Measure { own, rest }
     }
 }
 
@@ -192,7 +224,7 @@ mod tests {
         let text = "# users\n\nann:$2y$05$KQqOVKOCKXSdQ2fUYEAzkuUnV3K6A2IP2Z.xVAMSWsULWPUPCq4U.\r\n";
         let (users, flaws) = Htpasswd::read_lines(text);
         assert!(flaws.is_empty() && users.has("ann") && !users.has("# users"), "{flaws:?}");
-        assert_eq!(cost_of(&users.decoy), Some(5));
+        assert_eq!(users.decoys.iter().map(|decoy| cost_of(decoy)).collect::<Vec<_>>(), [Some(4), Some(5)]);
     }
 
     #[test]
@@ -214,15 +246,23 @@ mod tests {
     }
 
     #[test]
-    fn the_decoy_takes_as_long_as_a_user_and_is_nobody() {
-        let line = |cost| format!("a:{}\n", bcrypt::hash("pw", cost).unwrap());
-        for cost in [4, 6, 10] {
-            let (users, _) = Htpasswd::read_lines(&line(cost));
-            let (hash, known) = users.measure("nobody");
-            assert!(!known);
-            assert_eq!(cost_of(&hash), Some(cost), "{hash}");
-            assert!(!bcrypt::verify("pw", &hash).unwrap());
-            assert_eq!(users.measure("a").0.len(), hash.len());
+    fn a_wrong_password_takes_as_long_whoever_it_is_of() {
+        let line = |user: &str, cost| format!("{user}:{}\n", bcrypt::hash("pw", cost).unwrap());
+        let rounds = |measure: &Measure| -> u32 {
+            measure.own.iter().chain(&measure.rest).map(|hash| 1 << cost_of(hash).unwrap()).sum()
+        };
+        for costs in [&[4][..], &[6], &[4, 7], &[5, 4, 8]] {
+            let text: String = costs.iter().map(|cost| line(&format!("u{cost}"), *cost)).collect();
+            let (users, _) = Htpasswd::read_lines(&text);
+            let highest = costs.iter().max().unwrap();
+            for cost in costs {
+                let measure = users.measure(&format!("u{cost}"));
+                assert!(measure.fits(&Secret::new("pw")) && !measure.fits(&Secret::new("wrong")));
+                assert_eq!(rounds(&measure), 1 << highest, "{costs:?} {cost}");
+            }
+            let nobody = users.measure("nobody");
+            assert!(!nobody.fits(&Secret::new("pw")));
+            assert_eq!(rounds(&nobody), 1 << highest, "{costs:?}");
         }
     }
 
@@ -236,7 +276,7 @@ mod tests {
     fn a_new_line_is_one_that_lets_in() {
         let line = NewLine::new("ann", "secret").unwrap();
         let (users, flaws) = Htpasswd::read_lines(&line.line());
-        assert!(flaws.is_empty() && bcrypt::verify("secret", &users.measure("ann").0).unwrap());
+        assert!(flaws.is_empty() && users.measure("ann").fits(&Secret::new("secret")));
         let text = line.put_into("# mine\nann plain\nannie:x\nann:old\nbob:y");
         assert_eq!(text, format!("# mine\n{}\nannie:x\nbob:y\n", line.line()));
         assert_eq!(line.put_into(""), format!("{}\n", line.line()));

@@ -37,7 +37,7 @@ pub struct Logins {
     throttle: Throttle,
     key: HashKey,
     /// Passwords hashed at once: half of the machine at most, so that who guesses leaves the rest to who pulls.
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// Held while a password is looked at: clients send several requests at once, and one look is enough for all.
     looking: Cache<Keyed, Arc<Mutex<()>>>,
@@ -56,7 +56,7 @@ impl Logins {
             verdicts: Verdicts::new(),
             throttle: Throttle::new(),
             key: HashKey::random()?,
-            slots: Semaphore::new((cores / 2).max(1)),
+            slots: Arc::new(Semaphore::new((cores / 2).max(1))),
             waiting: AtomicUsize::new(0),
             looking: Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_secs(60)).build(),
             tasks,
@@ -82,7 +82,6 @@ impl Logins {
         }
         let name = self.key.hash(&[b"user", user.as_bytes()]);
         let attempt = self.throttle.attempt(from, name).map_err(|after| LoginError::Later { after })?;
-        let _slot = self.slots.acquire().await.map_err(|_| LoginError::Wrong)?;
         if !self.is_right(&users, user, password).await {
             return Err(LoginError::Wrong);
         }
@@ -104,9 +103,14 @@ impl Logins {
     }
 
     async fn is_right(&self, users: &Htpasswd, user: &str, password: &str) -> bool {
-        let ((hash, known), password) = (users.measure(user), Secret::new(password));
-        let work = move || bcrypt::verify(password.expose(), &hash).unwrap_or(false);
-        self.tasks.spawn_blocking(work).await.unwrap_or(false) && known
+        let (measure, password) = (users.measure(user), Secret::new(password));
+        let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return false };
+        let work = move || {
+            // Taken until it is hashed: whoever asked may have left long before.
+            let _slot = slot;
+            measure.fits(&password)
+        };
+        self.tasks.spawn_blocking(work).await.unwrap_or(false)
     }
 }
 
