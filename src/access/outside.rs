@@ -24,7 +24,8 @@ use crate::config::TokenService;
 
 /// How far clocks may differ: `registry:2`'s.
 const LEEWAY: Duration = Duration::from_secs(60);
-const REMEMBERED: u64 = 10_000;
+/// Bytes of tokens that are remembered.
+const REMEMBERED: u64 = 16 << 20;
 /// How long a token whose signature was right is not looked at again; its end is.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 /// What `registry:2` takes, as far as it can be verified here.
@@ -70,6 +71,12 @@ struct Seen {
     grants: Arc<Grants>,
 }
 
+impl Seen {
+    fn weigh(_: &Keyed, seen: &Arc<Self>) -> u32 {
+        u32::try_from(512 + seen.grants.weight()).unwrap_or(u32::MAX)
+    }
+}
+
 impl Outside {
     /// Reads the files that say whom to believe.
     ///
@@ -91,7 +98,7 @@ impl Outside {
             certificates,
             keys,
             key: HashKey::random()?,
-            seen: Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBERED_FOR).build(),
+            seen: Cache::builder().max_capacity(REMEMBERED).weigher(Seen::weigh).time_to_live(REMEMBERED_FOR).build(),
         })
     }
 

@@ -72,6 +72,12 @@ impl Grants {
         self.0.push(Grant { kind: "registry".into(), name: "catalog".into(), actions: vec!["*".into()] });
     }
 
+    /// Roughly what they take in memory, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        let each = |grant: &Grant| 128 + grant.name.len() + 32 * grant.actions.len();
+        self.0.iter().map(each).sum()
+    }
+
     /// Whether this may be done in the repository of that name.
     #[must_use]
     pub fn cover(&self, name: &RepositoryName, action: Action) -> bool {
