@@ -32,6 +32,7 @@ impl Reach {
 
     /// Whether it allows a name that means this machine wherever it is resolved.
     pub(super) fn allows_name(self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
         let local = host == "localhost" || host.ends_with(".localhost");
         !local || self.0 & Self::LOOPBACK.0 != 0
     }
@@ -61,8 +62,10 @@ fn class_v6(address: Ipv6Addr) -> Reach {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 1] => Reach::LOOPBACK,
         [0xfe80..=0xfebf, ..] => Reach::LINK_LOCAL,
-        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => Reach::PRIVATE,
-        [0 | 0xff00.., ..] => Reach::NEVER,
+        // Beside those of its own (RFC 4193), what a translator leads to that only this network knows (RFC 8215).
+        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] | [0x64, 0xff9b, 1, ..] => Reach::PRIVATE,
+        // Teredo (RFC 4380) leads to wherever its address says.
+        [0 | 0xff00.., ..] | [0x2001, 0, ..] => Reach::NEVER,
         _ => Reach::PUBLIC,
     }
 }
@@ -125,6 +128,8 @@ mod tests {
             "::ffff:169.254.169.254",
             "64:ff9b::a00:1",
             "2002:7f00:1::",
+            "64:ff9b:1::a00:1",
+            "2001:0:a00:1::",
             "fe80::1",
             "fd00::1",
             "ff02::1",
@@ -139,7 +144,8 @@ mod tests {
         let local = Reach::of_upstream(["127.0.0.1:80".parse().unwrap()]);
         assert!(allows(local, "::1") && allows(local, "1.1.1.1"));
         assert!(!allows(local, "10.0.0.1") && !allows(local, "169.254.169.254"));
-        assert!(!Reach::PUBLIC.allows_name("a.localhost") && local.allows_name("localhost"));
+        assert!(!Reach::PUBLIC.allows_name("a.localhost") && !Reach::PUBLIC.allows_name("localhost."));
+        assert!(local.allows_name("localhost"));
         let special = Reach::of_upstream(["0.0.0.0:80".parse().unwrap()]);
         assert!(!allows(special, "0.0.0.0"));
     }
