@@ -101,6 +101,12 @@ impl Auth {
                         answered 401; remove the auth section to let everyone in who can reach this server";
             warnings.push(Warning::new(&root.get(HTPASSWD_PATH.path).unwrap_or(node).origin, text));
         }
+        if let Self::Users(Users { token_lifetime, .. }) = &auth
+            && *token_lifetime < SHORT_LIFETIME
+        {
+            let text = "auth.tokenlifetime is short: clients take a token to live for a minute at least";
+            warnings.push(Warning::new(&root.get(AUTH_TOKENLIFETIME.path).unwrap_or(node).origin, text));
+        }
         Ok(Setting::new(&AUTH, auth, kind, node.origin.clone()))
     }
 
@@ -199,6 +205,9 @@ impl TokenService {
         lines
     }
 }
+
+/// What clients believe of a token that does not say (distribution's token specification).
+const SHORT_LIFETIME: Duration = Duration::from_secs(60);
 
 /// Clients give up on tokens that end while they are at it.
 fn lifetime(text: &str) -> Option<Duration> {
