@@ -145,8 +145,9 @@ impl Hop {
 
 /// The items of a list that may stand in several lines.
 fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
-    let values = headers.get_all(name).filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).collect()
+    // One that is no text is one all the same: those beside it keep their places.
+    let text = |item| str::from_utf8(item).unwrap_or_default().trim();
+    headers.get_all(name).flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(text).collect()
 }
 
 /// An address, perhaps with a port, IPv6 perhaps in brackets.
@@ -203,6 +204,10 @@ mod tests {
         ] {
             assert_eq!(who("127.0.0.1", &[(X_FORWARDED_FOR, line)]), expected, "{line}");
         }
+        let (mut headers, trusted) = (HeaderMap::new(), ["127.0.0.1/32".parse().unwrap()]);
+        headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(b"\xff, 192.0.2.1").unwrap());
+        let client = Forwarded::read(&headers).client("127.0.0.1".parse().unwrap(), &trusted);
+        assert_eq!(client.to_string(), "192.0.2.1", "what a client sends hides nobody");
         let lines = [(X_FORWARDED_FOR, "6.6.6.6"), (X_FORWARDED_FOR, "192.0.2.1")];
         assert_eq!(who("10.0.0.1", &lines), "192.0.2.1", "several lines are one list");
     }
