@@ -6,8 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
 use crate::support::{
     hash::sha256,
     http::{self, Response},
@@ -284,85 +282,6 @@ fn a_file_without_users_stops_the_start_and_a_missing_one_is_made() {
     assert!(!server.log().contains("password="), "told once");
 }
 
-/// The lines of the audit log.
-fn audited(server: &Server) -> Vec<Value> {
-    let parse = |line: &str| serde_json::from_str::<Value>(line).ok().filter(|line| line["target"] == "audit");
-    server.log().lines().filter_map(parse).collect()
-}
-
-/// Pushes, deletes, denials and failed logins leave a line of JSON each, whatever the log looks like otherwise.
-#[test]
-fn the_audit_log_says_who_did_what() {
-    for (formatter, level, pulls) in [("text", "error", false), ("json", "info", true)] {
-        let users = Users::named(&NAMES);
-        let setup = users.with(Setup::hosting(), RULES).variable("REGISTRY_LOG_FORMATTER", formatter);
-        let setup = setup.variable("REGISTRY_LOG_AUDIT_PULLS", if pulls { "true" } else { "false" });
-        // At `error` nothing says where it listens.
-        let server = setup.variable("REGISTRY_LOG_LEVEL", if level == "error" { "info" } else { level }).start();
-        let (ann, image) = (user(&server, "ann"), Image::single(Format::Oci, 504));
-        ann.image("team/app", "1", &image);
-        assert_eq!(ann.request("GET", "team/app/manifests/1").send().status, 200);
-        assert_eq!(user(&server, "eve").request("GET", "team/app/manifests/1").send().status, 403);
-        assert_eq!(user(&server, "bob").delete("team/app/manifests/1"), 202);
-        assert_eq!(server.target().as_user("ann", "wrong-password").request("GET", "").send().status, 401);
-        wait_until("the last line", Duration::from_secs(5), || {
-            audited(&server).iter().any(|line| line["action"] == "login")
-        });
-        let lines = audited(&server);
-        let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
-        let short: Vec<String> = lines
-            .iter()
-            .map(|line| ["who", "action", "reference", "decision"].map(|key| text(line, key)).join(" "))
-            .collect();
-        let mut wanted = vec![format!("ann push 1 allowed"), "eve pull 1 denied".into(), "bob delete 1 allowed".into()];
-        wanted.push("ann login  denied".into());
-        wanted.extend(pulls.then(|| "ann pull 1 allowed".to_owned()));
-        assert!(wanted.iter().all(|wanted| short.contains(wanted)), "{short:?}");
-        assert_eq!(lines.len(), wanted.len() + image.blobs.len(), "and a line for each blob: {short:?}");
-        let push = &lines[short.iter().position(|line| line == "ann push 1 allowed").unwrap()];
-        assert_eq!((text(push, "repository"), text(push, "address")), ("team/app".into(), "127.0.0.1".into()));
-        assert_eq!((text(push, "digest").as_str(), &push["status"]), (image.digest(), &Value::from(201)));
-        assert!(text(push, "rule").starts_with("auth.access rule 1 ("), "{push}");
-        assert!(!server.log().contains("wrong-password") && !server.log().contains(&password("ann")));
-    }
-}
-
-/// Where nobody is asked who they are, it says from where; the mirror's own door is such a place whatever the other one asks.
-#[test]
-fn the_audit_log_says_from_where_without_users() {
-    let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 506));
-    upstream.add("library/app", "1", &image);
-    let setup = || Setup::both(&upstream.url()).variable("REGISTRY_HTTP_MIRROR_ADDR", "127.0.0.1:0");
-    let quiet = setup().start();
-    let lines = |server: &Server| -> Vec<String> {
-        let keys = ["who", "action", "repository", "reference", "address", "decision", "rule"];
-        let text = |line: &Value| keys.map(|key| line[key].as_str().unwrap_or_default().to_owned()).join(" ");
-        audited(server).iter().map(text).collect()
-    };
-    let all = |server: &Server, count: usize| {
-        wait_until("every line", Duration::from_secs(10), || lines(server).len() >= count);
-        lines(server)
-    };
-    quiet.pull("library/app", "1", &image);
-    quiet.target().image("team/app", "1", &image);
-    assert_eq!(quiet.target().delete("team/app/manifests/1"), 202);
-    assert_eq!(quiet.target().delete("team/app/manifests/2"), 404);
-    let told = all(&quiet, image.blobs.len() + 3);
-    let line = |action: &str, of: &str, source: &str| {
-        format!("anonymous {action} {of} {source} allowed nobody is asked who they are")
-    };
-    for (action, reference) in [("push", "1"), ("delete", "1"), ("delete", "2")] {
-        assert!(told.contains(&line(action, &format!("team/app {reference}"), "127.0.0.1")), "{told:#?}");
-    }
-    assert_eq!(told.len(), image.blobs.len() + 3, "a line for each blob, and none for pulls: {told:#?}");
-    let users = Users::named(&NAMES);
-    let asking = users.with(setup(), RULES).variable("REGISTRY_LOG_AUDIT_PULLS", "true").start();
-    let of_door = format!("{}/v2/library/app/manifests/1", asking.mirror_url());
-    assert_eq!(http::get(&of_door).from("127.0.0.2").send().status, 200);
-    let pulled = line("pull", "docker.io/library/app 1", "127.0.0.2");
-    assert_eq!(all(&asking, 1), [pulled]);
-}
-
 /// Whoever guesses is told to wait, and what they cost is no burden: 100,000 wrong passwords under `--soak`.
 #[test]
 fn guesses_do_not_slow_a_pull() {
@@ -416,7 +335,7 @@ fn access_check_says_yes_or_no_and_why() {
     let file = users.path().with_extension("yml");
     let path = users.path();
     let text = format!(
-        "version: 0.1\nauth:\n  htpasswd: {{realm: r, path: {}}}\n  groups: {{devs: [ann]}}\n  access:\n    - {{who: group:devs, \
+        "version: 0.1\nhttp: {{names: [r.test]}}\nauth:\n  htpasswd: {{realm: r, path: {}}}\n  groups: {{devs: [ann]}}\n  access:\n    - {{who: group:devs, \
          may: [pull, push], where: team/*}}\n    - {{who: anonymous, may: pull, where: docker.io/library/*}}\n",
         path.display()
     );
@@ -428,6 +347,8 @@ fn access_check_says_yes_or_no_and_why() {
         ("eve", "pull", "library/ubuntu", 0, "yes: eve may pull library/ubuntu: auth.access rule 2 ("),
         ("anonymous", "pull", "docker.io/library/ubuntu", 0, "yes: anonymous may pull docker.io/library/ubuntu"),
         ("carol", "pull", "library/ubuntu", 1, "has no such user"),
+        ("ann", "push", "r.test/team/app", 0, "yes: ann may push r.test/team/app: auth.access rule 1 ("),
+        ("ann", "push", "docker.io/team/app", 1, "what is mirrored from another registry is read-only"),
         ("ann", "read", "team/app", 2, "pull, push or delete"),
         ("ann", "pull", "Team/App", 2, "lower-case"),
     ] {

@@ -192,6 +192,36 @@ fn tokens_are_given_for_forms() {
     assert_eq!(http::get(&login).header("Authorization", &basic("ann", "wrong")).send().status, 401);
 }
 
+/// A token makes none: neither for more than it was made for itself, nor for longer.
+#[test]
+fn a_token_makes_no_tokens() {
+    let (server, _users) = house();
+    let narrow = token(&server, Some("ann"), &["repository:public/app:pull"]);
+    let url = format!("{}/token?scope=repository:team/app:pull,push&scope=registry:catalog:*", server.url());
+    for credentials in [format!("Bearer {narrow}"), "Bearer nonsense".to_owned(), "Digest x".to_owned()] {
+        for method in ["GET", "POST"] {
+            let answer = Request::new(method, &url).header("Authorization", &credentials).send();
+            assert_eq!(part(&answer, "error").as_deref(), Some("invalid_token"), "{method} {credentials}");
+        }
+    }
+}
+
+/// Figures are for users: where strangers come in for something else, not for them.
+#[test]
+fn figures_are_not_for_strangers() {
+    let users = Users::named(&["ann"]);
+    let server = users.with(Setup::hosting().variable("REGISTRY_HTTP_METRICS", "true"), RULES).start();
+    let scrape = |authorization: Option<String>| {
+        let request = http::get(&format!("{}/metrics", server.url()));
+        let request = authorization.into_iter().fold(request, |request, value| request.header("Authorization", &value));
+        request.send().status
+    };
+    assert_eq!(scrape(None), 401);
+    assert_eq!(scrape(Some(format!("Bearer {}", token(&server, None, &[])))), 401);
+    assert_eq!(scrape(Some(format!("Bearer {}", token(&server, Some("ann"), &[])))), 200);
+    assert_eq!(scrape(Some(basic("ann", &password("ann")))), 200);
+}
+
 /// There is no such service where nobody needs one.
 #[test]
 fn without_strangers_there_are_no_tokens() {

@@ -7,13 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{
-    images::{Blob, Format, Manifest},
-    raw::{connect, connect_with, exchange, rest},
-    server::{Server, Setup},
-    uploads::{OCTETS, basic},
-    users::{Users, password},
-    wait_until,
+use crate::{
+    support::{
+        http2::Http2,
+        images::{Blob, Format, Image, Manifest},
+        raw::{connect, connect_with, exchange, rest},
+        server::{Server, Setup},
+        tls::{Authority, Https, Mounted, Wishes},
+        uploads::{OCTETS, basic},
+        upstream::Upstream,
+        users::{Users, password},
+        wait_until,
+    },
+    tls,
 };
 
 const HERE: &str = "127.0.0.1";
@@ -230,6 +236,95 @@ fn a_body_pauses_so_long() {
     assert_eq!(refused.status, 408);
     assert!(refused.header("retry-after").is_some() && (0.5..5.0).contains(&start.elapsed().as_secs_f32()));
     told(&server, "http.limits.bodypause");
+}
+
+/// Whatever is asked for, who announces a body and sends none is answered all the same.
+#[test]
+fn a_body_that_never_comes_is_not_waited_for() {
+    let users = Users::named(&["ann"]);
+    let rules = "access: [{who: anonymous, may: [pull, push, delete], where: '**'}]";
+    let server = users.with(limited("bodypause", "1s"), rules).start();
+    let digest = Blob::noise(4, 1).digest;
+    for (request, expected) in [
+        ("GET /v2/".to_owned(), 401),
+        ("GET /token".to_owned(), 200),
+        ("POST /token".to_owned(), 408),
+        ("PUT /v2/team/app/manifests/1".to_owned(), 408),
+        (format!("POST /v2/team/app/blobs/uploads/?digest={digest}"), 408),
+        ("POST /v2/team/app/blobs/uploads/".to_owned(), 202),
+        (format!("DELETE /v2/team/app/blobs/{digest}"), 404),
+        ("PATCH /nowhere".to_owned(), 404),
+        ("BREW /v2/".to_owned(), 405),
+    ] {
+        for framing in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
+            let stream = connect(server.url(), HERE);
+            stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+            assert_eq!(status(&stream, &format!("{request} HTTP/1.1\nHost: a\n{framing}\n\n")), expected, "{request}");
+        }
+    }
+    let form = format!("POST /token HTTP/1.1\nHost: a\nContent-Length: 100000\n\n{}", "x".repeat(100_000));
+    assert_eq!(status(&connect(server.url(), HERE), &form), 413);
+}
+
+/// What strangers ask for is remembered for its bytes' worth: long queries, and tokens for names that are nobody's.
+#[test]
+fn what_is_remembered_is_bounded() {
+    let (users, upstream) = (Users::named(&["ann"]), Upstream::plain());
+    upstream.add("library/app", "1", &Image::single(Format::Oci, 520));
+    let rules = "access: [{who: anonymous, may: pull, where: '**'}]";
+    let server = users.with(Setup::both(&upstream.url()).variable("REGISTRY_HTTP_LIMITS_RATE", "0"), rules).start();
+    let stream = connect(server.url(), HERE);
+    let list = |number: usize, length: usize| {
+        let query = format!("n=100&x{number}={}", "y".repeat(length));
+        status(&stream, &format!("GET /v2/library/app/tags/list?{query} HTTP/1.1\nHost: a\n\n"))
+    };
+    assert_eq!((list(0, 3000), list(0, 5000)), (200, 414));
+    let before = server.forget_peak_memory();
+    assert!((0..10_000).all(|number| list(number, 4000) == 200));
+    for number in 0..1200 {
+        let scope = |at| format!("scope=repository:library/{}{number}/{at}:push", "z".repeat(230));
+        let scopes: Vec<_> = (0..100).map(scope).collect();
+        let (status, _, body) = exchange(&stream, &format!("GET /token?{} HTTP/1.1\nHost: a\n\n", scopes.join("&")));
+        assert_eq!(status, 200);
+        let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let token = answer["token"].as_str().unwrap();
+        assert_eq!(
+            self::status(&stream, &format!("GET /v2/ HTTP/1.1\nHost: a\nAuthorization: Bearer {token}\n\n")),
+            200
+        );
+    }
+    let grown = server.peak_above(before);
+    assert!(grown < 52 << 20, "{grown} bytes more");
+}
+
+/// A handshake must be over in time; requests at once on a connection of HTTP/2 are bounded; its uploads may pause no longer.
+#[test]
+fn tls_and_http2_have_limits() {
+    let (authority, upstream) = (Authority::new("test"), Upstream::plain());
+    let files = Mounted::new(&authority.server());
+    let setup = Setup::both(&upstream.url()).variable("REGISTRY_HTTP_LIMITS_BODYPAUSE", "1s");
+    let setup = setup.variable("REGISTRY_HTTP_HTTP2_DISABLED", "false");
+    let server = tls::with(setup, &files).variable("REGISTRY_HTTP_LIMITS_HEADTIME", "1s").start();
+    let silent = connect(&server.url().replace("https:", "http:"), HERE);
+    (&silent).write_all(&[22]).unwrap();
+    let (said, took) = rest(&silent);
+    assert!(said.is_empty() && (0.5..5.0).contains(&took.as_secs_f32()), "{said:?} after {took:?}");
+    told(&server, "a TLS handshake took longer than http.limits.headtime");
+
+    let blob = Blob::noise(5, 400_000);
+    upstream.add_blob("library/app", &blob);
+    let https = Https::new(server.url(), &authority, &Wishes::default());
+    let path = format!("/v2/library/app/blobs/{}", blob.digest);
+    assert_eq!(https.clone().http1().request("GET", &path).unwrap().status, 200);
+    // None of them is taken: each that is let in holds a piece of it.
+    let mut http2 = Http2::connect(&https);
+    let statuses = http2.ask(200, &path);
+    let count = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count();
+    assert_eq!((count(200), count(429)), (128, 72), "{statuses:?}");
+    told(&server, "more at once than a connection of HTTP/2 may");
+    let mut slow = Http2::connect(&https);
+    let digest = format!("/v2/team/app/blobs/uploads/?digest={}", blob.digest);
+    assert_eq!(slow.begin("POST", &digest, &blob.bytes[..10]), 408);
 }
 
 /// Who takes nothing of an answer is let go; who takes a little is not.

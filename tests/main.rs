@@ -13,6 +13,7 @@ mod access_clients;
 mod access_spelling;
 mod access_tokens;
 mod api;
+mod audit;
 mod bad_input;
 mod clients;
 mod config;

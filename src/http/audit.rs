@@ -6,11 +6,15 @@ use actix_web::{
     Error, HttpMessage as _, HttpRequest,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::StatusCode,
+    http::{StatusCode, header::HeaderValue},
     middleware::Next,
 };
 
-use super::{extract, forwarded::client_address, headers::DOCKER_CONTENT_DIGEST};
+use super::{
+    extract,
+    forwarded::client_address,
+    headers::{DOCKER_CONTENT_DIGEST, OCI_TAG},
+};
 use crate::{
     access::{Action, Caller, Decision, Proof},
     oci::Repository,
@@ -22,6 +26,8 @@ struct Decided {
     caller: Caller,
     action: Action,
     repository: Repository,
+    /// Where a blob is mounted from.
+    from: Option<Repository>,
     decision: Decision,
 }
 
@@ -33,8 +39,15 @@ pub(super) fn note(
     repository: &Repository,
     decision: Decision,
 ) {
-    let decided = Decided { caller: caller.clone(), action, repository: repository.clone(), decision };
+    let decided = Decided { caller: caller.clone(), action, repository: repository.clone(), from: None, decision };
     request.extensions_mut().insert(decided);
+}
+
+/// Remembers what a blob is mounted from.
+pub(super) fn note_source(request: &HttpRequest, from: &Repository) {
+    if let Some(decided) = request.extensions_mut().get_mut::<Decided>() {
+        decided.from = Some(from.clone());
+    }
 }
 
 /// Writes the line that a request is worth, if it is, once it is answered.
@@ -54,14 +67,16 @@ fn write(response: &ServiceResponse<impl MessageBody>) {
         return;
     }
     let named = ["reference", "digest"].into_iter().find_map(|part| request.match_info().get(part));
-    let digest = response.headers().get(DOCKER_CONTENT_DIGEST).and_then(|digest| digest.to_str().ok());
+    let answered = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     tracing::info!(
         target: "audit",
         who = %decided.caller.who,
         action = decided.action.as_str(),
         repository = %decided.repository,
         reference = named,
-        digest,
+        tags = answered(OCI_TAG),
+        digest = answered(DOCKER_CONTENT_DIGEST),
+        from = decided.from.as_ref().map(tracing::field::display),
         address = %client_address(request),
         decision = if decided.decision.allowed { "allowed" } else { "denied" },
         rule = %decided.decision.by,
@@ -72,8 +87,10 @@ fn write(response: &ServiceResponse<impl MessageBody>) {
 /// A push is worth one when something was added: neither its chunks nor its sessions are.
 fn is_worth_a_line(request: &HttpRequest, decided: &Decided, status: StatusCode) -> bool {
     match decided.action {
-        // Every client asks once without saying who it is, and hears how to.
-        _ if !decided.decision.allowed => !matches!(decided.caller.proof, Proof::Nothing | Proof::Void),
+        // Every client asks once without saying who it is, and hears how to; to write, few do.
+        _ if !decided.decision.allowed => {
+            decided.action != Action::Pull || !matches!(decided.caller.proof, Proof::Nothing)
+        }
         Action::Pull => extract::settings(request).audit_pulls && status.is_success(),
         Action::Push => status == StatusCode::CREATED,
         Action::Delete => true,

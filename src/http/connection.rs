@@ -32,6 +32,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// reads past all that comes in chunks, for ever.
 const LEFT_OVER: u64 = 16 << 20;
 
+/// Requests at once on a connection of HTTP/2 (RFC 9113, section 5.1.2, has no fewer than 100).
+const MOST_STREAMS: usize = 128;
+
 /// What a head that never ends is answered.
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\nretry-after: 1\r\n\r\n";
 
@@ -72,6 +75,12 @@ impl Connection {
     /// Whether it has had as many requests as it may. HTTP/2 has other ways to end.
     pub(super) fn is_spent(&self, most: Option<u64>) -> bool {
         !self.http2 && most.is_some_and(|most| self.begun.get() >= most)
+    }
+
+    /// Whether it has as many requests under way as HTTP/2 may have: each holds a piece of its answer, and a file. The library
+    /// itself lets any number in.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.http2 && self.open.get() >= MOST_STREAMS
     }
 
     /// Bytes came.

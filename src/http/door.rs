@@ -10,7 +10,7 @@ use actix_web::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{audit, challenge, errors::Refusal, extract, forwarded::client_address, health};
+use super::{audit, challenge, errors::Refusal, extract, forwarded::client_address, health, limits::limiter};
 use crate::{
     access::{Access, Caller, LoginError},
     config::Secret,
@@ -61,19 +61,25 @@ pub(super) async fn log_in(
     user: &str,
     password: &Secret,
 ) -> Result<Caller, Refusal> {
-    access.log_in(client_address(request), user, password.expose()).await.map_err(|error| match error {
+    let client = client_address(request);
+    access.log_in(client, user, password.expose()).await.map_err(|error| match error {
         LoginError::Wrong => {
             audit::login_failed(request, user);
             unknown(access, request)
         }
-        LoginError::Later { after } => Refusal::too_many_attempts(after),
+        LoginError::Later { after } => {
+            if let Some(limiter) = limiter(request) {
+                limiter.guesses.tell(&format!("{client} fails to log in again and again: it has to wait"));
+            }
+            Refusal::too_many_attempts(after)
+        }
     })
 }
 
 /// RFC 7617, section 2: base64 of `user:password`.
 fn decode(credentials: &str) -> Option<(String, Secret)> {
-    let text = String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?;
-    let (user, password) = text.split_once(':')?;
+    let text = Secret::new(String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?);
+    let (user, password) = text.expose().split_once(':')?;
     Some((user.to_owned(), Secret::new(password)))
 }
 

@@ -74,7 +74,12 @@ impl Entrance {
             None => (Stream::Plain(stream), Protocol::Http1),
             Some(tls) => {
                 let limit = self.limiter.limits.head_time.unwrap_or(HANDSHAKE);
-                let (stream, protocol) = tls.accept(stream, limit).await?;
+                let accepted = tls.accept(stream, limit).await;
+                if accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+                    let what = "a TLS handshake took longer than http.limits.headtime: its connection is closed";
+                    self.limiter.late_heads.tell(what);
+                }
+                let (stream, protocol) = accepted?;
                 (Stream::Tls(Box::new(stream)), protocol)
             }
         };

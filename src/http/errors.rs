@@ -53,7 +53,9 @@ impl Refusal {
 
     /// A user who may not do that.
     pub(super) fn forbidden(user: &str, action: Action, repository: &Repository) -> Self {
-        let message = format!("{user} may not {action} {repository}: no rule of this registry's operator allows it");
+        // By the name alone: of which registry it is here is not for one who may not read it.
+        let name = &repository.name;
+        let message = format!("{user} may not {action} {name}: no rule of this registry's operator allows it");
         Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
     }
 
@@ -148,6 +150,18 @@ impl Refusal {
     pub(super) fn manifest_size(limit: usize) -> Self {
         let message = format!("a manifest may have {limit} bytes at most");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
+    }
+
+    /// A form of more than `limit` bytes.
+    pub(super) fn form_size(limit: usize) -> Self {
+        let message = format!("a form may have {limit} bytes at most");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::Unsupported, message)
+    }
+
+    /// A query of more than `limit` bytes.
+    pub(super) fn query_size(limit: usize) -> Self {
+        let message = format!("the query of a list may have {limit} bytes at most");
+        Self::new(StatusCode::URI_TOO_LONG, ErrorCode::Unsupported, message)
     }
 
     /// A tag that cannot be pushed to.

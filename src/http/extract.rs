@@ -15,6 +15,9 @@ use crate::{
     registry::Registry,
 };
 
+/// More than any registry asks for by a page's `Link`.
+const LONGEST_QUERY: usize = 4 << 10;
+
 /// What every handler has at hand.
 pub(super) type State = web::Data<Registry>;
 
@@ -112,10 +115,12 @@ pub(super) fn names_registry(request: &HttpRequest) -> bool {
     mirror::is_mirror(request) || parameter(request, "ns").is_some()
 }
 
-/// The query without `ns`, which is between the client and its mirror.
-pub(super) fn upstream_query(request: &HttpRequest) -> String {
+/// The query without `ns`, which is between the client and its mirror. All else is passed on: how a next page is asked for is
+/// the upstream's.
+pub(super) fn upstream_query(request: &HttpRequest) -> Result<String, Refusal> {
     let pairs = pairs(request).filter(|(key, _)| key != "ns");
-    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    if query.len() > LONGEST_QUERY { Err(Refusal::query_size(LONGEST_QUERY)) } else { Ok(query) }
 }
 
 /// `Content-Type`, where there is one.

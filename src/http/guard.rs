@@ -49,6 +49,17 @@ pub(super) fn identified(request: &HttpRequest) -> Result<(), Refusal> {
     }
 }
 
+/// Whether the caller is a user, who need not be one that may do anything.
+pub(super) fn is_user(request: &HttpRequest) -> Result<(), Refusal> {
+    identified(request)?;
+    match asked(request) {
+        Some((access, caller)) if caller.who.name().is_none() => {
+            Err(Refusal::unauthorized(challenge::write(access, request, None, None)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Which of a registry's repositories a list may show the caller; all, where it is `None`.
 ///
 /// # Errors

@@ -21,6 +21,8 @@ pub(super) const API_VERSION: (HeaderName, HeaderValue) =
 pub(super) const NOSNIFF: (HeaderName, HeaderValue) =
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
+/// The tags that a pushed manifest got (distribution-spec, "Pushing Manifests").
+pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 

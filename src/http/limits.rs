@@ -29,7 +29,7 @@ use super::{
     errors::Refusal,
     forwarded::client_address,
     gate::Gate,
-    open_uploads::{OpenUploads, Uploader},
+    open_uploads::{OpenUploads, Place, Uploader},
     rate::Rate,
 };
 
@@ -71,6 +71,9 @@ pub(super) struct Limiter {
     pub(super) unread: Told,
     pub(super) left_over: Told,
     pub(super) full: Told,
+    pub(super) stalled: Told,
+    pub(super) large: Told,
+    pub(super) guesses: Told,
     rate: Rate,
     refused: Told,
 }
@@ -85,6 +88,9 @@ impl Limiter {
             unread: Told::default(),
             left_over: Told::default(),
             full: Told::default(),
+            stalled: Told::default(),
+            large: Told::default(),
+            guesses: Told::default(),
             refused: Told::default(),
             limits,
         }
@@ -104,16 +110,21 @@ impl Limiter {
         Ok(())
     }
 
-    /// Whether `client` may begin an upload.
+    /// The refusal of one more request on a connection that has too many under way.
+    fn refuse_stream(&self, client: IpAddr) -> Refusal {
+        self.refused.tell(&format!("{client} asks for more at once than a connection of HTTP/2 may"));
+        Refusal::too_often(Duration::ZERO)
+    }
+
+    /// Room for an upload of `client`'s.
     ///
     /// # Errors
     /// The refusal to send.
-    pub(super) fn check_uploads(&self, client: &Uploader) -> Result<(), Refusal> {
-        if self.uploads.has_room(client) {
-            return Ok(());
-        }
-        self.refused.tell(&format!("{client} has begun as many uploads as http.limits.uploads allows"));
-        Err(Refusal::too_many_uploads())
+    pub(super) fn begin_upload(&self, client: &Uploader) -> Result<Place<'_>, Refusal> {
+        self.uploads.begin(client.clone()).ok_or_else(|| {
+            self.refused.tell(&format!("{client} has begun as many uploads as http.limits.uploads allows"));
+            Refusal::too_many_uploads()
+        })
     }
 }
 
@@ -128,9 +139,13 @@ pub(super) async fn keep(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let connection = request.conn_data::<Rc<Connection>>().cloned();
+    let crowded = connection.as_ref().is_some_and(|connection| connection.is_crowded());
     let exchange = connection.as_ref().map(Connection::begin);
     let limiter = request.app_data::<web::Data<Limiter>>().cloned();
-    let checked = limiter.as_ref().map(|limiter| limiter.check(request.request(), client_address(request.request())));
+    let checked = limiter.as_ref().map(|limiter| {
+        let client = client_address(request.request());
+        if crowded { Err(limiter.refuse_stream(client)) } else { limiter.check(request.request(), client) }
+    });
     let mut response = match checked {
         Some(Err(refusal)) => {
             let refused: HttpResponse = refusal.error_response();

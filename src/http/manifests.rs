@@ -1,14 +1,14 @@
 //! `/v2/<name>/manifests/<reference>` (end-3, end-7, end-9).
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, body::SizedStream, http::header, web::Payload};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream;
 
 use super::{
     errors::Refusal,
     extract::{self, State},
     headers::{self, API_VERSION, NOSNIFF},
-    location, measure, uploads,
+    incoming, limits, location, measure,
 };
 use crate::{
     metrics::Content,
@@ -66,7 +66,7 @@ pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) ->
     }
     if !tags.is_empty() {
         let tags: Vec<_> = tags.iter().map(ToString::to_string).collect();
-        response.insert_header(("OCI-Tag", tags.join(", ")));
+        response.insert_header((headers::OCI_TAG, tags.join(", ")));
     }
     Ok(response.finish())
 }
@@ -83,21 +83,16 @@ pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<Http
     Ok(HttpResponse::Accepted().insert_header(API_VERSION).finish())
 }
 
-/// All of a body that must fit in memory.
-async fn collect(request: &HttpRequest, mut body: Payload) -> Result<Bytes, Refusal> {
-    let limits = &extract::settings(request).limits;
-    let most = limits.manifest.unwrap_or(usize::MAX);
-    let mut bytes = BytesMut::new();
-    while let Some(piece) = uploads::piece(limits, &mut body).await? {
-        let piece = piece.map_err(|_| Refusal::cut())?;
-        if bytes.len() + piece.len() > most {
-            uploads::drain(body).await;
-            tracing::warn!("refused a manifest of more than {most} bytes (http.limits.manifest)");
-            return Err(Refusal::manifest_size(most));
+/// All of a manifest.
+async fn collect(request: &HttpRequest, body: Payload) -> Result<Bytes, Refusal> {
+    let most = extract::settings(request).limits.manifest.unwrap_or(usize::MAX);
+    let bytes = incoming::collect(request, body, most).await?;
+    bytes.ok_or_else(|| {
+        if let Some(limiter) = limits::limiter(request) {
+            limiter.large.tell(&format!("refused a manifest of more than {most} bytes (http.limits.manifest)"));
         }
-        bytes.extend_from_slice(&piece);
-    }
-    Ok(bytes.freeze())
+        Refusal::manifest_size(most)
+    })
 }
 
 fn found(digest: &Digest, media_type: &MediaType, provenance: Provenance) -> HttpResponseBuilder {

@@ -1,9 +1,9 @@
 //! What Prometheus scrapes.
 
-use actix_web::{HttpResponse, http::header, web};
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use tokio::task::spawn_blocking;
 
-use super::extract::State;
+use super::{errors::Refusal, extract::State, guard};
 use crate::metrics::TEXT;
 
 /// Where they are on the main port.
@@ -14,13 +14,15 @@ pub(super) fn configure(service: &mut web::ServiceConfig, path: &str) {
     service.service(web::resource(path).route(web::get().to(get)).route(web::head().to(get)));
 }
 
-async fn get(registry: State) -> HttpResponse {
-    match spawn_blocking(move || registry.scrape()).await {
+/// At a door that knows users, to those alone: figures name repositories' upstreams, and tell what goes on.
+async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    guard::is_user(&request)?;
+    Ok(match spawn_blocking(move || registry.scrape()).await {
         Ok(Ok(text)) => HttpResponse::Ok().insert_header((header::CONTENT_TYPE, TEXT)).body(text),
         Ok(Err(error)) => {
             tracing::error!("{error}");
             HttpResponse::InternalServerError().finish()
         }
         Err(_) => HttpResponse::InternalServerError().finish(),
-    }
+    })
 }

@@ -24,6 +24,7 @@ mod gate;
 mod guard;
 mod headers;
 mod health;
+mod incoming;
 mod limits;
 mod listen;
 mod location;

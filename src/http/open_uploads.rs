@@ -43,6 +43,7 @@ impl fmt::Display for Uploader {
     }
 }
 
+/// Counts the uploads of each.
 #[derive(Debug)]
 pub(super) struct OpenUploads {
     most: Option<u64>,
@@ -52,8 +53,34 @@ pub(super) struct OpenUploads {
 #[derive(Debug, Default)]
 struct Open {
     uploads: HashMap<UploadId, (Uploader, Instant)>,
+    /// Of each client: these, and the places for more.
     each: HashMap<Uploader, u64>,
     swept: Option<Instant>,
+}
+
+/// Room for an upload that is about to begin, or is over within its request. Dropped, it is free again.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    of: &'a OpenUploads,
+    /// `None` where nothing is counted.
+    client: Option<Uploader>,
+}
+
+impl Place<'_> {
+    /// The upload has begun, and goes on after this request.
+    pub(super) fn taken_by(mut self, id: UploadId) {
+        if let Some(client) = self.client.take() {
+            self.of.open.lock().uploads.insert(id, (client, Instant::now()));
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(client) = &self.client {
+            self.of.open.lock().leave(client);
+        }
+    }
 }
 
 impl OpenUploads {
@@ -61,15 +88,19 @@ impl OpenUploads {
         Self { most, open: Mutex::default() }
     }
 
-    /// Whether `client` may begin another.
-    pub(super) fn has_room(&self, client: &Uploader) -> bool {
-        let Some(most) = self.most else { return true };
+    /// Room for another of `client`'s, if there is.
+    pub(super) fn begin(&self, client: Uploader) -> Option<Place<'_>> {
+        let Some(most) = self.most else { return Some(Place { of: self, client: None }) };
         let mut open = self.open.lock();
         open.sweep(Instant::now());
-        open.each.get(client).is_none_or(|count| *count < most)
+        if open.each.get(&client).is_some_and(|count| *count >= most) {
+            return None;
+        }
+        *open.each.entry(client.clone()).or_default() += 1;
+        Some(Place { of: self, client: Some(client) })
     }
 
-    /// Something happened to an upload of `client`'s: it began, or goes on.
+    /// An upload of `client`'s goes on.
     pub(super) fn note(&self, client: Uploader, id: UploadId) {
         if self.most.is_none() {
             return;
@@ -88,11 +119,16 @@ impl OpenUploads {
 
 impl Open {
     fn end(&mut self, id: UploadId) {
-        let Some((client, _)) = self.uploads.remove(&id) else { return };
-        if let Some(count) = self.each.get_mut(&client) {
+        if let Some((client, _)) = self.uploads.remove(&id) {
+            self.leave(&client);
+        }
+    }
+
+    fn leave(&mut self, client: &Uploader) {
+        if let Some(count) = self.each.get_mut(client) {
             *count -= 1;
             if *count == 0 {
-                self.each.remove(&client);
+                self.each.remove(client);
             }
         }
     }
@@ -117,18 +153,37 @@ mod tests {
         Uploader::new(Principal::Anonymous, address.parse().unwrap())
     }
 
+    fn has_room(open: &OpenUploads, client: &Uploader) -> bool {
+        open.begin(client.clone()).is_some()
+    }
+
     #[test]
     fn counts_what_is_open() {
         let (open, client) = (OpenUploads::new(Some(2)), at("10.0.0.1"));
         let (a, b) = (UploadId::random(), UploadId::random());
         open.note(client.clone(), a);
         open.note(client.clone(), a);
-        assert!(open.has_room(&client));
+        assert!(has_room(&open, &client));
         open.note(client.clone(), b);
-        assert!(!open.has_room(&client) && open.has_room(&at("10.0.0.2")));
+        assert!(!has_room(&open, &client) && has_room(&open, &at("10.0.0.2")));
         open.end(a);
         open.end(a);
-        assert!(open.has_room(&client));
+        assert!(has_room(&open, &client));
+    }
+
+    #[test]
+    fn who_begins_many_at_once_gets_no_more() {
+        let (open, client) = (OpenUploads::new(Some(2)), at("10.0.0.1"));
+        let (first, second) = (open.begin(client.clone()).unwrap(), open.begin(client.clone()).unwrap());
+        assert!(!has_room(&open, &client));
+        let id = UploadId::random();
+        first.taken_by(id);
+        drop(second);
+        let third = open.begin(client.clone()).unwrap();
+        assert!(!has_room(&open, &client));
+        open.end(id);
+        drop(third);
+        assert!(open.open.lock().each.is_empty());
     }
 
     #[test]
@@ -136,16 +191,16 @@ mod tests {
         let open = OpenUploads::new(Some(1));
         let ann = |address: &str| Uploader::new(Principal::user("ann"), address.parse().unwrap());
         open.note(ann("10.0.0.1"), UploadId::random());
-        assert!(!open.has_room(&ann("10.0.0.2")) && open.has_room(&at("10.0.0.1")));
+        assert!(!has_room(&open, &ann("10.0.0.2")) && has_room(&open, &at("10.0.0.1")));
         let bob = Uploader::new(Principal::user("bob"), "10.0.0.1".parse().unwrap());
-        assert!(open.has_room(&bob));
+        assert!(has_room(&open, &bob));
     }
 
     #[test]
     fn forgets_what_nobody_goes_on_with() {
         let (open, client) = (OpenUploads::new(Some(1)), at("10.0.0.1"));
         open.note(client.clone(), UploadId::random());
-        assert!(!open.has_room(&client));
+        assert!(!has_room(&open, &client));
         let mut inner = open.open.lock();
         inner.sweep(Instant::now() + FORGOTTEN + Duration::from_secs(61));
         assert!(inner.uploads.is_empty() && inner.each.is_empty());

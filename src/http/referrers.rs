@@ -24,7 +24,7 @@ pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpRe
     if repository.domain.is_none() {
         return hosted(&registry, &request, &repository, &digest).await;
     }
-    let query = extract::upstream_query(&request);
+    let query = extract::upstream_query(&request)?;
     let registry = registry.into_inner();
     let (page, provenance) = registry.list(&repository, List::Referrers(digest), &query).await?;
     let served = measure::answered(&registry, &repository, Content::List, provenance);

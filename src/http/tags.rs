@@ -21,7 +21,7 @@ pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpRe
     if repository.domain.is_none() {
         return hosted(&registry, &request, &repository).await;
     }
-    let query = extract::upstream_query(&request);
+    let query = extract::upstream_query(&request)?;
     let registry = registry.into_inner();
     let (page, provenance) = registry.list(&repository, List::Tags, &query).await?;
     let served = measure::answered(&registry, &repository, Content::List, provenance);

@@ -4,27 +4,31 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{self, HeaderValue},
-    web::Bytes,
+    web::Payload,
 };
 use serde_json::json;
 
-use super::{door, errors::Refusal, extract};
+use super::{challenge, door, errors::Refusal, extract, incoming};
 use crate::{
-    access::{Access, Principal, Scope},
+    access::{Access, Principal, Proof, Scope},
     config::Secret,
 };
 
+/// More than any form of user, password and scopes.
+const MOST_BYTES: usize = 64 << 10;
+
 /// For whom `Authorization` names, or nobody in particular.
 pub(super) async fn get(request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let asked = extract::parameters(&request, "scope");
-    let who = extract::caller(&request).who;
-    issue(&request, &who, &asked)
+    let who = asker(&request)?;
+    issue(&request, &who, &extract::parameters(&request, "scope"))
 }
 
 /// For whom the form names by user and password. There are no tokens here to refresh others with: they would outlive a change
 /// of the password.
-pub(super) async fn post(request: HttpRequest, form: Bytes) -> Result<HttpResponse, Refusal> {
+pub(super) async fn post(request: HttpRequest, payload: Payload) -> Result<HttpResponse, Refusal> {
     let access = service(&request)?;
+    let form = incoming::collect(&request, payload, MOST_BYTES).await?;
+    let form = form.ok_or_else(|| Refusal::form_size(MOST_BYTES))?;
     let (mut scopes, mut user, mut password, mut grant) = (Vec::new(), None, None, String::new());
     for (key, value) in url::form_urlencoded::parse(&form) {
         match key.as_ref() {
@@ -40,10 +44,22 @@ pub(super) async fn post(request: HttpRequest, form: Bytes) -> Result<HttpRespon
             door::log_in(access, &request, &user, &password).await?.who
         }
         // Where the form does not say, `Authorization` may.
-        (None, None) if grant == "password" || grant.is_empty() => extract::caller(&request).who,
+        (None, None) if grant == "password" || grant.is_empty() => asker(&request)?,
         _ => return Err(Refusal::unsupported_grant()),
     };
     issue(&request, &who, &scopes)
+}
+
+/// Who shows a password, or nobody in particular. A token makes no tokens: what it was made for would become all that its user
+/// may do, and its time would never be over.
+fn asker(request: &HttpRequest) -> Result<Principal, Refusal> {
+    let (access, caller) = (service(request)?, extract::caller(request));
+    match caller.proof {
+        Proof::Password | Proof::Nothing => Ok(caller.who),
+        Proof::Void | Proof::Token { .. } => {
+            Err(Refusal::unauthorized(challenge::write(access, request, None, Some("invalid_token"))))
+        }
+    }
 }
 
 fn issue(request: &HttpRequest, who: &Principal, scopes: &[String]) -> Result<HttpResponse, Refusal> {

@@ -1,25 +1,22 @@
 //! `/v2/<name>/blobs/uploads/` (end-4a, 4b, 5, 6, 11, 13): blobs on their way in.
 
-use std::time::Duration;
-
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
-    error::PayloadError,
     http::{StatusCode, header},
     web::Payload,
 };
-use bytes::Bytes;
-use futures_util::StreamExt;
 
 use super::{
+    audit,
     errors::Refusal,
     extract::{self, State},
     forwarded::client_address,
     guard,
     headers::{API_VERSION, DOCKER_CONTENT_DIGEST},
-    limits::{Limits, limiter},
+    incoming,
+    limits::limiter,
     location,
-    open_uploads::Uploader,
+    open_uploads::{Place, Uploader},
 };
 use crate::{
     oci::{Action, Algorithm, Digest, Repository, UploadId},
@@ -34,7 +31,7 @@ pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -
             return Ok(created(&request, &repository, &digest));
         }
     } else if let Some(digest) = extract::digest_parameter(&request, "digest")? {
-        check_room(&request)?;
+        let _place = place(&request)?;
         let id = registry.begin_upload(&repository, digest.algorithm()).await?;
         let unheard = Unheard { registry: registry.clone(), repository: repository.clone(), id };
         let receiving = registry.receive(&repository, id, None).await?;
@@ -46,9 +43,11 @@ pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -
         Some("sha512") => Algorithm::Sha512,
         _ => Algorithm::Sha256,
     };
-    check_room(&request)?;
+    let place = place(&request)?;
     let id = registry.begin_upload(&repository, algorithm).await?;
-    note(&request, id);
+    if let Some(place) = place {
+        place.taken_by(id);
+    }
     Ok(session(StatusCode::ACCEPTED, &request, &repository, id, 0).finish())
 }
 
@@ -126,7 +125,11 @@ async fn mounted(
     // A name that is none has no blobs: the upload goes on without.
     let Ok(name) = from.parse() else { return Ok(false) };
     let from = registry.repository(name, None).await?;
-    Ok(guard::may(request, &from, Action::Pull) && registry.mount(into, digest, Some(&from)).await?)
+    let mounted = guard::may(request, &from, Action::Pull) && registry.mount(into, digest, Some(&from)).await?;
+    if mounted {
+        audit::note_source(request, &from);
+    }
+    Ok(mounted)
 }
 
 async fn commit(
@@ -145,36 +148,26 @@ async fn commit(
 async fn receive(request: &HttpRequest, mut receiving: Receiving, mut body: Payload) -> Result<Receiving, Refusal> {
     if let Err(error) = expect(request, &receiving).await {
         drop(receiving);
-        drain(body).await;
+        incoming::drain(body).await;
         return Err(error.into());
     }
-    let limits = &extract::settings(request).limits;
-    while let Some(bytes) = piece(limits, &mut body).await? {
+    while let Some(bytes) = incoming::piece(request, &mut body).await? {
         let bytes = bytes.map_err(|error| {
             tracing::debug!("an upload broke off: {error}");
             Refusal::cut()
         })?;
         if let Err(error) = receiving.take(bytes).await {
             drop(receiving);
-            drain(body).await;
+            incoming::drain(body).await;
             return Err(error.into());
         }
     }
     Ok(receiving)
 }
 
-/// The next piece of a body, which must not be long in coming.
-pub(super) async fn piece(limits: &Limits, body: &mut Payload) -> Result<Option<Result<Bytes, PayloadError>>, Refusal> {
-    let Some(pause) = limits.body_pause else { return Ok(body.next().await) };
-    tokio::time::timeout(pause, body.next()).await.map_err(|_| {
-        tracing::warn!("a client sent nothing of a body for http.limits.bodypause: it is let go");
-        Refusal::stalled()
-    })
-}
-
-/// Whether this client may begin another upload.
-fn check_room(request: &HttpRequest) -> Result<(), Refusal> {
-    limiter(request).map_or(Ok(()), |limiter| limiter.check_uploads(&uploader(request)))
+/// Room for another upload of this client's; `None` where there are no limits.
+fn place(request: &HttpRequest) -> Result<Option<Place<'_>>, Refusal> {
+    limiter(request).map(|limiter| limiter.begin_upload(&uploader(request))).transpose()
 }
 
 fn note(request: &HttpRequest, id: UploadId) {
@@ -209,7 +202,7 @@ async fn refuse_chunk(
     error: Error,
     body: Payload,
 ) -> Result<HttpResponse, Refusal> {
-    drain(body).await;
+    incoming::drain(body).await;
     let Error::UploadRange { received } = error else { return Err(error.into()) };
     let mut refused = actix_web::ResponseError::error_response(&Refusal::from(error));
     let standing = session(StatusCode::RANGE_NOT_SATISFIABLE, request, repository, id, received).finish();
@@ -217,19 +210,6 @@ async fn refuse_chunk(
         refused.headers_mut().insert(name.clone(), value.clone());
     }
     Ok(refused)
-}
-
-/// Reads what is left of a refused body, up to a bound: a connection closed on unread bytes is reset, and the answer with
-/// it.
-pub(super) async fn drain(mut body: Payload) {
-    const MOST: usize = 16 << 20;
-    let mut read = 0;
-    while let Ok(Some(Ok(bytes))) = tokio::time::timeout(Duration::from_secs(5), body.next()).await {
-        read += bytes.len();
-        if read > MOST {
-            return;
-        }
-    }
 }
 
 fn session(

@@ -36,9 +36,14 @@ pub(super) struct Pages {
 
 impl Pages {
     pub(super) fn new(tasks: tokio::runtime::Handle) -> Self {
-        let weigh = |_: &ListKey, kept: &Kept| u32::try_from(kept.0.bytes.len() + 512).unwrap_or(u32::MAX);
         Self { kept: Cache::builder().max_capacity(MEMORY).weigher(weigh).build(), flights: Flights::new(tasks) }
     }
+}
+
+/// What a page costs in memory, with the query that it is found by.
+fn weigh((_, _, query): &ListKey, (page, _): &Kept) -> u32 {
+    let link = page.link.as_ref().map_or(0, String::len);
+    u32::try_from(page.bytes.len() + query.len() + link + 512).unwrap_or(u32::MAX)
 }
 
 impl Registry {

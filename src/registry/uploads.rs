@@ -145,6 +145,8 @@ impl Registry {
     /// # Errors
     /// [`Error::UploadUnknown`]; [`Error::UploadRange`], when the session does not stand there or is being written to.
     pub async fn receive(&self, repository: &Repository, id: UploadId, at: Option<u64>) -> Result<Receiving, Error> {
+        // First whether it is there at all: what is said of a repository is remembered, whatever it is called.
+        self.upload_received(repository, id).await?;
         let present = self.objects.activity.enter(repository, None);
         let ink = self.hold(repository, id).await?;
         if at.is_some_and(|at| at != ink.written) {

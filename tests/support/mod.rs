@@ -10,6 +10,7 @@ pub(crate) mod disk;
 pub(crate) mod fence;
 pub(crate) mod hash;
 pub(crate) mod http;
+pub(crate) mod http2;
 pub(crate) mod images;
 pub(crate) mod judge;
 pub(crate) mod layers;

@@ -1,6 +1,7 @@
 //! The server under test: the real binary, on a port the kernel chose, over a data directory of its own.
 
 use std::{
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     sync::Arc,
@@ -13,6 +14,7 @@ use super::{
     disk::Disk,
     http,
     images::Image,
+    ports::Port,
     process::{self, Outcome, Process},
     scratch,
     uploads::Target,
@@ -145,6 +147,15 @@ impl Setup {
     pub(crate) fn start(self) -> Server {
         let (process, url) = launch(&self);
         Server { process, url, setup: self }
+    }
+
+    /// On this port, whether or not it says where it listens.
+    pub(crate) fn start_at(self, port: &Port) -> Server {
+        let setup = self.variable("REGISTRY_HTTP_ADDR", &port.addr().to_string());
+        let process = Process::start("entrepot", setup.command());
+        let reached = || TcpStream::connect(port.addr()).is_ok();
+        super::wait_until("the server to listen", Duration::from_secs(20), reached);
+        Server { process, url: port.url(), setup }
     }
 
     /// Runs `entrepot serve` to an end that is expected to come by itself.

@@ -160,6 +160,14 @@ impl Https {
         self
     }
 
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A connection, its handshake over.
     pub(crate) fn connect(&self) -> io::Result<Connection> {
         let mut socket = TcpStream::connect(self.address)?;
