@@ -398,6 +398,40 @@ fn a_service_that_nobody_could_believe_stops_the_start() {
     assert_eq!(outside(Setup::hosting(), &service).run().status.code(), Some(2));
 }
 
+/// Neither a password nor a token of ours is in the log, in any of the forms they come in, even where it tells most.
+#[test]
+fn secrets_stay_out_of_the_log() {
+    let users = Users::named(&["ann", "bob"]);
+    for formatter in ["text", "json"] {
+        let setup =
+            Setup::hosting().variable("REGISTRY_LOG_LEVEL", "debug").variable("REGISTRY_LOG_FORMATTER", formatter);
+        let server = users.with(setup, RULES).start();
+        let scopes = ["repository:team/app:pull,push", "repository:other/app:pull"];
+        let (given, login) = (token(&server, Some("ann"), &scopes), basic("ann", &password("ann")));
+        Target::with_token(server.url(), &given).image("team/app", "1", &Image::single(Format::Oci, 714));
+        server.target().as_user("ann", &password("ann")).request("GET", "team/app/manifests/1").send();
+        let wrong = "wrong-password-of-ann";
+        let form = format!("grant_type=password&username=ann&password={wrong}");
+        Request::new("POST", &format!("{}/token", server.url()))
+            .body("application/x-www-form-urlencoded", form.as_bytes())
+            .send();
+        for request in [server.v2(""), server.v2("team/app/manifests/1")] {
+            http::get(&request).header("Authorization", &basic("ann", wrong)).send();
+            http::get(&request).header("Authorization", &format!("Bearer {given}x")).send();
+            http::get(&request).header("Authorization", &format!("Bogus {wrong}")).send();
+        }
+        wait_until("the last line", Duration::from_secs(5), || {
+            server.log().matches("Bogus").count() + server.log().matches("/v2/team/app/manifests/1").count() >= 4
+        });
+        let (log, signature) = (server.log(), given.rsplit('.').next().unwrap());
+        let (of_wrong, of_right) = (basic("ann", wrong), login.trim_start_matches("Basic "));
+        let secrets = [wrong, &password("ann"), of_wrong.trim_start_matches("Basic "), of_right, &given, signature];
+        for secret in secrets {
+            assert_eq!(log.lines().find(|line| line.contains(secret)), None);
+        }
+    }
+}
+
 /// A push by token leaves the same lines as one by password, and a token's denial too.
 #[test]
 fn bearers_are_written_down() {

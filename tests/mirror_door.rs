@@ -13,8 +13,10 @@ use crate::support::{
     network, scratch,
     server::{ACCEPT, Server, Setup},
     tap::Tap,
-    uploads::OCTETS,
+    uploads::{self, OCTETS},
     upstream::{Auth, Fault, Kind, Rule, Settings, Upstream},
+    users::{Users, password},
+    wait_until,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -62,22 +64,29 @@ fn assert_nothing_leaked(server: &Server, upstream: &Upstream) {
     }
 }
 
-/// A client that sends credentials all the same is served like anybody, whatever they are.
+/// A client that sends credentials all the same is served like anybody, whatever they are, and whoever is asked at the main
+/// door: nobody logs in by them.
 #[test]
 fn credentials_are_not_looked_at() {
     let upstream = Upstream::plain();
     let image = Image::single(Format::Oci, 402);
     upstream.add("library/app", "1", &image);
-    let server = with_door(Setup::mirroring(&upstream.url())).start();
+    let users = Users::named(&["ann"]);
+    let server = users.alone(with_door(Setup::mirroring(&upstream.url()))).start();
     let door = server.mirror_url();
     let basic = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
-    for authorization in [basic.as_str(), "Bearer the-hubs-own-password", "Digest x", "nonsense the-hubs-own-password"]
-    {
+    let right = uploads::basic("ann", &password("ann"));
+    let others = ["Bearer the-hubs-own-password", "Digest x", "nonsense the-hubs-own-password", right.as_str()];
+    for authorization in others.into_iter().chain([basic.as_str()]) {
         for path in ["", "library/app/manifests/1", &format!("library/app/blobs/{}", image.layer().digest)] {
             let response = ask("GET", &door, path).header("Authorization", authorization).send();
             assert_eq!((response.status, response.header("www-authenticate")), (200, None), "{path}");
         }
     }
+    let main = http::get(&server.v2("")).header("Authorization", &basic).send();
+    assert_eq!(main.status, 401);
+    wait_until("the one login", SOON, || server.log().contains("\"action\":\"login\""));
+    assert_eq!(server.log().matches("\"action\":\"login\"").count(), 1, "at the main door");
     assert_nothing_leaked(&server, &upstream);
 }
 

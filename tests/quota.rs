@@ -15,11 +15,12 @@ use crate::support::{
     http::Response,
     images::{Blob, Format, Image},
     judge::Judge,
-    rounds,
+    rounds, scratch,
     server::{Server, Setup},
     stock::{Stock, figures, figures_equal_du},
     uploads::{OCTETS, Target},
     upstream::{self, Upstream},
+    wait_until,
 };
 
 const KIB: usize = 1 << 10;
@@ -174,6 +175,26 @@ fn a_quota_full_of_pushes_refuses_pushes_alone() {
     assert_eq!(target.delete("team/app/manifests/1"), 202);
     assert!(watch.most() <= 48 * MIB, "{} bytes were used", watch.most());
     Judge::new(server.data()).is_whole();
+}
+
+/// A length that is announced and does not come makes little go: a step's worth.
+#[test]
+fn an_announcement_empties_no_cache() {
+    let (disk, upstream, stock) = (Disk::ext4(256), Upstream::plain(), Stock::of(60));
+    stock.at(&upstream);
+    let server = within(&upstream, &disk, "96MiB").start();
+    stock.pull(&server);
+    let blobs = server.data().join("docker/registry/v2/blobs");
+    let cached = || -> u64 {
+        scratch::files(&blobs).iter().flat_map(|file| blobs.join(file).metadata()).map(|meta| meta.len()).sum()
+    };
+    let before = cached();
+    let mut session = server.target().begin("team/app");
+    let mut patch = session.request("PATCH").header("Content-Type", OCTETS).begin(Some(60 * MIB));
+    patch.write(&Blob::window(9, KIB).bytes).unwrap();
+    wait_until("it to arrive", Duration::from_secs(10), || session.received() > 0);
+    let after = cached();
+    assert!(before > 60 * MIB && after > before / 2, "{after} bytes of {before} are left");
 }
 
 /// Pushes blobs of a MiB until one is refused, then as small ones, until nothing is taken.

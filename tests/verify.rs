@@ -190,6 +190,21 @@ fn an_upstream_restores_what_was_pushed() {
     server.pull("team/app", "1", &image);
 }
 
+/// What was mirrored is hashed before it becomes somebody's own: bytes that decayed are not there to be mounted.
+#[test]
+fn what_decayed_is_not_mounted() {
+    let (upstream, blob) = (Upstream::plain(), Blob::noise(9, 5000));
+    upstream.add_blob("library/base", &blob);
+    let server = both(&upstream).start();
+    assert_eq!(server.blob("library/base", &blob.digest).send().summary().digest, blob.digest);
+    damage(server.data(), &blob.digest, Damage::Decayed);
+    assert_eq!(server.target().mount("team/app", &blob.digest, Some("library/base")).status, 202);
+    server.target().blob("team/app", &blob);
+    for repository in ["team/app", "library/base"] {
+        assert_eq!(server.blob(repository, &blob.digest).send().summary().digest, blob.digest, "{repository}");
+    }
+}
+
 /// A pull through the mirror brings it back as well, and it is hosted again: nobody else's to evict.
 #[test]
 fn a_pull_restores_what_was_pushed() {

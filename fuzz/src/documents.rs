@@ -1,6 +1,6 @@
 //! Documents: manifests, the configuration, the file of users, links, traces.
 
-use std::{path::Path, str};
+use std::{collections::HashSet, path::Path, str};
 
 use entrepot::{
     access::Htpasswd,
@@ -61,12 +61,24 @@ fn load(file: Option<&[u8]>, variables: impl IntoIterator<Item = (String, String
     Config::parse(file.map(|bytes| (Path::new("config.yml"), bytes)), variables, Flags::default())
 }
 
+/// A hash as Apache's `htpasswd -B` writes it.
+const APACHES: &str = "$2y$05$KQqOVKOCKXSdQ2fUYEAzkuUnV3K6A2IP2Z.xVAMSWsULWPUPCq4U.";
+
 /// The file of users: every line is a user, a flaw or nothing, and what is said of a flaw does not depend on what may be a
 /// password.
 pub(super) fn htpasswd(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (users, flaws) = Htpasswd::parse(&text);
-    assert!(users.len() + flaws.len() <= text.lines().count());
+    let said = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let names: HashSet<&str> = said.clone().map(|line| line.split(':').next().unwrap_or_default()).collect();
+    assert!(users.len() + flaws.len() <= said.clone().count());
+    // Of lines for the same user the last counts.
+    assert!(users.len() + flaws.len() >= names.len(), "a line is passed over");
+    for line in said {
+        if let Some((user, APACHES)) = line.split_once(':') {
+            assert!(user.is_empty() || users.has(user), "{user:?} is nobody");
+        }
+    }
     assert!(!flaws.iter().any(|flaw| flaw.contains(|char: char| char.is_control())));
     let masked: Vec<String> = text.lines().map(mask).collect();
     let (nobody, of_masked) = Htpasswd::parse(&masked.join("\n"));
@@ -85,7 +97,12 @@ fn mask(line: &str) -> String {
 
 /// Link files.
 pub(super) fn link(data: &[u8]) {
-    let Some(digest) = storage::named_by(data) else { return };
+    let written =
+        str::from_utf8(data).ok().and_then(|text| text.strip_suffix('\n').unwrap_or(text).parse::<Digest>().ok());
+    let Some(digest) = storage::named_by(data) else {
+        assert_eq!(written, None, "what registry:2 writes is not read");
+        return;
+    };
     assert_eq!(str::from_utf8(data).map(str::trim), Ok(digest.to_string().as_str()));
     assert_eq!(storage::named_by(digest.to_string().as_bytes()), Some(digest));
     assert_eq!(storage::named_by(format!("{digest}\n").as_bytes()), Some::<Digest>(digest));

@@ -74,6 +74,13 @@ pub(super) fn token(data: &[u8]) {
     let own = HOUSE.own.read_token(&signed);
     assert!(matches!(own.proof, Proof::Void), "{claims} is believed to be ours");
     let caller = HOUSE.outside.read(&signed);
+    let is_alone =
+        claims.as_object().is_some_and(|all| all.keys().all(|key| ["iss", "aud", "exp"].contains(&key.as_str())));
+    if is_alone && claims["iss"] == ISSUER && claims["aud"] == SERVICE && claims["exp"].is_u64() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let lives = claims["exp"].as_u64().is_some_and(|until| until > now);
+        assert_eq!(matches!(caller.proof, Proof::Token { is_over: false, .. }), lives, "{claims}");
+    }
     if let Proof::Token { grants, is_over } = caller.proof {
         assert!(names(&claims["iss"], ISSUER) && names(&claims["aud"], SERVICE), "{claims} is for somebody else");
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

@@ -91,6 +91,38 @@ fn many_at_once_with_the_right_password_all_get_in() {
     }
 }
 
+/// A password takes its time on threads of its own, and half of the processors at most, whether or not who asked is there still.
+#[test]
+fn hashing_is_in_nobodys_way() {
+    let file = File::new(&line("ann", "secret", 12));
+    let logins = Arc::new(file.open().unwrap());
+    let permits = logins.slots.available_permits();
+    let handle = file.runtime.handle();
+    let guess = |number: usize| {
+        let logins = Arc::clone(&logins);
+        handle.spawn(async move { logins.log_in(HERE, "ann", &format!("guess {number}")).await })
+    };
+    let guesses: Vec<_> = (0..2 * permits).map(guess).collect();
+    // The one thread of the runtime is free meanwhile.
+    let late = file.runtime.block_on(handle.spawn(async {
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            let start = Instant::now();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            longest = longest.max(start.elapsed());
+        }
+        longest
+    }));
+    assert_eq!(logins.slots.available_permits(), 0, "all who may are at it");
+    guesses.iter().for_each(tokio::task::JoinHandle::abort);
+    std::thread::sleep(Duration::from_millis(10));
+    assert_eq!(logins.slots.available_permits(), 0, "who left makes no room for others before it is done");
+    let start = Instant::now();
+    assert_eq!(file.log_in(&logins, "ann", "another"), Err(LoginError::Wrong));
+    let took = start.elapsed();
+    assert!(late.unwrap() < Duration::from_millis(100).max(took / 2), "{took:?}");
+}
+
 #[test]
 fn who_keeps_failing_waits_and_who_has_logged_in_does_not() {
     let file = File::new(&(line("ann", "secret", 4) + &line("bob", "secret", 4)));
