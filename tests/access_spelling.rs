@@ -1,124 +1,33 @@
 //! No rule set lets a denied pair through by another spelling (issue 5, point 2).
 //!
-//! Rule sets and spellings are random; what may be read is decided by a model of its own, which knows nothing of how names
-//! are parsed, and each answer is searched for content that its reader must not see.
+//! Rule sets and spellings are random, the same in every run; what may be done is decided by a model of its own, which knows
+//! nothing of how names are parsed. Each answer is searched for content that its reader must not see, and in the end all is
+//! as it was, whoever tried to change it.
 
 use proptest::{
-    collection::vec,
-    prelude::*,
-    sample::{select, subsequence},
-    strategy::ValueTree as _,
-    test_runner::{Config, TestRunner},
+    sample::select,
+    strategy::{Strategy as _, ValueTree as _},
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 
-use crate::support::{
-    http::{self, Response},
-    images::{Blob, Format, Image, Manifest},
-    rounds,
-    server::{Server, Setup},
-    uploads::{Target, basic},
-    users::{Users, password},
+use crate::{
+    access_clients::outside,
+    support::{
+        http,
+        images::{Blob, Manifest},
+        model::{REPOSITORIES, Rule, Secret, means, rules},
+        rounds, scratch,
+        server::{Server, Setup},
+        token_service::TokenService,
+        uploads::{Target, basic},
+        upstream::Upstream,
+        users::{Users, password},
+    },
 };
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 const NAMES: [&str; 3] = ["ann", "bob", "root"];
-const REPOSITORIES: [&str; 5] = ["secret/app", "secret/sub/app", "team/app", "team", "app"];
-const PATTERNS: [&str; 9] =
-    ["**", "*", "*/*", "secret/**", "secret/app", "team/*", "team/**", "**/app", "docker.io/**"];
-
-/// A rule, and what it means.
-#[derive(Clone, Debug)]
-struct Rule {
-    who: Vec<&'static str>,
-    may: Vec<&'static str>,
-    place: Vec<&'static str>,
-}
-
-impl Rule {
-    fn written(&self) -> String {
-        let list = |items: &[&str]| items.iter().map(|item| format!("'{item}'")).collect::<Vec<_>>().join(", ");
-        format!("{{who: [{}], may: [{}], where: [{}]}}", list(&self.who), list(&self.may), list(&self.place))
-    }
-
-    fn allows(&self, user: Option<&str>, action: &str, repository: &str) -> bool {
-        let who = match user {
-            Some(user) => self.who.contains(&user) || self.who.contains(&"authenticated"),
-            None => false,
-        };
-        (who || self.who.contains(&"anonymous"))
-            && self.may.contains(&action)
-            && self.place.iter().any(|pattern| means(pattern, repository))
-    }
-}
-
-/// What the patterns mean, spelt out.
-fn means(pattern: &str, repository: &str) -> bool {
-    let parts: Vec<&str> = repository.split('/').collect();
-    match pattern {
-        "**" => true,
-        "*" => parts.len() == 1,
-        "*/*" => parts.len() == 2,
-        "secret/**" => parts[0] == "secret",
-        "team/*" => parts[0] == "team" && parts.len() == 2,
-        "team/**" => parts[0] == "team",
-        "**/app" => parts.last() == Some(&"app"),
-        "docker.io/**" => false,
-        literal => literal == repository,
-    }
-}
-
-fn rules() -> impl Strategy<Value = Vec<Rule>> {
-    let who = subsequence(vec!["ann", "bob", "authenticated", "anonymous"], 1..3);
-    let may = subsequence(vec!["pull", "push", "delete"], 1..=3);
-    let place = vec(select(&PATTERNS[..]), 1..3);
-    vec((who, may, place).prop_map(|(who, may, place)| Rule { who, may, place }), 0..4)
-}
-
-/// What one repository alone has.
-struct Secret {
-    repository: &'static str,
-    image: Image,
-    /// Refers to the image.
-    referrer: Manifest,
-    blob: Blob,
-    /// Stands in its manifest and its blob.
-    mark: String,
-}
-
-impl Secret {
-    fn new(number: usize, repository: &'static str) -> Self {
-        let (mark, image) = (format!("mark-of-{repository}-{number}"), Image::single(Format::Oci, 600 + number as u64));
-        let blob = Blob::new(format!("{mark} in a blob"));
-        let body = serde_json::json!({
-            "schemaVersion": 2, "mediaType": Format::Oci.manifest(), "artifactType": "application/x",
-            "config": blob.descriptor("application/x"), "layers": [], "subject": image.top.descriptor(),
-            "annotations": { "mark": mark },
-        });
-        Self { repository, image, referrer: Manifest::new(Format::Oci.manifest(), &body), blob, mark }
-    }
-
-    fn push(&self, root: &Target) {
-        root.image(self.repository, "1", &self.image);
-        root.blob(self.repository, &self.blob);
-        assert_eq!(root.manifest(self.repository, "sig", &self.referrer).status, 201);
-    }
-
-    /// Whether an answer gives away what is only here.
-    fn is_in(&self, response: Response) -> Option<String> {
-        let (status, digest) = (response.status, response.header("docker-content-digest").map(str::to_owned));
-        let own = [self.image.digest(), &self.referrer.digest, &self.blob.digest];
-        if digest.as_deref().is_some_and(|digest| own.contains(&digest)) {
-            return Some(format!("{status} with {digest:?}"));
-        }
-        let body = response.body().bytes;
-        let text = String::from_utf8_lossy(&body);
-        let told = text.contains(&self.mark)
-            || body.windows(64).any(|part| part == &self.blob.bytes[..64.min(self.blob.len())]);
-        // A refusal may say the name that was asked for; a list must not.
-        let listed = text.contains(&format!("\"{}\"", self.repository)) && status < 300;
-        (told || listed).then(|| format!("{status}: {text}"))
-    }
-}
-
 /// Ways to write a name, of which at most the first is it.
 fn spellings(name: &str) -> Vec<String> {
     let upper = name.to_uppercase();
@@ -174,7 +83,7 @@ fn leads(secret: &Secret) -> Vec<String> {
 }
 
 /// All that a user may try to get at one secret.
-fn attack(target: &Target, secret: &Secret, runner: &mut TestRunner, writable: &[&str]) {
+fn spy(target: &Target, secret: &Secret, runner: &mut TestRunner, writable: &[&str]) {
     let spellings = spellings(secret.repository);
     let ask = |method: &str, path: &str, range: bool| {
         let mut request = target.request(method, "");
@@ -235,62 +144,194 @@ fn steal(target: &Target, secret: &Secret, writable: &[&str]) {
     }
 }
 
-/// Each way to be somebody or nobody: by password, by a token for all there is, by nothing.
-fn callers(server: &Server, rules: &[Rule]) -> Vec<(Option<&'static str>, Target)> {
-    let by_password = |user: &'static str| (Some(user), server.target().as_user(user, &password(user)));
-    let mut callers = vec![by_password("ann"), by_password("bob"), (None, server.target())];
-    if rules.iter().any(|rule| rule.who.contains(&"anonymous")) {
-        let scopes = REPOSITORIES.map(|name| format!("repository:{name}:*")).join(" ") + " registry:catalog:*";
-        for user in [Some("ann"), None] {
-            let url = url::Url::parse_with_params(&format!("{}/token", server.url()), [("scope", &scopes)]).unwrap();
-            let request = http::get(url.as_str());
-            let request = match user {
-                Some(user) => request.header("Authorization", &basic(user, &password(user))),
-                None => request,
-            };
-            let token = request.send().json()["token"].as_str().unwrap().to_owned();
-            callers.push((user, Target::with_token(server.url(), &token)));
+/// All that a user may try to change of a repository in which they may not: which of the two is said.
+fn forge(target: &Target, secret: &Secret, runner: &mut TestRunner, push: bool, delete: bool) {
+    let evil = Manifest::new(INDEX, &serde_json::json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] }));
+    let (own, image, layer) = (Blob::new("mine"), secret.image.digest(), &secret.blob.digest);
+    let pushes = [
+        ("PUT", "manifests/1".to_owned(), &evil.bytes),
+        ("PUT", format!("manifests/{}?tag=1&tag=2", evil.digest), &evil.bytes),
+        ("POST", format!("blobs/uploads/?digest={}", own.digest), &own.bytes),
+        ("POST", format!("blobs/uploads/?mount={}&from=app", own.digest), &own.bytes),
+    ];
+    let deletes =
+        ["manifests/1".to_owned(), "manifests/sig".into(), format!("manifests/{image}"), format!("blobs/{layer}")];
+    let deletes = deletes.map(|path| ("DELETE", path, &own.bytes));
+    let pushes = pushes.iter().filter(|_| push);
+    let all: Vec<_> = pushes.chain(deletes.iter().filter(|_| delete)).collect();
+    for (method, path, body) in &all {
+        let status = target.request(method, &format!("{}/{path}", secret.repository)).body(INDEX, body).send().status;
+        // Deletes of what is mirrored, and pushes to it, are nobody's.
+        assert!([401, 403, 405].contains(&status), "{method} {}/{path}: {status}", secret.repository);
+    }
+    for spelling in spellings(secret.repository) {
+        for (method, path, body) in all.iter().filter(|_| select(vec![true, false]).new_tree(runner).unwrap().current())
+        {
+            target.request(method, "").body(INDEX, body).send_target(&format!("/v2/{spelling}/{path}"));
         }
     }
-    callers
 }
 
-/// For each caller and each repository: what the model allows is served, and what it denies is not to be had.
-fn holds(server: &Server, rules: &[Rule], secrets: &[Secret], runner: &mut TestRunner) {
-    for (user, target) in callers(server, rules) {
-        let may = |action: &str, repository: &str| rules.iter().any(|rule| rule.allows(user, action, repository));
-        let writable: Vec<_> = REPOSITORIES.into_iter().filter(|name| may("push", name)).collect();
-        for secret in secrets {
-            let status = target.request("GET", &format!("{}/manifests/1", secret.repository)).send().status;
-            let allowed = may("pull", secret.repository);
-            let denied = if user.is_some() { 403 } else { 401 };
-            assert_eq!(status, if allowed { 200 } else { denied }, "{user:?} {}", secret.repository);
-            if !allowed {
-                attack(&target, secret, runner, &writable);
-            }
+/// Whether somebody may do this there.
+type May<'a> = dyn Fn(&str, &Secret) -> bool + 'a;
+
+/// Somebody who asks, and what they may do by the model.
+struct Asker<'a> {
+    target: Target,
+    may: Box<May<'a>>,
+    /// How they are refused.
+    refused: u16,
+}
+
+/// Each way to be somebody or nobody: by password, by a token for all there is, by nothing.
+fn askers<'a>(server: &Server, rules: &'a [Rule]) -> Vec<Asker<'a>> {
+    let asker = |user: Option<&'static str>, target: Target| Asker {
+        target,
+        may: Box::new(move |action, secret| rules.iter().any(|rule| rule.allows(user, action, secret))),
+        refused: if user.is_some() { 403 } else { 401 },
+    };
+    let by_password = |user: &'static str| asker(Some(user), server.target().as_user(user, &password(user)));
+    let mut askers = vec![by_password("ann"), by_password("bob"), asker(None, server.target())];
+    if rules.iter().any(|rule| rule.who.contains(&"anonymous")) {
+        let realm = format!("{}/token", server.url());
+        askers.extend([Some("ann"), None].map(|user| asker(user, with_token(server, &realm, user))));
+    }
+    askers
+}
+
+/// With a token for as much as the service gives.
+fn with_token(server: &Server, realm: &str, user: Option<&str>) -> Target {
+    let scopes = REPOSITORIES.map(|name| format!("repository:{name}:*,pull,push,delete")).join(" ");
+    let scopes = scopes + " registry:catalog:*";
+    let request = http::get(url::Url::parse_with_params(realm, [("scope", &scopes)]).unwrap().as_str());
+    let request = match user {
+        Some(user) => request.header("Authorization", &basic(user, &password(user))),
+        None => request,
+    };
+    Target::with_token(server.url(), request.send().json()["token"].as_str().unwrap())
+}
+
+/// For each repository: what the model allows is done, and what it denies is not to be had.
+fn holds(asker: &Asker<'_>, secrets: &[Secret], runner: &mut TestRunner) {
+    let Asker { target, may, refused } = asker;
+    let status = |method: &str, secret: &Secret, path: &str| {
+        target.request(method, &format!("{}/{path}", secret.repository)).send().status
+    };
+    let writable: Vec<_> = secrets.iter().filter(|secret| may("push", secret) && !secret.mirrored).collect();
+    let writable: Vec<_> = writable.into_iter().map(|secret| secret.repository).collect();
+    for secret in secrets {
+        let got = status("GET", secret, "manifests/1");
+        assert_eq!(got, if may("pull", secret) { 200 } else { *refused }, "pull {}", secret.repository);
+        if !may("pull", secret) {
+            spy(target, secret, runner, &writable);
+        }
+        if secret.mirrored {
+            forge(target, secret, runner, true, true);
+            continue;
+        }
+        let (push, delete) = (may("push", secret), may("delete", secret));
+        let got = status("POST", secret, "blobs/uploads/");
+        assert_eq!(got, if push { 202 } else { *refused }, "push to {}", secret.repository);
+        let got = status("DELETE", secret, "manifests/absent");
+        assert_eq!(got, if delete { 404 } else { *refused }, "delete in {}", secret.repository);
+        forge(target, secret, runner, !push, !delete);
+    }
+}
+
+/// What a panic was about, shown with it.
+struct Under(String);
+
+impl Drop for Under {
+    #[allow(clippy::print_stderr, reason = "the test runner shows it with the failure")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- under {}", self.0);
         }
     }
+}
+
+/// A server's setup over a volume that has all the secrets, and its root.
+struct House {
+    users: Users,
+    setup: Setup,
+    secrets: Vec<Secret>,
+    _upstream: Upstream,
+}
+
+impl House {
+    fn new() -> Self {
+        let (users, upstream) = (Users::named(&NAMES), Upstream::plain());
+        let setup = Setup::both(&upstream.url()).variable("REGISTRY_HTTP_NAMES", "registry.test").freshness("1h");
+        let setup = setup.variable("REGISTRY_LOG_ACCESSLOG_DISABLED", "true");
+        // Whatever is refused as a mount begins an upload, which nobody ends.
+        let setup = setup.variable("REGISTRY_HTTP_LIMITS_UPLOADS", "0");
+        let secrets = REPOSITORIES.iter().enumerate().map(|(number, name)| Secret::new(number, name)).collect();
+        let house = Self { users, setup, secrets, _upstream: upstream };
+        let server = house.start(&[]);
+        house.secrets.iter().for_each(|secret| secret.settle(&root(&server), &house._upstream));
+        house
+    }
+
+    fn start(&self, rules: &[Rule]) -> Server {
+        let written: Vec<_> = rules.iter().map(Rule::written).chain([ROOT.to_owned()]).collect();
+        self.users.with(self.setup.clone(), &format!("access: [{}]", written.join(", "))).start()
+    }
+}
+
+const ROOT: &str = "{who: root, may: [pull, push, delete], where: '**'}";
+
+fn root(server: &Server) -> Target {
+    server.target().as_user("root", &password("root"))
+}
+
+fn runner() -> TestRunner {
+    TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha))
 }
 
 #[test]
 fn no_spelling_gets_around_the_rules() {
-    let users = Users::named(&NAMES);
-    let root = "{who: root, may: [pull, push, delete], where: '**'}";
-    let setup = Setup::both("http://127.0.0.1:9").variable("REGISTRY_HTTP_NAMES", "registry.test");
-    let setup = setup.variable("REGISTRY_LOG_ACCESSLOG_DISABLED", "true");
-    // Whatever is refused as a mount begins an upload, which nobody ends.
-    let setup = setup.variable("REGISTRY_HTTP_LIMITS_UPLOADS", "0");
-    let secrets: Vec<Secret> =
-        REPOSITORIES.iter().enumerate().map(|(number, name)| Secret::new(number, name)).collect();
-    {
-        let server = users.with(setup.clone(), &format!("access: [{root}]")).start();
-        secrets.iter().for_each(|secret| secret.push(&server.target().as_user("root", &password("root"))));
+    let (house, mut runner) = (House::new(), runner());
+    // One that every run has: what a token is for is a name, and this rule is about the Hub's of it alone.
+    let all = || vec!["pull", "push", "delete"];
+    let mut sets = vec![vec![Rule { who: vec!["anonymous"], may: all(), place: vec!["docker.io/**"] }]];
+    sets.extend((0..rounds(60)).map(|_| rules().new_tree(&mut runner).unwrap().current()));
+    for rules in sets {
+        let (_under, server) = (Under(format!("{rules:?}")), house.start(&rules));
+        for asker in askers(&server, &rules) {
+            holds(&asker, &house.secrets, &mut runner);
+        }
+        house.secrets.iter().for_each(|secret| secret.is_unharmed(&root(&server)));
     }
-    let mut runner = TestRunner::new(Config::default());
-    for _ in 0..rounds(60) {
+}
+
+/// The same where an outside service decides, by names alone.
+#[test]
+fn no_spelling_gets_around_a_token() {
+    let (house, mut runner, dir) = (House::new(), runner(), scratch::dir("tokens"));
+    for _ in 0..rounds(20) {
         let rules = rules().new_tree(&mut runner).unwrap().current();
-        let written: Vec<_> = rules.iter().map(Rule::written).chain([root.to_owned()]).collect();
-        let server = users.with(setup.clone(), &format!("access: [{}]", written.join(", "))).start();
-        holds(&server, &rules, &secrets, &mut runner);
+        let plain = |rules: &[Rule], user: Option<&str>, action: &str, name: &str| {
+            let of = |rule: &Rule| rule.place.iter().any(|pattern| means(pattern, name));
+            let who = |rule: &Rule| match user {
+                Some(user) => ["authenticated", "anonymous", user].iter().any(|who| rule.who.contains(who)),
+                None => rule.who.contains(&"anonymous"),
+            };
+            user == Some("root") || rules.iter().any(|rule| who(rule) && rule.may.contains(&action) && of(rule))
+        };
+        let (_under, of_service) = (Under(format!("{rules:?}")), rules.clone());
+        let service =
+            TokenService::with_rights(dir.path(), move |user, name, action| plain(&of_service, user, action, name));
+        let server = outside(house.setup.clone(), &service).start();
+        for user in [Some("ann"), Some("bob"), None] {
+            let target = with_token(&server, &service.realm(), user);
+            // Who may push needs a right to pull, too.
+            let may = |action: &str, secret: &Secret| {
+                let may = |action: &str| plain(&rules, user, action, secret.repository);
+                may(action) && (action != "push" || may("pull"))
+            };
+            holds(&Asker { target, may: Box::new(may), refused: 401 }, &house.secrets, &mut runner);
+        }
+        let root = with_token(&server, &service.realm(), Some("root"));
+        house.secrets.iter().for_each(|secret| secret.is_unharmed(&root));
     }
 }

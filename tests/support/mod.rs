@@ -15,6 +15,7 @@ pub(crate) mod images;
 pub(crate) mod judge;
 pub(crate) mod layers;
 pub(crate) mod machine;
+pub(crate) mod model;
 pub(crate) mod network;
 pub(crate) mod pages;
 pub(crate) mod ports;
