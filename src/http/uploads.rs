@@ -26,25 +26,25 @@ use crate::{
 /// Begins a session, or does all in one: `?mount=` links what another repository has, `?digest=` uploads the body.
 pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
     let repository = extract::writable(&registry, &request, Action::Push).await?;
-    if let Some(digest) = extract::digest_parameter(&request, "mount")? {
+    // What cannot be mounted, for being no digest at all, is uploaded.
+    if let Ok(Some(digest)) = extract::digest_parameter(&request, "mount") {
         if mounted(&registry, &request, &repository, digest).await? {
             return Ok(created(&request, &repository, &digest));
         }
     } else if let Some(digest) = extract::digest_parameter(&request, "digest")? {
         let _place = place(&request)?;
-        let id = registry.begin_upload(&repository, digest.algorithm()).await?;
-        let unheard = Unheard { registry: registry.clone(), repository: repository.clone(), id };
-        let receiving = registry.receive(&repository, id, None).await?;
-        let committed = commit(&registry, &request, &repository, receiving, body, digest).await;
-        drop(unheard);
-        return committed;
+        let unheard = begin(&registry, &repository, digest.algorithm()).await?;
+        let receiving = registry.receive(&repository, unheard.id, None).await?;
+        registry.commit(receive(&request, receiving, body).await?, digest).await?;
+        unheard.heard();
+        return Ok(created(&request, &repository, &digest));
     }
     let algorithm = match extract::parameter(&request, "digest-algorithm").as_deref() {
         Some("sha512") => Algorithm::Sha512,
         _ => Algorithm::Sha256,
     };
     let place = place(&request)?;
-    let id = registry.begin_upload(&repository, algorithm).await?;
+    let id = begin(&registry, &repository, algorithm).await?.heard();
     if let Some(place) = place {
         place.taken_by(id);
     }
@@ -73,9 +73,12 @@ pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) ->
     let start = extract::chunk_start(&request)?;
     match registry.receive(&repository, id, start).await {
         Ok(receiving) => {
-            let created = commit(&registry, &request, &repository, receiving, body, digest).await?;
-            end(&request, id);
-            Ok(created)
+            let committed = registry.commit(receive(&request, receiving, body).await?, digest).await;
+            if matches!(committed, Ok(()) | Err(Error::DigestInvalid { .. })) {
+                end(&request, id);
+            }
+            committed?;
+            Ok(created(&request, &repository, &digest))
         }
         Err(error) => refuse_chunk(&request, &repository, id, error, body).await,
     }
@@ -104,11 +107,30 @@ struct Unheard {
     registry: State,
     repository: Repository,
     id: UploadId,
+    heard: bool,
+}
+
+/// Begins a session. Its name is made here, so that it is known to whoever leaves before it is there.
+async fn begin(registry: &State, repository: &Repository, algorithm: Algorithm) -> Result<Unheard, Refusal> {
+    let id = UploadId::random();
+    let unheard = Unheard { registry: registry.clone(), repository: repository.clone(), id, heard: false };
+    registry.begin_upload(repository, id, algorithm).await?;
+    Ok(unheard)
+}
+
+impl Unheard {
+    /// Its client is told of it, or of what has become of it.
+    fn heard(mut self) -> UploadId {
+        self.heard = true;
+        self.id
+    }
 }
 
 impl Drop for Unheard {
     fn drop(&mut self) {
-        self.registry.clone().into_inner().abandon_upload(&self.repository, self.id);
+        if !self.heard {
+            self.registry.clone().into_inner().abandon_upload(&self.repository, self.id);
+        }
     }
 }
 
@@ -130,18 +152,6 @@ async fn mounted(
         audit::note_source(request, &from);
     }
     Ok(mounted)
-}
-
-async fn commit(
-    registry: &Registry,
-    request: &HttpRequest,
-    repository: &Repository,
-    receiving: Receiving,
-    body: Payload,
-    digest: Digest,
-) -> Result<HttpResponse, Refusal> {
-    registry.commit(receive(request, receiving, body).await?, digest).await?;
-    Ok(created(request, repository, &digest))
 }
 
 /// Takes a body as it comes. One that ends early is an error, and what came of it is kept: the client may go on.

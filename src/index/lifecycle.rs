@@ -105,10 +105,11 @@ impl Index {
     /// Brings what was noted to disk; done at a clean stop, after which nothing more may be noted. Not needed for any
     /// answer to be right.
     ///
-    /// `totals` is what the ledger says, where it knows.
-    pub fn close(&self, totals: Option<[i64; 6]>) {
+    /// `totals` is what the ledger says, where it knows; unless it is `quiet`, that may change, and the next start is one after
+    /// a kill.
+    pub fn close(&self, totals: Option<[i64; 6]>, quiet: bool) {
         self.database.flush();
-        if self.is_complete() {
+        if quiet && self.is_complete() {
             self.save_shares();
             match totals {
                 Some(totals) => self.database.put(|trees| &trees.meta, keys::TOTALS, &values::encode(&totals)),

@@ -257,7 +257,7 @@ mod tests {
         bring(&index, &Digest::sha256(b"1"), &place("a.example", "x"));
         let before = index.shares();
         index.set_complete();
-        index.close(Some([0; 6]));
+        index.close(Some([0; 6]), true);
         drop(index);
         let index = Index::open(dir.path());
         assert_eq!(index.shares(), before, "after a clean stop");

@@ -23,7 +23,7 @@ fn finds_what_was_noted_after_a_restart() {
         index.add_link(&repository("a"), &digest, Link { named: Some(7), ..Link::default() });
         index.put_tag(&repository("a"), &tag, digest, UNIX_EPOCH);
         index.set_complete();
-        index.close(None);
+        index.close(None, true);
     }
     let index = Index::open(&dir.path().join("v1"));
     assert!(index.was_complete() && !index.is_complete());
@@ -42,7 +42,7 @@ fn knows_nothing_and_takes_no_notes_before_it_is_resumed() {
     let digest = Digest::sha256(b"a");
     let close = |index: Index| {
         index.set_complete();
-        index.close(Some([1; 6]));
+        index.close(Some([1; 6]), true);
     };
     close(Index::open(dir.path()));
     let index = Index::begin(dir.path());
@@ -66,7 +66,7 @@ fn begins_anew_when_its_files_are_garbage() {
     {
         let index = Index::open(&home);
         index.set_complete();
-        index.close(None);
+        index.close(None, true);
     }
     for entry in fs::read_dir(&home).unwrap().filter_map(Result::ok).filter(|e| e.path().is_file()) {
         fs::File::create(entry.path()).unwrap().set_len(100).unwrap();

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use super::{
-    Retention,
+    Error, Retention,
     manifests::{Manifests, StoredManifest},
     objects::Objects,
     pen::Ink,
@@ -16,7 +16,7 @@ use crate::{
     index::{Index, Owner},
     metrics::Metrics,
     oci::{Digest, Domain, Repository, Tag, UploadId},
-    storage::{Bound, Durability, Limits, Purpose, Storage},
+    storage::{Bound, Durability, Limits, Opened, Purpose, Storage},
 };
 
 fn open(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
@@ -89,7 +89,7 @@ async fn the_books_are_what_du_finds() {
     let uploads = objects.storage.uploads(&hosted("mine"));
     let session = uploads.begin(UploadId::random(), "2026-01-02T03:04:05Z").unwrap();
     agrees(&objects, &dir, "with a push");
-    let (sink, growth) = session.sink(0).unwrap().unwrap();
+    let Opened::Writable(sink, growth) = session.sink(0).unwrap() else { panic!("nobody else writes to it") };
     growth.grow(objects.storage.reserve(Purpose::Hosted, 8 << 20).unwrap(), 8 << 20).unwrap();
     sink.write_at(&content(1, 100), 0).unwrap();
     agrees(&objects, &dir, "while a session grows");
@@ -107,6 +107,42 @@ async fn the_books_are_what_du_finds() {
     assert_eq!((usage.hosted.objects(), usage.promised), (2, 0));
 }
 
+/// A session has one writer until all that it began is over: what ends late cuts off nothing that the next one wrote.
+#[tokio::test]
+async fn a_session_is_opened_once_at_a_time() {
+    let dir = TempDir::new().unwrap();
+    let objects = open(&dir, Limits::default(), Retention::default());
+    let uploads = objects.storage.uploads(&hosted("mine"));
+    let session = uploads.begin(UploadId::random(), "2026-01-02T03:04:05Z").unwrap();
+    let Opened::Writable(sink, growth) = session.sink(0).unwrap() else { panic!("nobody else writes to it") };
+    let until = |bytes| growth.grow(objects.storage.reserve(Purpose::Hosted, bytes).unwrap(), bytes).unwrap();
+    until(1 << 20);
+    sink.write_at(&content(1, 100), 0).unwrap();
+    assert!(matches!(session.sink(0).unwrap(), Opened::Busy));
+    drop(sink);
+    // Whoever left while room was made for them.
+    assert!(matches!(session.sink(0).unwrap(), Opened::Busy));
+    assert_eq!(session.received(), Some(100 << 10), "nothing was cut off");
+    drop(growth);
+    assert!(matches!(session.sink(100 << 10).unwrap(), Opened::Writable(..)));
+    agrees(&objects, &dir, "after three who came too early");
+}
+
+/// Once the books are closed nothing is stored and nothing goes: a fill that ends then would be in no total.
+#[tokio::test]
+async fn closed_books_stay_as_they_are() {
+    let dir = TempDir::new().unwrap();
+    let objects = open(&dir, Limits::default(), Retention::default());
+    let cached = cache(&objects, &mirrored("a"), content(1, 100)).await;
+    let late = objects.stage(Purpose::Mirrored, 10).await.unwrap();
+    assert!(objects.close());
+    let totals = objects.storage.ledger().totals();
+    let published = objects.publish(late, Digest::sha256(b"late"), Durability::Unsynced, false).await;
+    assert!(matches!(published, Err(Error::Abandoned)), "{published:?}");
+    assert_eq!(objects.evict(1 << 20), 0);
+    assert!(objects.storage.has_blob(&cached) && objects.storage.ledger().totals() == totals);
+}
+
 #[tokio::test]
 async fn the_books_survive_a_stop_and_a_kill() {
     let dir = TempDir::new().unwrap();
@@ -120,7 +156,7 @@ async fn the_books_survive_a_stop_and_a_kill() {
         agrees(&objects, &dir, "before the end");
         if stop {
             objects.tell_uses();
-            objects.index.close(objects.storage.ledger().totals());
+            objects.index.close(objects.storage.ledger().totals(), true);
         }
     }
 }
@@ -131,7 +167,7 @@ async fn the_books_survive_a_push_before_the_index_is_open() {
     let dir = TempDir::new().unwrap();
     let objects = open(&dir, Limits::default(), Retention::default());
     let cached = cache(&objects, &mirrored("a"), content(1, 100)).await;
-    objects.index.close(objects.storage.ledger().totals());
+    objects.index.close(objects.storage.ledger().totals(), true);
     drop(objects);
     for (push, drop_cached) in [(false, false), (true, false), (false, true)] {
         let objects = begin(&dir, Limits::default(), Retention::default());
@@ -150,7 +186,7 @@ async fn the_books_survive_a_push_before_the_index_is_open() {
         assert!(objects.index.is_complete());
         assert_eq!(objects.index.was_complete(), !push && !drop_cached, "whether the disk had to be looked at");
         assert_eq!(objects.index.holding(&cached).is_some(), !drop_cached);
-        objects.index.close(objects.storage.ledger().totals());
+        objects.index.close(objects.storage.ledger().totals(), true);
     }
 }
 

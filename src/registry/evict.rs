@@ -43,7 +43,7 @@ impl Objects {
         self.tell_uses();
         self.index.recall(uses::now(), false);
         let mut freed = 0;
-        while freed < bytes {
+        while freed < bytes && self.changing().is_some() {
             let next = self.index.next_in_line(BATCH);
             if next.is_empty() {
                 break;
@@ -87,6 +87,7 @@ impl Objects {
     }
 
     fn try_evict(&self, digest: &Digest, reason: Reason) -> u64 {
+        let Some(_open) = self.changing() else { return 0 };
         let _claim = self.claims.digest(digest);
         let Some(held) = self.index.holding(digest).filter(|held| held.owner == Owner::Mirrored) else {
             return 0;

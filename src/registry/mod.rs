@@ -191,11 +191,12 @@ impl Registry {
         &self.metrics
     }
 
-    /// Brings the index to disk, at a clean stop.
+    /// Brings the index to disk, at a clean stop. From here on nothing is stored and nothing evicted: fills may be under way.
     pub fn close(&self) {
         self.objects.activity.close();
         self.objects.tell_uses();
-        self.objects.index.close(self.objects.storage.ledger().totals());
+        let quiet = self.objects.close();
+        self.objects.index.close(self.objects.storage.ledger().totals(), quiet);
     }
 
     fn mirror(&self, repository: &Repository) -> Result<&Mirror, Error> {

@@ -4,7 +4,7 @@
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking};
 
 use super::{
@@ -20,6 +20,8 @@ use crate::{
 
 /// The largest blob that is ever held in memory: larger than any manifest that is taken or fetched.
 pub(super) const SMALL: u64 = 32 << 20;
+/// How long what is under way may take when the books are closed.
+const CLOSING: Duration = Duration::from_secs(1);
 /// How much is read at a time where a whole file is hashed.
 const READ: usize = 1 << 20;
 
@@ -37,6 +39,8 @@ pub(super) struct Objects {
     /// Held while room is made.
     pub(super) room: Arc<AsyncMutex<()>>,
     pub(super) metrics: Arc<Metrics>,
+    /// Whether the books are closed. Held, for reading, by whatever changes them.
+    pub(super) closed: Arc<RwLock<bool>>,
 }
 
 impl Objects {
@@ -60,6 +64,7 @@ impl Objects {
             rebuilding: Arc::default(),
             room: Arc::default(),
             metrics,
+            closed: Arc::default(),
         };
         objects.keep_books();
         objects
@@ -264,7 +269,22 @@ impl Objects {
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let objects = self.clone();
-        spawn_blocking(move || work(&objects)).await.map_err(|_| Error::Abandoned)
+        let work = move || {
+            let _open = objects.changing()?;
+            Some(work(&objects))
+        };
+        spawn_blocking(work).await.ok().flatten().ok_or(Error::Abandoned)
+    }
+
+    /// Held while anything changes that the books are about; `None` once they are closed.
+    pub(super) fn changing(&self) -> Option<RwLockReadGuard<'_, bool>> {
+        // Work may ask for it that has it already.
+        Some(self.closed.read_recursive()).filter(|closed| !**closed)
+    }
+
+    /// Closes the books. `false`, where something that changes them does not end in time.
+    pub(super) fn close(&self) -> bool {
+        self.closed.try_write_for(CLOSING).map(|mut closed| *closed = true).is_some()
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     metrics::{Collected, Found},
     oci::{Algorithm, Digest, Repository, UploadId},
-    storage::{Growth, Purpose, Upload},
+    storage::{Growth, Opened, Purpose, Upload},
 };
 
 /// How many bytes of room are taken at least and at most for a session, at a time.
@@ -38,7 +38,7 @@ pub(super) struct Sessions(Arc<Held>);
 struct Held {
     inks: Mutex<Inks>,
     /// Held while a session is read back from disk, so that it is read once.
-    loading: AsyncMutex<()>,
+    loading: Arc<AsyncMutex<()>>,
 }
 
 /// A session that is being written to. Dropped, it keeps what has been written.
@@ -111,12 +111,12 @@ impl Receiving {
 }
 
 impl Registry {
-    /// Begins a session. From here on the repository is this registry's own.
+    /// Begins a session of this name. From here on the repository is this registry's own.
     ///
     /// # Errors
     /// When the disk takes no more.
-    pub async fn begin_upload(&self, repository: &Repository, algorithm: Algorithm) -> Result<UploadId, Error> {
-        let (id, place) = (UploadId::random(), repository.clone());
+    pub async fn begin_upload(&self, repository: &Repository, id: UploadId, algorithm: Algorithm) -> Result<(), Error> {
+        let place = repository.clone();
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let room = self.objects.reserve(Purpose::Hosted, STEP.0).await?;
         let begin = move |objects: &Objects| {
@@ -128,7 +128,7 @@ impl Registry {
         };
         self.objects.blocking(begin).await??;
         self.sessions.0.inks.lock().insert(id, Arc::new(AsyncMutex::new(Ink::new(algorithm.hasher()))));
-        Ok(id)
+        Ok(())
     }
 
     /// How many bytes a session has received.
@@ -152,9 +152,14 @@ impl Registry {
         if at.is_some_and(|at| at != ink.written) {
             return Err(Error::UploadRange { received: ink.written });
         }
-        let (upload, written) = (self.objects.storage.uploads(repository).named(id), ink.written);
-        let opened = self.objects.blocking(move |_| upload.sink(written)).await??;
-        let (sink, growth) = opened.ok_or(Error::UploadUnknown)?;
+        let upload = self.objects.storage.uploads(repository).named(id);
+        // With the session's lock inside: the client may leave, and what is opened late must not cut off what the next one wrote.
+        let open = move |_: &Objects| match upload.sink(ink.written)? {
+            Opened::Writable(sink, growth) => Ok((sink, growth, ink)),
+            Opened::Busy => Err(Error::UploadRange { received: ink.written }),
+            Opened::Gone => Err(Error::UploadUnknown),
+        };
+        let (sink, growth, ink) = self.objects.blocking(open).await??;
         let writer = Writer::new(Pen::new(sink, ink));
         Ok(Receiving { repository: repository.clone(), id, growth, writer, objects: self.objects.clone(), present })
     }
@@ -213,10 +218,12 @@ impl Registry {
     pub fn abandon_upload(self: &Arc<Self>, repository: &Repository, id: UploadId) {
         let (registry, repository) = (Arc::clone(self), repository.clone());
         self.tasks.spawn(async move {
-            // What is being written may still hold it for a moment.
+            // What is being written may still hold it for a moment, or it is only about to be there.
             for _ in 0..10 {
                 match registry.cancel_upload(&repository, id).await {
-                    Err(Error::UploadRange { .. }) => tokio::time::sleep(Duration::from_millis(200)).await,
+                    Err(Error::UploadRange { .. } | Error::UploadUnknown) => {
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
                     _ => return,
                 }
             }
@@ -268,15 +275,19 @@ impl Registry {
         if let Some(ink) = known() {
             return Ok(ink);
         }
-        let _alone = self.sessions.0.loading.lock().await;
+        let alone = Arc::clone(&self.sessions.0.loading).lock_owned().await;
         if let Some(ink) = known() {
             return Ok(ink);
         }
-        let upload = self.objects.storage.uploads(repository).named(id);
-        let ink = self.objects.blocking(move |_| read_back(&upload)).await??;
-        let ink = Arc::new(AsyncMutex::new(ink));
-        self.sessions.0.inks.lock().insert(id, Arc::clone(&ink));
-        Ok(ink)
+        let (upload, sessions) = (self.objects.storage.uploads(repository).named(id), self.sessions.clone());
+        // All of it at once, as the client may leave.
+        let load = move |_: &Objects| {
+            let ink = Arc::new(AsyncMutex::new(read_back(&upload)?));
+            sessions.0.inks.lock().insert(id, Arc::clone(&ink));
+            drop(alone);
+            Ok::<_, Error>(ink)
+        };
+        self.objects.blocking(load).await?
     }
 }
 
@@ -309,7 +320,9 @@ impl Objects {
 
 fn read_back(upload: &Upload) -> Result<Ink, Error> {
     let received = upload.received().ok_or(Error::UploadUnknown)?;
-    drop(upload.sink(received)?);
+    if let Opened::Busy = upload.sink(received)? {
+        return Err(Error::UploadRange { received });
+    }
     let mut ink = Ink::new(Algorithm::Sha256.hasher());
     let file = upload.read()?;
     ink.written = objects::hash_into(&file, &mut ink.hasher).map_err(|_| Error::UploadUnknown)?;

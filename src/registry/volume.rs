@@ -59,6 +59,6 @@ impl Volume {
 
     /// Brings the index to disk; to be done last.
     pub fn close(&self) {
-        self.objects.index.close(self.objects.storage.ledger().totals());
+        self.objects.index.close(self.objects.storage.ledger().totals(), true);
     }
 }

@@ -1,7 +1,7 @@
 //! An upload session's file while it is being written to: nobody knows how long it will be, so room is taken in steps.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fs::File,
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,7 +17,7 @@ use super::{
     usage::allocated,
 };
 
-/// Sessions that are being written to, with what their files occupied before: what they grow by is a reservation's.
+/// Sessions that are being written to, by one writer each, with what their files occupied before: what they grow by is a reservation's.
 #[derive(Debug, Default)]
 pub(super) struct Growing(Mutex<HashMap<PathBuf, u64>>);
 
@@ -47,13 +47,23 @@ struct Room {
 }
 
 impl Growth {
-    pub(super) fn begin(path: &Path, file: Arc<File>, written: u64, names: Arc<Names>, growing: Arc<Growing>) -> Self {
+    /// `None` while the file has another: one ends by cutting the file to its length, which must not be on its way up.
+    pub(super) fn begin(
+        path: &Path,
+        file: Arc<File>,
+        written: u64,
+        names: Arc<Names>,
+        growing: Arc<Growing>,
+    ) -> Option<Self> {
         {
             let _lock = names.parts.lock(names.parts.of(path));
-            growing.0.lock().insert(path.to_owned(), allocated(path));
+            match growing.0.lock().entry(path.to_owned()) {
+                Entry::Occupied(_) => return None,
+                Entry::Vacant(place) => place.insert(allocated(path)),
+            };
         }
         let room = Room { until: written, reservation: None, over: false };
-        Self { path: path.to_owned(), file, growing, names, room: Mutex::new(room) }
+        Some(Self { path: path.to_owned(), file, growing, names, room: Mutex::new(room) })
     }
 
     /// Up to which offset bytes may be written.

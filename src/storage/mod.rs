@@ -36,7 +36,7 @@ use lock::Lock;
 pub use publish::Durability;
 use publish::Names;
 pub use staged::{Sink, Staged};
-pub use uploads::{Upload, Uploads};
+pub use uploads::{Opened, Upload, Uploads};
 pub use usage::{Filesystem, Sum, Usage};
 
 use crate::oci::{Digest, Repository};

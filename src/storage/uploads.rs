@@ -33,6 +33,17 @@ pub struct Upload {
     growing: Arc<Growing>,
 }
 
+/// What came of opening a session's file.
+#[derive(Debug)]
+pub enum Opened {
+    /// It may be written to, by nobody else.
+    Writable(Sink, Arc<Growth>),
+    /// Somebody else is at it, or what they began is not over.
+    Busy,
+    /// The session has ended.
+    Gone,
+}
+
 impl Uploads {
     pub(super) fn new(dir: PathBuf, names: Arc<Names>, growing: Arc<Growing>) -> Self {
         Self { dir, names, growing }
@@ -82,29 +93,32 @@ impl Upload {
     }
 
     /// Opens its file for writing on from `written` bytes, as far as the growth has room for; what lies beyond them was never
-    /// counted, and goes. `None` when the session has ended.
+    /// counted, and goes.
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn sink(&self, written: u64) -> Result<Option<(Sink, Arc<Growth>)>, Error> {
+    pub fn sink(&self, written: u64) -> Result<Opened, Error> {
         let path = self.data();
         // registry:2 makes the file with the first byte. Made in a session's middle, it would begin with a hole.
         let opened = File::options().read(true).write(true).create(written == 0).truncate(false).open(&path);
         let file = match opened {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Opened::Gone),
             opened => opened.map_err(Error::at(&path))?,
+        };
+        let (file, names) = (Arc::new(file), Arc::clone(&self.names));
+        // Before anything is cut off: what somebody else is writing is not beyond the end.
+        let Some(growth) = Growth::begin(&path, Arc::clone(&file), written, names, Arc::clone(&self.growing)) else {
+            return Ok(Opened::Busy);
         };
         let length = file.metadata().map_err(Error::at(&path))?.len();
         if length < written {
-            return Ok(None);
+            return Ok(Opened::Gone);
         }
         if length > written {
             file.set_len(written).map_err(Error::at(&path))?;
         }
-        let (file, names) = (Arc::new(file), Arc::clone(&self.names));
-        let growth = Growth::begin(&path, Arc::clone(&file), written, names, Arc::clone(&self.growing));
         let growth = Arc::new(growth);
-        Ok(Some((Sink::growing(path, file, Arc::clone(&growth)), growth)))
+        Ok(Opened::Writable(Sink::growing(path, file, Arc::clone(&growth)), growth))
     }
 
     /// Opens what it has received.

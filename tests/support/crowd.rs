@@ -43,7 +43,7 @@ pub(crate) fn fill(dir: &Path, blobs: usize) -> Index {
 
 /// Closes it as a server that stops.
 pub(crate) fn close(index: Index) {
-    index.close(Some([0; 6]));
+    index.close(Some([0; 6]), true);
     drop(index);
 }
 
