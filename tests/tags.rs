@@ -440,6 +440,38 @@ fn an_upstream_without_digest_headers_is_mirrored() {
     assert_eq!(response.header("docker-content-digest"), Some(image.digest()));
 }
 
+/// An image that is not all here is refused at its manifest while the upstream is down. Who asks by digest alone, and hears no
+/// there, asks for nothing else that would show that it is back.
+#[test]
+fn digests_alone_notice_that_upstream_is_back() {
+    let image = Image::single(Format::Oci, 92);
+    let upstream = upstream_with(&image);
+    let server = Server::mirroring(&upstream);
+    let manifest = || server.manifest(REPOSITORY, image.digest()).send().status;
+    assert_eq!(manifest(), 200);
+    upstream.stop();
+    assert!([502, 504].contains(&server.blob(REPOSITORY, &image.layer().digest).send().status));
+    assert_eq!(manifest(), 502);
+    upstream.resume();
+    crate::support::wait_until("the manifest to be served again", Duration::from_secs(45), || {
+        thread::sleep(Duration::from_millis(500));
+        manifest() == 200
+    });
+}
+
+/// A HEAD named a manifest that is gone by the GET: the tag is not, and names another.
+#[test]
+fn a_tag_outlives_what_was_heard_of_it() {
+    let (image, newer) = (Image::single(Format::Oci, 93), Image::single(Format::Oci, 94));
+    let upstream = upstream_with(&image);
+    let server = Setup::mirroring(&upstream.url()).freshness("1h").start();
+    assert_eq!(http::head(&server.v2(&format!("{REPOSITORY}/manifests/latest"))).send().status, 200);
+    upstream.add(REPOSITORY, "latest", &newer);
+    upstream.fault(Rule::on(Kind::Manifest, Fault::Status(404)).path(image.digest()));
+    let served = server.manifest(REPOSITORY, "latest").send();
+    assert_eq!((served.status, served.summary().digest.as_str()), (200, newer.digest()));
+}
+
 /// dockerd and containerd ask HEAD first, and then by digest: after an outage, HEADs alone must find the way back.
 #[test]
 fn heads_alone_notice_that_upstream_is_back() {

@@ -81,6 +81,11 @@ impl Heard {
         tags.unwrap_or_default().into_iter().filter(still).collect()
     }
 
+    /// Forgets what was said of a tag.
+    pub(super) fn forget(&self, place: &Place) {
+        self.heads.remove(place);
+    }
+
     /// Remembers, shortly, that a tag does not exist.
     pub(super) fn unknown(&self, place: &Place) {
         self.unknown.insert(place.clone(), ());

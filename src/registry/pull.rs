@@ -39,7 +39,7 @@ impl Registry {
             Reference::Tag(tag) => self.by_tag(repository, tag).await?,
             Reference::Digest(digest) => self.by_digest(repository, digest).await?,
         };
-        self.is_whole(repository, &pulled.0)?;
+        self.is_whole(repository, &pulled.0).await?;
         // Its blobs are asked for next: they stay as long as it was served just now.
         self.objects.uses.note(&pulled.0.digest);
         Ok(pulled)
@@ -99,7 +99,7 @@ impl Registry {
             (Ok(Some(head)), _) => Ok(Some((head, Provenance::miss(collapsed)))),
             (Ok(None), _) => Ok(None),
             (Err(error), Some(cached)) if !matches!(*error, upstream::Error::NotFound) => {
-                self.is_whole(repository, &cached.manifest)?;
+                self.is_whole(repository, &cached.manifest).await?;
                 Ok(Some((cached.manifest.head(), Provenance::Stale)))
             }
             (Err(error), _) => Err(self.refused(repository, tag, &error).await),
@@ -150,7 +150,7 @@ impl Registry {
                     self.manifests.keep(repository, &manifest, self.moved(repository, tag, head.digest)).await;
                     Ok((manifest, Provenance::Revalidated))
                 }
-                None => self.fetch(repository, Reference::Digest(head.digest)).await,
+                None => self.fetch_heard(repository, tag, head.digest).await,
             },
             None => self.fetch(repository, Reference::Tag(tag.clone())).await,
         }
@@ -163,11 +163,11 @@ impl Registry {
     ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
         self.check_known(repository, tag)?;
         let place = (repository.clone(), tag.clone());
-        let wanted = match self.heard.recent(&place, self.freshness) {
-            Some(head) => Reference::Digest(head.digest),
-            None => Reference::Tag(tag.clone()),
+        let fetched = match self.heard.recent(&place, self.freshness) {
+            Some(head) => self.fetch_heard(repository, tag, head.digest).await,
+            None => self.fetch(repository, Reference::Tag(tag.clone())).await,
         };
-        match self.fetch(repository, wanted).await {
+        match fetched {
             Ok(pulled) => Ok(pulled),
             Err(error) => Err(self.refused(repository, tag, &error).await),
         }
@@ -192,6 +192,22 @@ impl Registry {
         }
         let fetched = self.fetch(repository, Reference::Digest(*digest)).await;
         fetched.map_err(|error| Asked::Manifest.failed(&error))
+    }
+
+    /// Fetches what a tag was heard to name. That may be gone since, and the tag name something else.
+    async fn fetch_heard(
+        self: &Arc<Self>,
+        repository: &Repository,
+        tag: &Tag,
+        digest: Digest,
+    ) -> Asking<Pulled<Arc<StoredManifest>>> {
+        match self.fetch(repository, Reference::Digest(digest)).await {
+            Err(error) if matches!(*error, upstream::Error::NotFound) => {
+                self.heard.forget(&(repository.clone(), tag.clone()));
+                self.fetch(repository, Reference::Tag(tag.clone())).await
+            }
+            fetched => fetched,
+        }
     }
 
     /// Fetches a manifest once for everyone who wants it now, and keeps it.
@@ -264,14 +280,19 @@ impl Registry {
 
     /// Law 7: while the upstream cannot be reached, an image is served whole or not at all. Every client goes elsewhere
     /// when its manifest fails; some die when a blob does.
-    fn is_whole(&self, repository: &Repository, manifest: &StoredManifest) -> Result<(), Error> {
-        if !manifest.manifest.is_image() || !self.mirror(repository)?.is_down() {
+    async fn is_whole(&self, repository: &Repository, manifest: &StoredManifest) -> Result<(), Error> {
+        let mirror = self.mirror(repository)?;
+        if !manifest.manifest.is_image() || !mirror.is_down() {
             return Ok(());
         }
         let here = |digest: &Digest| self.objects.storage.has_blob(digest) || self.fills.is_filling(digest);
-        match manifest.manifest.blobs.iter().find(|blob| blob.urls.is_empty() && !here(&blob.digest)) {
-            Some(blob) => Err(Error::Incomplete { missing: blob.digest }),
-            None => Ok(()),
+        let missing = manifest.manifest.blobs.iter().find(|blob| blob.urls.is_empty() && !here(&blob.digest));
+        let Some(missing) = missing else { return Ok(()) };
+        // Where clients know their images by digest alone, and hear no at the manifest, nobody else would find it back.
+        if mirror.rest() == Rest::Probe {
+            let reference = Reference::Digest(manifest.digest);
+            let _ = mirror.ask(mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference)).await;
         }
+        if mirror.is_down() { Err(Error::Incomplete { missing: missing.digest }) } else { Ok(()) }
     }
 }
