@@ -284,6 +284,29 @@ fn a_fill_outlives_its_client() {
     assert_eq!(upstream.count("GET", Kind::Blob), 1);
 }
 
+/// What was staged when the upstream went away waits for its return, whoever asks in between.
+#[test]
+fn a_half_survives_who_asks_meanwhile() {
+    let blob = Blob::noise(63, 8 * MB);
+    let (upstream, server) = mirrored(&blob);
+    let gate = Gate::new();
+    upstream.fault(Rule::on(Kind::Blob, Fault::Gate(4 * MB as u64, gate.clone())));
+    let mut first = server.blob(REPOSITORY, &blob.digest).send();
+    first.exactly(3 * MB);
+    upstream.stop();
+    gate.open();
+    assert_eq!(first.summary().ending, Ending::Cut);
+    for _ in 0..2 {
+        let status = server.blob(REPOSITORY, &blob.digest).send().status;
+        assert!([502, 504].contains(&status), "{status}");
+    }
+    upstream.heal();
+    upstream.resume();
+    fetches_right(&server, &blob);
+    let resumed = |recorded: &Recorded| recorded.request.header("range").is_some_and(|range| range != "bytes=0-");
+    assert!(upstream.requests().iter().any(resumed), "it was fetched from its start");
+}
+
 /// An upstream that falls silent in mid-body is left, and the fill resumed.
 #[test]
 fn a_stalled_upstream_is_asked_again() {

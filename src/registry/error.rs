@@ -113,6 +113,8 @@ impl Asked {
     pub(super) fn failed(self, error: &upstream::Error) -> Error {
         match error {
             upstream::Error::NotFound | upstream::Error::Denied(_) => self.unknown(),
+            // It has less of it than was there before.
+            upstream::Error::Status { code: 416, .. } => self.unknown(),
             upstream::Error::TooMany { retry_after, message } => {
                 Error::TooManyRequests { retry_after: *retry_after, message: message.clone() }
             }

@@ -21,6 +21,7 @@ use super::{
     fetch::{self, Event, Events, Wanted},
     mirror::Mirror,
     objects::Objects,
+    parked::Half,
     pen::{Ink, Pen, Writer},
     progress::{Failure, Handover, Progress},
     uses::Reading,
@@ -210,7 +211,10 @@ impl Job {
         if from > 0 {
             self.metrics().resumed(self.upstream());
         }
-        let size = self.size(&client, &mut events).await?;
+        let size = match self.size(&client, &mut events).await {
+            Ok(size) => size,
+            Err(failure) => return Err(self.not_resumed(parked, failure)),
+        };
         let (staged, ink) = match parked {
             Some(parked) if parked.size == size => (parked.staged, parked.ink),
             Some(_) => return Err(Error::BadGateway("the blob's size changed between two answers".into()).into()),
@@ -221,6 +225,16 @@ impl Job {
         let (staged, ink) = self.write(events, staged, ink, size).await?;
         self.publish(staged, ink.hasher).await?;
         Ok(size)
+    }
+
+    /// What was staged waits on for an upstream that answers, unless this one said that there is no such thing.
+    fn not_resumed(&self, parked: Option<Half>, failure: Failure) -> Failure {
+        if let Some(half) = parked
+            && !matches!(failure, Failure::Error(Error::BlobUnknown))
+        {
+            self.fills.objects.parked.put_back(&self.fill.digest, half);
+        }
+        failure
     }
 
     /// Waits for the first answer and tells the blob's size from it; an upstream that does not say is asked for it.

@@ -39,6 +39,11 @@ impl Parked {
         halves.insert(*digest, Half { staged, ink, size, since: Instant::now() });
     }
 
+    /// Keeps what was taken and could not be gone on with, no longer than it would have been.
+    pub(super) fn put_back(&self, digest: &Digest, half: Half) {
+        self.0.lock().entry(*digest).or_insert(half);
+    }
+
     /// What is kept of a blob, for the caller to go on with.
     pub(super) fn take(&self, digest: &Digest) -> Option<Half> {
         self.0.lock().remove(digest)
