@@ -191,6 +191,29 @@ fn tags_are_listed_in_pages() {
     assert_eq!((response.status, response.error_code().as_str()), (404, "NAME_UNKNOWN"));
 }
 
+/// Where `registry:2` is more lenient than the specification asks, its users' scripts are: all tags to who asks for no page, HEAD
+/// of a session, a mount of what is no digest, a filter that filters nothing.
+#[test]
+fn scripts_for_registry_2_go_on() {
+    let server = Setup::hosting().variable("REGISTRY_TAGS_MAXTAGS", "2").start();
+    let (target, image) = (server.target(), Image::single(Format::Oci, 715));
+    ["1", "2", "3"].iter().for_each(|tag| target.image(REPOSITORY, tag, &image));
+    let list = |query: &str| target.request("GET", &format!("{REPOSITORY}/tags/list{query}")).send();
+    let (all, page) = (list(""), list("?n=5"));
+    assert!(all.header("link").is_none() && page.header("link").is_some());
+    assert_eq!((&all.json()["tags"], &page.json()["tags"]), (&json!(["1", "2", "3"]), &json!(["1", "2"])));
+    let mut session = target.begin(REPOSITORY);
+    let head = session.request("HEAD").send();
+    assert_eq!((head.status, head.header("range")), (204, Some("0-0")));
+    assert_eq!(session.received(), 0);
+    assert_eq!(target.mount(REPOSITORY, "no-digest", Some("team/other")).status, 202);
+    let about = about(&target, &image.top.descriptor(), "application/x", "");
+    assert_eq!(target.manifest(REPOSITORY, "about", &about).status, 201);
+    let referrers = target.request("GET", &format!("{REPOSITORY}/referrers/{}?artifactType=", image.digest())).send();
+    assert_eq!(referrers.header("oci-filters-applied"), None);
+    assert_eq!(referrers.json()["manifests"].as_array().unwrap().len(), 1);
+}
+
 /// The catalog lists what is hosted, in pages.
 #[test]
 fn repositories_are_listed_in_pages() {

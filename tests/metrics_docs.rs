@@ -18,8 +18,9 @@ const INTRODUCTION: &str = "\
 # Metrics
 
 Prometheus scrapes them at `/metrics` of `http.debug.addr`, a second door that has nothing else but health checks; with
-`http.metrics: true`, at `/metrics` of the main door too. A scrape costs the same whatever is stored. Figures of the disk are
-asked for at the scrape, and are what `du` says of the root, less what has changed since; counters begin at 0 with the process.
+`http.metrics: true`, at `/metrics` of the main door too: where that one asks who comes, to users alone (`basic_auth` of the scrape
+configuration). A scrape costs the same whatever is stored. Figures of the disk are asked for at the scrape, and are what `du`
+says of the root, less what has changed since; counters begin at 0 with the process.
 
 ```yaml
 http:

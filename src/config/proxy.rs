@@ -28,7 +28,7 @@ pub struct Proxy {
     pub username: Setting<Option<String>>,
     /// `proxy.password`, or what stands in the next.
     pub password: Setting<Option<Secret>>,
-    /// `proxy.realm`: a token service on another host that may have the password.
+    /// `proxy.realm`: a token service on another domain, which is asked and may have the password.
     pub realm: Setting<Option<Url>>,
     /// `proxy.redirects`: hosts, perhaps with a port, that redirects may lead to wherever they are.
     pub redirects: Setting<Vec<String>>,

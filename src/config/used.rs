@@ -247,8 +247,12 @@ pub(super) const PROMETHEUS_ENABLED: Key = used(
 );
 pub(super) const PROMETHEUS_PATH: Key =
     used("http.debug.prometheus.path", UrlPath, "/metrics", "Under which path that door shows metrics.");
-pub(super) const HTTP_METRICS: Key =
-    used("http.metrics", Flag, "false", "Whether `http.addr` shows metrics too, at /metrics; ours.");
+pub(super) const HTTP_METRICS: Key = used(
+    "http.metrics",
+    Flag,
+    "false",
+    "Whether `http.addr` shows metrics too, at /metrics, to users alone where there are any; ours.",
+);
 
 // proxy
 pub(super) const PROXY_ENABLED: Key =
@@ -296,8 +300,12 @@ pub(super) const PROXY_HOSTED: Key = used(
 // Lists
 pub(super) const CATALOG_MAXENTRIES: Key =
     used("catalog.maxentries", Integer, "1000", "How many repositories a page of the catalog holds at most.");
-pub(super) const TAGS_MAXTAGS: Key =
-    used("tags.maxtags", Integer, "1000", "How many tags a page of a tag list holds at most.");
+pub(super) const TAGS_MAXTAGS: Key = used(
+    "tags.maxtags",
+    Integer,
+    "1000",
+    "How many tags a page of a tag list holds at most; without `n` there are no pages.",
+);
 
 // validation
 pub(super) const VALIDATION_ENABLED: Key =

@@ -46,7 +46,7 @@ async fn hosted(
     repository: &Repository,
     subject: &Digest,
 ) -> Result<HttpResponse, Refusal> {
-    let wanted = extract::parameter(request, "artifactType");
+    let wanted = extract::parameter(request, "artifactType").filter(|wanted| !wanted.is_empty());
     let after = extract::parameter(request, "last").unwrap_or_default();
     let page = registry.hosted_referrers(repository, subject, wanted.as_deref(), &after).await?;
     let mut response = found();

@@ -29,8 +29,9 @@ pub(super) fn configure(service: &mut web::ServiceConfig, prefix: &str) {
         .service(api("/{name:.+}/blobs/uploads", "POST").route(web::post().to(uploads::post)))
         .service(api("/{name:.+}/blobs/uploads/", "POST").route(web::post().to(uploads::post)))
         .service(
-            api("/{name:.+}/blobs/uploads/{session}", "GET, PATCH, PUT, DELETE")
+            api("/{name:.+}/blobs/uploads/{session}", "GET, HEAD, PATCH, PUT, DELETE")
                 .route(web::get().to(uploads::get))
+                .route(web::head().to(uploads::get))
                 .route(web::patch().to(uploads::patch))
                 .route(web::put().to(uploads::put))
                 .route(web::delete().to(uploads::delete)),

@@ -39,7 +39,11 @@ pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpRe
 }
 
 async fn hosted(registry: &Registry, request: &HttpRequest, repository: &Repository) -> Result<HttpResponse, Refusal> {
-    let most = extract::page_size(request, extract::settings(request).tags_max)?;
+    // All of them, as `registry:2` has it, to whoever asks for no page.
+    let most = match extract::parameter(request, "n") {
+        Some(_) => extract::page_size(request, extract::settings(request).tags_max)?,
+        None => usize::MAX,
+    };
     let after = extract::parameter(request, "last").unwrap_or_default();
     let page = registry.hosted_tags(repository, &after, most).await?;
     let mut response = HttpResponse::Ok();

@@ -74,13 +74,13 @@ impl Registry {
         if limit == 0 {
             return Ok(Names::new(Vec::new(), 0));
         }
-        if let Some(found) = self.objects.index.repositories(home, after, limit + 1) {
+        if let Some(found) = self.objects.index.repositories(home, after, limit.saturating_add(1)) {
             return Ok(Names::new(found.iter().map(ToString::to_string).collect(), limit));
         }
         let (home, after) = (home.cloned(), after.to_owned());
         let walk = move |objects: &Objects| {
             let of_home = objects.storage.repositories().filter(|repository| repository.domain == home);
-            first(of_home.map(|repository| repository.name.to_string()), &after, limit + 1)
+            first(of_home.map(|repository| repository.name.to_string()), &after, limit.saturating_add(1))
         };
         Ok(Names::new(self.objects.blocking(walk).await?, limit))
     }
@@ -96,13 +96,13 @@ impl Registry {
         if limit == 0 {
             return Ok(Names::new(Vec::new(), 0));
         }
-        if let Some(found) = self.objects.index.tags(repository, after, limit + 1) {
+        if let Some(found) = self.objects.index.tags(repository, after, limit.saturating_add(1)) {
             return Ok(Names::new(found.iter().map(ToString::to_string).collect(), limit));
         }
         let (place, after) = (repository.clone(), after.to_owned());
         let walk = move |objects: &Objects| {
             let links = objects.storage.links(&place);
-            first(links.tags().map(|(tag, _)| tag.to_string()), &after, limit + 1)
+            first(links.tags().map(|(tag, _)| tag.to_string()), &after, limit.saturating_add(1))
         };
         Ok(Names::new(self.objects.blocking(walk).await?, limit))
     }
