@@ -178,11 +178,21 @@ impl Remote {
         self.0.options.realm.as_ref().is_some_and(|named| named.origin() == realm.origin())
     }
 
-    /// Says once that the credentials stay here.
+    /// Says once that a token service is not asked, or without the credentials.
     pub(super) fn warn_of(&self, realm: &Url) {
-        if self.credentials().is_some() && !self.0.warned.swap(true, Relaxed) {
-            let (domain, realm) = (self.domain(), realm.origin().ascii_serialization());
+        let asked = self.asks(realm);
+        if asked && self.credentials().is_none() || self.0.warned.swap(true, Relaxed) {
+            return;
+        }
+        let (domain, realm) = (self.domain(), realm.origin().ascii_serialization());
+        if asked {
             tracing::warn!(%domain, %realm, "the token service is on another host: asking it without the credentials");
+        } else {
+            tracing::warn!(
+                %domain, %realm,
+                "the token service is on another domain and is not asked; only what is cached is served: if it is right, set \
+                 proxy.realm to it"
+            );
         }
     }
 
@@ -235,15 +245,19 @@ pub(super) fn strip(url: &mut Url) {
     url.set_fragment(None);
 }
 
-/// Whether one's host is the other's, or a name below it: `auth.r.example` and `r.example`. What both are below says nothing:
-/// it may be `co.uk`.
+/// Whether both hosts are one, or in one domain that somebody can have: `auth.r.example` and `registry.r.example`. Which names
+/// those are is not known here; below a country's short names (`co.uk`) a domain has a third part. As it is about being
+/// asked alone, and no more than what a redirect may do, that is good enough.
 fn is_of_one_domain(base: &Url, realm: &Url) -> bool {
     if base.host() == realm.host() {
         return true;
     }
     let (Some(Host::Domain(base)), Some(Host::Domain(realm))) = (base.host(), realm.host()) else { return false };
-    let below = |name: &str, top: &str| name.strip_suffix(top).is_some_and(|rest| rest.ends_with('.'));
-    below(realm, base) || (below(base, realm) && realm.contains('.'))
+    let shared: Vec<_> = base.rsplit('.').zip(realm.rsplit('.')).map_while(|(a, b)| (a == b).then_some(a)).collect();
+    match shared.as_slice() {
+        [country, short, more @ ..] if country.len() == 2 && short.len() <= 3 => !more.is_empty(),
+        shared => shared.len() >= 2,
+    }
 }
 
 /// The one token service on another host that is known by name: whichever of its names the Hub is called by.
@@ -289,6 +303,8 @@ mod tests {
         for (base, realm) in [
             ("https://r.example", "https://auth.r.example/token"),
             ("https://registry.r.example", "https://r.example/jwt/auth"),
+            ("https://registry.r.example", "https://gitlab.r.example/jwt/auth"),
+            ("https://registry.a.co.uk", "https://tokens.a.co.uk/token"),
             ("https://r.example", "http://r.example/token"),
             ("http://127.0.0.1:5000", "http://127.0.0.1:5001/token"),
             ("https://index.docker.io", "https://auth.docker.io/token"),
@@ -301,6 +317,7 @@ mod tests {
             ("https://r.example", "https://r.example.evil.example/token"),
             ("https://r.example", "https://example/token"),
             ("https://a.co.uk", "https://b.co.uk/token"),
+            ("https://r", "https://auth/token"),
             ("https://r.example", "https://auth.docker.io/token"),
             ("http://127.0.0.1:5000", "http://127.0.0.2:5000/token"),
             ("http://127.0.0.1:5000", "http://localhost:5000/token"),

@@ -192,15 +192,15 @@ impl Client {
         bearer: &Challenge,
     ) -> Result<Request, Error> {
         let mut url = realm(remote, bearer)?;
+        let entitled = remote.entitles(&url);
+        if !entitled {
+            remote.warn_of(&url);
+        }
         if !remote.asks(&url) {
             let origin = url.origin().ascii_serialization();
             return Err(Error::Token(format!("{origin} is on another domain: if it is right, set proxy.realm to it")));
         }
-        let entitled = remote.entitles(&url);
         let credentials = remote.credentials().filter(|_| entitled);
-        if !entitled {
-            remote.warn_of(&url);
-        }
         let service = bearer.param("service").map(|service| ("service", service));
         let scope = format!("repository:{name}:pull");
         url.query_pairs_mut().extend_pairs(service).append_pair("scope", &scope);
