@@ -10,6 +10,7 @@ mod support;
 
 mod access;
 mod access_clients;
+mod access_outside;
 mod access_spelling;
 mod access_tokens;
 mod api;
@@ -30,6 +31,7 @@ mod gc;
 mod harness;
 mod hosted;
 mod howtos;
+mod htpasswd;
 mod index_damage;
 mod index_scale;
 mod limits;

@@ -226,8 +226,11 @@ fn no_upstream_leads_to_private_addresses() {
         let image = Image::single(Format::Oci, 408);
         upstream.add("library/app", "1", &image);
         let path = format!("library/app/blobs/{}", image.layer().digest);
-        let mirroring = || Setup::mirroring(&upstream.url_at(network::ADDRESS));
-        for address in network::INSIDE.into_iter().chain(["127.0.0.1", "127.8.8.8", "localhost", "[::1]", "0.0.0.0"]) {
+        let [(own, _), others @ ..] = network::NAMES;
+        let mirroring = || Setup::mirroring(&upstream.url_at(own));
+        // Its own domain is asked for tokens, wherever a name of it leads; addresses and others are not.
+        let here = ["127.0.0.1", "127.8.8.8", "localhost", "[::1]", "0.0.0.0"];
+        for address in network::INSIDE.into_iter().chain(here).chain(others.map(|(name, _)| name)) {
             let target = format!("http://{address}:{}/latest/meta-data", witness.port());
             let server = with_door(mirroring()).start();
             let blob = || ask("GET", &server.mirror_url(), &path).patience(SOON).send().status;

@@ -138,7 +138,7 @@ impl Htpasswd {
 fn cost_of(hash: &str) -> Option<u32> {
     let known = ["$2a$", "$2b$", "$2y$"].iter().any(|version| hash.starts_with(version));
     let parts: HashParts = known.then(|| hash.parse().ok())??;
-    (parts.get_cost() <= MOST_COST).then(|| parts.get_cost())
+    (LEAST_COST..=MOST_COST).contains(&parts.get_cost()).then(|| parts.get_cost())
 }
 
 /// The beginning of a line that has a separator: behind it stands the password, so that before it stands none.

@@ -39,6 +39,9 @@ use crate::oci::Repository;
 /// How long an upload may go on by the token it began with: no client can say who it is in the middle of a body.
 const LONGEST_UPLOAD: Duration = Duration::from_secs(24 * 3600);
 
+/// Bytes of tokens whose signature need not be looked at again.
+const TOKENS: u64 = 16 << 20;
+
 /// How strangers are asked who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Challenge {

@@ -17,15 +17,13 @@ use serde::Deserialize;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::{
-    Caller, Error, Grants, Principal, Proof,
+    Caller, Error, Grants, Principal, Proof, TOKENS,
     keyed::{HashKey, Keyed},
 };
 use crate::config::TokenService;
 
 /// How far clocks may differ: `registry:2`'s.
 const LEEWAY: Duration = Duration::from_secs(60);
-/// Bytes of tokens that are remembered.
-const REMEMBERED: u64 = 16 << 20;
 /// How long a token whose signature was right is not looked at again; its end is.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 /// What `registry:2` takes, as far as it can be verified here.
@@ -71,12 +69,6 @@ struct Seen {
     grants: Arc<Grants>,
 }
 
-impl Seen {
-    fn weigh(_: &Keyed, seen: &Arc<Self>) -> u32 {
-        u32::try_from(512 + seen.grants.weight()).unwrap_or(u32::MAX)
-    }
-}
-
 impl Outside {
     /// Reads the files that say whom to believe.
     ///
@@ -98,7 +90,11 @@ impl Outside {
             certificates,
             keys,
             key: HashKey::random()?,
-            seen: Cache::builder().max_capacity(REMEMBERED).weigher(Seen::weigh).time_to_live(REMEMBERED_FOR).build(),
+            seen: Cache::builder()
+                .max_capacity(TOKENS)
+                .weigher(|_, seen: &Arc<Seen>| seen.grants.weight())
+                .time_to_live(REMEMBERED_FOR)
+                .build(),
         })
     }
 

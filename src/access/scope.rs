@@ -72,10 +72,10 @@ impl Grants {
         self.0.push(Grant { kind: "registry".into(), name: "catalog".into(), actions: vec!["*".into()] });
     }
 
-    /// Roughly what they take in memory, in bytes.
-    pub(super) fn weight(&self) -> usize {
+    /// Roughly what a token with these takes in memory, in bytes.
+    pub(super) fn weight(&self) -> u32 {
         let each = |grant: &Grant| 128 + grant.name.len() + 32 * grant.actions.len();
-        self.0.iter().map(each).sum()
+        u32::try_from(512 + self.0.iter().map(each).sum::<usize>()).unwrap_or(u32::MAX)
     }
 
     /// Whether this may be done in the repository of that name.

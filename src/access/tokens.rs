@@ -17,14 +17,12 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Caller, Error, Grants, LONGEST_UPLOAD, Logins, Principal, Proof, Rules, Scope,
+    Caller, Error, Grants, LONGEST_UPLOAD, Logins, Principal, Proof, Rules, Scope, TOKENS,
     keyed::{HashKey, Keyed},
 };
 
 /// What `iss` and `aud` say, and what a challenge calls the service.
 pub const SERVICE: &str = "entrepot";
-/// Bytes of tokens whose signature need not be looked at again.
-const REMEMBERED: u64 = 16 << 20;
 /// More is nobody's honest request.
 const MOST_SCOPES: usize = 100;
 
@@ -72,13 +70,6 @@ struct Seen {
     grants: Arc<Grants>,
 }
 
-impl Seen {
-    #[allow(clippy::trivially_copy_pass_by_ref, reason = "as the cache asks it")]
-    fn weigh(_: &Keyed, seen: &Arc<Self>) -> u32 {
-        u32::try_from(512 + seen.grants.weight()).unwrap_or(u32::MAX)
-    }
-}
-
 impl Tokens {
     /// A service with a key of its own.
     ///
@@ -92,7 +83,11 @@ impl Tokens {
             verify: DecodingKey::from_ec_der(pair.public_key().as_ref()),
             lifetime,
             key: HashKey::random()?,
-            seen: Cache::builder().max_capacity(REMEMBERED).weigher(Seen::weigh).time_to_live(LONGEST_UPLOAD).build(),
+            seen: Cache::builder()
+                .max_capacity(TOKENS)
+                .weigher(|_, seen: &Arc<Seen>| seen.grants.weight())
+                .time_to_live(LONGEST_UPLOAD)
+                .build(),
         })
     }
 

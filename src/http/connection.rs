@@ -95,6 +95,12 @@ impl Connection {
     }
 }
 
+impl Exchange {
+    pub(super) fn is_http2(&self) -> bool {
+        self.0.http2
+    }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);

@@ -133,6 +133,13 @@ impl Refusal {
         Self { retry_after, ..refusal }
     }
 
+    /// Too many requests at once on one connection of HTTP/2.
+    pub(super) fn too_many_streams() -> Self {
+        let message = "too many requests at once on this connection: wait for the answers to some";
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message);
+        Self { retry_after: Some(Duration::from_secs(1)), ..refusal }
+    }
+
     /// Too many uploads of one client.
     pub(super) fn too_many_uploads() -> Self {
         let message = "too many uploads of yours are under way: finish or cancel some, or wait";

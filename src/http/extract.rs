@@ -15,7 +15,7 @@ use crate::{
     registry::Registry,
 };
 
-/// More than any registry asks for by a page's `Link`.
+/// Registries ask for the next page by some hundred bytes; each query that is asked is remembered.
 const LONGEST_QUERY: usize = 4 << 10;
 
 /// What every handler has at hand.

@@ -29,6 +29,11 @@ pub fn client_address(request: &HttpRequest) -> IpAddr {
     Forwarded::read(request.headers()).client(peer, trusted)
 }
 
+/// Whether a request comes from one of the proxies that are trusted.
+pub(super) fn is_proxy(request: &HttpRequest) -> bool {
+    is_among(&extract::settings(request).trusted_proxies, peer(request))
+}
+
 /// What the client called this server, as scheme and authority: what this connection says, or the trusted proxies that the
 /// request came through. Where nobody is named as trusted, anybody is believed, as `registry:2` does: it is the asker's
 /// own answer alone that depends on it, and none that a cache keeps.

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use super::{
     connection::{Connection, Exchange},
     errors::Refusal,
-    forwarded::client_address,
+    forwarded::{client_address, is_proxy},
     gate::Gate,
     open_uploads::{OpenUploads, Place, Uploader},
     rate::Rate,
@@ -113,7 +113,7 @@ impl Limiter {
     /// The refusal of one more request on a connection that has too many under way.
     fn refuse_stream(&self, client: IpAddr) -> Refusal {
         self.refused.tell(&format!("{client} asks for more at once than a connection of HTTP/2 may"));
-        Refusal::too_often(Duration::ZERO)
+        Refusal::too_many_streams()
     }
 
     /// Room for an upload of `client`'s.
@@ -139,17 +139,20 @@ pub(super) async fn keep(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let connection = request.conn_data::<Rc<Connection>>().cloned();
-    let crowded = connection.as_ref().is_some_and(|connection| connection.is_crowded());
+    // A proxy's connection is everybody's.
+    let crowded = connection.as_ref().is_some_and(|connection| connection.is_crowded()) && !is_proxy(request.request());
     let exchange = connection.as_ref().map(Connection::begin);
     let limiter = request.app_data::<web::Data<Limiter>>().cloned();
-    let checked = limiter.as_ref().map(|limiter| {
-        let client = client_address(request.request());
-        if crowded { Err(limiter.refuse_stream(client)) } else { limiter.check(request.request(), client) }
-    });
-    let mut response = match checked {
-        Some(Err(refusal)) => {
+    let client = client_address(request.request());
+    let checked = limiter.as_ref().map(|limiter| limiter.check(request.request(), client));
+    let mut response = match (checked, &limiter) {
+        (Some(Err(refusal)), _) => {
             let refused: HttpResponse = refusal.error_response();
             request.into_response(refused)
+        }
+        // Without a body, which would wait with the others until it is taken.
+        (_, Some(limiter)) if crowded => {
+            request.into_response(limiter.refuse_stream(client).error_response().drop_body().map_into_boxed_body())
         }
         _ => next.call(request).await?.map_into_boxed_body(),
     };
@@ -157,13 +160,13 @@ pub(super) async fn keep(
     if connection.is_some_and(|connection| connection.is_spent(most)) {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
-    Ok(response.map_body(|_, body| BoxBody::new(Held { body, _exchange: exchange })))
+    Ok(response.map_body(|_, body| BoxBody::new(Held { body, exchange })))
 }
 
 /// An answer's body, which holds its exchange open until the last of it is handed over.
 struct Held {
     body: BoxBody,
-    _exchange: Option<Exchange>,
+    exchange: Option<Exchange>,
 }
 
 impl MessageBody for Held {
@@ -177,9 +180,13 @@ impl MessageBody for Held {
         Pin::new(&mut self.body).poll_next(cx)
     }
 
+    /// With HTTP/2 a body waits for its client even when all of it is here: its exchange is not over before.
     fn try_into_bytes(self) -> Result<Bytes, Self> {
-        let Self { body, _exchange } = self;
-        body.try_into_bytes().map_err(|body| Self { body, _exchange })
+        if self.exchange.as_ref().is_some_and(Exchange::is_http2) {
+            return Err(self);
+        }
+        let Self { body, exchange } = self;
+        body.try_into_bytes().map_err(|body| Self { body, exchange })
     }
 }
 

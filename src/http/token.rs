@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{challenge, door, errors::Refusal, extract, incoming};
 use crate::{
-    access::{Access, Principal, Proof, Scope},
+    access::{Access, Challenge, Principal, Proof, Scope},
     config::Secret,
 };
 
@@ -77,5 +77,6 @@ fn issue(request: &HttpRequest, who: &Principal, scopes: &[String]) -> Result<Ht
 }
 
 fn service(request: &HttpRequest) -> Result<&Access, Refusal> {
-    extract::settings(request).access.as_deref().ok_or_else(Refusal::no_such_path)
+    let access = extract::settings(request).access.as_deref();
+    access.filter(|access| access.challenge == Challenge::Own).ok_or_else(Refusal::no_such_path)
 }

@@ -1,7 +1,7 @@
 //! A client of HTTP/2 that asks for much at once, and takes or sends less than it could.
 
 use bytes::Bytes;
-use h2::client::{SendRequest, handshake};
+use h2::client::{Builder, SendRequest};
 use tokio::{net::TcpStream, runtime::Runtime, time::timeout};
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
@@ -18,12 +18,21 @@ pub(crate) struct Http2 {
 
 impl Http2 {
     pub(crate) fn connect(https: &Https) -> Self {
+        Self::with(https, &Builder::new())
+    }
+
+    /// One that takes no byte of any body.
+    pub(crate) fn without_window(https: &Https) -> Self {
+        Self::with(https, Builder::new().initial_window_size(0))
+    }
+
+    fn with(https: &Https, builder: &Builder) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let sender = runtime.block_on(async {
             let socket = TcpStream::connect(https.address()).await.unwrap();
             let name = ServerName::from(https.address().ip());
             let stream = TlsConnector::from(https.config()).connect(name, socket).await.unwrap();
-            let (sender, connection) = handshake(stream).await.unwrap();
+            let (sender, connection) = builder.handshake(stream).await.unwrap();
             tokio::runtime::Handle::current().spawn(connection);
             sender
         });
