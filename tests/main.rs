@@ -39,6 +39,7 @@ mod many;
 mod metrics;
 mod metrics_docs;
 mod mirror_door;
+mod outage;
 mod parsers;
 mod push;
 mod push_clients;

@@ -1,0 +1,169 @@
+//! Upstreams that fail, hang, refuse or are not there: law 7's table (Must-show point 5).
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    support::{
+        http,
+        images::{Format, Image},
+        server::{Server, Setup},
+        upstream::{Cut, Fault, Kind, Rule, Upstream},
+    },
+    tags::{REPOSITORY, STALE, cache_status, stale, upstream_with},
+};
+
+/// Law 7, the rows where the cached one is served: whatever upstream says but 404.
+#[test]
+fn a_failing_upstream_never_fails_a_cached_pull() {
+    let image = Image::index(Format::Oci, 70, 1000);
+    let upstream = upstream_with(&image);
+    let server = stale(&upstream, &image);
+    let statuses = [401, 403, 429, 500, 502, 503].map(Fault::Status);
+    for fault in statuses.into_iter().chain([Fault::CutAfter(0, Cut::Rst), Fault::Raw(b"nonsense\r\n\r\n")]) {
+        let what = format!("{fault:?}");
+        upstream.fault(Rule::on_all(fault));
+        let response = server.manifest(REPOSITORY, "latest").send();
+        assert_eq!(response.status, 200, "{what}");
+        assert!(what.starts_with("CutAfter") || cache_status(&response).contains("fwd=stale"), "{what}");
+        assert_eq!(response.summary().digest, image.digest(), "{what}");
+        upstream.heal();
+        thread::sleep(STALE);
+    }
+    upstream.stop();
+    server.pull(REPOSITORY, "latest", &image);
+}
+
+/// Law 7, the rows where nothing is cached: each failure under its own name.
+#[test]
+fn a_failing_upstream_is_told_as_it_is() {
+    for (upstream_says, status, code) in [
+        (401, 404, Some("MANIFEST_UNKNOWN")),
+        (403, 404, Some("MANIFEST_UNKNOWN")),
+        (404, 404, Some("MANIFEST_UNKNOWN")),
+        (429, 429, Some("TOOMANYREQUESTS")),
+        (500, 502, None),
+        (503, 502, None),
+    ] {
+        let upstream = Upstream::plain();
+        upstream.fault(Rule::on(Kind::Manifest, Fault::Status(upstream_says)));
+        let server = Server::mirroring(&upstream);
+        let response = server.manifest(REPOSITORY, "latest").send();
+        assert_eq!(response.status, status, "upstream says {upstream_says}");
+        let told = response.error_code();
+        assert!(code.is_none_or(|code| code == told), "{upstream_says}: {told}");
+    }
+}
+
+/// Law 7, an upstream that is not there.
+#[test]
+fn an_unreachable_upstream_is_502() {
+    let upstream = Upstream::plain();
+    let server = Server::mirroring(&upstream);
+    upstream.stop();
+    let response = server.manifest(REPOSITORY, "latest").send();
+    assert!([502, 504].contains(&response.status), "{}", response.status);
+    response.error_code();
+}
+
+/// 429 with nothing cached carries upstream's `Retry-After`; also the Hub's plain-text one with bare line feeds.
+#[test]
+fn a_429_keeps_its_retry_after() {
+    let plain = b"HTTP/1.1 429 Too Many Requests\nRetry-After: 60\nContent-Type: text/plain\n\
+                  Content-Length: 18\nConnection: close\n\nToo Many Requests\n";
+    let upstream = Upstream::plain();
+    for (tag, fault, seconds) in
+        [("one", Fault::StatusWith(429, "Retry-After", "17".into()), "17"), ("two", Fault::Raw(plain), "60")]
+    {
+        let server = Server::mirroring(&upstream);
+        upstream.fault(Rule::on(Kind::Manifest, fault));
+        let response = server.manifest(REPOSITORY, tag).send();
+        assert_eq!((response.status, response.header("retry-after")), (429, Some(seconds)), "{tag}");
+        assert_eq!(response.error_code(), "TOOMANYREQUESTS");
+        upstream.heal();
+    }
+}
+
+/// Point 6: upstream hangs for 40 s: a cached image pulls in under 12 s, the one after it at once.
+#[test]
+fn a_hanging_upstream_costs_one_wait() {
+    let (image, other) = (Image::index(Format::Oci, 6, 1000), Image::single(Format::Oci, 60));
+    let upstream = upstream_with(&image);
+    upstream.add("library/other", "latest", &other);
+    let server = Setup::mirroring(&upstream.url()).freshness("1s").start();
+    server.pull("library/other", "latest", &other);
+    server.pull(REPOSITORY, "latest", &image);
+    thread::sleep(STALE);
+    upstream.fault(Rule::on_all(Fault::Hang));
+    let start = Instant::now();
+    server.pull(REPOSITORY, "latest", &image);
+    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+    let again = Instant::now();
+    server.pull(REPOSITORY, "latest", &image);
+    server.pull("library/other", "latest", &other);
+    assert!(again.elapsed() < Duration::from_secs(2), "known as down: {:?}", again.elapsed());
+}
+
+/// Law 7: a hang with nothing cached ends as 504, or 502, in time for the client to go elsewhere.
+#[test]
+fn a_hanging_upstream_is_504() {
+    let upstream = Upstream::plain();
+    upstream.fault(Rule::on_all(Fault::Hang));
+    let server = Server::mirroring(&upstream);
+    let response = server.manifest(REPOSITORY, "latest").send();
+    assert!([502, 504].contains(&response.status), "{}", response.status);
+    assert!(response.waited < Duration::from_secs(25), "{:?}", response.waited);
+    response.error_code();
+}
+
+/// While its upstream is gone, a platform manifest is served only with its blobs: better no manifest than no blob.
+#[test]
+fn a_manifest_without_its_blobs_is_no_answer() {
+    let image = Image::single(Format::Oci, 72);
+    let upstream = upstream_with(&image);
+    let server = Setup::mirroring(&upstream.url()).freshness("1s").start();
+    assert_eq!(server.manifest(REPOSITORY, "latest").send().summary().digest, image.digest());
+    upstream.stop();
+    thread::sleep(STALE);
+    let response = server.manifest(REPOSITORY, "latest").send();
+    assert!([502, 504].contains(&response.status), "{}", response.status);
+}
+
+/// An image that is not all here is refused at its manifest while the upstream is down. Who asks by digest alone, and hears no
+/// there, asks for nothing else that would show that it is back.
+#[test]
+fn digests_alone_notice_that_upstream_is_back() {
+    let image = Image::single(Format::Oci, 92);
+    let upstream = upstream_with(&image);
+    let server = Server::mirroring(&upstream);
+    let manifest = || server.manifest(REPOSITORY, image.digest()).send().status;
+    assert_eq!(manifest(), 200);
+    upstream.stop();
+    assert!([502, 504].contains(&server.blob(REPOSITORY, &image.layer().digest).send().status));
+    assert_eq!(manifest(), 502);
+    upstream.resume();
+    crate::support::wait_until("the manifest to be served again", Duration::from_secs(45), || {
+        thread::sleep(Duration::from_millis(500));
+        manifest() == 200
+    });
+}
+
+/// dockerd and containerd ask HEAD first, and then by digest: after an outage, HEADs alone must find the way back.
+#[test]
+fn heads_alone_notice_that_upstream_is_back() {
+    let (image, newer) = (Image::single(Format::Oci, 90), Image::single(Format::Oci, 91));
+    let upstream = upstream_with(&image);
+    let server = stale(&upstream, &image);
+    let head = || http::head(&server.v2(&format!("{REPOSITORY}/manifests/latest"))).send();
+    upstream.stop();
+    assert!(cache_status(&head()).contains("fwd=stale"));
+    upstream.resume();
+    upstream.add(REPOSITORY, "latest", &newer);
+    let noticed = || head().header("docker-content-digest") == Some(newer.digest());
+    crate::support::wait_until("a HEAD that tells of the newer image", Duration::from_secs(45), || {
+        thread::sleep(Duration::from_millis(500));
+        noticed()
+    });
+}
