@@ -75,18 +75,17 @@ fn ask(config: &Config, users: &Users, user: &str, action: Action, repository: &
     if let Some(why) = who.name().and_then(|name| cannot_log_in(users, name)) {
         return (false, why);
     }
-    if action != Action::Pull && repository.domain.as_ref().is_some_and(|domain| !config.http.is_named(domain)) {
+    // What begins with a name of this registry's own is its own.
+    let domain = repository.domain.clone().filter(|domain| !config.http.is_named(domain));
+    if action != Action::Pull && domain.is_some() {
         return (false, "what is mirrored from another registry is read-only".to_owned());
     }
-    let decision = decide(config, &rules, &who, action, repository);
+    let decision = decide(config, &rules, &who, action, &Repository { domain, name: repository.name.clone() });
     (decision.allowed, decision.by.to_string())
 }
 
-/// A plain name means what is hosted here or, where nothing is, the Hub's; so does one that begins with a name of this
-/// registry's own.
+/// A plain name means what is hosted here or, where nothing is, the Hub's.
 fn decide(config: &Config, rules: &Rules, who: &Principal, action: Action, repository: &Repository) -> Decision {
-    let foreign = repository.domain.clone().filter(|domain| !config.http.is_named(domain));
-    let repository = &Repository { domain: foreign, name: repository.name.clone() };
     let decision = rules.decide(who, action, repository);
     let may_be_the_hubs = action == Action::Pull
         && repository.domain.is_none()

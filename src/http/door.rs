@@ -10,7 +10,7 @@ use actix_web::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{audit, challenge, errors::Refusal, extract, forwarded::client_address, health, limits::limiter};
+use super::{audit, challenge, errors::Refusal, extract, forwarded::client_address, health, limits};
 use crate::{
     access::{Access, Caller, LoginError},
     config::Secret,
@@ -68,9 +68,8 @@ pub(super) async fn log_in(
             unknown(access, request)
         }
         LoginError::Later { after } => {
-            if let Some(limiter) = limiter(request) {
-                limiter.guesses.tell(&format!("{client} fails to log in again and again: it has to wait"));
-            }
+            let what = format!("{client} fails to log in again and again: it has to wait");
+            limits::tell(request, |limiter| &limiter.guesses, &what);
             Refusal::too_many_attempts(after)
         }
     })

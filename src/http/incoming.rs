@@ -16,9 +16,8 @@ pub(super) async fn piece(
 ) -> Result<Option<Result<Bytes, PayloadError>>, Refusal> {
     let Some(pause) = extract::settings(request).limits.body_pause else { return Ok(body.next().await) };
     tokio::time::timeout(pause, body.next()).await.map_err(|_| {
-        if let Some(limiter) = limits::limiter(request) {
-            limiter.stalled.tell("a client sent nothing of a body for http.limits.bodypause: it is let go");
-        }
+        let what = "a client sent nothing of a body for http.limits.bodypause: it is let go";
+        limits::tell(request, |limiter| &limiter.stalled, what);
         Refusal::stalled()
     })
 }

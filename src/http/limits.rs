@@ -133,6 +133,13 @@ pub(super) fn limiter(request: &HttpRequest) -> Option<&Limiter> {
     request.app_data::<web::Data<Limiter>>().map(web::Data::get_ref)
 }
 
+/// Tells of a limit that a request ran into, where there are limits.
+pub(super) fn tell(request: &HttpRequest, of: fn(&Limiter) -> &Told, what: &str) {
+    if let Some(limiter) = limiter(request) {
+        of(limiter).tell(what);
+    }
+}
+
 /// The outermost layer: a request begins here, and has ended when its answer is handed over.
 pub(super) async fn keep(
     request: ServiceRequest,

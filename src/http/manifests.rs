@@ -88,9 +88,8 @@ async fn collect(request: &HttpRequest, body: Payload) -> Result<Bytes, Refusal>
     let most = extract::settings(request).limits.manifest.unwrap_or(usize::MAX);
     let bytes = incoming::collect(request, body, most).await?;
     bytes.ok_or_else(|| {
-        if let Some(limiter) = limits::limiter(request) {
-            limiter.large.tell(&format!("refused a manifest of more than {most} bytes (http.limits.manifest)"));
-        }
+        let what = format!("refused a manifest of more than {most} bytes (http.limits.manifest)");
+        limits::tell(request, |limiter| &limiter.large, &what);
         Refusal::manifest_size(most)
     })
 }

@@ -39,7 +39,7 @@ pub(super) struct Objects {
     /// Held while room is made.
     pub(super) room: Arc<AsyncMutex<()>>,
     pub(super) metrics: Arc<Metrics>,
-    /// Whether the books are closed. Held, for reading, by whatever changes them.
+    /// Whether the books are closed. Held, for reading, by fills, pushes and evictions, which change them.
     pub(super) closed: Arc<RwLock<bool>>,
 }
 
@@ -276,7 +276,7 @@ impl Objects {
         spawn_blocking(work).await.ok().flatten().ok_or(Error::Abandoned)
     }
 
-    /// Held while anything changes that the books are about; `None` once they are closed.
+    /// Held while something is stored or evicted; `None` once the books are closed.
     pub(super) fn changing(&self) -> Option<RwLockReadGuard<'_, bool>> {
         // Work may ask for it that has it already.
         Some(self.closed.read_recursive()).filter(|closed| !**closed)

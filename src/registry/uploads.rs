@@ -153,7 +153,8 @@ impl Registry {
             return Err(Error::UploadRange { received: ink.written });
         }
         let upload = self.objects.storage.uploads(repository).named(id);
-        // With the session's lock inside: the client may leave, and what is opened late must not cut off what the next one wrote.
+        // With the session's lock inside: the client may leave, and what is opened late must not cut off what the next one
+        // wrote.
         let open = move |_: &Objects| match upload.sink(ink.written)? {
             Opened::Writable(sink, growth) => Ok((sink, growth, ink)),
             Opened::Busy => Err(Error::UploadRange { received: ink.written }),

@@ -17,7 +17,8 @@ use super::{
     usage::allocated,
 };
 
-/// Sessions that are being written to, by one writer each, with what their files occupied before: what they grow by is a reservation's.
+/// Sessions that are being written to, by one writer each, with what their files occupied before: what they grow by is a
+/// reservation's.
 #[derive(Debug, Default)]
 pub(super) struct Growing(Mutex<HashMap<PathBuf, u64>>);
 
