@@ -110,6 +110,7 @@ impl Logins {
             let _slot = slot;
             measure.fits(&password)
         };
+        #[expect(clippy::disallowed_methods, reason = "the slots bound them, as a lane would")]
         self.tasks.spawn_blocking(work).await.unwrap_or(false)
     }
 }

@@ -18,7 +18,10 @@ use tokio::{
 };
 
 use super::{Answer, Request, place};
-use crate::registry::{Collection, Registry, STEPS, Verification};
+use crate::{
+    lanes::Lane,
+    registry::{Collection, Registry, STEPS, Verification},
+};
 
 /// How long a request may take to be said, and how long it may be.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -90,7 +93,8 @@ async fn converse(stream: UnixStream, registry: Arc<Registry>, defaults: Default
     match serde_json::from_str(&line) {
         Ok(request) => {
             tracing::info!("asked through the socket: {}", line.trim());
-            tokio::task::spawn_blocking(move || perform(&registry, &request, defaults, &answers));
+            let lanes = registry.lanes().clone();
+            drop(lanes.start(Lane::Job, move || perform(&registry, &request, defaults, &answers)));
         }
         Err(error) => {
             let _ = answers.try_send(Answer::Failed { message: format!("this is no request known here: {error}") });

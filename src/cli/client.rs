@@ -13,6 +13,7 @@ use crate::{
     admin::{self, Answer, Request},
     config,
     index::Index,
+    lanes::Lanes,
     metrics::Metrics,
     registry::{self, Collection, STEPS, Verification, Volume},
     storage::Storage,
@@ -68,7 +69,7 @@ fn alone(
 ) -> Result<Answer, Box<dyn std::error::Error>> {
     let storage = Storage::open(config.rootdirectory.value(), volume::limits(config))?;
     let index = Index::open(&storage.index_dir());
-    let volume = Volume::new(storage, index, config.pinned.value().clone(), Metrics::new()?.into());
+    let volume = Volume::new(storage, index, config.pinned.value().clone(), Metrics::new()?.into(), Lanes::new()?);
     let done = on(&volume, request, show);
     volume.close();
     Ok(done?)

@@ -9,6 +9,7 @@ use super::Failure;
 use crate::{
     config::{self, Config},
     http::{self, BindError, Server, TlsError, TlsSettings},
+    lanes::Lane,
     registry::Registry,
 };
 
@@ -94,7 +95,7 @@ pub(super) fn renew_certificate(server: &Server, registry: &Arc<Registry>, backg
             ticks.tick().await;
             registry.metrics().certificate_ends(tls.expires());
             let tls = Arc::clone(&tls);
-            let _ = tokio::task::spawn_blocking(move || tls.refresh()).await;
+            let _ = registry.lanes().run(Lane::Job, move || tls.refresh()).await;
         }
     });
 }

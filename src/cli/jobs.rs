@@ -8,7 +8,7 @@ use std::{
 
 use tokio::runtime::Runtime;
 
-use crate::{config::Config, registry::Registry};
+use crate::{config::Config, lanes::Lane, registry::Registry};
 
 /// How often what is kept for a while only is looked through.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
@@ -53,7 +53,8 @@ fn repeat(background: &Runtime, registry: &Arc<Registry>, every: Duration, act: 
         loop {
             ticks.tick().await;
             let registry = Arc::clone(&registry);
-            let _ = tokio::task::spawn_blocking(move || act(&registry)).await;
+            let lanes = registry.lanes().clone();
+            let _ = lanes.run(Lane::Job, move || act(&registry)).await;
         }
     });
 }
@@ -71,7 +72,8 @@ fn purge_uploads(registry: &Arc<Registry>, config: &Config, background: &Runtime
         loop {
             ticks.tick().await;
             let registry = Arc::clone(&registry);
-            let _ = tokio::task::spawn_blocking(move || registry.purge_uploads(age, dry)).await;
+            let lanes = registry.lanes().clone();
+            let _ = lanes.run(Lane::Job, move || registry.purge_uploads(age, dry)).await;
         }
     });
 }

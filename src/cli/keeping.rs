@@ -13,6 +13,7 @@ use tokio::{
 
 use crate::{
     config::Config,
+    lanes::Lane,
     registry::{Collection, Registry, STEPS, Verification},
 };
 
@@ -43,7 +44,8 @@ fn verifications(registry: &Arc<Registry>, config: &Config, background: &Runtime
             for turn in (last..now).rev().take(usize::from(STEPS)) {
                 let step = u16::try_from(turn % u128::from(STEPS)).unwrap_or_default();
                 let (registry, verification) = (Arc::clone(&registry), Verification { rate, steps: step..step + 1 });
-                let _ = tokio::task::spawn_blocking(move || verify(&registry, &verification)).await;
+                let lanes = registry.lanes().clone();
+                let _ = lanes.run(Lane::Job, move || verify(&registry, &verification)).await;
             }
             last = now.max(last);
         }
@@ -77,7 +79,8 @@ fn collections(registry: &Arc<Registry>, config: &Config, background: &Runtime) 
         loop {
             ticks.tick().await;
             let registry = Arc::clone(&registry);
-            let _ = tokio::task::spawn_blocking(move || collect(&registry, collection)).await;
+            let lanes = registry.lanes().clone();
+            let _ = lanes.run(Lane::Job, move || collect(&registry, collection)).await;
         }
     });
 }

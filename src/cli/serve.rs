@@ -15,6 +15,7 @@ use crate::{
     config::{self, Config, Loaded},
     http::{self, DebugServer, DebugSettings, Server},
     index::Index,
+    lanes::Lanes,
     metrics::Metrics,
     oci::Domain,
     registry::{Foundation, Registry, Retention, Rules},
@@ -87,6 +88,7 @@ fn foundation(config: &Config, background: &Runtime) -> Result<Foundation, Failu
         grace: *config.gc.grace,
         tasks: background.handle().clone(),
         metrics,
+        lanes: Lanes::new().map_err(Failure::failed)?,
     })
 }
 

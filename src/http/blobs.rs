@@ -39,12 +39,12 @@ pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpRes
         RangeRequest::Whole if size == 0 => Ok(found(StatusCode::OK, &digest, blob.provenance).body("")),
         RangeRequest::Whole => {
             let response = found(StatusCode::OK, &digest, blob.provenance);
-            Ok(body::respond(response, blob.read(ByteRange { start: 0, end: size }), size, served))
+            Ok(body::respond(response, blob.read(ByteRange { start: 0, end: size }), size, served, registry.lanes()))
         }
         RangeRequest::Part(range) => {
             let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.provenance);
             response.insert_header((header::CONTENT_RANGE, range.content_range(size)));
-            Ok(body::respond(response, blob.read(range), range.len(), served))
+            Ok(body::respond(response, blob.read(range), range.len(), served, registry.lanes()))
         }
     }
 }

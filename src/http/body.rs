@@ -13,9 +13,9 @@ use std::{
 use actix_web::{Error, HttpResponse, HttpResponseBuilder, body::SizedStream, error::ErrorInternalServerError};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use tokio::task::spawn_blocking;
 
 use crate::{
+    lanes::{Lane, Lanes},
     metrics::Tally,
     registry::{Grant, Reader},
 };
@@ -39,14 +39,16 @@ pub(super) fn respond(
     reader: Reader,
     length: u64,
     served: Option<Tally>,
+    lanes: &Lanes,
 ) -> HttpResponse {
-    let chunks = stream::try_unfold(Body::new(reader, served), Body::next);
+    let chunks = stream::try_unfold(Body::new(reader, served, lanes.clone()), Body::next);
     response.body(SizedStream::new(length, Box::pin(chunks)))
 }
 
 struct Body {
     reader: Reader,
     served: Option<Tally>,
+    lanes: Lanes,
     /// How much to read next.
     chunk: usize,
     /// The chunk read last, whose memory takes the next one.
@@ -60,8 +62,8 @@ struct Body {
 }
 
 impl Body {
-    fn new(reader: Reader, served: Option<Tally>) -> Self {
-        Self { reader, served, chunk: SMALLEST, read: Bytes::new(), rest: Bytes::new(), taken: 0, read_at: None }
+    fn new(reader: Reader, served: Option<Tally>, lanes: Lanes) -> Self {
+        Self { reader, served, lanes, chunk: SMALLEST, read: Bytes::new(), rest: Bytes::new(), taken: 0, read_at: None }
     }
 
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, Error> {
@@ -99,7 +101,8 @@ impl Body {
             Some(Grant::File { file, until }) => {
                 let at = self.reader.at();
                 let length = usize::try_from(until - at).unwrap_or(usize::MAX).min(self.chunk);
-                self.read = read(file, at, length, self.buffer(length)).await?;
+                let buffer = self.buffer(length);
+                self.read = read(&self.lanes, file, at, length, buffer).await?;
                 self.reader.advance(length as u64);
                 Ok(self.read.slice(..length))
             }
@@ -117,9 +120,9 @@ impl Body {
 }
 
 /// Reads `length` bytes into the start of `buffer`.
-async fn read(file: Arc<File>, at: u64, length: usize, mut buffer: BytesMut) -> Result<Bytes, Error> {
-    let reading = spawn_blocking(move || file.read_exact_at(&mut buffer[..length], at).map(|()| buffer.freeze()));
-    match reading.await {
+async fn read(lanes: &Lanes, file: Arc<File>, at: u64, length: usize, mut buffer: BytesMut) -> Result<Bytes, Error> {
+    let work = move || file.read_exact_at(&mut buffer[..length], at).map(|()| buffer.freeze());
+    match lanes.run(Lane::Read, work).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => {
             tracing::error!("a stored blob cannot be read: {error}");

@@ -1,9 +1,9 @@
 //! Is it alive, and can it work: what probes ask, without a password and without a line in the log.
 
 use actix_web::{HttpResponse, http::header::ContentType, web};
-use tokio::task::spawn_blocking;
 
 use super::extract::State;
+use crate::lanes::Lane;
 
 pub(super) const ALIVE: &str = "/healthz";
 pub(super) const READY: &str = "/readyz";
@@ -27,7 +27,7 @@ async fn alive() -> HttpResponse {
 
 /// Whether it can be sent requests. What is missing is in the log.
 async fn ready(registry: State) -> HttpResponse {
-    let found = spawn_blocking(move || registry.ready()).await;
+    let found = registry.clone().lanes().run(Lane::Probe, move || registry.ready()).await;
     match found {
         Ok(Ok(())) => HttpResponse::Ok().insert_header(ContentType::plaintext()).body("ready\n"),
         Ok(Err(error)) => {
@@ -44,7 +44,7 @@ fn unready() -> HttpResponse {
 
 /// `/debug/health`, as `registry:2` answers it: what is wrong, by name, and that is nothing.
 pub(super) async fn debug(registry: State) -> HttpResponse {
-    let found = spawn_blocking(move || registry.ready()).await;
+    let found = registry.clone().lanes().run(Lane::Probe, move || registry.ready()).await;
     match found {
         Ok(Ok(())) => HttpResponse::Ok().json(serde_json::json!({})),
         _ => HttpResponse::ServiceUnavailable().json(serde_json::json!({ "storage": "storage takes no writes" })),

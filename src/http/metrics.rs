@@ -1,10 +1,9 @@
 //! What Prometheus scrapes.
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
-use tokio::task::spawn_blocking;
 
 use super::{errors::Refusal, extract::State, guard};
-use crate::metrics::TEXT;
+use crate::{lanes::Lane, metrics::TEXT};
 
 /// Where they are on the main port.
 pub(super) const PATH: &str = "/metrics";
@@ -17,7 +16,8 @@ pub(super) fn configure(service: &mut web::ServiceConfig, path: &str) {
 /// At a door that knows users, to those alone: figures name repositories' upstreams, and tell what goes on.
 async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     guard::is_user(&request)?;
-    Ok(match spawn_blocking(move || registry.scrape()).await {
+    let scraped = registry.clone().lanes().run(Lane::Probe, move || registry.scrape()).await;
+    Ok(match scraped {
         Ok(Ok(text)) => HttpResponse::Ok().insert_header((header::CONTENT_TYPE, TEXT)).body(text),
         Ok(Err(error)) => {
             tracing::error!("{error}");

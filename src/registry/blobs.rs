@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     index::Link,
+    lanes::Lane,
     oci::{ByteRange, Digest, Repository},
     storage::Stored,
 };
@@ -164,7 +165,7 @@ impl Registry {
             return None;
         }
         let (place, digest) = (repository.clone(), *digest);
-        self.objects.blocking(move |objects| look(objects, &place, &digest)).await.ok()?
+        self.objects.blocking(Lane::Look, move |objects| look(objects, &place, &digest)).await.ok()?
     }
 
     /// Gives a blob that only a manifest names a link of its own, now that it was asked for.

@@ -3,6 +3,7 @@
 use super::{Error, Registry, objects::Objects};
 use crate::{
     index::Link,
+    lanes::Lane,
     oci::{Digest, Repository, Tag},
     storage::Durability,
 };
@@ -21,7 +22,7 @@ impl Registry {
             objects.index.remove_tag(&place, &tag);
             Ok(())
         };
-        self.objects.blocking(delete).await?
+        self.objects.blocking(Lane::Sync, delete).await?
     }
 
     /// Removes a manifest from a repository, and the tags that name it first (law 2).
@@ -48,7 +49,7 @@ impl Registry {
             }
             Ok(())
         };
-        self.objects.blocking(delete).await?
+        self.objects.blocking(Lane::Sync, delete).await?
     }
 
     /// Removes a blob from a repository.
@@ -67,6 +68,6 @@ impl Registry {
             objects.index.remove_link(&place, &digest, Link { layer: true, ..Link::default() });
             Ok(())
         };
-        self.objects.blocking(delete).await?
+        self.objects.blocking(Lane::Sync, delete).await?
     }
 }

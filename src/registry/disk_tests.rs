@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     index::{Index, Owner},
+    lanes::Lanes,
     metrics::Metrics,
     oci::{Digest, Domain, Repository, Tag, UploadId},
     storage::{Bound, Durability, Limits, Opened, Purpose, Storage},
@@ -29,7 +30,7 @@ fn open(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
 fn begin(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
     let storage = Storage::open(dir.path(), limits).unwrap();
     let index = Index::begin(&storage.index_dir());
-    Objects::new(storage, index, retention, Duration::ZERO, Metrics::new().unwrap().into())
+    Objects::new(storage, index, retention, Duration::ZERO, Metrics::new().unwrap().into(), Lanes::new().unwrap())
 }
 
 fn mirrored(name: &str) -> Repository {

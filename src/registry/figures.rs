@@ -109,6 +109,7 @@ mod tests {
     use super::*;
     use crate::{
         index::{Index, Link, Owner},
+        lanes::Lanes,
         metrics::Metrics,
         oci::{Digest, Domain, Repository},
         registry::Retention,
@@ -132,6 +133,7 @@ mod tests {
             Retention::default(),
             std::time::Duration::ZERO,
             Metrics::new().unwrap().into(),
+            Lanes::new().unwrap(),
         );
         let place = Repository { domain: Some(Domain::docker_hub()), name: "library/many".parse().unwrap() };
         for number in 0..many() {

@@ -267,7 +267,7 @@ impl Job {
         ink: Box<Ink>,
         size: u64,
     ) -> Result<(Staged, Box<Ink>), Failure> {
-        let mut writer = Writer::new(Pen::new(staged.sink(), ink));
+        let mut writer = Writer::new(Pen::new(staged.sink(), ink), self.fills.objects.lanes.clone());
         let mut unread: Option<Instant> = None;
         while writer.taken() < size || writer.is_busy() {
             let error = tokio::select! {

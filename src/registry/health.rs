@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     index::Class,
+    lanes::Lane,
     metrics::Found,
     oci::{Digest, Reference, Repository},
 };
@@ -41,7 +42,7 @@ impl Registry {
             return false;
         }
         let wanted = *digest;
-        let promoted = self.objects.blocking(move |objects| {
+        let promoted = self.objects.blocking(Lane::Hash, move |objects| {
             let promoted = objects.promote(&wanted)?;
             if promoted {
                 objects.index.add_class(&wanted, Class { hosted: true, mirrored: true });

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{Error, Head, Provenance, Registry, StoredManifest, blobs::Blob, pull::Pulled};
-use crate::oci::{Digest, Reference, Repository};
+use crate::{
+    lanes::Lane,
+    oci::{Digest, Reference, Repository},
+};
 
 impl Registry {
     /// A manifest of one of this registry's own repositories.
@@ -57,7 +60,7 @@ impl Registry {
         self.objects.activity.touch(digest);
         self.check_link(repository, digest).await?;
         let wanted = *digest;
-        let stored = self.objects.blocking(move |objects| objects.storage.blob(&wanted)).await??;
+        let stored = self.objects.blocking(Lane::Look, move |objects| objects.storage.blob(&wanted)).await??;
         Ok(stored.ok_or(Error::BlobUnknown)?.facts.size)
     }
 

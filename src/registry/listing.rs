@@ -6,7 +6,10 @@ use std::collections::BinaryHeap;
 use serde_json::{Value, json};
 
 use super::{Error, Registry, StoredManifest, objects::Objects};
-use crate::oci::{Digest, Domain, Repository, RepositoryName};
+use crate::{
+    lanes::Lane,
+    oci::{Digest, Domain, Repository, RepositoryName},
+};
 
 /// How many names are looked through at a time for those that may be shown.
 const SOUGHT: usize = 1000;
@@ -82,7 +85,7 @@ impl Registry {
             let of_home = objects.storage.repositories().filter(|repository| repository.domain == home);
             first(of_home.map(|repository| repository.name.to_string()), &after, limit.saturating_add(1))
         };
-        Ok(Names::new(self.objects.blocking(walk).await?, limit))
+        Ok(Names::new(self.objects.blocking(Lane::List, walk).await?, limit))
     }
 
     /// The tags of a repository of this registry's own that come after `after`.
@@ -104,7 +107,7 @@ impl Registry {
             let links = objects.storage.links(&place);
             first(links.tags().map(|(tag, _)| tag.to_string()), &after, limit.saturating_add(1))
         };
-        Ok(Names::new(self.objects.blocking(walk).await?, limit))
+        Ok(Names::new(self.objects.blocking(Lane::List, walk).await?, limit))
     }
 
     /// What refers to `subject` in a repository of this registry's own; of `artifact_type` only, where one is given. A
@@ -155,7 +158,7 @@ impl Registry {
             };
             first(revisions.filter(refer).map(|digest| digest.to_string()), &after, REFERRERS + 1)
         };
-        let found = self.objects.blocking(walk).await?;
+        let found = self.objects.blocking(Lane::List, walk).await?;
         Ok(found.iter().filter_map(|digest| digest.parse().ok()).collect())
     }
 }

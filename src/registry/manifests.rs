@@ -8,6 +8,7 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 use super::{Error, Head, objects::Objects};
 use crate::{
     index::{Class, Index, Link, Role},
+    lanes::Lane,
     oci::{Digest, InvalidManifest, Manifest, MediaType, Repository, Tag},
     storage::Durability,
 };
@@ -125,7 +126,7 @@ impl Manifests {
             }
             Ok(())
         };
-        self.objects.blocking(link).await?
+        self.objects.blocking(Lane::Write, link).await?
     }
 
     /// Whether `digest` is a manifest of `repository`, by its links. The index may be behind the disk.
@@ -146,7 +147,7 @@ impl Manifests {
             }
             found
         };
-        self.objects.blocking(look).await.unwrap_or(false)
+        self.objects.blocking(Lane::Look, look).await.unwrap_or(false)
     }
 }
 

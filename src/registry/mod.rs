@@ -86,6 +86,7 @@ pub use volume::Volume;
 
 use crate::{
     index::Index,
+    lanes::Lanes,
     metrics::Metrics,
     oci::{Digest, Domain, Reference, Repository},
     storage::{Storage, Stored},
@@ -136,15 +137,17 @@ pub struct Foundation {
     pub tasks: Handle,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
+    /// The threads that work which blocks runs on.
+    pub lanes: Lanes,
 }
 
 impl Registry {
     /// Puts the house together. Starts nothing, but adopts the volume of a `registry:2` that was a cache.
     #[must_use]
     pub fn new(foundation: Foundation) -> Self {
-        let Foundation { storage, index, upstreams, pool, rules, retention, freshness, grace, tasks, metrics } =
+        let Foundation { storage, index, upstreams, pool, rules, retention, freshness, grace, tasks, metrics, lanes } =
             foundation;
-        let objects = Objects::new(storage, index, retention, grace, Arc::clone(&metrics));
+        let objects = Objects::new(storage, index, retention, grace, Arc::clone(&metrics), lanes);
         if rules.mirror {
             adopt::proxy_volume(&objects);
         }
@@ -183,6 +186,12 @@ impl Registry {
     /// [`Error::NoIndex`]; [`Error::Abandoned`] when `tell` wants no more.
     pub fn count(&self, census: &Census, tell: Tell<'_, Weighed>) -> Result<Counted, Error> {
         census.run(&self.objects, tell)
+    }
+
+    /// The threads that work which blocks runs on.
+    #[must_use]
+    pub fn lanes(&self) -> &Lanes {
+        &self.objects.lanes
     }
 
     /// Where it is counted what happens here.

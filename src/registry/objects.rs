@@ -1,11 +1,11 @@
-//! Blobs as this floor sees them: bytes on disk together with what the index knows of them. Whatever blocks goes to the
-//! blocking pool here.
+//! Blobs as this floor sees them: bytes on disk together with what the index knows of them. Whatever blocks goes to one of
+//! the lanes here.
 
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
-use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking};
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
     Error, Retention, activity::Activity, claims::Claims, health::Outcome, parked::Parked, uses, uses::Uses,
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     index::{Class, Index, Link, Object, Owner},
+    lanes::{Lane, Lanes},
     metrics::{self, Found, Metrics},
     oci::{Digest, Hasher, Repository},
     storage::{self, Durability, Facts, Published, Purpose, Staged, Storage, Stored},
@@ -39,6 +40,7 @@ pub(super) struct Objects {
     /// Held while room is made.
     pub(super) room: Arc<AsyncMutex<()>>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) lanes: Lanes,
     /// Whether the books are closed. Held, for reading, by fills, pushes and evictions, which change them.
     pub(super) closed: Arc<RwLock<bool>>,
 }
@@ -51,6 +53,7 @@ impl Objects {
         retention: Retention,
         memory: Duration,
         metrics: Arc<Metrics>,
+        lanes: Lanes,
     ) -> Self {
         index.set_pins(retention.pinned.clone());
         let objects = Self {
@@ -64,6 +67,7 @@ impl Objects {
             rebuilding: Arc::default(),
             room: Arc::default(),
             metrics,
+            lanes,
             closed: Arc::default(),
         };
         objects.keep_books();
@@ -74,13 +78,13 @@ impl Objects {
     /// has to be found out first.
     pub(super) async fn known(&self, digest: Digest) -> Result<Option<Stored>, Error> {
         let Some(expected) = self.index.object(&digest) else { return Ok(None) };
-        let stored = self.blocking(move |objects| objects.storage.blob(&digest)).await?;
+        let stored = self.blocking(Lane::Look, move |objects| objects.storage.blob(&digest)).await?;
         Ok(stored?.filter(|stored| object(&stored.facts) == expected))
     }
 
     /// A published blob, its bytes hashed if there is any doubt about them. Wrong ones are removed.
     pub(super) async fn recheck(&self, digest: Digest) -> Option<Stored> {
-        self.blocking(move |objects| objects.recheck_now(&digest)).await.ok()?
+        self.blocking(Lane::Hash, move |objects| objects.recheck_now(&digest)).await.ok()?
     }
 
     fn recheck_now(&self, digest: &Digest) -> Option<Stored> {
@@ -184,21 +188,21 @@ impl Objects {
             stored.file.read_exact_at(&mut bytes, 0).ok()?;
             digest.matches(&bytes).then(|| bytes.into())
         };
-        self.blocking(read).await.ok()?
+        self.blocking(Lane::Read, read).await.ok()?
     }
 
     /// Publishes a small blob from memory.
     pub(super) async fn write(&self, digest: Digest, bytes: Bytes, durability: Durability) -> Result<(), Error> {
         let purpose = if durability == Durability::Synced { Purpose::Hosted } else { Purpose::Mirrored };
         let staged = self.stage(purpose, bytes.len() as u64).await?;
-        let staged = self.blocking(move |_| staged.sink().write_at(&bytes, 0).map(|()| staged)).await??;
+        let staged = self.blocking(Lane::Write, move |_| staged.sink().write_at(&bytes, 0).map(|()| staged)).await??;
         self.publish(staged, digest, durability, true).await
     }
 
     /// An empty staged file with room for `size` bytes.
     pub(super) async fn stage(&self, purpose: Purpose, size: u64) -> Result<Staged, Error> {
         let reservation = self.room_for(purpose, size).await?;
-        Ok(self.blocking(move |objects| objects.storage.stage(reservation, size)).await??)
+        Ok(self.blocking(Lane::Write, move |objects| objects.storage.stage(reservation, size)).await??)
     }
 
     /// Publishes a staged file that was found to hash to `digest`. It may be a `manifest`.
@@ -226,7 +230,8 @@ impl Objects {
             }
             Ok(())
         };
-        self.blocking(publish).await?
+        let lane = if durability == Durability::Synced { Lane::Sync } else { Lane::Write };
+        self.blocking(lane, publish).await?
     }
 
     /// Notes a file that has just been published and whose bytes are right. Its reservation goes when it is counted.
@@ -255,7 +260,7 @@ impl Objects {
                 objects.index.add_link(&repository, &digest, Link { layer: true, ..Link::default() });
             }
         };
-        let _ = self.blocking(link).await;
+        let _ = self.blocking(Lane::Write, link).await;
     }
 
     /// Whether what the index knows of a repository still holds. Only this program writes mirrored ones.
@@ -263,9 +268,10 @@ impl Objects {
         repository.domain.is_some() || self.index.is_complete()
     }
 
-    /// Runs what blocks.
+    /// Runs what blocks, on a lane that fits how long it takes.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
+        lane: Lane,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let objects = self.clone();
@@ -273,7 +279,7 @@ impl Objects {
             let _open = objects.changing()?;
             Some(work(&objects))
         };
-        spawn_blocking(work).await.ok().flatten().ok_or(Error::Abandoned)
+        self.lanes.run(lane, work).await.ok().flatten().ok_or(Error::Abandoned)
     }
 
     /// Held while something is stored or evicted; `None` once the books are closed.

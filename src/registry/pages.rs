@@ -7,6 +7,7 @@ use moka::sync::Cache;
 
 use super::{Error, Provenance, Registry, error::Asked, flight::Flights};
 use crate::{
+    lanes::Lane,
     oci::{Digest, MediaType, Repository},
     upstream::{self, Page},
 };
@@ -106,7 +107,7 @@ impl Registry {
         let look = move |objects: &super::objects::Objects| {
             objects.storage.links(&place).tags().map(|(tag, _)| tag.to_string()).collect::<Vec<_>>()
         };
-        let mut tags = self.objects.blocking(look).await?;
+        let mut tags = self.objects.blocking(Lane::List, look).await?;
         if tags.is_empty() {
             return Err(failed);
         }

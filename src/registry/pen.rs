@@ -3,9 +3,10 @@
 use std::ops::DerefMut;
 
 use bytes::Bytes;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
 use crate::{
+    lanes::{Lane, Lanes},
     oci::Hasher,
     storage::{self, Sink},
 };
@@ -74,6 +75,7 @@ type Written<I> = (Pen<I>, Result<(), storage::Error>);
 #[derive(Debug)]
 pub(super) struct Writer<I> {
     hand: Hand<I>,
+    lanes: Lanes,
     batch: Vec<Bytes>,
     batched: usize,
     taken: u64,
@@ -88,8 +90,8 @@ enum Hand<I> {
 }
 
 impl<I: DerefMut<Target = Ink> + Send + 'static> Writer<I> {
-    pub(super) fn new(pen: Pen<I>) -> Self {
-        Self { taken: pen.ink.written, hand: Hand::Idle(pen), batch: Vec::new(), batched: 0 }
+    pub(super) fn new(pen: Pen<I>, lanes: Lanes) -> Self {
+        Self { taken: pen.ink.written, hand: Hand::Idle(pen), lanes, batch: Vec::new(), batched: 0 }
     }
 
     /// Bytes written, being written, or waiting to be.
@@ -121,7 +123,7 @@ impl<I: DerefMut<Target = Ink> + Send + 'static> Writer<I> {
         if let Hand::Idle(mut pen) = std::mem::replace(&mut self.hand, Hand::Empty) {
             let batch = std::mem::take(&mut self.batch);
             self.batched = 0;
-            self.hand = Hand::Writing(spawn_blocking(move || {
+            self.hand = Hand::Writing(self.lanes.start(Lane::Write, move || {
                 let result = pen.write(&batch);
                 (pen, result)
             }));

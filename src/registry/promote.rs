@@ -4,6 +4,7 @@
 use super::{Error, Registry, objects::Objects};
 use crate::{
     index::{Class, Link, Owner},
+    lanes::Lane,
     oci::{Digest, Repository},
     storage::{Durability, Purpose, Upload},
 };
@@ -32,7 +33,7 @@ impl Registry {
             }
             Ok(promoted)
         };
-        self.objects.blocking(mount).await?
+        self.objects.blocking(Lane::Sync, mount).await?
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{Error, Registry, StoredManifest, manifests, objects::Objects};
 use crate::{
     index::{Class, Owner},
+    lanes::Lane,
     oci::{Descriptor, Digest, Manifest, MediaType, Repository, Tag},
     storage::{Durability, Purpose},
 };
@@ -57,13 +58,13 @@ impl Registry {
             let _present = present;
             link(objects, &place, &kept, &tags)
         };
-        self.objects.blocking(link).await??;
+        self.objects.blocking(Lane::Sync, link).await??;
         Ok(Accepted { digest, subject })
     }
 
     async fn keep_durably(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
         for _ in 0..2 {
-            if self.objects.blocking(move |objects| objects.promote(&digest)).await?? {
+            if self.objects.blocking(Lane::Sync, move |objects| objects.promote(&digest)).await?? {
                 self.objects.index.add_class(&digest, Class { hosted: true, ..Class::default() });
                 return Ok(());
             }
@@ -120,7 +121,7 @@ impl Registry {
     /// size against what they get, so one that is wrong would make an image that nobody can pull.
     async fn is_stored(&self, descriptor: &Descriptor) -> Result<bool, Error> {
         let (digest, size) = (descriptor.digest, descriptor.size);
-        match self.objects.blocking(move |objects| objects.storage.blob(&digest)).await?? {
+        match self.objects.blocking(Lane::Look, move |objects| objects.storage.blob(&digest)).await?? {
             None => Ok(false),
             Some(stored) if stored.facts.size == size => Ok(true),
             Some(stored) => {

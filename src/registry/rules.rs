@@ -3,6 +3,7 @@
 use super::{Error, Registry};
 use crate::{
     config::Validation,
+    lanes::Lane,
     oci::{Domain, NamePattern, Repository, RepositoryName},
 };
 
@@ -136,6 +137,6 @@ impl Registry {
             return self.objects.index.has_repository(repository);
         }
         let place = repository.clone();
-        self.objects.blocking(move |objects| objects.storage.links(&place).exists()).await.unwrap_or(false)
+        self.objects.blocking(Lane::Look, move |objects| objects.storage.links(&place).exists()).await.unwrap_or(false)
     }
 }

@@ -4,7 +4,10 @@
 use std::time::{Duration, Instant};
 
 use super::{Error, objects::Objects};
-use crate::storage::{Purpose, Reservation, Short};
+use crate::{
+    lanes::Lane,
+    storage::{Purpose, Reservation, Short},
+};
 
 /// What comes with an object besides its bytes: the folders it lies in, its links and theirs.
 pub(super) const LINKS: u64 = 64 << 10;
@@ -52,7 +55,7 @@ impl Objects {
                 Err(short) => last = Some(short),
             }
             let by = last.map_or(0, |short| short.by);
-            if self.blocking(move |objects| objects.make_way(by)).await? == 0 {
+            if self.blocking(Lane::Evict, move |objects| objects.make_way(by)).await? == 0 {
                 break;
             }
         }

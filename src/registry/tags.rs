@@ -4,6 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use super::{Error, Head, Registry, error::Asked, mirror::Mirror, objects::Objects};
 use crate::{
+    lanes::Lane,
     oci::{Digest, Reference, Repository, Tag},
     upstream,
 };
@@ -75,7 +76,7 @@ impl Registry {
         }
         let (place, wanted) = (repository.clone(), tag.clone());
         let look = move |objects: &Objects| objects.storage.links(&place).tag(&wanted);
-        let digest = self.objects.blocking(look).await.ok()??;
+        let digest = self.objects.blocking(Lane::Look, look).await.ok()??;
         Some((digest, SystemTime::UNIX_EPOCH))
     }
 
@@ -91,7 +92,7 @@ impl Registry {
             self.objects.index.remove_tag(repository, tag);
             let (place, tag) = (repository.clone(), tag.clone());
             let drop_link = move |objects: &Objects| objects.storage.links(&place).remove_tag(&tag);
-            if let Ok(Err(error)) = self.objects.blocking(drop_link).await {
+            if let Ok(Err(error)) = self.objects.blocking(Lane::Write, drop_link).await {
                 tracing::warn!("a tag that is gone upstream stays: {error}");
             }
         }

@@ -20,6 +20,7 @@ use super::{
     pen::{Ink, Pen, Writer},
 };
 use crate::{
+    lanes::Lane,
     metrics::{Collected, Found},
     oci::{Algorithm, Digest, Repository, UploadId},
     storage::{Growth, Opened, Purpose, Upload},
@@ -95,7 +96,7 @@ impl Receiving {
     async fn grow(&self, bytes: u64) -> Result<(), Error> {
         let reservation = self.objects.reserve(Purpose::Hosted, bytes).await?;
         let growth = Arc::clone(&self.growth);
-        Ok(self.objects.blocking(move |_| growth.grow(reservation, bytes)).await??)
+        Ok(self.objects.blocking(Lane::Write, move |_| growth.grow(reservation, bytes)).await??)
     }
 
     /// Waits until all is written; returns how much the session has received in all.
@@ -126,7 +127,7 @@ impl Registry {
             objects.index.add_repository(&place);
             objects.storage.uploads(&place).begin(id, &started)
         };
-        self.objects.blocking(begin).await??;
+        self.objects.blocking(Lane::Write, begin).await??;
         self.sessions.0.inks.lock().insert(id, Arc::new(AsyncMutex::new(Ink::new(algorithm.hasher()))));
         Ok(())
     }
@@ -137,7 +138,7 @@ impl Registry {
     /// [`Error::UploadUnknown`].
     pub async fn upload_received(&self, repository: &Repository, id: UploadId) -> Result<u64, Error> {
         let upload = self.objects.storage.uploads(repository).named(id);
-        self.objects.blocking(move |_| upload.received()).await?.ok_or(Error::UploadUnknown)
+        self.objects.blocking(Lane::Look, move |_| upload.received()).await?.ok_or(Error::UploadUnknown)
     }
 
     /// Opens a session for writing, at the offset `at` where the client says one.
@@ -160,8 +161,8 @@ impl Registry {
             Opened::Busy => Err(Error::UploadRange { received: ink.written }),
             Opened::Gone => Err(Error::UploadUnknown),
         };
-        let (sink, growth, ink) = self.objects.blocking(open).await??;
-        let writer = Writer::new(Pen::new(sink, ink));
+        let (sink, growth, ink) = self.objects.blocking(Lane::Write, open).await??;
+        let writer = Writer::new(Pen::new(sink, ink), self.objects.lanes.clone());
         Ok(Receiving { repository: repository.clone(), id, growth, writer, objects: self.objects.clone(), present })
     }
 
@@ -196,7 +197,7 @@ impl Registry {
             drop((pen, present));
             committed
         };
-        self.objects.blocking(commit).await?
+        self.objects.blocking(Lane::Sync, commit).await?
     }
 
     /// Ends a session; nothing of it stays.
@@ -212,7 +213,7 @@ impl Registry {
             sessions.end(id, &upload);
             drop(ink);
         };
-        self.objects.blocking(cancel).await
+        self.objects.blocking(Lane::Write, cancel).await
     }
 
     /// As [`Registry::cancel_upload`], for a session that nobody can go on with: its client left before it heard of it.
@@ -288,7 +289,7 @@ impl Registry {
             drop(alone);
             Ok::<_, Error>(ink)
         };
-        self.objects.blocking(load).await?
+        self.objects.blocking(Lane::Hash, load).await?
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     Census, Checked, Collected, Collection, Counted, Error, Found, Retention, Tell, Verification, Verified, Weighed,
     objects::Objects, verify::Around,
 };
-use crate::{index::Index, metrics::Metrics, oci::NamePattern, storage::Storage};
+use crate::{index::Index, lanes::Lanes, metrics::Metrics, oci::NamePattern, storage::Storage};
 
 /// A volume, held by this process.
 #[derive(Debug)]
@@ -17,13 +17,13 @@ pub struct Volume {
 impl Volume {
     /// Takes it. Its index stays as good as it was: it is told of what goes. `pinned` is what the index notes to be so.
     #[must_use]
-    pub fn new(storage: Storage, index: Index, pinned: Vec<NamePattern>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(storage: Storage, index: Index, pinned: Vec<NamePattern>, metrics: Arc<Metrics>, lanes: Lanes) -> Self {
         if index.was_complete() {
             index.set_complete();
         }
         // Nobody pushes to it, so that nothing is left alone for having been pushed a moment ago.
         let retention = Retention { pinned, ..Retention::default() };
-        Self { objects: Objects::new(storage, index, retention, Duration::ZERO, metrics) }
+        Self { objects: Objects::new(storage, index, retention, Duration::ZERO, metrics, lanes) }
     }
 
     /// As `Registry::collect`, without a grace.

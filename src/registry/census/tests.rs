@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     index::{Index, Link, Owner, Role},
+    lanes::Lanes,
     metrics::Metrics,
     registry::Retention,
     storage::{Limits, Storage},
@@ -33,7 +34,8 @@ impl Place {
         let storage = Storage::open(dir.path(), Limits::default()).unwrap();
         let index = Index::open(&storage.index_dir());
         let metrics = Metrics::new().unwrap().into();
-        let objects = Objects::new(storage, index, Retention::default(), Duration::ZERO, metrics);
+        let objects =
+            Objects::new(storage, index, Retention::default(), Duration::ZERO, metrics, Lanes::new().unwrap());
         objects.index.set_complete();
         Self { _dir: dir, objects }
     }

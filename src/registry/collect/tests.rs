@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use super::*;
 use crate::{
     index::Index,
+    lanes::Lanes,
     metrics::Metrics,
     registry::Retention,
     storage::{Limits, Purpose, Storage},
@@ -35,7 +36,14 @@ impl Place {
         let dir = tempfile::TempDir::new().unwrap();
         let storage = Storage::open(dir.path(), Limits::default()).unwrap();
         let index = Index::open(&storage.index_dir());
-        let objects = Objects::new(storage, index, Retention::default(), memory, Metrics::new().unwrap().into());
+        let objects = Objects::new(
+            storage,
+            index,
+            Retention::default(),
+            memory,
+            Metrics::new().unwrap().into(),
+            Lanes::new().unwrap(),
+        );
         let repository = Repository { domain: None, name: "a".parse().unwrap() };
         let links = objects.storage.links(&repository);
         Self { _dir: dir, objects, repository, links }
