@@ -130,7 +130,7 @@ fn is_taken(response: Response) -> bool {
     }
     if response.status == 403 {
         let message = response.json()["errors"][0]["message"].as_str().unwrap().to_owned();
-        assert!(message.contains("no space left on device"), "{message}");
+        assert!(message.contains("the quota is exceeded"), "{message}");
         return false;
     }
     assert_eq!(response.status, 201);

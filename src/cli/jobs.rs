@@ -19,6 +19,8 @@ const EXPIRE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 /// How long the first request waits for a look at the disk: for most volumes that is all it takes, and then everything is
 /// known from the beginning.
 const LOOK_FIRST: Duration = Duration::from_millis(300);
+/// The same for a new volume, where there is nothing to look at: that takes so long only on a machine that does much else.
+const LOOK_AT_NOTHING: Duration = Duration::from_secs(30);
 
 /// Begins all of it.
 pub(super) fn start(registry: &Arc<Registry>, config: &Config, background: &Runtime) -> std::io::Result<()> {
@@ -35,12 +37,13 @@ pub(super) fn start(registry: &Arc<Registry>, config: &Config, background: &Runt
 
 fn rebuild(registry: &Arc<Registry>) -> std::io::Result<()> {
     let (done, waited) = mpsc::channel();
+    let patience = if registry.is_new() { LOOK_AT_NOTHING } else { LOOK_FIRST };
     let registry = Arc::clone(registry);
     thread::Builder::new().name("rebuild".into()).spawn(move || {
         registry.rebuild_index();
         let _ = done.send(());
     })?;
-    let _ = waited.recv_timeout(LOOK_FIRST);
+    let _ = waited.recv_timeout(patience);
     Ok(())
 }
 

@@ -19,6 +19,22 @@ use crate::{
 /// How many are looked at together where all are.
 const BATCH: usize = 1000;
 
+/// How much of what cannot go now is looked at, for a message.
+const DEFERRED: usize = 10_000;
+
+/// A place in the line.
+#[derive(Debug)]
+pub struct Place(Vec<u8>);
+
+/// Something that cannot go before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deferred {
+    /// What it occupies.
+    pub bytes: u64,
+    /// Seconds since the epoch.
+    pub until: u64,
+}
+
 type Told = Box<dyn Fn(Shift) + Send + Sync>;
 
 /// What the holdings share.
@@ -53,7 +69,8 @@ impl Index {
 
     /// The clock goes on where the first in the line stands.
     pub(super) fn resume_line(&self) {
-        let first = self.next_in_line(1).first().and_then(|first| self.holding(first));
+        let (next, _) = self.next_in_line(None, 1);
+        let first = next.first().and_then(|first| self.holding(first));
         self.line.clock.fetch_max(first.map_or(0, |first| first.rank), Ordering::Relaxed);
     }
 
@@ -167,10 +184,13 @@ impl Index {
         }
     }
 
-    /// Those that would go next, `limit` at most.
+    /// Those that would go next after `after`, `limit` places at most, and the last of these places; `None` at the end of the
+    /// line.
     #[must_use]
-    pub fn next_in_line(&self, limit: usize) -> Vec<Digest> {
-        let next = self.database.range(|trees| &trees.queue, &[], &[Tier::Deferred as u8], limit);
+    pub fn next_in_line(&self, after: Option<&Place>, limit: usize) -> (Vec<Digest>, Option<Place>) {
+        // A key that is one byte longer is the next one that there can be.
+        let from = after.map(|Place(key)| [key, &[0][..]].concat()).unwrap_or_default();
+        let next = self.database.range(|trees| &trees.queue, &from, &[Tier::Deferred as u8], limit).unwrap_or_default();
         let stands = |key: &sled::IVec| {
             let digest = keys::to_digest(key.get(9..)?)?;
             let stands =
@@ -181,7 +201,21 @@ impl Index {
             }
             stands.then_some(digest)
         };
-        next.unwrap_or_default().iter().filter_map(stands).collect()
+        let last = next.last().map(|key| Place(key.to_vec()));
+        (next.iter().filter_map(stands).collect(), last)
+    }
+
+    /// What is out of the line until its time comes, in the order of that, as far as it is looked at.
+    #[must_use]
+    pub fn deferred(&self) -> Vec<Deferred> {
+        let (from, until) = ([Tier::Deferred as u8], [Tier::Deferred as u8 + 1]);
+        let keys = self.database.range(|trees| &trees.queue, &from, &until, DEFERRED).unwrap_or_default();
+        let each = |key: &sled::IVec| {
+            let until = u64::from_be_bytes(key.get(1..9)?.try_into().ok()?);
+            let bytes = self.holding(&keys::to_digest(key.get(9..)?)?)?.allocated;
+            Some(Deferred { bytes, until })
+        };
+        keys.iter().filter_map(each).collect()
     }
 
     /// Every blob that is held, in the order of its digest, after `after`, `limit` at most.

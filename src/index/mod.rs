@@ -21,6 +21,7 @@ use std::{
 use database::Database;
 pub use holding::{Holding, Owner, Role, Shift, Tier, Uses};
 use holdings::Line;
+pub use holdings::{Deferred, Place};
 use parking_lot::Mutex;
 use shares::Board;
 pub use shares::{Amount, Shares};

@@ -172,7 +172,7 @@ async fn the_books_survive_a_push_before_the_index_is_open() {
     drop(objects);
     for (push, drop_cached) in [(false, false), (true, false), (false, true)] {
         let objects = begin(&dir, Limits::default(), Retention::default());
-        assert!(objects.room_for(Purpose::Mirrored, 10).await.is_err(), "nothing is cached yet");
+        assert!(objects.storage.reserve(Purpose::Mirrored, 10).is_err(), "nothing is cached yet");
         if push {
             objects.write(Digest::sha256(b"{}"), Bytes::from_static(b"{}"), Durability::Synced).await.unwrap();
         }
@@ -237,9 +237,81 @@ async fn room_is_made_for_what_fits_and_for_nothing_else() {
     let after = cached.iter().filter(|digest| objects.storage.has_blob(digest)).count();
     assert_eq!(here, after, "nothing made way in vain");
     let said = objects.room_for(Purpose::Hosted, 8 << 20).await.unwrap_err().to_string();
-    assert!(said.starts_with("no space left on device: ") && said.contains(&format!("{}", 24 << 20)), "{said}");
+    assert!(said.starts_with("the quota is exceeded: ") && said.contains(&format!("{}", 24 << 20)), "{said}");
     let room = objects.room_for(Purpose::Hosted, 3 << 20).await.unwrap();
     assert!(room.promised() >= 3 << 20);
+}
+
+/// What cannot fit beside what was just served makes nothing go: it would pass uncached all the same.
+#[tokio::test]
+async fn nothing_is_evicted_in_vain() {
+    let dir = TempDir::new().unwrap();
+    let limits = Limits { quota: Some(Bound::Bytes(60 << 20)), object: Bound::Share(100), ..Limits::default() };
+    let objects = open(&dir, limits, Retention { lease: Duration::from_secs(60), ..Retention::default() });
+    let (mut old, mut leased) = (Vec::new(), Vec::new());
+    for seed in 0..20 {
+        let digest = cache(&objects, &mirrored("old"), content(seed, 300)).await;
+        let held = objects.index.holding(&digest).unwrap();
+        objects.index.leave(&digest);
+        objects.index.enter(&digest, held.allocated, Owner::Mirrored, false, 0);
+        old.push(digest);
+    }
+    for seed in 100..180 {
+        leased.push(cache(&objects, &mirrored("new"), content(seed, 300)).await);
+    }
+    let here = |digests: &[Digest]| digests.iter().filter(|digest| objects.storage.has_blob(digest)).count();
+    for purpose in [Purpose::Mirrored, Purpose::Hosted] {
+        let said = objects.room_for(purpose, 20 << 20).await.unwrap_err().to_string();
+        assert!(said.contains("storage.quota") && said.contains("bytes of mirrored content were asked for"), "{said}");
+        assert!(said.contains(": enough of them may go at 20"), "{said}");
+        assert!(objects.could_fit(purpose, 20 << 20).await.is_err());
+    }
+    assert_eq!((here(&old), here(&leased)), (20, 80));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert!(objects.could_fit(Purpose::Mirrored, 13 << 20).await.is_ok());
+    assert_eq!((here(&old), here(&leased)), (20, 80), "nothing goes before it comes");
+    let _room = objects.room_for(Purpose::Mirrored, 13 << 20).await.unwrap();
+    let left = here(&old);
+    assert!((1..20).contains(&left) && here(&leased) == 80, "{left} of 20 are left");
+}
+
+/// In the first moments after a start it is not known what is stored: a miss waits for that, and is kept.
+#[tokio::test]
+async fn a_miss_waits_until_the_disk_is_counted() {
+    let dir = TempDir::new().unwrap();
+    let objects = begin(&dir, Limits::default(), Retention::default());
+    let asking = objects.clone();
+    let miss = Handle::current().spawn(async move { asking.room_for(Purpose::Mirrored, 10).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!miss.is_finished());
+    let said = objects.storage.reserve(Purpose::Mirrored, 10).unwrap_err().to_string();
+    assert!(said.starts_with("what is stored is still being counted since the start"), "{said}");
+    objects.resume_index();
+    miss.await.unwrap().unwrap();
+}
+
+/// Each bound is called by its name.
+#[tokio::test]
+async fn a_refusal_names_the_bound() {
+    let dir = TempDir::new().unwrap();
+    let said = |limits: Limits, purpose, bytes: u64| {
+        let objects = open(&dir, limits, Retention::default());
+        objects.storage.reserve(purpose, bytes).unwrap_err().to_string()
+    };
+    let limits = |quota, headroom| Limits { quota, headroom, object: Bound::Share(50) };
+    let quota = Some(Bound::Bytes(64 << 20));
+    let larger = said(limits(quota, None), Purpose::Mirrored, 33 << 20);
+    assert!(
+        larger.contains("34603008 bytes are more than one blob may have to be kept (storage.maxobject: "),
+        "{larger}"
+    );
+    let beyond = said(limits(quota, None), Purpose::Hosted, 64 << 20);
+    assert!(
+        beyond.starts_with("the quota is exceeded: ") && beyond.contains("67108864 allowed (storage.quota)"),
+        "{beyond}"
+    );
+    let full = said(limits(None, Some(Bound::Share(100))), Purpose::Hosted, 1);
+    assert!(full.starts_with("no space left on device: ") && full.contains("storage.headroom"), "{full}");
 }
 
 /// What a failed fill left is worth keeping, but less than anything else.
@@ -273,7 +345,7 @@ async fn a_push_waits_until_the_disk_is_counted() {
     drop(objects);
     // As after a kill: there are no totals.
     let objects = begin(&dir, limits, Retention::default());
-    assert!(objects.could_fit(Purpose::Hosted, 8 << 20).is_ok(), "nobody can tell yet");
+    assert!(objects.could_fit(Purpose::Hosted, 8 << 20).await.is_ok(), "nobody can tell yet");
     let asking = objects.clone();
     let small = Handle::current().spawn(async move { asking.room_for(Purpose::Hosted, 2 << 20).await });
     let asking = objects.clone();
@@ -283,7 +355,7 @@ async fn a_push_waits_until_the_disk_is_counted() {
     objects.resume_index();
     assert!(small.await.unwrap().is_ok());
     let said = large.await.unwrap().unwrap_err().to_string();
-    assert!(said.contains("no space left on device") && !said.contains("counted"), "{said}");
+    assert!(said.contains("the quota is exceeded") && !said.contains("counted"), "{said}");
 }
 
 /// Between its bytes and its link a manifest may make way: no link is left that leads nowhere.

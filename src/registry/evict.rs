@@ -34,28 +34,50 @@ pub struct Retention {
 }
 
 impl Objects {
-    /// Removes mirrored content until `bytes` are free, or nothing more may go; tells how many went. Nothing goes while the
-    /// index is not complete: it may not know yet what was pushed.
+    /// Removes mirrored content until `bytes` are free, or nothing more may go; tells how many went.
     pub(super) fn evict(&self, bytes: u64) -> u64 {
-        if !self.index.is_complete() {
-            return 0;
+        let (digests, _) = self.evictable(bytes);
+        let mut freed = 0;
+        for digest in digests {
+            if freed >= bytes {
+                break;
+            }
+            freed += self.evict_for_room(&digest);
+        }
+        freed
+    }
+
+    /// The mirrored content that would go next for `bytes`, and how many bytes it is: less, where no more may go now. Nothing
+    /// may while the index is not complete: it may not know yet what was pushed.
+    pub(super) fn evictable(&self, bytes: u64) -> (Vec<Digest>, u64) {
+        let (mut found, mut sum) = (Vec::new(), 0);
+        if bytes == 0 || !self.index.is_complete() {
+            return (found, sum);
         }
         self.tell_uses();
         self.index.recall(uses::now(), false);
-        let mut freed = 0;
-        while freed < bytes && self.changing().is_some() {
-            let next = self.index.next_in_line(BATCH);
-            if next.is_empty() {
-                break;
-            }
+        let mut after = None;
+        while let Some(_open) = self.changing() {
+            let (next, last) = self.index.next_in_line(after.as_ref(), BATCH);
             for digest in next {
-                freed += self.try_evict(&digest, Reason::Room);
-                if freed >= bytes {
-                    break;
+                if let Some((held, _)) = self.may_go(&digest) {
+                    found.push(digest);
+                    sum += held.allocated;
+                }
+                if sum >= bytes {
+                    return (found, sum);
                 }
             }
+            if last.is_none() {
+                break;
+            }
+            after = last;
         }
-        freed
+        (found, sum)
+    }
+
+    pub(super) fn evict_for_room(&self, digest: &Digest) -> u64 {
+        self.try_evict(digest, Reason::Room)
     }
 
     /// Removes what nobody has asked for in `proxy.ttl`; tells how many bytes went.
@@ -89,25 +111,7 @@ impl Objects {
     fn try_evict(&self, digest: &Digest, reason: Reason) -> u64 {
         let Some(_open) = self.changing() else { return 0 };
         let _claim = self.claims.digest(digest);
-        let Some(held) = self.index.holding(digest).filter(|held| held.owner == Owner::Mirrored) else {
-            return 0;
-        };
-        let holders = self.index.holders(digest);
-        match self.kept(digest, &held, &holders) {
-            Kept::No => {}
-            Kept::Until(until) => {
-                self.index.defer(digest, Some(until));
-                return 0;
-            }
-            Kept::ForGood => {
-                self.index.defer(digest, None);
-                return 0;
-            }
-            Kept::Hosted => {
-                self.index.own(digest, Owner::Hosted);
-                return 0;
-            }
-        }
+        let Some((held, holders)) = self.unless_kept(digest) else { return 0 };
         match self.remove_mirrored(digest, &held, &holders) {
             Ok(()) => {
                 let idle = Duration::from_secs(uses::now().saturating_sub(held.used));
@@ -120,6 +124,24 @@ impl Objects {
                 0
             }
         }
+    }
+
+    fn may_go(&self, digest: &Digest) -> Option<(Holding, Vec<Repository>)> {
+        let _claim = self.claims.digest(digest);
+        self.unless_kept(digest)
+    }
+
+    /// A blob that may go, and who links it. One that may not leaves the line until it may. The caller holds its claim.
+    fn unless_kept(&self, digest: &Digest) -> Option<(Holding, Vec<Repository>)> {
+        let held = self.index.holding(digest).filter(|held| held.owner == Owner::Mirrored)?;
+        let holders = self.index.holders(digest);
+        match self.kept(digest, &held, &holders) {
+            Kept::No => return Some((held, holders)),
+            Kept::Until(until) => self.index.defer(digest, Some(until)),
+            Kept::ForGood => self.index.defer(digest, None),
+            Kept::Hosted => self.index.own(digest, Owner::Hosted),
+        }
+        None
     }
 
     fn kept(&self, digest: &Digest, held: &Holding, holders: &[Repository]) -> Kept {

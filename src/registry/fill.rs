@@ -320,7 +320,7 @@ impl Job {
     }
 
     fn hand_over(&self, ink: &Ink, size: u64, error: &Error) -> Failure {
-        tracing::warn!("{} is not cached: {error}", self.fill.digest);
+        self.fills.objects.uncached.log(&self.fill.digest, error);
         Failure::NoSpace(Arc::new(Handover { size, written: ink.written, hasher: ink.hasher.clone() }))
     }
 
@@ -337,7 +337,7 @@ impl Job {
         }
         // The bytes are right and readers have them, whether or not the disk keeps them.
         if let Err(error) = self.fills.objects.publish(staged, expected, Durability::Unsynced, false).await {
-            tracing::warn!("{expected} is not cached: {error}");
+            self.fills.objects.uncached.log(&expected, &error);
         } else {
             self.fills.objects.link_layer(repository, expected).await;
         }

@@ -99,7 +99,7 @@ impl Manifests {
             Err(error) => Err(error),
         };
         if let Err(error) = linked {
-            tracing::warn!("{}@{} is not cached: {error}", repository, manifest.digest);
+            self.objects.uncached.log(&manifest.digest, &error);
         }
     }
 

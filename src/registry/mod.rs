@@ -49,6 +49,7 @@ mod tagged;
 mod tags;
 mod tend;
 mod through;
+mod uncached;
 mod uploads;
 mod uses;
 mod verify;

@@ -8,8 +8,8 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
-    Error, Retention, activity::Activity, claims::Claims, health::Outcome, parked::Parked, uses, uses::Uses,
-    verify::names,
+    Error, Retention, activity::Activity, claims::Claims, health::Outcome, parked::Parked, space::Lack,
+    uncached::Uncached, uses, uses::Uses, verify::names,
 };
 use crate::{
     index::{Class, Index, Link, Object, Owner},
@@ -37,10 +37,11 @@ pub(super) struct Objects {
     pub(super) parked: Arc<Parked>,
     /// Held while the index is told what is on disk.
     pub(super) rebuilding: Arc<Mutex<()>>,
-    /// Held while room is made.
-    pub(super) room: Arc<AsyncMutex<()>>,
+    /// Held while room is made; what could not be had last.
+    pub(super) room: Arc<AsyncMutex<Option<Lack>>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) lanes: Lanes,
+    pub(super) uncached: Arc<Uncached>,
     /// Whether the books are closed. Held, for reading, by fills, pushes and evictions, which change them.
     pub(super) closed: Arc<RwLock<bool>>,
 }
@@ -68,6 +69,7 @@ impl Objects {
             room: Arc::default(),
             metrics,
             lanes,
+            uncached: Arc::default(),
             closed: Arc::default(),
         };
         objects.keep_books();

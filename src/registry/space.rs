@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::{Error, objects::Objects};
 use crate::{
+    index::Deferred,
     lanes::Lane,
-    storage::{Purpose, Reservation, Short},
+    oci::Digest,
+    storage::{Leased, Purpose, Reservation, Short},
 };
 
 /// What comes with an object besides its bytes: the folders it lies in, its links and theirs.
@@ -15,8 +17,31 @@ pub(super) const LINKS: u64 = 64 << 10;
 const BLOCK: u64 = 4 << 10;
 /// How long a push waits for the disk to be counted. Far longer, and its client gives up.
 const COUNTED_WITHIN: Duration = Duration::from_secs(60);
+/// For how long after the start a miss waits for the disk to be counted. After that it is not kept, and nobody waits.
+const MISSES_WAIT: Duration = Duration::from_secs(10);
+/// How often it is looked whether the disk is counted.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often room is made for one reservation: others may take it first.
 const TRIES: usize = 8;
+/// For how long it is believed that not more can go: looking for it takes long where there is much that cannot.
+const BELIEVED: Duration = Duration::from_secs(1);
+
+/// What was found the last time that not enough could go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lack {
+    found: Instant,
+    /// How many bytes could go.
+    available: u64,
+}
+
+/// What is to go for something that comes.
+struct Eviction {
+    /// How much has to go.
+    bytes: u64,
+    /// Of that, what failed fills left.
+    parked: u64,
+    digests: Vec<Digest>,
+}
 
 impl Objects {
     /// Room for an object of `size` bytes and what comes with it.
@@ -24,8 +49,8 @@ impl Objects {
         self.reserve(purpose, size.next_multiple_of(BLOCK).saturating_add(LINKS)).await
     }
 
-    /// Sets bytes aside, making room for them where that is needed and can be done. A push waits a while for the disk to be
-    /// counted, after a process was killed.
+    /// Sets bytes aside, making room for them where that is needed and can be done. Waits a while for the disk to be counted:
+    /// a push after a process was killed, a miss in the first moments after the start.
     ///
     /// # Errors
     /// [`Error::Short`].
@@ -33,11 +58,19 @@ impl Objects {
         let begun = Instant::now();
         loop {
             match self.reserve_now(purpose, bytes).await {
-                Err(Error::Short(short)) if short.counting && begun.elapsed() < COUNTED_WITHIN => {
-                    tokio::time::sleep(COUNTED_WITHIN / 600).await;
+                Err(Error::Short(short)) if short.is_counting() && self.may_wait(purpose, begun) => {
+                    tokio::time::sleep(LOOK_EVERY).await;
                 }
                 done => return done,
             }
+        }
+    }
+
+    fn may_wait(&self, purpose: Purpose, begun: Instant) -> bool {
+        match purpose {
+            Purpose::Hosted => begun.elapsed() < COUNTED_WITHIN,
+            // Without an index nothing is counted before there is room again.
+            Purpose::Mirrored => self.storage.ledger().open_for() < MISSES_WAIT && !self.index.has_failed(),
         }
     }
 
@@ -46,38 +79,82 @@ impl Objects {
             return Ok(reservation);
         }
         // One after the other: what one evicts is not evicted for the next again.
-        let _turn = self.room.lock().await;
+        let mut lack = self.room.lock().await;
         let mut last = None;
         for _ in 0..TRIES {
-            match self.storage.reserve(purpose, bytes) {
+            let short = match self.storage.reserve(purpose, bytes) {
                 Ok(reservation) => return Ok(reservation),
                 Err(short) if !self.can_help(&short) => return Err(short.into()),
-                Err(short) => last = Some(short),
-            }
-            let by = last.map_or(0, |short| short.by);
-            if self.blocking(Lane::Evict, move |objects| objects.make_way(by)).await? == 0 {
-                break;
+                Err(short) => short,
+            };
+            let known = *lack;
+            let made = self.blocking(Lane::Evict, move |objects| objects.make_room(&short, known)).await?;
+            match made {
+                Ok(0) => return Err(short.into()),
+                Ok(_) => last = Some(short),
+                Err((short, found)) => {
+                    *lack = Some(found);
+                    return Err(short.into());
+                }
             }
         }
         last.map_or(Err(Error::Abandoned), |short| Err(short.into()))
     }
 
-    /// Whether there would be room, if all that can make way did.
+    /// Whether there would be room, if all that may go now did. Nothing goes for it.
     ///
     /// # Errors
     /// [`Error::Short`].
-    pub(super) fn could_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
-        match self.storage.reserve(purpose, bytes) {
-            Err(short) if !short.counting && !self.can_help(&short) => Err(short.into()),
-            _ => Ok(()),
+    pub(super) async fn could_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
+        let short = match self.storage.reserve(purpose, bytes) {
+            Err(short) if !short.is_counting() => short,
+            _ => return Ok(()),
+        };
+        if !self.can_help(&short) {
+            return Err(short.into());
         }
+        let mut lack = self.room.lock().await;
+        let known = *lack;
+        let planned = self.blocking(Lane::Evict, move |objects| objects.plan(&short, known).map(drop)).await?;
+        planned.map_err(|(short, found)| {
+            *lack = Some(found);
+            short.into()
+        })
     }
 
     /// Whether evicting all there is would do.
     fn can_help(&self, short: &Short) -> bool {
-        !short.hopeless
-            && !short.counting
-            && short.by <= self.storage.ledger().usage().mirrored.bytes() + self.parked.bytes()
+        !short.is_hopeless() && short.by <= self.storage.ledger().usage().mirrored.bytes() + self.parked.bytes()
+    }
+
+    /// Frees what is missing; tells how much went. Where not enough may go, nothing does: what is evicted in vain has to be
+    /// fetched again.
+    fn make_room(&self, short: &Short, known: Option<Lack>) -> Result<u64, (Short, Lack)> {
+        let Eviction { bytes, parked, digests } = self.plan(short, known)?;
+        let mut freed = if parked > 0 { self.parked.give_way(bytes) } else { 0 };
+        for digest in digests {
+            if freed >= bytes {
+                break;
+            }
+            freed += self.evict_for_room(&digest);
+        }
+        Ok(freed)
+    }
+
+    fn plan(&self, short: &Short, known: Option<Lack>) -> Result<Eviction, (Short, Lack)> {
+        let (bytes, parked) = (short.by, self.parked.bytes().min(short.by));
+        let lack = match known.filter(|lack| lack.found.elapsed() < BELIEVED && lack.available < bytes) {
+            Some(lack) => lack,
+            None => {
+                let (digests, evictable) = self.evictable(bytes - parked);
+                if parked + evictable >= bytes {
+                    return Ok(Eviction { bytes, parked, digests });
+                }
+                Lack { found: Instant::now(), available: parked + evictable }
+            }
+        };
+        let leased = leased(self.index.deferred(), bytes.saturating_sub(lack.available));
+        Err((short.with_leased(leased), lack))
     }
 
     /// Frees `bytes`, or what can be; tells how many went. What nobody is waiting for goes before what somebody may ask for.
@@ -85,4 +162,16 @@ impl Objects {
         let freed = self.parked.give_way(bytes);
         if freed < bytes { freed + self.evict(bytes - freed) } else { freed }
     }
+}
+
+/// What stays for now, and when `missing` bytes of it may go.
+fn leased(deferred: Vec<Deferred>, missing: u64) -> Option<Leased> {
+    let (mut bytes, mut until) = (0, None);
+    for held in deferred {
+        bytes += held.bytes;
+        if until.is_none() && bytes >= missing {
+            until = Some(held.until);
+        }
+    }
+    (bytes > 0).then_some(Leased { bytes, until })
 }

@@ -8,6 +8,7 @@ impl Registry {
     pub fn tidy(&self) {
         self.objects.parked.tidy();
         self.objects.activity.tidy();
+        self.objects.uncached.tidy();
         self.metrics.note_growth(&self.objects.disk());
     }
 
@@ -38,6 +39,12 @@ impl Registry {
     /// Makes the index anew from what is on disk, while requests are answered from there. Blocks for as long as that takes.
     pub fn renew_index(&self) {
         self.objects.renew_index();
+    }
+
+    /// Whether nothing was ever stored here.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.objects.storage.is_new()
     }
 
     /// What is used, and what may be.

@@ -78,7 +78,7 @@ impl Receiving {
     /// # Errors
     /// When they do not fit.
     pub async fn expect(&self, bytes: u64) -> Result<(), Error> {
-        self.objects.could_fit(Purpose::Hosted, bytes)?;
+        self.objects.could_fit(Purpose::Hosted, bytes).await?;
         let some = bytes.min(STEP.1);
         let missing = self.writer.taken().saturating_add(some).saturating_sub(self.growth.until());
         if missing > 0 { self.grow(missing).await } else { Ok(()) }

@@ -19,7 +19,7 @@
 //! A repository's folder never collides with one of its children: names have no component that starts with `_`.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -125,6 +125,13 @@ impl Layout {
         algorithms.flat_map(|(home, algorithm)| {
             subfolders(&home).map(move |name| Shelf { dir: home.join(name), algorithm: algorithm.clone() })
         })
+    }
+
+    /// Whether there is neither a folder of what was pushed nor one of what was mirrored, for sure.
+    pub(super) fn is_new(&self) -> bool {
+        let is_missing =
+            |dir: &PathBuf| fs::symlink_metadata(dir).is_err_and(|why| why.kind() == io::ErrorKind::NotFound);
+        [self.root.join("docker"), self.mirrors()].iter().all(is_missing)
     }
 
     fn hosted(&self) -> PathBuf {

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::{
     Limits,
     parts::PartId,
+    short::{Bounded, Short},
     usage::{self, Filesystem, Sampled, Sum, Usage},
 };
 
@@ -37,32 +38,13 @@ pub enum Purpose {
     Mirrored,
 }
 
-/// The bytes do not fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no space left on device: {used} bytes are used and {aside} set aside of {allowed} allowed, and {needed} more are needed{}",
-    if *.counting { "; what is used is still being counted: try again in a minute" } else { "" }
-)]
-pub struct Short {
-    /// How many bytes are missing.
-    pub by: u64,
-    /// Whether no eviction can help.
-    pub hopeless: bool,
-    /// Whether it is not known yet what is used, so that there may be room after all.
-    pub counting: bool,
-    used: u64,
-    /// Promised to others, and kept back for the index.
-    aside: u64,
-    allowed: u64,
-    needed: u64,
-}
-
 /// The books of one data directory.
 #[derive(Debug)]
 pub struct Ledger {
     root: PathBuf,
     limits: Limits,
     books: Mutex<Books>,
+    opened: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -117,7 +99,7 @@ pub struct Change {
 
 impl Ledger {
     pub(super) fn new(root: &Path, limits: Limits) -> Self {
-        Self { root: root.to_owned(), limits, books: Mutex::default() }
+        Self { root: root.to_owned(), limits, books: Mutex::default(), opened: Instant::now() }
     }
 
     /// Sets `bytes` aside until the reservation is dropped.
@@ -144,33 +126,43 @@ impl Ledger {
         self.short(&mut books, Purpose::Mirrored, 0).map_or(0, |short| short.by)
     }
 
+    /// How long the directory has been open.
+    #[must_use]
+    pub fn open_for(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
     fn short(&self, books: &mut Books, purpose: Purpose, bytes: u64) -> Option<Short> {
         let sampled = self.sample(books);
         let disk = Filesystem::of(&self.root);
         let spoken_for = self.limits.headroom(disk.size).saturating_add(books.promised);
         let free = disk.free.saturating_sub(spoken_for);
         let used = books.used(&sampled);
-        let refusal = Short { by: 0, hopeless: false, counting: false, used, aside: 0, allowed: 0, needed: bytes };
-        let not_cached = purpose == Purpose::Mirrored && !books.known;
-        if not_cached || (purpose == Purpose::Mirrored && bytes > self.limits.object(disk.size)) {
-            return Some(Short { by: bytes, allowed: self.limits.mirrored(disk.size), hopeless: true, ..refusal });
+        let refused =
+            |bounded, allowed| Some(Short { by: bytes, bounded, leased: None, used, aside: 0, allowed, needed: bytes });
+        if purpose == Purpose::Mirrored && bytes > self.limits.object(disk.size) {
+            return refused(Bounded::Object, self.limits.object(disk.size));
+        }
+        if purpose == Purpose::Mirrored && !books.known {
+            return refused(Bounded::Unknown, self.limits.mirrored(disk.size));
         }
         // What others took of the headroom has to be given back as well, or evicting `by` bytes would not help.
         let by = bytes.saturating_add(spoken_for).saturating_sub(disk.free);
-        let by_disk = Short { by, allowed: used.saturating_add(free), ..refusal };
-        let (taken, aside, allowed) = match (self.limits.quota, purpose) {
-            (Some(quota), _) if books.known => (used, books.promised + books.kept_back(&sampled), quota.of(disk.size)),
+        let allowed = used.saturating_add(free);
+        let (leased, aside, needed) = (None, books.promised, bytes);
+        let by_disk = Short { by, bounded: Bounded::Filesystem, leased, used, aside: 0, allowed, needed };
+        let kept_back = books.promised + books.kept_back(&sampled);
+        let (bounded, used, aside, allowed) = match (self.limits.quota, purpose) {
+            (Some(quota), _) if books.known => (Bounded::Quota, used, kept_back, quota.of(disk.size)),
             // Not more than whatever is on the filesystem, then.
-            (Some(quota), _) => {
-                (disk.size - disk.free, books.promised + books.kept_back(&sampled), quota.of(disk.size))
-            }
+            (Some(quota), _) => (Bounded::Unknown, disk.size - disk.free, kept_back, quota.of(disk.size)),
             (None, Purpose::Mirrored) => {
-                (books.mirrored.bytes() + books.staged, books.promised, self.limits.mirrored(disk.size))
+                (Bounded::Share, books.mirrored.bytes() + books.staged, aside, self.limits.mirrored(disk.size))
             }
-            (None, Purpose::Hosted) => (0, 0, u64::MAX),
+            (None, Purpose::Hosted) => (Bounded::Filesystem, 0, 0, u64::MAX),
         };
-        let by = (taken + aside).saturating_add(bytes).saturating_sub(allowed);
-        let by_bound = Short { by, aside, allowed, counting: !books.known, ..refusal };
+        let by = (used + aside).saturating_add(bytes).saturating_sub(allowed);
+        let by_bound = Short { by, bounded, leased, used, aside, allowed, needed };
         Some(if by_bound.by > by_disk.by { by_bound } else { by_disk }).filter(|short| short.by > 0)
     }
 

@@ -12,6 +12,7 @@ mod links;
 mod lock;
 mod parts;
 mod publish;
+mod short;
 mod staged;
 mod survey;
 mod uploads;
@@ -29,12 +30,13 @@ pub use error::Error;
 use growth::Growing;
 pub use growth::Growth;
 use layout::Layout;
-pub use ledger::{Change, Ledger, Purpose, Reservation, Short};
+pub use ledger::{Change, Ledger, Purpose, Reservation};
 pub use limits::{Bound, Limits};
 pub use links::{RepositoryLinks, named_by};
 use lock::Lock;
 pub use publish::Durability;
 use publish::Names;
+pub use short::{Bounded, Leased, Short};
 pub use staged::{Sink, Staged};
 pub use uploads::{Opened, Upload, Uploads};
 pub use usage::{Filesystem, Sum, Usage};
@@ -115,6 +117,12 @@ impl Storage {
         let ledger = Arc::new(Ledger::new(root, limits));
         let names = Arc::new(Names::new(root, Arc::clone(&ledger)));
         Ok(Self { ledger, names, layout, growing: Arc::default(), _lock: lock })
+    }
+
+    /// Whether nothing was ever stored here.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.layout.is_new()
     }
 
     /// Where the index lives: a folder that may be deleted at any time the server is down.

@@ -68,7 +68,7 @@ impl Evictor {
         while gone < blobs {
             let begun = processor();
             self.index.recall(1_800_000_000, false);
-            let next = self.index.next_in_line(32);
+            let next = self.index.next_in_line(None, 32).0;
             took += processor() - begun;
             assert!(!next.is_empty(), "nobody is in the line");
             // As in life, something is asked for between two rounds.
