@@ -1,13 +1,16 @@
 //! `entrepot htpasswd`, from a pipe and at a terminal.
 
 use std::{
+    fs::Permissions,
     io::{Read as _, Write as _},
+    os::unix::fs::{PermissionsExt as _, chown},
     process::Stdio,
+    time::Duration,
 };
 
 use crate::support::{
-    process,
-    server::Setup,
+    process, scratch,
+    server::{BINARY, Setup},
     users::{Users, line},
 };
 
@@ -63,4 +66,32 @@ fn htpasswd_asks_at_a_terminal() {
         assert_eq!(shown.contains("bob:$2b$10$"), code == 0, "{shown}");
         assert!(!shown.contains("typed-secret"), "{shown}");
     }
+}
+
+/// A file of users that this process may not read stops the start with the command that helps, as a folder does.
+#[test]
+fn a_file_of_somebody_elses_stops_the_start_with_the_command_that_helps() {
+    let dir = scratch::dir("unreadable");
+    let (folder, data) = (dir.path().join("auth"), dir.path().join("data"));
+    let users = folder.join("htpasswd");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(&users, line("ann", "secret")).unwrap();
+    std::fs::set_permissions(&users, Permissions::from_mode(0o600)).unwrap();
+    [&folder, &users].iter().for_each(|path| chown(path, Some(65534), Some(65534)).unwrap());
+    let started = |mode: u32| {
+        std::fs::set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
+        let mut command = process::command("setpriv");
+        // As any user, root reads no others' files then.
+        command.args(["--bounding-set=-dac_override,-dac_read_search", "--", BINARY, "serve", "--data"]).arg(&data);
+        command.env("REGISTRY_AUTH", format!("{{htpasswd: {{realm: r, path: {}}}}}", users.display()));
+        command.env("REGISTRY_HTTP_ADDR", "127.0.0.1:0");
+        let outcome = process::run("entrepot", command, Duration::from_secs(20));
+        assert_eq!(outcome.status.code(), Some(2), "{}", outcome.output);
+        outcome.output
+    };
+    let said = started(0o755);
+    let command = said.lines().find_map(|line| line.split_once("as root: ")).unwrap_or_else(|| panic!("{said}")).1;
+    assert_eq!(command, format!("chown 0:0 {}", users.display()));
+    let said = started(0o700);
+    assert!(said.contains(&format!("user 0 may not enter {}", folder.display())), "{said}");
 }

@@ -2,11 +2,13 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
+use crate::config::explain;
+
 /// Why a file of users cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be read.
-    #[error("{}: the file of users cannot be read: {source}", path.display())]
+    #[error("{}: the file of users cannot be read: {}", path.display(), explain(path, source))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -14,7 +16,7 @@ pub enum Error {
         source: io::Error,
     },
     /// It is missing, and cannot be made.
-    #[error("{}: there is no file of users, and none can be made: {source}", path.display())]
+    #[error("{}: there is no file of users, and none can be made: {}", path.display(), explain(path, source))]
     Unmade {
         /// The file.
         path: PathBuf,

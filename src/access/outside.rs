@@ -20,7 +20,7 @@ use super::{
     Caller, Error, Grants, Principal, Proof, TOKENS,
     keyed::{HashKey, Keyed},
 };
-use crate::config::TokenService;
+use crate::config::{TokenService, explain};
 
 /// How far clocks may differ: `registry:2`'s.
 const LEEWAY: Duration = Duration::from_secs(60);
@@ -182,7 +182,7 @@ fn public_key(certificate: &CertificateDer<'_>, family: AlgorithmFamily) -> Opti
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let unusable = |why: String| Error::Untrusted { path: path.to_owned(), why };
-    let pem = fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let pem = fs::read(path).map_err(|error| unusable(explain(path, &error)))?;
     let all: Vec<_> =
         CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|error| unusable(error.to_string()))?;
     if let Some(error) = all.iter().find_map(|certificate| EndEntityCert::try_from(certificate).err()) {
@@ -194,7 +194,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 /// Public keys alone: with a shared one, whoever can verify a token could make it.
 fn keys(path: &Path) -> Result<Vec<DecodingKey>, Error> {
     let unusable = |why: String| Error::Untrusted { path: path.to_owned(), why };
-    let text = fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let text = fs::read(path).map_err(|error| unusable(explain(path, &error)))?;
     let set: JwkSet = serde_json::from_slice(&text).map_err(|error| unusable(io::Error::from(error).to_string()))?;
     let keys: Vec<_> = set
         .keys

@@ -1,24 +1,19 @@
 //! What the configuration says of the volume, as the rooms below take it.
 
-use std::{io::ErrorKind, path::Path};
-
-use rustix::process::{getegid, geteuid};
+use std::path::Path;
 
 use crate::{
-    config::{self, Amount},
+    config::{self, Amount, chown_all},
     storage::{Bound, Error, Limits},
 };
 
 /// What was expected of the directory that could not be opened; where its owner is the reason, with the command that helps.
 pub(super) fn cannot_open(root: &Path, error: &Error) -> String {
-    let expected = format!("a directory this process can write ({error})");
-    match error {
-        Error::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-            let (user, group) = (geteuid().as_raw(), getegid().as_raw());
-            format!("{expected}; as root: chown -R {user}:{group} {}", root.display())
-        }
-        _ => expected,
-    }
+    let command = match error {
+        Error::Io { source, .. } => chown_all(root, source),
+        Error::Full(_) => String::new(),
+    };
+    format!("a directory this process can write ({error}){command}")
 }
 
 /// How much may be stored.

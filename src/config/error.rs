@@ -10,13 +10,14 @@ use super::{
     keys::{Key, Kind},
     node::{Node, Value},
     origin::OneLine,
+    owner,
 };
 
 /// Why a configuration cannot be started with. Its message is one line and holds no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file could not be read at all.
-    #[error("{}: cannot be read: {source}", OneLine(&path.to_string_lossy()))]
+    #[error("{}: cannot be read: {}", OneLine(&path.to_string_lossy()), owner::explain(path, source))]
     Unreadable {
         /// As it was named.
         path: PathBuf,

@@ -9,6 +9,8 @@ use std::{
     path::Path,
 };
 
+use super::owner;
+
 /// More than any secret is, in bytes.
 const LONGEST: u64 = 64 << 10;
 
@@ -30,7 +32,9 @@ impl Secret {
     /// # Errors
     /// What would have been right: it cannot be read, is empty, or is more than one line.
     pub(super) fn from_file(path: &Path) -> Result<Self, String> {
-        let text = read(path).map(Self).map_err(|error| format!("a file that can be read ({error})"))?;
+        let text = read(path)
+            .map(Self)
+            .map_err(|error| format!("a file that can be read ({})", owner::explain(path, &error)))?;
         match text.0.trim_end_matches(['\r', '\n']) {
             "" => Err("a file with a secret in it".to_owned()),
             line if line.contains('\n') => Err("a file with one line".to_owned()),

@@ -13,6 +13,7 @@ use rustls::{
 };
 
 use super::{TlsError, TlsSettings};
+use crate::config::explain;
 
 /// What tells that a file is another than before, symbolic links followed; `None`: it is not there.
 pub(super) type Stamp = Option<(u64, u64, u64, Option<SystemTime>)>;
@@ -30,14 +31,14 @@ fn stamp(path: &Path) -> io::Result<(u64, u64, u64, Option<SystemTime>)> {
 /// The certificates in a file: one at least.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = |error: pem::Error| error.to_string();
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let bytes = fs::read(path).map_err(|error| explain(path, &error))?;
     let found = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>().map_err(read)?;
     if found.is_empty() { Err("no CERTIFICATE in it".to_owned()) } else { Ok(found) }
 }
 
 /// The private key in a file, in any of the forms that openssl writes. Messages never show what is in it.
 pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let bytes = fs::read(path).map_err(|error| explain(path, &error))?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
         pem::Error::NoItemsFound => "no PRIVATE KEY in it that is not encrypted".to_owned(),
         other => other.to_string(),
