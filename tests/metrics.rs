@@ -301,11 +301,11 @@ fn doors_show_what_they_are_told_to() {
 }
 
 /// Alive and ready are asked without a password and leave no line; an upstream that is down is no reason not to be ready,
-/// storage that takes no writes is.
+/// storage that takes no writes is one for pushes alone.
 #[test]
 fn probes_are_answered() {
     let (upstream, door) = (Upstream::plain(), Port::reserve());
-    let mut server = Setup::mirroring(&upstream.url())
+    let mut server = Setup::both(&upstream.url())
         .watched(&door)
         .variable("REGISTRY_AUTH", "{htpasswd: {realm: r, path: /}}")
         .start();
@@ -320,9 +320,18 @@ fn probes_are_answered() {
     let staging = server.data().join("staging");
     let aside = server.data().join("aside");
     std::fs::rename(&staging, &aside).unwrap();
-    assert_eq!((both("/healthz"), both("/readyz")), ([200; 2], [503; 2]));
+    assert_eq!((both("/healthz"), both("/readyz")), ([200; 2], [200; 2]), "pulls can be answered");
+    assert_eq!(both("/readyz?for=push"), [503; 2]);
     assert_eq!(http::get(&format!("{}/debug/health", door.url())).send().status, 503);
     std::fs::rename(&aside, &staging).unwrap();
+    assert_eq!(
+        (both("/readyz?for=push"), both("/readyz?for=pull"), both("/readyz?for=it")),
+        ([200; 2], [200; 2], [400; 2])
+    );
+    let (data, gone) = (server.data().to_owned(), server.data().with_extension("gone"));
+    std::fs::rename(&data, &gone).unwrap();
+    assert_eq!((both("/healthz"), both("/readyz")), ([200; 2], [503; 2]));
+    std::fs::rename(&gone, &data).unwrap();
     assert_eq!(both("/readyz"), [200; 2]);
     server.wait_for_log("/v2/", Duration::from_secs(5));
     assert!(!server.log().contains("healthz"), "probes leave no line:\n{}", server.log());

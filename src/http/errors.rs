@@ -264,7 +264,7 @@ fn kind(error: &registry::Error) -> (StatusCode, ErrorCode) {
 }
 
 /// What a client is told, and what its user can do.
-fn advice(error: &registry::Error) -> String {
+pub(super) fn advice(error: &registry::Error) -> String {
     use registry::Error as E;
     let text = match error {
         E::ManifestUnknown => {

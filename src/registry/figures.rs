@@ -17,15 +17,6 @@ impl Registry {
         self.metrics.expose(&self.figures())
     }
 
-    /// Whether requests can be served for long: storage takes writes. An upstream that is down changes nothing, a full disk
-    /// stops no pull, and an index that is rebuilt, or is gone, stops no answer. Blocks for a moment.
-    ///
-    /// # Errors
-    /// [`super::Error::Storage`], when it takes none.
-    pub fn ready(&self) -> Result<(), super::Error> {
-        Ok(self.objects.storage.check_writable()?)
-    }
-
     fn figures(&self) -> Figures {
         Figures {
             disk: self.disk(),

@@ -42,6 +42,7 @@ mod pull;
 mod put;
 mod reach;
 mod reader;
+mod readiness;
 mod rebuild;
 mod rules;
 mod space;

@@ -26,6 +26,24 @@ pub struct Rules {
     pub validation: Validation,
 }
 
+impl Rules {
+    /// Whether anything may be pushed now.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] or [`Error::Unsupported`], saying which key changes it.
+    pub(super) fn allow_pushes(&self) -> Result<(), Error> {
+        if self.readonly {
+            return Err(Error::Unsupported("this registry is read-only for now (storage.maintenance.readonly)".into()));
+        }
+        if !self.push {
+            return Err(Error::Denied(
+                "this server mirrors and takes no pushes: set proxy.push to true, or push to another registry".into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
 impl Registry {
     /// The repository a request means. `ns` is the query parameter by which containerd names the registry it wants. A
     /// request without it means what is hosted here, where the name is; anything else is mirrored from the Hub.
@@ -77,14 +95,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Denied`] or [`Error::Unsupported`], saying which key changes it.
     pub async fn writable(&self, name: RepositoryName) -> Result<Repository, Error> {
-        if self.rules.readonly {
-            return Err(Error::Unsupported("this registry is read-only for now (storage.maintenance.readonly)".into()));
-        }
-        if !self.rules.push {
-            return Err(Error::Denied(
-                "this server mirrors and takes no pushes: set proxy.push to true, or push to another registry".into(),
-            ));
-        }
+        self.rules.allow_pushes()?;
         let hosted = Repository { domain: None, name };
         if !self.rules.mirror || self.is_listed(&hosted.name) || self.is_hosted(&hosted).await {
             return Ok(hosted);

@@ -106,13 +106,7 @@ impl Objects {
     /// # Errors
     /// [`Error::Short`].
     pub(super) async fn could_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
-        let short = match self.storage.reserve(purpose, bytes) {
-            Err(short) if !short.is_counting() => short,
-            _ => return Ok(()),
-        };
-        if !self.can_help(&short) {
-            return Err(short.into());
-        }
+        let Some(short) = self.short_of(purpose, bytes)? else { return Ok(()) };
         let mut lack = self.room.lock().await;
         let known = *lack;
         let planned = self.blocking(Lane::Evict, move |objects| objects.plan(&short, known).map(drop)).await?;
@@ -120,6 +114,26 @@ impl Objects {
             *lack = Some(found);
             short.into()
         })
+    }
+
+    /// As [`Objects::could_fit`], without waiting: while somebody makes room, there may be some. Blocks for a moment.
+    pub(super) fn may_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
+        let Some(short) = self.short_of(purpose, bytes)? else { return Ok(()) };
+        let Ok(mut lack) = self.room.try_lock() else { return Ok(()) };
+        self.plan(&short, *lack).map(drop).map_err(|(short, found)| {
+            *lack = Some(found);
+            short.into()
+        })
+    }
+
+    /// What is missing, and may be had by evicting.
+    fn short_of(&self, purpose: Purpose, bytes: u64) -> Result<Option<Short>, Error> {
+        match self.storage.reserve(purpose, bytes) {
+            Err(short) if short.is_counting() => Ok(None),
+            Err(short) if !self.can_help(&short) => Err(short.into()),
+            Err(short) => Ok(Some(short)),
+            Ok(_) => Ok(None),
+        }
     }
 
     /// Whether evicting all there is would do.

@@ -139,6 +139,16 @@ impl Storage {
         staged::check_writable(&self.layout.staging())
     }
 
+    /// Tries whether anything can be read here.
+    ///
+    /// # Errors
+    /// When it cannot: the filesystem failed, or the folder is gone.
+    pub fn check_readable(&self) -> Result<(), Error> {
+        let root = self.layout.root();
+        let first = fs::read_dir(root).and_then(|mut entries| entries.next().transpose());
+        first.map(drop).map_err(Error::at(root))
+    }
+
     /// Opens a published blob; `None` when there is none.
     ///
     /// # Errors
