@@ -12,11 +12,11 @@ use std::{
 use crate::support::{
     dice::Dice,
     disk::{Disk, Kind, MIB},
-    http::Response,
+    http::{self, Response},
     images::{Blob, Format, Image},
     judge::Judge,
     rounds, scratch,
-    server::{Server, Setup},
+    server::{Server, Setup, entrepot},
     stock::{Stock, figures, figures_equal_du},
     uploads::{OCTETS, Target},
     upstream::{self, Upstream},
@@ -169,6 +169,12 @@ fn a_quota_full_of_pushes_refuses_pushes_alone() {
     for blob in &kept {
         assert_eq!(server.blob("team/full", &blob.digest).send().summary().digest, blob.digest);
     }
+    let probe = |query: &str| http::get(&format!("{}/readyz{query}", server.url())).send();
+    let (pulls, pushes) = (probe(""), probe("?for=push"));
+    assert_eq!((pulls.status, pushes.status), (200, 503));
+    for said in [pulls.text(), pushes.text()] {
+        assert!(said.contains("pushes are refused: the quota is exceeded") && said.contains("storage.quota"), "{said}");
+    }
     assert_eq!(target.json("team/app/tags/list")["tags"][0], "1");
     assert_eq!(target.head(&format!("team/full/blobs/{}", kept[0].digest)), 200);
     assert_eq!(target.request("GET", "").send().status, 200);
@@ -276,4 +282,36 @@ fn without_a_quota_a_full_disk_takes_pushes() {
         server.pull("library/some", "latest", &mirrored);
     }
     assert!(disk.free() > 256 * MIB / 20, "the headroom stays free");
+}
+
+/// A quota in which nothing could be stored stops the start; one that bounds nothing is warned of; and what holds is told, set
+/// or not.
+#[test]
+fn the_bound_is_told_and_a_vain_quota_is_not_taken() {
+    let disk = Disk::ext4(256);
+    let config = |quota: &str| {
+        let data = disk.data();
+        entrepot(&["config", "--data", data.to_str().unwrap()], &[("REGISTRY_STORAGE_QUOTA", quota)])
+    };
+    for vain in ["0", "20MiB", "5%"] {
+        let (checked, started) = (config(vain), Setup::hosting().on(&disk).quota(vain).run());
+        for outcome in [checked, started] {
+            assert_eq!(outcome.status.code(), Some(2), "{vain}: {}", outcome.output);
+            assert!(outcome.output.contains("storage.quota is \""), "{vain}: {}", outcome.output);
+        }
+    }
+    assert!(config("64MiB").output.contains("# stored: 67108864 bytes (67.1 MB) at most, by storage.quota"));
+    let beyond = Setup::hosting().on(&disk).quota("1TB").start().log();
+    assert!(beyond.contains("storage.quota comes to 1000000000000 bytes, and the filesystem of"), "{beyond}");
+    let server = Setup::hosting().on(&disk).start();
+    let told = "at most of what is mirrored, 80% of the filesystem: storage.quota is not set";
+    assert!(
+        server.log().lines().any(|line| line.contains("listening on http") && line.contains(told)),
+        "{}",
+        server.log()
+    );
+    let unset = entrepot(&["config", "--data", disk.data().to_str().unwrap()], &[]);
+    assert!(unset.output.contains(told), "{}", unset.output);
+    let counted = entrepot(&["du", "--data", disk.data().to_str().unwrap()], &[]);
+    assert!(counted.output.contains("since storage.quota is not set"), "{}", counted.output);
 }

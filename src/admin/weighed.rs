@@ -57,6 +57,9 @@ pub struct Disk {
     pub total: u64,
     /// The quota.
     pub quota: Option<u64>,
+    /// What is mirrored may come to this, where there is none.
+    #[serde(default)]
+    pub share: Option<u64>,
     /// Blobs that nobody holds.
     pub unlinked: u64,
     /// Folders and links.
@@ -87,6 +90,7 @@ impl From<registry::Counted> for Disk {
             at,
             total: usage.total(),
             quota: usage.quota,
+            share: usage.quota.is_none().then_some(usage.share),
             unlinked: unlinked.0,
             links: usage.links,
             staged: usage.staged,

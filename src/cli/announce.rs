@@ -1,17 +1,19 @@
 //! What `serve` says when it starts: where it listens, and what its operator may not have meant.
 
+use super::bounds::Bounds;
 use crate::{
     config::{Auth, Config},
     http::Server,
 };
 
-pub(super) fn announce(config: &Config, server: &Server) {
+pub(super) fn announce(config: &Config, server: &Server, bounds: &Bounds<'_>) {
     let Ok(address) = server.address() else { return };
     let is_exposed = server.is_exposed();
     for warning in [
         open_to_strangers(config, &address, is_exposed),
         shared_credentials(config),
         no_mirror_for_docker(config, server.mirror_address().is_some()),
+        bounds.warning(),
     ]
     .into_iter()
     .flatten()
@@ -21,7 +23,7 @@ pub(super) fn announce(config: &Config, server: &Server) {
     let (data, upstream) = (config.storage.rootdirectory.value().display(), config.proxy.remoteurl.value());
     let mirroring = if *config.proxy.enabled { format!("mirroring {upstream}") } else { "mirroring nothing".into() };
     let pushes = if config.proxy.push_allowed() { "taking pushes" } else { "taking no pushes" };
-    tracing::info!("listening on {address}, {mirroring}, {pushes}, keeping all in {data}");
+    tracing::info!("listening on {address}, {mirroring}, {pushes}, keeping all in {data}, {}", bounds.told());
     if let Some(door) = server.mirror_address() {
         tracing::info!("mirror alone, read-only and without a password, on {door}");
     }

@@ -56,10 +56,10 @@ is when a manifest was last asked for, or came.
 Repositories and tags do not add up, since they share. Sources do: a blob of several is counted with one, as pushed where \
 it was pushed, too. They and the lines below them come to what the quota is held against, which is what `du -s` says.
 
---json writes { at, total, quota, sources: [{ source, class, size, exclusive, shared, objects, last_used, \
+--json writes { at, total, quota, share, sources: [{ source, class, size, exclusive, shared, objects, last_used, \
 repository_count, repositories: [{ name, size, exclusive, shared, objects, last_used, tag_count, tags: [{ tag, digest, \
 size, exclusive, shared, objects, last_used }] }] }], other: { unlinked, links, staged, quarantined, index, other }, \
-changed }. class is hosted or mirrored; the counts are of all, shown or not; tags are there with --tags; unlinked are \
+changed }. share is what is mirrored may come to, where there is no quota; class is hosted or mirrored; the counts are of all, shown or not; tags are there with --tags; unlinked are \
 blobs that nobody holds, which `entrepot gc` removes; changed is what came, or went, while it was counted.
 
 A running server is asked, and goes on serving; without one, this process looks at the whole disk itself.

@@ -4,6 +4,7 @@
 mod access;
 mod announce;
 mod as_registry;
+mod bounds;
 mod client;
 mod completions;
 mod config;

@@ -8,7 +8,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{Failure, Source, announce, doors, jobs, keeping, logging, volume};
+use super::{Failure, Source, announce, bounds::Bounds, doors, jobs, keeping, logging, volume};
 use crate::{
     access::{self, Access, Logins, Outside, TokenRealm},
     admin::{Defaults, Door},
@@ -33,6 +33,7 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     raise_open_files();
+    let bounds = Bounds::check(&config.storage)?;
     // Given once, for every connection there will be; a second call would find it there, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let background = background().map_err(Failure::failed)?;
@@ -45,7 +46,7 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     doors::renew_certificate(&server, &registry, &background);
     keeping::start(&registry, &config, &background);
     let door = open_door(&registry, &config, &background);
-    announce::announce(&config, &server);
+    announce::announce(&config, &server, &bounds);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let local = tokio::task::LocalSet::new();
     let served = local.block_on(&workers, async {

@@ -58,7 +58,7 @@ impl Storage {
         };
         Ok(Self {
             rootdirectory,
-            quota: Setting::read_optional(root, &QUOTA, Amount::parse)?,
+            quota: quota(root)?,
             headroom: Setting::read_optional(root, &HEADROOM, Amount::parse)?,
             maxobject: Setting::read(root, &MAXOBJECT, Amount::parse)?,
             pinned: Setting::read_list(root, &PINNED, str::parse)?,
@@ -112,6 +112,17 @@ impl UploadPurging {
             Line::new(&self.interval, duration::write(*self.interval)),
             Line::new(&self.dryrun, self.dryrun.to_string()),
         ]
+    }
+}
+
+/// Nothing could be stored in none at all.
+fn quota(root: &Node) -> Result<Setting<Option<Amount>>, Error> {
+    let quota = Setting::read_optional(root, &QUOTA, Amount::parse)?;
+    match quota.value() {
+        Some(Amount::Bytes(0)) => {
+            Err(quota.error("a size above that, a share such as 80%, or no such key for no quota"))
+        }
+        _ => Ok(quota),
     }
 }
 

@@ -24,6 +24,8 @@ const SLACK: u64 = 4 << 20;
 /// Kept back for the index: at least this much, and so much an object.
 const INDEX: u64 = 16 << 20;
 const INDEX_AN_OBJECT: u64 = 512;
+/// Nothing can be stored in a quota of that or less: as much is kept back.
+pub const LEAST_QUOTA: u64 = INDEX + SLACK;
 /// How far the index may grow between two looks at it.
 const INDEX_STEP: u64 = 4 << 20;
 /// How old a look at what others write may be.
@@ -183,6 +185,7 @@ impl Ledger {
             other: sampled.other,
             promised: books.promised,
             quota: self.limits.quota.map(|quota| quota.of(disk.size)),
+            share: self.limits.mirrored(disk.size),
             headroom: self.limits.headroom(disk.size),
             known: books.known,
             filesystem: disk,

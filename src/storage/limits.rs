@@ -52,7 +52,8 @@ impl Limits {
     }
 
     /// What mirrored content may come to on a filesystem of `size` bytes, whatever else there is.
-    pub(super) fn mirrored(&self, size: u64) -> u64 {
+    #[must_use]
+    pub fn mirrored(&self, size: u64) -> u64 {
         self.quota.unwrap_or(UNSET).of(size)
     }
 

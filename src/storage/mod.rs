@@ -30,7 +30,7 @@ pub use error::Error;
 use growth::Growing;
 pub use growth::Growth;
 use layout::Layout;
-pub use ledger::{Change, Ledger, Purpose, Reservation};
+pub use ledger::{Change, LEAST_QUOTA, Ledger, Purpose, Reservation};
 pub use limits::{Bound, Limits};
 pub use links::{RepositoryLinks, named_by};
 use lock::Lock;

@@ -53,6 +53,8 @@ pub struct Usage {
     pub promised: u64,
     /// What all that may come to, where there is a bound.
     pub quota: Option<u64>,
+    /// What is mirrored may come to this, where there is none.
+    pub share: u64,
     /// What stays free on the filesystem.
     pub headroom: u64,
     /// Whether all that is on disk is counted; it is not, for a while after a process was killed.
@@ -85,6 +87,13 @@ pub struct Filesystem {
 }
 
 impl Filesystem {
+    /// The one that a path lies on, or will lie on once it is made.
+    #[must_use]
+    pub fn that_holds(path: &Path) -> Self {
+        let there = path.ancestors().find(|above| above.exists()).unwrap_or(Path::new("."));
+        Self::of(there)
+    }
+
     /// Plenty of both when it does not say: the write will tell.
     pub(super) fn of(path: &Path) -> Self {
         rustix::fs::statvfs(path).map_or(Self { size: u64::MAX, free: u64::MAX }, |fs| Self {

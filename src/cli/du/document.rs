@@ -33,6 +33,7 @@ pub(super) struct Document {
     pub(super) at: u64,
     pub(super) total: u64,
     pub(super) quota: Option<u64>,
+    pub(super) share: Option<u64>,
     pub(super) sources: Vec<Source>,
     pub(super) other: Other,
     pub(super) changed: i64,
@@ -112,9 +113,9 @@ impl Document {
         }
         let mut sources: Vec<_> = sources.into_iter().map(|told| source(told, &mut repositories, choice)).collect();
         choice.sort(&mut sources, |source| (&source.weight, &source.source));
-        let admin::Disk { at, total, quota, unlinked, links, staged, quarantined, index, other, changed } = disk;
+        let admin::Disk { at, total, quota, share, unlinked, links, staged, quarantined, index, other, changed } = disk;
         let other = Other { unlinked, links, staged, quarantined, index, other };
-        Some(Self { at, total, quota, sources, other, changed })
+        Some(Self { at, total, quota, share, sources, other, changed })
     }
 }
 

@@ -66,7 +66,11 @@ fn rest(document: &Document) -> impl Iterator<Item = Row> {
     let changed = (document.changed != 0).then(|| {
         line(format!("{sign}{}", size(document.changed.unsigned_abs())), "changed while this was counted".to_owned())
     });
-    let of = document.quota.map(|quota| format!(", of a quota of {}", size(quota))).unwrap_or_default();
+    let of = match (document.quota, document.share) {
+        (Some(quota), _) => format!(", of a quota of {}", size(quota)),
+        (None, Some(share)) => format!("; what is mirrored may have {}, since storage.quota is not set", size(share)),
+        (None, None) => String::new(),
+    };
     parts.chain(changed).chain([line(size(document.total), format!("in all{of}"))])
 }
 
