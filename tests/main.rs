@@ -24,6 +24,7 @@ mod du;
 mod durable;
 mod eviction;
 mod examples;
+mod failed_syncs;
 mod fill;
 mod floors;
 mod full_disk;

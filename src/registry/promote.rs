@@ -55,7 +55,8 @@ impl Objects {
         Err(Error::Abandoned)
     }
 
-    /// Makes sure that a blob's bytes are here, right, and durable. `false` when they are not here.
+    /// Makes sure that a blob's bytes are here, right, and durable. `false` when they are not here; mirrored ones that
+    /// cannot be synced are not.
     pub(super) fn promote(&self, digest: &Digest) -> Result<bool, Error> {
         {
             // From here on it is not evicted, whatever becomes of this.
@@ -68,7 +69,24 @@ impl Objects {
         if self.rehash(digest).is_none() {
             return Ok(false);
         }
-        self.storage.make_durable(digest)?;
+        match self.storage.make_durable(digest) {
+            Err(error) if error.is_unsynced() && self.drop_unsynced(digest)? => {
+                tracing::error!("{digest} is dropped, to be fetched or pushed again: {error}");
+                Ok(false)
+            }
+            durable => Ok(durable.map(|()| true)?),
+        }
+    }
+
+    /// Removes the bytes of a blob that could not be synced, unless this registry's own repositories have it: then `false`,
+    /// since they can be read at least.
+    fn drop_unsynced(&self, digest: &Digest) -> Result<bool, Error> {
+        let _claim = self.claims.digest(digest);
+        let hosted = self.index.class(digest).hosted;
+        if hosted || self.owners(digest).iter().any(|owner| owner.domain.is_none()) {
+            return Ok(false);
+        }
+        self.remove_bytes(digest)?;
         Ok(true)
     }
 

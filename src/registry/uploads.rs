@@ -175,7 +175,7 @@ impl Registry {
     }
 
     /// Ends a session whose bytes hash to `digest`: publishes them, links them, and has both on disk when it returns
-    /// (law 3). A session of other bytes ends too, and nothing of it stays.
+    /// (law 3). A session of other bytes ends too, and one that the disk failed; nothing of it stays.
     ///
     /// # Errors
     /// [`Error::DigestInvalid`]; or as the disk fails.
@@ -191,7 +191,7 @@ impl Registry {
             let _room = room;
             pen.end();
             let committed = objects.commit(&repository, &upload, pen.ink(), &digest);
-            if matches!(committed, Ok(()) | Err(Error::DigestInvalid { .. })) {
+            if is_final(&committed) {
                 sessions.end(id, &upload);
             }
             drop((pen, present));
@@ -317,6 +317,16 @@ impl Objects {
         let _present = self.activity.enter(repository, Some(digest));
         self.publish_upload(upload, digest)?;
         self.host_layer(repository, digest)
+    }
+}
+
+/// Whether a session ends with its commit: unless there was no room, which there may be later. Once a sync has failed, a
+/// second one would say yes of bytes that are not on the disk.
+fn is_final(committed: &Result<(), Error>) -> bool {
+    match committed {
+        Ok(()) | Err(Error::DigestInvalid { .. }) => true,
+        Err(Error::Storage(error)) => error.is_unsynced() || !error.is_full(),
+        Err(_) => false,
     }
 }
 

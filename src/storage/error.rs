@@ -19,21 +19,47 @@ pub enum Error {
         /// What it said.
         source: io::Error,
     },
+    /// A sync failed. The kernel forgets what it could not write, so that a second sync of the same file would succeed:
+    /// these bytes are not on the disk until they are written anew.
+    #[error("{}: a sync failed, and what was written is not on the disk: {source}", path.display())]
+    Unsynced {
+        /// Where.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
 }
 
 impl Error {
     /// Whether there was no room.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Full(_))
+        match self {
+            Self::Full(_) => true,
+            Self::Unsynced { source, .. } => is_full(source),
+            Self::Io { .. } => false,
+        }
+    }
+
+    /// Whether a sync failed.
+    #[must_use]
+    pub fn is_unsynced(&self) -> bool {
+        matches!(self, Self::Unsynced { .. })
+    }
+
+    /// Names the path of a sync that failed.
+    pub(super) fn unsynced(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Unsynced { path, source }
     }
 
     /// Names the path of an I/O error: `.map_err(Error::at(path))`.
     pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(path),
-            _ => Self::Io { path, source },
-        }
+        move |source| if is_full(&source) { Self::Full(path) } else { Self::Io { path, source } }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

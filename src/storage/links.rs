@@ -71,10 +71,7 @@ impl RepositoryLinks {
     /// When the mark cannot be made.
     pub fn mark(&self) -> Result<(), Error> {
         let mark = self.dir.join("_hosted");
-        if mark.is_dir() {
-            return Ok(());
-        }
-        // A folder: at a file with such a name, registry:2 would stop listing.
+        // A folder: at a file with such a name, registry:2 would stop listing. One that is there may not be on the disk.
         self.names.make_parent(&mark.join("x"), Durability::Synced)
     }
 

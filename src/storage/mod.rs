@@ -19,6 +19,7 @@ mod uploads;
 mod usage;
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io,
     os::unix::fs::MetadataExt,
@@ -34,6 +35,7 @@ pub use ledger::{Change, LEAST_QUOTA, Ledger, Purpose, Reservation};
 pub use limits::{Bound, Limits};
 pub use links::{RepositoryLinks, named_by};
 use lock::Lock;
+use parking_lot::Mutex;
 pub use publish::Durability;
 use publish::Names;
 pub use short::{Bounded, Leased, Short};
@@ -100,6 +102,8 @@ pub struct Storage {
     ledger: Arc<Ledger>,
     names: Arc<Names>,
     growing: Arc<Growing>,
+    /// Files, by digest and inode, that could not be synced since this process began.
+    unsynced: Mutex<HashSet<(Digest, u64)>>,
     _lock: Lock,
 }
 
@@ -116,7 +120,7 @@ impl Storage {
         staged::sweep(&layout.staging())?;
         let ledger = Arc::new(Ledger::new(root, limits));
         let names = Arc::new(Names::new(root, Arc::clone(&ledger)));
-        Ok(Self { ledger, names, layout, growing: Arc::default(), _lock: lock })
+        Ok(Self { ledger, names, layout, growing: Arc::default(), unsynced: Mutex::default(), _lock: lock })
     }
 
     /// Whether nothing was ever stored here.
@@ -186,10 +190,15 @@ impl Storage {
     /// Makes a published blob durable that was published without: its bytes, its name and the folders above it.
     ///
     /// # Errors
-    /// When it is not there, or a sync fails.
+    /// When it is not there, or a sync fails, or one of this very file failed before.
     pub fn make_durable(&self, digest: &Digest) -> Result<(), Error> {
         let path = self.layout.blob(digest);
-        File::open(&path).and_then(|file| file.sync_all()).map_err(Error::at(&path))?;
+        let stored = Stored::open(&path).map_err(Error::at(&path))?;
+        let file = (*digest, stored.facts.inode);
+        if self.unsynced.lock().contains(&file) {
+            return Err(Error::unsynced(&path)(io::Error::other("that was before: the disk needs a look")));
+        }
+        publish::sync(&stored.file, &path).inspect_err(|_| _ = self.unsynced.lock().insert(file))?;
         self.names.sync_names(&path)
     }
 

@@ -285,7 +285,15 @@ fn temporary_beside(path: &Path) -> PathBuf {
     path.with_file_name(unique)
 }
 
+/// Syncs the folder of `path`. A folder whose sync failed is synced again by whoever needs it next: what is in it is a
+/// journal's, and a filesystem that cannot write its journal takes no more writes at all.
 pub(super) fn sync_parent(path: &Path) -> Result<(), Error> {
     let Some(parent) = path.parent() else { return Ok(()) };
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(Error::at(parent))
+    let dir = File::open(parent).map_err(Error::at(parent))?;
+    sync(&dir, parent)
+}
+
+/// Brings a file's bytes to disk. Once that failed they must not be asked for again: see [`Error::Unsynced`].
+pub(super) fn sync(file: &File, path: &Path) -> Result<(), Error> {
+    file.sync_all().map_err(Error::unsynced(path))
 }

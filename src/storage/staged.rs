@@ -106,7 +106,7 @@ impl Staged {
         durability: Durability,
     ) -> Result<(bool, Option<Reservation>), Error> {
         if durability == Durability::Synced {
-            self.file.sync_all().map_err(Error::at(&self.path))?;
+            publish::sync(&self.file, &self.path)?;
         }
         let first = names.rename(&self.path, to, durability)?;
         Ok((first, self.reservation.take()))

@@ -11,7 +11,7 @@ use std::{
 use super::{
     Durability, Error, Reservation, Sink,
     growth::{Growing, Growth},
-    layout,
+    layout, publish,
     publish::Names,
     usage::allocated,
 };
@@ -150,7 +150,7 @@ impl Upload {
     /// another one was published first.
     pub(super) fn publish(&self, to: &Path) -> Result<Option<Reservation>, Error> {
         let data = self.data();
-        File::open(&data).and_then(|file| file.sync_all()).map_err(Error::at(&data))?;
+        publish::sync(&File::open(&data).map_err(Error::at(&data))?, &data)?;
         if !self.names.rename(&data, to, Durability::Synced)? {
             return Ok(None);
         }

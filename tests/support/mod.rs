@@ -12,6 +12,7 @@ pub(crate) mod hash;
 pub(crate) mod http;
 pub(crate) mod http2;
 pub(crate) mod images;
+pub(crate) mod inject;
 pub(crate) mod judge;
 pub(crate) mod layers;
 pub(crate) mod machine;

@@ -1,0 +1,136 @@
+//! A failed fsync is final: the kernel forgets what it could not write, and the next fsync of the same file succeeds. So
+//! nothing that one failed for is acknowledged later on, unless it was written anew.
+
+use std::path::Path;
+
+use crate::support::{
+    hash::hex,
+    images::{Blob, Format, Image},
+    inject::Injection,
+    judge::Judge,
+    scratch,
+    server::{Server, Setup},
+    uploads::OCTETS,
+    upstream::{Kind, Upstream},
+};
+
+const SYNCS: &str = "fsync,fdatasync";
+
+fn failing(server: &Server, path: &Path) -> Injection {
+    Injection::failing(server, SYNCS, "EIO", path)
+}
+
+/// The log says that syncing this path failed.
+fn told(server: &Server, path: &Path) -> bool {
+    let path = path.to_str().unwrap();
+    server.log().lines().any(|line| line.contains(path) && line.contains("os error 5"))
+}
+
+/// The bytes of the only session of a server.
+fn session_file(server: &Server) -> std::path::PathBuf {
+    let files = scratch::files(server.data());
+    let is_data = |path: &&std::path::PathBuf| path.ends_with("data") && path.to_string_lossy().contains("_uploads");
+    server.data().join(files.iter().find(is_data).expect("a session"))
+}
+
+/// A session whose bytes could not be synced ends: a second PUT would be told that bytes are durable which are not.
+#[test]
+fn a_session_ends_with_its_first_failed_sync() {
+    let server = Setup::hosting().start();
+    let (target, blob) = (server.target(), Blob::noise(700, 300_000));
+    let mut session = target.begin("team/app");
+    assert_eq!(session.patch(None, &blob.bytes).status, 202);
+    let file = session_file(&server);
+    let injection = failing(&server, &file);
+    assert_eq!(session.put(&blob.digest, b"").status, 500);
+    let (failed, _) = injection.end();
+    assert_eq!(failed, 1, "one sync failed");
+    assert!(told(&server, &file), "the log names the file");
+    assert_eq!(session.put(&blob.digest, b"").status, 404, "the session is over");
+    assert!(!file.exists(), "and holds nothing any more");
+    assert_eq!(target.head(&format!("team/app/blobs/{}", blob.digest)), 404);
+    target.blob("team/app", &blob);
+    assert_eq!(server.blob("team/app", &blob.digest).send().summary().digest, blob.digest);
+}
+
+/// A mirrored blob that could not be synced when it was mounted is not there for the next mount: it has to come again.
+#[test]
+fn a_mirrored_blob_whose_sync_failed_has_to_come_again() {
+    let (upstream, blob) = (Upstream::plain(), Blob::noise(701, 300_000));
+    upstream.add_blob("library/base", &blob);
+    let server = Setup::both(&upstream.url()).start();
+    let pull = || assert_eq!(server.blob("library/base", &blob.digest).send().summary().digest, blob.digest);
+    pull();
+    let data = Judge::new(server.data()).data(&blob.digest);
+    let injection = failing(&server, &data);
+    let mount = || server.target().mount("team/app", &blob.digest, Some("library/base")).status;
+    assert_eq!(mount(), 202, "bytes that cannot be made durable are none: the client uploads them");
+    assert_eq!(injection.end().0, 1, "one sync failed");
+    assert!(told(&server, &data), "the log names the file");
+    assert_eq!(mount(), 202, "nor does a second try find them");
+    pull();
+    assert_eq!(upstream.count("GET", Kind::Blob), 2, "the mirror fetches them again");
+    let injection = Injection::watching(&server, SYNCS, &data);
+    assert_eq!(mount(), 201);
+    assert_eq!(injection.end(), (0, 1), "and these are synced");
+}
+
+/// An upload of bytes that a failing disk already holds for a mirror brings bytes of its own.
+#[test]
+fn an_upload_takes_the_place_of_what_could_not_be_synced() {
+    let (upstream, blob) = (Upstream::plain(), Blob::noise(702, 300_000));
+    upstream.add_blob("library/base", &blob);
+    let server = Setup::both(&upstream.url()).start();
+    assert_eq!(server.blob("library/base", &blob.digest).send().summary().digest, blob.digest);
+    let data = Judge::new(server.data()).data(&blob.digest);
+    let mut session = server.target().begin("team/app");
+    assert_eq!(session.patch(None, &blob.bytes).status, 202);
+    let staged = session_file(&server);
+    let (injection, watched) = (failing(&server, &data), std::fs::metadata(&staged).unwrap());
+    assert_eq!(session.put(&blob.digest, b"").status, 201);
+    assert_eq!(injection.end().0, 1, "one sync failed");
+    let inode = |meta: &std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(meta);
+    assert_eq!(inode(&std::fs::metadata(&data).unwrap()), inode(&watched), "the session's own bytes, synced before");
+}
+
+/// What a manifest's PUT could not sync is synced by the next one, at each step: its bytes' folder, its revision, its tag,
+/// and the folders of its repository.
+#[test]
+fn a_retried_manifest_is_synced_at_every_step() {
+    let server = Setup::hosting().start();
+    let (target, home) = (server.target(), server.data().join("docker/registry/v2"));
+    for step in 0..5 {
+        let (name, image) = (format!("team/app{step}"), Image::single(Format::Oci, 710 + step));
+        image.blobs.iter().for_each(|blob| target.blob(&name, blob));
+        let put = || target.manifest(&name, "tag", &image.top).status;
+        let (manifests, digest) = (home.join("repositories").join(&name).join("_manifests"), hex(image.digest()));
+        let folder = match step {
+            0 => home.join("blobs/sha256").join(&digest[..2]).join(digest),
+            1 => manifests.join("revisions/sha256").join(digest),
+            2 => manifests.join("tags/tag/current"),
+            3 => manifests.join("tags"),
+            _ => manifests,
+        };
+        let injection = failing(&server, &folder);
+        assert_eq!(put(), 500, "{folder:?}");
+        assert!(injection.end().0 > 0, "{folder:?} was to be synced");
+        assert!(told(&server, &folder), "the log names {folder:?}");
+        let injection = Injection::watching(&server, SYNCS, &folder);
+        assert_eq!(put(), 201, "{folder:?}");
+        assert!(injection.end().1 > 0, "{folder:?} is synced by the second try");
+    }
+}
+
+/// The mark of a repository is as durable as what stands on it, however often its sync failed.
+#[test]
+fn a_repositorys_mark_is_synced_by_who_finds_it() {
+    let server = Setup::hosting().start();
+    let folder = server.data().join("docker/registry/v2/repositories/team/app");
+    let injection = failing(&server, &folder);
+    let post = || server.target().request("POST", "team/app/blobs/uploads/").body(OCTETS, b"").send().status;
+    assert_eq!(post(), 500);
+    assert!(injection.end().0 > 0, "{folder:?} was to be synced");
+    let injection = Injection::watching(&server, SYNCS, &folder);
+    assert_eq!(post(), 202);
+    assert!(injection.end().1 > 0, "{folder:?} is synced by the second try");
+}
