@@ -52,6 +52,7 @@ mod secrets;
 mod siege;
 mod simulate;
 mod sources;
+mod tag_moves;
 mod tags;
 mod threats;
 mod tls;

@@ -5,23 +5,24 @@ use std::hash::{BuildHasher, Hash, RandomState};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::oci::{Digest, Repository};
+use crate::oci::{Digest, Repository, Tag};
 
 /// How many can be held at once; two that share one wait for each other in vain, now and then.
 const SHARDS: usize = 64;
 
-/// Held for a short while each. Where both are, the repository's comes first.
+/// Held for a short while each. Where several are, the repository's comes first and the tag's last.
 #[derive(Debug)]
 pub(super) struct Claims {
     repositories: [Mutex<()>; SHARDS],
     digests: [Mutex<()>; SHARDS],
+    tags: [Mutex<()>; SHARDS],
     shard: RandomState,
 }
 
 impl Claims {
     pub(super) fn new() -> Self {
         let locks = || std::array::from_fn(|_| Mutex::new(()));
-        Self { repositories: locks(), digests: locks(), shard: RandomState::new() }
+        Self { repositories: locks(), digests: locks(), tags: locks(), shard: RandomState::new() }
     }
 
     /// While a repository's tags or revisions change, while links of it go, and while an index is told of it.
@@ -32,6 +33,11 @@ impl Claims {
     /// While a blob is linked or unlinked, and while damaged bytes are taken away.
     pub(super) fn digest(&self, digest: &Digest) -> MutexGuard<'_, ()> {
         self.digests[self.shard(digest)].lock()
+    }
+
+    /// While a mirrored tag is pointed somewhere or dropped, whoever does it: what is known of it is looked at before.
+    pub(super) fn tag(&self, repository: &Repository, tag: &Tag) -> MutexGuard<'_, ()> {
+        self.tags[self.shard(&(repository, tag))].lock()
     }
 
     fn shard(&self, key: &impl Hash) -> usize {

@@ -1,6 +1,12 @@
 //! The disk's books against the disk itself, and who makes way for whom.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -8,6 +14,7 @@ use tokio::runtime::Handle;
 
 use super::{
     Error, Retention,
+    heard::Word,
     manifests::{Manifests, StoredManifest},
     objects::Objects,
     pen::Ink,
@@ -367,10 +374,12 @@ async fn a_manifest_that_made_way_is_not_linked() {
     let bytes = Bytes::from_static(br#"{"schemaVersion":2,"layers":[]}"#);
     let manifest = Arc::new(StoredManifest::new(Digest::sha256(&bytes), bytes.clone()).unwrap());
     let tag: Tag = "latest".parse().unwrap();
-    manifests.link(&place, &manifest, vec![tag.clone()]).await.unwrap();
+    let word = Word { head: Some(manifest.head()), asked: SystemTime::now() };
+    assert!(objects.heard.note(&(place.clone(), tag.clone()), word));
+    manifests.link(&place, &manifest).await.unwrap();
     let links = objects.storage.links(&place);
     assert!(!links.has_revision(&manifest.digest) && links.tag(&tag).is_none());
     objects.write(manifest.digest, bytes, Durability::Unsynced).await.unwrap();
-    manifests.link(&place, &manifest, vec![tag.clone()]).await.unwrap();
+    manifests.link(&place, &manifest).await.unwrap();
     assert!(links.has_revision(&manifest.digest) && links.tag(&tag) == Some(manifest.digest));
 }

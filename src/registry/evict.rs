@@ -171,8 +171,7 @@ impl Objects {
             let links = self.storage.links(place);
             if held.manifest {
                 for (tag, _) in links.tags().filter(|(_, named)| named == digest) {
-                    links.remove_tag(&tag)?;
-                    self.index.remove_tag(place, &tag);
+                    self.unlink_tag(place, &tag, digest)?;
                 }
                 for (tag, _) in links.former().filter(|(_, named)| named == digest) {
                     links.remove_former(&tag, digest, Durability::Unsynced)?;

@@ -1,19 +1,18 @@
-//! What upstreams said of tags whose manifests were not fetched: a HEAD names a digest, and the GET that most often
-//! follows comes by that digest, so the tag must be remembered until then. In memory, bounded, and short-lived.
+//! What upstreams said of tags, and when they were asked: the answer to the question that was asked last counts, in whatever
+//! order answers and manifests come. A HEAD names a digest, and the GET that most often follows comes by that digest, so a
+//! tag waits here for its manifest. In memory, and bounded; what a tag is linked to on disk outlives it.
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, SystemTime},
 };
 
-use moka::sync::Cache;
+use moka::{ops::compute::Op, policy::EvictionPolicy, sync::Cache};
 use parking_lot::Mutex;
 
 use crate::oci::{Digest, MediaType, Repository, Tag};
 
 const CAPACITY: u64 = 10_000;
-/// Between a client's HEAD and its GET, at the most.
-const FOLLOW_UP: Duration = Duration::from_secs(600);
 /// How long an upstream's 404 is believed.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 
@@ -28,73 +27,93 @@ pub struct Head {
     pub size: u64,
 }
 
+/// What an upstream said of a tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    /// `None`: that there is no such tag.
+    pub(super) head: Option<Head>,
+    /// When it was asked.
+    pub(super) asked: SystemTime,
+}
+
 type Place = (Repository, Tag);
+/// Tags, and when their upstream was asked about each.
+type Waiting = Arc<Mutex<Vec<(Tag, SystemTime)>>>;
 
 #[derive(Debug)]
 pub(super) struct Heard {
-    heads: Cache<Place, (Head, Instant)>,
+    words: Cache<Place, Word>,
     /// Tags that wait for their manifest.
-    waiting: Cache<(Repository, Digest), Arc<Mutex<Vec<Tag>>>>,
-    unknown: Cache<Place, ()>,
+    waiting: Cache<(Repository, Digest), Waiting>,
 }
 
 impl Heard {
     pub(super) fn new() -> Self {
-        let bounded = || Cache::builder().max_capacity(CAPACITY);
+        // The newest must never be turned away in favour of what was asked for more often.
         Self {
-            heads: Cache::builder().max_capacity(CAPACITY).time_to_live(FOLLOW_UP).build(),
-            waiting: Cache::builder().max_capacity(CAPACITY).time_to_live(FOLLOW_UP).build(),
-            unknown: bounded().time_to_live(UNKNOWN_FOR).build(),
+            words: Cache::builder().max_capacity(CAPACITY).eviction_policy(EvictionPolicy::lru()).build(),
+            waiting: Cache::builder().max_capacity(CAPACITY).eviction_policy(EvictionPolicy::lru()).build(),
         }
     }
 
-    /// Remembers what a tag names while its manifest is not here.
-    pub(super) fn head(&self, place: &Place, head: Head) {
+    /// Notes what an upstream said. `false`, and nothing is noted, when the answer to a later question is known.
+    pub(super) fn note(&self, place: &Place, word: Word) -> bool {
         let (repository, tag) = place;
-        let tags = self.waiting.get_with((repository.clone(), head.digest), Arc::default);
-        let mut tags = tags.lock();
-        if !tags.contains(tag) {
-            tags.push(tag.clone());
+        if let Some(head) = &word.head {
+            let tags = self.waiting.get_with((repository.clone(), head.digest), Arc::default);
+            let mut tags = tags.lock();
+            tags.retain(|(waiting, _)| waiting != tag);
+            tags.push((tag.clone(), word.asked));
         }
-        self.heads.insert(place.clone(), (head, Instant::now()));
-    }
-
-    /// What was said of a tag no longer than `freshness` ago.
-    pub(super) fn recent(&self, place: &Place, freshness: Duration) -> Option<Head> {
-        self.heads.get(place).filter(|(_, at)| at.elapsed() < freshness).map(|(head, _)| head)
-    }
-
-    /// The tags that were said to name `digest`, taken out: its manifest is here now. A tag that was heard to have moved
-    /// on since is not among them.
-    pub(super) fn take(&self, repository: &Repository, digest: &Digest) -> Vec<Tag> {
-        let tags = self.waiting.remove(&(repository.clone(), *digest)).map(|tags| std::mem::take(&mut *tags.lock()));
-        let still = |tag: &Tag| {
-            let place = (repository.clone(), tag.clone());
-            self.heads.remove(&place).is_none_or(|(head, at)| {
-                let moved = head.digest != *digest;
-                if moved {
-                    self.heads.insert(place, (head, at));
-                }
-                !moved
-            })
+        let asked = word.asked;
+        let put = |known: Option<moka::Entry<Place, Word>>| match known {
+            Some(known) if is_later(known.value().asked, asked) => Op::Nop,
+            _ => Op::Put(word),
         };
-        tags.unwrap_or_default().into_iter().filter(still).collect()
+        !matches!(self.words.entry_by_ref(place).and_compute_with(put), moka::ops::compute::CompResult::Unchanged(_))
     }
 
-    /// Forgets what was said of a tag.
-    pub(super) fn forget(&self, place: &Place) {
-        self.heads.remove(place);
+    /// What was said of a tag in answer to the question that was asked last.
+    pub(super) fn word(&self, place: &Place) -> Option<Word> {
+        self.words.get(place)
     }
 
-    /// Remembers, shortly, that a tag does not exist.
-    pub(super) fn unknown(&self, place: &Place) {
-        self.unknown.insert(place.clone(), ());
+    /// What a tag was said to name in answer to a question that was asked no longer than `freshness` ago.
+    pub(super) fn recent(&self, place: &Place, freshness: Duration) -> Option<Head> {
+        self.word(place).filter(|word| is_younger(word.asked, freshness))?.head
     }
 
     /// Whether a tag was said not to exist just now.
     pub(super) fn is_unknown(&self, place: &Place) -> bool {
-        self.unknown.contains_key(place)
+        self.word(place).is_some_and(|word| word.head.is_none() && is_younger(word.asked, UNKNOWN_FOR))
     }
+
+    /// The tags that were said to name `digest`, taken out: its manifest is here now. Each with the time of its question;
+    /// some may have moved on since.
+    pub(super) fn take(&self, repository: &Repository, digest: &Digest) -> Vec<(Tag, SystemTime)> {
+        let tags = self.waiting.remove(&(repository.clone(), *digest));
+        tags.map(|tags| std::mem::take(&mut *tags.lock())).unwrap_or_default()
+    }
+
+    /// Forgets that a tag was said to name `digest`.
+    pub(super) fn forget(&self, place: &Place, digest: &Digest) {
+        let gone = |known: Option<moka::Entry<Place, Word>>| match known {
+            Some(known) if known.value().head.as_ref().is_some_and(|head| head.digest == *digest) => Op::Remove,
+            _ => Op::Nop,
+        };
+        self.words.entry_by_ref(place).and_compute_with(gone);
+    }
+}
+
+/// Whether a question of this time was asked later than one of `other`. A time in the future was noted by another clock, and
+/// is earlier than any.
+pub(super) fn is_later(asked: SystemTime, other: SystemTime) -> bool {
+    asked > other && asked <= SystemTime::now()
+}
+
+/// Whether a time is less than `age` ago. One in the future was noted by another clock.
+pub(super) fn is_younger(time: SystemTime, age: Duration) -> bool {
+    SystemTime::now().duration_since(time).is_ok_and(|passed| passed < age)
 }
 
 #[cfg(test)]
@@ -105,28 +124,60 @@ mod tests {
         (Repository { domain: None, name: "a".parse().unwrap() }, tag.parse().unwrap())
     }
 
-    fn head(content: &[u8]) -> Head {
-        Head { digest: Digest::sha256(content), media_type: MediaType::new(MediaType::OCI_INDEX), size: 1 }
+    fn named(content: &[u8], asked: SystemTime) -> Word {
+        let head = Head { digest: Digest::sha256(content), media_type: MediaType::new(MediaType::OCI_INDEX), size: 1 };
+        Word { head: Some(head), asked }
     }
+
+    fn ago(seconds: u64) -> SystemTime {
+        SystemTime::now() - Duration::from_secs(seconds)
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
     fn tags_wait_for_their_manifest() {
-        let heard = Heard::new();
-        heard.head(&place("one"), head(b"a"));
-        heard.head(&place("two"), head(b"a"));
-        heard.head(&place("two"), head(b"a"));
-        assert_eq!(heard.recent(&place("one"), FOLLOW_UP), Some(head(b"a")));
-        assert_eq!(heard.recent(&place("one"), Duration::ZERO), None);
-        assert_eq!(heard.take(&place("one").0, &Digest::sha256(b"a")), [place("one").1, place("two").1]);
+        let (heard, first, second) = (Heard::new(), ago(2), ago(1));
+        assert!(heard.note(&place("one"), named(b"a", first)));
+        assert!(heard.note(&place("two"), named(b"a", first)));
+        assert!(heard.note(&place("two"), named(b"a", second)));
+        assert_eq!(heard.recent(&place("one"), HOUR), named(b"a", first).head);
+        assert_eq!(heard.recent(&place("one"), Duration::from_secs(1)), None);
+        let waiting = heard.take(&place("one").0, &Digest::sha256(b"a"));
+        assert_eq!(waiting, [(place("one").1, first), (place("two").1, second)]);
         assert!(heard.take(&place("one").0, &Digest::sha256(b"a")).is_empty());
+        assert_eq!(heard.word(&place("two")), Some(named(b"a", second)), "what is known of the tag stays");
     }
 
     #[test]
-    fn a_tag_that_moved_on_is_not_pulled_back() {
+    fn the_later_question_wins() {
+        let (heard, nothing) = (Heard::new(), Word { head: None, asked: ago(2) });
+        assert!(heard.note(&place("one"), named(b"new", ago(1))));
+        assert!(!heard.note(&place("one"), named(b"old", ago(3))));
+        assert!(!heard.note(&place("one"), nothing.clone()));
+        assert_eq!(heard.recent(&place("one"), HOUR).unwrap().digest, Digest::sha256(b"new"));
+        assert!(heard.note(&place("two"), named(b"old", ago(3))));
+        assert!(heard.note(&place("two"), nothing));
+        assert!(heard.is_unknown(&place("two")));
+        assert!(heard.note(&place("two"), named(b"new", ago(1))));
+        assert!(!heard.is_unknown(&place("two")));
+    }
+
+    #[test]
+    fn what_another_clock_noted_is_older_than_anything() {
+        let (heard, ahead) = (Heard::new(), SystemTime::now() + HOUR);
+        assert!(heard.note(&place("one"), named(b"old", ahead)));
+        assert_eq!(heard.recent(&place("one"), HOUR), None);
+        assert!(heard.note(&place("one"), named(b"new", ago(1))));
+    }
+
+    #[test]
+    fn only_what_was_said_is_forgotten() {
         let heard = Heard::new();
-        heard.head(&place("one"), head(b"old"));
-        heard.head(&place("one"), head(b"new"));
-        assert!(heard.take(&place("one").0, &Digest::sha256(b"old")).is_empty());
-        assert_eq!(heard.take(&place("one").0, &Digest::sha256(b"new")), [place("one").1]);
+        heard.note(&place("one"), named(b"new", ago(1)));
+        heard.forget(&place("one"), &Digest::sha256(b"old"));
+        assert!(heard.word(&place("one")).is_some());
+        heard.forget(&place("one"), &Digest::sha256(b"new"));
+        assert!(heard.word(&place("one")).is_none());
     }
 }

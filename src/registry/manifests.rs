@@ -9,7 +9,7 @@ use super::{Error, Head, objects::Objects};
 use crate::{
     index::{Class, Index, Link, Role},
     lanes::Lane,
-    oci::{Digest, InvalidManifest, Manifest, MediaType, Repository, Tag},
+    oci::{Digest, InvalidManifest, Manifest, MediaType, Repository},
     storage::Durability,
 };
 
@@ -85,9 +85,9 @@ impl Manifests {
         self.memory.insert(manifest.digest, Arc::clone(manifest));
     }
 
-    /// Keeps a mirrored manifest: bytes, then revision link, then tags (law 2). What the disk does not take is kept in
-    /// memory all the same.
-    pub(super) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>, tags: Vec<Tag>) {
+    /// Keeps a mirrored manifest: bytes, then revision link, then the tags that wait for it (law 2). What the disk does not
+    /// take is kept in memory all the same.
+    pub(super) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>) {
         self.memory.insert(manifest.digest, Arc::clone(manifest));
         self.objects.activity.touch(&manifest.digest);
         let kept = match self.objects.storage.has_blob(&manifest.digest) {
@@ -95,7 +95,7 @@ impl Manifests {
             false => self.objects.write(manifest.digest, manifest.bytes.clone(), Durability::Unsynced).await,
         };
         let linked = match kept {
-            Ok(()) => self.link(repository, manifest, tags).await,
+            Ok(()) => self.link(repository, manifest).await,
             Err(error) => Err(error),
         };
         if let Err(error) = linked {
@@ -103,13 +103,8 @@ impl Manifests {
         }
     }
 
-    /// Links a mirrored manifest, and the tags that name it, unless its bytes have made way already.
-    pub(super) async fn link(
-        &self,
-        repository: &Repository,
-        manifest: &Arc<StoredManifest>,
-        tags: Vec<Tag>,
-    ) -> Result<(), Error> {
+    /// Links a mirrored manifest, and the tags that wait for it, unless its bytes have made way already.
+    pub(super) async fn link(&self, repository: &Repository, manifest: &Arc<StoredManifest>) -> Result<(), Error> {
         let (repository, manifest) = (repository.clone(), Arc::clone(manifest));
         let link = move |objects: &Objects| {
             let _claim = objects.claims.digest(&manifest.digest);
@@ -117,12 +112,16 @@ impl Manifests {
                 return Ok(());
             }
             let links = objects.storage.links(&repository);
-            links.add_revision(&manifest.digest, Durability::Unsynced)?;
-            note(&objects.index, &repository, &manifest.digest, &manifest.manifest);
-            objects.index.disown(&manifest.digest, true);
-            objects.index.add_class(&manifest.digest, Class { mirrored: true, ..Class::default() });
-            for tag in tags {
-                links.set_tag(&tag, &manifest.digest, Durability::Unsynced)?;
+            let known = objects.index.link(&repository, &manifest.digest).is_some_and(|link| link.revision);
+            if !known || !links.has_revision(&manifest.digest) {
+                links.add_revision(&manifest.digest, Durability::Unsynced)?;
+                note(&objects.index, &repository, &manifest.digest, &manifest.manifest);
+                objects.index.disown(&manifest.digest, true);
+                objects.index.add_class(&manifest.digest, Class { mirrored: true, ..Class::default() });
+            }
+            // Looked for when the manifest is here: a tag that is heard of from now on finds it.
+            for (tag, asked) in objects.heard.take(&repository, &manifest.digest) {
+                objects.point_tag(&repository, &tag, &manifest.digest, asked)?;
             }
             Ok(())
         };

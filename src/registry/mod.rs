@@ -6,7 +6,7 @@
 //! `census` (with `tagged`), which counts; `volume` has it where no server has.
 //!
 //! Below them: `manifests` and `objects` (what is here), `fill` with `fetch`, `pen`, `parked`, `progress`, `reader` and
-//! `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said), `flight` (once for
+//! `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said) with `tag_links`, `flight` (once for
 //! everyone), `pages` (lists that pass through), `rebuild` (an index from the disk). Around them, the disk: `space` reserves,
 //! `evict` makes room by `uses`, `books` keeps index and ledger together, `tend` is what has to be done now and then,
 //! `figures` what a scrape is told.
@@ -46,6 +46,7 @@ mod readiness;
 mod rebuild;
 mod rules;
 mod space;
+mod tag_links;
 mod tagged;
 mod tags;
 mod tend;
@@ -67,7 +68,6 @@ use fill::Fills;
 use flight::Flights;
 pub use health::Outcome;
 pub use heard::Head;
-use heard::Heard;
 pub use listing::{Names, Referrers};
 use manifests::Manifests;
 pub use manifests::StoredManifest;
@@ -106,7 +106,6 @@ pub struct Registry {
     objects: Objects,
     manifests: Manifests,
     fills: Arc<Fills>,
-    heard: Heard,
     heads: Flights<(Repository, Reference), Shared<Option<Head>>>,
     fetches: Flights<(Repository, Reference), Shared<Arc<StoredManifest>>>,
     /// Blobs of its own that are being hashed.
@@ -162,7 +161,6 @@ impl Registry {
             manifests: Manifests::new(objects.clone()),
             fills: Fills::new(objects.clone()),
             objects,
-            heard: Heard::new(),
             heads: Flights::new(tasks.clone()),
             fetches: Flights::new(tasks.clone()),
             rechecks: Flights::new(tasks.clone()),

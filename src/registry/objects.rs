@@ -8,7 +8,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
-    Error, Retention, activity::Activity, claims::Claims, health::Outcome, parked::Parked, space::Lack,
+    Error, Retention, activity::Activity, claims::Claims, health::Outcome, heard::Heard, parked::Parked, space::Lack,
     uncached::Uncached, uses, uses::Uses, verify::names,
 };
 use crate::{
@@ -35,6 +35,8 @@ pub(super) struct Objects {
     pub(super) uses: Arc<Uses>,
     pub(super) retention: Arc<Retention>,
     pub(super) parked: Arc<Parked>,
+    /// What upstreams said of tags.
+    pub(super) heard: Arc<Heard>,
     /// Held while the index is told what is on disk.
     pub(super) rebuilding: Arc<Mutex<()>>,
     /// Held while room is made; what could not be had last.
@@ -65,6 +67,7 @@ impl Objects {
             uses: Arc::new(Uses::new()),
             retention: Arc::new(retention),
             parked: Arc::default(),
+            heard: Arc::new(Heard::new()),
             rebuilding: Arc::default(),
             room: Arc::default(),
             metrics,

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use super::{
     Error, Head, Provenance, Registry, StoredManifest,
     error::Asked,
+    heard::Word,
     mirror::Rest,
     tags::{Asking, landed},
 };
@@ -15,12 +16,6 @@ use crate::{
 
 /// A manifest and where it came from.
 pub type Pulled<T> = (T, Provenance);
-
-/// What is cached of a tag.
-struct Cached {
-    manifest: Arc<StoredManifest>,
-    checked: SystemTime,
-}
 
 impl Registry {
     /// The manifest a reference names.
@@ -58,7 +53,7 @@ impl Registry {
             return self.hosted_head(repository, reference).await;
         }
         let absent = match reference {
-            Reference::Tag(tag) => self.head_of_absent_tag(repository, tag).await?,
+            Reference::Tag(tag) => self.head_of_moved_tag(repository, tag).await?,
             Reference::Digest(digest) => self.head_of_absent_digest(repository, digest).await?,
         };
         if let Some(head) = absent {
@@ -81,8 +76,8 @@ impl Registry {
         Ok(head.filter(|head| head.digest == *digest).map(|head| (head, Provenance::miss(collapsed))))
     }
 
-    /// The upstream's word on a tag whose current manifest is not here; `None` where the usual way will do.
-    async fn head_of_absent_tag(
+    /// The upstream's word on a tag that may have moved; `None` where the usual way will do.
+    async fn head_of_moved_tag(
         self: &Arc<Self>,
         repository: &Repository,
         tag: &Tag,
@@ -95,14 +90,24 @@ impl Registry {
         self.check_known(repository, tag)?;
         let (head, collapsed) = self.ask_tag(repository, tag).await;
         match (head, cached) {
-            (Ok(Some(head)), Some(cached)) if head.digest == cached.manifest.digest => Ok(None),
-            (Ok(Some(head)), _) => Ok(Some((head, Provenance::miss(collapsed)))),
+            (Ok(Some(head)), _) => Ok(Some(self.head_here(repository, head, collapsed).await)),
             (Ok(None), _) => Ok(None),
             (Err(error), Some(cached)) if !matches!(*error, upstream::Error::NotFound) => {
                 self.is_whole(repository, &cached.manifest).await?;
                 Ok(Some((cached.manifest.head(), Provenance::Stale)))
             }
-            (Err(error), _) => Err(self.refused(repository, tag, &error).await),
+            (Err(error), _) => Err(Asked::Manifest.failed(&error)),
+        }
+    }
+
+    /// What a HEAD of the upstream's says, of a manifest that may be here.
+    async fn head_here(&self, repository: &Repository, head: Head, collapsed: bool) -> Pulled<Head> {
+        match self.here(repository, &head.digest).await {
+            Some(manifest) => {
+                self.objects.uses.note(&manifest.digest);
+                (manifest.head(), Provenance::Revalidated)
+            }
+            None => (head, Provenance::miss(collapsed)),
         }
     }
 
@@ -126,9 +131,7 @@ impl Registry {
         }
         match self.current(repository, tag, &cached.manifest).await {
             Ok(pulled) => Ok(pulled),
-            Err(error) if matches!(*error, upstream::Error::NotFound) => {
-                Err(self.refused(repository, tag, &error).await)
-            }
+            Err(error) if matches!(*error, upstream::Error::NotFound) => Err(Asked::Manifest.failed(&error)),
             Err(error) => {
                 tracing::info!("{repository}:{tag} is answered from the cache: {error}");
                 Ok((cached.manifest, Provenance::Stale))
@@ -146,10 +149,7 @@ impl Registry {
         match self.ask_tag(repository, tag).await.0? {
             Some(head) if head.digest == cached.digest => Ok((Arc::clone(cached), Provenance::Revalidated)),
             Some(head) => match self.here(repository, &head.digest).await {
-                Some(manifest) => {
-                    self.manifests.keep(repository, &manifest, self.moved(repository, tag, head.digest)).await;
-                    Ok((manifest, Provenance::Revalidated))
-                }
+                Some(manifest) => Ok((manifest, Provenance::Revalidated)),
                 None => self.fetch_heard(repository, tag, head.digest).await,
             },
             None => self.fetch(repository, Reference::Tag(tag.clone())).await,
@@ -163,14 +163,11 @@ impl Registry {
     ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
         self.check_known(repository, tag)?;
         let place = (repository.clone(), tag.clone());
-        let fetched = match self.heard.recent(&place, self.freshness) {
+        let fetched = match self.objects.heard.recent(&place, self.freshness) {
             Some(head) => self.fetch_heard(repository, tag, head.digest).await,
             None => self.fetch(repository, Reference::Tag(tag.clone())).await,
         };
-        match fetched {
-            Ok(pulled) => Ok(pulled),
-            Err(error) => Err(self.refused(repository, tag, &error).await),
-        }
+        fetched.map_err(|error| Asked::Manifest.failed(&error))
     }
 
     async fn by_digest(
@@ -187,7 +184,7 @@ impl Registry {
             let reference = Reference::Digest(*digest);
             let head = mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference);
             mirror.ask(head).await.map_err(|error| Asked::Manifest.failed(&error))?;
-            self.manifests.keep(repository, &manifest, self.heard.take(repository, digest)).await;
+            self.manifests.keep(repository, &manifest).await;
             return Ok((manifest, Provenance::Revalidated));
         }
         let fetched = self.fetch(repository, Reference::Digest(*digest)).await;
@@ -203,7 +200,7 @@ impl Registry {
     ) -> Asking<Pulled<Arc<StoredManifest>>> {
         match self.fetch(repository, Reference::Digest(digest)).await {
             Err(error) if matches!(*error, upstream::Error::NotFound) => {
-                self.heard.forget(&(repository.clone(), tag.clone()));
+                self.objects.heard.forget(&(repository.clone(), tag.clone()), &digest);
                 self.fetch(repository, Reference::Tag(tag.clone())).await
             }
             fetched => fetched,
@@ -231,7 +228,9 @@ impl Registry {
         reference: &Reference,
     ) -> Asking<Arc<StoredManifest>> {
         let mirror = self.mirror_of(repository)?;
-        let body = mirror.ask(mirror.remote.get_manifest(&mirror.pool, &repository.name, reference)).await?;
+        let asked = SystemTime::now();
+        let body = mirror.ask(mirror.remote.get_manifest(&mirror.pool, &repository.name, reference)).await;
+        let body = self.note_absence(repository, reference, asked, body).await?;
         let digest = match (reference, body.digest) {
             (Reference::Digest(digest), _) => *digest,
             (Reference::Tag(_), Some(digest)) => digest,
@@ -239,28 +238,17 @@ impl Registry {
         };
         let manifest = StoredManifest::new(digest, body.bytes)
             .map_err(|error| Arc::new(upstream::Error::Protocol(format!("{reference} of {repository}: {error}"))))?;
-        let mut tags = self.heard.take(repository, &digest);
-        if let Reference::Tag(tag) = reference
-            && !tags.contains(tag)
-        {
-            tags.push(tag.clone());
-        }
         let manifest = Arc::new(manifest);
-        self.manifests.keep(repository, &manifest, tags.clone()).await;
-        for tag in tags {
-            self.objects.index.put_tag(repository, &tag, digest, SystemTime::now());
+        if let Reference::Tag(tag) = reference {
+            let word = Word { head: Some(manifest.head()), asked };
+            self.objects.heard.note(&(repository.clone(), tag.clone()), word);
         }
+        self.manifests.keep(repository, &manifest).await;
         Ok(manifest)
     }
 
-    /// What is cached of a tag, if all of it is here.
-    async fn cached(&self, repository: &Repository, tag: &Tag) -> Option<Cached> {
-        let (digest, checked) = self.tag(repository, tag).await?;
-        Some(Cached { manifest: self.here(repository, &digest).await?, checked })
-    }
-
     /// A manifest that is here and belongs to this repository: linked, or named by an index that is.
-    async fn here(&self, repository: &Repository, digest: &Digest) -> Option<Arc<StoredManifest>> {
+    pub(super) async fn here(&self, repository: &Repository, digest: &Digest) -> Option<Arc<StoredManifest>> {
         if self.manifests.belongs(repository, digest).await {
             return self.manifests.get(digest).await;
         }
@@ -269,13 +257,8 @@ impl Registry {
             return None;
         }
         let manifest = self.manifests.get(digest).await?;
-        self.manifests.keep(repository, &manifest, Vec::new()).await;
+        self.manifests.keep(repository, &manifest).await;
         Some(manifest)
-    }
-
-    /// A tag checked in the future was checked by another clock: not fresh.
-    fn is_fresh(&self, cached: &Cached) -> bool {
-        SystemTime::now().duration_since(cached.checked).is_ok_and(|age| age < self.freshness)
     }
 
     /// Law 7: while the upstream cannot be reached, an image is served whole or not at all. Every client goes elsewhere

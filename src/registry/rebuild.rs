@@ -96,9 +96,12 @@ fn tell(objects: &Objects, repository: &Repository) -> u64 {
             None => objects.index.add_link(repository, &digest, Link { revision: true, ..Link::default() }),
         }
     }
-    for (tag, digest) in links.tags() {
+    for (tag, _) in links.tags() {
+        let _claim = objects.claims.tag(repository, &tag);
         // When it was last right is not on disk: it counts as stale, which costs one HEAD. A newer word stays.
-        if objects.index.tag(repository, &tag).is_none() {
+        if objects.index.tag(repository, &tag).is_none()
+            && let Some(digest) = links.tag(&tag)
+        {
             objects.index.put_tag(repository, &tag, digest, SystemTime::UNIX_EPOCH);
         }
     }

@@ -2,7 +2,13 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::{Error, Head, Registry, error::Asked, mirror::Mirror, objects::Objects};
+use super::{
+    Error, Head, Registry,
+    heard::{Word, is_later, is_younger},
+    manifests::StoredManifest,
+    mirror::Mirror,
+    objects::Objects,
+};
 use crate::{
     lanes::Lane,
     oci::{Digest, Reference, Repository, Tag},
@@ -12,11 +18,20 @@ use crate::{
 /// What an upstream's failure is to those who waited.
 pub(super) type Asking<T> = Result<T, Arc<upstream::Error>>;
 
+/// What is cached of a tag.
+pub(super) struct Cached {
+    pub(super) manifest: Arc<StoredManifest>,
+    /// When its upstream was last asked, and said so.
+    checked: SystemTime,
+    /// Whether the upstream has named another one since, which is not here.
+    superseded: bool,
+}
+
 impl Registry {
     /// Asks what a tag names now: one HEAD for any number of waiters, none if one was answered just now. `None` when the
     /// upstream's answer does not say enough.
     pub(super) async fn ask_tag(self: &Arc<Self>, repository: &Repository, tag: &Tag) -> (Asking<Option<Head>>, bool) {
-        match self.heard.recent(&(repository.clone(), tag.clone()), self.freshness) {
+        match self.objects.heard.recent(&(repository.clone(), tag.clone()), self.freshness) {
             Some(head) => (Ok(Some(head)), true),
             None => self.ask_head(repository, Reference::Tag(tag.clone())).await,
         }
@@ -37,7 +52,8 @@ impl Registry {
     async fn ask_head_now(&self, repository: &Repository, reference: &Reference) -> Asking<Option<Head>> {
         let mirror = self.mirror_of(repository)?;
         let asked = SystemTime::now();
-        let answer = mirror.ask(mirror.remote.head_manifest(&mirror.pool, &repository.name, reference)).await?;
+        let answer = mirror.ask(mirror.remote.head_manifest(&mirror.pool, &repository.name, reference)).await;
+        let answer = self.note_absence(repository, reference, asked, answer).await?;
         let (Some(digest), Some(size)) = (answer.digest, answer.size) else { return Ok(None) };
         let head = Head { digest, media_type: answer.media_type, size };
         if let Reference::Tag(tag) = reference {
@@ -46,28 +62,64 @@ impl Registry {
         Ok(Some(head))
     }
 
-    /// Notes an upstream's word on a tag: that it stands where it stood, or what it waits for.
+    /// Notes what an upstream said of a tag when it was `asked`. A manifest that is here is linked at once: clients that have
+    /// it, too, never ask for it.
     async fn note_tag(&self, repository: &Repository, tag: &Tag, head: &Head, asked: SystemTime) {
-        if self.tag(repository, tag).await.is_some_and(|(known, _)| known == head.digest) {
-            self.objects.index.put_tag(repository, tag, head.digest, asked);
-        } else {
-            self.heard.head(&(repository.clone(), tag.clone()), head.clone());
+        let word = Word { head: Some(head.clone()), asked };
+        if self.objects.heard.note(&(repository.clone(), tag.clone()), word)
+            && let Some(manifest) = self.manifests.get(&head.digest).await
+        {
+            self.manifests.keep(repository, &manifest).await;
         }
     }
 
-    /// The tags to point at a manifest that was here when one of them moved to it.
-    pub(super) fn moved(&self, repository: &Repository, tag: &Tag, digest: Digest) -> Vec<Tag> {
-        let mut tags = self.heard.take(repository, &digest);
-        if !tags.contains(tag) {
-            tags.push(tag.clone());
+    /// Draws the consequence, where an upstream said that it does not have a tag when it was `asked`.
+    pub(super) async fn note_absence<T>(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        asked: SystemTime,
+        answer: Asking<T>,
+    ) -> Asking<T> {
+        if let Err(error) = &answer
+            && matches!(**error, upstream::Error::NotFound)
+            && let Reference::Tag(tag) = reference
+            && self.objects.heard.note(&(repository.clone(), tag.clone()), Word { head: None, asked })
+        {
+            let (place, tag) = (repository.clone(), tag.clone());
+            let drop_tag = move |objects: &Objects| objects.drop_tag(&place, &tag, asked);
+            if let Ok(Err(error)) = self.objects.blocking(Lane::Write, drop_tag).await {
+                tracing::warn!("a tag that is gone upstream stays: {error}");
+            }
         }
-        for tag in &tags {
-            self.objects.index.put_tag(repository, tag, digest, SystemTime::now());
-        }
-        tags
+        answer
     }
 
-    /// What a tag named when it was last looked at.
+    /// What is cached of a tag, if it is here: what its upstream named last, or else what it named before.
+    pub(super) async fn cached(&self, repository: &Repository, tag: &Tag) -> Option<Cached> {
+        let linked = self.tag(repository, tag).await;
+        let word = self.objects.heard.word(&(repository.clone(), tag.clone()));
+        let word = word.filter(|word| linked.is_none_or(|(_, checked)| !is_later(checked, word.asked)));
+        let superseded = match &word {
+            None => false,
+            Some(Word { head: None, .. }) => return None,
+            Some(Word { head: Some(head), asked }) => {
+                if let Some(manifest) = self.here(repository, &head.digest).await {
+                    return Some(Cached { manifest, checked: *asked, superseded: false });
+                }
+                true
+            }
+        };
+        let (digest, checked) = linked?;
+        Some(Cached { manifest: self.here(repository, &digest).await?, checked, superseded })
+    }
+
+    /// Whether a tag's upstream need not be asked again.
+    pub(super) fn is_fresh(&self, cached: &Cached) -> bool {
+        !cached.superseded && is_younger(cached.checked, self.freshness)
+    }
+
+    /// What a tag is linked to, and when its upstream was asked about that.
     pub(super) async fn tag(&self, repository: &Repository, tag: &Tag) -> Option<(Digest, SystemTime)> {
         if self.objects.trusts_index(repository)
             && let Some(fact) = self.objects.index.tag(repository, tag)
@@ -81,22 +133,8 @@ impl Registry {
     }
 
     pub(super) fn check_known(&self, repository: &Repository, tag: &Tag) -> Result<(), Error> {
-        let unknown = self.heard.is_unknown(&(repository.clone(), tag.clone()));
+        let unknown = self.objects.heard.is_unknown(&(repository.clone(), tag.clone()));
         if unknown { Err(Error::ManifestUnknown) } else { Ok(()) }
-    }
-
-    /// Draws the consequence of an upstream's refusal of a tag.
-    pub(super) async fn refused(&self, repository: &Repository, tag: &Tag, error: &upstream::Error) -> Error {
-        if matches!(error, upstream::Error::NotFound) {
-            self.heard.unknown(&(repository.clone(), tag.clone()));
-            self.objects.index.remove_tag(repository, tag);
-            let (place, tag) = (repository.clone(), tag.clone());
-            let drop_link = move |objects: &Objects| objects.storage.links(&place).remove_tag(&tag);
-            if let Ok(Err(error)) = self.objects.blocking(Lane::Write, drop_link).await {
-                tracing::warn!("a tag that is gone upstream stays: {error}");
-            }
-        }
-        Asked::Manifest.failed(error)
     }
 
     pub(super) fn mirror_of(&self, repository: &Repository) -> Asking<&Mirror> {

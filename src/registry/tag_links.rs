@@ -1,0 +1,67 @@
+//! A mirrored tag on disk and in the index. The two change here, together, and only for the answer to a question that was
+//! asked later than the one they stand for.
+
+use std::time::SystemTime;
+
+use super::{Error, heard::is_later, objects::Objects};
+use crate::{
+    oci::{Digest, Repository, Tag},
+    storage::Durability,
+};
+
+impl Objects {
+    /// Points a tag at a manifest that is linked in its repository, as its upstream said when it was `asked`.
+    pub(super) fn point_tag(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        digest: &Digest,
+        asked: SystemTime,
+    ) -> Result<(), Error> {
+        let _claim = self.claims.tag(repository, tag);
+        if self.has_later(repository, tag, asked) {
+            return Ok(());
+        }
+        let links = self.storage.links(repository);
+        if links.tag(tag) != Some(*digest) {
+            links.set_tag(tag, digest, Durability::Unsynced)?;
+        }
+        self.index.put_tag(repository, tag, *digest, asked);
+        Ok(())
+    }
+
+    /// Drops a tag that its upstream did not have when it was `asked`.
+    pub(super) fn drop_tag(&self, repository: &Repository, tag: &Tag, asked: SystemTime) -> Result<(), Error> {
+        let _claim = self.claims.tag(repository, tag);
+        if self.has_later(repository, tag, asked) {
+            return Ok(());
+        }
+        self.index.remove_tag(repository, tag);
+        Ok(self.storage.links(repository).remove_tag(tag)?)
+    }
+
+    /// Drops a tag whose manifest goes, unless it names another by now.
+    pub(super) fn unlink_tag(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> Result<(), Error> {
+        let _claim = self.claims.tag(repository, tag);
+        let links = self.storage.links(repository);
+        if links.tag(tag) == Some(*digest) {
+            links.remove_tag(tag)?;
+            self.index.remove_tag(repository, tag);
+        }
+        Ok(())
+    }
+
+    /// Whether a tag is as a later question found it. What is only heard of, and not linked yet, does not count: until it is,
+    /// the newest that is here is the best there is.
+    fn has_later(&self, repository: &Repository, tag: &Tag, asked: SystemTime) -> bool {
+        let linked = self.index.tag(repository, tag);
+        if linked.is_some_and(|fact| is_later(fact.checked(), asked)) {
+            return true;
+        }
+        let word = self.heard.word(&(repository.clone(), tag.clone())).filter(|word| is_later(word.asked, asked));
+        word.is_some_and(|word| match word.head {
+            None => true,
+            Some(head) => self.storage.links(repository).tag(tag) == Some(head.digest),
+        })
+    }
+}
