@@ -40,6 +40,7 @@ mod many;
 mod metrics;
 mod metrics_docs;
 mod mirror_door;
+mod odd_manifests;
 mod outage;
 mod parsers;
 mod push;

@@ -1,7 +1,12 @@
 //! What a registry must know of a manifest: its type and what it names. The bytes themselves are never re-serialised.
 
-use serde::Deserialize;
+mod json;
+mod wire;
 
+use self::{
+    json::Outcome,
+    wire::{Wire, WireDescriptor},
+};
 use super::{Digest, MediaType};
 
 /// What a manifest names: image-spec `descriptor.md`, less what a registry has no use for.
@@ -9,7 +14,7 @@ use super::{Digest, MediaType};
 pub struct Descriptor {
     /// What the content hashes to.
     pub digest: Digest,
-    /// Its length in bytes.
+    /// Its length in bytes; 0 where the manifest gives none.
     pub size: u64,
     /// Its type, empty where the manifest gives none.
     pub media_type: MediaType,
@@ -30,14 +35,19 @@ pub struct Manifest {
     pub blobs: Vec<Descriptor>,
     /// The manifest this one refers to (distribution-spec, "Referrers").
     pub subject: Option<Digest>,
+    /// The first field whose value is not of its type: something that it names may not be known here.
+    pub malformed: Option<&'static str>,
 }
 
 /// The bytes are not a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidManifest {
-    /// Not JSON, or a field of the wrong type.
-    #[error("the manifest is not valid JSON of the expected shape: {0}")]
+    /// Not JSON.
+    #[error("the manifest is not valid JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// A field of the wrong type.
+    #[error("the manifest's field {0} is missing, or is not what the image specification has there")]
+    Field(&'static str),
     /// JSON, but none of the shapes of [`MediaType`].
     #[error("the document is neither an image manifest nor an index")]
     Shape,
@@ -50,12 +60,14 @@ pub enum InvalidManifest {
 }
 
 impl Manifest {
-    /// Reads the bytes of a manifest.
+    /// Reads the bytes of a manifest, as leniently as clients do. Where a key comes several times, everything that any of its
+    /// values names is named by the manifest.
     ///
     /// # Errors
-    /// When the bytes are not JSON, name a malformed digest, or have no known shape.
+    /// [`InvalidManifest::Json`], and [`InvalidManifest::Shape`] when it has no known shape.
     pub fn parse(bytes: &[u8]) -> Result<Self, InvalidManifest> {
-        Self::read(serde_json::from_slice(bytes)?)
+        let (wire, malformed) = read(bytes)?;
+        Self::of(wire, malformed)
     }
 
     /// As [`Self::parse`], for what is pushed: of a type that registries take, and with that type's fields and no other's,
@@ -63,22 +75,27 @@ impl Manifest {
     /// caller to refuse by name.
     ///
     /// # Errors
-    /// Those of [`Self::parse`], and when type and fields do not agree.
+    /// Those of [`Self::parse`], [`InvalidManifest::Field`], and when type and fields do not agree.
     pub fn parse_strictly(bytes: &[u8]) -> Result<Self, InvalidManifest> {
-        let wire: Wire = serde_json::from_slice(bytes)?;
-        wire.check(wire.media_type()?)?;
-        Self::read(wire)
+        let (wire, malformed) = read(bytes)?;
+        check(&wire, media_type(&wire)?)?;
+        match malformed {
+            None => Self::of(wire, None),
+            Some(field) => Err(InvalidManifest::Field(field)),
+        }
     }
 
-    fn read(wire: Wire) -> Result<Self, InvalidManifest> {
-        let media_type = wire.media_type()?;
-        let blobs =
-            wire.config.into_iter().chain(wire.layers.unwrap_or_default()).chain(wire.fs_layers.unwrap_or_default());
+    fn of(wire: Wire, malformed: Option<&'static str>) -> Result<Self, InvalidManifest> {
+        let media_type = media_type(&wire)?;
+        let fs_layers = wire.fs_layers.0.into_iter().flat_map(|layer| layer.digests);
+        let fs_layers = fs_layers.map(|digest| WireDescriptor { digests: vec![digest], ..WireDescriptor::default() });
+        let blobs = wire.config.value.0.into_iter().chain(wire.layers.value.0).chain(fs_layers);
         Ok(Self {
             media_type,
-            blobs: blobs.map(Descriptor::from).collect(),
-            manifests: wire.manifests.unwrap_or_default().into_iter().map(Descriptor::from).collect(),
-            subject: wire.subject.map(|subject| subject.digest),
+            blobs: blobs.flat_map(descriptors).collect(),
+            manifests: wire.manifests.value.0.into_iter().flat_map(descriptors).collect(),
+            subject: wire.subject.0.last().and_then(|subject| subject.digests.last().copied()),
+            malformed,
         })
     }
 
@@ -94,92 +111,69 @@ impl Manifest {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Wire {
-    media_type: Option<String>,
-    schema_version: Option<u64>,
-    config: Option<WireDescriptor>,
-    #[serde(default, deserialize_with = "list")]
-    layers: Option<Vec<WireDescriptor>>,
-    #[serde(default, deserialize_with = "list")]
-    manifests: Option<Vec<WireDescriptor>>,
-    subject: Option<WireDescriptor>,
-    fs_layers: Option<Vec<WireDescriptor>>,
-}
-
-impl Wire {
-    fn media_type(&self) -> Result<MediaType, InvalidManifest> {
-        match &self.media_type {
-            Some(declared) if !declared.is_empty() => Ok(MediaType::new(declared)),
-            _ if self.manifests.is_some() => Ok(MediaType::new(MediaType::OCI_INDEX)),
-            _ if self.layers.is_some() || self.config.is_some() => Ok(MediaType::new(MediaType::OCI_MANIFEST)),
-            _ if self.schema_version == Some(1) => Ok(MediaType::new(MediaType::DOCKER_SCHEMA1)),
-            _ => Err(InvalidManifest::Shape),
-        }
-    }
-
-    /// Whether the fields are those of the type.
-    fn check(&self, media_type: MediaType) -> Result<(), InvalidManifest> {
-        let (version, config, layers) = (self.schema_version, self.config.is_some(), self.layers.is_some());
-        let (image, index) = (config && layers, self.manifests.is_some());
-        match media_type.as_str() {
-            _ if media_type.is_schema1() => Ok(()),
-            MediaType::OCI_INDEX | MediaType::DOCKER_LIST => match version == Some(2) && index && !config && !layers {
-                true => Ok(()),
-                false => Err(InvalidManifest::Fields(media_type, "manifests, and neither config nor layers")),
-            },
-            MediaType::OCI_MANIFEST | MediaType::DOCKER_MANIFEST => match version == Some(2) && image && !index {
-                true => Ok(()),
-                false => Err(InvalidManifest::Fields(media_type, "config and layers, and no manifests")),
-            },
-            _ => Err(InvalidManifest::Type(media_type)),
-        }
+/// The document, and the first field that does not fit.
+fn read(bytes: &[u8]) -> Result<(Wire, Option<&'static str>), InvalidManifest> {
+    let mut wire = Wire::default();
+    match json::read(bytes, &mut wire)? {
+        Outcome::Fits => Ok((wire, None)),
+        Outcome::Misfit(field) => Ok((wire, Some(field))),
+        Outcome::Null | Outcome::WrongType => Err(InvalidManifest::Shape),
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireDescriptor {
-    #[serde(alias = "blobSum", deserialize_with = "digest")]
-    digest: Digest,
-    #[serde(default)]
-    size: u64,
-    #[serde(default)]
-    media_type: String,
-    #[serde(default)]
-    urls: Vec<String>,
-    platform: Option<WirePlatform>,
+fn media_type(wire: &Wire) -> Result<MediaType, InvalidManifest> {
+    match &wire.media_type {
+        Some(declared) if !declared.is_empty() => return Ok(MediaType::new(declared)),
+        _ => {}
+    }
+    let shape = if wire.manifests.is_present() {
+        MediaType::OCI_INDEX
+    } else if wire.layers.is_present() || wire.config.is_present() {
+        MediaType::OCI_MANIFEST
+    } else if wire.manifests.is_written() {
+        // Go writes an empty list as `null` where nobody took care.
+        MediaType::OCI_INDEX
+    } else if wire.layers.is_written() {
+        MediaType::OCI_MANIFEST
+    } else if wire.schema_version == Some(1) {
+        MediaType::DOCKER_SCHEMA1
+    } else {
+        return Err(InvalidManifest::Shape);
+    };
+    Ok(MediaType::new(shape))
 }
 
-#[derive(Deserialize)]
-struct WirePlatform {
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    architecture: String,
-}
-
-impl From<WireDescriptor> for Descriptor {
-    fn from(wire: WireDescriptor) -> Self {
-        Self {
-            digest: wire.digest,
-            size: wire.size,
-            media_type: MediaType::new(&wire.media_type),
-            urls: wire.urls,
-            platform: wire.platform.map(|platform| (platform.os, platform.architecture)),
-        }
+/// Whether the fields are those of the type.
+fn check(wire: &Wire, media_type: MediaType) -> Result<(), InvalidManifest> {
+    let (config, layers, manifests) = (&wire.config, &wire.layers, &wire.manifests);
+    let image = config.is_present() && layers.is_written() && !manifests.is_present();
+    let index = manifests.is_written() && !config.is_present() && !layers.is_present();
+    let version = wire.schema_version == Some(2);
+    match media_type.as_str() {
+        _ if media_type.is_schema1() => Ok(()),
+        MediaType::OCI_INDEX | MediaType::DOCKER_LIST => match version && index {
+            true => Ok(()),
+            false => Err(InvalidManifest::Fields(media_type, "manifests, and neither config nor layers")),
+        },
+        MediaType::OCI_MANIFEST | MediaType::DOCKER_MANIFEST => match version && image {
+            true => Ok(()),
+            false => Err(InvalidManifest::Fields(media_type, "config and layers, and no manifests")),
+        },
+        _ => Err(InvalidManifest::Type(media_type)),
     }
 }
 
-fn digest<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
-    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-    text.parse().map_err(serde::de::Error::custom)
-}
-
-/// Go writes an empty list as `null` where nobody took care.
-fn list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<WireDescriptor>>, D::Error> {
-    Ok(Some(Option::deserialize(deserializer)?.unwrap_or_default()))
+/// One for each digest of a descriptor.
+fn descriptors(wire: WireDescriptor) -> impl Iterator<Item = Descriptor> {
+    let WireDescriptor { digests, size, media_type, urls, platform } = wire;
+    let platform = platform.map(|platform| (platform.os, platform.architecture));
+    digests.into_iter().map(move |digest| Descriptor {
+        digest,
+        size,
+        media_type: MediaType::new(&media_type),
+        urls: urls.0.clone(),
+        platform: platform.clone(),
+    })
 }
 
 #[cfg(test)]
@@ -216,14 +210,100 @@ mod tests {
         let json = format!(r#"{{"schemaVersion":1,"fsLayers":[{{"blobSum":"{}"}}]}}"#, Digest::sha256(b"l"));
         let manifest = Manifest::parse(json.as_bytes()).unwrap();
         assert_eq!(manifest.media_type.as_str(), MediaType::DOCKER_SCHEMA1);
-        assert_eq!(manifest.blobs.len(), 1);
+        assert_eq!((manifest.blobs.len(), manifest.malformed), (1, None));
+    }
+
+    #[test]
+    fn null_is_absence_and_unknown_keys_are_taken() {
+        let some = descriptor(b"c");
+        let json = format!(
+            r#"{{"schemaVersion":2,"mediaType":null,"config":{some},"layers":[{{"digest":"{0}","size":1,"urls":null,
+                "platform":null,"mediaType":null,"annotations":null,"x":[1]}}],"manifests":null,"subject":null,"fsLayers":null,
+                "annotations":null,"artifactType":null,"x":{{"layers":[{{"digest":"{0}"}}]}},"\ud800":"\ud800"}}"#,
+            Digest::sha256(b"l"),
+        );
+        let manifest = Manifest::parse_strictly(json.as_bytes()).unwrap();
+        assert_eq!((manifest.media_type.as_str(), manifest.subject), (MediaType::OCI_MANIFEST, None));
+        assert_eq!(manifest.children().map(|child| child.size).collect::<Vec<_>>(), [1, 1]);
+        let no_text = [json.as_bytes(), b" "].concat();
+        let no_text = String::from_utf8(no_text).unwrap().replace("\"x\":[1]", "\"x\":[\"?\"]").into_bytes();
+        let no_text: Vec<u8> = no_text.into_iter().map(|byte| if byte == b'?' { 0xff } else { byte }).collect();
+        assert_eq!(Manifest::parse_strictly(&no_text).unwrap(), manifest, "Go replaces what is no UTF-8");
+    }
+
+    #[test]
+    fn keys_are_matched_whatever_their_case() {
+        let (config, layer) =
+            (descriptor(b"c"), descriptor(b"layer").replace("digest", "Digest").replace("size", "\u{17f}IZE"));
+        let json = format!(r#"{{"SchemaVersion":2,"CONFIG":{config},"lAYERS":[{layer}],"Subject":{config}}}"#);
+        let manifest = Manifest::parse_strictly(json.as_bytes()).unwrap();
+        assert_eq!(manifest.children().map(|child| child.size).collect::<Vec<_>>(), [1, 5]);
+        assert_eq!(manifest.subject, Some(Digest::sha256(b"c")));
+    }
+
+    #[test]
+    fn doubled_keys_hide_nothing() {
+        let [a, b, c] = [b"a", b"b", b"c"].map(|content| descriptor(content));
+        let digests = |json: &str| {
+            let manifest = Manifest::parse_strictly(json.as_bytes()).unwrap();
+            let mut digests: Vec<_> = manifest.children().map(|child| child.digest).collect();
+            digests.sort_unstable();
+            digests
+        };
+        let mut all = [b"a", b"b", b"c"].map(|content| Digest::sha256(content));
+        all.sort_unstable();
+        for json in [
+            format!(r#"{{"schemaVersion":2,"config":{a},"layers":[{b}],"layers":[{c}]}}"#),
+            format!(r#"{{"schemaVersion":2,"config":{a},"layers":[{b},{c}],"layers":[],"Layers":null}}"#),
+            format!(r#"{{"schemaVersion":2,"config":{a},"config":{b},"LAYERS":[{c}],"layers":[]}}"#),
+            format!(r#"{{"schemaVersion":2,"manifests":[{a}],"manifests":[{b},{c}]}}"#),
+            format!(
+                r#"{{"schemaVersion":2,"config":{a},"layers":[{{"digest":"{}","digest":"{}","size":1}}]}}"#,
+                Digest::sha256(b"b"),
+                Digest::sha256(b"c"),
+            ),
+        ] {
+            assert_eq!(digests(&json), all, "{json}");
+        }
+        for mixed in ["layers", "Layers", "config"] {
+            let value = if mixed == "config" { a.clone() } else { format!("[{a}]") };
+            let json = format!(r#"{{"schemaVersion":2,"{mixed}":{value},"Manifests":[{b}]}}"#);
+            assert!(Manifest::parse_strictly(json.as_bytes()).is_err(), "{json}");
+            assert_eq!(Manifest::parse(json.as_bytes()).unwrap().children().count(), 2, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_and_ends_nothing() {
+        let (config, layer) = (descriptor(b"c"), descriptor(b"layer"));
+        for (field, fields) in [
+            ("digest", r#","layers":[{"digest":"blake3:00","size":1}]"#.to_owned()),
+            ("digest", r#","layers":[{"size":1}]"#.into()),
+            ("size", format!(r#","layers":[{{"digest":"{}","size":"1"}}]"#, Digest::sha256(b"l"))),
+            ("size", format!(r#","layers":[{{"digest":"{}","size":-1}}]"#, Digest::sha256(b"l"))),
+            ("urls", format!(r#","layers":[{{"digest":"{}","size":1,"urls":"x"}}]"#, Digest::sha256(b"l"))),
+            ("os", format!(r#","layers":[{{"digest":"{}","platform":{{"os":7}}}}]"#, Digest::sha256(b"l"))),
+            ("subject", r#","layers":[],"subject":"x""#.into()),
+            ("digest", r#","layers":[],"subject":{}"#.into()),
+            ("layers", r#","layers":[],"layers":{"0":{}}"#.into()),
+            ("an element of a list", r#","layers":[null]"#.into()),
+            ("fsLayers", r#","layers":[],"fsLayers":3"#.into()),
+            ("blobSum", r#","layers":[],"fsLayers":[{"blobSum":"x"}]"#.into()),
+            ("mediaType", r#","layers":[],"mediaType":[]"#.into()),
+            ("schemaVersion", r#","layers":[],"schemaVersion":2.5"#.into()),
+        ] {
+            let json = format!(r#"{{"schemaVersion":2,"config":{config}{fields},"layers":[{layer}]}}"#);
+            let manifest = Manifest::parse(json.as_bytes()).unwrap_or_else(|error| panic!("{json}: {error}"));
+            assert_eq!(manifest.malformed, Some(field), "{json}");
+            assert_eq!(manifest.blobs.last().map(|layer| layer.size), Some(5), "{json}");
+            let strictly = Manifest::parse_strictly(json.as_bytes());
+            assert!(matches!(strictly, Err(InvalidManifest::Field(told)) if told == field), "{json}");
+        }
     }
 
     #[test]
     fn refuses_what_is_no_manifest() {
-        for bad in
-            ["", "[]", "{}", r#"{"layers":[{"digest":"sha256:zz"}]}"#, r#"{"schemaVersion":2}"#, "{\"config\":3}"]
-        {
+        for bad in ["", "[]", "{}", "null", r#"{"schemaVersion":2}"#, "{\"config\":3}", r#"{"layers":[]} {}"#] {
             assert!(Manifest::parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }

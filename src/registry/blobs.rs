@@ -124,7 +124,8 @@ impl Registry {
         if !ask_upstream {
             return Err(Error::BlobUnknown);
         }
-        match link.and_then(|link| link.named) {
+        // A descriptor without a size says nothing of it.
+        match link.and_then(|link| link.named).filter(|size| *size > 0) {
             Some(size) => Ok((size, Provenance::Hit)),
             None => Ok((self.ask_size(repository, digest).await?, Provenance::miss(false))),
         }

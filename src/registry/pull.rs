@@ -10,7 +10,7 @@ use super::{
     tags::{Asking, landed},
 };
 use crate::{
-    oci::{Digest, Reference, Repository, Tag},
+    oci::{Digest, InvalidManifest, Reference, Repository, Tag},
     upstream,
 };
 
@@ -236,8 +236,12 @@ impl Registry {
             (Reference::Tag(_), Some(digest)) => digest,
             (Reference::Tag(_), None) => Digest::sha256(&body.bytes),
         };
-        let manifest = StoredManifest::new(digest, body.bytes)
-            .map_err(|error| Arc::new(upstream::Error::Protocol(format!("{reference} of {repository}: {error}"))))?;
+        let unusable = |why: String| Arc::new(upstream::Error::Protocol(format!("{reference} of {repository}: {why}")));
+        let manifest = StoredManifest::new(digest, body.bytes).map_err(|error| unusable(error.to_string()))?;
+        // The upstream means it where a digest vouches for it; otherwise it may be anybody's on the way.
+        if let (Reference::Tag(_), None, Some(field)) = (reference, body.digest, manifest.manifest.malformed) {
+            return Err(unusable(InvalidManifest::Field(field).to_string()));
+        }
         let manifest = Arc::new(manifest);
         if let Reference::Tag(tag) = reference {
             let word = Word { head: Some(manifest.head()), asked };

@@ -41,8 +41,10 @@ impl Plan {
             true => reachable(&links, &manifests, was_asked_for),
             false => manifests.keys().copied().collect(),
         };
-        if manifests.iter().any(|(digest, manifest)| manifest.is_none() && kept.contains(digest)) {
-            // What it names is not known: nothing here is given up for it.
+        let unread =
+            |manifest: &Option<Manifest>| manifest.as_ref().is_none_or(|manifest| manifest.malformed.is_some());
+        if manifests.iter().any(|(digest, manifest)| unread(manifest) && kept.contains(digest)) {
+            // Not all that it names is known: nothing here is given up for it.
             tracing::warn!("{repository} has a manifest that cannot be read: nothing is taken from this repository");
             return Self { named: manifests.keys().copied().chain(links.layers()).collect(), ..Self::default() };
         }

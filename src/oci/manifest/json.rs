@@ -1,0 +1,239 @@
+//! JSON, read into values of expected types without giving up where one is of another: what does not fit is reported and passed
+//! over.
+
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// How a value met its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Null,
+    Fits,
+    /// It was taken; the field of this name within it was not.
+    Misfit(&'static str),
+    /// Nothing of it was taken.
+    WrongType,
+}
+
+/// Where a value goes. A method for each type of JSON that it may have; `null` changes nothing.
+pub(super) trait Slot {
+    fn null(&mut self) {}
+
+    fn text(&mut self, _text: &str) -> Outcome {
+        Outcome::WrongType
+    }
+
+    fn number(&mut self, _number: u64) -> Outcome {
+        Outcome::WrongType
+    }
+
+    fn list<'de, A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<Outcome, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Outcome::WrongType)
+    }
+
+    fn object<'de, A: MapAccess<'de>>(&mut self, mut object: A) -> Result<Outcome, A::Error> {
+        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Outcome::WrongType)
+    }
+}
+
+/// Reads a document into its slot.
+///
+/// # Errors
+/// When it is not JSON.
+pub(super) fn read(bytes: &[u8], slot: &mut impl Slot) -> Result<Outcome, serde_json::Error> {
+    // Go, too, replaces what is no UTF-8.
+    let text = String::from_utf8_lossy(bytes);
+    let mut json = serde_json::Deserializer::from_str(&text);
+    let outcome = Into(slot).deserialize(&mut json)?;
+    json.end()?;
+    Ok(outcome)
+}
+
+/// Reads an object's next value into its slot.
+pub(super) fn next<'de, A: MapAccess<'de>>(object: &mut A, slot: &mut impl Slot) -> Result<Outcome, A::Error> {
+    object.next_value_seed(Into(slot))
+}
+
+/// Goes through an object. `take` gets each key in lower case, and reads its value and names its field, or passes.
+pub(super) fn fields<'de, A: MapAccess<'de>>(
+    mut object: A,
+    mut take: impl FnMut(&str, &mut A) -> Result<Option<(&'static str, Outcome)>, A::Error>,
+) -> Result<Outcome, A::Error> {
+    let mut outcome = Outcome::Fits;
+    while let Some(Key(key)) = object.next_key()? {
+        match take(&key, &mut object)? {
+            Some((name, found)) => outcome = outcome.with(found.misfit(name).unwrap_or(name), found.is_misfit()),
+            None => drop(object.next_value::<IgnoredAny>()?),
+        }
+    }
+    Ok(outcome)
+}
+
+impl Outcome {
+    /// The same, unless `misfit`: then the field of this name did not fit. The first one is told.
+    pub(super) fn with(self, name: &'static str, misfit: bool) -> Self {
+        if misfit && self == Self::Fits { Self::Misfit(name) } else { self }
+    }
+
+    fn is_misfit(self) -> bool {
+        matches!(self, Self::Misfit(_) | Self::WrongType)
+    }
+
+    /// The field to blame; the one of the name given where that is not known better.
+    pub(super) fn misfit(self, name: &'static str) -> Option<&'static str> {
+        match self {
+            Self::Misfit(inner) => Some(inner),
+            Self::WrongType => Some(name),
+            Self::Null | Self::Fits => None,
+        }
+    }
+}
+
+/// The elements of a list; of all of them, where its key comes several times.
+#[derive(Default)]
+pub(super) struct List<T>(pub(super) Vec<T>);
+
+impl<T: Slot + Default> Slot for List<T> {
+    fn list<'de, A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<Outcome, A::Error> {
+        let mut outcome = Outcome::Fits;
+        loop {
+            let mut element = T::default();
+            match list.next_element_seed(Into(&mut element))? {
+                None => return Ok(outcome),
+                Some(found) => outcome = outcome.with(found.misfit(ELEMENT).unwrap_or(ELEMENT), found != Outcome::Fits),
+            }
+            self.0.push(element);
+        }
+    }
+}
+
+/// The objects under a key: one, unless it comes several times.
+#[derive(Default)]
+pub(super) struct Each<T>(pub(super) Vec<T>);
+
+impl<T: Slot + Default> Slot for Each<T> {
+    fn object<'de, A: MapAccess<'de>>(&mut self, object: A) -> Result<Outcome, A::Error> {
+        let mut one = T::default();
+        let outcome = one.object(object)?;
+        self.0.push(one);
+        Ok(outcome)
+    }
+}
+
+const ELEMENT: &str = "an element of a list";
+
+impl Slot for String {
+    fn text(&mut self, text: &str) -> Outcome {
+        text.clone_into(self);
+        Outcome::Fits
+    }
+}
+
+impl Slot for u64 {
+    fn number(&mut self, number: u64) -> Outcome {
+        *self = number;
+        Outcome::Fits
+    }
+}
+
+impl<T: Slot + Default> Slot for Option<T> {
+    fn text(&mut self, text: &str) -> Outcome {
+        self.get_or_insert_default().text(text)
+    }
+
+    fn number(&mut self, number: u64) -> Outcome {
+        self.get_or_insert_default().number(number)
+    }
+
+    fn object<'de, A: MapAccess<'de>>(&mut self, object: A) -> Result<Outcome, A::Error> {
+        self.get_or_insert_default().object(object)
+    }
+}
+
+struct Into<'a, S>(&'a mut S);
+
+impl<'de, S: Slot> DeserializeSeed<'de> for Into<'_, S> {
+    type Value = Outcome;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Outcome, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, S: Slot> Visitor<'de> for Into<'_, S> {
+    type Value = Outcome;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Outcome, E> {
+        self.0.null();
+        Ok(Outcome::Null)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Outcome, E> {
+        Ok(self.0.text(text))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Outcome, E> {
+        Ok(self.0.number(number))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Outcome, E> {
+        Ok(Outcome::WrongType)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Outcome, E> {
+        Ok(Outcome::WrongType)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Outcome, E> {
+        Ok(Outcome::WrongType)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Outcome, A::Error> {
+        self.0.list(list)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Outcome, A::Error> {
+        self.0.object(object)
+    }
+}
+
+/// An object's key, in lower case.
+struct Key(String);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // As bytes, so that half a surrogate pair in a key, which Go replaces, ends nothing.
+        deserializer.deserialize_bytes(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Key, E> {
+        Ok(Key(fold(&String::from_utf8_lossy(key))))
+    }
+}
+
+/// In lower case, with the two letters beyond ASCII that are the same as one of ASCII's but for their case.
+fn fold(key: &str) -> String {
+    let fold = |letter: char| match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        letter => letter.to_ascii_lowercase(),
+    };
+    key.chars().map(fold).collect()
+}

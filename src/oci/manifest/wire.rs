@@ -1,0 +1,164 @@
+//! A manifest's JSON, read as Go's decoder reads it, since nearly every client and registry is written in Go: `null` leaves a
+//! field as it was, keys are matched whatever their case, and unknown ones are passed over.
+//!
+//! Two things differ from Go on purpose. Where a key comes twice, Go keeps the last value; here everything that any of them
+//! names is kept, since other decoders keep the first. And a value of the wrong type does not end the reading: its field is
+//! reported, for the caller to judge.
+
+use super::json::{Each, List, Outcome, Slot, fields, next};
+use crate::oci::Digest;
+
+/// The document.
+#[derive(Default)]
+pub(super) struct Wire {
+    pub(super) media_type: Option<String>,
+    pub(super) schema_version: Option<u64>,
+    pub(super) config: Field<Each<WireDescriptor>>,
+    pub(super) layers: Field<List<WireDescriptor>>,
+    pub(super) manifests: Field<List<WireDescriptor>>,
+    pub(super) subject: Each<WireDescriptor>,
+    pub(super) fs_layers: List<FsLayer>,
+}
+
+/// A descriptor. It has several digests where that key comes several times.
+#[derive(Default)]
+pub(super) struct WireDescriptor {
+    pub(super) digests: Vec<Digest>,
+    pub(super) size: u64,
+    pub(super) media_type: String,
+    pub(super) urls: List<String>,
+    pub(super) platform: Option<WirePlatform>,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct WirePlatform {
+    pub(super) os: String,
+    pub(super) architecture: String,
+}
+
+/// A layer of schema 1.
+#[derive(Default)]
+pub(super) struct FsLayer {
+    pub(super) digests: Vec<Digest>,
+}
+
+/// A value, with whether the document has it at all.
+#[derive(Default)]
+pub(super) struct Field<T> {
+    pub(super) presence: Presence,
+    pub(super) value: T,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Presence {
+    #[default]
+    Absent,
+    Null,
+    Present,
+}
+
+impl<T> Field<T> {
+    pub(super) fn is_present(&self) -> bool {
+        self.presence == Presence::Present
+    }
+
+    /// Whether the key is there, be its value `null`.
+    pub(super) fn is_written(&self) -> bool {
+        self.presence != Presence::Absent
+    }
+}
+
+impl<T: Slot> Slot for Field<T> {
+    fn null(&mut self) {
+        self.presence = self.presence.max(Presence::Null);
+    }
+
+    fn list<'de, A: serde::de::SeqAccess<'de>>(&mut self, list: A) -> Result<Outcome, A::Error> {
+        let outcome = self.value.list(list)?;
+        Ok(self.note(outcome))
+    }
+
+    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Outcome, A::Error> {
+        let outcome = self.value.object(object)?;
+        Ok(self.note(outcome))
+    }
+}
+
+impl<T> Field<T> {
+    fn note(&mut self, outcome: Outcome) -> Outcome {
+        if outcome != Outcome::WrongType {
+            self.presence = Presence::Present;
+        }
+        outcome
+    }
+}
+
+impl Slot for Wire {
+    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Outcome, A::Error> {
+        fields(object, |key, object| {
+            Ok(Some(match key {
+                "mediatype" => ("mediaType", next(object, &mut self.media_type)?),
+                "schemaversion" => ("schemaVersion", next(object, &mut self.schema_version)?),
+                "config" => ("config", next(object, &mut self.config)?),
+                "layers" => ("layers", next(object, &mut self.layers)?),
+                "manifests" => ("manifests", next(object, &mut self.manifests)?),
+                "subject" => ("subject", next(object, &mut self.subject)?),
+                "fslayers" => ("fsLayers", next(object, &mut self.fs_layers)?),
+                _ => return Ok(None),
+            }))
+        })
+    }
+}
+
+impl Slot for WireDescriptor {
+    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Outcome, A::Error> {
+        let outcome = fields(object, |key, object| {
+            Ok(Some(match key {
+                "digest" => ("digest", next(object, &mut self.digests)?),
+                "size" => ("size", next(object, &mut self.size)?),
+                "mediatype" => ("mediaType", next(object, &mut self.media_type)?),
+                "urls" => ("urls", next(object, &mut self.urls)?),
+                "platform" => ("platform", next(object, &mut self.platform)?),
+                _ => return Ok(None),
+            }))
+        })?;
+        Ok(outcome.with("digest", self.digests.is_empty()))
+    }
+}
+
+impl Slot for WirePlatform {
+    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Outcome, A::Error> {
+        fields(object, |key, object| {
+            Ok(Some(match key {
+                "os" => ("os", next(object, &mut self.os)?),
+                "architecture" => ("architecture", next(object, &mut self.architecture)?),
+                _ => return Ok(None),
+            }))
+        })
+    }
+}
+
+impl Slot for FsLayer {
+    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Outcome, A::Error> {
+        let outcome = fields(object, |key, object| {
+            Ok(Some(match key {
+                "blobsum" => ("blobSum", next(object, &mut self.digests)?),
+                _ => return Ok(None),
+            }))
+        })?;
+        Ok(outcome.with("blobSum", self.digests.is_empty()))
+    }
+}
+
+/// Each digest that is written for it.
+impl Slot for Vec<Digest> {
+    fn text(&mut self, text: &str) -> Outcome {
+        match text.parse() {
+            Ok(digest) => {
+                self.push(digest);
+                Outcome::Fits
+            }
+            Err(_) => Outcome::WrongType,
+        }
+    }
+}
