@@ -36,6 +36,7 @@ mod htpasswd;
 mod index_damage;
 mod index_scale;
 mod limits;
+mod lists;
 mod many;
 mod metrics;
 mod metrics_docs;
