@@ -1,6 +1,11 @@
 //! The domain of an image reference: the registry that `docker.io/library/ubuntu` names.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+    sync::Arc,
+};
 
 /// A registry's name as image references spell it: a host, perhaps with a port, in lower case
 /// (distribution's reference grammar, `domain`). The Hub's three names are one: `docker.io`.
@@ -21,6 +26,22 @@ impl Domain {
         Self("docker.io".into())
     }
 
+    /// Returns whether a name is one that means something within a machine or its network alone: a loopback address, or a
+    /// host without a dot.
+    #[must_use]
+    pub fn is_local(text: &str) -> bool {
+        if let Some((address, port)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            let has_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+            return has_port && address.parse().is_ok_and(|address: Ipv6Addr| address.to_canonical().is_loopback());
+        }
+        let Ok(Self(name)) = text.parse() else { return false };
+        let host = name.split(':').next().unwrap_or_default();
+        match host.parse::<Ipv4Addr>() {
+            Ok(address) => address.is_loopback(),
+            Err(_) => !host.contains('.') || host.ends_with(".localhost"),
+        }
+    }
+
     /// The canonical spelling.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -37,12 +58,15 @@ impl FromStr for Domain {
             return Ok(Self::docker_hub());
         }
         let (host, port) = text.rsplit_once(':').unwrap_or((&text, "0"));
-        let port_fits = !port.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
-        if text.len() > 255 || !port_fits || !host.split('.').all(is_label) {
+        if text.len() > 255 || !is_port(port) || !host.split('.').all(is_label) {
             return Err(InvalidDomain);
         }
         Ok(Self(text.into()))
     }
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 5 && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn is_label(label: &str) -> bool {
@@ -72,6 +96,41 @@ mod tests {
     fn the_hub_has_one_name() {
         for alias in ["docker.io", "index.docker.io", "registry-1.docker.io", "Docker.IO"] {
             assert_eq!(alias.parse::<Domain>().unwrap(), Domain::docker_hub());
+        }
+    }
+
+    #[test]
+    fn a_local_name_means_nothing_elsewhere() {
+        for local in [
+            "localhost",
+            "LOCALHOST:5001",
+            "registry.localhost:5000",
+            "127.0.0.1:5000",
+            "127.1.2.3",
+            "[::1]:5000",
+            "[::1]",
+            "[::ffff:127.0.0.1]:1",
+            "registry:5000",
+            "k3d-registry",
+        ] {
+            assert!(Domain::is_local(local), "{local}");
+        }
+        for other in [
+            "",
+            "ghcr.io",
+            "docker.io",
+            "10.0.0.1:5000",
+            "registry.example",
+            "[2001:db8::1]:5000",
+            "[::1]x",
+            "[::1]:",
+            "::1",
+            "localhost.example",
+            "a/b",
+            "localhost.",
+            "localhost:",
+        ] {
+            assert!(!Domain::is_local(other), "{other}");
         }
     }
 

@@ -77,7 +77,10 @@ impl Registry {
         Ok(Repository { domain: Some(domain), name })
     }
 
-    /// The registry whose repositories `ns` asks for; `None` is this one.
+    /// The registry whose repositories `ns` asks for; `None` is this one. Clients that pushed to `localhost:5001` or
+    /// `registry:5000` pull with that as `ns`: a name that means nothing outside the client's own network means this
+    /// registry. Any other is another registry's, and no answer while something is mirrored: what was pushed here as
+    /// `org/app` is not `ghcr.io/org/app`.
     ///
     /// # Errors
     /// [`Error::NotMirrored`].
@@ -86,6 +89,7 @@ impl Registry {
         match ns.parse::<Domain>() {
             Ok(own) if self.rules.names.contains(&own) => Ok(None),
             Ok(domain) if self.rules.mirror && self.mirrors.contains_key(&domain) => Ok(Some(domain)),
+            _ if !self.rules.mirror || Domain::is_local(ns) => Ok(None),
             _ => Err(Error::NotMirrored(ns.chars().take(100).collect())),
         }
     }
