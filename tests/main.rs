@@ -41,6 +41,7 @@ mod many;
 mod metrics;
 mod metrics_docs;
 mod mirror_door;
+mod names;
 mod namespaces;
 mod odd_manifests;
 mod outage;

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::weighed::{self, Disk, Repository, Source, Tag};
 use crate::{
-    oci::NamePattern,
-    registry::{Census, Checked, Collected, Found, Outcome, STEPS, Verified, Weighed},
+    oci::{InvalidName, NamePattern, RepositoryName},
+    registry::{Census, Checked, Collected, Error, Found, Outcome, Removed, STEPS, Verified, Weighed},
 };
 
 /// What a command wants; one line.
@@ -28,6 +28,13 @@ pub enum Request {
     },
     /// Make the index anew from what is on disk.
     RebuildIndex,
+    /// Remove a repository of this registry's own, and free its name.
+    Rm {
+        /// Which one.
+        name: String,
+        /// Only say what would go.
+        dry_run: bool,
+    },
     /// Count what fills the disk.
     Du {
         /// The repositories whose tags are counted, too: a pattern, as `proxy.hosted` takes it.
@@ -36,6 +43,14 @@ pub enum Request {
 }
 
 impl Request {
+    /// The name of a repository.
+    ///
+    /// # Errors
+    /// Why `name` is none.
+    pub fn repository(name: &str) -> Result<RepositoryName, String> {
+        name.parse().map_err(|error: InvalidName| format!("{name:?} is no repository name: {error}"))
+    }
+
     /// What a count is asked to count.
     ///
     /// # Errors
@@ -112,6 +127,19 @@ pub enum Answer {
         /// Whether all of that only would have gone.
         dry_run: bool,
     },
+    /// A repository is removed, and its name free.
+    Removed {
+        /// Which one.
+        repository: String,
+        /// Its tags.
+        tags: u64,
+        /// Its manifests.
+        manifests: u64,
+        /// Its blobs, whose bytes are collected if nobody else links them.
+        links: u64,
+        /// Whether all of that only would have gone.
+        dry_run: bool,
+    },
     /// Of a count: an upstream, or what was pushed.
     Source(Source),
     /// Of a count: a repository.
@@ -133,6 +161,18 @@ impl Answer {
     pub fn collected(collected: Collected, dry_run: bool) -> Self {
         let Collected { manifests, links, blobs, bytes, active } = collected;
         Self::Collected { manifests, links, blobs, bytes, active, dry_run }
+    }
+
+    /// The end of a removal.
+    #[must_use]
+    pub fn removed(removed: Result<Removed, Error>, repository: &RepositoryName, dry_run: bool) -> Self {
+        match removed {
+            Ok(Removed { tags, manifests, links }) => {
+                Self::Removed { repository: repository.to_string(), tags, manifests, links, dry_run }
+            }
+            Err(Error::NameUnknown) => Self::Failed { message: format!("nothing of {repository} is here") },
+            Err(error) => Self::Failed { message: error.to_string() },
+        }
     }
 
     /// The end of a verification.
@@ -198,7 +238,12 @@ impl Answer {
     pub fn is_last(&self) -> bool {
         matches!(
             self,
-            Self::Verified { .. } | Self::Rebuilt | Self::Collected { .. } | Self::Counted(_) | Self::Failed { .. }
+            Self::Verified { .. }
+                | Self::Rebuilt
+                | Self::Collected { .. }
+                | Self::Removed { .. }
+                | Self::Counted(_)
+                | Self::Failed { .. }
         )
     }
 }

@@ -132,6 +132,10 @@ fn perform(registry: &Arc<Registry>, request: &Request, defaults: Defaults, answ
             registry.renew_index();
             Ok(Answer::Rebuilt)
         }
+        Request::Rm { name, dry_run } => Ok(match Request::repository(name) {
+            Ok(name) => Answer::removed(registry.remove(&name, *dry_run), &name, *dry_run),
+            Err(message) => Answer::Failed { message },
+        }),
         Request::Du { tags } => match Request::census(tags.as_ref()) {
             Ok(census) => registry
                 .count(&census, &mut |weighed| say(Answer::weighed(weighed)))

@@ -99,6 +99,10 @@ fn on(volume: &Volume, request: &Request, show: &mut impl FnMut(&Answer)) -> Res
             volume.rebuild_index();
             Ok(Answer::Rebuilt)
         }
+        Request::Rm { name, dry_run } => Ok(match Request::repository(name) {
+            Ok(name) => Answer::removed(volume.remove(&name, *dry_run), &name, *dry_run),
+            Err(message) => Answer::Failed { message },
+        }),
         Request::Du { tags } => {
             let mut tell = |weighed| {
                 show(&Answer::weighed(weighed));

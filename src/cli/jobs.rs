@@ -16,6 +16,8 @@ const TIDY_EVERY: Duration = Duration::from_secs(60);
 const TEND_EVERY: Duration = Duration::from_secs(1);
 /// How often what nobody asks for any more is looked for, at most and at least.
 const EXPIRE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+/// How often names whose claim is not proven are asked about, at most and at least.
+const SETTLE_EVERY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// How long the first request waits for a look at the disk: for most volumes that is all it takes, and then everything is
 /// known from the beginning.
 const LOOK_FIRST: Duration = Duration::from_millis(300);
@@ -32,6 +34,7 @@ pub(super) fn start(registry: &Arc<Registry>, config: &Config, background: &Runt
         repeat(background, registry, every, Registry::expire);
     }
     purge_uploads(registry, config, background);
+    settle_claims(registry, background);
     Ok(())
 }
 
@@ -41,6 +44,7 @@ fn rebuild(registry: &Arc<Registry>) -> std::io::Result<()> {
     let registry = Arc::clone(registry);
     thread::Builder::new().name("rebuild".into()).spawn(move || {
         registry.rebuild_index();
+        registry.tell_conflicts();
         let _ = done.send(());
     })?;
     let _ = waited.recv_timeout(patience);
@@ -58,6 +62,20 @@ fn repeat(background: &Runtime, registry: &Arc<Registry>, every: Duration, act: 
             let registry = Arc::clone(&registry);
             let lanes = registry.lanes().clone();
             let _ = lanes.run(Lane::Job, move || act(&registry)).await;
+        }
+    });
+}
+
+/// Asks about the names that were claimed while the upstream could not be asked: soon after it can be, and less and less often
+/// while it cannot.
+fn settle_claims(registry: &Arc<Registry>, background: &Runtime) {
+    let registry = Arc::clone(registry);
+    background.spawn(async move {
+        let mut pause = SETTLE_EVERY.0;
+        loop {
+            tokio::time::sleep(pause).await;
+            let unanswered = registry.settle_claims().await;
+            pause = if unanswered { (pause * 2).min(SETTLE_EVERY.1) } else { SETTLE_EVERY.0 };
         }
     });
 }

@@ -19,6 +19,7 @@ mod keeping;
 mod logging;
 mod own_certificate;
 mod report;
+mod rm;
 mod serve;
 mod simulate;
 mod verify;
@@ -81,6 +82,9 @@ enum Command {
     /// Remove what nothing reaches, while the server runs or without one.
     #[command(after_help = gc::HELP)]
     Gc(gc::Options),
+    /// Remove a repository that was pushed here, and free its name.
+    #[command(after_help = rm::HELP)]
+    Rm(rm::Options),
     /// Count what fills the disk: by upstream, repository and tag.
     #[command(after_help = du::HELP)]
     Du(du::Options),
@@ -166,6 +170,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Config(source)) => config::run(source),
         Ok(Command::Simulate(options)) => simulate::run(&options),
         Ok(Command::Gc(options)) => gc::run(options),
+        Ok(Command::Rm(options)) => rm::run(options),
         Ok(Command::Du(options)) => du::run(options),
         Ok(Command::Access(command)) => access::run(command),
         Ok(Command::Htpasswd(options)) => htpasswd::run(options),

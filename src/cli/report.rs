@@ -95,6 +95,9 @@ fn line(answer: &Answer, dry: bool) -> Option<String> {
             "verified {blobs} blobs, {}: {dropped} damaged and dropped, {restored} restored, {quarantined} in quarantine",
             size(*bytes)
         )),
+        Answer::Removed { repository, tags, manifests, links, .. } => {
+            Some(format!("{verb} {tags} tags, {manifests} manifests, {links} links of {repository}"))
+        }
         Answer::Rebuilt => Some("the index is made anew".to_owned()),
         Answer::Collected { manifests, links, blobs, bytes, active, .. } => {
             let left = match active {

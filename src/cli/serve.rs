@@ -206,6 +206,7 @@ fn rules(config: &Config) -> Rules {
         mirror: *config.proxy.enabled,
         push: config.proxy.push_allowed(),
         hosted: config.proxy.hosted.value().clone(),
+        unproven: *config.proxy.unproven,
         names: config.http.own_names(),
         delete: *config.storage.delete_enabled,
         readonly: *config.storage.readonly,

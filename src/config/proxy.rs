@@ -11,7 +11,7 @@ use super::{
     node::Node,
     used::{
         PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PASSWORDFILE, PROXY_PUSH, PROXY_REALM,
-        PROXY_REDIRECTS, PROXY_REMOTEURL, PROXY_TTL, PROXY_USERNAME,
+        PROXY_REDIRECTS, PROXY_REMOTEURL, PROXY_TTL, PROXY_UNPROVEN, PROXY_USERNAME,
     },
 };
 use crate::oci::{NamePattern, RepositoryName};
@@ -42,6 +42,30 @@ pub struct Proxy {
     pub push: Setting<Option<bool>>,
     /// `proxy.hosted`: names that are ours, pushed or not. See [`Proxy::is_hosted`].
     pub hosted: Setting<Vec<NamePattern>>,
+    /// `proxy.unproven`: what becomes of a first push while the upstream cannot be asked for the name.
+    pub unproven: Setting<Unproven>,
+}
+
+/// What becomes of the first push to a name while the upstream cannot be asked whether it has such a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unproven {
+    /// It is taken, and the upstream asked later.
+    Accept,
+    /// It is refused until the upstream can be asked.
+    Refuse,
+}
+
+impl Unproven {
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Accept, Self::Refuse].into_iter().find(|known| known.as_str().eq_ignore_ascii_case(text))
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 impl Proxy {
@@ -58,6 +82,7 @@ impl Proxy {
             ttl: Setting::read(root, &PROXY_TTL, duration::parse)?,
             push: Setting::read_optional(root, &PROXY_PUSH, keys::flag)?,
             hosted: Setting::read_list(root, &PROXY_HOSTED, str::parse)?,
+            unproven: Setting::read(root, &PROXY_UNPROVEN, Unproven::parse)?,
         };
         proxy.with_password_out_of_file()?.with_user_out_of_url()?.paired()
     }
@@ -126,6 +151,7 @@ impl Proxy {
             Line::new(&self.ttl, duration::write(*self.ttl)),
             Line::new(&self.push, self.push_allowed().to_string()),
             Line::list(&self.hosted, self.hosted.iter().map(NamePattern::as_str)),
+            Line::new(&self.unproven, self.unproven.as_str()),
         ]);
         lines
     }

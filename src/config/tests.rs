@@ -272,6 +272,7 @@ proxy:
   ttl: 0s
   push: false
   hosted: []
+  unproven: accept
 catalog:
   maxentries: 1000
 tags:

@@ -296,6 +296,13 @@ pub(super) const PROXY_HOSTED: Key = used(
     "",
     "Patterns of repository names that are this registry's own, never looked for upstream; ours.",
 );
+pub(super) const PROXY_UNPROVEN: Key = used(
+    "proxy.unproven",
+    Choice(&["accept", "refuse"]),
+    "accept",
+    "The first push to a name while the upstream cannot be asked whether it has such a repository: accept, and ask later, or \
+     refuse with 503; ours.",
+);
 
 // Lists
 pub(super) const CATALOG_MAXENTRIES: Key =

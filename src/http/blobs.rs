@@ -22,8 +22,8 @@ use crate::{
 
 /// All of a blob, or the one range asked for.
 pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let repository = extract::repository(&registry, &request).await?;
     let digest = extract::digest(&request)?;
+    let repository = extract::blob_repository(&registry, &request, &digest).await?;
     let blob = registry.blob(&repository, &digest).await?;
     let served = measure::answered(&registry, &repository, Content::Blob, blob.provenance);
     if headers::holds(&request, &digest) {
@@ -51,8 +51,8 @@ pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpRes
 
 /// Size and existence.
 pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let repository = extract::repository(&registry, &request).await?;
     let digest = extract::digest(&request)?;
+    let repository = extract::blob_repository(&registry, &request, &digest).await?;
     let (size, provenance) = registry.blob_size(&repository, &digest, extract::names_registry(&request)).await?;
     measure::answered(&registry, &repository, Content::Blob, provenance);
     if headers::holds(&request, &digest) {

@@ -231,6 +231,7 @@ impl From<registry::Error> for Refusal {
         let refusal = Self::new(status, code, advice(&error));
         match error {
             E::TooManyRequests { retry_after, .. } => Self { retry_after, ..refusal },
+            E::Unproven { retry_after } => Self { retry_after: Some(retry_after), ..refusal },
             E::ManifestBlobUnknown(missing) => Self { missing, ..refusal },
             _ => refusal,
         }
@@ -248,6 +249,7 @@ fn kind(error: &registry::Error) -> (StatusCode, ErrorCode) {
         E::Incomplete { .. } | E::BadGateway(_) | E::Mismatch { .. } => {
             (StatusCode::BAD_GATEWAY, ErrorCode::Unavailable)
         }
+        E::Unproven { .. } => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
         E::GatewayTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable),
         E::Denied(_) | E::Short(_) => (StatusCode::FORBIDDEN, ErrorCode::Denied),
         E::Storage(failed) if failed.is_full() => (StatusCode::FORBIDDEN, ErrorCode::Denied),
@@ -300,7 +302,7 @@ pub(super) fn advice(error: &registry::Error) -> String {
         E::ManifestBlobUnknown(_) => "the manifest names what is not in this repository: push that first",
         E::Storage(_) | E::Abandoned | E::UnderWay | E::NoIndex => "this server failed: its log has the reason",
         E::Denied(why) | E::Unsupported(why) | E::ManifestInvalid(why) => why,
-        E::UploadRange { .. } | E::DigestInvalid { .. } | E::Short(_) => return error.to_string(),
+        E::Unproven { .. } | E::UploadRange { .. } | E::DigestInvalid { .. } | E::Short(_) => return error.to_string(),
     };
     text.to_owned()
 }

@@ -40,6 +40,36 @@ pub(super) async fn repository(registry: &Registry, request: &HttpRequest) -> Re
     Ok(repository)
 }
 
+/// As [`repository`], where a blob is asked for: what was pushed under a name that nobody has claimed yet is there.
+pub(super) async fn blob_repository(
+    registry: &Registry,
+    request: &HttpRequest,
+    digest: &Digest,
+) -> Result<Repository, Refusal> {
+    if !names_registry(request) {
+        let pushed = blob_source(registry, request, name(request)?, digest).await?;
+        if pushed.domain.is_none() {
+            guard::permit(request, &pushed, Action::Pull)?;
+            return Ok(pushed);
+        }
+    }
+    repository(registry, request).await
+}
+
+/// The repository that has a blob of this name, as a request without `ns` means it.
+pub(super) async fn blob_source(
+    registry: &Registry,
+    request: &HttpRequest,
+    name: RepositoryName,
+    digest: &Digest,
+) -> Result<Repository, Refusal> {
+    let own = Repository { domain: None, name };
+    if guard::may(request, &own, Action::Pull) && registry.has_layer(&own, digest).await? {
+        return Ok(own);
+    }
+    Ok(registry.repository(own.name, None).await?)
+}
+
 /// The repository a path's `{name}` means, for writing, if the caller may do this to it.
 pub(super) async fn writable(
     registry: &Registry,

@@ -48,6 +48,7 @@ pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpRe
 pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
     let repository = extract::writable(&registry, &request, Action::Push).await?;
     let reference = extract::pushed_reference(&request)?;
+    let right = registry.claim_right(&repository).await?;
     let bytes = collect(&request, body).await?;
     let (digest, mut tags) = match &reference {
         Reference::Digest(digest) => (Some(*digest), Vec::new()),
@@ -55,7 +56,7 @@ pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) ->
     };
     tags.extend(extract::tag_parameters(&request)?);
     let pushed = Pushed { bytes, digest, media_type: extract::media_type(&request), tags: tags.clone() };
-    let accepted = registry.put_manifest(&repository, pushed).await?;
+    let accepted = registry.put_manifest(&repository, right, pushed).await?;
     let mut response = HttpResponse::Created();
     response
         .insert_header(API_VERSION)

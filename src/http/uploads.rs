@@ -26,6 +26,7 @@ use crate::{
 /// Begins a session, or does all in one: `?mount=` links what another repository has, `?digest=` uploads the body.
 pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
     let repository = extract::writable(&registry, &request, Action::Push).await?;
+    registry.begin_push(&repository).await?;
     // What cannot be mounted, for being no digest at all, is uploaded.
     if let Ok(Some(digest)) = extract::digest_parameter(&request, "mount") {
         if mounted(&registry, &request, &repository, digest).await? {
@@ -146,7 +147,7 @@ async fn mounted(
     };
     // A name that is none has no blobs: the upload goes on without.
     let Ok(name) = from.parse() else { return Ok(false) };
-    let from = registry.repository(name, None).await?;
+    let from = extract::blob_source(registry, request, name, &digest).await?;
     let mounted = guard::may(request, &from, Action::Pull) && registry.mount(into, digest, Some(&from)).await?;
     if mounted {
         audit::note_source(request, &from);

@@ -4,6 +4,7 @@
 //! is wrong: "not in here" means "look on disk". So nothing in this room returns an error: a database that fails is
 //! set aside, told once, and every question is answered with "I do not know" from then on.
 
+mod claims;
 mod database;
 mod holding;
 mod holdings;
@@ -58,6 +59,7 @@ impl Index {
         self.database.remove_all(|trees| &trees.tags, &own);
         self.database.remove_all(|trees| &trees.referrers, &own);
         self.database.remove_all(|trees| &trees.repositories, &own);
+        self.database.remove_all(|trees| &trees.claims, &own);
     }
 
     /// Whether everything on disk has been told to it since it was opened. While it has not, "I do not know" says nothing

@@ -31,6 +31,7 @@ pub(super) struct Trees {
     pub(super) queue: Tree,
     pub(super) holders: Tree,
     pub(super) parents: Tree,
+    pub(super) claims: Tree,
     pub(super) db: Db,
 }
 
@@ -112,6 +113,7 @@ impl Trees {
             queue: tree("queue")?,
             holders: tree("holders")?,
             parents: tree("parents")?,
+            claims: tree("claims")?,
             db: db.clone(),
         };
         // A first read of each: damage shows here rather than under a request.
@@ -119,7 +121,7 @@ impl Trees {
         Ok(trees)
     }
 
-    pub(super) fn all(&self) -> [&Tree; 11] {
+    pub(super) fn all(&self) -> [&Tree; 12] {
         let Self {
             meta,
             objects,
@@ -132,8 +134,9 @@ impl Trees {
             queue,
             holders,
             parents,
+            claims,
             ..
         } = self;
-        [meta, objects, links, tags, classes, repositories, referrers, holdings, queue, holders, parents]
+        [meta, objects, links, tags, classes, repositories, referrers, holdings, queue, holders, parents, claims]
     }
 }

@@ -162,6 +162,12 @@ group! { CARE, "Damage and collection",
         "When collection last came to its end, in this process; 0 before that.");
 }
 
+group! { NAMES, "Names of this registry's own",
+    HOSTED_NAMES = gauge("entrepot_hosted_names", &["claim"],
+        "Names that were pushed to while docker.io could not be asked whether it has such repositories: unproven ones are asked \
+         about until it answers; conflicting ones it has, too, and the operator has to decide.");
+}
+
 group! { PROCESS, "The process",
     BUILD_INFO = gauge("entrepot_build_info", &["version"], "1; the label says what runs.");
     CERTIFICATE = gauge("entrepot_certificate_expiry_timestamp_seconds", &[],
@@ -176,4 +182,4 @@ group! { PROCESS, "The process",
 }
 
 /// All of them.
-pub static METRICS: &[&Group] = &[&STORAGE, &EVICTION, &CACHE, &UPSTREAM, &FILLS, &HTTP, &CARE, &PROCESS];
+pub static METRICS: &[&Group] = &[&STORAGE, &EVICTION, &CACHE, &UPSTREAM, &FILLS, &HTTP, &CARE, &NAMES, &PROCESS];

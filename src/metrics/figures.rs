@@ -8,8 +8,8 @@ use super::{
     Error,
     catalogue::{
         ALLOWED, BUDGET_LIMIT, BUDGET_REMAINING, BUDGET_WINDOW, COUNTED, FILESYSTEM_FREE, FILESYSTEM_SIZE,
-        FILLS_UNDER_WAY, FULL_IN, HEADROOM, INDEX_COMPLETE, MIRRORED_BYTES, MIRRORED_OBJECTS, Metric, PROMISED, QUOTA,
-        RECLAIMABLE, STORAGE_BYTES, STORAGE_OBJECTS, UPLOADS_OPEN, UPSTREAM_UP,
+        FILLS_UNDER_WAY, FULL_IN, HEADROOM, HOSTED_NAMES, INDEX_COMPLETE, MIRRORED_BYTES, MIRRORED_OBJECTS, Metric,
+        PROMISED, QUOTA, RECLAIMABLE, STORAGE_BYTES, STORAGE_OBJECTS, UPLOADS_OPEN, UPSTREAM_UP,
     },
     growth::{Look, as_float},
 };
@@ -72,6 +72,8 @@ pub struct Figures {
     pub uploads: usize,
     /// Whether the index knows all that is on disk.
     pub index_complete: bool,
+    /// Names that are claimed without the upstream's word, by what is known of them.
+    pub names: [(&'static str, usize); 2],
 }
 
 impl Disk {
@@ -126,9 +128,12 @@ impl Figures {
     pub(super) fn families(&self) -> Result<Vec<MetricFamily>, Error> {
         let up = self.upstreams.iter().map(|upstream| (upstream.name.as_str(), f64::from(u8::from(upstream.up))));
         let count = |count: usize| Some(u64::try_from(count).unwrap_or(u64::MAX));
+        let names =
+            self.names.iter().map(|(claim, names)| (*claim, as_float(u64::try_from(*names).unwrap_or(u64::MAX))));
         Ok([
             self.disk.families()?,
             single(&INDEX_COMPLETE, Some(u64::from(self.index_complete)))?,
+            labelled(&HOSTED_NAMES, names)?,
             labelled(&UPSTREAM_UP, up)?,
             self.budgets(&BUDGET_LIMIT, |budget| Some(as_float(budget.limit)))?,
             self.budgets(&BUDGET_REMAINING, |budget| Some(as_float(budget.remaining)))?,

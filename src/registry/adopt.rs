@@ -14,7 +14,14 @@ pub(super) fn proxy_volume(objects: &Objects) {
     }
     let hosted = objects.storage.repositories().filter(|repository| repository.domain.is_none());
     // Listed before any of them moves.
-    let cached: Vec<_> = hosted.filter(|repository| !objects.storage.links(repository).is_marked()).collect();
+    let cached: Result<Vec<_>, Error> = hosted.filter_map(|place| is_cached(&objects.storage, place)).collect();
+    let cached = match cached {
+        Ok(cached) => cached,
+        Err(error) => {
+            tracing::warn!("adopting the volume of a cache failed, and goes on at the next start: {error}");
+            return;
+        }
+    };
     tracing::info!("adopting the volume of a pull-through cache: {} repositories become mirrored ones", cached.len());
     for repository in cached {
         if let Err(error) = adopt(&objects.storage, &repository) {
@@ -24,6 +31,15 @@ pub(super) fn proxy_volume(objects: &Objects) {
     }
     if let Err(error) = objects.storage.end_proxy_volume() {
         tracing::warn!("this volume is looked at once more at the next start: {error}");
+    }
+}
+
+/// What nobody pushed to with this program.
+fn is_cached(storage: &Storage, repository: Repository) -> Option<Result<Repository, Error>> {
+    match storage.links(&repository).written_claim() {
+        Ok(Some(_)) => None,
+        Ok(None) => Some(Ok(repository)),
+        Err(error) => Some(Err(error)),
     }
 }
 

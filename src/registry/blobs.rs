@@ -145,6 +145,14 @@ impl Registry {
         link.layer || link.revision || class.mirrored || !self.objects.storage.has_blob(digest)
     }
 
+    /// Whether a blob was pushed to a repository, or mounted there.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub async fn has_layer(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
+        Ok(self.blob_link(repository, digest).await.is_some_and(|link| link.layer))
+    }
+
     /// Whether a blob may be read in a repository, as far as is known here.
     pub(super) async fn may_read(&self, repository: &Repository, digest: &Digest) -> bool {
         let link = self.blob_link(repository, digest).await;

@@ -130,11 +130,33 @@ impl Collector<'_> {
         if active {
             self.collected.active += u64::from(!plan.is_empty());
         } else {
-            self.prune(repository, &links, &plan, &mut gone)?;
+            self.prune_claimed(repository, &links, &plan, &mut gone)?;
         }
         let stay = links.layers().chain(links.revisions()).filter(|digest| !gone.contains(digest));
         self.hosted.extend(stay.chain(plan.named).map(|digest| short(&digest)));
         Ok(())
+    }
+
+    /// As [`Collector::prune`]: the name stays claimed, and leaves the catalog where no manifest is left.
+    fn prune_claimed(
+        &mut self,
+        repository: &Repository,
+        links: &RepositoryLinks,
+        plan: &Plan,
+        gone: &mut HashSet<Digest>,
+    ) -> Result<(), Error> {
+        if plan.manifests.is_empty() || self.collection.dry {
+            return self.prune(repository, links, plan, gone);
+        }
+        let objects = self.objects;
+        let locked = || objects.claims.repository(repository);
+        {
+            let _repository = locked();
+            objects.keep_claim(repository)?;
+        }
+        self.prune(repository, links, plan, gone)?;
+        let _repository = locked();
+        objects.delist_if_empty(repository)
     }
 
     /// Removes what is planned, until somebody enters the repository or asks for one of these manifests: then it stops, for

@@ -38,6 +38,7 @@ impl Registry {
         let delete = move |objects: &Objects| {
             let _claim = objects.claims.repository(&place);
             let links = objects.storage.links(&place);
+            objects.keep_claim(&place)?;
             for (tag, _) in links.tags().filter(|(_, named)| *named == digest) {
                 links.remove_tag(&tag)?;
                 objects.index.remove_tag(&place, &tag);
@@ -47,7 +48,7 @@ impl Registry {
             if let Some(subject) = subject {
                 objects.index.remove_referrer(&place, &subject, &digest);
             }
-            Ok(())
+            objects.delist_if_empty(&place)
         };
         self.objects.blocking(Lane::Sync, delete).await?
     }

@@ -43,6 +43,14 @@ pub enum Error {
     /// The rules of this server say no.
     #[error("denied: {0}")]
     Denied(String),
+    /// The upstream cannot be asked whether a name is its own, and the operator wants its word.
+    #[error(
+        "the upstream cannot be asked whether it has a repository of this name, and proxy.unproven refuses the push until it can"
+    )]
+    Unproven {
+        /// When it may be worth another try.
+        retry_after: Duration,
+    },
     /// This server does not do that, or is configured not to.
     #[error("unsupported: {0}")]
     Unsupported(String),
@@ -112,7 +120,7 @@ impl Asked {
     /// Law 7's right-hand column: what an upstream's failure is where nothing is cached.
     pub(super) fn failed(self, error: &upstream::Error) -> Error {
         match error {
-            upstream::Error::NotFound | upstream::Error::Denied(_) => self.unknown(),
+            upstream::Error::NotFound | upstream::Error::Denied(_) | upstream::Error::Login(_) => self.unknown(),
             // It has less of it than was there before.
             upstream::Error::Status { code: 416, .. } => self.unknown(),
             upstream::Error::TooMany { retry_after, message } => {

@@ -24,6 +24,7 @@ impl Registry {
             fills: self.fills.under_way(),
             uploads: self.sessions.open(),
             index_complete: self.objects.index.is_complete(),
+            names: self.unsettled_names(),
         }
     }
 

@@ -32,6 +32,11 @@ where
         (value, collapsed)
     }
 
+    /// Begins `work` unless it is under way, and waits for nothing.
+    pub(super) fn begin(&self, key: K, work: impl Future<Output = V> + Send + 'static) {
+        self.board(key, work);
+    }
+
     fn board(&self, key: K, work: impl Future<Output = V> + Send + 'static) -> (watch::Receiver<Option<V>>, bool) {
         let mut under_way = self.under_way.lock();
         if let Some(landing) = under_way.get(&key) {

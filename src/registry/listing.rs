@@ -82,10 +82,21 @@ impl Registry {
         }
         let (home, after) = (home.cloned(), after.to_owned());
         let walk = move |objects: &Objects| {
+            let mut failed = None;
             let of_home = objects.storage.repositories().filter(|repository| repository.domain == home);
-            first(of_home.map(|repository| repository.name.to_string()), &after, limit.saturating_add(1))
+            // One of this registry's own that holds nothing any more is not listed, though its name is claimed.
+            let listed = of_home.filter(|repository| {
+                let holds = home.is_some().then_some(Ok(true));
+                let holds = holds.unwrap_or_else(|| objects.storage.links(repository).has_revisions());
+                holds.unwrap_or_else(|error| {
+                    failed = Some(error);
+                    false
+                })
+            });
+            let found = first(listed.map(|repository| repository.name.to_string()), &after, limit.saturating_add(1));
+            failed.map_or(Ok(found), Err)
         };
-        Ok(Names::new(self.objects.blocking(Lane::List, walk).await?, limit))
+        Ok(Names::new(self.objects.blocking(Lane::List, walk).await??, limit))
     }
 
     /// The tags of a repository of this registry's own that come after `after`.
@@ -93,7 +104,7 @@ impl Registry {
     /// # Errors
     /// [`Error::NameUnknown`].
     pub async fn hosted_tags(&self, repository: &Repository, after: &str, limit: usize) -> Result<Names, Error> {
-        if !self.is_here(repository).await {
+        if !self.is_claimed(repository).await? {
             return Err(Error::NameUnknown);
         }
         if limit == 0 {

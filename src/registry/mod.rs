@@ -1,7 +1,8 @@
 //! The rules, without HTTP: which registry is meant, what is answered from the cache, what is fetched, once, and kept.
 //!
-//! To read, `pull` (manifests, with `tags`) and `blobs` are the way in; `rules` says which registry is meant, `hosted` and
-//! `listing` answer for this one. To write: `uploads`, `promote`, `put` and `delete`, each under its `claims`. `adopt` and
+//! To read, `pull` (manifests, with `tags`) and `blobs` are the way in; `rules` says which registry is meant and `ownership`
+//! whose a name is, `hosted` and `listing` answer for this one. To write: `uploads`, `promote`, `put`, `delete` and `remove`,
+//! each under its `claims`. `adopt` and
 //! `collect` (what `reach` plans and `activity` allows) work on a whole volume, and so do `verify` (with `health`) and
 //! `census` (with `tagged`), which counts; `volume` has it where no server has.
 //!
@@ -32,6 +33,7 @@ mod listing;
 mod manifests;
 mod mirror;
 mod objects;
+mod ownership;
 mod pages;
 mod parked;
 mod pen;
@@ -44,6 +46,7 @@ mod reach;
 mod reader;
 mod readiness;
 mod rebuild;
+mod remove;
 mod rules;
 mod space;
 mod tag_links;
@@ -73,12 +76,15 @@ use manifests::Manifests;
 pub use manifests::StoredManifest;
 use mirror::Mirror;
 use objects::Objects;
+pub use ownership::ClaimRight;
+use ownership::Questions;
 pub use pages::List;
 use pages::Pages;
 pub use provenance::Provenance;
 pub use pull::Pulled;
 pub use put::{Accepted, Pushed};
 pub use reader::{Grant, Reader};
+pub use remove::Removed;
 pub use rules::Rules;
 use tokio::runtime::Handle;
 pub use uploads::Receiving;
@@ -111,6 +117,7 @@ pub struct Registry {
     /// Blobs of its own that are being hashed.
     rechecks: Flights<Digest, Option<Stored>>,
     pages: Pages,
+    questions: Questions,
     rules: Rules,
     sessions: Sessions,
     metrics: Arc<Metrics>,
@@ -165,6 +172,7 @@ impl Registry {
             fetches: Flights::new(tasks.clone()),
             rechecks: Flights::new(tasks.clone()),
             pages: Pages::new(tasks.clone()),
+            questions: Questions::new(tasks.clone()),
             rules,
             sessions: Sessions::default(),
             metrics,

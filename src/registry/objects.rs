@@ -8,8 +8,8 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
-    Error, Retention, activity::Activity, claims::Claims, health::Outcome, heard::Heard, parked::Parked, space::Lack,
-    uncached::Uncached, uses, uses::Uses, verify::names,
+    Error, Retention, activity::Activity, claims::Claims, health::Outcome, heard::Heard, ownership::NameClaims,
+    parked::Parked, space::Lack, uncached::Uncached, uses, uses::Uses, verify::names,
 };
 use crate::{
     index::{Class, Index, Link, Object, Owner},
@@ -37,6 +37,7 @@ pub(super) struct Objects {
     pub(super) parked: Arc<Parked>,
     /// What upstreams said of tags.
     pub(super) heard: Arc<Heard>,
+    pub(super) name_claims: Arc<NameClaims>,
     /// Held while the index is told what is on disk.
     pub(super) rebuilding: Arc<Mutex<()>>,
     /// Held while room is made; what could not be had last.
@@ -68,6 +69,7 @@ impl Objects {
             retention: Arc::new(retention),
             parked: Arc::default(),
             heard: Arc::new(Heard::new()),
+            name_claims: Arc::default(),
             rebuilding: Arc::default(),
             room: Arc::default(),
             metrics,

@@ -95,9 +95,7 @@ impl Objects {
         let _claim = self.claims.digest(digest);
         self.index.add_class(digest, Class { hosted: true, ..Class::default() });
         self.index.own(digest, Owner::Hosted);
-        self.storage.links(repository).mark()?;
         self.storage.links(repository).add_layer(digest, Durability::Synced)?;
-        self.index.add_repository(repository);
         self.index.add_link(repository, digest, Link { layer: true, ..Link::default() });
         Ok(())
     }

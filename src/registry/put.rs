@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 
-use super::{Error, Registry, StoredManifest, manifests, objects::Objects};
+use super::{ClaimRight, Error, Registry, StoredManifest, manifests, objects::Objects};
 use crate::{
     index::{Class, Owner},
     lanes::Lane,
@@ -38,28 +38,42 @@ pub struct Accepted {
 }
 
 impl Registry {
-    /// Checks a manifest, stores it byte for byte, links it, and points its tags at it, all durably (law 3).
+    /// Checks a manifest, stores it byte for byte, claims the repository's name where `right` is to that, links it, and points
+    /// its tags at it, all durably (law 3).
     ///
     /// # Errors
     /// [`Error::ManifestInvalid`], [`Error::DigestInvalid`], [`Error::ManifestBlobUnknown`]; or as the disk fails.
-    pub async fn put_manifest(&self, repository: &Repository, pushed: Pushed) -> Result<Accepted, Error> {
+    pub async fn put_manifest(
+        &self,
+        repository: &Repository,
+        mut right: ClaimRight,
+        pushed: Pushed,
+    ) -> Result<Accepted, Error> {
         let digest = digest_of(&pushed)?;
         let manifest = parse(digest, &pushed)?;
         // First this, then the look at what is here: that stays until the manifest names it.
-        let present = self.objects.activity.enter(repository, Some(&digest));
+        let present = Arc::new(self.objects.activity.enter(repository, Some(&digest)));
         self.check_children(repository, &manifest).await?;
         let subject = manifest.manifest.subject;
         // For its links, and those of each tag.
         let _room = self.objects.room_for(Purpose::Hosted, LINKS_A_TAG * pushed.tags.len() as u64).await?;
         self.keep_durably(digest, pushed.bytes).await?;
         self.manifests.remember(&manifest);
-        let (place, tags, kept) = (repository.clone(), pushed.tags, Arc::clone(&manifest));
-        let link = move |objects: &Objects| {
-            let _present = present;
-            link(objects, &place, &kept, &tags)
-        };
-        self.objects.blocking(Lane::Sync, link).await??;
-        Ok(Accepted { digest, subject })
+        let tags: Arc<[Tag]> = pushed.tags.into();
+        loop {
+            let (place, tags, kept) = (repository.clone(), Arc::clone(&tags), Arc::clone(&manifest));
+            let present = Arc::clone(&present);
+            let link = move |objects: &Objects| {
+                let _present = present;
+                link(objects, &place, right, &kept, &tags)
+            };
+            if self.objects.blocking(Lane::Sync, link).await?? {
+                return Ok(Accepted { digest, subject });
+            }
+            // A repository was removed meanwhile: of this one, too, there may be nothing left.
+            right = self.claim_right(repository).await?;
+            self.check_children(repository, &manifest).await?;
+        }
     }
 
     async fn keep_durably(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
@@ -168,12 +182,20 @@ fn parse(digest: Digest, pushed: &Pushed) -> Result<Arc<StoredManifest>, Error> 
     }
 }
 
-/// Revision, then tags (law 2), then the index.
-fn link(objects: &Objects, repository: &Repository, manifest: &StoredManifest, tags: &[Tag]) -> Result<(), Error> {
+/// The claim to the name, the revision, then tags (law 2), then the index. `false`, when `right` is out of date.
+fn link(
+    objects: &Objects,
+    repository: &Repository,
+    right: ClaimRight,
+    manifest: &StoredManifest,
+    tags: &[Tag],
+) -> Result<bool, Error> {
     // Two writers of one tag: the disk and the index must end with the same one.
     let _claim = objects.claims.repository(repository);
+    if !objects.claim(repository, right)? {
+        return Ok(false);
+    }
     let links = objects.storage.links(repository);
-    links.mark()?;
     links.add_revision(&manifest.digest, Durability::Synced)?;
     manifests::note(&objects.index, repository, &manifest.digest, &manifest.manifest);
     objects.index.add_class(&manifest.digest, Class { hosted: true, ..Class::default() });
@@ -182,5 +204,5 @@ fn link(objects: &Objects, repository: &Repository, manifest: &StoredManifest, t
         links.set_tag(tag, &manifest.digest, Durability::Synced)?;
         objects.index.put_tag(repository, tag, manifest.digest, SystemTime::now());
     }
-    Ok(())
+    Ok(true)
 }

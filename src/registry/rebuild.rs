@@ -7,7 +7,7 @@
 use std::{os::unix::fs::FileExt, time::SystemTime};
 
 use super::{
-    manifests,
+    Error, manifests,
     objects::{Objects, SMALL},
 };
 use crate::{
@@ -67,7 +67,13 @@ fn walk(objects: &Objects) {
             // Nothing goes while it is told: it would be told after it went.
             let _still = hosted.then(|| objects.claims.repository(&repository));
             repositories += 1;
-            links += tell(objects, &repository);
+            match tell(objects, &repository) {
+                Ok(told) => links += told,
+                Err(error) => {
+                    tracing::error!(%repository, %error, "the index stays incomplete: what is on disk cannot be known");
+                    return;
+                }
+            }
         }
     }
     objects.index.set_complete();
@@ -75,12 +81,17 @@ fn walk(objects: &Objects) {
     tracing::debug!("the index was told of {repositories} repositories with {links} links");
 }
 
-fn tell(objects: &Objects, repository: &Repository) -> u64 {
+fn tell(objects: &Objects, repository: &Repository) -> Result<u64, Error> {
     let links = objects.storage.links(repository);
     // That bytes are durable is not told: they are made so once more when it matters.
     let class = Class { mirrored: repository.domain.is_some(), hosted: false };
     let mut told = 0;
-    objects.index.add_repository(repository);
+    if repository.domain.is_some() || links.has_revisions()? {
+        objects.index.add_repository(repository);
+    }
+    if repository.domain.is_none() {
+        objects.recall_claim(repository)?;
+    }
     for digest in links.layers() {
         told += 1;
         own(objects, repository, &digest, false);
@@ -105,7 +116,7 @@ fn tell(objects: &Objects, repository: &Repository) -> u64 {
             objects.index.put_tag(repository, &tag, digest, SystemTime::UNIX_EPOCH);
         }
     }
-    told
+    Ok(told)
 }
 
 /// Whose a blob is that a repository links. Mirrored ones come first: a link of this registry's own has the last word.

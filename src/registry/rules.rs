@@ -2,7 +2,7 @@
 
 use super::{Error, Registry};
 use crate::{
-    config::Validation,
+    config::{Unproven, Validation},
     lanes::Lane,
     oci::{Domain, NamePattern, Repository, RepositoryName},
 };
@@ -16,6 +16,8 @@ pub struct Rules {
     pub push: bool,
     /// Names that are this registry's own, pushed or not: never looked for upstream.
     pub hosted: Vec<NamePattern>,
+    /// What becomes of a first push while the upstream cannot be asked for the name.
+    pub unproven: Unproven,
     /// What this registry itself is called, for `ns`.
     pub names: Vec<Domain>,
     /// Whether tags, manifests and blobs may be deleted.
@@ -44,18 +46,29 @@ impl Rules {
     }
 }
 
+/// Why a name cannot be pushed to that the upstream has.
+pub(super) const TAKEN: &str =
+    "docker.io has a repository of this name, and clients must go on getting what they asked for";
+
+/// Why a name cannot be pushed to, with both ways out.
+pub(super) fn not_ours(name: &RepositoryName, why: &str) -> Error {
+    Error::Denied(format!(
+        "{name}: {why}: push under another name, or list this one in proxy.hosted to make it this registry's own"
+    ))
+}
+
 impl Registry {
     /// The repository a request means. `ns` is the query parameter by which containerd names the registry it wants. A
     /// request without it means what is hosted here, where the name is; anything else is mirrored from the Hub.
     ///
     /// # Errors
-    /// [`Error::NotMirrored`], when `ns` names a registry that is on no list of this one's.
+    /// [`Error::NotMirrored`], when `ns` names a registry that is on no list of this one's; or as the disk fails.
     pub async fn repository(&self, name: RepositoryName, ns: Option<&str>) -> Result<Repository, Error> {
         if ns.is_some() {
             return Ok(Repository { domain: self.home(ns)?, name });
         }
         let hosted = Repository { domain: None, name };
-        if !self.rules.mirror || self.is_hosted(&hosted).await {
+        if !self.rules.mirror || self.is_hosted(&hosted).await? {
             return Ok(hosted);
         }
         Ok(Repository { domain: Some(Domain::docker_hub()), ..hosted })
@@ -97,24 +110,23 @@ impl Registry {
     /// The repository a write means: always this registry's own, whatever `ns` says.
     ///
     /// # Errors
-    /// [`Error::Denied`] or [`Error::Unsupported`], saying which key changes it.
+    /// [`Error::Denied`] or [`Error::Unsupported`], saying which key changes it; or as the disk fails.
     pub async fn writable(&self, name: RepositoryName) -> Result<Repository, Error> {
         self.rules.allow_pushes()?;
         let hosted = Repository { domain: None, name };
-        if !self.rules.mirror || self.is_listed(&hosted.name) || self.is_hosted(&hosted).await {
+        if !self.rules.mirror || self.is_hosted(&hosted).await? {
             return Ok(hosted);
         }
         let why = if hosted.name.as_str().starts_with("library/") {
             "library/ is where the Hub's official images are mirrored"
         } else if self.is_mirrored(&hosted.name).await {
             "this name is mirrored from the Hub already, and clients must go on getting what they asked for"
+        } else if self.is_taken(&hosted.name) {
+            TAKEN
         } else {
             return Ok(hosted);
         };
-        Err(Error::Denied(format!(
-            "{}: {why}: list the name in proxy.hosted to make it this registry's own",
-            hosted.name
-        )))
+        Err(not_ours(&hosted.name, why))
     }
 
     /// Whether what may be deleted may be.
@@ -128,12 +140,12 @@ impl Registry {
         Err(Error::Unsupported("nothing can be deleted here: set storage.delete.enabled to true".into()))
     }
 
-    /// Whether a name is this registry's own: listed, or pushed to.
-    async fn is_hosted(&self, repository: &Repository) -> bool {
-        self.is_listed(&repository.name) || self.is_here(repository).await
+    /// Whether a name is this registry's own: listed, or claimed by a push.
+    async fn is_hosted(&self, repository: &Repository) -> Result<bool, Error> {
+        Ok(self.is_listed(&repository.name) || self.is_claimed(repository).await?)
     }
 
-    fn is_listed(&self, name: &RepositoryName) -> bool {
+    pub(super) fn is_listed(&self, name: &RepositoryName) -> bool {
         self.rules.hosted.iter().any(|pattern| pattern.matches(name))
     }
 

@@ -112,7 +112,7 @@ impl Receiving {
 }
 
 impl Registry {
-    /// Begins a session of this name. From here on the repository is this registry's own.
+    /// Begins a session of this name. Whose the repository is does not change by that.
     ///
     /// # Errors
     /// When the disk takes no more.
@@ -123,8 +123,6 @@ impl Registry {
         let begin = move |objects: &Objects| {
             let _room = room;
             let _present = objects.activity.enter(&place, None);
-            objects.storage.links(&place).mark()?;
-            objects.index.add_repository(&place);
             objects.storage.uploads(&place).begin(id, &started)
         };
         self.objects.blocking(Lane::Write, begin).await??;

@@ -11,7 +11,7 @@ use crate::{index::Index, lanes::Lanes, metrics::Metrics, oci::NamePattern, stor
 /// A volume, held by this process.
 #[derive(Debug)]
 pub struct Volume {
-    objects: Objects,
+    pub(super) objects: Objects,
 }
 
 impl Volume {

@@ -6,7 +6,7 @@
 //!   repositories/<name>/_manifests/revisions/<algorithm>/<hex>/link
 //!   repositories/<name>/_manifests/tags/<tag>/current/link       and tags/<tag>/index/<algorithm>/<hex>/link
 //!   repositories/<name>/_layers/<algorithm>/<hex>/link
-//!   repositories/<name>/_hosted/                                 this program took a push to it
+//!   repositories/<name>/_hosted/claim                            the name is this registry's own, and why
 //!   repositories/<name>/_uploads/<uuid>/data, startedat          upload sessions: survive a restart
 //! <root>/mirrors/<domain>/repositories/<name>/…                  the same shape, for mirrored repositories
 //! <root>/staging/                                                 files on their way in; swept at start

@@ -16,8 +16,8 @@ const LONGEST: u64 = 1024;
 /// A repository's folder. Makes nothing until a link is written.
 #[derive(Debug)]
 pub struct RepositoryLinks {
-    dir: PathBuf,
-    names: Arc<Names>,
+    pub(super) dir: PathBuf,
+    pub(super) names: Arc<Names>,
 }
 
 impl RepositoryLinks {
@@ -57,22 +57,6 @@ impl RepositoryLinks {
     #[must_use]
     pub fn exists(&self) -> bool {
         ["_manifests", "_layers", "_uploads", "_hosted"].iter().any(|part| self.dir.join(part).is_dir())
-    }
-
-    /// Whether this program took a push to this repository.
-    #[must_use]
-    pub fn is_marked(&self) -> bool {
-        self.dir.join("_hosted").is_dir()
-    }
-
-    /// Marks that this program took a push to this repository.
-    ///
-    /// # Errors
-    /// When the mark cannot be made.
-    pub fn mark(&self) -> Result<(), Error> {
-        let mark = self.dir.join("_hosted");
-        // A folder: at a file with such a name, registry:2 would stop listing. One that is there may not be on the disk.
-        self.names.make_parent(&mark.join("x"), Durability::Synced)
     }
 
     /// Removes everything of this repository; repositories below it stay.

@@ -3,6 +3,7 @@
 //! Everything in this room blocks: callers on an async thread go through the blocking pool. Nothing here decides what
 //! should be kept, fetched or served, and nothing here knows HTTP.
 
+mod claim;
 mod error;
 mod growth;
 mod layout;
@@ -27,6 +28,7 @@ use std::{
     sync::Arc,
 };
 
+pub use claim::{Claim, Verdict};
 pub use error::Error;
 use growth::Growing;
 pub use growth::Growth;

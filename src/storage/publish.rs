@@ -68,14 +68,13 @@ impl Names {
 
     /// Writes a link file, replacing what it said before.
     pub(super) fn link(&self, path: &Path, digest: &Digest, durability: Durability) -> Result<(), Error> {
-        let text = digest.to_string();
-        self.within(path, durability, || self.put(path, text.as_bytes(), durability))?;
-        if durability == Durability::Synced { sync_parent(path) } else { Ok(()) }
+        self.write(path, &digest.to_string(), durability)
     }
 
-    /// Writes a new small file that needs no durability.
-    pub(super) fn note(&self, path: &Path, text: &str) -> Result<(), Error> {
-        self.within(path, Durability::Unsynced, || self.put(path, text.as_bytes(), Durability::Unsynced))
+    /// Writes a small file, replacing what it said before.
+    pub(super) fn write(&self, path: &Path, text: &str, durability: Durability) -> Result<(), Error> {
+        self.within(path, durability, || self.put(path, text.as_bytes(), durability))?;
+        if durability == Durability::Synced { sync_parent(path) } else { Ok(()) }
     }
 
     fn put(&self, path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {

@@ -55,7 +55,7 @@ impl Uploads {
     /// When its files cannot be made.
     pub fn begin(&self, id: UploadId, started: &str) -> Result<Upload, Error> {
         let upload = self.named(id);
-        self.names.note(&upload.dir.join("startedat"), started)?;
+        self.names.write(&upload.dir.join("startedat"), started, Durability::Unsynced)?;
         File::create_new(upload.data()).map_err(Error::at(&upload.dir))?;
         Ok(upload)
     }

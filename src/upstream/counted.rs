@@ -32,7 +32,7 @@ fn outcome(answer: &Result<Answer, Error>) -> Outcome {
     match answer {
         Ok(answer) => of_status(answer.response.status()),
         Err(Error::NotFound) => Outcome::NotFound,
-        Err(Error::Denied(_)) => Outcome::Denied,
+        Err(Error::Denied(_) | Error::Login(_)) => Outcome::Denied,
         Err(Error::TooMany { .. }) => Outcome::TooMany,
         Err(Error::Status { code, .. }) if *code >= 500 => Outcome::ServerError,
         Err(Error::Status { .. }) => Outcome::ClientError,

@@ -15,6 +15,9 @@ pub enum Error {
     /// 401 or 403 from the upstream after a fresh token, or the token service's refusal of one.
     #[error("upstream denied access: {0}")]
     Denied(String),
+    /// 401 from the token service to the configured user and password: it says nothing about what was asked for.
+    #[error("the token service {0} refuses proxy.username and proxy.password")]
+    Login(String),
     /// 429, from the upstream or from its token service.
     #[error("upstream has had too many requests: {message}")]
     TooMany {

@@ -176,6 +176,9 @@ impl Client {
         let asked = Instant::now();
         let request = self.token_request(remote, name, bearer).await?;
         let response = self.send(&request).await?;
+        if response.status() == StatusCode::UNAUTHORIZED && !request.headers.is_empty() {
+            return Err(Error::Login(request.url.host_str().unwrap_or_default().to_owned()));
+        }
         if response.status() != StatusCode::OK {
             return Err(refusal(&request.url, response).await);
         }

@@ -1,0 +1,41 @@
+//! `entrepot rm`: a repository that was pushed here, removed as a whole, and its name freed.
+
+use clap::Args;
+
+use super::{
+    Failure, Source, client,
+    report::{Form, Report},
+};
+use crate::{admin::Request, oci::RepositoryName};
+
+/// What to remove.
+#[derive(Debug, Args, PartialEq)]
+pub(super) struct Options {
+    /// The repository, such as team/app.
+    #[arg(value_name = "NAME")]
+    name: RepositoryName,
+    /// Only say what would go.
+    #[arg(long)]
+    dry_run: bool,
+    /// Write each answer as a line of JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    source: Source,
+}
+
+pub(super) const HELP: &str = "\
+All tags, manifests and links of the repository go at once, and nobody is asked first: --dry-run says what
+would go. Their bytes go with the next collection, unless another repository links them. From then on the
+name is as if nothing had been pushed: requests for it go to the upstream, and whoever pushes to it first
+claims it. A running server is asked to do it. What proxy.hosted lists stays this registry's own.
+
+Exit codes: 0 it is done, 1 it failed or nothing of that name is here, 2 it was asked wrongly.";
+
+pub(super) fn run(options: Options) -> Result<(), Failure> {
+    let Options { name, dry_run, json, source } = options;
+    let config = source.load()?.config;
+    let request = Request::Rm { name: name.to_string(), dry_run };
+    let mut report = Report::new(if json { Form::Json } else { Form::People }, dry_run);
+    client::perform(&config.storage, &request, |answer| report.show(answer)).map(drop)
+}

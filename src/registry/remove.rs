@@ -1,0 +1,93 @@
+//! A repository of this registry's own, removed as a whole: its tags, manifests and blobs' links, then the claim to its name.
+//! Bytes stay until they are collected.
+
+use super::{Error, Registry, Volume, objects::Objects};
+use crate::{
+    index::Link,
+    oci::{Repository, RepositoryName},
+    storage::{Durability, RepositoryLinks},
+};
+
+/// What went, or would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Tags.
+    pub tags: u64,
+    /// Manifests.
+    pub manifests: u64,
+    /// Blobs that left the repository.
+    pub links: u64,
+}
+
+impl Registry {
+    /// Removes all of a repository of this registry's own and frees its name: from then on it is the upstream's again, as if
+    /// nothing had been pushed. Only says what would go, if `dry`. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// [`Error::NameUnknown`], when nothing of it is here; or as the disk fails.
+    pub fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
+        let removed = self.objects.remove(name, dry);
+        self.forget_answer(name);
+        removed
+    }
+}
+
+impl Volume {
+    /// As [`Registry::remove`].
+    ///
+    /// # Errors
+    /// As [`Registry::remove`].
+    pub fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
+        self.objects.remove(name, dry)
+    }
+}
+
+impl Objects {
+    fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
+        let repository = Repository { domain: None, name: name.clone() };
+        let _claim = self.claims.repository(&repository);
+        let links = self.storage.links(&repository);
+        if links.claim()?.is_none() && links.layers().next().is_none() {
+            return Err(Error::NameUnknown);
+        }
+        if dry {
+            let tags = links.tags().count() as u64;
+            return Ok(Removed {
+                tags,
+                manifests: links.revisions().count() as u64,
+                links: links.layers().count() as u64,
+            });
+        }
+        let removed = self.remove_links(&repository, &links);
+        self.name_claims.freed();
+        let removed = removed?;
+        self.end_claim(&repository)?;
+        self.index.forget_repository(&repository);
+        tracing::info!(%repository, tags = removed.tags, manifests = removed.manifests, "removed a repository");
+        Ok(removed)
+    }
+
+    /// Tags, then revisions, then layers (law 2). What comes back after a power cut is the whole or a part of it, under a name
+    /// that is still claimed: the claim is removed last, and durably.
+    fn remove_links(&self, repository: &Repository, links: &RepositoryLinks) -> Result<Removed, Error> {
+        let mut removed = Removed::default();
+        for (tag, _) in links.tags() {
+            links.remove_tag(&tag)?;
+            self.index.remove_tag(repository, &tag);
+            removed.tags += 1;
+        }
+        for digest in links.revisions() {
+            self.index.remove_link(repository, &digest, Link { revision: true, layer: false, named: Some(0) });
+            links.remove_revision(&digest, Durability::Unsynced)?;
+            removed.manifests += 1;
+        }
+        for digest in links.layers() {
+            let _digest = self.claims.digest(&digest);
+            self.index.remove_link(repository, &digest, Link { revision: false, layer: true, named: Some(0) });
+            links.remove_layer(&digest, Durability::Unsynced)?;
+            removed.links += 1;
+        }
+        self.storage.sync()?;
+        Ok(removed)
+    }
+}
