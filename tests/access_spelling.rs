@@ -13,7 +13,7 @@ use proptest::{
 use crate::{
     access_clients::outside,
     support::{
-        http,
+        http::{self, Response},
         images::{Blob, Manifest},
         model::{REPOSITORIES, Rule, Secret, means, rules},
         rounds, scratch,
@@ -39,6 +39,10 @@ fn spellings(name: &str) -> Vec<String> {
         name.replacen('/', "%2F", 1),
         name.replacen('/', "%2f", 1),
         name.replace('/', "//"),
+        name.replacen('/', "%2F/", 1),
+        name.replacen('/', "/./", 1),
+        format!("%2F{name}"),
+        format!("{name}%2F"),
         format!("/{name}"),
         format!("./{name}"),
         format!("team/../{name}"),
@@ -59,18 +63,37 @@ fn spellings(name: &str) -> Vec<String> {
     ]
 }
 
-const QUERIES: [&str; 10] = [
+const QUERIES: [&str; 12] = [
     "",
     "?ns=docker.io",
     "?ns=registry.test",
     "?ns=REGISTRY.test",
     "?ns=",
     "?ns=127.0.0.1",
+    "?ns=localhost:5001",
+    "?ns=ghcr.io",
     "?name=team/app",
     "?ns=registry.test&ns=docker.io",
     "?n=1000&last=",
     "?from=team/app",
 ];
+
+/// Ways to begin a path, and to end it, of which the first is plain.
+const BEGINNINGS: [&str; 8] = ["/v2/", "//v2/", "/v2//", "/%2Fv2/", "/./v2/", "/x/../v2/", "/v2%2F", "/v2/%2e/"];
+const ENDS: [&str; 6] = ["", "/", "//", "%2F", "/.", "/x/.."];
+
+/// Asks, and asks once more where a redirect leads: that is plain.
+fn follow(target: &str, send: impl Fn(&str) -> Response) -> Vec<Response> {
+    let first = send(target);
+    let moved = first.header("location").filter(|_| first.status == 301).map(str::to_owned);
+    let second = moved.map(|moved| {
+        assert!(moved.starts_with('/') && !moved.starts_with("//"), "{target} leads elsewhere: {moved}");
+        let second = send(&moved);
+        assert_ne!(second.status, 301, "{target} leads to {moved}, and that on");
+        second
+    });
+    std::iter::once(first).chain(second).collect()
+}
 
 /// Every path that leads to something of a repository.
 fn leads(secret: &Secret) -> Vec<String> {
@@ -85,16 +108,19 @@ fn leads(secret: &Secret) -> Vec<String> {
 /// All that a user may try to get at one secret.
 fn spy(target: &Target, secret: &Secret, runner: &mut TestRunner, writable: &[&str]) {
     let spellings = spellings(secret.repository);
-    let ask = |method: &str, path: &str, range: bool| {
-        let mut request = target.request(method, "");
-        if range {
-            request = request.header("Range", "bytes=0-");
-        }
-        let target = format!("/v2/{path}");
-        if let Some(told) = secret.is_in(request.send_target(&target)) {
-            panic!("{method} {target} of {}: {told}", secret.repository);
+    let look = |method: &str, place: &str, range: bool| {
+        let send = |place: &str| {
+            let request = target.request(method, "");
+            let request = if range { request.header("Range", "bytes=0-") } else { request };
+            request.send_target(place)
+        };
+        for response in follow(place, send) {
+            if let Some(told) = secret.is_in(response) {
+                panic!("{method} {place} of {}: {told}", secret.repository);
+            }
         }
     };
+    let ask = |method: &str, path: &str, range: bool| look(method, &format!("/v2/{path}"), range);
     for lead in leads(secret) {
         for method in ["GET", "HEAD"] {
             ask(method, &format!("{}/{lead}", secret.repository), method == "GET");
@@ -102,6 +128,8 @@ fn spy(target: &Target, secret: &Secret, runner: &mut TestRunner, writable: &[&s
                 let spelling = select(spellings.clone()).new_tree(runner).unwrap().current();
                 let query = select(&QUERIES[..]).new_tree(runner).unwrap().current();
                 ask(method, &format!("{spelling}/{lead}{query}"), query.is_empty());
+                let [begin, end] = [&BEGINNINGS[..], &ENDS].map(|all| select(all).new_tree(runner).unwrap().current());
+                look(method, &format!("{begin}{spelling}/{lead}{end}{query}"), query.is_empty());
             }
             // By its digest, through repositories that the user may or may not read.
             for other in REPOSITORIES.iter().filter(|other| **other != secret.repository) {
@@ -165,9 +193,12 @@ fn forge(target: &Target, secret: &Secret, runner: &mut TestRunner, push: bool, 
         assert!([401, 403, 405].contains(&status), "{method} {}/{path}: {status}", secret.repository);
     }
     for spelling in spellings(secret.repository) {
-        for (method, path, body) in all.iter().filter(|_| select(vec![true, false]).new_tree(runner).unwrap().current())
-        {
-            target.request(method, "").body(INDEX, body).send_target(&format!("/v2/{spelling}/{path}"));
+        for (method, path, body) in &all {
+            if select(vec![true, false]).new_tree(runner).unwrap().current() {
+                let begin = select(&BEGINNINGS[..]).new_tree(runner).unwrap().current();
+                let send = |place: &str| target.request(method, "").body(INDEX, body).send_target(place);
+                follow(&format!("{begin}{spelling}/{path}"), send);
+            }
         }
     }
 }
@@ -222,6 +253,8 @@ fn holds(asker: &Asker<'_>, secrets: &[Secret], runner: &mut TestRunner) {
     for secret in secrets {
         let got = status("GET", secret, "manifests/1");
         assert_eq!(got, if may("pull", secret) { 200 } else { *refused }, "pull {}", secret.repository);
+        let escaped = format!("/v2/{}/manifests/1", secret.repository.replace('/', "%2F"));
+        assert_eq!(target.request("GET", "").send_target(&escaped).status, got, "{escaped}");
         if !may("pull", secret) {
             spy(target, secret, runner, &writable);
         }

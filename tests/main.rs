@@ -56,6 +56,7 @@ mod secrets;
 mod siege;
 mod simulate;
 mod sources;
+mod spelling;
 mod tag_moves;
 mod tags;
 mod threats;

@@ -1,4 +1,5 @@
-//! `GET /v2/_catalog`: the repositories of this registry; of a mirrored one, with `ns`. Docker's, not the OCI spec's.
+//! `GET /v2/_catalog`: the repositories of this registry, and those of the Hub where nothing can be pushed; of one mirrored
+//! registry, with `ns`. Docker's, not the OCI spec's.
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::json;
@@ -10,6 +11,7 @@ use super::{
     headers::{API_VERSION, NOSNIFF},
     location, mirror,
 };
+use crate::registry::Names;
 
 /// A page of names.
 pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
@@ -17,11 +19,15 @@ pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpRe
     if mirror::is_mirror(&request) {
         return Err(Refusal::name_unknown());
     }
-    let home = registry.home(extract::parameter(&request, "ns").as_deref())?;
+    let homes = registry.catalogued(extract::parameter(&request, "ns").as_deref())?;
     let most = extract::page_size(&request, extract::settings(&request).catalog_max)?;
     let after = extract::parameter(&request, "last").unwrap_or_default();
-    let shown = guard::shown(&request, home.clone())?;
-    let page = registry.catalog(home.as_ref(), &after, most, shown).await?;
+    let mut pages = Vec::new();
+    for home in homes {
+        let shown = guard::shown(&request, home.clone())?;
+        pages.push(registry.catalog(home.as_ref(), &after, most, shown).await?);
+    }
+    let page = Names::merged(pages, most);
     let mut response = HttpResponse::Ok();
     response.insert_header(API_VERSION).insert_header(NOSNIFF);
     if let (true, Some(last)) = (page.more, page.names.last()) {

@@ -5,12 +5,12 @@ use actix_web::{
     Error, HttpRequest, ResponseError,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::header,
+    http::{Method, header},
     middleware::Next,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{audit, challenge, errors::Refusal, extract, forwarded::client_address, health, limits};
+use super::{audit, challenge, errors::Refusal, extract, forwarded::client_address, health, limits, routes};
 use crate::{
     access::{Access, Caller, LoginError},
     config::Secret,
@@ -22,7 +22,7 @@ pub(super) async fn keep(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let access = extract::settings(request.request()).access.clone();
-    let Some(access) = access.filter(|_| !health::is_probe(request.path())) else {
+    let Some(access) = access.filter(|_| !is_open(&request)) else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
     match identify(&access, request.request()).await {
@@ -33,6 +33,13 @@ pub(super) async fn keep(
         }
     }
     Ok(next.call(request).await?.map_into_boxed_body())
+}
+
+/// Whether nobody is asked who they are. OPTIONS says what a path can be asked, whosever it is, and browsers ask it without the
+/// password that they would send next.
+fn is_open(request: &ServiceRequest) -> bool {
+    let path = request.path();
+    health::is_probe(path) || path == routes::ROOT || *request.method() == Method::OPTIONS
 }
 
 async fn identify(access: &Access, request: &HttpRequest) -> Result<Caller, Refusal> {

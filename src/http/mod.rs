@@ -4,7 +4,7 @@
 //!
 //! A connection comes in through `listen` and `entrance` (room for it, `tls`), is kept to its times by `connection`, and its
 //! requests to their numbers by `limits` with `gate`, `rate` and `open_uploads`. `mirror` is what the mirror's own address
-//! lets pass.
+//! lets pass, `paths` takes every spelling of a path to one.
 
 mod access_log;
 mod audit;
@@ -33,6 +33,7 @@ mod measure;
 mod metrics;
 mod mirror;
 mod open_uploads;
+mod paths;
 mod rate;
 mod referrers;
 mod routes;

@@ -8,6 +8,11 @@ use actix_web::{
 
 use super::{base, blobs, catalog, errors::Refusal, manifests, referrers, tags, token, uploads};
 
+/// Adds `/`, whatever the prefix: charts and load balancers ask for it, and registry:2 says 200 to everybody.
+pub(super) fn configure_root(service: &mut web::ServiceConfig) {
+    service.service(readable(resource(ROOT.into(), READ), web::get().to(alive), web::head().to(alive)));
+}
+
 /// Adds the API's paths, below `prefix`: `/`, or `/some/path/`. What a path cannot be asked is UNSUPPORTED.
 pub(super) fn configure(service: &mut web::ServiceConfig, prefix: &str) {
     let api = |path: &str, allow: &'static str| resource(format!("{prefix}v2{path}"), allow);
@@ -57,6 +62,7 @@ pub(super) fn configure(service: &mut web::ServiceConfig, prefix: &str) {
         .default_service(web::route().to(no_such_path));
 }
 
+pub(super) const ROOT: &str = "/";
 const READ: &str = "GET, HEAD";
 
 /// A path that says, to OPTIONS and to what it cannot be asked, what it can: browsers ask before they delete.
@@ -68,6 +74,10 @@ fn resource(path: String, allow: &'static str) -> Resource {
 
 fn readable(resource: Resource, get: Route, head: Route) -> Resource {
     resource.route(get).route(head)
+}
+
+async fn alive() -> HttpResponse {
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).finish()
 }
 
 async fn no_such_path() -> Result<HttpResponse, Refusal> {

@@ -24,7 +24,7 @@ use super::{
     listen::Listener,
     measure, metrics,
     mirror::{self, Door},
-    routes,
+    paths, routes,
     settings::Settings,
     tls::{Tls, TlsError},
 };
@@ -224,12 +224,14 @@ impl House {
             .app_data(web::Data::from(self.entrance.limiter()))
             .wrap(from_fn(audit::keep))
             .wrap(Condition::new(guarded, from_fn(door::keep)))
+            .wrap(from_fn(paths::keep))
             .wrap(Condition::new(!settings.headers.is_empty(), from_fn(headers::add_configured)))
             .wrap(Condition::new(is_mirror, from_fn(mirror::keep)))
             .wrap(Condition::new(settings.access_log, from_fn(access_log::write)))
             .wrap(from_fn(limits::keep))
             .wrap(from_fn(measure::count))
             .configure(health::configure)
+            .configure(routes::configure_root)
             .configure(|service| shown.iter().for_each(|path| metrics::configure(service, path)))
             .configure(|service| routes::configure(service, &settings.prefix))
     }

@@ -43,6 +43,17 @@ impl Names {
         names.truncate(limit);
         Self { names, more }
     }
+
+    /// Makes one page of `limit` names out of pages of as many, each from after the same name.
+    #[must_use]
+    pub fn merged(pages: Vec<Self>, limit: usize) -> Self {
+        let more = pages.iter().any(|page| page.more);
+        let mut names: Vec<String> = pages.into_iter().flat_map(|page| page.names).collect();
+        names.sort_unstable();
+        names.dedup();
+        let merged = Self::new(names, limit);
+        Self { more: more || merged.more, ..merged }
+    }
 }
 
 impl Registry {
@@ -207,6 +218,18 @@ fn describe(manifest: &StoredManifest) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_of_two_registries_are_one() {
+        let page = |names: &[&str], more| Names { names: names.iter().map(ToString::to_string).collect(), more };
+        assert_eq!(
+            Names::merged(vec![page(&["b", "d"], false), page(&["a", "b"], false)], 3),
+            page(&["a", "b", "d"], false)
+        );
+        assert_eq!(Names::merged(vec![page(&["b", "d"], false), page(&["a", "c"], true)], 2), page(&["a", "b"], true));
+        assert_eq!(Names::merged(vec![page(&["b", "d"], false), page(&[], false)], 1), page(&["b"], true));
+        assert_eq!(Names::merged(vec![page(&["a"], true), page(&["a"], false)], 1), page(&["a"], true));
+    }
 
     #[test]
     fn the_first_names_after_another_in_order() {

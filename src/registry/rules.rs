@@ -107,6 +107,17 @@ impl Registry {
         }
     }
 
+    /// The registries whose repositories a catalog lists: the one that `ns` names, or this one. Without `ns`, a cache that takes
+    /// no pushes lists what is cached of the Hub as well, as `registry:2` does.
+    ///
+    /// # Errors
+    /// [`Error::NotMirrored`].
+    pub fn catalogued(&self, ns: Option<&str>) -> Result<Vec<Option<Domain>>, Error> {
+        let is_cache = ns.is_none() && self.rules.mirror && !self.rules.push;
+        let hub = is_cache.then(|| Some(Domain::docker_hub()));
+        Ok(std::iter::once(self.home(ns)?).chain(hub).collect())
+    }
+
     /// The repository a write means: always this registry's own, whatever `ns` says.
     ///
     /// # Errors
