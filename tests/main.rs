@@ -50,6 +50,7 @@ mod push;
 mod push_clients;
 mod push_manifests;
 mod quota;
+mod ranges;
 mod reference;
 mod restart;
 mod secrets;

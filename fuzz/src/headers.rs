@@ -6,7 +6,7 @@ use actix_web::http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use entrepot::{
     config::Network,
     http::Forwarded,
-    oci::{ByteRange, ContentRange, RangeRequest},
+    oci::{ByteRange, ContentRange, MOST_RANGES, RangeRequest},
     upstream::Challenge,
 };
 
@@ -14,14 +14,23 @@ use entrepot::{
 pub(super) fn range(data: &[u8]) {
     let Some((size, header)) = data.split_first_chunk() else { return };
     let (size, Ok(header)) = (u64::from_le_bytes(*size), str::from_utf8(header)) else { return };
-    if let RangeRequest::Part(range) = RangeRequest::parse(Some(header), size) {
+    let request = RangeRequest::parse(Some(header), size);
+    let ranges = match &request {
+        RangeRequest::Part(range) => std::slice::from_ref(range),
+        RangeRequest::Parts(ranges) => ranges.as_slice(),
+        RangeRequest::Whole | RangeRequest::TooMany | RangeRequest::Unsatisfiable => return,
+    };
+    for range in ranges {
         assert!(range.start < range.end && range.end <= size, "{header:?} of {size}: {range:?}");
         assert_eq!(range.len(), range.end - range.start);
-        let said = ContentRange { part: Some(range), size: Some(size) };
+        let said = ContentRange { part: Some(*range), size: Some(size) };
         assert_eq!(range.content_range(size).parse(), Ok(said));
-        let again = format!("bytes={range}");
-        assert_eq!(RangeRequest::parse(Some(&again), size), RangeRequest::Part(range), "{header:?} {again}");
     }
+    let total: u128 = ranges.iter().map(|range| u128::from(range.len())).sum();
+    assert!(total <= u128::from(size) && ranges.len() <= MOST_RANGES, "{header:?} of {size}");
+    let again: Vec<_> = ranges.iter().map(ToString::to_string).collect();
+    let again = format!("bytes={}", again.join(","));
+    assert_eq!(RangeRequest::parse(Some(&again), size), request, "{header:?} {again}");
 }
 
 /// `Content-Range` of an answer, and of a chunk on its way in.

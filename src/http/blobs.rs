@@ -13,6 +13,7 @@ use super::{
     extract::{self, State},
     headers::{self, API_VERSION, NOSNIFF},
     measure,
+    multipart::{Multipart, Part},
 };
 use crate::{
     metrics::Content,
@@ -20,7 +21,10 @@ use crate::{
     registry::Provenance,
 };
 
-/// All of a blob, or the one range asked for.
+/// The type of every blob: what it is, its manifest says.
+const BINARY: &str = "application/octet-stream";
+
+/// All of a blob, or the ranges asked for.
 pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let digest = extract::digest(&request)?;
     let repository = extract::blob_repository(&registry, &request, &digest).await?;
@@ -36,15 +40,23 @@ pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpRes
             response.headers_mut().insert(header::CONTENT_RANGE, content_range_of_416(size));
             Ok(response)
         }
+        RangeRequest::TooMany => Err(Refusal::ranges()),
         RangeRequest::Whole if size == 0 => Ok(found(StatusCode::OK, &digest, blob.provenance).body("")),
         RangeRequest::Whole => {
             let response = found(StatusCode::OK, &digest, blob.provenance);
-            Ok(body::respond(response, blob.read(ByteRange { start: 0, end: size }), size, served, registry.lanes()))
+            let all = [Part::Range(ByteRange { start: 0, end: size })].into();
+            Ok(body::respond(response, blob, all, size, served, registry.lanes()))
         }
         RangeRequest::Part(range) => {
             let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.provenance);
             response.insert_header((header::CONTENT_RANGE, range.content_range(size)));
-            Ok(body::respond(response, blob.read(range), range.len(), served, registry.lanes()))
+            Ok(body::respond(response, blob, [Part::Range(range)].into(), range.len(), served, registry.lanes()))
+        }
+        RangeRequest::Parts(ranges) => {
+            let Multipart { content_type, parts, length } = Multipart::new(&ranges, size, BINARY);
+            let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.provenance);
+            response.insert_header((header::CONTENT_TYPE, content_type));
+            Ok(body::respond(response, blob, parts, length, served, registry.lanes()))
         }
     }
 }
@@ -71,7 +83,7 @@ pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<Http
     Ok(HttpResponse::Accepted().insert_header(API_VERSION).finish())
 }
 
-/// The range asked for, unless `If-Range` (RFC 9110, section 13.1.5) names other content than this.
+/// The ranges asked for, unless `If-Range` (RFC 9110, section 13.1.5) names other content than this.
 fn wanted(request: &HttpRequest, digest: &Digest, size: u64) -> RangeRequest {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     match text(header::IF_RANGE) {
@@ -88,7 +100,7 @@ fn found(status: StatusCode, digest: &Digest, provenance: Provenance) -> HttpRes
         .insert_header(NOSNIFF)
         .insert_header((header::ACCEPT_RANGES, "bytes"))
         .insert_header((header::CACHE_CONTROL, "max-age=31536000"))
-        .insert_header((header::CONTENT_TYPE, "application/octet-stream"));
+        .insert_header((header::CONTENT_TYPE, BINARY));
     response
 }
 

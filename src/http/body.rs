@@ -1,9 +1,10 @@
-//! Blob bodies: a reader's grants, turned into the pieces a connection sends.
+//! Blob bodies: readers' grants, turned into the pieces a connection sends.
 //!
 //! What is read at once is as large as its client is quick. Five hundred slow clients then hold five hundred small
 //! buffers, and one fast client gets large reads.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     os::unix::fs::FileExt,
     sync::Arc,
@@ -14,10 +15,11 @@ use actix_web::{Error, HttpResponse, HttpResponseBuilder, body::SizedStream, err
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 
+use super::multipart::Part;
 use crate::{
     lanes::{Lane, Lanes},
     metrics::Tally,
-    registry::{Grant, Reader},
+    registry::{Blob, Grant, Reader},
 };
 
 const SMALLEST: usize = 16 << 10;
@@ -33,20 +35,31 @@ const QUICK: Duration = Duration::from_millis(4);
 /// One that took longer than this begins anew.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// Sends what `reader` reads: `length` bytes, or fewer and a cut connection. What goes out is added to `served`.
+/// How many of an answer's parts may be fetched ahead of a fill, where it is far behind. Podman asks first for a layer's table of
+/// contents, which is its last part, and for hundreds of parts then: a request upstream for each would cost more than to wait.
+const AHEAD: usize = 2;
+
+/// Sends these parts of a blob: `length` bytes, or fewer and a cut connection. What goes out is added to `served`.
 pub(super) fn respond(
     mut response: HttpResponseBuilder,
-    reader: Reader,
+    blob: Blob,
+    parts: VecDeque<Part>,
     length: u64,
     served: Option<Tally>,
     lanes: &Lanes,
 ) -> HttpResponse {
-    let chunks = stream::try_unfold(Body::new(reader, served, lanes.clone()), Body::next);
+    let chunks = stream::try_unfold(Body::new(blob, parts, served, lanes.clone()), Body::next);
     response.body(SizedStream::new(length, Box::pin(chunks)))
 }
 
 struct Body {
-    reader: Reader,
+    blob: Blob,
+    /// What is not begun.
+    parts: VecDeque<Part>,
+    /// How many more of them may be fetched ahead of a fill.
+    ahead: usize,
+    /// What is being read.
+    reader: Option<Reader>,
     served: Option<Tally>,
     lanes: Lanes,
     /// How much to read next.
@@ -62,8 +75,20 @@ struct Body {
 }
 
 impl Body {
-    fn new(reader: Reader, served: Option<Tally>, lanes: Lanes) -> Self {
-        Self { reader, served, lanes, chunk: SMALLEST, read: Bytes::new(), rest: Bytes::new(), taken: 0, read_at: None }
+    fn new(blob: Blob, parts: VecDeque<Part>, served: Option<Tally>, lanes: Lanes) -> Self {
+        Self {
+            blob,
+            parts,
+            ahead: AHEAD,
+            reader: None,
+            served,
+            lanes,
+            chunk: SMALLEST,
+            read: Bytes::new(),
+            rest: Bytes::new(),
+            taken: 0,
+            read_at: None,
+        }
     }
 
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, Error> {
@@ -91,20 +116,40 @@ impl Body {
 
     /// The next bytes; none at the end.
     async fn read(&mut self) -> Result<Bytes, Error> {
-        let granted = self.reader.next().await.map_err(|error| {
-            tracing::warn!("a blob's body is cut at byte {}: {error}", self.reader.at());
+        loop {
+            if let Some(mut reader) = self.reader.take()
+                && let Some(bytes) = self.read_on(&mut reader).await?
+            {
+                self.reader = Some(reader);
+                return Ok(bytes);
+            }
+            match self.parts.pop_front() {
+                None => return Ok(Bytes::new()),
+                Some(Part::Text(text)) => return Ok(text),
+                Some(Part::Range(range)) => {
+                    self.reader = Some(self.blob.read(range, self.ahead > 0));
+                    self.ahead = self.ahead.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    /// A reader's next bytes; `None` at its end.
+    async fn read_on(&mut self, reader: &mut Reader) -> Result<Option<Bytes>, Error> {
+        let granted = reader.next().await.map_err(|error| {
+            tracing::warn!("a blob's body is cut at byte {}: {error}", reader.at());
             ErrorInternalServerError("cut")
         })?;
         match granted {
-            None => Ok(Bytes::new()),
-            Some(Grant::Bytes(bytes)) => Ok(bytes),
+            None => Ok(None),
+            Some(Grant::Bytes(bytes)) => Ok(Some(bytes)),
             Some(Grant::File { file, until }) => {
-                let at = self.reader.at();
+                let at = reader.at();
                 let length = usize::try_from(until - at).unwrap_or(usize::MAX).min(self.chunk);
                 let buffer = self.buffer(length);
                 self.read = read(&self.lanes, file, at, length, buffer).await?;
-                self.reader.advance(length as u64);
-                Ok(self.read.slice(..length))
+                reader.advance(length as u64);
+                Ok(Some(self.read.slice(..length)))
             }
         }
     }

@@ -12,7 +12,9 @@ use serde_json::json;
 use super::headers::API_VERSION;
 use crate::{
     access,
-    oci::{Action, Digest, ErrorCode, InvalidDigest, InvalidName, InvalidReference, InvalidTag, Repository},
+    oci::{
+        Action, Digest, ErrorCode, InvalidDigest, InvalidName, InvalidReference, InvalidTag, MOST_RANGES, Repository,
+    },
     registry,
 };
 
@@ -188,6 +190,12 @@ impl Refusal {
     pub(super) fn page_size() -> Self {
         let message = "n is the number of entries wanted on a page";
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::PaginationInvalid, message)
+    }
+
+    /// More ranges than are answered at once. Podman asks for fewer and larger ones after a 400, and after nothing else.
+    pub(super) fn ranges() -> Self {
+        let message = format!("a request may ask for {MOST_RANGES} ranges: ask for fewer, larger ones");
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::RangeInvalid, message)
     }
 
     /// A range beyond the end of a blob of `size` bytes.

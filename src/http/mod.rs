@@ -32,6 +32,7 @@ mod manifests;
 mod measure;
 mod metrics;
 mod mirror;
+mod multipart;
 mod open_uploads;
 mod paths;
 mod rate;

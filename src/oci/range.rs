@@ -36,30 +36,49 @@ impl From<ByteRange> for Range<u64> {
     }
 }
 
+/// The most ranges that are answered at once: as many as podman asks for when it pulls a layer of which it has a part.
+pub const MOST_RANGES: usize = 1024;
+
 /// What a `Range` header asks for, once the size is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RangeRequest {
-    /// Everything: no header, one that cannot be read, or several ranges at once (RFC 9110, section 14.2 lets a server
-    /// ignore those; no registry client sends them).
+    /// Everything: no header, one that cannot be read, or ranges that are more than everything when put together (RFC 9110,
+    /// section 14.2, lets a server ignore those).
     Whole,
     /// One range: 206.
     Part(ByteRange),
+    /// Several, in the order they were asked for: 206 in parts. Together they are not larger than the whole.
+    Parts(Vec<ByteRange>),
+    /// More than [`MOST_RANGES`].
+    TooMany,
     /// Beyond the end: 416.
     Unsatisfiable,
 }
 
 impl RangeRequest {
-    /// Reads a `Range` header's value against a representation of `size` bytes.
+    /// Reads a `Range` header's value against a representation of `size` bytes. Of several ranges, those beyond the end are
+    /// left out.
     #[must_use]
     pub fn parse(header: Option<&str>, size: u64) -> Self {
         match header.map(|text| HttpRange::parse(text, size)) {
-            Some(Ok(ranges)) if ranges.len() == 1 && ranges[0].length > 0 => {
-                Self::Part(ByteRange { start: ranges[0].start, end: ranges[0].start + ranges[0].length })
-            }
+            Some(Ok(ranges)) => Self::of(&ranges, size),
             Some(Err(HttpRangeParseError::NoOverlap)) => Self::Unsatisfiable,
             // Backwards: RFC 9110, section 15.5.17 lets a server refuse it, and a client that asks so is better told.
             Some(Err(HttpRangeParseError::InvalidRange)) if header.is_some_and(is_backwards) => Self::Unsatisfiable,
             _ => Self::Whole,
+        }
+    }
+
+    fn of(ranges: &[HttpRange], size: u64) -> Self {
+        let range = |range: &HttpRange| ByteRange { start: range.start, end: range.start + range.length };
+        let ranges: Vec<_> = ranges.iter().filter(|range| range.length > 0).map(range).collect();
+        let total = ranges.iter().map(ByteRange::len).fold(0, u64::saturating_add);
+        match ranges.as_slice() {
+            [] => Self::Whole,
+            [one] => Self::Part(*one),
+            many if many.len() > MOST_RANGES => Self::TooMany,
+            _ if total > size => Self::Whole,
+            _ => Self::Parts(ranges),
         }
     }
 }
@@ -88,13 +107,37 @@ mod tests {
             ("bytes=-0", RangeRequest::Unsatisfiable),
             ("bytes=5-4", RangeRequest::Unsatisfiable),
             ("lines=1-2", RangeRequest::Whole),
-            ("bytes=0-1,5-6", RangeRequest::Whole),
             ("bytes=", RangeRequest::Whole),
         ] {
             assert_eq!(RangeRequest::parse(Some(header), 100), expected, "{header}");
         }
         assert_eq!(RangeRequest::parse(None, 100), RangeRequest::Whole);
         assert_eq!(RangeRequest::parse(Some("bytes=0-"), 0), RangeRequest::Unsatisfiable);
+    }
+
+    #[test]
+    fn several_ranges_are_bounded() {
+        let parts = |ranges: &[(u64, u64)]| {
+            RangeRequest::Parts(ranges.iter().map(|(start, end)| ByteRange { start: *start, end: *end }).collect())
+        };
+        for (header, expected) in [
+            ("bytes=0-1,5-6", parts(&[(0, 2), (5, 7)])),
+            ("bytes=90-, 0-9 ,-5", parts(&[(90, 100), (0, 10), (95, 100)])),
+            ("bytes=0-9,5-14", parts(&[(0, 10), (5, 15)])),
+            ("bytes=0-1,100-200", RangeRequest::Part(ByteRange { start: 0, end: 2 })),
+            ("bytes=100-,200-", RangeRequest::Unsatisfiable),
+            ("bytes=0-,0-", RangeRequest::Whole),
+            ("bytes=0-98,0-0,0-0", RangeRequest::Whole),
+            ("bytes=0-1,x", RangeRequest::Whole),
+        ] {
+            assert_eq!(RangeRequest::parse(Some(header), 100), expected, "{header}");
+        }
+        let many = |count: usize| format!("bytes={}", vec!["0-0"; count].join(","));
+        assert!(
+            matches!(RangeRequest::parse(Some(&many(1024)), 5000), RangeRequest::Parts(parts) if parts.len() == 1024)
+        );
+        assert_eq!(RangeRequest::parse(Some(&many(1025)), 5000), RangeRequest::TooMany);
+        assert_eq!(RangeRequest::parse(Some(&many(1024)), 1023), RangeRequest::Whole);
     }
 
     #[test]

@@ -30,21 +30,21 @@ pub struct Blob {
 
 #[derive(Debug)]
 enum Content {
-    Stored(Arc<File>, Reading),
+    Stored(Arc<File>, Arc<Reading>),
     Filling(Arc<Fill>, tokio::sync::watch::Receiver<Progress>),
 }
 
 impl Blob {
     pub(super) fn stored(stored: Stored, reading: Reading, provenance: Provenance) -> Self {
-        Self { size: stored.facts.size, provenance, content: Content::Stored(stored.file, reading) }
+        Self { size: stored.facts.size, provenance, content: Content::Stored(stored.file, Arc::new(reading)) }
     }
 
-    /// Reads a part of it.
+    /// Reads a part of it. What is being fetched and far from there may be asked for `ahead` of its turn.
     #[must_use]
-    pub fn read(self, range: ByteRange) -> Reader {
-        match self.content {
-            Content::Stored(file, reading) => Reader::stored(file, reading, range),
-            Content::Filling(fill, progress) => Reader::following(fill, progress, range),
+    pub fn read(&self, range: ByteRange, ahead: bool) -> Reader {
+        match &self.content {
+            Content::Stored(file, reading) => Reader::stored(Arc::clone(file), Arc::clone(reading), range),
+            Content::Filling(fill, progress) => Reader::following(Arc::clone(fill), progress.clone(), range, ahead),
         }
     }
 }

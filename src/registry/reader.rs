@@ -44,7 +44,7 @@ pub struct Reader {
 
 #[derive(Debug)]
 enum Feed {
-    Stored(Arc<File>, #[expect(dead_code, reason = "lives as long as the reader")] Reading),
+    Stored(Arc<File>, #[expect(dead_code, reason = "lives as long as the reader")] Arc<Reading>),
     Following(Following),
     Through(Through),
 }
@@ -67,12 +67,18 @@ enum Ahead {
 }
 
 impl Reader {
-    pub(super) fn stored(file: Arc<File>, reading: Reading, range: ByteRange) -> Self {
+    pub(super) fn stored(file: Arc<File>, reading: Arc<Reading>, range: ByteRange) -> Self {
         Self { at: range.start, end: range.end, feed: Feed::Stored(file, reading) }
     }
 
-    pub(super) fn following(fill: Arc<Fill>, progress: watch::Receiver<Progress>, range: ByteRange) -> Self {
-        let following = Following { fill, progress, ahead: Ahead::No };
+    pub(super) fn following(
+        fill: Arc<Fill>,
+        progress: watch::Receiver<Progress>,
+        range: ByteRange,
+        ahead: bool,
+    ) -> Self {
+        let ahead = if ahead { Ahead::No } else { Ahead::Over };
+        let following = Following { fill, progress, ahead };
         Self { at: range.start, end: range.end, feed: Feed::Following(following) }
     }
 
