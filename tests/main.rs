@@ -37,6 +37,7 @@ mod index_damage;
 mod index_scale;
 mod limits;
 mod lists;
+mod liveness;
 mod many;
 mod metrics;
 mod metrics_docs;

@@ -2,7 +2,9 @@
 //! nothing names it yet. Nothing is collected for a while after a start, since what happened before it is not known.
 //!
 //! Whoever is going to rely on something being there says so here *first*, and looks *then*. The collector takes things away
-//! with [`Activity::unless_recent`], which looks here and acts under one lock: so what is found after it was said stays.
+//! with [`Activity::unless_recent`], which looks here and notes what is going under one lock, and removes it without that
+//! lock. What was said before the note keeps it. Whoever says it after the note waits until the removal is over, and finds it
+//! gone. So what is found after it was said stays.
 
 use std::{
     collections::HashMap,
@@ -11,7 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
 
 use crate::oci::{Digest, Repository, RepositoryName};
 
@@ -21,6 +24,8 @@ pub(super) struct Activity {
     /// How long what happened is remembered: the longest grace there is.
     memory: Duration,
     seen: Mutex<Seen>,
+    /// Told when a removal is over.
+    over: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -30,8 +35,20 @@ struct Seen {
     digests: HashMap<u64, Mark>,
     /// When the collection under way began: what it leaves alone is remembered until it ends.
     collecting: Option<Instant>,
+    /// What is being removed: one thing at a time, as there is one collection at a time.
+    going: Option<Going>,
     /// Nothing is to be taken away any more.
     closed: bool,
+}
+
+/// What a collection is removing this moment.
+#[derive(Debug)]
+struct Going {
+    /// Where a link goes; bytes go whatever the repository.
+    repository: Option<RepositoryName>,
+    digest: u64,
+    /// Closed when the removal is over.
+    over: watch::Receiver<()>,
 }
 
 /// When something was last in somebody's hands, and in how many it is now.
@@ -48,30 +65,48 @@ pub(super) struct Recent {
     grace: Duration,
 }
 
-/// Somebody works on a repository, and on a blob of it: both stay as long as this lives, and for the grace after that.
+/// Somebody works on a repository, or on a blob: both stay as long as this lives, and for the grace after that.
 #[derive(Debug)]
+#[must_use]
 pub(super) struct Present {
     activity: Arc<Activity>,
-    repository: RepositoryName,
+    repository: Option<RepositoryName>,
     digest: Option<u64>,
 }
 
 impl Activity {
     pub(super) fn new(memory: Duration) -> Self {
-        Self { started: Instant::now(), memory, seen: Mutex::default() }
+        Self { started: Instant::now(), memory, seen: Mutex::default(), over: Condvar::new() }
     }
 
     /// Somebody pushes to a repository of this registry's own: from here on all its links stay, and so does `digest`.
-    pub(super) fn enter(self: &Arc<Self>, repository: &Repository, digest: Option<&Digest>) -> Present {
-        let present =
-            Present { activity: Arc::clone(self), repository: repository.name.clone(), digest: digest.map(short) };
-        self.seen.lock().hold(&present, 1);
-        present
+    pub(super) async fn enter(self: &Arc<Self>, repository: &Repository, digest: Option<&Digest>) -> Present {
+        self.hold(Some(repository.name.clone()), digest).await
     }
 
-    /// Somebody was told that a blob is here, or brings it: from here on it stays, and so do its links.
-    pub(super) fn touch(&self, digest: &Digest) {
-        mark(&mut self.seen.lock().digests, short(digest), 0);
+    /// Somebody brings a blob, or links it: from here on it stays, and so do its links.
+    pub(super) async fn handle(self: &Arc<Self>, digest: &Digest) -> Present {
+        self.hold(None, Some(digest)).await
+    }
+
+    /// Somebody is told that a blob is here: as [`Activity::handle`], for a moment.
+    pub(super) async fn touch(self: &Arc<Self>, digest: &Digest) {
+        drop(self.handle(digest).await);
+    }
+
+    async fn hold(self: &Arc<Self>, repository: Option<RepositoryName>, digest: Option<&Digest>) -> Present {
+        let (present, going) = {
+            let mut seen = self.seen.lock();
+            let present = Present { activity: Arc::clone(self), repository, digest: digest.map(short) };
+            seen.hold(&present, 1);
+            let going = seen.going.as_ref().filter(|going| going.concerns(&present)).map(|going| going.over.clone());
+            (present, going)
+        };
+        // What goes next is not this: it is held.
+        if let Some(mut over) = going {
+            let _ = over.changed().await;
+        }
+        present
     }
 
     /// Begins a collection: what happens from now on counts as recent until it ends. `None` while another is under way.
@@ -96,8 +131,8 @@ impl Activity {
         recent.covers(self.seen.lock().digests.get(&short(digest)), self.started)
     }
 
-    /// Takes something away unless its blob was touched, or its repository was pushed to; `None` then. Nobody can enter or
-    /// touch anything meanwhile.
+    /// Takes something away unless its blob was touched, or its repository was pushed to; `None` then. Whoever enters the
+    /// repository or touches the blob meanwhile waits until it is over, and nobody else does.
     pub(super) fn unless_recent<T>(
         &self,
         repository: Option<&Repository>,
@@ -105,17 +140,31 @@ impl Activity {
         recent: Recent,
         take_away: impl FnOnce() -> T,
     ) -> Option<T> {
-        let seen = self.seen.lock();
-        let active = |place: &Repository| recent.covers(seen.repositories.get(&place.name), self.started);
-        let kept = seen.closed
-            || repository.is_some_and(active)
-            || recent.covers(seen.digests.get(&short(digest)), self.started);
-        (!kept).then(take_away)
+        let _removal = self.begin_removal(repository, digest, recent)?;
+        Some(take_away())
     }
 
-    /// From here on nothing is taken away: the index is about to be closed.
+    fn begin_removal(&self, repository: Option<&Repository>, digest: &Digest, recent: Recent) -> Option<Removal<'_>> {
+        let mut seen = self.seen.lock();
+        let active = |place: &Repository| recent.covers(seen.repositories.get(&place.name), self.started);
+        let kept = seen.closed
+            || seen.going.is_some()
+            || repository.is_some_and(active)
+            || recent.covers(seen.digests.get(&short(digest)), self.started);
+        if kept {
+            return None;
+        }
+        let (ends, over) = watch::channel(());
+        seen.going =
+            Some(Going { repository: repository.map(|place| place.name.clone()), digest: short(digest), over });
+        Some(Removal { activity: self, _ends: ends })
+    }
+
+    /// From here on nothing is taken away: the index is about to be closed. Blocks while something is.
     pub(super) fn close(&self) {
-        self.seen.lock().closed = true;
+        let mut seen = self.seen.lock();
+        seen.closed = true;
+        self.over.wait_while(&mut seen, |seen| seen.going.is_some());
     }
 
     /// Forgets what is no longer recent.
@@ -133,10 +182,32 @@ impl Activity {
 
 impl Seen {
     fn hold(&mut self, present: &Present, by: i32) {
-        mark(&mut self.repositories, present.repository.clone(), by);
+        if let Some(repository) = &present.repository {
+            mark(&mut self.repositories, repository.clone(), by);
+        }
         if let Some(digest) = present.digest {
             mark(&mut self.digests, digest, by);
         }
+    }
+}
+
+impl Going {
+    fn concerns(&self, present: &Present) -> bool {
+        present.digest == Some(self.digest) || (present.repository.is_some() && present.repository == self.repository)
+    }
+}
+
+/// A removal under way; it is over when this is dropped, whatever became of it.
+struct Removal<'a> {
+    activity: &'a Activity,
+    /// Closes what is waited for.
+    _ends: watch::Sender<()>,
+}
+
+impl Drop for Removal<'_> {
+    fn drop(&mut self) {
+        self.activity.seen.lock().going = None;
+        self.activity.over.notify_all();
     }
 }
 
@@ -189,27 +260,28 @@ mod tests {
         Repository { domain: None, name: name.parse().unwrap() }
     }
 
-    #[test]
-    fn what_just_happened_is_recent() {
+    #[tokio::test]
+    async fn what_just_happened_is_recent() {
         let (activity, digest) = (Arc::new(Activity::new(HOUR)), Digest::sha256(b"a"));
-        drop(activity.enter(&place("a"), None));
+        drop(activity.enter(&place("a"), None).await);
         let collecting = activity.collect(Duration::ZERO).unwrap();
         let recent = collecting.recent;
         assert!(!activity.is_active(&place("a"), recent) && !activity.is_touched(&digest, recent));
         assert_eq!(activity.unless_recent(Some(&place("a")), &digest, recent, || 1), Some(1));
-        activity.touch(&digest);
+        activity.touch(&digest).await;
         assert!(activity.is_touched(&digest, recent), "the collection was under way already");
         assert_eq!(activity.unless_recent(None, &digest, recent, || 1), None);
-        drop(activity.enter(&place("a"), None));
+        drop(activity.enter(&place("a"), None).await);
         let other = Digest::sha256(b"b");
         assert_eq!(activity.unless_recent(Some(&place("a")), &other, recent, || 1), None);
         assert_eq!(activity.unless_recent(Some(&place("b")), &other, recent, || 1), Some(1));
     }
 
-    #[test]
-    fn what_is_in_somebody_s_hands_stays() {
+    #[tokio::test]
+    async fn what_is_in_somebody_s_hands_stays() {
         let (activity, digest) = (Arc::new(Activity::new(Duration::ZERO)), Digest::sha256(b"a"));
-        let (one, two) = (activity.enter(&place("a"), Some(&digest)), activity.enter(&place("a"), None));
+        let one = activity.enter(&place("a"), Some(&digest)).await;
+        let two = activity.enter(&place("a"), None).await;
         let recent = activity.collect(Duration::ZERO).unwrap().recent;
         activity.tidy();
         assert!(activity.is_active(&place("a"), recent) && activity.is_touched(&digest, recent));
@@ -219,10 +291,71 @@ mod tests {
         assert!(!activity.is_active(&place("a"), recent) && !activity.is_touched(&digest, recent));
     }
 
+    #[tokio::test]
+    async fn whoever_wants_what_is_being_removed_waits_and_nobody_else_does() {
+        let activity = Arc::new(Activity::new(Duration::ZERO));
+        let (gone, other) = (Digest::sha256(b"a"), Digest::sha256(b"b"));
+        let recent = activity.collect(Duration::ZERO).unwrap().recent;
+        let (go_on, removing) = std::sync::mpsc::channel::<()>();
+        let (began, begun) = std::sync::mpsc::channel();
+        let remover = Arc::clone(&activity);
+        let work = move || {
+            remover.unless_recent(Some(&place("a")), &gone, recent, || {
+                began.send(()).unwrap();
+                removing.recv().unwrap();
+            })
+        };
+        let removal = std::thread::Builder::new().spawn(work).unwrap();
+        begun.recv().unwrap();
+        activity.touch(&other).await;
+        drop(activity.enter(&place("b"), Some(&other)).await);
+        let (a, b) = (place("a"), place("b"));
+        let mut wanting = Box::pin(activity.enter(&b, Some(&gone)));
+        let mut entering = Box::pin(activity.enter(&a, None));
+        let moment = Duration::from_millis(20);
+        assert!(tokio::time::timeout(moment, &mut wanting).await.is_err(), "its digest is going");
+        assert!(tokio::time::timeout(moment, &mut entering).await.is_err(), "a link of its repository is going");
+        assert!(activity.is_touched(&gone, recent), "what waits is held already");
+        go_on.send(()).unwrap();
+        drop((wanting.await, entering.await));
+        assert_eq!(removal.join().unwrap(), Some(()));
+        assert_eq!(activity.unless_recent(None, &gone, recent, || ()), None, "it was wanted in time for the next");
+    }
+
     #[test]
-    fn a_long_collection_leaves_alone_what_was_recent_when_it_began() {
-        let (activity, digest) = (Activity::new(Duration::from_millis(10)), Digest::sha256(b"a"));
-        activity.touch(&digest);
+    fn a_close_waits_for_a_removal_and_allows_no_other() {
+        let activity = Arc::new(Activity::new(Duration::ZERO));
+        let recent = activity.collect(Duration::ZERO).unwrap().recent;
+        let (began, begun) = std::sync::mpsc::channel();
+        let remover = Arc::clone(&activity);
+        let slow = move || {
+            began.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            Instant::now()
+        };
+        let work = move || remover.unless_recent(None, &Digest::sha256(b"a"), recent, slow);
+        let removal = std::thread::Builder::new().spawn(work).unwrap();
+        begun.recv().unwrap();
+        activity.close();
+        let closed = Instant::now();
+        assert!(removal.join().unwrap().is_some_and(|over| over <= closed));
+        assert_eq!(activity.unless_recent(None, &Digest::sha256(b"b"), recent, || ()), None);
+    }
+
+    #[tokio::test]
+    async fn a_removal_that_panics_keeps_nobody_waiting() {
+        let activity = Arc::new(Activity::new(Duration::ZERO));
+        let (digest, recent) = (Digest::sha256(b"a"), activity.collect(Duration::ZERO).unwrap().recent);
+        let remover = Arc::clone(&activity);
+        let work = move || remover.unless_recent(None, &digest, recent, || panic!("on purpose"));
+        assert!(std::thread::Builder::new().spawn(work).unwrap().join().is_err());
+        activity.touch(&digest).await;
+    }
+
+    #[tokio::test]
+    async fn a_long_collection_leaves_alone_what_was_recent_when_it_began() {
+        let (activity, digest) = (Arc::new(Activity::new(Duration::from_millis(10))), Digest::sha256(b"a"));
+        activity.touch(&digest).await;
         let collecting = activity.collect(HOUR).unwrap();
         std::thread::sleep(Duration::from_millis(20));
         activity.tidy();
@@ -245,13 +378,13 @@ mod tests {
         assert!(activity.collect(HOUR).is_some());
     }
 
-    #[test]
-    fn nothing_is_remembered_for_longer_than_it_matters() {
-        let (activity, digest) = (Activity::new(Duration::ZERO), Digest::sha256(b"a"));
+    #[tokio::test]
+    async fn nothing_is_remembered_for_longer_than_it_matters() {
+        let (activity, digest) = (Arc::new(Activity::new(Duration::ZERO)), Digest::sha256(b"a"));
         let collecting = activity.collect(HOUR).unwrap();
         let recent = collecting.recent;
         assert_eq!(recent.grace, Duration::ZERO);
-        activity.touch(&digest);
+        activity.touch(&digest).await;
         activity.tidy();
         assert!(activity.is_touched(&digest, recent), "while a collection is under way it matters");
         drop(collecting);

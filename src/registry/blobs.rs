@@ -174,7 +174,18 @@ impl Registry {
             return None;
         }
         let (place, digest) = (repository.clone(), *digest);
-        self.objects.blocking(Lane::Look, move |objects| look(objects, &place, &digest)).await.ok()?
+        let look = move |objects: &Objects| look(objects, &place, &digest);
+        if let Some(link) = self.objects.blocking(Lane::Look, look).await.ok()? {
+            return Some(link);
+        }
+        if self.objects.index.is_complete() || repository.domain.is_none() {
+            return None;
+        }
+        // All its manifests are read for that.
+        let place = repository.clone();
+        let named = move |objects: &Objects| super::rebuild::named_by(objects, &place, &digest);
+        let named = self.objects.blocking(Lane::List, named).await.ok()??;
+        Some(Link { named: Some(named), ..Link::default() })
     }
 
     /// Gives a blob that only a manifest names a link of its own, now that it was asked for.
@@ -185,22 +196,34 @@ impl Registry {
     }
 }
 
-/// Looks for a blob's link on disk, then, while the index is not complete, in the repository's manifests.
+/// Looks for a blob's link on disk.
 fn look(objects: &Objects, repository: &Repository, digest: &Digest) -> Option<Link> {
+    let found = link_on_disk(objects, repository, digest)?;
+    // Of hosted ones the index is told by those who hold the lock: this link may be on its way out.
+    if repository.domain.is_some() {
+        tell_of_link(objects, repository, *digest);
+    }
+    Some(found)
+}
+
+fn link_on_disk(objects: &Objects, repository: &Repository, digest: &Digest) -> Option<Link> {
     let links = objects.storage.links(repository);
     let link = Link { layer: links.has_layer(digest), revision: links.has_revision(digest), named: None };
-    if link != Link::default() {
-        // Of hosted ones the index is told by those who hold the lock: this link may be on its way out.
-        if repository.domain.is_some() {
-            objects.index.add_link(repository, digest, link);
+    (link != Link::default()).then_some(link)
+}
+
+/// Tells the index of a mirrored link, if it is still there. Nobody waits for that: while holdings are counted, it takes long.
+fn tell_of_link(objects: &Objects, repository: &Repository, digest: Digest) {
+    let (objects, repository) = (objects.clone(), repository.clone());
+    let lanes = objects.lanes.clone();
+    let tell = move || {
+        let Some(_open) = objects.changing() else { return };
+        let _claim = objects.claims.digest(&digest);
+        if let Some(link) = link_on_disk(&objects, &repository, &digest) {
+            objects.index.add_link(&repository, &digest, link);
         }
-        return Some(link);
-    }
-    if objects.index.is_complete() || repository.domain.is_none() {
-        return None;
-    }
-    let named = super::rebuild::named_by(objects, repository, digest)?;
-    Some(Link { named: Some(named), ..Link::default() })
+    };
+    drop(lanes.start(Lane::Write, tell));
 }
 
 /// Waits until a fill knows the size of what it fetches. An empty blob has no last byte to withhold: its fill is waited

@@ -16,8 +16,9 @@ impl Registry {
     pub async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<(), Error> {
         self.tag(repository, tag).await.ok_or(Error::ManifestUnknown)?;
         let (place, tag) = (repository.clone(), tag.clone());
+        let claim = self.objects.claims.wait_for_repository(repository).await;
         let delete = move |objects: &Objects| {
-            let _claim = objects.claims.repository(&place);
+            let _claim = claim;
             objects.storage.links(&place).remove_tag(&tag)?;
             objects.index.remove_tag(&place, &tag);
             Ok(())
@@ -35,8 +36,9 @@ impl Registry {
         }
         let subject = self.manifests.get(digest).await.and_then(|manifest| manifest.manifest.subject);
         let (place, digest) = (repository.clone(), *digest);
+        let claim = self.objects.claims.wait_for_repository(repository).await;
         let delete = move |objects: &Objects| {
-            let _claim = objects.claims.repository(&place);
+            let _claim = claim;
             let links = objects.storage.links(&place);
             objects.keep_claim(&place)?;
             for (tag, _) in links.tags().filter(|(_, named)| *named == digest) {
@@ -62,9 +64,10 @@ impl Registry {
             return Err(Error::BlobUnknown);
         }
         let (place, digest) = (repository.clone(), *digest);
+        let of_repository = self.objects.claims.wait_for_repository(repository).await;
+        let of_digest = self.objects.claims.wait_for_digest(&digest).await;
         let delete = move |objects: &Objects| {
-            let _repository = objects.claims.repository(&place);
-            let _digest = objects.claims.digest(&digest);
+            let _claims = (of_repository, of_digest);
             objects.storage.links(&place).remove_layer(&digest, Durability::Synced)?;
             objects.index.remove_link(&place, &digest, Link { layer: true, ..Link::default() });
             Ok(())

@@ -29,7 +29,7 @@ use crate::{
 
 fn open(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
     let objects = begin(dir, limits, retention);
-    objects.resume_index();
+    on_a_thread(|| objects.resume_index());
     objects
 }
 
@@ -38,6 +38,11 @@ fn begin(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
     let storage = Storage::open(dir.path(), limits).unwrap();
     let index = Index::begin(&storage.index_dir());
     Objects::new(storage, index, retention, Duration::ZERO, Metrics::new().unwrap().into(), Lanes::new().unwrap())
+}
+
+/// What blocks is never done where tasks run: the locks would not let it.
+fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join().unwrap())
 }
 
 fn mirrored(name: &str) -> Repository {
@@ -93,7 +98,9 @@ async fn the_books_are_what_du_finds() {
     for tag in ["a", "b", "c"] {
         links.set_tag(&tag.parse().unwrap(), &Digest::sha256(b"{}"), Durability::Synced).unwrap();
     }
-    objects.host_layer(&hosted("mine"), &cached[3]).unwrap();
+    let claim = objects.claims.wait_for_digest(&cached[3]).await;
+    objects.host_layer(&hosted("mine"), &cached[3], &claim).unwrap();
+    drop(claim);
     let uploads = objects.storage.uploads(&hosted("mine"));
     let session = uploads.begin(UploadId::random(), "2026-01-02T03:04:05Z").unwrap();
     agrees(&objects, &dir, "with a push");
@@ -103,13 +110,13 @@ async fn the_books_are_what_du_finds() {
     agrees(&objects, &dir, "while a session grows");
     drop((sink, growth));
     agrees(&objects, &dir, "when it is written no more");
-    let freed = objects.evict((50 * 37) << 10);
+    let freed = on_a_thread(|| objects.evict((50 * 37) << 10));
     assert!((50 * 37..51 * 40).contains(&(freed >> 10)), "{freed} bytes went");
     links.remove_tag(&"b".parse().unwrap()).unwrap();
     agrees(&objects, &dir, "after an eviction");
     session.remove().unwrap();
     agrees(&objects, &dir, "after the session");
-    objects.survey();
+    on_a_thread(|| objects.survey());
     agrees(&objects, &dir, "after a survey");
     let usage = objects.storage.ledger().usage();
     assert_eq!((usage.hosted.objects(), usage.promised), (2, 0));
@@ -147,7 +154,7 @@ async fn closed_books_stay_as_they_are() {
     let totals = objects.storage.ledger().totals();
     let published = objects.publish(late, Digest::sha256(b"late"), Durability::Unsynced, false).await;
     assert!(matches!(published, Err(Error::Abandoned)), "{published:?}");
-    assert_eq!(objects.evict(1 << 20), 0);
+    assert_eq!(on_a_thread(|| objects.evict(1 << 20)), 0);
     assert!(objects.storage.has_blob(&cached) && objects.storage.ledger().totals() == totals);
 }
 
@@ -189,7 +196,7 @@ async fn the_books_survive_a_push_before_the_index_is_open() {
             objects.storage.remove_blob(&cached).unwrap();
             objects.index.leave(&cached);
         }
-        objects.resume_index();
+        on_a_thread(|| objects.resume_index());
         agrees(&objects, &dir, "when the index is open");
         assert!(objects.index.is_complete());
         assert_eq!(objects.index.was_complete(), !push && !drop_cached, "whether the disk had to be looked at");
@@ -207,15 +214,15 @@ async fn what_is_pushed_pinned_read_or_leased_stays() {
     let pinned = cache(&objects, &mirrored("pinned/a"), content(2, 10)).await;
     let pushed = cache(&objects, &mirrored("a"), content(3, 10)).await;
     let read = cache(&objects, &mirrored("a"), content(4, 10)).await;
-    assert!(objects.promote(&pushed).unwrap());
+    assert!(objects.promote(pushed).await.unwrap());
     let reading = objects.uses.read(&read);
-    objects.evict(u64::MAX);
+    on_a_thread(|| objects.evict(u64::MAX));
     let there = |digest| objects.storage.has_blob(digest);
     assert!(!there(&free) && there(&pinned) && there(&pushed) && there(&read));
     assert_eq!(objects.index.holding(&pushed).unwrap().owner, Owner::Hosted);
     drop(reading);
     objects.index.recall(u64::MAX - 1, false);
-    objects.evict(u64::MAX);
+    on_a_thread(|| objects.evict(u64::MAX));
     assert!(!there(&read) && there(&pinned));
     let repository = objects.storage.links(&mirrored("a"));
     assert_eq!(repository.layers().collect::<Vec<_>>(), [pushed]);
@@ -224,7 +231,7 @@ async fn what_is_pushed_pinned_read_or_leased_stays() {
     let other = TempDir::new().unwrap();
     let objects = open(&other, Limits::default(), leased);
     let served = cache(&objects, &mirrored("a"), content(1, 10)).await;
-    assert_eq!(objects.evict(u64::MAX), 0);
+    assert_eq!(on_a_thread(|| objects.evict(u64::MAX)), 0);
     assert!(objects.storage.has_blob(&served));
 }
 
@@ -359,7 +366,7 @@ async fn a_push_waits_until_the_disk_is_counted() {
     let large = Handle::current().spawn(async move { asking.room_for(Purpose::Hosted, 16 << 20).await.map(drop) });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!small.is_finished() && !large.is_finished());
-    objects.resume_index();
+    on_a_thread(|| objects.resume_index());
     assert!(small.await.unwrap().is_ok());
     let said = large.await.unwrap().unwrap_err().to_string();
     assert!(said.contains("the quota is exceeded") && !said.contains("counted"), "{said}");

@@ -5,12 +5,27 @@ use std::{collections::HashMap, hash::Hash, sync::Arc};
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::watch};
 
-/// Pieces of work under way, by what they find out. The work runs by itself: it ends well even if all who asked leave.
+use crate::lanes::{Lane, Lanes};
+
+/// Tasks under way, by what they find out. A task runs by itself: it ends well even if all who asked leave.
 #[derive(Debug)]
-pub(super) struct Flights<K, V> {
-    under_way: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
+pub(super) struct Flights<K: Eq + Hash, V> {
+    board: Board<K, V>,
     tasks: Handle,
 }
+
+/// As [`Flights`], of work that blocks.
+#[derive(Debug)]
+pub(super) struct BlockingFlights<K: Eq + Hash, V> {
+    board: Board<K, V>,
+    lanes: Lanes,
+}
+
+/// What is under way.
+#[derive(Debug)]
+struct Board<K: Eq + Hash, V>(UnderWay<K, V>);
+
+type UnderWay<K, V> = Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>;
 
 impl<K, V> Flights<K, V>
 where
@@ -18,47 +33,81 @@ where
     V: Clone + Send + Sync + 'static,
 {
     pub(super) fn new(tasks: Handle) -> Self {
-        Self { under_way: Arc::default(), tasks }
+        Self { board: Board(Arc::default()), tasks }
     }
 
     /// Waits for the work named `key`, beginning `work` only if none is under way. The flag says whether somebody else
     /// had begun it. `None` when the work panicked.
     pub(super) async fn join(&self, key: K, work: impl Future<Output = V> + Send + 'static) -> (Option<V>, bool) {
-        let (mut landing, collapsed) = self.board(key, work);
-        let value = match landing.wait_for(Option::is_some).await {
-            Ok(value) => value.clone(),
-            Err(_) => None,
-        };
-        (value, collapsed)
+        let (landing, collapsed) = self.begin_or_join(key, work);
+        (landed(landing).await, collapsed)
     }
 
     /// Begins `work` unless it is under way, and waits for nothing.
     pub(super) fn begin(&self, key: K, work: impl Future<Output = V> + Send + 'static) {
-        self.board(key, work);
+        self.begin_or_join(key, work);
     }
 
-    fn board(&self, key: K, work: impl Future<Output = V> + Send + 'static) -> (watch::Receiver<Option<V>>, bool) {
-        let mut under_way = self.under_way.lock();
+    fn begin_or_join(
+        &self,
+        key: K,
+        work: impl Future<Output = V> + Send + 'static,
+    ) -> (watch::Receiver<Option<V>>, bool) {
+        self.board.join(key, |flight| drop(self.tasks.spawn(async move { flight.land(work.await) })))
+    }
+}
+
+impl<K, V> BlockingFlights<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    pub(super) fn new(lanes: Lanes) -> Self {
+        Self { board: Board(Arc::default()), lanes }
+    }
+
+    /// Waits for the work named `key`, beginning `work` on `lane` only if none is under way. `None` when the work panicked.
+    pub(super) async fn join(&self, key: K, lane: Lane, work: impl FnOnce() -> V + Send + 'static) -> Option<V> {
+        let begin = |flight: Flight<K, V>| drop(self.lanes.start(lane, move || flight.land(work())));
+        landed(self.board.join(key, begin).0).await
+    }
+}
+
+impl<K: Clone + Eq + Hash, V> Board<K, V> {
+    fn join(&self, key: K, begin: impl FnOnce(Flight<K, V>)) -> (watch::Receiver<Option<V>>, bool) {
+        let mut under_way = self.0.lock();
         if let Some(landing) = under_way.get(&key) {
             return (landing.clone(), true);
         }
         let (result, landing) = watch::channel(None);
         under_way.insert(key.clone(), landing.clone());
-        let entry = Entry { key, under_way: Arc::clone(&self.under_way) };
-        self.tasks.spawn(async move {
-            let value = work.await;
-            // Whoever asks from here on begins anew; whoever waits already gets this value.
-            drop(entry);
-            result.send_replace(Some(value));
-        });
+        begin(Flight { entry: Entry { key, under_way: Arc::clone(&self.0) }, result });
         (landing, false)
     }
+}
+
+/// Work under way, from its own side.
+struct Flight<K: Eq + Hash, V> {
+    entry: Entry<K, V>,
+    result: watch::Sender<Option<V>>,
+}
+
+impl<K: Eq + Hash, V> Flight<K, V> {
+    fn land(self, value: V) {
+        // Whoever asks from here on begins anew; whoever waits already gets this value.
+        drop(self.entry);
+        self.result.send_replace(Some(value));
+    }
+}
+
+async fn landed<V: Clone>(mut landing: watch::Receiver<Option<V>>) -> Option<V> {
+    landing.wait_for(Option::is_some).await.ok().and_then(|value| value.clone())
 }
 
 /// Takes its entry out of the map however the work ends.
 struct Entry<K: Eq + Hash, V> {
     key: K,
-    under_way: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
+    under_way: UnderWay<K, V>,
 }
 
 impl<K: Eq + Hash, V> Drop for Entry<K, V> {
@@ -91,6 +140,23 @@ mod tests {
         assert!(answers.iter().all(|(value, _)| *value == Some(0)));
         assert_eq!(answers.iter().filter(|(_, collapsed)| !collapsed).count(), 1);
         assert_eq!(ask().await, (Some(1), false));
+    }
+
+    #[tokio::test]
+    async fn work_that_blocks_is_done_once_too() {
+        let flights = BlockingFlights::new(Lanes::new().unwrap());
+        let count = Arc::new(AtomicUsize::new(0));
+        let ask = || {
+            let count = Arc::clone(&count);
+            flights.join("key", Lane::Hash, move || {
+                std::thread::sleep(Duration::from_millis(20));
+                count.fetch_add(1, Ordering::Relaxed)
+            })
+        };
+        let answers = futures_util::future::join_all((0..100).map(|_| ask())).await;
+        assert!(answers.iter().all(|value| *value == Some(0)));
+        assert_eq!(flights.join("key", Lane::Hash, || panic!("on purpose")).await, None);
+        assert_eq!(ask().await, Some(1));
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use super::{
     Checked, Error, Registry, Tell, Verified,
     fill::Origin,
+    objects::Objects,
     progress::Progress,
     verify::{Around, Verification},
 };
@@ -42,16 +43,14 @@ impl Registry {
             return false;
         }
         let wanted = *digest;
-        let promoted = self.objects.blocking(Lane::Hash, move |objects| {
-            let promoted = objects.promote(&wanted)?;
-            if promoted {
-                objects.index.add_class(&wanted, Class { hosted: true, mirrored: true });
-                objects.storage.release(&wanted)?;
-                objects.metrics.found(Found::Restored);
-            }
-            Ok::<bool, Error>(promoted)
-        });
-        let restored = matches!(promoted.await, Ok(Ok(true)));
+        let release = move |objects: &Objects| {
+            objects.index.add_class(&wanted, Class { hosted: true, mirrored: true });
+            objects.storage.release(&wanted)?;
+            objects.metrics.found(Found::Restored);
+            Ok::<(), Error>(())
+        };
+        let restored = matches!(self.objects.promote(wanted).await, Ok(true))
+            && matches!(self.objects.blocking(Lane::Write, release).await, Ok(Ok(())));
         if restored {
             tracing::info!("{digest} was damaged, and is whole again: {place} had it");
         }

@@ -34,7 +34,7 @@ impl Registry {
         reference: &Reference,
     ) -> Result<Pulled<Head>, Error> {
         let (manifest, _) = self.hosted_manifest(repository, reference).await?;
-        self.objects.activity.touch(&manifest.digest);
+        self.objects.activity.touch(&manifest.digest).await;
         let (manifest, provenance) = self.hosted_manifest(repository, reference).await?;
         Ok((manifest.head(), provenance))
     }
@@ -47,9 +47,7 @@ impl Registry {
         if let Some(stored) = self.objects.known(*digest).await? {
             return Ok(Blob::stored(stored, reading, Provenance::Hosted));
         }
-        let (objects, wanted) = (self.objects.clone(), *digest);
-        let work = async move { objects.recheck(wanted).await };
-        let stored = self.rechecks.join(*digest, work).await.0.flatten().ok_or(Error::BlobUnknown)?;
+        let stored = self.objects.recheck(*digest).await.ok_or(Error::BlobUnknown)?;
         Ok(Blob::stored(stored, reading, Provenance::Hosted))
     }
 
@@ -57,7 +55,7 @@ impl Registry {
     pub(super) async fn hosted_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, Error> {
         self.check_link(repository, digest).await?;
         // Who is told that it is here may count on it; so it is looked for once more.
-        self.objects.activity.touch(digest);
+        self.objects.activity.touch(digest).await;
         self.check_link(repository, digest).await?;
         let wanted = *digest;
         let stored = self.objects.blocking(Lane::Look, move |objects| objects.storage.blob(&wanted)).await??;

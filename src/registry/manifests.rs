@@ -70,9 +70,19 @@ impl Manifests {
             return Some(manifest);
         }
         let bytes = self.objects.read(*digest).await?;
-        let manifest = Arc::new(StoredManifest::new(*digest, bytes).ok()?);
+        let manifest = self.parse(*digest, bytes).await?.ok()?;
         self.memory.insert(*digest, Arc::clone(&manifest));
         Some(manifest)
+    }
+
+    /// Reads bytes that hash to `digest`: they may be megabytes. `None` when the work dies.
+    pub(super) async fn parse(
+        &self,
+        digest: Digest,
+        bytes: Bytes,
+    ) -> Option<Result<Arc<StoredManifest>, InvalidManifest>> {
+        let parse = move || StoredManifest::new(digest, bytes).map(Arc::new);
+        self.objects.lanes.run(Lane::Compute, parse).await.ok()
     }
 
     /// Lets go of what memory has of a manifest whose bytes are damaged: it is not here, and may be pushed again.
@@ -89,7 +99,7 @@ impl Manifests {
     /// take is kept in memory all the same.
     pub(super) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>) {
         self.memory.insert(manifest.digest, Arc::clone(manifest));
-        self.objects.activity.touch(&manifest.digest);
+        let _present = self.objects.activity.handle(&manifest.digest).await;
         let kept = match self.objects.storage.has_blob(&manifest.digest) {
             true => Ok(()),
             false => self.objects.write(manifest.digest, manifest.bytes.clone(), Durability::Unsynced).await,
@@ -106,8 +116,9 @@ impl Manifests {
     /// Links a mirrored manifest, and the tags that wait for it, unless its bytes have made way already.
     pub(super) async fn link(&self, repository: &Repository, manifest: &Arc<StoredManifest>) -> Result<(), Error> {
         let (repository, manifest) = (repository.clone(), Arc::clone(manifest));
+        let claim = self.objects.claims.wait_for_digest(&manifest.digest).await;
         let link = move |objects: &Objects| {
-            let _claim = objects.claims.digest(&manifest.digest);
+            let _claim = claim;
             if !objects.storage.has_blob(&manifest.digest) {
                 return Ok(());
             }

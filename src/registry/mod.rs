@@ -96,8 +96,8 @@ use crate::{
     index::Index,
     lanes::Lanes,
     metrics::Metrics,
-    oci::{Digest, Domain, Reference, Repository},
-    storage::{Storage, Stored},
+    oci::{Domain, Reference, Repository},
+    storage::Storage,
     upstream::{Pool, Remote},
 };
 
@@ -114,8 +114,6 @@ pub struct Registry {
     fills: Arc<Fills>,
     heads: Flights<(Repository, Reference), Shared<Option<Head>>>,
     fetches: Flights<(Repository, Reference), Shared<Arc<StoredManifest>>>,
-    /// Blobs of its own that are being hashed.
-    rechecks: Flights<Digest, Option<Stored>>,
     pages: Pages,
     questions: Questions,
     rules: Rules,
@@ -170,7 +168,6 @@ impl Registry {
             objects,
             heads: Flights::new(tasks.clone()),
             fetches: Flights::new(tasks.clone()),
-            rechecks: Flights::new(tasks.clone()),
             pages: Pages::new(tasks.clone()),
             questions: Questions::new(tasks.clone()),
             rules,

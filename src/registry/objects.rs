@@ -8,8 +8,8 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
-    Error, Retention, activity::Activity, claims::Claims, health::Outcome, heard::Heard, ownership::NameClaims,
-    parked::Parked, space::Lack, uncached::Uncached, uses, uses::Uses, verify::names,
+    Error, Retention, activity::Activity, claims::Claims, flight::BlockingFlights, health::Outcome, heard::Heard,
+    ownership::NameClaims, parked::Parked, space::Lack, uncached::Uncached, uses, uses::Uses, verify::names,
 };
 use crate::{
     index::{Class, Index, Link, Object, Owner},
@@ -23,6 +23,8 @@ use crate::{
 pub(super) const SMALL: u64 = 32 << 20;
 /// How long what is under way may take when the books are closed.
 const CLOSING: Duration = Duration::from_secs(1);
+/// The largest file that is hashed beside what is parsed: some hundredths of a second.
+const QUICK: u64 = 8 << 20;
 /// How much is read at a time where a whole file is hashed.
 const READ: usize = 1 << 20;
 
@@ -45,6 +47,10 @@ pub(super) struct Objects {
     pub(super) metrics: Arc<Metrics>,
     pub(super) lanes: Lanes,
     pub(super) uncached: Arc<Uncached>,
+    /// Blobs in doubt that are being hashed.
+    rechecks: Arc<BlockingFlights<Digest, Option<Stored>>>,
+    /// Mirrored blobs that are becoming this registry's own.
+    pub(super) promotions: Arc<BlockingFlights<Digest, Result<bool, Error>>>,
     /// Whether the books are closed. Held, for reading, by fills, pushes and evictions, which change them.
     pub(super) closed: Arc<RwLock<bool>>,
 }
@@ -73,6 +79,8 @@ impl Objects {
             rebuilding: Arc::default(),
             room: Arc::default(),
             metrics,
+            rechecks: BlockingFlights::new(lanes.clone()).into(),
+            promotions: BlockingFlights::new(lanes.clone()).into(),
             lanes,
             uncached: Arc::default(),
             closed: Arc::default(),
@@ -89,9 +97,16 @@ impl Objects {
         Ok(stored?.filter(|stored| object(&stored.facts) == expected))
     }
 
-    /// A published blob, its bytes hashed if there is any doubt about them. Wrong ones are removed.
+    /// A published blob, its bytes hashed if there is any doubt about them, once for all who ask. Wrong ones are removed.
     pub(super) async fn recheck(&self, digest: Digest) -> Option<Stored> {
-        self.blocking(Lane::Hash, move |objects| objects.recheck_now(&digest)).await.ok()?
+        let look = move |objects: &Self| objects.storage.blob(&digest);
+        let stored = self.blocking(Lane::Look, look).await.ok()?.ok()??;
+        if self.index.object(&digest) == Some(object(&stored.facts)) {
+            return Some(stored);
+        }
+        let (lane, objects) = (hashing(stored.facts.size), self.clone());
+        let work = move || objects.changing().and_then(|_open| objects.recheck_now(&digest));
+        self.rechecks.join(digest, lane, work).await?
     }
 
     fn recheck_now(&self, digest: &Digest) -> Option<Stored> {
@@ -186,11 +201,12 @@ impl Objects {
     /// All bytes of a small blob, hashed on the way; `None` for one that is not small: a layer's digest may be asked for as
     /// a manifest.
     pub(super) async fn read(&self, digest: Digest) -> Option<Bytes> {
-        let read = move |objects: &Self| {
-            if objects.storage.blob(&digest).ok()??.facts.size > SMALL {
-                return None;
-            }
-            let stored = objects.recheck_now(&digest)?;
+        let is_small = move |objects: &Self| Some(objects.storage.blob(&digest).ok()??.facts.size <= SMALL);
+        if !self.blocking(Lane::Look, is_small).await.ok()?? {
+            return None;
+        }
+        let stored = self.recheck(digest).await?;
+        let read = move |_: &Self| {
             let mut bytes = vec![0; usize::try_from(stored.facts.size).ok()?];
             stored.file.read_exact_at(&mut bytes, 0).ok()?;
             digest.matches(&bytes).then(|| bytes.into())
@@ -220,8 +236,9 @@ impl Objects {
         durability: Durability,
         manifest: bool,
     ) -> Result<(), Error> {
+        let present = self.activity.handle(&digest).await;
         let publish = move |objects: &Self| {
-            objects.activity.touch(&digest);
+            let _present = present;
             let published = objects.storage.publish(staged, &digest, durability)?;
             let mirrored = durability == Durability::Unsynced;
             if published.first {
@@ -253,9 +270,10 @@ impl Objects {
     /// upstream next time.
     pub(super) async fn link_layer(&self, repository: &Repository, digest: Digest) {
         let repository = repository.clone();
+        let present = self.activity.handle(&digest).await;
+        let claim = self.claims.wait_for_digest(&digest).await;
         let link = move |objects: &Self| {
-            objects.activity.touch(&digest);
-            let _claim = objects.claims.digest(&digest);
+            let (_present, _claim) = (present, claim);
             if !objects.storage.has_blob(&digest) {
                 return;
             }
@@ -299,6 +317,11 @@ impl Objects {
     pub(super) fn close(&self) -> bool {
         self.closed.try_write_for(CLOSING).map(|mut closed| *closed = true).is_some()
     }
+}
+
+/// The lane on which a file of this size is hashed: what a client asks for in passing does not wait for large ones.
+pub(super) fn hashing(size: u64) -> Lane {
+    if size <= QUICK { Lane::Compute } else { Lane::Hash }
 }
 
 pub(super) fn object(facts: &Facts) -> Object {

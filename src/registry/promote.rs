@@ -1,7 +1,11 @@
 //! Bytes become this registry's own: pushed ones are published, mirrored ones promoted, and either is linked, durably
 //! (laws 2 and 3).
 
-use super::{Error, Registry, objects::Objects};
+use super::{
+    Error, Registry,
+    claims::KeyGuard,
+    objects::{Objects, hashing},
+};
 use crate::{
     index::{Class, Link, Owner},
     lanes::Lane,
@@ -23,49 +27,81 @@ impl Registry {
         if !known {
             return Ok(false);
         }
-        let place = into.clone();
-        let _room = self.objects.room_for(Purpose::Hosted, 0).await?;
-        let mount = move |objects: &Objects| {
-            let _present = objects.activity.enter(&place, Some(&digest));
-            let promoted = objects.promote(&digest)?;
-            if promoted {
-                objects.host_layer(&place, &digest)?;
-            }
-            Ok(promoted)
-        };
-        self.objects.blocking(Lane::Sync, mount).await?
+        let room = self.objects.room_for(Purpose::Hosted, 0).await?;
+        let present = self.objects.activity.enter(into, Some(&digest)).await;
+        if !self.objects.promote(digest).await? {
+            return Ok(false);
+        }
+        self.objects.link_promoted(into, digest, (present, room)).await?;
+        Ok(true)
     }
 }
 
 impl Objects {
-    /// Publishes what a session received. Bytes that are there already are made durable and kept instead.
-    pub(super) fn publish_upload(&self, upload: &Upload, digest: &Digest) -> Result<(), Error> {
+    /// Publishes what a session received and links it. Bytes that are there already are made durable and kept instead.
+    pub(super) async fn host_upload(&self, place: &Repository, upload: &Upload, digest: Digest) -> Result<(), Error> {
         // What is there may turn out to be damaged, and is out of the way then: the second try finds the place free.
         for _ in 0..2 {
-            let published = self.storage.publish_upload(upload, digest)?;
-            if published.first {
-                self.enter(digest, published, Owner::Hosted, false);
-                self.storage.release(digest)?;
+            let (into, upload) = (place.clone(), upload.clone());
+            let host = move |objects: &Self| objects.host_first(&into, &upload, &digest);
+            if self.blocking(Lane::Sync, host).await?? {
                 return Ok(());
             }
-            if self.promote(digest)? {
-                return Ok(());
+            if self.promote(digest).await? {
+                return self.link_promoted(place, digest, ()).await;
             }
         }
         Err(Error::Abandoned)
     }
 
-    /// Makes sure that a blob's bytes are here, right, and durable. `false` when they are not here; mirrored ones that
-    /// cannot be synced are not.
-    pub(super) fn promote(&self, digest: &Digest) -> Result<bool, Error> {
-        {
+    /// `false` where other bytes have the name already.
+    fn host_first(&self, place: &Repository, upload: &Upload, digest: &Digest) -> Result<bool, Error> {
+        let published = self.storage.publish_upload(upload, digest)?;
+        if !published.first {
+            return Ok(false);
+        }
+        self.enter(digest, published, Owner::Hosted, false);
+        self.storage.release(digest)?;
+        self.host_layer(place, digest, &self.claims.digest(digest))?;
+        Ok(true)
+    }
+
+    /// Links a promoted blob. What has to last as long as that takes is `held`: the client may leave.
+    async fn link_promoted<H: Send + 'static>(&self, place: &Repository, digest: Digest, held: H) -> Result<(), Error> {
+        let (place, claim) = (place.clone(), self.claims.wait_for_digest(&digest).await);
+        let link = move |objects: &Self| {
+            let _held = held;
+            objects.host_layer(&place, &digest, &claim)
+        };
+        self.blocking(Lane::Sync, link).await?
+    }
+
+    /// Makes sure that a blob's bytes are here, right, and durable, once for all who ask. `false` when they are not here;
+    /// mirrored ones that cannot be synced are not.
+    pub(super) async fn promote(&self, digest: Digest) -> Result<bool, Error> {
+        let claim = self.claims.wait_for_digest(&digest).await;
+        let own = move |objects: &Self| {
             // From here on it is not evicted, whatever becomes of this.
-            let _claim = self.claims.digest(digest);
-            self.index.own(digest, Owner::Hosted);
-        }
-        if self.index.class(digest).hosted && self.is_unchanged(digest)? {
-            return Ok(true);
-        }
+            objects.index.own(&digest, Owner::Hosted);
+            drop(claim);
+            let durable = objects.index.class(&digest).hosted && objects.is_unchanged(&digest)?;
+            let size = objects.storage.blob(&digest)?.map(|stored| stored.facts.size);
+            Ok::<_, Error>((durable, size))
+        };
+        let size = match self.blocking(Lane::Write, own).await?? {
+            (true, _) => return Ok(true),
+            (false, None) => return Ok(false),
+            (false, Some(size)) => size,
+        };
+        let objects = self.clone();
+        let promote = move || match objects.changing() {
+            Some(_open) => objects.promote_now(&digest),
+            None => Err(Error::Abandoned),
+        };
+        self.promotions.join(digest, hashing(size), promote).await.ok_or(Error::Abandoned)?
+    }
+
+    fn promote_now(&self, digest: &Digest) -> Result<bool, Error> {
         if self.rehash(digest).is_none() {
             return Ok(false);
         }
@@ -74,7 +110,11 @@ impl Objects {
                 tracing::error!("{digest} is dropped, to be fetched or pushed again: {error}");
                 Ok(false)
             }
-            durable => Ok(durable.map(|()| true)?),
+            durable => {
+                durable?;
+                self.index.add_class(digest, Class { hosted: true, ..Class::default() });
+                Ok(true)
+            }
         }
     }
 
@@ -90,9 +130,13 @@ impl Objects {
         Ok(true)
     }
 
-    /// Links a durable blob into one of this registry's own repositories, durably.
-    pub(super) fn host_layer(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
-        let _claim = self.claims.digest(digest);
+    /// Links a durable blob, whose claim the caller holds, into one of this registry's own repositories, durably.
+    pub(super) fn host_layer(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        _claim: &KeyGuard<Digest>,
+    ) -> Result<(), Error> {
         self.index.add_class(digest, Class { hosted: true, ..Class::default() });
         self.index.own(digest, Owner::Hosted);
         self.storage.links(repository).add_layer(digest, Durability::Synced)?;

@@ -237,12 +237,13 @@ impl Registry {
             (Reference::Tag(_), None) => Digest::sha256(&body.bytes),
         };
         let unusable = |why: String| Arc::new(upstream::Error::Protocol(format!("{reference} of {repository}: {why}")));
-        let manifest = StoredManifest::new(digest, body.bytes).map_err(|error| unusable(error.to_string()))?;
+        let parsed =
+            self.manifests.parse(digest, body.bytes).await.ok_or_else(|| unusable("reading it died".into()))?;
+        let manifest = parsed.map_err(|error| unusable(error.to_string()))?;
         // The upstream means it where a digest vouches for it; otherwise it may be anybody's on the way.
         if let (Reference::Tag(_), None, Some(field)) = (reference, body.digest, manifest.manifest.malformed) {
             return Err(unusable(InvalidManifest::Field(field).to_string()));
         }
-        let manifest = Arc::new(manifest);
         if let Reference::Tag(tag) = reference {
             let word = Word { head: Some(manifest.head()), asked };
             self.objects.heard.note(&(repository.clone(), tag.clone()), word);

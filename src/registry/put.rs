@@ -49,10 +49,10 @@ impl Registry {
         mut right: ClaimRight,
         pushed: Pushed,
     ) -> Result<Accepted, Error> {
-        let digest = digest_of(&pushed)?;
-        let manifest = parse(digest, &pushed)?;
+        let (manifest, pushed) = self.read(pushed).await?;
+        let digest = manifest.digest;
         // First this, then the look at what is here: that stays until the manifest names it.
-        let present = Arc::new(self.objects.activity.enter(repository, Some(&digest)));
+        let present = Arc::new(self.objects.activity.enter(repository, Some(&digest)).await);
         self.check_children(repository, &manifest).await?;
         let subject = manifest.manifest.subject;
         // For its links, and those of each tag.
@@ -62,9 +62,10 @@ impl Registry {
         let tags: Arc<[Tag]> = pushed.tags.into();
         loop {
             let (place, tags, kept) = (repository.clone(), Arc::clone(&tags), Arc::clone(&manifest));
-            let present = Arc::clone(&present);
+            // Two writers of one tag: the disk and the index must end with the same one.
+            let held = (Arc::clone(&present), self.objects.claims.wait_for_repository(repository).await);
             let link = move |objects: &Objects| {
-                let _present = present;
+                let _held = held;
                 link(objects, &place, right, &kept, &tags)
             };
             if self.objects.blocking(Lane::Sync, link).await?? {
@@ -76,10 +77,15 @@ impl Registry {
         }
     }
 
+    /// Hashes and parses what came, which may be megabytes.
+    async fn read(&self, pushed: Pushed) -> Result<(Arc<StoredManifest>, Pushed), Error> {
+        let read = move |_: &Objects| parse(digest_of(&pushed)?, &pushed).map(|manifest| (manifest, pushed));
+        self.objects.blocking(Lane::Compute, read).await?
+    }
+
     async fn keep_durably(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
         for _ in 0..2 {
-            if self.objects.blocking(Lane::Sync, move |objects| objects.promote(&digest)).await?? {
-                self.objects.index.add_class(&digest, Class { hosted: true, ..Class::default() });
+            if self.objects.promote(digest).await? {
                 return Ok(());
             }
             // Somebody else may publish it first, unsynced: the second round promotes that.
@@ -182,7 +188,8 @@ fn parse(digest: Digest, pushed: &Pushed) -> Result<Arc<StoredManifest>, Error> 
     }
 }
 
-/// The claim to the name, the revision, then tags (law 2), then the index. `false`, when `right` is out of date.
+/// The claim to the name, the revision, then tags (law 2), then the index; the caller holds the repository's lock. `false`,
+/// when `right` is out of date.
 fn link(
     objects: &Objects,
     repository: &Repository,
@@ -190,8 +197,6 @@ fn link(
     manifest: &StoredManifest,
     tags: &[Tag],
 ) -> Result<bool, Error> {
-    // Two writers of one tag: the disk and the index must end with the same one.
-    let _claim = objects.claims.repository(repository);
     if !objects.claim(repository, right)? {
         return Ok(false);
     }

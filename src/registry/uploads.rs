@@ -120,9 +120,9 @@ impl Registry {
         let place = repository.clone();
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let room = self.objects.reserve(Purpose::Hosted, STEP.0).await?;
+        let present = self.objects.activity.enter(repository, None).await;
         let begin = move |objects: &Objects| {
-            let _room = room;
-            let _present = objects.activity.enter(&place, None);
+            let _held = (room, present);
             objects.storage.uploads(&place).begin(id, &started)
         };
         self.objects.blocking(Lane::Write, begin).await??;
@@ -146,7 +146,7 @@ impl Registry {
     pub async fn receive(&self, repository: &Repository, id: UploadId, at: Option<u64>) -> Result<Receiving, Error> {
         // First whether it is there at all: what is said of a repository is remembered, whatever it is called.
         self.upload_received(repository, id).await?;
-        let present = self.objects.activity.enter(repository, None);
+        let present = self.objects.activity.enter(repository, None).await;
         let ink = self.hold(repository, id).await?;
         if at.is_some_and(|at| at != ink.written) {
             return Err(Error::UploadRange { received: ink.written });
@@ -182,20 +182,24 @@ impl Registry {
         drop(growth);
         let upload = self.objects.storage.uploads(&repository).named(id);
         let pen = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
-        let sessions = self.sessions.clone();
-        // All of it at once, with the session's lock inside: the client may leave, and the next one must find it whole.
+        let (sessions, objects) = (self.sessions.clone(), self.objects.clone());
         let room = self.objects.room_for(Purpose::Hosted, 0).await?;
-        let commit = move |objects: &Objects| {
-            let _room = room;
-            pen.end();
-            let committed = objects.commit(&repository, &upload, pen.ink(), &digest);
+        // A task of its own, with the session's lock inside: the client may leave, and the next one must find it whole.
+        let commit = async move {
+            let _held = (room, present);
+            let end = move |_: &Objects| {
+                pen.end();
+                pen
+            };
+            let pen = objects.blocking(Lane::Write, end).await?;
+            let committed = objects.commit(&repository, &upload, pen.ink(), digest).await;
             if is_final(&committed) {
-                sessions.end(id, &upload);
+                objects.blocking(Lane::Write, move |_| sessions.end(id, &upload)).await?;
             }
-            drop((pen, present));
+            drop(pen);
             committed
         };
-        self.objects.blocking(Lane::Sync, commit).await?
+        self.tasks.spawn(commit).await.unwrap_or(Err(Error::Abandoned))
     }
 
     /// Ends a session; nothing of it stays.
@@ -307,14 +311,28 @@ impl Sessions {
 }
 
 impl Objects {
-    fn commit(&self, repository: &Repository, upload: &Upload, ink: &Ink, digest: &Digest) -> Result<(), Error> {
-        let found = found(upload, ink.hasher.clone().finish(), digest.algorithm())?;
-        if found != *digest {
-            return Err(Error::DigestInvalid { given: Box::new(*digest), found: found.into() });
+    async fn commit(&self, place: &Repository, upload: &Upload, ink: &Ink, digest: Digest) -> Result<(), Error> {
+        let found = self.received(upload, ink, digest.algorithm()).await?;
+        if found != digest {
+            return Err(Error::DigestInvalid { given: Box::new(digest), found: found.into() });
         }
-        let _present = self.activity.enter(repository, Some(digest));
-        self.publish_upload(upload, digest)?;
-        self.host_layer(repository, digest)
+        let _present = self.activity.enter(place, Some(&digest)).await;
+        self.host_upload(place, upload, digest).await
+    }
+
+    /// The digest of what a session received, in the algorithm that is asked for.
+    async fn received(&self, upload: &Upload, ink: &Ink, algorithm: Algorithm) -> Result<Digest, Error> {
+        let hashed = ink.hasher.clone().finish();
+        if hashed.algorithm() == algorithm {
+            return Ok(hashed);
+        }
+        let upload = upload.clone();
+        let hash = move |_: &Self| {
+            let (mut hasher, file) = (algorithm.hasher(), upload.read()?);
+            objects::hash_into(&file, &mut hasher).map_err(|_| Error::UploadUnknown)?;
+            Ok(hasher.finish())
+        };
+        self.blocking(objects::hashing(ink.written), hash).await?
     }
 }
 
@@ -337,15 +355,4 @@ fn read_back(upload: &Upload) -> Result<Ink, Error> {
     let file = upload.read()?;
     ink.written = objects::hash_into(&file, &mut ink.hasher).map_err(|_| Error::UploadUnknown)?;
     Ok(ink)
-}
-
-/// The digest of what a session received, in the algorithm that is asked for.
-fn found(upload: &Upload, hashed: Digest, algorithm: Algorithm) -> Result<Digest, Error> {
-    if hashed.algorithm() == algorithm {
-        return Ok(hashed);
-    }
-    let mut hasher = algorithm.hasher();
-    let file = upload.read()?;
-    objects::hash_into(&file, &mut hasher).map_err(|_| Error::UploadUnknown)?;
-    Ok(hasher.finish())
 }

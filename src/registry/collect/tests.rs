@@ -136,7 +136,8 @@ fn what_is_promised_under_way_stays() {
     let place = Place::new(Duration::ZERO);
     let (wanted, unwanted) = (place.layer(b"1"), place.layer(b"2"));
     let mut tell = |_| {
-        place.objects.activity.touch(&wanted);
+        let tasks = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        tasks.block_on(place.objects.activity.touch(&wanted));
         ControlFlow::Continue(())
     };
     let other = Repository { domain: None, name: "b".parse().unwrap() };
