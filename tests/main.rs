@@ -25,6 +25,7 @@ mod durable;
 mod eviction;
 mod examples;
 mod failed_syncs;
+mod faults;
 mod fill;
 mod floors;
 mod full_disk;

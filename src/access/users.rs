@@ -42,7 +42,8 @@ impl Users {
     /// # Errors
     /// When it cannot be read or made, or lets nobody in.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        if !path.exists() {
+        // What else may be wrong with it, reading it tells.
+        if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             provision(path)?;
         }
         let stamp = stamp(path);

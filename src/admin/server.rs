@@ -128,10 +128,7 @@ fn perform(registry: &Arc<Registry>, request: &Request, defaults: Defaults, answ
             let mut tell = |checked| say(Answer::checked(checked));
             registry.verify(&verification, &mut tell).map(Answer::verified)
         }
-        Request::RebuildIndex => {
-            registry.renew_index();
-            Ok(Answer::Rebuilt)
-        }
+        Request::RebuildIndex => registry.renew_index().map(|()| Answer::Rebuilt),
         Request::Rm { name, dry_run } => Ok(match Request::repository(name) {
             Ok(name) => Answer::removed(registry.remove(&name, *dry_run), &name, *dry_run),
             Err(message) => Answer::Failed { message },

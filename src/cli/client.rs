@@ -26,10 +26,12 @@ pub(super) fn perform(
     mut show: impl FnMut(&Answer),
 ) -> Result<Answer, Failure> {
     let root = &config.rootdirectory;
-    if !root.is_dir() {
-        return Err(Failure::usage(root.error("a directory that is there")));
+    match std::fs::metadata(root.value()) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(Failure::usage(root.error("a directory"))),
+        Err(error) => return Err(Failure::usage(root.error(format!("a directory that is there ({error})")))),
     }
-    let last = match Storage::is_in_use(root.value()) {
+    let last = match Storage::is_in_use(root.value()).map_err(Failure::failed)? {
         true => ask(root.value(), request, &mut show)?,
         false => alone(config, request, &mut show).map_err(Failure::failed)?,
     };
@@ -96,7 +98,7 @@ fn on(volume: &Volume, request: &Request, show: &mut impl FnMut(&Answer)) -> Res
             Ok(Answer::verified(volume.verify(&verification, &mut tell)?))
         }
         Request::RebuildIndex => {
-            volume.rebuild_index();
+            volume.rebuild_index()?;
             Ok(Answer::Rebuilt)
         }
         Request::Rm { name, dry_run } => Ok(match Request::repository(name) {

@@ -106,7 +106,7 @@ fn count(config: &config::Storage, choice: &Choice) -> Result<Vec<Answer>, Failu
 
 /// A repository in the place of the file: as a folder is named to the `du` that everybody knows.
 fn repository_meant(source: &Source) -> Option<&str> {
-    let text = source.file.as_ref().filter(|file| !file.exists())?.to_str()?;
+    let text = source.file.as_ref().filter(|file| matches!(file.try_exists(), Ok(false)))?.to_str()?;
     let is_file = text.ends_with(".yml") || text.ends_with(".yaml");
     (!is_file && text.parse::<NamePattern>().is_ok()).then_some(text)
 }

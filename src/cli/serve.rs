@@ -39,7 +39,7 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     let background = background().map_err(Failure::failed)?;
     let access = access(&config, &background)?;
     // The volume first: a process that is on its way out holds the port too, and lets go of both.
-    let registry = Arc::new(Registry::new(foundation(&config, &background)?));
+    let registry = Arc::new(Registry::new(foundation(&config, &background)?).map_err(Failure::failed)?);
     let server = Server::bind(settings(&config, access)).map_err(|error| doors::cannot_bind(&config, &error))?;
     let debug = debug_server(&config.http.debug)?;
     jobs::start(&registry, &config, &background).map_err(Failure::failed)?;

@@ -11,7 +11,7 @@ use crate::{
 pub(super) fn cannot_open(root: &Path, error: &Error) -> String {
     let command = match error {
         Error::Io { source, .. } => chown_all(root, source),
-        Error::Full(_) | Error::Unsynced { .. } => String::new(),
+        _ => String::new(),
     };
     format!("a directory this process can write ({error}){command}")
 }

@@ -1,9 +1,6 @@
 //! The `auth` section: who may come in, and what they may do then.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use super::{
     Error, Setting, Warning,
@@ -123,7 +120,8 @@ impl Auth {
         let (realm, path) = (realm.to_owned(), PathBuf::from(path));
         let groups = access::groups(root)?;
         let access = access::rules(root, &groups)?;
-        if path.is_dir() {
+        // What else may be wrong with it, reading it tells.
+        if fs::metadata(&path).is_ok_and(|found| found.is_dir()) {
             return Ok(Self::Locked { realm, path });
         }
         let token_lifetime = *Setting::read(root, &AUTH_TOKENLIFETIME, lifetime)?;
@@ -254,7 +252,7 @@ fn incomplete(section: &Node, realm: bool, path: bool) -> Error {
     let names: Vec<_> = missing
         .map(|(_, key)| format!("{} (REGISTRY_{})", key.path, key.path.to_uppercase().replace('.', "_")))
         .collect();
-    let seen = match path && Path::new(CUSTOMARY).is_file() {
+    let seen = match path && fs::metadata(CUSTOMARY).is_ok_and(|found| found.is_file()) {
         true => format!("; there is a file {CUSTOMARY}: is that the path?"),
         false => format!(", as in {{realm: Registry, path: {CUSTOMARY}}}"),
     };

@@ -1,6 +1,6 @@
 //! Why a file or folder may not be used, with the command that helps where it belongs to another user than this process runs as.
 
-use std::{io, path::Path};
+use std::{fs, io, path::Path};
 
 use rustix::process::{getegid, geteuid};
 
@@ -11,8 +11,8 @@ pub fn explain(file: &Path, error: &io::Error) -> String {
         return error.to_string();
     }
     // What lies in a folder that may not be entered is not seen at all.
-    match file.ancestors().skip(1).find(|above| above.is_dir()) {
-        Some(folder) if !file.exists() => {
+    match file.ancestors().skip(1).find(|above| fs::metadata(above).is_ok_and(|found| found.is_dir())) {
+        Some(folder) if fs::metadata(file).is_err() => {
             format!("{error}; user {} may not enter {}", geteuid().as_raw(), folder.display())
         }
         _ => format!("{error}{}", chown(file, "", error)),

@@ -74,6 +74,11 @@ impl Index {
         self.complete.store(true, Ordering::Release);
     }
 
+    /// Says that something on disk could not be told.
+    pub fn set_incomplete(&self) {
+        self.complete.store(false, Ordering::Release);
+    }
+
     /// What is known of a blob's bytes.
     #[must_use]
     pub fn object(&self, digest: &Digest) -> Option<Object> {

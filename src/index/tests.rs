@@ -68,7 +68,7 @@ fn begins_anew_when_its_files_are_garbage() {
         index.set_complete();
         index.close(None, true);
     }
-    for entry in fs::read_dir(&home).unwrap().filter_map(Result::ok).filter(|e| e.path().is_file()) {
+    for entry in fs::read_dir(&home).unwrap().filter_map(Result::ok).filter(|e| e.metadata().unwrap().is_file()) {
         fs::File::create(entry.path()).unwrap().set_len(100).unwrap();
     }
     let index = Index::open(&home);

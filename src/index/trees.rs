@@ -37,7 +37,8 @@ pub(super) struct Trees {
 
 /// Removes what is there in place of a database, were it a file; and a file in place of the folder it lies in.
 fn clear_away(dir: &Path) {
-    for path in [Some(dir), dir.parent()].into_iter().flatten().filter(|path| path.is_file()) {
+    let is_file = |path: &&Path| fs::metadata(path).is_ok_and(|found| found.is_file());
+    for path in [Some(dir), dir.parent()].into_iter().flatten().filter(is_file) {
         let _ = fs::remove_file(path);
     }
     let _ = fs::remove_dir_all(dir);

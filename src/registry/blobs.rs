@@ -8,6 +8,7 @@ use super::{
     fill::{Fill, Origin},
     objects::Objects,
     progress::{Failure, Progress},
+    pull::cached_or_unknown,
     reader::Reader,
     uses::Reading,
 };
@@ -15,7 +16,7 @@ use crate::{
     index::Link,
     lanes::Lane,
     oci::{ByteRange, Digest, Repository},
-    storage::Stored,
+    storage::{self, Stored},
 };
 
 /// A blob whose size is known, ready to be read.
@@ -58,12 +59,12 @@ impl Registry {
         if repository.domain.is_none() {
             return self.hosted_blob(repository, digest).await;
         }
-        let link = self.blob_link(repository, digest).await.filter(|link| self.is_proof(*link, digest));
+        let link = cached_or_unknown(self.proof(repository, digest).await);
         let proven = link.is_some() || self.prove(repository, digest).await?;
         self.objects.uses.note(digest);
         // Before it is opened: what is open and removed goes on taking room.
         let reading = self.objects.uses.read(digest);
-        if let Some(stored) = self.objects.known(*digest).await? {
+        if let Some(stored) = cached_or_unknown(self.objects.known(*digest).await) {
             self.settle_link(repository, digest, link).await;
             return Ok(Blob::stored(stored, reading, Provenance::Hit));
         }
@@ -75,7 +76,7 @@ impl Registry {
     /// Where a blob is here, or on its way, for another repository: has this one's own upstream say that it is its too. A
     /// fill of its own is such a word. Whether it was asked.
     async fn prove(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
-        let stored = self.objects.storage.has_blob(digest);
+        let stored = self.objects.storage.has_blob(digest)?;
         let needed = stored || self.fills.fills_for(digest).is_some_and(|other| other != *repository);
         if needed {
             self.ask_size(repository, digest).await?;
@@ -115,9 +116,9 @@ impl Registry {
         if repository.domain.is_none() {
             return Ok((self.hosted_size(repository, digest).await?, Provenance::Hosted));
         }
-        let link = self.blob_link(repository, digest).await.filter(|link| self.is_proof(*link, digest));
+        let link = cached_or_unknown(self.proof(repository, digest).await);
         if link.is_some()
-            && let Some(stored) = self.objects.known(*digest).await?
+            && let Some(stored) = cached_or_unknown(self.objects.known(*digest).await)
         {
             return Ok((stored.facts.size, Provenance::Hit));
         }
@@ -139,10 +140,18 @@ impl Registry {
 
     /// Whether a link shows a mirrored repository's right to bytes that are here. That a manifest names them does, unless
     /// they are here only because somebody pushed them: anybody can write a manifest, upstream.
-    fn is_proof(&self, link: Link, digest: &Digest) -> bool {
+    fn is_proof(&self, link: Link, digest: &Digest) -> Result<bool, Error> {
         let class = self.objects.index.class(digest);
         // Whose they are may not be known: then they may be somebody's.
-        link.layer || link.revision || class.mirrored || !self.objects.storage.has_blob(digest)
+        Ok(link.layer || link.revision || class.mirrored || !self.objects.storage.has_blob(digest)?)
+    }
+
+    /// The link that shows a mirrored repository's right to a blob; `None` when there is none.
+    async fn proof(&self, repository: &Repository, digest: &Digest) -> Result<Option<Link>, Error> {
+        match self.blob_link(repository, digest).await? {
+            Some(link) if self.is_proof(link, digest)? => Ok(Some(link)),
+            _ => Ok(None),
+        }
     }
 
     /// Whether a blob was pushed to a repository, or mounted there.
@@ -150,66 +159,69 @@ impl Registry {
     /// # Errors
     /// When that cannot be known.
     pub async fn has_layer(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
-        Ok(self.blob_link(repository, digest).await.is_some_and(|link| link.layer))
+        Ok(self.blob_link(repository, digest).await?.is_some_and(|link| link.layer))
     }
 
     /// Whether a blob may be read in a repository, as far as is known here.
-    pub(super) async fn may_read(&self, repository: &Repository, digest: &Digest) -> bool {
-        let link = self.blob_link(repository, digest).await;
+    pub(super) async fn may_read(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
         match repository.domain {
-            None => link.is_some_and(|link| link.layer || link.revision),
-            Some(_) => link.is_some_and(|link| self.is_proof(link, digest)),
+            None => Ok(self.blob_link(repository, digest).await?.is_some_and(|link| link.layer || link.revision)),
+            Some(_) => Ok(self.proof(repository, digest).await?.is_some()),
         }
     }
 
     /// How a blob belongs to a repository; `None` when, as far as is known here, it does not. The index may be behind the
     /// disk: while it is, the disk is asked.
-    pub(super) async fn blob_link(&self, repository: &Repository, digest: &Digest) -> Option<Link> {
-        let trusted = self.objects.trusts_index(repository);
-        if trusted && let Some(link) = self.objects.index.link(repository, digest) {
-            return Some(link);
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub(super) async fn blob_link(&self, repository: &Repository, digest: &Digest) -> Result<Option<Link>, Error> {
+        if self.objects.trusts_index(repository)
+            && let Some(link) = self.objects.index.link(repository, digest)
+        {
+            return Ok(Some(link));
         }
-        // Of its own repositories a complete index knows everything.
-        if trusted && repository.domain.is_none() {
-            return None;
+        // Of its own repositories a complete index knows everything. It is asked after the look: that may have failed.
+        if repository.domain.is_none() && self.objects.index.is_complete() {
+            return Ok(None);
         }
         let (place, digest) = (repository.clone(), *digest);
         let look = move |objects: &Objects| look(objects, &place, &digest);
-        if let Some(link) = self.objects.blocking(Lane::Look, look).await.ok()? {
-            return Some(link);
+        if let Some(link) = self.objects.blocking(Lane::Look, look).await?? {
+            return Ok(Some(link));
         }
         if self.objects.index.is_complete() || repository.domain.is_none() {
-            return None;
+            return Ok(None);
         }
         // All its manifests are read for that.
         let place = repository.clone();
         let named = move |objects: &Objects| super::rebuild::named_by(objects, &place, &digest);
-        let named = self.objects.blocking(Lane::List, named).await.ok()??;
-        Some(Link { named: Some(named), ..Link::default() })
+        let named = self.objects.blocking(Lane::List, named).await??;
+        Ok(named.map(|named| Link { named: Some(named), ..Link::default() }))
     }
 
     /// Gives a blob that only a manifest names a link of its own, now that it was asked for.
     async fn settle_link(&self, repository: &Repository, digest: &Digest, link: Option<Link>) {
-        if link.is_some_and(|link| !link.layer) && self.objects.storage.has_blob(digest) {
+        if link.is_some_and(|link| !link.layer) {
             self.objects.link_layer(repository, *digest).await;
         }
     }
 }
 
 /// Looks for a blob's link on disk.
-fn look(objects: &Objects, repository: &Repository, digest: &Digest) -> Option<Link> {
+fn look(objects: &Objects, repository: &Repository, digest: &Digest) -> Result<Option<Link>, storage::Error> {
     let found = link_on_disk(objects, repository, digest)?;
     // Of hosted ones the index is told by those who hold the lock: this link may be on its way out.
-    if repository.domain.is_some() {
+    if found.is_some() && repository.domain.is_some() {
         tell_of_link(objects, repository, *digest);
     }
-    Some(found)
+    Ok(found)
 }
 
-fn link_on_disk(objects: &Objects, repository: &Repository, digest: &Digest) -> Option<Link> {
+fn link_on_disk(objects: &Objects, repository: &Repository, digest: &Digest) -> Result<Option<Link>, storage::Error> {
     let links = objects.storage.links(repository);
-    let link = Link { layer: links.has_layer(digest), revision: links.has_revision(digest), named: None };
-    (link != Link::default()).then_some(link)
+    let link = Link { layer: links.has_layer(digest)?, revision: links.has_revision(digest)?, named: None };
+    Ok((link != Link::default()).then_some(link))
 }
 
 /// Tells the index of a mirrored link, if it is still there. Nobody waits for that: while holdings are counted, it takes long.
@@ -219,7 +231,8 @@ fn tell_of_link(objects: &Objects, repository: &Repository, digest: Digest) {
     let tell = move || {
         let Some(_open) = objects.changing() else { return };
         let _claim = objects.claims.digest(&digest);
-        if let Some(link) = link_on_disk(&objects, &repository, &digest) {
+        // Where that is not known, it is looked for again when it is asked for.
+        if let Ok(Some(link)) = link_on_disk(&objects, &repository, &digest) {
             objects.index.add_link(&repository, &digest, link);
         }
     };

@@ -1,6 +1,6 @@
 //! The ledger and the index agree: what a holding changes by, the ledger is told; what the ledger knew, it knows again.
 
-use super::{objects::Objects, uses};
+use super::{Error, objects::Objects, uses};
 use crate::{
     index::{Holding, Owner, Shift},
     oci::Digest,
@@ -30,35 +30,40 @@ impl Objects {
     }
 
     /// Looks at all that is on disk and puts index and ledger right.
-    pub(super) fn survey(&self) {
-        let drift = self.storage.survey(|shelf| shelf.iter().for_each(|digest| self.found(digest)));
-        self.forget_missing();
+    ///
+    /// # Errors
+    /// When something cannot be looked at.
+    pub(super) fn survey(&self) -> Result<(), Error> {
+        let drift = self.storage.survey(|shelf| shelf.iter().try_for_each(|digest| self.found(digest)))?;
+        self.forget_missing()?;
         tracing::debug!("folders, links and sessions were counted {drift} bytes wrong");
+        Ok(())
     }
 
     /// A blob that is on disk. Whose it is, its links will tell.
-    fn found(&self, digest: &Digest) {
+    fn found(&self, digest: &Digest) -> Result<(), Error> {
         let _claim = self.claims.digest(digest);
-        let Some(stored) = self.storage.blob(digest).ok().flatten() else { return };
+        let Some(stored) = self.storage.blob(digest)? else { return Ok(()) };
         if self.index.holding(digest).is_none_or(|held| held.allocated != stored.allocated) {
             self.index.enter(digest, stored.allocated, Owner::Unknown, false, modified(stored.facts.mtime));
         }
+        Ok(())
     }
 
     /// Blobs that the index remembers and the disk does not have.
-    fn forget_missing(&self) {
+    fn forget_missing(&self) -> Result<(), Error> {
         let mut after = None;
         loop {
             let some = self.index.held(after.as_ref(), 1000);
             for digest in &some {
                 let _claim = self.claims.digest(digest);
-                if !self.storage.has_blob(digest) {
+                if !self.storage.has_blob(digest)? {
                     self.index.leave(digest);
                 }
             }
             match some.last() {
                 Some(last) => after = Some(*last),
-                None => return,
+                None => return Ok(()),
             }
         }
     }

@@ -133,11 +133,11 @@ impl Census {
     /// Counts. Blocks for as long as that takes.
     ///
     /// # Errors
-    /// [`Error::NoIndex`]; [`Error::Abandoned`] when `tell` wants no more.
+    /// [`Error::NoIndex`]; [`Error::Abandoned`] when `tell` wants no more; or as the disk fails.
     pub(super) fn run(&self, objects: &Objects, tell: Tell<'_, Weighed>) -> Result<Counted, Error> {
         wait_for_index(objects, tell)?;
         objects.tell_uses();
-        let (sources, repositories) = (BTreeMap::new(), self.named(objects));
+        let (sources, repositories) = (BTreeMap::new(), self.named(objects)?);
         let mut counter = Counter { objects, sources, repositories, unlinked: (0, 0), all: (0, 0), tell };
         counter.blobs()?;
         let counted = counter.counted();
@@ -148,12 +148,18 @@ impl Census {
     }
 
     /// Repositories that were asked for by name are there though they hold nothing.
-    fn named(&self, objects: &Objects) -> BTreeMap<Repository, Tally> {
+    fn named(&self, objects: &Objects) -> Result<BTreeMap<Repository, Tally>, Error> {
+        let mut named = BTreeMap::new();
         let Some(pattern) = self.tags.as_ref().filter(|pattern| !pattern.is_everything()) else {
-            return BTreeMap::new();
+            return Ok(named);
         };
-        let named = objects.storage.repositories().filter(|place| pattern.matches_repository(place));
-        named.map(|place| (place, Tally::default())).collect()
+        for place in objects.storage.repositories() {
+            let place = place?;
+            if pattern.matches_repository(&place) {
+                named.insert(place, Tally::default());
+            }
+        }
+        Ok(named)
     }
 }
 
@@ -232,7 +238,7 @@ impl Counter<'_> {
         for (place, tally) in std::mem::take(&mut self.repositories) {
             self.say(Weighed::Repository(place.clone(), tally.weight()))?;
             if tags.is_some_and(|pattern| pattern.matches_repository(&place)) {
-                for (tag, digest, weight) in tagged::weigh(self.objects, &place) {
+                for (tag, digest, weight) in tagged::weigh(self.objects, &place)? {
                     self.say(Weighed::Tag(tag, digest, weight))?;
                 }
             }

@@ -92,8 +92,9 @@ impl Collection {
             collected: Collected::default(),
             tell,
         };
+        // What could not be looked at may link anything: no bytes go unless every repository was gone through.
         for repository in objects.storage.repositories() {
-            collector.repository(&repository)?;
+            collector.repository(&repository?)?;
             collector.say(Found::Repository)?;
         }
         collector.bytes()?;
@@ -120,20 +121,27 @@ impl Collector<'_> {
     fn repository(&mut self, repository: &Repository) -> Result<(), Error> {
         let links = self.objects.storage.links(repository);
         if repository.domain.is_some() {
-            self.mirrored.extend(links.layers().chain(links.revisions()).map(|digest| short(&digest)));
+            for digest in links.all() {
+                self.mirrored.insert(short(&digest?));
+            }
             return Ok(());
         }
         let active = self.objects.activity.is_active(repository, self.recent);
         let touched = |digest: &Digest| !active && self.objects.activity.is_touched(digest, self.recent);
-        let plan = Plan::make(&self.objects.storage, repository, self.collection.untagged, touched);
+        let plan = Plan::make(&self.objects.storage, repository, self.collection.untagged, touched)?;
         let mut gone = HashSet::new();
         if active {
             self.collected.active += u64::from(!plan.is_empty());
         } else {
             self.prune_claimed(repository, &links, &plan, &mut gone)?;
         }
-        let stay = links.layers().chain(links.revisions()).filter(|digest| !gone.contains(digest));
-        self.hosted.extend(stay.chain(plan.named).map(|digest| short(&digest)));
+        for digest in links.all() {
+            let digest = digest?;
+            if !gone.contains(&digest) {
+                self.hosted.insert(short(&digest));
+            }
+        }
+        self.hosted.extend(plan.named.iter().map(short));
         Ok(())
     }
 
@@ -224,7 +232,8 @@ impl Collector<'_> {
         if !self.collection.dry {
             objects.storage.sync()?;
         }
-        for (digest, size) in objects.storage.blobs() {
+        for blob in objects.storage.blobs() {
+            let (digest, size) = blob?;
             let key = short(&digest);
             // What is open and removed goes on taking room that nobody counts.
             if self.hosted.contains(&key) || objects.uses.is_read(&digest) {

@@ -5,7 +5,7 @@ use crate::{
     index::Link,
     lanes::Lane,
     oci::{Digest, Repository, Tag},
-    storage::Durability,
+    storage::{self, Durability},
 };
 
 impl Registry {
@@ -14,7 +14,11 @@ impl Registry {
     /// # Errors
     /// [`Error::ManifestUnknown`]; or as the disk fails.
     pub async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<(), Error> {
-        self.tag(repository, tag).await.ok_or(Error::ManifestUnknown)?;
+        match self.tag(repository, tag).await {
+            // What a damaged link named does not matter any more.
+            Err(Error::Storage(error)) if matches!(*error, storage::Error::NoDigest(_)) => {}
+            named => drop(named?.ok_or(Error::ManifestUnknown)?),
+        }
         let (place, tag) = (repository.clone(), tag.clone());
         let claim = self.objects.claims.wait_for_repository(repository).await;
         let delete = move |objects: &Objects| {
@@ -31,17 +35,17 @@ impl Registry {
     /// # Errors
     /// [`Error::ManifestUnknown`]; or as the disk fails.
     pub async fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
-        if !self.manifests.belongs(repository, digest).await {
+        if !self.manifests.belongs(repository, digest).await? {
             return Err(Error::ManifestUnknown);
         }
-        let subject = self.manifests.get(digest).await.and_then(|manifest| manifest.manifest.subject);
+        let subject = self.manifests.get(digest).await?.and_then(|manifest| manifest.manifest.subject);
         let (place, digest) = (repository.clone(), *digest);
         let claim = self.objects.claims.wait_for_repository(repository).await;
         let delete = move |objects: &Objects| {
             let _claim = claim;
             let links = objects.storage.links(&place);
             objects.keep_claim(&place)?;
-            for (tag, _) in links.tags().filter(|(_, named)| *named == digest) {
+            for tag in links.tags_of(&digest)? {
                 links.remove_tag(&tag)?;
                 objects.index.remove_tag(&place, &tag);
             }
@@ -60,7 +64,7 @@ impl Registry {
     /// # Errors
     /// [`Error::BlobUnknown`]; or as the disk fails.
     pub async fn delete_blob(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
-        if !self.blob_link(repository, digest).await.is_some_and(|link| link.layer) {
+        if !self.blob_link(repository, digest).await?.is_some_and(|link| link.layer) {
             return Err(Error::BlobUnknown);
         }
         let (place, digest) = (repository.clone(), *digest);

@@ -135,7 +135,12 @@ impl Objects {
     fn unless_kept(&self, digest: &Digest) -> Option<(Holding, Vec<Repository>)> {
         let held = self.index.holding(digest).filter(|held| held.owner == Owner::Mirrored)?;
         let holders = self.index.holders(digest);
-        match self.kept(digest, &held, &holders) {
+        let kept = self.kept(digest, &held, &holders);
+        // An index that failed meanwhile told of no holder at all.
+        if !self.index.is_complete() {
+            return None;
+        }
+        match kept {
             Kept::No => return Some((held, holders)),
             Kept::Until(until) => self.index.defer(digest, Some(until)),
             Kept::ForGood => self.index.defer(digest, None),
@@ -166,14 +171,18 @@ impl Objects {
     }
 
     fn remove_mirrored(&self, digest: &Digest, held: &Holding, holders: &[Repository]) -> Result<(), Error> {
-        let manifest = held.manifest.then(|| rebuild::read(&self.storage, digest)).flatten();
+        let manifest = if held.manifest { rebuild::read(&self.storage, digest)? } else { None };
         for place in holders {
             let links = self.storage.links(place);
             if held.manifest {
-                for (tag, _) in links.tags().filter(|(_, named)| named == digest) {
+                for tag in links.tags_of(digest)? {
                     self.unlink_tag(place, &tag, digest)?;
                 }
-                for (tag, _) in links.former().filter(|(_, named)| named == digest) {
+                for former in links.former() {
+                    let (tag, named) = former?;
+                    if named != *digest {
+                        continue;
+                    }
                     links.remove_former(&tag, digest, Durability::Unsynced)?;
                 }
             }

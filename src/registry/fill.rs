@@ -24,6 +24,7 @@ use super::{
     parked::Half,
     pen::{Ink, Pen, Writer},
     progress::{Failure, Handover, Progress},
+    pull::cached_or_unknown,
     uses::Reading,
 };
 use crate::{
@@ -163,7 +164,8 @@ impl Drop for Job {
 
 impl Job {
     async fn run(self, client: Client) {
-        let end = match self.fills.objects.recheck(self.fill.digest).await {
+        // What cannot be read here can be fetched.
+        let end = match cached_or_unknown(self.fills.objects.recheck(self.fill.digest).await) {
             Some(stored) => self.found(&client, stored).await,
             None => self.fetch(client).await,
         };

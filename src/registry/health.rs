@@ -58,8 +58,13 @@ impl Registry {
     }
 
     async fn fetch_again(&self, digest: &Digest, place: &Repository) -> bool {
-        if self.objects.storage.links(place).has_revision(digest) {
-            return self.fetch_now(place, &Reference::Digest(*digest)).await.is_ok();
+        match self.objects.storage.links(place).has_revision(digest) {
+            Ok(true) => return self.fetch_now(place, &Reference::Digest(*digest)).await.is_ok(),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!("{digest} is not fetched again: {error}");
+                return false;
+            }
         }
         let Ok(mirror) = self.mirror(place) else { return false };
         let origin = Origin { mirror: mirror.clone(), repository: place.clone(), proven: true };

@@ -17,12 +17,12 @@ impl Registry {
     ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
         let digest = match reference {
             Reference::Digest(digest) => *digest,
-            Reference::Tag(tag) => self.tag(repository, tag).await.ok_or(Error::ManifestUnknown)?.0,
+            Reference::Tag(tag) => self.tag(repository, tag).await?.ok_or(Error::ManifestUnknown)?.0,
         };
-        if !self.manifests.belongs(repository, &digest).await {
+        if !self.manifests.belongs(repository, &digest).await? {
             return Err(Error::ManifestUnknown);
         }
-        let manifest = self.manifests.get(&digest).await.ok_or(Error::ManifestUnknown)?;
+        let manifest = self.manifests.get(&digest).await?.ok_or(Error::ManifestUnknown)?;
         self.objects.uses.note(&digest);
         Ok((manifest, Provenance::Hosted))
     }
@@ -47,7 +47,7 @@ impl Registry {
         if let Some(stored) = self.objects.known(*digest).await? {
             return Ok(Blob::stored(stored, reading, Provenance::Hosted));
         }
-        let stored = self.objects.recheck(*digest).await.ok_or(Error::BlobUnknown)?;
+        let stored = self.objects.recheck(*digest).await?.ok_or(Error::BlobUnknown)?;
         Ok(Blob::stored(stored, reading, Provenance::Hosted))
     }
 
@@ -64,7 +64,7 @@ impl Registry {
 
     /// Manifests are blobs too, and some clients fetch them as such.
     async fn check_link(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
-        let link = self.blob_link(repository, digest).await;
+        let link = self.blob_link(repository, digest).await?;
         if link.is_some_and(|link| link.layer || link.revision) { Ok(()) } else { Err(Error::BlobUnknown) }
     }
 }

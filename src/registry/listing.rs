@@ -9,6 +9,7 @@ use super::{Error, Registry, StoredManifest, objects::Objects};
 use crate::{
     lanes::Lane,
     oci::{Digest, Domain, Repository, RepositoryName},
+    storage,
 };
 
 /// How many names are looked through at a time for those that may be shown.
@@ -93,19 +94,14 @@ impl Registry {
         }
         let (home, after) = (home.cloned(), after.to_owned());
         let walk = move |objects: &Objects| {
-            let mut failed = None;
-            let of_home = objects.storage.repositories().filter(|repository| repository.domain == home);
             // One of this registry's own that holds nothing any more is not listed, though its name is claimed.
-            let listed = of_home.filter(|repository| {
-                let holds = home.is_some().then_some(Ok(true));
-                let holds = holds.unwrap_or_else(|| objects.storage.links(repository).has_revisions());
-                holds.unwrap_or_else(|error| {
-                    failed = Some(error);
-                    false
-                })
-            });
-            let found = first(listed.map(|repository| repository.name.to_string()), &after, limit.saturating_add(1));
-            failed.map_or(Ok(found), Err)
+            let listed = |place: Result<Repository, storage::Error>| -> Result<Option<String>, storage::Error> {
+                let place = place?;
+                let holds = place.domain.is_some() || objects.storage.links(&place).has_revisions()?;
+                Ok((place.domain == home && holds).then(|| place.name.to_string()))
+            };
+            let names = objects.storage.repositories().filter_map(|place| listed(place).transpose());
+            first(names, &after, limit.saturating_add(1))
         };
         Ok(Names::new(self.objects.blocking(Lane::List, walk).await??, limit))
     }
@@ -127,9 +123,10 @@ impl Registry {
         let (place, after) = (repository.clone(), after.to_owned());
         let walk = move |objects: &Objects| {
             let links = objects.storage.links(&place);
-            first(links.tags().map(|(tag, _)| tag.to_string()), &after, limit.saturating_add(1))
+            let names = links.tags().map(|tagged| tagged.map(|(tag, _)| tag.to_string()));
+            first(names, &after, limit.saturating_add(1))
         };
-        Ok(Names::new(self.objects.blocking(Lane::List, walk).await?, limit))
+        Ok(Names::new(self.objects.blocking(Lane::List, walk).await??, limit))
     }
 
     /// What refers to `subject` in a repository of this registry's own; of `artifact_type` only, where one is given. A
@@ -151,7 +148,7 @@ impl Registry {
         let (mut descriptors, mut bytes) = (Vec::new(), 0);
         let mut next = None;
         for digest in found.iter().take(REFERRERS) {
-            let descriptor = self.manifests.get(digest).await.map(|manifest| describe(&manifest));
+            let descriptor = self.manifests.get(digest).await?.map(|manifest| describe(&manifest));
             let is_wanted = |found: &Value| artifact_type.is_none_or(|wanted| found["artifactType"] == wanted);
             if let Some(descriptor) = descriptor.filter(is_wanted) {
                 bytes += descriptor.to_string().len();
@@ -174,27 +171,32 @@ impl Registry {
     ) -> Result<Vec<Digest>, Error> {
         let (place, after) = (repository.clone(), after.to_owned());
         let walk = move |objects: &Objects| {
-            let revisions = objects.storage.links(&place).revisions();
-            let refer = |digest: &Digest| {
-                super::rebuild::read(&objects.storage, digest).is_some_and(|found| found.subject == Some(subject))
+            let refers = |digest: Result<Digest, storage::Error>| -> Result<Option<String>, Error> {
+                let digest = digest?;
+                let manifest = super::rebuild::read(&objects.storage, &digest)?;
+                Ok(manifest.is_some_and(|found| found.subject == Some(subject)).then(|| digest.to_string()))
             };
-            first(revisions.filter(refer).map(|digest| digest.to_string()), &after, REFERRERS + 1)
+            let revisions = objects.storage.links(&place).revisions();
+            first(revisions.filter_map(|digest| refers(digest).transpose()), &after, REFERRERS + 1)
         };
-        let found = self.objects.blocking(Lane::List, walk).await?;
+        let found = self.objects.blocking(Lane::List, walk).await??;
         Ok(found.iter().filter_map(|digest| digest.parse().ok()).collect())
     }
 }
 
 /// The first `limit` names after `after`, in byte order, holding no more than that many at a time.
-fn first(names: impl Iterator<Item = String>, after: &str, limit: usize) -> Vec<String> {
+fn first<E>(names: impl Iterator<Item = Result<String, E>>, after: &str, limit: usize) -> Result<Vec<String>, E> {
     let mut kept = BinaryHeap::new();
-    for name in names.filter(|name| name.as_str() > after) {
-        kept.push(name);
+    for name in names {
+        let name = name?;
+        if name.as_str() > after {
+            kept.push(name);
+        }
         if kept.len() > limit {
             kept.pop();
         }
     }
-    kept.into_sorted_vec()
+    Ok(kept.into_sorted_vec())
 }
 
 /// distribution-spec, "Listing Referrers": the descriptor of a manifest, with its artifact type and annotations.
@@ -233,9 +235,10 @@ mod tests {
 
     #[test]
     fn the_first_names_after_another_in_order() {
-        let names = || ["d", "a", "c", "b", "e"].into_iter().map(str::to_owned);
-        assert_eq!(first(names(), "", 3), ["a", "b", "c"]);
-        assert_eq!(first(names(), "b", 2), ["c", "d"]);
-        assert!(first(names(), "e", 2).is_empty());
+        let names = || ["d", "a", "c", "b", "e"].into_iter().map(|name| Ok::<_, ()>(name.to_owned()));
+        assert_eq!(first(names(), "", 3).unwrap(), ["a", "b", "c"]);
+        assert_eq!(first(names(), "b", 2).unwrap(), ["c", "d"]);
+        assert!(first(names(), "e", 2).unwrap().is_empty());
+        assert!(first(names().chain([Err(())]), "e", 2).is_err(), "a list that may lack a name is none");
     }
 }

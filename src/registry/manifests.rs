@@ -65,14 +65,18 @@ impl Manifests {
     }
 
     /// A manifest that is here, whoever's it is: whether it belongs to a repository is asked first.
-    pub(super) async fn get(&self, digest: &Digest) -> Option<Arc<StoredManifest>> {
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) async fn get(&self, digest: &Digest) -> Result<Option<Arc<StoredManifest>>, Error> {
         if let Some(manifest) = self.memory.get(digest) {
-            return Some(manifest);
+            return Ok(Some(manifest));
         }
-        let bytes = self.objects.read(*digest).await?;
-        let manifest = self.parse(*digest, bytes).await?.ok()?;
+        let Some(bytes) = self.objects.read(*digest).await? else { return Ok(None) };
+        // A blob that is none may be asked for as one.
+        let Ok(manifest) = self.parse(*digest, bytes).await.ok_or(Error::Abandoned)? else { return Ok(None) };
         self.memory.insert(*digest, Arc::clone(&manifest));
-        Some(manifest)
+        Ok(Some(manifest))
     }
 
     /// Reads bytes that hash to `digest`: they may be megabytes. `None` when the work dies.
@@ -101,8 +105,9 @@ impl Manifests {
         self.memory.insert(manifest.digest, Arc::clone(manifest));
         let _present = self.objects.activity.handle(&manifest.digest).await;
         let kept = match self.objects.storage.has_blob(&manifest.digest) {
-            true => Ok(()),
-            false => self.objects.write(manifest.digest, manifest.bytes.clone(), Durability::Unsynced).await,
+            Ok(true) => Ok(()),
+            Ok(false) => self.objects.write(manifest.digest, manifest.bytes.clone(), Durability::Unsynced).await,
+            Err(error) => Err(error.into()),
         };
         let linked = match kept {
             Ok(()) => self.link(repository, manifest).await,
@@ -119,12 +124,12 @@ impl Manifests {
         let claim = self.objects.claims.wait_for_digest(&manifest.digest).await;
         let link = move |objects: &Objects| {
             let _claim = claim;
-            if !objects.storage.has_blob(&manifest.digest) {
+            if !objects.storage.has_blob(&manifest.digest)? {
                 return Ok(());
             }
             let links = objects.storage.links(&repository);
             let known = objects.index.link(&repository, &manifest.digest).is_some_and(|link| link.revision);
-            if !known || !links.has_revision(&manifest.digest) {
+            if !known || !links.has_revision(&manifest.digest)? {
                 links.add_revision(&manifest.digest, Durability::Unsynced)?;
                 note(&objects.index, &repository, &manifest.digest, &manifest.manifest);
                 objects.index.disown(&manifest.digest, true);
@@ -140,24 +145,27 @@ impl Manifests {
     }
 
     /// Whether `digest` is a manifest of `repository`, by its links. The index may be behind the disk.
-    pub(super) async fn belongs(&self, repository: &Repository, digest: &Digest) -> bool {
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub(super) async fn belongs(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
         let trusted = self.objects.trusts_index(repository);
         if trusted && self.objects.index.link(repository, digest).is_some_and(|link| link.revision) {
-            return true;
+            return Ok(true);
         }
-        // Of its own repositories a complete index knows everything.
-        if trusted && repository.domain.is_none() {
-            return false;
+        // Of its own repositories a complete index knows everything. It is asked after the look: that may have failed.
+        if repository.domain.is_none() && self.objects.index.is_complete() {
+            return Ok(false);
         }
         let (place, digest) = (repository.clone(), *digest);
         let look = move |objects: &Objects| {
-            let found = objects.storage.links(&place).has_revision(&digest);
+            let found = objects.storage.links(&place).has_revision(&digest)?;
             if found && place.domain.is_some() {
                 objects.index.add_link(&place, &digest, Link { revision: true, ..Link::default() });
             }
-            found
+            Ok(found)
         };
-        self.objects.blocking(Lane::Look, look).await.unwrap_or(false)
+        self.objects.blocking(Lane::Look, look).await?
     }
 }
 

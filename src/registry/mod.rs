@@ -149,18 +149,20 @@ pub struct Foundation {
 
 impl Registry {
     /// Puts the house together. Starts nothing, but adopts the volume of a `registry:2` that was a cache.
-    #[must_use]
-    pub fn new(foundation: Foundation) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Storage`], when it cannot be known what is on that volume.
+    pub fn new(foundation: Foundation) -> Result<Self, Error> {
         let Foundation { storage, index, upstreams, pool, rules, retention, freshness, grace, tasks, metrics, lanes } =
             foundation;
         let objects = Objects::new(storage, index, retention, grace, Arc::clone(&metrics), lanes);
         if rules.mirror {
-            adopt::proxy_volume(&objects);
+            adopt::proxy_volume(&objects)?;
         }
         upstreams.iter().for_each(|remote| metrics.know(remote.domain()));
         let mirror =
             |remote: Remote| (remote.domain().clone(), Mirror::new(remote, pool.clone(), Arc::clone(&metrics)));
-        Self {
+        Ok(Self {
             mirrors: upstreams.into_iter().map(mirror).collect(),
             freshness,
             manifests: Manifests::new(objects.clone()),
@@ -174,7 +176,7 @@ impl Registry {
             sessions: Sessions::default(),
             metrics,
             tasks,
-        }
+        })
     }
 
     /// Removes what nothing reaches, while everything else goes on. Blocks for as long as that takes.

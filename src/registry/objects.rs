@@ -9,7 +9,8 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
     Error, Retention, activity::Activity, claims::Claims, flight::BlockingFlights, health::Outcome, heard::Heard,
-    ownership::NameClaims, parked::Parked, space::Lack, uncached::Uncached, uses, uses::Uses, verify::names,
+    ownership::NameClaims, parked::Parked, rebuild::Rebuilding, space::Lack, uncached::Uncached, uses, uses::Uses,
+    verify::names,
 };
 use crate::{
     index::{Class, Index, Link, Object, Owner},
@@ -41,14 +42,14 @@ pub(super) struct Objects {
     pub(super) heard: Arc<Heard>,
     pub(super) name_claims: Arc<NameClaims>,
     /// Held while the index is told what is on disk.
-    pub(super) rebuilding: Arc<Mutex<()>>,
+    pub(super) rebuilding: Arc<Mutex<Rebuilding>>,
     /// Held while room is made; what could not be had last.
     pub(super) room: Arc<AsyncMutex<Option<Lack>>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) lanes: Lanes,
     pub(super) uncached: Arc<Uncached>,
     /// Blobs in doubt that are being hashed.
-    rechecks: Arc<BlockingFlights<Digest, Option<Stored>>>,
+    rechecks: Arc<BlockingFlights<Digest, Result<Option<Stored>, Error>>>,
     /// Mirrored blobs that are becoming this registry's own.
     pub(super) promotions: Arc<BlockingFlights<Digest, Result<bool, Error>>>,
     /// Whether the books are closed. Held, for reading, by fills, pushes and evictions, which change them.
@@ -98,35 +99,39 @@ impl Objects {
     }
 
     /// A published blob, its bytes hashed if there is any doubt about them, once for all who ask. Wrong ones are removed.
-    pub(super) async fn recheck(&self, digest: Digest) -> Option<Stored> {
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(super) async fn recheck(&self, digest: Digest) -> Result<Option<Stored>, Error> {
         let look = move |objects: &Self| objects.storage.blob(&digest);
-        let stored = self.blocking(Lane::Look, look).await.ok()?.ok()??;
+        let Some(stored) = self.blocking(Lane::Look, look).await?? else { return Ok(None) };
         if self.index.object(&digest) == Some(object(&stored.facts)) {
-            return Some(stored);
+            return Ok(Some(stored));
         }
         let (lane, objects) = (hashing(stored.facts.size), self.clone());
-        let work = move || objects.changing().and_then(|_open| objects.recheck_now(&digest));
-        self.rechecks.join(digest, lane, work).await?
+        let work = move || match objects.changing() {
+            Some(_open) => objects.recheck_now(&digest),
+            None => Err(Error::Abandoned),
+        };
+        self.rechecks.join(digest, lane, work).await.ok_or(Error::Abandoned)?
     }
 
-    fn recheck_now(&self, digest: &Digest) -> Option<Stored> {
-        let stored = self.storage.blob(digest).ok()??;
+    fn recheck_now(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
+        let Some(stored) = self.storage.blob(digest)? else { return Ok(None) };
         if self.index.object(digest) == Some(object(&stored.facts)) {
-            return Some(stored);
+            return Ok(Some(stored));
         }
-        match hash(&stored, digest) {
-            Ok(found) if found == *digest => {
-                self.index.put_object(digest, &object(&stored.facts));
-                return Some(stored);
-            }
-            Ok(_) => drop(self.drop_damaged(digest, &stored.facts)),
-            Err(error) => tracing::error!("{digest} cannot be read: {error}"),
+        let found = hash(&stored, digest).map_err(|error| self.storage.unread(digest, error))?;
+        if found == *digest {
+            self.index.put_object(digest, &object(&stored.facts));
+            return Ok(Some(stored));
         }
-        None
+        self.drop_damaged(digest, &stored.facts)?;
+        Ok(None)
     }
 
     /// A published blob, its bytes hashed whatever the index says. Wrong ones are removed.
-    pub(super) fn rehash(&self, digest: &Digest) -> Option<Stored> {
+    pub(super) fn rehash(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
         self.index.remove_object(digest);
         self.recheck_now(digest)
     }
@@ -139,13 +144,19 @@ impl Objects {
 
     /// Removes wrong bytes: those that can be fetched again go, those that were pushed here are set aside. Right ones may
     /// have taken their place meanwhile: `None` then. Tells what became of them, and whose they are.
-    pub(super) fn drop_damaged(&self, digest: &Digest, found: &Facts) -> Option<(Outcome, Vec<Repository>)> {
+    ///
+    /// # Errors
+    /// When it cannot be known whose they are, or they cannot be moved: they stay.
+    pub(super) fn drop_damaged(
+        &self,
+        digest: &Digest,
+        found: &Facts,
+    ) -> Result<Option<(Outcome, Vec<Repository>)>, Error> {
         let _claim = self.claims.digest(digest);
-        let unchanged = |now: Option<Stored>| now.is_some_and(|now| now.facts == *found);
-        if !self.storage.blob(digest).is_ok_and(unchanged) {
-            return None;
+        if self.storage.blob(digest)?.is_none_or(|now| now.facts != *found) {
+            return Ok(None);
         }
-        let (owners, class) = (self.owners(digest), self.index.class(digest));
+        let (owners, class) = (self.owners(digest)?, self.index.class(digest));
         let mirrored = class.mirrored || owners.iter().any(|owner| owner.domain.is_some());
         let hosted = class.hosted || owners.iter().any(|owner| owner.domain.is_none());
         self.index.remove_object(digest);
@@ -161,15 +172,24 @@ impl Objects {
         };
         if let Err(error) = moved {
             tracing::error!("a damaged blob stays: {error}");
+            return Err(error.into());
         }
-        Some((outcome, owners))
+        Ok(Some((outcome, owners)))
     }
 
     /// The repositories that link a blob, by the disk: slow, and right whatever the index knows.
-    pub(super) fn owners(&self, digest: &Digest) -> Vec<Repository> {
-        let links = |place: &Repository| self.storage.links(place);
-        let owns = |place: &Repository| links(place).has_layer(digest) || links(place).has_revision(digest);
-        self.storage.repositories().filter(owns).collect()
+    ///
+    /// # Errors
+    /// When one of them cannot be looked at.
+    pub(super) fn owners(&self, digest: &Digest) -> Result<Vec<Repository>, storage::Error> {
+        let mut owners = Vec::new();
+        for place in self.storage.repositories() {
+            let place = place?;
+            if self.storage.links(&place).has(digest)? {
+                owners.push(place);
+            }
+        }
+        Ok(owners)
     }
 
     /// Notes that a file's bytes are right.
@@ -200,18 +220,20 @@ impl Objects {
 
     /// All bytes of a small blob, hashed on the way; `None` for one that is not small: a layer's digest may be asked for as
     /// a manifest.
-    pub(super) async fn read(&self, digest: Digest) -> Option<Bytes> {
-        let is_small = move |objects: &Self| Some(objects.storage.blob(&digest).ok()??.facts.size <= SMALL);
-        if !self.blocking(Lane::Look, is_small).await.ok()?? {
-            return None;
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(super) async fn read(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
+        let look = move |objects: &Self| objects.storage.blob(&digest);
+        if self.blocking(Lane::Look, look).await??.is_none_or(|stored| stored.facts.size > SMALL) {
+            return Ok(None);
         }
-        let stored = self.recheck(digest).await?;
-        let read = move |_: &Self| {
-            let mut bytes = vec![0; usize::try_from(stored.facts.size).ok()?];
-            stored.file.read_exact_at(&mut bytes, 0).ok()?;
-            digest.matches(&bytes).then(|| bytes.into())
+        let Some(stored) = self.recheck(digest).await? else { return Ok(None) };
+        let read = move |objects: &Self| {
+            let bytes = objects.storage.bytes(&digest, &stored)?;
+            Ok(digest.matches(&bytes).then(|| bytes.into()))
         };
-        self.blocking(Lane::Read, read).await.ok()?
+        self.blocking(Lane::Read, read).await?
     }
 
     /// Publishes a small blob from memory.
@@ -239,11 +261,11 @@ impl Objects {
         let present = self.activity.handle(&digest).await;
         let publish = move |objects: &Self| {
             let _present = present;
-            let published = objects.storage.publish(staged, &digest, durability)?;
             let mirrored = durability == Durability::Unsynced;
+            // Damaged bytes of something that was pushed here: these take their place, as durable as they were.
+            let hosted = !mirrored || objects.storage.is_quarantined(&digest)?;
+            let published = objects.storage.publish(staged, &digest, durability)?;
             if published.first {
-                // Damaged bytes of something that was pushed here: these take their place, as durable as they were.
-                let hosted = !mirrored || objects.storage.is_quarantined(&digest);
                 if hosted && mirrored {
                     objects.storage.make_durable(&digest)?;
                 }
@@ -274,15 +296,20 @@ impl Objects {
         let claim = self.claims.wait_for_digest(&digest).await;
         let link = move |objects: &Self| {
             let (_present, _claim) = (present, claim);
-            if !objects.storage.has_blob(&digest) {
-                return;
-            }
-            if let Err(error) = objects.storage.links(&repository).add_layer(&digest, Durability::Unsynced) {
-                tracing::warn!("{digest} is not linked in {repository}: {error}");
-            } else {
-                objects.index.add_class(&digest, Class { mirrored: true, ..Class::default() });
-                objects.index.add_repository(&repository);
-                objects.index.add_link(&repository, &digest, Link { layer: true, ..Link::default() });
+            let linked = objects.storage.has_blob(&digest).and_then(|here| {
+                if here {
+                    objects.storage.links(&repository).add_layer(&digest, Durability::Unsynced)?;
+                }
+                Ok(here)
+            });
+            match linked {
+                Ok(false) => {}
+                Err(error) => tracing::warn!("{digest} is not linked in {repository}: {error}"),
+                Ok(true) => {
+                    objects.index.add_class(&digest, Class { mirrored: true, ..Class::default() });
+                    objects.index.add_repository(&repository);
+                    objects.index.add_link(&repository, &digest, Link { layer: true, ..Link::default() });
+                }
             }
         };
         let _ = self.blocking(Lane::Write, link).await;

@@ -105,9 +105,11 @@ impl Registry {
         }
         let place = repository.clone();
         let look = move |objects: &super::objects::Objects| {
-            objects.storage.links(&place).tags().map(|(tag, _)| tag.to_string()).collect::<Vec<_>>()
+            let links = objects.storage.links(&place);
+            let names = links.tags().map(|tagged| tagged.map(|(tag, _)| tag.to_string()));
+            names.collect::<Result<Vec<_>, _>>()
         };
-        let mut tags = self.objects.blocking(Lane::List, look).await?;
+        let mut tags = self.objects.blocking(Lane::List, look).await??;
         if tags.is_empty() {
             return Err(failed);
         }

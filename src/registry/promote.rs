@@ -21,7 +21,7 @@ impl Registry {
     /// As the disk fails.
     pub async fn mount(&self, into: &Repository, digest: Digest, from: Option<&Repository>) -> Result<bool, Error> {
         let known = match from {
-            Some(from) => self.may_read(from, &digest).await,
+            Some(from) => self.may_read(from, &digest).await?,
             None => self.objects.index.class(&digest).hosted,
         };
         if !known {
@@ -102,7 +102,7 @@ impl Objects {
     }
 
     fn promote_now(&self, digest: &Digest) -> Result<bool, Error> {
-        if self.rehash(digest).is_none() {
+        if self.rehash(digest)?.is_none() {
             return Ok(false);
         }
         match self.storage.make_durable(digest) {
@@ -123,7 +123,7 @@ impl Objects {
     fn drop_unsynced(&self, digest: &Digest) -> Result<bool, Error> {
         let _claim = self.claims.digest(digest);
         let hosted = self.index.class(digest).hosted;
-        if hosted || self.owners(digest).iter().any(|owner| owner.domain.is_none()) {
+        if hosted || self.owners(digest)?.iter().any(|owner| owner.domain.is_none()) {
             return Ok(false);
         }
         self.remove_bytes(digest)?;

@@ -68,7 +68,7 @@ impl Registry {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<Pulled<Head>>, Error> {
-        if self.manifests.get(digest).await.is_some() {
+        if cached_or_unknown(self.manifests.get(digest).await).is_some() {
             return Ok(None);
         }
         let (head, collapsed) = self.ask_head(repository, Reference::Digest(*digest)).await;
@@ -179,7 +179,7 @@ impl Registry {
             return Ok((manifest, Provenance::Hit));
         }
         // The bytes may be here for another repository: then one HEAD shows this one's right to them, and costs nothing.
-        if let Some(manifest) = self.manifests.get(digest).await {
+        if let Some(manifest) = cached_or_unknown(self.manifests.get(digest).await) {
             let mirror = self.mirror(repository)?;
             let reference = Reference::Digest(*digest);
             let head = mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference);
@@ -254,14 +254,15 @@ impl Registry {
 
     /// A manifest that is here and belongs to this repository: linked, or named by an index that is.
     pub(super) async fn here(&self, repository: &Repository, digest: &Digest) -> Option<Arc<StoredManifest>> {
-        if self.manifests.belongs(repository, digest).await {
-            return self.manifests.get(digest).await;
+        let belongs = self.manifests.belongs(repository, digest).await;
+        if cached_or_unknown(belongs.map(Some)).unwrap_or(false) {
+            return cached_or_unknown(self.manifests.get(digest).await);
         }
         self.objects.index.link(repository, digest)?.named?;
         if !self.objects.index.class(digest).mirrored {
             return None;
         }
-        let manifest = self.manifests.get(digest).await?;
+        let manifest = cached_or_unknown(self.manifests.get(digest).await)?;
         self.manifests.keep(repository, &manifest).await;
         Some(manifest)
     }
@@ -273,14 +274,31 @@ impl Registry {
         if !manifest.manifest.is_image() || !mirror.is_down() {
             return Ok(());
         }
-        let here = |digest: &Digest| self.objects.storage.has_blob(digest) || self.fills.is_filling(digest);
-        let missing = manifest.manifest.blobs.iter().find(|blob| blob.urls.is_empty() && !here(&blob.digest));
-        let Some(missing) = missing else { return Ok(()) };
+        let Some(missing) = self.missing(manifest)? else { return Ok(()) };
         // Where clients know their images by digest alone, and hear no at the manifest, nobody else would find it back.
         if mirror.rest() == Rest::Probe {
             let reference = Reference::Digest(manifest.digest);
             let _ = mirror.ask(mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference)).await;
         }
-        if mirror.is_down() { Err(Error::Incomplete { missing: missing.digest }) } else { Ok(()) }
+        if mirror.is_down() { Err(Error::Incomplete { missing }) } else { Ok(()) }
     }
+
+    /// The first blob of an image that is neither here nor on its way.
+    fn missing(&self, image: &StoredManifest) -> Result<Option<Digest>, Error> {
+        for blob in image.manifest.blobs.iter().filter(|blob| blob.urls.is_empty()) {
+            if !self.objects.storage.has_blob(&blob.digest)? && !self.fills.is_filling(&blob.digest) {
+                return Ok(Some(blob.digest));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What a look at what is cached found. Where that is not known, the upstream is asked, as for what is not cached: what a
+/// mirror can fetch it need not refuse.
+pub(super) fn cached_or_unknown<T>(looked: Result<Option<T>, Error>) -> Option<T> {
+    looked.unwrap_or_else(|error| {
+        tracing::warn!("what is cached is passed over: {error}");
+        None
+    })
 }

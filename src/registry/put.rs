@@ -114,12 +114,12 @@ impl Registry {
 
     /// An index may list blobs as well as manifests: BuildKit's caches do.
     async fn has_child(&self, repository: &Repository, child: &Descriptor) -> Result<bool, Error> {
-        let belongs = self.manifests.belongs(repository, &child.digest).await;
-        Ok((belongs || self.is_linked(repository, &child.digest).await) && self.is_stored(child).await?)
+        let belongs = self.manifests.belongs(repository, &child.digest).await?;
+        Ok((belongs || self.is_linked(repository, &child.digest).await?) && self.is_stored(child).await?)
     }
 
     async fn has_blob_or_url(&self, repository: &Repository, blob: &Descriptor) -> Result<bool, Error> {
-        if self.is_linked(repository, &blob.digest).await && self.is_stored(blob).await? {
+        if self.is_linked(repository, &blob.digest).await? && self.is_stored(blob).await? {
             return Ok(true);
         }
         if blob.urls.is_empty() {
@@ -133,8 +133,8 @@ impl Registry {
         }
     }
 
-    async fn is_linked(&self, repository: &Repository, digest: &Digest) -> bool {
-        self.blob_link(repository, digest).await.is_some_and(|link| link.layer)
+    async fn is_linked(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
+        Ok(self.blob_link(repository, digest).await?.is_some_and(|link| link.layer))
     }
 
     /// Whether the bytes are here too: `registry:2`'s own collector leaves links into nothing. Clients hold a descriptor's

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::rebuild;
+use super::{Error, rebuild};
 use crate::{
     oci::{Digest, Manifest, Repository, Tag},
     storage::{RepositoryLinks, Storage},
@@ -29,25 +29,39 @@ type Manifests = HashMap<Digest, Option<Manifest>>;
 
 impl Plan {
     /// Reads all manifests of a repository. With `untagged`, those that no tag reaches may go, unless they were asked for.
+    ///
+    /// # Errors
+    /// When it cannot be known what the repository holds.
     pub(super) fn make(
         storage: &Storage,
         repository: &Repository,
         untagged: bool,
         was_asked_for: impl Fn(&Digest) -> bool,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let links = storage.links(repository);
-        let manifests: Manifests = links.revisions().map(|digest| (digest, rebuild::read(storage, &digest))).collect();
+        let mut manifests = Manifests::new();
+        for digest in links.revisions() {
+            let digest = digest?;
+            manifests.insert(digest, rebuild::read(storage, &digest)?);
+        }
         let kept = match untagged {
-            true => reachable(&links, &manifests, was_asked_for),
-            false => manifests.keys().copied().collect(),
+            true => reachable(&links, &manifests, was_asked_for)?,
+            false => Some(manifests.keys().copied().collect()),
         };
         let unread =
             |manifest: &Option<Manifest>| manifest.as_ref().is_none_or(|manifest| manifest.malformed.is_some());
-        if manifests.iter().any(|(digest, manifest)| unread(manifest) && kept.contains(digest)) {
+        let is_unread = |kept: &HashSet<Digest>| {
+            manifests.iter().any(|(digest, manifest)| unread(manifest) && kept.contains(digest))
+        };
+        let Some(kept) = kept.filter(|kept| !is_unread(kept)) else {
             // Not all that it names is known: nothing here is given up for it.
-            tracing::warn!("{repository} has a manifest that cannot be read: nothing is taken from this repository");
-            return Self { named: manifests.keys().copied().chain(links.layers()).collect(), ..Self::default() };
-        }
+            tracing::warn!(
+                "{repository} has a manifest that cannot be read, or a tag that names none: nothing is taken from this \
+                 repository"
+            );
+            let named = manifests.keys().copied().map(Ok).chain(links.layers()).collect::<Result<_, _>>()?;
+            return Ok(Self { named, ..Self::default() });
+        };
         let mut plan = Self::default();
         for (digest, manifest) in &manifests {
             if kept.contains(digest) {
@@ -57,9 +71,19 @@ impl Plan {
                 plan.manifests.push((*digest, manifest.as_ref().and_then(|manifest| manifest.subject)));
             }
         }
-        plan.layers = links.layers().filter(|layer| !plan.named.contains(layer)).collect();
-        plan.former = links.former().filter(|(_, digest)| !kept.contains(digest)).collect();
-        plan
+        for layer in links.layers() {
+            let layer = layer?;
+            if !plan.named.contains(&layer) {
+                plan.layers.push(layer);
+            }
+        }
+        for former in links.former() {
+            let (tag, digest) = former?;
+            if !kept.contains(&digest) {
+                plan.former.push((tag, digest));
+            }
+        }
+        Ok(plan)
     }
 
     /// Whether nothing is to be done.
@@ -68,11 +92,12 @@ impl Plan {
     }
 }
 
+/// What stays; `None` where a tag's link is damaged, so that what it names is not known.
 fn reachable(
     links: &RepositoryLinks,
     manifests: &Manifests,
     was_asked_for: impl Fn(&Digest) -> bool,
-) -> HashSet<Digest> {
+) -> Result<Option<HashSet<Digest>>, Error> {
     let mut referrers: HashMap<Digest, Vec<Digest>> = HashMap::new();
     for (digest, manifest) in manifests {
         if let Some(subject) = manifest.as_ref().and_then(|manifest| manifest.subject) {
@@ -80,7 +105,11 @@ fn reachable(
         }
     }
     let asked_for = manifests.keys().copied().filter(|digest| was_asked_for(digest));
-    let mut waiting: Vec<Digest> = links.tags().map(|(_, digest)| digest).chain(asked_for).collect();
+    let mut waiting: Vec<Digest> = asked_for.collect();
+    for tagged in links.tags() {
+        let (_, Some(digest)) = tagged? else { return Ok(None) };
+        waiting.push(digest);
+    }
     let mut kept = HashSet::new();
     while let Some(digest) = waiting.pop() {
         if kept.insert(digest) {
@@ -89,5 +118,5 @@ fn reachable(
             waiting.extend(referrers.get(&digest).into_iter().flatten());
         }
     }
-    kept
+    Ok(Some(kept))
 }

@@ -4,7 +4,9 @@
 //! What a blob's file looks like is not told: its bytes are hashed when it is first asked for, and then it is known. What it
 //! occupies is (`books`).
 
-use std::{os::unix::fs::FileExt, time::SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::MutexGuard;
 
 use super::{
     Error, manifests,
@@ -16,69 +18,108 @@ use crate::{
     storage::Storage,
 };
 
+/// How long after a walk that could not read everything there is another.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// What is known of walks of the disk: there is one at a time, since two would count in each other's survey.
+#[derive(Debug, Default)]
+pub(super) struct Rebuilding {
+    /// When there is to be another, since the last one could not read everything.
+    due: Option<Instant>,
+}
+
 impl Objects {
     /// Forgets all that the index knows and tells it anew what is on disk.
-    pub(super) fn renew_index(&self) {
-        let _alone = self.rebuilding.lock();
+    ///
+    /// # Errors
+    /// When something cannot be read. There is another walk soon.
+    pub(super) fn renew_index(&self) -> Result<(), Error> {
+        let alone = self.rebuilding.lock();
         self.index.resume(|_| ());
         self.storage.ledger().set_known(false);
         self.index.forget();
-        walk(self);
+        self.walk(alone)
     }
 
     /// Opens the index, and tells it what it cannot know. Blocks for as long as both take.
-    pub(super) fn resume_index(&self) {
-        let _alone = self.rebuilding.lock();
+    ///
+    /// # Errors
+    /// As [`Objects::renew_index`].
+    pub(super) fn resume_index(&self) -> Result<(), Error> {
+        let alone = self.rebuilding.lock();
         self.index.resume(|totals| self.storage.ledger().resume(totals));
         let pins: Vec<String> = self.retention.pinned.iter().map(ToString::to_string).collect();
         if !self.index.same_pins(&pins.join("\n")) {
             self.index.recall(u64::MAX, true);
             self.index.repin();
         }
-        walk(self);
+        self.walk(alone)
     }
 
     /// Has an index again after it failed, where that can be had. Blocks.
-    pub(super) fn reopen_index(&self) {
-        let _alone = self.rebuilding.lock();
+    ///
+    /// # Errors
+    /// As [`Objects::renew_index`].
+    pub(super) fn reopen_index(&self) -> Result<(), Error> {
+        let alone = self.rebuilding.lock();
         self.storage.ledger().set_known(false);
-        if self.index.reopen() {
-            tracing::info!("there is an index again, and it is told what is on disk");
-            walk(self);
+        if !self.index.reopen() {
+            return Ok(());
         }
+        tracing::info!("there is an index again, and it is told what is on disk");
+        self.walk(alone)
+    }
+
+    /// Walks the disk once more after a walk that could not read everything. Blocks.
+    ///
+    /// # Errors
+    /// As [`Objects::renew_index`].
+    pub(super) fn complete_index(&self) -> Result<(), Error> {
+        match self.rebuilding.try_lock() {
+            Some(alone) if alone.due.is_some_and(|due| due <= Instant::now()) => self.walk(alone),
+            _ => Ok(()),
+        }
+    }
+
+    fn walk(&self, mut alone: MutexGuard<'_, Rebuilding>) -> Result<(), Error> {
+        let walked = walk(self);
+        alone.due = walked.is_err().then(|| Instant::now() + AGAIN);
+        walked.inspect_err(|error| {
+            self.index.set_incomplete();
+            tracing::error!(
+                "what is on disk is not known, so that nothing is evicted, and requests look on disk: {error}; it is \
+                 looked for again in {} s",
+                AGAIN.as_secs()
+            );
+        })
     }
 }
 
-/// Walks the disk. One at a time: two would count in each other's survey.
-fn walk(objects: &Objects) {
+fn walk(objects: &Objects) -> Result<(), Error> {
     let everything = !objects.index.was_complete();
     if everything {
         objects.recount();
     }
-    objects.survey();
+    objects.survey()?;
     if everything {
         objects.index.line_up();
     }
     objects.index.forget_hosted();
     let (mut repositories, mut links) = (0_u64, 0_u64);
     for repository in objects.storage.repositories() {
+        let repository = repository?;
         let hosted = repository.domain.is_none();
         if hosted || everything {
             // Nothing goes while it is told: it would be told after it went.
             let _still = hosted.then(|| objects.claims.repository(&repository));
             repositories += 1;
-            match tell(objects, &repository) {
-                Ok(told) => links += told,
-                Err(error) => {
-                    tracing::error!(%repository, %error, "the index stays incomplete: what is on disk cannot be known");
-                    return;
-                }
-            }
+            links += tell(objects, &repository)?;
         }
     }
     objects.index.set_complete();
     objects.storage.ledger().set_known(true);
     tracing::debug!("the index was told of {repositories} repositories with {links} links");
+    Ok(())
 }
 
 fn tell(objects: &Objects, repository: &Repository) -> Result<u64, Error> {
@@ -93,25 +134,29 @@ fn tell(objects: &Objects, repository: &Repository) -> Result<u64, Error> {
         objects.recall_claim(repository)?;
     }
     for digest in links.layers() {
+        let digest = digest?;
         told += 1;
         own(objects, repository, &digest, false);
         objects.index.add_class(&digest, class);
         objects.index.add_link(repository, &digest, Link { layer: true, ..Link::default() });
     }
     for digest in links.revisions() {
+        let digest = digest?;
         told += 1;
         own(objects, repository, &digest, true);
         objects.index.add_class(&digest, class);
-        match read(&objects.storage, &digest) {
+        match read(&objects.storage, &digest)? {
             Some(manifest) => manifests::note(&objects.index, repository, &digest, &manifest),
             None => objects.index.add_link(repository, &digest, Link { revision: true, ..Link::default() }),
         }
     }
-    for (tag, _) in links.tags() {
+    for tagged in links.tags() {
+        // What a damaged link names is looked for on disk when it is asked for.
+        let (tag, Some(_)) = tagged? else { continue };
         let _claim = objects.claims.tag(repository, &tag);
         // When it was last right is not on disk: it counts as stale, which costs one HEAD. A newer word stays.
         if objects.index.tag(repository, &tag).is_none()
-            && let Some(digest) = links.tag(&tag)
+            && let Some(digest) = links.tag(&tag)?
         {
             objects.index.put_tag(repository, &tag, digest, SystemTime::UNIX_EPOCH);
         }
@@ -129,19 +174,26 @@ fn own(objects: &Objects, repository: &Repository, digest: &Digest, manifest: bo
 
 /// The size with which a manifest on disk names `digest` in `repository`: the slow way, for as long as the index is not
 /// complete.
-pub(super) fn named_by(objects: &Objects, repository: &Repository, digest: &Digest) -> Option<u64> {
-    let manifests = objects.storage.links(repository).revisions().filter_map(|found| read(&objects.storage, &found));
-    manifests
-        .flat_map(|manifest| manifest.manifests.into_iter().chain(manifest.blobs))
-        .find_map(|child| (child.digest == *digest).then_some(child.size))
+///
+/// # Errors
+/// When a manifest cannot be read.
+pub(super) fn named_by(objects: &Objects, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
+    for found in objects.storage.links(repository).revisions() {
+        let Some(manifest) = read(&objects.storage, &found?)? else { continue };
+        let mut children = manifest.manifests.into_iter().chain(manifest.blobs);
+        if let Some(child) = children.find(|child| child.digest == *digest) {
+            return Ok(Some(child.size));
+        }
+    }
+    Ok(None)
 }
 
-pub(super) fn read(storage: &Storage, digest: &Digest) -> Option<Manifest> {
-    let stored = storage.blob(digest).ok()??;
-    if stored.facts.size > SMALL {
-        return None;
-    }
-    let mut bytes = vec![0; usize::try_from(stored.facts.size).ok()?];
-    stored.file.read_exact_at(&mut bytes, 0).ok()?;
-    digest.matches(&bytes).then(|| Manifest::parse(&bytes).ok())?
+/// A manifest on disk; `None` when it is not there, or its bytes are those of no manifest, or are not what they were.
+///
+/// # Errors
+/// When they cannot be read.
+pub(super) fn read(storage: &Storage, digest: &Digest) -> Result<Option<Manifest>, Error> {
+    let Some(stored) = storage.blob(digest)?.filter(|stored| stored.facts.size <= SMALL) else { return Ok(None) };
+    let bytes = storage.bytes(digest, &stored)?;
+    Ok(if digest.matches(&bytes) { Manifest::parse(&bytes).ok() } else { None })
 }

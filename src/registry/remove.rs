@@ -47,15 +47,14 @@ impl Objects {
         let repository = Repository { domain: None, name: name.clone() };
         let _claim = self.claims.repository(&repository);
         let links = self.storage.links(&repository);
-        if links.claim()?.is_none() && links.layers().next().is_none() {
+        if links.claim()?.is_none() && links.layers().next().transpose()?.is_none() {
             return Err(Error::NameUnknown);
         }
         if dry {
-            let tags = links.tags().count() as u64;
             return Ok(Removed {
-                tags,
-                manifests: links.revisions().count() as u64,
-                links: links.layers().count() as u64,
+                tags: count(links.tags())?,
+                manifests: count(links.revisions())?,
+                links: count(links.layers())?,
             });
         }
         let removed = self.remove_links(&repository, &links);
@@ -71,17 +70,20 @@ impl Objects {
     /// that is still claimed: the claim is removed last, and durably.
     fn remove_links(&self, repository: &Repository, links: &RepositoryLinks) -> Result<Removed, Error> {
         let mut removed = Removed::default();
-        for (tag, _) in links.tags() {
+        for tagged in links.tags() {
+            let (tag, _) = tagged?;
             links.remove_tag(&tag)?;
             self.index.remove_tag(repository, &tag);
             removed.tags += 1;
         }
         for digest in links.revisions() {
+            let digest = digest?;
             self.index.remove_link(repository, &digest, Link { revision: true, layer: false, named: Some(0) });
             links.remove_revision(&digest, Durability::Unsynced)?;
             removed.manifests += 1;
         }
         for digest in links.layers() {
+            let digest = digest?;
             let _digest = self.claims.digest(&digest);
             self.index.remove_link(repository, &digest, Link { revision: false, layer: true, named: Some(0) });
             links.remove_layer(&digest, Durability::Unsynced)?;
@@ -90,4 +92,8 @@ impl Objects {
         self.storage.sync()?;
         Ok(removed)
     }
+}
+
+fn count<T, E>(mut all: impl Iterator<Item = Result<T, E>>) -> Result<u64, E> {
+    all.try_fold(0, |count, one| one.map(|_| count + 1))
 }

@@ -130,7 +130,7 @@ impl Registry {
         }
         let why = if hosted.name.as_str().starts_with("library/") {
             "library/ is where the Hub's official images are mirrored"
-        } else if self.is_mirrored(&hosted.name).await {
+        } else if self.is_mirrored(&hosted.name).await? {
             "this name is mirrored from the Hub already, and clients must go on getting what they asked for"
         } else if self.is_taken(&hosted.name) {
             TAKEN
@@ -160,21 +160,28 @@ impl Registry {
         self.rules.hosted.iter().any(|pattern| pattern.matches(name))
     }
 
-    async fn is_mirrored(&self, name: &RepositoryName) -> bool {
+    async fn is_mirrored(&self, name: &RepositoryName) -> Result<bool, Error> {
         for domain in self.mirrors.keys() {
-            if self.is_here(&Repository { domain: Some(domain.clone()), name: name.clone() }).await {
-                return true;
+            if self.is_here(&Repository { domain: Some(domain.clone()), name: name.clone() }).await? {
+                return Ok(true);
             }
         }
-        false
+        Ok(false)
     }
 
     /// Whether anything of a repository is here. The disk is asked while the index cannot tell.
-    pub(super) async fn is_here(&self, repository: &Repository) -> bool {
+    ///
+    /// # Errors
+    /// When that cannot be known: then it is nobody's, rather than an upstream's.
+    pub(super) async fn is_here(&self, repository: &Repository) -> Result<bool, Error> {
+        if self.objects.index.has_repository(repository) && self.objects.index.is_complete() {
+            return Ok(true);
+        }
+        // It is asked after the look: that may have failed.
         if self.objects.index.is_complete() {
-            return self.objects.index.has_repository(repository);
+            return Ok(false);
         }
         let place = repository.clone();
-        self.objects.blocking(Lane::Look, move |objects| objects.storage.links(&place).exists()).await.unwrap_or(false)
+        Ok(self.objects.blocking(Lane::Look, move |objects| objects.storage.links(&place).exists()).await??)
     }
 }

@@ -19,11 +19,11 @@ impl Objects {
         asked: SystemTime,
     ) -> Result<(), Error> {
         let _claim = self.claims.tag(repository, tag);
-        if self.has_later(repository, tag, asked) {
+        if self.has_later(repository, tag, asked)? {
             return Ok(());
         }
         let links = self.storage.links(repository);
-        if links.tag(tag) != Some(*digest) {
+        if !links.names(tag, digest)? {
             links.set_tag(tag, digest, Durability::Unsynced)?;
         }
         self.index.put_tag(repository, tag, *digest, asked);
@@ -33,7 +33,7 @@ impl Objects {
     /// Drops a tag that its upstream did not have when it was `asked`.
     pub(super) fn drop_tag(&self, repository: &Repository, tag: &Tag, asked: SystemTime) -> Result<(), Error> {
         let _claim = self.claims.tag(repository, tag);
-        if self.has_later(repository, tag, asked) {
+        if self.has_later(repository, tag, asked)? {
             return Ok(());
         }
         self.index.remove_tag(repository, tag);
@@ -44,7 +44,7 @@ impl Objects {
     pub(super) fn unlink_tag(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> Result<(), Error> {
         let _claim = self.claims.tag(repository, tag);
         let links = self.storage.links(repository);
-        if links.tag(tag) == Some(*digest) {
+        if links.names(tag, digest)? {
             links.remove_tag(tag)?;
             self.index.remove_tag(repository, tag);
         }
@@ -53,15 +53,16 @@ impl Objects {
 
     /// Whether a tag is as a later question found it. What is only heard of, and not linked yet, does not count: until it is,
     /// the newest that is here is the best there is.
-    fn has_later(&self, repository: &Repository, tag: &Tag, asked: SystemTime) -> bool {
+    fn has_later(&self, repository: &Repository, tag: &Tag, asked: SystemTime) -> Result<bool, Error> {
         let linked = self.index.tag(repository, tag);
         if linked.is_some_and(|fact| is_later(fact.checked(), asked)) {
-            return true;
+            return Ok(true);
         }
         let word = self.heard.word(&(repository.clone(), tag.clone())).filter(|word| is_later(word.asked, asked));
-        word.is_some_and(|word| match word.head {
-            None => true,
-            Some(head) => self.storage.links(repository).tag(tag) == Some(head.digest),
-        })
+        match word.map(|word| word.head) {
+            None => Ok(false),
+            Some(None) => Ok(true),
+            Some(Some(head)) => Ok(self.storage.links(repository).names(tag, &head.digest)?),
+        }
     }
 }

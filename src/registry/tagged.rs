@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{activity::short, census::Weight, objects::Objects, rebuild};
+use super::{Error, activity::short, census::Weight, objects::Objects, rebuild};
 use crate::oci::{Digest, Manifest, Repository, Tag};
 
 /// A blob that a tag reaches.
@@ -15,14 +15,18 @@ struct Reached {
 
 /// All tags of a repository, in no order. What is exclusive to a tag would be free if it went: no other tag reaches it,
 /// and no other repository holds it.
-pub(super) fn weigh(objects: &Objects, place: &Repository) -> Vec<(Tag, Digest, Weight)> {
+///
+/// # Errors
+/// When a tag or a manifest cannot be read.
+pub(super) fn weigh(objects: &Objects, place: &Repository) -> Result<Vec<(Tag, Digest, Weight)>, Error> {
     let mut found = Vec::new();
     // By the first bytes of the digest: a million blobs are some megabytes.
     let mut reached: HashMap<u64, Reached> = HashMap::new();
-    for (tag, top) in objects.storage.links(place).tags() {
+    for tagged in objects.storage.links(place).tags() {
+        let (tag, Some(top)) = tagged? else { continue };
         let used = objects.index.holding(&top).map(|holding| holding.used);
         let mut weight = Weight { used, ..Weight::default() };
-        for digest in reach(objects, place, top) {
+        for digest in reach(objects, place, top)? {
             let known = reached.entry(short(&digest)).and_modify(|known| known.only = None);
             let known = known.or_insert_with(|| first(objects, place, &digest, found.len()));
             weight.size += known.allocated.unwrap_or(0);
@@ -35,7 +39,7 @@ pub(super) fn weigh(objects: &Objects, place: &Repository) -> Vec<(Tag, Digest, 
             found[only].2.exclusive += allocated;
         }
     }
-    found
+    Ok(found)
 }
 
 fn first(objects: &Objects, place: &Repository, digest: &Digest, number: usize) -> Reached {
@@ -48,16 +52,16 @@ fn first(objects: &Objects, place: &Repository, digest: &Digest, number: usize) 
 }
 
 /// A manifest, what it names, and what refers to it: what keeps it keeps these (`reach.rs`).
-fn reach(objects: &Objects, place: &Repository, top: Digest) -> HashSet<Digest> {
+fn reach(objects: &Objects, place: &Repository, top: Digest) -> Result<HashSet<Digest>, Error> {
     let (mut waiting, mut reached) = (vec![top], HashSet::new());
     while let Some(digest) = waiting.pop() {
         let is_manifest = || objects.index.link(place, &digest).is_some_and(|link| link.revision);
         if !reached.insert(digest) || !is_manifest() {
             continue;
         }
-        let manifest = rebuild::read(&objects.storage, &digest);
+        let manifest = rebuild::read(&objects.storage, &digest)?;
         waiting.extend(manifest.iter().flat_map(Manifest::children).map(|child| child.digest));
         waiting.extend(objects.index.referrers(place, &digest, "", usize::MAX).unwrap_or_default());
     }
-    reached
+    Ok(reached)
 }

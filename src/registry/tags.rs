@@ -8,6 +8,7 @@ use super::{
     manifests::StoredManifest,
     mirror::Mirror,
     objects::Objects,
+    pull::cached_or_unknown,
 };
 use crate::{
     lanes::Lane,
@@ -67,7 +68,7 @@ impl Registry {
     async fn note_tag(&self, repository: &Repository, tag: &Tag, head: &Head, asked: SystemTime) {
         let word = Word { head: Some(head.clone()), asked };
         if self.objects.heard.note(&(repository.clone(), tag.clone()), word)
-            && let Some(manifest) = self.manifests.get(&head.digest).await
+            && let Some(manifest) = cached_or_unknown(self.manifests.get(&head.digest).await)
         {
             self.manifests.keep(repository, &manifest).await;
         }
@@ -97,7 +98,7 @@ impl Registry {
 
     /// What is cached of a tag, if it is here: what its upstream named last, or else what it named before.
     pub(super) async fn cached(&self, repository: &Repository, tag: &Tag) -> Option<Cached> {
-        let linked = self.tag(repository, tag).await;
+        let linked = cached_or_unknown(self.tag(repository, tag).await);
         let word = self.objects.heard.word(&(repository.clone(), tag.clone()));
         let word = word.filter(|word| linked.is_none_or(|(_, checked)| !is_later(checked, word.asked)));
         let superseded = match &word {
@@ -120,16 +121,19 @@ impl Registry {
     }
 
     /// What a tag is linked to, and when its upstream was asked about that.
-    pub(super) async fn tag(&self, repository: &Repository, tag: &Tag) -> Option<(Digest, SystemTime)> {
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub(super) async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<Option<(Digest, SystemTime)>, Error> {
         if self.objects.trusts_index(repository)
             && let Some(fact) = self.objects.index.tag(repository, tag)
         {
-            return Some((fact.digest, fact.checked()));
+            return Ok(Some((fact.digest, fact.checked())));
         }
         let (place, wanted) = (repository.clone(), tag.clone());
         let look = move |objects: &Objects| objects.storage.links(&place).tag(&wanted);
-        let digest = self.objects.blocking(Lane::Look, look).await.ok()??;
-        Some((digest, SystemTime::UNIX_EPOCH))
+        let digest = self.objects.blocking(Lane::Look, look).await??;
+        Ok(digest.map(|digest| (digest, SystemTime::UNIX_EPOCH)))
     }
 
     pub(super) fn check_known(&self, repository: &Repository, tag: &Tag) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! What has to be done now and then, as values: the composition root decides when, and on which threads.
 
-use super::Registry;
+use super::{Error, Registry};
 use crate::storage::Usage;
 
 impl Registry {
@@ -15,9 +15,11 @@ impl Registry {
     /// Work to repeat every second or so: tells the index what was asked for, keeps the disk within its bounds whoever
     /// fills it, and has an index again after it failed. Blocks.
     pub fn tend(&self) {
+        // What a walk could not read is told where it is found.
         if self.objects.index.has_failed() {
-            self.objects.reopen_index();
+            let _ = self.objects.reopen_index();
         }
+        let _ = self.objects.complete_index();
         self.objects.tell_uses();
         let over = self.objects.storage.ledger().overdraft();
         if over > 0 {
@@ -33,12 +35,15 @@ impl Registry {
     /// Opens the index and tells it what it cannot know: all that is on disk, if it is new or its process was killed; what
     /// was pushed here, in any case, since another program may have had the volume. Blocks for as long as that takes.
     pub fn rebuild_index(&self) {
-        self.objects.resume_index();
+        let _ = self.objects.resume_index();
     }
 
     /// Makes the index anew from what is on disk, while requests are answered from there. Blocks for as long as that takes.
-    pub fn renew_index(&self) {
-        self.objects.renew_index();
+    ///
+    /// # Errors
+    /// When something cannot be read.
+    pub fn renew_index(&self) -> Result<(), Error> {
+        self.objects.renew_index()
     }
 
     /// Whether nothing was ever stored here.

@@ -23,7 +23,7 @@ use crate::{
     lanes::Lane,
     metrics::{Collected, Found},
     oci::{Algorithm, Digest, Repository, UploadId},
-    storage::{Growth, Opened, Purpose, Upload},
+    storage::{self, Growth, Opened, Purpose, Upload},
 };
 
 /// How many bytes of room are taken at least and at most for a session, at a time.
@@ -136,7 +136,7 @@ impl Registry {
     /// [`Error::UploadUnknown`].
     pub async fn upload_received(&self, repository: &Repository, id: UploadId) -> Result<u64, Error> {
         let upload = self.objects.storage.uploads(repository).named(id);
-        self.objects.blocking(Lane::Look, move |_| upload.received()).await?.ok_or(Error::UploadUnknown)
+        self.objects.blocking(Lane::Look, move |_| upload.received()).await??.ok_or(Error::UploadUnknown)
     }
 
     /// Opens a session for writing, at the offset `at` where the client says one.
@@ -236,14 +236,23 @@ impl Registry {
 
     /// Removes the sessions that nothing was written to for `age`; tells how many. Lists them only, if `dry`.
     pub fn purge_uploads(&self, age: Duration, dry: bool) -> usize {
-        let hosted = self.objects.storage.repositories().filter(|repository| repository.domain.is_none());
-        let purge = |repository: Repository| {
+        let old = |last: &SystemTime| SystemTime::now().duration_since(*last).is_ok_and(|idle| idle > age);
+        let purge = |repository: Result<Repository, storage::Error>| -> Result<usize, storage::Error> {
+            let Some(repository) = Some(repository?).filter(|repository| repository.domain.is_none()) else {
+                return Ok(0);
+            };
             let uploads = self.objects.storage.uploads(&repository);
-            let old = |last: &SystemTime| SystemTime::now().duration_since(*last).is_ok_and(|idle| idle > age);
-            let ids: Vec<_> = uploads.all().filter(|(_, last)| old(last)).map(|(id, _)| id).collect();
-            ids.iter().filter(|id| self.purge(&repository, **id, &uploads.named(**id), dry, old)).count()
+            let all: Vec<_> = uploads.all().collect::<Result<_, _>>()?;
+            let purge = |id: UploadId| self.purge(&repository, id, &uploads.named(id), dry, old);
+            Ok(all.into_iter().filter(|(id, last)| old(last) && purge(*id)).count())
         };
-        hosted.map(purge).sum()
+        let purged = self.objects.storage.repositories().map(|repository| {
+            purge(repository).unwrap_or_else(|error| {
+                tracing::warn!("uploads that nobody goes on with stay for now: {error}");
+                0
+            })
+        });
+        purged.sum()
     }
 
     /// Purges a session that is still old, unless somebody writes to it this moment.
@@ -262,7 +271,7 @@ impl Registry {
         let Ok(_lock) = held.try_lock() else { return false };
         let Ok(_alone) = self.sessions.0.loading.try_lock() else { return false };
         let changed = self.sessions.0.inks.lock().contains_key(&id) != loaded;
-        if changed || !is_old(&upload.last_activity()) {
+        if changed || !upload.last_activity().is_ok_and(|last| last.is_some_and(|last| is_old(&last))) {
             return false;
         }
         tracing::info!("{} upload {id} of {repository}", if dry { "would purge" } else { "purging" });
@@ -329,7 +338,7 @@ impl Objects {
         let upload = upload.clone();
         let hash = move |_: &Self| {
             let (mut hasher, file) = (algorithm.hasher(), upload.read()?);
-            objects::hash_into(&file, &mut hasher).map_err(|_| Error::UploadUnknown)?;
+            objects::hash_into(&file, &mut hasher).map_err(|error| upload.unread(error))?;
             Ok(hasher.finish())
         };
         self.blocking(objects::hashing(ink.written), hash).await?
@@ -347,12 +356,12 @@ fn is_final(committed: &Result<(), Error>) -> bool {
 }
 
 fn read_back(upload: &Upload) -> Result<Ink, Error> {
-    let received = upload.received().ok_or(Error::UploadUnknown)?;
+    let received = upload.received()?.ok_or(Error::UploadUnknown)?;
     if let Opened::Busy = upload.sink(received)? {
         return Err(Error::UploadRange { received });
     }
     let mut ink = Ink::new(Algorithm::Sha256.hasher());
     let file = upload.read()?;
-    ink.written = objects::hash_into(&file, &mut ink.hasher).map_err(|_| Error::UploadUnknown)?;
+    ink.written = objects::hash_into(&file, &mut ink.hasher).map_err(|error| upload.unread(error))?;
     Ok(ink)
 }

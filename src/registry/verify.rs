@@ -108,11 +108,10 @@ impl Verifier<'_> {
     fn step(&mut self, first: u8) -> Result<(), Error> {
         let objects = self.objects;
         for digest in objects.storage.blobs_beginning(first) {
-            self.check(&digest)?;
+            self.check(&digest?)?;
         }
-        let aside: Vec<_> =
-            objects.storage.quarantined().filter(|digest| digest.as_bytes().first() == Some(&first)).collect();
-        aside.iter().try_for_each(|digest| self.heal(digest))
+        let aside: Vec<_> = objects.storage.quarantined().collect::<Result<_, _>>()?;
+        aside.iter().filter(|digest| digest.as_bytes().first() == Some(&first)).try_for_each(|digest| self.heal(digest))
     }
 
     fn check(&mut self, digest: &Digest) -> Result<(), Error> {
@@ -133,7 +132,7 @@ impl Verifier<'_> {
             return Ok(());
         }
         (self.around.forget)(digest);
-        match self.objects.drop_damaged(digest, &stored.facts) {
+        match self.objects.drop_damaged(digest, &stored.facts)? {
             Some((Outcome::Dropped, owners)) => {
                 self.verified.dropped += 1;
                 self.say(Checked::Damaged(*digest, Outcome::Dropped, owners))
@@ -163,15 +162,17 @@ impl Verifier<'_> {
 
     /// Something in quarantine: whole again, if an upstream has it; nobody's any more; or still to be pushed again.
     fn heal(&mut self, digest: &Digest) -> Result<(), Error> {
-        let owners = self.objects.owners(digest);
-        if self.objects.storage.has_blob(digest) || owners.iter().all(|owner| owner.domain.is_some()) {
+        let owners = self.objects.owners(digest)?;
+        if self.objects.storage.has_blob(digest)? || owners.iter().all(|owner| owner.domain.is_some()) {
             self.objects.storage.release(digest)?;
             return Ok(());
         }
-        let restored = owners.iter().filter(|owner| owner.domain.is_some()).any(|owner| {
-            let restored = (self.around.restore)(digest, owner);
-            restored && self.objects.storage.has_blob(digest)
-        });
+        let mut restored = false;
+        for owner in owners.iter().filter(|owner| owner.domain.is_some()) {
+            if !restored && (self.around.restore)(digest, owner) {
+                restored = self.objects.storage.has_blob(digest)?;
+            }
+        }
         let outcome = if restored { Outcome::Restored } else { Outcome::Quarantined };
         *(if restored { &mut self.verified.restored } else { &mut self.verified.quarantined }) += 1;
         if !restored {

@@ -45,16 +45,19 @@ impl Volume {
     /// As `Registry::count`, after a look at the disk: another program may have had the volume.
     ///
     /// # Errors
-    /// [`Error::NoIndex`], or when `tell` wants no more.
+    /// [`Error::NoIndex`]; when `tell` wants no more; or as the disk fails.
     pub fn count(&self, census: &Census, tell: Tell<'_, Weighed>) -> Result<Counted, Error> {
         let _ = tell(Weighed::Step { done: 0, of: None, bytes: 0 });
-        self.objects.resume_index();
+        self.objects.resume_index()?;
         census.run(&self.objects, tell)
     }
 
     /// Makes the index anew from what is on disk.
-    pub fn rebuild_index(&self) {
-        self.objects.renew_index();
+    ///
+    /// # Errors
+    /// When something cannot be read.
+    pub fn rebuild_index(&self) -> Result<(), Error> {
+        self.objects.renew_index()
     }
 
     /// Brings the index to disk; to be done last.

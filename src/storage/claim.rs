@@ -5,13 +5,13 @@
 //! folder alone, with the first upload.
 
 use std::{
-    fs::{self, File},
-    io::{self, ErrorKind::NotADirectory, ErrorKind::NotFound, Read as _},
-    path::{Path, PathBuf},
+    fs::File,
+    io::{self, Read as _},
+    path::PathBuf,
     time::SystemTime,
 };
 
-use super::{Durability, Error, RepositoryLinks, layout};
+use super::{Durability, Error, RepositoryLinks, layout, look};
 use crate::oci::Algorithm;
 
 /// A longer file is none of this program's.
@@ -96,12 +96,11 @@ impl RepositoryLinks {
     /// When that cannot be known.
     pub fn written_claim(&self) -> Result<Option<Claim>, Error> {
         let path = self.claim_path();
-        if let Some(content) = present(read(&path)).map_err(Error::at(&path))? {
+        if let Some(file) = look::open(&path)? {
+            let content = read(file).map_err(Error::at(&path))?;
             return Ok(Some(Claim::parse(&content)));
         }
-        let folder = self.claim_folder();
-        let former = present(fs::metadata(&folder)).map_err(Error::at(&folder))?;
-        Ok(former.is_some_and(|found| found.is_dir()).then(Claim::former))
+        Ok(look::is_folder(&self.claim_folder())?.then(Claim::former))
     }
 
     /// Writes down a claim, durably.
@@ -148,14 +147,7 @@ impl RepositoryLinks {
     /// # Errors
     /// When that cannot be known.
     pub fn has_revisions(&self) -> Result<bool, Error> {
-        let home = layout::revisions(&self.dir);
-        for algorithm in ALGORITHMS {
-            let dir = home.join(algorithm.as_str());
-            if has_link(&dir).map_err(Error::at(&dir))? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        Ok(self.revisions().next().transpose()?.is_some())
     }
 
     fn claim_folder(&self) -> PathBuf {
@@ -167,30 +159,10 @@ impl RepositoryLinks {
     }
 }
 
-/// Whether any folder directly below `dir` holds a link.
-fn has_link(dir: &Path) -> io::Result<bool> {
-    let Some(entries) = present(fs::read_dir(dir))? else { return Ok(false) };
-    for entry in entries {
-        if present(fs::metadata(entry?.path().join("link")))?.is_some_and(|link| link.is_file()) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn read(path: &Path) -> io::Result<String> {
+fn read(file: File) -> io::Result<String> {
     let mut content = Vec::new();
-    File::open(path)?.take(LONGEST).read_to_end(&mut content)?;
+    file.take(LONGEST).read_to_end(&mut content)?;
     Ok(String::from_utf8_lossy(&content).into_owned())
-}
-
-/// `None` for what is not there; any other failure says nothing about that.
-fn present<T>(found: io::Result<T>) -> io::Result<Option<T>> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,12 @@ pub enum Error {
     /// The filesystem or a disk quota of the system's is full.
     #[error("no space left on device at {}", .0.display())]
     Full(PathBuf),
+    /// A symbolic link leads nowhere: what lies behind it is not known.
+    #[error("{}: this symbolic link leads nowhere: mount what it leads to, or remove it", .0.display())]
+    Dangling(PathBuf),
+    /// A link file names no digest, so that what it stood for is not known.
+    #[error("{}: this link names no digest: it is damaged", .0.display())]
+    NoDigest(PathBuf),
     /// Anything else the operating system said.
     #[error("{}: {source}", path.display())]
     Io {
@@ -37,7 +43,7 @@ impl Error {
         match self {
             Self::Full(_) => true,
             Self::Unsynced { source, .. } => is_full(source),
-            Self::Io { .. } => false,
+            _ => false,
         }
     }
 

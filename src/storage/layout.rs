@@ -23,7 +23,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::oci::{Digest, Domain, Repository, RepositoryName, Tag};
+use super::{Error, look, walk};
+use crate::oci::{Algorithm, Digest, Domain, Repository, Tag};
 
 /// What a volume is known by.
 pub(super) const LOCK: &str = "entrepot.lock";
@@ -32,7 +33,20 @@ pub(super) const LOCK: &str = "entrepot.lock";
 #[derive(Clone, Debug)]
 pub(super) struct Shelf {
     pub(super) dir: PathBuf,
-    pub(super) algorithm: String,
+    algorithm: &'static str,
+    /// The two hex digits.
+    name: String,
+}
+
+impl Shelf {
+    /// The digests that have a folder here.
+    pub(super) fn digests(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
+        let Self { dir, algorithm, name } = self.clone();
+        look::folders(&dir, move |hex| {
+            let own = hex.starts_with(&name);
+            own.then(|| format!("{algorithm}:{hex}").parse().ok()).flatten()
+        })
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -85,45 +99,44 @@ impl Layout {
         home.join("repositories").join(repository.name.as_str())
     }
 
-    pub(super) fn repositories(&self) -> impl Iterator<Item = Repository> + use<> {
-        let mirrored = subfolders(&self.mirrors()).filter_map(|name| {
-            let domain: Domain = name.parse().ok()?;
-            Some((Some(domain), self.mirrors().join(name).join("repositories")))
-        });
-        let homes: Vec<_> = mirrored.chain([(None, self.hosted().join("repositories"))]).collect();
-        homes
-            .into_iter()
-            .flat_map(|(domain, home)| names(home).map(move |name| Repository { domain: domain.clone(), name }))
+    /// Every repository, hosted ones last.
+    pub(super) fn repositories(&self) -> impl Iterator<Item = Result<Repository, Error>> + use<> {
+        let mirrors = self.mirrors();
+        let domains = look::folders(&mirrors, |name| name.parse::<Domain>().ok());
+        let mirrored = domains.map(move |domain| domain.map(|domain| (mirrors.join(domain.as_str()), Some(domain))));
+        // Listed first: they are few.
+        let homes: Vec<_> = mirrored.chain([Ok((self.hosted(), None))]).collect();
+        each(homes.into_iter(), |(home, domain)| {
+            let names = walk::names(home.join("repositories"));
+            names.map(move |name| name.map(|name| Repository { domain: domain.clone(), name }))
+        })
     }
 
-    pub(super) fn blobs(&self) -> impl Iterator<Item = Digest> + use<> {
-        self.shelves().flat_map(|shelf| {
-            let algorithm = shelf.algorithm;
-            subfolders(&shelf.dir).filter_map(move |hex| format!("{algorithm}:{hex}").parse().ok())
-        })
+    pub(super) fn blobs(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
+        each(self.shelves(), |shelf| shelf.digests())
     }
 
     /// The blobs whose hashes begin with this byte.
-    pub(super) fn blobs_beginning(&self, first: u8) -> impl Iterator<Item = Digest> + use<> {
+    pub(super) fn blobs_beginning(&self, first: u8) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
         let name = format!("{first:02x}");
-        self.shelves().filter(move |shelf| shelf.dir.ends_with(&name)).flat_map(|shelf| {
-            let algorithm = shelf.algorithm;
-            subfolders(&shelf.dir).filter_map(move |hex| format!("{algorithm}:{hex}").parse().ok())
-        })
+        let shelves = self.shelves().filter(move |shelf| shelf.as_ref().map_or(true, |shelf| shelf.name == name));
+        each(shelves, |shelf| shelf.digests())
     }
 
     /// The blobs of which damaged bytes are set aside.
-    pub(super) fn quarantined(&self) -> impl Iterator<Item = Digest> + use<> {
-        let entries = fs::read_dir(self.root.join("quarantine")).into_iter().flatten().filter_map(Result::ok);
-        entries.filter_map(|entry| entry.file_name().to_str()?.replacen('-', ":", 1).parse().ok())
+    pub(super) fn quarantined(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
+        look::entries(&self.root.join("quarantine")).filter_map(|entry| {
+            entry.map(|entry| entry.file_name().to_str()?.replacen('-', ":", 1).parse().ok()).transpose()
+        })
     }
 
     /// The folders of the blobs that share an algorithm and two hex digits.
-    pub(super) fn shelves(&self) -> impl Iterator<Item = Shelf> + use<> {
+    pub(super) fn shelves(&self) -> impl Iterator<Item = Result<Shelf, Error>> + use<> {
         let home = self.hosted().join("blobs");
-        let algorithms = subfolders(&home).map(move |algorithm| (home.join(&algorithm), algorithm));
-        algorithms.flat_map(|(home, algorithm)| {
-            subfolders(&home).map(move |name| Shelf { dir: home.join(name), algorithm: algorithm.clone() })
+        [Algorithm::Sha256, Algorithm::Sha512].into_iter().flat_map(move |algorithm| {
+            let (home, algorithm) = (home.join(algorithm.as_str()), algorithm.as_str());
+            let names = look::folders(&home, |name| is_shelf(name).then(|| name.to_owned()));
+            names.map(move |name| name.map(|name| Shelf { dir: home.join(&name), algorithm, name }))
         })
     }
 
@@ -170,29 +183,24 @@ pub(super) fn link(home: &Path, digest: &Digest) -> PathBuf {
     path
 }
 
-/// The folders directly below `dir` whose names are UTF-8; none when it cannot be read.
-pub(super) fn subfolders(dir: &Path) -> impl Iterator<Item = String> + use<> {
-    let entries = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
-    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).filter_map(|e| e.file_name().into_string().ok())
+/// Whether a folder's name is that of a shelf.
+fn is_shelf(name: &str) -> bool {
+    name.len() == 2 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Walks a `repositories` folder, a folder at a time, so that a hundred thousand repositories take no memory.
-fn names(home: PathBuf) -> impl Iterator<Item = RepositoryName> {
-    let mut waiting = vec![String::new()];
-    std::iter::from_fn(move || {
-        while let Some(here) = waiting.pop() {
-            let mut is_repository = false;
-            for child in subfolders(&home.join(&here)) {
-                if child.starts_with('_') {
-                    is_repository = true;
-                } else {
-                    waiting.push(if here.is_empty() { child } else { format!("{here}/{child}") });
-                }
-            }
-            if let (true, Ok(name)) = (is_repository, here.parse()) {
-                return Some(name);
-            }
-        }
-        None
+/// What each of many makes, with the failures on the way there.
+fn each<A, B, I>(
+    many: impl Iterator<Item = Result<A, Error>>,
+    make: impl Fn(A) -> I,
+) -> impl Iterator<Item = Result<B, Error>>
+where
+    I: Iterator<Item = Result<B, Error>>,
+{
+    many.flat_map(move |one| {
+        let (made, failed) = match one {
+            Ok(one) => (Some(make(one)), None),
+            Err(error) => (None, Some(Err(error))),
+        };
+        failed.into_iter().chain(made.into_iter().flatten())
     })
 }

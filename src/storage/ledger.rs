@@ -172,7 +172,10 @@ impl Ledger {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let mut books = self.books.lock();
-        books.sampled = None;
+        if let Some((at, _)) = &mut books.sampled {
+            // As it is now.
+            *at = at.checked_sub(SAMPLE_EVERY).unwrap_or(*at);
+        }
         let sampled = self.sample(&mut books);
         let disk = Filesystem::of(&self.root);
         Usage {
@@ -256,6 +259,11 @@ impl Ledger {
         }
     }
 
+    /// Forgets what was found until something could not be looked at.
+    pub(super) fn abandon_survey(&self) {
+        self.books.lock().survey = None;
+    }
+
     /// Takes what was found for what is there; returns by how many bytes the books were wrong.
     pub(super) fn end_survey(&self) -> i64 {
         let mut books = self.books.lock();
@@ -277,8 +285,11 @@ impl Ledger {
     fn sample(&self, books: &mut Books) -> Sampled {
         match books.sampled {
             Some((at, sampled)) if at.elapsed() < SAMPLE_EVERY => sampled,
-            _ => {
-                let sampled = usage::sample(&self.root);
+            last => {
+                let sampled = usage::sample(&self.root).unwrap_or_else(|error| {
+                    tracing::warn!("the index and the quarantine are counted as they were: {error}");
+                    last.map(|(_, sampled)| sampled).unwrap_or_default()
+                });
                 books.sampled = Some((Instant::now(), sampled));
                 sampled
             }

@@ -1,13 +1,12 @@
 //! The links of one repository: small files that say which digests belong to it and what its tags name.
 
 use std::{
-    fs::File,
     io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use super::{Durability, Error, layout, publish::Names};
+use super::{Durability, Error, layout, look, publish::Names};
 use crate::oci::{Algorithm, Digest, Tag};
 
 /// A longer link names nothing.
@@ -26,15 +25,27 @@ impl RepositoryLinks {
     }
 
     /// Whether the manifest `digest` belongs to this repository.
-    #[must_use]
-    pub fn has_revision(&self, digest: &Digest) -> bool {
-        layout::link(&layout::revisions(&self.dir), digest).is_file()
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub fn has_revision(&self, digest: &Digest) -> Result<bool, Error> {
+        look::is_there(&layout::link(&layout::revisions(&self.dir), digest))
     }
 
     /// Whether the blob `digest` belongs to this repository.
-    #[must_use]
-    pub fn has_layer(&self, digest: &Digest) -> bool {
-        layout::link(&layout::layers(&self.dir), digest).is_file()
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub fn has_layer(&self, digest: &Digest) -> Result<bool, Error> {
+        look::is_there(&layout::link(&layout::layers(&self.dir), digest))
+    }
+
+    /// Whether `digest` belongs to this repository, as a manifest or as a blob.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub fn has(&self, digest: &Digest) -> Result<bool, Error> {
+        Ok(self.has_layer(digest)? || self.has_revision(digest)?)
     }
 
     /// Says that the manifest `digest`, whose bytes are published, belongs to this repository.
@@ -54,9 +65,16 @@ impl RepositoryLinks {
     }
 
     /// Whether anything of this repository is here: it has been pushed to, or pulled through.
-    #[must_use]
-    pub fn exists(&self) -> bool {
-        ["_manifests", "_layers", "_uploads", "_hosted"].iter().any(|part| self.dir.join(part).is_dir())
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub fn exists(&self) -> Result<bool, Error> {
+        for part in ["_manifests", "_layers", "_uploads", "_hosted"] {
+            if look::is_folder(&self.dir.join(part))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Removes everything of this repository; repositories below it stay.
@@ -104,10 +122,27 @@ impl RepositoryLinks {
         Ok(())
     }
 
-    /// What a tag names; `None` when it is not there or its link is no digest.
-    #[must_use]
-    pub fn tag(&self, tag: &Tag) -> Option<Digest> {
-        read(&layout::tag(&self.dir, tag).join("current/link"))
+    /// What a tag names; `None` when it is not there.
+    ///
+    /// # Errors
+    /// [`Error::NoDigest`], when its link is damaged; or when it cannot be read.
+    pub fn tag(&self, tag: &Tag) -> Result<Option<Digest>, Error> {
+        read(&self.current(tag))
+    }
+
+    /// Whether a tag's link names `digest`. A damaged one does not.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn names(&self, tag: &Tag, digest: &Digest) -> Result<bool, Error> {
+        match self.tag(tag) {
+            Err(Error::NoDigest(_)) => Ok(false),
+            named => Ok(named?.as_ref() == Some(digest)),
+        }
+    }
+
+    fn current(&self, tag: &Tag) -> PathBuf {
+        layout::tag(&self.dir, tag).join("current/link")
     }
 
     /// Points a tag at a manifest that is linked already.
@@ -128,19 +163,51 @@ impl RepositoryLinks {
         self.names.remove(&layout::tag(&self.dir, tag), Durability::Synced)
     }
 
-    /// Every tag and what it names, in no order.
-    pub fn tags(&self) -> impl Iterator<Item = (Tag, Digest)> + '_ {
-        let names = layout::subfolders(&layout::tags(&self.dir)).filter_map(|name| name.parse::<Tag>().ok());
-        names.filter_map(|tag| Some((tag.clone(), self.tag(&tag)?)))
+    /// Every tag and what it names, in no order. One whose link is damaged names something that is not known: `None`.
+    pub fn tags(&self) -> impl Iterator<Item = Result<(Tag, Option<Digest>), Error>> + '_ {
+        self.tag_names().filter_map(|tag| tag.and_then(|tag| self.named(tag)).transpose())
     }
 
-    /// What tags named before, as far as that is on disk, in no order.
-    pub fn former(&self) -> impl Iterator<Item = (Tag, Digest)> + '_ {
-        let tags = layout::subfolders(&layout::tags(&self.dir)).filter_map(|name| name.parse::<Tag>().ok());
-        tags.flat_map(|tag| {
-            let now = self.tag(&tag);
-            let named = digests(&layout::tag(&self.dir, &tag).join("index"));
-            named.filter(move |digest| now != Some(*digest)).map(move |digest| (tag.clone(), digest))
+    fn tag_names(&self) -> impl Iterator<Item = Result<Tag, Error>> + use<> {
+        look::folders(&layout::tags(&self.dir), |name| name.parse().ok())
+    }
+
+    fn named(&self, tag: Tag) -> Result<Option<(Tag, Option<Digest>)>, Error> {
+        match self.tag(&tag) {
+            Ok(None) => Ok(None),
+            Ok(digest) => Ok(Some((tag, digest))),
+            Err(error @ Error::NoDigest(_)) => {
+                tracing::warn!("{error}");
+                Ok(Some((tag, None)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The tags that name `digest`, in no order.
+    ///
+    /// # Errors
+    /// When a tag cannot be read.
+    pub fn tags_of(&self, digest: &Digest) -> Result<Vec<Tag>, Error> {
+        let named = self.tags().filter(|tag| tag.as_ref().map_or(true, |(_, named)| named.as_ref() == Some(digest)));
+        named.map(|tag| tag.map(|(tag, _)| tag)).collect()
+    }
+
+    /// What tags named before, as far as that is on disk, in no order. What a tag named whose link is damaged, it may still
+    /// name.
+    pub fn former(&self) -> impl Iterator<Item = Result<(Tag, Digest), Error>> + '_ {
+        let former = |tag: &Tag| -> Result<Vec<(Tag, Digest)>, Error> {
+            let now = match self.named(tag.clone())? {
+                Some((_, None)) => return Ok(Vec::new()),
+                named => named.and_then(|(_, now)| now),
+            };
+            let named = digests(&layout::tag(&self.dir, tag).join("index"));
+            let before = named.filter(|named| named.as_ref().map_or(true, |named| now != Some(*named)));
+            before.map(|named| named.map(|named| (tag.clone(), named))).collect()
+        };
+        self.tag_names().flat_map(move |tag| match tag.and_then(|tag| former(&tag)) {
+            Ok(former) => former.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(error) => vec![Err(error)],
         })
     }
 
@@ -153,12 +220,17 @@ impl RepositoryLinks {
     }
 
     /// Every manifest of this repository, in no order.
-    pub fn revisions(&self) -> impl Iterator<Item = Digest> + use<> {
+    pub fn revisions(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
         digests(&layout::revisions(&self.dir))
     }
 
+    /// Everything that belongs to this repository, in no order.
+    pub fn all(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
+        self.layers().chain(self.revisions())
+    }
+
     /// Every blob of this repository, in no order.
-    pub fn layers(&self) -> impl Iterator<Item = Digest> + use<> {
+    pub fn layers(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
         digests(&layout::layers(&self.dir))
     }
 }
@@ -169,18 +241,22 @@ pub fn named_by(content: &[u8]) -> Option<Digest> {
     str::from_utf8(content).ok()?.trim().parse().ok()
 }
 
-fn read(link: &Path) -> Option<Digest> {
+fn read(link: &Path) -> Result<Option<Digest>, Error> {
+    let Some(file) = look::open(link)? else { return Ok(None) };
     let mut content = Vec::new();
-    File::open(link).ok()?.take(LONGEST).read_to_end(&mut content).ok()?;
-    named_by(&content)
+    file.take(LONGEST).read_to_end(&mut content).map_err(Error::at(link))?;
+    named_by(&content).map(Some).ok_or_else(|| Error::NoDigest(link.to_owned()))
 }
 
 /// The digests that have a link below `home`. A folder without one is a link on its way out.
-fn digests(home: &Path) -> impl Iterator<Item = Digest> + use<> {
+fn digests(home: &Path) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
     let home = home.to_owned();
     [Algorithm::Sha256, Algorithm::Sha512].into_iter().flat_map(move |algorithm| {
-        let dir = home.join(algorithm.as_str());
-        let found = layout::subfolders(&dir).filter(move |hex| dir.join(hex).join("link").is_file());
-        found.filter_map(move |hex| format!("{}:{hex}", algorithm.as_str()).parse().ok())
+        let (home, name) = (home.clone(), algorithm.as_str());
+        let found = look::folders(&home.join(name), move |hex| format!("{name}:{hex}").parse().ok());
+        found.filter_map(move |digest: Result<Digest, Error>| {
+            let linked = digest.and_then(|digest| Ok(look::is_there(&layout::link(&home, &digest))?.then_some(digest)));
+            linked.transpose()
+        })
     })
 }

@@ -2,9 +2,12 @@
 
 use std::{fs::File, path::Path};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 
-use super::Error;
+use super::{Error, look};
 
 /// Held for as long as the value lives; the kernel lets go when the process dies.
 #[derive(Debug)]
@@ -23,8 +26,11 @@ impl Lock {
     }
 
     /// Whether some process has it.
-    pub(super) fn is_held(path: &Path) -> bool {
-        let open = File::options().write(true).open(path);
-        open.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
+    pub(super) fn is_held(path: &Path) -> Result<bool, Error> {
+        let Some(file) = look::found(path, File::options().write(true).open(path))? else { return Ok(false) };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Ok(true),
+            taken => taken.map(|()| false).map_err(|errno| Error::at(path)(errno.into())),
+        }
     }
 }

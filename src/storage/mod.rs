@@ -11,6 +11,7 @@ mod ledger;
 mod limits;
 mod links;
 mod lock;
+mod look;
 mod parts;
 mod publish;
 mod short;
@@ -18,12 +19,13 @@ mod staged;
 mod survey;
 mod uploads;
 mod usage;
+mod walk;
 
 use std::{
     collections::HashSet,
     fs::{self, File},
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     sync::Arc,
 };
@@ -161,17 +163,31 @@ impl Storage {
     /// When the file is there and cannot be opened.
     pub fn blob(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
         let path = self.layout.blob(digest);
-        match Stored::open(&path) {
-            Ok(stored) => Ok(Some(stored)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::at(&path)(error)),
-        }
+        look::found(&path, Stored::open(&path))
     }
 
     /// Whether a blob of this digest is published.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub fn has_blob(&self, digest: &Digest) -> Result<bool, Error> {
+        look::is_there(&self.layout.blob(digest))
+    }
+
+    /// All bytes of an open blob.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn bytes(&self, digest: &Digest, stored: &Stored) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; usize::try_from(stored.facts.size).unwrap_or(usize::MAX)];
+        stored.file.read_exact_at(&mut bytes, 0).map_err(|error| self.unread(digest, error))?;
+        Ok(bytes)
+    }
+
+    /// The failure of a read of a blob's bytes.
     #[must_use]
-    pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.layout.blob(digest).is_file()
+    pub fn unread(&self, digest: &Digest, error: io::Error) -> Error {
+        Error::at(&self.layout.blob(digest))(error)
     }
 
     /// Removes a blob's bytes. Its links must be gone first (law 2), or the bytes be damaged.
@@ -180,13 +196,9 @@ impl Storage {
     /// When the file is there and cannot be removed.
     pub fn remove_blob(&self, digest: &Digest) -> Result<(), Error> {
         let path = self.layout.blob(digest);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at(&path)(error)),
-            _ => {
-                self.names.remove_emptied(&path);
-                Ok(())
-            }
-        }
+        look::found(&path, fs::remove_file(&path))?;
+        self.names.remove_emptied(&path);
+        Ok(())
     }
 
     /// Makes a published blob durable that was published without: its bytes, its name and the folders above it.
@@ -222,14 +234,16 @@ impl Storage {
     }
 
     /// The blobs whose damaged bytes are set aside, in no order.
-    pub fn quarantined(&self) -> impl Iterator<Item = Digest> + use<> {
+    pub fn quarantined(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
         self.layout.quarantined()
     }
 
     /// Whether damaged bytes of a blob are set aside.
-    #[must_use]
-    pub fn is_quarantined(&self, digest: &Digest) -> bool {
-        self.layout.quarantine(digest).is_file()
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub fn is_quarantined(&self, digest: &Digest) -> Result<bool, Error> {
+        look::is_there(&self.layout.quarantine(digest))
     }
 
     /// Removes the damaged bytes of a blob that is whole again, or nobody's any more.
@@ -238,21 +252,20 @@ impl Storage {
     /// When they are there and cannot be removed.
     pub fn release(&self, digest: &Digest) -> Result<(), Error> {
         let path = self.layout.quarantine(digest);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at(&path)(error)),
-            _ => Ok(()),
-        }
+        look::found(&path, fs::remove_file(&path)).map(drop)
     }
 
     /// The published blobs whose hash begins with this byte, in no order.
-    pub fn blobs_beginning(&self, first: u8) -> impl Iterator<Item = Digest> + use<> {
+    pub fn blobs_beginning(&self, first: u8) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
         self.layout.blobs_beginning(first)
     }
 
     /// Whether this is the volume of a `registry:2` that was a pull-through cache.
-    #[must_use]
-    pub fn is_proxy_volume(&self) -> bool {
-        self.layout.proxy_state().is_file()
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub fn is_proxy_volume(&self) -> Result<bool, Error> {
+        look::is_there(&self.layout.proxy_state())
     }
 
     /// Remembers that it was adopted: what `registry:2` pushes to it from now on is its own.
@@ -323,18 +336,24 @@ impl Storage {
     }
 
     /// Every published blob with its length in bytes, in no order.
-    pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> + '_ {
-        self.layout.blobs().filter_map(|digest| Some((digest, fs::metadata(self.layout.blob(&digest)).ok()?.len())))
+    pub fn blobs(&self) -> impl Iterator<Item = Result<(Digest, u64), Error>> + '_ {
+        self.layout.blobs().filter_map(|digest| digest.and_then(|digest| self.sized(digest)).transpose())
+    }
+
+    fn sized(&self, digest: Digest) -> Result<Option<(Digest, u64)>, Error> {
+        Ok(look::metadata(&self.layout.blob(&digest))?.map(|found| (digest, found.len())))
     }
 
     /// Whether a process has the directory `root` open.
-    #[must_use]
-    pub fn is_in_use(root: &Path) -> bool {
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub fn is_in_use(root: &Path) -> Result<bool, Error> {
         Lock::is_held(&Layout::new(root).lock())
     }
 
-    /// Every repository that has a folder here, hosted ones last. One that cannot be read is passed over.
-    pub fn repositories(&self) -> impl Iterator<Item = Repository> {
+    /// Every repository that has a folder here, hosted ones last. After a failure the others follow.
+    pub fn repositories(&self) -> impl Iterator<Item = Result<Repository, Error>> + use<> {
         self.layout.repositories()
     }
 }

@@ -21,8 +21,9 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::{
     Error, Ledger,
     ledger::Charge,
+    look,
     parts::{PartId, Parts},
-    usage::{allocated, tree},
+    usage::{allocated, allocated_folder, tree},
 };
 use crate::oci::Digest;
 
@@ -108,10 +109,10 @@ impl Names {
     /// Removes a link and the folder of its own that it lay in, or a folder with all that is in it; one that is not there
     /// is no failure.
     pub(super) fn remove(&self, path: &Path, durability: Durability) -> Result<(), Error> {
-        let removed = if path.is_dir() { self.remove_tree(path) } else { self.remove_file(path) };
+        let removed =
+            if look::is_folder(path)? { self.remove_tree(path)? } else { look::found(path, self.remove_file(path))? };
         match removed {
-            Ok(()) if durability == Durability::Synced => sync_parent(path),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at(path)(error)),
+            Some(()) if durability == Durability::Synced => sync_parent(path),
             _ => Ok(()),
         }
     }
@@ -125,15 +126,18 @@ impl Names {
         Ok(())
     }
 
-    fn remove_tree(&self, dir: &Path) -> io::Result<()> {
+    fn remove_tree(&self, dir: &Path) -> Result<Option<()>, Error> {
         let parent = dir.parent().unwrap_or(dir);
         let (part, above) = (self.parts.of(dir), self.parts.of(parent));
         let _locks = self.parts.lock_two(part, above);
-        let (before, beside) = (tree(dir), allocated(parent));
-        self.forgetting(|known| known.retain(|folder| !folder.starts_with(dir)), || fs::remove_dir_all(dir))?;
-        self.charge(part, before, 0);
-        self.charge(above, beside, allocated(parent));
-        Ok(())
+        let (before, beside) = (tree(dir)?, allocated_folder(parent));
+        let removed =
+            self.forgetting(|known| known.retain(|folder| !folder.starts_with(dir)), || fs::remove_dir_all(dir));
+        // What it could not remove all of is counted as it is now.
+        let left = if removed.is_ok() { 0 } else { tree(dir)? };
+        self.charge(part, before, left);
+        self.charge(above, beside, allocated_folder(parent));
+        look::found(dir, removed)
     }
 
     /// Removes the folder that a file lay in, if that was all.
@@ -148,10 +152,10 @@ impl Names {
         let parent = dir.parent().unwrap_or(dir);
         let (part, above) = (self.parts.of(dir), self.parts.of(parent));
         let _locks = self.parts.lock_two(part, above);
-        let (before, beside) = (allocated(dir), allocated(parent));
+        let (before, beside) = (allocated(dir), allocated_folder(parent));
         if self.forgetting(|known| _ = known.remove(dir), || fs::remove_dir(dir)).is_ok() {
             self.charge(part, before, 0);
-            self.charge(above, beside, allocated(parent));
+            self.charge(above, beside, allocated_folder(parent));
         }
     }
 
@@ -191,23 +195,23 @@ impl Names {
     /// Makes the folders above `path`; synced, each one's own name is on disk too, whoever made it.
     pub(super) fn make_parent(&self, path: &Path, durability: Durability) -> Result<(), Error> {
         let Some(parent) = path.parent() else { return Ok(()) };
-        self.make_folder(parent).map_err(Error::at(parent))?;
+        self.make_folder(parent)?;
         if durability == Durability::Synced { self.sync_folders(parent) } else { Ok(()) }
     }
 
-    fn make_folder(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
+    fn make_folder(&self, dir: &Path) -> Result<(), Error> {
+        if look::is_folder(dir)? {
             return Ok(());
         }
         let Some(parent) = dir.parent() else { return Ok(()) };
         self.make_folder(parent)?;
         let (part, above) = (self.parts.of(dir), self.parts.of(parent));
         let locks = self.parts.lock_two(part, above);
-        let beside = allocated(parent);
+        let beside = allocated_folder(parent);
         match fs::create_dir(dir) {
             Ok(()) => {
                 self.charge(part, 0, allocated(dir));
-                self.charge(above, beside, allocated(parent));
+                self.charge(above, beside, allocated_folder(parent));
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -216,7 +220,7 @@ impl Names {
                 drop(locks);
                 self.make_folder(dir)
             }
-            Err(error) => Err(error),
+            Err(error) => Err(Error::at(dir)(error)),
         }
     }
 

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::{Access, FallocateFlags, Mode, OFlags, access, fallocate, open};
 
-use super::{Durability, Error, Reservation, growth::Growth, publish, publish::Names};
+use super::{Durability, Error, Reservation, growth::Growth, look, publish, publish::Names};
 
 /// Tries whether files can be made in staging, with one that never gets a name. A full disk is no failure.
 pub(super) fn check_writable(staging: &Path) -> Result<(), Error> {
@@ -141,8 +141,8 @@ pub(super) fn blocks(file: &File) -> u64 {
 
 /// Removes what a killed process left. Called before anything is staged, under the volume's lock.
 pub(super) fn sweep(staging: &Path) -> Result<(), Error> {
-    for entry in fs::read_dir(staging).map_err(Error::at(staging))?.filter_map(Result::ok) {
-        let path = entry.path();
+    for entry in look::entries(staging) {
+        let path = entry?.path();
         fs::remove_file(&path).map_err(Error::at(&path))?;
         tracing::debug!("swept {}", path.display());
     }

@@ -1,98 +1,146 @@
 //! A look at all that is on disk, part by part, while requests go on: what the ledger says of folders, links and sessions
-//! is put right, and every blob is told to the floor above.
+//! is put right, and every blob is told to the floor above. A folder that several paths lead to is counted once.
 
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs::DirEntry, path::Path};
 
 use super::{
-    Storage,
+    Error, Storage,
     ledger::Charge,
+    look,
+    look::Inode,
     publish::signed,
-    usage::{SAMPLED, allocated, tree},
+    usage::{SAMPLED, allocated, allocated_folder, tree},
 };
-use crate::oci::Digest;
+use crate::oci::{Digest, Domain, RepositoryName};
+
+/// Folders that were counted.
+#[derive(Default)]
+struct Counted(HashSet<Inode>);
+
+impl Counted {
+    /// Whether a folder is to be counted now.
+    fn is_new(&mut self, folder: &Path) -> Result<bool, Error> {
+        Ok(look::inode(folder)?.is_some_and(|inode| self.0.insert(inode)))
+    }
+}
 
 impl Storage {
     /// Looks at everything, and calls `shelf` with the blobs of a shelf at a time. Returns by how many bytes the ledger was
     /// wrong about folders, links and sessions.
-    pub fn survey(&self, mut shelf: impl FnMut(Vec<Digest>)) -> i64 {
+    ///
+    /// # Errors
+    /// When something cannot be read, or as `shelf` fails. The ledger says what it said before, then.
+    pub fn survey<E: From<Error>>(&self, mut shelf: impl FnMut(Vec<Digest>) -> Result<(), E>) -> Result<i64, E> {
         self.ledger.begin_survey();
+        let looked = self.look_at_all(&mut shelf);
+        looked.map(|()| self.ledger.end_survey()).inspect_err(|_| self.ledger.abandon_survey())
+    }
+
+    fn look_at_all<E: From<Error>>(&self, shelf: &mut impl FnMut(Vec<Digest>) -> Result<(), E>) -> Result<(), E> {
+        let mut counted = Counted::default();
         for place in self.layout.shelves() {
+            let place = place?;
             let mut blobs = Vec::new();
             self.look_at(&place.dir, |dir| {
-                blobs = shelved(dir, &place.algorithm);
-                Charge { links: folders(dir), sessions: 0 }
-            });
-            shelf(blobs);
+                blobs = place.digests().collect::<Result<_, _>>()?;
+                let links = if counted.is_new(dir)? { folders(dir)? } else { 0 };
+                Ok(Charge { links, sessions: 0 })
+            })?;
+            shelf(blobs)?;
         }
         for repository in self.layout.repositories() {
+            let dir = self.layout.repository(&repository?);
             // Only what begins with an underscore is the repository's own.
-            self.look_at(&self.layout.repository(&repository).join("_"), |own| match own.parent() {
-                Some(dir) => self.repository(dir),
-                None => Charge::default(),
-            });
+            self.look_at(&dir.join("_"), |_| self.repository(&dir, &mut counted))?;
         }
-        self.look_at(self.layout.root(), |root| Charge { links: skeleton(root, 0), sessions: 0 });
-        self.ledger.end_survey()
+        self.look_at(self.layout.root(), |root| Ok(Charge { links: skeleton(root, 0, &mut counted)?, sessions: 0 }))?;
+        Ok(())
     }
 
-    fn look_at(&self, path: &Path, look: impl FnOnce(&Path) -> Charge) {
+    fn look_at(&self, path: &Path, look: impl FnOnce(&Path) -> Result<Charge, Error>) -> Result<(), Error> {
         let part = self.names.parts.of(path);
         let _lock = self.names.parts.lock(part);
-        self.ledger.surveyed(part, look(path));
+        self.ledger.surveyed(part, look(path)?);
+        Ok(())
     }
 
-    fn repository(&self, dir: &Path) -> Charge {
+    fn repository(&self, dir: &Path, counted: &mut Counted) -> Result<Charge, Error> {
         let mut found = Charge::default();
-        for (path, own) in entries(dir).filter(|(_, name)| name.starts_with('_')) {
+        for entry in look::entries(dir) {
+            let path = entry?.path();
+            let Some(own) = path.file_name().and_then(|name| name.to_str()).filter(|name| name.starts_with('_')) else {
+                continue;
+            };
+            if look::is_folder(&path)? && !counted.is_new(&path)? {
+                continue;
+            }
             if own == "_uploads" {
-                found += self.sessions(&path);
+                found += self.sessions(&path)?;
             } else {
-                found.links += signed(tree(&path));
+                found.links += signed(tree(&path)?);
             }
         }
-        found
+        Ok(found)
     }
 
-    fn sessions(&self, uploads: &Path) -> Charge {
-        let mut found = Charge { links: signed(allocated(uploads)), sessions: 0 };
-        for (session, _) in entries(uploads) {
+    fn sessions(&self, uploads: &Path) -> Result<Charge, Error> {
+        let mut found = Charge { links: signed(allocated_folder(uploads)), sessions: 0 };
+        for session in look::entries(uploads) {
+            let session = session?.path();
             let data = session.join("data");
-            found.links += signed(tree(&session)) - signed(allocated(&data));
+            found.links += signed(tree(&session)?) - signed(allocated(&data));
             found.sessions += signed(self.growing.settled(&data));
         }
-        found
+        Ok(found)
     }
-}
-
-fn shelved(dir: &Path, algorithm: &str) -> Vec<Digest> {
-    entries(dir).filter_map(|(_, hex)| format!("{algorithm}:{hex}").parse().ok()).collect()
 }
 
 /// A shelf's folders, without the blobs.
-fn folders(shelf: &Path) -> i64 {
-    signed(allocated(shelf)) + entries(shelf).map(|(own, _)| signed(allocated(&own))).sum::<i64>()
+fn folders(shelf: &Path) -> Result<i64, Error> {
+    let mut sum = signed(allocated_folder(shelf));
+    for entry in look::entries(shelf) {
+        sum += signed(allocated(&entry?.path()));
+    }
+    Ok(sum)
 }
 
 /// All that is in no other part: folders down to where repositories and shelves begin, and whatever lies between.
-fn skeleton(dir: &Path, depth: usize) -> i64 {
-    let below: i64 = entries(dir)
-        .map(|(path, name)| {
-            let other = name.starts_with('_') || (depth == 0 && SAMPLED.contains(&name.as_str())) || is_shelf(&path);
-            match path.is_dir() {
-                _ if other => 0,
-                true => skeleton(&path, depth + 1),
-                false => signed(allocated(&path)),
-            }
-        })
-        .sum();
-    below + signed(allocated(dir))
+fn skeleton(dir: &Path, depth: usize, counted: &mut Counted) -> Result<i64, Error> {
+    if !counted.is_new(dir)? {
+        return Ok(0);
+    }
+    let mut sum = signed(allocated_folder(dir));
+    for entry in look::entries(dir) {
+        let entry = entry?;
+        sum += match below(&entry, depth, counted) {
+            // What somebody else keeps here, such as "lost+found", need not be readable.
+            Err(Error::Io { .. }) if is_foreign(&entry, depth) => signed(allocated(&entry.path())),
+            found => found?,
+        };
+    }
+    Ok(sum)
+}
+
+fn below(entry: &DirEntry, depth: usize, counted: &mut Counted) -> Result<i64, Error> {
+    let (path, name) = (entry.path(), entry.file_name());
+    let sampled = depth == 0 && SAMPLED.iter().any(|sampled| name == *sampled);
+    if name.as_encoded_bytes().starts_with(b"_") || sampled || is_shelf(&path) {
+        return Ok(0);
+    }
+    // Of a symbolic link it is what lies behind it that counts, and a little for itself.
+    let own = if look::kind(entry)?.is_some_and(|kind| kind.is_dir()) { 0 } else { signed(allocated(&path)) };
+    Ok(own + if look::is_folder_entry(entry)? { skeleton(&path, depth + 1, counted)? } else { 0 })
+}
+
+/// Whether no folder of this program's has such a name there.
+fn is_foreign(entry: &DirEntry, depth: usize) -> bool {
+    match (entry.file_name().to_str(), depth) {
+        (None, _) => true,
+        (Some(name), 0) => !["docker", "mirrors"].contains(&name),
+        (Some(name), _) => name.parse::<RepositoryName>().is_err() && name.parse::<Domain>().is_err(),
+    }
 }
 
 fn is_shelf(path: &Path) -> bool {
     path.parent().and_then(Path::parent).is_some_and(|blobs| blobs.ends_with("docker/registry/v2/blobs"))
-}
-
-fn entries(dir: &Path) -> impl Iterator<Item = (std::path::PathBuf, String)> {
-    let entries = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
-    entries.map(|entry| (entry.path(), entry.file_name().to_string_lossy().into_owned()))
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File},
-    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -11,7 +10,7 @@ use std::{
 use super::{
     Durability, Error, Reservation, Sink,
     growth::{Growing, Growth},
-    layout, publish,
+    look, publish,
     publish::Names,
     usage::allocated,
 };
@@ -71,9 +70,11 @@ impl Uploads {
     }
 
     /// Every session, and when its last byte came.
-    pub fn all(&self) -> impl Iterator<Item = (UploadId, SystemTime)> + '_ {
-        let ids = layout::subfolders(&self.dir).filter_map(|name| name.parse().ok());
-        ids.map(|id| (id, self.named(id).last_activity()))
+    pub fn all(&self) -> impl Iterator<Item = Result<(UploadId, SystemTime), Error>> + '_ {
+        let ids = look::folders(&self.dir, |name| name.parse().ok());
+        ids.filter_map(|id: Result<UploadId, Error>| {
+            id.and_then(|id| Ok(self.named(id).last_activity()?.map(|last| (id, last)))).transpose()
+        })
     }
 }
 
@@ -83,13 +84,15 @@ impl Upload {
     }
 
     /// How many bytes it has received; `None` when there is no such session.
-    #[must_use]
-    pub fn received(&self) -> Option<u64> {
-        if !self.dir.is_dir() {
-            return None;
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub fn received(&self) -> Result<Option<u64>, Error> {
+        if !look::is_folder(&self.dir)? {
+            return Ok(None);
         }
         // registry:2 makes the data file with the first byte.
-        Some(fs::metadata(self.data()).map_or(0, |meta| meta.len()))
+        Ok(Some(look::metadata(&self.data())?.map_or(0, |found| found.len())))
     }
 
     /// Opens its file for writing on from `written` bytes, as far as the growth has room for; what lies beyond them was never
@@ -101,10 +104,7 @@ impl Upload {
         let path = self.data();
         // registry:2 makes the file with the first byte. Made in a session's middle, it would begin with a hole.
         let opened = File::options().read(true).write(true).create(written == 0).truncate(false).open(&path);
-        let file = match opened {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Opened::Gone),
-            opened => opened.map_err(Error::at(&path))?,
-        };
+        let Some(file) = look::found(&path, opened)? else { return Ok(Opened::Gone) };
         let (file, names) = (Arc::new(file), Arc::clone(&self.names));
         // Before anything is cut off: what somebody else is writing is not beyond the end.
         let Some(growth) = Growth::begin(&path, Arc::clone(&file), written, names, Arc::clone(&self.growing)) else {
@@ -119,6 +119,12 @@ impl Upload {
         }
         let growth = Arc::new(growth);
         Ok(Opened::Writable(Sink::growing(path, file, Arc::clone(&growth)), growth))
+    }
+
+    /// The failure of a read of what it has received.
+    #[must_use]
+    pub fn unread(&self, error: std::io::Error) -> Error {
+        Error::at(&self.data())(error)
     }
 
     /// Opens what it has received.
@@ -139,11 +145,16 @@ impl Upload {
         self.names.remove(&self.dir, Durability::Unsynced)
     }
 
-    /// When its last byte came; its beginning, where none has.
-    #[must_use]
-    pub fn last_activity(&self) -> SystemTime {
-        let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified());
-        modified(&self.data()).or_else(|_| modified(&self.dir)).unwrap_or_else(|_: io::Error| SystemTime::now())
+    /// When its last byte came; its beginning, where none has; `None` when there is no such session.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub fn last_activity(&self) -> Result<Option<SystemTime>, Error> {
+        let last = match look::metadata(&self.data())? {
+            None => look::metadata(&self.dir)?,
+            written => written,
+        };
+        last.map(|found| found.modified().map_err(Error::at(&self.dir))).transpose()
     }
 
     /// The reservation is for what the file occupies, to be dropped when the published file is counted; `None` where
@@ -162,11 +173,8 @@ impl Names {
     /// Takes a session's bytes away.
     fn take_data(&self, data: &Path) -> Result<Option<Reservation>, Error> {
         let bytes = allocated(data);
-        match fs::remove_file(data) {
-            Ok(()) => Ok(Some(self.session_became(data, bytes))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::at(data)(error)),
-        }
+        let removed = look::found(data, fs::remove_file(data))?;
+        Ok(removed.map(|()| self.session_became(data, bytes)))
     }
 
     /// A session's bytes are something else's from now on.

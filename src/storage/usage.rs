@@ -2,6 +2,8 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
+use super::{Error, look};
+
 /// Bytes and objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
@@ -90,7 +92,7 @@ impl Filesystem {
     /// The one that a path lies on, or will lie on once it is made.
     #[must_use]
     pub fn that_holds(path: &Path) -> Self {
-        let there = path.ancestors().find(|above| above.exists()).unwrap_or(Path::new("."));
+        let there = path.ancestors().find(|above| fs::metadata(above).is_ok()).unwrap_or(Path::new("."));
         Self::of(there)
     }
 
@@ -121,30 +123,44 @@ impl Sampled {
 /// What stands at the root and is sampled; everything else is counted.
 pub(super) const SAMPLED: [&str; 3] = ["index", "quarantine", "staging"];
 
-pub(super) fn sample(root: &Path) -> Sampled {
+pub(super) fn sample(root: &Path) -> Result<Sampled, Error> {
     let mut quarantined = Sum::default();
     let folder = root.join("quarantine");
-    for entry in fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok) {
-        quarantined.add((i64::try_from(allocated(&entry.path())).unwrap_or(i64::MAX), 1));
+    for entry in look::entries(&folder) {
+        quarantined.add((i64::try_from(allocated(&entry?.path())).unwrap_or(i64::MAX), 1));
     }
     // Staged files are counted as they grow.
     let other = allocated(&root.join("staging")) + allocated(&folder);
-    Sampled { index: tree(&root.join("index")), quarantined, other }
+    Ok(Sampled { index: tree(&root.join("index"))?, quarantined, other })
 }
 
-/// What a file or a folder occupies by itself; nothing where there is none.
+/// What a file or a folder occupies by itself. Nothing where that is not known: a survey puts it right.
 pub(super) fn allocated(path: &Path) -> u64 {
     fs::symlink_metadata(path).map_or(0, |meta| meta.blocks() * 512)
 }
 
-/// What a folder occupies with all that is in it.
-pub(super) fn tree(path: &Path) -> u64 {
-    let entries = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
-    let below: u64 = entries
-        .map(|entry| match entry.file_type() {
-            Ok(kind) if kind.is_dir() => tree(&entry.path()),
-            _ => allocated(&entry.path()),
-        })
-        .sum();
-    below + allocated(path)
+/// As [`allocated`], of a folder that a symbolic link may lead to.
+pub(super) fn allocated_folder(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |meta| meta.blocks() * 512)
+}
+
+/// What a folder occupies with all that is in it, and what symbolic links to folders lead to.
+///
+/// # Errors
+/// When something in it cannot be read.
+pub(super) fn tree(path: &Path) -> Result<u64, Error> {
+    let mut sum = allocated(path);
+    let Some(found) = look::symlink_metadata(path)? else { return Ok(0) };
+    if found.is_symlink() {
+        if !look::is_folder(path)? || look::leads_back(path)? {
+            return Ok(sum);
+        }
+        sum += allocated_folder(path);
+    }
+    for entry in look::entries(path) {
+        let entry = entry?;
+        let is_file = look::kind(&entry)?.is_none_or(|kind| kind.is_file());
+        sum += if is_file { allocated(&entry.path()) } else { tree(&entry.path())? };
+    }
+    Ok(sum)
 }

@@ -7,6 +7,7 @@ pub(crate) mod clients;
 pub(crate) mod crowd;
 pub(crate) mod dice;
 pub(crate) mod disk;
+pub(crate) mod fault;
 pub(crate) mod fence;
 pub(crate) mod hash;
 pub(crate) mod http;

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::{
     disk::Disk,
+    fault::Fault,
     http,
     images::Image,
     ports::Port,
@@ -41,6 +42,7 @@ pub(crate) struct Setup {
     flag: bool,
     disk: Option<u32>,
     trace: Option<PathBuf>,
+    fault: Option<Fault>,
 }
 
 impl Setup {
@@ -48,7 +50,8 @@ impl Setup {
     fn bare() -> Self {
         let data = Arc::new(scratch::dir("data"));
         let (config, elsewhere) = (None, None);
-        let setup = Self { variables: Vec::new(), config, data, elsewhere, flag: true, disk: None, trace: None };
+        let setup =
+            Self { variables: Vec::new(), config, data, elsewhere, flag: true, disk: None, trace: None, fault: None };
         setup.variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
     }
 
@@ -139,6 +142,12 @@ impl Setup {
         self
     }
 
+    /// One of its system calls fails; what it did is written to this file.
+    pub(crate) fn faulty(mut self, fault: Fault, trace: &Path) -> Self {
+        (self.trace, self.fault) = (Some(trace.to_owned()), Some(fault));
+        self
+    }
+
     /// Where the server will keep everything.
     pub(crate) fn data(&self) -> &Path {
         self.elsewhere.as_deref().unwrap_or(self.data.path())
@@ -167,7 +176,7 @@ impl Setup {
         let data = self.data().to_str().unwrap();
         let mut command = match (self.disk, &self.trace) {
             (None, None) => process::command(BINARY),
-            (None, Some(file)) => traced(file),
+            (None, Some(file)) => self.under_strace(file),
             (Some(size), _) => process::isolated(BINARY, &[&format!("{data}:{size}m")]),
         };
         command.arg("serve").args(&self.config);
@@ -175,6 +184,13 @@ impl Setup {
             command.arg("--data").arg(self.data());
         }
         command.envs(self.variables.iter().cloned()).env("RUST_BACKTRACE", "1");
+        command
+    }
+
+    fn under_strace(&self, file: &Path) -> Command {
+        let Some(fault) = &self.fault else { return traced(file) };
+        let mut command = fault.command(file, true);
+        command.arg(BINARY);
         command
     }
 }

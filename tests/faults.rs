@@ -1,0 +1,186 @@
+//! A look at the disk that fails says nothing about what is there: nothing is removed, evicted or answered 404 for it. And
+//! folders that lie elsewhere, behind symbolic links, are looked at as any other.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use crate::support::{
+    admin,
+    fault::Fault,
+    hash::hex,
+    images::{Format, Image},
+    judge::Judge,
+    process::Outcome,
+    scratch,
+    server::{Server, Setup, entrepot},
+};
+
+const REPOSITORIES: &str = "docker/registry/v2/repositories";
+
+/// Nothing is collected but what the test asks for.
+fn hosting() -> Setup {
+    Setup::hosting().variable("REGISTRY_GC_INTERVAL", "0")
+}
+
+/// A volume with images that were pushed, and no server that has it.
+struct Volume {
+    server: Server,
+    images: Vec<(&'static str, Image)>,
+}
+
+impl Volume {
+    fn pushed() -> Self {
+        let mut server = hosting().start();
+        let target = server.target();
+        let names = ["team/app", "team/deep/er", "other"];
+        let images: Vec<_> = names.into_iter().zip((1..).map(|seed| Image::single(Format::Oci, seed))).collect();
+        images.iter().for_each(|(name, image)| target.image(name, "1", image));
+        server.stop();
+        Self { server, images }
+    }
+
+    fn data(&self) -> &Path {
+        self.server.data()
+    }
+
+    fn blob(&self, digest: &str) -> PathBuf {
+        Judge::new(self.data()).data(digest)
+    }
+
+    /// Every image is served, with every byte of it.
+    fn is_whole(&mut self) {
+        Judge::new(self.data()).is_whole();
+        self.serves();
+    }
+
+    /// Every image is served, by a server that has just started.
+    fn serves(&mut self) {
+        self.server.restart();
+        for (name, image) in &self.images {
+            self.server.pull(name, "1", image);
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Outcome {
+        entrepot(&[arguments, &["--data", self.data().to_str().unwrap()]].concat(), &[])
+    }
+
+    /// What each repository holds.
+    fn held(&self) -> Value {
+        let du = self.command(&["du", "--json"]).expect_success("du").output;
+        let document: Value = serde_json::from_str(&du[du.find('{').unwrap()..]).unwrap();
+        document["repositories"].clone()
+    }
+
+    /// Puts a folder elsewhere, with a symbolic link in its place.
+    fn move_away(&self, folder: &str, elsewhere: &Path) {
+        let (from, to) = (self.data().join(folder), elsewhere.join(folder.replace('/', "-")));
+        fs::rename(&from, &to).unwrap();
+        symlink(&to, &from).unwrap();
+    }
+}
+
+/// `registry:2` follows them: so do pulls, and so does everything that must know who needs what.
+#[test]
+fn a_folder_behind_a_symbolic_link_is_a_folder() {
+    let shelf = |volume: &Volume| {
+        let blob = hex(&volume.images[0].1.blobs[0].digest);
+        format!("docker/registry/v2/blobs/sha256/{}", &blob[..2])
+    };
+    let cases: [&dyn Fn(&Volume) -> String; 5] = [
+        &|_| format!("{REPOSITORIES}/team"),
+        &|_| format!("{REPOSITORIES}/team/app"),
+        &|_| REPOSITORIES.to_owned(),
+        &|_| "docker".to_owned(),
+        &shelf,
+    ];
+    for folder in cases {
+        let (mut volume, elsewhere) = (Volume::pushed(), scratch::dir("elsewhere"));
+        let folder = folder(&volume);
+        let before = volume.held();
+        volume.move_away(&folder, elsewhere.path());
+        let gc = volume.command(&["gc", "--untagged"]);
+        assert!(gc.status.success() && gc.output.contains("0 blobs"), "{folder}: {}", gc.output);
+        assert_eq!(volume.held(), before, "{folder}");
+        volume.is_whole();
+        let ended = admin::gc(volume.data(), true, Some(0));
+        assert_eq!(ended["blobs"], 0, "{folder}");
+        volume.is_whole();
+    }
+}
+
+/// A link that leads back up is followed no further, and a link that leads nowhere is a folder that is not there now.
+#[test]
+fn links_that_lead_back_or_nowhere_cost_nothing() {
+    let mut volume = Volume::pushed();
+    let repositories = volume.data().join(REPOSITORIES);
+    symlink("..", repositories.join("team/again")).unwrap();
+    symlink(volume.data(), repositories.join("all")).unwrap();
+    let gc = volume.command(&["gc", "--untagged"]);
+    assert!(gc.status.success() && gc.output.contains("0 blobs"), "{}", gc.output);
+    volume.serves();
+    volume.server.stop();
+    // The judge would follow them for ever.
+    fs::remove_file(repositories.join("team/again")).unwrap();
+    fs::remove_file(repositories.join("all")).unwrap();
+    fs::rename(repositories.join("team"), volume.data().join("away")).unwrap();
+    symlink(volume.data().join("nowhere"), repositories.join("team")).unwrap();
+    let gc = volume.command(&["gc", "--untagged"]);
+    let team = repositories.join("team");
+    assert!(!gc.status.success() && gc.output.contains(team.to_str().unwrap()), "{}", gc.output);
+    fs::remove_file(&team).unwrap();
+    fs::rename(volume.data().join("away"), &team).unwrap();
+    volume.is_whole();
+}
+
+/// What a repository holds is not known where one of its folders cannot be read: nothing goes, and it is said why.
+#[test]
+fn a_collection_ends_where_it_cannot_look() {
+    let mut volume = Volume::pushed();
+    let place = volume.data().join(REPOSITORIES);
+    let image = hex(volume.images[0].1.digest()).to_owned();
+    for path in [
+        place.clone(),
+        place.join("team"),
+        place.join("team/app/_manifests/revisions/sha256"),
+        place.join("team/app/_manifests/tags"),
+        place.join("team/app/_manifests/tags/1/current/link"),
+        place.join("team/app/_layers/sha256"),
+        volume.blob(&format!("sha256:{image}")),
+    ] {
+        let data = volume.data().to_str().unwrap().to_owned();
+        let faulty = Fault::once("openat", "EACCES", &path).run(&["gc", "--untagged", "--data", &data], &[]);
+        assert!(faulty.happened(), "{path:?} was not opened");
+        let gc = &faulty.outcome;
+        assert!(!gc.status.success() && gc.output.contains(path.to_str().unwrap()), "{path:?}: {}", gc.output);
+    }
+    volume.is_whole();
+}
+
+/// A pushed image that cannot be read this moment is no image that is not there.
+#[test]
+fn what_cannot_be_read_is_no_404() {
+    let mut volume = Volume::pushed();
+    let dir = scratch::dir("trace");
+    let image = volume.images[0].1.clone();
+    let (manifest, layer) = (volume.blob(image.digest()), volume.blob(&image.blobs[0].digest));
+    for (number, (path, error)) in
+        [(&manifest, "EMFILE"), (&manifest, "EIO"), (&layer, "EMFILE"), (&layer, "EIO")].into_iter().enumerate()
+    {
+        let trace = dir.path().join(number.to_string());
+        let setup = hosting().data_at(volume.data()).faulty(Fault::always("openat", error, path), &trace);
+        let server = setup.start();
+        let answer = match path == &manifest {
+            true => server.manifest("team/app", "1").send(),
+            false => server.blob("team/app", &image.blobs[0].digest).send(),
+        };
+        assert_eq!(answer.status, 500, "{error} of {path:?}");
+        assert!(server.log().contains(path.to_str().unwrap()), "the log does not name {path:?}");
+    }
+    volume.is_whole();
+}

@@ -1,0 +1,79 @@
+//! System calls that fail: `strace` gives one of the program's calls another answer than the kernel would.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::{
+    process::{self, Outcome},
+    scratch,
+    server::BINARY,
+};
+
+/// One call that fails, or several.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    /// Names of system calls, as `strace -e` takes them.
+    pub(crate) calls: &'static str,
+    /// `EIO` and the like.
+    pub(crate) error: &'static str,
+    /// What the call is about.
+    pub(crate) path: PathBuf,
+    /// Which of the calls on that path fail, as `strace` counts them: `1`, `2+`.
+    pub(crate) when: &'static str,
+}
+
+impl Fault {
+    /// The first such call on this path fails.
+    pub(crate) fn once(calls: &'static str, error: &'static str, path: &Path) -> Self {
+        Self { calls, error, path: path.to_owned(), when: "1" }
+    }
+
+    /// Every such call on this path fails.
+    pub(crate) fn always(calls: &'static str, error: &'static str, path: &Path) -> Self {
+        Self { calls, error, path: path.to_owned(), when: "1+" }
+    }
+
+    /// Runs `entrepot` under it, to its end.
+    pub(crate) fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Faulty {
+        let dir = scratch::dir("fault");
+        let trace = dir.path().join("calls");
+        let mut command = self.command(&trace, false);
+        command.arg(BINARY).args(arguments).envs(variables.iter().copied());
+        let outcome = process::run("entrepot", command, Duration::from_secs(60));
+        Faulty { outcome, trace, _dir: dir }
+    }
+
+    /// `strace`, to be followed by the program. Beside it, rather than as its parent, if `beside`.
+    pub(crate) fn command(&self, trace: &Path, beside: bool) -> Command {
+        let Self { calls, error, path, when } = self;
+        let mut command = process::command("strace");
+        command.args(beside.then_some("-D")).args(["-f", "--seccomp-bpf", "-o"]).arg(trace).arg("-P").arg(path);
+        command.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error={error}:when={when}")]);
+        command
+    }
+}
+
+/// What came of a command one of whose calls failed.
+pub(crate) struct Faulty {
+    pub(crate) outcome: Outcome,
+    trace: PathBuf,
+    _dir: TempDir,
+}
+
+impl Faulty {
+    /// Whether the call was made, and failed.
+    pub(crate) fn happened(&self) -> bool {
+        happened(&self.trace)
+    }
+}
+
+/// Whether a call of this trace was made to fail.
+pub(crate) fn happened(trace: &Path) -> bool {
+    fs::read_to_string(trace).is_ok_and(|trace| trace.contains("(INJECTED)"))
+}
