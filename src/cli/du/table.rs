@@ -66,12 +66,10 @@ fn rest(document: &Document) -> impl Iterator<Item = Row> {
     let changed = (document.changed != 0).then(|| {
         line(format!("{sign}{}", size(document.changed.unsigned_abs())), "changed while this was counted".to_owned())
     });
-    let of = match (document.quota, document.share) {
-        (Some(quota), _) => format!(", of a quota of {}", size(quota)),
-        (None, Some(share)) => format!("; what is mirrored may have {}, since storage.quota is not set", size(share)),
-        (None, None) => String::new(),
-    };
-    parts.chain(changed).chain([line(size(document.total), format!("in all{of}"))])
+    let of = document.quota.map(|quota| format!(", of a quota of {}", size(quota))).unwrap_or_default();
+    let bound = document.share.filter(|_| document.quota.is_none());
+    let bound = bound.map(|share| line(size(share), "for what is mirrored, since storage.quota is not set".to_owned()));
+    parts.chain(changed).chain([line(size(document.total), format!("in all{of}"))]).chain(bound)
 }
 
 /// How long ago, in the largest unit that leaves a whole number.
