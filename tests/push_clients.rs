@@ -116,6 +116,21 @@ fn a_mirrored_blob_that_is_mounted_is_ours() {
     server.pull("team/app", "1", &image);
 }
 
+/// docker asks for a mount of what it knows to be on the registry that it pushes to. So an image on a base that was pulled by
+/// this registry's own name, through the mirror all the same, uploads nothing of the base.
+#[test]
+fn docker_uploads_no_base_that_it_pulled_by_this_registrys_name() {
+    let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Docker, 203, 3_000_000));
+    upstream.add("library/base", "1", &image);
+    let (server, fence) = (Setup::both(&upstream.url()).start(), Fence::new());
+    let (client, target) = (clients::docker(server.url(), &fence), server.target());
+    let base = format!("{}/library/base:1", target.authority());
+    let digest = client.push(What::Pulled(&base), &format!("{}/team/app:1", target.authority()));
+    is_whole(&server, "team/app", &digest, &image.config);
+    let layers = server.manifest("team/app", "1").send().json()["layers"].clone();
+    assert_eq!(layers[0]["digest"], image.layer().digest, "not compressed anew, and stored once");
+}
+
 /// A layer of 5 GiB by plain HTTP, in one PATCH and back: the server's memory stays below 100 MiB.
 #[test]
 fn a_layer_of_gibibytes_takes_no_memory() {
