@@ -83,6 +83,19 @@ fn a_name_that_the_hub_has_cannot_be_pushed() {
     assert_eq!(catalog(&server), json!([]));
 }
 
+/// A manifest that comes before the Hub's word waits for it.
+#[test]
+fn a_manifest_waits_for_the_hubs_word() {
+    let theirs = Image::single(Format::Oci, 1128);
+    let (upstream, server) = house(&theirs);
+    upstream.fault(Rule::on(Kind::Tags, Fault::Delay(Duration::from_secs(1))));
+    let empty = crate::push_manifests::index(&[], &[]);
+    denied(server.target().manifest(THEIRS, "1", &empty));
+    assert_eq!(server.target().manifest(FREE, "1", &empty).status, 201);
+    assert!(fs::read_to_string(claim_of(&server, FREE)).unwrap().starts_with("proven "));
+    server.pull(THEIRS, "1", &theirs);
+}
+
 /// Clients try whether they may push before they do, and some go away in the middle: the name stays in the mirror.
 #[test]
 fn an_upload_alone_claims_nothing() {

@@ -69,12 +69,17 @@ fn repeat(background: &Runtime, registry: &Arc<Registry>, every: Duration, act: 
 /// Asks about the names that were claimed while the upstream could not be asked: soon after it can be, and less and less often
 /// while it cannot.
 fn settle_claims(registry: &Arc<Registry>, background: &Runtime) {
-    let registry = Arc::clone(registry);
+    let (registry, tasks) = (Arc::clone(registry), background.handle().clone());
     background.spawn(async move {
         let mut pause = SETTLE_EVERY.0;
         loop {
             tokio::time::sleep(pause).await;
-            let unanswered = registry.settle_claims().await;
+            let registry = Arc::clone(&registry);
+            let round = tasks.spawn(async move { registry.settle_claims().await });
+            let unanswered = round.await.unwrap_or_else(|error| {
+                tracing::error!(%error, "asking about unproven names failed, and begins anew");
+                true
+            });
             pause = if unanswered { (pause * 2).min(SETTLE_EVERY.1) } else { SETTLE_EVERY.0 };
         }
     });

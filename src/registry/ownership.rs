@@ -120,6 +120,8 @@ pub(super) struct NameClaims {
     freed: AtomicU64,
     /// Those that are not proven, of however many there are.
     unsettled: Mutex<BTreeMap<RepositoryName, Verdict>>,
+    /// The one that the upstream did not answer about last: the others' turn comes before its next.
+    unanswered: Mutex<Option<RepositoryName>>,
 }
 
 impl NameClaims {
@@ -134,6 +136,16 @@ impl NameClaims {
             Verdict::Unproven | Verdict::Conflicting => drop(unsettled.insert(name.clone(), verdict)),
             Verdict::Proven | Verdict::Unasked => drop(unsettled.remove(name)),
         }
+    }
+
+    /// Those that are not proven, in the order in which they are asked about.
+    fn in_turn(&self) -> Vec<RepositoryName> {
+        let mut names = self.all(Verdict::Unproven);
+        if let Some(last) = &*self.unanswered.lock() {
+            let asked = names.partition_point(|name| name <= last);
+            names.rotate_left(asked);
+        }
+        names
     }
 
     fn all(&self, wanted: Verdict) -> Vec<RepositoryName> {
@@ -286,13 +298,16 @@ impl Registry {
     /// Asks the upstream about the names that were claimed without its word, until it does not answer. Tells whether any
     /// are left.
     pub async fn settle_claims(&self) -> bool {
-        for name in self.objects.name_claims.all(Verdict::Unproven) {
+        for name in self.objects.name_claims.in_turn() {
             let Some(hub) = self.asked_about(&name) else { continue };
             tokio::time::sleep(BETWEEN).await;
             let verdict = match presence(hub, &name).await {
                 Presence::Present => Verdict::Conflicting,
                 Presence::Absent => Verdict::Proven,
-                Presence::Unknown => return true,
+                Presence::Unknown => {
+                    *self.objects.name_claims.unanswered.lock() = Some(name);
+                    return true;
+                }
             };
             let place = Repository { domain: None, name };
             let settle = {
@@ -342,33 +357,4 @@ fn tell_conflict(name: &RepositoryName) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_portal_s_page_is_no_list() {
-        for list in [r#"{"name":"a","tags":["1"]}"#, r#"{"name":"a","tags":null}"#, r#"{"tags":[]}"#] {
-            assert!(is_list(list.as_bytes()), "{list}");
-        }
-        for other in ["<html>", "", "[]", "{}", r#""tags""#] {
-            assert!(!is_list(other.as_bytes()), "{other}");
-        }
-    }
-
-    #[test]
-    fn only_what_is_not_settled_is_remembered() {
-        let (claims, name) = (NameClaims::default(), "team/app".parse::<RepositoryName>().unwrap());
-        for (verdict, unproven, conflicting) in [
-            (Verdict::Unproven, 1, 0),
-            (Verdict::Conflicting, 0, 1),
-            (Verdict::Unproven, 1, 0),
-            (Verdict::Proven, 0, 0),
-            (Verdict::Conflicting, 0, 1),
-            (Verdict::Unasked, 0, 0),
-        ] {
-            claims.note(&name, verdict);
-            let found = (claims.all(Verdict::Unproven).len(), claims.all(Verdict::Conflicting).len());
-            assert_eq!(found, (unproven, conflicting), "{verdict:?}");
-        }
-    }
-}
+mod tests;
