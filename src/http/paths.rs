@@ -50,8 +50,8 @@ enum Spelling {
 
 impl Spelling {
     fn of(path: &str, prefix: &str) -> Self {
-        // What is no text is nobody's name: the handlers say so.
-        let Some(decoded) = decoded(path) else { return Self::Plain };
+        // What is no text is nobody's name, and `OPTIONS *` is about no path: the handlers say so.
+        let Some(decoded) = decoded(path).filter(|decoded| decoded.starts_with('/')) else { return Self::Plain };
         let plain = plain(&decoded, prefix);
         if plain != decoded {
             return Self::Elsewhere(escaped(&plain));
@@ -138,6 +138,7 @@ mod tests {
             "/v2/a/manifests/%ff",
             "/v2/a/manifests/100%",
             "/elsewhere/",
+            "*",
         ] {
             assert_eq!(Spelling::of(path, "/"), Spelling::Plain, "{path}");
         }
