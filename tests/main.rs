@@ -55,6 +55,7 @@ mod quota;
 mod ranges;
 mod reference;
 mod restart;
+mod rights;
 mod secrets;
 mod siege;
 mod simulate;

@@ -139,7 +139,12 @@ impl Body {
         let granted = reader.next().await.map_err(|error| {
             tracing::warn!("a blob's body is cut at byte {}: {error}", reader.at());
             ErrorInternalServerError("cut")
-        })?;
+        });
+        if granted.is_err() {
+            // actix drops what it has not sent when a body fails: the head is sent while this waits.
+            tokio::task::yield_now().await;
+        }
+        let granted = granted?;
         match granted {
             None => Ok(None),
             Some(Grant::Bytes(bytes)) => Ok(Some(bytes)),

@@ -5,7 +5,7 @@ use std::{fs::File, sync::Arc};
 use super::{
     Error, Provenance, Registry,
     error::Asked,
-    fill::{Fill, Origin},
+    fill::{Fill, Origin, Right},
     objects::Objects,
     progress::{Failure, Progress},
     pull::cached_or_unknown,
@@ -18,6 +18,9 @@ use crate::{
     oci::{ByteRange, Digest, Repository},
     storage::{self, Stored},
 };
+
+/// Blobs up to this many bytes are answered when they are whole.
+const AT_ONCE: u64 = 64 << 10;
 
 /// A blob whose size is known, ready to be read.
 #[derive(Debug)]
@@ -51,7 +54,8 @@ impl Blob {
 }
 
 impl Registry {
-    /// Opens a blob of a repository, beginning to fetch it if it is not here. Returns as soon as its size is known.
+    /// Opens a blob of a repository, beginning to fetch it if it is not here. Returns as soon as its size is known, and of a
+    /// small one when all of it is.
     ///
     /// # Errors
     /// [`Error::BlobUnknown`] when it is not the repository's; otherwise as the upstream failed.
@@ -59,46 +63,60 @@ impl Registry {
         if repository.domain.is_none() {
             return self.hosted_blob(repository, digest).await;
         }
-        let link = cached_or_unknown(self.proof(repository, digest).await);
-        let proven = link.is_some() || self.prove(repository, digest).await?;
+        let link = cached_or_unknown(self.blob_link(repository, digest).await);
         self.objects.uses.note(digest);
         // Before it is opened: what is open and removed goes on taking room.
         let reading = self.objects.uses.read(digest);
-        if let Some(stored) = cached_or_unknown(self.objects.known(*digest).await) {
-            self.settle_link(repository, digest, link).await;
-            return Ok(Blob::stored(stored, reading, Provenance::Hit));
-        }
-        let blob = self.fill(repository, digest, proven).await?;
+        let blob = match cached_or_unknown(self.objects.known(*digest).await) {
+            // The right is held against what was opened, and not looked at before: somebody may push it in between.
+            Some(stored) => {
+                self.prove(repository, digest, link).await?;
+                Blob::stored(stored, reading, Provenance::Hit)
+            }
+            None => self.fill(repository, digest, link).await?,
+        };
         self.settle_link(repository, digest, link).await;
         Ok(blob)
     }
 
-    /// Where a blob is here, or on its way, for another repository: has this one's own upstream say that it is its too. A
-    /// fill of its own is such a word. Whether it was asked.
-    async fn prove(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
-        let stored = self.objects.storage.has_blob(digest)?;
-        let needed = stored || self.fills.fills_for(digest).is_some_and(|other| other != *repository);
-        if needed {
+    /// Makes sure of a repository's right to bytes that are here, or on their way for another one: where no link shows it,
+    /// its own upstream has to say that the blob is its too.
+    async fn prove(&self, repository: &Repository, digest: &Digest, link: Option<Link>) -> Result<(), Error> {
+        if !self.covers(link, digest) {
             self.ask_size(repository, digest).await?;
-        }
-        if stored {
             self.objects.link_layer(repository, *digest).await;
         }
-        Ok(needed)
+        Ok(())
     }
 
-    /// Joins or begins a fill. One that another repository began and whose upstream does not have the blob there says
-    /// nothing about this one.
-    async fn fill(&self, repository: &Repository, digest: &Digest, proven: bool) -> Result<Blob, Error> {
-        let origin = Origin { mirror: self.mirror(repository)?.clone(), repository: repository.clone(), proven };
-        let (fill, joined) = self.fills.join_or_start(digest, origin.clone());
-        let elsewhere = joined && fill.origin().repository != *repository;
-        match begun(fill, joined).await {
-            Err(Error::BlobUnknown) if elsewhere => {
-                let (fill, joined) = self.fills.join_or_start(digest, origin);
-                begun(fill, joined).await
+    /// Whether a link is a right to bytes that are here. Whose they are may not be known: then they may be somebody's.
+    fn covers(&self, link: Option<Link>, digest: &Digest) -> bool {
+        link.and_then(right).is_some_and(|right| right.covers(self.objects.index.class(digest)))
+    }
+
+    /// Joins or begins a fill. A repository that nothing shows the right of opens one of its own, unless its upstream can be
+    /// asked for less: the blob is on its way for another one.
+    async fn fill(&self, repository: &Repository, digest: &Digest, link: Option<Link>) -> Result<Blob, Error> {
+        let (mirror, named) =
+            (self.mirror(repository)?.clone(), link.and_then(|link| link.named).filter(|size| *size > 0));
+        let mut origin = Origin { mirror, repository: repository.clone(), right: link.and_then(right), size: named };
+        if origin.right.is_none() && self.fills.is_filling_elsewhere(digest, repository) {
+            self.ask_size(repository, digest).await?;
+            origin.right = Some(Right::Own);
+        }
+        let mut failed_elsewhere = false;
+        loop {
+            let (fill, joined) = self.fills.join_or_start(digest, origin.clone());
+            let elsewhere = joined && fill.origin().repository != *repository;
+            match begun(fill, joined, &origin).await {
+                // The upstream gave this one's first byte.
+                Err(Failure::Superseded) => origin.right = Some(Right::Own),
+                // Another repository's upstream has it no more: that says nothing about this one's.
+                Err(Failure::Error(Error::BlobUnknown)) if elsewhere && !failed_elsewhere => failed_elsewhere = true,
+                Err(Failure::Error(error)) => return Err(error),
+                Err(Failure::NoSpace(_)) => return Err(Error::Abandoned),
+                Ok(blob) => return Ok(blob),
             }
-            begun => begun,
         }
     }
 
@@ -116,19 +134,15 @@ impl Registry {
         if repository.domain.is_none() {
             return Ok((self.hosted_size(repository, digest).await?, Provenance::Hosted));
         }
-        let link = cached_or_unknown(self.proof(repository, digest).await);
-        if link.is_some()
-            && let Some(stored) = cached_or_unknown(self.objects.known(*digest).await)
-        {
-            return Ok((stored.facts.size, Provenance::Hit));
-        }
-        if !ask_upstream {
-            return Err(Error::BlobUnknown);
-        }
+        let link = cached_or_unknown(self.blob_link(repository, digest).await);
+        let stored = cached_or_unknown(self.objects.known(*digest).await);
+        let covered = self.covers(link, digest);
         // A descriptor without a size says nothing of it.
-        match link.and_then(|link| link.named).filter(|size| *size > 0) {
-            Some(size) => Ok((size, Provenance::Hit)),
-            None => Ok((self.ask_size(repository, digest).await?, Provenance::miss(false))),
+        match (stored, link.and_then(|link| link.named).filter(|size| *size > 0)) {
+            (Some(stored), _) if covered => Ok((stored.facts.size, Provenance::Hit)),
+            _ if !ask_upstream => Err(Error::BlobUnknown),
+            (_, Some(size)) if covered || !self.objects.storage.has_blob(digest)? => Ok((size, Provenance::Hit)),
+            _ => Ok((self.ask_size(repository, digest).await?, Provenance::miss(false))),
         }
     }
 
@@ -136,22 +150,6 @@ impl Registry {
         let mirror = self.mirror(repository)?;
         let size = mirror.ask(mirror.remote.blob_size(&mirror.pool, &repository.name, digest)).await;
         size.map_err(|error| Asked::Blob.failed(&error))
-    }
-
-    /// Whether a link shows a mirrored repository's right to bytes that are here. That a manifest names them does, unless
-    /// they are here only because somebody pushed them: anybody can write a manifest, upstream.
-    fn is_proof(&self, link: Link, digest: &Digest) -> Result<bool, Error> {
-        let class = self.objects.index.class(digest);
-        // Whose they are may not be known: then they may be somebody's.
-        Ok(link.layer || link.revision || class.mirrored || !self.objects.storage.has_blob(digest)?)
-    }
-
-    /// The link that shows a mirrored repository's right to a blob; `None` when there is none.
-    async fn proof(&self, repository: &Repository, digest: &Digest) -> Result<Option<Link>, Error> {
-        match self.blob_link(repository, digest).await? {
-            Some(link) if self.is_proof(link, digest)? => Ok(Some(link)),
-            _ => Ok(None),
-        }
     }
 
     /// Whether a blob was pushed to a repository, or mounted there.
@@ -166,7 +164,7 @@ impl Registry {
     pub(super) async fn may_read(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
         match repository.domain {
             None => Ok(self.blob_link(repository, digest).await?.is_some_and(|link| link.layer || link.revision)),
-            Some(_) => Ok(self.proof(repository, digest).await?.is_some()),
+            Some(_) => Ok(self.covers(self.blob_link(repository, digest).await?, digest)),
         }
     }
 
@@ -239,18 +237,28 @@ fn tell_of_link(objects: &Objects, repository: &Repository, digest: Digest) {
     drop(lanes.start(Lane::Write, tell));
 }
 
-/// Waits until a fill knows the size of what it fetches. An empty blob has no last byte to withhold: its fill is waited
-/// for to the end.
-async fn begun(fill: Arc<Fill>, joined: bool) -> Result<Blob, Error> {
+/// What a link shows of a repository's right.
+fn right(link: Link) -> Option<Right> {
+    if link.layer || link.revision { Some(Right::Own) } else { link.named.map(|_| Right::Named) }
+}
+
+/// Waits until a fill knows the size of what it fetches, and holds that against the manifest's. A small blob, or an empty
+/// one, is waited for to the end: as long as nothing was sent, wrong bytes can be answered by a status.
+async fn begun(fill: Arc<Fill>, joined: bool, origin: &Origin) -> Result<Blob, Failure> {
     let mut progress = fill.follow();
-    let has_begun = |progress: &Progress| !matches!(progress, Progress::Connecting | Progress::Filling { size: 0, .. });
+    let has_begun = |progress: &Progress| match progress {
+        Progress::Connecting => false,
+        Progress::Filling { size, .. } => *size > AT_ONCE,
+        Progress::Verified { .. } | Progress::Failed(_) => true,
+    };
     let state = progress.wait_for(has_begun).await.map_err(|_| Error::Abandoned)?.clone();
     let size = match state {
         Progress::Filling { size, .. } | Progress::Verified { size } => size,
         Progress::Failed(Failure::NoSpace(handover)) => handover.size,
-        Progress::Failed(Failure::Error(error)) => return Err(error),
-        Progress::Connecting => return Err(Error::Abandoned),
+        Progress::Failed(failure) => return Err(failure),
+        Progress::Connecting => return Err(Error::Abandoned.into()),
     };
+    origin.agrees(fill.digest(), size)?;
     let provenance = if fill.was_local() { Provenance::Hit } else { Provenance::miss(joined) };
     Ok(Blob { size, provenance, content: Content::Filling(fill, progress) })
 }

@@ -1,4 +1,5 @@
-//! The fill: one fetch per digest, whatever the number of clients (law 5).
+//! The fill: one fetch per digest, whatever the number of clients (law 5). Which fills there are, and who follows which, is
+//! in `fills.rs`.
 //!
 //! A fill writes a staged file on one of the upstream threads and tells how far it has come; every client, the first
 //! included, reads that file behind it at its own pace (`reader.rs`). Nothing a client does reaches the fill. The last
@@ -6,21 +7,19 @@
 //! freed, in this order, so that whoever looks finds one or the other.
 
 use std::{
-    collections::HashMap,
     fs::File,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
     Error,
     error::Asked,
     fetch::{self, Event, Events, Wanted},
+    fills::Fills,
     mirror::Mirror,
-    objects::Objects,
     parked::Half,
     pen::{Ink, Pen, Writer},
     progress::{Failure, Handover, Progress},
@@ -28,9 +27,10 @@ use super::{
     uses::Reading,
 };
 use crate::{
+    index::Class,
     metrics::{Content, Ending, Metrics},
     oci::{Digest, Domain, Hasher, Repository},
-    storage::{Durability, Purpose, Staged, Stored},
+    storage::{Durability, Purpose, Staged},
     upstream::Client,
 };
 
@@ -45,6 +45,8 @@ pub(super) struct Fill {
     progress: watch::Sender<Progress>,
     /// Whether the bytes turned out to be here all along.
     local: OnceLock<()>,
+    /// Whether they seemed to be, when it became the blob's fill: somebody may have pushed them.
+    from_disk: OnceLock<()>,
     origin: Origin,
     /// Readers follow the staged file long after it is published.
     _reading: Reading,
@@ -55,11 +57,64 @@ pub(super) struct Fill {
 pub(super) struct Origin {
     pub(super) mirror: Mirror,
     pub(super) repository: Repository,
-    /// Whether this repository's right to the bytes was shown; otherwise the upstream's answer to the fill shows it.
-    pub(super) proven: bool,
+    /// This repository's right to the bytes, if it was shown; otherwise the upstream's answer to the fill shows it.
+    pub(super) right: Option<Right>,
+    /// The blob's size in bytes, as the repository's manifest has it.
+    pub(super) size: Option<u64>,
+}
+
+impl Origin {
+    /// Holds the size that an upstream announces against the manifest's.
+    ///
+    /// # Errors
+    /// [`Error::BadGateway`].
+    pub(super) fn agrees(&self, digest: &Digest, size: u64) -> Result<(), Error> {
+        match self.size {
+            Some(named) if named != size => Err(Error::BadGateway(format!(
+                "{digest} has {size} bytes upstream, where {} names it with {named}",
+                self.repository
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What shows a repository's right to a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Right {
+    /// A link of its own, or the word of its own upstream: a right to the bytes, whoever brought them.
+    Own,
+    /// A manifest of its own names the blob. Anybody can write a manifest, upstream: it is a right to what came from an
+    /// upstream, and none to what is here only because somebody pushed it.
+    Named,
+}
+
+impl Right {
+    /// Whether it is a right to bytes of this class.
+    pub(super) fn covers(self, class: Class) -> bool {
+        self == Self::Own || class.mirrored
+    }
 }
 
 impl Fill {
+    pub(super) fn new(digest: &Digest, origin: Origin, reading: Reading) -> Self {
+        Self {
+            digest: *digest,
+            file: OnceLock::new(),
+            progress: watch::Sender::new(Progress::Connecting),
+            local: OnceLock::new(),
+            from_disk: OnceLock::new(),
+            origin,
+            _reading: reading,
+        }
+    }
+
+    /// Whether a repository whose right is shown so may follow it, once it is the blob's fill.
+    pub(super) fn is_for(&self, repository: &Repository, right: Option<Right>) -> bool {
+        let pushed = self.from_disk.get().is_some();
+        self.origin.repository == *repository || right == Some(Right::Own) || (right == Some(Right::Named) && !pushed)
+    }
+
     /// What it fetches.
     pub(super) fn digest(&self) -> &Digest {
         &self.digest
@@ -95,62 +150,11 @@ impl Fill {
     }
 }
 
-/// All fills under way.
-#[derive(Debug)]
-pub(super) struct Fills {
-    objects: Objects,
-    under_way: Mutex<HashMap<Digest, Arc<Fill>>>,
-}
-
-impl Fills {
-    pub(super) fn new(objects: Objects) -> Arc<Self> {
-        Arc::new(Self { objects, under_way: Mutex::default() })
-    }
-
-    /// How many blobs are being filled now.
-    pub(super) fn under_way(&self) -> usize {
-        self.under_way.lock().len()
-    }
-
-    /// Whether `digest` is being filled now.
-    pub(super) fn is_filling(&self, digest: &Digest) -> bool {
-        self.under_way.lock().contains_key(digest)
-    }
-
-    /// The repository that `digest` is being filled for now.
-    pub(super) fn fills_for(&self, digest: &Digest) -> Option<Repository> {
-        self.under_way.lock().get(digest).map(|fill| fill.origin.repository.clone())
-    }
-
-    /// The fill of `digest`, begun now if none is under way; the flag says that one was.
-    pub(super) fn join_or_start(self: &Arc<Self>, digest: &Digest, origin: Origin) -> (Arc<Fill>, bool) {
-        let mut under_way = self.under_way.lock();
-        if let Some(fill) = under_way.get(digest) {
-            return (Arc::clone(fill), true);
-        }
-        let pool = origin.mirror.pool.clone();
-        let fill = Arc::new(Fill {
-            digest: *digest,
-            file: OnceLock::new(),
-            progress: watch::Sender::new(Progress::Connecting),
-            local: OnceLock::new(),
-            origin,
-            _reading: self.objects.uses.read(digest),
-        });
-        under_way.insert(*digest, Arc::clone(&fill));
-        drop(under_way);
-        let job = Job { fill: Arc::clone(&fill), fills: Arc::clone(self) };
-        // Where no thread can be had, the job is dropped, which fails the fill.
-        let _ = pool.spawn(move |client| job.run(client));
-        (fill, false)
-    }
-}
-
 /// A fill's own side. Whatever becomes of it, it ends the fill and frees its place: a panic, an early return and a dead
 /// thread all come by here.
-struct Job {
-    fill: Arc<Fill>,
-    fills: Arc<Fills>,
+pub(super) struct Job {
+    pub(super) fill: Arc<Fill>,
+    pub(super) fills: Arc<Fills>,
 }
 
 impl Drop for Job {
@@ -158,22 +162,50 @@ impl Drop for Job {
         if self.fill.is_open() {
             self.fill.progress.send_replace(Progress::Failed(Failure::Error(Error::Abandoned)));
         }
-        self.fills.under_way.lock().remove(&self.fill.digest);
+        self.fills.end(&self.fill);
     }
 }
 
 impl Job {
-    async fn run(self, client: Client) {
-        // What cannot be read here can be fetched.
-        let end = match cached_or_unknown(self.fills.objects.recheck(self.fill.digest).await) {
-            Some(stored) => self.found(&client, stored).await,
-            None => self.fetch(client).await,
-        };
+    pub(super) async fn run(self, client: Client) {
+        let end = self.fill(client).await;
         self.count(&end);
         self.fill.progress.send_replace(match end {
             Ok(size) => Progress::Verified { size },
             Err(failure) => Progress::Failed(failure),
         });
+    }
+
+    /// Its repository's right comes first; then it is the blob's fill, for whoever has one, or gives way to the one that is.
+    async fn fill(&self, client: Client) -> Result<u64, Failure> {
+        if self.is_here() {
+            self.ask_for_right(&client).await?;
+            let _ = self.fill.from_disk.set(());
+            self.establish()?;
+            // What cannot be read here can be fetched.
+            if let Some(stored) = cached_or_unknown(self.fills.objects.recheck(self.fill.digest).await) {
+                let _ = (self.fill.local.set(()), self.fill.file.set(stored.file));
+                return Ok(stored.facts.size);
+            }
+        }
+        self.fetch(client).await
+    }
+
+    /// Has the upstream say that the blob is its repository's, unless that was shown: the bytes are here, and somebody may
+    /// have pushed them.
+    async fn ask_for_right(&self, client: &Client) -> Result<(), Failure> {
+        let Origin { mirror, repository, right, .. } = &self.fill.origin;
+        let class = self.fills.objects.index.class(&self.fill.digest);
+        if right.is_some_and(|right| right.covers(class)) {
+            return Ok(());
+        }
+        let said = client.blob_size(&mirror.remote, &repository.name, &self.fill.digest).await;
+        said.map(drop).map_err(|error| Asked::Blob.failed(&error).into())
+    }
+
+    /// Makes it the blob's fill.
+    fn establish(&self) -> Result<(), Failure> {
+        if self.fills.establish(&self.fill) { Ok(()) } else { Err(Failure::Superseded) }
     }
 
     fn metrics(&self) -> &Metrics {
@@ -186,6 +218,7 @@ impl Job {
 
     fn count(&self, end: &Result<u64, Failure>) {
         let ending = match end {
+            Err(Failure::Superseded) => return,
             Ok(_) if self.fill.was_local() => Ending::Local,
             Ok(_) => Ending::Stored,
             Err(Failure::NoSpace(_)) => Ending::Uncached,
@@ -195,15 +228,17 @@ impl Job {
         self.metrics().filled(self.upstream(), ending);
     }
 
-    /// The bytes are here all along, or since a moment: somebody may have pushed them.
-    async fn found(&self, client: &Client, stored: Stored) -> Result<u64, Failure> {
-        let Origin { mirror, repository, proven } = &self.fill.origin;
-        if !proven {
-            let said = client.blob_size(&mirror.remote, &repository.name, &self.fill.digest).await;
-            said.map_err(|error| Asked::Blob.failed(&error))?;
-        }
-        let _ = (self.fill.local.set(()), self.fill.file.set(stored.file));
-        Ok(stored.facts.size)
+    /// As [`Job::establish`], once the upstream has answered. Another one may have been through since this one began.
+    fn establish_opened(&self) -> Result<(), Failure> {
+        self.establish()?;
+        let looked_at = self.fill.from_disk.get().is_some();
+        if looked_at || !self.is_here() { Ok(()) } else { Err(Failure::Superseded) }
+    }
+
+    /// Whether there are bytes of the blob's here.
+    fn is_here(&self) -> bool {
+        let looked = self.fills.objects.storage.has_blob(&self.fill.digest);
+        cached_or_unknown(looked.map(Some).map_err(Error::from)) == Some(true)
     }
 
     async fn fetch(&self, client: Client) -> Result<u64, Failure> {
@@ -213,7 +248,8 @@ impl Job {
         if from > 0 {
             self.metrics().resumed(self.upstream());
         }
-        let size = match self.size(&client, &mut events).await {
+        let opened = self.size(&client, &mut events).await.and_then(|size| self.establish_opened().map(|()| size));
+        let size = match opened {
             Ok(size) => size,
             Err(failure) => return Err(self.not_resumed(parked, failure)),
         };
@@ -241,16 +277,18 @@ impl Job {
 
     /// Waits for the first answer and tells the blob's size from it; an upstream that does not say is asked for it.
     async fn size(&self, client: &Client, events: &mut Events) -> Result<u64, Failure> {
-        match events.recv().await {
-            Some(Ok(Event::Opened { size: Some(size) })) => Ok(size),
+        let size = match events.recv().await {
+            Some(Ok(Event::Opened { size: Some(size) })) => size,
             Some(Ok(_)) => {
                 let Origin { mirror, repository, .. } = &self.fill.origin;
                 let size = client.blob_size(&mirror.remote, &repository.name, &self.fill.digest).await;
-                size.map_err(|error| Error::BadGateway(error.to_string()).into())
+                size.map_err(|error| Error::BadGateway(error.to_string()))?
             }
-            Some(Err(error)) => Err(error.into()),
-            None => Err(Error::Abandoned.into()),
-        }
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err(Error::Abandoned.into()),
+        };
+        self.fill.origin.agrees(&self.fill.digest, size)?;
+        Ok(size)
     }
 
     async fn stage(&self, size: u64) -> Result<(Staged, Box<Ink>), Failure> {

@@ -2,9 +2,9 @@
 
 use super::{
     Checked, Error, Registry, Tell, Verified,
-    fill::Origin,
+    fill::{Origin, Right},
     objects::Objects,
-    progress::Progress,
+    progress::{Failure, Progress},
     verify::{Around, Verification},
 };
 use crate::{
@@ -67,11 +67,15 @@ impl Registry {
             }
         }
         let Ok(mirror) = self.mirror(place) else { return false };
-        let origin = Origin { mirror: mirror.clone(), repository: place.clone(), proven: true };
-        let (fill, _) = self.fills.join_or_start(digest, origin);
+        let origin = Origin { mirror: mirror.clone(), repository: place.clone(), right: Some(Right::Own), size: None };
         let ended = |progress: &Progress| matches!(progress, Progress::Verified { .. } | Progress::Failed(_));
-        let mut progress = fill.follow();
-        let end = progress.wait_for(ended).await;
-        end.is_ok_and(|end| matches!(*end, Progress::Verified { .. }))
+        loop {
+            let mut progress = self.fills.join_or_start(digest, origin.clone()).0.follow();
+            let end = progress.wait_for(ended).await.map(|end| end.clone());
+            match end {
+                Ok(Progress::Failed(Failure::Superseded)) => {}
+                end => return matches!(end, Ok(Progress::Verified { .. })),
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! `collect` (what `reach` plans and `activity` allows) work on a whole volume, and so do `verify` (with `health`) and
 //! `census` (with `tagged`), which counts; `volume` has it where no server has.
 //!
-//! Below them: `manifests` and `objects` (what is here), `fill` with `fetch`, `pen`, `parked`, `progress`, `reader` and
+//! Below them: `manifests` and `objects` (what is here), `fills` and `fill` with `fetch`, `pen`, `parked`, `progress`, `reader` and
 //! `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said) with `tag_links`, `flight` (once for
 //! everyone), `pages` (lists that pass through), `rebuild` (an index from the disk). Around them, the disk: `space` reserves,
 //! `evict` makes room by `uses`, `books` keeps index and ledger together, `tend` is what has to be done now and then,
@@ -25,6 +25,7 @@ mod evict;
 mod fetch;
 mod figures;
 mod fill;
+mod fills;
 mod flight;
 mod health;
 mod heard;
@@ -67,7 +68,7 @@ pub use census::{Census, Counted, Weighed, Weight};
 pub use collect::{Collected, Collection, Found, Tell};
 pub use error::Error;
 pub use evict::Retention;
-use fill::Fills;
+use fills::Fills;
 use flight::Flights;
 pub use health::Outcome;
 pub use heard::Head;

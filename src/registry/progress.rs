@@ -33,6 +33,8 @@ pub(super) enum Failure {
     Error(Error),
     /// The disk took no more: each reader goes on alone from here.
     NoSpace(Arc<Handover>),
+    /// Another one was the blob's fill by the time this one's repository had shown its right: that one is to be followed.
+    Superseded,
 }
 
 /// Where a reader takes over from a fill that ran out of space.
@@ -50,7 +52,7 @@ impl Progress {
     /// Up to which offset readers may read.
     pub(super) fn visible(&self) -> u64 {
         match self {
-            Self::Connecting | Self::Failed(Failure::Error(_)) => 0,
+            Self::Connecting | Self::Failed(Failure::Error(_) | Failure::Superseded) => 0,
             Self::Filling { size, written } => (*written).min(size.saturating_sub(1)),
             Self::Verified { size } => *size,
             Self::Failed(Failure::NoSpace(handover)) => handover.written,

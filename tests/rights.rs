@@ -1,0 +1,164 @@
+//! A fill is for those whose right to the blob is shown: nobody waits for somebody whose is not, and nobody else gets a byte.
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::support::{
+    hash::sha256,
+    images::{Blob, Format, Image, Manifest},
+    judge::Judge,
+    rounds,
+    server::Server,
+    upstream::{Fault, Kind, Rule, Upstream},
+    wait_until,
+};
+
+const OWNER: &str = "library/owner";
+const STRANGERS: [&str; 2] = ["acme/stranger", "acme/other-stranger"];
+
+fn owned(blob: &Blob) -> (Upstream, Server) {
+    let upstream = Upstream::plain();
+    upstream.add_blob(OWNER, blob);
+    let server = Server::mirroring(&upstream);
+    (upstream, server)
+}
+
+fn is_served(server: &Server, repository: &str, blob: &Blob) {
+    let response = server.blob(repository, &blob.digest).patience(Duration::from_secs(60)).send();
+    assert_eq!(response.status, 200, "{repository}");
+    assert_eq!(response.summary().digest, blob.digest, "{repository}");
+}
+
+/// An upstream that does not answer under names that have no right to a blob holds up nobody who has one.
+#[test]
+fn nobody_waits_for_a_strangers_fill() {
+    let blob = Blob::noise(800, 300_000);
+    let (upstream, server) = owned(&blob);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Hang).path("stranger"));
+    thread::scope(|scope| {
+        let strangers = STRANGERS.map(|stranger| {
+            let (server, blob) = (&server, &blob);
+            scope.spawn(move || server.blob(stranger, &blob.digest).patience(Duration::from_secs(60)).send().status)
+        });
+        wait_until("the strangers' questions", Duration::from_secs(10), || upstream.count("GET", Kind::Blob) >= 2);
+        let begun = Instant::now();
+        is_served(&server, OWNER, &blob);
+        assert!(begun.elapsed() < Duration::from_secs(5), "it waited for {:?}", begun.elapsed());
+        for stranger in strangers {
+            assert!([502, 504].contains(&stranger.join().unwrap()));
+        }
+    });
+}
+
+/// Whoever comes first and however the answers fall, a rightful pull is answered and a stranger's is not.
+#[test]
+fn a_rightful_pull_never_fails_for_a_stranger() {
+    let upstream = Upstream::plain();
+    let server = Server::mirroring(&upstream);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Delay(Duration::from_millis(20))).path("stranger"));
+    for round in 0..rounds(100) as u64 {
+        let blob = Blob::noise(810 + round, 100_000);
+        upstream.add_blob(OWNER, &blob);
+        thread::scope(|scope| {
+            for stranger in STRANGERS {
+                let (server, blob) = (&server, &blob);
+                scope.spawn(move || assert_eq!(server.blob(stranger, &blob.digest).send().status, 404, "{stranger}"));
+            }
+            // Before them, among them, and when they have been told.
+            thread::sleep(Duration::from_millis(round % 5 * 8));
+            is_served(&server, OWNER, &blob);
+        });
+    }
+}
+
+/// Two repositories that have it are answered by one fetch, whichever's upstream answers first.
+#[test]
+fn two_that_have_it_share_a_fill() {
+    let blob = Blob::noise(801, 20_000_000);
+    let (upstream, server) = owned(&blob);
+    upstream.add_blob("acme/app", &blob);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Delay(Duration::from_millis(300))).path("acme/app").times(1));
+    thread::scope(|scope| {
+        let first = scope.spawn(|| is_served(&server, "acme/app", &blob));
+        wait_until("its question", Duration::from_secs(10), || upstream.count("GET", Kind::Blob) == 1);
+        is_served(&server, OWNER, &blob);
+        first.join().unwrap();
+    });
+    let sent = upstream.sent(Kind::Blob);
+    assert!(sent <= blob.len() as u64 * 11 / 10, "{sent} bytes for {}", blob.len());
+}
+
+/// A blob whose bytes have to be checked again is not held up by a stranger whose upstream is silent.
+#[test]
+fn a_check_of_what_is_here_waits_for_no_stranger() {
+    let blob = Blob::noise(802, 300_000);
+    let (upstream, server) = owned(&blob);
+    is_served(&server, OWNER, &blob);
+    let data = fs::File::options().write(true).open(Judge::new(server.data()).data(&blob.digest)).unwrap();
+    data.set_modified(SystemTime::now() - Duration::from_secs(1000)).unwrap();
+    upstream.fault(Rule::on(Kind::Blob, Fault::Hang).path("stranger"));
+    thread::scope(|scope| {
+        let stranger = STRANGERS[0];
+        let asking =
+            scope.spawn(|| server.blob(stranger, &blob.digest).patience(Duration::from_secs(60)).send().status);
+        let asked = || upstream.requests().iter().any(|recorded| recorded.request.path.contains(stranger));
+        wait_until("the stranger's question", Duration::from_secs(10), asked);
+        let begun = Instant::now();
+        is_served(&server, OWNER, &blob);
+        assert!(begun.elapsed() < Duration::from_secs(5), "it waited for {:?}", begun.elapsed());
+        assert!([502, 504].contains(&asking.join().unwrap()));
+    });
+}
+
+/// An image whose manifest gives a blob another size than its bytes have.
+fn misnamed(layer: &Blob, size: usize) -> Image {
+    let mut image = Image::of_layers(Format::Oci, std::slice::from_ref(layer));
+    let mut body: serde_json::Value = serde_json::from_slice(&image.top.bytes).unwrap();
+    body["layers"][0]["size"] = size.into();
+    image.top = Manifest::new(Format::Oci.manifest(), &body);
+    image
+}
+
+/// A blob that the upstream announces with another length than the manifest's is refused before its first byte, and whoever
+/// has a manifest that is right gets it.
+#[test]
+fn a_blob_of_another_size_than_its_manifest_says_is_refused() {
+    let blob = Blob::noise(803, 5_000_000);
+    let (upstream, server) = owned(&blob);
+    for (number, size) in [1, blob.len() - 1, blob.len() + 1].into_iter().enumerate() {
+        let (repository, image) = (format!("acme/wrong{number}"), misnamed(&blob, size));
+        upstream.add(&repository, "latest", &image);
+        assert_eq!(server.manifest(&repository, "latest").send().status, 200);
+        let response = server.blob(&repository, &blob.digest).send();
+        assert_eq!(response.status, 502, "said to have {size} bytes");
+        let told = |line: &str| line.contains(&size.to_string()) && line.contains(&blob.len().to_string());
+        wait_until("both sizes in the log", Duration::from_secs(5), || server.log().lines().any(told));
+    }
+    let image = Image::of_layers(Format::Oci, std::slice::from_ref(&blob));
+    upstream.add("acme/right", "latest", &image);
+    server.pull("acme/right", "latest", &image);
+}
+
+/// As long as nothing was sent, wrong bytes are answered by a status.
+#[test]
+fn a_small_corrupt_blob_is_a_bad_gateway() {
+    let upstream = Upstream::plain();
+    let server = Server::mirroring(&upstream);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Corrupt(0)));
+    for round in 0..rounds(200) as u64 {
+        let blob = Blob::noise(900 + round, 1 + (round as usize * 777) % 60_000);
+        upstream.add_blob(OWNER, &blob);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| assert_eq!(server.blob(OWNER, &blob.digest).send().status, 502));
+            }
+        });
+    }
+    upstream.heal();
+    let blob = Blob::new("right");
+    assert_eq!(blob.digest, sha256(b"right"));
+    upstream.add_blob(OWNER, &blob);
+    is_served(&server, OWNER, &blob);
+}
