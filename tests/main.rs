@@ -53,6 +53,7 @@ mod push_clients;
 mod push_manifests;
 mod quota;
 mod ranges;
+mod ranges_ahead;
 mod reference;
 mod restart;
 mod rights;

@@ -35,10 +35,6 @@ const QUICK: Duration = Duration::from_millis(4);
 /// One that took longer than this begins anew.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// How many of an answer's parts may be fetched ahead of a fill, where it is far behind. Podman asks first for a layer's table of
-/// contents, which is its last part, and for hundreds of parts then: a request upstream for each would cost more than to wait.
-const AHEAD: usize = 2;
-
 /// Sends these parts of a blob: `length` bytes, or fewer and a cut connection. What goes out is added to `served`.
 pub(super) fn respond(
     mut response: HttpResponseBuilder,
@@ -56,8 +52,6 @@ struct Body {
     blob: Blob,
     /// What is not begun.
     parts: VecDeque<Part>,
-    /// How many more of them may be fetched ahead of a fill.
-    ahead: usize,
     /// What is being read.
     reader: Option<Reader>,
     served: Option<Tally>,
@@ -79,7 +73,6 @@ impl Body {
         Self {
             blob,
             parts,
-            ahead: AHEAD,
             reader: None,
             served,
             lanes,
@@ -126,10 +119,7 @@ impl Body {
             match self.parts.pop_front() {
                 None => return Ok(Bytes::new()),
                 Some(Part::Text(text)) => return Ok(text),
-                Some(Part::Range(range)) => {
-                    self.reader = Some(self.blob.read(range, self.ahead > 0));
-                    self.ahead = self.ahead.saturating_sub(1);
-                }
+                Some(Part::Range(range)) => self.reader = Some(self.blob.read(range)),
             }
         }
     }

@@ -258,6 +258,7 @@ fn kind(error: &registry::Error) -> (StatusCode, ErrorCode) {
             (StatusCode::BAD_GATEWAY, ErrorCode::Unavailable)
         }
         E::Unproven { .. } => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
+        E::Crowded(_) => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
         E::GatewayTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable),
         E::Denied(_) | E::Short(_) => (StatusCode::FORBIDDEN, ErrorCode::Denied),
         E::Storage(failed) if failed.is_full() => (StatusCode::FORBIDDEN, ErrorCode::Denied),
@@ -302,6 +303,7 @@ pub(super) fn advice(error: &registry::Error) -> String {
         E::BadGateway(_) | E::Mismatch { .. } => {
             "the upstream failed, and this is not cached: try again later; the mirror's log has the reason"
         }
+        E::Crowded(_) => "this server is asking upstreams for as much as it can: try again in a moment",
         E::GatewayTimeout(_) => "the upstream did not answer in time, and this is not cached: try again later",
         E::Storage(failed) if failed.is_full() => "no space left on device",
         E::UploadUnknown => {

@@ -5,8 +5,9 @@ use std::{fs::File, sync::Arc};
 use super::{
     Error, Provenance, Registry,
     error::Asked,
-    fill::{Fill, Origin, Right},
+    fill::Fill,
     objects::Objects,
+    origin::{Origin, Right},
     progress::{Failure, Progress},
     pull::cached_or_unknown,
     reader::Reader,
@@ -43,12 +44,12 @@ impl Blob {
         Self { size: stored.facts.size, provenance, content: Content::Stored(stored.file, Arc::new(reading)) }
     }
 
-    /// Reads a part of it. What is being fetched and far from there may be asked for `ahead` of its turn.
+    /// Reads a part of it.
     #[must_use]
-    pub fn read(&self, range: ByteRange, ahead: bool) -> Reader {
+    pub fn read(&self, range: ByteRange) -> Reader {
         match &self.content {
             Content::Stored(file, reading) => Reader::stored(Arc::clone(file), Arc::clone(reading), range),
-            Content::Filling(fill, progress) => Reader::following(Arc::clone(fill), progress.clone(), range, ahead),
+            Content::Filling(fill, progress) => Reader::following(Arc::clone(fill), progress.clone(), range),
         }
     }
 }

@@ -34,6 +34,9 @@ pub enum Error {
     /// The upstream did not answer in time.
     #[error("the upstream did not answer in time: {0}")]
     GatewayTimeout(String),
+    /// As many upstream requests are under way as there may be.
+    #[error("{0}")]
+    Crowded(String),
     /// The manifest is here, part of what it names is not, and the upstream cannot be reached.
     #[error("blob {missing} of this image is not cached, and its upstream cannot be reached")]
     Incomplete {
@@ -126,6 +129,7 @@ impl Asked {
             upstream::Error::TooMany { retry_after, message } => {
                 Error::TooManyRequests { retry_after: *retry_after, message: message.clone() }
             }
+            upstream::Error::Crowded => Error::Crowded(error.to_string()),
             upstream::Error::Timeout { .. } => Error::GatewayTimeout(error.to_string()),
             _ => Error::BadGateway(error.to_string()),
         }

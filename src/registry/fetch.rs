@@ -33,8 +33,14 @@ pub(super) struct Wanted {
 /// What comes, in this order: one `Opened`, then `Bytes` without a gap.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// The upstream answered. The size of the whole blob, where it said.
-    Opened { size: Option<u64> },
+    /// The upstream answered.
+    Opened {
+        /// Of the whole blob, where it said.
+        size: Option<u64>,
+        /// The offset of the first byte that it sends: 0 where it knows no ranges. What comes before the one wanted is
+        /// passed over.
+        start: u64,
+    },
     /// The next bytes.
     Bytes(Bytes),
 }
@@ -100,7 +106,7 @@ impl Fetch {
         let opened = opening.await;
         mirror.learn(opened.as_ref().err());
         let mut blob = opened?;
-        self.opened(blob.size()).await?;
+        self.opened(blob.size(), blob.start()).await?;
         self.validator = blob.validator().cloned();
         // An upstream without ranges begins at the start again: pass over what is here already.
         let mut surplus = self.at.saturating_sub(blob.start());
@@ -116,11 +122,11 @@ impl Fetch {
         Ok(())
     }
 
-    async fn opened(&mut self, size: Option<u64>) -> Result<(), Broken> {
+    async fn opened(&mut self, size: Option<u64>, start: u64) -> Result<(), Broken> {
         match self.opened {
             None => {
                 self.opened = Some(size);
-                self.send(Event::Opened { size }).await
+                self.send(Event::Opened { size, start }).await
             }
             Some(first) if first == size || size.is_none() => Ok(()),
             Some(_) => Err(upstream::Error::Protocol("the blob's size changed between two answers".into()).into()),

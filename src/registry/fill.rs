@@ -12,22 +12,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{
     Error,
     error::Asked,
     fetch::{self, Event, Events, Wanted},
     fills::Fills,
-    mirror::Mirror,
+    origin::{Origin, Right},
     parked::Half,
     pen::{Ink, Pen, Writer},
     progress::{Failure, Handover, Progress},
     pull::cached_or_unknown,
+    range_fetch::RangeFetches,
     uses::Reading,
 };
 use crate::{
-    index::Class,
     metrics::{Content, Ending, Metrics},
     oci::{Digest, Domain, Hasher, Repository},
     storage::{Durability, Purpose, Staged},
@@ -36,6 +36,12 @@ use crate::{
 
 /// How long a fill goes on without a reader before it is set aside.
 const UNREAD: Duration = Duration::from_secs(600);
+/// How far ahead of a fill a range must begin to be fetched by itself.
+const FAR_AHEAD: u64 = 32 << 20;
+/// A fill that will be there within this time is waited for.
+const SOON: Duration = Duration::from_secs(10);
+/// For how long a fill is measured before that is said of it.
+const MEASURED: Duration = Duration::from_millis(500);
 
 /// A fill as its readers see it.
 #[derive(Debug)]
@@ -48,56 +54,22 @@ pub(super) struct Fill {
     /// Whether they seemed to be, when it became the blob's fill: somebody may have pushed them.
     from_disk: OnceLock<()>,
     origin: Origin,
+    /// When the first bytes came, and how many were here before.
+    begun: OnceLock<(Instant, u64)>,
+    ranges: RangeFetches,
+    passing: Arc<Semaphore>,
     /// Readers follow the staged file long after it is published.
     _reading: Reading,
 }
 
-/// Where a fill's bytes come from.
-#[derive(Clone, Debug)]
-pub(super) struct Origin {
-    pub(super) mirror: Mirror,
-    pub(super) repository: Repository,
-    /// This repository's right to the bytes, if it was shown; otherwise the upstream's answer to the fill shows it.
-    pub(super) right: Option<Right>,
-    /// The blob's size in bytes, as the repository's manifest has it.
-    pub(super) size: Option<u64>,
-}
-
-impl Origin {
-    /// Holds the size that an upstream announces against the manifest's.
-    ///
-    /// # Errors
-    /// [`Error::BadGateway`].
-    pub(super) fn agrees(&self, digest: &Digest, size: u64) -> Result<(), Error> {
-        match self.size {
-            Some(named) if named != size => Err(Error::BadGateway(format!(
-                "{digest} has {size} bytes upstream, where {} names it with {named}",
-                self.repository
-            ))),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// What shows a repository's right to a blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Right {
-    /// A link of its own, or the word of its own upstream: a right to the bytes, whoever brought them.
-    Own,
-    /// A manifest of its own names the blob. Anybody can write a manifest, upstream: it is a right to what came from an
-    /// upstream, and none to what is here only because somebody pushed it.
-    Named,
-}
-
-impl Right {
-    /// Whether it is a right to bytes of this class.
-    pub(super) fn covers(self, class: Class) -> bool {
-        self == Self::Own || class.mirrored
-    }
-}
-
 impl Fill {
-    pub(super) fn new(digest: &Digest, origin: Origin, reading: Reading) -> Self {
+    pub(super) fn new(
+        digest: &Digest,
+        origin: Origin,
+        ranges: RangeFetches,
+        passing: Arc<Semaphore>,
+        reading: Reading,
+    ) -> Self {
         Self {
             digest: *digest,
             file: OnceLock::new(),
@@ -105,6 +77,9 @@ impl Fill {
             local: OnceLock::new(),
             from_disk: OnceLock::new(),
             origin,
+            begun: OnceLock::new(),
+            ranges,
+            passing,
             _reading: reading,
         }
     }
@@ -123,6 +98,25 @@ impl Fill {
     /// The staged file, once there is one.
     pub(super) fn file(&self) -> Option<Arc<File>> {
         self.file.get().map(Arc::clone)
+    }
+
+    /// What was fetched ahead of it.
+    pub(super) fn ranges(&self) -> &RangeFetches {
+        &self.ranges
+    }
+
+    /// Turns to pass bytes on that the disk does not take.
+    pub(super) fn passing(&self) -> &Arc<Semaphore> {
+        &self.passing
+    }
+
+    /// Whether it comes to the offset `at` much later than somebody should wait, if it goes on as it did; it has come to
+    /// `visible`. What is near is waited for in any case.
+    pub(super) fn is_far_from(&self, at: u64, visible: u64) -> bool {
+        let Some((since, from)) = self.begun.get() else { return false };
+        let (took, came) = (since.elapsed(), visible.saturating_sub(*from));
+        let late = || (at - visible) as f64 * took.as_secs_f64() > came as f64 * SOON.as_secs_f64();
+        at >= visible + FAR_AHEAD && took > MEASURED && late()
     }
 
     pub(super) fn origin(&self) -> &Origin {
@@ -145,7 +139,7 @@ impl Fill {
         Wanted { mirror: mirror.clone(), name: repository.name.clone(), digest: self.digest, from, until }
     }
 
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         matches!(*self.progress.borrow(), Progress::Connecting | Progress::Filling { .. })
     }
 }
@@ -259,6 +253,7 @@ impl Job {
             None => self.stage(size).await?,
         };
         let _ = self.fill.file.set(staged.file());
+        let _ = self.fill.begun.set((Instant::now(), from));
         self.fill.progress.send_replace(Progress::Filling { size, written: from });
         let (staged, ink) = self.write(events, staged, ink, size).await?;
         self.publish(staged, ink.hasher).await?;
@@ -278,7 +273,7 @@ impl Job {
     /// Waits for the first answer and tells the blob's size from it; an upstream that does not say is asked for it.
     async fn size(&self, client: &Client, events: &mut Events) -> Result<u64, Failure> {
         let size = match events.recv().await {
-            Some(Ok(Event::Opened { size: Some(size) })) => size,
+            Some(Ok(Event::Opened { size: Some(size), .. })) => size,
             Some(Ok(_)) => {
                 let Origin { mirror, repository, .. } = &self.fill.origin;
                 let size = client.blob_size(&mirror.remote, &repository.name, &self.fill.digest).await;

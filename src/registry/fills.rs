@@ -11,10 +11,14 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use super::{
-    fill::{Fill, Job, Origin},
+    fill::{Fill, Job},
     objects::Objects,
+    origin::Origin,
+    range_fetch::{self, RangeFetches},
+    through,
 };
 use crate::oci::{Digest, Repository};
 
@@ -23,6 +27,10 @@ use crate::oci::{Digest, Repository};
 pub(super) struct Fills {
     pub(super) objects: Objects,
     under_way: Mutex<UnderWay>,
+    /// Turns to fetch ahead of fills.
+    ranges: Arc<Semaphore>,
+    /// Turns to pass bytes on that the disk does not take.
+    passing: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +56,9 @@ impl Opening {
 
 impl Fills {
     pub(super) fn new(objects: Objects) -> Arc<Self> {
-        Arc::new(Self { objects, under_way: Mutex::default() })
+        let turns = |number| Arc::new(Semaphore::new(number));
+        let (ranges, passing) = (turns(range_fetch::IN_ALL), turns(through::IN_ALL));
+        Arc::new(Self { objects, under_way: Mutex::default(), ranges, passing })
     }
 
     /// How many blobs are being filled now.
@@ -79,7 +89,9 @@ impl Fills {
             return (Arc::clone(fill), true);
         }
         let pool = origin.mirror.pool.clone();
-        let fill = Arc::new(Fill::new(digest, origin, self.objects.uses.read(digest)));
+        let ranges = RangeFetches::new(self.objects.clone(), Arc::clone(&self.ranges));
+        let (passing, reading) = (Arc::clone(&self.passing), self.objects.uses.read(digest));
+        let fill = Arc::new(Fill::new(digest, origin, ranges, passing, reading));
         under_way.opening.insert(opening, Arc::clone(&fill));
         drop(under_way);
         let job = Job { fill: Arc::clone(&fill), fills: Arc::clone(self) };

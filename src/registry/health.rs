@@ -2,8 +2,8 @@
 
 use super::{
     Checked, Error, Registry, Tell, Verified,
-    fill::{Origin, Right},
     objects::Objects,
+    origin::{Origin, Right},
     progress::{Failure, Progress},
     verify::{Around, Verification},
 };

@@ -72,6 +72,8 @@ impl Mirror {
     pub(super) fn learn(&self, error: Option<&upstream::Error>) {
         let now = Instant::now();
         let health = match error {
+            // It was not asked.
+            Some(upstream::Error::Crowded) => return,
             Some(upstream::Error::TooMany { retry_after, .. }) => {
                 Health::Busy { until: now + retry_after.unwrap_or(REST).min(REST) }
             }

@@ -6,11 +6,11 @@
 //! `collect` (what `reach` plans and `activity` allows) work on a whole volume, and so do `verify` (with `health`) and
 //! `census` (with `tagged`), which counts; `volume` has it where no server has.
 //!
-//! Below them: `manifests` and `objects` (what is here), `fills` and `fill` with `fetch`, `pen`, `parked`, `progress`, `reader` and
-//! `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said) with `tag_links`, `flight` (once for
-//! everyone), `pages` (lists that pass through), `rebuild` (an index from the disk). Around them, the disk: `space` reserves,
-//! `evict` makes room by `uses`, `books` keeps index and ledger together, `tend` is what has to be done now and then,
-//! `figures` what a scrape is told.
+//! Below them: `manifests` and `objects` (what is here), `fills` and `fill` with `origin`, `fetch`, `pen`, `parked`, `progress`,
+//! `range_fetch`, `reader` and `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said) with
+//! `tag_links`, `flight` (once for everyone), `pages` (lists that pass through), `rebuild` (an index from the disk). Around them,
+//! the disk: `space` reserves, `evict` makes room by `uses`, `books` keeps index and ledger together, `tend` is what has to be
+//! done now and then, `figures` what a scrape is told.
 
 mod activity;
 mod adopt;
@@ -34,6 +34,7 @@ mod listing;
 mod manifests;
 mod mirror;
 mod objects;
+mod origin;
 mod ownership;
 mod pages;
 mod parked;
@@ -43,6 +44,7 @@ mod promote;
 mod provenance;
 mod pull;
 mod put;
+mod range_fetch;
 mod reach;
 mod reader;
 mod readiness;

@@ -1,9 +1,9 @@
 //! A client's way through a blob's bytes: a stream of grants, "you may send up to offset X" (law 5).
 //!
-//! A stored blob is one grant of the whole range; a fill grants as it grows. Bytes that are in no file come as they are:
-//! those of a range far ahead of its fill, and everything once the disk takes no more.
+//! A stored blob is one grant of the whole range; a fill grants as it grows, and what was fetched ahead of it. Once the disk
+//! takes no more, bytes come as they are.
 
-use std::{fs::File, sync::Arc};
+use std::{fs::File, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -12,13 +12,14 @@ use super::{
     Error,
     fill::Fill,
     progress::{Failure, Progress},
+    range_fetch::RangeFetches,
     through::Through,
     uses::Reading,
 };
 use crate::oci::ByteRange;
 
-/// How far ahead of a fill a range must begin to be fetched by itself.
-const FAR_AHEAD: u64 = 32 << 20;
+/// How often a reader that waits looks how quick its fill is.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What may be sent next.
 #[derive(Debug)]
@@ -53,17 +54,7 @@ enum Feed {
 struct Following {
     fill: Arc<Fill>,
     progress: watch::Receiver<Progress>,
-    ahead: Ahead,
-}
-
-/// A fetch of its own, for a range that the fill will reach much later.
-#[derive(Debug)]
-enum Ahead {
-    /// Not begun.
-    No,
-    Under(Through),
-    /// It ended or failed; the fill will do.
-    Over,
+    ranges: watch::Receiver<()>,
 }
 
 impl Reader {
@@ -71,14 +62,8 @@ impl Reader {
         Self { at: range.start, end: range.end, feed: Feed::Stored(file, reading) }
     }
 
-    pub(super) fn following(
-        fill: Arc<Fill>,
-        progress: watch::Receiver<Progress>,
-        range: ByteRange,
-        ahead: bool,
-    ) -> Self {
-        let ahead = if ahead { Ahead::No } else { Ahead::Over };
-        let following = Following { fill, progress, ahead };
+    pub(super) fn following(fill: Arc<Fill>, progress: watch::Receiver<Progress>, range: ByteRange) -> Self {
+        let following = Following { ranges: fill.ranges().follow(), fill, progress };
         Self { at: range.start, end: range.end, feed: Feed::Following(following) }
     }
 
@@ -132,10 +117,13 @@ enum Next {
 impl Following {
     async fn next(&mut self, at: u64, end: u64) -> Result<Next, Error> {
         loop {
+            self.ranges.mark_unchanged();
             let progress = self.progress.borrow_and_update().clone();
-            let until = progress.visible();
-            if let (true, Some(file)) = (until > at, self.fill.file()) {
-                self.ahead = Ahead::Over;
+            let visible = progress.visible();
+            if let (true, Some(file)) = (visible > at, self.fill.file()) {
+                return Ok(Next::File { file, until: visible });
+            }
+            if let Some((file, until)) = self.fill.ranges().available(at) {
                 return Ok(Next::File { file, until });
             }
             match progress {
@@ -144,36 +132,22 @@ impl Following {
                 Progress::Failed(Failure::NoSpace(handover)) => {
                     return Ok(Next::Through(Through::take_over(&self.fill, &handover, at, end)));
                 }
-                Progress::Filling { size, .. } => self.look_ahead(at, until, end.min(size - 1)),
-                Progress::Connecting | Progress::Verified { .. } => {}
+                Progress::Filling { size, .. } if self.fill.is_far_from(at, visible) => {
+                    RangeFetches::begin(&self.fill, at, size);
+                }
+                Progress::Connecting | Progress::Filling { .. } | Progress::Verified { .. } => {}
             }
-            if let Some(bytes) = self.wait(at).await? {
-                return Ok(Next::Bytes(bytes));
-            }
+            self.wait().await?;
         }
     }
 
-    /// Begins a fetch of its own where the fill is far behind. The blob's last byte is never part of it: that one waits
-    /// for the digest.
-    fn look_ahead(&mut self, at: u64, visible: u64, end: u64) {
-        if matches!(self.ahead, Ahead::No) && at >= visible + FAR_AHEAD && at < end {
-            self.ahead = Ahead::Under(Through::interior(&self.fill, at, end));
+    /// Waits for the fill to come further, or for what is fetched ahead of it, and looks again now and then: a fill may have
+    /// become slow.
+    async fn wait(&mut self) -> Result<(), Error> {
+        tokio::select! {
+            changed = self.progress.changed() => changed.map_err(|_| Error::Abandoned),
+            changed = self.ranges.changed() => changed.map_err(|_| Error::Abandoned),
+            () = tokio::time::sleep(LOOK) => Ok(()),
         }
-    }
-
-    /// Waits for the fill to come further, or for bytes that were fetched ahead of it.
-    async fn wait(&mut self, at: u64) -> Result<Option<Bytes>, Error> {
-        if let Ahead::Under(through) = &mut self.ahead {
-            tokio::select! {
-                bytes = through.next(at, u64::MAX) => match bytes {
-                    Ok(bytes) => return Ok(Some(bytes)),
-                    Err(_) => self.ahead = Ahead::Over,
-                },
-                changed = self.progress.changed() => changed.map_err(|_| Error::Abandoned)?,
-            }
-        } else {
-            self.progress.changed().await.map_err(|_| Error::Abandoned)?;
-        }
-        Ok(None)
     }
 }

@@ -1,7 +1,12 @@
 //! Bytes that go from the upstream to one client without touching the disk.
+//!
+//! A connection to the upstream is held for a client that reads. One that takes nothing for a while lets go of it, and the
+//! bytes are asked for from there on when it reads again.
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, mpsc::error::SendTimeoutError};
 
 use super::{
     Error,
@@ -18,6 +23,10 @@ use crate::{
 
 /// Chunks on their way from the upstream's thread to the client's.
 const IN_FLIGHT: usize = 8;
+/// How many clients are sent to at a time. More wait for their turn.
+pub(super) const IN_ALL: usize = 256;
+/// How long a connection is held for a client that takes nothing.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// A run of a blob's bytes, coming.
 #[derive(Debug)]
@@ -56,8 +65,9 @@ impl Through {
         let (sender, bytes) = mpsc::channel(IN_FLIGHT);
         let wanted = fill.wanted(from, until);
         let pool = &fill.origin().mirror.pool;
+        let relay = Relay { at: from, wanted, check, out: sender, turns: Arc::clone(fill.passing()) };
         // Where no thread can be had, the channel closes at once and the reader fails.
-        let _ = pool.spawn(move |client| relay(client, wanted, check, sender));
+        let _ = pool.spawn(move |client| relay.run(client));
         Self { at: from, bytes }
     }
 
@@ -78,27 +88,60 @@ impl Through {
     }
 }
 
-/// Runs on an upstream thread until all is sent or the client is gone.
-async fn relay(client: Client, wanted: Wanted, mut check: Option<Check>, out: mpsc::Sender<Result<Bytes, Error>>) {
-    let mut at = wanted.from;
-    let mut events = fetch::start(client, wanted);
-    while let Some(event) = events.recv().await {
-        let bytes = match event {
-            Ok(Event::Opened { .. }) => continue,
-            Ok(Event::Bytes(bytes)) => bytes,
-            Err(error) => {
-                let _ = out.send(Err(error)).await;
+/// The upstream's side.
+struct Relay {
+    /// The offset of the next byte to fetch.
+    at: u64,
+    wanted: Wanted,
+    check: Option<Check>,
+    out: mpsc::Sender<Result<Bytes, Error>>,
+    turns: Arc<Semaphore>,
+}
+
+/// What became of a connection.
+enum Passed {
+    /// All is sent, or will never be.
+    Ended,
+    /// The client does not take these bytes.
+    Idle(Bytes),
+}
+
+impl Relay {
+    /// Runs on an upstream thread until all is sent or the client is gone.
+    async fn run(mut self, client: Client) {
+        while let Passed::Idle(bytes) = self.pass(&client).await {
+            // It reads again once all that is on its way is taken.
+            if self.out.send(Ok(bytes)).await.is_err() || self.out.reserve_many(IN_FLIGHT).await.is_err() {
                 return;
             }
-        };
-        at += bytes.len() as u64;
-        let checked = match &mut check {
-            Some(check) => check.pass(bytes, at),
+        }
+    }
+
+    /// One connection's worth.
+    async fn pass(&mut self, client: &Client) -> Passed {
+        let Ok(_turn) = Arc::clone(&self.turns).acquire_owned().await else { return Passed::Ended };
+        let mut events = fetch::start(client.clone(), Wanted { from: self.at, ..self.wanted.clone() });
+        while let Some(event) = events.recv().await {
+            let passed = match event {
+                Ok(Event::Opened { .. }) => continue,
+                Ok(Event::Bytes(bytes)) => self.checked(bytes),
+                Err(error) => Err(error),
+            };
+            let failed = passed.is_err();
+            match self.out.send_timeout(passed, IDLE).await {
+                Err(SendTimeoutError::Timeout(Ok(bytes))) => return Passed::Idle(bytes),
+                Ok(()) if !failed => {}
+                _ => return Passed::Ended,
+            }
+        }
+        Passed::Ended
+    }
+
+    fn checked(&mut self, bytes: Bytes) -> Result<Bytes, Error> {
+        self.at += bytes.len() as u64;
+        match &mut self.check {
+            Some(check) => check.pass(bytes, self.at),
             None => Ok(bytes),
-        };
-        let failed = checked.is_err();
-        if out.send(checked).await.is_err() || failed {
-            return;
         }
     }
 }

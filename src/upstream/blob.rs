@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{
     Client, Error, Remote,
     body::{Body, content_length},
-    client::Response,
+    client::{Response, Turn},
     exchange::{self, Answer, Question},
     headers::content_range,
     remote::Timeouts,
@@ -34,6 +34,7 @@ pub struct Blob {
     body: Body,
     timeouts: Timeouts,
     fetched: Option<Tally>,
+    _turn: Turn,
 }
 
 impl Blob {
@@ -115,7 +116,8 @@ impl Client {
         until: Option<u64>,
         validator: Option<&Validator>,
     ) -> Result<Blob, Error> {
-        let mut get = question(remote, name, digest);
+        let turn = self.body_turn().await?;
+        let mut get = Question { has_turn: true, ..question(remote, name, digest) };
         if let Some(range) = range(from, until)? {
             get.headers.push((RANGE, range));
             get.host_header = validator.map(|known| (known.host.as_str(), IF_RANGE, known.etag.clone()));
@@ -124,7 +126,7 @@ impl Client {
         let validator = url.host_str().and_then(|host| strong_etag(&response, host));
         let (start, size) = extent(&response, from, until)?;
         let (body, fetched) = (Body::new(response)?, remote.fetched(Content::Blob));
-        Ok(Blob { start, size, validator, body, timeouts: remote.timeouts(), fetched })
+        Ok(Blob { start, size, validator, body, timeouts: remote.timeouts(), fetched, _turn: turn })
     }
 }
 
@@ -138,6 +140,7 @@ fn question<'a>(remote: &'a Remote, name: &'a RepositoryName, digest: &Digest) -
         headers: Vec::new(),
         host_header: None,
         follow: true,
+        has_turn: false,
     }
 }
 

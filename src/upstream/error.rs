@@ -43,6 +43,9 @@ pub enum Error {
     /// DNS, TCP, TLS or the proxy failed, or the connection ended before an answer came; tried twice.
     #[error("upstream cannot be reached: {0}")]
     Unreachable(String),
+    /// As many requests are under way as there may be: it was not asked.
+    #[error("too many requests to upstreams are under way here; this one was not made")]
+    Crowded,
     /// The body ended before its announced length, or before its last chunk.
     #[error("upstream cut the response off after {got} bytes{}", of(*expected))]
     Cut {

@@ -41,6 +41,8 @@ pub(super) struct Question<'a> {
     pub(super) host_header: Option<(&'a str, HeaderName, HeaderValue)>,
     /// Whether redirects are followed; if not, they are errors by their status.
     pub(super) follow: bool,
+    /// Whether whoever asks has a turn for the whole of a large answer, and needs none to ask.
+    pub(super) has_turn: bool,
 }
 
 /// A response with a status of success.
@@ -66,6 +68,8 @@ impl Client {
 
     /// Asks, and gives the answer's head whatever its status.
     pub(super) async fn ask_for_any(&self, question: &Question<'_>) -> Result<Answer, Error> {
+        // Waiting for it is not the upstream's silence.
+        let _turn = if question.has_turn { None } else { Some(self.head_turn().await?) };
         let (phase, began) = (Cell::new(Phase::Head), Instant::now());
         let asked = timeout(question.remote.timeouts().head, self.follow(question, &phase)).await;
         let answer = asked.unwrap_or_else(|_| Err(Error::Timeout { phase: phase.get() }));

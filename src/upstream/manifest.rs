@@ -101,6 +101,7 @@ fn question<'a>(remote: &'a Remote, name: &'a RepositoryName, reference: &Refere
         headers: vec![(ACCEPT, accept)],
         host_header: None,
         follow: true,
+        has_turn: false,
     }
 }
 

@@ -74,6 +74,7 @@ impl Client {
             headers: Vec::new(),
             host_header: None,
             follow: true,
+            has_turn: false,
         };
         let answer = self.ask(&question).await?;
         let headers = answer.response.headers();

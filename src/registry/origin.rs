@@ -1,0 +1,51 @@
+//! Where a blob's bytes come from, and by what right.
+
+use super::{Error, mirror::Mirror};
+use crate::{
+    index::Class,
+    oci::{Digest, Repository},
+};
+
+/// Where a fill's bytes come from.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    pub(super) mirror: Mirror,
+    pub(super) repository: Repository,
+    /// This repository's right to the bytes, if it was shown; otherwise the upstream's answer to the fill shows it.
+    pub(super) right: Option<Right>,
+    /// The blob's size in bytes, as the repository's manifest has it.
+    pub(super) size: Option<u64>,
+}
+
+impl Origin {
+    /// Holds the size that an upstream announces against the manifest's.
+    ///
+    /// # Errors
+    /// [`Error::BadGateway`].
+    pub(super) fn agrees(&self, digest: &Digest, size: u64) -> Result<(), Error> {
+        match self.size {
+            Some(named) if named != size => Err(Error::BadGateway(format!(
+                "{digest} has {size} bytes upstream, where {} names it with {named}",
+                self.repository
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What shows a repository's right to a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Right {
+    /// A link of its own, or the word of its own upstream: a right to the bytes, whoever brought them.
+    Own,
+    /// A manifest of its own names the blob. Anybody can write a manifest, upstream: it is a right to what came from an
+    /// upstream, and none to what is here only because somebody pushed it.
+    Named,
+}
+
+impl Right {
+    /// Whether it is a right to bytes of this class.
+    pub(super) fn covers(self, class: Class) -> bool {
+        self == Self::Own || class.mirrored
+    }
+}

@@ -1,0 +1,208 @@
+//! Ranges of a blob that is on its way: they cost the upstream next to nothing, and nobody who does not read holds anything.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    http::{self, Ending},
+    images::{Blob, Format, Image},
+    server::{Server, Setup},
+    upstream::{Fault, Gate, Kind, Rule, Upstream},
+    wait_until,
+};
+
+const REPOSITORY: &str = "library/ranges";
+const MB: usize = 1_000_000;
+const MIB: usize = 1 << 20;
+
+fn mirrored(blob: &Blob) -> (Upstream, Server) {
+    let upstream = Upstream::plain();
+    upstream.add_blob(REPOSITORY, blob);
+    // All clients of a test have one address.
+    let server = Setup::mirroring(&upstream.url()).variable("REGISTRY_HTTP_LIMITS_PERADDRESS", "0").start();
+    (upstream, server)
+}
+
+fn range(server: &Server, blob: &Blob, range: &str) -> http::Request {
+    server.blob(REPOSITORY, &blob.digest).header("Range", range).patience(Duration::from_secs(60))
+}
+
+fn is_served_whole(server: &Server, blob: &Blob) {
+    let got = server.blob(REPOSITORY, &blob.digest).patience(Duration::from_secs(60)).send().summary();
+    assert_eq!((got.ending, got.length, got.digest.as_str()), (Ending::Complete, blob.len() as u64, &*blob.digest));
+}
+
+/// containerd 2.1's way: so many open-ended ranges at once, each left after its chunk.
+fn parallel(at_once: usize, chunk: usize, bandwidth: Option<u64>) {
+    let blob = Blob::noise(1000, 105 * MB);
+    let (upstream, server) = mirrored(&blob);
+    if let Some(rate) = bandwidth {
+        upstream.fault(Rule::on(Kind::Blob, Fault::Bandwidth(rate)));
+    }
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                loop {
+                    let from = next.fetch_add(chunk, Ordering::SeqCst);
+                    if from >= blob.len() {
+                        return;
+                    }
+                    let until = (from + chunk).min(blob.len());
+                    let mut response = range(&server, &blob, &format!("bytes={from}-")).send();
+                    assert_eq!(response.status, 206);
+                    assert!(response.exactly(until - from) == blob.bytes[from..until], "the chunk at {from}");
+                }
+            });
+        }
+    });
+    is_served_whole(&server, &blob);
+    let (sent, asked) = (upstream.sent(Kind::Blob), upstream.count("GET", Kind::Blob));
+    assert!(sent <= blob.len() as u64 * 11 / 10, "{sent} bytes in {asked} GETs for {}", blob.len());
+}
+
+#[test]
+fn eight_ranges_at_once_cost_one_blob() {
+    parallel(8, 8 * MIB, None);
+}
+
+#[test]
+fn sixteen_ranges_at_once_cost_one_blob() {
+    parallel(16, 4 * MIB, None);
+}
+
+#[test]
+fn sixteen_ranges_of_a_slow_upstream_cost_one_blob() {
+    parallel(16, 4 * MIB, Some(30 * MB as u64));
+}
+
+/// A blob of 100 MB whose fill stands at its first one until the gate opens.
+fn held() -> (Blob, Gate, Upstream, Server) {
+    let (blob, gate) = (Blob::noise(1001, 100 * MB), Gate::new());
+    let (upstream, server) = mirrored(&blob);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Gate(MB as u64, gate.clone())).times(1));
+    server.blob(REPOSITORY, &blob.digest).send().exactly(MB / 2);
+    (blob, gate, upstream, server)
+}
+
+/// Two hundred clients that want one range far ahead of the fill are given the same bytes, fetched once; those that want
+/// more than what may be fetched twice wait for the fill.
+#[test]
+fn two_hundred_ranges_far_ahead_share_their_bytes() {
+    let (blob, gate, upstream, server) = held();
+    let (from, some) = (80 * MB, 3 * MB);
+    thread::scope(|scope| {
+        for _ in 0..200 {
+            scope.spawn(|| {
+                let mut response = range(&server, &blob, &format!("bytes={from}-")).send();
+                assert_eq!(response.status, 206);
+                assert!(response.exactly(some) == blob.bytes[from..from + some]);
+            });
+        }
+    });
+    let mut waiting = range(&server, &blob, &format!("bytes={from}-")).send();
+    thread::scope(|scope| {
+        let rest = scope.spawn(|| waiting.exactly(blob.len() - from));
+        wait_until("the bytes that may be fetched twice", Duration::from_secs(20), || {
+            upstream.sent(Kind::Blob) > 9 * MB as u64
+        });
+        thread::sleep(Duration::from_secs(1));
+        let asked = upstream.count("GET", Kind::Blob);
+        assert!(asked <= 11, "{asked} GETs");
+        gate.open();
+        assert!(rest.join().unwrap() == blob.bytes[from..]);
+    });
+    is_served_whole(&server, &blob);
+    let sent = upstream.sent(Kind::Blob);
+    assert!(sent <= blob.len() as u64 * 11 / 10, "{sent} bytes for {}", blob.len());
+}
+
+/// Clients that do not read, wherever they stand, hold no connection to the upstream; others are served meanwhile.
+#[test]
+fn who_does_not_read_holds_no_connection() {
+    let (blob, gate, upstream, server) = held();
+    let places = (0..300).map(|number| 40 * MB + number * 190_000);
+    let idle: Vec<_> =
+        places.map(|from| range(&server, &blob, &format!("bytes={from}-")).window(4096).send()).collect();
+    assert!(idle.iter().all(|response| response.status == 206));
+    thread::sleep(Duration::from_secs(2));
+    let asked = upstream.count("GET", Kind::Blob);
+    assert!(asked <= 11, "{asked} GETs for {} clients that do not read", idle.len());
+    let image = Image::single(Format::Oci, 1002);
+    upstream.add("library/other", "latest", &image);
+    let begun = Instant::now();
+    server.pull("library/other", "latest", &image);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    gate.open();
+    drop(idle);
+    is_served_whole(&server, &blob);
+}
+
+/// The same where the disk takes nothing, and everybody is sent to from the upstream: who does not read lets go of it, and
+/// goes on where they were.
+#[test]
+fn who_does_not_read_lets_go_of_a_stream() {
+    let blob = Blob::noise(1003, 60 * MB);
+    let upstream = Upstream::plain();
+    upstream.add_blob(REPOSITORY, &blob);
+    let server = Setup::mirroring(&upstream.url()).disk(40).start();
+    let get = || server.blob(REPOSITORY, &blob.digest).patience(Duration::from_secs(60)).window(4096).send();
+    let mut idle: Vec<_> = (0..5).map(|_| get()).collect();
+    assert!(idle.iter().all(|response| response.status == 200));
+    wait_until("their connections to be let go", Duration::from_secs(20), || connections_to(&upstream) == 0);
+    let last = idle.pop().unwrap().summary();
+    assert_eq!((last.ending, last.digest.as_str()), (Ending::Complete, &*blob.digest));
+}
+
+/// How many connections to the upstream are open now, as the kernel shows them.
+fn connections_to(upstream: &Upstream) -> usize {
+    let url = upstream.url();
+    let port: u16 = url.rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap();
+    let remote = format!(":{port:04X} 01");
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let leads_there = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(2);
+        format!("{} {}", fields.next().unwrap_or_default(), fields.next().unwrap_or_default()).ends_with(&remote)
+    };
+    sockets.lines().filter(leads_there).count()
+}
+
+/// More fills than there may be connections: the others wait, nothing else does, and the upstream is not blamed.
+#[test]
+fn a_full_pool_is_not_an_outage() {
+    const MANY: usize = 1_100;
+    let (upstream, gate) = (Upstream::plain(), Gate::new());
+    upstream.fault(Rule::on(Kind::Blob, Fault::Gate(0, gate.clone())).path("library/many"));
+    let blobs: Vec<_> = (0..MANY).map(|number| Blob::window(number * 1000, 100_000)).collect();
+    blobs.iter().for_each(|blob| upstream.add_blob("library/many", blob));
+    let server = Setup::mirroring(&upstream.url()).variable("REGISTRY_HTTP_LIMITS_PERADDRESS", "0").start();
+    let image = Image::single(Format::Oci, 1004);
+    upstream.add("library/other", "latest", &image);
+    thread::scope(|scope| {
+        let pulls: Vec<_> = blobs
+            .iter()
+            .map(|blob| {
+                let get = server.blob("library/many", &blob.digest).patience(Duration::from_secs(60));
+                scope.spawn(move || get.send().summary().digest)
+            })
+            .collect();
+        let asked = || upstream.count("GET", Kind::Blob);
+        wait_until("the pool to be full", Duration::from_secs(30), || asked() >= 1000);
+        for tag in ["latest", image.digest()] {
+            assert_eq!(server.manifest("library/other", tag).send().status, 200, "{tag}");
+        }
+        // Longer than an upstream may take to answer.
+        thread::sleep(Duration::from_secs(11));
+        assert!(asked() < MANY, "they all have a connection: this shows nothing");
+        assert_eq!(server.manifest("library/other", "latest").send().status, 200);
+        gate.open();
+        for (pull, blob) in pulls.into_iter().zip(&blobs) {
+            assert_eq!(pull.join().unwrap(), blob.digest);
+        }
+    });
+    server.pull("library/other", "latest", &image);
+    assert!(!server.log().contains("cannot be reached"), "the upstream is blamed");
+}
