@@ -1,7 +1,6 @@
 //! `GET /v2/<name>/referrers/<digest>` (end-12a, end-12b).
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, http::header};
-use serde_json::json;
 
 use super::{
     errors::Refusal,
@@ -56,8 +55,9 @@ async fn hosted(
     if let Some(next) = page.next {
         response.insert_header((header::LINK, location::next_page(request, &next.to_string())));
     }
-    let index = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": page.descriptors });
-    Ok(response.body(index.to_string()))
+    let descriptors = page.descriptors.join(",");
+    let media_type = MediaType::OCI_INDEX;
+    Ok(response.body(format!(r#"{{"schemaVersion":2,"mediaType":"{media_type}","manifests":[{descriptors}]}}"#)))
 }
 
 fn found() -> HttpResponseBuilder {

@@ -165,12 +165,35 @@ impl Database {
         after: &[u8],
         limit: usize,
     ) -> Option<Vec<Vec<u8>>> {
+        let less_prefix = |(key, _): (IVec, IVec)| key[prefix.len()..].to_vec();
+        self.following(tree, prefix, after, limit, less_prefix)
+    }
+
+    /// As [`Database::keys`], each with its value.
+    pub(super) fn pairs(
+        &self,
+        tree: impl Fn(&Trees) -> &Tree,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+    ) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.following(tree, prefix, after, limit, |(key, value)| (key[prefix.len()..].to_vec(), value.to_vec()))
+    }
+
+    fn following<T>(
+        &self,
+        tree: impl Fn(&Trees) -> &Tree,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+        each: impl Fn((IVec, IVec)) -> T,
+    ) -> Option<Vec<T>> {
         let begin = [prefix, after].concat();
         let from = if after.is_empty() { Bound::Included(begin) } else { Bound::Excluded(begin) };
         self.with(|trees| {
-            let found = tree(trees).range((from, Bound::Unbounded)).keys();
-            let within = found.take_while(|key| key.as_ref().map_or(true, |key| key.starts_with(prefix)));
-            within.take(limit).map(|key| key.map(|key| key[prefix.len()..].to_vec())).collect()
+            let found = tree(trees).range((from, Bound::Unbounded));
+            let within = found.take_while(|entry| entry.as_ref().map_or(true, |(key, _)| key.starts_with(prefix)));
+            within.take(limit).map(|entry| entry.map(&each)).collect()
         })
     }
 

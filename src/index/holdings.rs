@@ -16,6 +16,8 @@ use crate::{
     policy::Use,
 };
 
+/// How many of the manifests that name a blob are looked at for what it is to them.
+const NAMED_BY: usize = 64;
 /// How many are looked at together where all are.
 const BATCH: usize = 1000;
 
@@ -305,15 +307,17 @@ impl Index {
         Holding { tier, rank: now.rank(), ..known }
     }
 
+    /// As a layer, if all of the manifests that name it do so, or the first of very many: a base layer is that to all of them.
     fn role(&self, digest: &Digest) -> Option<Role> {
-        let mut role = None;
+        let (mut role, mut seen) = (None, 0);
         self.database.scan(
             |trees| &trees.parents,
             &keys::parents(digest),
             |_, value| {
                 let layer = value.first() == Some(&(Role::Layer as u8));
                 role = Some(if layer { Role::Layer } else { Role::Manifest });
-                layer
+                seen += 1;
+                layer && seen < NAMED_BY
             },
         );
         role

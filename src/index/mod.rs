@@ -143,7 +143,7 @@ impl Index {
         self.database.change(|trees| &trees.links, &key, rest);
         if self.link(repository, digest).is_none_or(|left| !left.layer && !left.revision) {
             self.database.remove(|trees| &trees.holders, &keys::holder(digest, repository));
-            self.attribute_anew(digest);
+            self.unattribute(digest, repository);
         }
     }
 
@@ -214,9 +214,33 @@ impl Index {
         Some(found.iter().filter_map(|digest| digest.parse().ok()).collect())
     }
 
-    /// Notes that one manifest of a repository refers to another.
-    pub fn add_referrer(&self, repository: &Repository, subject: &Digest, digest: &Digest) {
-        self.database.put(|trees| &trees.referrers, &keys::referrer(repository, subject, digest), &[]);
+    /// As [`Index::referrers`], each with what was noted of it; empty where that is nothing.
+    #[must_use]
+    pub fn noted_referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+        after: &str,
+        limit: usize,
+    ) -> Option<Vec<(Digest, Vec<u8>)>> {
+        if !self.is_complete() {
+            return None;
+        }
+        let prefix = keys::referrers(repository, subject);
+        let found = self.database.pairs(|trees| &trees.referrers, &prefix, after.as_bytes(), limit)?;
+        let read = |(key, note): (Vec<u8>, Vec<u8>)| Some((String::from_utf8(key).ok()?.parse().ok()?, note));
+        Some(found.into_iter().filter_map(read).collect())
+    }
+
+    /// Notes that one manifest of a repository refers to another, with a note of the caller's on it.
+    pub fn add_referrer(&self, repository: &Repository, subject: &Digest, digest: &Digest, note: &[u8]) {
+        self.database.put(|trees| &trees.referrers, &keys::referrer(repository, subject, digest), note);
+    }
+
+    /// Changes the note on a referrer, if it still is one.
+    pub fn note_referrer(&self, repository: &Repository, subject: &Digest, digest: &Digest, note: &[u8]) {
+        let key = keys::referrer(repository, subject, digest);
+        self.database.change(|trees| &trees.referrers, &key, |old| old.map(|_| note.to_vec()));
     }
 
     /// Forgets that one manifest of a repository refers to another.

@@ -140,6 +140,16 @@ impl Index {
         });
     }
 
+    /// A repository's link to a blob went. Of this registry's own repositories nothing is attributed.
+    pub(super) fn unattribute(&self, digest: &Digest, place: &Repository) {
+        let Some(held) = self.holding(digest).filter(|_| place.domain.is_some()) else { return };
+        let upstream = self.attributed_upstream(digest, &held);
+        let pinned = held.pinned && (!self.board.is_pinned(place) || self.is_pinned(digest));
+        if (upstream, pinned) != (held.upstream, held.pinned) {
+            self.change(digest, |before| before.map(|held| Holding { upstream, pinned, ..held }));
+        }
+    }
+
     /// A link to a blob went, or the pins changed.
     pub(super) fn attribute_anew(&self, digest: &Digest) {
         if self.holding(digest).is_some_and(|held| self.attributed(digest, held) != held) {
@@ -149,12 +159,45 @@ impl Index {
 
     /// A holding as the links to it say. What no mirrored repository links any more came from where it came from.
     pub(super) fn attributed(&self, digest: &Digest, held: Holding) -> Holding {
-        let places: Vec<_> = self.holders(digest).into_iter().filter(|place| place.domain.is_some()).collect();
-        let pinned = places.iter().any(|place| self.board.is_pinned(place));
-        let numbers: Vec<_> = places.iter().filter_map(|place| place.domain.as_ref().map(|d| self.number(d))).collect();
-        let stays = held.upstream != 0 && (numbers.is_empty() || numbers.contains(&held.upstream));
-        let upstream = if stays { held.upstream } else { numbers.first().copied().unwrap_or(0) };
-        Holding { upstream, pinned, ..held }
+        Holding { upstream: self.attributed_upstream(digest, &held), pinned: self.is_pinned(digest), ..held }
+    }
+
+    /// Costs the same however many repositories link it.
+    fn attributed_upstream(&self, digest: &Digest, held: &Holding) -> u8 {
+        match self.first_mirrored_holder(digest) {
+            Some(_) if self.upstream(held).is_some_and(|domain| self.is_held_in(digest, &domain)) => held.upstream,
+            Some(first) => first.domain.as_ref().map_or(0, |domain| self.number(domain)),
+            None => held.upstream,
+        }
+    }
+
+    /// The keys of mirrored holders come after those of this registry's own, whose domain is empty.
+    fn first_mirrored_holder(&self, digest: &Digest) -> Option<Repository> {
+        let prefix = keys::holders(digest);
+        let (from, until) = ([&prefix[..], &[1]].concat(), [&prefix[..], &[u8::MAX]].concat());
+        let first = self.database.range(|trees| &trees.holders, &from, &until, 1)?;
+        keys::to_repository(first.first()?.get(prefix.len()..)?)
+    }
+
+    /// Whether a repository of this upstream has a link to a blob.
+    fn is_held_in(&self, digest: &Digest, domain: &Domain) -> bool {
+        let prefix = [keys::holders(digest), keys::home(Some(domain))].concat();
+        self.database.keys(|trees| &trees.holders, &prefix, &[], 1).is_some_and(|found| !found.is_empty())
+    }
+
+    /// Whether any mirrored repository that links a blob is pinned: looks at all of them.
+    fn is_pinned(&self, digest: &Digest) -> bool {
+        let mut pinned = false;
+        if self.board.pins.read().is_empty() {
+            return false;
+        }
+        let visit = |key: &[u8], _: &[u8]| {
+            let place = keys::to_repository(key).filter(|place| place.domain.is_some());
+            pinned = place.is_some_and(|place| self.board.is_pinned(&place));
+            !pinned
+        };
+        self.database.scan(|trees| &trees.holders, &keys::holders(digest), visit);
+        pinned
     }
 
     /// An upstream's number; 0 for the 256th, and while the numbers that were given are not known.
@@ -228,6 +271,29 @@ mod tests {
         assert_eq!(of(&index, "b.example"), (4096, 1), "what was pushed is nobody else's");
         index.leave(&one);
         assert_eq!(of(&index, "b.example"), (0, 0));
+    }
+
+    /// The config `{}` of ten thousand repositories: what one of them costs does not grow with the others.
+    #[test]
+    fn a_link_goes_at_the_same_cost_however_many_there_are() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let index = Index::open(dir.path());
+        let digest = Digest::sha256(b"{}");
+        let a_hundred_go = |others: u32| {
+            let names = |range: std::ops::Range<u32>| range.map(|number| place("a.example", &format!("n{number}")));
+            bring(&index, &digest, &place("a.example", "first"));
+            names(0..others).for_each(|place| index.add_link(&place, &digest, LAYER));
+            let began = std::time::Instant::now();
+            names(0..100).for_each(|place| index.remove_link(&place, &digest, LAYER));
+            let hosted = Repository { domain: None, name: "mine".parse().unwrap() };
+            (0..100).for_each(|_| index.remove_link(&hosted, &digest, LAYER));
+            let took = began.elapsed();
+            names(100..others).for_each(|place| index.remove_link(&place, &digest, LAYER));
+            took
+        };
+        a_hundred_go(100);
+        let (few, many) = (a_hundred_go(100), a_hundred_go(10_000));
+        assert!(many < few * 10, "{many:?} among ten thousand, {few:?} among a hundred");
     }
 
     #[test]

@@ -1,23 +1,19 @@
-//! Lists of what is here: repositories, tags, and what refers to a manifest. A page costs the same however long the list
+//! Lists of what is here: repositories and tags. A page costs the same however long the list
 //! is; while the index cannot tell, it is read off the disk, slowly but right.
 
 use std::collections::BinaryHeap;
 
-use serde_json::{Value, json};
-
-use super::{Error, Registry, StoredManifest, objects::Objects};
+use super::{Error, Registry, objects::Objects};
 use crate::{
     lanes::Lane,
-    oci::{Digest, Domain, Repository, RepositoryName},
+    oci::{Domain, Repository, RepositoryName},
     storage,
 };
 
 /// How many names are looked through at a time for those that may be shown.
 const SOUGHT: usize = 1000;
-/// How many referrers are listed at a time.
-const REFERRERS: usize = 500;
-/// How many bytes of them: clients read an index as they read any manifest, 4 MiB at most.
-const REFERRERS_BYTES: usize = 3 << 20;
+/// How many tags are looked up at a time where all are wanted.
+const TAGS: usize = 1000;
 
 /// A page of names, in byte order.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,15 +22,6 @@ pub struct Names {
     pub names: Vec<String>,
     /// Whether there are more.
     pub more: bool,
-}
-
-/// A page of descriptors.
-#[derive(Debug)]
-pub struct Referrers {
-    /// image-spec descriptors, each of a manifest.
-    pub descriptors: Vec<Value>,
-    /// Where the next page begins: after this digest.
-    pub next: Option<Digest>,
 }
 
 impl Names {
@@ -89,10 +76,15 @@ impl Registry {
         if limit == 0 {
             return Ok(Names::new(Vec::new(), 0));
         }
-        if let Some(found) = self.objects.index.repositories(home, after, limit.saturating_add(1)) {
-            return Ok(Names::new(found.iter().map(ToString::to_string).collect(), limit));
-        }
         let (home, after) = (home.cloned(), after.to_owned());
+        let (of, from) = (home.clone(), after.clone());
+        let look = move |objects: &Objects| {
+            let found = objects.index.repositories(of.as_ref(), &from, limit.saturating_add(1))?;
+            Some(found.iter().map(ToString::to_string).collect())
+        };
+        if let Some(found) = self.objects.blocking(Lane::Read, look).await? {
+            return Ok(Names::new(found, limit));
+        }
         let walk = move |objects: &Objects| {
             // One of this registry's own that holds nothing any more is not listed, though its name is claimed.
             let listed = |place: Result<Repository, storage::Error>| -> Result<Option<String>, storage::Error> {
@@ -106,86 +98,48 @@ impl Registry {
         Ok(Names::new(self.objects.blocking(Lane::List, walk).await??, limit))
     }
 
-    /// The tags of a repository of this registry's own that come after `after`.
+    /// The tags of a repository of this registry's own that come after `after`: `limit` at most; without one, as many as can be
+    /// had at once.
     ///
     /// # Errors
     /// [`Error::NameUnknown`].
-    pub async fn hosted_tags(&self, repository: &Repository, after: &str, limit: usize) -> Result<Names, Error> {
+    pub async fn hosted_tags(
+        &self,
+        repository: &Repository,
+        after: &str,
+        limit: Option<usize>,
+    ) -> Result<Names, Error> {
         if !self.is_claimed(repository).await? {
             return Err(Error::NameUnknown);
         }
-        if limit == 0 {
+        if limit == Some(0) {
             return Ok(Names::new(Vec::new(), 0));
         }
-        if let Some(found) = self.objects.index.tags(repository, after, limit.saturating_add(1)) {
-            return Ok(Names::new(found.iter().map(ToString::to_string).collect(), limit));
+        let (place, from, few) = (repository.clone(), after.to_owned(), limit.unwrap_or(TAGS));
+        let look = move |objects: &Objects| {
+            let found = objects.index.tags(&place, &from, few.saturating_add(1))?;
+            Some(found.iter().map(ToString::to_string).collect())
+        };
+        if let Some(found) = self.objects.blocking(Lane::Read, look).await? {
+            return Ok(Names::new(found, few));
         }
-        let (place, after) = (repository.clone(), after.to_owned());
+        // One walk for all of them: each costs as much.
+        let (place, after, most) = (repository.clone(), after.to_owned(), limit.unwrap_or(usize::MAX));
         let walk = move |objects: &Objects| {
             let links = objects.storage.links(&place);
             let names = links.tags().map(|tagged| tagged.map(|(tag, _)| tag.to_string()));
-            first(names, &after, limit.saturating_add(1))
+            first(names, &after, most.saturating_add(1))
         };
-        Ok(Names::new(self.objects.blocking(Lane::List, walk).await??, limit))
-    }
-
-    /// What refers to `subject` in a repository of this registry's own; of `artifact_type` only, where one is given. A
-    /// subject that is not here may have referrers all the same.
-    ///
-    /// # Errors
-    /// When the work dies.
-    pub async fn hosted_referrers(
-        &self,
-        repository: &Repository,
-        subject: &Digest,
-        artifact_type: Option<&str>,
-        after: &str,
-    ) -> Result<Referrers, Error> {
-        let found = match self.objects.index.referrers(repository, subject, after, REFERRERS + 1) {
-            Some(found) => found,
-            None => self.referrers_on_disk(repository, *subject, after).await?,
-        };
-        let (mut descriptors, mut bytes) = (Vec::new(), 0);
-        let mut next = None;
-        for digest in found.iter().take(REFERRERS) {
-            let descriptor = self.manifests.get(digest).await?.map(|manifest| describe(&manifest));
-            let is_wanted = |found: &Value| artifact_type.is_none_or(|wanted| found["artifactType"] == wanted);
-            if let Some(descriptor) = descriptor.filter(is_wanted) {
-                bytes += descriptor.to_string().len();
-                if bytes > REFERRERS_BYTES && !descriptors.is_empty() {
-                    return Ok(Referrers { descriptors, next });
-                }
-                descriptors.push(descriptor);
-            }
-            next = Some(*digest);
-        }
-        let next = next.filter(|_| found.len() > REFERRERS);
-        Ok(Referrers { descriptors, next })
-    }
-
-    async fn referrers_on_disk(
-        &self,
-        repository: &Repository,
-        subject: Digest,
-        after: &str,
-    ) -> Result<Vec<Digest>, Error> {
-        let (place, after) = (repository.clone(), after.to_owned());
-        let walk = move |objects: &Objects| {
-            let refers = |digest: Result<Digest, storage::Error>| -> Result<Option<String>, Error> {
-                let digest = digest?;
-                let manifest = super::rebuild::read(&objects.storage, &digest)?;
-                Ok(manifest.is_some_and(|found| found.subject == Some(subject)).then(|| digest.to_string()))
-            };
-            let revisions = objects.storage.links(&place).revisions();
-            first(revisions.filter_map(|digest| refers(digest).transpose()), &after, REFERRERS + 1)
-        };
-        let found = self.objects.blocking(Lane::List, walk).await??;
-        Ok(found.iter().filter_map(|digest| digest.parse().ok()).collect())
+        Ok(Names::new(self.objects.blocking(Lane::List, walk).await??, most))
     }
 }
 
 /// The first `limit` names after `after`, in byte order, holding no more than that many at a time.
-fn first<E>(names: impl Iterator<Item = Result<String, E>>, after: &str, limit: usize) -> Result<Vec<String>, E> {
+pub(super) fn first<E>(
+    names: impl Iterator<Item = Result<String, E>>,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<String>, E> {
     let mut kept = BinaryHeap::new();
     for name in names {
         let name = name?;
@@ -197,24 +151,6 @@ fn first<E>(names: impl Iterator<Item = Result<String, E>>, after: &str, limit: 
         }
     }
     Ok(kept.into_sorted_vec())
-}
-
-/// distribution-spec, "Listing Referrers": the descriptor of a manifest, with its artifact type and annotations.
-fn describe(manifest: &StoredManifest) -> Value {
-    let document: Value = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
-    let mut descriptor = json!({
-        "mediaType": manifest.media_type().as_str(),
-        "digest": manifest.digest.to_string(),
-        "size": manifest.bytes.len(),
-    });
-    let own = document["artifactType"].as_str().filter(|own| !own.is_empty());
-    if let Some(artifact_type) = own.or(document["config"]["mediaType"].as_str()) {
-        descriptor["artifactType"] = artifact_type.into();
-    }
-    if document["annotations"].is_object() {
-        descriptor["annotations"] = document["annotations"].clone();
-    }
-    descriptor
 }
 
 #[cfg(test)]

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use moka::{policy::EvictionPolicy, sync::Cache};
 
-use super::{Error, Head, objects::Objects};
+use super::{
+    Error, Head,
+    described::{self, Described},
+    objects::Objects,
+};
 use crate::{
     index::{Class, Index, Link, Role},
     lanes::Lane,
@@ -27,12 +31,26 @@ pub struct StoredManifest {
     pub bytes: Bytes,
     /// What they say.
     pub manifest: Manifest,
+    /// What lists of referrers say of it; `None` where it refers to nothing.
+    pub(super) described: Option<Described>,
 }
 
 impl StoredManifest {
     /// Reads bytes that hash to `digest`.
     pub(super) fn new(digest: Digest, bytes: Bytes) -> Result<Self, InvalidManifest> {
-        Ok(Self { digest, manifest: Manifest::parse(&bytes)?, bytes })
+        Ok(Self::of(digest, Manifest::parse(&bytes)?, bytes))
+    }
+
+    /// Bytes that were read already.
+    pub(super) fn of(digest: Digest, manifest: Manifest, bytes: Bytes) -> Self {
+        let refers = manifest.subject.is_some();
+        let described = refers.then(|| Described::new(&digest, &bytes, &manifest.media_type));
+        Self { digest, bytes, manifest, described }
+    }
+
+    /// What it costs in memory.
+    fn weight(&self) -> usize {
+        self.bytes.len() + self.described.as_ref().map_or(0, |described| described.json.len()) + ENTRY
     }
 
     /// The type to serve it with.
@@ -56,9 +74,7 @@ pub(super) struct Manifests {
 
 impl Manifests {
     pub(super) fn new(objects: Objects) -> Self {
-        let weigh = |_: &Digest, manifest: &Arc<StoredManifest>| {
-            u32::try_from(manifest.bytes.len().saturating_add(ENTRY)).unwrap_or(u32::MAX)
-        };
+        let weigh = |_: &Digest, manifest: &Arc<StoredManifest>| u32::try_from(manifest.weight()).unwrap_or(u32::MAX);
         let memory =
             Cache::builder().max_capacity(MEMORY).weigher(weigh).eviction_policy(EvictionPolicy::lru()).build();
         Self { memory, objects }
@@ -131,7 +147,7 @@ impl Manifests {
             let known = objects.index.link(&repository, &manifest.digest).is_some_and(|link| link.revision);
             if !known || !links.has_revision(&manifest.digest)? {
                 links.add_revision(&manifest.digest, Durability::Unsynced)?;
-                note(&objects.index, &repository, &manifest.digest, &manifest.manifest);
+                note(&objects.index, &repository, &manifest);
                 objects.index.disown(&manifest.digest, true);
                 objects.index.add_class(&manifest.digest, Class { mirrored: true, ..Class::default() });
             }
@@ -170,11 +186,12 @@ impl Manifests {
 }
 
 /// Tells the index of a manifest and of everything it names.
-pub(super) fn note(index: &Index, repository: &Repository, digest: &Digest, manifest: &Manifest) {
+pub(super) fn note(index: &Index, repository: &Repository, stored: &StoredManifest) {
+    let StoredManifest { digest, manifest, .. } = stored;
     index.add_repository(repository);
     index.add_link(repository, digest, Link { revision: true, ..Link::default() });
     if let Some(subject) = &manifest.subject {
-        index.add_referrer(repository, subject, digest);
+        index.add_referrer(repository, subject, digest, &described::of(stored).encode());
     }
     for child in manifest.children() {
         index.add_link(repository, &child.digest, Link { named: Some(child.size), ..Link::default() });

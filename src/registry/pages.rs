@@ -107,17 +107,15 @@ impl Registry {
         let look = move |objects: &super::objects::Objects| {
             let links = objects.storage.links(&place);
             let names = links.tags().map(|tagged| tagged.map(|(tag, _)| tag.to_string()));
-            names.collect::<Result<Vec<_>, _>>()
+            let mut tags = names.collect::<Result<Vec<_>, _>>()?;
+            tags.sort_unstable();
+            let body = || serde_json::json!({ "name": place.name.as_str(), "tags": tags }).to_string();
+            Ok::<_, Error>((!tags.is_empty()).then(body))
         };
-        let mut tags = self.objects.blocking(Lane::List, look).await??;
-        if tags.is_empty() {
-            return Err(failed);
-        }
-        tags.sort_unstable();
-        let body = serde_json::json!({ "name": repository.name.as_str(), "tags": tags });
+        let body = self.objects.blocking(Lane::List, look).await??.ok_or(failed)?;
         Ok((
             Arc::new(Page {
-                bytes: body.to_string().into(),
+                bytes: body.into(),
                 media_type: MediaType::new("application/json"),
                 link: None,
                 filters: None,

@@ -171,7 +171,7 @@ fn parse(digest: Digest, pushed: &Pushed) -> Result<Arc<StoredManifest>, Error> 
         return Err(invalid("the manifest is empty".into()));
     }
     let read = Manifest::parse_strictly(&pushed.bytes).map_err(|error| invalid(error.to_string()))?;
-    let manifest = StoredManifest { digest, bytes: pushed.bytes.clone(), manifest: read };
+    let manifest = StoredManifest::of(digest, read, pushed.bytes.clone());
     let found = manifest.media_type();
     if found.is_schema1() || pushed.media_type.as_ref().is_some_and(MediaType::is_schema1) {
         return Err(invalid(
@@ -202,7 +202,7 @@ fn link(
     }
     let links = objects.storage.links(repository);
     links.add_revision(&manifest.digest, Durability::Synced)?;
-    manifests::note(&objects.index, repository, &manifest.digest, &manifest.manifest);
+    manifests::note(&objects.index, repository, manifest);
     objects.index.add_class(&manifest.digest, Class { hosted: true, ..Class::default() });
     objects.index.own(&manifest.digest, Owner::Hosted);
     for tag in tags {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::MutexGuard;
 
 use super::{
-    Error, manifests,
+    Error, StoredManifest, manifests,
     objects::{Objects, SMALL},
 };
 use crate::{
@@ -145,8 +145,8 @@ fn tell(objects: &Objects, repository: &Repository) -> Result<u64, Error> {
         told += 1;
         own(objects, repository, &digest, true);
         objects.index.add_class(&digest, class);
-        match read(&objects.storage, &digest)? {
-            Some(manifest) => manifests::note(&objects.index, repository, &digest, &manifest),
+        match read_stored(&objects.storage, &digest)? {
+            Some(manifest) => manifests::note(&objects.index, repository, &manifest),
             None => objects.index.add_link(repository, &digest, Link { revision: true, ..Link::default() }),
         }
     }
@@ -188,12 +188,16 @@ pub(super) fn named_by(objects: &Objects, repository: &Repository, digest: &Dige
     Ok(None)
 }
 
-/// A manifest on disk; `None` when it is not there, or its bytes are those of no manifest, or are not what they were.
-///
-/// # Errors
-/// When they cannot be read.
 pub(super) fn read(storage: &Storage, digest: &Digest) -> Result<Option<Manifest>, Error> {
+    Ok(bytes(storage, digest)?.and_then(|bytes| Manifest::parse(&bytes).ok()))
+}
+
+fn read_stored(storage: &Storage, digest: &Digest) -> Result<Option<StoredManifest>, Error> {
+    Ok(bytes(storage, digest)?.and_then(|bytes| StoredManifest::new(*digest, bytes.into()).ok()))
+}
+
+fn bytes(storage: &Storage, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
     let Some(stored) = storage.blob(digest)?.filter(|stored| stored.facts.size <= SMALL) else { return Ok(None) };
     let bytes = storage.bytes(digest, &stored)?;
-    Ok(if digest.matches(&bytes) { Manifest::parse(&bytes).ok() } else { None })
+    Ok(digest.matches(&bytes).then_some(bytes))
 }
