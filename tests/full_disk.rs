@@ -10,7 +10,7 @@ use crate::support::{
     disk::{Disk, Kind, MIB},
     images::{Blob, Format, Image},
     judge::Judge,
-    rounds,
+    rounds, scratch,
     server::{Server, Setup},
     upstream::{self, Upstream},
     wait_until,
@@ -198,4 +198,47 @@ fn a_push_on_a_full_disk_is_refused_and_works_later() {
     assert_eq!(session.patch(Some(received), &blob.bytes[received..]).status, 202);
     assert_eq!(session.put(&blob.digest, b"").status, 201);
     assert_eq!(server.blob("team/app", &blob.digest).send().summary().digest, blob.digest);
+}
+
+/// Full while everything is leased, so that the index fails: once the leases are over there is room, made without an index, for
+/// as long as the disk stays full, and after a restart as well.
+#[test]
+fn an_index_that_failed_keeps_nothing_from_making_way() {
+    let (disk, upstream) = (Disk::ext4(64), Upstream::plain());
+    let pushed = Image::of_size(Format::Oci, 795, 2 * MEBI);
+    let mut server = mirror(&upstream, &disk).lease("5s").freshness("0s").start();
+    server.target().image("team/app", "1", &pushed);
+    for number in 0..30 {
+        let (name, image) = (format!("library/kept{number}"), Image::of_size(Format::Oci, 81_000 + number, MEBI));
+        upstream.add(&name, "latest", &image);
+        server.pull(&name, "latest", &image);
+    }
+    let blobs = server.data().join("docker/registry/v2/blobs");
+    let count = || scratch::files(&blobs).len();
+    let mut filler = disk.fill(0);
+    for restarted in [false, true] {
+        if restarted {
+            server.kill9();
+            filler.leave(0);
+            server.restart();
+        } else {
+            // What is asked of the upstream is noted until the index has no room for it.
+            wait_until("the index to fail", 2 * SOON, || {
+                filler.leave(0);
+                (0..30).for_each(|number| drop(server.manifest(&format!("library/kept{number}"), "latest").send()));
+                server.log().contains("the index failed")
+            });
+        }
+        let before = count();
+        wait_until("room to be made", SOON, || {
+            // What makes way for the other program, the other program takes.
+            filler.leave(0);
+            count() + 5 < before
+        });
+        server.pull("team/app", "1", &pushed);
+    }
+    drop(filler);
+    caches_again(&server, &upstream, 81);
+    server.pull("team/app", "1", &pushed);
+    Judge::new(server.data()).is_whole();
 }

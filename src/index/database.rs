@@ -10,7 +10,7 @@ use std::{
 use parking_lot::RwLock;
 use sled::{IVec, Tree};
 
-use super::trees::Trees;
+use super::trees::{self, Trees};
 
 #[derive(Debug)]
 pub(super) struct Database {
@@ -19,6 +19,15 @@ pub(super) struct Database {
     failed: AtomicBool,
     /// Whether it is yet to be [opened](Database::adopt).
     awaited: AtomicBool,
+}
+
+/// Why a database that failed cannot be had again yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// There is no room to open it.
+    Full,
+    /// Anything else; or it was not opened for the first time yet.
+    Failed,
 }
 
 impl Database {
@@ -57,26 +66,30 @@ impl Database {
         self.awaited.load(Ordering::Acquire)
     }
 
-    /// Tries to have a database again after it failed; it is behind then, if not empty. `false` when it cannot be had yet.
-    pub(super) fn reopen(&self) -> bool {
-        if self.is_awaited() {
-            return false;
-        }
-        let mut trees = self.trees.write();
-        if let Some(failed) = trees.take() {
-            failed.close();
-        }
+    /// Tries to have a database again after it failed; it is behind then, if not empty.
+    ///
+    /// # Errors
+    /// [`Absent`], when it cannot be had yet.
+    pub(super) fn reopen(&self) -> Result<Self, Absent> {
+        // Every request reads under this lock: closing and opening take as long as the disk does, and happen outside it.
+        let failed = self.trees.write().take();
+        failed.into_iter().for_each(Trees::close);
         match Trees::open_or_begin(&self.dir) {
-            Ok(opened) => {
-                *trees = Some(opened);
-                self.failed.store(false, Ordering::Relaxed);
-                true
-            }
+            Ok(opened) => Ok(Self {
+                trees: RwLock::new(Some(opened)),
+                awaited: AtomicBool::new(false),
+                ..Self::awaited(&self.dir)
+            }),
             Err(why) => {
                 tracing::debug!("still without an index: {why}");
-                false
+                Err(if trees::is_full(&why) { Absent::Full } else { Absent::Failed })
             }
         }
+    }
+
+    /// Lets go of it.
+    pub(super) fn close(self) {
+        self.trees.into_inner().into_iter().for_each(Trees::close);
     }
 
     /// Forgets everything.

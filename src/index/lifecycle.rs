@@ -7,7 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Index, database::Database, holdings::Line, keys, shares::Board, values};
+use super::{Absent, Index, database::Database, holdings::Line, keys, shares::Board, values};
 
 /// How keys and values are written: an index that says something else is begun anew.
 const FORMAT: &[u8] = b"3";
@@ -45,10 +45,7 @@ impl Index {
             return;
         }
         let found = self.database.open_aside();
-        if found.get(|trees| &trees.meta, keys::FORMAT).is_none_or(|format| format != FORMAT) {
-            found.wipe();
-            found.put(|trees| &trees.meta, keys::FORMAT, FORMAT);
-        }
+        hold_to_format(&found);
         // A process that is killed takes the last half second of notes with it: only a clean stop leaves the mark.
         let was_complete = found.get(|trees| &trees.meta, keys::COMPLETE).is_some();
         let totals = found.get(|trees| &trees.meta, keys::TOTALS).filter(|_| was_complete);
@@ -72,12 +69,24 @@ impl Index {
         *self.totals.lock()
     }
 
-    /// After the database failed: whether it could be opened again. It is behind then, and has to be
-    /// [rebuilt](Index::is_complete).
-    pub fn reopen(&self) -> bool {
+    /// Opens the database again after it failed. It is behind then, and has to be [rebuilt](Index::is_complete).
+    ///
+    /// # Errors
+    /// [`Absent`], when it cannot be had yet.
+    pub fn reopen(&self) -> Result<(), Absent> {
+        if self.database.is_awaited() {
+            return Err(Absent::Failed);
+        }
         self.complete.store(false, Ordering::Release);
         self.was_complete.store(false, Ordering::Release);
-        self.database.reopen()
+        let found = self.database.reopen()?;
+        hold_to_format(&found);
+        if found.has_failed() {
+            found.close();
+            return Err(Absent::Full);
+        }
+        self.adopt(found, || ());
+        Ok(())
     }
 
     /// Whether there is no database, or none any more.
@@ -118,6 +127,14 @@ impl Index {
             self.database.put(|trees| &trees.meta, keys::COMPLETE, &[]);
             self.database.flush();
         }
+    }
+}
+
+/// What is written in another way is forgotten.
+fn hold_to_format(database: &Database) {
+    if database.get(|trees| &trees.meta, keys::FORMAT).is_none_or(|format| format != FORMAT) {
+        database.wipe();
+        database.put(|trees| &trees.meta, keys::FORMAT, FORMAT);
     }
 }
 

@@ -19,6 +19,7 @@ use std::{
     time::SystemTime,
 };
 
+pub use database::Absent;
 use database::Database;
 pub use holding::{Holding, Owner, Role, Shift, Tier, Uses};
 use holdings::Line;

@@ -47,7 +47,7 @@ fn knows_nothing_and_takes_no_notes_before_it_is_resumed() {
     close(Index::open(dir.path()));
     let index = Index::begin(dir.path());
     index.add_repository(&repository("a"));
-    assert!(!index.has_repository(&repository("a")) && !index.has_failed() && !index.reopen());
+    assert!(!index.has_repository(&repository("a")) && !index.has_failed() && index.reopen().is_err());
     let mut totals = None;
     index.resume(|found| totals = Some(*found));
     assert_eq!((totals, index.totals()), (Some([1; 6]), Some([1; 6])));

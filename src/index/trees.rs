@@ -50,7 +50,7 @@ fn is_held(why: &str) -> bool {
 }
 
 /// Whether there is no room to open it: nothing is wrong with what is there.
-fn is_full(why: &str) -> bool {
+pub(super) fn is_full(why: &str) -> bool {
     [Errno::NOSPC, Errno::DQUOT].iter().any(|full| why.contains(&format!("(os error {})", full.raw_os_error())))
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Error, objects::Objects, uses};
 use crate::{
-    index::{Holding, Owner, Shift},
+    index::{Holding, Link, Owner, Shift},
     oci::Digest,
     storage::Change,
 };
@@ -50,6 +50,15 @@ impl Objects {
         Ok(())
     }
 
+    /// A blob that went while there was no index, as its links in mirrored repositories did. Links on disk are told after this.
+    fn forget_gone(&self, digest: &Digest) {
+        self.index.remove_object(digest);
+        for place in self.index.holders(digest).iter().filter(|place| place.domain.is_some()) {
+            self.index.remove_link(place, digest, Link { revision: true, layer: true, named: None });
+        }
+        self.index.leave(digest);
+    }
+
     /// Blobs that the index remembers and the disk does not have.
     fn forget_missing(&self) -> Result<(), Error> {
         let mut after = None;
@@ -58,7 +67,7 @@ impl Objects {
             for digest in &some {
                 let _claim = self.claims.digest(digest);
                 if !self.storage.has_blob(digest)? {
-                    self.index.leave(digest);
+                    self.forget_gone(digest);
                 }
             }
             match some.last() {

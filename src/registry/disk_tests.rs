@@ -27,7 +27,7 @@ use crate::{
     storage::{Bound, Durability, Limits, Opened, Purpose, Storage},
 };
 
-fn open(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
+pub(super) fn open(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
     let objects = begin(dir, limits, retention);
     on_a_thread(|| objects.resume_index()).unwrap();
     objects
@@ -41,15 +41,15 @@ fn begin(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
 }
 
 /// What blocks is never done where tasks run: the locks would not let it.
-fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub(super) fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(work).join().unwrap())
 }
 
-fn mirrored(name: &str) -> Repository {
+pub(super) fn mirrored(name: &str) -> Repository {
     Repository { domain: Some(Domain::docker_hub()), name: name.parse().unwrap() }
 }
 
-fn hosted(name: &str) -> Repository {
+pub(super) fn hosted(name: &str) -> Repository {
     Repository { domain: None, name: name.parse().unwrap() }
 }
 
@@ -69,7 +69,7 @@ fn agrees(objects: &Objects, dir: &TempDir, when: &str) {
     assert_eq!(told, found, "{when}: {usage:?}");
 }
 
-async fn cache(objects: &Objects, place: &Repository, bytes: Vec<u8>) -> Digest {
+pub(super) async fn cache(objects: &Objects, place: &Repository, bytes: Vec<u8>) -> Digest {
     let digest = Digest::sha256(&bytes);
     let staged = objects.stage(Purpose::Mirrored, bytes.len() as u64).await.unwrap();
     staged.sink().write_at(&bytes, 0).unwrap();
@@ -78,7 +78,7 @@ async fn cache(objects: &Objects, place: &Repository, bytes: Vec<u8>) -> Digest 
     digest
 }
 
-fn content(seed: u8, kib: usize) -> Vec<u8> {
+pub(super) fn content(seed: u8, kib: usize) -> Vec<u8> {
     (0..kib << 10).map(|at| seed ^ u8::try_from(at % 251).unwrap()).collect()
 }
 

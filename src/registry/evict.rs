@@ -112,7 +112,7 @@ impl Objects {
         let Some(_open) = self.changing() else { return 0 };
         let _claim = self.claims.digest(digest);
         let Some((held, holders)) = self.unless_kept(digest) else { return 0 };
-        match self.remove_mirrored(digest, &held, &holders) {
+        match self.remove_mirrored(digest, held.manifest, &holders) {
             Ok(()) => {
                 let idle = Duration::from_secs(uses::now().saturating_sub(held.used));
                 self.metrics.evicted(reason, held.allocated, idle);
@@ -170,11 +170,16 @@ impl Objects {
         if until > now { Kept::Until(until) } else { Kept::No }
     }
 
-    fn remove_mirrored(&self, digest: &Digest, held: &Holding, holders: &[Repository]) -> Result<(), Error> {
-        let manifest = if held.manifest { rebuild::read(&self.storage, digest)? } else { None };
+    pub(super) fn remove_mirrored(
+        &self,
+        digest: &Digest,
+        is_manifest: bool,
+        holders: &[Repository],
+    ) -> Result<(), Error> {
+        let manifest = if is_manifest { rebuild::read(&self.storage, digest)? } else { None };
         for place in holders {
             let links = self.storage.links(place);
-            if held.manifest {
+            if is_manifest {
                 for tag in links.tags_of(digest)? {
                     self.unlink_tag(place, &tag, digest)?;
                 }

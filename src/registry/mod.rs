@@ -23,6 +23,7 @@ mod delete;
 mod described;
 mod error;
 mod evict;
+mod evict_unindexed;
 mod fetch;
 mod figures;
 mod fill;
@@ -229,3 +230,5 @@ impl Registry {
 
 #[cfg(test)]
 mod disk_tests;
+#[cfg(test)]
+mod unindexed_tests;

@@ -13,7 +13,7 @@ use super::{
     objects::{Objects, SMALL},
 };
 use crate::{
-    index::{Class, Link, Owner},
+    index::{Absent, Class, Link, Owner},
     oci::{Digest, Manifest, Repository},
     storage::Storage,
 };
@@ -21,11 +21,18 @@ use crate::{
 /// How long after a walk that could not read everything there is another.
 const AGAIN: Duration = Duration::from_secs(30);
 
+/// How long after no room could be made for the index it is tried again, at least.
+const AGAIN_FOR_ROOM: Duration = Duration::from_secs(5);
+/// How much room is made for the index, at least.
+const INDEX_ROOM: u64 = 16 << 20;
+
 /// What is known of walks of the disk: there is one at a time, since two would count in each other's survey.
 #[derive(Debug, Default)]
 pub(super) struct Rebuilding {
     /// When there is to be another, since the last one could not read everything.
     due: Option<Instant>,
+    /// When room is to be made for the index again, since none could be.
+    no_room_until: Option<Instant>,
 }
 
 impl Objects {
@@ -61,13 +68,38 @@ impl Objects {
     /// # Errors
     /// As [`Objects::renew_index`].
     pub(super) fn reopen_index(&self) -> Result<(), Error> {
-        let alone = self.rebuilding.lock();
+        let mut alone = self.rebuilding.lock();
         self.storage.ledger().set_known(false);
-        if !self.index.reopen() {
+        let reopened = match self.index.reopen() {
+            Err(Absent::Full) if self.make_room_for_index(&mut alone) => self.index.reopen(),
+            reopened => reopened,
+        };
+        if reopened.is_err() {
             return Ok(());
         }
         tracing::info!("there is an index again, and it is told what is on disk");
         self.walk(alone)
+    }
+
+    /// Makes room for an index that cannot be opened without: what evicts by the index waits for it. Returns whether anything
+    /// went.
+    fn make_room_for_index(&self, alone: &mut Rebuilding) -> bool {
+        if alone.no_room_until.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
+        let begun = Instant::now();
+        let bytes = INDEX_ROOM.max(self.storage.ledger().usage().index / 4);
+        let parked = self.parked.give_way(bytes);
+        let evicted = if parked < bytes { self.evict_unindexed(bytes - parked) } else { Ok(0) };
+        match &evicted {
+            Err(error) => tracing::warn!("no room can be made for the index: {error}"),
+            Ok(0) if parked == 0 => tracing::warn!("the index needs room, and nothing that is mirrored may go now"),
+            Ok(evicted) => tracing::info!("{} bytes of mirrored content went for the index", parked + evicted),
+        }
+        let made = parked + evicted.unwrap_or(0) > 0;
+        // It walks all repositories: where that is of no use, it must not be all that the disk does.
+        alone.no_room_until = (!made).then(|| Instant::now() + AGAIN_FOR_ROOM.max(begun.elapsed() * 10));
+        made
     }
 
     /// Walks the disk once more after a walk that could not read everything. Blocks.
@@ -117,7 +149,8 @@ fn walk(objects: &Objects) -> Result<(), Error> {
         }
     }
     objects.index.set_complete();
-    objects.storage.ledger().set_known(true);
+    // The index may have failed meanwhile: then nothing was counted.
+    objects.storage.ledger().set_known(objects.index.is_complete());
     tracing::debug!("the index was told of {repositories} repositories with {links} links");
     Ok(())
 }

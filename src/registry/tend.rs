@@ -1,6 +1,6 @@
 //! What has to be done now and then, as values: the composition root decides when, and on which threads.
 
-use super::{Error, Registry};
+use super::{Error, Registry, uses};
 use crate::storage::Usage;
 
 impl Registry {
@@ -9,6 +9,7 @@ impl Registry {
         self.objects.parked.tidy();
         self.objects.activity.tidy();
         self.objects.uncached.tidy();
+        self.objects.uses.forget(uses::now().saturating_sub(self.objects.retention.lease.as_secs()));
         self.metrics.note_growth(&self.objects.disk());
     }
 

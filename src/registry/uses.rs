@@ -19,6 +19,8 @@ const SHARDS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Uses {
     noted: [Mutex<HashMap<Digest, index::Uses>>; SHARDS],
+    /// When what was told to the index was asked for: the index may fail.
+    told: [Mutex<HashMap<Digest, u64>>; SHARDS],
     read: [Mutex<HashMap<Digest, usize>>; SHARDS],
     shard: RandomState,
 }
@@ -32,8 +34,12 @@ pub(super) struct Reading {
 
 impl Uses {
     pub(super) fn new() -> Self {
-        let (noted, read) = (|_| Mutex::default(), |_| Mutex::default());
-        Self { noted: std::array::from_fn(noted), read: std::array::from_fn(read), shard: RandomState::new() }
+        Self {
+            noted: std::array::from_fn(|_| Mutex::default()),
+            told: std::array::from_fn(|_| Mutex::default()),
+            read: std::array::from_fn(|_| Mutex::default()),
+            shard: RandomState::new(),
+        }
     }
 
     /// Notes that something was asked for.
@@ -44,14 +50,25 @@ impl Uses {
         uses.last = now();
     }
 
-    /// When something was last asked for, if that has not been told yet.
+    /// When something was last asked for, if that is remembered.
     pub(super) fn last(&self, digest: &Digest) -> Option<u64> {
-        self.noted[self.shard(digest)].lock().get(digest).map(|uses| uses.last)
+        let shard = self.shard(digest);
+        let noted = self.noted[shard].lock().get(digest).map(|uses| uses.last);
+        noted.or_else(|| self.told[shard].lock().get(digest).copied())
     }
 
-    /// What is to be told to the index.
+    /// What is to be told to the index. When it was asked for is remembered.
     pub(super) fn take(&self) -> impl Iterator<Item = (Digest, index::Uses)> + '_ {
-        self.noted.iter().flat_map(|shard| std::mem::take(&mut *shard.lock()))
+        self.noted.iter().zip(&self.told).flat_map(|(noted, told)| {
+            let mut noted = noted.lock();
+            told.lock().extend(noted.iter().map(|(digest, uses)| (*digest, uses.last)));
+            std::mem::take(&mut *noted)
+        })
+    }
+
+    /// Forgets what was asked for before that, in seconds since the epoch.
+    pub(super) fn forget(&self, before: u64) {
+        self.told.iter().for_each(|told| told.lock().retain(|_, last| *last >= before));
     }
 
     /// Begins to read.
@@ -110,5 +127,8 @@ mod tests {
         let told: Vec<_> = uses.take().collect();
         assert_eq!((told.len(), told[0].1.count), (1, 2));
         assert_eq!(uses.take().count(), 0);
+        assert!(uses.last(&digest).is_some(), "it is remembered, though it was told");
+        uses.forget(u64::MAX);
+        assert!(uses.last(&digest).is_none());
     }
 }
