@@ -135,6 +135,33 @@ fn goes_back(mut server: Server, images: &Images, untagged: &Image) {
     serves(&server.target(), &after);
 }
 
+/// A volume that `proxy.remoteurl` says is a cache's, and no scheduler-state.json: nobody but its operator knows what it holds, so
+/// the start asks. What was cached is mirrored then, what was pushed is kept, and nobody is asked again.
+#[test]
+fn a_volume_that_may_be_a_cache_asks_what_it_holds() {
+    let upstream = Upstream::plain();
+    let image = Image::single(Format::Docker, 345);
+    upstream.add("team/app", "1", &image);
+    for (said, is_mirrored) in [("pushed", false), ("cached", true)] {
+        let setup = Setup::both(&upstream.url());
+        let theirs = OnVolume::start(setup.data());
+        theirs.target().image("team/app", "1", &image);
+        drop(theirs);
+        let asked = setup.run();
+        assert_eq!(asked.status.code(), Some(2), "{}", asked.output);
+        for part in ["team/app", "scheduler-state.json", "proxy.adopt", "cached", "pushed"] {
+            assert!(asked.output.contains(part), "{part} is not in: {}", asked.output);
+        }
+        drop(setup.clone().hosted("[team/**]").start());
+        drop(setup.clone().variable("REGISTRY_PROXY_ADOPT", said).start());
+        // The answer is remembered.
+        let server = setup.start();
+        let place = server.data().join("mirrors/docker.io/repositories/team/app");
+        assert_eq!(place.exists(), is_mirrored, "{said}");
+        server.pull("team/app", "1", &image);
+    }
+}
+
 /// docker-registry 2.8 knows no DELETE of a tag: people remove its folder.
 fn delete_tag_on_disk(volume: &Path, repository: &str, tag: &str) {
     let tags = volume.join("docker/registry/v2/repositories").join(repository).join("_manifests/tags");

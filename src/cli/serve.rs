@@ -17,8 +17,8 @@ use crate::{
     index::Index,
     lanes::Lanes,
     metrics::Metrics,
-    oci::Domain,
-    registry::{Foundation, Registry, Retention, Rules},
+    oci::{Domain, RepositoryName},
+    registry::{self, Foundation, Registry, Retention, Rules},
     storage::Storage,
     upstream::{self, Credentials, Options, Pool, Proxy, Remote},
 };
@@ -69,6 +69,11 @@ fn foundation(config: &Config, background: &Runtime) -> Result<Foundation, Failu
     let root = &config.storage.rootdirectory;
     let storage = Storage::open(root.value(), volume::limits(&config.storage))
         .map_err(|error| Failure::usage(root.error(volume::cannot_open(root.value(), &error))))?;
+    if *config.proxy.enabled && config.proxy.remoteurl.is_set() {
+        let listed = |name: &RepositoryName| config.proxy.is_hosted(name);
+        registry::decide(&storage, listed, *config.proxy.adopt)
+            .map_err(|undecided| Failure::usage(format!("{}: {undecided}", root.value().display())))?;
+    }
     // Opened by the first of the jobs: nobody waits for that.
     let index = Index::begin(&storage.index_dir());
     let proxy = Proxy::from_lookup(|name| std::env::var(name).ok()).map_err(Failure::usage)?;

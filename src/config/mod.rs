@@ -55,7 +55,7 @@ pub use log::{Formatter, Level, Log};
 pub use network::Network;
 pub use origin::Origin;
 pub use owner::{chown_all, explain};
-pub use proxy::{Proxy, Unproven};
+pub use proxy::{Adopt, Proxy, Unproven};
 pub use secret::Secret;
 pub use setting::Setting;
 pub use storage::{Storage, UploadPurging};

@@ -10,8 +10,8 @@ use super::{
     duration, keys,
     node::Node,
     used::{
-        PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PASSWORDFILE, PROXY_PUSH, PROXY_REALM,
-        PROXY_REDIRECTS, PROXY_REMOTEURL, PROXY_TTL, PROXY_UNPROVEN, PROXY_USERNAME,
+        PROXY_ADOPT, PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PASSWORDFILE, PROXY_PUSH,
+        PROXY_REALM, PROXY_REDIRECTS, PROXY_REMOTEURL, PROXY_TTL, PROXY_UNPROVEN, PROXY_USERNAME,
     },
 };
 use crate::oci::{NamePattern, RepositoryName};
@@ -44,6 +44,8 @@ pub struct Proxy {
     pub hosted: Setting<Vec<NamePattern>>,
     /// `proxy.unproven`: what becomes of a first push while the upstream cannot be asked for the name.
     pub unproven: Setting<Unproven>,
+    /// `proxy.adopt`: what a volume of registry:2 holds that may be that of a cache.
+    pub adopt: Setting<Adopt>,
 }
 
 /// What becomes of the first push to a name while the upstream cannot be asked whether it has such a repository.
@@ -53,6 +55,31 @@ pub enum Unproven {
     Accept,
     /// It is refused until the upstream can be asked.
     Refuse,
+}
+
+/// What the repositories are that lie on a volume of `registry:2` where those that are pushed do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adopt {
+    /// Nobody said.
+    Ask,
+    /// Cached: they become mirrored ones.
+    Cached,
+    /// Pushed: they stay.
+    Pushed,
+}
+
+impl Adopt {
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Ask, Self::Cached, Self::Pushed].into_iter().find(|known| known.as_str().eq_ignore_ascii_case(text))
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ask => "ask",
+            Self::Cached => "cached",
+            Self::Pushed => "pushed",
+        }
+    }
 }
 
 impl Unproven {
@@ -83,6 +110,7 @@ impl Proxy {
             push: Setting::read_optional(root, &PROXY_PUSH, keys::flag)?,
             hosted: Setting::read_list(root, &PROXY_HOSTED, str::parse)?,
             unproven: Setting::read(root, &PROXY_UNPROVEN, Unproven::parse)?,
+            adopt: Setting::read(root, &PROXY_ADOPT, Adopt::parse)?,
         };
         proxy.with_password_out_of_file()?.with_user_out_of_url()?.paired()
     }
@@ -152,6 +180,7 @@ impl Proxy {
             Line::new(&self.push, self.push_allowed().to_string()),
             Line::list(&self.hosted, self.hosted.iter().map(NamePattern::as_str)),
             Line::new(&self.unproven, self.unproven.as_str()),
+            Line::new(&self.adopt, self.adopt.as_str()),
         ]);
         lines
     }

@@ -273,6 +273,7 @@ proxy:
   push: false
   hosted: []
   unproven: accept
+  adopt: ask
 catalog:
   maxentries: 1000
 tags:

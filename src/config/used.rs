@@ -303,6 +303,13 @@ pub(super) const PROXY_UNPROVEN: Key = used(
     "The first push to a name while the upstream cannot be asked whether it has such a repository: accept, and ask later, or \
      refuse with 503; ours.",
 );
+pub(super) const PROXY_ADOPT: Key = used(
+    "proxy.adopt",
+    Choice(&["ask", "cached", "pushed"]),
+    "ask",
+    "What a volume of registry:2 holds, where `proxy.remoteurl` is set and no scheduler-state.json tells: cached content, which \
+     is mirrored from now on, or what was pushed; ask stops the start; ours.",
+);
 
 // Lists
 pub(super) const CATALOG_MAXENTRIES: Key =

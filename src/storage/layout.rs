@@ -80,6 +80,11 @@ impl Layout {
         self.root.join("scheduler-state.json")
     }
 
+    /// Where that lies when the volume is adopted.
+    pub(super) fn adopted_state(&self) -> PathBuf {
+        self.root.join("scheduler-state.json.adopted")
+    }
+
     pub(super) fn lock(&self) -> PathBuf {
         self.root.join(LOCK)
     }

@@ -268,13 +268,32 @@ impl Storage {
         look::is_there(&self.layout.proxy_state())
     }
 
+    /// Whether it was such a volume, and is adopted.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub fn was_proxy_volume(&self) -> Result<bool, Error> {
+        let state = self.layout.adopted_state();
+        state.try_exists().map_err(Error::at(&state))
+    }
+
+    /// Says that this is such a volume, as `registry:2` would.
+    ///
+    /// # Errors
+    /// When the state file cannot be made.
+    pub fn begin_proxy_volume(&self) -> Result<(), Error> {
+        let state = self.layout.proxy_state();
+        File::create(&state).map_err(Error::at(&state))?;
+        publish::sync_parent(&state)
+    }
+
     /// Remembers that it was adopted: what `registry:2` pushes to it from now on is its own.
     ///
     /// # Errors
     /// When its state file cannot be set aside.
     pub fn end_proxy_volume(&self) -> Result<(), Error> {
         let state = self.layout.proxy_state();
-        self.names.set_aside(&state, &state.with_extension("json.adopted"))
+        self.names.set_aside(&state, &self.layout.adopted_state())
     }
 
     /// The upload sessions of one repository.
