@@ -24,22 +24,27 @@ pub enum Undecided {
         /// One of them.
         first: RepositoryName,
     },
-    /// The volume cannot be read or written.
+    /// What its operator said cannot be written down.
     #[error(transparent)]
     Storage(#[from] storage::Error),
 }
 
 /// Finds out what the repositories of a volume are that nobody pushed to with this program, before anything is served. They
-/// are `listed` as this registry's own, or the operator `said` it. To be called where `proxy.remoteurl` is set.
+/// are `listed` as this registry's own, or the operator `said` it. Where a repository cannot be looked at, all of them stay what
+/// they are. To be called where `proxy.remoteurl` is set.
 ///
 /// # Errors
 /// [`Undecided`].
 pub fn decide(storage: &Storage, listed: impl Fn(&RepositoryName) -> bool, said: Adopt) -> Result<(), Undecided> {
-    // What came after it was adopted was pushed.
-    if storage.is_proxy_volume()? || storage.was_proxy_volume()? {
-        return Ok(());
-    }
-    let undecided = undecided(storage, listed)?;
+    let undecided = match undecided(storage, listed) {
+        Ok(undecided) => undecided,
+        Err(error) => {
+            tracing::warn!(
+                "whether registry:2 cached what is on this volume is not known, so that all of it stays: {error}"
+            );
+            return Ok(());
+        }
+    };
     let Some(first) = undecided.first() else { return Ok(()) };
     match said {
         Adopt::Ask => Err(Undecided::Ask { count: undecided.len(), first: first.name.clone() }),
@@ -53,6 +58,10 @@ pub fn decide(storage: &Storage, listed: impl Fn(&RepositoryName) -> bool, said:
 
 fn undecided(storage: &Storage, listed: impl Fn(&RepositoryName) -> bool) -> Result<Vec<Repository>, storage::Error> {
     let mut found = Vec::new();
+    // What came after it was adopted was pushed.
+    if storage.is_proxy_volume()? || storage.was_proxy_volume()? {
+        return Ok(found);
+    }
     for repository in storage.repositories() {
         let repository = repository?;
         let links = storage.links(&repository);
