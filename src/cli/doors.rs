@@ -3,13 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use rustix::process::{Resource, getrlimit};
-use tokio::runtime::Runtime;
 
-use super::Failure;
+use super::{Failure, supervise::Supervisor};
 use crate::{
     config::{self, Config},
     http::{self, BindError, Server, TlsError, TlsSettings},
-    lanes::Lane,
+    metrics::Job,
     registry::Registry,
 };
 
@@ -86,16 +85,19 @@ fn cannot_listen(http: &config::Http, error: &BindError) -> config::Error {
 }
 
 /// Takes a new certificate soon after its files change: Kubernetes and certbot put others in their place.
-pub(super) fn renew_certificate(server: &Server, registry: &Arc<Registry>, background: &Runtime) {
+pub(super) fn renew_certificate(server: &Server, registry: &Arc<Registry>, supervisor: &Supervisor) {
     let Some(tls) = server.tls() else { return };
-    let registry = Arc::clone(registry);
-    background.spawn(async move {
-        let mut ticks = tokio::time::interval(LOOK_AT_CERTIFICATE);
-        loop {
-            ticks.tick().await;
-            registry.metrics().certificate_ends(tls.expires());
-            let tls = Arc::clone(&tls);
-            let _ = registry.lanes().run(Lane::Job, move || tls.refresh()).await;
+    let (registry, watched) = (Arc::clone(registry), supervisor.clone());
+    supervisor.keep(Job::Certificate, move || {
+        let (registry, watched, tls) = (Arc::clone(&registry), watched.clone(), Arc::clone(&tls));
+        async move {
+            let mut ticks = tokio::time::interval(LOOK_AT_CERTIFICATE);
+            loop {
+                ticks.tick().await;
+                registry.metrics().certificate_ends(tls.expires());
+                let tls = Arc::clone(&tls);
+                watched.work(move || tls.refresh()).await;
+            }
         }
     });
 }

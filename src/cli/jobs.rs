@@ -2,13 +2,11 @@
 
 use std::{
     sync::{Arc, mpsc},
-    thread,
     time::Duration,
 };
 
-use tokio::runtime::Runtime;
-
-use crate::{config::Config, lanes::Lane, registry::Registry};
+use super::supervise::Supervisor;
+use crate::{config::Config, metrics::Job, registry::Registry};
 
 /// How often what is kept for a while only is looked through.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
@@ -25,81 +23,83 @@ const LOOK_FIRST: Duration = Duration::from_millis(300);
 const LOOK_AT_NOTHING: Duration = Duration::from_secs(30);
 
 /// Begins all of it.
-pub(super) fn start(registry: &Arc<Registry>, config: &Config, background: &Runtime) -> std::io::Result<()> {
-    rebuild(registry)?;
-    repeat(background, registry, TIDY_EVERY, Registry::tidy);
-    repeat(background, registry, TEND_EVERY, Registry::tend);
+pub(super) fn start(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
+    rebuild(registry, supervisor);
+    repeat(supervisor, Job::Tidy, registry, TIDY_EVERY, Registry::tidy);
+    repeat(supervisor, Job::Tend, registry, TEND_EVERY, Registry::tend);
     if !config.proxy.ttl.is_zero() {
         let every = (*config.proxy.ttl / 10).clamp(EXPIRE_EVERY.0, EXPIRE_EVERY.1);
-        repeat(background, registry, every, Registry::expire);
+        repeat(supervisor, Job::Expire, registry, every, Registry::expire);
     }
-    purge_uploads(registry, config, background);
-    settle_claims(registry, background);
-    Ok(())
+    purge_uploads(registry, config, supervisor);
+    settle_claims(registry, supervisor);
 }
 
-fn rebuild(registry: &Arc<Registry>) -> std::io::Result<()> {
+fn rebuild(registry: &Arc<Registry>, supervisor: &Supervisor) {
     let (done, waited) = mpsc::channel();
     let patience = if registry.is_new() { LOOK_AT_NOTHING } else { LOOK_FIRST };
-    let registry = Arc::clone(registry);
-    thread::Builder::new().name("rebuild".into()).spawn(move || {
-        registry.rebuild_index();
-        registry.tell_conflicts();
-        let _ = done.send(());
-    })?;
+    let (registry, watched) = (Arc::clone(registry), supervisor.clone());
+    supervisor.keep(Job::Rebuild, move || {
+        let (registry, watched, done) = (Arc::clone(&registry), watched.clone(), done.clone());
+        async move {
+            let work = move || {
+                registry.rebuild_index();
+                registry.tell_conflicts();
+            };
+            watched.work(work).await;
+            let _ = done.send(());
+        }
+    });
     let _ = waited.recv_timeout(patience);
-    Ok(())
 }
 
 /// Does something that blocks, again and again.
-fn repeat(background: &Runtime, registry: &Arc<Registry>, every: Duration, act: fn(&Registry)) {
-    let registry = Arc::clone(registry);
-    background.spawn(async move {
-        let mut ticks = tokio::time::interval(every);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let registry = Arc::clone(&registry);
-            let lanes = registry.lanes().clone();
-            let _ = lanes.run(Lane::Job, move || act(&registry)).await;
+fn repeat<T: Send + 'static>(
+    supervisor: &Supervisor,
+    job: Job,
+    registry: &Arc<Registry>,
+    every: Duration,
+    act: impl Fn(&Registry) -> T + Clone + Send + 'static,
+) {
+    let (registry, watched) = (Arc::clone(registry), supervisor.clone());
+    supervisor.keep(job, move || {
+        let (registry, watched, act) = (Arc::clone(&registry), watched.clone(), act.clone());
+        async move {
+            let mut ticks = tokio::time::interval(every);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let (registry, act) = (Arc::clone(&registry), act.clone());
+                watched.work(move || drop(act(&registry))).await;
+            }
         }
     });
 }
 
 /// Asks about the names that were claimed while the upstream could not be asked: soon after it can be, and less and less often
 /// while it cannot.
-fn settle_claims(registry: &Arc<Registry>, background: &Runtime) {
-    let (registry, tasks) = (Arc::clone(registry), background.handle().clone());
-    background.spawn(async move {
-        let mut pause = SETTLE_EVERY.0;
-        loop {
-            tokio::time::sleep(pause).await;
-            let registry = Arc::clone(&registry);
-            let round = tasks.spawn(async move { registry.settle_claims().await });
-            let unanswered = round.await.unwrap_or_else(|error| {
-                tracing::error!(%error, "asking about unproven names failed, and begins anew");
-                true
-            });
-            pause = if unanswered { (pause * 2).min(SETTLE_EVERY.1) } else { SETTLE_EVERY.0 };
+fn settle_claims(registry: &Arc<Registry>, supervisor: &Supervisor) {
+    let registry = Arc::clone(registry);
+    supervisor.keep(Job::Names, move || {
+        let registry = Arc::clone(&registry);
+        async move {
+            let mut pause = SETTLE_EVERY.0;
+            loop {
+                tokio::time::sleep(pause).await;
+                let unanswered = registry.settle_claims().await;
+                pause = if unanswered { (pause * 2).min(SETTLE_EVERY.1) } else { SETTLE_EVERY.0 };
+            }
         }
     });
 }
 
 /// `storage.maintenance.uploadpurging`: uploads that nobody goes on with.
-fn purge_uploads(registry: &Arc<Registry>, config: &Config, background: &Runtime) {
+fn purge_uploads(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
     let purging = &config.storage.uploadpurging;
     if !*purging.enabled {
         return;
     }
     let (age, interval, dry) = (*purging.age, *purging.interval, *purging.dryrun);
-    let registry = Arc::clone(registry);
-    background.spawn(async move {
-        let mut ticks = tokio::time::interval(interval.max(Duration::from_secs(1)));
-        loop {
-            ticks.tick().await;
-            let registry = Arc::clone(&registry);
-            let lanes = registry.lanes().clone();
-            let _ = lanes.run(Lane::Job, move || registry.purge_uploads(age, dry)).await;
-        }
-    });
+    let purge = move |registry: &Registry| registry.purge_uploads(age, dry);
+    repeat(supervisor, Job::Purge, registry, interval.max(Duration::from_secs(1)), purge);
 }

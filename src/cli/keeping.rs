@@ -6,14 +6,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::{
-    runtime::Runtime,
-    time::{Instant, MissedTickBehavior, interval_at},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::supervise::Supervisor;
 use crate::{
     config::Config,
-    lanes::Lane,
+    metrics::Job,
     registry::{Collection, Registry, STEPS, Verification},
 };
 
@@ -21,33 +19,36 @@ use crate::{
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Begins it.
-pub(super) fn start(registry: &Arc<Registry>, config: &Config, background: &Runtime) {
-    collections(registry, config, background);
-    verifications(registry, config, background);
+pub(super) fn start(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
+    collections(registry, config, supervisor);
+    verifications(registry, config, supervisor);
 }
 
 /// Everything once in an interval, a step at a time: which one's turn it is, the clock tells, so that a restart goes on
 /// where it was.
-fn verifications(registry: &Arc<Registry>, config: &Config, background: &Runtime) {
+fn verifications(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
     let (interval, rate) = (*config.verify.interval, *config.verify.rate);
     if interval.is_zero() {
         return;
     }
     let pause = (interval / u32::from(STEPS)).max(SHORTEST);
-    let registry = Arc::clone(registry);
-    background.spawn(async move {
-        let mut last = turn(interval);
-        loop {
-            tokio::time::sleep(pause).await;
-            let now = turn(interval);
-            // Never more than all of them.
-            for turn in (last..now).rev().take(usize::from(STEPS)) {
-                let step = u16::try_from(turn % u128::from(STEPS)).unwrap_or_default();
-                let (registry, verification) = (Arc::clone(&registry), Verification { rate, steps: step..step + 1 });
-                let lanes = registry.lanes().clone();
-                let _ = lanes.run(Lane::Job, move || verify(&registry, &verification)).await;
+    let (registry, watched) = (Arc::clone(registry), supervisor.clone());
+    supervisor.keep(Job::Verify, move || {
+        let (registry, watched) = (Arc::clone(&registry), watched.clone());
+        async move {
+            let mut last = turn(interval);
+            loop {
+                tokio::time::sleep(pause).await;
+                let now = turn(interval);
+                // Never more than all of them.
+                for turn in (last..now).rev().take(usize::from(STEPS)) {
+                    let step = u16::try_from(turn % u128::from(STEPS)).unwrap_or_default();
+                    let (registry, verification) =
+                        (Arc::clone(&registry), Verification { rate, steps: step..step + 1 });
+                    watched.work(move || verify(&registry, &verification)).await;
+                }
+                last = now.max(last);
             }
-            last = now.max(last);
         }
     });
 }
@@ -65,22 +66,24 @@ fn verify(registry: &Registry, verification: &Verification) {
     }
 }
 
-fn collections(registry: &Arc<Registry>, config: &Config, background: &Runtime) {
+fn collections(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
     let interval = *config.gc.interval;
     if interval.is_zero() {
         return;
     }
     let collection = Collection { untagged: *config.gc.untagged, dry: false, grace: *config.gc.grace };
-    let registry = Arc::clone(registry);
-    background.spawn(async move {
-        // Before the grace has passed since the start, nothing would go.
-        let mut ticks = interval_at(Instant::now() + collection.grace.min(interval), interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let registry = Arc::clone(&registry);
-            let lanes = registry.lanes().clone();
-            let _ = lanes.run(Lane::Job, move || collect(&registry, collection)).await;
+    let (registry, watched) = (Arc::clone(registry), supervisor.clone());
+    supervisor.keep(Job::Collect, move || {
+        let (registry, watched) = (Arc::clone(&registry), watched.clone());
+        async move {
+            // Before the grace has passed since the start, nothing would go.
+            let mut ticks = interval_at(Instant::now() + collection.grace.min(interval), interval);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let registry = Arc::clone(&registry);
+                watched.work(move || collect(&registry, collection)).await;
+            }
         }
     });
 }

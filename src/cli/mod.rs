@@ -22,6 +22,7 @@ mod report;
 mod rm;
 mod serve;
 mod simulate;
+mod supervise;
 mod verify;
 mod volume;
 

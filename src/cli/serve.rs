@@ -8,7 +8,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{Failure, Source, announce, bounds::Bounds, doors, jobs, keeping, logging, volume};
+use super::{Failure, Source, announce, bounds::Bounds, doors, jobs, keeping, logging, supervise::Supervisor, volume};
 use crate::{
     access::{self, Access, Logins, Outside, TokenRealm},
     admin::{Defaults, Door},
@@ -42,9 +42,11 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     let registry = Arc::new(Registry::new(foundation(&config, &background)?).map_err(Failure::failed)?);
     let server = Server::bind(settings(&config, access)).map_err(|error| doors::cannot_bind(&config, &error))?;
     let debug = debug_server(&config.http.debug)?;
-    jobs::start(&registry, &config, &background).map_err(Failure::failed)?;
-    doors::renew_certificate(&server, &registry, &background);
-    keeping::start(&registry, &config, &background);
+    let supervisor =
+        Supervisor::new(background.handle().clone(), registry.lanes().clone(), Arc::clone(registry.metrics()));
+    jobs::start(&registry, &config, &supervisor);
+    doors::renew_certificate(&server, &registry, &supervisor);
+    keeping::start(&registry, &config, &supervisor);
     let door = open_door(&registry, &config, &background);
     announce::announce(&config, &server, &bounds);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;

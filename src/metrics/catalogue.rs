@@ -172,6 +172,8 @@ group! { PROCESS, "The process",
     BUILD_INFO = gauge("entrepot_build_info", &["version"], "1; the label says what runs.");
     CERTIFICATE = gauge("entrepot_certificate_expiry_timestamp_seconds", &[],
         "When the certificate that is shown to clients ends; absent without TLS.");
+    JOB_PANICS = counter("entrepot_job_panics_total", &["task"],
+        "Background jobs that panicked, which is a bug; each was begun again.");
     PROCESS_START = gauge("process_start_time_seconds", &[], "When the process began.");
     PROCESS_CPU = counter("process_cpu_seconds_total", &[], "Processor time, of the process and the kernel for it.");
     PROCESS_RSS = gauge("process_resident_memory_bytes", &[], "Memory in use.");

@@ -121,6 +121,30 @@ words! {
 }
 
 words! {
+    /// What a server does beside answering.
+    Job {
+        /// Telling the index what is on disk.
+        Rebuild = "rebuild",
+        /// Letting go of what is kept for a while only.
+        Tidy = "tidy",
+        /// Keeping the disk within its bounds.
+        Tend = "tend",
+        /// Removing what nobody asks for any more.
+        Expire = "expire",
+        /// Removing uploads that nobody goes on with.
+        Purge = "purge",
+        /// Asking about names that are not proven.
+        Names = "names",
+        /// Removing what nothing reaches.
+        Collect = "collect",
+        /// Hashing what is stored.
+        Verify = "verify",
+        /// Reading the certificate again.
+        Certificate = "certificate",
+    }
+}
+
+words! {
     /// What a path means.
     Route {
         /// `/v2/`

@@ -22,7 +22,7 @@ use expose::Maker;
 pub use expose::TEXT;
 pub use figures::{Budget, Disk, Figures, Upstream};
 use growth::Growth;
-pub use labels::{Answer, Class, Collected, Content, Ending, Outcome, Reason, Route};
+pub use labels::{Answer, Class, Collected, Content, Ending, Job, Outcome, Reason, Route};
 
 /// A metric could not be made or written: a bug in the catalogue.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +72,7 @@ pub struct Metrics {
     collected_objects: IntCounterVec,
     collected_bytes: IntCounter,
     collect_ended: IntGauge,
+    job_panics: IntCounterVec,
     certificate: Mutex<Option<SystemTime>>,
     growth: Mutex<Growth>,
 }
@@ -132,6 +133,7 @@ impl Metrics {
             collected_objects: new.counters(&named::COLLECTED_OBJECTS)?,
             collected_bytes: new.counter(&named::COLLECTED_BYTES)?,
             collect_ended: new.gauge(&named::COLLECT_ENDED)?,
+            job_panics: new.counters(&named::JOB_PANICS)?,
             certificate: Mutex::default(),
             growth: Mutex::default(),
             registry: registry.clone(),

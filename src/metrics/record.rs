@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::{IntCounterVec, IntGauge};
 
-use super::{Answer, Class, Collected, Content, Disk, Ending, Found, Metrics, Outcome, Reason, Route, Tally};
+use super::{Answer, Class, Collected, Content, Disk, Ending, Found, Job, Metrics, Outcome, Reason, Route, Tally};
 use crate::oci::Domain;
 
 /// The methods that upstreams are asked with.
@@ -20,6 +20,7 @@ impl Metrics {
         }
         Class::ALL.iter().for_each(|class| drop(at(&self.damaged, &[class.as_str()])));
         Collected::ALL.iter().for_each(|kind| drop(at(&self.collected_objects, &[kind.as_str()])));
+        Job::ALL.iter().for_each(|job| drop(at(&self.job_panics, &[job.as_str()])));
         for route in Route::ALL {
             at(&self.http_received, &[route.as_str()]);
             at(&self.http_sent, &[route.as_str()]);
@@ -130,6 +131,11 @@ impl Metrics {
             }
             Found::CollectEnded => stamp(&self.collect_ended),
         }
+    }
+
+    /// A background job panicked.
+    pub fn job_panicked(&self, job: Job) {
+        at(&self.job_panics, &[job.as_str()]).add(1);
     }
 
     /// When the certificate that clients are shown ends; `None` without one.

@@ -212,7 +212,7 @@ impl Registry {
 
     /// Where it is counted what happens here.
     #[must_use]
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 

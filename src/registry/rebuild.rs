@@ -113,7 +113,17 @@ impl Objects {
         }
     }
 
-    fn walk(&self, mut alone: MutexGuard<'_, Rebuilding>) -> Result<(), Error> {
+    fn walk(&self, alone: MutexGuard<'_, Rebuilding>) -> Result<(), Error> {
+        self.walk_by(alone, walk)
+    }
+
+    fn walk_by(
+        &self,
+        mut alone: MutexGuard<'_, Rebuilding>,
+        walk: impl FnOnce(&Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        // Noted before, in case it panics, whoever asked for it.
+        alone.due = Some(Instant::now() + AGAIN);
         let walked = walk(self);
         alone.due = walked.is_err().then(|| Instant::now() + AGAIN);
         walked.inspect_err(|error| {
@@ -233,4 +243,29 @@ fn bytes(storage: &Storage, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
     let Some(stored) = storage.blob(digest)?.filter(|stored| stored.facts.size <= SMALL) else { return Ok(None) };
     let bytes = storage.bytes(digest, &stored)?;
     Ok(digest.matches(&bytes).then_some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::{index::Index, lanes::Lanes, metrics::Metrics, registry::Retention, storage::Limits};
+
+    #[test]
+    fn a_walk_that_panicked_is_repeated() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let storage = Storage::open(dir.path(), Limits::default()).unwrap();
+        let index = Index::open(&storage.index_dir());
+        let (metrics, lanes) = (Metrics::new().unwrap().into(), Lanes::new().unwrap());
+        let objects = Objects::new(storage, index, Retention::default(), Duration::ZERO, metrics, lanes);
+        let panicking = || objects.walk_by(objects.rebuilding.lock(), |_| panic!("on purpose"));
+        assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
+        objects.complete_index().unwrap();
+        assert!(!objects.index.is_complete(), "not at once");
+        objects.rebuilding.lock().due = Some(Instant::now());
+        objects.complete_index().unwrap();
+        assert!(objects.index.is_complete());
+        assert_eq!(objects.rebuilding.lock().due, None);
+    }
 }
