@@ -67,5 +67,6 @@ mod tags;
 mod threats;
 mod tls;
 mod tutorials;
+mod uncached;
 mod verify;
 mod volume;

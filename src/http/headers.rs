@@ -12,7 +12,10 @@ use actix_web::{
 
 use super::extract;
 
-use crate::{oci::Digest, registry::Provenance};
+use crate::{
+    oci::Digest,
+    registry::{Kept, Provenance, Refused},
+};
 
 /// What clients recognise a registry by.
 pub(super) const API_VERSION: (HeaderName, HeaderValue) =
@@ -34,16 +37,29 @@ pub(super) fn describe(response: &mut HttpResponseBuilder, digest: &Digest, prov
         .insert_header(cache_status(provenance));
 }
 
-/// RFC 9211.
+/// RFC 9211. `stored` is said of what is stored, or being stored; `detail` says why something is not that should be.
 pub(super) fn cache_status(provenance: Provenance) -> (HeaderName, &'static str) {
     let value = match provenance {
         Provenance::Hosted | Provenance::Hit => "entrepot; hit",
         Provenance::Revalidated => "entrepot; hit; detail=revalidated",
-        Provenance::Miss { collapsed: false } => "entrepot; fwd=miss; stored",
-        Provenance::Miss { collapsed: true } => "entrepot; fwd=miss; stored; collapsed",
-        Provenance::Stale => "entrepot; fwd=stale",
+        Provenance::Miss { collapsed, kept } => miss(collapsed, kept),
+        Provenance::Stale { superseded: false } => "entrepot; fwd=stale",
+        Provenance::Stale { superseded: true } => "entrepot; fwd=stale; detail=newer-not-cached",
     };
     (CACHE_STATUS, value)
+}
+
+fn miss(collapsed: bool, kept: Kept) -> &'static str {
+    match (kept, collapsed) {
+        (Kept::Stored, false) => "entrepot; fwd=miss; stored",
+        (Kept::Stored, true) => "entrepot; fwd=miss; stored; collapsed",
+        (Kept::Nothing, false) => "entrepot; fwd=miss",
+        (Kept::Nothing, true) => "entrepot; fwd=miss; collapsed",
+        (Kept::Refused(Refused::NoSpace), false) => "entrepot; fwd=miss; detail=no-space",
+        (Kept::Refused(Refused::NoSpace), true) => "entrepot; fwd=miss; collapsed; detail=no-space",
+        (Kept::Refused(Refused::DiskFailed), false) => "entrepot; fwd=miss; detail=disk-failed",
+        (Kept::Refused(Refused::DiskFailed), true) => "entrepot; fwd=miss; collapsed; detail=disk-failed",
+    }
 }
 
 /// Whether the client holds this content already: `If-None-Match`, RFC 9110, section 13.1.2.

@@ -3,7 +3,7 @@
 use std::{fs::File, sync::Arc};
 
 use super::{
-    Error, Provenance, Registry,
+    Error, Kept, Provenance, Registry,
     error::Asked,
     fill::Fill,
     objects::Objects,
@@ -143,7 +143,10 @@ impl Registry {
             (Some(stored), _) if covered => Ok((stored.facts.size, Provenance::Hit)),
             _ if !ask_upstream => Err(Error::BlobUnknown),
             (_, Some(size)) if covered || !self.objects.storage.has_blob(digest)? => Ok((size, Provenance::Hit)),
-            _ => Ok((self.ask_size(repository, digest).await?, Provenance::miss(false))),
+            _ => {
+                let size = self.ask_size(repository, digest).await?;
+                Ok((size, Provenance::Miss { collapsed: false, kept: Kept::Nothing }))
+            }
         }
     }
 
@@ -176,7 +179,7 @@ impl Registry {
     /// When that cannot be known.
     pub(super) async fn blob_link(&self, repository: &Repository, digest: &Digest) -> Result<Option<Link>, Error> {
         if self.objects.trusts_index(repository)
-            && let Some(link) = self.objects.index.link(repository, digest)
+            && let Some(link) = self.manifests.link_of(repository, digest)
         {
             return Ok(Some(link));
         }
@@ -260,6 +263,9 @@ async fn begun(fill: Arc<Fill>, joined: bool, origin: &Origin) -> Result<Blob, F
         Progress::Connecting => return Err(Error::Abandoned.into()),
     };
     origin.agrees(fill.digest(), size)?;
-    let provenance = if fill.was_local() { Provenance::Hit } else { Provenance::miss(joined) };
+    let provenance = match fill.was_local() {
+        true => Provenance::Hit,
+        false => Provenance::Miss { collapsed: joined, kept: fill.kept() },
+    };
     Ok(Blob { size, provenance, content: Content::Filling(fill, progress) })
 }

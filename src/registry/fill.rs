@@ -12,10 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    Error,
+    Error, Kept, Refused,
     error::Asked,
     fetch::{self, Event, Events, Wanted},
     fills::Fills,
@@ -53,6 +54,8 @@ pub(super) struct Fill {
     local: OnceLock<()>,
     /// Whether they seemed to be, when it became the blob's fill: somebody may have pushed them.
     from_disk: OnceLock<()>,
+    /// Why the disk does not keep it, where it does not.
+    refused: OnceLock<Refused>,
     origin: Origin,
     /// When the first bytes came, and how many were here before.
     begun: OnceLock<(Instant, u64)>,
@@ -76,6 +79,7 @@ impl Fill {
             progress: watch::Sender::new(Progress::Connecting),
             local: OnceLock::new(),
             from_disk: OnceLock::new(),
+            refused: OnceLock::new(),
             origin,
             begun: OnceLock::new(),
             ranges,
@@ -126,6 +130,11 @@ impl Fill {
     /// Whether nothing was fetched after all: the bytes were on disk and only had to be checked.
     pub(super) fn was_local(&self) -> bool {
         self.local.get().is_some()
+    }
+
+    /// Whether the disk keeps it, as far as is known: what is on its way is being stored.
+    pub(super) fn kept(&self) -> Kept {
+        self.refused.get().map_or(Kept::Stored, |why| Kept::Refused(*why))
     }
 
     /// Follows the fill; one that nobody follows ends after a while.
@@ -250,7 +259,12 @@ impl Job {
         let (staged, ink) = match parked {
             Some(parked) if parked.size == size => (parked.staged, parked.ink),
             Some(_) => return Err(Error::BadGateway("the blob's size changed between two answers".into()).into()),
-            None => self.stage(size).await?,
+            None => match self.stage(size).await {
+                Ok(staged) => staged,
+                Err(error) => {
+                    return Err(self.hand_over(&Ink::new(self.fill.digest.hasher()), size, &error, Some(events)));
+                }
+            },
         };
         let _ = self.fill.file.set(staged.file());
         let _ = self.fill.begun.set((Instant::now(), from));
@@ -286,12 +300,9 @@ impl Job {
         Ok(size)
     }
 
-    async fn stage(&self, size: u64) -> Result<(Staged, Box<Ink>), Failure> {
-        let ink = Box::new(Ink::new(self.fill.digest.hasher()));
-        match self.fills.objects.stage(Purpose::Mirrored, size).await {
-            Ok(staged) => Ok((staged, ink)),
-            Err(error) => Err(self.hand_over(&ink, size, &error)),
-        }
+    async fn stage(&self, size: u64) -> Result<(Staged, Box<Ink>), Error> {
+        let staged = self.fills.objects.stage(Purpose::Mirrored, size).await?;
+        Ok((staged, Box::new(Ink::new(self.fill.digest.hasher()))))
     }
 
     /// Writes what comes until all of it is in the staged file.
@@ -312,7 +323,7 @@ impl Job {
                         self.fill.progress.send_replace(Progress::Filling { size, written });
                         self.is_forsaken(&mut unread).then_some(Error::Abandoned)
                     }
-                    Err((pen, error)) => return Err(self.hand_over(pen.ink(), size, &error.into())),
+                    Err((pen, error)) => return Err(self.hand_over(pen.ink(), size, &error.into(), None)),
                 },
                 event = events.recv(), if writer.has_room() && writer.taken() < size => match event {
                     Some(Ok(Event::Bytes(bytes))) => {
@@ -330,7 +341,7 @@ impl Job {
         }
         match writer.finish().await {
             Ok(pen) => Ok((staged, pen.into_ink())),
-            Err((pen, error)) => Err(self.hand_over(pen.ink(), size, &error.into())),
+            Err((pen, error)) => Err(self.hand_over(pen.ink(), size, &error.into(), None)),
         }
     }
 
@@ -354,9 +365,12 @@ impl Job {
         error.into()
     }
 
-    fn hand_over(&self, ink: &Ink, size: u64, error: &Error) -> Failure {
+    /// Has readers go on alone; the first has the `rest`, where that is on its way.
+    fn hand_over(&self, ink: &Ink, size: u64, error: &Error, rest: Option<Events>) -> Failure {
         self.fills.objects.uncached.log(&self.fill.digest, error);
-        Failure::NoSpace(Arc::new(Handover { size, written: ink.written, hasher: ink.hasher.clone() }))
+        let _ = self.fill.refused.set(Refused::of(error));
+        let (hasher, rest) = (ink.hasher.clone(), Mutex::new(rest));
+        Failure::NoSpace(Arc::new(Handover { size, written: ink.written, hasher, rest }))
     }
 
     /// Lets the file be seen by name, if its bytes are right.
@@ -373,6 +387,7 @@ impl Job {
         // The bytes are right and readers have them, whether or not the disk keeps them.
         if let Err(error) = self.fills.objects.publish(staged, expected, Durability::Unsynced, false).await {
             self.fills.objects.uncached.log(&expected, &error);
+            let _ = self.fill.refused.set(Refused::of(&error));
         } else {
             self.fills.objects.link_layer(repository, expected).await;
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{
-    Error, Head,
+    Error, Head, Kept, Refused,
     described::{self, Described},
     objects::Objects,
 };
@@ -21,6 +21,8 @@ use crate::{
 const MEMORY: u64 = 64 << 20;
 /// What an entry costs besides its bytes.
 const ENTRY: usize = 512;
+/// How many links are remembered that the disk did not take.
+const UNKEPT: u64 = 20_000;
 
 /// A manifest's bytes, as they were pushed or fetched, and what they say.
 #[derive(Debug)]
@@ -69,6 +71,8 @@ impl StoredManifest {
 #[derive(Debug)]
 pub(super) struct Manifests {
     memory: Cache<Digest, Arc<StoredManifest>>,
+    /// Links that the disk did not take, as the index would have them: what is in memory alone belongs to a repository, too.
+    unkept: Cache<(Repository, Digest), Link>,
     objects: Objects,
 }
 
@@ -77,7 +81,8 @@ impl Manifests {
         let weigh = |_: &Digest, manifest: &Arc<StoredManifest>| u32::try_from(manifest.weight()).unwrap_or(u32::MAX);
         let memory =
             Cache::builder().max_capacity(MEMORY).weigher(weigh).eviction_policy(EvictionPolicy::lru()).build();
-        Self { memory, objects }
+        let unkept = Cache::builder().max_capacity(UNKEPT).eviction_policy(EvictionPolicy::lru()).build();
+        Self { memory, unkept, objects }
     }
 
     /// A manifest that is here, whoever's it is: whether it belongs to a repository is asked first.
@@ -117,7 +122,7 @@ impl Manifests {
 
     /// Keeps a mirrored manifest: bytes, then revision link, then the tags that wait for it (law 2). What the disk does not
     /// take is kept in memory all the same.
-    pub(super) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>) {
+    pub(super) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>) -> Kept {
         self.memory.insert(manifest.digest, Arc::clone(manifest));
         let _present = self.objects.activity.handle(&manifest.digest).await;
         let kept = match self.objects.storage.has_blob(&manifest.digest) {
@@ -129,9 +134,35 @@ impl Manifests {
             Ok(()) => self.link(repository, manifest).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = linked {
-            self.objects.uncached.log(&manifest.digest, &error);
+        match linked {
+            Ok(()) => {
+                self.unkept.invalidate(&(repository.clone(), manifest.digest));
+                Kept::Stored
+            }
+            Err(error) => {
+                self.objects.uncached.log(&manifest.digest, &error);
+                self.remember_links(repository, manifest);
+                Kept::Refused(Refused::of(&error))
+            }
         }
+    }
+
+    /// Remembers what the index would know of a manifest, had the disk taken it.
+    fn remember_links(&self, repository: &Repository, manifest: &StoredManifest) {
+        let remember = |digest: &Digest, link: Link| {
+            let known = self.unkept.get(&(repository.clone(), *digest)).unwrap_or_default();
+            self.unkept.insert((repository.clone(), *digest), known.and(link));
+        };
+        for child in manifest.manifest.children() {
+            remember(&child.digest, Link { named: Some(child.size), ..Link::default() });
+        }
+        remember(&manifest.digest, Link { revision: true, ..Link::default() });
+    }
+
+    /// How a digest belongs to a repository, as far as the index or memory know.
+    pub(super) fn link_of(&self, repository: &Repository, digest: &Digest) -> Option<Link> {
+        let indexed = self.objects.index.link(repository, digest);
+        indexed.or_else(|| self.unkept.get(&(repository.clone(), *digest)))
     }
 
     /// Links a mirrored manifest, and the tags that wait for it, unless its bytes have made way already.
@@ -166,7 +197,7 @@ impl Manifests {
     /// When that cannot be known.
     pub(super) async fn belongs(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
         let trusted = self.objects.trusts_index(repository);
-        if trusted && self.objects.index.link(repository, digest).is_some_and(|link| link.revision) {
+        if trusted && self.link_of(repository, digest).is_some_and(|link| link.revision) {
             return Ok(true);
         }
         // Of its own repositories a complete index knows everything. It is asked after the look: that may have failed.

@@ -87,7 +87,7 @@ pub use ownership::ClaimRight;
 use ownership::Questions;
 pub use pages::List;
 use pages::Pages;
-pub use provenance::Provenance;
+pub use provenance::{Kept, Provenance, Refused};
 pub use pull::Pulled;
 pub use put::{Accepted, Pushed};
 pub use reader::{Grant, Reader};
@@ -111,6 +111,8 @@ use crate::{
 };
 
 type Shared<T> = Result<T, Arc<crate::upstream::Error>>;
+/// A manifest that came from an upstream.
+type Fetched = (Arc<StoredManifest>, Kept);
 
 /// One registry over one data directory.
 #[derive(Debug)]
@@ -122,7 +124,7 @@ pub struct Registry {
     manifests: Manifests,
     fills: Arc<Fills>,
     heads: Flights<(Repository, Reference), Shared<Option<Head>>>,
-    fetches: Flights<(Repository, Reference), Shared<Arc<StoredManifest>>>,
+    fetches: Flights<(Repository, Reference), Shared<Fetched>>,
     pages: Pages,
     questions: Questions,
     rules: Rules,

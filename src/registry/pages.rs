@@ -15,6 +15,9 @@ use crate::{
 /// Bytes of lists kept.
 const MEMORY: u64 = 16 << 20;
 
+/// A list of before.
+const STALE: Provenance = Provenance::Stale { superseded: false };
+
 /// Which list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum List {
@@ -66,17 +69,17 @@ impl Registry {
             }
             // Lists are not probed with: whoever asks for the next tag does that.
             if self.mirror(repository)?.is_resting() {
-                return Ok((Arc::clone(page), Provenance::Stale));
+                return Ok((Arc::clone(page), STALE));
             }
         }
         let (registry, asked) = (Arc::clone(self), key.clone());
         let work = async move { registry.list_now(&asked).await };
         let (answer, collapsed) = self.pages.flights.join(key.clone(), work).await;
         match (answer.ok_or(Error::Abandoned)?, kept) {
-            (Ok(page), _) => Ok((page, Provenance::miss(collapsed))),
+            (Ok(page), _) => Ok((page, Provenance::Miss { collapsed, kept: super::Kept::Stored })),
             (Err(error), Some((page, _))) if !matches!(*error, upstream::Error::NotFound) => {
                 tracing::info!("a list of {repository} is answered from the cache: {error}");
-                Ok((page, Provenance::Stale))
+                Ok((page, STALE))
             }
             (Err(error), _) => self.tags_on_disk(&key, &error).await,
         }
@@ -120,7 +123,7 @@ impl Registry {
                 link: None,
                 filters: None,
             }),
-            Provenance::Stale,
+            STALE,
         ))
     }
 }

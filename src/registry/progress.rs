@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Error;
+use parking_lot::Mutex;
+
+use super::{Error, fetch::Events};
 use crate::oci::Hasher;
 
 /// How far a fill has come.
@@ -46,6 +48,8 @@ pub(super) struct Handover {
     pub(super) written: u64,
     /// Has seen exactly these bytes.
     pub(super) hasher: Hasher,
+    /// The bytes after these, where they are on their way already: for the first reader that wants them to the end.
+    pub(super) rest: Mutex<Option<Events>>,
 }
 
 impl Progress {

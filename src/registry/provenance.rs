@@ -1,5 +1,6 @@
 //! Where an answer came from: what `Cache-Status` (RFC 9211) tells of it.
 
+use super::Error;
 use crate::metrics::Answer;
 
 /// How the cache handled a request.
@@ -15,9 +16,44 @@ pub enum Provenance {
     Miss {
         /// Somebody else's request brought it.
         collapsed: bool,
+        /// Whether it is kept.
+        kept: Kept,
     },
     /// From the cache, because the upstream gave nothing better.
-    Stale,
+    Stale {
+        /// Whether the upstream has named something newer since, which is not here.
+        superseded: bool,
+    },
+}
+
+/// Whether what came from an upstream is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is stored.
+    Stored,
+    /// It is nothing that is stored: what a HEAD says.
+    Nothing,
+    /// It should have been stored.
+    Refused(Refused),
+}
+
+/// Why something that came from an upstream is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The disk or the quota has no room for it.
+    NoSpace,
+    /// The disk failed.
+    DiskFailed,
+}
+
+impl Refused {
+    pub(super) fn of(error: &Error) -> Self {
+        match error {
+            Error::Short(_) => Self::NoSpace,
+            Error::Storage(failed) if failed.is_full() => Self::NoSpace,
+            _ => Self::DiskFailed,
+        }
+    }
 }
 
 impl Provenance {
@@ -28,13 +64,9 @@ impl Provenance {
             Self::Hosted => None,
             Self::Hit => Some(Answer::Hit),
             Self::Revalidated => Some(Answer::Revalidated),
-            Self::Miss { collapsed: false } => Some(Answer::Miss),
-            Self::Miss { collapsed: true } => Some(Answer::Collapsed),
-            Self::Stale => Some(Answer::Stale),
+            Self::Miss { collapsed: false, .. } => Some(Answer::Miss),
+            Self::Miss { collapsed: true, .. } => Some(Answer::Collapsed),
+            Self::Stale { .. } => Some(Answer::Stale),
         }
-    }
-
-    pub(super) fn miss(collapsed: bool) -> Self {
-        Self::Miss { collapsed }
     }
 }

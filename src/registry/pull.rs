@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use super::{
-    Error, Head, Provenance, Registry, StoredManifest,
+    Error, Fetched, Head, Kept, Provenance, Registry, StoredManifest,
     error::Asked,
     heard::Word,
     mirror::Rest,
@@ -73,7 +73,7 @@ impl Registry {
         }
         let (head, collapsed) = self.ask_head(repository, Reference::Digest(*digest)).await;
         let head = head.map_err(|error| Asked::Manifest.failed(&error))?;
-        Ok(head.filter(|head| head.digest == *digest).map(|head| (head, Provenance::miss(collapsed))))
+        Ok(head.filter(|head| head.digest == *digest).map(|head| (head, said(collapsed))))
     }
 
     /// The upstream's word on a tag that may have moved; `None` where the usual way will do.
@@ -94,7 +94,7 @@ impl Registry {
             (Ok(None), _) => Ok(None),
             (Err(error), Some(cached)) if !matches!(*error, upstream::Error::NotFound) => {
                 self.is_whole(repository, &cached.manifest).await?;
-                Ok(Some((cached.manifest.head(), Provenance::Stale)))
+                Ok(Some((cached.manifest.head(), cached.stale())))
             }
             (Err(error), _) => Err(Asked::Manifest.failed(&error)),
         }
@@ -107,7 +107,7 @@ impl Registry {
                 self.objects.uses.note(&manifest.digest);
                 (manifest.head(), Provenance::Revalidated)
             }
-            None => (head, Provenance::miss(collapsed)),
+            None => (head, said(collapsed)),
         }
     }
 
@@ -122,11 +122,11 @@ impl Registry {
         }
         match self.mirror(repository)?.rest() {
             Rest::Ask => {}
-            Rest::Leave => return Ok((cached.manifest, Provenance::Stale)),
+            Rest::Leave => return Ok(cached.served_stale()),
             Rest::Probe => {
                 let (registry, repository, tag) = (Arc::clone(self), repository.clone(), tag.clone());
                 self.tasks.spawn(async move { registry.ask_tag(&repository, &tag).await });
-                return Ok((cached.manifest, Provenance::Stale));
+                return Ok(cached.served_stale());
             }
         }
         match self.current(repository, tag, &cached.manifest).await {
@@ -134,7 +134,7 @@ impl Registry {
             Err(error) if matches!(*error, upstream::Error::NotFound) => Err(Asked::Manifest.failed(&error)),
             Err(error) => {
                 tracing::info!("{repository}:{tag} is answered from the cache: {error}");
-                Ok((cached.manifest, Provenance::Stale))
+                Ok(cached.served_stale())
             }
         }
     }
@@ -219,14 +219,11 @@ impl Registry {
             async move { registry.fetch_now(&place, &reference).await }
         };
         let (fetched, collapsed) = self.fetches.join((repository.clone(), reference), work).await;
-        Ok((landed(fetched)?, Provenance::miss(collapsed)))
+        let (manifest, kept) = landed(fetched)?;
+        Ok((manifest, Provenance::Miss { collapsed, kept }))
     }
 
-    pub(super) async fn fetch_now(
-        &self,
-        repository: &Repository,
-        reference: &Reference,
-    ) -> Asking<Arc<StoredManifest>> {
+    pub(super) async fn fetch_now(&self, repository: &Repository, reference: &Reference) -> Asking<Fetched> {
         let mirror = self.mirror_of(repository)?;
         let asked = SystemTime::now();
         let body = mirror.ask(mirror.remote.get_manifest(&mirror.pool, &repository.name, reference)).await;
@@ -248,8 +245,8 @@ impl Registry {
             let word = Word { head: Some(manifest.head()), asked };
             self.objects.heard.note(&(repository.clone(), tag.clone()), word);
         }
-        self.manifests.keep(repository, &manifest).await;
-        Ok(manifest)
+        let kept = self.manifests.keep(repository, &manifest).await;
+        Ok((manifest, kept))
     }
 
     /// A manifest that is here and belongs to this repository: linked, or named by an index that is.
@@ -258,7 +255,7 @@ impl Registry {
         if cached_or_unknown(belongs.map(Some)).unwrap_or(false) {
             return cached_or_unknown(self.manifests.get(digest).await);
         }
-        self.objects.index.link(repository, digest)?.named?;
+        self.manifests.link_of(repository, digest)?.named?;
         if !self.objects.index.class(digest).mirrored {
             return None;
         }
@@ -301,4 +298,9 @@ pub(super) fn cached_or_unknown<T>(looked: Result<Option<T>, Error>) -> Option<T
         tracing::warn!("what is cached is passed over: {error}");
         None
     })
+}
+
+/// An answer that is what a HEAD of the upstream's said.
+fn said(collapsed: bool) -> Provenance {
+    Provenance::Miss { collapsed, kept: Kept::Nothing }
 }

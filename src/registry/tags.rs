@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use super::{
-    Error, Head, Registry,
+    Error, Head, Provenance, Pulled, Registry,
     heard::{Word, is_later, is_younger},
     manifests::StoredManifest,
     mirror::Mirror,
@@ -26,6 +26,17 @@ pub(super) struct Cached {
     checked: SystemTime,
     /// Whether the upstream has named another one since, which is not here.
     superseded: bool,
+}
+
+impl Cached {
+    pub(super) fn stale(&self) -> Provenance {
+        Provenance::Stale { superseded: self.superseded }
+    }
+
+    pub(super) fn served_stale(self) -> Pulled<Arc<StoredManifest>> {
+        let stale = self.stale();
+        (self.manifest, stale)
+    }
 }
 
 impl Registry {

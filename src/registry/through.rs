@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc, mpsc::error::SendTimeoutError};
 
 use super::{
     Error,
-    fetch::{self, Event, Wanted},
+    fetch::{self, Event, Events, Wanted},
     fill::Fill,
     mirror::Mirror,
     progress::Handover,
@@ -53,19 +53,21 @@ impl Through {
         }
         let mirror = fill.origin().mirror.clone();
         let check = Check { mirror, hasher: handover.hasher.clone(), size: handover.size, digest: *fill.digest() };
-        Self::start(fill, handover.written, None, Some(check))
+        let rest = handover.rest.lock().take();
+        Self::start(fill, handover.written, None, Some(check), rest)
     }
 
     /// Fetches bytes from `at` up to `end`, which is not the blob's end: nothing can be checked, and nothing need be.
     pub(super) fn interior(fill: &Fill, at: u64, end: u64) -> Self {
-        Self::start(fill, at, Some(end), None)
+        Self::start(fill, at, Some(end), None, None)
     }
 
-    fn start(fill: &Fill, from: u64, until: Option<u64>, check: Option<Check>) -> Self {
+    /// What the fill began to fetch, the `rest`, is not fetched twice.
+    fn start(fill: &Fill, from: u64, until: Option<u64>, check: Option<Check>, rest: Option<Events>) -> Self {
         let (sender, bytes) = mpsc::channel(IN_FLIGHT);
         let wanted = fill.wanted(from, until);
         let pool = &fill.origin().mirror.pool;
-        let relay = Relay { at: from, wanted, check, out: sender, turns: Arc::clone(fill.passing()) };
+        let relay = Relay { at: from, wanted, check, rest, out: sender, turns: Arc::clone(fill.passing()) };
         // Where no thread can be had, the channel closes at once and the reader fails.
         let _ = pool.spawn(move |client| relay.run(client));
         Self { at: from, bytes }
@@ -94,6 +96,8 @@ struct Relay {
     at: u64,
     wanted: Wanted,
     check: Option<Check>,
+    /// Bytes from there on that are on their way already.
+    rest: Option<Events>,
     out: mpsc::Sender<Result<Bytes, Error>>,
     turns: Arc<Semaphore>,
 }
@@ -120,7 +124,8 @@ impl Relay {
     /// One connection's worth.
     async fn pass(&mut self, client: &Client) -> Passed {
         let Ok(_turn) = Arc::clone(&self.turns).acquire_owned().await else { return Passed::Ended };
-        let mut events = fetch::start(client.clone(), Wanted { from: self.at, ..self.wanted.clone() });
+        let fetch = || fetch::start(client.clone(), Wanted { from: self.at, ..self.wanted.clone() });
+        let mut events = self.rest.take().unwrap_or_else(fetch);
         while let Some(event) = events.recv().await {
             let passed = match event {
                 Ok(Event::Opened { .. }) => continue,
