@@ -8,7 +8,7 @@ use std::{
 use crate::{
     support::{
         http,
-        images::{Format, Image},
+        images::{Format, Image, Manifest},
         server::{Server, Setup},
         upstream::{Cut, Fault, Kind, Rule, Upstream},
     },
@@ -166,4 +166,51 @@ fn heads_alone_notice_that_upstream_is_back() {
         thread::sleep(Duration::from_millis(500));
         noticed()
     });
+}
+
+/// A 429 that says for how long: nobody asks before, then one does, and then everybody may.
+#[test]
+fn a_429_is_asked_once_when_its_time_is_over() {
+    const ASKERS: usize = 20;
+    let (image, other) = (Image::single(Format::Oci, 120), Image::single(Format::Oci, 121));
+    let upstream = upstream_with(&image);
+    (0..ASKERS).for_each(|tag| upstream.add(REPOSITORY, &tag.to_string(), &other));
+    let server = stale(&upstream, &image);
+    assert_eq!(server.manifest(REPOSITORY, "0").send().status, 200);
+    upstream.fault(Rule::on(Kind::Manifest, Fault::StatusWith(429, "Retry-After", "3".into())));
+    let (asked_at, asked) = (Instant::now(), || upstream.requests().len());
+    assert_eq!(server.manifest(REPOSITORY, "missing").send().status, 429);
+    let crowd = || -> Vec<u16> {
+        thread::scope(|scope| {
+            let ask = |tag: usize| server.manifest(REPOSITORY, &format!("not-{tag}")).send();
+            let asking: Vec<_> = (0..ASKERS).map(|tag| scope.spawn(move || ask(tag))).collect();
+            let told = asking.into_iter().map(|asking| asking.join().unwrap());
+            told.map(|response| {
+                let status = response.status;
+                if status == 429 {
+                    let seconds: u64 = response.header("retry-after").unwrap().parse().unwrap();
+                    assert!((1..=4).contains(&seconds), "{seconds}");
+                    assert_eq!(response.error_code(), "TOOMANYREQUESTS");
+                }
+                status
+            })
+            .collect()
+        })
+    };
+    let before = asked();
+    assert_eq!(crowd(), [429; ASKERS]);
+    for _ in 0..3 {
+        assert!(cache_status(&server.manifest(REPOSITORY, "latest").send()).contains("fwd=stale"));
+    }
+    assert_eq!(asked(), before, "nobody asks before the time is over");
+    // Blobs are not what pulls are limited by.
+    assert_eq!(server.blob(REPOSITORY, &other.config).send().status, 200);
+    thread::sleep(Duration::from_millis(3500).saturating_sub(asked_at.elapsed()));
+    let before = asked();
+    assert_eq!(crowd(), [429; ASKERS]);
+    assert_eq!(asked(), before + 1, "one asks, and hears the same");
+    thread::sleep(Duration::from_millis(3500));
+    upstream.heal();
+    assert_eq!(crowd(), [404; ASKERS]);
+    assert_eq!(server.manifest(REPOSITORY, "1").send().status, 200);
 }

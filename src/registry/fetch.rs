@@ -102,9 +102,12 @@ impl Fetch {
     /// One connection's worth.
     async fn read_on(&mut self) -> Result<(), Broken> {
         let Wanted { mirror, name, digest, until, .. } = &self.wanted;
+        if let Some(refusal) = mirror.refuses_blobs() {
+            return Err(refusal.into());
+        }
         let opening = self.client.open_blob(&mirror.remote, name, digest, self.at, *until, self.validator.as_ref());
         let opened = opening.await;
-        mirror.learn(opened.as_ref().err());
+        mirror.learn_of_blob(opened.as_ref().err());
         let mut blob = opened?;
         self.opened(blob.size(), blob.start()).await?;
         self.validator = blob.validator().cloned();
