@@ -8,7 +8,7 @@ use std::{
 use crate::{
     support::{
         http,
-        images::{Format, Image, Manifest},
+        images::{Format, Image},
         server::{Server, Setup},
         upstream::{Cut, Fault, Kind, Rule, Upstream},
     },
@@ -213,4 +213,27 @@ fn a_429_is_asked_once_when_its_time_is_over() {
     upstream.heal();
     assert_eq!(crowd(), [404; ASKERS]);
     assert_eq!(server.manifest(REPOSITORY, "1").send().status, 200);
+}
+
+/// crane and oras ask whether a tag is there before they push it. That must not wait for the upstream to be well.
+#[test]
+fn a_push_does_not_need_the_upstream() {
+    let (image, mirrored) = (Image::single(Format::Oci, 122), Image::single(Format::Oci, 123));
+    let upstream = Upstream::plain();
+    upstream.add("team/mirrored", "1", &mirrored);
+    let server = Setup::both(&upstream.url()).freshness("1s").start();
+    server.pull("team/mirrored", "1", &mirrored);
+    let head = |path: &str| http::head(&server.v2(path)).send().status;
+    let refuse = || upstream.fault(Rule::on_all(Fault::Status(503)));
+    for fail in [&refuse as &dyn Fn(), &|| upstream.stop()] {
+        fail();
+        assert_eq!(head("team/app/manifests/1"), 404);
+        assert_eq!(head(&format!("team/app/manifests/{}", image.digest())), 404);
+        assert_eq!(head("team/app/manifests/1?ns=docker.io"), 502, "who names the registry hears of it");
+        assert_eq!(server.manifest("team/app", "1").send().status, 502, "and so does who wants it");
+        assert_eq!(head("library/app/manifests/1"), 502, "nothing is pushed there");
+        assert_eq!(head("team/mirrored/manifests/2"), 502, "nor there");
+    }
+    server.target().image("team/app", "1", &image);
+    server.pull("team/app", "1", &image);
 }

@@ -35,7 +35,8 @@ pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpRe
     let repository = extract::repository(&registry, &request).await?;
     let reference = extract::reference(&request)?;
     let registry = registry.into_inner();
-    let (head, provenance) = registry.manifest_head(&repository, &reference).await?;
+    let named = extract::names_registry(&request);
+    let (head, provenance) = registry.manifest_head(&repository, &reference, named).await?;
     measure::answered(&registry, &repository, Content::Manifest, provenance);
     if headers::holds(&request, &head.digest) {
         return Ok(not_modified(&head.digest, provenance));

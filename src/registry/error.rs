@@ -103,6 +103,13 @@ pub enum Error {
     Abandoned,
 }
 
+impl Error {
+    /// Whether the upstream failed to answer, or asks for patience: nothing is said of what was asked for.
+    pub(super) fn is_upstream(&self) -> bool {
+        matches!(self, Self::BadGateway(_) | Self::GatewayTimeout(_) | Self::TooManyRequests { .. })
+    }
+}
+
 /// What was asked for: decides which "unknown" a refusal becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {

@@ -41,6 +41,8 @@ impl Registry {
     }
 
     /// What a HEAD of a reference says. A manifest that is not here is not fetched for it: GETs are what upstreams count.
+    /// Clients ask this before they push, too, where they do not name the registry that they mean: an upstream that fails is
+    /// no reason then not to push to a name that is free.
     ///
     /// # Errors
     /// As [`Registry::manifest`].
@@ -48,10 +50,29 @@ impl Registry {
         self: &Arc<Self>,
         repository: &Repository,
         reference: &Reference,
+        names_registry: bool,
     ) -> Result<Pulled<Head>, Error> {
         if repository.domain.is_none() {
             return self.hosted_head(repository, reference).await;
         }
+        match self.mirrored_head(repository, reference).await {
+            Err(error) if !names_registry && error.is_upstream() && self.is_free(repository).await => {
+                Err(Error::ManifestUnknown)
+            }
+            told => told,
+        }
+    }
+
+    /// Whether nothing is known here of a name, and it may be pushed to.
+    async fn is_free(&self, repository: &Repository) -> bool {
+        self.writable(repository.name.clone()).await.is_ok()
+    }
+
+    async fn mirrored_head(
+        self: &Arc<Self>,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Pulled<Head>, Error> {
         let absent = match reference {
             Reference::Tag(tag) => self.head_of_moved_tag(repository, tag).await?,
             Reference::Digest(digest) => self.head_of_absent_digest(repository, digest).await?,
