@@ -8,7 +8,7 @@ use std::{
 use crate::{
     support::{
         http,
-        images::{Format, Image},
+        images::{Format, Image, Manifest},
         server::{Server, Setup},
         upstream::{Cut, Fault, Kind, Rule, Upstream},
     },
@@ -236,4 +236,41 @@ fn a_push_does_not_need_the_upstream() {
     }
     server.target().image("team/app", "1", &image);
     server.pull("team/app", "1", &image);
+}
+
+/// containerd 2.1's way: every platform's manifest and config, and the layers of its own. It can do that again without the
+/// upstream; who comes for another platform hears no at the manifest, once somebody has come for its layers in vain.
+#[test]
+fn other_platforms_manifests_need_no_layers() {
+    let image = Image::index(Format::Oci, 124, 5000);
+    let upstream = upstream_with(&image);
+    let server = Setup::mirroring(&upstream.url()).freshness("1s").start();
+    let names = |manifest: &Manifest| {
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest.bytes).unwrap();
+        let digest = |descriptor: &serde_json::Value| descriptor["digest"].as_str().unwrap().to_owned();
+        let layers: Vec<_> = manifest["layers"].as_array().unwrap().iter().map(digest).collect();
+        (digest(&manifest["config"]), layers)
+    };
+    let status = |manifest: &Manifest| server.manifest(REPOSITORY, &manifest.digest).send().status;
+    let pull = || {
+        assert_eq!(server.manifest(REPOSITORY, "latest").send().summary().digest, image.digest());
+        for child in &image.children {
+            assert_eq!((status(child), server.blob(REPOSITORY, &names(child).0).send().status), (200, 200));
+        }
+        for layer in names(&image.children[0]).1 {
+            assert_eq!(server.blob(REPOSITORY, &layer).send().status, 200);
+        }
+    };
+    pull();
+    upstream.stop();
+    thread::sleep(STALE);
+    pull();
+    let (own, other) = (names(&image.children[0]).1, names(&image.children[1]).1);
+    assert_ne!(server.blob(REPOSITORY, &other[0]).send().status, 200);
+    assert_eq!((status(&image.children[0]), status(&image.children[1])), (200, 502));
+    // A layer that was here, and went.
+    let hex = own[1].trim_start_matches("sha256:");
+    let bytes = server.data().join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]));
+    std::fs::remove_file(bytes).unwrap();
+    assert_eq!(status(&image.children[0]), 502);
 }

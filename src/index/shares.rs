@@ -239,7 +239,7 @@ mod tests {
     use super::*;
     use crate::index::Link;
 
-    const LAYER: Link = Link { layer: true, revision: false, named: None };
+    const LAYER: Link = Link { layer: true, revision: false, named: None, wanted: false };
 
     fn place(domain: &str, name: &str) -> Repository {
         Repository { domain: Some(domain.parse().unwrap()), name: name.parse().unwrap() }

@@ -29,7 +29,7 @@ fn finds_what_was_noted_after_a_restart() {
     assert!(index.was_complete() && !index.is_complete());
     assert_eq!(index.object(&digest), Some(object));
     let link = index.link(&repository("a"), &digest).unwrap();
-    assert_eq!(link, Link { revision: false, layer: true, named: Some(7) });
+    assert_eq!(link, Link { layer: true, named: Some(7), ..Link::default() });
     assert_eq!(index.link(&repository("b"), &digest), None);
     assert_eq!(index.tag(&repository("a"), &tag).unwrap().checked(), UNIX_EPOCH);
     index.remove_tag(&repository("a"), &tag);

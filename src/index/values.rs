@@ -73,6 +73,8 @@ pub struct Link {
     pub layer: bool,
     /// A manifest stored in the repository names it, with this size in bytes.
     pub named: Option<u64>,
+    /// Somebody asked for it here as a blob, whether or not it is here now. Says nothing by itself.
+    pub wanted: bool,
 }
 
 impl Link {
@@ -83,28 +85,36 @@ impl Link {
             revision: self.revision || other.revision,
             layer: self.layer || other.layer,
             named: other.named.or(self.named),
+            wanted: self.wanted || other.wanted,
         }
     }
 
-    /// What is left of it; `None` when that is nothing.
+    /// What is left of it; `None` when that is nothing. A blob whose link goes was wanted.
     pub(super) fn without(self, other: Self) -> Option<Self> {
         let rest = Self {
             revision: self.revision && !other.revision,
             layer: self.layer && !other.layer,
             named: self.named.filter(|_| other.named.is_none()),
+            wanted: self.wanted || self.layer,
         };
-        (rest != Self::default()).then_some(rest)
+        rest.is_any().then_some(rest)
+    }
+
+    fn is_any(self) -> bool {
+        self.revision || self.layer || self.named.is_some()
     }
 
     pub(super) fn encode(self) -> Vec<u8> {
-        let flags = u8::from(self.revision) | u8::from(self.layer) << 1 | u8::from(self.named.is_some()) << 2;
+        let flags = [self.revision, self.layer, self.named.is_some(), self.wanted];
+        let flags = flags.iter().rev().fold(0, |flags, flag| flags << 1 | u8::from(*flag));
         [&[flags], &self.named.unwrap_or(0).to_be_bytes()[..]].concat()
     }
 
     pub(super) fn decode(value: &[u8]) -> Option<Self> {
         let (flags, size) = (*value.first()?, value.get(1..9)?.try_into().ok()?);
         let named = (flags & 4 != 0).then_some(u64::from_be_bytes(size));
-        Some(Self { revision: flags & 1 != 0, layer: flags & 2 != 0, named })
+        let link = Self { revision: flags & 1 != 0, layer: flags & 2 != 0, named, wanted: flags & 8 != 0 };
+        link.is_any().then_some(link)
     }
 }
 

@@ -65,6 +65,7 @@ impl Registry {
             return self.hosted_blob(repository, digest).await;
         }
         let link = cached_or_unknown(self.blob_link(repository, digest).await);
+        self.manifests.want(repository, digest);
         self.objects.uses.note(digest);
         // Before it is opened: what is open and removed goes on taking room.
         let reading = self.objects.uses.read(digest);
@@ -222,7 +223,7 @@ fn look(objects: &Objects, repository: &Repository, digest: &Digest) -> Result<O
 
 fn link_on_disk(objects: &Objects, repository: &Repository, digest: &Digest) -> Result<Option<Link>, storage::Error> {
     let links = objects.storage.links(repository);
-    let link = Link { layer: links.has_layer(digest)?, revision: links.has_revision(digest)?, named: None };
+    let link = Link { layer: links.has_layer(digest)?, revision: links.has_revision(digest)?, ..Link::default() };
     Ok((link != Link::default()).then_some(link))
 }
 

@@ -54,7 +54,7 @@ impl Objects {
     fn forget_gone(&self, digest: &Digest) {
         self.index.remove_object(digest);
         for place in self.index.holders(digest).iter().filter(|place| place.domain.is_some()) {
-            self.index.remove_link(place, digest, Link { revision: true, layer: true, named: None });
+            self.index.remove_link(place, digest, Link { revision: true, layer: true, ..Link::default() });
         }
         self.index.leave(digest);
     }

@@ -182,7 +182,7 @@ impl Collector<'_> {
             }
         }
         for (digest, subject) in &plan.manifests {
-            let link = Link { revision: true, layer: false, named: Some(0) };
+            let link = Link { revision: true, named: Some(0), ..Link::default() };
             if !self.unlink(repository, digest, link, || links.remove_revision(digest, UNSYNCED))? {
                 return Ok(());
             }
@@ -195,7 +195,7 @@ impl Collector<'_> {
             self.say(Found::Manifest(repository.clone(), *digest))?;
         }
         for digest in &plan.layers {
-            let link = Link { revision: false, layer: true, named: Some(0) };
+            let link = Link { layer: true, named: Some(0), ..Link::default() };
             if self.unlink(repository, digest, link, || links.remove_layer(digest, UNSYNCED))? {
                 gone.insert(*digest);
                 self.collected.links += 1;

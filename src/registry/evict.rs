@@ -192,7 +192,7 @@ impl Objects {
                 }
             }
             links.forget(digest)?;
-            self.index.remove_link(place, digest, Link { revision: true, layer: true, named: None });
+            self.index.remove_link(place, digest, Link { revision: true, layer: true, ..Link::default() });
         }
         self.index.remove_object(digest);
         self.index.remove_class(digest);

@@ -165,6 +165,18 @@ impl Manifests {
         indexed.or_else(|| self.unkept.get(&(repository.clone(), *digest)))
     }
 
+    /// Notes that a blob is asked for in a repository that has a right to it.
+    pub(super) fn want(&self, repository: &Repository, digest: &Digest) {
+        let wanted = Link { wanted: true, ..Link::default() };
+        let (index, key) = (&self.objects.index, (repository.clone(), *digest));
+        match (index.link(repository, digest), self.unkept.get(&key)) {
+            (Some(link), _) if link.layer || link.wanted => {}
+            (Some(_), _) => index.add_link(repository, digest, wanted),
+            (None, Some(link)) => self.unkept.insert(key, link.and(wanted)),
+            (None, None) => {}
+        }
+    }
+
     /// Links a mirrored manifest, and the tags that wait for it, unless its bytes have made way already.
     pub(super) async fn link(&self, repository: &Repository, manifest: &Arc<StoredManifest>) -> Result<(), Error> {
         let (repository, manifest) = (repository.clone(), Arc::clone(manifest));

@@ -286,13 +286,14 @@ impl Registry {
     }
 
     /// Law 7: while the upstream cannot be reached, an image is served whole or not at all. Every client goes elsewhere
-    /// when its manifest fails; some die when a blob does.
+    /// when its manifest fails; some die when a blob does. Layers that nobody ever asked for here do not count: there are
+    /// clients that fetch every platform's manifest and config, each time, and the layers of their own.
     async fn is_whole(&self, repository: &Repository, manifest: &StoredManifest) -> Result<(), Error> {
         let mirror = self.mirror(repository)?;
         if !manifest.manifest.is_image() || !mirror.is_down() {
             return Ok(());
         }
-        let Some(missing) = self.missing(manifest)? else { return Ok(()) };
+        let Some(missing) = self.missing_blob(repository, manifest)? else { return Ok(()) };
         // Where clients know their images by digest alone, and hear no at the manifest, nobody else would find it back.
         if mirror.rest() == Rest::Probe {
             let reference = Reference::Digest(manifest.digest);
@@ -301,10 +302,16 @@ impl Registry {
         if mirror.is_down() { Err(Error::Incomplete { missing }) } else { Ok(()) }
     }
 
-    /// The first blob of an image that is neither here nor on its way.
-    fn missing(&self, image: &StoredManifest) -> Result<Option<Digest>, Error> {
-        for blob in image.manifest.blobs.iter().filter(|blob| blob.urls.is_empty()) {
-            if !self.objects.storage.has_blob(&blob.digest)? && !self.fills.is_filling(&blob.digest) {
+    /// The first blob of an image that is neither here nor on its way, and that whoever asks for the image may ask for: its
+    /// config, or a layer that somebody asked for before, and that made way or never came.
+    fn missing_blob(&self, repository: &Repository, image: &StoredManifest) -> Result<Option<Digest>, Error> {
+        // What is not known counts as asked for.
+        let wanted =
+            |digest: &Digest| self.manifests.link_of(repository, digest).is_none_or(|link| link.layer || link.wanted);
+        // The config comes first.
+        for (place, blob) in image.manifest.blobs.iter().enumerate().filter(|(_, blob)| blob.urls.is_empty()) {
+            let here = self.objects.storage.has_blob(&blob.digest)? || self.fills.is_filling(&blob.digest);
+            if !here && (place == 0 || wanted(&blob.digest)) {
                 return Ok(Some(blob.digest));
             }
         }

@@ -78,14 +78,14 @@ impl Objects {
         }
         for digest in links.revisions() {
             let digest = digest?;
-            self.index.remove_link(repository, &digest, Link { revision: true, layer: false, named: Some(0) });
+            self.index.remove_link(repository, &digest, Link { revision: true, named: Some(0), ..Link::default() });
             links.remove_revision(&digest, Durability::Unsynced)?;
             removed.manifests += 1;
         }
         for digest in links.layers() {
             let digest = digest?;
             let _digest = self.claims.digest(&digest);
-            self.index.remove_link(repository, &digest, Link { revision: false, layer: true, named: Some(0) });
+            self.index.remove_link(repository, &digest, Link { layer: true, named: Some(0), ..Link::default() });
             links.remove_layer(&digest, Durability::Unsynced)?;
             removed.links += 1;
         }

@@ -102,7 +102,7 @@ impl Evictor {
         }
         for place in index.holders(blob) {
             self.storage.links(&place).forget(blob).unwrap();
-            index.remove_link(&place, blob, Link { layer: true, revision: true, named: None });
+            index.remove_link(&place, blob, Link { layer: true, revision: true, ..Link::default() });
         }
         index.remove_object(blob);
         index.remove_class(blob);

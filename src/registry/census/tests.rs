@@ -9,8 +9,8 @@ use crate::{
     storage::{Limits, Storage},
 };
 
-const LAYER: Link = Link { layer: true, revision: false, named: None };
-const REVISION: Link = Link { layer: false, revision: true, named: None };
+const LAYER: Link = Link { layer: true, revision: false, named: None, wanted: false };
+const REVISION: Link = Link { layer: false, revision: true, named: None, wanted: false };
 
 struct Place {
     _dir: tempfile::TempDir,
