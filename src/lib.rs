@@ -18,6 +18,7 @@ pub mod storage;
 pub mod upstream;
 // 1
 pub mod config;
+pub mod descriptors;
 pub mod lanes;
 pub mod metrics;
 pub mod policy;

@@ -3,8 +3,12 @@
 
 use std::{
     fs,
+    io::Write as _,
+    net::TcpStream,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -183,4 +187,31 @@ fn what_cannot_be_read_is_no_404() {
         assert!(server.log().contains(path.to_str().unwrap()), "the log does not name {path:?}");
     }
     volume.is_whole();
+}
+
+/// Clients that take nothing hold what they may, and no more: a collection a second always finds what it needs.
+#[test]
+fn clients_cannot_use_up_the_last_descriptor() {
+    let mut server = hosting().files(128).start();
+    let image = Image::of_size(Format::Oci, 9, 4_000_000);
+    server.target().image("team/app", "1", &image);
+    let path = format!("/v2/team/app/blobs/{}", image.layer().digest);
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let slow: Vec<_> = (0..90)
+        .map(|_| {
+            let mut client = TcpStream::connect(&address).unwrap();
+            write!(client, "GET {path} HTTP/1.1\r\nHost: slow\r\n\r\n").unwrap();
+            client
+        })
+        .collect();
+    for _ in 0..8 {
+        thread::sleep(Duration::from_millis(250));
+        let ended = admin::gc(server.data(), true, Some(0));
+        assert_eq!(ended["blobs"], 0, "{ended}");
+    }
+    assert!(server.log().contains("ulimit -n"), "nobody was sent away: this shows nothing");
+    drop(slow);
+    Judge::new(server.data()).is_whole();
+    server.restart();
+    server.pull("team/app", "1", &image);
 }

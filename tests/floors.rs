@@ -9,7 +9,7 @@ use std::{
 /// Rooms by floor, ground floor first. A new room is added here, where its place is seen.
 const FLOORS: [&[&str]; 6] = [
     &["oci"],
-    &["config", "lanes", "metrics", "policy"],
+    &["config", "descriptors", "lanes", "metrics", "policy"],
     &["access", "index", "simulator", "storage", "upstream"],
     &["registry"],
     &["admin", "http"],

@@ -2,11 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rustix::process::{Resource, getrlimit};
-
 use super::{Failure, supervise::Supervisor};
 use crate::{
     config::{self, Config},
+    descriptors,
     http::{self, BindError, Server, TlsError, TlsSettings},
     metrics::Job,
     registry::Registry,
@@ -55,7 +54,7 @@ pub(super) fn limits(limits: &config::Limits) -> http::Limits {
 
 /// As many as are allowed, and no more than leave files to open for what is served over them.
 fn connections(setting: &config::Setting<Option<u64>>) -> Option<u64> {
-    let most = getrlimit(Resource::Nofile).current.map(|files| files / 2);
+    let most = descriptors::limit().map(|files| files / 2);
     if let (true, Some(asked), Some(most)) = (setting.is_set(), **setting, most)
         && asked > most
     {

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
@@ -13,6 +12,7 @@ use crate::{
     access::{self, Access, Logins, Outside, TokenRealm},
     admin::{Defaults, Door},
     config::{self, Config, Loaded},
+    descriptors,
     http::{self, DebugServer, DebugSettings, Server},
     index::Index,
     lanes::Lanes,
@@ -223,10 +223,8 @@ fn rules(config: &Config) -> Rules {
 
 /// Every connection, fill and stored blob being read is a file descriptor; the soft limit is often 1,024.
 fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    if let Err(error) = descriptors::raise_limit() {
+        tracing::warn!("the limit of open files stays at {:?}: {error}", descriptors::limit());
     }
 }
 

@@ -23,7 +23,10 @@ use super::{
     stream::Stream,
     tls::Tls,
 };
-use crate::config::Network;
+use crate::{
+    config::Network,
+    descriptors::{self, Use},
+};
 
 /// How much may wait in the kernel for a client: beyond it, a slow client's megabytes would lie there, and a chunk would
 /// look taken when it is not.
@@ -66,6 +69,9 @@ impl Entrance {
         // A proxy's connections are everybody's.
         let counted = !self.trusted.iter().any(|network| network.contains(peer.ip()));
         let ticket = match self.limiter.gate.admit(counted.then(|| peer.ip())) {
+            Ok(_) if descriptors::is_kept(&stream, Use::Connection) => {
+                return Err(self.refuse(stream, peer.ip(), Full::Files).await);
+            }
             Ok(ticket) => ticket,
             Err(full) => return Err(self.refuse(stream, peer.ip(), full).await),
         };
@@ -107,13 +113,19 @@ impl Entrance {
 
     /// Says that there is no room, for as many as can be told without giving them room. TLS would have to be spoken first.
     async fn refuse(&self, mut stream: TcpStream, client: IpAddr, full: Full) -> io::Error {
-        let (key, whose) = match full {
-            Full::All => ("connections", "in all"),
-            Full::Client => ("peraddress", "of that address"),
+        let why = match full {
+            Full::All => "http.limits.connections are open in all",
+            Full::Client => "http.limits.peraddress are open of that address",
+            Full::Files => {
+                "few files may be opened any more, and those are kept for the server's own work: raise the limit of open \
+                 files (LimitNOFILE=, ulimit -n)"
+            }
         };
-        let what = format!("no room for a connection of {client}: http.limits.{key} are open {whose}");
+        let what = format!("no room for a connection of {client}: {why}");
         self.limiter.full.tell(&what);
+        // Who is told keeps the socket for a moment.
         if self.tls.is_none()
+            && !descriptors::is_kept(&stream, Use::File)
             && let Ok(_place) = self.refusing.try_acquire()
         {
             let _ = tokio::time::timeout(REFUSING, send_away(&mut stream)).await;

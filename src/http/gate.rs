@@ -35,6 +35,8 @@ pub(super) enum Full {
     All,
     /// For this client.
     Client,
+    /// For anybody, by the limit of open files.
+    Files,
 }
 
 impl Gate {

@@ -71,7 +71,7 @@ fn agrees(objects: &Objects, dir: &TempDir, when: &str) {
 
 pub(super) async fn cache(objects: &Objects, place: &Repository, bytes: Vec<u8>) -> Digest {
     let digest = Digest::sha256(&bytes);
-    let staged = objects.stage(Purpose::Mirrored, bytes.len() as u64).await.unwrap();
+    let staged = objects.stage(&digest, Purpose::Mirrored, bytes.len() as u64).await.unwrap();
     staged.sink().write_at(&bytes, 0).unwrap();
     objects.publish(staged, digest, Durability::Unsynced, false).await.unwrap();
     objects.link_layer(place, digest).await;
@@ -149,7 +149,7 @@ async fn closed_books_stay_as_they_are() {
     let dir = TempDir::new().unwrap();
     let objects = open(&dir, Limits::default(), Retention::default());
     let cached = cache(&objects, &mirrored("a"), content(1, 100)).await;
-    let late = objects.stage(Purpose::Mirrored, 10).await.unwrap();
+    let late = objects.stage(&Digest::sha256(b"late"), Purpose::Mirrored, 10).await.unwrap();
     assert!(objects.close());
     let totals = objects.storage.ledger().totals();
     let published = objects.publish(late, Digest::sha256(b"late"), Durability::Unsynced, false).await;
@@ -336,7 +336,7 @@ async fn what_a_failed_fill_left_makes_way_first() {
     let objects = open(&dir, limits, Retention::default());
     let cached = cache(&objects, &mirrored("a"), content(1, 1024)).await;
     for number in 0..2_u8 {
-        let staged = objects.stage(Purpose::Mirrored, 6 << 20).await.unwrap();
+        let staged = objects.stage(&Digest::sha256(&[1]), Purpose::Mirrored, 6 << 20).await.unwrap();
         let digest = Digest::sha256(&[number]);
         objects.parked.put(&digest, staged, Box::new(Ink::new(digest.hasher())), 6 << 20);
     }

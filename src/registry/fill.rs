@@ -301,7 +301,7 @@ impl Job {
     }
 
     async fn stage(&self, size: u64) -> Result<(Staged, Box<Ink>), Error> {
-        let staged = self.fills.objects.stage(Purpose::Mirrored, size).await?;
+        let staged = self.fills.objects.stage(&self.fill.digest, Purpose::Mirrored, size).await?;
         Ok((staged, Box::new(Ink::new(self.fill.digest.hasher()))))
     }
 

@@ -94,7 +94,7 @@ impl Objects {
     /// has to be found out first.
     pub(super) async fn known(&self, digest: Digest) -> Result<Option<Stored>, Error> {
         let Some(expected) = self.index.object(&digest) else { return Ok(None) };
-        let stored = self.blocking(Lane::Look, move |objects| objects.storage.blob(&digest)).await?;
+        let stored = self.blocking(Lane::Look, move |objects| objects.storage.blob_for_client(&digest)).await?;
         Ok(stored?.filter(|stored| object(&stored.facts) == expected))
     }
 
@@ -103,7 +103,7 @@ impl Objects {
     /// # Errors
     /// When they cannot be read.
     pub(super) async fn recheck(&self, digest: Digest) -> Result<Option<Stored>, Error> {
-        let look = move |objects: &Self| objects.storage.blob(&digest);
+        let look = move |objects: &Self| objects.storage.blob_for_client(&digest);
         let Some(stored) = self.blocking(Lane::Look, look).await?? else { return Ok(None) };
         if self.index.object(&digest) == Some(object(&stored.facts)) {
             return Ok(Some(stored));
@@ -239,15 +239,16 @@ impl Objects {
     /// Publishes a small blob from memory.
     pub(super) async fn write(&self, digest: Digest, bytes: Bytes, durability: Durability) -> Result<(), Error> {
         let purpose = if durability == Durability::Synced { Purpose::Hosted } else { Purpose::Mirrored };
-        let staged = self.stage(purpose, bytes.len() as u64).await?;
+        let staged = self.stage(&digest, purpose, bytes.len() as u64).await?;
         let staged = self.blocking(Lane::Write, move |_| staged.sink().write_at(&bytes, 0).map(|()| staged)).await??;
         self.publish(staged, digest, durability, true).await
     }
 
-    /// An empty staged file with room for `size` bytes.
-    pub(super) async fn stage(&self, purpose: Purpose, size: u64) -> Result<Staged, Error> {
+    /// An empty staged file for a blob, with room for `size` bytes.
+    pub(super) async fn stage(&self, digest: &Digest, purpose: Purpose, size: u64) -> Result<Staged, Error> {
         let reservation = self.room_for(purpose, size).await?;
-        Ok(self.blocking(Lane::Write, move |objects| objects.storage.stage(reservation, size)).await??)
+        let digest = *digest;
+        Ok(self.blocking(Lane::Write, move |objects| objects.storage.stage(&digest, reservation, size)).await??)
     }
 
     /// Publishes a staged file that was found to hash to `digest`. It may be a `manifest`.

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     lanes::Lane,
+    oci::Digest,
     storage::{Purpose, Reservation, Staged},
     upstream::Client,
 };
@@ -108,10 +109,10 @@ impl RangeFetches {
     }
 
     /// The file, with room for one window more.
-    async fn stage(&self) -> Result<&Staged, Error> {
+    async fn stage(&self, digest: &Digest) -> Result<&Staged, Error> {
         let room = self.objects.reserve(Purpose::Mirrored, WINDOW).await?;
         self.state.lock().rooms.push(room);
-        self.staged.get_or_try_init(|| self.objects.stage(Purpose::Mirrored, 0)).await
+        self.staged.get_or_try_init(|| self.objects.stage(digest, Purpose::Mirrored, 0)).await
     }
 
     fn arrived(&self, start: u64, until: u64) {
@@ -132,7 +133,7 @@ impl RangeFetch {
         // It may have waited for its turn until nobody wants it any more.
         let Some(fill) = self.fill.upgrade().filter(|fill| fill.is_open()) else { return Ok(()) };
         let ranges = fill.ranges();
-        let sink = ranges.stage().await?.sink();
+        let sink = ranges.stage(fill.digest()).await?.sink();
         let mut events = fetch::start(client, fill.wanted(self.start, Some(self.end)));
         let mut at = self.start;
         while let Some(event) = events.recv().await {

@@ -183,6 +183,13 @@ impl Registry {
         let upload = self.objects.storage.uploads(&repository).named(id);
         let pen = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
         let (sessions, objects) = (self.sessions.clone(), self.objects.clone());
+        // What lies on another filesystem than the blobs is copied: there has to be room for both.
+        let session = upload.clone();
+        let copied =
+            self.objects.blocking(Lane::Look, move |objects| objects.storage.to_copy(&session, &digest)).await??;
+        if copied > 0 {
+            drop(self.objects.reserve(Purpose::Hosted, copied).await?);
+        }
         let room = self.objects.room_for(Purpose::Hosted, 0).await?;
         // A task of its own, with the session's lock inside: the client may leave, and the next one must find it whole.
         let commit = async move {

@@ -19,12 +19,15 @@ use super::{Error, Tell, health::Outcome, objects::Objects};
 use crate::{
     metrics::Found,
     oci::{Digest, Repository},
-    storage::Stored,
+    storage::{self, Stored},
 };
 
 /// Blobs are looked at by the first byte of their digests: each is a step.
 pub const STEPS: u16 = 256;
 const READ: usize = 1 << 20;
+/// How often a file is read that the disk gives no bytes of, and how long after each time.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What to look at, and how fast.
 #[derive(Clone, Debug)]
@@ -71,6 +74,8 @@ struct Verifier<'a> {
     objects: &'a Objects,
     pace: Pace,
     verified: Verified,
+    /// Why it could not be known of something whether it is right: the first of these failures.
+    unread: Option<storage::Error>,
     around: Around<'a>,
     tell: Tell<'a, Checked>,
 }
@@ -79,7 +84,8 @@ impl Verification {
     /// Hashes what is stored. Blocks for as long as that takes.
     ///
     /// # Errors
-    /// [`Error::Abandoned`] when `tell` wants no more; or as the disk fails.
+    /// [`Error::Abandoned`] when `tell` wants no more; or as the disk fails. Where single blobs cannot be read, the others are
+    /// hashed all the same.
     pub(super) fn run(
         &self,
         objects: &Objects,
@@ -87,11 +93,14 @@ impl Verification {
         tell: Tell<'_, Checked>,
     ) -> Result<Verified, Error> {
         let pace = Pace { rate: self.rate.max(1), begun: Instant::now(), read: 0 };
-        let mut verifier = Verifier { objects, pace, verified: Verified::default(), around, tell };
+        let mut verifier = Verifier { objects, pace, verified: Verified::default(), unread: None, around, tell };
         for step in self.steps.clone() {
             verifier.step(u8::try_from(step).unwrap_or(u8::MAX))?;
             let done = step + 1 - self.steps.start;
             verifier.say(Checked::Step(done, verifier.verified.bytes))?;
+        }
+        if let Some(error) = verifier.unread {
+            return Err(error.into());
         }
         if self.steps.end == STEPS {
             objects.metrics.found(Found::VerifyEnded);
@@ -116,15 +125,7 @@ impl Verifier<'_> {
 
     fn check(&mut self, digest: &Digest) -> Result<(), Error> {
         let Some(stored) = self.objects.storage.blob(digest)? else { return Ok(()) };
-        let whole = match self.is_whole(&stored, digest)? {
-            Ok(whole) => whole,
-            // The disk gives no bytes at all. Anything else, such as a missing right to read, says nothing about them.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => false,
-            Err(error) => {
-                tracing::error!("{digest} cannot be read: {error}");
-                return Ok(());
-            }
-        };
+        let Some(whole) = self.look_into(&stored, digest)? else { return Ok(()) };
         self.verified.blobs += 1;
         self.objects.metrics.found(Found::Verified(stored.facts.size));
         if whole {
@@ -140,6 +141,33 @@ impl Verifier<'_> {
             // What is in quarantine comes next.
             _ => Ok(()),
         }
+    }
+
+    /// Whether a file's bytes are right; `None` where that is not known.
+    fn look_into(&mut self, stored: &Stored, digest: &Digest) -> Result<Option<bool>, Error> {
+        for again in (0..TRIES).rev() {
+            match self.is_whole(stored, digest)? {
+                Ok(whole) => return Ok(Some(whole)),
+                // Disks, cables and networks fail for a moment, too.
+                Err(error) if is_damage(&error) && again > 0 => {
+                    tracing::warn!("{}: it is read again", self.objects.storage.unread(digest, error));
+                    thread::sleep(PAUSE);
+                }
+                // The disk gives no bytes at all.
+                Err(error) if is_damage(&error) => {
+                    tracing::error!("{}", self.objects.storage.unread(digest, error));
+                    return Ok(Some(false));
+                }
+                // A missing right to read says nothing about them.
+                Err(error) => {
+                    let error = self.objects.storage.unread(digest, error);
+                    tracing::error!("{error}");
+                    self.unread.get_or_insert(error);
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Hashes a file at the pace that is allowed, from the disk rather than from memory.
@@ -180,6 +208,10 @@ impl Verifier<'_> {
         }
         self.say(Checked::Damaged(*digest, outcome, owners))
     }
+}
+
+fn is_damage(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 fn read(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {

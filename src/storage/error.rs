@@ -17,6 +17,9 @@ pub enum Error {
     /// A link file names no digest, so that what it stood for is not known.
     #[error("{}: this link names no digest: it is damaged", .0.display())]
     NoDigest(PathBuf),
+    /// A folder lies on a filesystem that was not there at the start.
+    #[error("{}: this lies on another filesystem than at the start: restart the server", .0.display())]
+    Moved(PathBuf),
     /// Anything else the operating system said.
     #[error("{}: {source}", path.display())]
     Io {

@@ -11,6 +11,7 @@
 //! <root>/mirrors/<domain>/repositories/<name>/…                  the same shape, for mirrored repositories
 //! <root>/staging/                                                 files on their way in; swept at start
 //! <root>/quarantine/<algorithm>-<hex>                             damaged bytes of something that was pushed here
+//!                                                                 (both also on every other mount below `docker`: `homes.rs`)
 //! <root>/index/v1/                                                sled, disposable
 //! <root>/entrepot.lock                                            held while a process uses the volume
 //! <root>/entrepot.sock                                            by which commands ask that process
@@ -63,16 +64,22 @@ impl Layout {
         &self.root
     }
 
-    pub(super) fn staging(&self) -> PathBuf {
-        self.root.join("staging")
-    }
-
     pub(super) fn index(&self) -> PathBuf {
         self.root.join("index/v1")
     }
 
-    pub(super) fn quarantine(&self, digest: &Digest) -> PathBuf {
-        self.root.join("quarantine").join(format!("{}-{}", digest.algorithm().as_str(), digest.hex()))
+    /// The folders that blobs lie below, as far as they are there: the root first, each before what is in it.
+    pub(super) fn parents_of_blobs(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut parents = vec![self.root.clone()];
+        for name in ["docker", "registry", "v2", "blobs"] {
+            parents.push(parents[parents.len() - 1].join(name));
+        }
+        let blobs = self.hosted().join("blobs");
+        parents.extend([Algorithm::Sha256, Algorithm::Sha512].map(|algorithm| blobs.join(algorithm.as_str())));
+        for shelf in self.shelves() {
+            parents.push(shelf?.dir);
+        }
+        Ok(parents)
     }
 
     /// What `registry:2` leaves on the volume of a pull-through cache.
@@ -126,13 +133,6 @@ impl Layout {
         let name = format!("{first:02x}");
         let shelves = self.shelves().filter(move |shelf| shelf.as_ref().map_or(true, |shelf| shelf.name == name));
         each(shelves, |shelf| shelf.digests())
-    }
-
-    /// The blobs of which damaged bytes are set aside.
-    pub(super) fn quarantined(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
-        look::entries(&self.root.join("quarantine")).filter_map(|entry| {
-            entry.map(|entry| entry.file_name().to_str()?.replacen('-', ":", 1).parse().ok()).transpose()
-        })
     }
 
     /// The folders of the blobs that share an algorithm and two hex digits.
@@ -207,5 +207,17 @@ where
             Err(error) => (None, Some(Err(error))),
         };
         failed.into_iter().chain(made.into_iter().flatten())
+    })
+}
+
+/// The name of damaged bytes among those that are set aside.
+pub(super) fn aside(quarantine: &Path, digest: &Digest) -> PathBuf {
+    quarantine.join(format!("{}-{}", digest.algorithm().as_str(), digest.hex()))
+}
+
+/// The blobs whose damaged bytes are set aside there.
+pub(super) fn set_aside(quarantine: &Path) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
+    look::entries(quarantine).filter_map(|entry| {
+        entry.map(|entry| entry.file_name().to_str()?.replacen('-', ":", 1).parse().ok()).transpose()
     })
 }

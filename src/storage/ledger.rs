@@ -44,6 +44,8 @@ pub enum Purpose {
 #[derive(Debug)]
 pub struct Ledger {
     root: PathBuf,
+    /// Where files are staged and set aside: the root, and folders on other filesystems.
+    homes: Vec<PathBuf>,
     limits: Limits,
     books: Mutex<Books>,
     opened: Instant,
@@ -100,8 +102,17 @@ pub struct Change {
 }
 
 impl Ledger {
-    pub(super) fn new(root: &Path, limits: Limits) -> Self {
-        Self { root: root.to_owned(), limits, books: Mutex::default(), opened: Instant::now() }
+    pub(super) fn new(root: &Path, homes: Vec<PathBuf>, limits: Limits) -> Self {
+        Self { root: root.to_owned(), homes, limits, books: Mutex::default(), opened: Instant::now() }
+    }
+
+    /// The filesystem that most bytes go to: of all shelves that have none of their own.
+    fn disk(&self) -> Filesystem {
+        let is_shelf = |home: &Path| {
+            let above = home.parent();
+            above.is_some_and(|above| above.ends_with("v2/blobs/sha256") || above.ends_with("v2/blobs/sha512"))
+        };
+        Filesystem::of(self.homes.iter().rfind(|home| !is_shelf(home)).unwrap_or(&self.root))
     }
 
     /// Sets `bytes` aside until the reservation is dropped.
@@ -136,7 +147,7 @@ impl Ledger {
 
     fn short(&self, books: &mut Books, purpose: Purpose, bytes: u64) -> Option<Short> {
         let sampled = self.sample(books);
-        let disk = Filesystem::of(&self.root);
+        let disk = self.disk();
         let spoken_for = self.limits.headroom(disk.size).saturating_add(books.promised);
         let free = disk.free.saturating_sub(spoken_for);
         let used = books.used(&sampled);
@@ -177,7 +188,7 @@ impl Ledger {
             *at = at.checked_sub(SAMPLE_EVERY).unwrap_or(*at);
         }
         let sampled = self.sample(&mut books);
-        let disk = Filesystem::of(&self.root);
+        let disk = self.disk();
         Usage {
             hosted: books.hosted,
             mirrored: books.mirrored,
@@ -286,7 +297,7 @@ impl Ledger {
         match books.sampled {
             Some((at, sampled)) if at.elapsed() < SAMPLE_EVERY => sampled,
             last => {
-                let sampled = usage::sample(&self.root).unwrap_or_else(|error| {
+                let sampled = usage::sample(&self.root, &self.homes).unwrap_or_else(|error| {
                     tracing::warn!("the index and the quarantine are counted as they were: {error}");
                     last.map(|(_, sampled)| sampled).unwrap_or_default()
                 });

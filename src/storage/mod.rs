@@ -6,6 +6,7 @@
 mod claim;
 mod error;
 mod growth;
+mod homes;
 mod layout;
 mod ledger;
 mod limits;
@@ -34,6 +35,7 @@ pub use claim::{Claim, Verdict};
 pub use error::Error;
 use growth::Growing;
 pub use growth::Growth;
+use homes::Homes;
 use layout::Layout;
 pub use ledger::{Change, LEAST_QUOTA, Ledger, Purpose, Reservation};
 pub use limits::{Bound, Limits};
@@ -47,7 +49,10 @@ pub use staged::{Sink, Staged};
 pub use uploads::{Opened, Upload, Uploads};
 pub use usage::{Filesystem, Sum, Usage};
 
-use crate::oci::{Digest, Repository};
+use crate::{
+    descriptors::{self, Use},
+    oci::{Digest, Repository},
+};
 
 /// What tells one state of a file from another without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +108,7 @@ pub struct Published {
 #[derive(Debug)]
 pub struct Storage {
     layout: Layout,
+    homes: Homes,
     ledger: Arc<Ledger>,
     names: Arc<Names>,
     growing: Arc<Growing>,
@@ -116,15 +122,16 @@ impl Storage {
     /// Waits for another process that holds it.
     ///
     /// # Errors
-    /// When the directory cannot be made or written.
+    /// When the directory, or a folder of it that lies on another filesystem, cannot be made or written.
     pub fn open(root: &Path, limits: Limits) -> Result<Self, Error> {
         let layout = Layout::new(root);
-        fs::create_dir_all(layout.staging()).map_err(Error::at(root))?;
+        fs::create_dir_all(root).map_err(Error::at(root))?;
         let lock = Lock::acquire(&layout.lock())?;
-        staged::sweep(&layout.staging())?;
-        let ledger = Arc::new(Ledger::new(root, limits));
+        let homes = Homes::open(&layout)?;
+        let ledger = Arc::new(Ledger::new(root, homes.dirs().map(Path::to_owned).collect(), limits));
         let names = Arc::new(Names::new(root, Arc::clone(&ledger)));
-        Ok(Self { ledger, names, layout, growing: Arc::default(), unsynced: Mutex::default(), _lock: lock })
+        let (growing, unsynced) = (Arc::default(), Mutex::default());
+        Ok(Self { ledger, names, layout, homes, growing, unsynced, _lock: lock })
     }
 
     /// Whether nothing was ever stored here.
@@ -144,7 +151,7 @@ impl Storage {
     /// # Errors
     /// When they cannot: the filesystem is read-only, or failed, or the folder is gone.
     pub fn check_writable(&self) -> Result<(), Error> {
-        staged::check_writable(&self.layout.staging())
+        self.homes.all_staging().try_for_each(|staging| staged::check_writable(&staging))
     }
 
     /// Tries whether anything can be read here.
@@ -164,6 +171,19 @@ impl Storage {
     pub fn blob(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
         let path = self.layout.blob(digest);
         look::found(&path, Stored::open(&path))
+    }
+
+    /// As [`Storage::blob`], for a client: the descriptors that are kept for this program's own work are not for it.
+    ///
+    /// # Errors
+    /// As [`Storage::blob`], or when there are no others left.
+    pub fn blob_for_client(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
+        match self.blob(digest)? {
+            Some(stored) if descriptors::is_kept(&*stored.file, Use::File) => {
+                Err(self.unread(digest, rustix::io::Errno::MFILE.into()))
+            }
+            stored => Ok(stored),
+        }
     }
 
     /// Whether a blob of this digest is published.
@@ -230,12 +250,14 @@ impl Storage {
     /// # Errors
     /// When they cannot be moved.
     pub fn quarantine(&self, digest: &Digest) -> Result<(), Error> {
-        self.names.set_aside(&self.layout.blob(digest), &self.layout.quarantine(digest))
+        let blob = self.layout.blob(digest);
+        self.names.set_aside(&blob, &layout::aside(&self.homes.quarantine(&blob)?, digest))
     }
 
     /// The blobs whose damaged bytes are set aside, in no order.
     pub fn quarantined(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
-        self.layout.quarantined()
+        let all: Vec<_> = self.homes.all_quarantine().collect();
+        all.into_iter().flat_map(|quarantine| layout::set_aside(&quarantine))
     }
 
     /// Whether damaged bytes of a blob are set aside.
@@ -243,7 +265,12 @@ impl Storage {
     /// # Errors
     /// When that cannot be known.
     pub fn is_quarantined(&self, digest: &Digest) -> Result<bool, Error> {
-        look::is_there(&self.layout.quarantine(digest))
+        for quarantine in self.homes.all_quarantine() {
+            if look::is_there(&layout::aside(&quarantine, digest))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Removes the damaged bytes of a blob that is whole again, or nobody's any more.
@@ -251,8 +278,10 @@ impl Storage {
     /// # Errors
     /// When they are there and cannot be removed.
     pub fn release(&self, digest: &Digest) -> Result<(), Error> {
-        let path = self.layout.quarantine(digest);
-        look::found(&path, fs::remove_file(&path)).map(drop)
+        self.homes.all_quarantine().try_for_each(|quarantine| {
+            let path = layout::aside(&quarantine, digest);
+            look::found(&path, fs::remove_file(&path)).map(drop)
+        })
     }
 
     /// The published blobs whose hash begins with this byte, in no order.
@@ -310,7 +339,7 @@ impl Storage {
     /// When a sync or the rename fails; the session is as it was.
     pub fn publish_upload(&self, upload: &Upload, digest: &Digest) -> Result<Published, Error> {
         let path = self.layout.blob(digest);
-        let reservation = upload.publish(&path)?;
+        let reservation = upload.publish(&path, &self.homes.staging(&path)?)?;
         let stored = Stored::open(&path).map_err(Error::at(&path))?;
         Ok(Published { stored, first: reservation.is_some(), reservation })
     }
@@ -329,12 +358,23 @@ impl Storage {
         Arc::clone(&self.ledger).reserve(purpose, bytes)
     }
 
-    /// Makes an empty staged file within a reservation (law 6), with room for `size` bytes.
+    /// How many bytes have to be copied to publish what an upload session received: none where a rename will do.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub fn to_copy(&self, upload: &Upload, digest: &Digest) -> Result<u64, Error> {
+        match Homes::are_together(&upload.data(), &self.layout.blob(digest))? {
+            true => Ok(0),
+            false => Ok(upload.received()?.unwrap_or(0)),
+        }
+    }
+
+    /// Makes an empty staged file for the blob `digest` within a reservation (law 6), with room for `size` bytes.
     ///
     /// # Errors
     /// [`Error::Full`] when the filesystem has no room after all.
-    pub fn stage(&self, reservation: Reservation, size: u64) -> Result<Staged, Error> {
-        Staged::create(&self.layout.staging(), reservation, size)
+    pub fn stage(&self, digest: &Digest, reservation: Reservation, size: u64) -> Result<Staged, Error> {
+        Staged::create(&self.homes.staging(&self.layout.blob(digest))?, reservation, size)
     }
 
     /// Publishes a staged file, all of whose bytes hash to `digest`, under that digest. Where another one was published

@@ -275,6 +275,19 @@ fn link_and_unlink(from: &Path, to: &Path) -> io::Result<bool> {
     }
 }
 
+/// Tries whether a file that is written in one folder can be renamed into another; the first is made if it is missing.
+pub(super) fn try_rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::create_dir_all(from).map_err(Error::at(from))?;
+    let name = format!(".try-{}", std::process::id());
+    let (staged, published) = (from.join(&name), to.join(&name));
+    discard(&staged).map_err(Error::at(&staged))?;
+    write(&staged, b"", Durability::Unsynced).map_err(Error::at(&staged))?;
+    let renamed = fs::rename(&staged, &published).map_err(Error::at(&published));
+    discard(&staged).map_err(Error::at(&staged))?;
+    discard(&published).map_err(Error::at(&published))?;
+    renamed
+}
+
 fn write(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
     let mut file = File::create_new(path)?;
     file.write_all(bytes)?;

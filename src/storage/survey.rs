@@ -99,7 +99,11 @@ impl Storage {
 fn folders(shelf: &Path) -> Result<i64, Error> {
     let mut sum = signed(allocated_folder(shelf));
     for entry in look::entries(shelf) {
-        sum += signed(allocated(&entry?.path()));
+        let path = entry?.path();
+        // A shelf may have a disk of its own, and these on it.
+        if !SAMPLED.iter().any(|sampled| path.ends_with(sampled)) {
+            sum += signed(allocated(&path));
+        }
     }
     Ok(sum)
 }
@@ -123,13 +127,27 @@ fn skeleton(dir: &Path, depth: usize, counted: &mut Counted) -> Result<i64, Erro
 
 fn below(entry: &DirEntry, depth: usize, counted: &mut Counted) -> Result<i64, Error> {
     let (path, name) = (entry.path(), entry.file_name());
-    let sampled = depth == 0 && SAMPLED.iter().any(|sampled| name == *sampled);
+    // Of a folder on another filesystem, too, it is looked at apart what is staged there.
+    let sampled = SAMPLED.iter().any(|sampled| name == *sampled) && is_home(&path, depth);
     if name.as_encoded_bytes().starts_with(b"_") || sampled || is_shelf(&path) {
         return Ok(0);
     }
     // Of a symbolic link it is what lies behind it that counts, and a little for itself.
     let own = if look::kind(entry)?.is_some_and(|kind| kind.is_dir()) { 0 } else { signed(allocated(&path)) };
     Ok(own + if look::is_folder_entry(entry)? { skeleton(&path, depth + 1, counted)? } else { 0 })
+}
+
+/// Whether files may be staged in the folder that an entry lies in: from the root down to the shelves, not in a repository.
+fn is_home(path: &Path, depth: usize) -> bool {
+    const ON_THE_WAY: [&str; 6] = [
+        "docker",
+        "docker/registry",
+        "docker/registry/v2",
+        "docker/registry/v2/blobs",
+        "docker/registry/v2/blobs/sha256",
+        "docker/registry/v2/blobs/sha512",
+    ];
+    depth == 0 || path.parent().is_some_and(|home| ON_THE_WAY.iter().any(|on| home.ends_with(on)))
 }
 
 /// Whether no folder of this program's has such a name there.

@@ -2,13 +2,14 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
 };
 
 use super::{
-    Durability, Error, Reservation, Sink,
+    Durability, Error, Homes, Purpose, Reservation, Sink, Staged,
     growth::{Growing, Growth},
     look, publish,
     publish::Names,
@@ -79,7 +80,7 @@ impl Uploads {
 }
 
 impl Upload {
-    fn data(&self) -> PathBuf {
+    pub(super) fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
 
@@ -159,13 +160,32 @@ impl Upload {
 
     /// The reservation is for what the file occupies, to be dropped when the published file is counted; `None` where
     /// another one was published first.
-    pub(super) fn publish(&self, to: &Path) -> Result<Option<Reservation>, Error> {
+    pub(super) fn publish(&self, to: &Path, staging: &Path) -> Result<Option<Reservation>, Error> {
         let data = self.data();
+        if !Homes::are_together(&data, to)? {
+            return self.copy(to, staging);
+        }
         publish::sync(&File::open(&data).map_err(Error::at(&data))?, &data)?;
         if !self.names.rename(&data, to, Durability::Synced)? {
             return Ok(None);
         }
         Ok(Some(self.names.session_became(&data, allocated(to))))
+    }
+
+    /// As [`Upload::publish`], to another filesystem.
+    fn copy(&self, to: &Path, staging: &Path) -> Result<Option<Reservation>, Error> {
+        let data = self.data();
+        let mut file = File::open(&data).map_err(Error::at(&data))?;
+        let size = file.metadata().map_err(Error::at(&data))?.len();
+        let room = Arc::clone(&self.names.ledger).reserve(Purpose::Hosted, size);
+        let staged = Staged::create(staging, room.map_err(|_| Error::Full(staging.to_owned()))?, size)?;
+        io::copy(&mut file, &mut &*staged.file()).map_err(Error::at(staging))?;
+        let (first, reservation) = staged.publish(&self.names, to, Durability::Synced)?;
+        if !first {
+            return Ok(None);
+        }
+        drop(self.names.take_data(&data)?);
+        Ok(reservation)
     }
 }
 

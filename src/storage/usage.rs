@@ -1,6 +1,10 @@
 //! Figures: what the disk holds by class, what the filesystem has, and what others wrote below the root.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use super::{Error, look};
 
@@ -123,25 +127,37 @@ impl Sampled {
 /// What stands at the root and is sampled; everything else is counted.
 pub(super) const SAMPLED: [&str; 3] = ["index", "quarantine", "staging"];
 
-pub(super) fn sample(root: &Path) -> Result<Sampled, Error> {
-    let mut quarantined = Sum::default();
-    let folder = root.join("quarantine");
-    for entry in look::entries(&folder) {
-        quarantined.add((i64::try_from(allocated(&entry?.path())).unwrap_or(i64::MAX), 1));
+pub(super) fn sample(root: &Path, homes: &[PathBuf]) -> Result<Sampled, Error> {
+    let (mut quarantined, mut other) = (Sum::default(), 0);
+    for home in homes {
+        let folder = home.join("quarantine");
+        for entry in look::entries(&folder) {
+            quarantined.add((i64::try_from(allocated(&entry?.path())).unwrap_or(i64::MAX), 1));
+        }
+        // Staged files are counted as they grow.
+        other += allocated(&home.join("staging")) + allocated(&folder);
     }
-    // Staged files are counted as they grow.
-    let other = allocated(&root.join("staging")) + allocated(&folder);
     Ok(Sampled { index: tree(&root.join("index"))?, quarantined, other })
 }
 
 /// What a file or a folder occupies by itself. Nothing where that is not known: a survey puts it right.
 pub(super) fn allocated(path: &Path) -> u64 {
-    fs::symlink_metadata(path).map_or(0, |meta| meta.blocks() * 512)
+    occupied(look::symlink_metadata(path))
 }
 
 /// As [`allocated`], of a folder that a symbolic link may lead to.
 pub(super) fn allocated_folder(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |meta| meta.blocks() * 512)
+    occupied(look::metadata(path))
+}
+
+fn occupied(looked: Result<Option<fs::Metadata>, Error>) -> u64 {
+    match looked {
+        Ok(found) => found.map_or(0, |found| found.blocks() * 512),
+        Err(error) => {
+            tracing::warn!("what is used is not known for sure until the next start: {error}");
+            0
+        }
+    }
 }
 
 /// What a folder occupies with all that is in it, and what symbolic links to folders lead to.

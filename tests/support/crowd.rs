@@ -87,7 +87,7 @@ impl Evictor {
     fn bring(&self, blob: &Digest) {
         let bytes = blob.as_bytes();
         let room = self.storage.reserve(Purpose::Hosted, 64 << 10).unwrap();
-        let staged = self.storage.stage(room, bytes.len() as u64).unwrap();
+        let staged = self.storage.stage(blob, room, bytes.len() as u64).unwrap();
         staged.sink().write_at(bytes, 0).unwrap();
         self.storage.publish(staged, blob, Durability::Unsynced).unwrap();
         self.storage.links(&self.places[blob]).add_layer(blob, Durability::Unsynced).unwrap();

@@ -19,9 +19,9 @@ use super::{
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     /// Names of system calls, as `strace -e` takes them.
-    pub(crate) calls: &'static str,
+    pub(crate) calls: String,
     /// `EIO` and the like.
-    pub(crate) error: &'static str,
+    pub(crate) error: String,
     /// What the call is about.
     pub(crate) path: PathBuf,
     /// Which of the calls on that path fail, as `strace` counts them: `1`, `2+`.
@@ -30,13 +30,13 @@ pub(crate) struct Fault {
 
 impl Fault {
     /// The first such call on this path fails.
-    pub(crate) fn once(calls: &'static str, error: &'static str, path: &Path) -> Self {
-        Self { calls, error, path: path.to_owned(), when: "1" }
+    pub(crate) fn once(calls: &str, error: &str, path: &Path) -> Self {
+        Self { calls: calls.to_owned(), error: error.to_owned(), path: path.to_owned(), when: "1" }
     }
 
     /// Every such call on this path fails.
-    pub(crate) fn always(calls: &'static str, error: &'static str, path: &Path) -> Self {
-        Self { calls, error, path: path.to_owned(), when: "1+" }
+    pub(crate) fn always(calls: &str, error: &str, path: &Path) -> Self {
+        Self { when: "1+", ..Self::once(calls, error, path) }
     }
 
     /// Runs `entrepot` under it, to its end.
@@ -76,4 +76,33 @@ impl Faulty {
 /// Whether a call of this trace was made to fail.
 pub(crate) fn happened(trace: &Path) -> bool {
     fs::read_to_string(trace).is_ok_and(|trace| trace.contains("(INJECTED)"))
+}
+
+/// The calls that `entrepot` makes on a volume, each with a path there, in the order in which they are made first. What the
+/// index does is its own.
+pub(crate) fn sites(calls: &[&str], volume: &Path, arguments: &[String]) -> Vec<(String, PathBuf)> {
+    let dir = scratch::dir("sites");
+    let trace = dir.path().join("calls");
+    let mut command = process::command("strace");
+    command.args(["-f", "-y", "-s", "4096", "-e", &format!("trace={}", calls.join(",")), "-o"]).arg(&trace);
+    command.arg(BINARY).args(arguments);
+    process::run("entrepot", command, Duration::from_secs(60));
+    let mut found = Vec::new();
+    for line in fs::read_to_string(&trace).unwrap().lines() {
+        let site = site(line, volume);
+        found.extend(site.filter(|site| calls.contains(&site.0.as_str()) && !found.contains(site)));
+    }
+    found
+}
+
+/// What a line of a trace that begins or makes a call is about, below the volume.
+fn site(line: &str, volume: &Path) -> Option<(String, PathBuf)> {
+    let (_, call) = line.split_once(' ')?;
+    let (name, rest) = call.trim_start().split_once('(')?;
+    let at = rest.find(volume.to_str()?)?;
+    let path = Path::new(rest[at..].split(['"', '>']).next()?);
+    let below = path.strip_prefix(volume).ok()?;
+    let is_ours = below.starts_with("docker") || below.starts_with("mirrors") || below.starts_with("quarantine");
+    let is_synced = name == "syncfs";
+    (is_ours || is_synced).then(|| (name.to_owned(), below.to_owned()))
 }

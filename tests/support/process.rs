@@ -31,7 +31,7 @@ static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
 });
 
 /// The Debian packages that `./test` installs.
-const PACKAGES: [(&str, &str); 21] = [
+const PACKAGES: [(&str, &str); 22] = [
     ("debootstrap", "debootstrap"),
     ("docker-compose", "docker-compose"),
     ("pip3", "python3-pip"),
@@ -51,6 +51,7 @@ const PACKAGES: [(&str, &str); 21] = [
     ("docker-registry", "docker-registry"),
     ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),
+    ("prlimit", "util-linux"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
 ];

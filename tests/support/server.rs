@@ -43,6 +43,7 @@ pub(crate) struct Setup {
     disk: Option<u32>,
     trace: Option<PathBuf>,
     fault: Option<Fault>,
+    files: Option<u32>,
 }
 
 impl Setup {
@@ -50,8 +51,17 @@ impl Setup {
     fn bare() -> Self {
         let data = Arc::new(scratch::dir("data"));
         let (config, elsewhere) = (None, None);
-        let setup =
-            Self { variables: Vec::new(), config, data, elsewhere, flag: true, disk: None, trace: None, fault: None };
+        let setup = Self {
+            variables: Vec::new(),
+            config,
+            data,
+            elsewhere,
+            flag: true,
+            disk: None,
+            trace: None,
+            fault: None,
+            files: None,
+        };
         setup.variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
     }
 
@@ -142,6 +152,12 @@ impl Setup {
         self
     }
 
+    /// It may have no more than so many files open.
+    pub(crate) fn files(mut self, most: u32) -> Self {
+        self.files = Some(most);
+        self
+    }
+
     /// One of its system calls fails; what it did is written to this file.
     pub(crate) fn faulty(mut self, fault: Fault, trace: &Path) -> Self {
         (self.trace, self.fault) = (Some(trace.to_owned()), Some(fault));
@@ -175,7 +191,7 @@ impl Setup {
     fn command(&self) -> Command {
         let data = self.data().to_str().unwrap();
         let mut command = match (self.disk, &self.trace) {
-            (None, None) => process::command(BINARY),
+            (None, None) => self.plain(),
             (None, Some(file)) => self.under_strace(file),
             (Some(size), _) => process::isolated(BINARY, &[&format!("{data}:{size}m")]),
         };
@@ -184,6 +200,13 @@ impl Setup {
             command.arg("--data").arg(self.data());
         }
         command.envs(self.variables.iter().cloned()).env("RUST_BACKTRACE", "1");
+        command
+    }
+
+    fn plain(&self) -> Command {
+        let Some(most) = self.files else { return process::command(BINARY) };
+        let mut command = process::command("prlimit");
+        command.arg(format!("--nofile={most}:{most}")).arg(BINARY);
         command
     }
 

@@ -14,7 +14,7 @@ use crate::{
 fn put(objects: &Objects, bytes: &[u8]) -> Digest {
     let (storage, digest) = (&objects.storage, Digest::sha256(bytes));
     let size = bytes.len() as u64;
-    let staged = storage.stage(storage.reserve(Purpose::Hosted, size).unwrap(), size).unwrap();
+    let staged = storage.stage(&digest, storage.reserve(Purpose::Hosted, size).unwrap(), size).unwrap();
     staged.sink().write_at(bytes, 0).unwrap();
     storage.publish(staged, &digest, Durability::Synced).unwrap();
     digest
