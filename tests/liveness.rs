@@ -1,6 +1,11 @@
 //! Nobody stands in another's way: what takes long for one client, or for nobody in particular, keeps no other waiting.
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -8,8 +13,9 @@ use crate::support::{
     http,
     images::{Blob, Format, Image, Manifest},
     ports::Port,
+    rounds,
     scrape::Scrape,
-    server::{Server, Setup},
+    server::{Server, Setup, entrepot},
     upstream::Upstream,
     wait_until,
 };
@@ -157,4 +163,99 @@ fn all_tags_are_told_piece_by_piece() {
     let page = http::get(&server.v2("team/app/tags/list?n=3&last=0005498")).send();
     assert!(page.length().is_some());
     assert_eq!(names(&page.json()), ["0005499", "zero"]);
+}
+
+/// How long a client waits for a small blob that was served before, and a probe for its answer: the median and the worst.
+#[derive(Clone, Copy)]
+struct Waits {
+    median: Duration,
+    worst: Duration,
+}
+
+impl std::fmt::Debug for Waits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.1?}, at worst {:.1?}", self.median, self.worst)
+    }
+}
+
+fn waits(mut each: Vec<Duration>) -> Waits {
+    each.sort_unstable();
+    Waits { median: each[each.len() / 2], worst: each[each.len() - 1] }
+}
+
+/// Asks for a warm blob of 10 kB and for a probe's answer, again and again while `load` goes on.
+fn under(server: &Server, warm: &Blob, load: impl FnOnce() + Send) -> [Waits; 2] {
+    let urls = [server.v2(&format!("{WARM}/blobs/{}", warm.digest)), format!("{}/healthz", server.url())];
+    let mut waited = [Vec::new(), Vec::new()];
+    thread::scope(|scope| {
+        let loading = scope.spawn(load);
+        while !loading.is_finished() || waited[0].len() < 20 {
+            for (url, waited) in urls.iter().zip(&mut waited) {
+                let asked = Instant::now();
+                let response = http::get(url).send();
+                assert_eq!(response.status, 200, "{url}");
+                response.body();
+                waited.push(asked.elapsed());
+            }
+        }
+    });
+    waited.map(waits)
+}
+
+const WARM: &str = "team/warm";
+
+/// Whatever long work goes on, a small blob and a probe wait about as long as in peace. `cargo test -- --nocapture` shows the
+/// figures; the soak's loads are ten times as large.
+#[test]
+#[allow(clippy::print_stderr, reason = "figures for whoever looks")]
+fn long_work_keeps_nobody_waiting() {
+    let (upstream, warm, image) = (Upstream::plain(), Blob::noise(4043, 10_000), Image::single(Format::Oci, 4044));
+    let big: Vec<_> = (0..rounds(10)).map(|number| Blob::noise(4045 + number as u64, 64 << 20)).collect();
+    big.iter().for_each(|blob| upstream.add_blob(MIRRORED, blob));
+    let server = Setup::both(&upstream.url()).hosted("team/*").variable("REGISTRY_GC_GRACE", "1s").start();
+    let target = server.target();
+    target.image(WARM, "1", &Image::of_layers(Format::Oci, std::slice::from_ref(&warm)));
+    target.image("team/app", "1", &image);
+    for blob in &big {
+        assert_eq!(server.blob(MIRRORED, &blob.digest).send().summary().digest, blob.digest);
+    }
+    for number in 0..rounds(200) {
+        let manifest = referrer(&image, number, 1 << 20, false);
+        assert_eq!(target.manifest("team/app", &manifest.digest, &manifest).status, 201);
+        let tag = format!("tag{number}");
+        assert_eq!(target.manifest("team/app", &tag, image.manifests().last().unwrap()).status, 201);
+    }
+    let peace = under(&server, &warm, || thread::sleep(Duration::from_millis(500)));
+    let lists = |list: &str, times: usize| {
+        let url = server.v2(&format!("team/app/{list}"));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..times {
+                        let response = http::get(&url).send();
+                        assert_eq!(response.status, 200);
+                        response.body();
+                    }
+                });
+            }
+        });
+    };
+    let loads: [(&str, &(dyn Fn() + Sync)); 4] = [
+        ("mounts of a mirrored blob", &|| big.iter().for_each(|blob| mount_everywhere(&server, blob, 40))),
+        ("lists of referrers", &|| lists(&format!("referrers/{}", image.digest()), rounds(100))),
+        ("lists of tags", &|| lists("tags/list", rounds(100))),
+        ("collections", &|| {
+            let data = server.data().to_str().unwrap();
+            let collect = || entrepot(&["gc", "--untagged", "--data", data], &[]).expect_success("gc");
+            (0..rounds(20)).for_each(|_| drop(collect()));
+        }),
+    ];
+    for (load, act) in loads {
+        let loaded = under(&server, &warm, act);
+        for (what, (peace, loaded)) in ["a blob", "/healthz"].iter().zip(peace.iter().zip(&loaded)) {
+            eprintln!("{what} during {load}: {loaded:?}; in peace: {peace:?}");
+            let most = peace.median * 20 + Duration::from_millis(100);
+            assert!(loaded.median < most, "{what} during {load}: {loaded:?}; in peace: {peace:?}");
+        }
+    }
 }
