@@ -89,13 +89,14 @@ impl Link {
         }
     }
 
-    /// What is left of it; `None` when that is nothing. A blob whose link goes was wanted.
+    /// What is left of it; `None` when that is nothing. A blob whose link goes was wanted, as long as a manifest names it.
     pub(super) fn without(self, other: Self) -> Option<Self> {
+        let named = self.named.filter(|_| other.named.is_none());
         let rest = Self {
             revision: self.revision && !other.revision,
             layer: self.layer && !other.layer,
-            named: self.named.filter(|_| other.named.is_none()),
-            wanted: self.wanted || self.layer,
+            named,
+            wanted: named.is_some() && (self.wanted || self.layer),
         };
         rest.is_any().then_some(rest)
     }
