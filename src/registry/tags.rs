@@ -13,7 +13,7 @@ use super::{
 use crate::{
     lanes::Lane,
     oci::{Digest, Reference, Repository, Tag},
-    upstream,
+    storage, upstream,
 };
 
 /// What an upstream's failure is to those who waited.
@@ -131,7 +131,7 @@ impl Registry {
         !cached.superseded && is_younger(cached.checked, self.freshness)
     }
 
-    /// What a tag is linked to, and when its upstream was asked about that.
+    /// What a tag is linked to, and when its upstream was asked about that; `None` for a link that names no digest.
     ///
     /// # Errors
     /// When that cannot be known.
@@ -143,8 +143,13 @@ impl Registry {
         }
         let (place, wanted) = (repository.clone(), tag.clone());
         let look = move |objects: &Objects| objects.storage.links(&place).tag(&wanted);
-        let digest = self.objects.blocking(Lane::Look, look).await??;
-        Ok(digest.map(|digest| (digest, SystemTime::UNIX_EPOCH)))
+        match self.objects.blocking(Lane::Look, look).await? {
+            Ok(digest) => Ok(digest.map(|digest| (digest, SystemTime::UNIX_EPOCH))),
+            // registry:2 leaves empty links after a crash. Nothing can be served by one: it is a miss, and a push or a pull
+            // mends it. A collection keeps what it may have named.
+            Err(storage::Error::NoDigest(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) fn check_known(&self, repository: &Repository, tag: &Tag) -> Result<(), Error> {
