@@ -10,7 +10,6 @@ use crate::support::{
     judge::Judge,
     scratch,
     server::{Server, Setup},
-    uploads::OCTETS,
     upstream::{Kind, Upstream},
 };
 
@@ -121,16 +120,24 @@ fn a_retried_manifest_is_synced_at_every_step() {
     }
 }
 
-/// The mark of a repository is as durable as what stands on it, however often its sync failed.
+/// A claim whose sync failed is made durable at the latest when the last manifest goes: until then the manifest itself shows
+/// that the name is claimed.
 #[test]
-fn a_repositorys_mark_is_synced_by_who_finds_it() {
-    let server = Setup::hosting().start();
-    let folder = server.data().join("docker/registry/v2/repositories/team/app");
+fn a_claim_is_synced_before_its_last_manifest_goes() {
+    let server = Setup::hosting().variable("REGISTRY_STORAGE_DELETE_ENABLED", "true").start();
+    let (target, image) = (server.target(), Image::single(Format::Oci, 720));
+    image.blobs.iter().for_each(|blob| target.blob("team/app", blob));
+    let folder = server.data().join("docker/registry/v2/repositories/team/app/_hosted");
+    let put = || target.manifest("team/app", "tag", &image.top).status;
     let injection = failing(&server, &folder);
-    let post = || server.target().request("POST", "team/app/blobs/uploads/").body(OCTETS, b"").send().status;
-    assert_eq!(post(), 500);
+    assert_eq!(put(), 500);
+    assert!(injection.end().0 > 0, "{folder:?} was to be synced");
+    assert_eq!(put(), 201);
+    let delete = || target.request("DELETE", &format!("team/app/manifests/{}", image.digest())).send().status;
+    let injection = failing(&server, &folder);
+    assert_eq!(delete(), 500, "nothing goes while the claim is not durable");
     assert!(injection.end().0 > 0, "{folder:?} was to be synced");
     let injection = Injection::watching(&server, SYNCS, &folder);
-    assert_eq!(post(), 202);
+    assert_eq!(delete(), 202);
     assert!(injection.end().1 > 0, "{folder:?} is synced by the second try");
 }
