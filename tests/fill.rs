@@ -154,7 +154,7 @@ fn a_corrupt_last_byte_is_never_a_complete_body() {
     refuses_corruption_at(3 * MB - 1);
 }
 
-/// Point 4, where the upstream sends a whole `200` too short or without a length.
+/// Point 4, where the upstream sends a whole `200` too short or without a length: the rest is asked for, or the client is cut.
 #[test]
 fn a_short_body_is_an_error_and_never_an_end() {
     let blob = Blob::noise(41, 2 * MB);
@@ -162,7 +162,10 @@ fn a_short_body_is_an_error_and_never_an_end() {
     upstream.fault(Rule::on(Kind::Blob, Fault::Chunked));
     upstream.fault(Rule::on(Kind::Blob, Fault::CutAfter(MB as u64, Cut::Fin)));
     let response = server.blob(REPOSITORY, &blob.digest).send();
-    assert!(response.status != 200 || response.summary().ending == Ending::Cut);
+    if response.status == 200 {
+        let summary = response.summary();
+        assert!(summary.ending == Ending::Cut || summary.digest == blob.digest);
+    }
     upstream.heal();
     fetches_right(&server, &blob);
 }

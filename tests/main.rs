@@ -38,6 +38,7 @@ mod howtos;
 mod htpasswd;
 mod index_damage;
 mod index_scale;
+mod lengthless;
 mod limits;
 mod lists;
 mod liveness;

@@ -28,6 +28,8 @@ pub(super) struct Wanted {
     pub(super) from: u64,
     /// One past the last byte wanted; the end where `None`.
     pub(super) until: Option<u64>,
+    /// The size of the whole blob, as its manifest has it: where the upstream does not say one, an end before that is none.
+    pub(super) size: Option<u64>,
 }
 
 /// What comes, in this order: one `Opened`, then `Bytes` without a gap.
@@ -122,7 +124,16 @@ impl Fetch {
                 return Ok(());
             }
         }
-        Ok(())
+        self.ended()
+    }
+
+    /// A body that came without a length may end anywhere.
+    fn ended(&self) -> Result<(), Broken> {
+        let untold = matches!(self.opened, Some(None));
+        match self.wanted.size.filter(|size| untold && self.wanted.until.is_none() && self.at < *size) {
+            Some(size) => Err(upstream::Error::Cut { got: self.at, expected: Some(size) }.into()),
+            None => Ok(()),
+        }
     }
 
     async fn opened(&mut self, size: Option<u64>, start: u64) -> Result<(), Broken> {
@@ -130,6 +141,11 @@ impl Fetch {
             None => {
                 self.opened = Some(size);
                 self.send(Event::Opened { size, start }).await
+            }
+            // A part's head may tell what the whole one's did not.
+            Some(None) => {
+                self.opened = Some(size);
+                Ok(())
             }
             Some(first) if first == size || size.is_none() => Ok(()),
             Some(_) => Err(upstream::Error::Protocol("the blob's size changed between two answers".into()).into()),

@@ -144,8 +144,9 @@ impl Fill {
 
     /// What to fetch of it, from a byte on.
     pub(super) fn wanted(&self, from: u64, until: Option<u64>) -> Wanted {
-        let Origin { mirror, repository, .. } = &self.origin;
-        Wanted { mirror: mirror.clone(), name: repository.name.clone(), digest: self.digest, from, until }
+        let Origin { mirror, repository, size, .. } = &self.origin;
+        let (mirror, name) = (mirror.clone(), repository.name.clone());
+        Wanted { mirror, name, digest: self.digest, from, until, size: *size }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -284,17 +285,22 @@ impl Job {
         failure
     }
 
-    /// Waits for the first answer and tells the blob's size from it; an upstream that does not say is asked for it.
+    /// Waits for the first answer and tells the blob's size from it; where that does not say, from the manifest, or the
+    /// upstream is asked for it.
     async fn size(&self, client: &Client, events: &mut Events) -> Result<u64, Failure> {
-        let size = match events.recv().await {
-            Some(Ok(Event::Opened { size: Some(size), .. })) => size,
-            Some(Ok(_)) => {
-                let Origin { mirror, repository, .. } = &self.fill.origin;
+        let Origin { mirror, repository, size: named, .. } = &self.fill.origin;
+        let said = match events.recv().await {
+            Some(Ok(Event::Opened { size, .. })) => size.or(*named),
+            Some(Ok(Event::Bytes(_))) => None,
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err(Error::Abandoned.into()),
+        };
+        let size = match said {
+            Some(size) => size,
+            None => {
                 let size = client.blob_size(&mirror.remote, &repository.name, &self.fill.digest).await;
                 size.map_err(|error| Error::BadGateway(error.to_string()))?
             }
-            Some(Err(error)) => return Err(error.into()),
-            None => return Err(Error::Abandoned.into()),
         };
         self.fill.origin.agrees(&self.fill.digest, size)?;
         Ok(size)
