@@ -291,8 +291,9 @@ mod tests {
             names(100..others).for_each(|place| index.remove_link(&place, &digest, LAYER));
             took
         };
-        a_hundred_go(100);
-        let (few, many) = (a_hundred_go(100), a_hundred_go(10_000));
+        // The best of some: the machine may be busy with other things.
+        let best = |others| (0..4).map(|_| a_hundred_go(others)).min().unwrap();
+        let (few, many) = (best(100), best(10_000));
         assert!(many < few * 10, "{many:?} among ten thousand, {few:?} among a hundred");
     }
 
