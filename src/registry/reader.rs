@@ -55,6 +55,9 @@ struct Following {
     fill: Arc<Fill>,
     progress: watch::Receiver<Progress>,
     ranges: watch::Receiver<()>,
+    /// Whether the range begins ahead of the fill. Only such a reader is given what was fetched ahead, which nobody hashed:
+    /// one that follows the fill from its start would get a complete body of it.
+    begins_ahead: bool,
 }
 
 impl Reader {
@@ -63,7 +66,8 @@ impl Reader {
     }
 
     pub(super) fn following(fill: Arc<Fill>, progress: watch::Receiver<Progress>, range: ByteRange) -> Self {
-        let following = Following { ranges: fill.ranges().follow(), fill, progress };
+        let begins_ahead = range.start > progress.borrow().visible();
+        let following = Following { ranges: fill.ranges().follow(), fill, progress, begins_ahead };
         Self { at: range.start, end: range.end, feed: Feed::Following(following) }
     }
 
@@ -123,7 +127,7 @@ impl Following {
             if let (true, Some(file)) = (visible > at, self.fill.file()) {
                 return Ok(Next::File { file, until: visible });
             }
-            if let Some((file, until)) = self.fill.ranges().available(at) {
+            if let (true, Some((file, until))) = (self.begins_ahead && at > visible, self.fill.ranges().available(at)) {
                 return Ok(Next::File { file, until });
             }
             match progress {
