@@ -180,6 +180,20 @@ fn who_does_not_read_lets_go_of_a_stream() {
     assert_eq!((last.ending, last.digest.as_str()), (Ending::Complete, &*blob.digest));
 }
 
+/// A range that ends before the blob does leaves nothing of what was asked for before it was known that the disk takes nothing.
+#[test]
+fn who_does_not_read_a_range_lets_go_of_the_whole_blob() {
+    let blob = Blob::window(2_000_000, 40 * MIB);
+    let upstream = Upstream::plain();
+    upstream.add_blob(REPOSITORY, &blob);
+    let server = Setup::mirroring(&upstream.url()).variable("REGISTRY_STORAGE_MAXOBJECT", "1KB").start();
+    let get = || range(&server, &blob, &format!("bytes=0-{}", 30 * MIB - 1)).window(4096).send();
+    let mut idle: Vec<_> = (0..5).map(|_| get()).collect();
+    assert!(idle.iter().all(|response| response.status == 206));
+    wait_until("their connections to be let go", Duration::from_secs(20), || connections_to(&upstream) == 0);
+    assert!(idle.pop().unwrap().body().bytes == blob.bytes[..30 * MIB]);
+}
+
 /// How many connections to the upstream are open now, as the kernel shows them.
 fn connections_to(upstream: &Upstream) -> usize {
     let url = upstream.url();

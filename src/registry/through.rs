@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc, mpsc::error::SendTimeoutError};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc, mpsc::error::SendTimeoutError};
 
 use super::{
     Error,
@@ -49,6 +49,8 @@ impl Through {
     /// reaches the end is hashed from the fill's last byte on, and its own last byte withheld until the digest is right.
     pub(super) fn take_over(fill: &Fill, handover: &Handover, at: u64, end: u64) -> Self {
         if end < handover.size {
+            // Nobody takes it up later: its connection would be held for as long as this client's answer takes.
+            drop(handover.rest.lock().take());
             return Self::interior(fill, at, end);
         }
         let mirror = fill.origin().mirror.clone();
@@ -123,7 +125,7 @@ impl Relay {
 
     /// One connection's worth.
     async fn pass(&mut self, client: &Client) -> Passed {
-        let Ok(_turn) = Arc::clone(&self.turns).acquire_owned().await else { return Passed::Ended };
+        let Ok(_turn) = self.turn().await else { return Passed::Ended };
         let fetch = || fetch::start(client.clone(), Wanted { from: self.at, ..self.wanted.clone() });
         let mut events = self.rest.take().unwrap_or_else(fetch);
         while let Some(event) = events.recv().await {
@@ -140,6 +142,15 @@ impl Relay {
             }
         }
         Passed::Ended
+    }
+
+    /// Waits for a turn, and holds no connection meanwhile.
+    async fn turn(&mut self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
+            return Ok(turn);
+        }
+        self.rest = None;
+        Arc::clone(&self.turns).acquire_owned().await
     }
 
     fn checked(&mut self, bytes: Bytes) -> Result<Bytes, Error> {
