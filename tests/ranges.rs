@@ -158,3 +158,17 @@ fn parts_of_a_wrong_blob_are_cut() {
     let answer = ask(&server, &layer, &header(&[(0, 99), (399_000, 399_999)]));
     assert_eq!((answer.status, answer.body().ending), (206, Ending::Cut));
 }
+
+/// Several ranges of a blob that the disk does not take cost its upstream no more than the blob does.
+#[test]
+fn several_ranges_of_what_is_not_kept_are_the_blob() {
+    let (upstream, layer) = (Upstream::plain(), Blob::window(5_000, 400_000));
+    upstream.add_blob(REPOSITORY, &layer);
+    let server = Setup::mirroring(&upstream.url()).variable("REGISTRY_STORAGE_MAXOBJECT", "1KB").start();
+    let (inside, last) = (header(&spread(100, 50, layer.len())), format!("bytes={}", ["-1"; 100].join(",")));
+    for (asked, ranges) in [inside, last].into_iter().enumerate() {
+        let answer = ask(&server, &layer, &ranges);
+        assert_eq!((answer.status, answer.summary().digest), (200, layer.digest.clone()), "{ranges}");
+        assert_eq!(upstream.count("GET", Kind::Blob), asked + 1, "{ranges}");
+    }
+}

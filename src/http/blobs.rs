@@ -18,7 +18,7 @@ use super::{
 use crate::{
     metrics::Content,
     oci::{Action, ByteRange, Digest, RangeRequest},
-    registry::Provenance,
+    registry::{Blob, Provenance},
 };
 
 /// The type of every blob: what it is, its manifest says.
@@ -34,7 +34,7 @@ pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpRes
         return Ok(found(StatusCode::NOT_MODIFIED, &digest, blob.provenance).finish());
     }
     let size = blob.size;
-    match wanted(&request, &digest, size) {
+    match wanted(&request, &digest, &blob) {
         RangeRequest::Unsatisfiable => {
             let mut response = actix_web::ResponseError::error_response(&Refusal::range(size));
             response.headers_mut().insert(header::CONTENT_RANGE, content_range_of_416(size));
@@ -83,12 +83,16 @@ pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<Http
     Ok(HttpResponse::Accepted().insert_header(API_VERSION).finish())
 }
 
-/// The ranges asked for, unless `If-Range` (RFC 9110, section 13.1.5) names other content than this.
-fn wanted(request: &HttpRequest, digest: &Digest, size: u64) -> RangeRequest {
+/// The ranges asked for, unless `If-Range` (RFC 9110, section 13.1.5) names other content than this. Several of a blob that
+/// passes through would cost its upstream a request each: all of it costs one.
+fn wanted(request: &HttpRequest, digest: &Digest, blob: &Blob) -> RangeRequest {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     match text(header::IF_RANGE) {
         Some(validator) if validator != format!("\"{digest}\"") => RangeRequest::Whole,
-        _ => RangeRequest::parse(text(header::RANGE), size),
+        _ => match RangeRequest::parse(text(header::RANGE), blob.size) {
+            RangeRequest::Parts(_) if blob.passes_through() => RangeRequest::Whole,
+            wanted => wanted,
+        },
     }
 }
 

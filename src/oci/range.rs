@@ -42,8 +42,9 @@ pub const MOST_RANGES: usize = 1024;
 /// What a `Range` header asks for, once the size is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RangeRequest {
-    /// Everything: no header, one that cannot be read, or ranges that are more than everything when put together (RFC 9110,
-    /// section 14.2, lets a server ignore those).
+    /// Everything: no header, one that cannot be read, ranges that are more than everything when put together, or several
+    /// that reach the end (RFC 9110, section 14.2, lets a server ignore those). What reaches the end of a blob that the disk
+    /// does not take is hashed from the start.
     Whole,
     /// One range: 206.
     Part(ByteRange),
@@ -77,7 +78,7 @@ impl RangeRequest {
             [] => Self::Whole,
             [one] => Self::Part(*one),
             many if many.len() > MOST_RANGES => Self::TooMany,
-            _ if total > size => Self::Whole,
+            many if total > size || many.iter().filter(|range| range.end == size).count() > 1 => Self::Whole,
             _ => Self::Parts(ranges),
         }
     }
@@ -122,7 +123,9 @@ mod tests {
         };
         for (header, expected) in [
             ("bytes=0-1,5-6", parts(&[(0, 2), (5, 7)])),
-            ("bytes=90-, 0-9 ,-5", parts(&[(90, 100), (0, 10), (95, 100)])),
+            ("bytes=90-, 0-9 ,80-84", parts(&[(90, 100), (0, 10), (80, 85)])),
+            ("bytes=90-, 0-9 ,-5", RangeRequest::Whole),
+            ("bytes=-1,-1", RangeRequest::Whole),
             ("bytes=0-9,5-14", parts(&[(0, 10), (5, 15)])),
             ("bytes=0-1,100-200", RangeRequest::Part(ByteRange { start: 0, end: 2 })),
             ("bytes=100-,200-", RangeRequest::Unsatisfiable),

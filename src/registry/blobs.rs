@@ -44,6 +44,15 @@ impl Blob {
         Self { size: stored.facts.size, provenance, content: Content::Stored(stored.file, Arc::new(reading)) }
     }
 
+    /// Returns whether the disk does not take it, so that every range that is read of it is fetched from the upstream.
+    #[must_use]
+    pub fn passes_through(&self) -> bool {
+        match &self.content {
+            Content::Stored(..) => false,
+            Content::Filling(_, progress) => matches!(*progress.borrow(), Progress::Failed(Failure::NoSpace(_))),
+        }
+    }
+
     /// Reads a part of it.
     #[must_use]
     pub fn read(&self, range: ByteRange) -> Reader {
