@@ -7,11 +7,12 @@ use std::{
 
 use crate::support::{
     hash::sha256,
+    http::Ending,
     images::{Blob, Format, Image, Manifest},
     judge::Judge,
     rounds,
     server::Server,
-    upstream::{Fault, Kind, Rule, Upstream},
+    upstream::{Cut, Fault, Gate, Kind, Rule, Upstream},
     wait_until,
 };
 
@@ -139,6 +140,25 @@ fn a_blob_of_another_size_than_its_manifest_says_is_refused() {
     let image = Image::of_layers(Format::Oci, std::slice::from_ref(&blob));
     upstream.add("acme/right", "latest", &image);
     server.pull("acme/right", "latest", &image);
+}
+
+/// A stranger who is refused a blob takes nothing from what is kept of it for those who have it.
+#[test]
+fn a_stranger_leaves_a_half_where_it_is() {
+    let blob = Blob::window(6_000, 5_000_000);
+    let (upstream, server) = owned(&blob);
+    upstream.fault(Rule::on(Kind::Blob, Fault::CutAfter(3_000_000, Cut::Fin)).times(1));
+    let gate = Gate::new();
+    upstream.fault(Rule::on(Kind::Blob, Fault::Gate(1_000_000, gate.clone())).times(1));
+    let response = server.blob(OWNER, &blob.digest).patience(Duration::from_secs(60)).send();
+    upstream.fault(Rule::on(Kind::Blob, Fault::Status(403)));
+    gate.open();
+    assert_eq!(response.summary().ending, Ending::Cut);
+    upstream.heal();
+    assert_eq!(server.blob(STRANGERS[0], &blob.digest).send().status, 404);
+    is_served(&server, OWNER, &blob);
+    let sent = upstream.sent(Kind::Blob);
+    assert!(sent < blob.len() as u64 + 1000, "{sent} bytes for {}", blob.len());
 }
 
 /// As long as nothing was sent, wrong bytes are answered by a status.

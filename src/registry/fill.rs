@@ -275,11 +275,10 @@ impl Job {
         Ok(size)
     }
 
-    /// What was staged waits on for an upstream that answers, unless this one said that there is no such thing.
+    /// What was staged waits on for an upstream that answers. One that says that there is no such thing may have been asked
+    /// for a repository that has no right to it.
     fn not_resumed(&self, parked: Option<Half>, failure: Failure) -> Failure {
-        if let Some(half) = parked
-            && !matches!(failure, Failure::Error(Error::BlobUnknown))
-        {
+        if let Some(half) = parked {
             self.fills.objects.parked.put_back(&self.fill.digest, half);
         }
         failure
