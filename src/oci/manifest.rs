@@ -3,6 +3,8 @@
 mod json;
 mod wire;
 
+use std::sync::Arc;
+
 use self::{
     json::Outcome,
     wire::{Wire, WireDescriptor},
@@ -19,7 +21,7 @@ pub struct Descriptor {
     /// Its type, empty where the manifest gives none.
     pub media_type: MediaType,
     /// Where else the content may be had. Non-empty for layers that registries do not hold ("foreign layers").
-    pub urls: Vec<String>,
+    pub urls: Arc<[String]>,
     /// What an index's manifest runs on: operating system and architecture, in Go's words.
     pub platform: Option<(String, String)>,
 }
@@ -166,19 +168,19 @@ fn check(wire: &Wire, media_type: MediaType) -> Result<(), InvalidManifest> {
 /// One for each digest of a descriptor.
 fn descriptors(wire: WireDescriptor) -> impl Iterator<Item = Descriptor> {
     let WireDescriptor { digests, size, media_type, urls, platform } = wire;
-    let platform = platform.map(|platform| (platform.os, platform.architecture));
+    let (platform, urls) = (platform.map(|platform| (platform.os, platform.architecture)), Arc::from(urls.0));
     digests.into_iter().map(move |digest| Descriptor {
         digest,
         size,
         media_type: MediaType::new(&media_type),
-        urls: urls.0.clone(),
+        urls: Arc::clone(&urls),
         platform: platform.clone(),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{wire::DIGESTS, *};
 
     fn descriptor(content: &[u8]) -> String {
         let digest = Digest::sha256(content);
@@ -239,6 +241,24 @@ mod tests {
         let manifest = Manifest::parse_strictly(json.as_bytes()).unwrap();
         assert_eq!(manifest.children().map(|child| child.size).collect::<Vec<_>>(), [1, 5]);
         assert_eq!(manifest.subject, Some(Digest::sha256(b"c")));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_descriptor_is_bounded() {
+        let digests: String =
+            (0..2000_u32).map(|n| format!(r#""digest":"{}","#, Digest::sha256(&n.to_be_bytes()))).collect();
+        let urls = [r#""""#; 1000].join(",");
+        let json = format!(
+            r#"{{"schemaVersion":2,"config":{},"layers":[{{{digests}"urls":[{urls}],"size":1}},{},{{"size":2}}]}}"#,
+            descriptor(b"c"),
+            ["{}"; 1000].join(","),
+        );
+        let manifest = Manifest::parse(json.as_bytes()).unwrap();
+        assert!(manifest.malformed.is_some(), "a collection gives up nothing beside what it cannot read");
+        assert!(manifest.blobs.len() <= 1 + DIGESTS, "{} blobs", manifest.blobs.len());
+        let layers = &manifest.blobs[1..];
+        assert!(layers.iter().all(|layer| Arc::ptr_eq(&layer.urls, &layers[0].urls)), "their URLs are kept once");
+        assert!(Manifest::parse_strictly(json.as_bytes()).is_err());
     }
 
     #[test]

@@ -20,6 +20,11 @@ pub(super) enum Outcome {
 pub(super) trait Slot {
     fn null(&mut self) {}
 
+    /// Whether an element of a list is not worth keeping: its list is misfit anyway.
+    fn is_empty(&self) -> bool {
+        false
+    }
+
     fn text(&mut self, _text: &str) -> Outcome {
         Outcome::WrongType
     }
@@ -105,7 +110,9 @@ impl<T: Slot + Default> Slot for List<T> {
                 None => return Ok(outcome),
                 Some(found) => outcome = outcome.with(found.misfit(ELEMENT).unwrap_or(ELEMENT), found != Outcome::Fits),
             }
-            self.0.push(element);
+            if !element.is_empty() {
+                self.0.push(element);
+            }
         }
     }
 }

@@ -124,6 +124,10 @@ impl Slot for WireDescriptor {
         })?;
         Ok(outcome.with("digest", self.digests.is_empty()))
     }
+
+    fn is_empty(&self) -> bool {
+        self.digests.is_empty()
+    }
 }
 
 impl Slot for WirePlatform {
@@ -148,17 +152,24 @@ impl Slot for FsLayer {
         })?;
         Ok(outcome.with("blobSum", self.digests.is_empty()))
     }
+
+    fn is_empty(&self) -> bool {
+        self.digests.is_empty()
+    }
 }
 
-/// Each digest that is written for it.
+/// How many digests of one descriptor are kept. No client writes two.
+pub(super) const DIGESTS: usize = 8;
+
+/// Each digest that is written for it, within bounds: what is left out does not fit.
 impl Slot for Vec<Digest> {
     fn text(&mut self, text: &str) -> Outcome {
         match text.parse() {
-            Ok(digest) => {
+            Ok(digest) if self.len() < DIGESTS => {
                 self.push(digest);
                 Outcome::Fits
             }
-            Err(_) => Outcome::WrongType,
+            _ => Outcome::WrongType,
         }
     }
 }
