@@ -237,12 +237,13 @@ fn link_on_disk(objects: &Objects, repository: &Repository, digest: &Digest) -> 
 }
 
 /// Tells the index of a mirrored link, if it is still there. Nobody waits for that: while holdings are counted, it takes long.
+/// Where somebody has the blob in hand, it is left to the next request: others wait for this lane while they hold that lock.
 fn tell_of_link(objects: &Objects, repository: &Repository, digest: Digest) {
     let (objects, repository) = (objects.clone(), repository.clone());
     let lanes = objects.lanes.clone();
     let tell = move || {
         let Some(_open) = objects.changing() else { return };
-        let _claim = objects.claims.digest(&digest);
+        let Some(_claim) = objects.claims.try_digest(&digest) else { return };
         // Where that is not known, it is looked for again when it is asked for.
         if let Ok(Some(link)) = link_on_disk(&objects, &repository, &digest) {
             objects.index.add_link(&repository, &digest, link);

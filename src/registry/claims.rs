@@ -45,6 +45,11 @@ impl Claims {
         self.digests.acquire(digest).await
     }
 
+    /// As [`Claims::digest`], if nobody holds it or waits for it.
+    pub(super) fn try_digest(&self, digest: &Digest) -> Option<KeyGuard<Digest>> {
+        self.digests.try_lock(digest)
+    }
+
     /// While a mirrored tag is pointed somewhere or dropped, whoever does it: what is known of it is looked at before. Blocks.
     pub(super) fn tag(&self, repository: &Repository, tag: &Tag) -> KeyGuard<(Repository, Tag)> {
         self.tags.lock(&(repository.clone(), tag.clone()))
@@ -71,6 +76,12 @@ impl<K: Clone + Eq + Hash> KeyedLocks<K> {
         let (lock, mut guard) = self.enter(key);
         guard.held = Some(lock.blocking_lock_owned());
         guard
+    }
+
+    fn try_lock(&self, key: &K) -> Option<KeyGuard<K>> {
+        let (lock, mut guard) = self.enter(key);
+        guard.held = Some(lock.try_lock_owned().ok()?);
+        Some(guard)
     }
 
     async fn acquire(&self, key: &K) -> KeyGuard<K> {
