@@ -118,7 +118,7 @@ fn skeleton(dir: &Path, depth: usize, counted: &mut Counted) -> Result<i64, Erro
         let entry = entry?;
         sum += match below(&entry, depth, counted) {
             // What somebody else keeps here, such as "lost+found", need not be readable.
-            Err(Error::Io { .. }) if is_foreign(&entry, depth) => signed(allocated(&entry.path())),
+            Err(Error::Io { .. } | Error::Dangling(_)) if is_foreign(&entry, depth) => signed(allocated(&entry.path())),
             found => found?,
         };
     }
