@@ -137,7 +137,8 @@ impl Collector<'_> {
         }
         for digest in links.all() {
             let digest = digest?;
-            if !gone.contains(&digest) {
+            // A dry run leaves everything; otherwise the disk tells what is left.
+            if !(self.collection.dry && gone.contains(&digest)) {
                 self.hosted.insert(short(&digest));
             }
         }
@@ -160,7 +161,14 @@ impl Collector<'_> {
         let locked = || objects.claims.repository(repository);
         {
             let _repository = locked();
-            objects.keep_claim(repository)?;
+            match objects.keep_claim(repository) {
+                // A full disk needs the collection of everything else.
+                Err(Error::Storage(error)) if error.is_full() => {
+                    tracing::warn!(%repository, %error, "no manifest of this repository is collected");
+                    return Ok(());
+                }
+                kept => kept?,
+            }
         }
         self.prune(repository, links, plan, gone)?;
         let _repository = locked();

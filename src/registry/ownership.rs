@@ -298,6 +298,7 @@ impl Registry {
     /// Asks the upstream about the names that were claimed without its word, until it does not answer. Tells whether any
     /// are left.
     pub async fn settle_claims(&self) -> bool {
+        let mut failed = false;
         for name in self.objects.name_claims.in_turn() {
             let Some(hub) = self.asked_about(&name) else { continue };
             tokio::time::sleep(BETWEEN).await;
@@ -317,10 +318,13 @@ impl Registry {
             match self.objects.blocking(Lane::Sync, settle).await.and_then(|settled| settled) {
                 Ok(true) if verdict == Verdict::Conflicting => tell_conflict(&place.name),
                 Ok(_) => {}
-                Err(error) => tracing::warn!(repository = %place, %error, "the upstream's word on a name is not kept"),
+                Err(error) => {
+                    failed = true;
+                    tracing::warn!(repository = %place, %error, "the upstream's word on a name is not kept");
+                }
             }
         }
-        false
+        failed
     }
 
     /// Tells of the conflicts that are known since an earlier start.
