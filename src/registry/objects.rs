@@ -160,6 +160,7 @@ impl Objects {
         let mirrored = class.mirrored || owners.iter().any(|owner| owner.domain.is_some());
         let hosted = class.hosted || owners.iter().any(|owner| owner.domain.is_none());
         self.index.remove_object(digest);
+        self.index.remove_class(digest);
         self.index.leave(digest);
         let (outcome, moved) = if mirrored && !hosted {
             tracing::warn!("{digest} of {} was damaged on disk and is dropped", names(&owners));
@@ -267,8 +268,13 @@ impl Objects {
             let hosted = !mirrored || objects.storage.is_quarantined(&digest)?;
             let published = objects.storage.publish(staged, &digest, durability)?;
             if published.first {
-                if hosted && mirrored {
-                    objects.storage.make_durable(&digest)?;
+                if hosted
+                    && mirrored
+                    && let Err(error) = objects.storage.make_durable(&digest)
+                {
+                    // Nothing links it yet, and what is set aside stays.
+                    objects.storage.remove_blob(&digest)?;
+                    return Err(error.into());
                 }
                 objects.index.put_class(&digest, Class { mirrored, hosted });
                 let owner = if hosted { Owner::Hosted } else { Owner::Mirrored };

@@ -84,7 +84,9 @@ impl Objects {
             // From here on it is not evicted, whatever becomes of this.
             objects.index.own(&digest, Owner::Hosted);
             drop(claim);
-            let durable = objects.index.class(&digest).hosted && objects.is_unchanged(&digest)?;
+            let durable = objects.index.class(&digest).hosted
+                && objects.is_unchanged(&digest)?
+                && !objects.storage.is_unsynced(&digest)?;
             let size = objects.storage.blob(&digest)?.map(|stored| stored.facts.size);
             Ok::<_, Error>((durable, size))
         };
@@ -98,7 +100,9 @@ impl Objects {
             Some(_open) => objects.promote_now(&digest),
             None => Err(Error::Abandoned),
         };
-        self.promotions.join(digest, hashing(size), promote).await.ok_or(Error::Abandoned)?
+        // A small one is hashed in no time and then synced, which takes longer.
+        let lane = if hashing(size) == Lane::Compute { Lane::Sync } else { hashing(size) };
+        self.promotions.join(digest, lane, promote).await.ok_or(Error::Abandoned)?
     }
 
     fn promote_now(&self, digest: &Digest) -> Result<bool, Error> {

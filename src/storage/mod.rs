@@ -217,6 +217,7 @@ impl Storage {
     pub fn remove_blob(&self, digest: &Digest) -> Result<(), Error> {
         let path = self.layout.blob(digest);
         look::found(&path, fs::remove_file(&path))?;
+        self.forget_syncs(digest);
         self.names.remove_emptied(&path);
         Ok(())
     }
@@ -236,6 +237,20 @@ impl Storage {
         self.names.sync_names(&path)
     }
 
+    /// Whether a sync of a published blob failed, so that it is not known to be on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn is_unsynced(&self, digest: &Digest) -> Result<bool, Error> {
+        let stored = self.blob(digest)?;
+        Ok(stored.is_some_and(|stored| self.unsynced.lock().contains(&(*digest, stored.facts.inode))))
+    }
+
+    /// Forgets the failed syncs of a file that is not there any more: another one may get its inode.
+    fn forget_syncs(&self, digest: &Digest) {
+        self.unsynced.lock().retain(|(failed, _)| failed != digest);
+    }
+
     /// Brings everything to disk that was changed until now: what is removed after it stands on what was removed before.
     ///
     /// # Errors
@@ -251,7 +266,9 @@ impl Storage {
     /// When they cannot be moved.
     pub fn quarantine(&self, digest: &Digest) -> Result<(), Error> {
         let blob = self.layout.blob(digest);
-        self.names.set_aside(&blob, &layout::aside(&self.homes.quarantine(&blob)?, digest))
+        self.names.set_aside(&blob, &layout::aside(&self.homes.quarantine(&blob)?, digest))?;
+        self.forget_syncs(digest);
+        Ok(())
     }
 
     /// The blobs whose damaged bytes are set aside, in no order.
