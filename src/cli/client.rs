@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, volume};
+use super::{Failure, logging, volume};
 use crate::{
     admin::{self, Answer, Request},
     config,
@@ -69,6 +69,7 @@ fn alone(
     request: &Request,
     show: &mut impl FnMut(&Answer),
 ) -> Result<Answer, Box<dyn std::error::Error>> {
+    logging::start_for_command();
     let storage = Storage::open(config.rootdirectory.value(), volume::limits(config))?;
     let index = Index::open(&storage.index_dir());
     let volume = Volume::new(storage, index, config.pinned.value().clone(), Metrics::new()?.into(), Lanes::new()?);

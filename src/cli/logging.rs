@@ -39,6 +39,14 @@ pub(super) fn start(log: &Log) {
     }
 }
 
+/// Begins to write warnings and errors to stderr, for a command that does the work itself: a server has a log for them.
+pub(super) fn start_for_command() {
+    let targets = Targets::new().with_target("entrepot", LevelFilter::WARN);
+    let text = fmt::layer().with_ansi(is_terminal()).with_target(false).without_time().with_writer(stderr);
+    // One that was begun before stays.
+    let _ = tracing_subscriber::registry().with(text.with_filter(targets)).try_init();
+}
+
 fn is_terminal() -> bool {
     use std::io::IsTerminal;
     stderr().is_terminal()
