@@ -149,19 +149,21 @@ fn what_was_fetched_ahead_is_no_part_of_a_whole_blob() {
     let (near, inside) = (Gate::new(), Gate::new());
     upstream.fault(Rule::on(Kind::Blob, Fault::Gate(MIB as u64, near.clone())).times(1));
     upstream.fault(Rule::on(Kind::Blob, Fault::Gate((window + 100_000) as u64, inside.clone())).times(1));
-    let whole = server.blob(REPOSITORY, &blob.digest).patience(Duration::from_secs(60)).send();
+    let mut whole = server.blob(REPOSITORY, &blob.digest).patience(Duration::from_secs(60)).send();
     upstream.fault(Rule::on(Kind::Blob, Fault::Corrupt(window + 500_000)));
     assert_eq!(range(&server, &blob, &format!("bytes={window}-{}", window + MIB - 1)).send().body().bytes.len(), MIB);
-    thread::scope(|scope| {
-        let reading = scope.spawn(|| whole.summary());
-        near.open();
-        let sent = (window + 100_000 + MIB) as u64;
-        wait_until("the fill to stand in the window", Duration::from_secs(30), || upstream.sent(Kind::Blob) >= sent);
+    near.open();
+    let sent = (window + 100_000 + MIB) as u64;
+    wait_until("the fill to stand in the window", Duration::from_secs(30), || upstream.sent(Kind::Blob) >= sent);
+    let got = whole.exactly(window + 90_000);
+    let rest = thread::scope(|scope| {
+        let reading = scope.spawn(|| whole.body());
         thread::sleep(Duration::from_secs(1));
         inside.open();
-        let got = reading.join().unwrap();
-        assert_eq!((got.ending, got.digest.as_str()), (Ending::Complete, &*blob.digest));
+        reading.join().unwrap()
     });
+    assert_eq!(rest.ending, Ending::Complete);
+    assert!([got, rest.bytes].concat() == blob.bytes, "bytes that nobody hashed");
 }
 
 /// The same where the disk takes nothing, and everybody is sent to from the upstream: who does not read lets go of it, and
