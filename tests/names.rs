@@ -174,6 +174,31 @@ fn the_hub_is_asked_once_for_a_name() {
     assert_eq!(questions(&upstream, FREE), 1);
 }
 
+/// What is refused for want of room asks nobody, and many names at once leave the upstream to those who pull.
+#[test]
+fn questions_about_names_are_bounded() {
+    let theirs = Image::single(Format::Oci, 1129);
+    let upstream = Upstream::plain();
+    upstream.add(THEIRS, "1", &theirs);
+    let begin = |server: &Server, name: &str| server.target().request("POST", &format!("{name}/blobs/uploads/")).send();
+    let limited = Setup::both(&upstream.url()).variable("REGISTRY_HTTP_LIMITS_UPLOADS", "1").start();
+    assert_eq!(begin(&limited, FREE).status, 202);
+    wait_until("the question", SOON, || questions(&upstream, FREE) == 1);
+    assert_eq!(begin(&limited, "team/refused").status, 429);
+    let server = Setup::both(&upstream.url()).start();
+    upstream.fault(Rule::on(Kind::Tags, Fault::Hang));
+    let asked = || upstream.count("GET", Kind::Tags);
+    let before = asked();
+    for number in 0..40 {
+        assert_eq!(begin(&server, &format!("random/n{number}")).status, 202);
+    }
+    wait_until("some questions", SOON, || asked() > before);
+    server.pull(THEIRS, "1", &theirs);
+    thread::sleep(Duration::from_secs(1));
+    assert!(asked() <= before + 8, "{} at once", asked() - before);
+    assert_eq!(questions(&upstream, "team/refused"), 0);
+}
+
 /// 404, 401 and 403 are its word that it has no such repository; anything else is none.
 #[test]
 fn what_counts_as_an_answer() {

@@ -26,6 +26,8 @@ use crate::{
 /// Begins a session, or does all in one: `?mount=` links what another repository has, `?digest=` uploads the body.
 pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
     let repository = extract::writable(&registry, &request, Action::Push).await?;
+    // First: what is refused for want of room costs the upstream no question.
+    let place = place(&request)?;
     registry.begin_push(&repository).await?;
     // What cannot be mounted, for being no digest at all, is uploaded.
     if let Ok(Some(digest)) = extract::digest_parameter(&request, "mount") {
@@ -33,7 +35,6 @@ pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -
             return Ok(created(&request, &repository, &digest));
         }
     } else if let Some(digest) = extract::digest_parameter(&request, "digest")? {
-        let _place = place(&request)?;
         let unheard = begin(&registry, &repository, digest.algorithm()).await?;
         let receiving = registry.receive(&repository, unheard.id, None).await?;
         registry.commit(receive(&request, receiving, body).await?, digest).await?;
@@ -44,7 +45,6 @@ pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -
         Some("sha512") => Algorithm::Sha512,
         _ => Algorithm::Sha256,
     };
-    let place = place(&request)?;
     let id = begin(&registry, &repository, algorithm).await?.heard();
     if let Some(place) = place {
         place.taken_by(id);

@@ -7,13 +7,16 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 
 use super::{
     Error, Registry,
@@ -32,6 +35,8 @@ use crate::{
 
 /// How long a push waits for the upstream's answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How many names the upstream is asked about at once: pulls go to it, too.
+const AT_ONCE: usize = 8;
 /// How many names' answers are remembered, and for how long.
 const REMEMBERED: (u64, Duration) = (10_000, Duration::from_secs(600));
 /// How long it is remembered that there was no answer; clients are told to come again after that.
@@ -55,12 +60,13 @@ enum Presence {
 pub(super) struct Questions {
     under_way: Flights<RepositoryName, Presence>,
     answers: Cache<RepositoryName, (Presence, Instant)>,
+    turns: Arc<Semaphore>,
 }
 
 impl Questions {
     pub(super) fn new(tasks: Handle) -> Self {
         let answers = Cache::builder().max_capacity(REMEMBERED.0).time_to_live(REMEMBERED.1).build();
-        Self { under_way: Flights::new(tasks), answers }
+        Self { under_way: Flights::new(tasks), answers, turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     fn answer(&self, name: &RepositoryName) -> Option<Presence> {
@@ -72,10 +78,12 @@ impl Questions {
         self.answers.invalidate(name);
     }
 
-    /// Asks, and remembers the answer.
+    /// Asks, and remembers the answer. Whose turn does not come in time hears none, and may ask again.
     fn question(&self, mirror: &Mirror, name: &RepositoryName) -> impl Future<Output = Presence> + Send + 'static {
         let (mirror, name, answers) = (mirror.clone(), name.clone(), self.answers.clone());
+        let turns = Arc::clone(&self.turns);
         async move {
+            let Ok(Ok(_turn)) = timeout(PATIENCE, turns.acquire_owned()).await else { return Presence::Unknown };
             let presence = presence(&mirror, &name).await;
             answers.insert(name, (presence, Instant::now()));
             presence
