@@ -161,6 +161,27 @@ fn a_stranger_leaves_a_half_where_it_is() {
     assert!(sent < blob.len() as u64 + 1000, "{sent} bytes for {}", blob.len());
 }
 
+const PORTAL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\r\n";
+
+/// A captive portal answers 200 to a HEAD of anything: that shows nobody's right.
+#[test]
+fn a_portals_answer_shows_no_right() {
+    let image = Image::single(Format::Oci, 804);
+    let upstream = Upstream::plain();
+    upstream.add(OWNER, "latest", &image);
+    let server = Server::mirroring(&upstream);
+    server.pull(OWNER, "latest", &image);
+    for kind in [Kind::Manifest, Kind::Blob] {
+        upstream.fault(Rule::on(kind, Fault::Raw(PORTAL)).method("HEAD").path("stranger"));
+    }
+    let status = server.manifest(STRANGERS[0], image.digest()).send().status;
+    assert_eq!(status, 404, "the bytes were asked for, and are not there");
+    assert_eq!(server.blob(STRANGERS[0], &image.layer().digest).send().status, 502);
+    upstream.heal();
+    assert_eq!(server.blob(STRANGERS[0], &image.layer().digest).send().status, 404, "nothing was linked");
+    server.pull(OWNER, "latest", &image);
+}
+
 /// As long as nothing was sent, wrong bytes are answered by a status.
 #[test]
 fn a_small_corrupt_blob_is_a_bad_gateway() {

@@ -15,6 +15,7 @@ use crate::{
         rounds,
         server::{Server, Setup},
         upstream::{Fault, Kind, Rule, Upstream},
+        wait_until,
     },
     tags::{REPOSITORY, STALE, cache_status},
 };
@@ -149,6 +150,25 @@ fn a_late_answer_undoes_nothing() {
     assert_eq!(upstream.requests().len(), asked, "the tag is as fresh as it was");
     upstream.stop();
     assert_eq!(get(&server, "latest"), new.digest());
+}
+
+/// When the time is over that an upstream asked for, one request asks it, whatever was heard of the tag before.
+#[test]
+fn a_probe_asks_the_upstream() {
+    let (old, new) = (Image::single(Format::Oci, 104), Image::single(Format::Oci, 105));
+    let upstream = Upstream::plain();
+    upstream.add(REPOSITORY, "latest", &old);
+    let server = Setup::mirroring(&upstream.url()).freshness("4s").start();
+    server.pull(REPOSITORY, "latest", &old);
+    upstream.add(REPOSITORY, "latest", &new);
+    thread::sleep(Duration::from_millis(4100));
+    assert_eq!(head(&server, "latest"), new.digest());
+    upstream.fault(Rule::on(Kind::Manifest, Fault::StatusWith(429, "Retry-After", "1".into())).method("GET").times(1));
+    assert_eq!(get(&server, "latest"), old.digest());
+    thread::sleep(Duration::from_millis(1300));
+    let heads = upstream.count("HEAD", Kind::Manifest);
+    assert_eq!(get(&server, "latest"), old.digest());
+    wait_until("the probe", Duration::from_secs(2), || upstream.count("HEAD", Kind::Manifest) > heads);
 }
 
 const TAGS: [&str; 3] = ["a", "b", "c"];

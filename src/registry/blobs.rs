@@ -75,26 +75,37 @@ impl Registry {
         }
         let link = cached_or_unknown(self.blob_link(repository, digest).await);
         self.manifests.want(repository, digest);
-        self.objects.uses.note(digest);
         // Before it is opened: what is open and removed goes on taking room.
         let reading = self.objects.uses.read(digest);
         let blob = match cached_or_unknown(self.objects.known(*digest).await) {
             // The right is held against what was opened, and not looked at before: somebody may push it in between.
             Some(stored) => {
-                self.prove(repository, digest, link).await?;
+                self.prove(repository, digest, link, stored.facts.size).await?;
                 Blob::stored(stored, reading, Provenance::Hit)
             }
             None => self.fill(repository, digest, link).await?,
         };
+        // Only now: a right to it is shown.
+        self.objects.uses.note(digest);
         self.settle_link(repository, digest, link).await;
         Ok(blob)
     }
 
     /// Makes sure of a repository's right to bytes that are here, or on their way for another one: where no link shows it,
     /// its own upstream has to say that the blob is its too.
-    async fn prove(&self, repository: &Repository, digest: &Digest, link: Option<Link>) -> Result<(), Error> {
+    async fn prove(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        link: Option<Link>,
+        size: u64,
+    ) -> Result<(), Error> {
         if !self.covers(link, digest) {
-            self.ask_size(repository, digest).await?;
+            let said = self.ask_size(repository, digest).await?;
+            if said != size {
+                // Something else than the upstream answered, or another blob.
+                return Err(Error::BadGateway(format!("{digest} has {said} bytes upstream, and {size} here")));
+            }
             self.objects.link_layer(repository, *digest).await;
         }
         Ok(())

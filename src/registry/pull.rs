@@ -144,9 +144,10 @@ impl Registry {
         match self.mirror(repository)?.rest() {
             Rest::Ask => {}
             Rest::Leave => return Ok(cached.served_stale()),
+            // Of the upstream itself: what was heard of the tag just now does not tell that it is back.
             Rest::Probe => {
                 let (registry, repository, tag) = (Arc::clone(self), repository.clone(), tag.clone());
-                self.tasks.spawn(async move { registry.ask_tag(&repository, &tag).await });
+                self.tasks.spawn(async move { registry.ask_head(&repository, Reference::Tag(tag)).await });
                 return Ok(cached.served_stale());
             }
         }
@@ -204,9 +205,12 @@ impl Registry {
             let mirror = self.mirror(repository)?;
             let reference = Reference::Digest(*digest);
             let head = mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference);
-            mirror.ask(head).await.map_err(|error| Asked::Manifest.failed(&error))?;
-            self.manifests.keep(repository, &manifest).await;
-            return Ok((manifest, Provenance::Revalidated));
+            let head = mirror.ask(head).await.map_err(|error| Asked::Manifest.failed(&error))?;
+            // A captive portal answers 200, too: what does not name the digest shows nothing, and the bytes are asked for.
+            if head.digest == Some(*digest) {
+                self.manifests.keep(repository, &manifest).await;
+                return Ok((manifest, Provenance::Revalidated));
+            }
         }
         let fetched = self.fetch(repository, Reference::Digest(*digest)).await;
         fetched.map_err(|error| Asked::Manifest.failed(&error))
