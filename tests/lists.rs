@@ -94,3 +94,15 @@ fn an_upstream_without_referrers_has_none() {
         assert_eq!(ask(&Server::mirroring(&upstream), &lists(&image)[1].1).status, 502, "{status} says nothing of it");
     }
 }
+
+/// A list is as old as the question about it, however late its answer came.
+#[test]
+fn a_list_is_as_fresh_as_its_question() {
+    let (upstream, _) = house(849);
+    let server = Setup::mirroring(&upstream.url()).freshness("2s").start();
+    upstream.fault(Rule::on(Kind::Tags, Fault::Delay(Duration::from_millis(2300))).times(1));
+    for asked in [1, 2] {
+        assert_eq!(ask(&server, "tags/list").status, 200);
+        assert_eq!(upstream.count("GET", Kind::Tags), asked);
+    }
+}

@@ -59,18 +59,22 @@ impl Heard {
     /// Notes what an upstream said. `false`, and nothing is noted, when the answer to a later question is known.
     pub(super) fn note(&self, place: &Place, word: Word) -> bool {
         let (repository, tag) = place;
-        if let Some(head) = &word.head {
-            let tags = self.waiting.get_with((repository.clone(), head.digest), Arc::default);
-            let mut tags = tags.lock();
-            tags.retain(|(waiting, _)| waiting != tag);
-            tags.push((tag.clone(), word.asked));
-        }
-        let asked = word.asked;
+        let (asked, named) = (word.asked, word.head.as_ref().map(|head| head.digest));
         let put = |known: Option<moka::Entry<Place, Word>>| match known {
             Some(known) if is_later(known.value().asked, asked) => Op::Nop,
             _ => Op::Put(word),
         };
-        !matches!(self.words.entry_by_ref(place).and_compute_with(put), moka::ops::compute::CompResult::Unchanged(_))
+        let noted = self.words.entry_by_ref(place).and_compute_with(put);
+        if matches!(noted, moka::ops::compute::CompResult::Unchanged(_)) {
+            return false;
+        }
+        if let Some(digest) = named {
+            let tags = self.waiting.get_with((repository.clone(), digest), Arc::default);
+            let mut tags = tags.lock();
+            tags.retain(|(waiting, _)| waiting != tag);
+            tags.push((tag.clone(), asked));
+        }
+        true
     }
 
     /// What was said of a tag in answer to the question that was asked last.
@@ -161,6 +165,14 @@ mod tests {
         assert!(heard.is_unknown(&place("two")));
         assert!(heard.note(&place("two"), named(b"new", ago(1))));
         assert!(!heard.is_unknown(&place("two")));
+    }
+
+    #[test]
+    fn a_refused_word_changes_no_waiting_tag() {
+        let (heard, later) = (Heard::new(), ago(1));
+        assert!(heard.note(&place("one"), named(b"a", later)));
+        assert!(!heard.note(&place("one"), named(b"a", ago(3))));
+        assert_eq!(heard.take(&place("one").0, &Digest::sha256(b"a")), [(place("one").1, later)]);
     }
 
     #[test]

@@ -88,6 +88,7 @@ impl Registry {
     async fn list_now(&self, key: &ListKey) -> Asking {
         let (repository, list, query) = key;
         let mirror = self.mirror(repository).map_err(|error| Arc::new(upstream::Error::Protocol(error.to_string())))?;
+        let asked = Instant::now();
         let answer = match list {
             List::Tags => mirror.ask(mirror.remote.tags(&mirror.pool, &repository.name, query)).await,
             List::Referrers(digest) => {
@@ -95,7 +96,7 @@ impl Registry {
             }
         };
         let page = Arc::new(answer?);
-        self.pages.kept.insert(key.clone(), (Arc::clone(&page), Instant::now()));
+        self.pages.kept.insert(key.clone(), (Arc::clone(&page), asked));
         Ok(page)
     }
 
