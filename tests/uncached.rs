@@ -36,7 +36,9 @@ fn a_manifest_that_the_disk_refuses_is_fetched_once() {
         .iter()
         .map(|response| cache_status(response).to_owned())
         .collect();
-    assert_eq!(fresh, ["; hit"; 3]);
+    // On a busy machine the tag's second may be over.
+    assert!(fresh[0] == "; hit" || fresh[0].contains("revalidated"), "{}", fresh[0]);
+    assert_eq!(fresh[1..], ["; hit"; 2]);
     for blob in &image.blobs {
         let head = http::head(&server.v2(&format!("{REPOSITORY}/blobs/{}?ns=docker.io", blob.digest))).send();
         assert_eq!((head.status, head.header("content-length")), (200, Some(blob.len().to_string().as_str())));
