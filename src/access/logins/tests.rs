@@ -145,10 +145,14 @@ fn an_unknown_user_takes_as_long_as_a_known_one() {
         assert_eq!(file.log_in(&logins, user, &format!("{number}")), Err(LoginError::Wrong));
         start.elapsed()
     };
-    // In turns, and the quickest of each: what the machine does besides makes both slower, now and then.
-    let both: Vec<_> = (0..8).map(|number| (took("ann", number), took("nobody", number))).collect();
-    let (known, unknown) = (both.iter().map(|both| both.0).min(), both.iter().map(|both| both.1).min());
-    let ratio = known.unwrap().as_secs_f64() / unknown.unwrap().as_secs_f64();
+    // In turns, and the quickest of each: what the machine does besides makes both slower, now and then. On a busy one it
+    // takes more turns until each had a quiet moment; if one were quicker, no number of turns would make them equal.
+    let (mut both, mut ratio) = (Vec::new(), 0.0);
+    while both.len() < 8 || (both.len() < 48 && !(0.5..2.0).contains(&ratio)) {
+        both.push((took("ann", both.len()), took("nobody", both.len())));
+        let (known, unknown) = (both.iter().map(|both| both.0).min(), both.iter().map(|both| both.1).min());
+        ratio = known.unwrap().as_secs_f64() / unknown.unwrap().as_secs_f64();
+    }
     assert!((0.5..2.0).contains(&ratio), "{both:?}");
 }
 
