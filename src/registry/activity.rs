@@ -1,10 +1,10 @@
 //! What happens to repositories and blobs, in memory: what a client was promised a moment ago is not collected, though
 //! nothing names it yet. Nothing is collected for a while after a start, since what happened before it is not known.
 //!
-//! Whoever is going to rely on something being there says so here *first*, and looks *then*. The collector takes things away
-//! with [`Activity::unless_recent`], which looks here and notes what is going under one lock, and removes it without that
-//! lock. What was said before the note keeps it. Whoever says it after the note waits until the removal is over, and finds it
-//! gone. So what is found after it was said stays.
+//! Whoever is going to rely on something being there says so here *first*, and looks *then*. Collections and evictions remove
+//! with [`Activity::unless_recent`] and [`Activity::unless_held`], which look here and note what is going under one lock, and
+//! remove it without that lock. What was said before the note keeps it. Whoever says it after the note waits until the removal
+//! is over, and finds it gone. So what is found after it was said stays.
 
 use std::{
     collections::HashMap,
@@ -35,15 +35,18 @@ struct Seen {
     digests: HashMap<u64, Mark>,
     /// When the collection under way began: what it leaves alone is remembered until it ends.
     collecting: Option<Instant>,
-    /// What is being removed: one thing at a time, as there is one collection at a time.
-    going: Option<Going>,
+    /// What is being removed: by the collection, and by evictions.
+    going: Vec<Going>,
+    /// The number of the next removal.
+    next: u64,
     /// Nothing is to be taken away any more.
     closed: bool,
 }
 
-/// What a collection is removing this moment.
+/// What is being removed this moment.
 #[derive(Debug)]
 struct Going {
+    number: u64,
     /// Where a link goes; bytes go whatever the repository.
     repository: Option<RepositoryName>,
     digest: u64,
@@ -58,7 +61,7 @@ struct Mark {
     held: u32,
 }
 
-/// What a collection leaves alone: what happened since it began, and for so long before.
+/// What a removal leaves alone: what happened since it began, and for so long before.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recent {
     began: Instant,
@@ -99,11 +102,12 @@ impl Activity {
             let mut seen = self.seen.lock();
             let present = Present { activity: Arc::clone(self), repository, digest: digest.map(short) };
             seen.hold(&present, 1);
-            let going = seen.going.as_ref().filter(|going| going.concerns(&present)).map(|going| going.over.clone());
+            let going = seen.going.iter().filter(|going| going.concerns(&present));
+            let going: Vec<_> = going.map(|going| going.over.clone()).collect();
             (present, going)
         };
         // What goes next is not this: it is held.
-        if let Some(mut over) = going {
+        for mut over in going {
             let _ = over.changed().await;
         }
         present
@@ -131,6 +135,17 @@ impl Activity {
         recent.covers(self.seen.lock().digests.get(&short(digest)), self.started)
     }
 
+    /// Whether somebody works on a blob this moment.
+    pub(super) fn is_held(&self, digest: &Digest) -> bool {
+        self.seen.lock().digests.get(&short(digest)).is_some_and(|mark| mark.held > 0)
+    }
+
+    /// Takes a blob away unless somebody works on it this moment; `None` then. Whoever begins to meanwhile waits until it is
+    /// over.
+    pub(super) fn unless_held<T>(&self, digest: &Digest, take_away: impl FnOnce() -> T) -> Option<T> {
+        self.unless_recent(None, digest, Recent { began: Instant::now(), grace: Duration::ZERO }, take_away)
+    }
+
     /// Takes something away unless its blob was touched, or its repository was pushed to; `None` then. Whoever enters the
     /// repository or touches the blob meanwhile waits until it is over, and nobody else does.
     pub(super) fn unless_recent<T>(
@@ -148,23 +163,24 @@ impl Activity {
         let mut seen = self.seen.lock();
         let active = |place: &Repository| recent.covers(seen.repositories.get(&place.name), self.started);
         let kept = seen.closed
-            || seen.going.is_some()
             || repository.is_some_and(active)
             || recent.covers(seen.digests.get(&short(digest)), self.started);
         if kept {
             return None;
         }
         let (ends, over) = watch::channel(());
-        seen.going =
-            Some(Going { repository: repository.map(|place| place.name.clone()), digest: short(digest), over });
-        Some(Removal { activity: self, _ends: ends })
+        let number = seen.next;
+        seen.next += 1;
+        let repository = repository.map(|place| place.name.clone());
+        seen.going.push(Going { number, repository, digest: short(digest), over });
+        Some(Removal { activity: self, number, _ends: ends })
     }
 
     /// From here on nothing is taken away: the index is about to be closed. Blocks while something is.
     pub(super) fn close(&self) {
         let mut seen = self.seen.lock();
         seen.closed = true;
-        self.over.wait_while(&mut seen, |seen| seen.going.is_some());
+        self.over.wait_while(&mut seen, |seen| !seen.going.is_empty());
     }
 
     /// Forgets what is no longer recent.
@@ -200,13 +216,14 @@ impl Going {
 /// A removal under way; it is over when this is dropped, whatever became of it.
 struct Removal<'a> {
     activity: &'a Activity,
+    number: u64,
     /// Closes what is waited for.
     _ends: watch::Sender<()>,
 }
 
 impl Drop for Removal<'_> {
     fn drop(&mut self) {
-        self.activity.seen.lock().going = None;
+        self.activity.seen.lock().going.retain(|going| going.number != self.number);
         self.activity.over.notify_all();
     }
 }
@@ -316,6 +333,8 @@ mod tests {
         assert!(tokio::time::timeout(moment, &mut wanting).await.is_err(), "its digest is going");
         assert!(tokio::time::timeout(moment, &mut entering).await.is_err(), "a link of its repository is going");
         assert!(activity.is_touched(&gone, recent), "what waits is held already");
+        assert_eq!(activity.unless_held(&other, || 1), Some(1), "two removals are in nobody's way");
+        assert_eq!(activity.unless_held(&gone, || 1), None, "it is held");
         go_on.send(()).unwrap();
         drop((wanting.await, entering.await));
         assert_eq!(removal.join().unwrap(), Some(()));

@@ -34,7 +34,7 @@ pub(super) fn open(dir: &TempDir, limits: Limits, retention: Retention) -> Objec
 }
 
 /// As a server that has just started.
-fn begin(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
+pub(super) fn begin(dir: &TempDir, limits: Limits, retention: Retention) -> Objects {
     let storage = Storage::open(dir.path(), limits).unwrap();
     let index = Index::begin(&storage.index_dir());
     Objects::new(storage, index, retention, Duration::ZERO, Metrics::new().unwrap().into(), Lanes::new().unwrap())
@@ -99,7 +99,7 @@ async fn the_books_are_what_du_finds() {
         links.set_tag(&tag.parse().unwrap(), &Digest::sha256(b"{}"), Durability::Synced).unwrap();
     }
     let claim = objects.claims.wait_for_digest(&cached[3]).await;
-    objects.host_layer(&hosted("mine"), &cached[3], &claim).unwrap();
+    assert!(objects.host_layer(&hosted("mine"), &cached[3], &claim).unwrap());
     drop(claim);
     let uploads = objects.storage.uploads(&hosted("mine"));
     let session = uploads.begin(UploadId::random(), "2026-01-02T03:04:05Z").unwrap();

@@ -19,7 +19,7 @@ const BATCH: usize = 32;
 const EXPIRED: usize = 1000;
 /// When something that could not be removed is looked at again, in seconds.
 const AGAIN: u64 = 10;
-/// And something that was being read: in a small and busy cache that is much of it, and most readers are quick.
+/// And something that was being read, or worked on: in a small and busy cache that is much of it, and most readers are quick.
 const READ_AGAIN: u64 = 1;
 
 /// What stays though there is no room.
@@ -112,13 +112,18 @@ impl Objects {
         let Some(_open) = self.changing() else { return 0 };
         let _claim = self.claims.digest(digest);
         let Some((held, holders)) = self.unless_kept(digest) else { return 0 };
-        match self.remove_mirrored(digest, held.manifest, &holders) {
-            Ok(()) => {
+        let remove = || self.remove_mirrored(digest, held.manifest, &holders);
+        match self.activity.unless_held(digest, remove) {
+            None => {
+                self.index.defer(digest, Some(uses::now() + READ_AGAIN));
+                0
+            }
+            Some(Ok(())) => {
                 let idle = Duration::from_secs(uses::now().saturating_sub(held.used));
                 self.metrics.evicted(reason, held.allocated, idle);
                 held.allocated
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 tracing::warn!("{digest} cannot be evicted: {error}");
                 self.index.defer(digest, Some(uses::now() + AGAIN));
                 0
@@ -158,7 +163,7 @@ impl Objects {
             return Kept::ForGood;
         }
         let now = uses::now();
-        if self.uses.is_read(digest) {
+        if self.uses.is_read(digest) || self.activity.is_held(digest) {
             return Kept::Until(now + READ_AGAIN);
         }
         let parents = self.index.parents(digest);

@@ -264,8 +264,10 @@ impl Objects {
         let publish = move |objects: &Self| {
             let _present = present;
             let mirrored = durability == Durability::Unsynced;
-            // Damaged bytes of something that was pushed here: these take their place, as durable as they were.
+            // Damaged bytes of something that was pushed here: these take their place, as durable as they were. Nobody relies
+            // on them before they are.
             let hosted = !mirrored || objects.storage.is_quarantined(&digest)?;
+            let _claim = (hosted && mirrored).then(|| objects.claims.digest(&digest));
             let published = objects.storage.publish(staged, &digest, durability)?;
             if published.first {
                 if hosted

@@ -32,8 +32,7 @@ impl Registry {
         if !self.objects.promote(digest).await? {
             return Ok(false);
         }
-        self.objects.link_promoted(into, digest, (present, room)).await?;
-        Ok(true)
+        self.objects.link_promoted(into, digest, (present, room)).await
     }
 }
 
@@ -47,8 +46,8 @@ impl Objects {
             if self.blocking(Lane::Sync, host).await?? {
                 return Ok(());
             }
-            if self.promote(digest).await? {
-                return self.link_promoted(place, digest, ()).await;
+            if self.promote(digest).await? && self.link_promoted(place, digest, ()).await? {
+                return Ok(());
             }
         }
         Err(Error::Abandoned)
@@ -62,12 +61,17 @@ impl Objects {
         }
         self.enter(digest, published, Owner::Hosted, false);
         self.storage.release(digest)?;
-        self.host_layer(place, digest, &self.claims.digest(digest))?;
-        Ok(true)
+        self.host_layer(place, digest, &self.claims.digest(digest))
     }
 
-    /// Links a promoted blob. What has to last as long as that takes is `held`: the client may leave.
-    async fn link_promoted<H: Send + 'static>(&self, place: &Repository, digest: Digest, held: H) -> Result<(), Error> {
+    /// Links a promoted blob; returns whether its bytes are still here. What has to last as long as that takes is `held`: the
+    /// client may leave.
+    async fn link_promoted<H: Send + 'static>(
+        &self,
+        place: &Repository,
+        digest: Digest,
+        held: H,
+    ) -> Result<bool, Error> {
         let (place, claim) = (place.clone(), self.claims.wait_for_digest(&digest).await);
         let link = move |objects: &Self| {
             let _held = held;
@@ -134,17 +138,21 @@ impl Objects {
         Ok(true)
     }
 
-    /// Links a durable blob, whose claim the caller holds, into one of this registry's own repositories, durably.
+    /// Links a durable blob, whose claim the caller holds, into one of this registry's own repositories, durably. Returns
+    /// whether its bytes are still here: damaged ones go whoever relies on them.
     pub(super) fn host_layer(
         &self,
         repository: &Repository,
         digest: &Digest,
         _claim: &KeyGuard<Digest>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
+        if !self.storage.has_blob(digest)? {
+            return Ok(false);
+        }
         self.index.add_class(digest, Class { hosted: true, ..Class::default() });
         self.index.own(digest, Owner::Hosted);
         self.storage.links(repository).add_layer(digest, Durability::Synced)?;
         self.index.add_link(repository, digest, Link { layer: true, ..Link::default() });
-        Ok(())
+        Ok(true)
     }
 }

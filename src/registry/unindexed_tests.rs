@@ -7,11 +7,12 @@ use tempfile::TempDir;
 
 use super::{
     Error, Retention,
-    disk_tests::{cache, content, hosted, mirrored, on_a_thread, open},
+    disk_tests::{begin, cache, content, hosted, mirrored, on_a_thread, open},
     manifests::{Manifests, StoredManifest},
     objects::Objects,
 };
 use crate::{
+    index::Owner,
     oci::Digest,
     storage::{Durability, Limits},
 };
@@ -112,4 +113,38 @@ async fn nothing_goes_when_a_repository_cannot_be_looked_at() {
     assert!(matches!(evict(&objects, u64::MAX), Err(Error::UnderWay)));
     drop(collecting);
     assert!(evict(&objects, u64::MAX).unwrap() > 0 && !there(&objects, &cached));
+}
+
+/// An index that is away takes no note of a promotion, and knows a mirrored blob when it is there again.
+#[tokio::test]
+async fn what_was_promoted_while_the_index_was_away_stays() {
+    let dir = TempDir::new().unwrap();
+    let objects = open(&dir, Limits::default(), Retention::default());
+    let pushed = cache(&objects, &mirrored("a"), content(1, 100)).await;
+    drop(objects);
+    let objects = begin(&dir, Limits::default(), Retention::default());
+    let present = objects.activity.enter(&hosted("mine"), Some(&pushed)).await;
+    assert!(objects.promote(pushed).await.unwrap());
+    on_a_thread(|| objects.resume_index()).unwrap();
+    assert_eq!(objects.index.holding(&pushed).unwrap().owner, Owner::Mirrored, "the promotion was not noted");
+    assert_eq!(on_a_thread(|| objects.evict(u64::MAX)), 0, "somebody is about to link it");
+    let claim = objects.claims.wait_for_digest(&pushed).await;
+    assert!(objects.host_layer(&hosted("mine"), &pushed, &claim).unwrap());
+    drop((claim, present));
+    objects.index.recall(u64::MAX - 1, false);
+    assert_eq!(on_a_thread(|| objects.evict(u64::MAX)), 0, "it is linked");
+    assert!(there(&objects, &pushed));
+}
+
+/// Between a promotion and its link bytes may turn out to be damaged: no link is left that leads nowhere.
+#[tokio::test]
+async fn bytes_that_went_are_not_linked() {
+    let dir = TempDir::new().unwrap();
+    let objects = open(&dir, Limits::default(), Retention::default());
+    let gone = cache(&objects, &mirrored("a"), content(1, 100)).await;
+    assert!(objects.promote(gone).await.unwrap());
+    objects.storage.remove_blob(&gone).unwrap();
+    let claim = objects.claims.wait_for_digest(&gone).await;
+    assert!(!objects.host_layer(&hosted("mine"), &gone, &claim).unwrap());
+    assert!(!objects.storage.links(&hosted("mine")).has_layer(&gone).unwrap());
 }
