@@ -9,7 +9,7 @@ use crate::support::{
     images::{Blob, Format, Image},
     registry2::Registry2,
     server::{Server, Setup},
-    upstream::{Auth, Cdn, Kind, Settings},
+    upstream::{Auth, Cdn, Kind, Settings, Upstream},
 };
 
 const REPOSITORY: &str = "library/ubuntu";
@@ -55,6 +55,50 @@ fn docker_pulls() {
 #[test]
 fn ctr_pulls() {
     pulls_through_the_mirror(clients::containerd);
+}
+
+/// docker 28.
+#[test]
+fn newer_docker_pulls() {
+    pulls_through_the_mirror(clients::newer_docker);
+}
+
+/// containerd 2.1, which asks for the manifest and the config of every platform.
+#[test]
+fn newer_ctr_pulls() {
+    pulls_through_the_mirror(clients::newer_containerd);
+}
+
+/// A tag moves to an image that is cached already, under another tag. Who pulls it, and again without the upstream, gets that
+/// image and not the one before.
+fn is_never_downgraded(start: Start) {
+    let (old, new) = (Image::single(Format::Docker, 28), Image::single(Format::Docker, 29));
+    let (upstream, fence) = (Upstream::plain(), Fence::new());
+    upstream.add(REPOSITORY, "latest", &old);
+    upstream.add(REPOSITORY, "2", &new);
+    let mirror = Setup::mirroring(&upstream.url()).freshness("1s").start();
+    let client = start(mirror.url(), &fence);
+    let pulled = |tag: &str| client.pull(&format!("{REPOSITORY}:{tag}"));
+    let is = |image: &Image| Pulled { digest: image.digest().to_owned(), config: image.config.clone() };
+    assert_eq!((pulled("latest"), pulled("2")), (is(&old), is(&new)));
+    upstream.add(REPOSITORY, "latest", &new);
+    thread::sleep(Duration::from_millis(1100));
+    assert_eq!(pulled("latest"), is(&new));
+    upstream.stop();
+    thread::sleep(Duration::from_millis(1100));
+    assert_eq!(pulled("latest"), is(&new), "{} without the upstream", client.name());
+}
+
+#[test]
+fn docker_is_never_downgraded() {
+    is_never_downgraded(clients::docker);
+    is_never_downgraded(clients::newer_docker);
+}
+
+#[test]
+fn ctr_is_never_downgraded() {
+    is_never_downgraded(clients::containerd);
+    is_never_downgraded(clients::newer_containerd);
 }
 
 /// Point 1, podman.

@@ -26,6 +26,7 @@ pub(crate) mod prometheus;
 pub(crate) mod raw;
 pub(crate) mod reach;
 pub(crate) mod registry2;
+pub(crate) mod release;
 pub(crate) mod scrape;
 pub(crate) mod scratch;
 pub(crate) mod server;

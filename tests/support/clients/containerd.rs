@@ -12,12 +12,14 @@ use super::{Client, Member, PULL, Pulled, What, repository};
 use crate::support::{
     fence::Fence,
     images::Image,
-    process::{Outcome, Process, command, isolated, run},
+    process::{Outcome, Process, run},
+    release::Release,
     scratch,
 };
 
 pub(crate) struct Containerd {
     _daemon: Process,
+    release: Release,
     dir: TempDir,
     fence: Fence,
     certs: Option<PathBuf>,
@@ -26,7 +28,7 @@ pub(crate) struct Containerd {
 }
 
 impl Containerd {
-    pub(crate) fn start(mirror: &str, fence: &Fence) -> Self {
+    pub(crate) fn start(mirror: &str, fence: &Fence, release: Release) -> Self {
         let dir = scratch::dir("ctd");
         let hosts = dir.path().join("hosts/docker.io");
         std::fs::create_dir_all(&hosts).unwrap();
@@ -34,11 +36,11 @@ impl Containerd {
         let text = format!("server = \"{behind}\"\n[host.\"{mirror}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
         std::fs::write(hosts.join("hosts.toml"), text).unwrap();
         std::fs::write(dir.path().join("config.toml"), configuration(&dir)).unwrap();
-        let mut daemon = isolated("containerd", &[]);
+        let mut daemon = release.isolated("containerd", &[]);
         daemon.arg("--config").arg(dir.path().join("config.toml"));
         let mut daemon = Process::start("containerd", daemon);
         daemon.wait_for_line("containerd successfully booted", Duration::from_secs(60));
-        Self { _daemon: daemon, dir, fence: fence.clone(), certs: None, user: None }
+        Self { _daemon: daemon, release, dir, fence: fence.clone(), certs: None, user: None }
     }
 
     /// Verifies certificates by what is in `certs`.
@@ -63,8 +65,15 @@ impl Containerd {
     }
 
     fn ctr(&self, arguments: &[&str]) -> Command {
-        let mut ctr = command("ctr");
-        ctr.arg("--address").arg(self.dir.path().join("sock")).args(["--namespace", "test"]).args(arguments);
+        let mut ctr = self.release.command("ctr");
+        ctr.arg("--address").arg(self.dir.path().join("sock")).args(["--namespace", "test"]);
+        match (&self.release, arguments) {
+            // Otherwise the daemon transfers, which unpacks for no platform that the native snapshotter is told of.
+            (Release::Sid(_), ["images", transfer @ ("pull" | "push"), rest @ ..]) => {
+                ctr.args(["images", transfer, "--local"]).args(rest)
+            }
+            _ => ctr.args(arguments),
+        };
         self.fence.around(&mut ctr);
         ctr
     }

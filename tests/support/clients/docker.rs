@@ -13,22 +13,24 @@ use super::{Client, Member, PULL, Pulled, What, repository};
 use crate::support::{
     fence::Fence,
     images::Image,
-    process::{Outcome, Process, command, isolated, run},
+    process::{Outcome, Process, run},
+    release::Release,
     scratch,
 };
 
 pub(crate) struct Docker {
     daemon: Process,
+    release: Release,
     dir: TempDir,
     certs: Option<PathBuf>,
 }
 
 impl Docker {
-    pub(crate) fn start(mirror: &str, fence: &Fence) -> Self {
+    pub(crate) fn start(mirror: &str, fence: &Fence, release: Release) -> Self {
         let dir = scratch::dir("docker");
         let config = serde_json::json!({ "registry-mirrors": [mirror], "insecure-registries": [] });
         std::fs::write(dir.path().join("daemon.json"), config.to_string()).unwrap();
-        let mut daemon = isolated("dockerd", &["/etc/docker:1m"]);
+        let mut daemon = release.isolated("dockerd", &["/etc/docker:1m"]);
         for (flag, name) in
             [("--config-file", "daemon.json"), ("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")]
         {
@@ -40,7 +42,7 @@ impl Docker {
         fence.around(&mut daemon);
         let mut daemon = Process::start("dockerd", daemon);
         daemon.wait_for_line("API listen on", Duration::from_secs(60));
-        Self { daemon, dir, certs: None }
+        Self { daemon, release, dir, certs: None }
     }
 
     /// Verifies certificates by what is in `certs`, but on the loopback network.
@@ -70,7 +72,7 @@ impl Docker {
     }
 
     fn docker(&self, arguments: &[&str]) -> Command {
-        let mut docker = command("docker");
+        let mut docker = self.release.command("docker");
         docker.arg("--host").arg(format!("unix://{}", self.dir.path().join("sock").display()));
         docker.arg("--config").arg(self.dir.path().join("cli")).args(arguments);
         docker

@@ -11,7 +11,7 @@ use std::{path::Path, time::Duration};
 
 pub(crate) use skopeo::Skopeo;
 
-use super::{fence::Fence, images::Image, process::Outcome};
+use super::{fence::Fence, images::Image, process::Outcome, release::Release};
 
 /// Enough for a pull of some hundred MB on a busy machine.
 const PULL: Duration = Duration::from_secs(150);
@@ -55,11 +55,11 @@ const NO_MIRROR: &str = "http://127.0.0.1:1";
 pub(crate) type StartMember = fn(certs: &Path, fence: &Fence) -> Box<dyn Member>;
 
 pub(crate) fn docker_member(certs: &Path, fence: &Fence) -> Box<dyn Member> {
-    Box::new(docker::Docker::start(NO_MIRROR, fence).trusting(certs))
+    Box::new(docker::Docker::start(NO_MIRROR, fence, Release::Installed).trusting(certs))
 }
 
 pub(crate) fn containerd_member(certs: &Path, fence: &Fence) -> Box<dyn Member> {
-    Box::new(containerd::Containerd::start(NO_MIRROR, fence).trusting(certs))
+    Box::new(containerd::Containerd::start(NO_MIRROR, fence, Release::Installed).trusting(certs))
 }
 
 pub(crate) fn podman_member(certs: &Path, fence: &Fence) -> Box<dyn Member> {
@@ -86,11 +86,21 @@ pub(crate) type Start = fn(mirror: &str, fence: &Fence) -> Box<dyn Client>;
 pub(crate) const STARTS: [Start; 5] = [docker, containerd, podman, buildah, skopeo];
 
 pub(crate) fn docker(mirror: &str, fence: &Fence) -> Box<dyn Client> {
-    Box::new(docker::Docker::start(mirror, fence))
+    Box::new(docker::Docker::start(mirror, fence, Release::Installed))
 }
 
 pub(crate) fn containerd(mirror: &str, fence: &Fence) -> Box<dyn Client> {
-    Box::new(containerd::Containerd::start(mirror, fence))
+    Box::new(containerd::Containerd::start(mirror, fence, Release::Installed))
+}
+
+/// docker 28, with its containerd 2.1.
+pub(crate) fn newer_docker(mirror: &str, fence: &Fence) -> Box<dyn Client> {
+    Box::new(docker::Docker::start(mirror, fence, Release::sid()))
+}
+
+/// containerd 2.1.
+pub(crate) fn newer_containerd(mirror: &str, fence: &Fence) -> Box<dyn Client> {
+    Box::new(containerd::Containerd::start(mirror, fence, Release::sid()))
 }
 
 pub(crate) fn podman(mirror: &str, fence: &Fence) -> Box<dyn Client> {
@@ -109,7 +119,7 @@ pub(crate) fn skopeo(mirror: &str, fence: &Fence) -> Box<dyn Client> {
 pub(crate) fn trusting(certs: &Path, fence: &Fence) -> [Box<dyn Client>; 4] {
     [
         docker(NO_MIRROR, fence),
-        Box::new(containerd::Containerd::start(NO_MIRROR, fence).trusting(certs)),
+        Box::new(containerd::Containerd::start(NO_MIRROR, fence, Release::Installed).trusting(certs)),
         Box::new(podman::Podman::new(NO_MIRROR, fence).trusting(certs)),
         Box::new(Skopeo::new(NO_MIRROR, fence).trusting(certs)),
     ]
@@ -117,7 +127,7 @@ pub(crate) fn trusting(certs: &Path, fence: &Fence) -> [Box<dyn Client>; 4] {
 
 /// docker whose user is logged in to the Hub.
 pub(crate) fn docker_with_login(mirror: &str, fence: &Fence, user: &str, password: &str) -> Box<dyn Client> {
-    Box::new(docker::Docker::start(mirror, fence).logged_in(user, password))
+    Box::new(docker::Docker::start(mirror, fence, Release::Installed).logged_in(user, password))
 }
 
 #[derive(Debug, PartialEq, Eq)]
