@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use crate::support::{
     admin,
+    fault::Fault,
+    hash::hex,
     http::Ending,
     images::{Blob, Format, Image},
     process::Outcome,
@@ -289,4 +291,64 @@ fn the_index_is_made_anew() {
     assert_eq!(upstream.counted(), asked, "nothing cached is fetched twice");
     let answers = admin::ask(server.data(), &json!({ "request": "rebuild_index" }));
     assert_eq!(answers, [json!({ "answer": "rebuilt" })]);
+}
+
+/// Bytes that the disk does not give this moment say nothing of themselves: they stay where they are, and are told of.
+#[test]
+fn what_cannot_be_read_is_not_damaged() {
+    let (upstream, image, cached) = (Upstream::plain(), Image::single(Format::Oci, 11), Blob::noise(12, 5000));
+    upstream.add_blob("library/base", &cached);
+    let mut server = both(&upstream).start();
+    server.target().image("team/app", "1", &image);
+    assert_eq!(server.blob("library/base", &cached.digest).send().summary().digest, cached.digest);
+    server.stop();
+    let data = server.data().to_str().unwrap().to_owned();
+    for digest in [image.digest(), &image.layer().digest, &cached.digest] {
+        let path = file(server.data(), digest);
+        let faulty = Fault::always("pread64", "EIO", &path).run(&["verify", "--data", &data], &[]);
+        assert!(faulty.happened(), "{path:?} was not read");
+        let report = faulty.outcome;
+        assert_eq!(report.status.code(), Some(1), "{}", report.output);
+        assert!(report.output.contains(path.to_str().unwrap()), "{}", report.output);
+        assert!(path.is_file(), "{path:?} stays: {}", report.output);
+    }
+    verify(server.data(), &[]).expect_success("verify");
+    let fetched = upstream.requests().len();
+    server.restart();
+    server.pull("team/app", "1", &image);
+    assert_eq!(server.blob("library/base", &cached.digest).send().summary().digest, cached.digest);
+    assert_eq!(upstream.requests().len(), fetched, "nothing had to be fetched again");
+}
+
+/// What is set aside and right after all is taken back, and nobody has to push it again; what is wrong stays there.
+#[test]
+fn what_was_set_aside_and_is_right_is_taken_back() {
+    let mut server = Setup::hosting().variable("REGISTRY_VERIFY_INTERVAL", "0").start();
+    let images = [Image::single(Format::Oci, 13), Image::single(Format::Oci, 14)];
+    server.target().image("team/app", "1", &images[0]);
+    server.target().image("team/app", "2", &images[1]);
+    damage(server.data(), &images[1].layer().digest, Damage::Decayed);
+    let quarantine = server.data().join("quarantine");
+    std::fs::create_dir_all(&quarantine).unwrap();
+    let digests = [images[0].digest(), &images[0].layer().digest, &images[1].layer().digest];
+    for alone in [false, true] {
+        if alone {
+            server.stop();
+        }
+        for digest in digests {
+            let aside = quarantine.join(format!("sha256-{}", hex(digest)));
+            if !aside.is_file() {
+                std::fs::rename(file(server.data(), digest), aside).unwrap();
+            }
+        }
+        let report = verify(server.data(), &[]);
+        assert_eq!(report.status.code(), Some(3), "one is damaged: {}", report.output);
+        assert!(report.output.contains("2 restored, 1 in quarantine"), "{}", report.output);
+        assert_eq!(std::fs::read_dir(&quarantine).unwrap().count(), 1);
+        if alone {
+            server.restart();
+        }
+        server.pull("team/app", "1", &images[0]);
+        assert_eq!(server.target().head(&format!("team/app/blobs/{}", images[1].layer().digest)), 404);
+    }
 }

@@ -33,7 +33,8 @@ pub(super) struct Options {
 pub(super) const HELP: &str = "\
 Damaged blobs that came from an upstream are dropped, and fetched again when they are asked for. Damaged
 ones that were pushed here go to quarantine/ and are named here; an upstream that has them too restores
-them at once, and so does a push. A running server is asked to do it, and does it by itself besides:
+them at once, and so does a push. What there turns out to be right is taken back. A blob that cannot be
+read stays where it is, and fails the command. A running server is asked to do it, and does it by itself besides:
 everything once in verify.interval (720h; 0 = never).
 
 Exit codes: 0 all is whole, 1 it failed, 2 it was asked wrongly, 3 something pushed is damaged.";

@@ -178,6 +178,18 @@ impl Objects {
         Ok(Some((outcome, owners)))
     }
 
+    /// Takes back what was set aside of a blob that was pushed, and turned out to be right; returns whether it did.
+    ///
+    /// # Errors
+    /// As the disk fails.
+    pub(super) fn take_back(&self, digest: &Digest) -> Result<bool, Error> {
+        let _claim = self.claims.digest(digest);
+        let Some(published) = self.storage.take_back(digest)? else { return Ok(false) };
+        self.index.add_class(digest, Class { hosted: true, ..Class::default() });
+        self.enter(digest, published, Owner::Hosted, false);
+        Ok(true)
+    }
+
     /// The repositories that link a blob, by the disk: slow, and right whatever the index knows.
     ///
     /// # Errors

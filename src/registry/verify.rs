@@ -5,7 +5,6 @@
 //! repositories they belong to, and restored from an upstream that has them too, or by whoever pushes them again.
 
 use std::{
-    fs::File,
     io,
     ops::Range,
     os::unix::fs::FileExt,
@@ -125,7 +124,7 @@ impl Verifier<'_> {
 
     fn check(&mut self, digest: &Digest) -> Result<(), Error> {
         let Some(stored) = self.objects.storage.blob(digest)? else { return Ok(()) };
-        let Some(whole) = self.look_into(&stored, digest)? else { return Ok(()) };
+        let Some(whole) = self.look_into(&stored, digest) else { return Ok(()) };
         self.verified.blobs += 1;
         self.objects.metrics.found(Found::Verified(stored.facts.size));
         if whole {
@@ -143,59 +142,66 @@ impl Verifier<'_> {
         }
     }
 
-    /// Whether a file's bytes are right; `None` where that is not known.
-    fn look_into(&mut self, stored: &Stored, digest: &Digest) -> Result<Option<bool>, Error> {
+    /// Whether a file's bytes are right; `None` where that is not known: bytes that cannot be read say nothing of themselves.
+    fn look_into(&mut self, stored: &Stored, digest: &Digest) -> Option<bool> {
         for again in (0..TRIES).rev() {
-            match self.is_whole(stored, digest)? {
-                Ok(whole) => return Ok(Some(whole)),
-                // Disks, cables and networks fail for a moment, too.
-                Err(error) if is_damage(&error) && again > 0 => {
-                    tracing::warn!("{}: it is read again", self.objects.storage.unread(digest, error));
-                    thread::sleep(PAUSE);
-                }
-                // The disk gives no bytes at all.
-                Err(error) if is_damage(&error) => {
-                    tracing::error!("{}", self.objects.storage.unread(digest, error));
-                    return Ok(Some(false));
-                }
-                // A missing right to read says nothing about them.
-                Err(error) => {
-                    let error = self.objects.storage.unread(digest, error);
-                    tracing::error!("{error}");
-                    self.unread.get_or_insert(error);
-                    return Ok(None);
-                }
+            let error = match self.is_whole(stored, digest) {
+                Ok(whole) => return Some(whole),
+                Err(error) => self.objects.storage.unread(digest, error),
+            };
+            // Disks, cables and networks fail for a moment, too.
+            if error.is_io_failure() && again > 0 {
+                tracing::warn!("{error}: it is read again");
+                thread::sleep(PAUSE);
+                continue;
             }
+            tracing::error!("{error}");
+            self.unread.get_or_insert(error);
+            break;
         }
-        Ok(None)
+        None
     }
 
     /// Hashes a file at the pace that is allowed, from the disk rather than from memory.
-    fn is_whole(&mut self, stored: &Stored, digest: &Digest) -> Result<io::Result<bool>, Error> {
+    fn is_whole(&mut self, stored: &Stored, digest: &Digest) -> io::Result<bool> {
         let _ = fadvise(&*stored.file, 0, None, Advice::DontNeed);
         let (mut hasher, mut buffer, mut at) = (digest.hasher(), vec![0; READ], 0);
         loop {
-            match read(&stored.file, &mut buffer, at) {
-                Ok(0) => return Ok(Ok(hasher.finish() == *digest)),
-                Ok(length) => {
-                    hasher.update(&buffer[..length]);
-                    at += length as u64;
-                    self.verified.bytes += length as u64;
-                    self.pace.keep(length as u64);
-                }
-                Err(error) => return Ok(Err(error)),
+            let length = stored.file.read_at(&mut buffer, at)?;
+            if length == 0 {
+                return Ok(hasher.finish() == *digest);
             }
+            hasher.update(&buffer[..length]);
+            at += length as u64;
+            self.verified.bytes += length as u64;
+            self.pace.keep(length as u64);
         }
     }
 
-    /// Something in quarantine: whole again, if an upstream has it; nobody's any more; or still to be pushed again.
+    /// Takes back what was set aside and turns out to be right: an earlier reading of it failed, or somebody repaired it.
+    fn take_back(&mut self, digest: &Digest) -> Result<bool, Error> {
+        let Some(aside) = self.objects.storage.aside(digest)? else { return Ok(false) };
+        if self.look_into(&aside, digest) != Some(true) {
+            return Ok(false);
+        }
+        let taken = self.objects.take_back(digest)?;
+        if taken {
+            (self.around.forget)(digest);
+            self.objects.metrics.found(Found::Restored);
+            tracing::info!("{digest} was set aside and is right: it is taken back");
+        }
+        Ok(taken)
+    }
+
+    /// Something in quarantine: whole after all, or again, if an upstream has it; nobody's any more; or still to be pushed
+    /// again.
     fn heal(&mut self, digest: &Digest) -> Result<(), Error> {
         let owners = self.objects.owners(digest)?;
         if self.objects.storage.has_blob(digest)? || owners.iter().all(|owner| owner.domain.is_some()) {
             self.objects.storage.release(digest)?;
             return Ok(());
         }
-        let mut restored = false;
+        let mut restored = self.take_back(digest)?;
         for owner in owners.iter().filter(|owner| owner.domain.is_some()) {
             if !restored && (self.around.restore)(digest, owner) {
                 restored = self.objects.storage.has_blob(digest)?;
@@ -208,14 +214,6 @@ impl Verifier<'_> {
         }
         self.say(Checked::Damaged(*digest, outcome, owners))
     }
-}
-
-fn is_damage(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
-}
-
-fn read(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    file.read_at(buffer, at)
 }
 
 /// Repositories in a row.

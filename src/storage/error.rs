@@ -50,6 +50,13 @@ impl Error {
         }
     }
 
+    /// Whether the disk failed to give or take bytes: it may do so the next time.
+    #[must_use]
+    pub fn is_io_failure(&self) -> bool {
+        let failed = |source: &io::Error| source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+        matches!(self, Self::Io { source, .. } if failed(source))
+    }
+
     /// Whether a sync failed.
     #[must_use]
     pub fn is_unsynced(&self) -> bool {

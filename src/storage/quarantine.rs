@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Error, Storage, layout, look};
+use super::{Durability, Error, Published, Storage, Stored, layout, look, publish};
 use crate::oci::Digest;
 
 impl Storage {
@@ -34,6 +34,37 @@ impl Storage {
             }
         }
         Ok(false)
+    }
+
+    /// Opens what of a blob is set aside; `None` when nothing is.
+    ///
+    /// # Errors
+    /// When it is there and cannot be opened.
+    pub fn aside(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
+        for quarantine in self.homes.all_quarantine() {
+            let path = layout::aside(&quarantine, digest);
+            if let Some(stored) = look::found(&path, Stored::open(&path))? {
+                return Ok(Some(stored));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Publishes what of a blob is set aside, all of which hashes to its digest, durably. `None` when nothing is, or when
+    /// another file has been published.
+    ///
+    /// # Errors
+    /// When a sync or the rename fails.
+    pub fn take_back(&self, digest: &Digest) -> Result<Option<Published>, Error> {
+        let blob = self.layout.blob(digest);
+        for quarantine in self.homes.all_quarantine() {
+            let aside = layout::aside(&quarantine, digest);
+            let Some(stored) = look::found(&aside, Stored::open(&aside))? else { continue };
+            publish::sync(&stored.file, &aside)?;
+            let first = self.names.rename(&aside, &blob, Durability::Synced)?;
+            return Ok(first.then_some(Published { stored, first, reservation: None }));
+        }
+        Ok(None)
     }
 
     /// Removes the damaged bytes of a blob that is whole again, or nobody's any more.
