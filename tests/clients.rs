@@ -76,7 +76,7 @@ fn is_never_downgraded(start: Start) {
     let (upstream, fence) = (Upstream::plain(), Fence::new());
     upstream.add(REPOSITORY, "latest", &old);
     upstream.add(REPOSITORY, "2", &new);
-    let mirror = Setup::mirroring(&upstream.url()).freshness("1s").start();
+    let mut mirror = Setup::mirroring(&upstream.url()).freshness("1s").start();
     let client = start(mirror.url(), &fence);
     let pulled = |tag: &str| client.pull(&format!("{REPOSITORY}:{tag}"));
     let is = |image: &Image| Pulled { digest: image.digest().to_owned(), config: image.config.clone() };
@@ -87,6 +87,9 @@ fn is_never_downgraded(start: Start) {
     upstream.stop();
     thread::sleep(Duration::from_millis(1100));
     assert_eq!(pulled("latest"), is(&new), "{} without the upstream", client.name());
+    assert!(mirror.stop().0.success());
+    mirror.restart();
+    mirror.pull(REPOSITORY, "latest", &new);
 }
 
 #[test]
