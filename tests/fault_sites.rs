@@ -1,18 +1,19 @@
-//! Every call that looking after a volume makes there fails once: whichever it is, what was pushed stays, and it is said
-//! where it failed. One call of each sort here, each of them in the soak.
+//! The calls that looking after a volume makes there fail once: whichever it is, what was pushed stays, and it is said where it
+//! failed. One call of each sort here; in the soak each of them with each error, or an even choice where there are very many.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    sync::Mutex,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
 use crate::support::{
-    fault::{Fault, happened, sites},
+    fault::{Fault, sites},
     images::{Format, Image},
+    inject::Injection,
     judge::Judge,
     process, reach, scratch,
     server::{Server, Setup},
@@ -20,10 +21,61 @@ use crate::support::{
     wait_until,
 };
 
+/// How many commands are tried at a time, and how many servers, which wait more than they work.
+const COMMANDS: usize = 3;
+const SERVERS: usize = 10;
 const ERRORS: [&str; 4] = ["EIO", "EACCES", "EMFILE", "ENOSPC"];
+
+/// So many sites of one call fail with each of the errors in a soak. Of more, so many fail, with one of them each.
+const MOST: usize = 60;
+
+/// A call, and the path below the volume that it is about.
+type Site = (String, PathBuf);
 
 fn is_soak() -> bool {
     std::env::var_os("ENTREPOT_SOAK").is_some_and(|value| !value.is_empty())
+}
+
+/// Which sites of these calls are made to fail, and with which error.
+fn chosen(calls: &[&str], all: &[Site]) -> Vec<(Site, &'static str)> {
+    let mut chosen = Vec::new();
+    for (number, call) in calls.iter().enumerate() {
+        let sites: Vec<_> = all.iter().filter(|site| site.0 == *call).cloned().collect();
+        assert!(!sites.is_empty(), "{call} is never called: {all:?}");
+        match (is_soak(), sites.len()) {
+            (false, _) => chosen.push((sites[0].clone(), ERRORS[number % ERRORS.len()])),
+            (true, ..=MOST) => {
+                chosen.extend(sites.iter().flat_map(|site| ERRORS.map(|error| (site.clone(), error))));
+            }
+            (true, many) => chosen.extend(
+                sites
+                    .into_iter()
+                    .step_by(many.div_ceil(MOST))
+                    .enumerate()
+                    .map(|(n, site)| (site, ERRORS[n % ERRORS.len()])),
+            ),
+        }
+    }
+    chosen
+}
+
+/// Has each of the chosen sites fail, `at_once` at a time.
+#[allow(clippy::print_stderr, reason = "a soak tells what it covered")]
+fn each(what: &str, at_once: usize, calls: &[&str], all: &[Site], fail: impl Fn(&Site, &'static str) + Sync) {
+    let (begun, chosen) = (Instant::now(), chosen(calls, all));
+    let injections = chosen.len();
+    let left = Mutex::new(chosen);
+    let next = || left.lock().unwrap().pop();
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while let Some((site, error)) = next() {
+                    fail(&site, error);
+                }
+            });
+        }
+    });
+    eprintln!("{what}: {} sites, {injections} injections, {:?}", all.len(), begun.elapsed());
 }
 
 /// A volume with something to do for everybody who looks after it: images that are whole, one whose layer is damaged, a
@@ -68,22 +120,16 @@ impl Template {
         }
     }
 
-    /// Has each of the sites of a command fail, or the first of each call.
+    /// Has each of the sites of a command fail.
     fn fails_well(&self, arguments: &[&str], calls: &[&str]) {
-        let run = |data: &Path| [arguments, &["--data", data.to_str().unwrap()]].concat().join("\n");
         let traced = self.copy();
-        let arguments_of = |data: &Path| run(data).lines().map(str::to_owned).collect::<Vec<_>>();
+        let arguments_of = |data: &Path| -> Vec<String> {
+            [arguments, &["--data", data.to_str().unwrap()]].concat().into_iter().map(str::to_owned).collect()
+        };
         let all = sites(calls, traced.path(), &arguments_of(traced.path()));
-        let mut seen = BTreeSet::new();
-        for (number, (call, path)) in all.iter().enumerate() {
-            if !seen.insert(call.clone()) && !is_soak() {
-                continue;
-            }
-            let errors = if is_soak() { &ERRORS[..] } else { &ERRORS[number % ERRORS.len()..][..1] };
-            errors.iter().for_each(|error| self.fails_once(&arguments_of, call, error, path));
-        }
-        let missing: Vec<_> = calls.iter().filter(|call| !seen.contains(**call)).collect();
-        assert!(missing.is_empty(), "{arguments:?} never calls {missing:?}: {all:?}");
+        each(&arguments.join(" "), COMMANDS, calls, &all, |(call, path), error| {
+            self.fails_once(&arguments_of, call, error, path);
+        });
     }
 
     fn fails_once(&self, arguments: &impl Fn(&Path) -> Vec<String>, call: &str, error: &str, path: &Path) {
@@ -115,38 +161,121 @@ fn a_verification_fails_well() {
     Template::new().fails_well(&["verify"], &["openat", "getdents64", "statx", "pread64", "rename", "fsync"]);
 }
 
+/// The calls of an eviction.
+const EVICTION: [&str; 8] = ["openat", "getdents64", "statx", "read", "pread64", "unlink", "unlinkat", "rmdir"];
+
+/// A stopped server's volume with an image that was pushed, and an image to be cached.
+struct Cache {
+    upstream: Upstream,
+    server: Server,
+    pushed: Image,
+    cached: Image,
+}
+
+impl Cache {
+    fn new() -> Self {
+        let (pushed, cached) = (Image::single(Format::Oci, 1), Image::single(Format::Oci, 2));
+        let upstream = Upstream::plain();
+        upstream.add("hub/app", "1", &cached);
+        let mut server = Self::setup(&upstream).start();
+        server.target().image("team/app", "1", &pushed);
+        server.stop();
+        Self { upstream, server, pushed, cached }
+    }
+
+    /// Nothing happens by itself but an eviction of what nobody asked for a few seconds long.
+    fn setup(upstream: &Upstream) -> Setup {
+        let setup = Setup::both(&upstream.url()).hosted("team/*").lease("0");
+        setup.variable("REGISTRY_GC_INTERVAL", "0").variable("REGISTRY_VERIFY_INTERVAL", "0")
+    }
+
+    /// A server that has just cached the image, and evicts it when nobody asks for it for `ttl` seconds.
+    fn evicting(&self, volume: &Path, ttl: u64) -> Server {
+        let mut copy = process::command("cp");
+        copy.args(["-a", "-T"]).arg(self.server.data()).arg(volume);
+        process::run("cp", copy, Duration::from_secs(20)).expect_success("cp");
+        let server =
+            Self::setup(&self.upstream).variable("REGISTRY_PROXY_TTL", &format!("{ttl}s")).data_at(volume).start();
+        server.pull("hub/app", "1", &self.cached);
+        server
+    }
+
+    /// The bytes of the cached image, below a volume.
+    fn files(&self) -> Vec<PathBuf> {
+        let digests = self.cached.blobs.iter().map(|blob| blob.digest.as_str()).chain([self.cached.digest()]);
+        digests.map(|digest| Path::new("docker/registry/v2").join(reach::data(digest))).collect()
+    }
+
+    fn goes(&self, volume: &Path) {
+        let files = self.files();
+        let is_gone = || files.iter().all(|file| !volume.join(file).exists());
+        wait_until("the cache to go", Duration::from_secs(30), is_gone);
+    }
+
+    /// The calls about what is cached that an eviction makes.
+    fn sites(&self) -> Vec<Site> {
+        let volume = scratch::dir("volume");
+        let server = self.evicting(volume.path(), 4);
+        let watching = Injection::watching_all(&server, &EVICTION.join(","));
+        self.goes(volume.path());
+        std::thread::sleep(Duration::from_secs(1));
+        let files = self.files();
+        let mut found = watching.sites(volume.path());
+        let is_cached = |path: &Path| {
+            path.starts_with("mirrors") || files.iter().any(|file| path.starts_with(file.parent().unwrap()))
+        };
+        found.retain(|(_, path)| is_cached(path));
+        found
+    }
+
+    fn fails_once(&self, call: &str, error: &str, path: &Path) {
+        let what = format!("{error} of {call} at {}", path.display());
+        // A busy machine may be late to look: then it evicts later.
+        assert!([3, 9, 18].into_iter().any(|ttl| self.failed(call, error, path, ttl, &what)), "there was no {what}");
+    }
+
+    /// Returns whether the call was made, and failed, while it was looked.
+    fn failed(&self, call: &str, error: &str, path: &Path, ttl: u64, what: &str) -> bool {
+        let volume = scratch::dir("volume");
+        let path = volume.path().join(path);
+        let mut server = self.evicting(volume.path(), ttl);
+        let injection = Injection::once(&server, call, error, &path);
+        let begun = Instant::now();
+        while !injection.happened() {
+            if begun.elapsed() > Duration::from_secs(ttl + 5) {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // An empty folder that stays is found by the next walk; blocks that could not be counted, by the next survey.
+        if !matches!(call, "rmdir" | "statx") {
+            let is_told = || told(&server.log(), volume.path(), &path);
+            wait_until(&format!("{what} to be told"), Duration::from_secs(10), is_told);
+        }
+        drop(injection);
+        self.goes(volume.path());
+        let mut judge = Judge::new(volume.path());
+        assert!(judge.has_manifest("team/app", self.pushed.digest()), "{what}");
+        server.pull("team/app", "1", &self.pushed);
+        server.pull("hub/app", "1", &self.cached);
+        server.stop();
+        true
+    }
+}
+
+/// Whether a log names a path, or a folder of its repository that it lies in: a folder goes with all that is in it.
+fn told(log: &str, volume: &Path, path: &Path) -> bool {
+    let home = volume.join("mirrors/docker.io/repositories/hub/app");
+    path.ancestors()
+        .take_while(|above| *above == path || above.starts_with(&home))
+        .any(|above| log.contains(above.to_str().unwrap()))
+}
+
 /// An eviction, by a server whose cache nobody asks for.
 #[test]
 fn an_eviction_fails_well() {
-    let upstream = Upstream::plain();
-    let (pushed, cached) = (Image::single(Format::Oci, 1), Image::single(Format::Oci, 2));
-    let setup = || Setup::both(&upstream.url()).hosted("team/*").variable("REGISTRY_GC_INTERVAL", "0").lease("0");
-    upstream.add("hub/app", "1", &cached);
-    let mut server = setup().start();
-    server.target().image("team/app", "1", &pushed);
-    server.pull("hub/app", "1", &cached);
-    server.stop();
-    let data = server.data();
-    let blob = |digest: &str| data.join("docker/registry/v2").join(reach::data(digest));
-    let home = data.join("mirrors/docker.io/repositories/hub/app/_manifests/tags");
-    let sites: [(&str, PathBuf); 5] = [
-        ("unlink", blob(&cached.layer().digest)),
-        ("unlink", blob(cached.digest())),
-        ("openat", home.clone()),
-        ("getdents64", home),
-        ("openat", blob(cached.digest())),
-    ];
-    let traces = scratch::dir("traces");
-    for (number, (call, path)) in sites.into_iter().enumerate() {
-        let trace = traces.path().join(number.to_string());
-        let fault = Fault::once(call, ERRORS[number % 2], &path);
-        let mut faulty = setup().variable("REGISTRY_PROXY_TTL", "1s").data_at(data).faulty(fault, &trace).start();
-        wait_until(&format!("{call} at {path:?}"), Duration::from_secs(20), || happened(&trace));
-        faulty.wait_for_log(path.to_str().unwrap(), Duration::from_secs(5));
-        let mut judge = Judge::new(data);
-        assert!(judge.has_manifest("team/app", pushed.digest()), "{call} at {path:?}");
-        faulty.pull("team/app", "1", &pushed);
-        faulty.pull("hub/app", "1", &cached);
-        faulty.stop();
-    }
+    let cache = Cache::new();
+    let all = cache.sites();
+    let calls: Vec<_> = EVICTION.into_iter().filter(|call| all.iter().any(|site| site.0 == *call)).collect();
+    each("eviction", SERVERS, &calls, &all, |(call, path), error| cache.fails_once(call, error, path));
 }

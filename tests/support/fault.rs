@@ -87,10 +87,16 @@ pub(crate) fn sites(calls: &[&str], volume: &Path, arguments: &[String]) -> Vec<
     command.args(["-f", "-y", "-s", "4096", "-e", &format!("trace={}", calls.join(",")), "-o"]).arg(&trace);
     command.arg(BINARY).args(arguments);
     process::run("entrepot", command, Duration::from_secs(60));
+    let mut found = sites_in(&trace, volume);
+    found.retain(|site| calls.contains(&site.0.as_str()));
+    found
+}
+
+/// The calls of a trace, each with a path below the volume, in the order in which they were made first.
+pub(crate) fn sites_in(trace: &Path, volume: &Path) -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
-    for line in fs::read_to_string(&trace).unwrap().lines() {
-        let site = site(line, volume);
-        found.extend(site.filter(|site| calls.contains(&site.0.as_str()) && !found.contains(site)));
+    for line in fs::read_to_string(trace).unwrap().lines() {
+        found.extend(site(line, volume).filter(|site| !found.contains(site)));
     }
     found
 }

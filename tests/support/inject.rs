@@ -9,6 +9,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
+    fault,
     process::{self, Process},
     scratch,
     server::Server,
@@ -24,23 +25,46 @@ pub(crate) struct Injection {
 impl Injection {
     /// Lets these calls fail with this error where they concern `path`.
     pub(crate) fn failing(server: &Server, calls: &str, error: &str, path: &Path) -> Self {
-        Self::start(server, path, &[format!("trace={calls}"), format!("inject={calls}:error={error}")])
+        Self::start(server, Some(path), &[format!("trace={calls}"), format!("inject={calls}:error={error}")])
+    }
+
+    /// Lets the first such call fail with this error that concerns `path`.
+    pub(crate) fn once(server: &Server, call: &str, error: &str, path: &Path) -> Self {
+        let inject = format!("inject={call}:error={error}:when=1");
+        Self::start(server, Some(path), &[format!("trace={call}"), inject])
+    }
+
+    /// Only watches, whatever the calls concern.
+    pub(crate) fn watching_all(server: &Server, calls: &str) -> Self {
+        Self::start(server, None, &[format!("trace={calls}")])
     }
 
     /// Only watches.
     pub(crate) fn watching(server: &Server, calls: &str, path: &Path) -> Self {
-        Self::start(server, path, &[format!("trace={calls}")])
+        Self::start(server, Some(path), &[format!("trace={calls}")])
     }
 
-    fn start(server: &Server, path: &Path, expressions: &[String]) -> Self {
+    fn start(server: &Server, path: Option<&Path>, expressions: &[String]) -> Self {
         let dir = scratch::dir("injected");
         let file = dir.path().join("calls");
         let mut command = process::command("strace");
-        command.args(["-f", "-y", "-p", &server.id().to_string(), "-P"]).arg(path).arg("-o").arg(&file);
+        command.args(["-f", "-y", "-s", "4096", "-p", &server.id().to_string(), "-o"]).arg(&file);
+        path.iter().for_each(|path| _ = command.arg("-P").arg(path));
         expressions.iter().for_each(|expression| _ = command.args(["-e", expression]));
         let mut tracer = Process::start("strace", command);
         tracer.wait_for_line("attached", Duration::from_secs(10));
         Self { tracer, file, _dir: dir }
+    }
+
+    /// Whether a call was made to fail so far.
+    pub(crate) fn happened(&self) -> bool {
+        fault::happened(&self.file)
+    }
+
+    /// Lets go of the server; returns the calls that were seen, each with a path below the volume.
+    pub(crate) fn sites(mut self, volume: &Path) -> Vec<(String, PathBuf)> {
+        self.tracer.terminate(Duration::from_secs(10));
+        fault::sites_in(&self.file, volume)
     }
 
     /// Lets go of the server; returns how many calls were made to fail and how many succeeded.
