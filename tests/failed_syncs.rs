@@ -52,6 +52,30 @@ fn a_session_ends_with_its_first_failed_sync() {
     assert_eq!(server.blob("team/app", &blob.digest).send().summary().digest, blob.digest);
 }
 
+/// A session whose bytes could neither be synced nor removed is over; a process that finds it later writes them anew before it
+/// believes a sync.
+#[test]
+fn a_session_that_failed_and_stayed_is_not_believed() {
+    let mut server = Setup::hosting().start();
+    let blob = Blob::noise(703, 300_000);
+    let mut session = server.target().begin("team/app");
+    assert_eq!(session.patch(None, &blob.bytes).status, 202);
+    let file = session_file(&server);
+    let injection = Injection::failing(&server, &format!("{SYNCS},unlink"), "EIO", &file);
+    assert_eq!(session.put(&blob.digest, b"").status, 500);
+    assert_eq!(injection.end().0, 2, "one sync and one removal failed");
+    assert!(file.exists());
+    assert_eq!(session.request("GET").send().status, 404, "the session is over");
+    assert_eq!(session.put(&blob.digest, b"").status, 404);
+    server.restart();
+    let session = session.at(&server.target());
+    let injection = Injection::watching(&server, "pwrite64", &file);
+    assert_eq!(session.put(&blob.digest, b"").status, 201);
+    let written = injection.sites(server.data());
+    assert_eq!(written.len(), 1, "the bytes are written anew: {written:?}");
+    assert_eq!(server.blob("team/app", &blob.digest).send().summary().digest, blob.digest);
+}
+
 /// A mirrored blob that could not be synced when it was mounted is not there for the next mount: it has to come again.
 #[test]
 fn a_mirrored_blob_whose_sync_failed_has_to_come_again() {

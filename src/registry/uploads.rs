@@ -4,7 +4,8 @@
 //! writes to a session at a time. What was written counts, whether or not the client stayed to hear of it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    os::unix::fs::FileExt as _,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -26,6 +27,8 @@ use crate::{
     storage::{self, Growth, Opened, Purpose, Upload},
 };
 
+/// How much is read at a time of a session that is read back.
+const READ: usize = 1 << 20;
 /// How many bytes of room are taken at least and at most for a session, at a time.
 const STEP: (u64, u64) = (1 << 20, 32 << 20);
 
@@ -38,6 +41,8 @@ pub(super) struct Sessions(Arc<Held>);
 #[derive(Debug, Default)]
 struct Held {
     inks: Mutex<Inks>,
+    /// Sessions that have ended and could not be removed.
+    ended: Mutex<HashSet<UploadId>>,
     /// Held while a session is read back from disk, so that it is read once.
     loading: Arc<AsyncMutex<()>>,
 }
@@ -135,6 +140,9 @@ impl Registry {
     /// # Errors
     /// [`Error::UploadUnknown`].
     pub async fn upload_received(&self, repository: &Repository, id: UploadId) -> Result<u64, Error> {
+        if self.sessions.0.ended.lock().contains(&id) {
+            return Err(Error::UploadUnknown);
+        }
         let upload = self.objects.storage.uploads(repository).named(id);
         self.objects.blocking(Lane::Look, move |_| upload.received()).await??.ok_or(Error::UploadUnknown)
     }
@@ -317,10 +325,15 @@ impl Sessions {
         self.0.inks.lock().len()
     }
 
-    /// Ends a session whose lock the caller holds: first its folder goes, so that whoever waits for the lock finds none.
+    /// Ends a session whose lock the caller holds: first its folder goes, so that whoever waits for the lock finds none. One
+    /// whose folder stays is not gone on with all the same.
     fn end(&self, id: UploadId, upload: &Upload) {
-        if let Err(error) = upload.remove() {
-            tracing::warn!("an upload that has ended stays until it is purged: {error}");
+        match upload.remove() {
+            Ok(()) => drop(self.0.ended.lock().remove(&id)),
+            Err(error) => {
+                tracing::warn!("an upload that has ended stays until it is purged: {error}");
+                self.0.ended.lock().insert(id);
+            }
         }
         self.0.inks.lock().remove(&id);
     }
@@ -362,13 +375,23 @@ fn is_final(committed: &Result<(), Error>) -> bool {
     }
 }
 
+/// Reads a session back that another process wrote to, and writes its bytes anew. That process may have failed to sync them,
+/// and to remove them: the kernel would call the next sync a success, though they are not on the disk.
 fn read_back(upload: &Upload) -> Result<Ink, Error> {
     let received = upload.received()?.ok_or(Error::UploadUnknown)?;
-    if let Opened::Busy = upload.sink(received)? {
-        return Err(Error::UploadRange { received });
+    let sink = match upload.sink(received)? {
+        Opened::Writable(sink, _) => sink,
+        Opened::Busy => return Err(Error::UploadRange { received }),
+        Opened::Gone => return Err(Error::UploadUnknown),
+    };
+    let (file, mut buffer, mut ink) = (upload.read()?, vec![0; READ], Ink::new(Algorithm::Sha256.hasher()));
+    loop {
+        let length = file.read_at(&mut buffer, ink.written).map_err(|error| upload.unread(error))?;
+        if length == 0 {
+            return Ok(ink);
+        }
+        sink.write_at(&buffer[..length], ink.written)?;
+        ink.hasher.update(&buffer[..length]);
+        ink.written += length as u64;
     }
-    let mut ink = Ink::new(Algorithm::Sha256.hasher());
-    let file = upload.read()?;
-    ink.written = objects::hash_into(&file, &mut ink.hasher).map_err(|error| upload.unread(error))?;
-    Ok(ink)
 }
