@@ -144,6 +144,47 @@ fn a_retried_manifest_is_synced_at_every_step() {
     }
 }
 
+/// A change whose last sync fails is on the disk, and the client is told that it failed: whoever asks is told what the disk
+/// says, as after a restart.
+#[test]
+fn after_a_failed_change_the_disk_is_what_is_told() {
+    let mut server = Setup::hosting().variable("REGISTRY_STORAGE_DELETE_ENABLED", "true").start();
+    let (target, home) = (server.target(), server.data().join("docker/registry/v2/repositories/team/app"));
+    let images = [Image::single(Format::Oci, 730), Image::single(Format::Oci, 731)];
+    target.image("team/app", "moved", &images[0]);
+    target.image("team/app", "gone", &images[0]);
+    images[1].blobs.iter().for_each(|blob| target.blob("team/app", blob));
+    let tags = home.join("_manifests/tags");
+    let fails = |folder: &Path, act: &dyn Fn() -> u16| {
+        let injection = failing(&server, folder);
+        assert_eq!(act(), 500, "{folder:?}");
+        assert!(injection.end().0 > 0, "{folder:?} was to be synced");
+    };
+    fails(&tags.join("moved/current"), &|| target.manifest("team/app", "moved", &images[1].top).status);
+    fails(&tags, &|| target.delete("team/app/manifests/gone"));
+    let layer = &images[0].layer().digest;
+    fails(&home.join("_layers/sha256").join(hex(layer)), &|| target.delete(&format!("team/app/blobs/{layer}")));
+    let revision = home.join("_manifests/revisions/sha256").join(hex(images[0].digest()));
+    fails(&revision, &|| target.delete(&format!("team/app/manifests/{}", images[0].digest())));
+    let mut seen = Vec::new();
+    for restarted in [false, true] {
+        if restarted {
+            server.restart();
+        }
+        let target = server.target();
+        let moved = server.manifest("team/app", "moved").send();
+        seen.push((
+            (moved.status, moved.summary().digest),
+            target.head("team/app/manifests/gone"),
+            target.head(&format!("team/app/blobs/{layer}")),
+            target.head(&format!("team/app/manifests/{}", images[0].digest())),
+            target.json("team/app/tags/list")["tags"].clone(),
+        ));
+    }
+    assert_eq!(seen[0].0, (200, images[1].digest().to_owned()), "the disk says so");
+    assert_eq!(seen[0], seen[1]);
+}
+
 /// A claim whose sync failed is made durable at the latest when the last manifest goes: until then the manifest itself shows
 /// that the name is claimed.
 #[test]

@@ -17,6 +17,11 @@ impl Index {
         self.is_complete().then_some(claimed)
     }
 
+    /// Notes that a name is not claimed any more.
+    pub fn remove_claim(&self, repository: &Repository) {
+        self.database.remove(|trees| &trees.claims, &keys::repository(repository));
+    }
+
     /// Forgets that a repository is here: it holds no manifest any more. Its name stays claimed.
     pub fn remove_repository(&self, repository: &Repository) {
         self.database.remove(|trees| &trees.repositories, &keys::repository(repository));
@@ -29,6 +34,6 @@ impl Index {
         self.database.remove_all(|trees| &trees.tags, &all);
         self.database.remove_all(|trees| &trees.referrers, &all);
         self.remove_repository(repository);
-        self.database.remove(|trees| &trees.claims, &keys::repository(repository));
+        self.remove_claim(repository);
     }
 }

@@ -23,6 +23,7 @@ impl Index {
             board: Board::default(),
             epoch: AtomicU32::new(0),
             complete: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
             was_complete: AtomicBool::new(false),
             totals: Mutex::new(None),
         }

@@ -41,6 +41,8 @@ pub struct Index {
     /// How many power cuts there were: what was known of files before the last one is not believed.
     epoch: AtomicU32,
     complete: AtomicBool,
+    /// Whether something changed on disk that could not be read again.
+    doubted: AtomicBool,
     was_complete: AtomicBool,
     totals: Mutex<Option<[i64; 6]>>,
 }
@@ -70,14 +72,34 @@ impl Index {
         self.complete.load(Ordering::Acquire) && !self.database.has_failed()
     }
 
-    /// Says that everything on disk has been told.
+    /// Says that everything on disk has been told. It is not complete all the same when it was doubted meanwhile.
     pub fn set_complete(&self) {
-        self.complete.store(true, Ordering::Release);
+        self.complete.store(true, Ordering::SeqCst);
+        if self.is_doubted() {
+            self.set_incomplete();
+        }
+    }
+
+    /// Says that something changed on disk, and that it is not known how.
+    pub fn doubt(&self) {
+        self.doubted.store(true, Ordering::SeqCst);
+        self.set_incomplete();
+    }
+
+    /// Whether it was doubted since somebody last began to tell it everything.
+    #[must_use]
+    pub fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::SeqCst)
+    }
+
+    /// Somebody begins to tell it everything on disk: doubts of before will be settled.
+    pub fn begin_telling(&self) {
+        self.doubted.store(false, Ordering::SeqCst);
     }
 
     /// Says that something on disk could not be told.
     pub fn set_incomplete(&self) {
-        self.complete.store(false, Ordering::Release);
+        self.complete.store(false, Ordering::SeqCst);
     }
 
     /// What is known of a blob's bytes.

@@ -229,7 +229,7 @@ impl Collector<'_> {
         let removed = activity.unless_recent(Some(repository), digest, self.recent, || {
             // Both before anybody else may look, who asks the index first.
             index.remove_link(repository, digest, link);
-            remove()
+            remove().inspect_err(|_| self.objects.reread_link(repository, digest))
         });
         removed.transpose().map(|removed| removed.is_some()).map_err(Error::from)
     }

@@ -23,7 +23,8 @@ impl Registry {
         let claim = self.objects.claims.wait_for_repository(repository).await;
         let delete = move |objects: &Objects| {
             let _claim = claim;
-            objects.storage.links(&place).remove_tag(&tag)?;
+            let removed = objects.storage.links(&place).remove_tag(&tag);
+            removed.inspect_err(|_| objects.reread_tag(&place, &tag))?;
             objects.index.remove_tag(&place, &tag);
             Ok(())
         };
@@ -46,10 +47,11 @@ impl Registry {
             let links = objects.storage.links(&place);
             objects.keep_claim(&place)?;
             for tag in links.tags_of(&digest)? {
-                links.remove_tag(&tag)?;
+                links.remove_tag(&tag).inspect_err(|_| objects.reread_tag(&place, &tag))?;
                 objects.index.remove_tag(&place, &tag);
             }
-            links.remove_revision(&digest, Durability::Synced)?;
+            let removed = links.remove_revision(&digest, Durability::Synced);
+            removed.inspect_err(|_| objects.reread_link(&place, &digest))?;
             objects.index.remove_link(&place, &digest, Link { revision: true, ..Link::default() });
             if let Some(subject) = subject {
                 objects.index.remove_referrer(&place, &subject, &digest);
@@ -72,7 +74,8 @@ impl Registry {
         let of_digest = self.objects.claims.wait_for_digest(&digest).await;
         let delete = move |objects: &Objects| {
             let _claims = (of_repository, of_digest);
-            objects.storage.links(&place).remove_layer(&digest, Durability::Synced)?;
+            let removed = objects.storage.links(&place).remove_layer(&digest, Durability::Synced);
+            removed.inspect_err(|_| objects.reread_link(&place, &digest))?;
             objects.index.remove_link(&place, &digest, Link { layer: true, ..Link::default() });
             Ok(())
         };

@@ -8,7 +8,8 @@
 //!
 //! Below them: `manifests` and `objects` (what is here), `fills` and `fill` with `origin`, `fetch`, `pen`, `parked`, `progress`,
 //! `range_fetch`, `reader` and `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said) with
-//! `tag_links`, `flight` (once for everyone), `pages` (lists that pass through), `rebuild` (an index from the disk). Around them,
+//! `tag_links`, `flight` (once for everyone), `pages` (lists that pass through), `rebuild` (an index from the disk) with `reconcile` (one
+//! link from there). Around them,
 //! the disk: `space` reserves, `evict` makes room by `uses`, `books` keeps index and ledger together, `tend` is what has to be
 //! done now and then, `figures` what a scrape is told.
 
@@ -51,6 +52,7 @@ mod reach;
 mod reader;
 mod readiness;
 mod rebuild;
+mod reconcile;
 mod referrers;
 mod remove;
 mod rules;

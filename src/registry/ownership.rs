@@ -193,7 +193,7 @@ impl Objects {
         if links.written_claim()?.is_none() {
             // What holds a manifest was claimed by that.
             let verdict = if links.has_revisions()? { Verdict::Unasked } else { verdict };
-            links.write_claim(Claim::now(verdict))?;
+            links.write_claim(Claim::now(verdict)).inspect_err(|_| self.reread_claim(repository))?;
             self.name_claims.note(&repository.name, verdict);
         }
         self.index.add_claim(repository);
@@ -212,7 +212,7 @@ impl Objects {
     /// Ends a claim. The caller holds the repository's lock, and nothing else of the repository is left.
     pub(super) fn end_claim(&self, repository: &Repository) -> Result<(), Error> {
         let links = self.storage.links(repository);
-        links.remove_claim()?;
+        links.remove_claim().inspect_err(|_| self.reread_claim(repository))?;
         links.remove_empty_folders();
         self.name_claims.unsettled.lock().remove(&repository.name);
         Ok(())

@@ -151,7 +151,8 @@ impl Objects {
         }
         self.index.add_class(digest, Class { hosted: true, ..Class::default() });
         self.index.own(digest, Owner::Hosted);
-        self.storage.links(repository).add_layer(digest, Durability::Synced)?;
+        let added = self.storage.links(repository).add_layer(digest, Durability::Synced);
+        added.inspect_err(|_| self.reread_link(repository, digest))?;
         self.index.add_link(repository, digest, Link { layer: true, ..Link::default() });
         Ok(true)
     }

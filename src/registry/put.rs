@@ -201,12 +201,14 @@ fn link(
         return Ok(false);
     }
     let links = objects.storage.links(repository);
-    links.add_revision(&manifest.digest, Durability::Synced)?;
+    let added = links.add_revision(&manifest.digest, Durability::Synced);
+    added.inspect_err(|_| objects.reread_link(repository, &manifest.digest))?;
     manifests::note(&objects.index, repository, manifest);
     objects.index.add_class(&manifest.digest, Class { hosted: true, ..Class::default() });
     objects.index.own(&manifest.digest, Owner::Hosted);
     for tag in tags {
-        links.set_tag(tag, &manifest.digest, Durability::Synced)?;
+        let set = links.set_tag(tag, &manifest.digest, Durability::Synced);
+        set.inspect_err(|_| objects.reread_tag(repository, tag))?;
         objects.index.put_tag(repository, tag, manifest.digest, SystemTime::now());
     }
     Ok(true)

@@ -102,13 +102,15 @@ impl Objects {
         made
     }
 
-    /// Walks the disk once more after a walk that could not read everything. Blocks.
+    /// Walks the disk once more after a walk that could not read everything, or when the index is in doubt. Blocks.
     ///
     /// # Errors
     /// As [`Objects::renew_index`].
     pub(super) fn complete_index(&self) -> Result<(), Error> {
         match self.rebuilding.try_lock() {
-            Some(alone) if alone.due.is_some_and(|due| due <= Instant::now()) => self.walk(alone),
+            Some(alone) if self.index.is_doubted() || alone.due.is_some_and(|due| due <= Instant::now()) => {
+                self.walk(alone)
+            }
             _ => Ok(()),
         }
     }
@@ -124,6 +126,7 @@ impl Objects {
     ) -> Result<(), Error> {
         // Noted before, in case it panics, whoever asked for it.
         alone.due = Some(Instant::now() + AGAIN);
+        self.index.begin_telling();
         let walked = walk(self);
         alone.due = walked.is_err().then(|| Instant::now() + AGAIN);
         walked.inspect_err(|error| {
@@ -235,7 +238,7 @@ pub(super) fn read(storage: &Storage, digest: &Digest) -> Result<Option<Manifest
     Ok(bytes(storage, digest)?.and_then(|bytes| Manifest::parse(&bytes).ok()))
 }
 
-fn read_stored(storage: &Storage, digest: &Digest) -> Result<Option<StoredManifest>, Error> {
+pub(super) fn read_stored(storage: &Storage, digest: &Digest) -> Result<Option<StoredManifest>, Error> {
     Ok(bytes(storage, digest)?.and_then(|bytes| StoredManifest::new(*digest, bytes.into()).ok()))
 }
 
@@ -267,5 +270,16 @@ mod tests {
         objects.complete_index().unwrap();
         assert!(objects.index.is_complete());
         assert_eq!(objects.rebuilding.lock().due, None);
+        objects.index.doubt();
+        assert!(!objects.index.is_complete(), "a change of the disk could not be read again");
+        objects.complete_index().unwrap();
+        assert!(objects.index.is_complete(), "it is told anew at once");
+        objects
+            .walk_by(objects.rebuilding.lock(), |objects| {
+                objects.index.doubt();
+                walk(objects)
+            })
+            .unwrap();
+        assert!(!objects.index.is_complete(), "it was doubted while it was told");
     }
 }

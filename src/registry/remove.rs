@@ -72,21 +72,23 @@ impl Objects {
         let mut removed = Removed::default();
         for tagged in links.tags() {
             let (tag, _) = tagged?;
-            links.remove_tag(&tag)?;
+            links.remove_tag(&tag).inspect_err(|_| self.reread_tag(repository, &tag))?;
             self.index.remove_tag(repository, &tag);
             removed.tags += 1;
         }
         for digest in links.revisions() {
             let digest = digest?;
             self.index.remove_link(repository, &digest, Link { revision: true, named: Some(0), ..Link::default() });
-            links.remove_revision(&digest, Durability::Unsynced)?;
+            let unlinked = links.remove_revision(&digest, Durability::Unsynced);
+            unlinked.inspect_err(|_| self.reread_link(repository, &digest))?;
             removed.manifests += 1;
         }
         for digest in links.layers() {
             let digest = digest?;
             let _digest = self.claims.digest(&digest);
             self.index.remove_link(repository, &digest, Link { layer: true, named: Some(0), ..Link::default() });
-            links.remove_layer(&digest, Durability::Unsynced)?;
+            let unlinked = links.remove_layer(&digest, Durability::Unsynced);
+            unlinked.inspect_err(|_| self.reread_link(repository, &digest))?;
             removed.links += 1;
         }
         self.storage.sync()?;

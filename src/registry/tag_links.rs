@@ -24,7 +24,7 @@ impl Objects {
         }
         let links = self.storage.links(repository);
         if !links.names(tag, digest)? {
-            links.set_tag(tag, digest, Durability::Unsynced)?;
+            links.set_tag(tag, digest, Durability::Unsynced).inspect_err(|_| self.reread_tag(repository, tag))?;
         }
         self.index.put_tag(repository, tag, *digest, asked);
         Ok(())
@@ -37,7 +37,8 @@ impl Objects {
             return Ok(());
         }
         self.index.remove_tag(repository, tag);
-        Ok(self.storage.links(repository).remove_tag(tag)?)
+        let removed = self.storage.links(repository).remove_tag(tag);
+        Ok(removed.inspect_err(|_| self.reread_tag(repository, tag))?)
     }
 
     /// Drops a tag whose manifest goes, unless it names another by now.
@@ -45,7 +46,7 @@ impl Objects {
         let _claim = self.claims.tag(repository, tag);
         let links = self.storage.links(repository);
         if links.names(tag, digest)? {
-            links.remove_tag(tag)?;
+            links.remove_tag(tag).inspect_err(|_| self.reread_tag(repository, tag))?;
             self.index.remove_tag(repository, tag);
         }
         Ok(())
