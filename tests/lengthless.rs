@@ -1,8 +1,12 @@
 //! Upstreams that do not say how long what they send is: the manifest told, and the digest decides.
 
+use std::time::Duration;
+
 use crate::support::{
+    http,
     images::{Blob, Format, Image},
-    server::Server,
+    judge::Judge,
+    server::{Server, Setup},
     upstream::{Cut, Fault, Kind, Rule, Upstream},
 };
 
@@ -55,4 +59,116 @@ fn a_corrupt_body_without_a_length_is_no_whole_one() {
     assert_eq!(server.manifest(REPOSITORY, "latest").send().status, 200);
     let response = server.blob(REPOSITORY, &image.layer().digest).send();
     assert!(response.status != 200 || response.summary().length < image.layer().len() as u64);
+}
+
+/// An upstream whose every body ends with its connection, and which knows no ranges.
+fn until_close() -> (Upstream, Server) {
+    let upstream = Upstream::plain();
+    upstream.options(|options| options.ignores_ranges = true);
+    upstream.fault(Rule::on_all(Fault::UntilClose));
+    let server = Server::mirroring(&upstream);
+    (upstream, server)
+}
+
+/// HTTP/1.1 without a length or chunks (RFC 9112, section 6.3): the end of the connection is the end of the body.
+#[test]
+fn a_body_that_ends_with_its_connection_is_read() {
+    let (upstream, server) = until_close();
+    let image = Image::of_layers(Format::Oci, &[Blob::noise(1103, 6_000_000)]);
+    upstream.add(REPOSITORY, "latest", &image);
+    server.pull(REPOSITORY, "latest", &image);
+    let asked = upstream.requests().len();
+    server.pull(REPOSITORY, "latest", &image);
+    assert_eq!(upstream.requests().len(), asked, "it is kept");
+}
+
+/// An early end is none where the manifest tells the size.
+#[test]
+fn a_body_that_ends_early_with_its_connection_is_resumed() {
+    for ignores_ranges in [false, true] {
+        let (upstream, server) = until_close();
+        upstream.options(|options| options.ignores_ranges = ignores_ranges);
+        let image = Image::of_layers(Format::Oci, &[Blob::noise(1104, 6_000_000)]);
+        upstream.add(REPOSITORY, "latest", &image);
+        let cut = Fault::CutAfter(2_000_000, Cut::Fin);
+        upstream.fault(Rule::on(Kind::Blob, cut).method("GET").path(&image.layer().digest).times(1));
+        server.pull(REPOSITORY, "latest", &image);
+    }
+}
+
+/// Where nothing tells a blob's size, its digest tells where it ends.
+#[test]
+fn a_blob_whose_size_nothing_tells_is_fetched_by_its_digest() {
+    for (seed, length) in [(1105, 6_000_000), (1106, 40_000_000), (1107, 100), (1108, 0)] {
+        for fault in [Fault::UntilClose, Fault::Chunked] {
+            let (upstream, server) = until_close();
+            upstream.heal();
+            upstream.fault(Rule::on(Kind::Blob, fault));
+            let blob = Blob::noise(seed, length);
+            upstream.add_blob(REPOSITORY, &blob);
+            let response = server.blob(REPOSITORY, &blob.digest).patience(Duration::from_secs(60)).send();
+            assert_eq!((response.status, response.length()), (200, Some(blob.len() as u64)));
+            assert_eq!(response.summary().digest, blob.digest);
+            let asked = upstream.requests().len();
+            assert_eq!(server.blob(REPOSITORY, &blob.digest).send().summary().digest, blob.digest);
+            assert_eq!(upstream.requests().len(), asked, "it is kept");
+            let mut judge = Judge::new(server.data());
+            assert!(judge.has_blob(&blob.digest));
+            judge.has_no_leftovers();
+        }
+    }
+}
+
+/// A part of a blob whose size nothing tells is answered when the whole is here.
+#[test]
+fn a_range_of_a_blob_whose_size_nothing_tells() {
+    let (upstream, server) = until_close();
+    let blob = Blob::noise(1109, 3_000_000);
+    upstream.add_blob(REPOSITORY, &blob);
+    let url = server.v2(&format!("{REPOSITORY}/blobs/{}", blob.digest));
+    let response = http::get(&url).header("Range", "bytes=1000-1999").patience(Duration::from_secs(60)).send();
+    assert_eq!((response.status, response.length()), (206, Some(1000)));
+    assert_eq!(response.header("content-range"), Some("bytes 1000-1999/3000000"));
+}
+
+/// A body that was cut is told by its digest, and gone on with; one that stays cut or has wrong bytes is no answer.
+#[test]
+fn a_cut_body_whose_size_nothing_tells_is_resumed_or_refused() {
+    for ignores_ranges in [false, true] {
+        for how in [Cut::Fin, Cut::Rst] {
+            let (upstream, server) = until_close();
+            upstream.options(|options| options.ignores_ranges = ignores_ranges);
+            // A part's head would tell the size.
+            upstream.fault(Rule::on(Kind::Blob, Fault::Status(405)).method("HEAD"));
+            let blob = Blob::noise(1110, 3_000_000);
+            upstream.add_blob(REPOSITORY, &blob);
+            upstream.fault(Rule::on(Kind::Blob, Fault::CutAfter(1_000_000, how)).method("GET").times(1));
+            let response = server.blob(REPOSITORY, &blob.digest).patience(Duration::from_secs(60)).send();
+            assert_eq!(response.status, 200, "{how:?}");
+            assert_eq!(response.summary().digest, blob.digest, "{how:?}");
+        }
+    }
+    for fault in [Fault::CutAfter(1_000_000, Cut::Fin), Fault::Corrupt(500_000)] {
+        let (upstream, server) = until_close();
+        let blob = Blob::noise(1111, 3_000_000);
+        upstream.add_blob(REPOSITORY, &blob);
+        upstream.fault(Rule::on(Kind::Blob, fault));
+        let response = server.blob(REPOSITORY, &blob.digest).patience(Duration::from_secs(60)).send();
+        assert_eq!(response.status, 502);
+        let sent = upstream.sent(Kind::Blob);
+        assert!(sent <= blob.len() as u64 * 4, "{sent} bytes for {}", blob.len());
+        upstream.heal();
+        assert_eq!(server.blob(REPOSITORY, &blob.digest).send().summary().digest, blob.digest, "nothing wrong is kept");
+    }
+}
+
+/// The disk takes no blob beyond its bound, whether or not its size is told.
+#[test]
+fn a_blob_whose_size_nothing_tells_is_bounded() {
+    let (upstream, _) = until_close();
+    let server = Setup::mirroring(&upstream.url()).variable("REGISTRY_STORAGE_MAXOBJECT", "20MB").start();
+    let blob = Blob::noise(1112, 60_000_000);
+    upstream.add_blob(REPOSITORY, &blob);
+    let response = server.blob(REPOSITORY, &blob.digest).patience(Duration::from_secs(60)).send();
+    assert_eq!(response.status, 502);
 }

@@ -17,6 +17,8 @@ const IN_FLIGHT: usize = 16;
 const BARREN: u32 = 5;
 /// How often it may break altogether: an upstream that gives a byte at a time must not keep a fill for ever.
 const BREAKS: u32 = 100;
+/// How often the rest is asked for where a body without a length ended early.
+pub(super) const ROUNDS: u32 = 100;
 
 /// What to fetch.
 #[derive(Clone, Debug)]
@@ -61,6 +63,44 @@ pub(super) fn start(client: Client, wanted: Wanted) -> Events {
         }
     });
     receiver
+}
+
+/// All of what is fetched, up to where it is known to end. The upstream may not tell that, nor did it before this began: what
+/// ends early then is asked for again from there on.
+pub(super) struct Coming {
+    client: Client,
+    events: Events,
+    /// From the next byte on.
+    rest: Wanted,
+    end: u64,
+    progressed: bool,
+    rounds: u32,
+}
+
+impl Coming {
+    pub(super) fn new(client: Client, events: Events, rest: Wanted, end: u64) -> Self {
+        Self { client, events, rest, end, progressed: false, rounds: 0 }
+    }
+
+    /// The next event; `None` when no more comes. Cancelling it loses nothing.
+    pub(super) async fn next(&mut self) -> Option<Result<Event, Error>> {
+        loop {
+            let event = self.events.recv().await;
+            match &event {
+                Some(Ok(Event::Bytes(bytes))) => {
+                    self.rest.from += bytes.len() as u64;
+                    self.progressed = true;
+                }
+                None if self.progressed && self.rest.from < self.end && self.rounds < ROUNDS => {
+                    (self.progressed, self.rounds) = (false, self.rounds + 1);
+                    self.events = start(self.client.clone(), self.rest.clone());
+                    continue;
+                }
+                _ => {}
+            }
+            return event;
+        }
+    }
 }
 
 struct Fetch {
@@ -127,13 +167,15 @@ impl Fetch {
         self.ended()
     }
 
-    /// A body that came without a length may end anywhere.
+    /// A body that came without a length may end anywhere. Where nothing tells its size, the receiver knows by the digest.
     fn ended(&self) -> Result<(), Broken> {
-        let untold = matches!(self.opened, Some(None));
-        match self.wanted.size.filter(|size| untold && self.wanted.until.is_none() && self.at < *size) {
-            Some(size) => Err(upstream::Error::Cut { got: self.at, expected: Some(size) }.into()),
-            None => Ok(()),
-        }
+        let size = self.size().filter(|size| self.wanted.until.is_none() && self.at < *size);
+        size.map_or(Ok(()), |size| Err(upstream::Error::Cut { got: self.at, expected: Some(size) }.into()))
+    }
+
+    /// Of the whole blob, as far as anything told it.
+    fn size(&self) -> Option<u64> {
+        self.opened.flatten().or(self.wanted.size)
     }
 
     async fn opened(&mut self, size: Option<u64>, start: u64) -> Result<(), Broken> {

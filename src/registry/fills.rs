@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::{
-    fill::{Fill, Job},
+    fill::Fill,
+    fill_job::Job,
     objects::Objects,
     origin::Origin,
     range_fetch::{self, RangeFetches},

@@ -6,7 +6,7 @@
 //! `collect` (what `reach` plans and `activity` allows) work on a whole volume, and so do `verify` (with `health`) and
 //! `census` (with `tagged`), which counts; `volume` has it where no server has.
 //!
-//! Below them: `manifests` and `objects` (what is here), `fills` and `fill` with `origin`, `fetch`, `pen`, `parked`, `progress`,
+//! Below them: `manifests` and `objects` (what is here), `fills` and `fill` (`fill_job`, `fill_untold`) with `origin`, `fetch`, `pen`, `parked`, `progress`,
 //! `range_fetch`, `reader` and `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said) with
 //! `tag_links`, `flight` (once for everyone), `pages` (lists that pass through), `rebuild` (an index from the disk) with `reconcile` (one
 //! link from there). Around them,
@@ -28,6 +28,8 @@ mod evict_unindexed;
 mod fetch;
 mod figures;
 mod fill;
+mod fill_job;
+mod fill_untold;
 mod fills;
 mod flight;
 mod health;

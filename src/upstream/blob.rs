@@ -124,8 +124,8 @@ impl Client {
         }
         let Answer { response, url } = self.ask(&get).await?;
         let validator = url.host_str().and_then(|host| strong_etag(&response, host));
-        let (start, size) = extent(&response, from, until)?;
-        let (body, fetched) = (Body::new(response)?, remote.fetched(Content::Blob));
+        let Extent { start, size, part } = extent(&response, from, until)?;
+        let (body, fetched) = (Body::new(response)?.of_part(part), remote.fetched(Content::Blob));
         Ok(Blob { start, size, validator, body, timeouts: remote.timeouts(), fetched, _turn: turn })
     }
 }
@@ -156,10 +156,20 @@ fn range(from: u64, until: Option<u64>) -> Result<Option<HeaderValue>, Error> {
     HeaderValue::try_from(text).map(Some).map_err(|_| unfit())
 }
 
-/// Where the body starts and how long the whole is, once that is known to be what was asked for.
-fn extent(response: &Response, from: u64, until: Option<u64>) -> Result<(u64, Option<u64>), Error> {
+/// What a response carries of a blob.
+struct Extent {
+    /// The offset of the body's first byte.
+    start: u64,
+    /// Of the whole blob.
+    size: Option<u64>,
+    /// Of the body, where it is a part.
+    part: Option<u64>,
+}
+
+/// What comes, once that is known to be what was asked for.
+fn extent(response: &Response, from: u64, until: Option<u64>) -> Result<Extent, Error> {
     if response.status() == StatusCode::OK {
-        return Ok((0, content_length(response.headers())));
+        return Ok(Extent { start: 0, size: content_length(response.headers()), part: None });
     }
     let wrong = |text: &str| Error::Protocol(format!("{} with {text}", response.status().as_u16()));
     let range = content_range(response.headers()).filter(|_| response.status() == StatusCode::PARTIAL_CONTENT);
@@ -169,7 +179,7 @@ fn extent(response: &Response, from: u64, until: Option<u64>) -> Result<(u64, Op
     let wanted = [until, size].into_iter().flatten().min();
     let counted = content_length(response.headers()).is_none_or(|length| length == end - start);
     if start == from && wanted.is_none_or(|wanted| wanted == end) && counted {
-        Ok((start, size))
+        Ok(Extent { start, size, part: Some(end - start) })
     } else {
         Err(wrong("another range than the one asked for"))
     }

@@ -1,6 +1,6 @@
 //! Response bodies, counted: an end that was not announced is an error, never an end.
 
-use std::{pin::Pin, task::Poll, time::Duration};
+use std::{io, pin::Pin, task::Poll, time::Duration};
 
 use awc::{
     error::PayloadError,
@@ -22,7 +22,7 @@ const DISCARD_PATIENCE: Duration = Duration::from_millis(500);
 /// The body of a response to a GET.
 pub(super) struct Body {
     response: Response,
-    /// `Content-Length`.
+    /// `Content-Length`, or the length of the part that comes.
     expected: Option<u64>,
     /// The end is told by its last chunk: an end of the stream is none.
     chunked: bool,
@@ -35,7 +35,7 @@ impl Body {
     /// Takes the body of a response with a head as HTTP wants it.
     ///
     /// # Errors
-    /// [`Error::Protocol`] for HTTP/1.1 without a length: `awc` would read it as empty.
+    /// [`Error::Protocol`] for HTTP/1.1 without a length that does not end with its connection either: `awc` reads it as empty.
     pub(super) fn new(response: Response) -> Result<Self, Error> {
         let chunked = response.headers().contains_key(TRANSFER_ENCODING);
         let expected = if chunked { None } else { content_length(response.headers()) };
@@ -44,6 +44,12 @@ impl Body {
             return Err(Error::Protocol("a response without a length".into()));
         }
         Ok(Self { response, expected, chunked, got: 0, failure: None })
+    }
+
+    /// Holds the body against the length that the part it carries has, where nothing else tells one.
+    pub(super) fn of_part(mut self, length: Option<u64>) -> Self {
+        self.expected = self.expected.or(length);
+        self
     }
 
     /// The next bytes; `None` after the announced end.
@@ -63,9 +69,14 @@ impl Body {
                 self.got += bytes.len() as u64;
                 Ok(Some(bytes))
             }
+            (Some(Err(error)), _) if self.ends_with_connection() && is_bare_end(&error) => Ok(None),
             (None, ended) if !(self.chunked && ended) && self.expected.is_none_or(|all| all == self.got) => Ok(None),
             _ => Err(Error::Cut { got: self.got, expected: self.expected }),
         }
+    }
+
+    fn ends_with_connection(&self) -> bool {
+        !self.chunked && self.expected.is_none()
     }
 
     async fn poll(&mut self) -> (Option<Result<Bytes, PayloadError>>, bool) {
@@ -92,6 +103,14 @@ impl Body {
             whole.extend_from_slice(&bytes);
         }
         Ok(whole.freeze())
+    }
+}
+
+/// Returns whether TLS ended without saying so, as many servers have it: a cut or an end, which the content tells.
+fn is_bare_end(error: &PayloadError) -> bool {
+    match error {
+        PayloadError::Io(error) | PayloadError::Incomplete(Some(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
+        _ => false,
     }
 }
 

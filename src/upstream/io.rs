@@ -1,21 +1,28 @@
 //! The stream under an upstream connection: plain or TLS, and honest about how it ended.
 //!
 //! `awc` reports a body that the peer cut by FIN as a clean end. Here the end of the stream is noted as it is read, so
-//! that the body's reader can tell the one from the other.
+//! that the body's reader can tell the one from the other. A response's head is held back until it is whole (`head.rs`).
 
 use std::{
     cell::Cell,
     io,
+    mem::MaybeUninit,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use actix_rt::net::{ActixStream, Ready};
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::client::TlsStream;
+
+use super::head::Head;
+
+/// How much of a head is read at a time.
+const PIECE: usize = 8 << 10;
 
 thread_local! {
     /// Whether a stream's end was read since it was last cleared. A poll runs on one thread from end to end.
@@ -33,11 +40,20 @@ pub(super) fn watch_end<T>(poll: impl FnOnce() -> T) -> (T, bool) {
 #[derive(Debug)]
 pub(super) struct Stream {
     transport: Transport,
-    /// A request was written and nothing of its response read yet.
-    awaits_head: bool,
+    /// The response whose head is awaited, since its request was written.
+    awaited: Option<Awaited>,
+    /// Bytes that were held back, from here on to be handed on.
+    held: Bytes,
     /// An interim response (1xx) came. `awc` takes it for the final one and would hand the real one to the next request
     /// on this connection: it reads as ended from here on.
     spoilt: bool,
+}
+
+#[derive(Debug)]
+struct Awaited {
+    head: Head,
+    /// The request is a HEAD: its response has no body.
+    to_head: bool,
 }
 
 #[derive(Debug)]
@@ -48,11 +64,15 @@ enum Transport {
 
 impl Stream {
     pub(super) fn plain(tcp: TcpStream) -> Self {
-        Self { transport: Transport::Plain(tcp), awaits_head: false, spoilt: false }
+        Self::over(Transport::Plain(tcp))
     }
 
     pub(super) fn tls(tls: TlsStream<TcpStream>) -> Self {
-        Self { transport: Transport::Tls(Box::new(tls)), awaits_head: false, spoilt: false }
+        Self::over(Transport::Tls(Box::new(tls)))
+    }
+
+    fn over(transport: Transport) -> Self {
+        Self { transport, awaited: None, held: Bytes::new(), spoilt: false }
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -62,29 +82,54 @@ impl Stream {
         }
     }
 
-    fn look_at(&mut self, read: &[u8]) {
-        if read.is_empty() {
-            ENDED.set(true);
-        } else if std::mem::take(&mut self.awaits_head) {
-            self.spoilt = read.starts_with(b"HTTP/1.1 1");
+    fn read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Transport::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
         }
+    }
+
+    /// Reads until the awaited head is whole, which is to be handed on then; so is what came of one that the end cut off.
+    fn read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(mut awaited) = self.awaited.take() {
+            let mut piece = [MaybeUninit::uninit(); PIECE];
+            let mut piece = ReadBuf::uninit(&mut piece);
+            let outcome = self.read(cx, &mut piece);
+            if !matches!(outcome, Poll::Ready(Ok(()))) {
+                self.awaited = Some(awaited);
+                return outcome;
+            }
+            let read = piece.filled();
+            let held =
+                if read.is_empty() { Some(awaited.head.give()) } else { awaited.head.take(read, awaited.to_head) };
+            match held {
+                Some(held) => {
+                    self.spoilt = held.starts_with(b"HTTP/1.1 1");
+                    self.held = held.into();
+                }
+                None => self.awaited = Some(awaited),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.read_head(cx))?;
+        if !this.held.is_empty() {
+            buffer.put_slice(&this.held.split_to(this.held.len().min(buffer.remaining())));
+            return Poll::Ready(Ok(()));
+        }
         if this.spoilt {
             ENDED.set(true);
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        let outcome = match &mut this.transport {
-            Transport::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
-            Transport::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
-        };
-        if matches!(outcome, Poll::Ready(Ok(()))) {
-            this.look_at(&buffer.filled()[before..]);
+        let outcome = this.read(cx, buffer);
+        if matches!(outcome, Poll::Ready(Ok(()))) && buffer.filled().len() == before {
+            ENDED.set(true);
         }
         outcome
     }
@@ -93,7 +138,9 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.awaits_head = true;
+        // A request may be written in pieces.
+        let to_head = bytes.starts_with(b"HEAD ");
+        this.awaited.get_or_insert_with(|| Awaited { head: Head::default(), to_head });
         match &mut this.transport {
             Transport::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Transport::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),

@@ -16,6 +16,7 @@ mod credentials;
 mod dial;
 mod error;
 mod exchange;
+mod head;
 mod headers;
 mod io;
 mod manifest;

@@ -75,11 +75,48 @@ async fn early_hints_do_not_shift_the_answers() {
 }
 
 #[tokio::test]
-async fn a_response_without_a_length_is_not_an_empty_one() {
-    let server =
-        Server::start(|_, _| vec![Step::Say("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nbody".into()), Step::Fin]);
+async fn a_body_without_a_length_ends_with_its_connection() {
+    let response = |head: &str| {
+        let (first, second) = BLOB.split_at(7);
+        let head = Step::Say([head.as_bytes(), b"\r\n", first].concat());
+        vec![head, Step::Wait(50), Step::Say(second.into()), Step::Fin]
+    };
+    for head in ["HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nConnection: close\r\n"] {
+        let steps = response(head);
+        let server = Server::start(move |_, _| steps.clone());
+        let (pool, remote) = (pool(1), remote(&server));
+        for _ in 0..2 {
+            let got = remote.get_manifest(&pool, &name(), &latest()).await.unwrap();
+            assert_eq!(got.bytes, BLOB);
+        }
+        let read = read(&pool, &remote, 0, None).await.unwrap();
+        assert_eq!((read.size, &read.bytes[..], read.end), (None, BLOB, Ok(())));
+    }
+    let steps = response("HTTP/1.1 503 Busy\r\nConnection: close\r\n");
+    let server = Server::start(move |_, _| steps.clone());
     let got = remote(&server).get_manifest(&pool(1), &name(), &latest()).await;
-    assert!(matches!(got, Err(Error::Protocol(_))), "{got:?}");
+    assert_eq!(got, Err(Error::Status { code: 503, message: format!(": {}", String::from_utf8_lossy(BLOB)) }));
+}
+
+#[tokio::test]
+async fn a_part_that_ends_with_its_connection_has_the_length_it_says() {
+    let head = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 5-19/20\r\nConnection: close\r\n\r\n";
+    for until in [10, 20] {
+        let server = Server::start(move |_, _| vec![Step::Say([head.as_bytes(), &BLOB[5..until]].concat()), Step::Fin]);
+        let read = read(&pool(1), &remote(&server), 5, None).await.unwrap();
+        let cut = Error::Cut { got: until as u64 - 5, expected: Some(15) };
+        assert_eq!((&read.bytes[..], read.end), (&BLOB[5..until], if until == 20 { Ok(()) } else { Err(cut) }));
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_without_a_length_keeps_its_connection() {
+    let server = Server::start(|asked, _| match asked.target.contains("elsewhere") {
+        true => reply("200 OK", "", BLOB),
+        false => say("HTTP/1.1 307 Elsewhere\r\nLocation: /elsewhere\r\n\r\n"),
+    });
+    let got = remote(&server).get_manifest(&pool(1), &name(), &latest()).await.unwrap();
+    assert_eq!((&got.bytes[..], server.connections()), (BLOB, 1));
 }
 
 #[tokio::test]

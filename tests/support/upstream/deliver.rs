@@ -87,6 +87,7 @@ struct Way {
     stall: Option<u64>,
     gates: Vec<(u64, super::Gate)>,
     chunked: bool,
+    until_close: bool,
 }
 
 pub(super) fn deliver(
@@ -117,6 +118,7 @@ pub(super) fn deliver(
             Fault::Stall(bytes) => way.stall = Some(bytes),
             Fault::Gate(bytes, gate) => way.gates.push((bytes, gate)),
             Fault::Chunked => way.chunked = true,
+            Fault::UntilClose => way.until_close = true,
             Fault::WrongDigestHeader => reply.rename(),
         }
     }
@@ -139,9 +141,13 @@ impl Out<'_> {
         if self.way.chunked {
             headers.push(("Transfer-Encoding".into(), "chunked".into()));
         }
-        self.stream.write_all(&wire::head(reply.status, &headers, (!self.way.chunked).then_some(body.len())))?;
+        if self.way.until_close {
+            headers.push(("Connection".into(), "close".into()));
+        }
+        let told = !self.way.chunked && !self.way.until_close;
+        self.stream.write_all(&wire::head(reply.status, &headers, told.then_some(body.len())))?;
         if is_head {
-            return Ok(Next::Keep);
+            return Ok(self.after());
         }
         let mut rest = body;
         while !rest.is_empty() {
@@ -209,6 +215,11 @@ impl Out<'_> {
         if self.way.chunked {
             self.stream.write_all(b"0\r\n\r\n")?;
         }
-        Ok(Next::Keep)
+        Ok(self.after())
+    }
+
+    /// What becomes of the connection after a whole response.
+    fn after(&self) -> Next {
+        if self.way.until_close { Next::Close } else { Next::Keep }
     }
 }

@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     Gate(u64, Gate),
     /// The body is chunked, without a length.
     Chunked,
+    /// The body has neither a length nor chunks: the end of the connection is its end.
+    UntilClose,
     /// The response names another digest than that of its body.
     WrongDigestHeader,
 }

@@ -1,0 +1,278 @@
+//! A fill's own side: the job that finds a blob's bytes, here or upstream, writes, hashes and publishes them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    Error, Refused,
+    error::Asked,
+    fetch::{self, Coming, Event, Events},
+    fill::Fill,
+    fills::Fills,
+    origin::Origin,
+    parked::Half,
+    pen::{Ink, Pen, Writer},
+    progress::{Failure, Handover, Progress},
+    pull::cached_or_unknown,
+};
+use crate::{
+    metrics::{Content, Ending, Metrics},
+    oci::{Domain, Hasher},
+    storage::{Durability, Purpose, Staged},
+    upstream::Client,
+};
+
+/// How long a fill goes on without a reader before it is set aside.
+const UNREAD: Duration = Duration::from_secs(600);
+
+/// A fill's own side. Whatever becomes of it, it ends the fill and frees its place: a panic, an early return and a dead
+/// thread all come by here.
+pub(super) struct Job {
+    pub(super) fill: Arc<Fill>,
+    pub(super) fills: Arc<Fills>,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if self.fill.is_open() {
+            self.fill.progress.send_replace(Progress::Failed(Failure::Error(Error::Abandoned)));
+        }
+        self.fills.end(&self.fill);
+    }
+}
+
+impl Job {
+    pub(super) async fn run(self, client: Client) {
+        let end = self.fill(client).await;
+        self.count(&end);
+        self.fill.progress.send_replace(match end {
+            Ok(size) => Progress::Verified { size },
+            Err(failure) => Progress::Failed(failure),
+        });
+    }
+
+    /// Its repository's right comes first; then it is the blob's fill, for whoever has one, or gives way to the one that is.
+    async fn fill(&self, client: Client) -> Result<u64, Failure> {
+        if self.is_here() {
+            self.ask_for_right(&client).await?;
+            let _ = self.fill.from_disk.set(());
+            self.establish()?;
+            // What cannot be read here can be fetched.
+            if let Some(stored) = cached_or_unknown(self.fills.objects.recheck(*self.fill.digest()).await) {
+                self.fill.set_file(stored.file);
+                let _ = self.fill.local.set(());
+                return Ok(stored.facts.size);
+            }
+        }
+        self.fetch(client).await
+    }
+
+    /// Has the upstream say that the blob is its repository's, unless that was shown: the bytes are here, and somebody may
+    /// have pushed them.
+    async fn ask_for_right(&self, client: &Client) -> Result<(), Failure> {
+        let Origin { mirror, repository, right, .. } = self.fill.origin();
+        let class = self.fills.objects.index.class(self.fill.digest());
+        if right.is_some_and(|right| right.covers(class)) {
+            return Ok(());
+        }
+        let said = client.blob_size(&mirror.remote, &repository.name, self.fill.digest()).await;
+        said.map(drop).map_err(|error| Asked::Blob.failed(&error).into())
+    }
+
+    /// Makes it the blob's fill.
+    fn establish(&self) -> Result<(), Failure> {
+        if self.fills.establish(&self.fill) { Ok(()) } else { Err(Failure::Superseded) }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.fill.origin().mirror.metrics
+    }
+
+    fn upstream(&self) -> &Domain {
+        self.fill.origin().mirror.remote.domain()
+    }
+
+    fn count(&self, end: &Result<u64, Failure>) {
+        let ending = match end {
+            Err(Failure::Superseded) => return,
+            Ok(_) if self.fill.was_local() => Ending::Local,
+            Ok(_) => Ending::Stored,
+            Err(Failure::NoSpace(_)) => Ending::Uncached,
+            Err(Failure::Error(Error::Mismatch { .. })) => Ending::Mismatch,
+            Err(Failure::Error(_)) => Ending::Failed,
+        };
+        self.metrics().filled(self.upstream(), ending);
+    }
+
+    /// As [`Job::establish`], once the upstream has answered. Another one may have been through since this one began.
+    fn establish_opened(&self) -> Result<(), Failure> {
+        self.establish()?;
+        let looked_at = self.fill.from_disk.get().is_some();
+        if looked_at || !self.is_here() { Ok(()) } else { Err(Failure::Superseded) }
+    }
+
+    /// Whether there are bytes of the blob's here.
+    fn is_here(&self) -> bool {
+        let looked = self.fills.objects.storage.has_blob(self.fill.digest());
+        cached_or_unknown(looked.map(Some).map_err(Error::from)) == Some(true)
+    }
+
+    async fn fetch(&self, client: Client) -> Result<u64, Failure> {
+        let parked = self.fills.objects.parked.take(self.fill.digest());
+        let from = parked.as_ref().map_or(0, |parked| parked.ink.written);
+        let mut events = fetch::start(client.clone(), self.fill.wanted(from, None));
+        if from > 0 {
+            self.metrics().resumed(self.upstream());
+        }
+        let staged_size = parked.as_ref().map(|parked| parked.size);
+        let opened = self.size(&client, &mut events, staged_size).await;
+        let size = match opened.and_then(|size| self.establish_opened().map(|()| size)) {
+            Ok(Some(size)) => size,
+            Ok(None) => return self.fetch_untold(&client, events).await,
+            Err(failure) => return Err(self.not_resumed(parked, failure)),
+        };
+        let (staged, ink) = match parked {
+            Some(parked) if parked.size == size => (parked.staged, parked.ink),
+            Some(_) => return Err(Error::BadGateway("the blob's size changed between two answers".into()).into()),
+            None => match self.stage(size).await {
+                Ok(staged) => staged,
+                Err(error) => {
+                    return Err(self.hand_over(&Ink::new(self.fill.digest().hasher()), size, &error, Some(events)));
+                }
+            },
+        };
+        self.fill.set_file(staged.file());
+        let coming = Coming::new(client, events, self.fill.wanted(from, None), size);
+        let _ = self.fill.begun.set((Instant::now(), from));
+        self.fill.progress.send_replace(Progress::Filling { size, written: from });
+        let (staged, ink) = self.write(coming, staged, ink, size).await?;
+        self.publish(staged, ink.hasher).await?;
+        Ok(size)
+    }
+
+    /// What was staged waits on for an upstream that answers. One that says that there is no such thing may have been asked
+    /// for a repository that has no right to it.
+    fn not_resumed(&self, parked: Option<Half>, failure: Failure) -> Failure {
+        if let Some(half) = parked {
+            self.fills.objects.parked.put_back(self.fill.digest(), half);
+        }
+        failure
+    }
+
+    /// Waits for the first answer and tells the blob's size from it; where that does not say, from the manifest or from an
+    /// answer before it, or the upstream is asked for it. `None` where nothing tells.
+    async fn size(&self, client: &Client, events: &mut Events, before: Option<u64>) -> Result<Option<u64>, Failure> {
+        let Origin { mirror, repository, size: named, .. } = self.fill.origin();
+        let said = match events.recv().await {
+            Some(Ok(Event::Opened { size, .. })) => size.or(*named).or(before),
+            Some(Ok(Event::Bytes(_))) => None,
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err(Error::Abandoned.into()),
+        };
+        let size = match said {
+            Some(size) => Some(size),
+            // Its bytes are coming, whatever it says to that.
+            None => client.blob_size(&mirror.remote, &repository.name, self.fill.digest()).await.ok(),
+        };
+        size.map_or(Ok(()), |size| self.fill.origin().agrees(self.fill.digest(), size))?;
+        Ok(size)
+    }
+
+    async fn stage(&self, size: u64) -> Result<(Staged, Box<Ink>), Error> {
+        let staged = self.fills.objects.stage(self.fill.digest(), Purpose::Mirrored, size).await?;
+        Ok((staged, Box::new(Ink::new(self.fill.digest().hasher()))))
+    }
+
+    /// Writes what comes until all of it is in the staged file.
+    async fn write(
+        &self,
+        mut coming: Coming,
+        staged: Staged,
+        ink: Box<Ink>,
+        size: u64,
+    ) -> Result<(Staged, Box<Ink>), Failure> {
+        let mut writer = Writer::new(Pen::new(staged.sink(), ink), self.fills.objects.lanes.clone());
+        let mut unread: Option<Instant> = None;
+        while writer.taken() < size || writer.is_busy() {
+            let error = tokio::select! {
+                biased;
+                written = writer.written() => match written {
+                    Ok(written) => {
+                        self.fill.progress.send_replace(Progress::Filling { size, written });
+                        self.is_forsaken(&mut unread).then_some(Error::Abandoned)
+                    }
+                    Err((pen, error)) => return Err(self.hand_over(pen.ink(), size, &error.into(), None)),
+                },
+                event = coming.next(), if writer.has_room() && writer.taken() < size => match event {
+                    Some(Ok(Event::Bytes(bytes))) => {
+                        writer.take(bytes);
+                        (writer.taken() > size).then(|| Error::BadGateway("more bytes than announced".into()))
+                    }
+                    Some(Ok(Event::Opened { .. })) => None,
+                    Some(Err(error)) => Some(error),
+                    None => Some(Error::BadGateway("the blob ended early".into())),
+                },
+            };
+            if let Some(error) = error {
+                return Err(self.give_up(writer, staged, size, error).await);
+            }
+        }
+        match writer.finish().await {
+            Ok(pen) => Ok((staged, pen.into_ink())),
+            Err((pen, error)) => Err(self.hand_over(pen.ink(), size, &error.into(), None)),
+        }
+    }
+
+    /// Whether nobody has read it for too long.
+    pub(super) fn is_forsaken(&self, unread: &mut Option<Instant>) -> bool {
+        if self.fill.progress.receiver_count() > 0 {
+            *unread = None;
+            return false;
+        }
+        unread.get_or_insert_with(Instant::now).elapsed() > UNREAD
+    }
+
+    /// Keeps what is staged, for whoever asks again.
+    async fn give_up(&self, writer: Writer<Box<Ink>>, staged: Staged, size: u64, error: Error) -> Failure {
+        tracing::warn!("{} from {}: {error}", self.fill.digest(), self.fill.origin().repository);
+        if let Ok(pen) = writer.finish().await
+            && (1..size).contains(&pen.ink().written)
+        {
+            self.fills.objects.parked.put(self.fill.digest(), staged, pen.into_ink(), size);
+        }
+        error.into()
+    }
+
+    /// Has readers go on alone; the first has the `rest`, where that is on its way.
+    fn hand_over(&self, ink: &Ink, size: u64, error: &Error, rest: Option<Events>) -> Failure {
+        self.fills.objects.uncached.log(self.fill.digest(), error);
+        let _ = self.fill.refused.set(Refused::of(error));
+        let (hasher, rest) = (ink.hasher.clone(), Mutex::new(rest));
+        Failure::NoSpace(Arc::new(Handover { size, written: ink.written, hasher, rest }))
+    }
+
+    /// Lets the file be seen by name, if its bytes are right.
+    pub(super) async fn publish(&self, staged: Staged, hasher: Hasher) -> Result<(), Failure> {
+        let expected = *self.fill.digest();
+        let repository = &self.fill.origin().repository;
+        if hasher.finish() != expected {
+            tracing::error!(
+                "{repository}: what upstream sent does not match the digest {expected}; nothing of it is kept"
+            );
+            self.metrics().mismatched(self.upstream(), Content::Blob);
+            return Err(Error::Mismatch { expected }.into());
+        }
+        // The bytes are right and readers have them, whether or not the disk keeps them.
+        if let Err(error) = self.fills.objects.publish(staged, expected, Durability::Unsynced, false).await {
+            self.fills.objects.uncached.log(&expected, &error);
+            let _ = self.fill.refused.set(Refused::of(&error));
+        } else {
+            self.fills.objects.link_layer(repository, expected).await;
+        }
+        Ok(())
+    }
+}
