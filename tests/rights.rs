@@ -203,3 +203,68 @@ fn a_small_corrupt_blob_is_a_bad_gateway() {
     upstream.add_blob(OWNER, &blob);
     is_served(&server, OWNER, &blob);
 }
+
+/// A captive portal's 200 to a GET or HEAD of a blob: 19 bytes of something else.
+const PORTAL_PAGE: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\r\n<html>log in</html>";
+
+/// An answer that names another digest, or another size, than the blob has shows no right to it: neither to what is here, nor
+/// to what has to be checked first, nor to what is on its way.
+#[test]
+fn an_answer_that_contradicts_shows_no_right() {
+    let blob = Blob::noise(805, 300_000);
+    let (upstream, server) = owned(&blob);
+    upstream.add_blob(STRANGERS[0], &blob);
+    is_served(&server, OWNER, &blob);
+    let doubt = || {
+        let data = fs::File::options().write(true).open(Judge::new(server.data()).data(&blob.digest)).unwrap();
+        data.set_modified(SystemTime::now() - Duration::from_secs(1000)).unwrap();
+    };
+    for in_doubt in [false, true] {
+        for fault in [Fault::WrongDigestHeader, Fault::Raw(PORTAL)] {
+            upstream.fault(Rule::on(Kind::Blob, fault.clone()).method("HEAD").path("stranger"));
+            if in_doubt {
+                doubt();
+            }
+            let status = server.blob(STRANGERS[0], &blob.digest).send().status;
+            assert_eq!(status, 502, "{fault:?}, to be checked: {in_doubt}");
+            upstream.heal();
+        }
+    }
+    is_served(&server, OWNER, &blob);
+    assert_eq!(upstream.count("GET", Kind::Blob), 1, "nothing here was damaged");
+}
+
+/// As above, while the blob is fetched for another repository.
+#[test]
+fn an_answer_that_contradicts_follows_no_fill() {
+    for fault in [Fault::WrongDigestHeader, Fault::Raw(PORTAL)] {
+        let (blob, gate) = (Blob::noise(806, 3_000_000), Gate::new());
+        let (upstream, server) = owned(&blob);
+        upstream.add_blob(STRANGERS[0], &blob);
+        upstream.fault(Rule::on(Kind::Blob, fault).method("HEAD").path("stranger"));
+        upstream.fault(Rule::on(Kind::Blob, Fault::Gate(1_000_000, gate.clone())).path(OWNER));
+        let response = server.blob(OWNER, &blob.digest).patience(Duration::from_secs(60)).send();
+        assert_eq!(server.blob(STRANGERS[0], &blob.digest).send().status, 502);
+        gate.open();
+        assert_eq!(response.summary().digest, blob.digest);
+    }
+}
+
+/// A stranger's fill whose upstream answered something else gives way to the blob's own, and does not follow it.
+#[test]
+fn a_fill_that_a_portal_answered_follows_no_other() {
+    let (blob, gate) = (Blob::noise(807, 3_000_000), Gate::new());
+    let (upstream, server) = owned(&blob);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Delay(Duration::from_millis(1500))).path("stranger"));
+    upstream.fault(Rule::on(Kind::Blob, Fault::Raw(PORTAL_PAGE)).path("stranger"));
+    upstream.fault(Rule::on(Kind::Blob, Fault::Gate(1_000_000, gate.clone())).path(OWNER));
+    thread::scope(|scope| {
+        let stranger = scope.spawn(|| server.blob(STRANGERS[0], &blob.digest).send().status);
+        wait_until("the stranger's question", Duration::from_secs(10), || upstream.count("GET", Kind::Blob) == 1);
+        let response = server.blob(OWNER, &blob.digest).patience(Duration::from_secs(60)).send();
+        assert_eq!(stranger.join().unwrap(), 502);
+        gate.open();
+        assert_eq!(response.summary().digest, blob.digest);
+    });
+}

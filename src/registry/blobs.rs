@@ -8,7 +8,7 @@ use super::{
     fill::Fill,
     objects::Objects,
     origin::{Origin, Right},
-    progress::{Failure, Progress},
+    progress::{Failure, Progress, Shown},
     pull::cached_or_unknown,
     reader::Reader,
     uses::Reading,
@@ -123,16 +123,14 @@ impl Registry {
             (self.mirror(repository)?.clone(), link.and_then(|link| link.named).filter(|size| *size > 0));
         let mut origin = Origin { mirror, repository: repository.clone(), right: link.and_then(right), size: named };
         if origin.right.is_none() && self.fills.is_filling_elsewhere(digest, repository) {
-            self.ask_size(repository, digest).await?;
-            origin.right = Some(Right::Own);
+            origin.shown(digest, Shown::Size(self.ask_size(repository, digest).await?))?;
         }
         let mut failed_elsewhere = false;
         loop {
             let (fill, joined) = self.fills.join_or_start(digest, origin.clone());
             let elsewhere = joined && fill.origin().repository != *repository;
             match begun(fill, joined, &origin).await {
-                // The upstream gave this one's first byte.
-                Err(Failure::Superseded) => origin.right = Some(Right::Own),
+                Err(Failure::Superseded(shown)) => origin.shown(digest, shown)?,
                 // Another repository's upstream has it no more: that says nothing about this one's.
                 Err(Failure::Error(Error::BlobUnknown)) if elsewhere && !failed_elsewhere => failed_elsewhere = true,
                 Err(Failure::Error(error)) => return Err(error),

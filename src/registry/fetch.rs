@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{Error, error::Asked, mirror::Mirror};
 use crate::{
     oci::{Digest, RepositoryName},
-    upstream::{self, Client, Validator},
+    upstream::{self, Blob, Client, Validator},
 };
 
 /// Chunks on their way from the connection to the disk: small, since each is up to some 64 KiB.
@@ -41,6 +41,8 @@ pub(super) enum Event {
     Opened {
         /// Of the whole blob, where it said.
         size: Option<u64>,
+        /// Whether it named another digest than the one asked for.
+        is_another: bool,
         /// The offset of the first byte that it sends: 0 where it knows no ranges. What comes before the one wanted is
         /// passed over.
         start: u64,
@@ -151,7 +153,7 @@ impl Fetch {
         let opened = opening.await;
         mirror.learn_of_blob(opened.as_ref().err());
         let mut blob = opened?;
-        self.opened(blob.size(), blob.start()).await?;
+        self.opened(&blob).await?;
         self.validator = blob.validator().cloned();
         // An upstream without ranges begins at the start again: pass over what is here already.
         let mut surplus = self.at.saturating_sub(blob.start());
@@ -178,11 +180,12 @@ impl Fetch {
         self.opened.flatten().or(self.wanted.size)
     }
 
-    async fn opened(&mut self, size: Option<u64>, start: u64) -> Result<(), Broken> {
+    async fn opened(&mut self, blob: &Blob) -> Result<(), Broken> {
+        let (size, start, is_another) = (blob.size(), blob.start(), blob.is_another());
         match self.opened {
             None => {
                 self.opened = Some(size);
-                self.send(Event::Opened { size, start }).await
+                self.send(Event::Opened { size, is_another, start }).await
             }
             // A part's head may tell what the whole one's did not.
             Some(None) => {

@@ -16,7 +16,7 @@ use super::{
     origin::Origin,
     parked::Half,
     pen::{Ink, Pen, Writer},
-    progress::{Failure, Handover, Progress},
+    progress::{Failure, Handover, Progress, Shown},
     pull::cached_or_unknown,
 };
 use crate::{
@@ -58,11 +58,14 @@ impl Job {
     /// Its repository's right comes first; then it is the blob's fill, for whoever has one, or gives way to the one that is.
     async fn fill(&self, client: Client) -> Result<u64, Failure> {
         if self.is_here() {
-            self.ask_for_right(&client).await?;
+            let shown = self.ask_for_right(&client).await?;
             let _ = self.fill.from_disk.set(());
-            self.establish()?;
             // What cannot be read here can be fetched.
             if let Some(stored) = cached_or_unknown(self.fills.objects.recheck(*self.fill.digest()).await) {
+                let mut origin = self.fill.origin().clone();
+                origin.shown(self.fill.digest(), shown)?;
+                origin.agrees(self.fill.digest(), stored.facts.size)?;
+                self.establish(shown)?;
                 self.fill.set_file(stored.file);
                 let _ = self.fill.local.set(());
                 return Ok(stored.facts.size);
@@ -73,19 +76,19 @@ impl Job {
 
     /// Has the upstream say that the blob is its repository's, unless that was shown: the bytes are here, and somebody may
     /// have pushed them.
-    async fn ask_for_right(&self, client: &Client) -> Result<(), Failure> {
+    async fn ask_for_right(&self, client: &Client) -> Result<Shown, Failure> {
         let Origin { mirror, repository, right, .. } = self.fill.origin();
         let class = self.fills.objects.index.class(self.fill.digest());
         if right.is_some_and(|right| right.covers(class)) {
-            return Ok(());
+            return Ok(Shown::Before);
         }
         let said = client.blob_size(&mirror.remote, &repository.name, self.fill.digest()).await;
-        said.map(drop).map_err(|error| Asked::Blob.failed(&error).into())
+        said.map(Shown::Size).map_err(|error| Asked::Blob.failed(&error).into())
     }
 
     /// Makes it the blob's fill.
-    fn establish(&self) -> Result<(), Failure> {
-        if self.fills.establish(&self.fill) { Ok(()) } else { Err(Failure::Superseded) }
+    fn establish(&self, shown: Shown) -> Result<(), Failure> {
+        if self.fills.establish(&self.fill) { Ok(()) } else { Err(Failure::Superseded(shown)) }
     }
 
     fn metrics(&self) -> &Metrics {
@@ -98,7 +101,7 @@ impl Job {
 
     fn count(&self, end: &Result<u64, Failure>) {
         let ending = match end {
-            Err(Failure::Superseded) => return,
+            Err(Failure::Superseded(_)) => return,
             Ok(_) if self.fill.was_local() => Ending::Local,
             Ok(_) => Ending::Stored,
             Err(Failure::NoSpace(_)) => Ending::Uncached,
@@ -109,10 +112,10 @@ impl Job {
     }
 
     /// As [`Job::establish`], once the upstream has answered. Another one may have been through since this one began.
-    fn establish_opened(&self) -> Result<(), Failure> {
-        self.establish()?;
+    fn establish_opened(&self, shown: Shown) -> Result<(), Failure> {
+        self.establish(shown)?;
         let looked_at = self.fill.from_disk.get().is_some();
-        if looked_at || !self.is_here() { Ok(()) } else { Err(Failure::Superseded) }
+        if looked_at || !self.is_here() { Ok(()) } else { Err(Failure::Superseded(shown)) }
     }
 
     /// Whether there are bytes of the blob's here.
@@ -130,7 +133,7 @@ impl Job {
         }
         let staged_size = parked.as_ref().map(|parked| parked.size);
         let opened = self.size(&client, &mut events, staged_size).await;
-        let size = match opened.and_then(|size| self.establish_opened().map(|()| size)) {
+        let size = match opened.and_then(|(size, shown)| self.establish_opened(shown).map(|()| size)) {
             Ok(Some(size)) => size,
             Ok(None) => return self.fetch_untold(&client, events).await,
             Err(failure) => return Err(self.not_resumed(parked, failure)),
@@ -163,23 +166,34 @@ impl Job {
         failure
     }
 
-    /// Waits for the first answer and tells the blob's size from it; where that does not say, from the manifest or from an
-    /// answer before it, or the upstream is asked for it. `None` where nothing tells.
-    async fn size(&self, client: &Client, events: &mut Events, before: Option<u64>) -> Result<Option<u64>, Failure> {
+    /// Waits for the first answer and tells the blob's size from it; where that does not say, from the manifest, or the
+    /// upstream is asked for it, or an answer `before` it said; `None` where nothing tells. Tells what it shows of the
+    /// repository's right, too.
+    async fn size(
+        &self,
+        client: &Client,
+        events: &mut Events,
+        before: Option<u64>,
+    ) -> Result<(Option<u64>, Shown), Failure> {
         let Origin { mirror, repository, size: named, .. } = self.fill.origin();
-        let said = match events.recv().await {
-            Some(Ok(Event::Opened { size, .. })) => size.or(*named).or(before),
-            Some(Ok(Event::Bytes(_))) => None,
+        let (said, is_another) = match events.recv().await {
+            Some(Ok(Event::Opened { size, is_another, .. })) => (size.or(*named), is_another),
+            Some(Ok(Event::Bytes(_))) => (None, true),
             Some(Err(error)) => return Err(error.into()),
             None => return Err(Error::Abandoned.into()),
         };
         let size = match said {
             Some(size) => Some(size),
             // Its bytes are coming, whatever it says to that.
-            None => client.blob_size(&mirror.remote, &repository.name, self.fill.digest()).await.ok(),
+            None if before.is_none() => {
+                client.blob_size(&mirror.remote, &repository.name, self.fill.digest()).await.ok()
+            }
+            None => None,
         };
+        let shown = size.filter(|_| !is_another).map_or(Shown::Nothing, Shown::Size);
+        let size = size.or(before);
         size.map_or(Ok(()), |size| self.fill.origin().agrees(self.fill.digest(), size))?;
-        Ok(size)
+        Ok((size, shown))
     }
 
     async fn stage(&self, size: u64) -> Result<(Staged, Box<Ink>), Error> {

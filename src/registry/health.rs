@@ -73,7 +73,7 @@ impl Registry {
             let mut progress = self.fills.join_or_start(digest, origin.clone()).0.follow();
             let end = progress.wait_for(ended).await.map(|end| end.clone());
             match end {
-                Ok(Progress::Failed(Failure::Superseded)) => {}
+                Ok(Progress::Failed(Failure::Superseded(_))) => {}
                 end => return matches!(end, Ok(Progress::Verified { .. })),
             }
         }

@@ -1,6 +1,6 @@
 //! Where a blob's bytes come from, and by what right.
 
-use super::{Error, mirror::Mirror};
+use super::{Error, mirror::Mirror, progress::Shown};
 use crate::{
     index::Class,
     oci::{Digest, Repository},
@@ -13,19 +13,41 @@ pub(super) struct Origin {
     pub(super) repository: Repository,
     /// This repository's right to the bytes, if it was shown; otherwise the upstream's answer to the fill shows it.
     pub(super) right: Option<Right>,
-    /// The blob's size in bytes, as the repository's manifest has it.
+    /// The blob's size in bytes, as the repository's manifest or its upstream has it.
     pub(super) size: Option<u64>,
 }
 
 impl Origin {
-    /// Holds the size that an upstream announces against the manifest's.
+    /// Takes what shows the repository's right to the bytes: they have to be as many as its upstream said.
+    ///
+    /// # Errors
+    /// [`Error::BadGateway`], where it shows none.
+    pub(super) fn shown(&mut self, digest: &Digest, shown: Shown) -> Result<(), Error> {
+        match shown {
+            Shown::Before => {}
+            Shown::Size(size) => {
+                self.agrees(digest, size)?;
+                self.size = Some(size);
+            }
+            Shown::Nothing => {
+                let repository = &self.repository;
+                return Err(Error::BadGateway(format!(
+                    "the answer of {repository}'s upstream does not show that it has {digest}"
+                )));
+            }
+        }
+        self.right = Some(Right::Own);
+        Ok(())
+    }
+
+    /// Holds the size of what comes against that.
     ///
     /// # Errors
     /// [`Error::BadGateway`].
     pub(super) fn agrees(&self, digest: &Digest, size: u64) -> Result<(), Error> {
         match self.size {
             Some(named) if named != size => Err(Error::BadGateway(format!(
-                "{digest} has {size} bytes upstream, where {} names it with {named}",
+                "{digest} has {size} bytes, where the manifest or the upstream of {} says {named}",
                 self.repository
             ))),
             _ => Ok(()),

@@ -35,8 +35,20 @@ pub(super) enum Failure {
     Error(Error),
     /// The disk took no more: each reader goes on alone from here.
     NoSpace(Arc<Handover>),
-    /// Another one was the blob's fill by the time this one's repository had shown its right: that one is to be followed.
-    Superseded,
+    /// Another one was the blob's fill by the time this one's upstream had answered: that one is to be followed, by whoever
+    /// has a right to it.
+    Superseded(Shown),
+}
+
+/// What a fill that gave way shows of its repository's right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// Its upstream has a blob of this size under the digest: a right to the bytes, if they are as many.
+    Size(u64),
+    /// The right was shown before it began.
+    Before,
+    /// Nothing: the upstream's answer named another digest, or no size to hold against the blob's.
+    Nothing,
 }
 
 /// Where a reader takes over from a fill that ran out of space.
@@ -56,7 +68,7 @@ impl Progress {
     /// Up to which offset readers may read.
     pub(super) fn visible(&self) -> u64 {
         match self {
-            Self::Connecting | Self::Failed(Failure::Error(_) | Failure::Superseded) => 0,
+            Self::Connecting | Self::Failed(Failure::Error(_) | Failure::Superseded(_)) => 0,
             Self::Filling { size, written } => (*written).min(size.saturating_sub(1)),
             Self::Verified { size } => *size,
             Self::Failed(Failure::NoSpace(handover)) => handover.written,

@@ -132,7 +132,7 @@ impl Following {
             }
             match progress {
                 Progress::Failed(Failure::Error(error)) => return Err(error),
-                Progress::Failed(Failure::Superseded) => return Err(Error::Abandoned),
+                Progress::Failed(Failure::Superseded(_)) => return Err(Error::Abandoned),
                 Progress::Failed(Failure::NoSpace(handover)) => {
                     return Ok(Next::Through(Through::take_over(&self.fill, &handover, at, end)));
                 }

@@ -11,7 +11,7 @@ use super::{
     body::{Body, content_length},
     client::{Response, Turn},
     exchange::{self, Answer, Question},
-    headers::content_range,
+    headers::{content_range, names_another},
     remote::Timeouts,
 };
 use crate::{
@@ -30,6 +30,8 @@ pub struct Validator {
 pub struct Blob {
     start: u64,
     size: Option<u64>,
+    /// Whether the response names another digest.
+    is_another: bool,
     validator: Option<Validator>,
     body: Body,
     timeouts: Timeouts,
@@ -48,6 +50,12 @@ impl Blob {
     #[must_use]
     pub fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    /// Returns whether the response names another digest than the one asked for. The bytes tell whether it is right in that.
+    #[must_use]
+    pub fn is_another(&self) -> bool {
+        self.is_another
     }
 
     /// What to give to [`Client::open_blob`] when this is resumed.
@@ -73,10 +81,12 @@ impl Client {
     /// A blob's size: from a HEAD that is not followed to a CDN, or else from a GET of its first byte.
     ///
     /// # Errors
-    /// Any of [`Error`]'s but [`Error::DigestMismatch`]; [`Error::Protocol`] when upstream does not tell.
+    /// Any of [`Error`]'s but [`Error::DigestMismatch`]; [`Error::Protocol`] when upstream does not tell, or names another
+    /// digest.
     pub async fn blob_size(&self, remote: &Remote, name: &RepositoryName, digest: &Digest) -> Result<u64, Error> {
         let head = Question { method: Method::HEAD, follow: false, ..question(remote, name, digest) };
         match self.ask(&head).await {
+            Ok(answer) if names_another(answer.response.headers(), digest) => Err(another()),
             // Some answer a HEAD with a zero where they do not know.
             Ok(answer) => match content_length(answer.response.headers()) {
                 Some(size) if size > 0 || digest.matches(b"") => Ok(size),
@@ -91,6 +101,9 @@ impl Client {
         let range = (RANGE, HeaderValue::from_static("bytes=0-0"));
         let get = Question { headers: vec![range], ..question(remote, name, digest) };
         let response = self.ask_for_any(&get).await?.response;
+        if names_another(response.headers(), digest) {
+            return Err(another());
+        }
         let untold = || Error::Protocol("it does not tell the blob's size".into());
         match response.status() {
             // The first byte of an empty blob is beyond its end.
@@ -124,9 +137,10 @@ impl Client {
         }
         let Answer { response, url } = self.ask(&get).await?;
         let validator = url.host_str().and_then(|host| strong_etag(&response, host));
+        let is_another = names_another(response.headers(), digest);
         let Extent { start, size, part } = extent(&response, from, until)?;
         let (body, fetched) = (Body::new(response)?.of_part(part), remote.fetched(Content::Blob));
-        Ok(Blob { start, size, validator, body, timeouts: remote.timeouts(), fetched, _turn: turn })
+        Ok(Blob { start, size, is_another, validator, body, timeouts: remote.timeouts(), fetched, _turn: turn })
     }
 }
 
@@ -142,6 +156,10 @@ fn question<'a>(remote: &'a Remote, name: &'a RepositoryName, digest: &Digest) -
         follow: true,
         has_turn: false,
     }
+}
+
+fn another() -> Error {
+    Error::Protocol("it names another digest than the one asked for".into())
 }
 
 /// The `Range` header for a part; none for the whole.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use awc::http::header::{CONTENT_RANGE, HeaderMap, LINK, RETRY_AFTER};
 use url::Url;
 
-use crate::oci::ContentRange;
+use crate::oci::{ContentRange, Digest};
 
 /// What a pull-rate limit leaves: Docker Hub's `ratelimit-limit` and `ratelimit-remaining`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,16 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// The response's `Content-Range`, if it has a sound one.
 pub(super) fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
     text(headers, CONTENT_RANGE.as_str())?.parse().ok()
+}
+
+/// `Docker-Content-Digest`; some registries leave it out.
+pub(super) fn digest(headers: &HeaderMap) -> Option<Digest> {
+    text(headers, "docker-content-digest")?.trim().parse().ok()
+}
+
+/// Returns whether a response names another digest than the one asked for. Digests of two algorithms may be of one blob.
+pub(super) fn names_another(headers: &HeaderMap, asked: &Digest) -> bool {
+    digest(headers).is_some_and(|named| named.algorithm() == asked.algorithm() && named != *asked)
 }
 
 /// The query of the `Link` with `rel="next"`: what to ask for the page after this one.

@@ -10,7 +10,7 @@ use super::{
     Client, Error, Remote,
     body::{Body, content_length},
     exchange::Question,
-    headers::text,
+    headers::{digest, text},
 };
 use crate::{
     metrics::Content,
@@ -103,10 +103,6 @@ fn question<'a>(remote: &'a Remote, name: &'a RepositoryName, reference: &Refere
         follow: true,
         has_turn: false,
     }
-}
-
-fn digest(headers: &HeaderMap) -> Option<Digest> {
-    text(headers, "docker-content-digest")?.trim().parse().ok()
 }
 
 pub(super) fn media_type(headers: &HeaderMap) -> MediaType {
