@@ -11,7 +11,7 @@ use crate::support::{
     images::{Blob, Format, Image, Manifest},
     judge::Judge,
     rounds,
-    server::Server,
+    server::{Server, Setup},
     upstream::{Cut, Fault, Gate, Kind, Rule, Upstream},
     wait_until,
 };
@@ -267,4 +267,26 @@ fn a_fill_that_a_portal_answered_follows_no_other() {
         gate.open();
         assert_eq!(response.summary().digest, blob.digest);
     });
+}
+
+/// Who asks for a blob without a right to it keeps it from going no longer than anybody did who has one.
+#[test]
+fn a_strangers_question_is_no_use() {
+    let upstream = Upstream::plain();
+    let (asked_for, next) = (Blob::noise(808, 6_000_000), Blob::noise(809, 8_000_000));
+    upstream.add_blob(OWNER, &asked_for);
+    upstream.add_blob(OWNER, &next);
+    let lease = Duration::from_secs(3);
+    // Room for one of the two, beside the 20 MiB that are kept back.
+    let server = Setup::mirroring(&upstream.url())
+        .quota("32MB")
+        .variable("REGISTRY_STORAGE_MAXOBJECT", "100%")
+        .lease(&format!("{}s", lease.as_secs()))
+        .start();
+    is_served(&server, OWNER, &asked_for);
+    thread::sleep(lease + Duration::from_millis(2000));
+    assert_eq!(server.blob(STRANGERS[0], &asked_for.digest).send().status, 404);
+    is_served(&server, OWNER, &next);
+    let mut judge = Judge::new(server.data());
+    assert!(judge.has_blob(&next.digest) && !judge.has_blob(&asked_for.digest), "the other one is out of its lease");
 }
