@@ -177,7 +177,7 @@ fn who_does_not_read_lets_go_of_a_stream() {
     let get = || server.blob(REPOSITORY, &blob.digest).patience(Duration::from_secs(60)).window(4096).send();
     let mut idle: Vec<_> = (0..5).map(|_| get()).collect();
     assert!(idle.iter().all(|response| response.status == 200));
-    wait_until("their connections to be let go", Duration::from_secs(20), || connections_to(&upstream) == 0);
+    wait_until("their connections to be let go", Duration::from_secs(20), || upstream.connections() == 0);
     let last = idle.pop().unwrap().summary();
     assert_eq!((last.ending, last.digest.as_str()), (Ending::Complete, &*blob.digest));
 }
@@ -192,21 +192,8 @@ fn who_does_not_read_a_range_lets_go_of_the_whole_blob() {
     let get = || range(&server, &blob, &format!("bytes=0-{}", 30 * MIB - 1)).window(4096).send();
     let mut idle: Vec<_> = (0..5).map(|_| get()).collect();
     assert!(idle.iter().all(|response| response.status == 206));
-    wait_until("their connections to be let go", Duration::from_secs(20), || connections_to(&upstream) == 0);
+    wait_until("their connections to be let go", Duration::from_secs(20), || upstream.connections() == 0);
     assert!(idle.pop().unwrap().body().bytes == blob.bytes[..30 * MIB]);
-}
-
-/// How many connections to the upstream are open now, as the kernel shows them.
-fn connections_to(upstream: &Upstream) -> usize {
-    let url = upstream.url();
-    let port: u16 = url.rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap();
-    let remote = format!(":{port:04X} 01");
-    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let leads_there = |line: &&str| {
-        let mut fields = line.split_whitespace().skip(2);
-        format!("{} {}", fields.next().unwrap_or_default(), fields.next().unwrap_or_default()).ends_with(&remote)
-    };
-    sockets.lines().filter(leads_there).count()
 }
 
 /// More fills than there may be connections: the others wait, nothing else does, and the upstream is not blamed.

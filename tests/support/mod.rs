@@ -16,6 +16,7 @@ pub(crate) mod images;
 pub(crate) mod inject;
 pub(crate) mod judge;
 pub(crate) mod layers;
+pub(crate) mod loads;
 pub(crate) mod machine;
 pub(crate) mod model;
 pub(crate) mod network;

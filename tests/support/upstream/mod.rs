@@ -199,6 +199,17 @@ impl Upstream {
         self.requests().iter().filter(|recorded| recorded.kind == kind).map(|recorded| recorded.sent).sum()
     }
 
+    /// How many connections to it are open now, as the kernel shows them.
+    pub(crate) fn connections(&self) -> usize {
+        let remote = format!(":{:04X} 01", self.service.port());
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let leads_here = |line: &&str| {
+            let mut fields = line.split_whitespace().skip(2);
+            format!("{} {}", fields.next().unwrap_or_default(), fields.next().unwrap_or_default()).ends_with(&remote)
+        };
+        sockets.lines().filter(leads_here).count()
+    }
+
     /// Every request so far, the CDN's included.
     pub(crate) fn requests(&self) -> Vec<Recorded> {
         self.state.record.all()
