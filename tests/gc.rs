@@ -2,7 +2,12 @@
 //! else does. The judge reads the disk (`support::reach`).
 
 use std::{
-    os::unix::fs::{FileTypeExt, PermissionsExt},
+    fs,
+    io::Write as _,
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt},
+        net::UnixStream,
+    },
     path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
@@ -13,9 +18,10 @@ use serde_json::{Value, json};
 
 use crate::support::{
     admin,
+    hash::sha256,
     images::{Blob, Format, Image},
     process::Outcome,
-    reach::holds_what_tags_reach,
+    reach::{self, holds_what_tags_reach},
     registry2::OnVolume,
     rounds,
     server::{Server, Setup, entrepot},
@@ -334,4 +340,29 @@ fn the_socket_is_its_owner_s() {
     assert_eq!(admin::gc(server.data(), false, None)["blobs"], 0);
     server.stop();
     assert!(!socket.exists());
+}
+
+/// A command that stops reading is let go of after a while: what it asked for goes on, and the next collection can begin.
+#[test]
+fn a_command_that_reads_nothing_holds_no_collection() {
+    let mut server = Setup::hosting().variable("REGISTRY_GC_INTERVAL", "0").start();
+    server.stop();
+    let orphans: Vec<_> = (0..2000_u32)
+        .map(|number| {
+            let bytes = number.to_be_bytes();
+            let path = server.data().join("docker/registry/v2").join(reach::data(&sha256(&bytes)));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, bytes).unwrap();
+            path
+        })
+        .collect();
+    server.restart();
+    let mut silent = UnixStream::connect(admin::socket(server.data())).unwrap();
+    let request = json!({ "request": "gc", "untagged": false, "dry_run": false, "grace": 0 });
+    silent.write_all(format!("{request}\n").as_bytes()).unwrap();
+    wait_until("it to go on by itself", Duration::from_secs(60), || orphans.iter().all(|orphan| !orphan.exists()));
+    wait_until("the next one", Duration::from_secs(20), || {
+        admin::ask(server.data(), &request).pop().unwrap()["answer"] == "collected"
+    });
+    drop(silent);
 }

@@ -11,5 +11,5 @@ mod weighed;
 
 pub use place::connect;
 pub use protocol::{Answer, Request};
-pub use server::{Defaults, Door};
+pub use server::{Acceptor, Defaults, Door};
 pub use weighed::{Disk, Repository, Source, Tag, Weight};

@@ -5,7 +5,10 @@ use std::{
     ops::ControlFlow,
     os::unix::net::UnixListener as StdListener,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,8 +26,10 @@ use crate::{
     registry::{Collection, Registry, STEPS, Verification},
 };
 
-/// How long a request may take to be said, and how long it may be.
+/// How long a request may take to be said, and an answer to be taken; and how long a request may be.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a listener rests that cannot accept.
+const REST: Duration = Duration::from_millis(100);
 const LONGEST: u64 = 64 << 10;
 /// Answers that wait for a client that reads slowly; then the work waits.
 const WAITING: usize = 256;
@@ -32,7 +37,7 @@ const WAITING: usize = 256;
 /// The socket. Its file goes when this does.
 #[derive(Debug)]
 pub struct Door {
-    listener: StdListener,
+    listener: Arc<StdListener>,
     path: PathBuf,
 }
 
@@ -51,26 +56,44 @@ impl Door {
     /// # Errors
     /// As the filesystem refuses it.
     pub fn open(root: &Path) -> io::Result<Self> {
-        Ok(Self { listener: place::listen(root)?, path: place::path(root) })
+        Ok(Self { listener: Arc::new(place::listen(root)?), path: place::path(root) })
     }
 
-    /// Answers whoever comes, on `tasks`, for as long as that runs.
-    ///
-    /// # Errors
-    /// When the listener cannot be shared.
-    pub fn serve(&self, registry: &Arc<Registry>, defaults: Defaults, tasks: &Handle) -> io::Result<()> {
-        let (listener, registry, spawn) = (self.listener.try_clone()?, Arc::clone(registry), tasks.clone());
-        tasks.spawn(async move {
-            let Ok(listener) = UnixListener::from_std(listener) else { return };
-            loop {
-                match listener.accept().await {
-                    Ok((stream, _)) => drop(spawn.spawn(converse(stream, Arc::clone(&registry), defaults))),
-                    // Out of descriptors, most likely: some will be free again.
-                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-                }
+    /// Answers to whoever comes; each conversation is a task of `tasks`.
+    #[must_use]
+    pub fn acceptor(&self, registry: &Arc<Registry>, defaults: Defaults, tasks: &Handle) -> Acceptor {
+        let (listener, registry, tasks) = (Arc::clone(&self.listener), Arc::clone(registry), tasks.clone());
+        Acceptor { listener, registry, defaults, tasks }
+    }
+}
+
+/// Accepts connections to the socket.
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    listener: Arc<StdListener>,
+    registry: Arc<Registry>,
+    defaults: Defaults,
+    tasks: Handle,
+}
+
+impl Acceptor {
+    /// Answers whoever comes, and never ends.
+    pub async fn run(self) {
+        let listener = loop {
+            match self.listener.try_clone().and_then(UnixListener::from_std) {
+                Ok(listener) => break listener,
+                Err(_) => tokio::time::sleep(REST).await,
             }
-        });
-        Ok(())
+        };
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    drop(self.tasks.spawn(converse(stream, Arc::clone(&self.registry), self.defaults)));
+                }
+                // Out of descriptors, most likely: some will be free again.
+                Err(_) => tokio::time::sleep(REST).await,
+            }
+        }
     }
 }
 
@@ -81,7 +104,24 @@ impl Drop for Door {
     }
 }
 
-/// One request and its answers. A client that leaves ends what it asked for.
+/// Where answers go.
+struct Answers {
+    sender: mpsc::Sender<Answer>,
+    /// Whether the client is there and takes none.
+    stalled: Arc<AtomicBool>,
+}
+
+impl Answers {
+    /// Says whether to go on. A client that leaves ends what it asked for; one that only stops reading does not.
+    fn say(&self, answer: Answer) -> ControlFlow<()> {
+        match self.sender.blocking_send(answer) {
+            Err(_) if !self.stalled.load(Ordering::SeqCst) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// One request and its answers.
 async fn converse(stream: UnixStream, registry: Arc<Registry>, defaults: Defaults) {
     let (reading, mut writing) = stream.into_split();
     let mut line = String::new();
@@ -89,43 +129,47 @@ async fn converse(stream: UnixStream, registry: Arc<Registry>, defaults: Default
     if !matches!(timeout(PATIENCE, reading.read_line(&mut line)).await, Ok(Ok(1..))) {
         return;
     }
-    let (answers, mut waiting) = mpsc::channel(WAITING);
+    let (sender, mut waiting) = mpsc::channel(WAITING);
+    let stalled = Arc::new(AtomicBool::new(false));
     match serde_json::from_str(&line) {
         Ok(request) => {
             tracing::info!("asked through the socket: {}", line.trim());
             let lanes = registry.lanes().clone();
+            let answers = Answers { sender, stalled: Arc::clone(&stalled) };
             drop(lanes.start(Lane::Job, move || perform(&registry, &request, defaults, &answers)));
         }
         Err(error) => {
-            let _ = answers.try_send(Answer::Failed { message: format!("this is no request known here: {error}") });
-            drop(answers);
+            let _ = sender.try_send(Answer::Failed { message: format!("this is no request known here: {error}") });
+            drop(sender);
         }
     }
     while let Some(answer) = waiting.recv().await {
-        let Ok(line) = serde_json::to_string(&answer) else { return };
-        if writing.write_all(format!("{line}\n").as_bytes()).await.is_err() {
-            return;
+        let Ok(answer) = serde_json::to_string(&answer) else { return };
+        match timeout(PATIENCE, writing.write_all(format!("{answer}\n").as_bytes())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => {
+                tracing::warn!("a command reads no answers any more, and what it asked for goes on: {}", line.trim());
+                stalled.store(true, Ordering::SeqCst);
+                return;
+            }
         }
     }
 }
 
 /// Does what is asked, telling of it on the way; blocks until it is done.
-fn perform(registry: &Arc<Registry>, request: &Request, defaults: Defaults, answers: &mpsc::Sender<Answer>) {
-    let say = |answer| match answers.blocking_send(answer) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(_) => ControlFlow::Break(()),
-    };
+fn perform(registry: &Arc<Registry>, request: &Request, defaults: Defaults, answers: &Answers) {
     let ended = match request {
         &Request::Gc { untagged, dry_run, grace } => {
             let grace = grace.map_or(defaults.grace, Duration::from_millis);
             let mut done = 0;
-            let mut tell = |found| say(Answer::found(found, &mut done));
+            let mut tell = |found| answers.say(Answer::found(found, &mut done));
             let collected = registry.collect(Collection { untagged, dry: dry_run, grace }, &mut tell);
             collected.map(|collected| Answer::collected(collected, dry_run))
         }
         &Request::Verify { rate } => {
             let verification = Verification { rate: rate.unwrap_or(defaults.rate), steps: 0..STEPS };
-            let mut tell = |checked| say(Answer::checked(checked));
+            let mut tell = |checked| answers.say(Answer::checked(checked));
             registry.verify(&verification, &mut tell).map(Answer::verified)
         }
         Request::RebuildIndex => registry.renew_index().map(|()| Answer::Rebuilt),
@@ -135,10 +179,10 @@ fn perform(registry: &Arc<Registry>, request: &Request, defaults: Defaults, answ
         }),
         Request::Du { tags } => match Request::census(tags.as_ref()) {
             Ok(census) => registry
-                .count(&census, &mut |weighed| say(Answer::weighed(weighed)))
+                .count(&census, &mut |weighed| answers.say(Answer::weighed(weighed)))
                 .map(|disk| Answer::Counted(disk.into())),
             Err(message) => Ok(Answer::Failed { message }),
         },
     };
-    let _ = say(ended.unwrap_or_else(|error| Answer::Failed { message: error.to_string() }));
+    let _ = answers.say(ended.unwrap_or_else(|error| Answer::Failed { message: error.to_string() }));
 }

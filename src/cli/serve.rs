@@ -16,7 +16,7 @@ use crate::{
     http::{self, DebugServer, DebugSettings, Server},
     index::Index,
     lanes::Lanes,
-    metrics::Metrics,
+    metrics::{Job, Metrics},
     oci::{Domain, RepositoryName},
     registry::{self, Foundation, Registry, Retention, Rules},
     storage::Storage,
@@ -47,7 +47,7 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     jobs::start(&registry, &config, &supervisor);
     doors::renew_certificate(&server, &registry, &supervisor);
     keeping::start(&registry, &config, &supervisor);
-    let door = open_door(&registry, &config, &background);
+    let door = open_door(&registry, &config, &background, &supervisor);
     announce::announce(&config, &server, &bounds);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let local = tokio::task::LocalSet::new();
@@ -119,12 +119,15 @@ fn background() -> std::io::Result<Runtime> {
 }
 
 /// Lets commands ask this server. One that cannot be asked serves all the same.
-fn open_door(registry: &Arc<Registry>, config: &Config, background: &Runtime) -> Option<Door> {
-    let opened = Door::open(config.storage.rootdirectory.value()).and_then(|door| {
-        door.serve(registry, Defaults { grace: *config.gc.grace, rate: *config.verify.rate }, background.handle())
-            .map(|()| door)
-    });
-    opened.inspect_err(|error| tracing::warn!("commands such as `entrepot gc` cannot ask this server: {error}")).ok()
+fn open_door(registry: &Arc<Registry>, config: &Config, background: &Runtime, supervisor: &Supervisor) -> Option<Door> {
+    let opened = Door::open(config.storage.rootdirectory.value());
+    let opened = opened
+        .inspect_err(|error| tracing::warn!("commands such as `entrepot gc` cannot ask this server: {error}"))
+        .ok()?;
+    let defaults = Defaults { grace: *config.gc.grace, rate: *config.verify.rate };
+    let acceptor = opened.acceptor(registry, defaults, background.handle());
+    supervisor.keep(Job::Commands, move || acceptor.clone().run());
+    Some(opened)
 }
 
 /// Who may come in; `None` lets everybody do everything.

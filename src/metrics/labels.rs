@@ -139,6 +139,8 @@ words! {
         Collect = "collect",
         /// Hashing what is stored.
         Verify = "verify",
+        /// Answering commands, through the admin socket.
+        Commands = "commands",
         /// Reading the certificate again.
         Certificate = "certificate",
     }
