@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::support::{
+    admin,
     disk::{Disk, Kind, MIB},
     images::{Blob, Format, Image},
     judge::Judge,
@@ -241,4 +242,41 @@ fn an_index_that_failed_keeps_nothing_from_making_way() {
     caches_again(&server, &upstream, 81);
     server.pull("team/app", "1", &pushed);
     Judge::new(server.data()).is_whole();
+}
+
+/// A name whose claim was never written down, as on a volume of `registry:2`: its last manifest goes from a disk without a free
+/// block, by a delete or by a collection, and the name stays this registry's own.
+#[test]
+fn a_delete_on_a_full_disk_works() {
+    let (disk, upstream) = (Disk::new(Kind::Tmpfs, 64), Upstream::plain());
+    let image = Image::of_size(Format::Oci, 770, MEBI);
+    let names = ["team/deleted", "team/collected"];
+    names.iter().for_each(|name| upstream.add(name, "1", &Image::of_size(Format::Oci, 771, KIB)));
+    let setup = || mirror(&upstream, &disk).hosted("team/*").variable("REGISTRY_GC_INTERVAL", "0");
+    let mut server = setup().start();
+    names.iter().for_each(|name| server.target().image(name, "1", &image));
+    assert_eq!(server.target().delete("team/collected/manifests/1"), 202);
+    let home = server.data().join("docker/registry/v2/repositories");
+    let claim = |name: &str| home.join(name).join("_hosted");
+    server.stop();
+    let mut server = mirror(&upstream, &disk).variable("REGISTRY_GC_INTERVAL", "0").start();
+    names.iter().for_each(|name| std::fs::remove_dir_all(claim(name)).unwrap());
+    let filler = disk.fill(0);
+    assert!(std::fs::write(server.data().join("probe"), [1; 10]).is_err(), "there is room: this shows nothing");
+    let manifest = format!("team/deleted/manifests/{}", image.digest());
+    assert_eq!(server.target().delete(&manifest), 202, "a delete needs no room");
+    admin::gc(server.data(), true, Some(0));
+    drop(filler);
+    for restarted in [false, true] {
+        if restarted {
+            server.restart();
+        }
+        for name in names {
+            assert!(claim(name).is_dir(), "{name} is claimed");
+            assert!(scratch::files(&home.join(name).join("_manifests/revisions")).is_empty(), "{name} has no manifest");
+            assert_eq!(server.manifest(name, "1").send().status, 404, "{name} is not the upstream's");
+        }
+    }
+    server.target().image("team/deleted", "1", &image);
+    server.pull("team/deleted", "1", &image);
 }

@@ -155,33 +155,27 @@ impl Collector<'_> {
         gone: &mut HashSet<Digest>,
     ) -> Result<(), Error> {
         if plan.manifests.is_empty() || self.collection.dry {
-            return self.prune(repository, links, plan, gone);
+            return self.prune(repository, links, plan, true, gone);
         }
         let objects = self.objects;
         let locked = || objects.claims.repository(repository);
-        {
+        let claimed = {
             let _repository = locked();
-            match objects.keep_claim(repository) {
-                // A full disk needs the collection of everything else.
-                Err(Error::Storage(error)) if error.is_full() => {
-                    tracing::warn!(%repository, %error, "no manifest of this repository is collected");
-                    return Ok(());
-                }
-                kept => kept?,
-            }
-        }
-        self.prune(repository, links, plan, gone)?;
+            objects.keep_claim(repository)?
+        };
+        self.prune(repository, links, plan, claimed, gone)?;
         let _repository = locked();
         objects.delist_if_empty(repository)
     }
 
     /// Removes what is planned, until somebody enters the repository or asks for one of these manifests: then it stops, for
-    /// what was planned after it may be wanted too.
+    /// what was planned after it may be wanted too. Where the name's claim is not written down, the first manifest becomes it.
     fn prune(
         &mut self,
         repository: &Repository,
         links: &RepositoryLinks,
         plan: &Plan,
+        mut claimed: bool,
         gone: &mut HashSet<Digest>,
     ) -> Result<(), Error> {
         for (tag, digest) in &plan.former {
@@ -191,7 +185,11 @@ impl Collector<'_> {
         }
         for (digest, subject) in &plan.manifests {
             let link = Link { revision: true, named: Some(0), ..Link::default() };
-            if !self.unlink(repository, digest, link, || links.remove_revision(digest, UNSYNCED))? {
+            let remove = || match std::mem::replace(&mut claimed, true) {
+                true => links.remove_revision(digest, UNSYNCED),
+                false => links.turn_into_claim(digest),
+            };
+            if !self.unlink(repository, digest, link, remove)? {
                 return Ok(());
             }
             if let (Some(subject), false) = (subject, self.collection.dry) {

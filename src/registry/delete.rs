@@ -45,12 +45,16 @@ impl Registry {
         let delete = move |objects: &Objects| {
             let _claim = claim;
             let links = objects.storage.links(&place);
-            objects.keep_claim(&place)?;
+            let claimed = objects.keep_claim(&place)?;
             for tag in links.tags_of(&digest)? {
                 links.remove_tag(&tag).inspect_err(|_| objects.reread_tag(&place, &tag))?;
                 objects.index.remove_tag(&place, &tag);
             }
-            let removed = links.remove_revision(&digest, Durability::Synced);
+            let removed = match claimed {
+                true => links.remove_revision(&digest, Durability::Synced),
+                // A delete is what a full disk needs.
+                false => links.turn_into_claim(&digest),
+            };
             removed.inspect_err(|_| objects.reread_link(&place, &digest))?;
             objects.index.remove_link(&place, &digest, Link { revision: true, ..Link::default() });
             if let Some(subject) = subject {

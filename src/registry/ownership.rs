@@ -173,11 +173,17 @@ impl Objects {
         Ok(true)
     }
 
-    /// Makes sure that the claim of a repository that is about to lose its last manifest is written down. The caller holds
-    /// the repository's lock.
-    pub(super) fn keep_claim(&self, repository: &Repository) -> Result<(), Error> {
-        self.write_claim(repository, Verdict::Unasked)?;
-        Ok(self.storage.links(repository).sync_claim()?)
+    /// Makes sure that the claim of a repository that is about to lose its last manifest is written down; returns whether there
+    /// was room for it. Where there was none, the first manifest that goes is to be [turned into] it. The caller holds the
+    /// repository's lock.
+    ///
+    /// [turned into]: crate::storage::RepositoryLinks::turn_into_claim
+    pub(super) fn keep_claim(&self, repository: &Repository) -> Result<bool, Error> {
+        let sync = || Ok(self.storage.links(repository).sync_claim()?);
+        match self.write_claim(repository, Verdict::Unasked).and_then(|()| sync()) {
+            Err(Error::Storage(error)) if error.is_full() => Ok(false),
+            kept => kept.map(|()| true),
+        }
     }
 
     /// Takes a repository that holds no manifest any more out of the catalog. The caller holds the repository's lock.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{Durability, Error, RepositoryLinks, layout, look};
-use crate::oci::Algorithm;
+use crate::oci::{Algorithm, Digest};
 
 /// A longer file is none of this program's.
 const LONGEST: u64 = 1024;
@@ -109,6 +109,22 @@ impl RepositoryLinks {
     /// When it cannot be written.
     pub fn write_claim(&self, claim: Claim) -> Result<(), Error> {
         self.names.write(&self.claim_path(), &claim.write(), Durability::Synced)
+    }
+
+    /// Says that the manifest `digest` no longer belongs to this repository, whose name stays claimed, durably, where there is no
+    /// room to write a claim down: the folder of the manifest's link becomes the folder of the claim.
+    ///
+    /// # Errors
+    /// When the folder cannot be moved.
+    pub fn turn_into_claim(&self, digest: &Digest) -> Result<(), Error> {
+        let link = layout::link(&layout::revisions(&self.dir), digest);
+        if let Some(folder) = link.parent()
+            && self.names.move_folder(folder, &self.claim_folder())?
+        {
+            return Ok(());
+        }
+        self.sync_claim()?;
+        self.remove_revision(digest, Durability::Synced)
     }
 
     /// Makes a claim durable that was written down: it may have been by a push that could not be acknowledged.

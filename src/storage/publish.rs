@@ -106,6 +106,27 @@ impl Names {
         Ok(())
     }
 
+    /// Gives a folder another name in the same part of the tree, durably. `false` where something lies there already. It takes
+    /// no room, so that a full disk does it, too.
+    pub(super) fn move_folder(&self, from: &Path, to: &Path) -> Result<bool, Error> {
+        let (left, entered) = (from.parent().unwrap_or(from), to.parent().unwrap_or(to));
+        {
+            let (part, above) = (self.parts.of(left), self.parts.of(entered));
+            let _locks = self.parts.lock_two(part, above);
+            let before = (allocated_folder(left), allocated_folder(entered));
+            let forget = |known: &mut HashSet<PathBuf>| known.retain(|folder| !folder.starts_with(from));
+            match self.forgetting(forget, || fs::rename(from, to)) {
+                Err(error) if is_taken(&error) => return Ok(false),
+                moved => moved.map_err(Error::at(from))?,
+            }
+            self.charge(part, before.0, allocated_folder(left));
+            self.charge(above, before.1, allocated_folder(entered));
+        }
+        sync_parent(to)?;
+        sync_parent(from)?;
+        Ok(true)
+    }
+
     /// Removes a link and the folder of its own that it lay in, or a folder with all that is in it; one that is not there
     /// is no failure.
     pub(super) fn remove(&self, path: &Path, durability: Durability) -> Result<(), Error> {
@@ -243,6 +264,11 @@ impl Names {
         known.extend(unknown.into_iter().map(Path::to_owned));
         Ok(())
     }
+}
+
+/// Whether a folder has no place where another one lies that is not empty.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
 }
 
 pub(super) fn signed(bytes: u64) -> i64 {
