@@ -239,4 +239,6 @@ impl Registry {
 #[cfg(test)]
 mod disk_tests;
 #[cfg(test)]
+mod quarantine_tests;
+#[cfg(test)]
 mod unindexed_tests;

@@ -264,7 +264,8 @@ impl Objects {
         Ok(self.blocking(Lane::Write, move |objects| objects.storage.stage(&digest, reservation, size)).await??)
     }
 
-    /// Publishes a staged file that was found to hash to `digest`. It may be a `manifest`.
+    /// Publishes a staged file that was found to hash to `digest`. It may be a `manifest`. Waits while others have the blob in
+    /// hand: damaged bytes of it may be on their way into quarantine.
     pub(super) async fn publish(
         &self,
         staged: Staged,
@@ -273,13 +274,13 @@ impl Objects {
         manifest: bool,
     ) -> Result<(), Error> {
         let present = self.activity.handle(&digest).await;
+        let claim = self.claims.wait_for_digest(&digest).await;
         let publish = move |objects: &Self| {
-            let _present = present;
+            let (_present, _claim) = (present, claim);
             let mirrored = durability == Durability::Unsynced;
             // Damaged bytes of something that was pushed here: these take their place, as durable as they were. Nobody relies
             // on them before they are.
             let hosted = !mirrored || objects.storage.is_quarantined(&digest)?;
-            let _claim = (hosted && mirrored).then(|| objects.claims.digest(&digest));
             let published = objects.storage.publish(staged, &digest, durability)?;
             if published.first {
                 if hosted

@@ -41,8 +41,8 @@ impl Objects {
     pub(super) async fn host_upload(&self, place: &Repository, upload: &Upload, digest: Digest) -> Result<(), Error> {
         // What is there may turn out to be damaged, and is out of the way then: the second try finds the place free.
         for _ in 0..2 {
-            let (into, upload) = (place.clone(), upload.clone());
-            let host = move |objects: &Self| objects.host_first(&into, &upload, &digest);
+            let (into, upload, claim) = (place.clone(), upload.clone(), self.claims.wait_for_digest(&digest).await);
+            let host = move |objects: &Self| objects.host_first(&into, &upload, &digest, &claim);
             if self.blocking(Lane::Sync, host).await?? {
                 return Ok(());
             }
@@ -54,14 +54,20 @@ impl Objects {
     }
 
     /// `false` where other bytes have the name already.
-    fn host_first(&self, place: &Repository, upload: &Upload, digest: &Digest) -> Result<bool, Error> {
+    fn host_first(
+        &self,
+        place: &Repository,
+        upload: &Upload,
+        digest: &Digest,
+        claim: &KeyGuard<Digest>,
+    ) -> Result<bool, Error> {
         let published = self.storage.publish_upload(upload, digest)?;
         if !published.first {
             return Ok(false);
         }
         self.enter(digest, published, Owner::Hosted, false);
         self.storage.release(digest)?;
-        self.host_layer(place, digest, &self.claims.digest(digest))
+        self.host_layer(place, digest, claim)
     }
 
     /// Links a promoted blob; returns whether its bytes are still here. What has to last as long as that takes is `held`: the
