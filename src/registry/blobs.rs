@@ -161,7 +161,7 @@ impl Registry {
         match (stored, link.and_then(|link| link.named).filter(|size| *size > 0)) {
             (Some(stored), _) if covered => Ok((stored.facts.size, Provenance::Hit)),
             _ if !ask_upstream => Err(Error::BlobUnknown),
-            (_, Some(size)) if covered || !self.objects.storage.has_blob(digest)? => Ok((size, Provenance::Hit)),
+            (_, Some(size)) if covered || !self.objects.has(*digest).await? => Ok((size, Provenance::Hit)),
             _ => {
                 let size = self.ask_size(repository, digest).await?;
                 Ok((size, Provenance::Miss { collapsed: false, kept: Kept::Nothing }))

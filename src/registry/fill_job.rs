@@ -57,7 +57,7 @@ impl Job {
 
     /// Its repository's right comes first; then it is the blob's fill, for whoever has one, or gives way to the one that is.
     async fn fill(&self, client: Client) -> Result<u64, Failure> {
-        if self.is_here() {
+        if self.is_here().await {
             let shown = self.ask_for_right(&client).await?;
             let _ = self.fill.from_disk.set(());
             // What cannot be read here can be fetched.
@@ -112,16 +112,15 @@ impl Job {
     }
 
     /// As [`Job::establish`], once the upstream has answered. Another one may have been through since this one began.
-    fn establish_opened(&self, shown: Shown) -> Result<(), Failure> {
+    async fn establish_opened(&self, shown: Shown) -> Result<(), Failure> {
         self.establish(shown)?;
         let looked_at = self.fill.from_disk.get().is_some();
-        if looked_at || !self.is_here() { Ok(()) } else { Err(Failure::Superseded(shown)) }
+        if looked_at || !self.is_here().await { Ok(()) } else { Err(Failure::Superseded(shown)) }
     }
 
     /// Whether there are bytes of the blob's here.
-    fn is_here(&self) -> bool {
-        let looked = self.fills.objects.storage.has_blob(self.fill.digest());
-        cached_or_unknown(looked.map(Some).map_err(Error::from)) == Some(true)
+    async fn is_here(&self) -> bool {
+        cached_or_unknown(self.fills.objects.has(*self.fill.digest()).await.map(Some)) == Some(true)
     }
 
     async fn fetch(&self, client: Client) -> Result<u64, Failure> {
@@ -133,7 +132,11 @@ impl Job {
         }
         let staged_size = parked.as_ref().map(|parked| parked.size);
         let opened = self.size(&client, &mut events, staged_size).await;
-        let size = match opened.and_then(|(size, shown)| self.establish_opened(shown).map(|()| size)) {
+        let established = match opened {
+            Ok((size, shown)) => self.establish_opened(shown).await.map(|()| size),
+            Err(failure) => Err(failure),
+        };
+        let size = match established {
             Ok(Some(size)) => size,
             Ok(None) => return self.fetch_untold(&client, events).await,
             Err(failure) => return Err(self.not_resumed(parked, failure)),

@@ -58,7 +58,9 @@ impl Registry {
     }
 
     async fn fetch_again(&self, digest: &Digest, place: &Repository) -> bool {
-        match self.objects.storage.links(place).has_revision(digest) {
+        let (repository, wanted) = (place.clone(), *digest);
+        let look = move |objects: &Objects| objects.storage.links(&repository).has_revision(&wanted);
+        match self.objects.blocking(Lane::Look, look).await.and_then(|looked| Ok(looked?)) {
             Ok(true) => return self.fetch_now(place, &Reference::Digest(*digest)).await.is_ok(),
             Ok(false) => {}
             Err(error) => {

@@ -125,10 +125,10 @@ impl Manifests {
     pub(super) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>) -> Kept {
         self.memory.insert(manifest.digest, Arc::clone(manifest));
         let _present = self.objects.activity.handle(&manifest.digest).await;
-        let kept = match self.objects.storage.has_blob(&manifest.digest) {
+        let kept = match self.objects.has(manifest.digest).await {
             Ok(true) => Ok(()),
             Ok(false) => self.objects.write(manifest.digest, manifest.bytes.clone(), Durability::Unsynced).await,
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         let linked = match kept {
             Ok(()) => self.link(repository, manifest).await,

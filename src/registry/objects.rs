@@ -98,6 +98,14 @@ impl Objects {
         Ok(stored?.filter(|stored| object(&stored.facts) == expected))
     }
 
+    /// Returns whether a blob has bytes here.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub(super) async fn has(&self, digest: Digest) -> Result<bool, Error> {
+        Ok(self.blocking(Lane::Look, move |objects| objects.storage.has_blob(&digest)).await??)
+    }
+
     /// A published blob, its bytes hashed if there is any doubt about them, once for all who ask. Wrong ones are removed.
     ///
     /// # Errors

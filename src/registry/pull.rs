@@ -7,9 +7,11 @@ use super::{
     error::Asked,
     heard::Word,
     mirror::Rest,
+    objects::Objects,
     tags::{Asking, landed},
 };
 use crate::{
+    lanes::Lane,
     oci::{Digest, InvalidManifest, Reference, Repository, Tag},
     upstream,
 };
@@ -297,7 +299,7 @@ impl Registry {
         if !manifest.manifest.is_image() || !mirror.is_down() {
             return Ok(());
         }
-        let Some(missing) = self.missing_blob(repository, manifest)? else { return Ok(()) };
+        let Some(missing) = self.missing_blob(repository, manifest).await? else { return Ok(()) };
         // Where clients know their images by digest alone, and hear no at the manifest, nobody else would find it back.
         if mirror.rest() == Rest::Probe {
             let reference = Reference::Digest(manifest.digest);
@@ -308,18 +310,26 @@ impl Registry {
 
     /// The first blob of an image that is neither here nor on its way, and that whoever asks for the image may ask for: its
     /// config, or a layer that somebody asked for before, and that made way or never came.
-    fn missing_blob(&self, repository: &Repository, image: &StoredManifest) -> Result<Option<Digest>, Error> {
+    async fn missing_blob(&self, repository: &Repository, image: &StoredManifest) -> Result<Option<Digest>, Error> {
         // What is not known counts as asked for.
         let wanted =
             |digest: &Digest| self.manifests.link_of(repository, digest).is_none_or(|link| link.layer || link.wanted);
         // The config comes first.
-        for (place, blob) in image.manifest.blobs.iter().enumerate().filter(|(_, blob)| blob.urls.is_empty()) {
-            let here = self.objects.storage.has_blob(&blob.digest)? || self.fills.is_filling(&blob.digest);
-            if !here && (place == 0 || wanted(&blob.digest)) {
-                return Ok(Some(blob.digest));
+        let blobs = image.manifest.blobs.iter().enumerate().filter(|(_, blob)| blob.urls.is_empty());
+        let needed: Vec<Digest> = blobs
+            .filter(|(place, blob)| *place == 0 || wanted(&blob.digest))
+            .map(|(_, blob)| blob.digest)
+            .filter(|digest| !self.fills.is_filling(digest))
+            .collect();
+        let look = move |objects: &Objects| {
+            for digest in needed {
+                if !objects.storage.has_blob(&digest)? {
+                    return Ok(Some(digest));
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        };
+        self.objects.blocking(Lane::Look, look).await?
     }
 }
 
