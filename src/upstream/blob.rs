@@ -9,10 +9,11 @@ use bytes::Bytes;
 use super::{
     Client, Error, Remote,
     body::{Body, content_length},
-    client::{Response, Turn},
+    client::Response,
     exchange::{self, Answer, Question},
     headers::{content_range, names_another},
     remote::Timeouts,
+    turns::Turn,
 };
 use crate::{
     metrics::{Content, Tally},
@@ -129,7 +130,7 @@ impl Client {
         until: Option<u64>,
         validator: Option<&Validator>,
     ) -> Result<Blob, Error> {
-        let turn = self.body_turn().await?;
+        let turn = remote.turns().body().await?;
         let mut get = Question { has_turn: true, ..question(remote, name, digest) };
         if let Some(range) = range(from, until)? {
             get.headers.push((RANGE, range));

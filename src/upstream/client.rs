@@ -6,10 +6,7 @@ use awc::http::{
     Method, StatusCode,
     header::{ACCEPT_ENCODING, HOST, HeaderName, HeaderValue, USER_AGENT},
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout},
-};
+use tokio::time::Instant;
 use tracing::debug;
 use url::Url;
 
@@ -24,15 +21,9 @@ use super::{
 /// A response whose head has come.
 pub(super) type Response = awc::ClientResponse;
 
-/// At most this many connections a thread, for each kind of route: room for all that may be asked at once, so that nobody
-/// waits for a connection within the time that an upstream has to answer.
-const CONNECTIONS: usize = BODIES + HEADS + 128;
-/// Blobs that are fetched at once, a thread. More wait for their turn, however long.
-const BODIES: usize = 512;
-/// Other questions that are open at once, a thread.
-const HEADS: usize = 384;
-/// How long one of these waits for its turn.
-const TURN: Duration = Duration::from_secs(5);
+/// Any number of connections a thread, as `awc` has it: turns bound them (`turns.rs`), and nobody waits for a connection within
+/// the time that an upstream has to answer.
+const CONNECTIONS: usize = 0;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const LIFETIME: Duration = Duration::from_secs(600);
 /// Our dialer has its own, shorter patience.
@@ -48,12 +39,7 @@ struct Inner {
     /// One `awc` client for each route: its pool of connections knows hosts only, and a connection that one upstream may
     /// use must not serve another's redirect.
     clients: RefCell<HashMap<Route, awc::Client>>,
-    bodies: Arc<Semaphore>,
-    heads: Arc<Semaphore>,
 }
-
-/// A turn to ask, for as long as it lives.
-pub(super) type Turn = OwnedSemaphorePermit;
 
 /// A request, complete but for what every request has.
 #[derive(Clone)]
@@ -68,19 +54,7 @@ pub(super) struct Request {
 
 impl Client {
     pub(super) fn new(dialer: Arc<Dialer>) -> Self {
-        let (bodies, heads) = (Arc::new(Semaphore::new(BODIES)), Arc::new(Semaphore::new(HEADS)));
-        Self(Rc::new(Inner { dialer, clients: RefCell::default(), bodies, heads }))
-    }
-
-    /// Waits for a turn to fetch a blob.
-    pub(super) async fn body_turn(&self) -> Result<Turn, Error> {
-        Arc::clone(&self.0.bodies).acquire_owned().await.map_err(|_| Error::Crowded)
-    }
-
-    /// Waits for a turn to ask anything else.
-    pub(super) async fn head_turn(&self) -> Result<Turn, Error> {
-        let turn = timeout(TURN, Arc::clone(&self.0.heads).acquire_owned()).await;
-        turn.ok().and_then(Result::ok).ok_or(Error::Crowded)
+        Self(Rc::new(Inner { dialer, clients: RefCell::default() }))
     }
 
     /// Sends it, twice if need be: all our requests are idempotent. Has no timeout but the dialer's.

@@ -69,7 +69,7 @@ impl Client {
     /// Asks, and gives the answer's head whatever its status.
     pub(super) async fn ask_for_any(&self, question: &Question<'_>) -> Result<Answer, Error> {
         // Waiting for it is not the upstream's silence.
-        let _turn = if question.has_turn { None } else { Some(self.head_turn().await?) };
+        let _turn = if question.has_turn { None } else { Some(question.remote.turns().head().await?) };
         let (phase, began) = (Cell::new(Phase::Head), Instant::now());
         let asked = timeout(question.remote.timeouts().head, self.follow(question, &phase)).await;
         let answer = asked.unwrap_or_else(|_| Err(Error::Timeout { phase: phase.get() }));

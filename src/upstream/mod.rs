@@ -27,6 +27,7 @@ mod reach;
 mod remote;
 mod shown;
 mod token;
+mod turns;
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ use super::{
     Budget, Credentials, Error, headers,
     reach::{self, Reach},
     token::Tokens,
+    turns::Turns,
 };
 use crate::{
     metrics::Metrics,
@@ -68,6 +69,7 @@ struct Inner {
     base: Url,
     options: Options,
     tokens: Tokens,
+    turns: Turns,
     /// It challenged for Basic before: the credentials are sent at once.
     basic: AtomicBool,
     /// A realm was refused the credentials, and that was told.
@@ -97,6 +99,7 @@ impl Remote {
             base,
             options,
             tokens: Tokens::default(),
+            turns: Turns::new(),
             basic: AtomicBool::new(false),
             warned: AtomicBool::new(false),
             budget: Mutex::default(),
@@ -147,6 +150,10 @@ impl Remote {
 
     pub(super) fn tokens(&self) -> &Tokens {
         &self.0.tokens
+    }
+
+    pub(super) fn turns(&self) -> &Turns {
+        &self.0.turns
     }
 
     /// `<base>/v2/<name>/<rest>`.

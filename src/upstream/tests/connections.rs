@@ -8,10 +8,10 @@ use std::{
 use futures_util::future::join_all;
 
 use super::{
-    BLOB, Digest, Error, latest, name, options, pool, read, remote,
+    BLOB, Digest, Error, Options, Timeouts, latest, name, options, pool, read, remote, remote_with,
     server::{Server, Step, reply, say},
 };
-use crate::upstream::{Phase, Remote};
+use crate::upstream::{Phase, Remote, turns::HEADS};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
 
@@ -136,6 +136,25 @@ async fn many_ask_at_once_from_any_runtime() {
     let name = name();
     let sizes = join_all((0..64).map(|_| is_send(remote.blob_size(&pool, &name, &digest)))).await;
     assert!(sizes.into_iter().all(|size| size == Ok(5)));
+}
+
+/// As many questions as may be open at an upstream that does not answer are its own, on whichever threads they are.
+#[tokio::test]
+async fn a_silent_upstream_takes_no_turns_of_another() {
+    let silent = Server::start(|_, _| vec![Step::Wait(20_000)]);
+    let (pool, answering) = (pool(3), Server::start(|_, _| say(HEAD)));
+    let options = Options { timeouts: Timeouts { head: Duration::from_secs(4), ..options().timeouts }, ..options() };
+    let (silent, answering) = (remote_with(&silent, options), remote(&answering));
+    let (name, latest) = (name(), latest());
+    let questions = join_all((0..4 * HEADS).map(|_| silent.head_manifest(&pool, &name, &latest)));
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        answering.head_manifest(&pool, &name, &latest).await
+    };
+    let (asked, answered) = tokio::join!(questions, meanwhile);
+    assert!(answered.is_ok(), "{answered:?}");
+    let crowded = asked.iter().filter(|answer| **answer == Err(Error::Crowded)).count();
+    assert_eq!(crowded, 3 * HEADS);
 }
 
 #[tokio::test]
