@@ -1,7 +1,7 @@
 //! Ranges of a blob that is on its way: they cost the upstream next to nothing, and nobody who does not read holds anything.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -180,6 +180,37 @@ fn who_does_not_read_lets_go_of_a_stream() {
     wait_until("their connections to be let go", Duration::from_secs(20), || upstream.connections() == 0);
     let last = idle.pop().unwrap().summary();
     assert_eq!((last.ending, last.digest.as_str()), (Ending::Complete, &*blob.digest));
+}
+
+/// Who reads a little now and then lets go of it, too: slower than the floor, they would hold it for as long as they like.
+#[test]
+fn who_reads_too_slowly_lets_go_of_a_stream() {
+    let blob = Blob::noise(1005, 40 * MB);
+    let upstream = Upstream::plain();
+    upstream.add_blob(REPOSITORY, &blob);
+    let server = Setup::mirroring(&upstream.url()).variable("REGISTRY_STORAGE_MAXOBJECT", "1KB").start();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..5 {
+            scope.spawn(|| {
+                let get = server.blob(REPOSITORY, &blob.digest).patience(Duration::from_secs(60)).window(4096);
+                let mut response = get.send();
+                while !over.load(Ordering::Relaxed) {
+                    response.exactly(4000);
+                    thread::sleep(Duration::from_millis(100));
+                }
+            });
+        }
+        wait_until("five streams", Duration::from_secs(20), || upstream.count("GET", Kind::Blob) >= 5);
+        let begun = Instant::now();
+        let mut held = upstream.connections();
+        while held > 0 && begun.elapsed() < Duration::from_secs(20) {
+            thread::sleep(Duration::from_millis(50));
+            held = upstream.connections();
+        }
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(held, 0, "connections that are held for them");
+    });
 }
 
 /// A range that ends before the blob does leaves nothing of what was asked for before it was known that the disk takes nothing.

@@ -1,9 +1,12 @@
 //! Bytes that go from the upstream to one client without touching the disk.
 //!
-//! A connection to the upstream is held for a client that reads. One that takes nothing for a while lets go of it, and the
-//! bytes are asked for from there on when it reads again.
+//! A connection to the upstream, and a turn to have one, is held for a client that reads, at a floor of speed. One that is
+//! slower lets go of it, takes what is on its way, and the bytes are asked for from there on.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc, mpsc::error::SendTimeoutError};
@@ -27,6 +30,9 @@ const IN_FLIGHT: usize = 8;
 pub(super) const IN_ALL: usize = 256;
 /// How long a connection is held for a client that takes nothing.
 const IDLE: Duration = Duration::from_secs(2);
+/// How many bytes a second a client has to take to keep its connection: while there are turns left, and while others wait.
+const FLOOR: u32 = 64 << 10;
+const FLOOR_OF_MANY: u32 = 1 << 20;
 
 /// A run of a blob's bytes, coming.
 #[derive(Debug)]
@@ -104,6 +110,17 @@ struct Relay {
     turns: Arc<Semaphore>,
 }
 
+/// How long a client may still be waited for. What it takes extends that, up to [`IDLE`].
+struct Patience(Duration);
+
+impl Patience {
+    /// The client took so many bytes after this time, where `floor` bytes a second are due.
+    fn took(&mut self, bytes: usize, waited: Duration, floor: u32) {
+        let earned = Duration::from_secs_f64(bytes as f64 / f64::from(floor));
+        self.0 = (self.0 + earned).saturating_sub(waited).min(IDLE);
+    }
+}
+
 /// What became of a connection.
 enum Passed {
     /// All is sent, or will never be.
@@ -128,20 +145,25 @@ impl Relay {
         let Ok(_turn) = self.turn().await else { return Passed::Ended };
         let fetch = || fetch::start(client.clone(), Wanted { from: self.at, ..self.wanted.clone() });
         let mut events = self.rest.take().unwrap_or_else(fetch);
+        let mut patience = Patience(IDLE);
         while let Some(event) = events.recv().await {
             let passed = match event {
                 Ok(Event::Opened { .. }) => continue,
                 Ok(Event::Bytes(bytes)) => self.checked(bytes),
                 Err(error) => Err(error),
             };
-            let failed = passed.is_err();
-            match self.out.send_timeout(passed, IDLE).await {
-                Err(SendTimeoutError::Timeout(Ok(bytes))) => return Passed::Idle(bytes),
-                Ok(()) if !failed => {}
+            let (length, began) = (passed.as_ref().ok().map(Bytes::len), Instant::now());
+            match (self.out.send_timeout(passed, patience.0).await, length) {
+                (Err(SendTimeoutError::Timeout(Ok(bytes))), _) => return Passed::Idle(bytes),
+                (Ok(()), Some(length)) => patience.took(length, began.elapsed(), self.floor()),
                 _ => return Passed::Ended,
             }
         }
         Passed::Ended
+    }
+
+    fn floor(&self) -> u32 {
+        if self.turns.available_permits() > 0 { FLOOR } else { FLOOR_OF_MANY }
     }
 
     /// Waits for a turn, and holds no connection meanwhile.
@@ -172,5 +194,41 @@ impl Check {
         tracing::error!("what upstream sent does not match the digest {}", self.digest);
         self.mirror.metrics.mismatched(self.mirror.remote.domain(), Content::Blob);
         Err(Error::Mismatch { expected: self.digest })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHUNK: usize = 32 << 10;
+
+    /// How many chunks a client gets that takes one each time after `pause`, of a thousand.
+    fn chunks(pause: Duration, floor: u32) -> usize {
+        let mut patience = Patience(IDLE);
+        let taken = (0..1000).take_while(|_| {
+            let kept = pause <= patience.0;
+            patience.took(CHUNK, pause, floor);
+            kept
+        });
+        taken.count()
+    }
+
+    #[test]
+    fn a_client_below_the_floor_lets_go() {
+        let milliseconds = Duration::from_millis;
+        assert_eq!(chunks(milliseconds(2001), FLOOR), 0);
+        assert_eq!(chunks(milliseconds(1990), FLOOR), 1, "one chunk in two seconds is too slow");
+        assert!((5..30).contains(&chunks(milliseconds(600), FLOOR)), "and so is a little less than the floor");
+        assert_eq!(chunks(milliseconds(490), FLOOR), 1000);
+        assert!(chunks(milliseconds(490), FLOOR_OF_MANY) < 10, "while others wait, more is due");
+        assert_eq!(chunks(milliseconds(30), FLOOR_OF_MANY), 1000);
+    }
+
+    #[test]
+    fn nobody_saves_up() {
+        let mut patience = Patience(IDLE);
+        (0..100).for_each(|_| patience.took(64 << 10, Duration::ZERO, FLOOR));
+        assert_eq!(patience.0, IDLE);
     }
 }
