@@ -135,6 +135,13 @@ impl Activity {
         recent.covers(self.seen.lock().digests.get(&short(digest)), self.started)
     }
 
+    /// The repositories that somebody pushed to since then.
+    pub(super) fn entered_since(&self, then: Instant) -> Vec<RepositoryName> {
+        let seen = self.seen.lock();
+        let since = seen.repositories.iter().filter(|(_, mark)| mark.held > 0 || mark.last >= then);
+        since.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Whether somebody works on a blob this moment.
     pub(super) fn is_held(&self, digest: &Digest) -> bool {
         self.seen.lock().digests.get(&short(digest)).is_some_and(|mark| mark.held > 0)

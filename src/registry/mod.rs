@@ -3,7 +3,7 @@
 //! To read, `pull` (manifests, with `tags`) and `blobs` are the way in; `rules` says which registry is meant and `ownership`
 //! whose a name is, `hosted` and `listing` answer for this one. To write: `uploads`, `promote`, `put`, `delete` and `remove`,
 //! each under its `claims`. `adopt` and
-//! `collect` (what `reach` plans and `activity` allows) work on a whole volume, and so do `verify` (with `health`) and
+//! `collect` (what `reach` plans and `activity` allows) work on a whole volume, and so do `verify` (with `health` and `damage`) and
 //! `census` (with `tagged`), which counts; `volume` has it where no server has.
 //!
 //! Below them: `manifests` and `objects` (what is here), `fills` and `fill` (`fill_job`, `fill_untold`) with `origin`, `fetch`, `pen`, `parked`, `progress`,
@@ -20,6 +20,7 @@ mod books;
 mod census;
 mod claims;
 mod collect;
+mod damage;
 mod delete;
 mod described;
 mod error;

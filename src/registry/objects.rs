@@ -8,14 +8,14 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
-    Error, Retention, activity::Activity, claims::Claims, flight::BlockingFlights, health::Outcome, heard::Heard,
-    ownership::NameClaims, parked::Parked, rebuild::Rebuilding, space::Lack, uncached::Uncached, uses, uses::Uses,
-    verify::names,
+    Error, Retention, activity::Activity, claims::Claims, damage::Hashed, flight::BlockingFlights, heard::Heard,
+    ownership::NameClaims, parked::Parked, promote::Promotion, rebuild::Rebuilding, space::Lack, uncached::Uncached,
+    uses, uses::Uses,
 };
 use crate::{
     index::{Class, Index, Link, Object, Owner},
     lanes::{Lane, Lanes},
-    metrics::{self, Found, Metrics},
+    metrics::Metrics,
     oci::{Digest, Hasher, Repository},
     storage::{self, Durability, Facts, Published, Purpose, Staged, Storage, Stored},
 };
@@ -49,9 +49,11 @@ pub(super) struct Objects {
     pub(super) lanes: Lanes,
     pub(super) uncached: Arc<Uncached>,
     /// Blobs in doubt that are being hashed.
-    rechecks: Arc<BlockingFlights<Digest, Result<Option<Stored>, Error>>>,
+    rechecks: Arc<BlockingFlights<Digest, Result<Hashed, Error>>>,
+    /// Damaged blobs that are being dropped.
+    pub(super) drops: Arc<BlockingFlights<Digest, Result<(), Error>>>,
     /// Mirrored blobs that are becoming this registry's own.
-    pub(super) promotions: Arc<BlockingFlights<Digest, Result<bool, Error>>>,
+    pub(super) promotions: Arc<BlockingFlights<Digest, Result<Promotion, Error>>>,
     /// Whether the books are closed. Held, for reading, by fills, pushes and evictions, which change them.
     pub(super) closed: Arc<RwLock<bool>>,
 }
@@ -81,6 +83,7 @@ impl Objects {
             room: Arc::default(),
             metrics,
             rechecks: BlockingFlights::new(lanes.clone()).into(),
+            drops: BlockingFlights::new(lanes.clone()).into(),
             promotions: BlockingFlights::new(lanes.clone()).into(),
             lanes,
             uncached: Arc::default(),
@@ -121,96 +124,13 @@ impl Objects {
             Some(_open) => objects.recheck_now(&digest),
             None => Err(Error::Abandoned),
         };
-        self.rechecks.join(digest, lane, work).await.ok_or(Error::Abandoned)?
-    }
-
-    fn recheck_now(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
-        let Some(stored) = self.storage.blob(digest)? else { return Ok(None) };
-        if self.index.object(digest) == Some(object(&stored.facts)) {
-            return Ok(Some(stored));
-        }
-        let found = hash(&stored, digest).map_err(|error| self.storage.unread(digest, error))?;
-        if found == *digest {
-            self.index.put_object(digest, &object(&stored.facts));
-            return Ok(Some(stored));
-        }
-        self.drop_damaged(digest, &stored.facts)?;
-        Ok(None)
-    }
-
-    /// A published blob, its bytes hashed whatever the index says. Wrong ones are removed.
-    pub(super) fn rehash(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
-        self.index.remove_object(digest);
-        self.recheck_now(digest)
+        self.or_drop(digest, self.rechecks.join(digest, lane, work).await.ok_or(Error::Abandoned)??).await
     }
 
     /// Whether a published blob is the file whose bytes were last found right.
     pub(super) fn is_unchanged(&self, digest: &Digest) -> Result<bool, Error> {
         let Some(stored) = self.storage.blob(digest)? else { return Ok(false) };
         Ok(self.index.object(digest) == Some(object(&stored.facts)))
-    }
-
-    /// Removes wrong bytes: those that can be fetched again go, those that were pushed here are set aside. Right ones may
-    /// have taken their place meanwhile: `None` then. Tells what became of them, and whose they are.
-    ///
-    /// # Errors
-    /// When it cannot be known whose they are, or they cannot be moved: they stay.
-    pub(super) fn drop_damaged(
-        &self,
-        digest: &Digest,
-        found: &Facts,
-    ) -> Result<Option<(Outcome, Vec<Repository>)>, Error> {
-        let _claim = self.claims.digest(digest);
-        if self.storage.blob(digest)?.is_none_or(|now| now.facts != *found) {
-            return Ok(None);
-        }
-        let (owners, class) = (self.owners(digest)?, self.index.class(digest));
-        let mirrored = class.mirrored || owners.iter().any(|owner| owner.domain.is_some());
-        let hosted = class.hosted || owners.iter().any(|owner| owner.domain.is_none());
-        self.index.remove_object(digest);
-        self.index.remove_class(digest);
-        self.index.leave(digest);
-        let (outcome, moved) = if mirrored && !hosted {
-            tracing::warn!("{digest} of {} was damaged on disk and is dropped", names(&owners));
-            self.metrics.found(Found::Damaged(metrics::Class::Mirrored));
-            (Outcome::Dropped, self.storage.remove_blob(digest))
-        } else {
-            tracing::error!("{digest} of {} was damaged on disk and is quarantined: push it again", names(&owners));
-            self.metrics.found(Found::Damaged(metrics::Class::Hosted));
-            (Outcome::Quarantined, self.storage.quarantine(digest))
-        };
-        if let Err(error) = moved {
-            tracing::error!("a damaged blob stays: {error}");
-            return Err(error.into());
-        }
-        Ok(Some((outcome, owners)))
-    }
-
-    /// Takes back what was set aside of a blob that was pushed, and turned out to be right; returns whether it did.
-    ///
-    /// # Errors
-    /// As the disk fails.
-    pub(super) fn take_back(&self, digest: &Digest) -> Result<bool, Error> {
-        let _claim = self.claims.digest(digest);
-        let Some(published) = self.storage.take_back(digest)? else { return Ok(false) };
-        self.index.add_class(digest, Class { hosted: true, ..Class::default() });
-        self.enter(digest, published, Owner::Hosted, false);
-        Ok(true)
-    }
-
-    /// The repositories that link a blob, by the disk: slow, and right whatever the index knows.
-    ///
-    /// # Errors
-    /// When one of them cannot be looked at.
-    pub(super) fn owners(&self, digest: &Digest) -> Result<Vec<Repository>, storage::Error> {
-        let mut owners = Vec::new();
-        for place in self.storage.repositories() {
-            let place = place?;
-            if self.storage.links(&place).has(digest)? {
-                owners.push(place);
-            }
-        }
-        Ok(owners)
     }
 
     /// Notes that a file's bytes are right.
@@ -385,7 +305,7 @@ pub(super) fn object(facts: &Facts) -> Object {
     Object { size: facts.size, mtime: facts.mtime, inode: facts.inode }
 }
 
-fn hash(stored: &Stored, digest: &Digest) -> std::io::Result<Digest> {
+pub(super) fn hash(stored: &Stored, digest: &Digest) -> std::io::Result<Digest> {
     let mut hasher = digest.hasher();
     hash_into(&stored.file, &mut hasher)?;
     Ok(hasher.finish())

@@ -4,14 +4,26 @@
 use super::{
     Error, Registry,
     claims::KeyGuard,
+    damage::Hashed,
     objects::{Objects, hashing},
 };
 use crate::{
     index::{Class, Link, Owner},
     lanes::Lane,
     oci::{Digest, Repository},
-    storage::{Durability, Purpose, Upload},
+    storage::{Durability, Facts, Purpose, Upload},
 };
+
+/// What came of making a mirrored blob this registry's own.
+#[derive(Clone, Debug)]
+pub(super) enum Promotion {
+    /// It is right, and on the disk.
+    Durable,
+    /// It is not here, or not right.
+    Not(Hashed),
+    /// This file could not be synced.
+    Unsynced(Facts, Error),
+}
 
 impl Registry {
     /// Links a blob of another repository, uploading nothing (distribution-spec, "Mounting a blob from another
@@ -112,36 +124,32 @@ impl Objects {
         };
         // A small one is hashed in no time and then synced, which takes longer.
         let lane = if hashing(size) == Lane::Compute { Lane::Sync } else { hashing(size) };
-        self.promotions.join(digest, lane, promote).await.ok_or(Error::Abandoned)?
-    }
-
-    fn promote_now(&self, digest: &Digest) -> Result<bool, Error> {
-        if self.rehash(digest)?.is_none() {
-            return Ok(false);
-        }
-        match self.storage.make_durable(digest) {
-            Err(error) if error.is_unsynced() && self.drop_unsynced(digest)? => {
+        match self.promotions.join(digest, lane, promote).await.ok_or(Error::Abandoned)?? {
+            Promotion::Durable => Ok(true),
+            Promotion::Not(hashed) => self.or_drop(digest, hashed).await.map(|_| false),
+            Promotion::Unsynced(facts, error) => {
+                if !self.blocking(Lane::List, move |objects| objects.drop_unsynced(&digest, &facts)).await?? {
+                    return Err(error);
+                }
                 tracing::error!("{digest} is dropped, to be fetched or pushed again: {error}");
                 Ok(false)
             }
-            durable => {
-                durable?;
-                self.index.add_class(digest, Class { hosted: true, ..Class::default() });
-                Ok(true)
-            }
         }
     }
 
-    /// Removes the bytes of a blob that could not be synced, unless this registry's own repositories have it: then `false`,
-    /// since they can be read at least.
-    fn drop_unsynced(&self, digest: &Digest) -> Result<bool, Error> {
-        let _claim = self.claims.digest(digest);
-        let hosted = self.index.class(digest).hosted;
-        if hosted || self.owners(digest)?.iter().any(|owner| owner.domain.is_none()) {
-            return Ok(false);
+    fn promote_now(&self, digest: &Digest) -> Result<Promotion, Error> {
+        let facts = match self.rehash(digest)? {
+            Hashed::Right(stored) => stored.facts,
+            hashed => return Ok(Promotion::Not(hashed)),
+        };
+        match self.storage.make_durable(digest) {
+            Err(error) if error.is_unsynced() => Ok(Promotion::Unsynced(facts, error.into())),
+            durable => {
+                durable?;
+                self.index.add_class(digest, Class { hosted: true, ..Class::default() });
+                Ok(Promotion::Durable)
+            }
         }
-        self.remove_bytes(digest)?;
-        Ok(true)
     }
 
     /// Links a durable blob, whose claim the caller holds, into one of this registry's own repositories, durably. Returns

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     index::Owner,
+    lanes::Lane,
     oci::Digest,
     storage::{Durability, Limits},
 };
@@ -147,4 +148,41 @@ async fn bytes_that_went_are_not_linked() {
     let claim = objects.claims.wait_for_digest(&gone).await;
     assert!(!objects.host_layer(&hosted("mine"), &gone, &claim).unwrap());
     assert!(!objects.storage.links(&hosted("mine")).has_layer(&gone).unwrap());
+}
+
+/// Whose damaged bytes are is found out by a walk of all repositories: on no lane that a client's next byte waits for, and
+/// without the digest's claim.
+#[tokio::test]
+async fn a_walk_for_damaged_bytes_is_in_nobody_s_way() {
+    let dir = TempDir::new().unwrap();
+    let objects = open(&dir, Limits::default(), Retention::default());
+    let damaged = cache(&objects, &mirrored("a"), content(1, 100)).await;
+    let hex = damaged.hex();
+    let data = dir.path().join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]));
+    fs::File::options().write(true).open(data).unwrap().set_len(10).unwrap();
+    let (go_on, blocked) = std::sync::mpsc::channel::<()>();
+    let blocked = std::sync::Arc::new(parking_lot::Mutex::new(blocked));
+    for _ in 0..64 {
+        let blocked = std::sync::Arc::clone(&blocked);
+        drop(objects.lanes.start(Lane::List, move || blocked.lock().recv()));
+    }
+    let mut rechecked = Box::pin(objects.recheck(damaged));
+    let moment = Duration::from_millis(300);
+    assert!(tokio::time::timeout(moment, &mut rechecked).await.is_err(), "it waits for the lane of long walks");
+    assert!(objects.claims.try_digest(&damaged).is_some(), "nobody waits for it");
+    objects.lanes.run(Lane::Compute, || ()).await.unwrap();
+    drop(go_on);
+    assert!(rechecked.await.unwrap().is_none() && !there(&objects, &damaged));
+}
+
+/// A walk may have been past a repository when it is pushed to.
+#[tokio::test]
+async fn what_was_pushed_during_a_walk_counts() {
+    let dir = TempDir::new().unwrap();
+    let objects = open(&dir, Limits::default(), Retention::default());
+    let begun = std::time::Instant::now();
+    assert!(objects.activity.entered_since(begun).is_empty());
+    drop(objects.activity.enter(&hosted("mine"), None).await);
+    assert_eq!(objects.activity.entered_since(begun), [hosted("mine").name]);
+    assert!(objects.activity.entered_since(std::time::Instant::now()).is_empty());
 }

@@ -1,0 +1,170 @@
+//! Bytes that are not what their digest says: how they are found, and what becomes of them.
+//!
+//! Whose they are is known from the disk alone, by a walk of all repositories. That takes long where there are many: it is done
+//! on a lane that nobody else waits for, and without the digest's claim.
+
+use std::time::Instant;
+
+use super::{
+    Error,
+    health::Outcome,
+    objects::{Objects, hash, object},
+    verify::names,
+};
+use crate::{
+    index::{Class, Owner},
+    lanes::Lane,
+    metrics::{self, Found},
+    oci::{Digest, Repository},
+    storage::{self, Facts, Stored},
+};
+
+/// What hashing a published blob found.
+#[derive(Clone, Debug)]
+pub(super) enum Hashed {
+    Right(Stored),
+    /// There is none.
+    Absent,
+    /// The bytes of this file are wrong.
+    Wrong(Facts),
+}
+
+impl Objects {
+    /// Hashes a published blob if there is any doubt about its bytes.
+    pub(super) fn recheck_now(&self, digest: &Digest) -> Result<Hashed, Error> {
+        let Some(stored) = self.storage.blob(digest)? else { return Ok(Hashed::Absent) };
+        if self.index.object(digest) == Some(object(&stored.facts)) {
+            return Ok(Hashed::Right(stored));
+        }
+        let found = hash(&stored, digest).map_err(|error| self.storage.unread(digest, error))?;
+        if found != *digest {
+            return Ok(Hashed::Wrong(stored.facts));
+        }
+        self.index.put_object(digest, &object(&stored.facts));
+        Ok(Hashed::Right(stored))
+    }
+
+    /// As [`Objects::recheck_now`], whatever the index says.
+    pub(super) fn rehash(&self, digest: &Digest) -> Result<Hashed, Error> {
+        self.index.remove_object(digest);
+        self.recheck_now(digest)
+    }
+
+    /// A blob whose bytes are right. Wrong ones are dropped, once for all who found them.
+    pub(super) async fn or_drop(&self, digest: Digest, hashed: Hashed) -> Result<Option<Stored>, Error> {
+        match hashed {
+            Hashed::Right(stored) => Ok(Some(stored)),
+            Hashed::Absent => Ok(None),
+            Hashed::Wrong(facts) => {
+                let objects = self.clone();
+                let work = move || match objects.changing() {
+                    Some(_open) => objects.drop_damaged(&digest, &facts).map(drop),
+                    None => Err(Error::Abandoned),
+                };
+                self.drops.join(digest, Lane::List, work).await.ok_or(Error::Abandoned)??;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Removes wrong bytes: those that can be fetched again go, those that were pushed here are set aside. Right ones may
+    /// have taken their place meanwhile: `None` then. Returns what became of them, and whose they are.
+    ///
+    /// # Errors
+    /// When it cannot be known whose they are, or they cannot be moved: they stay.
+    pub(super) fn drop_damaged(
+        &self,
+        digest: &Digest,
+        found: &Facts,
+    ) -> Result<Option<(Outcome, Vec<Repository>)>, Error> {
+        let begun = Instant::now();
+        let owners = self.owners(digest)?;
+        let _claim = self.claims.digest(digest);
+        if self.storage.blob(digest)?.is_none_or(|now| now.facts != *found) {
+            return Ok(None);
+        }
+        let owners = self.with_new_owners(digest, owners, begun)?;
+        let class = self.index.class(digest);
+        let mirrored = class.mirrored || owners.iter().any(|owner| owner.domain.is_some());
+        let hosted = class.hosted || owners.iter().any(|owner| owner.domain.is_none());
+        self.index.remove_object(digest);
+        self.index.remove_class(digest);
+        self.index.leave(digest);
+        let (outcome, moved) = if mirrored && !hosted {
+            tracing::warn!("{digest} of {} was damaged on disk and is dropped", names(&owners));
+            self.metrics.found(Found::Damaged(metrics::Class::Mirrored));
+            (Outcome::Dropped, self.storage.remove_blob(digest))
+        } else {
+            tracing::error!("{digest} of {} was damaged on disk and is quarantined: push it again", names(&owners));
+            self.metrics.found(Found::Damaged(metrics::Class::Hosted));
+            (Outcome::Quarantined, self.storage.quarantine(digest))
+        };
+        if let Err(error) = moved {
+            tracing::error!("a damaged blob stays: {error}");
+            return Err(error.into());
+        }
+        Ok(Some((outcome, owners)))
+    }
+
+    /// Removes the bytes of a blob that could not be synced, unless this registry's own repositories have it: then `false`,
+    /// since they can be read at least.
+    pub(super) fn drop_unsynced(&self, digest: &Digest, found: &Facts) -> Result<bool, Error> {
+        let begun = Instant::now();
+        let owners = self.owners(digest)?;
+        let _claim = self.claims.digest(digest);
+        // Other bytes may have taken their place meanwhile.
+        if self.storage.blob(digest)?.is_none_or(|now| now.facts != *found) {
+            return Ok(true);
+        }
+        let owners = self.with_new_owners(digest, owners, begun)?;
+        if self.index.class(digest).hosted || owners.iter().any(|owner| owner.domain.is_none()) {
+            return Ok(false);
+        }
+        self.remove_bytes(digest)?;
+        Ok(true)
+    }
+
+    /// Takes back what was set aside of a blob that was pushed, and turned out to be right; returns whether it did.
+    ///
+    /// # Errors
+    /// As the disk fails.
+    pub(super) fn take_back(&self, digest: &Digest) -> Result<bool, Error> {
+        let _claim = self.claims.digest(digest);
+        let Some(published) = self.storage.take_back(digest)? else { return Ok(false) };
+        self.index.add_class(digest, Class { hosted: true, ..Class::default() });
+        self.enter(digest, published, Owner::Hosted, false);
+        Ok(true)
+    }
+
+    /// The repositories that link a blob, by the disk: slow, and right whatever the index knows.
+    ///
+    /// # Errors
+    /// When one of them cannot be looked at.
+    pub(super) fn owners(&self, digest: &Digest) -> Result<Vec<Repository>, storage::Error> {
+        let mut owners = Vec::new();
+        for place in self.storage.repositories() {
+            let place = place?;
+            if self.storage.links(&place).has(digest)? {
+                owners.push(place);
+            }
+        }
+        Ok(owners)
+    }
+
+    /// Adds the repositories that a blob was pushed to since a walk `begun`, which may have been past them. The caller holds the
+    /// digest's claim.
+    fn with_new_owners(
+        &self,
+        digest: &Digest,
+        mut owners: Vec<Repository>,
+        begun: Instant,
+    ) -> Result<Vec<Repository>, storage::Error> {
+        for name in self.activity.entered_since(begun) {
+            let place = Repository { domain: None, name };
+            if !owners.contains(&place) && self.storage.links(&place).has(digest)? {
+                owners.push(place);
+            }
+        }
+        Ok(owners)
+    }
+}
