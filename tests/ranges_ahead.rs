@@ -263,3 +263,36 @@ fn a_full_pool_is_not_an_outage() {
     server.pull("library/other", "latest", &image);
     assert!(!server.log().contains("cannot be reached"), "the upstream is blamed");
 }
+
+/// The time that a server has had of the processors so far.
+fn processor(server: &Server) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks = |field: usize| fields[field].parse::<u64>().unwrap();
+    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+}
+
+/// A fill takes hundreds of steps a second: who waits for it far ahead is not woken by each.
+#[test]
+fn two_hundred_that_wait_far_ahead_of_a_fill_cost_next_to_nothing() {
+    let blob = Blob::noise(1005, 100 * MB);
+    let (upstream, server) = mirrored(&blob);
+    // Too near to be fetched by itself: the fill is there in less than ten seconds.
+    upstream.fault(Rule::on(Kind::Blob, Fault::Bandwidth(16 * MB as u64)));
+    let begin = |from: usize| range(&server, &blob, &format!("bytes={from}-")).window(4096).send();
+    let measure = || {
+        thread::sleep(Duration::from_millis(300));
+        let before = processor(&server);
+        thread::sleep(Duration::from_secs(2));
+        processor(&server) - before
+    };
+    let _whole = begin(0);
+    let alone = measure();
+    let waiting: Vec<_> = (0..200).map(|_| begin(99 * MB)).collect();
+    let crowded = measure();
+    assert!(waiting.iter().all(|response| response.status == 206));
+    assert!(
+        crowded < alone * 2 + Duration::from_millis(80),
+        "{crowded:?} of the processor, {alone:?} before they came"
+    );
+}

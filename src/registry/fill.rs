@@ -115,6 +115,15 @@ impl Fill {
         at >= visible + FAR_AHEAD && took > MEASURED && late()
     }
 
+    /// The time in which it comes to the offset `at`, an hour at most, if it goes on as it did; it has come to `visible`. `None`
+    /// while that cannot be told.
+    pub(super) fn time_to(&self, at: u64, visible: u64) -> Option<Duration> {
+        let (since, from) = self.begun.get()?;
+        let seconds =
+            since.elapsed().as_secs_f64() * at.saturating_sub(visible) as f64 / visible.checked_sub(*from)? as f64;
+        seconds.is_finite().then(|| Duration::from_secs_f64(seconds.min(3600.)))
+    }
+
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
     }

@@ -20,6 +20,10 @@ use crate::oci::ByteRange;
 
 /// How often a reader that waits looks how quick its fill is.
 const LOOK: Duration = Duration::from_millis(250);
+/// A reader that is no further ahead of its fill hears of each of its steps.
+const NEAR: u64 = 1 << 20;
+/// Nor does one sleep that would do so for less than this.
+const LEAST: Duration = Duration::from_millis(5);
 
 /// What may be sent next.
 #[derive(Debug)]
@@ -141,17 +145,20 @@ impl Following {
                 }
                 Progress::Connecting | Progress::Filling { .. } | Progress::Verified { .. } => {}
             }
-            self.wait().await?;
+            self.wait(at, visible).await?;
         }
     }
 
     /// Waits for the fill to come further, or for what is fetched ahead of it, and looks again now and then: a fill may have
-    /// become slow.
-    async fn wait(&mut self) -> Result<(), Error> {
+    /// become slow. A fill takes a step for each piece that comes, up to thousands a second: a reader far ahead of it sleeps
+    /// for half the time in which the fill may be there instead, since many of them would keep their threads from all else.
+    async fn wait(&mut self, at: u64, visible: u64) -> Result<(), Error> {
+        let there = self.fill.time_to(at, visible).filter(|_| at > visible + NEAR);
+        let pause = there.map_or(LOOK, |there| (there / 2).min(LOOK));
         tokio::select! {
-            changed = self.progress.changed() => changed.map_err(|_| Error::Abandoned),
+            changed = self.progress.changed(), if pause < LEAST || there.is_none() => changed.map_err(|_| Error::Abandoned),
             changed = self.ranges.changed() => changed.map_err(|_| Error::Abandoned),
-            () = tokio::time::sleep(LOOK) => Ok(()),
+            () = tokio::time::sleep(pause.max(LEAST)) => Ok(()),
         }
     }
 }
