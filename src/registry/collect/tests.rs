@@ -1,11 +1,16 @@
 //! What a collection takes, and what it leaves.
 
-use std::ops::ControlFlow;
+use std::{
+    ops::ControlFlow,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
 
 use super::*;
 use crate::{
     index::Index,
-    lanes::Lanes,
+    lanes::{Lane, Lanes},
     metrics::Metrics,
     registry::Retention,
     storage::{Limits, Purpose, Storage},
@@ -178,4 +183,67 @@ fn mirrored_links_keep_their_bytes_and_no_more() {
     assert_eq!((collected.links, collected.blobs), (1, 0));
     assert!(place.objects.storage.has_blob(&layer).unwrap());
     assert!(!place.objects.index.class(&layer).hosted, "it may be evicted from here on");
+}
+
+/// Pushes a blob again and again, and looks for it while it relies on it.
+async fn push(objects: &Objects, name: &str, bytes: &Bytes) {
+    let (place, digest) = (Repository { domain: None, name: name.parse().unwrap() }, Digest::sha256(bytes));
+    let mirrored = Repository { domain: Some(crate::oci::Domain::docker_hub()), ..place.clone() };
+    for round in 0..60 {
+        let present = objects.activity.enter(&place, Some(&digest)).await;
+        while !objects.promote(digest).await.unwrap() {
+            objects.write(digest, bytes.clone(), Durability::Synced).await.unwrap();
+        }
+        let (claim, into) = (objects.claims.wait_for_digest(&digest).await, place.clone());
+        let link = move |objects: &Objects| objects.host_layer(&into, &digest, &claim);
+        assert!(objects.blocking(Lane::Sync, link).await.unwrap().unwrap(), "{name} in round {round}");
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+            assert!(objects.storage.has_blob(&digest).unwrap(), "{name} in round {round}");
+            assert!(objects.storage.links(&place).has_layer(&digest).unwrap(), "{name} in round {round}");
+        }
+        drop(present);
+        if round % 8 == 0 {
+            objects.link_layer(&mirrored, digest).await;
+        }
+        tokio::time::sleep(Duration::from_millis(round % 4 * 20)).await;
+    }
+}
+
+/// A digest is noted as going, and removed after that without a lock: whoever pushes it at that moment finds it gone and brings
+/// it again, or keeps it. A collection and an eviction take it whenever they can.
+#[test]
+fn what_is_pushed_while_it_goes_is_there() {
+    let place = Place::new(Duration::ZERO);
+    let (objects, bytes, over) = (&place.objects, &Bytes::from_static(b"wanted"), &AtomicBool::new(false));
+    objects.renew_index().unwrap();
+    let collection = Collection { untagged: true, dry: false, grace: Duration::ZERO };
+    std::thread::scope(|scope| {
+        let pushing = ["a", "b", "c"].map(|name| {
+            scope.spawn(move || {
+                let tasks = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                tasks.block_on(push(objects, name, bytes));
+            })
+        });
+        let collecting = scope.spawn(|| {
+            let mut gone = 0;
+            while !over.load(Ordering::SeqCst) {
+                gone += collection.run(objects, &mut |_| ControlFlow::Continue(())).unwrap().blobs;
+            }
+            gone
+        });
+        let evicting = scope.spawn(|| {
+            let mut gone = 0;
+            while !over.load(Ordering::SeqCst) {
+                gone += objects.evict(u64::MAX);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            gone
+        });
+        let pushed = pushing.map(std::thread::ScopedJoinHandle::join);
+        over.store(true, Ordering::SeqCst);
+        let gone = (collecting.join().unwrap(), evicting.join().unwrap());
+        assert!(pushed.iter().all(Result::is_ok));
+        assert!(gone.0 + gone.1 > 0, "nothing went: this shows nothing");
+    });
 }
