@@ -6,7 +6,7 @@
 use crate::{
     support::{
         clients::{self, Member, StartMember},
-        fence::Fence,
+        egress_trap::EgressTrap,
         images::{Format, Image},
         network,
         process::Outcome,
@@ -131,8 +131,8 @@ fn every_way(start: StartMember) {
     let (authority, stranger) = (Authority::new("test"), Authority::new("stranger"));
     let (certs, other_certs, files) =
         (authority.certs_d(None), stranger.certs_d(None), Mounted::new(&authority.server()));
-    let fence = Fence::new();
-    let (mut client, mut doubter) = (start(certs.path(), &fence), start(other_certs.path(), &fence));
+    let trap = EgressTrap::new();
+    let (mut client, mut doubter) = (start(certs.path(), &trap), start(other_certs.path(), &trap));
     let setup =
         || tls::with(Setup::hosting(), &files).variable("REGISTRY_HTTP_ADDR", &format!("{}:0", network::ADDRESS));
     let users = Users::named(&["ann", "bob"]);
@@ -142,7 +142,7 @@ fn every_way(start: StartMember) {
     let service = TokenService::with_rights(dir.path(), rights);
     with_rules(&mut *client, &outside(setup(), &service).start());
     assert!(service.issued() > 0, "tokens came from outside");
-    assert_eq!(fence.breaches(), [""; 0], "nobody went elsewhere");
+    assert_eq!(trap.breaches(), [""; 0], "nobody went elsewhere");
 }
 
 /// A server that believes the tokens of this service.

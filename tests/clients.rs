@@ -5,7 +5,7 @@ use std::{sync::LazyLock, thread, time::Duration};
 
 use crate::support::{
     clients::{self, Client, Pulled, STARTS, Start},
-    fence::Fence,
+    egress_trap::EgressTrap,
     images::{Blob, Format, Image},
     registry2::Registry2,
     server::{Server, Setup},
@@ -19,10 +19,10 @@ static IMAGE: LazyLock<Image> = LazyLock::new(|| Image::index(Format::Docker, 18
 
 /// From the real upstream, warm, and with the upstream gone and the tag stale.
 fn pulls_through_the_mirror(start: Start) {
-    let (mut registry, fence) = (Registry2::start(), Fence::new());
+    let (mut registry, trap) = (Registry2::start(), EgressTrap::new());
     registry.push(REPOSITORY, "18.04", &IMAGE);
     let mirror = Setup::mirroring(&registry.url()).freshness("1s").start();
-    let client = start(mirror.url(), &fence);
+    let client = start(mirror.url(), &trap);
     pulls_by_tag_and_digest(&*client);
     let asked = |registry: &Registry2| registry.log().matches("response completed").count();
     let before = asked(&registry);
@@ -32,7 +32,7 @@ fn pulls_through_the_mirror(start: Start) {
     registry.stop();
     thread::sleep(Duration::from_millis(1100));
     pulls_by_tag_and_digest(&*client);
-    assert_eq!(fence.breaches(), [""; 0], "{} left the mirror", client.name());
+    assert_eq!(trap.breaches(), [""; 0], "{} left the mirror", client.name());
 }
 
 fn pulls_by_tag_and_digest(client: &dyn Client) {
@@ -73,11 +73,11 @@ fn newer_ctr_pulls() {
 /// image and not the one before.
 fn is_never_downgraded(start: Start) {
     let (old, new) = (Image::single(Format::Docker, 28), Image::single(Format::Docker, 29));
-    let (upstream, fence) = (Upstream::plain(), Fence::new());
+    let (upstream, trap) = (Upstream::plain(), EgressTrap::new());
     upstream.add(REPOSITORY, "latest", &old);
     upstream.add(REPOSITORY, "2", &new);
     let mut mirror = Setup::mirroring(&upstream.url()).freshness("1s").start();
-    let client = start(mirror.url(), &fence);
+    let client = start(mirror.url(), &trap);
     let pulled = |tag: &str| client.pull(&format!("{REPOSITORY}:{tag}"));
     let is = |image: &Image| Pulled { digest: image.digest().to_owned(), config: image.config.clone() };
     assert_eq!((pulled("latest"), pulled("2")), (is(&old), is(&new)));
@@ -122,18 +122,18 @@ fn all_clients_at_once_cost_one_fetch() {
     let upstream = Settings::default().auth(Auth::anonymous()).cdn(Cdn::links_living(Duration::from_secs(300))).start();
     let image = Image::index(Format::Oci, 4242, 20_000_000);
     upstream.add(REPOSITORY, "latest", &image);
-    let (mirror, fence) = (Server::mirroring(&upstream), Fence::new());
+    let (mirror, trap) = (Server::mirroring(&upstream), EgressTrap::new());
     let wanted = Pulled { digest: image.digest().to_owned(), config: image.config.clone() };
     thread::scope(|scope| {
         for start in STARTS {
-            let (mirror, fence, wanted) = (&mirror, &fence, &wanted);
+            let (mirror, trap, wanted) = (&mirror, &trap, &wanted);
             scope.spawn(move || {
-                let client = start(mirror.url(), fence);
+                let client = start(mirror.url(), trap);
                 assert_eq!(client.pull(&format!("{REPOSITORY}:latest")), *wanted, "{}", client.name());
             });
         }
     });
     let whole: usize = image.blobs.iter().map(Blob::len).sum();
     assert!(upstream.sent(Kind::Cdn) <= whole as u64, "{} bytes for {whole}", upstream.sent(Kind::Cdn));
-    assert_eq!(fence.breaches(), [""; 0], "nobody left the mirror");
+    assert_eq!(trap.breaches(), [""; 0], "nobody left the mirror");
 }

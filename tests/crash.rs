@@ -9,16 +9,16 @@ use std::{
 
 use crate::support::{
     admin,
-    dice::Dice,
     disk::{Disk, Kind, MIB},
     http::Response,
+    image_set::ImageSet,
     images::{Format, Image},
-    judge::Judge,
+    rng::Rng,
     rounds,
     server::{self, Server, Setup},
-    stock::Stock,
     uploads::{OCTETS, Target},
     upstream::Upstream,
+    volume_check::VolumeCheck,
 };
 
 const PUSHERS: usize = 4;
@@ -43,18 +43,18 @@ struct Told {
 
 impl Told {
     /// Tags an image, deletes a tag, or deletes a manifest with all its tags.
-    fn act(&mut self, target: &Target, repository: &str, dice: &mut Dice) -> std::io::Result<()> {
-        let tag = format!("t{}", dice.throw(5));
-        match (dice.throw(4), self.tags.get(&tag).cloned()) {
+    fn act(&mut self, target: &Target, repository: &str, rng: &mut Rng) -> std::io::Result<()> {
+        let tag = format!("t{}", rng.throw(5));
+        match (rng.throw(4), self.tags.get(&tag).cloned()) {
             (0, Some(image)) => self.delete(target, repository, &tag, &tag, &image),
             (1, Some(image)) => self.delete(target, repository, &tag, image.digest(), &image),
-            _ => self.push(target, repository, &tag, dice),
+            _ => self.push(target, repository, &tag, rng),
         }
     }
 
-    fn push(&mut self, target: &Target, repository: &str, tag: &str, dice: &mut Dice) -> std::io::Result<()> {
-        let size = 1 + dice.throw(60 * KIB);
-        let image = Image::of_size(Format::Oci, (dice.throw(1 << 30) + 1_000_000) as u64, size);
+    fn push(&mut self, target: &Target, repository: &str, tag: &str, rng: &mut Rng) -> std::io::Result<()> {
+        let size = 1 + rng.throw(60 * KIB);
+        let image = Image::of_size(Format::Oci, (rng.throw(1 << 30) + 1_000_000) as u64, size);
         for blob in &image.blobs {
             let uploads = format!("{repository}/blobs/uploads/?digest={}", blob.digest);
             let post = target.request("POST", &uploads).body(OCTETS, &blob.bytes).try_send()?;
@@ -93,7 +93,7 @@ impl Told {
     }
 
     /// The disk has what was acknowledged; of what was not, it says which of the two it has.
-    fn is_on(&mut self, judge: &mut Judge, repository: &str) {
+    fn is_on(&mut self, judge: &mut VolumeCheck, repository: &str) {
         if let Some((tag, after)) = self.open.take() {
             let now = judge.tag(repository, &tag);
             let before = self.tags.get(&tag);
@@ -138,9 +138,9 @@ fn is_taken(response: Response) -> bool {
 }
 
 /// Pulls as fast as it can until the server is gone; what comes whole is right.
-fn pull_until_the_end(target: &Target, stock: &Stock, dice: &mut Dice) -> std::io::Result<()> {
+fn pull_until_the_end(target: &Target, stock: &ImageSet, rng: &mut Rng) -> std::io::Result<()> {
     loop {
-        let (name, image) = &stock.images[dice.throw(stock.images.len())];
+        let (name, image) = &stock.images[rng.throw(stock.images.len())];
         let top = target.request("GET", &format!("{name}/manifests/latest")).header("Accept", server::ACCEPT);
         assert_eq!(top.try_send()?.status, 200, "{name}");
         for blob in &image.blobs {
@@ -156,15 +156,15 @@ fn pull_until_the_end(target: &Target, stock: &Stock, dice: &mut Dice) -> std::i
 }
 
 /// Returns how many blobs were collected meanwhile, and heard of.
-fn storm(server: &mut Server, stock: &Stock, told: &mut [Told], round: usize) -> u64 {
+fn storm(server: &mut Server, stock: &ImageSet, told: &mut [Told], round: usize) -> u64 {
     let (target, alive) = (server.target(), AtomicBool::new(true));
     let (data, collects) = (server.data().to_owned(), round % 10 == COLLECTED);
     thread::scope(|scope| {
         for (pusher, told) in told.iter_mut().enumerate() {
             let (target, alive) = (&target, &alive);
             scope.spawn(move || {
-                let mut dice = Dice::new((round * 100 + pusher) as u64);
-                while told.act(target, &format!("team/app{pusher}"), &mut dice).is_ok() {
+                let mut rng = Rng::new((round * 100 + pusher) as u64);
+                while told.act(target, &format!("team/app{pusher}"), &mut rng).is_ok() {
                     told.answers += 1;
                 }
                 assert!(!alive.load(Ordering::SeqCst), "a connection broke before the kill");
@@ -173,8 +173,8 @@ fn storm(server: &mut Server, stock: &Stock, told: &mut [Told], round: usize) ->
         for puller in 0..PULLERS {
             let (target, alive) = (&target, &alive);
             scope.spawn(move || {
-                let mut dice = Dice::new((round * 100 + 50 + puller) as u64);
-                let _ = pull_until_the_end(target, stock, &mut dice);
+                let mut rng = Rng::new((round * 100 + 50 + puller) as u64);
+                let _ = pull_until_the_end(target, stock, &mut rng);
                 assert!(!alive.load(Ordering::SeqCst), "a connection broke before the kill");
             });
         }
@@ -205,11 +205,11 @@ fn collect(server: &Server, round: usize) {
 /// Point 5, in memory: a kill leaves the page cache, so that no disk shows more, and a slow one fewer moments. Fills, pushes, deletes, evictions and collections, killed at random moments.
 #[test]
 fn kills_in_the_middle_of_everything() {
-    let (disk, upstream, stock) = (Disk::new(Kind::Tmpfs, 192), Upstream::plain(), Stock::of(120));
+    let (disk, upstream, stock) = (Disk::new(Kind::Tmpfs, 192), Upstream::plain(), ImageSet::of(120));
     stock.at(&upstream);
     let setup = Setup::both(&upstream.url()).on(&disk).quota("64MiB").lease("0s");
     let mut server = setup.variable("REGISTRY_STORAGE_HEADROOM", "4MiB").start();
-    let (watch, mut judge) = (disk.watch(), Judge::new(server.data()));
+    let (watch, mut judge) = (disk.watch(), VolumeCheck::new(server.data()));
     let mut told: Vec<_> = (0..PUSHERS).map(|_| Told::default()).collect();
     let (mut seen, mut collected) = (HashSet::new(), 0);
     for round in 0..rounds(300) {

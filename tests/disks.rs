@@ -11,7 +11,7 @@ use crate::support::{
     disk::{Disk, Kind},
     fault::Fault,
     images::{Format, Image},
-    reach,
+    reachability,
     server::{Server, Setup},
     upstream::Upstream,
 };
@@ -78,7 +78,7 @@ fn damaged_bytes_are_set_aside_on_their_own_disk() {
     server.target().image("team/app", "1", &image);
     server.stop();
     let layer = image.layer();
-    let path = server.data().join("docker/registry/v2").join(reach::data(&layer.digest));
+    let path = server.data().join("docker/registry/v2").join(reachability::data(&layer.digest));
     fs::write(&path, vec![0; layer.bytes.len()]).unwrap();
     server.restart();
     assert_ne!(server.blob("team/app", &layer.digest).send().status, 200);

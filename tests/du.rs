@@ -105,14 +105,14 @@ fn image(seed: u64, shared: &[&Blob]) -> Image {
 }
 
 /// Two mirrored repositories and three pushed ones that share layers in every way.
-struct Stock {
+struct ImageSet {
     server: Server,
     upstream: Upstream,
     base: Blob,
     first: Image,
 }
 
-impl Stock {
+impl ImageSet {
     fn new() -> Self {
         let (upstream, base, common) = (Upstream::plain(), Blob::noise(8100, 300_000), Blob::noise(8101, 90_000));
         let (ubuntu, nginx) = (image(8102, &[&base]), image(8103, &[&base]));
@@ -164,7 +164,7 @@ fn named<'a>(document: &'a Value, source: &str, name: &str) -> &'a Value {
 
 #[test]
 fn every_figure_is_the_disks() {
-    let Stock { mut server, upstream, base, .. } = Stock::new();
+    let ImageSet { mut server, upstream, base, .. } = ImageSet::new();
     let full = agrees_with_du(&server, "full");
     assert_eq!(repositories(&full).len(), 5);
     let shares_base = |source, name| figures(named(&full, source, name)).2 >= 300_000;
@@ -212,7 +212,7 @@ fn every_figure_is_the_disks() {
 /// What keeps a tag's manifest keeps what refers to it: a signature is its tag's.
 #[test]
 fn a_tag_has_what_refers_to_it() {
-    let stock = Stock::new();
+    let stock = ImageSet::new();
     let of = |tag: &str| {
         let document = document(stock.server.data(), &["--tags", "team/app"]);
         let tags = list(named(&document, "pushed", "team/app"), "tags");
@@ -295,7 +295,7 @@ impl Drop for SetOnDrop<'_> {
 /// For people: a table, at a terminal and in a pipe; for programs: a document and nothing else.
 #[test]
 fn people_get_a_table() {
-    let Stock { server, .. } = Stock::new();
+    let ImageSet { server, .. } = ImageSet::new();
     let data = server.data().to_str().unwrap();
     let mut command = process::command("script");
     let program = format!("{BINARY} du --tags --top 2 --data {data}");

@@ -13,11 +13,11 @@ use crate::support::{
     hash::{Hasher, hex, sha256},
     http::{Ending, Request, Sending},
     images::{Blob, Format, Image},
-    judge::Judge,
     rounds, scratch,
     server::{Server, Setup},
     uploads::{OCTETS, Target},
     upstream::Upstream,
+    volume_check::VolumeCheck,
     wait_for,
 };
 
@@ -82,7 +82,7 @@ fn push_blob(target: &Target, repository: &str, blob: &Blob, way: usize) -> std:
 }
 
 /// What the worker was told is on the disk; where it was told nothing, the tag is the old one or the new one.
-fn holds_what_it_told(judge: &mut Judge, repository: &str, told: &mut Told) {
+fn holds_what_it_told(judge: &mut VolumeCheck, repository: &str, told: &mut Told) {
     for digest in told.blobs.drain(..) {
         assert!(judge.has_layer(repository, &digest), "an acknowledged blob is gone from {repository}");
     }
@@ -102,7 +102,7 @@ fn holds_what_it_told(judge: &mut Judge, repository: &str, told: &mut Told) {
 fn what_was_acknowledged_survives_a_kill() {
     const WORKERS: usize = 4;
     let mut server = Setup::hosting().start();
-    let mut judge = Judge::new(server.data());
+    let mut judge = VolumeCheck::new(server.data());
     let mut told: Vec<_> = (0..WORKERS).map(|_| Told::default()).collect();
     let (mut restarts, mut acknowledged) = (Vec::new(), 0);
     for round in 0..rounds(200) {
@@ -283,7 +283,7 @@ fn a_push_does_not_stand_on_an_unsynced_folder() {
     assert_eq!(server.blob("library/base", &mirrored.digest).send().summary().digest, mirrored.digest);
     server.target().blob("team/durable", &pushed);
     assert_eq!(server.target().mount("team/durable", &mirrored.digest, Some("library/base")).status, 201);
-    let data = Judge::new(server.data()).data(&mirrored.digest);
+    let data = VolumeCheck::new(server.data()).data(&mirrored.digest);
     server.stop();
     let calls = traced(&file);
     let answer = answered(&calls, 201, 0);

@@ -7,10 +7,10 @@ use crate::{
     support::{
         disk::{Disk, MIB},
         http::Ending,
+        image_set::ImageSet,
         images::{Blob, Format, Image},
-        judge::Judge,
-        stock::Stock,
         upstream::{self, Upstream},
+        volume_check::VolumeCheck,
         wait_until,
     },
 };
@@ -27,7 +27,7 @@ fn fetches(upstream: &Upstream, digest: &str) -> usize {
 /// whose layers went comes back with the next pull, at the cost of its layers alone.
 #[test]
 fn eviction_takes_layers_and_leaves_the_rest() {
-    let (disk, upstream, stock) = (Disk::ext4(256), Upstream::plain(), Stock::of(240));
+    let (disk, upstream, stock) = (Disk::ext4(256), Upstream::plain(), ImageSet::of(240));
     let pinned = Image::of_size(Format::Oci, 730, 2 * MEBI);
     let holed = Image::of_size(Format::Docker, 731, 3 * MEBI);
     let pushed = Image::of_size(Format::Oci, 732, 5 * MEBI);
@@ -36,7 +36,7 @@ fn eviction_takes_layers_and_leaves_the_rest() {
     upstream.add("library/holed", "latest", &holed);
     let setup = within(&upstream, &disk, "64MiB").variable("REGISTRY_STORAGE_PINNED", "[\"base/*\"]");
     let server = setup.start();
-    let judge = Judge::new(server.data());
+    let judge = VolumeCheck::new(server.data());
     server.target().image("team/app", "1", &pushed);
     server.pull("base/pinned", "latest", &pinned);
     server.pull("library/holed", "latest", &holed);
@@ -54,14 +54,14 @@ fn eviction_takes_layers_and_leaves_the_rest() {
         asked.request.method == "GET" && asked.request.path.starts_with("/v2/library/holed/manifests/")
     };
     assert_eq!(manifests.iter().filter(counted).count(), 1, "what the Hub counts");
-    Judge::new(server.data()).is_whole();
+    VolumeCheck::new(server.data()).is_whole();
 }
 
 /// Point 10: part of an image is gone and upstream is down: the pull fails at the manifest, where clients go elsewhere. An
 /// image that is whole is served.
 #[test]
 fn an_image_with_a_hole_fails_at_its_manifest() {
-    let (disk, upstream, stock) = (Disk::ext4(256), Upstream::plain(), Stock::of(160));
+    let (disk, upstream, stock) = (Disk::ext4(256), Upstream::plain(), ImageSet::of(160));
     let (holed, whole) = (Image::of_size(Format::Oci, 740, 3 * MEBI), Image::of_size(Format::Oci, 741, MEBI));
     stock.at(&upstream);
     upstream.add("library/holed", "latest", &holed);
@@ -70,7 +70,7 @@ fn an_image_with_a_hole_fails_at_its_manifest() {
     server.pull("library/holed", "latest", &holed);
     stock.pull(&server);
     server.pull("library/whole", "latest", &whole);
-    let judge = Judge::new(server.data());
+    let judge = VolumeCheck::new(server.data());
     assert!(!judge.data(&holed.layer().digest).exists() && judge.data(holed.digest()).exists());
     upstream.stop();
     thread::sleep(Duration::from_millis(1100));
@@ -89,7 +89,7 @@ fn an_image_with_a_hole_fails_at_its_manifest() {
 /// A blob is whole for whoever is reading it, though it would be the next to go: slow readers lose nothing.
 #[test]
 fn what_is_being_read_stays_whole() {
-    let (disk, upstream, stock) = (Disk::ext4(256), Upstream::plain(), Stock::of(120));
+    let (disk, upstream, stock) = (Disk::ext4(256), Upstream::plain(), ImageSet::of(120));
     let slow = Blob::window(11, 8 * MEBI);
     stock.at(&upstream);
     upstream.add_blob("library/slow", &slow);

@@ -7,10 +7,10 @@ use crate::support::{
     hash::hex,
     images::{Blob, Format, Image},
     inject::Injection,
-    judge::Judge,
     scratch,
     server::{Server, Setup},
     upstream::{Kind, Upstream},
+    volume_check::VolumeCheck,
 };
 
 const SYNCS: &str = "fsync,fdatasync";
@@ -84,7 +84,7 @@ fn a_mirrored_blob_whose_sync_failed_has_to_come_again() {
     let server = Setup::both(&upstream.url()).start();
     let pull = || assert_eq!(server.blob("library/base", &blob.digest).send().summary().digest, blob.digest);
     pull();
-    let data = Judge::new(server.data()).data(&blob.digest);
+    let data = VolumeCheck::new(server.data()).data(&blob.digest);
     let injection = failing(&server, &data);
     let mount = || server.target().mount("team/app", &blob.digest, Some("library/base")).status;
     assert_eq!(mount(), 202, "bytes that cannot be made durable are none: the client uploads them");
@@ -105,7 +105,7 @@ fn an_upload_takes_the_place_of_what_could_not_be_synced() {
     upstream.add_blob("library/base", &blob);
     let server = Setup::both(&upstream.url()).start();
     assert_eq!(server.blob("library/base", &blob.digest).send().summary().digest, blob.digest);
-    let data = Judge::new(server.data()).data(&blob.digest);
+    let data = VolumeCheck::new(server.data()).data(&blob.digest);
     let mut session = server.target().begin("team/app");
     assert_eq!(session.patch(None, &blob.bytes).status, 202);
     let staged = session_file(&server);

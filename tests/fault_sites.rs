@@ -14,10 +14,10 @@ use crate::support::{
     fault::{Fault, sites},
     images::{Format, Image},
     inject::Injection,
-    judge::Judge,
-    process, reach, scratch,
+    process, reachability, scratch,
     server::{Server, Setup},
     upstream::Upstream,
+    volume_check::VolumeCheck,
     wait_until,
 };
 
@@ -98,7 +98,7 @@ impl Template {
         let orphan = Image::single(Format::Oci, 12);
         target.blob("team/app2", orphan.layer());
         server.stop();
-        let layer = server.data().join("docker/registry/v2").join(reach::data(&damaged.layer().digest));
+        let layer = server.data().join("docker/registry/v2").join(reachability::data(&damaged.layer().digest));
         fs::write(layer, b"something else").unwrap();
         Self { server, images }
     }
@@ -113,7 +113,7 @@ impl Template {
 
     /// By the disk: every image is there, with all that it names.
     fn is_whole(&self, data: &Path, after: &str) {
-        let mut judge = Judge::new(data);
+        let mut judge = VolumeCheck::new(data);
         for (name, image) in &self.images {
             assert_eq!(judge.tag(name, "1").as_deref(), Some(image.digest()), "{name} after {after}");
             assert!(judge.has_manifest(name, image.digest()), "{name} is not whole after {after}");
@@ -203,7 +203,7 @@ impl Cache {
     /// The bytes of the cached image, below a volume.
     fn files(&self) -> Vec<PathBuf> {
         let digests = self.cached.blobs.iter().map(|blob| blob.digest.as_str()).chain([self.cached.digest()]);
-        digests.map(|digest| Path::new("docker/registry/v2").join(reach::data(digest))).collect()
+        digests.map(|digest| Path::new("docker/registry/v2").join(reachability::data(digest))).collect()
     }
 
     fn goes(&self, volume: &Path) {
@@ -254,7 +254,7 @@ impl Cache {
         }
         drop(injection);
         self.goes(volume.path());
-        let mut judge = Judge::new(volume.path());
+        let mut judge = VolumeCheck::new(volume.path());
         assert!(judge.has_manifest("team/app", self.pushed.digest()), "{what}");
         server.pull("team/app", "1", &self.pushed);
         server.pull("hub/app", "1", &self.cached);

@@ -18,10 +18,10 @@ use crate::support::{
     fault::Fault,
     hash::hex,
     images::{Format, Image},
-    judge::Judge,
     process::Outcome,
     scratch,
     server::{Server, Setup, entrepot},
+    volume_check::VolumeCheck,
 };
 
 const REPOSITORIES: &str = "docker/registry/v2/repositories";
@@ -53,12 +53,12 @@ impl Volume {
     }
 
     fn blob(&self, digest: &str) -> PathBuf {
-        Judge::new(self.data()).data(digest)
+        VolumeCheck::new(self.data()).data(digest)
     }
 
     /// Every image is served, with every byte of it.
     fn is_whole(&mut self) {
-        Judge::new(self.data()).is_whole();
+        VolumeCheck::new(self.data()).is_whole();
         self.serves();
     }
 
@@ -212,7 +212,7 @@ fn clients_cannot_use_up_the_last_descriptor() {
     }
     assert!(server.log().contains("ulimit -n"), "nobody was sent away: this shows nothing");
     drop(slow);
-    Judge::new(server.data()).is_whole();
+    VolumeCheck::new(server.data()).is_whole();
     server.restart();
     server.pull("team/app", "1", &image);
 }

@@ -10,10 +10,10 @@ use crate::support::{
     admin,
     disk::{Disk, Kind, MIB},
     images::{Blob, Format, Image},
-    judge::Judge,
     rounds, scratch,
     server::{Server, Setup},
     upstream::{self, Upstream},
+    volume_check::VolumeCheck,
     wait_until,
 };
 
@@ -71,7 +71,7 @@ fn a_disk_that_another_fills(kind: Kind) {
     caches_again(&server, &upstream, 77);
     server.pull("library/new", "latest", &new);
     server.target().image("team/app", "2", &new);
-    Judge::new(server.data()).is_whole();
+    VolumeCheck::new(server.data()).is_whole();
 
     let filler = disk.fill(0);
     server.kill9();
@@ -80,7 +80,7 @@ fn a_disk_that_another_fills(kind: Kind) {
     server.pull("team/app", "1", &pushed);
     server.pull("team/app", "2", &new);
     server.pull("library/old", "latest", &old);
-    Judge::new(server.data()).is_whole();
+    VolumeCheck::new(server.data()).is_whole();
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn it_starts_on_a_full_disk() {
         drop(filler);
         caches_again(&server, &upstream, if clean { 78 } else { 79 });
     }
-    Judge::new(server.data()).is_whole();
+    VolumeCheck::new(server.data()).is_whole();
 }
 
 /// Another program grows: what is mirrored makes way until the headroom is free again.
@@ -134,7 +134,7 @@ fn the_mirror_makes_way_for_another_program() {
     let filler = disk.fill(2 * MIB);
     wait_until("the headroom to be free again", SOON, || disk.free() >= 8 * MIB);
     drop(filler);
-    Judge::new(server.data()).is_whole();
+    VolumeCheck::new(server.data()).is_whole();
 }
 
 /// Point 10: the index runs out of space in the middle of its work, again and again: pulls and lists go on, and when space
@@ -173,7 +173,7 @@ fn the_index_runs_out_of_space() {
         assert!(number.load(Ordering::SeqCst) > 3, "nothing went on");
         caches_again(&server, &upstream, 90 + round);
     }
-    Judge::new(server.data()).is_whole();
+    VolumeCheck::new(server.data()).is_whole();
     server.stop();
     server.restart();
     server.pull("team/app", "1", &pushed);
@@ -241,7 +241,7 @@ fn an_index_that_failed_keeps_nothing_from_making_way() {
     drop(filler);
     caches_again(&server, &upstream, 81);
     server.pull("team/app", "1", &pushed);
-    Judge::new(server.data()).is_whole();
+    VolumeCheck::new(server.data()).is_whole();
 }
 
 /// A name whose claim was never written down, as on a volume of `registry:2`: its last manifest goes from a disk without a free

@@ -21,7 +21,7 @@ use crate::support::{
     hash::sha256,
     images::{Blob, Format, Image},
     process::Outcome,
-    reach::{self, holds_what_tags_reach},
+    reachability::{self, holds_what_tags_reach},
     registry2::OnVolume,
     rounds,
     server::{Server, Setup, entrepot},
@@ -224,7 +224,7 @@ fn a_server_collects_by_itself() {
     let (target, kept, gone) = (server.target(), Image::single(Format::Oci, 30), Image::index(Format::Oci, 31, 5000));
     target.image("team/app", "1", &gone);
     target.image("team/app", "1", &kept);
-    let bytes = server.data().join("docker/registry/v2").join(crate::support::reach::data(gone.digest()));
+    let bytes = server.data().join("docker/registry/v2").join(crate::support::reachability::data(gone.digest()));
     assert!(bytes.exists());
     wait_until("what the tag named before to go", Duration::from_secs(20), || !bytes.exists());
     assert_eq!(target.head(&format!("team/app/manifests/{}", gone.digest())), 404);
@@ -254,9 +254,9 @@ fn mirrored_content_stays() {
 fn holds_what_tags_reach_but_mirrored(server: &Server, image: &Image) {
     let blobs = server.data().join("docker/registry/v2");
     for digest in image.blobs.iter().map(|blob| blob.digest.as_str()).chain([image.digest()]) {
-        assert!(blobs.join(crate::support::reach::data(digest)).is_file(), "{digest}");
+        assert!(blobs.join(crate::support::reachability::data(digest)).is_file(), "{digest}");
     }
-    assert!(crate::support::reach::reached(server.data()).is_empty());
+    assert!(crate::support::reachability::reached(server.data()).is_empty());
 }
 
 fn gc(data: &Path, arguments: &[&str]) -> Outcome {
@@ -350,7 +350,7 @@ fn a_command_that_reads_nothing_holds_no_collection() {
     let orphans: Vec<_> = (0..2000_u32)
         .map(|number| {
             let bytes = number.to_be_bytes();
-            let path = server.data().join("docker/registry/v2").join(reach::data(&sha256(&bytes)));
+            let path = server.data().join("docker/registry/v2").join(reachability::data(&sha256(&bytes)));
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, bytes).unwrap();
             path

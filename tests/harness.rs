@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     clients::{self, Client, Pulled, STARTS, Skopeo, Start, What},
-    fence::Fence,
+    egress_trap::EgressTrap,
     hash::sha256,
     http::{self, Ending},
     images::{Blob, Format, Image},
@@ -22,43 +22,43 @@ fn with_image(upstream: &Upstream) -> Image {
     image
 }
 
-fn pulls(client: &dyn Client, image: &Image, fence: &Fence) {
+fn pulls(client: &dyn Client, image: &Image, trap: &EgressTrap) {
     let wanted = Pulled { digest: image.digest().to_owned(), config: image.config.clone() };
     assert_eq!(client.pull(&format!("{REPOSITORY}:latest")), wanted, "{} by tag", client.name());
     assert_eq!(client.pull(&format!("{REPOSITORY}@{}", image.digest())), wanted, "{} by digest", client.name());
-    assert_eq!(fence.breaches(), [""; 0], "{} left the mirror", client.name());
+    assert_eq!(trap.breaches(), [""; 0], "{} left the mirror", client.name());
 }
 
 #[test]
 fn docker_pulls_from_the_scripted_upstream() {
-    let (upstream, fence) = (Upstream::plain(), Fence::new());
-    pulls(&*clients::docker(&upstream.url(), &fence), &with_image(&upstream), &fence);
+    let (upstream, trap) = (Upstream::plain(), EgressTrap::new());
+    pulls(&*clients::docker(&upstream.url(), &trap), &with_image(&upstream), &trap);
 }
 
 #[test]
 fn containerd_pulls_from_the_scripted_upstream() {
-    let (upstream, fence) = (Upstream::plain(), Fence::new());
-    pulls(&*clients::containerd(&upstream.url(), &fence), &with_image(&upstream), &fence);
+    let (upstream, trap) = (Upstream::plain(), EgressTrap::new());
+    pulls(&*clients::containerd(&upstream.url(), &trap), &with_image(&upstream), &trap);
 }
 
 #[test]
 fn podman_pulls_from_the_scripted_upstream() {
-    let (upstream, fence) = (Upstream::plain(), Fence::new());
-    pulls(&*clients::podman(&upstream.url(), &fence), &with_image(&upstream), &fence);
+    let (upstream, trap) = (Upstream::plain(), EgressTrap::new());
+    pulls(&*clients::podman(&upstream.url(), &trap), &with_image(&upstream), &trap);
 }
 
 #[test]
 fn buildah_pulls_from_the_scripted_upstream() {
-    let (upstream, fence) = (Upstream::plain(), Fence::new());
-    pulls(&*clients::buildah(&upstream.url(), &fence), &with_image(&upstream), &fence);
+    let (upstream, trap) = (Upstream::plain(), EgressTrap::new());
+    pulls(&*clients::buildah(&upstream.url(), &trap), &with_image(&upstream), &trap);
 }
 
 #[test]
 fn skopeo_pulls_from_the_scripted_upstream_through_its_cdn() {
     let cdn = Cdn::links_living(Duration::from_secs(60));
     let upstream = Settings::default().auth(Auth::anonymous()).cdn(cdn).start();
-    let fence = Fence::new();
-    pulls(&*clients::skopeo(&upstream.url(), &fence), &with_image(&upstream), &fence);
+    let trap = EgressTrap::new();
+    pulls(&*clients::skopeo(&upstream.url(), &trap), &with_image(&upstream), &trap);
     assert!(upstream.count("GET", Kind::Cdn) > 0, "blobs came from the CDN");
 }
 
@@ -67,22 +67,22 @@ fn skopeo_pulls_from_the_scripted_upstream_through_its_cdn() {
 fn the_fence_holds_who_leaves_the_mirror() {
     let upstream = Upstream::plain();
     for start in STARTS {
-        let fence = Fence::new();
-        let client = start(&upstream.url(), &fence);
+        let trap = EgressTrap::new();
+        let client = start(&upstream.url(), &trap);
         let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| client.pull("library/nowhere:latest")));
         assert!(tried.is_err(), "{} pulled what is nowhere", client.name());
-        assert!(!fence.breaches().is_empty(), "{} went elsewhere", client.name());
+        assert!(!trap.breaches().is_empty(), "{} went elsewhere", client.name());
     }
 }
 
 #[test]
 fn the_real_upstream_wants_a_token_and_gives_the_image() {
-    let (mut registry, fence) = (Registry2::start(), Fence::new());
+    let (mut registry, trap) = (Registry2::start(), EgressTrap::new());
     let image = Image::index(Format::Docker, 2, 300_000);
     registry.push(REPOSITORY, "latest", &image);
     let issued = registry.tokens.issued();
     assert_eq!(http::get(&format!("{}/v2/", registry.url())).send().status, 401);
-    pulls(&*clients::skopeo(&registry.url(), &fence), &image, &fence);
+    pulls(&*clients::skopeo(&registry.url(), &trap), &image, &trap);
     assert!(registry.tokens.issued() > issued, "tokens were fetched");
     registry.stop();
     assert!(http::get(&registry.url()).try_send().is_err(), "the stopped registry refuses connections");
@@ -90,9 +90,9 @@ fn the_real_upstream_wants_a_token_and_gives_the_image() {
 
 #[test]
 fn an_image_layout_is_what_skopeo_reads() {
-    let (image, fence, layout) = (Image::index(Format::Oci, 3, 5000), Fence::new(), scratch::dir("layout"));
+    let (image, trap, layout) = (Image::index(Format::Oci, 3, 5000), EgressTrap::new(), scratch::dir("layout"));
     image.write_layout(layout.path(), "latest");
-    let skopeo = Skopeo::new("http://127.0.0.1:1", &fence);
+    let skopeo = Skopeo::new("http://127.0.0.1:1", &trap);
     let (outcome, copied) = skopeo.copy(&["--all"], &format!("oci:{}:latest", layout.path().display()));
     outcome.expect_success("skopeo copy");
     assert_eq!(sha256(&std::fs::read(copied.path().join("manifest.json")).unwrap()), image.digest());
@@ -187,9 +187,9 @@ fn rounds_shrink_without_soak() {
 
 /// Pushed to the real registry and pulled again, an image is what it was.
 fn pushes(start: Start) {
-    let (volume, fence) = (scratch::dir("volume"), Fence::new());
+    let (volume, trap) = (scratch::dir("volume"), EgressTrap::new());
     let registry = OnVolume::start(volume.path());
-    let client = start("http://127.0.0.1:1", &fence);
+    let client = start("http://127.0.0.1:1", &trap);
     let (image, name) =
         (Image::of_size(Format::Oci, 9, 400_000), format!("{}/team/app:1", registry.target().authority()));
     let digest = client.push(What::Own(&image), &name);

@@ -6,26 +6,26 @@ use serde_json::Value;
 use crate::support::{
     bases::UBUNTU,
     built::hub,
-    machine::Machine,
+    netns::Netns,
     pages::{blocks, read},
     process::Process,
 };
 
 /// A machine with a mirror at the address that the pages name.
 struct Reader {
-    machine: Machine,
+    netns: Netns,
     mirror: Process,
     _hub: Process,
 }
 
 impl Reader {
     fn new() -> Self {
-        let machine = Machine::boot();
-        let hub = hub(&machine);
+        let netns = Netns::boot();
+        let hub = hub(&netns);
         let variables =
             [("REGISTRY_HTTP_ADDR", "127.0.0.1:5000"), ("REGISTRY_PROXY_REMOTEURL", "http://127.0.0.1:7000")];
-        let mirror = machine.entrepot(&machine.path("mirror"), &variables);
-        Self { machine, mirror, _hub: hub }
+        let mirror = netns.entrepot(&netns.path("mirror"), &variables);
+        Self { netns, mirror, _hub: hub }
     }
 
     /// Runs every block, and looks whether the last one saw that the image is in the mirror.
@@ -34,7 +34,7 @@ impl Reader {
         let blocks = blocks(page, "sh");
         assert!(blocks.len() > 3, "{page} has {} blocks", blocks.len());
         for block in &blocks {
-            said = self.machine.sh(block);
+            said = self.netns.sh(block);
         }
         assert!(said.to_lowercase().contains("cache-status: entrepot; hit"), "{page}: {said}");
         let asked = self.mirror.output();
@@ -50,7 +50,7 @@ impl Reader {
 fn docker_by_the_page() {
     let reader = Reader::new();
     reader.follows("docs/mirror/docker.md");
-    let id = reader.machine.sh("docker image inspect --format '{{.Id}}' ubuntu:18.04");
+    let id = reader.netns.sh("docker image inspect --format '{{.Id}}' ubuntu:18.04");
     assert_eq!(id.trim(), UBUNTU.config);
 }
 
@@ -58,9 +58,9 @@ fn docker_by_the_page() {
 fn containerd_by_the_page() {
     let reader = Reader::new();
     reader.follows("docs/mirror/containerd.md");
-    let listed = reader.machine.sh("ctr images list --quiet");
+    let listed = reader.netns.sh("ctr images list --quiet");
     assert_eq!(listed.trim(), "docker.io/library/ubuntu:18.04");
-    let config = reader.machine.sh("containerd config dump");
+    let config = reader.netns.sh("containerd config dump");
     assert!(config.contains(r#"config_path = "/etc/containerd/certs.d""#), "{config}");
 }
 
@@ -68,7 +68,7 @@ fn containerd_by_the_page() {
 fn podman_by_the_page() {
     let reader = Reader::new();
     reader.follows("docs/mirror/podman.md");
-    let id = reader.machine.sh("podman image inspect --format '{{.Id}}' docker.io/library/ubuntu:18.04");
+    let id = reader.netns.sh("podman image inspect --format '{{.Id}}' docker.io/library/ubuntu:18.04");
     assert_eq!(format!("sha256:{}", id.trim()), UBUNTU.config);
 }
 

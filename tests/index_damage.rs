@@ -10,32 +10,32 @@ use std::{
 use serde_json::json;
 
 use crate::support::{
-    dice::Dice,
     images::{Blob, Format, Image, Manifest},
-    judge::Judge,
+    rng::Rng,
     rounds, scratch,
     server::{Server, Setup},
     upstream::{Kind, Upstream},
+    volume_check::VolumeCheck,
     wait_until,
 };
 
-type Damage = fn(&Path, &mut Dice);
+type Damage = fn(&Path, &mut Rng);
 
 /// What becomes of a file.
 const DAMAGES: [(&str, Damage); 6] = [
     ("truncated", |path, _| cut(path, 2)),
-    ("cut short by a little", |path, dice| cut_to(path, size(path).saturating_sub(1 + dice.throw(200) as u64))),
+    ("cut short by a little", |path, rng| cut_to(path, size(path).saturating_sub(1 + rng.throw(200) as u64))),
     ("zeroed", |path, _| fs::write(path, vec![0; usize::try_from(size(path)).unwrap()]).unwrap()),
     ("emptied", |path, _| cut_to(path, 0)),
-    ("garbage", |path, dice| {
-        let bytes: Vec<u8> = (0..size(path).max(64)).map(|_| dice.throw(256) as u8).collect();
+    ("garbage", |path, rng| {
+        let bytes: Vec<u8> = (0..size(path).max(64)).map(|_| rng.throw(256) as u8).collect();
         fs::write(path, bytes).unwrap();
     }),
-    ("some bits turned", |path, dice| {
+    ("some bits turned", |path, rng| {
         let mut bytes = fs::read(path).unwrap();
         for _ in 0..bytes.len().div_ceil(2000) {
-            let at = dice.throw(bytes.len());
-            bytes[at] ^= 1 << dice.throw(8);
+            let at = rng.throw(bytes.len());
+            bytes[at] ^= 1 << rng.throw(8);
         }
         fs::write(path, bytes).unwrap();
     }),
@@ -130,7 +130,7 @@ fn any_damage_to_the_index_is_survived() {
     let upstream = Upstream::plain();
     let mut server = Setup::both(&upstream.url()).freshness("1h").start();
     let volume = Volume::write(&server, &upstream);
-    let (mut dice, mut number, mut done) = (Dice::new(7), 0, 0);
+    let (mut rng, mut number, mut done) = (Rng::new(7), 0, 0);
     loop {
         let (how, damage) = DAMAGES[number % DAMAGES.len()];
         let which = number / DAMAGES.len();
@@ -147,13 +147,13 @@ fn any_damage_to_the_index_is_survived() {
         // One more than there are files: all of them.
         let chosen =
             if which % (files.len() + 1) == files.len() { &files[..] } else { &files[which % files.len()..][..1] };
-        chosen.iter().for_each(|file| damage(file, &mut dice));
+        chosen.iter().for_each(|file| damage(file, &mut rng));
         server.restart();
         let context = format!("{how}: {chosen:?}");
         let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| volume.is_served(&server, &upstream)));
         assert!(served.is_ok(), "{context}");
         keeps_again(&server, &upstream);
-        Judge::new(server.data()).is_whole();
+        VolumeCheck::new(server.data()).is_whole();
         (number, done) = (number + 1, done + 1);
     }
 }

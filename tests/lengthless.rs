@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::support::{
     http,
     images::{Blob, Format, Image},
-    judge::Judge,
     server::{Server, Setup},
     upstream::{Cut, Fault, Kind, Rule, Upstream},
+    volume_check::VolumeCheck,
 };
 
 const REPOSITORY: &str = "library/lengthless";
@@ -112,7 +112,7 @@ fn a_blob_whose_size_nothing_tells_is_fetched_by_its_digest() {
             let asked = upstream.requests().len();
             assert_eq!(server.blob(REPOSITORY, &blob.digest).send().summary().digest, blob.digest);
             assert_eq!(upstream.requests().len(), asked, "it is kept");
-            let mut judge = Judge::new(server.data());
+            let mut judge = VolumeCheck::new(server.data());
             assert!(judge.has_blob(&blob.digest));
             judge.has_no_leftovers();
         }

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::support::{
     clients::{self, Pulled},
-    fence::Fence,
+    egress_trap::EgressTrap,
     hash::sha256,
     http::{self, Request},
     images::{Format, Image},
@@ -44,11 +44,11 @@ fn dockerd_with_a_login_pulls_through_the_door() {
         .variable("REGISTRY_AUTH_HTPASSWD_PATH", nobody.path().to_str().unwrap())
         .start();
     assert_eq!(http::get(&server.v2("")).send().status, 401, "the main door is shut");
-    let (tap, fence) = (Tap::before(&server.mirror_url()), Fence::new());
-    let docker = clients::docker_with_login(&tap.url(), &fence, USER, PASSWORD);
+    let (tap, trap) = (Tap::before(&server.mirror_url()), EgressTrap::new());
+    let docker = clients::docker_with_login(&tap.url(), &trap, USER, PASSWORD);
     let wanted = Pulled { digest: image.digest().to_owned(), config: image.config.clone() };
     assert_eq!(docker.pull("library/ubuntu:18.04"), wanted);
-    assert_eq!(fence.breaches(), [""; 0], "it did not leave the mirror");
+    assert_eq!(trap.breaches(), [""; 0], "it did not leave the mirror");
     let (asked, answered) = (tap.asked(), tap.answered());
     assert!(asked.contains("get /v2/") && answered.contains("http/1.1 200"), "it went through the tap");
     assert!(!answered.contains("www-authenticate") && !answered.contains("http/1.1 401"), "it was challenged");
@@ -182,7 +182,7 @@ fn pushed_bytes_do_not_come_out_of_the_door() {
 /// Point 7: no request makes the server call a host of the client's choice.
 #[test]
 fn no_request_reaches_another_host() {
-    let (upstream, witness) = (Upstream::plain(), Fence::new());
+    let (upstream, witness) = (Upstream::plain(), EgressTrap::new());
     let image = Image::single(Format::Oci, 407);
     upstream.add("library/app", "1", &image);
     let server = with_door(Setup::both(&upstream.url())).start();
@@ -230,7 +230,7 @@ fn no_request_reaches_another_host() {
 #[test]
 fn no_upstream_leads_to_private_addresses() {
     network::on_its_own("mirror_door::no_upstream_leads_to_private_addresses", || {
-        let (upstream, witness) = (Settings::default().everywhere().start(), Fence::everywhere());
+        let (upstream, witness) = (Settings::default().everywhere().start(), EgressTrap::everywhere());
         let image = Image::single(Format::Oci, 408);
         upstream.add("library/app", "1", &image);
         let path = format!("library/app/blobs/{}", image.layer().digest);

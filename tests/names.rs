@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::support::{
     clients::{self, Client, Pulled, Start},
-    fence::Fence,
+    egress_trap::EgressTrap,
     hash::sha256,
     http::Response,
     images::{Blob, Format, Image},
@@ -450,10 +450,10 @@ fn no_push_changes_a_pull(start: Start) {
         upstream.add(name, "1", &theirs);
     }
     let setup = || Setup::both(&upstream.url()).variable("REGISTRY_HTTP_MIRROR_ADDR", "127.0.0.1:0");
-    let (server, fence) = (setup().start(), Fence::new());
+    let (server, trap) = (setup().start(), EgressTrap::new());
     let refusing = setup().variable("REGISTRY_PROXY_UNPROVEN", "refuse").start();
-    let (client, behind_the_door) = (start(server.url(), &fence), start(&server.mirror_url(), &fence));
-    let behind_refusal = start(refusing.url(), &fence);
+    let (client, behind_the_door) = (start(server.url(), &trap), start(&server.mirror_url(), &trap));
+    let behind_refusal = start(refusing.url(), &trap);
     let wanted = || Pulled { digest: theirs.digest().to_owned(), config: theirs.config.clone() };
     let gets_theirs = |client: &dyn Client, name: &str| {
         assert_eq!(client.pull(&format!("{name}:1")), wanted(), "{} of {name}", client.name());
@@ -471,7 +471,7 @@ fn no_push_changes_a_pull(start: Start) {
     gets_theirs(&*behind_refusal, "grafana/third");
     let named = server.manifest("grafana/second", "1?ns=docker.io").send();
     assert_eq!(named.header("docker-content-digest"), Some(theirs.digest()), "as containerd asks");
-    assert_eq!(fence.breaches(), [""; 0], "nobody left the mirror");
+    assert_eq!(trap.breaches(), [""; 0], "nobody left the mirror");
 }
 
 /// containerd says which registry it means: it gets that one's image although another is hosted under the name.
@@ -482,8 +482,8 @@ fn a_push_cannot_change_what_containerd_pulls() {
     upstream.stop();
     assert_eq!(push(&server.target(), THEIRS, &ours).status, 201);
     upstream.resume();
-    let fence = Fence::new();
-    let pulled = clients::containerd(server.url(), &fence).pull(&format!("{THEIRS}:1"));
+    let trap = EgressTrap::new();
+    let pulled = clients::containerd(server.url(), &trap).pull(&format!("{THEIRS}:1"));
     assert_eq!(pulled, Pulled { digest: theirs.digest().to_owned(), config: theirs.config.clone() });
 }
 

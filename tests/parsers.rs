@@ -15,9 +15,9 @@ use std::{
 use targets::TARGETS;
 
 use crate::support::{
-    dice::Dice,
     http,
     images::{Format, Image},
+    rng::Rng,
     rounds,
     server::{Server, Setup},
 };
@@ -72,21 +72,21 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 }
 
 /// One seed, changed in a few places, or grown together with another.
-fn mutation(seeds: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
-    let mut data = seeds[dice.throw(seeds.len())].clone();
-    for _ in 0..=dice.throw(4) {
-        let at = dice.throw(data.len() + 1);
-        let end = data.len().min(at + dice.throw(9));
-        match dice.throw(6) {
-            0 => data.insert(at, dice.throw(256) as u8),
+fn mutation(seeds: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
+    let mut data = seeds[rng.throw(seeds.len())].clone();
+    for _ in 0..=rng.throw(4) {
+        let at = rng.throw(data.len() + 1);
+        let end = data.len().min(at + rng.throw(9));
+        match rng.throw(6) {
+            0 => data.insert(at, rng.throw(256) as u8),
             1 => drop(data.drain(at..end)),
             2 => data.extend_from_within(at..end),
-            3 => drop(data.splice(at..at, PIECES[dice.throw(PIECES.len())].bytes())),
+            3 => drop(data.splice(at..at, PIECES[rng.throw(PIECES.len())].bytes())),
             4 => {
-                let other = &seeds[dice.throw(seeds.len())];
-                data.splice(at.., other[dice.throw(other.len() + 1)..].iter().copied());
+                let other = &seeds[rng.throw(seeds.len())];
+                data.splice(at.., other[rng.throw(other.len() + 1)..].iter().copied());
             }
-            _ if at < data.len() => data[at] ^= 1 << dice.throw(8),
+            _ if at < data.len() => data[at] ^= 1 << rng.throw(8),
             _ => {}
         }
     }
@@ -100,9 +100,9 @@ fn try_on(name: &str, data: &[u8]) -> Option<String> {
 }
 
 fn try_all(name: &str) -> Option<String> {
-    let (seeds, mut dice) = (seeds(name), Dice::new(5));
+    let (seeds, mut rng) = (seeds(name), Rng::new(5));
     assert!(seeds.len() > 1, "{name} has seeds");
-    let mutations = std::iter::repeat_with(|| mutation(&seeds, &mut dice)).take(rounds(30_000));
+    let mutations = std::iter::repeat_with(|| mutation(&seeds, &mut rng)).take(rounds(30_000));
     seeds.iter().cloned().chain(mutations).find_map(|data| try_on(name, &data))
 }
 
@@ -135,10 +135,10 @@ fn accept_changes_nothing() {
     let server: Server = Setup::hosting().start();
     let image = Image::single(Format::Oci, 605);
     server.target().image("team/app", "1", &image);
-    let (seeds, mut dice) = (seeds("accept"), Dice::new(6));
+    let (seeds, mut rng) = (seeds("accept"), Rng::new(6));
     let mut answered = 0;
     for number in 0..rounds(2000) {
-        let said = seeds.get(number).cloned().unwrap_or_else(|| mutation(&seeds, &mut dice));
+        let said = seeds.get(number).cloned().unwrap_or_else(|| mutation(&seeds, &mut rng));
         let Ok(said) = String::from_utf8(said) else { continue };
         // A line of its own cannot be said in a header.
         if said.contains(|char: char| char.is_control()) {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use crate::support::{
     clients::{self, Pulled, Start, What},
-    fence::Fence,
+    egress_trap::EgressTrap,
     hash::Hasher,
     http::Ending,
     images::{Blob, Format, Image},
@@ -19,8 +19,8 @@ static IMAGE: LazyLock<Image> = LazyLock::new(|| Image::of_size(Format::Oci, 200
 
 /// The same digests go in and come out, at the client and on the wire.
 fn pushes_and_pulls(start: Start) {
-    let (server, fence) = (Setup::hosting().start(), Fence::new());
-    let client = start("http://127.0.0.1:1", &fence);
+    let (server, trap) = (Setup::hosting().start(), EgressTrap::new());
+    let client = start("http://127.0.0.1:1", &trap);
     let name = format!("{}/team/app:1", server.target().authority());
     let digest = client.push(What::Own(&IMAGE), &name);
     is_whole(&server, "team/app", &digest, &IMAGE.config);
@@ -78,8 +78,8 @@ fn an_image_of_the_mirror_pushed_here_is_ours() {
 fn outlives_the_mirror(start: Start) {
     let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Docker, 201, 3_000_000));
     upstream.add("library/base", "1", &image);
-    let (mut server, fence) = (Setup::both(&upstream.url()).start(), Fence::new());
-    let client = start(server.url(), &fence);
+    let (mut server, trap) = (Setup::both(&upstream.url()).start(), EgressTrap::new());
+    let client = start(server.url(), &trap);
     let digest = client.push(What::Pulled("library/base:1"), &format!("{}/team/app:1", server.target().authority()));
     assert!(server.data().join("mirrors").is_dir(), "it came through the mirror");
     forget_what_is_mirrored(&mut server, &upstream, &image);
@@ -122,8 +122,8 @@ fn a_mirrored_blob_that_is_mounted_is_ours() {
 fn docker_uploads_no_base_that_it_pulled_by_this_registrys_name() {
     let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Docker, 203, 3_000_000));
     upstream.add("library/base", "1", &image);
-    let (server, fence) = (Setup::both(&upstream.url()).start(), Fence::new());
-    let (client, target) = (clients::docker(server.url(), &fence), server.target());
+    let (server, trap) = (Setup::both(&upstream.url()).start(), EgressTrap::new());
+    let (client, target) = (clients::docker(server.url(), &trap), server.target());
     let base = format!("{}/library/base:1", target.authority());
     let digest = client.push(What::Pulled(&base), &format!("{}/team/app:1", target.authority()));
     is_whole(&server, "team/app", &digest, &image.config);

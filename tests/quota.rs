@@ -10,16 +10,16 @@ use std::{
 };
 
 use crate::support::{
-    dice::Dice,
     disk::{Disk, Kind, MIB},
     http::{self, Response},
+    image_set::{ImageSet, figures, figures_equal_du},
     images::{Blob, Format, Image},
-    judge::Judge,
+    rng::Rng,
     rounds, scratch,
     server::{Server, Setup, entrepot},
-    stock::{Stock, figures, figures_equal_du},
     uploads::{OCTETS, Target},
     upstream::{self, Upstream},
+    volume_check::VolumeCheck,
     wait_until,
 };
 
@@ -40,20 +40,20 @@ type Pushed = Mutex<Vec<(String, Image, bool)>>;
 fn a_storm_never_exceeds_the_quota() {
     const QUOTA: u64 = 96 * MIB;
     const CLIENTS: usize = 50;
-    let stock = Stock::of(960);
-    assert!(stock.bytes() >= 10 * QUOTA);
+    let set = ImageSet::of(960);
+    assert!(set.bytes() >= 10 * QUOTA);
     let (disk, upstream) = (Disk::ext4(512), Upstream::plain());
-    stock.at(&upstream);
+    set.at(&upstream);
     let server = within(&upstream, &disk, "96MiB").start();
     let (watch, pushed, pulled) = (disk.watch(), Pushed::default(), AtomicU64::new(0));
     let (begun, long) = (Instant::now(), Duration::from_secs(rounds(120) as u64));
     thread::scope(|scope| {
         for client in 0..CLIENTS {
-            let (server, stock, pushed, pulled) = (&server, &stock, &pushed, &pulled);
+            let (server, set, pushed, pulled) = (&server, &set, &pushed, &pulled);
             scope.spawn(move || {
-                let mut dice = Dice::new(client as u64);
+                let mut rng = Rng::new(client as u64);
                 for turn in 0.. {
-                    let (name, image) = &stock.images[dice.throw(stock.images.len())];
+                    let (name, image) = &set.images[rng.throw(set.images.len())];
                     server.pull(name, "latest", image);
                     if turn < 2 {
                         let (name, image) = own_image(client * 2 + turn);
@@ -83,7 +83,7 @@ fn a_storm_never_exceeds_the_quota() {
         assert!(*taken || bring(&server, name, image), "{name} is refused in all quiet");
         server.pull(name, "1", image);
     }
-    Judge::new(server.data()).is_whole();
+    VolumeCheck::new(server.data()).is_whole();
     figures_equal_du(&server, "after the storm");
 }
 
@@ -151,8 +151,8 @@ fn a_blob_beyond_the_quota_pulls_uncached() {
 #[test]
 fn a_quota_full_of_pushes_refuses_pushes_alone() {
     let (disk, upstream) = (Disk::ext4(256), Upstream::plain());
-    let (stock, mirrored) = (Stock::of(20), Image::of_size(Format::Oci, 710, 3 * MEBI));
-    stock.at(&upstream);
+    let (set, mirrored) = (ImageSet::of(20), Image::of_size(Format::Oci, 710, 3 * MEBI));
+    set.at(&upstream);
     upstream.add("library/before", "latest", &mirrored);
     let server = within(&upstream, &disk, "48MiB").start();
     let (target, watch) = (server.target(), disk.watch());
@@ -163,7 +163,7 @@ fn a_quota_full_of_pushes_refuses_pushes_alone() {
     assert!(kept.len() >= 4, "{} blobs of a MiB fill it", kept.len());
 
     is_refused_in_mid_body(&target);
-    stock.pull(&server);
+    set.pull(&server);
     server.pull("library/before", "latest", &mirrored);
     server.pull("team/app", "1", &image);
     for blob in &kept {
@@ -180,16 +180,16 @@ fn a_quota_full_of_pushes_refuses_pushes_alone() {
     assert_eq!(target.request("GET", "").send().status, 200);
     assert_eq!(target.delete("team/app/manifests/1"), 202);
     assert!(watch.most() <= 48 * MIB, "{} bytes were used", watch.most());
-    Judge::new(server.data()).is_whole();
+    VolumeCheck::new(server.data()).is_whole();
 }
 
 /// A length that is announced and does not come makes little go: a step's worth.
 #[test]
 fn an_announcement_empties_no_cache() {
-    let (disk, upstream, stock) = (Disk::ext4(256), Upstream::plain(), Stock::of(60));
-    stock.at(&upstream);
+    let (disk, upstream, set) = (Disk::ext4(256), Upstream::plain(), ImageSet::of(60));
+    set.at(&upstream);
     let server = within(&upstream, &disk, "96MiB").start();
-    stock.pull(&server);
+    set.pull(&server);
     let blobs = server.data().join("docker/registry/v2/blobs");
     let cached = || -> u64 {
         scratch::files(&blobs).iter().flat_map(|file| blobs.join(file).metadata()).map(|meta| meta.len()).sum()
@@ -237,14 +237,14 @@ fn is_refused_in_mid_body(target: &Target) {
 
 /// Point 8, on each kind of filesystem: after pushes, pulls, evictions, deletes, a restart and a kill.
 fn figures_are_right_on(kind: Kind) {
-    let (disk, upstream, stock) = (Disk::new(kind, 192), Upstream::plain(), Stock::of(100));
-    stock.at(&upstream);
+    let (disk, upstream, set) = (Disk::new(kind, 192), Upstream::plain(), ImageSet::of(100));
+    set.at(&upstream);
     let mut server = within(&upstream, &disk, "64MiB").start();
     let images: Vec<_> = (0..4).map(|number| Image::of_size(Format::Oci, 720 + number, 300 * KIB)).collect();
     for (number, image) in images.iter().enumerate() {
         server.target().image(&format!("team/app{}", number % 2), &number.to_string(), image);
     }
-    stock.pull(&server);
+    set.pull(&server);
     figures_equal_du(&server, "after pulls and pushes");
     assert_eq!(server.target().delete("team/app0/manifests/0"), 202);
     let mut open = server.target().begin("team/open");

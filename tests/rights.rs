@@ -9,10 +9,10 @@ use crate::support::{
     hash::sha256,
     http::Ending,
     images::{Blob, Format, Image, Manifest},
-    judge::Judge,
     rounds,
     server::{Server, Setup},
     upstream::{Cut, Fault, Gate, Kind, Rule, Upstream},
+    volume_check::VolumeCheck,
     wait_until,
 };
 
@@ -97,7 +97,7 @@ fn a_check_of_what_is_here_waits_for_no_stranger() {
     let blob = Blob::noise(802, 300_000);
     let (upstream, server) = owned(&blob);
     is_served(&server, OWNER, &blob);
-    let data = fs::File::options().write(true).open(Judge::new(server.data()).data(&blob.digest)).unwrap();
+    let data = fs::File::options().write(true).open(VolumeCheck::new(server.data()).data(&blob.digest)).unwrap();
     data.set_modified(SystemTime::now() - Duration::from_secs(1000)).unwrap();
     upstream.fault(Rule::on(Kind::Blob, Fault::Hang).path("stranger"));
     thread::scope(|scope| {
@@ -217,7 +217,7 @@ fn an_answer_that_contradicts_shows_no_right() {
     upstream.add_blob(STRANGERS[0], &blob);
     is_served(&server, OWNER, &blob);
     let doubt = || {
-        let data = fs::File::options().write(true).open(Judge::new(server.data()).data(&blob.digest)).unwrap();
+        let data = fs::File::options().write(true).open(VolumeCheck::new(server.data()).data(&blob.digest)).unwrap();
         data.set_modified(SystemTime::now() - Duration::from_secs(1000)).unwrap();
     };
     for in_doubt in [false, true] {
@@ -287,6 +287,6 @@ fn a_strangers_question_is_no_use() {
     thread::sleep(lease + Duration::from_millis(2000));
     assert_eq!(server.blob(STRANGERS[0], &asked_for.digest).send().status, 404);
     is_served(&server, OWNER, &next);
-    let mut judge = Judge::new(server.data());
+    let mut judge = VolumeCheck::new(server.data());
     assert!(judge.has_blob(&next.digest) && !judge.has_blob(&asked_for.digest), "the other one is out of its lease");
 }

@@ -9,9 +9,9 @@ use std::{
 
 use crate::{
     support::{
-        dice::Dice,
         http,
         images::{Format, Image},
+        rng::Rng,
         rounds,
         server::{Server, Setup},
         upstream::{Fault, Kind, Rule, Upstream},
@@ -243,21 +243,21 @@ impl World {
 fn a_tag_is_what_was_heard_last_whatever_is_asked() {
     const FRESHNESS: Duration = Duration::from_millis(60);
     for seed in 0..rounds(80) as u64 {
-        let (mut world, mut dice) = (World::new(seed), Dice::new(seed + 1));
+        let (mut world, mut rng) = (World::new(seed), Rng::new(seed + 1));
         let mut server = Setup::mirroring(&world.upstream.url()).freshness("60ms").start();
         for _ in 0..60 {
-            let tag = TAGS[dice.throw(TAGS.len())];
+            let tag = TAGS[rng.throw(TAGS.len())];
             let asked = Instant::now();
-            let got = match dice.throw(5) {
+            let got = match rng.throw(5) {
                 0 => Some(head(&server, tag)),
                 1 => Some(get(&server, tag)),
                 2 => {
-                    let digest = world.images[dice.throw(world.images.len())].top.digest.clone();
+                    let digest = world.images[rng.throw(world.images.len())].top.digest.clone();
                     assert_eq!(get(&server, &digest), digest);
                     None
                 }
                 3 => {
-                    world.move_tag(tag, dice.throw(world.images.len()));
+                    world.move_tag(tag, rng.throw(world.images.len()));
                     None
                 }
                 _ => {

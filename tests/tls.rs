@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::{
     clients::{self, Pulled, What},
-    fence::Fence,
+    egress_trap::EgressTrap,
     hash::sha256,
     images::{Blob, Format, Image},
     rounds,
@@ -191,8 +191,8 @@ fn clients_push_and_pull_over_tls() {
         let files = Mounted::new(&authority.server());
         let disabled = if http2 { "false" } else { "true" };
         let server = with(Setup::hosting(), &files).variable("REGISTRY_HTTP_HTTP2_DISABLED", disabled).start();
-        let (fence, certs) = (Fence::new(), authority.certs_d(None));
-        for client in clients::trusting(certs.path(), &fence) {
+        let (trap, certs) = (EgressTrap::new(), authority.certs_d(None));
+        for client in clients::trusting(certs.path(), &trap) {
             let name = format!("{}/{}/app:1", server.target().authority(), client.name());
             let digest = client.push(What::Own(&image), &name);
             let wanted = Pulled { digest, config: image.config.clone() };
@@ -209,8 +209,8 @@ fn clients_with_certificates_push_and_pull() {
     let certs = authority.certs_d(Some(&authority.client()));
     let setup = with(Setup::hosting(), &files);
     let server = setup.variable("REGISTRY_HTTP_TLS_CLIENTCAS_0", certs.path().join("ca.crt").to_str().unwrap()).start();
-    let fence = Fence::new();
-    for client in clients::trusting(certs.path(), &fence).into_iter().filter(|client| client.name() != "docker") {
+    let trap = EgressTrap::new();
+    for client in clients::trusting(certs.path(), &trap).into_iter().filter(|client| client.name() != "docker") {
         let name = format!("{}/{}/app:1", server.target().authority(), client.name());
         let digest = client.push(What::Own(&image), &name);
         assert_eq!(client.pull_from(&name), Pulled { digest, config: image.config.clone() }, "{}", client.name());

@@ -17,7 +17,7 @@ use crate::support::{
     http::Ending,
     images::{Blob, Format, Image},
     process::Outcome,
-    reach,
+    reachability,
     server::{Server, Setup, entrepot},
     upstream::Upstream,
     wait_until,
@@ -32,7 +32,7 @@ fn both(upstream: &Upstream) -> Setup {
 }
 
 fn file(data: &Path, digest: &str) -> PathBuf {
-    data.join("docker/registry/v2").join(reach::data(digest))
+    data.join("docker/registry/v2").join(reachability::data(digest))
 }
 
 /// What can happen to a file.
@@ -61,14 +61,14 @@ fn damage(data: &Path, digest: &str, how: Damage) {
 }
 
 /// The same blobs for a mirrored and a hosted repository: as many for one as for the other.
-struct Stock {
+struct ImageSet {
     upstream: Upstream,
     server: Server,
     mirrored: Vec<Blob>,
     hosted: Vec<Blob>,
 }
 
-impl Stock {
+impl ImageSet {
     fn new() -> Self {
         let upstream = Upstream::plain();
         let blobs = |from: u64| (from..from + BLOBS).map(|seed| Blob::noise(seed, 3000)).collect::<Vec<_>>();
@@ -123,7 +123,7 @@ fn verify(data: &Path, arguments: &[&str]) -> Outcome {
 /// Point 6: 100 stored blobs, cut off or rewritten.
 #[test]
 fn what_changed_on_disk_is_not_served() {
-    let stock = Stock::new();
+    let stock = ImageSet::new();
     for (number, blob) in stock.all().enumerate() {
         let how = if number % 2 == 0 { Damage::CutOff } else { Damage::Rewritten };
         damage(stock.server.data(), &blob.digest, how);
@@ -142,7 +142,7 @@ fn what_changed_on_disk_is_not_served() {
 /// Point 6: bytes that changed behind the filesystem's back: the next verification finds them, with the same outcome.
 #[test]
 fn decay_is_found_by_the_next_verification() {
-    let stock = Stock::new();
+    let stock = ImageSet::new();
     stock.all().for_each(|blob| damage(stock.server.data(), &blob.digest, Damage::Decayed));
     let fetched = stock.upstream.requests().len();
     stock.heals();

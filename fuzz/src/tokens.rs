@@ -9,7 +9,7 @@ use std::{
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use entrepot::{
-    access::{Access, Logins, Outside, Principal, Proof, Rules, Scope},
+    access::{Access, AccessRules, Authenticator, ExternalTokens, Principal, Proof, Scope},
     config::{Auth, Config, Flags, TokenService},
     oci::Action,
 };
@@ -22,7 +22,7 @@ const SERVICE: &str = "registry.test";
 /// A token service of our own, an outside one, and the key that the latter is believed by.
 struct House {
     own: Access,
-    outside: Outside,
+    outside: ExternalTokens,
     sign: EncodingKey,
 }
 
@@ -44,7 +44,7 @@ fn build() -> Option<House> {
     let config = Config::parse(Some(("config.yml".as_ref(), text.as_bytes())), [], Flags::default()).ok()?.config;
     let Auth::Users(said) = config.auth.value() else { return None };
     let tasks = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().ok()?;
-    let logins = Logins::open(&users, tasks.handle().clone()).ok()?;
+    let logins = Authenticator::open(&users, tasks.handle().clone()).ok()?;
     tasks.shutdown_background();
     let service = TokenService {
         realm: "https://tokens.test/".into(),
@@ -57,8 +57,8 @@ fn build() -> Option<House> {
         autoredirectpath: String::new(),
     };
     Some(House {
-        own: Access::of_users("r", logins, Rules::new(said), Duration::from_secs(60)).ok()?,
-        outside: Outside::open(&service).ok()?,
+        own: Access::of_users("r", logins, AccessRules::new(said), Duration::from_secs(60)).ok()?,
+        outside: ExternalTokens::open(&service).ok()?,
         sign: EncodingKey::from_ec_der(pair.to_pkcs8v1().ok()?.as_ref()),
     })
 }
@@ -67,12 +67,12 @@ fn build() -> Option<House> {
 pub(super) fn token(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     for caller in [HOUSE.own.read_token(text), HOUSE.outside.read(text)] {
-        assert!(matches!((caller.who, caller.proof), (Principal::Anonymous, Proof::Void)), "{text:?} is believed");
+        assert!(matches!((caller.who, caller.proof), (Principal::Anonymous, Proof::Invalid)), "{text:?} is believed");
     }
     let Ok(claims) = serde_json::from_str::<Value>(text) else { return };
     let Ok(signed) = encode(&Header::new(Algorithm::ES256), &claims, &HOUSE.sign) else { return };
     let own = HOUSE.own.read_token(&signed);
-    assert!(matches!(own.proof, Proof::Void), "{claims} is believed to be ours");
+    assert!(matches!(own.proof, Proof::Invalid), "{claims} is believed to be ours");
     let caller = HOUSE.outside.read(&signed);
     let is_alone =
         claims.as_object().is_some_and(|all| all.keys().all(|key| ["iss", "aud", "exp"].contains(&key.as_str())));

@@ -19,7 +19,7 @@ pub enum Proof {
     /// They said nothing.
     Nothing,
     /// They said something that proves nothing: a token that is no more, or never was, a token of this server's.
-    Void,
+    Invalid,
     /// The user's password.
     Password,
     /// A token, which lets its bearer do this much, at most.
@@ -34,14 +34,14 @@ pub enum Proof {
 impl Caller {
     /// Somebody who said nothing.
     #[must_use]
-    pub fn stranger() -> Self {
+    pub fn anonymous() -> Self {
         Self { who: Principal::Anonymous, proof: Proof::Nothing }
     }
 
     /// Somebody whose word is worth nothing.
     #[must_use]
     pub fn unproved() -> Self {
-        Self { who: Principal::Anonymous, proof: Proof::Void }
+        Self { who: Principal::Anonymous, proof: Proof::Invalid }
     }
 
     /// A user who said their password.

@@ -10,12 +10,12 @@ pub struct Decision {
     /// Whether it is allowed.
     pub allowed: bool,
     /// Why.
-    pub by: By,
+    pub by: Reason,
 }
 
 /// By which rule something was decided. Displayed as log lines and answers name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum By {
+pub enum Reason {
     /// There are no rules: every user may do everything, and nobody else anything.
     NoRules,
     /// A rule of `auth.access`.
@@ -39,7 +39,7 @@ pub enum By {
     Unasked,
 }
 
-impl fmt::Display for By {
+impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoRules => f.write_str("auth.htpasswd without auth.access"),

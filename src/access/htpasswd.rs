@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt::Write as _};
 
 use bcrypt::HashParts;
 
-use super::{Error, keyed};
+use super::{Error, keyed_hash};
 use crate::config::Secret;
 
 /// As `registry:2`'s own.
@@ -27,14 +27,14 @@ pub struct Htpasswd {
 
 /// What to hold a password against.
 #[derive(Debug)]
-pub(super) struct Measure {
+pub(super) struct PasswordCheck {
     /// The user's, where there is such a user.
     own: Option<String>,
     /// What makes up for the time that it takes less than another's.
     rest: Vec<String>,
 }
 
-impl Measure {
+impl PasswordCheck {
     /// Whether it is the user's password. No is said after as many rounds for all: 2^c for a hash of cost c, and decoys of c to
     /// the highest but one make 2^highest of them.
     pub(super) fn fits(&self, password: &Secret) -> bool {
@@ -122,7 +122,7 @@ impl Htpasswd {
     }
 
     /// What to hold a user's password against.
-    pub(super) fn measure(&self, user: &str) -> Measure {
+    pub(super) fn measure(&self, user: &str) -> PasswordCheck {
         let own = self.users.get(user).cloned();
         let cheaper = own.as_deref().and_then(cost_of).map(|cost| cost.saturating_sub(LEAST_COST) as usize);
         let (last, below) = self.decoys.split_last().map_or((None, &[][..]), |(last, below)| (Some(last), below));
@@ -130,7 +130,7 @@ impl Htpasswd {
             Some(from) => below.get(from..).unwrap_or_default().to_vec(),
             None => last.cloned().into_iter().collect(),
         };
-        Measure { own, rest }
+        PasswordCheck { own, rest }
     }
 }
 
@@ -151,7 +151,7 @@ fn shown_user(line: &str) -> Option<String> {
 
 /// A hash of that cost which is of no password that anybody knows.
 fn decoy(cost: u32) -> String {
-    let bytes: [u8; 27] = keyed::random_bytes().unwrap_or([7; 27]);
+    let bytes: [u8; 27] = keyed_hash::random_bytes().unwrap_or([7; 27]);
     let letter = |byte: &u8| char::from(b'a' + byte % 26);
     let body: String = bytes.iter().chain(&bytes).map(letter).take(51).collect();
     // The last letter of the salt and of the hash hold fewer bits than a letter can.
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_wrong_password_takes_as_long_whoever_it_is_of() {
         let line = |user: &str, cost| format!("{user}:{}\n", bcrypt::hash("pw", cost).unwrap());
-        let rounds = |measure: &Measure| -> u32 {
+        let rounds = |measure: &PasswordCheck| -> u32 {
             measure.own.iter().chain(&measure.rest).map(|hash| 1 << cost_of(hash).unwrap()).sum()
         };
         for costs in [&[4][..], &[6], &[4, 7], &[5, 4, 8]] {

@@ -5,31 +5,31 @@
 //! failing), `users` (the file, read again when it changes, in `htpasswd`'s format). `tokens` makes and reads our own,
 //! `outside` reads those of another service; both carry `scope`s. `rules` decides.
 
+mod authenticator;
 mod caller;
 mod decision;
 mod error;
+mod external_token;
 mod htpasswd;
-mod keyed;
-mod logins;
-mod outside;
+mod keyed_hash;
+mod password_cache;
 mod principal;
 mod rules;
 mod scope;
 mod throttle;
 mod tokens;
 mod users;
-mod verdicts;
 
 use std::{net::IpAddr, time::Duration};
 
+pub use authenticator::Authenticator;
 pub use caller::{Caller, Proof};
-pub use decision::{By, Decision};
+pub use decision::{Decision, Reason};
 pub use error::{Error, LoginError};
+pub use external_token::ExternalTokens;
 pub use htpasswd::{Htpasswd, NewLine};
-pub use logins::Logins;
-pub use outside::Outside;
 pub use principal::Principal;
-pub use rules::Rules;
+pub use rules::AccessRules;
 pub use scope::{Grants, Scope};
 pub use tokens::{Issued, SERVICE, Tokens};
 
@@ -53,7 +53,7 @@ pub enum Challenge {
     /// By a token of this server's own service, which makes them for nobody in particular too.
     Own,
     /// By a token of an outside service.
-    Outside {
+    ExternalTokens {
         /// Where to get one.
         realm: TokenRealm,
         /// What to ask for it as.
@@ -75,22 +75,22 @@ pub enum TokenRealm {
 pub struct Access {
     /// How a stranger is asked.
     pub challenge: Challenge,
-    way: Way,
+    way: Method,
 }
 
 /// How it is known who asks, and what they may do.
 #[derive(Debug)]
-enum Way {
+enum Method {
     Locked,
-    Users { logins: Box<Logins>, rules: Rules, tokens: Option<Tokens> },
-    Outside(Outside),
+    Users { logins: Box<Authenticator>, rules: AccessRules, tokens: Option<Tokens> },
+    ExternalTokens(ExternalTokens),
 }
 
 impl Access {
     /// Lets nobody in.
     #[must_use]
     pub fn locked(realm: &str) -> Self {
-        Self { challenge: Challenge::Basic { realm: realm.to_owned() }, way: Way::Locked }
+        Self { challenge: Challenge::Basic { realm: realm.to_owned() }, way: Method::Locked }
     }
 
     /// Lets the users of a file in, by these rules. Where those let strangers do something, by tokens of our own, which live this
@@ -98,19 +98,22 @@ impl Access {
     ///
     /// # Errors
     /// When the system gives no random bytes.
-    pub fn of_users(realm: &str, logins: Logins, rules: Rules, lifetime: Duration) -> Result<Self, Error> {
+    pub fn of_users(realm: &str, logins: Authenticator, rules: AccessRules, lifetime: Duration) -> Result<Self, Error> {
         let tokens = rules.let_strangers_in().then(|| Tokens::new(lifetime)).transpose()?;
         let challenge = match tokens {
             Some(_) => Challenge::Own,
             None => Challenge::Basic { realm: realm.to_owned() },
         };
-        Ok(Self { challenge, way: Way::Users { logins: Box::new(logins), rules, tokens } })
+        Ok(Self { challenge, way: Method::Users { logins: Box::new(logins), rules, tokens } })
     }
 
     /// Lets in whom an outside service vouches for.
     #[must_use]
-    pub fn of_service(realm: TokenRealm, service: &str, outside: Outside) -> Self {
-        Self { challenge: Challenge::Outside { realm, service: service.to_owned() }, way: Way::Outside(outside) }
+    pub fn of_service(realm: TokenRealm, service: &str, outside: ExternalTokens) -> Self {
+        Self {
+            challenge: Challenge::ExternalTokens { realm, service: service.to_owned() },
+            way: Method::ExternalTokens(outside),
+        }
     }
 
     /// Whether nobody may do anything without saying who they are.
@@ -125,8 +128,8 @@ impl Access {
     /// [`LoginError`]; nobody has a password here that an outside service is for.
     pub async fn log_in(&self, from: IpAddr, user: &str, password: &str) -> Result<Caller, LoginError> {
         match &self.way {
-            Way::Users { logins, .. } => Ok(Caller::with_password(logins.log_in(from, user, password).await?)),
-            Way::Locked | Way::Outside(_) => Err(LoginError::Wrong),
+            Method::Users { logins, .. } => Ok(Caller::with_password(logins.log_in(from, user, password).await?)),
+            Method::Locked | Method::ExternalTokens(_) => Err(LoginError::Wrong),
         }
     }
 
@@ -134,9 +137,9 @@ impl Access {
     #[must_use]
     pub fn read_token(&self, token: &str) -> Caller {
         match &self.way {
-            Way::Users { tokens: Some(tokens), logins, .. } => tokens.read(token, logins),
-            Way::Outside(outside) => outside.read(token),
-            Way::Users { tokens: None, .. } | Way::Locked => Caller::unproved(),
+            Method::Users { tokens: Some(tokens), logins, .. } => tokens.read(token, logins),
+            Method::ExternalTokens(outside) => outside.read(token),
+            Method::Users { tokens: None, .. } | Method::Locked => Caller::unproved(),
         }
     }
 
@@ -144,7 +147,7 @@ impl Access {
     #[must_use]
     pub fn issue(&self, who: &Principal, scopes: &[Scope]) -> Option<Result<Issued, Error>> {
         match &self.way {
-            Way::Users { tokens: Some(tokens), logins, rules } => Some(tokens.issue(who, scopes, rules, logins)),
+            Method::Users { tokens: Some(tokens), logins, rules } => Some(tokens.issue(who, scopes, rules, logins)),
             _ => None,
         }
     }
@@ -154,7 +157,7 @@ impl Access {
     #[must_use]
     pub fn decide(&self, caller: &Caller, action: Action, repository: &Repository) -> Decision {
         let takes: &[Action] = match (&self.way, action) {
-            (Way::Outside(_), Action::Push) => &[Action::Pull, Action::Push],
+            (Method::ExternalTokens(_), Action::Push) => &[Action::Pull, Action::Push],
             _ => &[action],
         };
         let covers = |grants: &Grants| takes.iter().all(|action| grants.cover(&repository.name, *action));
@@ -165,7 +168,9 @@ impl Access {
     #[must_use]
     pub fn allow_everywhere(&self, caller: &Caller, action: Action) -> bool {
         match (&self.way, &caller.proof) {
-            (Way::Users { rules, .. }, Proof::Nothing | Proof::Password) => rules.allow_everywhere(&caller.who, action),
+            (Method::Users { rules, .. }, Proof::Nothing | Proof::Password) => {
+                rules.allow_everywhere(&caller.who, action)
+            }
             _ => false,
         }
     }
@@ -173,7 +178,7 @@ impl Access {
     /// Whether a caller may list repositories, by what they have said; which, [`Access::shows`] tells.
     #[must_use]
     pub fn allow_catalog(&self, caller: &Caller) -> bool {
-        let allowed = |_: &Rules| Decision { allowed: true, by: By::NoRules };
+        let allowed = |_: &AccessRules| Decision { allowed: true, by: Reason::NoRules };
         self.weigh(caller, Grants::cover_catalog, allowed).allowed
     }
 
@@ -181,27 +186,32 @@ impl Access {
     #[must_use]
     pub fn shows(&self, who: &Principal, repository: &Repository) -> bool {
         match &self.way {
-            Way::Users { rules, .. } => rules.decide(who, Action::Pull, repository).allowed,
-            Way::Outside(_) => true,
-            Way::Locked => false,
+            Method::Users { rules, .. } => rules.decide(who, Action::Pull, repository).allowed,
+            Method::ExternalTokens(_) => true,
+            Method::Locked => false,
         }
     }
 
-    fn weigh(&self, caller: &Caller, covers: impl Fn(&Grants) -> bool, ask: impl Fn(&Rules) -> Decision) -> Decision {
+    fn weigh(
+        &self,
+        caller: &Caller,
+        covers: impl Fn(&Grants) -> bool,
+        ask: impl Fn(&AccessRules) -> Decision,
+    ) -> Decision {
         let no = |by| Decision { allowed: false, by };
         match (&self.way, &caller.proof) {
-            (Way::Locked, _) => no(By::Locked),
-            (_, Proof::Void) | (Way::Outside(_), Proof::Nothing | Proof::Password) => no(By::NoProof),
-            (Way::Users { rules, .. }, Proof::Nothing | Proof::Password) => ask(rules),
-            (Way::Users { rules, .. }, Proof::Token { grants, .. }) => match ask(rules) {
-                allowed if allowed.allowed && !covers(grants) => no(By::NarrowToken),
+            (Method::Locked, _) => no(Reason::Locked),
+            (_, Proof::Invalid) | (Method::ExternalTokens(_), Proof::Nothing | Proof::Password) => no(Reason::NoProof),
+            (Method::Users { rules, .. }, Proof::Nothing | Proof::Password) => ask(rules),
+            (Method::Users { rules, .. }, Proof::Token { grants, .. }) => match ask(rules) {
+                allowed if allowed.allowed && !covers(grants) => no(Reason::NarrowToken),
                 decision => decision,
             },
-            (Way::Outside(_), Proof::Token { grants, .. }) => {
+            (Method::ExternalTokens(_), Proof::Token { grants, .. }) => {
                 if covers(grants) {
-                    Decision { allowed: true, by: By::Token }
+                    Decision { allowed: true, by: Reason::Token }
                 } else {
-                    no(By::NarrowToken)
+                    no(Reason::NarrowToken)
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{By, Decision, Principal};
+use super::{Decision, Principal, Reason};
 use crate::{
     config::{self, Group, Origin, Who},
     oci::{Action, NamePattern, Repository, RepositoryName},
@@ -10,7 +10,7 @@ use crate::{
 
 /// What users and others may do.
 #[derive(Clone, Debug)]
-pub struct Rules(Kind);
+pub struct AccessRules(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
@@ -29,7 +29,7 @@ struct Rule {
     origin: Origin,
 }
 
-impl Rules {
+impl AccessRules {
     /// The rules of a configuration; without any, users may do everything.
     #[must_use]
     pub fn new(users: &config::Users) -> Self {
@@ -66,13 +66,15 @@ impl Rules {
 
     fn find(&self, who: &Principal, action: Action, reaches: impl Fn(&Rule) -> bool) -> Decision {
         let rules = match &self.0 {
-            Kind::Users => return Decision { allowed: who.name().is_some(), by: By::NoRules },
+            Kind::Users => return Decision { allowed: who.name().is_some(), by: Reason::NoRules },
             Kind::Listed(rules) => rules,
         };
         let allows = |rule: &&Rule| rule.is_about(who) && rule.may.contains(&action) && reaches(rule);
         match (1..).zip(rules).find(|(_, rule)| allows(rule)) {
-            Some((number, rule)) => Decision { allowed: true, by: By::Rule { number, origin: rule.origin.clone() } },
-            None => Decision { allowed: false, by: By::NoRuleMatches },
+            Some((number, rule)) => {
+                Decision { allowed: true, by: Reason::Rule { number, origin: rule.origin.clone() } }
+            }
+            None => Decision { allowed: false, by: Reason::NoRuleMatches },
         }
     }
 }
@@ -116,9 +118,9 @@ mod tests {
         config::Rule { who: who.to_vec(), may: may.to_vec(), place, origin: Origin::Default }
     }
 
-    fn rules(access: Option<Vec<config::Rule>>) -> Rules {
+    fn rules(access: Option<Vec<config::Rule>>) -> AccessRules {
         let groups = vec![Group { name: "devs".into(), users: vec!["ann".into(), "bob".into()] }];
-        Rules::new(&config::Users {
+        AccessRules::new(&config::Users {
             realm: "r".into(),
             path: "/x".into(),
             access,
@@ -154,7 +156,7 @@ mod tests {
         let number = |who: &Principal, action, repository: &Repository| {
             let decision = rules.decide(who, action, repository);
             match decision.by {
-                By::Rule { number, .. } if decision.allowed => number,
+                Reason::Rule { number, .. } if decision.allowed => number,
                 _ => 0,
             }
         };

@@ -11,7 +11,7 @@ use std::{
 use moka::{policy::EvictionPolicy, sync::Cache};
 use parking_lot::Mutex;
 
-use super::keyed::Keyed;
+use super::keyed_hash::KeyedHash;
 
 /// Wrong attempts that a pair has, and how long it takes to get one back.
 const OF_PAIR: Allowance = Allowance { burst: 10, each: Duration::from_secs(6) };
@@ -30,7 +30,7 @@ struct Allowance {
 
 #[derive(Debug)]
 pub(super) struct Throttle {
-    pairs: Cache<(IpAddr, Keyed), Arc<Mutex<Spent>>>,
+    pairs: Cache<(IpAddr, KeyedHash), Arc<Mutex<Spent>>>,
     addresses: Cache<IpAddr, Arc<Mutex<Spent>>>,
 }
 
@@ -60,7 +60,7 @@ impl Throttle {
     }
 
     /// One more attempt of this pair, or how long until there is one. `user` stands for the user's name.
-    pub(super) fn attempt(&self, from: IpAddr, user: Keyed) -> Result<Attempt, Duration> {
+    pub(super) fn attempt(&self, from: IpAddr, user: KeyedHash) -> Result<Attempt, Duration> {
         let from = network(from);
         let fresh = || Arc::new(Mutex::new(Spent { attempts: 0, since: Instant::now() }));
         let (pair, address) = (self.pairs.get_with((from, user), fresh), self.addresses.get_with(from, fresh));

@@ -17,8 +17,8 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Caller, Error, Grants, LONGEST_UPLOAD, Logins, Principal, Proof, Rules, Scope, TOKENS,
-    keyed::{HashKey, Keyed},
+    AccessRules, Authenticator, Caller, Error, Grants, LONGEST_UPLOAD, Principal, Proof, Scope, TOKENS,
+    keyed_hash::{HashKey, KeyedHash},
 };
 
 /// What `iss` and `aud` say, and what a challenge calls the service.
@@ -32,7 +32,7 @@ pub struct Tokens {
     verify: DecodingKey,
     lifetime: Duration,
     key: HashKey,
-    seen: Cache<Keyed, Arc<Seen>>,
+    seen: Cache<KeyedHash, Arc<Seen>>,
 }
 
 /// A token that was made.
@@ -47,7 +47,7 @@ pub struct Issued {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Claims {
+struct TokenClaims {
     iss: String,
     aud: String,
     /// The user; empty for nobody in particular.
@@ -95,10 +95,16 @@ impl Tokens {
     ///
     /// # Errors
     /// When it cannot be signed.
-    pub fn issue(&self, who: &Principal, scopes: &[Scope], rules: &Rules, logins: &Logins) -> Result<Issued, Error> {
+    pub fn issue(
+        &self,
+        who: &Principal,
+        scopes: &[Scope],
+        rules: &AccessRules,
+        logins: &Authenticator,
+    ) -> Result<Issued, Error> {
         let at = SystemTime::now();
         let now = seconds(at);
-        let claims = Claims {
+        let claims = TokenClaims {
             iss: SERVICE.into(),
             aud: SERVICE.into(),
             sub: who.name().unwrap_or_default().into(),
@@ -115,7 +121,7 @@ impl Tokens {
 
     /// Who bears a token. One that is not ours, or whose user is no more or has another password, proves nothing.
     #[must_use]
-    pub fn read(&self, token: &str, logins: &Logins) -> Caller {
+    pub fn read(&self, token: &str, logins: &Authenticator) -> Caller {
         let Some(seen) = self.seen(token) else { return Caller::unproved() };
         let now = seconds(SystemTime::now());
         let is_still_user = self.stands_for_password(&seen.who, logins).as_deref() == Some(&seen.password);
@@ -136,7 +142,7 @@ impl Tokens {
         validation.set_audience(&[SERVICE]);
         // Looked at on every use, since this is remembered.
         validation.validate_exp = false;
-        let claims = decode::<Claims>(token, &self.verify, &validation).ok()?.claims;
+        let claims = decode::<TokenClaims>(token, &self.verify, &validation).ok()?.claims;
         let who = if claims.sub.is_empty() { Principal::Anonymous } else { Principal::user(&claims.sub) };
         let (exp, grants) = (claims.exp, Arc::new(claims.access));
         let seen = Arc::new(Seen { who, password: claims.password, exp, grants });
@@ -145,7 +151,7 @@ impl Tokens {
     }
 
     /// Nothing, where the user is no more.
-    fn stands_for_password(&self, who: &Principal, logins: &Logins) -> Option<String> {
+    fn stands_for_password(&self, who: &Principal, logins: &Authenticator) -> Option<String> {
         let Some(name) = who.name() else { return Some(String::new()) };
         let hash = logins.users().hash_of(name)?.to_owned();
         let keyed = self.key.hash(&[b"password", name.as_bytes(), hash.as_bytes()]);
@@ -154,7 +160,7 @@ impl Tokens {
 }
 
 /// A name may be of more than one registry: the rules decide for the one that is meant when the token is used.
-fn granted(who: &Principal, scopes: &[Scope], rules: &Rules) -> Grants {
+fn granted(who: &Principal, scopes: &[Scope], rules: &AccessRules) -> Grants {
     let mut grants = Grants::default();
     for scope in scopes.iter().take(MOST_SCOPES) {
         match scope {

@@ -12,7 +12,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::{Mutex, RwLock};
 
-use super::{Error, Htpasswd, NewLine, keyed};
+use super::{Error, Htpasswd, NewLine, keyed_hash};
 
 /// How often the file is looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -118,7 +118,7 @@ impl Htpasswd {
 }
 
 fn provision(path: &Path) -> Result<(), Error> {
-    let password = URL_SAFE_NO_PAD.encode(keyed::random_bytes::<32>()?);
+    let password = URL_SAFE_NO_PAD.encode(keyed_hash::random_bytes::<32>()?);
     let line = NewLine::new("docker", &password)?;
     write_new(path, &line.line()).map_err(|source| Error::Unmade { path: path.to_owned(), source })?;
     tracing::warn!(

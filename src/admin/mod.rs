@@ -4,12 +4,12 @@
 //! A request is one line of JSON, the answer one or many, the last of which says how it ended (`protocol.rs`). What is done
 //! is the registry's; nothing here decides anything.
 
-mod place;
 mod protocol;
 mod server;
-mod weighed;
+mod socket_path;
+mod usage_report;
 
-pub use place::connect;
-pub use protocol::{Answer, Request};
-pub use server::{Acceptor, Defaults, Door};
-pub use weighed::{Disk, Repository, Source, Tag, Weight};
+pub use protocol::{Request, Response};
+pub use server::{Acceptor, AdminSocket, Defaults};
+pub use socket_path::connect;
+pub use usage_report::{Disk, Repository, Source, Tag, Usage};

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::weighed::{self, Disk, Repository, Source, Tag};
+use super::usage_report::{self, Disk, Repository, Source, Tag};
 use crate::{
     oci::{InvalidName, NamePattern, RepositoryName},
-    registry::{Census, Checked, Collected, Error, Found, Outcome, Removed, STEPS, Verified, Weighed},
+    registry::{
+        Census, Checked, Collected, Error, GcEvent, Removed, RepairResult, UsageEvent, VERIFY_SHARDS, Verified,
+    },
 };
 
 /// What a command wants; one line.
@@ -64,7 +66,7 @@ impl Request {
 /// What a command is told; a line each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
-pub enum Answer {
+pub enum Response {
     /// How far it has come.
     Progress {
         /// Repositories, or blobs, looked at.
@@ -155,7 +157,7 @@ pub enum Answer {
     },
 }
 
-impl Answer {
+impl Response {
     /// The end of a collection.
     #[must_use]
     pub fn collected(collected: Collected, dry_run: bool) -> Self {
@@ -186,14 +188,14 @@ impl Answer {
     #[must_use]
     pub fn checked(checked: Checked) -> Self {
         match checked {
-            Checked::Step(done, bytes) => Self::Progress { done: done.into(), of: Some(STEPS.into()), bytes },
+            Checked::Step(done, bytes) => Self::Progress { done: done.into(), of: Some(VERIFY_SHARDS.into()), bytes },
             Checked::Damaged(digest, outcome, owners) => Self::Damaged {
                 digest: digest.to_string(),
                 repositories: owners.iter().map(ToString::to_string).collect(),
                 outcome: match outcome {
-                    Outcome::Dropped => "dropped",
-                    Outcome::Quarantined => "quarantined",
-                    Outcome::Restored => "restored",
+                    RepairResult::Dropped => "dropped",
+                    RepairResult::Quarantined => "quarantined",
+                    RepairResult::Restored => "restored",
                 }
                 .to_owned(),
             },
@@ -202,32 +204,32 @@ impl Answer {
 
     /// What a collection comes by; `done` repositories were looked at before.
     #[must_use]
-    pub fn found(found: Found, done: &mut u64) -> Self {
+    pub fn found(found: GcEvent, done: &mut u64) -> Self {
         match found {
-            Found::Repository => {
+            GcEvent::Repository => {
                 *done += 1;
                 Self::Progress { done: *done, of: None, bytes: 0 }
             }
-            Found::Manifest(repository, digest) => {
+            GcEvent::Manifest(repository, digest) => {
                 Self::Manifest { repository: repository.to_string(), digest: digest.to_string() }
             }
-            Found::Blob(digest, bytes) => Self::Blob { digest: digest.to_string(), bytes },
+            GcEvent::Blob(digest, bytes) => Self::Blob { digest: digest.to_string(), bytes },
         }
     }
 
     /// What a count comes by.
     #[must_use]
-    pub fn weighed(weighed: Weighed) -> Self {
-        let domain = weighed::domain;
+    pub fn weighed(weighed: UsageEvent) -> Self {
+        let domain = usage_report::domain;
         match weighed {
-            Weighed::Step { done, of, bytes } => Self::Progress { done, of, bytes },
-            Weighed::Source(from, weight) => Self::Source(Source { domain: domain(from), weight: weight.into() }),
-            Weighed::Repository(place, weight) => Self::Repository(Repository {
+            UsageEvent::Step { done, of, bytes } => Self::Progress { done, of, bytes },
+            UsageEvent::Source(from, weight) => Self::Source(Source { domain: domain(from), weight: weight.into() }),
+            UsageEvent::Repository(place, weight) => Self::Repository(Repository {
                 domain: domain(place.domain),
                 name: place.name.to_string(),
                 weight: weight.into(),
             }),
-            Weighed::Tag(tag, digest, weight) => {
+            UsageEvent::Tag(tag, digest, weight) => {
                 Self::Tag(Tag { tag: tag.to_string(), digest: digest.to_string(), weight: weight.into() })
             }
         }

@@ -20,10 +20,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Answer, Request, place};
+use super::{Request, Response, socket_path};
 use crate::{
     lanes::Lane,
-    registry::{Collection, Registry, STEPS, Verification},
+    registry::{Collection, Registry, VERIFY_SHARDS, Verification},
 };
 
 /// How long a request may take to be said, and an answer to be taken; and how long a request may be.
@@ -36,7 +36,7 @@ const WAITING: usize = 256;
 
 /// The socket. Its file goes when this does.
 #[derive(Debug)]
-pub struct Door {
+pub struct AdminSocket {
     listener: Arc<StdListener>,
     path: PathBuf,
 }
@@ -50,13 +50,13 @@ pub struct Defaults {
     pub rate: u64,
 }
 
-impl Door {
+impl AdminSocket {
     /// Opens it in the data directory `root`, whose lock the caller holds.
     ///
     /// # Errors
     /// As the filesystem refuses it.
     pub fn open(root: &Path) -> io::Result<Self> {
-        Ok(Self { listener: Arc::new(place::listen(root)?), path: place::path(root) })
+        Ok(Self { listener: Arc::new(socket_path::listen(root)?), path: socket_path::path(root) })
     }
 
     /// Answers to whoever comes; each conversation is a task of `tasks`.
@@ -97,7 +97,7 @@ impl Acceptor {
     }
 }
 
-impl Drop for Door {
+impl Drop for AdminSocket {
     fn drop(&mut self) {
         // The next start replaces one that stays.
         let _ = std::fs::remove_file(&self.path);
@@ -106,14 +106,14 @@ impl Drop for Door {
 
 /// Where answers go.
 struct Answers {
-    sender: mpsc::Sender<Answer>,
+    sender: mpsc::Sender<Response>,
     /// Whether the client is there and takes none.
     stalled: Arc<AtomicBool>,
 }
 
 impl Answers {
     /// Says whether to go on. A client that leaves ends what it asked for; one that only stops reading does not.
-    fn say(&self, answer: Answer) -> ControlFlow<()> {
+    fn say(&self, answer: Response) -> ControlFlow<()> {
         match self.sender.blocking_send(answer) {
             Err(_) if !self.stalled.load(Ordering::SeqCst) => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
@@ -139,7 +139,7 @@ async fn converse(stream: UnixStream, registry: Arc<Registry>, defaults: Default
             drop(lanes.start(Lane::Job, move || perform(&registry, &request, defaults, &answers)));
         }
         Err(error) => {
-            let _ = sender.try_send(Answer::Failed { message: format!("this is no request known here: {error}") });
+            let _ = sender.try_send(Response::Failed { message: format!("this is no request known here: {error}") });
             drop(sender);
         }
     }
@@ -163,26 +163,26 @@ fn perform(registry: &Arc<Registry>, request: &Request, defaults: Defaults, answ
         &Request::Gc { untagged, dry_run, grace } => {
             let grace = grace.map_or(defaults.grace, Duration::from_millis);
             let mut done = 0;
-            let mut tell = |found| answers.say(Answer::found(found, &mut done));
+            let mut tell = |found| answers.say(Response::found(found, &mut done));
             let collected = registry.collect(Collection { untagged, dry: dry_run, grace }, &mut tell);
-            collected.map(|collected| Answer::collected(collected, dry_run))
+            collected.map(|collected| Response::collected(collected, dry_run))
         }
         &Request::Verify { rate } => {
-            let verification = Verification { rate: rate.unwrap_or(defaults.rate), steps: 0..STEPS };
-            let mut tell = |checked| answers.say(Answer::checked(checked));
-            registry.verify(&verification, &mut tell).map(Answer::verified)
+            let verification = Verification { rate: rate.unwrap_or(defaults.rate), steps: 0..VERIFY_SHARDS };
+            let mut tell = |checked| answers.say(Response::checked(checked));
+            registry.verify(&verification, &mut tell).map(Response::verified)
         }
-        Request::RebuildIndex => registry.renew_index().map(|()| Answer::Rebuilt),
+        Request::RebuildIndex => registry.rebuild_index().map(|()| Response::Rebuilt),
         Request::Rm { name, dry_run } => Ok(match Request::repository(name) {
-            Ok(name) => Answer::removed(registry.remove(&name, *dry_run), &name, *dry_run),
-            Err(message) => Answer::Failed { message },
+            Ok(name) => Response::removed(registry.remove(&name, *dry_run), &name, *dry_run),
+            Err(message) => Response::Failed { message },
         }),
         Request::Du { tags } => match Request::census(tags.as_ref()) {
             Ok(census) => registry
-                .count(&census, &mut |weighed| answers.say(Answer::weighed(weighed)))
-                .map(|disk| Answer::Counted(disk.into())),
-            Err(message) => Ok(Answer::Failed { message }),
+                .count(&census, &mut |weighed| answers.say(Response::weighed(weighed)))
+                .map(|disk| Response::Counted(disk.into())),
+            Err(message) => Ok(Response::Failed { message }),
         },
     };
-    let _ = answers.say(ended.unwrap_or_else(|error| Answer::Failed { message: error.to_string() }));
+    let _ = answers.say(ended.unwrap_or_else(|error| Response::Failed { message: error.to_string() }));
 }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{Failure, Source, say};
 use crate::{
-    access::{Action, Decision, Htpasswd, Principal, Rules},
+    access::{AccessRules, Action, Decision, Htpasswd, Principal},
     config::{Auth, Config, Users},
     oci::{Domain, Repository},
 };
@@ -70,7 +70,7 @@ pub(super) fn run(Command::Check(options): Command) -> Result<(), Failure> {
 }
 
 fn ask(config: &Config, users: &Users, user: &str, action: Action, repository: &Repository) -> (bool, String) {
-    let rules = Rules::new(users);
+    let rules = AccessRules::new(users);
     let who = if user == "anonymous" { Principal::Anonymous } else { Principal::user(user) };
     if let Some(why) = who.name().and_then(|name| cannot_log_in(users, name)) {
         return (false, why);
@@ -85,7 +85,7 @@ fn ask(config: &Config, users: &Users, user: &str, action: Action, repository: &
 }
 
 /// A plain name means what is hosted here or, where nothing is, the Hub's.
-fn decide(config: &Config, rules: &Rules, who: &Principal, action: Action, repository: &Repository) -> Decision {
+fn decide(config: &Config, rules: &AccessRules, who: &Principal, action: Action, repository: &Repository) -> Decision {
     let decision = rules.decide(who, action, repository);
     let may_be_the_hubs = action == Action::Pull
         && repository.domain.is_none()

@@ -10,12 +10,12 @@ use std::{
 
 use super::{Failure, logging, volume};
 use crate::{
-    admin::{self, Answer, Request},
+    admin::{self, Request, Response},
     config,
     index::Index,
     lanes::Lanes,
     metrics::Metrics,
-    registry::{self, Collection, STEPS, Verification, Volume},
+    registry::{self, Collection, VERIFY_SHARDS, Verification, Volume},
     storage::Storage,
 };
 
@@ -23,8 +23,8 @@ use crate::{
 pub(super) fn perform(
     config: &config::Storage,
     request: &Request,
-    mut show: impl FnMut(&Answer),
-) -> Result<Answer, Failure> {
+    mut show: impl FnMut(&Response),
+) -> Result<Response, Failure> {
     let root = &config.rootdirectory;
     match std::fs::metadata(root.value()) {
         Ok(found) if found.is_dir() => {}
@@ -37,12 +37,12 @@ pub(super) fn perform(
     };
     show(&last);
     match last {
-        Answer::Failed { message } => Err(Failure::failed(message)),
+        Response::Failed { message } => Err(Failure::failed(message)),
         last => Ok(last),
     }
 }
 
-fn ask(root: &Path, request: &Request, show: &mut impl FnMut(&Answer)) -> Result<Answer, Failure> {
+fn ask(root: &Path, request: &Request, show: &mut impl FnMut(&Response)) -> Result<Response, Failure> {
     let unanswered = |error: &dyn std::fmt::Display| {
         Failure::failed(format!(
             "{} is in use by a process that cannot be asked: {error}; nothing was looked at, nothing removed",
@@ -54,7 +54,7 @@ fn ask(root: &Path, request: &Request, show: &mut impl FnMut(&Answer)) -> Result
     stream.write_all(format!("{line}\n").as_bytes()).map_err(|error| unanswered(&error))?;
     for line in BufReader::new(stream).lines() {
         let line = line.map_err(|error| Failure::failed(format!("the server left in the middle: {error}")))?;
-        let answer: Answer = serde_json::from_str(&line)
+        let answer: Response = serde_json::from_str(&line)
             .map_err(|error| Failure::failed(format!("the server is of another version: {error}")))?;
         if answer.is_last() {
             return Ok(answer);
@@ -67,8 +67,8 @@ fn ask(root: &Path, request: &Request, show: &mut impl FnMut(&Answer)) -> Result
 fn alone(
     config: &config::Storage,
     request: &Request,
-    show: &mut impl FnMut(&Answer),
-) -> Result<Answer, Box<dyn std::error::Error>> {
+    show: &mut impl FnMut(&Response),
+) -> Result<Response, Box<dyn std::error::Error>> {
     logging::start_for_command();
     let storage = Storage::open(config.rootdirectory.value(), volume::limits(config))?;
     let index = Index::open(&storage.index_dir());
@@ -78,42 +78,42 @@ fn alone(
     Ok(done?)
 }
 
-fn on(volume: &Volume, request: &Request, show: &mut impl FnMut(&Answer)) -> Result<Answer, registry::Error> {
+fn on(volume: &Volume, request: &Request, show: &mut impl FnMut(&Response)) -> Result<Response, registry::Error> {
     match request {
         &Request::Gc { untagged, dry_run, .. } => {
             let mut done = 0;
             let mut tell = |found| {
-                show(&Answer::found(found, &mut done));
+                show(&Response::found(found, &mut done));
                 ControlFlow::Continue(())
             };
             // Nobody is in the middle of a push: there is nothing to wait for.
             let collection = Collection { untagged, dry: dry_run, grace: Duration::ZERO };
-            Ok(Answer::collected(volume.collect(collection, &mut tell)?, dry_run))
+            Ok(Response::collected(volume.collect(collection, &mut tell)?, dry_run))
         }
         &Request::Verify { rate } => {
             let mut tell = |checked| {
-                show(&Answer::checked(checked));
+                show(&Response::checked(checked));
                 ControlFlow::Continue(())
             };
-            let verification = Verification { rate: rate.unwrap_or(u64::MAX), steps: 0..STEPS };
-            Ok(Answer::verified(volume.verify(&verification, &mut tell)?))
+            let verification = Verification { rate: rate.unwrap_or(u64::MAX), steps: 0..VERIFY_SHARDS };
+            Ok(Response::verified(volume.verify(&verification, &mut tell)?))
         }
         Request::RebuildIndex => {
             volume.rebuild_index()?;
-            Ok(Answer::Rebuilt)
+            Ok(Response::Rebuilt)
         }
         Request::Rm { name, dry_run } => Ok(match Request::repository(name) {
-            Ok(name) => Answer::removed(volume.remove(&name, *dry_run), &name, *dry_run),
-            Err(message) => Answer::Failed { message },
+            Ok(name) => Response::removed(volume.remove(&name, *dry_run), &name, *dry_run),
+            Err(message) => Response::Failed { message },
         }),
         Request::Du { tags } => {
             let mut tell = |weighed| {
-                show(&Answer::weighed(weighed));
+                show(&Response::weighed(weighed));
                 ControlFlow::Continue(())
             };
             match Request::census(tags.as_ref()) {
-                Ok(census) => Ok(Answer::Counted(volume.count(&census, &mut tell)?.into())),
-                Err(message) => Ok(Answer::Failed { message }),
+                Ok(census) => Ok(Response::Counted(volume.count(&census, &mut tell)?.into())),
+                Err(message) => Ok(Response::Failed { message }),
             }
         }
     }

@@ -14,7 +14,7 @@ use super::{
     say,
 };
 use crate::{
-    admin::{Answer, Request},
+    admin::{Request, Response},
     config,
     oci::NamePattern,
 };
@@ -94,11 +94,11 @@ fn all() -> Result<NamePattern, Failure> {
     "**".parse().map_err(Failure::failed)
 }
 
-fn count(config: &config::Storage, choice: &Choice) -> Result<Vec<Answer>, Failure> {
+fn count(config: &config::Storage, choice: &Choice) -> Result<Vec<Response>, Failure> {
     let (mut answers, mut report) = (Vec::new(), Report::new(Form::People, false));
     let request = Request::Du { tags: choice.tags.as_ref().map(ToString::to_string) };
     client::perform(config, &request, |answer| match answer {
-        Answer::Progress { .. } => report.show(answer),
+        Response::Progress { .. } => report.show(answer),
         answer => answers.push(answer.clone()),
     })?;
     Ok(answers)

@@ -43,7 +43,7 @@ fn rebuild(registry: &Arc<Registry>, supervisor: &Supervisor) {
         let (registry, watched, done) = (Arc::clone(&registry), watched.clone(), done.clone());
         async move {
             let work = move || {
-                registry.rebuild_index();
+                registry.open_index();
                 registry.tell_conflicts();
             };
             watched.work(work).await;

@@ -12,7 +12,7 @@ use super::supervise::Supervisor;
 use crate::{
     config::Config,
     metrics::Job,
-    registry::{Collection, Registry, STEPS, Verification},
+    registry::{Collection, Registry, VERIFY_SHARDS, Verification},
 };
 
 /// Between two looks at the clock.
@@ -31,7 +31,7 @@ fn verifications(registry: &Arc<Registry>, config: &Config, supervisor: &Supervi
     if interval.is_zero() {
         return;
     }
-    let pause = (interval / u32::from(STEPS)).max(SHORTEST);
+    let pause = (interval / u32::from(VERIFY_SHARDS)).max(SHORTEST);
     let (registry, watched) = (Arc::clone(registry), supervisor.clone());
     supervisor.keep(Job::Verify, move || {
         let (registry, watched) = (Arc::clone(&registry), watched.clone());
@@ -41,8 +41,8 @@ fn verifications(registry: &Arc<Registry>, config: &Config, supervisor: &Supervi
                 tokio::time::sleep(pause).await;
                 let now = turn(interval);
                 // Never more than all of them.
-                for turn in (last..now).rev().take(usize::from(STEPS)) {
-                    let step = u16::try_from(turn % u128::from(STEPS)).unwrap_or_default();
+                for turn in (last..now).rev().take(usize::from(VERIFY_SHARDS)) {
+                    let step = u16::try_from(turn % u128::from(VERIFY_SHARDS)).unwrap_or_default();
                     let (registry, verification) =
                         (Arc::clone(&registry), Verification { rate, steps: step..step + 1 });
                     watched.work(move || verify(&registry, &verification)).await;
@@ -56,7 +56,7 @@ fn verifications(registry: &Arc<Registry>, config: &Config, supervisor: &Supervi
 /// Steps since the epoch.
 fn turn(interval: Duration) -> u128 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_nanos() * u128::from(STEPS) / interval.as_nanos().max(1)
+    since.as_nanos() * u128::from(VERIFY_SHARDS) / interval.as_nanos().max(1)
 }
 
 fn verify(registry: &Registry, verification: &Verification) {

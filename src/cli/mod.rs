@@ -2,13 +2,10 @@
 //! put together and background jobs are started.
 
 mod access;
-mod announce;
-mod as_registry;
 mod bounds;
 mod client;
 mod completions;
 mod config;
-mod doors;
 mod du;
 mod garbage_collect;
 mod gc;
@@ -16,12 +13,15 @@ mod health;
 mod htpasswd;
 mod jobs;
 mod keeping;
+mod listeners;
 mod logging;
 mod own_certificate;
+mod registry_compat;
 mod report;
 mod rm;
 mod serve;
 mod simulate;
+mod startup_log;
 mod supervise;
 mod verify;
 mod volume;
@@ -197,8 +197,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn parse(arguments: Vec<OsString>) -> Result<Command, clap::Error> {
-    if as_registry::is_meant(&arguments) {
-        as_registry::parse(arguments)
+    if registry_compat::is_meant(&arguments) {
+        registry_compat::parse(arguments)
     } else {
         Arguments::try_parse_from(arguments).map(|arguments| arguments.command)
     }

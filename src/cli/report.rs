@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write, stderr, stdout};
 
 use super::say;
-use crate::admin::Answer;
+use crate::admin::Response;
 
 /// How to show answers.
 #[derive(Debug)]
@@ -32,13 +32,13 @@ impl Report {
     }
 
     /// Shows one.
-    pub(super) fn show(&mut self, answer: &Answer) {
-        if let Answer::Progress { done, of, bytes } = answer {
+    pub(super) fn show(&mut self, answer: &Response) {
+        if let Response::Progress { done, of, bytes } = answer {
             self.draw(&progress(*done, *of, *bytes));
         }
         let line = match self.form {
             Form::Quiet => None,
-            Form::Json => serde_json::to_string(answer).ok().filter(|_| !matches!(answer, Answer::Progress { .. })),
+            Form::Json => serde_json::to_string(answer).ok().filter(|_| !matches!(answer, Response::Progress { .. })),
             Form::People => line(answer, self.dry),
         };
         if let Some(line) = line {
@@ -80,26 +80,26 @@ fn progress(done: u64, of: Option<u64>, bytes: u64) -> String {
     }
 }
 
-fn line(answer: &Answer, dry: bool) -> Option<String> {
+fn line(answer: &Response, dry: bool) -> Option<String> {
     let verb = if dry { "would remove" } else { "removed" };
     match answer {
-        Answer::Progress { .. } | Answer::Failed { .. } => None,
+        Response::Progress { .. } | Response::Failed { .. } => None,
         // Of a count nothing can be shown before its end.
-        Answer::Source(_) | Answer::Repository(_) | Answer::Tag(_) | Answer::Counted(_) => None,
-        Answer::Manifest { repository, digest } => Some(format!("{verb} manifest {repository}@{digest}")),
-        Answer::Blob { digest, .. } => Some(format!("{verb} blob {digest}")),
-        Answer::Damaged { digest, repositories, outcome } => {
+        Response::Source(_) | Response::Repository(_) | Response::Tag(_) | Response::Counted(_) => None,
+        Response::Manifest { repository, digest } => Some(format!("{verb} manifest {repository}@{digest}")),
+        Response::Blob { digest, .. } => Some(format!("{verb} blob {digest}")),
+        Response::Damaged { digest, repositories, outcome } => {
             Some(format!("{outcome} {digest} of {}", repositories.join(", ")))
         }
-        Answer::Verified { blobs, bytes, dropped, quarantined, restored } => Some(format!(
+        Response::Verified { blobs, bytes, dropped, quarantined, restored } => Some(format!(
             "verified {blobs} blobs, {}: {dropped} damaged and dropped, {restored} restored, {quarantined} in quarantine",
             size(*bytes)
         )),
-        Answer::Removed { repository, tags, manifests, links, .. } => {
+        Response::Removed { repository, tags, manifests, links, .. } => {
             Some(format!("{verb} {tags} tags, {manifests} manifests, {links} links of {repository}"))
         }
-        Answer::Rebuilt => Some("the index is made anew".to_owned()),
-        Answer::Collected { manifests, links, blobs, bytes, active, .. } => {
+        Response::Rebuilt => Some("the index is made anew".to_owned()),
+        Response::Collected { manifests, links, blobs, bytes, active, .. } => {
             let left = match active {
                 0 => String::new(),
                 _ => format!("; {active} repositories were pushed to a moment ago, and are left alone for now"),

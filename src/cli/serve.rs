@@ -7,10 +7,12 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{Failure, Source, announce, bounds::Bounds, doors, jobs, keeping, logging, supervise::Supervisor, volume};
+use super::{
+    Failure, Source, bounds::Bounds, jobs, keeping, listeners, logging, startup_log, supervise::Supervisor, volume,
+};
 use crate::{
-    access::{self, Access, Logins, Outside, TokenRealm},
-    admin::{Defaults, Door},
+    access::{self, Access, Authenticator, ExternalTokens, TokenRealm},
+    admin::{AdminSocket, Defaults},
     config::{self, Config, Loaded},
     descriptors,
     http::{self, DebugServer, DebugSettings, Server},
@@ -18,7 +20,7 @@ use crate::{
     lanes::Lanes,
     metrics::{Job, Metrics},
     oci::{Domain, RepositoryName},
-    registry::{self, Foundation, Registry, Retention, Rules},
+    registry::{self, Registry, RegistryConfig, RegistryPolicy, Retention},
     storage::Storage,
     upstream::{self, Credentials, Options, Pool, Proxy, Remote},
 };
@@ -40,15 +42,15 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     let access = access(&config, &background)?;
     // The volume first: a process that is on its way out holds the port too, and lets go of both.
     let registry = Arc::new(Registry::new(foundation(&config, &background)?).map_err(Failure::failed)?);
-    let server = Server::bind(settings(&config, access)).map_err(|error| doors::cannot_bind(&config, &error))?;
+    let server = Server::bind(settings(&config, access)).map_err(|error| listeners::cannot_bind(&config, &error))?;
     let debug = debug_server(&config.http.debug)?;
     let supervisor =
         Supervisor::new(background.handle().clone(), registry.lanes().clone(), Arc::clone(registry.metrics()));
     jobs::start(&registry, &config, &supervisor);
-    doors::renew_certificate(&server, &registry, &supervisor);
+    listeners::renew_certificate(&server, &registry, &supervisor);
     keeping::start(&registry, &config, &supervisor);
-    let door = open_door(&registry, &config, &background, &supervisor);
-    announce::announce(&config, &server, &bounds);
+    let door = open_admin_socket(&registry, &config, &background, &supervisor);
+    startup_log::announce(&config, &server, &bounds);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let local = tokio::task::LocalSet::new();
     let served = local.block_on(&workers, async {
@@ -67,7 +69,7 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     Ok(())
 }
 
-fn foundation(config: &Config, background: &Runtime) -> Result<Foundation, Failure> {
+fn foundation(config: &Config, background: &Runtime) -> Result<RegistryConfig, Failure> {
     let root = &config.storage.rootdirectory;
     let storage = Storage::open(root.value(), volume::limits(&config.storage))
         .map_err(|error| Failure::usage(root.error(volume::cannot_open(root.value(), &error))))?;
@@ -81,7 +83,7 @@ fn foundation(config: &Config, background: &Runtime) -> Result<Foundation, Failu
     let proxy = Proxy::from_lookup(|name| std::env::var(name).ok()).map_err(Failure::usage)?;
     let metrics = Arc::new(Metrics::new().map_err(Failure::failed)?);
     let settings = upstream::Settings { roots: upstream::native_roots(), proxy };
-    Ok(Foundation {
+    Ok(RegistryConfig {
         storage,
         index,
         upstreams: vec![hub(&config.proxy, &metrics)?],
@@ -119,8 +121,13 @@ fn background() -> std::io::Result<Runtime> {
 }
 
 /// Lets commands ask this server. One that cannot be asked serves all the same.
-fn open_door(registry: &Arc<Registry>, config: &Config, background: &Runtime, supervisor: &Supervisor) -> Option<Door> {
-    let opened = Door::open(config.storage.rootdirectory.value());
+fn open_admin_socket(
+    registry: &Arc<Registry>,
+    config: &Config,
+    background: &Runtime,
+    supervisor: &Supervisor,
+) -> Option<AdminSocket> {
+    let opened = AdminSocket::open(config.storage.rootdirectory.value());
     let opened = opened
         .inspect_err(|error| tracing::warn!("commands such as `entrepot gc` cannot ask this server: {error}"))
         .ok()?;
@@ -136,8 +143,8 @@ fn access(config: &Config, background: &Runtime) -> Result<Option<Arc<Access>>, 
         config::Auth::Open => return Ok(None),
         config::Auth::Locked { realm, .. } => Access::locked(realm),
         config::Auth::Users(users) => {
-            let logins = Logins::open(&users.path, background.handle().clone()).map_err(Failure::usage)?;
-            Access::of_users(&users.realm, logins, access::Rules::new(users), users.token_lifetime)
+            let logins = Authenticator::open(&users.path, background.handle().clone()).map_err(Failure::usage)?;
+            Access::of_users(&users.realm, logins, access::AccessRules::new(users), users.token_lifetime)
                 .map_err(Failure::failed)?
         }
         config::Auth::Token(service) => {
@@ -145,7 +152,7 @@ fn access(config: &Config, background: &Runtime) -> Result<Option<Arc<Access>>, 
                 true => TokenRealm::Path(service.autoredirectpath.clone()),
                 false => TokenRealm::Url(service.realm.clone()),
             };
-            Access::of_service(realm, &service.service, Outside::open(service).map_err(Failure::usage)?)
+            Access::of_service(realm, &service.service, ExternalTokens::open(service).map_err(Failure::usage)?)
         }
     };
     Ok(Some(Arc::new(access)))
@@ -155,10 +162,10 @@ fn settings(config: &Config, access: Option<Arc<Access>>) -> http::Settings {
     let http = &config.http;
     http::Settings {
         listen: listen(http.addr.value()),
-        mirror: http.mirror.as_ref().map(doors::listen),
-        door: http::Door::Main,
-        tls: http.tls.as_ref().map(|tls| doors::tls(tls, !*http.http2_disabled)),
-        limits: doors::limits(&http.limits),
+        mirror: http.mirror.as_ref().map(listeners::listen),
+        listener: http::Listener::Main,
+        tls: http.tls.as_ref().map(|tls| listeners::tls(tls, !*http.http2_disabled)),
+        limits: listeners::limits(&http.limits),
         trusted_proxies: http.trusted_proxies.value().clone(),
         access_log: !*config.log.accesslog_disabled,
         metrics: *http.debug.metrics,
@@ -177,7 +184,7 @@ fn settings(config: &Config, access: Option<Arc<Access>>) -> http::Settings {
 fn listen(address: &config::Listen) -> http::Listen {
     match address {
         config::Listen::Unix(path) => http::Listen::Unix(path.clone()),
-        config::Listen::Tcp(address) => doors::listen(address),
+        config::Listen::Tcp(address) => listeners::listen(address),
     }
 }
 
@@ -185,7 +192,7 @@ fn listen(address: &config::Listen) -> http::Listen {
 fn debug_server(debug: &config::Debug) -> Result<Option<DebugServer>, Failure> {
     let Some(address) = debug.addr.value() else { return Ok(None) };
     let metrics = debug.prometheus.then(|| debug.path.value().clone());
-    let bound = DebugServer::bind(DebugSettings { listen: doors::listen(address), metrics });
+    let bound = DebugServer::bind(DebugSettings { listen: listeners::listen(address), metrics });
     let bound = bound.and_then(|server| Ok((server.address()?, server)));
     let (at, server) = bound.map_err(|error| {
         Failure::usage(debug.addr.error(format!("an address this process can listen on ({error})")))
@@ -211,8 +218,8 @@ fn headers(config: &Config) -> Vec<(String, String)> {
     config.http.headers.iter().flat_map(each).collect()
 }
 
-fn rules(config: &Config) -> Rules {
-    Rules {
+fn rules(config: &Config) -> RegistryPolicy {
+    RegistryPolicy {
         mirror: *config.proxy.enabled,
         push: config.proxy.push_allowed(),
         hosted: config.proxy.hosted.value().clone(),

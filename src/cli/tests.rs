@@ -97,7 +97,7 @@ fn collects_nothing_where_a_server_runs() {
         let Ok(Command::GarbageCollect(options)) = understood(&line) else { panic!("{line}") };
         garbage_collect::run(options)
     };
-    let server = crate::storage::Storage::open(dir.path(), crate::storage::Limits::default()).unwrap();
+    let server = crate::storage::Storage::open(dir.path(), crate::storage::SpaceLimits::default()).unwrap();
     let failure = collect().unwrap_err();
     assert_eq!(failure.code, 1);
     assert!(failure.message.contains("in use") && !failure.message.contains('\n'));

@@ -7,7 +7,7 @@ use super::{
     report::{Form, Report},
 };
 use crate::{
-    admin::{Answer, Request},
+    admin::{Request, Response},
     config,
 };
 
@@ -50,7 +50,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     let request = if rebuild_index { Request::RebuildIndex } else { Request::Verify { rate } };
     let mut report = Report::new(if json { Form::Json } else { Form::People }, false);
     match client::perform(&config.storage, &request, |answer| report.show(answer))? {
-        Answer::Verified { quarantined, .. } if quarantined > 0 => Err(Failure {
+        Response::Verified { quarantined, .. } if quarantined > 0 => Err(Failure {
             message: format!("{quarantined} blobs that were pushed here are damaged: push them again"),
             code: DAMAGED,
         }),

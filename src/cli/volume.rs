@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::{
-    config::{self, Amount, chown_all},
-    storage::{Bound, Error, Limits},
+    config::{self, SizeBound, chown_all},
+    storage::{Bound, Error, SpaceLimits},
 };
 
 /// What was expected of the directory that could not be opened; where its owner is the reason, with the command that helps.
@@ -17,12 +17,12 @@ pub(super) fn cannot_open(root: &Path, error: &Error) -> String {
 }
 
 /// How much may be stored.
-pub(super) fn limits(storage: &config::Storage) -> Limits {
-    let bound = |amount: Amount| match amount {
-        Amount::Bytes(bytes) => Bound::Bytes(bytes),
-        Amount::Share(percent) => Bound::Share(percent),
+pub(super) fn limits(storage: &config::Storage) -> SpaceLimits {
+    let bound = |amount: SizeBound| match amount {
+        SizeBound::Bytes(bytes) => Bound::Bytes(bytes),
+        SizeBound::Share(percent) => Bound::Share(percent),
     };
-    Limits {
+    SpaceLimits {
         quota: storage.quota.map(bound),
         headroom: storage.headroom.map(bound),
         object: bound(*storage.maxobject.value()),

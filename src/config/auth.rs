@@ -6,13 +6,14 @@ use super::{
     Error, Setting, Warning,
     access::{self, Group, Rule},
     dump::{self, Line},
-    duration, keys,
-    node::{Node, Value},
-    recognise::suggest,
-    used::{
+    duration,
+    key_lookup::suggest,
+    keys,
+    known_keys::{
         AUTH, AUTH_ACCESS, AUTH_GROUPS, AUTH_TOKENLIFETIME, HTPASSWD_PATH, HTPASSWD_REALM, TOKEN_ALGORITHMS,
         TOKEN_AUTOREDIRECT, TOKEN_AUTOREDIRECTPATH, TOKEN_BUNDLE, TOKEN_ISSUER, TOKEN_JWKS, TOKEN_REALM, TOKEN_SERVICE,
     },
+    node::{Node, Value},
 };
 
 // Why a section is refused.
@@ -85,7 +86,7 @@ impl Auth {
     /// Anything that is not understood: it must not be passed over.
     pub(super) fn read(root: &Node, warnings: &mut Vec<Warning>) -> Result<Setting<Self>, Error> {
         let Some(node) = root.get(AUTH.path).filter(|node| !node.is_empty()) else {
-            return Ok(Setting::unsaid(&AUTH, Self::Open));
+            return Ok(Setting::default(&AUTH, Self::Open));
         };
         let kind = kind(node)?;
         let auth = match kind {

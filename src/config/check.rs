@@ -6,10 +6,10 @@ use std::path::Path;
 
 use super::{
     Config, Error, Warning,
+    key_lookup::{KeyMatch, find, suggest},
     keys::{Effect, Key, Kind},
+    known_keys::VERSION,
     node::{Node, Value},
-    recognise::{Found, find, suggest},
-    used::VERSION,
 };
 use crate::oci::Domain;
 
@@ -61,9 +61,9 @@ impl<'a> Walk<'a> {
         self.path.push(name);
         let told = self.told;
         match find(&self.path) {
-            Found::Key(key) => self.key(key, node)?,
-            Found::Section => self.entries(node)?,
-            Found::Nothing => return Err(self.unknown(node)),
+            KeyMatch::Key(key) => self.key(key, node)?,
+            KeyMatch::Section => self.entries(node)?,
+            KeyMatch::Nothing => return Err(self.unknown(node)),
         }
         self.told = told;
         self.path.pop();

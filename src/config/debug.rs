@@ -4,8 +4,8 @@ use super::{
     Error, ListenAddress, Setting,
     dump::Line,
     keys,
+    known_keys::{DEBUG_ADDR, HTTP_METRICS, PROMETHEUS_ENABLED, PROMETHEUS_PATH},
     node::Node,
-    used::{DEBUG_ADDR, HTTP_METRICS, PROMETHEUS_ENABLED, PROMETHEUS_PATH},
 };
 
 /// How the server lets itself be watched.

@@ -21,7 +21,7 @@ const FRAMING: [&str; 4] = ["connection", "content-length", "transfer-encoding",
 
 pub(super) fn read(root: &Node, key: &'static Key) -> Result<Setting<Vec<Header>>, Error> {
     let Some(node) = root.get(key.path).filter(|node| !node.is_empty()) else {
-        return Ok(Setting::unsaid(key, Vec::new()));
+        return Ok(Setting::default(key, Vec::new()));
     };
     let Value::Map(entries) = &node.value else { return Err(Error::shape(key, node)) };
     let headers = entries.iter().map(|(name, node)| header(key, name, node)).collect::<Result<Vec<_>, _>>()?;

@@ -5,14 +5,14 @@ use std::{path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{
-    Debug, Error, Header, Limits, ListenAddress, Network, Setting, Tls,
+    Debug, Error, Header, LimitsConfig, ListenAddress, Network, Setting, Tls,
     dump::Line,
     duration, headers, keys,
-    node::Node,
-    used::{
+    known_keys::{
         HTTP_ADDR, HTTP_DRAINTIMEOUT, HTTP_HEADERS, HTTP_HOST, HTTP_NAMES, HTTP_NET, HTTP_PREFIX, HTTP_RELATIVEURLS,
         HTTP2_DISABLED, MIRROR_ADDR, TRUSTED_PROXIES,
     },
+    node::Node,
 };
 use crate::oci::Domain;
 
@@ -45,7 +45,7 @@ pub struct Http {
     /// `http.trustedproxies`: whose word counts on who a client is.
     pub trusted_proxies: Setting<Vec<Network>>,
     /// `http.limits`.
-    pub limits: Limits,
+    pub limits: LimitsConfig,
     /// `http.debug` and `http.metrics`: who may look at the server itself.
     pub debug: Debug,
 }
@@ -87,7 +87,7 @@ impl Http {
             http2_disabled: Setting::read(root, &HTTP2_DISABLED, keys::flag)?,
             mirror: Setting::read_optional(root, &MIRROR_ADDR, ListenAddress::parse)?,
             trusted_proxies: Setting::read_list(root, &TRUSTED_PROXIES, str::parse)?,
-            limits: Limits::read(root)?,
+            limits: LimitsConfig::read(root)?,
             debug: Debug::read(root)?,
         })
     }

@@ -1,4 +1,4 @@
-//! What the table of keys says about one key. The table itself is `table.rs`.
+//! What the table of keys says about one key. The table itself is `key_table.rs`.
 
 /// One key.
 #[derive(Debug)]

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use super::{
-    Error, Setting, amount,
+    Error, Setting,
     dump::Line,
     duration,
     keys::Key,
-    node::Node,
-    used::{
+    known_keys::{
         LIMIT_BODYPAUSE, LIMIT_CONNECTIONS, LIMIT_HEADERS, LIMIT_HEADTIME, LIMIT_MANIFEST, LIMIT_PERADDRESS,
         LIMIT_RATE, LIMIT_REQUESTS, LIMIT_SENDPAUSE, LIMIT_UPLOADS,
     },
+    node::Node,
+    size,
 };
 
 /// Bytes that one head may have at all: the HTTP library holds no more.
@@ -19,7 +20,7 @@ const HEAD_MOST: u64 = 128 << 10;
 
 /// `http.limits`. `None` is no limit.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct LimitsConfig {
     /// `manifest`: bytes of one that is pushed.
     pub manifest: Setting<Option<u64>>,
     /// `headers`: bytes of a request's headers.
@@ -42,7 +43,7 @@ pub struct Limits {
     pub rate: Setting<Option<u64>>,
 }
 
-impl Limits {
+impl LimitsConfig {
     pub(super) fn read(root: &Node) -> Result<Self, Error> {
         let headers = size(root, &LIMIT_HEADERS)?;
         if headers.is_some_and(|bytes| bytes > HEAD_MOST) {
@@ -83,7 +84,7 @@ impl Limits {
 }
 
 fn size(root: &Node, key: &'static Key) -> Result<Setting<Option<u64>>, Error> {
-    let said = Setting::read(root, key, amount::bytes)?;
+    let said = Setting::read(root, key, size::bytes)?;
     let value = (*said > 0).then_some(*said);
     Ok(said.with(value))
 }

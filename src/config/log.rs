@@ -4,8 +4,8 @@ use super::{
     Error, Setting, Warning,
     dump::Line,
     keys,
+    known_keys::{ACCESSLOG_DISABLED, AUDIT_PULLS, LOG_FORMATTER, LOG_LEVEL, LOGLEVEL},
     node::Node,
-    used::{ACCESSLOG_DISABLED, AUDIT_PULLS, LOG_FORMATTER, LOG_LEVEL, LOGLEVEL},
 };
 
 /// What is logged, and how.

@@ -8,11 +8,11 @@ use super::{
     Error, Secret, Setting,
     dump::Line,
     duration, keys,
-    node::Node,
-    used::{
+    known_keys::{
         PROXY_ADOPT, PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PASSWORDFILE, PROXY_PUSH,
         PROXY_REALM, PROXY_REDIRECTS, PROXY_REMOTEURL, PROXY_TTL, PROXY_UNPROVEN, PROXY_USERNAME,
     },
+    node::Node,
 };
 use crate::oci::{NamePattern, RepositoryName};
 

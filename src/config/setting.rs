@@ -22,7 +22,7 @@ impl<T> Setting<T> {
     }
 
     /// What holds as long as nobody says anything.
-    pub(super) fn unsaid(key: &'static Key, value: T) -> Self {
+    pub(super) fn default(key: &'static Key, value: T) -> Self {
         Self::new(key, value, key.default, Origin::Default)
     }
 
@@ -81,7 +81,7 @@ impl<T> Setting<T> {
 impl<T> Setting<Option<T>> {
     /// A key without a default: nobody's word, or an empty one, is `None`.
     pub(super) fn read_optional(root: &Node, key: &'static Key, parse: fn(&str) -> Option<T>) -> Result<Self, Error> {
-        let Some((text, origin)) = root.text(key)? else { return Ok(Self::unsaid(key, None)) };
+        let Some((text, origin)) = root.text(key)? else { return Ok(Self::default(key, None)) };
         match parse(text) {
             Some(value) => Ok(Self::new(key, Some(value), text, origin.clone())),
             None => Err(Error::value(key, origin, text, key.kind.expected())),
@@ -97,7 +97,7 @@ impl<T> Setting<Vec<T>> {
         parse: fn(&str) -> Result<T, E>,
     ) -> Result<Self, Error> {
         let Some(node) = root.get(key.path).filter(|node| !node.is_empty()) else {
-            return Ok(Self::unsaid(key, Vec::new()));
+            return Ok(Self::default(key, Vec::new()));
         };
         let items = node.items(key)?;
         let parsed = items

@@ -3,14 +3,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    Amount, Error, Origin, Setting,
+    Error, Origin, Setting, SizeBound,
     dump::Line,
     duration, keys,
-    node::Node,
-    used::{
+    known_keys::{
         DELETE_ENABLED, HEADROOM, LEASE, MAXOBJECT, PINNED, PURGING_AGE, PURGING_DRYRUN, PURGING_ENABLED,
         PURGING_INTERVAL, QUOTA, READONLY_ENABLED, ROOT_DIRECTORY,
     },
+    node::Node,
 };
 use crate::oci::NamePattern;
 
@@ -20,11 +20,11 @@ pub struct Storage {
     /// `storage.filesystem.rootdirectory`: the directory that holds everything.
     pub rootdirectory: Setting<PathBuf>,
     /// `storage.quota`: what all of it may come to.
-    pub quota: Setting<Option<Amount>>,
+    pub quota: Setting<Option<SizeBound>>,
     /// `storage.headroom`: what stays free on the filesystem.
-    pub headroom: Setting<Option<Amount>>,
+    pub headroom: Setting<Option<SizeBound>>,
     /// `storage.maxobject`: the largest mirrored blob that is kept.
-    pub maxobject: Setting<Amount>,
+    pub maxobject: Setting<SizeBound>,
     /// `storage.pinned`: mirrored repositories whose content never makes way.
     pub pinned: Setting<Vec<NamePattern>>,
     /// `storage.lease`: how long what was asked for is sure to stay.
@@ -59,8 +59,8 @@ impl Storage {
         Ok(Self {
             rootdirectory,
             quota: quota(root)?,
-            headroom: Setting::read_optional(root, &HEADROOM, Amount::parse)?,
-            maxobject: Setting::read(root, &MAXOBJECT, Amount::parse)?,
+            headroom: Setting::read_optional(root, &HEADROOM, SizeBound::parse)?,
+            maxobject: Setting::read(root, &MAXOBJECT, SizeBound::parse)?,
             pinned: Setting::read_list(root, &PINNED, str::parse)?,
             lease: Setting::read(root, &LEASE, duration::parse)?,
             delete_enabled: Setting::read(root, &DELETE_ENABLED, keys::flag)?,
@@ -85,7 +85,7 @@ impl Storage {
     }
 }
 
-impl Setting<Option<Amount>> {
+impl Setting<Option<SizeBound>> {
     fn line(&self) -> Option<Line> {
         self.value().map(|amount| Line::new(self, amount.write()))
     }
@@ -116,10 +116,10 @@ impl UploadPurging {
 }
 
 /// Nothing could be stored in none at all.
-fn quota(root: &Node) -> Result<Setting<Option<Amount>>, Error> {
-    let quota = Setting::read_optional(root, &QUOTA, Amount::parse)?;
+fn quota(root: &Node) -> Result<Setting<Option<SizeBound>>, Error> {
+    let quota = Setting::read_optional(root, &QUOTA, SizeBound::parse)?;
     match quota.value() {
-        Some(Amount::Bytes(0)) => {
+        Some(SizeBound::Bytes(0)) => {
             Err(quota.error("a size above that, a share such as 80%, or no such key for no quota"))
         }
         _ => Ok(quota),

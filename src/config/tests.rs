@@ -349,8 +349,8 @@ fn the_table_is_sound() {
         let names = |name: &str| name == "*" || name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         assert!(key.path.split('.').all(names), "{} could not be a variable's name", key.path);
         assert!(key.doc.ends_with('.') && !key.doc.contains('\n'), "{} is not documented", key.path);
-        let found = recognise::find(&key.path.split('.').collect::<Vec<_>>());
-        assert!(matches!(found, recognise::Found::Key(other) if other.path == key.path));
+        let found = key_lookup::find(&key.path.split('.').collect::<Vec<_>>());
+        assert!(matches!(found, key_lookup::KeyMatch::Key(other) if other.path == key.path));
     }
 }
 

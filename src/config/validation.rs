@@ -6,11 +6,11 @@ use super::{
     Error, Setting,
     dump::{self, Line},
     keys,
-    node::{Node, Value},
-    used::{
+    known_keys::{
         INDEXES_PLATFORMLIST, INDEXES_PLATFORMS, MANIFESTS_BLOBS, URLS_ALLOW, URLS_DENY, VALIDATION_DISABLED,
         VALIDATION_ENABLED,
     },
+    node::{Node, Value},
 };
 
 /// What a pushed manifest is held against.
@@ -138,7 +138,7 @@ fn expression(text: &str) -> Result<Regex, String> {
 fn platform_list(root: &Node) -> Result<Setting<Vec<Platform>>, Error> {
     let key = &INDEXES_PLATFORMLIST;
     let Some(node) = root.get(key.path).filter(|node| !node.is_empty()) else {
-        return Ok(Setting::unsaid(key, Vec::new()));
+        return Ok(Setting::default(key, Vec::new()));
     };
     let Value::List(items) = &node.value else { return Err(Error::shape(key, node)) };
     let expected = "platforms such as {os: linux, architecture: amd64}";

@@ -2,9 +2,9 @@
 
 use super::{
     Error, Origin, Warning,
+    key_lookup::{KeyMatch, find, suggest},
     keys::{Effect, Key, Kind},
     node::{Node, Value},
-    recognise::{Found, find, suggest},
     yaml,
 };
 
@@ -53,7 +53,7 @@ impl Variable {
         let origin = Origin::Variable(self.name.as_str().into());
         match self.target() {
             _ if self.path == ["version"] => Ok(Some(Warning::new(&origin, "only a file's version is read"))),
-            Found::Nothing => Ok(Some(self.unknown(&origin))),
+            KeyMatch::Nothing => Ok(Some(self.unknown(&origin))),
             target => {
                 root.set(&self.path, self.value(target, &origin)?);
                 root.spell_out();
@@ -63,29 +63,31 @@ impl Variable {
     }
 
     /// The key or section it says something about, or into which its last words lead.
-    fn target(&self) -> Found {
+    fn target(&self) -> KeyMatch {
         match find(&self.path) {
-            Found::Nothing => {}
+            KeyMatch::Nothing => {}
             found => return found,
         }
         let into = (1..self.path.len()).rev().map(|end| find(&self.path[..end]));
-        into.into_iter().find(|found| matches!(found, Found::Key(key) if key.kind.is_open())).unwrap_or(Found::Nothing)
+        into.into_iter()
+            .find(|found| matches!(found, KeyMatch::Key(key) if key.kind.is_open()))
+            .unwrap_or(KeyMatch::Nothing)
     }
 
     /// `registry:2` reads every value as YAML. A single value is taken as it stands, so that no password is read as a
     /// number or a comment; quotes around it are YAML's, since there they were needed. What begins as a list must be one:
     /// half of it would be another pattern than was meant.
-    fn value(&self, target: Found, origin: &Origin) -> Result<Node, Error> {
+    fn value(&self, target: KeyMatch, origin: &Origin) -> Result<Node, Error> {
         let plain = || Node { value: Value::Text(self.text.clone()), origin: origin.clone() };
         let node = yaml::variable(origin, &self.text);
         match target {
-            Found::Key(Key { kind: Kind::Section, .. }) | Found::Section | Found::Nothing => node,
-            Found::Key(key) if key.kind.is_open() => {
+            KeyMatch::Key(Key { kind: Kind::Section, .. }) | KeyMatch::Section | KeyMatch::Nothing => node,
+            KeyMatch::Key(key) if key.kind.is_open() => {
                 let whole = key.effect == Effect::Used && self.text.starts_with(['[', '{']);
                 if whole { node } else { Ok(node.unwrap_or_else(|_| plain())) }
             }
-            Found::Key(_) if self.text.starts_with(['"', '\'']) => Ok(node.unwrap_or_else(|_| plain())),
-            Found::Key(_) => Ok(plain()),
+            KeyMatch::Key(_) if self.text.starts_with(['"', '\'']) => Ok(node.unwrap_or_else(|_| plain())),
+            KeyMatch::Key(_) => Ok(plain()),
         }
     }
 

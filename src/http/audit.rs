@@ -22,7 +22,7 @@ use crate::{
 
 /// What was decided about a request.
 #[derive(Clone, Debug)]
-struct Decided {
+struct AuditedRequest {
     caller: Caller,
     action: Action,
     repository: Repository,
@@ -39,19 +39,20 @@ pub(super) fn note(
     repository: &Repository,
     decision: Decision,
 ) {
-    let decided = Decided { caller: caller.clone(), action, repository: repository.clone(), from: None, decision };
+    let decided =
+        AuditedRequest { caller: caller.clone(), action, repository: repository.clone(), from: None, decision };
     request.extensions_mut().insert(decided);
 }
 
 /// Remembers what a blob is mounted from.
 pub(super) fn note_source(request: &HttpRequest, from: &Repository) {
-    if let Some(decided) = request.extensions_mut().get_mut::<Decided>() {
+    if let Some(decided) = request.extensions_mut().get_mut::<AuditedRequest>() {
         decided.from = Some(from.clone());
     }
 }
 
 /// Writes the line that a request is worth, if it is, once it is answered.
-pub(super) async fn keep(
+pub(super) async fn record(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
@@ -62,7 +63,7 @@ pub(super) async fn keep(
 
 fn write(response: &ServiceResponse<impl MessageBody>) {
     let request = response.request();
-    let Some(decided) = request.extensions().get::<Decided>().cloned() else { return };
+    let Some(decided) = request.extensions().get::<AuditedRequest>().cloned() else { return };
     if !is_worth_a_line(request, &decided, response.status()) {
         return;
     }
@@ -85,7 +86,7 @@ fn write(response: &ServiceResponse<impl MessageBody>) {
 }
 
 /// A push is worth one when something was added: neither its chunks nor its sessions are.
-fn is_worth_a_line(request: &HttpRequest, decided: &Decided, status: StatusCode) -> bool {
+fn is_worth_a_line(request: &HttpRequest, decided: &AuditedRequest, status: StatusCode) -> bool {
     match decided.action {
         // Every client asks once without saying who it is, and hears how to; to write, few do.
         _ if !decided.decision.allowed => {

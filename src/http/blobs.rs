@@ -8,65 +8,65 @@ use actix_web::{
 use futures_util::stream;
 
 use super::{
-    body,
-    errors::Refusal,
+    blob_body,
+    errors::ApiError,
     extract::{self, State},
     headers::{self, API_VERSION, NOSNIFF},
-    measure,
+    http_metrics,
     multipart::{Multipart, Part},
 };
 use crate::{
     metrics::Content,
     oci::{Action, ByteRange, Digest, RangeRequest},
-    registry::{Blob, Provenance},
+    registry::{Blob, CacheStatus},
 };
 
 /// The type of every blob: what it is, its manifest says.
 const BINARY: &str = "application/octet-stream";
 
 /// All of a blob, or the ranges asked for.
-pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let digest = extract::digest(&request)?;
     let repository = extract::blob_repository(&registry, &request, &digest).await?;
     let blob = registry.blob(&repository, &digest).await?;
-    let served = measure::answered(&registry, &repository, Content::Blob, blob.provenance);
+    let served = http_metrics::answered(&registry, &repository, Content::Blob, blob.provenance);
     if headers::holds(&request, &digest) {
         return Ok(found(StatusCode::NOT_MODIFIED, &digest, blob.provenance).finish());
     }
     let size = blob.size;
     match wanted(&request, &digest, &blob) {
         RangeRequest::Unsatisfiable => {
-            let mut response = actix_web::ResponseError::error_response(&Refusal::range(size));
+            let mut response = actix_web::ResponseError::error_response(&ApiError::range(size));
             response.headers_mut().insert(header::CONTENT_RANGE, content_range_of_416(size));
             Ok(response)
         }
-        RangeRequest::TooMany => Err(Refusal::ranges()),
+        RangeRequest::TooMany => Err(ApiError::ranges()),
         RangeRequest::Whole if size == 0 => Ok(found(StatusCode::OK, &digest, blob.provenance).body("")),
         RangeRequest::Whole => {
             let response = found(StatusCode::OK, &digest, blob.provenance);
             let all = [Part::Range(ByteRange { start: 0, end: size })].into();
-            Ok(body::respond(response, blob, all, size, served, registry.lanes()))
+            Ok(blob_body::respond(response, blob, all, size, served, registry.lanes()))
         }
         RangeRequest::Part(range) => {
             let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.provenance);
             response.insert_header((header::CONTENT_RANGE, range.content_range(size)));
-            Ok(body::respond(response, blob, [Part::Range(range)].into(), range.len(), served, registry.lanes()))
+            Ok(blob_body::respond(response, blob, [Part::Range(range)].into(), range.len(), served, registry.lanes()))
         }
         RangeRequest::Parts(ranges) => {
             let Multipart { content_type, parts, length } = Multipart::new(&ranges, size, BINARY);
             let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.provenance);
             response.insert_header((header::CONTENT_TYPE, content_type));
-            Ok(body::respond(response, blob, parts, length, served, registry.lanes()))
+            Ok(blob_body::respond(response, blob, parts, length, served, registry.lanes()))
         }
     }
 }
 
 /// Size and existence.
-pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let digest = extract::digest(&request)?;
     let repository = extract::blob_repository(&registry, &request, &digest).await?;
     let (size, provenance) = registry.blob_size(&repository, &digest, extract::names_registry(&request)).await?;
-    measure::answered(&registry, &repository, Content::Blob, provenance);
+    http_metrics::answered(&registry, &repository, Content::Blob, provenance);
     if headers::holds(&request, &digest) {
         return Ok(found(StatusCode::NOT_MODIFIED, &digest, provenance).finish());
     }
@@ -75,7 +75,7 @@ pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpRe
 }
 
 /// Removes a blob from a repository.
-pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::writable(&registry, &request, Action::Delete).await?;
     let digest = extract::digest(&request)?;
     registry.deletable()?;
@@ -96,7 +96,7 @@ fn wanted(request: &HttpRequest, digest: &Digest, blob: &Blob) -> RangeRequest {
     }
 }
 
-fn found(status: StatusCode, digest: &Digest, provenance: Provenance) -> HttpResponseBuilder {
+fn found(status: StatusCode, digest: &Digest, provenance: CacheStatus) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
     headers::describe(&mut response, digest, provenance);
     response

@@ -5,29 +5,29 @@ use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::json;
 
 use super::{
-    errors::Refusal,
+    authorize,
+    errors::ApiError,
     extract::{self, State},
-    guard,
     headers::{API_VERSION, NOSNIFF},
-    location, mirror,
+    location, mirror_listener,
 };
-use crate::registry::Names;
+use crate::registry::NamePage;
 
 /// A page of names.
-pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     // A list of all that is mirrored would tell each who pulls here what the others pull.
-    if mirror::is_mirror(&request) {
-        return Err(Refusal::name_unknown());
+    if mirror_listener::is_mirror(&request) {
+        return Err(ApiError::name_unknown());
     }
     let homes = registry.catalogued(extract::parameter(&request, "ns").as_deref())?;
     let most = extract::page_size(&request, extract::settings(&request).catalog_max)?;
     let after = extract::parameter(&request, "last").unwrap_or_default();
     let mut pages = Vec::new();
     for home in homes {
-        let shown = guard::shown(&request, home.clone())?;
+        let shown = authorize::shown(&request, home.clone())?;
         pages.push(registry.catalog(home.as_ref(), &after, most, shown).await?);
     }
-    let page = Names::merged(pages, most);
+    let page = NamePage::merged(pages, most);
     let mut response = HttpResponse::Ok();
     response.insert_header(API_VERSION).insert_header(NOSNIFF);
     if let (true, Some(last)) = (page.more, page.names.last()) {

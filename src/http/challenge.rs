@@ -11,8 +11,8 @@ pub(super) fn write(access: &Access, request: &HttpRequest, scope: Option<&str>,
     let (realm, service) = match &access.challenge {
         Challenge::Basic { realm } => return format!("Basic realm={}", quoted(realm)),
         Challenge::Own => (location::token(request), SERVICE),
-        Challenge::Outside { realm: TokenRealm::Url(url), service } => (url.clone(), service.as_str()),
-        Challenge::Outside { realm: TokenRealm::Path(path), service } => {
+        Challenge::ExternalTokens { realm: TokenRealm::Url(url), service } => (url.clone(), service.as_str()),
+        Challenge::ExternalTokens { realm: TokenRealm::Path(path), service } => {
             (location::on_host(request, path), service.as_str())
         }
     };

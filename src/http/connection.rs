@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{gate::Ticket, limits::Limiter, stream::Stream};
+use super::{connection_limit::Permit, limits::Limiter, timed_stream::Stream};
 
 /// A connection without a request.
 pub(super) const IDLE: Duration = Duration::from_secs(75);
@@ -119,11 +119,11 @@ pub(super) struct Guarded {
     stuck: Option<Instant>,
     /// When bytes last went either way.
     moved: Instant,
-    _ticket: Ticket,
+    _ticket: Permit,
 }
 
 impl Guarded {
-    pub(super) fn new(stream: Stream, protocol: Protocol, limiter: Arc<Limiter>, ticket: Ticket) -> Self {
+    pub(super) fn new(stream: Stream, protocol: Protocol, limiter: Arc<Limiter>, permit: Permit) -> Self {
         Self {
             stream,
             connection: Rc::new(Connection::new(protocol)),
@@ -132,7 +132,7 @@ impl Guarded {
             writing: Alarm::default(),
             stuck: None,
             moved: Instant::now(),
-            _ticket: ticket,
+            _ticket: permit,
         }
     }
 

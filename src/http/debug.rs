@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
 
-use super::{health, listen::Listener, measure, metrics, settings::Listen};
+use super::{health, http_metrics, listen::BoundListener, metrics, settings::Listen};
 use crate::registry::Registry;
 
 /// What is behind it.
@@ -19,7 +19,7 @@ pub struct DebugSettings {
 /// A second server that listens already and is not yet answering.
 #[derive(Debug)]
 pub struct DebugServer {
-    listener: Listener,
+    listener: BoundListener,
     metrics: Option<String>,
 }
 
@@ -29,7 +29,7 @@ impl DebugServer {
     /// # Errors
     /// As the operating system refuses it.
     pub fn bind(settings: DebugSettings) -> io::Result<Self> {
-        Ok(Self { listener: Listener::bind(&settings.listen)?, metrics: settings.metrics })
+        Ok(Self { listener: BoundListener::bind(&settings.listen)?, metrics: settings.metrics })
     }
 
     /// Where it listens: a URL.
@@ -50,15 +50,15 @@ impl DebugServer {
             let path = path.clone();
             App::new()
                 .app_data(state.clone())
-                .wrap(from_fn(measure::count))
+                .wrap(from_fn(http_metrics::count))
                 .configure(health::configure)
                 .service(web::resource("/debug/health").route(web::get().to(health::debug)))
                 .configure(|service| path.iter().for_each(|path| metrics::configure(service, path)))
         };
         let server = HttpServer::new(app).workers(1).disable_signals();
         let server = match self.listener {
-            Listener::Tcp(listener) => server.listen(listener)?,
-            Listener::Unix(listener) => server.listen_uds(listener)?,
+            BoundListener::Tcp(listener) => server.listen(listener)?,
+            BoundListener::Unix(listener) => server.listen_uds(listener)?,
         };
         server.run().await
     }

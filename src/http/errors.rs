@@ -20,7 +20,7 @@ use crate::{
 
 /// A request that gets no for an answer.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct ApiError {
     status: StatusCode,
     code: ErrorCode,
     /// What went wrong and what to do about it, for whoever reads the client's output.
@@ -34,7 +34,7 @@ pub(super) struct Refusal {
     challenge: Option<String>,
 }
 
-impl Refusal {
+impl ApiError {
     fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { status, code, message, retry_after: None, allow: "GET, HEAD", missing: Vec::new(), challenge: None }
@@ -205,19 +205,19 @@ impl Refusal {
     }
 }
 
-impl From<InvalidName> for Refusal {
+impl From<InvalidName> for ApiError {
     fn from(error: InvalidName) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::NameInvalid, error.to_string())
     }
 }
 
-impl From<InvalidDigest> for Refusal {
+impl From<InvalidDigest> for ApiError {
     fn from(error: InvalidDigest) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, error.to_string())
     }
 }
 
-impl From<InvalidReference> for Refusal {
+impl From<InvalidReference> for ApiError {
     fn from(error: InvalidReference) -> Self {
         match error {
             InvalidReference::Digest(error) => error.into(),
@@ -229,7 +229,7 @@ impl From<InvalidReference> for Refusal {
     }
 }
 
-impl From<registry::Error> for Refusal {
+impl From<registry::Error> for ApiError {
     fn from(error: registry::Error) -> Self {
         use registry::Error as E;
         let (status, code) = kind(&error);
@@ -260,7 +260,7 @@ fn kind(error: &registry::Error) -> (StatusCode, ErrorCode) {
         E::Unproven { .. } => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
         E::Crowded(_) => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
         E::GatewayTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable),
-        E::Denied(_) | E::Short(_) => (StatusCode::FORBIDDEN, ErrorCode::Denied),
+        E::Denied(_) | E::InsufficientSpace(_) => (StatusCode::FORBIDDEN, ErrorCode::Denied),
         E::Storage(failed) if failed.is_full() => (StatusCode::FORBIDDEN, ErrorCode::Denied),
         E::Unsupported(_) => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
         E::UploadUnknown => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
@@ -312,18 +312,20 @@ pub(super) fn advice(error: &registry::Error) -> String {
         E::ManifestBlobUnknown(_) => "the manifest names what is not in this repository: push that first",
         E::Storage(_) | E::Abandoned | E::UnderWay | E::NoIndex => "this server failed: its log has the reason",
         E::Denied(why) | E::Unsupported(why) | E::ManifestInvalid(why) => why,
-        E::Unproven { .. } | E::UploadRange { .. } | E::DigestInvalid { .. } | E::Short(_) => return error.to_string(),
+        E::Unproven { .. } | E::UploadRange { .. } | E::DigestInvalid { .. } | E::InsufficientSpace(_) => {
+            return error.to_string();
+        }
     };
     text.to_owned()
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl ResponseError for Refusal {
+impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         self.status
     }

@@ -8,7 +8,7 @@ use actix_web::{
     web,
 };
 
-use super::{errors::Refusal, guard, mirror, settings::Settings};
+use super::{authorize, errors::ApiError, mirror_listener, settings::Settings};
 use crate::{
     access::{Action, Caller},
     oci::{ContentRange, Digest, MediaType, Reference, Repository, RepositoryName, Tag, UploadId},
@@ -30,13 +30,13 @@ pub(super) fn settings(request: &HttpRequest) -> &Settings {
 }
 
 /// The repository a path's `{name}` and the query's `ns` mean, for reading, if the caller may.
-pub(super) async fn repository(registry: &Registry, request: &HttpRequest) -> Result<Repository, Refusal> {
+pub(super) async fn repository(registry: &Registry, request: &HttpRequest) -> Result<Repository, ApiError> {
     let (name, ns) = (name(request)?, parameter(request, "ns"));
-    let repository = match mirror::is_mirror(request) {
+    let repository = match mirror_listener::is_mirror(request) {
         true => registry.mirrored(name, ns.as_deref())?,
         false => registry.repository(name, ns.as_deref()).await?,
     };
-    guard::permit(request, &repository, Action::Pull)?;
+    authorize::permit(request, &repository, Action::Pull)?;
     Ok(repository)
 }
 
@@ -45,11 +45,11 @@ pub(super) async fn blob_repository(
     registry: &Registry,
     request: &HttpRequest,
     digest: &Digest,
-) -> Result<Repository, Refusal> {
+) -> Result<Repository, ApiError> {
     if !names_registry(request) {
         let pushed = blob_source(registry, request, name(request)?, digest).await?;
         if pushed.domain.is_none() {
-            guard::permit(request, &pushed, Action::Pull)?;
+            authorize::permit(request, &pushed, Action::Pull)?;
             return Ok(pushed);
         }
     }
@@ -62,9 +62,9 @@ pub(super) async fn blob_source(
     request: &HttpRequest,
     name: RepositoryName,
     digest: &Digest,
-) -> Result<Repository, Refusal> {
+) -> Result<Repository, ApiError> {
     let own = Repository { domain: None, name };
-    if guard::may(request, &own, Action::Pull) && registry.has_layer(&own, digest).await? {
+    if authorize::may(request, &own, Action::Pull) && registry.has_layer(&own, digest).await? {
         return Ok(own);
     }
     Ok(registry.repository(own.name, None).await?)
@@ -75,20 +75,20 @@ pub(super) async fn writable(
     registry: &Registry,
     request: &HttpRequest,
     action: Action,
-) -> Result<Repository, Refusal> {
-    if mirror::is_mirror(request) {
+) -> Result<Repository, ApiError> {
+    if mirror_listener::is_mirror(request) {
         // An upload can be looked at, too, and is none of the mirror's.
-        return Err(Refusal::name_unknown());
+        return Err(ApiError::name_unknown());
     }
     let repository = Repository { domain: None, name: name(request)? };
     // First, so that nobody hears what a name is whose business it is not.
-    guard::permit(request, &repository, action)?;
+    authorize::permit(request, &repository, action)?;
     Ok(registry.writable(repository.name).await?)
 }
 
 /// Who asks.
 pub(super) fn caller(request: &HttpRequest) -> Caller {
-    request.extensions().get::<Caller>().cloned().unwrap_or_else(Caller::stranger)
+    request.extensions().get::<Caller>().cloned().unwrap_or_else(Caller::anonymous)
 }
 
 /// Says who asks.
@@ -97,60 +97,60 @@ pub(super) fn remember(request: &HttpRequest, caller: Caller) {
 }
 
 /// A path's `{name}`. Only what asks `guard` itself may use it.
-fn name(request: &HttpRequest) -> Result<RepositoryName, Refusal> {
+fn name(request: &HttpRequest) -> Result<RepositoryName, ApiError> {
     Ok(segment(request, "name").parse()?)
 }
 
 /// A path's `{reference}`, for reading.
-pub(super) fn reference(request: &HttpRequest) -> Result<Reference, Refusal> {
+pub(super) fn reference(request: &HttpRequest) -> Result<Reference, ApiError> {
     Ok(unescaped(request, "reference").parse::<Reference>()?)
 }
 
 /// A path's `{reference}`, for pushing: one that can be nobody's is the client's mistake.
-pub(super) fn pushed_reference(request: &HttpRequest) -> Result<Reference, Refusal> {
-    unescaped(request, "reference").parse::<Reference>().map_err(Refusal::reference)
+pub(super) fn pushed_reference(request: &HttpRequest) -> Result<Reference, ApiError> {
+    unescaped(request, "reference").parse::<Reference>().map_err(ApiError::reference)
 }
 
 /// A path's `{digest}`.
-pub(super) fn digest(request: &HttpRequest) -> Result<Digest, Refusal> {
+pub(super) fn digest(request: &HttpRequest) -> Result<Digest, ApiError> {
     Ok(unescaped(request, "digest").parse::<Digest>()?)
 }
 
 /// A path's `{session}`.
-pub(super) fn upload(request: &HttpRequest) -> Result<UploadId, Refusal> {
-    segment(request, "session").parse().map_err(|_| Refusal::upload_unknown())
+pub(super) fn upload(request: &HttpRequest) -> Result<UploadId, ApiError> {
+    segment(request, "session").parse().map_err(|_| ApiError::upload_unknown())
 }
 
 /// The digest that the query's parameter `wanted` names, where it is there.
-pub(super) fn digest_parameter(request: &HttpRequest, wanted: &str) -> Result<Option<Digest>, Refusal> {
+pub(super) fn digest_parameter(request: &HttpRequest, wanted: &str) -> Result<Option<Digest>, ApiError> {
     Ok(parameter(request, wanted).map(|text| text.parse::<Digest>()).transpose()?)
 }
 
 /// Every tag the query names.
-pub(super) fn tag_parameters(request: &HttpRequest) -> Result<Vec<Tag>, Refusal> {
+pub(super) fn tag_parameters(request: &HttpRequest) -> Result<Vec<Tag>, ApiError> {
     let tags = pairs(request).filter(|(key, _)| key == "tag");
-    tags.map(|(_, tag)| tag.parse::<Tag>().map_err(Refusal::tag)).collect()
+    tags.map(|(_, tag)| tag.parse::<Tag>().map_err(ApiError::tag)).collect()
 }
 
 /// A number in the query: how many entries a page may have.
-pub(super) fn page_size(request: &HttpRequest, most: usize) -> Result<usize, Refusal> {
+pub(super) fn page_size(request: &HttpRequest, most: usize) -> Result<usize, ApiError> {
     match parameter(request, "n") {
         None => Ok(most),
-        Some(text) => text.parse().map(|n: usize| n.min(most)).map_err(|_| Refusal::page_size()),
+        Some(text) => text.parse().map(|n: usize| n.min(most)).map_err(|_| ApiError::page_size()),
     }
 }
 
 /// Whether the request says which registry is meant: by its query, or by its door.
 pub(super) fn names_registry(request: &HttpRequest) -> bool {
-    mirror::is_mirror(request) || parameter(request, "ns").is_some()
+    mirror_listener::is_mirror(request) || parameter(request, "ns").is_some()
 }
 
 /// The query without `ns`, which is between the client and its mirror. All else is passed on: how a next page is asked for is
 /// the upstream's.
-pub(super) fn upstream_query(request: &HttpRequest) -> Result<String, Refusal> {
+pub(super) fn upstream_query(request: &HttpRequest) -> Result<String, ApiError> {
     let pairs = pairs(request).filter(|(key, _)| key != "ns");
     let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-    if query.len() > LONGEST_QUERY { Err(Refusal::query_size(LONGEST_QUERY)) } else { Ok(query) }
+    if query.len() > LONGEST_QUERY { Err(ApiError::query_size(LONGEST_QUERY)) } else { Ok(query) }
 }
 
 /// `Content-Type`, where there is one.
@@ -159,11 +159,11 @@ pub(super) fn media_type(request: &HttpRequest) -> Option<MediaType> {
 }
 
 /// Where a chunk begins: `Content-Range: <start>-<end>` (distribution-spec, "Pushing a blob in chunks").
-pub(super) fn chunk_start(request: &HttpRequest) -> Result<Option<u64>, Refusal> {
+pub(super) fn chunk_start(request: &HttpRequest) -> Result<Option<u64>, ApiError> {
     let Some(range) = header(request, &header::CONTENT_RANGE) else { return Ok(None) };
-    let range = ContentRange::parse_chunk(range).map_err(|_| Refusal::chunk_range())?;
+    let range = ContentRange::parse_chunk(range).map_err(|_| ApiError::chunk_range())?;
     if content_length(request).is_some_and(|length| length != range.len()) {
-        return Err(Refusal::chunk_range());
+        return Err(ApiError::chunk_range());
     }
     Ok(Some(range.start))
 }

@@ -14,7 +14,7 @@ use super::extract;
 
 use crate::{
     oci::Digest,
-    registry::{Kept, Provenance, Refused},
+    registry::{CacheStatus, Kept, Refused},
 };
 
 /// What clients recognise a registry by.
@@ -30,7 +30,7 @@ pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("do
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Names the content and where it came from.
-pub(super) fn describe(response: &mut HttpResponseBuilder, digest: &Digest, provenance: Provenance) {
+pub(super) fn describe(response: &mut HttpResponseBuilder, digest: &Digest, provenance: CacheStatus) {
     response
         .insert_header((DOCKER_CONTENT_DIGEST, digest.to_string()))
         .insert_header((header::ETAG, format!("\"{digest}\"")))
@@ -38,13 +38,13 @@ pub(super) fn describe(response: &mut HttpResponseBuilder, digest: &Digest, prov
 }
 
 /// RFC 9211. `stored` is said of what is stored, or being stored; `detail` says why something is not that should be.
-pub(super) fn cache_status(provenance: Provenance) -> (HeaderName, &'static str) {
+pub(super) fn cache_status(provenance: CacheStatus) -> (HeaderName, &'static str) {
     let value = match provenance {
-        Provenance::Hosted | Provenance::Hit => "entrepot; hit",
-        Provenance::Revalidated => "entrepot; hit; detail=revalidated",
-        Provenance::Miss { collapsed, kept } => miss(collapsed, kept),
-        Provenance::Stale { superseded: false } => "entrepot; fwd=stale",
-        Provenance::Stale { superseded: true } => "entrepot; fwd=stale; detail=newer-not-cached",
+        CacheStatus::Hosted | CacheStatus::Hit => "entrepot; hit",
+        CacheStatus::Revalidated => "entrepot; hit; detail=revalidated",
+        CacheStatus::Miss { collapsed, kept } => miss(collapsed, kept),
+        CacheStatus::Stale { superseded: false } => "entrepot; fwd=stale",
+        CacheStatus::Stale { superseded: true } => "entrepot; fwd=stale; detail=newer-not-cached",
     };
     (CACHE_STATUS, value)
 }

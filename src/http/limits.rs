@@ -26,11 +26,11 @@ use parking_lot::Mutex;
 
 use super::{
     connection::{Connection, Exchange},
-    errors::Refusal,
+    connection_limit::ConnectionLimit,
+    errors::ApiError,
     forwarded::{client_address, is_proxy},
-    gate::Gate,
-    open_uploads::{OpenUploads, Place, Uploader},
-    rate::Rate,
+    rate_limit::RateLimit,
+    upload_limit::{UploadLimit, UploadPermit, Uploader},
 };
 
 /// Between two log lines about one limit.
@@ -38,7 +38,7 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// What one client may take. `None` is no limit.
 #[derive(Clone, Debug, Default)]
-pub struct Limits {
+pub struct RequestLimits {
     /// Bytes of a manifest that is pushed.
     pub manifest: Option<usize>,
     /// Bytes of a request's headers, names and values; 128 KiB at most.
@@ -64,66 +64,66 @@ pub struct Limits {
 /// The limits and all that is counted for them; one for all doors.
 #[derive(Debug)]
 pub(super) struct Limiter {
-    pub(super) limits: Limits,
-    pub(super) gate: Arc<Gate>,
-    pub(super) uploads: OpenUploads,
-    pub(super) late_heads: Told,
-    pub(super) unread: Told,
-    pub(super) left_over: Told,
-    pub(super) full: Told,
-    pub(super) stalled: Told,
-    pub(super) large: Told,
-    pub(super) guesses: Told,
-    rate: Rate,
-    refused: Told,
+    pub(super) limits: RequestLimits,
+    pub(super) gate: Arc<ConnectionLimit>,
+    pub(super) uploads: UploadLimit,
+    pub(super) late_heads: ThrottledLog,
+    pub(super) unread: ThrottledLog,
+    pub(super) left_over: ThrottledLog,
+    pub(super) full: ThrottledLog,
+    pub(super) stalled: ThrottledLog,
+    pub(super) large: ThrottledLog,
+    pub(super) guesses: ThrottledLog,
+    rate: RateLimit,
+    refused: ThrottledLog,
 }
 
 impl Limiter {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: RequestLimits) -> Self {
         Self {
-            gate: Arc::new(Gate::new(limits.connections, limits.per_address)),
-            uploads: OpenUploads::new(limits.uploads),
-            rate: Rate::new(limits.rate),
-            late_heads: Told::default(),
-            unread: Told::default(),
-            left_over: Told::default(),
-            full: Told::default(),
-            stalled: Told::default(),
-            large: Told::default(),
-            guesses: Told::default(),
-            refused: Told::default(),
+            gate: Arc::new(ConnectionLimit::new(limits.connections, limits.per_address)),
+            uploads: UploadLimit::new(limits.uploads),
+            rate: RateLimit::new(limits.rate),
+            late_heads: ThrottledLog::default(),
+            unread: ThrottledLog::default(),
+            left_over: ThrottledLog::default(),
+            full: ThrottledLog::default(),
+            stalled: ThrottledLog::default(),
+            large: ThrottledLog::default(),
+            guesses: ThrottledLog::default(),
+            refused: ThrottledLog::default(),
             limits,
         }
     }
 
-    fn check(&self, request: &HttpRequest, client: IpAddr) -> Result<(), Refusal> {
+    fn check(&self, request: &HttpRequest, client: IpAddr) -> Result<(), ApiError> {
         if let Err(wait) = self.rate.take(client, Instant::now()) {
             self.refused.tell(&format!("{client} asks more often than http.limits.rate allows"));
-            return Err(Refusal::too_often(wait));
+            return Err(ApiError::too_often(wait));
         }
         let Some(most) = self.limits.headers else { return Ok(()) };
         let length = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
         if length > most {
             self.refused.tell(&format!("{client} sent {length} bytes of headers: http.limits.headers is {most}"));
-            return Err(Refusal::headers_size(most));
+            return Err(ApiError::headers_size(most));
         }
         Ok(())
     }
 
     /// The refusal of one more request on a connection that has too many under way.
-    fn refuse_stream(&self, client: IpAddr) -> Refusal {
+    fn refuse_stream(&self, client: IpAddr) -> ApiError {
         self.refused.tell(&format!("{client} asks for more at once than a connection of HTTP/2 may"));
-        Refusal::too_many_streams()
+        ApiError::too_many_streams()
     }
 
     /// Room for an upload of `client`'s.
     ///
     /// # Errors
     /// The refusal to send.
-    pub(super) fn begin_upload(&self, client: &Uploader) -> Result<Place<'_>, Refusal> {
+    pub(super) fn begin_upload(&self, client: &Uploader) -> Result<UploadPermit<'_>, ApiError> {
         self.uploads.begin(client.clone()).ok_or_else(|| {
             self.refused.tell(&format!("{client} has begun as many uploads as http.limits.uploads allows"));
-            Refusal::too_many_uploads()
+            ApiError::too_many_uploads()
         })
     }
 }
@@ -134,14 +134,14 @@ pub(super) fn limiter(request: &HttpRequest) -> Option<&Limiter> {
 }
 
 /// Tells of a limit that a request ran into, where there are limits.
-pub(super) fn tell(request: &HttpRequest, of: fn(&Limiter) -> &Told, what: &str) {
+pub(super) fn tell(request: &HttpRequest, of: fn(&Limiter) -> &ThrottledLog, what: &str) {
     if let Some(limiter) = limiter(request) {
         of(limiter).tell(what);
     }
 }
 
 /// The outermost layer: a request begins here, and has ended when its answer is handed over.
-pub(super) async fn keep(
+pub(super) async fn enforce(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -199,12 +199,12 @@ impl MessageBody for Held {
 
 /// What is told of a limit: a line now and then, however many run into it.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct ThrottledLog {
     last: Mutex<Option<Instant>>,
     kept: AtomicU64,
 }
 
-impl Told {
+impl ThrottledLog {
     pub(super) fn tell(&self, what: &str) {
         let mut last = self.last.lock();
         if last.is_some_and(|last| last.elapsed() < QUIET) {

@@ -14,12 +14,12 @@ use super::settings::Listen;
 const BACKLOG: i32 = 1024;
 
 #[derive(Debug)]
-pub(super) enum Listener {
+pub(super) enum BoundListener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-impl Listener {
+impl BoundListener {
     /// # Errors
     /// As the operating system refuses it.
     pub(super) fn bind(listen: &Listen) -> io::Result<Self> {

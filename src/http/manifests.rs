@@ -5,24 +5,24 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::{
-    errors::Refusal,
+    errors::ApiError,
     extract::{self, State},
     headers::{self, API_VERSION, NOSNIFF},
-    incoming, limits, location, measure,
+    http_metrics, limits, location, request_body,
 };
 use crate::{
     metrics::Content,
     oci::{Action, Digest, MediaType, Reference},
-    registry::{Provenance, Pushed},
+    registry::{CacheStatus, Pushed},
 };
 
 /// The bytes, as they were pushed.
-pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::repository(&registry, &request).await?;
     let reference = extract::reference(&request)?;
     let registry = registry.into_inner();
     let (manifest, provenance) = registry.manifest(&repository, &reference).await?;
-    let served = measure::answered(&registry, &repository, Content::Manifest, provenance);
+    let served = http_metrics::answered(&registry, &repository, Content::Manifest, provenance);
     if headers::holds(&request, &manifest.digest) {
         return Ok(not_modified(&manifest.digest, provenance));
     }
@@ -31,13 +31,13 @@ pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpRes
 }
 
 /// The same headers without the bytes.
-pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::repository(&registry, &request).await?;
     let reference = extract::reference(&request)?;
     let registry = registry.into_inner();
     let named = extract::names_registry(&request);
     let (head, provenance) = registry.manifest_head(&repository, &reference, named).await?;
-    measure::answered(&registry, &repository, Content::Manifest, provenance);
+    http_metrics::answered(&registry, &repository, Content::Manifest, provenance);
     if headers::holds(&request, &head.digest) {
         return Ok(not_modified(&head.digest, provenance));
     }
@@ -46,7 +46,7 @@ pub(super) async fn head(registry: State, request: HttpRequest) -> Result<HttpRe
 }
 
 /// Takes a manifest: by its digest, with the tags that `?tag=` names, or by a tag.
-pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
+pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, ApiError> {
     let repository = extract::writable(&registry, &request, Action::Push).await?;
     let reference = extract::pushed_reference(&request)?;
     let right = registry.claim_right(&repository).await?;
@@ -74,7 +74,7 @@ pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) ->
 }
 
 /// Removes a tag, or a manifest with the tags that name it.
-pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::writable(&registry, &request, Action::Delete).await?;
     let reference = extract::reference(&request)?;
     registry.deletable()?;
@@ -86,17 +86,17 @@ pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<Http
 }
 
 /// All of a manifest.
-async fn collect(request: &HttpRequest, body: Payload) -> Result<Bytes, Refusal> {
+async fn collect(request: &HttpRequest, body: Payload) -> Result<Bytes, ApiError> {
     let most = extract::settings(request).limits.manifest.unwrap_or(usize::MAX);
-    let bytes = incoming::collect(request, body, most).await?;
+    let bytes = request_body::collect(request, body, most).await?;
     bytes.ok_or_else(|| {
         let what = format!("refused a manifest of more than {most} bytes (http.limits.manifest)");
         limits::tell(request, |limiter| &limiter.large, &what);
-        Refusal::manifest_size(most)
+        ApiError::manifest_size(most)
     })
 }
 
-fn found(digest: &Digest, media_type: &MediaType, provenance: Provenance) -> HttpResponseBuilder {
+fn found(digest: &Digest, media_type: &MediaType, provenance: CacheStatus) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     headers::describe(&mut response, digest, provenance);
     response
@@ -106,7 +106,7 @@ fn found(digest: &Digest, media_type: &MediaType, provenance: Provenance) -> Htt
     response
 }
 
-fn not_modified(digest: &Digest, provenance: Provenance) -> HttpResponse {
+fn not_modified(digest: &Digest, provenance: CacheStatus) -> HttpResponse {
     let mut response = HttpResponse::NotModified();
     headers::describe(&mut response, digest, provenance);
     response.insert_header(API_VERSION).finish()

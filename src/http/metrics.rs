@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 
-use super::{errors::Refusal, extract::State, guard};
+use super::{authorize, errors::ApiError, extract::State};
 use crate::{lanes::Lane, metrics::TEXT};
 
 /// Where they are on the main port.
@@ -14,8 +14,8 @@ pub(super) fn configure(service: &mut web::ServiceConfig, path: &str) {
 }
 
 /// At a door that knows users, to those alone: figures name repositories' upstreams, and tell what goes on.
-async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    guard::is_user(&request)?;
+async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    authorize::is_user(&request)?;
     let scraped = registry.clone().lanes().run(Lane::Probe, move || registry.scrape()).await;
     Ok(match scraped {
         Ok(Ok(text)) => HttpResponse::Ok().insert_header((header::CONTENT_TYPE, TEXT)).body(text),

@@ -19,7 +19,7 @@ use actix_web::{
 use super::{extract, headers::API_VERSION};
 
 /// Redirects what is spelt otherwise, and takes `%2F` for what it means.
-pub(super) async fn keep(
+pub(super) async fn normalize(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {

@@ -3,10 +3,10 @@
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, http::header};
 
 use super::{
-    errors::Refusal,
+    errors::ApiError,
     extract::{self, State},
     headers::{self, API_VERSION, NOSNIFF},
-    location, measure,
+    http_metrics, location,
 };
 use crate::{
     metrics::Content,
@@ -17,7 +17,7 @@ use crate::{
 const FILTERS_APPLIED: &str = "OCI-Filters-Applied";
 
 /// An index of what refers to a manifest.
-pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::repository(&registry, &request).await?;
     let digest = extract::digest(&request)?;
     if repository.domain.is_none() {
@@ -26,7 +26,7 @@ pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpRe
     let query = extract::upstream_query(&request)?;
     let registry = registry.into_inner();
     let (page, provenance) = registry.list(&repository, List::Referrers(digest), &query).await?;
-    let served = measure::answered(&registry, &repository, Content::List, provenance);
+    let served = http_metrics::answered(&registry, &repository, Content::List, provenance);
     served.iter().for_each(|served| served.add(page.bytes.len() as u64));
     let mut response = found();
     response.insert_header(headers::cache_status(provenance));
@@ -44,7 +44,7 @@ async fn hosted(
     request: &HttpRequest,
     repository: &Repository,
     subject: &Digest,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let wanted = extract::parameter(request, "artifactType").filter(|wanted| !wanted.is_empty());
     let after = extract::parameter(request, "last").unwrap_or_default();
     let page = registry.hosted_referrers(repository, subject, wanted.as_deref(), &after).await?;

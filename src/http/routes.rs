@@ -6,7 +6,7 @@ use actix_web::{
     web,
 };
 
-use super::{base, blobs, catalog, errors::Refusal, manifests, referrers, tags, token, uploads};
+use super::{api_version, blobs, catalog, errors::ApiError, manifests, referrers, tags, token, uploads};
 
 /// Adds `/`, whatever the prefix: charts and load balancers ask for it, and registry:2 says 200 to everybody.
 pub(super) fn configure_root(service: &mut web::ServiceConfig) {
@@ -18,8 +18,8 @@ pub(super) fn configure(service: &mut web::ServiceConfig, prefix: &str) {
     let api = |path: &str, allow: &'static str| resource(format!("{prefix}v2{path}"), allow);
     // More particular paths first: a repository may be called `uploads`.
     service
-        .service(readable(api("", READ), web::get().to(base::get), web::head().to(base::get)))
-        .service(readable(api("/", READ), web::get().to(base::get), web::head().to(base::get)))
+        .service(readable(api("", READ), web::get().to(api_version::get), web::head().to(api_version::get)))
+        .service(readable(api("/", READ), web::get().to(api_version::get), web::head().to(api_version::get)))
         .service(readable(api("/_catalog", READ), web::get().to(catalog::list), web::head().to(catalog::list)))
         .service(readable(api("/{name:.+}/tags/list", READ), web::get().to(tags::list), web::head().to(tags::list)))
         .service(
@@ -68,7 +68,7 @@ const READ: &str = "GET, HEAD";
 /// A path that says, to OPTIONS and to what it cannot be asked, what it can: browsers ask before they delete.
 fn resource(path: String, allow: &'static str) -> Resource {
     let options = move || async move { HttpResponse::Ok().insert_header((header::ALLOW, allow)).finish() };
-    let unsupported = move || async move { Err::<HttpResponse, _>(Refusal::unsupported(allow)) };
+    let unsupported = move || async move { Err::<HttpResponse, _>(ApiError::unsupported(allow)) };
     web::resource(path).route(web::method(Method::OPTIONS).to(options)).default_service(web::route().to(unsupported))
 }
 
@@ -80,6 +80,6 @@ async fn alive() -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).finish()
 }
 
-async fn no_such_path() -> Result<HttpResponse, Refusal> {
-    Err(Refusal::no_such_path())
+async fn no_such_path() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::no_such_path())
 }

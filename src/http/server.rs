@@ -15,15 +15,14 @@ use actix_web::{
 };
 
 use super::{
-    access_log, audit,
+    accept::Acceptor,
+    access_log, audit, authenticate,
     connection::{Guarded, IDLE},
-    door,
-    entrance::Entrance,
-    headers, health, limits,
+    headers, health, http_metrics, limits,
     limits::Limiter,
-    listen::Listener,
-    measure, metrics,
-    mirror::{self, Door},
+    listen::BoundListener,
+    metrics,
+    mirror_listener::{self, Listener},
     paths, routes,
     settings::Settings,
     tls::{Tls, TlsError},
@@ -40,8 +39,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A server that listens already and is not yet answering.
 #[derive(Debug)]
 pub struct Server {
-    listener: Listener,
-    mirror: Option<Listener>,
+    listener: BoundListener,
+    mirror: Option<BoundListener>,
     tls: Option<Arc<Tls>>,
     settings: Settings,
 }
@@ -67,8 +66,8 @@ impl Server {
     /// As the operating system refuses them, or the certificate does not do.
     pub fn bind(settings: Settings) -> Result<Self, BindError> {
         let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
-        let listener = Listener::bind(&settings.listen).map_err(BindError::Main)?;
-        let mirror = settings.mirror.as_ref().map(Listener::bind).transpose().map_err(BindError::Mirror)?;
+        let listener = BoundListener::bind(&settings.listen).map_err(BindError::Main)?;
+        let mirror = settings.mirror.as_ref().map(BoundListener::bind).transpose().map_err(BindError::Mirror)?;
         Ok(Self { listener, mirror, tls, settings })
     }
 
@@ -119,12 +118,12 @@ impl Server {
             .max_concurrent_connections(usize::MAX >> 1)
             .shutdown_timeout(self.settings.drain.as_secs())
             .disable_signals();
-        let mirror = Settings { door: Door::Mirror, host: None, access: None, ..self.settings.clone() };
+        let mirror = Settings { listener: Listener::Mirror, host: None, access: None, ..self.settings.clone() };
         let doors = [(Some(self.listener), self.settings), (self.mirror, mirror)];
         for (listener, settings) in doors {
             let Some(listener) = listener else { continue };
-            let entrance = Entrance::new(&settings, self.tls.clone(), Arc::clone(&limiter));
-            let house = House { state: state.clone(), settings: web::Data::new(settings), entrance };
+            let entrance = Acceptor::new(&settings, self.tls.clone(), Arc::clone(&limiter));
+            let house = ServerConfig { state: state.clone(), settings: web::Data::new(settings), entrance };
             server = house.open(server, listener)?;
         }
         let server = server.run();
@@ -145,17 +144,17 @@ async fn stop(server: ServerHandle, shutdown: impl Future<Output = ()>) {
 
 /// What stands behind one door.
 #[derive(Clone)]
-struct House {
+struct ServerConfig {
     state: web::Data<Registry>,
     settings: web::Data<Settings>,
-    entrance: Entrance,
+    entrance: Acceptor,
 }
 
-impl House {
-    fn open(self, server: ServerBuilder, listener: Listener) -> io::Result<ServerBuilder> {
+impl ServerConfig {
+    fn open(self, server: ServerBuilder, listener: BoundListener) -> io::Result<ServerBuilder> {
         let stopping = server.graceful_shutdown_signal();
         match listener {
-            Listener::Tcp(listener) => server.listen("tcp", listener, move || {
+            BoundListener::Tcp(listener) => server.listen("tcp", listener, move || {
                 let entrance = self.entrance.clone();
                 let enter = fn_service(move |stream: TcpStream| {
                     let entrance = entrance.clone();
@@ -163,7 +162,7 @@ impl House {
                 });
                 enter.and_then(self.speak(stopping.clone()))
             }),
-            Listener::Unix(listener) => server.listen_uds("unix", listener, move || {
+            BoundListener::Unix(listener) => server.listen_uds("unix", listener, move || {
                 let entrance = self.entrance.clone();
                 let enter = fn_service(move |stream: UnixStream| {
                     let entrance = entrance.clone();
@@ -215,21 +214,21 @@ impl House {
         > + use<>,
     > {
         let settings = &self.settings;
-        let is_mirror = settings.door == Door::Mirror;
+        let is_mirror = settings.listener == Listener::Mirror;
         let guarded = settings.access.is_some();
         let shown = (settings.metrics && !is_mirror).then_some(metrics::PATH);
         App::new()
             .app_data(self.state.clone())
             .app_data(settings.clone())
             .app_data(web::Data::from(self.entrance.limiter()))
-            .wrap(from_fn(audit::keep))
-            .wrap(Condition::new(guarded, from_fn(door::keep)))
-            .wrap(from_fn(paths::keep))
+            .wrap(from_fn(audit::record))
+            .wrap(Condition::new(guarded, from_fn(authenticate::authenticate)))
+            .wrap(from_fn(paths::normalize))
             .wrap(Condition::new(!settings.headers.is_empty(), from_fn(headers::add_configured)))
-            .wrap(Condition::new(is_mirror, from_fn(mirror::keep)))
+            .wrap(Condition::new(is_mirror, from_fn(mirror_listener::allow_reads)))
             .wrap(Condition::new(settings.access_log, from_fn(access_log::write)))
-            .wrap(from_fn(limits::keep))
-            .wrap(from_fn(measure::count))
+            .wrap(from_fn(limits::enforce))
+            .wrap(from_fn(http_metrics::count))
             .configure(health::configure)
             .configure(routes::configure_root)
             .configure(|service| shown.iter().for_each(|path| metrics::configure(service, path)))

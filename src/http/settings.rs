@@ -8,7 +8,7 @@ use std::{
 
 use crate::access::Access;
 
-use super::{limits::Limits, mirror::Door, tls::TlsSettings};
+use super::{limits::RequestLimits, mirror_listener::Listener, tls::TlsSettings};
 use crate::config::Network;
 
 /// Where to listen.
@@ -30,14 +30,14 @@ pub enum Listen {
 pub struct Settings {
     /// Where to listen.
     pub listen: Listen,
-    /// Where the mirror's own door is, if it has one.
+    /// Where the mirror's own listener is, if it has one.
     pub mirror: Option<Listen>,
     /// Which of them this is about.
-    pub door: Door,
+    pub listener: Listener,
     /// TLS, at every address of TCP; plain HTTP, where it is `None`.
     pub tls: Option<TlsSettings>,
     /// What one client may take.
-    pub limits: Limits,
+    pub limits: RequestLimits,
     /// Whose `X-Forwarded-For` says who a client is.
     pub trusted_proxies: Vec<Network>,
     /// Whether each request is logged.
@@ -70,9 +70,9 @@ impl Settings {
         static NONE: LazyLock<Settings> = LazyLock::new(|| Settings {
             listen: Listen::Tcp { host: None, port: 0 },
             mirror: None,
-            door: Door::Mirror,
+            listener: Listener::Mirror,
             tls: None,
-            limits: Limits::default(),
+            limits: RequestLimits::default(),
             trusted_proxies: Vec::new(),
             access_log: false,
             metrics: false,

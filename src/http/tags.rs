@@ -8,22 +8,22 @@ use futures_util::stream;
 use serde_json::json;
 
 use super::{
-    errors::Refusal,
+    errors::ApiError,
     extract::{self, State},
     headers::{self, API_VERSION, NOSNIFF},
-    location, measure,
+    http_metrics, location,
 };
 use crate::{
     metrics::Content,
     oci::Repository,
-    registry::{self, List, Names, Registry},
+    registry::{self, List, NamePage, Registry},
 };
 
 /// How many tags are written at a time.
 const PIECE: usize = 1000;
 
 /// A page of tags.
-pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::repository(&registry, &request).await?;
     if repository.domain.is_none() {
         return hosted(registry.into_inner(), &request, repository).await;
@@ -31,7 +31,7 @@ pub(super) async fn list(registry: State, request: HttpRequest) -> Result<HttpRe
     let query = extract::upstream_query(&request)?;
     let registry = registry.into_inner();
     let (page, provenance) = registry.list(&repository, List::Tags, &query).await?;
-    let served = measure::answered(&registry, &repository, Content::List, provenance);
+    let served = http_metrics::answered(&registry, &repository, Content::List, provenance);
     served.iter().for_each(|served| served.add(page.bytes.len() as u64));
     let mut response = HttpResponse::Ok();
     response
@@ -49,7 +49,7 @@ async fn hosted(
     registry: Arc<Registry>,
     request: &HttpRequest,
     repository: Repository,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     // All of them, as `registry:2` has it, to whoever asks for no page.
     let most = match extract::parameter(request, "n") {
         Some(_) => Some(extract::page_size(request, extract::settings(request).tags_max)?),
@@ -85,7 +85,7 @@ struct Tags {
 }
 
 impl Tags {
-    fn new(registry: Arc<Registry>, repository: Repository, page: Names) -> Self {
+    fn new(registry: Arc<Registry>, repository: Repository, page: NamePage) -> Self {
         Self { registry, repository, names: page.names.into_iter(), more: page.more, last: None, ended: false }
     }
 

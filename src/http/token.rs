@@ -8,7 +8,7 @@ use actix_web::{
 };
 use serde_json::json;
 
-use super::{challenge, door, errors::Refusal, extract, incoming};
+use super::{authenticate, challenge, errors::ApiError, extract, request_body};
 use crate::{
     access::{Access, Challenge, Principal, Proof, Scope},
     config::Secret,
@@ -18,17 +18,17 @@ use crate::{
 const MOST_BYTES: usize = 64 << 10;
 
 /// For whom `Authorization` names, or nobody in particular.
-pub(super) async fn get(request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(super) async fn get(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let who = asker(&request)?;
     issue(&request, &who, &extract::parameters(&request, "scope"))
 }
 
 /// For whom the form names by user and password. There are no tokens here to refresh others with: they would outlive a change
 /// of the password.
-pub(super) async fn post(request: HttpRequest, payload: Payload) -> Result<HttpResponse, Refusal> {
+pub(super) async fn post(request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     let access = service(&request)?;
-    let form = incoming::collect(&request, payload, MOST_BYTES).await?;
-    let form = form.ok_or_else(|| Refusal::form_size(MOST_BYTES))?;
+    let form = request_body::collect(&request, payload, MOST_BYTES).await?;
+    let form = form.ok_or_else(|| ApiError::form_size(MOST_BYTES))?;
     let (mut scopes, mut user, mut password, mut grant) = (Vec::new(), None, None, String::new());
     for (key, value) in url::form_urlencoded::parse(&form) {
         match key.as_ref() {
@@ -41,31 +41,31 @@ pub(super) async fn post(request: HttpRequest, payload: Payload) -> Result<HttpR
     }
     let who = match (user, password) {
         (Some(user), Some(password)) if grant == "password" => {
-            door::log_in(access, &request, &user, &password).await?.who
+            authenticate::log_in(access, &request, &user, &password).await?.who
         }
         // Where the form does not say, `Authorization` may.
         (None, None) if grant == "password" || grant.is_empty() => asker(&request)?,
-        _ => return Err(Refusal::unsupported_grant()),
+        _ => return Err(ApiError::unsupported_grant()),
     };
     issue(&request, &who, &scopes)
 }
 
 /// Who shows a password, or nobody in particular. A token makes no tokens: what it was made for would become all that its user
 /// may do, and its time would never be over.
-fn asker(request: &HttpRequest) -> Result<Principal, Refusal> {
+fn asker(request: &HttpRequest) -> Result<Principal, ApiError> {
     let (access, caller) = (service(request)?, extract::caller(request));
     match caller.proof {
         Proof::Password | Proof::Nothing => Ok(caller.who),
-        Proof::Void | Proof::Token { .. } => {
-            Err(Refusal::unauthorized(challenge::write(access, request, None, Some("invalid_token"))))
+        Proof::Invalid | Proof::Token { .. } => {
+            Err(ApiError::unauthorized(challenge::write(access, request, None, Some("invalid_token"))))
         }
     }
 }
 
-fn issue(request: &HttpRequest, who: &Principal, scopes: &[String]) -> Result<HttpResponse, Refusal> {
+fn issue(request: &HttpRequest, who: &Principal, scopes: &[String]) -> Result<HttpResponse, ApiError> {
     let scopes: Vec<Scope> = scopes.iter().flat_map(|scopes| scopes.split(' ')).filter_map(Scope::parse).collect();
-    let issued = service(request)?.issue(who, &scopes).ok_or_else(Refusal::no_such_path)?;
-    let issued = issued.map_err(|error| Refusal::unsigned(&error))?;
+    let issued = service(request)?.issue(who, &scopes).ok_or_else(ApiError::no_such_path)?;
+    let issued = issued.map_err(|error| ApiError::unsigned(&error))?;
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
     Ok(response.json(json!({
@@ -76,7 +76,7 @@ fn issue(request: &HttpRequest, who: &Principal, scopes: &[String]) -> Result<Ht
     })))
 }
 
-fn service(request: &HttpRequest) -> Result<&Access, Refusal> {
+fn service(request: &HttpRequest) -> Result<&Access, ApiError> {
     let access = extract::settings(request).access.as_deref();
-    access.filter(|access| access.challenge == Challenge::Own).ok_or_else(Refusal::no_such_path)
+    access.filter(|access| access.challenge == Challenge::Own).ok_or_else(ApiError::no_such_path)
 }

@@ -7,24 +7,22 @@ use actix_web::{
 };
 
 use super::{
-    audit,
-    errors::Refusal,
+    audit, authorize,
+    errors::ApiError,
     extract::{self, State},
     forwarded::client_address,
-    guard,
     headers::{API_VERSION, DOCKER_CONTENT_DIGEST},
-    incoming,
     limits::limiter,
-    location,
-    open_uploads::{Place, Uploader},
+    location, request_body,
+    upload_limit::{UploadPermit, Uploader},
 };
 use crate::{
     oci::{Action, Algorithm, Digest, Repository, UploadId},
-    registry::{Error, Receiving, Registry},
+    registry::{Error, Registry, UploadWriter},
 };
 
 /// Begins a session, or does all in one: `?mount=` links what another repository has, `?digest=` uploads the body.
-pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
+pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, ApiError> {
     let repository = extract::writable(&registry, &request, Action::Push).await?;
     // First: what is refused for want of room costs the upstream no question.
     let place = place(&request)?;
@@ -35,17 +33,17 @@ pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -
             return Ok(created(&request, &repository, &digest));
         }
     } else if let Some(digest) = extract::digest_parameter(&request, "digest")? {
-        let unheard = begin(&registry, &repository, digest.algorithm()).await?;
-        let receiving = registry.receive(&repository, unheard.id, None).await?;
+        let unanswered = begin(&registry, &repository, digest.algorithm()).await?;
+        let receiving = registry.receive(&repository, unanswered.id, None).await?;
         registry.commit(receive(&request, receiving, body).await?, digest).await?;
-        unheard.heard();
+        unanswered.answered();
         return Ok(created(&request, &repository, &digest));
     }
     let algorithm = match extract::parameter(&request, "digest-algorithm").as_deref() {
         Some("sha512") => Algorithm::Sha512,
         _ => Algorithm::Sha256,
     };
-    let id = begin(&registry, &repository, algorithm).await?.heard();
+    let id = begin(&registry, &repository, algorithm).await?.answered();
     if let Some(place) = place {
         place.taken_by(id);
     }
@@ -53,7 +51,7 @@ pub(super) async fn post(registry: State, request: HttpRequest, body: Payload) -
 }
 
 /// Adds a chunk.
-pub(super) async fn patch(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
+pub(super) async fn patch(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, ApiError> {
     let repository = extract::writable(&registry, &request, Action::Push).await?;
     let id = extract::upload(&request)?;
     let start = extract::chunk_start(&request)?;
@@ -67,10 +65,10 @@ pub(super) async fn patch(registry: State, request: HttpRequest, body: Payload) 
 }
 
 /// Adds the last chunk, if there is one, and ends the session: `?digest=` says what it must have become.
-pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
+pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) -> Result<HttpResponse, ApiError> {
     let repository = extract::writable(&registry, &request, Action::Push).await?;
     let id = extract::upload(&request)?;
-    let digest = extract::digest_parameter(&request, "digest")?.ok_or_else(Refusal::digest_missing)?;
+    let digest = extract::digest_parameter(&request, "digest")?.ok_or_else(ApiError::digest_missing)?;
     let start = extract::chunk_start(&request)?;
     match registry.receive(&repository, id, start).await {
         Ok(receiving) => {
@@ -86,7 +84,7 @@ pub(super) async fn put(registry: State, request: HttpRequest, body: Payload) ->
 }
 
 /// How far a session has come.
-pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::writable(&registry, &request, Action::Push).await?;
     let id = extract::upload(&request)?;
     let received = registry.upload_received(&repository, id).await?;
@@ -94,7 +92,7 @@ pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpRes
 }
 
 /// Gives a session up.
-pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::writable(&registry, &request, Action::Push).await?;
     let id = extract::upload(&request)?;
     registry.cancel_upload(&repository, id).await?;
@@ -104,32 +102,33 @@ pub(super) async fn delete(registry: State, request: HttpRequest) -> Result<Http
 
 /// A session whose name its client was never told: however the request ends, nobody goes on with it. One that was committed
 /// has ended already.
-struct Unheard {
+struct UnansweredUpload {
     registry: State,
     repository: Repository,
     id: UploadId,
-    heard: bool,
+    answered: bool,
 }
 
 /// Begins a session. Its name is made here, so that it is known to whoever leaves before it is there.
-async fn begin(registry: &State, repository: &Repository, algorithm: Algorithm) -> Result<Unheard, Refusal> {
+async fn begin(registry: &State, repository: &Repository, algorithm: Algorithm) -> Result<UnansweredUpload, ApiError> {
     let id = UploadId::random();
-    let unheard = Unheard { registry: registry.clone(), repository: repository.clone(), id, heard: false };
+    let unanswered =
+        UnansweredUpload { registry: registry.clone(), repository: repository.clone(), id, answered: false };
     registry.begin_upload(repository, id, algorithm).await?;
-    Ok(unheard)
+    Ok(unanswered)
 }
 
-impl Unheard {
+impl UnansweredUpload {
     /// Its client is told of it, or of what has become of it.
-    fn heard(mut self) -> UploadId {
-        self.heard = true;
+    fn answered(mut self) -> UploadId {
+        self.answered = true;
         self.id
     }
 }
 
-impl Drop for Unheard {
+impl Drop for UnansweredUpload {
     fn drop(&mut self) {
-        if !self.heard {
+        if !self.answered {
             self.registry.clone().into_inner().abandon_upload(&self.repository, self.id);
         }
     }
@@ -140,15 +139,15 @@ async fn mounted(
     request: &HttpRequest,
     into: &Repository,
     digest: Digest,
-) -> Result<bool, Refusal> {
+) -> Result<bool, ApiError> {
     let Some(from) = extract::parameter(request, "from") else {
         // From wherever it is: what the caller may not read must not be had by its digest.
-        return Ok(guard::may_everywhere(request, Action::Pull) && registry.mount(into, digest, None).await?);
+        return Ok(authorize::may_everywhere(request, Action::Pull) && registry.mount(into, digest, None).await?);
     };
     // A name that is none has no blobs: the upload goes on without.
     let Ok(name) = from.parse() else { return Ok(false) };
     let from = extract::blob_source(registry, request, name, &digest).await?;
-    let mounted = guard::may(request, &from, Action::Pull) && registry.mount(into, digest, Some(&from)).await?;
+    let mounted = authorize::may(request, &from, Action::Pull) && registry.mount(into, digest, Some(&from)).await?;
     if mounted {
         audit::note_source(request, &from);
     }
@@ -156,20 +155,24 @@ async fn mounted(
 }
 
 /// Takes a body as it comes. One that ends early is an error, and what came of it is kept: the client may go on.
-async fn receive(request: &HttpRequest, mut receiving: Receiving, mut body: Payload) -> Result<Receiving, Refusal> {
+async fn receive(
+    request: &HttpRequest,
+    mut receiving: UploadWriter,
+    mut body: Payload,
+) -> Result<UploadWriter, ApiError> {
     if let Err(error) = expect(request, &receiving).await {
         drop(receiving);
-        incoming::drain(body).await;
+        request_body::drain(body).await;
         return Err(error.into());
     }
-    while let Some(bytes) = incoming::piece(request, &mut body).await? {
+    while let Some(bytes) = request_body::piece(request, &mut body).await? {
         let bytes = bytes.map_err(|error| {
             tracing::debug!("an upload broke off: {error}");
-            Refusal::cut()
+            ApiError::cut()
         })?;
         if let Err(error) = receiving.take(bytes).await {
             drop(receiving);
-            incoming::drain(body).await;
+            request_body::drain(body).await;
             return Err(error.into());
         }
     }
@@ -177,7 +180,7 @@ async fn receive(request: &HttpRequest, mut receiving: Receiving, mut body: Payl
 }
 
 /// Room for another upload of this client's; `None` where there are no limits.
-fn place(request: &HttpRequest) -> Result<Option<Place<'_>>, Refusal> {
+fn place(request: &HttpRequest) -> Result<Option<UploadPermit<'_>>, ApiError> {
     limiter(request).map(|limiter| limiter.begin_upload(&uploader(request))).transpose()
 }
 
@@ -198,7 +201,7 @@ fn end(request: &HttpRequest, id: UploadId) {
 }
 
 /// Makes sure of room for a body whose length is announced.
-async fn expect(request: &HttpRequest, receiving: &Receiving) -> Result<(), Error> {
+async fn expect(request: &HttpRequest, receiving: &UploadWriter) -> Result<(), Error> {
     match extract::content_length(request) {
         Some(length) => receiving.expect(length).await,
         None => Ok(()),
@@ -212,10 +215,10 @@ async fn refuse_chunk(
     id: UploadId,
     error: Error,
     body: Payload,
-) -> Result<HttpResponse, Refusal> {
-    incoming::drain(body).await;
+) -> Result<HttpResponse, ApiError> {
+    request_body::drain(body).await;
     let Error::UploadRange { received } = error else { return Err(error.into()) };
-    let mut refused = actix_web::ResponseError::error_response(&Refusal::from(error));
+    let mut refused = actix_web::ResponseError::error_response(&ApiError::from(error));
     let standing = session(StatusCode::RANGE_NOT_SATISFIABLE, request, repository, id, received).finish();
     for (name, value) in standing.headers() {
         refused.headers_mut().insert(name.clone(), value.clone());

@@ -17,8 +17,8 @@ pub(super) struct Database {
     dir: PathBuf,
     trees: RwLock<Option<Trees>>,
     failed: AtomicBool,
-    /// Whether it is yet to be [opened](Database::adopt).
-    awaited: AtomicBool,
+    /// Whether it is yet to be [opened](Database::install).
+    unopened: AtomicBool,
 }
 
 /// Why a database that failed cannot be had again yet.
@@ -36,34 +36,34 @@ impl Database {
         if let Err(why) = &trees {
             tracing::error!("going on without an index, more slowly: {why}");
         }
-        Self { trees: RwLock::new(trees.ok()), awaited: AtomicBool::new(false), ..Self::awaited(dir) }
+        Self { trees: RwLock::new(trees.ok()), unopened: AtomicBool::new(false), ..Self::unopened(dir) }
     }
 
-    /// One that knows nothing until it [adopts](Database::adopt) what lies in `dir`.
-    pub(super) fn awaited(dir: &Path) -> Self {
+    /// One that knows nothing until it [adopts](Database::install) what lies in `dir`.
+    pub(super) fn unopened(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
             trees: RwLock::new(None),
             failed: AtomicBool::new(false),
-            awaited: AtomicBool::new(true),
+            unopened: AtomicBool::new(true),
         }
     }
 
-    /// Opens what it is to adopt.
+    /// Opens what it is to install.
     pub(super) fn open_aside(&self) -> Self {
         Self::open(&self.dir)
     }
 
     /// Takes over what was opened.
-    pub(super) fn adopt(&self, opened: Self) {
+    pub(super) fn install(&self, opened: Self) {
         *self.trees.write() = opened.trees.into_inner();
         self.failed.store(opened.failed.into_inner(), Ordering::Relaxed);
-        self.awaited.store(false, Ordering::Release);
+        self.unopened.store(false, Ordering::Release);
     }
 
-    /// Whether it is yet to adopt a database.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.awaited.load(Ordering::Acquire)
+    /// Whether it is yet to install a database.
+    pub(super) fn is_unopened(&self) -> bool {
+        self.unopened.load(Ordering::Acquire)
     }
 
     /// Tries to have a database again after it failed; it is behind then, if not empty.
@@ -77,8 +77,8 @@ impl Database {
         match Trees::open_or_begin(&self.dir) {
             Ok(opened) => Ok(Self {
                 trees: RwLock::new(Some(opened)),
-                awaited: AtomicBool::new(false),
-                ..Self::awaited(&self.dir)
+                unopened: AtomicBool::new(false),
+                ..Self::unopened(&self.dir)
             }),
             Err(why) => {
                 tracing::debug!("still without an index: {why}");
@@ -163,7 +163,7 @@ impl Database {
 
     /// Whether there is no database, or none any more, and none is awaited.
     pub(super) fn has_failed(&self) -> bool {
-        !self.is_awaited() && self.has_none()
+        !self.is_unopened() && self.has_none()
     }
 
     fn has_none(&self) -> bool {

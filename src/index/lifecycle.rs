@@ -7,7 +7,9 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Absent, Index, database::Database, holdings::Line, keys, shares::Board, values};
+use super::{
+    Absent, Index, blob_entries::EvictionQueue, database::Database, keys, upstream_totals::UpstreamTotals, values,
+};
 
 /// How keys and values are written: an index that says something else is begun anew.
 const FORMAT: &[u8] = b"3";
@@ -18,9 +20,9 @@ impl Index {
     #[must_use]
     pub fn begin(dir: &Path) -> Self {
         Self {
-            database: Database::awaited(dir),
-            line: Line::default(),
-            board: Board::default(),
+            database: Database::unopened(dir),
+            queue: EvictionQueue::default(),
+            board: UpstreamTotals::default(),
             epoch: AtomicU32::new(0),
             complete: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
@@ -42,7 +44,7 @@ impl Index {
     /// any holding changes again. A blob that came or went since the index was begun was not noted: then it counts as not
     /// complete, and has no totals.
     pub fn resume(&self, take_over: impl FnOnce(&[i64; 6])) {
-        if !self.database.is_awaited() {
+        if !self.database.is_unopened() {
             return;
         }
         let found = self.database.open_aside();
@@ -56,12 +58,12 @@ impl Index {
         self.epoch.store(epoch(&found, was_complete), Ordering::Release);
         found.flush();
         self.resume_shares(&found, totals.is_some());
-        let on_time = self.adopt(found, || {
+        let on_time = self.install(found, || {
             totals.as_ref().map(take_over);
             *self.totals.lock() = totals;
         });
         self.was_complete.store(was_complete && on_time, Ordering::Release);
-        self.resume_line();
+        self.resume_queue();
     }
 
     /// What the ledger said when the index was last closed, if it knew everything.
@@ -75,7 +77,7 @@ impl Index {
     /// # Errors
     /// [`Absent`], when it cannot be had yet.
     pub fn reopen(&self) -> Result<(), Absent> {
-        if self.database.is_awaited() {
+        if self.database.is_unopened() {
             return Err(Absent::Failed);
         }
         self.complete.store(false, Ordering::Release);
@@ -86,7 +88,7 @@ impl Index {
             found.close();
             return Err(Absent::Full);
         }
-        self.adopt(found, || ());
+        self.install(found, || ());
         Ok(())
     }
 

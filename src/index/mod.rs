@@ -4,14 +4,14 @@
 //! is wrong: "not in here" means "look on disk". So nothing in this room returns an error: a database that fails is
 //! set aside, told once, and every question is answered with "I do not know" from then on.
 
-mod claims;
+mod blob_entries;
+mod blob_entry;
 mod database;
-mod holding;
-mod holdings;
 mod keys;
 mod lifecycle;
-mod shares;
+mod name_claims;
 mod trees;
+mod upstream_totals;
 mod values;
 
 use std::{
@@ -19,15 +19,15 @@ use std::{
     time::SystemTime,
 };
 
+use blob_entries::EvictionQueue;
+pub use blob_entries::{Deferred, QueuePosition};
+pub use blob_entry::{BlobEntry, EntryChange, Owner, Role, Tier, Uses};
 pub use database::Absent;
 use database::Database;
-pub use holding::{Holding, Owner, Role, Shift, Tier, Uses};
-use holdings::Line;
-pub use holdings::{Deferred, Place};
 use parking_lot::Mutex;
-use shares::Board;
-pub use shares::{Amount, Shares};
 use trees::Trees;
+use upstream_totals::UpstreamTotals;
+pub use upstream_totals::{Amount, Shares};
 pub use values::{Class, Link, Object, TagFact};
 
 use crate::oci::{Digest, Domain, Repository, RepositoryName, Tag};
@@ -36,8 +36,8 @@ use crate::oci::{Digest, Domain, Repository, RepositoryName, Tag};
 #[derive(Debug)]
 pub struct Index {
     database: Database,
-    line: Line,
-    board: Board,
+    queue: EvictionQueue,
+    board: UpstreamTotals,
     /// How many power cuts there were: what was known of files before the last one is not believed.
     epoch: AtomicU32,
     complete: AtomicBool,

@@ -54,7 +54,7 @@ fn knows_nothing_and_takes_no_notes_before_it_is_resumed() {
     assert!(index.was_complete() && !index.has_repository(&repository("a")));
     close(index);
     let index = Index::begin(dir.path());
-    index.enter(&digest, 4096, Owner::Hosted, false, 1);
+    index.insert_blob(&digest, 4096, Owner::Hosted, false, 1);
     index.resume(|_| panic!("a blob came: the totals are not right"));
     assert_eq!((index.totals(), index.was_complete()), (None, false));
 }

@@ -34,7 +34,7 @@ words! {
 
 words! {
     /// How the cache answered.
-    Answer {
+    CacheResult {
         /// From the cache, without asking.
         Hit = "hit",
         /// From the cache, after asking.
@@ -50,7 +50,7 @@ words! {
 
 words! {
     /// How a question to an upstream ended.
-    Outcome {
+    UpstreamResult {
         /// With what was asked for.
         Ok = "ok",
         /// It does not have it.
@@ -74,7 +74,7 @@ words! {
 
 words! {
     /// How a fill ended.
-    Ending {
+    FillResult {
         /// The blob is in the cache.
         Stored = "stored",
         /// Its bytes were here all along.

@@ -22,7 +22,7 @@ use expose::Maker;
 pub use expose::TEXT;
 pub use figures::{Budget, Disk, Figures, Upstream};
 use growth::Growth;
-pub use labels::{Answer, Class, Collected, Content, Ending, Job, Outcome, Reason, Route};
+pub use labels::{CacheResult, Class, Collected, Content, FillResult, Job, Reason, Route, UpstreamResult};
 
 /// A metric could not be made or written: a bug in the catalogue.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub struct Error(#[from] prometheus::Error);
 
 /// What verification and collection come by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum MaintenanceEvent {
     /// A blob of so many bytes was hashed, whatever came of it.
     Verified(u64),
     /// A blob's bytes were not what they should be.

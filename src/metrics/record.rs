@@ -4,7 +4,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::{IntCounterVec, IntGauge};
 
-use super::{Answer, Class, Collected, Content, Disk, Ending, Found, Job, Metrics, Outcome, Reason, Route, Tally};
+use super::{
+    CacheResult, Class, Collected, Content, Disk, FillResult, Job, MaintenanceEvent, Metrics, Reason, Route, Tally,
+    UpstreamResult,
+};
 use crate::oci::Domain;
 
 /// The methods that upstreams are asked with.
@@ -34,17 +37,17 @@ impl Metrics {
             let content = content.as_str();
             at(&self.fetched_bytes, &[upstream, content]);
             self.upstream_duration.with_label_values(&[upstream, content]);
-            for answer in Answer::ALL {
+            for answer in CacheResult::ALL {
                 at(&self.cache_answers, &[upstream, content, answer.as_str()]);
                 at(&self.served_bytes, &[upstream, content, answer.as_str()]);
             }
             for method in ASKED_WITH {
-                for outcome in Outcome::ALL {
+                for outcome in UpstreamResult::ALL {
                     at(&self.upstream_requests, &[upstream, content, method, outcome.as_str()]);
                 }
             }
         }
-        Ending::ALL.iter().for_each(|ending| drop(at(&self.fills_ended, &[upstream, ending.as_str()])));
+        FillResult::ALL.iter().for_each(|ending| drop(at(&self.fills_ended, &[upstream, ending.as_str()])));
         at(&self.fills_resumed, &[upstream]);
         for content in [Content::Manifest, Content::Blob] {
             at(&self.mismatches, &[upstream, content.as_str()]);
@@ -70,13 +73,13 @@ impl Metrics {
     }
 
     /// Mirrored content was given for an answer.
-    pub fn cached(&self, upstream: &Domain, content: Content, answer: Answer) {
+    pub fn cached(&self, upstream: &Domain, content: Content, answer: CacheResult) {
         at(&self.cache_answers, &[upstream.as_str(), content.as_str(), answer.as_str()]).add(1);
     }
 
     /// Counts the bytes of mirrored content that clients are given.
     #[must_use]
-    pub fn served(&self, upstream: &Domain, content: Content, answer: Answer) -> Tally {
+    pub fn served(&self, upstream: &Domain, content: Content, answer: CacheResult) -> Tally {
         at(&self.served_bytes, &[upstream.as_str(), content.as_str(), answer.as_str()])
     }
 
@@ -87,14 +90,14 @@ impl Metrics {
     }
 
     /// An upstream was asked.
-    pub fn asked(&self, upstream: &Domain, content: Content, method: &str, outcome: Outcome, took: Duration) {
+    pub fn asked(&self, upstream: &Domain, content: Content, method: &str, outcome: UpstreamResult, took: Duration) {
         let (upstream, content) = (upstream.as_str(), content.as_str());
         at(&self.upstream_requests, &[upstream, content, method, outcome.as_str()]).add(1);
         self.upstream_duration.with_label_values(&[upstream, content]).observe(took.as_secs_f64());
     }
 
     /// A fill ended.
-    pub fn filled(&self, upstream: &Domain, ending: Ending) {
+    pub fn filled(&self, upstream: &Domain, ending: FillResult) {
         at(&self.fills_ended, &[upstream.as_str(), ending.as_str()]).add(1);
     }
 
@@ -116,20 +119,20 @@ impl Metrics {
     }
 
     /// Verification or collection came by something.
-    pub fn found(&self, found: Found) {
+    pub fn found(&self, found: MaintenanceEvent) {
         match found {
-            Found::Verified(bytes) => {
+            MaintenanceEvent::Verified(bytes) => {
                 self.verified_blobs.inc();
                 self.verified_bytes.inc_by(bytes);
             }
-            Found::Damaged(class) => at(&self.damaged, &[class.as_str()]).add(1),
-            Found::Restored => self.restored.inc(),
-            Found::VerifyEnded => stamp(&self.verify_ended),
-            Found::Collected(kind, bytes) => {
+            MaintenanceEvent::Damaged(class) => at(&self.damaged, &[class.as_str()]).add(1),
+            MaintenanceEvent::Restored => self.restored.inc(),
+            MaintenanceEvent::VerifyEnded => stamp(&self.verify_ended),
+            MaintenanceEvent::Collected(kind, bytes) => {
                 at(&self.collected_objects, &[kind.as_str()]).add(1);
                 self.collected_bytes.inc_by(bytes);
             }
-            Found::CollectEnded => stamp(&self.collect_ended),
+            MaintenanceEvent::CollectEnded => stamp(&self.collect_ended),
         }
     }
 

@@ -6,7 +6,7 @@ mod wire;
 use std::sync::Arc;
 
 use self::{
-    json::Outcome,
+    json::Parsed,
     wire::{Wire, WireDescriptor},
 };
 use super::{Digest, MediaType};
@@ -117,9 +117,9 @@ impl Manifest {
 fn read(bytes: &[u8]) -> Result<(Wire, Option<&'static str>), InvalidManifest> {
     let mut wire = Wire::default();
     match json::read(bytes, &mut wire)? {
-        Outcome::Fits => Ok((wire, None)),
-        Outcome::Misfit(field) => Ok((wire, Some(field))),
-        Outcome::Null | Outcome::WrongType => Err(InvalidManifest::Shape),
+        Parsed::Fits => Ok((wire, None)),
+        Parsed::Misfit(field) => Ok((wire, Some(field))),
+        Parsed::Null | Parsed::WrongType => Err(InvalidManifest::Shape),
     }
 }
 

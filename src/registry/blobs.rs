@@ -3,15 +3,15 @@
 use std::{fs::File, sync::Arc};
 
 use super::{
-    Error, Kept, Provenance, Registry,
-    error::Asked,
+    CacheStatus, Error, Kept, Registry,
+    access_tracker::ReadGuard,
+    blob_store::BlobStore,
+    error::Resource,
     fill::Fill,
-    objects::Objects,
     origin::{Origin, Right},
     progress::{Failure, Progress, Shown},
     pull::cached_or_unknown,
     reader::Reader,
-    uses::Reading,
 };
 use crate::{
     index::Link,
@@ -29,18 +29,18 @@ pub struct Blob {
     /// In bytes.
     pub size: u64,
     /// Where it comes from.
-    pub provenance: Provenance,
+    pub provenance: CacheStatus,
     content: Content,
 }
 
 #[derive(Debug)]
 enum Content {
-    Stored(Arc<File>, Arc<Reading>),
+    Stored(Arc<File>, Arc<ReadGuard>),
     Filling(Arc<Fill>, tokio::sync::watch::Receiver<Progress>),
 }
 
 impl Blob {
-    pub(super) fn stored(stored: Stored, reading: Reading, provenance: Provenance) -> Self {
+    pub(super) fn stored(stored: Stored, reading: ReadGuard, provenance: CacheStatus) -> Self {
         Self { size: stored.facts.size, provenance, content: Content::Stored(stored.file, Arc::new(reading)) }
     }
 
@@ -76,17 +76,17 @@ impl Registry {
         let link = cached_or_unknown(self.blob_link(repository, digest).await);
         self.manifests.want(repository, digest);
         // Before it is opened: what is open and removed goes on taking room.
-        let reading = self.objects.uses.read(digest);
-        let blob = match cached_or_unknown(self.objects.known(*digest).await) {
+        let reading = self.store.access_tracker.read(digest);
+        let blob = match cached_or_unknown(self.store.known(*digest).await) {
             // The right is held against what was opened, and not looked at before: somebody may push it in between.
             Some(stored) => {
                 self.prove(repository, digest, link, stored.facts.size).await?;
-                Blob::stored(stored, reading, Provenance::Hit)
+                Blob::stored(stored, reading, CacheStatus::Hit)
             }
             None => self.fill(repository, digest, link).await?,
         };
         // Only now: a right to it is shown.
-        self.objects.uses.note(digest);
+        self.store.access_tracker.note(digest);
         self.settle_link(repository, digest, link).await;
         Ok(blob)
     }
@@ -106,14 +106,14 @@ impl Registry {
                 // Something else than the upstream answered, or another blob.
                 return Err(Error::BadGateway(format!("{digest} has {said} bytes upstream, and {size} here")));
             }
-            self.objects.link_layer(repository, *digest).await;
+            self.store.link_layer(repository, *digest).await;
         }
         Ok(())
     }
 
     /// Whether a link is a right to bytes that are here. Whose they are may not be known: then they may be somebody's.
     fn covers(&self, link: Option<Link>, digest: &Digest) -> bool {
-        link.and_then(right).is_some_and(|right| right.covers(self.objects.index.class(digest)))
+        link.and_then(right).is_some_and(|right| right.covers(self.store.index.class(digest)))
     }
 
     /// Joins or begins a fill. A repository that nothing shows the right of opens one of its own, unless its upstream can be
@@ -150,21 +150,21 @@ impl Registry {
         repository: &Repository,
         digest: &Digest,
         ask_upstream: bool,
-    ) -> Result<(u64, Provenance), Error> {
+    ) -> Result<(u64, CacheStatus), Error> {
         if repository.domain.is_none() {
-            return Ok((self.hosted_size(repository, digest).await?, Provenance::Hosted));
+            return Ok((self.hosted_size(repository, digest).await?, CacheStatus::Hosted));
         }
         let link = cached_or_unknown(self.blob_link(repository, digest).await);
-        let stored = cached_or_unknown(self.objects.known(*digest).await);
+        let stored = cached_or_unknown(self.store.known(*digest).await);
         let covered = self.covers(link, digest);
         // A descriptor without a size says nothing of it.
         match (stored, link.and_then(|link| link.named).filter(|size| *size > 0)) {
-            (Some(stored), _) if covered => Ok((stored.facts.size, Provenance::Hit)),
+            (Some(stored), _) if covered => Ok((stored.facts.size, CacheStatus::Hit)),
             _ if !ask_upstream => Err(Error::BlobUnknown),
-            (_, Some(size)) if covered || !self.objects.has(*digest).await? => Ok((size, Provenance::Hit)),
+            (_, Some(size)) if covered || !self.store.has(*digest).await? => Ok((size, CacheStatus::Hit)),
             _ => {
                 let size = self.ask_size(repository, digest).await?;
-                Ok((size, Provenance::Miss { collapsed: false, kept: Kept::Nothing }))
+                Ok((size, CacheStatus::Miss { collapsed: false, kept: Kept::Nothing }))
             }
         }
     }
@@ -172,7 +172,7 @@ impl Registry {
     async fn ask_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, Error> {
         let mirror = self.mirror(repository)?;
         let size = mirror.ask(mirror.remote.blob_size(&mirror.pool, &repository.name, digest)).await;
-        size.map_err(|error| Asked::Blob.failed(&error))
+        size.map_err(|error| Resource::Blob.failed(&error))
     }
 
     /// Whether a blob was pushed to a repository, or mounted there.
@@ -197,65 +197,65 @@ impl Registry {
     /// # Errors
     /// When that cannot be known.
     pub(super) async fn blob_link(&self, repository: &Repository, digest: &Digest) -> Result<Option<Link>, Error> {
-        if self.objects.trusts_index(repository)
+        if self.store.trusts_index(repository)
             && let Some(link) = self.manifests.link_of(repository, digest)
         {
             return Ok(Some(link));
         }
         // Of its own repositories a complete index knows everything. It is asked after the look: that may have failed.
-        if repository.domain.is_none() && self.objects.index.is_complete() {
+        if repository.domain.is_none() && self.store.index.is_complete() {
             return Ok(None);
         }
         let (place, digest) = (repository.clone(), *digest);
-        let look = move |objects: &Objects| look(objects, &place, &digest);
-        if let Some(link) = self.objects.blocking(Lane::Look, look).await?? {
+        let look = move |store: &BlobStore| look(store, &place, &digest);
+        if let Some(link) = self.store.blocking(Lane::Look, look).await?? {
             return Ok(Some(link));
         }
-        if self.objects.index.is_complete() || repository.domain.is_none() {
+        if self.store.index.is_complete() || repository.domain.is_none() {
             return Ok(None);
         }
         // All its manifests are read for that.
         let place = repository.clone();
-        let named = move |objects: &Objects| super::rebuild::named_by(objects, &place, &digest);
-        let named = self.objects.blocking(Lane::List, named).await??;
+        let named = move |store: &BlobStore| super::rebuild::named_by(store, &place, &digest);
+        let named = self.store.blocking(Lane::List, named).await??;
         Ok(named.map(|named| Link { named: Some(named), ..Link::default() }))
     }
 
     /// Gives a blob that only a manifest names a link of its own, now that it was asked for.
     async fn settle_link(&self, repository: &Repository, digest: &Digest, link: Option<Link>) {
         if link.is_some_and(|link| !link.layer) {
-            self.objects.link_layer(repository, *digest).await;
+            self.store.link_layer(repository, *digest).await;
         }
     }
 }
 
 /// Looks for a blob's link on disk.
-fn look(objects: &Objects, repository: &Repository, digest: &Digest) -> Result<Option<Link>, storage::Error> {
-    let found = link_on_disk(objects, repository, digest)?;
+fn look(store: &BlobStore, repository: &Repository, digest: &Digest) -> Result<Option<Link>, storage::Error> {
+    let found = link_on_disk(store, repository, digest)?;
     // Of hosted ones the index is told by those who hold the lock: this link may be on its way out.
     if found.is_some() && repository.domain.is_some() {
-        tell_of_link(objects, repository, *digest);
+        tell_of_link(store, repository, *digest);
     }
     Ok(found)
 }
 
-fn link_on_disk(objects: &Objects, repository: &Repository, digest: &Digest) -> Result<Option<Link>, storage::Error> {
-    let links = objects.storage.links(repository);
+fn link_on_disk(store: &BlobStore, repository: &Repository, digest: &Digest) -> Result<Option<Link>, storage::Error> {
+    let links = store.storage.links(repository);
     let link = Link { layer: links.has_layer(digest)?, revision: links.has_revision(digest)?, ..Link::default() };
     Ok((link != Link::default()).then_some(link))
 }
 
 /// Tells the index of a mirrored link, if it is still there. Nobody waits for that: while holdings are counted, it takes long.
 /// Where somebody has the blob in hand, it is left to the next request: others wait for this lane while they hold that lock.
-fn tell_of_link(objects: &Objects, repository: &Repository, digest: Digest) {
-    let (objects, repository) = (objects.clone(), repository.clone());
-    let lanes = objects.lanes.clone();
+fn tell_of_link(store: &BlobStore, repository: &Repository, digest: Digest) {
+    let (store, repository) = (store.clone(), repository.clone());
+    let lanes = store.lanes.clone();
     let tell = move || {
-        let Some(_open) = objects.changing() else { return };
-        let Some(_claim) = objects.claims.try_digest(&digest) else { return };
+        let Some(_open) = store.changing() else { return };
+        let Some(_claim) = store.locks.try_digest(&digest) else { return };
         // Where that is not known, it is looked for again when it is asked for.
-        if let Ok(Some(link)) = link_on_disk(&objects, &repository, &digest) {
-            objects.index.add_link(&repository, &digest, link);
+        if let Ok(Some(link)) = link_on_disk(&store, &repository, &digest) {
+            store.index.add_link(&repository, &digest, link);
         }
     };
     drop(lanes.start(Lane::Write, tell));
@@ -284,8 +284,8 @@ async fn begun(fill: Arc<Fill>, joined: bool, origin: &Origin) -> Result<Blob, F
     };
     origin.agrees(fill.digest(), size)?;
     let provenance = match fill.was_local() {
-        true => Provenance::Hit,
-        false => Provenance::Miss { collapsed: joined, kept: fill.kept() },
+        true => CacheStatus::Hit,
+        false => CacheStatus::Miss { collapsed: joined, kept: fill.kept() },
     };
     Ok(Blob { size, provenance, content: Content::Filling(fill, progress) })
 }

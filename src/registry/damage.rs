@@ -7,16 +7,16 @@ use std::time::Instant;
 
 use super::{
     Error,
-    health::Outcome,
-    objects::{Objects, hash, object},
+    blob_store::{BlobStore, hash, object},
+    repair::RepairResult,
     verify::names,
 };
 use crate::{
     index::{Class, Owner},
     lanes::Lane,
-    metrics::{self, Found},
+    metrics::{self, MaintenanceEvent},
     oci::{Digest, Repository},
-    storage::{self, Facts, Stored},
+    storage::{self, FileStamp, Stored},
 };
 
 /// What hashing a published blob found.
@@ -26,10 +26,10 @@ pub(super) enum Hashed {
     /// There is none.
     Absent,
     /// The bytes of this file are wrong.
-    Wrong(Facts),
+    Wrong(FileStamp),
 }
 
-impl Objects {
+impl BlobStore {
     /// Hashes a published blob if there is any doubt about its bytes.
     pub(super) fn recheck_now(&self, digest: &Digest) -> Result<Hashed, Error> {
         let Some(stored) = self.storage.blob(digest)? else { return Ok(Hashed::Absent) };
@@ -44,7 +44,7 @@ impl Objects {
         Ok(Hashed::Right(stored))
     }
 
-    /// As [`Objects::recheck_now`], whatever the index says.
+    /// As [`BlobStore::recheck_now`], whatever the index says.
     pub(super) fn rehash(&self, digest: &Digest) -> Result<Hashed, Error> {
         self.index.remove_object(digest);
         self.recheck_now(digest)
@@ -56,9 +56,9 @@ impl Objects {
             Hashed::Right(stored) => Ok(Some(stored)),
             Hashed::Absent => Ok(None),
             Hashed::Wrong(facts) => {
-                let objects = self.clone();
-                let work = move || match objects.changing() {
-                    Some(_open) => objects.drop_damaged(&digest, &facts).map(drop),
+                let store = self.clone();
+                let work = move || match store.changing() {
+                    Some(_open) => store.drop_damaged(&digest, &facts).map(drop),
                     None => Err(Error::Abandoned),
                 };
                 self.drops.join(digest, Lane::List, work).await.ok_or(Error::Abandoned)??;
@@ -75,11 +75,11 @@ impl Objects {
     pub(super) fn drop_damaged(
         &self,
         digest: &Digest,
-        found: &Facts,
-    ) -> Result<Option<(Outcome, Vec<Repository>)>, Error> {
+        found: &FileStamp,
+    ) -> Result<Option<(RepairResult, Vec<Repository>)>, Error> {
         let begun = Instant::now();
         let owners = self.owners(digest)?;
-        let _claim = self.claims.digest(digest);
+        let _claim = self.locks.digest(digest);
         if self.storage.blob(digest)?.is_none_or(|now| now.facts != *found) {
             return Ok(None);
         }
@@ -89,15 +89,15 @@ impl Objects {
         let hosted = class.hosted || owners.iter().any(|owner| owner.domain.is_none());
         self.index.remove_object(digest);
         self.index.remove_class(digest);
-        self.index.leave(digest);
+        self.index.remove_blob(digest);
         let (outcome, moved) = if mirrored && !hosted {
             tracing::warn!("{digest} of {} was damaged on disk and is dropped", names(&owners));
-            self.metrics.found(Found::Damaged(metrics::Class::Mirrored));
-            (Outcome::Dropped, self.storage.remove_blob(digest))
+            self.metrics.found(MaintenanceEvent::Damaged(metrics::Class::Mirrored));
+            (RepairResult::Dropped, self.storage.remove_blob(digest))
         } else {
             tracing::error!("{digest} of {} was damaged on disk and is quarantined: push it again", names(&owners));
-            self.metrics.found(Found::Damaged(metrics::Class::Hosted));
-            (Outcome::Quarantined, self.storage.quarantine(digest))
+            self.metrics.found(MaintenanceEvent::Damaged(metrics::Class::Hosted));
+            (RepairResult::Quarantined, self.storage.quarantine(digest))
         };
         if let Err(error) = moved {
             tracing::error!("a damaged blob stays: {error}");
@@ -108,10 +108,10 @@ impl Objects {
 
     /// Removes the bytes of a blob that could not be synced, unless this registry's own repositories have it: then `false`,
     /// since they can be read at least.
-    pub(super) fn drop_unsynced(&self, digest: &Digest, found: &Facts) -> Result<bool, Error> {
+    pub(super) fn drop_unsynced(&self, digest: &Digest, found: &FileStamp) -> Result<bool, Error> {
         let begun = Instant::now();
         let owners = self.owners(digest)?;
-        let _claim = self.claims.digest(digest);
+        let _claim = self.locks.digest(digest);
         // Other bytes may have taken their place meanwhile.
         if self.storage.blob(digest)?.is_none_or(|now| now.facts != *found) {
             return Ok(true);
@@ -129,10 +129,10 @@ impl Objects {
     /// # Errors
     /// As the disk fails.
     pub(super) fn take_back(&self, digest: &Digest) -> Result<bool, Error> {
-        let _claim = self.claims.digest(digest);
+        let _claim = self.locks.digest(digest);
         let Some(published) = self.storage.take_back(digest)? else { return Ok(false) };
         self.index.add_class(digest, Class { hosted: true, ..Class::default() });
-        self.enter(digest, published, Owner::Hosted, false);
+        self.record_published(digest, published, Owner::Hosted, false);
         Ok(true)
     }
 
@@ -159,7 +159,7 @@ impl Objects {
         mut owners: Vec<Repository>,
         begun: Instant,
     ) -> Result<Vec<Repository>, storage::Error> {
-        for name in self.activity.entered_since(begun) {
+        for name in self.gc_guard.entered_since(begun) {
             let place = Repository { domain: None, name };
             if !owners.contains(&place) && self.storage.links(&place).has(digest)? {
                 owners.push(place);

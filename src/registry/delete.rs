@@ -1,6 +1,6 @@
 //! Links, removed: distribution-spec, "Content Management". Bytes stay until nothing names them and they are collected.
 
-use super::{Error, Registry, objects::Objects};
+use super::{Error, Registry, blob_store::BlobStore};
 use crate::{
     index::Link,
     lanes::Lane,
@@ -20,15 +20,15 @@ impl Registry {
             named => drop(named?.ok_or(Error::ManifestUnknown)?),
         }
         let (place, tag) = (repository.clone(), tag.clone());
-        let claim = self.objects.claims.wait_for_repository(repository).await;
-        let delete = move |objects: &Objects| {
+        let claim = self.store.locks.wait_for_repository(repository).await;
+        let delete = move |store: &BlobStore| {
             let _claim = claim;
-            let removed = objects.storage.links(&place).remove_tag(&tag);
-            removed.inspect_err(|_| objects.reread_tag(&place, &tag))?;
-            objects.index.remove_tag(&place, &tag);
+            let removed = store.storage.links(&place).remove_tag(&tag);
+            removed.inspect_err(|_| store.reread_tag(&place, &tag))?;
+            store.index.remove_tag(&place, &tag);
             Ok(())
         };
-        self.objects.blocking(Lane::Sync, delete).await?
+        self.store.blocking(Lane::Sync, delete).await?
     }
 
     /// Removes a manifest from a repository, and the tags that name it first (law 2).
@@ -41,28 +41,28 @@ impl Registry {
         }
         let subject = self.manifests.get(digest).await?.and_then(|manifest| manifest.manifest.subject);
         let (place, digest) = (repository.clone(), *digest);
-        let claim = self.objects.claims.wait_for_repository(repository).await;
-        let delete = move |objects: &Objects| {
+        let claim = self.store.locks.wait_for_repository(repository).await;
+        let delete = move |store: &BlobStore| {
             let _claim = claim;
-            let links = objects.storage.links(&place);
-            let claimed = objects.keep_claim(&place)?;
+            let links = store.storage.links(&place);
+            let claimed = store.keep_claim(&place)?;
             for tag in links.tags_of(&digest)? {
-                links.remove_tag(&tag).inspect_err(|_| objects.reread_tag(&place, &tag))?;
-                objects.index.remove_tag(&place, &tag);
+                links.remove_tag(&tag).inspect_err(|_| store.reread_tag(&place, &tag))?;
+                store.index.remove_tag(&place, &tag);
             }
             let removed = match claimed {
                 true => links.remove_revision(&digest, Durability::Synced),
                 // A delete is what a full disk needs.
                 false => links.turn_into_claim(&digest),
             };
-            removed.inspect_err(|_| objects.reread_link(&place, &digest))?;
-            objects.index.remove_link(&place, &digest, Link { revision: true, ..Link::default() });
+            removed.inspect_err(|_| store.reread_link(&place, &digest))?;
+            store.index.remove_link(&place, &digest, Link { revision: true, ..Link::default() });
             if let Some(subject) = subject {
-                objects.index.remove_referrer(&place, &subject, &digest);
+                store.index.remove_referrer(&place, &subject, &digest);
             }
-            objects.delist_if_empty(&place)
+            store.delist_if_empty(&place)
         };
-        self.objects.blocking(Lane::Sync, delete).await?
+        self.store.blocking(Lane::Sync, delete).await?
     }
 
     /// Removes a blob from a repository.
@@ -74,15 +74,15 @@ impl Registry {
             return Err(Error::BlobUnknown);
         }
         let (place, digest) = (repository.clone(), *digest);
-        let of_repository = self.objects.claims.wait_for_repository(repository).await;
-        let of_digest = self.objects.claims.wait_for_digest(&digest).await;
-        let delete = move |objects: &Objects| {
+        let of_repository = self.store.locks.wait_for_repository(repository).await;
+        let of_digest = self.store.locks.wait_for_digest(&digest).await;
+        let delete = move |store: &BlobStore| {
             let _claims = (of_repository, of_digest);
-            let removed = objects.storage.links(&place).remove_layer(&digest, Durability::Synced);
-            removed.inspect_err(|_| objects.reread_link(&place, &digest))?;
-            objects.index.remove_link(&place, &digest, Link { layer: true, ..Link::default() });
+            let removed = store.storage.links(&place).remove_layer(&digest, Durability::Synced);
+            removed.inspect_err(|_| store.reread_link(&place, &digest))?;
+            store.index.remove_link(&place, &digest, Link { layer: true, ..Link::default() });
             Ok(())
         };
-        self.objects.blocking(Lane::Sync, delete).await?
+        self.store.blocking(Lane::Sync, delete).await?
     }
 }

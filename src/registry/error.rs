@@ -88,7 +88,7 @@ pub enum Error {
     },
     /// The disk has no room.
     #[error(transparent)]
-    Short(#[from] storage::Short),
+    InsufficientSpace(#[from] storage::InsufficientSpace),
     /// The disk failed.
     #[error("storage failed: {0}")]
     Storage(#[source] Arc<storage::Error>),
@@ -112,13 +112,13 @@ impl Error {
 
 /// What was asked for: decides which "unknown" a refusal becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Resource {
     Manifest,
     Blob,
     Name,
 }
 
-impl Asked {
+impl Resource {
     pub(super) fn unknown(self) -> Error {
         match self {
             Self::Manifest => Error::ManifestUnknown,

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use super::{Error, objects::Objects, rebuild, uses};
+use super::{Error, access_tracker, blob_store::BlobStore, rebuild};
 use crate::{
-    index::{Holding, Link, Owner},
+    index::{BlobEntry, Link, Owner},
     metrics::Reason,
     oci::{Digest, Manifest, NamePattern, Repository},
     storage::Durability,
@@ -33,7 +33,7 @@ pub struct Retention {
     pub ttl: Duration,
 }
 
-impl Objects {
+impl BlobStore {
     /// Removes mirrored content until `bytes` are free, or nothing more may go; tells how many went.
     pub(super) fn evict(&self, bytes: u64) -> u64 {
         let (digests, _) = self.evictable(bytes);
@@ -55,10 +55,10 @@ impl Objects {
             return (found, sum);
         }
         self.tell_uses();
-        self.index.recall(uses::now(), false);
+        self.index.requeue(access_tracker::now(), false);
         let mut after = None;
         while let Some(_open) = self.changing() {
-            let (next, last) = self.index.next_in_line(after.as_ref(), BATCH);
+            let (next, last) = self.index.next_in_queue(after.as_ref(), BATCH);
             for digest in next {
                 if let Some((held, _)) = self.may_go(&digest) {
                     found.push(digest);
@@ -87,13 +87,13 @@ impl Objects {
             return 0;
         }
         self.tell_uses();
-        let before = uses::now().saturating_sub(ttl);
+        let before = access_tracker::now().saturating_sub(ttl);
         let is_old = |digest: &Digest| {
-            self.index.holding(digest).is_some_and(|held| held.owner == Owner::Mirrored && held.used < before)
+            self.index.blob_entry(digest).is_some_and(|held| held.owner == Owner::Mirrored && held.used < before)
         };
         let (mut freed, mut after) = (0, None);
         loop {
-            let some = self.index.held(after.as_ref(), EXPIRED);
+            let some = self.index.blobs_after(after.as_ref(), EXPIRED);
             freed +=
                 some.iter().filter(|digest| is_old(digest)).map(|old| self.try_evict(old, Reason::Ttl)).sum::<u64>();
             match some.last() {
@@ -105,40 +105,40 @@ impl Objects {
 
     /// Tells the index what was asked for.
     pub(super) fn tell_uses(&self) {
-        self.index.note_uses(self.uses.take());
+        self.index.note_uses(self.access_tracker.take());
     }
 
     fn try_evict(&self, digest: &Digest, reason: Reason) -> u64 {
         let Some(_open) = self.changing() else { return 0 };
-        let _claim = self.claims.digest(digest);
+        let _claim = self.locks.digest(digest);
         let Some((held, holders)) = self.unless_kept(digest) else { return 0 };
         let remove = || self.remove_mirrored(digest, held.manifest, &holders);
-        match self.activity.unless_held(digest, remove) {
+        match self.gc_guard.unless_held(digest, remove) {
             None => {
-                self.index.defer(digest, Some(uses::now() + READ_AGAIN));
+                self.index.defer(digest, Some(access_tracker::now() + READ_AGAIN));
                 0
             }
             Some(Ok(())) => {
-                let idle = Duration::from_secs(uses::now().saturating_sub(held.used));
+                let idle = Duration::from_secs(access_tracker::now().saturating_sub(held.used));
                 self.metrics.evicted(reason, held.allocated, idle);
                 held.allocated
             }
             Some(Err(error)) => {
                 tracing::warn!("{digest} cannot be evicted: {error}");
-                self.index.defer(digest, Some(uses::now() + AGAIN));
+                self.index.defer(digest, Some(access_tracker::now() + AGAIN));
                 0
             }
         }
     }
 
-    fn may_go(&self, digest: &Digest) -> Option<(Holding, Vec<Repository>)> {
-        let _claim = self.claims.digest(digest);
+    fn may_go(&self, digest: &Digest) -> Option<(BlobEntry, Vec<Repository>)> {
+        let _claim = self.locks.digest(digest);
         self.unless_kept(digest)
     }
 
     /// A blob that may go, and who links it. One that may not leaves the line until it may. The caller holds its claim.
-    fn unless_kept(&self, digest: &Digest) -> Option<(Holding, Vec<Repository>)> {
-        let held = self.index.holding(digest).filter(|held| held.owner == Owner::Mirrored)?;
+    fn unless_kept(&self, digest: &Digest) -> Option<(BlobEntry, Vec<Repository>)> {
+        let held = self.index.blob_entry(digest).filter(|held| held.owner == Owner::Mirrored)?;
         let holders = self.index.holders(digest);
         let kept = self.kept(digest, &held, &holders);
         // An index that failed meanwhile told of no holder at all.
@@ -146,33 +146,33 @@ impl Objects {
             return None;
         }
         match kept {
-            Kept::No => return Some((held, holders)),
-            Kept::Until(until) => self.index.defer(digest, Some(until)),
-            Kept::ForGood => self.index.defer(digest, None),
-            Kept::Hosted => self.index.own(digest, Owner::Hosted),
+            KeepReason::No => return Some((held, holders)),
+            KeepReason::Until(until) => self.index.defer(digest, Some(until)),
+            KeepReason::ForGood => self.index.defer(digest, None),
+            KeepReason::Hosted => self.index.set_owner(digest, Owner::Hosted),
         }
         None
     }
 
-    fn kept(&self, digest: &Digest, held: &Holding, holders: &[Repository]) -> Kept {
+    fn kept(&self, digest: &Digest, held: &BlobEntry, holders: &[Repository]) -> KeepReason {
         if holders.iter().any(|holder| holder.domain.is_none() && self.index.link(holder, digest).is_some()) {
-            return Kept::Hosted;
+            return KeepReason::Hosted;
         }
         let names = |place: &Repository| self.retention.pinned.iter().any(|pattern| pattern.matches(&place.name));
         if holders.iter().any(names) {
-            return Kept::ForGood;
+            return KeepReason::ForGood;
         }
-        let now = uses::now();
-        if self.uses.is_read(digest) || self.activity.is_held(digest) {
-            return Kept::Until(now + READ_AGAIN);
+        let now = access_tracker::now();
+        if self.access_tracker.is_read(digest) || self.gc_guard.is_held(digest) {
+            return KeepReason::Until(now + READ_AGAIN);
         }
         let parents = self.index.parents(digest);
-        let used = |held: &Holding, digest: &Digest| held.used.max(self.uses.last(digest).unwrap_or(0));
-        let by_manifest = parents.iter().filter_map(|parent| Some(used(&self.index.holding(parent)?, parent)));
+        let used = |held: &BlobEntry, digest: &Digest| held.used.max(self.access_tracker.last(digest).unwrap_or(0));
+        let by_manifest = parents.iter().filter_map(|parent| Some(used(&self.index.blob_entry(parent)?, parent)));
         // A time in the future was noted by another clock: it counts as now.
         let last = by_manifest.fold(used(held, digest), u64::max).min(now);
         let until = last + self.retention.lease.as_secs();
-        if until > now { Kept::Until(until) } else { Kept::No }
+        if until > now { KeepReason::Until(until) } else { KeepReason::No }
     }
 
     pub(super) fn remove_mirrored(
@@ -188,12 +188,12 @@ impl Objects {
                 for tag in links.tags_of(digest)? {
                     self.unlink_tag(place, &tag, digest)?;
                 }
-                for former in links.former() {
-                    let (tag, named) = former?;
+                for previous_tags in links.previous_tags() {
+                    let (tag, named) = previous_tags?;
                     if named != *digest {
                         continue;
                     }
-                    links.remove_former(&tag, digest, Durability::Unsynced)?;
+                    links.remove_previous_tag(&tag, digest, Durability::Unsynced)?;
                 }
             }
             links.forget(digest)?;
@@ -202,7 +202,7 @@ impl Objects {
         self.index.remove_object(digest);
         self.index.remove_class(digest);
         self.storage.remove_blob(digest)?;
-        self.index.evicted(digest);
+        self.index.remove_evicted(digest);
         if let Some(manifest) = manifest {
             self.orphan(digest, &manifest);
         }
@@ -218,7 +218,7 @@ impl Objects {
 }
 
 /// Whether something stays.
-enum Kept {
+enum KeepReason {
     No,
     /// Until then, in seconds since the epoch.
     Until(u64),

@@ -9,10 +9,10 @@ use std::{
 };
 
 use super::{
-    Error,
-    activity::{Recent, short},
-    objects::Objects,
-    rebuild, uses,
+    Error, access_tracker,
+    blob_store::BlobStore,
+    gc_guard::{Recent, short},
+    rebuild,
 };
 use crate::{
     metrics::Reason,
@@ -24,7 +24,7 @@ const OLDEST: usize = 1000;
 
 /// What repositories hold, by the first bytes of its digest: a million blobs are some megabytes.
 #[derive(Default)]
-struct Held {
+struct DiskReferences {
     /// Linked by mirrored repositories.
     mirrored: HashSet<u64>,
     /// Linked or named by hosted or pinned repositories, or named by a manifest that is leased.
@@ -39,7 +39,7 @@ struct Candidate {
     digest: Digest,
 }
 
-impl Objects {
+impl BlobStore {
     /// Removes mirrored content, the oldest first, until `bytes` are free, or nothing more may go; returns how many went. Walks
     /// all repositories.
     ///
@@ -47,7 +47,7 @@ impl Objects {
     /// [`Error::UnderWay`], while a collection is; or when the disk cannot be read, and nothing goes.
     pub(super) fn evict_unindexed(&self, bytes: u64) -> Result<u64, Error> {
         // From here on whatever somebody relies on is not taken away.
-        let under_way = self.activity.collect(Duration::ZERO).ok_or(Error::UnderWay)?;
+        let under_way = self.gc_guard.collect(Duration::ZERO).ok_or(Error::UnderWay)?;
         let held = self.held_on_disk()?;
         let candidates = self.oldest(&held)?;
         let mut holders = self.holders_on_disk(&candidates)?;
@@ -62,8 +62,8 @@ impl Objects {
         Ok(freed)
     }
 
-    fn held_on_disk(&self) -> Result<Held, Error> {
-        let mut held = Held::default();
+    fn held_on_disk(&self) -> Result<DiskReferences, Error> {
+        let mut held = DiskReferences::default();
         for repository in self.storage.repositories() {
             let repository = repository?;
             let links = self.storage.links(&repository);
@@ -89,7 +89,7 @@ impl Objects {
 
     fn is_leased(&self, digest: &Digest) -> Result<bool, Error> {
         let used = self.used_on_disk(digest)?.map_or(0, |(used, _)| used);
-        Ok(used + self.retention.lease.as_secs() > uses::now())
+        Ok(used + self.retention.lease.as_secs() > access_tracker::now())
     }
 
     /// When a blob came or was last asked for, as far as it is known without an index, and what it occupies.
@@ -97,21 +97,21 @@ impl Objects {
         let Some(stored) = self.storage.blob(digest)? else { return Ok(None) };
         let written = u64::try_from(stored.facts.mtime / 1_000_000_000).unwrap_or(0);
         // A time in the future was noted by another clock: it counts as now.
-        let used = written.max(self.uses.last(digest).unwrap_or(0)).min(uses::now());
+        let used = written.max(self.access_tracker.last(digest).unwrap_or(0)).min(access_tracker::now());
         Ok(Some((used, stored.allocated)))
     }
 
     /// The mirrored blobs that were not asked for for the longest time, in that order.
-    fn oldest(&self, held: &Held) -> Result<Vec<Candidate>, Error> {
+    fn oldest(&self, held: &DiskReferences) -> Result<Vec<Candidate>, Error> {
         let mut oldest = BTreeSet::new();
         for found in self.storage.blobs() {
             let (digest, _) = found?;
             let key = short(&digest);
-            if held.kept.contains(&key) || !held.mirrored.contains(&key) || self.uses.is_read(&digest) {
+            if held.kept.contains(&key) || !held.mirrored.contains(&key) || self.access_tracker.is_read(&digest) {
                 continue;
             }
             let Some((used, allocated)) = self.used_on_disk(&digest)? else { continue };
-            if used + self.retention.lease.as_secs() <= uses::now() {
+            if used + self.retention.lease.as_secs() <= access_tracker::now() {
                 oldest.insert((used, digest, allocated));
             }
             if oldest.len() > OLDEST {
@@ -144,8 +144,8 @@ impl Objects {
     fn try_evict_unindexed(&self, candidate: &Candidate, places: &[Repository], recent: Recent) -> Result<u64, Error> {
         let Some(_open) = self.changing() else { return Ok(0) };
         let Candidate { digest, allocated, used } = candidate;
-        let _claim = self.claims.digest(digest);
-        if self.uses.is_read(digest) || self.is_leased(digest)? {
+        let _claim = self.locks.digest(digest);
+        if self.access_tracker.is_read(digest) || self.is_leased(digest)? {
             return Ok(0);
         }
         let mut manifest = false;
@@ -153,10 +153,10 @@ impl Objects {
             manifest |= self.storage.links(place).has_revision(digest)?;
         }
         let remove = || self.remove_mirrored(digest, manifest, places);
-        if self.activity.unless_recent(None, digest, recent, remove).transpose()?.is_none() {
+        if self.gc_guard.unless_recent(None, digest, recent, remove).transpose()?.is_none() {
             return Ok(0);
         }
-        let idle = Duration::from_secs(uses::now().saturating_sub(*used));
+        let idle = Duration::from_secs(access_tracker::now().saturating_sub(*used));
         self.metrics.evicted(Reason::Room, *allocated, idle);
         Ok(*allocated)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{Error, error::Asked, mirror::Mirror};
+use super::{Error, error::Resource, upstream_health::UpstreamHealth};
 use crate::{
     oci::{Digest, RepositoryName},
     upstream::{self, Blob, Client, Validator},
@@ -22,8 +22,8 @@ pub(super) const ROUNDS: u32 = 100;
 
 /// What to fetch.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
-    pub(super) mirror: Mirror,
+pub(super) struct FetchRequest {
+    pub(super) mirror: UpstreamHealth,
     pub(super) name: RepositoryName,
     pub(super) digest: Digest,
     /// The first byte wanted.
@@ -56,7 +56,7 @@ pub(super) enum Event {
 pub(super) type Events = mpsc::Receiver<Result<Event, Error>>;
 
 /// Begins to fetch, on the thread of `client`. Dropping the receiver ends it.
-pub(super) fn start(client: Client, wanted: Wanted) -> Events {
+pub(super) fn start(client: Client, wanted: FetchRequest) -> Events {
     let (events, receiver) = mpsc::channel(IN_FLIGHT);
     let mut fetch = Fetch { at: wanted.from, client, wanted, events, opened: None, validator: None };
     tokio::task::spawn_local(async move {
@@ -73,14 +73,14 @@ pub(super) struct Coming {
     client: Client,
     events: Events,
     /// From the next byte on.
-    rest: Wanted,
+    rest: FetchRequest,
     end: u64,
     progressed: bool,
     rounds: u32,
 }
 
 impl Coming {
-    pub(super) fn new(client: Client, events: Events, rest: Wanted, end: u64) -> Self {
+    pub(super) fn new(client: Client, events: Events, rest: FetchRequest, end: u64) -> Self {
         Self { client, events, rest, end, progressed: false, rounds: 0 }
     }
 
@@ -107,7 +107,7 @@ impl Coming {
 
 struct Fetch {
     client: Client,
-    wanted: Wanted,
+    wanted: FetchRequest,
     events: mpsc::Sender<Result<Event, Error>>,
     /// The offset of the next byte to hand on.
     at: u64,
@@ -135,7 +135,7 @@ impl Fetch {
             barren = if self.at > before { 0 } else { barren + 1 };
             breaks += 1;
             if self.opened.is_none() || !is_transient(&error) || barren > BARREN || breaks > BREAKS {
-                return Err(Stop::Failed(Asked::Blob.failed(&error)));
+                return Err(Stop::Failed(Resource::Blob.failed(&error)));
             }
             tracing::info!("{} broke off at byte {}, going on from there: {error}", self.wanted.digest, self.at);
             self.wanted.mirror.metrics.resumed(self.wanted.mirror.remote.domain());
@@ -145,7 +145,7 @@ impl Fetch {
 
     /// One connection's worth.
     async fn read_on(&mut self) -> Result<(), Broken> {
-        let Wanted { mirror, name, digest, until, .. } = &self.wanted;
+        let FetchRequest { mirror, name, digest, until, .. } = &self.wanted;
         if let Some(refusal) = mirror.refuses_blobs() {
             return Err(refusal.into());
         }

@@ -16,11 +16,11 @@ use tokio::sync::{Semaphore, watch};
 
 use super::{
     Kept, Refused,
-    fetch::Wanted,
+    access_tracker::ReadGuard,
+    fetch::FetchRequest,
     origin::{Origin, Right},
     progress::Progress,
     range_fetch::RangeFetches,
-    uses::Reading,
 };
 use crate::oci::{Digest, Repository};
 
@@ -49,7 +49,7 @@ pub(super) struct Fill {
     ranges: RangeFetches,
     passing: Arc<Semaphore>,
     /// Readers follow the staged file long after it is published.
-    _reading: Reading,
+    _reading: ReadGuard,
 }
 
 impl Fill {
@@ -58,7 +58,7 @@ impl Fill {
         origin: Origin,
         ranges: RangeFetches,
         passing: Arc<Semaphore>,
-        reading: Reading,
+        reading: ReadGuard,
     ) -> Self {
         Self {
             digest: *digest,
@@ -144,10 +144,10 @@ impl Fill {
     }
 
     /// What to fetch of it, from a byte on.
-    pub(super) fn wanted(&self, from: u64, until: Option<u64>) -> Wanted {
+    pub(super) fn wanted(&self, from: u64, until: Option<u64>) -> FetchRequest {
         let Origin { mirror, repository, size, .. } = &self.origin;
         let (mirror, name) = (mirror.clone(), repository.name.clone());
-        Wanted { mirror, name, digest: self.digest, from, until, size: *size }
+        FetchRequest { mirror, name, digest: self.digest, from, until, size: *size }
     }
 
     pub(super) fn is_open(&self) -> bool {

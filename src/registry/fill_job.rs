@@ -9,18 +9,18 @@ use parking_lot::Mutex;
 
 use super::{
     Error, Refused,
-    error::Asked,
+    error::Resource,
     fetch::{self, Coming, Event, Events},
     fill::Fill,
     fills::Fills,
+    hashing_writer::{HashState, HashingFile, Writer},
     origin::Origin,
-    parked::Half,
-    pen::{Ink, Pen, Writer},
+    partial::PartialBlob,
     progress::{Failure, Handover, Progress, Shown},
     pull::cached_or_unknown,
 };
 use crate::{
-    metrics::{Content, Ending, Metrics},
+    metrics::{Content, FillResult, Metrics},
     oci::{Domain, Hasher},
     storage::{Durability, Purpose, Staged},
     upstream::Client,
@@ -61,7 +61,7 @@ impl Job {
             let shown = self.ask_for_right(&client).await?;
             let _ = self.fill.from_disk.set(());
             // What cannot be read here can be fetched.
-            if let Some(stored) = cached_or_unknown(self.fills.objects.recheck(*self.fill.digest()).await) {
+            if let Some(stored) = cached_or_unknown(self.fills.store.recheck(*self.fill.digest()).await) {
                 let mut origin = self.fill.origin().clone();
                 origin.shown(self.fill.digest(), shown)?;
                 origin.agrees(self.fill.digest(), stored.facts.size)?;
@@ -78,12 +78,12 @@ impl Job {
     /// have pushed them.
     async fn ask_for_right(&self, client: &Client) -> Result<Shown, Failure> {
         let Origin { mirror, repository, right, .. } = self.fill.origin();
-        let class = self.fills.objects.index.class(self.fill.digest());
+        let class = self.fills.store.index.class(self.fill.digest());
         if right.is_some_and(|right| right.covers(class)) {
             return Ok(Shown::Before);
         }
         let said = client.blob_size(&mirror.remote, &repository.name, self.fill.digest()).await;
-        said.map(Shown::Size).map_err(|error| Asked::Blob.failed(&error).into())
+        said.map(Shown::Size).map_err(|error| Resource::Blob.failed(&error).into())
     }
 
     /// Makes it the blob's fill.
@@ -102,11 +102,11 @@ impl Job {
     fn count(&self, end: &Result<u64, Failure>) {
         let ending = match end {
             Err(Failure::Superseded(_)) => return,
-            Ok(_) if self.fill.was_local() => Ending::Local,
-            Ok(_) => Ending::Stored,
-            Err(Failure::NoSpace(_)) => Ending::Uncached,
-            Err(Failure::Error(Error::Mismatch { .. })) => Ending::Mismatch,
-            Err(Failure::Error(_)) => Ending::Failed,
+            Ok(_) if self.fill.was_local() => FillResult::Local,
+            Ok(_) => FillResult::Stored,
+            Err(Failure::NoSpace(_)) => FillResult::Uncached,
+            Err(Failure::Error(Error::Mismatch { .. })) => FillResult::Mismatch,
+            Err(Failure::Error(_)) => FillResult::Failed,
         };
         self.metrics().filled(self.upstream(), ending);
     }
@@ -120,12 +120,12 @@ impl Job {
 
     /// Whether there are bytes of the blob's here.
     async fn is_here(&self) -> bool {
-        cached_or_unknown(self.fills.objects.has(*self.fill.digest()).await.map(Some)) == Some(true)
+        cached_or_unknown(self.fills.store.has(*self.fill.digest()).await.map(Some)) == Some(true)
     }
 
     async fn fetch(&self, client: Client) -> Result<u64, Failure> {
-        let parked = self.fills.objects.parked.take(self.fill.digest());
-        let from = parked.as_ref().map_or(0, |parked| parked.ink.written);
+        let parked = self.fills.store.partial_blobs.take(self.fill.digest());
+        let from = parked.as_ref().map_or(0, |parked| parked.state.written);
         let mut events = fetch::start(client.clone(), self.fill.wanted(from, None));
         if from > 0 {
             self.metrics().resumed(self.upstream());
@@ -141,13 +141,18 @@ impl Job {
             Ok(None) => return self.fetch_untold(&client, events).await,
             Err(failure) => return Err(self.not_resumed(parked, failure)),
         };
-        let (staged, ink) = match parked {
-            Some(parked) if parked.size == size => (parked.staged, parked.ink),
+        let (staged, state) = match parked {
+            Some(parked) if parked.size == size => (parked.staged, parked.state),
             Some(_) => return Err(Error::BadGateway("the blob's size changed between two answers".into()).into()),
             None => match self.stage(size).await {
                 Ok(staged) => staged,
                 Err(error) => {
-                    return Err(self.hand_over(&Ink::new(self.fill.digest().hasher()), size, &error, Some(events)));
+                    return Err(self.hand_over(
+                        &HashState::new(self.fill.digest().hasher()),
+                        size,
+                        &error,
+                        Some(events),
+                    ));
                 }
             },
         };
@@ -155,16 +160,16 @@ impl Job {
         let coming = Coming::new(client, events, self.fill.wanted(from, None), size);
         let _ = self.fill.begun.set((Instant::now(), from));
         self.fill.progress.send_replace(Progress::Filling { size, written: from });
-        let (staged, ink) = self.write(coming, staged, ink, size).await?;
-        self.publish(staged, ink.hasher).await?;
+        let (staged, state) = self.write(coming, staged, state, size).await?;
+        self.publish(staged, state.hasher).await?;
         Ok(size)
     }
 
     /// What was staged waits on for an upstream that answers. One that says that there is no such thing may have been asked
     /// for a repository that has no right to it.
-    fn not_resumed(&self, parked: Option<Half>, failure: Failure) -> Failure {
+    fn not_resumed(&self, parked: Option<PartialBlob>, failure: Failure) -> Failure {
         if let Some(half) = parked {
-            self.fills.objects.parked.put_back(self.fill.digest(), half);
+            self.fills.store.partial_blobs.put_back(self.fill.digest(), half);
         }
         failure
     }
@@ -199,9 +204,9 @@ impl Job {
         Ok((size, shown))
     }
 
-    async fn stage(&self, size: u64) -> Result<(Staged, Box<Ink>), Error> {
-        let staged = self.fills.objects.stage(self.fill.digest(), Purpose::Mirrored, size).await?;
-        Ok((staged, Box::new(Ink::new(self.fill.digest().hasher()))))
+    async fn stage(&self, size: u64) -> Result<(Staged, Box<HashState>), Error> {
+        let staged = self.fills.store.stage(self.fill.digest(), Purpose::Mirrored, size).await?;
+        Ok((staged, Box::new(HashState::new(self.fill.digest().hasher()))))
     }
 
     /// Writes what comes until all of it is in the staged file.
@@ -209,10 +214,10 @@ impl Job {
         &self,
         mut coming: Coming,
         staged: Staged,
-        ink: Box<Ink>,
+        state: Box<HashState>,
         size: u64,
-    ) -> Result<(Staged, Box<Ink>), Failure> {
-        let mut writer = Writer::new(Pen::new(staged.sink(), ink), self.fills.objects.lanes.clone());
+    ) -> Result<(Staged, Box<HashState>), Failure> {
+        let mut writer = Writer::new(HashingFile::new(staged.writer(), state), self.fills.store.lanes.clone());
         let mut unread: Option<Instant> = None;
         while writer.taken() < size || writer.is_busy() {
             let error = tokio::select! {
@@ -222,7 +227,7 @@ impl Job {
                         self.fill.progress.send_replace(Progress::Filling { size, written });
                         self.is_forsaken(&mut unread).then_some(Error::Abandoned)
                     }
-                    Err((pen, error)) => return Err(self.hand_over(pen.ink(), size, &error.into(), None)),
+                    Err((hashing_file, error)) => return Err(self.hand_over(hashing_file.state(), size, &error.into(), None)),
                 },
                 event = coming.next(), if writer.has_room() && writer.taken() < size => match event {
                     Some(Ok(Event::Bytes(bytes))) => {
@@ -239,8 +244,8 @@ impl Job {
             }
         }
         match writer.finish().await {
-            Ok(pen) => Ok((staged, pen.into_ink())),
-            Err((pen, error)) => Err(self.hand_over(pen.ink(), size, &error.into(), None)),
+            Ok(hashing_file) => Ok((staged, hashing_file.into_state())),
+            Err((hashing_file, error)) => Err(self.hand_over(hashing_file.state(), size, &error.into(), None)),
         }
     }
 
@@ -254,22 +259,22 @@ impl Job {
     }
 
     /// Keeps what is staged, for whoever asks again.
-    async fn give_up(&self, writer: Writer<Box<Ink>>, staged: Staged, size: u64, error: Error) -> Failure {
+    async fn give_up(&self, writer: Writer<Box<HashState>>, staged: Staged, size: u64, error: Error) -> Failure {
         tracing::warn!("{} from {}: {error}", self.fill.digest(), self.fill.origin().repository);
-        if let Ok(pen) = writer.finish().await
-            && (1..size).contains(&pen.ink().written)
+        if let Ok(hashing_file) = writer.finish().await
+            && (1..size).contains(&hashing_file.state().written)
         {
-            self.fills.objects.parked.put(self.fill.digest(), staged, pen.into_ink(), size);
+            self.fills.store.partial_blobs.put(self.fill.digest(), staged, hashing_file.into_state(), size);
         }
         error.into()
     }
 
     /// Has readers go on alone; the first has the `rest`, where that is on its way.
-    fn hand_over(&self, ink: &Ink, size: u64, error: &Error, rest: Option<Events>) -> Failure {
-        self.fills.objects.uncached.log(self.fill.digest(), error);
+    fn hand_over(&self, state: &HashState, size: u64, error: &Error, rest: Option<Events>) -> Failure {
+        self.fills.store.uncached.log(self.fill.digest(), error);
         let _ = self.fill.refused.set(Refused::of(error));
-        let (hasher, rest) = (ink.hasher.clone(), Mutex::new(rest));
-        Failure::NoSpace(Arc::new(Handover { size, written: ink.written, hasher, rest }))
+        let (hasher, rest) = (state.hasher.clone(), Mutex::new(rest));
+        Failure::NoSpace(Arc::new(Handover { size, written: state.written, hasher, rest }))
     }
 
     /// Lets the file be seen by name, if its bytes are right.
@@ -284,11 +289,11 @@ impl Job {
             return Err(Error::Mismatch { expected }.into());
         }
         // The bytes are right and readers have them, whether or not the disk keeps them.
-        if let Err(error) = self.fills.objects.publish(staged, expected, Durability::Unsynced, false).await {
-            self.fills.objects.uncached.log(&expected, &error);
+        if let Err(error) = self.fills.store.publish(staged, expected, Durability::Unsynced, false).await {
+            self.fills.store.uncached.log(&expected, &error);
             let _ = self.fill.refused.set(Refused::of(&error));
         } else {
-            self.fills.objects.link_layer(repository, expected).await;
+            self.fills.store.link_layer(repository, expected).await;
         }
         Ok(())
     }

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use super::{
     Error,
+    blob_store::BlobStore,
     fetch::{self, Event, Events, ROUNDS},
     fill_job::Job,
-    objects::Objects,
-    pen::{Ink, Pen, Writer},
+    hashing_writer::{HashState, HashingFile, Writer},
     progress::Failure,
 };
 use crate::{
@@ -30,13 +30,13 @@ struct Room {
 }
 
 impl Room {
-    async fn cover(&mut self, objects: &Objects, bytes: u64) -> Result<(), Error> {
+    async fn cover(&mut self, store: &BlobStore, bytes: u64) -> Result<(), Error> {
         if bytes > self.bytes {
             self.bytes = bytes + STEP;
             // A second reservation beside it would count what is written twice.
             self.reservation = None;
             self.reservation =
-                Some(objects.reserve(Purpose::Mirrored, self.bytes).await.map_err(|error| not_kept(&error))?);
+                Some(store.reserve(Purpose::Mirrored, self.bytes).await.map_err(|error| not_kept(&error))?);
         }
         Ok(())
     }
@@ -50,26 +50,26 @@ fn not_kept(error: &Error) -> Error {
 impl Job {
     /// Fetches a blob to its end; returns its size.
     pub(super) async fn fetch_untold(&self, client: &Client, mut events: Events) -> Result<u64, Failure> {
-        let (digest, objects) = (self.fill.digest(), &self.fills.objects);
-        let staged = objects.stage(digest, Purpose::Mirrored, 0).await.map_err(|error| not_kept(&error))?;
-        let (mut ink, mut room) = (Box::new(Ink::new(digest.hasher())), Room::default());
+        let (digest, store) = (self.fill.digest(), &self.fills.store);
+        let staged = store.stage(digest, Purpose::Mirrored, 0).await.map_err(|error| not_kept(&error))?;
+        let (mut state, mut room) = (Box::new(HashState::new(digest.hasher())), Room::default());
         for _ in 0..ROUNDS {
-            let before = ink.written;
-            let (written, error) = self.write_to_the_end(events, &staged, ink, &mut room).await?;
-            ink = written;
-            if ink.hasher.clone().finish() == *digest {
+            let before = state.written;
+            let (written, error) = self.write_to_the_end(events, &staged, state, &mut room).await?;
+            state = written;
+            if state.hasher.clone().finish() == *digest {
                 break;
             }
             match error {
                 // There is no more of it.
                 Some(Error::BlobUnknown) => break,
                 Some(error) => return Err(error.into()),
-                None if ink.written == before => break,
+                None if state.written == before => break,
                 None => {}
             }
-            events = fetch::start(client.clone(), self.fill.wanted(ink.written, None));
+            events = fetch::start(client.clone(), self.fill.wanted(state.written, None));
         }
-        let (size, hasher) = (ink.written, ink.hasher);
+        let (size, hasher) = (state.written, state.hasher);
         self.fill.set_file(staged.file());
         self.publish(staged, hasher).await?;
         Ok(size)
@@ -80,11 +80,11 @@ impl Job {
         &self,
         mut events: Events,
         staged: &Staged,
-        ink: Box<Ink>,
+        state: Box<HashState>,
         room: &mut Room,
-    ) -> Result<(Box<Ink>, Option<Error>), Failure> {
-        let objects = &self.fills.objects;
-        let mut writer = Writer::new(Pen::new(staged.sink(), ink), objects.lanes.clone());
+    ) -> Result<(Box<HashState>, Option<Error>), Failure> {
+        let store = &self.fills.store;
+        let mut writer = Writer::new(HashingFile::new(staged.writer(), state), store.lanes.clone());
         let mut unread: Option<Instant> = None;
         let end = loop {
             tokio::select! {
@@ -96,7 +96,7 @@ impl Job {
                 },
                 event = events.recv(), if writer.has_room() => match event {
                     Some(Ok(Event::Bytes(bytes))) => {
-                        room.cover(objects, writer.taken() + bytes.len() as u64).await?;
+                        room.cover(store, writer.taken() + bytes.len() as u64).await?;
                         writer.take(bytes);
                     }
                     Some(Ok(Event::Opened { .. })) => {}
@@ -106,7 +106,7 @@ impl Job {
             }
         };
         match writer.finish().await {
-            Ok(pen) => Ok((pen.into_ink(), end)),
+            Ok(hashing_file) => Ok((hashing_file.into_state(), end)),
             Err((_, error)) => Err(not_kept(&error.into()).into()),
         }
     }

@@ -14,19 +14,19 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::{
+    blob_store::BlobStore,
     fill::Fill,
     fill_job::Job,
-    objects::Objects,
     origin::Origin,
+    passthrough,
     range_fetch::{self, RangeFetches},
-    through,
 };
 use crate::oci::{Digest, Repository};
 
 /// All fills under way.
 #[derive(Debug)]
 pub(super) struct Fills {
-    pub(super) objects: Objects,
+    pub(super) store: BlobStore,
     under_way: Mutex<UnderWay>,
     /// Turns to fetch ahead of fills.
     ranges: Arc<Semaphore>,
@@ -56,10 +56,10 @@ impl Opening {
 }
 
 impl Fills {
-    pub(super) fn new(objects: Objects) -> Arc<Self> {
+    pub(super) fn new(store: BlobStore) -> Arc<Self> {
         let turns = |number| Arc::new(Semaphore::new(number));
-        let (ranges, passing) = (turns(range_fetch::IN_ALL), turns(through::IN_ALL));
-        Arc::new(Self { objects, under_way: Mutex::default(), ranges, passing })
+        let (ranges, passing) = (turns(range_fetch::IN_ALL), turns(passthrough::IN_ALL));
+        Arc::new(Self { store, under_way: Mutex::default(), ranges, passing })
     }
 
     /// How many blobs are being filled now.
@@ -90,8 +90,8 @@ impl Fills {
             return (Arc::clone(fill), true);
         }
         let pool = origin.mirror.pool.clone();
-        let ranges = RangeFetches::new(self.objects.clone(), Arc::clone(&self.ranges));
-        let (passing, reading) = (Arc::clone(&self.passing), self.objects.uses.read(digest));
+        let ranges = RangeFetches::new(self.store.clone(), Arc::clone(&self.ranges));
+        let (passing, reading) = (Arc::clone(&self.passing), self.store.access_tracker.read(digest));
         let fill = Arc::new(Fill::new(digest, origin, ranges, passing, reading));
         under_way.opening.insert(opening, Arc::clone(&fill));
         drop(under_way);

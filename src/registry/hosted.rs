@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Error, Head, Provenance, Registry, StoredManifest, blobs::Blob, pull::Pulled};
+use super::{CacheStatus, Error, Head, Registry, StoredManifest, blobs::Blob, pull::Pulled};
 use crate::{
     lanes::Lane,
     oci::{Digest, Reference, Repository},
@@ -23,8 +23,8 @@ impl Registry {
             return Err(Error::ManifestUnknown);
         }
         let manifest = self.manifests.get(&digest).await?.ok_or(Error::ManifestUnknown)?;
-        self.objects.uses.note(&digest);
-        Ok((manifest, Provenance::Hosted))
+        self.store.access_tracker.note(&digest);
+        Ok((manifest, CacheStatus::Hosted))
     }
 
     /// What a HEAD says of it. Clients ask that before they push what names it: so it stays for a while.
@@ -34,7 +34,7 @@ impl Registry {
         reference: &Reference,
     ) -> Result<Pulled<Head>, Error> {
         let (manifest, _) = self.hosted_manifest(repository, reference).await?;
-        self.objects.activity.touch(&manifest.digest).await;
+        self.store.gc_guard.protect(&manifest.digest).await;
         let (manifest, provenance) = self.hosted_manifest(repository, reference).await?;
         Ok((manifest.head(), provenance))
     }
@@ -42,23 +42,23 @@ impl Registry {
     /// A blob of one of this registry's own repositories. One whose file is not known is hashed first, once for everybody.
     pub(super) async fn hosted_blob(&self, repository: &Repository, digest: &Digest) -> Result<Blob, Error> {
         self.check_link(repository, digest).await?;
-        self.objects.uses.note(digest);
-        let reading = self.objects.uses.read(digest);
-        if let Some(stored) = self.objects.known(*digest).await? {
-            return Ok(Blob::stored(stored, reading, Provenance::Hosted));
+        self.store.access_tracker.note(digest);
+        let reading = self.store.access_tracker.read(digest);
+        if let Some(stored) = self.store.known(*digest).await? {
+            return Ok(Blob::stored(stored, reading, CacheStatus::Hosted));
         }
-        let stored = self.objects.recheck(*digest).await?.ok_or(Error::BlobUnknown)?;
-        Ok(Blob::stored(stored, reading, Provenance::Hosted))
+        let stored = self.store.recheck(*digest).await?.ok_or(Error::BlobUnknown)?;
+        Ok(Blob::stored(stored, reading, CacheStatus::Hosted))
     }
 
     /// Its size, without a look at its bytes.
     pub(super) async fn hosted_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, Error> {
         self.check_link(repository, digest).await?;
         // Who is told that it is here may count on it; so it is looked for once more.
-        self.objects.activity.touch(digest).await;
+        self.store.gc_guard.protect(digest).await;
         self.check_link(repository, digest).await?;
         let wanted = *digest;
-        let stored = self.objects.blocking(Lane::Look, move |objects| objects.storage.blob(&wanted)).await??;
+        let stored = self.store.blocking(Lane::Look, move |store| store.storage.blob(&wanted)).await??;
         Ok(stored.ok_or(Error::BlobUnknown)?.facts.size)
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BinaryHeap;
 
-use super::{Error, Registry, objects::Objects};
+use super::{Error, Registry, blob_store::BlobStore};
 use crate::{
     lanes::Lane,
     oci::{Domain, Repository, RepositoryName},
@@ -17,14 +17,14 @@ const TAGS: usize = 1000;
 
 /// A page of names, in byte order.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Names {
+pub struct NamePage {
     /// The names.
     pub names: Vec<String>,
     /// Whether there are more.
     pub more: bool,
 }
 
-impl Names {
+impl NamePage {
     /// Makes a page of `limit` names out of one that may hold one more.
     fn new(mut names: Vec<String>, limit: usize) -> Self {
         let more = names.len() > limit;
@@ -55,7 +55,7 @@ impl Registry {
         after: &str,
         limit: usize,
         shown: Option<impl Fn(&RepositoryName) -> bool>,
-    ) -> Result<Names, Error> {
+    ) -> Result<NamePage, Error> {
         let Some(shown) = shown else { return self.all_repositories(home, after, limit).await };
         let is_shown = |name: &String| name.parse().is_ok_and(|name| shown(&name));
         let (mut found, mut after) = (Vec::new(), after.to_owned());
@@ -69,33 +69,33 @@ impl Registry {
             }
             after = last;
         }
-        Ok(Names::new(found, limit))
+        Ok(NamePage::new(found, limit))
     }
 
-    async fn all_repositories(&self, home: Option<&Domain>, after: &str, limit: usize) -> Result<Names, Error> {
+    async fn all_repositories(&self, home: Option<&Domain>, after: &str, limit: usize) -> Result<NamePage, Error> {
         if limit == 0 {
-            return Ok(Names::new(Vec::new(), 0));
+            return Ok(NamePage::new(Vec::new(), 0));
         }
         let (home, after) = (home.cloned(), after.to_owned());
         let (of, from) = (home.clone(), after.clone());
-        let look = move |objects: &Objects| {
-            let found = objects.index.repositories(of.as_ref(), &from, limit.saturating_add(1))?;
+        let look = move |store: &BlobStore| {
+            let found = store.index.repositories(of.as_ref(), &from, limit.saturating_add(1))?;
             Some(found.iter().map(ToString::to_string).collect())
         };
-        if let Some(found) = self.objects.blocking(Lane::Read, look).await? {
-            return Ok(Names::new(found, limit));
+        if let Some(found) = self.store.blocking(Lane::Read, look).await? {
+            return Ok(NamePage::new(found, limit));
         }
-        let walk = move |objects: &Objects| {
+        let walk = move |store: &BlobStore| {
             // One of this registry's own that holds nothing any more is not listed, though its name is claimed.
             let listed = |place: Result<Repository, storage::Error>| -> Result<Option<String>, storage::Error> {
                 let place = place?;
-                let holds = place.domain.is_some() || objects.storage.links(&place).has_revisions()?;
+                let holds = place.domain.is_some() || store.storage.links(&place).has_revisions()?;
                 Ok((place.domain == home && holds).then(|| place.name.to_string()))
             };
-            let names = objects.storage.repositories().filter_map(|place| listed(place).transpose());
+            let names = store.storage.repositories().filter_map(|place| listed(place).transpose());
             first(names, &after, limit.saturating_add(1))
         };
-        Ok(Names::new(self.objects.blocking(Lane::List, walk).await??, limit))
+        Ok(NamePage::new(self.store.blocking(Lane::List, walk).await??, limit))
     }
 
     /// The tags of a repository of this registry's own that come after `after`: `limit` at most; without one, as many as can be
@@ -108,29 +108,29 @@ impl Registry {
         repository: &Repository,
         after: &str,
         limit: Option<usize>,
-    ) -> Result<Names, Error> {
+    ) -> Result<NamePage, Error> {
         if !self.is_claimed(repository).await? {
             return Err(Error::NameUnknown);
         }
         if limit == Some(0) {
-            return Ok(Names::new(Vec::new(), 0));
+            return Ok(NamePage::new(Vec::new(), 0));
         }
         let (place, from, few) = (repository.clone(), after.to_owned(), limit.unwrap_or(TAGS));
-        let look = move |objects: &Objects| {
-            let found = objects.index.tags(&place, &from, few.saturating_add(1))?;
+        let look = move |store: &BlobStore| {
+            let found = store.index.tags(&place, &from, few.saturating_add(1))?;
             Some(found.iter().map(ToString::to_string).collect())
         };
-        if let Some(found) = self.objects.blocking(Lane::Read, look).await? {
-            return Ok(Names::new(found, few));
+        if let Some(found) = self.store.blocking(Lane::Read, look).await? {
+            return Ok(NamePage::new(found, few));
         }
         // One walk for all of them: each costs as much.
         let (place, after, most) = (repository.clone(), after.to_owned(), limit.unwrap_or(usize::MAX));
-        let walk = move |objects: &Objects| {
-            let links = objects.storage.links(&place);
+        let walk = move |store: &BlobStore| {
+            let links = store.storage.links(&place);
             let names = links.tags().map(|tagged| tagged.map(|(tag, _)| tag.to_string()));
             first(names, &after, most.saturating_add(1))
         };
-        Ok(Names::new(self.objects.blocking(Lane::List, walk).await??, most))
+        Ok(NamePage::new(self.store.blocking(Lane::List, walk).await??, most))
     }
 }
 
@@ -159,14 +159,17 @@ mod tests {
 
     #[test]
     fn pages_of_two_registries_are_one() {
-        let page = |names: &[&str], more| Names { names: names.iter().map(ToString::to_string).collect(), more };
+        let page = |names: &[&str], more| NamePage { names: names.iter().map(ToString::to_string).collect(), more };
         assert_eq!(
-            Names::merged(vec![page(&["b", "d"], false), page(&["a", "b"], false)], 3),
+            NamePage::merged(vec![page(&["b", "d"], false), page(&["a", "b"], false)], 3),
             page(&["a", "b", "d"], false)
         );
-        assert_eq!(Names::merged(vec![page(&["b", "d"], false), page(&["a", "c"], true)], 2), page(&["a", "b"], true));
-        assert_eq!(Names::merged(vec![page(&["b", "d"], false), page(&[], false)], 1), page(&["b"], true));
-        assert_eq!(Names::merged(vec![page(&["a"], true), page(&["a"], false)], 1), page(&["a"], true));
+        assert_eq!(
+            NamePage::merged(vec![page(&["b", "d"], false), page(&["a", "c"], true)], 2),
+            page(&["a", "b"], true)
+        );
+        assert_eq!(NamePage::merged(vec![page(&["b", "d"], false), page(&[], false)], 1), page(&["b"], true));
+        assert_eq!(NamePage::merged(vec![page(&["a"], true), page(&["a"], false)], 1), page(&["a"], true));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{
     Error, Head, Kept, Refused,
-    described::{self, Described},
-    objects::Objects,
+    blob_store::BlobStore,
+    referrer_descriptor::{self, ReferrerDescriptor},
 };
 use crate::{
     index::{Class, Index, Link, Role},
@@ -34,7 +34,7 @@ pub struct StoredManifest {
     /// What they say.
     pub manifest: Manifest,
     /// What lists of referrers say of it; `None` where it refers to nothing.
-    pub(super) described: Option<Described>,
+    pub(super) described: Option<ReferrerDescriptor>,
 }
 
 impl StoredManifest {
@@ -46,7 +46,7 @@ impl StoredManifest {
     /// Bytes that were read already.
     pub(super) fn of(digest: Digest, manifest: Manifest, bytes: Bytes) -> Self {
         let refers = manifest.subject.is_some();
-        let described = refers.then(|| Described::new(&digest, &bytes, &manifest.media_type));
+        let described = refers.then(|| ReferrerDescriptor::new(&digest, &bytes, &manifest.media_type));
         Self { digest, bytes, manifest, described }
     }
 
@@ -73,16 +73,16 @@ pub(super) struct Manifests {
     memory: Cache<Digest, Arc<StoredManifest>>,
     /// Links that the disk did not take, as the index would have them: what is in memory alone belongs to a repository, too.
     unkept: Cache<(Repository, Digest), Link>,
-    objects: Objects,
+    store: BlobStore,
 }
 
 impl Manifests {
-    pub(super) fn new(objects: Objects) -> Self {
+    pub(super) fn new(store: BlobStore) -> Self {
         let weigh = |_: &Digest, manifest: &Arc<StoredManifest>| u32::try_from(manifest.weight()).unwrap_or(u32::MAX);
         let memory =
             Cache::builder().max_capacity(MEMORY).weigher(weigh).eviction_policy(EvictionPolicy::lru()).build();
         let unkept = Cache::builder().max_capacity(UNKEPT).eviction_policy(EvictionPolicy::lru()).build();
-        Self { memory, unkept, objects }
+        Self { memory, unkept, store }
     }
 
     /// A manifest that is here, whoever's it is: whether it belongs to a repository is asked first.
@@ -93,7 +93,7 @@ impl Manifests {
         if let Some(manifest) = self.memory.get(digest) {
             return Ok(Some(manifest));
         }
-        let Some(bytes) = self.objects.read(*digest).await? else { return Ok(None) };
+        let Some(bytes) = self.store.read(*digest).await? else { return Ok(None) };
         // A blob that is none may be asked for as one.
         let Ok(manifest) = self.parse(*digest, bytes).await.ok_or(Error::Abandoned)? else { return Ok(None) };
         self.memory.insert(*digest, Arc::clone(&manifest));
@@ -107,7 +107,7 @@ impl Manifests {
         bytes: Bytes,
     ) -> Option<Result<Arc<StoredManifest>, InvalidManifest>> {
         let parse = move || StoredManifest::new(digest, bytes).map(Arc::new);
-        self.objects.lanes.run(Lane::Compute, parse).await.ok()
+        self.store.lanes.run(Lane::Compute, parse).await.ok()
     }
 
     /// Lets go of what memory has of a manifest whose bytes are damaged: it is not here, and may be pushed again.
@@ -124,10 +124,10 @@ impl Manifests {
     /// take is kept in memory all the same.
     pub(super) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>) -> Kept {
         self.memory.insert(manifest.digest, Arc::clone(manifest));
-        let _present = self.objects.activity.handle(&manifest.digest).await;
-        let kept = match self.objects.has(manifest.digest).await {
+        let _present = self.store.gc_guard.guard_blob(&manifest.digest).await;
+        let kept = match self.store.has(manifest.digest).await {
             Ok(true) => Ok(()),
-            Ok(false) => self.objects.write(manifest.digest, manifest.bytes.clone(), Durability::Unsynced).await,
+            Ok(false) => self.store.write(manifest.digest, manifest.bytes.clone(), Durability::Unsynced).await,
             Err(error) => Err(error),
         };
         let linked = match kept {
@@ -140,7 +140,7 @@ impl Manifests {
                 Kept::Stored
             }
             Err(error) => {
-                self.objects.uncached.log(&manifest.digest, &error);
+                self.store.uncached.log(&manifest.digest, &error);
                 self.remember_links(repository, manifest);
                 Kept::Refused(Refused::of(&error))
             }
@@ -161,14 +161,14 @@ impl Manifests {
 
     /// How a digest belongs to a repository, as far as the index or memory know.
     pub(super) fn link_of(&self, repository: &Repository, digest: &Digest) -> Option<Link> {
-        let indexed = self.objects.index.link(repository, digest);
+        let indexed = self.store.index.link(repository, digest);
         indexed.or_else(|| self.unkept.get(&(repository.clone(), *digest)))
     }
 
     /// Notes that a blob is asked for in a repository that has a right to it.
     pub(super) fn want(&self, repository: &Repository, digest: &Digest) {
         let wanted = Link { wanted: true, ..Link::default() };
-        let (index, key) = (&self.objects.index, (repository.clone(), *digest));
+        let (index, key) = (&self.store.index, (repository.clone(), *digest));
         match (index.link(repository, digest), self.unkept.get(&key)) {
             (Some(link), _) if link.layer || link.wanted => {}
             (Some(_), _) => index.add_link(repository, digest, wanted),
@@ -180,27 +180,27 @@ impl Manifests {
     /// Links a mirrored manifest, and the tags that wait for it, unless its bytes have made way already.
     pub(super) async fn link(&self, repository: &Repository, manifest: &Arc<StoredManifest>) -> Result<(), Error> {
         let (repository, manifest) = (repository.clone(), Arc::clone(manifest));
-        let claim = self.objects.claims.wait_for_digest(&manifest.digest).await;
-        let link = move |objects: &Objects| {
+        let claim = self.store.locks.wait_for_digest(&manifest.digest).await;
+        let link = move |store: &BlobStore| {
             let _claim = claim;
-            if !objects.storage.has_blob(&manifest.digest)? {
+            if !store.storage.has_blob(&manifest.digest)? {
                 return Ok(());
             }
-            let links = objects.storage.links(&repository);
-            let known = objects.index.link(&repository, &manifest.digest).is_some_and(|link| link.revision);
+            let links = store.storage.links(&repository);
+            let known = store.index.link(&repository, &manifest.digest).is_some_and(|link| link.revision);
             if !known || !links.has_revision(&manifest.digest)? {
                 links.add_revision(&manifest.digest, Durability::Unsynced)?;
-                note(&objects.index, &repository, &manifest);
-                objects.index.disown(&manifest.digest, true);
-                objects.index.add_class(&manifest.digest, Class { mirrored: true, ..Class::default() });
+                note(&store.index, &repository, &manifest);
+                store.index.set_mirrored_if_unknown(&manifest.digest, true);
+                store.index.add_class(&manifest.digest, Class { mirrored: true, ..Class::default() });
             }
             // Looked for when the manifest is here: a tag that is heard of from now on finds it.
-            for (tag, asked) in objects.heard.take(&repository, &manifest.digest) {
-                objects.point_tag(&repository, &tag, &manifest.digest, asked)?;
+            for (tag, asked) in store.tag_cache.take(&repository, &manifest.digest) {
+                store.point_tag(&repository, &tag, &manifest.digest, asked)?;
             }
             Ok(())
         };
-        self.objects.blocking(Lane::Write, link).await?
+        self.store.blocking(Lane::Write, link).await?
     }
 
     /// Whether `digest` is a manifest of `repository`, by its links. The index may be behind the disk.
@@ -208,23 +208,23 @@ impl Manifests {
     /// # Errors
     /// When that cannot be known.
     pub(super) async fn belongs(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
-        let trusted = self.objects.trusts_index(repository);
+        let trusted = self.store.trusts_index(repository);
         if trusted && self.link_of(repository, digest).is_some_and(|link| link.revision) {
             return Ok(true);
         }
         // Of its own repositories a complete index knows everything. It is asked after the look: that may have failed.
-        if repository.domain.is_none() && self.objects.index.is_complete() {
+        if repository.domain.is_none() && self.store.index.is_complete() {
             return Ok(false);
         }
         let (place, digest) = (repository.clone(), *digest);
-        let look = move |objects: &Objects| {
-            let found = objects.storage.links(&place).has_revision(&digest)?;
+        let look = move |store: &BlobStore| {
+            let found = store.storage.links(&place).has_revision(&digest)?;
             if found && place.domain.is_some() {
-                objects.index.add_link(&place, &digest, Link { revision: true, ..Link::default() });
+                store.index.add_link(&place, &digest, Link { revision: true, ..Link::default() });
             }
             Ok(found)
         };
-        self.objects.blocking(Lane::Look, look).await?
+        self.store.blocking(Lane::Look, look).await?
     }
 }
 
@@ -234,7 +234,7 @@ pub(super) fn note(index: &Index, repository: &Repository, stored: &StoredManife
     index.add_repository(repository);
     index.add_link(repository, digest, Link { revision: true, ..Link::default() });
     if let Some(subject) = &manifest.subject {
-        index.add_referrer(repository, subject, digest, &described::of(stored).encode());
+        index.add_referrer(repository, subject, digest, &referrer_descriptor::of(stored).encode());
     }
     for child in manifest.children() {
         index.add_link(repository, &child.digest, Link { named: Some(child.size), ..Link::default() });

@@ -3,108 +3,108 @@
 //! To read, `pull` (manifests, with `tags`) and `blobs` are the way in; `rules` says which registry is meant and `ownership`
 //! whose a name is, `hosted` and `listing` answer for this one. To write: `uploads`, `promote`, `put`, `delete` and `remove`,
 //! each under its `claims`. `adopt` and
-//! `collect` (what `reach` plans and `activity` allows) work on a whole volume, and so do `verify` (with `health` and `damage`) and
+//! `collect` (what `reach` plans and `gc_guard` allows) work on a whole volume, and so do `verify` (with `health` and `damage`) and
 //! `census` (with `tagged`), which counts; `volume` has it where no server has.
 //!
-//! Below them: `manifests` and `objects` (what is here), `fills` and `fill` (`fill_job`, `fill_untold`) with `origin`, `fetch`, `pen`, `parked`, `progress`,
+//! Below them: `manifests` and `store` (what is here), `fills` and `fill` (`fill_job`, `fill_untold`) with `origin`, `fetch`, `hashing_file`, `parked`, `progress`,
 //! `range_fetch`, `reader` and `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said) with
 //! `tag_links`, `flight` (once for everyone), `pages` (lists that pass through), `rebuild` (an index from the disk) with `reconcile` (one
 //! link from there). Around them,
 //! the disk: `space` reserves, `evict` makes room by `uses`, `books` keeps index and ledger together, `tend` is what has to be
 //! done now and then, `figures` what a scrape is told.
 
-mod activity;
-mod adopt;
+mod access_tracker;
+mod accounting;
+mod blob_store;
 mod blobs;
-mod books;
-mod census;
-mod claims;
-mod collect;
+mod cache_status;
 mod damage;
 mod delete;
-mod described;
+mod disk_usage;
 mod error;
 mod evict;
 mod evict_unindexed;
 mod fetch;
-mod figures;
 mod fill;
 mod fill_job;
 mod fill_untold;
 mod fills;
-mod flight;
-mod health;
-mod heard;
+mod gauges;
+mod gc;
+mod gc_guard;
+mod hashing_writer;
 mod hosted;
+mod list_cache;
 mod listing;
+mod locks;
+mod maintenance;
 mod manifests;
-mod mirror;
-mod objects;
+mod mark;
+mod migrate_cache_volume;
 mod origin;
 mod ownership;
-mod pages;
-mod parked;
-mod pen;
+mod partial;
+mod passthrough;
 mod progress;
 mod promote;
-mod provenance;
 mod pull;
-mod put;
+mod push_manifest;
 mod range_fetch;
-mod reach;
 mod reader;
 mod readiness;
 mod rebuild;
 mod reconcile;
+mod referrer_descriptor;
 mod referrers;
 mod remove;
-mod rules;
-mod space;
+mod repair;
+mod reserve;
+mod resolve;
+mod single_flight;
+mod tag_cache;
 mod tag_links;
-mod tagged;
+mod tag_usage;
 mod tags;
-mod tend;
-mod through;
 mod uncached;
-mod undecided;
 mod uploads;
-mod uses;
+mod upstream_health;
 mod verify;
 mod volume;
+mod volume_kind;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use blob_store::BlobStore;
 pub use blobs::Blob;
-pub use census::{Census, Counted, Weighed, Weight};
-pub use collect::{Collected, Collection, Found, Tell};
+pub use cache_status::{CacheStatus, Kept, Refused};
+pub use disk_usage::{BlobUsage, Census, Counted, UsageEvent};
 pub use error::Error;
 pub use evict::Retention;
 use fills::Fills;
-use flight::Flights;
-pub use health::Outcome;
-pub use heard::Head;
-pub use listing::Names;
+pub use gc::{Collected, Collection, GcEvent, ProgressCallback};
+pub use list_cache::List;
+use list_cache::ListCache;
+pub use listing::NamePage;
 use manifests::Manifests;
 pub use manifests::StoredManifest;
-use mirror::Mirror;
-use objects::Objects;
 pub use ownership::ClaimRight;
 use ownership::Questions;
-pub use pages::List;
-use pages::Pages;
-pub use provenance::{Kept, Provenance, Refused};
 pub use pull::Pulled;
-pub use put::{Accepted, Pushed};
-pub use reader::{Grant, Reader};
+pub use push_manifest::{Accepted, Pushed};
+pub use reader::{ReadSlice, Reader};
 pub use referrers::Referrers;
 pub use remove::Removed;
-pub use rules::Rules;
+pub use repair::RepairResult;
+pub use resolve::RegistryPolicy;
+use single_flight::SingleFlight;
+pub use tag_cache::Head;
 use tokio::runtime::Handle;
-pub use undecided::{Undecided, decide};
-pub use uploads::Receiving;
 use uploads::Sessions;
-pub use verify::{Checked, STEPS, Verification, Verified};
+pub use uploads::UploadWriter;
+use upstream_health::UpstreamHealth;
+pub use verify::{Checked, VERIFY_SHARDS, Verification, Verified};
 pub use volume::Volume;
+pub use volume_kind::{VolumeKindError, decide};
 
 use crate::{
     index::Index,
@@ -122,23 +122,23 @@ type Fetched = (Arc<StoredManifest>, Kept);
 /// One registry over one data directory.
 #[derive(Debug)]
 pub struct Registry {
-    mirrors: HashMap<Domain, Mirror>,
+    mirrors: HashMap<Domain, UpstreamHealth>,
     freshness: Duration,
     tasks: Handle,
-    objects: Objects,
+    store: BlobStore,
     manifests: Manifests,
     fills: Arc<Fills>,
-    heads: Flights<(Repository, Reference), Shared<Option<Head>>>,
-    fetches: Flights<(Repository, Reference), Shared<Fetched>>,
-    pages: Pages,
+    heads: SingleFlight<(Repository, Reference), Shared<Option<Head>>>,
+    fetches: SingleFlight<(Repository, Reference), Shared<Fetched>>,
+    pages: ListCache,
     questions: Questions,
-    rules: Rules,
+    rules: RegistryPolicy,
     sessions: Sessions,
     metrics: Arc<Metrics>,
 }
 
 /// What a registry stands on.
-pub struct Foundation {
+pub struct RegistryConfig {
     /// The data directory.
     pub storage: Storage,
     /// Its index.
@@ -148,7 +148,7 @@ pub struct Foundation {
     /// The threads that ask them.
     pub pool: Pool,
     /// What the operator allows.
-    pub rules: Rules,
+    pub rules: RegistryPolicy,
     /// What stays though there is no room.
     pub retention: Retention,
     /// How long a tag is believed to stand still.
@@ -168,25 +168,36 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Storage`], when it cannot be known what is on that volume.
-    pub fn new(foundation: Foundation) -> Result<Self, Error> {
-        let Foundation { storage, index, upstreams, pool, rules, retention, freshness, grace, tasks, metrics, lanes } =
-            foundation;
-        let objects = Objects::new(storage, index, retention, grace, Arc::clone(&metrics), lanes);
+    pub fn new(foundation: RegistryConfig) -> Result<Self, Error> {
+        let RegistryConfig {
+            storage,
+            index,
+            upstreams,
+            pool,
+            rules,
+            retention,
+            freshness,
+            grace,
+            tasks,
+            metrics,
+            lanes,
+        } = foundation;
+        let store = BlobStore::new(storage, index, retention, grace, Arc::clone(&metrics), lanes);
         if rules.mirror {
-            adopt::proxy_volume(&objects)?;
+            migrate_cache_volume::proxy_volume(&store)?;
         }
         upstreams.iter().for_each(|remote| metrics.know(remote.domain()));
         let mirror =
-            |remote: Remote| (remote.domain().clone(), Mirror::new(remote, pool.clone(), Arc::clone(&metrics)));
+            |remote: Remote| (remote.domain().clone(), UpstreamHealth::new(remote, pool.clone(), Arc::clone(&metrics)));
         Ok(Self {
             mirrors: upstreams.into_iter().map(mirror).collect(),
             freshness,
-            manifests: Manifests::new(objects.clone()),
-            fills: Fills::new(objects.clone()),
-            objects,
-            heads: Flights::new(tasks.clone()),
-            fetches: Flights::new(tasks.clone()),
-            pages: Pages::new(tasks.clone()),
+            manifests: Manifests::new(store.clone()),
+            fills: Fills::new(store.clone()),
+            store,
+            heads: SingleFlight::new(tasks.clone()),
+            fetches: SingleFlight::new(tasks.clone()),
+            pages: ListCache::new(tasks.clone()),
             questions: Questions::new(tasks.clone()),
             rules,
             sessions: Sessions::default(),
@@ -199,22 +210,22 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::UnderWay`]; [`Error::Abandoned`] when `tell` wants no more; or as the disk fails.
-    pub fn collect(&self, collection: Collection, tell: Tell<'_, Found>) -> Result<Collected, Error> {
-        collection.run(&self.objects, tell)
+    pub fn collect(&self, collection: Collection, tell: ProgressCallback<'_, GcEvent>) -> Result<Collected, Error> {
+        collection.run(&self.store, tell)
     }
 
     /// Counts what fills the disk, and for whom, while everything else goes on. Blocks for as long as that takes.
     ///
     /// # Errors
     /// [`Error::NoIndex`]; [`Error::Abandoned`] when `tell` wants no more.
-    pub fn count(&self, census: &Census, tell: Tell<'_, Weighed>) -> Result<Counted, Error> {
-        census.run(&self.objects, tell)
+    pub fn count(&self, census: &Census, tell: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
+        census.run(&self.store, tell)
     }
 
     /// The threads that work which blocks runs on.
     #[must_use]
     pub fn lanes(&self) -> &Lanes {
-        &self.objects.lanes
+        &self.store.lanes
     }
 
     /// Where it is counted what happens here.
@@ -225,13 +236,13 @@ impl Registry {
 
     /// Brings the index to disk, at a clean stop. From here on nothing is stored and nothing evicted: fills may be under way.
     pub fn close(&self) {
-        self.objects.activity.close();
-        self.objects.tell_uses();
-        let quiet = self.objects.close();
-        self.objects.index.close(self.objects.storage.ledger().totals(), quiet);
+        self.store.gc_guard.close();
+        self.store.tell_uses();
+        let quiet = self.store.close();
+        self.store.index.close(self.store.storage.ledger().totals(), quiet);
     }
 
-    fn mirror(&self, repository: &Repository) -> Result<&Mirror, Error> {
+    fn mirror(&self, repository: &Repository) -> Result<&UpstreamHealth, Error> {
         let mirror = repository.domain.as_ref().and_then(|domain| self.mirrors.get(domain));
         mirror.ok_or(Error::NameUnknown)
     }

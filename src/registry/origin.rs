@@ -1,6 +1,6 @@
 //! Where a blob's bytes come from, and by what right.
 
-use super::{Error, mirror::Mirror, progress::Shown};
+use super::{Error, progress::Shown, upstream_health::UpstreamHealth};
 use crate::{
     index::Class,
     oci::{Digest, Repository},
@@ -9,7 +9,7 @@ use crate::{
 /// Where a fill's bytes come from.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
-    pub(super) mirror: Mirror,
+    pub(super) mirror: UpstreamHealth,
     pub(super) repository: Repository,
     /// This repository's right to the bytes, if it was shown; otherwise the upstream's answer to the fill shows it.
     pub(super) right: Option<Right>,

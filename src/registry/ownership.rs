@@ -20,10 +20,10 @@ use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 
 use super::{
     Error, Registry,
-    flight::Flights,
-    mirror::Mirror,
-    objects::Objects,
-    rules::{TAKEN, not_ours},
+    blob_store::BlobStore,
+    resolve::{TAKEN, not_ours},
+    single_flight::SingleFlight,
+    upstream_health::UpstreamHealth,
 };
 use crate::{
     config::Unproven,
@@ -58,7 +58,7 @@ enum Presence {
 /// What was asked of names that nobody has claimed.
 #[derive(Debug)]
 pub(super) struct Questions {
-    under_way: Flights<RepositoryName, Presence>,
+    under_way: SingleFlight<RepositoryName, Presence>,
     answers: Cache<RepositoryName, (Presence, Instant)>,
     turns: Arc<Semaphore>,
 }
@@ -66,7 +66,7 @@ pub(super) struct Questions {
 impl Questions {
     pub(super) fn new(tasks: Handle) -> Self {
         let answers = Cache::builder().max_capacity(REMEMBERED.0).time_to_live(REMEMBERED.1).build();
-        Self { under_way: Flights::new(tasks), answers, turns: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { under_way: SingleFlight::new(tasks), answers, turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     fn answer(&self, name: &RepositoryName) -> Option<Presence> {
@@ -79,7 +79,11 @@ impl Questions {
     }
 
     /// Asks, and remembers the answer. Whose turn does not come in time hears none, and may ask again.
-    fn question(&self, mirror: &Mirror, name: &RepositoryName) -> impl Future<Output = Presence> + Send + 'static {
+    fn question(
+        &self,
+        mirror: &UpstreamHealth,
+        name: &RepositoryName,
+    ) -> impl Future<Output = Presence> + Send + 'static {
         let (mirror, name, answers) = (mirror.clone(), name.clone(), self.answers.clone());
         let turns = Arc::clone(&self.turns);
         async move {
@@ -92,7 +96,7 @@ impl Questions {
 }
 
 /// Asks an upstream whether it has a repository. One that exists for others only counts as none: it is not mirrored here.
-async fn presence(mirror: &Mirror, name: &RepositoryName) -> Presence {
+async fn presence(mirror: &UpstreamHealth, name: &RepositoryName) -> Presence {
     match mirror.ask(mirror.remote.tags(&mirror.pool, name, ONE_TAG)).await {
         Ok(page) if is_list(&page.bytes) => Presence::Present,
         Err(error) if matches!(*error, upstream::Error::NotFound | upstream::Error::Denied(_)) => Presence::Absent,
@@ -162,7 +166,7 @@ impl NameClaims {
     }
 }
 
-impl Objects {
+impl BlobStore {
     /// Claims a name, durably, unless it is claimed. The caller holds the repository's lock. `false` when `right` is out of
     /// date.
     pub(super) fn claim(&self, repository: &Repository, right: ClaimRight) -> Result<bool, Error> {
@@ -226,7 +230,7 @@ impl Objects {
 
     /// Writes down what the upstream says of a name that was claimed unproven. It may have been freed meanwhile.
     fn settle_claim(&self, repository: &Repository, verdict: Verdict) -> Result<bool, Error> {
-        let _claim = self.claims.repository(repository);
+        let _claim = self.locks.repository(repository);
         let links = self.storage.links(repository);
         if links.written_claim()?.is_none_or(|claim| claim.verdict != Verdict::Unproven) {
             return Ok(false);
@@ -240,11 +244,11 @@ impl Objects {
 impl Registry {
     /// Whether a name is claimed for this registry.
     pub(super) async fn is_claimed(&self, repository: &Repository) -> Result<bool, Error> {
-        if let Some(claimed) = self.objects.index.is_claimed(repository) {
+        if let Some(claimed) = self.store.index.is_claimed(repository) {
             return Ok(claimed);
         }
         let place = repository.clone();
-        let claim = self.objects.blocking(Lane::Look, move |objects| objects.storage.links(&place).claim()).await??;
+        let claim = self.store.blocking(Lane::Look, move |store| store.storage.links(&place).claim()).await??;
         Ok(claim.is_some())
     }
 
@@ -277,7 +281,7 @@ impl Registry {
     /// [`Error::Denied`], when the upstream has such a repository; [`Error::Unproven`], when it cannot be asked and
     /// `proxy.unproven` refuses that; or as the disk fails.
     pub async fn claim_right(&self, repository: &Repository) -> Result<ClaimRight, Error> {
-        let freed = self.objects.name_claims.freed.load(Ordering::Acquire);
+        let freed = self.store.name_claims.freed.load(Ordering::Acquire);
         let verdict = match self.is_claimed(repository).await? {
             true => None,
             false => Some(self.verdict(&repository.name).await?),
@@ -304,7 +308,7 @@ impl Registry {
 
     /// The upstream that is asked about a name before it is claimed: the one that answers requests without `ns`. It is not
     /// asked about the operator's own names, nor about those of one component: clients ask it for `library/…` then.
-    fn asked_about(&self, name: &RepositoryName) -> Option<&Mirror> {
+    fn asked_about(&self, name: &RepositoryName) -> Option<&UpstreamHealth> {
         let is_asked = self.rules.mirror && !self.is_listed(name) && name.as_str().contains('/');
         self.mirrors.get(&Domain::docker_hub()).filter(|_| is_asked)
     }
@@ -313,23 +317,23 @@ impl Registry {
     /// are left.
     pub async fn settle_claims(&self) -> bool {
         let mut failed = false;
-        for name in self.objects.name_claims.in_turn() {
+        for name in self.store.name_claims.in_turn() {
             let Some(hub) = self.asked_about(&name) else { continue };
             tokio::time::sleep(BETWEEN).await;
             let verdict = match presence(hub, &name).await {
                 Presence::Present => Verdict::Conflicting,
                 Presence::Absent => Verdict::Proven,
                 Presence::Unknown => {
-                    *self.objects.name_claims.unanswered.lock() = Some(name);
+                    *self.store.name_claims.unanswered.lock() = Some(name);
                     return true;
                 }
             };
             let place = Repository { domain: None, name };
             let settle = {
                 let place = place.clone();
-                move |objects: &Objects| objects.settle_claim(&place, verdict)
+                move |store: &BlobStore| store.settle_claim(&place, verdict)
             };
-            match self.objects.blocking(Lane::Sync, settle).await.and_then(|settled| settled) {
+            match self.store.blocking(Lane::Sync, settle).await.and_then(|settled| settled) {
                 Ok(true) if verdict == Verdict::Conflicting => tell_conflict(&place.name),
                 Ok(_) => {}
                 Err(error) => {
@@ -348,14 +352,14 @@ impl Registry {
 
     /// The names that the upstream has, too, and that the operator has not decided about.
     fn conflicts(&self) -> Vec<RepositoryName> {
-        let mut conflicts = self.objects.name_claims.all(Verdict::Conflicting);
+        let mut conflicts = self.store.name_claims.all(Verdict::Conflicting);
         conflicts.retain(|name| !self.is_listed(name));
         conflicts
     }
 
     /// How many claimed names are not proven: by what is known of them.
     pub(super) fn unsettled_names(&self) -> [(&'static str, usize); 2] {
-        let unproven = self.objects.name_claims.all(Verdict::Unproven);
+        let unproven = self.store.name_claims.all(Verdict::Unproven);
         let unproven = unproven.iter().filter(|name| !self.is_listed(name)).count();
         [("unproven", unproven), ("conflicting", self.conflicts().len())]
     }

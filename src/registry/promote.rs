@@ -3,15 +3,15 @@
 
 use super::{
     Error, Registry,
-    claims::KeyGuard,
+    blob_store::{BlobStore, hashing},
     damage::Hashed,
-    objects::{Objects, hashing},
+    locks::KeyGuard,
 };
 use crate::{
     index::{Class, Link, Owner},
     lanes::Lane,
     oci::{Digest, Repository},
-    storage::{Durability, Facts, Purpose, Upload},
+    storage::{Durability, FileStamp, Purpose, Upload},
 };
 
 /// What came of making a mirrored blob this registry's own.
@@ -22,7 +22,7 @@ pub(super) enum Promotion {
     /// It is not here, or not right.
     Not(Hashed),
     /// This file could not be synced.
-    Unsynced(Facts, Error),
+    Unsynced(FileStamp, Error),
 }
 
 impl Registry {
@@ -34,27 +34,27 @@ impl Registry {
     pub async fn mount(&self, into: &Repository, digest: Digest, from: Option<&Repository>) -> Result<bool, Error> {
         let known = match from {
             Some(from) => self.may_read(from, &digest).await?,
-            None => self.objects.index.class(&digest).hosted,
+            None => self.store.index.class(&digest).hosted,
         };
         if !known {
             return Ok(false);
         }
-        let room = self.objects.room_for(Purpose::Hosted, 0).await?;
-        let present = self.objects.activity.enter(into, Some(&digest)).await;
-        if !self.objects.promote(digest).await? {
+        let room = self.store.room_for(Purpose::Hosted, 0).await?;
+        let present = self.store.gc_guard.guard_repository(into, Some(&digest)).await;
+        if !self.store.promote(digest).await? {
             return Ok(false);
         }
-        self.objects.link_promoted(into, digest, (present, room)).await
+        self.store.link_promoted(into, digest, (present, room)).await
     }
 }
 
-impl Objects {
+impl BlobStore {
     /// Publishes what a session received and links it. Bytes that are there already are made durable and kept instead.
     pub(super) async fn host_upload(&self, place: &Repository, upload: &Upload, digest: Digest) -> Result<(), Error> {
         // What is there may turn out to be damaged, and is out of the way then: the second try finds the place free.
         for _ in 0..2 {
-            let (into, upload, claim) = (place.clone(), upload.clone(), self.claims.wait_for_digest(&digest).await);
-            let host = move |objects: &Self| objects.host_first(&into, &upload, &digest, &claim);
+            let (into, upload, claim) = (place.clone(), upload.clone(), self.locks.wait_for_digest(&digest).await);
+            let host = move |store: &Self| store.host_first(&into, &upload, &digest, &claim);
             if self.blocking(Lane::Sync, host).await?? {
                 return Ok(());
             }
@@ -77,7 +77,7 @@ impl Objects {
         if !published.first {
             return Ok(false);
         }
-        self.enter(digest, published, Owner::Hosted, false);
+        self.record_published(digest, published, Owner::Hosted, false);
         self.storage.release(digest)?;
         self.host_layer(place, digest, claim)
     }
@@ -90,10 +90,10 @@ impl Objects {
         digest: Digest,
         held: H,
     ) -> Result<bool, Error> {
-        let (place, claim) = (place.clone(), self.claims.wait_for_digest(&digest).await);
-        let link = move |objects: &Self| {
+        let (place, claim) = (place.clone(), self.locks.wait_for_digest(&digest).await);
+        let link = move |store: &Self| {
             let _held = held;
-            objects.host_layer(&place, &digest, &claim)
+            store.host_layer(&place, &digest, &claim)
         };
         self.blocking(Lane::Sync, link).await?
     }
@@ -101,15 +101,15 @@ impl Objects {
     /// Makes sure that a blob's bytes are here, right, and durable, once for all who ask. `false` when they are not here;
     /// mirrored ones that cannot be synced are not.
     pub(super) async fn promote(&self, digest: Digest) -> Result<bool, Error> {
-        let claim = self.claims.wait_for_digest(&digest).await;
-        let own = move |objects: &Self| {
+        let claim = self.locks.wait_for_digest(&digest).await;
+        let own = move |store: &Self| {
             // From here on it is not evicted, whatever becomes of this.
-            objects.index.own(&digest, Owner::Hosted);
+            store.index.set_owner(&digest, Owner::Hosted);
             drop(claim);
-            let durable = objects.index.class(&digest).hosted
-                && objects.is_unchanged(&digest)?
-                && !objects.storage.is_unsynced(&digest)?;
-            let size = objects.storage.blob(&digest)?.map(|stored| stored.facts.size);
+            let durable = store.index.class(&digest).hosted
+                && store.is_unchanged(&digest)?
+                && !store.storage.is_unsynced(&digest)?;
+            let size = store.storage.blob(&digest)?.map(|stored| stored.facts.size);
             Ok::<_, Error>((durable, size))
         };
         let size = match self.blocking(Lane::Write, own).await?? {
@@ -117,9 +117,9 @@ impl Objects {
             (false, None) => return Ok(false),
             (false, Some(size)) => size,
         };
-        let objects = self.clone();
-        let promote = move || match objects.changing() {
-            Some(_open) => objects.promote_now(&digest),
+        let store = self.clone();
+        let promote = move || match store.changing() {
+            Some(_open) => store.promote_now(&digest),
             None => Err(Error::Abandoned),
         };
         // A small one is hashed in no time and then synced, which takes longer.
@@ -128,7 +128,7 @@ impl Objects {
             Promotion::Durable => Ok(true),
             Promotion::Not(hashed) => self.or_drop(digest, hashed).await.map(|_| false),
             Promotion::Unsynced(facts, error) => {
-                if !self.blocking(Lane::List, move |objects| objects.drop_unsynced(&digest, &facts)).await?? {
+                if !self.blocking(Lane::List, move |store| store.drop_unsynced(&digest, &facts)).await?? {
                     return Err(error);
                 }
                 tracing::error!("{digest} is dropped, to be fetched or pushed again: {error}");
@@ -164,7 +164,7 @@ impl Objects {
             return Ok(false);
         }
         self.index.add_class(digest, Class { hosted: true, ..Class::default() });
-        self.index.own(digest, Owner::Hosted);
+        self.index.set_owner(digest, Owner::Hosted);
         let added = self.storage.links(repository).add_layer(digest, Durability::Synced);
         added.inspect_err(|_| self.reread_link(repository, digest))?;
         self.index.add_link(repository, digest, Link { layer: true, ..Link::default() });

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::SystemTime};
 
 use super::{
-    Error, Fetched, Head, Kept, Provenance, Registry, StoredManifest,
-    error::Asked,
-    heard::Word,
-    mirror::Rest,
-    objects::Objects,
-    tags::{Asking, landed},
+    CacheStatus, Error, Fetched, Head, Kept, Registry, StoredManifest,
+    blob_store::BlobStore,
+    error::Resource,
+    tag_cache::TagAnswer,
+    tags::{Asking, completed},
+    upstream_health::Availability,
 };
 use crate::{
     lanes::Lane,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A manifest and where it came from.
-pub type Pulled<T> = (T, Provenance);
+pub type Pulled<T> = (T, CacheStatus);
 
 impl Registry {
     /// The manifest a reference names.
@@ -38,7 +38,7 @@ impl Registry {
         };
         self.is_whole(repository, &pulled.0).await?;
         // Its blobs are asked for next: they stay as long as it was served just now.
-        self.objects.uses.note(&pulled.0.digest);
+        self.store.access_tracker.note(&pulled.0.digest);
         Ok(pulled)
     }
 
@@ -95,7 +95,7 @@ impl Registry {
             return Ok(None);
         }
         let (head, collapsed) = self.ask_head(repository, Reference::Digest(*digest)).await;
-        let head = head.map_err(|error| Asked::Manifest.failed(&error))?;
+        let head = head.map_err(|error| Resource::Manifest.failed(&error))?;
         Ok(head.filter(|head| head.digest == *digest).map(|head| (head, said(collapsed))))
     }
 
@@ -119,7 +119,7 @@ impl Registry {
                 self.is_whole(repository, &cached.manifest).await?;
                 Ok(Some((cached.manifest.head(), cached.stale())))
             }
-            (Err(error), _) => Err(Asked::Manifest.failed(&error)),
+            (Err(error), _) => Err(Resource::Manifest.failed(&error)),
         }
     }
 
@@ -127,8 +127,8 @@ impl Registry {
     async fn head_here(&self, repository: &Repository, head: Head, collapsed: bool) -> Pulled<Head> {
         match self.here(repository, &head.digest).await {
             Some(manifest) => {
-                self.objects.uses.note(&manifest.digest);
-                (manifest.head(), Provenance::Revalidated)
+                self.store.access_tracker.note(&manifest.digest);
+                (manifest.head(), CacheStatus::Revalidated)
             }
             None => (head, said(collapsed)),
         }
@@ -141,13 +141,13 @@ impl Registry {
     ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
         let Some(cached) = self.cached(repository, tag).await else { return self.first_by_tag(repository, tag).await };
         if self.is_fresh(&cached) {
-            return Ok((cached.manifest, Provenance::Hit));
+            return Ok((cached.manifest, CacheStatus::Hit));
         }
-        match self.mirror(repository)?.rest() {
-            Rest::Ask => {}
-            Rest::Leave => return Ok(cached.served_stale()),
+        match self.mirror(repository)?.availability() {
+            Availability::Ask => {}
+            Availability::Unavailable => return Ok(cached.served_stale()),
             // Of the upstream itself: what was heard of the tag just now does not tell that it is back.
-            Rest::Probe => {
+            Availability::Probe => {
                 let (registry, repository, tag) = (Arc::clone(self), repository.clone(), tag.clone());
                 self.tasks.spawn(async move { registry.ask_head(&repository, Reference::Tag(tag)).await });
                 return Ok(cached.served_stale());
@@ -155,7 +155,7 @@ impl Registry {
         }
         match self.current(repository, tag, &cached.manifest).await {
             Ok(pulled) => Ok(pulled),
-            Err(error) if matches!(*error, upstream::Error::NotFound) => Err(Asked::Manifest.failed(&error)),
+            Err(error) if matches!(*error, upstream::Error::NotFound) => Err(Resource::Manifest.failed(&error)),
             Err(error) => {
                 tracing::info!("{repository}:{tag} is answered from the cache: {error}");
                 Ok(cached.served_stale())
@@ -171,9 +171,9 @@ impl Registry {
         cached: &Arc<StoredManifest>,
     ) -> Asking<Pulled<Arc<StoredManifest>>> {
         match self.ask_tag(repository, tag).await.0? {
-            Some(head) if head.digest == cached.digest => Ok((Arc::clone(cached), Provenance::Revalidated)),
+            Some(head) if head.digest == cached.digest => Ok((Arc::clone(cached), CacheStatus::Revalidated)),
             Some(head) => match self.here(repository, &head.digest).await {
-                Some(manifest) => Ok((manifest, Provenance::Revalidated)),
+                Some(manifest) => Ok((manifest, CacheStatus::Revalidated)),
                 None => self.fetch_heard(repository, tag, head.digest).await,
             },
             None => self.fetch(repository, Reference::Tag(tag.clone())).await,
@@ -187,11 +187,11 @@ impl Registry {
     ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
         self.check_known(repository, tag)?;
         let place = (repository.clone(), tag.clone());
-        let fetched = match self.objects.heard.recent(&place, self.freshness) {
+        let fetched = match self.store.tag_cache.recent(&place, self.freshness) {
             Some(head) => self.fetch_heard(repository, tag, head.digest).await,
             None => self.fetch(repository, Reference::Tag(tag.clone())).await,
         };
-        fetched.map_err(|error| Asked::Manifest.failed(&error))
+        fetched.map_err(|error| Resource::Manifest.failed(&error))
     }
 
     async fn by_digest(
@@ -200,22 +200,22 @@ impl Registry {
         digest: &Digest,
     ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
         if let Some(manifest) = self.here(repository, digest).await {
-            return Ok((manifest, Provenance::Hit));
+            return Ok((manifest, CacheStatus::Hit));
         }
         // The bytes may be here for another repository: then one HEAD shows this one's right to them, and costs nothing.
         if let Some(manifest) = cached_or_unknown(self.manifests.get(digest).await) {
             let mirror = self.mirror(repository)?;
             let reference = Reference::Digest(*digest);
             let head = mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference);
-            let head = mirror.ask(head).await.map_err(|error| Asked::Manifest.failed(&error))?;
+            let head = mirror.ask(head).await.map_err(|error| Resource::Manifest.failed(&error))?;
             // A captive portal answers 200, too: what does not name the digest shows nothing, and the bytes are asked for.
             if head.digest == Some(*digest) {
                 self.manifests.keep(repository, &manifest).await;
-                return Ok((manifest, Provenance::Revalidated));
+                return Ok((manifest, CacheStatus::Revalidated));
             }
         }
         let fetched = self.fetch(repository, Reference::Digest(*digest)).await;
-        fetched.map_err(|error| Asked::Manifest.failed(&error))
+        fetched.map_err(|error| Resource::Manifest.failed(&error))
     }
 
     /// Fetches what a tag was heard to name. That may be gone since, and the tag name something else.
@@ -227,7 +227,7 @@ impl Registry {
     ) -> Asking<Pulled<Arc<StoredManifest>>> {
         match self.fetch(repository, Reference::Digest(digest)).await {
             Err(error) if matches!(*error, upstream::Error::NotFound) => {
-                self.objects.heard.forget(&(repository.clone(), tag.clone()), &digest);
+                self.store.tag_cache.forget(&(repository.clone(), tag.clone()), &digest);
                 self.fetch(repository, Reference::Tag(tag.clone())).await
             }
             fetched => fetched,
@@ -246,8 +246,8 @@ impl Registry {
             async move { registry.fetch_now(&place, &reference).await }
         };
         let (fetched, collapsed) = self.fetches.join((repository.clone(), reference), work).await;
-        let (manifest, kept) = landed(fetched)?;
-        Ok((manifest, Provenance::Miss { collapsed, kept }))
+        let (manifest, kept) = completed(fetched)?;
+        Ok((manifest, CacheStatus::Miss { collapsed, kept }))
     }
 
     pub(super) async fn fetch_now(&self, repository: &Repository, reference: &Reference) -> Asking<Fetched> {
@@ -269,8 +269,8 @@ impl Registry {
             return Err(unusable(InvalidManifest::Field(field).to_string()));
         }
         if let Reference::Tag(tag) = reference {
-            let word = Word { head: Some(manifest.head()), asked };
-            self.objects.heard.note(&(repository.clone(), tag.clone()), word);
+            let word = TagAnswer { head: Some(manifest.head()), asked };
+            self.store.tag_cache.note(&(repository.clone(), tag.clone()), word);
         }
         let kept = self.manifests.keep(repository, &manifest).await;
         Ok((manifest, kept))
@@ -283,7 +283,7 @@ impl Registry {
             return cached_or_unknown(self.manifests.get(digest).await);
         }
         self.manifests.link_of(repository, digest)?.named?;
-        if !self.objects.index.class(digest).mirrored {
+        if !self.store.index.class(digest).mirrored {
             return None;
         }
         let manifest = cached_or_unknown(self.manifests.get(digest).await)?;
@@ -301,7 +301,7 @@ impl Registry {
         }
         let Some(missing) = self.missing_blob(repository, manifest).await? else { return Ok(()) };
         // Where clients know their images by digest alone, and hear no at the manifest, nobody else would find it back.
-        if mirror.rest() == Rest::Probe {
+        if mirror.availability() == Availability::Probe {
             let reference = Reference::Digest(manifest.digest);
             let _ = mirror.ask(mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference)).await;
         }
@@ -321,15 +321,15 @@ impl Registry {
             .map(|(_, blob)| blob.digest)
             .filter(|digest| !self.fills.is_filling(digest))
             .collect();
-        let look = move |objects: &Objects| {
+        let look = move |store: &BlobStore| {
             for digest in needed {
-                if !objects.storage.has_blob(&digest)? {
+                if !store.storage.has_blob(&digest)? {
                     return Ok(Some(digest));
                 }
             }
             Ok(None)
         };
-        self.objects.blocking(Lane::Look, look).await?
+        self.store.blocking(Lane::Look, look).await?
     }
 }
 
@@ -343,6 +343,6 @@ pub(super) fn cached_or_unknown<T>(looked: Result<Option<T>, Error>) -> Option<T
 }
 
 /// An answer that is what a HEAD of the upstream's said.
-fn said(collapsed: bool) -> Provenance {
-    Provenance::Miss { collapsed, kept: Kept::Nothing }
+fn said(collapsed: bool) -> CacheStatus {
+    CacheStatus::Miss { collapsed, kept: Kept::Nothing }
 }

@@ -15,9 +15,9 @@ use tokio::sync::{OnceCell, Semaphore, watch};
 
 use super::{
     Error,
+    blob_store::BlobStore,
     fetch::{self, Event},
     fill::Fill,
-    objects::Objects,
 };
 use crate::{
     lanes::Lane,
@@ -39,7 +39,7 @@ pub(super) const IN_ALL: usize = 32;
 /// What was fetched ahead of one fill.
 #[derive(Debug)]
 pub(super) struct RangeFetches {
-    objects: Objects,
+    store: BlobStore,
     turns: Arc<Semaphore>,
     staged: OnceCell<Staged>,
     state: Mutex<State>,
@@ -57,9 +57,9 @@ struct State {
 }
 
 impl RangeFetches {
-    pub(super) fn new(objects: Objects, turns: Arc<Semaphore>) -> Self {
+    pub(super) fn new(store: BlobStore, turns: Arc<Semaphore>) -> Self {
         let changed = watch::Sender::new(());
-        Self { objects, turns, staged: OnceCell::new(), state: Mutex::default(), changed }
+        Self { store, turns, staged: OnceCell::new(), state: Mutex::default(), changed }
     }
 
     /// Tells when there may be more.
@@ -110,9 +110,9 @@ impl RangeFetches {
 
     /// The file, with room for one window more.
     async fn stage(&self, digest: &Digest) -> Result<&Staged, Error> {
-        let room = self.objects.reserve(Purpose::Mirrored, WINDOW).await?;
+        let room = self.store.reserve(Purpose::Mirrored, WINDOW).await?;
         self.state.lock().rooms.push(room);
-        self.staged.get_or_try_init(|| self.objects.stage(digest, Purpose::Mirrored, 0)).await
+        self.staged.get_or_try_init(|| self.store.stage(digest, Purpose::Mirrored, 0)).await
     }
 
     fn arrived(&self, start: u64, until: u64) {
@@ -133,7 +133,7 @@ impl RangeFetch {
         // It may have waited for its turn until nobody wants it any more.
         let Some(fill) = self.fill.upgrade().filter(|fill| fill.is_open()) else { return Ok(()) };
         let ranges = fill.ranges();
-        let sink = ranges.stage(fill.digest()).await?.sink();
+        let writer = ranges.stage(fill.digest()).await?.writer();
         let mut events = fetch::start(client, fill.wanted(self.start, Some(self.end)));
         let mut at = self.start;
         while let Some(event) = events.recv().await {
@@ -144,8 +144,8 @@ impl RangeFetch {
                 Event::Opened { .. } => continue,
                 Event::Bytes(bytes) => bytes,
             };
-            let (sink, length) = (sink.clone(), bytes.len() as u64);
-            ranges.objects.blocking(Lane::Write, move |_| sink.write_at(&bytes, at)).await??;
+            let (writer, length) = (writer.clone(), bytes.len() as u64);
+            ranges.store.blocking(Lane::Write, move |_| writer.write_at(&bytes, at)).await??;
             at += length;
             ranges.arrived(self.start, at);
         }

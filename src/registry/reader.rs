@@ -10,11 +10,11 @@ use tokio::sync::watch;
 
 use super::{
     Error,
+    access_tracker::ReadGuard,
     fill::Fill,
+    passthrough::Passthrough,
     progress::{Failure, Progress},
     range_fetch::RangeFetches,
-    through::Through,
-    uses::Reading,
 };
 use crate::oci::ByteRange;
 
@@ -27,7 +27,7 @@ const LEAST: Duration = Duration::from_millis(5);
 
 /// What may be sent next.
 #[derive(Debug)]
-pub enum Grant {
+pub enum ReadSlice {
     /// What this file holds, from the reader's place up to the offset `until`.
     File {
         /// Open, shared, never changed up to `until`.
@@ -49,9 +49,9 @@ pub struct Reader {
 
 #[derive(Debug)]
 enum Feed {
-    Stored(Arc<File>, #[expect(dead_code, reason = "lives as long as the reader")] Arc<Reading>),
+    Stored(Arc<File>, #[expect(dead_code, reason = "lives as long as the reader")] Arc<ReadGuard>),
     Following(Following),
-    Through(Through),
+    Passthrough(Passthrough),
 }
 
 #[derive(Debug)]
@@ -65,7 +65,7 @@ struct Following {
 }
 
 impl Reader {
-    pub(super) fn stored(file: Arc<File>, reading: Arc<Reading>, range: ByteRange) -> Self {
+    pub(super) fn stored(file: Arc<File>, reading: Arc<ReadGuard>, range: ByteRange) -> Self {
         Self { at: range.start, end: range.end, feed: Feed::Stored(file, reading) }
     }
 
@@ -81,7 +81,7 @@ impl Reader {
         self.at
     }
 
-    /// Says that `bytes` of a [`Grant::File`] were read.
+    /// Says that `bytes` of a [`ReadSlice::File`] were read.
     pub fn advance(&mut self, bytes: u64) {
         self.at += bytes;
     }
@@ -90,7 +90,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the rest cannot be had or is not right: what was sent must then not look complete.
-    pub async fn next(&mut self) -> Result<Option<Grant>, Error> {
+    pub async fn next(&mut self) -> Result<Option<ReadSlice>, Error> {
         if self.at >= self.end {
             return Ok(None);
         }
@@ -98,15 +98,15 @@ impl Reader {
             let next = match &mut self.feed {
                 Feed::Stored(file, _) => Next::File { file: Arc::clone(file), until: self.end },
                 Feed::Following(following) => following.next(self.at, self.end).await?,
-                Feed::Through(through) => Next::Bytes(through.next(self.at, self.end).await?),
+                Feed::Passthrough(through) => Next::Bytes(through.next(self.at, self.end).await?),
             };
             match next {
-                Next::File { file, until } => return Ok(Some(Grant::File { file, until: until.min(self.end) })),
+                Next::File { file, until } => return Ok(Some(ReadSlice::File { file, until: until.min(self.end) })),
                 Next::Bytes(bytes) => {
                     self.at += bytes.len() as u64;
-                    return Ok(Some(Grant::Bytes(bytes)));
+                    return Ok(Some(ReadSlice::Bytes(bytes)));
                 }
-                Next::Through(through) => self.feed = Feed::Through(through),
+                Next::Passthrough(through) => self.feed = Feed::Passthrough(through),
             }
         }
     }
@@ -119,7 +119,7 @@ enum Next {
     },
     Bytes(Bytes),
     /// The fill ends here; this goes on.
-    Through(Through),
+    Passthrough(Passthrough),
 }
 
 impl Following {
@@ -138,7 +138,7 @@ impl Following {
                 Progress::Failed(Failure::Error(error)) => return Err(error),
                 Progress::Failed(Failure::Superseded(_)) => return Err(Error::Abandoned),
                 Progress::Failed(Failure::NoSpace(handover)) => {
-                    return Ok(Next::Through(Through::take_over(&self.fill, &handover, at, end)));
+                    return Ok(Next::Passthrough(Passthrough::take_over(&self.fill, &handover, at, end)));
                 }
                 Progress::Filling { size, .. } if self.fill.is_far_from(at, visible) => {
                     RangeFetches::begin(&self.fill, at, size);

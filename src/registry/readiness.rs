@@ -1,7 +1,7 @@
 //! Whether requests can be answered, which probes ask: pulls and pushes apart, since a server that cannot take pushes still
 //! serves pulls.
 
-use super::{Error, Registry, space::LINKS};
+use super::{Error, Registry, reserve::LINKS};
 use crate::storage::Purpose;
 
 /// What a push needs to begin with, in bytes.
@@ -14,7 +14,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Storage`], when it cannot.
     pub fn serves_pulls(&self) -> Result<(), Error> {
-        Ok(self.objects.storage.check_readable()?)
+        Ok(self.store.storage.check_readable()?)
     }
 
     /// Whether storage takes writes. Blocks for a moment.
@@ -22,17 +22,17 @@ impl Registry {
     /// # Errors
     /// [`Error::Storage`], when it takes none.
     pub fn takes_writes(&self) -> Result<(), Error> {
-        Ok(self.objects.storage.check_writable()?)
+        Ok(self.store.storage.check_writable()?)
     }
 
     /// Whether pushes are taken: they are allowed, storage takes writes, and there is room, or what is mirrored may make it.
     /// Nothing goes for it. Blocks for a moment.
     ///
     /// # Errors
-    /// [`Error::Unsupported`], [`Error::Denied`], [`Error::Storage`] or [`Error::Short`]: why they are refused.
+    /// [`Error::Unsupported`], [`Error::Denied`], [`Error::Storage`] or [`Error::InsufficientSpace`]: why they are refused.
     pub fn takes_pushes(&self) -> Result<(), Error> {
         self.rules.allow_pushes()?;
         self.takes_writes()?;
-        self.objects.may_fit(Purpose::Hosted, PUSH + LINKS)
+        self.store.may_fit(Purpose::Hosted, PUSH + LINKS)
     }
 }

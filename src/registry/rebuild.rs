@@ -9,8 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::MutexGuard;
 
 use super::{
-    Error, StoredManifest, manifests,
-    objects::{Objects, SMALL},
+    Error, StoredManifest,
+    blob_store::{BlobStore, SMALL},
+    manifests,
 };
 use crate::{
     index::{Absent, Class, Link, Owner},
@@ -28,19 +29,19 @@ const INDEX_ROOM: u64 = 16 << 20;
 
 /// What is known of walks of the disk: there is one at a time, since two would count in each other's survey.
 #[derive(Debug, Default)]
-pub(super) struct Rebuilding {
+pub(super) struct RebuildState {
     /// When there is to be another, since the last one could not read everything.
     due: Option<Instant>,
     /// When room is to be made for the index again, since none could be.
     no_room_until: Option<Instant>,
 }
 
-impl Objects {
+impl BlobStore {
     /// Forgets all that the index knows and tells it anew what is on disk.
     ///
     /// # Errors
     /// When something cannot be read. There is another walk soon.
-    pub(super) fn renew_index(&self) -> Result<(), Error> {
+    pub(super) fn rebuild_index(&self) -> Result<(), Error> {
         let alone = self.rebuilding.lock();
         self.index.resume(|_| ());
         self.storage.ledger().set_known(false);
@@ -51,13 +52,13 @@ impl Objects {
     /// Opens the index, and tells it what it cannot know. Blocks for as long as both take.
     ///
     /// # Errors
-    /// As [`Objects::renew_index`].
-    pub(super) fn resume_index(&self) -> Result<(), Error> {
+    /// As [`BlobStore::rebuild_index`].
+    pub(super) fn open_index(&self) -> Result<(), Error> {
         let alone = self.rebuilding.lock();
         self.index.resume(|totals| self.storage.ledger().resume(totals));
         let pins: Vec<String> = self.retention.pinned.iter().map(ToString::to_string).collect();
         if !self.index.same_pins(&pins.join("\n")) {
-            self.index.recall(u64::MAX, true);
+            self.index.requeue(u64::MAX, true);
             self.index.repin();
         }
         self.walk(alone)
@@ -66,7 +67,7 @@ impl Objects {
     /// Has an index again after it failed, where that can be had. Blocks.
     ///
     /// # Errors
-    /// As [`Objects::renew_index`].
+    /// As [`BlobStore::rebuild_index`].
     pub(super) fn reopen_index(&self) -> Result<(), Error> {
         let mut alone = self.rebuilding.lock();
         self.storage.ledger().set_known(false);
@@ -83,13 +84,13 @@ impl Objects {
 
     /// Makes room for an index that cannot be opened without: what evicts by the index waits for it. Returns whether anything
     /// went.
-    fn make_room_for_index(&self, alone: &mut Rebuilding) -> bool {
+    fn make_room_for_index(&self, alone: &mut RebuildState) -> bool {
         if alone.no_room_until.is_some_and(|until| Instant::now() < until) {
             return false;
         }
         let begun = Instant::now();
         let bytes = INDEX_ROOM.max(self.storage.ledger().usage().index / 4);
-        let parked = self.parked.give_way(bytes);
+        let parked = self.partial_blobs.give_way(bytes);
         let evicted = if parked < bytes { self.evict_unindexed(bytes - parked) } else { Ok(0) };
         match &evicted {
             Err(error) => tracing::warn!("no room can be made for the index: {error}"),
@@ -105,8 +106,8 @@ impl Objects {
     /// Walks the disk once more after a walk that could not read everything, or when the index is in doubt. Blocks.
     ///
     /// # Errors
-    /// As [`Objects::renew_index`].
-    pub(super) fn complete_index(&self) -> Result<(), Error> {
+    /// As [`BlobStore::rebuild_index`].
+    pub(super) fn rebuild_if_due(&self) -> Result<(), Error> {
         match self.rebuilding.try_lock() {
             Some(alone) if self.index.is_doubted() || alone.due.is_some_and(|due| due <= Instant::now()) => {
                 self.walk(alone)
@@ -115,13 +116,13 @@ impl Objects {
         }
     }
 
-    fn walk(&self, alone: MutexGuard<'_, Rebuilding>) -> Result<(), Error> {
+    fn walk(&self, alone: MutexGuard<'_, RebuildState>) -> Result<(), Error> {
         self.walk_by(alone, walk)
     }
 
     fn walk_by(
         &self,
-        mut alone: MutexGuard<'_, Rebuilding>,
+        mut alone: MutexGuard<'_, RebuildState>,
         walk: impl FnOnce(&Self) -> Result<(), Error>,
     ) -> Result<(), Error> {
         // Noted before, in case it panics, whoever asked for it.
@@ -140,81 +141,81 @@ impl Objects {
     }
 }
 
-fn walk(objects: &Objects) -> Result<(), Error> {
-    let everything = !objects.index.was_complete();
+fn walk(store: &BlobStore) -> Result<(), Error> {
+    let everything = !store.index.was_complete();
     if everything {
-        objects.recount();
+        store.recount();
     }
-    objects.survey()?;
+    store.scan()?;
     if everything {
-        objects.index.line_up();
+        store.index.enqueue_all();
     }
-    objects.index.forget_hosted();
+    store.index.forget_hosted();
     let (mut repositories, mut links) = (0_u64, 0_u64);
-    for repository in objects.storage.repositories() {
+    for repository in store.storage.repositories() {
         let repository = repository?;
         let hosted = repository.domain.is_none();
         if hosted || everything {
             // Nothing goes while it is told: it would be told after it went.
-            let _still = hosted.then(|| objects.claims.repository(&repository));
+            let _still = hosted.then(|| store.locks.repository(&repository));
             repositories += 1;
-            links += tell(objects, &repository)?;
+            links += tell(store, &repository)?;
         }
     }
-    objects.index.set_complete();
+    store.index.set_complete();
     // The index may have failed meanwhile: then nothing was counted.
-    objects.storage.ledger().set_known(objects.index.is_complete());
+    store.storage.ledger().set_known(store.index.is_complete());
     tracing::debug!("the index was told of {repositories} repositories with {links} links");
     Ok(())
 }
 
-fn tell(objects: &Objects, repository: &Repository) -> Result<u64, Error> {
-    let links = objects.storage.links(repository);
+fn tell(store: &BlobStore, repository: &Repository) -> Result<u64, Error> {
+    let links = store.storage.links(repository);
     // That bytes are durable is not told: they are made so once more when it matters.
     let class = Class { mirrored: repository.domain.is_some(), hosted: false };
     let mut told = 0;
     if repository.domain.is_some() || links.has_revisions()? {
-        objects.index.add_repository(repository);
+        store.index.add_repository(repository);
     }
     if repository.domain.is_none() {
-        objects.recall_claim(repository)?;
+        store.recall_claim(repository)?;
     }
     for digest in links.layers() {
         let digest = digest?;
         told += 1;
-        own(objects, repository, &digest, false);
-        objects.index.add_class(&digest, class);
-        objects.index.add_link(repository, &digest, Link { layer: true, ..Link::default() });
+        own(store, repository, &digest, false);
+        store.index.add_class(&digest, class);
+        store.index.add_link(repository, &digest, Link { layer: true, ..Link::default() });
     }
     for digest in links.revisions() {
         let digest = digest?;
         told += 1;
-        own(objects, repository, &digest, true);
-        objects.index.add_class(&digest, class);
-        match read_stored(&objects.storage, &digest)? {
-            Some(manifest) => manifests::note(&objects.index, repository, &manifest),
-            None => objects.index.add_link(repository, &digest, Link { revision: true, ..Link::default() }),
+        own(store, repository, &digest, true);
+        store.index.add_class(&digest, class);
+        match read_stored(&store.storage, &digest)? {
+            Some(manifest) => manifests::note(&store.index, repository, &manifest),
+            None => store.index.add_link(repository, &digest, Link { revision: true, ..Link::default() }),
         }
     }
     for tagged in links.tags() {
         // What a damaged link names is looked for on disk when it is asked for.
         let (tag, Some(_)) = tagged? else { continue };
-        let _claim = objects.claims.tag(repository, &tag);
+        let _claim = store.locks.tag(repository, &tag);
         // When it was last right is not on disk: it counts as stale, which costs one HEAD. A newer word stays.
-        if objects.index.tag(repository, &tag).is_none()
+        if store.index.tag(repository, &tag).is_none()
             && let Some(digest) = links.tag(&tag)?
         {
-            objects.index.put_tag(repository, &tag, digest, SystemTime::UNIX_EPOCH);
+            store.index.put_tag(repository, &tag, digest, SystemTime::UNIX_EPOCH);
         }
     }
     Ok(told)
 }
 
 /// Whose a blob is that a repository links. Mirrored ones come first: a link of this registry's own has the last word.
-fn own(objects: &Objects, repository: &Repository, digest: &Digest, manifest: bool) {
+fn own(store: &BlobStore, repository: &Repository, digest: &Digest, manifest: bool) {
     match repository.domain {
-        Some(_) => objects.index.disown(digest, manifest),
-        None => objects.index.own(digest, Owner::Hosted),
+        Some(_) => store.index.set_mirrored_if_unknown(digest, manifest),
+        None => store.index.set_owner(digest, Owner::Hosted),
     }
 }
 
@@ -223,9 +224,9 @@ fn own(objects: &Objects, repository: &Repository, digest: &Digest, manifest: bo
 ///
 /// # Errors
 /// When a manifest cannot be read.
-pub(super) fn named_by(objects: &Objects, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
-    for found in objects.storage.links(repository).revisions() {
-        let Some(manifest) = read(&objects.storage, &found?)? else { continue };
+pub(super) fn named_by(store: &BlobStore, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
+    for found in store.storage.links(repository).revisions() {
+        let Some(manifest) = read(&store.storage, &found?)? else { continue };
         let mut children = manifest.manifests.into_iter().chain(manifest.blobs);
         if let Some(child) = children.find(|child| child.digest == *digest) {
             return Ok(Some(child.size));
@@ -253,33 +254,33 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
-    use crate::{index::Index, lanes::Lanes, metrics::Metrics, registry::Retention, storage::Limits};
+    use crate::{index::Index, lanes::Lanes, metrics::Metrics, registry::Retention, storage::SpaceLimits};
 
     #[test]
     fn a_walk_that_panicked_is_repeated() {
         let dir = tempfile::TempDir::new().unwrap();
-        let storage = Storage::open(dir.path(), Limits::default()).unwrap();
+        let storage = Storage::open(dir.path(), SpaceLimits::default()).unwrap();
         let index = Index::open(&storage.index_dir());
         let (metrics, lanes) = (Metrics::new().unwrap().into(), Lanes::new().unwrap());
-        let objects = Objects::new(storage, index, Retention::default(), Duration::ZERO, metrics, lanes);
-        let panicking = || objects.walk_by(objects.rebuilding.lock(), |_| panic!("on purpose"));
+        let store = BlobStore::new(storage, index, Retention::default(), Duration::ZERO, metrics, lanes);
+        let panicking = || store.walk_by(store.rebuilding.lock(), |_| panic!("on purpose"));
         assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
-        objects.complete_index().unwrap();
-        assert!(!objects.index.is_complete(), "not at once");
-        objects.rebuilding.lock().due = Some(Instant::now());
-        objects.complete_index().unwrap();
-        assert!(objects.index.is_complete());
-        assert_eq!(objects.rebuilding.lock().due, None);
-        objects.index.doubt();
-        assert!(!objects.index.is_complete(), "a change of the disk could not be read again");
-        objects.complete_index().unwrap();
-        assert!(objects.index.is_complete(), "it is told anew at once");
-        objects
-            .walk_by(objects.rebuilding.lock(), |objects| {
-                objects.index.doubt();
-                walk(objects)
+        store.rebuild_if_due().unwrap();
+        assert!(!store.index.is_complete(), "not at once");
+        store.rebuilding.lock().due = Some(Instant::now());
+        store.rebuild_if_due().unwrap();
+        assert!(store.index.is_complete());
+        assert_eq!(store.rebuilding.lock().due, None);
+        store.index.doubt();
+        assert!(!store.index.is_complete(), "a change of the disk could not be read again");
+        store.rebuild_if_due().unwrap();
+        assert!(store.index.is_complete(), "it is told anew at once");
+        store
+            .walk_by(store.rebuilding.lock(), |store| {
+                store.index.doubt();
+                walk(store)
             })
             .unwrap();
-        assert!(!objects.index.is_complete(), "it was doubted while it was told");
+        assert!(!store.index.is_complete(), "it was doubted while it was told");
     }
 }

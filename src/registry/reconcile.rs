@@ -4,14 +4,14 @@
 
 use std::time::SystemTime;
 
-use super::{Error, manifests, objects::Objects, rebuild};
+use super::{Error, blob_store::BlobStore, manifests, rebuild};
 use crate::{
     index::{Link, Owner},
     oci::{Digest, Repository, Tag},
     storage,
 };
 
-impl Objects {
+impl BlobStore {
     /// Tells the index what a tag names on disk. The caller holds the lock that it is changed under.
     pub(super) fn reread_tag(&self, repository: &Repository, tag: &Tag) {
         match self.storage.links(repository).tag(tag) {
@@ -42,7 +42,7 @@ impl Objects {
             self.index.add_link(repository, digest, Link { layer, revision, ..Link::default() });
         }
         if (layer || revision) && repository.domain.is_none() {
-            self.index.own(digest, Owner::Hosted);
+            self.index.set_owner(digest, Owner::Hosted);
         }
         if revision && let Some(manifest) = rebuild::read_stored(&self.storage, digest)? {
             manifests::note(&self.index, repository, &manifest);

@@ -4,9 +4,9 @@
 
 use super::{
     Error, Registry,
-    described::{self, Described},
+    blob_store::BlobStore,
     listing::first,
-    objects::Objects,
+    referrer_descriptor::{self, ReferrerDescriptor},
 };
 use crate::{
     lanes::Lane,
@@ -29,7 +29,7 @@ pub struct Referrers {
 }
 
 /// A manifest that refers to another, with what is kept of its descriptor.
-type Noted = (Digest, Option<Described>);
+type Noted = (Digest, Option<ReferrerDescriptor>);
 
 impl Registry {
     /// What refers to `subject` in a repository of this registry's own; of `artifact_type` only, where one is given. A
@@ -74,9 +74,9 @@ impl Registry {
     async fn described(
         &self,
         digest: &Digest,
-        noted: Option<Described>,
+        noted: Option<ReferrerDescriptor>,
         wanted: Option<&str>,
-    ) -> Result<Option<Described>, Error> {
+    ) -> Result<Option<ReferrerDescriptor>, Error> {
         if let Some(kept) = noted.filter(|kept| kept.is_whole || !kept.is(wanted)) {
             return Ok(Some(kept));
         }
@@ -84,7 +84,7 @@ impl Registry {
         if let Some(described) = &manifest.described {
             return Ok(Some(described.clone()));
         }
-        self.objects.blocking(Lane::Compute, move |_| Some(described::of(&manifest))).await
+        self.store.blocking(Lane::Compute, move |_| Some(referrer_descriptor::of(&manifest))).await
     }
 
     async fn noted_referrers(
@@ -94,38 +94,38 @@ impl Registry {
         after: &str,
     ) -> Result<Vec<Noted>, Error> {
         let (place, from) = (repository.clone(), after.to_owned());
-        let look = move |objects: &Objects| {
-            let found = objects.index.noted_referrers(&place, &subject, &from, REFERRERS + 1)?;
-            Some(found.into_iter().map(|(digest, note)| (digest, Described::decode(&note))).collect())
+        let look = move |store: &BlobStore| {
+            let found = store.index.noted_referrers(&place, &subject, &from, REFERRERS + 1)?;
+            Some(found.into_iter().map(|(digest, note)| (digest, ReferrerDescriptor::decode(&note))).collect())
         };
-        if let Some(found) = self.objects.blocking(Lane::Read, look).await? {
+        if let Some(found) = self.store.blocking(Lane::Read, look).await? {
             return Ok(found);
         }
         let (place, after) = (repository.clone(), after.to_owned());
-        let walk = move |objects: &Objects| {
+        let walk = move |store: &BlobStore| {
             let refers = |digest: Result<Digest, storage::Error>| -> Result<Option<String>, Error> {
                 let digest = digest?;
-                let manifest = super::rebuild::read(&objects.storage, &digest)?;
+                let manifest = super::rebuild::read(&store.storage, &digest)?;
                 Ok(manifest.is_some_and(|found| found.subject == Some(subject)).then(|| digest.to_string()))
             };
-            let revisions = objects.storage.links(&place).revisions();
+            let revisions = store.storage.links(&place).revisions();
             first(revisions.filter_map(|digest| refers(digest).transpose()), &after, REFERRERS + 1)
         };
-        let found = self.objects.blocking(Lane::List, walk).await??;
+        let found = self.store.blocking(Lane::List, walk).await??;
         Ok(found.iter().filter_map(|digest| Some((digest.parse().ok()?, None))).collect())
     }
 
     /// Keeps descriptors that an older index had not. Nobody waits for it.
-    fn keep_descriptors(&self, repository: &Repository, subject: Digest, made: Vec<(Digest, Described)>) {
+    fn keep_descriptors(&self, repository: &Repository, subject: Digest, made: Vec<(Digest, ReferrerDescriptor)>) {
         if made.is_empty() {
             return;
         }
-        let (objects, place) = (self.objects.clone(), repository.clone());
+        let (store, place) = (self.store.clone(), repository.clone());
         let keep = move || {
             for (digest, described) in made {
-                objects.index.note_referrer(&place, &subject, &digest, &described.encode());
+                store.index.note_referrer(&place, &subject, &digest, &described.encode());
             }
         };
-        drop(self.objects.lanes.start(Lane::Write, keep));
+        drop(self.store.lanes.start(Lane::Write, keep));
     }
 }

@@ -1,7 +1,7 @@
 //! A repository of this registry's own, removed as a whole: its tags, manifests and blobs' links, then the claim to its name.
 //! Bytes stay until they are collected.
 
-use super::{Error, Registry, Volume, objects::Objects};
+use super::{Error, Registry, Volume, blob_store::BlobStore};
 use crate::{
     index::Link,
     oci::{Repository, RepositoryName},
@@ -26,7 +26,7 @@ impl Registry {
     /// # Errors
     /// [`Error::NameUnknown`], when nothing of it is here; or as the disk fails.
     pub fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
-        let removed = self.objects.remove(name, dry);
+        let removed = self.store.remove(name, dry);
         self.forget_answer(name);
         removed
     }
@@ -38,14 +38,14 @@ impl Volume {
     /// # Errors
     /// As [`Registry::remove`].
     pub fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
-        self.objects.remove(name, dry)
+        self.store.remove(name, dry)
     }
 }
 
-impl Objects {
+impl BlobStore {
     fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
         let repository = Repository { domain: None, name: name.clone() };
-        let _claim = self.claims.repository(&repository);
+        let _claim = self.locks.repository(&repository);
         let links = self.storage.links(&repository);
         if links.claim()?.is_none() && links.layers().next().transpose()?.is_none() {
             return Err(Error::NameUnknown);
@@ -85,7 +85,7 @@ impl Objects {
         }
         for digest in links.layers() {
             let digest = digest?;
-            let _digest = self.claims.digest(&digest);
+            let _digest = self.locks.digest(&digest);
             self.index.remove_link(repository, &digest, Link { layer: true, named: Some(0), ..Link::default() });
             let unlinked = links.remove_layer(&digest, Durability::Unsynced);
             unlinked.inspect_err(|_| self.reread_link(repository, &digest))?;

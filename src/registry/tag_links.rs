@@ -3,13 +3,13 @@
 
 use std::time::SystemTime;
 
-use super::{Error, heard::is_later, objects::Objects};
+use super::{Error, blob_store::BlobStore, tag_cache::is_later};
 use crate::{
     oci::{Digest, Repository, Tag},
     storage::Durability,
 };
 
-impl Objects {
+impl BlobStore {
     /// Points a tag at a manifest that is linked in its repository, as its upstream said when it was `asked`.
     pub(super) fn point_tag(
         &self,
@@ -18,7 +18,7 @@ impl Objects {
         digest: &Digest,
         asked: SystemTime,
     ) -> Result<(), Error> {
-        let _claim = self.claims.tag(repository, tag);
+        let _claim = self.locks.tag(repository, tag);
         if self.has_later(repository, tag, asked)? {
             return Ok(());
         }
@@ -32,7 +32,7 @@ impl Objects {
 
     /// Drops a tag that its upstream did not have when it was `asked`.
     pub(super) fn drop_tag(&self, repository: &Repository, tag: &Tag, asked: SystemTime) -> Result<(), Error> {
-        let _claim = self.claims.tag(repository, tag);
+        let _claim = self.locks.tag(repository, tag);
         if self.has_later(repository, tag, asked)? {
             return Ok(());
         }
@@ -43,7 +43,7 @@ impl Objects {
 
     /// Drops a tag whose manifest goes, unless it names another by now.
     pub(super) fn unlink_tag(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> Result<(), Error> {
-        let _claim = self.claims.tag(repository, tag);
+        let _claim = self.locks.tag(repository, tag);
         let links = self.storage.links(repository);
         if links.names(tag, digest)? {
             links.remove_tag(tag).inspect_err(|_| self.reread_tag(repository, tag))?;
@@ -59,7 +59,7 @@ impl Objects {
         if linked.is_some_and(|fact| is_later(fact.checked(), asked)) {
             return Ok(true);
         }
-        let word = self.heard.word(&(repository.clone(), tag.clone())).filter(|word| is_later(word.asked, asked));
+        let word = self.tag_cache.answer(&(repository.clone(), tag.clone())).filter(|word| is_later(word.asked, asked));
         match word.map(|word| word.head) {
             None => Ok(false),
             Some(None) => Ok(true),

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::SystemTime};
 
 use super::{
-    Error, Head, Provenance, Pulled, Registry,
-    heard::{Word, is_later, is_younger},
+    CacheStatus, Error, Head, Pulled, Registry,
+    blob_store::BlobStore,
     manifests::StoredManifest,
-    mirror::Mirror,
-    objects::Objects,
     pull::cached_or_unknown,
+    tag_cache::{TagAnswer, is_later, is_younger},
+    upstream_health::UpstreamHealth,
 };
 use crate::{
     lanes::Lane,
@@ -29,8 +29,8 @@ pub(super) struct Cached {
 }
 
 impl Cached {
-    pub(super) fn stale(&self) -> Provenance {
-        Provenance::Stale { superseded: self.superseded }
+    pub(super) fn stale(&self) -> CacheStatus {
+        CacheStatus::Stale { superseded: self.superseded }
     }
 
     pub(super) fn served_stale(self) -> Pulled<Arc<StoredManifest>> {
@@ -43,7 +43,7 @@ impl Registry {
     /// Asks what a tag names now: one HEAD for any number of waiters, none if one was answered just now. `None` when the
     /// upstream's answer does not say enough.
     pub(super) async fn ask_tag(self: &Arc<Self>, repository: &Repository, tag: &Tag) -> (Asking<Option<Head>>, bool) {
-        match self.objects.heard.recent(&(repository.clone(), tag.clone()), self.freshness) {
+        match self.store.tag_cache.recent(&(repository.clone(), tag.clone()), self.freshness) {
             Some(head) => (Ok(Some(head)), true),
             None => self.ask_head(repository, Reference::Tag(tag.clone())).await,
         }
@@ -58,7 +58,7 @@ impl Registry {
         let (registry, place, asked) = (Arc::clone(self), repository.clone(), reference.clone());
         let work = async move { registry.ask_head_now(&place, &asked).await };
         let (answer, collapsed) = self.heads.join((repository.clone(), reference), work).await;
-        (landed(answer), collapsed)
+        (completed(answer), collapsed)
     }
 
     async fn ask_head_now(&self, repository: &Repository, reference: &Reference) -> Asking<Option<Head>> {
@@ -77,8 +77,8 @@ impl Registry {
     /// Notes what an upstream said of a tag when it was `asked`. A manifest that is here is linked at once: clients that have
     /// it, too, never ask for it.
     async fn note_tag(&self, repository: &Repository, tag: &Tag, head: &Head, asked: SystemTime) {
-        let word = Word { head: Some(head.clone()), asked };
-        if self.objects.heard.note(&(repository.clone(), tag.clone()), word)
+        let word = TagAnswer { head: Some(head.clone()), asked };
+        if self.store.tag_cache.note(&(repository.clone(), tag.clone()), word)
             && let Some(manifest) = cached_or_unknown(self.manifests.get(&head.digest).await)
         {
             self.manifests.keep(repository, &manifest).await;
@@ -96,11 +96,11 @@ impl Registry {
         if let Err(error) = &answer
             && matches!(**error, upstream::Error::NotFound)
             && let Reference::Tag(tag) = reference
-            && self.objects.heard.note(&(repository.clone(), tag.clone()), Word { head: None, asked })
+            && self.store.tag_cache.note(&(repository.clone(), tag.clone()), TagAnswer { head: None, asked })
         {
             let (place, tag) = (repository.clone(), tag.clone());
-            let drop_tag = move |objects: &Objects| objects.drop_tag(&place, &tag, asked);
-            if let Ok(Err(error)) = self.objects.blocking(Lane::Write, drop_tag).await {
+            let drop_tag = move |store: &BlobStore| store.drop_tag(&place, &tag, asked);
+            if let Ok(Err(error)) = self.store.blocking(Lane::Write, drop_tag).await {
                 tracing::warn!("a tag that is gone upstream stays: {error}");
             }
         }
@@ -110,12 +110,12 @@ impl Registry {
     /// What is cached of a tag, if it is here: what its upstream named last, or else what it named before.
     pub(super) async fn cached(&self, repository: &Repository, tag: &Tag) -> Option<Cached> {
         let linked = cached_or_unknown(self.tag(repository, tag).await);
-        let word = self.objects.heard.word(&(repository.clone(), tag.clone()));
+        let word = self.store.tag_cache.answer(&(repository.clone(), tag.clone()));
         let word = word.filter(|word| linked.is_none_or(|(_, checked)| !is_later(checked, word.asked)));
         let superseded = match &word {
             None => false,
-            Some(Word { head: None, .. }) => return None,
-            Some(Word { head: Some(head), asked }) => {
+            Some(TagAnswer { head: None, .. }) => return None,
+            Some(TagAnswer { head: Some(head), asked }) => {
                 if let Some(manifest) = self.here(repository, &head.digest).await {
                     return Some(Cached { manifest, checked: *asked, superseded: false });
                 }
@@ -136,14 +136,14 @@ impl Registry {
     /// # Errors
     /// When that cannot be known.
     pub(super) async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<Option<(Digest, SystemTime)>, Error> {
-        if self.objects.trusts_index(repository)
-            && let Some(fact) = self.objects.index.tag(repository, tag)
+        if self.store.trusts_index(repository)
+            && let Some(fact) = self.store.index.tag(repository, tag)
         {
             return Ok(Some((fact.digest, fact.checked())));
         }
         let (place, wanted) = (repository.clone(), tag.clone());
-        let look = move |objects: &Objects| objects.storage.links(&place).tag(&wanted);
-        match self.objects.blocking(Lane::Look, look).await? {
+        let look = move |store: &BlobStore| store.storage.links(&place).tag(&wanted);
+        match self.store.blocking(Lane::Look, look).await? {
             Ok(digest) => Ok(digest.map(|digest| (digest, SystemTime::UNIX_EPOCH))),
             // registry:2 leaves empty links after a crash. Nothing can be served by one: it is a miss, and a push or a pull
             // mends it. A collection keeps what it may have named.
@@ -153,16 +153,16 @@ impl Registry {
     }
 
     pub(super) fn check_known(&self, repository: &Repository, tag: &Tag) -> Result<(), Error> {
-        let unknown = self.objects.heard.is_unknown(&(repository.clone(), tag.clone()));
+        let unknown = self.store.tag_cache.is_unknown(&(repository.clone(), tag.clone()));
         if unknown { Err(Error::ManifestUnknown) } else { Ok(()) }
     }
 
-    pub(super) fn mirror_of(&self, repository: &Repository) -> Asking<&Mirror> {
+    pub(super) fn mirror_of(&self, repository: &Repository) -> Asking<&UpstreamHealth> {
         self.mirror(repository).map_err(|error| Arc::new(upstream::Error::Protocol(error.to_string())))
     }
 }
 
 /// What became of joint work.
-pub(super) fn landed<T>(joint: Option<Asking<T>>) -> Asking<T> {
+pub(super) fn completed<T>(joint: Option<Asking<T>>) -> Asking<T> {
     joint.unwrap_or_else(|| Err(Arc::new(upstream::Error::Protocol("the request was abandoned".into()))))
 }

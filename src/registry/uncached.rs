@@ -29,7 +29,7 @@ impl Uncached {
     /// Logs that a blob is not kept, unless its reason was logged a short while ago.
     pub(super) fn log(&self, digest: &Digest, error: &Error) {
         match error {
-            Error::Short(short) => {
+            Error::InsufficientSpace(short) => {
                 if let Some(more) = self.note(short.bounded, short.needed()) {
                     tracing::warn!("{digest} is not cached: {error}{more}");
                 }

@@ -7,15 +7,15 @@ use tempfile::TempDir;
 
 use super::{
     Error, Retention,
+    blob_store::BlobStore,
     disk_tests::{begin, cache, content, hosted, mirrored, on_a_thread, open},
     manifests::{Manifests, StoredManifest},
-    objects::Objects,
 };
 use crate::{
     index::Owner,
     lanes::Lane,
     oci::Digest,
-    storage::{Durability, Limits},
+    storage::{Durability, SpaceLimits},
 };
 
 /// A second more than the lease, so that what was written a moment ago may go.
@@ -29,20 +29,20 @@ fn age(dir: &TempDir, digest: &Digest, seconds: u64) {
     fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
 }
 
-fn there(objects: &Objects, digest: &Digest) -> bool {
-    objects.storage.has_blob(digest).unwrap()
+fn there(store: &BlobStore, digest: &Digest) -> bool {
+    store.storage.has_blob(digest).unwrap()
 }
 
-fn evict(objects: &Objects, bytes: u64) -> Result<u64, Error> {
-    on_a_thread(|| objects.evict_unindexed(bytes))
+fn evict(store: &BlobStore, bytes: u64) -> Result<u64, Error> {
+    on_a_thread(|| store.evict_unindexed(bytes))
 }
 
-async fn keep_manifest(objects: &Objects, name: &str, child: &Digest, salt: u8) -> Digest {
+async fn keep_manifest(store: &BlobStore, name: &str, child: &Digest, salt: u8) -> Digest {
     let layer = format!(r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{child}","size":1}}"#);
     let bytes = Bytes::from(format!(r#"{{"schemaVersion":2,"annotations":{{"salt":"{salt}"}},"layers":[{layer}]}}"#));
     let manifest = std::sync::Arc::new(StoredManifest::new(Digest::sha256(&bytes), bytes).unwrap());
-    Manifests::new(objects.clone()).keep(&mirrored(name), &manifest).await;
-    let links = objects.storage.links(&mirrored(name));
+    Manifests::new(store.clone()).keep(&mirrored(name), &manifest).await;
+    let links = store.storage.links(&mirrored(name));
     links.set_tag(&"latest".parse().unwrap(), &manifest.digest, Durability::Unsynced).unwrap();
     manifest.digest
 }
@@ -51,29 +51,28 @@ async fn keep_manifest(objects: &Objects, name: &str, child: &Digest, salt: u8) 
 async fn the_oldest_goes_and_what_is_kept_stays() {
     let dir = TempDir::new().unwrap();
     let retention = Retention { pinned: vec!["pinned/*".parse().unwrap()], lease: LEASE, ..Retention::default() };
-    let objects = open(&dir, Limits::default(), retention);
+    let store = open(&dir, SpaceLimits::default(), retention);
     let [old, older, fresh, pinned, pushed, read, named, stale] = [
-        cache(&objects, &mirrored("a"), content(1, 100)).await,
-        cache(&objects, &mirrored("a"), content(2, 100)).await,
-        cache(&objects, &mirrored("a"), content(3, 100)).await,
-        cache(&objects, &mirrored("pinned/a"), content(4, 100)).await,
-        cache(&objects, &mirrored("a"), content(5, 100)).await,
-        cache(&objects, &mirrored("a"), content(6, 100)).await,
-        cache(&objects, &mirrored("a"), content(7, 100)).await,
-        cache(&objects, &mirrored("b"), content(8, 100)).await,
+        cache(&store, &mirrored("a"), content(1, 100)).await,
+        cache(&store, &mirrored("a"), content(2, 100)).await,
+        cache(&store, &mirrored("a"), content(3, 100)).await,
+        cache(&store, &mirrored("pinned/a"), content(4, 100)).await,
+        cache(&store, &mirrored("a"), content(5, 100)).await,
+        cache(&store, &mirrored("a"), content(6, 100)).await,
+        cache(&store, &mirrored("a"), content(7, 100)).await,
+        cache(&store, &mirrored("b"), content(8, 100)).await,
     ];
-    let (leased, expired) =
-        (keep_manifest(&objects, "a", &named, 1).await, keep_manifest(&objects, "b", &stale, 2).await);
-    assert!(objects.promote(pushed).await.unwrap());
-    objects.storage.links(&hosted("mine")).add_layer(&pushed, Durability::Synced).unwrap();
+    let (leased, expired) = (keep_manifest(&store, "a", &named, 1).await, keep_manifest(&store, "b", &stale, 2).await);
+    assert!(store.promote(pushed).await.unwrap());
+    store.storage.links(&hosted("mine")).add_layer(&pushed, Durability::Synced).unwrap();
     for (digest, hours) in [&old, &pinned, &pushed, &read, &named, &stale, &expired].into_iter().zip(2..) {
         age(&dir, digest, 3600 * hours);
     }
     age(&dir, &older, 3600 * 24);
-    let reading = objects.uses.read(&read);
-    assert_eq!(evict(&objects, 1).unwrap() >> 10, 100, "one is enough");
-    assert!(!there(&objects, &older) && there(&objects, &old), "the oldest goes first");
-    evict(&objects, u64::MAX).unwrap();
+    let reading = store.access_tracker.read(&read);
+    assert_eq!(evict(&store, 1).unwrap() >> 10, 100, "one is enough");
+    assert!(!there(&store, &older) && there(&store, &old), "the oldest goes first");
+    evict(&store, u64::MAX).unwrap();
     for (digest, stays) in [
         (&old, false),
         (&fresh, true),
@@ -85,69 +84,69 @@ async fn the_oldest_goes_and_what_is_kept_stays() {
         (&stale, false),
         (&expired, false),
     ] {
-        assert_eq!(there(&objects, digest), stays, "{digest}");
+        assert_eq!(there(&store, digest), stays, "{digest}");
     }
-    let links = objects.storage.links(&mirrored("b"));
+    let links = store.storage.links(&mirrored("b"));
     assert!(!links.has(&stale).unwrap() && !links.has(&expired).unwrap(), "links go first");
     assert_eq!(links.tag(&"latest".parse().unwrap()).unwrap(), None);
     drop(reading);
-    objects.uses.note(&read);
-    objects.tell_uses();
-    assert_eq!(evict(&objects, u64::MAX).unwrap(), 0, "it was asked for a moment ago, and the index may be gone");
+    store.access_tracker.note(&read);
+    store.tell_uses();
+    assert_eq!(evict(&store, u64::MAX).unwrap(), 0, "it was asked for a moment ago, and the index may be gone");
 }
 
 /// A repository that cannot be looked at may link anything.
 #[tokio::test]
 async fn nothing_goes_when_a_repository_cannot_be_looked_at() {
     let dir = TempDir::new().unwrap();
-    let objects = open(&dir, Limits::default(), Retention::default());
-    let cached = cache(&objects, &mirrored("a"), content(1, 100)).await;
+    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let cached = cache(&store, &mirrored("a"), content(1, 100)).await;
     age(&dir, &cached, 3600);
     let repositories = dir.path().join("docker/registry/v2/repositories");
     fs::create_dir_all(&repositories).unwrap();
     // What leads nowhere hides what should lie behind it, also from root.
     std::os::unix::fs::symlink("nowhere", repositories.join("team")).unwrap();
-    assert!(matches!(evict(&objects, u64::MAX), Err(Error::Storage(_))));
-    assert!(there(&objects, &cached));
+    assert!(matches!(evict(&store, u64::MAX), Err(Error::Storage(_))));
+    assert!(there(&store, &cached));
     fs::remove_file(repositories.join("team")).unwrap();
-    let collecting = objects.activity.collect(Duration::ZERO);
-    assert!(matches!(evict(&objects, u64::MAX), Err(Error::UnderWay)));
+    let collecting = store.gc_guard.collect(Duration::ZERO);
+    assert!(matches!(evict(&store, u64::MAX), Err(Error::UnderWay)));
     drop(collecting);
-    assert!(evict(&objects, u64::MAX).unwrap() > 0 && !there(&objects, &cached));
+    assert!(evict(&store, u64::MAX).unwrap() > 0 && !there(&store, &cached));
 }
 
 /// An index that is away takes no note of a promotion, and knows a mirrored blob when it is there again.
 #[tokio::test]
 async fn what_was_promoted_while_the_index_was_away_stays() {
     let dir = TempDir::new().unwrap();
-    let objects = open(&dir, Limits::default(), Retention::default());
-    let pushed = cache(&objects, &mirrored("a"), content(1, 100)).await;
-    drop(objects);
-    let objects = begin(&dir, Limits::default(), Retention::default());
-    let present = objects.activity.enter(&hosted("mine"), Some(&pushed)).await;
-    assert!(objects.promote(pushed).await.unwrap());
-    on_a_thread(|| objects.resume_index()).unwrap();
-    assert_eq!(objects.index.holding(&pushed).unwrap().owner, Owner::Mirrored, "the promotion was not noted");
-    assert_eq!(on_a_thread(|| objects.evict(u64::MAX)), 0, "somebody is about to link it");
-    let claim = objects.claims.wait_for_digest(&pushed).await;
-    assert!(objects.host_layer(&hosted("mine"), &pushed, &claim).unwrap());
+    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let pushed = cache(&store, &mirrored("a"), content(1, 100)).await;
+    drop(store);
+    let store = begin(&dir, SpaceLimits::default(), Retention::default());
+    let present = store.gc_guard.guard_repository(&hosted("mine"), Some(&pushed)).await;
+    assert!(store.promote(pushed).await.unwrap());
+    on_a_thread(|| store.open_index()).unwrap();
+    assert_eq!(store.index.blob_entry(&pushed).unwrap().owner, Owner::Mirrored, "the promotion was not noted");
+    assert_eq!(on_a_thread(|| store.evict(u64::MAX)), 0, "somebody is about to link it");
+    let claim = store.locks.wait_for_digest(&pushed).await;
+    assert!(store.host_layer(&hosted("mine"), &pushed, &claim).unwrap());
     drop((claim, present));
-    objects.index.recall(u64::MAX - 1, false);
-    assert_eq!(on_a_thread(|| objects.evict(u64::MAX)), 0, "it is linked");
-    assert!(there(&objects, &pushed));
+    store.index.requeue(u64::MAX - 1, false);
+    assert_eq!(on_a_thread(|| store.evict(u64::MAX)), 0, "it is linked");
+    assert!(there(&store, &pushed));
 }
 
 /// Between a promotion and its link bytes may turn out to be damaged: no link is left that leads nowhere.
 #[tokio::test]
 async fn bytes_that_went_are_not_linked() {
     let dir = TempDir::new().unwrap();
-    let objects = open(&dir, Limits::default(), Retention::default());
-    let gone = cache(&objects, &mirrored("a"), content(1, 100)).await;
-    assert!(objects.promote(gone).await.unwrap());
-    objects.storage.remove_blob(&gone).unwrap();
-    let claim = objects.claims.wait_for_digest(&gone).await;
-    assert!(!objects.host_layer(&hosted("mine"), &gone, &claim).unwrap());
-    assert!(!objects.storage.links(&hosted("mine")).has_layer(&gone).unwrap());
+    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let gone = cache(&store, &mirrored("a"), content(1, 100)).await;
+    assert!(store.promote(gone).await.unwrap());
+    store.storage.remove_blob(&gone).unwrap();
+    let claim = store.locks.wait_for_digest(&gone).await;
+    assert!(!store.host_layer(&hosted("mine"), &gone, &claim).unwrap());
+    assert!(!store.storage.links(&hosted("mine")).has_layer(&gone).unwrap());
 }
 
 /// Whose damaged bytes are is found out by a walk of all repositories: on no lane that a client's next byte waits for, and
@@ -155,8 +154,8 @@ async fn bytes_that_went_are_not_linked() {
 #[tokio::test]
 async fn a_walk_for_damaged_bytes_is_in_nobody_s_way() {
     let dir = TempDir::new().unwrap();
-    let objects = open(&dir, Limits::default(), Retention::default());
-    let damaged = cache(&objects, &mirrored("a"), content(1, 100)).await;
+    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let damaged = cache(&store, &mirrored("a"), content(1, 100)).await;
     let hex = damaged.hex();
     let data = dir.path().join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]));
     fs::File::options().write(true).open(data).unwrap().set_len(10).unwrap();
@@ -164,25 +163,25 @@ async fn a_walk_for_damaged_bytes_is_in_nobody_s_way() {
     let blocked = std::sync::Arc::new(parking_lot::Mutex::new(blocked));
     for _ in 0..64 {
         let blocked = std::sync::Arc::clone(&blocked);
-        drop(objects.lanes.start(Lane::List, move || blocked.lock().recv()));
+        drop(store.lanes.start(Lane::List, move || blocked.lock().recv()));
     }
-    let mut rechecked = Box::pin(objects.recheck(damaged));
+    let mut rechecked = Box::pin(store.recheck(damaged));
     let moment = Duration::from_millis(300);
     assert!(tokio::time::timeout(moment, &mut rechecked).await.is_err(), "it waits for the lane of long walks");
-    assert!(objects.claims.try_digest(&damaged).is_some(), "nobody waits for it");
-    objects.lanes.run(Lane::Compute, || ()).await.unwrap();
+    assert!(store.locks.try_digest(&damaged).is_some(), "nobody waits for it");
+    store.lanes.run(Lane::Compute, || ()).await.unwrap();
     drop(go_on);
-    assert!(rechecked.await.unwrap().is_none() && !there(&objects, &damaged));
+    assert!(rechecked.await.unwrap().is_none() && !there(&store, &damaged));
 }
 
 /// A walk may have been past a repository when it is pushed to.
 #[tokio::test]
 async fn what_was_pushed_during_a_walk_counts() {
     let dir = TempDir::new().unwrap();
-    let objects = open(&dir, Limits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), Retention::default());
     let begun = std::time::Instant::now();
-    assert!(objects.activity.entered_since(begun).is_empty());
-    drop(objects.activity.enter(&hosted("mine"), None).await);
-    assert_eq!(objects.activity.entered_since(begun), [hosted("mine").name]);
-    assert!(objects.activity.entered_since(std::time::Instant::now()).is_empty());
+    assert!(store.gc_guard.entered_since(begun).is_empty());
+    drop(store.gc_guard.guard_repository(&hosted("mine"), None).await);
+    assert_eq!(store.gc_guard.entered_since(begun), [hosted("mine").name]);
+    assert!(store.gc_guard.entered_since(std::time::Instant::now()).is_empty());
 }

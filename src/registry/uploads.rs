@@ -16,15 +16,15 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::{
     Error, Registry,
-    activity::Present,
-    objects::{self, Objects},
-    pen::{Ink, Pen, Writer},
+    blob_store::{self, BlobStore},
+    gc_guard::PushGuard,
+    hashing_writer::{HashState, HashingFile, Writer},
 };
 use crate::{
     lanes::Lane,
-    metrics::{Collected, Found},
+    metrics::{Collected, MaintenanceEvent},
     oci::{Algorithm, Digest, Repository, UploadId},
-    storage::{self, Growth, Opened, Purpose, Upload},
+    storage::{self, Opened, Purpose, Upload, UploadAllocation},
 };
 
 /// How much is read at a time of a session that is read back.
@@ -32,15 +32,15 @@ const READ: usize = 1 << 20;
 /// How many bytes of room are taken at least and at most for a session, at a time.
 const STEP: (u64, u64) = (1 << 20, 32 << 20);
 
-type Inks = HashMap<UploadId, Arc<AsyncMutex<Ink>>>;
+type HashStates = HashMap<UploadId, Arc<AsyncMutex<HashState>>>;
 
 /// The sessions that were written to since this process began.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sessions(Arc<Held>);
+pub(super) struct Sessions(Arc<OpenSessions>);
 
 #[derive(Debug, Default)]
-struct Held {
-    inks: Mutex<Inks>,
+struct OpenSessions {
+    states: Mutex<HashStates>,
     /// Sessions that have ended and could not be removed.
     ended: Mutex<HashSet<UploadId>>,
     /// Held while a session is read back from disk, so that it is read once.
@@ -49,18 +49,18 @@ struct Held {
 
 /// A session that is being written to. Dropped, it keeps what has been written.
 #[derive(Debug)]
-pub struct Receiving {
+pub struct UploadWriter {
     repository: Repository,
     id: UploadId,
     /// Before the writer, which lets the session go: what was taken and not written is given back first.
-    growth: Arc<Growth>,
-    writer: Writer<OwnedMutexGuard<Ink>>,
-    objects: Objects,
+    growth: Arc<UploadAllocation>,
+    writer: Writer<OwnedMutexGuard<HashState>>,
+    store: BlobStore,
     /// However long it takes: what was pushed before it waits for the manifest that names both.
-    present: Present,
+    present: PushGuard,
 }
 
-impl Receiving {
+impl UploadWriter {
     /// Takes the next bytes, and waits while too many wait to be written.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Receiving {
     /// # Errors
     /// When they do not fit.
     pub async fn expect(&self, bytes: u64) -> Result<(), Error> {
-        self.objects.could_fit(Purpose::Hosted, bytes).await?;
+        self.store.could_fit(Purpose::Hosted, bytes).await?;
         let some = bytes.min(STEP.1);
         let missing = self.writer.taken().saturating_add(some).saturating_sub(self.growth.until());
         if missing > 0 { self.grow(missing).await } else { Ok(()) }
@@ -93,15 +93,15 @@ impl Receiving {
     async fn make_room(&self, missing: u64) -> Result<(), Error> {
         let step = self.writer.taken().clamp(STEP.0, STEP.1).max(missing);
         match self.grow(step).await {
-            Err(Error::Short(_)) if step > missing => self.grow(missing).await,
+            Err(Error::InsufficientSpace(_)) if step > missing => self.grow(missing).await,
             grown => grown,
         }
     }
 
     async fn grow(&self, bytes: u64) -> Result<(), Error> {
-        let reservation = self.objects.reserve(Purpose::Hosted, bytes).await?;
+        let reservation = self.store.reserve(Purpose::Hosted, bytes).await?;
         let growth = Arc::clone(&self.growth);
-        Ok(self.objects.blocking(Lane::Write, move |_| growth.grow(reservation, bytes)).await??)
+        Ok(self.store.blocking(Lane::Write, move |_| growth.grow(reservation, bytes)).await??)
     }
 
     /// Waits until all is written; returns how much the session has received in all.
@@ -111,8 +111,8 @@ impl Receiving {
     pub async fn finish(self) -> Result<u64, Error> {
         let Self { growth, writer, .. } = self;
         drop(growth);
-        let pen = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
-        Ok(pen.ink().written)
+        let hashing_file = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
+        Ok(hashing_file.state().written)
     }
 }
 
@@ -124,14 +124,14 @@ impl Registry {
     pub async fn begin_upload(&self, repository: &Repository, id: UploadId, algorithm: Algorithm) -> Result<(), Error> {
         let place = repository.clone();
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let room = self.objects.reserve(Purpose::Hosted, STEP.0).await?;
-        let present = self.objects.activity.enter(repository, None).await;
-        let begin = move |objects: &Objects| {
+        let room = self.store.reserve(Purpose::Hosted, STEP.0).await?;
+        let present = self.store.gc_guard.guard_repository(repository, None).await;
+        let begin = move |store: &BlobStore| {
             let _held = (room, present);
-            objects.storage.uploads(&place).begin(id, &started)
+            store.storage.uploads(&place).begin(id, &started)
         };
-        self.objects.blocking(Lane::Write, begin).await??;
-        self.sessions.0.inks.lock().insert(id, Arc::new(AsyncMutex::new(Ink::new(algorithm.hasher()))));
+        self.store.blocking(Lane::Write, begin).await??;
+        self.sessions.0.states.lock().insert(id, Arc::new(AsyncMutex::new(HashState::new(algorithm.hasher()))));
         Ok(())
     }
 
@@ -143,39 +143,39 @@ impl Registry {
         if self.sessions.0.ended.lock().contains(&id) {
             return Err(Error::UploadUnknown);
         }
-        let upload = self.objects.storage.uploads(repository).named(id);
-        self.objects.blocking(Lane::Look, move |_| upload.received()).await??.ok_or(Error::UploadUnknown)
+        let upload = self.store.storage.uploads(repository).named(id);
+        self.store.blocking(Lane::Look, move |_| upload.received()).await??.ok_or(Error::UploadUnknown)
     }
 
     /// Opens a session for writing, at the offset `at` where the client says one.
     ///
     /// # Errors
     /// [`Error::UploadUnknown`]; [`Error::UploadRange`], when the session does not stand there or is being written to.
-    pub async fn receive(&self, repository: &Repository, id: UploadId, at: Option<u64>) -> Result<Receiving, Error> {
+    pub async fn receive(&self, repository: &Repository, id: UploadId, at: Option<u64>) -> Result<UploadWriter, Error> {
         // First whether it is there at all: what is said of a repository is remembered, whatever it is called.
         self.upload_received(repository, id).await?;
-        let present = self.objects.activity.enter(repository, None).await;
-        let ink = self.hold(repository, id).await?;
-        if at.is_some_and(|at| at != ink.written) {
-            return Err(Error::UploadRange { received: ink.written });
+        let present = self.store.gc_guard.guard_repository(repository, None).await;
+        let state = self.hold(repository, id).await?;
+        if at.is_some_and(|at| at != state.written) {
+            return Err(Error::UploadRange { received: state.written });
         }
-        let upload = self.objects.storage.uploads(repository).named(id);
+        let upload = self.store.storage.uploads(repository).named(id);
         // With the session's lock inside: the client may leave, and what is opened late must not cut off what the next one
         // wrote.
-        let open = move |_: &Objects| match upload.sink(ink.written)? {
-            Opened::Writable(sink, growth) => Ok((sink, growth, ink)),
-            Opened::Busy => Err(Error::UploadRange { received: ink.written }),
+        let open = move |_: &BlobStore| match upload.writer(state.written)? {
+            Opened::Writable(writer, growth) => Ok((writer, growth, state)),
+            Opened::Busy => Err(Error::UploadRange { received: state.written }),
             Opened::Gone => Err(Error::UploadUnknown),
         };
-        let (sink, growth, ink) = self.objects.blocking(Lane::Write, open).await??;
-        let writer = Writer::new(Pen::new(sink, ink), self.objects.lanes.clone());
-        Ok(Receiving { repository: repository.clone(), id, growth, writer, objects: self.objects.clone(), present })
+        let (writer, growth, state) = self.store.blocking(Lane::Write, open).await??;
+        let writer = Writer::new(HashingFile::new(writer, state), self.store.lanes.clone());
+        Ok(UploadWriter { repository: repository.clone(), id, growth, writer, store: self.store.clone(), present })
     }
 
     /// Locks a session, for as long as the guard lives.
-    async fn hold(&self, repository: &Repository, id: UploadId) -> Result<OwnedMutexGuard<Ink>, Error> {
-        match self.ink(repository, id).await?.try_lock_owned() {
-            Ok(ink) => Ok(ink),
+    async fn hold(&self, repository: &Repository, id: UploadId) -> Result<OwnedMutexGuard<HashState>, Error> {
+        match self.state(repository, id).await?.try_lock_owned() {
+            Ok(state) => Ok(state),
             Err(_) => Err(Error::UploadRange { received: self.upload_received(repository, id).await? }),
         }
     }
@@ -185,33 +185,32 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::DigestInvalid`]; or as the disk fails.
-    pub async fn commit(&self, receiving: Receiving, digest: Digest) -> Result<(), Error> {
-        let Receiving { repository, id, growth, writer, present, .. } = receiving;
+    pub async fn commit(&self, receiving: UploadWriter, digest: Digest) -> Result<(), Error> {
+        let UploadWriter { repository, id, growth, writer, present, .. } = receiving;
         drop(growth);
-        let upload = self.objects.storage.uploads(&repository).named(id);
-        let pen = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
-        let (sessions, objects) = (self.sessions.clone(), self.objects.clone());
+        let upload = self.store.storage.uploads(&repository).named(id);
+        let hashing_file = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
+        let (sessions, store) = (self.sessions.clone(), self.store.clone());
         // What lies on another filesystem than the blobs is copied: there has to be room for both.
         let session = upload.clone();
-        let copied =
-            self.objects.blocking(Lane::Look, move |objects| objects.storage.to_copy(&session, &digest)).await??;
+        let copied = self.store.blocking(Lane::Look, move |store| store.storage.to_copy(&session, &digest)).await??;
         if copied > 0 {
-            drop(self.objects.reserve(Purpose::Hosted, copied).await?);
+            drop(self.store.reserve(Purpose::Hosted, copied).await?);
         }
-        let room = self.objects.room_for(Purpose::Hosted, 0).await?;
+        let room = self.store.room_for(Purpose::Hosted, 0).await?;
         // A task of its own, with the session's lock inside: the client may leave, and the next one must find it whole.
         let commit = async move {
             let _held = (room, present);
-            let end = move |_: &Objects| {
-                pen.end();
-                pen
+            let end = move |_: &BlobStore| {
+                hashing_file.end();
+                hashing_file
             };
-            let pen = objects.blocking(Lane::Write, end).await?;
-            let committed = objects.commit(&repository, &upload, pen.ink(), digest).await;
+            let hashing_file = store.blocking(Lane::Write, end).await?;
+            let committed = store.commit(&repository, &upload, hashing_file.state(), digest).await;
             if is_final(&committed) {
-                objects.blocking(Lane::Write, move |_| sessions.end(id, &upload)).await?;
+                store.blocking(Lane::Write, move |_| sessions.end(id, &upload)).await?;
             }
-            drop(pen);
+            drop(hashing_file);
             committed
         };
         self.tasks.spawn(commit).await.unwrap_or(Err(Error::Abandoned))
@@ -224,13 +223,13 @@ impl Registry {
     pub async fn cancel_upload(&self, repository: &Repository, id: UploadId) -> Result<(), Error> {
         // First whether it is this repository's: the lock alone does not tell.
         self.upload_received(repository, id).await?;
-        let ink = self.hold(repository, id).await?;
-        let (sessions, upload) = (self.sessions.clone(), self.objects.storage.uploads(repository).named(id));
-        let cancel = move |_: &Objects| {
+        let state = self.hold(repository, id).await?;
+        let (sessions, upload) = (self.sessions.clone(), self.store.storage.uploads(repository).named(id));
+        let cancel = move |_: &BlobStore| {
             sessions.end(id, &upload);
-            drop(ink);
+            drop(state);
         };
-        self.objects.blocking(Lane::Write, cancel).await
+        self.store.blocking(Lane::Write, cancel).await
     }
 
     /// As [`Registry::cancel_upload`], for a session that nobody can go on with: its client left before it heard of it.
@@ -256,12 +255,12 @@ impl Registry {
             let Some(repository) = Some(repository?).filter(|repository| repository.domain.is_none()) else {
                 return Ok(0);
             };
-            let uploads = self.objects.storage.uploads(&repository);
+            let uploads = self.store.storage.uploads(&repository);
             let all: Vec<_> = uploads.all().collect::<Result<_, _>>()?;
             let purge = |id: UploadId| self.purge(&repository, id, &uploads.named(id), dry, old);
             Ok(all.into_iter().filter(|(id, last)| old(last) && purge(*id)).count())
         };
-        let purged = self.objects.storage.repositories().map(|repository| {
+        let purged = self.store.storage.repositories().map(|repository| {
             purge(repository).unwrap_or_else(|error| {
                 tracing::warn!("uploads that nobody goes on with stay for now: {error}");
                 0
@@ -280,49 +279,49 @@ impl Registry {
         is_old: impl Fn(&SystemTime) -> bool,
     ) -> bool {
         // One that nobody has written to since the start has no ink; it gets an empty one, for its lock.
-        let ink = || Arc::new(AsyncMutex::new(Ink::new(Algorithm::Sha256.hasher())));
-        let known = self.sessions.0.inks.lock().get(&id).map(Arc::clone);
-        let (held, loaded) = (known.clone().unwrap_or_else(ink), known.is_some());
+        let state = || Arc::new(AsyncMutex::new(HashState::new(Algorithm::Sha256.hasher())));
+        let known = self.sessions.0.states.lock().get(&id).map(Arc::clone);
+        let (held, loaded) = (known.clone().unwrap_or_else(state), known.is_some());
         let Ok(_lock) = held.try_lock() else { return false };
         let Ok(_alone) = self.sessions.0.loading.try_lock() else { return false };
-        let changed = self.sessions.0.inks.lock().contains_key(&id) != loaded;
+        let changed = self.sessions.0.states.lock().contains_key(&id) != loaded;
         if changed || !upload.last_activity().is_ok_and(|last| last.is_some_and(|last| is_old(&last))) {
             return false;
         }
         tracing::info!("{} upload {id} of {repository}", if dry { "would purge" } else { "purging" });
         if !dry {
             self.sessions.end(id, upload);
-            self.metrics.found(Found::Collected(Collected::Upload, 0));
+            self.metrics.found(MaintenanceEvent::Collected(Collected::Upload, 0));
         }
         true
     }
 
     /// A session's ink, read back from disk if this process has not written to it.
-    async fn ink(&self, repository: &Repository, id: UploadId) -> Result<Arc<AsyncMutex<Ink>>, Error> {
-        let known = || self.sessions.0.inks.lock().get(&id).map(Arc::clone);
-        if let Some(ink) = known() {
-            return Ok(ink);
+    async fn state(&self, repository: &Repository, id: UploadId) -> Result<Arc<AsyncMutex<HashState>>, Error> {
+        let known = || self.sessions.0.states.lock().get(&id).map(Arc::clone);
+        if let Some(state) = known() {
+            return Ok(state);
         }
         let alone = Arc::clone(&self.sessions.0.loading).lock_owned().await;
-        if let Some(ink) = known() {
-            return Ok(ink);
+        if let Some(state) = known() {
+            return Ok(state);
         }
-        let (upload, sessions) = (self.objects.storage.uploads(repository).named(id), self.sessions.clone());
+        let (upload, sessions) = (self.store.storage.uploads(repository).named(id), self.sessions.clone());
         // All of it at once, as the client may leave.
-        let load = move |_: &Objects| {
-            let ink = Arc::new(AsyncMutex::new(read_back(&upload)?));
-            sessions.0.inks.lock().insert(id, Arc::clone(&ink));
+        let load = move |_: &BlobStore| {
+            let state = Arc::new(AsyncMutex::new(read_back(&upload)?));
+            sessions.0.states.lock().insert(id, Arc::clone(&state));
             drop(alone);
-            Ok::<_, Error>(ink)
+            Ok::<_, Error>(state)
         };
-        self.objects.blocking(Lane::Hash, load).await?
+        self.store.blocking(Lane::Hash, load).await?
     }
 }
 
 impl Sessions {
     /// How many are open that this process began or went on with.
     pub(super) fn open(&self) -> usize {
-        self.0.inks.lock().len()
+        self.0.states.lock().len()
     }
 
     /// Ends a session whose lock the caller holds: first its folder goes, so that whoever waits for the lock finds none. One
@@ -335,33 +334,39 @@ impl Sessions {
                 self.0.ended.lock().insert(id);
             }
         }
-        self.0.inks.lock().remove(&id);
+        self.0.states.lock().remove(&id);
     }
 }
 
-impl Objects {
-    async fn commit(&self, place: &Repository, upload: &Upload, ink: &Ink, digest: Digest) -> Result<(), Error> {
-        let found = self.received(upload, ink, digest.algorithm()).await?;
+impl BlobStore {
+    async fn commit(
+        &self,
+        place: &Repository,
+        upload: &Upload,
+        state: &HashState,
+        digest: Digest,
+    ) -> Result<(), Error> {
+        let found = self.received(upload, state, digest.algorithm()).await?;
         if found != digest {
             return Err(Error::DigestInvalid { given: Box::new(digest), found: found.into() });
         }
-        let _present = self.activity.enter(place, Some(&digest)).await;
+        let _present = self.gc_guard.guard_repository(place, Some(&digest)).await;
         self.host_upload(place, upload, digest).await
     }
 
     /// The digest of what a session received, in the algorithm that is asked for.
-    async fn received(&self, upload: &Upload, ink: &Ink, algorithm: Algorithm) -> Result<Digest, Error> {
-        let hashed = ink.hasher.clone().finish();
+    async fn received(&self, upload: &Upload, state: &HashState, algorithm: Algorithm) -> Result<Digest, Error> {
+        let hashed = state.hasher.clone().finish();
         if hashed.algorithm() == algorithm {
             return Ok(hashed);
         }
         let upload = upload.clone();
         let hash = move |_: &Self| {
             let (mut hasher, file) = (algorithm.hasher(), upload.read()?);
-            objects::hash_into(&file, &mut hasher).map_err(|error| upload.unread(error))?;
+            blob_store::hash_into(&file, &mut hasher).map_err(|error| upload.unread(error))?;
             Ok(hasher.finish())
         };
-        self.blocking(objects::hashing(ink.written), hash).await?
+        self.blocking(blob_store::hashing(state.written), hash).await?
     }
 }
 
@@ -377,21 +382,21 @@ fn is_final(committed: &Result<(), Error>) -> bool {
 
 /// Reads a session back that another process wrote to, and writes its bytes anew. That process may have failed to sync them,
 /// and to remove them: the kernel would call the next sync a success, though they are not on the disk.
-fn read_back(upload: &Upload) -> Result<Ink, Error> {
+fn read_back(upload: &Upload) -> Result<HashState, Error> {
     let received = upload.received()?.ok_or(Error::UploadUnknown)?;
-    let sink = match upload.sink(received)? {
-        Opened::Writable(sink, _) => sink,
+    let writer = match upload.writer(received)? {
+        Opened::Writable(writer, _) => writer,
         Opened::Busy => return Err(Error::UploadRange { received }),
         Opened::Gone => return Err(Error::UploadUnknown),
     };
-    let (file, mut buffer, mut ink) = (upload.read()?, vec![0; READ], Ink::new(Algorithm::Sha256.hasher()));
+    let (file, mut buffer, mut state) = (upload.read()?, vec![0; READ], HashState::new(Algorithm::Sha256.hasher()));
     loop {
-        let length = file.read_at(&mut buffer, ink.written).map_err(|error| upload.unread(error))?;
+        let length = file.read_at(&mut buffer, state.written).map_err(|error| upload.unread(error))?;
         if length == 0 {
-            return Ok(ink);
+            return Ok(state);
         }
-        sink.write_at(&buffer[..length], ink.written)?;
-        ink.hasher.update(&buffer[..length]);
-        ink.written += length as u64;
+        writer.write_at(&buffer[..length], state.written)?;
+        state.hasher.update(&buffer[..length]);
+        state.written += length as u64;
     }
 }

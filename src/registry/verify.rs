@@ -14,15 +14,15 @@ use std::{
 
 use rustix::fs::{Advice, fadvise};
 
-use super::{Error, Tell, health::Outcome, objects::Objects};
+use super::{Error, ProgressCallback, blob_store::BlobStore, repair::RepairResult};
 use crate::{
-    metrics::Found,
+    metrics::MaintenanceEvent,
     oci::{Digest, Repository},
     storage::{self, Stored},
 };
 
 /// Blobs are looked at by the first byte of their digests: each is a step.
-pub const STEPS: u16 = 256;
+pub const VERIFY_SHARDS: u16 = 256;
 const READ: usize = 1 << 20;
 /// How often a file is read that the disk gives no bytes of, and how long after each time.
 const TRIES: u32 = 3;
@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Verification {
     /// Bytes a second, at most.
     pub rate: u64,
-    /// Which steps of [`STEPS`].
+    /// Which steps of [`VERIFY_SHARDS`].
     pub steps: Range<u16>,
 }
 
@@ -43,7 +43,7 @@ pub enum Checked {
     /// So many steps are done, and so many bytes were read.
     Step(u16, u64),
     /// A blob was damaged: what became of it, and the repositories it belongs to.
-    Damaged(Digest, Outcome, Vec<Repository>),
+    Damaged(Digest, RepairResult, Vec<Repository>),
 }
 
 /// What was found.
@@ -62,7 +62,7 @@ pub struct Verified {
 }
 
 /// What a server adds: its memory, and its upstreams.
-pub(super) struct Around<'a> {
+pub(super) struct RepairHooks<'a> {
     /// Forgets what memory has of a blob.
     pub(super) forget: &'a dyn Fn(&Digest),
     /// Fetches a blob of a mirrored repository again, durably.
@@ -70,13 +70,13 @@ pub(super) struct Around<'a> {
 }
 
 struct Verifier<'a> {
-    objects: &'a Objects,
+    store: &'a BlobStore,
     pace: Pace,
     verified: Verified,
     /// Why it could not be known of something whether it is right: the first of these failures.
     unread: Option<storage::Error>,
-    around: Around<'a>,
-    tell: Tell<'a, Checked>,
+    around: RepairHooks<'a>,
+    tell: ProgressCallback<'a, Checked>,
 }
 
 impl Verification {
@@ -87,12 +87,12 @@ impl Verification {
     /// hashed all the same.
     pub(super) fn run(
         &self,
-        objects: &Objects,
-        around: Around<'_>,
-        tell: Tell<'_, Checked>,
+        store: &BlobStore,
+        around: RepairHooks<'_>,
+        tell: ProgressCallback<'_, Checked>,
     ) -> Result<Verified, Error> {
         let pace = Pace { rate: self.rate.max(1), begun: Instant::now(), read: 0 };
-        let mut verifier = Verifier { objects, pace, verified: Verified::default(), unread: None, around, tell };
+        let mut verifier = Verifier { store, pace, verified: Verified::default(), unread: None, around, tell };
         for step in self.steps.clone() {
             verifier.step(u8::try_from(step).unwrap_or(u8::MAX))?;
             let done = step + 1 - self.steps.start;
@@ -101,8 +101,8 @@ impl Verification {
         if let Some(error) = verifier.unread {
             return Err(error.into());
         }
-        if self.steps.end == STEPS {
-            objects.metrics.found(Found::VerifyEnded);
+        if self.steps.end == VERIFY_SHARDS {
+            store.metrics.found(MaintenanceEvent::VerifyEnded);
         }
         Ok(verifier.verified)
     }
@@ -114,28 +114,28 @@ impl Verifier<'_> {
     }
 
     fn step(&mut self, first: u8) -> Result<(), Error> {
-        let objects = self.objects;
-        for digest in objects.storage.blobs_beginning(first) {
+        let store = self.store;
+        for digest in store.storage.blobs_beginning(first) {
             self.check(&digest?)?;
         }
-        let aside: Vec<_> = objects.storage.quarantined().collect::<Result<_, _>>()?;
+        let aside: Vec<_> = store.storage.quarantined().collect::<Result<_, _>>()?;
         aside.iter().filter(|digest| digest.as_bytes().first() == Some(&first)).try_for_each(|digest| self.heal(digest))
     }
 
     fn check(&mut self, digest: &Digest) -> Result<(), Error> {
-        let Some(stored) = self.objects.storage.blob(digest)? else { return Ok(()) };
+        let Some(stored) = self.store.storage.blob(digest)? else { return Ok(()) };
         let Some(whole) = self.look_into(&stored, digest) else { return Ok(()) };
         self.verified.blobs += 1;
-        self.objects.metrics.found(Found::Verified(stored.facts.size));
+        self.store.metrics.found(MaintenanceEvent::Verified(stored.facts.size));
         if whole {
-            self.objects.settle(digest, &stored);
+            self.store.settle(digest, &stored);
             return Ok(());
         }
         (self.around.forget)(digest);
-        match self.objects.drop_damaged(digest, &stored.facts)? {
-            Some((Outcome::Dropped, owners)) => {
+        match self.store.drop_damaged(digest, &stored.facts)? {
+            Some((RepairResult::Dropped, owners)) => {
                 self.verified.dropped += 1;
-                self.say(Checked::Damaged(*digest, Outcome::Dropped, owners))
+                self.say(Checked::Damaged(*digest, RepairResult::Dropped, owners))
             }
             // What is in quarantine comes next.
             _ => Ok(()),
@@ -147,7 +147,7 @@ impl Verifier<'_> {
         for again in (0..TRIES).rev() {
             let error = match self.is_whole(stored, digest) {
                 Ok(whole) => return Some(whole),
-                Err(error) => self.objects.storage.unread(digest, error),
+                Err(error) => self.store.storage.unread(digest, error),
             };
             // Disks, cables and networks fail for a moment, too.
             if error.is_io_failure() && again > 0 {
@@ -180,14 +180,14 @@ impl Verifier<'_> {
 
     /// Takes back what was set aside and turns out to be right: an earlier reading of it failed, or somebody repaired it.
     fn take_back(&mut self, digest: &Digest) -> Result<bool, Error> {
-        let Some(aside) = self.objects.storage.aside(digest)? else { return Ok(false) };
+        let Some(aside) = self.store.storage.aside(digest)? else { return Ok(false) };
         if self.look_into(&aside, digest) != Some(true) {
             return Ok(false);
         }
-        let taken = self.objects.take_back(digest)?;
+        let taken = self.store.take_back(digest)?;
         if taken {
             (self.around.forget)(digest);
-            self.objects.metrics.found(Found::Restored);
+            self.store.metrics.found(MaintenanceEvent::Restored);
             tracing::info!("{digest} was set aside and is right: it is taken back");
         }
         Ok(taken)
@@ -196,22 +196,22 @@ impl Verifier<'_> {
     /// Something in quarantine: whole after all, or again, if an upstream has it; nobody's any more; or still to be pushed
     /// again.
     fn heal(&mut self, digest: &Digest) -> Result<(), Error> {
-        let owners = self.objects.owners(digest)?;
+        let owners = self.store.owners(digest)?;
         {
             // Whoever publishes right bytes looks for it first.
-            let _claim = self.objects.claims.digest(digest);
-            if self.objects.storage.has_blob(digest)? || owners.iter().all(|owner| owner.domain.is_some()) {
-                self.objects.storage.release(digest)?;
+            let _claim = self.store.locks.digest(digest);
+            if self.store.storage.has_blob(digest)? || owners.iter().all(|owner| owner.domain.is_some()) {
+                self.store.storage.release(digest)?;
                 return Ok(());
             }
         }
         let mut restored = self.take_back(digest)?;
         for owner in owners.iter().filter(|owner| owner.domain.is_some()) {
             if !restored && (self.around.restore)(digest, owner) {
-                restored = self.objects.storage.has_blob(digest)?;
+                restored = self.store.storage.has_blob(digest)?;
             }
         }
-        let outcome = if restored { Outcome::Restored } else { Outcome::Quarantined };
+        let outcome = if restored { RepairResult::Restored } else { RepairResult::Quarantined };
         *(if restored { &mut self.verified.restored } else { &mut self.verified.quarantined }) += 1;
         if !restored {
             tracing::error!("{digest} of {} is in quarantine: push it again", names(&owners));

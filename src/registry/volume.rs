@@ -3,15 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Census, Checked, Collected, Collection, Counted, Error, Found, Retention, Tell, Verification, Verified, Weighed,
-    objects::Objects, verify::Around,
+    Census, Checked, Collected, Collection, Counted, Error, GcEvent, ProgressCallback, Retention, UsageEvent,
+    Verification, Verified, blob_store::BlobStore, verify::RepairHooks,
 };
 use crate::{index::Index, lanes::Lanes, metrics::Metrics, oci::NamePattern, storage::Storage};
 
 /// A volume, held by this process.
 #[derive(Debug)]
 pub struct Volume {
-    pub(super) objects: Objects,
+    pub(super) store: BlobStore,
 }
 
 impl Volume {
@@ -23,33 +23,33 @@ impl Volume {
         }
         // Nobody pushes to it, so that nothing is left alone for having been pushed a moment ago.
         let retention = Retention { pinned, ..Retention::default() };
-        Self { objects: Objects::new(storage, index, retention, Duration::ZERO, metrics, lanes) }
+        Self { store: BlobStore::new(storage, index, retention, Duration::ZERO, metrics, lanes) }
     }
 
     /// As `Registry::collect`, without a grace.
     ///
     /// # Errors
     /// As the disk fails, or when `tell` wants no more.
-    pub fn collect(&self, collection: Collection, tell: Tell<'_, Found>) -> Result<Collected, Error> {
-        collection.run(&self.objects, tell)
+    pub fn collect(&self, collection: Collection, tell: ProgressCallback<'_, GcEvent>) -> Result<Collected, Error> {
+        collection.run(&self.store, tell)
     }
 
     /// As `Registry::verify`; nothing can be fetched.
     ///
     /// # Errors
     /// As the disk fails, or when `tell` wants no more.
-    pub fn verify(&self, verification: &Verification, tell: Tell<'_, Checked>) -> Result<Verified, Error> {
-        verification.run(&self.objects, Around { forget: &|_| {}, restore: &|_, _| false }, tell)
+    pub fn verify(&self, verification: &Verification, tell: ProgressCallback<'_, Checked>) -> Result<Verified, Error> {
+        verification.run(&self.store, RepairHooks { forget: &|_| {}, restore: &|_, _| false }, tell)
     }
 
     /// As `Registry::count`, after a look at the disk: another program may have had the volume.
     ///
     /// # Errors
     /// [`Error::NoIndex`]; when `tell` wants no more; or as the disk fails.
-    pub fn count(&self, census: &Census, tell: Tell<'_, Weighed>) -> Result<Counted, Error> {
-        let _ = tell(Weighed::Step { done: 0, of: None, bytes: 0 });
-        self.objects.resume_index()?;
-        census.run(&self.objects, tell)
+    pub fn count(&self, census: &Census, tell: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
+        let _ = tell(UsageEvent::Step { done: 0, of: None, bytes: 0 });
+        self.store.open_index()?;
+        census.run(&self.store, tell)
     }
 
     /// Makes the index anew from what is on disk.
@@ -57,11 +57,11 @@ impl Volume {
     /// # Errors
     /// When something cannot be read.
     pub fn rebuild_index(&self) -> Result<(), Error> {
-        self.objects.renew_index()
+        self.store.rebuild_index()
     }
 
     /// Brings the index to disk; to be done last.
     pub fn close(&self) {
-        self.objects.index.close(self.objects.storage.ledger().totals(), true);
+        self.store.index.close(self.store.storage.ledger().totals(), true);
     }
 }

@@ -62,7 +62,7 @@ impl Claim {
     }
 
     /// The claim of what was there before claims were written down.
-    fn former() -> Self {
+    fn previous_tags() -> Self {
         Self { verdict: Verdict::Unasked, since: SystemTime::UNIX_EPOCH }
     }
 
@@ -86,7 +86,7 @@ impl RepositoryLinks {
     pub fn claim(&self) -> Result<Option<Claim>, Error> {
         match self.written_claim()? {
             Some(claim) => Ok(Some(claim)),
-            None => Ok(self.has_revisions()?.then(Claim::former)),
+            None => Ok(self.has_revisions()?.then(Claim::previous_tags)),
         }
     }
 
@@ -100,7 +100,7 @@ impl RepositoryLinks {
             let content = read(file).map_err(Error::at(&path))?;
             return Ok(Some(Claim::parse(&content)));
         }
-        Ok(look::is_folder(&self.claim_folder())?.then(Claim::former))
+        Ok(look::is_folder(&self.claim_folder())?.then(Claim::previous_tags))
     }
 
     /// Writes down a claim, durably.
@@ -199,10 +199,10 @@ mod tests {
     #[test]
     fn whatever_the_file_holds_it_is_a_claim() {
         for content in ["", "perhaps", "\u{fffd}", "\n"] {
-            assert_eq!(Claim::parse(content), Claim::former(), "{content:?}");
+            assert_eq!(Claim::parse(content), Claim::previous_tags(), "{content:?}");
         }
         assert_eq!(Claim::parse("unproven yesterday").since, SystemTime::UNIX_EPOCH);
         assert_eq!(Claim::parse("unproven yesterday").verdict, Verdict::Unproven);
-        assert_eq!(Claim::parse("proven"), Claim { verdict: Verdict::Proven, ..Claim::former() });
+        assert_eq!(Claim::parse("proven"), Claim { verdict: Verdict::Proven, ..Claim::previous_tags() });
     }
 }

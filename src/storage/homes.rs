@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
-use super::{Error, layout::Layout, look, publish, staged};
+use super::{Error, atomic_fs, layout::Layout, look, staged};
 
 /// The folders of one data directory that have files of other mounts below them. There is always one.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Homes {
 
 /// Makes the folder of staged files, and publishes a file from there that means nothing. A full disk is no failure.
 fn try_out(dir: &Path) -> Result<(), Error> {
-    match publish::try_rename(&staging(dir), dir) {
+    match atomic_fs::try_rename(&staging(dir), dir) {
         Err(error) if error.is_full() => Ok(()),
         tried => tried,
     }

@@ -32,14 +32,14 @@ pub(super) const LOCK: &str = "entrepot.lock";
 
 /// Blobs whose digests begin alike.
 #[derive(Clone, Debug)]
-pub(super) struct Shelf {
+pub(super) struct BlobPrefixDir {
     pub(super) dir: PathBuf,
     algorithm: &'static str,
     /// The two hex digits.
     name: String,
 }
 
-impl Shelf {
+impl BlobPrefixDir {
     /// The digests that have a folder here.
     pub(super) fn digests(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
         let Self { dir, algorithm, name } = self.clone();
@@ -76,8 +76,8 @@ impl Layout {
         }
         let blobs = self.hosted().join("blobs");
         parents.extend([Algorithm::Sha256, Algorithm::Sha512].map(|algorithm| blobs.join(algorithm.as_str())));
-        for shelf in self.shelves() {
-            parents.push(shelf?.dir);
+        for prefix_dir in self.prefix_dirs() {
+            parents.push(prefix_dir?.dir);
         }
         Ok(parents)
     }
@@ -125,23 +125,25 @@ impl Layout {
     }
 
     pub(super) fn blobs(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
-        each(self.shelves(), |shelf| shelf.digests())
+        each(self.prefix_dirs(), |prefix_dir| prefix_dir.digests())
     }
 
     /// The blobs whose hashes begin with this byte.
     pub(super) fn blobs_beginning(&self, first: u8) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
         let name = format!("{first:02x}");
-        let shelves = self.shelves().filter(move |shelf| shelf.as_ref().map_or(true, |shelf| shelf.name == name));
-        each(shelves, |shelf| shelf.digests())
+        let prefix_dirs = self
+            .prefix_dirs()
+            .filter(move |prefix_dir| prefix_dir.as_ref().map_or(true, |prefix_dir| prefix_dir.name == name));
+        each(prefix_dirs, |prefix_dir| prefix_dir.digests())
     }
 
     /// The folders of the blobs that share an algorithm and two hex digits.
-    pub(super) fn shelves(&self) -> impl Iterator<Item = Result<Shelf, Error>> + use<> {
+    pub(super) fn prefix_dirs(&self) -> impl Iterator<Item = Result<BlobPrefixDir, Error>> + use<> {
         let home = self.hosted().join("blobs");
         [Algorithm::Sha256, Algorithm::Sha512].into_iter().flat_map(move |algorithm| {
             let (home, algorithm) = (home.join(algorithm.as_str()), algorithm.as_str());
-            let names = look::folders(&home, |name| is_shelf(name).then(|| name.to_owned()));
-            names.map(move |name| name.map(|name| Shelf { dir: home.join(&name), algorithm, name }))
+            let names = look::folders(&home, |name| is_prefix_dir(name).then(|| name.to_owned()));
+            names.map(move |name| name.map(|name| BlobPrefixDir { dir: home.join(&name), algorithm, name }))
         })
     }
 
@@ -189,7 +191,7 @@ pub(super) fn link(home: &Path, digest: &Digest) -> PathBuf {
 }
 
 /// Whether a folder's name is that of a shelf.
-fn is_shelf(name: &str) -> bool {
+fn is_prefix_dir(name: &str) -> bool {
     name.len() == 2 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 

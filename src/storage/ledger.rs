@@ -13,9 +13,9 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    Limits,
-    parts::PartId,
-    short::{Bounded, Short},
+    SpaceLimits,
+    lock_regions::RegionId,
+    short::{Bounded, InsufficientSpace},
     usage::{self, Filesystem, Sampled, Sum, Usage},
 };
 
@@ -46,13 +46,13 @@ pub struct Ledger {
     root: PathBuf,
     /// Where files are staged and set aside: the root, and folders on other filesystems.
     homes: Vec<PathBuf>,
-    limits: Limits,
-    books: Mutex<Books>,
+    limits: SpaceLimits,
+    accounts: Mutex<Accounts>,
     opened: Instant,
 }
 
 #[derive(Debug, Default)]
-struct Books {
+struct Accounts {
     hosted: Sum,
     mirrored: Sum,
     /// Folders and links.
@@ -66,15 +66,15 @@ struct Books {
     sampled: Option<(Instant, Sampled)>,
     /// Whether all that is on disk is in here.
     known: bool,
-    survey: Option<Survey>,
+    scan: Option<Scan>,
 }
 
 /// A look at the whole disk while the books go on. A part that was looked at already counts what happens in it from then
 /// on; one that was not yet will be seen as it is then.
 #[derive(Debug, Default)]
-struct Survey {
-    seen: std::collections::HashMap<PartId, bool>,
-    pending: std::collections::HashMap<PartId, Charge>,
+struct Scan {
+    seen: std::collections::HashMap<RegionId, bool>,
+    pending: std::collections::HashMap<RegionId, Charge>,
     sum: Charge,
 }
 
@@ -102,41 +102,41 @@ pub struct Change {
 }
 
 impl Ledger {
-    pub(super) fn new(root: &Path, homes: Vec<PathBuf>, limits: Limits) -> Self {
-        Self { root: root.to_owned(), homes, limits, books: Mutex::default(), opened: Instant::now() }
+    pub(super) fn new(root: &Path, homes: Vec<PathBuf>, limits: SpaceLimits) -> Self {
+        Self { root: root.to_owned(), homes, limits, accounts: Mutex::default(), opened: Instant::now() }
     }
 
     /// The filesystem that most bytes go to: of all shelves that have none of their own.
     fn disk(&self) -> Filesystem {
-        let is_shelf = |home: &Path| {
+        let is_prefix_dir = |home: &Path| {
             let above = home.parent();
             above.is_some_and(|above| above.ends_with("v2/blobs/sha256") || above.ends_with("v2/blobs/sha512"))
         };
-        Filesystem::of(self.homes.iter().rfind(|home| !is_shelf(home)).unwrap_or(&self.root))
+        Filesystem::of(self.homes.iter().rfind(|home| !is_prefix_dir(home)).unwrap_or(&self.root))
     }
 
     /// Sets `bytes` aside until the reservation is dropped.
     ///
     /// # Errors
-    /// [`Short`], when they do not fit.
-    pub fn reserve(self: Arc<Self>, purpose: Purpose, bytes: u64) -> Result<Reservation, Short> {
-        let mut books = self.books.lock();
-        if let Some(short) = self.short(&mut books, purpose, bytes) {
+    /// [`InsufficientSpace`], when they do not fit.
+    pub fn reserve(self: Arc<Self>, purpose: Purpose, bytes: u64) -> Result<Reservation, InsufficientSpace> {
+        let mut accounts = self.accounts.lock();
+        if let Some(short) = self.short(&mut accounts, purpose, bytes) {
             return Err(short);
         }
-        books.promised += bytes;
-        drop(books);
+        accounts.promised += bytes;
+        drop(accounts);
         Ok(Reservation { promised: bytes, staged: 0, ledger: self })
     }
 
     /// By how much mirrored content is beyond what it may be, now.
     #[must_use]
     pub fn overdraft(&self) -> u64 {
-        let mut books = self.books.lock();
-        if !books.known {
+        let mut accounts = self.accounts.lock();
+        if !accounts.known {
             return 0;
         }
-        self.short(&mut books, Purpose::Mirrored, 0).map_or(0, |short| short.by)
+        self.short(&mut accounts, Purpose::Mirrored, 0).map_or(0, |short| short.by)
     }
 
     /// How long the directory has been open.
@@ -145,170 +145,171 @@ impl Ledger {
         self.opened.elapsed()
     }
 
-    fn short(&self, books: &mut Books, purpose: Purpose, bytes: u64) -> Option<Short> {
-        let sampled = self.sample(books);
+    fn short(&self, accounts: &mut Accounts, purpose: Purpose, bytes: u64) -> Option<InsufficientSpace> {
+        let sampled = self.sample(accounts);
         let disk = self.disk();
-        let spoken_for = self.limits.headroom(disk.size).saturating_add(books.promised);
+        let spoken_for = self.limits.headroom(disk.size).saturating_add(accounts.promised);
         let free = disk.free.saturating_sub(spoken_for);
-        let used = books.used(&sampled);
-        let refused =
-            |bounded, allowed| Some(Short { by: bytes, bounded, leased: None, used, aside: 0, allowed, needed: bytes });
+        let used = accounts.used(&sampled);
+        let refused = |bounded, allowed| {
+            Some(InsufficientSpace { by: bytes, bounded, leased: None, used, aside: 0, allowed, needed: bytes })
+        };
         if purpose == Purpose::Mirrored && bytes > self.limits.object(disk.size) {
             return refused(Bounded::Object, self.limits.object(disk.size));
         }
-        if purpose == Purpose::Mirrored && !books.known {
+        if purpose == Purpose::Mirrored && !accounts.known {
             return refused(Bounded::Unknown, self.limits.mirrored(disk.size));
         }
         // What others took of the headroom has to be given back as well, or evicting `by` bytes would not help.
         let by = bytes.saturating_add(spoken_for).saturating_sub(disk.free);
         let allowed = used.saturating_add(free);
-        let (leased, aside, needed) = (None, books.promised, bytes);
-        let by_disk = Short { by, bounded: Bounded::Filesystem, leased, used, aside: 0, allowed, needed };
-        let kept_back = books.promised + books.kept_back(&sampled);
+        let (leased, aside, needed) = (None, accounts.promised, bytes);
+        let by_disk = InsufficientSpace { by, bounded: Bounded::Filesystem, leased, used, aside: 0, allowed, needed };
+        let kept_back = accounts.promised + accounts.kept_back(&sampled);
         let (bounded, used, aside, allowed) = match (self.limits.quota, purpose) {
-            (Some(quota), _) if books.known => (Bounded::Quota, used, kept_back, quota.of(disk.size)),
+            (Some(quota), _) if accounts.known => (Bounded::Quota, used, kept_back, quota.of(disk.size)),
             // Not more than whatever is on the filesystem, then.
             (Some(quota), _) => (Bounded::Unknown, disk.size - disk.free, kept_back, quota.of(disk.size)),
             (None, Purpose::Mirrored) => {
-                (Bounded::Share, books.mirrored.bytes() + books.staged, aside, self.limits.mirrored(disk.size))
+                (Bounded::Share, accounts.mirrored.bytes() + accounts.staged, aside, self.limits.mirrored(disk.size))
             }
             (None, Purpose::Hosted) => (Bounded::Filesystem, 0, 0, u64::MAX),
         };
         let by = (used + aside).saturating_add(bytes).saturating_sub(allowed);
-        let by_bound = Short { by, bounded, leased, used, aside, allowed, needed };
+        let by_bound = InsufficientSpace { by, bounded, leased, used, aside, allowed, needed };
         Some(if by_bound.by > by_disk.by { by_bound } else { by_disk }).filter(|short| short.by > 0)
     }
 
     /// What is used, and what may be.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let mut books = self.books.lock();
-        if let Some((at, _)) = &mut books.sampled {
+        let mut accounts = self.accounts.lock();
+        if let Some((at, _)) = &mut accounts.sampled {
             // As it is now.
             *at = at.checked_sub(SAMPLE_EVERY).unwrap_or(*at);
         }
-        let sampled = self.sample(&mut books);
+        let sampled = self.sample(&mut accounts);
         let disk = self.disk();
         Usage {
-            hosted: books.hosted,
-            mirrored: books.mirrored,
-            links: books.links.max(0).unsigned_abs(),
-            staged: books.staged + books.sessions.max(0).unsigned_abs(),
+            hosted: accounts.hosted,
+            mirrored: accounts.mirrored,
+            links: accounts.links.max(0).unsigned_abs(),
+            staged: accounts.staged + accounts.sessions.max(0).unsigned_abs(),
             quarantined: sampled.quarantined,
             index: sampled.index,
             other: sampled.other,
-            promised: books.promised,
+            promised: accounts.promised,
             quota: self.limits.quota.map(|quota| quota.of(disk.size)),
             share: self.limits.mirrored(disk.size),
             headroom: self.limits.headroom(disk.size),
-            known: books.known,
+            known: accounts.known,
             filesystem: disk,
         }
     }
 
     /// Data files came, went, or changed hands.
     pub fn change(&self, change: Change) {
-        let mut books = self.books.lock();
-        books.hosted.add(change.hosted);
-        books.mirrored.add(change.mirrored);
+        let mut accounts = self.accounts.lock();
+        accounts.hosted.add(change.hosted);
+        accounts.mirrored.add(change.mirrored);
     }
 
     /// Takes over what was known when the directory was closed; what happened since it was opened comes on top.
     pub fn resume(&self, totals: &[i64; 6]) {
-        let mut books = self.books.lock();
-        books.hosted.add((totals[0], totals[1]));
-        books.mirrored.add((totals[2], totals[3]));
-        books.links += totals[4];
-        books.sessions += totals[5];
-        books.known = true;
+        let mut accounts = self.accounts.lock();
+        accounts.hosted.add((totals[0], totals[1]));
+        accounts.mirrored.add((totals[2], totals[3]));
+        accounts.links += totals[4];
+        accounts.sessions += totals[5];
+        accounts.known = true;
     }
 
     /// What [`Ledger::resume`] takes, if all is known.
     #[must_use]
     pub fn totals(&self) -> Option<[i64; 6]> {
-        let books = self.books.lock();
-        let (hosted, mirrored) = (books.hosted.signed(), books.mirrored.signed());
-        books.known.then_some([hosted.0, hosted.1, mirrored.0, mirrored.1, books.links, books.sessions])
+        let accounts = self.accounts.lock();
+        let (hosted, mirrored) = (accounts.hosted.signed(), accounts.mirrored.signed());
+        accounts.known.then_some([hosted.0, hosted.1, mirrored.0, mirrored.1, accounts.links, accounts.sessions])
     }
 
     /// Says whether all data files are told. While they are not, nothing new is cached.
     pub fn set_known(&self, known: bool) {
-        self.books.lock().known = known;
+        self.accounts.lock().known = known;
     }
 
     /// Forgets all data files and counts these.
     pub fn recount(&self, change: Change) {
-        let mut books = self.books.lock();
-        (books.hosted, books.mirrored) = (Sum::default(), Sum::default());
-        books.hosted.add(change.hosted);
-        books.mirrored.add(change.mirrored);
+        let mut accounts = self.accounts.lock();
+        (accounts.hosted, accounts.mirrored) = (Sum::default(), Sum::default());
+        accounts.hosted.add(change.hosted);
+        accounts.mirrored.add(change.mirrored);
     }
 
     /// Folders, links or sessions of one part of the tree came or went. The caller holds the part's lock.
-    pub(super) fn charge(&self, part: PartId, charge: Charge) {
-        let mut books = self.books.lock();
-        books.links += charge.links;
-        books.sessions += charge.sessions;
-        if let Some(survey) = &mut books.survey {
+    pub(super) fn charge(&self, region: RegionId, charge: Charge) {
+        let mut accounts = self.accounts.lock();
+        accounts.links += charge.links;
+        accounts.sessions += charge.sessions;
+        if let Some(scan) = &mut accounts.scan {
             let slot =
-                if survey.seen.contains_key(&part) { &mut survey.sum } else { survey.pending.entry(part).or_default() };
+                if scan.seen.contains_key(&region) { &mut scan.sum } else { scan.pending.entry(region).or_default() };
             *slot += charge;
         }
     }
 
     /// Begins to look at the whole disk.
-    pub(super) fn begin_survey(&self) {
-        self.books.lock().survey = Some(Survey::default());
+    pub(super) fn begin_scan(&self) {
+        self.accounts.lock().scan = Some(Scan::default());
     }
 
     /// What a part of the tree was found to hold. The caller holds the part's lock.
-    pub(super) fn surveyed(&self, part: PartId, found: Charge) {
-        if let Some(survey) = &mut self.books.lock().survey {
-            survey.pending.remove(&part);
-            survey.seen.insert(part, true);
-            survey.sum += found;
+    pub(super) fn scanned(&self, region: RegionId, found: Charge) {
+        if let Some(scan) = &mut self.accounts.lock().scan {
+            scan.pending.remove(&region);
+            scan.seen.insert(region, true);
+            scan.sum += found;
         }
     }
 
     /// Forgets what was found until something could not be looked at.
-    pub(super) fn abandon_survey(&self) {
-        self.books.lock().survey = None;
+    pub(super) fn abandon_scan(&self) {
+        self.accounts.lock().scan = None;
     }
 
     /// Takes what was found for what is there; returns by how many bytes the books were wrong.
-    pub(super) fn end_survey(&self) -> i64 {
-        let mut books = self.books.lock();
-        let Some(mut survey) = books.survey.take() else { return 0 };
+    pub(super) fn end_scan(&self) -> i64 {
+        let mut accounts = self.accounts.lock();
+        let Some(mut scan) = accounts.scan.take() else { return 0 };
         // Parts that were begun after the list of parts was made.
-        survey.pending.values().for_each(|charge| survey.sum += *charge);
-        let drift = books.links + books.sessions - survey.sum.links - survey.sum.sessions;
-        (books.links, books.sessions) = (survey.sum.links, survey.sum.sessions);
+        scan.pending.values().for_each(|charge| scan.sum += *charge);
+        let drift = accounts.links + accounts.sessions - scan.sum.links - scan.sum.sessions;
+        (accounts.links, accounts.sessions) = (scan.sum.links, scan.sum.sessions);
         drift
     }
 
     /// What a session held becomes a staged file's: counted as the reservation's from now on.
-    pub(super) fn take_session(self: Arc<Self>, part: PartId, bytes: u64) -> Reservation {
-        self.charge(part, Charge { sessions: -i64::try_from(bytes).unwrap_or(i64::MAX), links: 0 });
-        self.books.lock().staged += bytes;
+    pub(super) fn take_session(self: Arc<Self>, region: RegionId, bytes: u64) -> Reservation {
+        self.charge(region, Charge { sessions: -i64::try_from(bytes).unwrap_or(i64::MAX), links: 0 });
+        self.accounts.lock().staged += bytes;
         Reservation { promised: 0, staged: bytes, ledger: self }
     }
 
-    fn sample(&self, books: &mut Books) -> Sampled {
-        match books.sampled {
+    fn sample(&self, accounts: &mut Accounts) -> Sampled {
+        match accounts.sampled {
             Some((at, sampled)) if at.elapsed() < SAMPLE_EVERY => sampled,
             last => {
                 let sampled = usage::sample(&self.root, &self.homes).unwrap_or_else(|error| {
                     tracing::warn!("the index and the quarantine are counted as they were: {error}");
                     last.map(|(_, sampled)| sampled).unwrap_or_default()
                 });
-                books.sampled = Some((Instant::now(), sampled));
+                accounts.sampled = Some((Instant::now(), sampled));
                 sampled
             }
         }
     }
 }
 
-impl Books {
+impl Accounts {
     /// What is on disk.
     fn used(&self, sampled: &Sampled) -> u64 {
         let told = self.links + self.sessions + self.hosted.signed().0 + self.mirrored.signed().0;
@@ -336,10 +337,10 @@ impl Reservation {
     /// The filesystem has given `taken` bytes for `promised` ones.
     pub(super) fn settle(&mut self, promised: u64, taken: u64) {
         let promised = promised.min(self.promised);
-        let mut books = self.ledger.books.lock();
-        books.promised -= promised;
-        books.staged += taken;
-        drop(books);
+        let mut accounts = self.ledger.accounts.lock();
+        accounts.promised -= promised;
+        accounts.staged += taken;
+        drop(accounts);
         self.promised -= promised;
         self.staged += taken;
     }
@@ -359,8 +360,8 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut books = self.ledger.books.lock();
-        books.promised -= self.promised;
-        books.staged -= self.staged;
+        let mut accounts = self.ledger.accounts.lock();
+        accounts.promised -= self.promised;
+        accounts.staged -= self.staged;
     }
 }

@@ -22,11 +22,11 @@ impl Bound {
 
 /// What an operator allows. All shares are of the filesystem's size, but `object`'s.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct SpaceLimits {
     /// For everything below the root, if there is such a bound. Without it mirrored content has `UNSET` of the filesystem,
     /// and hosted content what is free.
     pub quota: Option<Bound>,
-    /// What stays free on the filesystem for everybody else; `Limits::headroom` where it is `None`.
+    /// What stays free on the filesystem for everybody else; `SpaceLimits::headroom` where it is `None`.
     pub headroom: Option<Bound>,
     /// The largest mirrored blob that is kept, as a share of what may be stored: one must not empty the cache.
     pub object: Bound,
@@ -39,13 +39,13 @@ const HEADROOM: Bound = Bound::Share(5);
 /// More than that does not help anybody.
 const HEADROOM_AT_MOST: u64 = 1_000_000_000;
 
-impl Default for Limits {
+impl Default for SpaceLimits {
     fn default() -> Self {
         Self { quota: None, headroom: None, object: Bound::Share(25) }
     }
 }
 
-impl Limits {
+impl SpaceLimits {
     /// Bytes that stay free on a filesystem of `size` bytes.
     pub(super) fn headroom(&self, size: u64) -> u64 {
         self.headroom.map_or_else(|| HEADROOM.of(size).min(HEADROOM_AT_MOST), |bound| bound.of(size))

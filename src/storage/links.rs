@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Durability, Error, layout, look, publish::Names};
+use super::{Durability, Error, atomic_fs::Directory, layout, look};
 use crate::oci::{Algorithm, Digest, Tag};
 
 /// A longer link names nothing.
@@ -16,11 +16,11 @@ const LONGEST: u64 = 1024;
 #[derive(Debug)]
 pub struct RepositoryLinks {
     pub(super) dir: PathBuf,
-    pub(super) names: Arc<Names>,
+    pub(super) names: Arc<Directory>,
 }
 
 impl RepositoryLinks {
-    pub(super) fn new(dir: PathBuf, names: Arc<Names>) -> Self {
+    pub(super) fn new(dir: PathBuf, names: Arc<Directory>) -> Self {
         Self { dir, names }
     }
 
@@ -69,8 +69,8 @@ impl RepositoryLinks {
     /// # Errors
     /// When that cannot be known.
     pub fn exists(&self) -> Result<bool, Error> {
-        for part in ["_manifests", "_layers", "_uploads", "_hosted"] {
-            if look::is_folder(&self.dir.join(part))? {
+        for region in ["_manifests", "_layers", "_uploads", "_hosted"] {
+            if look::is_folder(&self.dir.join(region))? {
                 return Ok(true);
             }
         }
@@ -82,8 +82,8 @@ impl RepositoryLinks {
     /// # Errors
     /// When something cannot be removed.
     pub fn remove_all(&self) -> Result<(), Error> {
-        let parts = ["_manifests/tags", "_manifests", "_layers", "_uploads", "_hosted"];
-        parts.iter().try_for_each(|part| self.names.remove(&self.dir.join(part), Durability::Unsynced))?;
+        let regions = ["_manifests/tags", "_manifests", "_layers", "_uploads", "_hosted"];
+        regions.iter().try_for_each(|region| self.names.remove(&self.dir.join(region), Durability::Unsynced))?;
         self.names.remove_empty(&self.dir);
         Ok(())
     }
@@ -195,8 +195,8 @@ impl RepositoryLinks {
 
     /// What tags named before, as far as that is on disk, in no order. What a tag named whose link is damaged, it may still
     /// name.
-    pub fn former(&self) -> impl Iterator<Item = Result<(Tag, Digest), Error>> + '_ {
-        let former = |tag: &Tag| -> Result<Vec<(Tag, Digest)>, Error> {
+    pub fn previous_tags(&self) -> impl Iterator<Item = Result<(Tag, Digest), Error>> + '_ {
+        let previous_tags = |tag: &Tag| -> Result<Vec<(Tag, Digest)>, Error> {
             let now = match self.named(tag.clone())? {
                 Some((_, None)) => return Ok(Vec::new()),
                 named => named.and_then(|(_, now)| now),
@@ -205,8 +205,8 @@ impl RepositoryLinks {
             let before = named.filter(|named| named.as_ref().map_or(true, |named| now != Some(*named)));
             before.map(|named| named.map(|named| (tag.clone(), named))).collect()
         };
-        self.tag_names().flat_map(move |tag| match tag.and_then(|tag| former(&tag)) {
-            Ok(former) => former.into_iter().map(Ok).collect::<Vec<_>>(),
+        self.tag_names().flat_map(move |tag| match tag.and_then(|tag| previous_tags(&tag)) {
+            Ok(previous_tags) => previous_tags.into_iter().map(Ok).collect::<Vec<_>>(),
             Err(error) => vec![Err(error)],
         })
     }
@@ -215,7 +215,7 @@ impl RepositoryLinks {
     ///
     /// # Errors
     /// When that is on disk and cannot be removed.
-    pub fn remove_former(&self, tag: &Tag, digest: &Digest, durability: Durability) -> Result<(), Error> {
+    pub fn remove_previous_tag(&self, tag: &Tag, digest: &Digest, durability: Durability) -> Result<(), Error> {
         self.remove_link(&layout::tag(&self.dir, tag).join("index"), digest, durability)
     }
 

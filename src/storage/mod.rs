@@ -3,22 +3,22 @@
 //! Everything in this room blocks: callers on an async thread go through the blocking pool. Nothing here decides what
 //! should be kept, fetched or served, and nothing here knows HTTP.
 
+mod atomic_fs;
 mod claim;
 mod error;
-mod growth;
 mod homes;
 mod layout;
 mod ledger;
 mod limits;
 mod links;
 mod lock;
+mod lock_regions;
 mod look;
-mod parts;
-mod publish;
 mod quarantine;
+mod scan;
 mod short;
 mod staged;
-mod survey;
+mod upload_allocation;
 mod uploads;
 mod usage;
 mod walk;
@@ -32,21 +32,21 @@ use std::{
     sync::Arc,
 };
 
+use atomic_fs::Directory;
+pub use atomic_fs::Durability;
 pub use claim::{Claim, Verdict};
 pub use error::Error;
-use growth::Growing;
-pub use growth::Growth;
 use homes::Homes;
 use layout::Layout;
 pub use ledger::{Change, LEAST_QUOTA, Ledger, Purpose, Reservation};
-pub use limits::{Bound, Limits};
+pub use limits::{Bound, SpaceLimits};
 pub use links::{RepositoryLinks, named_by};
 use lock::Lock;
 use parking_lot::Mutex;
-pub use publish::Durability;
-use publish::Names;
-pub use short::{Bounded, Leased, Short};
-pub use staged::{Sink, Staged};
+pub use short::{Bounded, InsufficientSpace, LeasedBytes};
+pub use staged::{FileWriter, Staged};
+pub use upload_allocation::UploadAllocation;
+use upload_allocation::UploadAllocations;
 pub use uploads::{Opened, Upload, Uploads};
 pub use usage::{Filesystem, Sum, Usage};
 
@@ -57,7 +57,7 @@ use crate::{
 
 /// What tells one state of a file from another without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct FileStamp {
     /// Length in bytes.
     pub size: u64,
     /// Last modification, nanoseconds since the epoch.
@@ -66,7 +66,7 @@ pub struct Facts {
     pub inode: u64,
 }
 
-impl Facts {
+impl FileStamp {
     fn of(file: &File) -> io::Result<Self> {
         let meta = file.metadata()?;
         let mtime = meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec());
@@ -80,7 +80,7 @@ pub struct Stored {
     /// The open file. Read by offset only: the descriptor is shared.
     pub file: Arc<File>,
     /// What it was when it was opened.
-    pub facts: Facts,
+    pub facts: FileStamp,
     /// What it occupies on the disk, in bytes.
     pub allocated: u64,
 }
@@ -88,7 +88,7 @@ pub struct Stored {
 impl Stored {
     fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        let facts = Facts::of(&file)?;
+        let facts = FileStamp::of(&file)?;
         let allocated = staged::blocks(&file);
         Ok(Self { file: Arc::new(file), facts, allocated })
     }
@@ -111,8 +111,8 @@ pub struct Storage {
     layout: Layout,
     homes: Homes,
     ledger: Arc<Ledger>,
-    names: Arc<Names>,
-    growing: Arc<Growing>,
+    names: Arc<Directory>,
+    allocations: Arc<UploadAllocations>,
     /// Files, by digest and inode, that could not be synced since this process began.
     unsynced: Mutex<HashSet<(Digest, u64)>>,
     _lock: Lock,
@@ -124,15 +124,15 @@ impl Storage {
     ///
     /// # Errors
     /// When the directory, or a folder of it that lies on another filesystem, cannot be made or written.
-    pub fn open(root: &Path, limits: Limits) -> Result<Self, Error> {
+    pub fn open(root: &Path, limits: SpaceLimits) -> Result<Self, Error> {
         let layout = Layout::new(root);
         fs::create_dir_all(root).map_err(Error::at(root))?;
         let lock = Lock::acquire(&layout.lock())?;
         let homes = Homes::open(&layout)?;
         let ledger = Arc::new(Ledger::new(root, homes.dirs().map(Path::to_owned).collect(), limits));
-        let names = Arc::new(Names::new(root, Arc::clone(&ledger)));
-        let (growing, unsynced) = (Arc::default(), Mutex::default());
-        Ok(Self { ledger, names, layout, homes, growing, unsynced, _lock: lock })
+        let names = Arc::new(Directory::new(root, Arc::clone(&ledger)));
+        let (allocations, unsynced) = (Arc::default(), Mutex::default());
+        Ok(Self { ledger, names, layout, homes, allocations, unsynced, _lock: lock })
     }
 
     /// Whether nothing was ever stored here.
@@ -234,7 +234,7 @@ impl Storage {
         if self.unsynced.lock().contains(&file) {
             return Err(Error::unsynced(&path)(io::Error::other("that was before: the disk needs a look")));
         }
-        publish::sync(&stored.file, &path).inspect_err(|_| _ = self.unsynced.lock().insert(file))?;
+        atomic_fs::sync(&stored.file, &path).inspect_err(|_| _ = self.unsynced.lock().insert(file))?;
         self.names.sync_names(&path)
     }
 
@@ -290,7 +290,7 @@ impl Storage {
     pub fn begin_proxy_volume(&self) -> Result<(), Error> {
         let state = self.layout.proxy_state();
         File::create(&state).map_err(Error::at(&state))?;
-        publish::sync_parent(&state)
+        atomic_fs::sync_parent(&state)
     }
 
     /// Remembers that it was adopted: what `registry:2` pushes to it from now on is its own.
@@ -306,7 +306,7 @@ impl Storage {
     #[must_use]
     pub fn uploads(&self, repository: &Repository) -> Uploads {
         let dir = layout::uploads(&self.layout.repository(repository));
-        Uploads::new(dir, Arc::clone(&self.names), Arc::clone(&self.growing))
+        Uploads::new(dir, Arc::clone(&self.names), Arc::clone(&self.allocations))
     }
 
     /// Publishes what an upload session received, all of which hashes to `digest`, synced. Where another file was published
@@ -330,8 +330,8 @@ impl Storage {
     /// Sets `bytes` aside on this filesystem.
     ///
     /// # Errors
-    /// [`Short`], when they do not fit.
-    pub fn reserve(&self, purpose: Purpose, bytes: u64) -> Result<Reservation, Short> {
+    /// [`InsufficientSpace`], when they do not fit.
+    pub fn reserve(&self, purpose: Purpose, bytes: u64) -> Result<Reservation, InsufficientSpace> {
         Arc::clone(&self.ledger).reserve(purpose, bytes)
     }
 

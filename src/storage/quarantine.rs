@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Durability, Error, Published, Storage, Stored, layout, look, publish};
+use super::{Durability, Error, Published, Storage, Stored, atomic_fs, layout, look};
 use crate::oci::Digest;
 
 impl Storage {
@@ -60,7 +60,7 @@ impl Storage {
         for quarantine in self.homes.all_quarantine() {
             let aside = layout::aside(&quarantine, digest);
             let Some(stored) = look::found(&aside, Stored::open(&aside))? else { continue };
-            publish::sync(&stored.file, &aside)?;
+            atomic_fs::sync(&stored.file, &aside)?;
             let first = self.names.rename(&aside, &blob, Durability::Synced)?;
             return Ok(first.then_some(Published { stored, first, reservation: None }));
         }

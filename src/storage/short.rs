@@ -19,7 +19,7 @@ pub enum Bounded {
 
 /// Mirrored content that would make room, and may not go yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leased {
+pub struct LeasedBytes {
     /// How much it is.
     pub bytes: u64,
     /// When enough of it may go, if nobody asks for it again: seconds since the epoch. `None` where all of it is too little.
@@ -29,13 +29,13 @@ pub struct Leased {
 /// The bytes do not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", Told(self))]
-pub struct Short {
+pub struct InsufficientSpace {
     /// How many bytes are missing.
     pub by: u64,
     /// The bound that is in the way.
     pub bounded: Bounded,
     /// What stays for now, where that is why there is no room.
-    pub(super) leased: Option<Leased>,
+    pub(super) leased: Option<LeasedBytes>,
     pub(super) used: u64,
     /// Promised to others, and kept back for the index.
     pub(super) aside: u64,
@@ -43,16 +43,16 @@ pub struct Short {
     pub(super) needed: u64,
 }
 
-impl Short {
+impl InsufficientSpace {
     /// The same, and what stays for now.
     #[must_use]
-    pub fn with_leased(self, leased: Option<Leased>) -> Self {
+    pub fn with_leased(self, leased: Option<LeasedBytes>) -> Self {
         Self { leased, ..self }
     }
 
     /// Whether no eviction can help.
     #[must_use]
-    pub fn is_hopeless(&self) -> bool {
+    pub fn is_not_evictable(&self) -> bool {
         matches!(self.bounded, Bounded::Object | Bounded::Unknown)
     }
 
@@ -69,11 +69,11 @@ impl Short {
     }
 }
 
-struct Told<'a>(&'a Short);
+struct Told<'a>(&'a InsufficientSpace);
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Short { bounded, leased, used, aside, allowed, needed, .. } = self.0;
+        let InsufficientSpace { bounded, leased, used, aside, allowed, needed, .. } = self.0;
         let (what, key) = match bounded {
             Bounded::Quota => ("the quota is exceeded", "storage.quota"),
             Bounded::Share => ("what is mirrored has no more room", "80% of the filesystem: storage.quota is not set"),
@@ -100,7 +100,7 @@ impl fmt::Display for Told<'_> {
     }
 }
 
-impl fmt::Display for Leased {
+impl fmt::Display for LeasedBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes of mirrored content were asked for within storage.lease and stay", self.bytes)?;
         let time = |until| std::time::UNIX_EPOCH + std::time::Duration::from_secs(until);

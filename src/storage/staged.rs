@@ -12,7 +12,9 @@ use std::{
 
 use rustix::fs::{Access, FallocateFlags, Mode, OFlags, access, fallocate, open};
 
-use super::{Durability, Error, Reservation, growth::Growth, look, publish, publish::Names};
+use super::{
+    Durability, Error, Reservation, atomic_fs, atomic_fs::Directory, look, upload_allocation::UploadAllocation,
+};
 
 /// Tries whether files can be made in staging, with one that never gets a name. A full disk is no failure.
 pub(super) fn check_writable(staging: &Path) -> Result<(), Error> {
@@ -28,21 +30,21 @@ pub(super) fn check_writable(staging: &Path) -> Result<(), Error> {
 
 /// A file that is being written.
 #[derive(Clone, Debug)]
-pub struct Sink {
+pub struct FileWriter {
     path: PathBuf,
     file: Arc<File>,
     /// Kept for as long as anybody may write: what it covers is cut back after that.
-    growth: Option<Arc<Growth>>,
+    allocation: Option<Arc<UploadAllocation>>,
 }
 
-impl Sink {
-    pub(super) fn growing(path: PathBuf, file: Arc<File>, growth: Arc<Growth>) -> Self {
-        Self { path, file, growth: Some(growth) }
+impl FileWriter {
+    pub(super) fn allocations(path: PathBuf, file: Arc<File>, allocation: Arc<UploadAllocation>) -> Self {
+        Self { path, file, allocation: Some(allocation) }
     }
 
     /// Nothing more is written: room that was taken for more is given back.
     pub fn end(&self) {
-        self.growth.iter().for_each(|growth| growth.end());
+        self.allocation.iter().for_each(|allocation| allocation.end());
     }
 
     /// Writes all of `bytes` at `offset`.
@@ -94,19 +96,19 @@ impl Staged {
 
     /// Where to write its bytes.
     #[must_use]
-    pub fn sink(&self) -> Sink {
-        Sink { path: self.path.clone(), file: Arc::clone(&self.file), growth: None }
+    pub fn writer(&self) -> FileWriter {
+        FileWriter { path: self.path.clone(), file: Arc::clone(&self.file), allocation: None }
     }
 
     /// The reservation is the caller's from then on: to be dropped when the published file is counted.
     pub(super) fn publish(
         mut self,
-        names: &Names,
+        names: &Directory,
         to: &Path,
         durability: Durability,
     ) -> Result<(bool, Option<Reservation>), Error> {
         if durability == Durability::Synced {
-            publish::sync(&self.file, &self.path)?;
+            atomic_fs::sync(&self.file, &self.path)?;
         }
         let first = names.rename(&self.path, to, durability)?;
         Ok((first, self.reservation.take()))
@@ -116,7 +118,7 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         // After a rename that took it there is nothing at this name any more, and that is fine.
-        if let Err(error) = publish::discard(&self.path) {
+        if let Err(error) = atomic_fs::discard(&self.path) {
             tracing::warn!("a staged file stays until the next start: {}: {error}", self.path.display());
         }
     }

@@ -9,10 +9,10 @@ use std::{
 };
 
 use super::{
-    Durability, Error, Homes, Purpose, Reservation, Sink, Staged,
-    growth::{Growing, Growth},
-    look, publish,
-    publish::Names,
+    Durability, Error, FileWriter, Homes, Purpose, Reservation, Staged, atomic_fs,
+    atomic_fs::Directory,
+    look,
+    upload_allocation::{UploadAllocation, UploadAllocations},
     usage::allocated,
 };
 use crate::oci::UploadId;
@@ -21,23 +21,23 @@ use crate::oci::UploadId;
 #[derive(Debug)]
 pub struct Uploads {
     dir: PathBuf,
-    names: Arc<Names>,
-    growing: Arc<Growing>,
+    names: Arc<Directory>,
+    allocations: Arc<UploadAllocations>,
 }
 
 /// One session's folder.
 #[derive(Clone, Debug)]
 pub struct Upload {
     dir: PathBuf,
-    names: Arc<Names>,
-    growing: Arc<Growing>,
+    names: Arc<Directory>,
+    allocations: Arc<UploadAllocations>,
 }
 
 /// What came of opening a session's file.
 #[derive(Debug)]
 pub enum Opened {
     /// It may be written to, by nobody else.
-    Writable(Sink, Arc<Growth>),
+    Writable(FileWriter, Arc<UploadAllocation>),
     /// Somebody else is at it, or what they began is not over.
     Busy,
     /// The session has ended.
@@ -45,8 +45,8 @@ pub enum Opened {
 }
 
 impl Uploads {
-    pub(super) fn new(dir: PathBuf, names: Arc<Names>, growing: Arc<Growing>) -> Self {
-        Self { dir, names, growing }
+    pub(super) fn new(dir: PathBuf, names: Arc<Directory>, allocations: Arc<UploadAllocations>) -> Self {
+        Self { dir, names, allocations }
     }
 
     /// Begins a session. `started` is RFC 3339, in seconds, as `registry:2` writes it.
@@ -66,7 +66,7 @@ impl Uploads {
         Upload {
             dir: self.dir.join(id.to_string()),
             names: Arc::clone(&self.names),
-            growing: Arc::clone(&self.growing),
+            allocations: Arc::clone(&self.allocations),
         }
     }
 
@@ -101,14 +101,16 @@ impl Upload {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn sink(&self, written: u64) -> Result<Opened, Error> {
+    pub fn writer(&self, written: u64) -> Result<Opened, Error> {
         let path = self.data();
         // registry:2 makes the file with the first byte. Made in a session's middle, it would begin with a hole.
         let opened = File::options().read(true).write(true).create(written == 0).truncate(false).open(&path);
         let Some(file) = look::found(&path, opened)? else { return Ok(Opened::Gone) };
         let (file, names) = (Arc::new(file), Arc::clone(&self.names));
         // Before anything is cut off: what somebody else is writing is not beyond the end.
-        let Some(growth) = Growth::begin(&path, Arc::clone(&file), written, names, Arc::clone(&self.growing)) else {
+        let Some(allocation) =
+            UploadAllocation::begin(&path, Arc::clone(&file), written, names, Arc::clone(&self.allocations))
+        else {
             return Ok(Opened::Busy);
         };
         let length = file.metadata().map_err(Error::at(&path))?.len();
@@ -118,8 +120,8 @@ impl Upload {
         if length > written {
             file.set_len(written).map_err(Error::at(&path))?;
         }
-        let growth = Arc::new(growth);
-        Ok(Opened::Writable(Sink::growing(path, file, Arc::clone(&growth)), growth))
+        let allocation = Arc::new(allocation);
+        Ok(Opened::Writable(FileWriter::allocations(path, file, Arc::clone(&allocation)), allocation))
     }
 
     /// The failure of a read of what it has received.
@@ -165,7 +167,7 @@ impl Upload {
         if !Homes::are_together(&data, to)? {
             return self.copy(to, staging);
         }
-        publish::sync(&File::open(&data).map_err(Error::at(&data))?, &data)?;
+        atomic_fs::sync(&File::open(&data).map_err(Error::at(&data))?, &data)?;
         if !self.names.rename(&data, to, Durability::Synced)? {
             return Ok(None);
         }
@@ -189,7 +191,7 @@ impl Upload {
     }
 }
 
-impl Names {
+impl Directory {
     /// Takes a session's bytes away.
     fn take_data(&self, data: &Path) -> Result<Option<Reservation>, Error> {
         let bytes = allocated(data);
@@ -199,8 +201,8 @@ impl Names {
 
     /// A session's bytes are something else's from now on.
     fn session_became(&self, data: &Path, bytes: u64) -> Reservation {
-        let part = self.parts.of(data);
-        let _lock = self.parts.lock(part);
-        Arc::clone(&self.ledger).take_session(part, bytes)
+        let region = self.regions.of(data);
+        let _lock = self.regions.lock(region);
+        Arc::clone(&self.ledger).take_session(region, bytes)
     }
 }

@@ -36,14 +36,14 @@ fn visit(home: &Path, here: &str, waiting: &mut Vec<String>) -> Result<bool, Err
     for entry in look::entries(&dir) {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        let part = name.starts_with('_');
+        let region = name.starts_with('_');
         let child = if here.is_empty() { name } else { format!("{here}/{name}") };
         // What cannot be a repository's name is nobody's: "lost+found" may not even be read.
-        if !part && child.parse::<RepositoryName>().is_err() || !look::is_folder_entry(&entry)? {
+        if !region && child.parse::<RepositoryName>().is_err() || !look::is_folder_entry(&entry)? {
             continue;
         }
-        is_repository |= part;
-        if !part && !is_loop(&entry)? {
+        is_repository |= region;
+        if !region && !is_loop(&entry)? {
             waiting.push(child);
         }
     }

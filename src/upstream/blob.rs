@@ -10,9 +10,9 @@ use super::{
     Client, Error, Remote,
     body::{Body, content_length},
     client::Response,
-    exchange::{self, Answer, Question},
     headers::{content_range, names_another},
     remote::Timeouts,
+    request::{self, UpstreamRequest, UpstreamResponse},
     turns::Turn,
 };
 use crate::{
@@ -85,7 +85,7 @@ impl Client {
     /// Any of [`Error`]'s but [`Error::DigestMismatch`]; [`Error::Protocol`] when upstream does not tell, or names another
     /// digest.
     pub async fn blob_size(&self, remote: &Remote, name: &RepositoryName, digest: &Digest) -> Result<u64, Error> {
-        let head = Question { method: Method::HEAD, follow: false, ..question(remote, name, digest) };
+        let head = UpstreamRequest { method: Method::HEAD, follow: false, ..question(remote, name, digest) };
         match self.ask(&head).await {
             Ok(answer) if names_another(answer.response.headers(), digest) => Err(another()),
             // Some answer a HEAD with a zero where they do not know.
@@ -100,7 +100,7 @@ impl Client {
 
     async fn size_by_get(&self, remote: &Remote, name: &RepositoryName, digest: &Digest) -> Result<u64, Error> {
         let range = (RANGE, HeaderValue::from_static("bytes=0-0"));
-        let get = Question { headers: vec![range], ..question(remote, name, digest) };
+        let get = UpstreamRequest { headers: vec![range], ..question(remote, name, digest) };
         let response = self.ask_for_any(&get).await?.response;
         if names_another(response.headers(), digest) {
             return Err(another());
@@ -112,7 +112,7 @@ impl Client {
                 content_range(response.headers()).and_then(|range| range.size).ok_or_else(untold)
             }
             StatusCode::OK => content_length(response.headers()).ok_or_else(untold),
-            _ => Err(exchange::failure(response).await),
+            _ => Err(request::failure(response).await),
         }
     }
 
@@ -131,12 +131,12 @@ impl Client {
         validator: Option<&Validator>,
     ) -> Result<Blob, Error> {
         let turn = remote.turns().body().await?;
-        let mut get = Question { has_turn: true, ..question(remote, name, digest) };
+        let mut get = UpstreamRequest { has_turn: true, ..question(remote, name, digest) };
         if let Some(range) = range(from, until)? {
             get.headers.push((RANGE, range));
             get.host_header = validator.map(|known| (known.host.as_str(), IF_RANGE, known.etag.clone()));
         }
-        let Answer { response, url } = self.ask(&get).await?;
+        let UpstreamResponse { response, url } = self.ask(&get).await?;
         let validator = url.host_str().and_then(|host| strong_etag(&response, host));
         let is_another = names_another(response.headers(), digest);
         let Extent { start, size, part } = extent(&response, from, until)?;
@@ -145,8 +145,8 @@ impl Client {
     }
 }
 
-fn question<'a>(remote: &'a Remote, name: &'a RepositoryName, digest: &Digest) -> Question<'a> {
-    Question {
+fn question<'a>(remote: &'a Remote, name: &'a RepositoryName, digest: &Digest) -> UpstreamRequest<'a> {
+    UpstreamRequest {
         remote,
         name,
         content: Content::Blob,

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream as _;
 use tokio::time::timeout;
 
-use super::{Error, Phase, client::Response, io::watch_end};
+use super::{Error, Phase, client::Response, stream::watch_end};
 
 /// What is read of a body that nobody asked for, so that its connection can be used again.
 const DISCARDED: u64 = 64 * 1024;

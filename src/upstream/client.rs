@@ -12,10 +12,10 @@ use url::Url;
 
 use super::{
     Error, Remote,
-    dial::{Dial, Dialer, Route},
+    address_policy::AddressPolicy,
+    connect::{Dial, Dialer, Route},
     error,
-    reach::Reach,
-    shown::Shown,
+    redacted_url::RedactedUrl,
 };
 
 /// A response whose head has come.
@@ -47,7 +47,7 @@ pub(super) struct Request {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(super) reach: Reach,
+    pub(super) reach: AddressPolicy,
     /// The time for DNS, TCP and TLS.
     pub(super) connect: Duration,
 }
@@ -84,12 +84,12 @@ impl Client {
         let status = outcome.as_ref().ok().map(|response| response.status().as_u16());
         let error = outcome.as_ref().err().map(tracing::field::display);
         let ms = started.elapsed().as_millis();
-        debug!(method = %request.method, url = %Shown(&request.url), status, error, ms, "asked upstream");
+        debug!(method = %request.method, url = %RedactedUrl(&request.url), status, error, ms, "asked upstream");
         outcome
     }
 
     /// Which addresses `url`, named by an answer of `remote`, may have.
-    pub(super) async fn reach(&self, remote: &Remote, url: &Url) -> Reach {
+    pub(super) async fn reach(&self, remote: &Remote, url: &Url) -> AddressPolicy {
         remote.reach(url, self.0.dialer.goes_direct(remote.base())).await
     }
 

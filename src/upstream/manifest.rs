@@ -9,8 +9,8 @@ use bytes::Bytes;
 use super::{
     Client, Error, Remote,
     body::{Body, content_length},
-    exchange::Question,
     headers::{digest, text},
+    request::UpstreamRequest,
 };
 use crate::{
     metrics::Content,
@@ -90,9 +90,14 @@ impl Client {
     }
 }
 
-fn question<'a>(remote: &'a Remote, name: &'a RepositoryName, reference: &Reference, method: Method) -> Question<'a> {
+fn question<'a>(
+    remote: &'a Remote,
+    name: &'a RepositoryName,
+    reference: &Reference,
+    method: Method,
+) -> UpstreamRequest<'a> {
     let accept = HeaderValue::try_from(MANIFEST_TYPES.join(", ")).unwrap_or(HeaderValue::from_static("*/*"));
-    Question {
+    UpstreamRequest {
         remote,
         name,
         content: Content::Manifest,

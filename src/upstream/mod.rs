@@ -7,25 +7,25 @@
 //! [`Remote`] is one registry and may be shared by all. [`Remote`]'s own methods may be awaited anywhere; [`Client`]'s,
 //! [`Client::open_blob`] above all, only inside a job given to the pool.
 
+mod address_policy;
 mod blob;
 mod body;
 mod challenge;
 mod client;
-mod counted;
+mod connect;
 mod credentials;
-mod dial;
 mod error;
-mod exchange;
 mod head;
 mod headers;
-mod io;
+mod list;
 mod manifest;
-mod page;
+mod metrics;
 mod pool;
 mod proxy;
-mod reach;
+mod redacted_url;
 mod remote;
-mod shown;
+mod request;
+mod stream;
 mod token;
 mod turns;
 
@@ -38,8 +38,8 @@ pub use client::Client;
 pub use credentials::Credentials;
 pub use error::{Error, Phase};
 pub use headers::Budget;
+pub use list::Page;
 pub use manifest::{ManifestBody, ManifestHead};
-pub use page::Page;
 pub use pool::{Pool, Settings, native_roots};
 pub use proxy::Proxy;
 pub use remote::{Options, Remote, Timeouts};

@@ -16,7 +16,7 @@ use tokio::{
     task::{LocalSet, spawn_local},
 };
 
-use super::{Client, Error, ManifestBody, ManifestHead, Page, Proxy, Remote, dial::Dialer};
+use super::{Client, Error, ManifestBody, ManifestHead, Page, Proxy, Remote, connect::Dialer};
 use crate::oci::{Digest, Reference, RepositoryName};
 
 type Job = Box<dyn FnOnce(Client) + Send>;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use url::Url;
 
-use super::{Credentials, Error, reach::bare_host};
+use super::{Credentials, Error, address_policy::bare_host};
 
 /// Through which proxy `https` upstreams are asked. `HTTP_PROXY` is not honoured.
 #[derive(Clone, Default)]

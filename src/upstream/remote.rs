@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 use url::{Host, Url};
 
 use super::{
-    Budget, Credentials, Error, headers,
-    reach::{self, Reach},
+    Budget, Credentials, Error,
+    address_policy::{self, AddressPolicy},
+    headers,
     token::Tokens,
     turns::Turns,
 };
@@ -75,7 +76,7 @@ struct Inner {
     /// A realm was refused the credentials, and that was told.
     warned: AtomicBool,
     budget: Mutex<Option<Budget>>,
-    reach: Mutex<Option<(Instant, Reach)>>,
+    reach: Mutex<Option<(Instant, AddressPolicy)>>,
 }
 
 impl Remote {
@@ -213,15 +214,15 @@ impl Remote {
 
     /// Which addresses `url`, named by the upstream's answer, may have. The upstream's own host is looked up for that only
     /// where it is reached directly: behind a proxy the lookup may hang.
-    pub(super) async fn reach(&self, url: &Url, direct: bool) -> Reach {
+    pub(super) async fn reach(&self, url: &Url, direct: bool) -> AddressPolicy {
         if url.host() == self.0.base.host() || self.lists(url) || self.names(url) {
-            return Reach::ANYWHERE;
+            return AddressPolicy::ANYWHERE;
         }
         let known = self.0.reach.lock().filter(|(since, _)| since.elapsed() < REACH_AGE);
         if let Some((_, reach)) = known {
             return reach;
         }
-        let reach = reach::of_host(&self.0.base, direct).await;
+        let reach = address_policy::of_host(&self.0.base, direct).await;
         *self.0.reach.lock() = Some((Instant::now(), reach));
         reach
     }

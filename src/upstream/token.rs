@@ -18,7 +18,7 @@ use super::{
     body::Body,
     challenge::Challenge,
     client::{Request, Response},
-    exchange, remote,
+    remote, request,
 };
 use crate::oci::RepositoryName;
 
@@ -113,14 +113,14 @@ impl Slot {
 }
 
 /// What is sent as `Authorization`.
-pub(super) enum Pass {
+pub(super) enum Authorization {
     /// Nothing, or nothing yet.
     None,
     Basic,
     Bearer(Arc<Token>),
 }
 
-impl Pass {
+impl Authorization {
     /// What may be sent before the upstream has asked for it: what it asked for earlier.
     pub(super) fn known(remote: &Remote, name: &RepositoryName) -> Self {
         match remote.tokens().fresh(name) {
@@ -157,17 +157,17 @@ impl Client {
         remote: &Remote,
         name: &RepositoryName,
         challenges: &[Challenge],
-        refused: &Pass,
-    ) -> Result<Option<Pass>, Error> {
+        refused: &Authorization,
+    ) -> Result<Option<Authorization>, Error> {
         let of = |scheme| challenges.iter().find(|challenge| challenge.scheme == scheme);
         if let Some(bearer) = of("bearer") {
             let fetch = self.fetch_token(remote, name, bearer);
             let token = remote.tokens().slot(name).renew(refused.refused(), fetch).await?;
-            return Ok(Some(Pass::Bearer(token)));
+            return Ok(Some(Authorization::Bearer(token)));
         }
-        if of("basic").is_some() && remote.credentials().is_some() && !matches!(refused, Pass::Basic) {
+        if of("basic").is_some() && remote.credentials().is_some() && !matches!(refused, Authorization::Basic) {
             remote.remember_basic();
-            return Ok(Some(Pass::Basic));
+            return Ok(Some(Authorization::Basic));
         }
         Ok(None)
     }
@@ -232,7 +232,7 @@ fn realm(remote: &Remote, bearer: &Challenge) -> Result<Url, Error> {
 /// A token service that wants no more of us has denied access; what else it says is as if the upstream said it.
 async fn refusal(realm: &Url, response: Response) -> Error {
     let host = realm.host_str().unwrap_or_default().to_owned();
-    match exchange::failure(response).await {
+    match request::failure(response).await {
         Error::TooMany { retry_after, message } => Error::TooMany { retry_after, message },
         Error::Status { code, message } if code >= 500 => Error::Status { code, message },
         Error::Status { code, .. } if code < 400 => Error::Token(format!("{host} answered {code}")),
@@ -244,7 +244,7 @@ async fn refusal(realm: &Url, response: Response) -> Error {
 
 fn parse(body: &[u8], asked: Instant) -> Result<Token, Error> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct TokenResponse {
         #[serde(default)]
         token: Option<String>,
         #[serde(default)]
@@ -253,7 +253,7 @@ fn parse(body: &[u8], asked: Instant) -> Result<Token, Error> {
         expires_in: Option<serde_json::Number>,
     }
     // serde's own message could quote the token.
-    let answer: Answer =
+    let answer: TokenResponse =
         serde_json::from_slice(body).map_err(|_| Error::Token("the answer is not a token's".into()))?;
     let value = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.is_empty());
     let value = value.ok_or_else(|| Error::Token("the answer holds none".into()))?;

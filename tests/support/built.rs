@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{bases::Bases, layers::PROFILE, machine::Machine, process::Process, scratch};
+use super::{bases::Bases, layers::PROFILE, netns::Netns, process::Process, scratch};
 
 /// Where the Hub's part is played on every machine.
 const HUB: &str = "127.0.0.1:7000";
@@ -28,31 +28,31 @@ const CHANGED: &str =
     "cp -a Dockerfile .dockerignore Cargo.toml Cargo.lock src deploy \"$HOME\"; cd; echo 'no Rust' >>src/lib.rs";
 
 pub(crate) static BUILT: LazyLock<Built> = LazyLock::new(|| {
-    let (machine, dir, bases) = (Machine::boot(), scratch::dir("built"), Bases::get());
-    let _hub = hub_of(&machine, &bases.to_build_on());
-    machine.docker(&json!({ "registry-mirrors": [format!("http://{HUB}")] }));
+    let (netns, dir, bases) = (Netns::boot(), scratch::dir("built"), Bases::get());
+    let _hub = hub_of(&netns, &bases.to_build_on());
+    netns.docker(&json!({ "registry-mirrors": [format!("http://{HUB}")] }));
     // The builder that every docker has: Debian's comes without the other one.
     let build = format!("DOCKER_BUILDKIT=0 docker build --build-arg PROFILE={PROFILE} -t entrepot .");
     let source = env!("CARGO_MANIFEST_DIR");
-    let log = machine.sh(&format!("cd {source}; {build}"));
-    machine.sh(&format!("docker save -o {} entrepot", dir.path().join("entrepot.tar").display()));
-    let again = machine.fails(&format!("cd {source}; {CHANGED}; {build}"));
+    let log = netns.sh(&format!("cd {source}; {build}"));
+    netns.sh(&format!("docker save -o {} entrepot", dir.path().join("entrepot.tar").display()));
+    let again = netns.fails(&format!("cd {source}; {CHANGED}; {build}"));
     Built { dir, log, again }
 });
 
 /// Entrepot as the Hub, with what the tutorials pull.
-pub(crate) fn hub(machine: &Machine) -> Process {
-    let volume = copied(&Bases::get().to_run(), &machine.path("hub"));
-    hub_of(machine, &volume)
+pub(crate) fn hub(netns: &Netns) -> Process {
+    let volume = copied(&Bases::get().to_run(), &netns.path("hub"));
+    hub_of(netns, &volume)
 }
 
-fn hub_of(machine: &Machine, volume: &Path) -> Process {
+fn hub_of(netns: &Netns, volume: &Path) -> Process {
     let variables = [
         ("REGISTRY_HTTP_ADDR", HUB),
         ("REGISTRY_PROXY_ENABLED", "false"),
         ("REGISTRY_PROXY_HOSTED", "[library/**, prom/**]"),
     ];
-    machine.entrepot(volume, &variables)
+    netns.entrepot(volume, &variables)
 }
 
 /// The volume once more, its blobs shared: two servers cannot have one.
@@ -77,7 +77,7 @@ fn link_all(from: &Path, to: &Path) {
 
 /// A machine whose docker has the image as `entrepot`, and pulls `ubuntu:18.04` from the Hub at hand.
 pub(crate) struct Ready {
-    pub(crate) machine: Machine,
+    pub(crate) netns: Netns,
     _hub: Process,
 }
 
@@ -89,10 +89,10 @@ impl Ready {
     /// With this as docker's `daemon.json`.
     pub(crate) fn with(daemon: &serde_json::Value) -> Self {
         let archive = BUILT.dir.path().join("entrepot.tar");
-        let machine = Machine::boot();
-        let _hub = hub(&machine);
-        machine.docker(daemon);
-        machine.sh(&format!("docker load -i {}", archive.display()));
-        Self { machine, _hub }
+        let netns = Netns::boot();
+        let _hub = hub(&netns);
+        netns.docker(daemon);
+        netns.sh(&format!("docker load -i {}", archive.display()));
+        Self { netns, _hub }
     }
 }

@@ -6,7 +6,7 @@ use std::{collections::HashMap, path::Path, time::Duration};
 use entrepot::{
     index::{Class, Index, Link, Object, Owner, Role, Uses},
     oci::{Digest, Domain, Repository},
-    storage::{Durability, Limits, Purpose, Storage},
+    storage::{Durability, Purpose, SpaceLimits, Storage},
 };
 
 /// Blobs of an image, its manifest among them.
@@ -30,7 +30,7 @@ pub(crate) fn fill(dir: &Path, blobs: usize) -> Index {
             let size = 4096 << (number.wrapping_mul(2_654_435_761) >> 7 & 7);
             index.put_object(&blob, &Object { size, mtime: number as i64, inode: number as u64 });
             index.add_class(&blob, Class { mirrored: true, ..Class::default() });
-            index.enter(&blob, size, Owner::Mirrored, is_manifest, 1_700_000_000 + number as u64);
+            index.insert_blob(&blob, size, Owner::Mirrored, is_manifest, 1_700_000_000 + number as u64);
             index.add_link(&place, &blob, Link { layer: !is_manifest, revision: is_manifest, ..Link::default() });
             if !is_manifest {
                 index.add_parent(&blob, &manifest, Role::Layer);
@@ -59,7 +59,7 @@ impl Evictor {
     /// Evicts from `index`, which [`fill`] made of `blobs`, and from the disk below `root`, where it puts each before.
     pub(crate) fn new(root: &Path, index: Index, blobs: usize) -> Self {
         let places = (0..blobs).map(|number| (digest(number), repository(number / IMAGE))).collect();
-        Self { storage: Storage::open(root, Limits::default()).unwrap(), index, places }
+        Self { storage: Storage::open(root, SpaceLimits::default()).unwrap(), index, places }
     }
 
     /// Makes room by `blobs` of them. Says what that took of the processor's time: others use the machine, too.
@@ -67,8 +67,8 @@ impl Evictor {
         let (mut took, mut gone) = (Duration::ZERO, 0);
         while gone < blobs {
             let begun = processor();
-            self.index.recall(1_800_000_000, false);
-            let next = self.index.next_in_line(None, 32).0;
+            self.index.requeue(1_800_000_000, false);
+            let next = self.index.next_in_queue(None, 32).0;
             took += processor() - begun;
             assert!(!next.is_empty(), "nobody is in the line");
             // As in life, something is asked for between two rounds.
@@ -88,17 +88,17 @@ impl Evictor {
         let bytes = blob.as_bytes();
         let room = self.storage.reserve(Purpose::Hosted, 64 << 10).unwrap();
         let staged = self.storage.stage(blob, room, bytes.len() as u64).unwrap();
-        staged.sink().write_at(bytes, 0).unwrap();
+        staged.writer().write_at(bytes, 0).unwrap();
         self.storage.publish(staged, blob, Durability::Unsynced).unwrap();
         self.storage.links(&self.places[blob]).add_layer(blob, Durability::Unsynced).unwrap();
     }
 
     fn evict_one(&self, blob: &Digest) {
         let index = &self.index;
-        assert!(index.holding(blob).is_some_and(|held| held.owner == Owner::Mirrored));
+        assert!(index.blob_entry(blob).is_some_and(|held| held.owner == Owner::Mirrored));
         // Whether one of these was asked for a moment ago.
         for parent in index.parents(blob) {
-            let _ = index.holding(&parent);
+            let _ = index.blob_entry(&parent);
         }
         for place in index.holders(blob) {
             self.storage.links(&place).forget(blob).unwrap();
@@ -107,7 +107,7 @@ impl Evictor {
         index.remove_object(blob);
         index.remove_class(blob);
         self.storage.remove_blob(blob).unwrap();
-        index.evicted(blob);
+        index.remove_evicted(blob);
     }
 
     /// Closes the index as a server that stops.

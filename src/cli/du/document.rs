@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::Order;
 use crate::{
-    admin::{self, Answer},
+    admin::{self, Response},
     oci::{self, NamePattern},
 };
 
@@ -56,7 +56,7 @@ pub(super) struct Source {
     pub(super) source: String,
     pub(super) class: &'static str,
     #[serde(flatten)]
-    pub(super) weight: Weight,
+    pub(super) weight: UsageRow,
     /// Of all, shown or not.
     pub(super) repository_count: usize,
     pub(super) repositories: Vec<Repository>,
@@ -66,7 +66,7 @@ pub(super) struct Source {
 pub(super) struct Repository {
     pub(super) name: String,
     #[serde(flatten)]
-    pub(super) weight: Weight,
+    pub(super) weight: UsageRow,
     /// Of all, shown or not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tag_count: Option<usize>,
@@ -79,11 +79,11 @@ pub(super) struct Tag {
     pub(super) tag: String,
     pub(super) digest: String,
     #[serde(flatten)]
-    pub(super) weight: Weight,
+    pub(super) weight: UsageRow,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(super) struct Weight {
+pub(super) struct UsageRow {
     pub(super) size: u64,
     pub(super) exclusive: u64,
     pub(super) shared: u64,
@@ -94,17 +94,17 @@ pub(super) struct Weight {
 
 impl Document {
     /// Of all answers to a count. `None` when no repository is what `choice` wants.
-    pub(super) fn new(answers: Vec<Answer>, choice: &Choice) -> Option<Self> {
+    pub(super) fn new(answers: Vec<Response>, choice: &Choice) -> Option<Self> {
         let (mut sources, mut repositories, mut disk) = (Vec::new(), Vec::new(), admin::Disk::default());
         for answer in answers {
             match answer {
-                Answer::Source(source) => sources.push(source),
-                Answer::Repository(told) => repositories.push(told_of(told, choice)),
-                Answer::Tag(told) => {
+                Response::Source(source) => sources.push(source),
+                Response::Repository(told) => repositories.push(told_of(told, choice)),
+                Response::Tag(told) => {
                     let tags = repositories.last_mut().and_then(|(_, repository)| repository.tags.as_mut());
                     tags.into_iter().for_each(|tags| tags.push(Tag::new(told.clone())));
                 }
-                Answer::Counted(counted) => disk = counted,
+                Response::Counted(counted) => disk = counted,
                 _ => {}
             }
         }
@@ -161,7 +161,7 @@ impl Choice {
     }
 
     /// What comes first comes first; what is the same in that, by its size and then its name.
-    fn sort<T>(&self, all: &mut [T], of: impl Fn(&T) -> (&Weight, &String)) {
+    fn sort<T>(&self, all: &mut [T], of: impl Fn(&T) -> (&UsageRow, &String)) {
         all.sort_by(|one, other| {
             let ((one, name), (other, other_name)) = (of(one), of(other));
             let first = match self.sort {
@@ -173,7 +173,7 @@ impl Choice {
         });
     }
 
-    fn cut<T>(&self, all: &mut Vec<T>, of: impl Fn(&T) -> (&Weight, &String)) {
+    fn cut<T>(&self, all: &mut Vec<T>, of: impl Fn(&T) -> (&UsageRow, &String)) {
         self.sort(all, of);
         all.truncate(self.top.and_then(|top| top.try_into().ok()).unwrap_or(usize::MAX));
     }
@@ -186,9 +186,9 @@ impl Tag {
     }
 }
 
-impl From<admin::Weight> for Weight {
-    fn from(weight: admin::Weight) -> Self {
-        let admin::Weight { size, exclusive, objects, used } = weight;
+impl From<admin::Usage> for UsageRow {
+    fn from(weight: admin::Usage) -> Self {
+        let admin::Usage { size, exclusive, objects, used } = weight;
         Self { size, exclusive, shared: size.saturating_sub(exclusive), objects, used }
     }
 }

@@ -1,6 +1,6 @@
 //! What was counted, as people read it: a line each, the name last, so that no width is too small for it.
 
-use super::document::{Document, Source, Weight};
+use super::document::{Document, Source, UsageRow};
 use crate::cli::report::size;
 
 /// The columns before the name.
@@ -32,8 +32,8 @@ fn add(rows: &mut Vec<Row>, source: &Source, now: u64) {
     rows.extend(more(source.repository_count, source.repositories.len(), "  "));
 }
 
-fn row(weight: &Weight, now: u64, name: String) -> Row {
-    let Weight { size: bytes, exclusive, shared, objects, used } = *weight;
+fn row(weight: &UsageRow, now: u64, name: String) -> Row {
+    let UsageRow { size: bytes, exclusive, shared, objects, used } = *weight;
     let used = used.map_or_else(|| "-".to_owned(), |used| age(now.saturating_sub(used)));
     Row { cells: [size(bytes), size(exclusive), size(shared), objects.to_string(), used], name }
 }

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAcces
 
 /// How a value met its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum Parsed {
     Null,
     Fits,
     /// It was taken; the field of this name within it was not.
@@ -25,22 +25,22 @@ pub(super) trait Slot {
         false
     }
 
-    fn text(&mut self, _text: &str) -> Outcome {
-        Outcome::WrongType
+    fn text(&mut self, _text: &str) -> Parsed {
+        Parsed::WrongType
     }
 
-    fn number(&mut self, _number: u64) -> Outcome {
-        Outcome::WrongType
+    fn number(&mut self, _number: u64) -> Parsed {
+        Parsed::WrongType
     }
 
-    fn list<'de, A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<Outcome, A::Error> {
+    fn list<'de, A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<Parsed, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Outcome::WrongType)
+        Ok(Parsed::WrongType)
     }
 
-    fn object<'de, A: MapAccess<'de>>(&mut self, mut object: A) -> Result<Outcome, A::Error> {
+    fn object<'de, A: MapAccess<'de>>(&mut self, mut object: A) -> Result<Parsed, A::Error> {
         while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Outcome::WrongType)
+        Ok(Parsed::WrongType)
     }
 }
 
@@ -48,7 +48,7 @@ pub(super) trait Slot {
 ///
 /// # Errors
 /// When it is not JSON.
-pub(super) fn read(bytes: &[u8], slot: &mut impl Slot) -> Result<Outcome, serde_json::Error> {
+pub(super) fn read(bytes: &[u8], slot: &mut impl Slot) -> Result<Parsed, serde_json::Error> {
     // Go, too, replaces what is no UTF-8.
     let text = String::from_utf8_lossy(bytes);
     let mut json = serde_json::Deserializer::from_str(&text);
@@ -58,16 +58,16 @@ pub(super) fn read(bytes: &[u8], slot: &mut impl Slot) -> Result<Outcome, serde_
 }
 
 /// Reads an object's next value into its slot.
-pub(super) fn next<'de, A: MapAccess<'de>>(object: &mut A, slot: &mut impl Slot) -> Result<Outcome, A::Error> {
+pub(super) fn next<'de, A: MapAccess<'de>>(object: &mut A, slot: &mut impl Slot) -> Result<Parsed, A::Error> {
     object.next_value_seed(Into(slot))
 }
 
 /// Goes through an object. `take` gets each key in lower case, and reads its value and names its field, or passes.
 pub(super) fn fields<'de, A: MapAccess<'de>>(
     mut object: A,
-    mut take: impl FnMut(&str, &mut A) -> Result<Option<(&'static str, Outcome)>, A::Error>,
-) -> Result<Outcome, A::Error> {
-    let mut outcome = Outcome::Fits;
+    mut take: impl FnMut(&str, &mut A) -> Result<Option<(&'static str, Parsed)>, A::Error>,
+) -> Result<Parsed, A::Error> {
+    let mut outcome = Parsed::Fits;
     while let Some(Key(key)) = object.next_key()? {
         match take(&key, &mut object)? {
             Some((name, found)) => outcome = outcome.with(found.misfit(name).unwrap_or(name), found.is_misfit()),
@@ -77,7 +77,7 @@ pub(super) fn fields<'de, A: MapAccess<'de>>(
     Ok(outcome)
 }
 
-impl Outcome {
+impl Parsed {
     /// The same, unless `misfit`: then the field of this name did not fit. The first one is told.
     pub(super) fn with(self, name: &'static str, misfit: bool) -> Self {
         if misfit && self == Self::Fits { Self::Misfit(name) } else { self }
@@ -102,13 +102,13 @@ impl Outcome {
 pub(super) struct List<T>(pub(super) Vec<T>);
 
 impl<T: Slot + Default> Slot for List<T> {
-    fn list<'de, A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<Outcome, A::Error> {
-        let mut outcome = Outcome::Fits;
+    fn list<'de, A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<Parsed, A::Error> {
+        let mut outcome = Parsed::Fits;
         loop {
             let mut element = T::default();
             match list.next_element_seed(Into(&mut element))? {
                 None => return Ok(outcome),
-                Some(found) => outcome = outcome.with(found.misfit(ELEMENT).unwrap_or(ELEMENT), found != Outcome::Fits),
+                Some(found) => outcome = outcome.with(found.misfit(ELEMENT).unwrap_or(ELEMENT), found != Parsed::Fits),
             }
             if !element.is_empty() {
                 self.0.push(element);
@@ -122,7 +122,7 @@ impl<T: Slot + Default> Slot for List<T> {
 pub(super) struct Each<T>(pub(super) Vec<T>);
 
 impl<T: Slot + Default> Slot for Each<T> {
-    fn object<'de, A: MapAccess<'de>>(&mut self, object: A) -> Result<Outcome, A::Error> {
+    fn object<'de, A: MapAccess<'de>>(&mut self, object: A) -> Result<Parsed, A::Error> {
         let mut one = T::default();
         let outcome = one.object(object)?;
         self.0.push(one);
@@ -133,29 +133,29 @@ impl<T: Slot + Default> Slot for Each<T> {
 const ELEMENT: &str = "an element of a list";
 
 impl Slot for String {
-    fn text(&mut self, text: &str) -> Outcome {
+    fn text(&mut self, text: &str) -> Parsed {
         text.clone_into(self);
-        Outcome::Fits
+        Parsed::Fits
     }
 }
 
 impl Slot for u64 {
-    fn number(&mut self, number: u64) -> Outcome {
+    fn number(&mut self, number: u64) -> Parsed {
         *self = number;
-        Outcome::Fits
+        Parsed::Fits
     }
 }
 
 impl<T: Slot + Default> Slot for Option<T> {
-    fn text(&mut self, text: &str) -> Outcome {
+    fn text(&mut self, text: &str) -> Parsed {
         self.get_or_insert_default().text(text)
     }
 
-    fn number(&mut self, number: u64) -> Outcome {
+    fn number(&mut self, number: u64) -> Parsed {
         self.get_or_insert_default().number(number)
     }
 
-    fn object<'de, A: MapAccess<'de>>(&mut self, object: A) -> Result<Outcome, A::Error> {
+    fn object<'de, A: MapAccess<'de>>(&mut self, object: A) -> Result<Parsed, A::Error> {
         self.get_or_insert_default().object(object)
     }
 }
@@ -163,50 +163,50 @@ impl<T: Slot + Default> Slot for Option<T> {
 struct Into<'a, S>(&'a mut S);
 
 impl<'de, S: Slot> DeserializeSeed<'de> for Into<'_, S> {
-    type Value = Outcome;
+    type Value = Parsed;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Outcome, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Parsed, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de, S: Slot> Visitor<'de> for Into<'_, S> {
-    type Value = Outcome;
+    type Value = Parsed;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Outcome, E> {
+    fn visit_unit<E>(self) -> Result<Parsed, E> {
         self.0.null();
-        Ok(Outcome::Null)
+        Ok(Parsed::Null)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Outcome, E> {
+    fn visit_str<E>(self, text: &str) -> Result<Parsed, E> {
         Ok(self.0.text(text))
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Outcome, E> {
+    fn visit_u64<E>(self, number: u64) -> Result<Parsed, E> {
         Ok(self.0.number(number))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Outcome, E> {
-        Ok(Outcome::WrongType)
+    fn visit_i64<E>(self, _: i64) -> Result<Parsed, E> {
+        Ok(Parsed::WrongType)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Outcome, E> {
-        Ok(Outcome::WrongType)
+    fn visit_f64<E>(self, _: f64) -> Result<Parsed, E> {
+        Ok(Parsed::WrongType)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Outcome, E> {
-        Ok(Outcome::WrongType)
+    fn visit_bool<E>(self, _: bool) -> Result<Parsed, E> {
+        Ok(Parsed::WrongType)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Outcome, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Parsed, A::Error> {
         self.0.list(list)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Outcome, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Parsed, A::Error> {
         self.0.object(object)
     }
 }

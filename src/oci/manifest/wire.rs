@@ -5,7 +5,7 @@
 //! names is kept, since other decoders keep the first. And a value of the wrong type does not end the reading: its field is
 //! reported, for the caller to judge.
 
-use super::json::{Each, List, Outcome, Slot, fields, next};
+use super::json::{Each, List, Parsed, Slot, fields, next};
 use crate::oci::Digest;
 
 /// The document.
@@ -73,20 +73,20 @@ impl<T: Slot> Slot for Field<T> {
         self.presence = self.presence.max(Presence::Null);
     }
 
-    fn list<'de, A: serde::de::SeqAccess<'de>>(&mut self, list: A) -> Result<Outcome, A::Error> {
+    fn list<'de, A: serde::de::SeqAccess<'de>>(&mut self, list: A) -> Result<Parsed, A::Error> {
         let outcome = self.value.list(list)?;
         Ok(self.note(outcome))
     }
 
-    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Outcome, A::Error> {
+    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Parsed, A::Error> {
         let outcome = self.value.object(object)?;
         Ok(self.note(outcome))
     }
 }
 
 impl<T> Field<T> {
-    fn note(&mut self, outcome: Outcome) -> Outcome {
-        if outcome != Outcome::WrongType {
+    fn note(&mut self, outcome: Parsed) -> Parsed {
+        if outcome != Parsed::WrongType {
             self.presence = Presence::Present;
         }
         outcome
@@ -94,7 +94,7 @@ impl<T> Field<T> {
 }
 
 impl Slot for Wire {
-    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Outcome, A::Error> {
+    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Parsed, A::Error> {
         fields(object, |key, object| {
             Ok(Some(match key {
                 "mediatype" => ("mediaType", next(object, &mut self.media_type)?),
@@ -111,7 +111,7 @@ impl Slot for Wire {
 }
 
 impl Slot for WireDescriptor {
-    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Outcome, A::Error> {
+    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Parsed, A::Error> {
         let outcome = fields(object, |key, object| {
             Ok(Some(match key {
                 "digest" => ("digest", next(object, &mut self.digests)?),
@@ -131,7 +131,7 @@ impl Slot for WireDescriptor {
 }
 
 impl Slot for WirePlatform {
-    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Outcome, A::Error> {
+    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Parsed, A::Error> {
         fields(object, |key, object| {
             Ok(Some(match key {
                 "os" => ("os", next(object, &mut self.os)?),
@@ -143,7 +143,7 @@ impl Slot for WirePlatform {
 }
 
 impl Slot for FsLayer {
-    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Outcome, A::Error> {
+    fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Parsed, A::Error> {
         let outcome = fields(object, |key, object| {
             Ok(Some(match key {
                 "blobsum" => ("blobSum", next(object, &mut self.digests)?),
@@ -163,13 +163,13 @@ pub(super) const DIGESTS: usize = 8;
 
 /// Each digest that is written for it, within bounds: what is left out does not fit.
 impl Slot for Vec<Digest> {
-    fn text(&mut self, text: &str) -> Outcome {
+    fn text(&mut self, text: &str) -> Parsed {
         match text.parse() {
             Ok(digest) if self.len() < DIGESTS => {
                 self.push(digest);
-                Outcome::Fits
+                Parsed::Fits
             }
-            _ => Outcome::WrongType,
+            _ => Parsed::WrongType,
         }
     }
 }

@@ -9,15 +9,15 @@ use crate::{
     metrics::Metrics,
     oci::Digest,
     registry::Retention,
-    storage::{Durability, Limits, Storage},
+    storage::{Durability, SpaceLimits, Storage},
 };
 
-fn volume(dir: &TempDir) -> Objects {
-    let storage = Storage::open(dir.path(), Limits::default()).unwrap();
+fn volume(dir: &TempDir) -> BlobStore {
+    let storage = Storage::open(dir.path(), SpaceLimits::default()).unwrap();
     let index = Index::open(&storage.index_dir());
     index.set_complete();
     let metrics = Metrics::new().unwrap().into();
-    Objects::new(storage, index, Retention::default(), Duration::ZERO, metrics, Lanes::new().unwrap())
+    BlobStore::new(storage, index, Retention::default(), Duration::ZERO, metrics, Lanes::new().unwrap())
 }
 
 fn name(name: &str) -> RepositoryName {
@@ -69,19 +69,19 @@ fn a_name_without_an_answer_keeps_nobody_waiting() {
 #[test]
 fn a_right_from_before_a_removal_claims_nothing() {
     let dir = TempDir::new().unwrap();
-    let objects = volume(&dir);
+    let store = volume(&dir);
     let place = Repository { domain: None, name: name("team/app") };
     let right = ClaimRight { verdict: Some(Verdict::Proven), freed: 0 };
-    let links = objects.storage.links(&place);
-    objects.name_claims.freed();
-    assert!(!objects.claim(&place, right).unwrap());
-    assert!(links.claim().unwrap().is_none() && objects.index.is_claimed(&place) == Some(false));
-    assert!(objects.claim(&place, ClaimRight { freed: 1, ..right }).unwrap());
+    let links = store.storage.links(&place);
+    store.name_claims.freed();
+    assert!(!store.claim(&place, right).unwrap());
+    assert!(links.claim().unwrap().is_none() && store.index.is_claimed(&place) == Some(false));
+    assert!(store.claim(&place, ClaimRight { freed: 1, ..right }).unwrap());
     assert_eq!(links.claim().unwrap().unwrap().verdict, Verdict::Proven);
-    assert_eq!(objects.index.is_claimed(&place), Some(true));
-    assert!(objects.claim(&place, ClaimRight { verdict: Some(Verdict::Unproven), freed: 1 }).unwrap());
+    assert_eq!(store.index.is_claimed(&place), Some(true));
+    assert!(store.claim(&place, ClaimRight { verdict: Some(Verdict::Unproven), freed: 1 }).unwrap());
     assert_eq!(links.claim().unwrap().unwrap().verdict, Verdict::Proven, "the first word is final");
-    objects.end_claim(&place).unwrap();
+    store.end_claim(&place).unwrap();
     assert!(links.claim().unwrap().is_none());
 }
 
@@ -89,12 +89,12 @@ fn a_right_from_before_a_removal_claims_nothing() {
 #[test]
 fn what_an_older_program_left_is_claimed() {
     let dir = TempDir::new().unwrap();
-    let objects = volume(&dir);
+    let store = volume(&dir);
     let place = Repository { domain: None, name: name("team/old") };
-    let (links, digest) = (objects.storage.links(&place), Digest::sha256(b"manifest"));
+    let (links, digest) = (store.storage.links(&place), Digest::sha256(b"manifest"));
     links.add_revision(&digest, Durability::Synced).unwrap();
     assert!(links.written_claim().unwrap().is_none() && links.claim().unwrap().is_some());
-    objects.keep_claim(&place).unwrap();
+    store.keep_claim(&place).unwrap();
     links.remove_revision(&digest, Durability::Synced).unwrap();
     assert_eq!(links.claim().unwrap().unwrap().verdict, Verdict::Unasked);
 }

@@ -6,22 +6,22 @@ use tempfile::TempDir;
 
 use super::{Client, PULL, Pulled, What, layout, write_containers_conf};
 use crate::support::{
-    fence::Fence,
+    egress_trap::EgressTrap,
     process::{isolated, run},
     scratch,
 };
 
 pub(crate) struct Buildah {
     dir: TempDir,
-    fence: Fence,
+    trap: EgressTrap,
 }
 
 impl Buildah {
-    pub(crate) fn new(mirror: &str, fence: &Fence) -> Self {
+    pub(crate) fn new(mirror: &str, trap: &EgressTrap) -> Self {
         let dir = scratch::dir("buildah");
-        write_containers_conf(dir.path(), mirror, fence);
+        write_containers_conf(dir.path(), mirror, trap);
         std::fs::create_dir(dir.path().join("tmp")).unwrap();
-        Self { dir, fence: fence.clone() }
+        Self { dir, trap: trap.clone() }
     }
 
     /// The system's own container directories are empty and in memory for it.
@@ -32,7 +32,7 @@ impl Buildah {
         }
         buildah.arg("--storage-driver=vfs").args(arguments);
         buildah.current_dir(self.dir.path()).env("HOME", self.dir.path()).env("TMPDIR", self.dir.path().join("tmp"));
-        self.fence.around(&mut buildah);
+        self.trap.around(&mut buildah);
         buildah
     }
 

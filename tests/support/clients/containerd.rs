@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{Client, Member, PULL, Pulled, What, repository};
 use crate::support::{
-    fence::Fence,
+    egress_trap::EgressTrap,
     images::Image,
     process::{Outcome, Process, run},
     release::Release,
@@ -21,18 +21,18 @@ pub(crate) struct Containerd {
     _daemon: Process,
     release: Release,
     dir: TempDir,
-    fence: Fence,
+    trap: EgressTrap,
     certs: Option<PathBuf>,
     /// `user:password`: ctr has no login and wants it each time.
     user: Option<String>,
 }
 
 impl Containerd {
-    pub(crate) fn start(mirror: &str, fence: &Fence, release: Release) -> Self {
+    pub(crate) fn start(mirror: &str, trap: &EgressTrap, release: Release) -> Self {
         let dir = scratch::dir("ctd");
         let hosts = dir.path().join("hosts/docker.io");
         std::fs::create_dir_all(&hosts).unwrap();
-        let behind = fence.url();
+        let behind = trap.url();
         let text = format!("server = \"{behind}\"\n[host.\"{mirror}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
         std::fs::write(hosts.join("hosts.toml"), text).unwrap();
         std::fs::write(dir.path().join("config.toml"), configuration(&dir)).unwrap();
@@ -40,7 +40,7 @@ impl Containerd {
         daemon.arg("--config").arg(dir.path().join("config.toml"));
         let mut daemon = Process::start("containerd", daemon);
         daemon.wait_for_line("containerd successfully booted", Duration::from_secs(60));
-        Self { _daemon: daemon, release, dir, fence: fence.clone(), certs: None, user: None }
+        Self { _daemon: daemon, release, dir, trap: trap.clone(), certs: None, user: None }
     }
 
     /// Verifies certificates by what is in `certs`.
@@ -74,7 +74,7 @@ impl Containerd {
             }
             _ => ctr.args(arguments),
         };
-        self.fence.around(&mut ctr);
+        self.trap.around(&mut ctr);
         ctr
     }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{Client, Member, PULL, Pulled, What, repository};
 use crate::support::{
-    fence::Fence,
+    egress_trap::EgressTrap,
     images::Image,
     process::{Outcome, Process, run},
     release::Release,
@@ -26,7 +26,7 @@ pub(crate) struct Docker {
 }
 
 impl Docker {
-    pub(crate) fn start(mirror: &str, fence: &Fence, release: Release) -> Self {
+    pub(crate) fn start(mirror: &str, trap: &EgressTrap, release: Release) -> Self {
         let dir = scratch::dir("docker");
         let config = serde_json::json!({ "registry-mirrors": [mirror], "insecure-registries": [] });
         std::fs::write(dir.path().join("daemon.json"), config.to_string()).unwrap();
@@ -39,7 +39,7 @@ impl Docker {
         daemon.arg("--host").arg(format!("unix://{}", dir.path().join("sock").display()));
         daemon.args(["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]);
         daemon.args(["--bridge=none", "--storage-driver=vfs", "--group=root"]);
-        fence.around(&mut daemon);
+        trap.around(&mut daemon);
         let mut daemon = Process::start("dockerd", daemon);
         daemon.wait_for_line("API listen on", Duration::from_secs(60));
         Self { daemon, release, dir, certs: None }

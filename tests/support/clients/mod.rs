@@ -11,7 +11,7 @@ use std::{path::Path, time::Duration};
 
 pub(crate) use skopeo::Skopeo;
 
-use super::{fence::Fence, images::Image, process::Outcome, release::Release};
+use super::{egress_trap::EgressTrap, images::Image, process::Outcome, release::Release};
 
 /// Enough for a pull of some hundred MB on a busy machine.
 const PULL: Duration = Duration::from_secs(150);
@@ -52,22 +52,22 @@ pub(crate) trait Member: Client {
 const NO_MIRROR: &str = "http://127.0.0.1:1";
 
 /// Starts a client without a mirror, which believes what is in `certs`: `ca.crt`.
-pub(crate) type StartMember = fn(certs: &Path, fence: &Fence) -> Box<dyn Member>;
+pub(crate) type StartMember = fn(certs: &Path, trap: &EgressTrap) -> Box<dyn Member>;
 
-pub(crate) fn docker_member(certs: &Path, fence: &Fence) -> Box<dyn Member> {
-    Box::new(docker::Docker::start(NO_MIRROR, fence, Release::Installed).trusting(certs))
+pub(crate) fn docker_member(certs: &Path, trap: &EgressTrap) -> Box<dyn Member> {
+    Box::new(docker::Docker::start(NO_MIRROR, trap, Release::Installed).trusting(certs))
 }
 
-pub(crate) fn containerd_member(certs: &Path, fence: &Fence) -> Box<dyn Member> {
-    Box::new(containerd::Containerd::start(NO_MIRROR, fence, Release::Installed).trusting(certs))
+pub(crate) fn containerd_member(certs: &Path, trap: &EgressTrap) -> Box<dyn Member> {
+    Box::new(containerd::Containerd::start(NO_MIRROR, trap, Release::Installed).trusting(certs))
 }
 
-pub(crate) fn podman_member(certs: &Path, fence: &Fence) -> Box<dyn Member> {
-    Box::new(podman::Podman::new(NO_MIRROR, fence).trusting(certs))
+pub(crate) fn podman_member(certs: &Path, trap: &EgressTrap) -> Box<dyn Member> {
+    Box::new(podman::Podman::new(NO_MIRROR, trap).trusting(certs))
 }
 
-pub(crate) fn skopeo_member(certs: &Path, fence: &Fence) -> Box<dyn Member> {
-    Box::new(Skopeo::new(NO_MIRROR, fence).trusting(certs))
+pub(crate) fn skopeo_member(certs: &Path, trap: &EgressTrap) -> Box<dyn Member> {
+    Box::new(Skopeo::new(NO_MIRROR, trap).trusting(certs))
 }
 
 /// What a client pushes.
@@ -80,54 +80,54 @@ pub(crate) enum What<'a> {
 }
 
 /// Starts a client with this mirror, and this fence behind it.
-pub(crate) type Start = fn(mirror: &str, fence: &Fence) -> Box<dyn Client>;
+pub(crate) type Start = fn(mirror: &str, trap: &EgressTrap) -> Box<dyn Client>;
 
 /// All of them.
 pub(crate) const STARTS: [Start; 5] = [docker, containerd, podman, buildah, skopeo];
 
-pub(crate) fn docker(mirror: &str, fence: &Fence) -> Box<dyn Client> {
-    Box::new(docker::Docker::start(mirror, fence, Release::Installed))
+pub(crate) fn docker(mirror: &str, trap: &EgressTrap) -> Box<dyn Client> {
+    Box::new(docker::Docker::start(mirror, trap, Release::Installed))
 }
 
-pub(crate) fn containerd(mirror: &str, fence: &Fence) -> Box<dyn Client> {
-    Box::new(containerd::Containerd::start(mirror, fence, Release::Installed))
+pub(crate) fn containerd(mirror: &str, trap: &EgressTrap) -> Box<dyn Client> {
+    Box::new(containerd::Containerd::start(mirror, trap, Release::Installed))
 }
 
 /// docker 28, with its containerd 2.1.
-pub(crate) fn newer_docker(mirror: &str, fence: &Fence) -> Box<dyn Client> {
-    Box::new(docker::Docker::start(mirror, fence, Release::sid()))
+pub(crate) fn newer_docker(mirror: &str, trap: &EgressTrap) -> Box<dyn Client> {
+    Box::new(docker::Docker::start(mirror, trap, Release::sid()))
 }
 
 /// containerd 2.1.
-pub(crate) fn newer_containerd(mirror: &str, fence: &Fence) -> Box<dyn Client> {
-    Box::new(containerd::Containerd::start(mirror, fence, Release::sid()))
+pub(crate) fn newer_containerd(mirror: &str, trap: &EgressTrap) -> Box<dyn Client> {
+    Box::new(containerd::Containerd::start(mirror, trap, Release::sid()))
 }
 
-pub(crate) fn podman(mirror: &str, fence: &Fence) -> Box<dyn Client> {
-    Box::new(podman::Podman::new(mirror, fence))
+pub(crate) fn podman(mirror: &str, trap: &EgressTrap) -> Box<dyn Client> {
+    Box::new(podman::Podman::new(mirror, trap))
 }
 
-pub(crate) fn buildah(mirror: &str, fence: &Fence) -> Box<dyn Client> {
-    Box::new(buildah::Buildah::new(mirror, fence))
+pub(crate) fn buildah(mirror: &str, trap: &EgressTrap) -> Box<dyn Client> {
+    Box::new(buildah::Buildah::new(mirror, trap))
 }
 
-pub(crate) fn skopeo(mirror: &str, fence: &Fence) -> Box<dyn Client> {
-    Box::new(Skopeo::new(mirror, fence))
+pub(crate) fn skopeo(mirror: &str, trap: &EgressTrap) -> Box<dyn Client> {
+    Box::new(Skopeo::new(mirror, trap))
 }
 
 /// Those that push over TLS, believing what is in `certs`, as they want it: `ca.crt`, `client.cert`, `client.key`.
-pub(crate) fn trusting(certs: &Path, fence: &Fence) -> [Box<dyn Client>; 4] {
+pub(crate) fn trusting(certs: &Path, trap: &EgressTrap) -> [Box<dyn Client>; 4] {
     [
-        docker(NO_MIRROR, fence),
-        Box::new(containerd::Containerd::start(NO_MIRROR, fence, Release::Installed).trusting(certs)),
-        Box::new(podman::Podman::new(NO_MIRROR, fence).trusting(certs)),
-        Box::new(Skopeo::new(NO_MIRROR, fence).trusting(certs)),
+        docker(NO_MIRROR, trap),
+        Box::new(containerd::Containerd::start(NO_MIRROR, trap, Release::Installed).trusting(certs)),
+        Box::new(podman::Podman::new(NO_MIRROR, trap).trusting(certs)),
+        Box::new(Skopeo::new(NO_MIRROR, trap).trusting(certs)),
     ]
 }
 
 /// docker whose user is logged in to the Hub.
-pub(crate) fn docker_with_login(mirror: &str, fence: &Fence, user: &str, password: &str) -> Box<dyn Client> {
-    Box::new(docker::Docker::start(mirror, fence, Release::Installed).logged_in(user, password))
+pub(crate) fn docker_with_login(mirror: &str, trap: &EgressTrap, user: &str, password: &str) -> Box<dyn Client> {
+    Box::new(docker::Docker::start(mirror, trap, Release::Installed).logged_in(user, password))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -139,8 +139,8 @@ pub(crate) struct Pulled {
 }
 
 /// `registries.conf` and `policy.json` of podman and skopeo, below `dir`.
-fn write_containers_conf(dir: &Path, mirror: &str, fence: &Fence) {
-    let (mirror, behind) = (authority(mirror), authority(&fence.url()).to_owned());
+fn write_containers_conf(dir: &Path, mirror: &str, trap: &EgressTrap) {
+    let (mirror, behind) = (authority(mirror), authority(&trap.url()).to_owned());
     let registries = format!(
         r#"unqualified-search-registries = ["docker.io"]
 

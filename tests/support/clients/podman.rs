@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::{Client, Member, PULL, Pulled, What, layout, write_containers_conf};
 use crate::support::{
-    fence::Fence,
+    egress_trap::EgressTrap,
     images::Image,
     process::{Outcome, isolated, run},
     scratch,
@@ -16,16 +16,16 @@ const NO_VERIFYING: &str = "--tls-verify=false";
 
 pub(crate) struct Podman {
     dir: TempDir,
-    fence: Fence,
+    trap: EgressTrap,
     tls: String,
 }
 
 impl Podman {
-    pub(crate) fn new(mirror: &str, fence: &Fence) -> Self {
+    pub(crate) fn new(mirror: &str, trap: &EgressTrap) -> Self {
         let dir = scratch::dir("podman");
-        write_containers_conf(dir.path(), mirror, fence);
+        write_containers_conf(dir.path(), mirror, trap);
         std::fs::create_dir(dir.path().join("tmp")).unwrap();
-        Self { dir, fence: fence.clone(), tls: NO_VERIFYING.to_owned() }
+        Self { dir, trap: trap.clone(), tls: NO_VERIFYING.to_owned() }
     }
 
     /// Verifies certificates by what is in `certs`.
@@ -43,7 +43,7 @@ impl Podman {
         podman.env("REGISTRY_AUTH_FILE", self.dir.path().join("auth.json"));
         podman.env("CONTAINERS_REGISTRIES_CONF", self.dir.path().join("registries.conf"));
         podman.current_dir(self.dir.path()).env("HOME", self.dir.path()).env("TMPDIR", self.dir.path().join("tmp"));
-        self.fence.around(&mut podman);
+        self.trap.around(&mut podman);
         podman
     }
 

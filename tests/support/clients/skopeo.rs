@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::{Client, Member, PULL, Pulled, What, layout, write_containers_conf};
 use crate::support::{
-    fence::Fence,
+    egress_trap::EgressTrap,
     hash::{hex, sha256},
     images::Image,
     process::{Outcome, isolated, run},
@@ -18,15 +18,15 @@ use crate::support::{
 
 pub(crate) struct Skopeo {
     dir: TempDir,
-    fence: Fence,
+    trap: EgressTrap,
     certs: Option<PathBuf>,
 }
 
 impl Skopeo {
-    pub(crate) fn new(mirror: &str, fence: &Fence) -> Self {
+    pub(crate) fn new(mirror: &str, trap: &EgressTrap) -> Self {
         let dir = scratch::dir("skopeo");
-        write_containers_conf(dir.path(), mirror, fence);
-        Self { dir, fence: fence.clone(), certs: None }
+        write_containers_conf(dir.path(), mirror, trap);
+        Self { dir, trap: trap.clone(), certs: None }
     }
 
     /// Verifies certificates by what is in `certs`.
@@ -60,7 +60,7 @@ impl Skopeo {
         skopeo.args(["--override-os=linux", "--override-arch=amd64"]).arg("--tmpdir").arg(self.dir.path());
         skopeo.env("REGISTRY_AUTH_FILE", self.dir.path().join("auth.json"));
         skopeo.current_dir(self.dir.path()).env("HOME", self.dir.path());
-        self.fence.around(&mut skopeo);
+        self.trap.around(&mut skopeo);
         skopeo
     }
 }

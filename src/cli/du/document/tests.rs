@@ -2,23 +2,23 @@
 
 use super::*;
 
-fn weight(size: u64, exclusive: u64, used: Option<u64>) -> admin::Weight {
-    admin::Weight { size, exclusive, objects: 1, used }
+fn weight(size: u64, exclusive: u64, used: Option<u64>) -> admin::Usage {
+    admin::Usage { size, exclusive, objects: 1, used }
 }
 
-fn repository(domain: Option<&str>, name: &str, weight: admin::Weight) -> Answer {
-    Answer::Repository(admin::Repository { domain: domain.map(str::to_owned), name: name.to_owned(), weight })
+fn repository(domain: Option<&str>, name: &str, weight: admin::Usage) -> Response {
+    Response::Repository(admin::Repository { domain: domain.map(str::to_owned), name: name.to_owned(), weight })
 }
 
-fn tag(tag: &str, size: u64) -> Answer {
-    Answer::Tag(admin::Tag { tag: tag.to_owned(), digest: String::new(), weight: weight(size, 0, Some(1)) })
+fn tag(tag: &str, size: u64) -> Response {
+    Response::Tag(admin::Tag { tag: tag.to_owned(), digest: String::new(), weight: weight(size, 0, Some(1)) })
 }
 
-fn source(domain: Option<&str>, size: u64) -> Answer {
-    Answer::Source(admin::Source { domain: domain.map(str::to_owned), weight: weight(size, size, Some(1)) })
+fn source(domain: Option<&str>, size: u64) -> Response {
+    Response::Source(admin::Source { domain: domain.map(str::to_owned), weight: weight(size, size, Some(1)) })
 }
 
-fn answers() -> Vec<Answer> {
+fn answers() -> Vec<Response> {
     vec![
         source(None, 10),
         source(Some("docker.io"), 90),
@@ -28,7 +28,7 @@ fn answers() -> Vec<Answer> {
         repository(None, "lonely", weight(5, 5, Some(20))),
         repository(None, "old", weight(1, 1, Some(10))),
         repository(Some("docker.io"), "old", weight(1, 1, Some(10))),
-        Answer::Counted(admin::Disk { total: 100, ..admin::Disk::default() }),
+        Response::Counted(admin::Disk { total: 100, ..admin::Disk::default() }),
     ]
 }
 

@@ -1,0 +1,201 @@
+//! Users log in against real files.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::*;
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+struct File {
+    dir: TempDir,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl File {
+    fn new(text: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let file = Self { dir: tempfile::tempdir().unwrap(), runtime };
+        file.write(text);
+        file
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("htpasswd")
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a test's own file")]
+    fn write(&self, text: &str) {
+        fs::write(self.path(), text).unwrap();
+    }
+
+    fn open(&self) -> Result<Authenticator, Error> {
+        Authenticator::open(&self.path(), self.runtime.handle().clone())
+    }
+
+    fn log_in(&self, logins: &Authenticator, user: &str, password: &str) -> Result<Principal, LoginError> {
+        self.runtime.block_on(logins.log_in(HERE, user, password))
+    }
+}
+
+fn line(user: &str, password: &str, cost: u32) -> String {
+    format!("{user}:{}\n", bcrypt::hash(password, cost).unwrap())
+}
+
+#[test]
+fn the_right_password_lets_in_and_no_other() {
+    let file = File::new(&(line("ann", "secret", 4) + "bob plain\n"));
+    let logins = file.open().unwrap();
+    assert_eq!(file.log_in(&logins, "ann", "secret"), Ok(Principal::user("ann")));
+    assert_eq!(file.log_in(&logins, "ann", "secret"), Ok(Principal::user("ann")), "remembered");
+    for (user, password) in [("ann", "Secret"), ("ann", ""), ("bob", "plain"), ("", ""), ("nobody", "secret")] {
+        assert_eq!(file.log_in(&logins, user, password), Err(LoginError::Wrong), "{user} {password}");
+    }
+}
+
+/// Once it has been right it is not hashed again: thousands of requests cost less than one look at the hash.
+#[test]
+fn a_password_that_was_right_is_cheap() {
+    let file = File::new(&line("ann", "secret", 10));
+    let logins = file.open().unwrap();
+    let start = Instant::now();
+    file.log_in(&logins, "ann", "secret").unwrap();
+    let first = start.elapsed();
+    let start = Instant::now();
+    for _ in 0..20 {
+        file.log_in(&logins, "ann", "secret").unwrap();
+    }
+    assert!(start.elapsed() < first, "{:?} after {first:?}", start.elapsed());
+}
+
+#[test]
+fn many_at_once_with_the_right_password_all_get_in() {
+    let file = File::new(&line("ann", "secret", 8));
+    let logins = Arc::new(file.open().unwrap());
+    let all: Vec<_> = (0..200)
+        .map(|_| {
+            let logins = Arc::clone(&logins);
+            file.runtime.handle().spawn(async move { logins.log_in(HERE, "ann", "secret").await })
+        })
+        .collect();
+    for one in all {
+        assert_eq!(file.runtime.block_on(one).unwrap(), Ok(Principal::user("ann")));
+    }
+}
+
+/// A password takes its time on threads of its own, and half of the processors at most, whether or not who asked is there still.
+#[test]
+fn hashing_is_in_nobodys_way() {
+    let file = File::new(&line("ann", "secret", 12));
+    let logins = Arc::new(file.open().unwrap());
+    let permits = logins.slots.available_permits();
+    let handle = file.runtime.handle();
+    let guess = |number: usize| {
+        let logins = Arc::clone(&logins);
+        // Each its own, so that none is told to wait; nobody's password takes as long as ann's.
+        handle.spawn(async move { logins.log_in(HERE, &format!("user-{number}"), "guess").await })
+    };
+    let guesses: Vec<_> = (0..2 * permits).map(guess).collect();
+    // The one thread of the runtime is free meanwhile.
+    let late = file.runtime.block_on(handle.spawn(async {
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            let start = Instant::now();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            longest = longest.max(start.elapsed());
+        }
+        longest
+    }));
+    assert_eq!(logins.slots.available_permits(), 0, "all who may are at it");
+    guesses.iter().for_each(tokio::task::JoinHandle::abort);
+    std::thread::sleep(Duration::from_millis(10));
+    assert_eq!(logins.slots.available_permits(), 0, "who left makes no room for others before it is done");
+    let start = Instant::now();
+    assert_eq!(file.log_in(&logins, "ann", "another"), Err(LoginError::Wrong));
+    let took = start.elapsed();
+    assert!(late.unwrap() < Duration::from_millis(100).max(took / 2), "{took:?}");
+}
+
+#[test]
+fn who_keeps_failing_waits_and_who_has_logged_in_does_not() {
+    let file = File::new(&(line("ann", "secret", 4) + &line("bob", "secret", 4)));
+    let logins = file.open().unwrap();
+    file.log_in(&logins, "ann", "secret").unwrap();
+    let answers: Vec<_> = (0..50).map(|number| file.log_in(&logins, "ann", &format!("guess {number}"))).collect();
+    assert!(answers[..10].iter().all(|answer| *answer == Err(LoginError::Wrong)));
+    assert!(answers[20..].iter().all(|answer| matches!(answer, Err(LoginError::Later { .. }))), "{answers:?}");
+    assert!(file.log_in(&logins, "ann", "secret").is_ok(), "a password that was right a moment ago");
+    assert!(file.log_in(&logins, "bob", "secret").is_ok(), "another user");
+}
+
+#[test]
+fn an_unknown_user_takes_as_long_as_a_known_one() {
+    let file = File::new(&line("ann", "secret", 9));
+    let logins = file.open().unwrap();
+    let took = |user: &str, number: usize| {
+        let start = Instant::now();
+        assert_eq!(file.log_in(&logins, user, &format!("{number}")), Err(LoginError::Wrong));
+        start.elapsed()
+    };
+    // In turns, and the quickest of each: what the machine does besides makes both slower, now and then. On a busy one it
+    // takes more turns until each had a quiet moment; if one were quicker, no number of turns would make them equal.
+    let (mut both, mut ratio) = (Vec::new(), 0.0);
+    while both.len() < 8 || (both.len() < 48 && !(0.5..2.0).contains(&ratio)) {
+        both.push((took("ann", both.len()), took("nobody", both.len())));
+        let (known, unknown) = (both.iter().map(|both| both.0).min(), both.iter().map(|both| both.1).min());
+        ratio = known.unwrap().as_secs_f64() / unknown.unwrap().as_secs_f64();
+    }
+    assert!((0.5..2.0).contains(&ratio), "{both:?}");
+}
+
+#[test]
+fn a_changed_file_counts_at_once_and_a_broken_one_does_not() {
+    let file = File::new(&line("ann", "old", 4));
+    let logins = file.open().unwrap();
+    let wait = || std::thread::sleep(Duration::from_millis(1050));
+    file.log_in(&logins, "ann", "old").unwrap();
+    file.write(&(line("ann", "new", 4) + &line("bob", "pw", 4)));
+    wait();
+    assert!(file.log_in(&logins, "bob", "pw").is_ok());
+    assert!(file.log_in(&logins, "ann", "new").is_ok());
+    assert_eq!(file.log_in(&logins, "ann", "old"), Err(LoginError::Wrong), "it was remembered, and is forgotten");
+    file.write("ann plain\n");
+    wait();
+    assert!(file.log_in(&logins, "ann", "new").is_ok(), "the old users stay");
+    fs::remove_file(file.path()).unwrap();
+    wait();
+    assert!(file.log_in(&logins, "bob", "pw").is_ok());
+    file.write(&line("ann", "new", 4));
+    wait();
+    assert_eq!(file.log_in(&logins, "bob", "pw"), Err(LoginError::Wrong));
+}
+
+#[test]
+fn a_file_that_lets_nobody_in_stops_the_start() {
+    for text in ["", "# nobody\n", "testuser test123\n", "bob:plain\n"] {
+        let error = File::new(text).open().unwrap_err().to_string();
+        assert!(error.contains("no line of it lets a user in") && error.contains("entrepot htpasswd"), "{error}");
+        assert!(!error.contains("test123") && !error.contains("plain"), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_made() {
+    let file = File::new("");
+    fs::remove_file(file.path()).unwrap();
+    let path = file.dir.path().join("deep/er/htpasswd");
+    Authenticator::open(&path, file.runtime.handle().clone()).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("docker:$2b$10$") && text.lines().count() == 1, "{text}");
+    Authenticator::open(&path, file.runtime.handle().clone()).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), text, "made once");
+}

@@ -1,0 +1,229 @@
+//! An outside token service, as `registry:2` has it: who bears one of its tokens may do what the token says. Only signatures
+//! of the keys that the operator names count, and only those that need a private key to make.
+
+use std::{
+    collections::HashSet,
+    fmt, fs, io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Header, Validation, decode, decode_header, jwk::JwkSet};
+use moka::sync::Cache;
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime, pem::PemObject as _};
+use serde::Deserialize;
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+
+use super::{
+    Caller, Error, Grants, Principal, Proof, TOKENS,
+    keyed_hash::{HashKey, KeyedHash},
+};
+use crate::config::{TokenService, explain};
+
+/// How far clocks may differ: `registry:2`'s.
+const LEEWAY: Duration = Duration::from_secs(60);
+/// How long a token whose signature was right is not looked at again; its end is.
+const REMEMBERED_FOR: Duration = Duration::from_secs(300);
+/// What `registry:2` takes, as far as it can be verified here.
+const ALGORITHMS: [Algorithm; 9] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+/// What is believed.
+pub struct ExternalTokens {
+    issuer: String,
+    service: String,
+    algorithms: Vec<Algorithm>,
+    /// Certificates that vouch for keys, as they are and as roots of chains.
+    certificates: Vec<CertificateDer<'static>>,
+    anchors: Vec<TrustAnchor<'static>>,
+    /// Public keys that are believed by themselves.
+    keys: Vec<DecodingKey>,
+    key: HashKey,
+    seen: Cache<KeyedHash, Arc<Seen>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ExternalClaims {
+    #[serde(default)]
+    sub: String,
+    exp: u64,
+    #[serde(default)]
+    access: Option<Grants>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    who: Principal,
+    exp: u64,
+    grants: Arc<Grants>,
+}
+
+impl ExternalTokens {
+    /// Reads the files that say whom to believe.
+    ///
+    /// # Errors
+    /// When one cannot be read, or nobody is to be believed.
+    pub fn open(config: &TokenService) -> Result<Self, Error> {
+        let certificates = config.rootcertbundle.as_deref().map(certificates).transpose()?.unwrap_or_default();
+        let anchors = certificates.iter().map(|cert| anchor_from_trusted_cert(cert).map(|anchor| anchor.to_owned()));
+        let keys = config.jwks.as_deref().map(keys).transpose()?.unwrap_or_default();
+        if certificates.is_empty() && keys.is_empty() {
+            return Err(Error::Unfit("auth.token names no certificate and no key, so that no token could be believed"));
+        }
+        Ok(Self {
+            issuer: config.issuer.clone(),
+            service: config.service.clone(),
+            algorithms: algorithms(&config.signingalgorithms)?,
+            // One that cannot be a root can still be the very certificate a token names.
+            anchors: anchors.filter_map(Result::ok).collect(),
+            certificates,
+            keys,
+            key: HashKey::random()?,
+            seen: Cache::builder()
+                .max_capacity(TOKENS)
+                .weigher(|_, seen: &Arc<Seen>| seen.grants.weight())
+                .time_to_live(REMEMBERED_FOR)
+                .build(),
+        })
+    }
+
+    /// Who bears a token. One that cannot be believed proves nothing.
+    #[must_use]
+    pub fn read(&self, token: &str) -> Caller {
+        let Some(seen) = self.seen(token) else { return Caller::unproved() };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs());
+        let over_by = now.saturating_sub(seen.exp);
+        if over_by > super::LONGEST_UPLOAD.as_secs() {
+            return Caller::unproved();
+        }
+        let proof = Proof::Token { grants: Arc::clone(&seen.grants), is_over: over_by > LEEWAY.as_secs() };
+        Caller { who: seen.who.clone(), proof }
+    }
+
+    fn seen(&self, token: &str) -> Option<Arc<Seen>> {
+        let key = self.key.hash(&[token.as_bytes()]);
+        if let Some(seen) = self.seen.get(&key) {
+            return Some(seen);
+        }
+        let header = decode_header(token).ok().filter(|header| self.algorithms.contains(&header.alg))?;
+        let claims = self.candidates(&header).into_iter().find_map(|key| self.claims(token, &header, &key))?;
+        let who = if claims.sub.is_empty() { Principal::Anonymous } else { Principal::user(&claims.sub) };
+        let grants = Arc::new(claims.access.unwrap_or_default());
+        let seen = Arc::new(Seen { who, exp: claims.exp, grants });
+        self.seen.insert(key, Arc::clone(&seen));
+        Some(seen)
+    }
+
+    fn claims(&self, token: &str, header: &Header, key: &DecodingKey) -> Option<ExternalClaims> {
+        let mut validation = Validation::new(header.alg);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.service]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        validation.leeway = LEEWAY.as_secs();
+        validation.validate_nbf = true;
+        // Whether it is over is looked at on every use.
+        validation.validate_exp = false;
+        decode::<ExternalClaims>(token, key, &validation).ok().map(|token| token.claims)
+    }
+
+    /// Keys that may have signed: of the certificate the token brings, if it is vouched for; else all that are known. What
+    /// `kid` says is a hint, and not needed where there are few.
+    fn candidates(&self, header: &Header) -> Vec<DecodingKey> {
+        let family = header.alg.family();
+        match &header.x5c {
+            Some(chain) if !chain.is_empty() => self.vouched_for(chain, family).into_iter().collect(),
+            _ => {
+                let own = self.certificates.iter().filter_map(|certificate| public_key(certificate, family));
+                own.chain(self.keys.iter().filter(|key| key.family() == family).cloned()).collect()
+            }
+        }
+    }
+
+    /// The key of a chain's first certificate, if that is one of the operator's or leads to one.
+    fn vouched_for(&self, chain: &[String], family: AlgorithmFamily) -> Option<DecodingKey> {
+        let chain: Vec<CertificateDer<'static>> =
+            chain.iter().map(|text| STANDARD.decode(text).ok().map(CertificateDer::from)).collect::<Option<_>>()?;
+        let (leaf, intermediates) = chain.split_first()?;
+        let is_named = self.certificates.contains(leaf);
+        (is_named || self.leads_to_root(leaf, intermediates)).then(|| public_key(leaf, family))?
+    }
+
+    fn leads_to_root(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> bool {
+        let Ok(certificate) = EndEntityCert::try_from(leaf) else { return false };
+        [KeyUsage::server_auth(), KeyUsage::client_auth()].into_iter().any(|usage| {
+            let algorithms = webpki::ALL_VERIFICATION_ALGS;
+            let now = UnixTime::now();
+            certificate.verify_for_usage(algorithms, &self.anchors, intermediates, now, usage, None, None).is_ok()
+        })
+    }
+}
+
+/// The public key, for signatures of one family.
+fn public_key(certificate: &CertificateDer<'_>, family: AlgorithmFamily) -> Option<DecodingKey> {
+    let key = EndEntityCert::try_from(certificate).ok()?.subject_public_key_info();
+    match family {
+        AlgorithmFamily::Rsa => Some(DecodingKey::from_rsa_der(&key)),
+        AlgorithmFamily::Ec => Some(DecodingKey::from_ec_der(&key)),
+        AlgorithmFamily::Ed => Some(DecodingKey::from_ed_der(&key)),
+        AlgorithmFamily::Hmac => None,
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let unusable = |why: String| Error::Untrusted { path: path.to_owned(), why };
+    let pem = fs::read(path).map_err(|error| unusable(explain(path, &error)))?;
+    let all: Vec<_> =
+        CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|error| unusable(error.to_string()))?;
+    if let Some(error) = all.iter().find_map(|certificate| EndEntityCert::try_from(certificate).err()) {
+        return Err(unusable(error.to_string()));
+    }
+    if all.is_empty() { Err(unusable("it holds no certificate".into())) } else { Ok(all) }
+}
+
+/// Public keys alone: with a shared one, whoever can verify a token could make it.
+fn keys(path: &Path) -> Result<Vec<DecodingKey>, Error> {
+    let unusable = |why: String| Error::Untrusted { path: path.to_owned(), why };
+    let text = fs::read(path).map_err(|error| unusable(explain(path, &error)))?;
+    let set: JwkSet = serde_json::from_slice(&text).map_err(|error| unusable(io::Error::from(error).to_string()))?;
+    let keys: Vec<_> = set
+        .keys
+        .iter()
+        .map(DecodingKey::from_jwk)
+        .collect::<Result<_, _>>()
+        .map_err(|error| unusable(error.to_string()))?;
+    let public: Vec<_> = keys.into_iter().filter(|key| key.family() != AlgorithmFamily::Hmac).collect();
+    if public.is_empty() { Err(unusable("it holds no public key".into())) } else { Ok(public) }
+}
+
+/// Those that the operator names, or all.
+fn algorithms(named: &[String]) -> Result<Vec<Algorithm>, Error> {
+    let known = |name: &String| name.parse().ok().filter(|algorithm| ALGORITHMS.contains(algorithm));
+    let named: Option<HashSet<Algorithm>> = named.iter().map(known).collect();
+    match named {
+        None => Err(Error::Unfit(
+            "auth.token.signingalgorithms may name RS256 to RS512, PS256 to PS512, ES256, ES384, EdDSA",
+        )),
+        Some(named) if named.is_empty() => Ok(ALGORITHMS.to_vec()),
+        Some(named) => Ok(named.into_iter().collect()),
+    }
+}
+
+impl fmt::Debug for ExternalTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outside").field("issuer", &self.issuer).field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! Passwords that were found right a short while ago, so that not every request costs a bcrypt.
+
+use std::{sync::Arc, time::Duration};
+
+use moka::sync::Cache;
+
+use super::keyed_hash::KeyedHash;
+
+/// How long a password is believed without being hashed again.
+const BELIEVED: Duration = Duration::from_secs(600);
+const MOST: u64 = 10_000;
+
+/// What was right: the user's name, by the keyed hash of name and password.
+#[derive(Debug)]
+pub(super) struct PasswordCache(Cache<KeyedHash, Arc<str>>);
+
+impl PasswordCache {
+    pub(super) fn new() -> Self {
+        Self(Cache::builder().max_capacity(MOST).time_to_live(BELIEVED).build())
+    }
+
+    pub(super) fn get(&self, key: &KeyedHash) -> Option<Arc<str>> {
+        self.0.get(key)
+    }
+
+    pub(super) fn remember(&self, key: KeyedHash, user: Arc<str>) {
+        self.0.insert(key, user);
+    }
+}

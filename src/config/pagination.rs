@@ -1,0 +1,54 @@
+//! The `catalog` and `tags` sections: how long a page of a list may be.
+
+use std::num::NonZeroUsize;
+
+use super::{
+    Error, Setting,
+    dump::Line,
+    keys::Key,
+    known_keys::{CATALOG_MAXENTRIES, TAGS_MAXTAGS},
+    node::Node,
+};
+
+/// The list of repositories.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    /// `catalog.maxentries`: the most a page holds, and what it holds when the client names no number.
+    pub maxentries: Setting<NonZeroUsize>,
+}
+
+/// The lists of tags.
+#[derive(Clone, Debug)]
+pub struct Tags {
+    /// `tags.maxtags`: the most a page holds.
+    pub maxtags: Setting<NonZeroUsize>,
+}
+
+impl Catalog {
+    pub(super) fn read(root: &Node) -> Result<Self, Error> {
+        Ok(Self { maxentries: page(root, &CATALOG_MAXENTRIES)? })
+    }
+
+    pub(super) fn lines(&self) -> [Line; 1] {
+        [Line::new(&self.maxentries, self.maxentries.to_string())]
+    }
+}
+
+impl Tags {
+    pub(super) fn read(root: &Node) -> Result<Self, Error> {
+        Ok(Self { maxtags: page(root, &TAGS_MAXTAGS)? })
+    }
+
+    pub(super) fn lines(&self) -> [Line; 1] {
+        [Line::new(&self.maxtags, self.maxtags.to_string())]
+    }
+}
+
+/// As in `registry:2`, 0 means the default.
+fn page(root: &Node, key: &'static Key) -> Result<Setting<NonZeroUsize>, Error> {
+    let said = Setting::read(root, key, |text| text.parse::<usize>().ok())?;
+    match NonZeroUsize::new(*said).or_else(|| key.default.parse().ok()) {
+        Some(entries) => Ok(said.with(entries)),
+        None => Err(said.error(key.kind.expected())),
+    }
+}

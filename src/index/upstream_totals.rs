@@ -1,0 +1,337 @@
+//! How much of what is mirrored came from which upstream, and how much of it is pinned: kept with every holding, and summed
+//! as holdings change, so that nobody has to look at all of them.
+
+use parking_lot::{Mutex, RwLock};
+
+use super::{BlobEntry, Index, Owner, database::Database, keys};
+use crate::oci::{Digest, Domain, NamePattern, Repository};
+
+/// Bytes on disk, and blobs.
+pub type Amount = (u64, u64);
+
+/// What came from upstreams.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// Of it, what never makes way.
+    pub pinned: Amount,
+    /// By the upstream that a blob came from, or came from first; `None` where that is not known.
+    pub upstreams: Vec<(Option<Domain>, Amount)>,
+}
+
+/// The sums, and what numbers and pins mean.
+#[derive(Debug, Default)]
+pub(super) struct UpstreamTotals {
+    /// An upstream's number is its place here; 0 is nobody's. Numbers are written into the index.
+    domains: RwLock<Vec<Domain>>,
+    pins: RwLock<Vec<NamePattern>>,
+    sums: Mutex<Sums>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    pinned: (i64, i64),
+    /// By number.
+    upstreams: Vec<(i64, i64)>,
+}
+
+impl Sums {
+    fn add(&mut self, held: &BlobEntry, sign: i64) {
+        if held.owner != Owner::Mirrored {
+            return;
+        }
+        let bytes = sign * i64::try_from(held.allocated).unwrap_or(i64::MAX);
+        let add = |sum: &mut (i64, i64)| *sum = (sum.0 + bytes, sum.1 + sign);
+        if held.pinned {
+            add(&mut self.pinned);
+        }
+        let number = usize::from(held.upstream);
+        if self.upstreams.len() <= number {
+            self.upstreams.resize(number + 1, (0, 0));
+        }
+        add(&mut self.upstreams[number]);
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let all = std::iter::once(&self.pinned).chain(&self.upstreams);
+        all.flat_map(|(bytes, objects)| [bytes.to_be_bytes(), objects.to_be_bytes()].concat()).collect()
+    }
+
+    fn decode(value: &[u8]) -> Option<Self> {
+        let number = |bytes: &[u8]| bytes.try_into().ok().map(i64::from_be_bytes);
+        let pairs = value.chunks(16).map(|pair| Some((number(pair.get(..8)?)?, number(pair.get(8..)?)?)));
+        let mut pairs = pairs.collect::<Option<Vec<_>>>()?;
+        (!pairs.is_empty()).then(|| Self { pinned: pairs.remove(0), upstreams: pairs })
+    }
+}
+
+impl UpstreamTotals {
+    /// What a holding changed by.
+    pub(super) fn shift(&self, before: Option<&BlobEntry>, after: Option<&BlobEntry>) {
+        let mut sums = self.sums.lock();
+        before.iter().for_each(|held| sums.add(held, -1));
+        after.iter().for_each(|held| sums.add(held, 1));
+    }
+
+    /// Counts anew: these holdings are all there are.
+    pub(super) fn recount(&self, all: impl FnOnce(&mut dyn FnMut(&BlobEntry))) {
+        let mut sums = Sums::default();
+        all(&mut |held| sums.add(held, 1));
+        *self.sums.lock() = sums;
+    }
+
+    fn is_pinned(&self, place: &Repository) -> bool {
+        self.pins.read().iter().any(|pattern| pattern.matches(&place.name))
+    }
+}
+
+impl Index {
+    /// Says which mirrored repositories' content never makes way, before anything is noted.
+    pub fn set_pins(&self, patterns: Vec<NamePattern>) {
+        *self.board.pins.write() = patterns;
+    }
+
+    /// Looks at everything, as other patterns are pinned than before.
+    pub fn repin(&self) {
+        let mut after = None;
+        loop {
+            let some = self.blobs_after(after.as_ref(), 1000);
+            some.iter().for_each(|digest| self.attribute_anew(digest));
+            match some.last() {
+                Some(last) => after = Some(*last),
+                None => return,
+            }
+        }
+    }
+
+    /// What came from upstreams, as it stands.
+    #[must_use]
+    pub fn shares(&self) -> Shares {
+        let sums = self.board.sums.lock().clone();
+        let domains = self.board.domains.read();
+        let amount = |(bytes, objects): (i64, i64)| (bytes.max(0).unsigned_abs(), objects.max(0).unsigned_abs());
+        let named = |(number, sum): (usize, (i64, i64))| {
+            (number.checked_sub(1).and_then(|place| domains.get(place).cloned()), amount(sum))
+        };
+        let upstreams = sums.upstreams.into_iter().enumerate().map(named);
+        Shares { pinned: amount(sums.pinned), upstreams: upstreams.collect() }
+    }
+
+    /// The upstream that a blob came from, or came from first; `None` where that is not known.
+    #[must_use]
+    pub fn upstream(&self, held: &BlobEntry) -> Option<Domain> {
+        self.board.domains.read().get(usize::from(held.upstream).checked_sub(1)?).cloned()
+    }
+
+    /// A mirrored repository has a link to a blob.
+    pub(super) fn attribute(&self, digest: &Digest, place: &Repository) {
+        let Some(domain) = &place.domain else { return };
+        let pinned = self.board.is_pinned(place);
+        let told = |held: &BlobEntry| held.upstream != 0 && held.pinned >= pinned;
+        if self.blob_entry(digest).as_ref().is_none_or(told) {
+            return;
+        }
+        let number = self.number(domain);
+        self.change(digest, |before| {
+            before.map(|held| BlobEntry {
+                upstream: if held.upstream == 0 { number } else { held.upstream },
+                pinned: held.pinned || pinned,
+                ..held
+            })
+        });
+    }
+
+    /// A repository's link to a blob went. Of this registry's own repositories nothing is attributed.
+    pub(super) fn unattribute(&self, digest: &Digest, place: &Repository) {
+        let Some(held) = self.blob_entry(digest).filter(|_| place.domain.is_some()) else { return };
+        let upstream = self.attributed_upstream(digest, &held);
+        let pinned = held.pinned && (!self.board.is_pinned(place) || self.is_pinned(digest));
+        if (upstream, pinned) != (held.upstream, held.pinned) {
+            self.change(digest, |before| before.map(|held| BlobEntry { upstream, pinned, ..held }));
+        }
+    }
+
+    /// A link to a blob went, or the pins changed.
+    pub(super) fn attribute_anew(&self, digest: &Digest) {
+        if self.blob_entry(digest).is_some_and(|held| self.attributed(digest, held) != held) {
+            self.change(digest, |before| before.map(|held| self.attributed(digest, held)));
+        }
+    }
+
+    /// A holding as the links to it say. What no mirrored repository links any more came from where it came from.
+    pub(super) fn attributed(&self, digest: &Digest, held: BlobEntry) -> BlobEntry {
+        BlobEntry { upstream: self.attributed_upstream(digest, &held), pinned: self.is_pinned(digest), ..held }
+    }
+
+    /// Costs the same however many repositories link it.
+    fn attributed_upstream(&self, digest: &Digest, held: &BlobEntry) -> u8 {
+        match self.first_mirrored_holder(digest) {
+            Some(_) if self.upstream(held).is_some_and(|domain| self.is_held_in(digest, &domain)) => held.upstream,
+            Some(first) => first.domain.as_ref().map_or(0, |domain| self.number(domain)),
+            None => held.upstream,
+        }
+    }
+
+    /// The keys of mirrored holders come after those of this registry's own, whose domain is empty.
+    fn first_mirrored_holder(&self, digest: &Digest) -> Option<Repository> {
+        let prefix = keys::holders(digest);
+        let (from, until) = ([&prefix[..], &[1]].concat(), [&prefix[..], &[u8::MAX]].concat());
+        let first = self.database.range(|trees| &trees.holders, &from, &until, 1)?;
+        keys::to_repository(first.first()?.get(prefix.len()..)?)
+    }
+
+    /// Whether a repository of this upstream has a link to a blob.
+    fn is_held_in(&self, digest: &Digest, domain: &Domain) -> bool {
+        let prefix = [keys::holders(digest), keys::home(Some(domain))].concat();
+        self.database.keys(|trees| &trees.holders, &prefix, &[], 1).is_some_and(|found| !found.is_empty())
+    }
+
+    /// Whether any mirrored repository that links a blob is pinned: looks at all of them.
+    fn is_pinned(&self, digest: &Digest) -> bool {
+        let mut pinned = false;
+        if self.board.pins.read().is_empty() {
+            return false;
+        }
+        let visit = |key: &[u8], _: &[u8]| {
+            let place = keys::to_repository(key).filter(|place| place.domain.is_some());
+            pinned = place.is_some_and(|place| self.board.is_pinned(&place));
+            !pinned
+        };
+        self.database.scan(|trees| &trees.holders, &keys::holders(digest), visit);
+        pinned
+    }
+
+    /// An upstream's number; 0 for the 256th, and while the numbers that were given are not known.
+    fn number(&self, domain: &Domain) -> u8 {
+        if self.database.is_unopened() {
+            return 0;
+        }
+        let place = |domains: &[Domain]| domains.iter().position(|known| known == domain);
+        let known = place(&self.board.domains.read());
+        let place = known.unwrap_or_else(|| {
+            let mut domains = self.board.domains.write();
+            place(&domains).unwrap_or_else(|| {
+                domains.push(domain.clone());
+                let names: Vec<_> = domains.iter().map(Domain::as_str).collect();
+                self.database.put(|trees| &trees.meta, keys::UPSTREAMS, names.join("\n").as_bytes());
+                domains.len() - 1
+            })
+        });
+        u8::try_from(place + 1).unwrap_or(0)
+    }
+
+    /// Takes over the numbers of a database, and the sums where they were `right` when it was closed.
+    pub(super) fn resume_shares(&self, database: &Database, right: bool) {
+        let names = database.get(|trees| &trees.meta, keys::UPSTREAMS).unwrap_or_default();
+        let names = std::str::from_utf8(&names).unwrap_or_default();
+        *self.board.domains.write() = names.lines().filter_map(|name| name.parse().ok()).collect();
+        let sums = database.get(|trees| &trees.meta, keys::SHARES).filter(|_| right);
+        *self.board.sums.lock() = sums.and_then(|value| Sums::decode(&value)).unwrap_or_default();
+    }
+
+    pub(super) fn save_shares(&self) {
+        let sums = self.board.sums.lock().encode();
+        self.database.put(|trees| &trees.meta, keys::SHARES, &sums);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::Link;
+
+    const LAYER: Link = Link { layer: true, revision: false, named: None, wanted: false };
+
+    fn place(domain: &str, name: &str) -> Repository {
+        Repository { domain: Some(domain.parse().unwrap()), name: name.parse().unwrap() }
+    }
+
+    fn bring(index: &Index, digest: &Digest, place: &Repository) {
+        index.insert_blob(digest, 4096, Owner::Mirrored, false, 1);
+        index.add_link(place, digest, LAYER);
+    }
+
+    fn of(index: &Index, domain: &str) -> Amount {
+        let domain = domain.parse().ok();
+        index.shares().upstreams.iter().find(|(known, _)| *known == domain).map_or((0, 0), |(_, amount)| *amount)
+    }
+
+    #[test]
+    fn a_blob_is_its_first_upstreams_until_that_lets_go_of_it() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let index = Index::open(dir.path());
+        let (one, two) = (Digest::sha256(b"1"), Digest::sha256(b"2"));
+        let (a, b) = (place("a.example", "x"), place("b.example", "x"));
+        bring(&index, &one, &a);
+        bring(&index, &two, &b);
+        index.add_link(&b, &one, LAYER);
+        assert_eq!((of(&index, "a.example"), of(&index, "b.example")), ((4096, 1), (4096, 1)));
+        index.remove_link(&a, &one, LAYER);
+        assert_eq!((of(&index, "a.example"), of(&index, "b.example")), ((0, 0), (8192, 2)));
+        index.set_owner(&two, Owner::Hosted);
+        assert_eq!(of(&index, "b.example"), (4096, 1), "what was pushed is nobody else's");
+        index.remove_blob(&one);
+        assert_eq!(of(&index, "b.example"), (0, 0));
+    }
+
+    /// The config `{}` of ten thousand repositories: what one of them costs does not grow with the others.
+    #[test]
+    fn a_link_goes_at_the_same_cost_however_many_there_are() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let index = Index::open(dir.path());
+        let digest = Digest::sha256(b"{}");
+        let a_hundred_go = |others: u32| {
+            let names = |range: std::ops::Range<u32>| range.map(|number| place("a.example", &format!("n{number}")));
+            bring(&index, &digest, &place("a.example", "first"));
+            names(0..others).for_each(|place| index.add_link(&place, &digest, LAYER));
+            let began = std::time::Instant::now();
+            names(0..100).for_each(|place| index.remove_link(&place, &digest, LAYER));
+            let hosted = Repository { domain: None, name: "mine".parse().unwrap() };
+            (0..100).for_each(|_| index.remove_link(&hosted, &digest, LAYER));
+            let took = began.elapsed();
+            names(100..others).for_each(|place| index.remove_link(&place, &digest, LAYER));
+            took
+        };
+        // The best of some: the machine may be busy with other things.
+        let best = |others| (0..4).map(|_| a_hundred_go(others)).min().unwrap();
+        let (few, many) = (best(100), best(10_000));
+        assert!(many < few * 10, "{many:?} among ten thousand, {few:?} among a hundred");
+    }
+
+    #[test]
+    fn pins_are_counted_and_counted_anew() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let index = Index::open(dir.path());
+        index.set_pins(vec!["library/*".parse().unwrap()]);
+        let (one, two) = (Digest::sha256(b"1"), Digest::sha256(b"2"));
+        let (pinned, other) = (place("docker.io", "library/a"), place("docker.io", "user/a"));
+        bring(&index, &one, &other);
+        bring(&index, &two, &other);
+        assert_eq!(index.shares().pinned, (0, 0));
+        index.add_link(&pinned, &one, LAYER);
+        assert_eq!(index.shares().pinned, (4096, 1));
+        index.set_pins(vec!["user/*".parse().unwrap()]);
+        index.repin();
+        assert_eq!(index.shares().pinned, (8192, 2));
+        index.remove_link(&other, &two, LAYER);
+        assert_eq!(index.shares().pinned, (4096, 1));
+    }
+
+    #[test]
+    fn sums_are_taken_over_or_counted() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let index = Index::open(dir.path());
+        index.set_pins(vec!["x".parse().unwrap()]);
+        bring(&index, &Digest::sha256(b"1"), &place("a.example", "x"));
+        let before = index.shares();
+        index.set_complete();
+        index.close(Some([0; 6]), true);
+        drop(index);
+        let index = Index::open(dir.path());
+        assert_eq!(index.shares(), before, "after a clean stop");
+        drop(index);
+        let index = Index::open(dir.path());
+        assert_eq!(index.shares().pinned, (0, 0), "after a kill nothing is known");
+        index.count(|_| (), || ());
+        assert_eq!(index.shares(), before, "until it is counted");
+    }
+}

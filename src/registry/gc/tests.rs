@@ -1,0 +1,249 @@
+//! What a collection takes, and what it leaves.
+
+use std::{
+    ops::ControlFlow,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{
+    index::Index,
+    lanes::{Lane, Lanes},
+    metrics::Metrics,
+    registry::Retention,
+    storage::{Purpose, SpaceLimits, Storage},
+};
+
+fn put(store: &BlobStore, bytes: &[u8]) -> Digest {
+    let (storage, digest) = (&store.storage, Digest::sha256(bytes));
+    let size = bytes.len() as u64;
+    let staged = storage.stage(&digest, storage.reserve(Purpose::Hosted, size).unwrap(), size).unwrap();
+    staged.writer().write_at(bytes, 0).unwrap();
+    storage.publish(staged, &digest, Durability::Synced).unwrap();
+    digest
+}
+
+fn manifest(layer: &Digest, more: &str) -> String {
+    format!(r#"{{"schemaVersion":2,{more}"layers":[{{"digest":"{layer}","size":1}}]}}"#)
+}
+
+struct Fixture {
+    _dir: tempfile::TempDir,
+    store: BlobStore,
+    repository: Repository,
+    links: RepositoryLinks,
+}
+
+impl Fixture {
+    fn new(memory: Duration) -> Self {
+        let dir = tempfile::TempDir::new().unwrap();
+        let storage = Storage::open(dir.path(), SpaceLimits::default()).unwrap();
+        let index = Index::open(&storage.index_dir());
+        let store = BlobStore::new(
+            storage,
+            index,
+            Retention::default(),
+            memory,
+            Metrics::new().unwrap().into(),
+            Lanes::new().unwrap(),
+        );
+        let repository = Repository { domain: None, name: "a".parse().unwrap() };
+        let links = store.storage.links(&repository);
+        Self { _dir: dir, store, repository, links }
+    }
+
+    fn layer(&self, bytes: &[u8]) -> Digest {
+        let digest = put(&self.store, bytes);
+        self.links.add_layer(&digest, Durability::Synced).unwrap();
+        digest
+    }
+
+    fn manifest(&self, text: &str) -> Digest {
+        let digest = put(&self.store, text.as_bytes());
+        self.links.add_revision(&digest, Durability::Synced).unwrap();
+        digest
+    }
+
+    fn tag(&self, tag: &str, digest: &Digest) {
+        self.links.set_tag(&tag.parse().unwrap(), digest, Durability::Synced).unwrap();
+    }
+
+    fn collect(&self, untagged: bool, dry: bool) -> (Collected, Vec<GcEvent>) {
+        let mut found = Vec::new();
+        let mut tell = |one| {
+            found.extend((one != GcEvent::Repository).then_some(one));
+            ControlFlow::Continue(())
+        };
+        let collected =
+            Collection { untagged, dry, grace: Duration::from_secs(60) }.run(&self.store, &mut tell).unwrap();
+        (collected, found)
+    }
+}
+
+#[test]
+fn what_nothing_reaches_goes_and_the_rest_stays() {
+    let place = Fixture::new(Duration::ZERO);
+    let (used, unused, orphan) = (place.layer(b"1"), place.layer(b"2"), put(&place.store, b"3"));
+    let tagged = place.manifest(&manifest(&used, ""));
+    let untagged = place.manifest(&manifest(&unused, ""));
+    place.tag("latest", &untagged);
+    place.tag("latest", &tagged);
+
+    let (dry, found) = place.collect(true, true);
+    assert_eq!((dry.manifests, dry.links, dry.blobs), (1, 1, 3), "the orphan, the untagged manifest and its layer");
+    assert_eq!(found[0], GcEvent::Manifest(place.repository.clone(), untagged));
+    assert!(
+        place.store.storage.has_blob(&orphan).unwrap() && place.links.has_revision(&untagged).unwrap(),
+        "nothing is removed"
+    );
+
+    let (all, found) = place.collect(false, false);
+    assert_eq!((all.blobs, found), (1, vec![GcEvent::Blob(orphan, 1)]));
+    assert_eq!(place.links.previous_tags().count(), 1);
+    assert_eq!(place.collect(true, false).0.blobs, 2);
+    let storage = &place.store.storage;
+    assert!(
+        storage.has_blob(&used).unwrap() && storage.has_blob(&tagged).unwrap() && !storage.has_blob(&unused).unwrap()
+    );
+    assert!(
+        place.links.has_layer(&used).unwrap()
+            && !place.links.has_layer(&unused).unwrap()
+            && !place.links.has_revision(&untagged).unwrap()
+    );
+    assert_eq!(place.links.previous_tags().count(), 0, "what the tag named before is forgotten with it");
+    assert_eq!(place.collect(true, false).0, Collected::default());
+}
+
+#[test]
+fn reachable_is_more_than_tagged() {
+    let place = Fixture::new(Duration::ZERO);
+    let (layer, cache) = (place.layer(b"1"), place.layer(b"2"));
+    let child = place.manifest(&manifest(&layer, ""));
+    let index = place.manifest(&format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"digest":"{child}","size":1}},{{"digest":"{cache}","size":1}}]}}"#
+    ));
+    place.tag("latest", &index);
+    let subject = format!(r#""subject":{{"digest":"{child}","size":1}},"#);
+    let (signature, other) = (place.layer(b"3"), place.layer(b"4"));
+    place.manifest(&manifest(&signature, &subject));
+    let lost = format!(r#""subject":{{"digest":"{}","size":1}},"#, Digest::sha256(b"nothing"));
+    place.manifest(&manifest(&other, &lost));
+    let (collected, _) = place.collect(true, false);
+    assert_eq!((collected.manifests, collected.links, collected.blobs), (1, 1, 2), "what refers to nothing");
+    assert!([layer, cache, signature].iter().all(|digest| place.store.storage.has_blob(digest).unwrap()));
+}
+
+#[test]
+fn what_was_pushed_a_moment_ago_stays() {
+    let place = Fixture::new(Duration::from_secs(60));
+    let layer = place.layer(b"1");
+    let orphan = put(&place.store, b"2");
+    let (collected, _) = place.collect(true, false);
+    assert_eq!(collected, Collected { active: 1, ..Collected::default() });
+    assert!(place.links.has_layer(&layer).unwrap() && place.store.storage.has_blob(&orphan).unwrap());
+}
+
+#[test]
+fn what_is_promised_under_way_stays() {
+    let place = Fixture::new(Duration::ZERO);
+    let (wanted, unwanted) = (place.layer(b"1"), place.layer(b"2"));
+    let mut tell = |_| {
+        let tasks = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        tasks.block_on(place.store.gc_guard.protect(&wanted));
+        ControlFlow::Continue(())
+    };
+    let other = Repository { domain: None, name: "b".parse().unwrap() };
+    place.store.storage.links(&other).add_layer(&wanted, Durability::Synced).unwrap();
+    let collection = Collection { untagged: true, dry: false, grace: Duration::ZERO };
+    let collected = collection.run(&place.store, &mut tell).unwrap();
+    assert!(place.store.storage.has_blob(&wanted).unwrap() && !place.store.storage.has_blob(&unwanted).unwrap());
+    assert_eq!(collected.blobs, 1);
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_keeps_its_repository() {
+    let place = Fixture::new(Duration::ZERO);
+    let layer = place.layer(b"1");
+    let broken = place.manifest("{");
+    place.tag("latest", &broken);
+    assert_eq!(place.collect(true, false).0, Collected::default());
+    assert!(place.links.has_layer(&layer).unwrap() && place.store.storage.has_blob(&layer).unwrap());
+}
+
+#[test]
+fn mirrored_links_keep_their_bytes_and_no_more() {
+    let place = Fixture::new(Duration::ZERO);
+    let layer = place.layer(b"1");
+    let mirrored = Repository { domain: Some(crate::oci::Domain::docker_hub()), ..place.repository.clone() };
+    place.store.storage.links(&mirrored).add_layer(&layer, Durability::Unsynced).unwrap();
+    place.store.index.put_class(&layer, crate::index::Class { hosted: true, mirrored: true });
+    let (collected, _) = place.collect(false, false);
+    assert_eq!((collected.links, collected.blobs), (1, 0));
+    assert!(place.store.storage.has_blob(&layer).unwrap());
+    assert!(!place.store.index.class(&layer).hosted, "it may be evicted from here on");
+}
+
+/// Pushes a blob again and again, and looks for it while it relies on it.
+async fn push(store: &BlobStore, name: &str, bytes: &Bytes) {
+    let (place, digest) = (Repository { domain: None, name: name.parse().unwrap() }, Digest::sha256(bytes));
+    let mirrored = Repository { domain: Some(crate::oci::Domain::docker_hub()), ..place.clone() };
+    for round in 0..60 {
+        let present = store.gc_guard.guard_repository(&place, Some(&digest)).await;
+        while !store.promote(digest).await.unwrap() {
+            store.write(digest, bytes.clone(), Durability::Synced).await.unwrap();
+        }
+        let (claim, into) = (store.locks.wait_for_digest(&digest).await, place.clone());
+        let link = move |store: &BlobStore| store.host_layer(&into, &digest, &claim);
+        assert!(store.blocking(Lane::Sync, link).await.unwrap().unwrap(), "{name} in round {round}");
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+            assert!(store.storage.has_blob(&digest).unwrap(), "{name} in round {round}");
+            assert!(store.storage.links(&place).has_layer(&digest).unwrap(), "{name} in round {round}");
+        }
+        drop(present);
+        if round % 8 == 0 {
+            store.link_layer(&mirrored, digest).await;
+        }
+        tokio::time::sleep(Duration::from_millis(round % 4 * 20)).await;
+    }
+}
+
+/// A digest is noted as going, and removed after that without a lock: whoever pushes it at that moment finds it gone and brings
+/// it again, or keeps it. A collection and an eviction take it whenever they can.
+#[test]
+fn what_is_pushed_while_it_goes_is_there() {
+    let place = Fixture::new(Duration::ZERO);
+    let (store, bytes, over) = (&place.store, &Bytes::from_static(b"wanted"), &AtomicBool::new(false));
+    store.rebuild_index().unwrap();
+    let collection = Collection { untagged: true, dry: false, grace: Duration::ZERO };
+    std::thread::scope(|scope| {
+        let pushing = ["a", "b", "c"].map(|name| {
+            scope.spawn(move || {
+                let tasks = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                tasks.block_on(push(store, name, bytes));
+            })
+        });
+        let collecting = scope.spawn(|| {
+            let mut gone = 0;
+            while !over.load(Ordering::SeqCst) {
+                gone += collection.run(store, &mut |_| ControlFlow::Continue(())).unwrap().blobs;
+            }
+            gone
+        });
+        let evicting = scope.spawn(|| {
+            let mut gone = 0;
+            while !over.load(Ordering::SeqCst) {
+                gone += store.evict(u64::MAX);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            gone
+        });
+        let pushed = pushing.map(std::thread::ScopedJoinHandle::join);
+        over.store(true, Ordering::SeqCst);
+        let gone = (collecting.join().unwrap(), evicting.join().unwrap());
+        assert!(pushed.iter().all(Result::is_ok));
+        assert!(gone.0 + gone.1 > 0, "nothing went: this shows nothing");
+    });
+}

@@ -1,0 +1,130 @@
+//! Lists that pass through from an upstream: `tags/list` and referrers. They are asked for anew once they are older than
+//! a tag may be, and kept, in memory, for when the upstream cannot answer.
+
+use std::{sync::Arc, time::Instant};
+
+use moka::sync::Cache;
+
+use super::{CacheStatus, Error, Registry, error::Resource, single_flight::SingleFlight};
+use crate::{
+    lanes::Lane,
+    oci::{Digest, MediaType, Repository},
+    upstream::{self, Page},
+};
+
+/// Bytes of lists kept.
+const MEMORY: u64 = 16 << 20;
+
+/// A list of before.
+const STALE: CacheStatus = CacheStatus::Stale { superseded: false };
+
+/// Which list.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum List {
+    /// The tags of a repository.
+    Tags,
+    /// What refers to a manifest.
+    Referrers(Digest),
+}
+
+/// A list of a repository, with the query it was asked by.
+type ListKey = (Repository, List, String);
+type Kept = (Arc<Page>, Instant);
+type Asking = Result<Arc<Page>, Arc<upstream::Error>>;
+
+#[derive(Debug)]
+pub(super) struct ListCache {
+    kept: Cache<ListKey, Kept>,
+    flights: SingleFlight<ListKey, Asking>,
+}
+
+impl ListCache {
+    pub(super) fn new(tasks: tokio::runtime::Handle) -> Self {
+        Self { kept: Cache::builder().max_capacity(MEMORY).weigher(weigh).build(), flights: SingleFlight::new(tasks) }
+    }
+}
+
+/// What a page costs in memory, with the query that it is found by.
+fn weigh((_, _, query): &ListKey, (page, _): &Kept) -> u32 {
+    let link = page.link.as_ref().map_or(0, String::len);
+    u32::try_from(page.bytes.len() + query.len() + link + 512).unwrap_or(u32::MAX)
+}
+
+impl Registry {
+    /// A page of a list, as its upstream gives it for `query`, which is passed on as it came.
+    ///
+    /// # Errors
+    /// As the upstream failed, where no page of before will do.
+    pub async fn list(
+        self: &Arc<Self>,
+        repository: &Repository,
+        list: List,
+        query: &str,
+    ) -> Result<(Arc<Page>, CacheStatus), Error> {
+        let key = (repository.clone(), list, query.to_owned());
+        let kept = self.pages.kept.get(&key);
+        if let Some((page, at)) = &kept {
+            if at.elapsed() < self.freshness {
+                return Ok((Arc::clone(page), CacheStatus::Hit));
+            }
+            // Lists are not probed with: whoever asks for the next tag does that.
+            if self.mirror(repository)?.is_resting() {
+                return Ok((Arc::clone(page), STALE));
+            }
+        }
+        let (registry, asked) = (Arc::clone(self), key.clone());
+        let work = async move { registry.list_now(&asked).await };
+        let (answer, collapsed) = self.pages.flights.join(key.clone(), work).await;
+        match (answer.ok_or(Error::Abandoned)?, kept) {
+            (Ok(page), _) => Ok((page, CacheStatus::Miss { collapsed, kept: super::Kept::Stored })),
+            (Err(error), Some((page, _))) if !matches!(*error, upstream::Error::NotFound) => {
+                tracing::info!("a list of {repository} is answered from the cache: {error}");
+                Ok((page, STALE))
+            }
+            (Err(error), _) => self.tags_on_disk(&key, &error).await,
+        }
+    }
+
+    async fn list_now(&self, key: &ListKey) -> Asking {
+        let (repository, list, query) = key;
+        let mirror = self.mirror(repository).map_err(|error| Arc::new(upstream::Error::Protocol(error.to_string())))?;
+        let asked = Instant::now();
+        let answer = match list {
+            List::Tags => mirror.ask(mirror.remote.tags(&mirror.pool, &repository.name, query)).await,
+            List::Referrers(digest) => {
+                mirror.ask(mirror.remote.referrers(&mirror.pool, &repository.name, digest, query)).await
+            }
+        };
+        let page = Arc::new(answer?);
+        self.pages.kept.insert(key.clone(), (Arc::clone(&page), asked));
+        Ok(page)
+    }
+
+    /// The tags that were pulled through here, where an upstream that cannot answer was never asked for its list.
+    async fn tags_on_disk(&self, key: &ListKey, error: &upstream::Error) -> Result<(Arc<Page>, CacheStatus), Error> {
+        let failed = Resource::Name.failed(error);
+        let (repository, List::Tags, _) = key else { return Err(failed) };
+        if matches!(error, upstream::Error::NotFound) {
+            return Err(failed);
+        }
+        let place = repository.clone();
+        let look = move |store: &super::blob_store::BlobStore| {
+            let links = store.storage.links(&place);
+            let names = links.tags().map(|tagged| tagged.map(|(tag, _)| tag.to_string()));
+            let mut tags = names.collect::<Result<Vec<_>, _>>()?;
+            tags.sort_unstable();
+            let body = || serde_json::json!({ "name": place.name.as_str(), "tags": tags }).to_string();
+            Ok::<_, Error>((!tags.is_empty()).then(body))
+        };
+        let body = self.store.blocking(Lane::List, look).await??.ok_or(failed)?;
+        Ok((
+            Arc::new(Page {
+                bytes: body.into(),
+                media_type: MediaType::new("application/json"),
+                link: None,
+                filters: None,
+            }),
+            STALE,
+        ))
+    }
+}

@@ -1,0 +1,92 @@
+//! The parts of the tree, each with a lock. Whoever makes or removes a folder or a link holds its part's lock until that is
+//! charged, so that a survey of the part neither misses it nor counts it twice.
+//!
+//! A repository's own folders are a part, a shelf of blobs (those that share two hex digits) is one, and the skeleton,
+//! which is all the rest.
+
+use std::{
+    ffi::OsStr,
+    hash::{BuildHasher, RandomState},
+    path::{Path, PathBuf},
+};
+
+use parking_lot::{Mutex, MutexGuard};
+
+/// How many can be held at once.
+const LOCKS: usize = 64;
+
+/// Names a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct RegionId(u64);
+
+#[derive(Debug)]
+pub(super) struct LockRegions {
+    root: PathBuf,
+    locks: [Mutex<()>; LOCKS],
+    hash: RandomState,
+}
+
+impl LockRegions {
+    pub(super) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), locks: std::array::from_fn(|_| Mutex::new(())), hash: RandomState::new() }
+    }
+
+    /// The part that a path lies in.
+    pub(super) fn of(&self, path: &Path) -> RegionId {
+        match home(path.strip_prefix(&self.root).unwrap_or(path)) {
+            Some(home) => RegionId(self.hash.hash_one(home)),
+            None => self.skeleton(),
+        }
+    }
+
+    /// All that is in no other part.
+    pub(super) fn skeleton(&self) -> RegionId {
+        RegionId(0)
+    }
+
+    pub(super) fn lock(&self, region: RegionId) -> MutexGuard<'_, ()> {
+        self.locks[slot(region)].lock()
+    }
+
+    /// Both, always in the same order; one, where the two share it.
+    pub(super) fn lock_two(&self, one: RegionId, other: RegionId) -> [Option<MutexGuard<'_, ()>>; 2] {
+        let (first, second) = (slot(one).min(slot(other)), slot(one).max(slot(other)));
+        [Some(self.locks[first].lock()), (first != second).then(|| self.locks[second].lock())]
+    }
+}
+
+fn slot(region: RegionId) -> usize {
+    usize::try_from(region.0 % LOCKS as u64).unwrap_or_default()
+}
+
+/// The folder that a part is named after, below the root.
+fn home(path: &Path) -> Option<PathBuf> {
+    let names: Vec<&OsStr> = path.iter().collect();
+    if names.len() > 5 && names[..4] == ["docker", "registry", "v2", "blobs"] {
+        return Some(names[..6].iter().collect());
+    }
+    let own = names.iter().position(|name| name.as_encoded_bytes().starts_with(b"_"))?;
+    Some(names[..own].iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_and_a_shelf_are_parts() {
+        let of = |path: &str| home(Path::new(path)).map(|home| home.to_string_lossy().into_owned());
+        let prefix_dir = "docker/registry/v2/blobs/sha256/ab";
+        for (path, region) in [
+            ("docker/registry/v2/blobs/sha256", None),
+            (prefix_dir, Some(prefix_dir)),
+            ("docker/registry/v2/blobs/sha256/ab/abcd/data", Some(prefix_dir)),
+            ("docker/registry/v2/repositories/a/b", None),
+            ("docker/registry/v2/repositories/a/b/_layers/sha256", Some("docker/registry/v2/repositories/a/b")),
+            ("mirrors/docker.io/repositories/a/_manifests", Some("mirrors/docker.io/repositories/a")),
+            ("", None),
+        ] {
+            assert_eq!(of(path).as_deref(), region, "{path}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A look at all that is on disk, part by part, while requests go on: what the ledger says of folders, links and sessions
+//! is put right, and every blob is told to the floor above. A folder that several paths lead to is counted once.
+
+use std::{collections::HashSet, fs::DirEntry, path::Path};
+
+use super::{
+    Error, Storage,
+    atomic_fs::signed,
+    ledger::Charge,
+    look,
+    look::Inode,
+    usage::{SAMPLED, allocated, allocated_folder, tree},
+};
+use crate::oci::{Digest, Domain, RepositoryName};
+
+/// Folders that were counted.
+#[derive(Default)]
+struct Counted(HashSet<Inode>);
+
+impl Counted {
+    /// Whether a folder is to be counted now.
+    fn is_new(&mut self, folder: &Path) -> Result<bool, Error> {
+        Ok(look::inode(folder)?.is_some_and(|inode| self.0.insert(inode)))
+    }
+}
+
+impl Storage {
+    /// Looks at everything, and calls `prefix_dir` with the blobs of a shelf at a time. Returns by how many bytes the ledger was
+    /// wrong about folders, links and sessions.
+    ///
+    /// # Errors
+    /// When something cannot be read, or as `prefix_dir` fails. The ledger says what it said before, then.
+    pub fn scan<E: From<Error>>(&self, mut prefix_dir: impl FnMut(Vec<Digest>) -> Result<(), E>) -> Result<i64, E> {
+        self.ledger.begin_scan();
+        let looked = self.look_at_all(&mut prefix_dir);
+        looked.map(|()| self.ledger.end_scan()).inspect_err(|_| self.ledger.abandon_scan())
+    }
+
+    fn look_at_all<E: From<Error>>(&self, prefix_dir: &mut impl FnMut(Vec<Digest>) -> Result<(), E>) -> Result<(), E> {
+        let mut counted = Counted::default();
+        for place in self.layout.prefix_dirs() {
+            let place = place?;
+            let mut blobs = Vec::new();
+            self.look_at(&place.dir, |dir| {
+                blobs = place.digests().collect::<Result<_, _>>()?;
+                let links = if counted.is_new(dir)? { folders(dir)? } else { 0 };
+                Ok(Charge { links, sessions: 0 })
+            })?;
+            prefix_dir(blobs)?;
+        }
+        for repository in self.layout.repositories() {
+            let dir = self.layout.repository(&repository?);
+            // Only what begins with an underscore is the repository's own.
+            self.look_at(&dir.join("_"), |_| self.repository(&dir, &mut counted))?;
+        }
+        self.look_at(self.layout.root(), |root| Ok(Charge { links: skeleton(root, 0, &mut counted)?, sessions: 0 }))?;
+        Ok(())
+    }
+
+    fn look_at(&self, path: &Path, look: impl FnOnce(&Path) -> Result<Charge, Error>) -> Result<(), Error> {
+        let region = self.names.regions.of(path);
+        let _lock = self.names.regions.lock(region);
+        self.ledger.scanned(region, look(path)?);
+        Ok(())
+    }
+
+    fn repository(&self, dir: &Path, counted: &mut Counted) -> Result<Charge, Error> {
+        let mut found = Charge::default();
+        for entry in look::entries(dir) {
+            let path = entry?.path();
+            let Some(own) = path.file_name().and_then(|name| name.to_str()).filter(|name| name.starts_with('_')) else {
+                continue;
+            };
+            if look::is_folder(&path)? && !counted.is_new(&path)? {
+                continue;
+            }
+            if own == "_uploads" {
+                found += self.sessions(&path)?;
+            } else {
+                found.links += signed(tree(&path)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn sessions(&self, uploads: &Path) -> Result<Charge, Error> {
+        let mut found = Charge { links: signed(allocated_folder(uploads)), sessions: 0 };
+        for session in look::entries(uploads) {
+            let session = session?.path();
+            let data = session.join("data");
+            found.links += signed(tree(&session)?) - signed(allocated(&data));
+            found.sessions += signed(self.allocations.settled(&data));
+        }
+        Ok(found)
+    }
+}
+
+/// A shelf's folders, without the blobs.
+fn folders(prefix_dir: &Path) -> Result<i64, Error> {
+    let mut sum = signed(allocated_folder(prefix_dir));
+    for entry in look::entries(prefix_dir) {
+        let path = entry?.path();
+        // A shelf may have a disk of its own, and these on it.
+        if !SAMPLED.iter().any(|sampled| path.ends_with(sampled)) {
+            sum += signed(allocated(&path));
+        }
+    }
+    Ok(sum)
+}
+
+/// All that is in no other part: folders down to where repositories and shelves begin, and whatever lies between.
+fn skeleton(dir: &Path, depth: usize, counted: &mut Counted) -> Result<i64, Error> {
+    if !counted.is_new(dir)? {
+        return Ok(0);
+    }
+    let mut sum = signed(allocated_folder(dir));
+    for entry in look::entries(dir) {
+        let entry = entry?;
+        sum += match below(&entry, depth, counted) {
+            // What somebody else keeps here, such as "lost+found", need not be readable.
+            Err(Error::Io { .. } | Error::Dangling(_)) if is_foreign(&entry, depth) => signed(allocated(&entry.path())),
+            found => found?,
+        };
+    }
+    Ok(sum)
+}
+
+fn below(entry: &DirEntry, depth: usize, counted: &mut Counted) -> Result<i64, Error> {
+    let (path, name) = (entry.path(), entry.file_name());
+    // Of a folder on another filesystem, too, it is looked at apart what is staged there.
+    let sampled = SAMPLED.iter().any(|sampled| name == *sampled) && is_home(&path, depth);
+    if name.as_encoded_bytes().starts_with(b"_") || sampled || is_prefix_dir(&path) {
+        return Ok(0);
+    }
+    // Of a symbolic link it is what lies behind it that counts, and a little for itself.
+    let own = if look::kind(entry)?.is_some_and(|kind| kind.is_dir()) { 0 } else { signed(allocated(&path)) };
+    Ok(own + if look::is_folder_entry(entry)? { skeleton(&path, depth + 1, counted)? } else { 0 })
+}
+
+/// Whether files may be staged in the folder that an entry lies in: from the root down to the shelves, not in a repository.
+fn is_home(path: &Path, depth: usize) -> bool {
+    const ON_THE_WAY: [&str; 6] = [
+        "docker",
+        "docker/registry",
+        "docker/registry/v2",
+        "docker/registry/v2/blobs",
+        "docker/registry/v2/blobs/sha256",
+        "docker/registry/v2/blobs/sha512",
+    ];
+    depth == 0 || path.parent().is_some_and(|home| ON_THE_WAY.iter().any(|on| home.ends_with(on)))
+}
+
+/// Whether no folder of this program's has such a name there.
+fn is_foreign(entry: &DirEntry, depth: usize) -> bool {
+    match (entry.file_name().to_str(), depth) {
+        (None, _) => true,
+        (Some(name), 0) => !["docker", "mirrors"].contains(&name),
+        (Some(name), _) => name.parse::<RepositoryName>().is_err() && name.parse::<Domain>().is_err(),
+    }
+}
+
+fn is_prefix_dir(path: &Path) -> bool {
+    path.parent().and_then(Path::parent).is_some_and(|blobs| blobs.ends_with("docker/registry/v2/blobs"))
+}

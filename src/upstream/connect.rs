@@ -1,0 +1,191 @@
+//! How a connection comes about: DNS, the check of where it leads, TCP, the proxy's CONNECT, TLS.
+//!
+//! The addresses are checked here, between the lookup and the connection made from its very result, so that a name which
+//! resolves otherwise the second time changes nothing. Through a proxy it is the proxy that resolves: there only literal
+//! addresses and local names can be refused.
+
+use std::{io, net::IpAddr, net::SocketAddr, sync::Arc, time::Duration};
+
+use actix_service::Service;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
+use awc::http::Uri;
+use futures_util::{
+    future::LocalBoxFuture,
+    stream::{FuturesUnordered, StreamExt as _},
+};
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsConnector;
+use url::Url;
+
+use super::{
+    Error, Phase, Proxy,
+    address_policy::{AddressPolicy, bare_host},
+    proxy::Hop,
+    stream::Stream,
+};
+
+/// How long a second address waits for the first (RFC 8305, section 5).
+const STAGGER: Duration = Duration::from_millis(250);
+/// A proxy's answer to CONNECT is read no further than this.
+const PROXY_HEAD: usize = 8 * 1024;
+
+/// What decides that two requests may share connections, beside their host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Route {
+    pub(super) tls: bool,
+    pub(super) reach: AddressPolicy,
+    /// The time DNS, TCP and TLS have together.
+    pub(super) patience: Duration,
+}
+
+/// What all connections share.
+pub(super) struct Dialer {
+    tls: TlsConnector,
+    proxy: Proxy,
+}
+
+impl Dialer {
+    /// Offers HTTP/1.1 only: `awc`'s HTTP/2 windows are too small for blobs.
+    pub(super) fn new(roots: RootCertStore, proxy: Proxy) -> Result<Self, Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Error::Setting(error.to_string()))?;
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)), proxy })
+    }
+
+    /// Whether `url` is reached without the proxy.
+    pub(super) fn goes_direct(&self, url: &Url) -> bool {
+        let port = url.port_or_known_default().unwrap_or_default();
+        url.scheme() != "https" || self.proxy.hop_for(url.host_str().unwrap_or_default(), port).is_none()
+    }
+}
+
+/// The service that gives `awc` its connections. It is always asked for `http`: TLS is made here, where the end of the
+/// stream above it can be seen.
+#[derive(Clone)]
+pub(super) struct Dial {
+    pub(super) dialer: Arc<Dialer>,
+    pub(super) route: Route,
+}
+
+impl Service<ConnectInfo<Uri>> for Dial {
+    type Response = Connection<Uri, Stream>;
+    type Error = ConnectError;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, ConnectError>>;
+
+    actix_service::always_ready!();
+
+    fn call(&self, info: ConnectInfo<Uri>) -> Self::Future {
+        let dial = self.clone();
+        Box::pin(async move {
+            let uri = info.request().clone();
+            let stream = dial.connect(bare_host(info.hostname()), info.port()).await;
+            stream.map(|stream| Connection::new(uri, stream)).map_err(|error| ConnectError::Io(error.into_io()))
+        })
+    }
+}
+
+impl Dial {
+    async fn connect(&self, host: &str, port: u16) -> Result<Stream, Error> {
+        let late = |_| Err(Error::Timeout { phase: Phase::Connect });
+        timeout(self.route.patience, self.establish(host, port)).await.unwrap_or_else(late)
+    }
+
+    async fn establish(&self, host: &str, port: u16) -> Result<Stream, Error> {
+        let hop = self.dialer.proxy.hop_for(host, port).filter(|_| self.route.tls);
+        let tcp = match hop {
+            Some(hop) => self.through(hop, host, port).await?,
+            None => open(self.allowed(host, port).await?).await?,
+        };
+        if self.route.tls { self.secure(host, tcp).await } else { Ok(Stream::plain(tcp)) }
+    }
+
+    /// The host's addresses, less those out of reach.
+    async fn allowed(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+        let mut addresses = resolve(host, port).await?;
+        let refused = addresses.first().map(|address| format!("{host} is at {}", address.ip()));
+        addresses.retain(|address| self.route.reach.allows(address.ip()));
+        match refused {
+            Some(text) if addresses.is_empty() => Err(Error::Redirect(text)),
+            _ => Ok(addresses),
+        }
+    }
+
+    async fn through(&self, hop: &Hop, host: &str, port: u16) -> Result<TcpStream, Error> {
+        let literal = host.parse::<IpAddr>().is_ok_and(|address| !self.route.reach.allows(address));
+        if literal || !self.route.reach.allows_name(host) {
+            return Err(Error::Redirect(format!("{host} is not a public host")));
+        }
+        let mut tcp = open(resolve(&hop.host, hop.port).await?).await?;
+        let refused = |why| Error::Unreachable(format!("the proxy {}:{}: {why}", hop.host, hop.port));
+        ask_proxy(&mut tcp, hop, host, port).await.map_err(|error| refused(error.to_string()))?;
+        Ok(tcp)
+    }
+
+    async fn secure(&self, host: &str, tcp: TcpStream) -> Result<Stream, Error> {
+        let unfit = |_| Error::Unreachable(format!("TLS: {host} cannot be a certificate's name"));
+        let name = ServerName::try_from(host.to_owned()).map_err(unfit)?;
+        let failed = |error: io::Error| Error::Unreachable(format!("TLS with {host}: {error}"));
+        self.dialer.tls.connect(name, tcp).await.map(Stream::tls).map_err(failed)
+    }
+}
+
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+    let failed = |error: io::Error| Error::Unreachable(format!("{host} does not resolve: {error}"));
+    let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(failed)?.collect();
+    if addresses.is_empty() {
+        return Err(Error::Unreachable(format!("{host} has no address")));
+    }
+    Ok(addresses)
+}
+
+/// The first of the addresses that accepts; each starts a little after the one before it.
+async fn open(addresses: Vec<SocketAddr>) -> Result<TcpStream, Error> {
+    let attempt = |(delay, address): (Duration, SocketAddr)| async move {
+        sleep(delay).await;
+        TcpStream::connect(address).await.map_err(|error| Error::Unreachable(format!("{address}: {error}")))
+    };
+    let delays = (0..).map(|turn| STAGGER * turn);
+    let mut attempts: FuturesUnordered<_> = delays.zip(addresses).map(attempt).collect();
+    let mut failure = Error::Unreachable("no address".into());
+    while let Some(outcome) = attempts.next().await {
+        match outcome {
+            Ok(tcp) => return tcp.set_nodelay(true).map(|()| tcp).map_err(|e| Error::Unreachable(e.to_string())),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// CONNECT, RFC 9110, section 9.3.6.
+async fn ask_proxy(tcp: &mut TcpStream, hop: &Hop, host: &str, port: u16) -> io::Result<()> {
+    let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let authorization = hop.authorization.as_ref();
+    let authorization = authorization.map_or_else(String::new, |value| format!("Proxy-Authorization: {value}\r\n"));
+    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{authorization}\r\n");
+    tcp.write_all(request.as_bytes()).await?;
+    let head = read_head(tcp).await?;
+    let code = head.split(' ').nth(1).and_then(|code| code.get(..3)).unwrap_or_default();
+    let accepted = head.starts_with("HTTP/1.") && code.starts_with('2');
+    if accepted { Ok(()) } else { Err(io::Error::other(format!("it answered {code:?} to CONNECT"))) }
+}
+
+/// Up to the empty line. What follows is the upstream's, which says nothing before the TLS client does.
+async fn read_head(tcp: &mut TcpStream) -> io::Result<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() == PROXY_HEAD {
+            return Err(io::Error::other("its answer to CONNECT is too long"));
+        }
+        head.push(tcp.read_u8().await?);
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}

@@ -1,0 +1,173 @@
+//! The stream under an upstream connection: plain or TLS, and honest about how it ended.
+//!
+//! `awc` reports a body that the peer cut by FIN as a clean end. Here the end of the stream is noted as it is read, so
+//! that the body's reader can tell the one from the other. A response's head is held back until it is whole (`head.rs`).
+
+use std::{
+    cell::Cell,
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use actix_rt::net::{ActixStream, Ready};
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
+
+use super::head::Head;
+
+/// How much of a head is read at a time.
+const PIECE: usize = 8 << 10;
+
+thread_local! {
+    /// Whether a stream's end was read since it was last cleared. A poll runs on one thread from end to end.
+    static ENDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs one poll, and tells whether it read the end of a stream.
+pub(super) fn watch_end<T>(poll: impl FnOnce() -> T) -> (T, bool) {
+    ENDED.set(false);
+    let outcome = poll();
+    (outcome, ENDED.get())
+}
+
+/// A connection to an upstream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    transport: Transport,
+    /// The response whose head is awaited, since its request was written.
+    awaited: Option<PendingEnd>,
+    /// Bytes that were held back, from here on to be handed on.
+    held: Bytes,
+    /// An interim response (1xx) came. `awc` takes it for the final one and would hand the real one to the next request
+    /// on this connection: it reads as ended from here on.
+    spoilt: bool,
+}
+
+#[derive(Debug)]
+struct PendingEnd {
+    head: Head,
+    /// The request is a HEAD: its response has no body.
+    to_head: bool,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    pub(super) fn plain(tcp: TcpStream) -> Self {
+        Self::over(Transport::Plain(tcp))
+    }
+
+    pub(super) fn tls(tls: TlsStream<TcpStream>) -> Self {
+        Self::over(Transport::Tls(Box::new(tls)))
+    }
+
+    fn over(transport: Transport) -> Self {
+        Self { transport, awaited: None, held: Bytes::new(), spoilt: false }
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match &self.transport {
+            Transport::Plain(tcp) => tcp,
+            Transport::Tls(tls) => tls.get_ref().0,
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Transport::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
+        }
+    }
+
+    /// Reads until the awaited head is whole, which is to be handed on then; so is what came of one that the end cut off.
+    fn read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(mut awaited) = self.awaited.take() {
+            let mut piece = [MaybeUninit::uninit(); PIECE];
+            let mut piece = ReadBuf::uninit(&mut piece);
+            let outcome = self.read(cx, &mut piece);
+            if !matches!(outcome, Poll::Ready(Ok(()))) {
+                self.awaited = Some(awaited);
+                return outcome;
+            }
+            let read = piece.filled();
+            let held =
+                if read.is_empty() { Some(awaited.head.give()) } else { awaited.head.take(read, awaited.to_head) };
+            match held {
+                Some(held) => {
+                    self.spoilt = held.starts_with(b"HTTP/1.1 1");
+                    self.held = held.into();
+                }
+                None => self.awaited = Some(awaited),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.read_head(cx))?;
+        if !this.held.is_empty() {
+            buffer.put_slice(&this.held.split_to(this.held.len().min(buffer.remaining())));
+            return Poll::Ready(Ok(()));
+        }
+        if this.spoilt {
+            ENDED.set(true);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let outcome = this.read(cx, buffer);
+        if matches!(outcome, Poll::Ready(Ok(()))) && buffer.filled().len() == before {
+            ENDED.set(true);
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        // A request may be written in pieces.
+        let to_head = bytes.starts_with(b"HEAD ");
+        this.awaited.get_or_insert_with(|| PendingEnd { head: Head::default(), to_head });
+        match &mut this.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Transport::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Transport::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Transport::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+impl ActixStream for Stream {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_read_ready(self.tcp(), cx)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_write_ready(self.tcp(), cx)
+    }
+}

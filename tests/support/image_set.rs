@@ -1,0 +1,101 @@
+//! More images than fit: big and small, of which an upstream has all and a quota none too many. And the byte figures of a
+//! server, where it says them.
+
+use std::time::Duration;
+
+use super::{
+    images::{Blob, Format, Image},
+    server::Server,
+    uploads::OCTETS,
+    upstream::Upstream,
+    volume_check::VolumeCheck,
+    wait_for,
+};
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// A working set. Its bytes are windows of one noise, so that it costs the time to hash it and no memory.
+pub(crate) struct ImageSet {
+    pub(crate) images: Vec<(String, Image)>,
+}
+
+impl ImageSet {
+    /// About so many MiB: half in layers of 4 to 12 MiB, a third in layers around one, the rest small.
+    pub(crate) fn of(mebibytes: usize) -> Self {
+        let (mut images, mut total, mut number) = (Vec::new(), 0, 0);
+        while total < mebibytes * MIB {
+            let sizes = match number % 4 {
+                0 => vec![(4 + number % 9) * MIB, 300 * KIB],
+                1 => vec![MIB, MIB + 77 * KIB + number, 2 * MIB],
+                2 => (1..12).map(|part| part * 9 * KIB + number).collect(),
+                _ => vec![600 * KIB, 40 * KIB, 1 + number, 5 * MIB],
+            };
+            let start = |part: usize| (number * 104_729 + part * 7919) % (32 * MIB);
+            let layers: Vec<_> =
+                sizes.iter().enumerate().map(|(part, size)| Blob::window(start(part), *size)).collect();
+            total += sizes.iter().sum::<usize>();
+            images.push((format!("library/stock{number}"), Image::of_layers(Format::Oci, &layers)));
+            number += 1;
+        }
+        Self { images }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        let blobs = self.images.iter().flat_map(|(_, image)| &image.blobs);
+        blobs.map(|blob| blob.len() as u64).sum()
+    }
+
+    /// Upstream has all of it, under `latest`.
+    pub(crate) fn at(&self, upstream: &Upstream) {
+        self.images.iter().for_each(|(name, image)| upstream.add(name, "latest", image));
+    }
+
+    /// Pulls one after the other.
+    pub(crate) fn pull(&self, server: &Server) {
+        self.images.iter().for_each(|(name, image)| server.pull(name, "latest", image));
+    }
+}
+
+/// What the server says that all it has stored occupies. It names the figure to whoever brings more than can ever fit.
+pub(crate) fn stored_bytes(server: &Server) -> u64 {
+    let session = server.target().begin("figures/asked");
+    let whole = session.request("PATCH").header("Content-Type", OCTETS).begin(Some(1 << 50));
+    let refused = whole.finish().unwrap();
+    assert_eq!(refused.status, 403);
+    let message = refused.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+    assert_eq!(session.request("DELETE").send().status, 204);
+    figures(&message).0
+}
+
+/// The used, the allowed and the needed bytes of a refusal, which has to name the quota too.
+pub(crate) fn figures(message: &str) -> (u64, u64, u64) {
+    assert!(message.contains("storage.quota"), "{message}");
+    let numbers = message.split(|symbol: char| !symbol.is_ascii_digit()).filter_map(|word| word.parse().ok());
+    match numbers.collect::<Vec<u64>>()[..] {
+        // What stays for now may follow.
+        [used, aside, allowed, needed, ..] => {
+            assert!(used + aside + needed > allowed, "there would be room: {message}");
+            (used, allowed, needed)
+        }
+        _ => panic!("not four figures: {message}"),
+    }
+}
+
+/// Point 8: what the server says is what `du` says, within a block a blob, once nothing moves any more.
+pub(crate) fn figures_equal_du(server: &Server, when: &str) {
+    let judge = VolumeCheck::new(server.data());
+    let (mut last, mut since) = ((0, 0), 0);
+    wait_for("a quiet moment", Duration::from_secs(30), || {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = judge.du();
+        since = if now == last { since + 1 } else { 0 };
+        last = now;
+        (since == 8).then_some(())
+    });
+    let said = stored_bytes(server);
+    let (found, blobs) = judge.du();
+    let apart = said.abs_diff(found);
+    // A block a blob: were every link and folder allowed one, none of them need be counted.
+    assert!(apart <= blobs * 4096, "{when}: it says {said}, du says {found} with {blobs} blobs: {apart} bytes apart");
+}
