@@ -10,7 +10,7 @@ use actix_web::{
     middleware::Next,
 };
 
-use super::extract;
+use super::context;
 
 use crate::{
     oci::Digest,
@@ -88,7 +88,7 @@ pub(super) async fn add_configured(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let mut response = next.call(request).await?;
-    let configured = extract::settings(response.request()).headers.clone();
+    let configured = context::settings(response.request()).headers.clone();
     let own: HashSet<HeaderName> = response.headers().keys().cloned().collect();
     for (name, value) in configured {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))

@@ -16,14 +16,23 @@ use actix_web::{
     middleware::Next,
 };
 
-use super::{extract, headers::API_VERSION};
+use super::{context, headers::API_VERSION};
+
+pub(super) const ROOT: &str = "/";
+pub(super) const ALIVE: &str = "/healthz";
+pub(super) const READY: &str = "/readyz";
+
+/// Whether a path is a probe's.
+pub(super) fn is_probe(path: &str) -> bool {
+    matches!(path, ALIVE | READY)
+}
 
 /// Redirects what is spelt otherwise, and takes `%2F` for what it means.
 pub(super) async fn normalize(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let prefix = &extract::settings(request.request()).prefix;
+    let prefix = &context::settings(request.request()).prefix;
     match Spelling::of(request.path(), prefix) {
         Spelling::Plain => {}
         Spelling::Escaped(path) => respell(&mut request, &path),

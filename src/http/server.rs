@@ -15,17 +15,21 @@ use actix_web::{
 };
 
 use super::{
-    accept::Acceptor,
-    access_log, audit, authenticate,
-    connection::{Guarded, IDLE},
-    headers, health, http_metrics, limits,
-    limits::Limiter,
-    listen::BoundListener,
-    metrics,
-    mirror_listener::{self, Listener},
-    paths, routes,
-    settings::Settings,
-    tls::{Tls, TlsError},
+    api::routes,
+    auth::{audit, authenticate},
+    headers,
+    ops::{access_log, health, http_metrics, metrics},
+    paths,
+    settings::{Listener, Settings},
+    transport::{
+        accept::Acceptor,
+        connection::{Guarded, IDLE},
+        limiter::Limiter,
+        limits,
+        listen::BoundListener,
+        mirror_listener,
+        tls::{Tls, TlsError},
+    },
 };
 use crate::registry::Registry;
 

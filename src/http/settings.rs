@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::access::Access;
-
-use super::{limits::RequestLimits, mirror_listener::Listener, tls::TlsSettings};
-use crate::config::Network;
+use crate::{access::Access, config::Network};
 
 /// Where to listen.
 #[derive(Clone, Debug)]
@@ -88,4 +85,57 @@ impl Settings {
         });
         &NONE
     }
+}
+
+/// One of a server's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// `http.addr`: everything.
+    Main,
+    /// `http.mirror.addr`: what is mirrored, read-only, without a challenge.
+    Mirror,
+}
+
+/// What is to be spoken, and where its files are.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// PEM: the server's own certificate, then the chain.
+    pub certificate: PathBuf,
+    /// PEM: PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+    /// PEM: who vouches for clients; with none, clients need no certificate.
+    pub client_cas: Vec<PathBuf>,
+    /// Whether a client may come without a certificate all the same.
+    pub anonymous_clients: bool,
+    /// No TLS 1.2.
+    pub only_1_3: bool,
+    /// IANA names of the ciphers allowed with TLS 1.2; all there are, where it is empty.
+    pub cipher_suites: Vec<String>,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
+}
+
+/// What one client may take. `None` is no limit.
+#[derive(Clone, Debug, Default)]
+pub struct RequestLimits {
+    /// Bytes of a manifest that is pushed.
+    pub manifest: Option<usize>,
+    /// Bytes of a request's headers, names and values; 128 KiB at most.
+    pub headers: Option<usize>,
+    /// Requests on one connection.
+    pub requests: Option<u64>,
+    /// Connections at once, in all.
+    pub connections: Option<u64>,
+    /// Connections at once of one client.
+    pub per_address: Option<u64>,
+    /// From a head's first byte to its last; and for a TLS handshake.
+    pub head_time: Option<Duration>,
+    /// Between two pieces of a body on its way in.
+    pub body_pause: Option<Duration>,
+    /// Between two pieces of an answer that a client takes.
+    pub send_pause: Option<Duration>,
+    /// Uploads that one user, or one address without a user, has begun and not ended.
+    pub uploads: Option<u64>,
+    /// Requests a second of one client.
+    pub rate: Option<u64>,
 }

@@ -8,9 +8,19 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
-    Error, Retention, access_tracker, access_tracker::AccessTracker, damage::Hashed, gc_guard::GcGuard, locks::Locks,
-    ownership::NameClaims, partial::PartialBlobs, promote::Promotion, rebuild::RebuildState, reserve::Lack,
-    single_flight::BlockingSingleFlight, tag_cache::TagCache, uncached::Uncached,
+    Error, Retention,
+    access_tracker::{self, AccessTracker},
+    damage::Hashed,
+    gc_guard::GcGuard,
+    locks::Locks,
+    ownership::NameClaims,
+    partial::PartialBlobs,
+    promote::Promotion,
+    rebuild::RebuildState,
+    reserve::Lack,
+    single_flight::BlockingSingleFlight,
+    tag_cache::TagCache,
+    uncached::Uncached,
 };
 use crate::{
     index::{Class, Index, Link, Object, Owner},

@@ -7,8 +7,7 @@ use super::{
     Error, Storage,
     atomic_fs::signed,
     ledger::Charge,
-    look,
-    look::Inode,
+    look::{self, Inode},
     usage::{SAMPLED, allocated, allocated_folder, tree},
 };
 use crate::oci::{Digest, Domain, RepositoryName};

@@ -13,7 +13,10 @@ use std::{
 use rustix::fs::{Access, FallocateFlags, Mode, OFlags, access, fallocate, open};
 
 use super::{
-    Durability, Error, Reservation, atomic_fs, atomic_fs::Directory, look, upload_allocation::UploadAllocation,
+    Durability, Error, Reservation,
+    atomic_fs::{self, Directory},
+    look,
+    upload_allocation::UploadAllocation,
 };
 
 /// Tries whether files can be made in staging, with one that never gets a name. A full disk is no failure.

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Durability, Error, FileWriter, Homes, Purpose, Reservation, Staged, atomic_fs,
-    atomic_fs::Directory,
+    Durability, Error, FileWriter, Homes, Purpose, Reservation, Staged,
+    atomic_fs::{self, Directory},
     look,
     upload_allocation::{UploadAllocation, UploadAllocations},
     usage::allocated,

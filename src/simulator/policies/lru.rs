@@ -1,10 +1,7 @@
 //! The least recently used goes.
 
-use super::{
-    super::trace::{Id, Object},
-    Order,
-    queues::Queues,
-};
+use super::{Order, queues::Queues};
+use crate::simulator::trace::{Id, Object};
 
 pub(super) struct Lru<'a>(Queues<'a, 1>);
 

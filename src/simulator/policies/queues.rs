@@ -1,7 +1,7 @@
 //! A few first-in-first-out queues over numbered objects, each object in one of them at most; leaving from the middle costs as
 //! little as from the end.
 
-use super::super::trace::{Id, Object};
+use crate::simulator::trace::{Id, Object};
 
 const NOBODY: Id = Id::MAX;
 const NOWHERE: u8 = u8::MAX;

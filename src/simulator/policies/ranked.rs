@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    super::trace::{Id, Object},
-    Order,
+use super::Order;
+use crate::{
+    policy::{Cost, Use},
+    simulator::trace::{Id, Object},
 };
-use crate::policy::{Cost, Use};
 
 #[derive(Clone, Copy, Default)]
 struct Known {

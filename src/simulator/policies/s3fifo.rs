@@ -1,10 +1,7 @@
 //! S3-FIFO (Yang, Zhang, Qiu, Yue and Rashmi, SOSP 2023), its queues measured in bytes as in the authors' own simulator.
 
-use super::{
-    super::trace::{Id, Object},
-    Order,
-    queues::Queues,
-};
+use super::{Order, queues::Queues};
+use crate::simulator::trace::{Id, Object};
 
 /// Newcomers; those that were used again; and names of those that were not, for a while.
 const SMALL: u8 = 0;

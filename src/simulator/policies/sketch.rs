@@ -1,6 +1,6 @@
 //! How often objects were asked for lately, in a few bits each: the sketch of TinyLFU (Einziger, Friedman and Manes 2017).
 
-use super::super::trace::Id;
+use crate::simulator::trace::Id;
 
 /// Counters an object is counted in.
 const ROWS: u32 = 4;

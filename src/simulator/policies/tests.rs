@@ -1,11 +1,9 @@
 //! Each policy on traces made by hand, where one can say what has to happen.
 
-use super::{
-    super::{
-        cache::{Cache, Counts},
-        trace::Kind,
-    },
-    *,
+use super::*;
+use crate::simulator::{
+    cache::{Cache, Counts},
+    trace::Kind,
 };
 
 /// Replays requests for blobs of these sizes, numbered in this order.

@@ -2,12 +2,8 @@
 //! Size Aware Cache Management", 2022): newcomers pass through a window; to enter the main part, one must have been asked for more
 //! often than all that would have to go for it, taken together.
 
-use super::{
-    super::trace::{Id, Object},
-    Order,
-    queues::Queues,
-    sketch::Sketch,
-};
+use super::{Order, queues::Queues, sketch::Sketch};
+use crate::simulator::trace::{Id, Object};
 
 /// Newcomers; the main part's two segments; those that lost to a newcomer and are going.
 const WINDOW: u8 = 0;

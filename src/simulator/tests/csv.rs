@@ -1,6 +1,6 @@
 //! What a log may look like, and what is said of one that is wrong.
 
-use super::super::read;
+use crate::simulator::read;
 
 const A: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const B: &str = "sha256:fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff0";

@@ -1,0 +1,115 @@
+//! `/v2/<name>/blobs/<digest>` (end-2, end-10).
+
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    body::SizedStream,
+    http::{StatusCode, header},
+};
+use futures_util::stream;
+
+use super::{
+    blob_body, extract,
+    multipart::{Multipart, Part},
+};
+use crate::{
+    http::{
+        context::State,
+        errors::ApiError,
+        headers::{self, API_VERSION, NOSNIFF},
+        ops::http_metrics,
+    },
+    metrics::Content,
+    oci::{Action, ByteRange, Digest, RangeRequest},
+    registry::{Blob, CacheStatus},
+};
+
+/// The type of every blob: what it is, its manifest says.
+const BINARY: &str = "application/octet-stream";
+
+/// All of a blob, or the ranges asked for.
+pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let digest = extract::digest(&request)?;
+    let repository = extract::blob_repository(&registry, &request, &digest).await?;
+    let blob = registry.blob(&repository, &digest).await?;
+    let served = http_metrics::answered(&registry, &repository, Content::Blob, blob.provenance);
+    if headers::holds(&request, &digest) {
+        return Ok(found(StatusCode::NOT_MODIFIED, &digest, blob.provenance).finish());
+    }
+    let size = blob.size;
+    match wanted(&request, &digest, &blob) {
+        RangeRequest::Unsatisfiable => {
+            let mut response = actix_web::ResponseError::error_response(&ApiError::range(size));
+            response.headers_mut().insert(header::CONTENT_RANGE, content_range_of_416(size));
+            Ok(response)
+        }
+        RangeRequest::TooMany => Err(ApiError::ranges()),
+        RangeRequest::Whole if size == 0 => Ok(found(StatusCode::OK, &digest, blob.provenance).body("")),
+        RangeRequest::Whole => {
+            let response = found(StatusCode::OK, &digest, blob.provenance);
+            let all = [Part::Range(ByteRange { start: 0, end: size })].into();
+            Ok(blob_body::respond(response, blob, all, size, served, registry.lanes()))
+        }
+        RangeRequest::Part(range) => {
+            let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.provenance);
+            response.insert_header((header::CONTENT_RANGE, range.content_range(size)));
+            Ok(blob_body::respond(response, blob, [Part::Range(range)].into(), range.len(), served, registry.lanes()))
+        }
+        RangeRequest::Parts(ranges) => {
+            let Multipart { content_type, parts, length } = Multipart::new(&ranges, size, BINARY);
+            let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.provenance);
+            response.insert_header((header::CONTENT_TYPE, content_type));
+            Ok(blob_body::respond(response, blob, parts, length, served, registry.lanes()))
+        }
+    }
+}
+
+/// Size and existence.
+pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let digest = extract::digest(&request)?;
+    let repository = extract::blob_repository(&registry, &request, &digest).await?;
+    let (size, provenance) = registry.blob_size(&repository, &digest, extract::names_registry(&request)).await?;
+    http_metrics::answered(&registry, &repository, Content::Blob, provenance);
+    if headers::holds(&request, &digest) {
+        return Ok(found(StatusCode::NOT_MODIFIED, &digest, provenance).finish());
+    }
+    let nothing = stream::empty::<Result<_, actix_web::Error>>();
+    Ok(found(StatusCode::OK, &digest, provenance).body(SizedStream::new(size, nothing)))
+}
+
+/// Removes a blob from a repository.
+pub(in crate::http) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let repository = extract::writable(&registry, &request, Action::Delete).await?;
+    let digest = extract::digest(&request)?;
+    registry.deletable()?;
+    registry.delete_blob(&repository, &digest).await?;
+    Ok(HttpResponse::Accepted().insert_header(API_VERSION).finish())
+}
+
+/// The ranges asked for, unless `If-Range` (RFC 9110, section 13.1.5) names other content than this. Several of a blob that
+/// passes through would cost its upstream a request each: all of it costs one.
+fn wanted(request: &HttpRequest, digest: &Digest, blob: &Blob) -> RangeRequest {
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    match text(header::IF_RANGE) {
+        Some(validator) if validator != format!("\"{digest}\"") => RangeRequest::Whole,
+        _ => match RangeRequest::parse(text(header::RANGE), blob.size) {
+            RangeRequest::Parts(_) if blob.passes_through() => RangeRequest::Whole,
+            wanted => wanted,
+        },
+    }
+}
+
+fn found(status: StatusCode, digest: &Digest, provenance: CacheStatus) -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(status);
+    headers::describe(&mut response, digest, provenance);
+    response
+        .insert_header(API_VERSION)
+        .insert_header(NOSNIFF)
+        .insert_header((header::ACCEPT_RANGES, "bytes"))
+        .insert_header((header::CACHE_CONTROL, "max-age=31536000"))
+        .insert_header((header::CONTENT_TYPE, BINARY));
+    response
+}
+
+fn content_range_of_416(size: u64) -> header::HeaderValue {
+    header::HeaderValue::from_str(&format!("bytes */{size}")).unwrap_or(header::HeaderValue::from_static("bytes */*"))
+}

@@ -1,0 +1,119 @@
+//! `/v2/<name>/manifests/<reference>` (end-3, end-7, end-9).
+
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, body::SizedStream, http::header, web::Payload};
+use bytes::Bytes;
+use futures_util::stream;
+
+use super::extract;
+use crate::{
+    http::{
+        context::{self, State},
+        errors::ApiError,
+        headers::{self, API_VERSION, NOSNIFF},
+        ops::http_metrics,
+        transport::{limiter, location, request_body},
+    },
+    metrics::Content,
+    oci::{Action, Digest, MediaType, Reference},
+    registry::{CacheStatus, Pushed},
+};
+
+/// The bytes, as they were pushed.
+pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let repository = extract::repository(&registry, &request).await?;
+    let reference = extract::reference(&request)?;
+    let registry = registry.into_inner();
+    let (manifest, provenance) = registry.manifest(&repository, &reference).await?;
+    let served = http_metrics::answered(&registry, &repository, Content::Manifest, provenance);
+    if headers::holds(&request, &manifest.digest) {
+        return Ok(not_modified(&manifest.digest, provenance));
+    }
+    served.iter().for_each(|served| served.add(manifest.bytes.len() as u64));
+    Ok(found(&manifest.digest, manifest.media_type(), provenance).body(manifest.bytes.clone()))
+}
+
+/// The same headers without the bytes.
+pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let repository = extract::repository(&registry, &request).await?;
+    let reference = extract::reference(&request)?;
+    let registry = registry.into_inner();
+    let named = extract::names_registry(&request);
+    let (head, provenance) = registry.manifest_head(&repository, &reference, named).await?;
+    http_metrics::answered(&registry, &repository, Content::Manifest, provenance);
+    if headers::holds(&request, &head.digest) {
+        return Ok(not_modified(&head.digest, provenance));
+    }
+    let nothing = stream::empty::<Result<_, actix_web::Error>>();
+    Ok(found(&head.digest, &head.media_type, provenance).body(SizedStream::new(head.size, nothing)))
+}
+
+/// Takes a manifest: by its digest, with the tags that `?tag=` names, or by a tag.
+pub(in crate::http) async fn put(
+    registry: State,
+    request: HttpRequest,
+    body: Payload,
+) -> Result<HttpResponse, ApiError> {
+    let repository = extract::writable(&registry, &request, Action::Push).await?;
+    let reference = extract::pushed_reference(&request)?;
+    let right = registry.claim_right(&repository).await?;
+    let bytes = collect(&request, body).await?;
+    let (digest, mut tags) = match &reference {
+        Reference::Digest(digest) => (Some(*digest), Vec::new()),
+        Reference::Tag(tag) => (extract::digest_parameter(&request, "digest")?, vec![tag.clone()]),
+    };
+    tags.extend(extract::tag_parameters(&request)?);
+    let pushed = Pushed { bytes, digest, media_type: extract::media_type(&request), tags: tags.clone() };
+    let accepted = registry.put_manifest(&repository, right, pushed).await?;
+    let mut response = HttpResponse::Created();
+    response
+        .insert_header(API_VERSION)
+        .insert_header((header::LOCATION, location::manifest(&request, &repository.name, &reference.to_string())))
+        .insert_header((headers::DOCKER_CONTENT_DIGEST, accepted.digest.to_string()));
+    if let Some(subject) = accepted.subject {
+        response.insert_header(("OCI-Subject", subject.to_string()));
+    }
+    if !tags.is_empty() {
+        let tags: Vec<_> = tags.iter().map(ToString::to_string).collect();
+        response.insert_header((headers::OCI_TAG, tags.join(", ")));
+    }
+    Ok(response.finish())
+}
+
+/// Removes a tag, or a manifest with the tags that name it.
+pub(in crate::http) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let repository = extract::writable(&registry, &request, Action::Delete).await?;
+    let reference = extract::reference(&request)?;
+    registry.deletable()?;
+    match reference {
+        Reference::Tag(tag) => registry.delete_tag(&repository, &tag).await?,
+        Reference::Digest(digest) => registry.delete_manifest(&repository, &digest).await?,
+    }
+    Ok(HttpResponse::Accepted().insert_header(API_VERSION).finish())
+}
+
+/// All of a manifest.
+async fn collect(request: &HttpRequest, body: Payload) -> Result<Bytes, ApiError> {
+    let most = context::settings(request).limits.manifest.unwrap_or(usize::MAX);
+    let bytes = request_body::collect(request, body, most).await?;
+    bytes.ok_or_else(|| {
+        let what = format!("refused a manifest of more than {most} bytes (http.limits.manifest)");
+        limiter::tell(request, |limiter| &limiter.large, &what);
+        ApiError::manifest_size(most)
+    })
+}
+
+fn found(digest: &Digest, media_type: &MediaType, provenance: CacheStatus) -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    headers::describe(&mut response, digest, provenance);
+    response
+        .insert_header(API_VERSION)
+        .insert_header(NOSNIFF)
+        .insert_header((header::CONTENT_TYPE, media_type.as_str()));
+    response
+}
+
+fn not_modified(digest: &Digest, provenance: CacheStatus) -> HttpResponse {
+    let mut response = HttpResponse::NotModified();
+    headers::describe(&mut response, digest, provenance);
+    response.insert_header(API_VERSION).finish()
+}

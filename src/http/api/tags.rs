@@ -1,0 +1,120 @@
+//! `GET /v2/<name>/tags/list` (end-8).
+
+use std::sync::Arc;
+
+use actix_web::{Error, HttpRequest, HttpResponse, error::ErrorInternalServerError, http::header};
+use bytes::Bytes;
+use futures_util::stream;
+use serde_json::json;
+
+use super::extract;
+use crate::{
+    http::{
+        context::{self, State},
+        errors::ApiError,
+        headers::{self, API_VERSION, NOSNIFF},
+        ops::http_metrics,
+        transport::location,
+    },
+    metrics::Content,
+    oci::Repository,
+    registry::{self, List, NamePage, Registry},
+};
+
+/// How many tags are written at a time.
+const PIECE: usize = 1000;
+
+/// A page of tags.
+pub(in crate::http) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let repository = extract::repository(&registry, &request).await?;
+    if repository.domain.is_none() {
+        return hosted(registry.into_inner(), &request, repository).await;
+    }
+    let query = extract::upstream_query(&request)?;
+    let registry = registry.into_inner();
+    let (page, provenance) = registry.list(&repository, List::Tags, &query).await?;
+    let served = http_metrics::answered(&registry, &repository, Content::List, provenance);
+    served.iter().for_each(|served| served.add(page.bytes.len() as u64));
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header(API_VERSION)
+        .insert_header(NOSNIFF)
+        .insert_header(headers::cache_status(provenance))
+        .insert_header((header::CONTENT_TYPE, "application/json"));
+    if let Some(next) = &page.link {
+        response.insert_header((header::LINK, headers::next_link(&request, next)));
+    }
+    Ok(response.body(page.bytes.clone()))
+}
+
+async fn hosted(
+    registry: Arc<Registry>,
+    request: &HttpRequest,
+    repository: Repository,
+) -> Result<HttpResponse, ApiError> {
+    // All of them, as `registry:2` has it, to whoever asks for no page.
+    let most = match context::parameter(request, "n") {
+        Some(_) => Some(extract::page_size(request, context::settings(request).tags_max)?),
+        None => None,
+    };
+    let after = context::parameter(request, "last").unwrap_or_default();
+    let page = registry.hosted_tags(&repository, &after, most).await?;
+    let mut response = HttpResponse::Ok();
+    response.insert_header(API_VERSION).insert_header(NOSNIFF);
+    if most.is_none() && (page.more || page.names.len() > PIECE) {
+        response.insert_header((header::CONTENT_TYPE, "application/json"));
+        let list = Tags::new(registry, repository, page);
+        return Ok(response.streaming(stream::try_unfold(list, Tags::next)));
+    }
+    if let (true, Some(last)) = (page.more, page.names.last()) {
+        response.insert_header((header::LINK, location::next_page(request, last)));
+    }
+    Ok(response.json(json!({ "name": repository.name.as_str(), "tags": page.names })))
+}
+
+/// A long list of tags on its way out, a piece at a time: in nobody's way, and never whole in memory where the index knows
+/// the tags.
+struct Tags {
+    registry: Arc<Registry>,
+    repository: Repository,
+    /// What is at hand.
+    names: std::vec::IntoIter<String>,
+    /// Whether there are more after these.
+    more: bool,
+    /// The last one sent; `None` before the first.
+    last: Option<String>,
+    ended: bool,
+}
+
+impl Tags {
+    fn new(registry: Arc<Registry>, repository: Repository, page: NamePage) -> Self {
+        Self { registry, repository, names: page.names.into_iter(), more: page.more, last: None, ended: false }
+    }
+
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, Error> {
+        if self.ended {
+            return Ok(None);
+        }
+        let begin = match self.last {
+            None => format!(r#"{{"name":{},"tags":["#, json!(self.repository.name.as_str())),
+            Some(_) => String::new(),
+        };
+        if let (0, true, Some(last)) = (self.names.len(), self.more, &self.last) {
+            let page = self.registry.hosted_tags(&self.repository, last, None).await.map_err(|error| cut(&error))?;
+            (self.names, self.more) = (page.names.into_iter(), page.more);
+        }
+        let piece: Vec<String> = self.names.by_ref().take(PIECE).collect();
+        let separator = if self.last.is_some() && !piece.is_empty() { "," } else { "" };
+        self.ended = self.names.len() == 0 && !self.more;
+        let end = if self.ended { "]}" } else { "" };
+        let names = serde_json::to_string(&piece).map_err(ErrorInternalServerError)?;
+        self.last = piece.into_iter().last().or(self.last);
+        Ok(Some((format!("{begin}{separator}{}{end}", &names[1..names.len() - 1]).into(), self)))
+    }
+}
+
+/// The status has been sent: all that is left to say is that the list is not whole.
+fn cut(error: &registry::Error) -> Error {
+    tracing::warn!("a list of tags is cut: {error}");
+    ErrorInternalServerError("cut")
+}

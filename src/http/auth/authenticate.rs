@@ -1,0 +1,100 @@
+//! Who asks: `Authorization` becomes a caller before any handler runs, and strangers are asked to say who they are where
+//! nobody may do anything without. What a caller may do is `guard`'s, and what they did is written down by `audit`.
+
+use actix_web::{
+    Error, HttpRequest, ResponseError,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{Method, header},
+    middleware::Next,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::{audit, challenge};
+use crate::{
+    access::{Access, Caller, LoginError},
+    config::Secret,
+    http::{
+        context,
+        errors::ApiError,
+        paths,
+        transport::{forwarded::client_address, limiter},
+    },
+};
+
+/// Lets callers in whom the handlers may answer.
+pub(in crate::http) async fn authenticate(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let access = context::settings(request.request()).access.clone();
+    let Some(access) = access.filter(|_| !is_open(&request)) else {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    };
+    match identify(&access, request.request()).await {
+        Ok(caller) => context::remember(request.request(), caller),
+        Err(refusal) => {
+            let response = refusal.error_response();
+            return Ok(request.into_response(response));
+        }
+    }
+    Ok(next.call(request).await?.map_into_boxed_body())
+}
+
+/// Whether nobody is asked who they are. OPTIONS says what a path can be asked, whosever it is, and browsers ask it without the
+/// password that they would send next.
+fn is_open(request: &ServiceRequest) -> bool {
+    let path = request.path();
+    paths::is_probe(path) || path == paths::ROOT || *request.method() == Method::OPTIONS
+}
+
+async fn identify(access: &Access, request: &HttpRequest) -> Result<Caller, ApiError> {
+    let said = context::header(request, &header::AUTHORIZATION).and_then(|said| said.split_once(' '));
+    let caller = match said {
+        Some((scheme, credentials)) if scheme.eq_ignore_ascii_case("basic") => {
+            return basic(access, request, credentials.trim()).await;
+        }
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => access.read_token(token.trim()),
+        _ if request.headers().contains_key(header::AUTHORIZATION) => Caller::unproved(),
+        _ => Caller::anonymous(),
+    };
+    // Where a token may do, what it must be for is told by whoever knows what is asked for.
+    if access.is_closed_to_strangers() { Err(unknown(access, request)) } else { Ok(caller) }
+}
+
+async fn basic(access: &Access, request: &HttpRequest, credentials: &str) -> Result<Caller, ApiError> {
+    let Some((user, password)) = decode(credentials) else { return Err(unknown(access, request)) };
+    log_in(access, request, &user, &password).await
+}
+
+/// Lets a user in who says the right password.
+pub(in crate::http) async fn log_in(
+    access: &Access,
+    request: &HttpRequest,
+    user: &str,
+    password: &Secret,
+) -> Result<Caller, ApiError> {
+    let client = client_address(request);
+    access.log_in(client, user, password.expose()).await.map_err(|error| match error {
+        LoginError::Wrong => {
+            audit::login_failed(request, user);
+            unknown(access, request)
+        }
+        LoginError::Later { after } => {
+            let what = format!("{client} fails to log in again and again: it has to wait");
+            limiter::tell(request, |limiter| &limiter.guesses, &what);
+            ApiError::too_many_attempts(after)
+        }
+    })
+}
+
+/// RFC 7617, section 2: base64 of `user:password`.
+fn decode(credentials: &str) -> Option<(String, Secret)> {
+    let text = Secret::new(String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?);
+    let (user, password) = text.expose().split_once(':')?;
+    Some((user.to_owned(), Secret::new(password)))
+}
+
+fn unknown(access: &Access, request: &HttpRequest) -> ApiError {
+    ApiError::unauthorized(challenge::write(access, request, None, None))
+}

@@ -1,0 +1,38 @@
+//! `WWW-Authenticate`: how a client is asked to say who it is (RFC 9110, section 11.6.1; for tokens, distribution's token
+//! specification, "How to authenticate").
+
+use actix_web::HttpRequest;
+
+use crate::{
+    access::{Access, Challenge, SERVICE, TokenRealm},
+    http::transport::location,
+};
+
+/// `scope`: what the token must be for. `error`: what is wrong with the one that came (RFC 6750, section 3.1).
+pub(in crate::http) fn write(
+    access: &Access,
+    request: &HttpRequest,
+    scope: Option<&str>,
+    error: Option<&str>,
+) -> String {
+    let (realm, service) = match &access.challenge {
+        Challenge::Basic { realm } => return format!("Basic realm={}", quoted(realm)),
+        Challenge::Own => (location::token(request), SERVICE),
+        Challenge::ExternalTokens { realm: TokenRealm::Url(url), service } => (url.clone(), service.as_str()),
+        Challenge::ExternalTokens { realm: TokenRealm::Path(path), service } => {
+            (location::on_host(request, path), service.as_str())
+        }
+    };
+    let mut challenge = format!("Bearer realm={},service={}", quoted(&realm), quoted(service));
+    for (name, value) in [("scope", scope), ("error", error)] {
+        if let Some(value) = value {
+            challenge += &format!(",{name}={}", quoted(value));
+        }
+    }
+    challenge
+}
+
+/// RFC 9110, section 5.6.4.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}

@@ -1,0 +1,73 @@
+//! Is it alive, and can it work: what probes ask, without a password and without a line in the log.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header::ContentType},
+    web,
+};
+
+use crate::{
+    http::{
+        context::State,
+        errors::advice,
+        paths::{ALIVE, READY},
+    },
+    lanes::Lane,
+};
+
+pub(in crate::http) fn configure(service: &mut web::ServiceConfig) {
+    let probe = |path| web::resource(path);
+    service
+        .service(probe(ALIVE).route(web::get().to(alive)).route(web::head().to(alive)))
+        .service(probe(READY).route(web::get().to(ready)).route(web::head().to(ready)));
+}
+
+/// It answers, so it lives.
+async fn alive() -> HttpResponse {
+    HttpResponse::Ok().insert_header(ContentType::plaintext()).body("alive\n")
+}
+
+/// Whether it can be sent requests: pulls, unless the probe asks `?for=push`. What is missing is in the log.
+async fn ready(registry: State, request: HttpRequest) -> HttpResponse {
+    let for_push = match request.query_string() {
+        "for=push" => true,
+        other if other.starts_with("for=") && other != "for=pull" => {
+            return plain(StatusCode::BAD_REQUEST, "for is pull or push");
+        }
+        _ => false,
+    };
+    let looking = State::clone(&registry);
+    let look = move || (looking.serves_pulls(), looking.takes_pushes());
+    let Ok((pulls, pushes)) = registry.lanes().run(Lane::Probe, look).await else { return unready() };
+    if let Err(error) = pulls {
+        tracing::error!("not ready: {error}");
+        return unready();
+    }
+    match pushes {
+        Ok(()) => plain(StatusCode::OK, "ready\npushes are taken"),
+        Err(error) => {
+            let refused = format!("pushes are refused: {}", advice(&error));
+            match for_push {
+                true => plain(StatusCode::SERVICE_UNAVAILABLE, &refused),
+                false => plain(StatusCode::OK, &format!("ready\n{refused}")),
+            }
+        }
+    }
+}
+
+fn unready() -> HttpResponse {
+    plain(StatusCode::SERVICE_UNAVAILABLE, "storage cannot be read")
+}
+
+fn plain(status: StatusCode, text: &str) -> HttpResponse {
+    HttpResponse::build(status).insert_header(ContentType::plaintext()).body(format!("{text}\n"))
+}
+
+/// `/debug/health`, as `registry:2` answers it: what is wrong, by name, and that is nothing.
+pub(in crate::http) async fn debug(registry: State) -> HttpResponse {
+    let found = registry.clone().lanes().run(Lane::Probe, move || registry.takes_writes()).await;
+    match found {
+        Ok(Ok(())) => HttpResponse::Ok().json(serde_json::json!({})),
+        _ => HttpResponse::ServiceUnavailable().json(serde_json::json!({ "storage": "storage takes no writes" })),
+    }
+}

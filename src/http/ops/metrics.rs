@@ -1,0 +1,31 @@
+//! What Prometheus scrapes.
+
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+
+use crate::{
+    http::{auth::authorize, context::State, errors::ApiError},
+    lanes::Lane,
+    metrics::TEXT,
+};
+
+/// Where they are on the main port.
+pub(in crate::http) const PATH: &str = "/metrics";
+
+/// Serves them at `path`.
+pub(in crate::http) fn configure(service: &mut web::ServiceConfig, path: &str) {
+    service.service(web::resource(path).route(web::get().to(get)).route(web::head().to(get)));
+}
+
+/// At a door that knows users, to those alone: figures name repositories' upstreams, and tell what goes on.
+async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    authorize::is_user(&request)?;
+    let scraped = registry.clone().lanes().run(Lane::Probe, move || registry.scrape()).await;
+    Ok(match scraped {
+        Ok(Ok(text)) => HttpResponse::Ok().insert_header((header::CONTENT_TYPE, TEXT)).body(text),
+        Ok(Err(error)) => {
+            tracing::error!("{error}");
+            HttpResponse::InternalServerError().finish()
+        }
+        Err(_) => HttpResponse::InternalServerError().finish(),
+    })
+}

@@ -1,0 +1,7 @@
+//! What operators ask: probes, metrics, the access log, the debug listener.
+
+pub(super) mod access_log;
+pub(super) mod debug;
+pub(super) mod health;
+pub(super) mod http_metrics;
+pub(super) mod metrics;

@@ -1,0 +1,97 @@
+//! Sockets that wait for connections. What is done with a connection does not live here.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
+    path::Path,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::http::settings::Listen;
+
+const BACKLOG: i32 = 1024;
+
+#[derive(Debug)]
+pub(in crate::http) enum BoundListener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl BoundListener {
+    /// # Errors
+    /// As the operating system refuses it.
+    pub(in crate::http) fn bind(listen: &Listen) -> io::Result<Self> {
+        Ok(match listen {
+            Listen::Tcp { host: None, port } => Self::Tcp(listen_everywhere(*port)?),
+            Listen::Tcp { host: Some(host), port } => Self::Tcp(listen_on(host, *port)?),
+            Listen::Unix(path) => Self::Unix(listen_at(path)?),
+        })
+    }
+
+    /// Where it listens: a URL, or a socket's path.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub(in crate::http) fn address(&self, scheme: &str) -> io::Result<String> {
+        match self {
+            Self::Tcp(listener) => Ok(format!("{scheme}://{}", listener.local_addr()?)),
+            Self::Unix(listener) => {
+                let path = listener.local_addr()?.as_pathname().map(|path| path.display().to_string());
+                Ok(format!("unix:{}", path.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Whether other machines may reach it.
+    pub(in crate::http) fn is_exposed(&self) -> bool {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().is_ok_and(|address| !address.ip().is_loopback()),
+            Self::Unix(_) => false,
+        }
+    }
+}
+
+/// A socket that a process before this one left is in the way, and answers nobody.
+fn listen_at(path: &Path) -> io::Result<UnixListener> {
+    if std::os::unix::net::UnixStream::connect(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    {
+        std::fs::remove_file(path)?;
+    }
+    UnixListener::bind(path)
+}
+
+/// One socket for both families; IPv4 alone where the kernel has no IPv6.
+fn listen_everywhere(port: u16) -> io::Result<TcpListener> {
+    let six = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    listen(six, false).or_else(|error| match error.kind() {
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+        _ => listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), true),
+    })
+}
+
+fn listen_on(host: &str, port: u16) -> io::Result<TcpListener> {
+    use std::net::ToSocketAddrs;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+    for address in (host, port).to_socket_addrs()? {
+        match listen(address, true) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,111 @@
+//! How many requests a second one client may send: a bucket each, that fills steadily and holds two seconds' worth.
+//!
+//! A client's bucket is one moment: when it will be full again. One that is full says nothing, and is forgotten: so memory
+//! follows the clients of the last moments, and is bounded beyond that.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use super::connection_limit::client_of;
+
+const SHARDS: usize = 16;
+/// Buckets that a shard holds before it looks for full ones, and at most.
+const HELD: usize = 4096;
+
+/// Between two such looks.
+const SWEEP: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(in crate::http) struct RateLimit {
+    /// What a request costs; `None`: nothing.
+    cost: Option<Duration>,
+    /// What may be owed.
+    credit: Duration,
+    hasher: RandomState,
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    /// When each will be full again.
+    buckets: HashMap<IpAddr, Instant>,
+    /// When full ones were looked for last.
+    swept: Option<Instant>,
+}
+
+impl Shard {
+    /// Whether there is room for one more. A crowd of new clients must not have all of them looked through for each.
+    fn has_room(&mut self, now: Instant) -> bool {
+        if self.buckets.len() >= HELD && self.swept.is_none_or(|swept| now - swept >= SWEEP) {
+            self.swept = Some(now);
+            self.buckets.retain(|_, full| *full > now);
+        }
+        self.buckets.len() < HELD
+    }
+}
+
+impl RateLimit {
+    /// `most` requests a second, of each client.
+    pub(in crate::http) fn new(most: Option<u64>) -> Self {
+        let cost = most.map(|most| Duration::from_nanos(1_000_000_000 / most.clamp(1, 1_000_000_000)));
+        Self { cost, credit: Duration::from_secs(2), hasher: RandomState::new(), shards: Default::default() }
+    }
+
+    /// # Errors
+    /// How long to wait, for who asks too often.
+    pub(in crate::http) fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
+        let Some(cost) = self.cost else { return Ok(()) };
+        let client = client_of(client);
+        let shard = usize::try_from(self.hasher.hash_one(client)).unwrap_or(0) % SHARDS;
+        let mut shard = self.shards[shard].lock();
+        if !shard.buckets.contains_key(&client) && !shard.has_room(now) {
+            // More clients at once than anybody has: those known are counted, the rest pass.
+            return Ok(());
+        }
+        let full = shard.buckets.entry(client).or_insert(now);
+        let next = (*full).max(now) + cost;
+        let owed = next - now;
+        if owed > self.credit + cost {
+            return Err(owed - self.credit);
+        }
+        *full = next;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lets_pass_what_it_says() {
+        let (rate, client, start) = (RateLimit::new(Some(10)), "10.0.0.1".parse().unwrap(), Instant::now());
+        let passed = (0..100).filter(|_| rate.take(client, start).is_ok()).count();
+        assert_eq!(passed, 21, "two seconds' worth and the one under way");
+        let wait = rate.take(client, start).unwrap_err();
+        assert!(wait <= Duration::from_millis(200), "{wait:?}");
+        assert!(rate.take("10.0.0.2".parse().unwrap(), start).is_ok(), "another client");
+        let later = start + Duration::from_secs(1);
+        assert_eq!((0..100).filter(|_| rate.take(client, later).is_ok()).count(), 10);
+    }
+
+    #[test]
+    fn forgets_who_is_quiet_and_stays_bounded() {
+        let (rate, start) = (RateLimit::new(Some(1)), Instant::now());
+        for n in 0..200_000_u32 {
+            assert!(rate.take(IpAddr::V4(n.into()), start).is_ok());
+        }
+        assert!(rate.shards.iter().all(|shard| shard.lock().buckets.len() <= HELD));
+        let later = start + Duration::from_secs(10);
+        for n in 1_000_000..1_100_000_u32 {
+            assert!(rate.take(IpAddr::V4(n.into()), later).is_ok());
+        }
+        assert!(rate.take(IpAddr::V4(0.into()), later).is_ok());
+    }
+}

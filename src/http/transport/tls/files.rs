@@ -1,0 +1,89 @@
+//! What stands in the files that `http.tls` names, as rustls wants it.
+
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::SystemTime};
+
+use rustls::{
+    CipherSuite, RootCertStore, SupportedCipherSuite,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+};
+
+use super::{TlsError, TlsSettings};
+use crate::config::explain;
+
+/// What tells that a file is another than before, symbolic links followed; `None`: it is not there.
+pub(in crate::http) type Stamp = Option<(u64, u64, u64, Option<SystemTime>)>;
+
+pub(in crate::http) fn stamps(settings: &TlsSettings) -> Vec<Stamp> {
+    let paths = [&settings.certificate, &settings.key].into_iter().chain(&settings.client_cas);
+    paths.map(|path| stamp(path).ok()).collect()
+}
+
+fn stamp(path: &Path) -> io::Result<(u64, u64, u64, Option<SystemTime>)> {
+    let metadata = fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino(), metadata.len(), metadata.modified().ok()))
+}
+
+/// The certificates in a file: one at least.
+pub(in crate::http) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = |error: pem::Error| error.to_string();
+    let bytes = fs::read(path).map_err(|error| explain(path, &error))?;
+    let found = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>().map_err(read)?;
+    if found.is_empty() { Err("no CERTIFICATE in it".to_owned()) } else { Ok(found) }
+}
+
+/// The private key in a file, in any of the forms that openssl writes. Messages never show what is in it.
+pub(in crate::http) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let bytes = fs::read(path).map_err(|error| explain(path, &error))?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
+        pem::Error::NoItemsFound => "no PRIVATE KEY in it that is not encrypted".to_owned(),
+        other => other.to_string(),
+    })
+}
+
+/// The cryptography, with the ciphers of TLS 1.3 and those of TLS 1.2 that are named.
+pub(in crate::http) fn provider(names: &[String]) -> Result<CryptoProvider, TlsError> {
+    let mut provider = aws_lc_rs::default_provider();
+    if let Some(unknown) = names.iter().find(|name| !suite_names().contains(*name)) {
+        return Err(TlsError::CipherSuite(unknown.clone()));
+    }
+    provider
+        .cipher_suites
+        .retain(|suite| names.is_empty() || suite.tls13().is_some() || names.contains(&iana(suite.suite())));
+    Ok(provider)
+}
+
+/// Every name that can stand in `http.tls.ciphersuites`.
+pub(in crate::http) fn suite_names() -> Vec<String> {
+    aws_lc_rs::ALL_CIPHER_SUITES.iter().map(SupportedCipherSuite::suite).map(iana).collect()
+}
+
+fn iana(suite: CipherSuite) -> String {
+    format!("{suite:?}").replace("TLS13_", "TLS_")
+}
+
+/// Who looks at clients' certificates.
+pub(in crate::http) fn verifier(
+    settings: &TlsSettings,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    if settings.client_cas.is_empty() {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    }
+    let mut roots = RootCertStore::empty();
+    for path in &settings.client_cas {
+        add(&mut roots, path).map_err(|why| TlsError::ClientCas { path: path.clone(), why })?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    let builder = if settings.anonymous_clients { builder.allow_unauthenticated() } else { builder };
+    let path = settings.client_cas[0].clone();
+    builder.build().map_err(|error| TlsError::ClientCas { path, why: error.to_string() })
+}
+
+fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
+    certificates(path)?.into_iter().try_for_each(|ca| roots.add(ca)).map_err(|error| error.to_string())
+}

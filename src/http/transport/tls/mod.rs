@@ -1,0 +1,170 @@
+//! TLS, as this server speaks it: what the files must hold, how a handshake goes, and how new files take the place of old
+//! ones while connections go on. Which files, and which versions, is the configuration's.
+
+mod files;
+mod validity;
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use actix_http::Protocol;
+use actix_web::rt::net::TcpStream;
+use files::Stamp;
+use parking_lot::{Mutex, RwLock};
+use rustls::{ServerConfig, SupportedProtocolVersion, version};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use crate::http::settings::TlsSettings;
+
+const H2: &[u8] = b"h2";
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// Why TLS cannot be spoken with these files.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The certificate's file.
+    #[error("a PEM file of certificates ({0})")]
+    Certificate(String),
+    /// The key's file.
+    #[error("a PEM file with one private key ({0})")]
+    Key(String),
+    /// Both are well formed, and do not belong together.
+    #[error("the private key of the certificate in http.tls.certificate; this one belongs to another")]
+    Mismatch,
+    /// A file of authorities.
+    #[error("PEM files of certificate authorities ({}: {why})", path.display())]
+    ClientCas {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A name of none.
+    #[error("names among {}", files::suite_names().join(", "))]
+    CipherSuite(String),
+}
+
+/// A server's TLS: what the files said when they last were right.
+#[derive(Debug)]
+pub struct Tls {
+    settings: TlsSettings,
+    now: RwLock<Loaded>,
+    files: Mutex<Watched>,
+}
+
+#[derive(Clone, Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    expires: Option<SystemTime>,
+}
+
+/// The files' stamps, as they were looked at.
+#[derive(Debug)]
+struct Watched {
+    /// When they were read last, successfully or not.
+    read: Vec<Stamp>,
+    /// At the last look.
+    seen: Vec<Stamp>,
+}
+
+impl Tls {
+    /// # Errors
+    /// [`TlsError`], when one of the files does not do.
+    pub fn load(settings: TlsSettings) -> Result<Self, TlsError> {
+        let read = files::stamps(&settings);
+        let now = RwLock::new(load(&settings)?);
+        Ok(Self { settings, now, files: Mutex::new(Watched { seen: read.clone(), read }) })
+    }
+
+    /// When the certificate in use stops being valid, where it says so.
+    #[must_use]
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.now.read().expires
+    }
+
+    /// Looks at the files, and loads them if they changed and have rested since the last look: certificate and key are not
+    /// written at once. What does not do is kept out, and told once.
+    pub fn refresh(&self) {
+        let stamps = files::stamps(&self.settings);
+        let mut files = self.files.lock();
+        let rested = files.seen == stamps;
+        files.seen.clone_from(&stamps);
+        if !rested || files.read == stamps {
+            return;
+        }
+        files.read = stamps;
+        match load(&self.settings) {
+            Ok(loaded) => {
+                *self.now.write() = loaded;
+                tracing::info!("the certificate in {} was renewed", self.settings.certificate.display());
+            }
+            Err(error) => {
+                let key = error.key();
+                tracing::error!("the old certificate serves on: the new {key} does not do; expected {error}");
+            }
+        }
+    }
+
+    /// The server's side of a handshake, which must be over within `limit`.
+    pub(in crate::http) async fn accept(
+        &self,
+        stream: TcpStream,
+        limit: Duration,
+    ) -> io::Result<(TlsStream<TcpStream>, Protocol)> {
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.now.read().config));
+        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+        let stream = tokio::time::timeout(limit, acceptor.accept(stream)).await.map_err(late)??;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
+        Ok((stream, if http2 { Protocol::Http2 } else { Protocol::Http1 }))
+    }
+}
+
+impl TlsError {
+    /// The configuration's key that is to blame.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Certificate(_) => "http.tls.certificate",
+            Self::Key(_) | Self::Mismatch => "http.tls.key",
+            Self::ClientCas { .. } => "http.tls.clientcas",
+            Self::CipherSuite(_) => "http.tls.ciphersuites",
+        }
+    }
+}
+
+fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {
+    let chain = files::certificates(&settings.certificate).map_err(TlsError::Certificate)?;
+    let key = files::key(&settings.key).map_err(TlsError::Key)?;
+    let expires = validity::not_after(&chain[0]);
+    let provider = Arc::new(files::provider(&settings.cipher_suites)?);
+    let verifier = files::verifier(settings, &provider)?;
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions(settings.only_1_3))
+        .map_err(|error| TlsError::Certificate(error.to_string()))?;
+    let mut config =
+        builder.with_client_cert_verifier(verifier).with_single_cert(chain, key).map_err(|error| unfit(&error))?;
+    config.alpn_protocols = if settings.http2 { vec![H2.into(), HTTP_1_1.into()] } else { vec![HTTP_1_1.into()] };
+    Ok(Loaded { config: Arc::new(config), expires })
+}
+
+/// The newest first.
+static VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
+
+fn versions(only_1_3: bool) -> &'static [&'static SupportedProtocolVersion] {
+    if only_1_3 { &VERSIONS[..1] } else { &VERSIONS }
+}
+
+fn unfit(error: &rustls::Error) -> TlsError {
+    match error {
+        rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => TlsError::Mismatch,
+        rustls::Error::InvalidCertificate(_) => TlsError::Certificate(error.to_string()),
+        _ => TlsError::Key(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
