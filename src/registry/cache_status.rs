@@ -70,3 +70,6 @@ impl CacheStatus {
         }
     }
 }
+
+/// A manifest and where it came from.
+pub type Pulled<T> = (T, CacheStatus);

@@ -14,10 +14,12 @@ use tokio::runtime::Handle;
 
 use super::{
     Error, Retention,
-    blob_store::BlobStore,
-    hashing_writer::HashState,
-    manifests::{Manifests, StoredManifest},
-    tag_cache::TagAnswer,
+    store::{
+        blob_store::BlobStore,
+        hashing_writer::HashState,
+        manifests::{Manifests, StoredManifest},
+        tag_cache::TagAnswer,
+    },
 };
 use crate::{
     index::{Index, Owner},

@@ -1,141 +1,65 @@
-//! The rules, without HTTP: which registry is meant, what is answered from the cache, what is fetched, once, and kept.
+//! The rules of the registry, without HTTP: which registry is meant, what is answered from here, what is fetched, once, and kept.
 //!
-//! To read, `pull` (manifests, with `tags`) and `blobs` are the way in; `rules` says which registry is meant and `ownership`
-//! whose a name is, `hosted` and `listing` answer for this one. To write: `uploads`, `promote`, `put`, `delete` and `remove`,
-//! each under its `claims`. `adopt` and
-//! `collect` (what `reach` plans and `gc_guard` allows) work on a whole volume, and so do `verify` (with `health` and `damage`) and
-//! `census` (with `tagged`), which counts; `volume` has it where no server has.
-//!
-//! Below them: `manifests` and `store` (what is here), `fills` and `fill` (`fill_job`, `fill_untold`) with `origin`, `fetch`, `hashing_file`, `parked`, `progress`,
-//! `range_fetch`, `reader` and `through` (a blob on its way), `mirror` (an upstream's health), `heard` (what upstreams said) with
-//! `tag_links`, `flight` (once for everyone), `pages` (lists that pass through), `rebuild` (an index from the disk) with `reconcile` (one
-//! link from there). Around them,
-//! the disk: `space` reserves, `evict` makes room by `uses`, `books` keeps index and ledger together, `tend` is what has to be
-//! done now and then, `figures` what a scrape is told.
+//! `store` is what lies here, `space` its room on the disk, `fill` what comes from an upstream. Over them: `pull` reads, `push`
+//! writes, `gc` collects, `maintenance` looks after a whole volume. `state` has what they share, and this file puts it together.
 
-mod access_tracker;
-mod accounting;
-mod blob_store;
-mod blobs;
 mod cache_status;
-mod damage;
-mod delete;
-mod disk_usage;
 mod error;
-mod evict;
-mod evict_unindexed;
-mod fetch;
 mod fill;
-mod fill_job;
-mod fill_untold;
-mod fills;
-mod gauges;
 mod gc;
-mod gc_guard;
-mod hashing_writer;
-mod hosted;
-mod list_cache;
-mod listing;
-mod locks;
 mod maintenance;
-mod manifests;
-mod mark;
-mod migrate_cache_volume;
-mod origin;
-mod ownership;
-mod partial;
-mod passthrough;
-mod progress;
-mod promote;
+mod policy;
+mod progress_callback;
 mod pull;
-mod push_manifest;
-mod range_fetch;
-mod reader;
-mod readiness;
-mod rebuild;
-mod reconcile;
-mod referrer_descriptor;
-mod referrers;
-mod remove;
-mod repair;
-mod reserve;
-mod resolve;
-mod single_flight;
-mod tag_cache;
-mod tag_links;
-mod tag_usage;
-mod tags;
-mod uncached;
-mod uploads;
-mod upstream_health;
-mod verify;
-mod volume;
-mod volume_kind;
+mod push;
+mod retention;
+mod space;
+mod state;
+mod store;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use blob_store::BlobStore;
-pub use blobs::Blob;
-pub use cache_status::{CacheStatus, Kept, Refused};
-pub use disk_usage::{BlobUsage, Census, Counted, UsageEvent};
+pub use cache_status::{CacheStatus, Kept, Pulled, Refused};
 pub use error::Error;
-pub use evict::Retention;
-use fills::Fills;
-pub use gc::{Collected, Collection, GcEvent, ProgressCallback};
-pub use list_cache::List;
-use list_cache::ListCache;
-pub use listing::NamePage;
-use manifests::Manifests;
-pub use manifests::StoredManifest;
-pub use ownership::ClaimRight;
-use ownership::Questions;
-pub use pull::Pulled;
-pub use push_manifest::{Accepted, Pushed};
-pub use reader::{ReadSlice, Reader};
-pub use referrers::Referrers;
-pub use remove::Removed;
-pub use repair::RepairResult;
-pub use resolve::RegistryPolicy;
-use single_flight::SingleFlight;
-pub use tag_cache::Head;
+use fill::fills::Fills;
+pub use fill::list_cache::List;
+use fill::list_cache::ListCache;
+use fill::presence::Questions;
+pub use fill::reader::{ReadSlice, Reader};
+use fill::upstream_health::UpstreamHealth;
+pub use gc::sweep::{Collected, Collection, GcEvent};
+pub use maintenance::remove::Removed;
+pub use maintenance::verify::{Checked, VERIFY_SHARDS, Verification, Verified};
+pub use maintenance::volume::Volume;
+pub use maintenance::volume_kind::{VolumeKindError, decide};
+pub use policy::RegistryPolicy;
+pub use progress_callback::ProgressCallback;
+pub use pull::blobs::Blob;
+pub use pull::listing::NamePage;
+pub use pull::referrers::Referrers;
+pub use push::ownership::ClaimRight;
+pub use push::push_manifest::{Accepted, Pushed};
+pub use push::uploads::UploadWriter;
+pub use retention::Retention;
+pub use space::blob_usage::BlobUsage;
+pub use space::disk_usage::{Census, Counted, UsageEvent};
+pub use state::Registry;
+use store::blob_store::BlobStore;
+pub use store::damage::RepairResult;
+use store::manifests::Manifests;
+pub use store::manifests::StoredManifest;
+use store::single_flight::SingleFlight;
+pub use store::tag_cache::Head;
+use store::upload_sessions::Sessions;
 use tokio::runtime::Handle;
-use uploads::Sessions;
-pub use uploads::UploadWriter;
-use upstream_health::UpstreamHealth;
-pub use verify::{Checked, VERIFY_SHARDS, Verification, Verified};
-pub use volume::Volume;
-pub use volume_kind::{VolumeKindError, decide};
 
 use crate::{
     index::Index,
     lanes::Lanes,
     metrics::Metrics,
-    oci::{Domain, Reference, Repository},
     storage::Storage,
     upstream::{Pool, Remote},
 };
-
-type Shared<T> = Result<T, Arc<crate::upstream::Error>>;
-/// A manifest that came from an upstream.
-type Fetched = (Arc<StoredManifest>, Kept);
-
-/// One registry over one data directory.
-#[derive(Debug)]
-pub struct Registry {
-    mirrors: HashMap<Domain, UpstreamHealth>,
-    freshness: Duration,
-    tasks: Handle,
-    store: BlobStore,
-    manifests: Manifests,
-    fills: Arc<Fills>,
-    heads: SingleFlight<(Repository, Reference), Shared<Option<Head>>>,
-    fetches: SingleFlight<(Repository, Reference), Shared<Fetched>>,
-    pages: ListCache,
-    questions: Questions,
-    rules: RegistryPolicy,
-    sessions: Sessions,
-    metrics: Arc<Metrics>,
-}
 
 /// What a registry stands on.
 pub struct RegistryConfig {
@@ -184,7 +108,7 @@ impl Registry {
         } = foundation;
         let store = BlobStore::new(storage, index, retention, grace, Arc::clone(&metrics), lanes);
         if rules.mirror {
-            migrate_cache_volume::proxy_volume(&store)?;
+            maintenance::migrate_cache_volume::proxy_volume(&store)?;
         }
         upstreams.iter().for_each(|remote| metrics.know(remote.domain()));
         let mirror =
@@ -240,11 +164,6 @@ impl Registry {
         self.store.tell_uses();
         let quiet = self.store.close();
         self.store.index.close(self.store.storage.ledger().totals(), quiet);
-    }
-
-    fn mirror(&self, repository: &Repository) -> Result<&UpstreamHealth, Error> {
-        let mirror = repository.domain.as_ref().and_then(|domain| self.mirrors.get(domain));
-        mirror.ok_or(Error::NameUnknown)
     }
 }
 

@@ -7,9 +7,11 @@ use tempfile::TempDir;
 
 use super::{
     Error, Retention,
-    blob_store::BlobStore,
     disk_tests::{begin, cache, content, hosted, mirrored, on_a_thread, open},
-    manifests::{Manifests, StoredManifest},
+    store::{
+        blob_store::BlobStore,
+        manifests::{Manifests, StoredManifest},
+    },
 };
 use crate::{
     index::Owner,

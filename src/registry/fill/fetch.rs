@@ -1,0 +1,240 @@
+//! One blob's bytes out of an upstream, in order, however often the connection breaks.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::upstream_health::UpstreamHealth;
+use crate::{
+    oci::{Digest, RepositoryName},
+    registry::{Error, error::Resource},
+    upstream::{self, Blob, Client, Validator},
+};
+
+/// Chunks on their way from the connection to the disk: small, since each is up to some 64 KiB.
+const IN_FLIGHT: usize = 16;
+/// How often in a row a connection may fail without a byte of progress.
+const BARREN: u32 = 5;
+/// How often it may break altogether: an upstream that gives a byte at a time must not keep a fill for ever.
+const BREAKS: u32 = 100;
+/// How often the rest is asked for where a body without a length ended early.
+pub(in crate::registry) const ROUNDS: u32 = 100;
+
+/// What to fetch.
+#[derive(Clone, Debug)]
+pub(in crate::registry) struct FetchRequest {
+    pub(in crate::registry) mirror: UpstreamHealth,
+    pub(in crate::registry) name: RepositoryName,
+    pub(in crate::registry) digest: Digest,
+    /// The first byte wanted.
+    pub(in crate::registry) from: u64,
+    /// One past the last byte wanted; the end where `None`.
+    pub(in crate::registry) until: Option<u64>,
+    /// The size of the whole blob, as its manifest has it: where the upstream does not say one, an end before that is none.
+    pub(in crate::registry) size: Option<u64>,
+}
+
+/// What comes, in this order: one `Opened`, then `Bytes` without a gap.
+#[derive(Debug)]
+pub(in crate::registry) enum Event {
+    /// The upstream answered.
+    Opened {
+        /// Of the whole blob, where it said.
+        size: Option<u64>,
+        /// Whether it named another digest than the one asked for.
+        is_another: bool,
+        /// The offset of the first byte that it sends: 0 where it knows no ranges. What comes before the one wanted is
+        /// passed over.
+        start: u64,
+    },
+    /// The next bytes.
+    Bytes(Bytes),
+}
+
+/// What is fetched: events, until the channel ends. It ends after the last byte wanted, or after an error; a receiver
+/// counts, and takes an end that comes early for a failure.
+pub(in crate::registry) type Events = mpsc::Receiver<Result<Event, Error>>;
+
+/// Begins to fetch, on the thread of `client`. Dropping the receiver ends it.
+pub(in crate::registry) fn start(client: Client, wanted: FetchRequest) -> Events {
+    let (events, receiver) = mpsc::channel(IN_FLIGHT);
+    let mut fetch = Fetch { at: wanted.from, client, wanted, events, opened: None, validator: None };
+    tokio::task::spawn_local(async move {
+        if let Err(Stop::Failed(error)) = fetch.run().await {
+            let _ = fetch.events.send(Err(error)).await;
+        }
+    });
+    receiver
+}
+
+/// All of what is fetched, up to where it is known to end. The upstream may not tell that, nor did it before this began: what
+/// ends early then is asked for again from there on.
+pub(in crate::registry) struct Coming {
+    client: Client,
+    events: Events,
+    /// From the next byte on.
+    rest: FetchRequest,
+    end: u64,
+    progressed: bool,
+    rounds: u32,
+}
+
+impl Coming {
+    pub(in crate::registry) fn new(client: Client, events: Events, rest: FetchRequest, end: u64) -> Self {
+        Self { client, events, rest, end, progressed: false, rounds: 0 }
+    }
+
+    /// The next event; `None` when no more comes. Cancelling it loses nothing.
+    pub(in crate::registry) async fn next(&mut self) -> Option<Result<Event, Error>> {
+        loop {
+            let event = self.events.recv().await;
+            match &event {
+                Some(Ok(Event::Bytes(bytes))) => {
+                    self.rest.from += bytes.len() as u64;
+                    self.progressed = true;
+                }
+                None if self.progressed && self.rest.from < self.end && self.rounds < ROUNDS => {
+                    (self.progressed, self.rounds) = (false, self.rounds + 1);
+                    self.events = start(self.client.clone(), self.rest.clone());
+                    continue;
+                }
+                _ => {}
+            }
+            return event;
+        }
+    }
+}
+
+struct Fetch {
+    client: Client,
+    wanted: FetchRequest,
+    events: mpsc::Sender<Result<Event, Error>>,
+    /// The offset of the next byte to hand on.
+    at: u64,
+    /// The size the first answer named, once there was one.
+    opened: Option<Option<u64>>,
+    validator: Option<Validator>,
+}
+
+enum Stop {
+    /// Nobody listens any more.
+    Unwanted,
+    Failed(Error),
+}
+
+impl Fetch {
+    async fn run(&mut self) -> Result<(), Stop> {
+        let (mut barren, mut breaks) = (0, 0);
+        loop {
+            let before = self.at;
+            let error = match self.read_on().await {
+                Ok(()) => return Ok(()),
+                Err(Broken::Unwanted) => return Err(Stop::Unwanted),
+                Err(Broken::Upstream(error)) => error,
+            };
+            barren = if self.at > before { 0 } else { barren + 1 };
+            breaks += 1;
+            if self.opened.is_none() || !is_transient(&error) || barren > BARREN || breaks > BREAKS {
+                return Err(Stop::Failed(Resource::Blob.failed(&error)));
+            }
+            tracing::info!("{} broke off at byte {}, going on from there: {error}", self.wanted.digest, self.at);
+            self.wanted.mirror.metrics.resumed(self.wanted.mirror.remote.domain());
+            tokio::time::sleep(pause(barren)).await;
+        }
+    }
+
+    /// One connection's worth.
+    async fn read_on(&mut self) -> Result<(), Broken> {
+        let FetchRequest { mirror, name, digest, until, .. } = &self.wanted;
+        if let Some(refusal) = mirror.refuses_blobs() {
+            return Err(refusal.into());
+        }
+        let opening = self.client.open_blob(&mirror.remote, name, digest, self.at, *until, self.validator.as_ref());
+        let opened = opening.await;
+        mirror.learn_of_blob(opened.as_ref().err());
+        let mut blob = opened?;
+        self.opened(&blob).await?;
+        self.validator = blob.validator().cloned();
+        // An upstream without ranges begins at the start again: pass over what is here already.
+        let mut surplus = self.at.saturating_sub(blob.start());
+        while let Some(mut bytes) = blob.next().await? {
+            let skipped = bytes.len().min(usize::try_from(surplus).unwrap_or(usize::MAX));
+            bytes = bytes.split_off(skipped);
+            surplus -= skipped as u64;
+            self.hand_on(bytes).await?;
+            if self.wanted.until.is_some_and(|until| self.at >= until) {
+                return Ok(());
+            }
+        }
+        self.ended()
+    }
+
+    /// A body that came without a length may end anywhere. Where nothing tells its size, the receiver knows by the digest.
+    fn ended(&self) -> Result<(), Broken> {
+        let size = self.size().filter(|size| self.wanted.until.is_none() && self.at < *size);
+        size.map_or(Ok(()), |size| Err(upstream::Error::Cut { got: self.at, expected: Some(size) }.into()))
+    }
+
+    /// Of the whole blob, as far as anything told it.
+    fn size(&self) -> Option<u64> {
+        self.opened.flatten().or(self.wanted.size)
+    }
+
+    async fn opened(&mut self, blob: &Blob) -> Result<(), Broken> {
+        let (size, start, is_another) = (blob.size(), blob.start(), blob.is_another());
+        match self.opened {
+            None => {
+                self.opened = Some(size);
+                self.send(Event::Opened { size, is_another, start }).await
+            }
+            // A part's head may tell what the whole one's did not.
+            Some(None) => {
+                self.opened = Some(size);
+                Ok(())
+            }
+            Some(first) if first == size || size.is_none() => Ok(()),
+            Some(_) => Err(upstream::Error::Protocol("the blob's size changed between two answers".into()).into()),
+        }
+    }
+
+    async fn hand_on(&mut self, mut bytes: Bytes) -> Result<(), Broken> {
+        if let Some(until) = self.wanted.until {
+            bytes.truncate(usize::try_from(until - self.at).unwrap_or(usize::MAX));
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.at += bytes.len() as u64;
+        self.send(Event::Bytes(bytes)).await
+    }
+
+    async fn send(&self, event: Event) -> Result<(), Broken> {
+        self.events.send(Ok(event)).await.map_err(|_| Broken::Unwanted)
+    }
+}
+
+/// Whether asking again may help.
+fn is_transient(error: &upstream::Error) -> bool {
+    match error {
+        upstream::Error::Cut { .. } | upstream::Error::Timeout { .. } | upstream::Error::Unreachable(_) => true,
+        upstream::Error::Status { code, .. } => *code >= 500,
+        _ => false,
+    }
+}
+
+enum Broken {
+    Unwanted,
+    Upstream(upstream::Error),
+}
+
+impl From<upstream::Error> for Broken {
+    fn from(error: upstream::Error) -> Self {
+        Self::Upstream(error)
+    }
+}
+
+/// At once after progress, then twice as long each time: 0, 200 ms, 400 ms … 3.2 s.
+fn pause(barren: u32) -> Duration {
+    if barren == 0 { Duration::ZERO } else { Duration::from_millis(100 << barren.min(5)) }
+}

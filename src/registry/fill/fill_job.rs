@@ -1,0 +1,329 @@
+//! A fill's own side: the job that finds a blob's bytes, here or upstream, writes, hashes and publishes them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    fetch::{self, Coming, Event, Events},
+    fill_handle::Fill,
+    fills::{Fills, Opening},
+    origin::Origin,
+    progress::{Failure, Handover, Progress, Shown},
+    range_windows::RangeFetches,
+};
+use crate::{
+    metrics::{Content, FillResult, Metrics},
+    oci::{Digest, Domain, Hasher},
+    registry::{
+        Error, Refused,
+        error::{Resource, cached_or_unknown},
+        store::{
+            hashing_writer::{HashState, HashingFile, Writer},
+            partial::PartialBlob,
+        },
+    },
+    storage::{Durability, Purpose, Staged},
+    upstream::Client,
+};
+
+/// How long a fill goes on without a reader before it is set aside.
+const UNREAD: Duration = Duration::from_secs(600);
+
+/// A fill's own side. Whatever becomes of it, it ends the fill and frees its place: a panic, an early return and a dead
+/// thread all come by here.
+pub(in crate::registry) struct Job {
+    pub(in crate::registry) fill: Arc<Fill>,
+    pub(in crate::registry) fills: Arc<Fills>,
+}
+
+impl Fills {
+    /// The fill of `digest` that a request may follow, begun now if there is none; the flag says that there was one.
+    pub(in crate::registry) fn join_or_start(self: &Arc<Self>, digest: &Digest, origin: Origin) -> (Arc<Fill>, bool) {
+        let mut under_way = self.under_way.lock();
+        let established = under_way.established.get(digest);
+        if let Some(fill) = established.filter(|fill| fill.is_for(&origin.repository, origin.right)) {
+            return (Arc::clone(fill), true);
+        }
+        let opening = Opening::of(digest, &origin);
+        if let Some(fill) = under_way.opening.get(&opening) {
+            return (Arc::clone(fill), true);
+        }
+        let pool = origin.mirror.pool.clone();
+        let ranges = RangeFetches::new(self.store.clone(), Arc::clone(&self.ranges));
+        let (passing, reading) = (Arc::clone(&self.passing), self.store.access_tracker.read(digest));
+        let fill = Arc::new(Fill::new(digest, origin, ranges, passing, reading));
+        under_way.opening.insert(opening, Arc::clone(&fill));
+        drop(under_way);
+        let job = Job { fill: Arc::clone(&fill), fills: Arc::clone(self) };
+        // Where no thread can be had, the job is dropped, which fails the fill.
+        let _ = pool.spawn(move |client| job.run(client));
+        (fill, false)
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if self.fill.is_open() {
+            self.fill.progress.send_replace(Progress::Failed(Failure::Error(Error::Abandoned)));
+        }
+        self.fills.end(&self.fill);
+    }
+}
+
+impl Job {
+    pub(in crate::registry) async fn run(self, client: Client) {
+        let end = self.fill(client).await;
+        self.count(&end);
+        self.fill.progress.send_replace(match end {
+            Ok(size) => Progress::Verified { size },
+            Err(failure) => Progress::Failed(failure),
+        });
+    }
+
+    /// Its repository's right comes first; then it is the blob's fill, for whoever has one, or gives way to the one that is.
+    async fn fill(&self, client: Client) -> Result<u64, Failure> {
+        if self.is_here().await {
+            let shown = self.ask_for_right(&client).await?;
+            let _ = self.fill.from_disk.set(());
+            // What cannot be read here can be fetched.
+            if let Some(stored) = cached_or_unknown(self.fills.store.recheck(*self.fill.digest()).await) {
+                let mut origin = self.fill.origin().clone();
+                origin.shown(self.fill.digest(), shown)?;
+                origin.agrees(self.fill.digest(), stored.facts.size)?;
+                self.establish(shown)?;
+                self.fill.set_file(stored.file);
+                let _ = self.fill.local.set(());
+                return Ok(stored.facts.size);
+            }
+        }
+        self.fetch(client).await
+    }
+
+    /// Has the upstream say that the blob is its repository's, unless that was shown: the bytes are here, and somebody may
+    /// have pushed them.
+    async fn ask_for_right(&self, client: &Client) -> Result<Shown, Failure> {
+        let Origin { mirror, repository, right, .. } = self.fill.origin();
+        let class = self.fills.store.index.class(self.fill.digest());
+        if right.is_some_and(|right| right.covers(class)) {
+            return Ok(Shown::Before);
+        }
+        let said = client.blob_size(&mirror.remote, &repository.name, self.fill.digest()).await;
+        said.map(Shown::Size).map_err(|error| Resource::Blob.failed(&error).into())
+    }
+
+    /// Makes it the blob's fill.
+    fn establish(&self, shown: Shown) -> Result<(), Failure> {
+        if self.fills.establish(&self.fill) { Ok(()) } else { Err(Failure::Superseded(shown)) }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.fill.origin().mirror.metrics
+    }
+
+    fn upstream(&self) -> &Domain {
+        self.fill.origin().mirror.remote.domain()
+    }
+
+    fn count(&self, end: &Result<u64, Failure>) {
+        let ending = match end {
+            Err(Failure::Superseded(_)) => return,
+            Ok(_) if self.fill.was_local() => FillResult::Local,
+            Ok(_) => FillResult::Stored,
+            Err(Failure::NoSpace(_)) => FillResult::Uncached,
+            Err(Failure::Error(Error::Mismatch { .. })) => FillResult::Mismatch,
+            Err(Failure::Error(_)) => FillResult::Failed,
+        };
+        self.metrics().filled(self.upstream(), ending);
+    }
+
+    /// As [`Job::establish`], once the upstream has answered. Another one may have been through since this one began.
+    async fn establish_opened(&self, shown: Shown) -> Result<(), Failure> {
+        self.establish(shown)?;
+        let looked_at = self.fill.from_disk.get().is_some();
+        if looked_at || !self.is_here().await { Ok(()) } else { Err(Failure::Superseded(shown)) }
+    }
+
+    /// Whether there are bytes of the blob's here.
+    async fn is_here(&self) -> bool {
+        cached_or_unknown(self.fills.store.has(*self.fill.digest()).await.map(Some)) == Some(true)
+    }
+
+    async fn fetch(&self, client: Client) -> Result<u64, Failure> {
+        let parked = self.fills.store.partial_blobs.take(self.fill.digest());
+        let from = parked.as_ref().map_or(0, |parked| parked.state.written);
+        let mut events = fetch::start(client.clone(), self.fill.wanted(from, None));
+        if from > 0 {
+            self.metrics().resumed(self.upstream());
+        }
+        let staged_size = parked.as_ref().map(|parked| parked.size);
+        let opened = self.size(&client, &mut events, staged_size).await;
+        let established = match opened {
+            Ok((size, shown)) => self.establish_opened(shown).await.map(|()| size),
+            Err(failure) => Err(failure),
+        };
+        let size = match established {
+            Ok(Some(size)) => size,
+            Ok(None) => return self.fetch_untold(&client, events).await,
+            Err(failure) => return Err(self.not_resumed(parked, failure)),
+        };
+        let (staged, state) = match parked {
+            Some(parked) if parked.size == size => (parked.staged, parked.state),
+            Some(_) => return Err(Error::BadGateway("the blob's size changed between two answers".into()).into()),
+            None => match self.stage(size).await {
+                Ok(staged) => staged,
+                Err(error) => {
+                    return Err(self.hand_over(
+                        &HashState::new(self.fill.digest().hasher()),
+                        size,
+                        &error,
+                        Some(events),
+                    ));
+                }
+            },
+        };
+        self.fill.set_file(staged.file());
+        let coming = Coming::new(client, events, self.fill.wanted(from, None), size);
+        let _ = self.fill.begun.set((Instant::now(), from));
+        self.fill.progress.send_replace(Progress::Filling { size, written: from });
+        let (staged, state) = self.write(coming, staged, state, size).await?;
+        self.publish(staged, state.hasher).await?;
+        Ok(size)
+    }
+
+    /// What was staged waits on for an upstream that answers. One that says that there is no such thing may have been asked
+    /// for a repository that has no right to it.
+    fn not_resumed(&self, parked: Option<PartialBlob>, failure: Failure) -> Failure {
+        if let Some(half) = parked {
+            self.fills.store.partial_blobs.put_back(self.fill.digest(), half);
+        }
+        failure
+    }
+
+    /// Waits for the first answer and tells the blob's size from it; where that does not say, from the manifest, or the
+    /// upstream is asked for it, or an answer `before` it said; `None` where nothing tells. Tells what it shows of the
+    /// repository's right, too.
+    async fn size(
+        &self,
+        client: &Client,
+        events: &mut Events,
+        before: Option<u64>,
+    ) -> Result<(Option<u64>, Shown), Failure> {
+        let Origin { mirror, repository, size: named, .. } = self.fill.origin();
+        let (said, is_another) = match events.recv().await {
+            Some(Ok(Event::Opened { size, is_another, .. })) => (size.or(*named), is_another),
+            Some(Ok(Event::Bytes(_))) => (None, true),
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err(Error::Abandoned.into()),
+        };
+        let size = match said {
+            Some(size) => Some(size),
+            // Its bytes are coming, whatever it says to that.
+            None if before.is_none() => {
+                client.blob_size(&mirror.remote, &repository.name, self.fill.digest()).await.ok()
+            }
+            None => None,
+        };
+        let shown = size.filter(|_| !is_another).map_or(Shown::Nothing, Shown::Size);
+        let size = size.or(before);
+        size.map_or(Ok(()), |size| self.fill.origin().agrees(self.fill.digest(), size))?;
+        Ok((size, shown))
+    }
+
+    async fn stage(&self, size: u64) -> Result<(Staged, Box<HashState>), Error> {
+        let staged = self.fills.store.stage(self.fill.digest(), Purpose::Mirrored, size).await?;
+        Ok((staged, Box::new(HashState::new(self.fill.digest().hasher()))))
+    }
+
+    /// Writes what comes until all of it is in the staged file.
+    async fn write(
+        &self,
+        mut coming: Coming,
+        staged: Staged,
+        state: Box<HashState>,
+        size: u64,
+    ) -> Result<(Staged, Box<HashState>), Failure> {
+        let mut writer = Writer::new(HashingFile::new(staged.writer(), state), self.fills.store.lanes.clone());
+        let mut unread: Option<Instant> = None;
+        while writer.taken() < size || writer.is_busy() {
+            let error = tokio::select! {
+                biased;
+                written = writer.written() => match written {
+                    Ok(written) => {
+                        self.fill.progress.send_replace(Progress::Filling { size, written });
+                        self.is_forsaken(&mut unread).then_some(Error::Abandoned)
+                    }
+                    Err((hashing_file, error)) => return Err(self.hand_over(hashing_file.state(), size, &error.into(), None)),
+                },
+                event = coming.next(), if writer.has_room() && writer.taken() < size => match event {
+                    Some(Ok(Event::Bytes(bytes))) => {
+                        writer.take(bytes);
+                        (writer.taken() > size).then(|| Error::BadGateway("more bytes than announced".into()))
+                    }
+                    Some(Ok(Event::Opened { .. })) => None,
+                    Some(Err(error)) => Some(error),
+                    None => Some(Error::BadGateway("the blob ended early".into())),
+                },
+            };
+            if let Some(error) = error {
+                return Err(self.give_up(writer, staged, size, error).await);
+            }
+        }
+        match writer.finish().await {
+            Ok(hashing_file) => Ok((staged, hashing_file.into_state())),
+            Err((hashing_file, error)) => Err(self.hand_over(hashing_file.state(), size, &error.into(), None)),
+        }
+    }
+
+    /// Whether nobody has read it for too long.
+    pub(in crate::registry) fn is_forsaken(&self, unread: &mut Option<Instant>) -> bool {
+        if self.fill.progress.receiver_count() > 0 {
+            *unread = None;
+            return false;
+        }
+        unread.get_or_insert_with(Instant::now).elapsed() > UNREAD
+    }
+
+    /// Keeps what is staged, for whoever asks again.
+    async fn give_up(&self, writer: Writer<Box<HashState>>, staged: Staged, size: u64, error: Error) -> Failure {
+        tracing::warn!("{} from {}: {error}", self.fill.digest(), self.fill.origin().repository);
+        if let Ok(hashing_file) = writer.finish().await
+            && (1..size).contains(&hashing_file.state().written)
+        {
+            self.fills.store.partial_blobs.put(self.fill.digest(), staged, hashing_file.into_state(), size);
+        }
+        error.into()
+    }
+
+    /// Has readers go on alone; the first has the `rest`, where that is on its way.
+    fn hand_over(&self, state: &HashState, size: u64, error: &Error, rest: Option<Events>) -> Failure {
+        self.fills.store.uncached.log(self.fill.digest(), error);
+        let _ = self.fill.refused.set(Refused::of(error));
+        let (hasher, rest) = (state.hasher.clone(), Mutex::new(rest));
+        Failure::NoSpace(Arc::new(Handover { size, written: state.written, hasher, rest }))
+    }
+
+    /// Lets the file be seen by name, if its bytes are right.
+    pub(in crate::registry) async fn publish(&self, staged: Staged, hasher: Hasher) -> Result<(), Failure> {
+        let expected = *self.fill.digest();
+        let repository = &self.fill.origin().repository;
+        if hasher.finish() != expected {
+            tracing::error!(
+                "{repository}: what upstream sent does not match the digest {expected}; nothing of it is kept"
+            );
+            self.metrics().mismatched(self.upstream(), Content::Blob);
+            return Err(Error::Mismatch { expected }.into());
+        }
+        // The bytes are right and readers have them, whether or not the disk keeps them.
+        if let Err(error) = self.fills.store.publish(staged, expected, Durability::Unsynced, false).await {
+            self.fills.store.uncached.log(&expected, &error);
+            let _ = self.fill.refused.set(Refused::of(&error));
+        } else {
+            self.fills.store.link_layer(repository, expected).await;
+        }
+        Ok(())
+    }
+}

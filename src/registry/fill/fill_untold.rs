@@ -1,0 +1,117 @@
+//! The fill of a blob whose size nothing tells: neither its upstream's answers nor a manifest. Its digest tells where it ends.
+//!
+//! An answer to a client has a length, so readers wait until all of it is here. Room is reserved in steps. An end that the
+//! digest does not confirm may be a cut: the rest is asked for from there on, as long as more comes.
+
+use std::time::Instant;
+
+use super::{
+    fetch::{self, Event, Events, ROUNDS},
+    fill_job::Job,
+    progress::Failure,
+};
+use crate::{
+    registry::{
+        Error,
+        store::{
+            blob_store::BlobStore,
+            hashing_writer::{HashState, HashingFile, Writer},
+        },
+    },
+    storage::{Purpose, Reservation, Staged},
+    upstream::Client,
+};
+
+/// How far ahead of the bytes room is reserved.
+const STEP: u64 = 4 << 20;
+
+/// Room for a file that grows.
+#[derive(Default)]
+struct Room {
+    /// For all of the file so far: `storage.maxobject` is held against it.
+    reservation: Option<Reservation>,
+    bytes: u64,
+}
+
+impl Room {
+    async fn cover(&mut self, store: &BlobStore, bytes: u64) -> Result<(), Error> {
+        if bytes > self.bytes {
+            self.bytes = bytes + STEP;
+            // A second reservation beside it would count what is written twice.
+            self.reservation = None;
+            self.reservation =
+                Some(store.reserve(Purpose::Mirrored, self.bytes).await.map_err(|error| not_kept(&error))?);
+        }
+        Ok(())
+    }
+}
+
+/// A reader without the blob's size cannot be handed over as others are.
+fn not_kept(error: &Error) -> Error {
+    Error::BadGateway(format!("it does not tell the blob's size, and the disk does not keep it: {error}"))
+}
+
+impl Job {
+    /// Fetches a blob to its end; returns its size.
+    pub(in crate::registry) async fn fetch_untold(&self, client: &Client, mut events: Events) -> Result<u64, Failure> {
+        let (digest, store) = (self.fill.digest(), &self.fills.store);
+        let staged = store.stage(digest, Purpose::Mirrored, 0).await.map_err(|error| not_kept(&error))?;
+        let (mut state, mut room) = (Box::new(HashState::new(digest.hasher())), Room::default());
+        for _ in 0..ROUNDS {
+            let before = state.written;
+            let (written, error) = self.write_to_the_end(events, &staged, state, &mut room).await?;
+            state = written;
+            if state.hasher.clone().finish() == *digest {
+                break;
+            }
+            match error {
+                // There is no more of it.
+                Some(Error::BlobUnknown) => break,
+                Some(error) => return Err(error.into()),
+                None if state.written == before => break,
+                None => {}
+            }
+            events = fetch::start(client.clone(), self.fill.wanted(state.written, None));
+        }
+        let (size, hasher) = (state.written, state.hasher);
+        self.fill.set_file(staged.file());
+        self.publish(staged, hasher).await?;
+        Ok(size)
+    }
+
+    /// Writes what comes until no more does; an error is why.
+    async fn write_to_the_end(
+        &self,
+        mut events: Events,
+        staged: &Staged,
+        state: Box<HashState>,
+        room: &mut Room,
+    ) -> Result<(Box<HashState>, Option<Error>), Failure> {
+        let store = &self.fills.store;
+        let mut writer = Writer::new(HashingFile::new(staged.writer(), state), store.lanes.clone());
+        let mut unread: Option<Instant> = None;
+        let end = loop {
+            tokio::select! {
+                biased;
+                written = writer.written() => match written {
+                    Ok(_) if self.is_forsaken(&mut unread) => break Some(Error::Abandoned),
+                    Ok(_) => {}
+                    Err((_, error)) => return Err(not_kept(&error.into()).into()),
+                },
+                event = events.recv(), if writer.has_room() => match event {
+                    Some(Ok(Event::Bytes(bytes))) => {
+                        room.cover(store, writer.taken() + bytes.len() as u64).await?;
+                        writer.take(bytes);
+                    }
+                    Some(Ok(Event::Opened { .. })) => {}
+                    Some(Err(error)) => break Some(error),
+                    None => break None,
+                },
+            }
+        };
+        match writer.finish().await {
+            Ok(hashing_file) => Ok((hashing_file.into_state(), end)),
+            Err((_, error)) => Err(not_kept(&error.into()).into()),
+        }
+    }
+}

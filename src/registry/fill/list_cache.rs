@@ -1,0 +1,47 @@
+//! Lists that pass through from an upstream: `tags/list` and referrers. They are asked for anew once they are older than
+//! a tag may be, and kept, in memory, for when the upstream cannot answer.
+
+use std::{sync::Arc, time::Instant};
+
+use moka::sync::Cache;
+
+use crate::{
+    oci::{Digest, Repository},
+    registry::store::single_flight::SingleFlight,
+    upstream::{self, Page},
+};
+
+/// Bytes of lists kept.
+const MEMORY: u64 = 16 << 20;
+
+/// Which list.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum List {
+    /// The tags of a repository.
+    Tags,
+    /// What refers to a manifest.
+    Referrers(Digest),
+}
+
+/// A list of a repository, with the query it was asked by.
+pub(in crate::registry) type ListKey = (Repository, List, String);
+pub(in crate::registry) type Kept = (Arc<Page>, Instant);
+pub(in crate::registry) type Asking = Result<Arc<Page>, Arc<upstream::Error>>;
+
+#[derive(Debug)]
+pub(in crate::registry) struct ListCache {
+    pub(in crate::registry) kept: Cache<ListKey, Kept>,
+    pub(in crate::registry) flights: SingleFlight<ListKey, Asking>,
+}
+
+impl ListCache {
+    pub(in crate::registry) fn new(tasks: tokio::runtime::Handle) -> Self {
+        Self { kept: Cache::builder().max_capacity(MEMORY).weigher(weigh).build(), flights: SingleFlight::new(tasks) }
+    }
+}
+
+/// What a page costs in memory, with the query that it is found by.
+fn weigh((_, _, query): &ListKey, (page, _): &Kept) -> u32 {
+    let link = page.link.as_ref().map_or(0, String::len);
+    u32::try_from(page.bytes.len() + query.len() + link + 512).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,17 @@
+//! What comes from an upstream: a blob is fetched once for all who ask (`fills`, `fill_job`), and each client follows the staged
+//! file at its own pace (`reader`). `upstream_health` knows whether an upstream is worth asking.
+
+pub(super) mod fetch;
+pub(super) mod fill_handle;
+pub(super) mod fill_job;
+pub(super) mod fill_untold;
+pub(super) mod fills;
+pub(super) mod list_cache;
+pub(super) mod origin;
+pub(super) mod passthrough;
+pub(super) mod presence;
+pub(super) mod progress;
+pub(super) mod range_fetch;
+pub(super) mod range_windows;
+pub(super) mod reader;
+pub(super) mod upstream_health;

@@ -1,0 +1,110 @@
+//! Whether an upstream has a repository: asked once for a name, and remembered.
+
+use super::upstream_health::UpstreamHealth;
+use crate::{oci::RepositoryName, registry::store::single_flight::SingleFlight, upstream};
+use moka::sync::Cache;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+/// How long a push waits for the upstream's answer.
+pub(in crate::registry) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How many names the upstream is asked about at once: pulls go to it, too.
+const AT_ONCE: usize = 8;
+
+/// How many names' answers are remembered, and for how long.
+const REMEMBERED: (u64, Duration) = (10_000, Duration::from_secs(600));
+
+/// How long it is remembered that there was no answer; clients are told to come again after that.
+pub(in crate::registry) const UNANSWERED: Duration = Duration::from_secs(10);
+
+/// The query that lists one tag: it asks whether there is such a repository, and upstreams do not count it.
+const ONE_TAG: &str = "n=1";
+
+/// What an upstream said of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::registry) enum Presence {
+    Present,
+    Absent,
+    /// It said nothing that helps.
+    Unknown,
+}
+
+/// What was asked of names that nobody has claimed.
+#[derive(Debug)]
+pub(in crate::registry) struct Questions {
+    pub(in crate::registry) under_way: SingleFlight<RepositoryName, Presence>,
+    pub(in crate::registry) answers: Cache<RepositoryName, (Presence, Instant)>,
+    pub(in crate::registry) turns: Arc<Semaphore>,
+}
+
+impl Questions {
+    pub(in crate::registry) fn new(tasks: Handle) -> Self {
+        let answers = Cache::builder().max_capacity(REMEMBERED.0).time_to_live(REMEMBERED.1).build();
+        Self { under_way: SingleFlight::new(tasks), answers, turns: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    pub(in crate::registry) fn answer(&self, name: &RepositoryName) -> Option<Presence> {
+        let (presence, at) = self.answers.get(name)?;
+        (presence != Presence::Unknown || at.elapsed() < UNANSWERED).then_some(presence)
+    }
+
+    pub(in crate::registry) fn forget(&self, name: &RepositoryName) {
+        self.answers.invalidate(name);
+    }
+
+    /// Asks, and remembers the answer. Whose turn does not come in time hears none, and may ask again.
+    pub(in crate::registry) fn question(
+        &self,
+        mirror: &UpstreamHealth,
+        name: &RepositoryName,
+    ) -> impl Future<Output = Presence> + Send + 'static {
+        let (mirror, name, answers) = (mirror.clone(), name.clone(), self.answers.clone());
+        let turns = Arc::clone(&self.turns);
+        async move {
+            let Ok(Ok(_turn)) = timeout(PATIENCE, turns.acquire_owned()).await else { return Presence::Unknown };
+            let presence = presence(&mirror, &name).await;
+            answers.insert(name, (presence, Instant::now()));
+            presence
+        }
+    }
+}
+
+/// Asks an upstream whether it has a repository. One that exists for others only counts as none: it is not mirrored here.
+pub(in crate::registry) async fn presence(mirror: &UpstreamHealth, name: &RepositoryName) -> Presence {
+    match mirror.ask(mirror.remote.tags(&mirror.pool, name, ONE_TAG)).await {
+        Ok(page) if is_list(&page.bytes) => Presence::Present,
+        Err(error) if matches!(*error, upstream::Error::NotFound | upstream::Error::Denied(_)) => Presence::Absent,
+        Ok(_) => {
+            tracing::warn!(repository = %name, "the list of tags is none: something else than the upstream answered");
+            Presence::Unknown
+        }
+        Err(error) => {
+            tracing::debug!(repository = %name, %error, "the upstream does not say whether it has the repository");
+            Presence::Unknown
+        }
+    }
+}
+
+/// distribution-spec, "Listing Tags". A captive portal answers 200, too.
+fn is_list(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|list| list.get("tags").is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_portal_s_page_is_no_list() {
+        for list in [r#"{"name":"a","tags":["1"]}"#, r#"{"name":"a","tags":null}"#, r#"{"tags":[]}"#] {
+            assert!(is_list(list.as_bytes()), "{list}");
+        }
+        for other in ["<html>", "", "[]", "{}", r#""tags""#] {
+            assert!(!is_list(other.as_bytes()), "{other}");
+        }
+    }
+}

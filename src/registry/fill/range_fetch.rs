@@ -1,0 +1,76 @@
+//! Ranges far ahead of a fill, fetched for the readers that wait for them.
+//!
+//! They are fetched in windows, which all readers share, when a reader stands in one: one that does not read costs nothing.
+//! The bytes go into a file beside the fill's, since nobody has hashed them and the fill's own must hold nothing else than what
+//! it hashed. All windows of a blob together are at most a tenth of it; who wants more waits for the fill.
+
+use std::sync::{Arc, Weak};
+
+use super::{
+    fetch::{self, Event},
+    fill_handle::Fill,
+    range_windows::WINDOW,
+};
+use crate::{lanes::Lane, registry::Error, upstream::Client};
+
+/// Begins to fetch the window of `at`, if that was not done yet and may be done now. The blob's last byte is never part
+/// of it: that one waits for the digest.
+pub(in crate::registry) fn begin(fill: &Arc<Fill>, at: u64, size: u64) {
+    let ranges = fill.ranges();
+    let start = at / WINDOW * WINDOW;
+    let end = (start + WINDOW).min(size - 1);
+    if at >= end || !ranges.may_begin(start, end, size) {
+        return;
+    }
+    let fetch = RangeFetch { fill: Arc::downgrade(fill), start, end };
+    let pool = &fill.origin().mirror.pool;
+    let turns = Arc::clone(&ranges.turns);
+    // Where no thread can be had, it is dropped, and with it its place.
+    let _ = pool.spawn(move |client| async move {
+        let _turn = turns.acquire().await;
+        if let Err(error) = fetch.run(client).await {
+            tracing::debug!("bytes {}-{} are not fetched ahead: {error}", fetch.start, fetch.end);
+        }
+    });
+}
+
+/// One window on its way.
+struct RangeFetch {
+    fill: Weak<Fill>,
+    start: u64,
+    end: u64,
+}
+
+impl RangeFetch {
+    async fn run(&self, client: Client) -> Result<(), Error> {
+        // It may have waited for its turn until nobody wants it any more.
+        let Some(fill) = self.fill.upgrade().filter(|fill| fill.is_open()) else { return Ok(()) };
+        let ranges = fill.ranges();
+        let writer = ranges.stage(fill.digest()).await?.writer();
+        let mut events = fetch::start(client, fill.wanted(self.start, Some(self.end)));
+        let mut at = self.start;
+        while let Some(event) = events.recv().await {
+            let bytes = match event? {
+                Event::Opened { start, .. } if start != self.start => {
+                    return Err(Error::BadGateway("the upstream knows no ranges".into()));
+                }
+                Event::Opened { .. } => continue,
+                Event::Bytes(bytes) => bytes,
+            };
+            let (writer, length) = (writer.clone(), bytes.len() as u64);
+            ranges.store.blocking(Lane::Write, move |_| writer.write_at(&bytes, at)).await??;
+            at += length;
+            ranges.arrived(self.start, at);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for RangeFetch {
+    fn drop(&mut self) {
+        if let Some(fill) = self.fill.upgrade() {
+            fill.ranges().state.lock().running -= 1;
+            fill.ranges().changed.send_replace(());
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The windows that were fetched ahead of a fill, and the file that has them.
+
+use crate::{
+    oci::Digest,
+    registry::{Error, store::blob_store::BlobStore},
+    storage::{Purpose, Reservation, Staged},
+};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+/// Bytes of a window.
+pub(in crate::registry) const WINDOW: u64 = 1 << 20;
+
+/// What part of a blob may be fetched twice, and how many bytes at most.
+const PART: u64 = 10;
+
+const MOST: u64 = 256 << 20;
+
+/// Windows of one blob that are fetched at a time.
+const AT_ONCE: usize = 4;
+
+/// Windows that are fetched at a time in all.
+pub(in crate::registry) const IN_ALL: usize = 32;
+
+/// What was fetched ahead of one fill.
+#[derive(Debug)]
+pub(in crate::registry) struct RangeFetches {
+    pub(in crate::registry) store: BlobStore,
+    pub(in crate::registry) turns: Arc<Semaphore>,
+    pub(in crate::registry) staged: OnceCell<Staged>,
+    pub(in crate::registry) state: Mutex<State>,
+    pub(in crate::registry) changed: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::registry) struct State {
+    /// One past the last byte that is here, by the window's number.
+    pub(in crate::registry) windows: HashMap<u64, u64>,
+    pub(in crate::registry) running: usize,
+    /// Bytes that were asked for.
+    pub(in crate::registry) spent: u64,
+    pub(in crate::registry) rooms: Vec<Reservation>,
+}
+
+impl RangeFetches {
+    pub(in crate::registry) fn new(store: BlobStore, turns: Arc<Semaphore>) -> Self {
+        let changed = watch::Sender::new(());
+        Self { store, turns, staged: OnceCell::new(), state: Mutex::default(), changed }
+    }
+
+    /// Tells when there may be more.
+    pub(in crate::registry) fn follow(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// What is here from `at` on: the file, which has it at the same offset, and the end.
+    pub(in crate::registry) fn available(&self, at: u64) -> Option<(Arc<File>, u64)> {
+        let until = *self.state.lock().windows.get(&(at / WINDOW))?;
+        let staged = self.staged.get().filter(|_| until > at)?;
+        Some((staged.file(), until))
+    }
+
+    pub(in crate::registry) fn may_begin(&self, start: u64, end: u64, size: u64) -> bool {
+        let mut state = self.state.lock();
+        let spent = state.spent + (end - start);
+        let known = state.windows.contains_key(&(start / WINDOW));
+        if known || state.running == AT_ONCE || spent > (size / PART).min(MOST) {
+            return false;
+        }
+        state.windows.insert(start / WINDOW, start);
+        state.running += 1;
+        state.spent = spent;
+        true
+    }
+
+    /// The file, with room for one window more.
+    pub(in crate::registry) async fn stage(&self, digest: &Digest) -> Result<&Staged, Error> {
+        let room = self.store.reserve(Purpose::Mirrored, WINDOW).await?;
+        self.state.lock().rooms.push(room);
+        self.staged.get_or_try_init(|| self.store.stage(digest, Purpose::Mirrored, 0)).await
+    }
+
+    pub(in crate::registry) fn arrived(&self, start: u64, until: u64) {
+        self.state.lock().windows.insert(start / WINDOW, until);
+        self.changed.send_replace(());
+    }
+}

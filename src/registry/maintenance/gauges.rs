@@ -1,0 +1,145 @@
+//! What a scrape is told: how things stand, asked for when it is wanted. Nothing here walks the disk or the index.
+
+use crate::{
+    index::Amount,
+    metrics::{Budget, Disk, Error, Figures, Upstream},
+    oci::Domain,
+    registry::{Registry, fill::upstream_health::UpstreamHealth, store::blob_store::BlobStore},
+    storage::Usage,
+};
+
+impl Registry {
+    /// All metrics, in Prometheus' text format. Blocks for a moment.
+    ///
+    /// # Errors
+    /// When they cannot be written: a bug.
+    pub fn scrape(&self) -> Result<String, Error> {
+        self.metrics.expose(&self.figures())
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            disk: self.disk(),
+            upstreams: self.mirrors.values().map(upstream).collect(),
+            fills: self.fills.under_way(),
+            uploads: self.sessions.open(),
+            index_complete: self.store.index.is_complete(),
+            names: self.unsettled_names(),
+        }
+    }
+
+    /// Every upstream that is mirrored has a figure, and so has one that was.
+    fn disk(&self) -> Disk {
+        let mut disk = self.store.disk();
+        for domain in self.mirrors.keys() {
+            if !disk.upstreams.iter().any(|(name, ..)| name == domain.as_str()) {
+                disk.upstreams.push((domain.to_string(), 0, 0));
+            }
+        }
+        disk
+    }
+}
+
+impl BlobStore {
+    pub(in crate::registry) fn disk(&self) -> Disk {
+        let usage = self.storage.ledger().usage();
+        let shares = self.index.shares();
+        let (bytes, objects) = (usage.mirrored.bytes(), usage.mirrored.objects());
+        // The two are read one after the other.
+        let pinned = (shares.pinned.0.min(bytes), shares.pinned.1.min(objects));
+        let mirrored = (bytes - pinned.0, objects - pinned.1);
+        let known = shares.upstreams.into_iter().filter(|(domain, amount)| domain.is_some() || amount.1 > 0);
+        let named = |domain: Option<Domain>| domain.map_or_else(|| "unknown".to_owned(), |domain| domain.to_string());
+        Disk {
+            bytes: bytes_by_class(&usage, mirrored, pinned),
+            objects: objects_by_class(&usage, mirrored, pinned),
+            upstreams: known.map(|(domain, (bytes, objects))| (named(domain), bytes, objects)).collect(),
+            reclaimable: mirrored.0,
+            promised: usage.promised,
+            quota: usage.quota,
+            headroom: usage.headroom,
+            filesystem: (usage.filesystem.size, usage.filesystem.free),
+            counted: usage.known,
+        }
+    }
+}
+
+fn bytes_by_class(usage: &Usage, mirrored: Amount, pinned: Amount) -> Vec<(&'static str, u64)> {
+    vec![
+        ("hosted", usage.hosted.bytes()),
+        ("mirrored", mirrored.0),
+        ("pinned", pinned.0),
+        ("staged", usage.staged),
+        ("links", usage.links),
+        ("index", usage.index),
+        ("quarantined", usage.quarantined.bytes()),
+        ("other", usage.other),
+    ]
+}
+
+fn objects_by_class(usage: &Usage, mirrored: Amount, pinned: Amount) -> Vec<(&'static str, u64)> {
+    vec![
+        ("hosted", usage.hosted.objects()),
+        ("mirrored", mirrored.1),
+        ("pinned", pinned.1),
+        ("quarantined", usage.quarantined.objects()),
+    ]
+}
+
+fn upstream(mirror: &UpstreamHealth) -> Upstream {
+    let told = mirror.remote.budget();
+    let budget = told.map(|told| Budget { limit: told.limit, remaining: told.remaining, window: told.window });
+    Upstream { name: mirror.remote.domain().to_string(), up: !mirror.is_down(), budget }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        index::{Index, Link, Owner},
+        lanes::Lanes,
+        metrics::Metrics,
+        oci::{Digest, Domain, Repository},
+        registry::Retention,
+        storage::{SpaceLimits, Storage},
+    };
+
+    /// A million of them in the soak.
+    fn many() -> u32 {
+        if std::env::var_os("ENTREPOT_SOAK").is_some_and(|value| !value.is_empty()) { 1_000_000 } else { 10_000 }
+    }
+
+    #[test]
+    fn a_scrape_costs_the_same_whatever_is_stored() {
+        let dir = TempDir::new().unwrap();
+        let storage = Storage::open(dir.path(), SpaceLimits::default()).unwrap();
+        let index = Index::open(&storage.index_dir());
+        let metrics = Metrics::new().unwrap();
+        let store = BlobStore::new(
+            storage,
+            index,
+            Retention::default(),
+            std::time::Duration::ZERO,
+            Metrics::new().unwrap().into(),
+            Lanes::new().unwrap(),
+        );
+        let place = Repository { domain: Some(Domain::docker_hub()), name: "library/many".parse().unwrap() };
+        for number in 0..many() {
+            let digest = Digest::sha256(&number.to_be_bytes());
+            store.index.insert_blob(&digest, 4096, Owner::Mirrored, false, 1);
+            store.index.add_link(&place, &digest, Link { layer: true, ..Link::default() });
+        }
+        let scrape = || {
+            let began = Instant::now();
+            let text = metrics.expose(&Figures { disk: store.disk(), ..Figures::default() }).unwrap();
+            assert!(text.contains(&format!("entrepot_storage_mirrored_objects{{upstream=\"docker.io\"}} {}", many())));
+            began.elapsed()
+        };
+        let quickest = (0..20).map(|_| scrape()).min().unwrap();
+        assert!(quickest < Duration::from_millis(50), "{quickest:?}");
+    }
+}

@@ -1,0 +1,71 @@
+//! The volume of a `registry:2` that was a pull-through cache: its repositories lie where pushed ones do, and are none.
+
+use crate::{
+    oci::{Digest, Domain, Repository},
+    registry::store::blob_store::BlobStore,
+    storage::{Durability, Error, RepositoryLinks, Storage},
+};
+
+/// Makes the cached repositories of such a volume mirrored ones. Those that this program took a push to stay. Killed on
+/// the way, it goes on at the next start.
+///
+/// # Errors
+/// When it cannot be known what is on the volume.
+pub(in crate::registry) fn proxy_volume(store: &BlobStore) -> Result<(), Error> {
+    if !store.storage.is_proxy_volume()? {
+        return Ok(());
+    }
+    // Listed before any of them moves.
+    let cached = cached(&store.storage)?;
+    tracing::info!("adopting the volume of a pull-through cache: {} repositories become mirrored ones", cached.len());
+    for repository in cached {
+        if let Err(error) = adopt(&store.storage, &repository) {
+            tracing::warn!("adopting {repository} failed, and goes on at the next start: {error}");
+            return Ok(());
+        }
+    }
+    if let Err(error) = store.storage.end_proxy_volume() {
+        tracing::warn!("this volume is looked at once more at the next start: {error}");
+    }
+    Ok(())
+}
+
+/// What nobody pushed to with this program.
+fn cached(storage: &Storage) -> Result<Vec<Repository>, Error> {
+    let mut cached = Vec::new();
+    for repository in storage.repositories() {
+        let repository = repository?;
+        if repository.domain.is_none() && storage.links(&repository).written_claim()?.is_none() {
+            cached.push(repository);
+        }
+    }
+    Ok(cached)
+}
+
+fn adopt(storage: &Storage, cached: &Repository) -> Result<(), Error> {
+    let mirrored = Repository { domain: Some(Domain::docker_hub()), ..cached.clone() };
+    let (from, to) = (storage.links(cached), storage.links(&mirrored));
+    copy(storage, &from, &to)?;
+    from.remove_all()
+}
+
+/// Copies links whose bytes are here; `registry:2` removes bytes of a cache before their links.
+fn copy(storage: &Storage, from: &RepositoryLinks, to: &RepositoryLinks) -> Result<(), Error> {
+    let here = |digest: Result<Digest, Error>| -> Result<Option<Digest>, Error> {
+        let digest = digest?;
+        Ok(storage.has_blob(&digest)?.then_some(digest))
+    };
+    for layer in from.layers().filter_map(|digest| here(digest).transpose()) {
+        to.add_layer(&layer?, Durability::Unsynced)?;
+    }
+    for revision in from.revisions().filter_map(|digest| here(digest).transpose()) {
+        to.add_revision(&revision?, Durability::Unsynced)?;
+    }
+    for tagged in from.tags() {
+        let (tag, named) = tagged?;
+        if let Some(digest) = named.map_or(Ok(None), |digest| here(Ok(digest)))? {
+            to.set_tag(&tag, &digest, Durability::Unsynced)?;
+        }
+    }
+    Ok(())
+}

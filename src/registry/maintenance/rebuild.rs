@@ -1,0 +1,251 @@
+//! Tells a new index what is on disk: links, tags, and what manifests name. Runs in the background while requests are
+//! answered; until it is through, "not in the index" means "look on disk".
+//!
+//! What a blob's file looks like is not told: its bytes are hashed when it is first asked for, and then it is known. What it
+//! occupies is (`books`).
+
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::MutexGuard;
+
+use crate::{
+    index::{Absent, Class, Link, Owner},
+    oci::{Digest, Repository},
+    registry::{
+        Error,
+        store::{blob_store::BlobStore, maintenance_state::RebuildState, manifests, stored_manifests::read_stored},
+    },
+};
+
+/// How long after a walk that could not read everything there is another.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// How long after no room could be made for the index it is tried again, at least.
+const AGAIN_FOR_ROOM: Duration = Duration::from_secs(5);
+/// How much room is made for the index, at least.
+const INDEX_ROOM: u64 = 16 << 20;
+
+impl BlobStore {
+    /// Forgets all that the index knows and tells it anew what is on disk.
+    ///
+    /// # Errors
+    /// When something cannot be read. There is another walk soon.
+    pub(in crate::registry) fn rebuild_index(&self) -> Result<(), Error> {
+        let alone = self.rebuilding.lock();
+        self.index.resume(|_| ());
+        self.storage.ledger().set_known(false);
+        self.index.forget();
+        self.walk(alone)
+    }
+
+    /// Opens the index, and tells it what it cannot know. Blocks for as long as both take.
+    ///
+    /// # Errors
+    /// As [`BlobStore::rebuild_index`].
+    pub(in crate::registry) fn open_index(&self) -> Result<(), Error> {
+        let alone = self.rebuilding.lock();
+        self.index.resume(|totals| self.storage.ledger().resume(totals));
+        let pins: Vec<String> = self.retention.pinned.iter().map(ToString::to_string).collect();
+        if !self.index.same_pins(&pins.join("\n")) {
+            self.index.requeue(u64::MAX, true);
+            self.index.repin();
+        }
+        self.walk(alone)
+    }
+
+    /// Has an index again after it failed, where that can be had. Blocks.
+    ///
+    /// # Errors
+    /// As [`BlobStore::rebuild_index`].
+    pub(in crate::registry) fn reopen_index(&self) -> Result<(), Error> {
+        let mut alone = self.rebuilding.lock();
+        self.storage.ledger().set_known(false);
+        let reopened = match self.index.reopen() {
+            Err(Absent::Full) if self.make_room_for_index(&mut alone) => self.index.reopen(),
+            reopened => reopened,
+        };
+        if reopened.is_err() {
+            return Ok(());
+        }
+        tracing::info!("there is an index again, and it is told what is on disk");
+        self.walk(alone)
+    }
+
+    /// Makes room for an index that cannot be opened without: what evicts by the index waits for it. Returns whether anything
+    /// went.
+    fn make_room_for_index(&self, alone: &mut RebuildState) -> bool {
+        if alone.no_room_until.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
+        let begun = Instant::now();
+        let bytes = INDEX_ROOM.max(self.storage.ledger().usage().index / 4);
+        let parked = self.partial_blobs.give_way(bytes);
+        let evicted = if parked < bytes { self.evict_unindexed(bytes - parked) } else { Ok(0) };
+        match &evicted {
+            Err(error) => tracing::warn!("no room can be made for the index: {error}"),
+            Ok(0) if parked == 0 => tracing::warn!("the index needs room, and nothing that is mirrored may go now"),
+            Ok(evicted) => tracing::info!("{} bytes of mirrored content went for the index", parked + evicted),
+        }
+        let made = parked + evicted.unwrap_or(0) > 0;
+        // It walks all repositories: where that is of no use, it must not be all that the disk does.
+        alone.no_room_until = (!made).then(|| Instant::now() + AGAIN_FOR_ROOM.max(begun.elapsed() * 10));
+        made
+    }
+
+    /// Walks the disk once more after a walk that could not read everything, or when the index is in doubt. Blocks.
+    ///
+    /// # Errors
+    /// As [`BlobStore::rebuild_index`].
+    pub(in crate::registry) fn rebuild_if_due(&self) -> Result<(), Error> {
+        match self.rebuilding.try_lock() {
+            Some(alone) if self.index.is_doubted() || alone.due.is_some_and(|due| due <= Instant::now()) => {
+                self.walk(alone)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn walk(&self, alone: MutexGuard<'_, RebuildState>) -> Result<(), Error> {
+        self.walk_by(alone, walk)
+    }
+
+    fn walk_by(
+        &self,
+        mut alone: MutexGuard<'_, RebuildState>,
+        walk: impl FnOnce(&Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        // Noted before, in case it panics, whoever asked for it.
+        alone.due = Some(Instant::now() + AGAIN);
+        self.index.begin_telling();
+        let walked = walk(self);
+        alone.due = walked.is_err().then(|| Instant::now() + AGAIN);
+        walked.inspect_err(|error| {
+            self.index.set_incomplete();
+            tracing::error!(
+                "what is on disk is not known, so that nothing is evicted, and requests look on disk: {error}; it is \
+                 looked for again in {} s",
+                AGAIN.as_secs()
+            );
+        })
+    }
+}
+
+fn walk(store: &BlobStore) -> Result<(), Error> {
+    let everything = !store.index.was_complete();
+    if everything {
+        store.recount();
+    }
+    store.scan()?;
+    if everything {
+        store.index.enqueue_all();
+    }
+    store.index.forget_hosted();
+    let (mut repositories, mut links) = (0_u64, 0_u64);
+    for repository in store.storage.repositories() {
+        let repository = repository?;
+        let hosted = repository.domain.is_none();
+        if hosted || everything {
+            // Nothing goes while it is told: it would be told after it went.
+            let _still = hosted.then(|| store.locks.repository(&repository));
+            repositories += 1;
+            links += tell(store, &repository)?;
+        }
+    }
+    store.index.set_complete();
+    // The index may have failed meanwhile: then nothing was counted.
+    store.storage.ledger().set_known(store.index.is_complete());
+    tracing::debug!("the index was told of {repositories} repositories with {links} links");
+    Ok(())
+}
+
+fn tell(store: &BlobStore, repository: &Repository) -> Result<u64, Error> {
+    let links = store.storage.links(repository);
+    // That bytes are durable is not told: they are made so once more when it matters.
+    let class = Class { mirrored: repository.domain.is_some(), hosted: false };
+    let mut told = 0;
+    if repository.domain.is_some() || links.has_revisions()? {
+        store.index.add_repository(repository);
+    }
+    if repository.domain.is_none() {
+        store.recall_claim(repository)?;
+    }
+    for digest in links.layers() {
+        let digest = digest?;
+        told += 1;
+        own(store, repository, &digest, false);
+        store.index.add_class(&digest, class);
+        store.index.add_link(repository, &digest, Link { layer: true, ..Link::default() });
+    }
+    for digest in links.revisions() {
+        let digest = digest?;
+        told += 1;
+        own(store, repository, &digest, true);
+        store.index.add_class(&digest, class);
+        match read_stored(&store.storage, &digest)? {
+            Some(manifest) => manifests::note(&store.index, repository, &manifest),
+            None => store.index.add_link(repository, &digest, Link { revision: true, ..Link::default() }),
+        }
+    }
+    for tagged in links.tags() {
+        // What a damaged link names is looked for on disk when it is asked for.
+        let (tag, Some(_)) = tagged? else { continue };
+        let _claim = store.locks.tag(repository, &tag);
+        // When it was last right is not on disk: it counts as stale, which costs one HEAD. A newer word stays.
+        if store.index.tag(repository, &tag).is_none()
+            && let Some(digest) = links.tag(&tag)?
+        {
+            store.index.put_tag(repository, &tag, digest, SystemTime::UNIX_EPOCH);
+        }
+    }
+    Ok(told)
+}
+
+/// Whose a blob is that a repository links. Mirrored ones come first: a link of this registry's own has the last word.
+fn own(store: &BlobStore, repository: &Repository, digest: &Digest, manifest: bool) {
+    match repository.domain {
+        Some(_) => store.index.set_mirrored_if_unknown(digest, manifest),
+        None => store.index.set_owner(digest, Owner::Hosted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::{
+        index::Index,
+        lanes::Lanes,
+        metrics::Metrics,
+        registry::Retention,
+        storage::{SpaceLimits, Storage},
+    };
+
+    #[test]
+    fn a_walk_that_panicked_is_repeated() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let storage = Storage::open(dir.path(), SpaceLimits::default()).unwrap();
+        let index = Index::open(&storage.index_dir());
+        let (metrics, lanes) = (Metrics::new().unwrap().into(), Lanes::new().unwrap());
+        let store = BlobStore::new(storage, index, Retention::default(), Duration::ZERO, metrics, lanes);
+        let panicking = || store.walk_by(store.rebuilding.lock(), |_| panic!("on purpose"));
+        assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
+        store.rebuild_if_due().unwrap();
+        assert!(!store.index.is_complete(), "not at once");
+        store.rebuilding.lock().due = Some(Instant::now());
+        store.rebuild_if_due().unwrap();
+        assert!(store.index.is_complete());
+        assert_eq!(store.rebuilding.lock().due, None);
+        store.index.doubt();
+        assert!(!store.index.is_complete(), "a change of the disk could not be read again");
+        store.rebuild_if_due().unwrap();
+        assert!(store.index.is_complete(), "it is told anew at once");
+        store
+            .walk_by(store.rebuilding.lock(), |store| {
+                store.index.doubt();
+                walk(store)
+            })
+            .unwrap();
+        assert!(!store.index.is_complete(), "it was doubted while it was told");
+    }
+}

@@ -1,0 +1,101 @@
+//! A repository of this registry's own, removed as a whole: its tags, manifests and blobs' links, then the claim to its name.
+//! Bytes stay until they are collected.
+
+use crate::{
+    index::Link,
+    oci::{Repository, RepositoryName},
+    registry::{Error, Registry, Volume, store::blob_store::BlobStore},
+    storage::{Durability, RepositoryLinks},
+};
+
+/// What went, or would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Tags.
+    pub tags: u64,
+    /// Manifests.
+    pub manifests: u64,
+    /// Blobs that left the repository.
+    pub links: u64,
+}
+
+impl Registry {
+    /// Removes all of a repository of this registry's own and frees its name: from then on it is the upstream's again, as if
+    /// nothing had been pushed. Only says what would go, if `dry`. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// [`Error::NameUnknown`], when nothing of it is here; or as the disk fails.
+    pub fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
+        let removed = self.store.remove(name, dry);
+        self.forget_answer(name);
+        removed
+    }
+}
+
+impl Volume {
+    /// As [`Registry::remove`].
+    ///
+    /// # Errors
+    /// As [`Registry::remove`].
+    pub fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
+        self.store.remove(name, dry)
+    }
+}
+
+impl BlobStore {
+    fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
+        let repository = Repository { domain: None, name: name.clone() };
+        let _claim = self.locks.repository(&repository);
+        let links = self.storage.links(&repository);
+        if links.claim()?.is_none() && links.layers().next().transpose()?.is_none() {
+            return Err(Error::NameUnknown);
+        }
+        if dry {
+            return Ok(Removed {
+                tags: count(links.tags())?,
+                manifests: count(links.revisions())?,
+                links: count(links.layers())?,
+            });
+        }
+        let removed = self.remove_links(&repository, &links);
+        self.name_claims.freed();
+        let removed = removed?;
+        self.end_claim(&repository)?;
+        self.index.forget_repository(&repository);
+        tracing::info!(%repository, tags = removed.tags, manifests = removed.manifests, "removed a repository");
+        Ok(removed)
+    }
+
+    /// Tags, then revisions, then layers (law 2). What comes back after a power cut is the whole or a part of it, under a name
+    /// that is still claimed: the claim is removed last, and durably.
+    fn remove_links(&self, repository: &Repository, links: &RepositoryLinks) -> Result<Removed, Error> {
+        let mut removed = Removed::default();
+        for tagged in links.tags() {
+            let (tag, _) = tagged?;
+            links.remove_tag(&tag).inspect_err(|_| self.reread_tag(repository, &tag))?;
+            self.index.remove_tag(repository, &tag);
+            removed.tags += 1;
+        }
+        for digest in links.revisions() {
+            let digest = digest?;
+            self.index.remove_link(repository, &digest, Link { revision: true, named: Some(0), ..Link::default() });
+            let unlinked = links.remove_revision(&digest, Durability::Unsynced);
+            unlinked.inspect_err(|_| self.reread_link(repository, &digest))?;
+            removed.manifests += 1;
+        }
+        for digest in links.layers() {
+            let digest = digest?;
+            let _digest = self.locks.digest(&digest);
+            self.index.remove_link(repository, &digest, Link { layer: true, named: Some(0), ..Link::default() });
+            let unlinked = links.remove_layer(&digest, Durability::Unsynced);
+            unlinked.inspect_err(|_| self.reread_link(repository, &digest))?;
+            removed.links += 1;
+        }
+        self.storage.sync()?;
+        Ok(removed)
+    }
+}
+
+fn count<T, E>(mut all: impl Iterator<Item = Result<T, E>>) -> Result<u64, E> {
+    all.try_fold(0, |count, one| one.map(|_| count + 1))
+}

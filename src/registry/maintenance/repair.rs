@@ -1,0 +1,74 @@
+//! How the bytes are: what becomes of damaged ones, and their restoration from an upstream.
+
+use super::verify::{RepairHooks, Verification};
+use crate::{
+    index::Class,
+    lanes::Lane,
+    metrics::MaintenanceEvent,
+    oci::{Digest, Reference, Repository},
+    registry::{
+        Checked, Error, ProgressCallback, Registry, Verified,
+        fill::{
+            origin::{Origin, Right},
+            progress::{Failure, Progress},
+        },
+        store::blob_store::BlobStore,
+    },
+};
+
+impl Registry {
+    /// Hashes what is stored, while everything else goes on. Blocks for as long as that takes; not to be called where one
+    /// must not block.
+    ///
+    /// # Errors
+    /// [`Error::Abandoned`] when `tell` wants no more; or as the disk fails.
+    pub fn verify(&self, verification: &Verification, tell: ProgressCallback<'_, Checked>) -> Result<Verified, Error> {
+        let restore = |digest: &Digest, place: &Repository| self.tasks.block_on(self.restore(digest, place));
+        let around = RepairHooks { forget: &|digest| self.manifests.forget(digest), restore: &restore };
+        verification.run(&self.store, around, tell)
+    }
+
+    /// Fetches from its upstream what is damaged here, and makes it as durable as it was.
+    async fn restore(&self, digest: &Digest, place: &Repository) -> bool {
+        if !self.fetch_again(digest, place).await {
+            return false;
+        }
+        let wanted = *digest;
+        let release = move |store: &BlobStore| {
+            store.index.add_class(&wanted, Class { hosted: true, mirrored: true });
+            store.storage.release(&wanted)?;
+            store.metrics.found(MaintenanceEvent::Restored);
+            Ok::<(), Error>(())
+        };
+        let restored = matches!(self.store.promote(wanted).await, Ok(true))
+            && matches!(self.store.blocking(Lane::Write, release).await, Ok(Ok(())));
+        if restored {
+            tracing::info!("{digest} was damaged, and is whole again: {place} had it");
+        }
+        restored
+    }
+
+    async fn fetch_again(&self, digest: &Digest, place: &Repository) -> bool {
+        let (repository, wanted) = (place.clone(), *digest);
+        let look = move |store: &BlobStore| store.storage.links(&repository).has_revision(&wanted);
+        match self.store.blocking(Lane::Look, look).await.and_then(|looked| Ok(looked?)) {
+            Ok(true) => return self.fetch_now(place, &Reference::Digest(*digest)).await.is_ok(),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!("{digest} is not fetched again: {error}");
+                return false;
+            }
+        }
+        let Ok(mirror) = self.mirror(place) else { return false };
+        let origin = Origin { mirror: mirror.clone(), repository: place.clone(), right: Some(Right::Own), size: None };
+        let ended = |progress: &Progress| matches!(progress, Progress::Verified { .. } | Progress::Failed(_));
+        loop {
+            let mut progress = self.fills.join_or_start(digest, origin.clone()).0.follow();
+            let end = progress.wait_for(ended).await.map(|end| end.clone());
+            match end {
+                Ok(Progress::Failed(Failure::Superseded(_))) => {}
+                end => return matches!(end, Ok(Progress::Verified { .. })),
+            }
+        }
+    }
+}

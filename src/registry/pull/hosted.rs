@@ -1,0 +1,79 @@
+//! What was pushed here, read: answered from here alone.
+
+use std::sync::Arc;
+
+use super::blobs::Blob;
+use crate::{
+    lanes::Lane,
+    oci::{Digest, Reference, Repository},
+    registry::{CacheStatus, Error, Head, Registry, StoredManifest, cache_status::Pulled},
+};
+
+impl Registry {
+    /// A manifest of one of this registry's own repositories.
+    pub(in crate::registry) async fn hosted_manifest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
+        let digest = match reference {
+            Reference::Digest(digest) => *digest,
+            Reference::Tag(tag) => self.tag(repository, tag).await?.ok_or(Error::ManifestUnknown)?.0,
+        };
+        if !self.manifests.belongs(repository, &digest).await? {
+            return Err(Error::ManifestUnknown);
+        }
+        let manifest = self.manifests.get(&digest).await?.ok_or(Error::ManifestUnknown)?;
+        self.store.access_tracker.note(&digest);
+        Ok((manifest, CacheStatus::Hosted))
+    }
+
+    /// What a HEAD says of it. Clients ask that before they push what names it: so it stays for a while.
+    pub(in crate::registry) async fn hosted_head(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Pulled<Head>, Error> {
+        let (manifest, _) = self.hosted_manifest(repository, reference).await?;
+        self.store.gc_guard.protect(&manifest.digest).await;
+        let (manifest, provenance) = self.hosted_manifest(repository, reference).await?;
+        Ok((manifest.head(), provenance))
+    }
+
+    /// A blob of one of this registry's own repositories. One whose file is not known is hashed first, once for everybody.
+    pub(in crate::registry) async fn hosted_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Blob, Error> {
+        self.check_link(repository, digest).await?;
+        self.store.access_tracker.note(digest);
+        let reading = self.store.access_tracker.read(digest);
+        if let Some(stored) = self.store.known(*digest).await? {
+            return Ok(Blob::stored(stored, reading, CacheStatus::Hosted));
+        }
+        let stored = self.store.recheck(*digest).await?.ok_or(Error::BlobUnknown)?;
+        Ok(Blob::stored(stored, reading, CacheStatus::Hosted))
+    }
+
+    /// Its size, without a look at its bytes.
+    pub(in crate::registry) async fn hosted_size(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<u64, Error> {
+        self.check_link(repository, digest).await?;
+        // Who is told that it is here may count on it; so it is looked for once more.
+        self.store.gc_guard.protect(digest).await;
+        self.check_link(repository, digest).await?;
+        let wanted = *digest;
+        let stored = self.store.blocking(Lane::Look, move |store| store.storage.blob(&wanted)).await??;
+        Ok(stored.ok_or(Error::BlobUnknown)?.facts.size)
+    }
+
+    /// Manifests are blobs too, and some clients fetch them as such.
+    async fn check_link(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+        let link = self.blob_link(repository, digest).await?;
+        if link.is_some_and(|link| link.layer || link.revision) { Ok(()) } else { Err(Error::BlobUnknown) }
+    }
+}

@@ -1,0 +1,183 @@
+//! Lists of what is here: repositories and tags. A page costs the same however long the list
+//! is; while the index cannot tell, it is read off the disk, slowly but right.
+
+use std::collections::BinaryHeap;
+
+use crate::{
+    lanes::Lane,
+    oci::{Domain, Repository, RepositoryName},
+    registry::{Error, Registry, store::blob_store::BlobStore},
+    storage,
+};
+
+/// How many names are looked through at a time for those that may be shown.
+const SOUGHT: usize = 1000;
+/// How many tags are looked up at a time where all are wanted.
+const TAGS: usize = 1000;
+
+/// A page of names, in byte order.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NamePage {
+    /// The names.
+    pub names: Vec<String>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+impl NamePage {
+    /// Makes a page of `limit` names out of one that may hold one more.
+    fn new(mut names: Vec<String>, limit: usize) -> Self {
+        let more = names.len() > limit;
+        names.truncate(limit);
+        Self { names, more }
+    }
+
+    /// Makes one page of `limit` names out of pages of as many, each from after the same name.
+    #[must_use]
+    pub fn merged(pages: Vec<Self>, limit: usize) -> Self {
+        let more = pages.iter().any(|page| page.more);
+        let mut names: Vec<String> = pages.into_iter().flat_map(|page| page.names).collect();
+        names.sort_unstable();
+        names.dedup();
+        let merged = Self::new(names, limit);
+        Self { more: more || merged.more, ..merged }
+    }
+}
+
+impl Registry {
+    /// The names of repositories of one home that come after `after`; of those that are `shown`, where not all are.
+    ///
+    /// # Errors
+    /// When the work dies.
+    pub async fn catalog(
+        &self,
+        home: Option<&Domain>,
+        after: &str,
+        limit: usize,
+        shown: Option<impl Fn(&RepositoryName) -> bool>,
+    ) -> Result<NamePage, Error> {
+        let Some(shown) = shown else { return self.all_repositories(home, after, limit).await };
+        let is_shown = |name: &String| name.parse().is_ok_and(|name| shown(&name));
+        let (mut found, mut after) = (Vec::new(), after.to_owned());
+        // One more than the page holds tells whether there is another page.
+        while limit > 0 && found.len() <= limit {
+            let page = self.all_repositories(home, &after, limit.max(SOUGHT)).await?;
+            let Some(last) = page.names.last().cloned() else { break };
+            found.extend(page.names.into_iter().filter(is_shown));
+            if !page.more {
+                break;
+            }
+            after = last;
+        }
+        Ok(NamePage::new(found, limit))
+    }
+
+    async fn all_repositories(&self, home: Option<&Domain>, after: &str, limit: usize) -> Result<NamePage, Error> {
+        if limit == 0 {
+            return Ok(NamePage::new(Vec::new(), 0));
+        }
+        let (home, after) = (home.cloned(), after.to_owned());
+        let (of, from) = (home.clone(), after.clone());
+        let look = move |store: &BlobStore| {
+            let found = store.index.repositories(of.as_ref(), &from, limit.saturating_add(1))?;
+            Some(found.iter().map(ToString::to_string).collect())
+        };
+        if let Some(found) = self.store.blocking(Lane::Read, look).await? {
+            return Ok(NamePage::new(found, limit));
+        }
+        let walk = move |store: &BlobStore| {
+            // One of this registry's own that holds nothing any more is not listed, though its name is claimed.
+            let listed = |place: Result<Repository, storage::Error>| -> Result<Option<String>, storage::Error> {
+                let place = place?;
+                let holds = place.domain.is_some() || store.storage.links(&place).has_revisions()?;
+                Ok((place.domain == home && holds).then(|| place.name.to_string()))
+            };
+            let names = store.storage.repositories().filter_map(|place| listed(place).transpose());
+            first(names, &after, limit.saturating_add(1))
+        };
+        Ok(NamePage::new(self.store.blocking(Lane::List, walk).await??, limit))
+    }
+
+    /// The tags of a repository of this registry's own that come after `after`: `limit` at most; without one, as many as can be
+    /// had at once.
+    ///
+    /// # Errors
+    /// [`Error::NameUnknown`].
+    pub async fn hosted_tags(
+        &self,
+        repository: &Repository,
+        after: &str,
+        limit: Option<usize>,
+    ) -> Result<NamePage, Error> {
+        if !self.is_claimed(repository).await? {
+            return Err(Error::NameUnknown);
+        }
+        if limit == Some(0) {
+            return Ok(NamePage::new(Vec::new(), 0));
+        }
+        let (place, from, few) = (repository.clone(), after.to_owned(), limit.unwrap_or(TAGS));
+        let look = move |store: &BlobStore| {
+            let found = store.index.tags(&place, &from, few.saturating_add(1))?;
+            Some(found.iter().map(ToString::to_string).collect())
+        };
+        if let Some(found) = self.store.blocking(Lane::Read, look).await? {
+            return Ok(NamePage::new(found, few));
+        }
+        // One walk for all of them: each costs as much.
+        let (place, after, most) = (repository.clone(), after.to_owned(), limit.unwrap_or(usize::MAX));
+        let walk = move |store: &BlobStore| {
+            let links = store.storage.links(&place);
+            let names = links.tags().map(|tagged| tagged.map(|(tag, _)| tag.to_string()));
+            first(names, &after, most.saturating_add(1))
+        };
+        Ok(NamePage::new(self.store.blocking(Lane::List, walk).await??, most))
+    }
+}
+
+/// The first `limit` names after `after`, in byte order, holding no more than that many at a time.
+pub(in crate::registry) fn first<E>(
+    names: impl Iterator<Item = Result<String, E>>,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<String>, E> {
+    let mut kept = BinaryHeap::new();
+    for name in names {
+        let name = name?;
+        if name.as_str() > after {
+            kept.push(name);
+        }
+        if kept.len() > limit {
+            kept.pop();
+        }
+    }
+    Ok(kept.into_sorted_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_two_registries_are_one() {
+        let page = |names: &[&str], more| NamePage { names: names.iter().map(ToString::to_string).collect(), more };
+        assert_eq!(
+            NamePage::merged(vec![page(&["b", "d"], false), page(&["a", "b"], false)], 3),
+            page(&["a", "b", "d"], false)
+        );
+        assert_eq!(
+            NamePage::merged(vec![page(&["b", "d"], false), page(&["a", "c"], true)], 2),
+            page(&["a", "b"], true)
+        );
+        assert_eq!(NamePage::merged(vec![page(&["b", "d"], false), page(&[], false)], 1), page(&["b"], true));
+        assert_eq!(NamePage::merged(vec![page(&["a"], true), page(&["a"], false)], 1), page(&["a"], true));
+    }
+
+    #[test]
+    fn the_first_names_after_another_in_order() {
+        let names = || ["d", "a", "c", "b", "e"].into_iter().map(|name| Ok::<_, ()>(name.to_owned()));
+        assert_eq!(first(names(), "", 3).unwrap(), ["a", "b", "c"]);
+        assert_eq!(first(names(), "b", 2).unwrap(), ["c", "d"]);
+        assert!(first(names(), "e", 2).unwrap().is_empty());
+        assert!(first(names().chain([Err(())]), "e", 2).is_err(), "a list that may lack a name is none");
+    }
+}

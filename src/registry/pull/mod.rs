@@ -1,0 +1,10 @@
+//! Reads: manifests by tag and digest, blobs, lists, referrers. `resolve` says which registry a request means.
+
+pub(super) mod blobs;
+pub(super) mod hosted;
+pub(super) mod listing;
+pub(super) mod lists;
+pub(super) mod manifest;
+pub(super) mod referrers;
+pub(super) mod resolve;
+pub(super) mod tags;

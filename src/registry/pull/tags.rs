@@ -1,0 +1,178 @@
+//! What a tag names now: asked of its upstream once for everybody, and remembered.
+
+use std::{sync::Arc, time::SystemTime};
+
+use crate::{
+    lanes::Lane,
+    oci::{Digest, Reference, Repository, Tag},
+    registry::{
+        CacheStatus, Error, Head, Pulled, Registry,
+        error::cached_or_unknown,
+        fill::upstream_health::UpstreamHealth,
+        store::{
+            blob_store::BlobStore,
+            manifests::StoredManifest,
+            tag_cache::{TagAnswer, is_later, is_younger},
+        },
+    },
+    storage, upstream,
+};
+
+/// What an upstream's failure is to those who waited.
+pub(in crate::registry) type Asking<T> = Result<T, Arc<upstream::Error>>;
+
+/// What is cached of a tag.
+pub(in crate::registry) struct Cached {
+    pub(in crate::registry) manifest: Arc<StoredManifest>,
+    /// When its upstream was last asked, and said so.
+    checked: SystemTime,
+    /// Whether the upstream has named another one since, which is not here.
+    superseded: bool,
+}
+
+impl Cached {
+    pub(in crate::registry) fn stale(&self) -> CacheStatus {
+        CacheStatus::Stale { superseded: self.superseded }
+    }
+
+    pub(in crate::registry) fn served_stale(self) -> Pulled<Arc<StoredManifest>> {
+        let stale = self.stale();
+        (self.manifest, stale)
+    }
+}
+
+impl Registry {
+    /// Asks what a tag names now: one HEAD for any number of waiters, none if one was answered just now. `None` when the
+    /// upstream's answer does not say enough.
+    pub(in crate::registry) async fn ask_tag(
+        self: &Arc<Self>,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> (Asking<Option<Head>>, bool) {
+        match self.store.tag_cache.recent(&(repository.clone(), tag.clone()), self.freshness) {
+            Some(head) => (Ok(Some(head)), true),
+            None => self.ask_head(repository, Reference::Tag(tag.clone())).await,
+        }
+    }
+
+    /// As [`Registry::ask_tag`], for any reference.
+    pub(in crate::registry) async fn ask_head(
+        self: &Arc<Self>,
+        repository: &Repository,
+        reference: Reference,
+    ) -> (Asking<Option<Head>>, bool) {
+        let (registry, place, asked) = (Arc::clone(self), repository.clone(), reference.clone());
+        let work = async move { registry.ask_head_now(&place, &asked).await };
+        let (answer, collapsed) = self.heads.join((repository.clone(), reference), work).await;
+        (completed(answer), collapsed)
+    }
+
+    async fn ask_head_now(&self, repository: &Repository, reference: &Reference) -> Asking<Option<Head>> {
+        let mirror = self.mirror_of(repository)?;
+        let asked = SystemTime::now();
+        let answer = mirror.ask(mirror.remote.head_manifest(&mirror.pool, &repository.name, reference)).await;
+        let answer = self.note_absence(repository, reference, asked, answer).await?;
+        let (Some(digest), Some(size)) = (answer.digest, answer.size) else { return Ok(None) };
+        let head = Head { digest, media_type: answer.media_type, size };
+        if let Reference::Tag(tag) = reference {
+            self.note_tag(repository, tag, &head, asked).await;
+        }
+        Ok(Some(head))
+    }
+
+    /// Notes what an upstream said of a tag when it was `asked`. A manifest that is here is linked at once: clients that have
+    /// it, too, never ask for it.
+    async fn note_tag(&self, repository: &Repository, tag: &Tag, head: &Head, asked: SystemTime) {
+        let word = TagAnswer { head: Some(head.clone()), asked };
+        if self.store.tag_cache.note(&(repository.clone(), tag.clone()), word)
+            && let Some(manifest) = cached_or_unknown(self.manifests.get(&head.digest).await)
+        {
+            self.manifests.keep(repository, &manifest).await;
+        }
+    }
+
+    /// Draws the consequence, where an upstream said that it does not have a tag when it was `asked`.
+    pub(in crate::registry) async fn note_absence<T>(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        asked: SystemTime,
+        answer: Asking<T>,
+    ) -> Asking<T> {
+        if let Err(error) = &answer
+            && matches!(**error, upstream::Error::NotFound)
+            && let Reference::Tag(tag) = reference
+            && self.store.tag_cache.note(&(repository.clone(), tag.clone()), TagAnswer { head: None, asked })
+        {
+            let (place, tag) = (repository.clone(), tag.clone());
+            let drop_tag = move |store: &BlobStore| store.drop_tag(&place, &tag, asked);
+            if let Ok(Err(error)) = self.store.blocking(Lane::Write, drop_tag).await {
+                tracing::warn!("a tag that is gone upstream stays: {error}");
+            }
+        }
+        answer
+    }
+
+    /// What is cached of a tag, if it is here: what its upstream named last, or else what it named before.
+    pub(in crate::registry) async fn cached(&self, repository: &Repository, tag: &Tag) -> Option<Cached> {
+        let linked = cached_or_unknown(self.tag(repository, tag).await);
+        let word = self.store.tag_cache.answer(&(repository.clone(), tag.clone()));
+        let word = word.filter(|word| linked.is_none_or(|(_, checked)| !is_later(checked, word.asked)));
+        let superseded = match &word {
+            None => false,
+            Some(TagAnswer { head: None, .. }) => return None,
+            Some(TagAnswer { head: Some(head), asked }) => {
+                if let Some(manifest) = self.here(repository, &head.digest).await {
+                    return Some(Cached { manifest, checked: *asked, superseded: false });
+                }
+                true
+            }
+        };
+        let (digest, checked) = linked?;
+        Some(Cached { manifest: self.here(repository, &digest).await?, checked, superseded })
+    }
+
+    /// Whether a tag's upstream need not be asked again.
+    pub(in crate::registry) fn is_fresh(&self, cached: &Cached) -> bool {
+        !cached.superseded && is_younger(cached.checked, self.freshness)
+    }
+
+    /// What a tag is linked to, and when its upstream was asked about that; `None` for a link that names no digest.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub(in crate::registry) async fn tag(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> Result<Option<(Digest, SystemTime)>, Error> {
+        if self.store.trusts_index(repository)
+            && let Some(fact) = self.store.index.tag(repository, tag)
+        {
+            return Ok(Some((fact.digest, fact.checked())));
+        }
+        let (place, wanted) = (repository.clone(), tag.clone());
+        let look = move |store: &BlobStore| store.storage.links(&place).tag(&wanted);
+        match self.store.blocking(Lane::Look, look).await? {
+            Ok(digest) => Ok(digest.map(|digest| (digest, SystemTime::UNIX_EPOCH))),
+            // registry:2 leaves empty links after a crash. Nothing can be served by one: it is a miss, and a push or a pull
+            // mends it. A collection keeps what it may have named.
+            Err(storage::Error::NoDigest(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(in crate::registry) fn check_known(&self, repository: &Repository, tag: &Tag) -> Result<(), Error> {
+        let unknown = self.store.tag_cache.is_unknown(&(repository.clone(), tag.clone()));
+        if unknown { Err(Error::ManifestUnknown) } else { Ok(()) }
+    }
+
+    pub(in crate::registry) fn mirror_of(&self, repository: &Repository) -> Asking<&UpstreamHealth> {
+        self.mirror(repository).map_err(|error| Arc::new(upstream::Error::Protocol(error.to_string())))
+    }
+}
+
+/// What became of joint work.
+pub(in crate::registry) fn completed<T>(joint: Option<Asking<T>>) -> Asking<T> {
+    joint.unwrap_or_else(|| Err(Arc::new(upstream::Error::Protocol("the request was abandoned".into()))))
+}

@@ -1,0 +1,88 @@
+//! Links, removed: distribution-spec, "Content Management". Bytes stay until nothing names them and they are collected.
+
+use crate::{
+    index::Link,
+    lanes::Lane,
+    oci::{Digest, Repository, Tag},
+    registry::{Error, Registry, store::blob_store::BlobStore},
+    storage::{self, Durability},
+};
+
+impl Registry {
+    /// Forgets a tag. Its manifest stays.
+    ///
+    /// # Errors
+    /// [`Error::ManifestUnknown`]; or as the disk fails.
+    pub async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<(), Error> {
+        match self.tag(repository, tag).await {
+            // What a damaged link named does not matter any more.
+            Err(Error::Storage(error)) if matches!(*error, storage::Error::NoDigest(_)) => {}
+            named => drop(named?.ok_or(Error::ManifestUnknown)?),
+        }
+        let (place, tag) = (repository.clone(), tag.clone());
+        let claim = self.store.locks.wait_for_repository(repository).await;
+        let delete = move |store: &BlobStore| {
+            let _claim = claim;
+            let removed = store.storage.links(&place).remove_tag(&tag);
+            removed.inspect_err(|_| store.reread_tag(&place, &tag))?;
+            store.index.remove_tag(&place, &tag);
+            Ok(())
+        };
+        self.store.blocking(Lane::Sync, delete).await?
+    }
+
+    /// Removes a manifest from a repository, and the tags that name it first (law 2).
+    ///
+    /// # Errors
+    /// [`Error::ManifestUnknown`]; or as the disk fails.
+    pub async fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+        if !self.manifests.belongs(repository, digest).await? {
+            return Err(Error::ManifestUnknown);
+        }
+        let subject = self.manifests.get(digest).await?.and_then(|manifest| manifest.manifest.subject);
+        let (place, digest) = (repository.clone(), *digest);
+        let claim = self.store.locks.wait_for_repository(repository).await;
+        let delete = move |store: &BlobStore| {
+            let _claim = claim;
+            let links = store.storage.links(&place);
+            let claimed = store.keep_claim(&place)?;
+            for tag in links.tags_of(&digest)? {
+                links.remove_tag(&tag).inspect_err(|_| store.reread_tag(&place, &tag))?;
+                store.index.remove_tag(&place, &tag);
+            }
+            let removed = match claimed {
+                true => links.remove_revision(&digest, Durability::Synced),
+                // A delete is what a full disk needs.
+                false => links.turn_into_claim(&digest),
+            };
+            removed.inspect_err(|_| store.reread_link(&place, &digest))?;
+            store.index.remove_link(&place, &digest, Link { revision: true, ..Link::default() });
+            if let Some(subject) = subject {
+                store.index.remove_referrer(&place, &subject, &digest);
+            }
+            store.delist_if_empty(&place)
+        };
+        self.store.blocking(Lane::Sync, delete).await?
+    }
+
+    /// Removes a blob from a repository.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`]; or as the disk fails.
+    pub async fn delete_blob(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+        if !self.blob_link(repository, digest).await?.is_some_and(|link| link.layer) {
+            return Err(Error::BlobUnknown);
+        }
+        let (place, digest) = (repository.clone(), *digest);
+        let of_repository = self.store.locks.wait_for_repository(repository).await;
+        let of_digest = self.store.locks.wait_for_digest(&digest).await;
+        let delete = move |store: &BlobStore| {
+            let _claims = (of_repository, of_digest);
+            let removed = store.storage.links(&place).remove_layer(&digest, Durability::Synced);
+            removed.inspect_err(|_| store.reread_link(&place, &digest))?;
+            store.index.remove_link(&place, &digest, Link { layer: true, ..Link::default() });
+            Ok(())
+        };
+        self.store.blocking(Lane::Sync, delete).await?
+    }
+}

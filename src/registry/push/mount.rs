@@ -1,0 +1,29 @@
+//! A blob of another repository, mounted (distribution-spec, "Mounting a blob from another repository").
+
+use crate::{
+    oci::{Digest, Repository},
+    registry::{Error, Registry},
+    storage::Purpose,
+};
+impl Registry {
+    /// Links a blob of another repository, uploading nothing (distribution-spec, "Mounting a blob from another
+    /// repository"). Without `from`, any repository of this registry's own will do. `false` when it is not to be had.
+    ///
+    /// # Errors
+    /// As the disk fails.
+    pub async fn mount(&self, into: &Repository, digest: Digest, from: Option<&Repository>) -> Result<bool, Error> {
+        let known = match from {
+            Some(from) => self.may_read(from, &digest).await?,
+            None => self.store.index.class(&digest).hosted,
+        };
+        if !known {
+            return Ok(false);
+        }
+        let room = self.store.room_for(Purpose::Hosted, 0).await?;
+        let present = self.store.gc_guard.guard_repository(into, Some(&digest)).await;
+        if !self.store.promote(digest).await? {
+            return Ok(false);
+        }
+        self.store.link_promoted(into, digest, (present, room)).await
+    }
+}

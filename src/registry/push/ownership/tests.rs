@@ -1,0 +1,90 @@
+//! Whose a name is, without an upstream.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    index::Index,
+    lanes::Lanes,
+    metrics::Metrics,
+    oci::Digest,
+    registry::{Retention, store::name_claims::NameClaims},
+    storage::{Durability, SpaceLimits, Storage},
+};
+
+fn volume(dir: &TempDir) -> BlobStore {
+    let storage = Storage::open(dir.path(), SpaceLimits::default()).unwrap();
+    let index = Index::open(&storage.index_dir());
+    index.set_complete();
+    let metrics = Metrics::new().unwrap().into();
+    BlobStore::new(storage, index, Retention::default(), Duration::ZERO, metrics, Lanes::new().unwrap())
+}
+
+fn name(name: &str) -> RepositoryName {
+    name.parse().unwrap()
+}
+
+#[test]
+fn only_what_is_not_settled_is_remembered() {
+    let (claims, name) = (NameClaims::default(), name("team/app"));
+    for (verdict, unproven, conflicting) in [
+        (Verdict::Unproven, 1, 0),
+        (Verdict::Conflicting, 0, 1),
+        (Verdict::Unproven, 1, 0),
+        (Verdict::Proven, 0, 0),
+        (Verdict::Conflicting, 0, 1),
+        (Verdict::Unasked, 0, 0),
+    ] {
+        claims.note(&name, verdict);
+        let found = (claims.all(Verdict::Unproven).len(), claims.all(Verdict::Conflicting).len());
+        assert_eq!(found, (unproven, conflicting), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_name_without_an_answer_keeps_nobody_waiting() {
+    let claims = NameClaims::default();
+    ["a/a", "b/b", "c/c"].iter().for_each(|each| claims.note(&name(each), Verdict::Unproven));
+    let in_turn = || claims.in_turn().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(in_turn(), ["a/a", "b/b", "c/c"]);
+    for (unanswered, turn) in
+        [("a/a", ["b/b", "c/c", "a/a"]), ("c/c", ["a/a", "b/b", "c/c"]), ("b/x", ["c/c", "a/a", "b/b"])]
+    {
+        *claims.unanswered.lock() = Some(name(unanswered));
+        assert_eq!(in_turn(), turn);
+    }
+}
+
+/// What a push found out before a repository was removed no longer holds: it has to look again.
+#[test]
+fn a_right_from_before_a_removal_claims_nothing() {
+    let dir = TempDir::new().unwrap();
+    let store = volume(&dir);
+    let place = Repository { domain: None, name: name("team/app") };
+    let right = ClaimRight { verdict: Some(Verdict::Proven), freed: 0 };
+    let links = store.storage.links(&place);
+    store.name_claims.freed();
+    assert!(!store.claim(&place, right).unwrap());
+    assert!(links.claim().unwrap().is_none() && store.index.is_claimed(&place) == Some(false));
+    assert!(store.claim(&place, ClaimRight { freed: 1, ..right }).unwrap());
+    assert_eq!(links.claim().unwrap().unwrap().verdict, Verdict::Proven);
+    assert_eq!(store.index.is_claimed(&place), Some(true));
+    assert!(store.claim(&place, ClaimRight { verdict: Some(Verdict::Unproven), freed: 1 }).unwrap());
+    assert_eq!(links.claim().unwrap().unwrap().verdict, Verdict::Proven, "the first word is final");
+    store.end_claim(&place).unwrap();
+    assert!(links.claim().unwrap().is_none());
+}
+
+/// A manifest is a claim; before the last one goes, that is written down.
+#[test]
+fn what_an_older_program_left_is_claimed() {
+    let dir = TempDir::new().unwrap();
+    let store = volume(&dir);
+    let place = Repository { domain: None, name: name("team/old") };
+    let (links, digest) = (store.storage.links(&place), Digest::sha256(b"manifest"));
+    links.add_revision(&digest, Durability::Synced).unwrap();
+    assert!(links.written_claim().unwrap().is_none() && links.claim().unwrap().is_some());
+    store.keep_claim(&place).unwrap();
+    links.remove_revision(&digest, Durability::Synced).unwrap();
+    assert_eq!(links.claim().unwrap().unwrap().verdict, Verdict::Unasked);
+}

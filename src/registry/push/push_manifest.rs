@@ -1,0 +1,218 @@
+//! Manifests, pushed: distribution-spec, "Pushing manifests".
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+
+use crate::{
+    index::{Class, Owner},
+    lanes::Lane,
+    oci::{Descriptor, Digest, Manifest, MediaType, Repository, Tag},
+    registry::{
+        ClaimRight, Error, Registry, StoredManifest,
+        store::{blob_store::BlobStore, manifests},
+    },
+    storage::{Durability, Purpose},
+};
+
+/// What a tag's links and their folders take at most, in bytes.
+const LINKS_A_TAG: u64 = 32 << 10;
+
+/// A manifest on its way in.
+#[derive(Debug)]
+pub struct Pushed {
+    /// The bytes, as they came.
+    pub bytes: Bytes,
+    /// What the client says they hash to, where it says so.
+    pub digest: Option<Digest>,
+    /// `Content-Type`, where there was one.
+    pub media_type: Option<MediaType>,
+    /// The tags to point at it.
+    pub tags: Vec<Tag>,
+}
+
+/// A manifest that is in.
+#[derive(Debug)]
+pub struct Accepted {
+    /// What it hashes to.
+    pub digest: Digest,
+    /// What it refers to: `OCI-Subject`.
+    pub subject: Option<Digest>,
+}
+
+impl Registry {
+    /// Checks a manifest, stores it byte for byte, claims the repository's name where `right` is to that, links it, and points
+    /// its tags at it, all durably (law 3).
+    ///
+    /// # Errors
+    /// [`Error::ManifestInvalid`], [`Error::DigestInvalid`], [`Error::ManifestBlobUnknown`]; or as the disk fails.
+    pub async fn put_manifest(
+        &self,
+        repository: &Repository,
+        mut right: ClaimRight,
+        pushed: Pushed,
+    ) -> Result<Accepted, Error> {
+        let (manifest, pushed) = self.read(pushed).await?;
+        let digest = manifest.digest;
+        // First this, then the look at what is here: that stays until the manifest names it.
+        let present = Arc::new(self.store.gc_guard.guard_repository(repository, Some(&digest)).await);
+        self.check_children(repository, &manifest).await?;
+        let subject = manifest.manifest.subject;
+        // For its links, and those of each tag.
+        let _room = self.store.room_for(Purpose::Hosted, LINKS_A_TAG * pushed.tags.len() as u64).await?;
+        self.keep_durably(digest, pushed.bytes).await?;
+        self.manifests.remember(&manifest);
+        let tags: Arc<[Tag]> = pushed.tags.into();
+        loop {
+            let (place, tags, kept) = (repository.clone(), Arc::clone(&tags), Arc::clone(&manifest));
+            // Two writers of one tag: the disk and the index must end with the same one.
+            let held = (Arc::clone(&present), self.store.locks.wait_for_repository(repository).await);
+            let link = move |store: &BlobStore| {
+                let _held = held;
+                link(store, &place, right, &kept, &tags)
+            };
+            if self.store.blocking(Lane::Sync, link).await?? {
+                return Ok(Accepted { digest, subject });
+            }
+            // A repository was removed meanwhile: of this one, too, there may be nothing left.
+            right = self.claim_right(repository).await?;
+            self.check_children(repository, &manifest).await?;
+        }
+    }
+
+    /// Hashes and parses what came, which may be megabytes.
+    async fn read(&self, pushed: Pushed) -> Result<(Arc<StoredManifest>, Pushed), Error> {
+        let read = move |_: &BlobStore| parse(digest_of(&pushed)?, &pushed).map(|manifest| (manifest, pushed));
+        self.store.blocking(Lane::Compute, read).await?
+    }
+
+    async fn keep_durably(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
+        for _ in 0..2 {
+            if self.store.promote(digest).await? {
+                return Ok(());
+            }
+            // Somebody else may publish it first, unsynced: the second round promotes that.
+            self.store.write(digest, bytes.clone(), Durability::Synced).await?;
+        }
+        Ok(())
+    }
+
+    /// Law 2, for a client: whatever a manifest names is in its repository before it is.
+    async fn check_children(&self, repository: &Repository, manifest: &StoredManifest) -> Result<(), Error> {
+        let mut missing = Vec::new();
+        for child in &manifest.manifest.manifests {
+            let platform = child.platform.as_ref().map(|(os, architecture)| (os.as_str(), architecture.as_str()));
+            if self.rules.validation.must_be_here(platform) && !self.has_child(repository, child).await? {
+                missing.push(child.digest);
+            }
+        }
+        for blob in &manifest.manifest.blobs {
+            if *self.rules.validation.blobs && !self.has_blob_or_url(repository, blob).await? {
+                missing.push(blob.digest);
+            }
+        }
+        missing.dedup();
+        if missing.is_empty() { Ok(()) } else { Err(Error::ManifestBlobUnknown(missing)) }
+    }
+
+    /// An index may list blobs as well as manifests: BuildKit's caches do.
+    async fn has_child(&self, repository: &Repository, child: &Descriptor) -> Result<bool, Error> {
+        let belongs = self.manifests.belongs(repository, &child.digest).await?;
+        Ok((belongs || self.is_linked(repository, &child.digest).await?) && self.is_stored(child).await?)
+    }
+
+    async fn has_blob_or_url(&self, repository: &Repository, blob: &Descriptor) -> Result<bool, Error> {
+        if self.is_linked(repository, &blob.digest).await? && self.is_stored(blob).await? {
+            return Ok(true);
+        }
+        if blob.urls.is_empty() {
+            return Ok(false);
+        }
+        match blob.urls.iter().find(|url| !is_plain(url) || !self.rules.validation.allows_url(url)) {
+            None => Ok(true),
+            Some(url) => Err(Error::ManifestInvalid(format!(
+                "a layer is said to be at {url:?}, which is not an http or https URL that validation.manifests.urls allows"
+            ))),
+        }
+    }
+
+    async fn is_linked(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
+        Ok(self.blob_link(repository, digest).await?.is_some_and(|link| link.layer))
+    }
+
+    /// Whether the bytes are here too: `registry:2`'s own collector leaves links into nothing. Clients hold a descriptor's
+    /// size against what they get, so one that is wrong would make an image that nobody can pull.
+    async fn is_stored(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        let (digest, size) = (descriptor.digest, descriptor.size);
+        match self.store.blocking(Lane::Look, move |store| store.storage.blob(&digest)).await?? {
+            None => Ok(false),
+            Some(stored) if stored.facts.size == size => Ok(true),
+            Some(stored) => {
+                let found = stored.facts.size;
+                Err(Error::ManifestInvalid(format!("{digest} is said to have {size} bytes, and has {found}")))
+            }
+        }
+    }
+}
+
+/// Whether it is the URL of something that a client can fetch.
+fn is_plain(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.fragment().is_none())
+}
+
+fn digest_of(pushed: &Pushed) -> Result<Digest, Error> {
+    let Some(given) = pushed.digest else { return Ok(Digest::sha256(&pushed.bytes)) };
+    let mut hasher = given.hasher();
+    hasher.update(&pushed.bytes);
+    let found = hasher.finish();
+    if found == given { Ok(given) } else { Err(Error::DigestInvalid { given: given.into(), found: found.into() }) }
+}
+
+fn parse(digest: Digest, pushed: &Pushed) -> Result<Arc<StoredManifest>, Error> {
+    let invalid = |why: String| Error::ManifestInvalid(why);
+    if pushed.bytes.is_empty() {
+        return Err(invalid("the manifest is empty".into()));
+    }
+    let read = Manifest::parse_strictly(&pushed.bytes).map_err(|error| invalid(error.to_string()))?;
+    let manifest = StoredManifest::of(digest, read, pushed.bytes.clone());
+    let found = manifest.media_type();
+    if found.is_schema1() || pushed.media_type.as_ref().is_some_and(MediaType::is_schema1) {
+        return Err(invalid(
+            "this is a Docker image manifest version 2, schema 1, which is obsolete and not taken: push the image with a \
+             client of this decade, as schema 2 or OCI"
+                .into(),
+        ));
+    }
+    match &pushed.media_type {
+        Some(said) if !said.as_str().is_empty() && said != found => {
+            Err(invalid(format!("Content-Type says {said}, the manifest itself says {found}")))
+        }
+        _ => Ok(Arc::new(manifest)),
+    }
+}
+
+/// The claim to the name, the revision, then tags (law 2), then the index; the caller holds the repository's lock. `false`,
+/// when `right` is out of date.
+fn link(
+    store: &BlobStore,
+    repository: &Repository,
+    right: ClaimRight,
+    manifest: &StoredManifest,
+    tags: &[Tag],
+) -> Result<bool, Error> {
+    if !store.claim(repository, right)? {
+        return Ok(false);
+    }
+    let links = store.storage.links(repository);
+    let added = links.add_revision(&manifest.digest, Durability::Synced);
+    added.inspect_err(|_| store.reread_link(repository, &manifest.digest))?;
+    manifests::note(&store.index, repository, manifest);
+    store.index.add_class(&manifest.digest, Class { hosted: true, ..Class::default() });
+    store.index.set_owner(&manifest.digest, Owner::Hosted);
+    for tag in tags {
+        let set = links.set_tag(tag, &manifest.digest, Durability::Synced);
+        set.inspect_err(|_| store.reread_tag(repository, tag))?;
+        store.index.put_tag(repository, tag, manifest.digest, SystemTime::now());
+    }
+    Ok(true)
+}

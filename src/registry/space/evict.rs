@@ -1,0 +1,220 @@
+//! Eviction: mirrored content makes way, the least useful first (`policy`). Never what was pushed, what is pinned, what is
+//! being read, or what was served a moment ago and will be asked for in the next.
+//!
+//! Links and index first, bytes last (law 2): a kill leaves bytes that nobody names, never a name without bytes.
+
+use std::time::Duration;
+
+use crate::{
+    index::{BlobEntry, Link, Owner},
+    metrics::Reason,
+    oci::{Digest, Manifest, Repository},
+    registry::{
+        Error,
+        store::{access_tracker, blob_store::BlobStore, stored_manifests},
+    },
+    storage::Durability,
+};
+
+/// How many are looked at together.
+const BATCH: usize = 32;
+/// How many are held against `proxy.ttl` together.
+const EXPIRED: usize = 1000;
+/// When something that could not be removed is looked at again, in seconds.
+const AGAIN: u64 = 10;
+/// And something that was being read, or worked on: in a small and busy cache that is much of it, and most readers are quick.
+const READ_AGAIN: u64 = 1;
+
+impl BlobStore {
+    /// Removes mirrored content until `bytes` are free, or nothing more may go; tells how many went.
+    pub(in crate::registry) fn evict(&self, bytes: u64) -> u64 {
+        let (digests, _) = self.evictable(bytes);
+        let mut freed = 0;
+        for digest in digests {
+            if freed >= bytes {
+                break;
+            }
+            freed += self.evict_for_room(&digest);
+        }
+        freed
+    }
+
+    /// The mirrored content that would go next for `bytes`, and how many bytes it is: less, where no more may go now. Nothing
+    /// may while the index is not complete: it may not know yet what was pushed.
+    pub(in crate::registry) fn evictable(&self, bytes: u64) -> (Vec<Digest>, u64) {
+        let (mut found, mut sum) = (Vec::new(), 0);
+        if bytes == 0 || !self.index.is_complete() {
+            return (found, sum);
+        }
+        self.tell_uses();
+        self.index.requeue(access_tracker::now(), false);
+        let mut after = None;
+        while let Some(_open) = self.changing() {
+            let (next, last) = self.index.next_in_queue(after.as_ref(), BATCH);
+            for digest in next {
+                if let Some((held, _)) = self.may_go(&digest) {
+                    found.push(digest);
+                    sum += held.allocated;
+                }
+                if sum >= bytes {
+                    return (found, sum);
+                }
+            }
+            if last.is_none() {
+                break;
+            }
+            after = last;
+        }
+        (found, sum)
+    }
+
+    pub(in crate::registry) fn evict_for_room(&self, digest: &Digest) -> u64 {
+        self.try_evict(digest, Reason::Room)
+    }
+
+    /// Removes what nobody has asked for in `proxy.ttl`; tells how many bytes went.
+    pub(in crate::registry) fn expire(&self) -> u64 {
+        let ttl = self.retention.ttl.as_secs();
+        if ttl == 0 || !self.index.is_complete() {
+            return 0;
+        }
+        self.tell_uses();
+        let before = access_tracker::now().saturating_sub(ttl);
+        let is_old = |digest: &Digest| {
+            self.index.blob_entry(digest).is_some_and(|held| held.owner == Owner::Mirrored && held.used < before)
+        };
+        let (mut freed, mut after) = (0, None);
+        loop {
+            let some = self.index.blobs_after(after.as_ref(), EXPIRED);
+            freed +=
+                some.iter().filter(|digest| is_old(digest)).map(|old| self.try_evict(old, Reason::Ttl)).sum::<u64>();
+            match some.last() {
+                Some(last) => after = Some(*last),
+                None => return freed,
+            }
+        }
+    }
+
+    /// Tells the index what was asked for.
+    pub(in crate::registry) fn tell_uses(&self) {
+        self.index.note_uses(self.access_tracker.take());
+    }
+
+    fn try_evict(&self, digest: &Digest, reason: Reason) -> u64 {
+        let Some(_open) = self.changing() else { return 0 };
+        let _claim = self.locks.digest(digest);
+        let Some((held, holders)) = self.unless_kept(digest) else { return 0 };
+        let remove = || self.remove_mirrored(digest, held.manifest, &holders);
+        match self.gc_guard.unless_held(digest, remove) {
+            None => {
+                self.index.defer(digest, Some(access_tracker::now() + READ_AGAIN));
+                0
+            }
+            Some(Ok(())) => {
+                let idle = Duration::from_secs(access_tracker::now().saturating_sub(held.used));
+                self.metrics.evicted(reason, held.allocated, idle);
+                held.allocated
+            }
+            Some(Err(error)) => {
+                tracing::warn!("{digest} cannot be evicted: {error}");
+                self.index.defer(digest, Some(access_tracker::now() + AGAIN));
+                0
+            }
+        }
+    }
+
+    fn may_go(&self, digest: &Digest) -> Option<(BlobEntry, Vec<Repository>)> {
+        let _claim = self.locks.digest(digest);
+        self.unless_kept(digest)
+    }
+
+    /// A blob that may go, and who links it. One that may not leaves the line until it may. The caller holds its claim.
+    fn unless_kept(&self, digest: &Digest) -> Option<(BlobEntry, Vec<Repository>)> {
+        let held = self.index.blob_entry(digest).filter(|held| held.owner == Owner::Mirrored)?;
+        let holders = self.index.holders(digest);
+        let kept = self.kept(digest, &held, &holders);
+        // An index that failed meanwhile told of no holder at all.
+        if !self.index.is_complete() {
+            return None;
+        }
+        match kept {
+            KeepReason::No => return Some((held, holders)),
+            KeepReason::Until(until) => self.index.defer(digest, Some(until)),
+            KeepReason::ForGood => self.index.defer(digest, None),
+            KeepReason::Hosted => self.index.set_owner(digest, Owner::Hosted),
+        }
+        None
+    }
+
+    fn kept(&self, digest: &Digest, held: &BlobEntry, holders: &[Repository]) -> KeepReason {
+        if holders.iter().any(|holder| holder.domain.is_none() && self.index.link(holder, digest).is_some()) {
+            return KeepReason::Hosted;
+        }
+        let names = |place: &Repository| self.retention.pinned.iter().any(|pattern| pattern.matches(&place.name));
+        if holders.iter().any(names) {
+            return KeepReason::ForGood;
+        }
+        let now = access_tracker::now();
+        if self.access_tracker.is_read(digest) || self.gc_guard.is_held(digest) {
+            return KeepReason::Until(now + READ_AGAIN);
+        }
+        let parents = self.index.parents(digest);
+        let used = |held: &BlobEntry, digest: &Digest| held.used.max(self.access_tracker.last(digest).unwrap_or(0));
+        let by_manifest = parents.iter().filter_map(|parent| Some(used(&self.index.blob_entry(parent)?, parent)));
+        // A time in the future was noted by another clock: it counts as now.
+        let last = by_manifest.fold(used(held, digest), u64::max).min(now);
+        let until = last + self.retention.lease.as_secs();
+        if until > now { KeepReason::Until(until) } else { KeepReason::No }
+    }
+
+    pub(in crate::registry) fn remove_mirrored(
+        &self,
+        digest: &Digest,
+        is_manifest: bool,
+        holders: &[Repository],
+    ) -> Result<(), Error> {
+        let manifest = if is_manifest { stored_manifests::read(&self.storage, digest)? } else { None };
+        for place in holders {
+            let links = self.storage.links(place);
+            if is_manifest {
+                for tag in links.tags_of(digest)? {
+                    self.unlink_tag(place, &tag, digest)?;
+                }
+                for previous_tags in links.previous_tags() {
+                    let (tag, named) = previous_tags?;
+                    if named != *digest {
+                        continue;
+                    }
+                    links.remove_previous_tag(&tag, digest, Durability::Unsynced)?;
+                }
+            }
+            links.forget(digest)?;
+            self.index.remove_link(place, digest, Link { revision: true, layer: true, ..Link::default() });
+        }
+        self.index.remove_object(digest);
+        self.index.remove_class(digest);
+        self.storage.remove_blob(digest)?;
+        self.index.remove_evicted(digest);
+        if let Some(manifest) = manifest {
+            self.orphan(digest, &manifest);
+        }
+        Ok(())
+    }
+
+    /// What a manifest named that went is named by one less.
+    fn orphan(&self, parent: &Digest, manifest: &Manifest) {
+        for child in manifest.children() {
+            self.index.remove_parent(&child.digest, parent);
+        }
+    }
+}
+
+/// Whether something stays.
+enum KeepReason {
+    No,
+    /// Until then, in seconds since the epoch.
+    Until(u64),
+    ForGood,
+    /// It was pushed here after all.
+    Hosted,
+}

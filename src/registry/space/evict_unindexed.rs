@@ -1,0 +1,166 @@
+//! Eviction without an index: room for an index that failed on a full disk, and needs some to be opened again.
+//!
+//! What is mirrored goes, by what is on disk alone, the oldest file first. What a hosted repository links stays, and so does
+//! everything when a repository cannot be looked at: it may link anything. Leases and pins hold as they do with an index.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    time::Duration,
+};
+
+use crate::{
+    metrics::Reason,
+    oci::{Digest, Manifest, Repository},
+    registry::{
+        Error,
+        store::{
+            access_tracker,
+            blob_store::BlobStore,
+            gc_guard::{Recent, short},
+            stored_manifests,
+        },
+    },
+};
+
+/// How many of the oldest are looked at together.
+const OLDEST: usize = 1000;
+
+/// What repositories hold, by the first bytes of its digest: a million blobs are some megabytes.
+#[derive(Default)]
+struct DiskReferences {
+    /// Linked by mirrored repositories.
+    mirrored: HashSet<u64>,
+    /// Linked or named by hosted or pinned repositories, or named by a manifest that is leased.
+    kept: HashSet<u64>,
+}
+
+/// A mirrored blob that may go.
+struct Candidate {
+    /// When it came or was last asked for, in seconds since the epoch.
+    used: u64,
+    allocated: u64,
+    digest: Digest,
+}
+
+impl BlobStore {
+    /// Removes mirrored content, the oldest first, until `bytes` are free, or nothing more may go; returns how many went. Walks
+    /// all repositories.
+    ///
+    /// # Errors
+    /// [`Error::UnderWay`], while a collection is; or when the disk cannot be read, and nothing goes.
+    pub(in crate::registry) fn evict_unindexed(&self, bytes: u64) -> Result<u64, Error> {
+        // From here on whatever somebody relies on is not taken away.
+        let under_way = self.gc_guard.collect(Duration::ZERO).ok_or(Error::UnderWay)?;
+        let held = self.held_on_disk()?;
+        let candidates = self.oldest(&held)?;
+        let mut holders = self.holders_on_disk(&candidates)?;
+        let mut freed = 0;
+        for candidate in candidates {
+            if freed >= bytes {
+                break;
+            }
+            let places = holders.remove(&candidate.digest).unwrap_or_default();
+            freed += self.try_evict_unindexed(&candidate, &places, under_way.recent)?;
+        }
+        Ok(freed)
+    }
+
+    fn held_on_disk(&self) -> Result<DiskReferences, Error> {
+        let mut held = DiskReferences::default();
+        for repository in self.storage.repositories() {
+            let repository = repository?;
+            let links = self.storage.links(&repository);
+            let stays = repository.domain.is_none() || self.is_pinned(&repository);
+            let into = if stays { &mut held.kept } else { &mut held.mirrored };
+            for digest in links.all() {
+                into.insert(short(&digest?));
+            }
+            for revision in links.revisions() {
+                let revision = revision?;
+                if stays || self.is_leased(&revision)? {
+                    let manifest = stored_manifests::read(&self.storage, &revision)?;
+                    held.kept.extend(manifest.iter().flat_map(Manifest::children).map(|child| short(&child.digest)));
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    fn is_pinned(&self, repository: &Repository) -> bool {
+        self.retention.pinned.iter().any(|pattern| pattern.matches(&repository.name))
+    }
+
+    fn is_leased(&self, digest: &Digest) -> Result<bool, Error> {
+        let used = self.used_on_disk(digest)?.map_or(0, |(used, _)| used);
+        Ok(used + self.retention.lease.as_secs() > access_tracker::now())
+    }
+
+    /// When a blob came or was last asked for, as far as it is known without an index, and what it occupies.
+    fn used_on_disk(&self, digest: &Digest) -> Result<Option<(u64, u64)>, Error> {
+        let Some(stored) = self.storage.blob(digest)? else { return Ok(None) };
+        let written = u64::try_from(stored.facts.mtime / 1_000_000_000).unwrap_or(0);
+        // A time in the future was noted by another clock: it counts as now.
+        let used = written.max(self.access_tracker.last(digest).unwrap_or(0)).min(access_tracker::now());
+        Ok(Some((used, stored.allocated)))
+    }
+
+    /// The mirrored blobs that were not asked for for the longest time, in that order.
+    fn oldest(&self, held: &DiskReferences) -> Result<Vec<Candidate>, Error> {
+        let mut oldest = BTreeSet::new();
+        for found in self.storage.blobs() {
+            let (digest, _) = found?;
+            let key = short(&digest);
+            if held.kept.contains(&key) || !held.mirrored.contains(&key) || self.access_tracker.is_read(&digest) {
+                continue;
+            }
+            let Some((used, allocated)) = self.used_on_disk(&digest)? else { continue };
+            if used + self.retention.lease.as_secs() <= access_tracker::now() {
+                oldest.insert((used, digest, allocated));
+            }
+            if oldest.len() > OLDEST {
+                oldest.pop_last();
+            }
+        }
+        Ok(oldest.into_iter().map(|(used, digest, allocated)| Candidate { used, allocated, digest }).collect())
+    }
+
+    /// The mirrored repositories that link these.
+    fn holders_on_disk(&self, candidates: &[Candidate]) -> Result<BTreeMap<Digest, Vec<Repository>>, Error> {
+        let mut holders: BTreeMap<_, Vec<_>> =
+            candidates.iter().map(|candidate| (candidate.digest, Vec::new())).collect();
+        for repository in self.storage.repositories() {
+            let repository = repository?;
+            if repository.domain.is_none() {
+                continue;
+            }
+            for digest in self.storage.links(&repository).all() {
+                if let Some(places) = holders.get_mut(&digest?)
+                    && places.last() != Some(&repository)
+                {
+                    places.push(repository.clone());
+                }
+            }
+        }
+        Ok(holders)
+    }
+
+    fn try_evict_unindexed(&self, candidate: &Candidate, places: &[Repository], recent: Recent) -> Result<u64, Error> {
+        let Some(_open) = self.changing() else { return Ok(0) };
+        let Candidate { digest, allocated, used } = candidate;
+        let _claim = self.locks.digest(digest);
+        if self.access_tracker.is_read(digest) || self.is_leased(digest)? {
+            return Ok(0);
+        }
+        let mut manifest = false;
+        for place in places {
+            manifest |= self.storage.links(place).has_revision(digest)?;
+        }
+        let remove = || self.remove_mirrored(digest, manifest, places);
+        if self.gc_guard.unless_recent(None, digest, recent, remove).transpose()?.is_none() {
+            return Ok(0);
+        }
+        let idle = Duration::from_secs(access_tracker::now().saturating_sub(*used));
+        self.metrics.evicted(Reason::Room, *allocated, idle);
+        Ok(*allocated)
+    }
+}

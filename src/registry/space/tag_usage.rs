@@ -1,0 +1,76 @@
+//! What each tag of a repository reaches of what the repository holds, and what no other tag does.
+
+use std::collections::{HashMap, HashSet};
+
+use super::blob_usage::BlobUsage;
+use crate::{
+    oci::{Digest, Manifest, Repository, Tag},
+    registry::{
+        Error,
+        store::{blob_store::BlobStore, gc_guard::short, stored_manifests},
+    },
+};
+
+/// A blob that a tag reaches.
+struct Reached {
+    /// What it occupies; nothing where the repository does not hold it.
+    allocated: Option<u64>,
+    /// The one tag that reaches it so far, by its number; `None` for several, or where another repository holds it too.
+    only: Option<usize>,
+}
+
+/// All tags of a repository, in no order. What is exclusive to a tag would be free if it went: no other tag reaches it,
+/// and no other repository holds it.
+///
+/// # Errors
+/// When a tag or a manifest cannot be read.
+pub(in crate::registry) fn weigh(
+    store: &BlobStore,
+    place: &Repository,
+) -> Result<Vec<(Tag, Digest, BlobUsage)>, Error> {
+    let mut found = Vec::new();
+    // By the first bytes of the digest: a million blobs are some megabytes.
+    let mut reached: HashMap<u64, Reached> = HashMap::new();
+    for tagged in store.storage.links(place).tags() {
+        let (tag, Some(top)) = tagged? else { continue };
+        let used = store.index.blob_entry(&top).map(|holding| holding.used);
+        let mut weight = BlobUsage { used, ..BlobUsage::default() };
+        for digest in reach(store, place, top)? {
+            let known = reached.entry(short(&digest)).and_modify(|known| known.only = None);
+            let known = known.or_insert_with(|| first(store, place, &digest, found.len()));
+            weight.size += known.allocated.unwrap_or(0);
+            weight.objects += u64::from(known.allocated.is_some());
+        }
+        found.push((tag, top, weight));
+    }
+    for Reached { allocated, only } in reached.into_values() {
+        if let (Some(allocated), Some(only)) = (allocated, only) {
+            found[only].2.exclusive += allocated;
+        }
+    }
+    Ok(found)
+}
+
+fn first(store: &BlobStore, place: &Repository, digest: &Digest, number: usize) -> Reached {
+    match store.held(digest).filter(|held| held.holders.contains(place)) {
+        None => Reached { allocated: None, only: None },
+        Some(held) => {
+            Reached { allocated: Some(held.holding.allocated), only: (held.holders.len() == 1).then_some(number) }
+        }
+    }
+}
+
+/// A manifest, what it names, and what refers to it: what keeps it keeps these (`mark.rs`).
+fn reach(store: &BlobStore, place: &Repository, top: Digest) -> Result<HashSet<Digest>, Error> {
+    let (mut waiting, mut reached) = (vec![top], HashSet::new());
+    while let Some(digest) = waiting.pop() {
+        let is_manifest = || store.index.link(place, &digest).is_some_and(|link| link.revision);
+        if !reached.insert(digest) || !is_manifest() {
+            continue;
+        }
+        let manifest = stored_manifests::read(&store.storage, &digest)?;
+        waiting.extend(manifest.iter().flat_map(Manifest::children).map(|child| child.digest));
+        waiting.extend(store.index.referrers(place, &digest, "", usize::MAX).unwrap_or_default());
+    }
+    Ok(reached)
+}

@@ -1,0 +1,55 @@
+//! The registry: what its parts share. What it does is in the folders above.
+
+use super::{
+    Error, Kept,
+    fill::{fills::Fills, list_cache::ListCache, presence::Questions, upstream_health::UpstreamHealth},
+    policy::RegistryPolicy,
+    store::{
+        blob_store::BlobStore,
+        manifests::{Manifests, StoredManifest},
+        single_flight::SingleFlight,
+        tag_cache::Head,
+        upload_sessions::Sessions,
+    },
+};
+use crate::{
+    metrics::Metrics,
+    oci::{Domain, Reference, Repository},
+};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+pub(super) type Shared<T> = Result<T, Arc<crate::upstream::Error>>;
+
+/// A manifest that came from an upstream.
+pub(super) type Fetched = (Arc<StoredManifest>, Kept);
+
+/// One registry over one data directory.
+#[derive(Debug)]
+pub struct Registry {
+    pub(super) mirrors: HashMap<Domain, UpstreamHealth>,
+    pub(super) freshness: Duration,
+    pub(super) tasks: Handle,
+    pub(super) store: BlobStore,
+    pub(super) manifests: Manifests,
+    pub(super) fills: Arc<Fills>,
+    pub(super) heads: SingleFlight<(Repository, Reference), Shared<Option<Head>>>,
+    pub(super) fetches: SingleFlight<(Repository, Reference), Shared<Fetched>>,
+    pub(super) pages: ListCache,
+    pub(super) questions: Questions,
+    pub(super) rules: RegistryPolicy,
+    pub(super) sessions: Sessions,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Registry {
+    /// The upstream of a mirrored repository.
+    ///
+    /// # Errors
+    /// [`Error::NameUnknown`], when it has none that is on the list.
+    pub(super) fn mirror(&self, repository: &Repository) -> Result<&UpstreamHealth, Error> {
+        let mirror = repository.domain.as_ref().and_then(|domain| self.mirrors.get(domain));
+        mirror.ok_or(Error::NameUnknown)
+    }
+}

@@ -1,0 +1,134 @@
+//! What was asked for, and what is being read this moment: eviction goes by the one and around the other.
+//!
+//! A use is noted in memory and told to the index in batches: a write for every hit would be the price of a cache miss.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::Mutex;
+
+use crate::{index, oci::Digest};
+
+const SHARDS: usize = 16;
+
+/// AccessTracker and readers.
+#[derive(Debug)]
+pub(in crate::registry) struct AccessTracker {
+    noted: [Mutex<HashMap<Digest, index::Uses>>; SHARDS],
+    /// When what was told to the index was asked for: the index may fail.
+    told: [Mutex<HashMap<Digest, u64>>; SHARDS],
+    read: [Mutex<HashMap<Digest, usize>>; SHARDS],
+    shard: RandomState,
+}
+
+/// While it lives, a blob is being read: its bytes would go on taking room if they were removed.
+#[derive(Debug)]
+pub(in crate::registry) struct ReadGuard {
+    digest: Digest,
+    access_tracker: Arc<AccessTracker>,
+}
+
+impl AccessTracker {
+    pub(in crate::registry) fn new() -> Self {
+        Self {
+            noted: std::array::from_fn(|_| Mutex::default()),
+            told: std::array::from_fn(|_| Mutex::default()),
+            read: std::array::from_fn(|_| Mutex::default()),
+            shard: RandomState::new(),
+        }
+    }
+
+    /// Notes that something was asked for.
+    pub(in crate::registry) fn note(&self, digest: &Digest) {
+        let mut noted = self.noted[self.shard(digest)].lock();
+        let access_tracker = noted.entry(*digest).or_default();
+        access_tracker.count = access_tracker.count.saturating_add(1);
+        access_tracker.last = now();
+    }
+
+    /// When something was last asked for, if that is remembered.
+    pub(in crate::registry) fn last(&self, digest: &Digest) -> Option<u64> {
+        let shard = self.shard(digest);
+        let noted = self.noted[shard].lock().get(digest).map(|access_tracker| access_tracker.last);
+        noted.or_else(|| self.told[shard].lock().get(digest).copied())
+    }
+
+    /// What is to be told to the index. When it was asked for is remembered.
+    pub(in crate::registry) fn take(&self) -> impl Iterator<Item = (Digest, index::Uses)> + '_ {
+        self.noted.iter().zip(&self.told).flat_map(|(noted, told)| {
+            let mut noted = noted.lock();
+            told.lock().extend(noted.iter().map(|(digest, access_tracker)| (*digest, access_tracker.last)));
+            std::mem::take(&mut *noted)
+        })
+    }
+
+    /// Forgets what was asked for before that, in seconds since the epoch.
+    pub(in crate::registry) fn forget(&self, before: u64) {
+        self.told.iter().for_each(|told| told.lock().retain(|_, last| *last >= before));
+    }
+
+    /// Begins to read.
+    pub(in crate::registry) fn read(self: &Arc<Self>, digest: &Digest) -> ReadGuard {
+        *self.read[self.shard(digest)].lock().entry(*digest).or_default() += 1;
+        ReadGuard { digest: *digest, access_tracker: Arc::clone(self) }
+    }
+
+    /// Whether anybody is reading.
+    pub(in crate::registry) fn is_read(&self, digest: &Digest) -> bool {
+        self.read[self.shard(digest)].lock().contains_key(digest)
+    }
+
+    fn shard(&self, digest: &Digest) -> usize {
+        usize::try_from(self.shard.hash_one(digest) % SHARDS as u64).unwrap_or_default()
+    }
+}
+
+impl Drop for ReadGuard {
+    fn drop(&mut self) {
+        let mut read = self.access_tracker.read[self.access_tracker.shard(&self.digest)].lock();
+        if let Some(readers) = read.get_mut(&self.digest) {
+            *readers -= 1;
+            if *readers == 0 {
+                read.remove(&self.digest);
+            }
+        }
+    }
+}
+
+/// Seconds since the epoch.
+pub(in crate::registry) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_read_until_the_last_reader_is_gone() {
+        let (access_tracker, digest) = (Arc::new(AccessTracker::new()), Digest::sha256(b"a"));
+        let (one, other) = (access_tracker.read(&digest), access_tracker.read(&digest));
+        drop(one);
+        assert!(access_tracker.is_read(&digest));
+        drop(other);
+        assert!(!access_tracker.is_read(&digest));
+    }
+
+    #[test]
+    fn uses_are_told_once() {
+        let (access_tracker, digest) = (AccessTracker::new(), Digest::sha256(b"a"));
+        access_tracker.note(&digest);
+        access_tracker.note(&digest);
+        assert!(access_tracker.last(&digest).is_some());
+        let told: Vec<_> = access_tracker.take().collect();
+        assert_eq!((told.len(), told[0].1.count), (1, 2));
+        assert_eq!(access_tracker.take().count(), 0);
+        assert!(access_tracker.last(&digest).is_some(), "it is remembered, though it was told");
+        access_tracker.forget(u64::MAX);
+        assert!(access_tracker.last(&digest).is_none());
+    }
+}

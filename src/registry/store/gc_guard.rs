@@ -1,0 +1,424 @@
+//! What happens to repositories and blobs, in memory: what a client was promised a moment ago is not collected, though
+//! nothing names it yet. Nothing is collected for a while after a start, since what happened before it is not known.
+//!
+//! Whoever is going to rely on something being there says so here *first*, and looks *then*. Collections and evictions remove
+//! with [`GcGuard::unless_recent`] and [`GcGuard::unless_held`], which look here and note what is going under one lock, and
+//! remove it without that lock. What was said before the note keeps it. Whoever says it after the note waits until the removal
+//! is over, and finds it gone. So what is found after it was said stays.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+
+use crate::oci::{Digest, Repository, RepositoryName};
+
+#[derive(Debug)]
+pub(in crate::registry) struct GcGuard {
+    started: Instant,
+    /// How long what happened is remembered: the longest grace there is.
+    memory: Duration,
+    seen: Mutex<Seen>,
+    /// Told when a removal is over.
+    over: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    repositories: HashMap<RepositoryName, Mark>,
+    /// By the first bytes of the digest: two that share them only keep each other.
+    digests: HashMap<u64, Mark>,
+    /// When the collection under way began: what it leaves alone is remembered until it ends.
+    collecting: Option<Instant>,
+    /// What is being removed: by the collection, and by evictions.
+    going: Vec<Going>,
+    /// The number of the next removal.
+    next: u64,
+    /// Nothing is to be taken away any more.
+    closed: bool,
+}
+
+/// What is being removed this moment.
+#[derive(Debug)]
+struct Going {
+    number: u64,
+    /// Where a link goes; bytes go whatever the repository.
+    repository: Option<RepositoryName>,
+    digest: u64,
+    /// Closed when the removal is over.
+    over: watch::Receiver<()>,
+}
+
+/// When something was last in somebody's hands, and in how many it is now.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    last: Instant,
+    held: u32,
+}
+
+/// What a removal leaves alone: what happened since it began, and for so long before.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::registry) struct Recent {
+    began: Instant,
+    grace: Duration,
+}
+
+/// Somebody works on a repository, or on a blob: both stay as long as this lives, and for the grace after that.
+#[derive(Debug)]
+#[must_use]
+pub(in crate::registry) struct PushGuard {
+    gc_guard: Arc<GcGuard>,
+    repository: Option<RepositoryName>,
+    digest: Option<u64>,
+}
+
+impl GcGuard {
+    pub(in crate::registry) fn new(memory: Duration) -> Self {
+        Self { started: Instant::now(), memory, seen: Mutex::default(), over: Condvar::new() }
+    }
+
+    /// Somebody pushes to a repository of this registry's own: from here on all its links stay, and so does `digest`.
+    pub(in crate::registry) async fn guard_repository(
+        self: &Arc<Self>,
+        repository: &Repository,
+        digest: Option<&Digest>,
+    ) -> PushGuard {
+        self.hold(Some(repository.name.clone()), digest).await
+    }
+
+    /// Somebody brings a blob, or links it: from here on it stays, and so do its links.
+    pub(in crate::registry) async fn guard_blob(self: &Arc<Self>, digest: &Digest) -> PushGuard {
+        self.hold(None, Some(digest)).await
+    }
+
+    /// Somebody is told that a blob is here: as [`GcGuard::guard_blob`], for a moment.
+    pub(in crate::registry) async fn protect(self: &Arc<Self>, digest: &Digest) {
+        drop(self.guard_blob(digest).await);
+    }
+
+    async fn hold(self: &Arc<Self>, repository: Option<RepositoryName>, digest: Option<&Digest>) -> PushGuard {
+        let (guard, going) = {
+            let mut seen = self.seen.lock();
+            let guard = PushGuard { gc_guard: Arc::clone(self), repository, digest: digest.map(short) };
+            seen.hold(&guard, 1);
+            let going = seen.going.iter().filter(|going| going.concerns(&guard));
+            let going: Vec<_> = going.map(|going| going.over.clone()).collect();
+            (guard, going)
+        };
+        // What goes next is not this: it is held.
+        for mut over in going {
+            let _ = over.changed().await;
+        }
+        guard
+    }
+
+    /// Begins a collection: what happens from now on counts as recent until it ends. `None` while another is under way.
+    pub(in crate::registry) fn collect(&self, grace: Duration) -> Option<Collecting<'_>> {
+        let mut seen = self.seen.lock();
+        if seen.collecting.is_some() {
+            return None;
+        }
+        let began = Instant::now();
+        seen.collecting = Some(began);
+        // What is older than that has been forgotten.
+        Some(Collecting { recent: Recent { began, grace: grace.min(self.memory) }, gc_guard: self })
+    }
+
+    /// Whether a repository was pushed to.
+    pub(in crate::registry) fn is_active(&self, repository: &Repository, recent: Recent) -> bool {
+        recent.covers(self.seen.lock().repositories.get(&repository.name), self.started)
+    }
+
+    /// Whether somebody was told of a blob.
+    pub(in crate::registry) fn is_protected(&self, digest: &Digest, recent: Recent) -> bool {
+        recent.covers(self.seen.lock().digests.get(&short(digest)), self.started)
+    }
+
+    /// The repositories that somebody pushed to since then.
+    pub(in crate::registry) fn entered_since(&self, then: Instant) -> Vec<RepositoryName> {
+        let seen = self.seen.lock();
+        let since = seen.repositories.iter().filter(|(_, mark)| mark.held > 0 || mark.last >= then);
+        since.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether somebody works on a blob this moment.
+    pub(in crate::registry) fn is_held(&self, digest: &Digest) -> bool {
+        self.seen.lock().digests.get(&short(digest)).is_some_and(|mark| mark.held > 0)
+    }
+
+    /// Takes a blob away unless somebody works on it this moment; `None` then. Whoever begins to meanwhile waits until it is
+    /// over.
+    pub(in crate::registry) fn unless_held<T>(&self, digest: &Digest, take_away: impl FnOnce() -> T) -> Option<T> {
+        self.unless_recent(None, digest, Recent { began: Instant::now(), grace: Duration::ZERO }, take_away)
+    }
+
+    /// Takes something away unless its blob was touched, or its repository was pushed to; `None` then. Whoever enters the
+    /// repository or touches the blob meanwhile waits until it is over, and nobody else does.
+    pub(in crate::registry) fn unless_recent<T>(
+        &self,
+        repository: Option<&Repository>,
+        digest: &Digest,
+        recent: Recent,
+        take_away: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let _removal = self.begin_removal(repository, digest, recent)?;
+        Some(take_away())
+    }
+
+    fn begin_removal(&self, repository: Option<&Repository>, digest: &Digest, recent: Recent) -> Option<Removal<'_>> {
+        let mut seen = self.seen.lock();
+        let active = |place: &Repository| recent.covers(seen.repositories.get(&place.name), self.started);
+        let kept = seen.closed
+            || repository.is_some_and(active)
+            || recent.covers(seen.digests.get(&short(digest)), self.started);
+        if kept {
+            return None;
+        }
+        let (ends, over) = watch::channel(());
+        let number = seen.next;
+        seen.next += 1;
+        let repository = repository.map(|place| place.name.clone());
+        seen.going.push(Going { number, repository, digest: short(digest), over });
+        Some(Removal { gc_guard: self, number, _ends: ends })
+    }
+
+    /// From here on nothing is taken away: the index is about to be closed. Blocks while something is.
+    pub(in crate::registry) fn close(&self) {
+        let mut seen = self.seen.lock();
+        seen.closed = true;
+        self.over.wait_while(&mut seen, |seen| !seen.going.is_empty());
+    }
+
+    /// Forgets what is no longer recent.
+    pub(in crate::registry) fn tidy(&self) {
+        let mut seen = self.seen.lock();
+        let (began, now) = (seen.collecting, seen.collecting.unwrap_or_else(Instant::now));
+        let is_recent = |mark: &Mark| {
+            let since_began = began.is_some_and(|began| mark.last >= began);
+            mark.held > 0 || since_began || now.saturating_duration_since(mark.last) < self.memory
+        };
+        seen.repositories.retain(|_, mark| is_recent(mark));
+        seen.digests.retain(|_, mark| is_recent(mark));
+    }
+}
+
+impl Seen {
+    fn hold(&mut self, guard: &PushGuard, by: i32) {
+        if let Some(repository) = &guard.repository {
+            mark(&mut self.repositories, repository.clone(), by);
+        }
+        if let Some(digest) = guard.digest {
+            mark(&mut self.digests, digest, by);
+        }
+    }
+}
+
+impl Going {
+    fn concerns(&self, guard: &PushGuard) -> bool {
+        guard.digest == Some(self.digest) || (guard.repository.is_some() && guard.repository == self.repository)
+    }
+}
+
+/// A removal under way; it is over when this is dropped, whatever became of it.
+struct Removal<'a> {
+    gc_guard: &'a GcGuard,
+    number: u64,
+    /// Closes what is waited for.
+    _ends: watch::Sender<()>,
+}
+
+impl Drop for Removal<'_> {
+    fn drop(&mut self) {
+        self.gc_guard.seen.lock().going.retain(|going| going.number != self.number);
+        self.gc_guard.over.notify_all();
+    }
+}
+
+impl Drop for PushGuard {
+    fn drop(&mut self) {
+        self.gc_guard.seen.lock().hold(self, -1);
+    }
+}
+
+fn mark<K: Eq + Hash>(marks: &mut HashMap<K, Mark>, key: K, by: i32) {
+    let now = Instant::now();
+    let mark = marks.entry(key).or_insert(Mark { last: now, held: 0 });
+    *mark = Mark { last: now, held: mark.held.saturating_add_signed(by) };
+}
+
+/// A collection under way; it ends when this is dropped.
+#[derive(Debug)]
+pub(in crate::registry) struct Collecting<'a> {
+    pub(in crate::registry) recent: Recent,
+    gc_guard: &'a GcGuard,
+}
+
+impl Drop for Collecting<'_> {
+    fn drop(&mut self) {
+        self.gc_guard.seen.lock().collecting = None;
+    }
+}
+
+impl Recent {
+    /// What nothing was heard of since the start may have been in somebody's hands just before it.
+    fn covers(self, mark: Option<&Mark>, started: Instant) -> bool {
+        let last = mark.map_or(started, |mark| mark.last);
+        let since_began = mark.is_some() && last >= self.began;
+        mark.is_some_and(|mark| mark.held > 0) || since_began || self.began.saturating_duration_since(last) < self.grace
+    }
+}
+
+/// The first bytes of a digest: enough to tell a million from each other.
+pub(in crate::registry) fn short(digest: &Digest) -> u64 {
+    digest.as_bytes().iter().take(8).fold(0, |short, byte| short << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn place(name: &str) -> Repository {
+        Repository { domain: None, name: name.parse().unwrap() }
+    }
+
+    #[tokio::test]
+    async fn what_just_happened_is_recent() {
+        let (gc_guard, digest) = (Arc::new(GcGuard::new(HOUR)), Digest::sha256(b"a"));
+        drop(gc_guard.guard_repository(&place("a"), None).await);
+        let collecting = gc_guard.collect(Duration::ZERO).unwrap();
+        let recent = collecting.recent;
+        assert!(!gc_guard.is_active(&place("a"), recent) && !gc_guard.is_protected(&digest, recent));
+        assert_eq!(gc_guard.unless_recent(Some(&place("a")), &digest, recent, || 1), Some(1));
+        gc_guard.protect(&digest).await;
+        assert!(gc_guard.is_protected(&digest, recent), "the collection was under way already");
+        assert_eq!(gc_guard.unless_recent(None, &digest, recent, || 1), None);
+        drop(gc_guard.guard_repository(&place("a"), None).await);
+        let other = Digest::sha256(b"b");
+        assert_eq!(gc_guard.unless_recent(Some(&place("a")), &other, recent, || 1), None);
+        assert_eq!(gc_guard.unless_recent(Some(&place("b")), &other, recent, || 1), Some(1));
+    }
+
+    #[tokio::test]
+    async fn what_is_in_somebody_s_hands_stays() {
+        let (gc_guard, digest) = (Arc::new(GcGuard::new(Duration::ZERO)), Digest::sha256(b"a"));
+        let one = gc_guard.guard_repository(&place("a"), Some(&digest)).await;
+        let two = gc_guard.guard_repository(&place("a"), None).await;
+        let recent = gc_guard.collect(Duration::ZERO).unwrap().recent;
+        gc_guard.tidy();
+        assert!(gc_guard.is_active(&place("a"), recent) && gc_guard.is_protected(&digest, recent));
+        drop((one, two));
+        assert!(gc_guard.is_active(&place("a"), recent), "it ended since the collection began");
+        let recent = gc_guard.collect(Duration::ZERO).unwrap().recent;
+        assert!(!gc_guard.is_active(&place("a"), recent) && !gc_guard.is_protected(&digest, recent));
+    }
+
+    #[tokio::test]
+    async fn whoever_wants_what_is_being_removed_waits_and_nobody_else_does() {
+        let gc_guard = Arc::new(GcGuard::new(Duration::ZERO));
+        let (gone, other) = (Digest::sha256(b"a"), Digest::sha256(b"b"));
+        let recent = gc_guard.collect(Duration::ZERO).unwrap().recent;
+        let (go_on, removing) = std::sync::mpsc::channel::<()>();
+        let (began, begun) = std::sync::mpsc::channel();
+        let remover = Arc::clone(&gc_guard);
+        let work = move || {
+            remover.unless_recent(Some(&place("a")), &gone, recent, || {
+                began.send(()).unwrap();
+                removing.recv().unwrap();
+            })
+        };
+        let removal = std::thread::Builder::new().spawn(work).unwrap();
+        begun.recv().unwrap();
+        gc_guard.protect(&other).await;
+        drop(gc_guard.guard_repository(&place("b"), Some(&other)).await);
+        let (a, b) = (place("a"), place("b"));
+        let mut wanting = Box::pin(gc_guard.guard_repository(&b, Some(&gone)));
+        let mut entering = Box::pin(gc_guard.guard_repository(&a, None));
+        let moment = Duration::from_millis(20);
+        assert!(tokio::time::timeout(moment, &mut wanting).await.is_err(), "its digest is going");
+        assert!(tokio::time::timeout(moment, &mut entering).await.is_err(), "a link of its repository is going");
+        assert!(gc_guard.is_protected(&gone, recent), "what waits is held already");
+        assert_eq!(gc_guard.unless_held(&other, || 1), Some(1), "two removals are in nobody's way");
+        assert_eq!(gc_guard.unless_held(&gone, || 1), None, "it is held");
+        go_on.send(()).unwrap();
+        drop((wanting.await, entering.await));
+        assert_eq!(removal.join().unwrap(), Some(()));
+        assert_eq!(gc_guard.unless_recent(None, &gone, recent, || ()), None, "it was wanted in time for the next");
+    }
+
+    #[test]
+    fn a_close_waits_for_a_removal_and_allows_no_other() {
+        let gc_guard = Arc::new(GcGuard::new(Duration::ZERO));
+        let recent = gc_guard.collect(Duration::ZERO).unwrap().recent;
+        let (began, begun) = std::sync::mpsc::channel();
+        let remover = Arc::clone(&gc_guard);
+        let slow = move || {
+            began.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            Instant::now()
+        };
+        let work = move || remover.unless_recent(None, &Digest::sha256(b"a"), recent, slow);
+        let removal = std::thread::Builder::new().spawn(work).unwrap();
+        begun.recv().unwrap();
+        gc_guard.close();
+        let closed = Instant::now();
+        assert!(removal.join().unwrap().is_some_and(|over| over <= closed));
+        assert_eq!(gc_guard.unless_recent(None, &Digest::sha256(b"b"), recent, || ()), None);
+    }
+
+    #[tokio::test]
+    async fn a_removal_that_panics_keeps_nobody_waiting() {
+        let gc_guard = Arc::new(GcGuard::new(Duration::ZERO));
+        let (digest, recent) = (Digest::sha256(b"a"), gc_guard.collect(Duration::ZERO).unwrap().recent);
+        let remover = Arc::clone(&gc_guard);
+        let work = move || remover.unless_recent(None, &digest, recent, || panic!("on purpose"));
+        assert!(std::thread::Builder::new().spawn(work).unwrap().join().is_err());
+        gc_guard.protect(&digest).await;
+    }
+
+    #[tokio::test]
+    async fn a_long_collection_leaves_alone_what_was_recent_when_it_began() {
+        let (gc_guard, digest) = (Arc::new(GcGuard::new(Duration::from_millis(10))), Digest::sha256(b"a"));
+        gc_guard.protect(&digest).await;
+        let collecting = gc_guard.collect(HOUR).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        gc_guard.tidy();
+        assert!(gc_guard.is_protected(&digest, collecting.recent));
+    }
+
+    #[test]
+    fn a_start_counts_as_activity() {
+        let gc_guard = GcGuard::new(HOUR);
+        let recent = gc_guard.collect(HOUR).unwrap().recent;
+        assert!(gc_guard.is_active(&place("a"), recent) && gc_guard.is_protected(&Digest::sha256(b"a"), recent));
+    }
+
+    #[test]
+    fn one_collection_at_a_time() {
+        let gc_guard = GcGuard::new(HOUR);
+        let first = gc_guard.collect(HOUR);
+        assert!(first.is_some() && gc_guard.collect(HOUR).is_none());
+        drop(first);
+        assert!(gc_guard.collect(HOUR).is_some());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_remembered_for_longer_than_it_matters() {
+        let (gc_guard, digest) = (Arc::new(GcGuard::new(Duration::ZERO)), Digest::sha256(b"a"));
+        let collecting = gc_guard.collect(HOUR).unwrap();
+        let recent = collecting.recent;
+        assert_eq!(recent.grace, Duration::ZERO);
+        gc_guard.protect(&digest).await;
+        gc_guard.tidy();
+        assert!(gc_guard.is_protected(&digest, recent), "while a collection is under way it matters");
+        drop(collecting);
+        gc_guard.tidy();
+        assert!(gc_guard.seen.lock().digests.is_empty());
+    }
+}

@@ -1,0 +1,264 @@
+//! Manifests that are here: in memory once they were served, on disk as any blob.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use moka::{policy::EvictionPolicy, sync::Cache};
+
+use super::{blob_store::BlobStore, manifests, referrer_descriptor::ReferrerDescriptor};
+use crate::{
+    index::{Class, Index, Link, Role},
+    lanes::Lane,
+    oci::{Digest, InvalidManifest, Manifest, MediaType, Repository},
+    registry::{Error, Head, Kept, Refused},
+    storage::Durability,
+};
+
+/// Bytes of manifests kept in memory.
+const MEMORY: u64 = 64 << 20;
+/// What an entry costs besides its bytes.
+const ENTRY: usize = 512;
+/// How many links are remembered that the disk did not take.
+const UNKEPT: u64 = 20_000;
+
+/// A manifest's bytes, as they were pushed or fetched, and what they say.
+#[derive(Debug)]
+pub struct StoredManifest {
+    /// What the bytes hash to.
+    pub digest: Digest,
+    /// Never re-serialised.
+    pub bytes: Bytes,
+    /// What they say.
+    pub manifest: Manifest,
+    /// What lists of referrers say of it; `None` where it refers to nothing.
+    pub(in crate::registry) described: Option<ReferrerDescriptor>,
+}
+
+impl StoredManifest {
+    /// Reads bytes that hash to `digest`.
+    pub(in crate::registry) fn new(digest: Digest, bytes: Bytes) -> Result<Self, InvalidManifest> {
+        Ok(Self::of(digest, Manifest::parse(&bytes)?, bytes))
+    }
+
+    /// Bytes that were read already.
+    pub(in crate::registry) fn of(digest: Digest, manifest: Manifest, bytes: Bytes) -> Self {
+        let refers = manifest.subject.is_some();
+        let described = refers.then(|| ReferrerDescriptor::new(&digest, &bytes, &manifest.media_type));
+        Self { digest, bytes, manifest, described }
+    }
+
+    /// What it costs in memory.
+    fn weight(&self) -> usize {
+        self.bytes.len() + self.described.as_ref().map_or(0, |described| described.json.len()) + ENTRY
+    }
+
+    /// The type to serve it with.
+    #[must_use]
+    pub fn media_type(&self) -> &MediaType {
+        &self.manifest.media_type
+    }
+
+    /// What a HEAD of it says.
+    pub(in crate::registry) fn head(&self) -> Head {
+        Head { digest: self.digest, media_type: self.media_type().clone(), size: self.bytes.len() as u64 }
+    }
+}
+
+/// The manifests of this server.
+#[derive(Debug)]
+pub(in crate::registry) struct Manifests {
+    memory: Cache<Digest, Arc<StoredManifest>>,
+    /// Links that the disk did not take, as the index would have them: what is in memory alone belongs to a repository, too.
+    unkept: Cache<(Repository, Digest), Link>,
+    store: BlobStore,
+}
+
+impl Manifests {
+    pub(in crate::registry) fn new(store: BlobStore) -> Self {
+        let weigh = |_: &Digest, manifest: &Arc<StoredManifest>| u32::try_from(manifest.weight()).unwrap_or(u32::MAX);
+        let memory =
+            Cache::builder().max_capacity(MEMORY).weigher(weigh).eviction_policy(EvictionPolicy::lru()).build();
+        let unkept = Cache::builder().max_capacity(UNKEPT).eviction_policy(EvictionPolicy::lru()).build();
+        Self { memory, unkept, store }
+    }
+
+    /// A manifest that is here, whoever's it is: whether it belongs to a repository is asked first.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(in crate::registry) async fn get(&self, digest: &Digest) -> Result<Option<Arc<StoredManifest>>, Error> {
+        if let Some(manifest) = self.memory.get(digest) {
+            return Ok(Some(manifest));
+        }
+        let Some(bytes) = self.store.read(*digest).await? else { return Ok(None) };
+        // A blob that is none may be asked for as one.
+        let Ok(manifest) = self.parse(*digest, bytes).await.ok_or(Error::Abandoned)? else { return Ok(None) };
+        self.memory.insert(*digest, Arc::clone(&manifest));
+        Ok(Some(manifest))
+    }
+
+    /// Reads bytes that hash to `digest`: they may be megabytes. `None` when the work dies.
+    pub(in crate::registry) async fn parse(
+        &self,
+        digest: Digest,
+        bytes: Bytes,
+    ) -> Option<Result<Arc<StoredManifest>, InvalidManifest>> {
+        let parse = move || StoredManifest::new(digest, bytes).map(Arc::new);
+        self.store.lanes.run(Lane::Compute, parse).await.ok()
+    }
+
+    /// Lets go of what memory has of a manifest whose bytes are damaged: it is not here, and may be pushed again.
+    pub(in crate::registry) fn forget(&self, digest: &Digest) {
+        self.memory.invalidate(digest);
+    }
+
+    /// Keeps a manifest in memory that was just pushed, and will be pulled.
+    pub(in crate::registry) fn remember(&self, manifest: &Arc<StoredManifest>) {
+        self.memory.insert(manifest.digest, Arc::clone(manifest));
+    }
+
+    /// Keeps a mirrored manifest: bytes, then revision link, then the tags that wait for it (law 2). What the disk does not
+    /// take is kept in memory all the same.
+    pub(in crate::registry) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>) -> Kept {
+        self.memory.insert(manifest.digest, Arc::clone(manifest));
+        let _present = self.store.gc_guard.guard_blob(&manifest.digest).await;
+        let kept = match self.store.has(manifest.digest).await {
+            Ok(true) => Ok(()),
+            Ok(false) => self.store.write(manifest.digest, manifest.bytes.clone(), Durability::Unsynced).await,
+            Err(error) => Err(error),
+        };
+        let linked = match kept {
+            Ok(()) => self.link(repository, manifest).await,
+            Err(error) => Err(error),
+        };
+        match linked {
+            Ok(()) => {
+                self.unkept.invalidate(&(repository.clone(), manifest.digest));
+                Kept::Stored
+            }
+            Err(error) => {
+                self.store.uncached.log(&manifest.digest, &error);
+                self.remember_links(repository, manifest);
+                Kept::Refused(Refused::of(&error))
+            }
+        }
+    }
+
+    /// Remembers what the index would know of a manifest, had the disk taken it.
+    fn remember_links(&self, repository: &Repository, manifest: &StoredManifest) {
+        let remember = |digest: &Digest, link: Link| {
+            let known = self.unkept.get(&(repository.clone(), *digest)).unwrap_or_default();
+            self.unkept.insert((repository.clone(), *digest), known.and(link));
+        };
+        for child in manifest.manifest.children() {
+            remember(&child.digest, Link { named: Some(child.size), ..Link::default() });
+        }
+        remember(&manifest.digest, Link { revision: true, ..Link::default() });
+    }
+
+    /// How a digest belongs to a repository, as far as the index or memory know.
+    pub(in crate::registry) fn link_of(&self, repository: &Repository, digest: &Digest) -> Option<Link> {
+        let indexed = self.store.index.link(repository, digest);
+        indexed.or_else(|| self.unkept.get(&(repository.clone(), *digest)))
+    }
+
+    /// Notes that a blob is asked for in a repository that has a right to it.
+    pub(in crate::registry) fn want(&self, repository: &Repository, digest: &Digest) {
+        let wanted = Link { wanted: true, ..Link::default() };
+        let (index, key) = (&self.store.index, (repository.clone(), *digest));
+        match (index.link(repository, digest), self.unkept.get(&key)) {
+            (Some(link), _) if link.layer || link.wanted => {}
+            (Some(_), _) => index.add_link(repository, digest, wanted),
+            (None, Some(link)) => self.unkept.insert(key, link.and(wanted)),
+            (None, None) => {}
+        }
+    }
+
+    /// Links a mirrored manifest, and the tags that wait for it, unless its bytes have made way already.
+    pub(in crate::registry) async fn link(
+        &self,
+        repository: &Repository,
+        manifest: &Arc<StoredManifest>,
+    ) -> Result<(), Error> {
+        let (repository, manifest) = (repository.clone(), Arc::clone(manifest));
+        let claim = self.store.locks.wait_for_digest(&manifest.digest).await;
+        let link = move |store: &BlobStore| {
+            let _claim = claim;
+            if !store.storage.has_blob(&manifest.digest)? {
+                return Ok(());
+            }
+            let links = store.storage.links(&repository);
+            let known = store.index.link(&repository, &manifest.digest).is_some_and(|link| link.revision);
+            if !known || !links.has_revision(&manifest.digest)? {
+                links.add_revision(&manifest.digest, Durability::Unsynced)?;
+                note(&store.index, &repository, &manifest);
+                store.index.set_mirrored_if_unknown(&manifest.digest, true);
+                store.index.add_class(&manifest.digest, Class { mirrored: true, ..Class::default() });
+            }
+            // Looked for when the manifest is here: a tag that is heard of from now on finds it.
+            for (tag, asked) in store.tag_cache.take(&repository, &manifest.digest) {
+                store.point_tag(&repository, &tag, &manifest.digest, asked)?;
+            }
+            Ok(())
+        };
+        self.store.blocking(Lane::Write, link).await?
+    }
+
+    /// Whether `digest` is a manifest of `repository`, by its links. The index may be behind the disk.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub(in crate::registry) async fn belongs(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
+        let trusted = self.store.trusts_index(repository);
+        if trusted && self.link_of(repository, digest).is_some_and(|link| link.revision) {
+            return Ok(true);
+        }
+        // Of its own repositories a complete index knows everything. It is asked after the look: that may have failed.
+        if repository.domain.is_none() && self.store.index.is_complete() {
+            return Ok(false);
+        }
+        let (place, digest) = (repository.clone(), *digest);
+        let look = move |store: &BlobStore| {
+            let found = store.storage.links(&place).has_revision(&digest)?;
+            if found && place.domain.is_some() {
+                store.index.add_link(&place, &digest, Link { revision: true, ..Link::default() });
+            }
+            Ok(found)
+        };
+        self.store.blocking(Lane::Look, look).await?
+    }
+}
+
+/// Tells the index of a manifest and of everything it names.
+pub(in crate::registry) fn note(index: &Index, repository: &Repository, stored: &StoredManifest) {
+    let StoredManifest { digest, manifest, .. } = stored;
+    index.add_repository(repository);
+    index.add_link(repository, digest, Link { revision: true, ..Link::default() });
+    if let Some(subject) = &manifest.subject {
+        index.add_referrer(repository, subject, digest, &manifests::describe(stored).encode());
+    }
+    for child in manifest.children() {
+        index.add_link(repository, &child.digest, Link { named: Some(child.size), ..Link::default() });
+    }
+    if repository.domain.is_some() {
+        note_parent(index, digest, manifest);
+    }
+}
+
+/// Who names what matters for what may go.
+fn note_parent(index: &Index, digest: &Digest, manifest: &Manifest) {
+    for child in &manifest.manifests {
+        index.add_parent(&child.digest, digest, Role::Manifest);
+    }
+    for (place, blob) in manifest.blobs.iter().enumerate() {
+        // The config comes first.
+        let role = if place == 0 { Role::Manifest } else { Role::Layer };
+        index.add_parent(&blob.digest, digest, role);
+    }
+}
+
+/// The descriptor of a manifest that refers to another; made here if its maker did not.
+pub(in crate::registry) fn describe(manifest: &StoredManifest) -> ReferrerDescriptor {
+    let made = || ReferrerDescriptor::new(&manifest.digest, &manifest.bytes, manifest.media_type());
+    manifest.described.clone().unwrap_or_else(made)
+}

@@ -1,0 +1,23 @@
+//! What is stored here: blobs, manifests, tags and uploads, on the disk and in the index, with the locks and guards of those
+//! who work on them. `blob_store` is what all else stands on.
+
+pub(super) mod access_tracker;
+pub(super) mod blob_store;
+pub(super) mod damage;
+pub(super) mod gc_guard;
+pub(super) mod hashing;
+pub(super) mod hashing_writer;
+pub(super) mod locks;
+pub(super) mod maintenance_state;
+pub(super) mod manifests;
+pub(super) mod name_claims;
+pub(super) mod partial;
+pub(super) mod promote;
+pub(super) mod reconcile;
+pub(super) mod referrer_descriptor;
+pub(super) mod single_flight;
+pub(super) mod stored_manifests;
+pub(super) mod tag_cache;
+pub(super) mod tag_links;
+pub(super) mod uncached;
+pub(super) mod upload_sessions;

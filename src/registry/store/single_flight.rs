@@ -1,0 +1,190 @@
+//! Work done once for everyone who wants it at the same time.
+
+use std::{collections::HashMap, hash::Hash, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, sync::watch};
+
+use crate::lanes::{Lane, Lanes};
+
+/// Tasks under way, by what they find out. A task runs by itself: it ends well even if all who asked leave.
+#[derive(Debug)]
+pub(in crate::registry) struct SingleFlight<K: Eq + Hash, V> {
+    calls: CallTable<K, V>,
+    tasks: Handle,
+}
+
+/// As [`SingleFlight`], of work that blocks.
+#[derive(Debug)]
+pub(in crate::registry) struct BlockingSingleFlight<K: Eq + Hash, V> {
+    calls: CallTable<K, V>,
+    lanes: Lanes,
+}
+
+/// What is under way.
+#[derive(Debug)]
+struct CallTable<K: Eq + Hash, V>(Calls<K, V>);
+
+type Calls<K, V> = Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>;
+
+impl<K, V> SingleFlight<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    pub(in crate::registry) fn new(tasks: Handle) -> Self {
+        Self { calls: CallTable(Arc::default()), tasks }
+    }
+
+    /// Waits for the work named `key`, beginning `work` only if none is under way. The flag says whether somebody else
+    /// had begun it. `None` when the work panicked.
+    pub(in crate::registry) async fn join(
+        &self,
+        key: K,
+        work: impl Future<Output = V> + Send + 'static,
+    ) -> (Option<V>, bool) {
+        let (completion, collapsed) = self.begin_or_join(key, work);
+        (completed(completion).await, collapsed)
+    }
+
+    /// Begins `work` unless it is under way, and waits for nothing.
+    pub(in crate::registry) fn begin(&self, key: K, work: impl Future<Output = V> + Send + 'static) {
+        self.begin_or_join(key, work);
+    }
+
+    fn begin_or_join(
+        &self,
+        key: K,
+        work: impl Future<Output = V> + Send + 'static,
+    ) -> (watch::Receiver<Option<V>>, bool) {
+        self.calls.join(key, |call| drop(self.tasks.spawn(async move { call.complete(work.await) })))
+    }
+}
+
+impl<K, V> BlockingSingleFlight<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    pub(in crate::registry) fn new(lanes: Lanes) -> Self {
+        Self { calls: CallTable(Arc::default()), lanes }
+    }
+
+    /// Waits for the work named `key`, beginning `work` on `lane` only if none is under way. `None` when the work panicked.
+    pub(in crate::registry) async fn join(
+        &self,
+        key: K,
+        lane: Lane,
+        work: impl FnOnce() -> V + Send + 'static,
+    ) -> Option<V> {
+        let begin = |call: Call<K, V>| drop(self.lanes.start(lane, move || call.complete(work())));
+        completed(self.calls.join(key, begin).0).await
+    }
+}
+
+impl<K: Clone + Eq + Hash, V> CallTable<K, V> {
+    fn join(&self, key: K, begin: impl FnOnce(Call<K, V>)) -> (watch::Receiver<Option<V>>, bool) {
+        let mut under_way = self.0.lock();
+        if let Some(completion) = under_way.get(&key) {
+            return (completion.clone(), true);
+        }
+        let (result, completion) = watch::channel(None);
+        under_way.insert(key.clone(), completion.clone());
+        begin(Call { entry: Entry { key, under_way: Arc::clone(&self.0) }, result });
+        (completion, false)
+    }
+}
+
+/// Work under way, from its own side.
+struct Call<K: Eq + Hash, V> {
+    entry: Entry<K, V>,
+    result: watch::Sender<Option<V>>,
+}
+
+impl<K: Eq + Hash, V> Call<K, V> {
+    fn complete(self, value: V) {
+        // Whoever asks from here on begins anew; whoever waits already gets this value.
+        drop(self.entry);
+        self.result.send_replace(Some(value));
+    }
+}
+
+async fn completed<V: Clone>(mut completion: watch::Receiver<Option<V>>) -> Option<V> {
+    completion.wait_for(Option::is_some).await.ok().and_then(|value| value.clone())
+}
+
+/// Takes its entry out of the map however the work ends.
+struct Entry<K: Eq + Hash, V> {
+    key: K,
+    under_way: Calls<K, V>,
+}
+
+impl<K: Eq + Hash, V> Drop for Entry<K, V> {
+    fn drop(&mut self) {
+        self.under_way.lock().remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hundred_who_ask_at_once_cost_one() {
+        let flights = SingleFlight::new(Handle::current());
+        let count = Arc::new(AtomicUsize::new(0));
+        let ask = || {
+            let count = Arc::clone(&count);
+            flights.join("key", async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                count.fetch_add(1, Ordering::Relaxed)
+            })
+        };
+        let answers = futures_util::future::join_all((0..100).map(|_| ask())).await;
+        assert!(answers.iter().all(|(value, _)| *value == Some(0)));
+        assert_eq!(answers.iter().filter(|(_, collapsed)| !collapsed).count(), 1);
+        assert_eq!(ask().await, (Some(1), false));
+    }
+
+    #[tokio::test]
+    async fn work_that_blocks_is_done_once_too() {
+        let flights = BlockingSingleFlight::new(Lanes::new().unwrap());
+        let count = Arc::new(AtomicUsize::new(0));
+        let ask = || {
+            let count = Arc::clone(&count);
+            flights.join("key", Lane::Hash, move || {
+                std::thread::sleep(Duration::from_millis(20));
+                count.fetch_add(1, Ordering::Relaxed)
+            })
+        };
+        let answers = futures_util::future::join_all((0..100).map(|_| ask())).await;
+        assert!(answers.iter().all(|value| *value == Some(0)));
+        assert_eq!(flights.join("key", Lane::Hash, || panic!("on purpose")).await, None);
+        assert_eq!(ask().await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_panic_strands_nobody() {
+        let flights: SingleFlight<&str, ()> = SingleFlight::new(Handle::current());
+        assert_eq!(flights.join("key", async { panic!("on purpose") }).await.0, None);
+        assert_eq!(flights.join("key", async {}).await.0, Some(()));
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_when_the_asker_leaves() {
+        let flights: SingleFlight<&str, ()> = SingleFlight::new(Handle::current());
+        let done = Arc::new(tokio::sync::Notify::new());
+        let notify = Arc::clone(&done);
+        let asking = flights.join("key", async move {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            notify.notify_one();
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(1), asking).await.is_err());
+        done.notified().await;
+    }
+}

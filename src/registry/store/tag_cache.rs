@@ -1,0 +1,195 @@
+//! What upstreams said of tags, and when they were asked: the answer to the question that was asked last counts, in whatever
+//! order answers and manifests come. A HEAD names a digest, and the GET that most often follows comes by that digest, so a
+//! tag waits here for its manifest. In memory, and bounded; what a tag is linked to on disk outlives it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use moka::{ops::compute::Op, policy::EvictionPolicy, sync::Cache};
+use parking_lot::Mutex;
+
+use crate::oci::{Digest, MediaType, Repository, Tag};
+
+const CAPACITY: u64 = 10_000;
+/// How long an upstream's 404 is believed.
+const UNKNOWN_FOR: Duration = Duration::from_secs(10);
+
+/// What a HEAD of a tag said, complete enough to answer another HEAD from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The manifest the tag names.
+    pub digest: Digest,
+    /// Its type.
+    pub media_type: MediaType,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// What an upstream said of a tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::registry) struct TagAnswer {
+    /// `None`: that there is no such tag.
+    pub(in crate::registry) head: Option<Head>,
+    /// When it was asked.
+    pub(in crate::registry) asked: SystemTime,
+}
+
+type TagKey = (Repository, Tag);
+/// Tags, and when their upstream was asked about each.
+type Waiting = Arc<Mutex<Vec<(Tag, SystemTime)>>>;
+
+#[derive(Debug)]
+pub(in crate::registry) struct TagCache {
+    answers: Cache<TagKey, TagAnswer>,
+    /// Tags that wait for their manifest.
+    waiting: Cache<(Repository, Digest), Waiting>,
+}
+
+impl TagCache {
+    pub(in crate::registry) fn new() -> Self {
+        // The newest must never be turned away in favour of what was asked for more often.
+        Self {
+            answers: Cache::builder().max_capacity(CAPACITY).eviction_policy(EvictionPolicy::lru()).build(),
+            waiting: Cache::builder().max_capacity(CAPACITY).eviction_policy(EvictionPolicy::lru()).build(),
+        }
+    }
+
+    /// Notes what an upstream said. `false`, and nothing is noted, when the answer to a later question is known.
+    pub(in crate::registry) fn note(&self, place: &TagKey, answer: TagAnswer) -> bool {
+        let (repository, tag) = place;
+        let (asked, named) = (answer.asked, answer.head.as_ref().map(|head| head.digest));
+        let put = |known: Option<moka::Entry<TagKey, TagAnswer>>| match known {
+            Some(known) if is_later(known.value().asked, asked) => Op::Nop,
+            _ => Op::Put(answer),
+        };
+        let noted = self.answers.entry_by_ref(place).and_compute_with(put);
+        if matches!(noted, moka::ops::compute::CompResult::Unchanged(_)) {
+            return false;
+        }
+        if let Some(digest) = named {
+            let tags = self.waiting.get_with((repository.clone(), digest), Arc::default);
+            let mut tags = tags.lock();
+            tags.retain(|(waiting, _)| waiting != tag);
+            tags.push((tag.clone(), asked));
+        }
+        true
+    }
+
+    /// What was said of a tag in answer to the question that was asked last.
+    pub(in crate::registry) fn answer(&self, place: &TagKey) -> Option<TagAnswer> {
+        self.answers.get(place)
+    }
+
+    /// What a tag was said to name in answer to a question that was asked no longer than `freshness` ago.
+    pub(in crate::registry) fn recent(&self, place: &TagKey, freshness: Duration) -> Option<Head> {
+        self.answer(place).filter(|answer| is_younger(answer.asked, freshness))?.head
+    }
+
+    /// Whether a tag was said not to exist just now.
+    pub(in crate::registry) fn is_unknown(&self, place: &TagKey) -> bool {
+        self.answer(place).is_some_and(|answer| answer.head.is_none() && is_younger(answer.asked, UNKNOWN_FOR))
+    }
+
+    /// The tags that were said to name `digest`, taken out: its manifest is here now. Each with the time of its question;
+    /// some may have moved on since.
+    pub(in crate::registry) fn take(&self, repository: &Repository, digest: &Digest) -> Vec<(Tag, SystemTime)> {
+        let tags = self.waiting.remove(&(repository.clone(), *digest));
+        tags.map(|tags| std::mem::take(&mut *tags.lock())).unwrap_or_default()
+    }
+
+    /// Forgets that a tag was said to name `digest`.
+    pub(in crate::registry) fn forget(&self, place: &TagKey, digest: &Digest) {
+        let gone = |known: Option<moka::Entry<TagKey, TagAnswer>>| match known {
+            Some(known) if known.value().head.as_ref().is_some_and(|head| head.digest == *digest) => Op::Remove,
+            _ => Op::Nop,
+        };
+        self.answers.entry_by_ref(place).and_compute_with(gone);
+    }
+}
+
+/// Whether a question of this time was asked later than one of `other`. A time in the future was noted by another clock, and
+/// is earlier than any.
+pub(in crate::registry) fn is_later(asked: SystemTime, other: SystemTime) -> bool {
+    asked > other && asked <= SystemTime::now()
+}
+
+/// Whether a time is less than `age` ago. One in the future was noted by another clock.
+pub(in crate::registry) fn is_younger(time: SystemTime, age: Duration) -> bool {
+    SystemTime::now().duration_since(time).is_ok_and(|passed| passed < age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(tag: &str) -> TagKey {
+        (Repository { domain: None, name: "a".parse().unwrap() }, tag.parse().unwrap())
+    }
+
+    fn named(content: &[u8], asked: SystemTime) -> TagAnswer {
+        let head = Head { digest: Digest::sha256(content), media_type: MediaType::new(MediaType::OCI_INDEX), size: 1 };
+        TagAnswer { head: Some(head), asked }
+    }
+
+    fn ago(seconds: u64) -> SystemTime {
+        SystemTime::now() - Duration::from_secs(seconds)
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn tags_wait_for_their_manifest() {
+        let (heard, first, second) = (TagCache::new(), ago(2), ago(1));
+        assert!(heard.note(&place("one"), named(b"a", first)));
+        assert!(heard.note(&place("two"), named(b"a", first)));
+        assert!(heard.note(&place("two"), named(b"a", second)));
+        assert_eq!(heard.recent(&place("one"), HOUR), named(b"a", first).head);
+        assert_eq!(heard.recent(&place("one"), Duration::from_secs(1)), None);
+        let waiting = heard.take(&place("one").0, &Digest::sha256(b"a"));
+        assert_eq!(waiting, [(place("one").1, first), (place("two").1, second)]);
+        assert!(heard.take(&place("one").0, &Digest::sha256(b"a")).is_empty());
+        assert_eq!(heard.answer(&place("two")), Some(named(b"a", second)), "what is known of the tag stays");
+    }
+
+    #[test]
+    fn the_later_question_wins() {
+        let (heard, nothing) = (TagCache::new(), TagAnswer { head: None, asked: ago(2) });
+        assert!(heard.note(&place("one"), named(b"new", ago(1))));
+        assert!(!heard.note(&place("one"), named(b"old", ago(3))));
+        assert!(!heard.note(&place("one"), nothing.clone()));
+        assert_eq!(heard.recent(&place("one"), HOUR).unwrap().digest, Digest::sha256(b"new"));
+        assert!(heard.note(&place("two"), named(b"old", ago(3))));
+        assert!(heard.note(&place("two"), nothing));
+        assert!(heard.is_unknown(&place("two")));
+        assert!(heard.note(&place("two"), named(b"new", ago(1))));
+        assert!(!heard.is_unknown(&place("two")));
+    }
+
+    #[test]
+    fn a_refused_word_changes_no_waiting_tag() {
+        let (heard, later) = (TagCache::new(), ago(1));
+        assert!(heard.note(&place("one"), named(b"a", later)));
+        assert!(!heard.note(&place("one"), named(b"a", ago(3))));
+        assert_eq!(heard.take(&place("one").0, &Digest::sha256(b"a")), [(place("one").1, later)]);
+    }
+
+    #[test]
+    fn what_another_clock_noted_is_older_than_anything() {
+        let (heard, ahead) = (TagCache::new(), SystemTime::now() + HOUR);
+        assert!(heard.note(&place("one"), named(b"old", ahead)));
+        assert_eq!(heard.recent(&place("one"), HOUR), None);
+        assert!(heard.note(&place("one"), named(b"new", ago(1))));
+    }
+
+    #[test]
+    fn only_what_was_said_is_forgotten() {
+        let heard = TagCache::new();
+        heard.note(&place("one"), named(b"new", ago(1)));
+        heard.forget(&place("one"), &Digest::sha256(b"old"));
+        assert!(heard.answer(&place("one")).is_some());
+        heard.forget(&place("one"), &Digest::sha256(b"new"));
+        assert!(heard.answer(&place("one")).is_none());
+    }
+}
