@@ -1,10 +1,13 @@
-//! The house stands: a floor imports only from the floors below it, and the rooms of one floor do not import each other.
+//! The structure holds: a floor imports only from the floors below it, a folder only from the folders below it in its room, and
+//! no files of a room import each other in a circle.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
+
+use crate::support::source::{Module, imports, modules};
 
 /// Rooms by floor, ground floor first. A new room is added here, where its place is seen.
 const FLOORS: [&[&str]; 6] = [
@@ -14,6 +17,37 @@ const FLOORS: [&[&str]; 6] = [
     &["registry"],
     &["admin", "http"],
     &["cli"],
+];
+
+/// The files and folders of a room that has folders, lowest first. What shares a line imports nothing of each other.
+const STOREYS: [(&str, &[&[&str]]); 2] = [
+    (
+        "http",
+        &[
+            &["settings"],
+            &["context"],
+            &["headers"],
+            &["errors", "paths"],
+            &["transport"],
+            &["auth"],
+            &["ops"],
+            &["api"],
+            &["server"],
+        ],
+    ),
+    (
+        "registry",
+        &[
+            &["error", "progress_callback", "retention"],
+            &["cache_status", "policy"],
+            &["store"],
+            &["gc", "space"],
+            &["fill"],
+            &["state"],
+            &["pull", "push"],
+            &["maintenance"],
+        ],
+    ),
 ];
 
 /// Crates that one room alone may use.
@@ -30,69 +64,57 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
-}
-
-/// A room's files: those of its folder, or the one that it is.
-fn room_files(room: &str) -> Vec<PathBuf> {
-    let (dir, file) = (source().join(room), source().join(room).with_extension("rs"));
-    if dir.is_dir() { files(&dir) } else { vec![file] }
-}
-
 fn rooms() -> impl Iterator<Item = (usize, &'static str)> {
     FLOORS.iter().enumerate().flat_map(|(floor, rooms)| rooms.iter().map(move |room| (floor, *room)))
 }
 
-/// The rooms that a file's text names: `crate::room`, or the members of a `use crate::{…}`.
-fn imports(text: &str) -> BTreeSet<String> {
-    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-    let mut found = BTreeSet::new();
-    for after in code.join("\n").split("crate::").skip(1) {
-        match after.strip_prefix('{') {
-            None => found.extend(identifier(after)),
-            Some(group) => found.extend(members(group)),
-        }
-    }
-    found
+/// The modules of a room, with what each imports of its own room.
+fn within(room: &str) -> BTreeMap<Module, BTreeSet<Module>> {
+    let all = modules(&source());
+    let of_room = |module: &&Module| module.first().is_some_and(|first| first == room);
+    // A folder's own file hands names on; it is none of the files in it.
+    let counts = |module: &Module, import: &Module| of_room(&import) && !module.starts_with(import);
+    let imported =
+        |module: &Module| imports(module, &all).into_iter().filter(|import| counts(module, import)).collect();
+    all.keys().filter(of_room).map(|module| (module.clone(), imported(module))).collect()
 }
 
-/// The names at the outermost level of a brace group.
-fn members(group: &str) -> Vec<String> {
-    let (mut depth, mut names, mut expects) = (0, Vec::new(), true);
-    for (at, symbol) in group.char_indices() {
-        match symbol {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => expects = true,
-            symbol if expects && symbol.is_alphabetic() => {
-                names.extend(identifier(&group[at..]));
-                expects = false;
-            }
-            _ => {}
-        }
-    }
-    names
-}
-
-fn identifier(text: &str) -> Option<String> {
-    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
-    (end > 0).then(|| text[..end].to_owned())
+fn shown(module: &[String]) -> String {
+    module.join("::")
 }
 
 #[test]
 fn a_floor_imports_only_from_below() {
-    let known: BTreeSet<&str> = rooms().map(|(_, room)| room).collect();
+    let all = modules(&source());
+    let floor_of: BTreeMap<&str, usize> = rooms().map(|(floor, room)| (room, floor)).collect();
+    let floor = |module: &Module| module.first().and_then(|room| floor_of.get(room.as_str()));
     let mut wrong = Vec::new();
-    for (floor, room) in rooms() {
-        let below: BTreeSet<&str> = FLOORS[..floor].concat().into_iter().collect();
-        for file in room_files(room) {
-            for import in imports(&fs::read_to_string(&file).unwrap()) {
-                let allowed = import == room || below.contains(import.as_str()) || !known.contains(import.as_str());
-                if !allowed {
-                    wrong.push(format!("{} imports {import}", file.display()));
+    for module in all.keys() {
+        for import in imports(module, &all) {
+            let back_up = floor(&import) >= floor(module) && module.first() != import.first();
+            if back_up && floor(module).is_some() && floor(&import).is_some() {
+                wrong.push(format!("{} imports {}", shown(module), shown(&import)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_folder_imports_only_from_below() {
+    let mut wrong = Vec::new();
+    for (room, storeys) in STOREYS {
+        let graph = within(room);
+        let place = |module: &Module| {
+            let part = module.get(1)?;
+            let at = storeys.iter().position(|parts| parts.contains(&part.as_str()));
+            Some((at.unwrap_or_else(|| panic!("{room}/{part} has no place in STOREYS")), part.clone()))
+        };
+        for (module, imports) in &graph {
+            for import in imports {
+                let (Some((from, part)), Some((to, other))) = (place(module), place(import)) else { continue };
+                if part != other && to >= from {
+                    wrong.push(format!("{} imports {}", shown(module), shown(import)));
                 }
             }
         }
@@ -101,39 +123,74 @@ fn a_floor_imports_only_from_below() {
 }
 
 #[test]
+fn no_files_of_a_room_import_each_other_in_a_circle() {
+    for (_, room) in rooms() {
+        let graph = within(room);
+        if let Some(circle) = circle(&graph) {
+            let circle: Vec<_> = circle.iter().map(|module| shown(module)).collect();
+            panic!("a circle: {}", circle.join(" -> "));
+        }
+    }
+}
+
+/// The modules of a circle, from one of them back to it.
+fn circle(graph: &BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<Module>> {
+    let mut left: BTreeSet<&Module> = graph.keys().collect();
+    // Whatever imports nothing that is left is in no circle.
+    loop {
+        let is_free =
+            |module: &&&Module| graph[**module].iter().all(|import| import == **module || !left.contains(import));
+        let free: Vec<_> = left.iter().filter(is_free).copied().collect();
+        if free.is_empty() {
+            break;
+        }
+        left.retain(|module| !free.contains(module));
+    }
+    let mut path = vec![(*left.first()?).clone()];
+    loop {
+        let last = path.last()?;
+        let next = graph[last].iter().find(|import| *import != last && left.contains(import))?.clone();
+        if let Some(at) = path.iter().position(|module| *module == next) {
+            path.push(next);
+            return Some(path.split_off(at));
+        }
+        path.push(next);
+    }
+}
+
+#[test]
 fn every_room_has_a_floor() {
     let known: BTreeSet<String> = rooms().map(|(_, room)| room.to_owned()).collect();
-    let on_disk = fs::read_dir(source()).unwrap().filter_map(|entry| {
-        let path = entry.unwrap().path();
-        let name = path.file_stem()?.to_str()?.to_owned();
-        (!matches!(name.as_str(), "main" | "lib")).then_some(name)
-    });
-    assert_eq!(on_disk.collect::<BTreeSet<_>>(), known);
+    let on_disk = modules(&source()).into_keys().filter_map(|module| module.first().cloned());
+    assert_eq!(on_disk.filter(|name| name != "main").collect::<BTreeSet<_>>(), known);
 }
 
 #[test]
 fn some_crates_stay_in_their_room() {
-    for (name, home) in KEPT_IN {
-        for (_, room) in rooms().filter(|(_, room)| *room != home) {
-            for file in room_files(room) {
-                let text = fs::read_to_string(&file).unwrap();
-                assert!(!text.contains(&format!("{name}::")), "{} uses {name}", file.display());
-            }
+    for (module, file) in modules(&source()) {
+        let text = fs::read_to_string(&file).unwrap();
+        for (name, home) in KEPT_IN {
+            let is_home = module.first().is_some_and(|room| room == home);
+            assert!(is_home || !text.contains(&format!("{name}::")), "{} uses {name}", file.display());
         }
     }
 }
 
 #[test]
 fn every_file_says_what_lives_in_it() {
-    for file in files(&source()) {
-        let text = fs::read_to_string(&file).unwrap();
+    for file in modules(&source()).values() {
+        let text = fs::read_to_string(file).unwrap();
         assert!(text.starts_with("//!"), "{} does not open with //!", file.display());
     }
 }
 
 #[test]
-fn imports_are_read_as_rust_writes_them() {
-    let text =
-        "use crate::{\n    index::{Index, Link},\n    oci::Digest,\n};\nfn f() { crate::storage::x() }\n// crate::no";
-    assert_eq!(imports(text).into_iter().collect::<Vec<_>>(), ["index", "oci", "storage"]);
+fn a_circle_is_found() {
+    let module = |name: &str| vec!["room".to_owned(), name.to_owned()];
+    let graph = |arrows: &[(&str, &[&str])]| -> BTreeMap<Module, BTreeSet<Module>> {
+        arrows.iter().map(|(from, to)| (module(from), to.iter().map(|to| module(to)).collect())).collect()
+    };
+    assert_eq!(circle(&graph(&[("a", &["b"]), ("b", &["c"]), ("c", &[])])), None);
+    let found = circle(&graph(&[("a", &["b"]), ("b", &["c"]), ("c", &["b"])])).unwrap();
+    assert_eq!(found, ["b", "c", "b"].map(module));
 }

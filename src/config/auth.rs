@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
+use super::key_table::SILLY;
 use super::{
     Error, Setting, Warning,
     access::{self, Group, Rule},
@@ -19,8 +20,6 @@ use super::{
 // Why a section is refused.
 const NOBODY: &str = "says nothing that lets users in, and must not be passed over; expected auth.htpasswd with realm and \
     path, or no auth section (remove it only if a firewall or a reverse proxy keeps strangers out)";
-pub(super) const SILLY: &str =
-    "lets everybody in who says anything: it is for registry:2's own tests; expected auth.htpasswd";
 const SERVICE: &str = "needs realm, service and issuer, and rootcertbundle or jwks";
 const DECIDED: &str = "cannot stand beside auth.token, whose service decides who may do what; expected one of them";
 /// Where tutorials mount the file of users.

@@ -8,7 +8,6 @@ use std::{
 use super::{
     Origin,
     keys::{Key, Kind},
-    node::{Node, Value},
     origin::OneLine,
     owner,
 };
@@ -77,31 +76,8 @@ impl Error {
         Self::Value { origin: origin.clone(), key: key.path, got: shown(key, text), expected: expected.to_string() }
     }
 
-    pub(super) fn shape(key: &'static Key, node: &Node) -> Self {
-        Self::item_shape(key, node, &key.kind.expected())
-    }
-
-    pub(super) fn item_shape(key: &'static Key, node: &Node, expected: &str) -> Self {
-        let (origin, got) = (node.origin.clone(), kind_of(node).to_owned());
-        Self::Value { origin, key: key.path, got, expected: expected.to_owned() }
-    }
-
-    pub(super) fn section(path: &str, node: &Node) -> Self {
-        let problem = format!("{path} is {}; expected a section of keys", kind_of(node));
-        Self::Form { origin: node.origin.clone(), problem }
-    }
-
     pub(super) fn form(path: &Path, line: usize, problem: impl Into<String>) -> Self {
         Self::Form { origin: Origin::File { path: path.into(), line }, problem: problem.into() }
-    }
-}
-
-fn kind_of(node: &Node) -> &'static str {
-    match node.value {
-        Value::Null => "nothing",
-        Value::Text(_) => "a single value",
-        Value::List(_) => "a list",
-        Value::Map(_) => "a section",
     }
 }
 

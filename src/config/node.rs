@@ -138,3 +138,28 @@ impl Node {
         }
     }
 }
+
+impl Error {
+    pub(super) fn shape(key: &'static Key, node: &Node) -> Self {
+        Self::item_shape(key, node, &key.kind.expected())
+    }
+
+    pub(super) fn item_shape(key: &'static Key, node: &Node, expected: &str) -> Self {
+        let (origin, got) = (node.origin.clone(), kind_of(node).to_owned());
+        Self::Value { origin, key: key.path, got, expected: expected.to_owned() }
+    }
+
+    pub(super) fn section(path: &str, node: &Node) -> Self {
+        let problem = format!("{path} is {}; expected a section of keys", kind_of(node));
+        Self::Form { origin: node.origin.clone(), problem }
+    }
+}
+
+fn kind_of(node: &Node) -> &'static str {
+    match node.value {
+        Value::Null => "nothing",
+        Value::Text(_) => "a single value",
+        Value::List(_) => "a list",
+        Value::Map(_) => "a section",
+    }
+}

@@ -83,6 +83,14 @@ fn number(text: &str) -> Result<u64, InvalidRange> {
     text.parse().map_err(|_| InvalidRange)
 }
 
+impl ByteRange {
+    /// `Content-Range` of a 206, RFC 9110, section 14.4.
+    #[must_use]
+    pub fn content_range(&self, size: u64) -> String {
+        ContentRange { part: Some(*self), size: Some(size) }.to_string()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,8 +4,6 @@ use std::ops::Range;
 
 use http_range::{HttpRange, HttpRangeParseError};
 
-use super::ContentRange;
-
 /// A non-empty run of bytes within a representation: `start` inclusive, `end` exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteRange {
@@ -21,12 +19,6 @@ impl ByteRange {
     #[must_use]
     pub fn len(&self) -> u64 {
         self.end - self.start
-    }
-
-    /// `Content-Range` of a 206, RFC 9110, section 14.4.
-    #[must_use]
-    pub fn content_range(&self, size: u64) -> String {
-        ContentRange { part: Some(*self), size: Some(size) }.to_string()
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    synthetic::{Repository, Request},
+    registry::{Repository, Request},
     trace::{Id, Kind, Object, Trace},
 };
 use crate::oci::{Digest, InvalidDigest, RepositoryName};

@@ -3,7 +3,7 @@
 
 use super::{
     random::{Random, Zipf},
-    synthetic::Registry,
+    registry::Registry,
     trace::{Id, Kind, Object},
 };
 

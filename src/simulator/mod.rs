@@ -9,6 +9,7 @@ mod csv;
 mod images;
 mod policies;
 mod random;
+mod registry;
 mod replay;
 mod synthetic;
 mod trace;
@@ -16,8 +17,9 @@ mod trace;
 pub use cache::{Counts, LARGEST_SHARE};
 pub use csv::{InvalidLine, InvalidTrace, read};
 pub use policies::Policy;
+pub use registry::Registry;
 pub use replay::{PERCENTS, Report, Row, Score, Tiers, replay};
-pub use synthetic::{Registry, Synthetic};
+pub use synthetic::Synthetic;
 pub use trace::{Kind, Trace};
 
 #[cfg(test)]

@@ -6,40 +6,13 @@ use std::{
     io::{self, Write},
 };
 
+use super::registry::{Registry, Repository, Request};
 use super::{
     csv,
     images::{Images, Version},
     random::{Random, Zipf},
     trace::{Id, Object, Trace},
 };
-
-/// The registry whose layer sizes are imitated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Registry {
-    /// IBM's registries: 65 % of layers under 1 MB, 80 % under 10 MB, and a few very large ones.
-    Ibm,
-    /// Docker Hub: a median of 4 MB.
-    Hub,
-}
-
-impl Registry {
-    /// The median of layer sizes in bytes, and the standard deviation of their natural logarithm.
-    pub(super) fn layers(self) -> (f64, f64) {
-        match self {
-            Self::Ibm => (143_000.0, 5.05),
-            Self::Hub => (4_000_000.0, 2.15),
-        }
-    }
-
-    /// One word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ibm => "ibm",
-            Self::Hub => "hub",
-        }
-    }
-}
 
 /// A trace to be made: the same for the same values, always.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,20 +43,6 @@ const STORM: (f64, usize, usize) = (0.0025, 10, 200);
 const REQUESTS_A_PULL: f64 = 11.0;
 /// Repositories that the builds of one-hit images push to.
 const BUILDERS: usize = 200;
-
-/// One request of a synthetic trace.
-pub(super) struct Request {
-    /// Seconds since the trace began.
-    pub(super) time: f64,
-    pub(super) repository: Repository,
-    pub(super) object: Id,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Repository {
-    Image(usize),
-    Builder(usize),
-}
 
 impl Synthetic {
     /// Makes the trace.

@@ -4,6 +4,7 @@
 //! should be kept, fetched or served, and nothing here knows HTTP.
 
 mod atomic_fs;
+mod blocks;
 mod claim;
 mod error;
 mod homes;
@@ -89,7 +90,7 @@ impl Stored {
     fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let facts = FileStamp::of(&file)?;
-        let allocated = staged::blocks(&file);
+        let allocated = blocks::blocks(&file);
         Ok(Self { file: Arc::new(file), facts, allocated })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -10,8 +10,9 @@ use std::{
     },
 };
 
-use rustix::fs::{Access, FallocateFlags, Mode, OFlags, access, fallocate, open};
+use rustix::fs::{Access, Mode, OFlags, access, open};
 
+use super::blocks::{blocks, take_blocks};
 use super::{
     Durability, Error, Reservation,
     atomic_fs::{self, Directory},
@@ -125,23 +126,6 @@ impl Drop for Staged {
             tracing::warn!("a staged file stays until the next start: {}: {error}", self.path.display());
         }
     }
-}
-
-/// Has the filesystem give the blocks for `length` bytes from `offset` on, leaving the file's length. `false` where it cannot:
-/// writing will tell.
-pub(super) fn take_blocks(file: &File, offset: u64, length: u64) -> std::io::Result<bool> {
-    if length == 0 {
-        return Ok(false);
-    }
-    match fallocate(file, FallocateFlags::KEEP_SIZE, offset, length) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-pub(super) fn blocks(file: &File) -> u64 {
-    file.metadata().map_or(0, |meta| meta.blocks() * 512)
 }
 
 /// Removes what a killed process left. Called before anything is staged, under the volume's lock.

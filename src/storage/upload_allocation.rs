@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use super::{
     Error, Reservation,
     atomic_fs::{Directory, signed},
+    blocks::{blocks, take_blocks},
     ledger::Charge,
-    staged::{blocks, take_blocks},
     usage::allocated,
 };
 

@@ -6,13 +6,14 @@ use awc::http::{
 };
 use bytes::Bytes;
 
+use super::error_body;
 use super::{
     Client, Error, Remote,
     body::{Body, content_length},
     client::Response,
     headers::{content_range, names_another},
     remote::Timeouts,
-    request::{self, UpstreamRequest, UpstreamResponse},
+    request::{UpstreamRequest, UpstreamResponse},
     turns::Turn,
 };
 use crate::{
@@ -112,7 +113,7 @@ impl Client {
                 content_range(response.headers()).and_then(|range| range.size).ok_or_else(untold)
             }
             StatusCode::OK => content_length(response.headers()).ok_or_else(untold),
-            _ => Err(request::failure(response).await),
+            _ => Err(error_body::failure(response).await),
         }
     }
 

@@ -15,6 +15,7 @@ mod client;
 mod connect;
 mod credentials;
 mod error;
+mod error_body;
 mod head;
 mod headers;
 mod list;
@@ -27,7 +28,9 @@ mod remote;
 mod request;
 mod stream;
 mod token;
+mod token_cache;
 mod turns;
+mod urls;
 
 #[cfg(test)]
 mod tests;

@@ -17,8 +17,11 @@ use super::{
     Budget, Credentials, Error,
     address_policy::{self, AddressPolicy},
     headers,
-    token::Tokens,
     turns::Turns,
+};
+use super::{
+    token_cache::Tokens,
+    urls::{is_http, strip},
 };
 use crate::{
     metrics::Metrics,
@@ -239,18 +242,6 @@ impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remote").field("domain", &self.0.domain).finish_non_exhaustive()
     }
-}
-
-/// Whether it is a URL that can be asked at all.
-pub(super) fn is_http(url: &Url) -> bool {
-    matches!(url.scheme(), "http" | "https") && url.host().is_some()
-}
-
-/// Takes user information and fragment off a URL.
-pub(super) fn strip(url: &mut Url) {
-    // These fail for URLs without a host only.
-    let _hostless = url.set_username("").and_then(|()| url.set_password(None));
-    url.set_fragment(None);
 }
 
 /// Whether both hosts are one, or in one domain that somebody can have: `auth.r.example` and `registry.r.example`. Which names

@@ -6,7 +6,6 @@ use awc::http::{
     Method, StatusCode,
     header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE},
 };
-use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
@@ -16,17 +15,12 @@ use super::{
     body::excerpt,
     challenge::Challenge,
     client::{Request, Response},
-    headers::retry_after,
-    remote,
     token::Authorization,
 };
+use super::{error_body::failure, urls};
 use crate::{metrics::Content, oci::RepositoryName};
 
 const MOST_REDIRECTS: usize = 5;
-/// An upstream's own words are kept this short.
-const LONGEST_MESSAGE: usize = 200;
-/// A longer word may be a token or a signature.
-const LONGEST_WORD: usize = 40;
 
 /// A question about one repository.
 pub(super) struct UpstreamRequest<'a> {
@@ -162,94 +156,10 @@ fn location(response: &Response, from: &Url) -> Result<Url, Error> {
     let unfit = || Error::Redirect("without a usable Location".into());
     let text = response.headers().get(LOCATION).and_then(|location| location.to_str().ok()).ok_or_else(unfit)?;
     let mut url = from.join(text).map_err(|_| unfit())?;
-    remote::strip(&mut url);
+    urls::strip(&mut url);
     match (from.scheme(), url.scheme()) {
-        _ if !remote::is_http(&url) => Err(unfit()),
+        _ if !urls::is_http(&url) => Err(unfit()),
         ("https", "http") => Err(Error::Redirect(format!("from https to http at {}", url.host_str().unwrap_or("?")))),
         _ => Ok(url),
-    }
-}
-
-/// What a status that is not one of success means; reads the body for its words.
-pub(super) async fn failure(response: Response) -> Error {
-    let (status, retry_after) = (response.status(), retry_after(response.headers()));
-    let said = ErrorBody::read(&excerpt(response).await);
-    match status {
-        StatusCode::NOT_FOUND => Error::NotFound,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            Error::Denied(format!("{}{}", status.as_u16(), said.after()))
-        }
-        StatusCode::TOO_MANY_REQUESTS => Error::TooMany { retry_after, message: said.message },
-        status if status.is_client_error() && said.unknown => Error::NotFound,
-        status => Error::Status { code: status.as_u16(), message: said.after() },
-    }
-}
-
-/// An error body, as far as it matters.
-#[derive(Default)]
-struct ErrorBody {
-    message: String,
-    /// Its code is one of those that mean "not found".
-    unknown: bool,
-}
-
-#[derive(Deserialize)]
-struct ErrorsDocument {
-    #[serde(alias = "details")]
-    errors: Option<Vec<ErrorItem>>,
-}
-
-#[derive(Deserialize)]
-struct ErrorItem {
-    code: Option<String>,
-    message: Option<String>,
-}
-
-impl ErrorBody {
-    /// The spec's JSON, or the first line of a text.
-    fn read(body: &[u8]) -> Self {
-        if let Ok(ErrorsDocument { errors: Some(errors) }) = serde_json::from_slice(body) {
-            let Some(first) = errors.into_iter().next() else { return Self::default() };
-            let code = first.code.unwrap_or_default();
-            let unknown = matches!(code.as_str(), "MANIFEST_UNKNOWN" | "NAME_UNKNOWN" | "BLOB_UNKNOWN");
-            return Self { message: shorten(&first.message.unwrap_or(code)), unknown };
-        }
-        let text = String::from_utf8_lossy(body);
-        let line = text.trim_start().lines().next().unwrap_or_default();
-        let is_text = !line.starts_with(['<', '{', '[']);
-        Self { message: if is_text { shorten(line) } else { String::new() }, unknown: false }
-    }
-
-    fn after(&self) -> String {
-        if self.message.is_empty() { String::new() } else { format!(": {}", self.message) }
-    }
-}
-
-/// Printable, short, and without any word long enough to be a secret.
-fn shorten(text: &str) -> String {
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    let words = words.map(|word| if word.len() > LONGEST_WORD { "…" } else { word });
-    words.collect::<Vec<_>>().join(" ").chars().take(LONGEST_MESSAGE).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_body_is_read_for_its_words() {
-        let said = ErrorBody::read(br#"{"errors":[{"code":"NAME_UNKNOWN","message":"no such  thing\n"}]}"#);
-        assert_eq!((said.message.as_str(), said.unknown), ("no such thing", true));
-        let said = ErrorBody::read(b"Too Many Requests (HAP429).\nsecond");
-        assert_eq!((said.message.as_str(), said.unknown), ("Too Many Requests (HAP429).", false));
-        assert_eq!(ErrorBody::read(b"<Error>secret</Error>").message, "");
-        assert_eq!(ErrorBody::read(&[0xff, 0xfe]).after(), ": \u{fffd}\u{fffd}");
-        assert_eq!(ErrorBody::read(b"").after(), "");
-    }
-
-    #[test]
-    fn a_long_word_is_not_repeated() {
-        let token = "x".repeat(41);
-        assert_eq!(shorten(&format!("bad token {token} given")), "bad token … given");
     }
 }

@@ -9,7 +9,6 @@ use awc::http::{
     Method, StatusCode,
     header::{AUTHORIZATION, HeaderValue},
 };
-use parking_lot::Mutex;
 use serde::Deserialize;
 use url::Url;
 
@@ -18,99 +17,14 @@ use super::{
     body::Body,
     challenge::Challenge,
     client::{Request, Response},
-    remote, request,
 };
+use super::{error_body, token_cache::Token, urls};
 use crate::oci::RepositoryName;
 
-/// As many repositories' tokens are kept.
-const KEPT: u64 = 4096;
 const ANSWER_LIMIT: u64 = 1 << 20;
 /// What a token lives that does not say (distribution's token specification).
 const DEFAULT_LIFE: u64 = 60;
 const LONGEST_LIFE: u64 = 24 * 3600;
-
-/// A bearer token, by its address one fetch's and no other's.
-pub(super) struct Token {
-    value: String,
-    until: Instant,
-}
-
-impl Token {
-    fn is_fresh(&self) -> bool {
-        Instant::now() < self.until
-    }
-}
-
-/// An upstream's tokens, by the repository they open for pulling.
-pub(super) struct Tokens(moka::sync::Cache<RepositoryName, Arc<Slot>>);
-
-impl Default for Tokens {
-    fn default() -> Self {
-        Self(moka::sync::Cache::new(KEPT))
-    }
-}
-
-/// One scope's token.
-#[derive(Default)]
-struct Slot {
-    latest: Mutex<Latest>,
-    /// Held while a token is fetched.
-    turn: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-struct Latest {
-    /// How many fetches have ended, so that a waiter knows whether one ended while it waited.
-    fetches: u64,
-    outcome: Option<Result<Arc<Token>, Error>>,
-}
-
-impl Tokens {
-    fn slot(&self, name: &RepositoryName) -> Arc<Slot> {
-        self.0.get_with_by_ref(name, Arc::default)
-    }
-
-    fn fresh(&self, name: &RepositoryName) -> Option<Arc<Token>> {
-        let slot = self.0.get(name)?;
-        let latest = slot.latest.lock();
-        latest.outcome.as_ref()?.as_ref().ok().filter(|token| token.is_fresh()).map(Arc::clone)
-    }
-}
-
-impl Slot {
-    /// What can be had without a fetch: a token that is not the one refused, or the failure of a fetch waited for.
-    fn settled(&self, refused: Option<&Arc<Token>>, fetches_seen: u64) -> Option<Result<Arc<Token>, Error>> {
-        let latest = self.latest.lock();
-        match latest.outcome.as_ref()? {
-            Ok(token) if token.is_fresh() && !refused.is_some_and(|refused| Arc::ptr_eq(refused, token)) => {
-                Some(Ok(Arc::clone(token)))
-            }
-            Err(error) if latest.fetches > fetches_seen => Some(Err(error.clone())),
-            _ => None,
-        }
-    }
-
-    fn settle(&self, outcome: &Result<Arc<Token>, Error>) {
-        let mut latest = self.latest.lock();
-        latest.fetches += 1;
-        latest.outcome = Some(outcome.clone());
-    }
-
-    async fn renew(
-        &self,
-        refused: Option<&Arc<Token>>,
-        fetch: impl Future<Output = Result<Token, Error>>,
-    ) -> Result<Arc<Token>, Error> {
-        let fetches_seen = self.latest.lock().fetches;
-        let _turn = self.turn.lock().await;
-        if let Some(outcome) = self.settled(refused, fetches_seen) {
-            return outcome;
-        }
-        let outcome = fetch.await.map(Arc::new);
-        self.settle(&outcome);
-        outcome
-    }
-}
 
 /// What is sent as `Authorization`.
 pub(super) enum Authorization {
@@ -222,17 +136,17 @@ fn realm(remote: &Remote, bearer: &Challenge) -> Result<Url, Error> {
     let missing = || Error::Token("the challenge has no usable realm".into());
     let realm = bearer.param("realm").ok_or_else(missing)?;
     let mut realm = remote.base().join(realm).map_err(|_| missing())?;
-    if !remote::is_http(&realm) {
+    if !urls::is_http(&realm) {
         return Err(missing());
     }
-    remote::strip(&mut realm);
+    urls::strip(&mut realm);
     Ok(realm)
 }
 
 /// A token service that wants no more of us has denied access; what else it says is as if the upstream said it.
 async fn refusal(realm: &Url, response: Response) -> Error {
     let host = realm.host_str().unwrap_or_default().to_owned();
-    match request::failure(response).await {
+    match error_body::failure(response).await {
         Error::TooMany { retry_after, message } => Error::TooMany { retry_after, message },
         Error::Status { code, message } if code >= 500 => Error::Status { code, message },
         Error::Status { code, .. } if code < 400 => Error::Token(format!("{host} answered {code}")),

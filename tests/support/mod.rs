@@ -31,6 +31,7 @@ pub(crate) mod rng;
 pub(crate) mod scrape;
 pub(crate) mod scratch;
 pub(crate) mod server;
+pub(crate) mod source;
 pub(crate) mod tap;
 pub(crate) mod tls;
 pub(crate) mod token_service;

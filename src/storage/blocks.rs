@@ -1,0 +1,22 @@
+//! The blocks that the filesystem gives to a file.
+
+use std::{fs::File, os::unix::fs::MetadataExt as _};
+
+use rustix::fs::{FallocateFlags, fallocate};
+
+/// Has the filesystem give the blocks for `length` bytes from `offset` on, leaving the file's length. `false` where it cannot:
+/// writing will tell.
+pub(super) fn take_blocks(file: &File, offset: u64, length: u64) -> std::io::Result<bool> {
+    if length == 0 {
+        return Ok(false);
+    }
+    match fallocate(file, FallocateFlags::KEEP_SIZE, offset, length) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) fn blocks(file: &File) -> u64 {
+    file.metadata().map_or(0, |meta| meta.blocks() * 512)
+}

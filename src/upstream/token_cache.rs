@@ -1,0 +1,94 @@
+//! Bearer tokens by the repository they open, each fetched once for any number of waiters.
+
+use std::{sync::Arc, time::Instant};
+
+use parking_lot::Mutex;
+
+use super::Error;
+use crate::oci::RepositoryName;
+
+/// As many repositories' tokens are kept.
+const KEPT: u64 = 4096;
+
+/// A bearer token, by its address one fetch's and no other's.
+pub(super) struct Token {
+    pub(super) value: String,
+    pub(super) until: Instant,
+}
+
+impl Token {
+    pub(super) fn is_fresh(&self) -> bool {
+        Instant::now() < self.until
+    }
+}
+
+/// An upstream's tokens, by the repository they open for pulling.
+pub(super) struct Tokens(moka::sync::Cache<RepositoryName, Arc<Slot>>);
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self(moka::sync::Cache::new(KEPT))
+    }
+}
+
+/// One scope's token.
+#[derive(Default)]
+pub(super) struct Slot {
+    latest: Mutex<Latest>,
+    /// Held while a token is fetched.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+pub(super) struct Latest {
+    /// How many fetches have ended, so that a waiter knows whether one ended while it waited.
+    fetches: u64,
+    outcome: Option<Result<Arc<Token>, Error>>,
+}
+
+impl Tokens {
+    pub(super) fn slot(&self, name: &RepositoryName) -> Arc<Slot> {
+        self.0.get_with_by_ref(name, Arc::default)
+    }
+
+    pub(super) fn fresh(&self, name: &RepositoryName) -> Option<Arc<Token>> {
+        let slot = self.0.get(name)?;
+        let latest = slot.latest.lock();
+        latest.outcome.as_ref()?.as_ref().ok().filter(|token| token.is_fresh()).map(Arc::clone)
+    }
+}
+
+impl Slot {
+    /// What can be had without a fetch: a token that is not the one refused, or the failure of a fetch waited for.
+    pub(super) fn settled(&self, refused: Option<&Arc<Token>>, fetches_seen: u64) -> Option<Result<Arc<Token>, Error>> {
+        let latest = self.latest.lock();
+        match latest.outcome.as_ref()? {
+            Ok(token) if token.is_fresh() && !refused.is_some_and(|refused| Arc::ptr_eq(refused, token)) => {
+                Some(Ok(Arc::clone(token)))
+            }
+            Err(error) if latest.fetches > fetches_seen => Some(Err(error.clone())),
+            _ => None,
+        }
+    }
+
+    pub(super) fn settle(&self, outcome: &Result<Arc<Token>, Error>) {
+        let mut latest = self.latest.lock();
+        latest.fetches += 1;
+        latest.outcome = Some(outcome.clone());
+    }
+
+    pub(super) async fn renew(
+        &self,
+        refused: Option<&Arc<Token>>,
+        fetch: impl Future<Output = Result<Token, Error>>,
+    ) -> Result<Arc<Token>, Error> {
+        let fetches_seen = self.latest.lock().fetches;
+        let _turn = self.turn.lock().await;
+        if let Some(outcome) = self.settled(refused, fetches_seen) {
+            return outcome;
+        }
+        let outcome = fetch.await.map(Arc::new);
+        self.settle(&outcome);
+        outcome
+    }
+}
