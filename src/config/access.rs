@@ -1,4 +1,4 @@
-//! `auth.access` and `auth.groups`: the rules about who may do what, and where, as they were written.
+//! `auth.access` and `auth.groups`: the access rules as they are written in the configuration.
 
 use super::{
     Error, Origin,
@@ -11,20 +11,20 @@ use crate::oci::{Action, NamePattern};
 /// A rule: each of `who` may do each of `may` in every repository of `place`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Whom it lets.
+    /// Its subjects.
     pub who: Vec<Who>,
-    /// What it lets them do.
+    /// The actions it allows them.
     pub may: Vec<Action>,
     /// `where`: the repositories.
     pub place: Vec<NamePattern>,
-    /// Where it is written.
+    /// The line or variable that holds it.
     pub origin: Origin,
 }
 
-/// Somebody a rule is about.
+/// A subject of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// `anonymous`: anybody at all, whether they say who they are or not.
+    /// `anonymous`: every client, authenticated or not.
     Anonymous,
     /// `authenticated`: every user.
     Authenticated,
@@ -37,7 +37,7 @@ pub enum Who {
 /// A group: its name, and its members' names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// What rules call it, after `group:`.
+    /// The name that rules use, after `group:`.
     pub name: String,
     /// Its users.
     pub users: Vec<String>,
@@ -46,7 +46,7 @@ pub struct Group {
 const RULE: &str = "rules such as {who: [alice, group:devs], may: [pull, push], where: [team/**]}";
 
 impl Who {
-    /// `None` for what no user can be called.
+    /// Returns `None` if no user can have this name.
     fn parse(text: &str) -> Option<Self> {
         match text {
             "anonymous" => Some(Self::Anonymous),
@@ -68,14 +68,14 @@ impl Who {
     }
 }
 
-/// A user's or a group's name. In a file of users a colon ends it.
+/// The name of a user or a group. It has no colon, which ends a user's name in htpasswd.
 fn name(text: &str) -> Option<String> {
     (!text.is_empty() && !text.contains([':', '\n', '\r'])).then(|| text.to_owned())
 }
 
-/// The rules, if there are any; each group they name must be one of `groups`.
+/// Reads the rules, if there are any; each group they name must be one of `groups`.
 pub(super) fn rules(root: &Node, groups: &[Group]) -> Result<Option<Vec<Rule>>, Error> {
-    // Nothing where rules should stand is no word for "everybody may everything".
+    // An empty `auth.access` must not be taken for "everybody may do everything".
     let Some(node) = root.get(AUTH_ACCESS.path) else { return Ok(None) };
     let Value::List(items) = &node.value else { return Err(Error::item_shape(&AUTH_ACCESS, node, RULE)) };
     let rules = items.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
@@ -120,7 +120,7 @@ fn each<T, E: std::fmt::Display>(node: &Node, parse: impl Fn(&str) -> Result<T, 
     parsed.collect()
 }
 
-/// The groups.
+/// Reads the groups.
 pub(super) fn groups(root: &Node) -> Result<Vec<Group>, Error> {
     let Some(node) = root.get(AUTH_GROUPS.path).filter(|node| !node.is_empty()) else { return Ok(Vec::new()) };
     let Value::Map(entries) = &node.value else { return Err(Error::shape(&AUTH_GROUPS, node)) };

@@ -5,21 +5,21 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-/// Where to listen. Displayed as it may be written.
+/// An address to listen on. Displayed as it may be written in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
     /// `None`: every address of this machine, IPv6 and IPv4.
     pub host: Option<Host>,
-    /// 0: any free one.
+    /// 0: any free port.
     pub port: u16,
 }
 
-/// One machine's address, or a name for some.
+/// An IP address, or a name that resolves to some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// Written out.
+    /// A literal address.
     Ip(IpAddr),
-    /// To be looked up.
+    /// A name to be resolved.
     Name(String),
 }
 

@@ -1,4 +1,4 @@
-//! The `auth` section: who may come in, and what they may do then.
+//! The `auth` section: authentication and access rules.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -17,64 +17,64 @@ use super::{
     node::{Node, Value},
 };
 
-// Why a section is refused.
+// The reasons for which a section is refused.
 const NOBODY: &str = "says nothing that lets users in, and must not be passed over; expected auth.htpasswd with realm and \
     path, or no auth section (remove it only if a firewall or a reverse proxy keeps strangers out)";
 const SERVICE: &str = "needs realm, service and issuer, and rootcertbundle or jwks";
 const DECIDED: &str = "cannot stand beside auth.token, whose service decides who may do what; expected one of them";
-/// Where tutorials mount the file of users.
+/// The path at which tutorials mount the htpasswd file.
 const CUSTOMARY: &str = "/auth/htpasswd";
 
-/// Who may come in.
+/// The method of authentication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// Whoever can reach the server.
+    /// None: every client has access.
     Open,
-    /// Nobody: there is no file of users, only a directory, as in the files that Debian and distribution ship. Every
-    /// request is to be answered 401, with `WWW-Authenticate: Basic` and this realm.
+    /// Every request is refused: `path` is a directory instead of a htpasswd file, as in the configurations that Debian
+    /// and distribution ship. The response is 401 with `WWW-Authenticate: Basic` and this realm.
     Locked {
         /// `auth.htpasswd.realm`, fit for a quoted string once `"` and `\` are escaped.
         realm: String,
         /// `auth.htpasswd.path`, a directory.
         path: PathBuf,
     },
-    /// The users of a file.
+    /// Users of a htpasswd file.
     Users(Users),
-    /// Whoever bears a token of an outside service.
+    /// Bearer tokens of an external token service.
     Token(TokenService),
 }
 
-/// A file of users, and what they may do.
+/// A htpasswd file, and the rights of its users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Users {
     /// `auth.htpasswd.realm`, as [`Auth::Locked`] has it.
     pub realm: String,
     /// `auth.htpasswd.path`: the file, which may be missing.
     pub path: PathBuf,
-    /// `auth.access`. Without it every user may do everything, and nobody else anything.
+    /// `auth.access`. Without it every user may do everything, and anonymous clients nothing.
     pub access: Option<Vec<Rule>>,
     /// `auth.groups`.
     pub groups: Vec<Group>,
-    /// `auth.tokenlifetime`: how long a token of our own lives.
+    /// `auth.tokenlifetime`: the lifetime of the tokens that Entrepot issues.
     pub token_lifetime: Duration,
 }
 
-/// An outside token service: `auth.token`.
+/// An external token service: `auth.token`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenService {
-    /// `realm`: where clients get a token.
+    /// `realm`: the URL from which clients get a token.
     pub realm: String,
-    /// `service`: what tokens are asked for, and what their `aud` must name.
+    /// `service`: the service that clients request a token for; a token's `aud` must contain it.
     pub service: String,
-    /// `issuer`: what their `iss` must be.
+    /// `issuer`: a token's `iss` must be equal to it.
     pub issuer: String,
-    /// `rootcertbundle`: certificates that vouch for keys.
+    /// `rootcertbundle`: certificates that the signing keys must chain to.
     pub rootcertbundle: Option<PathBuf>,
-    /// `jwks`: keys.
+    /// `jwks`: the signing keys.
     pub jwks: Option<PathBuf>,
-    /// `signingalgorithms`: the only ones taken, if there are any.
+    /// `signingalgorithms`: the accepted algorithms; empty: all that are supported.
     pub signingalgorithms: Vec<String>,
-    /// `autoredirect`: whether the service is at a path of this server's host, whatever clients call that.
+    /// `autoredirect`: true if the service is at a path of this server's host, under the name the client used.
     pub autoredirect: bool,
     /// `autoredirectpath`: that path.
     pub autoredirectpath: String,
@@ -82,7 +82,8 @@ pub struct TokenService {
 
 impl Auth {
     /// # Errors
-    /// Anything that is not understood: it must not be passed over.
+    /// [`Error::Refused`] or [`Error::Value`] for anything in the section that is not understood: ignoring it could
+    /// grant access.
     pub(super) fn read(root: &Node, warnings: &mut Vec<Warning>) -> Result<Setting<Self>, Error> {
         let Some(node) = root.get(AUTH.path).filter(|node| !node.is_empty()) else {
             return Ok(Setting::default(&AUTH, Self::Open));
@@ -120,7 +121,7 @@ impl Auth {
         let (realm, path) = (realm.to_owned(), PathBuf::from(path));
         let groups = access::groups(root)?;
         let access = access::rules(root, &groups)?;
-        // What else may be wrong with it, reading it tells.
+        // Other faults of the file are reported when it is read.
         if fs::metadata(&path).is_ok_and(|found| found.is_dir()) {
             return Ok(Self::Locked { realm, path });
         }
@@ -204,10 +205,10 @@ impl TokenService {
     }
 }
 
-/// What clients believe of a token that does not say (distribution's token specification).
+/// The lifetime that clients assume for a token without `expires_in` (distribution's token specification).
 const SHORT_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Clients give up on tokens that end while they are at it.
+/// Reads a token's lifetime. The shortest one still covers a client's slow request.
 fn lifetime(text: &str) -> Option<Duration> {
     duration::parse(text).filter(|lifetime| *lifetime >= Duration::from_secs(1))
 }
@@ -216,7 +217,7 @@ fn absolute(text: &str) -> Option<String> {
     (text.starts_with('/') && !text.contains(char::is_control)).then(|| text.to_owned())
 }
 
-/// Which of `registry:2`'s ways of authentication the section names: exactly one.
+/// Returns the authentication method of `registry:2` that the section names: exactly one.
 fn kind(node: &Node) -> Result<&str, Error> {
     only(node, AUTH.path, &["htpasswd", "token", "silly", "access", "groups", "tokenlifetime"])?;
     let Value::Map(entries) = &node.value else { return Err(refused(node, AUTH.path, NOBODY)) };
@@ -230,7 +231,7 @@ fn kind(node: &Node) -> Result<&str, Error> {
     }
 }
 
-/// Nothing in a section but these.
+/// Fails if the section has a key that is not in `names`.
 fn only(node: &Node, section: &str, names: &[&str]) -> Result<(), Error> {
     let entries = match &node.value {
         Value::Map(entries) => entries,
@@ -246,7 +247,7 @@ fn only(node: &Node, section: &str, names: &[&str]) -> Result<(), Error> {
     }
 }
 
-/// Says what is missing by the names that it could be given under, and where a file of users seems to be.
+/// Names the missing keys and the variables for them, and a htpasswd file at the customary path.
 fn incomplete(section: &Node, realm: bool, path: bool) -> Error {
     let missing = [(realm, &HTPASSWD_REALM), (path, &HTPASSWD_PATH)].into_iter().filter(|(missing, _)| *missing);
     let names: Vec<_> = missing

@@ -1,6 +1,6 @@
-//! Holding what was said against the table of keys: misspellings, vain words, demands that must not be passed over.
+//! Checks the configuration's keys against the table of keys: misspelt, ignored and refused ones.
 //!
-//! Values of the keys that are used are looked at by their sections.
+//! The values of used keys are checked by the files of their sections.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::oci::Domain;
 
-/// The version a file must name, before anything else in it is trusted.
+/// Checks the version. A file must name it before anything else in it is trusted.
 pub(super) fn version(path: &Path, root: &Node) -> Result<(), Error> {
     match root.text(&VERSION)? {
         Some((text, _)) if text == VERSION.default => Ok(()),
@@ -22,14 +22,14 @@ pub(super) fn version(path: &Path, root: &Node) -> Result<(), Error> {
     }
 }
 
-/// Every key of the tree.
+/// Checks every key of the tree.
 pub(super) fn check(root: &Node, warnings: &mut Vec<Warning>) -> Result<(), Error> {
-    let mut walk = Walk { path: Vec::new(), told: false, warnings };
+    let mut walk = Walk { path: Vec::new(), warned: false, warnings };
     walk.entries(root)
 }
 
-/// What two settings cannot say at once: one name cannot mean both what is pushed here and what is mirrored, and what is
-/// not mirrored needs no door.
+/// Checks for contradictions between settings: a repository cannot be both hosted and mirrored, and a mirror listener
+/// needs the mirror enabled.
 pub(super) fn names(config: &Config) -> Result<(), Error> {
     if *config.proxy.enabled && config.http.is_named(&Domain::docker_hub()) {
         let names = &config.http.names;
@@ -43,8 +43,8 @@ pub(super) fn names(config: &Config) -> Result<(), Error> {
 
 struct Walk<'a> {
     path: Vec<&'a str>,
-    /// The section around has already been called vain.
-    told: bool,
+    /// A warning about the enclosing section has been given.
+    warned: bool,
     warnings: &'a mut Vec<Warning>,
 }
 
@@ -59,13 +59,13 @@ impl<'a> Walk<'a> {
 
     fn entry(&mut self, name: &'a str, node: &'a Node) -> Result<(), Error> {
         self.path.push(name);
-        let told = self.told;
+        let warned = self.warned;
         match find(&self.path) {
             KeyMatch::Key(key) => self.key(key, node)?,
             KeyMatch::Section => self.entries(node)?,
             KeyMatch::Nothing => return Err(self.unknown(node)),
         }
-        self.told = told;
+        self.warned = warned;
         self.path.pop();
         Ok(())
     }
@@ -80,8 +80,8 @@ impl<'a> Walk<'a> {
             Effect::Refused(why) if demands(key, node) => {
                 return Err(Error::Refused { origin: node.origin.clone(), key: self.path.join("."), why });
             }
-            Effect::NoEffect(why) if !self.told && !node.is_blank() => {
-                self.told = true;
+            Effect::NoEffect(why) if !self.warned && !node.is_blank() => {
+                self.warned = true;
                 let text = format!("{} has no effect here: {why}", self.path.join("."));
                 self.warnings.push(Warning::new(&node.origin, text));
             }
@@ -91,7 +91,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether what stands under a key asks for something. `auth:` alone does not, `inmemory:` alone does.
+/// Returns whether the node demands something. `auth:` alone does not, `inmemory:` alone does.
 fn demands(key: &Key, node: &Node) -> bool {
     match key.kind {
         Kind::Driver => true,

@@ -1,4 +1,4 @@
-//! The `http.debug` section, and `http.metrics`: who may look at the server itself, and where.
+//! The `http.debug` section and `http.metrics`: the debug listener and the metrics endpoint.
 
 use super::{
     Error, ListenAddress, Setting,
@@ -8,16 +8,16 @@ use super::{
     node::Node,
 };
 
-/// How the server lets itself be watched.
+/// The settings for monitoring the server.
 #[derive(Clone, Debug)]
 pub struct Debug {
-    /// `http.debug.addr`: where a second door listens; `None` for none.
+    /// `http.debug.addr`: the debug listener; `None` for none.
     pub addr: Setting<Option<ListenAddress>>,
-    /// `http.debug.prometheus.enabled`: whether metrics are behind it.
+    /// `http.debug.prometheus.enabled`: true if the debug listener serves metrics.
     pub prometheus: Setting<bool>,
-    /// `http.debug.prometheus.path`: under which path. Begins with `/`.
+    /// `http.debug.prometheus.path`: the path of the metrics. Begins with `/`.
     pub path: Setting<String>,
-    /// `http.metrics`: whether they are at the main door too.
+    /// `http.metrics`: true if the main listener serves metrics too.
     pub metrics: Setting<bool>,
 }
 
@@ -42,7 +42,7 @@ impl Debug {
     }
 }
 
-/// A path of plain segments, that is not the health checks'.
+/// A path of plain segments that is not one of the health checks.
 fn path(text: &str) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~');
     let taken = matches!(text, "/healthz" | "/readyz" | "/debug/health");

@@ -1,4 +1,4 @@
-//! The effective configuration as YAML that can be loaded again, with `***` for what is secret.
+//! Writes the effective configuration as YAML that can be loaded again, with `***` for secrets.
 
 use std::fmt::Write as _;
 
@@ -7,9 +7,9 @@ use super::{Config, Setting, keys::Key, known_keys::VERSION};
 /// One key with its value.
 pub(super) struct Line {
     key: &'static Key,
-    /// As YAML.
+    /// The value as YAML.
     value: String,
-    /// Shown, but as a comment: it must not be taken for said when it is loaded again.
+    /// Written as a comment, so that a default does not count as set when the output is loaded again.
     remark: bool,
 }
 
@@ -30,12 +30,12 @@ impl Line {
         Self::flow(setting, map(entries))
     }
 
-    /// With a value that is YAML already.
+    /// A line whose value is YAML already.
     pub(super) fn flow<T>(setting: &Setting<T>, value: String) -> Self {
         Self::yaml(setting.key(), value)
     }
 
-    /// The same, of a part of a setting.
+    /// A line for a part of a setting, whose value is YAML already.
     pub(super) fn yaml(key: &'static Key, value: String) -> Self {
         Self { key, value, remark: false }
     }
@@ -52,7 +52,7 @@ impl Line {
 }
 
 impl Config {
-    /// Every setting, said or not, as a file for `registry:2` or this program would say it.
+    /// Writes every setting, set or default, in the form of a configuration file.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         let mut yaml = String::new();
@@ -86,19 +86,19 @@ impl Config {
     }
 }
 
-/// A list of texts on one line.
+/// Writes a list of texts on one line.
 pub(super) fn list(items: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let items: Vec<String> = items.into_iter().map(|item| quoted(item.as_ref())).collect();
     format!("[{}]", items.join(", "))
 }
 
-/// A section on one line, its values YAML already.
+/// Writes a section on one line; the values are YAML already.
 pub(super) fn map<'a>(entries: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let entries: Vec<String> = entries.into_iter().map(|(name, value)| format!("{}: {value}", quoted(name))).collect();
     format!("{{{}}}", entries.join(", "))
 }
 
-/// Plain where YAML cannot take it for anything else, in double quotes otherwise.
+/// Writes text as a plain scalar if YAML reads it as text, in double quotes otherwise.
 pub(super) fn quoted(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_' | b':');
     let begins = text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '/');

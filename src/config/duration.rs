@@ -1,13 +1,13 @@
-//! Durations as Go writes them, in which `registry:2`'s files are written: `1m30s`, `168h`, `0`.
+//! Durations in Go's notation, as in the files of `registry:2`: `1m30s`, `168h`, `0`.
 
 use std::time::Duration;
 
-/// Go's notation, and humantime's wider one (`1day`).
+/// Reads Go's notation, and humantime's wider one (`1day`).
 pub(super) fn parse(text: &str) -> Option<Duration> {
     if text == "0" { Some(Duration::ZERO) } else { humantime::parse_duration(text).ok() }
 }
 
-/// In a notation that Go reads too.
+/// Writes a duration in a notation that Go reads too.
 pub(super) fn write(duration: Duration) -> String {
     let (seconds, nanos) = (duration.as_secs(), u64::from(duration.subsec_nanos()));
     let parts = [

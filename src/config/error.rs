@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, or vain about it: one line each, naming the place, the key and what was expected.
+//! Configuration errors and warnings: one line each, with the place, the key and the expected value.
 
 use std::{
     fmt, io,
@@ -12,57 +12,57 @@ use super::{
     owner,
 };
 
-/// Why a configuration cannot be started with. Its message is one line and holds no secret.
+/// An error that prevents the start. Its message is one line and contains no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file could not be read at all.
+    /// The file cannot be read.
     #[error("{}: cannot be read: {}", OneLine(&path.to_string_lossy()), owner::explain(path, source))]
     Unreadable {
-        /// As it was named.
+        /// The path as it was given.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// The text is not YAML, or YAML of another shape than a configuration has.
+    /// The text is not YAML, or not a mapping.
     #[error("{origin}: {}", OneLine(problem))]
     Form {
-        /// Where it stopped making sense.
+        /// The line of the syntax error.
         origin: Origin,
-        /// What is the matter there.
+        /// The fault.
         problem: String,
     },
-    /// `version` is missing, without which `registry:2` reads no file either.
+    /// `version` is missing; `registry:2` requires it too.
     #[error("{}: version is missing; expected a line that says version: 0.1", OneLine(&path.to_string_lossy()))]
     NoVersion {
         /// The file, as it was named.
         path: PathBuf,
     },
-    /// Neither `registry:2` nor this program has such a key.
+    /// Neither `registry:2` nor Entrepot has this key.
     #[error("{origin}: {} is not a key of this program{}", OneLine(key), Hint(suggestion.as_deref()))]
     UnknownKey {
-        /// Where it was said.
+        /// The place of the key.
         origin: Origin,
-        /// The whole path, with dots.
+        /// The full path, with dots.
         key: String,
-        /// What was probably meant.
+        /// A known key with a similar name.
         suggestion: Option<String>,
     },
-    /// The key is right, its value is not.
+    /// The key is known, its value is invalid.
     #[error("{origin}: {key} is {got}; expected {expected}")]
     Value {
-        /// Where it was said.
+        /// The place of the value.
         origin: Origin,
         /// The key's path, with dots.
         key: &'static str,
         /// The value, quoted, and masked if it is secret.
         got: String,
-        /// What would have been right.
+        /// The expected values.
         expected: String,
     },
-    /// A demand that is understood and cannot be met, and that it would be unsafe to pass over.
+    /// A setting that is understood but not supported, and that is unsafe to ignore.
     #[error("{origin}: {} {why}", OneLine(key))]
     Refused {
-        /// Where it was said.
+        /// The place of the setting.
         origin: Origin,
         /// The key's path, with dots.
         key: String,
@@ -81,7 +81,7 @@ impl Error {
     }
 }
 
-/// A value as a message may show it: quoted, not endless, and without what must not be shown.
+/// Returns a value in the form that messages show: quoted, shortened, and masked where it is secret.
 pub(super) fn shown(key: &Key, text: &str) -> String {
     let text = match key.kind {
         _ if key.secret => "***".into(),
@@ -93,14 +93,14 @@ pub(super) fn shown(key: &Key, text: &str) -> String {
     format!("\"{}{more}\"", OneLine(&text[..end]))
 }
 
-/// A URL, or what was meant as one, with whatever may be a password in it replaced.
+/// Replaces all that may be a password in a URL or in something like one.
 fn without_user(text: &str) -> String {
     let Some((before, host)) = text.rsplit_once('@') else { return text.to_owned() };
     let scheme = before.find("://").map_or("", |at| &before[..at + 3]);
     format!("{scheme}***@{host}")
 }
 
-/// Something that was said and changes nothing, or not what its operator may think.
+/// A setting that has no effect, or another effect than the operator may expect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     origin: Origin,
@@ -116,7 +116,7 @@ impl Warning {
         Self::new(origin, format!("{key} is not a key of this program{}; the variable is ignored", Hint(suggestion)))
     }
 
-    /// Where it was said.
+    /// The place of the setting.
     #[must_use]
     pub fn origin(&self) -> &Origin {
         &self.origin

@@ -1,4 +1,4 @@
-//! `http.headers`: headers of the operator's choice.
+//! `http.headers`: additional response headers.
 
 use super::{
     Error, Setting,
@@ -7,16 +7,17 @@ use super::{
     node::{Node, Value},
 };
 
-/// One header, fit to be sent.
+/// A response header that is valid in HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// A token (RFC 9110, 5.6.2), as it was written.
+    /// A token (RFC 9110, 5.6.2), as it is written in the configuration.
     pub name: String,
-    /// Visible ASCII characters, spaces and tabs, with nothing blank at either end; each is sent in a line of its own.
+    /// Visible ASCII characters, spaces and tabs, without blanks at either end; each is sent as a field line of its
+    /// own.
     pub values: Vec<String>,
 }
 
-/// The server's own: another value than its own would break the message.
+/// The headers that frame the message: another value than the server's would break it.
 const FRAMING: [&str; 4] = ["connection", "content-length", "transfer-encoding", "upgrade"];
 
 pub(super) fn read(root: &Node, key: &'static Key) -> Result<Setting<Vec<Header>>, Error> {

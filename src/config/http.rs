@@ -1,4 +1,4 @@
-//! The `http` section.
+//! The `http` section: listeners, URLs and response headers.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -16,50 +16,50 @@ use super::{
 };
 use crate::oci::Domain;
 
-/// How the server is reached.
+/// The settings of the HTTP server.
 #[derive(Clone, Debug)]
 pub struct Http {
     /// `http.addr`, read as `http.net` says.
     pub addr: Setting<Listen>,
-    /// `http.net`: what `http.addr` is an address of.
+    /// `http.net`: the kind of address that `http.addr` is.
     pub net: Setting<Net>,
-    /// `http.host`: the URL under which clients know this registry; what absolute Locations begin with. Without query,
+    /// `http.host`: this registry's external URL, which absolute `Location` headers begin with. Without query,
     /// fragment, user or password.
     pub host: Setting<Option<Url>>,
-    /// `http.names`: more names of this registry itself, for `ns`. See [`Http::is_named`].
+    /// `http.names`: more names of this registry, for the `ns` parameter. See [`Http::is_named`].
     pub names: Setting<Vec<Domain>>,
-    /// `http.prefix`: what stands before `v2/` in a URL's path. Begins and ends with `/`; just `/` for none.
+    /// `http.prefix`: the part of a URL's path before `v2/`. Begins and ends with `/`; just `/` for none.
     pub prefix: Setting<String>,
-    /// `http.relativeurls`: Locations without scheme and host.
+    /// `http.relativeurls`: `Location` headers without scheme and host.
     pub relativeurls: Setting<bool>,
-    /// `http.draintimeout`: how long requests under way have when the server is asked to stop; zero: no time.
+    /// `http.draintimeout`: the time that open requests have to finish at shutdown; zero: none.
     pub draintimeout: Setting<Duration>,
-    /// `http.headers`: what every answer carries beside its own headers.
+    /// `http.headers`: additional headers of every response.
     pub headers: Setting<Vec<Header>>,
     /// `http.tls`, where a certificate is set.
     pub tls: Option<Tls>,
-    /// `http.http2.disabled`: only an explicit `false` has HTTP/2 offered.
+    /// `http.http2.disabled`: HTTP/2 is offered only if this is explicitly `false`.
     pub http2_disabled: Setting<bool>,
-    /// `http.mirror.addr`: a second address, for mirrored content alone.
+    /// `http.mirror.addr`: the mirror listener, which serves mirrored content only.
     pub mirror: Setting<Option<ListenAddress>>,
-    /// `http.trustedproxies`: whose word counts on who a client is.
+    /// `http.trustedproxies`: the proxies whose `Forwarded` and `X-Forwarded-*` headers are trusted.
     pub trusted_proxies: Setting<Vec<Network>>,
     /// `http.limits`.
     pub limits: LimitsConfig,
-    /// `http.debug` and `http.metrics`: who may look at the server itself.
+    /// `http.debug` and `http.metrics`: monitoring.
     pub debug: Debug,
 }
 
-/// What can be listened on.
+/// The kind of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Net {
     /// TCP.
     Tcp,
-    /// A socket in the filesystem.
+    /// A Unix domain socket.
     Unix,
 }
 
-/// Where to listen. Displayed as it may be written.
+/// The address of the main listener. Displayed as it may be written in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// With `http.net: tcp`.
@@ -70,7 +70,7 @@ pub enum Listen {
 
 impl Http {
     pub(super) fn read(root: &Node) -> Result<Self, Error> {
-        // First `net`: a socket's path is no TCP address, and the reason is not in the address.
+        // `net` comes first: it decides how the address is read, and its own error is the clearer one.
         let net = Setting::read(root, &HTTP_NET, Net::parse)?;
         Ok(Self {
             addr: listen(root, *net)?,
@@ -92,13 +92,13 @@ impl Http {
         })
     }
 
-    /// Whether this is a name of this registry itself: the host of `http.host`, or one of `http.names`.
+    /// Returns whether this is a name of this registry: the host of `http.host`, or one of `http.names`.
     #[must_use]
     pub fn is_named(&self, domain: &Domain) -> bool {
         self.names.contains(domain) || self.host.as_ref().and_then(domain_of).is_some_and(|own| own == *domain)
     }
 
-    /// Every name of this registry itself.
+    /// Returns every name of this registry.
     #[must_use]
     pub fn own_names(&self) -> Vec<Domain> {
         let host = self.host.as_ref().and_then(domain_of);
@@ -152,7 +152,7 @@ fn listen(root: &Node, net: Net) -> Result<Setting<Listen>, Error> {
         Net::Tcp => Setting::read(root, &HTTP_ADDR, |text| ListenAddress::parse(text).map(Listen::Tcp)),
         Net::Unix => {
             let addr = Setting::read(root, &HTTP_ADDR, |text| Some(Listen::Unix(text.into())))?;
-            // What has no slash is an address of the other kind, the default among them.
+            // An address without a slash is a TCP address; the default is one too.
             if addr.to_string().contains('/') { Ok(addr) } else { Err(addr.error("a path such as /run/registry.sock")) }
         }
     }
@@ -163,13 +163,13 @@ fn own_url(text: &str) -> Option<Url> {
     super::proxy::plain_url(text).filter(nobody)
 }
 
-/// A URL's host as `ns` names it: with the port where it is not the scheme's own.
+/// The host of a URL in the form of `ns`: with the port, unless it is the scheme's default.
 fn domain_of(url: &Url) -> Option<Domain> {
     let host = url.host_str()?;
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")).parse().ok()
 }
 
-/// With a slash at either end, whether or not it was written.
+/// Adds a slash at either end if it is missing.
 fn prefix(text: &str) -> Option<String> {
     let inner = text.trim_matches('/');
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');

@@ -1,19 +1,19 @@
-//! Finding a key in the table, and what was probably meant by one that is not in it.
+//! Looks up a key in the table of keys, and suggests a known key for an unknown one.
 
 use super::{key_table::KEYS, keys::Key};
 
-/// What the table knows about a path.
+/// The result of looking up a path in the table.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum KeyMatch {
-    /// It has an entry.
+    /// The path has an entry.
     Key(&'static Key),
-    /// Entries begin with it.
+    /// The path is a prefix of entries.
     Section,
-    /// Nothing.
+    /// The path is unknown.
     Nothing,
 }
 
-/// Looks the path up, as it is spelt. What the table spells out goes before its free names.
+/// Looks the path up, as it is spelt. An entry without wildcards has precedence over one with them.
 pub(super) fn find<S: AsRef<str>>(path: &[S]) -> KeyMatch {
     let literal = |name: &str, given: &str| name == given;
     let free = |name: &str, given: &str| name == "*" || name == given;
@@ -25,14 +25,14 @@ pub(super) fn find<S: AsRef<str>>(path: &[S]) -> KeyMatch {
     }
 }
 
-/// If the key's path begins with `path`: how many names of it are left.
+/// Returns the number of remaining names if the key's path begins with `path`.
 fn begins<S: AsRef<str>>(key: &Key, path: &[S], same: fn(&str, &str) -> bool) -> Option<usize> {
     let mut names = key.path.split('.');
     let all = path.iter().all(|given| names.next().is_some_and(|name| same(name, given.as_ref())));
     all.then(|| names.count())
 }
 
-/// The known path that `path` is most likely a slip of: a few letters off, cut short, or in the wrong section.
+/// Returns the known path that `path` is most likely a slip of: a few letters off, cut short, or in the wrong section.
 pub(super) fn suggest(path: &str) -> Option<String> {
     let path = path.to_lowercase();
     if path.len() > 64 {
@@ -41,7 +41,7 @@ pub(super) fn suggest(path: &str) -> Option<String> {
     near(&path).or_else(|| sibling(&path)).or_else(|| elsewhere(&path)).map(str::to_owned)
 }
 
-/// All that one may write as far as an entry's own section: the table's paths and what they begin with.
+/// All valid spellings of sections and keys: the table's paths and their prefixes.
 fn spellings() -> impl Iterator<Item = &'static str> {
     KEYS.iter().filter(|key| !key.path.contains('*')).flat_map(|key| {
         let cuts = key.path.match_indices('.').map(|(at, _)| at);
@@ -57,19 +57,19 @@ fn near(path: &str) -> Option<&'static str> {
     measured.filter(|(distance, _)| *distance <= most).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
 
-/// `storage.filesystem.root` for `storage.filesystem.rootdirectory`.
+/// Suggests a key of the same section: `storage.filesystem.rootdirectory` for `storage.filesystem.root`.
 fn sibling(path: &str) -> Option<&'static str> {
     let last = path.rsplit('.').next().unwrap_or(path);
     spellings().filter(|_| last.len() > 2).find(|known| known.starts_with(path) && !known[path.len()..].contains('.'))
 }
 
-/// `remoteurl` for `proxy.remoteurl`.
+/// Suggests a key of another section: `proxy.remoteurl` for `remoteurl`.
 fn elsewhere(path: &str) -> Option<&'static str> {
     let last = path.rsplit('.').next().unwrap_or(path);
     spellings().find(|known| known.rsplit('.').next() == Some(last) && known.contains('.'))
 }
 
-/// Levenshtein's: the fewest letters to insert, drop or change.
+/// The Levenshtein distance: the fewest letters to insert, drop or change.
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();

@@ -1,8 +1,8 @@
-//! The table of keys: all of `registry:2`'s (distribution 2.8 and 3) and our own, one entry each.
+//! The table of all keys: those of `registry:2` (distribution 2.8 and 3), and Entrepot extensions, one entry each.
 //!
-//! Recognising a file's keys and the variables' names, warning of what has no effect, refusing what would be unsafe,
-//! printing and documenting: all of it reads this table. The used ones' entries stand in `known_keys.rs`, what they become in
-//! their sections' files.
+//! The table drives key recognition, the names of variables, warnings about ignored keys, refusals, the printed
+//! configuration and its documentation. The entries of used keys are in `known_keys.rs`, the types of their values in
+//! the files of their sections.
 
 use super::{
     keys::{
@@ -27,7 +27,7 @@ use super::{
     },
 };
 
-// Why something has no effect.
+// The reasons for which a key has no effect.
 pub(super) const SILLY: &str =
     "lets everybody in who says anything: it is for registry:2's own tests; expected auth.htpasswd";
 const STDERR: &str = "log lines go to stderr and nowhere else";
@@ -46,7 +46,7 @@ const LATER: &str = "this version does not know it yet";
 const NO_STATE: &str = "no signed state is handed to clients";
 const PLAIN: &str = "HTTP/2 is spoken over TLS alone";
 
-// Why something is refused.
+// The reasons for which a key is refused.
 const TLS: &str = "is set, but this program fetches no certificates; expected http.tls.certificate and http.tls.key, with \
     files that certbot or another program renews (they are read again when they change)";
 const TLS_UNKNOWN: &str = "is not a key of this program, and TLS is no place to guess; expected certificate, key, \
@@ -54,7 +54,7 @@ const TLS_UNKNOWN: &str = "is not a key of this program, and TLS is no place to 
 const DRIVER: &str = "is a storage driver that this program does not have; expected storage.filesystem, with its \
     rootdirectory";
 
-/// Every key, section by section. An entry for a section stands before those of its keys.
+/// Every key, section by section. A section's entry comes before those of its keys.
 pub static KEYS: &[Key] = &[
     VERSION,
     // log
@@ -132,7 +132,7 @@ pub static KEYS: &[Key] = &[
     refused("http.tls.letsencrypt.email", Text, "", TLS, "Whom to write to."),
     refused("http.tls.letsencrypt.hosts", List, "", TLS, "The names to be certified."),
     refused("http.tls.letsencrypt.directoryurl", Url, "", TLS, "Who certifies them."),
-    // Misspelt here is asked for all the same.
+    // A misspelt TLS key still demands TLS, so it is refused rather than ignored.
     refused("http.tls.*", Opaque, "", TLS_UNKNOWN, "Anything else about TLS."),
     DEBUG_ADDR,
     PROMETHEUS_ENABLED,
@@ -172,7 +172,7 @@ pub static KEYS: &[Key] = &[
     vain("proxy.exec", Section, "", LATER, "A program that knows the password."),
     vain("proxy.exec.command", Path, "", LATER, "The program."),
     vain("proxy.exec.lifetime", Duration, "", LATER, "How long its answer is believed."),
-    // The rest
+    // Other sections
     vain("middleware", Opaque, "", PLUGINS, "Code that is put in between."),
     vain("reporting", Opaque, "", REPORTS, "Services that are told of errors."),
     vain("notifications", Section, "", EVENTS, "Telling others what happens here."),

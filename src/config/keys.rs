@@ -1,30 +1,30 @@
-//! What the table of keys says about one key. The table itself is `key_table.rs`.
+//! The type of the entries of `key_table.rs`: a key's kind, default, effect and documentation.
 
-/// One key.
+/// A configuration key.
 #[derive(Debug)]
 pub struct Key {
-    /// From the top, with dots; `*` is a name of the operator's choice.
+    /// Its full path, with dots; `*` is a name of the operator's choice.
     pub path: &'static str,
-    /// What its value is.
+    /// The kind of its value.
     pub kind: Kind,
-    /// What holds when nobody says anything; empty if nothing does.
+    /// Its value if it is not set; empty if there is none.
     pub default: &'static str,
-    /// What it does here.
+    /// Its effect in Entrepot.
     pub effect: Effect,
-    /// Never shown.
+    /// True if its value must not be shown.
     pub secret: bool,
-    /// What it is for, in one line.
+    /// Its purpose, in one line.
     pub doc: &'static str,
 }
 
-/// What may stand under a key.
+/// The kind of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Keys of this table; an entry for the section itself says something about all of them.
+    /// Keys of this table; an entry for the section itself holds for all of them.
     Section,
-    /// Names and values that this program does not look into.
+    /// Names and values that Entrepot does not read.
     Opaque,
-    /// As opaque, and it is chosen by its mere name.
+    /// As opaque; its mere presence selects a driver.
     Driver,
     /// Several values.
     List,
@@ -40,33 +40,33 @@ pub enum Kind {
     Integer,
     /// A number of bytes, or a share of a whole.
     Size,
-    /// Go's notation.
+    /// A duration in Go's notation.
     Duration,
-    /// `http` or `https`.
+    /// An `http` or `https` URL.
     Url,
-    /// The beginning of a URL's path.
+    /// A prefix of a URL's path.
     UrlPath,
-    /// Host and port to listen on.
+    /// A host and a port to listen on.
     Address,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
 
-/// What a key does in this program.
+/// The effect of a key in Entrepot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// What its doc says.
+    /// It is used, as its `doc` says.
     Used,
-    /// Another, newer key's effect: that one's path.
+    /// It is an older name of the key with this path.
     AliasOf(&'static str),
-    /// Nothing, for this reason; whoever sets it is warned.
+    /// It has no effect, for this reason; a warning says so.
     NoEffect(&'static str),
-    /// It stops the start, since passing over it would open or misplace something: why, and what to do.
+    /// It prevents the start, since ignoring it could grant access or misplace data: the reason, and the remedy.
     Refused(&'static str),
 }
 
 impl Kind {
-    /// What to say when something else stands there.
+    /// The text for a message about a value of another kind.
     #[must_use]
     pub fn expected(self) -> String {
         let fixed = match self {
@@ -88,13 +88,13 @@ impl Kind {
         fixed.to_owned()
     }
 
-    /// Whether names that the table does not know may stand below.
+    /// Returns whether names that are not in the table are valid below this key.
     pub(super) fn is_open(self) -> bool {
         matches!(self, Self::Opaque | Self::Driver | Self::List | Self::Headers)
     }
 }
 
-/// YAML 1.1's booleans, which `registry:2`'s reader knows.
+/// Reads a boolean of YAML 1.1, as `registry:2` does.
 pub(super) fn flag(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "y" => Some(true),

@@ -1,4 +1,4 @@
-//! The keys that have an effect here, a constant each: what reads one cannot misspell it.
+//! The keys that have an effect, a constant each, so that the compiler checks the spelling of every reference to one.
 
 use super::keys::{
     Effect::{AliasOf, Used},
@@ -173,7 +173,7 @@ pub(super) const HTTP2_DISABLED: Key = used(
     "Whether HTTP/2 is never spoken; false offers it to TLS clients. HTTP/1.1 is faster for this work.",
 );
 
-// http.mirror and who is who
+// http.mirror and client addresses
 pub(super) const MIRROR_ADDR: Key = used(
     "http.mirror.addr",
     Address,
@@ -188,7 +188,7 @@ pub(super) const TRUSTED_PROXIES: Key = used(
      called this server; ours.",
 );
 
-// http.limits: 0 is no limit, everywhere.
+// http.limits: 0 means no limit, for every key.
 pub(super) const LIMIT_MANIFEST: Key =
     used("http.limits.manifest", Size, "4MiB", "The largest manifest that is taken; ours.");
 pub(super) const LIMIT_HEADERS: Key =
@@ -311,7 +311,7 @@ pub(super) const PROXY_ADOPT: Key = used(
      is mirrored from now on, or what was pushed; ask stops the start; ours.",
 );
 
-// Lists
+// catalog and tags
 pub(super) const CATALOG_MAXENTRIES: Key =
     used("catalog.maxentries", Integer, "1000", "How many repositories a page of the catalog holds at most.");
 pub(super) const TAGS_MAXTAGS: Key = used(
@@ -371,7 +371,7 @@ pub(super) const VERIFY_INTERVAL: Key =
 pub(super) const VERIFY_RATE: Key =
     used("verify.rate", Size, "50MB", "How many bytes a second are read for that, at most; ours.");
 
-/// An entry with an effect.
+/// A key with an effect.
 pub(super) const fn used(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
     Key { path, kind, default, effect: Used, secret: false, doc }
 }

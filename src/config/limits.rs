@@ -1,4 +1,4 @@
-//! The `http.limits` section: what one client may take of a server that others use too. 0 is no limit, everywhere.
+//! The `http.limits` section: limits for each client and for all. 0 means no limit, for every key.
 
 use std::time::Duration;
 
@@ -15,31 +15,31 @@ use super::{
     size,
 };
 
-/// Bytes that one head may have at all: the HTTP library holds no more.
+/// The HTTP library's own limit for a request's head, in bytes.
 const HEAD_MOST: u64 = 128 << 10;
 
-/// `http.limits`. `None` is no limit.
+/// `http.limits`. `None` means no limit.
 #[derive(Clone, Debug)]
 pub struct LimitsConfig {
-    /// `manifest`: bytes of one that is pushed.
+    /// `manifest`: bytes of a pushed manifest.
     pub manifest: Setting<Option<u64>>,
     /// `headers`: bytes of a request's headers.
     pub headers: Setting<Option<u64>>,
-    /// `requests`: on one connection.
+    /// `requests`: requests on one connection.
     pub requests: Setting<Option<u64>>,
-    /// `connections`: at once, in all.
+    /// `connections`: open connections, in all.
     pub connections: Setting<Option<u64>>,
-    /// `peraddress`: connections at once of one client.
+    /// `peraddress`: open connections of one client.
     pub per_address: Setting<Option<u64>>,
-    /// `headtime`: from a head's first byte to its last.
+    /// `headtime`: time from the first byte of a request's head to its last.
     pub head_time: Setting<Option<Duration>>,
-    /// `bodypause`: between two pieces of a body on its way in.
+    /// `bodypause`: time between two pieces of a request body.
     pub body_pause: Setting<Option<Duration>>,
-    /// `sendpause`: between two pieces of an answer that a client takes.
+    /// `sendpause`: time for a client to read the next piece of a response.
     pub send_pause: Setting<Option<Duration>>,
-    /// `uploads`: open sessions of one client.
+    /// `uploads`: open upload sessions of one client.
     pub uploads: Setting<Option<u64>>,
-    /// `rate`: requests a second of one client.
+    /// `rate`: requests per second of one client.
     pub rate: Setting<Option<u64>>,
 }
 

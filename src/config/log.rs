@@ -1,4 +1,4 @@
-//! The `log` section.
+//! The `log` section: level, format, access log and audit log.
 
 use super::{
     Error, Setting, Warning,
@@ -8,12 +8,12 @@ use super::{
     node::Node,
 };
 
-/// What is logged, and how.
+/// The settings of the logs.
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// `log.accesslog.disabled`: no line for each request.
+    /// `log.accesslog.disabled`: no access log.
     pub accesslog_disabled: Setting<bool>,
-    /// `log.audit.pulls`: a line in the audit log for each pull.
+    /// `log.audit.pulls`: pulls are written to the audit log too.
     pub audit_pulls: Setting<bool>,
     /// `log.level`.
     pub level: Setting<Level>,
@@ -21,25 +21,25 @@ pub struct Log {
     pub formatter: Setting<Formatter>,
 }
 
-/// How much is said.
+/// The lowest severity that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// What went wrong.
+    /// Failures.
     Error,
-    /// What may go wrong.
+    /// Conditions that may lead to failures.
     Warn,
-    /// What a running server's owner wants to know.
+    /// Events that an operator of a running server wants to know.
     Info,
-    /// What its developer wants to know.
+    /// Details for developers.
     Debug,
 }
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Formatter {
-    /// For people.
+    /// Text for people.
     Text,
-    /// For programs: an object a line.
+    /// JSON: one object a line.
     Json,
 }
 
@@ -73,7 +73,7 @@ impl Level {
         levels.into_iter().find(|level| level.as_str().eq_ignore_ascii_case(text))
     }
 
-    /// As the file spells it.
+    /// The name in the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -94,7 +94,7 @@ impl Formatter {
         }
     }
 
-    /// As the file spells it.
+    /// The name in the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

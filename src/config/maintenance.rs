@@ -1,4 +1,4 @@
-//! The `gc` and `verify` sections: what a server does by itself about what nothing reaches, and about its bytes' health.
+//! The `gc` and `verify` sections: scheduled garbage collection and verification.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use super::{
     size,
 };
 
-/// When what nothing reaches is removed.
+/// The settings of garbage collection.
 #[derive(Clone, Debug)]
 pub struct Gc {
-    /// `gc.interval`: how often; zero is never.
+    /// `gc.interval`: time between two runs; zero: never.
     pub interval: Setting<Duration>,
-    /// `gc.grace`: how long what nothing names yet is left alone after the last push to its repository.
+    /// `gc.grace`: minimum age of an unreferenced blob, counted from the last push to its repository.
     pub grace: Setting<Duration>,
-    /// `gc.untagged`: manifests without a tag go, too.
+    /// `gc.untagged`: manifests without a tag are removed too.
     pub untagged: Setting<bool>,
 }
 
@@ -40,12 +40,12 @@ impl Gc {
     }
 }
 
-/// When what is stored is hashed again.
+/// The settings of verification, which hashes stored blobs again.
 #[derive(Clone, Debug)]
 pub struct Verify {
-    /// `verify.interval`: in how long all of it is, once; zero is never.
+    /// `verify.interval`: time in which every blob is hashed once; zero: never.
     pub interval: Setting<Duration>,
-    /// `verify.rate`: bytes a second, at most; never zero.
+    /// `verify.rate`: the limit in bytes per second; never zero.
     pub rate: Setting<u64>,
 }
 

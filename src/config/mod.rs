@@ -1,7 +1,8 @@
-//! What the operator asked for: `registry:2`'s YAML file, its `REGISTRY_*` variables, our own keys, the command line.
+//! The configuration: the YAML file of `registry:2` with Entrepot extensions, `REGISTRY_*` variables and command-line
+//! flags.
 //!
-//! Which keys exist is told by one table, [`KEYS`]. A value that has been read knows its key and where it was said, so
-//! that any room above can complain about it in the same words. What a setting *does* does not live here.
+//! All keys are in one table, [`KEYS`]. A [`Setting`] knows its key and its origin, so that every floor above reports
+//! errors in the same form. The effect of a setting is implemented on the floors above.
 
 mod access;
 mod address;
@@ -67,55 +68,55 @@ pub use variables::FILE_VARIABLE;
 
 use node::Node;
 
-/// The effective configuration: defaults, under the file, under the variables, under the command line.
+/// The effective configuration. Flags override variables, variables the file, and the file the defaults.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How it is reached.
+    /// The HTTP server.
     pub http: Http,
-    /// Where it keeps what it stores.
+    /// Storage and its limits.
     pub storage: Storage,
-    /// What it says, and how.
+    /// Logs.
     pub log: Log,
-    /// What it mirrors.
+    /// The mirror.
     pub proxy: Proxy,
-    /// Who may come in.
+    /// Authentication and access rules.
     pub auth: Setting<Auth>,
-    /// How it lists repositories.
+    /// The list of repositories.
     pub catalog: Catalog,
-    /// How it lists tags.
+    /// The lists of tags.
     pub tags: Tags,
-    /// What pushed manifests may name.
+    /// The checks of pushed manifests.
     pub validation: Validation,
-    /// What is done about what nothing reaches.
+    /// Garbage collection.
     pub gc: Gc,
-    /// When bytes are hashed again.
+    /// Verification of stored blobs.
     pub verify: Verify,
 }
 
-/// What the command line says about configuration.
+/// The command-line flags that set configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
-    /// `--data`: in place of `storage.filesystem.rootdirectory`.
+    /// `--data`: overrides `storage.filesystem.rootdirectory`.
     pub data: Option<PathBuf>,
 }
 
-/// A configuration that can be started with, and what its operator should hear about it first.
+/// A valid configuration and its warnings.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The settings.
     pub config: Config,
-    /// What was said in vain, or is done in another way than it was said.
+    /// Settings that have no effect or another effect than expected.
     pub warnings: Vec<Warning>,
 }
 
 impl Config {
-    /// Reads the file, if there is one, and lays the variables and the flags over it. Variables that do not begin with
-    /// `REGISTRY_` are passed over, so a process may hand over its whole environment.
+    /// Reads the file, if there is one, and applies the variables and the flags to it. Variables without the prefix
+    /// `REGISTRY_` are ignored, so that a caller may pass the whole environment.
     ///
     /// # Errors
-    /// The first thing that is wrong, in one line: the file cannot be read or is not YAML; a key is misspelt or its
-    /// value is not of its kind; or something is asked for that this program does not do and without which serving
-    /// would be unsafe.
+    /// The first error found. [`Error::Unreadable`] or [`Error::Form`] if the file cannot be read or is not YAML,
+    /// [`Error::NoVersion`] without a version, [`Error::UnknownKey`] and [`Error::Value`] for a wrong key or value,
+    /// [`Error::Refused`] for a setting that is not supported and unsafe to ignore.
     pub fn load(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (String, String)>,
@@ -125,7 +126,7 @@ impl Config {
         Self::parse(bytes.as_ref().map(|(path, bytes)| (*path, bytes.as_slice())), variables, flags)
     }
 
-    /// As [`Self::load`], of a file that has been read: what to call it, and what is in it.
+    /// Reads the configuration from the bytes of a file and its name; otherwise as [`Self::load`].
     ///
     /// # Errors
     /// Those of [`Self::load`].

@@ -1,17 +1,17 @@
-//! Addresses and networks as operators list them: `10.0.0.0/8`, `192.0.2.1`, `fd00::/8`.
+//! Addresses and networks in CIDR notation: `10.0.0.0/8`, `192.0.2.1`, `fd00::/8`.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-/// One address, or all that begin with the same bits.
+/// A network, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
-    /// Bits that count.
+    /// The prefix length in bits.
     prefix: u8,
 }
 
 impl Network {
-    /// Whether `address` is in it. An IPv4 address in IPv6's clothes is one of IPv4.
+    /// Returns whether the network contains `address`. An IPv4-mapped IPv6 address counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

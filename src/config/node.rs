@@ -1,15 +1,15 @@
-//! The tree that file and variables are laid into: values not yet looked at, each with its origin.
+//! The tree of raw values that the file and the variables are merged into, each value with its origin.
 
 use super::{Error, Origin, keys::Key};
 
-/// One place of the tree.
+/// A node of the tree.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) value: Value,
     pub(super) origin: Origin,
 }
 
-/// What stands there. Scalars stay the text that was written: only their key tells whether `0123` is a number.
+/// A node's value. Scalars stay text: only the key tells whether `0123` is a number.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Null,
@@ -23,7 +23,7 @@ impl Node {
         Self { value: Value::Null, origin: Origin::Default }
     }
 
-    /// The node under `path`, keys joined by dots; only for paths of the table, whose keys have no dots.
+    /// Returns the node at `path`, names joined by dots; only for paths of the table, whose names have no dots.
     pub(super) fn get(&self, path: &str) -> Option<&Self> {
         path.split('.').try_fold(self, |node, name| node.entry(name))
     }
@@ -35,7 +35,7 @@ impl Node {
         }
     }
 
-    /// The scalar under `key`; `None` if nobody gave one, or an empty one: in Go's files that is the same.
+    /// Returns the scalar at `key`, or `None` if it is missing or empty: Go's decoder treats both alike.
     pub(super) fn text(&self, key: &'static Key) -> Result<Option<(&str, &Origin)>, Error> {
         match self.get(key.path) {
             Some(node) => match &node.value {
@@ -48,7 +48,7 @@ impl Node {
         }
     }
 
-    /// The texts of a list, or of a single value as a list of one.
+    /// Returns the texts of a list; a single value counts as a list of one.
     pub(super) fn items(&self, key: &'static Key) -> Result<Vec<(&str, &Origin)>, Error> {
         match &self.value {
             Value::List(items) => items.iter().map(|item| item.item_text(key)).collect(),
@@ -64,7 +64,7 @@ impl Node {
         }
     }
 
-    /// Puts `node` at `path`, in place of all that stood there. What is in the way and cannot hold it goes.
+    /// Puts `node` at `path` and replaces the value there. A scalar on the way is replaced by a mapping.
     pub(super) fn set(&mut self, path: &[String], node: Self) {
         match path.split_first() {
             None => *self = node,
@@ -79,7 +79,7 @@ impl Node {
         }
     }
 
-    /// A variable may replace a list's items and add one at its end, as in `registry:2`.
+    /// Returns the item at `index`. As in `registry:2`, a variable may replace an item or add one at the end.
     fn item(&mut self, index: usize, origin: &Origin) -> &mut Self {
         if !matches!(self.value, Value::List(_)) {
             *self = Self { value: Value::List(Vec::new()), origin: origin.clone() };
@@ -97,7 +97,7 @@ impl Node {
             *self = Self { value: Value::Map(Vec::new()), origin: origin.clone() };
         }
         let Value::Map(entries) = &mut self.value else { unreachable!("made a map above") };
-        // A variable's name has lost its case; a header's name in the file has not.
+        // A variable's name is in upper case; a header's name in the file keeps its case.
         let index = entries.iter().position(|(key, _)| key.eq_ignore_ascii_case(name)).unwrap_or(entries.len());
         if index == entries.len() {
             entries.push((name.to_owned(), Self { value: Value::Null, origin: origin.clone() }));
@@ -105,7 +105,7 @@ impl Node {
         &mut entries[index].1
     }
 
-    /// Nothing, or a container of nothing.
+    /// Returns whether the value is null or an empty container.
     pub(super) fn is_empty(&self) -> bool {
         match &self.value {
             Value::Null => true,
@@ -115,7 +115,7 @@ impl Node {
         }
     }
 
-    /// Nothing, or containers of nothing all the way down.
+    /// Returns whether the value contains no scalar at any depth.
     pub(super) fn is_blank(&self) -> bool {
         match &self.value {
             Value::List(items) => items.iter().all(Self::is_blank),
@@ -124,7 +124,7 @@ impl Node {
         }
     }
 
-    /// `storage: filesystem` is short for `storage: {filesystem: {}}`; the same with `auth`.
+    /// Expands short forms: `storage: filesystem` to `storage: {filesystem: {}}`; the same for `auth`.
     pub(super) fn spell_out(&mut self) {
         let Value::Map(entries) = &mut self.value else { return };
         for (name, node) in entries {

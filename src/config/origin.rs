@@ -1,22 +1,22 @@
-//! Where a value was said, as error messages and warnings name it.
+//! The origin of a value, as errors and warnings name it.
 
 use std::{fmt, path::Path, sync::Arc};
 
-/// Who said it. Displayed as `config.yml:7`, `REGISTRY_HTTP_ADDR`, `--data` or `default`.
+/// The origin of a value. Displayed as `config.yml:7`, `REGISTRY_HTTP_ADDR`, `--data` or `default`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody.
+    /// The built-in default.
     Default,
     /// The configuration file.
     File {
-        /// As it was named on the command line.
+        /// The path as it was given on the command line.
         path: Arc<Path>,
-        /// From 1; the line of the key rather than of its value.
+        /// The line of the key, counted from 1.
         line: usize,
     },
-    /// An environment variable, by its name.
+    /// An environment variable.
     Variable(Arc<str>),
-    /// A flag on the command line, by its name.
+    /// A command-line flag.
     Flag(&'static str),
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Text from outside, on its way into a message that must stay one line and must not steer a terminal.
+/// Displays text from outside on one line, without control characters that could affect a terminal.
 pub(super) struct OneLine<'a>(pub(super) &'a str);
 
 impl fmt::Display for OneLine<'_> {

@@ -1,16 +1,16 @@
-//! Why a file or folder may not be used, with the command that helps where it belongs to another user than this process runs as.
+//! Explains a permission error on a file or folder, with the `chown` command if another user owns it.
 
 use std::{fs, io, path::Path};
 
 use rustix::process::{getegid, geteuid};
 
-/// The system's reason why a file cannot be read, and the command that helps where it is somebody else's.
+/// Returns the system's error for an unreadable file, and the command that helps if another user owns it.
 #[must_use]
 pub fn explain(file: &Path, error: &io::Error) -> String {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return error.to_string();
     }
-    // What lies in a folder that may not be entered is not seen at all.
+    // A file in a folder without search permission appears to be missing, so the folders above are checked.
     match file.ancestors().skip(1).find(|above| fs::metadata(above).is_ok_and(|found| found.is_dir())) {
         Some(folder) if fs::metadata(file).is_err() => {
             format!("{error}; user {} may not enter {}", geteuid().as_raw(), folder.display())
@@ -19,7 +19,7 @@ pub fn explain(file: &Path, error: &io::Error) -> String {
     }
 }
 
-/// The command that helps where a folder, with what is in it, is somebody else's; nothing where that is not the reason.
+/// Returns the command that helps if another user owns the folder and its content; empty if that is not the reason.
 #[must_use]
 pub fn chown_all(folder: &Path, error: &io::Error) -> String {
     chown(folder, "-R ", error)

@@ -1,4 +1,4 @@
-//! The `catalog` and `tags` sections: how long a page of a list may be.
+//! The `catalog` and `tags` sections: page sizes of lists.
 
 use std::num::NonZeroUsize;
 
@@ -13,14 +13,14 @@ use super::{
 /// The list of repositories.
 #[derive(Clone, Debug)]
 pub struct Catalog {
-    /// `catalog.maxentries`: the most a page holds, and what it holds when the client names no number.
+    /// `catalog.maxentries`: the maximum page size, and the default for a request without `n`.
     pub maxentries: Setting<NonZeroUsize>,
 }
 
 /// The lists of tags.
 #[derive(Clone, Debug)]
 pub struct Tags {
-    /// `tags.maxtags`: the most a page holds.
+    /// `tags.maxtags`: the maximum page size.
     pub maxtags: Setting<NonZeroUsize>,
 }
 
@@ -44,7 +44,7 @@ impl Tags {
     }
 }
 
-/// As in `registry:2`, 0 means the default.
+/// Reads a page size. As in `registry:2`, 0 means the default.
 fn page(root: &Node, key: &'static Key) -> Result<Setting<NonZeroUsize>, Error> {
     let said = Setting::read(root, key, |text| text.parse::<usize>().ok())?;
     match NonZeroUsize::new(*said).or_else(|| key.default.parse().ok()) {

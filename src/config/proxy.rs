@@ -1,4 +1,4 @@
-//! The `proxy` section.
+//! The `proxy` section: the upstream, its credentials, the tag cache and pushes beside the mirror.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -16,55 +16,55 @@ use super::{
 };
 use crate::oci::{NamePattern, RepositoryName};
 
-/// What is mirrored, and what may be pushed beside it.
+/// The settings of the mirror, and of pushes beside it.
 #[derive(Clone, Debug)]
 pub struct Proxy {
-    /// `proxy.enabled`: whether anything is mirrored at all.
+    /// `proxy.enabled`: true if anything is mirrored.
     pub enabled: Setting<bool>,
-    /// `proxy.remoteurl`: who plays `docker.io`. It never holds a user or a password: those it was written with are
-    /// in the next two fields, so that whoever logs or follows a URL need not think of them.
+    /// `proxy.remoteurl`: the registry that stands for `docker.io`. User and password are removed from it and stored in
+    /// the next two fields, so that the URL can be logged and passed on as it is.
     pub remoteurl: Setting<Url>,
-    /// `proxy.username`: there if and only if the password is.
+    /// `proxy.username`: set if and only if the password is.
     pub username: Setting<Option<String>>,
-    /// `proxy.password`, or what stands in the next.
+    /// `proxy.password`, or the content of `proxy.passwordfile`.
     pub password: Setting<Option<Secret>>,
-    /// `proxy.realm`: a token service on another domain, which is asked and may have the password.
+    /// `proxy.realm`: a token service on another domain that may receive the password.
     pub realm: Setting<Option<Url>>,
-    /// `proxy.redirects`: hosts, perhaps with a port, that redirects may lead to wherever they are.
+    /// `proxy.redirects`: hosts, with an optional port, that redirects may lead to at any address.
     pub redirects: Setting<Vec<String>>,
     /// `proxy.passwordfile`: the file the password was read from.
     pub passwordfile: Setting<Option<PathBuf>>,
-    /// `proxy.freshness`: how long a tag is believed without asking upstream.
+    /// `proxy.freshness`: the time for which a tag is served without asking the upstream.
     pub freshness: Setting<Duration>,
-    /// `proxy.ttl`: how long what nobody asks for is kept; for ever, where it is zero.
+    /// `proxy.ttl`: the time after which unused content is removed; zero: never.
     pub ttl: Setting<Duration>,
-    /// `proxy.push`, if anybody said it. See [`Proxy::push_allowed`].
+    /// `proxy.push`, if it is set. See [`Proxy::push_allowed`].
     pub push: Setting<Option<bool>>,
-    /// `proxy.hosted`: names that are ours, pushed or not. See [`Proxy::is_hosted`].
+    /// `proxy.hosted`: repositories that belong to this registry, pushed or not. See [`Proxy::is_hosted`].
     pub hosted: Setting<Vec<NamePattern>>,
-    /// `proxy.unproven`: what becomes of a first push while the upstream cannot be asked for the name.
+    /// `proxy.unproven`: the response to a first push while the upstream cannot be asked about the name.
     pub unproven: Setting<Unproven>,
-    /// `proxy.adopt`: what a volume of registry:2 holds that may be that of a cache.
+    /// `proxy.adopt`: the class of repositories on a volume of registry:2 that may have been a cache.
     pub adopt: Setting<Adopt>,
 }
 
-/// What becomes of the first push to a name while the upstream cannot be asked whether it has such a repository.
+/// The response to a first push while the upstream cannot be asked whether it has such a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unproven {
-    /// It is taken, and the upstream asked later.
+    /// The push is accepted, and the upstream is asked later.
     Accept,
-    /// It is refused until the upstream can be asked.
+    /// The push is refused until the upstream can be asked.
     Refuse,
 }
 
-/// What the repositories are that lie on a volume of `registry:2` where those that are pushed do.
+/// The class of the repositories that a volume of `registry:2` holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adopt {
-    /// Nobody said.
+    /// Not set.
     Ask,
-    /// Cached: they become mirrored ones.
+    /// Cached: they become mirrored.
     Cached,
-    /// Pushed: they stay.
+    /// Pushed: they stay hosted.
     Pushed,
 }
 
@@ -115,14 +115,15 @@ impl Proxy {
         proxy.with_password_out_of_file()?.with_user_out_of_url()?.paired()
     }
 
-    /// Whether pushes are taken. A file with `proxy.remoteurl` was written for a `registry:2` that takes none and may stand
-    /// open because of that: then only `proxy.push: true`, or `proxy.enabled: false`, opens it.
+    /// Returns whether pushes are accepted. A file with `proxy.remoteurl` was written for a `registry:2` that refuses
+    /// pushes and may therefore have no authentication: only `proxy.push: true` or `proxy.enabled: false` enables
+    /// pushes then.
     #[must_use]
     pub fn push_allowed(&self) -> bool {
         self.push.unwrap_or(!*self.enabled || !self.remoteurl.is_set())
     }
 
-    /// Whether a repository is this registry's own by `proxy.hosted`.
+    /// Returns whether `proxy.hosted` assigns the repository to this registry.
     #[must_use]
     pub fn is_hosted(&self, name: &RepositoryName) -> bool {
         self.hosted.iter().any(|pattern| pattern.matches(name))
@@ -165,10 +166,11 @@ impl Proxy {
 
     pub(super) fn lines(&self) -> Vec<Line> {
         let mut lines = vec![Line::new(&self.enabled, self.enabled.to_string())];
-        // That somebody said it means something of its own, here and to `registry:2`.
+        // An explicit `proxy.remoteurl` has effects of its own, here and in `registry:2`; the default must not look
+        // like one.
         lines.push(Line::new(&self.remoteurl, self.remoteurl.as_str()).remark_unless(self.remoteurl.is_set()));
         lines.extend(self.username.as_deref().map(|name| Line::new(&self.username, name)));
-        // From a file it would be said twice, when this is loaded again.
+        // A password from a file would be given twice when the output is loaded again.
         let password = self.password.as_ref().filter(|_| self.passwordfile.is_none());
         lines.extend(password.map(|_| Line::new(&self.password, "***")));
         lines.extend(self.passwordfile.as_deref().map(|path| Line::new(&self.passwordfile, path.to_string_lossy())));
@@ -186,14 +188,14 @@ impl Proxy {
     }
 }
 
-/// Scheme, host and path alone, perhaps with a user.
+/// A URL of scheme, host and path only, with an optional user.
 pub(super) fn plain_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let plain = matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
     (plain && url.has_host()).then_some(url)
 }
 
-/// A host as a URL has it, perhaps with a port.
+/// A host as in a URL, with an optional port.
 fn host(text: &str) -> Result<String, &'static str> {
     let url = Url::parse(&format!("http://{text}/")).ok();
     let alone = url.filter(|url| url.path() == "/" && url.query().is_none() && url.username().is_empty());
@@ -201,13 +203,13 @@ fn host(text: &str) -> Result<String, &'static str> {
 }
 
 fn without_user(mut url: Url) -> Url {
-    // These fail only for a URL without a host, which `plain_url` does not let through.
+    // The setters fail only for a URL without a host, which `plain_url` refuses.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url
 }
 
-/// Undoes `%40` and its like; what is no such escape stays as it is.
+/// Decodes percent-escapes; invalid ones stay as they are.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();

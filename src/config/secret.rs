@@ -1,4 +1,4 @@
-//! A value that must not be seen.
+//! Secret values, which are never printed.
 
 use std::{
     fmt,
@@ -11,26 +11,26 @@ use std::{
 
 use super::owner;
 
-/// More than any secret is, in bytes.
+/// The limit for a secret in bytes, larger than any real one.
 const LONGEST: u64 = 64 << 10;
 
-/// A password or the like: prints as `***`, and its memory is overwritten when it is dropped.
+/// A password or other secret: prints as `***`, and its memory is overwritten on drop.
 ///
-/// The overwriting is best effort: the environment and the file it came from are not ours to clean.
+/// Overwriting is best effort: copies in the environment and in the file remain.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides `text`.
+    /// Wraps `text`.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// Reads what Docker and Kubernetes mount: a file of nothing but the secret, perhaps with a line's end.
+    /// Reads a secret as Docker and Kubernetes mount it: a file of nothing but the secret and an optional line end.
     ///
     /// # Errors
-    /// What would have been right: it cannot be read, is empty, or is more than one line.
+    /// The expected content, as text, if the file cannot be read, is empty, or has more than one line.
     pub(super) fn from_file(path: &Path) -> Result<Self, String> {
         let text = read(path)
             .map(Self)
@@ -42,14 +42,14 @@ impl Secret {
         }
     }
 
-    /// The secret itself, for the one place that needs it.
+    /// Returns the secret itself. Call it only at the one place that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// A file of no more than a secret may be: another would be read for ever, were it a device.
+/// Reads at most [`LONGEST`] bytes, since the path may be an endless device.
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
@@ -60,7 +60,7 @@ impl Drop for Secret {
     fn drop(&mut self) {
         let mut bytes = mem::take(&mut self.0).into_bytes();
         bytes.fill(0);
-        // Without a reader the compiler may leave the writes out.
+        // Without a later read the compiler could remove the writes.
         hint::black_box(&bytes);
     }
 }

@@ -1,32 +1,32 @@
-//! A value together with its key and where it was said.
+//! A configuration value together with its key and its origin.
 
 use std::{fmt, ops::Deref};
 
 use super::{Error, Origin, error::shown, keys::Key, node::Node};
 
-/// A value that has been read, and can still say where from.
+/// A value that has been read, with its key and origin.
 #[derive(Clone)]
 pub struct Setting<T> {
     value: T,
     key: &'static Key,
-    /// As it was written, quoted and masked: for messages only.
+    /// The value as it was written, quoted and masked: for messages only.
     written: String,
     origin: Origin,
 }
 
 impl<T> Setting<T> {
-    /// A value for `key` that does not come from a file or a variable. `written` is what messages show of it.
+    /// Creates a value that does not come from a file or a variable. Messages show `written`.
     #[must_use]
     pub fn new(key: &'static Key, value: T, written: &str, origin: Origin) -> Self {
         Self { value, key, written: shown(key, written), origin }
     }
 
-    /// What holds as long as nobody says anything.
+    /// The default value of `key`.
     pub(super) fn default(key: &'static Key, value: T) -> Self {
         Self::new(key, value, key.default, Origin::Default)
     }
 
-    /// The key's value, its default if nobody said anything or said nothing.
+    /// Reads the key's value, or its default if it is missing or empty.
     pub(super) fn read(root: &Node, key: &'static Key, parse: fn(&str) -> Option<T>) -> Result<Self, Error> {
         let (text, origin) = root.text(key)?.unwrap_or((key.default, &Origin::Default));
         let value = parse(text).ok_or_else(|| Error::value(key, origin, text, key.kind.expected()))?;
@@ -42,32 +42,33 @@ impl<T> Setting<T> {
         Self { value: change(self.value), ..self }
     }
 
-    /// Another value, said by the same words.
+    /// Replaces the value and keeps key and origin.
     pub(super) fn with<U>(self, value: U) -> Setting<U> {
         Setting { value, key: self.key, written: self.written, origin: self.origin }
     }
 
-    /// The value alone.
+    /// Returns the value alone.
     pub fn into_value(self) -> T {
         self.value
     }
 
-    /// The key it stands under.
+    /// Returns the key.
     pub fn key(&self) -> &'static Key {
         self.key
     }
 
-    /// Who said it.
+    /// Returns the origin.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Whether anybody said it, rather than nobody.
+    /// Returns whether the value was set, rather than being the default.
     pub fn is_set(&self) -> bool {
         self.origin != Origin::Default
     }
 
-    /// The complaint that this value, though well formed, does not do: the same line as for one that is not.
+    /// Returns the error for a well-formed value that is not usable; its message has the same form as that for a
+    /// malformed one.
     pub fn error(&self, expected: impl fmt::Display) -> Error {
         Error::Value {
             origin: self.origin.clone(),
@@ -79,7 +80,7 @@ impl<T> Setting<T> {
 }
 
 impl<T> Setting<Option<T>> {
-    /// A key without a default: nobody's word, or an empty one, is `None`.
+    /// Reads a key without a default: `None` if it is missing or empty.
     pub(super) fn read_optional(root: &Node, key: &'static Key, parse: fn(&str) -> Option<T>) -> Result<Self, Error> {
         let Some((text, origin)) = root.text(key)? else { return Ok(Self::default(key, None)) };
         match parse(text) {
@@ -90,7 +91,7 @@ impl<T> Setting<Option<T>> {
 }
 
 impl<T> Setting<Vec<T>> {
-    /// A list; a single value is a list of one. `parse` says what it would have taken.
+    /// Reads a list; a single value counts as a list of one. `parse` fails with a description of the expected values.
     pub(super) fn read_list<E: fmt::Display>(
         root: &Node,
         key: &'static Key,

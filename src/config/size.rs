@@ -1,6 +1,6 @@
-//! Amounts of bytes: `50GB`, `64MiB`, and shares of something: `80%`.
+//! Sizes in bytes (`50GB`, `64MiB`) and shares of a whole (`80%`).
 
-/// So many bytes, or so much of a whole.
+/// A number of bytes, or a share of a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SizeBound {
     /// Bytes.
@@ -39,7 +39,7 @@ impl SizeBound {
     }
 }
 
-/// A number of bytes with its unit, in either case; a plain number counts bytes.
+/// Reads a number of bytes with an optional unit, in either case.
 pub fn bytes(text: &str) -> Option<u64> {
     let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
@@ -50,13 +50,13 @@ pub fn bytes(text: &str) -> Option<u64> {
     if rest.is_empty() {
         return (!number.ends_with('.')).then_some(whole);
     }
-    // Nine digits are more than anybody means.
+    // Nine decimal places are enough, and keep the arithmetic within its type.
     let digits = u32::try_from(rest.len()).ok().filter(|digits| *digits <= 9)?;
     let part = u128::from(rest.parse::<u64>().ok()?) * u128::from(*size) / 10_u128.pow(digits);
     whole.checked_add(u64::try_from(part).ok()?)
 }
 
-/// In the largest unit that divides it.
+/// Writes a size in the largest unit that divides it.
 pub(super) fn write(bytes: u64) -> String {
     let names = [("TB", 1_000_000_000_000), ("TiB", 1 << 40), ("GB", 1_000_000_000), ("GiB", 1 << 30)];
     let smaller = [("MB", 1_000_000), ("MiB", 1 << 20), ("kB", 1_000), ("KiB", 1 << 10)];

@@ -1,4 +1,4 @@
-//! The `storage` section.
+//! The `storage` section: the data directory, quota, eviction and upload purging.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -14,39 +14,39 @@ use super::{
 };
 use crate::oci::NamePattern;
 
-/// Where bytes are kept, and what may happen to them.
+/// The settings of storage.
 #[derive(Clone, Debug)]
 pub struct Storage {
-    /// `storage.filesystem.rootdirectory`: the directory that holds everything.
+    /// `storage.filesystem.rootdirectory`: the data directory.
     pub rootdirectory: Setting<PathBuf>,
-    /// `storage.quota`: what all of it may come to.
+    /// `storage.quota`: the limit for all stored bytes.
     pub quota: Setting<Option<SizeBound>>,
-    /// `storage.headroom`: what stays free on the filesystem.
+    /// `storage.headroom`: the space that stays free on the filesystem.
     pub headroom: Setting<Option<SizeBound>>,
-    /// `storage.maxobject`: the largest mirrored blob that is kept.
+    /// `storage.maxobject`: the largest mirrored blob that is cached.
     pub maxobject: Setting<SizeBound>,
-    /// `storage.pinned`: mirrored repositories whose content never makes way.
+    /// `storage.pinned`: mirrored repositories whose content is never evicted.
     pub pinned: Setting<Vec<NamePattern>>,
-    /// `storage.lease`: how long what was asked for is sure to stay.
+    /// `storage.lease`: the time after a request during which content is not evicted.
     pub lease: Setting<Duration>,
     /// `storage.delete.enabled`: clients may delete manifests, tags and blobs.
     pub delete_enabled: Setting<bool>,
-    /// `storage.maintenance.readonly.enabled`: no push, no delete.
+    /// `storage.maintenance.readonly.enabled`: pushes and deletes are refused.
     pub readonly: Setting<bool>,
     /// `storage.maintenance.uploadpurging`.
     pub uploadpurging: UploadPurging,
 }
 
-/// What becomes of uploads that nobody finishes.
+/// The settings for removing abandoned uploads.
 #[derive(Clone, Debug)]
 pub struct UploadPurging {
-    /// Whether anything does.
+    /// True if abandoned uploads are removed.
     pub enabled: Setting<bool>,
-    /// They go when nothing has happened to them for this long.
+    /// The time without activity after which an upload is removed.
     pub age: Setting<Duration>,
-    /// How often they are looked for; never zero.
+    /// The time between two runs; never zero.
     pub interval: Setting<Duration>,
-    /// They are only logged.
+    /// Uploads are logged instead of removed.
     pub dryrun: Setting<bool>,
 }
 
@@ -115,7 +115,7 @@ impl UploadPurging {
     }
 }
 
-/// Nothing could be stored in none at all.
+/// Reads the quota. It must not be zero: nothing could be stored.
 fn quota(root: &Node) -> Result<Setting<Option<SizeBound>>, Error> {
     let quota = Setting::read_optional(root, &QUOTA, SizeBound::parse)?;
     match quota.value() {

@@ -1,4 +1,4 @@
-//! The room as a whole: a file, variables and flags in, a configuration or one line out.
+//! Loads whole configurations from a file, variables and flags, and checks the result or the one-line error.
 
 use std::{collections::HashSet, error::Error as _, io::Write as _, net::IpAddr, time::Duration};
 
@@ -12,7 +12,7 @@ mod pushing;
 mod refusals;
 mod variables;
 
-/// Debian's docker-registry ships this, but for the last section.
+/// The configuration that Debian's docker-registry ships, without its last section.
 const DEBIAN: &str = "\
 version: 0.1
 log:
@@ -43,7 +43,7 @@ auth:
     path: /etc/docker/registry
 ";
 
-/// All that distribution's examples for a cache say.
+/// The whole of distribution's example configurations for a cache.
 const CACHE: &str = "\
 version: 0.1
 log:
@@ -103,7 +103,7 @@ fn with(variables: &[(&str, &str)]) -> Loaded {
     load_with(None, variables, Flags::default()).unwrap()
 }
 
-/// The line that a file of `version: 0.1` and this comes to.
+/// The error message for a file of `version: 0.1` and `rest`.
 fn complaint(rest: &str) -> String {
     let error = load(&format!("version: 0.1\n{rest}")).unwrap_err().to_string();
     assert!(!error.contains('\n'), "{error}");
@@ -159,7 +159,7 @@ fn reads_debian_s_file_and_lets_nobody_in() {
     assert!(*loaded.config.storage.delete_enabled && *loaded.config.auth == Auth::Open);
     assert_eq!(warnings(&loaded).len(), 3);
 
-    // What that path is on a machine with Debian's package.
+    // The path is a directory, as on a machine with Debian's package.
     let loaded = load(&format!("{DEBIAN}{AUTH}").replace("/etc/docker/registry", "/etc")).unwrap();
     let locked = Auth::Locked { realm: "basic-realm".into(), path: "/etc".into() };
     assert_eq!(*loaded.config.auth, locked);
@@ -208,7 +208,7 @@ fn old_words_are_understood() {
     assert_eq!(warnings(&both), ["config.yml:3: log.formatter logstash is not known here: json is written instead"]);
 }
 
-/// All of it, in order.
+/// All of the printed configuration, in order.
 const PRINTED: &str = "\
 version: 0.1
 log:
@@ -367,7 +367,7 @@ fn every_used_key_is_printed() {
         ("REGISTRY_HTTP_MIRROR_ADDR", ":5001"),
         ("REGISTRY_PROXY_REALM", "http://b"),
     ];
-    // What cannot stand beside each other.
+    // Settings that exclude each other.
     let (users, token) = (
         "{htpasswd: {realm: r, path: /x}, access: []}",
         "{token: {realm: r, service: s, issuer: i, rootcertbundle: /b, jwks: /j}}",

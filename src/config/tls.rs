@@ -1,5 +1,5 @@
-//! The `http.tls` section, as `registry:2` has it: which files, which versions. What the files hold is looked at when they
-//! are loaded.
+//! The `http.tls` section, as in `registry:2`: files, versions and cipher suites. The files are read on the floors
+//! above.
 
 use std::path::PathBuf;
 
@@ -10,24 +10,24 @@ use super::{
     node::Node,
 };
 
-/// TLS, where it is spoken.
+/// The settings of TLS.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// `http.tls.certificate`: PEM, the server's own first.
+    /// `http.tls.certificate`: PEM, the server's own certificate first.
     pub certificate: Setting<PathBuf>,
     /// `http.tls.key`: PEM, PKCS#8, PKCS#1 or SEC1.
     pub key: Setting<PathBuf>,
-    /// `http.tls.clientcas`: PEM, who may vouch for clients; empty: clients need no certificate.
+    /// `http.tls.clientcas`: PEM, the authorities for client certificates; empty: clients need no certificate.
     pub client_cas: Setting<Vec<PathBuf>>,
     /// `http.tls.clientauth`.
     pub client_auth: Setting<ClientAuth>,
     /// `http.tls.minimumtls`.
     pub minimum: Setting<MinimumTls>,
-    /// `http.tls.ciphersuites`: IANA names, for TLS 1.2; empty: all there are.
+    /// `http.tls.ciphersuites`: IANA names, for TLS 1.2; empty: all that are supported.
     pub cipher_suites: Setting<Vec<String>>,
 }
 
-/// Whether a client must have a certificate.
+/// The demand for a client certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
     /// `require-and-verify-client-cert`.
@@ -36,7 +36,7 @@ pub enum ClientAuth {
     IfGiven,
 }
 
-/// The oldest version spoken.
+/// The oldest accepted version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MinimumTls {
     /// `tls1.2`.
@@ -47,7 +47,8 @@ pub enum MinimumTls {
 
 impl Tls {
     /// # Errors
-    /// A value that is none, or half a section: what names a key or authorities must not be answered in plain text.
+    /// [`Error::Value`] for an invalid value, [`Error::Refused`] for an incomplete section: the server must not use
+    /// plain text if a key or authorities are set.
     pub(super) fn read(root: &Node) -> Result<Option<Self>, Error> {
         let path = |text: &str| Some(PathBuf::from(text));
         let certificate = Setting::read_optional(root, &TLS_CERTIFICATE, path)?;

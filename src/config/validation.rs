@@ -1,4 +1,4 @@
-//! The `validation` section: what a pushed manifest may name.
+//! The `validation` section: the content that a pushed manifest may reference.
 
 use regex_lite::Regex;
 
@@ -13,10 +13,10 @@ use super::{
     node::{Node, Value},
 };
 
-/// What a pushed manifest is held against.
+/// The settings for checking pushed manifests.
 #[derive(Clone, Debug)]
 pub struct Validation {
-    /// `validation.enabled`: if true, `disabled` counts for nothing. See [`Validation::is_on`].
+    /// `validation.enabled`: if true, `disabled` is ignored. See [`Validation::is_on`].
     pub enabled: Setting<bool>,
     /// `validation.disabled`.
     pub disabled: Setting<bool>,
@@ -24,7 +24,7 @@ pub struct Validation {
     pub allow: Setting<Vec<Regex>>,
     /// `validation.manifests.urls.deny`.
     pub deny: Setting<Vec<Regex>>,
-    /// `validation.manifests.blobs`: whether a manifest's config and layers must be here before it.
+    /// `validation.manifests.blobs`: true if a manifest's config and layers must exist before it is pushed.
     pub blobs: Setting<bool>,
     /// `validation.manifests.indexes.platforms`. See [`Validation::must_be_here`].
     pub platforms: Setting<Platforms>,
@@ -32,18 +32,18 @@ pub struct Validation {
     pub platformlist: Setting<Vec<Platform>>,
 }
 
-/// Which of an index's manifests must be here before it.
+/// The manifests of an index that must exist before the index is pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platforms {
-    /// Each.
+    /// All of them.
     All,
-    /// None: the index is sparse, or its manifests follow.
+    /// None: a sparse index, or one that is pushed first.
     None,
     /// Those of the listed platforms.
     List,
 }
 
-/// A platform, in Go's words, as image-spec's index names it.
+/// A platform in the terms of image-spec's index, which are Go's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Platform {
     /// `linux`
@@ -69,14 +69,14 @@ impl Validation {
         })
     }
 
-    /// Whether the rest of the section counts, as distribution reckons it.
+    /// Returns whether the rest of the section has an effect, by the rules of distribution.
     #[must_use]
     pub fn is_on(&self) -> bool {
         *self.enabled || !*self.disabled
     }
 
-    /// Whether a layer may be had from this URL instead of from here. As distribution's code has it rather than its
-    /// documentation: with `deny` alone, whatever it does not match is allowed.
+    /// Returns whether a layer may be fetched from this URL instead of from here. This follows distribution's code
+    /// rather than its documentation: with `deny` alone, every URL that it does not match is allowed.
     #[must_use]
     pub fn allows_url(&self, url: &str) -> bool {
         let among = |expressions: &[Regex]| expressions.iter().any(|expression| expression.is_match(url));
@@ -85,8 +85,9 @@ impl Validation {
         allowed || !self.is_on()
     }
 
-    /// Whether an index's manifest must be here before the index; `platform` is the descriptor's `os` and `architecture`. As
-    /// in distribution, an empty list lists every platform. A descriptor that names none is on no list.
+    /// Returns whether an index's manifest must exist before the index; `platform` is the descriptor's `os` and
+    /// `architecture`. As in distribution, an empty list lists every platform. A descriptor without a platform is on no
+    /// list.
     #[must_use]
     pub fn must_be_here(&self, platform: Option<(&str, &str)>) -> bool {
         let listed = |(os, architecture): (&str, &str)| {

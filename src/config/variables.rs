@@ -1,4 +1,4 @@
-//! `REGISTRY_A_B_C`: which variable says which key, laid over the file's tree as `registry:2` does it.
+//! `REGISTRY_A_B_C` environment variables: applies them to the file's tree as `registry:2` does.
 
 use super::{
     Error, Origin, Warning,
@@ -9,14 +9,14 @@ use super::{
 };
 
 const PREFIX: &str = "REGISTRY_";
-/// Names the file where the command line does not, as in `registry:2`. It says no key.
+/// Names the configuration file if the command line does not, as in `registry:2`. It sets no key.
 pub const FILE_VARIABLE: &str = "REGISTRY_CONFIGURATION_PATH";
 
-/// Lays the variables over the tree, the shorter names first: `REGISTRY_STORAGE` is the section in which
-/// `REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY` then says one thing.
+/// Applies the variables to the tree, the shorter names first: `REGISTRY_STORAGE` sets the section in which
+/// `REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY` then sets one value.
 ///
 /// # Errors
-/// A variable that names a section and does not hold YAML.
+/// [`Error::Form`] if a variable names a section and does not hold YAML.
 pub(super) fn apply(
     root: &mut Node,
     variables: impl IntoIterator<Item = (String, String)>,
@@ -33,12 +33,12 @@ pub(super) fn apply(
 struct Variable {
     name: String,
     text: String,
-    /// The name's words after the prefix, in lower case.
+    /// The words of the name after the prefix, in lower case.
     path: Vec<String>,
 }
 
 impl Variable {
-    /// `None` for those that are not ours to read.
+    /// Returns `None` for variables that do not set configuration.
     fn new((name, text): (String, String)) -> Option<Self> {
         let upper = name.to_ascii_uppercase();
         let rest = upper.strip_prefix(PREFIX)?;
@@ -62,7 +62,7 @@ impl Variable {
         }
     }
 
-    /// The key or section it says something about, or into which its last words lead.
+    /// The key or section that the variable sets, or the free-form section that its last words lead into.
     fn target(&self) -> KeyMatch {
         match find(&self.path) {
             KeyMatch::Nothing => {}
@@ -74,9 +74,9 @@ impl Variable {
             .unwrap_or(KeyMatch::Nothing)
     }
 
-    /// `registry:2` reads every value as YAML. A single value is taken as it stands, so that no password is read as a
-    /// number or a comment; quotes around it are YAML's, since there they were needed. What begins as a list must be one:
-    /// half of it would be another pattern than was meant.
+    /// `registry:2` reads every value as YAML. Here a single value is taken literally, so that no password is read as a
+    /// number or a comment; quotes around it are removed, since there they were needed. A value that begins as a list
+    /// must be one: half of it would be another pattern than was meant.
     fn value(&self, target: KeyMatch, origin: &Origin) -> Result<Node, Error> {
         let plain = || Node { value: Value::Text(self.text.clone()), origin: origin.clone() };
         let node = yaml::variable(origin, &self.text);
@@ -98,7 +98,7 @@ impl Variable {
     }
 }
 
-/// What Kubernetes puts into every container beside a Service called `registry`, or `registry-` and more.
+/// Returns whether this is one of the variables that Kubernetes sets for a Service named `registry` or `registry-*`.
 fn is_from_kubernetes(rest: &str, text: &str) -> bool {
     let words: Vec<&str> = rest.split('_').collect();
     let number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! YAML text to a tree of nodes. What the keys mean is not looked at.
+//! Parses YAML text into a tree of nodes. Keys are not interpreted.
 
 use std::{collections::HashMap, path::Path, str, sync::Arc};
 
@@ -9,12 +9,12 @@ use super::{
     node::{Node, Value},
 };
 
-/// More than any configuration has; an alias to an alias to an alias would otherwise fill the memory.
+/// The limit for nodes, larger than any configuration: nested aliases could otherwise exhaust the memory.
 const MOST_NODES: usize = 10_000;
-/// More than any configuration has; deeper trees would exhaust the stack of whoever walks them.
+/// The limit for nesting, larger than any configuration: a deeper tree could exhaust the stack of recursive functions.
 const MOST_LEVELS: usize = 64;
 
-/// The file's tree; an empty file is a null.
+/// Parses a file; an empty file is a null.
 ///
 /// # Errors
 /// [`Error::Form`] with file and line: not UTF-8, not YAML, several documents, a key given twice, no mapping.
@@ -36,7 +36,7 @@ pub(super) fn file(path: &Path, bytes: &[u8]) -> Result<Node, Error> {
     Ok(root)
 }
 
-/// A variable's value as a tree.
+/// Parses a variable's value.
 ///
 /// # Errors
 /// [`Error::Form`] with the variable's name.
@@ -46,12 +46,12 @@ pub(super) fn variable(origin: &Origin, text: &str) -> Result<Node, Error> {
 
 struct Reader<'a> {
     events: Parser<'a, StrInput<'a>>,
-    /// Turns a line into an origin.
+    /// Maps a line to an origin.
     at: &'a dyn Fn(usize) -> Origin,
-    /// Finished nodes that an alias may name.
+    /// Complete nodes that an alias may name.
     anchors: HashMap<usize, Node>,
     nodes: usize,
-    /// The text's last line: an error at the end of it is reported one further.
+    /// The text's last line. The parser reports an error at the end one line further.
     last: usize,
 }
 
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
             }
             let (event, value_span) = self.next()?;
             let mut node = self.node(event, &value_span, level + 1)?;
-            // A section begins with its key, not with the first key in it.
+            // A section's origin is the line of its own key, not of the first key in it.
             node.origin = (self.at)(span.start.line());
             entries.push((name, node));
         }

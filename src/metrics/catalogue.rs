@@ -1,37 +1,37 @@
-//! Every metric there is, a constant each: name, labels and help stand here once, and docs/metrics.md is made from them.
+//! The catalogue of metrics: a constant each with name, labels and help text. docs/metrics.md is generated from it.
 //!
-//! Named by Prometheus' conventions: base units, `_total` for what only grows. No label's value comes from a request.
+//! Names follow Prometheus' conventions: base units, `_total` for counters. No label's value comes from a request.
 
-/// One metric.
+/// A metric's description.
 #[derive(Debug)]
 pub struct Metric {
-    /// As it is scraped.
+    /// Its name in the exposition.
     pub name: &'static str,
-    /// What its value does.
+    /// Its type.
     pub kind: Kind,
     /// The names of its labels.
     pub labels: &'static [&'static str],
-    /// What it says, in one line.
+    /// Its help text, in one line.
     pub help: &'static str,
 }
 
-/// What a metric's value does.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
-    /// Grows, from 0 at the start of the process.
+    /// Only grows, from 0 at the start of the process.
     Counter,
-    /// Goes up and down.
+    /// Rises and falls.
     Gauge,
-    /// Counts by size.
+    /// Counts observations in buckets with these upper bounds.
     Histogram(&'static [f64]),
 }
 
-/// Metrics about one thing.
+/// Metrics about one subject.
 #[derive(Debug)]
 pub struct Group {
-    /// What they are about.
+    /// The subject.
     pub title: &'static str,
-    /// In the order in which one would read them.
+    /// In the order of the documentation.
     pub metrics: &'static [&'static Metric],
 }
 
@@ -183,5 +183,5 @@ group! { PROCESS, "The process",
     PROCESS_THREADS = gauge("process_threads", &[], "Threads.");
 }
 
-/// All of them.
+/// All metrics.
 pub static METRICS: &[&Group] = &[&STORAGE, &EVICTION, &CACHE, &UPSTREAM, &FILLS, &HTTP, &CARE, &NAMES, &PROCESS];

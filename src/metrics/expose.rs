@@ -1,4 +1,4 @@
-//! From the catalogue to what is scraped.
+//! Creates the metrics of the catalogue and writes them in Prometheus' text format.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use super::{
 /// The content type of what [`Metrics::expose`] writes.
 pub const TEXT: &str = prometheus::TEXT_FORMAT;
 
-/// Makes what the catalogue names.
+/// Creates the metrics of the catalogue.
 pub(super) struct Maker<'a>(pub(super) &'a Registry);
 
 impl Maker<'_> {
@@ -57,10 +57,10 @@ fn options(metric: &Metric) -> Opts {
 }
 
 impl Metrics {
-    /// Everything, as it is scraped. Costs the same whatever is stored.
+    /// Writes all metrics. The cost does not depend on the amount of stored data.
     ///
     /// # Errors
-    /// When Prometheus does not take what is written: a bug.
+    /// [`Error`] if Prometheus refuses a metric, which is a bug.
     pub fn expose(&self, figures: &Figures) -> Result<String, Error> {
         let mut families = figures.families()?;
         let (now, look) = (Instant::now(), figures.disk.look());

@@ -1,4 +1,4 @@
-//! What is not counted as it happens but asked for at each scrape, so that it is right at that moment.
+//! The gauges whose values are read at each scrape instead of being counted as events occur.
 
 use std::time::Duration;
 
@@ -14,26 +14,26 @@ use super::{
     growth::{Look, as_float},
 };
 
-/// The disk, in bytes as it is occupied.
+/// The disk usage, in allocated bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     /// Bytes by class.
     pub bytes: Vec<(&'static str, u64)>,
     /// Blobs by class.
     pub objects: Vec<(&'static str, u64)>,
-    /// What came from each upstream: its name, bytes, blobs.
+    /// Content of each upstream: its name, bytes, blobs.
     pub upstreams: Vec<(String, u64, u64)>,
-    /// What eviction could free.
+    /// Bytes that eviction could free.
     pub reclaimable: u64,
-    /// Promised to what is on its way in.
+    /// Bytes reserved for writes in progress.
     pub promised: u64,
-    /// What everything may come to, where the operator said so.
+    /// The quota, if there is one.
     pub quota: Option<u64>,
-    /// What stays free for others.
+    /// The space that must stay free.
     pub headroom: u64,
-    /// The filesystem's size and what is free of it.
+    /// The filesystem's size and its free space.
     pub filesystem: (u64, u64),
-    /// Whether all that is on disk is counted.
+    /// True if the scan of the disk is complete.
     pub counted: bool,
 }
 
@@ -42,47 +42,47 @@ pub struct Disk {
 pub struct Upstream {
     /// Its name.
     pub name: String,
-    /// Whether it could be reached when it was last asked.
+    /// True if the last request reached it.
     pub up: bool,
-    /// What it said of its pull-rate limit.
+    /// Its pull-rate limit, as its responses stated it.
     pub budget: Option<Budget>,
 }
 
-/// What an upstream's pull-rate limit leaves.
+/// The state of an upstream's pull-rate limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// How many requests a window allows.
+    /// Requests that a window allows.
     pub limit: u64,
-    /// How many of them are left.
+    /// Requests that are left in it.
     pub remaining: u64,
-    /// How long the window is, where that was said.
+    /// The length of the window, if the upstream states it.
     pub window: Option<Duration>,
 }
 
-/// Everything that is asked for at a scrape.
+/// The values of all gauges at a scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// The disk.
     pub disk: Disk,
     /// The upstreams.
     pub upstreams: Vec<Upstream>,
-    /// Blobs that are being fetched.
+    /// Fills in progress.
     pub fills: usize,
-    /// Upload sessions.
+    /// Open upload sessions.
     pub uploads: usize,
-    /// Whether the index knows all that is on disk.
+    /// True if the index is complete.
     pub index_complete: bool,
-    /// Names that are claimed without the upstream's word, by what is known of them.
+    /// Hosted names that the upstream has not confirmed to be free, by state.
     pub names: [(&'static str, usize); 2],
 }
 
 impl Disk {
-    /// What everything stored comes to.
+    /// All stored bytes.
     fn total(&self) -> u64 {
         self.bytes.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// What may be added without anything making way.
+    /// The bytes that can be stored without an eviction.
     fn room(&self) -> u64 {
         let free = self.filesystem.1.saturating_sub(self.headroom);
         self.quota.map_or(free, |quota| free.min(quota.saturating_sub(self.total())))
@@ -116,7 +116,7 @@ impl Disk {
         .concat())
     }
 
-    /// When it is full, at the rate that `rate` tells for so much room.
+    /// The gauges for the time until the disk is full, by the rates that `rate` returns.
     pub(super) fn full_in(&self, rate: impl Fn(u64, fn(&Look) -> u64) -> f64) -> Result<Vec<MetricFamily>, Error> {
         let everything = rate(self.room(), |look| look.everything);
         let kept = rate(self.room().saturating_add(self.reclaimable), |look| look.kept);
@@ -145,12 +145,12 @@ impl Figures {
     }
 
     fn budgets(&self, metric: &Metric, part: fn(&Budget) -> Option<f64>) -> Result<Vec<MetricFamily>, Error> {
-        let told = |upstream: &'_ Upstream| Some((upstream.name.clone(), part(upstream.budget.as_ref()?)?));
-        labelled(metric, self.upstreams.iter().filter_map(told))
+        let budget = |upstream: &'_ Upstream| Some((upstream.name.clone(), part(upstream.budget.as_ref()?)?));
+        labelled(metric, self.upstreams.iter().filter_map(budget))
     }
 }
 
-/// A gauge of one value; none where there is nothing to say.
+/// A gauge of one value; none if the value is unknown.
 pub(super) fn single(metric: &Metric, value: Option<u64>) -> Result<Vec<MetricFamily>, Error> {
     let Some(value) = value else { return Ok(Vec::new()) };
     let gauge = Gauge::new(metric.name, metric.help)?;
@@ -167,6 +167,6 @@ pub(super) fn labelled(
     for (label, value) in values {
         gauges.get_metric_with_label_values(&[label.as_ref()])?.set(value);
     }
-    // A family without a value is no family.
+    // A family without a value would be exposed as an empty one.
     Ok(gauges.collect().into_iter().filter(|family| !family.get_metric().is_empty()).collect())
 }

@@ -1,32 +1,32 @@
-//! How fast the disk fills: a look at it every few minutes is kept for a day.
+//! The growth rate of the disk usage, from samples of the last day.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-/// How far apart looks are kept.
+/// The time between two samples.
 const STEP: Duration = Duration::from_secs(300);
-/// For how long.
+/// The time for which samples are kept.
 const WINDOW: Duration = Duration::from_secs(24 * 3600);
-/// A rate over less than this is none.
+/// The shortest time that a rate is computed from.
 const SHORTEST: Duration = Duration::from_secs(60);
 
-/// What the disk held at a moment, in bytes.
+/// A sample of the disk usage, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
-    /// Everything below the root.
+    /// All bytes below the data directory.
     pub(super) everything: u64,
-    /// Of that, what cannot make way.
+    /// Of those, the bytes that cannot be evicted.
     pub(super) kept: u64,
 }
 
-/// The looks of the last day, oldest first.
+/// The samples of the last day, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Growth(VecDeque<(Instant, Look)>);
 
 impl Growth {
-    /// Notes a look, unless one was noted a moment ago.
+    /// Adds a sample, unless the last one is younger than [`STEP`].
     pub(super) fn note(&mut self, now: Instant, look: Look) {
         let since = |at: Instant| now.saturating_duration_since(at);
         if self.0.back().is_some_and(|(last, _)| since(*last) < STEP) {
@@ -38,7 +38,8 @@ impl Growth {
         }
     }
 
-    /// In how many seconds `room` bytes are filled, at the growth from the oldest look to this one of what `which` picks.
+    /// Returns the seconds until `room` bytes are filled, at the growth rate since the oldest sample. `which` selects
+    /// the value of a sample.
     pub(super) fn full_in(&self, now: Instant, look: Look, room: u64, which: fn(&Look) -> u64) -> f64 {
         let Some((at, then)) = self.0.front() else { return f64::INFINITY };
         let elapsed = now.saturating_duration_since(*at);
@@ -50,7 +51,7 @@ impl Growth {
     }
 }
 
-/// Bytes as Prometheus has all numbers: exact up to 2^53.
+/// Converts bytes to the type of Prometheus' values: exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub(super) fn as_float(bytes: u64) -> f64 {
     bytes as f64

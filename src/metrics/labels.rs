@@ -1,6 +1,6 @@
-//! What labels may say: words of this program's own, never a request's.
+//! The values of labels: words defined here, never text from a request.
 
-/// Words that a label may hold.
+/// Defines an enum whose variants are the values of a label.
 macro_rules! words {
     ($(#[$doc:meta])+ $name:ident { $($(#[$each:meta])+ $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])+
@@ -8,10 +8,10 @@ macro_rules! words {
         pub enum $name { $($(#[$each])+ $variant,)+ }
 
         impl $name {
-            /// All of them.
+            /// All values.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// As the label has it.
+            /// The value in the exposition.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
@@ -21,7 +21,7 @@ macro_rules! words {
 }
 
 words! {
-    /// What was asked for.
+    /// The kind of content requested.
     Content {
         /// A manifest.
         Manifest = "manifest",
@@ -33,121 +33,121 @@ words! {
 }
 
 words! {
-    /// How the cache answered.
+    /// The cache's result for a request.
     CacheResult {
-        /// From the cache, without asking.
+        /// Served from the cache without asking the upstream.
         Hit = "hit",
-        /// From the cache, after asking.
+        /// Served from the cache after asking the upstream.
         Revalidated = "revalidated",
-        /// From the upstream.
+        /// Fetched from the upstream.
         Miss = "miss",
-        /// From the upstream, through somebody else's request.
+        /// Fetched from the upstream by another request for the same content.
         Collapsed = "collapsed",
-        /// From the cache, for want of anything better.
+        /// Served from the cache because the upstream cannot be asked.
         Stale = "stale",
     }
 }
 
 words! {
-    /// How a question to an upstream ended.
+    /// The result of a request to an upstream.
     UpstreamResult {
-        /// With what was asked for.
+        /// The content was returned.
         Ok = "ok",
-        /// It does not have it.
+        /// The upstream does not have it.
         NotFound = "not_found",
-        /// It does not give it to this server.
+        /// The upstream refuses it to this server.
         Denied = "denied",
-        /// 429.
+        /// Status 429.
         TooMany = "too_many",
-        /// Another 4xx.
+        /// Another 4xx status.
         ClientError = "client_error",
-        /// 5xx.
+        /// A 5xx status.
         ServerError = "server_error",
-        /// It took too long.
+        /// The time limit was exceeded.
         Timeout = "timeout",
-        /// There was no connection to be had.
+        /// No connection could be made.
         Unreachable = "unreachable",
-        /// Its answer was none.
+        /// The response was malformed.
         Protocol = "protocol",
     }
 }
 
 words! {
-    /// How a fill ended.
+    /// The result of a fill.
     FillResult {
         /// The blob is in the cache.
         Stored = "stored",
-        /// Its bytes were here all along.
+        /// The blob was found on the disk already.
         Local = "local",
-        /// The disk took no more: each reader went on alone.
+        /// The disk has no space: each reader continues with a request of its own.
         Uncached = "uncached",
-        /// The bytes did not hash to the digest.
+        /// The bytes do not match the digest.
         Mismatch = "mismatch",
-        /// Otherwise.
+        /// Any other failure.
         Failed = "failed",
     }
 }
 
 words! {
-    /// Why something made way.
+    /// The reason for an eviction.
     Reason {
-        /// Room was needed.
+        /// Space was needed.
         Room = "room",
-        /// Nobody asked for it in `proxy.ttl`.
+        /// Unused for `proxy.ttl`.
         Ttl = "ttl",
     }
 }
 
 words! {
-    /// Whose bytes were damaged.
+    /// The class of damaged content.
     Class {
-        /// An upstream's: they can be fetched again.
+        /// Mirrored: it can be fetched again.
         Mirrored = "mirrored",
-        /// They were pushed here.
+        /// Hosted: it was pushed here.
         Hosted = "hosted",
     }
 }
 
 words! {
-    /// What collection removes.
+    /// The kinds of content that garbage collection removes.
     Collected {
-        /// A manifest left its repository.
+        /// A manifest was removed from its repository.
         Manifest = "manifest",
-        /// A blob's bytes are gone.
+        /// A blob was deleted.
         Blob = "blob",
-        /// An upload that nobody went on with.
+        /// An abandoned upload was removed.
         Upload = "upload",
     }
 }
 
 words! {
-    /// What a server does beside answering.
+    /// A background job.
     Job {
-        /// Telling the index what is on disk.
+        /// Rebuilds the index from the disk.
         Rebuild = "rebuild",
-        /// Letting go of what is kept for a while only.
+        /// Drops short-lived entries from memory.
         Tidy = "tidy",
-        /// Keeping the disk within its bounds.
+        /// Keeps the disk usage within its limits.
         Tend = "tend",
-        /// Removing what nobody asks for any more.
+        /// Removes unused mirrored content.
         Expire = "expire",
-        /// Removing uploads that nobody goes on with.
+        /// Removes abandoned uploads.
         Purge = "purge",
-        /// Asking about names that are not proven.
+        /// Asks upstreams about unconfirmed names.
         Names = "names",
-        /// Removing what nothing reaches.
+        /// Collects garbage.
         Collect = "collect",
-        /// Hashing what is stored.
+        /// Verifies stored blobs.
         Verify = "verify",
-        /// Answering commands, through the admin socket.
+        /// Serves the admin socket.
         Commands = "commands",
-        /// Reading the certificate again.
+        /// Reloads the certificate.
         Certificate = "certificate",
     }
 }
 
 words! {
-    /// What a path means.
+    /// The route of a request.
     Route {
         /// `/v2/`
         Base = "base",
@@ -159,11 +159,11 @@ words! {
         Manifests = "manifests",
         /// `blobs/<digest>`
         Blobs = "blobs",
-        /// `blobs/uploads/` and what is below.
+        /// `blobs/uploads/` and paths below.
         Uploads = "uploads",
         /// `referrers/<digest>`
         Referrers = "referrers",
-        /// `/healthz` and the like.
+        /// `/healthz` and the other health checks.
         Health = "health",
         /// `/metrics`
         Metrics = "metrics",

@@ -1,8 +1,7 @@
-//! What is counted, and how it is scraped: Prometheus' text format.
+//! Metrics in Prometheus' text format: counters, gauges and their exposition.
 //!
-//! What happens is counted where it happens, through [`Metrics`], which the composition root hands down. What *is* (the
-//! disk, above all) is asked for at each scrape and never kept ([`Figures`]). Nothing here decides anything, and where the
-//! answer to a scrape is served is not known here.
+//! Events are counted through [`Metrics`], which the composition root passes down. State such as the disk usage is read
+//! at each scrape and never stored ([`Figures`]). The HTTP endpoint is on the floor above.
 
 mod catalogue;
 mod expose;
@@ -24,29 +23,29 @@ pub use figures::{Budget, Disk, Figures, Upstream};
 use growth::Growth;
 pub use labels::{CacheResult, Class, Collected, Content, FillResult, Job, Reason, Route, UpstreamResult};
 
-/// A metric could not be made or written: a bug in the catalogue.
+/// A metric could not be created or written: a bug in the catalogue.
 #[derive(Debug, thiserror::Error)]
 #[error("metrics: {0}")]
 pub struct Error(#[from] prometheus::Error);
 
-/// What verification and collection come by.
+/// An event of verification or garbage collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaintenanceEvent {
-    /// A blob of so many bytes was hashed, whatever came of it.
+    /// A blob of this many bytes was hashed, with any result.
     Verified(u64),
-    /// A blob's bytes were not what they should be.
+    /// A blob does not match its digest.
     Damaged(Class),
-    /// A damaged blob has its right bytes again.
+    /// A damaged blob was replaced by its right bytes.
     Restored,
-    /// Every blob has been hashed.
+    /// A verification of all blobs is complete.
     VerifyEnded,
-    /// Something that nothing reached was removed; how many bytes it had.
+    /// Unreachable content of this many bytes was removed.
     Collected(Collected, u64),
-    /// Collection came to its end.
+    /// A garbage collection is complete.
     CollectEnded,
 }
 
-/// Everything that is counted in one process.
+/// All metrics of a process.
 pub struct Metrics {
     registry: Registry,
     evicted_bytes: IntCounterVec,
@@ -77,7 +76,7 @@ pub struct Metrics {
     growth: Mutex<Growth>,
 }
 
-/// One counter, found once and added to often.
+/// A counter with its labels resolved, for frequent use.
 #[derive(Clone)]
 pub struct Tally(IntCounter);
 
@@ -101,10 +100,10 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// Begins to count, everything from 0.
+    /// Creates all metrics, starting from 0.
     ///
     /// # Errors
-    /// When the catalogue names what Prometheus does not take.
+    /// [`Error`] if Prometheus refuses an entry of the catalogue.
     pub fn new() -> Result<Self, Error> {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;

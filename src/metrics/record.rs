@@ -1,4 +1,4 @@
-//! What happens, counted where it happens.
+//! The methods that count events.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,11 +10,11 @@ use super::{
 };
 use crate::oci::Domain;
 
-/// The methods that upstreams are asked with.
+/// The methods of requests to upstreams.
 const ASKED_WITH: [&str; 2] = ["GET", "HEAD"];
 
 impl Metrics {
-    /// The words that are known beforehand are there from the beginning: a rate needs a 0 to begin at.
+    /// Creates the series whose labels are known in advance: a rate needs a 0 to start from.
     pub(super) fn begin(&self) {
         for reason in Reason::ALL {
             at(&self.evicted_bytes, &[reason.as_str()]);
@@ -30,7 +30,7 @@ impl Metrics {
         }
     }
 
-    /// As at the beginning, for an upstream.
+    /// Creates the series of an upstream.
     pub fn know(&self, upstream: &Domain) {
         let upstream = upstream.as_str();
         for content in Content::ALL {
@@ -54,71 +54,71 @@ impl Metrics {
         }
     }
 
-    /// A request was answered; `method` is one of HTTP's own.
+    /// Counts an answered request; `method` is one of HTTP's own.
     pub fn answered(&self, route: Route, method: &str, code: u16, took: Duration) {
         at(&self.http_requests, &[route.as_str(), method, &code.to_string()]).add(1);
         self.http_duration.with_label_values(&[route.as_str(), method]).observe(took.as_secs_f64());
     }
 
-    /// Counts the bytes of bodies that clients send.
+    /// Returns the counter for the bytes of request bodies.
     #[must_use]
     pub fn received(&self, route: Route) -> Tally {
         at(&self.http_received, &[route.as_str()])
     }
 
-    /// Counts the bytes of bodies that clients are given.
+    /// Returns the counter for the bytes of response bodies.
     #[must_use]
     pub fn sent(&self, route: Route) -> Tally {
         at(&self.http_sent, &[route.as_str()])
     }
 
-    /// Mirrored content was given for an answer.
+    /// Counts a response with mirrored content.
     pub fn cached(&self, upstream: &Domain, content: Content, answer: CacheResult) {
         at(&self.cache_answers, &[upstream.as_str(), content.as_str(), answer.as_str()]).add(1);
     }
 
-    /// Counts the bytes of mirrored content that clients are given.
+    /// Returns the counter for the bytes of mirrored content sent to clients.
     #[must_use]
     pub fn served(&self, upstream: &Domain, content: Content, answer: CacheResult) -> Tally {
         at(&self.served_bytes, &[upstream.as_str(), content.as_str(), answer.as_str()])
     }
 
-    /// Counts the bytes that an upstream sends.
+    /// Returns the counter for the bytes received from an upstream.
     #[must_use]
     pub fn fetched(&self, upstream: &Domain, content: Content) -> Tally {
         at(&self.fetched_bytes, &[upstream.as_str(), content.as_str()])
     }
 
-    /// An upstream was asked.
+    /// Counts a request to an upstream.
     pub fn asked(&self, upstream: &Domain, content: Content, method: &str, outcome: UpstreamResult, took: Duration) {
         let (upstream, content) = (upstream.as_str(), content.as_str());
         at(&self.upstream_requests, &[upstream, content, method, outcome.as_str()]).add(1);
         self.upstream_duration.with_label_values(&[upstream, content]).observe(took.as_secs_f64());
     }
 
-    /// A fill ended.
+    /// Counts a finished fill.
     pub fn filled(&self, upstream: &Domain, ending: FillResult) {
         at(&self.fills_ended, &[upstream.as_str(), ending.as_str()]).add(1);
     }
 
-    /// A fill went on where it had been left.
+    /// Counts a fill that continued a partial blob.
     pub fn resumed(&self, upstream: &Domain) {
         at(&self.fills_resumed, &[upstream.as_str()]).add(1);
     }
 
-    /// What an upstream sent did not hash to its digest.
+    /// Counts content from an upstream that does not match its digest.
     pub fn mismatched(&self, upstream: &Domain, content: Content) {
         at(&self.mismatches, &[upstream.as_str(), content.as_str()]).add(1);
     }
 
-    /// A blob of so many bytes made way that nobody had asked for in `idle`.
+    /// Counts an evicted blob of this many bytes, unused for `idle`.
     pub fn evicted(&self, reason: Reason, bytes: u64, idle: Duration) {
         at(&self.evicted_bytes, &[reason.as_str()]).add(bytes);
         at(&self.evicted_objects, &[reason.as_str()]).add(1);
         self.evicted_age.with_label_values(&[reason.as_str()]).observe(idle.as_secs_f64());
     }
 
-    /// Verification or collection came by something.
+    /// Counts an event of verification or garbage collection.
     pub fn found(&self, found: MaintenanceEvent) {
         match found {
             MaintenanceEvent::Verified(bytes) => {
@@ -136,19 +136,19 @@ impl Metrics {
         }
     }
 
-    /// A background job panicked.
+    /// Counts a panic of a background job.
     pub fn job_panicked(&self, job: Job) {
         at(&self.job_panics, &[job.as_str()]).add(1);
     }
 
-    /// When the certificate that clients are shown ends; `None` without one.
+    /// Sets the expiry of the server's certificate; `None` without one.
     pub fn certificate_ends(&self, at: Option<SystemTime>) {
         *self.certificate.lock() = at;
     }
 
-    /// Work to repeat every minute or so: remembers how full it is, so that a scrape can tell how fast that changes.
+    /// Samples the disk usage, from which a scrape computes its growth. To be called about once a minute.
     pub fn note_growth(&self, disk: &Disk) {
-        // What is not counted yet would look like growth for a day.
+        // Before the scan is complete, newly found content would look like growth for a day.
         if disk.counted {
             self.growth.lock().note(Instant::now(), disk.look());
         }
@@ -163,7 +163,7 @@ fn stamp(gauge: &IntGauge) {
     gauge.set(i64::try_from(seconds(SystemTime::now())).unwrap_or(i64::MAX));
 }
 
-/// Since the epoch.
+/// Seconds since the epoch.
 pub(super) fn seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

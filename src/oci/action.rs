@@ -1,15 +1,15 @@
-//! What one may do to a repository: the actions of the token specification's scopes.
+//! The actions of the token specification's scopes: pull, push, delete.
 
 use std::{fmt, str::FromStr};
 
-/// An action upon a repository.
+/// An action on a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
-    /// To read what is in it.
+    /// Reads content.
     Pull,
-    /// To add to it, and to move its tags.
+    /// Adds content and moves tags.
     Push,
-    /// To remove from it.
+    /// Removes content.
     Delete,
 }
 
@@ -19,10 +19,10 @@ pub enum Action {
 pub struct InvalidAction;
 
 impl Action {
-    /// All there are.
+    /// All actions.
     pub const ALL: [Self; 3] = [Self::Pull, Self::Push, Self::Delete];
 
-    /// As scopes and rules spell it.
+    /// The name in scopes and rules.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,29 +1,29 @@
-//! `Content-Range`: RFC 9110, section 14.4; and what pushes by chunks make of it.
+//! `Content-Range`: RFC 9110, section 14.4, and the form that chunked pushes use.
 
 use std::{fmt, str::FromStr};
 
 use super::ByteRange;
 
-/// Which part of a whole a message holds.
+/// The part of a representation that a message contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentRange {
     /// The part; `None` in a 416, which has none.
     pub part: Option<ByteRange>,
-    /// The whole length in bytes, unless it is `*`. Not less than where the part ends.
+    /// The whole length in bytes, unless it is `*`. Not less than the part's end.
     pub size: Option<u64>,
 }
 
-/// The string is no range of bytes.
+/// The string is not a byte range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a range is written <first>-<last>, both inclusive, as in bytes 0-9/100")]
 pub struct InvalidRange;
 
 impl ContentRange {
-    /// Reads what a chunk on its way in says: `<first>-<last>` alone (distribution-spec, "Pushing a blob in chunks"), or
-    /// the same as HTTP has it.
+    /// Reads the `Content-Range` of a pushed chunk: `<first>-<last>` alone (distribution-spec, "Pushing a blob in
+    /// chunks"), or HTTP's own form.
     ///
     /// # Errors
-    /// [`InvalidRange`].
+    /// [`InvalidRange`] if the text has neither form.
     pub fn parse_chunk(text: &str) -> Result<ByteRange, InvalidRange> {
         let text = text.strip_prefix("bytes ").unwrap_or(text);
         text.split('/').next().unwrap_or_default().trim().parse()
@@ -75,7 +75,7 @@ impl fmt::Display for ByteRange {
     }
 }
 
-/// Digits alone: Rust would take a sign, too.
+/// Reads digits only: Rust's parser would accept a sign, too.
 fn number(text: &str) -> Result<u64, InvalidRange> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(InvalidRange);

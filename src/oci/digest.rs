@@ -4,17 +4,17 @@ use std::{fmt, str::FromStr};
 
 use sha2::{Digest as _, Sha256, Sha512};
 
-/// The algorithms of image-spec `descriptor.md`, "Registered algorithms", that a registry must or may know.
+/// The supported algorithms of image-spec `descriptor.md`, "Registered algorithms".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
-    /// `sha256`: every client and registry knows it.
+    /// `sha256`: mandatory in the spec.
     Sha256,
     /// `sha512`: optional in the spec, used by few.
     Sha512,
 }
 
 impl Algorithm {
-    /// The name as it stands before the colon.
+    /// The name before the colon.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -23,7 +23,7 @@ impl Algorithm {
         }
     }
 
-    /// A hasher that has seen nothing yet.
+    /// Returns a new hasher.
     #[must_use]
     pub fn hasher(self) -> Hasher {
         match self {
@@ -33,7 +33,7 @@ impl Algorithm {
     }
 }
 
-/// A digest whose algorithm is known and whose hex has the right length. Copied freely: it holds the raw bytes.
+/// A digest with a known algorithm and a hash of the right length. It holds the raw bytes and is cheap to copy.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Digest {
     /// 32 bytes.
@@ -42,13 +42,13 @@ pub enum Digest {
     Sha512([u8; 64]),
 }
 
-/// Why a string is not a digest.
+/// The reason for which a string is not a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDigest {
     /// No colon, or nothing before it.
     #[error("a digest is written <algorithm>:<hex>")]
     Form,
-    /// Well formed, but not an algorithm of [`Algorithm`].
+    /// Well formed, but the algorithm is not in [`Algorithm`].
     #[error("the digest's algorithm is not one this registry knows (sha256, sha512)")]
     Algorithm,
     /// Not the right number of lower-case hex digits.
@@ -65,7 +65,7 @@ impl Digest {
         Self::Sha256(Sha256::digest(bytes).into())
     }
 
-    /// Which algorithm made it.
+    /// Returns its algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         match self {
@@ -91,13 +91,13 @@ impl Digest {
         self.as_bytes().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
 
-    /// A hasher of this digest's algorithm that has seen nothing yet.
+    /// Returns a new hasher of this digest's algorithm.
     #[must_use]
     pub fn hasher(&self) -> Hasher {
         self.algorithm().hasher()
     }
 
-    /// Whether `bytes` hash to this digest.
+    /// Returns whether `bytes` hash to this digest.
     #[must_use]
     pub fn matches(&self, bytes: &[u8]) -> bool {
         let mut hasher = self.hasher();
@@ -152,19 +152,19 @@ fn nibble(digit: u8) -> Result<u8, InvalidDigest> {
     }
 }
 
-/// A hash in the making. A clone goes on from the same point: that is how a reader takes over where a fill stopped.
+/// An incremental hash. A clone continues from the same point, so that a reader can take over from a stopped fill.
 #[derive(Clone, Debug)]
 pub struct Hasher(State);
 
 #[derive(Clone, Debug)]
 enum State {
     Sha256(Sha256),
-    /// Boxed: its state is twice as large and it is rare.
+    /// Boxed: its state is twice as large, and it is rare.
     Sha512(Box<Sha512>),
 }
 
 impl Hasher {
-    /// Goes over the next bytes: about 37 µs for 64 KiB.
+    /// Hashes the next bytes: about 37 µs for 64 KiB.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Sha256(state) => state.update(bytes),
@@ -172,7 +172,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of everything seen.
+    /// Returns the digest of all bytes.
     #[must_use]
     pub fn finish(self) -> Digest {
         match self.0 {

@@ -1,4 +1,4 @@
-//! The domain of an image reference: the registry that `docker.io/library/ubuntu` names.
+//! The domain of an image reference: `docker.io` in `docker.io/library/ubuntu`.
 
 use std::{
     fmt,
@@ -7,8 +7,8 @@ use std::{
     sync::Arc,
 };
 
-/// A registry's name as image references spell it: a host, perhaps with a port, in lower case
-/// (distribution's reference grammar, `domain`). The Hub's three names are one: `docker.io`.
+/// A registry's name in image references: a host with an optional port, in lower case (distribution's reference
+/// grammar, `domain`). The Hub's three names become one: `docker.io`.
 ///
 /// Safe as a single path component: it has no `/`, and is never `.` or `..`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,14 +20,14 @@ pub struct Domain(Arc<str>);
 pub struct InvalidDomain;
 
 impl Domain {
-    /// Docker Hub, however it was spelt.
+    /// Docker Hub.
     #[must_use]
     pub fn docker_hub() -> Self {
         Self("docker.io".into())
     }
 
-    /// Returns whether a name is one that means something within a machine or its network alone: a loopback address, or a
-    /// host without a dot.
+    /// Returns whether a name is valid only within a machine or its network: a loopback address, or a host without a
+    /// dot.
     #[must_use]
     pub fn is_local(text: &str) -> bool {
         if let Some((address, port)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {

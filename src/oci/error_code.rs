@@ -1,6 +1,6 @@
-//! The codes of distribution-spec, "Error codes", and the few that Docker's registry API has besides.
+//! The codes of distribution-spec, "Error codes", and those of Docker's registry API.
 
-/// What an error body's `code` field says.
+/// The `code` field of an error body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// code-1
@@ -31,11 +31,11 @@ pub enum ErrorCode {
     Unsupported,
     /// code-14
     TooManyRequests,
-    /// Docker's: a tag that is not one.
+    /// Docker's: the tag is invalid.
     TagInvalid,
-    /// Docker's: `n` or `last` is not what it should be.
+    /// Docker's: `n` or `last` is invalid.
     PaginationInvalid,
-    /// Docker's: a range beyond the end.
+    /// Docker's: the range is beyond the end.
     RangeInvalid,
     /// Docker's: the server cannot answer now.
     Unavailable,
@@ -44,7 +44,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The code as it stands in the body.
+    /// The code as it is written in the body.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What a registry must know of a manifest: its type and what it names. The bytes themselves are never re-serialised.
+//! The parts of a manifest that a registry needs: its type and its references. The bytes are never re-serialised.
 
 mod json;
 mod wire;
@@ -11,33 +11,34 @@ use self::{
 };
 use super::{Digest, MediaType};
 
-/// What a manifest names: image-spec `descriptor.md`, less what a registry has no use for.
+/// A reference to content: the fields of image-spec `descriptor.md` that a registry uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
-    /// What the content hashes to.
+    /// The content's digest.
     pub digest: Digest,
     /// Its length in bytes; 0 where the manifest gives none.
     pub size: u64,
     /// Its type, empty where the manifest gives none.
     pub media_type: MediaType,
-    /// Where else the content may be had. Non-empty for layers that registries do not hold ("foreign layers").
+    /// Other places for the content. Non-empty for layers that registries do not store ("foreign layers").
     pub urls: Arc<[String]>,
-    /// What an index's manifest runs on: operating system and architecture, in Go's words.
+    /// The platform of an index's manifest: operating system and architecture, in Go's terms.
     pub platform: Option<(String, String)>,
 }
 
-/// A manifest or index, read as far as a registry needs: image-spec `manifest.md` and `image-index.md`, Docker's v2s2.
+/// The fields of a manifest or index that a registry needs: image-spec `manifest.md` and `image-index.md`, Docker's
+/// v2s2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// Its `mediaType` field; where that is missing (OCI allows it), the type its shape tells.
+    /// Its `mediaType` field; if that is missing (OCI allows it), the type that its fields imply.
     pub media_type: MediaType,
-    /// The manifests it lists, when it is an index.
+    /// The manifests of an index.
     pub manifests: Vec<Descriptor>,
-    /// Config and layers, when it is a platform's manifest: the blobs without which it is of no use.
+    /// The config and the layers of an image manifest: it is unusable without them.
     pub blobs: Vec<Descriptor>,
     /// The manifest this one refers to (distribution-spec, "Referrers").
     pub subject: Option<Digest>,
-    /// The first field whose value is not of its type: something that it names may not be known here.
+    /// The first field whose value has the wrong type: its references may be incomplete.
     pub malformed: Option<&'static str>,
 }
 
@@ -47,37 +48,37 @@ pub enum InvalidManifest {
     /// Not JSON.
     #[error("the manifest is not valid JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// A field of the wrong type.
+    /// A field has the wrong type.
     #[error("the manifest's field {0} is missing, or is not what the image specification has there")]
     Field(&'static str),
-    /// JSON, but none of the shapes of [`MediaType`].
+    /// JSON, but without the fields of any type in [`MediaType`].
     #[error("the document is neither an image manifest nor an index")]
     Shape,
-    /// Of a type that is none of [`MediaType`]'s.
+    /// The type is not in [`MediaType`].
     #[error("{0:?} is no type of manifest that is taken here")]
     Type(MediaType),
-    /// Its fields are not those of its type: the second is what that type has.
+    /// The fields do not match the type; the second value is the field that the type has.
     #[error("a document of type {0} has schemaVersion 2 and {1}")]
     Fields(MediaType, &'static str),
 }
 
 impl Manifest {
-    /// Reads the bytes of a manifest, as leniently as clients do. Where a key comes several times, everything that any of its
-    /// values names is named by the manifest.
+    /// Parses a manifest as leniently as clients do. For a repeated key, the references of all its values count.
     ///
     /// # Errors
-    /// [`InvalidManifest::Json`], and [`InvalidManifest::Shape`] when it has no known shape.
+    /// [`InvalidManifest::Json`], and [`InvalidManifest::Shape`] if it has no known shape.
     pub fn parse(bytes: &[u8]) -> Result<Self, InvalidManifest> {
         let (wire, malformed) = read(bytes)?;
         Self::of(wire, malformed)
     }
 
-    /// As [`Self::parse`], for what is pushed: of a type that registries take, and with that type's fields and no other's,
-    /// so that no client can take it for something else (OCI's advisory GHSA-mc8v-mgrf-8f4m). Schema 1 passes, for the
-    /// caller to refuse by name.
+    /// Parses a pushed manifest. Its type must be accepted by registries, and its fields must be those of that type and
+    /// of no other, so that no client can take it for something else (OCI's advisory GHSA-mc8v-mgrf-8f4m). Schema 1
+    /// passes; the caller refuses it by name.
     ///
     /// # Errors
-    /// Those of [`Self::parse`], [`InvalidManifest::Field`], and when type and fields do not agree.
+    /// Those of [`Self::parse`], [`InvalidManifest::Field`], and [`InvalidManifest::Type`] or
+    /// [`InvalidManifest::Fields`] if type and fields do not agree.
     pub fn parse_strictly(bytes: &[u8]) -> Result<Self, InvalidManifest> {
         let (wire, malformed) = read(bytes)?;
         check(&wire, media_type(&wire)?)?;
@@ -101,19 +102,19 @@ impl Manifest {
         })
     }
 
-    /// Whether it is of one platform, and of no use without its blobs.
+    /// Returns whether it is an image manifest, which is unusable without its blobs.
     #[must_use]
     pub fn is_image(&self) -> bool {
         self.manifests.is_empty() && !self.blobs.is_empty()
     }
 
-    /// Everything it names: manifests, then blobs.
+    /// All its references: manifests, then blobs.
     pub fn children(&self) -> impl Iterator<Item = &Descriptor> {
         self.manifests.iter().chain(&self.blobs)
     }
 }
 
-/// The document, and the first field that does not fit.
+/// Reads the document and the name of its first malformed field.
 fn read(bytes: &[u8]) -> Result<(Wire, Option<&'static str>), InvalidManifest> {
     let mut wire = Wire::default();
     match json::read(bytes, &mut wire)? {
@@ -133,7 +134,7 @@ fn media_type(wire: &Wire) -> Result<MediaType, InvalidManifest> {
     } else if wire.layers.is_present() || wire.config.is_present() {
         MediaType::OCI_MANIFEST
     } else if wire.manifests.is_written() {
-        // Go writes an empty list as `null` where nobody took care.
+        // Go writes an empty list as `null` unless the program avoids it.
         MediaType::OCI_INDEX
     } else if wire.layers.is_written() {
         MediaType::OCI_MANIFEST
@@ -145,7 +146,7 @@ fn media_type(wire: &Wire) -> Result<MediaType, InvalidManifest> {
     Ok(MediaType::new(shape))
 }
 
-/// Whether the fields are those of the type.
+/// Checks that the fields are those of the type.
 fn check(wire: &Wire, media_type: MediaType) -> Result<(), InvalidManifest> {
     let (config, layers, manifests) = (&wire.config, &wire.layers, &wire.manifests);
     let image = config.is_present() && layers.is_written() && !manifests.is_present();
@@ -165,7 +166,7 @@ fn check(wire: &Wire, media_type: MediaType) -> Result<(), InvalidManifest> {
     }
 }
 
-/// One for each digest of a descriptor.
+/// Returns one descriptor for each digest.
 fn descriptors(wire: WireDescriptor) -> impl Iterator<Item = Descriptor> {
     let WireDescriptor { digests, size, media_type, urls, platform } = wire;
     let (platform, urls) = (platform.map(|platform| (platform.os, platform.architecture)), Arc::from(urls.0));

@@ -1,4 +1,4 @@
-//! The media types a registry must tell apart: image-spec `media-types.md` and Docker's image manifest v2.
+//! The media types that a registry distinguishes: image-spec `media-types.md` and Docker's image manifest v2.
 
 use std::{fmt, sync::Arc};
 
@@ -15,10 +15,10 @@ impl MediaType {
     pub const DOCKER_MANIFEST: &'static str = "application/vnd.docker.distribution.manifest.v2+json";
     /// Docker's manifest list.
     pub const DOCKER_LIST: &'static str = "application/vnd.docker.distribution.manifest.list.v2+json";
-    /// Docker's version 2, schema 1: obsolete, told apart so that it can be refused by name.
+    /// Docker's version 2, schema 1: obsolete, recognised so that it can be refused by name.
     pub const DOCKER_SCHEMA1: &'static str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
-    /// Takes a `Content-Type` or `mediaType` as it came, less its parameters.
+    /// Takes a `Content-Type` or `mediaType` value, without its parameters.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.split(';').next().unwrap_or_default().trim().into())
@@ -30,20 +30,20 @@ impl MediaType {
         &self.0
     }
 
-    /// Whether it is one of Docker's obsolete schema 1, signed or not.
+    /// Returns whether it is Docker's obsolete schema 1, signed or not.
     #[must_use]
     pub fn is_schema1(&self) -> bool {
         self.as_str() == Self::DOCKER_SCHEMA1 || self.as_str() == "application/vnd.docker.distribution.manifest.v1+json"
     }
 
-    /// Whether a document of this type lists manifests.
+    /// Returns whether a document of this type lists manifests.
     #[must_use]
     pub fn is_index(&self) -> bool {
         matches!(self.as_str(), Self::OCI_INDEX | Self::DOCKER_LIST)
     }
 }
 
-/// Every manifest type a client may get, most wanted first: what to put into `Accept` when asking another registry.
+/// Every manifest type that a client may get, in order of preference: the `Accept` header of requests to upstreams.
 pub const MANIFEST_TYPES: [&str; 5] = [
     MediaType::OCI_INDEX,
     MediaType::DOCKER_LIST,

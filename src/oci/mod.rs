@@ -1,7 +1,7 @@
-//! The nouns of the OCI specifications, as types that cannot be wrong.
+//! The nouns of the OCI specifications, as types whose values are always valid.
 //!
-//! Ground floor: imports nothing of the house and no web framework. What a value looks like on the wire, and which
-//! strings are not one, is decided here and nowhere else.
+//! This is the lowest floor: it imports no other module of Entrepot and no web framework. All parsing and formatting of
+//! these types is here.
 
 mod action;
 mod content_range;

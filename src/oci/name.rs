@@ -44,7 +44,7 @@ fn is_component(component: &str) -> bool {
     ends_in_words && bytes.split(|b| word(*b)).all(is_separator)
 }
 
-/// What stands between two words; nothing, between two letters of the same word.
+/// The separator between two words; empty between two letters of the same word.
 fn is_separator(run: &[u8]) -> bool {
     matches!(run, b"" | b"." | b"_" | b"__") || run.iter().all(|b| *b == b'-')
 }

@@ -1,12 +1,12 @@
-//! Patterns of repository names, as operators write them: `library/*`, `team/**`, `team/app`.
+//! Patterns of repository names in the configuration: `library/*`, `team/**`, `team/app`.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use super::{Domain, Repository, RepositoryName};
 
-/// A repository name with wildcards; without any, it means that one repository.
+/// A repository name with wildcards; without any, it matches that one repository.
 ///
-/// As in zot and Harbor, a wildcard stays within what stands between two slashes unless it is doubled:
+/// As in zot and Harbor, a wildcard stays within one component unless it is doubled:
 /// - `*` is any number of characters of one component, none included: `team/*` is `team/app`, not `team/app/test`;
 /// - `**`, a component of its own, is any number of components, none included: `team/**` is `team`, `team/app` and
 ///   `team/app/test`; `**` alone is every repository.
@@ -16,13 +16,13 @@ pub struct NamePattern(Arc<str>);
 /// The string is not a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPattern {
-    /// No name could ever match it.
+    /// No name can match it.
     #[error(
         "a repository name such as team/app, where * may stand for a part of a component and ** for any number of \
          components"
     )]
     Name,
-    /// Two stars or more with something beside them.
+    /// `**` is not a component of its own.
     #[error("** to stand alone between slashes, as in team/**")]
     Stars,
 }
@@ -30,7 +30,7 @@ pub enum InvalidPattern {
 impl NamePattern {
     const MAX_BYTES: usize = 255;
 
-    /// Whether it means this repository. Takes at most as many steps as the product of both lengths.
+    /// Returns whether it matches this repository. Takes at most as many steps as the product of both lengths.
     #[must_use]
     pub fn matches(&self, name: &RepositoryName) -> bool {
         let pattern: Vec<&str> = self.0.split('/').collect();
@@ -38,9 +38,9 @@ impl NamePattern {
         glob(&pattern, &name, |part| *part == "**", |part, component| matches_component(part, component))
     }
 
-    /// Whether it means this repository of this or another registry. One of this registry is called by its name. One of
-    /// another is called by that registry's domain and its name (`ghcr.io/team/app`); the Hub's, which clients ask for by
-    /// their names alone, either way.
+    /// Returns whether it matches this repository of this or another registry. A repository of this registry is matched
+    /// by its name. One of another registry is matched by that registry's domain and its name (`ghcr.io/team/app`); one
+    /// of the Hub, which clients request by its name alone, by either form.
     #[must_use]
     pub fn matches_repository(&self, repository: &Repository) -> bool {
         match &repository.domain {
@@ -58,11 +58,11 @@ impl NamePattern {
         glob(&pattern, &name, |part| *part == "**", |part, component| matches_component(part, component))
     }
 
-    /// Whether it means the repository of this name in some registry or other.
+    /// Returns whether it matches the repository of this name in any registry.
     #[must_use]
     pub fn matches_somewhere(&self, name: &RepositoryName) -> bool {
         let pattern: Vec<&str> = self.0.split('/').collect();
-        // An empty component, which no name has, stands for whatever domain: what has a dot, or could have.
+        // An empty component, which no name has, stands for any domain: every text that has a dot or could have one.
         let name_there: Vec<&str> = std::iter::once("").chain(name.as_str().split('/')).collect();
         let is_domain = |part: &str| part.contains(['.', '*']) || part == "localhost";
         let same = |part: &&str, component: &&str| {
@@ -71,13 +71,13 @@ impl NamePattern {
         self.matches(name) || glob(&pattern, &name_there, |part| *part == "**", same)
     }
 
-    /// Whether it means every repository there can be.
+    /// Returns whether it matches every repository.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         self.0.split('/').all(|part| part == "**")
     }
 
-    /// As it was written.
+    /// The pattern as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -88,11 +88,11 @@ fn matches_component(pattern: &str, component: &str) -> bool {
     glob(pattern.as_bytes(), component.as_bytes(), |byte| *byte == b'*', |a, b| a == b)
 }
 
-/// Whether `text` is `pattern` with each wildcard replaced by any number of items. Where they differ, it is enough to let the
-/// last wildcard take one item more: what the earlier ones took was the least they could.
+/// Returns whether `text` is `pattern` with each wildcard replaced by any number of items. On a mismatch it is enough
+/// to extend the last wildcard by one item: the earlier ones took as little as possible.
 fn glob<P, T>(pattern: &[P], text: &[T], wild: impl Fn(&P) -> bool, same: impl Fn(&P, &T) -> bool) -> bool {
     let (mut at, mut read) = (0, 0);
-    // Behind the last wildcard, and how far it has taken the text.
+    // The position after the last wildcard, and the end of the text it has taken.
     let mut last: Option<(usize, usize)> = None;
     while read < text.len() {
         match (pattern.get(at), last) {
@@ -123,7 +123,7 @@ impl FromStr for NamePattern {
     }
 }
 
-/// Whether some component of a name may look like that: if so, it is one itself with a word in place of each wildcard.
+/// Checks that some component of a name can match: it does if the part with a word for each wildcard is a valid one.
 fn check_component(part: &str) -> Result<(), InvalidPattern> {
     if part != "**" && part.contains("**") {
         return Err(InvalidPattern::Stars);
@@ -241,7 +241,7 @@ mod tests {
         assert!(started.elapsed().as_secs() < 10);
     }
 
-    /// Tries everything.
+    /// Tries every combination.
     fn naive(pattern: &str, name: &str) -> bool {
         let pattern: Vec<String> = pattern.split('/').map(str::to_owned).collect();
         let name: Vec<&str> = name.split('/').collect();

@@ -14,7 +14,7 @@ pub struct ByteRange {
 }
 
 impl ByteRange {
-    /// How many bytes: at least one. (There is no `is_empty`: a range never is.)
+    /// The number of bytes: at least one. (There is no `is_empty`: a range never is.)
     #[expect(clippy::len_without_is_empty, reason = "a byte range is never empty")]
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -28,19 +28,19 @@ impl From<ByteRange> for Range<u64> {
     }
 }
 
-/// The most ranges that are answered at once: as many as podman asks for when it pulls a layer of which it has a part.
+/// The most ranges in one request: as many as podman asks for if it pulls a layer of which it has a part.
 pub const MOST_RANGES: usize = 1024;
 
-/// What a `Range` header asks for, once the size is known.
+/// The result of a `Range` header for a representation of known size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RangeRequest {
-    /// Everything: no header, one that cannot be read, ranges that are more than everything when put together, or several
-    /// that reach the end (RFC 9110, section 14.2, lets a server ignore those). What reaches the end of a blob that the disk
-    /// does not take is hashed from the start.
+    /// Everything: no header, a malformed one, ranges that together exceed the whole, or several that reach the end
+    /// (RFC 9110, section 14.2, lets a server ignore those). A range to the end of a blob that cannot be cached is
+    /// hashed from the start.
     Whole,
     /// One range: 206.
     Part(ByteRange),
-    /// Several, in the order they were asked for: 206 in parts. Together they are not larger than the whole.
+    /// Several, in the order of the request: 206 in parts. Together they are not larger than the whole.
     Parts(Vec<ByteRange>),
     /// More than [`MOST_RANGES`].
     TooMany,
@@ -49,14 +49,15 @@ pub enum RangeRequest {
 }
 
 impl RangeRequest {
-    /// Reads a `Range` header's value against a representation of `size` bytes. Of several ranges, those beyond the end are
-    /// left out.
+    /// Parses a `Range` header's value for a representation of `size` bytes. Of several ranges, those beyond the end
+    /// are left out.
     #[must_use]
     pub fn parse(header: Option<&str>, size: u64) -> Self {
         match header.map(|text| HttpRange::parse(text, size)) {
             Some(Ok(ranges)) => Self::of(&ranges, size),
             Some(Err(HttpRangeParseError::NoOverlap)) => Self::Unsatisfiable,
-            // Backwards: RFC 9110, section 15.5.17 lets a server refuse it, and a client that asks so is better told.
+            // A backwards range: RFC 9110, section 15.5.17, lets a server refuse it, and an error helps the client
+            // more.
             Some(Err(HttpRangeParseError::InvalidRange)) if header.is_some_and(is_backwards) => Self::Unsatisfiable,
             _ => Self::Whole,
         }
@@ -76,7 +77,7 @@ impl RangeRequest {
     }
 }
 
-/// Whether a range's last byte comes before its first.
+/// Returns whether a range's last byte comes before its first.
 fn is_backwards(header: &str) -> bool {
     let ends = header.strip_prefix("bytes=").and_then(|range| range.split_once('-'));
     let number = |text: &str| text.trim().parse::<u64>().ok();

@@ -1,4 +1,4 @@
-//! What a manifest is asked by: distribution-spec, "Pulling manifests", `<reference>`.
+//! Manifest references, a tag or a digest: distribution-spec, "Pulling manifests", `<reference>`.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -45,22 +45,22 @@ impl fmt::Debug for Tag {
     }
 }
 
-/// A tag, which may move, or a digest, which cannot.
+/// A reference to a manifest: a tag, which may move, or a digest, which cannot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
-    /// Names whatever the repository's owner last put there.
+    /// Names the manifest that was last pushed under it.
     Tag(Tag),
-    /// Names these bytes and no others.
+    /// Names exactly these bytes.
     Digest(Digest),
 }
 
 /// The string is neither a tag nor a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidReference {
-    /// It has no colon.
+    /// It has no colon, and is no valid tag.
     #[error(transparent)]
     Tag(#[from] InvalidTag),
-    /// It has a colon.
+    /// It has a colon, and is no valid digest.
     #[error(transparent)]
     Digest(#[from] InvalidDigest),
 }

@@ -4,10 +4,10 @@ use std::fmt;
 
 use super::{Domain, RepositoryName};
 
-/// A repository name together with its home: what an image reference says before its tag.
+/// A repository name together with its registry: an image reference before its tag.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Repository {
-    /// The registry whose content this is; `None` is this one: what was pushed here.
+    /// The registry that the content belongs to; `None`: this one, which hosts pushed content.
     pub domain: Option<Domain>,
     /// The name within that registry.
     pub name: RepositoryName,

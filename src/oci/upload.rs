@@ -1,4 +1,4 @@
-//! Upload sessions' names: distribution-spec, "Pushing blobs", `<reference>` of the session's location.
+//! Names of upload sessions: distribution-spec, "Pushing blobs", `<reference>` of the session's location.
 
 use std::{fmt, str::FromStr};
 
@@ -8,13 +8,13 @@ use uuid::Uuid;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UploadId(Uuid);
 
-/// The string names no session that could ever have been.
+/// The string is not a possible session name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an upload session is named by a UUID")]
 pub struct InvalidUploadId;
 
 impl UploadId {
-    /// A name nobody can guess.
+    /// A random name that cannot be guessed.
     #[must_use]
     pub fn random() -> Self {
         Self(Uuid::new_v4())
@@ -26,7 +26,7 @@ impl FromStr for UploadId {
 
     fn from_str(text: &str) -> Result<Self, InvalidUploadId> {
         let id = Uuid::try_parse(text).map(Self).map_err(|_| InvalidUploadId)?;
-        // One spelling only, since it is a folder's name.
+        // Only one spelling is valid, since it is a folder's name.
         if id.to_string() == text { Ok(id) } else { Err(InvalidUploadId) }
     }
 }

@@ -1,27 +1,28 @@
-//! A cache with a bound in bytes, as the mirror's: what may come in, in which order the tiers give way, and what is counted.
+//! A simulated cache with a limit in bytes: admission, eviction by tiers, and the counts.
 
 use super::{
     policies::{Order, Policy},
     trace::{Id, Kind, Object, Trace},
 };
 
-/// An object that is larger than this part of the cache streams through: one announced length must not empty it.
+/// An object larger than the capacity divided by this is not cached, so that one large object cannot empty the cache.
+/// The mirror has the same rule.
 pub const LARGEST_SHARE: u64 = 4;
 
-/// What a replay counted.
+/// The counts of a replay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
-    /// Requests, and how many of them the cache answered.
+    /// All requests.
     pub requests: u64,
-    /// See `requests`.
+    /// Requests that the cache answered.
     pub object_hits: u64,
-    /// Bytes asked for, and how many of them came from the cache.
+    /// Requested bytes.
     pub bytes: u64,
-    /// See `bytes`.
+    /// Bytes that came from the cache.
     pub byte_hits: u64,
-    /// Requests for manifests that had to go upstream: what Docker Hub counts.
+    /// Requests for manifests that had to go upstream: those that Docker Hub counts.
     pub manifest_gets: u64,
-    /// Requests for objects too large to be kept.
+    /// Requests for objects too large to be cached.
     pub streamed: u64,
 }
 
@@ -50,7 +51,7 @@ impl Counts {
         }
     }
 
-    /// What a cache without bounds would have counted: each object comes once.
+    /// The counts of a cache without a limit: each object is fetched once.
     pub(super) fn unbounded(trace: &Trace) -> Self {
         let mut counts = Self::default();
         let mut seen = vec![false; trace.objects.len()];
@@ -61,19 +62,19 @@ impl Counts {
     }
 }
 
-/// A cache being replayed into.
+/// The cache of one replay.
 pub(super) struct Cache<'a> {
     objects: &'a [Object],
     capacity: u64,
     used: u64,
     present: Vec<bool>,
-    /// What goes first, first.
+    /// The tiers, in the order of eviction.
     tiers: Vec<Box<dyn Order + 'a>>,
     counts: Counts,
 }
 
 impl<'a> Cache<'a> {
-    /// An empty one. With `tiered`, configs and manifests go only when no blob is left.
+    /// An empty cache. With `tiered`, configs and manifests are evicted only if no blob is left.
     pub(super) fn new(objects: &'a [Object], policy: Policy, capacity: u64, tiered: bool) -> Self {
         let tiers = (0..=usize::from(tiered)).map(|_| policy.start(objects, capacity)).collect();
         Self { objects, capacity, used: 0, present: vec![false; objects.len()], tiers, counts: Counts::default() }
@@ -83,7 +84,7 @@ impl<'a> Cache<'a> {
         self.counts
     }
 
-    /// Answers one request, from the cache or through it.
+    /// Answers one request, from the cache or from upstream.
     pub(super) fn request(&mut self, id: Id) {
         let object = self.objects[id as usize];
         let hit = self.present[id as usize];
@@ -105,7 +106,7 @@ impl<'a> Cache<'a> {
         if kind == Kind::Blob { 0 } else { self.tiers.len() - 1 }
     }
 
-    /// Room is made before anything comes in, as the mirror reserves before it writes.
+    /// Evicts before anything is admitted, as the mirror reserves space before it writes.
     fn make_room(&mut self, size: u64) {
         while self.used + size > self.capacity {
             let Some(gone) = self.tiers.iter_mut().find_map(|tier| tier.evict(size)) else { break };

@@ -1,4 +1,4 @@
-//! Traces as text: `time,repository,digest,size,kind`, a request a line, in the order they came.
+//! Traces as CSV: `time,repository,digest,size,kind`, a request a line, in the order of the requests.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,64 +13,64 @@ use super::{
 use crate::oci::{Digest, InvalidDigest, RepositoryName};
 
 const HEADER: &str = "time,repository,digest,size,kind";
-/// A line that is longer is no line of a trace: names have at most 255 characters.
+/// The limit for a line: names have at most 255 characters.
 const LINE: u64 = 1024;
-/// A blob that is larger is none: a pebibyte.
+/// The limit for an object's size: a pebibyte.
 const LARGEST: u64 = 1 << 50;
 
-/// Why a text is no trace.
+/// The reason for which a text is not a trace.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidTrace {
-    /// It cannot be read at all.
+    /// It cannot be read.
     #[error("{0}")]
     Unreadable(#[from] io::Error),
-    /// There is no request in it.
+    /// It has no request.
     #[error("there is no request in it; a line is {HEADER}")]
     Empty,
     /// A line is wrong.
     #[error("line {line}: {why}")]
     Line {
-        /// Which, from 1.
+        /// The line, counted from 1.
         line: u64,
-        /// What is wrong with it.
+        /// Its fault.
         why: InvalidLine,
     },
 }
 
-/// Why a line is no request.
+/// The reason for which a line is not a request.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidLine {
-    /// Not the five columns, or not text.
+    /// The line has not five columns, or is not text.
     #[error("expected the five columns {HEADER}")]
     Columns,
-    /// The time.
+    /// The time is invalid.
     #[error("time {0:?} is neither seconds since the epoch nor like 2026-01-31T12:00:00Z")]
     Time(String),
-    /// The repository.
+    /// The repository is invalid.
     #[error("{0:?} is no repository name")]
     Repository(String),
-    /// The digest.
+    /// The digest is invalid.
     #[error("{0:?}: {1}")]
     Digest(String, InvalidDigest),
-    /// The size.
+    /// The size is invalid.
     #[error("size {0:?} is no number of bytes up to 2^50")]
     Size(String),
-    /// The kind.
+    /// The kind is invalid.
     #[error("kind {0:?} is none of manifest, config, blob")]
     Kind(String),
-    /// Content has one size and one kind.
+    /// Two lines with the same digest differ in size or kind.
     #[error("{0} was a {1} of {2} bytes before, and is a {3} of {4} bytes here")]
     Differs(String, &'static str, u64, &'static str, u64),
-    /// Objects are numbered by 32 bits.
+    /// There are more objects than 32-bit numbers.
     #[error("more than 2^32 different digests")]
     TooMany,
 }
 
-/// Reads a trace; `told` hears now and then how many lines are read.
+/// Reads a trace; calls `progress` from time to time with the number of lines read.
 ///
 /// # Errors
-/// When it cannot be read, has no request, or a line is wrong: the first such line.
-pub fn read(mut text: impl BufRead, mut told: impl FnMut(u64)) -> Result<Trace, InvalidTrace> {
+/// [`InvalidTrace`]: it cannot be read, has no request, or a line is invalid: the first such line.
+pub fn read(mut text: impl BufRead, mut progress: impl FnMut(u64)) -> Result<Trace, InvalidTrace> {
     let mut reader = Reader::default();
     let (mut buffer, mut line) = (Vec::new(), 0);
     loop {
@@ -80,7 +80,7 @@ pub fn read(mut text: impl BufRead, mut told: impl FnMut(u64)) -> Result<Trace, 
         }
         line += 1;
         if line % (1 << 20) == 0 {
-            told(line);
+            progress(line);
         }
         let whole = buffer.len() < LINE as usize || buffer.ends_with(b"\n");
         let bytes = if whole { &buffer[..] } else { b"too long" };
@@ -89,12 +89,12 @@ pub fn read(mut text: impl BufRead, mut told: impl FnMut(u64)) -> Result<Trace, 
     reader.finish()
 }
 
-/// A trace in the making.
+/// The state while a trace is read.
 #[derive(Default)]
 struct Reader {
     trace: Trace,
-    /// By half of the digest's own hash: whole digests would be most of the memory, and halves of digests that somebody made
-    /// up, to name no names, may well be alike.
+    /// Keyed by half of a hash of the digest: whole digests would take most of the memory, and invented digests of an
+    /// anonymised log may share halves.
     ids: HashMap<u128, Id>,
     repositories: HashSet<Box<str>>,
     times: Option<(f64, f64)>,
@@ -172,12 +172,12 @@ fn kind_of(text: &str) -> Result<Kind, InvalidLine> {
     kinds.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| InvalidLine::Kind(text.to_owned()))
 }
 
-/// Writes the line that names the columns.
+/// Writes the header line with the columns' names.
 pub(super) fn header(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{HEADER}")
 }
 
-/// Writes one request of a synthetic trace; its digest is that of the seed and the object's number.
+/// Writes one request of a synthetic trace; its digest is derived from the seed and the object's number.
 pub(super) fn line(out: &mut impl Write, seed: u64, request: &Request, object: &Object) -> io::Result<()> {
     let digest = Digest::sha256(format!("{seed} {}", request.object).as_bytes());
     let (time, size, kind) = (request.time, object.size, object.kind.as_str());

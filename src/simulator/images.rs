@@ -1,5 +1,5 @@
-//! The images of a synthetic registry, as they come to be: each built on a base that others share, with newer versions over time.
-//! An object exists from the moment an image needs it.
+//! The images of a synthetic registry: each is built on a shared base and gets newer versions over time. An object is
+//! created when an image first needs it.
 
 use super::{
     random::{Random, Zipf},
@@ -7,33 +7,34 @@ use super::{
     trace::{Id, Kind, Object},
 };
 
-/// How many base images there are, and the exponent of Zipf's law by which images choose theirs.
+/// The number of base images, and the exponent of Zipf's law for their choice.
 const BASES: (usize, f64) = (300, 1.0);
 /// A base has from one to this many layers.
 const BASE_LAYERS: usize = 4;
-/// The median number of layers of an image, the spread of its logarithm, and the most (the limit of overlayfs in docker).
+/// The median number of layers of an image, the spread of its logarithm, and the maximum (the limit of overlayfs in
+/// docker).
 const LAYERS: (f64, f64, usize) = (8.0, 0.5, 125);
-/// Days from one version to the next, on average; a base's likewise.
+/// The mean number of days between two versions of an image, and of a base.
 const DAYS: (f64, f64) = (14.0, 30.0);
-/// How often a new version is built on the base as it has become meanwhile.
+/// The probability that a new version is built on the newest version of its base.
 const REBASED: f64 = 0.25;
-/// An empty tar, gzipped, is the smallest layer there is; and none is larger than 2 GB.
+/// The bounds of layer sizes: an empty gzipped tar, and 2 GB.
 const LAYER_BYTES: (f64, f64) = (32.0, 2e9);
-/// The median of configurations in bytes, and the spread of its logarithm.
+/// The median size of configurations in bytes, and the spread of its logarithm.
 const CONFIG_BYTES: (f64, f64) = (6_000.0, 0.6);
-/// A manifest's bytes: without layers, and for each.
+/// The bytes of a manifest without layers, and for each layer.
 const MANIFEST_BYTES: (u64, u64) = (500, 160);
 
 const DAY: f64 = 86_400.0;
 
-/// One version of an image: what a pull of it asks for.
+/// One version of an image: the objects that a pull requests.
 #[derive(Clone, Debug)]
 pub(super) struct Version {
     pub(super) manifest: Id,
     pub(super) config: Id,
-    /// The base's first.
+    /// The layers of the base come first.
     pub(super) layers: Vec<Id>,
-    /// How many of them are the base's.
+    /// The number of layers that belong to the base.
     pub(super) shared: usize,
 }
 
@@ -50,7 +51,7 @@ struct Image {
     renewed_at: f64,
 }
 
-/// Everything there is to pull.
+/// All images of the registry.
 #[derive(Debug)]
 pub(super) struct Images {
     registry: Registry,
@@ -66,7 +67,7 @@ impl Images {
         Self { registry, bases: vec![None; BASES.0], by_use, images: vec![None; images], objects: Vec::new() }
     }
 
-    /// The versions of an image at a time in seconds, the newest last; never none.
+    /// Returns the versions of an image at a time in seconds, the newest last; at least one.
     pub(super) fn versions(&mut self, image: usize, now: f64, random: &mut Random) -> &[Version] {
         let mut known = match self.images[image].take() {
             None => self.first(now, random),
@@ -77,7 +78,7 @@ impl Images {
         &self.images[image].insert(known).versions
     }
 
-    /// An image that nobody will ask for again: one to three layers on some base.
+    /// An image that is pulled only once: one to three layers on some base.
     pub(super) fn once(&mut self, now: f64, random: &mut Random) -> Version {
         let base = self.by_use.draw(random);
         let mut layers = self.base(base, now, random);
@@ -97,7 +98,7 @@ impl Images {
         Image { base, versions, renewed_at: now + random.exponential(DAYS.0 * DAY) }
     }
 
-    /// A new version has the last few layers anew, and sometimes those of its base.
+    /// Returns a new version: the last few layers are replaced, and sometimes those of its base.
     fn renewed(&mut self, mut image: Image, now: f64, random: &mut Random) -> Image {
         let Some(last) = image.versions.last().cloned() else { return self.first(now, random) };
         let Version { mut layers, mut shared, .. } = last;

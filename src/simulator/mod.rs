@@ -1,8 +1,8 @@
-//! Replays a trace of pulls through a cache under each eviction policy, and counts: how `policy.rs` was chosen, and how an
-//! operator learns what a quota would do for their own log.
+//! Replays a trace of pulls through a simulated cache under each eviction policy and counts hits. `policy.rs` was
+//! chosen with it, and operators can evaluate a quota for their own log.
 //!
-//! Only arithmetic over a trace lives here: no file, no terminal, no server. What the cache here has in common with the mirror is
-//! the ranking (`policy.rs`), the order of the tiers, and the bound on one object's size.
+//! It only computes over a trace: no files, no terminal, no server. It shares with the mirror the ranking
+//! (`policy.rs`), the order of the tiers, and the limit for one object's size.
 
 mod cache;
 mod csv;

@@ -1,5 +1,5 @@
-//! Random numbers that are the same for the same seed on every machine and in every version: a trace that a document cites
-//! must be made again from its seed, which the crates for this do not promise across their versions.
+//! Random numbers that are the same for the same seed on every machine and in every version. A trace that a document
+//! cites must be reproducible from its seed, and the crates for random numbers do not promise that across versions.
 
 use std::f64::consts::TAU;
 
@@ -19,34 +19,35 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Evenly from 0 (included) to 1 (not).
+    /// A uniform number from 0 (included) to 1 (excluded).
     pub(super) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Evenly from `least` to `most`, both included.
+    /// A uniform number from `least` to `most`, both included.
     pub(super) fn between(&mut self, least: usize, most: usize) -> usize {
         least + (self.unit() * (most - least + 1) as f64) as usize
     }
 
-    /// True that often.
+    /// True with this probability.
     pub(super) fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
     }
 
-    /// The wait for the next of events that come by chance, `mean` apart.
+    /// The time to the next event of a Poisson process, `mean` on average.
     pub(super) fn exponential(&mut self, mean: f64) -> f64 {
         -mean * (1.0 - self.unit()).ln()
     }
 
-    /// With this median, and `sigma` the standard deviation of the natural logarithm. The normal is Box and Muller's.
+    /// A lognormal number with this median; `sigma` is the standard deviation of the natural logarithm. Uses the
+    /// Box–Muller transform.
     pub(super) fn lognormal(&mut self, median: f64, sigma: f64) -> f64 {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         median * (sigma * radius * (TAU * self.unit()).cos()).exp()
     }
 }
 
-/// Ranks from 0, the k-th drawn in proportion to 1 / (k + 1)^exponent.
+/// Ranks from 0; rank k has a probability in proportion to 1 / (k + 1)^exponent.
 #[derive(Clone, Debug)]
 pub(super) struct Zipf(Vec<f64>);
 

@@ -1,4 +1,4 @@
-//! The registries whose layers are imitated, and what is asked of one.
+//! The registries whose layer sizes are imitated, and a request of a synthetic trace.
 
 use super::trace::Id;
 
@@ -20,7 +20,7 @@ impl Registry {
         }
     }
 
-    /// One word for it.
+    /// A one-word name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! One trace through every policy and size of cache, and the figures that come of it.
+//! Replays one trace under every policy and cache size, and computes the results.
 
 use std::{
     sync::{
@@ -16,58 +16,59 @@ use super::{
     trace::Trace,
 };
 
-/// The sizes of cache that are tried, in percent of the working set.
+/// The cache sizes, in percent of the working set.
 pub const PERCENTS: [u64; 4] = [2, 5, 10, 20];
 
-/// Whether some kinds of object go before others.
+/// The eviction order of object kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tiers {
-    /// Blobs first; configs and manifests only when no blob is left: as the mirror does it.
+    /// Blobs first; configs and manifests only if no blob is left, as in the mirror.
     Tiered,
     /// One order for everything.
     Flat,
 }
 
-/// What one policy did at one size of cache.
+/// The result of one policy at one cache size.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// Which policy.
+    /// The policy.
     pub policy: Policy,
-    /// The cache, in percent of the working set.
+    /// The cache size, in percent of the working set.
     pub percent: u64,
-    /// The cache, in bytes.
+    /// The cache size, in bytes.
     pub capacity: u64,
-    /// What was counted.
+    /// The counts.
     #[serde(flatten)]
     pub counts: Counts,
 }
 
-/// What every policy did at every size.
+/// The results of every policy at every size.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// With or without tiers.
     pub tiers: Tiers,
-    /// What a cache without bounds would have counted: nothing can do better.
+    /// The counts of a cache without a limit: the upper bound.
     pub unbounded: Counts,
     /// By size, then in the order of [`Policy::ALL`].
     pub rows: Vec<Row>,
-    /// How good each policy is over all sizes.
+    /// The scores over all sizes.
     pub scores: Vec<Score>,
 }
 
-/// How good a policy is, 0 to 1.
+/// The score of a policy, 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Score {
-    /// Which policy.
+    /// The policy.
     pub policy: Policy,
     /// The mean over the sizes of [`Report::score`].
     pub score: f64,
 }
 
 impl Report {
-    /// How good one row is, 0 to 1: the mean of its object hits and its byte hits, each as a share of those of a cache without
-    /// bounds. Requests are what clients wait for, bytes what the line carries; neither is worth more here.
+    /// Returns the score of a row, 0 to 1: the mean of its object hits and its byte hits, each as a share of those of a
+    /// cache without a limit. Requests determine how long clients wait, bytes the load on the network; both have the
+    /// same weight.
     #[must_use]
     pub fn score(&self, row: &Row) -> f64 {
         let share = |hits: u64, of: u64| if of == 0 { 1.0 } else { hits as f64 / of as f64 };
@@ -75,7 +76,7 @@ impl Report {
         f64::midpoint(objects, share(row.counts.byte_hits, self.unbounded.byte_hits))
     }
 
-    /// The policy whose score is the highest.
+    /// Returns the policy with the highest score.
     #[must_use]
     pub fn best(&self) -> Option<Policy> {
         self.scores.iter().max_by(|one, other| one.score.total_cmp(&other.score)).map(|best| best.policy)
@@ -93,16 +94,16 @@ impl Report {
     }
 }
 
-/// Replays the trace under every policy at every size, on as many threads as the machine has processors. `told` hears now and
-/// then which part of it is done, 0 to 1.
-pub fn replay(trace: &Trace, tiers: Tiers, told: impl Fn(f64) + Sync) -> Report {
+/// Replays the trace under every policy at every size, on as many threads as there are processors. Calls `progress`
+/// from time to time with the completed share, 0 to 1.
+pub fn replay(trace: &Trace, tiers: Tiers, progress: impl Fn(f64) + Sync) -> Report {
     let working_set = trace.working_set();
     let sizes = PERCENTS.map(|percent| (percent, (u128::from(working_set) * u128::from(percent) / 100) as u64));
     let runs: Vec<_> = sizes.iter().flat_map(|size| Policy::ALL.map(|policy| (*size, policy))).collect();
     let (next, done, rows) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
     let progress = |requests: usize| {
         let replayed = done.fetch_add(requests, Relaxed) + requests;
-        told(replayed as f64 / (runs.len() * trace.requests.len()) as f64);
+        progress(replayed as f64 / (runs.len() * trace.requests.len()) as f64);
     };
     let work = || {
         while let Some(((percent, capacity), policy)) = runs.get(next.fetch_add(1, Relaxed)).copied() {

@@ -1,4 +1,5 @@
-//! Synthetic traces: who pulls which image when. The parameters stand here and in `images.rs`, and docs/eviction.md argues them.
+//! Generates synthetic traces of image pulls. The parameters are here and in `images.rs`; docs/eviction.md explains
+//! them.
 
 use std::{
     collections::HashSet,
@@ -14,32 +15,33 @@ use super::{
     trace::{Id, Object, Trace},
 };
 
-/// A trace to be made: the same for the same values, always.
+/// The parameters of a trace: the same values always give the same trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Synthetic {
-    /// Whose layer sizes.
+    /// The registry whose layer sizes are imitated.
     pub registry: Registry,
-    /// The exponent of Zipf's law over the images: 0.9 to 1.2 are what registries' logs show.
+    /// The exponent of Zipf's law over the images: registries' logs show 0.9 to 1.2.
     pub zipf: f64,
-    /// Where the random numbers begin.
+    /// The seed of the random numbers.
     pub seed: u64,
-    /// How many requests, spread over 75 days.
+    /// The number of requests, spread over 75 days.
     pub requests: u32,
 }
 
 /// Images that are pulled more than once.
 const IMAGES: usize = 50_000;
-/// The days a trace covers; as many as IBM's, however many requests fall into them.
+/// The days of a trace: as many as in IBM's, for any number of requests.
 const DAYS: f64 = 75.0;
-/// How often a pull is of an image that a build made and nobody pulls again.
+/// The share of pulls of an image that is never pulled again.
 const ONE_HIT: f64 = 0.1;
-/// How often a pull is of a version that is not the newest, where there is one.
+/// The share of pulls of a version other than the newest, if there is one.
 const OLDER: f64 = 0.2;
-/// How often a client has the base of the image already and does not ask for its layers.
+/// The share of pulls by a client that has the base image already and does not request its layers.
 const HAS_BASE: f64 = 0.5;
-/// How often a pull turns out to be a cluster's restart, and from how many clients to how many then pull at once.
+/// The probability that a pull starts a cluster's restart, and the bounds for the number of clients that then pull at
+/// once.
 const STORM: (f64, usize, usize) = (0.0025, 10, 200);
-/// The requests of a pull on average, storms included: what the wait between pulls is reckoned from.
+/// The mean number of requests of a pull, restarts included; the time between pulls follows from it.
 const REQUESTS_A_PULL: f64 = 11.0;
 /// Repositories that the builds of one-hit images push to.
 const BUILDERS: usize = 200;
@@ -51,7 +53,7 @@ impl Synthetic {
         let (mut requests, mut seconds) = (Vec::with_capacity(self.requests as usize), 0.0);
         let (mut objects, mut numbers, mut repositories) = (Vec::new(), Vec::new(), HashSet::new());
         let Ok(()) = self.make(|request, object| {
-            // Some of what an image needs nobody ever asks for: it is not part of the trace.
+            // An object that is never requested is not part of the trace.
             let made = request.object as usize;
             numbers.resize(numbers.len().max(made + 1), None);
             let number = *numbers[made].get_or_insert_with(|| {
@@ -66,16 +68,16 @@ impl Synthetic {
         Trace { objects, requests, repositories: repositories.len(), seconds }
     }
 
-    /// Makes the trace and writes it as the CSV that [`super::read`] takes, without holding it.
+    /// Makes the trace and writes it as the CSV that [`super::read`] reads, without holding it in memory.
     ///
     /// # Errors
-    /// What writing fails with.
+    /// [`io::Error`] if writing fails.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         csv::header(out)?;
         self.make(|request, object| csv::line(out, self.seed, request, object))
     }
 
-    /// Hands over each request with its object.
+    /// Calls `take` with each request and its object.
     fn make<E>(&self, mut take: impl FnMut(&Request, &Object) -> Result<(), E>) -> Result<(), E> {
         let mut pulls = Pulls::new(*self);
         let mut left = self.requests;
@@ -94,7 +96,7 @@ impl Synthetic {
     }
 }
 
-/// One image asked for by one client, or by many at once.
+/// One image, requested by one client or by many at once.
 struct Pull {
     repository: Repository,
     version: Version,
@@ -103,7 +105,7 @@ struct Pull {
 }
 
 impl Pull {
-    /// What is asked for, in this order: clients of one storm go side by side.
+    /// The requested objects in order; those of concurrent clients are interleaved.
     fn requests(&self) -> impl Iterator<Item = Id> {
         let own = if self.has_base { self.version.shared } else { 0 };
         let first = [self.version.manifest, self.version.config];
@@ -112,7 +114,7 @@ impl Pull {
     }
 }
 
-/// The pulls, one after another.
+/// Generates the pulls, in order of time.
 struct Pulls {
     images: Images,
     random: Random,

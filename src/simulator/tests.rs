@@ -1,4 +1,4 @@
-//! The cache's own rules, the figures, and the synthetic traces' properties.
+//! The cache's rules, the results of replays, and the properties of synthetic traces.
 
 mod csv;
 
@@ -36,7 +36,7 @@ fn manifests_and_configs_go_last() {
     assert_eq!((tiered.object_hits, tiered.manifest_gets), (2, 1), "0 and 1 are still there");
     let flat = counts(&objects, Policy::Lru, 100, false, &requests);
     assert_eq!((flat.object_hits, flat.manifest_gets), (1, 2), "0 and 1 went for 5: 2 is still there");
-    // When no blob is left, they go too.
+    // If no blob is left, manifests are evicted too.
     let manifests: Vec<Object> = [10; 20].map(|size| Object { size, kind: Kind::Manifest }).into();
     let requests: Vec<Id> = (0..20).chain(0..20).collect();
     assert_eq!(counts(&manifests, Policy::Lru, 100, true, &requests).manifest_gets, 40);
@@ -69,18 +69,18 @@ fn no_policy_beats_a_cache_without_bounds_nor_falls_below_nothing() {
 
 #[test]
 fn progress_ends_at_the_whole() {
-    let told = std::sync::Mutex::new(Vec::new());
-    replay(&small(Registry::Ibm, 1_000).trace(), Tiers::Tiered, |part| told.lock().unwrap().push(part));
-    let told = told.into_inner().unwrap();
-    assert_eq!(told.len(), 24);
-    assert!(told.iter().any(|part| (part - 1.0).abs() < 1e-9), "{told:?}");
+    let progress = std::sync::Mutex::new(Vec::new());
+    replay(&small(Registry::Ibm, 1_000).trace(), Tiers::Tiered, |part| progress.lock().unwrap().push(part));
+    let progress = progress.into_inner().unwrap();
+    assert_eq!(progress.len(), 24);
+    assert!(progress.iter().any(|part| (part - 1.0).abs() < 1e-9), "{progress:?}");
 }
 
 fn small(registry: Registry, requests: u32) -> Synthetic {
     Synthetic { registry, zipf: 1.05, seed: 1, requests }
 }
 
-/// The sizes of a trace's layers, least first.
+/// The sizes of a trace's layers, in ascending order.
 fn layers(registry: Registry) -> Vec<u64> {
     let trace = small(registry, 300_000).trace();
     let mut sizes: Vec<u64> =

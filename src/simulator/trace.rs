@@ -1,19 +1,19 @@
-//! A trace in memory: each object once, and the requests as numbers of objects. Ten million requests are 40 MB.
+//! A trace in memory: each object once, and the requests as numbers of objects. Ten million requests take 40 MB.
 
-/// What a request asked for.
+/// The kind of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// An image manifest or index: its GET is what an upstream counts.
+    /// An image manifest or index: upstreams count GETs of it.
     Manifest,
     /// An image's configuration.
     Config,
-    /// A layer, or anything else.
+    /// A layer, or any other blob.
     Blob,
 }
 
 impl Kind {
-    /// The word for it in a CSV.
+    /// The name in the CSV.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -27,7 +27,7 @@ impl Kind {
 /// An object's number in its trace.
 pub(super) type Id = u32;
 
-/// One object: whatever the repositories it was asked for in, its bytes are kept once.
+/// An object. Its bytes are stored once, in however many repositories it was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Object {
     /// Length in bytes.
@@ -35,7 +35,7 @@ pub(super) struct Object {
     pub(super) kind: Kind,
 }
 
-/// Requests in the order they came.
+/// Requests in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace {
     pub(super) objects: Vec<Object>,
@@ -46,19 +46,19 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// How many requests there are.
+    /// The number of requests.
     #[must_use]
     pub fn requests(&self) -> usize {
         self.requests.len()
     }
 
-    /// How many different objects they ask for.
+    /// The number of distinct objects.
     #[must_use]
     pub fn objects(&self) -> usize {
         self.objects.len()
     }
 
-    /// In how many repositories.
+    /// The number of repositories.
     #[must_use]
     pub fn repositories(&self) -> usize {
         self.repositories
@@ -70,7 +70,7 @@ impl Trace {
         self.seconds
     }
 
-    /// The bytes of all objects, each once: a cache of this size would hold them all.
+    /// The bytes of all objects, each once: the size of a cache that holds them all.
     #[must_use]
     pub fn working_set(&self) -> u64 {
         self.objects.iter().fold(0, |sum: u64, object| sum.saturating_add(object.size))

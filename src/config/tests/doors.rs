@@ -1,4 +1,4 @@
-//! TLS, the mirror's own door, limits, proxies in front and the upstream's exceptions.
+//! TLS, the mirror listener, limits, trusted proxies, and the exceptions for upstreams.
 
 use super::*;
 

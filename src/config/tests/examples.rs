@@ -1,4 +1,5 @@
-//! The files that distribution ships and documents, and what people make of them: each starts, or says why not.
+//! The configurations that distribution ships and documents, and common variants: each one starts, or the error says
+//! why not.
 
 use super::*;
 
@@ -99,7 +100,7 @@ fn the_development_file() {
     );
 }
 
-/// What the image of registry:2 has in `/etc/docker/registry/config.yml`, and of registry:3 in `/etc/distribution`.
+/// The file `/etc/docker/registry/config.yml` of the registry:2 image, and `/etc/distribution` of registry:3.
 #[test]
 fn the_images_own_file() {
     for (more, keys) in [("", 3), ("  tag:\n    concurrencylimit: 8\n", 4)] {
@@ -115,7 +116,7 @@ fn the_images_own_file() {
     }
 }
 
-/// `config-example.yml`, whose users' file is a directory wherever the package has been installed.
+/// `config-example.yml`, whose htpasswd file is a directory after the package has been installed.
 #[test]
 fn the_example_with_users() {
     let example = format!("{DEBIAN}{AUTH}");
@@ -134,7 +135,7 @@ fn a_pull_through_cache() {
     assert_eq!(config.proxy.ttl.as_secs(), 168 * 3600);
 }
 
-/// The one that distribution's documentation gives for local development, and the Mac's.
+/// The configuration of distribution's documentation for local development, and the one for a Mac.
 #[test]
 fn a_file_with_a_secret() {
     let (_, keys) = vain(
@@ -144,7 +145,7 @@ fn a_file_with_a_secret() {
     assert_eq!(keys, ["http.secret"]);
 }
 
-/// As much of "all configuration options" as does not ask for other storage, for users or for TLS.
+/// The part of "all configuration options" that asks for no other storage, users or TLS.
 const ALL: &str = "\
 version: 0.1
 log:
@@ -257,7 +258,7 @@ fn other_storage_stops_the_start_and_a_token_service_does_not() {
     assert_eq!(service.rootcertbundle.as_deref(), Some(Path::new("/b")));
 }
 
-/// `docker run registry:2` of the documentation, by variables alone.
+/// `docker run registry:2` as in the documentation, by variables alone.
 #[test]
 fn the_variables_of_the_documentation() {
     let loaded = with(&[

@@ -1,4 +1,4 @@
-//! What holds of any file and any variables.
+//! Properties that hold for any file and any variables.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -18,7 +18,7 @@ fn variable() -> impl Strategy<Value = (String, String)> {
         .prop_map(|(name, text)| (format!("REGISTRY_{name}"), text))
 }
 
-/// No panic, and whatever is said is one line.
+/// Loading does not panic, and every error is one line.
 fn holds(file: Option<&[u8]>, variables: Vec<(String, String)>) {
     let file = file.map(|bytes| (Path::new("config.yml"), bytes));
     match Config::parse(file, variables, Flags::default()) {

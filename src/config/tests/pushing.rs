@@ -1,4 +1,4 @@
-//! The keys of the pushing side: what they are without a word, how they are spelt, and what is no value of theirs.
+//! The keys for pushing: their defaults, spellings and invalid values.
 
 use super::*;
 use crate::oci::Domain;
@@ -97,7 +97,7 @@ fn a_cache_stays_closed_until_it_is_opened() {
     ] {
         let config = from(rest);
         assert_eq!(config.proxy.push_allowed(), allowed, "{rest}");
-        // Printed and loaded again it means the same, and so does what it was taken from.
+        // The printed configuration means the same as the one it was printed from.
         let again = load(&config.to_yaml()).unwrap().config.proxy;
         assert_eq!(again.push_allowed(), allowed, "{rest}");
         assert_eq!(again.remoteurl.is_set(), config.proxy.remoteurl.is_set(), "{rest}");

@@ -1,4 +1,4 @@
-//! What is refused, and in which words.
+//! Refused settings and their error messages.
 
 use super::*;
 
@@ -56,7 +56,7 @@ fn refuses_what_would_be_unsafe_to_pass_over() {
     }
     let slip = complaint_of(&[("REGISTRY_AUTH_HTPASWD_PATH", "/auth/htpasswd")]);
     assert!(slip.starts_with("REGISTRY_AUTH_HTPASWD_PATH: auth.htpaswd is not a key"), "{slip}");
-    // Words without a demand, as templates leave them behind.
+    // Empty sections without a demand, as templates leave them behind.
     load("version: 0.1\nauth:\nhttp: {tls: {certificate: '', key: }, net: tcp}\nstorage: filesystem").unwrap();
     with(&[("REGISTRY_AUTH", ""), ("REGISTRY_HTTP_TLS_KEY", ""), ("REGISTRY_STORAGE", "filesystem")]);
 }

@@ -1,4 +1,4 @@
-//! `REGISTRY_*` variables: which key each sets, and what is passed over.
+//! `REGISTRY_*` variables: the key each sets, and those that are ignored.
 
 use super::*;
 

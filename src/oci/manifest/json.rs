@@ -1,26 +1,25 @@
-//! JSON, read into values of expected types without giving up where one is of another: what does not fit is reported and passed
-//! over.
+//! A lenient JSON reader: values of an unexpected type are reported and skipped instead of ending the parse.
 
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// How a value met its slot.
+/// The result of reading a value into its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
     Null,
     Fits,
-    /// It was taken; the field of this name within it was not.
+    /// It was read, except for the field of this name.
     Misfit(&'static str),
-    /// Nothing of it was taken.
+    /// Its type is wrong; nothing was read.
     WrongType,
 }
 
-/// Where a value goes. A method for each type of JSON that it may have; `null` changes nothing.
+/// The target of a value, with a method for each JSON type; `null` changes nothing.
 pub(super) trait Slot {
     fn null(&mut self) {}
 
-    /// Whether an element of a list is not worth keeping: its list is misfit anyway.
+    /// Returns whether a list element can be dropped: its list is reported as malformed anyway.
     fn is_empty(&self) -> bool {
         false
     }
@@ -47,9 +46,9 @@ pub(super) trait Slot {
 /// Reads a document into its slot.
 ///
 /// # Errors
-/// When it is not JSON.
+/// [`serde_json::Error`] if it is not JSON.
 pub(super) fn read(bytes: &[u8], slot: &mut impl Slot) -> Result<Parsed, serde_json::Error> {
-    // Go, too, replaces what is no UTF-8.
+    // Go also replaces invalid UTF-8.
     let text = String::from_utf8_lossy(bytes);
     let mut json = serde_json::Deserializer::from_str(&text);
     let outcome = Into(slot).deserialize(&mut json)?;
@@ -62,7 +61,7 @@ pub(super) fn next<'de, A: MapAccess<'de>>(object: &mut A, slot: &mut impl Slot)
     object.next_value_seed(Into(slot))
 }
 
-/// Goes through an object. `take` gets each key in lower case, and reads its value and names its field, or passes.
+/// Reads an object. `take` gets each key in lower case; it reads the value and names the field, or passes.
 pub(super) fn fields<'de, A: MapAccess<'de>>(
     mut object: A,
     mut take: impl FnMut(&str, &mut A) -> Result<Option<(&'static str, Parsed)>, A::Error>,
@@ -78,7 +77,7 @@ pub(super) fn fields<'de, A: MapAccess<'de>>(
 }
 
 impl Parsed {
-    /// The same, unless `misfit`: then the field of this name did not fit. The first one is told.
+    /// Adds the field's result. Only the first malformed field is reported.
     pub(super) fn with(self, name: &'static str, misfit: bool) -> Self {
         if misfit && self == Self::Fits { Self::Misfit(name) } else { self }
     }
@@ -87,7 +86,7 @@ impl Parsed {
         matches!(self, Self::Misfit(_) | Self::WrongType)
     }
 
-    /// The field to blame; the one of the name given where that is not known better.
+    /// Returns the malformed field, or `name` if no inner field is known.
     pub(super) fn misfit(self, name: &'static str) -> Option<&'static str> {
         match self {
             Self::Misfit(inner) => Some(inner),
@@ -97,7 +96,7 @@ impl Parsed {
     }
 }
 
-/// The elements of a list; of all of them, where its key comes several times.
+/// The elements of a list; of all lists, if the key is repeated.
 #[derive(Default)]
 pub(super) struct List<T>(pub(super) Vec<T>);
 
@@ -117,7 +116,7 @@ impl<T: Slot + Default> Slot for List<T> {
     }
 }
 
-/// The objects under a key: one, unless it comes several times.
+/// The objects under a key: one, unless the key is repeated.
 #[derive(Default)]
 pub(super) struct Each<T>(pub(super) Vec<T>);
 
@@ -216,7 +215,7 @@ struct Key(String);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // As bytes, so that half a surrogate pair in a key, which Go replaces, ends nothing.
+        // As bytes: half a surrogate pair in a key, which Go replaces, must not end the parse.
         deserializer.deserialize_bytes(KeyVisitor)
     }
 }
@@ -235,7 +234,7 @@ impl Visitor<'_> for KeyVisitor {
     }
 }
 
-/// In lower case, with the two letters beyond ASCII that are the same as one of ASCII's but for their case.
+/// Folds to lower case as Go does, with the two letters beyond ASCII that fold to ASCII letters.
 fn fold(key: &str) -> String {
     let fold = |letter: char| match letter {
         '\u{17f}' => 's',

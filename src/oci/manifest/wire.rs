@@ -1,9 +1,9 @@
-//! A manifest's JSON, read as Go's decoder reads it, since nearly every client and registry is written in Go: `null` leaves a
-//! field as it was, keys are matched whatever their case, and unknown ones are passed over.
+//! A manifest's JSON, read as Go's decoder reads it, since nearly every client and registry is written in Go: `null`
+//! leaves a field as it was, keys are matched in any case, and unknown keys are ignored.
 //!
-//! Two things differ from Go on purpose. Where a key comes twice, Go keeps the last value; here everything that any of them
-//! names is kept, since other decoders keep the first. And a value of the wrong type does not end the reading: its field is
-//! reported, for the caller to judge.
+//! Two differences are deliberate. Of a repeated key, Go keeps the last value and other decoders the first; here the
+//! references of all values are kept. And a value of the wrong type does not end the parse: its field is reported to
+//! the caller.
 
 use super::json::{Each, List, Parsed, Slot, fields, next};
 use crate::oci::Digest;
@@ -20,7 +20,7 @@ pub(super) struct Wire {
     pub(super) fs_layers: List<FsLayer>,
 }
 
-/// A descriptor. It has several digests where that key comes several times.
+/// A descriptor. It has several digests if that key is repeated.
 #[derive(Default)]
 pub(super) struct WireDescriptor {
     pub(super) digests: Vec<Digest>,
@@ -42,7 +42,7 @@ pub(super) struct FsLayer {
     pub(super) digests: Vec<Digest>,
 }
 
-/// A value, with whether the document has it at all.
+/// A value, and whether the document contains its key.
 #[derive(Default)]
 pub(super) struct Field<T> {
     pub(super) presence: Presence,
@@ -62,7 +62,7 @@ impl<T> Field<T> {
         self.presence == Presence::Present
     }
 
-    /// Whether the key is there, be its value `null`.
+    /// Returns whether the key is present, even with the value `null`.
     pub(super) fn is_written(&self) -> bool {
         self.presence != Presence::Absent
     }
@@ -158,10 +158,10 @@ impl Slot for FsLayer {
     }
 }
 
-/// How many digests of one descriptor are kept. No client writes two.
+/// The maximum number of digests kept for one descriptor. No client writes two.
 pub(super) const DIGESTS: usize = 8;
 
-/// Each digest that is written for it, within bounds: what is left out does not fit.
+/// Keeps each digest up to the limit; further ones count as malformed.
 impl Slot for Vec<Digest> {
     fn text(&mut self, text: &str) -> Parsed {
         match text.parse() {

@@ -1,4 +1,4 @@
-//! The least recently used goes.
+//! LRU: evicts the least recently used object.
 
 use super::{Order, queues::Queues};
 use crate::simulator::trace::{Id, Object};

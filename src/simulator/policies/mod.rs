@@ -1,4 +1,4 @@
-//! The policies that are compared: who goes next. What may be in the cache at all, and how much fits, is `cache.rs`'s.
+//! The eviction policies that are compared: each orders objects for eviction. Admission and capacity are in `cache.rs`.
 
 mod lru;
 mod queues;
@@ -13,33 +13,33 @@ use crate::policy::Cost;
 /// An eviction policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum Policy {
-    /// The least recently used goes.
+    /// Evicts the least recently used object.
     #[serde(rename = "lru")]
     Lru,
-    /// GreedyDual-Size with frequency, every object at cost 1.
+    /// GreedyDual-Size with frequency, each object at cost 1.
     #[serde(rename = "gdsf-1")]
     GdsfObjects,
-    /// GreedyDual-Size with frequency, an object at the square root of its size.
+    /// GreedyDual-Size with frequency, each object at the square root of its size.
     #[serde(rename = "gdsf-root")]
     GdsfRoot,
-    /// GreedyDual-Size with frequency, an object at cost 2 + size / 536.
+    /// GreedyDual-Size with frequency, each object at cost 2 + size / 536.
     #[serde(rename = "gdsf-packets")]
     GdsfPackets,
-    /// Three queues (Yang, Zhang, Qiu, Yue and Rashmi 2023): a small one that newcomers must be used in, the main one, a ghost.
+    /// Three queues (Yang, Zhang, Qiu, Yue and Rashmi 2023): a small one on probation, the main one, and a ghost.
     #[serde(rename = "s3-fifo")]
     S3Fifo,
-    /// A window, then a main part that a newcomer enters if it was asked for more often than all that would have to go for it
-    /// together: W-TinyLFU with aggregated victims (Einziger, Eytan, Friedman and Manes 2022).
+    /// W-TinyLFU with aggregated victims (Einziger, Eytan, Friedman and Manes 2022): a window, then a main part that an
+    /// object enters if it was requested more often than all the objects it would replace, taken together.
     #[serde(rename = "w-tinylfu")]
     TinyLfu,
 }
 
 impl Policy {
-    /// All of them, the plainest first.
+    /// All policies, the plainest first.
     pub const ALL: [Self; 6] =
         [Self::Lru, Self::GdsfObjects, Self::GdsfRoot, Self::GdsfPackets, Self::S3Fifo, Self::TinyLfu];
 
-    /// What people call it.
+    /// The usual name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl Policy {
         }
     }
 
-    /// An empty order over these objects for a cache of `capacity` bytes.
+    /// Returns an empty order over these objects for a cache of `capacity` bytes.
     pub(super) fn start(self, objects: &[Object], capacity: u64) -> Box<dyn Order + '_> {
         match self {
             Self::Lru => Box::new(lru::Lru::new(objects)),
@@ -65,13 +65,13 @@ impl Policy {
     }
 }
 
-/// The objects of a cache, in the order in which they go.
+/// The objects of a cache, in the order of eviction.
 pub(super) trait Order {
-    /// An object that was not there comes in; room for it has been made.
+    /// Adds an object that is not in the cache; space has been freed for it.
     fn insert(&mut self, object: Id);
-    /// An object that is there is used.
+    /// Records a use of an object in the cache.
     fn hit(&mut self, object: Id);
-    /// Takes out the one that goes next, for an object of so many bytes that is to come in. `None` when there is none.
+    /// Removes the next object, to free space for one of `coming` bytes. Returns `None` if the cache is empty.
     fn evict(&mut self, coming: u64) -> Option<Id>;
 }
 

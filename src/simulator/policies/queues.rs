@@ -1,5 +1,5 @@
-//! A few first-in-first-out queues over numbered objects, each object in one of them at most; leaving from the middle costs as
-//! little as from the end.
+//! First-in-first-out queues over numbered objects. Each object is in at most one queue, and can be removed from any
+//! position in constant time.
 
 use crate::simulator::trace::{Id, Object};
 
@@ -11,7 +11,7 @@ struct Place {
     before: Id,
     after: Id,
     queue: u8,
-    /// How often it was used, for those policies that count.
+    /// The number of uses, for policies that count them.
     uses: u8,
 }
 
@@ -53,17 +53,17 @@ impl<'a, const N: usize> Queues<'a, N> {
         &mut self.places[object as usize].uses
     }
 
-    /// The longest in a queue.
+    /// The oldest object of a queue.
     pub(super) fn first(&self, queue: u8) -> Option<Id> {
         Some(self.ends[usize::from(queue)].first).filter(|first| *first != NOBODY)
     }
 
-    /// The one that came after this one, in the same queue.
+    /// The next newer object of the same queue.
     pub(super) fn after(&self, object: Id) -> Option<Id> {
         Some(self.places[object as usize].after).filter(|after| *after != NOBODY)
     }
 
-    /// Puts an object at a queue's end, wherever it was before.
+    /// Appends an object to a queue, and removes it from any other.
     pub(super) fn push(&mut self, object: Id, queue: u8) {
         self.remove(object);
         let size = self.size(object);
@@ -79,12 +79,12 @@ impl<'a, const N: usize> Queues<'a, N> {
         (place.before, place.after, place.queue) = (last, NOBODY, queue);
     }
 
-    /// Takes the longest in a queue out of it.
+    /// Removes the oldest object of a queue.
     pub(super) fn pop(&mut self, queue: u8) -> Option<Id> {
         self.first(queue).inspect(|first| self.remove(*first))
     }
 
-    /// Takes an object out of its queue, if it is in one.
+    /// Removes an object from its queue, if it is in one.
     pub(super) fn remove(&mut self, object: Id) {
         let Place { before, after, queue, .. } = self.places[object as usize];
         let size = self.size(object);

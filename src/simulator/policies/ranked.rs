@@ -1,4 +1,4 @@
-//! The least of the ranks of `policy.rs` goes: the mirror's own arithmetic, in a tree as its index keeps it.
+//! Evicts the object of least rank by `policy.rs`: the mirror's own arithmetic, in a tree as in its index.
 
 use std::collections::BTreeSet;
 

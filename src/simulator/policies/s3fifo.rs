@@ -3,16 +3,16 @@
 use super::{Order, queues::Queues};
 use crate::simulator::trace::{Id, Object};
 
-/// Newcomers; those that were used again; and names of those that were not, for a while.
+/// The queues: new objects, reused objects, and the ghost with names of evicted objects.
 const SMALL: u8 = 0;
 const MAIN: u8 = 1;
 const GHOST: u8 = 2;
-/// Uses beyond this many are not counted.
+/// The maximum use count.
 const MOST: u8 = 3;
 
 pub(super) struct S3Fifo<'a> {
     queues: Queues<'a, 3>,
-    /// The bytes of the small queue; the ghost remembers objects of nine times as many.
+    /// The capacity of the small queue in bytes; the ghost remembers objects of nine times as many.
     small: u64,
 }
 
@@ -21,7 +21,8 @@ impl<'a> S3Fifo<'a> {
         Self { queues: Queues::new(objects), small: capacity / 10 }
     }
 
-    /// The longest of the newcomers goes on to the main queue when it was used more than once, or goes.
+    /// Removes the oldest object of the small queue: it moves to the main queue if it was used more than once, and is
+    /// evicted otherwise.
     fn leave_small(&mut self) -> Option<Id> {
         while let Some(object) = self.queues.pop(SMALL) {
             if std::mem::take(self.queues.uses(object)) > 1 {
@@ -37,7 +38,8 @@ impl<'a> S3Fifo<'a> {
         None
     }
 
-    /// The longest in the main queue goes, unless it was used since: then it goes to the end, a use poorer.
+    /// Removes the oldest object of the main queue: it moves to the end with its use count reduced if it was used
+    /// since, and is evicted otherwise.
     fn leave_main(&mut self) -> Option<Id> {
         while let Some(object) = self.queues.pop(MAIN) {
             let uses = self.queues.uses(object);

@@ -1,22 +1,23 @@
-//! How often objects were asked for lately, in a few bits each: the sketch of TinyLFU (Einziger, Friedman and Manes 2017).
+//! Approximate recent request counts in a few bits for each object: the sketch of TinyLFU (Einziger, Friedman and Manes
+//! 2017).
 
 use crate::simulator::trace::Id;
 
-/// Counters an object is counted in.
+/// The number of counters for an object.
 const ROWS: u32 = 4;
-/// The most a counter says.
+/// The maximum of a counter.
 const MOST: u8 = 15;
-/// So many objects' worth of requests are remembered in a cache of fewer.
+/// The minimum number of objects for the ageing interval.
 const LEAST: u64 = 1000;
 
-/// A count-min sketch whose counters are halved now and then, so that what was popular once is forgotten.
+/// A count-min sketch whose counters are halved from time to time, so that old popularity fades.
 pub(super) struct Sketch {
     counters: Vec<u8>,
     added: u64,
 }
 
 impl Sketch {
-    /// For about this many objects.
+    /// A sketch for about this many objects.
     pub(super) fn new(objects: usize) -> Self {
         Self { counters: vec![0; objects.max(16).next_power_of_two() * ROWS as usize], added: 0 }
     }
@@ -29,8 +30,8 @@ impl Sketch {
         })
     }
 
-    /// Counts one request, in the least of its counters only. What ten requests for each of the `kept` objects of the cache
-    /// have said is worth half from then on.
+    /// Counts one request, in the least of the object's counters only. All counters are halved after ten requests for
+    /// each of the `kept` objects of the cache.
     pub(super) fn add(&mut self, object: Id, kept: u64) {
         let least = self.count(object);
         if least < MOST {
@@ -45,7 +46,7 @@ impl Sketch {
         }
     }
 
-    /// At least as often as this object was asked for, up to 15.
+    /// Returns an upper estimate of the object's requests, up to 15.
     pub(super) fn count(&self, object: Id) -> u8 {
         self.slots(object).map(|slot| self.counters[slot]).min().unwrap_or(0)
     }

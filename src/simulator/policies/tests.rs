@@ -1,4 +1,4 @@
-//! Each policy on traces made by hand, where one can say what has to happen.
+//! Each policy on handmade traces with a known result.
 
 use super::*;
 use crate::simulator::{
@@ -38,7 +38,7 @@ fn lru_forgets_what_was_used_longest_ago() {
 fn gdsf_lets_the_large_one_go_and_keeps_the_frequent() {
     let sizes = [100, 100, 100, 20, 100];
     for policy in [Policy::GdsfObjects, Policy::GdsfRoot, Policy::GdsfPackets] {
-        // 0 is asked for three times, 1 twice, 2 and the small 3 once; two of the large ones have to go for 4, or one.
+        // 0 is requested three times, 1 twice, 2 and the small 3 once; 4 replaces two of the large ones, or one.
         let warm = [0, 0, 0, 1, 1, 2, 3];
         assert_eq!(hits(policy, 400, &sizes, warm), 3, "{policy:?}");
         assert_eq!(hits(policy, 400, &sizes, warm.into_iter().chain([4, 0, 1, 3])), 6, "{policy:?}: 2 went, alone");
@@ -49,7 +49,7 @@ fn gdsf_lets_the_large_one_go_and_keeps_the_frequent() {
 #[test]
 fn the_cost_decides_between_a_large_frequent_object_and_small_rare_ones() {
     let objects = [10_000, 100].map(|size| Object { size, kind: Kind::Blob });
-    // The large one is asked for twelve times, the small one once.
+    // The large one is requested twelve times, the small one once.
     let goes_first = |policy: Policy| {
         let mut order = policy.start(&objects, 20_000);
         order.insert(0);
@@ -65,12 +65,12 @@ fn the_cost_decides_between_a_large_frequent_object_and_small_rare_ones() {
 
 #[test]
 fn a_scan_of_things_used_once_does_not_wash_out_what_is_used() {
-    // 0 and 1 are asked for three times each, then a thousand others once each, then 0 and 1 again.
+    // 0 and 1 are requested three times each, then a thousand others once each, then 0 and 1 again.
     let requests = || [0, 1, 0, 1, 0, 1].into_iter().chain(2..1002).chain([0, 1]);
     for (policy, expected) in [(Policy::Lru, 4), (Policy::GdsfRoot, 4), (Policy::S3Fifo, 6), (Policy::TinyLfu, 6)] {
         assert_eq!(hits(policy, 200, &[1; 1002], requests()), expected, "{policy:?}");
     }
-    // GreedyDual's clock lifts newcomers over the frequent in the end: it forgets too, only later.
+    // GreedyDual's clock lifts new objects over the frequent ones in the end: it forgets too, but later.
     let short = || [0, 1, 0, 1, 0, 1].into_iter().chain(2..402).chain([0, 1]);
     for (policy, expected) in [(Policy::Lru, 4), (Policy::GdsfRoot, 6)] {
         assert_eq!(hits(policy, 200, &[1; 402], short()), expected, "{policy:?}");
@@ -79,7 +79,7 @@ fn a_scan_of_things_used_once_does_not_wash_out_what_is_used() {
 
 #[test]
 fn s3_fifo_remembers_by_name_what_it_let_go() {
-    // 0 falls out of the small queue, comes back into the main one, and outlives those that came after it.
+    // 0 is evicted from the small queue, comes back into the main one, and outlives those that came after it.
     let requests = || [0].into_iter().chain(1..=20).chain([0]).chain(21..=60).chain([0]);
     assert_eq!(hits(Policy::S3Fifo, 20, &[1; 61], requests()), 1);
     assert_eq!(hits(Policy::Lru, 20, &[1; 61], requests()), 0);
@@ -105,7 +105,7 @@ fn s3_fifo_lets_go_of_the_main_queue_what_was_not_used_since() {
 fn a_large_newcomer_must_be_worth_all_that_would_go_for_it() {
     let sizes: Vec<u64> = [10; 99].into_iter().chain([50]).collect();
     let objects: Vec<Object> = sizes.iter().map(|size| Object { size: *size, kind: Kind::Blob }).collect();
-    // The small ones fill the main part, each asked for twice; five of them would have to go for the large one.
+    // The small ones fill the main part, each requested twice; the large one would replace five of them.
     let mut order = Policy::TinyLfu.start(&objects, 1000);
     for round in 0..2 {
         (0..99).for_each(|id| if round == 0 { order.insert(id) } else { order.hit(id) });

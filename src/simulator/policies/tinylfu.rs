@@ -1,11 +1,11 @@
-//! W-TinyLFU for objects of different sizes, with aggregated victims (Einziger, Eytan, Friedman and Manes, "Lightweight Robust
-//! Size Aware Cache Management", 2022): newcomers pass through a window; to enter the main part, one must have been asked for more
-//! often than all that would have to go for it, taken together.
+//! W-TinyLFU for objects of different sizes, with aggregated victims (Einziger, Eytan, Friedman and Manes, "Lightweight
+//! Robust Size Aware Cache Management", 2022). New objects pass through a window; one enters the main part if it was
+//! requested more often than all the objects it would replace, taken together.
 
 use super::{Order, queues::Queues, sketch::Sketch};
 use crate::simulator::trace::{Id, Object};
 
-/// Newcomers; the main part's two segments; those that lost to a newcomer and are going.
+/// The queues: the window, the two segments of the main part, and objects that lost to a new one and are to be evicted.
 const WINDOW: u8 = 0;
 const PROBATION: u8 = 1;
 const PROTECTED: u8 = 2;
@@ -15,7 +15,7 @@ pub(super) struct TinyLfu<'a> {
     queues: Queues<'a, 4>,
     sketch: Sketch,
     kept: u64,
-    /// Bytes of the window, of both segments of the main part, and of its protected segment.
+    /// The bytes of the window, of both segments of the main part, and of its protected segment.
     window: u64,
     main: u64,
     protected: u64,
@@ -29,7 +29,7 @@ impl<'a> TinyLfu<'a> {
         Self { queues, sketch, kept: 0, window, main, protected: main / 5 * 4 }
     }
 
-    /// What is over the protected segment's share goes back on probation.
+    /// Moves an object to the protected segment; objects beyond its capacity go back on probation.
     fn protect(&mut self, object: Id) {
         self.queues.push(object, PROTECTED);
         while self.queues.bytes(PROTECTED) > self.protected {
@@ -38,7 +38,7 @@ impl<'a> TinyLfu<'a> {
         }
     }
 
-    /// Lets those that the window will have no room for into the main part, or finds one that goes.
+    /// Admits objects that exceed the window into the main part, or finds one to evict.
     fn contest(&mut self, coming: u64) -> Option<Id> {
         while self.queues.bytes(WINDOW) + coming > self.window {
             let candidate = self.queues.first(WINDOW)?;
@@ -54,8 +54,8 @@ impl<'a> TinyLfu<'a> {
         None
     }
 
-    /// Who has to go for the candidate: `None` when they were asked for as often as it, taken together. They stay then, and
-    /// are looked at again last.
+    /// Returns the objects to evict for the candidate, or `None` if together they were requested as often as it. They
+    /// stay then, and move to the end of their queue.
     fn victims(&mut self, candidate: Id) -> Option<Vec<Id>> {
         let wins = u32::from(self.sketch.count(candidate));
         let taken = self.queues.bytes(PROBATION) + self.queues.bytes(PROTECTED) + self.queues.size(candidate);

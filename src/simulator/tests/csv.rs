@@ -1,4 +1,4 @@
-//! What a log may look like, and what is said of one that is wrong.
+//! Valid and invalid traces, and the error messages for the invalid ones.
 
 use crate::simulator::read;
 
