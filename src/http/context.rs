@@ -1,4 +1,4 @@
-//! A request's context: the settings of the listener that it came to, its caller, its headers and its query.
+//! Access to a request's context: the settings of its listener, its caller, its headers and its query.
 
 use std::borrow::Cow;
 
@@ -11,15 +11,15 @@ use actix_web::{
 use super::settings::{Listener, Settings};
 use crate::{access::Caller, registry::Registry};
 
-/// What every handler has at hand.
+/// The registry, as application data of every handler.
 pub(super) type State = web::Data<Registry>;
 
-/// Whether a request came to the mirror's own door.
+/// Returns true if the request arrived at the mirror listener.
 pub(super) fn is_mirror(request: &HttpRequest) -> bool {
     settings(request).listener == Listener::Mirror
 }
 
-/// How this server presents itself.
+/// Returns the settings of the listener that the request arrived at.
 pub(super) fn settings(request: &HttpRequest) -> &Settings {
     match request.app_data::<web::Data<Settings>>() {
         Some(settings) => settings.get_ref(),
@@ -27,27 +27,27 @@ pub(super) fn settings(request: &HttpRequest) -> &Settings {
     }
 }
 
-/// Who asks.
+/// Returns the authenticated caller, or an anonymous one.
 pub(super) fn caller(request: &HttpRequest) -> Caller {
     request.extensions().get::<Caller>().cloned().unwrap_or_else(Caller::anonymous)
 }
 
-/// Says who asks.
+/// Attaches the caller to the request.
 pub(super) fn remember(request: &HttpRequest, caller: Caller) {
     request.extensions_mut().insert(caller);
 }
 
-/// The query's parameter `wanted`.
+/// Returns the first value of the query's parameter `wanted`.
 pub(super) fn parameter(request: &HttpRequest, wanted: &str) -> Option<String> {
     pairs(request).find(|(key, _)| key == wanted).map(|(_, value)| value.into_owned())
 }
 
-/// Every value of the query's parameter `wanted`.
+/// Returns every value of the query's parameter `wanted`.
 pub(super) fn parameters(request: &HttpRequest, wanted: &str) -> Vec<String> {
     pairs(request).filter(|(key, _)| key == wanted).map(|(_, value)| value.into_owned()).collect()
 }
 
-/// A header's value, where it is text.
+/// Returns a header's value, if it is text.
 pub(super) fn header<'a>(request: &'a HttpRequest, name: &HeaderName) -> Option<&'a str> {
     request.headers().get(name)?.to_str().ok()
 }
@@ -56,7 +56,7 @@ pub(super) fn pairs(request: &HttpRequest) -> impl Iterator<Item = (Cow<'_, str>
     url::form_urlencoded::parse(request.query_string().as_bytes())
 }
 
-/// How many bytes a body is said to have.
+/// Returns the value of `Content-Length`.
 pub(super) fn content_length(request: &HttpRequest) -> Option<u64> {
     header(request, &header::CONTENT_LENGTH).and_then(|length| length.parse().ok())
 }

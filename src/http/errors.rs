@@ -1,5 +1,5 @@
-//! The one place where errors become HTTP: distribution-spec, "Error codes". A 5xx tells no internals; its details are in
-//! the log.
+//! Converts every error into an HTTP response, in the format of distribution-spec, "Error codes". A 5xx response
+//! contains no internals; the log has them.
 
 use std::{fmt, time::Duration};
 
@@ -18,19 +18,19 @@ use crate::{
     registry,
 };
 
-/// A request that gets no for an answer.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct ApiError {
     status: StatusCode,
     code: ErrorCode,
-    /// What went wrong and what to do about it, for whoever reads the client's output.
+    /// The cause and the remedy, for the user who reads the client's output.
     message: String,
     retry_after: Option<Duration>,
-    /// What can be asked instead: RFC 9110, section 15.5.6 wants it in every 405.
+    /// The value of `Allow`, which RFC 9110, section 15.5.6 requires in every 405.
     allow: &'static str,
-    /// What a manifest names and is not there: an error each.
+    /// The digests that a manifest refers to and that are missing: one error entry each.
     missing: Vec<Digest>,
-    /// How to say who one is: RFC 9110, section 15.5.2 wants it in every 401.
+    /// The value of `WWW-Authenticate`, which RFC 9110, section 15.5.2 requires in every 401.
     challenge: Option<String>,
 }
 
@@ -40,145 +40,145 @@ impl ApiError {
         Self { status, code, message, retry_after: None, allow: "GET, HEAD", missing: Vec::new(), challenge: None }
     }
 
-    /// A method that a path does not have.
+    /// The path does not support the method.
     pub(super) fn unsupported(allow: &'static str) -> Self {
         let message = format!("this path can be asked {allow}");
         Self { allow, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message) }
     }
 
-    /// Somebody who must say, or say better, who they are.
+    /// The request needs credentials, or other ones.
     pub(super) fn unauthorized(challenge: String) -> Self {
         let message = "this needs a user and the right password: log in (docker login) and try again";
         let refusal = Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message);
         Self { challenge: Some(challenge), ..refusal }
     }
 
-    /// A user who may not do that.
+    /// The user has no permission for the action.
     pub(super) fn forbidden(user: &str, action: Action, repository: &Repository) -> Self {
-        // By the name alone: of which registry it is here is not for one who may not read it.
+        // The message omits the registry's domain, which a user without permission to read must not learn.
         let name = &repository.name;
         let message = format!("{user} may not {action} {name}: no rule of this registry's operator allows it");
         Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
     }
 
-    /// A token is asked for in a way that there is none.
+    /// The token request has an unsupported `grant_type`.
     pub(super) fn unsupported_grant() -> Self {
         let message = "tokens are given for grant_type=password with username and password, or without any of them";
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message)
     }
 
-    /// A token that could not be made.
+    /// The token could not be signed.
     pub(super) fn unsigned(error: &access::Error) -> Self {
         tracing::error!("{error}");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, "this server failed: its log has the reason")
     }
 
-    /// Somebody who guesses passwords, or is taken for one.
+    /// The client had too many failed logins.
     pub(super) fn too_many_attempts(after: Duration) -> Self {
         let message = "too many attempts to log in with a wrong password: wait, then log in with the right one";
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message);
         Self { retry_after: Some(after), ..refusal }
     }
 
-    /// A path that is none of the API's.
+    /// The path is not part of the API.
     pub(super) fn no_such_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "no such path: the registry API lives below /v2/")
     }
 
-    /// A session nobody can have.
+    /// The session's name is not one that this server issues.
     pub(super) fn upload_unknown() -> Self {
         registry::Error::UploadUnknown.into()
     }
 
-    /// An upload that does not say what it uploads.
+    /// The upload's last request has no digest.
     pub(super) fn digest_missing() -> Self {
         let message = "the upload's digest is missing: end it with PUT …?digest=<algorithm>:<hex>";
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, message)
     }
 
-    /// A `Content-Range` that is none.
+    /// The `Content-Range` is malformed.
     pub(super) fn chunk_range() -> Self {
         let message = "Content-Range is written <first byte>-<last byte>, both counted from 0, and fits Content-Length";
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
     }
 
-    /// A body that ended before it was all there.
+    /// The body ended before its announced length.
     pub(super) fn cut() -> Self {
         let message = "the body ended early: ask the session how far it came, and go on from there";
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message)
     }
 
-    /// A body that stopped coming.
+    /// The body stalled.
     pub(super) fn stalled() -> Self {
         let message = "nothing came for too long: ask the session how far it came, and go on from there";
         let refusal = Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid, message);
         Self { retry_after: Some(Duration::from_secs(1)), ..refusal }
     }
 
-    /// What the mirror's own door does not do.
+    /// The mirror listener does not allow writes.
     pub(super) fn read_only() -> Self {
         let message = "this address serves what is mirrored, to be read: push to the registry's main address";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message)
     }
 
-    /// What is not mirrored, at the mirror's own door.
+    /// The repository is not mirrored, so the mirror listener does not serve it.
     pub(super) fn name_unknown() -> Self {
         registry::Error::NameUnknown.into()
     }
 
-    /// Too many requests of one client.
+    /// The client exceeded its request rate.
     pub(super) fn too_often(wait: Duration) -> Self {
         let message = "too many requests of your address: wait a little";
-        // Whole seconds, and not too few.
+        // Rounded up to whole seconds.
         let retry_after = Some(wait + Duration::from_secs(1));
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message);
         Self { retry_after, ..refusal }
     }
 
-    /// Too many requests at once on one connection of HTTP/2.
+    /// The client has too many concurrent streams on one HTTP/2 connection.
     pub(super) fn too_many_streams() -> Self {
         let message = "too many requests at once on this connection: wait for the answers to some";
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message);
         Self { retry_after: Some(Duration::from_secs(1)), ..refusal }
     }
 
-    /// Too many uploads of one client.
+    /// The client has too many open uploads.
     pub(super) fn too_many_uploads() -> Self {
         let message = "too many uploads of yours are under way: finish or cancel some, or wait";
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message);
         Self { retry_after: Some(Duration::from_secs(60)), ..refusal }
     }
 
-    /// Headers of more than `limit` bytes.
+    /// The headers exceed `limit` bytes.
     pub(super) fn headers_size(limit: usize) -> Self {
         let message = format!("a request's headers may have {limit} bytes at most");
         Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ErrorCode::Unsupported, message)
     }
 
-    /// A manifest of more than `limit` bytes.
+    /// The manifest exceeds `limit` bytes.
     pub(super) fn manifest_size(limit: usize) -> Self {
         let message = format!("a manifest may have {limit} bytes at most");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
     }
 
-    /// A form of more than `limit` bytes.
+    /// The form exceeds `limit` bytes.
     pub(super) fn form_size(limit: usize) -> Self {
         let message = format!("a form may have {limit} bytes at most");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::Unsupported, message)
     }
 
-    /// A query of more than `limit` bytes.
+    /// The query exceeds `limit` bytes.
     pub(super) fn query_size(limit: usize) -> Self {
         let message = format!("the query of a list may have {limit} bytes at most");
         Self::new(StatusCode::URI_TOO_LONG, ErrorCode::Unsupported, message)
     }
 
-    /// A tag that cannot be pushed to.
+    /// The tag is not valid for a push.
     pub(super) fn tag(error: InvalidTag) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::TagInvalid, error.to_string())
     }
 
-    /// A reference that cannot be pushed to.
+    /// The reference is not valid for a push.
     pub(super) fn reference(error: InvalidReference) -> Self {
         match error {
             InvalidReference::Digest(error) => error.into(),
@@ -186,19 +186,19 @@ impl ApiError {
         }
     }
 
-    /// A page size that is no number.
+    /// The page size is not a number.
     pub(super) fn page_size() -> Self {
         let message = "n is the number of entries wanted on a page";
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::PaginationInvalid, message)
     }
 
-    /// More ranges than are answered at once. Podman asks for fewer and larger ones after a 400, and after nothing else.
+    /// The request has too many ranges. Podman retries with fewer, larger ranges after a 400 and no other status.
     pub(super) fn ranges() -> Self {
         let message = format!("a request may ask for {MOST_RANGES} ranges: ask for fewer, larger ones");
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::RangeInvalid, message)
     }
 
-    /// A range beyond the end of a blob of `size` bytes.
+    /// The range starts beyond the end of a blob of `size` bytes.
     pub(super) fn range(size: u64) -> Self {
         let message = format!("the range is beyond the end: the blob has {size} bytes");
         Self::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, message)
@@ -221,7 +221,7 @@ impl From<InvalidReference> for ApiError {
     fn from(error: InvalidReference) -> Self {
         match error {
             InvalidReference::Digest(error) => error.into(),
-            // The spec has a GET of such a tag say 404: no manifest can have it.
+            // The spec requires 404 for a GET of an invalid tag: no manifest can have it.
             InvalidReference::Tag(error) => {
                 Self::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, error.to_string())
             }
@@ -246,7 +246,7 @@ impl From<registry::Error> for ApiError {
     }
 }
 
-/// Status and code of every error of the floor below, a line each.
+/// Returns the status and the code of every error of the registry.
 fn kind(error: &registry::Error) -> (StatusCode, ErrorCode) {
     use registry::Error as E;
     match error {
@@ -274,7 +274,7 @@ fn kind(error: &registry::Error) -> (StatusCode, ErrorCode) {
     }
 }
 
-/// What a client is told, and what its user can do.
+/// Returns the message for the client: the failure, and what its user can do.
 pub(super) fn advice(error: &registry::Error) -> String {
     use registry::Error as E;
     let text = match error {

@@ -1,4 +1,4 @@
-//! The headers answers have in common.
+//! Headers that several responses share: version, digest, `Cache-Status`, `Link`, and the configured ones.
 
 use std::collections::HashSet;
 
@@ -17,19 +17,19 @@ use crate::{
     registry::{CacheStatus, Kept, Refused},
 };
 
-/// What clients recognise a registry by.
+/// The header by which clients recognise a registry.
 pub(super) const API_VERSION: (HeaderName, HeaderValue) =
     (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
-/// Content that was uploaded by somebody must not be taken for a page by a browser.
+/// Prevents browsers from rendering uploaded content as a page.
 pub(super) const NOSNIFF: (HeaderName, HeaderValue) =
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
-/// The tags that a pushed manifest got (distribution-spec, "Pushing Manifests").
+/// The tags that a pushed manifest was given (distribution-spec, "Pushing Manifests").
 pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Names the content and where it came from.
+/// Adds the content's digest, its `ETag` and its cache status.
 pub(super) fn describe(response: &mut HttpResponseBuilder, digest: &Digest, provenance: CacheStatus) {
     response
         .insert_header((DOCKER_CONTENT_DIGEST, digest.to_string()))
@@ -37,7 +37,8 @@ pub(super) fn describe(response: &mut HttpResponseBuilder, digest: &Digest, prov
         .insert_header(cache_status(provenance));
 }
 
-/// RFC 9211. `stored` is said of what is stored, or being stored; `detail` says why something is not that should be.
+/// Returns `Cache-Status` (RFC 9211). `stored` is set if the content is being stored; `detail` names the reason if
+/// storing failed.
 pub(super) fn cache_status(provenance: CacheStatus) -> (HeaderName, &'static str) {
     let value = match provenance {
         CacheStatus::Hosted | CacheStatus::Hit => "entrepot; hit",
@@ -62,7 +63,7 @@ fn miss(collapsed: bool, kept: Kept) -> &'static str {
     }
 }
 
-/// Whether the client holds this content already: `If-None-Match`, RFC 9110, section 13.1.2.
+/// Returns true if the client has this content already: `If-None-Match`, RFC 9110, section 13.1.2.
 pub(super) fn holds(request: &HttpRequest, digest: &Digest) -> bool {
     let digest = digest.to_string();
     let tag = |candidate: &str| {
@@ -74,7 +75,7 @@ pub(super) fn holds(request: &HttpRequest, digest: &Digest) -> bool {
     values.flat_map(|value| value.split(',')).any(tag)
 }
 
-/// `Link` to the page of the same list that the query `next` asks for (RFC 8288), keeping the request's own `ns`.
+/// Returns a `Link` to the next page of a list (RFC 8288). It keeps the `ns` parameter of the request.
 pub(super) fn next_link(request: &HttpRequest, next: &str) -> String {
     let ns = url::form_urlencoded::parse(request.query_string().as_bytes()).filter(|(key, _)| key == "ns");
     let pairs = url::form_urlencoded::parse(next.as_bytes()).filter(|(key, _)| key != "ns").chain(ns);
@@ -82,7 +83,7 @@ pub(super) fn next_link(request: &HttpRequest, next: &str) -> String {
     format!("<{}?{query}>; rel=\"next\"", request.path())
 }
 
-/// Adds `http.headers`, each value in a line of its own, where the answer itself has no such header.
+/// Adds the headers of `http.headers`, unless the response has a header of the same name.
 pub(super) async fn add_configured(
     request: ServiceRequest,
     next: Next<impl MessageBody>,

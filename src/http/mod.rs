@@ -1,8 +1,9 @@
-//! The registry API over HTTP, and the only inbound actix: requests become types, errors become responses (`errors`).
+//! The registry API over HTTP. Only this module uses actix: it parses requests into types and turns errors into
+//! responses.
 //!
-//! A request comes in through `transport` (connections and their limits), is asked who it is by `auth`, and answered by `api`
-//! (a file a resource) or `ops` (probes, metrics, logs). `server` puts them together; below them lie `settings`, `context`
-//! (what a request says), `errors`, `headers` and `paths`.
+//! `transport` accepts connections and limits them, `auth` identifies the caller, `api` (one file for each resource)
+//! and `ops` (probes, metrics, logs) answer. `server` assembles them. The modules below them are `settings`, `context`
+//! (a request's headers, query and caller), `errors`, `headers` and `paths`.
 
 mod api;
 mod auth;

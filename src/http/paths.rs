@@ -1,7 +1,7 @@
-//! How paths may be spelt: as the router that registry:2 is built with takes them. A path with empty or dotted segments, or with a
-//! slash at its end, is redirected (301) to the plain one; an escaped slash is a slash.
+//! Normalizes request paths as the router of registry:2 does. A path with empty or dotted segments, or with a trailing
+//! slash, is redirected (301) to the normal form; an escaped slash counts as a slash.
 //!
-//! This comes before anything looks at a path: rules, routes and probes see one spelling alone.
+//! This middleware runs before anything else reads the path, so that rules, routes and probes see only one spelling.
 
 use std::fmt::Write as _;
 
@@ -22,12 +22,12 @@ pub(super) const ROOT: &str = "/";
 pub(super) const ALIVE: &str = "/healthz";
 pub(super) const READY: &str = "/readyz";
 
-/// Whether a path is a probe's.
+/// Returns true if the path is a probe's.
 pub(super) fn is_probe(path: &str) -> bool {
     matches!(path, ALIVE | READY)
 }
 
-/// Redirects what is spelt otherwise, and takes `%2F` for what it means.
+/// Redirects a path that is not normalized, and replaces `%2F` with a slash.
 pub(super) async fn normalize(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -51,15 +51,15 @@ pub(super) async fn normalize(
 #[derive(Debug, PartialEq, Eq)]
 enum Spelling {
     Plain,
-    /// With escaped slashes; this is the same without.
+    /// The path contains escaped slashes; this is the path with plain ones.
     Escaped(String),
-    /// What the plain path is.
+    /// The path is not normalized; this is the normal form.
     Elsewhere(String),
 }
 
 impl Spelling {
     fn of(path: &str, prefix: &str) -> Self {
-        // What is no text is nobody's name, and `OPTIONS *` is about no path: the handlers say so.
+        // Paths that are not UTF-8, and `OPTIONS *`, are left to the handlers.
         let Some(decoded) = decoded(path).filter(|decoded| decoded.starts_with('/')) else { return Self::Plain };
         let plain = plain(&decoded, prefix);
         if plain != decoded {
@@ -70,7 +70,7 @@ impl Spelling {
     }
 }
 
-/// The path without empty and dotted segments, and without a slash at its end but where the API has one.
+/// Returns the path without empty and dotted segments, and without a trailing slash unless the API has one there.
 fn plain(path: &str, prefix: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {
@@ -98,14 +98,14 @@ fn decoded(path: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// RFC 3986, section 3.3: what may stand in a path, and the rest escaped.
+/// Percent-encodes all characters that RFC 3986, section 3.3 does not allow in a path.
 fn escaped(path: &str) -> String {
     let mut escaped = String::with_capacity(path.len());
     for byte in path.bytes() {
         if byte.is_ascii_alphanumeric() || b"/-._~:@!$&'()*+,;=".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            // A string takes whatever is written to it.
+            // Writing to a `String` cannot fail.
             let _ = write!(escaped, "%{byte:02X}");
         }
     }
@@ -116,7 +116,7 @@ fn with_query(path: &str, query: &str) -> String {
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
-/// Gives the request another path. One that no URI can have stays as it is.
+/// Replaces the request's path. A path that is not valid in a URI is left unchanged.
 fn respell(request: &mut ServiceRequest, path: &str) {
     let uri = || -> Result<Uri, InvalidUri> {
         let mut parts = request.uri().clone().into_parts();

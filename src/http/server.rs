@@ -1,4 +1,4 @@
-//! The listeners, the workers, and how a connection is treated.
+//! The HTTP server: binds the listeners, starts the workers, and assembles the middleware of each listener.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -33,14 +33,14 @@ use super::{
 };
 use crate::registry::Registry;
 
-/// A body is asked for more until this much waits to be written: a slow client holds it, and a piece of a body above it.
+/// A response's write buffer is filled up to this size. A slow client occupies it, and one more chunk of the body.
 const WRITE_BUFFER: usize = 16 << 10;
-/// Threads a worker may block on the disk: each holds a chunk.
+/// Blocking disk threads of a worker; each holds one chunk.
 const BLOCKING_THREADS: usize = 16;
-/// For a client to end a connection that this side has ended.
+/// The time for a client to close a connection after this side has closed it.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// A server that listens already and is not yet answering.
+/// A server that is bound to its addresses but does not answer yet.
 #[derive(Debug)]
 pub struct Server {
     listener: BoundListener,
@@ -49,16 +49,16 @@ pub struct Server {
     settings: Settings,
 }
 
-/// Why a server cannot listen.
+/// The reason that a server cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// On its main address.
+    /// The main address cannot be bound.
     #[error("an address this process can listen on ({0})")]
     Main(#[source] io::Error),
-    /// On the mirror's own.
+    /// The mirror listener's address cannot be bound.
     #[error("an address this process can listen on ({0})")]
     Mirror(#[source] io::Error),
-    /// With the certificate it has.
+    /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
@@ -67,7 +67,8 @@ impl Server {
     /// Reads the certificate and binds the addresses.
     ///
     /// # Errors
-    /// As the operating system refuses them, or the certificate does not do.
+    /// [`BindError::Tls`] if the certificate cannot be used, [`BindError::Main`] and [`BindError::Mirror`] if an
+    /// address cannot be bound.
     pub fn bind(settings: Settings) -> Result<Self, BindError> {
         let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let listener = BoundListener::bind(&settings.listen).map_err(BindError::Main)?;
@@ -75,15 +76,15 @@ impl Server {
         Ok(Self { listener, mirror, tls, settings })
     }
 
-    /// Where it listens: a URL, or a socket's path.
+    /// Returns the URL or the socket's path that it listens on.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// The operating system's error if the local address cannot be read.
     pub fn address(&self) -> io::Result<String> {
         self.listener.address(self.scheme())
     }
 
-    /// Where the mirror's own door is: a URL; `None` without one.
+    /// Returns the mirror listener's URL; `None` without a mirror listener.
     #[must_use]
     pub fn mirror_address(&self) -> Option<String> {
         self.mirror.as_ref().and_then(|mirror| mirror.address(self.scheme()).ok())
@@ -93,22 +94,22 @@ impl Server {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    /// Whether other machines may reach it.
+    /// Returns true if other machines may reach it.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
         self.listener.is_exposed()
     }
 
-    /// Its TLS, where it speaks it: to be refreshed, and asked when its certificate expires.
+    /// Returns its TLS configuration, if it has one, to be refreshed and checked for expiry.
     #[must_use]
     pub fn tls(&self) -> Option<Arc<Tls>> {
         self.tls.clone()
     }
 
-    /// Answers until `shutdown` ends, then lets requests under way finish for a few seconds.
+    /// Serves requests until `shutdown` resolves, then lets requests in progress finish for `Settings::drain`.
     ///
     /// # Errors
-    /// When the workers cannot be started.
+    /// An I/O error if the workers cannot be started.
     pub async fn run(
         self,
         registry: Arc<Registry>,
@@ -118,17 +119,17 @@ impl Server {
         let state = web::Data::from(registry);
         let mut server = ServerBuilder::new()
             .worker_max_blocking_threads(BLOCKING_THREADS)
-            // The limits count; this would keep clients waiting without a word.
+            // `transport` enforces the limits and answers; this limit would leave clients waiting without a response.
             .max_concurrent_connections(usize::MAX >> 1)
             .shutdown_timeout(self.settings.drain.as_secs())
             .disable_signals();
         let mirror = Settings { listener: Listener::Mirror, host: None, access: None, ..self.settings.clone() };
-        let doors = [(Some(self.listener), self.settings), (self.mirror, mirror)];
-        for (listener, settings) in doors {
+        let listeners = [(Some(self.listener), self.settings), (self.mirror, mirror)];
+        for (listener, settings) in listeners {
             let Some(listener) = listener else { continue };
-            let entrance = Acceptor::new(&settings, self.tls.clone(), Arc::clone(&limiter));
-            let house = ServerConfig { state: state.clone(), settings: web::Data::new(settings), entrance };
-            server = house.open(server, listener)?;
+            let acceptor = Acceptor::new(&settings, self.tls.clone(), Arc::clone(&limiter));
+            let config = ServerConfig { state: state.clone(), settings: web::Data::new(settings), acceptor };
+            server = config.listen(server, listener)?;
         }
         let server = server.run();
         let handle = server.handle();
@@ -146,39 +147,39 @@ async fn stop(server: ServerHandle, shutdown: impl Future<Output = ()>) {
     server.stop(true).await;
 }
 
-/// What stands behind one door.
+/// The state, settings and acceptor of one listener.
 #[derive(Clone)]
 struct ServerConfig {
     state: web::Data<Registry>,
     settings: web::Data<Settings>,
-    entrance: Acceptor,
+    acceptor: Acceptor,
 }
 
 impl ServerConfig {
-    fn open(self, server: ServerBuilder, listener: BoundListener) -> io::Result<ServerBuilder> {
+    fn listen(self, server: ServerBuilder, listener: BoundListener) -> io::Result<ServerBuilder> {
         let stopping = server.graceful_shutdown_signal();
         match listener {
             BoundListener::Tcp(listener) => server.listen("tcp", listener, move || {
-                let entrance = self.entrance.clone();
-                let enter = fn_service(move |stream: TcpStream| {
-                    let entrance = entrance.clone();
-                    async move { entrance.tcp(stream).await.map_err(DispatchError::Io) }
+                let acceptor = self.acceptor.clone();
+                let accept = fn_service(move |stream: TcpStream| {
+                    let acceptor = acceptor.clone();
+                    async move { acceptor.tcp(stream).await.map_err(DispatchError::Io) }
                 });
-                enter.and_then(self.speak(stopping.clone()))
+                accept.and_then(self.http_service(stopping.clone()))
             }),
             BoundListener::Unix(listener) => server.listen_uds("unix", listener, move || {
-                let entrance = self.entrance.clone();
-                let enter = fn_service(move |stream: UnixStream| {
-                    let entrance = entrance.clone();
-                    async move { entrance.unix(stream).map_err(DispatchError::Io) }
+                let acceptor = self.acceptor.clone();
+                let accept = fn_service(move |stream: UnixStream| {
+                    let acceptor = acceptor.clone();
+                    async move { acceptor.unix(stream).map_err(DispatchError::Io) }
                 });
-                enter.and_then(self.speak(stopping.clone()))
+                accept.and_then(self.http_service(stopping.clone()))
             }),
         }
     }
 
-    /// HTTP on a connection that has come in.
-    fn speak(
+    /// Returns the service that speaks HTTP on an accepted connection.
+    fn http_service(
         &self,
         stopping: GracefulShutdownSignal,
     ) -> impl ServiceFactory<
@@ -199,7 +200,7 @@ impl ServerConfig {
             })
             .h1_allow_half_closed(false)
             .h1_write_buffer_size(WRITE_BUFFER)
-            // `Guarded` times every head, not the first alone.
+            // `Guarded` limits the time of every request head; this would limit only the first.
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(FAREWELL)
             .keep_alive(IDLE)
@@ -219,14 +220,14 @@ impl ServerConfig {
     > {
         let settings = &self.settings;
         let is_mirror = settings.listener == Listener::Mirror;
-        let guarded = settings.access.is_some();
+        let authenticated = settings.access.is_some();
         let shown = (settings.metrics && !is_mirror).then_some(metrics::PATH);
         App::new()
             .app_data(self.state.clone())
             .app_data(settings.clone())
-            .app_data(web::Data::from(self.entrance.limiter()))
+            .app_data(web::Data::from(self.acceptor.limiter()))
             .wrap(from_fn(audit::record))
-            .wrap(Condition::new(guarded, from_fn(authenticate::authenticate)))
+            .wrap(Condition::new(authenticated, from_fn(authenticate::authenticate)))
             .wrap(from_fn(paths::normalize))
             .wrap(Condition::new(!settings.headers.is_empty(), from_fn(headers::add_configured)))
             .wrap(Condition::new(is_mirror, from_fn(mirror_listener::allow_reads)))

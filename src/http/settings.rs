@@ -1,4 +1,4 @@
-//! How this server presents itself: the part of the configuration that only HTTP has a use for.
+//! The HTTP server's settings: the part of the configuration that only this module uses.
 
 use std::{
     path::PathBuf,
@@ -8,61 +8,62 @@ use std::{
 
 use crate::{access::Access, config::Network};
 
-/// Where to listen.
+/// An address to listen on.
 #[derive(Clone, Debug)]
 pub enum Listen {
-    /// A TCP port on one host, or on all addresses of both families; port 0 takes a free one.
+    /// A TCP port on one host, or on all addresses of both families; port 0 selects a free one.
     Tcp {
-        /// The host; everywhere, where it is `None`.
+        /// The host; `None` means all addresses.
         host: Option<String>,
         /// The port.
         port: u16,
     },
-    /// A socket in the filesystem, of this path.
+    /// A Unix socket with this path.
     Unix(PathBuf),
 }
 
-/// How to serve.
+/// The settings of one listener.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: Listen,
-    /// Where the mirror's own listener is, if it has one.
+    /// The mirror listener's address, if it has one.
     pub mirror: Option<Listen>,
-    /// Which of them this is about.
+    /// The listener that these settings apply to.
     pub listener: Listener,
-    /// TLS, at every address of TCP; plain HTTP, where it is `None`.
+    /// TLS on every TCP listener; `None` serves plain HTTP.
     pub tls: Option<TlsSettings>,
-    /// What one client may take.
+    /// The limits for each client.
     pub limits: RequestLimits,
-    /// Whose `X-Forwarded-For` says who a client is.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<Network>,
-    /// Whether each request is logged.
+    /// Enables the access log.
     pub access_log: bool,
-    /// Whether metrics are served beside the API.
+    /// Serves metrics beside the API.
     pub metrics: bool,
-    /// How long requests under way may go on after the server was asked to stop.
+    /// The time that requests in progress get to finish during a shutdown.
     pub drain: Duration,
-    /// What the API's paths begin with: `/`, or `/some/path/`.
+    /// The prefix of the API's paths: `/`, or `/some/path/`.
     pub prefix: String,
-    /// Headers for every answer.
+    /// Headers to add to every response.
     pub headers: Vec<(String, String)>,
-    /// Whether `Location` and `Link` leave out who this is. Otherwise they name what the client called it.
+    /// Omits scheme and host from `Location` and `Link`. Otherwise they repeat the host that the client used.
     pub relative_urls: bool,
-    /// What to call this server in absolute URLs, whatever the client called it: `https://registry.example`.
+    /// The origin in absolute URLs, for example `https://registry.example`; `None` uses the client's.
     pub host: Option<String>,
-    /// Who may come in, and what they may do; everybody and everything, where it is `None`.
+    /// The access rules; `None` allows everybody everything.
     pub access: Option<Arc<Access>>,
-    /// Whether pulls are written to the audit log.
+    /// Records pulls in the audit log.
     pub audit_pulls: bool,
-    /// Entries on a page of `_catalog`, at most.
+    /// The most entries on a page of `_catalog`.
     pub catalog_max: usize,
-    /// Entries on a page of `tags/list`, at most.
+    /// The most entries on a page of `tags/list`.
     pub tags_max: usize,
 }
 
 impl Settings {
-    /// What a request gets that reached no configured application: it cannot happen, and breaks nothing if it does.
+    /// Defaults for a request that reached no configured application, which cannot happen; they are the most
+    /// restrictive.
     pub(super) fn none() -> &'static Self {
         static NONE: LazyLock<Settings> = LazyLock::new(|| Settings {
             listen: Listen::Tcp { host: None, port: 0 },
@@ -87,55 +88,55 @@ impl Settings {
     }
 }
 
-/// One of a server's addresses.
+/// One of a server's listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
-    /// `http.addr`: everything.
+    /// `http.addr`: the whole API.
     Main,
-    /// `http.mirror.addr`: what is mirrored, read-only, without a challenge.
+    /// `http.mirror.addr`: mirrored content only, read-only, without authentication.
     Mirror,
 }
 
-/// What is to be spoken, and where its files are.
+/// TLS files and protocol versions.
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
-    /// PEM: the server's own certificate, then the chain.
+    /// PEM: the server's certificate, then its chain.
     pub certificate: PathBuf,
     /// PEM: PKCS#8, PKCS#1 or SEC1.
     pub key: PathBuf,
-    /// PEM: who vouches for clients; with none, clients need no certificate.
+    /// PEM: the CAs of client certificates; if empty, clients need no certificate.
     pub client_cas: Vec<PathBuf>,
-    /// Whether a client may come without a certificate all the same.
+    /// Admits clients without a certificate too.
     pub anonymous_clients: bool,
-    /// No TLS 1.2.
+    /// Disables TLS 1.2.
     pub only_1_3: bool,
-    /// IANA names of the ciphers allowed with TLS 1.2; all there are, where it is empty.
+    /// IANA names of the cipher suites allowed with TLS 1.2; if empty, all supported ones.
     pub cipher_suites: Vec<String>,
-    /// Whether HTTP/2 is offered.
+    /// Offers HTTP/2.
     pub http2: bool,
 }
 
-/// What one client may take. `None` is no limit.
+/// The limits for each client. `None` means unlimited.
 #[derive(Clone, Debug, Default)]
 pub struct RequestLimits {
-    /// Bytes of a manifest that is pushed.
+    /// Bytes of a pushed manifest.
     pub manifest: Option<usize>,
     /// Bytes of a request's headers, names and values; 128 KiB at most.
     pub headers: Option<usize>,
     /// Requests on one connection.
     pub requests: Option<u64>,
-    /// Connections at once, in all.
+    /// Concurrent connections in total.
     pub connections: Option<u64>,
-    /// Connections at once of one client.
+    /// Concurrent connections of one client address.
     pub per_address: Option<u64>,
-    /// From a head's first byte to its last; and for a TLS handshake.
+    /// The time from a request head's first byte to its last, and for a TLS handshake.
     pub head_time: Option<Duration>,
-    /// Between two pieces of a body on its way in.
+    /// The longest pause between two chunks of a request body.
     pub body_pause: Option<Duration>,
-    /// Between two pieces of an answer that a client takes.
+    /// The longest pause between two chunks of a response that a client reads.
     pub send_pause: Option<Duration>,
-    /// Uploads that one user, or one address without a user, has begun and not ended.
+    /// Unfinished uploads of one user, or of one address without a user.
     pub uploads: Option<u64>,
-    /// Requests a second of one client.
+    /// Requests per second of one client.
     pub rate: Option<u64>,
 }

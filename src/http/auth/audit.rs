@@ -1,6 +1,6 @@
-//! The audit log: who did what to which repository, from where, and by which rule they could or could not. One JSON line
-//! each, to the log's target `audit`: pushes, deletes, what was denied, logins that failed; pulls where `log.audit.pulls` asks
-//! for them.
+//! The audit log: for each event the user, the action, the repository, the client's address, and the rule that decided.
+//! It writes one line an event to the log target `audit`: pushes, deletes, denied requests, failed logins, and pulls if
+//! `log.audit.pulls` is set.
 
 use actix_web::{
     Error, HttpMessage as _, HttpRequest,
@@ -20,18 +20,18 @@ use crate::{
     oci::Repository,
 };
 
-/// What was decided about a request.
+/// The decision about a request.
 #[derive(Clone, Debug)]
 struct AuditedRequest {
     caller: Caller,
     action: Action,
     repository: Repository,
-    /// Where a blob is mounted from.
+    /// The repository that a blob is mounted from.
     from: Option<Repository>,
     decision: Decision,
 }
 
-/// Remembers a decision until it is known what came of it.
+/// Attaches a decision to the request, until the response's status is known.
 pub(in crate::http) fn note(
     request: &HttpRequest,
     caller: &Caller,
@@ -44,14 +44,14 @@ pub(in crate::http) fn note(
     request.extensions_mut().insert(decided);
 }
 
-/// Remembers what a blob is mounted from.
+/// Adds the repository that a blob is mounted from.
 pub(in crate::http) fn note_source(request: &HttpRequest, from: &Repository) {
     if let Some(decided) = request.extensions_mut().get_mut::<AuditedRequest>() {
         decided.from = Some(from.clone());
     }
 }
 
-/// Writes the line that a request is worth, if it is, once it is answered.
+/// Middleware that writes the audit record, if the request needs one, after the response is known.
 pub(in crate::http) async fn record(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -85,10 +85,10 @@ fn write(response: &ServiceResponse<impl MessageBody>) {
     );
 }
 
-/// A push is worth one when something was added: neither its chunks nor its sessions are.
+/// Pushes are recorded for the request that completes a blob or manifest, not for upload sessions and chunks.
 fn is_worth_a_line(request: &HttpRequest, decided: &AuditedRequest, status: StatusCode) -> bool {
     match decided.action {
-        // Every client asks once without saying who it is, and hears how to; to write, few do.
+        // Every client first requests without credentials to get the challenge; for writes, few do.
         _ if !decided.decision.allowed => {
             decided.action != Action::Pull || !matches!(decided.caller.proof, Proof::Nothing)
         }
@@ -98,7 +98,7 @@ fn is_worth_a_line(request: &HttpRequest, decided: &AuditedRequest, status: Stat
     }
 }
 
-/// Writes the line of a login that failed.
+/// Writes the record of a failed login.
 pub(in crate::http) fn login_failed(request: &HttpRequest, user: &str) {
     let shown: String = user.chars().take(100).collect();
     tracing::info!(

@@ -1,5 +1,5 @@
-//! Who asks: `Authorization` becomes a caller before any handler runs, and strangers are asked to say who they are where
-//! nobody may do anything without. What a caller may do is `guard`'s, and what they did is written down by `audit`.
+//! Authentication middleware: turns `Authorization` into a `Caller` before any handler runs, and answers 401 if no rule
+//! allows anonymous clients anything. Permissions are checked by `authorize`, and recorded by `audit`.
 
 use actix_web::{
     Error, HttpRequest, ResponseError,
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Lets callers in whom the handlers may answer.
+/// Identifies the caller, or answers the request with a challenge.
 pub(in crate::http) async fn authenticate(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -33,24 +33,24 @@ pub(in crate::http) async fn authenticate(
     };
     match identify(&access, request.request()).await {
         Ok(caller) => context::remember(request.request(), caller),
-        Err(refusal) => {
-            let response = refusal.error_response();
+        Err(error) => {
+            let response = error.error_response();
             return Ok(request.into_response(response));
         }
     }
     Ok(next.call(request).await?.map_into_boxed_body())
 }
 
-/// Whether nobody is asked who they are. OPTIONS says what a path can be asked, whosever it is, and browsers ask it without the
-/// password that they would send next.
+/// Returns true for requests that need no authentication. OPTIONS reveals nothing about a repository, and browsers send
+/// it without credentials.
 fn is_open(request: &ServiceRequest) -> bool {
     let path = request.path();
     paths::is_probe(path) || path == paths::ROOT || *request.method() == Method::OPTIONS
 }
 
 async fn identify(access: &Access, request: &HttpRequest) -> Result<Caller, ApiError> {
-    let said = context::header(request, &header::AUTHORIZATION).and_then(|said| said.split_once(' '));
-    let caller = match said {
+    let header = context::header(request, &header::AUTHORIZATION).and_then(|value| value.split_once(' '));
+    let caller = match header {
         Some((scheme, credentials)) if scheme.eq_ignore_ascii_case("basic") => {
             return basic(access, request, credentials.trim()).await;
         }
@@ -58,7 +58,7 @@ async fn identify(access: &Access, request: &HttpRequest) -> Result<Caller, ApiE
         _ if request.headers().contains_key(header::AUTHORIZATION) => Caller::unproved(),
         _ => Caller::anonymous(),
     };
-    // Where a token may do, what it must be for is told by whoever knows what is asked for.
+    // If tokens are used, the handler sends the challenge, because it knows the scope that is needed.
     if access.is_closed_to_strangers() { Err(unknown(access, request)) } else { Ok(caller) }
 }
 
@@ -67,7 +67,7 @@ async fn basic(access: &Access, request: &HttpRequest, credentials: &str) -> Res
     log_in(access, request, &user, &password).await
 }
 
-/// Lets a user in who says the right password.
+/// Checks a user's password, and logs and counts failures.
 pub(in crate::http) async fn log_in(
     access: &Access,
     request: &HttpRequest,
@@ -88,7 +88,7 @@ pub(in crate::http) async fn log_in(
     })
 }
 
-/// RFC 7617, section 2: base64 of `user:password`.
+/// Decodes the credentials of RFC 7617, section 2: base64 of `user:password`.
 fn decode(credentials: &str) -> Option<(String, Secret)> {
     let text = Secret::new(String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?);
     let (user, password) = text.expose().split_once(':')?;

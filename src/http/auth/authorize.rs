@@ -1,5 +1,5 @@
-//! What a caller may do: every handler gets its repository through `extract`, and `extract` asks here. Where no `auth` is
-//! configured, everything is allowed to everybody, and written down as anybody's.
+//! Authorization: decides if the caller may perform an action on a repository. Every handler gets its repository from
+//! `extract`, which calls this module. If no `auth` is configured, everything is allowed and audited as anonymous.
 
 use actix_web::HttpRequest;
 
@@ -10,10 +10,10 @@ use crate::{
     oci::{Domain, Repository, RepositoryName},
 };
 
-/// Whether the caller may do this, or the answer that says no: 401 to who may turn out to be somebody, or somebody else, and 403
-/// to a user who may not.
+/// Succeeds if the caller may perform the action. Otherwise the error is a 401 if (other) credentials may help, and a
+/// 403 for a known user without the permission.
 pub(in crate::http) fn permit(request: &HttpRequest, repository: &Repository, action: Action) -> Result<(), ApiError> {
-    let Some((access, caller)) = asked(request) else {
+    let Some((access, caller)) = rules_and_caller(request) else {
         if action != Action::Pull || context::settings(request).audit_pulls {
             let anybody = Decision { allowed: true, by: Reason::Unasked };
             audit::note(request, &Caller::anonymous(), action, repository, anybody);
@@ -31,29 +31,30 @@ pub(in crate::http) fn permit(request: &HttpRequest, repository: &Repository, ac
     }
 }
 
-/// The same as a question, for what goes on in another way where the answer is no.
+/// Returns the same decision without an error or an audit record, for handlers that have an alternative.
 pub(in crate::http) fn may(request: &HttpRequest, repository: &Repository, action: Action) -> bool {
-    asked(request).is_none_or(|(access, caller)| decide(access, request, &caller, action, repository).allowed)
+    rules_and_caller(request)
+        .is_none_or(|(access, caller)| decide(access, request, &caller, action, repository).allowed)
 }
 
-/// Whether the caller may do this in whatever repository there is.
+/// Returns true if the caller may perform the action in every repository.
 pub(in crate::http) fn may_everywhere(request: &HttpRequest, action: Action) -> bool {
-    asked(request).is_none_or(|(access, caller)| access.allow_everywhere(&caller, action))
+    rules_and_caller(request).is_none_or(|(access, caller)| access.allow_everywhere(&caller, action))
 }
 
-/// Whether the caller has said who they are, be it that they are nobody in particular.
+/// Succeeds if the caller has authenticated; a valid anonymous token counts.
 pub(in crate::http) fn identified(request: &HttpRequest) -> Result<(), ApiError> {
-    let Some((access, caller)) = asked(request) else { return Ok(()) };
+    let Some((access, caller)) = rules_and_caller(request) else { return Ok(()) };
     match caller.proof {
         Proof::Password | Proof::Token { is_over: false, .. } => Ok(()),
         _ => Err(ApiError::unauthorized(challenge::write(access, request, None, wrong_with(&caller)))),
     }
 }
 
-/// Whether the caller is a user, who need not be one that may do anything.
+/// Succeeds if the caller is a user, with or without any permission.
 pub(in crate::http) fn is_user(request: &HttpRequest) -> Result<(), ApiError> {
     identified(request)?;
-    match asked(request) {
+    match rules_and_caller(request) {
         Some((access, caller)) if caller.who.name().is_none() => {
             Err(ApiError::unauthorized(challenge::write(access, request, None, None)))
         }
@@ -61,15 +62,15 @@ pub(in crate::http) fn is_user(request: &HttpRequest) -> Result<(), ApiError> {
     }
 }
 
-/// Which of a registry's repositories a list may show the caller; all, where it is `None`.
+/// Returns a filter for the repositories that a list may show the caller; `None` shows all.
 ///
 /// # Errors
-/// When the caller may list nothing at all.
+/// A 401 if the caller may list nothing at all.
 pub(in crate::http) fn shown(
     request: &HttpRequest,
     home: Option<Domain>,
 ) -> Result<Option<impl Fn(&RepositoryName) -> bool>, ApiError> {
-    let Some((access, caller)) = asked(request) else { return Ok(None) };
+    let Some((access, caller)) = rules_and_caller(request) else { return Ok(None) };
     if is_over(request, &caller) || !access.allow_catalog(&caller) {
         return Err(ask_again(access, request, &caller, "registry:catalog:*"));
     }
@@ -91,8 +92,8 @@ fn decide(
     access.decide(caller, action, repository)
 }
 
-/// Whether a token's time is over. An upload that began in time goes on: its session's name is known to nobody else, and most
-/// clients give up when they are asked who they are in the middle of it.
+/// Returns true if the caller's token has expired. An upload that began before goes on: only its client knows the
+/// session's name, and most clients give up when they are challenged in the middle of an upload.
 fn is_over(request: &HttpRequest, caller: &Caller) -> bool {
     matches!(caller.proof, Proof::Token { is_over: true, .. }) && request.match_info().get("session").is_none()
 }
@@ -101,7 +102,7 @@ fn ask_again(access: &Access, request: &HttpRequest, caller: &Caller, scope: &st
     ApiError::unauthorized(challenge::write(access, request, Some(scope), wrong_with(caller)))
 }
 
-/// RFC 6750, section 3.1.
+/// The `error` attribute of the challenge: RFC 6750, section 3.1.
 fn wrong_with(caller: &Caller) -> Option<&'static str> {
     match caller.proof {
         Proof::Invalid | Proof::Token { is_over: true, .. } => Some("invalid_token"),
@@ -110,7 +111,7 @@ fn wrong_with(caller: &Caller) -> Option<&'static str> {
     }
 }
 
-/// The rules and who is asking, where there are rules.
-fn asked(request: &HttpRequest) -> Option<(&Access, Caller)> {
+/// Returns the access rules and the caller; `None` if no rules are configured.
+fn rules_and_caller(request: &HttpRequest) -> Option<(&Access, Caller)> {
     Some((context::settings(request).access.as_deref()?, context::caller(request)))
 }

@@ -1,5 +1,5 @@
-//! `WWW-Authenticate`: how a client is asked to say who it is (RFC 9110, section 11.6.1; for tokens, distribution's token
-//! specification, "How to authenticate").
+//! The `WWW-Authenticate` header that asks a client for credentials: RFC 9110, section 11.6.1; for tokens, the section
+//! "How to authenticate" of distribution's token specification.
 
 use actix_web::HttpRequest;
 
@@ -8,7 +8,8 @@ use crate::{
     http::transport::location,
 };
 
-/// `scope`: what the token must be for. `error`: what is wrong with the one that came (RFC 6750, section 3.1).
+/// Returns the challenge. `scope` is what the token must grant; `error` is the fault of the token sent (RFC 6750,
+/// section 3.1).
 pub(in crate::http) fn write(
     access: &Access,
     request: &HttpRequest,
@@ -32,7 +33,7 @@ pub(in crate::http) fn write(
     challenge
 }
 
-/// RFC 9110, section 5.6.4.
+/// Returns a quoted-string: RFC 9110, section 5.6.4.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -1,5 +1,5 @@
-//! `/token`: the token service of our own, where rules let strangers do something (distribution's token specification, and the
-//! OAuth2 form of it). There is none otherwise.
+//! `/token`: the built-in token service (distribution's token specification and its OAuth2 form). It exists only if the
+//! rules allow anonymous clients something.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -15,17 +15,17 @@ use crate::{
     http::{context, errors::ApiError, transport::request_body},
 };
 
-/// More than any form of user, password and scopes.
+/// The largest form accepted; user, password and scopes need less.
 const MOST_BYTES: usize = 64 << 10;
 
-/// For whom `Authorization` names, or nobody in particular.
+/// Issues a token for the user in `Authorization`, or for an anonymous client.
 pub(in crate::http) async fn get(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let who = asker(&request)?;
+    let who = requester(&request)?;
     issue(&request, &who, &context::parameters(&request, "scope"))
 }
 
-/// For whom the form names by user and password. There are no tokens here to refresh others with: they would outlive a change
-/// of the password.
+/// Issues a token for the user and password in the form. There are no refresh tokens, because they would outlive a
+/// change of the password.
 pub(in crate::http) async fn post(request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     let access = service(&request)?;
     let form = request_body::collect(&request, payload, MOST_BYTES).await?;
@@ -44,16 +44,16 @@ pub(in crate::http) async fn post(request: HttpRequest, payload: Payload) -> Res
         (Some(user), Some(password)) if grant == "password" => {
             authenticate::log_in(access, &request, &user, &password).await?.who
         }
-        // Where the form does not say, `Authorization` may.
-        (None, None) if grant == "password" || grant.is_empty() => asker(&request)?,
+        // Without a user in the form, `Authorization` is used.
+        (None, None) if grant == "password" || grant.is_empty() => requester(&request)?,
         _ => return Err(ApiError::unsupported_grant()),
     };
     issue(&request, &who, &scopes)
 }
 
-/// Who shows a password, or nobody in particular. A token makes no tokens: what it was made for would become all that its user
-/// may do, and its time would never be over.
-fn asker(request: &HttpRequest) -> Result<Principal, ApiError> {
+/// Returns the user who sent a password, or anonymous. A token is not accepted: it would be exchanged for one with all
+/// permissions of its user, again and again without the password.
+fn requester(request: &HttpRequest) -> Result<Principal, ApiError> {
     let (access, caller) = (service(request)?, context::caller(request));
     match caller.proof {
         Proof::Password | Proof::Nothing => Ok(caller.who),

@@ -1,4 +1,4 @@
-//! One line a request, to the log's target `access`: `log.accesslog.disabled` turns it off.
+//! The access log: one line for each request, to the log target `access`. `log.accesslog.disabled` turns it off.
 
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use actix_web::{
 
 use crate::http::{paths, transport::forwarded::client_address};
 
-/// Writes the line when the head of the answer is known; probes come too often for one. Never the query: it may hold what is
-/// nobody's business.
+/// Writes the line when the response's head is known. Probes are frequent and logged at debug level only. The query is
+/// never logged, because it may contain secrets.
 pub(in crate::http) async fn write(
     request: ServiceRequest,
     next: Next<impl MessageBody>,

@@ -1,4 +1,4 @@
-//! The second door, `http.debug.addr`: metrics and health, for those who run this. No content.
+//! The debug listener, `http.debug.addr`: metrics and health for operators, without any content.
 
 use std::{io, sync::Arc};
 
@@ -10,16 +10,16 @@ use crate::{
     registry::Registry,
 };
 
-/// What is behind it.
+/// The debug listener's address and the metrics' path.
 #[derive(Clone, Debug)]
 pub struct DebugSettings {
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: Listen,
-    /// Under which path metrics are; `None` for nowhere.
+    /// The path of the metrics; `None` serves none.
     pub metrics: Option<String>,
 }
 
-/// A second server that listens already and is not yet answering.
+/// A debug server that is bound to its address but does not answer yet.
 #[derive(Debug)]
 pub struct DebugServer {
     listener: BoundListener,
@@ -30,23 +30,23 @@ impl DebugServer {
     /// Binds the address.
     ///
     /// # Errors
-    /// As the operating system refuses it.
+    /// The operating system's error if the address cannot be bound.
     pub fn bind(settings: DebugSettings) -> io::Result<Self> {
         Ok(Self { listener: BoundListener::bind(&settings.listen)?, metrics: settings.metrics })
     }
 
-    /// Where it listens: a URL.
+    /// Returns the URL that it listens on.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// The operating system's error if the local address cannot be read.
     pub fn address(&self) -> io::Result<String> {
         self.listener.address("http")
     }
 
-    /// Answers for as long as the future is polled.
+    /// Serves requests for as long as the future is polled.
     ///
     /// # Errors
-    /// When its worker cannot be started.
+    /// An I/O error if its worker cannot be started.
     pub async fn run(self, registry: Arc<Registry>) -> io::Result<()> {
         let (state, path) = (web::Data::from(registry), self.metrics);
         let app = move || {

@@ -1,4 +1,5 @@
-//! Is it alive, and can it work: what probes ask, without a password and without a line in the log.
+//! Liveness and readiness probes (`/healthz`, `/readyz`) and `/debug/health`. Probes need no credentials and are not
+//! logged.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -22,12 +23,12 @@ pub(in crate::http) fn configure(service: &mut web::ServiceConfig) {
         .service(probe(READY).route(web::get().to(ready)).route(web::head().to(ready)));
 }
 
-/// It answers, so it lives.
+/// Answers 200 as long as the process answers requests.
 async fn alive() -> HttpResponse {
     HttpResponse::Ok().insert_header(ContentType::plaintext()).body("alive\n")
 }
 
-/// Whether it can be sent requests: pulls, unless the probe asks `?for=push`. What is missing is in the log.
+/// Answers 200 if pulls can be served, or, with `?for=push`, if pushes can be accepted. The log says what is missing.
 async fn ready(registry: State, request: HttpRequest) -> HttpResponse {
     let for_push = match request.query_string() {
         "for=push" => true,
@@ -63,7 +64,7 @@ fn plain(status: StatusCode, text: &str) -> HttpResponse {
     HttpResponse::build(status).insert_header(ContentType::plaintext()).body(format!("{text}\n"))
 }
 
-/// `/debug/health`, as `registry:2` answers it: what is wrong, by name, and that is nothing.
+/// Answers `/debug/health` in the format of `registry:2`: an object of failed checks by name, empty if all pass.
 pub(in crate::http) async fn debug(registry: State) -> HttpResponse {
     let found = registry.clone().lanes().run(Lane::Probe, move || registry.takes_writes()).await;
     match found {

@@ -1,4 +1,4 @@
-//! What is counted of requests and their answers: by what their path means, never by what it says.
+//! Middleware that counts requests, responses and body bytes, by route and method. Labels never contain a path itself.
 
 use std::{
     pin::Pin,
@@ -24,7 +24,7 @@ use crate::{
     registry::{CacheStatus, Registry},
 };
 
-/// Counts a request, and the bytes of both bodies as they pass.
+/// Counts a request, its duration, and the bytes of both bodies as they are transferred.
 pub(in crate::http) async fn count(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -41,14 +41,14 @@ pub(in crate::http) async fn count(
     Ok(response.map_body(|_, body| BoxBody::new(Counted { body: body.boxed(), sent })))
 }
 
-/// Mirrored content is given for an answer: counts that; what its bytes are to be added to.
+/// Counts a response with mirrored content and returns the counter for the bytes of its body.
 pub(in crate::http) fn answered(
     registry: &Registry,
     repository: &Repository,
     content: Content,
-    provenance: CacheStatus,
+    cache_status: CacheStatus,
 ) -> Option<Tally> {
-    let (upstream, answer) = (repository.domain.as_ref()?, provenance.answer()?);
+    let (upstream, answer) = (repository.domain.as_ref()?, cache_status.answer()?);
     registry.metrics().cached(upstream, content, answer);
     Some(registry.metrics().served(upstream, content, answer))
 }
@@ -62,7 +62,7 @@ fn count_received(request: &mut ServiceRequest, metrics: &Metrics, route: Route)
     }
 }
 
-/// What the pattern of a path means: `routes.rs`, less the prefix.
+/// Maps the pattern of a route in `routes.rs`, without its prefix, to the metric's label.
 fn route(pattern: &str) -> Route {
     let ends = |end: &str| pattern.ends_with(end);
     match pattern {
@@ -79,7 +79,7 @@ fn route(pattern: &str) -> Route {
     }
 }
 
-/// A method's name, if it is one of HTTP's own.
+/// Returns the method's name, or `other` for a method that RFC 9110 does not define, so that clients cannot add labels.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -93,7 +93,7 @@ fn method(method: &Method) -> &'static str {
     }
 }
 
-/// A body whose bytes are counted as they are taken from it.
+/// A response body whose bytes are counted as they are read from it.
 struct Counted {
     body: BoxBody,
     sent: Tally,

@@ -1,4 +1,4 @@
-//! What Prometheus scrapes.
+//! The metrics endpoint, in the Prometheus text format.
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 
@@ -8,15 +8,15 @@ use crate::{
     metrics::TEXT,
 };
 
-/// Where they are on the main port.
+/// The metrics' path on the main listener.
 pub(in crate::http) const PATH: &str = "/metrics";
 
-/// Serves them at `path`.
+/// Serves the metrics at `path`.
 pub(in crate::http) fn configure(service: &mut web::ServiceConfig, path: &str) {
     service.service(web::resource(path).route(web::get().to(get)).route(web::head().to(get)));
 }
 
-/// At a door that knows users, to those alone: figures name repositories' upstreams, and tell what goes on.
+/// Requires a user if access control is configured: the metrics name upstreams and reveal activity.
 async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     authorize::is_user(&request)?;
     let scraped = registry.clone().lanes().run(Lane::Probe, move || registry.scrape()).await;

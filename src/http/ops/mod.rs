@@ -1,4 +1,4 @@
-//! What operators ask: probes, metrics, the access log, the debug listener.
+//! The endpoints and middleware for operators: probes, metrics, the access log, the debug listener.
 
 pub(super) mod access_log;
 pub(super) mod debug;
