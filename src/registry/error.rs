@@ -149,8 +149,8 @@ impl From<storage::Error> for Error {
     }
 }
 
-/// What a look at what is cached found. Where that is not known, the upstream is asked, as for what is not cached: what a
-/// mirror can fetch it need not refuse.
+/// What a look at what is cached found. Where that is not known, the upstream is
+/// asked, as for what is not cached: what a mirror can fetch it need not refuse.
 pub(super) fn cached_or_unknown<T>(looked: Result<Option<T>, Error>) -> Option<T> {
     looked.unwrap_or_else(|error| {
         tracing::warn!("what is cached is passed over: {error}");

@@ -1,7 +1,9 @@
-//! The rules of the registry, without HTTP: which registry is meant, what is answered from here, what is fetched, once, and kept.
+//! The rules of the registry, without HTTP: which registry is meant, what is answered from here, what is fetched, once,
+//! and kept.
 //!
-//! `store` is what lies here, `space` its room on the disk, `fill` what comes from an upstream. Over them: `pull` reads, `push`
-//! writes, `gc` collects, `maintenance` looks after a whole volume. `state` has what they share, and this file puts it together.
+//! `store` is what lies here, `space` its room on the disk, `fill` what comes from an upstream. Over them: `pull`
+//! reads, `push` writes, `gc` collects, `maintenance` looks after a whole volume. `state` has what they share, and this
+//! file puts it together.
 
 mod cache_status;
 mod error;
@@ -158,7 +160,8 @@ impl Registry {
         &self.metrics
     }
 
-    /// Brings the index to disk, at a clean stop. From here on nothing is stored and nothing evicted: fills may be under way.
+    /// Brings the index to disk, at a clean stop. From here on nothing is stored and nothing evicted: fills may be
+    /// under way.
     pub fn close(&self) {
         self.store.gc_guard.close();
         self.store.tell_uses();

@@ -151,8 +151,8 @@ async fn bytes_that_went_are_not_linked() {
     assert!(!store.storage.links(&hosted("mine")).has_layer(&gone).unwrap());
 }
 
-/// Whose damaged bytes are is found out by a walk of all repositories: on no lane that a client's next byte waits for, and
-/// without the digest's claim.
+/// Whose damaged bytes are is found out by a walk of all repositories: on no lane that a client's next byte waits for,
+/// and without the digest's claim.
 #[tokio::test]
 async fn a_walk_for_damaged_bytes_is_in_nobody_s_way() {
     let dir = TempDir::new().unwrap();

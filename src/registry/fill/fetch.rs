@@ -31,7 +31,8 @@ pub(in crate::registry) struct FetchRequest {
     pub(in crate::registry) from: u64,
     /// One past the last byte wanted; the end where `None`.
     pub(in crate::registry) until: Option<u64>,
-    /// The size of the whole blob, as its manifest has it: where the upstream does not say one, an end before that is none.
+    /// The size of the whole blob, as its manifest has it: where the upstream does not say one, an end before that is
+    /// none.
     pub(in crate::registry) size: Option<u64>,
 }
 
@@ -68,8 +69,8 @@ pub(in crate::registry) fn start(client: Client, wanted: FetchRequest) -> Events
     receiver
 }
 
-/// All of what is fetched, up to where it is known to end. The upstream may not tell that, nor did it before this began: what
-/// ends early then is asked for again from there on.
+/// All of what is fetched, up to where it is known to end. The upstream may not tell that, nor did it before this
+/// began: what ends early then is asked for again from there on.
 pub(in crate::registry) struct Coming {
     client: Client,
     events: Events,
@@ -170,7 +171,8 @@ impl Fetch {
         self.ended()
     }
 
-    /// A body that came without a length may end anywhere. Where nothing tells its size, the receiver knows by the digest.
+    /// A body that came without a length may end anywhere. Where nothing tells its size, the receiver knows by the
+    /// digest.
     fn ended(&self) -> Result<(), Broken> {
         let size = self.size().filter(|size| self.wanted.until.is_none() && self.at < *size);
         size.map_or(Ok(()), |size| Err(upstream::Error::Cut { got: self.at, expected: Some(size) }.into()))

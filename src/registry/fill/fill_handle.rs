@@ -1,5 +1,5 @@
-//! The fill: one fetch per digest, whatever the number of clients (law 5). Which fills there are, and who follows which, is
-//! in `fills.rs`; the work itself in `fill_job.rs`.
+//! The fill: one fetch per digest, whatever the number of clients (law 5). Which fills there are, and who follows
+//! which, is in `fills.rs`; the work itself in `fill_job.rs`.
 //!
 //! A fill writes a staged file on one of the upstream threads and tells how far it has come; every client, the first
 //! included, reads that file behind it at its own pace (`reader.rs`). Nothing a client does reaches the fill. The last
@@ -107,8 +107,9 @@ impl Fill {
         &self.passing
     }
 
-    /// Whether it comes to the offset `at` much later than somebody should wait, if it goes on as it did; it has come to
-    /// `visible`. What is near is waited for in any case.
+    /// Whether it comes to the offset `at` much later than somebody should wait, if it
+    /// goes on as it did; it has come to `visible`. What is near is waited for in any
+    /// case.
     pub(in crate::registry) fn is_far_from(&self, at: u64, visible: u64) -> bool {
         let Some((since, from)) = self.begun.get() else { return false };
         let (took, came) = (since.elapsed(), visible.saturating_sub(*from));
@@ -116,8 +117,8 @@ impl Fill {
         at >= visible + FAR_AHEAD && took > MEASURED && late()
     }
 
-    /// The time in which it comes to the offset `at`, an hour at most, if it goes on as it did; it has come to `visible`. `None`
-    /// while that cannot be told.
+    /// The time in which it comes to the offset `at`, an hour at most, if it goes on as it did; it has come to
+    /// `visible`. `None` while that cannot be told.
     pub(in crate::registry) fn time_to(&self, at: u64, visible: u64) -> Option<Duration> {
         let (since, from) = self.begun.get()?;
         let seconds =

@@ -84,7 +84,8 @@ impl Job {
         });
     }
 
-    /// Its repository's right comes first; then it is the blob's fill, for whoever has one, or gives way to the one that is.
+    /// Its repository's right comes first; then it is the blob's fill, for whoever has one, or gives way to the one
+    /// that is.
     async fn fill(&self, client: Client) -> Result<u64, Failure> {
         if self.is_here().await {
             let shown = self.ask_for_right(&client).await?;
@@ -103,8 +104,8 @@ impl Job {
         self.fetch(client).await
     }
 
-    /// Has the upstream say that the blob is its repository's, unless that was shown: the bytes are here, and somebody may
-    /// have pushed them.
+    /// Has the upstream say that the blob is its repository's, unless that was shown: the bytes are here, and somebody
+    /// may have pushed them.
     async fn ask_for_right(&self, client: &Client) -> Result<Shown, Failure> {
         let Origin { mirror, repository, right, .. } = self.fill.origin();
         let class = self.fills.store.index.class(self.fill.digest());
@@ -194,8 +195,8 @@ impl Job {
         Ok(size)
     }
 
-    /// What was staged waits on for an upstream that answers. One that says that there is no such thing may have been asked
-    /// for a repository that has no right to it.
+    /// What was staged waits on for an upstream that answers. One that says that there
+    /// is no such thing may have been asked for a repository that has no right to it.
     fn not_resumed(&self, parked: Option<PartialBlob>, failure: Failure) -> Failure {
         if let Some(half) = parked {
             self.fills.store.partial_blobs.put_back(self.fill.digest(), half);

@@ -1,7 +1,8 @@
-//! The fill of a blob whose size nothing tells: neither its upstream's answers nor a manifest. Its digest tells where it ends.
+//! The fill of a blob whose size nothing tells: neither its upstream's answers nor a manifest. Its digest tells where
+//! it ends.
 //!
-//! An answer to a client has a length, so readers wait until all of it is here. Room is reserved in steps. An end that the
-//! digest does not confirm may be a cut: the rest is asked for from there on, as long as more comes.
+//! An answer to a client has a length, so readers wait until all of it is here. Room is reserved in steps. An end that
+//! the digest does not confirm may be a cut: the rest is asked for from there on, as long as more comes.
 
 use std::time::Instant;
 

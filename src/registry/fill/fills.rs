@@ -1,9 +1,9 @@
 //! The fills under way, and who follows which.
 //!
-//! A fill fetches under the name of the repository that it is begun for. Until the upstream has answered nothing shows that
-//! this repository has a right to the blob, or that there is one: so it *opens* for its repository alone, and nobody else
-//! waits for it. Once the upstream said yes it is the blob's fill, the only one (law 5), for all repositories whose right is
-//! shown. One that comes later gives way to it, and its readers follow the other.
+//! A fill fetches under the name of the repository that it is begun for. Until the upstream has answered nothing shows
+//! that this repository has a right to the blob, or that there is one: so it *opens* for its repository alone, and
+//! nobody else waits for it. Once the upstream said yes it is the blob's fill, the only one (law 5), for all
+//! repositories whose right is shown. One that comes later gives way to it, and its readers follow the other.
 
 use std::{
     collections::{HashMap, hash_map::Entry},

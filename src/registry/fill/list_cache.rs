@@ -1,5 +1,5 @@
-//! Lists that pass through from an upstream: `tags/list` and referrers. They are asked for anew once they are older than
-//! a tag may be, and kept, in memory, for when the upstream cannot answer.
+//! Lists that pass through from an upstream: `tags/list` and referrers. They are asked for anew once they are older
+//! than a tag may be, and kept, in memory, for when the upstream cannot answer.
 
 use std::{sync::Arc, time::Instant};
 

@@ -1,5 +1,6 @@
-//! What comes from an upstream: a blob is fetched once for all who ask (`fills`, `fill_job`), and each client follows the staged
-//! file at its own pace (`reader`). `upstream_health` knows whether an upstream is worth asking.
+//! What comes from an upstream: a blob is fetched once for all who ask (`fills`,
+//! `fill_job`), and each client follows the staged file at its own pace (`reader`).
+//! `upstream_health` knows whether an upstream is worth asking.
 
 pub(super) mod fetch;
 pub(super) mod fill_handle;

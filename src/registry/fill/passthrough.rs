@@ -1,7 +1,7 @@
 //! Bytes that go from the upstream to one client without touching the disk.
 //!
-//! A connection to the upstream, and a turn to have one, is held for a client that reads, at a floor of speed. One that is
-//! slower lets go of it, takes what is on its way, and the bytes are asked for from there on.
+//! A connection to the upstream, and a turn to have one, is held for a client that reads, at a floor of speed. One that
+//! is slower lets go of it, takes what is on its way, and the bytes are asked for from there on.
 
 use std::{
     sync::Arc,
@@ -30,7 +30,8 @@ const IN_FLIGHT: usize = 8;
 pub(in crate::registry) const IN_ALL: usize = 256;
 /// How long a connection is held for a client that takes nothing.
 const IDLE: Duration = Duration::from_secs(2);
-/// How many bytes a second a client has to take to keep its connection: while there are turns left, and while others wait.
+/// How many bytes a second a client has to take to keep its connection: while there
+/// are turns left, and while others wait.
 const FLOOR: u32 = 64 << 10;
 const FLOOR_OF_MANY: u32 = 1 << 20;
 
@@ -52,7 +53,8 @@ struct Check {
 
 impl Passthrough {
     /// Takes over where a fill ran out of space. A range that ends before the blob does is fetched as it is; one that
-    /// reaches the end is hashed from the fill's last byte on, and its own last byte withheld until the digest is right.
+    /// reaches the end is hashed from the fill's last byte on, and its own last byte withheld until the digest is
+    /// right.
     pub(in crate::registry) fn take_over(fill: &Fill, handover: &Handover, at: u64, end: u64) -> Self {
         if end < handover.size {
             // Nobody takes it up later: its connection would be held for as long as this client's answer takes.
@@ -185,7 +187,8 @@ impl Relay {
 }
 
 impl Check {
-    /// Lets bytes pass that end at the offset `at`. A chunk that reaches the end passes only if the whole blob is right.
+    /// Lets bytes pass that end at the offset `at`. A chunk that reaches the end passes only if the whole blob is
+    /// right.
     fn pass(&mut self, bytes: Bytes, at: u64) -> Result<Bytes, Error> {
         self.hasher.update(&bytes);
         if at < self.size || (at == self.size && self.hasher.clone().finish() == self.digest) {

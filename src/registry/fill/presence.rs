@@ -73,7 +73,8 @@ impl Questions {
     }
 }
 
-/// Asks an upstream whether it has a repository. One that exists for others only counts as none: it is not mirrored here.
+/// Asks an upstream whether it has a repository. One that exists for others only counts as none: it is not mirrored
+/// here.
 pub(in crate::registry) async fn presence(mirror: &UpstreamHealth, name: &RepositoryName) -> Presence {
     match mirror.ask(mirror.remote.tags(&mirror.pool, name, ONE_TAG)).await {
         Ok(page) if is_list(&page.bytes) => Presence::Present,

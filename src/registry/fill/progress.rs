@@ -35,8 +35,8 @@ pub(in crate::registry) enum Failure {
     Error(Error),
     /// The disk took no more: each reader goes on alone from here.
     NoSpace(Arc<Handover>),
-    /// Another one was the blob's fill by the time this one's upstream had answered: that one is to be followed, by whoever
-    /// has a right to it.
+    /// Another one was the blob's fill by the time this one's upstream had answered: that one is to be followed, by
+    /// whoever has a right to it.
     Superseded(Shown),
 }
 

@@ -1,8 +1,9 @@
 //! Ranges far ahead of a fill, fetched for the readers that wait for them.
 //!
-//! They are fetched in windows, which all readers share, when a reader stands in one: one that does not read costs nothing.
-//! The bytes go into a file beside the fill's, since nobody has hashed them and the fill's own must hold nothing else than what
-//! it hashed. All windows of a blob together are at most a tenth of it; who wants more waits for the fill.
+//! They are fetched in windows, which all readers share, when a reader stands in one: one that does not read costs
+//! nothing. The bytes go into a file beside the fill's, since nobody has hashed them and the fill's own must hold
+//! nothing else than what it hashed. All windows of a blob together are at most a tenth of it; who wants more waits for
+//! the fill.
 
 use std::sync::{Arc, Weak};
 

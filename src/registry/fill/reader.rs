@@ -1,7 +1,7 @@
 //! A client's way through a blob's bytes: a stream of grants, "you may send up to offset X" (law 5).
 //!
-//! A stored blob is one grant of the whole range; a fill grants as it grows, and what was fetched ahead of it. Once the disk
-//! takes no more, bytes come as they are.
+//! A stored blob is one grant of the whole range; a fill grants as it grows, and what was fetched ahead of it. Once the
+//! disk takes no more, bytes come as they are.
 
 use std::{fs::File, sync::Arc, time::Duration};
 
@@ -60,8 +60,9 @@ struct Following {
     fill: Arc<Fill>,
     progress: watch::Receiver<Progress>,
     ranges: watch::Receiver<()>,
-    /// Whether the range begins ahead of the fill. Only such a reader is given what was fetched ahead, which nobody hashed:
-    /// one that follows the fill from its start would get a complete body of it.
+    /// Whether the range begins ahead of the fill. Only such a reader is given what was
+    /// fetched ahead, which nobody hashed: one that follows the fill from its start
+    /// would get a complete body of it.
     begins_ahead: bool,
 }
 
@@ -154,9 +155,10 @@ impl Following {
         }
     }
 
-    /// Waits for the fill to come further, or for what is fetched ahead of it, and looks again now and then: a fill may have
-    /// become slow. A fill takes a step for each piece that comes, up to thousands a second: a reader far ahead of it sleeps
-    /// for half the time in which the fill may be there instead, since many of them would keep their threads from all else.
+    /// Waits for the fill to come further, or for what is fetched ahead of it, and looks again now and then: a fill may
+    /// have become slow. A fill takes a step for each piece that comes, up to thousands a second: a reader far ahead of
+    /// it sleeps for half the time in which the fill may be there instead, since many of them would keep their threads
+    /// from all else.
     async fn wait(&mut self, at: u64, visible: u64) -> Result<(), Error> {
         let there = self.fill.time_to(at, visible).filter(|_| at > visible + NEAR);
         let pause = there.map_or(LOOK, |there| (there / 2).min(LOOK));

@@ -17,10 +17,12 @@ use crate::{
 
 /// How long a small request may take altogether: token, redirects and all. Then it counts as unreachable.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an upstream that could not be reached, or that asked for patience without saying how long, is left alone where a
-/// cached answer will do. After that one request asks, in the background, while the others go on with what is cached.
+/// How long an upstream that could not be reached, or that asked for patience
+/// without saying how long, is left alone where a cached answer will do. After that
+/// one request asks, in the background, while the others go on with what is cached.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
-/// By how much, at the most, the end of a time that an upstream said is spread: what waits for it is not to come at once.
+/// By how much, at the most, the end of a time that an upstream said is spread: what waits for it is not to come at
+/// once.
 const SPREAD: Duration = Duration::from_secs(10);
 
 /// An upstream with its health.
@@ -76,8 +78,8 @@ impl UpstreamHealth {
         Self { remote, pool, metrics, health: Arc::default(), first: Arc::default() }
     }
 
-    /// Waits for a small request, not for longer than [`ASK_TIMEOUT`], and learns from how it ends. An upstream that said 429,
-    /// and how long, is not asked before; then one request asks, and the others wait for what it hears.
+    /// Waits for a small request, not for longer than [`ASK_TIMEOUT`], and learns from how it ends. An upstream that
+    /// said 429, and how long, is not asked before; then one request asks, and the others wait for what it hears.
     pub(in crate::registry) async fn ask<T>(
         &self,
         request: impl Future<Output = Result<T, upstream::Error>>,

@@ -1,7 +1,7 @@
 //! What the tags of one repository reach, and what of it nothing reaches: a plan that removes nothing by itself.
 //!
-//! Reachable is what is tagged, a child of a reachable index, a referrer of a reachable subject, or was just asked for. What
-//! an index lists that is no manifest is a blob: BuildKit's caches are such indexes.
+//! Reachable is what is tagged, a child of a reachable index, a referrer of a reachable subject, or was just asked
+//! for. What an index lists that is no manifest is a blob: BuildKit's caches are such indexes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -28,7 +28,8 @@ pub(in crate::registry) struct Plan {
 type Manifests = HashMap<Digest, Option<Manifest>>;
 
 impl Plan {
-    /// Reads all manifests of a repository. With `untagged`, those that no tag reaches may go, unless they were asked for.
+    /// Reads all manifests of a repository. With `untagged`, those that no tag reaches may go, unless they were asked
+    /// for.
     ///
     /// # Errors
     /// When it cannot be known what the repository holds.

@@ -1,9 +1,11 @@
-//! What nothing reaches, removed, while pushes and pulls go on: manifests without a tag where that is asked for, blobs that
-//! no manifest of their repository names, then bytes that no repository links.
+//! What nothing reaches, removed, while pushes and pulls go on: manifests without a
+//! tag where that is asked for, blobs that no manifest of their repository names,
+//! then bytes that no repository links.
 //!
-//! Nothing goes that somebody may be about to name: a repository that was pushed to within the grace keeps all it links, and
-//! so does a blob that somebody brought or was told of (`gc_guard.rs`). Links go before bytes (law 2), each by itself and
-//! under its locks, so that killing it loses nothing but time. On a volume that no server has open, the same runs alone.
+//! Nothing goes that somebody may be about to name: a repository that was pushed to within the grace keeps all it
+//! links, and so does a blob that somebody brought or was told of (`gc_guard.rs`). Links go before bytes (law 2), each
+//! by itself and under its locks, so that killing it loses nothing but time. On a volume that no server has open, the
+//! same runs alone.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -78,8 +80,8 @@ impl Collection {
     /// Walks the volume and removes what nothing reaches. Blocks for as long as that takes.
     ///
     /// # Errors
-    /// [`Error::UnderWay`]; [`Error::Abandoned`] when `tell` wants no more; or as the disk fails. What went until then is
-    /// gone.
+    /// [`Error::UnderWay`]; [`Error::Abandoned`] when `tell` wants no more; or as the disk fails. What went until then
+    /// is gone.
     pub(in crate::registry) fn run(
         self,
         store: &BlobStore,
@@ -119,8 +121,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Takes out of a repository what nothing reaches there, and notes what stays. A mirrored repository keeps all it has:
-    /// what it links can be asked for again by digest.
+    /// Takes out of a repository what nothing reaches there, and notes what stays. A mirrored repository keeps all it
+    /// has: what it links can be asked for again by digest.
     fn repository(&mut self, repository: &Repository) -> Result<(), Error> {
         let links = self.store.storage.links(repository);
         if repository.domain.is_some() {
@@ -171,8 +173,9 @@ impl Collector<'_> {
         store.delist_if_empty(repository)
     }
 
-    /// Removes what is planned, until somebody enters the repository or asks for one of these manifests: then it stops, for
-    /// what was planned after it may be wanted too. Where the name's claim is not written down, the first manifest becomes it.
+    /// Removes what is planned, until somebody enters the repository or asks for one of these manifests: then it stops,
+    /// for what was planned after it may be wanted too. Where the name's claim is not written down, the first manifest
+    /// becomes it.
     fn prune(
         &mut self,
         repository: &Repository,

@@ -1,4 +1,5 @@
-//! Work on a whole volume: rebuilding the index, verification and repair, what is done now and then, and what is scraped.
+//! Work on a whole volume: rebuilding the index, verification and repair, what is done now and then, and what is
+//! scraped.
 
 pub(super) mod gauges;
 pub(super) mod migrate_cache_volume;

@@ -35,13 +35,15 @@ impl Registry {
         self.store.expire();
     }
 
-    /// Opens the index and tells it what it cannot know: all that is on disk, if it is new or its process was killed; what
-    /// was pushed here, in any case, since another program may have had the volume. Blocks for as long as that takes.
+    /// Opens the index and tells it what it cannot know: all that is on disk, if it is new or its process was killed;
+    /// what was pushed here, in any case, since another program may have had the volume. Blocks for as long as that
+    /// takes.
     pub fn open_index(&self) {
         let _ = self.store.open_index();
     }
 
-    /// Makes the index anew from what is on disk, while requests are answered from there. Blocks for as long as that takes.
+    /// Makes the index anew from what is on disk, while requests are answered from there. Blocks for as long as that
+    /// takes.
     ///
     /// # Errors
     /// When something cannot be read.

@@ -1,8 +1,8 @@
 //! Tells a new index what is on disk: links, tags, and what manifests name. Runs in the background while requests are
 //! answered; until it is through, "not in the index" means "look on disk".
 //!
-//! What a blob's file looks like is not told: its bytes are hashed when it is first asked for, and then it is known. What it
-//! occupies is (`books`).
+//! What a blob's file looks like is not told: its bytes are hashed when it is first
+//! asked for, and then it is known. What it occupies is (`books`).
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -71,8 +71,8 @@ impl BlobStore {
         self.walk(alone)
     }
 
-    /// Makes room for an index that cannot be opened without: what evicts by the index waits for it. Returns whether anything
-    /// went.
+    /// Makes room for an index that cannot be opened without: what evicts by the index waits for it. Returns whether
+    /// anything went.
     fn make_room_for_index(&self, alone: &mut RebuildState) -> bool {
         if alone.no_room_until.is_some_and(|until| Instant::now() < until) {
             return false;

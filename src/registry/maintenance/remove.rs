@@ -1,5 +1,5 @@
-//! A repository of this registry's own, removed as a whole: its tags, manifests and blobs' links, then the claim to its name.
-//! Bytes stay until they are collected.
+//! A repository of this registry's own, removed as a whole: its tags, manifests and blobs' links, then the claim to its
+//! name. Bytes stay until they are collected.
 
 use crate::{
     index::Link,
@@ -20,8 +20,8 @@ pub struct Removed {
 }
 
 impl Registry {
-    /// Removes all of a repository of this registry's own and frees its name: from then on it is the upstream's again, as if
-    /// nothing had been pushed. Only says what would go, if `dry`. Blocks for as long as that takes.
+    /// Removes all of a repository of this registry's own and frees its name: from then on it is the upstream's again,
+    /// as if nothing had been pushed. Only says what would go, if `dry`. Blocks for as long as that takes.
     ///
     /// # Errors
     /// [`Error::NameUnknown`], when nothing of it is here; or as the disk fails.
@@ -66,8 +66,8 @@ impl BlobStore {
         Ok(removed)
     }
 
-    /// Tags, then revisions, then layers (law 2). What comes back after a power cut is the whole or a part of it, under a name
-    /// that is still claimed: the claim is removed last, and durably.
+    /// Tags, then revisions, then layers (law 2). What comes back after a power cut is the whole or a part of it, under
+    /// a name that is still claimed: the claim is removed last, and durably.
     fn remove_links(&self, repository: &Repository, links: &RepositoryLinks) -> Result<Removed, Error> {
         let mut removed = Removed::default();
         for tagged in links.tags() {

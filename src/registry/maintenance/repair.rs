@@ -17,8 +17,8 @@ use crate::{
 };
 
 impl Registry {
-    /// Hashes what is stored, while everything else goes on. Blocks for as long as that takes; not to be called where one
-    /// must not block.
+    /// Hashes what is stored, while everything else goes on. Blocks for as long as that takes; not to be called where
+    /// one must not block.
     ///
     /// # Errors
     /// [`Error::Abandoned`] when `tell` wants no more; or as the disk fails.

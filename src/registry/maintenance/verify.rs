@@ -1,5 +1,5 @@
-//! The health of the bytes: what is stored is hashed again, at a bounded rate, while everything else goes on. What changed
-//! without changing its size, its time or its inode is found here and nowhere else.
+//! The health of the bytes: what is stored is hashed again, at a bounded rate, while everything else goes on. What
+//! changed without changing its size, its time or its inode is found here and nowhere else.
 //!
 //! Damaged mirrored bytes are dropped: the next pull fetches them. Damaged hosted ones are set aside, reported with the
 //! repositories they belong to, and restored from an upstream that has them too, or by whoever pushes them again.
@@ -89,8 +89,8 @@ impl Verification {
     /// Hashes what is stored. Blocks for as long as that takes.
     ///
     /// # Errors
-    /// [`Error::Abandoned`] when `tell` wants no more; or as the disk fails. Where single blobs cannot be read, the others are
-    /// hashed all the same.
+    /// [`Error::Abandoned`] when `tell` wants no more; or as the disk fails. Where single blobs cannot be read, the
+    /// others are hashed all the same.
     pub(in crate::registry) fn run(
         &self,
         store: &BlobStore,
@@ -148,7 +148,8 @@ impl Verifier<'_> {
         }
     }
 
-    /// Whether a file's bytes are right; `None` where that is not known: bytes that cannot be read say nothing of themselves.
+    /// Whether a file's bytes are right; `None` where that is not known: bytes that
+    /// cannot be read say nothing of themselves.
     fn look_into(&mut self, stored: &Stored, digest: &Digest) -> Option<bool> {
         for again in (0..TRIES).rev() {
             let error = match self.is_whole(stored, digest) {
@@ -184,7 +185,8 @@ impl Verifier<'_> {
         }
     }
 
-    /// Takes back what was set aside and turns out to be right: an earlier reading of it failed, or somebody repaired it.
+    /// Takes back what was set aside and turns out to be right: an earlier reading of it failed, or somebody repaired
+    /// it.
     fn take_back(&mut self, digest: &Digest) -> Result<bool, Error> {
         let Some(aside) = self.store.storage.aside(digest)? else { return Ok(false) };
         if self.look_into(&aside, digest) != Some(true) {
@@ -199,8 +201,8 @@ impl Verifier<'_> {
         Ok(taken)
     }
 
-    /// Something in quarantine: whole after all, or again, if an upstream has it; nobody's any more; or still to be pushed
-    /// again.
+    /// Something in quarantine: whole after all, or again, if an upstream has it; nobody's any more; or still to be
+    /// pushed again.
     fn heal(&mut self, digest: &Digest) -> Result<(), Error> {
         let owners = self.store.owners(digest)?;
         {

@@ -1,6 +1,6 @@
-//! A volume of `registry:2` that may have been a pull-through cache's, and does not say: what is cached and what was pushed lie in
-//! the same place there. Taken for pushed, what is cached would never be revalidated and never go; taken for cached, what was
-//! pushed would.
+//! A volume of `registry:2` that may have been a pull-through cache's, and does not say: what is cached and what was
+//! pushed lie in the same place there. Taken for pushed, what is cached would never be revalidated and never go; taken
+//! for cached, what was pushed would.
 
 use crate::{
     config::Adopt,
@@ -29,9 +29,9 @@ pub enum VolumeKindError {
     Storage(#[from] storage::Error),
 }
 
-/// Finds out what the repositories of a volume are that nobody pushed to with this program, before anything is served. They
-/// are `listed` as this registry's own, or the operator `said` it. Where a repository cannot be looked at, all of them stay what
-/// they are. To be called where `proxy.remoteurl` is set.
+/// Finds out what the repositories of a volume are that nobody pushed to with this program, before anything is served.
+/// They are `listed` as this registry's own, or the operator `said` it. Where a repository cannot be looked at, all of
+/// them stay what they are. To be called where `proxy.remoteurl` is set.
 ///
 /// # Errors
 /// [`VolumeKindError`].

@@ -64,8 +64,8 @@ impl Blob {
 }
 
 impl Registry {
-    /// Opens a blob of a repository, beginning to fetch it if it is not here. Returns as soon as its size is known, and of a
-    /// small one when all of it is.
+    /// Opens a blob of a repository, beginning to fetch it if it is not here. Returns as soon as its size is known, and
+    /// of a small one when all of it is.
     ///
     /// # Errors
     /// [`Error::BlobUnknown`] when it is not the repository's; otherwise as the upstream failed.
@@ -91,8 +91,8 @@ impl Registry {
         Ok(blob)
     }
 
-    /// Makes sure of a repository's right to bytes that are here, or on their way for another one: where no link shows it,
-    /// its own upstream has to say that the blob is its too.
+    /// Makes sure of a repository's right to bytes that are here, or on their way for another one: where no link shows
+    /// it, its own upstream has to say that the blob is its too.
     async fn prove(
         &self,
         repository: &Repository,
@@ -116,8 +116,8 @@ impl Registry {
         link.and_then(right).is_some_and(|right| right.covers(self.store.index.class(digest)))
     }
 
-    /// Joins or begins a fill. A repository that nothing shows the right of opens one of its own, unless its upstream can be
-    /// asked for less: the blob is on its way for another one.
+    /// Joins or begins a fill. A repository that nothing shows the right of opens one of its own, unless its upstream
+    /// can be asked for less: the blob is on its way for another one.
     async fn fill(&self, repository: &Repository, digest: &Digest, link: Option<Link>) -> Result<Blob, Error> {
         let (mirror, named) =
             (self.mirror(repository)?.clone(), link.and_then(|link| link.named).filter(|size| *size > 0));
@@ -191,8 +191,8 @@ impl Registry {
         }
     }
 
-    /// How a blob belongs to a repository; `None` when, as far as is known here, it does not. The index may be behind the
-    /// disk: while it is, the disk is asked.
+    /// How a blob belongs to a repository; `None` when, as far as is known here, it does
+    /// not. The index may be behind the disk: while it is, the disk is asked.
     ///
     /// # Errors
     /// When that cannot be known.
@@ -249,8 +249,9 @@ fn link_on_disk(store: &BlobStore, repository: &Repository, digest: &Digest) -> 
     Ok((link != Link::default()).then_some(link))
 }
 
-/// Tells the index of a mirrored link, if it is still there. Nobody waits for that: while holdings are counted, it takes long.
-/// Where somebody has the blob in hand, it is left to the next request: others wait for this lane while they hold that lock.
+/// Tells the index of a mirrored link, if it is still there. Nobody waits for that: while holdings are counted, it
+/// takes long. Where somebody has the blob in hand, it is left to the next request: others wait for this lane while
+/// they hold that lock.
 fn tell_of_link(store: &BlobStore, repository: &Repository, digest: Digest) {
     let (store, repository) = (store.clone(), repository.clone());
     let lanes = store.lanes.clone();
@@ -270,8 +271,8 @@ fn right(link: Link) -> Option<Right> {
     if link.layer || link.revision { Some(Right::Own) } else { link.named.map(|_| Right::Named) }
 }
 
-/// Waits until a fill knows the size of what it fetches, and holds that against the manifest's. A small blob, or an empty
-/// one, is waited for to the end: as long as nothing was sent, wrong bytes can be answered by a status.
+/// Waits until a fill knows the size of what it fetches, and holds that against the manifest's. A small blob, or an
+/// empty one, is waited for to the end: as long as nothing was sent, wrong bytes can be answered by a status.
 async fn begun(fill: Arc<Fill>, joined: bool, origin: &Origin) -> Result<Blob, Failure> {
     let mut progress = fill.follow();
     let has_begun = |progress: &Progress| match progress {

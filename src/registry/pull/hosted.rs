@@ -40,7 +40,8 @@ impl Registry {
         Ok((manifest.head(), provenance))
     }
 
-    /// A blob of one of this registry's own repositories. One whose file is not known is hashed first, once for everybody.
+    /// A blob of one of this registry's own repositories. One whose file is not known is hashed first, once for
+    /// everybody.
     pub(in crate::registry) async fn hosted_blob(
         &self,
         repository: &Repository,

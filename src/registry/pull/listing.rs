@@ -98,8 +98,8 @@ impl Registry {
         Ok(NamePage::new(self.store.blocking(Lane::List, walk).await??, limit))
     }
 
-    /// The tags of a repository of this registry's own that come after `after`: `limit` at most; without one, as many as can be
-    /// had at once.
+    /// The tags of a repository of this registry's own that come after `after`: `limit` at most; without one, as many
+    /// as can be had at once.
     ///
     /// # Errors
     /// [`Error::NameUnknown`].

@@ -40,9 +40,10 @@ impl Registry {
         Ok(pulled)
     }
 
-    /// What a HEAD of a reference says. A manifest that is not here is not fetched for it: GETs are what upstreams count.
-    /// Clients ask this before they push, too, where they do not name the registry that they mean: an upstream that fails is
-    /// no reason then not to push to a name that is free.
+    /// What a HEAD of a reference says. A manifest that is not here is not fetched for
+    /// it: GETs are what upstreams count. Clients ask this before they push, too, where
+    /// they do not name the registry that they mean: an upstream that fails is no reason
+    /// then not to push to a name that is free.
     ///
     /// # Errors
     /// As [`Registry::manifest`].
@@ -200,13 +201,15 @@ impl Registry {
         if let Some(manifest) = self.here(repository, digest).await {
             return Ok((manifest, CacheStatus::Hit));
         }
-        // The bytes may be here for another repository: then one HEAD shows this one's right to them, and costs nothing.
+        // The bytes may be here for another repository: then one HEAD shows this one's right to them, and costs
+        // nothing.
         if let Some(manifest) = cached_or_unknown(self.manifests.get(digest).await) {
             let mirror = self.mirror(repository)?;
             let reference = Reference::Digest(*digest);
             let head = mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference);
             let head = mirror.ask(head).await.map_err(|error| Resource::Manifest.failed(&error))?;
-            // A captive portal answers 200, too: what does not name the digest shows nothing, and the bytes are asked for.
+            // A captive portal answers 200, too: what does not name the digest shows nothing, and the bytes are asked
+            // for.
             if head.digest == Some(*digest) {
                 self.manifests.keep(repository, &manifest).await;
                 return Ok((manifest, CacheStatus::Revalidated));
@@ -298,8 +301,8 @@ impl Registry {
     }
 
     /// Law 7: while the upstream cannot be reached, an image is served whole or not at all. Every client goes elsewhere
-    /// when its manifest fails; some die when a blob does. Layers that nobody ever asked for here do not count: there are
-    /// clients that fetch every platform's manifest and config, each time, and the layers of their own.
+    /// when its manifest fails; some die when a blob does. Layers that nobody ever asked for here do not count: there
+    /// are clients that fetch every platform's manifest and config, each time, and the layers of their own.
     async fn is_whole(&self, repository: &Repository, manifest: &StoredManifest) -> Result<(), Error> {
         let mirror = self.mirror(repository)?;
         if !manifest.manifest.is_image() || !mirror.is_down() {
@@ -314,8 +317,8 @@ impl Registry {
         if mirror.is_down() { Err(Error::Incomplete { missing }) } else { Ok(()) }
     }
 
-    /// The first blob of an image that is neither here nor on its way, and that whoever asks for the image may ask for: its
-    /// config, or a layer that somebody asked for before, and that made way or never came.
+    /// The first blob of an image that is neither here nor on its way, and that whoever asks for the image may ask for:
+    /// its config, or a layer that somebody asked for before, and that made way or never came.
     async fn missing_blob(&self, repository: &Repository, image: &StoredManifest) -> Result<Option<Digest>, Error> {
         // What is not known counts as asked for.
         let wanted =

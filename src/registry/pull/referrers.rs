@@ -1,6 +1,7 @@
-//! What refers to a manifest of one of this registry's own repositories: distribution-spec, "Listing Referrers". Descriptors
-//! are made when a manifest comes, and kept in the index; those that are not, as they are long or the index is older, are
-//! read from their manifests.
+//! What refers to a manifest of one of this registry's own repositories:
+//! distribution-spec, "Listing Referrers". Descriptors are made when a manifest
+//! comes, and kept in the index; those that are not, as they are long or the index
+//! is older, are read from their manifests.
 
 use super::listing::first;
 use crate::{

@@ -59,8 +59,8 @@ impl Registry {
         }
     }
 
-    /// The registries whose repositories a catalog lists: the one that `ns` names, or this one. Without `ns`, a cache that takes
-    /// no pushes lists what is cached of the Hub as well, as `registry:2` does.
+    /// The registries whose repositories a catalog lists: the one that `ns` names, or this one. Without `ns`, a cache
+    /// that takes no pushes lists what is cached of the Hub as well, as `registry:2` does.
     ///
     /// # Errors
     /// [`Error::NotMirrored`].

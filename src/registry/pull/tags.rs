@@ -42,8 +42,8 @@ impl Cached {
 }
 
 impl Registry {
-    /// Asks what a tag names now: one HEAD for any number of waiters, none if one was answered just now. `None` when the
-    /// upstream's answer does not say enough.
+    /// Asks what a tag names now: one HEAD for any number of waiters, none if one was answered just now. `None` when
+    /// the upstream's answer does not say enough.
     pub(in crate::registry) async fn ask_tag(
         self: &Arc<Self>,
         repository: &Repository,
@@ -80,8 +80,8 @@ impl Registry {
         Ok(Some(head))
     }
 
-    /// Notes what an upstream said of a tag when it was `asked`. A manifest that is here is linked at once: clients that have
-    /// it, too, never ask for it.
+    /// Notes what an upstream said of a tag when it was `asked`. A manifest that is here is linked at once: clients
+    /// that have it, too, never ask for it.
     async fn note_tag(&self, repository: &Repository, tag: &Tag, head: &Head, asked: SystemTime) {
         let word = TagAnswer { head: Some(head.clone()), asked };
         if self.store.tag_cache.note(&(repository.clone(), tag.clone()), word)
@@ -155,8 +155,8 @@ impl Registry {
         let look = move |store: &BlobStore| store.storage.links(&place).tag(&wanted);
         match self.store.blocking(Lane::Look, look).await? {
             Ok(digest) => Ok(digest.map(|digest| (digest, SystemTime::UNIX_EPOCH))),
-            // registry:2 leaves empty links after a crash. Nothing can be served by one: it is a miss, and a push or a pull
-            // mends it. A collection keeps what it may have named.
+            // registry:2 leaves empty links after a crash. Nothing can be served by one: it is a miss, and a push or a
+            // pull mends it. A collection keeps what it may have named.
             Err(storage::Error::NoDigest(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }

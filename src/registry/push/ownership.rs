@@ -1,9 +1,9 @@
-//! Whose a name is. It is the Hub's, as far as requests without `ns` are concerned, until the first manifest that is pushed
-//! under it claims it for this registry; and that needs the Hub's word that it has no such repository.
+//! Whose a name is. It is the Hub's, as far as requests without `ns` are concerned, until the first manifest that is
+//! pushed under it claims it for this registry; and that needs the Hub's word that it has no such repository.
 //!
-//! The claim and the Hub's word lie on disk (`storage::Claim`) and are final: what somebody registers on the Hub later changes
-//! nothing here. A name that was claimed while the Hub could not be asked is asked about later; a conflict is told, and left to
-//! the operator.
+//! The claim and the Hub's word lie on disk (`storage::Claim`) and are final: what somebody registers on the Hub later
+//! changes nothing here. A name that was claimed while the Hub could not be asked is asked about later; a conflict is
+//! told, and left to the operator.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -38,8 +38,8 @@ pub struct ClaimRight {
 }
 
 impl BlobStore {
-    /// Claims a name, durably, unless it is claimed. The caller holds the repository's lock. `false` when `right` is out of
-    /// date.
+    /// Claims a name, durably, unless it is claimed. The caller holds the repository's lock. `false` when `right` is
+    /// out of date.
     pub(in crate::registry) fn claim(&self, repository: &Repository, right: ClaimRight) -> Result<bool, Error> {
         if right.freed != self.name_claims.freed.load(Ordering::Acquire) {
             return Ok(false);
@@ -48,9 +48,9 @@ impl BlobStore {
         Ok(true)
     }
 
-    /// Makes sure that the claim of a repository that is about to lose its last manifest is written down; returns whether there
-    /// was room for it. Where there was none, the first manifest that goes is to be [turned into] it. The caller holds the
-    /// repository's lock.
+    /// Makes sure that the claim of a repository that is about to lose its last manifest is written down; returns
+    /// whether there was room for it. Where there was none, the first manifest that goes is to be [turned into] it. The
+    /// caller holds the repository's lock.
     ///
     /// [turned into]: crate::storage::RepositoryLinks::turn_into_claim
     pub(in crate::registry) fn keep_claim(&self, repository: &Repository) -> Result<bool, Error> {
@@ -177,15 +177,15 @@ impl Registry {
         }
     }
 
-    /// The upstream that is asked about a name before it is claimed: the one that answers requests without `ns`. It is not
-    /// asked about the operator's own names, nor about those of one component: clients ask it for `library/…` then.
+    /// The upstream that is asked about a name before it is claimed: the one that answers requests without `ns`. It is
+    /// not asked about the operator's own names, nor about those of one component: clients ask it for `library/…` then.
     fn asked_about(&self, name: &RepositoryName) -> Option<&UpstreamHealth> {
         let is_asked = self.rules.mirror && !self.is_listed(name) && name.as_str().contains('/');
         self.mirrors.get(&Domain::docker_hub()).filter(|_| is_asked)
     }
 
-    /// Asks the upstream about the names that were claimed without its word, until it does not answer. Tells whether any
-    /// are left.
+    /// Asks the upstream about the names that were claimed without its word, until it does not answer. Tells whether
+    /// any are left.
     pub async fn settle_claims(&self) -> bool {
         let mut failed = false;
         for name in self.store.name_claims.in_turn() {

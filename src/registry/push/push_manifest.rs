@@ -41,8 +41,8 @@ pub struct Accepted {
 }
 
 impl Registry {
-    /// Checks a manifest, stores it byte for byte, claims the repository's name where `right` is to that, links it, and points
-    /// its tags at it, all durably (law 3).
+    /// Checks a manifest, stores it byte for byte, claims the repository's name where `right` is to that, links it, and
+    /// points its tags at it, all durably (law 3).
     ///
     /// # Errors
     /// [`Error::ManifestInvalid`], [`Error::DigestInvalid`], [`Error::ManifestBlobUnknown`]; or as the disk fails.
@@ -140,8 +140,9 @@ impl Registry {
         Ok(self.blob_link(repository, digest).await?.is_some_and(|link| link.layer))
     }
 
-    /// Whether the bytes are here too: `registry:2`'s own collector leaves links into nothing. Clients hold a descriptor's
-    /// size against what they get, so one that is wrong would make an image that nobody can pull.
+    /// Whether the bytes are here too: `registry:2`'s own collector leaves links into
+    /// nothing. Clients hold a descriptor's size against what they get, so one that is
+    /// wrong would make an image that nobody can pull.
     async fn is_stored(&self, descriptor: &Descriptor) -> Result<bool, Error> {
         let (digest, size) = (descriptor.digest, descriptor.size);
         match self.store.blocking(Lane::Look, move |store| store.storage.blob(&digest)).await?? {
@@ -191,8 +192,8 @@ fn parse(digest: Digest, pushed: &Pushed) -> Result<Arc<StoredManifest>, Error> 
     }
 }
 
-/// The claim to the name, the revision, then tags (law 2), then the index; the caller holds the repository's lock. `false`,
-/// when `right` is out of date.
+/// The claim to the name, the revision, then tags (law 2), then the index; the caller holds the repository's lock.
+/// `false`, when `right` is out of date.
 fn link(
     store: &BlobStore,
     repository: &Repository,

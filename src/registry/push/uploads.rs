@@ -1,7 +1,7 @@
 //! Upload sessions: distribution-spec, "Pushing blobs".
 //!
-//! A session is its folder on disk; here lives what would be tedious to find out again, the state of its hash. One request
-//! writes to a session at a time. What was written counts, whether or not the client stayed to hear of it.
+//! A session is its folder on disk; here lives what would be tedious to find out again, the state of its hash. One
+//! request writes to a session at a time. What was written counts, whether or not the client stayed to hear of it.
 
 use std::{
     os::unix::fs::FileExt as _,
@@ -63,8 +63,8 @@ impl UploadWriter {
         Ok(())
     }
 
-    /// A client says how many bytes it will send: it hears at once if they do not fit. Room is made for them as they come:
-    /// an announcement must not empty the cache.
+    /// A client says how many bytes it will send: it hears at once if they do not fit. Room is made for them as they
+    /// come: an announcement must not empty the cache.
     ///
     /// # Errors
     /// When they do not fit.
@@ -146,8 +146,8 @@ impl Registry {
             return Err(Error::UploadRange { received: state.written });
         }
         let upload = self.store.storage.uploads(repository).named(id);
-        // With the session's lock inside: the client may leave, and what is opened late must not cut off what the next one
-        // wrote.
+        // With the session's lock inside: the client may leave, and what is opened late must not cut off what the next
+        // one wrote.
         let open = move |_: &BlobStore| match upload.writer(state.written)? {
             Opened::Writable(writer, growth) => Ok((writer, growth, state)),
             Opened::Busy => Err(Error::UploadRange { received: state.written }),
@@ -336,8 +336,9 @@ impl BlobStore {
     }
 }
 
-/// Whether a session ends with its commit: unless there was no room, which there may be later. Once a sync has failed, a
-/// second one would say yes of bytes that are not on the disk.
+/// Whether a session ends with its commit: unless there was no room, which there may
+/// be later. Once a sync has failed, a second one would say yes of bytes that are
+/// not on the disk.
 fn is_final(committed: &Result<(), Error>) -> bool {
     match committed {
         Ok(()) | Err(Error::DigestInvalid { .. }) => true,
@@ -346,8 +347,8 @@ fn is_final(committed: &Result<(), Error>) -> bool {
     }
 }
 
-/// Reads a session back that another process wrote to, and writes its bytes anew. That process may have failed to sync them,
-/// and to remove them: the kernel would call the next sync a success, though they are not on the disk.
+/// Reads a session back that another process wrote to, and writes its bytes anew. That process may have failed to sync
+/// them, and to remove them: the kernel would call the next sync a success, though they are not on the disk.
 fn read_back(upload: &Upload) -> Result<HashState, Error> {
     let received = upload.received()?.ok_or(Error::UploadUnknown)?;
     let writer = match upload.writer(received)? {

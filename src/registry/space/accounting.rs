@@ -1,4 +1,4 @@
-//! The ledger and the index agree: what a holding changes by, the ledger is told; what the ledger knew, it knows again.
+//! Keeps the storage ledger in agreement with the index: each change of a blob entry is passed on to the ledger.
 
 use crate::{
     index::{BlobEntry, EntryChange, Link, Owner},
@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl BlobStore {
-    /// From the first moment on, the ledger hears of every holding that changes; where the index is open, it takes over what
-    /// that knew.
+    /// Subscribes the ledger to all changes of blob entries, and initialises it with the totals of an index that is
+    /// already open.
     pub(in crate::registry) fn keep_accounts(&self) {
         let ledger = std::sync::Arc::clone(self.storage.ledger());
         self.index.on_change(move |shift| ledger.change(change(&shift)));
@@ -21,7 +21,7 @@ impl BlobStore {
         }
     }
 
-    /// Counts all data files anew, by what the index says.
+    /// Recounts all blobs of the ledger from the index.
     pub(in crate::registry) fn recount(&self) {
         let sum = std::cell::Cell::new(Change::default());
         let each = |held: &BlobEntry| {
@@ -32,10 +32,10 @@ impl BlobStore {
         self.index.count(each, || self.storage.ledger().recount(sum.get()));
     }
 
-    /// Looks at all that is on disk and puts index and ledger right.
+    /// Walks the disk and corrects the index and the ledger.
     ///
     /// # Errors
-    /// When something cannot be looked at.
+    /// [`Error::Storage`] if a part of the disk cannot be read.
     pub(in crate::registry) fn scan(&self) -> Result<(), Error> {
         let drift = self.storage.scan(|shelf| shelf.iter().try_for_each(|digest| self.found(digest)))?;
         self.forget_missing()?;
@@ -43,7 +43,7 @@ impl BlobStore {
         Ok(())
     }
 
-    /// A blob that is on disk. Whose it is, its links will tell.
+    /// Indexes a blob found on disk. Its owner is set later, from its links.
     fn found(&self, digest: &Digest) -> Result<(), Error> {
         let _claim = self.locks.digest(digest);
         let Some(stored) = self.storage.blob(digest)? else { return Ok(()) };
@@ -53,7 +53,8 @@ impl BlobStore {
         Ok(())
     }
 
-    /// A blob that went while there was no index, as its links in mirrored repositories did. Links on disk are told after this.
+    /// Removes a blob from the index, together with its links in mirrored repositories: both were removed from the disk
+    /// while there was no index. Links that do exist are added again later.
     fn forget_gone(&self, digest: &Digest) {
         self.index.remove_object(digest);
         for place in self.index.holders(digest).iter().filter(|place| place.domain.is_some()) {
@@ -62,7 +63,7 @@ impl BlobStore {
         self.index.remove_blob(digest);
     }
 
-    /// Blobs that the index remembers and the disk does not have.
+    /// Removes blobs from the index that do not exist on disk.
     fn forget_missing(&self) -> Result<(), Error> {
         let mut after = None;
         loop {
@@ -81,8 +82,8 @@ impl BlobStore {
     }
 }
 
-/// When a file was written, in seconds since the epoch: a use of it, as far as anybody knows. A time in the future counts as
-/// now.
+/// Returns the time a file was written, in seconds since the epoch, as the best known access time. A time in the future
+/// counts as now.
 fn modified(nanoseconds: i64) -> u64 {
     u64::try_from(nanoseconds / 1_000_000_000).unwrap_or(0).min(access_tracker::now())
 }

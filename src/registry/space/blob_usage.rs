@@ -1,15 +1,15 @@
-//! What blobs come to on the disk.
+//! The disk usage of a set of blobs.
 
-/// What somebody holds: blobs, by what they occupy on the disk.
+/// The disk usage of the blobs of a tag, repository or source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlobUsage {
-    /// Bytes of all of them.
+    /// Allocated bytes of all its blobs.
     pub size: u64,
-    /// Of these, bytes that nobody else of the same sort holds: what would be free if it went.
+    /// Bytes of the blobs that no other tag, repository or source references; removing it would free them.
     pub exclusive: u64,
-    /// How many blobs they are.
+    /// The number of blobs.
     pub objects: u64,
-    /// When one of its manifests was last asked for, or came: seconds since the epoch. One of its blobs, where it has no
-    /// manifest; `None` where it has nothing.
+    /// The last access or arrival of its manifests, in seconds since the epoch; of its blobs if it has no manifest;
+    /// `None` if it is empty.
     pub used: Option<u64>,
 }

@@ -1,8 +1,9 @@
-//! What fills the disk, and for whom: each blob once for the source it is counted with, and once for every repository that
-//! holds it. What the tags of a repository reach is in `tag_usage.rs`.
+//! Counts the disk usage by source and by repository. Each blob counts once for one source, and once for every
+//! repository that references it. `tag_usage.rs` counts the tags of a repository.
 //!
-//! Who holds a blob, the index says, a few pages at a time and without a lock; what is kept meanwhile is a sum a repository.
-//! So nobody waits for it, and what changes while it counts is told as a difference to the books.
+//! The references come from the index, a few pages at a time and without a lock; only one sum for each repository is
+//! kept in memory. So no request waits for a count. Changes during the count are reported as a difference to the
+//! ledger.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,62 +23,62 @@ use crate::{
     storage::Usage,
 };
 
-/// How many blobs are looked at between two words of how far it has come.
+/// Blobs counted between two progress events.
 const STEP: usize = 1000;
-/// How often it is looked whether the index is complete.
+/// The interval of checking if the index is complete.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What to count.
+/// A request to count the disk usage.
 #[derive(Clone, Debug, Default)]
 pub struct Census {
-    /// The repositories whose tags are counted too.
+    /// The repositories whose tags are counted as well.
     pub tags: Option<NamePattern>,
 }
 
-/// What a count comes by.
+/// An event of a count, passed to the progress callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsageEvent {
-    /// How far it is.
+    /// Progress.
     Step {
-        /// Blobs looked at.
+        /// Blobs counted so far.
         done: u64,
-        /// Of so many; `None` while it waits for the index.
+        /// Blobs in total; `None` while the count waits for the index.
         of: Option<u64>,
-        /// Their bytes.
+        /// Bytes of the blobs counted so far.
         bytes: u64,
     },
-    /// What came from an upstream, or was pushed (`None`): a blob that several hold is counted here once, as pushed where it
-    /// was pushed too, and otherwise with the upstream it came from first. Sources add up.
+    /// The usage of an upstream, or of pushes (`None`). A shared blob counts for one source only: for pushes if it was
+    /// pushed, otherwise for the upstream it came from first. So the sources add up to the total.
     Source(Option<Domain>, BlobUsage),
-    /// A repository, and what it holds.
+    /// The usage of a repository.
     Repository(Repository, BlobUsage),
-    /// A tag of that repository, the manifest it names, and what the repository holds for it.
+    /// The usage of a tag of that repository, with the manifest it names.
     Tag(Tag, Digest, BlobUsage),
 }
 
-/// What the disk holds.
+/// The totals of a count.
 #[derive(Clone, Copy, Debug)]
 pub struct Counted {
-    /// When it was counted: seconds since the epoch.
+    /// The time of the count, in seconds since the epoch.
     pub at: u64,
-    /// What the books say.
+    /// The usage by the ledger.
     pub usage: Usage,
-    /// Blobs that nobody holds.
+    /// Blobs that no repository references.
     pub unlinked: Amount,
-    /// By how many bytes the books say more of blobs than was counted: what came, or went, meanwhile.
+    /// Bytes in blobs by the ledger minus the bytes counted: the change during the count.
     pub changed: i64,
 }
 
-/// A blob, and who holds it.
+/// A blob and the repositories that reference it.
 pub(in crate::registry) struct BlobHolders {
     pub(in crate::registry) holding: BlobEntry,
-    /// In order: this registry's own first.
+    /// Ordered, hosted repositories first.
     pub(in crate::registry) holders: BTreeSet<Repository>,
 }
 
 impl BlobStore {
-    /// A blob on disk. A repository holds what it links; a mirrored one also what its manifests name, since it serves that
-    /// without having fetched it.
+    /// Returns a blob with its repositories. A repository references the blobs that it links; a mirrored one also those
+    /// that its manifests name, since it serves them without having fetched them.
     pub(in crate::registry) fn held(&self, digest: &Digest) -> Option<BlobHolders> {
         let holding = self.index.blob_entry(digest)?;
         let mut holders: BTreeSet<_> = self.index.holders(digest).into_iter().collect();
@@ -91,7 +92,7 @@ impl BlobStore {
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     weight: BlobUsage,
-    /// When a manifest was last asked for.
+    /// The last access of one of its manifests.
     pulled: Option<u64>,
 }
 
@@ -114,16 +115,17 @@ struct Counter<'a> {
     sources: BTreeMap<Option<Domain>, Tally>,
     repositories: BTreeMap<Repository, Tally>,
     unlinked: Amount,
-    /// Of all blobs: bytes, and how many.
+    /// Bytes and number of all blobs.
     all: Amount,
     tell: ProgressCallback<'a, UsageEvent>,
 }
 
 impl Census {
-    /// Counts. Blocks for as long as that takes.
+    /// Counts the disk usage. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::NoIndex`]; [`Error::Abandoned`] when `tell` wants no more; or as the disk fails.
+    /// [`Error::NoIndex`] if there is no complete index, [`Error::Abandoned`] if `tell` cancels the count,
+    /// [`Error::Storage`] if the disk fails.
     pub(in crate::registry) fn run(
         &self,
         store: &BlobStore,
@@ -137,11 +139,11 @@ impl Census {
         let counted = counter.counted();
         counter.sources()?;
         counter.repositories(self.tags.as_ref())?;
-        // What it did not know any more meanwhile is missing.
+        // An index that became incomplete meanwhile has missed blobs.
         if store.index.is_complete() { Ok(counted) } else { Err(Error::NoIndex) }
     }
 
-    /// Repositories that were asked for by name are there though they hold nothing.
+    /// Returns an empty tally for each repository that the pattern names, so that empty repositories are reported too.
     fn named(&self, store: &BlobStore) -> Result<BTreeMap<Repository, Tally>, Error> {
         let mut named = BTreeMap::new();
         let Some(pattern) = self.tags.as_ref().filter(|pattern| !pattern.is_everything()) else {
@@ -219,7 +221,7 @@ impl Counter<'_> {
     }
 
     fn sources(&mut self) -> Result<(), Error> {
-        // A source may have nothing that is counted with it, and repositories all the same.
+        // A source may be counted with no blob and still have repositories.
         for place in self.repositories.keys() {
             self.sources.entry(place.domain.clone()).or_default();
         }

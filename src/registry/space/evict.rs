@@ -1,7 +1,8 @@
-//! Eviction: mirrored content makes way, the least useful first (`policy`). Never what was pushed, what is pinned, what is
-//! being read, or what was served a moment ago and will be asked for in the next.
+//! Eviction of mirrored content, in the order of the index's queue. Content that was pushed, is pinned, is being read,
+//! or was served a moment ago is never evicted.
 //!
-//! Links and index first, bytes last (law 2): a kill leaves bytes that nobody names, never a name without bytes.
+//! Links and index entries are removed first and bytes last (law 2 of ARCHITECTURE.md): a crash may leave bytes without
+//! a link, never a link without bytes.
 
 use std::time::Duration;
 
@@ -16,17 +17,18 @@ use crate::{
     storage::Durability,
 };
 
-/// How many are looked at together.
+/// Blobs taken from the queue at a time.
 const BATCH: usize = 32;
-/// How many are held against `proxy.ttl` together.
+/// Blobs compared with `proxy.ttl` at a time.
 const EXPIRED: usize = 1000;
-/// When something that could not be removed is looked at again, in seconds.
+/// Seconds until the next attempt for a blob that could not be removed.
 const AGAIN: u64 = 10;
-/// And something that was being read, or worked on: in a small and busy cache that is much of it, and most readers are quick.
+/// Seconds until the next attempt for a blob in use. It is short, because most reads are, and a small busy cache has
+/// many.
 const READ_AGAIN: u64 = 1;
 
 impl BlobStore {
-    /// Removes mirrored content until `bytes` are free, or nothing more may go; tells how many went.
+    /// Evicts mirrored content until `bytes` are free, or nothing more is evictable. Returns the bytes freed.
     pub(in crate::registry) fn evict(&self, bytes: u64) -> u64 {
         let (digests, _) = self.evictable(bytes);
         let mut freed = 0;
@@ -39,8 +41,8 @@ impl BlobStore {
         freed
     }
 
-    /// The mirrored content that would go next for `bytes`, and how many bytes it is: less, where no more may go now. Nothing
-    /// may while the index is not complete: it may not know yet what was pushed.
+    /// Returns the blobs to evict next for `bytes`, and their total, which may be less. Nothing is evictable while the
+    /// index is incomplete, since it may not know all pushed content yet.
     pub(in crate::registry) fn evictable(&self, bytes: u64) -> (Vec<Digest>, u64) {
         let (mut found, mut sum) = (Vec::new(), 0);
         if bytes == 0 || !self.index.is_complete() {
@@ -72,7 +74,7 @@ impl BlobStore {
         self.try_evict(digest, Reason::Room)
     }
 
-    /// Removes what nobody has asked for in `proxy.ttl`; tells how many bytes went.
+    /// Removes content not accessed for `proxy.ttl`. Returns the bytes freed.
     pub(in crate::registry) fn expire(&self) -> u64 {
         let ttl = self.retention.ttl.as_secs();
         if ttl == 0 || !self.index.is_complete() {
@@ -95,7 +97,7 @@ impl BlobStore {
         }
     }
 
-    /// Tells the index what was asked for.
+    /// Writes the noted accesses to the index.
     pub(in crate::registry) fn tell_uses(&self) {
         self.index.note_uses(self.access_tracker.take());
     }
@@ -128,12 +130,13 @@ impl BlobStore {
         self.unless_kept(digest)
     }
 
-    /// A blob that may go, and who links it. One that may not leaves the line until it may. The caller holds its claim.
+    /// Returns a blob that is evictable, with the repositories that link it. Any other blob leaves the queue until it
+    /// becomes evictable. The caller holds the digest's lock.
     fn unless_kept(&self, digest: &Digest) -> Option<(BlobEntry, Vec<Repository>)> {
         let held = self.index.blob_entry(digest).filter(|held| held.owner == Owner::Mirrored)?;
         let holders = self.index.holders(digest);
         let kept = self.kept(digest, &held, &holders);
-        // An index that failed meanwhile told of no holder at all.
+        // An index that failed meanwhile has returned no holders at all.
         if !self.index.is_complete() {
             return None;
         }
@@ -161,7 +164,7 @@ impl BlobStore {
         let parents = self.index.parents(digest);
         let used = |held: &BlobEntry, digest: &Digest| held.used.max(self.access_tracker.last(digest).unwrap_or(0));
         let by_manifest = parents.iter().filter_map(|parent| Some(used(&self.index.blob_entry(parent)?, parent)));
-        // A time in the future was noted by another clock: it counts as now.
+        // A time in the future comes from another clock and counts as now.
         let last = by_manifest.fold(used(held, digest), u64::max).min(now);
         let until = last + self.retention.lease.as_secs();
         if until > now { KeepReason::Until(until) } else { KeepReason::No }
@@ -201,7 +204,7 @@ impl BlobStore {
         Ok(())
     }
 
-    /// What a manifest named that went is named by one less.
+    /// Removes an evicted manifest from the parents of its children.
     fn orphan(&self, parent: &Digest, manifest: &Manifest) {
         for child in manifest.children() {
             self.index.remove_parent(&child.digest, parent);
@@ -209,12 +212,12 @@ impl BlobStore {
     }
 }
 
-/// Whether something stays.
+/// The reason to keep a blob.
 enum KeepReason {
     No,
-    /// Until then, in seconds since the epoch.
+    /// Kept until this time, in seconds since the epoch.
     Until(u64),
     ForGood,
-    /// It was pushed here after all.
+    /// A hosted repository links it.
     Hosted,
 }

@@ -1,7 +1,8 @@
-//! Eviction without an index: room for an index that failed on a full disk, and needs some to be opened again.
+//! Eviction without an index: it frees space for an index that failed on a full disk and needs some to be opened again.
 //!
-//! What is mirrored goes, by what is on disk alone, the oldest file first. What a hosted repository links stays, and so does
-//! everything when a repository cannot be looked at: it may link anything. Leases and pins hold as they do with an index.
+//! Mirrored content is removed by the state of the disk alone, the oldest file first. Content that a hosted repository
+//! links stays. If a repository cannot be read, everything stays, since it may link anything. Leases and pins hold as
+//! usual.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -22,10 +23,10 @@ use crate::{
     },
 };
 
-/// How many of the oldest are looked at together.
+/// The number of oldest blobs considered in one run.
 const OLDEST: usize = 1000;
 
-/// What repositories hold, by the first bytes of its digest: a million blobs are some megabytes.
+/// The references of all repositories, as the first eight bytes of digests: some megabytes for a million blobs.
 #[derive(Default)]
 struct DiskReferences {
     /// Linked by mirrored repositories.
@@ -34,22 +35,22 @@ struct DiskReferences {
     kept: HashSet<u64>,
 }
 
-/// A mirrored blob that may go.
+/// An evictable blob.
 struct Candidate {
-    /// When it came or was last asked for, in seconds since the epoch.
+    /// The last access or arrival, in seconds since the epoch.
     used: u64,
     allocated: u64,
     digest: Digest,
 }
 
 impl BlobStore {
-    /// Removes mirrored content, the oldest first, until `bytes` are free, or nothing more may go; returns how many went. Walks
-    /// all repositories.
+    /// Evicts mirrored content, the oldest first, until `bytes` are free, or nothing more is evictable. Returns the
+    /// bytes freed. Walks all repositories.
     ///
     /// # Errors
-    /// [`Error::UnderWay`], while a collection is; or when the disk cannot be read, and nothing goes.
+    /// [`Error::UnderWay`] while a collection runs; [`Error::Storage`] if the disk cannot be read.
     pub(in crate::registry) fn evict_unindexed(&self, bytes: u64) -> Result<u64, Error> {
-        // From here on whatever somebody relies on is not taken away.
+        // From here on, content that a request begins to use is not removed.
         let under_way = self.gc_guard.collect(Duration::ZERO).ok_or(Error::UnderWay)?;
         let held = self.held_on_disk()?;
         let candidates = self.oldest(&held)?;
@@ -95,16 +96,16 @@ impl BlobStore {
         Ok(used + self.retention.lease.as_secs() > access_tracker::now())
     }
 
-    /// When a blob came or was last asked for, as far as it is known without an index, and what it occupies.
+    /// Returns the last known access or arrival of a blob in seconds since the epoch, and its allocated bytes.
     fn used_on_disk(&self, digest: &Digest) -> Result<Option<(u64, u64)>, Error> {
         let Some(stored) = self.storage.blob(digest)? else { return Ok(None) };
         let written = u64::try_from(stored.facts.mtime / 1_000_000_000).unwrap_or(0);
-        // A time in the future was noted by another clock: it counts as now.
+        // A time in the future comes from another clock and counts as now.
         let used = written.max(self.access_tracker.last(digest).unwrap_or(0)).min(access_tracker::now());
         Ok(Some((used, stored.allocated)))
     }
 
-    /// The mirrored blobs that were not asked for for the longest time, in that order.
+    /// Returns the evictable blobs with the oldest access, in that order.
     fn oldest(&self, held: &DiskReferences) -> Result<Vec<Candidate>, Error> {
         let mut oldest = BTreeSet::new();
         for found in self.storage.blobs() {
@@ -124,7 +125,7 @@ impl BlobStore {
         Ok(oldest.into_iter().map(|(used, digest, allocated)| Candidate { used, allocated, digest }).collect())
     }
 
-    /// The mirrored repositories that link these.
+    /// Returns the mirrored repositories that link the candidates.
     fn holders_on_disk(&self, candidates: &[Candidate]) -> Result<BTreeMap<Digest, Vec<Repository>>, Error> {
         let mut holders: BTreeMap<_, Vec<_>> =
             candidates.iter().map(|candidate| (candidate.digest, Vec::new())).collect();

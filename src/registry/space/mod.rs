@@ -1,5 +1,5 @@
-//! Room on the disk: `reserve` promises it, `evict` frees it, `accounting` keeps index and ledger together, `disk_usage` tells
-//! what fills it.
+//! Disk space: `reserve` sets it aside, `evict` frees it, `accounting` keeps index and ledger in agreement,
+//! `disk_usage` reports its use.
 
 pub(super) mod accounting;
 pub(super) mod blob_usage;

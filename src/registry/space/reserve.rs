@@ -1,5 +1,5 @@
-//! Room for what comes: reserved before a byte is written (law 6). What does not fit wakes the eviction; what still does
-//! not fit is refused, and the caller streams through or says no.
+//! Reserves disk space before a byte is written (law 6 of ARCHITECTURE.md). A reservation that does not fit triggers
+//! eviction. If it still does not fit, it is refused: a pull is then passed through uncached, and a push fails.
 
 use std::time::{Duration, Instant};
 
@@ -14,41 +14,41 @@ use crate::{
     storage::{InsufficientSpace, LeasedBytes, Purpose, Reservation},
 };
 
-/// What comes with an object besides its bytes: the folders it lies in, its links and theirs.
+/// Bytes reserved in addition to an object's own: its folders and its links.
 pub(in crate::registry) const LINKS: u64 = 64 << 10;
-/// Files take whole blocks, of this size nearly everywhere.
+/// The allocation unit of nearly all filesystems, in bytes.
 const BLOCK: u64 = 4 << 10;
-/// How long a push waits for the disk to be counted. Far longer, and its client gives up.
+/// The time that a push waits for the initial count of the disk. Clients give up if it takes much longer.
 const COUNTED_WITHIN: Duration = Duration::from_secs(60);
-/// For how long after the start a miss waits for the disk to be counted. After that it is not kept, and nobody waits.
+/// The time after the start in which a miss waits for the count of the disk. Later misses are not cached instead.
 const MISSES_WAIT: Duration = Duration::from_secs(10);
-/// How often it is looked whether the disk is counted.
+/// The interval of checking if the disk is counted.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How often room is made for one reservation: others may take it first.
+/// Attempts to free space for one reservation, since another request may take the freed space first.
 const TRIES: usize = 8;
-/// For how long it is believed that not more can go: looking for it takes long where there is much that cannot.
+/// The time for which a shortage is cached, since finding evictable content is slow if most of it is not.
 const BELIEVED: Duration = Duration::from_secs(1);
 
-/// What is to go for something that comes.
+/// A plan to free space for a reservation.
 struct Eviction {
-    /// How much has to go.
+    /// Bytes to free.
     bytes: u64,
-    /// Of that, what failed fills left.
+    /// Bytes of these that partial blobs provide.
     parked: u64,
     digests: Vec<Digest>,
 }
 
 impl BlobStore {
-    /// Room for an object of `size` bytes and what comes with it.
+    /// Reserves space for an object of `size` bytes and its links.
     pub(in crate::registry) async fn room_for(&self, purpose: Purpose, size: u64) -> Result<Reservation, Error> {
         self.reserve(purpose, size.next_multiple_of(BLOCK).saturating_add(LINKS)).await
     }
 
-    /// Sets bytes aside, making room for them where that is needed and can be done. Waits a while for the disk to be counted:
-    /// a push after a process was killed, a miss in the first moments after the start.
+    /// Reserves bytes, after freeing them if needed and possible. Waits for the initial count of the disk: a push after
+    /// an unclean shutdown, a miss in the first moments after the start.
     ///
     /// # Errors
-    /// [`Error::InsufficientSpace`].
+    /// [`Error::InsufficientSpace`] if the bytes do not fit, [`Error::Abandoned`] if the store is closed.
     pub(in crate::registry) async fn reserve(&self, purpose: Purpose, bytes: u64) -> Result<Reservation, Error> {
         let begun = Instant::now();
         loop {
@@ -64,7 +64,7 @@ impl BlobStore {
     fn may_wait(&self, purpose: Purpose, begun: Instant) -> bool {
         match purpose {
             Purpose::Hosted => begun.elapsed() < COUNTED_WITHIN,
-            // Without an index nothing is counted before there is room again.
+            // Without an index the disk cannot be counted until there is space again.
             Purpose::Mirrored => self.storage.ledger().open_for() < MISSES_WAIT && !self.index.has_failed(),
         }
     }
@@ -73,7 +73,7 @@ impl BlobStore {
         if let Ok(reservation) = self.storage.reserve(purpose, bytes) {
             return Ok(reservation);
         }
-        // One after the other: what one evicts is not evicted for the next again.
+        // One at a time, so that content evicted for one request is not counted as evictable for the next.
         let mut lack = self.room.lock().await;
         let mut last = None;
         for _ in 0..TRIES {
@@ -96,10 +96,10 @@ impl BlobStore {
         last.map_or(Err(Error::Abandoned), |short| Err(short.into()))
     }
 
-    /// Whether there would be room, if all that may go now did. Nothing goes for it.
+    /// Checks if `bytes` would fit after evicting everything evictable. Evicts nothing.
     ///
     /// # Errors
-    /// [`Error::InsufficientSpace`].
+    /// [`Error::InsufficientSpace`] if they would not, [`Error::Abandoned`] if the store is closed.
     pub(in crate::registry) async fn could_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
         let Some(short) = self.short_of(purpose, bytes)? else { return Ok(()) };
         let mut lack = self.room.lock().await;
@@ -111,7 +111,7 @@ impl BlobStore {
         })
     }
 
-    /// As [`BlobStore::could_fit`], without waiting: while somebody makes room, there may be some. Blocks for a moment.
+    /// As [`BlobStore::could_fit`], but does not wait: succeeds while another request frees space. Blocks briefly.
     pub(in crate::registry) fn may_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
         let Some(short) = self.short_of(purpose, bytes)? else { return Ok(()) };
         let Ok(mut lack) = self.room.try_lock() else { return Ok(()) };
@@ -121,7 +121,7 @@ impl BlobStore {
         })
     }
 
-    /// What is missing, and may be had by evicting.
+    /// Returns the missing space if eviction could free it; `None` if nothing is missing.
     fn short_of(&self, purpose: Purpose, bytes: u64) -> Result<Option<InsufficientSpace>, Error> {
         match self.storage.reserve(purpose, bytes) {
             Err(short) if short.is_counting() => Ok(None),
@@ -131,14 +131,14 @@ impl BlobStore {
         }
     }
 
-    /// Whether evicting all there is would do.
+    /// Returns whether evicting everything mirrored would free enough.
     fn can_help(&self, short: &InsufficientSpace) -> bool {
         !short.is_not_evictable()
             && short.by <= self.storage.ledger().usage().mirrored.bytes() + self.partial_blobs.bytes()
     }
 
-    /// Frees what is missing; tells how much went. Where not enough may go, nothing does: what is evicted in vain has to be
-    /// fetched again.
+    /// Frees the missing space and returns the bytes freed. If not enough is evictable, nothing is evicted, since it
+    /// would have to be fetched again for no gain.
     fn make_room(&self, short: &InsufficientSpace, known: Option<Lack>) -> Result<u64, (InsufficientSpace, Lack)> {
         let Eviction { bytes, parked, digests } = self.plan(short, known)?;
         let mut freed = if parked > 0 { self.partial_blobs.give_way(bytes) } else { 0 };
@@ -167,14 +167,14 @@ impl BlobStore {
         Err((short.with_leased(leased), lack))
     }
 
-    /// Frees `bytes`, or what can be; tells how many went. What nobody is waiting for goes before what somebody may ask for.
+    /// Frees `bytes` or as many as possible; returns the bytes freed. Partial blobs are removed before cached ones.
     pub(in crate::registry) fn free_space(&self, bytes: u64) -> u64 {
         let freed = self.partial_blobs.give_way(bytes);
         if freed < bytes { freed + self.evict(bytes - freed) } else { freed }
     }
 }
 
-/// What stays for now, and when `missing` bytes of it may go.
+/// Returns the bytes under a lease, and the time at which `missing` of them become evictable.
 fn leased(deferred: Vec<Deferred>, missing: u64) -> Option<LeasedBytes> {
     let (mut bytes, mut until) = (0, None);
     for held in deferred {

@@ -1,6 +1,7 @@
-//! What was asked for, and what is being read this moment: eviction goes by the one and around the other.
+//! Access times and counts of blobs and manifests, for eviction, and the blobs that are being read at this moment.
 //!
-//! A use is noted in memory and told to the index in batches: a write for every hit would be the price of a cache miss.
+//! Accesses are noted in memory and written to the index in batches, since a write for each hit would cost as much as a
+//! cache miss.
 
 use std::{
     collections::HashMap,
@@ -15,17 +16,17 @@ use crate::{index, oci::Digest};
 
 const SHARDS: usize = 16;
 
-/// AccessTracker and readers.
+/// The accesses not yet in the index, the times of those that are, and the open readers.
 #[derive(Debug)]
 pub(in crate::registry) struct AccessTracker {
     noted: [Mutex<HashMap<Digest, index::Uses>>; SHARDS],
-    /// When what was told to the index was asked for: the index may fail.
+    /// Seconds since the epoch of accesses already handed to the index, kept because the index may fail to store them.
     told: [Mutex<HashMap<Digest, u64>>; SHARDS],
     read: [Mutex<HashMap<Digest, usize>>; SHARDS],
     shard: RandomState,
 }
 
-/// While it lives, a blob is being read: its bytes would go on taking room if they were removed.
+/// Marks a blob as being read until it is dropped. Removing such a blob would not free its bytes on the disk.
 #[derive(Debug)]
 pub(in crate::registry) struct ReadGuard {
     digest: Digest,
@@ -42,7 +43,7 @@ impl AccessTracker {
         }
     }
 
-    /// Notes that something was asked for.
+    /// Counts one access of a blob, now.
     pub(in crate::registry) fn note(&self, digest: &Digest) {
         let mut noted = self.noted[self.shard(digest)].lock();
         let access_tracker = noted.entry(*digest).or_default();
@@ -50,14 +51,14 @@ impl AccessTracker {
         access_tracker.last = now();
     }
 
-    /// When something was last asked for, if that is remembered.
+    /// Returns the last access in seconds since the epoch, if it is still remembered.
     pub(in crate::registry) fn last(&self, digest: &Digest) -> Option<u64> {
         let shard = self.shard(digest);
         let noted = self.noted[shard].lock().get(digest).map(|access_tracker| access_tracker.last);
         noted.or_else(|| self.told[shard].lock().get(digest).copied())
     }
 
-    /// What is to be told to the index. When it was asked for is remembered.
+    /// Takes the accesses that the index has not got yet. The times remain remembered.
     pub(in crate::registry) fn take(&self) -> impl Iterator<Item = (Digest, index::Uses)> + '_ {
         self.noted.iter().zip(&self.told).flat_map(|(noted, told)| {
             let mut noted = noted.lock();
@@ -66,18 +67,18 @@ impl AccessTracker {
         })
     }
 
-    /// Forgets what was asked for before that, in seconds since the epoch.
+    /// Forgets accesses before `before`, in seconds since the epoch.
     pub(in crate::registry) fn forget(&self, before: u64) {
         self.told.iter().for_each(|told| told.lock().retain(|_, last| *last >= before));
     }
 
-    /// Begins to read.
+    /// Registers a reader of a blob.
     pub(in crate::registry) fn read(self: &Arc<Self>, digest: &Digest) -> ReadGuard {
         *self.read[self.shard(digest)].lock().entry(*digest).or_default() += 1;
         ReadGuard { digest: *digest, access_tracker: Arc::clone(self) }
     }
 
-    /// Whether anybody is reading.
+    /// Returns whether a blob has an open reader.
     pub(in crate::registry) fn is_read(&self, digest: &Digest) -> bool {
         self.read[self.shard(digest)].lock().contains_key(digest)
     }

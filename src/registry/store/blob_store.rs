@@ -1,5 +1,6 @@
-//! Blobs as this floor sees them: bytes on disk together with what the index knows of them. Whatever blocks goes to one of
-//! the lanes here.
+//! Blobs as the registry sees them: the bytes on disk together with their entries in the index.
+//!
+//! All blocking work of the registry runs on one of the lanes held here.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,9 +29,9 @@ use crate::{
     storage::{self, Durability, Published, Purpose, Staged, Storage, Stored},
 };
 
-/// The largest blob that is ever held in memory: larger than any manifest that is taken or fetched.
+/// The largest blob that is ever read into memory; no accepted or fetched manifest is larger.
 pub(in crate::registry) const SMALL: u64 = 32 << 20;
-/// How long what is under way may take when the books are closed.
+/// The time that work under way gets to end at shutdown.
 const CLOSING: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
@@ -42,28 +43,29 @@ pub(in crate::registry) struct BlobStore {
     pub(in crate::registry) access_tracker: Arc<AccessTracker>,
     pub(in crate::registry) retention: Arc<Retention>,
     pub(in crate::registry) partial_blobs: Arc<PartialBlobs>,
-    /// What upstreams said of tags.
+    /// Answers of upstreams about tags.
     pub(in crate::registry) tag_cache: Arc<TagCache>,
     pub(in crate::registry) name_claims: Arc<NameClaims>,
-    /// Held while the index is told what is on disk.
+    /// Held while the index is rebuilt from the disk.
     pub(in crate::registry) rebuilding: Arc<Mutex<RebuildState>>,
-    /// Held while room is made; what could not be had last.
+    /// Held while space is freed; the value is the last shortage that eviction could not resolve.
     pub(in crate::registry) room: Arc<AsyncMutex<Option<Lack>>>,
     pub(in crate::registry) metrics: Arc<Metrics>,
     pub(in crate::registry) lanes: Lanes,
     pub(in crate::registry) uncached: Arc<Uncached>,
-    /// Blobs in doubt that are being hashed.
+    /// Single flight of hashing blobs whose bytes are in doubt.
     rechecks: Arc<BlockingSingleFlight<Digest, Result<Hashed, Error>>>,
-    /// Damaged blobs that are being dropped.
+    /// Single flight of dropping damaged blobs.
     pub(in crate::registry) drops: Arc<BlockingSingleFlight<Digest, Result<(), Error>>>,
-    /// Mirrored blobs that are becoming this registry's own.
+    /// Single flight of promoting mirrored blobs to hosted ones.
     pub(in crate::registry) promotions: Arc<BlockingSingleFlight<Digest, Result<Promotion, Error>>>,
-    /// Whether the books are closed. Held, for reading, by fills, pushes and evictions, which change them.
+    /// Set once the store is closed. Fills, pushes and evictions hold it for reading, so that none of them runs on
+    /// after that.
     pub(in crate::registry) closed: Arc<RwLock<bool>>,
 }
 
 impl BlobStore {
-    /// Over one volume. `memory` is how long a push is remembered, for the collector's sake.
+    /// Creates the store of one volume. `memory` is the time for which the garbage collection guard remembers a push.
     pub(in crate::registry) fn new(
         storage: Storage,
         index: Index,
@@ -97,26 +99,27 @@ impl BlobStore {
         store
     }
 
-    /// A published blob whose file is the one whose bytes were last found right; `None` when there is none, or when that
-    /// has to be found out first.
+    /// Returns a published blob whose file is the one that was last verified; `None` when there is none, or when its
+    /// bytes must be hashed first.
     pub(in crate::registry) async fn known(&self, digest: Digest) -> Result<Option<Stored>, Error> {
         let Some(expected) = self.index.object(&digest) else { return Ok(None) };
         let stored = self.blocking(Lane::Look, move |store| store.storage.blob_for_client(&digest)).await?;
         Ok(stored?.filter(|stored| object(&stored.facts) == expected))
     }
 
-    /// Returns whether a blob has bytes here.
+    /// Returns whether a blob has bytes on the disk.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// [`Error::Storage`] if the disk fails, [`Error::Abandoned`] if the store is closed.
     pub(in crate::registry) async fn has(&self, digest: Digest) -> Result<bool, Error> {
         Ok(self.blocking(Lane::Look, move |store| store.storage.has_blob(&digest)).await??)
     }
 
-    /// A published blob, its bytes hashed if there is any doubt about them, once for all who ask. Wrong ones are removed.
+    /// Returns a published blob, after hashing its bytes if they are in doubt. All concurrent callers share one
+    /// hashing. Wrong bytes are removed.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// [`Error::Storage`] if the bytes cannot be read, [`Error::Abandoned`] if the store is closed.
     pub(in crate::registry) async fn recheck(&self, digest: Digest) -> Result<Option<Stored>, Error> {
         let look = move |store: &Self| store.storage.blob_for_client(&digest);
         let Some(stored) = self.blocking(Lane::Look, look).await?? else { return Ok(None) };
@@ -131,13 +134,13 @@ impl BlobStore {
         self.or_drop(digest, self.rechecks.join(digest, lane, work).await.ok_or(Error::Abandoned)??).await
     }
 
-    /// Whether a published blob is the file whose bytes were last found right.
+    /// Returns whether a published blob is the file that was last verified.
     pub(in crate::registry) fn is_unchanged(&self, digest: &Digest) -> Result<bool, Error> {
         let Some(stored) = self.storage.blob(digest)? else { return Ok(false) };
         Ok(self.index.object(digest) == Some(object(&stored.facts)))
     }
 
-    /// Notes that a file's bytes are right.
+    /// Records in the index that a file's bytes are verified.
     pub(in crate::registry) fn settle(&self, digest: &Digest, stored: &Stored) {
         let object = object(&stored.facts);
         if self.index.object(digest) != Some(object) {
@@ -145,7 +148,7 @@ impl BlobStore {
         }
     }
 
-    /// Removes bytes that nothing links. The caller holds their claim.
+    /// Removes the bytes of a blob that no repository links. The caller holds the digest's lock.
     pub(in crate::registry) fn remove_bytes(&self, digest: &Digest) -> Result<(), storage::Error> {
         self.index.remove_object(digest);
         self.index.remove_class(digest);
@@ -154,8 +157,8 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Bytes that none of this registry's own repositories links any more, and a mirrored one does: they may go as any that
-    /// came from an upstream. The caller holds their claim.
+    /// Makes a blob evictable that no hosted repository links any more and a mirrored one does. The caller holds the
+    /// digest's lock.
     pub(in crate::registry) fn demote_to_mirrored(&self, digest: &Digest) {
         if self.index.class(digest).hosted {
             self.index.put_class(digest, Class { hosted: false, mirrored: true });
@@ -163,11 +166,11 @@ impl BlobStore {
         self.index.set_owner(digest, Owner::Mirrored);
     }
 
-    /// All bytes of a small blob, hashed on the way; `None` for one that is not small: a layer's digest may be asked for as
-    /// a manifest.
+    /// Returns all bytes of a small blob, verified against its digest; `None` for a larger one, since a client may
+    /// request a layer's digest as a manifest.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// [`Error::Storage`] if the bytes cannot be read, [`Error::Abandoned`] if the store is closed.
     pub(in crate::registry) async fn read(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
         let look = move |store: &Self| store.storage.blob(&digest);
         if self.blocking(Lane::Look, look).await??.is_none_or(|stored| stored.facts.size > SMALL) {
@@ -195,7 +198,7 @@ impl BlobStore {
         self.publish(staged, digest, durability, true).await
     }
 
-    /// An empty staged file for a blob, with room for `size` bytes.
+    /// Creates an empty staged file for a blob, with space reserved for `size` bytes.
     pub(in crate::registry) async fn stage(
         &self,
         digest: &Digest,
@@ -207,8 +210,8 @@ impl BlobStore {
         Ok(self.blocking(Lane::Write, move |store| store.storage.stage(&digest, reservation, size)).await??)
     }
 
-    /// Publishes a staged file that was found to hash to `digest`. It may be a `manifest`. Waits while others have the blob in
-    /// hand: damaged bytes of it may be on their way into quarantine.
+    /// Publishes a staged file that was found to hash to `digest`; `manifest` says if it is one. Waits for the digest's
+    /// lock, because another task may be moving damaged bytes of the blob into quarantine.
     pub(in crate::registry) async fn publish(
         &self,
         staged: Staged,
@@ -221,8 +224,8 @@ impl BlobStore {
         let publish = move |store: &Self| {
             let (_present, _claim) = (present, claim);
             let mirrored = durability == Durability::Unsynced;
-            // Damaged bytes of something that was pushed here: these take their place, as durable as they were. Nobody relies
-            // on them before they are.
+            // These bytes replace damaged ones of a pushed blob and must be as durable. Until they are, no client may
+            // rely on them.
             let hosted = !mirrored || store.storage.is_quarantined(&digest)?;
             let published = store.storage.publish(staged, &digest, durability)?;
             if published.first {
@@ -230,7 +233,7 @@ impl BlobStore {
                     && mirrored
                     && let Err(error) = store.storage.make_durable(&digest)
                 {
-                    // Nothing links it yet, and what is set aside stays.
+                    // No link names it yet, and the quarantined bytes stay.
                     store.storage.remove_blob(&digest)?;
                     return Err(error.into());
                 }
@@ -245,7 +248,7 @@ impl BlobStore {
         self.blocking(lane, publish).await?
     }
 
-    /// Notes a file that has just been published and whose bytes are right. Its reservation goes when it is counted.
+    /// Records a file that has just been published and verified. Its reservation is released once the file is counted.
     pub(in crate::registry) fn record_published(
         &self,
         digest: &Digest,
@@ -259,8 +262,8 @@ impl BlobStore {
         drop(reservation);
     }
 
-    /// Links a blob into a repository that has shown its right to it. A link that cannot be written costs a question
-    /// upstream next time.
+    /// Links a blob into a repository that is authorized for it. A failed link only costs another request to the
+    /// upstream later.
     pub(in crate::registry) async fn link_layer(&self, repository: &Repository, digest: Digest) {
         let repository = repository.clone();
         let present = self.gc_guard.guard_blob(&digest).await;
@@ -286,12 +289,12 @@ impl BlobStore {
         let _ = self.blocking(Lane::Write, link).await;
     }
 
-    /// Whether what the index knows of a repository still holds. Only this program writes mirrored ones.
+    /// Returns whether the index can be trusted for a repository. Only this process writes mirrored repositories.
     pub(in crate::registry) fn trusts_index(&self, repository: &Repository) -> bool {
         repository.domain.is_some() || self.index.is_complete()
     }
 
-    /// Runs what blocks, on a lane that fits how long it takes.
+    /// Runs blocking work on the given lane.
     pub(in crate::registry) async fn blocking<T: Send + 'static>(
         &self,
         lane: Lane,
@@ -305,13 +308,13 @@ impl BlobStore {
         self.lanes.run(lane, work).await.ok().flatten().ok_or(Error::Abandoned)
     }
 
-    /// Held while something is stored or evicted; `None` once the books are closed.
+    /// Returns the guard to hold while something is stored or evicted; `None` once the store is closed.
     pub(in crate::registry) fn changing(&self) -> Option<RwLockReadGuard<'_, bool>> {
-        // Work may ask for it that has it already.
+        // Recursive, because nested work may hold it already.
         Some(self.closed.read_recursive()).filter(|closed| !**closed)
     }
 
-    /// Closes the books. `false`, where something that changes them does not end in time.
+    /// Closes the store. Returns `false` if work under way does not end in time.
     pub(in crate::registry) fn close(&self) -> bool {
         self.closed.try_write_for(CLOSING).map(|mut closed| *closed = true).is_some()
     }

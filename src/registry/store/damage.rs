@@ -1,7 +1,7 @@
-//! Bytes that are not what their digest says: how they are found, and what becomes of them.
+//! Damaged blobs: bytes that do not match their digest are found by hashing, then dropped or quarantined.
 //!
-//! Whose they are is known from the disk alone, by a walk of all repositories. That takes long where there are many: it is done
-//! on a lane that nobody else waits for, and without the digest's claim.
+//! The owners of a blob are known for certain only by a walk over all repositories on disk. The walk can take long, so
+//! it runs on the lane for listings and without the digest's lock.
 
 use std::time::Instant;
 
@@ -18,19 +18,19 @@ use crate::{
     storage::{self, FileStamp, Stored},
 };
 
-/// What becomes of damaged bytes.
+/// The outcome of handling a damaged blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepairResult {
-    /// They came from an upstream, and went.
+    /// It came from an upstream and was removed.
     Dropped,
-    /// They were pushed here, and are set aside.
+    /// It was pushed here and is quarantined.
     Quarantined,
-    /// They were, and an upstream had them too.
+    /// It was pushed here, and an upstream provided the right bytes.
     Restored,
 }
 
 impl BlobStore {
-    /// Hashes a published blob if there is any doubt about its bytes.
+    /// Hashes a published blob if its bytes are in doubt.
     pub(in crate::registry) fn recheck_now(&self, digest: &Digest) -> Result<Hashed, Error> {
         let Some(stored) = self.storage.blob(digest)? else { return Ok(Hashed::Absent) };
         if self.index.object(digest) == Some(object(&stored.facts)) {
@@ -44,13 +44,13 @@ impl BlobStore {
         Ok(Hashed::Right(stored))
     }
 
-    /// As [`BlobStore::recheck_now`], whatever the index says.
+    /// Hashes a published blob even if the index counts it as verified.
     pub(in crate::registry) fn rehash(&self, digest: &Digest) -> Result<Hashed, Error> {
         self.index.remove_object(digest);
         self.recheck_now(digest)
     }
 
-    /// A blob whose bytes are right. Wrong ones are dropped, once for all who found them.
+    /// Returns a verified blob. A damaged one is dropped, once for all callers that found it.
     pub(in crate::registry) async fn or_drop(&self, digest: Digest, hashed: Hashed) -> Result<Option<Stored>, Error> {
         match hashed {
             Hashed::Right(stored) => Ok(Some(stored)),
@@ -67,11 +67,11 @@ impl BlobStore {
         }
     }
 
-    /// Removes wrong bytes: those that can be fetched again go, those that were pushed here are set aside. Right ones may
-    /// have taken their place meanwhile: `None` then. Returns what became of them, and whose they are.
+    /// Removes damaged bytes: deletes those that an upstream has, and quarantines those that were pushed here. Returns
+    /// the outcome and the owners; `None` if another file has replaced `found` meanwhile.
     ///
     /// # Errors
-    /// When it cannot be known whose they are, or they cannot be moved: they stay.
+    /// [`Error::Storage`] if the owners cannot be read or the bytes cannot be moved; the bytes stay then.
     pub(in crate::registry) fn drop_damaged(
         &self,
         digest: &Digest,
@@ -106,13 +106,13 @@ impl BlobStore {
         Ok(Some((outcome, owners)))
     }
 
-    /// Removes the bytes of a blob that could not be synced, unless this registry's own repositories have it: then `false`,
-    /// since they can be read at least.
+    /// Removes a blob that could not be synced. Returns `false` and keeps it if a hosted repository has it, since it
+    /// can at least be read.
     pub(in crate::registry) fn drop_unsynced(&self, digest: &Digest, found: &FileStamp) -> Result<bool, Error> {
         let begun = Instant::now();
         let owners = self.owners(digest)?;
         let _claim = self.locks.digest(digest);
-        // Other bytes may have taken their place meanwhile.
+        // Another file may have replaced it meanwhile.
         if self.storage.blob(digest)?.is_none_or(|now| now.facts != *found) {
             return Ok(true);
         }
@@ -124,10 +124,10 @@ impl BlobStore {
         Ok(true)
     }
 
-    /// Takes back what was set aside of a blob that was pushed, and turned out to be right; returns whether it did.
+    /// Restores a pushed blob from quarantine whose bytes turned out to be right; returns whether there was one.
     ///
     /// # Errors
-    /// As the disk fails.
+    /// [`Error::Storage`] if the disk fails.
     pub(in crate::registry) fn take_back(&self, digest: &Digest) -> Result<bool, Error> {
         let _claim = self.locks.digest(digest);
         let Some(published) = self.storage.take_back(digest)? else { return Ok(false) };
@@ -136,10 +136,10 @@ impl BlobStore {
         Ok(true)
     }
 
-    /// The repositories that link a blob, by the disk: slow, and right whatever the index knows.
+    /// Returns the repositories that link a blob, read from the disk: slow, but independent of the index.
     ///
     /// # Errors
-    /// When one of them cannot be looked at.
+    /// [`storage::Error`] if a repository cannot be read.
     pub(in crate::registry) fn owners(&self, digest: &Digest) -> Result<Vec<Repository>, storage::Error> {
         let mut owners = Vec::new();
         for place in self.storage.repositories() {
@@ -151,8 +151,8 @@ impl BlobStore {
         Ok(owners)
     }
 
-    /// Adds the repositories that a blob was pushed to since a walk `begun`, which may have been past them. The caller holds the
-    /// digest's claim.
+    /// Adds the repositories that the blob was pushed to since `begun`, which the walk may have passed before. The
+    /// caller holds the digest's lock.
     fn with_new_owners(
         &self,
         digest: &Digest,
@@ -169,7 +169,7 @@ impl BlobStore {
     }
 }
 
-/// Repositories in a row.
+/// Joins the names of repositories with commas.
 pub(in crate::registry) fn names(repositories: &[Repository]) -> String {
     repositories.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -1,10 +1,11 @@
-//! What happens to repositories and blobs, in memory: what a client was promised a moment ago is not collected, though
-//! nothing names it yet. Nothing is collected for a while after a start, since what happened before it is not known.
+//! Protects repositories and blobs in use from garbage collection and eviction. It is kept in memory only, so
+//! everything counts as used at the start of the process.
 //!
-//! Whoever is going to rely on something being there says so here *first*, and looks *then*. Collections and evictions remove
-//! with [`GcGuard::unless_recent`] and [`GcGuard::unless_held`], which look here and note what is going under one lock, and
-//! remove it without that lock. What was said before the note keeps it. Whoever says it after the note waits until the removal
-//! is over, and finds it gone. So what is found after it was said stays.
+//! A request that will rely on a blob takes a guard *first*, and checks that the blob exists *then*. Collections and
+//! evictions remove through [`GcGuard::unless_recent`] and [`GcGuard::unless_held`]: these check the guards and
+//! register the removal under one lock, and remove without that lock. A guard taken before the registration prevents
+//! the removal. A guard requested after it waits until the removal is over, and the check then finds the blob gone. So
+//! a blob that is found under a guard stays.
 
 use std::{
     collections::HashMap,
@@ -21,54 +22,54 @@ use crate::oci::{Digest, Repository, RepositoryName};
 #[derive(Debug)]
 pub(in crate::registry) struct GcGuard {
     started: Instant,
-    /// How long what happened is remembered: the longest grace there is.
+    /// The time for which activity is remembered: the longest grace period there is.
     memory: Duration,
     seen: Mutex<Seen>,
-    /// Told when a removal is over.
+    /// Notified at the end of each removal.
     over: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     repositories: HashMap<RepositoryName, Mark>,
-    /// By the first bytes of the digest: two that share them only keep each other.
+    /// Keyed by the first eight bytes of the digest. A collision only protects one blob more.
     digests: HashMap<u64, Mark>,
-    /// When the collection under way began: what it leaves alone is remembered until it ends.
+    /// The start of the collection under way; activity since then is remembered until it ends.
     collecting: Option<Instant>,
-    /// What is being removed: by the collection, and by evictions.
+    /// The removals under way, of collections and evictions.
     going: Vec<Going>,
     /// The number of the next removal.
     next: u64,
-    /// Nothing is to be taken away any more.
+    /// Set at shutdown: no further removal may begin.
     closed: bool,
 }
 
-/// What is being removed this moment.
+/// A link or blob that is being removed.
 #[derive(Debug)]
 struct Going {
     number: u64,
-    /// Where a link goes; bytes go whatever the repository.
+    /// The repository whose link is removed; `None` if the bytes themselves are removed.
     repository: Option<RepositoryName>,
     digest: u64,
-    /// Closed when the removal is over.
+    /// Closed at the end of the removal.
     over: watch::Receiver<()>,
 }
 
-/// When something was last in somebody's hands, and in how many it is now.
+/// The last use of a repository or blob, and the number of guards on it.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     last: Instant,
     held: u32,
 }
 
-/// What a removal leaves alone: what happened since it began, and for so long before.
+/// The activity that protects from a removal: everything since `began`, and in the grace period before it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::registry) struct Recent {
     began: Instant,
     grace: Duration,
 }
 
-/// Somebody works on a repository, or on a blob: both stay as long as this lives, and for the grace after that.
+/// Protects a repository, a blob or both while it lives, and for the grace period after that.
 #[derive(Debug)]
 #[must_use]
 pub(in crate::registry) struct PushGuard {
@@ -82,7 +83,7 @@ impl GcGuard {
         Self { started: Instant::now(), memory, seen: Mutex::default(), over: Condvar::new() }
     }
 
-    /// Somebody pushes to a repository of this registry's own: from here on all its links stay, and so does `digest`.
+    /// Protects all links of a hosted repository, and the blob `digest`, for a push.
     pub(in crate::registry) async fn guard_repository(
         self: &Arc<Self>,
         repository: &Repository,
@@ -91,12 +92,12 @@ impl GcGuard {
         self.hold(Some(repository.name.clone()), digest).await
     }
 
-    /// Somebody brings a blob, or links it: from here on it stays, and so do its links.
+    /// Protects a blob and its links, for a request that stores or links it.
     pub(in crate::registry) async fn guard_blob(self: &Arc<Self>, digest: &Digest) -> PushGuard {
         self.hold(None, Some(digest)).await
     }
 
-    /// Somebody is told that a blob is here: as [`GcGuard::guard_blob`], for a moment.
+    /// Protects a blob for the grace period, because a client is told that it exists.
     pub(in crate::registry) async fn protect(self: &Arc<Self>, digest: &Digest) {
         drop(self.guard_blob(digest).await);
     }
@@ -110,14 +111,14 @@ impl GcGuard {
             let going: Vec<_> = going.map(|going| going.over.clone()).collect();
             (guard, going)
         };
-        // What goes next is not this: it is held.
+        // Removals that begin later cannot concern this guard, since it is registered.
         for mut over in going {
             let _ = over.changed().await;
         }
         guard
     }
 
-    /// Begins a collection: what happens from now on counts as recent until it ends. `None` while another is under way.
+    /// Begins a collection; activity from now until its end counts as recent. `None` while another one runs.
     pub(in crate::registry) fn collect(&self, grace: Duration) -> Option<Collecting<'_>> {
         let mut seen = self.seen.lock();
         if seen.collecting.is_some() {
@@ -125,40 +126,40 @@ impl GcGuard {
         }
         let began = Instant::now();
         seen.collecting = Some(began);
-        // What is older than that has been forgotten.
+        // Older activity has been forgotten.
         Some(Collecting { recent: Recent { began, grace: grace.min(self.memory) }, gc_guard: self })
     }
 
-    /// Whether a repository was pushed to.
+    /// Returns whether a repository was pushed to recently.
     pub(in crate::registry) fn is_active(&self, repository: &Repository, recent: Recent) -> bool {
         recent.covers(self.seen.lock().repositories.get(&repository.name), self.started)
     }
 
-    /// Whether somebody was told of a blob.
+    /// Returns whether a blob was protected recently.
     pub(in crate::registry) fn is_protected(&self, digest: &Digest, recent: Recent) -> bool {
         recent.covers(self.seen.lock().digests.get(&short(digest)), self.started)
     }
 
-    /// The repositories that somebody pushed to since then.
+    /// Returns the repositories that were pushed to since `then`.
     pub(in crate::registry) fn entered_since(&self, then: Instant) -> Vec<RepositoryName> {
         let seen = self.seen.lock();
         let since = seen.repositories.iter().filter(|(_, mark)| mark.held > 0 || mark.last >= then);
         since.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether somebody works on a blob this moment.
+    /// Returns whether a blob is under a guard at this moment.
     pub(in crate::registry) fn is_held(&self, digest: &Digest) -> bool {
         self.seen.lock().digests.get(&short(digest)).is_some_and(|mark| mark.held > 0)
     }
 
-    /// Takes a blob away unless somebody works on it this moment; `None` then. Whoever begins to meanwhile waits until it is
-    /// over.
+    /// Removes a blob unless a guard protects it at this moment; `None` then. A guard requested meanwhile waits for the
+    /// end of the removal.
     pub(in crate::registry) fn unless_held<T>(&self, digest: &Digest, take_away: impl FnOnce() -> T) -> Option<T> {
         self.unless_recent(None, digest, Recent { began: Instant::now(), grace: Duration::ZERO }, take_away)
     }
 
-    /// Takes something away unless its blob was touched, or its repository was pushed to; `None` then. Whoever enters the
-    /// repository or touches the blob meanwhile waits until it is over, and nobody else does.
+    /// Removes a link or blob unless its blob or its repository was used recently; `None` then. Guards of the same
+    /// repository or blob that are requested meanwhile wait for the end of the removal; all others do not.
     pub(in crate::registry) fn unless_recent<T>(
         &self,
         repository: Option<&Repository>,
@@ -187,14 +188,14 @@ impl GcGuard {
         Some(Removal { gc_guard: self, number, _ends: ends })
     }
 
-    /// From here on nothing is taken away: the index is about to be closed. Blocks while something is.
+    /// Allows no further removal, because the index is about to be closed. Blocks until those under way have ended.
     pub(in crate::registry) fn close(&self) {
         let mut seen = self.seen.lock();
         seen.closed = true;
         self.over.wait_while(&mut seen, |seen| !seen.going.is_empty());
     }
 
-    /// Forgets what is no longer recent.
+    /// Forgets activity that is no longer recent.
     pub(in crate::registry) fn tidy(&self) {
         let mut seen = self.seen.lock();
         let (began, now) = (seen.collecting, seen.collecting.unwrap_or_else(Instant::now));
@@ -224,11 +225,11 @@ impl Going {
     }
 }
 
-/// A removal under way; it is over when this is dropped, whatever became of it.
+/// A registered removal. Dropping it ends it, also after a panic.
 struct Removal<'a> {
     gc_guard: &'a GcGuard,
     number: u64,
-    /// Closes what is waited for.
+    /// Closes the channel that guards wait on.
     _ends: watch::Sender<()>,
 }
 
@@ -265,7 +266,8 @@ impl Drop for Collecting<'_> {
 }
 
 impl Recent {
-    /// What nothing was heard of since the start may have been in somebody's hands just before it.
+    /// Returns whether `mark` is recent. Blobs and repositories not seen since the process started count as used at its
+    /// start.
     fn covers(self, mark: Option<&Mark>, started: Instant) -> bool {
         let last = mark.map_or(started, |mark| mark.last);
         let since_began = mark.is_some() && last >= self.began;
@@ -273,7 +275,7 @@ impl Recent {
     }
 }
 
-/// The first bytes of a digest: enough to tell a million from each other.
+/// Returns the first eight bytes of a digest, enough to tell millions of blobs apart.
 pub(in crate::registry) fn short(digest: &Digest) -> u64 {
     digest.as_bytes().iter().take(8).fold(0, |short, byte| short << 8 | u64::from(*byte))
 }

@@ -1,4 +1,4 @@
-//! Hashing a stored blob again, and what came of it.
+//! Verifies a stored blob by hashing its file again, and names the possible results.
 
 use crate::{
     index::Object,
@@ -10,34 +10,35 @@ use crate::{
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
-/// The largest file that is hashed beside what is parsed: some hundredths of a second.
+/// The largest file that is hashed on the lane for short computations; it takes some hundredths of a second.
 const QUICK: u64 = 8 << 20;
 
-/// How much is read at a time where a whole file is hashed.
+/// Bytes of one read while a whole file is hashed.
 const READ: usize = 1 << 20;
 
-/// What hashing a published blob found.
+/// The result of hashing a published blob.
 #[derive(Clone, Debug)]
 pub(in crate::registry) enum Hashed {
     Right(Stored),
-    /// There is none.
+    /// No such blob exists.
     Absent,
-    /// The bytes of this file are wrong.
+    /// The bytes of this file do not match the digest.
     Wrong(FileStamp),
 }
 
-/// What came of making a mirrored blob this registry's own.
+/// The result of promoting a mirrored blob to a hosted one.
 #[derive(Clone, Debug)]
 pub(in crate::registry) enum Promotion {
-    /// It is right, and on the disk.
+    /// Its bytes are right and synced to the disk.
     Durable,
-    /// It is not here, or not right.
+    /// It is absent or damaged.
     Not(Hashed),
-    /// This file could not be synced.
+    /// The file could not be synced.
     Unsynced(FileStamp, Error),
 }
 
-/// The lane on which a file of this size is hashed: what a client asks for in passing does not wait for large ones.
+/// Returns the lane on which a file of this size is hashed, so that requests for small ones do not wait behind large
+/// ones.
 pub(in crate::registry) fn hash_lane(size: u64) -> Lane {
     if size <= QUICK { Lane::Compute } else { Lane::Hash }
 }
@@ -52,7 +53,7 @@ pub(in crate::registry) fn hash(stored: &Stored, digest: &Digest) -> std::io::Re
     Ok(hasher.finish())
 }
 
-/// Shows a hasher all of a file; tells how many bytes that were.
+/// Feeds a whole file to a hasher and returns its length in bytes.
 pub(in crate::registry) fn hash_into(file: &File, hasher: &mut Hasher) -> std::io::Result<u64> {
     let (mut buffer, mut at) = (vec![0; READ], 0);
     loop {

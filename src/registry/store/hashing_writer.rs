@@ -1,4 +1,4 @@
-//! Writing a file while it is hashed, one write under way while the next bytes arrive.
+//! A writer that hashes the bytes it writes. One write runs on a lane while the next bytes arrive.
 
 use std::ops::DerefMut;
 
@@ -11,16 +11,16 @@ use crate::{
     storage::{self, FileWriter},
 };
 
-/// Bytes collected while a write is under way. What has come by the time it ends makes the next one, so that a slow
-/// sender is written chunk by chunk and a fast one in large pieces. Larger batches are no faster.
+/// Bytes collected while a write is under way. They make the next write together, so that bytes of a slow sender are
+/// written chunk by chunk and those of a fast one in large pieces. Larger batches are no faster.
 const BATCH: usize = 256 << 10;
 
-/// How far a file has been written.
+/// The length of a file under construction, and the state of its hash.
 #[derive(Clone, Debug)]
 pub(in crate::registry) struct HashState {
-    /// Has seen exactly what was written.
+    /// Has consumed exactly the bytes that were written.
     pub(in crate::registry) hasher: Hasher,
-    /// Bytes in the file, from the start.
+    /// The length of the file in bytes.
     pub(in crate::registry) written: u64,
 }
 
@@ -30,8 +30,8 @@ impl HashState {
     }
 }
 
-/// A file that grows, and how far it has. `I` is where the latter is kept: a box for a fill, the lock of its session for
-/// an upload, so that the lock is held until a write ends that nobody waits for any more.
+/// A file under construction, with its hash state. `I` owns the state: a box for a fill, the session's lock guard for
+/// an upload, so that the lock is held until an unattended write ends.
 #[derive(Debug)]
 pub(in crate::registry) struct HashingFile<I> {
     writer: FileWriter,
@@ -47,7 +47,7 @@ impl<I: DerefMut<Target = HashState>> HashingFile<I> {
         &self.state
     }
 
-    /// Nothing more is written: room that was taken for more is given back.
+    /// Releases space allocated beyond the end, because no more bytes follow.
     pub(in crate::registry) fn end(&self) {
         self.writer.end();
     }
@@ -66,12 +66,12 @@ impl<I: DerefMut<Target = HashState>> HashingFile<I> {
     }
 }
 
-/// The pen with the failure that stopped it: what was written before is intact.
+/// A failed write. The file comes back with the error, and the bytes written before are intact.
 pub(in crate::registry) type WriteFailed<I> = (HashingFile<I>, storage::Error);
 
 type Written<I> = (HashingFile<I>, Result<(), storage::Error>);
 
-/// A pen that writes behind its user's back.
+/// Writes batches of bytes to a [`HashingFile`] in the background.
 #[derive(Debug)]
 pub(in crate::registry) struct Writer<I> {
     phase: WriterState<I>,
@@ -85,7 +85,7 @@ pub(in crate::registry) struct Writer<I> {
 enum WriterState<I> {
     Idle(HashingFile<I>),
     Writing(JoinHandle<Written<I>>),
-    /// Only while it changes from one to the other, or after a failure.
+    /// Only during a transition, or after a failure.
     Empty,
 }
 
@@ -100,7 +100,7 @@ impl<I: DerefMut<Target = HashState> + Send + 'static> Writer<I> {
         }
     }
 
-    /// Bytes written, being written, or waiting to be.
+    /// Returns the number of bytes written, being written, or waiting.
     pub(in crate::registry) fn taken(&self) -> u64 {
         self.taken
     }
@@ -109,12 +109,12 @@ impl<I: DerefMut<Target = HashState> + Send + 'static> Writer<I> {
         self.batched < BATCH
     }
 
-    /// Whether something is being written.
+    /// Returns whether a write is under way.
     pub(in crate::registry) fn is_busy(&self) -> bool {
         matches!(self.phase, WriterState::Writing(_))
     }
 
-    /// Takes the next bytes, and begins to write them if nothing else is being written.
+    /// Adds the next bytes, and begins to write them if no write is under way.
     pub(in crate::registry) fn take(&mut self, bytes: Bytes) {
         self.taken += bytes.len() as u64;
         self.batched += bytes.len();
@@ -136,8 +136,8 @@ impl<I: DerefMut<Target = HashState> + Send + 'static> Writer<I> {
         }
     }
 
-    /// Waits for the write under way and begins the next one; tells how much is in the file. Never ends when nothing is
-    /// being written. Cancelling it loses nothing.
+    /// Waits for the write under way, begins the next one, and returns the length of the file. It never completes if no
+    /// write is under way. It is cancel-safe.
     pub(in crate::registry) async fn written(&mut self) -> Result<u64, WriteFailed<I>> {
         let WriterState::Writing(writing) = &mut self.phase else { return std::future::pending().await };
         let joined = writing.await;
@@ -149,14 +149,14 @@ impl<I: DerefMut<Target = HashState> + Send + 'static> Writer<I> {
         Ok(written)
     }
 
-    /// Writes all that was taken and gives the pen back.
+    /// Writes all remaining bytes and returns the file.
     pub(in crate::registry) async fn finish(mut self) -> Result<HashingFile<I>, WriteFailed<I>> {
         while self.is_busy() {
             self.written().await?;
         }
         match self.phase {
             WriterState::Idle(hashing_file) => Ok(hashing_file),
-            // A writer whose write failed gave its pen away with the error and is not finished by anyone.
+            // A writer whose write failed has returned its file with the error, so the caller cannot finish it.
             WriterState::Writing(_) | WriterState::Empty => unreachable!("an idle writer holds its pen"),
         }
     }
@@ -166,7 +166,7 @@ fn joined_write<I>(joined: Result<Written<I>, tokio::task::JoinError>) -> Result
     match joined {
         Ok((hashing_file, Ok(()))) => Ok(hashing_file),
         Ok((hashing_file, Err(error))) => Err((hashing_file, error)),
-        // The caller dies of it, which is what a bug in the write should do.
+        // A panic in the write is a bug and propagates to the caller.
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }

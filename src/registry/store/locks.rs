@@ -1,9 +1,8 @@
-//! Locks for what must change on disk and in the index as one, by name: whoever waits, waits for the same repository or the
-//! same digest.
+//! Locks by repository, digest and tag, for changes to the disk and the index that must happen as one.
 //!
-//! A guard belongs to the work that blocks, not to the request: a request whose client leaves is dropped, the work it began
-//! is not, and must not go on unlocked. So it is taken inside the work, or before it and moved there; waiting for it before
-//! takes no thread.
+//! A guard belongs to the blocking work, not to the request: a request is dropped when its client disconnects, but the
+//! work goes on and must stay locked. So the work takes the guard itself, or the request acquires it asynchronously and
+//! moves it into the work.
 
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
@@ -12,7 +11,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::oci::{Digest, Repository, Tag};
 
-/// Held for a short while each. Where several are, the repository's comes first and the tag's last.
+/// The locks of one volume, each held briefly. The order is repository, digest, tag.
 #[derive(Debug)]
 pub(in crate::registry) struct Locks {
     repositories: KeyedLocks<Repository>,
@@ -25,45 +24,45 @@ impl Locks {
         Self { repositories: KeyedLocks::new(), digests: KeyedLocks::new(), tags: KeyedLocks::new() }
     }
 
-    /// While a repository's tags or revisions change, while links of it go, and while an index is told of it. Blocks.
+    /// Locks a repository while its tags or revisions change, links are removed, or it is indexed. Blocks.
     pub(in crate::registry) fn repository(&self, repository: &Repository) -> KeyGuard<Repository> {
         self.repositories.lock(repository)
     }
 
-    /// As [`Locks::repository`], without a thread that waits.
+    /// As [`Locks::repository`], but asynchronous.
     pub(in crate::registry) async fn wait_for_repository(&self, repository: &Repository) -> KeyGuard<Repository> {
         self.repositories.acquire(repository).await
     }
 
-    /// While a blob is linked or unlinked, and while damaged bytes are taken away. Blocks.
+    /// Locks a digest while its blob is linked or unlinked, or damaged bytes are removed. Blocks.
     pub(in crate::registry) fn digest(&self, digest: &Digest) -> KeyGuard<Digest> {
         self.digests.lock(digest)
     }
 
-    /// As [`Locks::digest`], without a thread that waits.
+    /// As [`Locks::digest`], but asynchronous.
     pub(in crate::registry) async fn wait_for_digest(&self, digest: &Digest) -> KeyGuard<Digest> {
         self.digests.acquire(digest).await
     }
 
-    /// As [`Locks::digest`], if nobody holds it or waits for it.
+    /// Locks a digest only if no other task holds its lock or waits for it.
     pub(in crate::registry) fn try_digest(&self, digest: &Digest) -> Option<KeyGuard<Digest>> {
         self.digests.try_lock(digest)
     }
 
-    /// While a mirrored tag is pointed somewhere or dropped, whoever does it: what is known of it is looked at before. Blocks.
+    /// Locks a mirrored tag while it is checked and then set or dropped. Blocks.
     pub(in crate::registry) fn tag(&self, repository: &Repository, tag: &Tag) -> KeyGuard<(Repository, Tag)> {
         self.tags.lock(&(repository.clone(), tag.clone()))
     }
 }
 
-/// A lock for each key that somebody holds or waits for.
+/// A map of locks with an entry for each key that is held or waited for.
 #[derive(Debug)]
 struct KeyedLocks<K: Eq + Hash>(Arc<Mutex<HashMap<K, Entry>>>);
 
 #[derive(Debug, Default)]
 struct Entry {
     lock: Arc<AsyncMutex<()>>,
-    /// Who holds it or waits for it: the last one takes the entry away.
+    /// The number of holders and waiters; the last one removes the entry.
     interested: usize,
 }
 
@@ -104,7 +103,7 @@ impl<K: Clone + Eq + Hash> KeyedLocks<K> {
 pub(in crate::registry) struct KeyGuard<K: Eq + Hash> {
     key: K,
     locks: Arc<Mutex<HashMap<K, Entry>>>,
-    /// `None` while it is waited for.
+    /// `None` until the lock is acquired.
     held: Option<OwnedMutexGuard<()>>,
 }
 

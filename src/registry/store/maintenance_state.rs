@@ -1,19 +1,19 @@
-//! What eviction and rebuilds remember from one run to the next.
+//! State that eviction and index rebuilds keep from one run to the next.
 
 use std::time::Instant;
-/// What was found the last time that not enough could go.
+/// The result of the last eviction that could not free enough.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::registry) struct Lack {
     pub(in crate::registry) found: Instant,
-    /// How many bytes could go.
+    /// Bytes that eviction could free.
     pub(in crate::registry) available: u64,
 }
 
-/// What is known of walks of the disk: there is one at a time, since two would count in each other's survey.
+/// The schedule of index rebuilds. Only one runs at a time, since two would disturb each other's totals.
 #[derive(Debug, Default)]
 pub(in crate::registry) struct RebuildState {
-    /// When there is to be another, since the last one could not read everything.
+    /// The time of the next rebuild, after one that could not read everything.
     pub(in crate::registry) due: Option<Instant>,
-    /// When room is to be made for the index again, since none could be.
+    /// The time of the next attempt to free space for the index, after one that failed.
     pub(in crate::registry) no_room_until: Option<Instant>,
 }

@@ -1,4 +1,4 @@
-//! Manifests that are here: in memory once they were served, on disk as any blob.
+//! Manifests that are stored here: cached in memory after they were served, and on disk like any blob.
 
 use std::sync::Arc;
 
@@ -16,59 +16,60 @@ use crate::{
 
 /// Bytes of manifests kept in memory.
 const MEMORY: u64 = 64 << 20;
-/// What an entry costs besides its bytes.
+/// The overhead of a cache entry in bytes.
 const ENTRY: usize = 512;
-/// How many links are remembered that the disk did not take.
+/// The number of links remembered in memory that could not be written to the disk.
 const UNKEPT: u64 = 20_000;
 
-/// A manifest's bytes, as they were pushed or fetched, and what they say.
+/// A manifest: its bytes as they were pushed or fetched, and the parsed document.
 #[derive(Debug)]
 pub struct StoredManifest {
-    /// What the bytes hash to.
+    /// The digest of the bytes.
     pub digest: Digest,
-    /// Never re-serialised.
+    /// The original bytes, never re-serialised.
     pub bytes: Bytes,
-    /// What they say.
+    /// The parsed document.
     pub manifest: Manifest,
-    /// What lists of referrers say of it; `None` where it refers to nothing.
+    /// Its descriptor in referrers lists; `None` if it has no subject.
     pub(in crate::registry) described: Option<ReferrerDescriptor>,
 }
 
 impl StoredManifest {
-    /// Reads bytes that hash to `digest`.
+    /// Parses bytes that hash to `digest`.
     pub(in crate::registry) fn new(digest: Digest, bytes: Bytes) -> Result<Self, InvalidManifest> {
         Ok(Self::of(digest, Manifest::parse(&bytes)?, bytes))
     }
 
-    /// Bytes that were read already.
+    /// Creates the value from bytes that are parsed already.
     pub(in crate::registry) fn of(digest: Digest, manifest: Manifest, bytes: Bytes) -> Self {
         let refers = manifest.subject.is_some();
         let described = refers.then(|| ReferrerDescriptor::new(&digest, &bytes, &manifest.media_type));
         Self { digest, bytes, manifest, described }
     }
 
-    /// What it costs in memory.
+    /// Returns its size in memory, in bytes.
     fn weight(&self) -> usize {
         self.bytes.len() + self.described.as_ref().map_or(0, |described| described.json.len()) + ENTRY
     }
 
-    /// The type to serve it with.
+    /// Returns the media type it is served with.
     #[must_use]
     pub fn media_type(&self) -> &MediaType {
         &self.manifest.media_type
     }
 
-    /// What a HEAD of it says.
+    /// Returns the answer to a HEAD request.
     pub(in crate::registry) fn head(&self) -> Head {
         Head { digest: self.digest, media_type: self.media_type().clone(), size: self.bytes.len() as u64 }
     }
 }
 
-/// The manifests of this server.
+/// The manifests of one volume.
 #[derive(Debug)]
 pub(in crate::registry) struct Manifests {
     memory: Cache<Digest, Arc<StoredManifest>>,
-    /// Links that the disk did not take, as the index would have them: what is in memory alone belongs to a repository, too.
+    /// Links that could not be written to the disk, in the form of the index. They make manifests kept only in memory
+    /// belong to a repository.
     unkept: Cache<(Repository, Digest), Link>,
     store: BlobStore,
 }
@@ -82,22 +83,22 @@ impl Manifests {
         Self { memory, unkept, store }
     }
 
-    /// A manifest that is here, whoever's it is: whether it belongs to a repository is asked first.
+    /// Returns a manifest if it is stored, regardless of repositories: the caller checks first that it belongs to one.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// [`Error::Storage`] if it cannot be read, [`Error::Abandoned`] if the store is closed.
     pub(in crate::registry) async fn get(&self, digest: &Digest) -> Result<Option<Arc<StoredManifest>>, Error> {
         if let Some(manifest) = self.memory.get(digest) {
             return Ok(Some(manifest));
         }
         let Some(bytes) = self.store.read(*digest).await? else { return Ok(None) };
-        // A blob that is none may be asked for as one.
+        // A client may request the digest of a blob that is no manifest.
         let Ok(manifest) = self.parse(*digest, bytes).await.ok_or(Error::Abandoned)? else { return Ok(None) };
         self.memory.insert(*digest, Arc::clone(&manifest));
         Ok(Some(manifest))
     }
 
-    /// Reads bytes that hash to `digest`: they may be megabytes. `None` when the work dies.
+    /// Parses bytes that hash to `digest` on a lane, since they may be megabytes. `None` if the work panics.
     pub(in crate::registry) async fn parse(
         &self,
         digest: Digest,
@@ -107,18 +108,19 @@ impl Manifests {
         self.store.lanes.run(Lane::Compute, parse).await.ok()
     }
 
-    /// Lets go of what memory has of a manifest whose bytes are damaged: it is not here, and may be pushed again.
+    /// Drops a manifest from memory, because its bytes on disk are damaged; it then counts as absent and can be pushed
+    /// again.
     pub(in crate::registry) fn forget(&self, digest: &Digest) {
         self.memory.invalidate(digest);
     }
 
-    /// Keeps a manifest in memory that was just pushed, and will be pulled.
+    /// Caches a manifest in memory that was just pushed, since a pull is likely to follow.
     pub(in crate::registry) fn remember(&self, manifest: &Arc<StoredManifest>) {
         self.memory.insert(manifest.digest, Arc::clone(manifest));
     }
 
-    /// Keeps a mirrored manifest: bytes, then revision link, then the tags that wait for it (law 2). What the disk does not
-    /// take is kept in memory all the same.
+    /// Stores a mirrored manifest: bytes, then revision link, then the tags that wait for it (law 2 of
+    /// ARCHITECTURE.md). It stays in memory even if the disk refuses it.
     pub(in crate::registry) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>) -> Kept {
         self.memory.insert(manifest.digest, Arc::clone(manifest));
         let _present = self.store.gc_guard.guard_blob(&manifest.digest).await;
@@ -144,7 +146,7 @@ impl Manifests {
         }
     }
 
-    /// Remembers what the index would know of a manifest, had the disk taken it.
+    /// Remembers the links that the index would have if the disk had accepted a manifest.
     fn remember_links(&self, repository: &Repository, manifest: &StoredManifest) {
         let remember = |digest: &Digest, link: Link| {
             let known = self.unkept.get(&(repository.clone(), *digest)).unwrap_or_default();
@@ -156,13 +158,13 @@ impl Manifests {
         remember(&manifest.digest, Link { revision: true, ..Link::default() });
     }
 
-    /// How a digest belongs to a repository, as far as the index or memory know.
+    /// Returns the link of a digest in a repository, from the index or from memory.
     pub(in crate::registry) fn link_of(&self, repository: &Repository, digest: &Digest) -> Option<Link> {
         let indexed = self.store.index.link(repository, digest);
         indexed.or_else(|| self.unkept.get(&(repository.clone(), *digest)))
     }
 
-    /// Notes that a blob is asked for in a repository that has a right to it.
+    /// Records that a blob was requested in a repository that is authorized for it.
     pub(in crate::registry) fn want(&self, repository: &Repository, digest: &Digest) {
         let wanted = Link { wanted: true, ..Link::default() };
         let (index, key) = (&self.store.index, (repository.clone(), *digest));
@@ -174,7 +176,7 @@ impl Manifests {
         }
     }
 
-    /// Links a mirrored manifest, and the tags that wait for it, unless its bytes have made way already.
+    /// Links a mirrored manifest and the tags that wait for it, unless its bytes were evicted meanwhile.
     pub(in crate::registry) async fn link(
         &self,
         repository: &Repository,
@@ -195,7 +197,7 @@ impl Manifests {
                 store.index.set_mirrored_if_unknown(&manifest.digest, true);
                 store.index.add_class(&manifest.digest, Class { mirrored: true, ..Class::default() });
             }
-            // Looked for when the manifest is here: a tag that is heard of from now on finds it.
+            // Taken only after the manifest is linked: a tag answer that arrives later finds it.
             for (tag, asked) in store.tag_cache.take(&repository, &manifest.digest) {
                 store.point_tag(&repository, &tag, &manifest.digest, asked)?;
             }
@@ -204,16 +206,16 @@ impl Manifests {
         self.store.blocking(Lane::Write, link).await?
     }
 
-    /// Whether `digest` is a manifest of `repository`, by its links. The index may be behind the disk.
+    /// Returns whether `digest` is a manifest of `repository` by its links. The index may lag behind the disk.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// [`Error::Storage`] if the link cannot be read, [`Error::Abandoned`] if the store is closed.
     pub(in crate::registry) async fn belongs(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
         let trusted = self.store.trusts_index(repository);
         if trusted && self.link_of(repository, digest).is_some_and(|link| link.revision) {
             return Ok(true);
         }
-        // Of its own repositories a complete index knows everything. It is asked after the look: that may have failed.
+        // A complete index knows all hosted repositories. It is checked after the lookup, which may have failed.
         if repository.domain.is_none() && self.store.index.is_complete() {
             return Ok(false);
         }
@@ -229,7 +231,7 @@ impl Manifests {
     }
 }
 
-/// Tells the index of a manifest and of everything it names.
+/// Adds a manifest and everything it references to the index.
 pub(in crate::registry) fn note(index: &Index, repository: &Repository, stored: &StoredManifest) {
     let StoredManifest { digest, manifest, .. } = stored;
     index.add_repository(repository);
@@ -245,19 +247,19 @@ pub(in crate::registry) fn note(index: &Index, repository: &Repository, stored: 
     }
 }
 
-/// Who names what matters for what may go.
+/// Records the parent of each child, which eviction needs to order them.
 fn note_parent(index: &Index, digest: &Digest, manifest: &Manifest) {
     for child in &manifest.manifests {
         index.add_parent(&child.digest, digest, Role::Manifest);
     }
     for (place, blob) in manifest.blobs.iter().enumerate() {
-        // The config comes first.
+        // The config is the first blob.
         let role = if place == 0 { Role::Manifest } else { Role::Layer };
         index.add_parent(&blob.digest, digest, role);
     }
 }
 
-/// The descriptor of a manifest that refers to another; made here if its maker did not.
+/// Returns the descriptor of a manifest that has a subject; builds it if it was not built on parsing.
 pub(in crate::registry) fn describe(manifest: &StoredManifest) -> ReferrerDescriptor {
     let made = || ReferrerDescriptor::new(&manifest.digest, &manifest.bytes, manifest.media_type());
     manifest.described.clone().unwrap_or_else(made)

@@ -1,5 +1,5 @@
-//! What is stored here: blobs, manifests, tags and uploads, on the disk and in the index, with the locks and guards of those
-//! who work on them. `blob_store` is what all else stands on.
+//! The stored content: blobs, manifests, tags and uploads, on disk and in the index, with the locks and guards that
+//! concurrent requests need. Everything else in the registry builds on `blob_store`.
 
 pub(super) mod access_tracker;
 pub(super) mod blob_store;

@@ -1,23 +1,23 @@
-//! The names that are claimed and not proven, and how many were freed.
+//! Claimed repository names that are not proven to be free upstream, and a count of freed names.
 
 use crate::{oci::RepositoryName, storage::Verdict};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
-/// The claims of one volume that the operator may have to hear of.
+/// The name claims of one volume that may need the operator's attention.
 #[derive(Debug, Default)]
 pub(in crate::registry) struct NameClaims {
-    /// How many names were freed since the start: what was found out of a repository before that may be wrong.
+    /// The number of names freed since the start. Facts about a repository found before the last change may be stale.
     pub(in crate::registry) freed: AtomicU64,
-    /// Those that are not proven, of however many there are.
+    /// The claims not proven yet, with their verdicts.
     pub(in crate::registry) unsettled: Mutex<BTreeMap<RepositoryName, Verdict>>,
-    /// The one that the upstream did not answer about last: the others' turn comes before its next.
+    /// The last name for which the upstream gave no answer; the next round begins after it.
     pub(in crate::registry) unanswered: Mutex<Option<RepositoryName>>,
 }
 
 impl NameClaims {
-    /// A repository was removed, perhaps in part: what was found out of it before is out of date.
+    /// Records that a repository was removed, at least in part, so that facts found before are stale.
     pub(in crate::registry) fn freed(&self) {
         self.freed.fetch_add(1, Ordering::AcqRel);
     }
@@ -30,7 +30,7 @@ impl NameClaims {
         }
     }
 
-    /// Those that are not proven, in the order in which they are asked about.
+    /// Returns the unproven names in the order in which the upstream is asked about them.
     pub(in crate::registry) fn in_turn(&self) -> Vec<RepositoryName> {
         let mut names = self.all(Verdict::Unproven);
         if let Some(last) = &*self.unanswered.lock() {

@@ -1,5 +1,5 @@
-//! What failed fills staged, kept for a while for whoever asks again: the rest alone is fetched then. It is the first to go
-//! when room is needed.
+//! Partial blobs: the bytes that failed fills have staged, kept for a while so that the next fill resumes there. They
+//! are the first to be evicted when space is needed.
 
 use std::{
     collections::HashMap,
@@ -11,26 +11,26 @@ use parking_lot::Mutex;
 use super::hashing_writer::HashState;
 use crate::{oci::Digest, storage::Staged};
 
-/// For how long, and for how many blobs.
+/// The time for which a partial blob is kept.
 const KEPT: Duration = Duration::from_secs(600);
 const MOST: usize = 32;
 
-/// Staged files that nobody writes.
+/// The partial blobs of one volume. No task writes to their staged files.
 #[derive(Debug, Default)]
 pub(in crate::registry) struct PartialBlobs(Mutex<HashMap<Digest, PartialBlob>>);
 
-/// A part of a blob, from its start.
+/// The first part of a blob.
 #[derive(Debug)]
 pub(in crate::registry) struct PartialBlob {
     pub(in crate::registry) staged: Staged,
     pub(in crate::registry) state: Box<HashState>,
-    /// Bytes of the whole blob, all of which have their place on the disk.
+    /// Bytes of the whole blob; space for all of them is allocated.
     pub(in crate::registry) size: u64,
     since: Instant,
 }
 
 impl PartialBlobs {
-    /// Keeps what there is of a blob of `size` bytes.
+    /// Keeps the first part of a blob of `size` bytes.
     pub(in crate::registry) fn put(&self, digest: &Digest, staged: Staged, state: Box<HashState>, size: u64) {
         let mut halves = self.0.lock();
         if halves.len() >= MOST {
@@ -39,22 +39,22 @@ impl PartialBlobs {
         halves.insert(*digest, PartialBlob { staged, state, size, since: Instant::now() });
     }
 
-    /// Keeps what was taken and could not be gone on with, no longer than it would have been.
+    /// Returns a part that could not be resumed. Its expiry does not change.
     pub(in crate::registry) fn put_back(&self, digest: &Digest, half: PartialBlob) {
         self.0.lock().entry(*digest).or_insert(half);
     }
 
-    /// What is kept of a blob, for the caller to go on with.
+    /// Takes the partial blob, for the caller to resume.
     pub(in crate::registry) fn take(&self, digest: &Digest) -> Option<PartialBlob> {
         self.0.lock().remove(digest)
     }
 
-    /// Lets go of what was kept for too long.
+    /// Drops partial blobs that are too old.
     pub(in crate::registry) fn tidy(&self) {
         self.0.lock().retain(|_, half| half.since.elapsed() < KEPT);
     }
 
-    /// Lets go of the oldest until `bytes` are free, or nothing is left; tells how many went.
+    /// Drops the oldest partial blobs until `bytes` are free, or none is left. Returns the bytes freed.
     pub(in crate::registry) fn give_way(&self, bytes: u64) -> u64 {
         let (mut halves, mut freed) = (self.0.lock(), 0);
         while freed < bytes
@@ -65,7 +65,7 @@ impl PartialBlobs {
         freed
     }
 
-    /// How many bytes it keeps from others.
+    /// Returns the bytes of disk space that partial blobs occupy.
     pub(in crate::registry) fn bytes(&self) -> u64 {
         self.0.lock().values().map(|half| half.size).sum()
     }

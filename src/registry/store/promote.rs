@@ -1,5 +1,5 @@
-//! Bytes become this registry's own: pushed ones are published, mirrored ones promoted, and either is linked, durably
-//! (laws 2 and 3).
+//! Makes blobs part of a hosted repository: uploads are published, mirrored blobs are promoted, and both are linked.
+//! All of it is synced to the disk, bytes before links (laws 2 and 3 of ARCHITECTURE.md).
 
 use super::{
     blob_store::BlobStore,
@@ -15,14 +15,15 @@ use crate::{
 };
 
 impl BlobStore {
-    /// Publishes what a session received and links it. Bytes that are there already are made durable and kept instead.
+    /// Publishes the bytes of an upload and links them. If the blob exists already, it is made durable and kept
+    /// instead.
     pub(in crate::registry) async fn host_upload(
         &self,
         place: &Repository,
         upload: &Upload,
         digest: Digest,
     ) -> Result<(), Error> {
-        // What is there may turn out to be damaged, and is out of the way then: the second try finds the place free.
+        // An existing blob may turn out to be damaged and is removed then, so the second attempt publishes.
         for _ in 0..2 {
             let (into, upload, claim) = (place.clone(), upload.clone(), self.locks.wait_for_digest(&digest).await);
             let host = move |store: &Self| store.host_first(&into, &upload, &digest, &claim);
@@ -36,7 +37,7 @@ impl BlobStore {
         Err(Error::Abandoned)
     }
 
-    /// `false` where other bytes have the name already.
+    /// Publishes and links an upload. Returns `false` if the blob exists already.
     fn host_first(
         &self,
         place: &Repository,
@@ -53,8 +54,8 @@ impl BlobStore {
         self.host_layer(place, digest, claim)
     }
 
-    /// Links a promoted blob; returns whether its bytes are still here. What has to last as long as that takes is `held`: the
-    /// client may leave.
+    /// Links a promoted blob; returns whether its bytes still exist. `held` is kept until the link is written, even if
+    /// the client disconnects.
     pub(in crate::registry) async fn link_promoted<H: Send + 'static>(
         &self,
         place: &Repository,
@@ -69,12 +70,12 @@ impl BlobStore {
         self.blocking(Lane::Sync, link).await?
     }
 
-    /// Makes sure that a blob's bytes are here, right, and durable, once for all who ask. `false` when they are not here;
-    /// mirrored ones that cannot be synced are not.
+    /// Makes a blob's bytes verified and durable, once for all concurrent callers. Returns `false` if there are none,
+    /// or if they were mirrored and cannot be synced.
     pub(in crate::registry) async fn promote(&self, digest: Digest) -> Result<bool, Error> {
         let claim = self.locks.wait_for_digest(&digest).await;
         let own = move |store: &Self| {
-            // From here on it is not evicted, whatever becomes of this.
+            // From here on it is not evicted, even if the promotion fails.
             store.index.set_owner(&digest, Owner::Hosted);
             drop(claim);
             let durable = store.index.class(&digest).hosted
@@ -93,7 +94,7 @@ impl BlobStore {
             Some(_open) => store.promote_now(&digest),
             None => Err(Error::Abandoned),
         };
-        // A small one is hashed in no time and then synced, which takes longer.
+        // A small blob is hashed quickly; syncing it takes longer and determines the lane.
         let lane = if hash_lane(size) == Lane::Compute { Lane::Sync } else { hash_lane(size) };
         match self.promotions.join(digest, lane, promote).await.ok_or(Error::Abandoned)?? {
             Promotion::Durable => Ok(true),
@@ -123,8 +124,8 @@ impl BlobStore {
         }
     }
 
-    /// Links a durable blob, whose claim the caller holds, into one of this registry's own repositories, durably. Returns
-    /// whether its bytes are still here: damaged ones go whoever relies on them.
+    /// Links a durable blob into a hosted repository and syncs the link. The caller holds the digest's lock. Returns
+    /// whether the bytes still exist, since damaged ones are removed at any time.
     pub(in crate::registry) fn host_layer(
         &self,
         repository: &Repository,

@@ -1,6 +1,6 @@
-//! The index after a change of the disk that failed. A name is synced last, so that a link may be there, or gone, although its
-//! call failed. The disk is read again then, and the index told; where it cannot be read, all of the index is in doubt until it
-//! is told anew, and requests look on disk.
+//! Repairs the index after a failed change of the disk. A directory entry is synced last, so a link may exist, or be
+//! gone, although the call failed. The disk is read again then. If that fails too, the whole index is in doubt: it is
+//! rebuilt, and requests read the disk until it is complete.
 
 use std::time::SystemTime;
 
@@ -13,22 +13,22 @@ use crate::{
 };
 
 impl BlobStore {
-    /// Tells the index what a tag names on disk. The caller holds the lock that it is changed under.
+    /// Updates the index with the digest that a tag has on disk. The caller holds the lock under which the tag changes.
     pub(in crate::registry) fn reread_tag(&self, repository: &Repository, tag: &Tag) {
         match self.storage.links(repository).tag(tag) {
             Ok(Some(digest)) => {
-                // Of an upstream's tag it is not known when that was last right: it counts as stale.
+                // The time of the last check of a mirrored tag is unknown, so it counts as stale.
                 let hosted = repository.domain.is_none();
                 let checked = if hosted { SystemTime::now() } else { SystemTime::UNIX_EPOCH };
                 self.index.put_tag(repository, tag, digest, checked);
             }
-            // A damaged link is looked for on disk when it is asked for.
+            // A damaged link is read from the disk again on the next request.
             Ok(None) | Err(storage::Error::NoDigest(_)) => self.index.remove_tag(repository, tag),
             Err(error) => self.doubt(repository, &error.into()),
         }
     }
 
-    /// Tells the index how a digest belongs to a repository by the disk. The caller holds the lock that it is changed under.
+    /// Updates the index with the links that a digest has on disk. The caller holds the lock under which they change.
     pub(in crate::registry) fn reread_link(&self, repository: &Repository, digest: &Digest) {
         if let Err(error) = self.try_reread_link(repository, digest) {
             self.doubt(repository, &error);
@@ -51,7 +51,7 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Tells the index whether a name is claimed by the disk. The caller holds the repository's lock.
+    /// Updates the index with the claim that a name has on disk. The caller holds the repository's lock.
     pub(in crate::registry) fn reread_claim(&self, repository: &Repository) {
         match self.storage.links(repository).claim() {
             Ok(Some(_)) => self.index.add_claim(repository),

@@ -1,12 +1,12 @@
-//! What lists of referrers say of a manifest, made once, when it comes, and kept in the index: distribution-spec, "Listing
-//! Referrers".
+//! The descriptor of a manifest in referrers lists (distribution-spec, "Listing Referrers"). It is built once, when the
+//! manifest arrives, and kept in the index.
 
 use serde_json::{Value, json};
 
 use crate::oci::{Digest, MediaType};
 
-/// How long a descriptor may be that the index keeps whole, in bytes. Annotations may be megabytes: the index has an
-/// allowance, and those are read from their manifest.
+/// The longest descriptor that the index stores, in bytes. Longer ones, which come from large annotations, are read
+/// from their manifest, to keep the index small.
 const KEPT: usize = 2 << 10;
 
 /// The descriptor of a manifest, with its artifact type and annotations.
@@ -15,12 +15,12 @@ pub(in crate::registry) struct ReferrerDescriptor {
     pub(in crate::registry) artifact_type: Option<String>,
     /// image-spec `descriptor.md`, as JSON.
     pub(in crate::registry) json: String,
-    /// Whether its annotations are in it.
+    /// `true` if the JSON includes the annotations.
     pub(in crate::registry) is_whole: bool,
 }
 
 impl ReferrerDescriptor {
-    /// Reads the document once more than [`crate::oci::Manifest`] does, which has no use for annotations.
+    /// Parses the document a second time, because [`crate::oci::Manifest`] does not keep annotations.
     pub(in crate::registry) fn new(digest: &Digest, bytes: &[u8], media_type: &MediaType) -> Self {
         let mut document: Value = serde_json::from_slice(bytes).unwrap_or_default();
         let mut descriptor =
@@ -36,8 +36,8 @@ impl ReferrerDescriptor {
         Self { artifact_type, json: descriptor.to_string(), is_whole: true }
     }
 
-    /// As the index keeps it: a byte that says whether it is whole, the artifact type with its length, the JSON; nothing,
-    /// where even that is too long.
+    /// Encodes it for the index: a byte for `is_whole`, the length of the artifact type, the artifact type, the JSON.
+    /// Empty if the artifact type is too long.
     pub(in crate::registry) fn encode(&self) -> Vec<u8> {
         let artifact_type = self.artifact_type.as_deref().unwrap_or_default();
         let Ok(length) = u16::try_from(artifact_type.len()) else { return Vec::new() };
@@ -46,7 +46,7 @@ impl ReferrerDescriptor {
         [&[u8::from(is_whole)][..], &length.to_be_bytes(), artifact_type.as_bytes(), json.as_bytes()].concat()
     }
 
-    /// `None` where nothing is known: an index of before these were kept says so of everything.
+    /// Decodes an index entry; `None` for an empty one, as indexes of older versions have.
     pub(in crate::registry) fn decode(note: &[u8]) -> Option<Self> {
         let length = usize::from(u16::from_be_bytes(note.get(1..3)?.try_into().ok()?));
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
@@ -57,7 +57,7 @@ impl ReferrerDescriptor {
         })
     }
 
-    /// Whether it is of the artifact type that is asked for; any, where none is.
+    /// Returns whether it has the wanted artifact type; `None` matches all.
     pub(in crate::registry) fn is(&self, wanted: Option<&str>) -> bool {
         wanted.is_none_or(|wanted| self.artifact_type.as_deref() == Some(wanted))
     }

@@ -1,4 +1,4 @@
-//! Work done once for everyone who wants it at the same time.
+//! Single flight: concurrent callers with the same key share one execution of the work.
 
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
@@ -7,21 +7,21 @@ use tokio::{runtime::Handle, sync::watch};
 
 use crate::lanes::{Lane, Lanes};
 
-/// Tasks under way, by what they find out. A task runs by itself: it ends well even if all who asked leave.
+/// Async tasks under way, by key. A task is spawned, so it completes even if all its callers are dropped.
 #[derive(Debug)]
 pub(in crate::registry) struct SingleFlight<K: Eq + Hash, V> {
     calls: CallTable<K, V>,
     tasks: Handle,
 }
 
-/// As [`SingleFlight`], of work that blocks.
+/// As [`SingleFlight`], for blocking work on a lane.
 #[derive(Debug)]
 pub(in crate::registry) struct BlockingSingleFlight<K: Eq + Hash, V> {
     calls: CallTable<K, V>,
     lanes: Lanes,
 }
 
-/// What is under way.
+/// The calls under way, by key.
 #[derive(Debug)]
 struct CallTable<K: Eq + Hash, V>(Calls<K, V>);
 
@@ -36,8 +36,8 @@ where
         Self { calls: CallTable(Arc::default()), tasks }
     }
 
-    /// Waits for the work named `key`, beginning `work` only if none is under way. The flag says whether somebody else
-    /// had begun it. `None` when the work panicked.
+    /// Waits for the work named `key`, and begins `work` only if none is under way. The flag is `true` if another
+    /// caller began it. `None` if the work panicked.
     pub(in crate::registry) async fn join(
         &self,
         key: K,
@@ -47,7 +47,7 @@ where
         (completed(completion).await, collapsed)
     }
 
-    /// Begins `work` unless it is under way, and waits for nothing.
+    /// Begins `work` unless it is under way, without waiting.
     pub(in crate::registry) fn begin(&self, key: K, work: impl Future<Output = V> + Send + 'static) {
         self.begin_or_join(key, work);
     }
@@ -70,7 +70,8 @@ where
         Self { calls: CallTable(Arc::default()), lanes }
     }
 
-    /// Waits for the work named `key`, beginning `work` on `lane` only if none is under way. `None` when the work panicked.
+    /// Waits for the work named `key`, and begins `work` on `lane` only if none is under way. `None` if the work
+    /// panicked.
     pub(in crate::registry) async fn join(
         &self,
         key: K,
@@ -95,7 +96,7 @@ impl<K: Clone + Eq + Hash, V> CallTable<K, V> {
     }
 }
 
-/// Work under way, from its own side.
+/// The side of a call that runs the work.
 struct Call<K: Eq + Hash, V> {
     entry: Entry<K, V>,
     result: watch::Sender<Option<V>>,
@@ -103,7 +104,7 @@ struct Call<K: Eq + Hash, V> {
 
 impl<K: Eq + Hash, V> Call<K, V> {
     fn complete(self, value: V) {
-        // Whoever asks from here on begins anew; whoever waits already gets this value.
+        // Removed first: later callers begin anew, and those that wait already get this value.
         drop(self.entry);
         self.result.send_replace(Some(value));
     }
@@ -113,7 +114,7 @@ async fn completed<V: Clone>(mut completion: watch::Receiver<Option<V>>) -> Opti
     completion.wait_for(Option::is_some).await.ok().and_then(|value| value.clone())
 }
 
-/// Takes its entry out of the map however the work ends.
+/// Removes its entry from the table at the end of the work, also after a panic.
 struct Entry<K: Eq + Hash, V> {
     key: K,
     under_way: Calls<K, V>,

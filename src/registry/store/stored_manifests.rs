@@ -1,4 +1,4 @@
-//! Manifests as the disk has them, without the memory of those that were read.
+//! Reads manifests from the disk, without the cache in memory.
 
 use super::{
     blob_store::{BlobStore, SMALL},
@@ -9,11 +9,11 @@ use crate::{
     registry::Error,
     storage::Storage,
 };
-/// The size with which a manifest on disk names `digest` in `repository`: the slow way, for as long as the index is not
-/// complete.
+/// Returns the size that a manifest of `repository` gives for `digest`. It reads all manifests from the disk, and is
+/// used only while the index is incomplete.
 ///
 /// # Errors
-/// When a manifest cannot be read.
+/// [`Error::Storage`] if a manifest cannot be read.
 pub(in crate::registry) fn named_by(
     store: &BlobStore,
     repository: &Repository,

@@ -1,6 +1,6 @@
-//! What upstreams said of tags, and when they were asked: the answer to the question that was asked last counts, in whatever
-//! order answers and manifests come. A HEAD names a digest, and the GET that most often follows comes by that digest, so a
-//! tag waits here for its manifest. In memory, and bounded; what a tag is linked to on disk outlives it.
+//! Caches the answers of upstreams about tags, in memory and bounded. The answer to the latest request wins, in
+//! whatever order answers and manifests arrive. A HEAD names a digest, and the GET that usually follows uses that
+//! digest, so a tag waits here until its manifest arrives. The tag's link on disk outlives this cache.
 
 use std::{
     sync::Arc,
@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 use crate::oci::{Digest, MediaType, Repository, Tag};
 
 const CAPACITY: u64 = 10_000;
-/// How long an upstream's 404 is believed.
+/// The time for which a 404 of an upstream is cached.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 
-/// What a HEAD of a tag said, complete enough to answer another HEAD from.
+/// The result of a HEAD of a tag, sufficient to answer another HEAD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The manifest the tag names.
@@ -27,17 +27,17 @@ pub struct Head {
     pub size: u64,
 }
 
-/// What an upstream said of a tag.
+/// The answer of an upstream about a tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::registry) struct TagAnswer {
-    /// `None`: that there is no such tag.
+    /// `None` if the upstream has no such tag.
     pub(in crate::registry) head: Option<Head>,
-    /// When it was asked.
+    /// The time of the request.
     pub(in crate::registry) asked: SystemTime,
 }
 
 type TagKey = (Repository, Tag);
-/// Tags, and when their upstream was asked about each.
+/// Tags, each with the time of the request to the upstream.
 type Waiting = Arc<Mutex<Vec<(Tag, SystemTime)>>>;
 
 #[derive(Debug)]
@@ -49,14 +49,14 @@ pub(in crate::registry) struct TagCache {
 
 impl TagCache {
     pub(in crate::registry) fn new() -> Self {
-        // The newest must never be turned away in favour of what was asked for more often.
+        // LRU, because the default policy may reject new entries in favour of frequently used ones.
         Self {
             answers: Cache::builder().max_capacity(CAPACITY).eviction_policy(EvictionPolicy::lru()).build(),
             waiting: Cache::builder().max_capacity(CAPACITY).eviction_policy(EvictionPolicy::lru()).build(),
         }
     }
 
-    /// Notes what an upstream said. `false`, and nothing is noted, when the answer to a later question is known.
+    /// Stores an answer. Returns `false` without storing it if the answer to a later request is known.
     pub(in crate::registry) fn note(&self, place: &TagKey, answer: TagAnswer) -> bool {
         let (repository, tag) = place;
         let (asked, named) = (answer.asked, answer.head.as_ref().map(|head| head.digest));
@@ -77,29 +77,29 @@ impl TagCache {
         true
     }
 
-    /// What was said of a tag in answer to the question that was asked last.
+    /// Returns the answer to the latest request about a tag.
     pub(in crate::registry) fn answer(&self, place: &TagKey) -> Option<TagAnswer> {
         self.answers.get(place)
     }
 
-    /// What a tag was said to name in answer to a question that was asked no longer than `freshness` ago.
+    /// Returns the answer about a tag if it was requested less than `freshness` ago.
     pub(in crate::registry) fn recent(&self, place: &TagKey, freshness: Duration) -> Option<Head> {
         self.answer(place).filter(|answer| is_younger(answer.asked, freshness))?.head
     }
 
-    /// Whether a tag was said not to exist just now.
+    /// Returns whether the upstream answered just now that a tag does not exist.
     pub(in crate::registry) fn is_unknown(&self, place: &TagKey) -> bool {
         self.answer(place).is_some_and(|answer| answer.head.is_none() && is_younger(answer.asked, UNKNOWN_FOR))
     }
 
-    /// The tags that were said to name `digest`, taken out: its manifest is here now. Each with the time of its question;
-    /// some may have moved on since.
+    /// Takes the tags that wait for the manifest `digest`, each with the time of its request. Some may name another
+    /// manifest by now.
     pub(in crate::registry) fn take(&self, repository: &Repository, digest: &Digest) -> Vec<(Tag, SystemTime)> {
         let tags = self.waiting.remove(&(repository.clone(), *digest));
         tags.map(|tags| std::mem::take(&mut *tags.lock())).unwrap_or_default()
     }
 
-    /// Forgets that a tag was said to name `digest`.
+    /// Forgets the answer about a tag if it names `digest`.
     pub(in crate::registry) fn forget(&self, place: &TagKey, digest: &Digest) {
         let gone = |known: Option<moka::Entry<TagKey, TagAnswer>>| match known {
             Some(known) if known.value().head.as_ref().is_some_and(|head| head.digest == *digest) => Op::Remove,
@@ -109,13 +109,13 @@ impl TagCache {
     }
 }
 
-/// Whether a question of this time was asked later than one of `other`. A time in the future was noted by another clock, and
-/// is earlier than any.
+/// Returns whether `asked` is later than `other`. A time in the future comes from another clock and counts as earlier
+/// than any.
 pub(in crate::registry) fn is_later(asked: SystemTime, other: SystemTime) -> bool {
     asked > other && asked <= SystemTime::now()
 }
 
-/// Whether a time is less than `age` ago. One in the future was noted by another clock.
+/// Returns whether a time is less than `age` ago. A time in the future comes from another clock and does not count.
 pub(in crate::registry) fn is_younger(time: SystemTime, age: Duration) -> bool {
     SystemTime::now().duration_since(time).is_ok_and(|passed| passed < age)
 }

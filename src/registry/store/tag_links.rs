@@ -1,5 +1,5 @@
-//! A mirrored tag on disk and in the index. The two change here, together, and only for the answer to a question that was
-//! asked later than the one they stand for.
+//! Changes mirrored tags on disk and in the index together, and only if the answer comes from a later request than the
+//! one that the stored tag comes from.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl BlobStore {
-    /// Points a tag at a manifest that is linked in its repository, as its upstream said when it was `asked`.
+    /// Points a tag at a manifest linked in its repository. `asked` is the time of the request to the upstream.
     pub(in crate::registry) fn point_tag(
         &self,
         repository: &Repository,
@@ -31,7 +31,7 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Drops a tag that its upstream did not have when it was `asked`.
+    /// Drops a tag that its upstream does not have. `asked` is the time of the request.
     pub(in crate::registry) fn drop_tag(
         &self,
         repository: &Repository,
@@ -47,7 +47,7 @@ impl BlobStore {
         Ok(removed.inspect_err(|_| self.reread_tag(repository, tag))?)
     }
 
-    /// Drops a tag whose manifest goes, unless it names another by now.
+    /// Drops a tag whose manifest is removed, unless it names another manifest by now.
     pub(in crate::registry) fn unlink_tag(
         &self,
         repository: &Repository,
@@ -63,8 +63,8 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Whether a tag is as a later question found it. What is only heard of, and not linked yet, does not count: until it is,
-    /// the newest that is here is the best there is.
+    /// Returns whether the stored tag comes from a later request. An answer whose manifest is not linked yet does not
+    /// count: until it is linked, the newest linked manifest is the best one to serve.
     fn has_later(&self, repository: &Repository, tag: &Tag, asked: SystemTime) -> Result<bool, Error> {
         let linked = self.index.tag(repository, tag);
         if linked.is_some_and(|fact| is_later(fact.checked(), asked)) {

@@ -1,5 +1,5 @@
-//! The log of what passes through uncached: a line now and then for each reason, which sums up what it leaves out. A quota that
-//! is full is the reason for every miss.
+//! The log of content served without being cached. It writes one line a minute for each reason, with totals of the
+//! omitted ones, because a full quota is the reason for every miss.
 
 use std::{
     collections::HashMap,
@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 
 use crate::{oci::Digest, registry::Error, storage::Bounded};
 
-/// How long a reason is not logged again.
+/// The time for which a reason is not logged again.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// What passed through uncached since that was last logged, by reason.
+/// The content that was not cached since the last log line, by reason.
 #[derive(Debug, Default)]
 pub(in crate::registry) struct Uncached(Mutex<HashMap<Bounded, Passed>>);
 
@@ -25,7 +25,7 @@ struct Passed {
 }
 
 impl Uncached {
-    /// Logs that a blob is not kept, unless its reason was logged a short while ago.
+    /// Logs that a blob is not cached, unless its reason was logged a short while ago.
     pub(in crate::registry) fn log(&self, digest: &Digest, error: &Error) {
         match error {
             Error::InsufficientSpace(short) => {
@@ -37,7 +37,7 @@ impl Uncached {
         }
     }
 
-    /// Counts a blob; `None` when it is not to be logged, and otherwise the end of the line.
+    /// Counts a blob. Returns the end of the log line; `None` if no line is due.
     fn note(&self, reason: Bounded, bytes: u64) -> Option<String> {
         let (mut reasons, now) = (self.0.lock(), Instant::now());
         let fresh = Passed { since: now, blobs: 0, bytes: 0 };
@@ -55,7 +55,7 @@ impl Uncached {
         }
     }
 
-    /// Logs what was left out a while ago.
+    /// Logs the totals that are due.
     pub(in crate::registry) fn tidy(&self) {
         self.0.lock().retain(|reason, passed| {
             let over = passed.since.elapsed() >= QUIET;

@@ -1,4 +1,4 @@
-//! The upload sessions that were written to since the start: the state of the hash of each.
+//! The upload sessions written to since the start, each with the state of its hash.
 
 use super::hashing_writer::HashState;
 use crate::{oci::UploadId, storage::Upload};
@@ -9,27 +9,27 @@ use std::sync::Arc;
 use tokio::sync::Mutex as AsyncMutex;
 pub(in crate::registry) type HashStates = HashMap<UploadId, Arc<AsyncMutex<HashState>>>;
 
-/// The sessions that were written to since this process began.
+/// The upload sessions of this process.
 #[derive(Clone, Debug, Default)]
 pub(in crate::registry) struct Sessions(pub(in crate::registry) Arc<OpenSessions>);
 
 #[derive(Debug, Default)]
 pub(in crate::registry) struct OpenSessions {
     pub(in crate::registry) states: Mutex<HashStates>,
-    /// Sessions that have ended and could not be removed.
+    /// Sessions that have ended but could not be removed from the disk.
     pub(in crate::registry) ended: Mutex<HashSet<UploadId>>,
-    /// Held while a session is read back from disk, so that it is read once.
+    /// Held while a session is restored from disk, so that it is restored once.
     pub(in crate::registry) loading: Arc<AsyncMutex<()>>,
 }
 
 impl Sessions {
-    /// How many are open that this process began or went on with.
+    /// Returns the number of sessions that this process has started or resumed.
     pub(in crate::registry) fn open(&self) -> usize {
         self.0.states.lock().len()
     }
 
-    /// Ends a session whose lock the caller holds: first its folder goes, so that whoever waits for the lock finds none. One
-    /// whose folder stays is not gone on with all the same.
+    /// Ends a session. The caller holds its lock. The folder is removed first, so that requests waiting for the lock
+    /// find no session. If the folder cannot be removed, the session still counts as ended.
     pub(in crate::registry) fn end(&self, id: UploadId, upload: &Upload) {
         match upload.remove() {
             Ok(()) => drop(self.0.ended.lock().remove(&id)),

@@ -210,8 +210,8 @@ async fn push(store: &BlobStore, name: &str, bytes: &Bytes) {
     }
 }
 
-/// A digest is noted as going, and removed after that without a lock: whoever pushes it at that moment finds it gone and brings
-/// it again, or keeps it. A collection and an eviction take it whenever they can.
+/// A digest is noted as going, and removed after that without a lock: whoever pushes it at that moment finds it gone
+/// and brings it again, or keeps it. A collection and an eviction take it whenever they can.
 #[test]
 fn what_is_pushed_while_it_goes_is_there() {
     let place = Fixture::new(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! Who is charged with what.
+//! Tests of the counts of sources and repositories.
 
 use super::*;
 use crate::{
@@ -40,7 +40,7 @@ impl Fixture {
         Self { _dir: dir, store }
     }
 
-    /// A blob of so many bytes, last asked for then, that these repositories link.
+    /// Adds a blob of `bytes` bytes, last used at `used`, linked by the repositories `places`.
     fn has(&self, name: &str, bytes: u64, used: u64, link: Link, places: &[&str]) {
         let mirrored = places.iter().all(|place| place.contains(':'));
         let owner = if mirrored { Owner::Mirrored } else { Owner::Hosted };
@@ -59,7 +59,7 @@ impl Fixture {
     }
 }
 
-/// Size, exclusive, objects, last use.
+/// Size, exclusive bytes, objects, last use.
 type Figures = (u64, u64, u64, Option<u64>);
 
 fn figures(weight: &BlobUsage) -> Figures {
