@@ -1,4 +1,4 @@
-//! Who may do what (issue 5, point 2): users, rules, what is shown to whom, what is written down, what the commands say.
+//! Users and access rules: the effect of each rule, the catalog, the audit log and the commands.
 
 use std::time::{Duration, Instant};
 
@@ -16,14 +16,14 @@ use crate::support::{
 
 const NAMES: [&str; 4] = ["ann", "bob", "eve", "root"];
 
-/// ann is a developer, bob cleans up, eve is somebody, root is root.
+/// ann is a developer, bob may delete, eve has no role, root may do everything.
 const RULES: &str = "groups: {devs: [ann, carol]}, access: [\
      {who: 'group:devs', may: [pull, push], where: 'team/*'}, \
      {who: authenticated, may: pull, where: ['public/**', 'docker.io/library/*']}, \
      {who: bob, may: [pull, delete], where: 'team/**'}, \
      {who: root, may: [pull, push, delete], where: '**'}]";
 
-/// A repository, and for each of [`NAMES`] what they may do there, as the rules have it: `p`ull, pu`s`h, `d`elete.
+/// A repository, and the actions that the rules allow each of [`NAMES`] there: `p`ull, pu`s`h, `d`elete.
 const TABLE: [(&str, [&str; 4]); 6] = [
     ("team/app", ["ps", "pd", "", "psd"]),
     ("team/sub/app", ["", "pd", "", "psd"]),
@@ -42,7 +42,8 @@ fn user(server: &Server, name: &str) -> Target {
     server.target().as_user(name, &password(name))
 }
 
-/// What a request came to: served, refused to a user, or refused to a stranger; with what an answer of that kind must have.
+/// The verdict of a response: served, denied to a user, or denied to an anonymous client. Checks the headers that it
+/// must have.
 fn verdict(response: Response) -> char {
     match response.status {
         401 => {
@@ -56,7 +57,7 @@ fn verdict(response: Response) -> char {
     }
 }
 
-/// Every way to read an image: each has the same verdict.
+/// Pulls an image by every API call: each has the same verdict.
 fn pulls(target: &Target, repository: &str, image: &Image) -> char {
     let (digest, layer) = (image.digest(), &image.layer().digest);
     let paths = [
@@ -85,7 +86,7 @@ fn pushes(target: &Target, repository: &str, image: &Image) -> char {
     let unknown = "/blobs/uploads/2a5bd9f7-60e1-4b3c-9a0a-1f0e6f0a2b11";
     let others = ["PATCH", "PUT", "GET", "DELETE"].map(|method| {
         let response = target.request(method, &format!("{repository}{unknown}?digest={}", blob.digest)).send();
-        // Who may push hears that there is no such session.
+        // A user with the right to push gets 404: there is no such session.
         if response.status == 404 { 'y' } else { verdict(response) }
     });
     let mut verdicts = vec![verdict(in_one.body(OCTETS, &blob.bytes).send()), verdict(session.send()), verdict(tag)];
@@ -104,7 +105,7 @@ fn deletes(target: &Target, repository: &str) -> char {
     verdicts[0]
 }
 
-/// Users × actions × repositories: what the rules say is what happens, by every way there is to ask.
+/// Users × actions × repositories: each API call obeys the rules.
 #[test]
 fn the_rules_hold_for_every_user_action_and_repository() {
     let (server, _users) = ruled(Setup::hosting());
@@ -121,7 +122,7 @@ fn the_rules_hold_for_every_user_action_and_repository() {
         let stranger = server.target();
         let all = [pulls(&stranger, repository, &image), pushes(&stranger, repository, &image)];
         assert_eq!((all, deletes(&stranger, repository)), (['?', '?'], '?'), "{repository}");
-        // One request each: who keeps failing is told to wait.
+        // One request each: after repeated failures the server answers 429.
         for (name, password) in [("root", "wrong"), ("nobody", "")] {
             let liar = server.target().as_user(name, password);
             assert_eq!(verdict(liar.request("GET", &format!("{repository}/manifests/1")).send()), '?', "{repository}");
@@ -129,7 +130,7 @@ fn the_rules_hold_for_every_user_action_and_repository() {
     }
 }
 
-/// A refusal says whose it is, in words and by its code; a stranger is asked who they are on every path.
+/// A denial names the user, in text and by its code; an anonymous client gets a challenge on every path.
 #[test]
 fn refusals_say_what_to_do() {
     let (server, _users) = ruled(Setup::hosting());
@@ -148,7 +149,7 @@ fn refusals_say_what_to_do() {
     }
 }
 
-/// Without rules it is `registry:2`'s: who has a password may do everything.
+/// Without rules, as in `registry:2`, every user may do everything.
 #[test]
 fn without_rules_users_may_do_everything() {
     let users = Users::named(&["ann"]);
@@ -160,7 +161,7 @@ fn without_rules_users_may_do_everything() {
     assert_eq!(ann.json("_catalog")["repositories"], serde_json::json!(["any/thing"]));
 }
 
-/// Mirrored repositories are called by their names, or with their registry's domain before it.
+/// Rules name mirrored repositories by their names, or with their registry's domain as a prefix.
 #[test]
 fn rules_hold_for_what_is_mirrored() {
     let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 502));
@@ -189,7 +190,7 @@ fn rules_hold_for_what_is_mirrored() {
     );
 }
 
-/// A blob is mounted for who may read it where it is; for others the upload goes on as if it were not there.
+/// A blob is mounted if the client may read the source; otherwise the upload continues as if the source did not exist.
 #[test]
 fn a_mount_takes_a_right_to_pull() {
     let (server, _users) = ruled(Setup::hosting());
@@ -207,7 +208,7 @@ fn a_mount_takes_a_right_to_pull() {
     assert_eq!(root.mount("team/app", &secret.digest, None).status, 201, "who may read everything");
 }
 
-/// The catalog holds what its reader may pull, page by page, and nothing hints at the rest.
+/// The catalog lists the repositories that its reader may pull, page by page, and nothing hints at the others.
 #[test]
 fn the_catalog_shows_what_its_reader_may_pull() {
     let (server, _users) = ruled(Setup::hosting());
@@ -232,7 +233,7 @@ fn the_catalog_shows_what_its_reader_may_pull() {
     assert_eq!(user(&server, "eve").json("_catalog?n=0")["repositories"], serde_json::json!([]));
 }
 
-/// Who is added can log in, who is removed cannot, and what nobody could use changes nothing: without a restart.
+/// Without a restart, an added user can log in, a removed one cannot, and an unusable file changes nothing.
 #[test]
 fn the_file_of_users_is_read_again() {
     let users = Users::named(&["ann"]);
@@ -279,7 +280,7 @@ fn a_file_without_users_stops_the_start_and_a_missing_one_is_made() {
     assert!(!server.log().contains("password="), "told once");
 }
 
-/// Whoever guesses is told to wait, and what they cost is no burden: 100,000 wrong passwords under `--soak`.
+/// Guessing clients are throttled, and their cost does not slow other pulls: 100,000 wrong passwords under `--soak`.
 #[test]
 fn guesses_do_not_slow_a_pull() {
     let users = Users::named(&["ann", "bob"]);
@@ -294,7 +295,7 @@ fn guesses_do_not_slow_a_pull() {
         }
         start.elapsed()
     };
-    // The best of many: what is left is what the guesses cost, not what else this machine does.
+    // The minimum of many: the cost of the guesses without the noise of other processes.
     let alone = (0..5).map(|_| pull()).min().unwrap();
     let (before, start) = (server.forget_peak_memory(), Instant::now());
     let (meanwhile, statuses) = std::thread::scope(|scope| {
@@ -325,7 +326,7 @@ fn guess(url: &str, count: usize) -> Vec<u16> {
     (0..count).map(guess).collect()
 }
 
-/// `entrepot access check` answers as the server would, and names the rule.
+/// `entrepot access check` gives the server's own decision and names the rule.
 #[test]
 fn access_check_says_yes_or_no_and_why() {
     let users = Users::named(&NAMES);
@@ -357,7 +358,7 @@ fn access_check_says_yes_or_no_and_why() {
     assert!(open.output.contains("no auth section"), "{}", open.output);
 }
 
-/// What the start says: nobody is warned of strangers who have none to fear, and docker's users are.
+/// The startup log warns of anonymous access only if there is any, and explains users to docker's users.
 #[test]
 fn the_start_says_what_users_mean_for_docker() {
     let users = Users::named(&["ann"]);

@@ -1,7 +1,7 @@
-//! docker, podman, skopeo and ctr log in, pull and push, and are refused where they should be (issue 5, point 1): against users
-//! alone (Basic), rules that let strangers pull (Bearer, from the server's own service), and an outside token service. All of it
-//! over TLS, with an authority of the test's own that every client verifies: dockerd too, on an address that it does not take
-//! for the loopback network's.
+//! docker, podman, skopeo and ctr log in, pull and push, and are denied as the rules say: with users alone (Basic),
+//! with rules that allow anonymous pulls (Bearer, from the server's own token service), and with an external token
+//! service. All connections use TLS, with an authority of the test's own that every client verifies: dockerd too, on an
+//! address outside of the loopback network.
 
 use crate::{
     support::{
@@ -19,12 +19,12 @@ use crate::{
     tls,
 };
 
-/// Everybody may pull what is public; ann may push that and her team's; bob is somebody.
+/// Anonymous clients may pull `public`; ann may push that and her team's; bob has no role.
 const RULES: &str = "access: [\
      {who: anonymous, may: pull, where: 'public/**'}, \
      {who: ann, may: [pull, push], where: ['public/**', 'team/**']}]";
 
-/// The same, as the outside service has it.
+/// The same rights, for the external token service.
 fn rights(user: Option<&str>, name: &str, action: &str) -> bool {
     match action {
         "pull" if name.starts_with("public/") => true,
@@ -33,7 +33,7 @@ fn rights(user: Option<&str>, name: &str, action: &str) -> bool {
     }
 }
 
-/// A client that asked in vain, and was told so rather than failing otherwise.
+/// Checks that a client failed because it was denied, and not for another reason.
 fn refused(outcome: &Outcome, what: &str) {
     let said = outcome.output.to_lowercase();
     let words = [
@@ -57,7 +57,7 @@ fn is_in(client: &mut dyn Member, registry: &str, user: &str) {
     }
 }
 
-/// A wrong password is refused: at the login, where there is one, and where it is used.
+/// A wrong password is refused at the login, if the client has one, and at its first use.
 fn no_wrong_password(client: &mut dyn Member, registry: &str, name: &str) {
     match client.log_in(registry, "ann", "wrong") {
         Some(outcome) => refused(&outcome, "a wrong password"),
@@ -68,7 +68,7 @@ fn no_wrong_password(client: &mut dyn Member, registry: &str, name: &str) {
     }
 }
 
-/// Users alone: strangers may nothing, users everything.
+/// With users alone: anonymous clients may do nothing, users everything.
 fn with_basic(client: &mut dyn Member, doubter: &mut dyn Member, server: &Server) {
     let (registry, image) = (server.target().authority().to_owned(), Image::single(Format::Oci, 700));
     let name = format!("{registry}/team/app:1");
@@ -87,7 +87,7 @@ fn with_basic(client: &mut dyn Member, doubter: &mut dyn Member, server: &Server
     refused(&client.try_pull(&name), "a pull after the logout");
 }
 
-/// It believes another authority, and tells this server nothing.
+/// A client that trusts another authority sends no credentials to this server.
 fn nobody_vouches(doubter: &mut dyn Member, registry: &str, name: &str) {
     let unknown = |outcome: &Outcome, what: &str| {
         assert!(!outcome.status.success() && outcome.output.contains("x509"), "{what}: {}", outcome.output);
@@ -99,11 +99,11 @@ fn nobody_vouches(doubter: &mut dyn Member, registry: &str, name: &str) {
     unknown(&doubter.try_push(&Image::single(Format::Oci, 704), name), "a push");
 }
 
-/// Strangers may pull some, one user push some.
+/// Anonymous clients may pull some repositories, one user may push some.
 fn with_rules(client: &mut dyn Member, server: &Server) {
     let registry = server.target().authority().to_owned();
     let (image, more) = (Image::single(Format::Oci, 701), Image::of_size(Format::Oci, 702, 3_000_000));
-    // Nothing of it is here: ctr has no words for a manifest alone that is refused.
+    // The image is new to the server: ctr's error for a denied manifest alone does not say so.
     let new = Image::single(Format::Oci, 703);
     let name = |rest: &str| format!("{registry}/{rest}");
     no_wrong_password(client, &registry, &name("team/app:1"));
@@ -145,7 +145,7 @@ fn every_way(start: StartMember) {
     assert_eq!(trap.breaches(), [""; 0], "nobody went elsewhere");
 }
 
-/// A server that believes the tokens of this service.
+/// A server that trusts the tokens of this service.
 pub(crate) fn outside(setup: Setup, service: &TokenService) -> Setup {
     let auth = format!(
         "{{token: {{realm: '{}', service: {SERVICE}, issuer: {ISSUER}, rootcertbundle: {}}}}}",

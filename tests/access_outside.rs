@@ -1,4 +1,4 @@
-//! An outside token service (`auth.token`, as `registry:2` has it): what it vouches for goes, and nothing else.
+//! An external token service (`auth.token`, as in `registry:2`): its tokens are accepted, and no others.
 
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// `registry:2`'s `auth.token`: what the service vouches for goes, and nothing else.
+/// `registry:2`'s `auth.token`: the rights in the service's tokens hold, and no others.
 #[test]
 fn an_outside_service_decides() {
     let dir = scratch::dir("outside");
@@ -46,7 +46,7 @@ fn an_outside_service_decides() {
     assert_eq!(challenge(&basic).len(), 2, "no password is good here");
 }
 
-/// Wrong issuer, audience or time, wrong signature: none of them is a token of that service.
+/// A token with a wrong issuer, audience, time or signature is refused.
 #[test]
 fn what_the_outside_service_did_not_make_is_none() {
     let dir = scratch::dir("outside");
@@ -81,7 +81,7 @@ fn what_the_outside_service_did_not_make_is_none() {
     }
 }
 
-/// Where the service is on the host that the client asked.
+/// The challenge names the service on the host that the client used.
 #[test]
 fn an_outside_service_beside_us_is_found_by_our_name() {
     let dir = scratch::dir("outside");

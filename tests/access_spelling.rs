@@ -1,8 +1,8 @@
-//! No rule set lets a denied pair through by another spelling (issue 5, point 2).
+//! No rule set lets a denied user through by another spelling of a name.
 //!
-//! Rule sets and spellings are random, the same in every run; what may be done is decided by a model of its own, which knows
-//! nothing of how names are parsed. Each answer is searched for content that its reader must not see, and in the end all is
-//! as it was, whoever tried to change it.
+//! Rule sets and spellings are random, the same in every run. A separate model, which does not parse names, decides the
+//! rights. Each response is searched for content that its reader must not see, and in the end nothing has changed that
+//! a client was denied to change.
 
 use proptest::{
     sample::select,
@@ -28,7 +28,7 @@ use crate::{
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 const NAMES: [&str; 3] = ["ann", "bob", "root"];
-/// Ways to write a name, of which at most the first is it.
+/// Spellings of a name, of which at most the first is the name itself.
 fn spellings(name: &str) -> Vec<String> {
     let upper = name.to_uppercase();
     let title = name[..1].to_uppercase() + &name[1..];
@@ -78,11 +78,11 @@ const QUERIES: [&str; 12] = [
     "?from=team/app",
 ];
 
-/// Ways to begin a path, and to end it, of which the first is plain.
+/// Beginnings and ends of a path, of which the first is plain.
 const BEGINNINGS: [&str; 8] = ["/v2/", "//v2/", "/v2//", "/%2Fv2/", "/./v2/", "/x/../v2/", "/v2%2F", "/v2/%2e/"];
 const ENDS: [&str; 6] = ["", "/", "//", "%2F", "/.", "/x/.."];
 
-/// Asks, and asks once more where a redirect leads: that is plain.
+/// Sends a request, and once more to the target of a redirect: that is plain.
 fn follow(target: &str, send: impl Fn(&str) -> Response) -> Vec<Response> {
     let first = send(target);
     let moved = first.header("location").filter(|_| first.status == 301).map(str::to_owned);
@@ -95,7 +95,7 @@ fn follow(target: &str, send: impl Fn(&str) -> Response) -> Vec<Response> {
     std::iter::once(first).chain(second).collect()
 }
 
-/// Every path that leads to something of a repository.
+/// Every path of a repository's content.
 fn leads(secret: &Secret) -> Vec<String> {
     let (image, layer) = (&secret.image, &secret.blob.digest);
     let mut leads = vec!["tags/list".to_owned()];
@@ -105,7 +105,7 @@ fn leads(secret: &Secret) -> Vec<String> {
     leads
 }
 
-/// All that a user may try to get at one secret.
+/// Tries every way to read one secret.
 fn spy(target: &Target, secret: &Secret, runner: &mut TestRunner, writable: &[&str]) {
     let spellings = spellings(secret.repository);
     let look = |method: &str, place: &str, range: bool| {
@@ -150,7 +150,7 @@ fn spy(target: &Target, secret: &Secret, runner: &mut TestRunner, writable: &[&s
     steal(target, secret, writable);
 }
 
-/// What a user may write, they may try to fill with what they may not read.
+/// Tries to link content that the user may not read into a repository that they may write.
 fn steal(target: &Target, secret: &Secret, writable: &[&str]) {
     for into in writable.iter().filter(|into| **into != secret.repository) {
         for digest in [&secret.blob.digest, &secret.referrer.digest] {
@@ -172,7 +172,7 @@ fn steal(target: &Target, secret: &Secret, writable: &[&str]) {
     }
 }
 
-/// All that a user may try to change of a repository in which they may not: which of the two is said.
+/// Tries every way to change a repository without the right to push or to delete, one of which may be allowed.
 fn forge(target: &Target, secret: &Secret, runner: &mut TestRunner, push: bool, delete: bool) {
     let evil = Manifest::new(INDEX, &serde_json::json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] }));
     let (own, image, layer) = (Blob::new("mine"), secret.image.digest(), &secret.blob.digest);
@@ -189,7 +189,7 @@ fn forge(target: &Target, secret: &Secret, runner: &mut TestRunner, push: bool, 
     let all: Vec<_> = pushes.chain(deletes.iter().filter(|_| delete)).collect();
     for (method, path, body) in &all {
         let status = target.request(method, &format!("{}/{path}", secret.repository)).body(INDEX, body).send().status;
-        // Deletes of what is mirrored, and pushes to it, are nobody's.
+        // Nobody may delete mirrored content or push to it.
         assert!([401, 403, 405].contains(&status), "{method} {}/{path}: {status}", secret.repository);
     }
     for spelling in spellings(secret.repository) {
@@ -203,18 +203,18 @@ fn forge(target: &Target, secret: &Secret, runner: &mut TestRunner, push: bool, 
     }
 }
 
-/// Whether somebody may do this there.
+/// Returns whether a user may do this to a secret's repository.
 type May<'a> = dyn Fn(&str, &Secret) -> bool + 'a;
 
-/// Somebody who asks, and what they may do by the model.
+/// A client, and its rights by the model.
 struct Asker<'a> {
     target: Target,
     may: Box<May<'a>>,
-    /// How they are refused.
+    /// The status of its denials.
     refused: u16,
 }
 
-/// Each way to be somebody or nobody: by password, by a token for all there is, by nothing.
+/// Each kind of authentication: by password, by a token for every scope, by none.
 fn askers<'a>(server: &Server, rules: &'a [Rule]) -> Vec<Asker<'a>> {
     let asker = |user: Option<&'static str>, target: Target| Asker {
         target,
@@ -230,7 +230,7 @@ fn askers<'a>(server: &Server, rules: &'a [Rule]) -> Vec<Asker<'a>> {
     askers
 }
 
-/// With a token for as much as the service gives.
+/// A target with a token for as many scopes as the service grants.
 fn with_token(server: &Server, realm: &str, user: Option<&str>) -> Target {
     let scopes = REPOSITORIES.map(|name| format!("repository:{name}:*,pull,push,delete")).join(" ");
     let scopes = scopes + " registry:catalog:*";
@@ -242,7 +242,7 @@ fn with_token(server: &Server, realm: &str, user: Option<&str>) -> Target {
     Target::with_token(server.url(), request.send().json()["token"].as_str().unwrap())
 }
 
-/// For each repository: what the model allows is done, and what it denies is not to be had.
+/// For each repository: allowed actions succeed, and denied content is never returned.
 fn holds(asker: &Asker<'_>, secrets: &[Secret], runner: &mut TestRunner) {
     let Asker { target, may, refused } = asker;
     let status = |method: &str, secret: &Secret, path: &str| {
@@ -271,7 +271,7 @@ fn holds(asker: &Asker<'_>, secrets: &[Secret], runner: &mut TestRunner) {
     }
 }
 
-/// What a panic was about, shown with it.
+/// Shows the context of a panic.
 struct Under(String);
 
 impl Drop for Under {
@@ -296,7 +296,7 @@ impl House {
         let (users, upstream) = (Users::named(&NAMES), Upstream::plain());
         let setup = Setup::both(&upstream.url()).variable("REGISTRY_HTTP_NAMES", "registry.test").freshness("1h");
         let setup = setup.variable("REGISTRY_LOG_ACCESSLOG_DISABLED", "true");
-        // Whatever is refused as a mount begins an upload, which nobody ends.
+        // Each refused mount begins an upload, which is never finished.
         let setup = setup.variable("REGISTRY_HTTP_LIMITS_UPLOADS", "0");
         let secrets = REPOSITORIES.iter().enumerate().map(|(number, name)| Secret::new(number, name)).collect();
         let house = Self { users, setup, secrets, _upstream: upstream };
@@ -324,7 +324,8 @@ fn runner() -> TestRunner {
 #[test]
 fn no_spelling_gets_around_the_rules() {
     let (house, mut runner) = (House::new(), runner());
-    // One that every run has: what a token is for is a name, and this rule is about the Hub's of it alone.
+    // A rule of every run: a token's scope is a bare name, and this rule is about the Hub's repository of that name
+    // alone.
     let all = || vec!["pull", "push", "delete"];
     let mut sets = vec![vec![Rule { who: vec!["anonymous"], may: all(), place: vec!["docker.io/**"] }]];
     sets.extend((0..rounds(60)).map(|_| rules().new_tree(&mut runner).unwrap().current()));
@@ -337,7 +338,7 @@ fn no_spelling_gets_around_the_rules() {
     }
 }
 
-/// The same where an outside service decides, by names alone.
+/// The same with an external token service, which decides by names alone.
 #[test]
 fn no_spelling_gets_around_a_token() {
     let (house, mut runner, dir) = (House::new(), runner(), scratch::dir("tokens"));
@@ -357,7 +358,7 @@ fn no_spelling_gets_around_a_token() {
         let server = outside(house.setup.clone(), &service).start();
         for user in [Some("ann"), Some("bob"), None] {
             let target = with_token(&server, &service.realm(), user);
-            // Who may push needs a right to pull, too.
+            // A push needs a right to pull, too.
             let may = |action: &str, secret: &Secret| {
                 let may = |action: &str| plain(&rules, user, action, secret.repository);
                 may(action) && (action != "push" || may("pull"))

@@ -1,4 +1,4 @@
-//! Tokens, by plain HTTP: our own service's, and those of an outside one.
+//! Tokens, by plain HTTP: those of Entrepot's own service, and those of an external one.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ fn bearer(server: &Server, user: Option<&str>, scopes: &[&str]) -> Target {
     Target::with_token(server.url(), &token(server, user, scopes))
 }
 
-/// What a token says, without looking at who signed it.
+/// The claims of a token, without a check of its signature.
 pub(crate) fn claims(token: &str) -> Value {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
@@ -103,7 +103,7 @@ fn challenges_say_where_to_get_which_token() {
     assert_eq!(part(&bad, "scope").as_deref(), Some("repository:public/app:pull"));
 }
 
-/// A token is made for as much of what was asked as its bearer may do, and does no more.
+/// A token is issued for those requested actions that its user may do, and grants no others.
 #[test]
 fn a_token_does_what_it_was_made_for() {
     let (server, _users) = house();
@@ -150,7 +150,7 @@ fn a_token_does_what_it_was_made_for() {
     );
 }
 
-/// What rules let anybody do, nobody needs a token for; what a list shows is what its reader may pull.
+/// Actions that rules allow anonymous clients need no token; a list shows the repositories that its reader may pull.
 #[test]
 fn strangers_see_what_is_theirs() {
     let (server, _users) = house();
@@ -165,7 +165,7 @@ fn strangers_see_what_is_theirs() {
     assert_eq!(ann.json("_catalog")["repositories"], json!(["public/app", "team/app"]), "a password will do");
 }
 
-/// The forms of OAuth2: containerd's, and what no client of ours needs.
+/// Token requests as OAuth2 forms: containerd's, and other ones.
 #[test]
 fn tokens_are_given_for_forms() {
     let (server, _users) = house();
@@ -192,7 +192,7 @@ fn tokens_are_given_for_forms() {
     assert_eq!(http::get(&login).header("Authorization", &basic("ann", "wrong")).send().status, 401);
 }
 
-/// A token makes none: neither for more than it was made for itself, nor for longer.
+/// A token cannot be exchanged for another one, with more rights or a longer life.
 #[test]
 fn a_token_makes_no_tokens() {
     let (server, _users) = house();
@@ -206,7 +206,7 @@ fn a_token_makes_no_tokens() {
     }
 }
 
-/// Figures are for users: where strangers come in for something else, not for them.
+/// Metrics are for users, even if the rules allow anonymous access to repositories.
 #[test]
 fn figures_are_not_for_strangers() {
     let users = Users::named(&["ann"]);
@@ -222,7 +222,7 @@ fn figures_are_not_for_strangers() {
     assert_eq!(scrape(Some(basic("ann", &password("ann")))), 200);
 }
 
-/// There is no such service where nobody needs one.
+/// Without rules for anonymous clients there is no token service.
 #[test]
 fn without_strangers_there_are_no_tokens() {
     let users = Users::named(&["ann"]);
@@ -238,7 +238,7 @@ fn without_strangers_there_are_no_tokens() {
     assert_eq!((own.status, ask(&server, None, &[]).status), (404, 404), "the outside one is elsewhere");
 }
 
-/// A token ends with its time, its user, that one's password, and this process; an upload that it began goes on.
+/// A token ends with its lifetime, its user, that user's password, and this process; an upload that it began continues.
 #[test]
 fn tokens_end_and_uploads_go_on() {
     let users = Users::named(&["ann", "bob"]);
@@ -269,7 +269,7 @@ fn tokens_end_and_uploads_go_on() {
     assert_eq!(status(&after), 401, "another process has another key");
 }
 
-/// A token that somebody else signed, or nobody, or that was altered, is none.
+/// A token with another signature, with none, or with changed claims is refused.
 #[test]
 fn forged_tokens_are_none() {
     let (server, _users) = house();
@@ -285,7 +285,8 @@ fn forged_tokens_are_none() {
     }
 }
 
-/// Other claims under the same signature, none, a shared secret's, a stranger's; with a header that brings its own certificate.
+/// Forged tokens: other claims under the same signature, no signature, one by a shared secret, one by another key; with
+/// a header that contains its own certificate.
 pub(crate) fn forgeries(good: &str, said: &Value, public: Option<&[u8]>) -> Vec<String> {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let parts: Vec<&str> = good.split('.').collect();
@@ -313,7 +314,7 @@ pub(crate) fn forgeries(good: &str, said: &Value, public: Option<&[u8]>) -> Vec<
     forged
 }
 
-/// Neither a password nor a token of ours is in the log, in any of the forms they come in, even where it tells most.
+/// No password or token is in the log, in any of its encodings, even at the most verbose level.
 #[test]
 fn secrets_stay_out_of_the_log() {
     let users = Users::named(&["ann", "bob"]);
@@ -346,7 +347,7 @@ fn secrets_stay_out_of_the_log() {
     }
 }
 
-/// A push by token leaves the same lines as one by password, and a token's denial too.
+/// A push by token is audited as one by password is, and so is a token's denial.
 #[test]
 fn bearers_are_written_down() {
     let (server, _users) = house();

@@ -1,4 +1,4 @@
-//! The read side of the API as clients see it: headers, ranges, errors in the specification's words.
+//! The read side of the API: headers, ranges, and the specification's error codes.
 
 use crate::support::{
     http::{self, Ending},
@@ -23,7 +23,7 @@ fn house() -> House {
     House { _upstream: upstream, server, image }
 }
 
-/// `GET /v2/` is 200 and challenges nobody: dockerd would send a mirror its user's Hub password.
+/// `GET /v2/` is 200 without a challenge: dockerd would send its user's Hub password to a mirror that challenges.
 #[test]
 fn the_ping_is_open() {
     let house = house();
@@ -35,7 +35,7 @@ fn the_ping_is_open() {
     }
 }
 
-/// What every manifest's head says, cold and warm, by GET and by HEAD.
+/// The headers of every manifest, cold and warm, by GET and by HEAD.
 #[test]
 fn a_manifest_says_what_it_is() {
     let House { server, image, _upstream } = house();
@@ -71,7 +71,7 @@ fn several_accept_lines_are_one_list() {
     assert_eq!(request.send().summary().digest, image.digest());
 }
 
-/// What every blob's head says.
+/// The headers of every blob.
 #[test]
 fn a_blob_says_what_it_is() {
     let House { server, image, _upstream } = house();
@@ -133,8 +133,8 @@ fn ranges_are_served() {
     assert_eq!(other.send().status, 200, "If-Range of something else");
 }
 
-/// A server whose operator set `proxy.remoteurl` and did not say `proxy.push` takes no pushes: a cache that is open because
-/// it is read-only stays so.
+/// A server with `proxy.remoteurl` and without `proxy.push` takes no pushes: a cache that is open because it is
+/// read-only stays so.
 #[test]
 fn a_configured_mirror_takes_no_pushes() {
     let House { server, image, _upstream } = house();
@@ -153,7 +153,7 @@ fn a_configured_mirror_takes_no_pushes() {
     }
 }
 
-/// Names, tags and digests that cannot be are refused by the specification's codes, and nobody upstream is asked.
+/// Invalid names, tags and digests are refused with the specification's codes, and the upstream is not asked.
 #[test]
 fn impossible_names_are_refused() {
     let House { server, image, _upstream: upstream } = house();
@@ -183,7 +183,7 @@ fn impossible_names_are_refused() {
     assert_eq!(upstream.requests().len(), 0, "nobody was asked");
 }
 
-/// Paths that would climb out of the data directory, written as no client library would.
+/// Paths that would leave the data directory, in spellings that no client library sends.
 #[test]
 fn paths_do_not_climb() {
     let house = house();

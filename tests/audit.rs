@@ -1,4 +1,4 @@
-//! The audit log: who did what, from where, and by which rule they could or could not.
+//! The audit log: user, action, address, and the rule that allowed or denied it.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn audited(server: &Server) -> Vec<Value> {
     server.log().lines().filter_map(parse).collect()
 }
 
-/// Pushes, deletes, denials and failed logins leave a line of JSON each, whatever the log looks like otherwise.
+/// Pushes, deletes, denials and failed logins are logged as a line of JSON each, in any format of the main log.
 #[test]
 fn the_audit_log_says_who_did_what() {
     for (formatter, level, pulls) in [("text", "error", false), ("json", "info", true)] {
@@ -37,7 +37,7 @@ fn the_audit_log_says_who_did_what() {
         let port = Port::reserve();
         let setup = users.with(Setup::hosting(), RULES).variable("REGISTRY_LOG_FORMATTER", formatter);
         let setup = setup.variable("REGISTRY_LOG_AUDIT_PULLS", if pulls { "true" } else { "false" });
-        // At `error` nothing says where it listens.
+        // At level `error` the log does not contain the address.
         let server = setup.variable("REGISTRY_LOG_LEVEL", level).start_at(&port);
         let (ann, image) = (as_user(&server, "ann"), Image::single(Format::Oci, 504));
         ann.image("team/app", "1", &image);
@@ -67,7 +67,8 @@ fn the_audit_log_says_who_did_what() {
     }
 }
 
-/// Where nobody is asked who they are, it says from where; the mirror's own door is such a place whatever the other one asks.
+/// Without authentication it logs the client's address; the mirror listener never authenticates, even if the main
+/// listener does.
 #[test]
 fn the_audit_log_says_from_where_without_users() {
     let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 506));
@@ -103,8 +104,8 @@ fn the_audit_log_says_from_where_without_users() {
     assert_eq!(all(&asking, 1), [pulled]);
 }
 
-/// A push names all its tags, a mount where it is from; and what was denied to who is nobody: writes, and whatever comes with a
-/// token that is none.
+/// A push is logged with all its tags, a mount with its source. Denials of anonymous clients are logged for writes and
+/// for invalid tokens.
 #[test]
 fn the_audit_log_names_tags_sources_and_forgers() {
     let users = Users::named(&["ann"]);

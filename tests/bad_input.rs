@@ -1,4 +1,4 @@
-//! Point 10: what is wrong is refused in the specification's words, and nothing of it is stored.
+//! Invalid input is refused with the specification's codes, and nothing of it is stored.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::support::{
 
 const REPOSITORY: &str = "team/app";
 
-/// A server and all it had before something bad came.
+/// A server, and the content it had before the invalid input.
 struct House {
     server: Server,
     target: Target,
@@ -32,7 +32,7 @@ fn house(image: &Image) -> House {
     House { server, target, before }
 }
 
-/// Blobs, links and staged bytes on disk: all but the index, the lock and what upload sessions hold.
+/// Blobs, links and staged bytes on disk: everything except the index, the lock and upload sessions.
 fn stored(server: &Server) -> Vec<PathBuf> {
     let none = |path: &PathBuf| !path.starts_with("index") && !path.ends_with("entrepot.lock");
     let session = |path: &PathBuf| path.iter().any(|part| part == "_uploads");
@@ -40,7 +40,7 @@ fn stored(server: &Server) -> Vec<PathBuf> {
 }
 
 impl House {
-    /// Waits until nothing more is there than before.
+    /// Waits until nothing is stored beyond the earlier content.
     fn nothing_is_stored(&self, what: &str) {
         wait_until(&format!("nothing to be left of {what}"), Duration::from_secs(5), || {
             stored(&self.server) == self.before
@@ -63,7 +63,7 @@ impl House {
     }
 }
 
-/// A wrong digest, in each way to upload.
+/// A wrong digest, in each form of upload.
 #[test]
 fn a_wrong_digest() {
     let house = house(&Image::single(Format::Oci, 10));
@@ -83,7 +83,7 @@ fn a_wrong_digest() {
     }
 }
 
-/// Digests that are none, or of algorithms nobody knows.
+/// Invalid digests, and unknown algorithms.
 #[test]
 fn an_unknown_digest() {
     let house = house(&Image::single(Format::Oci, 11));
@@ -120,7 +120,7 @@ fn an_unknown_digest() {
     }
 }
 
-/// A body that is not as long as it says: a chunk, and a descriptor's size.
+/// A body whose length differs from its announcement: a chunk, and a descriptor's size.
 #[test]
 fn a_wrong_length() {
     let good = Image::single(Format::Oci, 12);
@@ -147,7 +147,7 @@ fn image(config: &Value, layers: &[Value]) -> Manifest {
     Manifest::new(Format::Oci.manifest(), &body)
 }
 
-/// A manifest that is nothing, no JSON, not an object, or not a manifest.
+/// An empty manifest, one that is not JSON, not an object, or not a manifest.
 #[test]
 fn a_manifest_that_is_none() {
     let good = Image::single(Format::Oci, 13);
@@ -181,7 +181,7 @@ fn a_manifest_that_is_none() {
     house.refuses_manifest("bytes that are no text", &not_unicode, &[400], &["MANIFEST_INVALID"]);
 }
 
-/// A manifest that says it is something else than its Content-Type does.
+/// A manifest whose type differs from its Content-Type.
 #[test]
 fn a_manifest_that_contradicts_itself() {
     let good = Image::single(Format::Oci, 14);
@@ -236,7 +236,7 @@ fn a_manifest_too_large() {
     assert!(more < 32 << 20, "{more} bytes more");
 }
 
-/// Names that are none, or not any that a client could mean.
+/// Invalid names.
 #[test]
 fn a_name_that_is_none() {
     let house = house(&Image::single(Format::Oci, 16));
@@ -268,7 +268,7 @@ fn a_name_with_an_empty_segment() {
     }
 }
 
-/// `..`, plain and escaped: no name, and no way out of the volume.
+/// `..`, plain and escaped, is not a name and cannot leave the volume.
 #[test]
 fn a_name_that_climbs() {
     let house = house(&Image::single(Format::Oci, 17));
@@ -297,7 +297,7 @@ fn a_name_that_climbs() {
             let request = if method == "GET" { request } else { request.body(OCTETS, b"x") };
             let response = request.send_target(&format!("/v2/{path}"));
             let status = response.status;
-            // As registry:2's router: a path that climbs is redirected to the one that it comes to.
+            // As in registry:2's router: a path with `..` is redirected to the path that it resolves to.
             let is_redirected = status == 301 && response.header("location").is_some_and(|plain| !plain.contains(".."));
             assert!([400, 404, 405].contains(&status) || is_redirected, "{method} /v2/{path}: {status}");
             house.nothing_is_stored(&path);
@@ -311,7 +311,7 @@ fn a_name_that_climbs() {
     );
 }
 
-/// Tags that are none.
+/// Invalid tags.
 #[test]
 fn a_tag_that_is_none() {
     let good = Image::single(Format::Oci, 18);
@@ -347,7 +347,7 @@ fn a_client_that_leaves() {
     }
 }
 
-/// Who leaves a session comes back to what was received, and no more.
+/// A client that resumes a session finds exactly the bytes that were received.
 #[test]
 fn a_client_that_leaves_a_session() {
     let blob = Blob::noise(20, 2_000_000);
@@ -368,7 +368,7 @@ fn a_client_that_leaves_a_session() {
     }
 }
 
-/// A layer asked for as a manifest is no manifest, and is not read into memory to find that out.
+/// A layer requested as a manifest is refused without being read into memory.
 #[test]
 fn a_layer_is_no_manifest() {
     let upstream = crate::support::upstream::Upstream::plain();

@@ -1,5 +1,5 @@
-//! Must-show point 1: dockerd, ctr, podman and skopeo each pull the same index image through the mirror from the real
-//! upstream, by tag and by digest; with the upstream stopped they pull it again.
+//! dockerd, ctr, podman and skopeo each pull the same index image through the mirror from the real upstream, by tag and
+//! by digest, and pull it again with the upstream stopped.
 
 use std::{sync::LazyLock, thread, time::Duration};
 
@@ -45,13 +45,13 @@ fn pull(client: &dyn Client, reference: &str) {
     assert_eq!(client.pull(reference), wanted, "{} pull {reference}", client.name());
 }
 
-/// Point 1, dockerd.
+/// dockerd.
 #[test]
 fn docker_pulls() {
     pulls_through_the_mirror(clients::docker);
 }
 
-/// Point 1, containerd.
+/// containerd.
 #[test]
 fn ctr_pulls() {
     pulls_through_the_mirror(clients::containerd);
@@ -69,8 +69,8 @@ fn newer_ctr_pulls() {
     pulls_through_the_mirror(clients::newer_containerd);
 }
 
-/// A tag moves to an image that is cached already, under another tag. Who pulls it, and again without the upstream, gets that
-/// image and not the one before.
+/// A tag moves to an image that is already cached under another tag. A pull, and another one without the upstream,
+/// returns that image and not the one before.
 fn is_never_downgraded(start: Start) {
     let (old, new) = (Image::single(Format::Docker, 28), Image::single(Format::Docker, 29));
     let (upstream, trap) = (Upstream::plain(), EgressTrap::new());
@@ -104,19 +104,19 @@ fn ctr_is_never_downgraded() {
     is_never_downgraded(clients::newer_containerd);
 }
 
-/// Point 1, podman.
+/// podman.
 #[test]
 fn podman_pulls() {
     pulls_through_the_mirror(clients::podman);
 }
 
-/// Point 1, skopeo.
+/// skopeo.
 #[test]
 fn skopeo_pulls() {
     pulls_through_the_mirror(clients::skopeo);
 }
 
-/// Points 1 and 2 together: all five at once, cold, from a registry with tokens and a CDN, cost each blob once.
+/// All five clients at once, cold, from a registry with tokens and a CDN: each blob is fetched once.
 #[test]
 fn all_clients_at_once_cost_one_fetch() {
     let upstream = Settings::default().auth(Auth::anonymous()).cdn(Cdn::links_living(Duration::from_secs(300))).start();

@@ -1,4 +1,4 @@
-//! How it is started, told what to do, and stopped.
+//! Start, configuration and shutdown.
 
 use std::{
     path::PathBuf,
@@ -28,7 +28,7 @@ fn file(text: &str) -> (TempDir, PathBuf) {
     (dir, path)
 }
 
-/// It ended with one line that names all of these.
+/// The program exits with one line that contains all of these.
 fn refused(outcome: &Outcome, names: &[&str]) {
     assert!(!outcome.status.success(), "it should have refused: {}", outcome.output);
     let lines: Vec<_> = outcome.output.lines().filter(|line| !line.trim().is_empty()).collect();
@@ -70,7 +70,7 @@ fn a_mistake_in_a_variable_is_named() {
     }
 }
 
-/// A file that is not there, a directory that cannot be written: one line each.
+/// A missing file, a directory that is not writable: one line each.
 #[test]
 fn what_cannot_be_used_is_named() {
     let missing = PathBuf::from("no-such-config.yml");
@@ -83,7 +83,7 @@ fn what_cannot_be_used_is_named() {
     drop(dir);
 }
 
-/// An address that someone else has: one line that names it.
+/// An address in use: one line that names it.
 #[test]
 fn a_taken_port_is_named() {
     let port = Port::reserve();
@@ -95,7 +95,7 @@ fn a_taken_port_is_named() {
     assert!(last.contains(&address), "{last}");
 }
 
-/// registry:2's own files are read: what has no effect here is told once, and stops nothing.
+/// registry:2's own files are read: each ignored key is reported once, and none prevents the start.
 #[test]
 fn a_registry2_file_is_taken() {
     let text = r#"
@@ -141,7 +141,7 @@ fn variables_go_over_the_file() {
     assert!(!log.contains("REGISTRY_PORT") && !log.contains("REGISTRY_SERVICE"), "Kubernetes' own are not:\n{log}");
 }
 
-/// `entrepot config` prints what is in effect, in the form it can be read back.
+/// `entrepot config` prints the effective configuration in a form that can be loaded again.
 #[test]
 fn the_effective_configuration_is_shown() {
     let shown = entrepot(&["config"], &[]).expect_success("entrepot config").output;
@@ -167,7 +167,7 @@ fn a_bare_port_is_both_protocols() {
     }
 }
 
-/// The limit of open files is raised as far as it goes.
+/// The limit of open files is raised to the hard limit.
 #[test]
 fn the_limit_of_open_files_is_raised() {
     let server = Setup::mirroring("http://127.0.0.1:1").start();
@@ -177,7 +177,7 @@ fn the_limit_of_open_files_is_raised() {
     assert_eq!(words[3], words[4], "{line}");
 }
 
-/// SIGTERM lets a download end that can.
+/// At SIGTERM a download that can finish does.
 #[test]
 fn a_stop_lets_downloads_end() {
     let (upstream, blob, gate) = (Upstream::plain(), Blob::noise(88, 10 * MB), Gate::new());
@@ -194,7 +194,7 @@ fn a_stop_lets_downloads_end() {
     server.wait_for_end(Duration::from_secs(5));
 }
 
-/// SIGTERM waits 8 s at most for one that cannot: docker kills after 10.
+/// At SIGTERM the server waits at most 8 s for one that cannot: docker kills after 10 s.
 #[test]
 fn a_stop_takes_eight_seconds_at_most() {
     let (upstream, image, gate) = (Upstream::plain(), Image::of_size(Format::Oci, 89, 10 * MB), Gate::new());
@@ -212,7 +212,7 @@ fn a_stop_takes_eight_seconds_at_most() {
     gate.open();
 }
 
-/// Idle, SIGTERM ends it at once.
+/// An idle server exits at once at SIGTERM.
 #[test]
 fn an_idle_stop_is_prompt() {
     let mut server = Setup::mirroring("http://127.0.0.1:1").start();

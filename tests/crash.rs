@@ -1,4 +1,5 @@
-//! `kill -9` at any moment of anything: the disk is whole, what was acknowledged is there, what was deleted is not.
+//! After `kill -9` at any moment the volume is consistent: acknowledged pushes are there, acknowledged deletes are
+//! gone.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,20 +25,20 @@ use crate::support::{
 const PUSHERS: usize = 4;
 const PULLERS: usize = 2;
 const KIB: usize = 1 << 10;
-/// In one round of ten the server collects all the time, with so many milliseconds of grace: a start counts as activity, so
-/// that it takes as long until anything goes.
+/// In one round of ten, garbage is collected all the time, with this grace in milliseconds: a start counts as activity,
+/// so that nothing is removed before it is over.
 const COLLECTED: usize = 4;
 const GRACE: u64 = 600;
 
-/// What one who pushes was told. Each has a repository of its own.
+/// The responses that one pushing client received. Each has a repository of its own.
 #[derive(Default)]
 struct Told {
     tags: HashMap<String, Image>,
-    /// How often anything was acknowledged.
+    /// The number of acknowledged requests.
     answers: usize,
-    /// What is not tagged any more, and may be there or not.
+    /// Images without a tag, which may be there or not.
     gone: HashSet<String>,
-    /// A tag whose change nobody answered for: it is what it was, or what it was to become.
+    /// A tag whose change was not acknowledged: it has its old or its new value.
     open: Option<(String, Option<Image>)>,
 }
 
@@ -92,7 +93,7 @@ impl Told {
         Ok(())
     }
 
-    /// The disk has what was acknowledged; of what was not, it says which of the two it has.
+    /// The volume has all that was acknowledged. Records which value an open tag has.
     fn is_on(&mut self, judge: &mut VolumeCheck, repository: &str) {
         if let Some((tag, after)) = self.open.take() {
             let now = judge.tag(repository, &tag);
@@ -121,8 +122,8 @@ impl Told {
     }
 }
 
-/// Whether a push was taken. It may be refused when all that could make way is being read, and when a collection with next to
-/// no grace has overtaken it.
+/// Returns whether a push was accepted. It may be refused if all evictable content is being read, or if a collection
+/// with almost no grace has overtaken it.
 fn is_taken(response: Response) -> bool {
     if response.status == 404 {
         assert_eq!(response.json()["errors"][0]["code"], "MANIFEST_BLOB_UNKNOWN");
@@ -137,7 +138,7 @@ fn is_taken(response: Response) -> bool {
     true
 }
 
-/// Pulls as fast as it can until the server is gone; what comes whole is right.
+/// Pulls as fast as possible until the server is gone; complete responses are right.
 fn pull_until_the_end(target: &Target, stock: &ImageSet, rng: &mut Rng) -> std::io::Result<()> {
     loop {
         let (name, image) = &stock.images[rng.throw(stock.images.len())];
@@ -155,7 +156,7 @@ fn pull_until_the_end(target: &Target, stock: &ImageSet, rng: &mut Rng) -> std::
     }
 }
 
-/// Returns how many blobs were collected meanwhile, and heard of.
+/// Returns the number of collected blobs that were logged.
 fn storm(server: &mut Server, stock: &ImageSet, told: &mut [Told], round: usize) -> u64 {
     let (target, alive) = (server.target(), AtomicBool::new(true));
     let (data, collects) = (server.data().to_owned(), round % 10 == COLLECTED);
@@ -202,7 +203,8 @@ fn collect(server: &Server, round: usize) {
     }
 }
 
-/// Point 5, in memory: a kill leaves the page cache, so that no disk shows more, and a slow one fewer moments. Fills, pushes, deletes, evictions and collections, killed at random moments.
+/// In memory: a kill leaves the page cache, so that a real disk would show nothing more, and a slow one fewer moments.
+/// Fills, pushes, deletes, evictions and collections, killed at random moments.
 #[test]
 fn kills_in_the_middle_of_everything() {
     let (disk, upstream, stock) = (Disk::new(Kind::Tmpfs, 192), Upstream::plain(), ImageSet::of(120));

@@ -1,4 +1,4 @@
-//! What is in `deploy/` and the Dockerfile, by the programs that are to read it.
+//! The Dockerfile and the files in `deploy/`, checked by the programs that read them.
 
 use crate::support::{
     built::{BUILT, Ready},
@@ -32,7 +32,7 @@ fn the_dockerfile_keeps_the_dependencies_of_a_changed_source() {
     assert!(!step.contains("Using cache"), "{}", BUILT.again);
 }
 
-/// Every command line that registry:2's image takes, and our own program beside it.
+/// Every command line of registry:2's image, and Entrepot's own.
 #[test]
 fn the_image_takes_registry_2s_command_lines() {
     let ready = Ready::boot();
@@ -62,7 +62,7 @@ fn healthy(netns: &Netns, container: &str) {
     netns.until(&format!("docker inspect --format '{{{{.State.Health.Status}}}}' {container} | grep -x healthy"));
 }
 
-/// A server that answers is healthy; one that cannot be reached is not.
+/// A server that responds is healthy; an unreachable one is not.
 #[test]
 fn the_image_knows_whether_it_is_healthy() {
     let ready = Ready::boot();
@@ -74,7 +74,7 @@ fn the_image_knows_whether_it_is_healthy() {
     assert!(said.contains("127.0.0.1:5999") && said.contains("refused"), "{said}");
 }
 
-/// As another user, on a volume that is root's: the error has the command that helps, and it helps.
+/// As another user, on a volume that belongs to root: the error contains the command that helps, and it helps.
 #[test]
 fn a_volume_of_somebody_elses_stops_the_start_with_the_command_that_helps() {
     let ready = Ready::boot();
@@ -89,7 +89,7 @@ fn a_volume_of_somebody_elses_stops_the_start_with_the_command_that_helps() {
     netns.until("curl -fs http://localhost:5000/v2/");
 }
 
-/// The mirror and Prometheus of the project, up: the mirror answers, Prometheus sees it and has the rules.
+/// The mirror and Prometheus of the compose project: the mirror responds, Prometheus scrapes it and has the rules.
 #[test]
 fn composes_mirror_and_prometheus_run() {
     let ready = Ready::boot();
@@ -107,7 +107,7 @@ fn composes_mirror_and_prometheus_run() {
     assert!(quota.contains("quota: \"80%\""), "{quota}");
 }
 
-/// The stack of a swarm, as its file says at its beginning.
+/// The stack in a swarm, started as the comment in its file says.
 #[test]
 fn the_stack_runs_in_a_swarm() {
     let ready = Ready::boot();

@@ -1,5 +1,5 @@
-//! A data directory on several disks: blobs, repositories or a part of either lie elsewhere, by symbolic links or as mount
-//! points. What is published is staged on its own disk, so that nothing fails at a rename between two.
+//! A data directory on several disks: blobs, repositories or a part of either are on other disks, by symbolic links or
+//! mount points. Files are staged on the disk they are published on, so that no rename crosses disks.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ fn lies_on(data: &Path, folder: &str, disk: &Disk) {
     symlink(there, place).unwrap();
 }
 
-/// Pushes in one request, in pieces and by mount, and pulls; what is mirrored is kept: the upstream is asked once.
+/// Pushes in one request, in chunks and by mount, and pulls; mirrored content is cached: the upstream is asked once.
 fn works(server: &mut Server, upstream: &Upstream, repository: &str, seed: u64) {
     let target = server.target();
     let (pushed, mirrored) =
@@ -67,7 +67,7 @@ fn each_part_may_lie_on_a_disk_of_its_own() {
     }
 }
 
-/// Damaged bytes are set aside on the disk that they lie on.
+/// Damaged bytes are moved to the quarantine on their own disk.
 #[test]
 fn damaged_bytes_are_set_aside_on_their_own_disk() {
     let (upstream, disk) = (Upstream::plain(), Disk::new(Kind::Tmpfs, 64));
@@ -89,7 +89,7 @@ fn damaged_bytes_are_set_aside_on_their_own_disk() {
     assert!(!aside.exists());
 }
 
-/// A disk that takes no files is told at the start, with its path: not at the first push.
+/// A disk that is not writable is reported at the start, with its path, and not at the first push.
 #[test]
 fn a_disk_that_takes_nothing_stops_the_start() {
     let (upstream, disk) = (Upstream::plain(), Disk::new(Kind::Tmpfs, 64));

@@ -1,4 +1,4 @@
-//! What fills the disk: every figure is what the disk itself says, with a server and without one, and comes to what `du` says.
+//! Disk usage: every figure agrees with the disk, with a server and without one, and the total agrees with `du`.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,7 @@ fn document(data: &Path, arguments: &[&str]) -> Value {
     serde_json::from_str(&outcome.output).unwrap_or_else(|error| panic!("{error}: {}", outcome.output))
 }
 
-/// What `du` itself says.
+/// The result of `du` itself.
 fn coreutils(data: &Path) -> u64 {
     let mut command = process::command("du");
     command.args(["-s", "--block-size=1"]).arg(data);
@@ -71,7 +71,7 @@ fn adds_up(document: &Value) {
     assert_eq!(Some(sum), document["total"].as_i64(), "{document:#}");
 }
 
-/// A document's figures are the disk's.
+/// A document's figures agree with the disk.
 fn agrees(document: &Value, data: &Path, when: &str) {
     let weights = Weights::read(data);
     let sources = list(document, "sources").iter().map(|source| (text(&source["source"]), figures(source)));
@@ -87,7 +87,7 @@ fn agrees(document: &Value, data: &Path, when: &str) {
     adds_up(document);
 }
 
-/// At a quiet moment: the index's files change by themselves, and what was removed is counted a moment later.
+/// Compares while nothing changes: the index's files change by themselves, and removals are counted a moment later.
 fn agrees_with_du(server: &Server, when: &str) -> Value {
     let mut last = Value::Null;
     let found = wait_for(&format!("du to agree {when}"), Duration::from_secs(60), || {
@@ -98,7 +98,7 @@ fn agrees_with_du(server: &Server, when: &str) -> Value {
     found
 }
 
-/// An image with layers that others have too.
+/// An image with layers that other images share.
 fn image(seed: u64, shared: &[&Blob]) -> Image {
     let own = Blob::noise(seed, 20_000 + usize::try_from(seed).unwrap() % 1000 * 10);
     Image::of_layers(Format::Oci, &[shared.iter().map(|blob| (*blob).clone()).collect(), vec![own]].concat())
@@ -122,7 +122,7 @@ impl ImageSet {
         let server = both(&upstream).start();
         server.pull("library/ubuntu", "18.04", &ubuntu);
         server.pull("library/ubuntu", "latest", &ubuntu);
-        // As from a client that has the base already.
+        // As a client that has the base already.
         assert_eq!(server.manifest("library/nginx", "1").send().status, 200);
         for blob in nginx.blobs.iter().filter(|blob| blob.digest != base.digest) {
             assert_eq!(server.blob("library/nginx", &blob.digest).send().summary().digest, blob.digest);
@@ -174,7 +174,7 @@ fn every_figure_is_the_disks() {
     let expected = [("docker.io", "mirrored"), ("pushed", "hosted")].map(|(a, b)| (a.to_owned(), b.to_owned()));
     assert_eq!(classes.collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
 
-    // What nothing links stays until it is collected; what was the mirror's, too, is the mirror's again.
+    // Unlinked content stays until it is collected; content that was also mirrored becomes mirrored again.
     let target = server.target();
     assert_eq!(target.delete(&format!("team/app/blobs/{}", base.digest)), 202);
     assert_eq!(target.delete("team/app/manifests/2"), 202);
@@ -198,7 +198,7 @@ fn every_figure_is_the_disks() {
     };
     assert_eq!(same(&mut alone), same(&mut least.clone()), "with and without a server");
 
-    // A killed server's index has to be made anew, and it says so by taking its time, not by wrong figures.
+    // After a kill the index is rebuilt: the command waits for it instead of showing wrong figures.
     server.restart();
     server.kill9();
     agrees(&document(server.data(), &["--tags"]), server.data(), "alone, after a kill");
@@ -209,7 +209,7 @@ fn every_figure_is_the_disks() {
     upstream.stop();
 }
 
-/// What keeps a tag's manifest keeps what refers to it: a signature is its tag's.
+/// A tag's usage includes the manifests that refer to its manifest, such as a signature.
 #[test]
 fn a_tag_has_what_refers_to_it() {
     let stock = ImageSet::new();
@@ -228,7 +228,7 @@ fn a_tag_has_what_refers_to_it() {
     assert!(of("1").1 >= 40_000 + 20_000, "{:?}", of("1"));
 }
 
-/// A pull is a use of what was pulled, not of those that share its layers.
+/// A pull is a use of the pulled image, not of those that share its layers.
 #[test]
 fn the_last_use_is_the_last_pull() {
     let server = Setup::hosting().start();
@@ -252,7 +252,7 @@ fn the_last_use_is_the_last_pull() {
     assert_eq!(text(&after["at"]).len(), "2026-01-01T00:00:00Z".len());
 }
 
-/// While much comes and goes, whatever is told adds up, and the server goes on.
+/// While content comes and goes, the figures of each report add up, and the server keeps running.
 #[test]
 fn it_adds_up_while_things_change() {
     let server = Setup::hosting().variable("REGISTRY_GC_INTERVAL", "0").start();
@@ -283,7 +283,7 @@ fn it_adds_up_while_things_change() {
     assert_eq!(quiet["changed"], 0);
 }
 
-/// A test that fails must not leave its clients running.
+/// Stops the test's clients if the test fails.
 struct SetOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for SetOnDrop<'_> {
@@ -292,7 +292,7 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// For people: a table, at a terminal and in a pipe; for programs: a document and nothing else.
+/// A table for people, at a terminal and in a pipe; a document and nothing else for programs.
 #[test]
 fn people_get_a_table() {
     let ImageSet { server, .. } = ImageSet::new();
@@ -322,12 +322,12 @@ fn people_get_a_table() {
     assert!(!piped.contains('%') && !piped.contains('\x1b'));
 }
 
-/// What is left on a line that was drawn over.
+/// The text that remains visible on a line that was overwritten.
 fn shown_last(line: &str) -> &str {
     line.rsplit("\u{1b}[K").next().unwrap_or_default().trim_end()
 }
 
-/// What is asked wrongly is told in a line that says what to do.
+/// A wrong argument is answered with a line that says what to do.
 #[test]
 fn what_is_not_there_is_told() {
     let mut server = Setup::hosting().quota("1GB").start();
@@ -351,7 +351,7 @@ fn what_is_not_there_is_told() {
     );
     let answers = admin::ask(server.data(), &json!({ "request": "du", "tags": "//" }));
     assert!(answers.len() == 1 && answers[0]["answer"] == "failed", "{answers:?}");
-    // One whose images are all gone is known, and holds nothing.
+    // A repository without any image left is known, and holds nothing.
     let target = server.target();
     let digest = image(8400, &[]).digest().to_owned();
     assert_eq!(target.delete(&format!("team/app/manifests/{digest}")), 202);

@@ -1,4 +1,4 @@
-//! Points 5 and 6: what was acknowledged is there after any end, and an upload goes on where it was.
+//! Acknowledged content survives any crash, and an upload continues at its offset.
 
 use std::{
     collections::HashMap,
@@ -21,16 +21,16 @@ use crate::support::{
     wait_for,
 };
 
-/// What a worker was told, and what it had asked when the server died.
+/// The responses that a worker received, and its open request at the moment of the crash.
 #[derive(Default)]
 struct Told {
     blobs: Vec<String>,
     tags: HashMap<String, String>,
-    /// A tag's PUT that nobody answered: it may have happened or not.
+    /// A tag's PUT without a response: it may have happened or not.
     open: Option<(String, String)>,
 }
 
-/// Pushes images to one repository until the server is gone: each blob in another way, each tag again and again.
+/// Pushes images to one repository until the server is gone: the blobs by different methods, each tag again and again.
 fn push_until_the_end(target: &Target, repository: &str, round: usize, told: &mut Told, alive: &AtomicBool) {
     let mut number = 0;
     while push_one(target, repository, round, number, told).is_ok() {
@@ -41,7 +41,7 @@ fn push_until_the_end(target: &Target, repository: &str, round: usize, told: &mu
 
 fn push_one(target: &Target, repository: &str, round: usize, number: usize, told: &mut Told) -> std::io::Result<()> {
     let seed = (round * 1000 + number) as u64;
-    // The layer is everybody's, the configuration differs by it: so repositories race for the same bytes.
+    // Repositories share the layer and differ in the configuration, so that they race for the same bytes.
     let image = Image::of_size(Format::Oci, seed, 2_000 + (number * 7919) % 150_000);
     for (way, blob) in image.blobs.iter().enumerate() {
         push_blob(target, repository, blob, way + number)?;
@@ -81,7 +81,7 @@ fn push_blob(target: &Target, repository: &str, blob: &Blob, way: usize) -> std:
     Ok(())
 }
 
-/// What the worker was told is on the disk; where it was told nothing, the tag is the old one or the new one.
+/// Acknowledged content is on the disk; an open tag has its old or its new value.
 fn holds_what_it_told(judge: &mut VolumeCheck, repository: &str, told: &mut Told) {
     for digest in told.blobs.drain(..) {
         assert!(judge.has_layer(repository, &digest), "an acknowledged blob is gone from {repository}");
@@ -97,7 +97,7 @@ fn holds_what_it_told(judge: &mut VolumeCheck, repository: &str, told: &mut Told
     }
 }
 
-/// Point 5: rounds of `kill -9` at random moments under parallel pushes.
+/// Rounds of `kill -9` at random moments under parallel pushes.
 #[test]
 fn what_was_acknowledged_survives_a_kill() {
     const WORKERS: usize = 4;
@@ -130,7 +130,7 @@ fn what_was_acknowledged_survives_a_kill() {
     assert!(median < Duration::from_secs(1), "restarts: {restarts:?}");
 }
 
-/// Every tag that was acknowledged is served, with its manifest's blobs.
+/// Every acknowledged tag is served, with its manifest's blobs.
 fn serves(server: &Server, told: &[Told]) {
     for (worker, told) in told.iter().enumerate() {
         let repository = format!("team/app{worker}");
@@ -144,7 +144,7 @@ fn serves(server: &Server, told: &[Told]) {
     }
 }
 
-/// A system call of the trace, from the line where it began to the line where it returned.
+/// A system call of the trace, from the line of its start to the line of its return.
 struct Call {
     begun: usize,
     ended: usize,
@@ -156,7 +156,7 @@ impl Call {
         names.iter().any(|name| self.text.strip_prefix(name).is_some_and(|rest| rest.starts_with('(')))
     }
 
-    /// The last path it names.
+    /// The last path among its arguments.
     fn path(&self) -> &str {
         let path = self.text.rsplit(['"', '<']).find(|part| part.starts_with('/')).unwrap_or_default();
         path.split(['"', '>']).next().unwrap()
@@ -167,7 +167,7 @@ impl Call {
     }
 }
 
-/// Reads what `strace -f -y` wrote; calls that were interrupted by others' lines are put together again.
+/// Reads the output of `strace -f -y`; interrupted calls are joined.
 fn calls(trace: &str) -> Vec<Call> {
     let (mut calls, mut open) = (Vec::new(), HashMap::<&str, (usize, String)>::new());
     for (number, line) in trace.lines().enumerate() {
@@ -200,8 +200,8 @@ fn synced(calls: &[Call], path: &Path, after: usize, before: usize) -> bool {
     calls.iter().filter(named).any(|call| call.succeeded() && call.begun > after && call.ended < before)
 }
 
-/// What is published under a path that ends so, before line `answered`: the file was synced, then renamed, then its
-/// folder was synced, and so was the name of every folder that was made for it, whoever made it. Says on which line.
+/// The path with this suffix was published before line `answered`: the file was synced, then renamed, then its folder
+/// was synced, and the entry of every folder that was created for it. Returns the line.
 fn is_published(calls: &[Call], suffix: &str, answered: usize) -> usize {
     let renames = ["rename", "renameat", "renameat2", "link", "linkat"];
     let published = |call: &&Call| call.is(&renames) && call.succeeded() && call.path().ends_with(suffix);
@@ -224,7 +224,7 @@ fn is_published(calls: &[Call], suffix: &str, answered: usize) -> usize {
     call.ended
 }
 
-/// The line on which a response with this status began to be sent, after line `after`.
+/// The line at which a response with this status began to be sent, after line `after`.
 fn answered(calls: &[Call], status: u16, after: usize) -> usize {
     let head = format!("\"HTTP/1.1 {status}");
     let send = |call: &&Call| call.is(&["write", "writev", "sendto", "sendmsg"]) && call.text.contains(&head);
@@ -232,8 +232,8 @@ fn answered(calls: &[Call], status: u16, after: usize) -> usize {
     call.unwrap_or_else(|| panic!("no {status} after line {after}")).begun
 }
 
-/// Point 5, for what a killed process cannot show, since it leaves its page cache: the system calls. The file is synced,
-/// renamed, and its folder synced, before the 201 is written; for blobs, layer links, revisions and tags.
+/// The order of system calls, which a kill cannot show because it leaves the page cache: the file is synced, renamed,
+/// and its folder synced, before the 201 is written; for blobs, layer links, revisions and tags.
 #[test]
 fn a_201_is_written_after_the_syncs() {
     let dir = scratch::dir("trace");
@@ -263,7 +263,7 @@ fn a_201_is_written_after_the_syncs() {
     assert!(synced(&calls, &tags, answer, answered(&calls, 202, answer)), "a DELETE is durable too");
 }
 
-/// What a mirrored blob left unsynced is no ground to stand on: its folders are synced for the first push that needs
+/// A push does not rely on folders that a mirrored blob left unsynced: they are synced for the first push that needs
 /// them.
 #[test]
 fn a_push_does_not_stand_on_an_unsynced_folder() {
@@ -296,7 +296,7 @@ fn a_push_does_not_stand_on_an_unsynced_folder() {
     is_published(&calls, &format!("/_layers/sha256/{}/link", hex(&mirrored.digest)), promoted);
 }
 
-/// The bytes of the large upload from one offset to another, a piece of a MiB at a time.
+/// The bytes of the large upload from one offset to another, in pieces of 1 MiB.
 fn content(from: u64, to: u64, mut take: impl FnMut(&[u8])) {
     const PIECE: u64 = 1 << 20;
     let noise = Blob::noise(6, 1 << 20);
@@ -314,8 +314,8 @@ fn send(sending: &mut Sending, from: u64, to: u64) {
     content(from, to, |piece| sending.write(piece).unwrap());
 }
 
-/// Point 6: a half-done upload of 1 GiB goes on after a restart, from the offset the server names: killed in mid-PATCH,
-/// and then stopped.
+/// A partial upload of 1 GiB continues after a restart at the offset that the server returns: after a kill during a
+/// PATCH, and after a stop.
 #[test]
 fn a_half_done_upload_goes_on_after_a_restart() {
     let whole = (rounds(1024) as u64) << 20;
@@ -356,7 +356,7 @@ fn a_half_done_upload_goes_on_after_a_restart() {
     assert_eq!((got.ending, got.length, got.digest), (Ending::Complete, whole, digest));
 }
 
-/// Sessions with nothing in them, or only announced, survive as well; a finished one does not come back.
+/// Empty sessions and announced ones survive too; a finished one does not come back.
 #[test]
 fn small_sessions_survive_a_kill() {
     let mut server = Setup::hosting().start();
@@ -377,8 +377,8 @@ fn small_sessions_survive_a_kill() {
     assert_eq!(empty.at(&target).put(&sha256(b"empty"), b"empty").status, 201);
 }
 
-/// A client that leaves in the middle of a commit lets go of nothing: whoever writes to the session next is refused or
-/// finds it ended, and what is published is what was named.
+/// A client that disconnects during a commit does not release the session: the next writer is refused or finds it
+/// ended, and the published blob matches its digest.
 #[test]
 fn a_commit_is_whole_though_its_client_leaves() {
     let server = Setup::hosting().start();

@@ -1,4 +1,4 @@
-//! What makes way when there is no room, and what does not; and what clients see of it.
+//! Eviction: the content that is evicted, the content that is not, and the effects on clients.
 
 use std::{thread, time::Duration};
 
@@ -17,14 +17,14 @@ use crate::{
 
 const MEBI: usize = 1 << 20;
 
-/// GETs of this digest that upstream had.
+/// The number of GETs of this digest at the upstream.
 fn fetches(upstream: &Upstream, digest: &str) -> usize {
     let of = |asked: &&upstream::Recorded| asked.request.method == "GET" && asked.request.path.contains(digest);
     upstream.requests().iter().filter(of).count()
 }
 
-/// What makes way, and what does not: never what was pushed or is pinned, manifests and configurations last; an image
-/// whose layers went comes back with the next pull, at the cost of its layers alone.
+/// Pushed and pinned content is never evicted, manifests and configurations last. An image whose layers were evicted
+/// comes back with the next pull, which fetches its layers only.
 #[test]
 fn eviction_takes_layers_and_leaves_the_rest() {
     let (disk, upstream, stock) = (Disk::ext4(256), Upstream::plain(), ImageSet::of(240));
@@ -57,8 +57,8 @@ fn eviction_takes_layers_and_leaves_the_rest() {
     VolumeCheck::new(server.data()).is_whole();
 }
 
-/// Point 10: part of an image is gone and upstream is down: the pull fails at the manifest, where clients go elsewhere. An
-/// image that is whole is served.
+/// Part of an image is evicted and the upstream is down: the pull fails at the manifest, so that clients try another
+/// registry. A complete image is served.
 #[test]
 fn an_image_with_a_hole_fails_at_its_manifest() {
     let (disk, upstream, stock) = (Disk::ext4(256), Upstream::plain(), ImageSet::of(160));
@@ -86,7 +86,7 @@ fn an_image_with_a_hole_fails_at_its_manifest() {
     server.pull("library/holed", "latest", &holed);
 }
 
-/// A blob is whole for whoever is reading it, though it would be the next to go: slow readers lose nothing.
+/// A reader gets the whole blob even if it is the next to be evicted: slow readers lose nothing.
 #[test]
 fn what_is_being_read_stays_whole() {
     let (disk, upstream, stock) = (Disk::ext4(256), Upstream::plain(), ImageSet::of(120));

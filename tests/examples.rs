@@ -1,5 +1,5 @@
-//! The rest of `deploy/`, by the programs that would read it: systemd's own judgement of the unit, Kubernetes' schemas,
-//! docker-compose, and this program for its own files.
+//! The other files of `deploy/`, checked by the programs that read them: systemd-analyze for the unit, Kubernetes'
+//! schemas, docker-compose, and Entrepot for its own files.
 
 use std::{
     fs,
@@ -28,7 +28,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The unit is sound, and may do little.
+/// The unit is valid and has few privileges.
 #[test]
 fn systemd_takes_the_unit_and_finds_it_hardened() {
     let dir = scratch::dir("systemd");
@@ -42,7 +42,7 @@ fn systemd_takes_the_unit_and_finds_it_hardened() {
     said("systemd-analyze", &security, dir.path()).expect_success("systemd-analyze security");
 }
 
-/// Kubernetes' schemas and what reads them, kept below `target/`.
+/// Kubernetes' schemas and their validator, kept below `target/`.
 static VALIDATOR: LazyLock<PathBuf> = LazyLock::new(|| {
     let tools = root().join("target/kubernetes-validate");
     if !tools.join("complete").exists() {
@@ -53,8 +53,7 @@ static VALIDATOR: LazyLock<PathBuf> = LazyLock::new(|| {
     tools
 });
 
-/// What kustomize makes of the directory, by Kubernetes' own schemas, strictly; what they do not know is held together by
-/// names.
+/// The output of kustomize is valid by Kubernetes' own schemas, strictly; other references are checked by name.
 #[test]
 fn kubernetes_takes_the_manifests() {
     let made = said("kubectl", &["kustomize", "deploy/kubernetes"], root()).expect_success("kubectl kustomize").output;
@@ -91,7 +90,7 @@ fn kubernetes_takes_the_manifests() {
     }
 }
 
-/// What clients read is what their format says, and names the mirror for the Hub. Those of docker, containerd and podman
+/// The clients' files are valid in their format and name the mirror for the Hub. Those of docker, containerd and podman
 /// are followed by `howtos.rs`.
 #[test]
 fn the_clients_files_can_be_read() {
@@ -112,7 +111,7 @@ fn the_clients_files_can_be_read() {
     assert_eq!(k3s, format!("http://{mirror}"));
 }
 
-/// Every file of ours that is a configuration is one.
+/// Every configuration of Entrepot is valid.
 #[test]
 fn the_configurations_are_read_without_a_warning() {
     for file in ["deploy/image/config.yml", "deploy/kubernetes/config.yml"] {
@@ -134,7 +133,7 @@ fn compose_takes_the_project_and_the_stack() {
     }
 }
 
-/// Each shell takes its script, and bash completes by it.
+/// Each shell loads its script, and bash completes with it.
 #[test]
 fn shells_take_the_completions() {
     let dir = scratch::dir("shells");

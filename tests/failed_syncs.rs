@@ -1,5 +1,5 @@
-//! A failed fsync is final: the kernel forgets what it could not write, and the next fsync of the same file succeeds. So
-//! nothing that one failed for is acknowledged later on, unless it was written anew.
+//! A failed fsync is final: the kernel drops the pages that it could not write, and the next fsync of the same file
+//! succeeds. So nothing whose fsync failed is acknowledged later, unless it was written anew.
 
 use std::path::Path;
 
@@ -25,14 +25,14 @@ fn told(server: &Server, path: &Path) -> bool {
     server.log().lines().any(|line| line.contains(path) && line.contains("os error 5"))
 }
 
-/// The bytes of the only session of a server.
+/// The file of the server's only session.
 fn session_file(server: &Server) -> std::path::PathBuf {
     let files = scratch::files(server.data());
     let is_data = |path: &&std::path::PathBuf| path.ends_with("data") && path.to_string_lossy().contains("_uploads");
     server.data().join(files.iter().find(is_data).expect("a session"))
 }
 
-/// A session whose bytes could not be synced ends: a second PUT would be told that bytes are durable which are not.
+/// A session whose bytes could not be synced ends: a second PUT would be acknowledged for bytes that are not durable.
 #[test]
 fn a_session_ends_with_its_first_failed_sync() {
     let server = Setup::hosting().start();
@@ -52,8 +52,8 @@ fn a_session_ends_with_its_first_failed_sync() {
     assert_eq!(server.blob("team/app", &blob.digest).send().summary().digest, blob.digest);
 }
 
-/// A session whose bytes could neither be synced nor removed is over; a process that finds it later writes them anew before it
-/// believes a sync.
+/// A session whose bytes could neither be synced nor removed is over; a later process writes them anew before it trusts
+/// a sync.
 #[test]
 fn a_session_that_failed_and_stayed_is_not_believed() {
     let mut server = Setup::hosting().start();
@@ -76,7 +76,7 @@ fn a_session_that_failed_and_stayed_is_not_believed() {
     assert_eq!(server.blob("team/app", &blob.digest).send().summary().digest, blob.digest);
 }
 
-/// A mirrored blob that could not be synced when it was mounted is not there for the next mount: it has to come again.
+/// A mirrored blob whose sync failed when it was mounted is missing for the next mount: it has to be fetched again.
 #[test]
 fn a_mirrored_blob_whose_sync_failed_has_to_come_again() {
     let (upstream, blob) = (Upstream::plain(), Blob::noise(701, 300_000));
@@ -98,7 +98,7 @@ fn a_mirrored_blob_whose_sync_failed_has_to_come_again() {
     assert_eq!(injection.end(), (0, 1), "and these are synced");
 }
 
-/// An upload of bytes that a failing disk already holds for a mirror brings bytes of its own.
+/// An upload of bytes that the mirror holds on a failing disk writes its own bytes.
 #[test]
 fn an_upload_takes_the_place_of_what_could_not_be_synced() {
     let (upstream, blob) = (Upstream::plain(), Blob::noise(702, 300_000));
@@ -116,7 +116,7 @@ fn an_upload_takes_the_place_of_what_could_not_be_synced() {
     assert_eq!(inode(&std::fs::metadata(&data).unwrap()), inode(&watched), "the session's own bytes, synced before");
 }
 
-/// What a manifest's PUT could not sync is synced by the next one, at each step: its bytes' folder, its revision, its tag,
+/// Each step that a manifest's PUT could not sync is synced by the next PUT: its bytes' folder, its revision, its tag,
 /// and the folders of its repository.
 #[test]
 fn a_retried_manifest_is_synced_at_every_step() {
@@ -144,8 +144,8 @@ fn a_retried_manifest_is_synced_at_every_step() {
     }
 }
 
-/// A change whose last sync fails is on the disk, and the client is told that it failed: whoever asks is told what the disk
-/// says, as after a restart.
+/// A change whose last sync fails is on the disk, and the client gets an error: later requests return the state of the
+/// disk, as after a restart.
 #[test]
 fn after_a_failed_change_the_disk_is_what_is_told() {
     let mut server = Setup::hosting().variable("REGISTRY_STORAGE_DELETE_ENABLED", "true").start();
@@ -185,8 +185,8 @@ fn after_a_failed_change_the_disk_is_what_is_told() {
     assert_eq!(seen[0], seen[1]);
 }
 
-/// A claim whose sync failed is made durable at the latest when the last manifest goes: until then the manifest itself shows
-/// that the name is claimed.
+/// A claim whose sync failed is synced at the latest before the last manifest is removed: until then the manifest
+/// itself shows that the name is claimed.
 #[test]
 fn a_claim_is_synced_before_its_last_manifest_goes() {
     let server = Setup::hosting().variable("REGISTRY_STORAGE_DELETE_ENABLED", "true").start();

@@ -1,5 +1,5 @@
-//! The calls that looking after a volume makes there fail once: whichever it is, what was pushed stays, and it is said where it
-//! failed. One call of each sort here; in the soak each of them with each error, or an even choice where there are very many.
+//! Each system call that maintenance makes on a volume fails once: pushed content stays, and the error names the path.
+//! One call of each sort here; in the soak each of them with each error, or an even choice of very many.
 
 use std::{
     fs,
@@ -21,22 +21,23 @@ use crate::support::{
     wait_until,
 };
 
-/// How many commands are tried at a time, and how many servers, which wait more than they work.
+/// The number of commands at a time, and of servers, which wait more than they work.
 const COMMANDS: usize = 3;
 const SERVERS: usize = 10;
 const ERRORS: [&str; 4] = ["EIO", "EACCES", "EMFILE", "ENOSPC"];
 
-/// So many sites of one call fail with each of the errors in a soak. Of more, so many fail, with one of them each.
+/// Up to this many sites of one call fail with each of the errors in a soak. Of more sites, this many fail, with one
+/// error each.
 const MOST: usize = 60;
 
-/// A call, and the path below the volume that it is about.
+/// A call, and its path below the volume.
 type Site = (String, PathBuf);
 
 fn is_soak() -> bool {
     std::env::var_os("ENTREPOT_SOAK").is_some_and(|value| !value.is_empty())
 }
 
-/// Which sites of these calls are made to fail, and with which error.
+/// The sites of these calls that fail, and the error of each.
 fn chosen(calls: &[&str], all: &[Site]) -> Vec<(Site, &'static str)> {
     let mut chosen = Vec::new();
     for (number, call) in calls.iter().enumerate() {
@@ -59,7 +60,7 @@ fn chosen(calls: &[&str], all: &[Site]) -> Vec<(Site, &'static str)> {
     chosen
 }
 
-/// Has each of the chosen sites fail, `at_once` at a time.
+/// Lets each of the chosen sites fail, `at_once` at a time.
 #[allow(clippy::print_stderr, reason = "a soak tells what it covered")]
 fn each(what: &str, at_once: usize, calls: &[&str], all: &[Site], fail: impl Fn(&Site, &'static str) + Sync) {
     let (begun, chosen) = (Instant::now(), chosen(calls, all));
@@ -78,8 +79,8 @@ fn each(what: &str, at_once: usize, calls: &[&str], all: &[Site], fail: impl Fn(
     eprintln!("{what}: {} sites, {injections} injections, {:?}", all.len(), begun.elapsed());
 }
 
-/// A volume with something to do for everybody who looks after it: images that are whole, one whose layer is damaged, a
-/// manifest without a tag, bytes that nothing links.
+/// A volume with work for every maintenance command: complete images, one with a damaged layer, a manifest without a
+/// tag, unlinked bytes.
 struct Template {
     server: Server,
     images: Vec<(String, Image)>,
@@ -111,7 +112,7 @@ impl Template {
         dir
     }
 
-    /// By the disk: every image is there, with all that it names.
+    /// Every image on the disk is complete.
     fn is_whole(&self, data: &Path, after: &str) {
         let mut judge = VolumeCheck::new(data);
         for (name, image) in &self.images {
@@ -120,7 +121,7 @@ impl Template {
         }
     }
 
-    /// Has each of the sites of a command fail.
+    /// Lets each of the sites of a command fail.
     fn fails_well(&self, arguments: &[&str], calls: &[&str]) {
         let traced = self.copy();
         let arguments_of = |data: &Path| -> Vec<String> {
@@ -183,13 +184,13 @@ impl Cache {
         Self { upstream, server, pushed, cached }
     }
 
-    /// Nothing happens by itself but an eviction of what nobody asked for a few seconds long.
+    /// The server's only background work is the eviction of content that is unused for a few seconds.
     fn setup(upstream: &Upstream) -> Setup {
         let setup = Setup::both(&upstream.url()).hosted("team/*").lease("0");
         setup.variable("REGISTRY_GC_INTERVAL", "0").variable("REGISTRY_VERIFY_INTERVAL", "0")
     }
 
-    /// A server that has just cached the image, and evicts it when nobody asks for it for `ttl` seconds.
+    /// A server that has just cached the image, and evicts it after `ttl` seconds without a request.
     fn evicting(&self, volume: &Path, ttl: u64) -> Server {
         let mut copy = process::command("cp");
         copy.args(["-a", "-T"]).arg(self.server.data()).arg(volume);
@@ -212,7 +213,7 @@ impl Cache {
         wait_until("the cache to go", Duration::from_secs(30), is_gone);
     }
 
-    /// The calls about what is cached that an eviction makes.
+    /// The calls about cached content that an eviction makes.
     fn sites(&self) -> Vec<Site> {
         let volume = scratch::dir("volume");
         let server = self.evicting(volume.path(), 4);
@@ -230,11 +231,11 @@ impl Cache {
 
     fn fails_once(&self, call: &str, error: &str, path: &Path) {
         let what = format!("{error} of {call} at {}", path.display());
-        // A busy machine may be late to look: then it evicts later.
+        // On a busy machine the server may check late: then it evicts later.
         assert!([3, 9, 18].into_iter().any(|ttl| self.failed(call, error, path, ttl, &what)), "there was no {what}");
     }
 
-    /// Returns whether the call was made, and failed, while it was looked.
+    /// Returns whether the call was made, and failed, while the test waited.
     fn failed(&self, call: &str, error: &str, path: &Path, ttl: u64, what: &str) -> bool {
         let volume = scratch::dir("volume");
         let path = volume.path().join(path);
@@ -247,7 +248,7 @@ impl Cache {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        // An empty folder that stays is found by the next walk; blocks that could not be counted, by the next survey.
+        // The next walk finds an empty folder that stays; the next scan counts blocks that could not be counted.
         if !matches!(call, "rmdir" | "statx") {
             let is_told = || told(&server.log(), volume.path(), &path);
             wait_until(&format!("{what} to be told"), Duration::from_secs(10), is_told);
@@ -263,7 +264,7 @@ impl Cache {
     }
 }
 
-/// Whether a log names a path, or a folder of its repository that it lies in: a folder goes with all that is in it.
+/// Returns whether a log names a path, or a folder of its repository above it: a folder is removed with its content.
 fn told(log: &str, volume: &Path, path: &Path) -> bool {
     let home = volume.join("mirrors/docker.io/repositories/hub/app");
     path.ancestors()
@@ -271,7 +272,7 @@ fn told(log: &str, volume: &Path, path: &Path) -> bool {
         .any(|above| log.contains(above.to_str().unwrap()))
 }
 
-/// An eviction, by a server whose cache nobody asks for.
+/// An eviction, by a server whose cache is unused.
 #[test]
 fn an_eviction_fails_well() {
     let cache = Cache::new();

@@ -1,5 +1,5 @@
-//! A look at the disk that fails says nothing about what is there: nothing is removed, evicted or answered 404 for it. And
-//! folders that lie elsewhere, behind symbolic links, are looked at as any other.
+//! A failed look at the disk says nothing about its content: nothing is removed, evicted or answered 404 because of it.
+//! Folders behind symbolic links are treated as any other.
 
 use std::{
     fs,
@@ -26,12 +26,12 @@ use crate::support::{
 
 const REPOSITORIES: &str = "docker/registry/v2/repositories";
 
-/// Nothing is collected but what the test asks for.
+/// Nothing is collected except at the test's request.
 fn hosting() -> Setup {
     Setup::hosting().variable("REGISTRY_GC_INTERVAL", "0")
 }
 
-/// A volume with images that were pushed, and no server that has it.
+/// A volume with pushed images, and no server that has it open.
 struct Volume {
     server: Server,
     images: Vec<(&'static str, Image)>,
@@ -74,14 +74,14 @@ impl Volume {
         entrepot(&[arguments, &["--data", self.data().to_str().unwrap()]].concat(), &[])
     }
 
-    /// What each repository holds.
+    /// The content of each repository.
     fn held(&self) -> Value {
         let du = self.command(&["du", "--json"]).expect_success("du").output;
         let document: Value = serde_json::from_str(&du[du.find('{').unwrap()..]).unwrap();
         document["repositories"].clone()
     }
 
-    /// Puts a folder elsewhere, with a symbolic link in its place.
+    /// Moves a folder elsewhere, with a symbolic link in its place.
     fn move_away(&self, folder: &str, elsewhere: &Path) {
         let (from, to) = (self.data().join(folder), elsewhere.join(folder.replace('/', "-")));
         fs::rename(&from, &to).unwrap();
@@ -89,7 +89,7 @@ impl Volume {
     }
 }
 
-/// `registry:2` follows them: so do pulls, and so does everything that must know who needs what.
+/// `registry:2` follows symbolic links: so do pulls, and so does every job that determines which content is needed.
 #[test]
 fn a_folder_behind_a_symbolic_link_is_a_folder() {
     let shelf = |volume: &Volume| {
@@ -118,7 +118,7 @@ fn a_folder_behind_a_symbolic_link_is_a_folder() {
     }
 }
 
-/// A link that leads back up is followed no further, and a link that leads nowhere is a folder that is not there now.
+/// A link to a parent is followed no further, and a dangling link is a folder that is missing now.
 #[test]
 fn links_that_lead_back_or_nowhere_cost_nothing() {
     let mut volume = Volume::pushed();
@@ -129,7 +129,7 @@ fn links_that_lead_back_or_nowhere_cost_nothing() {
     assert!(gc.status.success() && gc.output.contains("0 blobs"), "{}", gc.output);
     volume.serves();
     volume.server.stop();
-    // The judge would follow them for ever.
+    // The volume check would follow them for ever.
     fs::remove_file(repositories.join("team/again")).unwrap();
     fs::remove_file(repositories.join("all")).unwrap();
     fs::rename(repositories.join("team"), volume.data().join("away")).unwrap();
@@ -142,7 +142,7 @@ fn links_that_lead_back_or_nowhere_cost_nothing() {
     volume.is_whole();
 }
 
-/// What a repository holds is not known where one of its folders cannot be read: nothing goes, and it is said why.
+/// A repository with an unreadable folder has unknown content: nothing is removed, and the log says why.
 #[test]
 fn a_collection_ends_where_it_cannot_look() {
     let mut volume = Volume::pushed();
@@ -166,7 +166,7 @@ fn a_collection_ends_where_it_cannot_look() {
     volume.is_whole();
 }
 
-/// A pushed image that cannot be read this moment is no image that is not there.
+/// A pushed image that cannot be read at the moment is not answered with 404.
 #[test]
 fn what_cannot_be_read_is_no_404() {
     let mut volume = Volume::pushed();
@@ -189,7 +189,8 @@ fn what_cannot_be_read_is_no_404() {
     volume.is_whole();
 }
 
-/// Clients that take nothing hold what they may, and no more: a collection a second always finds what it needs.
+/// Clients that read nothing hold no more than their limit: a collection each second always has the descriptors it
+/// needs.
 #[test]
 fn clients_cannot_use_up_the_last_descriptor() {
     let mut server = hosting().files(128).start();
@@ -200,7 +201,7 @@ fn clients_cannot_use_up_the_last_descriptor() {
     let slow: Vec<_> = (0..90)
         .map(|_| {
             let mut client = TcpStream::connect(&address).unwrap();
-            // Those beyond the limit are sent away, some of them before they have asked.
+            // Connections beyond the limit are closed, some of them before they have sent a request.
             client.write_all(format!("GET {path} HTTP/1.1\r\nHost: slow\r\n\r\n").as_bytes()).ok();
             client
         })

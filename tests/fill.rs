@@ -1,4 +1,4 @@
-//! One fetch per digest, whatever clients and upstream do (Must-show points 2, 3 and 4, and law 5).
+//! One fetch per digest, for any behaviour of clients and upstream.
 
 use std::{
     thread,
@@ -37,7 +37,7 @@ fn fetches_right(server: &Server, blob: &Blob) {
     assert_eq!((got.ending, got.length, got.digest.as_str()), (Ending::Complete, blob.len() as u64, &*blob.digest));
 }
 
-/// Point 2: 16 clients, cold, one blob of 200 MB, 4 leaving early: upstream serves 1.00 times its bytes.
+/// 16 clients, cold, one blob of 200 MB, 4 leaving early: the upstream serves exactly its bytes.
 #[test]
 fn sixteen_cold_clients_cost_one_fetch() {
     let blob = Blob::noise(200, 200 * MB);
@@ -57,7 +57,7 @@ fn sixteen_cold_clients_cost_one_fetch() {
     assert_eq!(upstream.count("GET", Kind::Blob), 1, "the next one costs nothing");
 }
 
-/// Point 3: cut three times on the way: one whole right answer, at most 1.05 times the bytes.
+/// A body that is cut three times: one complete, right response, at most 1.05 times the bytes.
 fn survives_cuts(upstream: &Upstream, kind: Kind, cut: Cut) {
     let blob = Blob::noise(3, 24 * MB);
     upstream.add_blob(REPOSITORY, &blob);
@@ -75,26 +75,26 @@ fn survives_cuts(upstream: &Upstream, kind: Kind, cut: Cut) {
     assert_eq!(upstream.sent(kind), sent, "and kept");
 }
 
-/// Point 3, FIN.
+/// Cut by FIN.
 #[test]
 fn a_fill_survives_three_fins() {
     survives_cuts(&Upstream::plain(), Kind::Blob, Cut::Fin);
 }
 
-/// Point 3, RST.
+/// Cut by RST.
 #[test]
 fn a_fill_survives_three_resets() {
     survives_cuts(&Upstream::plain(), Kind::Blob, Cut::Rst);
 }
 
-/// Point 3, on a CDN whose links live on.
+/// Cut by a CDN whose links stay valid.
 #[test]
 fn a_fill_survives_a_cdn_that_cuts() {
     let upstream = Settings::default().cdn(Cdn::links_living(Duration::from_secs(60))).start();
     survives_cuts(&upstream, Kind::Cdn, Cut::Rst);
 }
 
-/// Point 3, where the link has expired by the time it is needed again: it is re-asked.
+/// Cut by a CDN whose link has expired when it is needed again: a new one is requested.
 #[test]
 fn an_expired_link_is_asked_again() {
     let upstream = Settings::default().cdn(Cdn::links_living(Duration::from_millis(400))).start();
@@ -107,7 +107,7 @@ fn an_expired_link_is_asked_again() {
     assert!(upstream.sent(Kind::Cdn) <= blob.len() as u64 + 1000, "resumed, not repeated");
 }
 
-/// An upstream that knows no ranges is read again from the start, and the answer is still right.
+/// An upstream without ranges is read again from the start, and the response is still right.
 #[test]
 fn a_fill_survives_an_upstream_without_ranges() {
     let blob = Blob::noise(31, 6 * MB);
@@ -119,7 +119,7 @@ fn a_fill_survives_an_upstream_without_ranges() {
     fetches_right(&server, &blob);
 }
 
-/// Point 4: no client gets a complete body of a corrupt blob; after the fault is gone the next pull is right.
+/// No client gets a complete body of a corrupt blob; without the fault the next pull is right.
 fn refuses_corruption_at(offset: usize) {
     let blob = Blob::noise(4, 3 * MB);
     let (upstream, server) = mirrored(&blob);
@@ -142,19 +142,20 @@ fn refuses_corruption_at(offset: usize) {
     fetches_right(&server, &blob);
 }
 
-/// Point 4, at the first byte.
+/// Corrupt at the first byte.
 #[test]
 fn a_corrupt_first_byte_is_never_a_complete_body() {
     refuses_corruption_at(0);
 }
 
-/// Point 4, at the last byte.
+/// Corrupt at the last byte.
 #[test]
 fn a_corrupt_last_byte_is_never_a_complete_body() {
     refuses_corruption_at(3 * MB - 1);
 }
 
-/// Point 4, where the upstream sends a whole `200` too short or without a length: the rest is asked for, or the client is cut.
+/// The upstream sends a whole `200` too short or without a length: the rest is requested, or the client's response is
+/// cut.
 #[test]
 fn a_short_body_is_an_error_and_never_an_end() {
     let blob = Blob::noise(41, 2 * MB);
@@ -170,7 +171,7 @@ fn a_short_body_is_an_error_and_never_an_end() {
     fetches_right(&server, &blob);
 }
 
-/// Point 4, for a manifest: by tag and by digest, none is served and none is kept.
+/// A corrupt manifest is neither served nor stored, by tag and by digest.
 #[test]
 fn a_corrupt_manifest_is_never_served() {
     for fault in [Fault::Corrupt(9), Fault::WrongDigestHeader, Fault::CutAfter(20, Cut::Fin)] {
@@ -179,7 +180,7 @@ fn a_corrupt_manifest_is_never_served() {
         let (server, what) = (Server::mirroring(&upstream), format!("{fault:?}"));
         upstream.fault(Rule::on(Kind::Manifest, fault).method("GET"));
         assert_eq!(server.manifest(REPOSITORY, "latest").send().status, 502, "{what} by tag");
-        // Asked by digest, bytes that hash to it are right whatever a header calls them.
+        // For a request by digest, matching bytes are right, whatever a header says.
         let by_digest = server.manifest(REPOSITORY, image.digest()).send().status;
         assert!(by_digest == 502 || (by_digest == 200 && what == "WrongDigestHeader"), "{what} by digest: {by_digest}");
         upstream.heal();
@@ -187,7 +188,7 @@ fn a_corrupt_manifest_is_never_served() {
     }
 }
 
-/// The head goes out as soon as upstream's is in, before the first byte of the body.
+/// The head is sent as soon as the upstream's head is in, before the first byte of the body.
 #[test]
 fn the_head_does_not_wait_for_the_body() {
     let (blob, gate) = (Blob::noise(5, MB), Gate::new());
@@ -199,7 +200,7 @@ fn the_head_does_not_wait_for_the_body() {
     assert_eq!(response.summary().digest, blob.digest);
 }
 
-/// Ranges of a blob in flight are served as soon as their bytes are there, from the same fetch.
+/// Ranges of a blob being filled are served as soon as their bytes are there, from the same fetch.
 #[test]
 fn ranges_of_a_blob_in_flight_are_served() {
     let (blob, gate) = (Blob::noise(6, 8 * MB), Gate::new());
@@ -219,7 +220,7 @@ fn ranges_of_a_blob_in_flight_are_served() {
     assert_eq!(upstream.sent(Kind::Blob), blob.len() as u64);
 }
 
-/// containerd 2.1's way: eight open-ended ranges of a cold blob, each left after its chunk.
+/// Eight open-ended ranges of a cold blob, each closed after its chunk, as containerd 2.1 sends them.
 #[test]
 fn parallel_ranges_of_a_cold_blob_cost_one_fetch() {
     let blob = Blob::noise(61, 40 * MB);
@@ -261,7 +262,7 @@ fn a_range_far_ahead_is_fetched_through() {
     assert_eq!((rest.ending, rest.length), (Ending::Complete, (blob.len() - MB / 2) as u64));
 }
 
-/// A client that dawdles changes nothing for the others, and still gets its own.
+/// A slow client does not affect the others, and still gets its whole body.
 #[test]
 fn a_slow_client_holds_up_nobody() {
     let blob = Blob::noise(7, 30 * MB);
@@ -287,7 +288,7 @@ fn a_fill_outlives_its_client() {
     assert_eq!(upstream.count("GET", Kind::Blob), 1);
 }
 
-/// What was staged when the upstream went away waits for its return, whoever asks in between.
+/// A partial blob is kept until the upstream returns, even if it is requested meanwhile.
 #[test]
 fn a_half_survives_who_asks_meanwhile() {
     let blob = Blob::noise(63, 8 * MB);
@@ -310,7 +311,7 @@ fn a_half_survives_who_asks_meanwhile() {
     assert!(upstream.requests().iter().any(resumed), "it was fetched from its start");
 }
 
-/// An upstream that falls silent in mid-body is left, and the fill resumed.
+/// If an upstream stalls within a body, the connection is closed and the fill resumed.
 #[test]
 fn a_stalled_upstream_is_asked_again() {
     let blob = Blob::noise(9, 4 * MB);
@@ -320,7 +321,7 @@ fn a_stalled_upstream_is_asked_again() {
     assert_eq!(response.summary().digest, blob.digest);
 }
 
-/// HEAD of an uncached blob: the size, and no byte of the blob.
+/// HEAD of an uncached blob: the size, without a byte of the blob.
 #[test]
 fn a_head_costs_no_bytes() {
     let (image, cdn) = (Image::of_size(Format::Oci, 10, MB), Cdn::links_living(Duration::from_secs(60)));
@@ -336,7 +337,7 @@ fn a_head_costs_no_bytes() {
     }
 }
 
-/// As above, with the manifest cached: the size is known without asking.
+/// With the manifest cached, the size is known without a request.
 #[test]
 fn a_head_after_the_manifest_asks_nothing() {
     let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Oci, 11, MB));
@@ -349,7 +350,7 @@ fn a_head_after_the_manifest_asks_nothing() {
     assert_eq!(upstream.count("HEAD", Kind::Blob) + upstream.count("GET", Kind::Blob), 0);
 }
 
-/// A blob that is nowhere is 404, for every client and without a trace.
+/// An unknown blob is 404, for every client and without a trace on the disk.
 #[test]
 fn an_unknown_blob_is_unknown() {
     let blob = Blob::noise(12, 1000);
@@ -358,7 +359,7 @@ fn an_unknown_blob_is_unknown() {
     assert_eq!((response.status, response.error_code().as_str()), (404, "BLOB_UNKNOWN"));
 }
 
-/// When the disk cannot take a blob, the pull streams through, and smaller ones are still cached.
+/// If the disk cannot take a blob, it is passed through uncached, and smaller ones are still cached.
 #[test]
 fn a_full_disk_streams_through() {
     let (large, small) = (Blob::noise(14, 60 * MB), Blob::noise(15, 2 * MB));
@@ -374,7 +375,7 @@ fn a_full_disk_streams_through() {
     assert_eq!(upstream.sent(Kind::Blob), sent, "the small one is cached");
 }
 
-/// Streaming through keeps law 4: a corrupt blob is never a complete body there either.
+/// An uncached, corrupt blob is never a complete body either.
 #[test]
 fn a_full_disk_passes_on_no_corrupt_body() {
     let (upstream, large) = (Upstream::plain(), Blob::noise(14, 60 * MB));

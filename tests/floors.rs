@@ -1,5 +1,5 @@
-//! The structure holds: a floor imports only from the floors below it, a folder only from the folders below it in its room, and
-//! no files of a room import each other in a circle.
+//! The structure holds: a floor imports only from the floors below it, a folder only from the folders below it in its
+//! module, and the files of a module have no import cycle.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
 
 use crate::support::source::{Module, imports, modules};
 
-/// Rooms by floor, ground floor first. A new room is added here, where its place is seen.
+/// The top-level modules by floor, lowest first. A new module is added here.
 const FLOORS: [&[&str]; 6] = [
     &["oci"],
     &["config", "descriptors", "lanes", "metrics", "policy"],
@@ -19,7 +19,7 @@ const FLOORS: [&[&str]; 6] = [
     &["cli"],
 ];
 
-/// The files and folders of a room that has folders, lowest first. What shares a line imports nothing of each other.
+/// The files and folders of a module that has folders, lowest first. Those on one line do not import each other.
 const STOREYS: [(&str, &[&[&str]]); 2] = [
     (
         "http",
@@ -50,7 +50,7 @@ const STOREYS: [(&str, &[&[&str]]); 2] = [
     ),
 ];
 
-/// Crates that one room alone may use.
+/// Crates that only one module may use.
 const KEPT_IN: [(&str, &str); 6] = [
     ("sled", "index"),
     ("awc", "upstream"),
@@ -68,11 +68,11 @@ fn rooms() -> impl Iterator<Item = (usize, &'static str)> {
     FLOORS.iter().enumerate().flat_map(|(floor, rooms)| rooms.iter().map(move |room| (floor, *room)))
 }
 
-/// The modules of a room, with what each imports of its own room.
+/// The files of a module, with their imports from the same module.
 fn within(room: &str) -> BTreeMap<Module, BTreeSet<Module>> {
     let all = modules(&source());
     let of_room = |module: &&Module| module.first().is_some_and(|first| first == room);
-    // A folder's own file hands names on; it is none of the files in it.
+    // A folder's own file re-exports names; it is not one of the files in the folder.
     let counts = |module: &Module, import: &Module| of_room(&import) && !module.starts_with(import);
     let imported =
         |module: &Module| imports(module, &all).into_iter().filter(|import| counts(module, import)).collect();
@@ -133,10 +133,10 @@ fn no_files_of_a_room_import_each_other_in_a_circle() {
     }
 }
 
-/// The modules of a circle, from one of them back to it.
+/// The modules of a cycle, from one of them back to it.
 fn circle(graph: &BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<Module>> {
     let mut left: BTreeSet<&Module> = graph.keys().collect();
-    // Whatever imports nothing that is left is in no circle.
+    // A module without remaining imports is in no cycle.
     loop {
         let is_free =
             |module: &&&Module| graph[**module].iter().all(|import| import == **module || !left.contains(import));

@@ -1,4 +1,5 @@
-//! A disk that somebody else fills: pulls go on and are right, nothing crashes, and all is as before when space returns.
+//! A disk that another program fills: pulls continue and are right, nothing crashes, and everything recovers when space
+//! returns.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -19,7 +20,7 @@ use crate::support::{
 
 const KIB: usize = 1 << 10;
 const MEBI: usize = 1 << 20;
-/// Longer than anything that is looked at now and then takes.
+/// Longer than the interval of any periodic check.
 const SOON: Duration = Duration::from_secs(30);
 
 fn mirror(upstream: &Upstream, disk: &Disk) -> Setup {
@@ -30,7 +31,7 @@ fn blob_fetches(upstream: &Upstream) -> usize {
     upstream.count("GET", upstream::Kind::Blob)
 }
 
-/// What is new is kept again: the second pull asks upstream for no blob.
+/// New content is cached again: the second pull asks the upstream for no blob.
 fn caches_again(server: &Server, upstream: &Upstream, seed: u64) {
     let mut number = 0;
     wait_until("what is pulled to be kept again", SOON, || {
@@ -46,7 +47,7 @@ fn caches_again(server: &Server, upstream: &Upstream, seed: u64) {
     });
 }
 
-/// Point 3: 64 MiB, filled by another program to the last block, at rest and while pulls go on.
+/// 64 MiB, filled by another program to the last block, at rest and during pulls.
 fn a_disk_that_another_fills(kind: Kind) {
     let (disk, upstream) = (Disk::new(kind, 64), Upstream::plain());
     let (old, new) = (Image::of_size(Format::Oci, 760, 6 * MEBI), Image::of_size(Format::Docker, 761, 5 * MEBI));
@@ -62,7 +63,7 @@ fn a_disk_that_another_fills(kind: Kind) {
         server.pull("library/new", "latest", &new);
         server.pull("library/old", "latest", &old);
         server.pull("team/app", "1", &pushed);
-        // What made way for the other program, the other program takes.
+        // The other program takes the space of evicted content.
         filler.leave(0);
     }
     let refused = server.target().request("POST", "team/app/blobs/uploads/").send();
@@ -93,7 +94,7 @@ fn another_program_fills_a_tmpfs() {
     a_disk_that_another_fills(Kind::Tmpfs);
 }
 
-/// The disk is full at the start already: it starts, answers from what it has, and recovers.
+/// The disk is full at the start already: the server starts, serves its content, and recovers.
 #[test]
 fn it_starts_on_a_full_disk() {
     let (disk, upstream) = (Disk::ext4(64), Upstream::plain());
@@ -121,7 +122,7 @@ fn it_starts_on_a_full_disk() {
     VolumeCheck::new(server.data()).is_whole();
 }
 
-/// Another program grows: what is mirrored makes way until the headroom is free again.
+/// Another program grows: mirrored content is evicted until the headroom is free again.
 #[test]
 fn the_mirror_makes_way_for_another_program() {
     let (disk, upstream) = (Disk::ext4(128), Upstream::plain());
@@ -137,8 +138,8 @@ fn the_mirror_makes_way_for_another_program() {
     VolumeCheck::new(server.data()).is_whole();
 }
 
-/// Point 10: the index runs out of space in the middle of its work, again and again: pulls and lists go on, and when space
-/// returns what is pulled is kept again.
+/// The index runs out of space again and again: pulls and lists continue, and when space returns pulled content is
+/// cached again.
 #[test]
 fn the_index_runs_out_of_space() {
     let (disk, upstream) = (Disk::ext4(64), Upstream::plain());
@@ -163,7 +164,7 @@ fn the_index_runs_out_of_space() {
             thread::sleep(Duration::from_millis(300));
             let mut filler = disk.fill(0);
             for _ in 0..20 {
-                // sled writes what it noted every half second.
+                // sled writes its changes every half second.
                 thread::sleep(Duration::from_millis(100));
                 filler.leave(0);
             }
@@ -180,7 +181,7 @@ fn the_index_runs_out_of_space() {
     caches_again(&server, &upstream, 99);
 }
 
-/// A push in the middle when space runs out is refused, not broken, and works when there is space again.
+/// A push during which space runs out is refused, and works when there is space again.
 #[test]
 fn a_push_on_a_full_disk_is_refused_and_works_later() {
     let (disk, upstream) = (Disk::ext4(64), Upstream::plain());
@@ -201,8 +202,8 @@ fn a_push_on_a_full_disk_is_refused_and_works_later() {
     assert_eq!(server.blob("team/app", &blob.digest).send().summary().digest, blob.digest);
 }
 
-/// Full while everything is leased, so that the index fails: once the leases are over there is room, made without an index, for
-/// as long as the disk stays full, and after a restart as well.
+/// The disk is full while everything is leased, so that the index fails: once the leases are over, content is evicted
+/// without an index, for as long as the disk stays full, and after a restart as well.
 #[test]
 fn an_index_that_failed_keeps_nothing_from_making_way() {
     let (disk, upstream) = (Disk::ext4(64), Upstream::plain());
@@ -223,7 +224,7 @@ fn an_index_that_failed_keeps_nothing_from_making_way() {
             filler.leave(0);
             server.restart();
         } else {
-            // What is asked of the upstream is noted until the index has no room for it.
+            // Requests to the upstream are recorded until the index has no space for them.
             wait_until("the index to fail", 2 * SOON, || {
                 filler.leave(0);
                 (0..30).for_each(|number| drop(server.manifest(&format!("library/kept{number}"), "latest").send()));
@@ -232,7 +233,7 @@ fn an_index_that_failed_keeps_nothing_from_making_way() {
         }
         let before = count();
         wait_until("room to be made", SOON, || {
-            // What makes way for the other program, the other program takes.
+            // The other program takes the space of evicted content.
             filler.leave(0);
             count() + 5 < before
         });
@@ -244,8 +245,8 @@ fn an_index_that_failed_keeps_nothing_from_making_way() {
     VolumeCheck::new(server.data()).is_whole();
 }
 
-/// A name whose claim was never written down, as on a volume of `registry:2`: its last manifest goes from a disk without a free
-/// block, by a delete or by a collection, and the name stays this registry's own.
+/// A name without a stored claim, as on a volume of `registry:2`: its last manifest is removed from a disk without a
+/// free block, by a delete or by a collection, and the name stays hosted.
 #[test]
 fn a_delete_on_a_full_disk_works() {
     let (disk, upstream) = (Disk::new(Kind::Tmpfs, 64), Upstream::plain());

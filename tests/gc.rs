@@ -1,5 +1,5 @@
-//! Collection while it runs: nothing goes that was acknowledged and is still tagged, or that somebody is about to tag; all
-//! else does. The judge reads the disk (`support::reach`).
+//! Garbage collection under load: acknowledged content that is tagged or about to be tagged stays; all other content is
+//! removed. The volume check reads the disk (`support::reachability`).
 
 use std::{
     fs,
@@ -34,12 +34,12 @@ const PUSHES: usize = 200;
 /// Pushes that share a repository.
 const SHARING: usize = 10;
 
-/// Nothing is collected but what the test asks for.
+/// Nothing is collected except at the test's request.
 fn hosting() -> Setup {
     Setup::hosting().variable("REGISTRY_GC_INTERVAL", "0")
 }
 
-/// One image of a round: it shares its largest layer with every other of the round, so that it is found, not uploaded.
+/// One image of a round: all images of the round share its largest layer, so that it is found, not uploaded.
 struct Push {
     repository: String,
     tag: String,
@@ -58,7 +58,7 @@ impl Push {
         Self { repository, tag, image }
     }
 
-    /// As docker does it: a blob that a HEAD finds is not brought again, and some are asked for from elsewhere.
+    /// Pushes as docker does: a blob that a HEAD finds is not uploaded again, and some are mounted.
     fn run(&self, target: &Target, number: usize) {
         for blob in &self.image.blobs {
             let path = format!("{}/blobs/{}", self.repository, blob.digest);
@@ -75,7 +75,7 @@ impl Push {
         assert_eq!(put.status, 201, "all that {}:{} names was acknowledged", self.repository, self.tag);
     }
 
-    /// Takes it away again, in one way or another; `false` for those that stay.
+    /// Deletes it again, by one of several methods; returns `false` for images that stay.
     fn undo(&self, target: &Target, number: usize) -> bool {
         let path = match number % 4 {
             0 => format!("{}/manifests/{}", self.repository, self.tag),
@@ -87,7 +87,7 @@ impl Push {
     }
 }
 
-/// Point 4: collections in a loop during 200 parallel pushes with deletes.
+/// Collections in a loop during 200 parallel pushes with deletes.
 #[test]
 fn nothing_that_is_tagged_is_lost() {
     let server = hosting().variable("REGISTRY_GC_GRACE", "4s").start();
@@ -120,7 +120,7 @@ fn nothing_that_is_tagged_is_lost() {
     }
 }
 
-/// A test that fails must not leave its loop running.
+/// Stops the loop if the test fails.
 struct StopOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
@@ -129,7 +129,7 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// A round's pushes, all at once; as many threads then delete of those that stood before.
+/// A round's pushes, all at once; as many threads delete images of earlier rounds.
 fn push_and_delete(server: &Server, round: usize, standing: &mut Vec<(usize, Push)>) {
     let pushes: Vec<_> = (0..PUSHES).map(|number| (number, Push::new(round, number))).collect();
     let before = std::mem::take(standing);
@@ -140,7 +140,7 @@ fn push_and_delete(server: &Server, round: usize, standing: &mut Vec<(usize, Pus
         let deleting = scope.spawn(|| {
             before.into_iter().filter(|(number, push)| !push.undo(&server.target(), *number)).collect::<Vec<_>>()
         });
-        // What stays of earlier rounds is looked at now and then: a few of each.
+        // A few of the images that stay from earlier rounds are checked.
         let mut rest = deleting.join().unwrap();
         rest.drain(..rest.len().saturating_sub(300));
         *standing = rest;
@@ -151,7 +151,7 @@ fn push_and_delete(server: &Server, round: usize, standing: &mut Vec<(usize, Pus
     standing.extend(pushes);
 }
 
-/// What was uploaded waits for its manifest, for as long as the grace lasts; then it goes.
+/// An uploaded blob stays for the grace period without a manifest; then it is removed.
 #[test]
 fn a_blob_waits_for_its_manifest() {
     let server = hosting().start();
@@ -169,7 +169,7 @@ fn a_blob_waits_for_its_manifest() {
     assert_eq!(target.head(&format!("team/app/blobs/{}", orphan.digest)), 200, "it may come again");
 }
 
-/// Who was told that something is here may count on it: by a HEAD, by a mount, by a HEAD of a manifest.
+/// Content stays for a client that was told of its presence: by a HEAD, by a mount, by a HEAD of a manifest.
 #[test]
 fn what_was_promised_stays() {
     let server = hosting().variable("REGISTRY_GC_GRACE", "3s").start();
@@ -201,7 +201,7 @@ fn what_was_promised_stays() {
     holds_what_tags_reach(server.data());
 }
 
-/// A start counts as activity: what was uploaded before it may have a client that goes on.
+/// A start counts as activity: the client of an earlier upload may continue.
 #[test]
 fn a_restart_takes_nothing_from_a_push() {
     let mut server = hosting().start();
@@ -213,7 +213,7 @@ fn a_restart_takes_nothing_from_a_push() {
     assert_eq!(server.target().manifest("team/app", "1", &image.top).status, 201);
 }
 
-/// Without being asked, on its schedule.
+/// Scheduled collection.
 #[test]
 fn a_server_collects_by_itself() {
     let server = Setup::hosting()
@@ -231,7 +231,7 @@ fn a_server_collects_by_itself() {
     server.pull("team/app", "1", &kept);
 }
 
-/// Mirrored content is not the collector's: it stays, and what was promoted from it stays for the mirror's sake.
+/// Mirrored content is not collected: it stays, and content promoted from it stays for the mirror.
 #[test]
 fn mirrored_content_stays() {
     let (upstream, image) = (Upstream::plain(), Image::single(Format::Docker, 40));
@@ -264,7 +264,7 @@ fn gc(data: &Path, arguments: &[&str]) -> Outcome {
     entrepot(&[&["gc", "--data", data], arguments].concat(), &[])
 }
 
-/// The command, for people and for programs: what it would do, what it did, and how it ended.
+/// The command's output, for people and for programs: plan, progress and result.
 #[test]
 fn the_command_says_what_goes() {
     let mut server = hosting().start();
@@ -283,7 +283,7 @@ fn the_command_says_what_goes() {
     assert!(dry.output.contains(&format!("would remove manifest team/app@{}", gone.digest())), "{}", dry.output);
     assert!(digests.clone().all(|digest| target.head(&format!("team/app/blobs/{digest}")) == 200));
 
-    // Those HEADs were promises: a server that has just begun has made none.
+    // Those HEADs protect content: a server that has just started protects none.
     server.restart();
     let wet = gc(server.data(), &[&now[..], &["--json"]].concat()).expect_success("gc");
     let lines: Vec<Value> = wet.output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -293,7 +293,8 @@ fn the_command_says_what_goes() {
     holds_what_tags_reach(server.data());
 }
 
-/// With the server stopped the command works alone, and as `registry:2` spells it; what it leaves is that program's too.
+/// With the server stopped the command works alone, also in the spelling of `registry:2`; registry:2 can read the
+/// volume afterwards.
 #[test]
 fn the_command_works_alone() {
     let mut server = hosting().start();
@@ -323,7 +324,7 @@ fn the_command_works_alone() {
     assert_eq!(gc(&server.data().join("nowhere"), &[]).status.code(), Some(2));
 }
 
-/// The socket is its owner's alone, goes when the server stops, and one that a killed server left is no obstacle.
+/// The socket has mode 0600, is removed when the server stops, and a stale one is replaced.
 #[test]
 fn the_socket_is_its_owner_s() {
     let mut server = hosting().start();
@@ -342,7 +343,8 @@ fn the_socket_is_its_owner_s() {
     assert!(!socket.exists());
 }
 
-/// A command that stops reading is let go of after a while: what it asked for goes on, and the next collection can begin.
+/// A command that stops reading is disconnected after a time limit: its collection continues, and the next one can
+/// begin.
 #[test]
 fn a_command_that_reads_nothing_holds_no_collection() {
     let mut server = Setup::hosting().variable("REGISTRY_GC_INTERVAL", "0").start();

@@ -1,4 +1,4 @@
-//! The test house tests itself: what its parts promise, without the server.
+//! Tests of the test support itself, without the server.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ fn skopeo_pulls_from_the_scripted_upstream_through_its_cdn() {
     assert!(upstream.count("GET", Kind::Cdn) > 0, "blobs came from the CDN");
 }
 
-/// No test can succeed by going around the mirror: whoever leaves it lands at the fence.
+/// No test can succeed by bypassing the mirror: the egress trap catches direct connections.
 #[test]
 fn the_fence_holds_who_leaves_the_mirror() {
     let upstream = Upstream::plain();
@@ -185,7 +185,7 @@ fn rounds_shrink_without_soak() {
     assert!([10, 100].contains(&rounds(100)));
 }
 
-/// Pushed to the real registry and pulled again, an image is what it was.
+/// An image pushed to the real registry and pulled again is unchanged.
 fn pushes(start: Start) {
     let (volume, trap) = (scratch::dir("volume"), EgressTrap::new());
     let registry = OnVolume::start(volume.path());

@@ -1,4 +1,4 @@
-//! What is hosted: deleted and gone, listed by tag, by repository and by who refers to it.
+//! Hosted content: deletes, and the lists of tags, repositories and referrers.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Deleted means gone with the answer: a tag alone, a manifest with its tags, a blob from its repository.
+/// A delete is effective with its response: a tag alone, a manifest with its tags, a blob from its repository.
 #[test]
 fn what_is_deleted_is_gone() {
     let (server, target) = house();
@@ -41,7 +41,7 @@ fn what_is_deleted_is_gone() {
     server.pull(REPOSITORY, "one", &image);
 }
 
-/// Where deleting is not enabled, it is refused.
+/// Deletes are refused unless they are enabled.
 #[test]
 fn deleting_is_for_the_operator_to_enable() {
     let server = Setup::hosting().variable("REGISTRY_STORAGE_DELETE_ENABLED", "false").start();
@@ -81,7 +81,7 @@ fn sorted<'a>(manifests: &[&'a Manifest]) -> Vec<&'a str> {
     digests
 }
 
-/// Who refers to a manifest: known or not, by image and by index, filtered by type, gone when deleted.
+/// Referrers of a manifest: known or not, by image and by index, filtered by type, gone when deleted.
 #[test]
 fn referrers_are_listed() {
     let (_server, target) = house();
@@ -115,7 +115,7 @@ fn referrers_are_listed() {
     assert_eq!(target.request("GET", &format!("{REPOSITORY}/referrers/sha256:short")).send().status, 400);
 }
 
-/// No page is larger than clients read a manifest (4 MiB); each leads to the next, with the filter kept.
+/// No page is larger than the manifests that clients read (4 MiB); each links to the next, with the filter kept.
 #[test]
 fn referrers_are_paged() {
     let (_server, target) = house();
@@ -134,8 +134,8 @@ fn referrers_are_paged() {
     assert_eq!(digests(&filtered), sorted(&notes.iter().collect::<Vec<_>>()));
 }
 
-/// What a client without the referrers API lists under the tag `sha256-<hex>` is a tag like any other: who has a subject
-/// is listed, once; who is only said to have one is not (distribution-spec, "Enabling the Referrers API").
+/// The tag `sha256-<hex>` of a client without the referrers API is a tag like any other: a manifest with a subject is
+/// listed, once; one that only the tag names is not (distribution-spec, "Enabling the Referrers API").
 #[test]
 fn the_referrers_tag_is_honoured() {
     let (server, target) = house();
@@ -152,7 +152,7 @@ fn the_referrers_tag_is_honoured() {
     assert_eq!(digests(all["manifests"].as_array().unwrap()), sorted(&[&known]));
 }
 
-/// Tags come sorted by their bytes, in pages of `n` from after `last`, each with the way to the next.
+/// Tags are sorted by their bytes, in pages of `n` after `last`, each with a link to the next.
 #[test]
 fn tags_are_listed_in_pages() {
     let server = Setup::hosting().variable("REGISTRY_TAGS_MAXTAGS", "8").start();
@@ -191,8 +191,8 @@ fn tags_are_listed_in_pages() {
     assert_eq!((response.status, response.error_code().as_str()), (404, "NAME_UNKNOWN"));
 }
 
-/// Where `registry:2` is more lenient than the specification asks, its users' scripts are: all tags to who asks for no page, HEAD
-/// of a session, a mount of what is no digest, a filter that filters nothing.
+/// Entrepot is as lenient as `registry:2` beyond the specification, for its users' scripts: all tags without `n`, HEAD
+/// of a session, a mount with an invalid digest, a filter without effect.
 #[test]
 fn scripts_for_registry_2_go_on() {
     let server = Setup::hosting().variable("REGISTRY_TAGS_MAXTAGS", "2").start();
@@ -214,7 +214,7 @@ fn scripts_for_registry_2_go_on() {
     assert_eq!(referrers.json()["manifests"].as_array().unwrap().len(), 1);
 }
 
-/// The catalog lists what is hosted, in pages.
+/// The catalog lists hosted repositories, in pages.
 #[test]
 fn repositories_are_listed_in_pages() {
     let server = Setup::hosting().variable("REGISTRY_CATALOG_MAXENTRIES", "4").start();

@@ -1,5 +1,4 @@
-//! Each page of `docs/mirror` followed word by word: what stands in its blocks is run, in its order, on a machine on which
-//! nothing is set up.
+//! Follows each page of `docs/mirror` literally: runs its blocks in order, on a machine without any setup.
 
 use serde_json::Value;
 
@@ -11,7 +10,7 @@ use crate::support::{
     process::Process,
 };
 
-/// A machine with a mirror at the address that the pages name.
+/// A machine with a mirror at the address in the pages.
 struct Reader {
     netns: Netns,
     mirror: Process,
@@ -28,7 +27,7 @@ impl Reader {
         Self { netns, mirror, _hub: hub }
     }
 
-    /// Runs every block, and looks whether the last one saw that the image is in the mirror.
+    /// Runs every block, and checks that the last one found the image in the mirror.
     fn follows(&self, page: &str) {
         let mut said = String::new();
         let blocks = blocks(page, "sh");
@@ -72,7 +71,7 @@ fn podman_by_the_page() {
     assert_eq!(format!("sha256:{}", id.trim()), UBUNTU.config);
 }
 
-/// The pages and the files that are ready to copy say the same.
+/// The pages and the files that are ready to copy have the same content.
 #[test]
 fn the_pages_write_the_files_of_deploy() {
     for (page, file) in [

@@ -14,7 +14,7 @@ use crate::support::{
     users::{Users, line},
 };
 
-/// `entrepot htpasswd` makes lines that let users in, from a pipe, and puts them into a file.
+/// `entrepot htpasswd` makes valid lines from a pipe, and adds them to a file.
 #[test]
 fn htpasswd_makes_lines_that_let_users_in() {
     let users = Users::named(&["ann"]);
@@ -42,7 +42,7 @@ fn piped(arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// At a terminal it asks, twice, and shows nothing of what is typed.
+/// At a terminal it prompts twice, without echo.
 #[test]
 fn htpasswd_asks_at_a_terminal() {
     for (second, code) in [("typed-secret", 0), ("something else", 1)] {
@@ -68,7 +68,7 @@ fn htpasswd_asks_at_a_terminal() {
     }
 }
 
-/// A file of users that this process may not read stops the start with the command that helps, as a folder does.
+/// A htpasswd file that this process may not read stops the start with the command that helps, as a folder does.
 #[test]
 fn a_file_of_somebody_elses_stops_the_start_with_the_command_that_helps() {
     let dir = scratch::dir("unreadable");
@@ -81,7 +81,7 @@ fn a_file_of_somebody_elses_stops_the_start_with_the_command_that_helps() {
     let started = |mode: u32| {
         std::fs::set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
         let mut command = process::command("setpriv");
-        // As any user, root reads no others' files then.
+        // Without its capabilities, root cannot read other users' files either.
         command.args(["--bounding-set=-dac_override,-dac_read_search", "--", BINARY, "serve", "--data"]).arg(&data);
         command.env("REGISTRY_AUTH", format!("{{htpasswd: {{realm: r, path: {}}}}}", users.display()));
         command.env("REGISTRY_HTTP_ADDR", "127.0.0.1:0");

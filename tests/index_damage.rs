@@ -1,4 +1,4 @@
-//! Law 1: the index is derived. Whatever happens to its files, the server starts and every answer is right.
+//! The index is derived: for any damage to its files, the server starts and every response is right.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use crate::support::{
 
 type Damage = fn(&Path, &mut Rng);
 
-/// What becomes of a file.
+/// The damage to a file.
 const DAMAGES: [(&str, Damage); 6] = [
     ("truncated", |path, _| cut(path, 2)),
     ("cut short by a little", |path, rng| cut_to(path, size(path).saturating_sub(1 + rng.throw(200) as u64))),
@@ -53,7 +53,7 @@ fn cut_to(path: &Path, length: u64) {
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
 }
 
-/// What is on the volume, pushed and mirrored.
+/// The content of the volume, pushed and mirrored.
 struct Volume {
     pushed: Vec<(&'static str, &'static str, Image)>,
     artifact: Manifest,
@@ -88,7 +88,7 @@ impl Volume {
         Self { pushed, artifact, mirrored }
     }
 
-    /// Every answer is right, and none of the mirrored content is fetched again.
+    /// Every response is right, and no mirrored content is fetched again.
     fn is_served(&self, server: &Server, upstream: &Upstream) {
         let target = server.target();
         for (name, tag, image) in &self.pushed {
@@ -113,18 +113,18 @@ impl Volume {
     }
 }
 
-/// GETs of content that came to upstream.
+/// The number of GETs of content at the upstream.
 fn content(upstream: &Upstream) -> usize {
     upstream.count("GET", Kind::Manifest) + upstream.count("GET", Kind::Blob)
 }
 
-/// The index's files, the one of sled's own lock or settings included.
+/// The index's files, including those of sled's own lock and settings.
 fn index_files(server: &Server) -> Vec<PathBuf> {
     let index = server.data().join("index");
     scratch::files(&index).into_iter().map(|file| index.join(file)).filter(|file| size(file) > 0).collect()
 }
 
-/// Point 7: each of its files in turn, in each way, and all at once; after a stop and after a kill.
+/// Each of its files in turn, with each kind of damage, and all at once; after a stop and after a kill.
 #[test]
 fn any_damage_to_the_index_is_survived() {
     let upstream = Upstream::plain();
@@ -158,7 +158,7 @@ fn any_damage_to_the_index_is_survived() {
     }
 }
 
-/// The whole folder away, a file in its place, a folder in place of a file: and it is an index again in the end.
+/// The whole folder removed, a file in its place, a folder in place of a file: an index is created again.
 #[test]
 fn an_index_that_is_no_folder_is_begun_anew() {
     let upstream = Upstream::plain();
@@ -192,7 +192,7 @@ fn an_index_that_is_no_folder_is_begun_anew() {
     }
 }
 
-/// There is an index again: what is pulled is kept.
+/// There is an index again: pulled content is cached.
 fn keeps_again(server: &Server, upstream: &Upstream) {
     static NEXT: AtomicU64 = AtomicU64::new(900_000);
     wait_until("what is pulled to be kept", Duration::from_secs(20), || {

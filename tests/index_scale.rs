@@ -1,5 +1,5 @@
-//! Point 11: a million blobs in the index cost neither the start nor the eviction. Far fewer outside the soak: to make
-//! such an index takes minutes.
+//! A million blobs in the index slow neither the start nor eviction. Far fewer outside the soak: making such an index
+//! takes minutes.
 
 use std::{
     path::Path,
@@ -14,12 +14,12 @@ use crate::support::{
     server::{Server, Setup},
 };
 
-/// Very many blobs, and few.
+/// A very large number of blobs, and a small one.
 fn crowds() -> (usize, usize) {
     if rounds(10) == 10 { (1_000_000, 10_000) } else { (20_000, 4_000) }
 }
 
-/// Evicting a thousand blobs costs the same with few in the index as with very many.
+/// Evicting a thousand blobs costs the same for a small and a very large index.
 #[test]
 fn evicting_costs_the_same_however_many_there_are() {
     let cost = |blobs: usize| {
@@ -39,8 +39,8 @@ fn evicting_costs_the_same_however_many_there_are() {
     );
 }
 
-/// The server answers within a second of its start, from a volume whose index knows very many blobs, and a scrape is as
-/// quick as ever.
+/// The server responds within a second of its start with a very large index, and a scrape is as quick as with a small
+/// one.
 #[test]
 fn it_answers_at_once_however_many_there_are() {
     let mut server = Setup::hosting().variable("REGISTRY_HTTP_METRICS", "true").start();
@@ -62,7 +62,7 @@ fn it_answers_at_once_however_many_there_are() {
         took
     };
     let before = first_answer();
-    // The best of three, each with all of it again: the server forgets what it does not find on the disk.
+    // The best of three, each on a full copy: the server drops entries that are not on the disk.
     let each = (0..3).map(|_| {
         std::fs::remove_dir_all(&index).unwrap();
         copy(full.path(), &index);

@@ -1,4 +1,4 @@
-//! Upstreams that do not say how long what they send is: the manifest told, and the digest decides.
+//! Upstreams that send no length: the manifest gives the size, and the digest decides.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{
 
 const REPOSITORY: &str = "library/lengthless";
 
-/// An upstream whose every body is chunked, which knows no ranges, and an image of it.
+/// An upstream that sends only chunked bodies, without ranges, and an image of it.
 fn lengthless(seed: u64) -> (Upstream, Image, Server) {
     let (upstream, layer) = (Upstream::plain(), Blob::noise(seed, 6_000_000));
     let image = Image::of_layers(Format::Oci, &[layer]);
@@ -24,7 +24,7 @@ fn lengthless(seed: u64) -> (Upstream, Image, Server) {
     (upstream, image, server)
 }
 
-/// Nothing but the manifest says how long its blobs are.
+/// Only the manifest gives the size of its blobs.
 #[test]
 fn the_manifest_tells_a_blobs_size() {
     let (upstream, image, server) = lengthless(1100);
@@ -36,7 +36,7 @@ fn the_manifest_tells_a_blobs_size() {
     assert_eq!(upstream.requests().len(), asked, "it is kept");
 }
 
-/// A body without a length that is cut is gone on with.
+/// A body without a length that is cut is resumed.
 #[test]
 fn a_cut_without_a_length_is_resumed() {
     for how in [Cut::Fin, Cut::Rst] {
@@ -51,7 +51,7 @@ fn a_cut_without_a_length_is_resumed() {
     }
 }
 
-/// Whatever comes without a length, wrong bytes are never a whole answer.
+/// Without a length, wrong bytes are never a complete response.
 #[test]
 fn a_corrupt_body_without_a_length_is_no_whole_one() {
     let (upstream, image, server) = lengthless(1102);
@@ -61,7 +61,7 @@ fn a_corrupt_body_without_a_length_is_no_whole_one() {
     assert!(response.status != 200 || response.summary().length < image.layer().len() as u64);
 }
 
-/// An upstream whose every body ends with its connection, and which knows no ranges.
+/// An upstream that ends every body by closing its connection, without ranges.
 fn until_close() -> (Upstream, Server) {
     let upstream = Upstream::plain();
     upstream.options(|options| options.ignores_ranges = true);
@@ -82,7 +82,7 @@ fn a_body_that_ends_with_its_connection_is_read() {
     assert_eq!(upstream.requests().len(), asked, "it is kept");
 }
 
-/// An early end is none where the manifest tells the size.
+/// An early end is detected if the manifest gives the size.
 #[test]
 fn a_body_that_ends_early_with_its_connection_is_resumed() {
     for ignores_ranges in [false, true] {
@@ -96,7 +96,7 @@ fn a_body_that_ends_early_with_its_connection_is_resumed() {
     }
 }
 
-/// Where nothing tells a blob's size, its digest tells where it ends.
+/// If the size of a blob is unknown, its digest determines its end.
 #[test]
 fn a_blob_whose_size_nothing_tells_is_fetched_by_its_digest() {
     for (seed, length) in [(1105, 6_000_000), (1106, 40_000_000), (1107, 100), (1108, 0)] {
@@ -119,7 +119,7 @@ fn a_blob_whose_size_nothing_tells_is_fetched_by_its_digest() {
     }
 }
 
-/// A part of a blob whose size nothing tells is answered when the whole is here.
+/// A range of a blob of unknown size is answered when the whole blob is here.
 #[test]
 fn a_range_of_a_blob_whose_size_nothing_tells() {
     let (upstream, server) = until_close();
@@ -131,14 +131,14 @@ fn a_range_of_a_blob_whose_size_nothing_tells() {
     assert_eq!(response.header("content-range"), Some("bytes 1000-1999/3000000"));
 }
 
-/// A body that was cut is told by its digest, and gone on with; one that stays cut or has wrong bytes is no answer.
+/// The digest detects a cut body, which is resumed; one that stays cut or has wrong bytes is an error.
 #[test]
 fn a_cut_body_whose_size_nothing_tells_is_resumed_or_refused() {
     for ignores_ranges in [false, true] {
         for how in [Cut::Fin, Cut::Rst] {
             let (upstream, server) = until_close();
             upstream.options(|options| options.ignores_ranges = ignores_ranges);
-            // A part's head would tell the size.
+            // The head of a range response would give the size.
             upstream.fault(Rule::on(Kind::Blob, Fault::Status(405)).method("HEAD"));
             let blob = Blob::noise(1110, 3_000_000);
             upstream.add_blob(REPOSITORY, &blob);
@@ -162,7 +162,7 @@ fn a_cut_body_whose_size_nothing_tells_is_resumed_or_refused() {
     }
 }
 
-/// The disk takes no blob beyond its bound, whether or not its size is told.
+/// The disk takes no blob beyond the size limit, even if its size is unknown.
 #[test]
 fn a_blob_whose_size_nothing_tells_is_bounded() {
     let (upstream, _) = until_close();

@@ -1,4 +1,4 @@
-//! What one client may take of a server that others use too (issue "Who may do what", "Limits"); `siege` has all at once.
+//! The limits for one client of a shared server; `siege` has all of them at once.
 
 use std::{
     io::{Read, Write},
@@ -32,7 +32,7 @@ fn limited(key: &str, value: &str) -> Setup {
     Setup::hosting().variable(&format!("REGISTRY_HTTP_LIMITS_{}", key.to_uppercase()), value)
 }
 
-/// The log has a word about it.
+/// The log has a line about it.
 fn told(server: &Server, part: &str) {
     wait_until(part, Duration::from_secs(10), || server.log().contains(part));
 }
@@ -41,7 +41,7 @@ fn status(stream: &TcpStream, request: &str) -> u16 {
     exchange(stream, request).0
 }
 
-/// 431, 413 and 429 with what to do about them.
+/// 431, 413 and 429, with a text that says what to do.
 #[test]
 fn what_is_too_large_or_too_much_is_refused() {
     let server = limited("headers", "2KiB").start();
@@ -77,7 +77,7 @@ fn what_is_too_large_or_too_much_is_refused() {
     assert_eq!(begin().status, 202);
 }
 
-/// Uploads are a user's, wherever that one is; strangers' are their address's.
+/// Uploads are counted by user, at any address, and by address for anonymous clients.
 #[test]
 fn uploads_are_counted_by_user() {
     let users = Users::named(&["ann", "bob"]);
@@ -92,7 +92,7 @@ fn uploads_are_counted_by_user() {
     told(&server, "\"ann\" has begun as many uploads as http.limits.uploads allows");
 }
 
-/// A connection's last request says so, and ends it.
+/// A connection's last response says so and closes it.
 #[test]
 fn a_connection_has_so_many_requests() {
     let server = limited("requests", "3").start();
@@ -102,7 +102,7 @@ fn a_connection_has_so_many_requests() {
     assert_eq!(rest(&stream).0, "");
 }
 
-/// Connections at once: of one address, and in all. Who finds no room hears 503 and when to come again.
+/// Connections at once: of one address, and in all. Further ones get 503 with a `Retry-After`.
 #[test]
 fn there_are_so_many_connections() {
     let server = limited("peraddress", "3").variable("REGISTRY_HTTP_LIMITS_CONNECTIONS", "5").start();
@@ -130,7 +130,7 @@ fn there_are_so_many_connections() {
     wait_until("room again", Duration::from_secs(5), || come(HERE).1 == 200);
 }
 
-/// Requests a second, of one address; behind a proxy that is trusted, of whom it names.
+/// Requests per second: of one address, or of the client that a trusted proxy names.
 #[test]
 fn requests_come_so_often() {
     let server = limited("rate", "2").variable("REGISTRY_HTTP_TRUSTEDPROXIES", "[127.0.0.9]").start();
@@ -156,8 +156,8 @@ fn requests_come_so_often() {
     });
 }
 
-/// What leads back here names this server as the client called it. Where proxies are named, theirs is the only other word that
-/// counts on that; where none is, anybody's is, of the answer to who says it.
+/// `Location` headers name this server as the client called it. With trusted proxies, only they may set another name;
+/// without them, every client may, for its own response.
 #[test]
 fn trusted_proxies_say_what_this_server_is_called() {
     let begin = "POST /v2/team/app/blobs/uploads/ HTTP/1.1\nHost: a.test:5000\nContent-Length: 0\n";
@@ -185,7 +185,7 @@ fn trusted_proxies_say_what_this_server_is_called() {
     assert_eq!(location(&careful, "127.0.0.9", invented), "http://r.test");
 }
 
-/// A head must be over in time, every one of a connection.
+/// Each head of a connection must be complete within a time limit.
 #[test]
 fn a_head_takes_so_long() {
     let server = limited("headtime", "1s").start();
@@ -195,7 +195,7 @@ fn a_head_takes_so_long() {
     for mut stream in [first, later] {
         stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: a\r\n").unwrap();
         let drip = stream.try_clone().unwrap();
-        // A byte now and then makes no difference.
+        // A byte from time to time makes no difference.
         let dripping = thread::spawn(move || {
             while (&drip).write_all(b"X").is_ok() {
                 thread::sleep(Duration::from_millis(100));
@@ -210,14 +210,14 @@ fn a_head_takes_so_long() {
     quiet.write_all(b"GET /v2/ HT").unwrap();
     assert!(rest(&quiet).0.starts_with("HTTP/1.1 408 "));
     told(&server, "http.limits.headtime");
-    // What is idle between two requests is not a head.
+    // The time between two requests is not part of a head.
     let idle = connect(server.url(), HERE);
     assert_eq!(status(&idle, PING), 200);
     thread::sleep(Duration::from_millis(2500));
     assert_eq!(status(&idle, PING), 200);
 }
 
-/// A body must not pause for long, and may take its time in all.
+/// A body must not pause for long, but may take long in all.
 #[test]
 fn a_body_pauses_so_long() {
     let server = limited("bodypause", "1s").start();
@@ -238,7 +238,7 @@ fn a_body_pauses_so_long() {
     told(&server, "http.limits.bodypause");
 }
 
-/// Whatever is asked for, who announces a body and sends none is answered all the same.
+/// A client that announces a body and sends none gets its response all the same, for any request.
 #[test]
 fn a_body_that_never_comes_is_not_waited_for() {
     let users = Users::named(&["ann"]);
@@ -266,7 +266,7 @@ fn a_body_that_never_comes_is_not_waited_for() {
     assert_eq!(status(&connect(server.url(), HERE), &form), 413);
 }
 
-/// What strangers ask for is remembered for its bytes' worth: long queries, and tokens for names that are nobody's.
+/// Memory for anonymous requests is limited in bytes: long queries, and tokens for unknown names.
 #[test]
 fn what_is_remembered_is_bounded() {
     let (users, upstream) = (Users::named(&["ann"]), Upstream::plain());
@@ -297,7 +297,8 @@ fn what_is_remembered_is_bounded() {
     assert!(grown < 52 << 20, "{grown} bytes more");
 }
 
-/// A handshake must be over in time; requests at once on a connection of HTTP/2 are bounded; its uploads may pause no longer.
+/// A handshake has a time limit; concurrent requests on an HTTP/2 connection are limited; the pauses of its uploads
+/// too.
 #[test]
 fn tls_and_http2_have_limits() {
     let (authority, upstream) = (Authority::new("test"), Upstream::plain());
@@ -316,13 +317,13 @@ fn tls_and_http2_have_limits() {
     let https = Https::new(server.url(), &authority, &Wishes::default());
     let path = format!("/v2/library/app/blobs/{}", blob.digest);
     assert_eq!(https.clone().http1().request("GET", &path).unwrap().status, 200);
-    // None of them is taken: each that is let in holds a piece of it.
+    // None of them is read: each admitted one holds a piece of it.
     let mut http2 = Http2::connect(&https);
     let statuses = http2.ask(200, &path);
     let count = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count();
     assert_eq!((count(200), count(429)), (128, 72), "{statuses:?}");
     told(&server, "more at once than a connection of HTTP/2 may");
-    // What is here as a whole waits for its client as well, where that takes nothing at all.
+    // A cached response waits for its client as well, if that reads nothing at all.
     let statuses = Http2::without_window(&https).ask(200, "/v2/");
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 128, "{statuses:?}");
     let mut slow = Http2::connect(&https);
@@ -330,7 +331,7 @@ fn tls_and_http2_have_limits() {
     assert_eq!(slow.begin("POST", &digest, &blob.bytes[..10]), 408);
 }
 
-/// Who takes nothing of an answer is let go; who takes a little is not.
+/// A client that reads nothing of a response is disconnected; one that reads a little is not.
 #[test]
 fn an_answer_waits_so_long() {
     let server = limited("sendpause", "1s").start();

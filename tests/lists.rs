@@ -1,4 +1,4 @@
-//! Lists that come from an upstream: what is none is neither served nor kept.
+//! Lists from an upstream: an invalid one is neither served nor cached.
 
 use std::{thread, time::Duration};
 
@@ -35,8 +35,8 @@ fn house(seed: u64) -> (Upstream, Image) {
     (upstream, image)
 }
 
-/// A captive portal answers everything with 200 and a page of its own. It is nobody's list: not now, and not when the upstream
-/// cannot be asked later.
+/// A captive portal answers everything with 200 and a page of its own. It is not served as a list, neither now nor when
+/// the upstream cannot be asked later.
 #[test]
 fn a_captive_portals_page_is_no_list() {
     let (upstream, image) = house(840);
@@ -55,7 +55,7 @@ fn a_captive_portals_page_is_no_list() {
     }
 }
 
-/// What was known before the portal stood in the way is served on.
+/// A list from before the portal is still served.
 #[test]
 fn a_captive_portal_takes_no_lists_place() {
     let (upstream, image) = house(842);
@@ -75,8 +75,8 @@ fn a_captive_portal_takes_no_lists_place() {
     }
 }
 
-/// A registry without the referrers endpoint says so by one status or another. Clients look for the referrers tag after a 404,
-/// and after nothing else. And the upstream is well: what is cached is not held for stale on account of it.
+/// A registry without the referrers endpoint says so by one status or another. Clients look for the referrers tag only
+/// after a 404. The upstream counts as healthy: its cached content does not become stale.
 #[test]
 fn an_upstream_without_referrers_has_none() {
     for status in [400, 404, 405, 406, 501] {
@@ -95,7 +95,7 @@ fn an_upstream_without_referrers_has_none() {
     }
 }
 
-/// A list is as old as the question about it, however late its answer came.
+/// The age of a list counts from its request, however late its response came.
 #[test]
 fn a_list_is_as_fresh_as_its_question() {
     let (upstream, _) = house(849);

@@ -1,4 +1,4 @@
-//! Nobody stands in another's way: what takes long for one client, or for nobody in particular, keeps no other waiting.
+//! Long work for one client, or in the background, does not delay other clients.
 
 use std::{fs, time::Duration};
 
@@ -15,10 +15,10 @@ use crate::support::{
     wait_until,
 };
 
-/// Small requests may wait longer than in peace, or at an idle server at the same time, by this factor and this much more.
+/// A small request may take longer than on an idle server by this factor and this addition.
 const RATIO: u32 = 5;
 const SLACK: Duration = Duration::from_millis(50);
-/// The time that small requests are watched in peace, before each load.
+/// The time for which small requests are measured without load, before each load.
 const PEACE: Duration = Duration::from_millis(400);
 
 /// Bytes that a server has read so far, from files and sockets.
@@ -27,7 +27,7 @@ fn bytes_read(server: &Server) -> u64 {
     counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
 }
 
-/// A promotion reads the whole blob: all who wait for it share one.
+/// A promotion reads the whole blob: all waiting requests share one.
 #[test]
 fn forty_mounts_of_one_mirrored_blob_hash_it_once() {
     let (upstream, blob) = (Upstream::plain(), Blob::noise(4040, 64 << 20));
@@ -59,8 +59,8 @@ fn referrers(server: &Server, image: &Image, query: &str) -> Vec<Value> {
     }
 }
 
-/// What a list says of a manifest is made once, when it comes: no list reads what it lists, but for annotations so long that
-/// the index does not keep them.
+/// The descriptor of a referrer is made once, when its manifest arrives: a list reads no manifest, unless its
+/// annotations are too long for the index.
 #[test]
 fn a_list_of_referrers_reads_no_manifest() {
     const EACH: usize = 1 << 20;
@@ -74,7 +74,7 @@ fn a_list_of_referrers_reads_no_manifest() {
     for manifest in manifests.iter().chain([&annotated]) {
         assert_eq!(target.manifest("team/app", &manifest.digest, manifest).status, 201);
     }
-    // What memory has of manifests goes; the start reads them once, for the index.
+    // The memory cache of manifests is dropped; the start reads each manifest once, for the index.
     server.stop();
     server.restart();
     let complete = || Scrape::of(&door.url()).find("entrepot_index_complete", &[]) == Some(1.);
@@ -95,7 +95,7 @@ fn a_list_of_referrers_reads_no_manifest() {
     }
 }
 
-/// All tags, to whoever asks for no page: as they come, not as one document that a worker makes while others wait.
+/// All tags without paging: streamed, not built as one document while others wait.
 #[test]
 fn all_tags_are_told_piece_by_piece() {
     const TAGS: usize = 5_500;
@@ -148,8 +148,8 @@ fn small() -> Sizes {
     }
 }
 
-/// Whatever long work goes on, a small blob and a probe wait about as long as in peace, or as at an idle server meanwhile.
-/// `--nocapture` shows the figures; `cargo bench --bench liveness` has the loads as large as in production.
+/// Under each kind of long work, a small blob and a probe take about as long as on an idle server. `--nocapture` shows
+/// the figures; `cargo bench --bench liveness` has the loads as large as in production.
 #[test]
 fn long_work_keeps_nobody_waiting() {
     let (_server, bystander) = loads::bystander();

@@ -1,8 +1,8 @@
-//! The test house: one binary, a file per theme, and `support` with the real and the scripted parts.
+//! The integration tests: one binary, a file per subject, and `support` with the real and the scripted parts.
 //!
-//! Every test starts what it needs on free ports of the loopback interface and below one scratch directory of the
-//! process (`support::scratch`), so all of them run at once. Children die with this process, however it ends.
-//! A client or a server that is missing on the machine fails its test: `./test` installs them.
+//! Every test starts its servers on free ports of the loopback interface and below one scratch directory of the process
+//! (`support::scratch`), so all of them run at once. Children die with this process, however it ends. A client or a
+//! server that is missing on the machine fails its test: `./test` installs them.
 #![allow(clippy::unwrap_used, reason = "a test may panic: that is how it fails")]
 #![allow(clippy::disallowed_methods, reason = "the laws about files and threads are the server's, not its tests'")]
 

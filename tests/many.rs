@@ -1,4 +1,4 @@
-//! Points 8 and 9: many at once, and many in all.
+//! Many concurrent pushes, and many tags and repositories.
 
 use std::{
     fs,
@@ -20,8 +20,8 @@ use crate::support::{
 
 const MIB: u64 = 1 << 20;
 
-/// Point 8: two hundred push the same layer at once, in every way and to many repositories: all are acknowledged, one
-/// copy is on the disk, and what each holds in memory does not depend on how large it is.
+/// Two hundred clients push the same layer at once, by every method and to many repositories: all are acknowledged, one
+/// copy is on the disk, and the memory for each does not depend on the layer's size.
 #[test]
 fn two_hundred_push_the_same_layer() {
     let (server, blob) = (Setup::hosting().start(), Blob::noise(200, 3 << 20));
@@ -40,7 +40,7 @@ fn two_hundred_push_the_same_layer() {
         let got = server.blob(&format!("team/app{number}"), &blob.digest).send();
         assert_eq!((got.status, got.summary().digest.as_str()), (200, &*blob.digest));
     }
-    // Each holds a batch that is written, one that is collected, and what its connection has read: not its layer.
+    // Each holds a batch being written, one being filled, and the bytes its connection has read: not its layer.
     let (peak, most) = (server.peak_memory(), 32 * MIB + 200 * (3 * MIB / 4));
     assert!(peak < most, "{peak} bytes of memory for 200 pushes of {} bytes", blob.len());
 }
@@ -59,7 +59,7 @@ fn push(target: &Target, repository: &str, blob: &Blob, way: usize) {
     assert_eq!(status, 201, "push {way}");
 }
 
-/// A file system in memory at a server's data directory. Gone when dropped.
+/// A tmpfs at a server's data directory. Unmounted on drop.
 struct InMemory(PathBuf);
 
 impl InMemory {
@@ -76,7 +76,7 @@ impl Drop for InMemory {
     }
 }
 
-/// A volume that someone else wrote: one manifest, and as many names for it as are wanted.
+/// A volume that another program wrote: one manifest, and as many names for it as are wanted.
 struct Seed {
     volume: PathBuf,
     digest: String,
@@ -118,8 +118,8 @@ impl Seed {
     }
 }
 
-/// Pages of a hundred from all over the list come in under 10 ms each, and the list is whole. What is timed is the
-/// common case: others use this machine too.
+/// Pages of a hundred from all over the list take less than 10 ms each, and the list is complete. The median is
+/// compared: other processes use this machine too.
 fn pages_are_quick(server: &mut Server, list: &str, key: &str, names: &[String]) {
     server.wait_for_log("the index was told", Duration::from_secs(120));
     let target = server.target();
@@ -144,7 +144,7 @@ fn pages_are_quick(server: &mut Server, list: &str, key: &str, names: &[String])
     assert!(more < 16 * MIB, "{more} bytes more for reading the list");
 }
 
-/// Point 9: 100,000 tags.
+/// 100,000 tags.
 #[test]
 fn a_repository_has_many_tags() {
     let setup = Setup::hosting();
@@ -163,7 +163,7 @@ fn a_repository_has_many_tags() {
     assert_eq!(server.target().json("team/tags/tags/list?last=latest")["tags"], json!(["zzz"]), "seen at once");
 }
 
-/// Point 9: 100,000 repositories.
+/// 100,000 repositories.
 #[test]
 fn a_registry_has_many_repositories() {
     let setup = Setup::hosting();

@@ -1,4 +1,4 @@
-//! What a server says of itself: that it is said, that it is right, that Prometheus and the dashboards can use it.
+//! The metrics: they are exposed, they are right, and Prometheus and the dashboards can use them.
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -30,11 +30,11 @@ fn du(path: &Path) -> u64 {
     meta.blocks() * 512 + if meta.is_dir() { below.sum() } else { 0 }
 }
 
-/// The figures are what the disk says, class by class; the index's files change by themselves.
+/// The metrics agree with the disk, class by class; the index's files change by themselves.
 fn agrees(server: &Server, door: &Port, when: &str) {
     let index = server.data().join("index");
     let mut last = (0, 0);
-    // Uses are told, and emptied folders removed, a moment after the answer.
+    // Uses are reported, and emptied folders removed, a moment after the response.
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
         let scrape = Scrape::of(&door.url());
@@ -55,7 +55,7 @@ fn image(seed: u64, length: usize) -> Image {
     Image::of_size(Format::Oci, seed, length)
 }
 
-/// A mirror of 60 MB that evicts as soon as it has to, and takes pushes.
+/// A mirror of 60 MB that evicts as soon as it must, and takes pushes.
 fn small(upstream: &Upstream, door: &Port) -> Server {
     Setup::both(&upstream.url())
         .hosted("[team/**]")
@@ -66,7 +66,7 @@ fn small(upstream: &Upstream, door: &Port) -> Server {
         .start()
 }
 
-/// Must show 2: at quiet points between pulls, pushes, deletes and evictions.
+/// At quiet points between pulls, pushes, deletes and evictions, the metrics agree with `du`.
 #[test]
 fn the_disks_figures_are_what_du_finds() {
     let (upstream, door) = (Upstream::plain(), Port::reserve());
@@ -100,7 +100,7 @@ fn the_disks_figures_are_what_du_finds() {
     agrees(&server, &door, "after a delete");
 }
 
-/// They are taken over at a clean stop, and counted again after a kill.
+/// The figures are kept at a clean stop, and counted again after a kill.
 #[test]
 fn the_disks_figures_outlive_the_process() {
     let (upstream, door) = (Upstream::plain(), Port::reserve());
@@ -120,7 +120,7 @@ fn the_disks_figures_outlive_the_process() {
     assert_eq!(bytes("class=\"pinned\""), before, "after a kill");
 }
 
-/// One fetch for many clients is one miss, some who waited, and bytes saved.
+/// One fetch for many clients is one miss, some collapsed requests, and bytes saved.
 #[test]
 fn what_is_saved_is_counted() {
     let (upstream, door) = (Upstream::plain(), Port::reserve());
@@ -145,7 +145,7 @@ fn what_is_saved_is_counted() {
     assert_eq!(scrape.sum("entrepot_http_request_duration_seconds_count", &["route=\"blobs\""]), 9);
 }
 
-/// What upstreams do wrong has a name each.
+/// Each failure of an upstream has a label.
 #[test]
 fn upstreams_are_told_by_how_they_answer() {
     let (upstream, door) = (Upstream::plain(), Port::reserve());
@@ -175,7 +175,7 @@ fn upstreams_are_told_by_how_they_answer() {
     assert!(scrape.sum("entrepot_upstream_requests_total", &["outcome=\"unreachable\""]) >= 1);
 }
 
-/// A broken fetch that goes on, and one whose bytes are wrong.
+/// A broken fetch that is resumed, and one whose bytes are wrong.
 #[test]
 fn fills_are_told_by_how_they_end() {
     let (upstream, door) = (Upstream::plain(), Port::reserve());
@@ -195,7 +195,7 @@ fn fills_are_told_by_how_they_end() {
     assert_eq!(scrape.sum("entrepot_fills_in_flight", &[]), 0);
 }
 
-/// What is pushed is counted as it comes; a session is open until it has ended.
+/// Pushed bytes are counted as they arrive; a session counts as open until it has ended.
 #[test]
 fn uploads_are_counted() {
     let door = Port::reserve();
@@ -212,7 +212,7 @@ fn uploads_are_counted() {
     assert!(scrape.find("entrepot_storage_quota_bytes", &[]).is_none(), "there is no quota");
 }
 
-/// Damage that is met is counted, and what was pushed is in the quarantine.
+/// Damage is counted, and damaged hosted blobs are in the quarantine.
 #[test]
 fn damage_is_counted() {
     let (upstream, door) = (Upstream::plain(), Port::reserve());
@@ -234,7 +234,7 @@ fn damage_is_counted() {
     assert_eq!(scrape.sum("entrepot_storage_objects", &["class=\"quarantined\""]), 1);
 }
 
-/// What verification and collection come by is counted.
+/// The events of verification and collection are counted.
 #[test]
 fn care_is_counted() {
     let door = Port::reserve();
@@ -256,7 +256,7 @@ fn care_is_counted() {
     }
 }
 
-/// When the certificate ends that clients are shown, for as long as there is one.
+/// The expiry of the server's certificate, as long as there is one.
 #[test]
 fn the_certificates_end_is_told() {
     let (door, files) = (Port::reserve(), Mounted::new(&Authority::new("test").server()));
@@ -277,7 +277,7 @@ fn the_certificates_end_is_told() {
     assert_eq!(end(), None, "there is no certificate");
 }
 
-/// The second door is for those who run this; the main one shows metrics only where that is said.
+/// The debug listener is for operators; the main listener exposes metrics only if configured.
 #[test]
 fn doors_show_what_they_are_told_to() {
     let door = Port::reserve();
@@ -300,8 +300,8 @@ fn doors_show_what_they_are_told_to() {
     assert_eq!(status(format!("{}/metrics", server.url())), 404);
 }
 
-/// Alive and ready are asked without a password and leave no line; an upstream that is down is no reason not to be ready,
-/// storage that takes no writes is one for pushes alone.
+/// Health checks need no password and are not logged; an upstream that is down does not affect readiness, storage that
+/// is not writable only that for pushes.
 #[test]
 fn probes_are_answered() {
     let (upstream, door) = (Upstream::plain(), Port::reserve());
@@ -337,7 +337,7 @@ fn probes_are_answered() {
     assert!(!server.log().contains("healthz"), "probes leave no line:\n{}", server.log());
 }
 
-/// Everything a mirror and a registry go through, so that every series has something to say.
+/// All that a mirror and a registry do, so that every series has a value.
 fn a_day(server: &Server, upstream: &Upstream) {
     for seed in 0..8 {
         let (name, image) = (format!("library/day{seed}"), image(980 + seed, 7_000_000));
@@ -363,7 +363,7 @@ fn panels(file: &str) -> Vec<(String, String)> {
     expressions.collect()
 }
 
-/// Must show 3: every panel shows data after a day's work.
+/// Every panel shows data after these actions.
 #[test]
 fn every_panel_shows_data() {
     let (upstream, door) = (Upstream::plain(), Port::reserve());
@@ -386,7 +386,7 @@ fn every_panel_shows_data() {
     assert!(prometheus.query("ALERTS{alertstate=\"firing\"}").is_empty());
 }
 
-/// Must show 3: every alert fires when it should, and clears.
+/// Every alert fires as it should, and clears.
 #[test]
 fn alerts_fire_and_clear() {
     promtool(&["check", "rules", "alerts.yml"], None);
@@ -401,7 +401,7 @@ fn alerts_fire_and_clear() {
     }
 }
 
-/// What is scraped is written as Prometheus likes it.
+/// promtool accepts the exposition.
 #[test]
 fn promtool_finds_nothing_to_say() {
     let (upstream, door) = (Upstream::plain(), Port::reserve());

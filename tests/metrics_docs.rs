@@ -1,5 +1,5 @@
-//! The metrics' names: docs/metrics.md is made from the catalogue, and what dashboards and alerts name exists, and the other
-//! way round. `ENTREPOT_WRITE_DOCS=1 cargo test metrics_docs` writes the page.
+//! docs/metrics.md is generated from the catalogue. Dashboards and alerts use existing metrics, and every metric is
+//! used. `ENTREPOT_WRITE_DOCS=1 cargo test metrics_docs` writes the page.
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
@@ -65,7 +65,7 @@ fn the_page_is_the_catalogue() {
     assert_eq!(fs::read_to_string(path).unwrap(), page(), "write it: ENTREPOT_WRITE_DOCS=1 cargo test metrics_docs");
 }
 
-/// The names of this program's metrics in a text.
+/// The names of Entrepot's metrics in a text.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let ours = words.filter(|word| word.starts_with("entrepot_"));

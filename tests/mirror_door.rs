@@ -1,4 +1,4 @@
-//! The mirror's own door (issue "Who may do what", point 4), and who cannot be reached through any (point 7).
+//! The mirror listener, and addresses that no listener lets a client reach.
 
 use std::time::Duration;
 
@@ -31,8 +31,9 @@ fn ask(method: &str, door: &str, path: &str) -> Request {
     Request::new(method, &format!("{door}/v2/{path}")).header("Accept", ACCEPT)
 }
 
-/// Point 4: a dockerd whose user is logged in to the Hub pulls through the door although the main one lets nobody in; it is
-/// never challenged, so it never sends the password, and nothing of it is in the log or at the upstream.
+/// A dockerd whose user is logged in to the Hub pulls from the mirror listener although the main one requires
+/// authentication. It is never challenged, so it never sends the password, and nothing of it is in the log or at the
+/// upstream.
 #[test]
 fn dockerd_with_a_login_pulls_through_the_door() {
     let upstream = Settings::default().auth(Auth::anonymous()).start();
@@ -64,8 +65,8 @@ fn assert_nothing_leaked(server: &Server, upstream: &Upstream) {
     }
 }
 
-/// A client that sends credentials all the same is served like anybody, whatever they are, and whoever is asked at the main
-/// door: nobody logs in by them.
+/// A client that sends credentials all the same is served like any other: the mirror listener does not check them, even
+/// if the main one does.
 #[test]
 fn credentials_are_not_looked_at() {
     let upstream = Upstream::plain();
@@ -90,7 +91,7 @@ fn credentials_are_not_looked_at() {
     assert_nothing_leaked(&server, &upstream);
 }
 
-/// Everything but GET and HEAD is UNSUPPORTED there, whatever it is about.
+/// Every request except GET and HEAD is UNSUPPORTED there, on any path.
 #[test]
 fn the_door_is_read_only() {
     let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 403));
@@ -124,7 +125,7 @@ fn the_door_is_read_only() {
     );
 }
 
-/// What was pushed here is not there, by any name; what is mirrored is not listed.
+/// Pushed content is not served there, by any name; mirrored content is not listed.
 #[test]
 fn nothing_hosted_is_behind_the_door() {
     let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 404));
@@ -157,14 +158,14 @@ fn nothing_hosted_is_behind_the_door() {
         asked.iter().all(|recorded| !recorded.request.path.contains("/ours/")),
         "a hosted name was told the upstream"
     );
-    // One name, both here and there: each door has its own.
+    // One name, hosted and mirrored: each listener serves its own.
     let digest = |url: &str| {
         sha256(&http::get(&format!("{url}/v2/both/app/manifests/1")).header("Accept", ACCEPT).send().body().bytes)
     };
     assert_eq!((digest(&door).as_str(), digest(server.url()).as_str()), (same.digest(), image.digest()));
 }
 
-/// A blob that lies here because somebody pushed it is served as an upstream's only when that upstream has it.
+/// A blob that is here because it was pushed is served as mirrored only if the upstream has it.
 #[test]
 fn pushed_bytes_do_not_come_out_of_the_door() {
     let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 406));
@@ -179,7 +180,7 @@ fn pushed_bytes_do_not_come_out_of_the_door() {
     assert_eq!(ask("GET", &door, &path).send().summary().digest, image.layer().digest);
 }
 
-/// Point 7: no request makes the server call a host of the client's choice.
+/// No request makes the server connect to a host of the client's choice.
 #[test]
 fn no_request_reaches_another_host() {
     let (upstream, witness) = (Upstream::plain(), EgressTrap::new());
@@ -200,7 +201,7 @@ fn no_request_reaches_another_host() {
                 let response = ask("GET", &door, &format!("{path}?ns={ns}")).send();
                 assert_eq!(response.status, 404, "{ns} {path}");
                 let code = response.error_code();
-                // At the main door a local name is this registry itself, where nothing of that name was pushed.
+                // On the main listener a local name is this registry itself, which has nothing of that name.
                 let is_itself = door == server.url() && (ns == other || ns == "localhost");
                 assert!(code == "NAME_UNKNOWN" || is_itself, "{ns} {path}: {code}");
             }
@@ -225,7 +226,7 @@ fn no_request_reaches_another_host() {
     assert_eq!(witness.breaches(), [""; 0]);
 }
 
-/// Point 7: nor does an upstream, where it is not one's own: a redirect or a token service at an address that only this
+/// Nor does an upstream, unless it is private itself: a redirect or a token service at an address that only this
 /// machine, or its cloud, can reach is refused without a connection.
 #[test]
 fn no_upstream_leads_to_private_addresses() {
@@ -236,7 +237,7 @@ fn no_upstream_leads_to_private_addresses() {
         let path = format!("library/app/blobs/{}", image.layer().digest);
         let [(own, _), others @ ..] = network::NAMES;
         let mirroring = || Setup::mirroring(&upstream.url_at(own));
-        // Its own domain is asked for tokens, wherever a name of it leads; addresses and others are not.
+        // The upstream's own domain is asked for tokens at any address of it; bare addresses and other domains are not.
         let here = ["127.0.0.1", "127.8.8.8", "localhost", "[::1]", "0.0.0.0"];
         for address in network::INSIDE.into_iter().chain(here).chain(others.map(|(name, _)| name)) {
             let target = format!("http://{address}:{}/latest/meta-data", witness.port());
@@ -250,7 +251,7 @@ fn no_upstream_leads_to_private_addresses() {
             assert_eq!(blob(), 502, "{target}");
             upstream.heal();
             assert_eq!(witness.breaches(), [""; 0], "{address} was asked");
-            // It is there, and is asked where the operator says so.
+            // It exists, and is asked if the operator allows it.
             let server = with_door(mirroring().variable("REGISTRY_PROXY_REDIRECTS", &format!("['{address}']"))).start();
             upstream.fault(Rule::on(Kind::Blob, Fault::StatusWith(307, "Location", target)));
             ask("GET", &server.mirror_url(), &path).patience(SOON).send();
@@ -260,7 +261,7 @@ fn no_upstream_leads_to_private_addresses() {
     });
 }
 
-/// Point 7: a token service on another domain is asked only if `proxy.realm` names it; then it has the password.
+/// A token service on another domain is asked only if `proxy.realm` names it; then it gets the password.
 #[test]
 fn a_realm_that_is_named_gets_the_password() {
     let service = Settings::default().auth(Auth::basic(USER, PASSWORD)).start();
@@ -283,7 +284,7 @@ fn a_realm_that_is_named_gets_the_password() {
     assert_eq!(asked(false), []);
 }
 
-/// A mirror without a mirror is a mistake, told at once; so is an address that is taken.
+/// A mirror listener without a mirror is an error at the start; so is an address in use.
 #[test]
 fn a_door_that_leads_nowhere_is_refused() {
     let outcome = with_door(Setup::hosting()).run();

@@ -1,5 +1,5 @@
-//! Whose a name is: the Hub's, until the first manifest that is pushed under it claims it for this registry, which needs the
-//! Hub's word that it has no such repository.
+//! The registry that a name belongs to: the Hub, until the first manifest pushed under it claims it for this registry,
+//! which needs the Hub's confirmation that it has no such repository.
 
 use std::{
     fs,
@@ -24,9 +24,9 @@ use crate::support::{
     wait_until,
 };
 
-/// The upstream has it.
+/// A repository of the upstream.
 const THEIRS: &str = "grafana/app";
-/// The upstream does not.
+/// A repository that the upstream does not have.
 const FREE: &str = "team/app";
 const SOON: Duration = Duration::from_secs(30);
 
@@ -38,7 +38,7 @@ fn house(theirs: &Image) -> (Upstream, Server) {
     (upstream, server)
 }
 
-/// Pushes as far as the server lets it, and says how the manifest was answered.
+/// Pushes as far as the server lets it, and returns the response to the manifest.
 fn push(target: &Target, repository: &str, image: &Image) -> Response {
     for blob in &image.blobs {
         let begun = target.request("POST", &format!("{repository}/blobs/uploads/")).send();
@@ -59,7 +59,7 @@ fn denied(response: Response) {
     }
 }
 
-/// The questions whether the upstream has a repository.
+/// The number of requests that ask whether the upstream has a repository.
 fn questions(upstream: &Upstream, repository: &str) -> usize {
     let wanted = format!("/v2/{repository}/tags/list");
     upstream.requests().iter().filter(|each| each.request.path == wanted && each.request.query == "n=1").count()
@@ -69,7 +69,7 @@ fn catalog(server: &Server) -> serde_json::Value {
     server.target().json("_catalog")["repositories"].clone()
 }
 
-/// What clients get of the name through the mirror is what the upstream has, whoever pushed what before.
+/// Through the mirror, clients get the upstream's content of the name, in spite of any push before.
 #[test]
 fn a_name_that_the_hub_has_cannot_be_pushed() {
     let (theirs, ours) = (Image::single(Format::Oci, 1101), Image::single(Format::Oci, 1102));
@@ -83,7 +83,7 @@ fn a_name_that_the_hub_has_cannot_be_pushed() {
     assert_eq!(catalog(&server), json!([]));
 }
 
-/// A manifest that comes before the Hub's word waits for it.
+/// A manifest that arrives before the Hub's response waits for it.
 #[test]
 fn a_manifest_waits_for_the_hubs_word() {
     let theirs = Image::single(Format::Oci, 1128);
@@ -96,7 +96,7 @@ fn a_manifest_waits_for_the_hubs_word() {
     server.pull(THEIRS, "1", &theirs);
 }
 
-/// Clients try whether they may push before they do, and some go away in the middle: the name stays in the mirror.
+/// Clients test their right to push in advance, and some disconnect in the middle: the name stays mirrored.
 #[test]
 fn an_upload_alone_claims_nothing() {
     let (theirs, ours) = (Image::single(Format::Oci, 1103), Image::single(Format::Oci, 1104));
@@ -120,7 +120,8 @@ fn an_upload_alone_claims_nothing() {
     denied(server.target().manifest(THEIRS, "1", &ours.top));
 }
 
-/// docker asks for a blob after it brought it, and others for the manifest before: the one is here, the other is not.
+/// docker checks for a blob after it uploaded it, and other clients check for the manifest before: the blob is here,
+/// the manifest is not.
 #[test]
 fn a_blob_is_there_before_its_name_is_claimed() {
     let ours = Image::single(Format::Oci, 1105);
@@ -149,7 +150,8 @@ fn a_blob_is_there_before_its_name_is_claimed() {
     assert_eq!(upstream.requests().len(), asked, "from here on it is ours");
 }
 
-/// One question a name, however many blobs and tags are pushed at once; it is begun with the first upload.
+/// One request to the upstream for each name, for any number of concurrent blobs and tags; it starts with the first
+/// upload.
 #[test]
 fn the_hub_is_asked_once_for_a_name() {
     let ours = Image::index(Format::Oci, 1106, 5000);
@@ -167,14 +169,15 @@ fn the_hub_is_asked_once_for_a_name() {
     server.target().image("alone", "1", &ours);
     assert_eq!((questions(&upstream, FREE), questions(&upstream, "alone")), (1, 0));
     assert_eq!(catalog(&server), json!(["alone", FREE]));
-    // What somebody registers there later changes nothing here.
+    // A repository that is registered there later changes nothing here.
     upstream.add(FREE, "1", &Image::single(Format::Oci, 1108));
     server.target().image(FREE, "3", &ours);
     server.pull(FREE, "3", &ours);
     assert_eq!(questions(&upstream, FREE), 1);
 }
 
-/// What is refused for want of room asks nobody, and many names at once leave the upstream to those who pull.
+/// A push refused for lack of space causes no request, and many names at once leave the upstream's connections to
+/// pulls.
 #[test]
 fn questions_about_names_are_bounded() {
     let theirs = Image::single(Format::Oci, 1129);
@@ -199,7 +202,7 @@ fn questions_about_names_are_bounded() {
     assert_eq!(questions(&upstream, "team/refused"), 0);
 }
 
-/// 404, 401 and 403 are its word that it has no such repository; anything else is none.
+/// 404, 401 and 403 confirm that it has no such repository; any other response does not.
 #[test]
 fn what_counts_as_an_answer() {
     let ours = Image::single(Format::Oci, 1109);
@@ -233,7 +236,7 @@ fn what_counts_as_an_answer() {
     }
 }
 
-/// That the upstream does not know this server's own user says nothing about what it has.
+/// If the upstream does not accept this server's own user, its response says nothing about its repositories.
 #[test]
 fn a_wrong_password_is_no_answer() {
     let upstream = Settings::default().auth(Auth::basic("hub-user", "right")).start();
@@ -259,8 +262,8 @@ fn claim_of(server: &Server, name: &str) -> PathBuf {
     server.data().join("docker/registry/v2/repositories").join(name).join("_hosted/claim")
 }
 
-/// A push that the upstream could not be asked about is looked into when it can be: a conflict is told, by an error in the
-/// log and a figure, across restarts, until the operator decides; the Hub's clients get the Hub's all the time.
+/// A push that the upstream could not be asked about is checked later: a conflict is reported, by an error in the log
+/// and a metric, across restarts, until the operator decides. Clients of the Hub get the Hub's content all the time.
 #[test]
 fn what_was_taken_unproven_is_asked_about_later() {
     let (theirs, ours) = (Image::single(Format::Oci, 1110), Image::single(Format::Oci, 1111));
@@ -301,8 +304,7 @@ fn what_was_taken_unproven_is_asked_about_later() {
     decided.pull(THEIRS, "1", &ours);
 }
 
-/// A name that held a manifest stays this registry's own when it holds none any more, though no list has it; the operator
-/// frees it.
+/// A name that held a manifest stays hosted without one, although no list has it, until the operator frees it.
 #[test]
 fn an_empty_name_stays_ours_until_it_is_freed() {
     let (theirs, ours) = (Image::single(Format::Oci, 1112), Image::single(Format::Oci, 1113));
@@ -341,7 +343,7 @@ fn free(server: &Server, name: &str) {
     assert!(freed.status.success(), "{}", freed.output);
 }
 
-/// `entrepot rm`: through the server and without one; what else links the blobs keeps them.
+/// `entrepot rm`: through the server and without one; blobs that other repositories link stay.
 #[test]
 fn a_name_is_freed_with_and_without_a_server() {
     let (theirs, ours) = (Image::single(Format::Oci, 1114), Image::index(Format::Oci, 1115, 5000));
@@ -372,7 +374,7 @@ fn a_name_is_freed_with_and_without_a_server() {
     assert_eq!(catalog(&server), json!(["team/kept"]));
 }
 
-/// A volume of a registry:2, and one of before: what was pushed there is claimed.
+/// A volume of registry:2, and one of an older version: pushed names are claimed.
 #[test]
 fn what_was_pushed_before_is_claimed() {
     let (theirs, ours) = (Image::single(Format::Oci, 1116), Image::single(Format::Oci, 1117));
@@ -387,7 +389,7 @@ fn what_was_pushed_before_is_claimed() {
     server.stop();
     fs::remove_dir_all(claim_of(&server, FREE).parent().unwrap()).unwrap();
     fs::remove_file(claim_of(&server, "team/empty")).unwrap();
-    // What the volume held before is decided: nobody has to be asked.
+    // The class of the volume's content is decided: the start does not ask.
     fs::write(server.data().join("scheduler-state.json.adopted"), "").unwrap();
     for index in [true, false] {
         if !index {
@@ -409,7 +411,7 @@ fn what_was_pushed_before_is_claimed() {
     assert_eq!(questions(&upstream, FREE), 1);
 }
 
-/// A claim that cannot be read is not the absence of one: the request fails, and the Hub's image is not given instead.
+/// An unreadable claim is not a missing one: the request fails, and the Hub's image is not served instead.
 #[test]
 fn a_claim_that_cannot_be_read_is_no_absence() {
     let (theirs, ours) = (Image::single(Format::Oci, 1118), Image::single(Format::Oci, 1119));
@@ -431,8 +433,8 @@ fn a_claim_that_cannot_be_read_is_no_absence() {
     assert!(server.log().contains(claim.to_str().unwrap()), "the log names the path");
 }
 
-/// Must-show 4: whatever was pushed under a name of the Hub's, docker and podman get the Hub's through the mirror, before and
-/// after somebody pulled it.
+/// For any content pushed under a name of the Hub, docker and podman get the Hub's through the mirror, before and after
+/// other clients pulled it.
 #[test]
 fn a_push_cannot_change_what_docker_pulls() {
     no_push_changes_a_pull(clients::docker);
@@ -474,7 +476,7 @@ fn no_push_changes_a_pull(start: Start) {
     assert_eq!(trap.breaches(), [""; 0], "nobody left the mirror");
 }
 
-/// containerd says which registry it means: it gets that one's image although another is hosted under the name.
+/// containerd names the registry: it gets that one's image although another is hosted under the name.
 #[test]
 fn a_push_cannot_change_what_containerd_pulls() {
     let (theirs, ours) = (Image::of_size(Format::Oci, 1122, 50_000), Image::of_size(Format::Oci, 1123, 50_000));
@@ -487,7 +489,7 @@ fn a_push_cannot_change_what_containerd_pulls() {
     assert_eq!(pulled, Pulled { digest: theirs.digest().to_owned(), config: theirs.config.clone() });
 }
 
-/// The bytes of an upload that nobody went on with are collected, though no name was claimed for them.
+/// The bytes of an abandoned upload are collected, although no name was claimed for them.
 #[test]
 fn what_was_pushed_without_a_claim_is_collected() {
     let (upstream, mut server) = house(&Image::single(Format::Oci, 1124));

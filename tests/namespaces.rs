@@ -1,4 +1,4 @@
-//! `?ns=`: which registry is meant by a request that says so (containerd's and its relatives').
+//! `?ns=`: requests that name the registry (containerd's and its relatives').
 
 use crate::support::{
     images::{Format, Image},
@@ -8,7 +8,7 @@ use crate::support::{
 
 const PUSHED: &str = "org/app";
 
-/// Names that mean nothing outside a machine or its network: kind's and k3d's guides have images pulled by them.
+/// Names that are valid only within a machine or its network: the guides of kind and k3d use them for images.
 const OWN: [&str; 9] = [
     "localhost:5001",
     "localhost",
@@ -21,7 +21,7 @@ const OWN: [&str; 9] = [
     "registry.test",
 ];
 
-/// Names of registries that are somebody else's.
+/// Names of other registries.
 const OTHERS: [&str; 7] =
     ["ghcr.io", "quay.io:443", "10.0.0.1:5000", "localhost.evil.example", "%5B2001:db8::1%5D:5000", "", "a%2Fb"];
 
@@ -33,8 +33,8 @@ fn named(setup: Setup) -> Setup {
     setup.variable("REGISTRY_HTTP_NAMES", "registry.test")
 }
 
-/// Beside a mirror: what was pushed is this registry's, under the names that can mean it and no other. A node whose every
-/// registry is mirrored here must not get a pusher's `org/app` for `ghcr.io/org/app`.
+/// Beside a mirror: pushed content is served under the local names of this registry and no others. A node that mirrors
+/// every registry here must not get a pushed `org/app` for `ghcr.io/org/app`.
 #[test]
 fn a_local_name_means_this_registry_and_anothers_does_not() {
     let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 850));
@@ -53,7 +53,7 @@ fn a_local_name_means_this_registry_and_anothers_does_not() {
     assert_eq!(upstream.requests().len(), asked, "nobody was asked for any of it");
 }
 
-/// Where nothing is mirrored there is one registry that can be meant.
+/// Without a mirror, every name means this registry.
 #[test]
 fn without_a_mirror_every_name_means_this_registry() {
     let (server, image) = (Setup::hosting().start(), Image::single(Format::Oci, 854));

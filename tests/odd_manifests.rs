@@ -1,5 +1,5 @@
-//! Manifests that are not as the specification has them, and that Go's decoder, by which nearly every client and registry reads
-//! them, takes all the same.
+//! Manifests that violate the specification, but that Go's decoder, and with it nearly every client and registry,
+//! accepts.
 
 use serde_json::Value;
 
@@ -15,7 +15,8 @@ use crate::support::{
 const MIRRORED: &str = "library/odd";
 const PUSHED: &str = "team/odd";
 
-/// Two layers of this seed, the second in no manifest, and what names them: `CONFIG`, `FIRST` and `SECOND` in a text.
+/// Two layers of this seed, the second in no manifest, and their placeholders: `CONFIG`, `FIRST` and `SECOND` in a
+/// text.
 struct Parts {
     image: Image,
     second: Blob,
@@ -26,7 +27,7 @@ impl Parts {
         Self { image: Image::single(Format::Oci, seed), second: Blob::noise(seed + 1_000_000, 3000) }
     }
 
-    /// A manifest of this text, with what belongs to it.
+    /// A manifest of this text, with its blobs.
     fn written(&self, text: &str) -> Image {
         let (document, layer) = (self.document(), Format::Oci.layer());
         let text = text
@@ -45,7 +46,7 @@ impl Parts {
     }
 }
 
-/// What is odd about it, and the text.
+/// The oddity, and the text.
 const ODD: [(&str, &str); 8] = [
     (
         "null",
@@ -69,7 +70,7 @@ const ODD: [(&str, &str); 8] = [
     ("a digest of tomorrow", r#"{"schemaVersion":2,"config":CONFIG,"layers":[{"digest":"blake3:00"},FIRST,SECOND]}"#),
 ];
 
-/// A mirror serves what its upstream has, byte for byte, cold and warm, with the blobs that can be read off it.
+/// A mirror serves its upstream's manifest byte for byte, cold and warm, with the blobs that it references.
 #[test]
 fn odd_manifests_of_an_upstream_are_served_as_they_are() {
     let (upstream, parts) = (Upstream::plain(), Parts::new(820));
@@ -94,7 +95,7 @@ fn odd_manifests_of_an_upstream_are_served_as_they_are() {
     }
 }
 
-/// One that nothing vouches for is somebody's on the way: it is not taken for the upstream's.
+/// Without a digest from the upstream, it may come from a middlebox: it is not accepted.
 #[test]
 fn an_odd_manifest_without_a_digest_is_not_believed() {
     let (upstream, parts) = (Upstream::plain(), Parts::new(822));
@@ -106,7 +107,7 @@ fn an_odd_manifest_without_a_digest_is_not_believed() {
     assert_eq!(server.manifest(MIRRORED, "fine").send().status, 200);
 }
 
-/// Whatever the key of a list that names a layer looks like, and however often it comes: the layer is not collected.
+/// In any spelling and any number of the key that names a layer: the layer is not collected.
 #[test]
 fn no_spelling_hides_a_layer_from_a_collection() {
     for (number, (what, text)) in [
@@ -138,7 +139,7 @@ fn pulls_all(server: &Server, image: &Image, what: &str) {
     }
 }
 
-/// What would be an image to one client and an index to another is neither, whatever its keys look like.
+/// A manifest that one client reads as an image and another as an index is refused, in any spelling of its keys.
 #[test]
 fn a_push_that_is_both_kinds_is_refused() {
     let (server, parts) = (Setup::hosting().start(), Parts::new(830));

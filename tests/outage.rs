@@ -1,4 +1,4 @@
-//! Upstreams that fail, hang, refuse or are not there: law 7's table (Must-show point 5).
+//! Upstreams that fail, hang, refuse or are unreachable: law 7 of ARCHITECTURE.md.
 
 use std::{
     thread,
@@ -15,7 +15,7 @@ use crate::{
     tags::{REPOSITORY, STALE, cache_status, stale, upstream_with},
 };
 
-/// Law 7, the rows where the cached one is served: whatever upstream says but 404.
+/// Cached content is served for any failure of the upstream except 404.
 #[test]
 fn a_failing_upstream_never_fails_a_cached_pull() {
     let image = Image::index(Format::Oci, 70, 1000);
@@ -36,7 +36,7 @@ fn a_failing_upstream_never_fails_a_cached_pull() {
     server.pull(REPOSITORY, "latest", &image);
 }
 
-/// Law 7, the rows where nothing is cached: each failure under its own name.
+/// Without cached content, each failure has its own code.
 #[test]
 fn a_failing_upstream_is_told_as_it_is() {
     for (upstream_says, status, code) in [
@@ -57,7 +57,7 @@ fn a_failing_upstream_is_told_as_it_is() {
     }
 }
 
-/// Law 7, an upstream that is not there.
+/// An unreachable upstream is 502.
 #[test]
 fn an_unreachable_upstream_is_502() {
     let upstream = Upstream::plain();
@@ -68,7 +68,7 @@ fn an_unreachable_upstream_is_502() {
     response.error_code();
 }
 
-/// 429 with nothing cached carries upstream's `Retry-After`; also the Hub's plain-text one with bare line feeds.
+/// 429 without cached content carries the upstream's `Retry-After`; also the Hub's plain-text one with bare line feeds.
 #[test]
 fn a_429_keeps_its_retry_after() {
     let plain = b"HTTP/1.1 429 Too Many Requests\nRetry-After: 60\nContent-Type: text/plain\n\
@@ -86,7 +86,7 @@ fn a_429_keeps_its_retry_after() {
     }
 }
 
-/// Point 6: upstream hangs for 40 s: a cached image pulls in under 12 s, the one after it at once.
+/// The upstream hangs for 40 s: a cached image pulls in under 12 s, the next one at once.
 #[test]
 fn a_hanging_upstream_costs_one_wait() {
     let (image, other) = (Image::index(Format::Oci, 6, 1000), Image::single(Format::Oci, 60));
@@ -106,7 +106,7 @@ fn a_hanging_upstream_costs_one_wait() {
     assert!(again.elapsed() < Duration::from_secs(2), "known as down: {:?}", again.elapsed());
 }
 
-/// Law 7: a hang with nothing cached ends as 504, or 502, in time for the client to go elsewhere.
+/// A hang without cached content ends as 504, or 502, in time for the client to try another registry.
 #[test]
 fn a_hanging_upstream_is_504() {
     let upstream = Upstream::plain();
@@ -118,7 +118,8 @@ fn a_hanging_upstream_is_504() {
     response.error_code();
 }
 
-/// While its upstream is gone, a platform manifest is served only with its blobs: better no manifest than no blob.
+/// While its upstream is down, a platform manifest is served only with its blobs: a missing manifest is better than a
+/// missing blob.
 #[test]
 fn a_manifest_without_its_blobs_is_no_answer() {
     let image = Image::single(Format::Oci, 72);
@@ -131,8 +132,8 @@ fn a_manifest_without_its_blobs_is_no_answer() {
     assert!([502, 504].contains(&response.status), "{}", response.status);
 }
 
-/// An image that is not all here is refused at its manifest while the upstream is down. Who asks by digest alone, and hears no
-/// there, asks for nothing else that would show that it is back.
+/// An incomplete image is refused at its manifest while the upstream is down. A client that asks by digest alone, and
+/// gets 404, asks for nothing else that would show that the upstream is back.
 #[test]
 fn digests_alone_notice_that_upstream_is_back() {
     let image = Image::single(Format::Oci, 92);
@@ -150,7 +151,8 @@ fn digests_alone_notice_that_upstream_is_back() {
     });
 }
 
-/// dockerd and containerd ask HEAD first, and then by digest: after an outage, HEADs alone must find the way back.
+/// dockerd and containerd send HEAD first, and then ask by digest: after an outage, HEADs alone must detect the
+/// recovery.
 #[test]
 fn heads_alone_notice_that_upstream_is_back() {
     let (image, newer) = (Image::single(Format::Oci, 90), Image::single(Format::Oci, 91));
@@ -168,7 +170,7 @@ fn heads_alone_notice_that_upstream_is_back() {
     });
 }
 
-/// A 429 that says for how long: nobody asks before, then one does, and then everybody may.
+/// A 429 with a `Retry-After`: no request before that time, then one, and after its success all.
 #[test]
 fn a_429_is_asked_once_when_its_time_is_over() {
     const ASKERS: usize = 20;
@@ -203,7 +205,7 @@ fn a_429_is_asked_once_when_its_time_is_over() {
         assert!(cache_status(&server.manifest(REPOSITORY, "latest").send()).contains("fwd=stale"));
     }
     assert_eq!(asked(), before, "nobody asks before the time is over");
-    // Blobs are not what pulls are limited by.
+    // Blobs do not count for the pull-rate limit.
     assert_eq!(server.blob(REPOSITORY, &other.config).send().status, 200);
     thread::sleep(Duration::from_millis(3500).saturating_sub(asked_at.elapsed()));
     let before = asked();
@@ -215,7 +217,7 @@ fn a_429_is_asked_once_when_its_time_is_over() {
     assert_eq!(server.manifest(REPOSITORY, "1").send().status, 200);
 }
 
-/// crane and oras ask whether a tag is there before they push it. That must not wait for the upstream to be well.
+/// crane and oras check for a tag before they push it. That must not depend on the upstream's health.
 #[test]
 fn a_push_does_not_need_the_upstream() {
     let (image, mirrored) = (Image::single(Format::Oci, 122), Image::single(Format::Oci, 123));
@@ -238,8 +240,9 @@ fn a_push_does_not_need_the_upstream() {
     server.pull("team/app", "1", &image);
 }
 
-/// containerd 2.1's way: every platform's manifest and config, and the layers of its own. It can do that again without the
-/// upstream; who comes for another platform hears no at the manifest, once somebody has come for its layers in vain.
+/// containerd 2.1 requests every platform's manifest and config, and the layers of its own platform. It can repeat that
+/// without the upstream; a client of another platform gets an error at the manifest, once a client has requested its
+/// layers in vain.
 #[test]
 fn other_platforms_manifests_need_no_layers() {
     let image = Image::index(Format::Oci, 124, 5000);
@@ -268,7 +271,7 @@ fn other_platforms_manifests_need_no_layers() {
     let (own, other) = (names(&image.children[0]).1, names(&image.children[1]).1);
     assert_ne!(server.blob(REPOSITORY, &other[0]).send().status, 200);
     assert_eq!((status(&image.children[0]), status(&image.children[1])), (200, 502));
-    // A layer that was here, and went.
+    // A layer that was cached, and is gone.
     let hex = own[1].trim_start_matches("sha256:");
     let bytes = server.data().join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]));
     std::fs::remove_file(bytes).unwrap();

@@ -1,5 +1,5 @@
-//! The parsers that meet the outside: what `fuzz/src` says must hold, tried on the seeds and on mutations of them, the same in
-//! every run. `fuzz/run` looks further.
+//! The parsers of external input: the properties in `fuzz/src`, tested on the seeds and on mutations of them, the same
+//! in every run. `fuzz/run` searches further.
 
 #[path = "../fuzz/src/lib.rs"]
 #[allow(unreachable_pub, reason = "a crate of its own, for libFuzzer")]
@@ -22,7 +22,7 @@ use crate::support::{
     server::{Server, Setup},
 };
 
-/// What mutations put in: what parsers look for, and what they may trip over.
+/// Pieces for mutations: syntax that parsers look for, and known pitfalls.
 const PIECES: [&str; 32] = [
     "/",
     ":",
@@ -71,7 +71,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// One seed, changed in a few places, or grown together with another.
+/// One seed, changed in a few places, or combined with another.
 fn mutation(seeds: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
     let mut data = seeds[rng.throw(seeds.len())].clone();
     for _ in 0..=rng.throw(4) {
@@ -93,7 +93,7 @@ fn mutation(seeds: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
     data
 }
 
-/// What does not hold, if anything does not.
+/// Returns the property that fails, if any.
 fn try_on(name: &str, data: &[u8]) -> Option<String> {
     let broken = catch_unwind(|| targets::try_on(name, data)).is_err();
     broken.then(|| format!("{name} does not hold for b\"{}\"", data.escape_ascii()))
@@ -129,7 +129,7 @@ fn every_target_is_fuzzed() {
     }
 }
 
-/// Nothing reads `Accept`: whatever it says, a manifest is answered as it was pushed. (containerd and others ask so.)
+/// `Accept` is ignored: for any value, a manifest is returned as it was pushed. (containerd and others rely on it.)
 #[test]
 fn accept_changes_nothing() {
     let server: Server = Setup::hosting().start();
@@ -140,7 +140,7 @@ fn accept_changes_nothing() {
     for number in 0..rounds(2000) {
         let said = seeds.get(number).cloned().unwrap_or_else(|| mutation(&seeds, &mut rng));
         let Ok(said) = String::from_utf8(said) else { continue };
-        // A line of its own cannot be said in a header.
+        // A header value cannot contain a line break.
         if said.contains(|char: char| char.is_control()) {
             continue;
         }

@@ -1,5 +1,5 @@
-//! The write side of the API, as the specification has it and as its conformance suite reads it: uploads and
-//! mounts. Manifests are in `push_manifests`, lists and deletes in `hosted`.
+//! The write side of the API, by the specification and its conformance suite: uploads and mounts. Manifests are in
+//! `push_manifests`, lists and deletes in `hosted`.
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ pub(crate) fn house() -> (Server, Target) {
     (server, target)
 }
 
-/// Bytes with a name, so that each case has its own.
+/// Bytes derived from a name, so that each case has its own.
 pub(crate) fn bytes(name: &str, length: usize) -> Blob {
     Blob::new(name.bytes().cycle().take(length).collect::<Vec<_>>())
 }
 
-/// The blob is served whole at its own URL, under the digest it is asked by.
+/// The blob is served completely at its own URL, under the requested digest.
 pub(crate) fn is_served(target: &Target, repository: &str, digest: &str, bytes: &[u8]) {
     let path = format!("{repository}/blobs/{digest}");
     let head = target.request("HEAD", &path).send();
@@ -38,14 +38,14 @@ pub(crate) fn is_served(target: &Target, repository: &str, digest: &str, bytes: 
     assert_eq!((body.ending, body.bytes == bytes), (Ending::Complete, true), "GET {path}");
 }
 
-/// The 201 of an upload: the digest as the client named it, and a `Location` where the bytes are.
+/// The 201 of an upload: the digest in the client's form, and the `Location` of the bytes.
 pub(crate) fn is_created(target: &Target, response: &crate::support::http::Response, digest: &str, bytes: &[u8]) {
     assert_eq!((response.status, response.header("docker-content-digest")), (201, Some(digest)));
     let there = Request::new("GET", &target.follow(response)).send();
     assert_eq!((there.status, there.body().bytes == bytes), (200, true), "what the Location leads to");
 }
 
-/// Every way to bring a blob, under both algorithms.
+/// Every method of uploading a blob, under both algorithms.
 #[test]
 fn every_way_to_upload_a_blob() {
     let (_server, target) = house();
@@ -92,7 +92,7 @@ fn every_way_to_upload_a_blob() {
     }
 }
 
-/// The empty blob is a blob: also by a single POST, where nothing comes in the body.
+/// The empty blob is valid: also by a single POST without a body.
 #[test]
 fn an_empty_blob_is_a_blob() {
     let (_server, target) = house();
@@ -104,7 +104,7 @@ fn an_empty_blob_is_a_blob() {
     assert_eq!(target.begin("team/third").put(&sha256(b""), b"").status, 201);
 }
 
-/// Nobody's parameters: crane sends a type with the POST, the newest specification names the algorithm in advance.
+/// Unused parameters: crane sends a type with the POST, the newest specification announces the algorithm.
 #[test]
 fn an_upload_may_announce_its_algorithm() {
     let (_server, target) = house();
@@ -120,7 +120,7 @@ fn an_upload_may_announce_its_algorithm() {
     is_created(&target, &put, &digest, &blob.bytes);
 }
 
-/// A gap, an overlap, a start elsewhere: 416 for PATCH and PUT alike; the session tells where it is and goes on.
+/// A gap, an overlap, a wrong start: 416 for PATCH and PUT alike; the session returns its offset and continues.
 #[test]
 fn chunks_come_in_order() {
     let (_server, target) = house();
@@ -151,7 +151,7 @@ fn chunks_come_in_order() {
     is_created(&target, &last.send(), &blob.digest, &blob.bytes);
 }
 
-/// A `Content-Range` that is none, and one that is not as long as its body: nothing of the chunk is kept.
+/// An invalid `Content-Range`, and one whose length differs from its body's: nothing of the chunk is kept.
 #[test]
 fn a_chunk_is_what_it_says() {
     let (_server, target) = house();
@@ -163,7 +163,7 @@ fn a_chunk_is_what_it_says() {
     }
 }
 
-/// One writer at a time: a second is refused while the first is at it, and does it no harm.
+/// One writer at a time: a second is refused during a write, and does not disturb it.
 #[test]
 fn a_session_has_one_writer() {
     let (_server, target) = house();
@@ -209,7 +209,7 @@ fn a_session_that_is_over_is_unknown() {
     assert_eq!(Request::new("GET", &elsewhere).send().status, 404, "a session belongs to its repository");
 }
 
-/// Left alone, a session is purged by its last activity.
+/// An idle session is purged by its last activity.
 #[test]
 fn a_session_left_alone_is_purged() {
     let purging = "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING";
@@ -227,7 +227,7 @@ fn a_session_left_alone_is_purged() {
     });
 }
 
-/// Mounted from where it is said to be, from anywhere, and not from where it is not.
+/// Mounted from the named repository, or from any, but not from one that does not have it.
 #[test]
 fn a_blob_is_mounted() {
     let (_server, target) = house();
@@ -247,7 +247,7 @@ fn a_blob_is_mounted() {
     }
 }
 
-/// What cannot be mounted becomes an upload.
+/// A failed mount becomes an upload.
 #[test]
 fn a_blob_that_is_nowhere_is_uploaded() {
     let (_server, target) = house();
@@ -262,7 +262,7 @@ fn a_blob_that_is_nowhere_is_uploaded() {
     }
 }
 
-/// `ns` means nothing to a write: what is pushed is hosted, whoever it says it is meant for.
+/// `ns` is ignored for writes: pushed content is hosted, for any `ns`.
 #[test]
 fn a_namespace_is_ignored_on_writes() {
     let (_server, target) = house();

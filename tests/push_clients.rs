@@ -1,4 +1,4 @@
-//! Point 2: docker, podman, skopeo, buildah and ctr push, remove what they have, and pull it again.
+//! docker, podman, skopeo, buildah and ctr push an image, remove it locally, and pull it again.
 
 use std::sync::LazyLock;
 
@@ -28,7 +28,7 @@ fn pushes_and_pulls(start: Start) {
     assert_eq!(client.pull_from(&name), wanted, "{}", client.name());
 }
 
-/// The tag leads to this digest, and all it names is there and right.
+/// The tag points to this digest, and all its blobs are there and right.
 fn is_whole(server: &Server, repository: &str, digest: &str, config: &str) {
     let manifest = server.manifest(repository, "1").send();
     assert_eq!((manifest.status, manifest.header("docker-content-digest")), (200, Some(digest)));
@@ -66,7 +66,7 @@ fn skopeo_pushes() {
     pushes_and_pulls(clients::skopeo);
 }
 
-/// Whoever pulls an image through the mirror, names it anew and pushes it here, has it here for good.
+/// An image that is pulled through the mirror, renamed and pushed here is hosted from then on.
 #[test]
 fn an_image_of_the_mirror_pushed_here_is_ours() {
     for start in [clients::docker, clients::containerd, clients::podman, clients::buildah, clients::skopeo] {
@@ -74,7 +74,7 @@ fn an_image_of_the_mirror_pushed_here_is_ours() {
     }
 }
 
-/// Pulled through the mirror, named anew and pushed back: it is there when all that is mirrored is gone.
+/// Pulled through the mirror, renamed and pushed back: it is there after all mirrored content is gone.
 fn outlives_the_mirror(start: Start) {
     let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Docker, 201, 3_000_000));
     upstream.add("library/base", "1", &image);
@@ -88,7 +88,7 @@ fn outlives_the_mirror(start: Start) {
     assert_eq!(client.pull_from(&format!("{}/team/app:1", server.target().authority())), wanted, "{}", client.name());
 }
 
-/// As after an eviction: no mirrored link, no upstream, no memory of either.
+/// The state after an eviction: no mirrored link, no upstream, no memory of either.
 fn forget_what_is_mirrored(server: &mut Server, upstream: &Upstream, image: &Image) {
     server.stop();
     upstream.stop();
@@ -99,7 +99,7 @@ fn forget_what_is_mirrored(server: &mut Server, upstream: &Upstream, image: &Ima
     assert_ne!(server.blob("library/base", &image.layer().digest).send().status, 200, "the mirrored copy is gone");
 }
 
-/// The same without uploading: mounted from the mirrored repository, it is promoted.
+/// The same without an upload: mounted from the mirrored repository, it is promoted.
 #[test]
 fn a_mirrored_blob_that_is_mounted_is_ours() {
     let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Oci, 202, 2_000_000));
@@ -116,8 +116,8 @@ fn a_mirrored_blob_that_is_mounted_is_ours() {
     server.pull("team/app", "1", &image);
 }
 
-/// docker asks for a mount of what it knows to be on the registry that it pushes to. So an image on a base that was pulled by
-/// this registry's own name, through the mirror all the same, uploads nothing of the base.
+/// docker mounts blobs that it knows to be on the registry that it pushes to. So an image whose base was pulled by this
+/// registry's own name, through the mirror, uploads nothing of the base.
 #[test]
 fn docker_uploads_no_base_that_it_pulled_by_this_registrys_name() {
     let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Docker, 203, 3_000_000));

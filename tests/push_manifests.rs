@@ -1,4 +1,4 @@
-//! Manifests, pushed: what is taken, what is refused and with which words, and that they come back byte for byte.
+//! Pushed manifests: accepted ones come back byte for byte, others are refused with the right code.
 
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ fn a_manifest_is_kept_byte_for_byte() {
     }
 }
 
-/// The suite's shapes: in chunks of HTTP, with parameters on the type, of nearly 4 MiB.
+/// The conformance suite's forms: in HTTP chunks, with parameters on the type, of nearly 4 MiB.
 #[test]
 fn a_manifest_comes_in_many_shapes() {
     let (_server, target) = house();
@@ -61,7 +61,7 @@ fn a_manifest_comes_in_many_shapes() {
     assert_eq!(got.summary().digest, large.digest);
 }
 
-/// A manifest of these configuration and layers, and more that a test wants in it.
+/// A manifest of this configuration and these layers, with further fields.
 pub(crate) fn manifest(config: &Value, layers: &[Value], more: &[(&str, Value)]) -> Manifest {
     let mut body =
         json!({ "schemaVersion": 2, "mediaType": Format::Oci.manifest(), "config": config, "layers": layers });
@@ -76,14 +76,14 @@ pub(crate) fn index(manifests: &[Value], more: &[(&str, Value)]) -> Manifest {
     Manifest::new(Format::Oci.index(), &body)
 }
 
-/// `{}`, the configuration of what is no image.
+/// `{}`, the configuration of an artifact.
 pub(crate) fn nothing(target: &Target, repository: &str) -> Value {
     let blob = Blob::new(b"{}".as_slice());
     target.blob(repository, &blob);
     blob.descriptor("application/vnd.oci.empty.v1+json")
 }
 
-/// Artifacts, empty lists, data within descriptors, fields nobody knows, indexes of indexes: all are manifests.
+/// Artifacts, empty lists, data within descriptors, unknown fields, indexes of indexes: all are manifests.
 #[test]
 fn unusual_manifests_are_taken() {
     let (server, target) = house();
@@ -109,7 +109,7 @@ fn unusual_manifests_are_taken() {
     }
 }
 
-/// Every descriptor is looked up in the repository; each one that is missing is named.
+/// Every descriptor is looked up in the repository; each missing one is named.
 #[test]
 fn every_missing_blob_is_named() {
     let (_server, target) = house();
@@ -136,7 +136,7 @@ fn every_missing_blob_is_named() {
     }
 }
 
-/// An index some of whose platforms are elsewhere, where the operator wants that.
+/// An index with some of its platforms missing, if the operator allows that.
 #[test]
 fn a_sparse_index_is_a_choice() {
     let sparse = |target: &Target| {
@@ -170,7 +170,7 @@ fn a_sparse_index_is_a_choice() {
     }
 }
 
-/// Layers that may not be distributed are elsewhere: where is for `validation.manifests.urls` to allow.
+/// Foreign layers are stored elsewhere, at URLs that `validation.manifests.urls` must allow.
 #[test]
 fn foreign_layers_are_where_the_operator_allows() {
     let foreign = |target: &Target, url: &str| {
@@ -199,7 +199,7 @@ fn foreign_layers_are_where_the_operator_allows() {
     }
 }
 
-/// Docker's first format is refused by its name: skopeo tries it last, and its user sees this answer.
+/// Docker's first format is refused by its name: skopeo tries it last, and its user sees this error.
 #[test]
 fn schema1_is_refused_by_name() {
     let (_server, target) = house();
@@ -245,7 +245,7 @@ fn sha512_goes_all_the_way() {
     }
 }
 
-/// A digest that is not the body's: nothing is stored, under either name.
+/// A digest that does not match the body: nothing is stored, under either name.
 #[test]
 fn a_manifest_is_what_its_digest_says() {
     let (_server, target) = house();

@@ -1,4 +1,4 @@
-//! The quota: what is stored never exceeds it, whoever comes with whatever, and nobody notices but by the time it takes.
+//! The quota: stored bytes never exceed it, and clients notice nothing but delays.
 
 use std::{
     sync::{
@@ -26,16 +26,16 @@ use crate::support::{
 const KIB: usize = 1 << 10;
 const MEBI: usize = 1 << 20;
 
-/// A mirror that takes pushes, on a disk with room to go wrong in, where nothing is safe for having been served.
+/// A mirror that takes pushes, on a disk larger than its quota, with content evictable at once after it was served.
 pub(crate) fn within(upstream: &Upstream, disk: &Disk, quota: &str) -> Setup {
     let setup = Setup::both(&upstream.url()).on(disk).quota(quota).lease("0s").freshness("1h");
     setup.variable("REGISTRY_STORAGE_HEADROOM", "4MiB")
 }
 
-/// What the storm's clients pushed, and whether it was acknowledged.
+/// The images that clients pushed, and whether each was acknowledged.
 type Pushed = Mutex<Vec<(String, Image, bool)>>;
 
-/// Points 1 and 8: fifty clients pull ten times what fits and push, big and small; the filesystem is looked at every 10 ms.
+/// Fifty clients pull ten times the quota and push, big and small; the filesystem is checked every 10 ms.
 #[test]
 fn a_storm_never_exceeds_the_quota() {
     const QUOTA: u64 = 96 * MIB;
@@ -79,7 +79,7 @@ fn a_storm_never_exceeds_the_quota() {
     let taken = pushed.iter().filter(|(.., taken)| *taken).count();
     assert!(taken >= CLIENTS / 2, "only {taken} of {} pushes were taken", pushed.len());
     for (name, image, taken) in &pushed {
-        // What was refused found everything promised to fills under way: now there are none.
+        // A refused push found all space reserved for fills in progress: now there are none.
         assert!(*taken || bring(&server, name, image), "{name} is refused in all quiet");
         server.pull(name, "1", image);
     }
@@ -87,14 +87,14 @@ fn a_storm_never_exceeds_the_quota() {
     figures_equal_du(&server, "after the storm");
 }
 
-/// An image of a client's own.
+/// An image of one client.
 fn own_image(number: usize) -> (String, Image) {
     let size = if number.is_multiple_of(20) { 2 * MEBI } else { 100 * KIB } + number;
     let layer = Blob::window(40 * MEBI + number * 4096, size);
     (format!("team/app{number}"), Image::of_layers(Format::Docker, &[layer]))
 }
 
-/// Pushes an image; `false` when it was refused for lack of room.
+/// Pushes an image; returns `false` if it was refused for lack of space.
 fn bring(server: &Server, name: &str, image: &Image) -> bool {
     let target = server.target();
     let refused = image.blobs.iter().map(|blob| push_blob(&target, name, blob)).find(|put| put.status != 201);
@@ -106,13 +106,13 @@ fn bring(server: &Server, name: &str, image: &Image) -> bool {
     taken
 }
 
-/// Pushes a blob; returns the answer that ended it.
+/// Pushes a blob; returns the final response.
 fn push_blob(target: &Target, repository: &str, blob: &Blob) -> Response {
     let post = target.request("POST", &format!("{repository}/blobs/uploads/")).send();
     if post.status == 202 { target.session(&post).put(&blob.digest, &blob.bytes) } else { post }
 }
 
-/// 403 DENIED with the figures and the words. Says the figures.
+/// 403 DENIED with the figures in its text. Returns the figures.
 fn is_refused_for_room(response: Response) {
     assert_eq!(response.status, 403, "refused for lack of room");
     let error = &response.json()["errors"][0];
@@ -121,7 +121,7 @@ fn is_refused_for_room(response: Response) {
     assert!(used + needed > allowed || used > allowed / 2, "{error}");
 }
 
-/// Point 2: what is larger than the quota is pulled all the same, every time from upstream, and nothing makes way for it.
+/// A blob larger than the quota is pulled uncached, every time from upstream, and nothing is evicted for it.
 #[test]
 fn a_blob_beyond_the_quota_pulls_uncached() {
     let (disk, upstream) = (Disk::ext4(256), Upstream::plain());
@@ -147,7 +147,7 @@ fn a_blob_beyond_the_quota_pulls_uncached() {
     );
 }
 
-/// Point 2: full of what was pushed. Pulls stream through, pushes are refused and told why, nothing else fails.
+/// A quota full of pushed content: pulls pass through uncached, pushes are refused with a reason, nothing else fails.
 #[test]
 fn a_quota_full_of_pushes_refuses_pushes_alone() {
     let (disk, upstream) = (Disk::ext4(256), Upstream::plain());
@@ -183,7 +183,7 @@ fn a_quota_full_of_pushes_refuses_pushes_alone() {
     VolumeCheck::new(server.data()).is_whole();
 }
 
-/// A length that is announced and does not come makes little go: a step's worth.
+/// An announced length without its bytes evicts little: one step's worth.
 #[test]
 fn an_announcement_empties_no_cache() {
     let (disk, upstream, set) = (Disk::ext4(256), Upstream::plain(), ImageSet::of(60));
@@ -203,7 +203,7 @@ fn an_announcement_empties_no_cache() {
     assert!(before > 60 * MIB && after > before / 2, "{after} bytes of {before} are left");
 }
 
-/// Pushes blobs of a MiB until one is refused, then as small ones, until nothing is taken.
+/// Pushes blobs of 1 MiB until one is refused, then ever smaller ones, until all are refused.
 fn fill_up(target: &Target) -> Vec<Blob> {
     let mut kept = Vec::new();
     for size in [MEBI, 64 * KIB] {
@@ -221,7 +221,7 @@ fn fill_up(target: &Target) -> Vec<Blob> {
     kept
 }
 
-/// A body without a length that does not fit: what still comes is read for a while, so that the answer arrives.
+/// A body without a length that does not fit: the server reads on for a while, so that its response arrives.
 fn is_refused_in_mid_body(target: &Target) {
     let post = target.request("POST", "team/full/blobs/uploads/").send();
     if post.status != 202 {
@@ -235,7 +235,7 @@ fn is_refused_in_mid_body(target: &Target) {
     is_refused_for_room(patch.finish().expect("an answer to a refused body"));
 }
 
-/// Point 8, on each kind of filesystem: after pushes, pulls, evictions, deletes, a restart and a kill.
+/// The figures are right on each kind of filesystem: after pushes, pulls, evictions, deletes, a restart and a kill.
 fn figures_are_right_on(kind: Kind) {
     let (disk, upstream, set) = (Disk::new(kind, 192), Upstream::plain(), ImageSet::of(100));
     set.at(&upstream);
@@ -284,8 +284,8 @@ fn without_a_quota_a_full_disk_takes_pushes() {
     assert!(disk.free() > 256 * MIB / 20, "the headroom stays free");
 }
 
-/// A quota in which nothing could be stored stops the start; one that bounds nothing is warned of; and what holds is told, set
-/// or not.
+/// A quota too small to store anything stops the start; one without effect causes a warning; and the effective limit is
+/// logged, set or not.
 #[test]
 fn the_bound_is_told_and_a_vain_quota_is_not_taken() {
     let disk = Disk::ext4(256);

@@ -1,5 +1,5 @@
-//! Several ranges in one request, as podman (zstd:chunked) and the stargz snapshotter ask for the parts of a layer that they do
-//! not have: RFC 9110, section 14.
+//! Several ranges in one request, as podman (zstd:chunked) and the stargz snapshotter request the missing parts of a
+//! layer: RFC 9110, section 14.
 
 use std::{thread, time::Duration};
 
@@ -26,8 +26,8 @@ fn ask(server: &Server, blob: &Blob, ranges: &str) -> Response {
     server.blob(REPOSITORY, &blob.digest).header("Range", ranges).send()
 }
 
-/// The parts of a `multipart/byteranges`, read as containers/image reads them: what is asked for is told by its number, and each
-/// part says what it is.
+/// The parts of a `multipart/byteranges`, read as containers/image reads them: their number is checked, and each part
+/// gives its range.
 fn parts(response: Response, blob: &Blob) -> Vec<(Range, Vec<u8>)> {
     assert_eq!(response.status, 206);
     let boundary = response.header("content-type").unwrap().strip_prefix("multipart/byteranges; boundary=").unwrap();
@@ -53,7 +53,7 @@ fn parts(response: Response, blob: &Blob) -> Vec<(Range, Vec<u8>)> {
     }
 }
 
-/// It answers with exactly these parts of the blob, in this order.
+/// The response has exactly these parts of the blob, in this order.
 fn has_parts(response: Response, blob: &Blob, ranges: &[Range]) {
     let parts = parts(response, blob);
     assert_eq!(parts.iter().map(|(range, _)| *range).collect::<Vec<_>>(), ranges);
@@ -67,7 +67,7 @@ fn spread(count: usize, length: usize, size: usize) -> Vec<Range> {
     (0..count).map(|number| number * (size / count)).map(|first| (first, first + length - 1)).collect()
 }
 
-/// Of what is here: in the order they were asked for, overlapping or not, whatever their forms.
+/// Of cached blobs: in the order of the request, overlapping or not, in any form.
 #[test]
 fn several_ranges_come_in_parts() {
     let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Oci, 870, 300_000));
@@ -92,8 +92,8 @@ fn several_ranges_come_in_parts() {
     assert!(one.body().bytes == layer.bytes[5..7]);
 }
 
-/// What would be more than the blob is the blob; too many are refused in the way after which clients ask for fewer; what is
-/// wholly beyond the end is 416; and `If-Range` and HEAD go before all of it.
+/// Ranges larger than the blob in all give the blob; too many are refused so that clients ask for fewer; ranges beyond
+/// the end are 416; and `If-Range` and HEAD have precedence.
 #[test]
 fn several_ranges_are_bounded() {
     let (server, layer) = (Setup::hosting().start(), Blob::noise(871, 100_000));
@@ -118,8 +118,8 @@ fn several_ranges_are_bounded() {
     assert_eq!((head.status, head.length()), (200, Some(size as u64)), "a HEAD has no ranges");
 }
 
-/// Podman's partial pull of a layer that is not here: its table of contents, at the end, comes before the fill is there; its
-/// hundreds of parts come as the fill goes by, and no byte of them is fetched twice.
+/// Podman's partial pull of an uncached layer: its table of contents, at the end, is returned ahead of the fill; its
+/// hundreds of parts follow the fill, and no byte of them is fetched twice.
 #[test]
 fn a_partial_pull_of_a_cold_layer_fetches_it_once() {
     let (upstream, layer, gate) = (Upstream::plain(), Blob::window(4_000_000, 40 << 20), Gate::new());
@@ -148,7 +148,7 @@ fn a_partial_pull_of_a_cold_layer_fetches_it_once() {
     has_parts(ask(&server, &layer, &header(&wanted)), &layer, &wanted);
 }
 
-/// What the digest does not confirm is not completed, in parts or not.
+/// Bytes that do not match the digest are not completed, in parts or not.
 #[test]
 fn parts_of_a_wrong_blob_are_cut() {
     let (upstream, layer) = (Upstream::plain(), Blob::noise(872, 400_000));
@@ -159,7 +159,7 @@ fn parts_of_a_wrong_blob_are_cut() {
     assert_eq!((answer.status, answer.body().ending), (206, Ending::Cut));
 }
 
-/// Several ranges of a blob that the disk does not take cost its upstream no more than the blob does.
+/// Several ranges of a blob that is not cached cost its upstream no more than the blob does.
 #[test]
 fn several_ranges_of_what_is_not_kept_are_the_blob() {
     let (upstream, layer) = (Upstream::plain(), Blob::window(5_000, 400_000));

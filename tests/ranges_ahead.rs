@@ -1,4 +1,5 @@
-//! Ranges of a blob that is on its way: they cost the upstream next to nothing, and nobody who does not read holds anything.
+//! Ranges of a blob being filled: they cost the upstream almost nothing, and a client that does not read holds no
+//! connection.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -35,7 +36,7 @@ fn is_served_whole(server: &Server, blob: &Blob) {
     assert_eq!((got.ending, got.length, got.digest.as_str()), (Ending::Complete, blob.len() as u64, &*blob.digest));
 }
 
-/// containerd 2.1's way: so many open-ended ranges at once, each left after its chunk.
+/// Concurrent open-ended ranges, each closed after its chunk, as containerd 2.1 sends them.
 fn parallel(at_once: usize, chunk: usize, bandwidth: Option<u64>) {
     let blob = Blob::noise(1000, 105 * MB);
     let (upstream, server) = mirrored(&blob);
@@ -79,7 +80,7 @@ fn sixteen_ranges_of_a_slow_upstream_cost_one_blob() {
     parallel(16, 4 * MIB, Some(30 * MB as u64));
 }
 
-/// A blob of 100 MB whose fill stands at its first one until the gate opens.
+/// A blob of 100 MB whose fill waits at its first MB until the gate opens.
 fn held() -> (Blob, Gate, Upstream, Server) {
     let (blob, gate) = (Blob::noise(1001, 100 * MB), Gate::new());
     let (upstream, server) = mirrored(&blob);
@@ -88,8 +89,8 @@ fn held() -> (Blob, Gate, Upstream, Server) {
     (blob, gate, upstream, server)
 }
 
-/// Two hundred clients that want one range far ahead of the fill are given the same bytes, fetched once; those that want
-/// more than what may be fetched twice wait for the fill.
+/// Two hundred clients that request one range far ahead of the fill get the same bytes, fetched once; those that
+/// request more than may be fetched twice wait for the fill.
 #[test]
 fn two_hundred_ranges_far_ahead_share_their_bytes() {
     let (blob, gate, upstream, server) = held();
@@ -120,7 +121,7 @@ fn two_hundred_ranges_far_ahead_share_their_bytes() {
     assert!(sent <= blob.len() as u64 * 11 / 10, "{sent} bytes for {}", blob.len());
 }
 
-/// Clients that do not read, wherever they stand, hold no connection to the upstream; others are served meanwhile.
+/// Clients that do not read, at any position, hold no connection to the upstream; others are served meanwhile.
 #[test]
 fn who_does_not_read_holds_no_connection() {
     let (blob, gate, upstream, server) = held();
@@ -141,7 +142,7 @@ fn who_does_not_read_holds_no_connection() {
     is_served_whole(&server, &blob);
 }
 
-/// What was fetched ahead for a range is given to nobody who reads the blob from its start: nobody hashed it.
+/// Bytes fetched ahead for a range are not used for the whole blob: they are not hashed.
 #[test]
 fn what_was_fetched_ahead_is_no_part_of_a_whole_blob() {
     let (blob, window) = (Blob::window(3_000_000, 44 * MIB), 40 * MIB);
@@ -166,8 +167,8 @@ fn what_was_fetched_ahead_is_no_part_of_a_whole_blob() {
     assert!([got, rest.bytes].concat() == blob.bytes, "bytes that nobody hashed");
 }
 
-/// The same where the disk takes nothing, and everybody is sent to from the upstream: who does not read lets go of it, and
-/// goes on where they were.
+/// The same for an uncached blob, which each client streams from the upstream: a client that does not read releases the
+/// connection, and continues at its position.
 #[test]
 fn who_does_not_read_lets_go_of_a_stream() {
     let blob = Blob::noise(1003, 60 * MB);
@@ -182,7 +183,8 @@ fn who_does_not_read_lets_go_of_a_stream() {
     assert_eq!((last.ending, last.digest.as_str()), (Ending::Complete, &*blob.digest));
 }
 
-/// Who reads a little now and then lets go of it, too: slower than the floor, they would hold it for as long as they like.
+/// A client that reads a little from time to time releases it, too: below the minimum rate it could hold it without
+/// end.
 #[test]
 fn who_reads_too_slowly_lets_go_of_a_stream() {
     let blob = Blob::noise(1005, 40 * MB);
@@ -213,7 +215,8 @@ fn who_reads_too_slowly_lets_go_of_a_stream() {
     });
 }
 
-/// A range that ends before the blob does leaves nothing of what was asked for before it was known that the disk takes nothing.
+/// A range that ends before the blob does leaves nothing of the request made before the blob was known not to be
+/// cacheable.
 #[test]
 fn who_does_not_read_a_range_lets_go_of_the_whole_blob() {
     let blob = Blob::window(2_000_000, 40 * MIB);
@@ -227,7 +230,7 @@ fn who_does_not_read_a_range_lets_go_of_the_whole_blob() {
     assert!(idle.pop().unwrap().body().bytes == blob.bytes[..30 * MIB]);
 }
 
-/// More fills than there may be connections: the others wait, nothing else does, and the upstream is not blamed.
+/// More fills than connections: the others wait, nothing else does, and the upstream does not count as failed.
 #[test]
 fn a_full_pool_is_not_an_outage() {
     const MANY: usize = 1_100;
@@ -251,7 +254,7 @@ fn a_full_pool_is_not_an_outage() {
         for tag in ["latest", image.digest()] {
             assert_eq!(server.manifest("library/other", tag).send().status, 200, "{tag}");
         }
-        // Longer than an upstream may take to answer.
+        // Longer than the time limit for an upstream's response.
         thread::sleep(Duration::from_secs(11));
         assert!(asked() < MANY, "they all have a connection: this shows nothing");
         assert_eq!(server.manifest("library/other", "latest").send().status, 200);
@@ -264,7 +267,7 @@ fn a_full_pool_is_not_an_outage() {
     assert!(!server.log().contains("cannot be reached"), "the upstream is blamed");
 }
 
-/// The time that a server has had of the processors so far.
+/// The processor time that a server has used so far.
 fn processor(server: &Server) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).unwrap();
     let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
@@ -272,7 +275,7 @@ fn processor(server: &Server) -> Duration {
     Duration::from_millis((ticks(11) + ticks(12)) * 10)
 }
 
-/// A fill takes hundreds of steps a second: who waits for it far ahead is not woken by each.
+/// A fill makes hundreds of steps a second: a reader that waits far ahead is not woken by each.
 #[test]
 fn two_hundred_that_wait_far_ahead_of_a_fill_cost_next_to_nothing() {
     let blob = Blob::noise(1005, 100 * MB);

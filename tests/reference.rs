@@ -1,4 +1,5 @@
-//! `docs/configuration.md` is made from the table of keys: whoever changes a key sees here what the page must say.
+//! `docs/configuration.md` is generated from the table of keys: this test fails with the page's new text after a change
+//! of a key.
 
 use std::{fmt::Write as _, path::Path};
 
@@ -41,7 +42,7 @@ fn page() -> String {
     page
 }
 
-/// The names that keys begin with, each once, in the table's order.
+/// The first components of keys, each once, in the table's order.
 fn sections() -> Vec<&'static str> {
     KEYS.iter().map(top).fold(Vec::new(), |mut names, name| {
         if !names.contains(&name) {
@@ -77,7 +78,7 @@ fn every_key_is_in_the_page_as_the_table_has_it() {
     }
 }
 
-/// What the page's tables name, the README does not contradict: every key of its own table is one that has an effect.
+/// The README does not contradict the page's tables: every key of its own table has an effect.
 #[test]
 fn the_readme_names_keys_that_have_an_effect() {
     for line in read("README.md").lines().filter(|line| line.starts_with("| `")) {

@@ -1,4 +1,4 @@
-//! What a restart finds: nothing damaged, nothing left over, nothing fetched twice (Must-show points 7 and 8, law 1).
+//! State after a restart: nothing damaged, nothing left over, nothing fetched twice.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn fetched(upstream: &Upstream) -> usize {
     upstream.count("GET", Kind::Manifest) + upstream.count("GET", Kind::Blob)
 }
 
-/// Point 7: it starts, and serves what it has, with the upstream unreachable.
+/// The server starts, and serves its content, with the upstream unreachable.
 #[test]
 fn it_starts_and_serves_without_its_upstream() {
     let image = Image::index(Format::Oci, 7, MB);
@@ -46,7 +46,7 @@ fn it_starts_and_serves_without_its_upstream() {
     server.pull(REPOSITORY, image.digest(), &image);
 }
 
-/// Point 8: `kill -9` in the middle of a fill, start again: no damage, no leftovers, the pull works.
+/// `kill -9` in the middle of a fill and a restart: no damage, no leftovers, the pull works.
 #[test]
 fn a_kill_in_mid_fill_leaves_nothing() {
     let (image, gate) = (Image::of_size(Format::Oci, 8, 20 * MB), Gate::new());
@@ -67,7 +67,7 @@ fn a_kill_in_mid_fill_leaves_nothing() {
     assert_eq!(fetched(&upstream), asked, "and is cached");
 }
 
-/// Point 8, at whatever moment: what is served after a kill is right, and what was complete is still there.
+/// At any moment: content served after a kill is right, and complete content is still there.
 #[test]
 fn kills_at_any_moment_do_no_damage() {
     let image = Image::of_size(Format::Docker, 80, 12 * MB);
@@ -90,7 +90,7 @@ fn kills_at_any_moment_do_no_damage() {
     assert_eq!(fetches, 1, "the image's own layer came once");
 }
 
-/// Point 8: index folder deleted: nothing cached is fetched again by digest.
+/// With the index folder deleted, nothing cached is fetched again by digest.
 #[test]
 fn a_deleted_index_costs_nothing_upstream() {
     let image = Image::index(Format::Oci, 81, 3 * MB);
@@ -113,7 +113,7 @@ fn a_deleted_index_costs_nothing_upstream() {
     server.pull(REPOSITORY, "latest", &image);
 }
 
-/// Law 1: an index that is damaged is no reason not to start, nor to be wrong.
+/// A damaged index prevents neither the start nor right responses.
 #[test]
 fn a_damaged_index_is_rebuilt() {
     let image = Image::index(Format::Oci, 82, MB);
@@ -134,7 +134,7 @@ fn a_damaged_index_is_rebuilt() {
     assert_eq!(fetched(&upstream), asked);
 }
 
-/// Bytes that changed on the disk are not served: a blob is looked at again when its file is not the one known.
+/// Bytes that changed on the disk are not served: a blob is checked again if its file is not the known one.
 #[test]
 fn a_file_changed_on_disk_is_never_a_complete_wrong_body() {
     let image = Image::of_size(Format::Oci, 83, MB);

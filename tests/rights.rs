@@ -1,4 +1,5 @@
-//! A fill is for those whose right to the blob is shown: nobody waits for somebody whose is not, and nobody else gets a byte.
+//! A fill serves only clients whose right to the blob is confirmed: they do not wait for unauthorized ones, and
+//! unauthorized ones get no byte.
 
 use std::{
     fs, thread,
@@ -32,7 +33,7 @@ fn is_served(server: &Server, repository: &str, blob: &Blob) {
     assert_eq!(response.summary().digest, blob.digest, "{repository}");
 }
 
-/// An upstream that does not answer under names that have no right to a blob holds up nobody who has one.
+/// An upstream that does not respond for names without a right to a blob does not delay authorized clients.
 #[test]
 fn nobody_waits_for_a_strangers_fill() {
     let blob = Blob::noise(800, 300_000);
@@ -53,7 +54,7 @@ fn nobody_waits_for_a_strangers_fill() {
     });
 }
 
-/// Whoever comes first and however the answers fall, a rightful pull is answered and a stranger's is not.
+/// In any order of requests and responses, an authorized pull succeeds and an unauthorized one does not.
 #[test]
 fn a_rightful_pull_never_fails_for_a_stranger() {
     let upstream = Upstream::plain();
@@ -67,14 +68,14 @@ fn a_rightful_pull_never_fails_for_a_stranger() {
                 let (server, blob) = (&server, &blob);
                 scope.spawn(move || assert_eq!(server.blob(stranger, &blob.digest).send().status, 404, "{stranger}"));
             }
-            // Before them, among them, and when they have been told.
+            // Before them, among them, and after their responses.
             thread::sleep(Duration::from_millis(round % 5 * 8));
             is_served(&server, OWNER, &blob);
         });
     }
 }
 
-/// Two repositories that have it are answered by one fetch, whichever's upstream answers first.
+/// Two repositories that have it share one fetch, for any order of their upstreams' responses.
 #[test]
 fn two_that_have_it_share_a_fill() {
     let blob = Blob::noise(801, 20_000_000);
@@ -91,7 +92,7 @@ fn two_that_have_it_share_a_fill() {
     assert!(sent <= blob.len() as u64 * 11 / 10, "{sent} bytes for {}", blob.len());
 }
 
-/// A blob whose bytes have to be checked again is not held up by a stranger whose upstream is silent.
+/// Checking a blob's bytes again is not delayed by an unauthorized client whose upstream hangs.
 #[test]
 fn a_check_of_what_is_here_waits_for_no_stranger() {
     let blob = Blob::noise(802, 300_000);
@@ -122,8 +123,8 @@ fn misnamed(layer: &Blob, size: usize) -> Image {
     image
 }
 
-/// A blob that the upstream announces with another length than the manifest's is refused before its first byte, and whoever
-/// has a manifest that is right gets it.
+/// A blob whose length at the upstream differs from the manifest's is refused before its first byte; a client with a
+/// right manifest gets it.
 #[test]
 fn a_blob_of_another_size_than_its_manifest_says_is_refused() {
     let blob = Blob::noise(803, 5_000_000);
@@ -142,7 +143,7 @@ fn a_blob_of_another_size_than_its_manifest_says_is_refused() {
     server.pull("acme/right", "latest", &image);
 }
 
-/// A stranger who is refused a blob takes nothing from what is kept of it for those who have it.
+/// An unauthorized client's denial does not affect the partial blob that is kept for others.
 #[test]
 fn a_stranger_leaves_a_half_where_it_is() {
     let blob = Blob::window(6_000, 5_000_000);
@@ -163,7 +164,7 @@ fn a_stranger_leaves_a_half_where_it_is() {
 
 const PORTAL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\r\n";
 
-/// A captive portal answers 200 to a HEAD of anything: that shows nobody's right.
+/// A captive portal answers 200 to a HEAD of any path: that confirms no right.
 #[test]
 fn a_portals_answer_shows_no_right() {
     let image = Image::single(Format::Oci, 804);
@@ -182,7 +183,7 @@ fn a_portals_answer_shows_no_right() {
     server.pull(OWNER, "latest", &image);
 }
 
-/// As long as nothing was sent, wrong bytes are answered by a status.
+/// Before any byte was sent, wrong bytes are answered by a status.
 #[test]
 fn a_small_corrupt_blob_is_a_bad_gateway() {
     let upstream = Upstream::plain();
@@ -204,12 +205,12 @@ fn a_small_corrupt_blob_is_a_bad_gateway() {
     is_served(&server, OWNER, &blob);
 }
 
-/// A captive portal's 200 to a GET or HEAD of a blob: 19 bytes of something else.
+/// A captive portal's 200 to a GET or HEAD of a blob: 19 bytes of another content.
 const PORTAL_PAGE: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\r\n<html>log in</html>";
 
-/// An answer that names another digest, or another size, than the blob has shows no right to it: neither to what is here, nor
-/// to what has to be checked first, nor to what is on its way.
+/// A response with another digest or size than the blob's confirms no right to it: neither to a cached blob, nor to one
+/// that has to be checked first, nor to one being filled.
 #[test]
 fn an_answer_that_contradicts_shows_no_right() {
     let blob = Blob::noise(805, 300_000);
@@ -251,7 +252,7 @@ fn an_answer_that_contradicts_follows_no_fill() {
     }
 }
 
-/// A stranger's fill whose upstream answered something else gives way to the blob's own, and does not follow it.
+/// An unauthorized fill whose upstream sent another content yields to the blob's own fill, and does not join it.
 #[test]
 fn a_fill_that_a_portal_answered_follows_no_other() {
     let (blob, gate) = (Blob::noise(807, 3_000_000), Gate::new());
@@ -269,7 +270,7 @@ fn a_fill_that_a_portal_answered_follows_no_other() {
     });
 }
 
-/// Who asks for a blob without a right to it keeps it from going no longer than anybody did who has one.
+/// A request without a right to a blob does not extend its lease or delay its eviction.
 #[test]
 fn a_strangers_question_is_no_use() {
     let upstream = Upstream::plain();
@@ -277,7 +278,7 @@ fn a_strangers_question_is_no_use() {
     upstream.add_blob(OWNER, &asked_for);
     upstream.add_blob(OWNER, &next);
     let lease = Duration::from_secs(3);
-    // Room for one of the two, beside the 20 MiB that are kept back.
+    // Space for one of the two, beside the 20 MiB of headroom.
     let server = Setup::mirroring(&upstream.url())
         .quota("32MB")
         .variable("REGISTRY_STORAGE_MAXOBJECT", "100%")

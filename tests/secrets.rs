@@ -1,4 +1,4 @@
-//! Credentials go where they belong and nowhere else (Must-show point 9, laws 9 and 10).
+//! Credentials are sent only to their own registry and token service, and appear in no log.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn with_credentials(upstream: &Upstream, formatter: &str) -> Server {
         .start()
 }
 
-/// The secrets themselves and the forms they travel in.
+/// The secrets, and their encodings in transit.
 fn secrets(upstream: &Upstream) -> Vec<String> {
     let basic = STANDARD.encode(format!("{USER}:{PASSWORD}"));
     [PASSWORD.to_owned(), basic].into_iter().chain(upstream.tokens()).collect()
@@ -38,7 +38,7 @@ fn assert_log_keeps_quiet(server: &Server, upstream: &Upstream) {
     }
 }
 
-/// Point 9: the access token and the password appear in no log line at `debug`, and in no request to the CDN.
+/// The access token and the password appear in no log line at `debug`, and in no request to the CDN.
 #[test]
 fn secrets_stay_out_of_the_log_and_the_cdn() {
     for formatter in ["text", "json"] {
@@ -61,7 +61,7 @@ fn secrets_stay_out_of_the_log_and_the_cdn() {
     }
 }
 
-/// Point 9, when things go wrong: wrong password, failures, cuts; links' signatures are secrets as well.
+/// The same for failures: wrong password, errors, cuts; the signatures of links are secrets as well.
 #[test]
 fn secrets_stay_out_of_the_log_when_things_fail() {
     let cdn = Cdn::links_living(Duration::from_secs(60));
@@ -82,7 +82,7 @@ fn secrets_stay_out_of_the_log_when_things_fail() {
     assert!(!server.log().contains("presigned-"), "a link's signature in the log");
 }
 
-/// A wrong password is not the client's business: 404, and the log says whose it is without showing it.
+/// A wrong password is not the client's fault: it gets 404, and the log names the registry without the password.
 #[test]
 fn a_wrong_password_is_told_in_the_log_alone() {
     let upstream = Settings::default().auth(Auth::basic(USER, "another")).start();
@@ -94,8 +94,8 @@ fn a_wrong_password_is_told_in_the_log_alone() {
     assert_log_keeps_quiet(&server, &upstream);
 }
 
-/// Laws 9 and 10: a realm on a domain that is not the upstream's own gets no credentials, nor anything else, whatever a
-/// challenge says; the log says what to do if it is right.
+/// A realm on another domain than the upstream's gets no credentials and no request, for any challenge; the log names
+/// the setting that would allow it.
 #[test]
 fn a_foreign_realm_gets_nothing() {
     let (upstream, stranger) = (Upstream::plain(), Settings::default().auth(Auth::anonymous()).start());
@@ -110,7 +110,7 @@ fn a_foreign_realm_gets_nothing() {
     assert_log_keeps_quiet(&server, &stranger);
 }
 
-/// Law 9: a registry that answers with a Basic challenge gets the password only if it is the upstream.
+/// A registry that answers with a Basic challenge gets the password only if it is the upstream.
 #[test]
 fn a_redirected_manifest_takes_no_credentials_along() {
     let (upstream, stranger) = (Settings::default().auth(Auth::basic(USER, PASSWORD)).start(), Upstream::plain());
@@ -129,7 +129,7 @@ fn a_redirected_manifest_takes_no_credentials_along() {
     }
 }
 
-/// A redirect that leads in a circle, or to no web address, ends as an error and not in a hang.
+/// A redirect in a circle, or to an invalid address, ends as an error and not in a hang.
 #[test]
 fn redirects_that_lead_nowhere_end() {
     let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 92));
@@ -146,7 +146,7 @@ fn redirects_that_lead_nowhere_end() {
     }
 }
 
-/// What the configuration's secrets look like when shown: not at all.
+/// The printed configuration masks secrets.
 #[test]
 fn the_shown_configuration_masks_secrets() {
     let variables = [("REGISTRY_PROXY_USERNAME", USER), ("REGISTRY_PROXY_PASSWORD", PASSWORD)];

@@ -1,5 +1,5 @@
-//! All that a stranger can do at once, and somebody else's pull meanwhile (issue "Who may do what", point 6): heads that never
-//! end, clients that never read, bodies without a length and bytes without a head, wrong passwords.
+//! All abuse by one client at once, and another client's pull meanwhile: heads that never end, clients that never read,
+//! bodies without a length and bytes without a head, wrong passwords.
 //!
 //! The connections are a thousand of each in every run; the bytes and the passwords are a tenth outside of the soak.
 
@@ -33,36 +33,36 @@ const ELSEWHERE: &str = "127.0.0.2";
 const SMALL: usize = 8 << 10;
 const CONNECTIONS: usize = 1000;
 const MANIFEST: u64 = 4 << 20;
-/// Pulls that are timed at least, of each server.
+/// The minimum number of timed pulls, of each server.
 const PAIRS: usize = 20;
-/// As cheap a hash as `entrepot htpasswd` makes: what a wrong password costs, whoever it is of.
+/// The cheapest hash that `entrepot htpasswd` makes: the cost of a wrong password, for any user.
 const COST: u32 = 10;
 
-/// Bytes a second that bodies come at, each sort: a Gbit/s. Who besieges from elsewhere takes no more of this machine than that.
+/// The bytes per second of each sort of body: a Gbit/s. A remote attacker uses no more of this machine than that.
 const NETWORK: u64 = 125_000_000;
-/// What `http.limits.sendpause` is.
+/// The value of `http.limits.sendpause`.
 const SENDPAUSE: Duration = Duration::from_secs(300);
 /// Wrong passwords a second.
 const GUESSES: u64 = 500;
-/// Something is wrong with a siege that takes longer.
+/// The time limit for the test.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// What the besiegers have done.
+/// The work that the attackers have done.
 #[derive(Default)]
 struct Done {
-    /// How many crowds of connections have been made.
+    /// The number of crowds of connections that have been made.
     gathered: AtomicU64,
     over: AtomicBool,
     guesses: AtomicU64,
-    /// Of uploads, and how many of those came whole.
+    /// The bytes of uploads, and the number of complete ones.
     uploaded: AtomicU64,
     uploads: AtomicU64,
-    /// The most that one connection was rid of without a head that the server takes, and of a manifest.
+    /// The most that one connection could send without a valid head, and of a manifest.
     unasked: AtomicU64,
     manifest: AtomicU64,
 }
 
-/// However the test ends, the siege ends with it.
+/// Ends the attack if the test fails.
 struct End<'a>(&'a AtomicBool);
 
 impl Drop for End<'_> {
@@ -71,7 +71,7 @@ impl Drop for End<'_> {
     }
 }
 
-/// Point 6: a pull of somebody else's takes less than twice its time, and memory stays where it was.
+/// Another client's pull takes less than twice its time, and memory stays constant.
 #[test]
 fn a_siege_costs_the_others_nothing() {
     open_files();
@@ -85,11 +85,11 @@ fn a_siege_costs_the_others_nothing() {
     let server = users.alone(Setup::both(&upstream.url())).start();
     let eve = server.target().as_user("eve", &password("eve"));
     eve.request("GET", &format!("library/app/blobs/{}", large.digest)).send().summary();
-    // Another server that nobody besieges shows what the machine itself has become slower by.
+    // An idle server shows by how much the machine itself has become slower.
     let other = users.alone(Setup::both(&upstream.url())).start();
     let quiet = Took::of(&pulls(&server, &other, &image, || false), |pair| pair.0);
     let (whole, guesses) = (rounds(10) as u64 * 1_000_000_000, rounds(100_000) as u64);
-    // Before, when all are there and an upload has come, and the most from then on.
+    // Before, when all attackers are there and an upload has finished, and the most from then on.
     let (done, mut memory) = (Done::default(), [server.memory(), 0, 0]);
     let besieged = thread::scope(|scope| {
         let end = End(&done.over);
@@ -105,7 +105,7 @@ fn a_siege_costs_the_others_nothing() {
             let came = done.uploads.load(Relaxed) >= uploads && done.guesses.load(Relaxed) >= guesses;
             start.elapsed() < Duration::from_secs(least) || !came && start.elapsed() < LONGEST
         };
-        // Longer than a head may take, and until a whole upload has come; then the rest, and another one.
+        // Longer than the time limit for a head, and until a whole upload has finished; then the rest, and another one.
         let mut all = pulls(&server, &other, &image, || until(15, 1, 0));
         memory[1] = server.memory();
         server.forget_peak_memory();
@@ -127,7 +127,7 @@ fn a_siege_costs_the_others_nothing() {
     }
 }
 
-/// Twice what it takes in peace, or from another server meanwhile: at most.
+/// At most twice the time without load, or of another server meanwhile.
 fn took_no_longer(took: Took, quiet: Took, elsewhere: Took) {
     for (took, quiet, elsewhere) in
         [(took.best, quiet.best, elsewhere.best), (took.median, quiet.median, elsewhere.median)]
@@ -137,13 +137,13 @@ fn took_no_longer(took: Took, quiet: Took, elsewhere: Took) {
     }
 }
 
-/// All that they tried has been tried, and none of them got rid of more than is read for an answer's sake.
+/// Every kind of attack has been made, and no connection could send more than the server reads in order to respond.
 fn did_what_they_may(done: &Done, whole: u64, guesses: u64) {
     let bounds: [(&AtomicU64, RangeInclusive<u64>); 4] = [
         (&done.uploaded, whole..=u64::MAX),
         (&done.guesses, guesses..=u64::MAX),
         (&done.unasked, 0..=16 << 20),
-        // What is refused is read a little further, so that the client hears why.
+        // The server reads a refused body a little further, so that the client gets the response.
         (&done.manifest, MANIFEST..=64 << 20),
     ];
     for (what, expected) in bounds {
@@ -152,8 +152,8 @@ fn did_what_they_may(done: &Done, whole: u64, guesses: u64) {
     }
 }
 
-/// Clients that ask for much and read nothing, as many at once, until it is over. They do not hear when they are let go, and so
-/// leave and come again by themselves, one after the other, each before that.
+/// Concurrent clients that request much and read nothing, until the test is over. They do not notice a disconnect, and
+/// so they leave and return by themselves in turn, each before that.
 fn never_read(server: &Server, large: &Blob, done: &Done) {
     let login = basic("eve", &password("eve"));
     let get =
@@ -174,7 +174,7 @@ fn never_read(server: &Server, large: &Blob, done: &Done) {
     }
 }
 
-/// Heads that come a byte at a time, as many at once, until it is over; who is let go comes again.
+/// Concurrent heads that are sent a byte at a time, until the test is over; disconnected clients return.
 fn drip(server: &Server, done: &Done) {
     let begin = || {
         let mut stream = connect_with(server.url(), HERE, SMALL);
@@ -194,7 +194,7 @@ fn drip(server: &Server, done: &Done) {
 }
 
 /// 10 GB without a head, after a head that announces none, and as a manifest of no announced length, on one connection
-/// after the other.
+/// after another.
 fn flood(server: &Server, eve: &Target, done: &Done) {
     const HEADS: [&[u8]; 2] = [b"", b"POST /v2/team/app/blobs/uploads/ HTTP/1.1\r\nHost: a\r\n\r\n"];
     let piece = vec![b'a'; 1 << 20];
@@ -212,10 +212,10 @@ fn flood(server: &Server, eve: &Target, done: &Done) {
     }
 }
 
-/// So much a second, and no more.
+/// A rate limit.
 struct Pace {
     rate: u64,
-    /// When the next may begin.
+    /// The start of the next piece.
     next: Instant,
 }
 
@@ -231,7 +231,7 @@ impl Pace {
     }
 }
 
-/// How many bytes of 10 GB somebody takes.
+/// The bytes of 10 GB that the receiver takes.
 fn pour(pace: &mut Pace, mut piece: impl FnMut() -> Option<usize>) -> u64 {
     let mut taken = 0;
     while taken < 10_000_000_000
@@ -243,7 +243,7 @@ fn pour(pace: &mut Pace, mut piece: impl FnMut() -> Option<usize>) -> u64 {
     taken
 }
 
-/// A body without a length of which all is taken, one after the other: an upload. Nothing of it is kept.
+/// Uploads without a length that are read completely, one after another. Nothing of them is kept.
 fn upload(eve: &Target, whole: u64, done: &Done) {
     let piece = vec![b'a'; 1 << 20];
     while !done.over.load(Relaxed) {
@@ -269,7 +269,7 @@ fn upload(eve: &Target, whole: u64, done: &Done) {
     }
 }
 
-/// Wrong passwords, of users that are and that are not.
+/// Wrong passwords of known and unknown users.
 fn guess(server: &Server, done: &Done) {
     let mut pace = Pace::of(GUESSES);
     while !done.over.load(Relaxed) {
@@ -282,8 +282,8 @@ fn guess(server: &Server, done: &Done) {
     }
 }
 
-/// How long pulls took. The best shows what the siege costs, and not what else this machine does; the median that no pull but
-/// a few is meant.
+/// The times of pulls. The minimum shows the cost of the attack without other load; the median shows that it holds for
+/// most pulls.
 #[derive(Clone, Copy, Debug)]
 struct Took {
     best: Duration,
@@ -298,7 +298,7 @@ impl Took {
     }
 }
 
-/// Some pulls of somebody at another address, from the one and the other server in turn; more of them while `goes_on`.
+/// Pulls by a client at another address, from the one and the other server in turn; more of them while `goes_on`.
 fn pulls(server: &Server, other: &Server, image: &Image, goes_on: impl Fn() -> bool) -> Vec<(Duration, Duration)> {
     let mut pairs = Vec::new();
     while pairs.len() < PAIRS || goes_on() {
@@ -310,7 +310,7 @@ fn pulls(server: &Server, other: &Server, image: &Image, goes_on: impl Fn() -> b
     pairs
 }
 
-/// How many sockets a server has open.
+/// The number of open sockets of a server.
 fn sockets(server: &Server) -> usize {
     let open = std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
     let targets = open.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
@@ -334,7 +334,7 @@ fn pull(server: &Server, image: &Image) -> Duration {
     start.elapsed()
 }
 
-/// For as many connections as this takes.
+/// Raises the limit of open files for these connections.
 fn open_files() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });

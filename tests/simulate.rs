@@ -1,4 +1,4 @@
-//! The command that replays a log of pulls: what it prints, what it takes, and what it says of a log that is wrong.
+//! The command that replays a log of pulls: its output, its input, and its errors.
 
 use std::{fs::File, path::PathBuf, process::Command, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::support::{
 const BINARY: &str = env!("CARGO_BIN_EXE_entrepot");
 const COLUMNS: &str = "time,repository,digest,size,kind";
 
-/// A log of one image pulled twice, then another one's layer; and the folder that it is in.
+/// A log of one image pulled twice, then another one's layer; and its folder.
 fn log() -> (TempDir, PathBuf) {
     let digest = |number: u32| format!("sha256:{number:064x}");
     let image = |time: u32| {
@@ -59,7 +59,7 @@ fn a_small_log_is_counted_right() {
             (&20_000.into(), &2.into(), &2_000.into())
         );
         assert_eq!((&large["manifest_gets"], &large["streamed"]), (&1.into(), &3.into()), "{policy}");
-        // Of 2,000 bytes a quarter is 500: the manifest alone is let in.
+        // A quarter of 2,000 bytes is 500: only the manifest is admitted.
         let small = row(&report, policy, 2);
         assert_eq!(
             (&small["object_hits"], &small["manifest_gets"], &small["streamed"]),
@@ -106,7 +106,7 @@ fn a_command_line_that_makes_no_sense_is_refused() {
     }
 }
 
-/// The policy the mirror evicts by is the best or next to it, and each policy is what it is known for.
+/// The mirror's policy is the best or the second best, and each policy shows its known properties.
 #[test]
 fn synthetic_traces_show_what_the_policies_are_known_for() {
     for registry in ["ibm", "hub"] {
@@ -148,8 +148,8 @@ fn people_get_a_table() {
     }
 }
 
-/// A log of ten million requests ends within minutes (in the soak; a hundredth of it otherwise), and what is written and read
-/// again counts as what is replayed at once.
+/// A log of ten million requests ends within minutes (in the soak; a hundredth of it otherwise), and a trace that is
+/// written and read again gives the same counts.
 #[test]
 fn a_long_log_ends_within_minutes() {
     let soak = rounds(10) == 10;

@@ -1,4 +1,4 @@
-//! Point 7, law 8: two sources on one port, and neither gets into the other.
+//! Mirrored and hosted content on one port do not mix.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use crate::support::{
 
 const HOSTED: &str = "team/app";
 
-/// It says no, and which key would change that.
+/// The response is a denial, and names the key that would change that.
 fn denied(response: Response, key: &str) {
     assert_eq!(response.status, 403);
     let body = response.json();
@@ -20,7 +20,7 @@ fn denied(response: Response, key: &str) {
     assert!(body["errors"][0]["message"].as_str().unwrap().contains(key), "{key} is not in {body}");
 }
 
-/// Every way to write to a repository.
+/// Every request that writes to a repository is denied.
 fn nothing_can_be_pushed(target: &Target, repository: &str, image: &Image, key: &str) {
     let (uploads, layer) = (format!("{repository}/blobs/uploads/"), image.layer());
     denied(target.request("POST", &uploads).send(), key);
@@ -33,7 +33,7 @@ fn nothing_can_be_pushed(target: &Target, repository: &str, image: &Image, key: 
     }
 }
 
-/// How often upstream heard of a repository, and how often that was the question whether it has it.
+/// The number of the upstream's requests for a repository, and of those that only ask whether it exists.
 fn heard(upstream: &Upstream, repository: &str) -> (usize, usize) {
     let requests = upstream.requests();
     let of_it: Vec<_> = requests.iter().filter(|each| each.request.path.contains(repository)).collect();
@@ -48,7 +48,7 @@ fn house(images: &[(&str, &Image)]) -> (Upstream, Server) {
     (upstream, server)
 }
 
-/// `library/ubuntu` is the Hub's: nobody can push there, and mirror clients get what upstream has.
+/// `library/ubuntu` is the Hub's: no client can push there, and mirror clients get the upstream's content.
 #[test]
 fn the_hubs_own_names_are_not_ours() {
     let (theirs, ours) = (Image::single(Format::Oci, 70), Image::single(Format::Oci, 71));
@@ -66,7 +66,7 @@ fn the_hubs_own_names_are_not_ours() {
     assert!(!server.data().join("docker/registry/v2/repositories/library").exists());
 }
 
-/// A name the mirror has served is not for pushing, unless the operator says it is ours; then it is ours at once.
+/// A mirrored name cannot be pushed to, unless the operator lists it as hosted; then it is hosted at once.
 #[test]
 fn a_name_that_was_mirrored_is_not_ours() {
     let (theirs, ours) = (Image::single(Format::Oci, 72), Image::single(Format::Oci, 73));
@@ -85,7 +85,7 @@ fn a_name_that_was_mirrored_is_not_ours() {
     }
 }
 
-/// The same volume, with the name made ours in between.
+/// The same volume, with the name listed as hosted in between.
 #[test]
 fn a_mirrored_name_becomes_ours_with_a_key() {
     let (theirs, ours) = (Image::single(Format::Oci, 74), Image::single(Format::Oci, 75));
@@ -103,8 +103,9 @@ fn a_mirrored_name_becomes_ours_with_a_key() {
     assert_eq!(upstream.requests().len(), asked);
 }
 
-/// A hosted name is asked about once, before its first manifest is taken, and nothing is asked for under it: not what it has,
-/// not what it has not, not after all of it is deleted, though somebody registers it upstream.
+/// The upstream is asked about a hosted name once, before its first manifest is accepted, and for nothing under it: not
+/// for existing content, not for missing content, not after all of it is deleted, although the name is registered
+/// upstream.
 #[test]
 fn nothing_of_a_hosted_name_is_asked_upstream() {
     let ours = Image::index(Format::Oci, 76, 5000);
@@ -145,7 +146,7 @@ fn ask_for_everything(server: &Server, ours: &Image) {
     assert_eq!(server.manifest(HOSTED, "latest").send().status, 404, "upstream has it, but that is someone else's");
 }
 
-/// A name in `proxy.hosted` is ours before anything was pushed.
+/// A name in `proxy.hosted` is hosted before anything was pushed.
 #[test]
 fn upstream_never_hears_of_a_name_that_will_be_hosted() {
     let upstream = Upstream::plain();
@@ -158,7 +159,7 @@ fn upstream_never_hears_of_a_name_that_will_be_hosted() {
     assert_eq!(heard(&upstream, HOSTED), (0, 0), "not even whose it is");
 }
 
-/// A request that names the Hub gets the Hub's, never what was pushed here under the same name.
+/// A request that names the Hub gets the Hub's content, never pushed content of the same name.
 #[test]
 fn whoever_asks_the_hub_gets_the_hubs() {
     let (theirs, ours) = (Image::single(Format::Oci, 79), Image::single(Format::Oci, 80));
@@ -182,7 +183,7 @@ fn whoever_asks_the_hub_gets_the_hubs() {
     assert_eq!(target.json("_catalog?ns=docker.io")["repositories"], json!([HOSTED]), "and what is mirrored");
 }
 
-/// A registry:2 cache is open because it cannot be written: swapping programs does not change that.
+/// A registry:2 cache is open because it cannot be written: changing the program does not change that.
 #[test]
 fn a_mirror_takes_no_pushes_unasked() {
     let upstream = Upstream::plain();
@@ -192,7 +193,7 @@ fn a_mirror_takes_no_pushes_unasked() {
     assert!(!server.data().join("docker/registry/v2/repositories").join(HOSTED).exists());
 }
 
-/// Knowing a digest is not enough: a blob is served where it is linked, and nowhere else.
+/// Knowing a digest is not enough: a blob is served only through repositories that link it.
 #[test]
 fn a_secret_blob_is_served_nowhere_else() {
     let (upstream, server) = house(&[]);
@@ -213,8 +214,8 @@ fn a_secret_blob_is_served_nowhere_else() {
     assert_eq!(heard(&upstream, "team/"), (2, 2), "but whose the names are");
 }
 
-/// Nor is naming it: a manifest may name a layer that is said to be elsewhere, or, where the operator wants that, one
-/// that is not here; neither opens another repository's bytes.
+/// Nor is a reference: a manifest may reference a foreign layer or, if the operator allows that, a missing one; neither
+/// opens another repository's bytes.
 #[test]
 fn a_manifest_that_names_a_secret_does_not_open_it() {
     let server = Setup::hosting()
@@ -263,7 +264,7 @@ fn a_manifest_that_names_a_secret_does_not_open_it() {
     }
 }
 
-/// Nor does an upstream's manifest that names it, even while nobody remembers whose the bytes are.
+/// Nor does a reference in an upstream's manifest, even without any memory of the bytes' owner.
 #[test]
 fn an_upstream_that_names_a_secret_does_not_open_it() {
     let secret = Image::single(Format::Oci, 86);
@@ -283,7 +284,7 @@ fn an_upstream_that_names_a_secret_does_not_open_it() {
     server.pull("team/secret", "1", &secret);
 }
 
-/// What is pushed is hidden from nobody who mirrors: the mirror goes on, and stores each blob once for both.
+/// Pushed bytes are shared with the mirror: it fetches as usual, and each blob is stored once for both.
 #[test]
 fn blobs_are_stored_once_whoever_brought_them() {
     let image = Image::of_size(Format::Oci, 84, 500_000);

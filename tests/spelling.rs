@@ -1,4 +1,5 @@
-//! How paths may be spelt, and what is asked without a password: as registry:2 has it, for the scripts and probes of its users.
+//! Accepted spellings of paths, and requests that need no password: as in registry:2, for its users' scripts and
+//! probes.
 
 use serde_json::json;
 
@@ -22,7 +23,7 @@ fn ask(server: &Server, method: &str, target: &str) -> Response {
     Request::new(method, server.url()).send_target(target)
 }
 
-/// `/` is 200 to everybody, with users too, and whatever the prefix: charts and load balancers ask for it.
+/// `/` is 200 to every client, with users too, and for any prefix: charts and load balancers request it.
 #[test]
 fn the_root_asks_for_no_password() {
     let users = Users::named(&["ann"]);
@@ -43,8 +44,8 @@ fn the_root_asks_for_no_password() {
     }
 }
 
-/// A preflight comes without the password that the browser would send next; it is told what a path can be asked, whosever it
-/// is, and nothing of what is there.
+/// A preflight comes without the password that the browser would send next; it returns the methods of a path, for any
+/// client, and nothing about its content.
 #[test]
 fn a_preflight_asks_for_no_password() {
     let users = Users::named(&["ann"]);
@@ -123,7 +124,7 @@ fn an_escaped_slash_is_a_slash() {
     assert_eq!(ask(&server, "GET", "/v2/team%252Fapp/tags/list").status, 400, "one that is escaped twice is none");
 }
 
-/// A cache that takes no pushes lists what it has cached, as registry:2 does; where pushes are taken, what was pushed is listed.
+/// A cache that takes no pushes lists its cached repositories, as registry:2 does; otherwise pushed ones are listed.
 #[test]
 fn the_catalog_of_a_cache_lists_what_is_cached() {
     let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 863));

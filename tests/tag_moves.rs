@@ -1,5 +1,5 @@
-//! Tags that move while clients ask by HEAD, by tag and by digest: what is known of a tag is what its upstream said to the
-//! question that was asked last.
+//! Tags that move while clients ask by HEAD, by tag and by digest: a tag has the value of the upstream's response to
+//! the latest request.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -39,8 +39,8 @@ fn restart_after_clean_stop(server: &mut Server) {
     server.restart();
 }
 
-/// dockerd's and containerd's way: HEAD of the tag, then GET by a digest that is here already, since another tag names it.
-/// The tag is known all the same when the upstream is gone, after a restart, too.
+/// HEAD of the tag, then GET by a digest that is cached under another tag, as dockerd and containerd do. The tag is
+/// known all the same without the upstream, after a restart, too.
 #[test]
 fn a_tag_is_linked_to_an_image_that_is_cached_already() {
     let image = Image::single(Format::Oci, 95);
@@ -53,7 +53,7 @@ fn a_tag_is_linked_to_an_image_that_is_cached_already() {
         (head(&server, "latest"), get(&server, image.digest())),
         (image.top.digest.clone(), image.top.digest.clone())
     );
-    // All that a client sends that has the image.
+    // All requests of a client that has the image.
     head(&server, "stable");
     assert_eq!(upstream.counted(), counted, "nothing is fetched again");
     upstream.stop();
@@ -67,8 +67,8 @@ fn a_tag_is_linked_to_an_image_that_is_cached_already() {
     }
 }
 
-/// A node has the newer image and asks HEAD alone; the mirror has it, too, under another tag. When the upstream is gone, the
-/// node must not be told of the older one.
+/// A node has the newer image and sends HEAD alone; the mirror has it, too, under another tag. Without the upstream,
+/// the node must not get the older one.
 #[test]
 fn a_tag_that_moved_to_a_cached_image_does_not_fall_back() {
     let (old, new) = (Image::single(Format::Oci, 96), Image::single(Format::Oci, 97));
@@ -90,7 +90,7 @@ fn a_tag_that_moved_to_a_cached_image_does_not_fall_back() {
     }
 }
 
-/// The tag moved from one image to another, and then somebody pulls the first by another tag.
+/// The tag moved from one image to another, and then a client pulls the first by another tag.
 #[test]
 fn an_older_word_does_not_undo_a_later_one() {
     let (old, new) = (Image::single(Format::Oci, 98), Image::single(Format::Oci, 99));
@@ -113,7 +113,7 @@ fn an_older_word_does_not_undo_a_later_one() {
     assert_eq!(get(&server, "latest"), new.digest(), "on disk, too");
 }
 
-/// A HEAD a while ago named a manifest that comes only now, by its digest: the tag was not looked at just now.
+/// An old HEAD named a manifest that is fetched only now, by its digest: the tag does not become fresh by that.
 #[test]
 fn a_tag_is_as_fresh_as_the_question_about_it() {
     let (old, new) = (Image::single(Format::Oci, 100), Image::single(Format::Oci, 101));
@@ -129,14 +129,14 @@ fn a_tag_is_as_fresh_as_the_question_about_it() {
     assert_eq!(response.summary().digest, new.digest());
 }
 
-/// An answer that comes late says what was so when it was asked: it undoes nothing.
+/// A late response gives the state at its request: it does not undo a later one.
 #[test]
 fn a_late_answer_undoes_nothing() {
     let (old, new) = (Image::single(Format::Oci, 102), Image::single(Format::Oci, 103));
     let upstream = Upstream::plain();
     upstream.add(REPOSITORY, "latest", &old);
     let server = Setup::mirroring(&upstream.url()).freshness("1h").start();
-    // Asked first, and answered last: that there is no such tag.
+    // Requested first, and answered last: there is no such tag.
     upstream.fault(Rule::on(Kind::Manifest, Fault::Status(404)).method("HEAD").times(1));
     upstream.fault(Rule::on(Kind::Manifest, Fault::Delay(Duration::from_millis(700))).method("HEAD").times(1));
     thread::scope(|scope| {
@@ -152,7 +152,7 @@ fn a_late_answer_undoes_nothing() {
     assert_eq!(get(&server, "latest"), new.digest());
 }
 
-/// When the time is over that an upstream asked for, one request asks it, whatever was heard of the tag before.
+/// After an upstream's `Retry-After`, one request asks it, for any state of the tag.
 #[test]
 fn a_probe_asks_the_upstream() {
     let (old, new) = (Image::single(Format::Oci, 104), Image::single(Format::Oci, 105));
@@ -173,15 +173,15 @@ fn a_probe_asks_the_upstream() {
 
 const TAGS: [&str; 3] = ["a", "b", "c"];
 
-/// When a tag named what, and who knows of it.
+/// The history of tags, and the knowledge of it.
 struct World {
     upstream: Upstream,
     images: Vec<Image>,
-    /// What each tag named since when, the last one being current.
+    /// The values of each tag since each time, the last one being current.
     named: HashMap<&'static str, Vec<(Instant, usize)>>,
-    /// What the upstream last said of each tag.
+    /// The upstream's last response about each tag.
     heard: HashMap<&'static str, usize>,
-    /// Which images' manifests were fetched.
+    /// The images with a fetched manifest.
     fetched: HashSet<usize>,
     looked: usize,
 }
@@ -190,7 +190,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let images: Vec<_> = (0..4).map(|n| Image::single(Format::Oci, 10_000 + 10 * seed + n)).collect();
         let upstream = Upstream::plain();
-        // Whatever was named once is there by its digest.
+        // Every value of a tag is there by its digest.
         images
             .iter()
             .enumerate()
@@ -214,14 +214,14 @@ impl World {
         self.images.iter().position(|image| image.digest() == digest).unwrap()
     }
 
-    /// What a tag named at some time since `since`.
+    /// The values of a tag at some time since `since`.
     fn named_since(&self, tag: &str, since: Instant) -> Vec<usize> {
         let moves = &self.named[tag];
         let ends = moves.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);
         moves.iter().zip(ends).filter(|(_, end)| end.is_none_or(|end| end >= since)).map(|((_, to), _)| *to).collect()
     }
 
-    /// Learns from what the upstream was asked since the last time.
+    /// Updates the knowledge from the upstream's new requests.
     fn listen(&mut self) {
         let requests = self.upstream.requests();
         for recorded in requests[self.looked..].iter().filter(|recorded| recorded.kind == Kind::Manifest) {
@@ -237,8 +237,8 @@ impl World {
     }
 }
 
-/// Whatever is asked for in whatever order: a tag is never answered with what it does not name any more for longer than
-/// `proxy.freshness`, and without an upstream it is what was heard of it last.
+/// For any order of requests: a tag is never answered with an outdated value for longer than `proxy.freshness`, and
+/// without an upstream it has the last known value.
 #[test]
 fn a_tag_is_what_was_heard_last_whatever_is_asked() {
     const FRESHNESS: Duration = Duration::from_millis(60);
@@ -271,7 +271,7 @@ fn a_tag_is_what_was_heard_last_whatever_is_asked() {
                 assert!(may.contains(&got), "seed {seed}: {tag} is {got}, and was {may:?}");
             }
         }
-        // What an image is served for, when the upstream is gone.
+        // All blobs of the fetched images, without which an image is not served when the upstream is gone.
         for blob in world.fetched.iter().flat_map(|number| &world.images[*number].blobs) {
             assert_eq!(server.blob(REPOSITORY, &blob.digest).send().status, 200);
         }

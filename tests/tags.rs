@@ -1,5 +1,4 @@
-//! Tags and what upstream says about them, and what a pull may cost (Must-show points 5 and 6). What it says while it is not
-//! well is in `outage`.
+//! Tags, the upstream's responses about them, and the requests that a pull may cost. Failing upstreams are in `outage`.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -27,7 +26,7 @@ pub(crate) fn upstream_with(image: &Image) -> Upstream {
     upstream
 }
 
-/// A server that has the image, and holds its tag for stale.
+/// A server that has the image, and whose tag is stale.
 pub(crate) fn stale(upstream: &Upstream, image: &Image) -> Server {
     let server = Setup::mirroring(&upstream.url()).freshness("1s").start();
     server.pull(REPOSITORY, "latest", image);
@@ -40,7 +39,7 @@ pub(crate) fn cache_status(response: &http::Response) -> &str {
     value.strip_prefix("entrepot").unwrap_or_else(|| panic!("not ours: {value}"))
 }
 
-/// Point 5: 100 pulls of one cached tag by 20 threads: no counted request upstream, at most a handful of HEADs.
+/// 100 pulls of one cached tag by 20 threads: no counted request upstream, at most a handful of HEADs.
 #[test]
 fn a_hundred_pulls_cost_the_hub_nothing() {
     let image = Image::index(Format::Oci, 5, 100_000);
@@ -61,7 +60,7 @@ fn a_hundred_pulls_cost_the_hub_nothing() {
     assert!(upstream.count("HEAD", Kind::Manifest) <= heads + 5, "a handful of HEADs");
 }
 
-/// A cold pull is counted once for each manifest, however many ask for the tag at once.
+/// A cold pull is counted once for each manifest, for any number of concurrent requests for the tag.
 #[test]
 fn a_cold_tag_is_fetched_once_for_all_who_wait() {
     let image = Image::single(Format::Docker, 50);
@@ -76,7 +75,7 @@ fn a_cold_tag_is_fetched_once_for_all_who_wait() {
     assert_eq!(upstream.counted(), 1);
 }
 
-/// Stale: one HEAD upstream for any number of waiters, and no GET while the tag has not moved.
+/// Stale: one HEAD upstream for any number of waiting requests, and no GET if the tag has not moved.
 #[test]
 fn a_stale_tag_costs_one_head_for_all_who_wait() {
     let image = Image::single(Format::Oci, 51);
@@ -107,7 +106,7 @@ fn a_moved_tag_is_followed() {
     assert_eq!(upstream.counted(), counted + 1, "the old one is still here by digest");
 }
 
-/// Digests are immutable: never asked twice, not even for their existence.
+/// Digests are immutable: each is requested once, without a check of its existence.
 #[test]
 fn a_digest_is_asked_once() {
     let image = Image::index(Format::Oci, 54, 1000);
@@ -118,7 +117,7 @@ fn a_digest_is_asked_once() {
     assert_eq!(upstream.requests().len(), asked);
 }
 
-/// Law 7: 404 drops the tag, and is remembered shortly; what it pointed to is still here by digest.
+/// 404 drops the tag, and is cached shortly; the tag's manifest is still here by digest.
 #[test]
 fn a_tag_that_is_gone_is_gone() {
     let image = Image::single(Format::Oci, 71);
@@ -138,7 +137,7 @@ fn a_tag_that_is_gone_is_gone() {
     assert_ne!(server.manifest(REPOSITORY, "latest").send().status, 200, "the tag was dropped");
 }
 
-/// RFC 9211: what the cache did.
+/// RFC 9211: the cache's result.
 #[test]
 fn cache_status_tells_what_happened() {
     let image = Image::single(Format::Oci, 73);
@@ -157,7 +156,7 @@ fn cache_status_tells_what_happened() {
     assert!(cache_status(&server.manifest(REPOSITORY, "latest").send()).contains("fwd=stale"));
 }
 
-/// `If-None-Match` of what is current is 304; of anything else, the manifest.
+/// `If-None-Match` of the current value is 304; of any other, the manifest.
 #[test]
 fn an_unchanged_manifest_is_304() {
     let image = Image::single(Format::Oci, 74);
@@ -173,7 +172,7 @@ fn an_unchanged_manifest_is_304() {
     }
 }
 
-/// `tags/list` comes from upstream, page by page through this server, and from memory when upstream cannot answer.
+/// `tags/list` comes from upstream, page by page through this server, and from memory if the upstream cannot respond.
 #[test]
 fn tags_are_listed_through_the_mirror() {
     for absolute in [false, true] {
@@ -208,7 +207,7 @@ fn walk(server: &Server, upstream: &Upstream, mut path: String) -> Vec<String> {
     }
 }
 
-/// Upstream's answer about a repository it does not have.
+/// The upstream's response about an unknown repository.
 #[test]
 fn tags_of_an_unknown_repository_are_unknown() {
     let upstream = Upstream::plain();
@@ -217,7 +216,7 @@ fn tags_of_an_unknown_repository_are_unknown() {
     assert_eq!((response.status, response.error_code().as_str()), (404, "NAME_UNKNOWN"));
 }
 
-/// `?ns=` and the Hub's other names mean the same; a name that is on no list is nobody's, and no one is asked.
+/// `?ns=` and the Hub's other names mean the same; an unlisted name is unknown, and no upstream is asked.
 #[test]
 fn the_hubs_names_are_one() {
     let image = Image::single(Format::Oci, 76);
@@ -267,7 +266,7 @@ fn referrers_pass_through() {
     server.pull(REPOSITORY, &format!("{fallback}.sig"), &signature);
 }
 
-/// The token is fetched once for any number of waiters, and once more when upstream no longer takes it.
+/// The token is fetched once for any number of waiting requests, and once more after the upstream rejects it.
 #[test]
 fn a_token_is_fetched_once() {
     let image = Image::index(Format::Oci, 79, 1000);
@@ -301,7 +300,7 @@ fn an_expired_token_is_renewed() {
     server.pull(REPOSITORY, "latest", &image);
 }
 
-/// A repository that is 401 with a fresh token is, to the client, not there; and no challenge reaches it.
+/// A repository that is 401 with a fresh token is 404 to the client; and no challenge reaches it.
 #[test]
 fn a_denied_repository_is_404_without_a_challenge() {
     let upstream = Settings::default().auth(Auth::anonymous()).start();
@@ -312,7 +311,7 @@ fn a_denied_repository_is_404_without_a_challenge() {
     assert!(upstream.count("GET", Kind::Token) <= 2);
 }
 
-/// An upstream that names no digest and answers no HEAD: the digest is reckoned here.
+/// An upstream without digest headers and HEAD: the digest is computed here.
 #[test]
 fn an_upstream_without_digest_headers_is_mirrored() {
     let image = Image::index(Format::Oci, 792, 1000);
@@ -325,7 +324,7 @@ fn an_upstream_without_digest_headers_is_mirrored() {
     assert_eq!(response.header("docker-content-digest"), Some(image.digest()));
 }
 
-/// A HEAD named a manifest that is gone by the GET: the tag is not, and names another.
+/// A HEAD named a manifest that is gone at the GET: the tag still exists, and names another.
 #[test]
 fn a_tag_outlives_what_was_heard_of_it() {
     let (image, newer) = (Image::single(Format::Oci, 93), Image::single(Format::Oci, 94));

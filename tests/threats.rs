@@ -1,4 +1,4 @@
-//! THREATS.md names tests: each of them is there, so that nobody believes in one that has gone.
+//! Each test that THREATS.md names exists.
 
 use std::{fs, path::Path};
 
@@ -6,7 +6,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What the table's last column names: `file::function` below `tests/`, `…::function` of the file before, or a file.
+/// The tests in the table's last column: `file::function` below `tests/`, `…::function` of the file before, or a file.
 fn named() -> Vec<String> {
     let page = fs::read_to_string(root().join("THREATS.md")).unwrap();
     let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| who |"));
@@ -14,7 +14,7 @@ fn named() -> Vec<String> {
     cells.flat_map(|cell| names(&cell)).collect()
 }
 
-/// The names of one cell; a cell without one shows nothing.
+/// The names of one cell; a cell may have none.
 fn names(cell: &str) -> Vec<String> {
     let (mut names, mut file) = (Vec::new(), String::new());
     for name in cell.split('`').skip(1).step_by(2) {
@@ -31,7 +31,7 @@ fn names(cell: &str) -> Vec<String> {
     names
 }
 
-/// Whether a test of that name, or any test in a file of that name, is there.
+/// Returns whether a test of that name, or any test in a file of that name, exists.
 fn exists(name: &str) -> bool {
     let (file, test) = match name.split_once("::") {
         Some((file, function)) => (format!("tests/{file}.rs"), format!("#[test]\nfn {function}()")),

@@ -1,4 +1,4 @@
-//! TLS: what is spoken, with which files, and how they change (issue "Who may do what", point 3).
+//! TLS: protocol versions, certificates and keys, and their replacement.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -31,8 +31,8 @@ fn client(server: &Server, authority: &Authority) -> Https {
     Https::new(server.url(), authority, &Wishes::default())
 }
 
-/// Point 3: certificates are replaced while clients come and go, others stay, and one downloads: no request fails, each new
-/// handshake gets the new one, and a key of another's is kept out.
+/// Certificates are replaced while clients connect, stay connected and download: no request fails, each new handshake
+/// gets the new one, and a key that does not match is refused.
 #[test]
 fn a_certificate_is_swapped_under_load() {
     let (authority, upstream, blob) = (Authority::new("test"), Upstream::plain(), Blob::noise(3, 3_000_000));
@@ -48,7 +48,7 @@ fn a_certificate_is_swapped_under_load() {
     let (over, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     let mut staying = https.connect().unwrap();
     let first = staying.certificate();
-    // Its answer is on the way through all of it: what the kernel holds of it is far less than the whole.
+    // Its response is in transit all the time: the kernel's buffers hold far less than the whole.
     let mut downloading = https.connect().unwrap();
     downloading.send("GET", &path).unwrap();
     thread::scope(|scope| {
@@ -86,7 +86,7 @@ fn a_certificate_is_swapped_under_load() {
     fetch(&mut https.connect().unwrap());
 }
 
-/// What does not belong together is no reason to serve something else: one line, and the key that is to blame.
+/// A certificate and a key that do not match stop the start: one line, with the key that is to blame.
 #[test]
 fn a_key_of_another_stops_the_start() {
     let authority = Authority::new("test");
@@ -105,7 +105,7 @@ fn a_key_of_another_stops_the_start() {
     assert!(one.output.contains("expected http.tls.certificate beside it"), "{}", one.output);
 }
 
-/// What leads back here says how it was reached; plain HTTP is not answered.
+/// `Location` headers have the scheme of the request; plain HTTP gets no response.
 #[test]
 fn locations_are_https() {
     let authority = Authority::new("test");
@@ -141,7 +141,7 @@ fn versions_are_as_they_are_asked_for() {
     assert!(old(&server).is_err());
 }
 
-/// `http.tls.clientcas`: nobody comes in whom these do not vouch for.
+/// `http.tls.clientcas`: only clients with a certificate of these authorities can connect.
 #[test]
 fn clients_must_be_vouched_for() {
     let (authority, stranger) = (Authority::new("test"), Authority::new("stranger"));
@@ -164,7 +164,7 @@ fn clients_must_be_vouched_for() {
     assert!(status(&server, Some(&unknown)).is_err());
 }
 
-/// `entrepot health` has no certificate, and tells a server that wants one from another that has its place.
+/// `entrepot health` has no certificate: it distinguishes a server that wants one from another program at the address.
 fn asks_whether_it_is_alive(server: &Server, files: &Mounted, ca: &str) {
     let health = |files: &Mounted| {
         let (certificate, key) = (files.path("tls.crt"), files.path("tls.key"));
@@ -182,7 +182,7 @@ fn asks_whether_it_is_alive(server: &Server, files: &Mounted, ca: &str) {
     assert!(other.status.code() == Some(1) && other.output.contains("certificate"), "{}", other.output);
 }
 
-/// Four clients push and pull; three of them believe this authority alone. dockerd believes whatever is on the loopback
+/// Four clients push and pull; three of them trust this authority alone. dockerd trusts any server on the loopback
 /// interface.
 #[test]
 fn clients_push_and_pull_over_tls() {

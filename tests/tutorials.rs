@@ -1,4 +1,4 @@
-//! The tutorials that people follow with `registry:2`, command by command, with our image in its place.
+//! The tutorials for `registry:2`, command by command, with Entrepot's image in its place.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ fn answers(netns: &Netns, url: &str) {
     netns.until(&format!("curl -ksS -o /dev/null {url}"));
 }
 
-/// Has all of the image, and by this name.
+/// The registry has all of the image under this name.
 fn has_ubuntu_as(netns: &Netns, name: &str) {
     let id = netns.sh(&format!("docker image inspect --format '{{{{.Id}}}}' {name}"));
     assert_eq!(id.trim(), UBUNTU.config, "{name}");
@@ -31,7 +31,7 @@ fn there_and_back(netns: &Netns, name: &str) {
     removes(netns, name);
 }
 
-/// "Run a local registry", and what curl shows of it.
+/// "Run a local registry", and its state by curl.
 #[test]
 fn a_local_registry() {
     let ready = Ready::boot();
@@ -56,7 +56,7 @@ fn a_local_registry() {
     comes_back_by_itself(netns);
 }
 
-/// The README's own command, of which the first half has been done.
+/// The README's own command, the first half of which has been done.
 fn as_the_readme_says(netns: &Netns) {
     let blocks = blocks("README.md", "sh");
     let run = blocks.iter().find_map(|block| block.strip_prefix("docker build -t entrepot . && "));
@@ -79,7 +79,7 @@ fn comes_back_by_itself(netns: &Netns) {
     netns.fails("curl -fsS http://localhost:5000/v2/");
 }
 
-/// registry:2 itself, on a volume of its own, given the same.
+/// registry:2 itself, on a volume of its own, with the same commands.
 const ORIGINAL: &str = "
 mkdir -p /mnt/original
 cat >original.yml <<'END'
@@ -94,7 +94,7 @@ docker image tag ubuntu:18.04 127.0.0.1:5555/ubuntu:18.04
 docker image push 127.0.0.1:5555/ubuntu:18.04
 ";
 
-/// "Customize the storage location": what was pushed outlives its container, in registry:2's layout.
+/// "Customize the storage location": pushed content outlives its container, in registry:2's layout.
 #[test]
 fn a_registry_on_a_volume() {
     let ready = Ready::boot();
@@ -110,14 +110,14 @@ fn a_registry_on_a_volume() {
     netns.sh("docker image pull localhost:5000/ubuntu:18.04");
     has_ubuntu_as(netns, "localhost:5000/ubuntu:18.04");
     netns.sh(ORIGINAL);
-    // But for our mark on what was pushed to, which registry:2 passes over.
+    // Except for Entrepot's mark on pushed repositories, which registry:2 ignores.
     let tree = |volume: &str| netns.sh(&format!("cd {volume} && tree --noreport -I _hosted docker"));
     let (ours, original) = (tree("/mnt/registry"), tree("/mnt/original"));
     assert!(original.contains("── 18.04"), "{original}");
     assert_eq!(ours, original);
 }
 
-/// Both lists of `daemon.json` at once: what is the Hub's comes through it, what is ours goes to it.
+/// Both lists of `daemon.json` at once: the Hub's images come through the mirror, own images are pushed to it.
 #[test]
 fn a_mirror_and_an_insecure_registry_at_once() {
     let ready = Ready::with(&json!({
@@ -125,7 +125,7 @@ fn a_mirror_and_an_insecure_registry_at_once() {
         "registry-mirrors": ["http://myregistry.domain.com:5000"],
     }));
     let netns = &ready.netns;
-    // No address of the loopback network, which docker never asks TLS of.
+    // An address outside of the loopback network, for which docker requires TLS.
     netns.sh("ip address add 192.0.2.1/32 dev lo && echo 192.0.2.1 myregistry.domain.com >>/etc/hosts");
     netns.sh("docker container run -d --network host --name registry \
          -e REGISTRY_PROXY_REMOTEURL=http://127.0.0.1:7000 -e REGISTRY_PROXY_PUSH=true entrepot");
@@ -137,7 +137,7 @@ fn a_mirror_and_an_insecure_registry_at_once() {
     }
 }
 
-/// A certificate as the tutorial makes it, which docker is told to believe.
+/// A certificate made as in the tutorial, which docker is configured to trust.
 fn certified(netns: &Netns) {
     netns.sh("echo 127.0.0.1 myregistry.domain.com >>/etc/hosts");
     netns.sh("mkdir -p certs && openssl req -newkey rsa:4096 -nodes -sha256 -keyout certs/domain.key \
@@ -183,7 +183,7 @@ fn a_registry_with_users() {
     netns.sh("docker exec registry entrepot health");
 }
 
-/// A forgotten variable is named, and the file that was mounted for it.
+/// The error names a missing variable, and the mounted file.
 #[test]
 fn users_without_their_file() {
     let ready = Ready::boot();

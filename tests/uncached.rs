@@ -1,5 +1,5 @@
-//! What the disk does not take, in a quota that pushes have filled, or just after a kill: it costs its upstream no more than it
-//! has to, and nobody is told that it was stored.
+//! Content that the disk cannot take, because pushes fill the quota, or just after a kill: it costs its upstream no
+//! more than necessary, and no response says that it was stored.
 
 use std::thread;
 
@@ -13,12 +13,12 @@ use crate::{
     tags::{REPOSITORY, STALE, cache_status, upstream_with},
 };
 
-/// A mirror whose disk takes nothing.
+/// A mirror that cannot store anything.
 fn refusing(upstream: &Upstream) -> Server {
     Setup::mirroring(&upstream.url()).freshness("1s").variable("REGISTRY_STORAGE_MAXOBJECT", "1KB").start()
 }
 
-/// Memory answers for manifests, by tag and by digest, and each pull fetches each blob once.
+/// Manifests are served from memory, by tag and by digest, and each pull fetches each blob once.
 #[test]
 fn a_manifest_that_the_disk_refuses_is_fetched_once() {
     const PULLS: usize = 5;
@@ -36,7 +36,7 @@ fn a_manifest_that_the_disk_refuses_is_fetched_once() {
         .iter()
         .map(|response| cache_status(response).to_owned())
         .collect();
-    // On a busy machine the tag's second may be over.
+    // On a busy machine the tag may be stale already.
     assert!(fresh[0] == "; hit" || fresh[0].contains("revalidated"), "{}", fresh[0]);
     assert_eq!(fresh[1..], ["; hit"; 2]);
     for blob in &image.blobs {
@@ -44,7 +44,7 @@ fn a_manifest_that_the_disk_refuses_is_fetched_once() {
         assert_eq!((head.status, head.header("content-length")), (200, Some(blob.len().to_string().as_str())));
     }
     assert_eq!(upstream.count("HEAD", Kind::Blob), 0, "the manifest says how long they are");
-    // The tag stands still: one HEAD, and nothing that is counted.
+    // The tag has not moved: one HEAD, and no counted request.
     thread::sleep(STALE);
     assert!(cache_status(&server.manifest(REPOSITORY, "latest").send()).contains("revalidated"));
     assert_eq!(upstream.counted(), 1 + image.children.len());
@@ -58,7 +58,7 @@ fn a_manifest_that_the_disk_refuses_is_fetched_once() {
     }
 }
 
-/// What memory has belongs to whom it was fetched for.
+/// A manifest in memory is served only for the repository that it was fetched for.
 #[test]
 fn a_manifest_in_memory_is_not_everybodys() {
     let image = Image::single(Format::Oci, 111);
@@ -69,7 +69,7 @@ fn a_manifest_in_memory_is_not_everybodys() {
     assert_eq!(server.blob("library/other", &image.config).send().status, 404);
 }
 
-/// RFC 9211: `stored` is said of what is stored, and of nothing else.
+/// RFC 9211: `stored` is set only for stored content.
 #[test]
 fn cache_status_tells_what_is_not_stored() {
     let image = Image::index(Format::Oci, 112, 300_000);
@@ -102,7 +102,7 @@ fn cache_status_tells_what_is_not_stored() {
     }
 }
 
-/// The upstream named a newer image that nobody fetched, and is gone: the one before is better than none, and says what it is.
+/// The upstream named a newer image that was never fetched, and is gone: the one before is served, marked as stale.
 #[test]
 fn an_image_that_was_superseded_is_served_as_such() {
     let (old, new) = (Image::single(Format::Oci, 113), Image::single(Format::Oci, 114));
@@ -114,7 +114,7 @@ fn an_image_that_was_superseded_is_served_as_such() {
     let head = || http::head(&server.v2(&format!("{REPOSITORY}/manifests/latest"))).send();
     assert_eq!(head().header("docker-content-digest"), Some(new.digest()));
     upstream.stop();
-    // Within its freshness, too: what is known not to be current is no hit.
+    // Within its freshness, too: a value known to be outdated is no hit.
     let served = server.manifest(REPOSITORY, "latest").send();
     assert_eq!((served.status, cache_status(&served)), (200, "; fwd=stale; detail=newer-not-cached"));
     assert_eq!(served.summary().digest, old.digest());

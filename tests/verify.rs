@@ -1,5 +1,5 @@
-//! The health of the bytes: damaged ones are never served whole; mirrored ones heal by the next pull, hosted ones are
-//! reported by name and heal by a push, or by an upstream that has them.
+//! Damaged bytes are never served completely; mirrored blobs are repaired by the next pull, hosted ones are reported by
+//! name and repaired by a push, or by an upstream that has them.
 
 use std::{
     fs::File,
@@ -23,10 +23,10 @@ use crate::support::{
     wait_until,
 };
 
-/// Of each sort.
+/// The number of blobs of each sort.
 const BLOBS: u64 = 50;
 
-/// Nothing is verified but what the test asks for.
+/// Nothing is verified except at the test's request.
 fn both(upstream: &Upstream) -> Setup {
     Setup::both(&upstream.url()).variable("REGISTRY_VERIFY_INTERVAL", "0")
 }
@@ -35,12 +35,12 @@ fn file(data: &Path, digest: &str) -> PathBuf {
     data.join("docker/registry/v2").join(reachability::data(digest))
 }
 
-/// What can happen to a file.
+/// The damage to a file.
 #[derive(Clone, Copy, Debug)]
 enum Damage {
     CutOff,
     Rewritten,
-    /// A byte in it changed, and nothing tells of it.
+    /// A byte in it changed, without a change of its metadata.
     Decayed,
 }
 
@@ -60,7 +60,7 @@ fn damage(data: &Path, digest: &str, how: Damage) {
     }
 }
 
-/// The same blobs for a mirrored and a hosted repository: as many for one as for the other.
+/// The same blobs for a mirrored and a hosted repository, as many for each.
 struct ImageSet {
     upstream: Upstream,
     server: Server,
@@ -96,7 +96,7 @@ impl ImageSet {
         verify(self.server.data(), &["--rate", "1GB"])
     }
 
-    /// Each hosted one is named with its repository, and so the command ends; a push heals, and then all is well.
+    /// The command names each hosted blob with its repository, and exits accordingly; after a push all is well.
     fn heals(&self) {
         let report = self.verify();
         assert_eq!(report.status.code(), Some(3), "{}", report.output);
@@ -120,7 +120,7 @@ fn verify(data: &Path, arguments: &[&str]) -> Outcome {
     entrepot(&[&["verify", "--data", data.to_str().unwrap()], arguments].concat(), &[])
 }
 
-/// Point 6: 100 stored blobs, cut off or rewritten.
+/// 100 stored blobs, cut off or rewritten.
 #[test]
 fn what_changed_on_disk_is_not_served() {
     let stock = ImageSet::new();
@@ -139,7 +139,7 @@ fn what_changed_on_disk_is_not_served() {
     stock.heals();
 }
 
-/// Point 6: bytes that changed behind the filesystem's back: the next verification finds them, with the same outcome.
+/// Bytes that changed without the filesystem's notice: the next verification finds them, with the same outcome.
 #[test]
 fn decay_is_found_by_the_next_verification() {
     let stock = ImageSet::new();
@@ -149,7 +149,7 @@ fn decay_is_found_by_the_next_verification() {
     assert!(stock.upstream.requests().len() >= fetched + stock.mirrored.len(), "each was fetched again");
 }
 
-/// A manifest that decayed is not in memory either: a client that asks whether to push it is told to.
+/// A damaged manifest is not in memory either: a client that checks for it is told to push it.
 #[test]
 fn a_manifest_heals_by_a_push() {
     let server = Setup::hosting().variable("REGISTRY_VERIFY_INTERVAL", "0").start();
@@ -170,7 +170,7 @@ fn a_manifest_heals_by_a_push() {
     verify(server.data(), &[]).expect_success("verify");
 }
 
-/// What an upstream has too is fetched from there: layers and manifests of what was promoted.
+/// Content that an upstream has too is fetched from there: layers and manifests of promoted content.
 #[test]
 fn an_upstream_restores_what_was_pushed() {
     let (upstream, image) = (Upstream::plain(), Image::single(Format::Docker, 2));
@@ -192,7 +192,7 @@ fn an_upstream_restores_what_was_pushed() {
     server.pull("team/app", "1", &image);
 }
 
-/// What was mirrored is hashed before it becomes somebody's own: bytes that decayed are not there to be mounted.
+/// Mirrored content is hashed before it becomes hosted: damaged bytes cannot be mounted.
 #[test]
 fn what_decayed_is_not_mounted() {
     let (upstream, blob) = (Upstream::plain(), Blob::noise(9, 5000));
@@ -207,7 +207,7 @@ fn what_decayed_is_not_mounted() {
     }
 }
 
-/// A pull through the mirror brings it back as well, and it is hosted again: nobody else's to evict.
+/// A pull through the mirror restores it as well, and it is hosted again: never evicted.
 #[test]
 fn a_pull_restores_what_was_pushed() {
     let (upstream, blob) = (Upstream::plain(), Blob::noise(8, 5000));
@@ -224,7 +224,7 @@ fn a_pull_restores_what_was_pushed() {
     assert_eq!(std::fs::read_dir(server.data().join("quarantine")).unwrap().count(), 0);
 }
 
-/// By itself, on its schedule.
+/// Scheduled verification.
 #[test]
 fn a_server_verifies_by_itself() {
     let mut server = Setup::hosting().variable("REGISTRY_VERIFY_INTERVAL", "2s").start();
@@ -237,7 +237,7 @@ fn a_server_verifies_by_itself() {
     });
 }
 
-/// Without a server it works alone; it cannot fetch, and says what a push would heal.
+/// Without a server the command works alone; it cannot fetch, and names the content that a push would repair.
 #[test]
 fn the_command_works_alone() {
     let upstream = Upstream::plain();
@@ -265,7 +265,7 @@ fn the_command_works_alone() {
     server.pull("team/app", "1", &image);
 }
 
-/// The index is made anew from the disk, while requests are answered and without a server.
+/// The index is rebuilt from the disk, during requests and without a server.
 #[test]
 fn the_index_is_made_anew() {
     let (upstream, image, pushed) =
@@ -293,7 +293,7 @@ fn the_index_is_made_anew() {
     assert_eq!(answers, [json!({ "answer": "rebuilt" })]);
 }
 
-/// Bytes that the disk does not give this moment say nothing of themselves: they stay where they are, and are told of.
+/// Bytes that cannot be read at the moment are not damaged: they stay in place, and are reported.
 #[test]
 fn what_cannot_be_read_is_not_damaged() {
     let (upstream, image, cached) = (Upstream::plain(), Image::single(Format::Oci, 11), Blob::noise(12, 5000));
@@ -320,7 +320,7 @@ fn what_cannot_be_read_is_not_damaged() {
     assert_eq!(upstream.requests().len(), fetched, "nothing had to be fetched again");
 }
 
-/// What is set aside and right after all is taken back, and nobody has to push it again; what is wrong stays there.
+/// Quarantined content that is right after all is restored without a push; wrong content stays there.
 #[test]
 fn what_was_set_aside_and_is_right_is_taken_back() {
     let mut server = Setup::hosting().variable("REGISTRY_VERIFY_INTERVAL", "0").start();

@@ -1,4 +1,4 @@
-//! Points 3 and 4: a volume and a configuration of `registry:2` are taken as they are, and the volume goes back.
+//! Volumes and configurations of `registry:2` are used as they are, and the volume can go back.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::support::{
     upstream::Upstream,
 };
 
-/// What is on the volume: repository, tag, image.
+/// The content of the volume: repository, tag, image.
 type Images = Vec<(&'static str, &'static str, Image)>;
 
 fn images() -> Images {
@@ -28,7 +28,7 @@ fn images() -> Images {
     ]
 }
 
-/// Each image is there by tag and by digest, and the lists say so.
+/// Each image is there by tag and by digest, and in the lists.
 fn serves(target: &Target, images: &Images) {
     for (repository, tag, image) in images {
         for reference in [*tag, image.digest()] {
@@ -68,7 +68,7 @@ fn push_all(target: &Target, images: &Images) {
     images.iter().for_each(|(repository, tag, image)| target.image(repository, tag, image));
 }
 
-/// Without the tag it finds nothing, and the manifest is there by digest.
+/// The tag is unknown, and the manifest is there by digest.
 fn is_untagged(target: &Target, repository: &str, tag: &str, image: &Image) {
     assert_eq!(target.head(&format!("{repository}/manifests/{tag}")), 404, "{repository}:{tag}");
     let path = format!("{repository}/manifests/{}", image.digest());
@@ -120,7 +120,7 @@ fn a_volume_goes_there_and_back() {
     goes_back(server, &images, &untagged);
 }
 
-/// The second half: docker-registry serves and writes it again, then we do.
+/// The second half: docker-registry serves and writes it again, then Entrepot does.
 fn goes_back(mut server: Server, images: &Images, untagged: &Image) {
     server.stop();
     let theirs = OnVolume::start(server.data());
@@ -135,8 +135,8 @@ fn goes_back(mut server: Server, images: &Images, untagged: &Image) {
     serves(&server.target(), &after);
 }
 
-/// A volume that `proxy.remoteurl` says is a cache's, and no scheduler-state.json: nobody but its operator knows what it holds, so
-/// the start asks. What was cached is mirrored then, what was pushed is kept, and nobody is asked again.
+/// A volume of a cache by `proxy.remoteurl`, without scheduler-state.json: only its operator knows what it holds, so
+/// the start asks. Cached content is mirrored then, pushed content is kept, and the start does not ask again.
 #[test]
 fn a_volume_that_may_be_a_cache_asks_what_it_holds() {
     let upstream = Upstream::plain();
@@ -154,7 +154,7 @@ fn a_volume_that_may_be_a_cache_asks_what_it_holds() {
         }
         drop(setup.clone().hosted("[team/**]").start());
         drop(setup.clone().variable("REGISTRY_PROXY_ADOPT", said).start());
-        // The answer is remembered.
+        // The setting is remembered.
         let server = setup.start();
         let place = server.data().join("mirrors/docker.io/repositories/team/app");
         assert_eq!(place.exists(), is_mirrored, "{said}");
@@ -162,7 +162,7 @@ fn a_volume_that_may_be_a_cache_asks_what_it_holds() {
     }
 }
 
-/// docker-registry 2.8 knows no DELETE of a tag: people remove its folder.
+/// docker-registry 2.8 has no DELETE of a tag: people remove its folder.
 fn delete_tag_on_disk(volume: &Path, repository: &str, tag: &str) {
     let tags = volume.join("docker/registry/v2/repositories").join(repository).join("_manifests/tags");
     std::fs::remove_dir_all(tags.join(tag)).unwrap();
@@ -174,7 +174,7 @@ fn retag(target: &Target, images: &mut Images, repository: &str, tag: &str, imag
     entry.2 = image;
 }
 
-/// Links without their bytes, as registry:2's own collector leaves them: a miss, not damage.
+/// Links without their bytes, as registry:2's own collector leaves them: missing, not damaged.
 #[test]
 fn links_into_nothing_are_misses() {
     let setup = Setup::hosting();
@@ -210,7 +210,7 @@ fn links_into_nothing_are_misses() {
     server.pull("team/app", "holed", &holed);
 }
 
-/// Artifacts that were attached under registry:2, which knows no referrers, are found by the API.
+/// Artifacts that were pushed to registry:2, which has no referrers API, are found by the API.
 #[test]
 fn referrers_of_an_old_volume_are_found() {
     let setup = Setup::hosting();
@@ -238,7 +238,7 @@ fn referrers_of_an_old_volume_are_found() {
     assert_eq!(found["manifests"], json!([entry]));
 }
 
-/// Point 4: the volume of a registry:2 cache is a mirror's: served without its upstream, and not for pushing.
+/// The volume of a registry:2 cache becomes a mirror's: served without its upstream, and read-only.
 #[test]
 fn the_volume_of_a_cache_is_adopted_as_mirrored() {
     let (upstream, image) = (Upstream::plain(), Image::index(Format::Docker, 370, 200_000));
@@ -249,7 +249,7 @@ fn the_volume_of_a_cache_is_adopted_as_mirrored() {
     for (repository, tag) in [("library/ubuntu", "18.04"), ("acme/tool", "1")] {
         pull(&theirs.target(), repository, tag, &image);
     }
-    // It links what it cached, and writes `scheduler-state.json`, after it has answered.
+    // registry:2 links its cached content, and writes `scheduler-state.json`, after its response.
     crate::support::wait_until("the cache to have written all", std::time::Duration::from_secs(15), || {
         let links = setup.data().join("docker/registry/v2/repositories/acme/tool/_layers/sha256");
         let count = std::fs::read_dir(links).map_or(0, Iterator::count);
@@ -273,7 +273,7 @@ fn the_volume_of_a_cache_is_adopted_as_mirrored() {
     }
 }
 
-/// As a client does, from a registry that is not ours.
+/// Pulls as a client does, from any registry.
 fn pull(target: &Target, repository: &str, tag: &str, image: &Image) {
     for (name, manifest) in
         [(tag, &image.top)].into_iter().chain(image.children.iter().map(|child| (child.digest.as_str(), child)))
@@ -288,8 +288,8 @@ fn pull(target: &Target, repository: &str, tag: &str, image: &Image) {
     }
 }
 
-/// Point 4: the file that Debian ships, with what an operator sets by variables. Its htpasswd file is a folder: nobody
-/// can log in, as under docker-registry, and here a warning says so.
+/// The configuration that Debian ships, with an operator's variables. Its htpasswd file is a folder: no login is
+/// possible, as in docker-registry, and a warning says so.
 #[test]
 fn debians_configuration_starts_unchanged() {
     let path = Path::new("/etc/docker/registry/config.yml");
@@ -319,7 +319,7 @@ fn debians_configuration_starts_unchanged() {
     assert_eq!(post.send().status, 401);
 }
 
-/// The same file without its auth section: pushed to, its volume where the file says, headers as it says.
+/// The same file without its auth section: pushes work, the volume and the headers are as the file says.
 #[test]
 fn debians_configuration_without_passwords_serves() {
     let text = std::fs::read_to_string("/etc/docker/registry/config.yml").unwrap();
