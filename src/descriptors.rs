@@ -1,5 +1,5 @@
-//! File descriptors: how many this process may have, and how many of them are kept for its own work, so that clients cannot
-//! use up the last. A collection that finds none left can look at nothing.
+//! The limit on file descriptors, and the reserve of them for the server's own work. Clients cannot use up the reserve:
+//! without it a garbage collection could open nothing.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -8,37 +8,37 @@ use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 
-/// Of all descriptors one of so many is kept, within bounds.
+/// The reserve is this fraction of all descriptors, within bounds.
 const SHARE: u64 = 8;
 const LEAST: u64 = 24;
 const MOST: u64 = 256;
 
-/// What a client's descriptor is.
+/// The use that a client makes of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// Its connection.
+    /// A client's connection.
     Connection,
-    /// A file that is opened for it. Those who are connected come before those who want to be.
+    /// A file that is opened for a client. Connected clients have priority over new connections.
     File,
 }
 
-/// Raises the limit as far as this process may: the soft limit is often 1,024.
+/// Raises the soft limit, often 1,024, to the hard limit.
 ///
 /// # Errors
-/// As the kernel refuses it.
+/// The kernel's error if it refuses.
 pub fn raise_limit() -> Result<(), io::Errno> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
 }
 
-/// How many there may be; `None` for any number.
+/// Returns the limit; `None` if there is none.
 #[must_use]
 pub fn limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// Whether a descriptor that was opened for a client just now is one of those that are kept. The kernel gives the lowest
-/// number that is free, so that a high one tells that few are left.
+/// Returns whether a descriptor that was just opened for a client falls into the reserve. The kernel assigns the lowest
+/// free number, so a high number means that few are left.
 #[must_use]
 pub fn is_kept(descriptor: &impl AsFd, used_as: Use) -> bool {
     let number = u64::try_from(descriptor.as_fd().as_raw_fd()).unwrap_or_default();

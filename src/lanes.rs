@@ -1,8 +1,8 @@
-//! Threads for work that blocks, in lanes by how long it takes: what takes long never shares threads with what a client's
-//! next byte waits for.
+//! Thread pools for blocking work, called lanes, by how long the work takes: slow work never shares threads with the
+//! work that a client's next byte waits for.
 //!
-//! Each lane has threads of its own, started when they are needed, and a queue in the order of arrival. Work that was handed
-//! over runs even if nobody waits for it any more: a request whose client leaves is dropped, what it began is not.
+//! Each lane has threads of its own, started on demand, and a FIFO queue. Work that was submitted runs even if its
+//! caller is dropped, as happens when a client disconnects.
 
 use std::{io, sync::Arc, thread::available_parallelism};
 
@@ -11,28 +11,28 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
-/// What a piece of work does, which tells how long it takes.
+/// The kind of work, which determines how long it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Looks at names on disk and opens files: microseconds, unless the disk is slow. Waits for no lock.
+    /// Looks names up on disk and opens files: microseconds, unless the disk is slow. Takes no lock.
     Look,
-    /// Reads a piece of a body, or a small file. Waits for no lock.
+    /// Reads a piece of a body, or a small file. Takes no lock.
     Read,
-    /// Writes without waiting for the disk: pieces of bodies, links and folders of what can be fetched again.
+    /// Writes without a sync: pieces of bodies, and links and folders of mirrored content.
     Write,
-    /// Waits until the disk has what was written, as acknowledgements need it.
+    /// Syncs files and folders before an acknowledgement.
     Sync,
-    /// Hashes and parses what is small enough to be in memory.
+    /// Hashes and parses small documents in memory.
     Compute,
     /// Hashes files of any size: seconds to minutes each.
     Hash,
-    /// Lists what is on disk or in the index.
+    /// Lists content on disk or in the index.
     List,
-    /// Removes what can be fetched again, to make room.
+    /// Evicts mirrored content.
     Evict,
-    /// Answers probes and scrapes: a disk that hangs takes these threads and no others.
+    /// Answers probes and scrapes. A disk that hangs blocks these threads and no others.
     Probe,
-    /// Runs background jobs and what the admin socket asks for: minutes to hours each.
+    /// Runs background jobs and commands of the admin socket: minutes to hours each.
     Job,
 }
 
@@ -51,7 +51,7 @@ impl Lane {
         Self::Job,
     ];
 
-    /// Its name, as threads have it.
+    /// Returns its name, which its threads have too.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,8 +68,8 @@ impl Lane {
         }
     }
 
-    /// How many threads it has at most. Reading, writing and syncing wait for the disk, which takes many requests at once;
-    /// hashing and parsing keep a processor busy, and must leave some to the rest.
+    /// Returns its maximum number of threads. Reads, writes and syncs wait for the disk, which serves many at once.
+    /// Hashing and parsing keep a core busy, and must leave some to the rest.
     fn threads(self) -> usize {
         let processors = available_parallelism().map_or(1, usize::from);
         match self {
@@ -97,30 +97,30 @@ struct Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        // Waits for nothing: whoever lets go of it last may be a task that must not block.
+        // Does not block: the last owner may be an async task.
         self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
     }
 }
 
 impl Lanes {
-    /// Prepares them. No thread is started before there is work for it.
+    /// Creates the lanes. No thread starts before there is work for it.
     ///
     /// # Errors
-    /// As the operating system refuses it.
+    /// The operating system's error if a runtime cannot be created.
     pub fn new() -> io::Result<Self> {
         Lane::ALL.into_iter().map(Threads::new).collect::<io::Result<_>>().map(|lanes| Self(Arc::new(lanes)))
     }
 
-    /// Does `work` on a thread of `lane`, whether or not the answer is waited for.
+    /// Runs `work` on a thread of `lane`, even if the handle is dropped.
     pub fn start<T: Send + 'static>(&self, lane: Lane, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         #[expect(clippy::disallowed_methods, reason = "this is what the ban points to")]
         self.0[lane as usize].handle.spawn_blocking(work)
     }
 
-    /// Does `work` on a thread of `lane` and waits for it.
+    /// Runs `work` on a thread of `lane` and waits for its result.
     ///
     /// # Errors
-    /// When it panicked.
+    /// An error if `work` panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         lane: Lane,

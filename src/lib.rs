@@ -1,7 +1,7 @@
 //! Entrepot: a pull-through mirror of Docker Hub and a private registry, on one port, over one disk.
 //!
-//! The house, top floor first. A floor imports only from the floors below it, and the rooms of one floor do not import
-//! each other; `tests/floors.rs` holds that.
+//! The modules are listed by floor, the top one first. A module imports only from the floors below its own, and the
+//! modules of one floor do not import each other; `tests/floors.rs` enforces that.
 
 // 5
 pub mod cli;

@@ -1,4 +1,4 @@
-//! The binary: parses the command line, starts one command, turns its error into an exit code.
+//! The binary: parses the command line, runs one command, and turns its error into an exit code.
 
 use std::process::ExitCode;
 

@@ -1,43 +1,48 @@
-//! Which mirrored object goes first when room is needed: a number for each, by what it has been used for, and the least goes.
+//! The eviction policy: ranks each mirrored object by its uses and size. The object of the lowest rank is evicted
+//! first.
 //!
-//! Only the arithmetic lives here. Who holds the numbers in order (the index), who may go at all (the registry), and which
-//! arithmetic is right (the simulator, docs/eviction.md) live elsewhere.
+//! This is only the arithmetic. The index keeps objects sorted by rank, the registry decides which may be evicted, and
+//! the simulator compares policies (docs/eviction.md).
 
-/// What is known of an object at the moment it is used.
+/// The facts about an object at the moment of its use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use {
-    /// The rank of the last object that went, or 0: what is used now ranks above it, and so time passes by evictions.
+    /// The rank of the object that was evicted last, or 0. An object used now ranks above it: evictions advance the
+    /// clock.
     pub clock: u64,
-    /// How often it has been asked for since it came, this time included: at least 1.
+    /// The number of its requests since it arrived, this one included: at least 1.
     pub uses: u32,
-    /// Its length in bytes.
+    /// The size in bytes.
     pub size: u64,
 }
 
-/// What having to fetch an object again is taken to cost.
+/// The assumed cost of fetching an object again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
-    /// 1, whatever its size: as many objects as possible are kept, so the small ones.
+    /// 1 for any size. Keeps as many objects as possible, and thus small ones.
     Object,
-    /// The square root of the size: half way, by factors, between a cost of 1, which looks at requests alone, and one of the
-    /// size, which looks at bytes alone.
+    /// The square root of the size: the geometric mean of a cost of 1, which favours the hit rate by requests, and of
+    /// the size, which favours the hit rate by bytes.
     Root,
-    /// 2 + size / 536: the packets a fetch takes, as if each carried 536 bytes. From some kilobytes on that is the size.
+    /// 2 + size / 536: the packets of a fetch, at 536 bytes each. From some kilobytes on it is proportional to the
+    /// size.
     Packets,
 }
 
-/// Ranks are fixed-point: one use of one byte at cost 1 is this much. 2 GiB used once at cost 1 still have 512.
+/// Ranks are fixed-point: this is the priority of one use of one byte at cost 1. 2 GiB used once at cost 1 still have
+/// 512.
 const ONE: u128 = 1 << 40;
 
 impl Use {
-    /// The object's new rank: what the mirror evicts by. Measured in docs/eviction.md.
+    /// Returns the object's new rank under the mirror's policy, which was chosen by the measurements in
+    /// docs/eviction.md.
     #[must_use]
     pub fn rank(&self) -> u64 {
         self.gdsf(Cost::Root)
     }
 
-    /// GreedyDual-Size with frequency (Cherkasova 1998): clock + uses × cost ÷ size. It stays at the highest number rather
-    /// than wrap: were the whole cache turned over every second, that would take decades.
+    /// GreedyDual-Size with frequency (Cherkasova 1998): clock + uses × cost ÷ size. It saturates rather than wraps:
+    /// even if the whole cache were replaced every second, that would take decades.
     #[must_use]
     pub fn gdsf(&self, cost: Cost) -> u64 {
         let (uses, size) = (u128::from(self.uses), u128::from(self.size.max(1)));
@@ -78,7 +83,7 @@ mod tests {
         assert_eq!(once(1 << 20).gdsf(Cost::Object), 1 << 20);
         assert_eq!(once(1 << 20).gdsf(Cost::Root), 1 << 30);
         assert_eq!(once(536).gdsf(Cost::Packets), 3 * (1 << 40) / 536);
-        // Of a large object only the bytes count: 1/536 for each use, whatever the size.
+        // The cost of a large object is proportional to its size, so each use counts 1/536 for any size.
         let (large, larger) = (once(1 << 30).gdsf(Cost::Packets), once(1 << 31).gdsf(Cost::Packets));
         assert!(large >= larger && large - larger < larger / 1000);
     }

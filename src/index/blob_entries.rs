@@ -1,7 +1,7 @@
-//! The holdings of every blob on disk, and the line for eviction.
+//! The entry of every blob on disk, and the eviction queue.
 //!
-//! The line is a tree of its own, in the order in which objects would go. A place in it and the holding it belongs to
-//! change under one lock, and whoever counts bytes is told under it, so that no two of the three ever disagree.
+//! The queue is a tree of its own, sorted in eviction order. A blob's entry, its position in the queue and the byte
+//! totals change under one lock, so that the three always agree.
 
 use std::sync::{
     OnceLock,
@@ -10,28 +10,28 @@ use std::sync::{
 
 use parking_lot::Mutex;
 
-use super::{BlobEntry, EntryChange, Index, Owner, Role, Tier, Uses, blob_entry::place, database::Database, keys};
+use super::{BlobEntry, EntryChange, Index, Owner, Role, Tier, Uses, blob_entry::queue_key, database::Database, keys};
 use crate::{
     oci::{Digest, Repository},
     policy::Use,
 };
 
-/// How many of the manifests that name a blob are looked at for what it is to them.
+/// At most so many of the manifests that name a blob are read to find its [`Role`].
 const NAMED_BY: usize = 64;
-/// How many are looked at together where all are.
+/// The number of entries that a scan of all of them reads at a time.
 const BATCH: usize = 1000;
 
-/// How much of what cannot go now is looked at, for a message.
+/// The largest number of deferred blobs that [`Index::deferred`] returns.
 const DEFERRED: usize = 10_000;
 
-/// A place in the line.
+/// A position in the eviction queue.
 #[derive(Debug)]
 pub struct QueuePosition(Vec<u8>);
 
-/// Something that cannot go before its time.
+/// A blob that cannot be evicted before a certain time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deferred {
-    /// What it occupies.
+    /// The bytes that it occupies on disk.
     pub bytes: u64,
     /// Seconds since the epoch.
     pub until: u64,
@@ -39,26 +39,26 @@ pub struct Deferred {
 
 type ChangeCallback = Box<dyn Fn(EntryChange) + Send + Sync>;
 
-/// What the holdings share.
+/// The state that all changes of entries share.
 #[derive(Default)]
 pub(super) struct EvictionQueue {
     lock: Mutex<()>,
-    /// The rank of the last object that went.
+    /// The rank of the blob that was evicted last.
     clock: AtomicU64,
     on_change: OnceLock<ChangeCallback>,
-    /// Whether a change could not be noted, as the database was not open yet.
+    /// Set when a change was lost because the database was not open yet.
     missed: AtomicBool,
 }
 
 impl std::fmt::Debug for EvictionQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line").field("clock", &self.clock).finish_non_exhaustive()
+        f.debug_struct("EvictionQueue").field("clock", &self.clock).finish_non_exhaustive()
     }
 }
 
 impl Index {
-    /// Takes over an opened database between two changes of holdings. `on_time` is called if none was missed, before the
-    /// next; so is told.
+    /// Installs an opened database between two changes of entries. If no change was missed, calls `on_time` before the
+    /// next one and returns `true`.
     pub(super) fn install(&self, opened: Database, on_time: impl FnOnce()) -> bool {
         let _lock = self.queue.lock.lock();
         self.database.install(opened);
@@ -69,28 +69,28 @@ impl Index {
         !missed
     }
 
-    /// The clock goes on where the first in the line stands.
+    /// Sets the clock to the rank of the first blob in the queue.
     pub(super) fn resume_queue(&self) {
         let (next, _) = self.next_in_queue(None, 1);
         let first = next.first().and_then(|first| self.blob_entry(first));
         self.queue.clock.fetch_max(first.map_or(0, |first| first.rank), Ordering::Relaxed);
     }
 
-    /// Has somebody told of every change of a holding, in order. Once.
+    /// Registers the callback for every change of an entry, in order. Only the first call has an effect.
     pub fn on_change(&self, on_change: impl Fn(EntryChange) + Send + Sync + 'static) {
         let _ = self.queue.on_change.set(Box::new(on_change));
     }
 
-    /// Counts everything, calling `each` with every holding and then `done`, while nothing changes.
+    /// Calls `each` with every entry and then `done`, while no entry can change.
     pub fn count(&self, mut each: impl FnMut(&BlobEntry), done: impl FnOnce()) {
         let _lock = self.queue.lock.lock();
-        self.board.recount(|sum| {
-            let mut both = |held: &BlobEntry| {
-                each(held);
-                sum(held);
+        self.upstream_totals.recount(|sum| {
+            let mut both = |entry: &BlobEntry| {
+                each(entry);
+                sum(entry);
             };
             self.database.scan(
-                |trees| &trees.holdings,
+                |trees| &trees.blob_entries,
                 &[],
                 |_, value| {
                     BlobEntry::decode(value).iter().for_each(&mut both);
@@ -101,13 +101,14 @@ impl Index {
         done();
     }
 
-    /// What is known of a blob on disk.
+    /// Returns the entry of a blob on disk.
     #[must_use]
     pub fn blob_entry(&self, digest: &Digest) -> Option<BlobEntry> {
-        BlobEntry::decode(&self.database.get(|trees| &trees.holdings, &keys::digest(digest))?)
+        BlobEntry::decode(&self.database.get(|trees| &trees.blob_entries, &keys::digest(digest))?)
     }
 
-    /// Says that a blob is on disk and occupies `allocated` bytes. Whose it is, is changed by nothing less certain.
+    /// Records that a blob is on disk and occupies `allocated` bytes. A known owner is never replaced by a less certain
+    /// one.
     pub fn insert_blob(&self, digest: &Digest, allocated: u64, owner: Owner, manifest: bool, now: u64) {
         self.change(digest, |before| {
             let fresh = || self.attributed(digest, BlobEntry::new(allocated, owner, manifest, now));
@@ -116,12 +117,12 @@ impl Index {
         });
     }
 
-    /// Says whose a blob is.
+    /// Sets the owner of a blob.
     pub fn set_owner(&self, digest: &Digest, owner: Owner) {
         self.change(digest, |before| before.map(|known| BlobEntry { owner, ..known }));
     }
 
-    /// Says that a blob is an upstream's, unless it is known to be somebody's.
+    /// Sets the owner of a blob to [`Owner::Mirrored`] if it is [`Owner::Unknown`].
     pub fn set_mirrored_if_unknown(&self, digest: &Digest, manifest: bool) {
         self.change(digest, |before| {
             let known = before?;
@@ -130,12 +131,12 @@ impl Index {
         });
     }
 
-    /// Says that a blob is not on disk any more.
+    /// Removes the entry of a blob that is no longer on disk.
     pub fn remove_blob(&self, digest: &Digest) {
         self.change(digest, |_| None);
     }
 
-    /// As [`Index::remove_blob`], for one that went to make room: time passes by that.
+    /// As [`Index::remove_blob`], for an evicted blob: advances the clock to its rank.
     pub fn remove_evicted(&self, digest: &Digest) {
         if let Some(gone) = self.blob_entry(digest).filter(|gone| matches!(gone.tier, Tier::Unreachable | Tier::Blob)) {
             self.queue.clock.fetch_max(gone.rank, Ordering::Relaxed);
@@ -143,7 +144,8 @@ impl Index {
         self.remove_blob(digest);
     }
 
-    /// Notes what was asked for since the last time. What cannot be noted yet is not: it is no more than a hint.
+    /// Adds the uses since the last call. Uses of blobs without an entry are dropped: they only improve the eviction
+    /// order.
     pub fn note_uses(&self, uses: impl IntoIterator<Item = (Digest, Uses)>) {
         if self.database.is_unopened() {
             return;
@@ -157,7 +159,7 @@ impl Index {
         }
     }
 
-    /// Puts a blob that cannot go now out of the line, until `until` (seconds since the epoch), or for good.
+    /// Takes a blob that cannot be evicted now out of the queue, until `until` (seconds since the epoch), or for good.
     pub fn defer(&self, digest: &Digest, until: Option<u64>) {
         let _lock = self.queue.lock.lock();
         if let Some(known) = self.blob_entry(digest) {
@@ -166,15 +168,15 @@ impl Index {
         }
     }
 
-    /// Lets those back into the line whose time has come; those that were pinned too, if `pinned`.
+    /// Puts deferred blobs whose time has come back into the queue; if `pinned`, the pinned ones too.
     pub fn requeue(&self, now: u64, pinned: bool) {
         let from = [Tier::Deferred as u8];
         let until =
-            if pinned { vec![Tier::Pinned as u8 + 1] } else { place(Tier::Deferred, now.saturating_add(1), &[]) };
+            if pinned { vec![Tier::Pinned as u8 + 1] } else { queue_key(Tier::Deferred, now.saturating_add(1), &[]) };
         loop {
             let due = self.database.range(|trees| &trees.queue, &from, &until, BATCH).unwrap_or_default();
             for key in &due {
-                // Whatever it was about: this place in the line is nobody's any more.
+                // Removed unconditionally: the entry may have changed and stand elsewhere in the queue.
                 self.database.remove(|trees| &trees.queue, key);
                 if let Some(digest) = key.get(9..).and_then(keys::to_digest) {
                     self.change(&digest, |before| before);
@@ -186,21 +188,21 @@ impl Index {
         }
     }
 
-    /// Those that would go next after `after`, `limit` places at most, and the last of these places; `None` at the end of the
-    /// line.
+    /// Returns the blobs at the next `limit` positions after `after`, and the last of these positions; `None` at the
+    /// end of the queue.
     #[must_use]
     pub fn next_in_queue(&self, after: Option<&QueuePosition>, limit: usize) -> (Vec<Digest>, Option<QueuePosition>) {
-        // A key that is one byte longer is the next one that there can be.
+        // The smallest key greater than this one is the same with a zero byte appended.
         let from = after.map(|QueuePosition(key)| [key, &[0][..]].concat()).unwrap_or_default();
         let next = self.database.range(|trees| &trees.queue, &from, &[Tier::Deferred as u8], limit).unwrap_or_default();
         let stands = |key: &sled::IVec| {
             let digest = keys::to_digest(key.get(9..)?)?;
             let stands = self
                 .blob_entry(&digest)
-                .and_then(|known| known.place(&digest))
-                .is_some_and(|place| place == key.as_ref());
+                .and_then(|known| known.queue_key(&digest))
+                .is_some_and(|queue_key| queue_key == key.as_ref());
             if !stands {
-                // It went meanwhile, or nobody ever told it to go.
+                // Stale: the blob is gone, or its position has changed.
                 self.database.remove(|trees| &trees.queue, key);
             }
             stands.then_some(digest)
@@ -209,7 +211,7 @@ impl Index {
         (next.iter().filter_map(stands).collect(), last)
     }
 
-    /// What is out of the line until its time comes, in the order of that, as far as it is looked at.
+    /// Returns the deferred blobs in the order in which they become due, 10,000 at most.
     #[must_use]
     pub fn deferred(&self) -> Vec<Deferred> {
         let (from, until) = ([Tier::Deferred as u8], [Tier::Deferred as u8 + 1]);
@@ -222,41 +224,41 @@ impl Index {
         keys.iter().filter_map(each).collect()
     }
 
-    /// Every blob that is held, in the order of its digest, after `after`, `limit` at most.
+    /// Returns the blobs with an entry that come after `after`, sorted by digest, `limit` at most.
     #[must_use]
     pub fn blobs_after(&self, after: Option<&Digest>, limit: usize) -> Vec<Digest> {
         let after = after.map(keys::digest).unwrap_or_default();
-        let found = self.database.keys(|trees| &trees.holdings, &[], &after, limit).unwrap_or_default();
+        let found = self.database.keys(|trees| &trees.blob_entries, &[], &after, limit).unwrap_or_default();
         found.iter().filter_map(|key| keys::to_digest(key)).collect()
     }
 
-    /// The repositories that have a link to a blob, as far as is known.
+    /// Returns the repositories known to link a blob.
     #[must_use]
     pub fn holders(&self, digest: &Digest) -> Vec<Repository> {
         let found = self.database.keys(|trees| &trees.holders, &keys::holders(digest), &[], usize::MAX);
         found.unwrap_or_default().iter().filter_map(|key| keys::to_repository(key)).collect()
     }
 
-    /// Says that a cached manifest names a blob.
+    /// Records that a cached manifest names a blob.
     pub fn add_parent(&self, child: &Digest, parent: &Digest, role: Role) {
         self.database.put(|trees| &trees.parents, &keys::parent(child, parent), &[role as u8]);
         self.change(child, |before| before);
     }
 
-    /// Says that a manifest that named a blob is not cached any more.
+    /// Records that a manifest that named a blob is no longer cached.
     pub fn remove_parent(&self, child: &Digest, parent: &Digest) {
         self.database.remove(|trees| &trees.parents, &keys::parent(child, parent));
         self.change(child, |before| before);
     }
 
-    /// The cached manifests that name a blob.
+    /// Returns the cached manifests that name a blob.
     #[must_use]
     pub fn parents(&self, child: &Digest) -> Vec<Digest> {
         let found = self.database.keys(|trees| &trees.parents, &keys::parents(child), &[], usize::MAX);
         found.unwrap_or_default().iter().filter_map(|key| keys::to_digest(key)).collect()
     }
 
-    /// Makes the line anew from the holdings: a process that was killed may have left the two apart.
+    /// Rebuilds the queue from the entries: after a kill the two may disagree.
     pub fn enqueue_all(&self) {
         self.database.clear(|trees| &trees.queue);
         let mut after = None;
@@ -286,13 +288,13 @@ impl Index {
             return;
         }
         self.put(digest, before, after);
-        self.board.shift(before.as_ref(), after.as_ref());
+        self.upstream_totals.shift(before.as_ref(), after.as_ref());
         if let Some(on_change) = self.queue.on_change.get() {
             on_change(EntryChange { before, after });
         }
     }
 
-    /// A holding with its place in the line, as its policy says.
+    /// Returns the entry with the tier and rank that the eviction policy gives it.
     fn placed(&self, digest: &Digest, before: Option<BlobEntry>, known: BlobEntry) -> BlobEntry {
         let tier = match known.manifest {
             true => Tier::Manifest,
@@ -309,7 +311,8 @@ impl Index {
         BlobEntry { tier, rank: now.rank(), ..known }
     }
 
-    /// As a layer, if all of the manifests that name it do so, or the first of very many: a base layer is that to all of them.
+    /// Returns [`Role::Layer`] if every manifest names the blob as a layer. Reads [`NAMED_BY`] of them at most: a base
+    /// layer is one to all.
     fn role(&self, digest: &Digest) -> Option<Role> {
         let (mut role, mut seen) = (None, 0);
         self.database.scan(
@@ -327,15 +330,15 @@ impl Index {
 
     fn put(&self, digest: &Digest, before: Option<BlobEntry>, after: Option<BlobEntry>) {
         let key = keys::digest(digest);
-        let place = |known: Option<BlobEntry>| known.and_then(|known| known.place(digest));
-        let (old, new) = (place(before), place(after));
+        let queue_key = |known: Option<BlobEntry>| known.and_then(|known| known.queue_key(digest));
+        let (old, new) = (queue_key(before), queue_key(after));
         if old != new {
             old.iter().for_each(|key| self.database.remove(|trees| &trees.queue, key));
             new.iter().for_each(|key| self.database.put(|trees| &trees.queue, key, &[]));
         }
         match after {
-            Some(known) => self.database.put(|trees| &trees.holdings, &key, &known.encode()),
-            None => self.database.remove(|trees| &trees.holdings, &key),
+            Some(known) => self.database.put(|trees| &trees.blob_entries, &key, &known.encode()),
+            None => self.database.remove(|trees| &trees.blob_entries, &key),
         }
     }
 }

@@ -1,31 +1,31 @@
-//! What is known of one blob on disk, and how that is written down.
+//! The record of one blob on disk, and its encoding.
 
 use crate::oci::Digest;
 
-/// Whose bytes they are.
+/// The owner of a blob's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Owner {
-    /// Nobody knows yet: they may be somebody's.
+    /// Not known yet; treated as possibly pushed.
     #[default]
     Unknown,
-    /// They came from an upstream, and can be fetched again.
+    /// Fetched from an upstream, and can be fetched again.
     Mirrored,
-    /// They were pushed here.
+    /// Pushed to this registry.
     Hosted,
 }
 
-/// When an object goes, by what it is: all of a tier before any of the next.
+/// The eviction class of a blob: all of a tier is evicted before any of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
-    /// No cached manifest names it.
+    /// No cached manifest names the blob.
     Unreachable = 0,
     /// A layer.
     Blob = 1,
-    /// A manifest or a config: tiny, and what upstreams count.
+    /// A manifest or a config: tiny, and rate limits of upstreams count it.
     Manifest = 2,
-    /// It cannot go before a certain time.
+    /// The blob cannot be evicted before a certain time.
     Deferred = 8,
-    /// It does not go.
+    /// The blob is never evicted.
     Pinned = 9,
 }
 
@@ -41,51 +41,51 @@ impl Tier {
     }
 }
 
-/// What is known of one blob on disk.
+/// The record of one blob on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlobEntry {
-    /// What its file occupies, in bytes.
+    /// The bytes that its file occupies.
     pub allocated: u64,
-    /// Whose it is.
+    /// The owner of the bytes.
     pub owner: Owner,
-    /// Whether it is a manifest.
+    /// Set if it is a manifest.
     pub manifest: bool,
-    /// When it was last asked for, or came: seconds since the epoch.
+    /// The time of its last request, or of its arrival: seconds since the epoch.
     pub used: u64,
-    /// How often.
+    /// The number of its requests.
     pub uses: u32,
-    /// The number of the upstream it came from; 0 where that is not known.
+    /// The number of the upstream it came from; 0 if that is not known.
     pub(super) upstream: u8,
-    /// Whether a repository links it whose content never makes way.
+    /// Set if a repository that links it is pinned.
     pub(super) pinned: bool,
     pub(super) tier: Tier,
     pub(super) rank: u64,
 }
 
-/// A holding that changed: it came where there was none before, and went where there is none after.
+/// A change of an entry: an insertion if there is none before, a removal if there is none after.
 #[derive(Clone, Copy, Debug)]
 pub struct EntryChange {
-    /// As it was.
+    /// The entry before the change.
     pub before: Option<BlobEntry>,
-    /// As it is.
+    /// The entry after the change.
     pub after: Option<BlobEntry>,
 }
 
-/// How often and when something was asked for.
+/// The number of requests for a blob, and the time of the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Uses {
-    /// How often.
+    /// The number of requests.
     pub count: u32,
-    /// The last time, in seconds since the epoch.
+    /// The time of the last one, in seconds since the epoch.
     pub last: u64,
 }
 
-/// How a manifest names a blob.
+/// The part that a blob plays in a manifest that names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// As a layer.
     Layer = 0,
-    /// As its config, or as a manifest of its own.
+    /// As its config, or as a manifest of an index.
     Manifest = 1,
 }
 
@@ -104,9 +104,9 @@ impl BlobEntry {
         }
     }
 
-    /// Its key in the line, if it can go at all.
-    pub(super) fn place(&self, digest: &Digest) -> Option<Vec<u8>> {
-        (self.owner == Owner::Mirrored).then(|| place(self.tier, self.rank, digest.as_bytes()))
+    /// Returns its key in the eviction queue; `None` unless it is [`Owner::Mirrored`].
+    pub(super) fn queue_key(&self, digest: &Digest) -> Option<Vec<u8>> {
+        (self.owner == Owner::Mirrored).then(|| queue_key(self.tier, self.rank, digest.as_bytes()))
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -143,7 +143,7 @@ impl BlobEntry {
     }
 }
 
-/// A place in the line: tier, rank, digest.
-pub(super) fn place(tier: Tier, rank: u64, digest: &[u8]) -> Vec<u8> {
+/// Returns a key of the eviction queue: tier, rank, digest.
+pub(super) fn queue_key(tier: Tier, rank: u64, digest: &[u8]) -> Vec<u8> {
     [&[tier as u8][..], &rank.to_be_bytes(), digest].concat()
 }

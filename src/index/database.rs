@@ -1,5 +1,5 @@
-//! sled, kept at arm's length. A damaged database cannot be opened (`trees.rs`), a full disk makes the open handle fail for good:
-//! all of it ends here, as "no database".
+//! The wrapper of sled. A damaged database cannot be opened (`trees.rs`), and a full disk makes the open handle fail
+//! for good. Callers see both as "no database".
 
 use std::{
     ops::Bound,
@@ -17,16 +17,16 @@ pub(super) struct Database {
     dir: PathBuf,
     trees: RwLock<Option<Trees>>,
     failed: AtomicBool,
-    /// Whether it is yet to be [opened](Database::install).
+    /// Set until [`Database::install`] was called.
     unopened: AtomicBool,
 }
 
-/// Why a database that failed cannot be had again yet.
+/// The reason why a failed database cannot be reopened yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absent {
-    /// There is no room to open it.
+    /// The disk has no room to open it.
     Full,
-    /// Anything else; or it was not opened for the first time yet.
+    /// Any other failure, or the first [`Database::install`] is still to come.
     Failed,
 }
 
@@ -39,7 +39,7 @@ impl Database {
         Self { trees: RwLock::new(trees.ok()), unopened: AtomicBool::new(false), ..Self::unopened(dir) }
     }
 
-    /// One that knows nothing until it [adopts](Database::install) what lies in `dir`.
+    /// Creates a database that is empty until [`Database::install`].
     pub(super) fn unopened(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -49,29 +49,29 @@ impl Database {
         }
     }
 
-    /// Opens what it is to install.
+    /// Opens the database in the same folder, to be installed later.
     pub(super) fn open_aside(&self) -> Self {
         Self::open(&self.dir)
     }
 
-    /// Takes over what was opened.
+    /// Replaces this database by one that was opened.
     pub(super) fn install(&self, opened: Self) {
         *self.trees.write() = opened.trees.into_inner();
         self.failed.store(opened.failed.into_inner(), Ordering::Relaxed);
         self.unopened.store(false, Ordering::Release);
     }
 
-    /// Whether it is yet to install a database.
+    /// Returns whether [`Database::install`] is still to come.
     pub(super) fn is_unopened(&self) -> bool {
         self.unopened.load(Ordering::Acquire)
     }
 
-    /// Tries to have a database again after it failed; it is behind then, if not empty.
+    /// Opens the database again after it failed. It may be empty or behind the disk.
     ///
     /// # Errors
-    /// [`Absent`], when it cannot be had yet.
+    /// [`Absent`] if it cannot be opened yet.
     pub(super) fn reopen(&self) -> Result<Self, Absent> {
-        // Every request reads under this lock: closing and opening take as long as the disk does, and happen outside it.
+        // Every request reads under this lock, so the slow close and open happen outside it.
         let failed = self.trees.write().take();
         failed.into_iter().for_each(Trees::close);
         match Trees::open_or_begin(&self.dir) {
@@ -87,22 +87,23 @@ impl Database {
         }
     }
 
-    /// Lets go of it.
+    /// Closes the database.
     pub(super) fn close(self) {
         self.trees.into_inner().into_iter().for_each(Trees::close);
     }
 
-    /// Forgets everything.
+    /// Removes all entries of all trees.
     pub(super) fn wipe(&self) {
         self.with(|trees| trees.all().into_iter().try_for_each(Tree::clear));
     }
 
-    /// Forgets what one tree holds.
+    /// Removes all entries of one tree.
     pub(super) fn clear(&self, tree: impl Fn(&Trees) -> &Tree) {
         self.with(|trees| tree(trees).clear());
     }
 
-    /// Shows every key that begins with `prefix`, less the prefix, with its value, for as long as `visit` says so.
+    /// Calls `visit` with every key that begins with `prefix`, less the prefix, and its value, until it returns
+    /// `false`.
     pub(super) fn scan(
         &self,
         tree: impl Fn(&Trees) -> &Tree,
@@ -120,7 +121,7 @@ impl Database {
         });
     }
 
-    /// The keys from `from` up to `until`, in order, `limit` at most.
+    /// Returns the keys from `from` up to `until`, in order, `limit` at most.
     pub(super) fn range(
         &self,
         tree: impl Fn(&Trees) -> &Tree,
@@ -143,7 +144,7 @@ impl Database {
         self.with(|trees| tree(trees).remove(key));
     }
 
-    /// Replaces the value of `key` by what `new` makes of the old one, atomically; by nothing where that is `None`.
+    /// Replaces the value of `key` atomically by the result of `new`; removes the key if that is `None`.
     pub(super) fn change(
         &self,
         tree: impl Fn(&Trees) -> &Tree,
@@ -161,7 +162,7 @@ impl Database {
         });
     }
 
-    /// Whether there is no database, or none any more, and none is awaited.
+    /// Returns whether there is no database and [`Database::install`] is not still to come.
     pub(super) fn has_failed(&self) -> bool {
         !self.is_unopened() && self.has_none()
     }
@@ -170,7 +171,8 @@ impl Database {
         self.failed.load(Ordering::Relaxed) || self.trees.read().is_none()
     }
 
-    /// The keys that begin with `prefix` and come after `prefix` + `after`, in order, less the prefix, `limit` at most.
+    /// Returns the keys that begin with `prefix` and come after `prefix` + `after`, in order, less the prefix, `limit`
+    /// at most.
     pub(super) fn keys(
         &self,
         tree: impl Fn(&Trees) -> &Tree,

@@ -1,30 +1,30 @@
-//! Keys. A repository's keys share a prefix, so that what belongs to it is one scan; zero bytes, which no name holds,
-//! end each part.
+//! The keys of the index. A repository's keys share a prefix, so that one scan finds all of them. Each part ends with a
+//! zero byte, which no name contains.
 
 use crate::oci::{Digest, Domain, Repository, Tag};
 
-/// In the meta tree while no process has the index open, if it knew all that is on disk when the last one ended.
+/// In the meta tree while the index is closed: present if the index knew everything on disk.
 pub(super) const COMPLETE: &[u8] = b"complete";
 
-/// In the meta tree: how keys and values are written.
+/// In the meta tree: the version of the encoding.
 pub(super) const FORMAT: &[u8] = b"format";
 
-/// In the meta tree while no process has the index open: what the ledger of the last one said.
+/// In the meta tree while the index is closed: the totals of the ledger.
 pub(super) const TOTALS: &[u8] = b"totals";
 
-/// In the meta tree while no process has the index open: how much came from which upstream.
+/// In the meta tree while the index is closed: the bytes from each upstream.
 pub(super) const SHARES: &[u8] = b"shares";
 
-/// In the meta tree: the upstreams, by their numbers.
+/// In the meta tree: the upstreams, in the order of their numbers.
 pub(super) const UPSTREAMS: &[u8] = b"upstreams";
 
-/// In the meta tree: how many power cuts there were.
+/// In the meta tree: the number of unclean ends of the machine.
 pub(super) const EPOCH: &[u8] = b"epoch";
 
-/// In the meta tree: the patterns that were pinned.
+/// In the meta tree: the pinned patterns.
 pub(super) const PINNED: &[u8] = b"pinned";
 
-/// In the meta tree: which start of the machine the last process ran under.
+/// In the meta tree: the kernel's boot ID under which the last process ran.
 pub(super) const BOOT: &[u8] = b"boot";
 
 pub(super) fn digest(digest: &Digest) -> Vec<u8> {
@@ -43,12 +43,12 @@ pub(super) fn tag(repository: &Repository, tag: &Tag) -> Vec<u8> {
     key
 }
 
-/// A manifest that refers to another.
+/// The key of a manifest that refers to `subject`.
 pub(super) fn referrer(repository: &Repository, subject: &Digest, digest: &Digest) -> Vec<u8> {
     [&referrers(repository, subject)[..], digest.to_string().as_bytes()].concat()
 }
 
-/// What the keys of all that refers to `subject` begin with.
+/// The prefix of the keys of all manifests that refer to `subject`.
 pub(super) fn referrers(repository: &Repository, subject: &Digest) -> Vec<u8> {
     [&prefix(repository)[..], subject.to_string().as_bytes(), &[0]].concat()
 }
@@ -57,33 +57,33 @@ pub(super) fn repository(repository: &Repository) -> Vec<u8> {
     [&home(repository.domain.as_ref())[..], repository.name.as_str().as_bytes()].concat()
 }
 
-/// `<domain> 0`, with no domain for this registry's own: what the keys of all its repositories begin with.
+/// `<domain> 0`: the prefix of all repositories of an upstream; the domain is empty for hosted ones.
 pub(super) fn home(domain: Option<&Domain>) -> Vec<u8> {
     [domain.map_or("", Domain::as_str).as_bytes(), &[0]].concat()
 }
 
-/// `<domain> 0 <name> 0`: what the keys of all that belongs to a repository begin with.
+/// `<domain> 0 <name> 0`: the prefix of the keys of one repository.
 pub(super) fn prefix(repository: &Repository) -> Vec<u8> {
     [&self::repository(repository)[..], &[0]].concat()
 }
 
-/// `<length of the digest> <digest>`: what the keys of all that has a link to a blob begin with.
+/// `<length of the digest> <digest>`: the prefix of the keys of all repositories that link a blob.
 pub(super) fn holders(digest: &Digest) -> Vec<u8> {
     let raw = digest.as_bytes();
     [&[u8::try_from(raw.len()).unwrap_or_default()][..], raw].concat()
 }
 
-/// A repository that has a link to a blob.
+/// The key of a repository that links a blob.
 pub(super) fn holder(digest: &Digest, repository: &Repository) -> Vec<u8> {
     [holders(digest), self::repository(repository)].concat()
 }
 
-/// What the keys of all manifests that name a blob begin with.
+/// The prefix of the keys of all manifests that name a blob.
 pub(super) fn parents(child: &Digest) -> Vec<u8> {
     holders(child)
 }
 
-/// A manifest that names a blob.
+/// The key of a manifest that names a blob.
 pub(super) fn parent(child: &Digest, parent: &Digest) -> Vec<u8> {
     [&parents(child)[..], parent.as_bytes()].concat()
 }

@@ -1,4 +1,4 @@
-//! How an index is opened, taken over and closed, and what it may then believe of itself.
+//! Opens, reopens and closes the index, and decides which of its content is still valid.
 
 use std::{
     path::Path,
@@ -11,18 +11,18 @@ use super::{
     Absent, Index, blob_entries::EvictionQueue, database::Database, keys, upstream_totals::UpstreamTotals, values,
 };
 
-/// How keys and values are written: an index that says something else is begun anew.
+/// The version of the encoding. An index of another version is wiped.
 const FORMAT: &[u8] = b"3";
 
 impl Index {
-    /// The index in the folder `dir`, which is not looked at yet: until it is [resumed](Index::resume) it does not know, and
-    /// takes no notes. However much is in it, nobody has to wait for that.
+    /// Creates the index of the folder `dir` without opening it. Until [`Index::resume`] it answers "not known" and
+    /// records nothing, so that a large index delays no request.
     #[must_use]
     pub fn begin(dir: &Path) -> Self {
         Self {
             database: Database::unopened(dir),
             queue: EvictionQueue::default(),
-            board: UpstreamTotals::default(),
+            upstream_totals: UpstreamTotals::default(),
             epoch: AtomicU32::new(0),
             complete: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
@@ -31,7 +31,7 @@ impl Index {
         }
     }
 
-    /// Opens the index in the folder `dir`. One that is missing, damaged or of another version is begun anew and has to
+    /// Opens the index in the folder `dir`. One that is missing, damaged or of another version starts empty and has to
     /// be [rebuilt](Index::is_complete).
     #[must_use]
     pub fn open(dir: &Path) -> Self {
@@ -40,21 +40,21 @@ impl Index {
         index
     }
 
-    /// Opens it, once. Blocks for as long as the database needs. `take_over` is shown the [totals](Index::totals) before
-    /// any holding changes again. A blob that came or went since the index was begun was not noted: then it counts as not
-    /// complete, and has no totals.
+    /// Opens the database. Only the first call has an effect. Blocks for as long as the database needs. `take_over` is
+    /// called with the [totals](Index::totals) before any entry changes again. A blob that came or went between
+    /// [`Index::begin`] and this call was not recorded: the index is incomplete then, and has no totals.
     pub fn resume(&self, take_over: impl FnOnce(&[i64; 6])) {
         if !self.database.is_unopened() {
             return;
         }
         let found = self.database.open_aside();
         hold_to_format(&found);
-        // A process that is killed takes the last half second of notes with it: only a clean stop leaves the mark.
+        // A kill loses the last half second of writes, so only a clean stop writes this mark.
         let was_complete = found.get(|trees| &trees.meta, keys::COMPLETE).is_some();
         let totals = found.get(|trees| &trees.meta, keys::TOTALS).filter(|_| was_complete);
         let totals = totals.and_then(|value| values::totals(&value));
         found.remove(|trees| &trees.meta, keys::COMPLETE);
-        // Before anything in it can be believed.
+        // Stored before any entry can be read.
         self.epoch.store(epoch(&found, was_complete), Ordering::Release);
         found.flush();
         self.resume_shares(&found, totals.is_some());
@@ -66,16 +66,17 @@ impl Index {
         self.resume_queue();
     }
 
-    /// What the ledger said when the index was last closed, if it knew everything.
+    /// Returns the ledger's totals at the last clean stop, if the index was complete.
     #[must_use]
     pub fn totals(&self) -> Option<[i64; 6]> {
         *self.totals.lock()
     }
 
-    /// Opens the database again after it failed. It is behind then, and has to be [rebuilt](Index::is_complete).
+    /// Opens the database again after it failed. It may be behind the disk, and has to be
+    /// [rebuilt](Index::is_complete).
     ///
     /// # Errors
-    /// [`Absent`], when it cannot be had yet.
+    /// [`Absent`] if it cannot be opened yet.
     pub fn reopen(&self) -> Result<(), Absent> {
         if self.database.is_unopened() {
             return Err(Absent::Failed);
@@ -92,20 +93,20 @@ impl Index {
         Ok(())
     }
 
-    /// Whether there is no database, or none any more.
+    /// Returns whether the database could not be opened, or has failed since.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.database.has_failed()
     }
 
-    /// Whether it knew all that was on disk when it was last closed. What was pushed may have changed since all the same:
-    /// another program may have had the volume.
+    /// Returns whether the index knew everything on disk when it was closed. Hosted content may have changed since:
+    /// another program may have used the volume.
     #[must_use]
     pub fn was_complete(&self) -> bool {
         self.was_complete.load(Ordering::Acquire)
     }
 
-    /// Forgets everything, to be told anew.
+    /// Removes all entries, before the index is rebuilt.
     pub fn forget(&self) {
         self.complete.store(false, Ordering::Release);
         self.was_complete.store(false, Ordering::Release);
@@ -114,11 +115,10 @@ impl Index {
         self.resume_shares(&self.database, false);
     }
 
-    /// Brings what was noted to disk; done at a clean stop, after which nothing more may be noted. Not needed for any
-    /// answer to be right.
+    /// Flushes the index at a clean stop. No entry may change afterwards. No answer depends on this call.
     ///
-    /// `totals` is what the ledger says, where it knows; unless it is `quiet`, that may change, and the next start is one after
-    /// a kill.
+    /// `totals` are the ledger's, if they are known. Unless `quiet` they may still change, and the next start is
+    /// treated like one after a kill.
     pub fn close(&self, totals: Option<[i64; 6]>, quiet: bool) {
         self.database.flush();
         if quiet && self.is_complete() {
@@ -133,7 +133,7 @@ impl Index {
     }
 }
 
-/// What is written in another way is forgotten.
+/// Wipes a database of another [`FORMAT`].
 fn hold_to_format(database: &Database) {
     if database.get(|trees| &trees.meta, keys::FORMAT).is_none_or(|format| format != FORMAT) {
         database.wipe();
@@ -141,8 +141,9 @@ fn hold_to_format(database: &Database) {
     }
 }
 
-/// Unsynced files may have lost bytes, and look as they did, when the machine went down under a process: what was known of
-/// files is forgotten, and each is hashed again when it is first asked for. A process that is killed leaves its page cache.
+/// Returns the number of unclean ends of the machine. After one, unsynced files may have lost bytes and still look the
+/// same. Entries of earlier epochs are ignored, and each file is hashed again at its first use. A killed process is
+/// harmless: the page cache survives it.
 fn epoch(database: &Database, was_complete: bool) -> u32 {
     let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let same = database.get(|trees| &trees.meta, keys::BOOT).is_some_and(|before| before == boot);

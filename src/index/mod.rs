@@ -1,8 +1,8 @@
-//! What is where, for answering without a walk of the disk: the only user of sled.
+//! An index over the blobs, links and tags on disk, to answer requests without a walk. The only user of sled.
 //!
-//! Derived from storage and disposable. It may be behind the disk and it may be empty; it is never the reason an answer
-//! is wrong: "not in here" means "look on disk". So nothing in this room returns an error: a database that fails is
-//! set aside, told once, and every question is answered with "I do not know" from then on.
+//! It is derived from storage and disposable. It may be behind the disk or empty, and it never makes an answer wrong:
+//! "not in the index" means "look on disk". Therefore no call here returns an error. A database that fails is logged
+//! once and set aside, and every question is answered with "not known" from then on.
 
 mod blob_entries;
 mod blob_entry;
@@ -32,30 +32,30 @@ pub use values::{Class, Link, Object, TagFact};
 
 use crate::oci::{Digest, Domain, Repository, RepositoryName, Tag};
 
-/// The index of one data directory. Every call is short: memory, or a page read.
+/// The index of one data directory. No call takes longer than a page read.
 #[derive(Debug)]
 pub struct Index {
     database: Database,
     queue: EvictionQueue,
-    board: UpstreamTotals,
-    /// How many power cuts there were: what was known of files before the last one is not believed.
+    upstream_totals: UpstreamTotals,
+    /// The number of unclean ends of the machine. Files recorded in an earlier epoch are not trusted.
     epoch: AtomicU32,
     complete: AtomicBool,
-    /// Whether something changed on disk that could not be read again.
+    /// Set if something changed on disk that could not be read again.
     doubted: AtomicBool,
     was_complete: AtomicBool,
     totals: Mutex<Option<[i64; 6]>>,
 }
 
 impl Index {
-    /// Whether the patterns of what never goes are the same as when this was last asked.
+    /// Returns whether the pinned patterns are the same as at the last call, and stores these.
     pub fn same_pins(&self, patterns: &str) -> bool {
         let same = self.database.get(|trees| &trees.meta, keys::PINNED).is_some_and(|old| old == patterns.as_bytes());
         self.database.put(|trees| &trees.meta, keys::PINNED, patterns.as_bytes());
         same
     }
 
-    /// Forgets all repositories of this registry's own, before they are told anew.
+    /// Forgets all hosted repositories, before they are indexed again.
     pub fn forget_hosted(&self) {
         let own = keys::home(None);
         self.database.remove_all(|trees| &trees.links, &own);
@@ -65,14 +65,14 @@ impl Index {
         self.database.remove_all(|trees| &trees.claims, &own);
     }
 
-    /// Whether everything on disk has been told to it since it was opened. While it has not, "I do not know" says nothing
-    /// at all, and what it knows of this registry's own repositories may be out of date.
+    /// Returns whether everything on disk was indexed since the index was opened. Until then "not known" proves
+    /// nothing, and entries of hosted repositories may be out of date.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Acquire) && !self.database.has_failed()
     }
 
-    /// Says that everything on disk has been told. It is not complete all the same when it was doubted meanwhile.
+    /// Marks the index as complete, unless it was doubted meanwhile.
     pub fn set_complete(&self) {
         self.complete.store(true, Ordering::SeqCst);
         if self.is_doubted() {
@@ -80,29 +80,29 @@ impl Index {
         }
     }
 
-    /// Says that something changed on disk, and that it is not known how.
+    /// Records that something on disk changed in a way that is not known.
     pub fn doubt(&self) {
         self.doubted.store(true, Ordering::SeqCst);
         self.set_incomplete();
     }
 
-    /// Whether it was doubted since somebody last began to tell it everything.
+    /// Returns whether [`Index::doubt`] was called since the last [`Index::begin_telling`].
     #[must_use]
     pub fn is_doubted(&self) -> bool {
         self.doubted.load(Ordering::SeqCst)
     }
 
-    /// Somebody begins to tell it everything on disk: doubts of before will be settled.
+    /// Begins a walk of everything on disk, which settles all earlier doubts.
     pub fn begin_telling(&self) {
         self.doubted.store(false, Ordering::SeqCst);
     }
 
-    /// Says that something on disk could not be told.
+    /// Records that something on disk could not be indexed.
     pub fn set_incomplete(&self) {
         self.complete.store(false, Ordering::SeqCst);
     }
 
-    /// What is known of a blob's bytes.
+    /// Returns the recorded state of a blob's file.
     #[must_use]
     pub fn object(&self, digest: &Digest) -> Option<Object> {
         Object::decode(
@@ -111,24 +111,24 @@ impl Index {
         )
     }
 
-    /// Notes what a blob's file looks like, after its bytes were hashed.
+    /// Records the state of a blob's file after its bytes were hashed.
     pub fn put_object(&self, digest: &Digest, object: &Object) {
         let value = object.encode(self.epoch.load(Ordering::Acquire));
         self.database.put(|trees| &trees.objects, &keys::digest(digest), &value);
     }
 
-    /// Forgets a blob's bytes.
+    /// Forgets the state of a blob's file.
     pub fn remove_object(&self, digest: &Digest) {
         self.database.remove(|trees| &trees.objects, &keys::digest(digest));
     }
 
-    /// How a digest belongs to a repository; `None` when it does not, as far as is known.
+    /// Returns the known relation of a digest to a repository; `None` if there is none.
     #[must_use]
     pub fn link(&self, repository: &Repository, digest: &Digest) -> Option<Link> {
         Link::decode(&self.database.get(|trees| &trees.links, &keys::link(repository, digest))?)
     }
 
-    /// Notes that a digest belongs to a repository, adding to what was known of the pair.
+    /// Adds `link` to the known relation of a digest to a repository.
     pub fn add_link(&self, repository: &Repository, digest: &Digest, link: Link) {
         let key = keys::link(repository, digest);
         self.database.change(
@@ -142,13 +142,13 @@ impl Index {
         }
     }
 
-    /// What a tag named when it was last looked at.
+    /// Returns the digest that a tag is known to name.
     #[must_use]
     pub fn tag(&self, repository: &Repository, tag: &Tag) -> Option<TagFact> {
         TagFact::decode(&self.database.get(|trees| &trees.tags, &keys::tag(repository, tag))?)
     }
 
-    /// Notes what a tag names, as of `checked`.
+    /// Records the digest that a tag names, as of `checked`.
     pub fn put_tag(&self, repository: &Repository, tag: &Tag, digest: Digest, checked: SystemTime) {
         let fact = TagFact::new(digest, checked);
         self.database.put(|trees| &trees.tags, &keys::tag(repository, tag), &fact.encode());
@@ -159,7 +159,7 @@ impl Index {
         self.database.remove(|trees| &trees.tags, &keys::tag(repository, tag));
     }
 
-    /// Notes that a digest no longer belongs to a repository in this way.
+    /// Removes `link` from the known relation of a digest to a repository.
     pub fn remove_link(&self, repository: &Repository, digest: &Digest, link: Link) {
         let key = keys::link(repository, digest);
         let rest = |old: Option<&[u8]>| Some(old.and_then(Link::decode)?.without(link)?.encode());
@@ -170,24 +170,24 @@ impl Index {
         }
     }
 
-    /// Who needs a blob's bytes, as far as is known.
+    /// Returns the known class of a blob's bytes.
     #[must_use]
     pub fn class(&self, digest: &Digest) -> Class {
         let value = self.database.get(|trees| &trees.classes, &keys::digest(digest));
         value.and_then(|value| Class::decode(&value)).unwrap_or_default()
     }
 
-    /// Notes who needs bytes that have just been published, whatever was there before.
+    /// Replaces the class of bytes that have just been published.
     pub fn put_class(&self, digest: &Digest, class: Class) {
         self.database.put(|trees| &trees.classes, &keys::digest(digest), &class.encode());
     }
 
-    /// Forgets who needs a blob's bytes.
+    /// Forgets the class of a blob's bytes.
     pub fn remove_class(&self, digest: &Digest) {
         self.database.remove(|trees| &trees.classes, &keys::digest(digest));
     }
 
-    /// Notes who needs a blob's bytes, adding to what was known.
+    /// Adds `class` to the known class of a blob's bytes.
     pub fn add_class(&self, digest: &Digest, class: Class) {
         self.database.change(
             |trees| &trees.classes,
@@ -196,35 +196,35 @@ impl Index {
         );
     }
 
-    /// Whether a repository is known to be here.
+    /// Returns whether a repository is known to exist.
     #[must_use]
     pub fn has_repository(&self, repository: &Repository) -> bool {
         self.database.get(|trees| &trees.repositories, &keys::repository(repository)).is_some()
     }
 
-    /// Notes that a repository is here.
+    /// Records that a repository exists.
     pub fn add_repository(&self, repository: &Repository) {
         self.database.put(|trees| &trees.repositories, &keys::repository(repository), &[]);
     }
 
-    /// The names of the repositories of one home that come after `after`, in byte order, `limit` at most. `None` while the
-    /// index cannot tell.
+    /// Returns the names of hosted repositories, or of those of one upstream, that come after `after`, in byte order,
+    /// `limit` at most. `None` if the index is incomplete.
     #[must_use]
     pub fn repositories(&self, home: Option<&Domain>, after: &str, limit: usize) -> Option<Vec<RepositoryName>> {
         let found = self.page(|trees| &trees.repositories, &keys::home(home), after, limit)?;
         Some(found.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    /// The tags of a repository that come after `after`, in byte order, `limit` at most. `None` while the index cannot
-    /// tell.
+    /// Returns the tags of a repository that come after `after`, in byte order, `limit` at most. `None` if the index is
+    /// incomplete.
     #[must_use]
     pub fn tags(&self, repository: &Repository, after: &str, limit: usize) -> Option<Vec<Tag>> {
         let found = self.page(|trees| &trees.tags, &keys::prefix(repository), after, limit)?;
         Some(found.iter().filter_map(|tag| tag.parse().ok()).collect())
     }
 
-    /// The manifests of a repository that refer to `subject` and come after `after`, `limit` at most. `None` while the
-    /// index cannot tell.
+    /// Returns the manifests of a repository that refer to `subject` and come after `after`, `limit` at most. `None` if
+    /// the index is incomplete.
     #[must_use]
     pub fn referrers(
         &self,
@@ -237,7 +237,7 @@ impl Index {
         Some(found.iter().filter_map(|digest| digest.parse().ok()).collect())
     }
 
-    /// As [`Index::referrers`], each with what was noted of it; empty where that is nothing.
+    /// As [`Index::referrers`], each with its note, which may be empty.
     #[must_use]
     pub fn noted_referrers(
         &self,
@@ -255,12 +255,12 @@ impl Index {
         Some(found.into_iter().filter_map(read).collect())
     }
 
-    /// Notes that one manifest of a repository refers to another, with a note of the caller's on it.
+    /// Records that one manifest of a repository refers to another, with a note of the caller's.
     pub fn add_referrer(&self, repository: &Repository, subject: &Digest, digest: &Digest, note: &[u8]) {
         self.database.put(|trees| &trees.referrers, &keys::referrer(repository, subject, digest), note);
     }
 
-    /// Changes the note on a referrer, if it still is one.
+    /// Replaces the note on a referrer, if it still is one.
     pub fn note_referrer(&self, repository: &Repository, subject: &Digest, digest: &Digest, note: &[u8]) {
         let key = keys::referrer(repository, subject, digest);
         self.database.change(|trees| &trees.referrers, &key, |old| old.map(|_| note.to_vec()));

@@ -1,4 +1,4 @@
-//! The index's own promises: what was noted is found again, and damage costs nothing but the notes.
+//! The guarantees of the index: entries are found again, and damage loses nothing but entries.
 
 use std::{fs, time::UNIX_EPOCH};
 
@@ -105,9 +105,9 @@ fn what_another_program_may_have_changed_can_be_forgotten() {
     let index = Index::open(&dir.path().join("v1"));
     let (tag, digest) = ("latest".parse().unwrap(), Digest::sha256(b"a"));
     let mirrored = Repository { domain: Some(Domain::docker_hub()), ..repository("a") };
-    for place in [&repository("a"), &mirrored] {
-        index.put_tag(place, &tag, digest, UNIX_EPOCH);
-        index.add_repository(place);
+    for repository in [&repository("a"), &mirrored] {
+        index.put_tag(repository, &tag, digest, UNIX_EPOCH);
+        index.add_repository(repository);
     }
     index.forget_hosted();
     assert!(index.tag(&repository("a"), &tag).is_none() && !index.has_repository(&repository("a")));
@@ -138,14 +138,14 @@ fn pages_go_on_where_they_stopped() {
 fn what_is_left_of_a_link_stays() {
     let dir = TempDir::new().unwrap();
     let index = Index::open(&dir.path().join("v1"));
-    let (place, digest) = (repository("a"), Digest::sha256(b"a"));
+    let (repository, digest) = (repository("a"), Digest::sha256(b"a"));
     let (layer, revision) = (Link { layer: true, ..Link::default() }, Link { revision: true, ..Link::default() });
-    index.add_link(&place, &digest, layer);
-    index.add_link(&place, &digest, revision);
-    index.remove_link(&place, &digest, layer);
-    assert_eq!(index.link(&place, &digest), Some(revision));
-    index.remove_link(&place, &digest, revision);
-    assert_eq!(index.link(&place, &digest), None);
+    index.add_link(&repository, &digest, layer);
+    index.add_link(&repository, &digest, revision);
+    index.remove_link(&repository, &digest, layer);
+    assert_eq!(index.link(&repository, &digest), Some(revision));
+    index.remove_link(&repository, &digest, revision);
+    assert_eq!(index.link(&repository, &digest), None);
     index.add_class(&digest, Class { hosted: true, mirrored: false });
     index.add_class(&digest, Class { hosted: false, mirrored: true });
     assert_eq!(index.class(&digest), Class { hosted: true, mirrored: true });

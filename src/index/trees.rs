@@ -1,5 +1,4 @@
-//! sled's trees, and how they are opened: damage makes sled fail or *panic* at open and at first reads, and all of that ends
-//! here.
+//! Opens sled's trees. Damage makes sled return an error or *panic* at open and at first reads; both end here.
 
 use std::{
     fs,
@@ -11,11 +10,11 @@ use std::{
 use rustix::io::Errno;
 use sled::{Db, Tree};
 
-/// Pages kept in memory. sled's own default is a gigabyte.
+/// The page cache in bytes. sled's own default is a gigabyte.
 const CACHE_BYTES: u64 = 64 << 20;
-/// How long a noted fact may be lost to a power cut. It is derived: losing it costs a look at the disk.
+/// The longest time that a write may be lost to a power cut. A lost entry costs one look at the disk.
 const FLUSH_EVERY_MS: u64 = 500;
-/// How long whoever has it open is waited for.
+/// The longest wait for another handle to close the database.
 const LET_GO: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -27,7 +26,7 @@ pub(super) struct Trees {
     pub(super) classes: Tree,
     pub(super) repositories: Tree,
     pub(super) referrers: Tree,
-    pub(super) holdings: Tree,
+    pub(super) blob_entries: Tree,
     pub(super) queue: Tree,
     pub(super) holders: Tree,
     pub(super) parents: Tree,
@@ -35,7 +34,7 @@ pub(super) struct Trees {
     pub(super) db: Db,
 }
 
-/// Removes what is there in place of a database, were it a file; and a file in place of the folder it lies in.
+/// Removes a file that is in the place of the database, or of the folder above it.
 fn clear_away(dir: &Path) {
     let is_file = |path: &&Path| fs::metadata(path).is_ok_and(|found| found.is_file());
     for path in [Some(dir), dir.parent()].into_iter().flatten().filter(is_file) {
@@ -44,12 +43,12 @@ fn clear_away(dir: &Path) {
     let _ = fs::remove_dir_all(dir);
 }
 
-/// Whether a database cannot be opened since another handle has it. sled has no other word for that than its message.
+/// Returns whether another handle has the database open. sled reports that by its message only.
 fn is_held(why: &str) -> bool {
     why.contains("could not acquire lock")
 }
 
-/// Whether there is no room to open it: nothing is wrong with what is there.
+/// Returns whether the disk had no room to open the database, which is intact then.
 pub(super) fn is_full(why: &str) -> bool {
     [Errno::NOSPC, Errno::DQUOT].iter().any(|full| why.contains(&format!("(os error {})", full.raw_os_error())))
 }
@@ -66,7 +65,7 @@ impl Trees {
         })
     }
 
-    /// Opens it when whoever closed it last has let go of it: sled's own threads may do so a moment later.
+    /// Opens the database, waiting for its previous handle: sled's threads may release it a moment after it is dropped.
     fn open_once_free(dir: &Path) -> Result<Self, String> {
         let begun = Instant::now();
         loop {
@@ -77,14 +76,14 @@ impl Trees {
         }
     }
 
-    /// Lets go of a database that failed: what it still wants to write cannot be written, and may make it panic.
+    /// Closes a failed database on a separate thread: its pending writes cannot succeed, and dropping it may panic.
     pub(super) fn close(self) {
         let closing = std::thread::Builder::new().name("index-close".into());
         let closed = closing.spawn(move || catch_unwind(std::panic::AssertUnwindSafe(move || drop(self))));
         let _ = closed.map(std::thread::JoinHandle::join);
     }
 
-    /// Opens and reads on a thread of its own, so that a panic inside sled costs nothing but the index.
+    /// Opens and reads on a separate thread, so that a panic inside sled is only an error.
     fn open(dir: &Path) -> Result<Self, String> {
         let dir = dir.to_owned();
         let open = move || catch_unwind(|| Self::try_open(&dir).map_err(|error| error.to_string()));
@@ -110,14 +109,14 @@ impl Trees {
             classes: tree("classes")?,
             repositories: tree("repositories")?,
             referrers: tree("referrers")?,
-            holdings: tree("holdings")?,
+            blob_entries: tree("holdings")?,
             queue: tree("queue")?,
             holders: tree("holders")?,
             parents: tree("parents")?,
             claims: tree("claims")?,
             db: db.clone(),
         };
-        // A first read of each: damage shows here rather than under a request.
+        // Reads each tree once, so that damage shows here and not in a request.
         trees.all().into_iter().try_for_each(|tree| tree.first().map(drop))?;
         Ok(trees)
     }
@@ -131,13 +130,13 @@ impl Trees {
             classes,
             repositories,
             referrers,
-            holdings,
+            blob_entries,
             queue,
             holders,
             parents,
             claims,
             ..
         } = self;
-        [meta, objects, links, tags, classes, repositories, referrers, holdings, queue, holders, parents, claims]
+        [meta, objects, links, tags, classes, repositories, referrers, blob_entries, queue, holders, parents, claims]
     }
 }

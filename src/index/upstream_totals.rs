@@ -1,5 +1,5 @@
-//! How much of what is mirrored came from which upstream, and how much of it is pinned: kept with every holding, and summed
-//! as holdings change, so that nobody has to look at all of them.
+//! The mirrored bytes by upstream, and the pinned ones of them. Each entry holds its upstream and pin, and the sums
+//! change with the entries, so that reading them takes no scan.
 
 use parking_lot::{Mutex, RwLock};
 
@@ -9,19 +9,20 @@ use crate::oci::{Digest, Domain, NamePattern, Repository};
 /// Bytes on disk, and blobs.
 pub type Amount = (u64, u64);
 
-/// What came from upstreams.
+/// The mirrored bytes, pinned and by upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shares {
-    /// Of it, what never makes way.
+    /// The mirrored bytes that are pinned.
     pub pinned: Amount,
-    /// By the upstream that a blob came from, or came from first; `None` where that is not known.
+    /// The bytes by the upstream that a blob came from first; `None` if that is not known.
     pub upstreams: Vec<(Option<Domain>, Amount)>,
 }
 
-/// The sums, and what numbers and pins mean.
+/// The sums, the numbers of upstreams, and the pinned patterns.
 #[derive(Debug, Default)]
 pub(super) struct UpstreamTotals {
-    /// An upstream's number is its place here; 0 is nobody's. Numbers are written into the index.
+    /// The upstreams; an upstream's number is its position plus 1. Numbers are stored in the index, and 0 means "not
+    /// known".
     domains: RwLock<Vec<Domain>>,
     pins: RwLock<Vec<NamePattern>>,
     sums: Mutex<Sums>,
@@ -30,21 +31,21 @@ pub(super) struct UpstreamTotals {
 #[derive(Clone, Debug, Default)]
 struct Sums {
     pinned: (i64, i64),
-    /// By number.
+    /// Indexed by the number of the upstream.
     upstreams: Vec<(i64, i64)>,
 }
 
 impl Sums {
-    fn add(&mut self, held: &BlobEntry, sign: i64) {
-        if held.owner != Owner::Mirrored {
+    fn add(&mut self, entry: &BlobEntry, sign: i64) {
+        if entry.owner != Owner::Mirrored {
             return;
         }
-        let bytes = sign * i64::try_from(held.allocated).unwrap_or(i64::MAX);
+        let bytes = sign * i64::try_from(entry.allocated).unwrap_or(i64::MAX);
         let add = |sum: &mut (i64, i64)| *sum = (sum.0 + bytes, sum.1 + sign);
-        if held.pinned {
+        if entry.pinned {
             add(&mut self.pinned);
         }
-        let number = usize::from(held.upstream);
+        let number = usize::from(entry.upstream);
         if self.upstreams.len() <= number {
             self.upstreams.resize(number + 1, (0, 0));
         }
@@ -65,32 +66,32 @@ impl Sums {
 }
 
 impl UpstreamTotals {
-    /// What a holding changed by.
+    /// Adds the change of an entry to the sums.
     pub(super) fn shift(&self, before: Option<&BlobEntry>, after: Option<&BlobEntry>) {
         let mut sums = self.sums.lock();
-        before.iter().for_each(|held| sums.add(held, -1));
-        after.iter().for_each(|held| sums.add(held, 1));
+        before.iter().for_each(|entry| sums.add(entry, -1));
+        after.iter().for_each(|entry| sums.add(entry, 1));
     }
 
-    /// Counts anew: these holdings are all there are.
+    /// Replaces the sums by those over all entries.
     pub(super) fn recount(&self, all: impl FnOnce(&mut dyn FnMut(&BlobEntry))) {
         let mut sums = Sums::default();
-        all(&mut |held| sums.add(held, 1));
+        all(&mut |entry| sums.add(entry, 1));
         *self.sums.lock() = sums;
     }
 
-    fn is_pinned(&self, place: &Repository) -> bool {
-        self.pins.read().iter().any(|pattern| pattern.matches(&place.name))
+    fn is_pinned(&self, repository: &Repository) -> bool {
+        self.pins.read().iter().any(|pattern| pattern.matches(&repository.name))
     }
 }
 
 impl Index {
-    /// Says which mirrored repositories' content never makes way, before anything is noted.
+    /// Sets the patterns of the mirrored repositories that are pinned. Called before any entry changes.
     pub fn set_pins(&self, patterns: Vec<NamePattern>) {
-        *self.board.pins.write() = patterns;
+        *self.upstream_totals.pins.write() = patterns;
     }
 
-    /// Looks at everything, as other patterns are pinned than before.
+    /// Updates every entry after the patterns changed.
     pub fn repin(&self) {
         let mut after = None;
         loop {
@@ -103,75 +104,76 @@ impl Index {
         }
     }
 
-    /// What came from upstreams, as it stands.
+    /// Returns the current sums.
     #[must_use]
     pub fn shares(&self) -> Shares {
-        let sums = self.board.sums.lock().clone();
-        let domains = self.board.domains.read();
+        let sums = self.upstream_totals.sums.lock().clone();
+        let domains = self.upstream_totals.domains.read();
         let amount = |(bytes, objects): (i64, i64)| (bytes.max(0).unsigned_abs(), objects.max(0).unsigned_abs());
         let named = |(number, sum): (usize, (i64, i64))| {
-            (number.checked_sub(1).and_then(|place| domains.get(place).cloned()), amount(sum))
+            (number.checked_sub(1).and_then(|position| domains.get(position).cloned()), amount(sum))
         };
         let upstreams = sums.upstreams.into_iter().enumerate().map(named);
         Shares { pinned: amount(sums.pinned), upstreams: upstreams.collect() }
     }
 
-    /// The upstream that a blob came from, or came from first; `None` where that is not known.
+    /// Returns the upstream that a blob came from first; `None` if that is not known.
     #[must_use]
-    pub fn upstream(&self, held: &BlobEntry) -> Option<Domain> {
-        self.board.domains.read().get(usize::from(held.upstream).checked_sub(1)?).cloned()
+    pub fn upstream(&self, entry: &BlobEntry) -> Option<Domain> {
+        self.upstream_totals.domains.read().get(usize::from(entry.upstream).checked_sub(1)?).cloned()
     }
 
-    /// A mirrored repository has a link to a blob.
-    pub(super) fn attribute(&self, digest: &Digest, place: &Repository) {
-        let Some(domain) = &place.domain else { return };
-        let pinned = self.board.is_pinned(place);
-        let told = |held: &BlobEntry| held.upstream != 0 && held.pinned >= pinned;
-        if self.blob_entry(digest).as_ref().is_none_or(told) {
+    /// Attributes a blob to the upstream of a mirrored repository that links it now.
+    pub(super) fn attribute(&self, digest: &Digest, repository: &Repository) {
+        let Some(domain) = &repository.domain else { return };
+        let pinned = self.upstream_totals.is_pinned(repository);
+        let is_attributed = |entry: &BlobEntry| entry.upstream != 0 && entry.pinned >= pinned;
+        if self.blob_entry(digest).as_ref().is_none_or(is_attributed) {
             return;
         }
         let number = self.number(domain);
         self.change(digest, |before| {
-            before.map(|held| BlobEntry {
-                upstream: if held.upstream == 0 { number } else { held.upstream },
-                pinned: held.pinned || pinned,
-                ..held
+            before.map(|entry| BlobEntry {
+                upstream: if entry.upstream == 0 { number } else { entry.upstream },
+                pinned: entry.pinned || pinned,
+                ..entry
             })
         });
     }
 
-    /// A repository's link to a blob went. Of this registry's own repositories nothing is attributed.
-    pub(super) fn unattribute(&self, digest: &Digest, place: &Repository) {
-        let Some(held) = self.blob_entry(digest).filter(|_| place.domain.is_some()) else { return };
-        let upstream = self.attributed_upstream(digest, &held);
-        let pinned = held.pinned && (!self.board.is_pinned(place) || self.is_pinned(digest));
-        if (upstream, pinned) != (held.upstream, held.pinned) {
-            self.change(digest, |before| before.map(|held| BlobEntry { upstream, pinned, ..held }));
+    /// Updates the attribution of a blob whose link was removed. A hosted repository's link has none.
+    pub(super) fn unattribute(&self, digest: &Digest, repository: &Repository) {
+        let Some(entry) = self.blob_entry(digest).filter(|_| repository.domain.is_some()) else { return };
+        let upstream = self.attributed_upstream(digest, &entry);
+        let pinned = entry.pinned && (!self.upstream_totals.is_pinned(repository) || self.is_pinned(digest));
+        if (upstream, pinned) != (entry.upstream, entry.pinned) {
+            self.change(digest, |before| before.map(|entry| BlobEntry { upstream, pinned, ..entry }));
         }
     }
 
-    /// A link to a blob went, or the pins changed.
+    /// Updates the attribution of a blob after a link to it was removed or the pins changed.
     pub(super) fn attribute_anew(&self, digest: &Digest) {
-        if self.blob_entry(digest).is_some_and(|held| self.attributed(digest, held) != held) {
-            self.change(digest, |before| before.map(|held| self.attributed(digest, held)));
+        if self.blob_entry(digest).is_some_and(|entry| self.attributed(digest, entry) != entry) {
+            self.change(digest, |before| before.map(|entry| self.attributed(digest, entry)));
         }
     }
 
-    /// A holding as the links to it say. What no mirrored repository links any more came from where it came from.
-    pub(super) fn attributed(&self, digest: &Digest, held: BlobEntry) -> BlobEntry {
-        BlobEntry { upstream: self.attributed_upstream(digest, &held), pinned: self.is_pinned(digest), ..held }
+    /// Returns the entry with the upstream and pin that its links give it. A blob that no mirrored repository links
+    /// keeps its upstream.
+    pub(super) fn attributed(&self, digest: &Digest, entry: BlobEntry) -> BlobEntry {
+        BlobEntry { upstream: self.attributed_upstream(digest, &entry), pinned: self.is_pinned(digest), ..entry }
     }
 
-    /// Costs the same however many repositories link it.
-    fn attributed_upstream(&self, digest: &Digest, held: &BlobEntry) -> u8 {
+    /// Takes the same time for any number of repositories that link the blob.
+    fn attributed_upstream(&self, digest: &Digest, entry: &BlobEntry) -> u8 {
         match self.first_mirrored_holder(digest) {
-            Some(_) if self.upstream(held).is_some_and(|domain| self.is_held_in(digest, &domain)) => held.upstream,
+            Some(_) if self.upstream(entry).is_some_and(|domain| self.is_held_in(digest, &domain)) => entry.upstream,
             Some(first) => first.domain.as_ref().map_or(0, |domain| self.number(domain)),
-            None => held.upstream,
+            None => entry.upstream,
         }
     }
 
-    /// The keys of mirrored holders come after those of this registry's own, whose domain is empty.
+    /// The keys of mirrored holders sort after those of hosted ones, whose domain is empty.
     fn first_mirrored_holder(&self, digest: &Digest) -> Option<Repository> {
         let prefix = keys::holders(digest);
         let (from, until) = ([&prefix[..], &[1]].concat(), [&prefix[..], &[u8::MAX]].concat());
@@ -179,57 +181,58 @@ impl Index {
         keys::to_repository(first.first()?.get(prefix.len()..)?)
     }
 
-    /// Whether a repository of this upstream has a link to a blob.
+    /// Returns whether a repository of this upstream links a blob.
     fn is_held_in(&self, digest: &Digest, domain: &Domain) -> bool {
         let prefix = [keys::holders(digest), keys::home(Some(domain))].concat();
         self.database.keys(|trees| &trees.holders, &prefix, &[], 1).is_some_and(|found| !found.is_empty())
     }
 
-    /// Whether any mirrored repository that links a blob is pinned: looks at all of them.
+    /// Returns whether a mirrored repository that links a blob is pinned. Reads all of them.
     fn is_pinned(&self, digest: &Digest) -> bool {
         let mut pinned = false;
-        if self.board.pins.read().is_empty() {
+        if self.upstream_totals.pins.read().is_empty() {
             return false;
         }
         let visit = |key: &[u8], _: &[u8]| {
-            let place = keys::to_repository(key).filter(|place| place.domain.is_some());
-            pinned = place.is_some_and(|place| self.board.is_pinned(&place));
+            let repository = keys::to_repository(key).filter(|repository| repository.domain.is_some());
+            pinned = repository.is_some_and(|repository| self.upstream_totals.is_pinned(&repository));
             !pinned
         };
         self.database.scan(|trees| &trees.holders, &keys::holders(digest), visit);
         pinned
     }
 
-    /// An upstream's number; 0 for the 256th, and while the numbers that were given are not known.
+    /// Returns an upstream's number, assigning one if need be; 0 for the 256th, and while the assigned numbers are not
+    /// known.
     fn number(&self, domain: &Domain) -> u8 {
         if self.database.is_unopened() {
             return 0;
         }
-        let place = |domains: &[Domain]| domains.iter().position(|known| known == domain);
-        let known = place(&self.board.domains.read());
-        let place = known.unwrap_or_else(|| {
-            let mut domains = self.board.domains.write();
-            place(&domains).unwrap_or_else(|| {
+        let position = |domains: &[Domain]| domains.iter().position(|known| known == domain);
+        let known = position(&self.upstream_totals.domains.read());
+        let position = known.unwrap_or_else(|| {
+            let mut domains = self.upstream_totals.domains.write();
+            position(&domains).unwrap_or_else(|| {
                 domains.push(domain.clone());
                 let names: Vec<_> = domains.iter().map(Domain::as_str).collect();
                 self.database.put(|trees| &trees.meta, keys::UPSTREAMS, names.join("\n").as_bytes());
                 domains.len() - 1
             })
         });
-        u8::try_from(place + 1).unwrap_or(0)
+        u8::try_from(position + 1).unwrap_or(0)
     }
 
-    /// Takes over the numbers of a database, and the sums where they were `right` when it was closed.
+    /// Loads the numbers from a database, and the sums too if they were `right` when it was closed.
     pub(super) fn resume_shares(&self, database: &Database, right: bool) {
         let names = database.get(|trees| &trees.meta, keys::UPSTREAMS).unwrap_or_default();
         let names = std::str::from_utf8(&names).unwrap_or_default();
-        *self.board.domains.write() = names.lines().filter_map(|name| name.parse().ok()).collect();
+        *self.upstream_totals.domains.write() = names.lines().filter_map(|name| name.parse().ok()).collect();
         let sums = database.get(|trees| &trees.meta, keys::SHARES).filter(|_| right);
-        *self.board.sums.lock() = sums.and_then(|value| Sums::decode(&value)).unwrap_or_default();
+        *self.upstream_totals.sums.lock() = sums.and_then(|value| Sums::decode(&value)).unwrap_or_default();
     }
 
     pub(super) fn save_shares(&self) {
-        let sums = self.board.sums.lock().encode();
+        let sums = self.upstream_totals.sums.lock().encode();
         self.database.put(|trees| &trees.meta, keys::SHARES, &sums);
     }
 }
@@ -273,7 +276,7 @@ mod tests {
         assert_eq!(of(&index, "b.example"), (0, 0));
     }
 
-    /// The config `{}` of ten thousand repositories: what one of them costs does not grow with the others.
+    /// The config `{}` may be in ten thousand repositories: removing one link must not take longer for that.
     #[test]
     fn a_link_goes_at_the_same_cost_however_many_there_are() {
         let dir = tempfile::TempDir::new().unwrap();
@@ -291,7 +294,7 @@ mod tests {
             names(100..others).for_each(|place| index.remove_link(&place, &digest, LAYER));
             took
         };
-        // The best of some: the machine may be busy with other things.
+        // The best of several runs, as the machine may be busy.
         let best = |others| (0..4).map(|_| a_hundred_go(others)).min().unwrap();
         let (few, many) = (best(100), best(10_000));
         assert!(many < few * 10, "{many:?} among ten thousand, {few:?} among a hundred");

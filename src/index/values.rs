@@ -1,23 +1,23 @@
-//! Values, at fixed widths: read a hundred thousand times a second, so not JSON. A value that cannot be read counts as
-//! unknown.
+//! The encoding of the index's values. It has fixed widths and not JSON, since values are read a hundred thousand times
+//! a second. A value that cannot be read counts as not known.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::oci::Digest;
 
-/// What a blob's file looked like when its bytes were last found right.
+/// The state of a blob's file at the time its bytes were last verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Object {
     /// Length in bytes.
     pub size: u64,
-    /// Last modification, nanoseconds since the epoch.
+    /// The time of the last modification, in nanoseconds since the epoch.
     pub mtime: i64,
-    /// The inode.
+    /// The inode's number.
     pub inode: u64,
 }
 
 impl Object {
-    /// `epoch` counts the power cuts: what was noted before one is not believed after it.
+    /// `epoch` is the number of unclean ends of the machine. Entries of an earlier epoch are ignored.
     pub(super) fn encode(&self, epoch: u32) -> [u8; 28] {
         let mut value = [0; 28];
         value[..8].copy_from_slice(&self.size.to_be_bytes());
@@ -40,12 +40,12 @@ impl Object {
     }
 }
 
-/// Who needs a blob's bytes, whatever repositories they are.
+/// The kinds of repositories that need a blob's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Class {
-    /// They were pushed here, or promoted: durable, and never removed to make room.
+    /// Pushed here, or promoted: durable, and never evicted.
     pub hosted: bool,
-    /// They came from an upstream.
+    /// Fetched from an upstream.
     pub mirrored: bool,
 }
 
@@ -64,21 +64,21 @@ impl Class {
     }
 }
 
-/// How a digest belongs to a repository.
+/// The relation of a digest to a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Link {
-    /// It is one of its manifests: there is a revision link on disk.
+    /// There is a revision link on disk.
     pub revision: bool,
-    /// It is one of its blobs: there is a layer link on disk.
+    /// There is a layer link on disk.
     pub layer: bool,
     /// A manifest stored in the repository names it, with this size in bytes.
     pub named: Option<u64>,
-    /// Somebody asked for it here as a blob, whether or not it is here now. Says nothing by itself.
+    /// A client asked for it in this repository as a blob. It may be absent, and this alone grants nothing.
     pub wanted: bool,
 }
 
 impl Link {
-    /// Both, where the same digest is met twice.
+    /// Returns the union of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -89,7 +89,8 @@ impl Link {
         }
     }
 
-    /// What is left of it; `None` when that is nothing. A blob whose link goes was wanted, as long as a manifest names it.
+    /// Returns this relation less `other`; `None` if nothing is left. A blob whose link is removed counts as wanted for
+    /// as long as a manifest names it.
     pub(super) fn without(self, other: Self) -> Option<Self> {
         let named = self.named.filter(|_| other.named.is_none());
         let rest = Self {
@@ -119,12 +120,12 @@ impl Link {
     }
 }
 
-/// What a tag named, and when that was last known to be so.
+/// The digest that a tag named at a certain time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TagFact {
-    /// The manifest it named.
+    /// The manifest that it named.
     pub digest: Digest,
-    /// When the tag's registry last said so, milliseconds since the epoch.
+    /// The time of the upstream's last answer about the tag, in milliseconds since the epoch.
     checked: u64,
 }
 
@@ -134,7 +135,7 @@ impl TagFact {
         Self { digest, checked: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) }
     }
 
-    /// When the tag's registry last said so.
+    /// The time of the upstream's last answer about the tag.
     #[must_use]
     pub fn checked(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.checked)
