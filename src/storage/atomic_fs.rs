@@ -1,6 +1,6 @@
-//! The one place where a name on disk comes to mean something: a file is written under a name of its own and renamed,
-//! so that a crash leaves the old state or the new one. What folders and links cost is charged here, where they are made
-//! and removed.
+//! The only module that renames or links files. A file is written under a temporary name and renamed, so that a crash
+//! leaves the old state or the new one. The disk space of folders and links is charged here, as they are made and
+//! removed.
 
 #![expect(clippy::disallowed_methods, reason = "this is the helper the ban points to")]
 
@@ -27,28 +27,28 @@ use super::{
 };
 use crate::oci::Digest;
 
-/// What must have reached the disk when a call returns.
+/// The data that must be on disk when a call returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// The bytes, the name, and every folder made for it: what an acknowledgement stands on (law 3).
+    /// The bytes, the name, and every folder made for it. An acknowledgement requires it (law 3 of ARCHITECTURE.md).
     Synced,
-    /// Nothing: mirrored content can be fetched again, and its first use after a crash re-hashes it.
+    /// Nothing: mirrored content can be fetched again, and is hashed again at its first use after a crash.
     Unsynced,
 }
 
-/// How many folders are known to be on the disk at a time. What is forgotten is synced once more.
+/// The number of folders remembered as synced. A forgotten one is synced once more.
 const KNOWN: usize = 16 << 10;
-/// How often a folder may go from under a file that is about to lie in it.
+/// The number of attempts to put a file into a folder that is concurrently removed while empty.
 const TRIES: usize = 8;
 
-/// The names of one data directory.
+/// The folders and links of one data directory.
 #[derive(Debug)]
 pub(super) struct Directory {
     root: PathBuf,
     pub(super) regions: LockRegions,
     pub(super) ledger: Arc<Ledger>,
-    /// Folders whose names this process knows to be on the disk. That a folder is there says nothing of that: an unsynced
-    /// fill may have made it, or another push that is about to sync it.
+    /// Folders whose names are known to be synced. Existence does not imply that: an unsynced fill may have made the
+    /// folder, or a push that has yet to sync it.
     on_disk: Mutex<HashSet<PathBuf>>,
 }
 
@@ -57,8 +57,8 @@ impl Directory {
         Self { root: root.to_owned(), regions: LockRegions::new(root), ledger, on_disk: Mutex::default() }
     }
 
-    /// Gives `from` the name `to`, unless that name is taken: then the older file stays and `Ok(false)` is returned, so an
-    /// unsynced file can never replace a durable one.
+    /// Renames `from` to `to`, unless `to` exists: the older file stays then and `Ok(false)` is returned, so that an
+    /// unsynced file never replaces a durable one.
     pub(super) fn rename(&self, from: &Path, to: &Path, durability: Durability) -> Result<bool, Error> {
         let renamed = self.within(to, durability, || rename(from, to))?;
         if durability == Durability::Synced {
@@ -67,12 +67,12 @@ impl Directory {
         Ok(renamed)
     }
 
-    /// Writes a link file, replacing what it said before.
+    /// Writes a link file, replacing an older one.
     pub(super) fn link(&self, path: &Path, digest: &Digest, durability: Durability) -> Result<(), Error> {
         self.write(path, &digest.to_string(), durability)
     }
 
-    /// Writes a small file, replacing what it said before.
+    /// Writes a small file, replacing an older one.
     pub(super) fn write(&self, path: &Path, text: &str, durability: Durability) -> Result<(), Error> {
         self.within(path, durability, || self.put(path, text.as_bytes(), durability))?;
         if durability == Durability::Synced { sync_parent(path) } else { Ok(()) }
@@ -94,7 +94,7 @@ impl Directory {
         put
     }
 
-    /// Moves a data file aside, replacing what lies there.
+    /// Moves a damaged data file to `to`, replacing an older one.
     pub(super) fn set_aside(&self, from: &Path, to: &Path) -> Result<(), Error> {
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent).map_err(Error::at(parent))?;
@@ -106,8 +106,8 @@ impl Directory {
         Ok(())
     }
 
-    /// Gives a folder another name in the same part of the tree, durably. `false` where something lies there already. It takes
-    /// no room, so that a full disk does it, too.
+    /// Renames a folder within its region, durably. Returns `false` if `to` exists. It needs no space, so it works on a
+    /// full disk.
     pub(super) fn move_folder(&self, from: &Path, to: &Path) -> Result<bool, Error> {
         let (left, entered) = (from.parent().unwrap_or(from), to.parent().unwrap_or(to));
         {
@@ -127,8 +127,7 @@ impl Directory {
         Ok(true)
     }
 
-    /// Removes a link and the folder of its own that it lay in, or a folder with all that is in it; one that is not there
-    /// is no failure.
+    /// Removes a link and its folder, or a folder with all that is in it. Succeeds if there is none.
     pub(super) fn remove(&self, path: &Path, durability: Durability) -> Result<(), Error> {
         let removed =
             if look::is_folder(path)? { self.remove_tree(path)? } else { look::found(path, self.remove_file(path))? };
@@ -154,21 +153,21 @@ impl Directory {
         let (before, beside) = (tree(dir)?, allocated_folder(parent));
         let removed =
             self.forgetting(|known| known.retain(|folder| !folder.starts_with(dir)), || fs::remove_dir_all(dir));
-        // What it could not remove all of is counted as it is now.
+        // After a failure the rest is charged as it is now.
         let left = if removed.is_ok() { 0 } else { tree(dir)? };
         self.charge(region, before, left);
         self.charge(above, beside, allocated_folder(parent));
         look::found(dir, removed)
     }
 
-    /// Removes the folder that a file lay in, if that was all.
+    /// Removes the folder of a removed file, if it is empty.
     pub(super) fn remove_emptied(&self, gone: &Path) {
         if let Some(folder) = gone.parent() {
             self.remove_empty(folder);
         }
     }
 
-    /// Removes a folder if it is empty: one that is not stays, by the kernel's own rule.
+    /// Removes a folder if it is empty; otherwise `rmdir` fails and the folder stays.
     pub(super) fn remove_empty(&self, dir: &Path) {
         let parent = dir.parent().unwrap_or(dir);
         let (region, above) = (self.regions.of(dir), self.regions.of(parent));
@@ -180,8 +179,8 @@ impl Directory {
         }
     }
 
-    /// A folder that is removed may come back, as one that nobody has synced: whoever makes it waits here until it is
-    /// unknown.
+    /// Runs a removal and forgets that the folder is synced. A request that makes it again waits here, so that it does
+    /// not take the new folder for a synced one.
     fn forgetting(
         &self,
         forget: impl FnOnce(&mut HashSet<PathBuf>),
@@ -193,14 +192,14 @@ impl Directory {
         removed
     }
 
-    /// Makes the name of a file that is there already, and every folder above it, as durable as its bytes.
+    /// Syncs the name of an existing file and of every folder above it.
     pub(super) fn sync_names(&self, path: &Path) -> Result<(), Error> {
         path.parent().map_or(Ok(()), |parent| self.sync_folders(parent))?;
         sync_parent(path)
     }
 
-    /// Does something in the folder of `path`, which it makes if need be. Somebody may remove the folder, empty as it still
-    /// is, before anything lies in it.
+    /// Runs `act` in the folder of `path`, making the folder if need be. Tries again if another request removes the
+    /// folder while it is empty.
     fn within<T>(&self, path: &Path, durability: Durability, act: impl Fn() -> io::Result<T>) -> Result<T, Error> {
         let mut tries = 0;
         loop {
@@ -213,7 +212,8 @@ impl Directory {
         }
     }
 
-    /// Makes the folders above `path`; synced, each one's own name is on disk too, whoever made it.
+    /// Makes the folders above `path`. If synced, the name of each is on disk afterwards, even if another request made
+    /// it.
     pub(super) fn make_parent(&self, path: &Path, durability: Durability) -> Result<(), Error> {
         let Some(parent) = path.parent() else { return Ok(()) };
         self.make_folder(parent)?;
@@ -236,7 +236,7 @@ impl Directory {
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            // It went again, empty as it was.
+            // Another request removed it while it was empty.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 drop(locks);
                 self.make_folder(dir)
@@ -266,7 +266,7 @@ impl Directory {
     }
 }
 
-/// Whether a folder has no place where another one lies that is not empty.
+/// Returns whether a rename failed because a folder that is not empty lies at the target.
 fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
 }
@@ -275,7 +275,7 @@ pub(super) fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// Removes a file that never came to mean anything.
+/// Removes a temporary file.
 pub(super) fn discard(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -292,7 +292,7 @@ fn rename(from: &Path, to: &Path) -> io::Result<bool> {
     }
 }
 
-/// The same on a filesystem that has no rename without replacing, such as NFS: a second name is never given twice either.
+/// The fallback on filesystems without `RENAME_NOREPLACE`, such as NFS: a hard link does not replace either.
 fn link_and_unlink(from: &Path, to: &Path) -> io::Result<bool> {
     match fs::hard_link(from, to) {
         Ok(()) => fs::remove_file(from).map(|()| true),
@@ -301,7 +301,7 @@ fn link_and_unlink(from: &Path, to: &Path) -> io::Result<bool> {
     }
 }
 
-/// Tries whether a file that is written in one folder can be renamed into another; the first is made if it is missing.
+/// Checks that a file can be renamed from one folder to another; the first is made if it is missing.
 pub(super) fn try_rename(from: &Path, to: &Path) -> Result<(), Error> {
     fs::create_dir_all(from).map_err(Error::at(from))?;
     let name = format!(".try-{}", std::process::id());
@@ -320,22 +320,22 @@ fn write(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
     if durability == Durability::Synced { file.sync_all() } else { Ok(()) }
 }
 
-/// A name that no other call uses. Left behind by a crash it is no link: only files called `link` are read.
+/// Returns a unique name. If a crash leaves it behind, it is not taken for a link: only files named `link` are read.
 fn temporary_beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let unique = format!(".link-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     path.with_file_name(unique)
 }
 
-/// Syncs the folder of `path`. A folder whose sync failed is synced again by whoever needs it next: what is in it is a
-/// journal's, and a filesystem that cannot write its journal takes no more writes at all.
+/// Syncs the folder of `path`. After a failure another request may sync it again: its content is in the journal, and a
+/// filesystem that cannot write its journal becomes read-only.
 pub(super) fn sync_parent(path: &Path) -> Result<(), Error> {
     let Some(parent) = path.parent() else { return Ok(()) };
     let dir = File::open(parent).map_err(Error::at(parent))?;
     sync(&dir, parent)
 }
 
-/// Brings a file's bytes to disk. Once that failed they must not be asked for again: see [`Error::Unsynced`].
+/// Syncs a file's bytes. After a failure the sync must not be repeated: see [`Error::Unsynced`].
 pub(super) fn sync(file: &File, path: &Path) -> Result<(), Error> {
     file.sync_all().map_err(Error::unsynced(path))
 }

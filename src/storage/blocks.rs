@@ -1,11 +1,11 @@
-//! The blocks that the filesystem gives to a file.
+//! Preallocation of a file's blocks.
 
 use std::{fs::File, os::unix::fs::MetadataExt as _};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-/// Has the filesystem give the blocks for `length` bytes from `offset` on, leaving the file's length. `false` where it cannot:
-/// writing will tell.
+/// Allocates the blocks for `length` bytes from `offset` on, and keeps the file's length. Returns `false` if the
+/// filesystem does not support it: a full disk shows at the write then.
 pub(super) fn take_blocks(file: &File, offset: u64, length: u64) -> std::io::Result<bool> {
     if length == 0 {
         return Ok(false);

@@ -1,8 +1,8 @@
-//! The claim to a repository's name: a small file below `_hosted/` that says that the name is this registry's own, what its
-//! upstream said of that, and since when.
+//! The claim to a repository's name: a small file below `_hosted/` which records that the name belongs to this
+//! registry, the upstream's answer about it, and the time.
 //!
-//! A file inside of a folder, since `registry:2` would stop listing at a file whose name begins so. Earlier versions made the
-//! folder alone, with the first upload.
+//! The file lies in a folder, since `registry:2` would stop its listing at a file whose name begins with `_`. Earlier
+//! versions made the folder alone, at the first upload.
 
 use std::{
     fs::File,
@@ -14,30 +14,30 @@ use std::{
 use super::{Durability, Error, RepositoryLinks, layout, look};
 use crate::oci::{Algorithm, Digest};
 
-/// A longer file is none of this program's.
+/// A longer file was not written by this program.
 const LONGEST: u64 = 1024;
 
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 
-/// What the upstream that answers requests without `ns` is known to have under a claimed name.
+/// The known state of a claimed name at the upstream that serves requests without `ns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing: it said so before the name was claimed, or since.
+    /// The upstream has no such repository: it said so before or after the claim.
     Proven,
-    /// It could not be asked so far.
+    /// The upstream could not be asked yet.
     Unproven,
-    /// It said, after the name was claimed, that it has such a repository, too.
+    /// The upstream has such a repository too, and said so after the claim.
     Conflicting,
-    /// It is not asked: the operator said whose the name is, or it was claimed before anybody asked.
+    /// The upstream is not asked: the operator decided about the name, or it was claimed by an earlier version.
     Unasked,
 }
 
 /// A claim to a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// What is known of the upstream.
+    /// The known state of the name at the upstream.
     pub verdict: Verdict,
-    /// Since when that is known.
+    /// The time since which that is known.
     pub since: SystemTime,
 }
 
@@ -55,13 +55,13 @@ impl Verdict {
 }
 
 impl Claim {
-    /// A claim as of now.
+    /// Creates a claim with the current time.
     #[must_use]
     pub fn now(verdict: Verdict) -> Self {
         Self { verdict, since: SystemTime::now() }
     }
 
-    /// The claim of what was there before claims were written down.
+    /// The claim of a repository that dates from before claims were recorded.
     fn previous_tags() -> Self {
         Self { verdict: Verdict::Unasked, since: SystemTime::UNIX_EPOCH }
     }
@@ -70,7 +70,7 @@ impl Claim {
         format!("{} {}\n", self.verdict.as_str(), humantime::format_rfc3339_seconds(self.since))
     }
 
-    /// A file of another content is a claim all the same: its name is not the upstream's again because of that.
+    /// A file that cannot be parsed is a claim too: otherwise the name would fall back to the upstream.
     fn parse(content: &str) -> Self {
         let (verdict, since) = content.trim_end().split_once(' ').unwrap_or((content, ""));
         let verdict = Verdict::ALL.into_iter().find(|known| known.as_str() == verdict).unwrap_or(Verdict::Unasked);
@@ -79,10 +79,11 @@ impl Claim {
 }
 
 impl RepositoryLinks {
-    /// The claim to this repository's name; `None` when nobody has claimed it. One that has a manifest is claimed.
+    /// Returns the claim to this repository's name; `None` if it is unclaimed. A name with a manifest counts as
+    /// claimed.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// Any variant of [`Error`] if that cannot be determined.
     pub fn claim(&self) -> Result<Option<Claim>, Error> {
         match self.written_claim()? {
             Some(claim) => Ok(Some(claim)),
@@ -90,10 +91,10 @@ impl RepositoryLinks {
         }
     }
 
-    /// The claim that was written down by this program, or by an earlier version of it.
+    /// Returns the claim that this program, or an earlier version of it, recorded.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// Any variant of [`Error`] if that cannot be determined.
     pub fn written_claim(&self) -> Result<Option<Claim>, Error> {
         let path = self.claim_path();
         if let Some(file) = look::open(&path)? {
@@ -103,19 +104,19 @@ impl RepositoryLinks {
         Ok(look::is_folder(&self.claim_folder())?.then(Claim::previous_tags))
     }
 
-    /// Writes down a claim, durably.
+    /// Records a claim, durably.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Any variant of [`Error`] if the file cannot be written.
     pub fn write_claim(&self, claim: Claim) -> Result<(), Error> {
         self.names.write(&self.claim_path(), &claim.write(), Durability::Synced)
     }
 
-    /// Says that the manifest `digest` no longer belongs to this repository, whose name stays claimed, durably, where there is no
-    /// room to write a claim down: the folder of the manifest's link becomes the folder of the claim.
+    /// Removes the manifest `digest` from this repository and claims the name, durably, on a disk too full to write a
+    /// claim: renames the folder of the manifest's link to the folder of the claim.
     ///
     /// # Errors
-    /// When the folder cannot be moved.
+    /// Any variant of [`Error`] if the folder cannot be moved.
     pub fn turn_into_claim(&self, digest: &Digest) -> Result<(), Error> {
         let link = layout::link(&layout::revisions(&self.dir), digest);
         if let Some(folder) = link.parent()
@@ -127,25 +128,25 @@ impl RepositoryLinks {
         self.remove_revision(digest, Durability::Synced)
     }
 
-    /// Makes a claim durable that was written down: it may have been by a push that could not be acknowledged.
+    /// Syncs a recorded claim, which may stem from a push that failed before it was acknowledged.
     ///
     /// # Errors
-    /// When the disk does not take it.
+    /// [`Error::Unsynced`] if the sync fails.
     pub fn sync_claim(&self) -> Result<(), Error> {
         let path = self.claim_path();
         self.names.make_parent(&path, Durability::Synced)?;
         self.names.sync_names(&path)
     }
 
-    /// Ends the claim to this repository's name, durably.
+    /// Removes the claim to this repository's name, durably.
     ///
     /// # Errors
-    /// When it is there and cannot be removed.
+    /// Any variant of [`Error`] if it exists and cannot be removed.
     pub fn remove_claim(&self) -> Result<(), Error> {
         self.names.remove(&self.claim_folder(), Durability::Synced)
     }
 
-    /// Removes the folders of this repository that nothing is left in.
+    /// Removes the empty folders of this repository.
     pub fn remove_empty_folders(&self) {
         let homes = [layout::revisions(&self.dir), layout::layers(&self.dir)];
         for (home, algorithm) in homes.iter().flat_map(|home| ALGORITHMS.map(|algorithm| (home, algorithm))) {
@@ -158,10 +159,10 @@ impl RepositoryLinks {
         }
     }
 
-    /// Whether this repository has any manifest.
+    /// Returns whether this repository has any manifest.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// Any variant of [`Error`] if that cannot be determined.
     pub fn has_revisions(&self) -> Result<bool, Error> {
         Ok(self.revisions().next().transpose()?.is_some())
     }

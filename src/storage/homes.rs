@@ -1,7 +1,8 @@
-//! Where files are staged, and where damaged ones are set aside: on the filesystem of the folder that they are renamed into.
+//! The staging and quarantine folders of each mount. A rename cannot leave its mount, so files are staged on the mount
+//! of their target.
 //!
-//! The root is the first home. Every folder from `docker` down to the shelves that lies on another mount, as a mount point or
-//! behind a symbolic link, is a home for what is published below it: a rename never leaves its mount.
+//! The root is the first home. Every folder from `docker` down to the prefix folders of blobs that lies on another
+//! mount, as a mount point or behind a symbolic link, is a home for the files below it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,32 +10,33 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::{Error, atomic_fs, layout::Layout, look, staged};
 
-/// The folders of one data directory that have files of other mounts below them. There is always one.
+/// The homes of one data directory: its highest folder on each mount. There is at least one.
 #[derive(Debug)]
 pub(super) struct Homes {
     homes: Vec<Home>,
 }
 
-/// The highest folder of a mount.
+/// The highest folder on a mount.
 #[derive(Debug)]
 struct Home {
     dir: PathBuf,
     mount: Mount,
 }
 
-/// A mount: what is mounted twice is two, for a rename.
+/// A mount. The same filesystem mounted twice is two mounts: a rename between them fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mount {
     device: (u32, u32),
-    /// Nothing where the kernel does not tell.
+    /// 0 if the kernel does not report mount IDs.
     id: u64,
 }
 
 impl Homes {
-    /// Looks where everything lies, sweeps what a killed process left in staging, and tries whether files can be published.
+    /// Finds the homes, removes the staged files of a killed process, and checks that files can be renamed to each
+    /// home.
     ///
     /// # Errors
-    /// When something cannot be looked at, or files cannot be renamed from where they are staged.
+    /// Any variant of [`Error`] if a folder cannot be read, or a rename from its staging folder fails.
     pub(super) fn open(layout: &Layout) -> Result<Self, Error> {
         let mut homes: Vec<Home> = Vec::new();
         for dir in layout.parents_of_blobs()? {
@@ -49,32 +51,32 @@ impl Homes {
         Ok(homes)
     }
 
-    /// The folders themselves, the root first.
+    /// Returns the folders of the homes, the root first.
     pub(super) fn dirs(&self) -> impl Iterator<Item = &Path> {
         self.homes.iter().map(|home| home.dir.as_path())
     }
 
-    /// Where to stage what is renamed to `target`.
+    /// Returns the staging folder for a file that is renamed to `target`.
     pub(super) fn staging(&self, target: &Path) -> Result<PathBuf, Error> {
         self.of(target).map(staging)
     }
 
-    /// Where to set aside what lies at `target`.
+    /// Returns the quarantine folder for the file at `target`.
     pub(super) fn quarantine(&self, target: &Path) -> Result<PathBuf, Error> {
         self.of(target).map(quarantine)
     }
 
-    /// All folders of staged files.
+    /// Returns all staging folders.
     pub(super) fn all_staging(&self) -> impl Iterator<Item = PathBuf> {
         self.dirs().map(staging)
     }
 
-    /// All folders of what is set aside.
+    /// Returns all quarantine folders.
     pub(super) fn all_quarantine(&self) -> impl Iterator<Item = PathBuf> {
         self.dirs().map(quarantine)
     }
 
-    /// Whether a rename from one path to the other stays on a mount, as far as the folders are there.
+    /// Returns whether both paths are on the same mount, judged by the nearest folders that exist.
     pub(super) fn are_together(one: &Path, other: &Path) -> Result<bool, Error> {
         Ok(nearest(one)? == nearest(other)?)
     }
@@ -89,7 +91,7 @@ impl Homes {
     }
 }
 
-/// Makes the folder of staged files, and publishes a file from there that means nothing. A full disk is no failure.
+/// Makes the staging folder and renames an empty file from there. A full disk counts as success.
 fn try_out(dir: &Path) -> Result<(), Error> {
     match atomic_fs::try_rename(&staging(dir), dir) {
         Err(error) if error.is_full() => Ok(()),
@@ -105,7 +107,7 @@ fn quarantine(dir: &Path) -> PathBuf {
     dir.join("quarantine")
 }
 
-/// The mount of the folder that `path` lies in, or would.
+/// Returns the mount of the nearest existing folder above `path`.
 fn nearest(path: &Path) -> Result<Option<Mount>, Error> {
     for place in path.ancestors() {
         if let Some(mount) = mount(place)? {

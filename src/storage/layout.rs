@@ -1,4 +1,5 @@
-//! Where everything lies. `registry:2`'s own layout, so that an existing volume is adopted as it is and can go back:
+//! The paths of a volume. This is the layout of `registry:2`, so that an existing volume can be used as it is, and can
+//! go back:
 //!
 //! ```text
 //! <root>/docker/registry/v2/
@@ -14,7 +15,7 @@
 //!                                                                 (both also on every other mount below `docker`: `homes.rs`)
 //! <root>/index/v1/                                                sled, disposable
 //! <root>/entrepot.lock                                            held while a process uses the volume
-//! <root>/entrepot.sock                                            by which commands ask that process
+//! <root>/entrepot.sock                                            the admin socket
 //! ```
 //!
 //! A repository's folder never collides with one of its children: names have no component that starts with `_`.
@@ -27,10 +28,10 @@ use std::{
 use super::{Error, look, walk};
 use crate::oci::{Algorithm, Digest, Domain, Repository, Tag};
 
-/// What a volume is known by.
+/// The lock file, by which a volume is recognised.
 pub(super) const LOCK: &str = "entrepot.lock";
 
-/// Blobs whose digests begin alike.
+/// The folder of the blobs whose digests share an algorithm and the first two hex digits.
 #[derive(Clone, Debug)]
 pub(super) struct BlobPrefixDir {
     pub(super) dir: PathBuf,
@@ -40,7 +41,7 @@ pub(super) struct BlobPrefixDir {
 }
 
 impl BlobPrefixDir {
-    /// The digests that have a folder here.
+    /// Returns the digests that have a folder here.
     pub(super) fn digests(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
         let Self { dir, algorithm, name } = self.clone();
         look::folders(&dir, move |hex| {
@@ -68,7 +69,7 @@ impl Layout {
         self.root.join("index/v1")
     }
 
-    /// The folders that blobs lie below, as far as they are there: the root first, each before what is in it.
+    /// Returns the existing folders above blobs, each before those in it; the root is the first.
     pub(super) fn parents_of_blobs(&self) -> Result<Vec<PathBuf>, Error> {
         let mut parents = vec![self.root.clone()];
         for name in ["docker", "registry", "v2", "blobs"] {
@@ -82,12 +83,12 @@ impl Layout {
         Ok(parents)
     }
 
-    /// What `registry:2` leaves on the volume of a pull-through cache.
+    /// The state file that `registry:2` leaves on the volume of a pull-through cache.
     pub(super) fn proxy_state(&self) -> PathBuf {
         self.root.join("scheduler-state.json")
     }
 
-    /// Where that lies when the volume is adopted.
+    /// The path of that state file after the volume was migrated.
     pub(super) fn adopted_state(&self) -> PathBuf {
         self.root.join("scheduler-state.json.adopted")
     }
@@ -111,12 +112,12 @@ impl Layout {
         home.join("repositories").join(repository.name.as_str())
     }
 
-    /// Every repository, hosted ones last.
+    /// Returns every repository; the hosted ones come last.
     pub(super) fn repositories(&self) -> impl Iterator<Item = Result<Repository, Error>> + use<> {
         let mirrors = self.mirrors();
         let domains = look::folders(&mirrors, |name| name.parse::<Domain>().ok());
         let mirrored = domains.map(move |domain| domain.map(|domain| (mirrors.join(domain.as_str()), Some(domain))));
-        // Listed first: they are few.
+        // Collected first, since there are few.
         let homes: Vec<_> = mirrored.chain([Ok((self.hosted(), None))]).collect();
         each(homes.into_iter(), |(home, domain)| {
             let names = walk::names(home.join("repositories"));
@@ -128,7 +129,7 @@ impl Layout {
         each(self.prefix_dirs(), |prefix_dir| prefix_dir.digests())
     }
 
-    /// The blobs whose hashes begin with this byte.
+    /// Returns the blobs whose hashes begin with this byte.
     pub(super) fn blobs_beginning(&self, first: u8) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
         let name = format!("{first:02x}");
         let prefix_dirs = self
@@ -137,7 +138,7 @@ impl Layout {
         each(prefix_dirs, |prefix_dir| prefix_dir.digests())
     }
 
-    /// The folders of the blobs that share an algorithm and two hex digits.
+    /// Returns the prefix folders of all blobs.
     pub(super) fn prefix_dirs(&self) -> impl Iterator<Item = Result<BlobPrefixDir, Error>> + use<> {
         let home = self.hosted().join("blobs");
         [Algorithm::Sha256, Algorithm::Sha512].into_iter().flat_map(move |algorithm| {
@@ -147,7 +148,7 @@ impl Layout {
         })
     }
 
-    /// Whether there is neither a folder of what was pushed nor one of what was mirrored, for sure.
+    /// Returns whether the volume has neither pushed nor mirrored content. `false` if that cannot be determined.
     pub(super) fn is_new(&self) -> bool {
         let is_missing =
             |dir: &PathBuf| fs::symlink_metadata(dir).is_err_and(|why| why.kind() == io::ErrorKind::NotFound);
@@ -183,19 +184,19 @@ pub(super) fn uploads(repository: &Path) -> PathBuf {
     repository.join("_uploads")
 }
 
-/// `<algorithm>/<hex>/link` below `home`.
+/// Returns `<home>/<algorithm>/<hex>/link`.
 pub(super) fn link(home: &Path, digest: &Digest) -> PathBuf {
     let mut path = home.join(digest.algorithm().as_str());
     path.extend([digest.hex().as_str(), "link"]);
     path
 }
 
-/// Whether a folder's name is that of a shelf.
+/// Returns whether a folder's name is that of a blob prefix: two hex digits.
 fn is_prefix_dir(name: &str) -> bool {
     name.len() == 2 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// What each of many makes, with the failures on the way there.
+/// Flattens what `make` yields for each item, and passes failures of the source on.
 fn each<A, B, I>(
     many: impl Iterator<Item = Result<A, Error>>,
     make: impl Fn(A) -> I,
@@ -212,12 +213,12 @@ where
     })
 }
 
-/// The name of damaged bytes among those that are set aside.
+/// Returns the path of a blob's damaged bytes in the quarantine.
 pub(super) fn aside(quarantine: &Path, digest: &Digest) -> PathBuf {
     quarantine.join(format!("{}-{}", digest.algorithm().as_str(), digest.hex()))
 }
 
-/// The blobs whose damaged bytes are set aside there.
+/// Returns the blobs whose damaged bytes are in the quarantine.
 pub(super) fn set_aside(quarantine: &Path) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
     look::entries(quarantine).filter_map(|entry| {
         entry.map(|entry| entry.file_name().to_str()?.replacen('-', ":", 1).parse().ok()).transpose()

@@ -1,8 +1,9 @@
-//! Used and reserved bytes. Answers "short by n"; never evicts, never waits.
+//! The space accounting: used and reserved bytes, and how many are missing for a reservation. Never evicts, never
+//! waits.
 //!
-//! Everything below the root is charged, as it occupies the disk: allocated blocks, once per inode. Data files are told by
-//! the floor above, which knows whose they are; folders, links and sessions by the rooms beside, which make them; what
-//! others write below the root (the index) is looked at now and then.
+//! Everything below the root is charged with its allocated blocks, once per inode. Data files are charged by the
+//! registry, which knows their owners; folders, links and upload sessions by the modules of storage that make them. The
+//! index, which sled writes, is measured from time to time.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,32 +20,32 @@ use super::{
     usage::{self, Filesystem, Sampled, Sum, Usage},
 };
 
-/// Kept back beside what is counted: a link is on the disk a moment before it is charged, and there may be many at a time.
+/// A margin of bytes, since a link is on disk a moment before it is charged, and there may be many at a time.
 const SLACK: u64 = 4 << 20;
-/// Kept back for the index: at least this much, and so much an object.
+/// Held back for the index: at least `INDEX`, or `INDEX_AN_OBJECT` for each blob.
 const INDEX: u64 = 16 << 20;
 const INDEX_AN_OBJECT: u64 = 512;
-/// Nothing can be stored in a quota of that or less: as much is kept back.
+/// The bytes that are always held back: nothing can be stored within a smaller quota.
 pub const LEAST_QUOTA: u64 = INDEX + SLACK;
-/// How far the index may grow between two looks at it.
+/// The growth of the index that is expected between two measurements.
 const INDEX_STEP: u64 = 4 << 20;
-/// How old a look at what others write may be.
+/// The maximum age of a measurement.
 const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 
-/// What bytes are wanted for.
+/// The use that a reservation is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To be kept for good: it is refused where nothing can make way.
+    /// To be kept for good: the push is refused if nothing can be evicted.
     Hosted,
-    /// To be cached: it is not kept where nothing can make way.
+    /// To be cached: the content is not kept if nothing can be evicted.
     Mirrored,
 }
 
-/// The books of one data directory.
+/// The accounts of one data directory.
 #[derive(Debug)]
 pub struct Ledger {
     root: PathBuf,
-    /// Where files are staged and set aside: the root, and folders on other filesystems.
+    /// The folders with staging and quarantine: the root, and one on each other mount.
     homes: Vec<PathBuf>,
     limits: SpaceLimits,
     accounts: Mutex<Accounts>,
@@ -55,22 +56,22 @@ pub struct Ledger {
 struct Accounts {
     hosted: Sum,
     mirrored: Sum,
-    /// Folders and links.
+    /// Bytes of folders and links.
     links: i64,
-    /// What upload sessions hold on disk, but for those that are being written to.
+    /// Bytes of upload sessions, except those that are being written to.
     sessions: i64,
-    /// Blocks of staged files, and what sessions grew by.
+    /// Bytes of staged files, and the growth of the sessions that are being written to.
     staged: u64,
-    /// Promised, and not yet taken from the filesystem.
+    /// Bytes reserved, but not yet allocated by the filesystem.
     promised: u64,
     sampled: Option<(Instant, Sampled)>,
-    /// Whether all that is on disk is in here.
+    /// Set once everything on disk is counted.
     known: bool,
     scan: Option<Scan>,
 }
 
-/// A look at the whole disk while the books go on. A part that was looked at already counts what happens in it from then
-/// on; one that was not yet will be seen as it is then.
+/// A scan of the whole disk while the accounts change. Changes of a scanned region are added to the sum; those of the
+/// others are dropped when the region is scanned.
 #[derive(Debug, Default)]
 struct Scan {
     seen: std::collections::HashMap<RegionId, bool>,
@@ -78,7 +79,7 @@ struct Scan {
     sum: Charge,
 }
 
-/// Bytes added to a part of the tree, or taken from it.
+/// Bytes added to a region, or taken from it if negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Charge {
     pub(super) links: i64,
@@ -92,12 +93,12 @@ impl std::ops::AddAssign for Charge {
     }
 }
 
-/// What changes in the bytes and the number of data files.
+/// A change of the bytes and the number of data files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// Of what was pushed here: bytes, objects.
+    /// Pushed content: bytes, blobs.
     pub hosted: (i64, i64),
-    /// Of what came from upstreams: bytes, objects.
+    /// Mirrored content: bytes, blobs.
     pub mirrored: (i64, i64),
 }
 
@@ -106,7 +107,7 @@ impl Ledger {
         Self { root: root.to_owned(), homes, limits, accounts: Mutex::default(), opened: Instant::now() }
     }
 
-    /// The filesystem that most bytes go to: of all shelves that have none of their own.
+    /// Returns the filesystem of the prefix folders that have no mount of their own: most bytes go there.
     fn disk(&self) -> Filesystem {
         let is_prefix_dir = |home: &Path| {
             let above = home.parent();
@@ -115,10 +116,10 @@ impl Ledger {
         Filesystem::of(self.homes.iter().rfind(|home| !is_prefix_dir(home)).unwrap_or(&self.root))
     }
 
-    /// Sets `bytes` aside until the reservation is dropped.
+    /// Reserves `bytes` until the reservation is dropped.
     ///
     /// # Errors
-    /// [`InsufficientSpace`], when they do not fit.
+    /// [`InsufficientSpace`] if they do not fit.
     pub fn reserve(self: Arc<Self>, purpose: Purpose, bytes: u64) -> Result<Reservation, InsufficientSpace> {
         let mut accounts = self.accounts.lock();
         if let Some(short) = self.short(&mut accounts, purpose, bytes) {
@@ -129,7 +130,7 @@ impl Ledger {
         Ok(Reservation { promised: bytes, staged: 0, ledger: self })
     }
 
-    /// By how much mirrored content is beyond what it may be, now.
+    /// Returns by how many bytes mirrored content exceeds its bound.
     #[must_use]
     pub fn overdraft(&self) -> u64 {
         let mut accounts = self.accounts.lock();
@@ -139,7 +140,7 @@ impl Ledger {
         self.short(&mut accounts, Purpose::Mirrored, 0).map_or(0, |short| short.by)
     }
 
-    /// How long the directory has been open.
+    /// Returns the time since the directory was opened.
     #[must_use]
     pub fn open_for(&self) -> Duration {
         self.opened.elapsed()
@@ -160,7 +161,8 @@ impl Ledger {
         if purpose == Purpose::Mirrored && !accounts.known {
             return refused(Bounded::Unknown, self.limits.mirrored(disk.size));
         }
-        // What others took of the headroom has to be given back as well, or evicting `by` bytes would not help.
+        // The part of the headroom that other programs took must be freed too, or evicting `by` bytes would not
+        // suffice.
         let by = bytes.saturating_add(spoken_for).saturating_sub(disk.free);
         let allowed = used.saturating_add(free);
         let (leased, aside, needed) = (None, accounts.promised, bytes);
@@ -168,7 +170,7 @@ impl Ledger {
         let kept_back = accounts.promised + accounts.kept_back(&sampled);
         let (bounded, used, aside, allowed) = match (self.limits.quota, purpose) {
             (Some(quota), _) if accounts.known => (Bounded::Quota, used, kept_back, quota.of(disk.size)),
-            // Not more than whatever is on the filesystem, then.
+            // Until the scan ends, everything on the filesystem counts as used.
             (Some(quota), _) => (Bounded::Unknown, disk.size - disk.free, kept_back, quota.of(disk.size)),
             (None, Purpose::Mirrored) => {
                 (Bounded::Share, accounts.mirrored.bytes() + accounts.staged, aside, self.limits.mirrored(disk.size))
@@ -180,12 +182,12 @@ impl Ledger {
         Some(if by_bound.by > by_disk.by { by_bound } else { by_disk }).filter(|short| short.by > 0)
     }
 
-    /// What is used, and what may be.
+    /// Returns the used bytes and their bounds.
     #[must_use]
     pub fn usage(&self) -> Usage {
         let mut accounts = self.accounts.lock();
         if let Some((at, _)) = &mut accounts.sampled {
-            // As it is now.
+            // Makes the last measurement out of date.
             *at = at.checked_sub(SAMPLE_EVERY).unwrap_or(*at);
         }
         let sampled = self.sample(&mut accounts);
@@ -207,14 +209,14 @@ impl Ledger {
         }
     }
 
-    /// Data files came, went, or changed hands.
+    /// Adds a change of data files.
     pub fn change(&self, change: Change) {
         let mut accounts = self.accounts.lock();
         accounts.hosted.add(change.hosted);
         accounts.mirrored.add(change.mirrored);
     }
 
-    /// Takes over what was known when the directory was closed; what happened since it was opened comes on top.
+    /// Adds the totals of the last clean stop to the changes since the directory was opened.
     pub fn resume(&self, totals: &[i64; 6]) {
         let mut accounts = self.accounts.lock();
         accounts.hosted.add((totals[0], totals[1]));
@@ -224,7 +226,7 @@ impl Ledger {
         accounts.known = true;
     }
 
-    /// What [`Ledger::resume`] takes, if all is known.
+    /// Returns the totals for [`Ledger::resume`], if everything is counted.
     #[must_use]
     pub fn totals(&self) -> Option<[i64; 6]> {
         let accounts = self.accounts.lock();
@@ -232,12 +234,12 @@ impl Ledger {
         accounts.known.then_some([hosted.0, hosted.1, mirrored.0, mirrored.1, accounts.links, accounts.sessions])
     }
 
-    /// Says whether all data files are told. While they are not, nothing new is cached.
+    /// Sets whether all data files are counted. Until they are, nothing new is cached.
     pub fn set_known(&self, known: bool) {
         self.accounts.lock().known = known;
     }
 
-    /// Forgets all data files and counts these.
+    /// Replaces the totals of all data files by these.
     pub fn recount(&self, change: Change) {
         let mut accounts = self.accounts.lock();
         (accounts.hosted, accounts.mirrored) = (Sum::default(), Sum::default());
@@ -245,7 +247,7 @@ impl Ledger {
         accounts.mirrored.add(change.mirrored);
     }
 
-    /// Folders, links or sessions of one part of the tree came or went. The caller holds the part's lock.
+    /// Adds a change of folders, links or sessions in a region. The caller holds the region's lock.
     pub(super) fn charge(&self, region: RegionId, charge: Charge) {
         let mut accounts = self.accounts.lock();
         accounts.links += charge.links;
@@ -257,12 +259,12 @@ impl Ledger {
         }
     }
 
-    /// Begins to look at the whole disk.
+    /// Begins a scan of the whole disk.
     pub(super) fn begin_scan(&self) {
         self.accounts.lock().scan = Some(Scan::default());
     }
 
-    /// What a part of the tree was found to hold. The caller holds the part's lock.
+    /// Adds the measured content of a region to the scan. The caller holds the region's lock.
     pub(super) fn scanned(&self, region: RegionId, found: Charge) {
         if let Some(scan) = &mut self.accounts.lock().scan {
             scan.pending.remove(&region);
@@ -271,23 +273,23 @@ impl Ledger {
         }
     }
 
-    /// Forgets what was found until something could not be looked at.
+    /// Discards a scan that failed.
     pub(super) fn abandon_scan(&self) {
         self.accounts.lock().scan = None;
     }
 
-    /// Takes what was found for what is there; returns by how many bytes the books were wrong.
+    /// Replaces the accounts by the sums of the scan; returns by how many bytes they were wrong.
     pub(super) fn end_scan(&self) -> i64 {
         let mut accounts = self.accounts.lock();
         let Some(mut scan) = accounts.scan.take() else { return 0 };
-        // Parts that were begun after the list of parts was made.
+        // Regions that were made after the scan listed them.
         scan.pending.values().for_each(|charge| scan.sum += *charge);
         let drift = accounts.links + accounts.sessions - scan.sum.links - scan.sum.sessions;
         (accounts.links, accounts.sessions) = (scan.sum.links, scan.sum.sessions);
         drift
     }
 
-    /// What a session held becomes a staged file's: counted as the reservation's from now on.
+    /// Moves the bytes of a session to a new reservation, as those of a staged file.
     pub(super) fn take_session(self: Arc<Self>, region: RegionId, bytes: u64) -> Reservation {
         self.charge(region, Charge { sessions: -i64::try_from(bytes).unwrap_or(i64::MAX), links: 0 });
         self.accounts.lock().staged += bytes;
@@ -310,13 +312,13 @@ impl Ledger {
 }
 
 impl Accounts {
-    /// What is on disk.
+    /// The bytes on disk.
     fn used(&self, sampled: &Sampled) -> u64 {
         let told = self.links + self.sessions + self.hosted.signed().0 + self.mirrored.signed().0;
         told.max(0).unsigned_abs() + self.staged + sampled.total()
     }
 
-    /// What is kept back for what nobody reserves.
+    /// The bytes held back for the index and for links that are not yet charged.
     fn kept_back(&self, sampled: &Sampled) -> u64 {
         let objects = self.hosted.objects() + self.mirrored.objects();
         let index = INDEX.max(objects * INDEX_AN_OBJECT).max(sampled.index + INDEX_STEP);
@@ -324,17 +326,17 @@ impl Accounts {
     }
 }
 
-/// Bytes set aside; given back when dropped.
+/// Reserved bytes, which are given back when it is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     promised: u64,
-    /// Of these, what the filesystem has given: no longer promised, but on the disk.
+    /// Of these, the bytes that the filesystem has allocated.
     staged: u64,
     ledger: Arc<Ledger>,
 }
 
 impl Reservation {
-    /// The filesystem has given `taken` bytes for `promised` ones.
+    /// Records that the filesystem allocated `taken` bytes for `promised` ones.
     pub(super) fn settle(&mut self, promised: u64, taken: u64) {
         let promised = promised.min(self.promised);
         let mut accounts = self.ledger.accounts.lock();
@@ -345,13 +347,13 @@ impl Reservation {
         self.staged += taken;
     }
 
-    /// Adds another one to this.
+    /// Adds another reservation to this one.
     pub(super) fn absorb(&mut self, mut other: Self) {
         self.promised += std::mem::take(&mut other.promised);
         self.staged += std::mem::take(&mut other.staged);
     }
 
-    /// How many bytes are promised and not yet taken.
+    /// Returns the bytes that are reserved and not yet allocated.
     #[must_use]
     pub fn promised(&self) -> u64 {
         self.promised

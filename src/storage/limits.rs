@@ -1,16 +1,16 @@
-//! How much may be stored.
+//! The operator's bounds on disk usage.
 
-/// A number of bytes, or a share of something.
+/// A number of bytes, or a percentage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// Bytes.
+    /// In bytes.
     Bytes(u64),
-    /// Per cent of a whole.
+    /// In per cent of a whole.
     Share(u8),
 }
 
 impl Bound {
-    /// In bytes, of a whole of `whole` bytes.
+    /// Returns the bytes of this bound, for a whole of `whole` bytes.
     #[must_use]
     pub fn of(self, whole: u64) -> u64 {
         match self {
@@ -20,23 +20,23 @@ impl Bound {
     }
 }
 
-/// What an operator allows. All shares are of the filesystem's size, but `object`'s.
+/// The bounds on disk usage. Shares are of the filesystem's size, except `object`.
 #[derive(Clone, Copy, Debug)]
 pub struct SpaceLimits {
-    /// For everything below the root, if there is such a bound. Without it mirrored content has `UNSET` of the filesystem,
-    /// and hosted content what is free.
+    /// The bound on everything below the root. Without it mirrored content may use `UNSET` of the filesystem, and
+    /// hosted content all that is free.
     pub quota: Option<Bound>,
-    /// What stays free on the filesystem for everybody else; `SpaceLimits::headroom` where it is `None`.
+    /// The bytes that other programs find free on the filesystem; `HEADROOM` if it is `None`.
     pub headroom: Option<Bound>,
-    /// The largest mirrored blob that is kept, as a share of what may be stored: one must not empty the cache.
+    /// The largest mirrored blob that is kept, as a share of the bound: one blob must not empty the cache.
     pub object: Bound,
 }
 
-/// The bound of mirrored content where nobody set a quota.
+/// The bound on mirrored content without a quota.
 const UNSET: Bound = Bound::Share(80);
-/// What stays free where nobody said.
+/// The default headroom.
 const HEADROOM: Bound = Bound::Share(5);
-/// More than that does not help anybody.
+/// The maximum of the default headroom, in bytes.
 const HEADROOM_AT_MOST: u64 = 1_000_000_000;
 
 impl Default for SpaceLimits {
@@ -46,18 +46,18 @@ impl Default for SpaceLimits {
 }
 
 impl SpaceLimits {
-    /// Bytes that stay free on a filesystem of `size` bytes.
+    /// Returns the bytes that stay free on a filesystem of `size` bytes.
     pub(super) fn headroom(&self, size: u64) -> u64 {
         self.headroom.map_or_else(|| HEADROOM.of(size).min(HEADROOM_AT_MOST), |bound| bound.of(size))
     }
 
-    /// What mirrored content may come to on a filesystem of `size` bytes, whatever else there is.
+    /// Returns the bound on mirrored content on a filesystem of `size` bytes, regardless of other content.
     #[must_use]
     pub fn mirrored(&self, size: u64) -> u64 {
         self.quota.unwrap_or(UNSET).of(size)
     }
 
-    /// The largest mirrored blob that is kept.
+    /// Returns the size of the largest mirrored blob that is kept.
     pub(super) fn object(&self, size: u64) -> u64 {
         self.object.of(self.mirrored(size))
     }

@@ -1,4 +1,4 @@
-//! The links of one repository: small files that say which digests belong to it and what its tags name.
+//! The links of one repository: small files that record its digests and the targets of its tags.
 
 use std::{
     io::Read as _,
@@ -9,10 +9,10 @@ use std::{
 use super::{Durability, Error, atomic_fs::Directory, layout, look};
 use crate::oci::{Algorithm, Digest, Tag};
 
-/// A longer link names nothing.
+/// A longer link file is damaged.
 const LONGEST: u64 = 1024;
 
-/// A repository's folder. Makes nothing until a link is written.
+/// The folder of a repository. It is made with the first link.
 #[derive(Debug)]
 pub struct RepositoryLinks {
     pub(super) dir: PathBuf,
@@ -24,50 +24,50 @@ impl RepositoryLinks {
         Self { dir, names }
     }
 
-    /// Whether the manifest `digest` belongs to this repository.
+    /// Returns whether the manifest `digest` belongs to this repository.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// Any variant of [`Error`] if that cannot be determined.
     pub fn has_revision(&self, digest: &Digest) -> Result<bool, Error> {
         look::is_there(&layout::link(&layout::revisions(&self.dir), digest))
     }
 
-    /// Whether the blob `digest` belongs to this repository.
+    /// Returns whether the blob `digest` belongs to this repository.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// Any variant of [`Error`] if that cannot be determined.
     pub fn has_layer(&self, digest: &Digest) -> Result<bool, Error> {
         look::is_there(&layout::link(&layout::layers(&self.dir), digest))
     }
 
-    /// Whether `digest` belongs to this repository, as a manifest or as a blob.
+    /// Returns whether `digest` belongs to this repository, as a manifest or as a blob.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// Any variant of [`Error`] if that cannot be determined.
     pub fn has(&self, digest: &Digest) -> Result<bool, Error> {
         Ok(self.has_layer(digest)? || self.has_revision(digest)?)
     }
 
-    /// Says that the manifest `digest`, whose bytes are published, belongs to this repository.
+    /// Links the manifest `digest`, whose bytes are published, to this repository.
     ///
     /// # Errors
-    /// When the link cannot be written.
+    /// Any variant of [`Error`] if the link cannot be written.
     pub fn add_revision(&self, digest: &Digest, durability: Durability) -> Result<(), Error> {
         self.names.link(&layout::link(&layout::revisions(&self.dir), digest), digest, durability)
     }
 
-    /// Says that the blob `digest`, whose bytes are published, belongs to this repository.
+    /// Links the blob `digest`, whose bytes are published, to this repository.
     ///
     /// # Errors
-    /// When the link cannot be written.
+    /// Any variant of [`Error`] if the link cannot be written.
     pub fn add_layer(&self, digest: &Digest, durability: Durability) -> Result<(), Error> {
         self.names.link(&layout::link(&layout::layers(&self.dir), digest), digest, durability)
     }
 
-    /// Whether anything of this repository is here: it has been pushed to, or pulled through.
+    /// Returns whether this repository has any content: after a push, or a pull through the mirror.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// Any variant of [`Error`] if that cannot be determined.
     pub fn exists(&self) -> Result<bool, Error> {
         for region in ["_manifests", "_layers", "_uploads", "_hosted"] {
             if look::is_folder(&self.dir.join(region))? {
@@ -77,10 +77,10 @@ impl RepositoryLinks {
         Ok(false)
     }
 
-    /// Removes everything of this repository; repositories below it stay.
+    /// Removes everything of this repository, but not the repositories below it.
     ///
     /// # Errors
-    /// When something cannot be removed.
+    /// Any variant of [`Error`] if something cannot be removed.
     pub fn remove_all(&self) -> Result<(), Error> {
         let regions = ["_manifests/tags", "_manifests", "_layers", "_uploads", "_hosted"];
         regions.iter().try_for_each(|region| self.names.remove(&self.dir.join(region), Durability::Unsynced))?;
@@ -88,33 +88,33 @@ impl RepositoryLinks {
         Ok(())
     }
 
-    /// Says that the manifest `digest` no longer belongs to this repository.
+    /// Removes the link of the manifest `digest`.
     ///
     /// # Errors
-    /// When the link is there and cannot be removed.
+    /// Any variant of [`Error`] if the link exists and cannot be removed.
     pub fn remove_revision(&self, digest: &Digest, durability: Durability) -> Result<(), Error> {
         self.remove_link(&layout::revisions(&self.dir), digest, durability)
     }
 
-    /// Says that the blob `digest` no longer belongs to this repository.
+    /// Removes the link of the blob `digest`.
     ///
     /// # Errors
-    /// When the link is there and cannot be removed.
+    /// Any variant of [`Error`] if the link exists and cannot be removed.
     pub fn remove_layer(&self, digest: &Digest, durability: Durability) -> Result<(), Error> {
         self.remove_link(&layout::layers(&self.dir), digest, durability)
     }
 
-    /// Says that `digest`, whatever it was, no longer belongs to this repository, a mirrored one: nothing was promised to
-    /// anybody.
+    /// Removes all links of `digest` from this mirrored repository, without syncs: no client was promised anything
+    /// about it.
     ///
     /// # Errors
-    /// When a link is there and cannot be removed.
+    /// Any variant of [`Error`] if a link exists and cannot be removed.
     pub fn forget(&self, digest: &Digest) -> Result<(), Error> {
         let homes = [layout::layers(&self.dir), layout::revisions(&self.dir)];
         homes.iter().try_for_each(|home| self.remove_link(home, digest, Durability::Unsynced))
     }
 
-    /// A link goes with the folder of its own that it lies in.
+    /// Removes a link with the folder that it lies in.
     fn remove_link(&self, home: &Path, digest: &Digest, durability: Durability) -> Result<(), Error> {
         let link = layout::link(home, digest);
         self.names.remove(&link, durability)?;
@@ -122,18 +122,18 @@ impl RepositoryLinks {
         Ok(())
     }
 
-    /// What a tag names; `None` when it is not there.
+    /// Returns the digest that a tag names; `None` if there is no such tag.
     ///
     /// # Errors
-    /// [`Error::NoDigest`], when its link is damaged; or when it cannot be read.
+    /// [`Error::NoDigest`] if its link is damaged; another variant if it cannot be read.
     pub fn tag(&self, tag: &Tag) -> Result<Option<Digest>, Error> {
         read(&self.current(tag))
     }
 
-    /// Whether a tag's link names `digest`. A damaged one does not.
+    /// Returns whether a tag's link names `digest`; `false` if it is damaged.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Any variant of [`Error`] if it cannot be read.
     pub fn names(&self, tag: &Tag, digest: &Digest) -> Result<bool, Error> {
         match self.tag(tag) {
             Err(Error::NoDigest(_)) => Ok(false),
@@ -148,22 +148,22 @@ impl RepositoryLinks {
     /// Points a tag at a manifest that is linked already.
     ///
     /// # Errors
-    /// When a link cannot be written.
+    /// Any variant of [`Error`] if a link cannot be written.
     pub fn set_tag(&self, tag: &Tag, digest: &Digest, durability: Durability) -> Result<(), Error> {
         let dir = layout::tag(&self.dir, tag);
         self.names.link(&layout::link(&dir.join("index"), digest), digest, durability)?;
         self.names.link(&dir.join("current/link"), digest, durability)
     }
 
-    /// Forgets a tag.
+    /// Removes a tag.
     ///
     /// # Errors
-    /// When it is there and cannot be removed.
+    /// Any variant of [`Error`] if it exists and cannot be removed.
     pub fn remove_tag(&self, tag: &Tag) -> Result<(), Error> {
         self.names.remove(&layout::tag(&self.dir, tag), Durability::Synced)
     }
 
-    /// Every tag and what it names, in no order. One whose link is damaged names something that is not known: `None`.
+    /// Returns every tag and its digest, in no order; the digest is `None` if the link is damaged.
     pub fn tags(&self) -> impl Iterator<Item = Result<(Tag, Option<Digest>), Error>> + '_ {
         self.tag_names().filter_map(|tag| tag.and_then(|tag| self.named(tag)).transpose())
     }
@@ -184,17 +184,17 @@ impl RepositoryLinks {
         }
     }
 
-    /// The tags that name `digest`, in no order.
+    /// Returns the tags that name `digest`, in no order.
     ///
     /// # Errors
-    /// When a tag cannot be read.
+    /// Any variant of [`Error`] if a tag cannot be read.
     pub fn tags_of(&self, digest: &Digest) -> Result<Vec<Tag>, Error> {
         let named = self.tags().filter(|tag| tag.as_ref().map_or(true, |(_, named)| named.as_ref() == Some(digest)));
         named.map(|tag| tag.map(|(tag, _)| tag)).collect()
     }
 
-    /// What tags named before, as far as that is on disk, in no order. What a tag named whose link is damaged, it may still
-    /// name.
+    /// Returns the digests that tags named before, as far as they are on disk, in no order. They include the current
+    /// one if the tag's link is damaged, since the tag may still name it.
     pub fn previous_tags(&self) -> impl Iterator<Item = Result<(Tag, Digest), Error>> + '_ {
         let previous_tags = |tag: &Tag| -> Result<Vec<(Tag, Digest)>, Error> {
             let now = match self.named(tag.clone())? {
@@ -214,28 +214,28 @@ impl RepositoryLinks {
     /// Forgets that a tag named `digest` before.
     ///
     /// # Errors
-    /// When that is on disk and cannot be removed.
+    /// Any variant of [`Error`] if the entry exists and cannot be removed.
     pub fn remove_previous_tag(&self, tag: &Tag, digest: &Digest, durability: Durability) -> Result<(), Error> {
         self.remove_link(&layout::tag(&self.dir, tag).join("index"), digest, durability)
     }
 
-    /// Every manifest of this repository, in no order.
+    /// Returns every manifest of this repository, in no order.
     pub fn revisions(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
         digests(&layout::revisions(&self.dir))
     }
 
-    /// Everything that belongs to this repository, in no order.
+    /// Returns every digest of this repository, in no order.
     pub fn all(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
         self.layers().chain(self.revisions())
     }
 
-    /// Every blob of this repository, in no order.
+    /// Returns every blob of this repository, in no order.
     pub fn layers(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
         digests(&layout::layers(&self.dir))
     }
 }
 
-/// What a link file with this content names; `None` where that is no digest.
+/// Returns the digest in a link file; `None` if it contains none.
 #[must_use]
 pub fn named_by(content: &[u8]) -> Option<Digest> {
     str::from_utf8(content).ok()?.trim().parse().ok()
@@ -248,7 +248,7 @@ fn read(link: &Path) -> Result<Option<Digest>, Error> {
     named_by(&content).map(Some).ok_or_else(|| Error::NoDigest(link.to_owned()))
 }
 
-/// The digests that have a link below `home`. A folder without one is a link on its way out.
+/// Returns the digests that have a link below `home`. A folder without a link is being removed, and is skipped.
 fn digests(home: &Path) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
     let home = home.to_owned();
     [Algorithm::Sha256, Algorithm::Sha512].into_iter().flat_map(move |algorithm| {

@@ -1,4 +1,4 @@
-//! One process a volume.
+//! The lock that admits one process to a volume.
 
 use std::{fs::File, path::Path};
 
@@ -9,12 +9,12 @@ use rustix::{
 
 use super::{Error, look};
 
-/// Held for as long as the value lives; the kernel lets go when the process dies.
+/// Held while the value lives; the kernel releases it when the process dies.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "closing the file is what lets go")] File);
 
 impl Lock {
-    /// Takes the lock, waiting for a process that is on its way out.
+    /// Takes the lock, waiting for a process that is about to exit.
     pub(super) fn acquire(path: &Path) -> Result<Self, Error> {
         let open = File::options().write(true).create(true).truncate(false).open(path);
         let file = open.map_err(Error::at(path))?;
@@ -25,7 +25,7 @@ impl Lock {
         Ok(Self(file))
     }
 
-    /// Whether some process has it.
+    /// Returns whether a process holds it.
     pub(super) fn is_held(path: &Path) -> Result<bool, Error> {
         let Some(file) = look::found(path, File::options().write(true).open(path))? else { return Ok(false) };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {

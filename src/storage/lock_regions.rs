@@ -1,8 +1,8 @@
-//! The parts of the tree, each with a lock. Whoever makes or removes a folder or a link holds its part's lock until that is
-//! charged, so that a survey of the part neither misses it nor counts it twice.
+//! Divides the tree into regions with a lock each. Code that makes or removes a folder or a link holds the region's
+//! lock until the change is charged, so that a scan of the region neither misses it nor counts it twice.
 //!
-//! A repository's own folders are a part, a shelf of blobs (those that share two hex digits) is one, and the skeleton,
-//! which is all the rest.
+//! A region is a repository's own folders, a prefix folder of blobs (those that share two hex digits), or the skeleton:
+//! everything else.
 
 use std::{
     ffi::OsStr,
@@ -12,10 +12,10 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 
-/// How many can be held at once.
+/// The number of locks; regions share them by hash.
 const LOCKS: usize = 64;
 
-/// Names a part.
+/// The identity of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct RegionId(u64);
 
@@ -31,7 +31,7 @@ impl LockRegions {
         Self { root: root.to_owned(), locks: std::array::from_fn(|_| Mutex::new(())), hash: RandomState::new() }
     }
 
-    /// The part that a path lies in.
+    /// Returns the region of a path.
     pub(super) fn of(&self, path: &Path) -> RegionId {
         match home(path.strip_prefix(&self.root).unwrap_or(path)) {
             Some(home) => RegionId(self.hash.hash_one(home)),
@@ -39,7 +39,7 @@ impl LockRegions {
         }
     }
 
-    /// All that is in no other part.
+    /// Returns the region of all that is in no other.
     pub(super) fn skeleton(&self) -> RegionId {
         RegionId(0)
     }
@@ -48,7 +48,7 @@ impl LockRegions {
         self.locks[slot(region)].lock()
     }
 
-    /// Both, always in the same order; one, where the two share it.
+    /// Locks both, always in the same order; only once if they share a lock.
     pub(super) fn lock_two(&self, one: RegionId, other: RegionId) -> [Option<MutexGuard<'_, ()>>; 2] {
         let (first, second) = (slot(one).min(slot(other)), slot(one).max(slot(other)));
         [Some(self.locks[first].lock()), (first != second).then(|| self.locks[second].lock())]
@@ -59,7 +59,7 @@ fn slot(region: RegionId) -> usize {
     usize::try_from(region.0 % LOCKS as u64).unwrap_or_default()
 }
 
-/// The folder that a part is named after, below the root.
+/// Returns the folder that names a path's region, relative to the root.
 fn home(path: &Path) -> Option<PathBuf> {
     let names: Vec<&OsStr> = path.iter().collect();
     if names.len() > 5 && names[..4] == ["docker", "registry", "v2", "blobs"] {

@@ -1,6 +1,6 @@
-//! Looks at the disk. A look has three answers: there, not there, and not known, which is an error that names the path.
+//! Queries of the disk with three answers: there, not there, and not known, which is an error with the path.
 //!
-//! Symbolic links are followed. One that leads nowhere hides what should lie behind it, so that is not known either.
+//! Symbolic links are followed. The target of a dangling link is not known, rather than not there.
 
 use std::{
     fs::{self, DirEntry, File, Metadata},
@@ -10,32 +10,32 @@ use std::{
 
 use super::Error;
 
-/// What lies at a path; `None` when nothing does.
+/// Returns the metadata of a path; `None` if nothing is there.
 pub(super) fn metadata(path: &Path) -> Result<Option<Metadata>, Error> {
     found(path, fs::metadata(path))
 }
 
-/// As [`metadata`], of a symbolic link itself.
+/// As [`metadata`], without following a symbolic link.
 pub(super) fn symlink_metadata(path: &Path) -> Result<Option<Metadata>, Error> {
     found(path, fs::symlink_metadata(path))
 }
 
-/// Whether anything lies at a path.
+/// Returns whether anything is at a path.
 pub(super) fn is_there(path: &Path) -> Result<bool, Error> {
     Ok(metadata(path)?.is_some())
 }
 
-/// Whether a folder lies at a path.
+/// Returns whether a folder is at a path.
 pub(super) fn is_folder(path: &Path) -> Result<bool, Error> {
     Ok(metadata(path)?.is_some_and(|found| found.is_dir()))
 }
 
-/// Opens a file for reading; `None` when there is none.
+/// Opens a file for reading; `None` if there is none.
 pub(super) fn open(path: &Path) -> Result<Option<File>, Error> {
     found(path, File::open(path))
 }
 
-/// Everything directly below a folder; nothing when there is no such folder.
+/// Returns the entries of a folder; none if there is no such folder.
 pub(super) fn entries(dir: &Path) -> impl Iterator<Item = Result<DirEntry, Error>> + use<> {
     let (read, failed) = match found(dir, fs::read_dir(dir)) {
         Ok(read) => (read, None),
@@ -46,7 +46,8 @@ pub(super) fn entries(dir: &Path) -> impl Iterator<Item = Result<DirEntry, Error
     failed.into_iter().chain(read)
 }
 
-/// The folders directly below a folder, as `parse` makes them of their names. What `parse` takes for none is not looked at.
+/// Returns the folders directly in a folder, as `parse` returns them. Skips the names for which it returns `None`,
+/// without a look at them.
 pub(super) fn folders<T, F: Fn(&str) -> Option<T>>(
     dir: &Path,
     parse: F,
@@ -61,7 +62,7 @@ pub(super) fn folders<T, F: Fn(&str) -> Option<T>>(
     })
 }
 
-/// Whether an entry is a folder, or a symbolic link to one.
+/// Returns whether an entry is a folder, or a symbolic link to one.
 pub(super) fn is_folder_entry(entry: &DirEntry) -> Result<bool, Error> {
     match kind(entry)? {
         Some(kind) if kind.is_symlink() => is_folder(&entry.path()),
@@ -69,7 +70,7 @@ pub(super) fn is_folder_entry(entry: &DirEntry) -> Result<bool, Error> {
     }
 }
 
-/// What an entry is, without following it; `None` when it went meanwhile.
+/// Returns the type of an entry, without following it; `None` if it has been removed.
 pub(super) fn kind(entry: &DirEntry) -> Result<Option<fs::FileType>, Error> {
     match entry.file_type() {
         Err(error) if is_absence(&error) => Ok(None),
@@ -77,7 +78,7 @@ pub(super) fn kind(entry: &DirEntry) -> Result<Option<fs::FileType>, Error> {
     }
 }
 
-/// Tells "not there" from "not known" in what came of a call on a path that follows symbolic links.
+/// Separates "not there" from "not known" in the result of a call that follows symbolic links.
 pub(super) fn found<T>(path: &Path, looked: io::Result<T>) -> Result<Option<T>, Error> {
     match looked {
         Ok(found) => Ok(Some(found)),
@@ -86,13 +87,13 @@ pub(super) fn found<T>(path: &Path, looked: io::Result<T>) -> Result<Option<T>, 
     }
 }
 
-/// Nothing has that name, or could have it.
+/// Returns whether the error means that nothing has this name, or could have it.
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename)
 }
 
 /// # Errors
-/// [`Error::Dangling`], when a symbolic link on the way to a path leads nowhere.
+/// [`Error::Dangling`] if a symbolic link on the path has no target.
 fn leads_somewhere(path: &Path) -> Result<(), Error> {
     for place in path.ancestors().filter(|place| !place.as_os_str().is_empty()) {
         match fs::symlink_metadata(place) {
@@ -109,7 +110,7 @@ fn leads_somewhere(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a folder is one of those that it lies in, by its path: a symbolic link may lead back up.
+/// Returns whether a folder is one of its own ancestors, as a symbolic link may point upwards.
 pub(super) fn leads_back(folder: &Path) -> Result<bool, Error> {
     let Some(own) = inode(folder)? else { return Ok(false) };
     for above in folder.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
@@ -120,12 +121,12 @@ pub(super) fn leads_back(folder: &Path) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// The device and the inode of what lies at a path.
+/// Returns the device and the inode number of a path.
 pub(super) fn inode(path: &Path) -> Result<Option<Inode>, Error> {
     Ok(metadata(path)?.as_ref().map(Inode::of))
 }
 
-/// Tells a file or folder from every other, whatever path leads to it.
+/// Identifies a file or folder, independently of its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Inode {
     device: u64,

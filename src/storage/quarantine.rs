@@ -1,4 +1,4 @@
-//! Damaged bytes of what was pushed, set aside: until right ones take their place, somebody can look at them.
+//! The quarantine: damaged bytes of pushed blobs, kept for inspection until they are replaced by right ones.
 
 use std::fs;
 
@@ -6,10 +6,10 @@ use super::{Durability, Error, Published, Storage, Stored, atomic_fs, layout, lo
 use crate::oci::Digest;
 
 impl Storage {
-    /// Sets damaged bytes aside, so that right ones can take their place and somebody can look at them.
+    /// Moves the damaged bytes of a blob to the quarantine, so that its name is free for right ones.
     ///
     /// # Errors
-    /// When they cannot be moved.
+    /// Any variant of [`Error`] if they cannot be moved.
     pub fn quarantine(&self, digest: &Digest) -> Result<(), Error> {
         let blob = self.layout.blob(digest);
         self.names.set_aside(&blob, &layout::aside(&self.homes.quarantine(&blob)?, digest))?;
@@ -17,16 +17,16 @@ impl Storage {
         Ok(())
     }
 
-    /// The blobs whose damaged bytes are set aside, in no order.
+    /// Returns the blobs in the quarantine, in no order.
     pub fn quarantined(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
         let all: Vec<_> = self.homes.all_quarantine().collect();
         all.into_iter().flat_map(|quarantine| layout::set_aside(&quarantine))
     }
 
-    /// Whether damaged bytes of a blob are set aside.
+    /// Returns whether a blob is in the quarantine.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// Any variant of [`Error`] if that cannot be determined.
     pub fn is_quarantined(&self, digest: &Digest) -> Result<bool, Error> {
         for quarantine in self.homes.all_quarantine() {
             if look::is_there(&layout::aside(&quarantine, digest))? {
@@ -36,10 +36,10 @@ impl Storage {
         Ok(false)
     }
 
-    /// Opens what of a blob is set aside; `None` when nothing is.
+    /// Opens the quarantined file of a blob; `None` if there is none.
     ///
     /// # Errors
-    /// When it is there and cannot be opened.
+    /// Any variant of [`Error`] if it exists and cannot be opened.
     pub fn aside(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
         for quarantine in self.homes.all_quarantine() {
             let path = layout::aside(&quarantine, digest);
@@ -50,11 +50,11 @@ impl Storage {
         Ok(None)
     }
 
-    /// Publishes what of a blob is set aside, all of which hashes to its digest, durably. `None` when nothing is, or when
-    /// another file has been published.
+    /// Publishes the quarantined file of a blob, which hashes to its digest after all, durably. `None` if there is
+    /// none, or if another file is published.
     ///
     /// # Errors
-    /// When a sync or the rename fails.
+    /// Any variant of [`Error`] if a sync or the rename fails.
     pub fn take_back(&self, digest: &Digest) -> Result<Option<Published>, Error> {
         let blob = self.layout.blob(digest);
         for quarantine in self.homes.all_quarantine() {
@@ -67,10 +67,10 @@ impl Storage {
         Ok(None)
     }
 
-    /// Removes the damaged bytes of a blob that is whole again, or nobody's any more.
+    /// Removes the quarantined file of a blob that was replaced, or that no repository needs any more.
     ///
     /// # Errors
-    /// When they are there and cannot be removed.
+    /// Any variant of [`Error`] if it exists and cannot be removed.
     pub fn release(&self, digest: &Digest) -> Result<(), Error> {
         self.homes.all_quarantine().try_for_each(|quarantine| {
             let path = layout::aside(&quarantine, digest);

@@ -1,5 +1,5 @@
-//! A look at all that is on disk, part by part, while requests go on: what the ledger says of folders, links and sessions
-//! is put right, and every blob is told to the floor above. A folder that several paths lead to is counted once.
+//! The scan of the whole disk, region by region, while requests are served. It corrects the ledger's account of
+//! folders, links and sessions, and passes every blob to a callback. A folder with several paths is counted once.
 
 use std::{collections::HashSet, fs::DirEntry, path::Path};
 
@@ -12,23 +12,24 @@ use super::{
 };
 use crate::oci::{Digest, Domain, RepositoryName};
 
-/// Folders that were counted.
+/// The folders that were counted.
 #[derive(Default)]
 struct Counted(HashSet<Inode>);
 
 impl Counted {
-    /// Whether a folder is to be counted now.
+    /// Returns whether a folder was not counted yet, and marks it as counted.
     fn is_new(&mut self, folder: &Path) -> Result<bool, Error> {
         Ok(look::inode(folder)?.is_some_and(|inode| self.0.insert(inode)))
     }
 }
 
 impl Storage {
-    /// Looks at everything, and calls `prefix_dir` with the blobs of a shelf at a time. Returns by how many bytes the ledger was
-    /// wrong about folders, links and sessions.
+    /// Scans everything, and calls `prefix_dir` with the blobs of one prefix folder at a time. Returns by how many
+    /// bytes the ledger was wrong about folders, links and sessions.
     ///
     /// # Errors
-    /// When something cannot be read, or as `prefix_dir` fails. The ledger says what it said before, then.
+    /// Any variant of [`Error`] if something cannot be read, and the errors of `prefix_dir`. The ledger is unchanged
+    /// then.
     pub fn scan<E: From<Error>>(&self, mut prefix_dir: impl FnMut(Vec<Digest>) -> Result<(), E>) -> Result<i64, E> {
         self.ledger.begin_scan();
         let looked = self.look_at_all(&mut prefix_dir);
@@ -49,7 +50,7 @@ impl Storage {
         }
         for repository in self.layout.repositories() {
             let dir = self.layout.repository(&repository?);
-            // Only what begins with an underscore is the repository's own.
+            // Names that begin with an underscore belong to the repository; the others are repositories below it.
             self.look_at(&dir.join("_"), |_| self.repository(&dir, &mut counted))?;
         }
         self.look_at(self.layout.root(), |root| Ok(Charge { links: skeleton(root, 0, &mut counted)?, sessions: 0 }))?;
@@ -94,12 +95,12 @@ impl Storage {
     }
 }
 
-/// A shelf's folders, without the blobs.
+/// Returns the bytes of a prefix folder's folders, without the blobs.
 fn folders(prefix_dir: &Path) -> Result<i64, Error> {
     let mut sum = signed(allocated_folder(prefix_dir));
     for entry in look::entries(prefix_dir) {
         let path = entry?.path();
-        // A shelf may have a disk of its own, and these on it.
+        // A prefix folder on a mount of its own has a staging folder and a quarantine, which are measured apart.
         if !SAMPLED.iter().any(|sampled| path.ends_with(sampled)) {
             sum += signed(allocated(&path));
         }
@@ -107,7 +108,7 @@ fn folders(prefix_dir: &Path) -> Result<i64, Error> {
     Ok(sum)
 }
 
-/// All that is in no other part: folders down to where repositories and shelves begin, and whatever lies between.
+/// Returns the bytes of the skeleton: folders down to repositories and prefix folders, and other files between.
 fn skeleton(dir: &Path, depth: usize, counted: &mut Counted) -> Result<i64, Error> {
     if !counted.is_new(dir)? {
         return Ok(0);
@@ -116,7 +117,7 @@ fn skeleton(dir: &Path, depth: usize, counted: &mut Counted) -> Result<i64, Erro
     for entry in look::entries(dir) {
         let entry = entry?;
         sum += match below(&entry, depth, counted) {
-            // What somebody else keeps here, such as "lost+found", need not be readable.
+            // Foreign entries, such as "lost+found", may be unreadable.
             Err(Error::Io { .. } | Error::Dangling(_)) if is_foreign(&entry, depth) => signed(allocated(&entry.path())),
             found => found?,
         };
@@ -126,17 +127,17 @@ fn skeleton(dir: &Path, depth: usize, counted: &mut Counted) -> Result<i64, Erro
 
 fn below(entry: &DirEntry, depth: usize, counted: &mut Counted) -> Result<i64, Error> {
     let (path, name) = (entry.path(), entry.file_name());
-    // Of a folder on another filesystem, too, it is looked at apart what is staged there.
+    // The staging folders on other mounts are measured apart.
     let sampled = SAMPLED.iter().any(|sampled| name == *sampled) && is_home(&path, depth);
     if name.as_encoded_bytes().starts_with(b"_") || sampled || is_prefix_dir(&path) {
         return Ok(0);
     }
-    // Of a symbolic link it is what lies behind it that counts, and a little for itself.
+    // A symbolic link counts with its own blocks and those of its target.
     let own = if look::kind(entry)?.is_some_and(|kind| kind.is_dir()) { 0 } else { signed(allocated(&path)) };
     Ok(own + if look::is_folder_entry(entry)? { skeleton(&path, depth + 1, counted)? } else { 0 })
 }
 
-/// Whether files may be staged in the folder that an entry lies in: from the root down to the shelves, not in a repository.
+/// Returns whether files may be staged in the folder of an entry: from the root down to the prefix folders.
 fn is_home(path: &Path, depth: usize) -> bool {
     const ON_THE_WAY: [&str; 6] = [
         "docker",
@@ -149,7 +150,7 @@ fn is_home(path: &Path, depth: usize) -> bool {
     depth == 0 || path.parent().is_some_and(|home| ON_THE_WAY.iter().any(|on| home.ends_with(on)))
 }
 
-/// Whether no folder of this program's has such a name there.
+/// Returns whether the entry's name is none that this program uses there.
 fn is_foreign(entry: &DirEntry, depth: usize) -> bool {
     match (entry.file_name().to_str(), depth) {
         (None, _) => true,

@@ -1,28 +1,29 @@
-//! Why bytes do not fit, and what would have to change for them to fit.
+//! The error for bytes that do not fit, with the bound that they exceed.
 
 use std::fmt;
 
-/// Which bound the bytes do not fit below.
+/// The bound that would be exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bounded {
     /// `storage.quota`.
     Quota,
-    /// What mirrored content may come to where there is no quota.
+    /// The bound on mirrored content without a quota.
     Share,
-    /// What the filesystem has, less `storage.headroom`.
+    /// The free bytes of the filesystem, less `storage.headroom`.
     Filesystem,
     /// `storage.maxobject`.
     Object,
-    /// What is stored is still being counted, so that nobody knows whether there is room.
+    /// Not known: stored content is still being counted.
     Unknown,
 }
 
-/// Mirrored content that would make room, and may not go yet.
+/// Mirrored content that is protected from eviction by its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeasedBytes {
-    /// How much it is.
+    /// The number of bytes.
     pub bytes: u64,
-    /// When enough of it may go, if nobody asks for it again: seconds since the epoch. `None` where all of it is too little.
+    /// The time at which enough of them can be evicted, if no client uses them again: seconds since the epoch. `None`
+    /// if all of them are too few.
     pub until: Option<u64>,
 }
 
@@ -30,39 +31,39 @@ pub struct LeasedBytes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", Told(self))]
 pub struct InsufficientSpace {
-    /// How many bytes are missing.
+    /// The number of bytes that are missing.
     pub by: u64,
-    /// The bound that is in the way.
+    /// The bound that is exceeded.
     pub bounded: Bounded,
-    /// What stays for now, where that is why there is no room.
+    /// Leased content that could otherwise be evicted.
     pub(super) leased: Option<LeasedBytes>,
     pub(super) used: u64,
-    /// Promised to others, and kept back for the index.
+    /// Reserved by others, and held back for the index.
     pub(super) aside: u64,
     pub(super) allowed: u64,
     pub(super) needed: u64,
 }
 
 impl InsufficientSpace {
-    /// The same, and what stays for now.
+    /// Returns the same error with the leased bytes.
     #[must_use]
     pub fn with_leased(self, leased: Option<LeasedBytes>) -> Self {
         Self { leased, ..self }
     }
 
-    /// Whether no eviction can help.
+    /// Returns whether eviction cannot help.
     #[must_use]
     pub fn is_not_evictable(&self) -> bool {
         matches!(self.bounded, Bounded::Object | Bounded::Unknown)
     }
 
-    /// Whether there may be room once what is stored is counted.
+    /// Returns whether there may be room once all stored content is counted.
     #[must_use]
     pub fn is_counting(&self) -> bool {
         self.bounded == Bounded::Unknown
     }
 
-    /// How many bytes were asked for.
+    /// Returns the number of bytes that were requested.
     #[must_use]
     pub fn needed(&self) -> u64 {
         self.needed

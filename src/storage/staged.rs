@@ -1,4 +1,4 @@
-//! Files on their way in: written under a name of their own, within a reservation, gone when dropped.
+//! Staged files: written under a temporary name within a reservation, and removed when dropped.
 
 use std::{
     fs::{self, File},
@@ -20,11 +20,11 @@ use super::{
     upload_allocation::UploadAllocation,
 };
 
-/// Tries whether files can be made in staging, with one that never gets a name. A full disk is no failure.
+/// Checks that files can be made in a staging folder, with an unnamed one. A full disk counts as success.
 pub(super) fn check_writable(staging: &Path) -> Result<(), Error> {
     use rustix::io::Errno;
     let made = match open(staging, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR) {
-        // Some filesystems have only files with names.
+        // The filesystem does not support `O_TMPFILE`.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => access(staging, Access::WRITE_OK | Access::EXEC_OK),
         Err(Errno::NOSPC | Errno::DQUOT) => Ok(()),
         made => made.map(drop),
@@ -32,12 +32,12 @@ pub(super) fn check_writable(staging: &Path) -> Result<(), Error> {
     made.map_err(|errno| Error::at(staging)(errno.into()))
 }
 
-/// A file that is being written.
+/// The writing end of a staged file or an upload session.
 #[derive(Clone, Debug)]
 pub struct FileWriter {
     path: PathBuf,
     file: Arc<File>,
-    /// Kept for as long as anybody may write: what it covers is cut back after that.
+    /// Held while a writer exists: the unused allocation is cut off after that.
     allocation: Option<Arc<UploadAllocation>>,
 }
 
@@ -46,7 +46,7 @@ impl FileWriter {
         Self { path, file, allocation: Some(allocation) }
     }
 
-    /// Nothing more is written: room that was taken for more is given back.
+    /// Ends the writing and frees the allocation that was not used.
     pub fn end(&self) {
         self.allocation.iter().for_each(|allocation| allocation.end());
     }
@@ -54,14 +54,14 @@ impl FileWriter {
     /// Writes all of `bytes` at `offset`.
     ///
     /// # Errors
-    /// [`Error::Full`] when there is no room; what was written before stays readable.
+    /// [`Error::Full`] if there is no room; the bytes written before stay readable.
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
         self.file.write_all_at(bytes, offset).map_err(Error::at(&self.path))
     }
 }
 
-/// A file nobody else can see by name. Written once, front to back; its written part never changes, so it may be read
-/// through a clone of [`Staged::file`] while it grows.
+/// A file that no other code opens by name. It is written once, from start to end, and its written part never changes,
+/// so that it can be read through a clone of [`Staged::file`] while it grows.
 #[derive(Debug)]
 pub struct Staged {
     path: PathBuf,
@@ -70,7 +70,7 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// The reservation is for `size` bytes of content and what comes with publishing them.
+    /// The reservation covers `size` bytes of content and the cost of publishing them.
     pub(super) fn create(staging: &Path, reservation: Reservation, size: u64) -> Result<Self, Error> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let path = staging.join(format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
@@ -80,7 +80,8 @@ impl Staged {
         Ok(staged)
     }
 
-    /// Takes the blocks now, so that a full disk is met before the first byte. The length stays what was written.
+    /// Allocates the blocks now, so that a full disk shows before the first byte. The file's length stays at the bytes
+    /// written.
     fn preallocate(&mut self, size: u64) -> Result<(), Error> {
         if !take_blocks(&self.file, 0, size).map_err(Error::at(&self.path))? {
             return Ok(());
@@ -92,19 +93,19 @@ impl Staged {
         Ok(())
     }
 
-    /// The file, for readers that follow it.
+    /// Returns the file, for readers that follow the writer.
     #[must_use]
     pub fn file(&self) -> Arc<File> {
         Arc::clone(&self.file)
     }
 
-    /// Where to write its bytes.
+    /// Returns a writer for its bytes.
     #[must_use]
     pub fn writer(&self) -> FileWriter {
         FileWriter { path: self.path.clone(), file: Arc::clone(&self.file), allocation: None }
     }
 
-    /// The reservation is the caller's from then on: to be dropped when the published file is counted.
+    /// Returns the reservation, which the caller drops after the published file is counted.
     pub(super) fn publish(
         mut self,
         names: &Directory,
@@ -121,14 +122,14 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        // After a rename that took it there is nothing at this name any more, and that is fine.
+        // After a rename nothing has this name any more, which is no failure.
         if let Err(error) = atomic_fs::discard(&self.path) {
             tracing::warn!("a staged file stays until the next start: {}: {error}", self.path.display());
         }
     }
 }
 
-/// Removes what a killed process left. Called before anything is staged, under the volume's lock.
+/// Removes the staged files of a killed process. Called before any file is staged, under the volume's lock.
 pub(super) fn sweep(staging: &Path) -> Result<(), Error> {
     for entry in look::entries(staging) {
         let path = entry?.path();

@@ -1,4 +1,5 @@
-//! An upload session's file while it is being written to: nobody knows how long it will be, so room is taken in steps.
+//! The preallocation for an upload session's file while it is written. Its final length is not known, so space is
+//! allocated in steps.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -17,19 +18,19 @@ use super::{
     usage::allocated,
 };
 
-/// Sessions that are being written to, by one writer each, with what their files occupied before: what they grow by is a
-/// reservation's.
+/// The sessions that are being written to, by one writer each, with the bytes that their files occupied before. Their
+/// growth is charged to a reservation.
 #[derive(Debug, Default)]
 pub(super) struct UploadAllocations(Mutex<HashMap<PathBuf, u64>>);
 
 impl UploadAllocations {
-    /// What a survey counts of a session's file.
+    /// Returns the bytes that a scan counts for a session's file.
     pub(super) fn settled(&self, path: &Path) -> u64 {
         self.0.lock().get(path).copied().unwrap_or_else(|| allocated(path))
     }
 }
 
-/// Room for a file to grow. When it is dropped, what was taken and not written is given back, and the file charged as it is.
+/// The allocated space of a growing file. Dropping it frees the unused part, and charges the file with its final size.
 #[derive(Debug)]
 pub struct UploadAllocation {
     path: PathBuf,
@@ -41,14 +42,15 @@ pub struct UploadAllocation {
 
 #[derive(Debug)]
 struct Room {
-    /// Up to which offset there is room.
+    /// The end of the allocated space, as an offset.
     until: u64,
     reservation: Option<Reservation>,
     over: bool,
 }
 
 impl UploadAllocation {
-    /// `None` while the file has another: one ends by cutting the file to its length, which must not be on its way up.
+    /// Returns `None` if the file has an allocation already: its end truncates the file, which must not be written to
+    /// by then.
     pub(super) fn begin(
         path: &Path,
         file: Arc<File>,
@@ -67,16 +69,16 @@ impl UploadAllocation {
         Some(Self { path: path.to_owned(), file, allocations, names, room: Mutex::new(room) })
     }
 
-    /// Up to which offset bytes may be written.
+    /// Returns the offset up to which bytes may be written.
     #[must_use]
     pub fn until(&self) -> u64 {
         self.room.lock().until
     }
 
-    /// Takes the blocks for `bytes` more, within a reservation of as many.
+    /// Allocates `bytes` more, within a reservation of the same size.
     ///
     /// # Errors
-    /// [`Error::Full`] when the filesystem has no room after all.
+    /// [`Error::Full`] if the filesystem has no room in spite of the reservation.
     pub fn grow(&self, mut reservation: Reservation, bytes: u64) -> Result<(), Error> {
         let mut room = self.room.lock();
         let before = blocks(&self.file);
@@ -91,7 +93,7 @@ impl UploadAllocation {
         Ok(())
     }
 
-    /// Gives back what was taken and not written. Nobody may write any more.
+    /// Frees the unused part. No write may follow.
     pub fn end(&self) {
         let mut room = self.room.lock();
         if std::mem::replace(&mut room.over, true) {
@@ -100,7 +102,7 @@ impl UploadAllocation {
         let region = self.names.regions.of(&self.path);
         let _lock = self.names.regions.lock(region);
         if let Ok(meta) = self.file.metadata() {
-            // Cutting a file to the length it has gives back what lies beyond.
+            // Truncating a file to its current length frees the blocks beyond it.
             let _ = self.file.set_len(meta.len());
         }
         let before = self.allocations.0.lock().remove(&self.path).unwrap_or_default();

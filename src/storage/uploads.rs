@@ -1,4 +1,4 @@
-//! Upload sessions on disk: `registry:2`'s own folders, so that a session begun under one program ends under the other.
+//! Upload sessions on disk, in the format of `registry:2`, so that either program can finish a session of the other.
 
 use std::{
     fs::{self, File},
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::oci::UploadId;
 
-/// The sessions of one repository.
+/// The upload sessions of one repository.
 #[derive(Debug)]
 pub struct Uploads {
     dir: PathBuf,
@@ -25,7 +25,7 @@ pub struct Uploads {
     allocations: Arc<UploadAllocations>,
 }
 
-/// One session's folder.
+/// The folder of one session.
 #[derive(Clone, Debug)]
 pub struct Upload {
     dir: PathBuf,
@@ -33,14 +33,14 @@ pub struct Upload {
     allocations: Arc<UploadAllocations>,
 }
 
-/// What came of opening a session's file.
+/// The result of opening a session's file.
 #[derive(Debug)]
 pub enum Opened {
-    /// It may be written to, by nobody else.
+    /// It is open for writing, exclusively.
     Writable(FileWriter, Arc<UploadAllocation>),
-    /// Somebody else is at it, or what they began is not over.
+    /// Another request is writing to it, or its last write has not ended.
     Busy,
-    /// The session has ended.
+    /// The session does not exist any more.
     Gone,
 }
 
@@ -49,10 +49,10 @@ impl Uploads {
         Self { dir, names, allocations }
     }
 
-    /// Begins a session. `started` is RFC 3339, in seconds, as `registry:2` writes it.
+    /// Creates a session. `started` is RFC 3339, in seconds, the format of `registry:2`.
     ///
     /// # Errors
-    /// When its files cannot be made.
+    /// Any variant of [`Error`] if its files cannot be made.
     pub fn begin(&self, id: UploadId, started: &str) -> Result<Upload, Error> {
         let upload = self.named(id);
         self.names.write(&upload.dir.join("startedat"), started, Durability::Unsynced)?;
@@ -60,7 +60,7 @@ impl Uploads {
         Ok(upload)
     }
 
-    /// A session that may or may not be there.
+    /// Returns a session, which may or may not exist.
     #[must_use]
     pub fn named(&self, id: UploadId) -> Upload {
         Upload {
@@ -70,7 +70,7 @@ impl Uploads {
         }
     }
 
-    /// Every session, and when its last byte came.
+    /// Returns every session with the time of its last write.
     pub fn all(&self) -> impl Iterator<Item = Result<(UploadId, SystemTime), Error>> + '_ {
         let ids = look::folders(&self.dir, |name| name.parse().ok());
         ids.filter_map(|id: Result<UploadId, Error>| {
@@ -84,10 +84,10 @@ impl Upload {
         self.dir.join("data")
     }
 
-    /// How many bytes it has received; `None` when there is no such session.
+    /// Returns how many bytes it has received; `None` if there is no such session.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// Any variant of [`Error`] if that cannot be determined.
     pub fn received(&self) -> Result<Option<u64>, Error> {
         if !look::is_folder(&self.dir)? {
             return Ok(None);
@@ -96,18 +96,18 @@ impl Upload {
         Ok(Some(look::metadata(&self.data())?.map_or(0, |found| found.len())))
     }
 
-    /// Opens its file for writing on from `written` bytes, as far as the growth has room for; what lies beyond them was never
-    /// counted, and goes.
+    /// Opens its file for writing from `written` on, up to the end of the allocation. Bytes beyond `written` were never
+    /// acknowledged, and are cut off.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// Any variant of [`Error`] if it cannot be opened.
     pub fn writer(&self, written: u64) -> Result<Opened, Error> {
         let path = self.data();
-        // registry:2 makes the file with the first byte. Made in a session's middle, it would begin with a hole.
+        // registry:2 makes the file with the first byte. Creating it later would make a hole at its start.
         let opened = File::options().read(true).write(true).create(written == 0).truncate(false).open(&path);
         let Some(file) = look::found(&path, opened)? else { return Ok(Opened::Gone) };
         let (file, names) = (Arc::new(file), Arc::clone(&self.names));
-        // Before anything is cut off: what somebody else is writing is not beyond the end.
+        // Taken before the truncation, which would cut off the bytes of a concurrent writer.
         let Some(allocation) =
             UploadAllocation::begin(&path, Arc::clone(&file), written, names, Arc::clone(&self.allocations))
         else {
@@ -124,34 +124,34 @@ impl Upload {
         Ok(Opened::Writable(FileWriter::allocations(path, file, Arc::clone(&allocation)), allocation))
     }
 
-    /// The failure of a read of what it has received.
+    /// Converts the error of a read of its bytes.
     #[must_use]
     pub fn unread(&self, error: std::io::Error) -> Error {
         Error::at(&self.data())(error)
     }
 
-    /// Opens what it has received.
+    /// Opens the received bytes for reading.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// Any variant of [`Error`] if they cannot be opened.
     pub fn read(&self) -> Result<File, Error> {
         File::open(self.data()).map_err(Error::at(&self.dir))
     }
 
-    /// Ends the session; what it holds goes.
+    /// Removes the session and its bytes.
     ///
     /// # Errors
-    /// When its files cannot be removed.
+    /// Any variant of [`Error`] if its files cannot be removed.
     pub fn remove(&self) -> Result<(), Error> {
         // The bytes first: they are charged as a session's, the folder as any other.
         drop(self.names.take_data(&self.data())?);
         self.names.remove(&self.dir, Durability::Unsynced)
     }
 
-    /// When its last byte came; its beginning, where none has; `None` when there is no such session.
+    /// Returns the time of its last write, or of its creation before the first; `None` if there is no such session.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// Any variant of [`Error`] if that cannot be determined.
     pub fn last_activity(&self) -> Result<Option<SystemTime>, Error> {
         let last = match look::metadata(&self.data())? {
             None => look::metadata(&self.dir)?,
@@ -160,8 +160,8 @@ impl Upload {
         last.map(|found| found.modified().map_err(Error::at(&self.dir))).transpose()
     }
 
-    /// The reservation is for what the file occupies, to be dropped when the published file is counted; `None` where
-    /// another one was published first.
+    /// Returns a reservation for the bytes that the file occupies, to be dropped after the published file is counted;
+    /// `None` if another file was published first.
     pub(super) fn publish(&self, to: &Path, staging: &Path) -> Result<Option<Reservation>, Error> {
         let data = self.data();
         if !Homes::are_together(&data, to)? {
@@ -174,7 +174,7 @@ impl Upload {
         Ok(Some(self.names.session_became(&data, allocated(to))))
     }
 
-    /// As [`Upload::publish`], to another filesystem.
+    /// As [`Upload::publish`], to another mount.
     fn copy(&self, to: &Path, staging: &Path) -> Result<Option<Reservation>, Error> {
         let data = self.data();
         let mut file = File::open(&data).map_err(Error::at(&data))?;
@@ -192,14 +192,14 @@ impl Upload {
 }
 
 impl Directory {
-    /// Takes a session's bytes away.
+    /// Removes a session's data file, and returns its bytes as a reservation.
     fn take_data(&self, data: &Path) -> Result<Option<Reservation>, Error> {
         let bytes = allocated(data);
         let removed = look::found(data, fs::remove_file(data))?;
         Ok(removed.map(|()| self.session_became(data, bytes)))
     }
 
-    /// A session's bytes are something else's from now on.
+    /// Moves the bytes of a session's file to a new reservation.
     fn session_became(&self, data: &Path, bytes: u64) -> Reservation {
         let region = self.regions.of(data);
         let _lock = self.regions.lock(region);

@@ -1,4 +1,5 @@
-//! Figures: what the disk holds by class, what the filesystem has, and what others wrote below the root.
+//! Measured sizes: the disk usage by class, the filesystem's free space, and the size of the index, the quarantine and
+//! the staging folders.
 
 use std::{
     fs,
@@ -8,7 +9,7 @@ use std::{
 
 use super::{Error, look};
 
-/// Bytes and objects.
+/// A sum of bytes and of objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
     bytes: i64,
@@ -16,13 +17,13 @@ pub struct Sum {
 }
 
 impl Sum {
-    /// Bytes on disk.
+    /// Returns the bytes on disk.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.max(0).unsigned_abs()
     }
 
-    /// How many there are.
+    /// Returns the number of objects.
     #[must_use]
     pub fn objects(&self) -> u64 {
         self.objects.max(0).unsigned_abs()
@@ -38,39 +39,39 @@ impl Sum {
     }
 }
 
-/// What is used, as it occupies the disk: allocated blocks, once per inode, as `du` counts.
+/// The disk usage: allocated blocks, counted once per inode, as `du` does.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// Blobs that were pushed here.
+    /// Blobs that were pushed to this registry.
     pub hosted: Sum,
     /// Blobs that came from upstreams.
     pub mirrored: Sum,
     /// Folders and links.
     pub links: u64,
-    /// Files on their way in: fills and upload sessions.
+    /// Files that are being written: fills and upload sessions.
     pub staged: u64,
-    /// Damaged bytes, set aside.
+    /// Damaged bytes in the quarantine.
     pub quarantined: Sum,
     /// The index.
     pub index: u64,
-    /// What lies below the root otherwise.
+    /// Everything else below the root.
     pub other: u64,
-    /// Promised to files on their way in, and not on disk yet.
+    /// Reserved for files that are being written, but not yet allocated.
     pub promised: u64,
-    /// What all that may come to, where there is a bound.
+    /// The bound on all of it, if there is one.
     pub quota: Option<u64>,
-    /// What is mirrored may come to this, where there is none.
+    /// The bound on mirrored content, if there is no quota.
     pub share: u64,
-    /// What stays free on the filesystem.
+    /// The bytes to leave free on the filesystem.
     pub headroom: u64,
-    /// Whether all that is on disk is counted; it is not, for a while after a process was killed.
+    /// Set once everything on disk is counted. After a kill that takes a while.
     pub known: bool,
-    /// What it lies on.
+    /// The filesystem of the volume.
     pub filesystem: Filesystem,
 }
 
 impl Usage {
-    /// All of it: what `du` says of the root.
+    /// Returns the sum of all, which is what `du` reports for the root.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.hosted.bytes()
@@ -83,24 +84,25 @@ impl Usage {
     }
 }
 
-/// A filesystem, in bytes.
+/// The size of a filesystem, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Filesystem {
-    /// All of it.
+    /// The total size.
     pub size: u64,
-    /// Free for an unprivileged writer.
+    /// The bytes free for an unprivileged writer.
     pub free: u64,
 }
 
 impl Filesystem {
-    /// The one that a path lies on, or will lie on once it is made.
+    /// Returns the filesystem of a path that exists, or of its nearest existing ancestor.
     #[must_use]
     pub fn that_holds(path: &Path) -> Self {
         let there = path.ancestors().find(|above| fs::metadata(above).is_ok()).unwrap_or(Path::new("."));
         Self::of(there)
     }
 
-    /// Plenty of both when it does not say: the write will tell.
+    /// Returns the filesystem of a path. Assumes plenty of space if it cannot be queried: a full disk then shows at the
+    /// write.
     pub(super) fn of(path: &Path) -> Self {
         rustix::fs::statvfs(path).map_or(Self { size: u64::MAX, free: u64::MAX }, |fs| Self {
             size: fs.f_blocks.saturating_mul(fs.f_frsize),
@@ -109,12 +111,12 @@ impl Filesystem {
     }
 }
 
-/// What is not counted as it is written.
+/// The sizes that are measured, since no module charges them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sampled {
     pub(super) index: u64,
     pub(super) quarantined: Sum,
-    /// The staging folder itself, and the like.
+    /// The staging folders themselves, and other files.
     pub(super) other: u64,
 }
 
@@ -124,7 +126,7 @@ impl Sampled {
     }
 }
 
-/// What stands at the root and is sampled; everything else is counted.
+/// The folders at a home that are measured; everything else is charged.
 pub(super) const SAMPLED: [&str; 3] = ["index", "quarantine", "staging"];
 
 pub(super) fn sample(root: &Path, homes: &[PathBuf]) -> Result<Sampled, Error> {
@@ -134,18 +136,18 @@ pub(super) fn sample(root: &Path, homes: &[PathBuf]) -> Result<Sampled, Error> {
         for entry in look::entries(&folder) {
             quarantined.add((i64::try_from(allocated(&entry?.path())).unwrap_or(i64::MAX), 1));
         }
-        // Staged files are counted as they grow.
+        // Staged files are charged as they grow.
         other += allocated(&home.join("staging")) + allocated(&folder);
     }
     Ok(Sampled { index: tree(&root.join("index"))?, quarantined, other })
 }
 
-/// What a file or a folder occupies by itself. Nothing where that is not known: a survey puts it right.
+/// Returns the bytes that a file or a folder itself occupies; 0 if that cannot be determined: a scan corrects it.
 pub(super) fn allocated(path: &Path) -> u64 {
     occupied(look::symlink_metadata(path))
 }
 
-/// As [`allocated`], of a folder that a symbolic link may lead to.
+/// As [`allocated`], for a folder that may be behind a symbolic link.
 pub(super) fn allocated_folder(path: &Path) -> u64 {
     occupied(look::metadata(path))
 }
@@ -160,10 +162,10 @@ fn occupied(looked: Result<Option<fs::Metadata>, Error>) -> u64 {
     }
 }
 
-/// What a folder occupies with all that is in it, and what symbolic links to folders lead to.
+/// Returns the bytes that a folder occupies with all its content, following symbolic links to folders.
 ///
 /// # Errors
-/// When something in it cannot be read.
+/// Any variant of [`Error`] if something in it cannot be read.
 pub(super) fn tree(path: &Path) -> Result<u64, Error> {
     let mut sum = allocated(path);
     let Some(found) = look::symlink_metadata(path)? else { return Ok(0) };

@@ -1,5 +1,5 @@
-//! The walk of a `repositories` folder: every folder that holds a part of a repository, a folder at a time, so that a hundred
-//! thousand repositories take no memory.
+//! The walk of a `repositories` folder. It reads one folder at a time, so that a hundred thousand repositories need no
+//! memory.
 
 use std::{
     fs::DirEntry,
@@ -9,8 +9,8 @@ use std::{
 use super::{Error, look};
 use crate::oci::RepositoryName;
 
-/// The names of all repositories below `home`, through symbolic links as `registry:2` goes through them. A folder that
-/// cannot be read is a failure, after which the walk goes on beside it.
+/// Returns the names of all repositories below `home`. Follows symbolic links as `registry:2` does. A folder that
+/// cannot be read yields an error, and the walk goes on with its siblings.
 pub(super) fn names(home: PathBuf) -> impl Iterator<Item = Result<RepositoryName, Error>> {
     let mut waiting = vec![String::new()];
     std::iter::from_fn(move || {
@@ -29,7 +29,7 @@ pub(super) fn names(home: PathBuf) -> impl Iterator<Item = Result<RepositoryName
     })
 }
 
-/// Notes the folders below `here` that are to be visited; returns whether `here` is a repository itself.
+/// Adds the folders below `here` to `waiting`; returns whether `here` is a repository itself.
 fn visit(home: &Path, here: &str, waiting: &mut Vec<String>) -> Result<bool, Error> {
     let mut is_repository = false;
     let dir = if here.is_empty() { home.to_owned() } else { home.join(here) };
@@ -38,7 +38,7 @@ fn visit(home: &Path, here: &str, waiting: &mut Vec<String>) -> Result<bool, Err
         let Ok(name) = entry.file_name().into_string() else { continue };
         let region = name.starts_with('_');
         let child = if here.is_empty() { name } else { format!("{here}/{name}") };
-        // What cannot be a repository's name is nobody's: "lost+found" may not even be read.
+        // Skips names that no repository can have: "lost+found" may be unreadable.
         if !region && child.parse::<RepositoryName>().is_err() || !look::is_folder_entry(&entry)? {
             continue;
         }
@@ -50,7 +50,7 @@ fn visit(home: &Path, here: &str, waiting: &mut Vec<String>) -> Result<bool, Err
     Ok(is_repository)
 }
 
-/// Whether an entry is a symbolic link to a folder that the walk is in already.
+/// Returns whether an entry is a symbolic link to an ancestor of itself.
 fn is_loop(entry: &DirEntry) -> Result<bool, Error> {
     let is_link = look::kind(entry)?.is_some_and(|kind| kind.is_symlink());
     if !is_link || !look::leads_back(&entry.path())? {
