@@ -1,36 +1,36 @@
-//! Which addresses a redirect may lead to (design, law 10).
+//! The policy for the addresses that a redirect may lead to (law 10 of ARCHITECTURE.md).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use url::{Host, Url};
 
-/// A set of address classes that may be connected to, beside the public ones.
+/// A set of address classes that may be connected to, in addition to public addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct AddressPolicy(u8);
 
 impl AddressPolicy {
     /// Public addresses only.
     pub(super) const PUBLIC: Self = Self(0);
-    /// Every address: for hosts the operator named.
+    /// Every address: for hosts that the operator configured.
     pub(super) const ANYWHERE: Self = Self(!0);
     const LOOPBACK: Self = Self(1);
     const LINK_LOCAL: Self = Self(2);
     const PRIVATE: Self = Self(4);
-    /// Unspecified, multicast, reserved: no upstream opens these to its redirects.
+    /// Unspecified, multicast and reserved addresses: no upstream's redirect may lead there.
     const NEVER: Self = Self(8);
 
-    /// The reach that `addresses` of an upstream open to its redirects.
+    /// Returns the policy for the redirects of an upstream that has these `addresses`.
     pub(super) fn of_upstream(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         let all = addresses.into_iter().fold(0, |all, address| all | Self::class(address.ip()).0);
         Self(all & !Self::NEVER.0)
     }
 
-    /// Whether it holds the class of `address`.
+    /// Returns whether the policy allows the class of `address`.
     pub(super) fn allows(self, address: IpAddr) -> bool {
         Self::class(address).0 & !self.0 == 0
     }
 
-    /// Whether it allows a name that means this machine wherever it is resolved.
+    /// Returns whether the policy allows a name that always means this machine.
     pub(super) fn allows_name(self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
         let local = host == "localhost" || host.ends_with(".localhost");
@@ -64,15 +64,15 @@ fn class_v6(address: Ipv6Addr) -> AddressPolicy {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 1] => AddressPolicy::LOOPBACK,
         [0xfe80..=0xfebf, ..] => AddressPolicy::LINK_LOCAL,
-        // Beside those of its own (RFC 4193), what a translator leads to that only this network knows (RFC 8215).
+        // Unique local (RFC 4193), site-local, and local NAT64 (RFC 8215), which leads into this network.
         [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] | [0x64, 0xff9b, 1, ..] => AddressPolicy::PRIVATE,
-        // Teredo (RFC 4380) leads to wherever its address says.
+        // Teredo (RFC 4380) leads to the address that it embeds.
         [0 | 0xff00.., ..] | [0x2001, 0, ..] => AddressPolicy::NEVER,
         _ => AddressPolicy::PUBLIC,
     }
 }
 
-/// The IPv4 address that an IPv6 one stands for: mapped, NAT64 or 6to4.
+/// Returns the IPv4 address that an IPv6 address embeds: mapped, NAT64 or 6to4.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let join = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match address.segments() {
@@ -82,12 +82,13 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// The host as a resolver takes it: without an IPv6 literal's brackets.
+/// Returns the host without the brackets of an IPv6 literal, as a resolver expects it.
 pub(super) fn bare_host(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-/// What `url`'s own host opens to its redirects; nothing but the public when it is not, or cannot be, resolved here.
+/// Returns the policy for the redirects of `url`'s host: public addresses only, if it is not or cannot be resolved
+/// here.
 pub(super) async fn of_host(url: &Url, resolve: bool) -> AddressPolicy {
     let port = url.port_or_known_default().unwrap_or(0);
     match url.host() {

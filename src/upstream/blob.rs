@@ -1,4 +1,4 @@
-//! Blobs: their size without their bytes, and their bytes from any offset, counted.
+//! Blob requests: the size by a HEAD, and the bytes from any offset, checked for completeness.
 
 use awc::http::{
     Method, StatusCode,
@@ -21,18 +21,18 @@ use crate::{
     oci::{ByteRange, ContentRange, Digest, RepositoryName},
 };
 
-/// What tells a later request whether it is still the same representation: a strong `ETag`, of the host that gave it.
+/// Identifies a representation for a later `If-Range`: a strong `ETag`, and the host that sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validator {
     host: String,
     etag: HeaderValue,
 }
 
-/// A blob, or a part of one, on its way.
+/// The response to a blob request, or to a range of one.
 pub struct Blob {
     start: u64,
     size: Option<u64>,
-    /// Whether the response names another digest.
+    /// Set if the response names another digest.
     is_another: bool,
     validator: Option<Validator>,
     body: Body,
@@ -42,34 +42,35 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// The offset of the first byte that comes: the one asked for, or 0 from an upstream that sends the whole all the same.
+    /// Returns the offset of the first byte: the requested one, or 0 if the upstream ignored the range.
     #[must_use]
     pub fn start(&self) -> u64 {
         self.start
     }
 
-    /// The length of the whole blob, if upstream said it.
+    /// Returns the size of the whole blob, if the upstream sent it.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
         self.size
     }
 
-    /// Returns whether the response names another digest than the one asked for. The bytes tell whether it is right in that.
+    /// Returns whether the response names another digest than the requested one. Only the bytes prove it right or
+    /// wrong.
     #[must_use]
     pub fn is_another(&self) -> bool {
         self.is_another
     }
 
-    /// What to give to [`Client::open_blob`] when this is resumed.
+    /// Returns the validator for [`Client::open_blob`], to resume this download.
     #[must_use]
     pub fn validator(&self) -> Option<&Validator> {
         self.validator.as_ref()
     }
 
-    /// The next bytes; `None` when all that was announced has come. Once it has failed it fails again.
+    /// Returns the next bytes; `None` at the announced end. After a failure it fails again.
     ///
     /// # Errors
-    /// [`Error::Cut`] when it ended too early, [`Error::Timeout`] when nothing came for too long.
+    /// [`Error::Cut`] if the body ended too early, [`Error::Timeout`] if no byte came for too long.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let bytes = self.body.next(self.timeouts.stall).await?;
         if let (Some(bytes), Some(fetched)) = (&bytes, &self.fetched) {
@@ -80,16 +81,16 @@ impl Blob {
 }
 
 impl Client {
-    /// A blob's size: from a HEAD that is not followed to a CDN, or else from a GET of its first byte.
+    /// Returns a blob's size, from a HEAD whose redirect is not followed, or else from a GET of the first byte.
     ///
     /// # Errors
-    /// Any of [`Error`]'s but [`Error::DigestMismatch`]; [`Error::Protocol`] when upstream does not tell, or names another
-    /// digest.
+    /// Any of [`Error`]'s but [`Error::DigestMismatch`]; [`Error::Protocol`] if the upstream sends no size, or names
+    /// another digest.
     pub async fn blob_size(&self, remote: &Remote, name: &RepositoryName, digest: &Digest) -> Result<u64, Error> {
         let head = UpstreamRequest { method: Method::HEAD, follow: false, ..question(remote, name, digest) };
         match self.ask(&head).await {
             Ok(answer) if names_another(answer.response.headers(), digest) => Err(another()),
-            // Some answer a HEAD with a zero where they do not know.
+            // Some registries answer a HEAD with a length of 0 if they do not know the size.
             Ok(answer) => match content_length(answer.response.headers()) {
                 Some(size) if size > 0 || digest.matches(b"") => Ok(size),
                 _ => self.size_by_get(remote, name, digest).await,
@@ -108,7 +109,7 @@ impl Client {
         }
         let untold = || Error::Protocol("it does not tell the blob's size".into());
         match response.status() {
-            // The first byte of an empty blob is beyond its end.
+            // In an empty blob the first byte is out of range.
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
                 content_range(response.headers()).and_then(|range| range.size).ok_or_else(untold)
             }
@@ -117,11 +118,11 @@ impl Client {
         }
     }
 
-    /// Opens a blob at `from`, up to `until` (exclusive) if that is given.
+    /// Opens a blob at `from`, up to `until` (exclusive) if given.
     ///
     /// # Errors
-    /// Any of [`Error`]'s but [`Error::DigestMismatch`]; [`Error::Status`] with 416 when `from` is beyond the end,
-    /// [`Error::Protocol`] when the part that comes is not the one asked for.
+    /// Any of [`Error`]'s but [`Error::DigestMismatch`]; [`Error::Status`] with 416 if `from` is beyond the end,
+    /// [`Error::Protocol`] if another range comes than the requested one.
     pub async fn open_blob(
         &self,
         remote: &Remote,
@@ -164,7 +165,7 @@ fn another() -> Error {
     Error::Protocol("it names another digest than the one asked for".into())
 }
 
-/// The `Range` header for a part; none for the whole.
+/// Returns the `Range` header for a part; `None` for the whole blob.
 fn range(from: u64, until: Option<u64>) -> Result<Option<HeaderValue>, Error> {
     let unfit = || Error::Protocol("an empty range was asked for".into());
     let text = match until {
@@ -176,17 +177,17 @@ fn range(from: u64, until: Option<u64>) -> Result<Option<HeaderValue>, Error> {
     HeaderValue::try_from(text).map(Some).map_err(|_| unfit())
 }
 
-/// What a response carries of a blob.
+/// The part of a blob that a response carries.
 struct Extent {
     /// The offset of the body's first byte.
     start: u64,
-    /// Of the whole blob.
+    /// The size of the whole blob.
     size: Option<u64>,
-    /// Of the body, where it is a part.
+    /// The length of the body, if it is a part.
     part: Option<u64>,
 }
 
-/// What comes, once that is known to be what was asked for.
+/// Returns the part that comes, after checking that it is the requested one.
 fn extent(response: &Response, from: u64, until: Option<u64>) -> Result<Extent, Error> {
     if response.status() == StatusCode::OK {
         return Ok(Extent { start: 0, size: content_length(response.headers()), part: None });

@@ -1,4 +1,4 @@
-//! Response bodies, counted: an end that was not announced is an error, never an end.
+//! Response bodies, checked for completeness: a body that ends before its announced length is an error.
 
 use std::{io, pin::Pin, task::Poll, time::Duration};
 
@@ -15,27 +15,28 @@ use tokio::time::timeout;
 
 use super::{Error, Phase, client::Response, stream::watch_end};
 
-/// What is read of a body that nobody asked for, so that its connection can be used again.
+/// The most that is read of an unneeded body, to keep its connection usable.
 const DISCARDED: u64 = 64 * 1024;
 const DISCARD_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The body of a response to a GET.
 pub(super) struct Body {
     response: Response,
-    /// `Content-Length`, or the length of the part that comes.
+    /// `Content-Length`, or the length of the range that comes.
     expected: Option<u64>,
-    /// The end is told by its last chunk: an end of the stream is none.
+    /// The last chunk marks the end: an end of the stream before it is a cut.
     chunked: bool,
     got: u64,
-    /// Once it has failed it never ends well.
+    /// The first failure, which every later call repeats.
     failure: Option<Error>,
 }
 
 impl Body {
-    /// Takes the body of a response with a head as HTTP wants it.
+    /// Takes the body of a response and its framing.
     ///
     /// # Errors
-    /// [`Error::Protocol`] for HTTP/1.1 without a length that does not end with its connection either: `awc` reads it as empty.
+    /// [`Error::Protocol`] for an HTTP/1.1 response that has no length and keeps its connection: `awc` reads it as
+    /// empty.
     pub(super) fn new(response: Response) -> Result<Self, Error> {
         let chunked = response.headers().contains_key(TRANSFER_ENCODING);
         let expected = if chunked { None } else { content_length(response.headers()) };
@@ -46,13 +47,13 @@ impl Body {
         Ok(Self { response, expected, chunked, got: 0, failure: None })
     }
 
-    /// Holds the body against the length that the part it carries has, where nothing else tells one.
+    /// Sets the length of the range that the body carries, if the response has no other framing.
     pub(super) fn of_part(mut self, length: Option<u64>) -> Self {
         self.expected = self.expected.or(length);
         self
     }
 
-    /// The next bytes; `None` after the announced end.
+    /// Returns the next bytes; `None` after the announced end.
     pub(super) async fn next(&mut self, stall: Duration) -> Result<Option<Bytes>, Error> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
@@ -90,7 +91,7 @@ impl Body {
         .await
     }
 
-    /// The whole of it, if it is no longer than `limit`.
+    /// Reads the whole body, if it is no longer than `limit`.
     pub(super) async fn collect(mut self, limit: u64, stall: Duration) -> Result<Bytes, Error> {
         let mut whole = BytesMut::new();
         if self.expected.is_some_and(|all| all > limit) {
@@ -106,7 +107,7 @@ impl Body {
     }
 }
 
-/// Returns whether TLS ended without saying so, as many servers have it: a cut or an end, which the content tells.
+/// Returns whether TLS ended without a close_notify, as with many servers: the content shows whether it was cut.
 fn is_bare_end(error: &PayloadError) -> bool {
     match error {
         PayloadError::Io(error) | PayloadError::Incomplete(Some(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
@@ -114,8 +115,8 @@ fn is_bare_end(error: &PayloadError) -> bool {
     }
 }
 
-/// As much of an error's or a redirect's body as comes soon. It is read to its end where that is near, so that the
-/// connection can be used again.
+/// Reads as much of an error's or a redirect's body as comes soon, to its end if that is near: the connection can be
+/// used again then.
 pub(super) async fn excerpt(response: Response) -> Bytes {
     let Ok(mut body) = Body::new(response) else { return Bytes::new() };
     let mut start = BytesMut::new();
@@ -127,12 +128,12 @@ pub(super) async fn excerpt(response: Response) -> Bytes {
             }
         }
     };
-    // Late is as good as cut: what came is what there is.
+    // A time-out is treated like a cut: the bytes that came are used.
     let _late = timeout(DISCARD_PATIENCE, read).await;
     start.freeze()
 }
 
-/// `Content-Length`, when it is one number.
+/// Returns `Content-Length`, if it is a single number.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }

@@ -1,22 +1,22 @@
-//! `WWW-Authenticate`, RFC 9110, section 11.6.1: several challenges may stand in one header, separated by the same commas
-//! that separate one challenge's parameters.
+//! A parser for `WWW-Authenticate` (RFC 9110, section 11.6.1). One header may contain several challenges, separated by
+//! the same commas as the parameters of one challenge.
 
 /// One challenge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
-    /// `bearer`, `basic` or another, in lower case.
+    /// `bearer`, `basic` or another scheme, in lower case.
     pub scheme: String,
     params: Vec<(String, String)>,
 }
 
 impl Challenge {
-    /// A parameter by its name in lower case.
+    /// Returns a parameter by its name in lower case.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&str> {
         self.params.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// Every challenge of a header that can be read; what cannot be read ends the list.
+    /// Returns every challenge of a header, up to the first that cannot be parsed.
     #[must_use]
     pub fn parse(header: &str) -> Vec<Self> {
         let mut scanner = Scanner { rest: header };
@@ -56,8 +56,8 @@ impl<'a> Scanner<'a> {
         self.take(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c))
     }
 
-    /// What follows a parameter's name: `=` and a token or a quoted string, with blanks around. Nothing is consumed when
-    /// the word was a scheme.
+    /// Parses `=` and a token or a quoted string, with optional blanks. Consumes nothing if the word before was a
+    /// scheme.
     fn value(&mut self) -> Option<String> {
         let rest = self.rest.trim_start().strip_prefix('=')?.trim_start();
         if let Some(quoted) = rest.strip_prefix('"') {
@@ -65,11 +65,11 @@ impl<'a> Scanner<'a> {
             return Some(self.quoted());
         }
         self.rest = rest;
-        // More than a token: realms have been seen without their quotes.
+        // Accepts more than a token: some servers send realms without quotes.
         Some(self.take(|c| c != ',' && !c.is_ascii_whitespace()).unwrap_or_default().to_owned())
     }
 
-    /// Up to the closing quote, or to the end where it is missing.
+    /// Parses up to the closing quote, or to the end if it is missing.
     fn quoted(&mut self) -> String {
         let mut text = String::new();
         let mut chars = self.rest.chars();
@@ -84,7 +84,7 @@ impl<'a> Scanner<'a> {
         text
     }
 
-    /// Skips the bare credentials some schemes have in place of parameters (`Negotiate YII=`).
+    /// Skips the bare credentials (token68) that some schemes have in place of parameters, as in `Negotiate YII=`.
     fn token68(&mut self) {
         let trimmed = self.rest.trim_start();
         let end = trimmed.find([',', ' ']).unwrap_or(trimmed.len());

@@ -1,4 +1,4 @@
-//! One thread's HTTP client: sends a request as it is told, once more if the connection failed, and logs a line.
+//! The HTTP client of one thread: sends a request, retries once if the connection failed, and logs a line.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
@@ -18,37 +18,38 @@ use super::{
     redacted_url::RedactedUrl,
 };
 
-/// A response whose head has come.
+/// A response whose head was received.
 pub(super) type Response = awc::ClientResponse;
 
-/// Any number of connections a thread, as `awc` has it: turns bound them (`turns.rs`), and nobody waits for a connection within
-/// the time that an upstream has to answer.
+/// No limit on the connections of a thread, in `awc`'s notation. `turns.rs` bounds them instead, so that no request
+/// spends an upstream's response time on waiting for a connection.
 const CONNECTIONS: usize = 0;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const LIFETIME: Duration = Duration::from_secs(600);
-/// Our dialer has its own, shorter patience.
+/// Longer than any of the dialer's own timeouts.
 const NEVER: Duration = Duration::from_secs(3600);
 const AGENT: &str = concat!("entrepot/", env!("CARGO_PKG_VERSION"));
 
-/// A thread's handle on its connections. Cheap to clone, bound to its thread; [`Pool`](super::Pool) hands it to jobs.
+/// A handle on the connections of one thread. Cheap to clone, and bound to its thread; [`Pool`](super::Pool) passes it
+/// to jobs.
 #[derive(Clone)]
 pub struct Client(Rc<Inner>);
 
 struct Inner {
     dialer: Arc<Dialer>,
-    /// One `awc` client for each route: its pool of connections knows hosts only, and a connection that one upstream may
-    /// use must not serve another's redirect.
+    /// One `awc` client for each route. Its connection pool is keyed by host only, and a connection that is allowed for
+    /// one upstream must not serve another's redirect.
     clients: RefCell<HashMap<Route, awc::Client>>,
 }
 
-/// A request, complete but for what every request has.
+/// A request, without the headers that all requests share.
 #[derive(Clone)]
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) reach: AddressPolicy,
-    /// The time for DNS, TCP and TLS.
+    /// The timeout for DNS, TCP and TLS.
     pub(super) connect: Duration,
 }
 
@@ -57,7 +58,8 @@ impl Client {
         Self(Rc::new(Inner { dialer, clients: RefCell::default() }))
     }
 
-    /// Sends it, twice if need be: all our requests are idempotent. Has no timeout but the dialer's.
+    /// Sends the request, and once more if the connection failed: all requests are idempotent. Only connecting has a
+    /// timeout.
     pub(super) async fn send(&self, request: &Request) -> Result<Response, Error> {
         match self.send_once(request).await {
             Err(Error::Unreachable(_)) => self.send_once(request).await,
@@ -73,7 +75,7 @@ impl Client {
         let always = [
             (HOST, host),
             (USER_AGENT, HeaderValue::from_static(AGENT)),
-            // Without it any encoding would do, and a digest is of the bytes as they are stored.
+            // Without it the upstream may choose any encoding, but a digest is of the stored bytes.
             (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
         ];
         let mut ready = self.route(request).request(request.method.clone(), uri).no_decompress();
@@ -88,7 +90,7 @@ impl Client {
         outcome
     }
 
-    /// Which addresses `url`, named by an answer of `remote`, may have.
+    /// Returns the address policy for `url`, which a response of `remote` names.
     pub(super) async fn reach(&self, remote: &Remote, url: &Url) -> AddressPolicy {
         remote.reach(url, self.0.dialer.goes_direct(remote.base())).await
     }
@@ -110,7 +112,7 @@ fn client(dialer: &Arc<Dialer>, route: Route) -> awc::Client {
     awc::Client::builder().connector(connector).disable_redirects().disable_timeout().finish()
 }
 
-/// The URI for `awc` (see [`Dial`] on its scheme), and the `Host` header.
+/// Returns the URI for `awc` (see [`Dial`] on its scheme), and the `Host` header.
 fn target(url: &Url) -> Result<(String, HeaderValue), Error> {
     let unfit = || Error::Redirect("a URL without a host".into());
     let host = url.host_str().ok_or_else(unfit)?;
@@ -121,7 +123,7 @@ fn target(url: &Url) -> Result<(String, HeaderValue), Error> {
     Ok((format!("http://{host}:{port}{}{query}", url.path()), header))
 }
 
-/// An interim response is no answer, the second time either (and 101 was not asked for).
+/// Rejects an interim response, even after a retry; 101 was not requested.
 fn refuse_interim(response: Response) -> Result<Response, Error> {
     match response.status() {
         status if status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS => {

@@ -1,8 +1,8 @@
-//! How a connection comes about: DNS, the check of where it leads, TCP, the proxy's CONNECT, TLS.
+//! Makes connections: DNS, the check of the address, TCP, the proxy's CONNECT, TLS.
 //!
-//! The addresses are checked here, between the lookup and the connection made from its very result, so that a name which
-//! resolves otherwise the second time changes nothing. Through a proxy it is the proxy that resolves: there only literal
-//! addresses and local names can be refused.
+//! Addresses are checked between the lookup and the connection that uses its result, so that a second lookup with
+//! another result changes nothing. Behind a proxy the proxy resolves names: only literal addresses and local names can
+//! be refused there.
 
 use std::{io, net::IpAddr, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -29,21 +29,21 @@ use super::{
     stream::Stream,
 };
 
-/// How long a second address waits for the first (RFC 8305, section 5).
+/// The delay before the next address is tried (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
-/// A proxy's answer to CONNECT is read no further than this.
+/// The maximum length in bytes of a proxy's response to CONNECT.
 const PROXY_HEAD: usize = 8 * 1024;
 
-/// What decides that two requests may share connections, beside their host.
+/// The properties that, with the host, decide whether two requests may share connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Route {
     pub(super) tls: bool,
     pub(super) reach: AddressPolicy,
-    /// The time DNS, TCP and TLS have together.
+    /// The timeout for DNS, TCP and TLS together.
     pub(super) patience: Duration,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 pub(super) struct Dialer {
     tls: TlsConnector,
     proxy: Proxy,
@@ -61,15 +61,15 @@ impl Dialer {
         Ok(Self { tls: TlsConnector::from(Arc::new(config)), proxy })
     }
 
-    /// Whether `url` is reached without the proxy.
+    /// Returns whether `url` is reached without the proxy.
     pub(super) fn goes_direct(&self, url: &Url) -> bool {
         let port = url.port_or_known_default().unwrap_or_default();
         url.scheme() != "https" || self.proxy.hop_for(url.host_str().unwrap_or_default(), port).is_none()
     }
 }
 
-/// The service that gives `awc` its connections. It is always asked for `http`: TLS is made here, where the end of the
-/// stream above it can be seen.
+/// The service that makes `awc`'s connections. Its URIs always have the scheme `http`: TLS is made here, below the
+/// stream that watches for the end of the connection.
 #[derive(Clone)]
 pub(super) struct Dial {
     pub(super) dialer: Arc<Dialer>,
@@ -108,7 +108,7 @@ impl Dial {
         if self.route.tls { self.secure(host, tcp).await } else { Ok(Stream::plain(tcp)) }
     }
 
-    /// The host's addresses, less those out of reach.
+    /// Returns the host's addresses that the policy allows.
     async fn allowed(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
         let mut addresses = resolve(host, port).await?;
         let refused = addresses.first().map(|address| format!("{host} is at {}", address.ip()));
@@ -147,7 +147,7 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     Ok(addresses)
 }
 
-/// The first of the addresses that accepts; each starts a little after the one before it.
+/// Returns the first connection that succeeds; the attempts start one after the other, a little apart.
 async fn open(addresses: Vec<SocketAddr>) -> Result<TcpStream, Error> {
     let attempt = |(delay, address): (Duration, SocketAddr)| async move {
         sleep(delay).await;
@@ -165,7 +165,7 @@ async fn open(addresses: Vec<SocketAddr>) -> Result<TcpStream, Error> {
     Err(failure)
 }
 
-/// CONNECT, RFC 9110, section 9.3.6.
+/// Sends CONNECT (RFC 9110, section 9.3.6).
 async fn ask_proxy(tcp: &mut TcpStream, hop: &Hop, host: &str, port: u16) -> io::Result<()> {
     let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let authorization = hop.authorization.as_ref();
@@ -178,7 +178,7 @@ async fn ask_proxy(tcp: &mut TcpStream, hop: &Hop, host: &str, port: u16) -> io:
     if accepted { Ok(()) } else { Err(io::Error::other(format!("it answered {code:?} to CONNECT"))) }
 }
 
-/// Up to the empty line. What follows is the upstream's, which says nothing before the TLS client does.
+/// Reads up to the empty line. No byte of the upstream follows it, as the TLS client speaks first.
 async fn read_head(tcp: &mut TcpStream) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

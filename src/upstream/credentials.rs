@@ -1,4 +1,4 @@
-//! A name and a password, and how they go into a header.
+//! A user name and a password, and their encoding in a header.
 
 use std::fmt;
 
@@ -15,14 +15,14 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The user information of a URL, if it has any.
+    /// Returns the user information of a URL, if it has any.
     pub(super) fn of_url(url: &Url) -> Option<Self> {
         let password = url.password().unwrap_or_default();
         (!url.username().is_empty())
             .then(|| Self { username: percent_decode(url.username()), password: percent_decode(password) })
     }
 
-    /// As the value of `Authorization` (RFC 7617).
+    /// Returns the value of `Authorization` (RFC 7617).
     pub(super) fn basic(&self) -> String {
         format!("Basic {}", BASE64_STANDARD.encode(format!("{}:{}", self.username, self.password)))
     }
@@ -35,7 +35,7 @@ impl fmt::Debug for Credentials {
 }
 
 fn percent_decode(text: &str) -> String {
-    // A form's decoding, kept from what it does besides: `+` is a space there, `&` and `=` end a field.
+    // Uses the decoder for forms, so escapes its special characters: `+` means a space, `&` and `=` end a field.
     let escaped = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
     form_urlencoded::parse(escaped.as_bytes()).next().map(|(text, _)| text.into_owned()).unwrap_or_default()
 }

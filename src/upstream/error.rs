@@ -1,4 +1,4 @@
-//! Why an upstream gave no answer, in the terms the rules decide by.
+//! The reasons why an upstream request failed, in the terms by which the registry decides.
 
 use std::{error::Error as _, fmt, io, time::Duration};
 
@@ -6,84 +6,84 @@ use awc::error::{ConnectError, SendRequestError};
 
 use crate::oci::Digest;
 
-/// What went wrong with a request to an upstream. No variant's text holds a token, a password or a query string.
+/// A failed request to an upstream. No variant's text contains a token, a password or a query string.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// 404, or an error body whose code says that the thing is unknown.
     #[error("upstream does not have it")]
     NotFound,
-    /// 401 or 403 from the upstream after a fresh token, or the token service's refusal of one.
+    /// 401 or 403 from the upstream in spite of a fresh token, or the token service denied one.
     #[error("upstream denied access: {0}")]
     Denied(String),
-    /// 401 from the token service to the configured user and password: it says nothing about what was asked for.
+    /// 401 from the token service for the configured user and password. It says nothing about the requested content.
     #[error("the token service {0} refuses proxy.username and proxy.password")]
     Login(String),
     /// 429, from the upstream or from its token service.
     #[error("upstream has had too many requests: {message}")]
     TooMany {
-        /// What its `Retry-After` said.
+        /// The value of `Retry-After`.
         retry_after: Option<Duration>,
-        /// What it said in words, shortened.
+        /// The upstream's message, shortened.
         message: String,
     },
-    /// Another 4xx or 5xx; a 401 or 403 too, when a redirect's target says it.
+    /// Another 4xx or 5xx; also 401 or 403 from the target of a redirect.
     #[error("upstream answered {code}{message}")]
     Status {
         /// The status code.
         code: u16,
-        /// Empty, or a colon and what the error body said, shortened.
+        /// Empty, or a colon and the message of the error body, shortened.
         message: String,
     },
-    /// It took too long.
+    /// A timeout expired.
     #[error("upstream took too long to {phase}")]
     Timeout {
-        /// What it was that took too long.
+        /// The phase that took too long.
         phase: Phase,
     },
-    /// DNS, TCP, TLS or the proxy failed, or the connection ended before an answer came; tried twice.
+    /// DNS, TCP, TLS or the proxy failed, or the connection closed before a response; tried twice.
     #[error("upstream cannot be reached: {0}")]
     Unreachable(String),
-    /// As many requests are under way as there may be: it was not asked.
+    /// The limit of concurrent requests is reached: the upstream was not asked.
     #[error("too many requests to upstreams are under way here; this one was not made")]
     Crowded,
     /// The body ended before its announced length, or before its last chunk.
     #[error("upstream cut the response off after {got} bytes{}", of(*expected))]
     Cut {
-        /// How many bytes came.
+        /// The number of bytes that came.
         got: u64,
-        /// How many were announced, if that was.
+        /// The number of bytes that were announced, if any.
         expected: Option<u64>,
     },
-    /// A manifest's bytes do not hash to what was asked for or announced.
+    /// A manifest's bytes do not have the requested or announced digest.
     #[error("upstream sent bytes that do not hash to {expected}")]
     DigestMismatch {
-        /// What was asked for or announced.
+        /// The requested or announced digest.
         expected: Digest,
     },
-    /// A document that must fit in memory is larger than it may be.
+    /// A document that must fit in memory is too large.
     #[error("upstream's document is larger than {limit} bytes")]
     TooLarge {
-        /// The most that is accepted.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// An answer that HTTP or the distribution spec does not allow.
+    /// A response that violates HTTP or the distribution spec.
     #[error("upstream answered against the protocol: {0}")]
     Protocol(String),
     /// A redirect that is not followed.
     #[error("upstream redirected where it may not: {0}")]
     Redirect(String),
-    /// The token service's answer was of no use.
+    /// The token service's response contains no usable token.
     #[error("no token: {0}")]
     Token(String),
-    /// A setting of this room that cannot work.
+    /// A setting of this module is invalid.
     #[error("{0}")]
     Setting(String),
-    /// The pool's threads could not be started, or the job ended without a result because it panicked.
+    /// The pool's threads could not be started, or the job panicked.
     #[error("the upstream job did not finish: {0}")]
     Job(String),
 }
 
-/// What a timeout was waiting for.
+/// The phase of a request that timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// DNS, TCP and TLS.
@@ -108,7 +108,7 @@ impl fmt::Display for Phase {
 }
 
 impl Error {
-    /// Whether the upstream was not there at all, so that asking it again at once is of no use.
+    /// Returns whether no connection was possible, so that another attempt right away is useless.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         match self {
@@ -118,13 +118,13 @@ impl Error {
         }
     }
 
-    /// Carries this error through a foreign error type; [`sent`] takes it out again.
+    /// Wraps this error for a foreign error type; [`sent`] unwraps it.
     pub(super) fn into_io(self) -> io::Error {
         io::Error::other(self)
     }
 }
 
-/// What `awc` says when no response came.
+/// Converts `awc`'s error if no response came.
 pub(super) fn sent(error: SendRequestError) -> Error {
     match error {
         SendRequestError::Timeout => Error::Timeout { phase: Phase::Head },
@@ -133,7 +133,7 @@ pub(super) fn sent(error: SendRequestError) -> Error {
         SendRequestError::Connect(ConnectError::Disconnected) => closed(),
         SendRequestError::Connect(error) => Error::Unreachable(error.to_string()),
         SendRequestError::Send(error) => Error::Unreachable(error.kind().to_string()),
-        // A parse error with a cause is the connection's end or reset in the midst of the head.
+        // A parse error with a source means that the connection ended within the head.
         SendRequestError::Response(error) if error.source().is_some() => closed(),
         SendRequestError::Response(error) => Error::Protocol(error.to_string()),
         _ => Error::Protocol("the request could not be made".into()),

@@ -1,17 +1,17 @@
-//! The bodies of errors that an upstream sends.
+//! Parses the bodies of error responses.
 
 use awc::http::StatusCode;
 use serde::Deserialize;
 
 use super::{Error, body::excerpt, client::Response, headers::retry_after};
 
-/// An upstream's own words are kept this short.
+/// The maximum length of an upstream's message.
 const LONGEST_MESSAGE: usize = 200;
 
-/// A longer word may be a token or a signature.
+/// A longer word may be a token or a signature, and is removed.
 const LONGEST_WORD: usize = 40;
 
-/// What a status that is not one of success means; reads the body for its words.
+/// Converts a response that is not a success to an error, with the message of its body.
 pub(super) async fn failure(response: Response) -> Error {
     let (status, retry_after) = (response.status(), retry_after(response.headers()));
     let said = ErrorBody::read(&excerpt(response).await);
@@ -26,11 +26,11 @@ pub(super) async fn failure(response: Response) -> Error {
     }
 }
 
-/// An error body, as far as it matters.
+/// The relevant parts of an error body.
 #[derive(Default)]
 struct ErrorBody {
     message: String,
-    /// Its code is one of those that mean "not found".
+    /// Set if its code is one of those that mean "not found".
     unknown: bool,
 }
 
@@ -47,7 +47,7 @@ struct ErrorItem {
 }
 
 impl ErrorBody {
-    /// The spec's JSON, or the first line of a text.
+    /// Parses the JSON of the distribution spec, or takes the first line of a text.
     fn read(body: &[u8]) -> Self {
         if let Ok(ErrorsDocument { errors: Some(errors) }) = serde_json::from_slice(body) {
             let Some(first) = errors.into_iter().next() else { return Self::default() };
@@ -66,7 +66,7 @@ impl ErrorBody {
     }
 }
 
-/// Printable, short, and without any word long enough to be a secret.
+/// Returns a printable, short text without any word long enough to be a secret.
 fn shorten(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let words = words.map(|word| if word.len() > LONGEST_WORD { "…" } else { word });

@@ -1,22 +1,23 @@
-//! A response's head as its bytes come, before `awc` reads it.
+//! Rewrites a response's head before `awc` reads it.
 //!
-//! RFC 9112, section 6.3: a response with neither a length nor chunks ends with its connection. `awc` reads such a body only
-//! after HTTP/1.0, and takes it for empty after HTTP/1.1. So such a head is handed on as one of HTTP/1.0.
+//! A response with neither a length nor chunks ends with its connection (RFC 9112, section 6.3). `awc` reads such a
+//! body only after HTTP/1.0, and takes it for empty after HTTP/1.1. Such a head is therefore passed on as one of
+//! HTTP/1.0.
 
 const VERSION: &[u8] = b"HTTP/1.1 ";
-/// `awc` accepts no longer head.
+/// The maximum length of a head that `awc` accepts.
 const LONGEST: usize = 128 << 10;
 
-/// The start of a response, held back until its head is complete.
+/// The start of a response, buffered until its head is complete.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     bytes: Vec<u8>,
-    /// Where to look on for the head's end.
+    /// The offset at which the search for the head's end continues.
     seen: usize,
 }
 
 impl Head {
-    /// Takes the next bytes; returns all that was held back once the head is complete, or too long to wait for.
+    /// Takes the next bytes; returns all buffered ones once the head is complete or too long.
     pub(super) fn take(&mut self, read: &[u8], answers_head: bool) -> Option<Vec<u8>> {
         self.bytes.extend_from_slice(read);
         let from = self.seen.saturating_sub(3);
@@ -31,13 +32,13 @@ impl Head {
         Some(self.give())
     }
 
-    /// Returns what is held back: the connection ended.
+    /// Returns the buffered bytes, since the connection ended.
     pub(super) fn give(&mut self) -> Vec<u8> {
         std::mem::take(self).bytes
     }
 }
 
-/// The length of a head with its empty line, whose line breaks may lack their CR.
+/// Returns the length of a head with its empty line, even if its line breaks lack the CR.
 fn end(bytes: &[u8]) -> Option<usize> {
     let breaks = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
     breaks.into_iter().find_map(|at| match &bytes[at..] {
@@ -47,8 +48,8 @@ fn end(bytes: &[u8]) -> Option<usize> {
     })
 }
 
-/// Returns whether the body of this response to a GET lasts until its connection ends. Redirects and errors often have no
-/// body and no length either, and keep their connection: those must say that they close it.
+/// Returns whether the body of this response to a GET lasts until the connection closes. Redirects and errors often
+/// have neither a body nor a length and keep their connection: of those it is assumed only with `Connection: close`.
 fn ends_by_close(head: &[u8]) -> bool {
     let head = String::from_utf8_lossy(head);
     let mut lines = head.lines();
@@ -75,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// All that is handed on of a response that comes in pieces of `size` bytes.
+    /// Returns the bytes passed on for a response that comes in pieces of `size` bytes.
     fn handed_on(response: &str, size: usize) -> String {
         let (mut head, mut out) = (Head::default(), Vec::new());
         let mut pieces = response.as_bytes().chunks(size);

@@ -1,4 +1,4 @@
-//! The few response headers that must be understood, read tolerantly: what cannot be read is as if it were not there.
+//! Parsers for the relevant response headers. They are tolerant: a malformed header counts as absent.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,30 +7,30 @@ use url::Url;
 
 use crate::oci::{ContentRange, Digest};
 
-/// What a pull-rate limit leaves: Docker Hub's `ratelimit-limit` and `ratelimit-remaining`.
+/// The state of a rate limit: Docker Hub's `ratelimit-limit` and `ratelimit-remaining`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// How many requests a window allows.
+    /// The requests that a window allows.
     pub limit: u64,
-    /// How many of them are left.
+    /// The requests left in it.
     pub remaining: u64,
-    /// How long the window is, where that was said.
+    /// The length of the window, if it was sent.
     pub window: Option<Duration>,
 }
 
-/// One header's text.
+/// Returns a header's value as text.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The budget a response tells, if it does.
+/// Returns the rate limit of a response, if it has one.
 pub(super) fn budget(headers: &HeaderMap) -> Option<Budget> {
     let (limit, window) = amount(text(headers, "ratelimit-limit")?)?;
     let (remaining, other) = amount(text(headers, "ratelimit-remaining")?)?;
     Some(Budget { limit, remaining, window: window.or(other) })
 }
 
-/// `100;w=21600`, or `100`.
+/// Parses `100;w=21600`, or `100`.
 fn amount(header: &str) -> Option<(u64, Option<Duration>)> {
     let mut parts = header.split(',').next()?.split(';').map(str::trim);
     let amount = parts.next()?.parse().ok()?;
@@ -38,7 +38,7 @@ fn amount(header: &str) -> Option<(u64, Option<Duration>)> {
     Some((amount, window.map(Duration::from_secs)))
 }
 
-/// `Retry-After`, in seconds or as a date; a day at most.
+/// Parses `Retry-After`, in seconds or as a date; returns a day at most.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     const MOST: Duration = Duration::from_secs(86_400);
     let header = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
@@ -49,22 +49,23 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(MOST))
 }
 
-/// The response's `Content-Range`, if it has a sound one.
+/// Returns the response's `Content-Range`, if it is valid.
 pub(super) fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
     text(headers, CONTENT_RANGE.as_str())?.parse().ok()
 }
 
-/// `Docker-Content-Digest`; some registries leave it out.
+/// Returns `Docker-Content-Digest`, which some registries omit.
 pub(super) fn digest(headers: &HeaderMap) -> Option<Digest> {
     text(headers, "docker-content-digest")?.trim().parse().ok()
 }
 
-/// Returns whether a response names another digest than the one asked for. Digests of two algorithms may be of one blob.
+/// Returns whether a response names another digest than the requested one. Digests of two algorithms may be of one
+/// blob.
 pub(super) fn names_another(headers: &HeaderMap, asked: &Digest) -> bool {
     digest(headers).is_some_and(|named| named.algorithm() == asked.algorithm() && named != *asked)
 }
 
-/// The query of the `Link` with `rel="next"`: what to ask for the page after this one.
+/// Returns the query of the `Link` with `rel="next"`, which requests the next page.
 pub(super) fn next_query(headers: &HeaderMap, page: &Url) -> Option<String> {
     headers.get_all(LINK).filter_map(|link| link.to_str().ok()).find_map(|link| next_in(link, page))
 }

@@ -1,5 +1,5 @@
-//! Lists that are passed through: a page of tags, a page of referrers. The bytes are handed on as they came, once they were
-//! read as such a list: a captive portal answers 200, too.
+//! Pages of tags and of referrers, passed through unchanged. They are parsed first, since a captive portal answers 200
+//! too.
 
 use awc::http::{Method, header::HeaderName};
 use bytes::Bytes;
@@ -17,36 +17,36 @@ use crate::{
     oci::{Digest, Manifest, MediaType, RepositoryName},
 };
 
-/// The longest page that is accepted: the Hub's longest tag lists are a few MiB.
+/// The longest page that is accepted, in bytes: the Hub's longest tag lists are a few MiB.
 const LONGEST: u64 = 16 << 20;
 
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The JSON as it was sent.
+    /// The JSON as the upstream sent it.
     pub bytes: Bytes,
-    /// `Content-Type`, empty where it is missing.
+    /// `Content-Type`, empty if it is missing.
     pub media_type: MediaType,
-    /// The query that asks for the next page, from `Link`.
+    /// The query of the next page, from `Link`.
     pub link: Option<String>,
-    /// `OCI-Filters-Applied`, of referrers.
+    /// `OCI-Filters-Applied`, for referrers.
     pub filters: Option<String>,
 }
 
 impl Client {
-    /// A page of a repository's tags. `query` is passed on: `n=100&last=x`, or nothing.
+    /// Requests a page of a repository's tags. `query` is passed on: `n=100&last=x`, or empty.
     ///
     /// # Errors
-    /// Any of [`Error`]'s but [`Error::DigestMismatch`]; [`Error::Protocol`] when the answer is no list of tags.
+    /// Any of [`Error`]'s but [`Error::DigestMismatch`]; [`Error::Protocol`] if the response is no list of tags.
     pub async fn tags(&self, remote: &Remote, name: &RepositoryName, query: &str) -> Result<Page, Error> {
         let page = self.page(remote, name, "tags/list", query).await?;
         page.checked(is_list_of_tags, "no list of tags")
     }
 
-    /// A page of the manifests that refer to `digest`. `query` is passed on: `artifactType=x`, or nothing.
+    /// Requests a page of the manifests that refer to `digest`. `query` is passed on: `artifactType=x`, or empty.
     ///
     /// # Errors
-    /// Any of [`Error`]'s but [`Error::DigestMismatch`]; [`Error::Protocol`] when the answer is no index, and
+    /// Any of [`Error`]'s but [`Error::DigestMismatch`]; [`Error::Protocol`] if the response is no index, and
     /// [`Error::NotFound`] from a registry without this endpoint.
     pub async fn referrers(
         &self,
@@ -56,7 +56,7 @@ impl Client {
         query: &str,
     ) -> Result<Page, Error> {
         match self.page(remote, name, &format!("referrers/{digest}"), query).await {
-            // Clients look for the referrers tag where the endpoint is 404, and give up where it is anything else.
+            // After a 404 clients fall back to the referrers tag; after any other error they give up.
             Err(Error::Status { code: 400 | 405 | 406 | 501, .. }) => Err(Error::NotFound),
             page => page?.checked(is_index, "no index of referrers"),
         }
@@ -96,7 +96,7 @@ impl Page {
     }
 }
 
-/// distribution-spec, "Listing Tags". An empty list is `null` where Go writes it.
+/// distribution-spec, "Listing Tags". Registries written in Go send `null` for an empty list.
 fn is_list_of_tags(bytes: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct List {

@@ -1,4 +1,4 @@
-//! Manifests: the head that tells what a tag names now, and the bytes, verified.
+//! Manifest requests: the digest that a tag names now, by a HEAD, and the verified bytes.
 
 use awc::http::{
     Method,
@@ -17,33 +17,33 @@ use crate::{
     oci::{Digest, MANIFEST_TYPES, MediaType, Reference, RepositoryName},
 };
 
-/// The longest manifest that is accepted: twice what the spec wants a registry to take.
+/// The longest manifest that is accepted, in bytes: twice what the spec requires of a registry.
 const LONGEST: u64 = 8 << 20;
 
-/// What a HEAD says of a manifest.
+/// The response to a HEAD of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestHead {
-    /// `Docker-Content-Digest`; some registries leave it out.
+    /// `Docker-Content-Digest`, which some registries omit.
     pub digest: Option<Digest>,
-    /// `Content-Type`, empty where it is missing.
+    /// `Content-Type`, empty if it is missing.
     pub media_type: MediaType,
-    /// `Content-Length`, where it tells one.
+    /// `Content-Length`, if it is known.
     pub size: Option<u64>,
 }
 
-/// A manifest as it was sent.
+/// A manifest as the upstream sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestBody {
-    /// The bytes: whole, and verified against the digest asked for or announced.
+    /// The bytes: complete, and verified against the requested or announced digest.
     pub bytes: Bytes,
-    /// `Content-Type`, empty where it is missing.
+    /// `Content-Type`, empty if it is missing.
     pub media_type: MediaType,
-    /// `Docker-Content-Digest`. Without it, a manifest asked for by tag is whatever came.
+    /// `Docker-Content-Digest`. Without it the bytes of a manifest requested by tag are not verified.
     pub digest: Option<Digest>,
 }
 
 impl Client {
-    /// Asks what `reference` names. Docker Hub does not count it as a pull.
+    /// Requests the head of a manifest. Docker Hub does not count it as a pull.
     ///
     /// # Errors
     /// Any of [`Error`]'s but [`Error::Cut`], [`Error::DigestMismatch`] and [`Error::TooLarge`].
@@ -58,15 +58,15 @@ impl Client {
         Ok(ManifestHead {
             digest: digest(headers),
             media_type: media_type(headers),
-            // A manifest is never empty: a zero is a server that does not know.
+            // A manifest is never empty: a length of 0 means that the server does not know it.
             size: content_length(headers).filter(|size| *size > 0),
         })
     }
 
-    /// Fetches a manifest. Docker Hub counts it.
+    /// Requests a manifest. Docker Hub counts it as a pull.
     ///
     /// # Errors
-    /// Any of [`Error`]'s; [`Error::DigestMismatch`] when the bytes are not those asked for or announced.
+    /// Any of [`Error`]'s; [`Error::DigestMismatch`] if the bytes do not have the requested or announced digest.
     pub async fn get_manifest(
         &self,
         remote: &Remote,

@@ -1,4 +1,4 @@
-//! What is counted of the questions to an upstream.
+//! The metrics of requests to an upstream.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{Error, Remote, request::UpstreamResponse};
 use crate::metrics::{Content, Tally, UpstreamResult};
 
 impl Remote {
-    /// A question has been answered, or not.
+    /// Counts a request that was answered or failed.
     pub(super) fn count(
         &self,
         content: Content,
@@ -21,12 +21,12 @@ impl Remote {
         }
     }
 
-    /// Where the bytes are counted that it sends.
+    /// Returns the counter for the bytes that the upstream sends.
     pub(super) fn fetched(&self, content: Content) -> Option<Tally> {
         self.metrics().map(|metrics| metrics.fetched(self.domain(), content))
     }
 
-    /// It sent bytes that are not what they were asked for.
+    /// Counts content whose bytes do not have the requested digest.
     pub(super) fn count_mismatch(&self, content: Content) {
         if let Some(metrics) = self.metrics() {
             metrics.mismatched(self.domain(), content);
@@ -48,7 +48,7 @@ fn outcome(answer: &Result<UpstreamResponse, Error>) -> UpstreamResult {
     }
 }
 
-/// A redirect that is not followed is an answer too.
+/// A redirect that is not followed counts as an answer too.
 fn of_status(status: StatusCode) -> UpstreamResult {
     match status.as_u16() {
         ..400 => UpstreamResult::Ok,

@@ -1,11 +1,11 @@
-//! Other registries, asked over HTTP: the only place that uses `awc`.
+//! The client for other registries: the only user of `awc`.
 //!
-//! Here: challenges and tokens, redirects, timeouts, the one retry, and the counting of every byte, so that a response
-//! cut short is an error. Not here: what is cached, what is stale, what a client is told.
+//! It covers challenges and tokens, redirects, timeouts, one retry, and the count of every byte, so that a truncated
+//! response is an error. It does not decide about caching, staleness, or the response to the client.
 //!
 //! `awc` belongs to one thread and its futures are not `Send`. A [`Pool`] is a few threads with a [`Client`] each;
-//! [`Remote`] is one registry and may be shared by all. [`Remote`]'s own methods may be awaited anywhere; [`Client`]'s,
-//! [`Client::open_blob`] above all, only inside a job given to the pool.
+//! [`Remote`] is one registry and is shared by all. [`Remote`]'s own methods may be awaited anywhere; [`Client`]'s,
+//! [`Client::open_blob`] above all, only inside a job that runs on the pool.
 
 mod address_policy;
 mod blob;

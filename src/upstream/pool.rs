@@ -1,4 +1,4 @@
-//! The threads that ask upstreams, and how work gets onto them.
+//! The threads that send requests to upstreams, and the queues of their jobs.
 
 use std::{
     io,
@@ -22,17 +22,17 @@ use crate::oci::{Digest, Reference, RepositoryName};
 type Job = Box<dyn FnOnce(Client) + Send>;
 type Queue = mpsc::UnboundedSender<Job>;
 
-/// What all connections have in common.
+/// The settings that all connections share.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Whose certificates are believed.
+    /// The certificates of the trusted authorities.
     pub roots: RootCertStore,
-    /// The way out.
+    /// The proxy for outgoing connections.
     pub proxy: Proxy,
 }
 
-/// The machine's root certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured). What cannot be read is logged and left
-/// out: an upstream without TLS needs none.
+/// Loads the machine's root certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured). A certificate that cannot
+/// be read is logged and omitted: an upstream without TLS needs none.
 #[must_use]
 pub fn native_roots() -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
@@ -47,8 +47,8 @@ pub fn native_roots() -> RootCertStore {
     roots
 }
 
-/// A few threads, each with a [`Client`] of its own. Cheap to clone; the threads end, and their jobs with them, when the
-/// last handle is dropped.
+/// A few threads, each with a [`Client`] of its own. Cheap to clone. The threads and their jobs end when the last
+/// handle is dropped.
 #[derive(Clone)]
 pub struct Pool(Arc<Inner>);
 
@@ -59,10 +59,10 @@ struct Inner {
 }
 
 impl Pool {
-    /// Starts `threads` of them, one at least.
+    /// Starts `threads` threads, at least one.
     ///
     /// # Errors
-    /// [`Error::Job`] when a thread cannot be started, [`Error::Setting`] when TLS cannot be set up.
+    /// [`Error::Job`] if a thread cannot be started, [`Error::Setting`] if TLS cannot be set up.
     pub fn start(threads: usize, settings: Settings) -> Result<Self, Error> {
         let dialer = Arc::new(Dialer::new(settings.roots, settings.proxy)?);
         let queues = (0..threads.max(1)).map(|number| start_thread(number, &dialer).map(Mutex::new));
@@ -70,23 +70,23 @@ impl Pool {
         Ok(Self(Arc::new(Inner { dialer, queues, turn: AtomicUsize::new(0) })))
     }
 
-    /// Runs a future that need not be `Send` on one of the threads. If it panics, it alone ends.
+    /// Runs a future that need not be `Send` on one of the threads. A panic ends this job only.
     ///
     /// # Errors
-    /// [`Error::Job`] when its thread had ended and no new one could be started; the job is dropped then.
+    /// [`Error::Job`] if its thread had ended and no new one could be started; the job is dropped then.
     pub fn spawn<F, Fut>(&self, job: F) -> Result<(), Error>
     where
         F: FnOnce(Client) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        // The call itself is inside the task: whatever panics does so there.
+        // Called inside the task, so that a panic ends the task only.
         self.enqueue(Box::new(move |client| drop(spawn_local(async move { job(client).await }))))
     }
 
-    /// Runs a future on one of the threads and awaits its result, from any runtime. Dropped, it takes the future with it.
+    /// Runs a future on one of the threads and awaits its result, from any runtime. Dropping this drops the future too.
     ///
     /// # Errors
-    /// What the future fails with; [`Error::Job`] when it panicked or could not be started.
+    /// The error of the future; [`Error::Job`] if it panicked or could not be started.
     pub async fn call<T, F, Fut>(&self, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -119,7 +119,7 @@ fn start_thread(number: usize, dialer: &Arc<Dialer>) -> Result<Queue, Error> {
     let dialer = Arc::clone(dialer);
     let run = move || {
         LocalSet::new().block_on(&runtime, serve(receiver, dialer));
-        // A lookup in DNS may hang for long: nobody waits for it any more.
+        // Does not wait for a DNS lookup, which may hang.
         runtime.shutdown_background();
     };
     thread::Builder::new().name(format!("upstream-{number}")).spawn(run).map_err(failed)?;
@@ -133,7 +133,7 @@ async fn serve(mut jobs: mpsc::UnboundedReceiver<Job>, dialer: Arc<Dialer>) {
     }
 }
 
-/// [`Client`]'s questions, for callers on other threads.
+/// The requests of [`Client`], for callers on other threads.
 impl Remote {
     /// As [`Client::head_manifest`].
     ///

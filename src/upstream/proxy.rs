@@ -1,4 +1,4 @@
-//! `HTTPS_PROXY` and `NO_PROXY`, read as Docker's own programs read them (Go's `httpproxy`).
+//! `HTTPS_PROXY` and `NO_PROXY`, with the semantics of Docker's own programs (Go's `httpproxy`).
 
 use std::net::IpAddr;
 
@@ -6,19 +6,19 @@ use url::Url;
 
 use super::{Credentials, Error, address_policy::bare_host};
 
-/// Through which proxy `https` upstreams are asked. `HTTP_PROXY` is not honoured.
+/// The proxy for `https` upstreams. `HTTP_PROXY` is not honoured.
 #[derive(Clone, Default)]
 pub struct Proxy {
     hop: Option<Hop>,
     exceptions: Vec<Exception>,
 }
 
-/// The proxy itself.
+/// The address of the proxy.
 #[derive(Clone)]
 pub(super) struct Hop {
     pub(super) host: String,
     pub(super) port: u16,
-    /// `Proxy-Authorization`, when its URL has user information.
+    /// `Proxy-Authorization`, if its URL has user information.
     pub(super) authorization: Option<String>,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Hop {
 enum Exception {
     Everything,
     Network(IpAddr, u8),
-    /// The name itself (unless it was written with a leading dot) and all names below it.
+    /// The name itself (unless it is written with a leading dot) and all names below it.
     Name {
         suffix: String,
         itself: bool,
@@ -38,7 +38,7 @@ impl Proxy {
     /// Reads the variables through `lookup`: upper case first, empty means unset.
     ///
     /// # Errors
-    /// [`Error::Setting`] when `HTTPS_PROXY` is not an `http` URL.
+    /// [`Error::Setting`] if `HTTPS_PROXY` is not an `http` URL.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let get = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
         let hop = get("HTTPS_PROXY").or_else(|| get("https_proxy"));
@@ -49,7 +49,7 @@ impl Proxy {
         })
     }
 
-    /// The proxy to use for a host, if any. This machine itself is never asked through one.
+    /// Returns the proxy to use for a host, if any. This machine itself is always reached directly.
     pub(super) fn hop_for(&self, host: &str, port: u16) -> Option<&Hop> {
         let host = bare_host(host).trim_end_matches('.');
         let address: Option<IpAddr> = host.parse().ok();

@@ -1,4 +1,5 @@
-//! URLs as they may be logged: scheme, host and path. A presigned URL's query is a credential, and so is user information.
+//! URLs for the log: scheme, host and path. User information and a presigned URL's query are credentials, and are
+//! omitted.
 
 use std::fmt;
 

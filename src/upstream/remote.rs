@@ -1,4 +1,4 @@
-//! One upstream registry: where it is, who we are to it, and what it has told us so far.
+//! An upstream registry: its address, the credentials for it, and the state learned from its responses.
 
 use std::{
     fmt,
@@ -28,17 +28,17 @@ use crate::{
     oci::{Domain, RepositoryName},
 };
 
-/// How long the addresses of the upstream's own host are believed, when a redirect is judged by them.
+/// The time for which the addresses of the upstream's own host are cached, for the check of redirects.
 const REACH_AGE: Duration = Duration::from_secs(60);
 
-/// How long an upstream may take.
+/// The timeouts of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For DNS, TCP and TLS together, each time.
+    /// For DNS, TCP and TLS together, for each connection.
     pub connect: Duration,
-    /// From the start to the response's head: connecting, tokens and redirects included.
+    /// From the start to the response's head, including connecting, tokens and redirects.
     pub head: Duration,
-    /// Between any two pieces of a body.
+    /// Between two pieces of a body.
     pub stall: Duration,
 }
 
@@ -49,22 +49,22 @@ impl Default for Timeouts {
     }
 }
 
-/// What an upstream may be given beside its address.
+/// The options of an upstream.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Who to be there; nobody, when missing.
+    /// The account there; anonymous if `None`.
     pub credentials: Option<Credentials>,
-    /// How long to wait.
+    /// The timeouts.
     pub timeouts: Timeouts,
-    /// A token service on another domain that is asked all the same, and may have the credentials.
+    /// A token service on another domain that is used all the same, and may receive the credentials.
     pub realm: Option<Url>,
-    /// Hosts (`host` or `host:port`) that redirects may lead to wherever they resolve.
+    /// Hosts (`host` or `host:port`) that redirects may lead to, at any address.
     pub redirects: Vec<String>,
-    /// Where it is counted what is asked; nowhere, when missing.
+    /// The metrics that count its requests; not counted if `None`.
     pub metrics: Option<Arc<Metrics>>,
 }
 
-/// One upstream registry. Cheap to clone, and shared by all threads.
+/// An upstream registry. Cheap to clone, and shared by all threads.
 #[derive(Clone)]
 pub struct Remote(Arc<Inner>);
 
@@ -74,17 +74,17 @@ struct Inner {
     options: Options,
     tokens: Tokens,
     turns: Turns,
-    /// It challenged for Basic before: the credentials are sent at once.
+    /// Set after a Basic challenge: the credentials are sent at once from then on.
     basic: AtomicBool,
-    /// A realm was refused the credentials, and that was told.
+    /// Set after the warning that a realm did not get the credentials.
     warned: AtomicBool,
     budget: Mutex<Option<Budget>>,
     reach: Mutex<Option<(Instant, AddressPolicy)>>,
 }
 
 impl Remote {
-    /// An upstream at `base`, which stands for `domain`. User information in `base` serves as credentials where
-    /// `options` has none.
+    /// Creates the upstream of `domain`, at `base`. The user information in `base` serves as credentials if `options`
+    /// has none.
     ///
     /// # Errors
     /// [`Error::Setting`] unless `base` is an `http` or `https` URL.
@@ -111,19 +111,19 @@ impl Remote {
         })))
     }
 
-    /// The registry it stands for.
+    /// Returns the domain that it serves.
     #[must_use]
     pub fn domain(&self) -> &Domain {
         &self.0.domain
     }
 
-    /// Where it is asked.
+    /// Returns its base URL.
     #[must_use]
     pub fn base(&self) -> &Url {
         &self.0.base
     }
 
-    /// What its last response said of the pull-rate limit.
+    /// Returns the rate limit in its last response.
     #[must_use]
     pub fn budget(&self) -> Option<Budget> {
         *self.0.budget.lock()
@@ -143,7 +143,8 @@ impl Remote {
         self.0.options.timeouts
     }
 
-    /// How long a document may pause: who waits for one has given up by the time a blob's reader would.
+    /// Returns the stall timeout of a document: no longer than that of a head, since its client gives up sooner than a
+    /// blob's.
     pub(super) fn document_stall(&self) -> Duration {
         self.timeouts().stall.min(self.timeouts().head)
     }
@@ -160,27 +161,27 @@ impl Remote {
         &self.0.turns
     }
 
-    /// `<base>/v2/<name>/<rest>`.
+    /// Returns `<base>/v2/<name>/<rest>`.
     pub(super) fn url(&self, name: &RepositoryName, rest: &str) -> Url {
         let mut url = self.0.base.clone();
         url.set_path(&format!("{}/v2/{name}/{rest}", self.0.base.path().trim_end_matches('/')));
         url
     }
 
-    /// Whether `url` is at the upstream itself: the only place its tokens and credentials are sent to.
+    /// Returns whether `url` is at the upstream itself: its tokens and credentials are sent to no other place.
     pub(super) fn is_own(&self, url: &Url) -> bool {
         url.origin() == self.0.base.origin()
     }
 
-    /// Whether a token service may have the credentials (design, law 9).
+    /// Returns whether a token service may receive the credentials (law 9 of ARCHITECTURE.md).
     pub(super) fn entitles(&self, realm: &Url) -> bool {
         let base = &self.0.base;
         let downgraded = base.scheme() == "https" && realm.scheme() != "https";
         !downgraded && (realm.host() == base.host() || self.names(realm) || is_hub_pair(base, realm))
     }
 
-    /// Whether a token service is asked at all: one that may have the credentials, or that is of the upstream's domain. An
-    /// upstream sends nobody elsewhere but to whom the operator lists (design, law 10).
+    /// Returns whether a token service is used at all: one that may receive the credentials, or one on the upstream's
+    /// domain. A challenge cannot lead to other hosts (law 10 of ARCHITECTURE.md).
     pub(super) fn asks(&self, realm: &Url) -> bool {
         self.entitles(realm) || is_of_one_domain(&self.0.base, realm)
     }
@@ -189,7 +190,7 @@ impl Remote {
         self.0.options.realm.as_ref().is_some_and(|named| named.origin() == realm.origin())
     }
 
-    /// Says once that a token service is not asked, or without the credentials.
+    /// Warns once that a token service is not used, or used without the credentials.
     pub(super) fn warn_of(&self, realm: &Url) {
         let asked = self.asks(realm);
         if asked && self.credentials().is_none() || self.0.warned.swap(true, Relaxed) {
@@ -215,8 +216,8 @@ impl Remote {
         self.0.basic.store(true, Relaxed);
     }
 
-    /// Which addresses `url`, named by the upstream's answer, may have. The upstream's own host is looked up for that only
-    /// where it is reached directly: behind a proxy the lookup may hang.
+    /// Returns the address policy for `url`, which the upstream's response names. The upstream's own host is looked up
+    /// for it only if it is reached directly: behind a proxy the lookup may hang.
     pub(super) async fn reach(&self, url: &Url, direct: bool) -> AddressPolicy {
         if url.host() == self.0.base.host() || self.lists(url) || self.names(url) {
             return AddressPolicy::ANYWHERE;
@@ -244,9 +245,9 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// Whether both hosts are one, or in one domain that somebody can have: `auth.r.example` and `registry.r.example`. Which names
-/// those are is not known here; below a country's short names (`co.uk`) a domain has a third part. As it is about being
-/// asked alone, and no more than what a redirect may do, that is good enough.
+/// Returns whether both hosts are the same, or within one registrable domain, as `auth.r.example` and
+/// `registry.r.example`. The public suffix list is not known here: below a short second level of a country (`co.uk`) a
+/// domain needs a third part. That suffices, since it permits no more than a redirect may do.
 fn is_of_one_domain(base: &Url, realm: &Url) -> bool {
     if base.host() == realm.host() {
         return true;
@@ -259,7 +260,7 @@ fn is_of_one_domain(base: &Url, realm: &Url) -> bool {
     }
 }
 
-/// The one token service on another host that is known by name: whichever of its names the Hub is called by.
+/// Returns whether these are the Hub, by any of its names, and its token service.
 fn is_hub_pair(base: &Url, realm: &Url) -> bool {
     matches!(base.host_str(), Some("registry-1.docker.io" | "index.docker.io" | "registry.hub.docker.com"))
         && realm.host_str() == Some("auth.docker.io")

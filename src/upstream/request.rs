@@ -1,4 +1,4 @@
-//! One question to an upstream, to the end of its answer's head: authorization, redirects, and what a status means.
+//! Sends a request to an upstream up to the response's head: authorization, redirects, and the meaning of the status.
 
 use std::cell::Cell;
 
@@ -22,32 +22,32 @@ use crate::{metrics::Content, oci::RepositoryName};
 
 const MOST_REDIRECTS: usize = 5;
 
-/// A question about one repository.
+/// A request about one repository.
 pub(super) struct UpstreamRequest<'a> {
     pub(super) remote: &'a Remote,
     pub(super) name: &'a RepositoryName,
-    /// What is asked for.
+    /// The kind of content that is requested.
     pub(super) content: Content,
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// A header for one host only, wherever a redirect leads.
     pub(super) host_header: Option<(&'a str, HeaderName, HeaderValue)>,
-    /// Whether redirects are followed; if not, they are errors by their status.
+    /// Set if redirects are followed; otherwise they are errors by their status.
     pub(super) follow: bool,
-    /// Whether whoever asks has a turn for the whole of a large answer, and needs none to ask.
+    /// Set if the caller has a turn for a large body already, and needs none for this request.
     pub(super) has_turn: bool,
 }
 
 /// A response with a status of success.
 pub(super) struct UpstreamResponse {
     pub(super) response: Response,
-    /// Where it came from in the end.
+    /// The URL that it came from, after redirects.
     pub(super) url: Url,
 }
 
 impl Client {
-    /// Asks, and gives the answer's head, if it is one of success.
+    /// Sends a request and returns the response's head, if it is a success.
     pub(super) async fn ask(&self, question: &UpstreamRequest<'_>) -> Result<UpstreamResponse, Error> {
         let answer = self.ask_for_any(question).await?;
         if answer.response.status().is_success() {
@@ -60,9 +60,9 @@ impl Client {
         })
     }
 
-    /// Asks, and gives the answer's head whatever its status.
+    /// Sends a request and returns the response's head with any status.
     pub(super) async fn ask_for_any(&self, question: &UpstreamRequest<'_>) -> Result<UpstreamResponse, Error> {
-        // Waiting for it is not the upstream's silence.
+        // Waiting for a turn does not count as the upstream's silence.
         let _turn = if question.has_turn { None } else { Some(question.remote.turns().head().await?) };
         let (phase, began) = (Cell::new(Phase::Head), Instant::now());
         let asked = timeout(question.remote.timeouts().head, self.follow(question, &phase)).await;
@@ -84,7 +84,7 @@ impl Client {
         Err(Error::Redirect(format!("more than {MOST_REDIRECTS} times")))
     }
 
-    /// One request, and at the upstream itself a second one if the first was challenged.
+    /// Sends one request, and a second one if the upstream itself answered with a challenge.
     async fn hop(&self, question: &UpstreamRequest<'_>, url: &Url, phase: &Cell<Phase>) -> Result<Response, Error> {
         let remote = question.remote;
         if !remote.is_own(url) {
@@ -133,7 +133,7 @@ impl UpstreamRequest<'_> {
     }
 }
 
-/// A 401; or a 403 to a token from the cache, when it comes with a challenge.
+/// Returns whether the response is a 401, or a 403 with a challenge to a token from the cache.
 fn asks_for_a_pass(response: &Response, pass: &Authorization) -> bool {
     let challenged = response.headers().contains_key(WWW_AUTHENTICATE);
     match response.status() {

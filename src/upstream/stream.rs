@@ -1,7 +1,7 @@
-//! The stream under an upstream connection: plain or TLS, and honest about how it ended.
+//! The stream of an upstream connection, plain or TLS, which notes whether the peer closed it.
 //!
-//! `awc` reports a body that the peer cut by FIN as a clean end. Here the end of the stream is noted as it is read, so
-//! that the body's reader can tell the one from the other. A response's head is held back until it is whole (`head.rs`).
+//! `awc` reports a body that a FIN cut short as complete. Here the end of the stream is noted as it is read, so that
+//! the body's reader can tell the difference. A response's head is buffered until it is complete (`head.rs`).
 
 use std::{
     cell::Cell,
@@ -21,15 +21,15 @@ use tokio_rustls::client::TlsStream;
 
 use super::head::Head;
 
-/// How much of a head is read at a time.
+/// The bytes of a head that are read at a time.
 const PIECE: usize = 8 << 10;
 
 thread_local! {
-    /// Whether a stream's end was read since it was last cleared. A poll runs on one thread from end to end.
+    /// Set once a stream's end was read since it was last cleared. A poll runs on one thread from start to end.
     static ENDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs one poll, and tells whether it read the end of a stream.
+/// Runs one poll, and returns with its result whether it read the end of a stream.
 pub(super) fn watch_end<T>(poll: impl FnOnce() -> T) -> (T, bool) {
     ENDED.set(false);
     let outcome = poll();
@@ -40,19 +40,19 @@ pub(super) fn watch_end<T>(poll: impl FnOnce() -> T) -> (T, bool) {
 #[derive(Debug)]
 pub(super) struct Stream {
     transport: Transport,
-    /// The response whose head is awaited, since its request was written.
+    /// The response whose head is expected, since its request was written.
     awaited: Option<PendingEnd>,
-    /// Bytes that were held back, from here on to be handed on.
+    /// Buffered bytes, to be passed on next.
     held: Bytes,
-    /// An interim response (1xx) came. `awc` takes it for the final one and would hand the real one to the next request
-    /// on this connection: it reads as ended from here on.
+    /// Set by an interim response (1xx). `awc` takes it for the final one and would give the real one to the next
+    /// request on this connection, so the stream reads as ended from here on.
     spoilt: bool,
 }
 
 #[derive(Debug)]
 struct PendingEnd {
     head: Head,
-    /// The request is a HEAD: its response has no body.
+    /// Set if the request is a HEAD: its response has no body.
     to_head: bool,
 }
 
@@ -89,7 +89,7 @@ impl Stream {
         }
     }
 
-    /// Reads until the awaited head is whole, which is to be handed on then; so is what came of one that the end cut off.
+    /// Reads until the expected head is complete or the stream ends, and passes it on.
     fn read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(mut awaited) = self.awaited.take() {
             let mut piece = [MaybeUninit::uninit(); PIECE];
@@ -138,7 +138,7 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        // A request may be written in pieces.
+        // Keeps the first piece: a request may be written in several.
         let to_head = bytes.starts_with(b"HEAD ");
         this.awaited.get_or_insert_with(|| PendingEnd { head: Head::default(), to_head });
         match &mut this.transport {

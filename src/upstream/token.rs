@@ -1,4 +1,5 @@
-//! Tokens: fetched once for any number of waiters, kept until shortly before they expire, renewed once on a 401.
+//! Bearer tokens: requested once for all concurrent requests, cached until shortly before they expire, renewed once on
+//! a 401.
 
 use std::{
     sync::Arc,
@@ -22,20 +23,20 @@ use super::{error_body, token_cache::Token, urls};
 use crate::oci::RepositoryName;
 
 const ANSWER_LIMIT: u64 = 1 << 20;
-/// What a token lives that does not say (distribution's token specification).
+/// The lifetime in seconds of a token without `expires_in` (distribution's token specification).
 const DEFAULT_LIFE: u64 = 60;
 const LONGEST_LIFE: u64 = 24 * 3600;
 
-/// What is sent as `Authorization`.
+/// The content of the `Authorization` header.
 pub(super) enum Authorization {
-    /// Nothing, or nothing yet.
+    /// None, or none yet.
     None,
     Basic,
     Bearer(Arc<Token>),
 }
 
 impl Authorization {
-    /// What may be sent before the upstream has asked for it: what it asked for earlier.
+    /// Returns the authorization to send before a challenge: the one that an earlier challenge asked for.
     pub(super) fn known(remote: &Remote, name: &RepositoryName) -> Self {
         match remote.tokens().fresh(name) {
             Some(token) => Self::Bearer(token),
@@ -44,7 +45,7 @@ impl Authorization {
         }
     }
 
-    /// The header, kept out of every debug output.
+    /// Returns the header, marked as sensitive to keep it out of debug output.
     pub(super) fn header(&self, remote: &Remote) -> Option<HeaderValue> {
         let text = match self {
             Self::None => return None,
@@ -65,7 +66,7 @@ impl Authorization {
 }
 
 impl Client {
-    /// Answers a challenge with something that was not refused yet; `None` when there is nothing.
+    /// Answers a challenge with an authorization that was not refused yet; `None` if there is none.
     pub(super) async fn answer(
         &self,
         remote: &Remote,
@@ -101,7 +102,7 @@ impl Client {
         parse(&body, asked)
     }
 
-    /// Always for pulling this repository: the scope a challenge names may be a placeholder (ghcr.io's is).
+    /// Always requests to pull this repository: the scope of a challenge may be a placeholder (ghcr.io's is).
     async fn token_request(
         &self,
         remote: &Remote,
@@ -143,7 +144,7 @@ fn realm(remote: &Remote, bearer: &Challenge) -> Result<Url, Error> {
     Ok(realm)
 }
 
-/// A token service that wants no more of us has denied access; what else it says is as if the upstream said it.
+/// Converts an error response of the token service: 429 and 5xx keep their meaning, any other 4xx is [`Error::Denied`].
 async fn refusal(realm: &Url, response: Response) -> Error {
     let host = realm.host_str().unwrap_or_default().to_owned();
     match error_body::failure(response).await {
@@ -175,7 +176,7 @@ fn parse(body: &[u8], asked: Instant) -> Result<Token, Error> {
     Ok(Token { value, until: asked + usable(life.filter(|life| *life > 0).unwrap_or(DEFAULT_LIFE)) })
 }
 
-/// How long of its life a token is used: a tenth less, ten seconds at least, but half of it in any case.
+/// Returns for how long a token is used: its lifetime less a tenth, at least ten seconds less, but at least half of it.
 fn usable(life: u64) -> Duration {
     let life = Duration::from_secs(life.min(LONGEST_LIFE));
     let margin = (life / 10).max(Duration::from_secs(10));

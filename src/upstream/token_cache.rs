@@ -1,4 +1,4 @@
-//! Bearer tokens by the repository they open, each fetched once for any number of waiters.
+//! A cache of bearer tokens by repository; concurrent requests for a token share one fetch.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 use super::Error;
 use crate::oci::RepositoryName;
 
-/// As many repositories' tokens are kept.
+/// The maximum number of repositories whose tokens are kept.
 const KEPT: u64 = 4096;
 
-/// A bearer token, by its address one fetch's and no other's.
+/// A bearer token. Its address identifies the fetch that it came from.
 pub(super) struct Token {
     pub(super) value: String,
     pub(super) until: Instant,
@@ -22,7 +22,7 @@ impl Token {
     }
 }
 
-/// An upstream's tokens, by the repository they open for pulling.
+/// The tokens of an upstream, by the repository that they permit to pull.
 pub(super) struct Tokens(moka::sync::Cache<RepositoryName, Arc<Slot>>);
 
 impl Default for Tokens {
@@ -31,7 +31,7 @@ impl Default for Tokens {
     }
 }
 
-/// One scope's token.
+/// The token of one scope.
 #[derive(Default)]
 pub(super) struct Slot {
     latest: Mutex<Latest>,
@@ -41,7 +41,7 @@ pub(super) struct Slot {
 
 #[derive(Default)]
 pub(super) struct Latest {
-    /// How many fetches have ended, so that a waiter knows whether one ended while it waited.
+    /// The number of finished fetches, by which a waiter sees if one finished while it waited.
     fetches: u64,
     outcome: Option<Result<Arc<Token>, Error>>,
 }
@@ -59,7 +59,8 @@ impl Tokens {
 }
 
 impl Slot {
-    /// What can be had without a fetch: a token that is not the one refused, or the failure of a fetch waited for.
+    /// Returns the result that needs no fetch: a token other than the refused one, or the failure of a fetch that was
+    /// waited for.
     pub(super) fn settled(&self, refused: Option<&Arc<Token>>, fetches_seen: u64) -> Option<Result<Arc<Token>, Error>> {
         let latest = self.latest.lock();
         match latest.outcome.as_ref()? {

@@ -1,15 +1,15 @@
-//! URLs of upstreams, of their realms and of their redirects.
+//! Helpers for the URLs of upstreams, of their realms and of their redirects.
 
 use url::Url;
 
-/// Whether it is a URL that can be asked at all.
+/// Returns whether the URL has a scheme that can be requested.
 pub(super) fn is_http(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https") && url.host().is_some()
 }
 
-/// Takes user information and fragment off a URL.
+/// Removes user information and fragment from a URL.
 pub(super) fn strip(url: &mut Url) {
-    // These fail for URLs without a host only.
+    // These fail only for URLs without a host.
     let _hostless = url.set_username("").and_then(|()| url.set_password(None));
     url.set_fragment(None);
 }

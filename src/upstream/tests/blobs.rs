@@ -1,4 +1,4 @@
-//! Blobs: whole, in part, cut, stalled; and their size without their bytes.
+//! Blobs: whole, in part, truncated, stalled; and their size without their bytes.
 
 use std::time::{Duration, Instant};
 

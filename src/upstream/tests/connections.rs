@@ -1,4 +1,4 @@
-//! Connections that are refused, hang, end or misbehave; and the pool's threads.
+//! Connections that are refused, hang, close or violate the protocol; and the pool's threads.
 
 use std::{
     net::TcpListener,
@@ -138,7 +138,7 @@ async fn many_ask_at_once_from_any_runtime() {
     assert!(sizes.into_iter().all(|size| size == Ok(5)));
 }
 
-/// As many questions as may be open at an upstream that does not answer are its own, on whichever threads they are.
+/// An upstream that does not answer uses up its own turns only, on all threads.
 #[tokio::test]
 async fn a_silent_upstream_takes_no_turns_of_another() {
     let silent = Server::start(|_, _| vec![Step::Wait(20_000)]);

@@ -1,4 +1,4 @@
-//! Manifests and lists: what is asked, what is verified, what a status means.
+//! Manifests and lists: the request, the verification, and the meaning of each status.
 
 use std::time::Duration;
 
@@ -157,7 +157,7 @@ async fn lists_pass_through() {
     assert!(page.link.is_none() && page.media_type.is_index());
 }
 
-/// One of tags and of referrers, which says by what it was asked for.
+/// Returns a list that is valid as tags and as referrers, and contains the target of its request.
 fn list(target: &str) -> String {
     format!(r#"{{"name": {target:?}, "tags": [], "manifests": []}}"#)
 }

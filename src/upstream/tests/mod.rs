@@ -1,4 +1,4 @@
-//! The room against scripted servers: what upstreams do, and what they do wrong.
+//! Tests of the upstream client against scripted servers, correct and faulty.
 
 mod blobs;
 mod connections;
@@ -52,7 +52,7 @@ fn latest() -> Reference {
     "latest".parse().unwrap()
 }
 
-/// Reads a blob, or a part of it: where it starts, its size, and its bytes up to the end or the error.
+/// A blob, or a part of it, as it was read: its start, its size, and its bytes up to the end or the error.
 struct Read {
     start: u64,
     size: Option<u64>,

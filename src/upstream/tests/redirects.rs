@@ -1,4 +1,4 @@
-//! Redirects: where they may lead, and what goes along.
+//! Redirects: the permitted targets, and the headers that are sent there.
 
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,7 @@ async fn private_addresses_are_not_connected_to() {
 
 #[tokio::test]
 async fn a_public_upstream_opens_no_local_address() {
-    // Never asked: only what it would open to its redirects is of interest.
+    // This upstream gets no request: only the address policy of its redirects is tested.
     let public = |redirects: &[&str]| {
         let redirects = redirects.iter().map(|host| (*host).to_owned()).collect();
         let options = Options { redirects, ..options() };

@@ -1,4 +1,4 @@
-//! A server that says what its script says, byte by byte, on threads of its own.
+//! A scripted server, byte by byte, on threads of its own.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -14,13 +14,13 @@ use std::{
 use parking_lot::Mutex;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// A request as it came.
+/// A request as the server received it.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) method: String,
     /// Path and query.
     pub(super) target: String,
-    /// Its lines, in lower case names.
+    /// The header lines, with names in lower case.
     headers: Vec<(String, String)>,
 }
 
@@ -48,14 +48,14 @@ fn line(reader: &mut impl BufRead) -> Option<String> {
     (read > 0).then(|| text.trim_end().to_owned())
 }
 
-/// What is done in answer to a request, one after the other; then the next request is awaited.
+/// The steps of a response; the next request is read after the last one.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Say(Vec<u8>),
     Wait(u64),
-    /// The connection's end, as a clean one.
+    /// Closes the connection cleanly.
     Fin,
-    /// The connection's end, as a reset.
+    /// Resets the connection.
     Rst,
 }
 
@@ -63,7 +63,7 @@ pub(super) fn say(text: impl Into<Vec<u8>>) -> Vec<Step> {
     vec![Step::Say(text.into())]
 }
 
-/// A whole response with a `Content-Length`. `headers` are lines, each with its end.
+/// Returns a whole response with a `Content-Length`. `headers` are lines, each with its line break.
 pub(super) fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<Step> {
     let body = body.as_ref();
     let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
@@ -72,7 +72,7 @@ pub(super) fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<
 
 type Script = dyn Fn(&Asked, usize) -> Vec<Step> + Send + Sync;
 
-/// The server. Its threads go on until the tests' process ends.
+/// A scripted server. Its threads run until the test process ends.
 #[derive(Clone)]
 pub(super) struct Server {
     port: u16,
@@ -82,7 +82,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Answers every request by `script`, which is told how many came before it.
+    /// Answers every request by `script`, which also gets the number of requests before it.
     pub(super) fn start(script: impl Fn(&Asked, usize) -> Vec<Step> + Send + Sync + 'static) -> Self {
         Self::bind("http", Arc::new(script), Some)
     }
@@ -97,7 +97,7 @@ impl Server {
         })
     }
 
-    /// A proxy: answers CONNECT by `accept`, and if it starts with 200 is itself the TLS server asked for.
+    /// Starts a proxy: it answers CONNECT by `accept`, and after a 200 acts as the requested TLS server itself.
     pub(super) fn proxy(
         config: Arc<ServerConfig>,
         accept: &'static str,
@@ -106,7 +106,7 @@ impl Server {
         let connects = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&connects);
         let server = Self::bind("http", Arc::new(script), move |mut tcp| {
-            // Unbuffered, so that nothing of the TLS hello is swallowed.
+            // Unbuffered, so that no byte of the TLS hello is consumed.
             let asked = Asked::read(&mut BufReader::with_capacity(1, &tcp))?;
             noted.lock().push(asked);
             write!(tcp, "HTTP/1.1 {accept}\r\n\r\n").ok()?;
@@ -170,7 +170,7 @@ impl Server {
         self.asked.lock().clone()
     }
 
-    /// How many requests had a target that starts with `prefix`.
+    /// Returns how many requests had a target that starts with `prefix`.
     pub(super) fn count(&self, prefix: &str) -> usize {
         self.asked.lock().iter().filter(|asked| asked.target.starts_with(prefix)).count()
     }
@@ -184,7 +184,7 @@ fn on_thread(work: impl FnOnce() + Send + 'static) {
     thread::Builder::new().name("scripted server".into()).spawn(work).unwrap();
 }
 
-/// What requests come over.
+/// The transport of a request.
 trait Wire: Read + Write {
     fn tcp(&self) -> &TcpStream;
 

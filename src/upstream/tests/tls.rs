@@ -1,4 +1,4 @@
-//! TLS, the proxy, and what the log shows of it all.
+//! TLS, the proxy, and the absence of secrets in the log.
 
 use std::{
     io::{self, Write},
@@ -17,7 +17,7 @@ use super::{
     with_credentials,
 };
 
-/// A certificate for `host`, and who believes it.
+/// Returns a certificate for `host`, and the root store that trusts it.
 fn certificate(host: &str) -> (Arc<ServerConfig>, RootCertStore) {
     let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
     let certificate: CertificateDer<'static> = made.cert.der().clone();
@@ -151,8 +151,8 @@ impl Write for Log {
     }
 }
 
-/// tracing remembers, for all threads, whether anybody listens to a line; a test beside this one may make it remember
-/// wrongly for a moment. Then nothing was logged and nothing shown, and it is tried again.
+/// tracing caches for all threads if a line is enabled, and a test that runs beside this one may make the cache wrong
+/// for a moment. The log is empty then, and the pull is repeated.
 #[tokio::test]
 async fn the_log_shows_no_secret() {
     let told = |log: &str| log.contains("/cdn") && log.contains("asked upstream") && log.contains("by hand");
@@ -169,7 +169,7 @@ async fn the_log_shows_no_secret() {
     }
 }
 
-/// Everything that is logged, at the finest, while a blob is asked for that wants a token and a redirect.
+/// Returns all log lines, at the finest level, of a pull with a token and a redirect.
 async fn log_of_a_pull() -> String {
     let server = Server::start(|asked, before| match (asked.target.split('?').next(), before) {
         (Some("/token"), _) => reply("200 OK", "", r#"{"token":"granted"}"#),

@@ -1,4 +1,4 @@
-//! Tokens and credentials: how often they are fetched, and where they are sent.
+//! Tokens and credentials: how often they are requested, and the hosts that receive them.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use crate::upstream::Phase;
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
 
-/// 401 with a challenge for a realm, with a placeholder for its scope.
+/// Returns a 401 with a challenge for a realm, with a placeholder for its scope.
 fn challenge(realm: &str) -> Vec<Step> {
     let header = format!(r#"Bearer realm="{realm}",service="a, b",scope="repository:user/image:pull""#);
     reply("401 Unauthorized", &format!("WWW-Authenticate: {header}\r\n"), "")
@@ -29,7 +29,7 @@ fn token(value: &str, life: u64) -> Vec<Step> {
     reply("200 OK", "", format!(r#"{{"token":"{value}","expires_in":{life}}}"#))
 }
 
-/// A registry that wants the token of `grant`'s making, which is told how many it made before.
+/// Starts a registry that requires a token of `grant`, which gets the number of tokens it made before.
 fn registry(
     accepts: impl Fn(&str) -> bool + Send + Sync + 'static,
     grant: impl Fn(&Asked, usize) -> Vec<Step> + Send + Sync + 'static,
