@@ -1,46 +1,46 @@
-//! Where an answer came from: what `Cache-Status` (RFC 9211) tells of it.
+//! The source of a response, as reported in `Cache-Status` (RFC 9211).
 
 use super::Error;
 use crate::metrics::CacheResult;
 
-/// How the cache handled a request.
+/// The way in which the cache handled a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheStatus {
-    /// From here: it is this registry's own.
+    /// From a hosted repository.
     Hosted,
-    /// From the cache, without asking.
+    /// From the cache, without asking the upstream.
     Hit,
-    /// From the cache, after the upstream said that it still holds.
+    /// From the cache, after the upstream confirmed it.
     Revalidated,
     /// From the upstream.
     Miss {
-        /// Somebody else's request brought it.
+        /// `true` if another request's fetch served this one as well.
         collapsed: bool,
-        /// Whether it is kept.
+        /// The outcome of storing it.
         kept: Kept,
     },
-    /// From the cache, because the upstream gave nothing better.
+    /// From the cache, because the upstream is unavailable.
     Stale {
-        /// Whether the upstream has named something newer since, which is not here.
+        /// `true` if the upstream has named a newer manifest since, which is not stored.
         superseded: bool,
     },
 }
 
-/// Whether what came from an upstream is kept.
+/// The outcome of storing content from an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
     /// It is stored.
     Stored,
-    /// It is nothing that is stored: what a HEAD says.
+    /// There was nothing to store, as after a HEAD.
     Nothing,
-    /// It should have been stored.
+    /// It could not be stored.
     Refused(Refused),
 }
 
-/// Why something that came from an upstream is not stored.
+/// The reason that content from an upstream is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The disk or the quota has no room for it.
+    /// The disk or the quota is full.
     NoSpace,
     /// The disk failed.
     DiskFailed,
@@ -57,7 +57,7 @@ impl Refused {
 }
 
 impl CacheStatus {
-    /// What it is counted as; this registry's own content is nobody's cache.
+    /// Returns the label for the metrics; `None` for hosted content, which is not cached.
     #[must_use]
     pub fn answer(self) -> Option<CacheResult> {
         match self {
@@ -71,5 +71,5 @@ impl CacheStatus {
     }
 }
 
-/// A manifest and where it came from.
+/// A manifest, or its head, and its source.
 pub type Pulled<T> = (T, CacheStatus);

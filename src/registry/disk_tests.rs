@@ -1,4 +1,4 @@
-//! The disk's books against the disk itself, and who makes way for whom.
+//! Tests of the ledger against the disk usage found by `du`, and of eviction.
 
 use std::{
     fs,
@@ -35,14 +35,14 @@ pub(super) fn open(dir: &TempDir, limits: SpaceLimits, retention: Retention) -> 
     store
 }
 
-/// As a server that has just started.
+/// Opens a store in the state of a server that has just started.
 pub(super) fn begin(dir: &TempDir, limits: SpaceLimits, retention: Retention) -> BlobStore {
     let storage = Storage::open(dir.path(), limits).unwrap();
     let index = Index::begin(&storage.index_dir());
     BlobStore::new(storage, index, retention, Duration::ZERO, Metrics::new().unwrap().into(), Lanes::new().unwrap())
 }
 
-/// What blocks is never done where tasks run: the locks would not let it.
+/// Runs blocking work on a thread of its own, since blocking locks panic in async tasks.
 pub(super) fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(work).join().unwrap())
 }
@@ -55,7 +55,7 @@ pub(super) fn hosted(name: &str) -> Repository {
     Repository { domain: None, name: name.parse().unwrap() }
 }
 
-/// Allocated blocks, once per inode, as `du` counts them.
+/// Returns the allocated bytes of a tree, once per inode, as `du` counts them.
 fn du(path: &Path) -> u64 {
     let meta = fs::symlink_metadata(path).unwrap();
     let below = match meta.is_dir() {
@@ -124,7 +124,7 @@ async fn the_books_are_what_du_finds() {
     assert_eq!((usage.hosted.objects(), usage.promised), (2, 0));
 }
 
-/// A session has one writer until all that it began is over: what ends late cuts off nothing that the next one wrote.
+/// A session has one writer until all work of it has ended, so late work cannot truncate the next writer's bytes.
 #[tokio::test]
 async fn a_session_is_opened_once_at_a_time() {
     let dir = TempDir::new().unwrap();
@@ -137,7 +137,7 @@ async fn a_session_is_opened_once_at_a_time() {
     writer.write_at(&content(1, 100), 0).unwrap();
     assert!(matches!(session.writer(0).unwrap(), Opened::Busy));
     drop(writer);
-    // Whoever left while room was made for them.
+    // The writer is gone, but an allocation may still be under way.
     assert!(matches!(session.writer(0).unwrap(), Opened::Busy));
     assert_eq!(session.received().unwrap(), Some(100 << 10), "nothing was cut off");
     drop(growth);
@@ -145,7 +145,7 @@ async fn a_session_is_opened_once_at_a_time() {
     agrees(&store, &dir, "after three who came too early");
 }
 
-/// Once the books are closed nothing is stored and nothing goes: a fill that ends then would be in no total.
+/// After the store is closed, nothing is stored and nothing is evicted: a late fill would be missing in the totals.
 #[tokio::test]
 async fn closed_books_stay_as_they_are() {
     let dir = TempDir::new().unwrap();
@@ -178,7 +178,7 @@ async fn the_books_survive_a_stop_and_a_kill() {
     }
 }
 
-/// The index is opened beside the first requests: what they change meanwhile is neither lost nor counted twice.
+/// The index is opened beside the first requests. Their changes are neither lost nor counted twice.
 #[tokio::test]
 async fn the_books_survive_a_push_before_the_index_is_open() {
     let dir = TempDir::new().unwrap();
@@ -258,7 +258,7 @@ async fn room_is_made_for_what_fits_and_for_nothing_else() {
     assert!(room.promised() >= 3 << 20);
 }
 
-/// What cannot fit beside what was just served makes nothing go: it would pass uncached all the same.
+/// An object that cannot fit beside leased content must not evict anything, since it would not be cached anyway.
 #[tokio::test]
 async fn nothing_is_evicted_in_vain() {
     let dir = TempDir::new().unwrap();
@@ -292,7 +292,7 @@ async fn nothing_is_evicted_in_vain() {
     assert!((1..20).contains(&left) && here(&leased) == 80, "{left} of 20 are left");
 }
 
-/// In the first moments after a start it is not known what is stored: a miss waits for that, and is kept.
+/// In the first moments after a start the disk is not counted yet: a miss waits for the count and is then stored.
 #[tokio::test]
 async fn a_miss_waits_until_the_disk_is_counted() {
     let dir = TempDir::new().unwrap();
@@ -307,7 +307,7 @@ async fn a_miss_waits_until_the_disk_is_counted() {
     miss.await.unwrap().unwrap();
 }
 
-/// Each bound is called by its name.
+/// A refusal names the configuration key of the limit.
 #[tokio::test]
 async fn a_refusal_names_the_bound() {
     let dir = TempDir::new().unwrap();
@@ -331,7 +331,7 @@ async fn a_refusal_names_the_bound() {
     assert!(full.starts_with("no space left on device: ") && full.contains("storage.headroom"), "{full}");
 }
 
-/// What a failed fill left is worth keeping, but less than anything else.
+/// Partial blobs are evicted before anything else.
 #[tokio::test]
 async fn what_a_failed_fill_left_makes_way_first() {
     let dir = TempDir::new().unwrap();
@@ -351,7 +351,7 @@ async fn what_a_failed_fill_left_makes_way_first() {
     agrees(&store, &dir, "afterwards");
 }
 
-/// The quota holds for pushes, too, while it is not known yet what is stored: they wait.
+/// The quota applies to pushes while the disk is not counted yet: they wait.
 #[tokio::test]
 async fn a_push_waits_until_the_disk_is_counted() {
     let dir = TempDir::new().unwrap();
@@ -360,7 +360,7 @@ async fn a_push_waits_until_the_disk_is_counted() {
     let pushed = Bytes::from(content(1, 10 << 10));
     store.write(Digest::sha256(&pushed), pushed, Durability::Synced).await.unwrap();
     drop(store);
-    // As after a kill: there are no totals.
+    // As after a crash, there are no stored totals.
     let store = begin(&dir, limits, Retention::default());
     assert!(store.could_fit(Purpose::Hosted, 8 << 20).await.is_ok(), "nobody can tell yet");
     let asking = store.clone();
@@ -375,7 +375,7 @@ async fn a_push_waits_until_the_disk_is_counted() {
     assert!(said.contains("the quota is exceeded") && !said.contains("counted"), "{said}");
 }
 
-/// Between its bytes and its link a manifest may make way: no link is left that leads nowhere.
+/// A manifest may be evicted between its write and its link: no dangling link may remain.
 #[tokio::test]
 async fn a_manifest_that_made_way_is_not_linked() {
     let dir = TempDir::new().unwrap();

@@ -1,14 +1,14 @@
-//! Why the registry could not do what it was asked to.
+//! The errors of the registry.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{oci::Digest, storage, upstream};
 
-/// A failure of this floor. Cloned to everyone who waited for the same thing. Its text goes to the log; what a client
-/// may read of it is decided where it becomes an answer.
+/// A failure of the registry. Clonable, since several requests may share one result. Its text is for the log; `http`
+/// decides which part of it a client may read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// Neither here nor upstream, or not for this server's eyes: the two look the same on purpose.
+    /// Unknown, or not visible to this server's credentials: the two are indistinguishable on purpose.
     #[error("the manifest is unknown")]
     ManifestUnknown,
     /// As [`Error::ManifestUnknown`], for a blob.
@@ -17,100 +17,100 @@ pub enum Error {
     /// As [`Error::ManifestUnknown`], for a repository.
     #[error("the repository is unknown")]
     NameUnknown,
-    /// The request names a registry that is on no list of this one's.
+    /// The request names a registry that is not configured.
     #[error("{0} is not mirrored here")]
     NotMirrored(String),
-    /// The upstream asks for patience.
+    /// The upstream answered 429.
     #[error("the upstream allows no more requests now: {message}")]
     TooManyRequests {
-        /// How long, where it said.
+        /// The time after which to retry, if the upstream named one.
         retry_after: Option<Duration>,
-        /// Its own words.
+        /// The upstream's own message.
         message: String,
     },
-    /// The upstream answered, but nothing that helps.
+    /// The upstream answered with an error or an invalid response.
     #[error("the upstream failed: {0}")]
     BadGateway(String),
     /// The upstream did not answer in time.
     #[error("the upstream did not answer in time: {0}")]
     GatewayTimeout(String),
-    /// As many upstream requests are under way as there may be.
+    /// The limit of concurrent upstream requests is reached.
     #[error("{0}")]
     Crowded(String),
-    /// The manifest is here, part of what it names is not, and the upstream cannot be reached.
+    /// The manifest is cached, one of its blobs is not, and the upstream cannot be reached.
     #[error("blob {missing} of this image is not cached, and its upstream cannot be reached")]
     Incomplete {
-        /// The first blob that is missing.
+        /// The first missing blob.
         missing: Digest,
     },
-    /// The rules of this server say no.
+    /// The configuration of this server forbids it.
     #[error("denied: {0}")]
     Denied(String),
-    /// The upstream cannot be asked whether a name is its own, and the operator wants its word.
+    /// The upstream cannot be asked about a name, and `proxy.unproven` is `refuse`.
     #[error(
         "the upstream cannot be asked whether it has a repository of this name, and proxy.unproven refuses the push until it can"
     )]
     Unproven {
-        /// When it may be worth another try.
+        /// The time after which to retry.
         retry_after: Duration,
     },
-    /// This server does not do that, or is configured not to.
+    /// Not implemented, or disabled by the configuration.
     #[error("unsupported: {0}")]
     Unsupported(String),
-    /// No such upload session.
+    /// There is no such upload session.
     #[error("the upload session is unknown")]
     UploadUnknown,
-    /// The chunk does not begin where the session stands, or another request is writing to it.
+    /// The chunk does not begin at the end of the session, or another request writes to it.
     #[error("the session stands at byte {received}, or another request writes to it: go on from there")]
     UploadRange {
         /// Bytes received so far.
         received: u64,
     },
-    /// What was sent is not what it was said to be.
+    /// The content does not match the digest given by the client.
     #[error("the content hashes to {found}, not to {given}")]
     DigestInvalid {
-        /// What the client named.
+        /// The digest that the client named.
         given: Box<Digest>,
-        /// What it sent.
+        /// The digest of the content.
         found: Box<Digest>,
     },
-    /// What was sent is no manifest that can be taken.
+    /// The content is not a valid manifest.
     #[error("{0}")]
     ManifestInvalid(String),
-    /// A manifest names what is not in its repository.
+    /// The manifest names blobs or manifests that are not in its repository.
     #[error("the manifest names {} blobs or manifests that are not in this repository", .0.len())]
     ManifestBlobUnknown(Vec<Digest>),
-    /// The bytes that came were not what their digest says.
+    /// The bytes from the upstream do not match the digest.
     #[error("the upstream's bytes do not hash to {expected}")]
     Mismatch {
-        /// What they should have hashed to.
+        /// The expected digest.
         expected: Digest,
     },
-    /// The disk has no room.
+    /// The disk or the quota is full.
     #[error(transparent)]
     InsufficientSpace(#[from] storage::InsufficientSpace),
     /// The disk failed.
     #[error("storage failed: {0}")]
     Storage(#[source] Arc<storage::Error>),
-    /// What has to be looked up is not known: the index failed, and there is none yet.
+    /// The index failed and is not rebuilt yet, and the operation needs it.
     #[error("there is no index at the moment, most likely for want of space: the server's log has the reason")]
     NoIndex,
-    /// The same is being done already.
+    /// The same operation is under way.
     #[error("this is under way already: wait for it to end")]
     UnderWay,
-    /// A task died, which is a bug; or whoever wanted it wants no more.
+    /// A task panicked or was cancelled, or the store was closed.
     #[error("the work was abandoned")]
     Abandoned,
 }
 
 impl Error {
-    /// Whether the upstream failed to answer, or asks for patience: nothing is said of what was asked for.
+    /// Returns whether the upstream failed or answered 429, so that nothing is known about the resource.
     pub(super) fn is_upstream(&self) -> bool {
         matches!(self, Self::BadGateway(_) | Self::GatewayTimeout(_) | Self::TooManyRequests { .. })
     }
 }
 
-/// What was asked for: decides which "unknown" a refusal becomes.
+/// The kind of a requested resource, which selects the "unknown" error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Resource {
     Manifest,
@@ -127,11 +127,11 @@ impl Resource {
         }
     }
 
-    /// Law 7's right-hand column: what an upstream's failure is where nothing is cached.
+    /// Converts a failure of an upstream for a resource that is not cached (the table of law 7 of ARCHITECTURE.md).
     pub(super) fn failed(self, error: &upstream::Error) -> Error {
         match error {
             upstream::Error::NotFound | upstream::Error::Denied(_) | upstream::Error::Login(_) => self.unknown(),
-            // It has less of it than was there before.
+            // The blob is shorter than it was.
             upstream::Error::Status { code: 416, .. } => self.unknown(),
             upstream::Error::TooMany { retry_after, message } => {
                 Error::TooManyRequests { retry_after: *retry_after, message: message.clone() }
@@ -149,8 +149,8 @@ impl From<storage::Error> for Error {
     }
 }
 
-/// What a look at what is cached found. Where that is not known, the upstream is
-/// asked, as for what is not cached: what a mirror can fetch it need not refuse.
+/// Treats cached content that cannot be read as not cached, so that the upstream is asked: a mirror need not refuse
+/// content that it can fetch.
 pub(super) fn cached_or_unknown<T>(looked: Result<Option<T>, Error>) -> Option<T> {
     looked.unwrap_or_else(|error| {
         tracing::warn!("what is cached is passed over: {error}");

@@ -1,9 +1,9 @@
-//! The rules of the registry, without HTTP: which registry is meant, what is answered from here, what is fetched, once,
-//! and kept.
+//! The registry without HTTP: resolves the repository of a request, serves stored content, fetches the rest once, and
+//! stores it.
 //!
-//! `store` is what lies here, `space` its room on the disk, `fill` what comes from an upstream. Over them: `pull`
-//! reads, `push` writes, `gc` collects, `maintenance` looks after a whole volume. `state` has what they share, and this
-//! file puts it together.
+//! `store` has the stored content, `space` manages the disk space, `fill` fetches from upstreams. Built on them, `pull`
+//! reads, `push` writes, `gc` collects garbage, and `maintenance` works on a whole volume. `state` has the state they
+//! share.
 
 mod cache_status;
 mod error;
@@ -63,37 +63,37 @@ use crate::{
     upstream::{Pool, Remote},
 };
 
-/// What a registry stands on.
+/// The parts and settings that a registry is built from.
 pub struct RegistryConfig {
     /// The data directory.
     pub storage: Storage,
-    /// Its index.
+    /// The index of the data directory.
     pub index: Index,
-    /// Who may be asked for what is not here.
+    /// The configured upstreams.
     pub upstreams: Vec<Remote>,
-    /// The threads that ask them.
+    /// The threads for requests to upstreams.
     pub pool: Pool,
-    /// What the operator allows.
+    /// The permissions set by the operator.
     pub rules: RegistryPolicy,
-    /// What stays though there is no room.
+    /// The rules of eviction.
     pub retention: Retention,
-    /// How long a tag is believed to stand still.
+    /// The time for which a tag is served without asking its upstream.
     pub freshness: Duration,
-    /// How long what nothing names yet is left alone after the last push to its repository, at most.
+    /// The longest grace period of garbage collection after a push.
     pub grace: Duration,
-    /// Where work runs that no single request owns.
+    /// The runtime for tasks that outlive a request.
     pub tasks: Handle,
-    /// Where it is counted.
+    /// The metrics to count in.
     pub metrics: Arc<Metrics>,
-    /// The threads that work which blocks runs on.
+    /// The threads for blocking work.
     pub lanes: Lanes,
 }
 
 impl Registry {
-    /// Puts the house together. Starts nothing, but adopts the volume of a `registry:2` that was a cache.
+    /// Creates a registry without starting any task. Migrates the volume of a `registry:2` that was a cache.
     ///
     /// # Errors
-    /// [`Error::Storage`], when it cannot be known what is on that volume.
+    /// [`Error::Storage`] if that volume cannot be read.
     pub fn new(foundation: RegistryConfig) -> Result<Self, Error> {
         let RegistryConfig {
             storage,
@@ -132,36 +132,36 @@ impl Registry {
         })
     }
 
-    /// Removes what nothing reaches, while everything else goes on. Blocks for as long as that takes.
+    /// Collects garbage, beside all other work. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::UnderWay`]; [`Error::Abandoned`] when `tell` wants no more; or as the disk fails.
+    /// [`Error::UnderWay`] while another collection runs, [`Error::Abandoned`] if `tell` cancels this one,
+    /// [`Error::Storage`] if the disk fails.
     pub fn collect(&self, collection: Collection, tell: ProgressCallback<'_, GcEvent>) -> Result<Collected, Error> {
         collection.run(&self.store, tell)
     }
 
-    /// Counts what fills the disk, and for whom, while everything else goes on. Blocks for as long as that takes.
+    /// Counts the disk usage by source, repository and tag, beside all other work. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::NoIndex`]; [`Error::Abandoned`] when `tell` wants no more.
+    /// [`Error::NoIndex`] if there is no complete index, [`Error::Abandoned`] if `tell` cancels it.
     pub fn count(&self, census: &Census, tell: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
         census.run(&self.store, tell)
     }
 
-    /// The threads that work which blocks runs on.
+    /// Returns the threads for blocking work.
     #[must_use]
     pub fn lanes(&self) -> &Lanes {
         &self.store.lanes
     }
 
-    /// Where it is counted what happens here.
+    /// Returns the metrics.
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
-    /// Brings the index to disk, at a clean stop. From here on nothing is stored and nothing evicted: fills may be
-    /// under way.
+    /// Flushes the index at a clean shutdown. From here on nothing is stored or evicted, even if fills are under way.
     pub fn close(&self) {
         self.store.gc_guard.close();
         self.store.tell_uses();

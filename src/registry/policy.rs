@@ -1,36 +1,36 @@
-//! What the operator allows.
+//! The permissions set by the operator.
 
 use super::Error;
 use crate::{
     config::{Unproven, Validation},
     oci::{Domain, NamePattern, RepositoryName},
 };
-/// What the operator allows.
+/// The permissions set by the operator.
 #[derive(Clone, Debug)]
 pub struct RegistryPolicy {
-    /// Whether anything is mirrored; otherwise this is a registry only.
+    /// Enables mirroring; without it, this is a plain registry.
     pub mirror: bool,
-    /// Whether anything may be pushed.
+    /// Enables pushes.
     pub push: bool,
-    /// Names that are this registry's own, pushed or not: never looked for upstream.
+    /// Names that are hosted even before a push, and never requested from an upstream.
     pub hosted: Vec<NamePattern>,
-    /// What becomes of a first push while the upstream cannot be asked for the name.
+    /// The handling of a first push while the upstream cannot be asked about the name.
     pub unproven: Unproven,
-    /// What this registry itself is called, for `ns`.
+    /// The names of this registry itself, for `ns`.
     pub names: Vec<Domain>,
-    /// Whether tags, manifests and blobs may be deleted.
+    /// Enables deletes of tags, manifests and blobs.
     pub delete: bool,
-    /// Whether nothing may be written at all, for now.
+    /// Disables all writes.
     pub readonly: bool,
-    /// What a pushed manifest may name.
+    /// The checks of pushed manifests.
     pub validation: Validation,
 }
 
 impl RegistryPolicy {
-    /// Whether anything may be pushed now.
+    /// Checks that pushes are permitted now.
     ///
     /// # Errors
-    /// [`Error::Denied`] or [`Error::Unsupported`], saying which key changes it.
+    /// [`Error::Denied`] or [`Error::Unsupported`], with the configuration key to change.
     pub(super) fn allow_pushes(&self) -> Result<(), Error> {
         if self.readonly {
             return Err(Error::Unsupported("this registry is read-only for now (storage.maintenance.readonly)".into()));
@@ -44,11 +44,11 @@ impl RegistryPolicy {
     }
 }
 
-/// Why a name cannot be pushed to that the upstream has.
+/// The reason to refuse a push to a name that the upstream has.
 pub(super) const TAKEN: &str =
     "docker.io has a repository of this name, and clients must go on getting what they asked for";
 
-/// Why a name cannot be pushed to, with both ways out.
+/// Returns the error for a push to a name that is not hosted, with both remedies.
 pub(super) fn not_ours(name: &RepositoryName, why: &str) -> Error {
     Error::Denied(format!(
         "{name}: {why}: push under another name, or list this one in proxy.hosted to make it this registry's own"

@@ -1,5 +1,5 @@
-//! The callback by which long work says how far it is.
+//! The progress callback of long operations.
 
 use std::ops::ControlFlow;
-/// Hears what is found; says whether to go on.
+/// Receives the events of a long operation; `Break` cancels it.
 pub type ProgressCallback<'a, T> = &'a mut dyn FnMut(T) -> ControlFlow<()>;

@@ -1,4 +1,4 @@
-//! A fill and the quarantine of what was pushed, at one time.
+//! Tests of a fill and a quarantine of the same blob at the same time.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::storage::{Durability, Purpose, SpaceLimits};
 
-/// A fill of a blob that is being set aside takes its place as this registry's own, however the two fall together.
+/// A fill of a blob that is being quarantined replaces it as a hosted blob, in any interleaving.
 #[tokio::test]
 async fn a_fill_waits_for_a_quarantine_of_the_same_blob() {
     let dir = TempDir::new().unwrap();
@@ -23,7 +23,7 @@ async fn a_fill_waits_for_a_quarantine_of_the_same_blob() {
     store.host_layer(&hosted("mine"), &digest, &claim).unwrap();
     let staged = store.stage(&digest, Purpose::Mirrored, bytes.len() as u64).await.unwrap();
     staged.writer().write_at(&bytes, 0).unwrap();
-    // As damage is dealt with, under the claim.
+    // The same steps as for a damaged blob, under the lock.
     store.index.remove_class(&digest);
     store.index.remove_blob(&digest);
     let filling = store.clone();

@@ -1,14 +1,14 @@
-//! What is kept though there is no room, and for how long.
+//! The rules of eviction: pins, the lease and the time to live.
 
 use crate::oci::NamePattern;
 use std::time::Duration;
-/// What stays though there is no room.
+/// The limits of eviction.
 #[derive(Clone, Debug, Default)]
 pub struct Retention {
-    /// Names of mirrored repositories whose content never goes.
+    /// Names of mirrored repositories whose content is never evicted.
     pub pinned: Vec<NamePattern>,
-    /// How long what was served is sure to stay: whoever got a manifest comes for its blobs.
+    /// The time after a request in which content is not evicted, since a client that got a manifest requests its blobs.
     pub lease: Duration,
-    /// Mirrored content that nobody asked for in this time goes; never, where it is zero.
+    /// The time without a request after which mirrored content is removed; zero disables this.
     pub ttl: Duration,
 }

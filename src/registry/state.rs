@@ -1,4 +1,4 @@
-//! The registry: what its parts share. What it does is in the folders above.
+//! The state of a registry that its parts share. Its operations are in the other folders.
 
 use super::{
     Error, Kept,
@@ -22,10 +22,10 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 pub(super) type Shared<T> = Result<T, Arc<crate::upstream::Error>>;
 
-/// A manifest that came from an upstream.
+/// A manifest fetched from an upstream.
 pub(super) type Fetched = (Arc<StoredManifest>, Kept);
 
-/// One registry over one data directory.
+/// A registry over one data directory.
 #[derive(Debug)]
 pub struct Registry {
     pub(super) mirrors: HashMap<Domain, UpstreamHealth>,
@@ -44,10 +44,10 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The upstream of a mirrored repository.
+    /// Returns the upstream of a mirrored repository.
     ///
     /// # Errors
-    /// [`Error::NameUnknown`], when it has none that is on the list.
+    /// [`Error::NameUnknown`] if it is not configured.
     pub(super) fn mirror(&self, repository: &Repository) -> Result<&UpstreamHealth, Error> {
         let mirror = repository.domain.as_ref().and_then(|domain| self.mirrors.get(domain));
         mirror.ok_or(Error::NameUnknown)

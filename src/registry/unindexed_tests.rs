@@ -1,4 +1,4 @@
-//! What goes, and what stays, when room is made without an index.
+//! Tests of eviction without an index.
 
 use std::{fs, time::Duration};
 
@@ -20,10 +20,10 @@ use crate::{
     storage::{Durability, SpaceLimits},
 };
 
-/// A second more than the lease, so that what was written a moment ago may go.
+/// The lease of these tests.
 const LEASE: Duration = Duration::from_secs(3600);
 
-/// Makes it look as if a blob came long ago.
+/// Sets the modification time of a blob back.
 fn age(dir: &TempDir, digest: &Digest, seconds: u64) {
     let hex = digest.hex();
     let path = dir.path().join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]));
@@ -97,7 +97,7 @@ async fn the_oldest_goes_and_what_is_kept_stays() {
     assert_eq!(evict(&store, u64::MAX).unwrap(), 0, "it was asked for a moment ago, and the index may be gone");
 }
 
-/// A repository that cannot be looked at may link anything.
+/// A repository that cannot be read may link anything.
 #[tokio::test]
 async fn nothing_goes_when_a_repository_cannot_be_looked_at() {
     let dir = TempDir::new().unwrap();
@@ -106,7 +106,7 @@ async fn nothing_goes_when_a_repository_cannot_be_looked_at() {
     age(&dir, &cached, 3600);
     let repositories = dir.path().join("docker/registry/v2/repositories");
     fs::create_dir_all(&repositories).unwrap();
-    // What leads nowhere hides what should lie behind it, also from root.
+    // A dangling symlink makes the folder unreadable, even for root.
     std::os::unix::fs::symlink("nowhere", repositories.join("team")).unwrap();
     assert!(matches!(evict(&store, u64::MAX), Err(Error::Storage(_))));
     assert!(there(&store, &cached));
@@ -117,7 +117,7 @@ async fn nothing_goes_when_a_repository_cannot_be_looked_at() {
     assert!(evict(&store, u64::MAX).unwrap() > 0 && !there(&store, &cached));
 }
 
-/// An index that is away takes no note of a promotion, and knows a mirrored blob when it is there again.
+/// While the index is absent, a promotion is not recorded, and the reopened index has the blob as mirrored.
 #[tokio::test]
 async fn what_was_promoted_while_the_index_was_away_stays() {
     let dir = TempDir::new().unwrap();
@@ -138,7 +138,7 @@ async fn what_was_promoted_while_the_index_was_away_stays() {
     assert!(there(&store, &pushed));
 }
 
-/// Between a promotion and its link bytes may turn out to be damaged: no link is left that leads nowhere.
+/// Bytes may turn out to be damaged between their promotion and the link: no dangling link may remain.
 #[tokio::test]
 async fn bytes_that_went_are_not_linked() {
     let dir = TempDir::new().unwrap();
@@ -151,8 +151,8 @@ async fn bytes_that_went_are_not_linked() {
     assert!(!store.storage.links(&hosted("mine")).has_layer(&gone).unwrap());
 }
 
-/// Whose damaged bytes are is found out by a walk of all repositories: on no lane that a client's next byte waits for,
-/// and without the digest's claim.
+/// The walk for the owners of a damaged blob runs on the lane for listings and without the digest's lock, so no request
+/// waits for it.
 #[tokio::test]
 async fn a_walk_for_damaged_bytes_is_in_nobody_s_way() {
     let dir = TempDir::new().unwrap();
@@ -176,7 +176,7 @@ async fn a_walk_for_damaged_bytes_is_in_nobody_s_way() {
     assert!(rechecked.await.unwrap().is_none() && !there(&store, &damaged));
 }
 
-/// A walk may have been past a repository when it is pushed to.
+/// A walk may have passed a repository before a push to it.
 #[tokio::test]
 async fn what_was_pushed_during_a_walk_counts() {
     let dir = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! One blob's bytes out of an upstream, in order, however often the connection breaks.
+//! Fetches the bytes of one blob from an upstream, in order, resuming after each broken connection.
 
 use std::time::Duration;
 
@@ -12,52 +12,52 @@ use crate::{
     upstream::{self, Blob, Client, Validator},
 };
 
-/// Chunks on their way from the connection to the disk: small, since each is up to some 64 KiB.
+/// Chunks buffered between the connection and the disk. Each has up to 64 KiB, so there are only few.
 const IN_FLIGHT: usize = 16;
-/// How often in a row a connection may fail without a byte of progress.
+/// Consecutive failures without a byte of progress after which a fetch gives up.
 const BARREN: u32 = 5;
-/// How often it may break altogether: an upstream that gives a byte at a time must not keep a fill for ever.
+/// Failures in total after which a fetch gives up, so that an upstream that sends single bytes cannot keep a fill
+/// forever.
 const BREAKS: u32 = 100;
-/// How often the rest is asked for where a body without a length ended early.
+/// Attempts to fetch the rest of a body that has no length and ended early.
 pub(in crate::registry) const ROUNDS: u32 = 100;
 
-/// What to fetch.
+/// A blob, or a range of it, to fetch from an upstream.
 #[derive(Clone, Debug)]
 pub(in crate::registry) struct FetchRequest {
     pub(in crate::registry) mirror: UpstreamHealth,
     pub(in crate::registry) name: RepositoryName,
     pub(in crate::registry) digest: Digest,
-    /// The first byte wanted.
+    /// The offset of the first byte.
     pub(in crate::registry) from: u64,
-    /// One past the last byte wanted; the end where `None`.
+    /// One past the last byte; `None` for the end of the blob.
     pub(in crate::registry) until: Option<u64>,
-    /// The size of the whole blob, as its manifest has it: where the upstream does not say one, an end before that is
-    /// none.
+    /// The size of the whole blob from its manifest. A body without a length that ends earlier is incomplete.
     pub(in crate::registry) size: Option<u64>,
 }
 
-/// What comes, in this order: one `Opened`, then `Bytes` without a gap.
+/// A step of a fetch: one `Opened`, then `Bytes` without a gap.
 #[derive(Debug)]
 pub(in crate::registry) enum Event {
     /// The upstream answered.
     Opened {
-        /// Of the whole blob, where it said.
+        /// The size of the whole blob, if the upstream sent it.
         size: Option<u64>,
-        /// Whether it named another digest than the one asked for.
+        /// `true` if the answer names another digest than the requested one.
         is_another: bool,
-        /// The offset of the first byte that it sends: 0 where it knows no ranges. What comes before the one wanted is
-        /// passed over.
+        /// The offset of the first byte sent; 0 if the upstream does not support ranges. Bytes before the requested
+        /// offset are skipped.
         start: u64,
     },
     /// The next bytes.
     Bytes(Bytes),
 }
 
-/// What is fetched: events, until the channel ends. It ends after the last byte wanted, or after an error; a receiver
-/// counts, and takes an end that comes early for a failure.
+/// The events of a fetch. The channel closes after the last byte or an error; the receiver counts the bytes, and treats
+/// an early end as a failure.
 pub(in crate::registry) type Events = mpsc::Receiver<Result<Event, Error>>;
 
-/// Begins to fetch, on the thread of `client`. Dropping the receiver ends it.
+/// Begins a fetch on the thread of `client`. Dropping the receiver ends it.
 pub(in crate::registry) fn start(client: Client, wanted: FetchRequest) -> Events {
     let (events, receiver) = mpsc::channel(IN_FLIGHT);
     let mut fetch = Fetch { at: wanted.from, client, wanted, events, opened: None, validator: None };
@@ -69,12 +69,12 @@ pub(in crate::registry) fn start(client: Client, wanted: FetchRequest) -> Events
     receiver
 }
 
-/// All of what is fetched, up to where it is known to end. The upstream may not tell that, nor did it before this
-/// began: what ends early then is asked for again from there on.
+/// The events of a fetch up to a known end. If the upstream sends no length and the body ends early, the rest is
+/// fetched again.
 pub(in crate::registry) struct Coming {
     client: Client,
     events: Events,
-    /// From the next byte on.
+    /// The request for everything from the next byte on.
     rest: FetchRequest,
     end: u64,
     progressed: bool,
@@ -86,7 +86,7 @@ impl Coming {
         Self { client, events, rest, end, progressed: false, rounds: 0 }
     }
 
-    /// The next event; `None` when no more comes. Cancelling it loses nothing.
+    /// Returns the next event; `None` at the end. It is cancel-safe.
     pub(in crate::registry) async fn next(&mut self) -> Option<Result<Event, Error>> {
         loop {
             let event = self.events.recv().await;
@@ -111,15 +111,15 @@ struct Fetch {
     client: Client,
     wanted: FetchRequest,
     events: mpsc::Sender<Result<Event, Error>>,
-    /// The offset of the next byte to hand on.
+    /// The offset of the next byte to send to the receiver.
     at: u64,
-    /// The size the first answer named, once there was one.
+    /// The size in the first answer, once there was an answer.
     opened: Option<Option<u64>>,
     validator: Option<Validator>,
 }
 
 enum Stop {
-    /// Nobody listens any more.
+    /// The receiver was dropped.
     Unwanted,
     Failed(Error),
 }
@@ -145,7 +145,7 @@ impl Fetch {
         }
     }
 
-    /// One connection's worth.
+    /// Reads from one connection until it ends.
     async fn read_on(&mut self) -> Result<(), Broken> {
         let FetchRequest { mirror, name, digest, until, .. } = &self.wanted;
         if let Some(refusal) = mirror.refuses_blobs() {
@@ -157,7 +157,7 @@ impl Fetch {
         let mut blob = opened?;
         self.opened(&blob).await?;
         self.validator = blob.validator().cloned();
-        // An upstream without ranges begins at the start again: pass over what is here already.
+        // An upstream without ranges begins at the start again: skip the bytes received before.
         let mut surplus = self.at.saturating_sub(blob.start());
         while let Some(mut bytes) = blob.next().await? {
             let skipped = bytes.len().min(usize::try_from(surplus).unwrap_or(usize::MAX));
@@ -171,14 +171,14 @@ impl Fetch {
         self.ended()
     }
 
-    /// A body that came without a length may end anywhere. Where nothing tells its size, the receiver knows by the
+    /// Checks the end of a body without a length. If no source gives the size, the receiver detects a cut by the
     /// digest.
     fn ended(&self) -> Result<(), Broken> {
         let size = self.size().filter(|size| self.wanted.until.is_none() && self.at < *size);
         size.map_or(Ok(()), |size| Err(upstream::Error::Cut { got: self.at, expected: Some(size) }.into()))
     }
 
-    /// Of the whole blob, as far as anything told it.
+    /// Returns the size of the whole blob, if an answer or the manifest gave it.
     fn size(&self) -> Option<u64> {
         self.opened.flatten().or(self.wanted.size)
     }
@@ -190,7 +190,7 @@ impl Fetch {
                 self.opened = Some(size);
                 self.send(Event::Opened { size, is_another, start }).await
             }
-            // A part's head may tell what the whole one's did not.
+            // A partial response may carry the size that the full one did not.
             Some(None) => {
                 self.opened = Some(size);
                 Ok(())
@@ -216,7 +216,7 @@ impl Fetch {
     }
 }
 
-/// Whether asking again may help.
+/// Returns whether a retry may help.
 fn is_transient(error: &upstream::Error) -> bool {
     match error {
         upstream::Error::Cut { .. } | upstream::Error::Timeout { .. } | upstream::Error::Unreachable(_) => true,
@@ -236,7 +236,7 @@ impl From<upstream::Error> for Broken {
     }
 }
 
-/// At once after progress, then twice as long each time: 0, 200 ms, 400 ms … 3.2 s.
+/// Returns the delay before a retry: none after progress, otherwise doubled each time (200 ms, 400 ms … 3.2 s).
 fn pause(barren: u32) -> Duration {
     if barren == 0 { Duration::ZERO } else { Duration::from_millis(100 << barren.min(5)) }
 }

@@ -1,10 +1,10 @@
-//! The fill: one fetch per digest, whatever the number of clients (law 5). Which fills there are, and who follows
-//! which, is in `fills.rs`; the work itself in `fill_job.rs`.
+//! The handle of a fill: one fetch per digest, whatever the number of clients (law 5 of ARCHITECTURE.md). `fills.rs`
+//! has the fills under way, `fill_job.rs` the work.
 //!
-//! A fill writes a staged file on one of the upstream threads and tells how far it has come; every client, the first
-//! included, reads that file behind it at its own pace (`reader.rs`). Nothing a client does reaches the fill. The last
-//! byte is withheld until the digest is right (law 4); then the file is published and the fill's place in the map is
-//! freed, in this order, so that whoever looks finds one or the other.
+//! A fill writes a staged file on an upstream thread and publishes its progress. Every client, the first included,
+//! reads that file at its own pace (`reader.rs`) and cannot affect the fill. The last byte is withheld until the digest
+//! is verified (law 4). The file is published before the fill is removed from the map, so that a lookup finds one or
+//! the other.
 
 use std::{
     fs::File,
@@ -25,11 +25,11 @@ use crate::{
     registry::{Kept, Refused, store::access_tracker::ReadGuard},
 };
 
-/// How far ahead of a fill a range must begin to be fetched by itself.
+/// The distance ahead of a fill from which a range is fetched separately.
 const FAR_AHEAD: u64 = 32 << 20;
-/// A fill that will be there within this time is waited for.
+/// A reader waits for a fill that will arrive within this time.
 const SOON: Duration = Duration::from_secs(10);
-/// For how long a fill is measured before that is said of it.
+/// The time after which the speed of a fill is known well enough.
 const MEASURED: Duration = Duration::from_millis(500);
 
 /// A fill as its readers see it.
@@ -38,18 +38,18 @@ pub(in crate::registry) struct Fill {
     digest: Digest,
     file: OnceLock<Arc<File>>,
     pub(in crate::registry) progress: watch::Sender<Progress>,
-    /// Whether the bytes turned out to be here all along.
+    /// Set if the bytes turned out to be on disk already.
     pub(in crate::registry) local: OnceLock<()>,
-    /// Whether they seemed to be, when it became the blob's fill: somebody may have pushed them.
+    /// Set if bytes were on disk when the fill was established; they may have been pushed.
     pub(in crate::registry) from_disk: OnceLock<()>,
-    /// Why the disk does not keep it, where it does not.
+    /// The reason that the disk does not keep it, if so.
     pub(in crate::registry) refused: OnceLock<Refused>,
     origin: Origin,
-    /// When the first bytes came, and how many were here before.
+    /// The time of the first bytes, and the number of bytes present before.
     pub(in crate::registry) begun: OnceLock<(Instant, u64)>,
     ranges: RangeFetches,
     passing: Arc<Semaphore>,
-    /// Readers follow the staged file long after it is published.
+    /// Readers use the staged file long after it is published.
     _reading: ReadGuard,
 }
 
@@ -76,40 +76,39 @@ impl Fill {
         }
     }
 
-    /// Whether a repository whose right is shown so may follow it, once it is the blob's fill.
+    /// Returns whether a repository with this right may follow the fill, once it is established.
     pub(in crate::registry) fn is_for(&self, repository: &Repository, right: Option<Right>) -> bool {
         let pushed = self.from_disk.get().is_some();
         self.origin.repository == *repository || right == Some(Right::Own) || (right == Some(Right::Named) && !pushed)
     }
 
-    /// What it fetches.
+    /// Returns the digest of the blob.
     pub(in crate::registry) fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// The staged file, once there is one.
+    /// Returns the staged file, once there is one.
     pub(in crate::registry) fn file(&self) -> Option<Arc<File>> {
         self.file.get().map(Arc::clone)
     }
 
-    /// Shows readers the staged file.
+    /// Makes the staged file available to readers.
     pub(in crate::registry) fn set_file(&self, file: Arc<File>) {
         let _ = self.file.set(file);
     }
 
-    /// What was fetched ahead of it.
+    /// Returns the ranges fetched ahead of it.
     pub(in crate::registry) fn ranges(&self) -> &RangeFetches {
         &self.ranges
     }
 
-    /// Turns to pass bytes on that the disk does not take.
+    /// Returns the permits for passing bytes through that the disk does not keep.
     pub(in crate::registry) fn passing(&self) -> &Arc<Semaphore> {
         &self.passing
     }
 
-    /// Whether it comes to the offset `at` much later than somebody should wait, if it
-    /// goes on as it did; it has come to `visible`. What is near is waited for in any
-    /// case.
+    /// Returns whether the fill, now at `visible`, reaches the offset `at` too late for a reader to wait, at its speed
+    /// so far. Near offsets are always waited for.
     pub(in crate::registry) fn is_far_from(&self, at: u64, visible: u64) -> bool {
         let Some((since, from)) = self.begun.get() else { return false };
         let (took, came) = (since.elapsed(), visible.saturating_sub(*from));
@@ -117,8 +116,8 @@ impl Fill {
         at >= visible + FAR_AHEAD && took > MEASURED && late()
     }
 
-    /// The time in which it comes to the offset `at`, an hour at most, if it goes on as it did; it has come to
-    /// `visible`. `None` while that cannot be told.
+    /// Estimates the time until the fill, now at `visible`, reaches the offset `at`: an hour at most; `None` while its
+    /// speed is unknown.
     pub(in crate::registry) fn time_to(&self, at: u64, visible: u64) -> Option<Duration> {
         let (since, from) = self.begun.get()?;
         let seconds =
@@ -130,22 +129,22 @@ impl Fill {
         &self.origin
     }
 
-    /// Whether nothing was fetched after all: the bytes were on disk and only had to be checked.
+    /// Returns whether nothing was fetched, because the bytes were on disk and only had to be verified.
     pub(in crate::registry) fn was_local(&self) -> bool {
         self.local.get().is_some()
     }
 
-    /// Whether the disk keeps it, as far as is known: what is on its way is being stored.
+    /// Returns whether the disk keeps the blob. A fill still under way counts as stored.
     pub(in crate::registry) fn kept(&self) -> Kept {
         self.refused.get().map_or(Kept::Stored, |why| Kept::Refused(*why))
     }
 
-    /// Follows the fill; one that nobody follows ends after a while.
+    /// Subscribes to the progress. A fill without subscribers ends after a while.
     pub(in crate::registry) fn follow(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
     }
 
-    /// What to fetch of it, from a byte on.
+    /// Returns the request for its bytes from an offset on.
     pub(in crate::registry) fn wanted(&self, from: u64, until: Option<u64>) -> FetchRequest {
         let Origin { mirror, repository, size, .. } = &self.origin;
         let (mirror, name) = (mirror.clone(), repository.name.clone());

@@ -1,4 +1,5 @@
-//! A fill's own side: the job that finds a blob's bytes, here or upstream, writes, hashes and publishes them.
+//! The work of a fill: finds a blob's bytes on disk or fetches them from an upstream, then writes, hashes and publishes
+//! them.
 
 use std::{
     sync::Arc,
@@ -30,18 +31,18 @@ use crate::{
     upstream::Client,
 };
 
-/// How long a fill goes on without a reader before it is set aside.
+/// The time that a fill goes on without a reader.
 const UNREAD: Duration = Duration::from_secs(600);
 
-/// A fill's own side. Whatever becomes of it, it ends the fill and frees its place: a panic, an early return and a dead
-/// thread all come by here.
+/// The running work of a fill. Dropping it ends the fill and frees its entry, also after a panic, an early return or
+/// the end of its thread.
 pub(in crate::registry) struct Job {
     pub(in crate::registry) fill: Arc<Fill>,
     pub(in crate::registry) fills: Arc<Fills>,
 }
 
 impl Fills {
-    /// The fill of `digest` that a request may follow, begun now if there is none; the flag says that there was one.
+    /// Returns the fill of `digest` that a request may follow, or begins one; the flag is `true` if it existed already.
     pub(in crate::registry) fn join_or_start(self: &Arc<Self>, digest: &Digest, origin: Origin) -> (Arc<Fill>, bool) {
         let mut under_way = self.under_way.lock();
         let established = under_way.established.get(digest);
@@ -59,7 +60,7 @@ impl Fills {
         under_way.opening.insert(opening, Arc::clone(&fill));
         drop(under_way);
         let job = Job { fill: Arc::clone(&fill), fills: Arc::clone(self) };
-        // Where no thread can be had, the job is dropped, which fails the fill.
+        // If no thread is available, the job is dropped, which fails the fill.
         let _ = pool.spawn(move |client| job.run(client));
         (fill, false)
     }
@@ -84,13 +85,13 @@ impl Job {
         });
     }
 
-    /// Its repository's right comes first; then it is the blob's fill, for whoever has one, or gives way to the one
-    /// that is.
+    /// Authorizes the repository first, then becomes the established fill of the blob, or ends in favour of an existing
+    /// one.
     async fn fill(&self, client: Client) -> Result<u64, Failure> {
         if self.is_here().await {
             let shown = self.ask_for_right(&client).await?;
             let _ = self.fill.from_disk.set(());
-            // What cannot be read here can be fetched.
+            // Bytes that cannot be read from the disk can still be fetched.
             if let Some(stored) = cached_or_unknown(self.fills.store.recheck(*self.fill.digest()).await) {
                 let mut origin = self.fill.origin().clone();
                 origin.shown(self.fill.digest(), shown)?;
@@ -104,8 +105,8 @@ impl Job {
         self.fetch(client).await
     }
 
-    /// Has the upstream say that the blob is its repository's, unless that was shown: the bytes are here, and somebody
-    /// may have pushed them.
+    /// Asks the upstream to confirm that its repository has the blob, unless that is known: the bytes on disk may have
+    /// been pushed by another client.
     async fn ask_for_right(&self, client: &Client) -> Result<Shown, Failure> {
         let Origin { mirror, repository, right, .. } = self.fill.origin();
         let class = self.fills.store.index.class(self.fill.digest());
@@ -116,7 +117,7 @@ impl Job {
         said.map(Shown::Size).map_err(|error| Resource::Blob.failed(&error).into())
     }
 
-    /// Makes it the blob's fill.
+    /// Makes this the established fill of the blob.
     fn establish(&self, shown: Shown) -> Result<(), Failure> {
         if self.fills.establish(&self.fill) { Ok(()) } else { Err(Failure::Superseded(shown)) }
     }
@@ -141,14 +142,14 @@ impl Job {
         self.metrics().filled(self.upstream(), ending);
     }
 
-    /// As [`Job::establish`], once the upstream has answered. Another one may have been through since this one began.
+    /// As [`Job::establish`], after the upstream has answered. Another fill may have completed meanwhile.
     async fn establish_opened(&self, shown: Shown) -> Result<(), Failure> {
         self.establish(shown)?;
         let looked_at = self.fill.from_disk.get().is_some();
         if looked_at || !self.is_here().await { Ok(()) } else { Err(Failure::Superseded(shown)) }
     }
 
-    /// Whether there are bytes of the blob's here.
+    /// Returns whether the blob has bytes on disk.
     async fn is_here(&self) -> bool {
         cached_or_unknown(self.fills.store.has(*self.fill.digest()).await.map(Some)) == Some(true)
     }
@@ -195,8 +196,8 @@ impl Job {
         Ok(size)
     }
 
-    /// What was staged waits on for an upstream that answers. One that says that there
-    /// is no such thing may have been asked for a repository that has no right to it.
+    /// Puts a partial blob back for a later attempt, even after a 404: the upstream may have been asked for a
+    /// repository that has no right to the blob.
     fn not_resumed(&self, parked: Option<PartialBlob>, failure: Failure) -> Failure {
         if let Some(half) = parked {
             self.fills.store.partial_blobs.put_back(self.fill.digest(), half);
@@ -204,9 +205,9 @@ impl Job {
         failure
     }
 
-    /// Waits for the first answer and tells the blob's size from it; where that does not say, from the manifest, or the
-    /// upstream is asked for it, or an answer `before` it said; `None` where nothing tells. Tells what it shows of the
-    /// repository's right, too.
+    /// Waits for the first answer and returns the blob's size and the authorization that the answer shows. If the
+    /// answer has no size, it comes from the manifest, a separate request to the upstream, or an earlier answer
+    /// (`before`); `None` if no source gives it.
     async fn size(
         &self,
         client: &Client,
@@ -222,7 +223,7 @@ impl Job {
         };
         let size = match said {
             Some(size) => Some(size),
-            // Its bytes are coming, whatever it says to that.
+            // A failure does not matter, since the bytes are arriving.
             None if before.is_none() => {
                 client.blob_size(&mirror.remote, &repository.name, self.fill.digest()).await.ok()
             }
@@ -239,7 +240,7 @@ impl Job {
         Ok((staged, Box::new(HashState::new(self.fill.digest().hasher()))))
     }
 
-    /// Writes what comes until all of it is in the staged file.
+    /// Writes the events until the staged file is complete.
     async fn write(
         &self,
         mut coming: Coming,
@@ -279,7 +280,7 @@ impl Job {
         }
     }
 
-    /// Whether nobody has read it for too long.
+    /// Returns whether the fill has had no reader for too long.
     pub(in crate::registry) fn is_forsaken(&self, unread: &mut Option<Instant>) -> bool {
         if self.fill.progress.receiver_count() > 0 {
             *unread = None;
@@ -288,7 +289,7 @@ impl Job {
         unread.get_or_insert_with(Instant::now).elapsed() > UNREAD
     }
 
-    /// Keeps what is staged, for whoever asks again.
+    /// Keeps the staged bytes as a partial blob, for the next fill.
     async fn give_up(&self, writer: Writer<Box<HashState>>, staged: Staged, size: u64, error: Error) -> Failure {
         tracing::warn!("{} from {}: {error}", self.fill.digest(), self.fill.origin().repository);
         if let Ok(hashing_file) = writer.finish().await
@@ -299,7 +300,7 @@ impl Job {
         error.into()
     }
 
-    /// Has readers go on alone; the first has the `rest`, where that is on its way.
+    /// Lets each reader go on alone. The first one takes over the connection in `rest`, if there is one.
     fn hand_over(&self, state: &HashState, size: u64, error: &Error, rest: Option<Events>) -> Failure {
         self.fills.store.uncached.log(self.fill.digest(), error);
         let _ = self.fill.refused.set(Refused::of(error));
@@ -307,7 +308,7 @@ impl Job {
         Failure::NoSpace(Arc::new(Handover { size, written: state.written, hasher, rest }))
     }
 
-    /// Lets the file be seen by name, if its bytes are right.
+    /// Publishes the staged file if its bytes match the digest.
     pub(in crate::registry) async fn publish(&self, staged: Staged, hasher: Hasher) -> Result<(), Failure> {
         let expected = *self.fill.digest();
         let repository = &self.fill.origin().repository;
@@ -318,7 +319,7 @@ impl Job {
             self.metrics().mismatched(self.upstream(), Content::Blob);
             return Err(Error::Mismatch { expected }.into());
         }
-        // The bytes are right and readers have them, whether or not the disk keeps them.
+        // The bytes are verified and readers have them, even if the disk does not keep them.
         if let Err(error) = self.fills.store.publish(staged, expected, Durability::Unsynced, false).await {
             self.fills.store.uncached.log(&expected, &error);
             let _ = self.fill.refused.set(Refused::of(&error));

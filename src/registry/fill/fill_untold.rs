@@ -1,8 +1,8 @@
-//! The fill of a blob whose size nothing tells: neither its upstream's answers nor a manifest. Its digest tells where
-//! it ends.
+//! Fills a blob of unknown size: neither the upstream's answers nor a manifest give it. The end is found by the digest.
 //!
-//! An answer to a client has a length, so readers wait until all of it is here. Room is reserved in steps. An end that
-//! the digest does not confirm may be a cut: the rest is asked for from there on, as long as more comes.
+//! A response to a client needs a length, so readers wait until the blob is complete. Space is reserved in steps. If
+//! the digest does not match at the end of a body, the body may be cut: the rest is fetched again as long as more bytes
+//! arrive.
 
 use std::time::Instant;
 
@@ -23,13 +23,13 @@ use crate::{
     upstream::Client,
 };
 
-/// How far ahead of the bytes room is reserved.
+/// Bytes reserved ahead of the bytes written.
 const STEP: u64 = 4 << 20;
 
-/// Room for a file that grows.
+/// The space reserved for a growing file.
 #[derive(Default)]
 struct Room {
-    /// For all of the file so far: `storage.maxobject` is held against it.
+    /// One reservation for the whole file so far, because `storage.maxobject` applies to it.
     reservation: Option<Reservation>,
     bytes: u64,
 }
@@ -38,7 +38,7 @@ impl Room {
     async fn cover(&mut self, store: &BlobStore, bytes: u64) -> Result<(), Error> {
         if bytes > self.bytes {
             self.bytes = bytes + STEP;
-            // A second reservation beside it would count what is written twice.
+            // Released first: two reservations would count the written bytes twice.
             self.reservation = None;
             self.reservation =
                 Some(store.reserve(Purpose::Mirrored, self.bytes).await.map_err(|error| not_kept(&error))?);
@@ -47,7 +47,7 @@ impl Room {
     }
 }
 
-/// A reader without the blob's size cannot be handed over as others are.
+/// Converts the error, since a reader that does not know the blob's size cannot be handed over.
 fn not_kept(error: &Error) -> Error {
     Error::BadGateway(format!("it does not tell the blob's size, and the disk does not keep it: {error}"))
 }
@@ -66,7 +66,7 @@ impl Job {
                 break;
             }
             match error {
-                // There is no more of it.
+                // The blob has no more bytes.
                 Some(Error::BlobUnknown) => break,
                 Some(error) => return Err(error.into()),
                 None if state.written == before => break,
@@ -80,7 +80,7 @@ impl Job {
         Ok(size)
     }
 
-    /// Writes what comes until no more does; an error is why.
+    /// Writes events until they end, with the error that ended them.
     async fn write_to_the_end(
         &self,
         mut events: Events,

@@ -1,9 +1,10 @@
-//! The fills under way, and who follows which.
+//! The fills under way, and the rule for sharing them.
 //!
-//! A fill fetches under the name of the repository that it is begun for. Until the upstream has answered nothing shows
-//! that this repository has a right to the blob, or that there is one: so it *opens* for its repository alone, and
-//! nobody else waits for it. Once the upstream said yes it is the blob's fill, the only one (law 5), for all
-//! repositories whose right is shown. One that comes later gives way to it, and its readers follow the other.
+//! A fill fetches in the name of the repository that it is begun for. Until the upstream has answered, it is unknown if
+//! this repository is authorized for the blob, and if the blob exists. So a new fill is *opening*: only requests of its
+//! repository join it. After a positive answer it is *established*, the only fill of the blob (one fetch per digest),
+//! and all authorized repositories join it. An opening fill that comes second ends, and its readers join the
+//! established one.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -24,17 +25,18 @@ use crate::{
 pub(in crate::registry) struct Fills {
     pub(in crate::registry) store: BlobStore,
     pub(in crate::registry) under_way: Mutex<UnderWay>,
-    /// Turns to fetch ahead of fills.
+    /// Permits to fetch ranges ahead of fills.
     pub(in crate::registry) ranges: Arc<Semaphore>,
-    /// Turns to pass bytes on that the disk does not take.
+    /// Permits to pass bytes through that the disk does not keep.
     pub(in crate::registry) passing: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
 pub(in crate::registry) struct UnderWay {
-    /// The fill of each blob.
+    /// The established fill of each blob.
     pub(in crate::registry) established: HashMap<Digest, Arc<Fill>>,
-    /// Those whose upstream has not answered yet. A request whose right is shown does not wait for one whose is not.
+    /// Fills whose upstream has not answered yet. An authorized request does not join a fill begun without
+    /// authorization.
     pub(in crate::registry) opening: HashMap<Opening, Arc<Fill>>,
 }
 
@@ -58,23 +60,23 @@ impl Fills {
         Arc::new(Self { store, under_way: Mutex::default(), ranges, passing })
     }
 
-    /// How many blobs are being filled now.
+    /// Returns the number of fills under way.
     pub(in crate::registry) fn under_way(&self) -> usize {
         let under_way = self.under_way.lock();
         under_way.established.len() + under_way.opening.len()
     }
 
-    /// Whether `digest` is being filled now.
+    /// Returns whether `digest` has an established fill.
     pub(in crate::registry) fn is_filling(&self, digest: &Digest) -> bool {
         self.under_way.lock().established.contains_key(digest)
     }
 
-    /// Whether `digest` is being filled now, for another repository than this one.
+    /// Returns whether `digest` has an established fill for another repository.
     pub(in crate::registry) fn is_filling_elsewhere(&self, digest: &Digest, repository: &Repository) -> bool {
         self.under_way.lock().established.get(digest).is_some_and(|fill| fill.origin().repository != *repository)
     }
 
-    /// Makes an opening fill the blob's: its repository's right is shown. `false` when another one is.
+    /// Establishes an opening fill whose repository is authorized; `false` if the blob has another established fill.
     pub(in crate::registry) fn establish(&self, fill: &Arc<Fill>) -> bool {
         let mut under_way = self.under_way.lock();
         match under_way.established.entry(*fill.digest()) {
@@ -87,7 +89,7 @@ impl Fills {
         }
     }
 
-    /// Frees a fill's place.
+    /// Removes a fill.
     pub(in crate::registry) fn end(&self, fill: &Arc<Fill>) {
         let mut under_way = self.under_way.lock();
         let opening = Opening::of(fill.digest(), fill.origin());

@@ -1,5 +1,5 @@
-//! Lists that pass through from an upstream: `tags/list` and referrers. They are asked for anew once they are older
-//! than a tag may be, and kept, in memory, for when the upstream cannot answer.
+//! Caches lists of an upstream: `tags/list` and referrers. They are revalidated at the age at which tags are, and kept
+//! in memory for when the upstream cannot answer.
 
 use std::{sync::Arc, time::Instant};
 
@@ -14,16 +14,16 @@ use crate::{
 /// Bytes of lists kept.
 const MEMORY: u64 = 16 << 20;
 
-/// Which list.
+/// The kind of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum List {
     /// The tags of a repository.
     Tags,
-    /// What refers to a manifest.
+    /// The referrers of a manifest.
     Referrers(Digest),
 }
 
-/// A list of a repository, with the query it was asked by.
+/// A list of a repository, with the query string of the request.
 pub(in crate::registry) type ListKey = (Repository, List, String);
 pub(in crate::registry) type Kept = (Arc<Page>, Instant);
 pub(in crate::registry) type Asking = Result<Arc<Page>, Arc<upstream::Error>>;
@@ -40,7 +40,7 @@ impl ListCache {
     }
 }
 
-/// What a page costs in memory, with the query that it is found by.
+/// Returns the size of a page and its key in memory, in bytes.
 fn weigh((_, _, query): &ListKey, (page, _): &Kept) -> u32 {
     let link = page.link.as_ref().map_or(0, String::len);
     u32::try_from(page.bytes.len() + query.len() + link + 512).unwrap_or(u32::MAX)

@@ -1,6 +1,5 @@
-//! What comes from an upstream: a blob is fetched once for all who ask (`fills`,
-//! `fill_job`), and each client follows the staged file at its own pace (`reader`).
-//! `upstream_health` knows whether an upstream is worth asking.
+//! Fetching from upstreams: a blob is fetched once for all clients (`fills`, `fill_job`), and each client reads the
+//! staged file at its own pace (`reader`). `upstream_health` is a circuit breaker for each upstream.
 
 pub(super) mod fetch;
 pub(super) mod fill_handle;

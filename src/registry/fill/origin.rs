@@ -1,4 +1,4 @@
-//! Where a blob's bytes come from, and by what right.
+//! The source of a fill's bytes, and the authorization of its repository.
 
 use super::{progress::Shown, upstream_health::UpstreamHealth};
 use crate::{
@@ -7,22 +7,22 @@ use crate::{
     registry::Error,
 };
 
-/// Where a fill's bytes come from.
+/// The source of a fill's bytes.
 #[derive(Clone, Debug)]
 pub(in crate::registry) struct Origin {
     pub(in crate::registry) mirror: UpstreamHealth,
     pub(in crate::registry) repository: Repository,
-    /// This repository's right to the bytes, if it was shown; otherwise the upstream's answer to the fill shows it.
+    /// The repository's right to the blob, if it is known; otherwise the upstream's answer to the fill decides.
     pub(in crate::registry) right: Option<Right>,
-    /// The blob's size in bytes, as the repository's manifest or its upstream has it.
+    /// The blob's size in bytes, from the repository's manifest or its upstream.
     pub(in crate::registry) size: Option<u64>,
 }
 
 impl Origin {
-    /// Takes what shows the repository's right to the bytes: they have to be as many as its upstream said.
+    /// Authorizes the repository by the upstream's answer, whose size must match.
     ///
     /// # Errors
-    /// [`Error::BadGateway`], where it shows none.
+    /// [`Error::BadGateway`] if the answer does not show that the repository has the blob, or the size differs.
     pub(in crate::registry) fn shown(&mut self, digest: &Digest, shown: Shown) -> Result<(), Error> {
         match shown {
             Shown::Before => {}
@@ -41,10 +41,10 @@ impl Origin {
         Ok(())
     }
 
-    /// Holds the size of what comes against that.
+    /// Compares the size of the received blob with the expected one.
     ///
     /// # Errors
-    /// [`Error::BadGateway`].
+    /// [`Error::BadGateway`] if they differ.
     pub(in crate::registry) fn agrees(&self, digest: &Digest, size: u64) -> Result<(), Error> {
         match self.size {
             Some(named) if named != size => Err(Error::BadGateway(format!(
@@ -56,18 +56,18 @@ impl Origin {
     }
 }
 
-/// What shows a repository's right to a blob.
+/// The reason that a repository is authorized for a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::registry) enum Right {
-    /// A link of its own, or the word of its own upstream: a right to the bytes, whoever brought them.
+    /// The repository links the blob, or its upstream confirmed it: a right to the bytes, even to pushed ones.
     Own,
-    /// A manifest of its own names the blob. Anybody can write a manifest, upstream: it is a right to what came from an
-    /// upstream, and none to what is here only because somebody pushed it.
+    /// A manifest of the repository names the blob. Anyone can push such a manifest to the upstream, so this is a right
+    /// to mirrored bytes only, not to bytes that were pushed here.
     Named,
 }
 
 impl Right {
-    /// Whether it is a right to bytes of this class.
+    /// Returns whether the right covers bytes of this class.
     pub(in crate::registry) fn covers(self, class: Class) -> bool {
         self == Self::Own || class.mirrored
     }

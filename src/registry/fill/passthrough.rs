@@ -1,7 +1,7 @@
-//! Bytes that go from the upstream to one client without touching the disk.
+//! Passes bytes from an upstream through to one client without storing them.
 //!
-//! A connection to the upstream, and a turn to have one, is held for a client that reads, at a floor of speed. One that
-//! is slower lets go of it, takes what is on its way, and the bytes are asked for from there on.
+//! A permit and a connection to the upstream are held only for a client that reads at a minimum speed. A slower one
+//! loses them, reads the buffered bytes, and the rest is requested again from there.
 
 use std::{
     sync::Arc,
@@ -24,26 +24,25 @@ use crate::{
     upstream::Client,
 };
 
-/// Chunks on their way from the upstream's thread to the client's.
+/// Chunks buffered between the upstream's thread and the client's.
 const IN_FLIGHT: usize = 8;
-/// How many clients are sent to at a time. More wait for their turn.
+/// Clients served at the same time; more wait for a permit.
 pub(in crate::registry) const IN_ALL: usize = 256;
-/// How long a connection is held for a client that takes nothing.
+/// The time that a connection is held for a client that reads nothing.
 const IDLE: Duration = Duration::from_secs(2);
-/// How many bytes a second a client has to take to keep its connection: while there
-/// are turns left, and while others wait.
+/// Bytes a second that a client must read to keep its connection: while permits are left, and while others wait.
 const FLOOR: u32 = 64 << 10;
 const FLOOR_OF_MANY: u32 = 1 << 20;
 
-/// A run of a blob's bytes, coming.
+/// A range of a blob that is passed through.
 #[derive(Debug)]
 pub(in crate::registry) struct Passthrough {
-    /// The offset of the next byte that comes.
+    /// The offset of the next byte.
     at: u64,
     bytes: mpsc::Receiver<Result<Bytes, Error>>,
 }
 
-/// Checks a blob to its end.
+/// Verifies a blob up to its end.
 struct Check {
     mirror: UpstreamHealth,
     hasher: Hasher,
@@ -52,12 +51,12 @@ struct Check {
 }
 
 impl Passthrough {
-    /// Takes over where a fill ran out of space. A range that ends before the blob does is fetched as it is; one that
-    /// reaches the end is hashed from the fill's last byte on, and its own last byte withheld until the digest is
-    /// right.
+    /// Takes over from a fill that ran out of space. A range that ends before the blob does is fetched as it is. One
+    /// that reaches the end is hashed from the fill's last byte on, and its last byte is withheld until the digest
+    /// matches.
     pub(in crate::registry) fn take_over(fill: &Fill, handover: &Handover, at: u64, end: u64) -> Self {
         if end < handover.size {
-            // Nobody takes it up later: its connection would be held for as long as this client's answer takes.
+            // No other reader will use the fill's connection, which would stay open as long as this response.
             drop(handover.rest.lock().take());
             return Self::interior(fill, at, end);
         }
@@ -67,23 +66,23 @@ impl Passthrough {
         Self::start(fill, handover.written, None, Some(check), rest)
     }
 
-    /// Fetches bytes from `at` up to `end`, which is not the blob's end: nothing can be checked, and nothing need be.
+    /// Fetches bytes from `at` up to `end`, which is before the blob's end, so they cannot be verified.
     pub(in crate::registry) fn interior(fill: &Fill, at: u64, end: u64) -> Self {
         Self::start(fill, at, Some(end), None, None)
     }
 
-    /// What the fill began to fetch, the `rest`, is not fetched twice.
+    /// Starts the relay. It takes over the fill's connection in `rest`, to avoid fetching the bytes twice.
     fn start(fill: &Fill, from: u64, until: Option<u64>, check: Option<Check>, rest: Option<Events>) -> Self {
         let (sender, bytes) = mpsc::channel(IN_FLIGHT);
         let wanted = fill.wanted(from, until);
         let pool = &fill.origin().mirror.pool;
         let relay = Relay { at: from, wanted, check, rest, out: sender, turns: Arc::clone(fill.passing()) };
-        // Where no thread can be had, the channel closes at once and the reader fails.
+        // If no thread is available, the channel closes at once and the reader fails.
         let _ = pool.spawn(move |client| relay.run(client));
         Self { at: from, bytes }
     }
 
-    /// Waits for bytes from `at` on, not beyond `end`. What comes before is passed over.
+    /// Waits for bytes from `at` on, not beyond `end`. Earlier bytes are skipped.
     pub(in crate::registry) async fn next(&mut self, at: u64, end: u64) -> Result<Bytes, Error> {
         loop {
             let early = || Error::BadGateway("the blob ended early".into());
@@ -100,49 +99,49 @@ impl Passthrough {
     }
 }
 
-/// The upstream's side.
+/// The task on the upstream's thread.
 struct Relay {
     /// The offset of the next byte to fetch.
     at: u64,
     wanted: FetchRequest,
     check: Option<Check>,
-    /// Bytes from there on that are on their way already.
+    /// A connection that is already sending the bytes from there on.
     rest: Option<Events>,
     out: mpsc::Sender<Result<Bytes, Error>>,
     turns: Arc<Semaphore>,
 }
 
-/// How long a client may still be waited for. What it takes extends that, up to [`IDLE`].
+/// The remaining time to wait for a client. Each read extends it, up to [`IDLE`].
 struct Patience(Duration);
 
 impl Patience {
-    /// The client took so many bytes after this time, where `floor` bytes a second are due.
+    /// Accounts for a client that took `bytes` after `waited`, at a minimum of `floor` bytes a second.
     fn took(&mut self, bytes: usize, waited: Duration, floor: u32) {
         let earned = Duration::from_secs_f64(bytes as f64 / f64::from(floor));
         self.0 = (self.0 + earned).saturating_sub(waited).min(IDLE);
     }
 }
 
-/// What became of a connection.
+/// The end of one connection.
 enum Passed {
-    /// All is sent, or will never be.
+    /// Everything was sent, or the client is gone.
     Ended,
-    /// The client does not take these bytes.
+    /// The client is too slow; these bytes are not sent yet.
     Idle(Bytes),
 }
 
 impl Relay {
-    /// Runs on an upstream thread until all is sent or the client is gone.
+    /// Runs on an upstream thread until everything is sent or the client is gone.
     async fn run(mut self, client: Client) {
         while let Passed::Idle(bytes) = self.pass(&client).await {
-            // It reads again once all that is on its way is taken.
+            // The next connection is opened only after the client has read everything buffered.
             if self.out.send(Ok(bytes)).await.is_err() || self.out.reserve_many(IN_FLIGHT).await.is_err() {
                 return;
             }
         }
     }
 
-    /// One connection's worth.
+    /// Passes the bytes of one connection.
     async fn pass(&mut self, client: &Client) -> Passed {
         let Ok(_turn) = self.turn().await else { return Passed::Ended };
         let fetch = || fetch::start(client.clone(), FetchRequest { from: self.at, ..self.wanted.clone() });
@@ -168,7 +167,7 @@ impl Relay {
         if self.turns.available_permits() > 0 { FLOOR } else { FLOOR_OF_MANY }
     }
 
-    /// Waits for a turn, and holds no connection meanwhile.
+    /// Waits for a permit, without holding a connection.
     async fn turn(&mut self) -> Result<OwnedSemaphorePermit, AcquireError> {
         if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
             return Ok(turn);
@@ -187,8 +186,7 @@ impl Relay {
 }
 
 impl Check {
-    /// Lets bytes pass that end at the offset `at`. A chunk that reaches the end passes only if the whole blob is
-    /// right.
+    /// Checks bytes that end at the offset `at`. The last chunk of the blob passes only if the digest matches.
     fn pass(&mut self, bytes: Bytes, at: u64) -> Result<Bytes, Error> {
         self.hasher.update(&bytes);
         if at < self.size || (at == self.size && self.hasher.clone().finish() == self.digest) {
@@ -206,7 +204,7 @@ mod tests {
 
     const CHUNK: usize = 32 << 10;
 
-    /// How many chunks a client gets that takes one each time after `pause`, of a thousand.
+    /// Returns the number of chunks, of a thousand, that a client gets that takes one each time after `pause`.
     fn chunks(pause: Duration, floor: u32) -> usize {
         let mut patience = Patience(IDLE);
         let taken = (0..1000).take_while(|_| {

@@ -1,4 +1,4 @@
-//! Whether an upstream has a repository: asked once for a name, and remembered.
+//! Asks an upstream if it has a repository, once for each name, and caches the answer.
 
 use super::upstream_health::UpstreamHealth;
 use crate::{oci::RepositoryName, registry::store::single_flight::SingleFlight, upstream};
@@ -9,31 +9,31 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-/// How long a push waits for the upstream's answer.
+/// The time that a push waits for the upstream's answer.
 pub(in crate::registry) const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How many names the upstream is asked about at once: pulls go to it, too.
+/// Concurrent requests about names. The limit leaves connections for pulls.
 const AT_ONCE: usize = 8;
 
-/// How many names' answers are remembered, and for how long.
+/// The capacity of the cache, and the time to live of an entry.
 const REMEMBERED: (u64, Duration) = (10_000, Duration::from_secs(600));
 
-/// How long it is remembered that there was no answer; clients are told to come again after that.
+/// The time for which a missing answer is cached; clients are asked to retry after it.
 pub(in crate::registry) const UNANSWERED: Duration = Duration::from_secs(10);
 
-/// The query that lists one tag: it asks whether there is such a repository, and upstreams do not count it.
+/// The query that lists one tag. Such a request does not count against pull limits.
 const ONE_TAG: &str = "n=1";
 
-/// What an upstream said of a name.
+/// The answer of an upstream about a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::registry) enum Presence {
     Present,
     Absent,
-    /// It said nothing that helps.
+    /// There was no usable answer.
     Unknown,
 }
 
-/// What was asked of names that nobody has claimed.
+/// The requests about names that are not claimed, with their cached answers.
 #[derive(Debug)]
 pub(in crate::registry) struct Questions {
     pub(in crate::registry) under_way: SingleFlight<RepositoryName, Presence>,
@@ -56,7 +56,8 @@ impl Questions {
         self.answers.invalidate(name);
     }
 
-    /// Asks, and remembers the answer. Whose turn does not come in time hears none, and may ask again.
+    /// Asks the upstream and caches the answer. If no permit is free in time, the result is `Unknown` and is not
+    /// cached.
     pub(in crate::registry) fn question(
         &self,
         mirror: &UpstreamHealth,
@@ -73,8 +74,7 @@ impl Questions {
     }
 }
 
-/// Asks an upstream whether it has a repository. One that exists for others only counts as none: it is not mirrored
-/// here.
+/// Asks an upstream if it has a repository. A private one counts as absent, since it is not mirrored.
 pub(in crate::registry) async fn presence(mirror: &UpstreamHealth, name: &RepositoryName) -> Presence {
     match mirror.ask(mirror.remote.tags(&mirror.pool, name, ONE_TAG)).await {
         Ok(page) if is_list(&page.bytes) => Presence::Present,
@@ -90,7 +90,7 @@ pub(in crate::registry) async fn presence(mirror: &UpstreamHealth, name: &Reposi
     }
 }
 
-/// distribution-spec, "Listing Tags". A captive portal answers 200, too.
+/// Returns whether a body is a tag list (distribution-spec, "Listing Tags"). A captive portal answers 200, too.
 fn is_list(body: &[u8]) -> bool {
     serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|list| list.get("tags").is_some())
 }

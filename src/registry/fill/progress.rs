@@ -1,4 +1,4 @@
-//! How far a fill has come, as its readers see it.
+//! The progress of a fill, as its readers see it.
 
 use std::sync::Arc;
 
@@ -7,65 +7,64 @@ use parking_lot::Mutex;
 use super::fetch::Events;
 use crate::{oci::Hasher, registry::Error};
 
-/// How far a fill has come.
+/// The progress of a fill.
 #[derive(Clone, Debug)]
 pub(in crate::registry) enum Progress {
-    /// Nothing is known yet.
+    /// The upstream has not answered yet.
     Connecting,
-    /// Bytes are coming.
+    /// Bytes are arriving.
     Filling {
-        /// Of the whole blob.
+        /// Bytes of the whole blob.
         size: u64,
-        /// Bytes in the staged file, from the start.
+        /// Bytes in the staged file.
         written: u64,
     },
-    /// All bytes are in the staged file and hash to the digest.
+    /// All bytes are in the staged file and match the digest.
     Verified {
-        /// Of the whole blob.
+        /// Bytes of the whole blob.
         size: u64,
     },
-    /// It ended otherwise. What was written before stays readable.
+    /// It failed. Bytes written before remain readable.
     Failed(Failure),
 }
 
-/// How a fill can fail.
+/// The ways in which a fill can fail.
 #[derive(Clone, Debug)]
 pub(in crate::registry) enum Failure {
-    /// For everybody.
+    /// It failed for all readers.
     Error(Error),
-    /// The disk took no more: each reader goes on alone from here.
+    /// The disk is full: each reader goes on alone from here.
     NoSpace(Arc<Handover>),
-    /// Another one was the blob's fill by the time this one's upstream had answered: that one is to be followed, by
-    /// whoever has a right to it.
+    /// The blob had another established fill by the time that the upstream answered. Authorized readers join that one.
     Superseded(Shown),
 }
 
-/// What a fill that gave way shows of its repository's right.
+/// The authorization of its repository that a superseded fill has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::registry) enum Shown {
-    /// Its upstream has a blob of this size under the digest: a right to the bytes, if they are as many.
+    /// The upstream has a blob of this size under the digest. It authorizes for bytes of the same size.
     Size(u64),
-    /// The right was shown before it began.
+    /// The repository was authorized before the fill began.
     Before,
-    /// Nothing: the upstream's answer named another digest, or no size to hold against the blob's.
+    /// None: the answer named another digest, or had no size to compare.
     Nothing,
 }
 
-/// Where a reader takes over from a fill that ran out of space.
+/// The state from which a reader goes on after a fill ran out of space.
 #[derive(Debug)]
 pub(in crate::registry) struct Handover {
-    /// Of the whole blob.
+    /// Bytes of the whole blob.
     pub(in crate::registry) size: u64,
     /// Bytes in the staged file.
     pub(in crate::registry) written: u64,
-    /// Has seen exactly these bytes.
+    /// Has consumed exactly these bytes.
     pub(in crate::registry) hasher: Hasher,
-    /// The bytes after these, where they are on their way already: for the first reader that wants them to the end.
+    /// A connection that is already sending the rest, for the first reader that needs all of it.
     pub(in crate::registry) rest: Mutex<Option<Events>>,
 }
 
 impl Progress {
-    /// Up to which offset readers may read.
+    /// Returns the offset up to which readers may read.
     pub(in crate::registry) fn visible(&self) -> u64 {
         match self {
             Self::Connecting | Self::Failed(Failure::Error(_) | Failure::Superseded(_)) => 0,

@@ -1,9 +1,8 @@
-//! Ranges far ahead of a fill, fetched for the readers that wait for them.
+//! Fetches ranges far ahead of a fill, for readers that wait for them.
 //!
-//! They are fetched in windows, which all readers share, when a reader stands in one: one that does not read costs
-//! nothing. The bytes go into a file beside the fill's, since nobody has hashed them and the fill's own must hold
-//! nothing else than what it hashed. All windows of a blob together are at most a tenth of it; who wants more waits for
-//! the fill.
+//! Ranges are fetched in windows that all readers share, and only if a reader is waiting in one. The bytes go into a
+//! file of their own, since they are not hashed and the fill's file may contain only hashed bytes. All windows of a
+//! blob together are at most a tenth of it; beyond that, readers wait for the fill.
 
 use std::sync::{Arc, Weak};
 
@@ -14,8 +13,8 @@ use super::{
 };
 use crate::{lanes::Lane, registry::Error, upstream::Client};
 
-/// Begins to fetch the window of `at`, if that was not done yet and may be done now. The blob's last byte is never part
-/// of it: that one waits for the digest.
+/// Begins to fetch the window of `at`, unless it was fetched already or a limit is reached. The blob's last byte is
+/// never included, because it is withheld until the digest is verified.
 pub(in crate::registry) fn begin(fill: &Arc<Fill>, at: u64, size: u64) {
     let ranges = fill.ranges();
     let start = at / WINDOW * WINDOW;
@@ -26,7 +25,7 @@ pub(in crate::registry) fn begin(fill: &Arc<Fill>, at: u64, size: u64) {
     let fetch = RangeFetch { fill: Arc::downgrade(fill), start, end };
     let pool = &fill.origin().mirror.pool;
     let turns = Arc::clone(&ranges.turns);
-    // Where no thread can be had, it is dropped, and with it its place.
+    // If no thread is available, the fetch is dropped, which frees its slot.
     let _ = pool.spawn(move |client| async move {
         let _turn = turns.acquire().await;
         if let Err(error) = fetch.run(client).await {
@@ -35,7 +34,7 @@ pub(in crate::registry) fn begin(fill: &Arc<Fill>, at: u64, size: u64) {
     });
 }
 
-/// One window on its way.
+/// One window being fetched.
 struct RangeFetch {
     fill: Weak<Fill>,
     start: u64,
@@ -44,7 +43,7 @@ struct RangeFetch {
 
 impl RangeFetch {
     async fn run(&self, client: Client) -> Result<(), Error> {
-        // It may have waited for its turn until nobody wants it any more.
+        // The fill may have ended while this waited for its permit.
         let Some(fill) = self.fill.upgrade().filter(|fill| fill.is_open()) else { return Ok(()) };
         let ranges = fill.ranges();
         let writer = ranges.stage(fill.digest()).await?.writer();

@@ -1,4 +1,4 @@
-//! The windows that were fetched ahead of a fill, and the file that has them.
+//! The windows fetched ahead of a fill, and the file that contains them.
 
 use crate::{
     oci::Digest,
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 /// Bytes of a window.
 pub(in crate::registry) const WINDOW: u64 = 1 << 20;
 
-/// What part of a blob may be fetched twice, and how many bytes at most.
+/// The fraction of a blob that may be fetched twice (a tenth); `MOST` limits it in bytes.
 const PART: u64 = 10;
 
 const MOST: u64 = 256 << 20;
@@ -23,10 +23,10 @@ const MOST: u64 = 256 << 20;
 /// Windows of one blob that are fetched at a time.
 const AT_ONCE: usize = 4;
 
-/// Windows that are fetched at a time in all.
+/// Windows that are fetched at a time in total.
 pub(in crate::registry) const IN_ALL: usize = 32;
 
-/// What was fetched ahead of one fill.
+/// The windows fetched ahead of one fill.
 #[derive(Debug)]
 pub(in crate::registry) struct RangeFetches {
     pub(in crate::registry) store: BlobStore,
@@ -38,10 +38,10 @@ pub(in crate::registry) struct RangeFetches {
 
 #[derive(Debug, Default)]
 pub(in crate::registry) struct State {
-    /// One past the last byte that is here, by the window's number.
+    /// One past the last byte present, by the window's number.
     pub(in crate::registry) windows: HashMap<u64, u64>,
     pub(in crate::registry) running: usize,
-    /// Bytes that were asked for.
+    /// Bytes requested so far.
     pub(in crate::registry) spent: u64,
     pub(in crate::registry) rooms: Vec<Reservation>,
 }
@@ -52,12 +52,12 @@ impl RangeFetches {
         Self { store, turns, staged: OnceCell::new(), state: Mutex::default(), changed }
     }
 
-    /// Tells when there may be more.
+    /// Subscribes to the arrival of bytes.
     pub(in crate::registry) fn follow(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// What is here from `at` on: the file, which has it at the same offset, and the end.
+    /// Returns the bytes present from `at` on: the file, which has them at the same offset, and their end.
     pub(in crate::registry) fn available(&self, at: u64) -> Option<(Arc<File>, u64)> {
         let until = *self.state.lock().windows.get(&(at / WINDOW))?;
         let staged = self.staged.get().filter(|_| until > at)?;
@@ -77,7 +77,7 @@ impl RangeFetches {
         true
     }
 
-    /// The file, with room for one window more.
+    /// Returns the file, after reserving space for one more window.
     pub(in crate::registry) async fn stage(&self, digest: &Digest) -> Result<&Staged, Error> {
         let room = self.store.reserve(Purpose::Mirrored, WINDOW).await?;
         self.state.lock().rooms.push(room);

@@ -1,7 +1,8 @@
-//! A client's way through a blob's bytes: a stream of grants, "you may send up to offset X" (law 5).
+//! A client's reader of a blob: an iterator of slices, each a permission to send bytes up to an offset (law 5 of
+//! ARCHITECTURE.md).
 //!
-//! A stored blob is one grant of the whole range; a fill grants as it grows, and what was fetched ahead of it. Once the
-//! disk takes no more, bytes come as they are.
+//! A stored blob is one slice of the whole range. A fill gives slices as it grows, and from the windows fetched ahead
+//! of it. Once the disk is full, the bytes themselves are passed through.
 
 use std::{fs::File, sync::Arc, time::Duration};
 
@@ -19,28 +20,28 @@ use crate::{
     registry::{Error, store::access_tracker::ReadGuard},
 };
 
-/// How often a reader that waits looks how quick its fill is.
+/// The interval at which a waiting reader checks the speed of its fill.
 const LOOK: Duration = Duration::from_millis(250);
-/// A reader that is no further ahead of its fill hears of each of its steps.
+/// Up to this distance ahead of its fill, a reader is woken by every step of it.
 const NEAR: u64 = 1 << 20;
-/// Nor does one sleep that would do so for less than this.
+/// The shortest sleep of a reader; below it, the reader waits for the next step instead.
 const LEAST: Duration = Duration::from_millis(5);
 
-/// What may be sent next.
+/// The next bytes that may be sent.
 #[derive(Debug)]
 pub enum ReadSlice {
-    /// What this file holds, from the reader's place up to the offset `until`.
+    /// The bytes of this file from the reader's offset up to `until`.
     File {
         /// Open, shared, never changed up to `until`.
         file: Arc<File>,
         /// One past the last byte that may be sent.
         until: u64,
     },
-    /// These bytes. The reader's place is behind them already.
+    /// These bytes. The reader's offset is already behind them.
     Bytes(Bytes),
 }
 
-/// One client's place in one range of a blob.
+/// The position of one client in one range of a blob.
 #[derive(Debug)]
 pub struct Reader {
     at: u64,
@@ -60,9 +61,8 @@ struct Following {
     fill: Arc<Fill>,
     progress: watch::Receiver<Progress>,
     ranges: watch::Receiver<()>,
-    /// Whether the range begins ahead of the fill. Only such a reader is given what was
-    /// fetched ahead, which nobody hashed: one that follows the fill from its start
-    /// would get a complete body of it.
+    /// `true` if the range begins ahead of the fill. Only such a reader gets the unhashed windows: one that follows the
+    /// fill from its start would receive a complete but unverified body.
     begins_ahead: bool,
 }
 
@@ -81,21 +81,21 @@ impl Reader {
         Self { at: range.start, end: range.end, feed: Feed::Following(following) }
     }
 
-    /// The offset of the next byte to send.
+    /// Returns the offset of the next byte to send.
     #[must_use]
     pub fn at(&self) -> u64 {
         self.at
     }
 
-    /// Says that `bytes` of a [`ReadSlice::File`] were read.
+    /// Advances the reader after `bytes` of a [`ReadSlice::File`] were read.
     pub fn advance(&mut self, bytes: u64) {
         self.at += bytes;
     }
 
-    /// Waits for the next grant: never an empty one; `None` at the end of the range.
+    /// Waits for the next slice, which is never empty; `None` at the end of the range.
     ///
     /// # Errors
-    /// When the rest cannot be had or is not right: what was sent must then not look complete.
+    /// The fill's [`Error`] if the rest is unavailable or damaged: the response must then not look complete.
     pub async fn next(&mut self) -> Result<Option<ReadSlice>, Error> {
         if self.at >= self.end {
             return Ok(None);
@@ -124,7 +124,7 @@ enum Next {
         until: u64,
     },
     Bytes(Bytes),
-    /// The fill ends here; this goes on.
+    /// Replaces the fill, which has ended.
     Passthrough(Passthrough),
 }
 
@@ -155,10 +155,9 @@ impl Following {
         }
     }
 
-    /// Waits for the fill to come further, or for what is fetched ahead of it, and looks again now and then: a fill may
-    /// have become slow. A fill takes a step for each piece that comes, up to thousands a second: a reader far ahead of
-    /// it sleeps for half the time in which the fill may be there instead, since many of them would keep their threads
-    /// from all else.
+    /// Waits for progress of the fill, or for a window ahead of it, and at most [`LOOK`], since a fill may have become
+    /// slow. A fill makes up to thousands of steps a second. A reader far ahead of it sleeps for half the estimated
+    /// time instead, because many such readers would keep the threads busy.
     async fn wait(&mut self, at: u64, visible: u64) -> Result<(), Error> {
         let there = self.fill.time_to(at, visible).filter(|_| at > visible + NEAR);
         let pause = there.map_or(LOOK, |there| (there / 2).min(LOOK));

@@ -1,4 +1,4 @@
-//! One upstream, and whether it is worth asking now.
+//! The health of one upstream: a circuit breaker that decides if requests are sent to it.
 
 use std::{
     fmt,
@@ -15,14 +15,12 @@ use crate::{
     upstream::{self, Pool, Remote},
 };
 
-/// How long a small request may take altogether: token, redirects and all. Then it counts as unreachable.
+/// The total time for a small request, with token and redirects. After it, the upstream counts as unreachable.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an upstream that could not be reached, or that asked for patience
-/// without saying how long, is left alone where a cached answer will do. After that
-/// one request asks, in the background, while the others go on with what is cached.
+/// The time for which an upstream is not asked while cached answers serve, after it was unreachable or sent a 429
+/// without a time. After that, one request probes it in the background, while the others use the cache.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
-/// By how much, at the most, the end of a time that an upstream said is spread: what waits for it is not to come at
-/// once.
+/// The most that the end of a `Retry-After` time is spread by, so that waiting requests do not arrive at once.
 const SPREAD: Duration = Duration::from_secs(10);
 
 /// An upstream with its health.
@@ -32,7 +30,7 @@ pub(in crate::registry) struct UpstreamHealth {
     pub(in crate::registry) pool: Pool,
     pub(in crate::registry) metrics: Arc<Metrics>,
     health: Arc<Mutex<Health>>,
-    /// Held by the one question that is asked when the time is over that the upstream said.
+    /// Held by the one request that is sent at the end of a `Retry-After` time.
     first: Arc<AsyncMutex<()>>,
 }
 
@@ -47,28 +45,28 @@ impl fmt::Debug for UpstreamHealth {
 
 #[derive(Debug, Default)]
 struct Health {
-    /// Could not be reached; when to probe it.
+    /// The upstream was unreachable; the time of the next probe.
     down: Option<Instant>,
-    /// Said 429.
+    /// The upstream sent a 429.
     busy: Option<Busy>,
 }
 
 #[derive(Debug)]
 struct Busy {
     until: Instant,
-    /// After that: when to probe it for the sake of what is cached.
+    /// The time of the next probe after `until`, for requests that the cache can serve.
     probe_at: Instant,
-    /// Whether the upstream said how long.
+    /// `true` if the upstream sent a `Retry-After`.
     said: bool,
-    /// Whether it said so to a request for a blob: limits of pulls are about manifests alone.
+    /// `true` if the 429 answered a request for a blob; pull limits apply to manifests only.
     blobs: bool,
     message: String,
 }
 
-/// Whether a question may be asked.
+/// The decision about a request.
 enum Admission {
     Ask,
-    /// As the first one after the time that the upstream said.
+    /// Ask as the first request after a `Retry-After` time.
     AskFirst,
     Wait(upstream::Error),
 }
@@ -78,8 +76,8 @@ impl UpstreamHealth {
         Self { remote, pool, metrics, health: Arc::default(), first: Arc::default() }
     }
 
-    /// Waits for a small request, not for longer than [`ASK_TIMEOUT`], and learns from how it ends. An upstream that
-    /// said 429, and how long, is not asked before; then one request asks, and the others wait for what it hears.
+    /// Sends a small request, with the timeout [`ASK_TIMEOUT`], and updates the health from its result. After a 429
+    /// with a `Retry-After`, no request is sent before that time; then one is sent, and the others wait for its result.
     pub(in crate::registry) async fn ask<T>(
         &self,
         request: impl Future<Output = Result<T, upstream::Error>>,
@@ -118,14 +116,14 @@ impl UpstreamHealth {
         }
     }
 
-    /// Why the upstream is not to be asked for a blob now.
+    /// Returns the error for a request for a blob if the upstream must not be asked now.
     pub(in crate::registry) fn refuses_blobs(&self) -> Option<upstream::Error> {
         let (health, now) = (self.health.lock(), Instant::now());
         let busy = health.busy.as_ref().filter(|busy| busy.blobs && busy.said && busy.until > now)?;
         Some(busy.refusal(now))
     }
 
-    /// Learns from how a request for a blob ended.
+    /// Updates the health from the result of a request for a blob.
     pub(in crate::registry) fn learn_of_blob(&self, error: Option<&upstream::Error>) {
         self.learn(error);
         if matches!(error, Some(upstream::Error::TooMany { .. })) {
@@ -133,9 +131,9 @@ impl UpstreamHealth {
         }
     }
 
-    /// Learns from how a request ended.
+    /// Updates the health from the result of a request.
     fn learn(&self, error: Option<&upstream::Error>) {
-        // It was not asked.
+        // The request was not sent.
         if matches!(error, Some(upstream::Error::Crowded)) {
             return;
         }
@@ -154,18 +152,18 @@ impl UpstreamHealth {
         }
     }
 
-    /// Whether it could not be reached when it was last asked.
+    /// Returns whether the last request found the upstream unreachable.
     pub(in crate::registry) fn is_down(&self) -> bool {
         self.health.lock().down.is_some()
     }
 
-    /// Whether a cached answer will do without asking.
+    /// Returns whether a cached answer should be used without asking.
     pub(in crate::registry) fn is_resting(&self) -> bool {
         let health = self.health.lock();
         health.down.is_some() || health.busy.as_ref().is_some_and(|busy| busy.until > Instant::now())
     }
 
-    /// Whether to answer from the cache without asking, and whether this caller is the one to probe meanwhile.
+    /// Decides between asking and the cache, and appoints this caller to probe if a probe is due.
     pub(in crate::registry) fn availability(&self) -> Availability {
         let (mut health, now) = (self.health.lock(), Instant::now());
         let Health { down, busy } = &mut *health;
@@ -197,43 +195,43 @@ impl Health {
     fn busy_for(&mut self, wait: Option<Duration>, message: &str, now: Instant) {
         let until = now + wait.map_or(RETRY_AFTER, |wait| wait + spread(wait));
         let before = self.busy.take();
-        // Others may have been asked meanwhile: the longest time counts.
+        // Requests in parallel may have got other times: the longest counts.
         let until = before.as_ref().map_or(until, |busy| busy.until.max(until));
         let said = wait.is_some() || before.as_ref().is_some_and(|busy| busy.said && busy.until > now);
         let blobs = before.is_some_and(|busy| busy.blobs && busy.until > now);
         self.busy = Some(Busy { until, probe_at: until, said, blobs, message: message.to_owned() });
     }
 
-    /// The time is over that the upstream said, and a question was answered otherwise than by another.
+    /// Ends the state after a 429 once its time is over and another answer has arrived.
     fn end_busy(&mut self, now: Instant) {
         self.busy.take_if(|busy| busy.until <= now);
     }
 }
 
 impl Busy {
-    /// What the upstream would say: the rest of the time, spread.
+    /// Returns a 429 with the remaining time, spread.
     fn refusal(&self, now: Instant) -> upstream::Error {
         let availability = self.until.saturating_duration_since(now);
-        // Whole seconds are told, and not too few.
+        // Rounded up to whole seconds.
         let retry_after = Some(availability + Duration::from_secs(1) + spread(availability));
         upstream::Error::TooMany { retry_after, message: self.message.clone() }
     }
 }
 
-/// Some time, up to a tenth of `wait`, by chance.
+/// Returns a random part of a tenth of `wait`.
 fn spread(wait: Duration) -> Duration {
     let chance = u32::try_from(RandomState::new().hash_one(()) & 0xff).unwrap_or_default();
     (wait / 10).min(SPREAD) * chance / 0x100
 }
 
-/// What to do about an upstream where a cached answer would serve.
+/// The way to use an upstream while a cached answer exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::registry) enum Availability {
     /// Ask it and wait.
     Ask,
     /// Do not ask: answer from the cache.
     Unavailable,
-    /// Answer from the cache, and ask in the background whether it is back.
+    /// Answer from the cache, and ask in the background.
     Probe,
 }
 

@@ -1,7 +1,7 @@
-//! What the tags of one repository reach, and what of it nothing reaches: a plan that removes nothing by itself.
+//! The mark phase of garbage collection: plans the removals in one repository, and removes nothing.
 //!
-//! Reachable is what is tagged, a child of a reachable index, a referrer of a reachable subject, or was just asked
-//! for. What an index lists that is no manifest is a blob: BuildKit's caches are such indexes.
+//! Reachable are tagged manifests, children of reachable indexes, referrers of reachable subjects, and manifests in
+//! use. A child of an index that is no manifest is a blob: BuildKit's caches are such indexes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,28 +11,28 @@ use crate::{
     storage::{RepositoryLinks, Storage},
 };
 
-/// What may go, in the order in which it must (law 2).
+/// The planned removals of one repository, in their order (law 2 of ARCHITECTURE.md).
 #[derive(Debug, Default)]
 pub(in crate::registry) struct Plan {
-    /// What tags named before, and nothing reaches now.
+    /// Manifests that tags named before and that are unreachable now.
     pub(in crate::registry) previous_tags: Vec<(Tag, Digest)>,
-    /// Manifests that nothing reaches, each with its subject.
+    /// Unreachable manifests, each with its subject.
     pub(in crate::registry) manifests: Vec<(Digest, Option<Digest>)>,
-    /// Blobs that no manifest that stays names.
+    /// Blobs that no remaining manifest names.
     pub(in crate::registry) layers: Vec<Digest>,
-    /// All that the manifests that stay name, and they themselves.
+    /// The remaining manifests, and everything they name.
     pub(in crate::registry) named: HashSet<Digest>,
 }
 
-/// The manifests of a repository; `None` for what cannot be read.
+/// The manifests of a repository; `None` for an unreadable one.
 type Manifests = HashMap<Digest, Option<Manifest>>;
 
 impl Plan {
-    /// Reads all manifests of a repository. With `untagged`, those that no tag reaches may go, unless they were asked
-    /// for.
+    /// Plans from all manifests of a repository. With `untagged`, manifests that no tag reaches are removed, unless
+    /// they are in use.
     ///
     /// # Errors
-    /// When it cannot be known what the repository holds.
+    /// [`Error::Storage`] if the repository cannot be read.
     pub(in crate::registry) fn make(
         storage: &Storage,
         repository: &Repository,
@@ -55,7 +55,7 @@ impl Plan {
             manifests.iter().any(|(digest, manifest)| unread(manifest) && kept.contains(digest))
         };
         let Some(kept) = kept.filter(|kept| !is_unread(kept)) else {
-            // Not all that it names is known: nothing here is given up for it.
+            // Its children are unknown, so nothing in the repository is removed.
             tracing::warn!(
                 "{repository} has a manifest that cannot be read, or a tag that names none: nothing is taken from this \
                  repository"
@@ -87,13 +87,13 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Whether nothing is to be done.
+    /// Returns whether the plan removes nothing.
     pub(in crate::registry) fn is_empty(&self) -> bool {
         self.previous_tags.is_empty() && self.manifests.is_empty() && self.layers.is_empty()
     }
 }
 
-/// What stays; `None` where a tag's link is damaged, so that what it names is not known.
+/// Returns the reachable manifests; `None` if a tag's link is damaged, so that its manifest is unknown.
 fn reachable(
     links: &RepositoryLinks,
     manifests: &Manifests,

@@ -1,4 +1,4 @@
-//! Garbage collection: `mark` plans what of a repository may go, `sweep` removes it.
+//! Garbage collection: `mark` plans the removals in a repository, `sweep` carries them out.
 
 pub(super) mod mark;
 pub(super) mod sweep;

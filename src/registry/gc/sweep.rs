@@ -1,11 +1,9 @@
-//! What nothing reaches, removed, while pushes and pulls go on: manifests without a
-//! tag where that is asked for, blobs that no manifest of their repository names,
-//! then bytes that no repository links.
+//! The sweep phase of garbage collection, which runs beside pushes and pulls. It removes untagged manifests if
+//! requested, blobs that no manifest of their repository names, then bytes that no repository links.
 //!
-//! Nothing goes that somebody may be about to name: a repository that was pushed to within the grace keeps all it
-//! links, and so does a blob that somebody brought or was told of (`gc_guard.rs`). Links go before bytes (law 2), each
-//! by itself and under its locks, so that killing it loses nothing but time. On a volume that no server has open, the
-//! same runs alone.
+//! Content that a push may be about to name stays: all links of a repository that was pushed to in the grace period,
+//! and blobs under a guard (`gc_guard.rs`). Links are removed before bytes (law 2 of ARCHITECTURE.md), each under its
+//! own locks, so a crash loses nothing. The same code runs on a volume that no server has open.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -24,52 +22,53 @@ use crate::{
     storage::{self, Durability, RepositoryLinks},
 };
 
-/// What to collect.
+/// The options of a collection.
 #[derive(Clone, Copy, Debug)]
 pub struct Collection {
-    /// Remove manifests that no tag reaches, too.
+    /// Removes manifests that no tag reaches, too.
     pub untagged: bool,
-    /// Only say what would go.
+    /// Only reports the removals.
     pub dry: bool,
-    /// How long what nothing names yet is left alone after the last push to its repository.
+    /// The grace period after the last push to a repository, in which its content stays.
     pub grace: Duration,
 }
 
-/// What a collection comes by.
+/// An event of a collection, passed to the progress callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GcEvent {
-    /// A repository was looked through.
+    /// A repository was processed.
     Repository,
-    /// A manifest left its repository, or would.
+    /// A manifest was removed from its repository, or would be.
     Manifest(Repository, Digest),
-    /// A blob was removed, or would be: its digest, and its length in bytes.
+    /// A blob was removed, or would be: its digest and its length in bytes.
     Blob(Digest, u64),
 }
 
-/// What went, or would.
+/// The totals of a collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
-    /// Manifests that left their repository.
+    /// Manifests removed from their repository.
     pub manifests: u64,
-    /// Blobs that left theirs.
+    /// Blobs removed from their repository.
     pub links: u64,
     /// Blobs whose bytes were removed.
     pub blobs: u64,
-    /// How many bytes these had.
+    /// The bytes of these blobs.
     pub bytes: u64,
-    /// Repositories left alone, since they were pushed to within the grace.
+    /// Repositories left alone because of a push in the grace period.
     pub active: u64,
 }
 
-/// A link that comes back after a power cut is found by the next collection; all of them are synced before bytes go.
+/// Unsynced, because the next collection finds a link that reappears after a power failure. All are synced before bytes
+/// go.
 const UNSYNCED: Durability = Durability::Unsynced;
 
 struct Collector<'a> {
     store: &'a BlobStore,
     collection: Collection,
     recent: Recent,
-    /// What stays, by the first bytes of its digest: a million blobs are a few megabytes, and two that share them only
-    /// keep each other.
+    /// The remaining references, as the first eight bytes of digests: some megabytes for a million blobs. A collision
+    /// only keeps one blob more.
     hosted: HashSet<u64>,
     mirrored: HashSet<u64>,
     collected: Collected,
@@ -77,11 +76,11 @@ struct Collector<'a> {
 }
 
 impl Collection {
-    /// Walks the volume and removes what nothing reaches. Blocks for as long as that takes.
+    /// Collects the garbage of a volume. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::UnderWay`]; [`Error::Abandoned`] when `tell` wants no more; or as the disk fails. What went until then
-    /// is gone.
+    /// [`Error::UnderWay`] while another collection runs, [`Error::Abandoned`] if `tell` cancels this one,
+    /// [`Error::Storage`] if the disk fails. Removals made before that remain.
     pub(in crate::registry) fn run(
         self,
         store: &BlobStore,
@@ -97,7 +96,7 @@ impl Collection {
             collected: Collected::default(),
             tell,
         };
-        // What could not be looked at may link anything: no bytes go unless every repository was gone through.
+        // An unreadable repository may link anything: bytes are removed only after every repository was read.
         for repository in store.storage.repositories() {
             collector.repository(&repository?)?;
             collector.say(GcEvent::Repository)?;
@@ -121,8 +120,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Takes out of a repository what nothing reaches there, and notes what stays. A mirrored repository keeps all it
-    /// has: what it links can be asked for again by digest.
+    /// Prunes a repository and records the references that remain. A mirrored repository keeps all its links, since
+    /// clients may request them by digest.
     fn repository(&mut self, repository: &Repository) -> Result<(), Error> {
         let links = self.store.storage.links(repository);
         if repository.domain.is_some() {
@@ -142,7 +141,7 @@ impl Collector<'_> {
         }
         for digest in links.all() {
             let digest = digest?;
-            // A dry run leaves everything; otherwise the disk tells what is left.
+            // After a dry run the links are still there; otherwise the disk has only the remaining ones.
             if !(self.collection.dry && gone.contains(&digest)) {
                 self.hosted.insert(short(&digest));
             }
@@ -151,7 +150,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// As [`Collector::prune`]: the name stays claimed, and leaves the catalog where no manifest is left.
+    /// As [`Collector::prune`]; keeps the name claimed, and removes a repository without manifests from the catalog.
     fn prune_claimed(
         &mut self,
         repository: &Repository,
@@ -173,9 +172,8 @@ impl Collector<'_> {
         store.delist_if_empty(repository)
     }
 
-    /// Removes what is planned, until somebody enters the repository or asks for one of these manifests: then it stops,
-    /// for what was planned after it may be wanted too. Where the name's claim is not written down, the first manifest
-    /// becomes it.
+    /// Carries out the plan until the repository or one of these manifests is used: then it stops, because the rest of
+    /// the plan may be outdated. If the claim could not be written, the first manifest removed becomes the claim.
     fn prune(
         &mut self,
         repository: &Repository,
@@ -216,7 +214,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Removes a link, unless its repository or its blob is in use since a moment. `false` then.
+    /// Removes a link; returns `false` if its repository or its blob was used recently.
     fn unlink(
         &self,
         repository: &Repository,
@@ -231,14 +229,14 @@ impl Collector<'_> {
             return Ok(!gc_guard.is_protected(digest, self.recent));
         }
         let removed = gc_guard.unless_recent(Some(repository), digest, self.recent, || {
-            // Both before anybody else may look, who asks the index first.
+            // The index first, since requests read it before the disk.
             index.remove_link(repository, digest, link);
             remove().inspect_err(|_| self.store.reread_link(repository, digest))
         });
         removed.transpose().map(|removed| removed.is_some()).map_err(Error::from)
     }
 
-    /// Removes the bytes that no repository links any more.
+    /// Removes the bytes that no repository links.
     fn bytes(&mut self) -> Result<(), Error> {
         let store = self.store;
         if !self.collection.dry {
@@ -247,7 +245,7 @@ impl Collector<'_> {
         for blob in store.storage.blobs() {
             let (digest, size) = blob?;
             let key = short(&digest);
-            // What is open and removed goes on taking room that nobody counts.
+            // An open file that is removed still occupies space that is not counted.
             if self.hosted.contains(&key) || store.access_tracker.is_read(&digest) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! What a scrape is told: how things stand, asked for when it is wanted. Nothing here walks the disk or the index.
+//! The gauges of a scrape, read at the time of the request. Nothing here walks the disk or the index.
 
 use crate::{
     index::Amount,
@@ -9,10 +9,10 @@ use crate::{
 };
 
 impl Registry {
-    /// All metrics, in Prometheus' text format. Blocks for a moment.
+    /// Returns all metrics in the Prometheus text format. Blocks briefly.
     ///
     /// # Errors
-    /// When they cannot be written: a bug.
+    /// [`Error`] if they cannot be encoded, which is a bug.
     pub fn scrape(&self) -> Result<String, Error> {
         self.metrics.expose(&self.figures())
     }
@@ -28,7 +28,7 @@ impl Registry {
         }
     }
 
-    /// Every upstream that is mirrored has a figure, and so has one that was.
+    /// Returns the disk figures, with an entry for every configured upstream and every former one with content.
     fn disk(&self) -> Disk {
         let mut disk = self.store.disk();
         for domain in self.mirrors.keys() {
@@ -45,7 +45,7 @@ impl BlobStore {
         let usage = self.storage.ledger().usage();
         let shares = self.index.shares();
         let (bytes, objects) = (usage.mirrored.bytes(), usage.mirrored.objects());
-        // The two are read one after the other.
+        // The totals and the shares are not read atomically.
         let pinned = (shares.pinned.0.min(bytes), shares.pinned.1.min(objects));
         let mirrored = (bytes - pinned.0, objects - pinned.1);
         let known = shares.upstreams.into_iter().filter(|(domain, amount)| domain.is_some() || amount.1 > 0);
@@ -108,7 +108,7 @@ mod tests {
         storage::{SpaceLimits, Storage},
     };
 
-    /// A million of them in the soak.
+    /// The number of blobs: a million in a soak test.
     fn many() -> u32 {
         if std::env::var_os("ENTREPOT_SOAK").is_some_and(|value| !value.is_empty()) { 1_000_000 } else { 10_000 }
     }

@@ -1,4 +1,5 @@
-//! The volume of a `registry:2` that was a pull-through cache: its repositories lie where pushed ones do, and are none.
+//! Migrates the volume of a `registry:2` that was a pull-through cache. It has its cached repositories in the place of
+//! pushed ones.
 
 use crate::{
     oci::{Digest, Domain, Repository},
@@ -6,16 +7,16 @@ use crate::{
     storage::{Durability, Error, RepositoryLinks, Storage},
 };
 
-/// Makes the cached repositories of such a volume mirrored ones. Those that this program took a push to stay. Killed on
-/// the way, it goes on at the next start.
+/// Turns the cached repositories of such a volume into mirrored ones. Repositories with a push by Entrepot stay. If it
+/// is interrupted, it resumes at the next start.
 ///
 /// # Errors
-/// When it cannot be known what is on the volume.
+/// [`Error`] if the volume cannot be read.
 pub(in crate::registry) fn proxy_volume(store: &BlobStore) -> Result<(), Error> {
     if !store.storage.is_proxy_volume()? {
         return Ok(());
     }
-    // Listed before any of them moves.
+    // Listed before any of them is moved.
     let cached = cached(&store.storage)?;
     tracing::info!("adopting the volume of a pull-through cache: {} repositories become mirrored ones", cached.len());
     for repository in cached {
@@ -30,7 +31,7 @@ pub(in crate::registry) fn proxy_volume(store: &BlobStore) -> Result<(), Error> 
     Ok(())
 }
 
-/// What nobody pushed to with this program.
+/// Returns the repositories without a push by Entrepot.
 fn cached(storage: &Storage) -> Result<Vec<Repository>, Error> {
     let mut cached = Vec::new();
     for repository in storage.repositories() {
@@ -49,7 +50,7 @@ fn adopt(storage: &Storage, cached: &Repository) -> Result<(), Error> {
     from.remove_all()
 }
 
-/// Copies links whose bytes are here; `registry:2` removes bytes of a cache before their links.
+/// Copies links whose bytes exist; `registry:2` removes bytes of a cache before their links.
 fn copy(storage: &Storage, from: &RepositoryLinks, to: &RepositoryLinks) -> Result<(), Error> {
     let here = |digest: Result<Digest, Error>| -> Result<Option<Digest>, Error> {
         let digest = digest?;

@@ -1,5 +1,4 @@
-//! Work on a whole volume: rebuilding the index, verification and repair, what is done now and then, and what is
-//! scraped.
+//! Maintenance of a whole volume: index rebuilds, verification and repair, periodic work, and gauges.
 
 pub(super) mod gauges;
 pub(super) mod migrate_cache_volume;

@@ -1,4 +1,4 @@
-//! What has to be done now and then, as values: the composition root decides when, and on which threads.
+//! The periodic work of a registry. `cli` schedules it and chooses the threads.
 
 use crate::{
     registry::{Error, Registry, store::access_tracker},
@@ -6,7 +6,7 @@ use crate::{
 };
 
 impl Registry {
-    /// Work to repeat every minute or so: lets go of what is kept for a while only.
+    /// Drops expired state in memory; to be called about every minute.
     pub fn tidy(&self) {
         self.store.partial_blobs.tidy();
         self.store.gc_guard.tidy();
@@ -15,10 +15,10 @@ impl Registry {
         self.metrics.note_growth(&self.store.disk());
     }
 
-    /// Work to repeat every second or so: tells the index what was asked for, keeps the disk within its bounds whoever
-    /// fills it, and has an index again after it failed. Blocks.
+    /// Writes accesses to the index, keeps the disk usage within its limits, and reopens an index that failed; to be
+    /// called about every second. Blocks.
     pub fn tend(&self) {
-        // What a walk could not read is told where it is found.
+        // Errors of rebuilds are logged where they occur.
         if self.store.index.has_failed() {
             let _ = self.store.reopen_index();
         }
@@ -30,34 +30,32 @@ impl Registry {
         }
     }
 
-    /// Work to repeat now and then: lets go of what nobody asked for in `proxy.ttl`. Blocks.
+    /// Removes content that was not accessed for `proxy.ttl`; to be called now and then. Blocks.
     pub fn expire(&self) {
         self.store.expire();
     }
 
-    /// Opens the index and tells it what it cannot know: all that is on disk, if it is new or its process was killed;
-    /// what was pushed here, in any case, since another program may have had the volume. Blocks for as long as that
-    /// takes.
+    /// Opens the index and updates it from the disk: with everything after an unclean shutdown or for a new index,
+    /// otherwise with the hosted repositories, since another program may have used the volume. Blocks until it is done.
     pub fn open_index(&self) {
         let _ = self.store.open_index();
     }
 
-    /// Makes the index anew from what is on disk, while requests are answered from there. Blocks for as long as that
-    /// takes.
+    /// Rebuilds the index from the disk, while requests read the disk. Blocks until it is done.
     ///
     /// # Errors
-    /// When something cannot be read.
+    /// [`Error::Storage`] if a part of the disk cannot be read.
     pub fn rebuild_index(&self) -> Result<(), Error> {
         self.store.rebuild_index()
     }
 
-    /// Whether nothing was ever stored here.
+    /// Returns whether the volume has never stored anything.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.store.storage.is_new()
     }
 
-    /// What is used, and what may be.
+    /// Returns the disk usage and its limits.
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.store.storage.ledger().usage()

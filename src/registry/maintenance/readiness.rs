@@ -1,39 +1,37 @@
-//! Whether requests can be answered, which probes ask: pulls and pushes apart, since
-//! a server that cannot take pushes still serves pulls.
+//! Readiness checks for health probes. Pulls and pushes are separate, since a server that cannot accept pushes still
+//! serves pulls.
 
 use crate::{
     registry::{Error, Registry, space::reserve::LINKS},
     storage::Purpose,
 };
 
-/// What a push needs to begin with, in bytes.
+/// The least space for a push, in bytes.
 const PUSH: u64 = 1 << 20;
 
 impl Registry {
-    /// Whether pulls can be answered: storage can be read. An upstream that is down
-    /// changes nothing, a full disk stops no pull, and an index that is rebuilt, or is
-    /// gone, stops no answer. Blocks for a moment.
+    /// Checks that pulls can be served: the storage is readable. An unreachable upstream, a full disk, and a missing
+    /// index do not matter. Blocks briefly.
     ///
     /// # Errors
-    /// [`Error::Storage`], when it cannot.
+    /// [`Error::Storage`] if the storage is not readable.
     pub fn serves_pulls(&self) -> Result<(), Error> {
         Ok(self.store.storage.check_readable()?)
     }
 
-    /// Whether storage takes writes. Blocks for a moment.
+    /// Checks that the storage is writable. Blocks briefly.
     ///
     /// # Errors
-    /// [`Error::Storage`], when it takes none.
+    /// [`Error::Storage`] if it is not.
     pub fn takes_writes(&self) -> Result<(), Error> {
         Ok(self.store.storage.check_writable()?)
     }
 
-    /// Whether pushes are taken: they are allowed, storage takes writes, and there is
-    /// room, or what is mirrored may make it. Nothing goes for it. Blocks for a moment.
+    /// Checks that pushes are accepted: they are allowed, the storage is writable, and there is space or eviction could
+    /// free it. Evicts nothing. Blocks briefly.
     ///
     /// # Errors
-    /// [`Error::Unsupported`], [`Error::Denied`], [`Error::Storage`] or [`Error::InsufficientSpace`]: why they are
-    /// refused.
+    /// [`Error::Unsupported`], [`Error::Denied`], [`Error::Storage`] or [`Error::InsufficientSpace`], by the reason.
     pub fn takes_pushes(&self) -> Result<(), Error> {
         self.rules.allow_pushes()?;
         self.takes_writes()?;

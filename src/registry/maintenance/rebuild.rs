@@ -1,8 +1,8 @@
-//! Tells a new index what is on disk: links, tags, and what manifests name. Runs in the background while requests are
-//! answered; until it is through, "not in the index" means "look on disk".
+//! Rebuilds the index from the disk: links, tags, and the references of manifests. It runs in the background while
+//! requests are served; until it is done, an entry missing in the index has to be looked up on disk.
 //!
-//! What a blob's file looks like is not told: its bytes are hashed when it is first
-//! asked for, and then it is known. What it occupies is (`books`).
+//! Verified file stamps are not rebuilt: a blob is hashed on its first request instead. Allocated sizes are
+//! (`accounting`).
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,19 +17,19 @@ use crate::{
     },
 };
 
-/// How long after a walk that could not read everything there is another.
+/// The time between a rebuild that could not read everything and the next one.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// How long after no room could be made for the index it is tried again, at least.
+/// The least time between two attempts to free space for the index.
 const AGAIN_FOR_ROOM: Duration = Duration::from_secs(5);
-/// How much room is made for the index, at least.
+/// The least space freed for the index, in bytes.
 const INDEX_ROOM: u64 = 16 << 20;
 
 impl BlobStore {
-    /// Forgets all that the index knows and tells it anew what is on disk.
+    /// Clears the index and rebuilds it from the disk.
     ///
     /// # Errors
-    /// When something cannot be read. There is another walk soon.
+    /// [`Error::Storage`] if a part of the disk cannot be read. Another rebuild follows soon.
     pub(in crate::registry) fn rebuild_index(&self) -> Result<(), Error> {
         let alone = self.rebuilding.lock();
         self.index.resume(|_| ());
@@ -38,7 +38,7 @@ impl BlobStore {
         self.walk(alone)
     }
 
-    /// Opens the index, and tells it what it cannot know. Blocks for as long as both take.
+    /// Opens the index and updates it from the disk. Blocks until both are done.
     ///
     /// # Errors
     /// As [`BlobStore::rebuild_index`].
@@ -53,7 +53,7 @@ impl BlobStore {
         self.walk(alone)
     }
 
-    /// Has an index again after it failed, where that can be had. Blocks.
+    /// Reopens the index after a failure, if possible. Blocks.
     ///
     /// # Errors
     /// As [`BlobStore::rebuild_index`].
@@ -71,8 +71,8 @@ impl BlobStore {
         self.walk(alone)
     }
 
-    /// Makes room for an index that cannot be opened without: what evicts by the index waits for it. Returns whether
-    /// anything went.
+    /// Frees space for an index that cannot be opened on a full disk; normal eviction needs the index. Returns whether
+    /// anything was freed.
     fn make_room_for_index(&self, alone: &mut RebuildState) -> bool {
         if alone.no_room_until.is_some_and(|until| Instant::now() < until) {
             return false;
@@ -87,12 +87,12 @@ impl BlobStore {
             Ok(evicted) => tracing::info!("{} bytes of mirrored content went for the index", parked + evicted),
         }
         let made = parked + evicted.unwrap_or(0) > 0;
-        // It walks all repositories: where that is of no use, it must not be all that the disk does.
+        // It walks all repositories: without success, it must not keep the disk busy.
         alone.no_room_until = (!made).then(|| Instant::now() + AGAIN_FOR_ROOM.max(begun.elapsed() * 10));
         made
     }
 
-    /// Walks the disk once more after a walk that could not read everything, or when the index is in doubt. Blocks.
+    /// Rebuilds again after a rebuild that could not read everything, or if the index is in doubt. Blocks.
     ///
     /// # Errors
     /// As [`BlobStore::rebuild_index`].
@@ -114,7 +114,7 @@ impl BlobStore {
         mut alone: MutexGuard<'_, RebuildState>,
         walk: impl FnOnce(&Self) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        // Noted before, in case it panics, whoever asked for it.
+        // Set before the walk, in case it panics.
         alone.due = Some(Instant::now() + AGAIN);
         self.index.begin_telling();
         let walked = walk(self);
@@ -145,14 +145,14 @@ fn walk(store: &BlobStore) -> Result<(), Error> {
         let repository = repository?;
         let hosted = repository.domain.is_none();
         if hosted || everything {
-            // Nothing goes while it is told: it would be told after it went.
+            // Holds the lock so that nothing is deleted between the scan and the insert.
             let _still = hosted.then(|| store.locks.repository(&repository));
             repositories += 1;
             links += tell(store, &repository)?;
         }
     }
     store.index.set_complete();
-    // The index may have failed meanwhile: then nothing was counted.
+    // The index may have failed meanwhile, and then the count is incomplete.
     store.storage.ledger().set_known(store.index.is_complete());
     tracing::debug!("the index was told of {repositories} repositories with {links} links");
     Ok(())
@@ -160,7 +160,7 @@ fn walk(store: &BlobStore) -> Result<(), Error> {
 
 fn tell(store: &BlobStore, repository: &Repository) -> Result<u64, Error> {
     let links = store.storage.links(repository);
-    // That bytes are durable is not told: they are made so once more when it matters.
+    // Durability is not recorded: blobs are synced once more if it matters.
     let class = Class { mirrored: repository.domain.is_some(), hosted: false };
     let mut told = 0;
     if repository.domain.is_some() || links.has_revisions()? {
@@ -187,10 +187,11 @@ fn tell(store: &BlobStore, repository: &Repository) -> Result<u64, Error> {
         }
     }
     for tagged in links.tags() {
-        // What a damaged link names is looked for on disk when it is asked for.
+        // A damaged link is read from the disk again on request.
         let (tag, Some(_)) = tagged? else { continue };
         let _claim = store.locks.tag(repository, &tag);
-        // When it was last right is not on disk: it counts as stale, which costs one HEAD. A newer word stays.
+        // The time of the last check is not on disk, so the tag counts as stale, which costs one HEAD. A newer answer
+        // stays.
         if store.index.tag(repository, &tag).is_none()
             && let Some(digest) = links.tag(&tag)?
         {
@@ -200,7 +201,7 @@ fn tell(store: &BlobStore, repository: &Repository) -> Result<u64, Error> {
     Ok(told)
 }
 
-/// Whose a blob is that a repository links. Mirrored ones come first: a link of this registry's own has the last word.
+/// Sets the owner of a linked blob. Mirrored repositories are walked first, so a hosted link takes precedence.
 fn own(store: &BlobStore, repository: &Repository, digest: &Digest, manifest: bool) {
     match repository.domain {
         Some(_) => store.index.set_mirrored_if_unknown(digest, manifest),

@@ -1,5 +1,5 @@
-//! A repository of this registry's own, removed as a whole: its tags, manifests and blobs' links, then the claim to its
-//! name. Bytes stay until they are collected.
+//! Removes a hosted repository as a whole: its tags, manifests and blob links, then the claim to its name. Garbage
+//! collection removes the bytes later.
 
 use crate::{
     index::Link,
@@ -8,23 +8,23 @@ use crate::{
     storage::{Durability, RepositoryLinks},
 };
 
-/// What went, or would.
+/// The totals of a removal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// Tags.
+    /// Tags removed.
     pub tags: u64,
-    /// Manifests.
+    /// Manifests removed.
     pub manifests: u64,
-    /// Blobs that left the repository.
+    /// Blob links removed.
     pub links: u64,
 }
 
 impl Registry {
-    /// Removes all of a repository of this registry's own and frees its name: from then on it is the upstream's again,
-    /// as if nothing had been pushed. Only says what would go, if `dry`. Blocks for as long as that takes.
+    /// Removes a hosted repository and frees its name, which is then mirrored again as if nothing had been pushed. If
+    /// `dry`, only counts. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::NameUnknown`], when nothing of it is here; or as the disk fails.
+    /// [`Error::NameUnknown`] if there is no such repository, [`Error::Storage`] if the disk fails.
     pub fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
         let removed = self.store.remove(name, dry);
         self.forget_answer(name);
@@ -66,8 +66,8 @@ impl BlobStore {
         Ok(removed)
     }
 
-    /// Tags, then revisions, then layers (law 2). What comes back after a power cut is the whole or a part of it, under
-    /// a name that is still claimed: the claim is removed last, and durably.
+    /// Removes tags, then revisions, then layers (law 2 of ARCHITECTURE.md). After a power failure, all or a part of
+    /// them may reappear under a name that is still claimed, because the claim is removed last, and synced.
     fn remove_links(&self, repository: &Repository, links: &RepositoryLinks) -> Result<Removed, Error> {
         let mut removed = Removed::default();
         for tagged in links.tags() {

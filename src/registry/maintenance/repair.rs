@@ -1,4 +1,4 @@
-//! How the bytes are: what becomes of damaged ones, and their restoration from an upstream.
+//! Verifies stored blobs on a running server, and restores damaged ones from an upstream.
 
 use super::verify::{RepairHooks, Verification};
 use crate::{
@@ -17,18 +17,17 @@ use crate::{
 };
 
 impl Registry {
-    /// Hashes what is stored, while everything else goes on. Blocks for as long as that takes; not to be called where
-    /// one must not block.
+    /// Hashes the stored blobs, beside all other work. Blocks until it is done; not to be called on an async thread.
     ///
     /// # Errors
-    /// [`Error::Abandoned`] when `tell` wants no more; or as the disk fails.
+    /// [`Error::Abandoned`] if `tell` cancels it, [`Error::Storage`] if the disk fails.
     pub fn verify(&self, verification: &Verification, tell: ProgressCallback<'_, Checked>) -> Result<Verified, Error> {
         let restore = |digest: &Digest, place: &Repository| self.tasks.block_on(self.restore(digest, place));
         let around = RepairHooks { forget: &|digest| self.manifests.forget(digest), restore: &restore };
         verification.run(&self.store, around, tell)
     }
 
-    /// Fetches from its upstream what is damaged here, and makes it as durable as it was.
+    /// Fetches a damaged blob from its upstream again, and makes it durable.
     async fn restore(&self, digest: &Digest, place: &Repository) -> bool {
         if !self.fetch_again(digest, place).await {
             return false;

@@ -1,8 +1,8 @@
-//! The health of the bytes: what is stored is hashed again, at a bounded rate, while everything else goes on. What
-//! changed without changing its size, its time or its inode is found here and nowhere else.
+//! Verification: hashes the stored blobs again, at a bounded rate, beside all other work. It is the only way to find
+//! bytes that changed while size, time and inode of the file did not.
 //!
-//! Damaged mirrored bytes are dropped: the next pull fetches them. Damaged hosted ones are set aside, reported with the
-//! repositories they belong to, and restored from an upstream that has them too, or by whoever pushes them again.
+//! Damaged mirrored blobs are dropped, and the next pull fetches them. Damaged hosted ones are quarantined and reported
+//! with their repositories. They are restored from an upstream that has them, too, or by another push.
 
 use std::{
     io,
@@ -27,49 +27,49 @@ use crate::{
     storage::{self, Stored},
 };
 
-/// Blobs are looked at by the first byte of their digests: each is a step.
+/// The number of steps of a verification: blobs are verified by the first byte of their digests.
 pub const VERIFY_SHARDS: u16 = 256;
 const READ: usize = 1 << 20;
-/// How often a file is read that the disk gives no bytes of, and how long after each time.
+/// The number of attempts to read a file after I/O errors; `PAUSE` is the time between them.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What to look at, and how fast.
+/// The options of a verification.
 #[derive(Clone, Debug)]
 pub struct Verification {
-    /// Bytes a second, at most.
+    /// The highest rate in bytes a second.
     pub rate: u64,
-    /// Which steps of [`VERIFY_SHARDS`].
+    /// The steps to verify, in `0..VERIFY_SHARDS`.
     pub steps: Range<u16>,
 }
 
-/// What a verification comes by.
+/// An event of a verification, passed to the progress callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Checked {
-    /// So many steps are done, and so many bytes were read.
+    /// The steps done and the bytes read so far.
     Step(u16, u64),
-    /// A blob was damaged: what became of it, and the repositories it belongs to.
+    /// A damaged blob, its outcome, and the repositories that link it.
     Damaged(Digest, RepairResult, Vec<Repository>),
 }
 
-/// What was found.
+/// The totals of a verification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
     /// Blobs hashed.
     pub blobs: u64,
-    /// Their bytes.
+    /// Bytes hashed.
     pub bytes: u64,
-    /// Damaged and dropped: they are fetched again when they are asked for.
+    /// Damaged blobs that were dropped; the next request fetches them again.
     pub dropped: u64,
-    /// Damaged, and in quarantine until they are pushed again.
+    /// Damaged blobs in quarantine, until they are pushed again.
     pub quarantined: u64,
-    /// Were in quarantine, and are whole again.
+    /// Blobs restored from quarantine.
     pub restored: u64,
 }
 
-/// What a server adds: its memory, and its upstreams.
+/// The callbacks of a running server: its memory cache and its upstreams.
 pub(in crate::registry) struct RepairHooks<'a> {
-    /// Forgets what memory has of a blob.
+    /// Drops a blob from the memory cache.
     pub(in crate::registry) forget: &'a dyn Fn(&Digest),
     /// Fetches a blob of a mirrored repository again, durably.
     pub(in crate::registry) restore: &'a dyn Fn(&Digest, &Repository) -> bool,
@@ -79,18 +79,18 @@ struct Verifier<'a> {
     store: &'a BlobStore,
     pace: Pace,
     verified: Verified,
-    /// Why it could not be known of something whether it is right: the first of these failures.
+    /// The first read failure, because of which a blob could not be verified.
     unread: Option<storage::Error>,
     around: RepairHooks<'a>,
     tell: ProgressCallback<'a, Checked>,
 }
 
 impl Verification {
-    /// Hashes what is stored. Blocks for as long as that takes.
+    /// Hashes the stored blobs. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::Abandoned`] when `tell` wants no more; or as the disk fails. Where single blobs cannot be read, the
-    /// others are hashed all the same.
+    /// [`Error::Abandoned`] if `tell` cancels it, [`Error::Storage`] if the disk fails. If single blobs cannot be read,
+    /// the others are hashed all the same.
     pub(in crate::registry) fn run(
         &self,
         store: &BlobStore,
@@ -143,20 +143,19 @@ impl Verifier<'_> {
                 self.verified.dropped += 1;
                 self.say(Checked::Damaged(*digest, RepairResult::Dropped, owners))
             }
-            // What is in quarantine comes next.
+            // Quarantined blobs are handled after this.
             _ => Ok(()),
         }
     }
 
-    /// Whether a file's bytes are right; `None` where that is not known: bytes that
-    /// cannot be read say nothing of themselves.
+    /// Returns whether a file's bytes match; `None` if they cannot be read, which does not show that they are damaged.
     fn look_into(&mut self, stored: &Stored, digest: &Digest) -> Option<bool> {
         for again in (0..TRIES).rev() {
             let error = match self.is_whole(stored, digest) {
                 Ok(whole) => return Some(whole),
                 Err(error) => self.store.storage.unread(digest, error),
             };
-            // Disks, cables and networks fail for a moment, too.
+            // Disks, cables and networks have transient failures.
             if error.is_io_failure() && again > 0 {
                 tracing::warn!("{error}: it is read again");
                 thread::sleep(PAUSE);
@@ -169,7 +168,7 @@ impl Verifier<'_> {
         None
     }
 
-    /// Hashes a file at the pace that is allowed, from the disk rather than from memory.
+    /// Hashes a file at the permitted rate, read from the disk rather than the page cache.
     fn is_whole(&mut self, stored: &Stored, digest: &Digest) -> io::Result<bool> {
         let _ = fadvise(&*stored.file, 0, None, Advice::DontNeed);
         let (mut hasher, mut buffer, mut at) = (digest.hasher(), vec![0; READ], 0);
@@ -185,8 +184,7 @@ impl Verifier<'_> {
         }
     }
 
-    /// Takes back what was set aside and turns out to be right: an earlier reading of it failed, or somebody repaired
-    /// it.
+    /// Restores a quarantined blob that matches its digest: an earlier read failed, or the file was repaired.
     fn take_back(&mut self, digest: &Digest) -> Result<bool, Error> {
         let Some(aside) = self.store.storage.aside(digest)? else { return Ok(false) };
         if self.look_into(&aside, digest) != Some(true) {
@@ -201,12 +199,12 @@ impl Verifier<'_> {
         Ok(taken)
     }
 
-    /// Something in quarantine: whole after all, or again, if an upstream has it; nobody's any more; or still to be
-    /// pushed again.
+    /// Handles a quarantined blob: restores it from its own file or an upstream, releases it if no hosted repository
+    /// links it, or reports that it must be pushed again.
     fn heal(&mut self, digest: &Digest) -> Result<(), Error> {
         let owners = self.store.owners(digest)?;
         {
-            // Whoever publishes right bytes looks for it first.
+            // A publication of the right bytes checks the quarantine under the same lock.
             let _claim = self.store.locks.digest(digest);
             if self.store.storage.has_blob(digest)? || owners.iter().all(|owner| owner.domain.is_some()) {
                 self.store.storage.release(digest)?;
@@ -228,7 +226,7 @@ impl Verifier<'_> {
     }
 }
 
-/// So many bytes a second.
+/// Limits the rate of reads, in bytes a second.
 #[derive(Debug)]
 struct Pace {
     rate: u64,

@@ -1,4 +1,4 @@
-//! A volume that no server has open: what looks after it works alone then.
+//! A volume that no server has open: maintenance commands run on it alone.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,59 +15,60 @@ use crate::{
     storage::Storage,
 };
 
-/// A volume, held by this process.
+/// A volume held by this process.
 #[derive(Debug)]
 pub struct Volume {
     pub(in crate::registry) store: BlobStore,
 }
 
 impl Volume {
-    /// Takes it. Its index stays as good as it was: it is told of what goes. `pinned` is what the index notes to be so.
+    /// Opens a volume. A complete index stays complete, since it is kept up to date. `pinned` are the patterns of
+    /// pinned repositories for the index.
     #[must_use]
     pub fn new(storage: Storage, index: Index, pinned: Vec<NamePattern>, metrics: Arc<Metrics>, lanes: Lanes) -> Self {
         if index.was_complete() {
             index.set_complete();
         }
-        // Nobody pushes to it, so that nothing is left alone for having been pushed a moment ago.
+        // No client pushes here, so there is no grace period.
         let retention = Retention { pinned, ..Retention::default() };
         Self { store: BlobStore::new(storage, index, retention, Duration::ZERO, metrics, lanes) }
     }
 
-    /// As `Registry::collect`, without a grace.
+    /// As `Registry::collect`, without a grace period.
     ///
     /// # Errors
-    /// As the disk fails, or when `tell` wants no more.
+    /// As `Registry::collect`.
     pub fn collect(&self, collection: Collection, tell: ProgressCallback<'_, GcEvent>) -> Result<Collected, Error> {
         collection.run(&self.store, tell)
     }
 
-    /// As `Registry::verify`; nothing can be fetched.
+    /// As `Registry::verify`, without upstreams to restore from.
     ///
     /// # Errors
-    /// As the disk fails, or when `tell` wants no more.
+    /// As `Registry::verify`.
     pub fn verify(&self, verification: &Verification, tell: ProgressCallback<'_, Checked>) -> Result<Verified, Error> {
         verification.run(&self.store, RepairHooks { forget: &|_| {}, restore: &|_, _| false }, tell)
     }
 
-    /// As `Registry::count`, after a look at the disk: another program may have had the volume.
+    /// As `Registry::count`, after a scan of the disk, since another program may have used the volume.
     ///
     /// # Errors
-    /// [`Error::NoIndex`]; when `tell` wants no more; or as the disk fails.
+    /// [`Error::NoIndex`], [`Error::Abandoned`] if `tell` cancels it, [`Error::Storage`] if the disk fails.
     pub fn count(&self, census: &Census, tell: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
         let _ = tell(UsageEvent::Step { done: 0, of: None, bytes: 0 });
         self.store.open_index()?;
         census.run(&self.store, tell)
     }
 
-    /// Makes the index anew from what is on disk.
+    /// Rebuilds the index from the disk.
     ///
     /// # Errors
-    /// When something cannot be read.
+    /// [`Error::Storage`] if a part of the disk cannot be read.
     pub fn rebuild_index(&self) -> Result<(), Error> {
         self.store.rebuild_index()
     }
 
-    /// Brings the index to disk; to be done last.
+    /// Flushes the index to the disk; to be called last.
     pub fn close(&self) {
         self.store.index.close(self.store.storage.ledger().totals(), true);
     }

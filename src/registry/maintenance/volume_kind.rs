@@ -1,6 +1,6 @@
-//! A volume of `registry:2` that may have been a pull-through cache's, and does not say: what is cached and what was
-//! pushed lie in the same place there. Taken for pushed, what is cached would never be revalidated and never go; taken
-//! for cached, what was pushed would.
+//! Decides if the repositories on a volume of `registry:2` were cached or pushed. It stores both in the same place. A
+//! cached repository taken for pushed would never be revalidated or evicted; a pushed one taken for cached would be
+//! evicted.
 
 use crate::{
     config::Adopt,
@@ -8,10 +8,10 @@ use crate::{
     storage::{self, Claim, Storage, Verdict},
 };
 
-/// Why it is not known what a volume holds.
+/// The reason that the kind of a volume is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeKindError {
-    /// Only its operator can tell.
+    /// Only the operator knows.
     #[error(
         "{} repositories on this volume, {first} for one, were cached by registry:2 or pushed to it: proxy.remoteurl is set, and no \
          scheduler-state.json tells. Say which in proxy.adopt (REGISTRY_PROXY_ADOPT), and start again: cached, and they are \
@@ -19,21 +19,22 @@ pub enum VolumeKindError {
         .count
     )]
     Ask {
-        /// How many there are.
+        /// The number of undecided repositories.
         count: usize,
         /// One of them.
         first: RepositoryName,
     },
-    /// What its operator said cannot be written down.
+    /// The operator's decision cannot be stored.
     #[error(transparent)]
     Storage(#[from] storage::Error),
 }
 
-/// Finds out what the repositories of a volume are that nobody pushed to with this program, before anything is served.
-/// They are `listed` as this registry's own, or the operator `said` it. Where a repository cannot be looked at, all of
-/// them stay what they are. To be called where `proxy.remoteurl` is set.
+/// Decides about the repositories without a push by Entrepot, before anything is served: they are hosted if `listed`,
+/// otherwise as the operator `said`. If a repository cannot be read, nothing changes. To be called if `proxy.remoteurl`
+/// is set.
 ///
 /// # Errors
+/// [`VolumeKindError::Ask`] if the operator must decide, [`VolumeKindError::Storage`] if the decision cannot be stored.
 /// [`VolumeKindError`].
 pub fn decide(storage: &Storage, listed: impl Fn(&RepositoryName) -> bool, said: Adopt) -> Result<(), VolumeKindError> {
     let undecided = match undecided(storage, listed) {
@@ -58,7 +59,7 @@ pub fn decide(storage: &Storage, listed: impl Fn(&RepositoryName) -> bool, said:
 
 fn undecided(storage: &Storage, listed: impl Fn(&RepositoryName) -> bool) -> Result<Vec<Repository>, storage::Error> {
     let mut found = Vec::new();
-    // What came after it was adopted was pushed.
+    // After the migration, every new repository was pushed.
     if storage.is_proxy_volume()? || storage.was_proxy_volume()? {
         return Ok(found);
     }

@@ -1,4 +1,4 @@
-//! Blobs, as a client asks for them.
+//! Reads of blobs: opens a stored blob, or begins a fill, after checking that the repository is authorized for it.
 
 use std::{fs::File, sync::Arc};
 
@@ -20,15 +20,15 @@ use crate::{
     storage::{self, Stored},
 };
 
-/// Blobs up to this many bytes are answered when they are whole.
+/// Blobs up to this many bytes are answered only after they are complete.
 const AT_ONCE: u64 = 64 << 10;
 
 /// A blob whose size is known, ready to be read.
 #[derive(Debug)]
 pub struct Blob {
-    /// In bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// Where it comes from.
+    /// Its source: the cache, an upstream, or a hosted repository.
     pub provenance: CacheStatus,
     content: Content,
 }
@@ -44,7 +44,7 @@ impl Blob {
         Self { size: stored.facts.size, provenance, content: Content::Stored(stored.file, Arc::new(reading)) }
     }
 
-    /// Returns whether the disk does not take it, so that every range that is read of it is fetched from the upstream.
+    /// Returns whether the disk does not keep it, so that every range read is fetched from the upstream.
     #[must_use]
     pub fn passes_through(&self) -> bool {
         match &self.content {
@@ -53,7 +53,7 @@ impl Blob {
         }
     }
 
-    /// Reads a part of it.
+    /// Reads a range of it.
     #[must_use]
     pub fn read(&self, range: ByteRange) -> Reader {
         match &self.content {
@@ -64,35 +64,35 @@ impl Blob {
 }
 
 impl Registry {
-    /// Opens a blob of a repository, beginning to fetch it if it is not here. Returns as soon as its size is known, and
-    /// of a small one when all of it is.
+    /// Opens a blob of a repository, and begins to fetch it if it is not stored. Returns as soon as its size is known,
+    /// or, for a small one, after it is complete.
     ///
     /// # Errors
-    /// [`Error::BlobUnknown`] when it is not the repository's; otherwise as the upstream failed.
+    /// [`Error::BlobUnknown`] if the repository does not have it; otherwise the failure of the upstream.
     pub async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Blob, Error> {
         if repository.domain.is_none() {
             return self.hosted_blob(repository, digest).await;
         }
         let link = cached_or_unknown(self.blob_link(repository, digest).await);
         self.manifests.want(repository, digest);
-        // Before it is opened: what is open and removed goes on taking room.
+        // Taken before the file is opened: an open file that is removed still occupies space.
         let reading = self.store.access_tracker.read(digest);
         let blob = match cached_or_unknown(self.store.known(*digest).await) {
-            // The right is held against what was opened, and not looked at before: somebody may push it in between.
+            // The right is checked after the file is opened, since a push may store the blob in between.
             Some(stored) => {
                 self.prove(repository, digest, link, stored.facts.size).await?;
                 Blob::stored(stored, reading, CacheStatus::Hit)
             }
             None => self.fill(repository, digest, link).await?,
         };
-        // Only now: a right to it is shown.
+        // Noted only now, after the authorization.
         self.store.access_tracker.note(digest);
         self.settle_link(repository, digest, link).await;
         Ok(blob)
     }
 
-    /// Makes sure of a repository's right to bytes that are here, or on their way for another one: where no link shows
-    /// it, its own upstream has to say that the blob is its too.
+    /// Authorizes a repository for stored bytes: if no link of it covers them, its own upstream must confirm that it
+    /// has the blob.
     async fn prove(
         &self,
         repository: &Repository,
@@ -103,7 +103,7 @@ impl Registry {
         if !self.covers(link, digest) {
             let said = self.ask_size(repository, digest).await?;
             if said != size {
-                // Something else than the upstream answered, or another blob.
+                // The answer is about another blob, or comes from something other than the upstream.
                 return Err(Error::BadGateway(format!("{digest} has {said} bytes upstream, and {size} here")));
             }
             self.store.link_layer(repository, *digest).await;
@@ -111,13 +111,13 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether a link is a right to bytes that are here. Whose they are may not be known: then they may be somebody's.
+    /// Returns whether a link authorizes for stored bytes. Bytes of unknown origin count as pushed.
     fn covers(&self, link: Option<Link>, digest: &Digest) -> bool {
         link.and_then(right).is_some_and(|right| right.covers(self.store.index.class(digest)))
     }
 
-    /// Joins or begins a fill. A repository that nothing shows the right of opens one of its own, unless its upstream
-    /// can be asked for less: the blob is on its way for another one.
+    /// Joins or begins a fill. A repository without authorization begins its own, except when another repository's fill
+    /// of the blob is under way: then its upstream is only asked for the size.
     async fn fill(&self, repository: &Repository, digest: &Digest, link: Option<Link>) -> Result<Blob, Error> {
         let (mirror, named) =
             (self.mirror(repository)?.clone(), link.and_then(|link| link.named).filter(|size| *size > 0));
@@ -131,7 +131,7 @@ impl Registry {
             let elsewhere = joined && fill.origin().repository != *repository;
             match begun(fill, joined, &origin).await {
                 Err(Failure::Superseded(shown)) => origin.shown(digest, shown)?,
-                // Another repository's upstream has it no more: that says nothing about this one's.
+                // A 404 of another repository's upstream says nothing about this repository.
                 Err(Failure::Error(Error::BlobUnknown)) if elsewhere && !failed_elsewhere => failed_elsewhere = true,
                 Err(Failure::Error(error)) => return Err(error),
                 Err(Failure::NoSpace(_)) => return Err(Error::Abandoned),
@@ -140,8 +140,8 @@ impl Registry {
         }
     }
 
-    /// The size of a blob, without fetching it. `asked_upstream` is whether an upstream may be asked: clients that push
-    /// send a HEAD first, and an upstream's yes would make them skip the upload (law 8).
+    /// Returns the size of a blob without fetching it. `ask_upstream` allows a request to the upstream. Clients send a
+    /// HEAD before an upload, and a positive answer of the upstream would make them skip it (law 8 of ARCHITECTURE.md).
     ///
     /// # Errors
     /// As [`Registry::blob`].
@@ -157,7 +157,7 @@ impl Registry {
         let link = cached_or_unknown(self.blob_link(repository, digest).await);
         let stored = cached_or_unknown(self.store.known(*digest).await);
         let covered = self.covers(link, digest);
-        // A descriptor without a size says nothing of it.
+        // A size of 0 in a descriptor counts as missing.
         match (stored, link.and_then(|link| link.named).filter(|size| *size > 0)) {
             (Some(stored), _) if covered => Ok((stored.facts.size, CacheStatus::Hit)),
             _ if !ask_upstream => Err(Error::BlobUnknown),
@@ -175,15 +175,15 @@ impl Registry {
         size.map_err(|error| Resource::Blob.failed(&error))
     }
 
-    /// Whether a blob was pushed to a repository, or mounted there.
+    /// Returns whether a blob was pushed to a repository or mounted there.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// [`Error::Storage`] if the link cannot be read, [`Error::Abandoned`] if the store is closed.
     pub async fn has_layer(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
         Ok(self.blob_link(repository, digest).await?.is_some_and(|link| link.layer))
     }
 
-    /// Whether a blob may be read in a repository, as far as is known here.
+    /// Returns whether a blob may be read in a repository, without asking the upstream.
     pub(in crate::registry) async fn may_read(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
         match repository.domain {
             None => Ok(self.blob_link(repository, digest).await?.is_some_and(|link| link.layer || link.revision)),
@@ -191,11 +191,11 @@ impl Registry {
         }
     }
 
-    /// How a blob belongs to a repository; `None` when, as far as is known here, it does
-    /// not. The index may be behind the disk: while it is, the disk is asked.
+    /// Returns the link of a blob in a repository; `None` if none is known here. While the index is incomplete, the
+    /// disk is read.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// [`Error::Storage`] if the links cannot be read, [`Error::Abandoned`] if the store is closed.
     pub(in crate::registry) async fn blob_link(
         &self,
         repository: &Repository,
@@ -206,7 +206,7 @@ impl Registry {
         {
             return Ok(Some(link));
         }
-        // Of its own repositories a complete index knows everything. It is asked after the look: that may have failed.
+        // A complete index knows all hosted repositories. It is checked after the lookup, which may have failed.
         if repository.domain.is_none() && self.store.index.is_complete() {
             return Ok(None);
         }
@@ -218,14 +218,14 @@ impl Registry {
         if self.store.index.is_complete() || repository.domain.is_none() {
             return Ok(None);
         }
-        // All its manifests are read for that.
+        // This reads all manifests of the repository.
         let place = repository.clone();
         let named = move |store: &BlobStore| crate::registry::store::stored_manifests::named_by(store, &place, &digest);
         let named = self.store.blocking(Lane::List, named).await??;
         Ok(named.map(|named| Link { named: Some(named), ..Link::default() }))
     }
 
-    /// Gives a blob that only a manifest names a link of its own, now that it was asked for.
+    /// Adds a layer link for a blob that only a manifest names, after it was requested.
     async fn settle_link(&self, repository: &Repository, digest: &Digest, link: Option<Link>) {
         if link.is_some_and(|link| !link.layer) {
             self.store.link_layer(repository, *digest).await;
@@ -233,10 +233,10 @@ impl Registry {
     }
 }
 
-/// Looks for a blob's link on disk.
+/// Reads a blob's link from the disk.
 fn look(store: &BlobStore, repository: &Repository, digest: &Digest) -> Result<Option<Link>, storage::Error> {
     let found = link_on_disk(store, repository, digest)?;
-    // Of hosted ones the index is told by those who hold the lock: this link may be on its way out.
+    // Hosted links are indexed only under the lock, since this one may be about to be removed.
     if found.is_some() && repository.domain.is_some() {
         tell_of_link(store, repository, *digest);
     }
@@ -249,16 +249,15 @@ fn link_on_disk(store: &BlobStore, repository: &Repository, digest: &Digest) -> 
     Ok((link != Link::default()).then_some(link))
 }
 
-/// Tells the index of a mirrored link, if it is still there. Nobody waits for that: while holdings are counted, it
-/// takes long. Where somebody has the blob in hand, it is left to the next request: others wait for this lane while
-/// they hold that lock.
+/// Indexes a mirrored link in the background, if it still exists: this can take long while an index is built. If the
+/// digest's lock is held, it is left to the next request, because the holder may be waiting for this lane.
 fn tell_of_link(store: &BlobStore, repository: &Repository, digest: Digest) {
     let (store, repository) = (store.clone(), repository.clone());
     let lanes = store.lanes.clone();
     let tell = move || {
         let Some(_open) = store.changing() else { return };
         let Some(_claim) = store.locks.try_digest(&digest) else { return };
-        // Where that is not known, it is looked for again when it is asked for.
+        // After an error, the next request reads the disk again.
         if let Ok(Some(link)) = link_on_disk(&store, &repository, &digest) {
             store.index.add_link(&repository, &digest, link);
         }
@@ -266,13 +265,13 @@ fn tell_of_link(store: &BlobStore, repository: &Repository, digest: Digest) {
     drop(lanes.start(Lane::Write, tell));
 }
 
-/// What a link shows of a repository's right.
+/// Returns the right that a link gives its repository.
 fn right(link: Link) -> Option<Right> {
     if link.layer || link.revision { Some(Right::Own) } else { link.named.map(|_| Right::Named) }
 }
 
-/// Waits until a fill knows the size of what it fetches, and holds that against the manifest's. A small blob, or an
-/// empty one, is waited for to the end: as long as nothing was sent, wrong bytes can be answered by a status.
+/// Waits until a fill knows the blob's size, and compares it with the manifest's. Waits for the end of a small or empty
+/// blob: while nothing is sent, damaged bytes can still be answered with an error status.
 async fn begun(fill: Arc<Fill>, joined: bool, origin: &Origin) -> Result<Blob, Failure> {
     let mut progress = fill.follow();
     let has_begun = |progress: &Progress| match progress {

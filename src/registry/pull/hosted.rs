@@ -1,4 +1,4 @@
-//! What was pushed here, read: answered from here alone.
+//! Reads of hosted repositories: manifests and blobs that were pushed, without any upstream.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Registry {
-    /// A manifest of one of this registry's own repositories.
+    /// Returns a manifest of a hosted repository.
     pub(in crate::registry) async fn hosted_manifest(
         &self,
         repository: &Repository,
@@ -28,7 +28,8 @@ impl Registry {
         Ok((manifest, CacheStatus::Hosted))
     }
 
-    /// What a HEAD says of it. Clients ask that before they push what names it: so it stays for a while.
+    /// Answers a HEAD of a manifest. Clients send it before they push referrers or indexes, so the manifest is
+    /// protected from garbage collection for the grace period.
     pub(in crate::registry) async fn hosted_head(
         &self,
         repository: &Repository,
@@ -40,8 +41,7 @@ impl Registry {
         Ok((manifest.head(), provenance))
     }
 
-    /// A blob of one of this registry's own repositories. One whose file is not known is hashed first, once for
-    /// everybody.
+    /// Returns a blob of a hosted repository. If its bytes are in doubt, they are hashed first, once for all clients.
     pub(in crate::registry) async fn hosted_blob(
         &self,
         repository: &Repository,
@@ -57,14 +57,14 @@ impl Registry {
         Ok(Blob::stored(stored, reading, CacheStatus::Hosted))
     }
 
-    /// Its size, without a look at its bytes.
+    /// Returns its size without reading its bytes.
     pub(in crate::registry) async fn hosted_size(
         &self,
         repository: &Repository,
         digest: &Digest,
     ) -> Result<u64, Error> {
         self.check_link(repository, digest).await?;
-        // Who is told that it is here may count on it; so it is looked for once more.
+        // The client may rely on the answer, so the blob is protected first and then checked again.
         self.store.gc_guard.protect(digest).await;
         self.check_link(repository, digest).await?;
         let wanted = *digest;
@@ -72,7 +72,7 @@ impl Registry {
         Ok(stored.ok_or(Error::BlobUnknown)?.facts.size)
     }
 
-    /// Manifests are blobs too, and some clients fetch them as such.
+    /// Checks that a blob is linked. Revision links count, since some clients fetch manifests as blobs.
     async fn check_link(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
         let link = self.blob_link(repository, digest).await?;
         if link.is_some_and(|link| link.layer || link.revision) { Ok(()) } else { Err(Error::BlobUnknown) }

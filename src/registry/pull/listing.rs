@@ -1,5 +1,5 @@
-//! Lists of what is here: repositories and tags. A page costs the same however long the list
-//! is; while the index cannot tell, it is read off the disk, slowly but right.
+//! Lists of repositories and tags. A page from the index costs the same for any length of the list; while the index is
+//! incomplete, the whole list is read from the disk.
 
 use std::collections::BinaryHeap;
 
@@ -10,9 +10,9 @@ use crate::{
     storage,
 };
 
-/// How many names are looked through at a time for those that may be shown.
+/// Names read at a time to find those that may be shown.
 const SOUGHT: usize = 1000;
-/// How many tags are looked up at a time where all are wanted.
+/// Tags returned at most if the request has no limit.
 const TAGS: usize = 1000;
 
 /// A page of names, in byte order.
@@ -20,19 +20,19 @@ const TAGS: usize = 1000;
 pub struct NamePage {
     /// The names.
     pub names: Vec<String>,
-    /// Whether there are more.
+    /// `true` if another page follows.
     pub more: bool,
 }
 
 impl NamePage {
-    /// Makes a page of `limit` names out of one that may hold one more.
+    /// Makes a page of `limit` names from a list that may contain more.
     fn new(mut names: Vec<String>, limit: usize) -> Self {
         let more = names.len() > limit;
         names.truncate(limit);
         Self { names, more }
     }
 
-    /// Makes one page of `limit` names out of pages of as many, each from after the same name.
+    /// Merges pages of up to `limit` names, all from after the same name, into one page.
     #[must_use]
     pub fn merged(pages: Vec<Self>, limit: usize) -> Self {
         let more = pages.iter().any(|page| page.more);
@@ -45,10 +45,10 @@ impl NamePage {
 }
 
 impl Registry {
-    /// The names of repositories of one home that come after `after`; of those that are `shown`, where not all are.
+    /// Returns the repositories of a home after `after`. If `shown` is given, only those it accepts.
     ///
     /// # Errors
-    /// When the work dies.
+    /// [`Error::Storage`] if the disk fails, [`Error::Abandoned`] if the store is closed.
     pub async fn catalog(
         &self,
         home: Option<&Domain>,
@@ -59,7 +59,7 @@ impl Registry {
         let Some(shown) = shown else { return self.all_repositories(home, after, limit).await };
         let is_shown = |name: &String| name.parse().is_ok_and(|name| shown(&name));
         let (mut found, mut after) = (Vec::new(), after.to_owned());
-        // One more than the page holds tells whether there is another page.
+        // Searches for one more than the page holds, to know if another page follows.
         while limit > 0 && found.len() <= limit {
             let page = self.all_repositories(home, &after, limit.max(SOUGHT)).await?;
             let Some(last) = page.names.last().cloned() else { break };
@@ -86,7 +86,7 @@ impl Registry {
             return Ok(NamePage::new(found, limit));
         }
         let walk = move |store: &BlobStore| {
-            // One of this registry's own that holds nothing any more is not listed, though its name is claimed.
+            // A hosted repository without manifests is not listed, although its name stays claimed.
             let listed = |place: Result<Repository, storage::Error>| -> Result<Option<String>, storage::Error> {
                 let place = place?;
                 let holds = place.domain.is_some() || store.storage.links(&place).has_revisions()?;
@@ -98,11 +98,11 @@ impl Registry {
         Ok(NamePage::new(self.store.blocking(Lane::List, walk).await??, limit))
     }
 
-    /// The tags of a repository of this registry's own that come after `after`: `limit` at most; without one, as many
-    /// as can be had at once.
+    /// Returns up to `limit` tags of a hosted repository after `after`; without a limit, as many as one request
+    /// returns.
     ///
     /// # Errors
-    /// [`Error::NameUnknown`].
+    /// [`Error::NameUnknown`] if the name is not claimed, [`Error::Storage`] if the disk fails.
     pub async fn hosted_tags(
         &self,
         repository: &Repository,
@@ -123,7 +123,7 @@ impl Registry {
         if let Some(found) = self.store.blocking(Lane::Read, look).await? {
             return Ok(NamePage::new(found, few));
         }
-        // One walk for all of them: each costs as much.
+        // All tags in one page: each page would cost a full walk.
         let (place, after, most) = (repository.clone(), after.to_owned(), limit.unwrap_or(usize::MAX));
         let walk = move |store: &BlobStore| {
             let links = store.storage.links(&place);
@@ -134,7 +134,7 @@ impl Registry {
     }
 }
 
-/// The first `limit` names after `after`, in byte order, holding no more than that many at a time.
+/// Returns the first `limit` names after `after` in byte order, with no more than that many in memory.
 pub(in crate::registry) fn first<E>(
     names: impl Iterator<Item = Result<String, E>>,
     after: &str,

@@ -1,4 +1,4 @@
-//! Lists that pass through from an upstream, or from memory where it cannot answer.
+//! Passes lists of an upstream through, or answers them from the cache if the upstream cannot.
 
 use crate::{
     lanes::Lane,
@@ -12,14 +12,14 @@ use crate::{
 };
 use std::{sync::Arc, time::Instant};
 
-/// A list of before.
+/// The status of a list from the cache.
 const STALE: CacheStatus = CacheStatus::Stale { superseded: false };
 
 impl Registry {
-    /// A page of a list, as its upstream gives it for `query`, which is passed on as it came.
+    /// Returns a page of a list from its upstream. `query` is passed on unchanged.
     ///
     /// # Errors
-    /// As the upstream failed, where no page of before will do.
+    /// The failure of the upstream, if no cached page exists.
     pub async fn list(
         self: &Arc<Self>,
         repository: &Repository,
@@ -32,7 +32,7 @@ impl Registry {
             if at.elapsed() < self.freshness {
                 return Ok((Arc::clone(page), CacheStatus::Hit));
             }
-            // Lists are not probed with: whoever asks for the next tag does that.
+            // Lists do not probe the upstream: the next request for a tag does.
             if self.mirror(repository)?.is_resting() {
                 return Ok((Arc::clone(page), STALE));
             }
@@ -65,7 +65,7 @@ impl Registry {
         Ok(page)
     }
 
-    /// The tags that were pulled through here, where an upstream that cannot answer was never asked for its list.
+    /// Lists the tags that were pulled through this cache, if the upstream fails and its list is not cached.
     async fn tags_on_disk(&self, key: &ListKey, error: &upstream::Error) -> Result<(Arc<Page>, CacheStatus), Error> {
         let failed = Resource::Name.failed(error);
         let (repository, List::Tags, _) = key else { return Err(failed) };

@@ -1,4 +1,5 @@
-//! Manifests, as a client asks for them: by a tag, which may have moved, or by a digest, which cannot (law 7).
+//! Reads of manifests by tag, which may have moved upstream, or by digest, which is immutable (law 7 of
+//! ARCHITECTURE.md).
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -18,10 +19,10 @@ use crate::{
 };
 
 impl Registry {
-    /// The manifest a reference names.
+    /// Returns the manifest that a reference names.
     ///
     /// # Errors
-    /// As law 7's table says, where nothing cached will do.
+    /// The failures in the table of law 7 of ARCHITECTURE.md, if no cached answer will do.
     pub async fn manifest(
         self: &Arc<Self>,
         repository: &Repository,
@@ -35,15 +36,14 @@ impl Registry {
             Reference::Digest(digest) => self.by_digest(repository, digest).await?,
         };
         self.is_whole(repository, &pulled.0).await?;
-        // Its blobs are asked for next: they stay as long as it was served just now.
+        // Its blobs are requested next: the access time protects them from eviction.
         self.store.access_tracker.note(&pulled.0.digest);
         Ok(pulled)
     }
 
-    /// What a HEAD of a reference says. A manifest that is not here is not fetched for
-    /// it: GETs are what upstreams count. Clients ask this before they push, too, where
-    /// they do not name the registry that they mean: an upstream that fails is no reason
-    /// then not to push to a name that is free.
+    /// Answers a HEAD of a reference. It does not fetch a manifest that is not stored, since upstreams count GETs.
+    /// Clients also send it before a push, and then do not name a registry: if the upstream fails and the name is free
+    /// for a push, the answer is a 404.
     ///
     /// # Errors
     /// As [`Registry::manifest`].
@@ -64,7 +64,7 @@ impl Registry {
         }
     }
 
-    /// Whether nothing is known here of a name, and it may be pushed to.
+    /// Returns whether a name is unused here and may be pushed to.
     async fn is_free(&self, repository: &Repository) -> bool {
         self.writable(repository.name.clone()).await.is_ok()
     }
@@ -98,7 +98,7 @@ impl Registry {
         Ok(head.filter(|head| head.digest == *digest).map(|head| (head, said(collapsed))))
     }
 
-    /// The upstream's word on a tag that may have moved; `None` where the usual way will do.
+    /// Asks the upstream about a tag that may have moved; `None` if the manifest is to be read as usual.
     async fn head_of_moved_tag(
         self: &Arc<Self>,
         repository: &Repository,
@@ -122,7 +122,7 @@ impl Registry {
         }
     }
 
-    /// What a HEAD of the upstream's says, of a manifest that may be here.
+    /// Answers a HEAD from the upstream's answer, and from the stored manifest if there is one.
     async fn head_here(&self, repository: &Repository, head: Head, collapsed: bool) -> Pulled<Head> {
         match self.here(repository, &head.digest).await {
             Some(manifest) => {
@@ -145,7 +145,7 @@ impl Registry {
         match self.mirror(repository)?.availability() {
             Availability::Ask => {}
             Availability::Unavailable => return Ok(cached.served_stale()),
-            // Of the upstream itself: what was heard of the tag just now does not tell that it is back.
+            // Probes the upstream itself: the tag cache cannot show that it is available again.
             Availability::Probe => {
                 let (registry, repository, tag) = (Arc::clone(self), repository.clone(), tag.clone());
                 self.tasks.spawn(async move { registry.ask_head(&repository, Reference::Tag(tag)).await });
@@ -162,7 +162,7 @@ impl Registry {
         }
     }
 
-    /// What a tag names now, given what it named.
+    /// Returns the manifest that a tag names now; `cached` is the one it named before.
     async fn current(
         self: &Arc<Self>,
         repository: &Repository,
@@ -201,15 +201,13 @@ impl Registry {
         if let Some(manifest) = self.here(repository, digest).await {
             return Ok((manifest, CacheStatus::Hit));
         }
-        // The bytes may be here for another repository: then one HEAD shows this one's right to them, and costs
-        // nothing.
+        // The bytes may be stored for another repository: a HEAD, which is not counted, authorizes this one.
         if let Some(manifest) = cached_or_unknown(self.manifests.get(digest).await) {
             let mirror = self.mirror(repository)?;
             let reference = Reference::Digest(*digest);
             let head = mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference);
             let head = mirror.ask(head).await.map_err(|error| Resource::Manifest.failed(&error))?;
-            // A captive portal answers 200, too: what does not name the digest shows nothing, and the bytes are asked
-            // for.
+            // A captive portal answers 200, too. An answer without the digest proves nothing, so the bytes are fetched.
             if head.digest == Some(*digest) {
                 self.manifests.keep(repository, &manifest).await;
                 return Ok((manifest, CacheStatus::Revalidated));
@@ -219,7 +217,7 @@ impl Registry {
         fetched.map_err(|error| Resource::Manifest.failed(&error))
     }
 
-    /// Fetches what a tag was heard to name. That may be gone since, and the tag name something else.
+    /// Fetches the manifest that the tag cache names. If it is gone, fetches the tag itself, which may have moved.
     async fn fetch_heard(
         self: &Arc<Self>,
         repository: &Repository,
@@ -235,7 +233,7 @@ impl Registry {
         }
     }
 
-    /// Fetches a manifest once for everyone who wants it now, and keeps it.
+    /// Fetches a manifest once for all concurrent requests, and stores it.
     async fn fetch(
         self: &Arc<Self>,
         repository: &Repository,
@@ -269,7 +267,7 @@ impl Registry {
         let parsed =
             self.manifests.parse(digest, body.bytes).await.ok_or_else(|| unusable("reading it died".into()))?;
         let manifest = parsed.map_err(|error| unusable(error.to_string()))?;
-        // The upstream means it where a digest vouches for it; otherwise it may be anybody's on the way.
+        // An irregular manifest is accepted only if a digest proves that the upstream sent it.
         if let (Reference::Tag(_), None, Some(field)) = (reference, body.digest, manifest.manifest.malformed) {
             return Err(unusable(InvalidManifest::Field(field).to_string()));
         }
@@ -281,7 +279,7 @@ impl Registry {
         Ok((manifest, kept))
     }
 
-    /// A manifest that is here and belongs to this repository: linked, or named by an index that is.
+    /// Returns a stored manifest that belongs to the repository: linked, or named by an index that is.
     pub(in crate::registry) async fn here(
         &self,
         repository: &Repository,
@@ -300,16 +298,17 @@ impl Registry {
         Some(manifest)
     }
 
-    /// Law 7: while the upstream cannot be reached, an image is served whole or not at all. Every client goes elsewhere
-    /// when its manifest fails; some die when a blob does. Layers that nobody ever asked for here do not count: there
-    /// are clients that fetch every platform's manifest and config, each time, and the layers of their own.
+    /// Checks that an image is complete while the upstream cannot be reached (law 7 of ARCHITECTURE.md). Clients try
+    /// another registry if the manifest fails, but some fail if a blob does. Layers never requested here do not count,
+    /// because some clients fetch the manifest and config of every platform, but only the layers of their own.
     async fn is_whole(&self, repository: &Repository, manifest: &StoredManifest) -> Result<(), Error> {
         let mirror = self.mirror(repository)?;
         if !manifest.manifest.is_image() || !mirror.is_down() {
             return Ok(());
         }
         let Some(missing) = self.missing_blob(repository, manifest).await? else { return Ok(()) };
-        // Where clients know their images by digest alone, and hear no at the manifest, nobody else would find it back.
+        // Clients that use digests only stop at this error, so without this probe no request would find the upstream
+        // back.
         if mirror.availability() == Availability::Probe {
             let reference = Reference::Digest(manifest.digest);
             let _ = mirror.ask(mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference)).await;
@@ -317,13 +316,13 @@ impl Registry {
         if mirror.is_down() { Err(Error::Incomplete { missing }) } else { Ok(()) }
     }
 
-    /// The first blob of an image that is neither here nor on its way, and that whoever asks for the image may ask for:
-    /// its config, or a layer that somebody asked for before, and that made way or never came.
+    /// Returns the first blob of an image that is neither stored nor being fetched, and that the client may need: the
+    /// config, or a layer that was requested before and was evicted or never arrived.
     async fn missing_blob(&self, repository: &Repository, image: &StoredManifest) -> Result<Option<Digest>, Error> {
-        // What is not known counts as asked for.
+        // An unknown link counts as requested.
         let wanted =
             |digest: &Digest| self.manifests.link_of(repository, digest).is_none_or(|link| link.layer || link.wanted);
-        // The config comes first.
+        // The config is the first blob.
         let blobs = image.manifest.blobs.iter().enumerate().filter(|(_, blob)| blob.urls.is_empty());
         let needed: Vec<Digest> = blobs
             .filter(|(place, blob)| *place == 0 || wanted(&blob.digest))
@@ -342,7 +341,7 @@ impl Registry {
     }
 }
 
-/// An answer that is what a HEAD of the upstream's said.
+/// Returns the status of an answer that repeats the upstream's HEAD.
 fn said(collapsed: bool) -> CacheStatus {
     CacheStatus::Miss { collapsed, kept: Kept::Nothing }
 }

@@ -1,4 +1,4 @@
-//! Reads: manifests by tag and digest, blobs, lists, referrers. `resolve` says which registry a request means.
+//! Reads: manifests by tag and digest, blobs, lists, referrers. `resolve` decides which repository a request addresses.
 
 pub(super) mod blobs;
 pub(super) mod hosted;

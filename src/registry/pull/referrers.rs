@@ -1,7 +1,6 @@
-//! What refers to a manifest of one of this registry's own repositories:
-//! distribution-spec, "Listing Referrers". Descriptors are made when a manifest
-//! comes, and kept in the index; those that are not, as they are long or the index
-//! is older, are read from their manifests.
+//! Lists the referrers of a manifest in a hosted repository (distribution-spec, "Listing Referrers"). Descriptors are
+//! kept in the index. Those that are too long, or missing in an index of an older version, are read from their
+//! manifests.
 
 use super::listing::first;
 use crate::{
@@ -14,29 +13,29 @@ use crate::{
     storage,
 };
 
-/// How many referrers are listed at a time.
+/// Referrers on a page, at most.
 const REFERRERS: usize = 500;
-/// How many bytes of them: clients read an index as they read any manifest, 4 MiB at most.
+/// Bytes on a page, at most. Clients limit an index like any manifest, to 4 MiB.
 const REFERRERS_BYTES: usize = 3 << 20;
 
 /// A page of descriptors.
 #[derive(Debug, Default)]
 pub struct Referrers {
-    /// image-spec descriptors, each of a manifest, as JSON.
+    /// image-spec descriptors of manifests, as JSON.
     pub descriptors: Vec<String>,
-    /// Where the next page begins: after this digest.
+    /// The last digest of this page, after which the next page begins; `None` for the last page.
     pub next: Option<Digest>,
 }
 
-/// A manifest that refers to another, with what is kept of its descriptor.
+/// A referrer with the descriptor from the index.
 type Noted = (Digest, Option<ReferrerDescriptor>);
 
 impl Registry {
-    /// What refers to `subject` in a repository of this registry's own; of `artifact_type` only, where one is given. A
-    /// subject that is not here may have referrers all the same.
+    /// Returns the referrers of `subject` in a hosted repository, of one `artifact_type` if given. The subject need not
+    /// exist.
     ///
     /// # Errors
-    /// When the work dies.
+    /// [`Error::Storage`] if the disk fails, [`Error::Abandoned`] if the store is closed.
     pub async fn hosted_referrers(
         &self,
         repository: &Repository,
@@ -70,7 +69,7 @@ impl Registry {
         Ok(page)
     }
 
-    /// The descriptor of a manifest; `None` where it is not here.
+    /// Returns the descriptor of a manifest; `None` if the manifest is not stored.
     async fn described(
         &self,
         digest: &Digest,
@@ -115,7 +114,7 @@ impl Registry {
         Ok(found.iter().filter_map(|digest| Some((digest.parse().ok()?, None))).collect())
     }
 
-    /// Keeps descriptors that an older index had not. Nobody waits for it.
+    /// Stores descriptors that the index did not have, in the background.
     fn keep_descriptors(&self, repository: &Repository, subject: Digest, made: Vec<(Digest, ReferrerDescriptor)>) {
         if made.is_empty() {
             return;

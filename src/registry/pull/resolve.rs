@@ -1,4 +1,4 @@
-//! What the operator allows, and which registry a request means by it (law 8).
+//! Decides which repository a request addresses, and if it is allowed (law 8 of ARCHITECTURE.md).
 
 use crate::{
     lanes::Lane,
@@ -10,11 +10,11 @@ use crate::{
 };
 
 impl Registry {
-    /// The repository a request means. `ns` is the query parameter by which containerd names the registry it wants. A
-    /// request without it means what is hosted here, where the name is; anything else is mirrored from the Hub.
+    /// Returns the repository that a request addresses. `ns` is the query parameter with which containerd names the
+    /// registry. Without it, a hosted name is hosted, and any other name is mirrored from Docker Hub.
     ///
     /// # Errors
-    /// [`Error::NotMirrored`], when `ns` names a registry that is on no list of this one's; or as the disk fails.
+    /// [`Error::NotMirrored`] if `ns` names a registry that is not configured, [`Error::Storage`] if the disk fails.
     pub async fn repository(&self, name: RepositoryName, ns: Option<&str>) -> Result<Repository, Error> {
         if ns.is_some() {
             return Ok(Repository { domain: self.home(ns)?, name });
@@ -26,11 +26,12 @@ impl Registry {
         Ok(Repository { domain: Some(Domain::docker_hub()), ..hosted })
     }
 
-    /// The repository a request means that came to the mirror's own door: an upstream's, the Hub's unless `ns` names
-    /// another, and never one that is this registry's own.
+    /// Returns the repository that a request to the mirror listener addresses: always an upstream's, Docker Hub's
+    /// unless `ns` names another.
     ///
     /// # Errors
-    /// [`Error::NotMirrored`], or [`Error::NameUnknown`] for what is hosted here.
+    /// [`Error::NotMirrored`] if `ns` names a registry that is not configured, [`Error::NameUnknown`] for a hosted
+    /// name.
     pub fn mirrored(&self, name: RepositoryName, ns: Option<&str>) -> Result<Repository, Error> {
         let domain = match ns {
             None => Domain::docker_hub(),
@@ -42,13 +43,13 @@ impl Registry {
         Ok(Repository { domain: Some(domain), name })
     }
 
-    /// The registry whose repositories `ns` asks for; `None` is this one. Clients that pushed to `localhost:5001` or
-    /// `registry:5000` pull with that as `ns`: a name that means nothing outside the client's own network means this
-    /// registry. Any other is another registry's, and no answer while something is mirrored: what was pushed here as
-    /// `org/app` is not `ghcr.io/org/app`.
+    /// Returns the registry that `ns` names; `None` is this one. Clients that pushed to `localhost:5001` or
+    /// `registry:5000` pull with that as `ns`, so a name that is only valid in the client's own network means this
+    /// registry. Any other name means another registry and must not be answered from here: `org/app` pushed here is not
+    /// `ghcr.io/org/app`.
     ///
     /// # Errors
-    /// [`Error::NotMirrored`].
+    /// [`Error::NotMirrored`] if `ns` names a registry that is not configured.
     pub fn home(&self, ns: Option<&str>) -> Result<Option<Domain>, Error> {
         let Some(ns) = ns else { return Ok(None) };
         match ns.parse::<Domain>() {
@@ -59,21 +60,22 @@ impl Registry {
         }
     }
 
-    /// The registries whose repositories a catalog lists: the one that `ns` names, or this one. Without `ns`, a cache
-    /// that takes no pushes lists what is cached of the Hub as well, as `registry:2` does.
+    /// Returns the registries that a catalog lists: the one that `ns` names, or this one. Without `ns`, a cache that
+    /// accepts no pushes also lists its cached repositories of Docker Hub, as `registry:2` does.
     ///
     /// # Errors
-    /// [`Error::NotMirrored`].
+    /// [`Error::NotMirrored`] if `ns` names a registry that is not configured.
     pub fn catalogued(&self, ns: Option<&str>) -> Result<Vec<Option<Domain>>, Error> {
         let is_cache = ns.is_none() && self.rules.mirror && !self.rules.push;
         let hub = is_cache.then(|| Some(Domain::docker_hub()));
         Ok(std::iter::once(self.home(ns)?).chain(hub).collect())
     }
 
-    /// The repository a write means: always this registry's own, whatever `ns` says.
+    /// Returns the repository that a write addresses: always a hosted one, regardless of `ns`.
     ///
     /// # Errors
-    /// [`Error::Denied`] or [`Error::Unsupported`], saying which key changes it; or as the disk fails.
+    /// [`Error::Denied`] or [`Error::Unsupported`], with the configuration key to change; [`Error::Storage`] if the
+    /// disk fails.
     pub async fn writable(&self, name: RepositoryName) -> Result<Repository, Error> {
         self.rules.allow_pushes()?;
         let hosted = Repository { domain: None, name };
@@ -92,10 +94,10 @@ impl Registry {
         Err(not_ours(&hosted.name, why))
     }
 
-    /// Whether what may be deleted may be.
+    /// Checks that deletes are enabled.
     ///
     /// # Errors
-    /// [`Error::Unsupported`], saying which key changes it.
+    /// [`Error::Unsupported`], with the configuration key to change.
     pub fn deletable(&self) -> Result<(), Error> {
         if self.rules.delete {
             return Ok(());
@@ -103,7 +105,7 @@ impl Registry {
         Err(Error::Unsupported("nothing can be deleted here: set storage.delete.enabled to true".into()))
     }
 
-    /// Whether a name is this registry's own: listed, or claimed by a push.
+    /// Returns whether a name is hosted: listed in `proxy.hosted`, or claimed by a push.
     async fn is_hosted(&self, repository: &Repository) -> Result<bool, Error> {
         Ok(self.is_listed(&repository.name) || self.is_claimed(repository).await?)
     }
@@ -121,15 +123,15 @@ impl Registry {
         Ok(false)
     }
 
-    /// Whether anything of a repository is here. The disk is asked while the index cannot tell.
+    /// Returns whether a repository has any content here. The disk is read while the index is incomplete.
     ///
     /// # Errors
-    /// When that cannot be known: then it is nobody's, rather than an upstream's.
+    /// [`Error::Storage`] if the disk fails. The caller must then not treat the name as mirrored.
     pub(in crate::registry) async fn is_here(&self, repository: &Repository) -> Result<bool, Error> {
         if self.store.index.has_repository(repository) && self.store.index.is_complete() {
             return Ok(true);
         }
-        // It is asked after the look: that may have failed.
+        // Checked after the lookup, which may have failed.
         if self.store.index.is_complete() {
             return Ok(false);
         }

@@ -1,4 +1,4 @@
-//! What a tag names now: asked of its upstream once for everybody, and remembered.
+//! Resolves tags: asks the upstream once for all concurrent requests, and caches the answer.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -18,15 +18,15 @@ use crate::{
     storage, upstream,
 };
 
-/// What an upstream's failure is to those who waited.
+/// A result of an upstream that several requests share.
 pub(in crate::registry) type Asking<T> = Result<T, Arc<upstream::Error>>;
 
-/// What is cached of a tag.
+/// The cached manifest of a tag.
 pub(in crate::registry) struct Cached {
     pub(in crate::registry) manifest: Arc<StoredManifest>,
-    /// When its upstream was last asked, and said so.
+    /// The time of the last request to the upstream that confirmed it.
     checked: SystemTime,
-    /// Whether the upstream has named another one since, which is not here.
+    /// `true` if the upstream has named a newer manifest since, which is not stored.
     superseded: bool,
 }
 
@@ -42,8 +42,8 @@ impl Cached {
 }
 
 impl Registry {
-    /// Asks what a tag names now: one HEAD for any number of waiters, none if one was answered just now. `None` when
-    /// the upstream's answer does not say enough.
+    /// Asks the upstream what a tag names: one HEAD for all concurrent requests, none if the cached answer is fresh.
+    /// `None` if the answer lacks the digest or the size.
     pub(in crate::registry) async fn ask_tag(
         self: &Arc<Self>,
         repository: &Repository,
@@ -80,8 +80,8 @@ impl Registry {
         Ok(Some(head))
     }
 
-    /// Notes what an upstream said of a tag when it was `asked`. A manifest that is here is linked at once: clients
-    /// that have it, too, never ask for it.
+    /// Caches the answer to a request of the time `asked`. A stored manifest is linked at once, since clients that have
+    /// it already never request it.
     async fn note_tag(&self, repository: &Repository, tag: &Tag, head: &Head, asked: SystemTime) {
         let word = TagAnswer { head: Some(head.clone()), asked };
         if self.store.tag_cache.note(&(repository.clone(), tag.clone()), word)
@@ -91,7 +91,7 @@ impl Registry {
         }
     }
 
-    /// Draws the consequence, where an upstream said that it does not have a tag when it was `asked`.
+    /// Drops a tag that the upstream does not have. `asked` is the time of the request.
     pub(in crate::registry) async fn note_absence<T>(
         &self,
         repository: &Repository,
@@ -113,7 +113,7 @@ impl Registry {
         answer
     }
 
-    /// What is cached of a tag, if it is here: what its upstream named last, or else what it named before.
+    /// Returns the stored manifest of a tag: the one that the upstream named last, or else the one before.
     pub(in crate::registry) async fn cached(&self, repository: &Repository, tag: &Tag) -> Option<Cached> {
         let linked = cached_or_unknown(self.tag(repository, tag).await);
         let word = self.store.tag_cache.answer(&(repository.clone(), tag.clone()));
@@ -132,15 +132,15 @@ impl Registry {
         Some(Cached { manifest: self.here(repository, &digest).await?, checked, superseded })
     }
 
-    /// Whether a tag's upstream need not be asked again.
+    /// Returns whether the tag can be answered without asking its upstream.
     pub(in crate::registry) fn is_fresh(&self, cached: &Cached) -> bool {
         !cached.superseded && is_younger(cached.checked, self.freshness)
     }
 
-    /// What a tag is linked to, and when its upstream was asked about that; `None` for a link that names no digest.
+    /// Returns the digest that a tag is linked to and the time of its last check; `None` also for a damaged link.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// [`Error::Storage`] if the link cannot be read, [`Error::Abandoned`] if the store is closed.
     pub(in crate::registry) async fn tag(
         &self,
         repository: &Repository,
@@ -155,8 +155,8 @@ impl Registry {
         let look = move |store: &BlobStore| store.storage.links(&place).tag(&wanted);
         match self.store.blocking(Lane::Look, look).await? {
             Ok(digest) => Ok(digest.map(|digest| (digest, SystemTime::UNIX_EPOCH))),
-            // registry:2 leaves empty links after a crash. Nothing can be served by one: it is a miss, and a push or a
-            // pull mends it. A collection keeps what it may have named.
+            // registry:2 leaves empty links after a crash. Such a link is a miss, and the next push or pull repairs it.
+            // Garbage collection keeps the manifests it may have named.
             Err(storage::Error::NoDigest(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -172,7 +172,7 @@ impl Registry {
     }
 }
 
-/// What became of joint work.
+/// Unwraps the result of shared work; a panic becomes an error.
 pub(in crate::registry) fn completed<T>(joint: Option<Asking<T>>) -> Asking<T> {
     joint.unwrap_or_else(|| Err(Arc::new(upstream::Error::Protocol("the request was abandoned".into()))))
 }

@@ -1,4 +1,5 @@
-//! Links, removed: distribution-spec, "Content Management". Bytes stay until nothing names them and they are collected.
+//! Deletes links of tags, manifests and blobs (distribution-spec, "Content Management"). Garbage collection removes the
+//! bytes.
 
 use crate::{
     index::Link,
@@ -9,13 +10,13 @@ use crate::{
 };
 
 impl Registry {
-    /// Forgets a tag. Its manifest stays.
+    /// Deletes a tag. Its manifest stays.
     ///
     /// # Errors
-    /// [`Error::ManifestUnknown`]; or as the disk fails.
+    /// [`Error::ManifestUnknown`] if there is no such tag, [`Error::Storage`] if the disk fails.
     pub async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<(), Error> {
         match self.tag(repository, tag).await {
-            // What a damaged link named does not matter any more.
+            // A damaged link can be deleted, too.
             Err(Error::Storage(error)) if matches!(*error, storage::Error::NoDigest(_)) => {}
             named => drop(named?.ok_or(Error::ManifestUnknown)?),
         }
@@ -31,10 +32,10 @@ impl Registry {
         self.store.blocking(Lane::Sync, delete).await?
     }
 
-    /// Removes a manifest from a repository, and the tags that name it first (law 2).
+    /// Deletes a manifest from a repository, after the tags that name it (law 2 of ARCHITECTURE.md).
     ///
     /// # Errors
-    /// [`Error::ManifestUnknown`]; or as the disk fails.
+    /// [`Error::ManifestUnknown`] if the repository does not have it, [`Error::Storage`] if the disk fails.
     pub async fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
         if !self.manifests.belongs(repository, digest).await? {
             return Err(Error::ManifestUnknown);
@@ -52,7 +53,7 @@ impl Registry {
             }
             let removed = match claimed {
                 true => links.remove_revision(&digest, Durability::Synced),
-                // A delete is what a full disk needs.
+                // There is no space for the claim on a full disk, but a delete must succeed there.
                 false => links.turn_into_claim(&digest),
             };
             removed.inspect_err(|_| store.reread_link(&place, &digest))?;
@@ -65,10 +66,10 @@ impl Registry {
         self.store.blocking(Lane::Sync, delete).await?
     }
 
-    /// Removes a blob from a repository.
+    /// Deletes a blob from a repository.
     ///
     /// # Errors
-    /// [`Error::BlobUnknown`]; or as the disk fails.
+    /// [`Error::BlobUnknown`] if the repository does not have it, [`Error::Storage`] if the disk fails.
     pub async fn delete_blob(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
         if !self.blob_link(repository, digest).await?.is_some_and(|link| link.layer) {
             return Err(Error::BlobUnknown);

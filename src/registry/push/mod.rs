@@ -1,4 +1,4 @@
-//! Writes: uploads, mounts, manifests and deletes. `ownership` says whose a name is.
+//! Writes: uploads, mounts, manifests and deletes. `ownership` decides if a name may be pushed to.
 
 pub(super) mod delete;
 pub(super) mod mount;

@@ -1,4 +1,4 @@
-//! A blob of another repository, mounted (distribution-spec, "Mounting a blob from another repository").
+//! Mounts a blob of another repository (distribution-spec, "Mounting a blob from another repository").
 
 use crate::{
     oci::{Digest, Repository},
@@ -6,11 +6,11 @@ use crate::{
     storage::Purpose,
 };
 impl Registry {
-    /// Links a blob of another repository, uploading nothing (distribution-spec, "Mounting a blob from another
-    /// repository"). Without `from`, any repository of this registry's own will do. `false` when it is not to be had.
+    /// Links a blob of another repository without an upload. Without `from`, any hosted repository may have it. Returns
+    /// `false` if it is not available.
     ///
     /// # Errors
-    /// As the disk fails.
+    /// [`Error::InsufficientSpace`] if the disk is full, [`Error::Storage`] if it fails.
     pub async fn mount(&self, into: &Repository, digest: Digest, from: Option<&Repository>) -> Result<bool, Error> {
         let known = match from {
             Some(from) => self.may_read(from, &digest).await?,

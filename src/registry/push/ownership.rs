@@ -1,9 +1,9 @@
-//! Whose a name is. It is the Hub's, as far as requests without `ns` are concerned, until the first manifest that is
-//! pushed under it claims it for this registry; and that needs the Hub's word that it has no such repository.
+//! Name ownership. A name belongs to Docker Hub, for requests without `ns`, until the first pushed manifest claims it
+//! for this registry. A claim requires an answer of the Hub that it has no such repository.
 //!
-//! The claim and the Hub's word lie on disk (`storage::Claim`) and are final: what somebody registers on the Hub later
-//! changes nothing here. A name that was claimed while the Hub could not be asked is asked about later; a conflict is
-//! told, and left to the operator.
+//! The claim and the answer are stored on disk (`storage::Claim`) and are final: a repository registered on the Hub
+//! later changes nothing here. If the Hub could not be asked, the name is checked later; a conflict is logged and left
+//! to the operator.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -25,21 +25,21 @@ use crate::{
     storage::{Claim, Verdict},
 };
 
-/// Between two questions about names that were claimed unproven.
+/// The pause between two requests about unproven names.
 const BETWEEN: Duration = Duration::from_millis(50);
 
-/// The right to claim a name, or that it is claimed already; checked again where it is claimed.
+/// The permission to claim a name, or the fact that it is claimed. It is checked again on claiming.
 #[derive(Clone, Copy, Debug)]
 pub struct ClaimRight {
-    /// `None` for a name that is claimed.
+    /// `None` for a name that is claimed already.
     verdict: Option<Verdict>,
-    /// How many names had been freed when it was found out.
+    /// The number of freed names at the time of the check.
     freed: u64,
 }
 
 impl BlobStore {
-    /// Claims a name, durably, unless it is claimed. The caller holds the repository's lock. `false` when `right` is
-    /// out of date.
+    /// Claims a name durably, unless it is claimed. The caller holds the repository's lock. Returns `false` if `right`
+    /// is outdated.
     pub(in crate::registry) fn claim(&self, repository: &Repository, right: ClaimRight) -> Result<bool, Error> {
         if right.freed != self.name_claims.freed.load(Ordering::Acquire) {
             return Ok(false);
@@ -48,9 +48,9 @@ impl BlobStore {
         Ok(true)
     }
 
-    /// Makes sure that the claim of a repository that is about to lose its last manifest is written down; returns
-    /// whether there was room for it. Where there was none, the first manifest that goes is to be [turned into] it. The
-    /// caller holds the repository's lock.
+    /// Writes the claim of a repository that is about to lose its last manifest. Returns `false` if there is no space
+    /// for it; then the first manifest deleted is to be [turned into] the claim. The caller holds the repository's
+    /// lock.
     ///
     /// [turned into]: crate::storage::RepositoryLinks::turn_into_claim
     pub(in crate::registry) fn keep_claim(&self, repository: &Repository) -> Result<bool, Error> {
@@ -61,7 +61,7 @@ impl BlobStore {
         }
     }
 
-    /// Takes a repository that holds no manifest any more out of the catalog. The caller holds the repository's lock.
+    /// Removes a repository without manifests from the catalog. The caller holds the repository's lock.
     pub(in crate::registry) fn delist_if_empty(&self, repository: &Repository) -> Result<(), Error> {
         if !self.storage.links(repository).has_revisions()? {
             self.index.remove_repository(repository);
@@ -72,7 +72,7 @@ impl BlobStore {
     fn write_claim(&self, repository: &Repository, verdict: Verdict) -> Result<(), Error> {
         let links = self.storage.links(repository);
         if links.written_claim()?.is_none() {
-            // What holds a manifest was claimed by that.
+            // A repository with a manifest was claimed by its push.
             let verdict = if links.has_revisions()? { Verdict::Unasked } else { verdict };
             links.write_claim(Claim::now(verdict)).inspect_err(|_| self.reread_claim(repository))?;
             self.name_claims.note(&repository.name, verdict);
@@ -81,7 +81,7 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Tells the index, and whoever asks later, of a claim that is on disk.
+    /// Loads a claim from the disk into the index and the list of unproven names.
     pub(in crate::registry) fn recall_claim(&self, repository: &Repository) -> Result<(), Error> {
         if let Some(claim) = self.storage.links(repository).claim()? {
             self.index.add_claim(repository);
@@ -90,7 +90,7 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Ends a claim. The caller holds the repository's lock, and nothing else of the repository is left.
+    /// Removes a claim. The caller holds the repository's lock, and the repository is otherwise empty.
     pub(in crate::registry) fn end_claim(&self, repository: &Repository) -> Result<(), Error> {
         let links = self.storage.links(repository);
         links.remove_claim().inspect_err(|_| self.reread_claim(repository))?;
@@ -99,7 +99,7 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Writes down what the upstream says of a name that was claimed unproven. It may have been freed meanwhile.
+    /// Stores the upstream's answer about an unproven name, unless the name was freed meanwhile.
     fn settle_claim(&self, repository: &Repository, verdict: Verdict) -> Result<bool, Error> {
         let _claim = self.locks.repository(repository);
         let links = self.storage.links(repository);
@@ -113,7 +113,7 @@ impl BlobStore {
 }
 
 impl Registry {
-    /// Whether a name is claimed for this registry.
+    /// Returns whether a name is claimed for this registry.
     pub(in crate::registry) async fn is_claimed(&self, repository: &Repository) -> Result<bool, Error> {
         if let Some(claimed) = self.store.index.is_claimed(repository) {
             return Ok(claimed);
@@ -123,13 +123,13 @@ impl Registry {
         Ok(claim.is_some())
     }
 
-    /// Whether the upstream is known to have a repository of this name.
+    /// Returns whether the upstream is known to have a repository of this name.
     pub(in crate::registry) fn is_taken(&self, name: &RepositoryName) -> bool {
         self.questions.answer(name) == Some(Presence::Present)
     }
 
-    /// A push to a repository begins: the upstream is asked about a name that nobody has claimed, while the blobs come.
-    /// Where a push that is not proven would be refused, its answer is waited for: nobody sends a body for nothing.
+    /// Begins a push: asks the upstream about an unclaimed name while the blobs arrive. If an unproven push would be
+    /// refused, it waits for the answer, so that the client does not send a body for nothing.
     ///
     /// # Errors
     /// As [`Registry::claim_right`].
@@ -146,11 +146,11 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether a manifest may be pushed to a repository, as far as its name is concerned.
+    /// Checks if the name of a repository permits a push of a manifest.
     ///
     /// # Errors
-    /// [`Error::Denied`], when the upstream has such a repository; [`Error::Unproven`], when it cannot be asked and
-    /// `proxy.unproven` refuses that; or as the disk fails.
+    /// [`Error::Denied`] if the upstream has such a repository, [`Error::Unproven`] if it cannot be asked and
+    /// `proxy.unproven` is `refuse`, [`Error::Storage`] if the disk fails.
     pub async fn claim_right(&self, repository: &Repository) -> Result<ClaimRight, Error> {
         let freed = self.store.name_claims.freed.load(Ordering::Acquire);
         let verdict = match self.is_claimed(repository).await? {
@@ -177,15 +177,14 @@ impl Registry {
         }
     }
 
-    /// The upstream that is asked about a name before it is claimed: the one that answers requests without `ns`. It is
-    /// not asked about the operator's own names, nor about those of one component: clients ask it for `library/…` then.
+    /// Returns the upstream to ask before a name is claimed: the one that serves requests without `ns`. It is not asked
+    /// about names in `proxy.hosted`, nor about names of one component, which clients request as `library/…`.
     fn asked_about(&self, name: &RepositoryName) -> Option<&UpstreamHealth> {
         let is_asked = self.rules.mirror && !self.is_listed(name) && name.as_str().contains('/');
         self.mirrors.get(&Domain::docker_hub()).filter(|_| is_asked)
     }
 
-    /// Asks the upstream about the names that were claimed without its word, until it does not answer. Tells whether
-    /// any are left.
+    /// Asks the upstream about all unproven names, until it fails to answer. Returns whether any are left.
     pub async fn settle_claims(&self) -> bool {
         let mut failed = false;
         for name in self.store.name_claims.in_turn() {
@@ -216,26 +215,26 @@ impl Registry {
         failed
     }
 
-    /// Tells of the conflicts that are known since an earlier start.
+    /// Logs the conflicts known from before the start.
     pub fn tell_conflicts(&self) {
         self.conflicts().iter().for_each(tell_conflict);
     }
 
-    /// The names that the upstream has, too, and that the operator has not decided about.
+    /// Returns the names that the upstream has, too, without those in `proxy.hosted`.
     fn conflicts(&self) -> Vec<RepositoryName> {
         let mut conflicts = self.store.name_claims.all(Verdict::Conflicting);
         conflicts.retain(|name| !self.is_listed(name));
         conflicts
     }
 
-    /// How many claimed names are not proven: by what is known of them.
+    /// Returns the number of claimed names that are not proven, by verdict.
     pub(in crate::registry) fn unsettled_names(&self) -> [(&'static str, usize); 2] {
         let unproven = self.store.name_claims.all(Verdict::Unproven);
         let unproven = unproven.iter().filter(|name| !self.is_listed(name)).count();
         [("unproven", unproven), ("conflicting", self.conflicts().len())]
     }
 
-    /// Forgets what was asked about a name that was freed.
+    /// Forgets the cached answer about a freed name.
     pub(in crate::registry) fn forget_answer(&self, name: &RepositoryName) {
         self.questions.forget(name);
     }

@@ -1,4 +1,4 @@
-//! Manifests, pushed: distribution-spec, "Pushing manifests".
+//! Pushes of manifests (distribution-spec, "Pushing Manifests").
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -15,37 +15,38 @@ use crate::{
     storage::{Durability, Purpose},
 };
 
-/// What a tag's links and their folders take at most, in bytes.
+/// The most that a tag's links and their folders occupy, in bytes.
 const LINKS_A_TAG: u64 = 32 << 10;
 
-/// A manifest on its way in.
+/// A manifest sent by a client.
 #[derive(Debug)]
 pub struct Pushed {
-    /// The bytes, as they came.
+    /// The bytes as they arrived.
     pub bytes: Bytes,
-    /// What the client says they hash to, where it says so.
+    /// The digest that the client names, if it does.
     pub digest: Option<Digest>,
-    /// `Content-Type`, where there was one.
+    /// The `Content-Type`, if there is one.
     pub media_type: Option<MediaType>,
     /// The tags to point at it.
     pub tags: Vec<Tag>,
 }
 
-/// A manifest that is in.
+/// A manifest that was stored.
 #[derive(Debug)]
 pub struct Accepted {
-    /// What it hashes to.
+    /// Its digest.
     pub digest: Digest,
-    /// What it refers to: `OCI-Subject`.
+    /// Its subject, for the header `OCI-Subject`.
     pub subject: Option<Digest>,
 }
 
 impl Registry {
-    /// Checks a manifest, stores it byte for byte, claims the repository's name where `right` is to that, links it, and
-    /// points its tags at it, all durably (law 3).
+    /// Checks a manifest, stores its bytes, claims the repository's name, links the manifest and points the tags at it.
+    /// All of it is synced to the disk when this returns (law 3 of ARCHITECTURE.md).
     ///
     /// # Errors
-    /// [`Error::ManifestInvalid`], [`Error::DigestInvalid`], [`Error::ManifestBlobUnknown`]; or as the disk fails.
+    /// [`Error::ManifestInvalid`], [`Error::DigestInvalid`] or [`Error::ManifestBlobUnknown`] for the client's
+    /// mistakes, [`Error::InsufficientSpace`] if the disk is full, [`Error::Storage`] if it fails.
     pub async fn put_manifest(
         &self,
         repository: &Repository,
@@ -54,18 +55,18 @@ impl Registry {
     ) -> Result<Accepted, Error> {
         let (manifest, pushed) = self.read(pushed).await?;
         let digest = manifest.digest;
-        // First this, then the look at what is here: that stays until the manifest names it.
+        // The guard comes before the check of the children: they stay until the manifest names them.
         let present = Arc::new(self.store.gc_guard.guard_repository(repository, Some(&digest)).await);
         self.check_children(repository, &manifest).await?;
         let subject = manifest.manifest.subject;
-        // For its links, and those of each tag.
+        // Space for the links of the manifest and of each tag.
         let _room = self.store.room_for(Purpose::Hosted, LINKS_A_TAG * pushed.tags.len() as u64).await?;
         self.keep_durably(digest, pushed.bytes).await?;
         self.manifests.remember(&manifest);
         let tags: Arc<[Tag]> = pushed.tags.into();
         loop {
             let (place, tags, kept) = (repository.clone(), Arc::clone(&tags), Arc::clone(&manifest));
-            // Two writers of one tag: the disk and the index must end with the same one.
+            // One writer at a time, so that the disk and the index end with the same digest for a tag.
             let held = (Arc::clone(&present), self.store.locks.wait_for_repository(repository).await);
             let link = move |store: &BlobStore| {
                 let _held = held;
@@ -74,13 +75,13 @@ impl Registry {
             if self.store.blocking(Lane::Sync, link).await?? {
                 return Ok(Accepted { digest, subject });
             }
-            // A repository was removed meanwhile: of this one, too, there may be nothing left.
+            // A repository was removed meanwhile, perhaps this one, so the checks are repeated.
             right = self.claim_right(repository).await?;
             self.check_children(repository, &manifest).await?;
         }
     }
 
-    /// Hashes and parses what came, which may be megabytes.
+    /// Hashes and parses a manifest on a lane, since it may have megabytes.
     async fn read(&self, pushed: Pushed) -> Result<(Arc<StoredManifest>, Pushed), Error> {
         let read = move |_: &BlobStore| parse(digest_of(&pushed)?, &pushed).map(|manifest| (manifest, pushed));
         self.store.blocking(Lane::Compute, read).await?
@@ -91,13 +92,13 @@ impl Registry {
             if self.store.promote(digest).await? {
                 return Ok(());
             }
-            // Somebody else may publish it first, unsynced: the second round promotes that.
+            // Another request may publish it first, unsynced; then the second round promotes it.
             self.store.write(digest, bytes.clone(), Durability::Synced).await?;
         }
         Ok(())
     }
 
-    /// Law 2, for a client: whatever a manifest names is in its repository before it is.
+    /// Checks that everything a manifest names is in its repository (law 2 of ARCHITECTURE.md).
     async fn check_children(&self, repository: &Repository, manifest: &StoredManifest) -> Result<(), Error> {
         let mut missing = Vec::new();
         for child in &manifest.manifest.manifests {
@@ -115,7 +116,7 @@ impl Registry {
         if missing.is_empty() { Ok(()) } else { Err(Error::ManifestBlobUnknown(missing)) }
     }
 
-    /// An index may list blobs as well as manifests: BuildKit's caches do.
+    /// Returns whether a child of an index exists. It may be a blob: BuildKit's caches are such indexes.
     async fn has_child(&self, repository: &Repository, child: &Descriptor) -> Result<bool, Error> {
         let belongs = self.manifests.belongs(repository, &child.digest).await?;
         Ok((belongs || self.is_linked(repository, &child.digest).await?) && self.is_stored(child).await?)
@@ -140,9 +141,8 @@ impl Registry {
         Ok(self.blob_link(repository, digest).await?.is_some_and(|link| link.layer))
     }
 
-    /// Whether the bytes are here too: `registry:2`'s own collector leaves links into
-    /// nothing. Clients hold a descriptor's size against what they get, so one that is
-    /// wrong would make an image that nobody can pull.
+    /// Returns whether the bytes exist, since the garbage collection of `registry:2` leaves dangling links. The size
+    /// must match, because clients reject an image if it does not.
     async fn is_stored(&self, descriptor: &Descriptor) -> Result<bool, Error> {
         let (digest, size) = (descriptor.digest, descriptor.size);
         match self.store.blocking(Lane::Look, move |store| store.storage.blob(&digest)).await?? {
@@ -156,7 +156,7 @@ impl Registry {
     }
 }
 
-/// Whether it is the URL of something that a client can fetch.
+/// Returns whether a client can fetch from the URL.
 fn is_plain(url: &str) -> bool {
     url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.fragment().is_none())
 }
@@ -192,8 +192,8 @@ fn parse(digest: Digest, pushed: &Pushed) -> Result<Arc<StoredManifest>, Error> 
     }
 }
 
-/// The claim to the name, the revision, then tags (law 2), then the index; the caller holds the repository's lock.
-/// `false`, when `right` is out of date.
+/// Writes the claim, the revision, the tags (law 2 of ARCHITECTURE.md), then the index. The caller holds the
+/// repository's lock. Returns `false` if `right` is outdated.
 fn link(
     store: &BlobStore,
     repository: &Repository,

@@ -1,7 +1,7 @@
-//! Upload sessions: distribution-spec, "Pushing blobs".
+//! Upload sessions (distribution-spec, "Pushing blobs").
 //!
-//! A session is its folder on disk; here lives what would be tedious to find out again, the state of its hash. One
-//! request writes to a session at a time. What was written counts, whether or not the client stayed to hear of it.
+//! A session is a folder on disk; only the state of its hash is kept in memory. One request writes to a session at a
+//! time. Bytes that were written count, even if the client disconnected before the response.
 
 use std::{
     os::unix::fs::FileExt as _,
@@ -28,29 +28,29 @@ use crate::{
     storage::{self, Opened, Purpose, Upload, UploadAllocation},
 };
 
-/// How much is read at a time of a session that is read back.
+/// Bytes of one read while a session is restored from disk.
 const READ: usize = 1 << 20;
-/// How many bytes of room are taken at least and at most for a session, at a time.
+/// The least and the most bytes of space that a session reserves at a time.
 const STEP: (u64, u64) = (1 << 20, 32 << 20);
 
-/// A session that is being written to. Dropped, it keeps what has been written.
+/// A session opened for writing. Dropping it keeps the bytes written.
 #[derive(Debug)]
 pub struct UploadWriter {
     repository: Repository,
     id: UploadId,
-    /// Before the writer, which lets the session go: what was taken and not written is given back first.
+    /// Dropped before the writer, which releases the session: first the unused space is given back.
     growth: Arc<UploadAllocation>,
     writer: Writer<OwnedMutexGuard<HashState>>,
     store: BlobStore,
-    /// However long it takes: what was pushed before it waits for the manifest that names both.
+    /// Protects the blobs pushed before, until the manifest that names them arrives.
     present: PushGuard,
 }
 
 impl UploadWriter {
-    /// Takes the next bytes, and waits while too many wait to be written.
+    /// Adds the next bytes; waits while too many are queued.
     ///
     /// # Errors
-    /// When the disk takes no more.
+    /// [`Error::InsufficientSpace`] if the disk is full, [`Error::Storage`] if it fails.
     pub async fn take(&mut self, bytes: Bytes) -> Result<(), Error> {
         let missing = (self.writer.taken() + bytes.len() as u64).saturating_sub(self.growth.until());
         if missing > 0 {
@@ -63,11 +63,11 @@ impl UploadWriter {
         Ok(())
     }
 
-    /// A client says how many bytes it will send: it hears at once if they do not fit. Room is made for them as they
-    /// come: an announcement must not empty the cache.
+    /// Rejects an announced length that does not fit before the client sends it. Space is freed only as the bytes
+    /// arrive, so that an announcement cannot evict the cache.
     ///
     /// # Errors
-    /// When they do not fit.
+    /// [`Error::InsufficientSpace`] if the bytes do not fit.
     pub async fn expect(&self, bytes: u64) -> Result<(), Error> {
         self.store.could_fit(Purpose::Hosted, bytes).await?;
         let some = bytes.min(STEP.1);
@@ -75,7 +75,7 @@ impl UploadWriter {
         if missing > 0 { self.grow(missing).await } else { Ok(()) }
     }
 
-    /// Makes room for the `missing` bytes, and for as many as came so far, within bounds: nobody knows how many will.
+    /// Reserves the `missing` bytes, and beyond them as many as have arrived so far, within bounds.
     async fn make_room(&self, missing: u64) -> Result<(), Error> {
         let step = self.writer.taken().clamp(STEP.0, STEP.1).max(missing);
         match self.grow(step).await {
@@ -90,10 +90,10 @@ impl UploadWriter {
         Ok(self.store.blocking(Lane::Write, move |_| growth.grow(reservation, bytes)).await??)
     }
 
-    /// Waits until all is written; returns how much the session has received in all.
+    /// Waits until all bytes are written; returns the length of the session.
     ///
     /// # Errors
-    /// When the disk takes no more.
+    /// [`Error::Storage`] if the disk fails.
     pub async fn finish(self) -> Result<u64, Error> {
         let Self { growth, writer, .. } = self;
         drop(growth);
@@ -103,10 +103,10 @@ impl UploadWriter {
 }
 
 impl Registry {
-    /// Begins a session of this name. Whose the repository is does not change by that.
+    /// Begins a session. It does not claim the repository's name.
     ///
     /// # Errors
-    /// When the disk takes no more.
+    /// [`Error::InsufficientSpace`] if the disk is full, [`Error::Storage`] if it fails.
     pub async fn begin_upload(&self, repository: &Repository, id: UploadId, algorithm: Algorithm) -> Result<(), Error> {
         let place = repository.clone();
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -121,10 +121,10 @@ impl Registry {
         Ok(())
     }
 
-    /// How many bytes a session has received.
+    /// Returns the number of bytes that a session has received.
     ///
     /// # Errors
-    /// [`Error::UploadUnknown`].
+    /// [`Error::UploadUnknown`] if there is no such session.
     pub async fn upload_received(&self, repository: &Repository, id: UploadId) -> Result<u64, Error> {
         if self.sessions.0.ended.lock().contains(&id) {
             return Err(Error::UploadUnknown);
@@ -133,12 +133,13 @@ impl Registry {
         self.store.blocking(Lane::Look, move |_| upload.received()).await??.ok_or(Error::UploadUnknown)
     }
 
-    /// Opens a session for writing, at the offset `at` where the client says one.
+    /// Opens a session for writing; `at` is the offset that the client names, if any.
     ///
     /// # Errors
-    /// [`Error::UploadUnknown`]; [`Error::UploadRange`], when the session does not stand there or is being written to.
+    /// [`Error::UploadUnknown`] if there is no such session, [`Error::UploadRange`] if the offset differs or another
+    /// request is writing.
     pub async fn receive(&self, repository: &Repository, id: UploadId, at: Option<u64>) -> Result<UploadWriter, Error> {
-        // First whether it is there at all: what is said of a repository is remembered, whatever it is called.
+        // Checked first, so that an unknown session does not register activity of a repository.
         self.upload_received(repository, id).await?;
         let present = self.store.gc_guard.guard_repository(repository, None).await;
         let state = self.hold(repository, id).await?;
@@ -146,8 +147,7 @@ impl Registry {
             return Err(Error::UploadRange { received: state.written });
         }
         let upload = self.store.storage.uploads(repository).named(id);
-        // With the session's lock inside: the client may leave, and what is opened late must not cut off what the next
-        // one wrote.
+        // The lock moves into the work: after a disconnect, opening late must not truncate bytes of the next request.
         let open = move |_: &BlobStore| match upload.writer(state.written)? {
             Opened::Writable(writer, growth) => Ok((writer, growth, state)),
             Opened::Busy => Err(Error::UploadRange { received: state.written }),
@@ -158,7 +158,7 @@ impl Registry {
         Ok(UploadWriter { repository: repository.clone(), id, growth, writer, store: self.store.clone(), present })
     }
 
-    /// Locks a session, for as long as the guard lives.
+    /// Locks a session while the guard lives.
     async fn hold(&self, repository: &Repository, id: UploadId) -> Result<OwnedMutexGuard<HashState>, Error> {
         match self.state(repository, id).await?.try_lock_owned() {
             Ok(state) => Ok(state),
@@ -166,25 +166,26 @@ impl Registry {
         }
     }
 
-    /// Ends a session whose bytes hash to `digest`: publishes them, links them, and has both on disk when it returns
-    /// (law 3). A session of other bytes ends too, and one that the disk failed; nothing of it stays.
+    /// Ends a session: verifies its bytes against `digest`, publishes and links them, and syncs both before it returns
+    /// (law 3 of ARCHITECTURE.md). A session with other bytes, or after a disk failure, ends and is removed, too.
     ///
     /// # Errors
-    /// [`Error::DigestInvalid`]; or as the disk fails.
+    /// [`Error::DigestInvalid`] if the bytes do not match, [`Error::InsufficientSpace`] if the disk is full,
+    /// [`Error::Storage`] if it fails.
     pub async fn commit(&self, receiving: UploadWriter, digest: Digest) -> Result<(), Error> {
         let UploadWriter { repository, id, growth, writer, present, .. } = receiving;
         drop(growth);
         let upload = self.store.storage.uploads(&repository).named(id);
         let hashing_file = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
         let (sessions, store) = (self.sessions.clone(), self.store.clone());
-        // What lies on another filesystem than the blobs is copied: there has to be room for both.
+        // A session on another filesystem than the blobs is copied, so there must be space for both.
         let session = upload.clone();
         let copied = self.store.blocking(Lane::Look, move |store| store.storage.to_copy(&session, &digest)).await??;
         if copied > 0 {
             drop(self.store.reserve(Purpose::Hosted, copied).await?);
         }
         let room = self.store.room_for(Purpose::Hosted, 0).await?;
-        // A task of its own, with the session's lock inside: the client may leave, and the next one must find it whole.
+        // A task of its own that holds the session's lock: it completes even if the client disconnects.
         let commit = async move {
             let _held = (room, present);
             let end = move |_: &BlobStore| {
@@ -202,12 +203,12 @@ impl Registry {
         self.tasks.spawn(commit).await.unwrap_or(Err(Error::Abandoned))
     }
 
-    /// Ends a session; nothing of it stays.
+    /// Cancels a session and removes it.
     ///
     /// # Errors
-    /// [`Error::UploadUnknown`]; [`Error::UploadRange`], while it is being written to.
+    /// [`Error::UploadUnknown`] if there is no such session, [`Error::UploadRange`] while another request writes to it.
     pub async fn cancel_upload(&self, repository: &Repository, id: UploadId) -> Result<(), Error> {
-        // First whether it is this repository's: the lock alone does not tell.
+        // Checked first, because the lock does not depend on the repository.
         self.upload_received(repository, id).await?;
         let state = self.hold(repository, id).await?;
         let (sessions, upload) = (self.sessions.clone(), self.store.storage.uploads(repository).named(id));
@@ -218,11 +219,11 @@ impl Registry {
         self.store.blocking(Lane::Write, cancel).await
     }
 
-    /// As [`Registry::cancel_upload`], for a session that nobody can go on with: its client left before it heard of it.
+    /// As [`Registry::cancel_upload`], for a session whose client disconnected before it got the session's location.
     pub fn abandon_upload(self: &Arc<Self>, repository: &Repository, id: UploadId) {
         let (registry, repository) = (Arc::clone(self), repository.clone());
         self.tasks.spawn(async move {
-            // What is being written may still hold it for a moment, or it is only about to be there.
+            // A write may still hold the session, or the session is just being created.
             for _ in 0..10 {
                 match registry.cancel_upload(&repository, id).await {
                     Err(Error::UploadRange { .. } | Error::UploadUnknown) => {
@@ -234,7 +235,7 @@ impl Registry {
         });
     }
 
-    /// Removes the sessions that nothing was written to for `age`; tells how many. Lists them only, if `dry`.
+    /// Removes sessions without activity for `age`; returns their number. If `dry`, only logs them.
     pub fn purge_uploads(&self, age: Duration, dry: bool) -> usize {
         let old = |last: &SystemTime| SystemTime::now().duration_since(*last).is_ok_and(|idle| idle > age);
         let purge = |repository: Result<Repository, storage::Error>| -> Result<usize, storage::Error> {
@@ -255,7 +256,7 @@ impl Registry {
         purged.sum()
     }
 
-    /// Purges a session that is still old, unless somebody writes to it this moment.
+    /// Purges a session that is still old, unless a request is writing to it.
     fn purge(
         &self,
         repository: &Repository,
@@ -264,7 +265,7 @@ impl Registry {
         dry: bool,
         is_old: impl Fn(&SystemTime) -> bool,
     ) -> bool {
-        // One that nobody has written to since the start has no ink; it gets an empty one, for its lock.
+        // A session not written to since the start has no hash state; it gets an empty one, for its lock.
         let state = || Arc::new(AsyncMutex::new(HashState::new(Algorithm::Sha256.hasher())));
         let known = self.sessions.0.states.lock().get(&id).map(Arc::clone);
         let (held, loaded) = (known.clone().unwrap_or_else(state), known.is_some());
@@ -282,7 +283,7 @@ impl Registry {
         true
     }
 
-    /// A session's ink, read back from disk if this process has not written to it.
+    /// Returns the hash state of a session, restored from disk if this process has not written to it.
     async fn state(&self, repository: &Repository, id: UploadId) -> Result<Arc<AsyncMutex<HashState>>, Error> {
         let known = || self.sessions.0.states.lock().get(&id).map(Arc::clone);
         if let Some(state) = known() {
@@ -293,7 +294,7 @@ impl Registry {
             return Ok(state);
         }
         let (upload, sessions) = (self.store.storage.uploads(repository).named(id), self.sessions.clone());
-        // All of it at once, as the client may leave.
+        // One unit of work, since the client may disconnect.
         let load = move |_: &BlobStore| {
             let state = Arc::new(AsyncMutex::new(read_back(&upload)?));
             sessions.0.states.lock().insert(id, Arc::clone(&state));
@@ -320,7 +321,7 @@ impl BlobStore {
         self.host_upload(place, upload, digest).await
     }
 
-    /// The digest of what a session received, in the algorithm that is asked for.
+    /// Returns the digest of a session's bytes in the requested algorithm.
     async fn received(&self, upload: &Upload, state: &HashState, algorithm: Algorithm) -> Result<Digest, Error> {
         let hashed = state.hasher.clone().finish();
         if hashed.algorithm() == algorithm {
@@ -336,9 +337,8 @@ impl BlobStore {
     }
 }
 
-/// Whether a session ends with its commit: unless there was no room, which there may
-/// be later. Once a sync has failed, a second one would say yes of bytes that are
-/// not on the disk.
+/// Returns whether a session ends with its commit. A full disk may be temporary, so the session stays. After a failed
+/// sync it must end, because a second sync would report success for bytes that are not on the disk.
 fn is_final(committed: &Result<(), Error>) -> bool {
     match committed {
         Ok(()) | Err(Error::DigestInvalid { .. }) => true,
@@ -347,8 +347,8 @@ fn is_final(committed: &Result<(), Error>) -> bool {
     }
 }
 
-/// Reads a session back that another process wrote to, and writes its bytes anew. That process may have failed to sync
-/// them, and to remove them: the kernel would call the next sync a success, though they are not on the disk.
+/// Restores a session that another process wrote to, and writes its bytes again. That process may have failed to sync
+/// them, and the kernel would then report success for the next sync although they are not on the disk.
 fn read_back(upload: &Upload) -> Result<HashState, Error> {
     let received = upload.received()?.ok_or(Error::UploadUnknown)?;
     let writer = match upload.writer(received)? {

@@ -1,4 +1,4 @@
-//! What each tag of a repository reaches of what the repository holds, and what no other tag does.
+//! The disk usage of each tag of a repository, and the part of it that no other tag shares.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,25 +11,25 @@ use crate::{
     },
 };
 
-/// A blob that a tag reaches.
+/// A blob that at least one tag references.
 struct Reached {
-    /// What it occupies; nothing where the repository does not hold it.
+    /// Its allocated bytes; `None` if the repository does not hold it.
     allocated: Option<u64>,
-    /// The one tag that reaches it so far, by its number; `None` for several, or where another repository holds it too.
+    /// The index of the only tag that references it so far; `None` for several, or if another repository holds it too.
     only: Option<usize>,
 }
 
-/// All tags of a repository, in no order. What is exclusive to a tag would be free if it went: no other tag reaches it,
-/// and no other repository holds it.
+/// Returns the disk usage of all tags of a repository, unordered. Exclusive to a tag are the blobs that no other tag
+/// and no other repository references; removing the tag would free them.
 ///
 /// # Errors
-/// When a tag or a manifest cannot be read.
+/// [`Error::Storage`] if a tag or a manifest cannot be read.
 pub(in crate::registry) fn weigh(
     store: &BlobStore,
     place: &Repository,
 ) -> Result<Vec<(Tag, Digest, BlobUsage)>, Error> {
     let mut found = Vec::new();
-    // By the first bytes of the digest: a million blobs are some megabytes.
+    // Keyed by the first eight bytes of the digest: some megabytes for a million blobs.
     let mut reached: HashMap<u64, Reached> = HashMap::new();
     for tagged in store.storage.links(place).tags() {
         let (tag, Some(top)) = tagged? else { continue };
@@ -60,7 +60,7 @@ fn first(store: &BlobStore, place: &Repository, digest: &Digest, number: usize) 
     }
 }
 
-/// A manifest, what it names, and what refers to it: what keeps it keeps these (`mark.rs`).
+/// Returns a manifest with its descendants and referrers, which garbage collection keeps with it (`mark.rs`).
 fn reach(store: &BlobStore, place: &Repository, top: Digest) -> Result<HashSet<Digest>, Error> {
     let (mut waiting, mut reached) = (vec![top], HashSet::new());
     while let Some(digest) = waiting.pop() {

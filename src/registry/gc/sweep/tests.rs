@@ -1,4 +1,4 @@
-//! What a collection takes, and what it leaves.
+//! Tests of what a collection removes and keeps.
 
 use std::{
     ops::ControlFlow,
@@ -185,7 +185,7 @@ fn mirrored_links_keep_their_bytes_and_no_more() {
     assert!(!place.store.index.class(&layer).hosted, "it may be evicted from here on");
 }
 
-/// Pushes a blob again and again, and looks for it while it relies on it.
+/// Pushes a blob repeatedly, and checks that it exists while the push relies on it.
 async fn push(store: &BlobStore, name: &str, bytes: &Bytes) {
     let (place, digest) = (Repository { domain: None, name: name.parse().unwrap() }, Digest::sha256(bytes));
     let mirrored = Repository { domain: Some(crate::oci::Domain::docker_hub()), ..place.clone() };
@@ -210,8 +210,8 @@ async fn push(store: &BlobStore, name: &str, bytes: &Bytes) {
     }
 }
 
-/// A digest is noted as going, and removed after that without a lock: whoever pushes it at that moment finds it gone
-/// and brings it again, or keeps it. A collection and an eviction take it whenever they can.
+/// A removal is registered under the lock and carried out without it. A concurrent push either finds the blob gone and
+/// sends it again, or protects it. Collections and evictions run all the time here.
 #[test]
 fn what_is_pushed_while_it_goes_is_there() {
     let place = Fixture::new(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! Whose a name is, without an upstream.
+//! Tests of name claims that need no upstream.
 
 use tempfile::TempDir;
 
@@ -55,7 +55,7 @@ fn a_name_without_an_answer_keeps_nobody_waiting() {
     }
 }
 
-/// What a push found out before a repository was removed no longer holds: it has to look again.
+/// A check made before a repository was removed is outdated and must be repeated.
 #[test]
 fn a_right_from_before_a_removal_claims_nothing() {
     let dir = TempDir::new().unwrap();
@@ -75,7 +75,7 @@ fn a_right_from_before_a_removal_claims_nothing() {
     assert!(links.claim().unwrap().is_none());
 }
 
-/// A manifest is a claim; before the last one goes, that is written down.
+/// A manifest counts as a claim; before the last one is deleted, the claim is written.
 #[test]
 fn what_an_older_program_left_is_claimed() {
     let dir = TempDir::new().unwrap();
