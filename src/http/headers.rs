@@ -30,17 +30,17 @@ pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("do
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Adds the content's digest, its `ETag` and its cache status.
-pub(super) fn describe(response: &mut HttpResponseBuilder, digest: &Digest, provenance: CacheStatus) {
+pub(super) fn describe(response: &mut HttpResponseBuilder, digest: &Digest, status: CacheStatus) {
     response
         .insert_header((DOCKER_CONTENT_DIGEST, digest.to_string()))
         .insert_header((header::ETAG, format!("\"{digest}\"")))
-        .insert_header(cache_status(provenance));
+        .insert_header(cache_status(status));
 }
 
 /// Returns `Cache-Status` (RFC 9211). `stored` is set if the content is being stored; `detail` names the reason if
 /// storing failed.
-pub(super) fn cache_status(provenance: CacheStatus) -> (HeaderName, &'static str) {
-    let value = match provenance {
+pub(super) fn cache_status(status: CacheStatus) -> (HeaderName, &'static str) {
+    let value = match status {
         CacheStatus::Hosted | CacheStatus::Hit => "entrepot; hit",
         CacheStatus::Revalidated => "entrepot; hit; detail=revalidated",
         CacheStatus::Miss { collapsed, kept } => miss(collapsed, kept),

@@ -1,11 +1,11 @@
-//! `GET /v2/` (end-1): is this a registry?
+//! `GET /v2/` (end-1): the API version check.
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
 
 use crate::http::{auth::authorize, errors::ApiError, headers::API_VERSION};
 
-/// Says yes to whom it knows: clients decide by this answer alone whether to say who they are. Never a challenge where there
-/// are no users: clients would answer one, on a mirror, with their Docker Hub password.
+/// Answers 200 to identified callers. Clients decide by this response alone to send credentials, so without users there
+/// is never a challenge: on a mirror, clients would answer it with their Docker Hub password.
 pub(in crate::http) async fn get(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     authorize::identified(&request)?;
     let content = header::ContentType::json();

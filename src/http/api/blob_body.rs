@@ -1,7 +1,7 @@
-//! Blob bodies: readers' grants, turned into the pieces a connection sends.
+//! Streams blob bodies: turns a reader's slices into the chunks of a response.
 //!
-//! What is read at once is as large as its client is quick. Five hundred slow clients then hold five hundred small
-//! buffers, and one fast client gets large reads.
+//! The read size grows with the client's speed, so that hundreds of slow clients hold small buffers, and one fast
+//! client gets large reads.
 
 use std::{
     collections::VecDeque,
@@ -24,18 +24,19 @@ use crate::{
 
 const SMALLEST: usize = 16 << 10;
 const LARGEST: usize = 1 << 20;
-/// What of a chunk is handed on at a time. actix copies it into the connection's buffer, which keeps the size of the
-/// largest piece it ever held and should stay in the processor's cache.
+/// The most bytes of a chunk that are passed to actix at a time. actix copies them into the connection's buffer, which
+/// never shrinks and should fit in the processor's cache.
 const PIECE: usize = 128 << 10;
-/// A chunk is at most this part of what its client has taken without a pause: buffers on the way swallow some hundred KiB
-/// at once, and would make everyone look quick.
+/// A chunk is at most this fraction of the bytes that its client read without a pause: network buffers absorb some
+/// hundred KiB at once, and would make every client look fast.
 const EARNED: u64 = 16;
-/// A client that has taken a chunk within this time gets a larger one next.
+/// A client that read a chunk within this time gets a larger one next.
 const QUICK: Duration = Duration::from_millis(4);
-/// One that took longer than this begins anew.
+/// A client that took longer than this starts again with small chunks.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// Sends these parts of a blob: `length` bytes, or fewer and a cut connection. What goes out is added to `served`.
+/// Sends these parts of a blob: `length` bytes, or fewer and an aborted connection. The bytes sent are added to
+/// `served`.
 pub(in crate::http) fn respond(
     mut response: HttpResponseBuilder,
     blob: Blob,
@@ -50,21 +51,21 @@ pub(in crate::http) fn respond(
 
 struct Body {
     blob: Blob,
-    /// What is not begun.
+    /// The parts not started yet.
     parts: VecDeque<Part>,
-    /// What is being read.
+    /// The reader of the current part.
     reader: Option<Reader>,
     served: Option<Tally>,
     lanes: Lanes,
-    /// How much to read next.
+    /// The size of the next read.
     chunk: usize,
-    /// The chunk read last, whose memory takes the next one.
+    /// The last chunk read; its memory is reused for the next one.
     read: Bytes,
-    /// What of it is not yet handed to the connection.
+    /// The rest of it that is not passed to the connection yet.
     rest: Bytes,
-    /// Bytes handed to the connection since its client was last slow.
+    /// Bytes passed to the connection since its client was last slow.
     taken: u64,
-    /// When the chunk before was read.
+    /// The time of the last read.
     read_at: Option<Instant>,
 }
 
@@ -90,8 +91,8 @@ impl Body {
             self.rest = self.read().await?;
             self.read_at = Some(Instant::now());
         } else {
-            // Other requests of this worker come between two pieces: among hundreds of quick clients, a small request would
-            // wait for a whole chunk of each.
+            // Yields to other requests of this worker between two pieces: among hundreds of fast clients, a small
+            // request would wait for a whole chunk of each.
             tokio::task::yield_now().await;
         }
         let piece = self.rest.split_to(self.rest.len().min(PIECE));
@@ -100,7 +101,7 @@ impl Body {
         Ok((!piece.is_empty()).then_some((piece, self)))
     }
 
-    /// Chooses the next chunk's size by how long the client took over the last one.
+    /// Chooses the next chunk's size by the time that the client took for the last one.
     fn adapt(&mut self) {
         match self.read_at.map(|at| at.elapsed()) {
             Some(took) if took < QUICK => self.chunk = (self.chunk * 2).min(LARGEST),
@@ -111,7 +112,7 @@ impl Body {
         self.chunk = self.chunk.min(earned).max(SMALLEST);
     }
 
-    /// The next bytes; none at the end.
+    /// Returns the next bytes; empty at the end.
     async fn read(&mut self) -> Result<Bytes, Error> {
         loop {
             if let Some(mut reader) = self.reader.take()
@@ -128,18 +129,18 @@ impl Body {
         }
     }
 
-    /// A reader's next bytes; `None` at its end.
+    /// Returns a reader's next bytes; `None` at its end.
     async fn read_on(&mut self, reader: &mut Reader) -> Result<Option<Bytes>, Error> {
-        let granted = reader.next().await.map_err(|error| {
+        let slice = reader.next().await.map_err(|error| {
             tracing::warn!("a blob's body is cut at byte {}: {error}", reader.at());
             ErrorInternalServerError("cut")
         });
-        if granted.is_err() {
-            // actix drops what it has not sent when a body fails: the head is sent while this waits.
+        if slice.is_err() {
+            // actix drops unsent data when a body fails; yielding lets it send the head first.
             tokio::task::yield_now().await;
         }
-        let granted = granted?;
-        match granted {
+        let slice = slice?;
+        match slice {
             None => Ok(None),
             Some(ReadSlice::Bytes(bytes)) => Ok(Some(bytes)),
             Some(ReadSlice::File { file, until }) => {
@@ -153,8 +154,8 @@ impl Body {
         }
     }
 
-    /// At least `length` bytes of memory: those of the last chunk, unless they are too few, or far more than this client
-    /// should hold. Zeroing new memory for every chunk was 4 % of the work.
+    /// Returns a buffer of at least `length` bytes. It reuses the last chunk's memory unless its size does not fit.
+    /// Zeroing new memory for every chunk took 4 % of the CPU time.
     fn buffer(&mut self, length: usize) -> BytesMut {
         let last = std::mem::take(&mut self.read);
         let fits = (length..=2 * self.chunk).contains(&last.len());

@@ -1,4 +1,4 @@
-//! `/v2/<name>/blobs/<digest>` (end-2, end-10).
+//! `/v2/<name>/blobs/<digest>` (end-2, end-10): pulls and deletes blobs.
 
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
@@ -23,10 +23,10 @@ use crate::{
     registry::{Blob, CacheStatus},
 };
 
-/// The type of every blob: what it is, its manifest says.
+/// The content type of every blob; only manifests state the actual one.
 const BINARY: &str = "application/octet-stream";
 
-/// All of a blob, or the ranges asked for.
+/// Returns a whole blob, or the requested ranges.
 pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let digest = extract::digest(&request)?;
     let repository = extract::blob_repository(&registry, &request, &digest).await?;
@@ -63,17 +63,17 @@ pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Resul
     }
 }
 
-/// Size and existence.
+/// Returns a blob's existence and size.
 pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let digest = extract::digest(&request)?;
     let repository = extract::blob_repository(&registry, &request, &digest).await?;
-    let (size, provenance) = registry.blob_size(&repository, &digest, extract::names_registry(&request)).await?;
-    http_metrics::answered(&registry, &repository, Content::Blob, provenance);
+    let (size, cache_status) = registry.blob_size(&repository, &digest, extract::names_registry(&request)).await?;
+    http_metrics::answered(&registry, &repository, Content::Blob, cache_status);
     if headers::holds(&request, &digest) {
-        return Ok(found(StatusCode::NOT_MODIFIED, &digest, provenance).finish());
+        return Ok(found(StatusCode::NOT_MODIFIED, &digest, cache_status).finish());
     }
     let nothing = stream::empty::<Result<_, actix_web::Error>>();
-    Ok(found(StatusCode::OK, &digest, provenance).body(SizedStream::new(size, nothing)))
+    Ok(found(StatusCode::OK, &digest, cache_status).body(SizedStream::new(size, nothing)))
 }
 
 /// Removes a blob from a repository.
@@ -85,8 +85,9 @@ pub(in crate::http) async fn delete(registry: State, request: HttpRequest) -> Re
     Ok(HttpResponse::Accepted().insert_header(API_VERSION).finish())
 }
 
-/// The ranges asked for, unless `If-Range` (RFC 9110, section 13.1.5) names other content than this. Several of a blob that
-/// passes through would cost its upstream a request each: all of it costs one.
+/// Returns the requested ranges, or the whole blob if `If-Range` (RFC 9110, section 13.1.5) names other content.
+/// Several ranges of a blob that is passed through also return the whole: each range would cost a request to the
+/// upstream.
 fn wanted(request: &HttpRequest, digest: &Digest, blob: &Blob) -> RangeRequest {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     match text(header::IF_RANGE) {
@@ -98,9 +99,9 @@ fn wanted(request: &HttpRequest, digest: &Digest, blob: &Blob) -> RangeRequest {
     }
 }
 
-fn found(status: StatusCode, digest: &Digest, provenance: CacheStatus) -> HttpResponseBuilder {
+fn found(status: StatusCode, digest: &Digest, cache_status: CacheStatus) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
-    headers::describe(&mut response, digest, provenance);
+    headers::describe(&mut response, digest, cache_status);
     response
         .insert_header(API_VERSION)
         .insert_header(NOSNIFF)

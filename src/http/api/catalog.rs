@@ -1,5 +1,5 @@
-//! `GET /v2/_catalog`: the repositories of this registry, and those of the Hub where nothing can be pushed; of one mirrored
-//! registry, with `ns`. Docker's, not the OCI spec's.
+//! `GET /v2/_catalog`, a Docker endpoint that the OCI spec does not define: lists the repositories of this registry, or
+//! those of one mirrored registry with `ns`. If pushes are disabled, it lists those mirrored from Docker Hub.
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::json;
@@ -16,9 +16,9 @@ use crate::{
     registry::NamePage,
 };
 
-/// A page of names.
+/// Returns a page of repository names.
 pub(in crate::http) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    // A list of all that is mirrored would tell each who pulls here what the others pull.
+    // A list of all mirrored repositories would reveal to every client the pulls of the others.
     if context::is_mirror(&request) {
         return Err(ApiError::name_unknown());
     }

@@ -1,4 +1,4 @@
-//! Requests, parsed once: past this file a name, a digest or a reference is a value that cannot be wrong.
+//! Parses requests: names, digests and references become validated types, and repositories are authorized.
 
 use std::borrow::Cow;
 
@@ -15,10 +15,10 @@ use crate::{
     registry::Registry,
 };
 
-/// Registries ask for the next page by some hundred bytes; each query that is asked is remembered.
+/// Registries' next-page queries have some hundred bytes; the bound limits the cache, which is keyed by query.
 const LONGEST_QUERY: usize = 4 << 10;
 
-/// The repository a path's `{name}` and the query's `ns` mean, for reading, if the caller may.
+/// Returns the repository of the path's `{name}` and the query's `ns`, if the caller may read it.
 pub(in crate::http) async fn repository(registry: &Registry, request: &HttpRequest) -> Result<Repository, ApiError> {
     let (name, ns) = (name(request)?, parameter(request, "ns"));
     let repository = match is_mirror(request) {
@@ -29,7 +29,8 @@ pub(in crate::http) async fn repository(registry: &Registry, request: &HttpReque
     Ok(repository)
 }
 
-/// As [`repository`], where a blob is asked for: what was pushed under a name that nobody has claimed yet is there.
+/// Returns the repository for a blob request. Unlike [`repository`], it finds blobs pushed to a name without a claim
+/// yet.
 pub(in crate::http) async fn blob_repository(
     registry: &Registry,
     request: &HttpRequest,
@@ -45,7 +46,7 @@ pub(in crate::http) async fn blob_repository(
     repository(registry, request).await
 }
 
-/// The repository that has a blob of this name, as a request without `ns` means it.
+/// Returns the repository that holds a blob under this name, for a request without `ns`.
 pub(in crate::http) async fn blob_source(
     registry: &Registry,
     request: &HttpRequest,
@@ -59,59 +60,59 @@ pub(in crate::http) async fn blob_source(
     Ok(registry.repository(own.name, None).await?)
 }
 
-/// The repository a path's `{name}` means, for writing, if the caller may do this to it.
+/// Returns the repository of the path's `{name}`, if the caller may perform this write.
 pub(in crate::http) async fn writable(
     registry: &Registry,
     request: &HttpRequest,
     action: Action,
 ) -> Result<Repository, ApiError> {
     if is_mirror(request) {
-        // An upload can be looked at, too, and is none of the mirror's.
+        // Reading an upload's status counts as a write, and the mirror listener has no uploads.
         return Err(ApiError::name_unknown());
     }
     let repository = Repository { domain: None, name: name(request)? };
-    // First, so that nobody hears what a name is whose business it is not.
+    // Authorized first, so that a client without permission learns nothing about the name.
     authorize::permit(request, &repository, action)?;
     Ok(registry.writable(repository.name).await?)
 }
 
-/// A path's `{name}`. Only what asks `guard` itself may use it.
+/// Returns the path's `{name}`. The caller must authorize it.
 fn name(request: &HttpRequest) -> Result<RepositoryName, ApiError> {
     Ok(segment(request, "name").parse()?)
 }
 
-/// A path's `{reference}`, for reading.
+/// Returns the path's `{reference}`, for reading.
 pub(in crate::http) fn reference(request: &HttpRequest) -> Result<Reference, ApiError> {
     Ok(unescaped(request, "reference").parse::<Reference>()?)
 }
 
-/// A path's `{reference}`, for pushing: one that can be nobody's is the client's mistake.
+/// Returns the path's `{reference}`, for a push; an invalid one is a client error.
 pub(in crate::http) fn pushed_reference(request: &HttpRequest) -> Result<Reference, ApiError> {
     unescaped(request, "reference").parse::<Reference>().map_err(ApiError::reference)
 }
 
-/// A path's `{digest}`.
+/// Returns the path's `{digest}`.
 pub(in crate::http) fn digest(request: &HttpRequest) -> Result<Digest, ApiError> {
     Ok(unescaped(request, "digest").parse::<Digest>()?)
 }
 
-/// A path's `{session}`.
+/// Returns the path's `{session}`.
 pub(in crate::http) fn upload(request: &HttpRequest) -> Result<UploadId, ApiError> {
     segment(request, "session").parse().map_err(|_| ApiError::upload_unknown())
 }
 
-/// The digest that the query's parameter `wanted` names, where it is there.
+/// Returns the digest in the query's parameter `wanted`, if present.
 pub(in crate::http) fn digest_parameter(request: &HttpRequest, wanted: &str) -> Result<Option<Digest>, ApiError> {
     Ok(parameter(request, wanted).map(|text| text.parse::<Digest>()).transpose()?)
 }
 
-/// Every tag the query names.
+/// Returns every tag in the query.
 pub(in crate::http) fn tag_parameters(request: &HttpRequest) -> Result<Vec<Tag>, ApiError> {
     let tags = pairs(request).filter(|(key, _)| key == "tag");
     tags.map(|(_, tag)| tag.parse::<Tag>().map_err(ApiError::tag)).collect()
 }
 
-/// A number in the query: how many entries a page may have.
+/// Returns the page size in the query, at most `most`.
 pub(in crate::http) fn page_size(request: &HttpRequest, most: usize) -> Result<usize, ApiError> {
     match parameter(request, "n") {
         None => Ok(most),
@@ -119,25 +120,25 @@ pub(in crate::http) fn page_size(request: &HttpRequest, most: usize) -> Result<u
     }
 }
 
-/// Whether the request says which registry is meant: by its query, or by its door.
+/// Returns true if the request names a registry, by `ns` or by arriving at the mirror listener.
 pub(in crate::http) fn names_registry(request: &HttpRequest) -> bool {
     is_mirror(request) || parameter(request, "ns").is_some()
 }
 
-/// The query without `ns`, which is between the client and its mirror. All else is passed on: how a next page is asked for is
-/// the upstream's.
+/// Returns the query without `ns`, which only this mirror interprets. The rest is forwarded, because the upstream
+/// defines its pagination.
 pub(in crate::http) fn upstream_query(request: &HttpRequest) -> Result<String, ApiError> {
     let pairs = pairs(request).filter(|(key, _)| key != "ns");
     let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     if query.len() > LONGEST_QUERY { Err(ApiError::query_size(LONGEST_QUERY)) } else { Ok(query) }
 }
 
-/// `Content-Type`, where there is one.
+/// Returns `Content-Type`, if present.
 pub(in crate::http) fn media_type(request: &HttpRequest) -> Option<MediaType> {
     header(request, &header::CONTENT_TYPE).map(MediaType::new)
 }
 
-/// Where a chunk begins: `Content-Range: <start>-<end>` (distribution-spec, "Pushing a blob in chunks").
+/// Returns a chunk's start: `Content-Range: <start>-<end>` (distribution-spec, "Pushing a blob in chunks").
 pub(in crate::http) fn chunk_start(request: &HttpRequest) -> Result<Option<u64>, ApiError> {
     let Some(range) = header(request, &header::CONTENT_RANGE) else { return Ok(None) };
     let range = ContentRange::parse_chunk(range).map_err(|_| ApiError::chunk_range())?;
@@ -151,7 +152,7 @@ fn segment<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
     request.match_info().get(name).unwrap_or_default()
 }
 
-/// A last segment, in which some clients escape the digest's colon.
+/// Returns a last path segment, with the colon unescaped that some clients escape in digests.
 fn unescaped<'a>(request: &'a HttpRequest, name: &str) -> Cow<'a, str> {
     let text = segment(request, name);
     if text.contains("%3A") || text.contains("%3a") {

@@ -1,4 +1,4 @@
-//! `/v2/<name>/manifests/<reference>` (end-3, end-7, end-9).
+//! `/v2/<name>/manifests/<reference>` (end-3, end-7, end-9): pulls, pushes and deletes manifests.
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, body::SizedStream, http::header, web::Payload};
 use bytes::Bytes;
@@ -18,36 +18,36 @@ use crate::{
     registry::{CacheStatus, Pushed},
 };
 
-/// The bytes, as they were pushed.
+/// Returns a manifest's bytes, exactly as pushed.
 pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::repository(&registry, &request).await?;
     let reference = extract::reference(&request)?;
     let registry = registry.into_inner();
-    let (manifest, provenance) = registry.manifest(&repository, &reference).await?;
-    let served = http_metrics::answered(&registry, &repository, Content::Manifest, provenance);
+    let (manifest, cache_status) = registry.manifest(&repository, &reference).await?;
+    let served = http_metrics::answered(&registry, &repository, Content::Manifest, cache_status);
     if headers::holds(&request, &manifest.digest) {
-        return Ok(not_modified(&manifest.digest, provenance));
+        return Ok(not_modified(&manifest.digest, cache_status));
     }
     served.iter().for_each(|served| served.add(manifest.bytes.len() as u64));
-    Ok(found(&manifest.digest, manifest.media_type(), provenance).body(manifest.bytes.clone()))
+    Ok(found(&manifest.digest, manifest.media_type(), cache_status).body(manifest.bytes.clone()))
 }
 
-/// The same headers without the bytes.
+/// Returns the headers of `get` without the body.
 pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::repository(&registry, &request).await?;
     let reference = extract::reference(&request)?;
     let registry = registry.into_inner();
     let named = extract::names_registry(&request);
-    let (head, provenance) = registry.manifest_head(&repository, &reference, named).await?;
-    http_metrics::answered(&registry, &repository, Content::Manifest, provenance);
+    let (head, cache_status) = registry.manifest_head(&repository, &reference, named).await?;
+    http_metrics::answered(&registry, &repository, Content::Manifest, cache_status);
     if headers::holds(&request, &head.digest) {
-        return Ok(not_modified(&head.digest, provenance));
+        return Ok(not_modified(&head.digest, cache_status));
     }
     let nothing = stream::empty::<Result<_, actix_web::Error>>();
-    Ok(found(&head.digest, &head.media_type, provenance).body(SizedStream::new(head.size, nothing)))
+    Ok(found(&head.digest, &head.media_type, cache_status).body(SizedStream::new(head.size, nothing)))
 }
 
-/// Takes a manifest: by its digest, with the tags that `?tag=` names, or by a tag.
+/// Stores a manifest by its digest, with the tags in `?tag=`, or by a tag.
 pub(in crate::http) async fn put(
     registry: State,
     request: HttpRequest,
@@ -79,7 +79,7 @@ pub(in crate::http) async fn put(
     Ok(response.finish())
 }
 
-/// Removes a tag, or a manifest with the tags that name it.
+/// Deletes a tag, or a manifest with all its tags.
 pub(in crate::http) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::writable(&registry, &request, Action::Delete).await?;
     let reference = extract::reference(&request)?;
@@ -91,20 +91,20 @@ pub(in crate::http) async fn delete(registry: State, request: HttpRequest) -> Re
     Ok(HttpResponse::Accepted().insert_header(API_VERSION).finish())
 }
 
-/// All of a manifest.
+/// Reads the whole manifest.
 async fn collect(request: &HttpRequest, body: Payload) -> Result<Bytes, ApiError> {
     let most = context::settings(request).limits.manifest.unwrap_or(usize::MAX);
     let bytes = request_body::collect(request, body, most).await?;
     bytes.ok_or_else(|| {
         let what = format!("refused a manifest of more than {most} bytes (http.limits.manifest)");
-        limiter::tell(request, |limiter| &limiter.large, &what);
+        limiter::warn(request, |limiter| &limiter.large, &what);
         ApiError::manifest_size(most)
     })
 }
 
-fn found(digest: &Digest, media_type: &MediaType, provenance: CacheStatus) -> HttpResponseBuilder {
+fn found(digest: &Digest, media_type: &MediaType, cache_status: CacheStatus) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
-    headers::describe(&mut response, digest, provenance);
+    headers::describe(&mut response, digest, cache_status);
     response
         .insert_header(API_VERSION)
         .insert_header(NOSNIFF)
@@ -112,8 +112,8 @@ fn found(digest: &Digest, media_type: &MediaType, provenance: CacheStatus) -> Ht
     response
 }
 
-fn not_modified(digest: &Digest, provenance: CacheStatus) -> HttpResponse {
+fn not_modified(digest: &Digest, cache_status: CacheStatus) -> HttpResponse {
     let mut response = HttpResponse::NotModified();
-    headers::describe(&mut response, digest, provenance);
+    headers::describe(&mut response, digest, cache_status);
     response.insert_header(API_VERSION).finish()
 }

@@ -1,5 +1,5 @@
-//! The registry v2 API: a file for each resource in distribution-spec's table of endpoints (`routes` is that table), over
-//! `extract`, which parses a request once.
+//! The registry v2 API: one file for each resource in distribution-spec's table of endpoints. `routes` is that table,
+//! and `extract` parses requests.
 
 pub(super) mod api_version;
 pub(super) mod blob_body;

@@ -1,4 +1,4 @@
-//! `multipart/byteranges`: several ranges of a blob in one answer (RFC 9110, section 14.6).
+//! `multipart/byteranges`: several ranges of a blob in one response (RFC 9110, section 14.6).
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::oci::ByteRange;
 
-/// What an answer's body is made of.
+/// A part of a response body.
 #[derive(Debug)]
 pub(in crate::http) enum Part {
     /// Never empty.
@@ -15,20 +15,20 @@ pub(in crate::http) enum Part {
     Range(ByteRange),
 }
 
-/// A body of several ranges. They come in the order they were asked for, and none is joined with another: clients take the parts
-/// for what they asked for by their number alone.
+/// A body of several ranges. They keep the order of the request and are never merged, because clients match the parts
+/// to their ranges by position.
 #[derive(Debug)]
 pub(in crate::http) struct Multipart {
     pub(in crate::http) content_type: String,
     pub(in crate::http) parts: VecDeque<Part>,
-    /// Of the whole body, in bytes.
+    /// The length of the whole body, in bytes.
     pub(in crate::http) length: u64,
 }
 
 impl Multipart {
-    /// Of a blob of `size` bytes whose own type is `content_type`.
+    /// Returns the body for a blob of `size` bytes with the type `content_type`.
     pub(in crate::http) fn new(ranges: &[ByteRange], size: u64, content_type: &str) -> Self {
-        // Random, so that no content can be made to hold it.
+        // Random, so that no content can be crafted to contain it.
         let boundary = Uuid::new_v4().simple().to_string();
         let mut multipart = Self {
             content_type: format!("multipart/byteranges; boundary={boundary}"),

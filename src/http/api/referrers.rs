@@ -1,4 +1,4 @@
-//! `GET /v2/<name>/referrers/<digest>` (end-12a, end-12b).
+//! `GET /v2/<name>/referrers/<digest>` (end-12a, end-12b): lists the manifests that refer to a subject.
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, http::header};
 
@@ -18,7 +18,7 @@ use crate::{
 
 const FILTERS_APPLIED: &str = "OCI-Filters-Applied";
 
-/// An index of what refers to a manifest.
+/// Returns an image index of the referrers.
 pub(in crate::http) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::repository(&registry, &request).await?;
     let digest = extract::digest(&request)?;
@@ -27,11 +27,11 @@ pub(in crate::http) async fn list(registry: State, request: HttpRequest) -> Resu
     }
     let query = extract::upstream_query(&request)?;
     let registry = registry.into_inner();
-    let (page, provenance) = registry.list(&repository, List::Referrers(digest), &query).await?;
-    let served = http_metrics::answered(&registry, &repository, Content::List, provenance);
+    let (page, cache_status) = registry.list(&repository, List::Referrers(digest), &query).await?;
+    let served = http_metrics::answered(&registry, &repository, Content::List, cache_status);
     served.iter().for_each(|served| served.add(page.bytes.len() as u64));
     let mut response = found();
-    response.insert_header(headers::cache_status(provenance));
+    response.insert_header(headers::cache_status(cache_status));
     if let Some(filters) = &page.filters {
         response.insert_header((FILTERS_APPLIED, filters.as_str()));
     }

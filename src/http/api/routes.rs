@@ -1,4 +1,4 @@
-//! Every path of the API: distribution-spec, "Endpoints".
+//! The routes of the API: distribution-spec, "Endpoints".
 
 use actix_web::{
     HttpResponse, Resource, Route,
@@ -9,15 +9,16 @@ use actix_web::{
 use super::{api_version, blobs, catalog, manifests, referrers, tags, uploads};
 use crate::http::{auth::token, errors::ApiError, paths::ROOT};
 
-/// Adds `/`, whatever the prefix: charts and load balancers ask for it, and registry:2 says 200 to everybody.
+/// Adds `/`, outside the prefix: Helm charts and load balancers probe it, and registry:2 answers 200 without
+/// authentication.
 pub(in crate::http) fn configure_root(service: &mut web::ServiceConfig) {
     service.service(readable(resource(ROOT.into(), READ), web::get().to(alive), web::head().to(alive)));
 }
 
-/// Adds the API's paths, below `prefix`: `/`, or `/some/path/`. What a path cannot be asked is UNSUPPORTED.
+/// Adds the API's routes below `prefix` (`/`, or `/some/path/`). Other methods get UNSUPPORTED.
 pub(in crate::http) fn configure(service: &mut web::ServiceConfig, prefix: &str) {
     let api = |path: &str, allow: &'static str| resource(format!("{prefix}v2{path}"), allow);
-    // More particular paths first: a repository may be called `uploads`.
+    // More specific routes come first: a repository may be named `uploads`.
     service
         .service(readable(api("", READ), web::get().to(api_version::get), web::head().to(api_version::get)))
         .service(readable(api("/", READ), web::get().to(api_version::get), web::head().to(api_version::get)))
@@ -65,7 +66,8 @@ pub(in crate::http) fn configure(service: &mut web::ServiceConfig, prefix: &str)
 
 const READ: &str = "GET, HEAD";
 
-/// A path that says, to OPTIONS and to what it cannot be asked, what it can: browsers ask before they delete.
+/// Returns a resource that lists its methods for OPTIONS and for unsupported methods. Browsers send OPTIONS before a
+/// DELETE.
 fn resource(path: String, allow: &'static str) -> Resource {
     let options = move || async move { HttpResponse::Ok().insert_header((header::ALLOW, allow)).finish() };
     let unsupported = move || async move { Err::<HttpResponse, _>(ApiError::unsupported(allow)) };

@@ -1,4 +1,4 @@
-//! `GET /v2/<name>/tags/list` (end-8).
+//! `GET /v2/<name>/tags/list` (end-8): lists a repository's tags.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use crate::{
     registry::{self, List, NamePage, Registry},
 };
 
-/// How many tags are written at a time.
+/// Tags in one chunk of a streamed response.
 const PIECE: usize = 1000;
 
-/// A page of tags.
+/// Returns a page of tags.
 pub(in crate::http) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::repository(&registry, &request).await?;
     if repository.domain.is_none() {
@@ -32,14 +32,14 @@ pub(in crate::http) async fn list(registry: State, request: HttpRequest) -> Resu
     }
     let query = extract::upstream_query(&request)?;
     let registry = registry.into_inner();
-    let (page, provenance) = registry.list(&repository, List::Tags, &query).await?;
-    let served = http_metrics::answered(&registry, &repository, Content::List, provenance);
+    let (page, cache_status) = registry.list(&repository, List::Tags, &query).await?;
+    let served = http_metrics::answered(&registry, &repository, Content::List, cache_status);
     served.iter().for_each(|served| served.add(page.bytes.len() as u64));
     let mut response = HttpResponse::Ok();
     response
         .insert_header(API_VERSION)
         .insert_header(NOSNIFF)
-        .insert_header(headers::cache_status(provenance))
+        .insert_header(headers::cache_status(cache_status))
         .insert_header((header::CONTENT_TYPE, "application/json"));
     if let Some(next) = &page.link {
         response.insert_header((header::LINK, headers::next_link(&request, next)));
@@ -52,7 +52,7 @@ async fn hosted(
     request: &HttpRequest,
     repository: Repository,
 ) -> Result<HttpResponse, ApiError> {
-    // All of them, as `registry:2` has it, to whoever asks for no page.
+    // Without `n`, all tags are returned, as in `registry:2`.
     let most = match context::parameter(request, "n") {
         Some(_) => Some(extract::page_size(request, context::settings(request).tags_max)?),
         None => None,
@@ -72,16 +72,15 @@ async fn hosted(
     Ok(response.json(json!({ "name": repository.name.as_str(), "tags": page.names })))
 }
 
-/// A long list of tags on its way out, a piece at a time: in nobody's way, and never whole in memory where the index knows
-/// the tags.
+/// A long list of tags, streamed in chunks, so that it occupies no thread for long and is never completely in memory.
 struct Tags {
     registry: Arc<Registry>,
     repository: Repository,
-    /// What is at hand.
+    /// The tags fetched but not sent yet.
     names: std::vec::IntoIter<String>,
-    /// Whether there are more after these.
+    /// True if there are more after these.
     more: bool,
-    /// The last one sent; `None` before the first.
+    /// The last tag sent; `None` before the first.
     last: Option<String>,
     ended: bool,
 }
@@ -113,7 +112,7 @@ impl Tags {
     }
 }
 
-/// The status has been sent: all that is left to say is that the list is not whole.
+/// Aborts the response: the status was already sent.
 fn cut(error: &registry::Error) -> Error {
     tracing::warn!("a list of tags is cut: {error}");
     ErrorInternalServerError("cut")

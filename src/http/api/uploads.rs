@@ -1,4 +1,4 @@
-//! `/v2/<name>/blobs/uploads/` (end-4a, 4b, 5, 6, 11, 13): blobs on their way in.
+//! `/v2/<name>/blobs/uploads/` (end-4a, 4b, 5, 6, 11, 13): blob uploads and mounts.
 
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
@@ -24,25 +24,26 @@ use crate::{
     registry::{Error, Registry, UploadWriter},
 };
 
-/// Begins a session, or does all in one: `?mount=` links what another repository has, `?digest=` uploads the body.
+/// Starts an upload session. `?mount=` links a blob of another repository instead; `?digest=` uploads the body in one
+/// request.
 pub(in crate::http) async fn post(
     registry: State,
     request: HttpRequest,
     body: Payload,
 ) -> Result<HttpResponse, ApiError> {
     let repository = extract::writable(&registry, &request, Action::Push).await?;
-    // First: what is refused for want of room costs the upstream no question.
-    let place = place(&request)?;
+    // Checked first, so that a refused upload costs no request to the upstream.
+    let permit = permit(&request)?;
     registry.begin_push(&repository).await?;
-    // What cannot be mounted, for being no digest at all, is uploaded.
+    // An invalid `mount` digest falls back to an upload.
     if let Ok(Some(digest)) = extract::digest_parameter(&request, "mount") {
         if mounted(&registry, &request, &repository, digest).await? {
             return Ok(created(&request, &repository, &digest));
         }
     } else if let Some(digest) = extract::digest_parameter(&request, "digest")? {
         let unanswered = begin(&registry, &repository, digest.algorithm()).await?;
-        let receiving = registry.receive(&repository, unanswered.id, None).await?;
-        registry.commit(receive(&request, receiving, body).await?, digest).await?;
+        let writer = registry.receive(&repository, unanswered.id, None).await?;
+        registry.commit(receive(&request, writer, body).await?, digest).await?;
         unanswered.answered();
         return Ok(created(&request, &repository, &digest));
     }
@@ -51,13 +52,13 @@ pub(in crate::http) async fn post(
         _ => Algorithm::Sha256,
     };
     let id = begin(&registry, &repository, algorithm).await?.answered();
-    if let Some(place) = place {
-        place.taken_by(id);
+    if let Some(permit) = permit {
+        permit.taken_by(id);
     }
     Ok(session(StatusCode::ACCEPTED, &request, &repository, id, 0).finish())
 }
 
-/// Adds a chunk.
+/// Appends a chunk.
 pub(in crate::http) async fn patch(
     registry: State,
     request: HttpRequest,
@@ -66,16 +67,16 @@ pub(in crate::http) async fn patch(
     let repository = extract::writable(&registry, &request, Action::Push).await?;
     let id = extract::upload(&request)?;
     let start = extract::chunk_start(&request)?;
-    let receiving = match registry.receive(&repository, id, start).await {
-        Ok(receiving) => receiving,
+    let writer = match registry.receive(&repository, id, start).await {
+        Ok(writer) => writer,
         Err(error) => return refuse_chunk(&request, &repository, id, error, body).await,
     };
     note(&request, id);
-    let received = receive(&request, receiving, body).await?.finish().await?;
+    let received = receive(&request, writer, body).await?.finish().await?;
     Ok(session(StatusCode::ACCEPTED, &request, &repository, id, received).finish())
 }
 
-/// Adds the last chunk, if there is one, and ends the session: `?digest=` says what it must have become.
+/// Appends the last chunk, if any, and commits the upload as the blob `?digest=`.
 pub(in crate::http) async fn put(
     registry: State,
     request: HttpRequest,
@@ -86,8 +87,8 @@ pub(in crate::http) async fn put(
     let digest = extract::digest_parameter(&request, "digest")?.ok_or_else(ApiError::digest_missing)?;
     let start = extract::chunk_start(&request)?;
     match registry.receive(&repository, id, start).await {
-        Ok(receiving) => {
-            let committed = registry.commit(receive(&request, receiving, body).await?, digest).await;
+        Ok(writer) => {
+            let committed = registry.commit(receive(&request, writer, body).await?, digest).await;
             if matches!(committed, Ok(()) | Err(Error::DigestInvalid { .. })) {
                 end(&request, id);
             }
@@ -98,7 +99,7 @@ pub(in crate::http) async fn put(
     }
 }
 
-/// How far a session has come.
+/// Returns the number of bytes received.
 pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::writable(&registry, &request, Action::Push).await?;
     let id = extract::upload(&request)?;
@@ -106,7 +107,7 @@ pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Resul
     Ok(session(StatusCode::NO_CONTENT, &request, &repository, id, received).finish())
 }
 
-/// Gives a session up.
+/// Cancels an upload session.
 pub(in crate::http) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::writable(&registry, &request, Action::Push).await?;
     let id = extract::upload(&request)?;
@@ -115,8 +116,8 @@ pub(in crate::http) async fn delete(registry: State, request: HttpRequest) -> Re
     Ok(HttpResponse::NoContent().insert_header(API_VERSION).finish())
 }
 
-/// A session whose name its client was never told: however the request ends, nobody goes on with it. One that was committed
-/// has ended already.
+/// A session whose ID the client has not received yet. Unless it is answered, it is abandoned on drop, because no
+/// client could continue it. A committed session has ended already.
 struct UnansweredUpload {
     registry: State,
     repository: Repository,
@@ -124,7 +125,8 @@ struct UnansweredUpload {
     answered: bool,
 }
 
-/// Begins a session. Its name is made here, so that it is known to whoever leaves before it is there.
+/// Starts a session. The ID is generated here, so that it is known for cleanup even if the request is cancelled
+/// meanwhile.
 async fn begin(registry: &State, repository: &Repository, algorithm: Algorithm) -> Result<UnansweredUpload, ApiError> {
     let id = UploadId::random();
     let unanswered =
@@ -134,7 +136,7 @@ async fn begin(registry: &State, repository: &Repository, algorithm: Algorithm) 
 }
 
 impl UnansweredUpload {
-    /// Its client is told of it, or of what has become of it.
+    /// Marks that the client gets the session's ID or its result.
     fn answered(mut self) -> UploadId {
         self.answered = true;
         self.id
@@ -156,10 +158,10 @@ async fn mounted(
     digest: Digest,
 ) -> Result<bool, ApiError> {
     let Some(from) = context::parameter(request, "from") else {
-        // From wherever it is: what the caller may not read must not be had by its digest.
+        // Mounting from any repository requires permission to pull from all: a digest alone must not grant access.
         return Ok(authorize::may_everywhere(request, Action::Pull) && registry.mount(into, digest, None).await?);
     };
-    // A name that is none has no blobs: the upload goes on without.
+    // An invalid name has no blobs: an upload session is started instead.
     let Ok(name) = from.parse() else { return Ok(false) };
     let from = extract::blob_source(registry, request, name, &digest).await?;
     let mounted = authorize::may(request, &from, Action::Pull) && registry.mount(into, digest, Some(&from)).await?;
@@ -169,14 +171,10 @@ async fn mounted(
     Ok(mounted)
 }
 
-/// Takes a body as it comes. One that ends early is an error, and what came of it is kept: the client may go on.
-async fn receive(
-    request: &HttpRequest,
-    mut receiving: UploadWriter,
-    mut body: Payload,
-) -> Result<UploadWriter, ApiError> {
-    if let Err(error) = expect(request, &receiving).await {
-        drop(receiving);
+/// Writes a body to the upload. If it ends early, the bytes so far are kept, and the client may resume.
+async fn receive(request: &HttpRequest, mut writer: UploadWriter, mut body: Payload) -> Result<UploadWriter, ApiError> {
+    if let Err(error) = expect(request, &writer).await {
+        drop(writer);
         request_body::drain(body).await;
         return Err(error.into());
     }
@@ -185,17 +183,17 @@ async fn receive(
             tracing::debug!("an upload broke off: {error}");
             ApiError::cut()
         })?;
-        if let Err(error) = receiving.take(bytes).await {
-            drop(receiving);
+        if let Err(error) = writer.take(bytes).await {
+            drop(writer);
             request_body::drain(body).await;
             return Err(error.into());
         }
     }
-    Ok(receiving)
+    Ok(writer)
 }
 
-/// Room for another upload of this client's; `None` where there are no limits.
-fn place(request: &HttpRequest) -> Result<Option<UploadPermit<'_>>, ApiError> {
+/// Reserves an upload for this client; `None` without limits.
+fn permit(request: &HttpRequest) -> Result<Option<UploadPermit<'_>>, ApiError> {
     limiter(request).map(|limiter| limiter.begin_upload(&uploader(request))).transpose()
 }
 
@@ -215,15 +213,15 @@ fn end(request: &HttpRequest, id: UploadId) {
     }
 }
 
-/// Makes sure of room for a body whose length is announced.
-async fn expect(request: &HttpRequest, receiving: &UploadWriter) -> Result<(), Error> {
+/// Reserves disk space for a body of known length.
+async fn expect(request: &HttpRequest, writer: &UploadWriter) -> Result<(), Error> {
     match context::content_length(request) {
-        Some(length) => receiving.expect(length).await,
+        Some(length) => writer.expect(length).await,
         None => Ok(()),
     }
 }
 
-/// Refuses a chunk, reading past it so that the client hears why.
+/// Refuses a chunk after reading the body, so that the client can read the response.
 async fn refuse_chunk(
     request: &HttpRequest,
     repository: &Repository,
@@ -234,8 +232,8 @@ async fn refuse_chunk(
     request_body::drain(body).await;
     let Error::UploadRange { received } = error else { return Err(error.into()) };
     let mut refused = actix_web::ResponseError::error_response(&ApiError::from(error));
-    let standing = session(StatusCode::RANGE_NOT_SATISFIABLE, request, repository, id, received).finish();
-    for (name, value) in standing.headers() {
+    let current = session(StatusCode::RANGE_NOT_SATISFIABLE, request, repository, id, received).finish();
+    for (name, value) in current.headers() {
         refused.headers_mut().insert(name.clone(), value.clone());
     }
     Ok(refused)
@@ -252,7 +250,7 @@ fn session(
     response
         .insert_header(API_VERSION)
         .insert_header((header::LOCATION, location::upload(request, &repository.name, id)))
-        // Its end is inclusive; nothing received looks like one byte, in this notation, and everybody writes it so.
+        // The range's end is inclusive, so 0 bytes and 1 byte are both `0-0`, as in other registries.
         .insert_header((header::RANGE, format!("0-{}", received.saturating_sub(1))))
         .insert_header(("Docker-Upload-UUID", id.to_string()));
     response

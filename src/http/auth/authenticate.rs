@@ -82,7 +82,7 @@ pub(in crate::http) async fn log_in(
         }
         LoginError::Later { after } => {
             let what = format!("{client} fails to log in again and again: it has to wait");
-            limiter::tell(request, |limiter| &limiter.guesses, &what);
+            limiter::warn(request, |limiter| &limiter.guesses, &what);
             ApiError::too_many_attempts(after)
         }
     })

@@ -1,4 +1,4 @@
-//! How a connection comes in: whether there is room for it, what its socket is told, the TLS handshake.
+//! Accepts connections: enforces the connection limit, sets socket options, and performs the TLS handshake.
 
 use std::{
     io,
@@ -28,20 +28,20 @@ use crate::{
     http::settings::Settings,
 };
 
-/// How much may wait in the kernel for a client: beyond it, a slow client's megabytes would lie there, and a chunk would
-/// look taken when it is not.
+/// The most unsent bytes in the kernel for one client. More would hold megabytes for each slow client, and chunks would
+/// count as read too early.
 const NOT_SENT: u32 = 128 << 10;
-/// What an answer to a connection that finds no room may take, and how many of them there are at once.
+/// The time limit for the 503 to a refused connection; the constant below limits the concurrent ones.
 const REFUSING: Duration = Duration::from_secs(1);
 const REFUSED_AT_ONCE: usize = 64;
-/// For a handshake, where nothing limits it.
+/// The handshake's time limit if none is configured.
 const HANDSHAKE: Duration = Duration::from_secs(30);
 
-const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 5\r\n\
+const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 5\r\n\
     connection: close\r\ncontent-length: 100\r\n\r\n\
     {\"errors\":[{\"code\":\"TOOMANYREQUESTS\",\"message\":\"too many connections: try again\",\"detail\":null}]}   ";
 
-/// A connection that may speak, and by which protocol.
+/// An accepted connection with its protocol.
 pub(in crate::http) type Accepted = (Guarded, Protocol, Option<SocketAddr>);
 
 #[derive(Clone)]
@@ -63,12 +63,12 @@ impl Acceptor {
     }
 
     /// # Errors
-    /// When there is no room, or no handshake in time.
+    /// An I/O error if a limit is reached, or if the handshake fails or takes too long.
     pub(in crate::http) async fn tcp(&self, stream: TcpStream) -> io::Result<Accepted> {
         let peer = stream.peer_addr()?;
-        // A proxy's connections are everybody's.
+        // Connections from a trusted proxy carry many clients, so they do not count for one address.
         let counted = !self.trusted.iter().any(|network| network.contains(peer.ip()));
-        let permit = match self.limiter.gate.admit(counted.then(|| peer.ip())) {
+        let permit = match self.limiter.connections.admit(counted.then(|| peer.ip())) {
             Ok(_) if descriptors::is_kept(&stream, Use::Connection) => {
                 return Err(self.refuse(stream, peer.ip(), LimitReached::Files).await);
             }
@@ -83,7 +83,7 @@ impl Acceptor {
                 let accepted = tls.accept(stream, limit).await;
                 if accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
                     let what = "a TLS handshake took longer than http.limits.headtime: its connection is closed";
-                    self.limiter.late_heads.tell(what);
+                    self.limiter.late_heads.warn(what);
                 }
                 let (stream, protocol) = accepted?;
                 (Stream::Tls(Box::new(stream)), protocol)
@@ -93,9 +93,9 @@ impl Acceptor {
     }
 
     /// # Errors
-    /// When there is no room.
+    /// An I/O error if a limit is reached.
     pub(in crate::http) fn unix(&self, stream: UnixStream) -> io::Result<Accepted> {
-        let permit = self.limiter.gate.admit(None).map_err(|_| io::ErrorKind::QuotaExceeded)?;
+        let permit = self.limiter.connections.admit(None).map_err(|_| io::ErrorKind::QuotaExceeded)?;
         Ok((self.guarded(Stream::Unix(stream), Protocol::Http1, permit), Protocol::Http1, None))
     }
 
@@ -105,13 +105,13 @@ impl Acceptor {
 
     fn tune(&self, stream: &TcpStream) {
         let socket = SockRef::from(stream);
-        // A socket that takes none of these still works.
+        // These options are optimizations; their failure is ignored.
         let _ = socket.set_tcp_nodelay(true);
         let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
         let _ = socket.set_tcp_user_timeout(self.limiter.limits.send_pause);
     }
 
-    /// Says that there is no room, for as many as can be told without giving them room. TLS would have to be spoken first.
+    /// Answers 503 to a refused connection, if few others are being refused. A TLS client would need a handshake first.
     async fn refuse(&self, mut stream: TcpStream, client: IpAddr, reached: LimitReached) -> io::Error {
         let why = match reached {
             LimitReached::All => "http.limits.connections are open in all",
@@ -122,21 +122,21 @@ impl Acceptor {
             }
         };
         let what = format!("no room for a connection of {client}: {why}");
-        self.limiter.full.tell(&what);
-        // Who is told keeps the socket for a moment.
+        self.limiter.full.warn(&what);
+        // The response needs the socket a moment longer.
         if self.tls.is_none()
             && !descriptors::is_kept(&stream, Use::File)
-            && let Ok(_place) = self.refusing.try_acquire()
+            && let Ok(_permit) = self.refusing.try_acquire()
         {
-            let _ = tokio::time::timeout(REFUSING, send_away(&mut stream)).await;
+            let _ = tokio::time::timeout(REFUSING, send_unavailable(&mut stream)).await;
         }
         io::ErrorKind::QuotaExceeded.into()
     }
 }
 
-/// Closed with a request unread, the connection would be reset, and the answer lost.
-async fn send_away(stream: &mut TcpStream) -> io::Result<()> {
-    stream.write_all(NO_ROOM).await?;
+/// Reads the request before closing: closing with unread bytes resets the connection, and the response is lost.
+async fn send_unavailable(stream: &mut TcpStream) -> io::Result<()> {
+    stream.write_all(UNAVAILABLE).await?;
     stream.shutdown().await?;
     let mut request = [0; 4096];
     while stream.read(&mut request).await? > 0 {}
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_refusal_is_as_long_as_it_says() {
-        let text = std::str::from_utf8(NO_ROOM).unwrap();
+        let text = std::str::from_utf8(UNAVAILABLE).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
         serde_json::from_str::<serde_json::Value>(body).unwrap();

@@ -1,9 +1,9 @@
-//! A connection and its clocks: how long a head may take, every one of them, and how long a client may take nothing of
-//! its answer. The HTTP library times the first head only, and not what it sends.
+//! A connection with its timeouts: for every request head, for a client that does not read its response, and for
+//! idleness. The HTTP library limits only the time of the first head, and no writes.
 //!
-//! Both sides of the library know the connection: its bytes pass through a [`Guarded`], and each request tells the
-//! [`Connection`] when it begins and when its answer has been handed over. So a byte that comes between two requests is
-//! known to be a head's.
+//! The library's stream and its requests share one [`Connection`]: all bytes pass through a [`Guarded`], and each
+//! request marks in the [`Connection`] when it begins and when its response is written. Therefore bytes that arrive
+//! between two requests are known to belong to a head.
 
 use std::{
     cell::Cell,
@@ -23,37 +23,37 @@ use tokio::{
 
 use super::{connection_limit::Permit, limiter::Limiter, timed_stream::Stream};
 
-/// A connection without a request.
+/// The longest time that a connection stays open without a request.
 pub(in crate::http) const IDLE: Duration = Duration::from_secs(75);
-/// The library's own clock for that goes first: it closes more politely.
+/// The library's idle timeout ends first, because it closes the connection cleanly.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Who was answered before the end of what they sent may go on for this many bytes, so that they hear the answer: the library
-/// reads past all that comes in chunks, for ever.
+/// A client that was answered before the end of its body may send this many bytes more, so that it can read the
+/// response. The library itself would read a chunked body without a bound.
 const LEFT_OVER: u64 = 16 << 20;
 
-/// Requests at once on a connection of HTTP/2 (RFC 9113, section 5.1.2, has no fewer than 100).
+/// The most concurrent streams of an HTTP/2 connection (RFC 9113, section 5.1.2 recommends at least 100).
 const MOST_STREAMS: usize = 128;
 
-/// What a head that never ends is answered.
+/// The response to a request head that does not end in time.
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\nretry-after: 1\r\n\r\n";
 
-/// What the requests of a connection have in common.
+/// The state that the requests of a connection share.
 pub(in crate::http) struct Connection {
     http2: bool,
-    /// Requests whose answers are not all handed over.
+    /// Requests whose responses are not completely written.
     open: Cell<usize>,
-    /// Requests so far.
+    /// Requests received so far.
     begun: Cell<u64>,
-    /// Since when a head has been coming, or what is left of a body that nobody wants.
+    /// The start of an incomplete head, or of the unread rest of a body.
     head: Cell<Option<Instant>>,
-    /// Bytes that came since.
+    /// Bytes received since then.
     unasked: Cell<u64>,
-    /// Since when there has been no request.
+    /// The time since which there has been no request.
     idle: Cell<Instant>,
 }
 
-/// One request of a connection, until its answer has been handed over.
+/// One request of a connection, until its response is written.
 pub(in crate::http) struct Exchange(Rc<Connection>);
 
 impl Connection {
@@ -63,7 +63,7 @@ impl Connection {
         Self { http2, open: Cell::new(0), begun: Cell::new(0), head: Cell::new(None), unasked: Cell::new(0), idle }
     }
 
-    /// A head is complete.
+    /// Marks that a request head is complete.
     pub(in crate::http) fn begin(self: &Rc<Self>) -> Exchange {
         self.head.set(None);
         self.unasked.set(0);
@@ -72,19 +72,19 @@ impl Connection {
         Exchange(Rc::clone(self))
     }
 
-    /// Whether it has had as many requests as it may. HTTP/2 has other ways to end.
+    /// Returns true if the connection has had its maximum of requests. Does not apply to HTTP/2.
     pub(in crate::http) fn is_spent(&self, most: Option<u64>) -> bool {
         !self.http2 && most.is_some_and(|most| self.begun.get() >= most)
     }
 
-    /// Whether it has as many requests under way as HTTP/2 may have: each holds a piece of its answer, and a file. The library
-    /// itself lets any number in.
+    /// Returns true if an HTTP/2 connection has its maximum of concurrent streams: each holds a chunk of its response
+    /// and a file. The library does not limit them.
     pub(in crate::http) fn is_crowded(&self) -> bool {
         self.http2 && self.open.get() >= MOST_STREAMS
     }
 
-    /// Bytes came.
-    fn heard(&self, bytes: usize, now: Instant) {
+    /// Counts received bytes, and starts the head's timeout if no request is in progress.
+    fn received(&self, bytes: usize, now: Instant) {
         if self.open.get() > 0 || self.http2 {
             return;
         }
@@ -108,18 +108,18 @@ impl Drop for Exchange {
     }
 }
 
-/// A stream that fails when its client takes too long.
+/// A stream that fails if its client exceeds a timeout.
 pub(in crate::http) struct Guarded {
     stream: Stream,
     connection: Rc<Connection>,
     limiter: Arc<Limiter>,
     reading: Alarm,
     writing: Alarm,
-    /// Since when bytes wait that the client does not take.
+    /// The time since which bytes wait that the client does not read.
     stuck: Option<Instant>,
-    /// When bytes last went either way.
+    /// The time of the last read or write.
     moved: Instant,
-    _ticket: Permit,
+    _permit: Permit,
 }
 
 impl Guarded {
@@ -132,7 +132,7 @@ impl Guarded {
             writing: Alarm::default(),
             stuck: None,
             moved: Instant::now(),
-            _ticket: permit,
+            _permit: permit,
         }
     }
 
@@ -140,11 +140,12 @@ impl Guarded {
         Rc::clone(&self.connection)
     }
 
-    /// When to give up, if nothing comes until then.
+    /// Returns the deadline for the next bytes.
     fn read_by(&self) -> Option<Instant> {
         let (connection, times) = (&self.connection, &self.limiter.limits);
         if connection.open.get() > 0 {
-            // HTTP/1.1's bodies have clocks of their own; a stream of HTTP/2 may be stuck without a byte waiting here.
+            // HTTP/1.1 bodies have their own timeout; an HTTP/2 stream may be blocked although no byte waits in this
+            // buffer.
             return times.send_pause.filter(|_| connection.http2).map(|pause| self.moved + pause);
         }
         match connection.head.get() {
@@ -153,24 +154,24 @@ impl Guarded {
         }
     }
 
-    /// Nothing came, for too long.
+    /// Returns the error for a read timeout, after a 408 if a head was incomplete.
     fn give_up(&mut self, cx: &mut Context<'_>) -> io::Error {
         if self.connection.head.get().is_some() {
-            self.limiter.late_heads.tell("a head took longer than http.limits.headtime: its connection is closed");
-            // Whether it arrives makes no difference here.
+            self.limiter.late_heads.warn("a head took longer than http.limits.headtime: its connection is closed");
+            // The connection is closed even if this cannot be written.
             let _ = Pin::new(&mut self.stream).poll_write(cx, LATE);
             let _ = Pin::new(&mut self.stream).poll_flush(cx);
         }
         io::ErrorKind::TimedOut.into()
     }
 
-    /// Bytes come and come, and no request.
+    /// Returns the error for a client that keeps sending without a request.
     fn cut_off(&self) -> io::Error {
-        self.limiter.left_over.tell("a client sent on and on after it was answered: its connection is closed");
+        self.limiter.left_over.warn("a client sent on and on after it was answered: its connection is closed");
         io::ErrorKind::ConnectionAborted.into()
     }
 
-    /// Holds what became of a write against the clock.
+    /// Applies the write timeout to the result of a write.
     fn written<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
             self.stuck = None;
@@ -179,8 +180,8 @@ impl Guarded {
         }
         let Some(pause) = self.limiter.limits.send_pause else { return done };
         let since = *self.stuck.get_or_insert_with(Instant::now);
-        if self.writing.rings(cx, since + pause) {
-            self.limiter.unread.tell("a client took nothing for http.limits.sendpause: its connection is closed");
+        if self.writing.has_passed(cx, since + pause) {
+            self.limiter.unread.warn("a client took nothing for http.limits.sendpause: its connection is closed");
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         done
@@ -196,12 +197,12 @@ impl AsyncRead for Guarded {
             let came = buffer.filled().len() - before;
             if came > 0 {
                 this.moved = Instant::now();
-                this.connection.heard(came, this.moved);
+                this.connection.received(came, this.moved);
             }
             return if this.connection.unasked.get() > LEFT_OVER { Poll::Ready(Err(this.cut_off())) } else { done };
         }
         match this.read_by() {
-            Some(at) if this.reading.rings(cx, at) => Poll::Ready(Err(this.give_up(cx))),
+            Some(at) if this.reading.has_passed(cx, at) => Poll::Ready(Err(this.give_up(cx))),
             _ => Poll::Pending,
         }
     }
@@ -225,14 +226,14 @@ impl AsyncWrite for Guarded {
     }
 }
 
-/// A timer that is set for each wait and rings for few. It is moved forward only, and looks again when it wakes: setting one
-/// for each request would cost more than the rest of this file.
+/// A timer that is set for each wait but rarely fires. Its deadline is only moved on wake-up, because resetting a timer
+/// for each request would cost more than all other code here.
 #[derive(Default)]
 struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
-    /// Whether `at` has passed; if not, the task is woken by then.
-    fn rings(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
+    /// Returns true if `at` has passed; otherwise the task is woken by then.
+    fn has_passed(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if sleep.deadline() > at {
             sleep.as_mut().reset(at);

@@ -1,4 +1,4 @@
-//! How many connections there may be, in all and of one client.
+//! Limits the open connections, in total and of each client.
 
 use std::{
     collections::HashMap,
@@ -11,31 +11,31 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// Counts the connections that are open.
+/// Counts open connections.
 #[derive(Debug)]
 pub(in crate::http) struct ConnectionLimit {
     most: Option<u64>,
     most_each: Option<u64>,
     open: AtomicU64,
-    /// Of each client that has any.
+    /// The connections of each client that has any.
     each: Mutex<HashMap<IpAddr, u64>>,
 }
 
-/// One connection's place. Dropped, it is free again.
+/// One counted connection. Dropping it releases it.
 #[derive(Debug)]
 pub(in crate::http) struct Permit {
     limit: Arc<ConnectionLimit>,
     client: Option<IpAddr>,
 }
 
-/// Why there is no place.
+/// The limit that a connection would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum LimitReached {
-    /// For anybody.
+    /// The limit in total.
     All,
-    /// For this client.
+    /// The limit of this client.
     Client,
-    /// For anybody, by the limit of open files.
+    /// The process's limit of open files.
     Files,
 }
 
@@ -44,10 +44,10 @@ impl ConnectionLimit {
         Self { most, most_each, open: AtomicU64::new(0), each: Mutex::default() }
     }
 
-    /// A place for a connection of `client`; `None` is one that is not counted by address.
+    /// Counts a connection of `client`; `None` counts only in total.
     ///
     /// # Errors
-    /// [`LimitReached`].
+    /// [`LimitReached`] if a limit would be exceeded.
     pub(in crate::http) fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Result<Permit, LimitReached> {
         let client = client.map(client_of);
         if self.open.fetch_add(1, Relaxed) >= self.most.unwrap_or(u64::MAX) {
@@ -55,7 +55,7 @@ impl ConnectionLimit {
             return Err(LimitReached::All);
         }
         let fits = client.is_none_or(|client| self.count(client));
-        // From here on the ticket gives back what was counted.
+        // From here on, dropping the permit reverts what was counted.
         let permit = Permit { limit: Arc::clone(self), client: client.filter(|_| fits) };
         if fits { Ok(permit) } else { Err(LimitReached::Client) }
     }
@@ -85,7 +85,7 @@ impl Drop for Permit {
     }
 }
 
-/// Who is one client: an address, or what one household or machine has of IPv6, a /64.
+/// Returns the address that identifies a client: IPv4 addresses as they are, and the /64 network of an IPv6 address.
 pub(in crate::http) fn client_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX)).into(),

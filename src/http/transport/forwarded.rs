@@ -1,5 +1,5 @@
-//! What proxies on the way have written down: who the client is, and what it called this server. Whose word counts, where
-//! `http.trustedproxies` says so, is decided here.
+//! Proxy headers (`Forwarded`, `X-Forwarded-*`): determines the client's address and the host that it used, and trusts
+//! only the proxies in `http.trustedproxies`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -17,8 +17,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The address of the client: what counts against limits, and what logs say. Who comes through a socket in the filesystem
-/// is on this machine.
+/// Returns the client's address, for limits and logs. Clients of a Unix socket have the loopback address.
 #[must_use]
 pub fn client_address(request: &HttpRequest) -> IpAddr {
     let (peer, trusted) = (peer(request), &context::settings(request).trusted_proxies);
@@ -28,22 +27,22 @@ pub fn client_address(request: &HttpRequest) -> IpAddr {
     Forwarded::read(request.headers()).client(peer, trusted)
 }
 
-/// Whether a request comes from one of the proxies that are trusted.
+/// Returns true if the request comes from a trusted proxy.
 pub(in crate::http) fn is_proxy(request: &HttpRequest) -> bool {
     is_among(&context::settings(request).trusted_proxies, peer(request))
 }
 
-/// What the client called this server, as scheme and authority: what this connection says, or the trusted proxies that the
-/// request came through. Where nobody is named as trusted, anybody is believed, as `registry:2` does: it is the asker's
-/// own answer alone that depends on it, and none that a cache keeps.
+/// Returns the scheme and authority that the client used, from this connection or from trusted proxies. Without
+/// `http.trustedproxies`, any client's headers are used, as in `registry:2`: only the client's own response depends on
+/// them, and no cached one.
 pub(in crate::http) fn called(request: &HttpRequest) -> (String, String) {
     let settings = context::settings(request);
     let own_scheme = if settings.tls.is_some() { "https" } else { "http" };
     if settings.trusted_proxies.is_empty() {
         let connection = request.connection_info();
-        // A proxy in front that says how it was asked knows better than this connection.
-        let told = [header::FORWARDED, X_FORWARDED_PROTO].iter().any(|name| request.headers().contains_key(name));
-        let scheme = if own_scheme == "https" && !told { own_scheme } else { connection.scheme() };
+        // If a proxy states the scheme, that overrides the scheme of this connection.
+        let stated = [header::FORWARDED, X_FORWARDED_PROTO].iter().any(|name| request.headers().contains_key(name));
+        let scheme = if own_scheme == "https" && !stated { own_scheme } else { connection.scheme() };
         return (scheme.to_owned(), connection.host().to_owned());
     }
     let forwarded = Forwarded::read(request.headers());
@@ -57,7 +56,7 @@ fn peer(request: &HttpRequest) -> IpAddr {
     peer.to_canonical()
 }
 
-/// What this request itself calls this server: `Host`, or HTTP/2's `:authority`.
+/// Returns the request's own authority: `Host`, or `:authority` in HTTP/2.
 fn own_host(request: &HttpRequest) -> String {
     let host = context::header(request, &header::HOST).or_else(|| request.uri().authority().map(Authority::as_str));
     host.unwrap_or_else(|| request.app_config().host()).to_owned()
@@ -67,37 +66,37 @@ fn is_among(trusted: &[Network], address: IpAddr) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
-/// What proxies have written down, the nearest last: `Forwarded` (RFC 7239), or the `X-Forwarded-*` that came before it.
+/// The proxies' records, the nearest proxy last: `Forwarded` (RFC 7239), or the older `X-Forwarded-*`.
 #[derive(Debug, Default)]
 pub struct Forwarded {
     hops: Vec<Hop>,
 }
 
-/// What one proxy wrote down of what it was asked.
+/// The record of one proxy.
 #[derive(Debug, Default)]
 struct Hop {
-    /// Who asked it; `None` where that is hidden, or no address.
+    /// The address of the proxy's client; `None` if it is hidden or invalid.
     address: Option<IpAddr>,
-    /// As what: a host, perhaps with a port.
+    /// The requested host, perhaps with a port.
     host: Option<String>,
     scheme: Option<&'static str>,
 }
 
 impl Forwarded {
-    /// Reads it from a request's headers; what cannot be read is as if it were not there.
+    /// Reads the records from a request's headers; malformed ones are ignored.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Self {
         let standard = items(headers, &header::FORWARDED);
         if headers.contains_key(X_FORWARDED_FOR) || standard.is_empty() {
-            let customary = [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
-            return Self::customary(customary.map(|name| items(headers, &name)));
+            let x_forwarded = [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
+            return Self::x_forwarded(x_forwarded.map(|name| items(headers, &name)));
         }
         Self { hops: standard.into_iter().map(Hop::of).collect() }
     }
 
-    /// Not every proxy adds to all three lists: they belong together from their near ends, and one that ends early says
-    /// the same of all that is farther away.
-    fn customary<'a>([addresses, hosts, schemes]: [Vec<&'a str>; 3]) -> Self {
+    /// Not every proxy adds to all three lists. They are aligned at their near ends, and the first item of a shorter
+    /// list applies to all hops before it.
+    fn x_forwarded<'a>([addresses, hosts, schemes]: [Vec<&'a str>; 3]) -> Self {
         let length = addresses.len().max(1);
         let index = |list: &[&str], place: usize| (list.len() + place).saturating_sub(length);
         let of = |list: &[&'a str], place: usize| list.get(index(list, place)).copied();
@@ -109,14 +108,13 @@ impl Forwarded {
         Self { hops: (0..length).map(hop).collect() }
     }
 
-    /// The address of the client: from the near end of the chain of proxies the first that is not trusted, since what that
-    /// one says may be invented.
+    /// Returns the client's address: the nearest address that is not a trusted proxy. Records beyond it may be forged.
     #[must_use]
     pub fn client(&self, peer: IpAddr, trusted: &[Network]) -> IpAddr {
         self.outermost(peer, trusted).1
     }
 
-    /// What the farthest of the trusted proxies wrote down, and the farthest address that is known.
+    /// Returns the record of the farthest trusted proxy, and the farthest known address.
     fn outermost(&self, peer: IpAddr, trusted: &[Network]) -> (Option<&Hop>, IpAddr) {
         let (mut written, mut client) = (None, peer);
         for hop in self.hops.iter().rev() {
@@ -132,7 +130,7 @@ impl Forwarded {
 }
 
 impl Hop {
-    /// An element of `Forwarded` (RFC 7239, section 4).
+    /// Parses an element of `Forwarded` (RFC 7239, section 4).
     fn of(element: &str) -> Self {
         let pairs = || element.split(';').filter_map(|pair| pair.trim().split_once('='));
         let value = |wanted: &str| {
@@ -147,21 +145,21 @@ impl Hop {
     }
 }
 
-/// The items of a list that may stand in several lines.
+/// Returns the items of a list header, which may span several lines.
 fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
-    // One that is no text is one all the same: those beside it keep their places.
+    // An item that is not UTF-8 still counts, so that the others keep their positions.
     let text = |item| str::from_utf8(item).unwrap_or_default().trim();
     headers.get_all(name).flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(text).collect()
 }
 
-/// An address, perhaps with a port, IPv6 perhaps in brackets.
+/// Parses an address, optionally with a port; IPv6 optionally in brackets.
 fn address(text: &str) -> Option<IpAddr> {
     let plain = text.parse().ok().or_else(|| text.parse().ok().map(|with_port: SocketAddr| with_port.ip()));
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
     plain.or_else(bracketed).map(|address: IpAddr| address.to_canonical())
 }
 
-/// A host, perhaps with a port: nothing that would end it within a URL.
+/// Parses a host, optionally with a port, without characters that would end it within a URL.
 fn host(text: &str) -> Option<String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
     (!text.is_empty() && text.bytes().all(fits)).then(|| text.to_owned())

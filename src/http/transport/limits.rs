@@ -1,4 +1,4 @@
-//! The outermost layer of every request: `http.limits`, and the exchange that its connection counts.
+//! The outermost middleware of every request: enforces `http.limits` and counts the requests of a connection.
 
 use std::{
     pin::Pin,
@@ -22,13 +22,13 @@ use super::{
     limiter::Limiter,
 };
 
-/// The outermost layer: a request begins here, and has ended when its answer is handed over.
+/// Checks the limits of a request, and keeps its exchange open until the response is written.
 pub(in crate::http) async fn enforce(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let connection = request.conn_data::<Rc<Connection>>().cloned();
-    // A proxy's connection is everybody's.
+    // Connections from a trusted proxy carry many clients.
     let crowded = connection.as_ref().is_some_and(|connection| connection.is_crowded()) && !is_proxy(request.request());
     let exchange = connection.as_ref().map(Connection::begin);
     let limiter = request.app_data::<web::Data<Limiter>>().cloned();
@@ -39,7 +39,7 @@ pub(in crate::http) async fn enforce(
             let refused: HttpResponse = refusal.error_response();
             request.into_response(refused)
         }
-        // Without a body, which would wait with the others until it is taken.
+        // Without a body, because a body would wait behind the other streams.
         (_, Some(limiter)) if crowded => {
             request.into_response(limiter.refuse_stream(client).error_response().drop_body().map_into_boxed_body())
         }
@@ -52,7 +52,7 @@ pub(in crate::http) async fn enforce(
     Ok(response.map_body(|_, body| BoxBody::new(Held { body, exchange })))
 }
 
-/// An answer's body, which holds its exchange open until the last of it is handed over.
+/// A response body that keeps its exchange open until it is completely written.
 struct Held {
     body: BoxBody,
     exchange: Option<Exchange>,
@@ -69,7 +69,7 @@ impl MessageBody for Held {
         Pin::new(&mut self.body).poll_next(cx)
     }
 
-    /// With HTTP/2 a body waits for its client even when all of it is here: its exchange is not over before.
+    /// With HTTP/2, even a complete body waits for its client, so the exchange must stay open.
     fn try_into_bytes(self) -> Result<Bytes, Self> {
         if self.exchange.as_ref().is_some_and(Exchange::is_http2) {
             return Err(self);

@@ -1,4 +1,4 @@
-//! Sockets that wait for connections. What is done with a connection does not live here.
+//! Binds TCP and Unix listeners. Accepting connections is the job of `accept`.
 
 use std::{
     io,
@@ -21,7 +21,7 @@ pub(in crate::http) enum BoundListener {
 
 impl BoundListener {
     /// # Errors
-    /// As the operating system refuses it.
+    /// The operating system's error if the address cannot be bound.
     pub(in crate::http) fn bind(listen: &Listen) -> io::Result<Self> {
         Ok(match listen {
             Listen::Tcp { host: None, port } => Self::Tcp(listen_everywhere(*port)?),
@@ -30,10 +30,10 @@ impl BoundListener {
         })
     }
 
-    /// Where it listens: a URL, or a socket's path.
+    /// Returns the URL or the socket's path that it listens on.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// The operating system's error if the local address cannot be read.
     pub(in crate::http) fn address(&self, scheme: &str) -> io::Result<String> {
         match self {
             Self::Tcp(listener) => Ok(format!("{scheme}://{}", listener.local_addr()?)),
@@ -44,7 +44,7 @@ impl BoundListener {
         }
     }
 
-    /// Whether other machines may reach it.
+    /// Returns true if other machines may reach it.
     pub(in crate::http) fn is_exposed(&self) -> bool {
         match self {
             Self::Tcp(listener) => listener.local_addr().is_ok_and(|address| !address.ip().is_loopback()),
@@ -53,7 +53,7 @@ impl BoundListener {
     }
 }
 
-/// A socket that a process before this one left is in the way, and answers nobody.
+/// Binds a Unix socket, and first removes one that a previous process left and that refuses connections.
 fn listen_at(path: &Path) -> io::Result<UnixListener> {
     if std::os::unix::net::UnixStream::connect(path)
         .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
@@ -63,7 +63,7 @@ fn listen_at(path: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(path)
 }
 
-/// One socket for both families; IPv4 alone where the kernel has no IPv6.
+/// Binds one socket for both families, or IPv4 only if the kernel has no IPv6.
 fn listen_everywhere(port: u16) -> io::Result<TcpListener> {
     let six = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     listen(six, false).or_else(|error| match error.kind() {

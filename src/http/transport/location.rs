@@ -1,4 +1,4 @@
-//! URLs that point back here: `Location` and `Link`.
+//! URLs of this server, for `Location`, `Link` and the token realm.
 
 use actix_web::HttpRequest;
 
@@ -8,22 +8,22 @@ use crate::{
     oci::{Digest, RepositoryName, UploadId},
 };
 
-/// Where a blob is.
+/// Returns a blob's URL.
 pub(in crate::http) fn blob(request: &HttpRequest, name: &RepositoryName, digest: &Digest) -> String {
     url(request, &format!("v2/{name}/blobs/{digest}"))
 }
 
-/// Where a manifest is.
+/// Returns a manifest's URL.
 pub(in crate::http) fn manifest(request: &HttpRequest, name: &RepositoryName, reference: &str) -> String {
     url(request, &format!("v2/{name}/manifests/{reference}"))
 }
 
-/// Where an upload session goes on.
+/// Returns an upload session's URL.
 pub(in crate::http) fn upload(request: &HttpRequest, name: &RepositoryName, id: UploadId) -> String {
     url(request, &format!("v2/{name}/blobs/uploads/{id}"))
 }
 
-/// Where our own token service is.
+/// Returns the built-in token service's URL.
 pub(in crate::http) fn token(request: &HttpRequest) -> String {
     let settings = context::settings(request);
     match &settings.host {
@@ -32,14 +32,14 @@ pub(in crate::http) fn token(request: &HttpRequest) -> String {
     }
 }
 
-/// A path of this server's, by the name the client used: also where URLs are relative otherwise, which a realm cannot be.
+/// Returns an absolute URL with the host that the client used. A token realm is absolute even if `relative_urls` is
+/// set.
 pub(in crate::http) fn on_host(request: &HttpRequest, path: &str) -> String {
     let (scheme, host) = forwarded::called(request);
     format!("{scheme}://{host}{path}")
 }
 
-/// `Link` to the next page of the list a request asked for (RFC 8288): its own query with `last` set, and `n` where the
-/// request had one.
+/// Returns a `Link` to the next page of the requested list (RFC 8288): the request's query with `last` replaced.
 pub(in crate::http) fn next_page(request: &HttpRequest, last: &str) -> String {
     let own = url::form_urlencoded::parse(request.query_string().as_bytes()).filter(|(key, _)| key != "last");
     let query =
@@ -47,8 +47,8 @@ pub(in crate::http) fn next_page(request: &HttpRequest, last: &str) -> String {
     format!("<{}?{query}>; rel=\"next\"", request.path())
 }
 
-/// Every client takes a relative reference; `registry:2` writes absolute ones unless it is told otherwise, and so does
-/// this, by the name the client used. `http.host`, where it is set, is the whole beginning, prefix included.
+/// Returns an absolute URL with the host that the client used, as `registry:2` does, or a relative one if configured.
+/// `http.host`, if set, replaces scheme, host and prefix.
 fn url(request: &HttpRequest, path: &str) -> String {
     let settings = context::settings(request);
     if let Some(host) = &settings.host {

@@ -1,7 +1,7 @@
-//! Which of this server's addresses a request came to, and what the mirror's own lets pass: what is mirrored, to be read.
+//! The mirror listener's middleware: it allows reads only, and removes credentials.
 //!
-//! dockerd answers a challenge on a mirror with its user's Docker Hub password. So nothing here challenges, and nothing
-//! looks at credentials: whoever may reach this door may read what is mirrored.
+//! dockerd answers a challenge from a mirror with its user's Docker Hub password. Therefore this listener never sends a
+//! challenge and never reads credentials: every client that can connect may read what is mirrored.
 
 use actix_web::{
     Error, ResponseError,
@@ -13,7 +13,7 @@ use actix_web::{
 
 use crate::http::errors::ApiError;
 
-/// The mirror's door: reads alone, and without what says who is asking.
+/// Refuses all methods but GET and HEAD, and strips credentials and challenges.
 pub(in crate::http) async fn allow_reads(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -22,7 +22,7 @@ pub(in crate::http) async fn allow_reads(
         let refused = ApiError::read_only().error_response();
         return Ok(request.into_response(refused));
     }
-    // What is not there cannot be believed, passed on or logged, whatever is built behind this door.
+    // A removed header cannot be trusted, forwarded or logged by any handler.
     for name in [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE] {
         request.headers_mut().remove(name);
     }

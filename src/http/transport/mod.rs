@@ -1,8 +1,8 @@
-//! Connections: listeners, TLS, the clocks of a connection, and the limits that one client has.
+//! Connections: listeners, TLS, timeouts, and the limits of each client.
 //!
-//! `accept` admits a connection by `connection_limit` and does its TLS handshake; `timed_stream` is its bytes, `connection`
-//! its clocks; `limits` is the outermost layer of each of its requests. `forwarded` and `location` tell what a client and a
-//! proxy call each other and this server.
+//! `accept` admits a connection through `connection_limit` and performs its TLS handshake; `timed_stream` carries its
+//! bytes, and `connection` enforces its timeouts. `limits` is the outermost middleware of each request. `forwarded`
+//! reads proxy headers, and `location` writes this server's URLs.
 
 pub(super) mod accept;
 pub(super) mod connection;

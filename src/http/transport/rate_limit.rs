@@ -1,7 +1,7 @@
-//! How many requests a second one client may send: a bucket each, that fills steadily and holds two seconds' worth.
+//! Limits the requests per second of each client: a token bucket that holds two seconds' worth.
 //!
-//! A client's bucket is one moment: when it will be full again. One that is full says nothing, and is forgotten: so memory
-//! follows the clients of the last moments, and is bounded beyond that.
+//! A client's bucket is stored as the moment at which it will be full again. Full buckets are removed, so memory
+//! follows the recently active clients, and has a fixed bound.
 
 use std::{
     collections::HashMap,
@@ -15,17 +15,17 @@ use parking_lot::Mutex;
 use super::connection_limit::client_of;
 
 const SHARDS: usize = 16;
-/// Buckets that a shard holds before it looks for full ones, and at most.
+/// The most buckets in a shard; full ones are removed when it is reached.
 const HELD: usize = 4096;
 
-/// Between two such looks.
+/// The least time between two such removals.
 const SWEEP: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(in crate::http) struct RateLimit {
-    /// What a request costs; `None`: nothing.
+    /// The time that a request costs; `None` disables the limit.
     cost: Option<Duration>,
-    /// What may be owed.
+    /// The most time that a client may owe.
     credit: Duration,
     hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
@@ -33,14 +33,15 @@ pub(in crate::http) struct RateLimit {
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// When each will be full again.
+    /// For each client, the moment at which its bucket is full again.
     buckets: HashMap<IpAddr, Instant>,
-    /// When full ones were looked for last.
+    /// The last time that full buckets were removed.
     swept: Option<Instant>,
 }
 
 impl Shard {
-    /// Whether there is room for one more. A crowd of new clients must not have all of them looked through for each.
+    /// Returns true if the shard has room for a client. Full buckets are removed at most once in `SWEEP`, not for each
+    /// client.
     fn has_room(&mut self, now: Instant) -> bool {
         if self.buckets.len() >= HELD && self.swept.is_none_or(|swept| now - swept >= SWEEP) {
             self.swept = Some(now);
@@ -51,21 +52,21 @@ impl Shard {
 }
 
 impl RateLimit {
-    /// `most` requests a second, of each client.
+    /// Allows each client `most` requests per second.
     pub(in crate::http) fn new(most: Option<u64>) -> Self {
         let cost = most.map(|most| Duration::from_nanos(1_000_000_000 / most.clamp(1, 1_000_000_000)));
         Self { cost, credit: Duration::from_secs(2), hasher: RandomState::new(), shards: Default::default() }
     }
 
     /// # Errors
-    /// How long to wait, for who asks too often.
+    /// The time to wait, if the client exceeds its rate.
     pub(in crate::http) fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
         let Some(cost) = self.cost else { return Ok(()) };
         let client = client_of(client);
         let shard = usize::try_from(self.hasher.hash_one(client)).unwrap_or(0) % SHARDS;
         let mut shard = self.shards[shard].lock();
         if !shard.buckets.contains_key(&client) && !shard.has_room(now) {
-            // More clients at once than anybody has: those known are counted, the rest pass.
+            // With more clients than a shard holds, the known ones are limited and the others pass.
             return Ok(());
         }
         let full = shard.buckets.entry(client).or_insert(now);

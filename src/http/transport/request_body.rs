@@ -1,4 +1,4 @@
-//! Bodies on their way in: each piece by the clock, all of one that must fit in memory, and what is left of one that is
+//! Request bodies: reads a chunk within a time limit, collects a body that must fit in memory, and drains one that is
 //! refused.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use super::limiter;
 use crate::http::{context, errors::ApiError};
 
-/// The next piece of a body, which must not be long in coming.
+/// Returns the next chunk of a body, or an error if it does not arrive within `http.limits.bodypause`.
 pub(in crate::http) async fn piece(
     request: &HttpRequest,
     body: &mut Payload,
@@ -18,12 +18,12 @@ pub(in crate::http) async fn piece(
     let Some(pause) = context::settings(request).limits.body_pause else { return Ok(body.next().await) };
     tokio::time::timeout(pause, body.next()).await.map_err(|_| {
         let what = "a client sent nothing of a body for http.limits.bodypause: it is let go";
-        limiter::tell(request, |limiter| &limiter.stalled, what);
+        limiter::warn(request, |limiter| &limiter.stalled, what);
         ApiError::stalled()
     })
 }
 
-/// All of a body, or `None` where it has more than `most` bytes.
+/// Returns the whole body, or `None` if it has more than `most` bytes.
 pub(in crate::http) async fn collect(
     request: &HttpRequest,
     mut body: Payload,
@@ -41,8 +41,8 @@ pub(in crate::http) async fn collect(
     Ok(Some(bytes.freeze()))
 }
 
-/// Reads what is left of a refused body, up to a bound: a connection closed on unread bytes is reset, and the answer with
-/// it.
+/// Reads the rest of a refused body, up to a bound: closing a connection with unread bytes resets it, and the client
+/// may lose the response.
 pub(in crate::http) async fn drain(mut body: Payload) {
     const MOST: usize = 16 << 20;
     let mut read = 0;

@@ -1,4 +1,4 @@
-//! A log line now and then, however often its event happens.
+//! A warning that is logged at most once in ten seconds, however often its event happens.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -7,27 +7,27 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// Between two log lines about one limit.
+/// The least time between two lines about one limit.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What is told of a limit: a line now and then, however many run into it.
+/// Logs a warning at most once in `QUIET`, and counts those it suppressed.
 #[derive(Debug, Default)]
 pub(in crate::http) struct ThrottledLog {
     last: Mutex<Option<Instant>>,
-    kept: AtomicU64,
+    suppressed: AtomicU64,
 }
 
 impl ThrottledLog {
-    pub(in crate::http) fn tell(&self, what: &str) {
+    pub(in crate::http) fn warn(&self, what: &str) {
         let mut last = self.last.lock();
         if last.is_some_and(|last| last.elapsed() < QUIET) {
-            self.kept.fetch_add(1, Relaxed);
+            self.suppressed.fetch_add(1, Relaxed);
             return;
         }
         *last = Some(Instant::now());
-        match self.kept.swap(0, Relaxed) {
+        match self.suppressed.swap(0, Relaxed) {
             0 => tracing::warn!("{what}"),
-            kept => tracing::warn!("{what} ({kept} more since it was said last)"),
+            suppressed => tracing::warn!("{what} ({suppressed} more since it was said last)"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The bytes of a connection, whatever carries them: TCP, TLS over it, or a socket in the filesystem.
+//! The byte stream of a connection: TCP, TLS over TCP, or a Unix socket.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ pub(in crate::http) enum Stream {
     Unix(UnixStream),
 }
 
-/// The same call of whichever it is.
+/// Delegates a call to the inner stream.
 macro_rules! each {
     ($stream:expr, $inner:ident => $call:expr) => {
         match $stream.get_mut() {

@@ -1,5 +1,5 @@
-//! How many uploads one client has begun and not ended: each is a folder on the disk. A client is a user, where it is one; an
-//! address otherwise.
+//! Limits the unfinished uploads of each client, because each occupies a directory on disk. A client is a user, or an
+//! address if there is no user.
 
 use std::{
     collections::HashMap,
@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use super::connection_limit::client_of;
 use crate::{access::Principal, oci::UploadId};
 
-/// One that nothing has come for in this time counts no longer; the registry removes it in its own time.
+/// An upload without a request for this time no longer counts; the registry purges it separately.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 
-/// Whom an upload counts for.
+/// The client that an upload counts for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::http) enum Uploader {
     User(Arc<str>),
@@ -25,7 +25,7 @@ pub(in crate::http) enum Uploader {
 }
 
 impl Uploader {
-    /// Whoever this is, from this address.
+    /// Returns the user, or the address if the client is anonymous.
     pub(in crate::http) fn new(who: Principal, address: IpAddr) -> Self {
         match who {
             Principal::User(name) => Self::User(name),
@@ -43,7 +43,7 @@ impl fmt::Display for Uploader {
     }
 }
 
-/// Counts the uploads of each.
+/// Counts the open uploads of each client.
 #[derive(Debug)]
 pub(in crate::http) struct UploadLimit {
     most: Option<u64>,
@@ -53,21 +53,21 @@ pub(in crate::http) struct UploadLimit {
 #[derive(Debug, Default)]
 struct Open {
     uploads: HashMap<UploadId, (Uploader, Instant)>,
-    /// Of each client: these, and the places for more.
+    /// For each client, the number of its uploads and permits.
     each: HashMap<Uploader, u64>,
     swept: Option<Instant>,
 }
 
-/// Room for an upload that is about to begin, or is over within its request. Dropped, it is free again.
+/// A reservation for an upload that is about to begin, or that ends within its request. Dropping it releases it.
 #[derive(Debug)]
 pub(in crate::http) struct UploadPermit<'a> {
     of: &'a UploadLimit,
-    /// `None` where nothing is counted.
+    /// `None` if there is no limit.
     client: Option<Uploader>,
 }
 
 impl UploadPermit<'_> {
-    /// The upload has begun, and goes on after this request.
+    /// Converts the permit into an upload that continues after this request.
     pub(in crate::http) fn taken_by(mut self, id: UploadId) {
         if let Some(client) = self.client.take() {
             self.of.open.lock().uploads.insert(id, (client, Instant::now()));
@@ -78,7 +78,7 @@ impl UploadPermit<'_> {
 impl Drop for UploadPermit<'_> {
     fn drop(&mut self) {
         if let Some(client) = &self.client {
-            self.of.open.lock().leave(client);
+            self.of.open.lock().release(client);
         }
     }
 }
@@ -88,7 +88,7 @@ impl UploadLimit {
         Self { most, open: Mutex::default() }
     }
 
-    /// Room for another of `client`'s, if there is.
+    /// Reserves an upload for `client`, or returns `None` if it has too many.
     pub(in crate::http) fn begin(&self, client: Uploader) -> Option<UploadPermit<'_>> {
         let Some(most) = self.most else { return Some(UploadPermit { of: self, client: None }) };
         let mut open = self.open.lock();
@@ -100,7 +100,7 @@ impl UploadLimit {
         Some(UploadPermit { of: self, client: Some(client) })
     }
 
-    /// An upload of `client`'s goes on.
+    /// Records a request of an upload by `client`.
     pub(in crate::http) fn note(&self, client: Uploader, id: UploadId) {
         if self.most.is_none() {
             return;
@@ -111,7 +111,7 @@ impl UploadLimit {
         *open.each.entry(client).or_default() += 1;
     }
 
-    /// An upload has ended.
+    /// Removes an upload that has ended.
     pub(in crate::http) fn end(&self, id: UploadId) {
         self.open.lock().end(id);
     }
@@ -120,11 +120,11 @@ impl UploadLimit {
 impl Open {
     fn end(&mut self, id: UploadId) {
         if let Some((client, _)) = self.uploads.remove(&id) {
-            self.leave(&client);
+            self.release(&client);
         }
     }
 
-    fn leave(&mut self, client: &Uploader) {
+    fn release(&mut self, client: &Uploader) {
         if let Some(count) = self.each.get_mut(client) {
             *count -= 1;
             if *count == 0 {
@@ -133,7 +133,7 @@ impl Open {
         }
     }
 
-    /// Ends what is forgotten, once a minute.
+    /// Removes expired uploads, at most once a minute.
     fn sweep(&mut self, now: Instant) {
         if self.swept.is_some_and(|swept| now - swept < Duration::from_secs(60)) {
             return;

@@ -1,4 +1,4 @@
-//! What stands in the files that `http.tls` names, as rustls wants it.
+//! Reads the files of `http.tls` into rustls types: certificates, keys, CAs and cipher suites.
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::SystemTime};
 
@@ -15,7 +15,7 @@ use rustls::{
 use super::{TlsError, TlsSettings};
 use crate::config::explain;
 
-/// What tells that a file is another than before, symbolic links followed; `None`: it is not there.
+/// A file's device, inode, size and modification time, with symbolic links followed; `None` if it does not exist.
 pub(in crate::http) type Stamp = Option<(u64, u64, u64, Option<SystemTime>)>;
 
 pub(in crate::http) fn stamps(settings: &TlsSettings) -> Vec<Stamp> {
@@ -28,7 +28,7 @@ fn stamp(path: &Path) -> io::Result<(u64, u64, u64, Option<SystemTime>)> {
     Ok((metadata.dev(), metadata.ino(), metadata.len(), metadata.modified().ok()))
 }
 
-/// The certificates in a file: one at least.
+/// Reads the certificates in a file, at least one.
 pub(in crate::http) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = |error: pem::Error| error.to_string();
     let bytes = fs::read(path).map_err(|error| explain(path, &error))?;
@@ -36,7 +36,7 @@ pub(in crate::http) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'s
     if found.is_empty() { Err("no CERTIFICATE in it".to_owned()) } else { Ok(found) }
 }
 
-/// The private key in a file, in any of the forms that openssl writes. Messages never show what is in it.
+/// Reads the private key in a file, in any form that openssl writes. Errors never contain its content.
 pub(in crate::http) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let bytes = fs::read(path).map_err(|error| explain(path, &error))?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
@@ -45,7 +45,7 @@ pub(in crate::http) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String
     })
 }
 
-/// The cryptography, with the ciphers of TLS 1.3 and those of TLS 1.2 that are named.
+/// Returns the crypto provider with all cipher suites of TLS 1.3 and the named ones of TLS 1.2.
 pub(in crate::http) fn provider(names: &[String]) -> Result<CryptoProvider, TlsError> {
     let mut provider = aws_lc_rs::default_provider();
     if let Some(unknown) = names.iter().find(|name| !suite_names().contains(*name)) {
@@ -57,7 +57,7 @@ pub(in crate::http) fn provider(names: &[String]) -> Result<CryptoProvider, TlsE
     Ok(provider)
 }
 
-/// Every name that can stand in `http.tls.ciphersuites`.
+/// Returns every name allowed in `http.tls.ciphersuites`.
 pub(in crate::http) fn suite_names() -> Vec<String> {
     aws_lc_rs::ALL_CIPHER_SUITES.iter().map(SupportedCipherSuite::suite).map(iana).collect()
 }
@@ -66,7 +66,7 @@ fn iana(suite: CipherSuite) -> String {
     format!("{suite:?}").replace("TLS13_", "TLS_")
 }
 
-/// Who looks at clients' certificates.
+/// Returns the verifier of client certificates.
 pub(in crate::http) fn verifier(
     settings: &TlsSettings,
     provider: &Arc<CryptoProvider>,

@@ -1,5 +1,5 @@
-//! TLS, as this server speaks it: what the files must hold, how a handshake goes, and how new files take the place of old
-//! ones while connections go on. Which files, and which versions, is the configuration's.
+//! TLS of the server: loads certificate and key, performs handshakes, and reloads changed files without ending
+//! connections.
 
 mod files;
 mod validity;
@@ -23,32 +23,32 @@ use crate::http::settings::TlsSettings;
 const H2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// Why TLS cannot be spoken with these files.
+/// The reason that TLS cannot be used with these files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The certificate's file.
+    /// The certificate file cannot be used.
     #[error("a PEM file of certificates ({0})")]
     Certificate(String),
-    /// The key's file.
+    /// The key file cannot be used.
     #[error("a PEM file with one private key ({0})")]
     Key(String),
-    /// Both are well formed, and do not belong together.
+    /// Certificate and key are valid but do not belong together.
     #[error("the private key of the certificate in http.tls.certificate; this one belongs to another")]
     Mismatch,
-    /// A file of authorities.
+    /// A CA file cannot be used.
     #[error("PEM files of certificate authorities ({}: {why})", path.display())]
     ClientCas {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         why: String,
     },
-    /// A name of none.
+    /// The name is not a known cipher suite.
     #[error("names among {}", files::suite_names().join(", "))]
     CipherSuite(String),
 }
 
-/// A server's TLS: what the files said when they last were right.
+/// A server's TLS configuration, as last loaded successfully.
 #[derive(Debug)]
 pub struct Tls {
     settings: TlsSettings,
@@ -62,32 +62,32 @@ struct Loaded {
     expires: Option<SystemTime>,
 }
 
-/// The files' stamps, as they were looked at.
+/// The files' stamps at two moments.
 #[derive(Debug)]
 struct Watched {
-    /// When they were read last, successfully or not.
+    /// The stamps when the files were last loaded, successfully or not.
     read: Vec<Stamp>,
-    /// At the last look.
+    /// The stamps at the last check.
     seen: Vec<Stamp>,
 }
 
 impl Tls {
     /// # Errors
-    /// [`TlsError`], when one of the files does not do.
+    /// [`TlsError`] if one of the files cannot be used.
     pub fn load(settings: TlsSettings) -> Result<Self, TlsError> {
         let read = files::stamps(&settings);
         let now = RwLock::new(load(&settings)?);
         Ok(Self { settings, now, files: Mutex::new(Watched { seen: read.clone(), read }) })
     }
 
-    /// When the certificate in use stops being valid, where it says so.
+    /// Returns the time at which the current certificate expires, if it can be read.
     #[must_use]
     pub fn expires(&self) -> Option<SystemTime> {
         self.now.read().expires
     }
 
-    /// Looks at the files, and loads them if they changed and have rested since the last look: certificate and key are not
-    /// written at once. What does not do is kept out, and told once.
+    /// Reloads the files if they changed and have been stable since the last check, because certificate and key are not
+    /// written at the same time. Invalid files are reported once, and the loaded ones stay in use.
     pub fn refresh(&self) {
         let stamps = files::stamps(&self.settings);
         let mut files = self.files.lock();
@@ -109,7 +109,7 @@ impl Tls {
         }
     }
 
-    /// The server's side of a handshake, which must be over within `limit`.
+    /// Performs the server's side of a handshake within `limit`.
     pub(in crate::http) async fn accept(
         &self,
         stream: TcpStream,
@@ -124,7 +124,7 @@ impl Tls {
 }
 
 impl TlsError {
-    /// The configuration's key that is to blame.
+    /// Returns the configuration key at fault.
     #[must_use]
     pub fn key(&self) -> &'static str {
         match self {
@@ -151,7 +151,7 @@ fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {
     Ok(Loaded { config: Arc::new(config), expires })
 }
 
-/// The newest first.
+/// Ordered from the newest to the oldest.
 static VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 
 fn versions(only_1_3: bool) -> &'static [&'static SupportedProtocolVersion] {

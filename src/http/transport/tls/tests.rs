@@ -1,4 +1,4 @@
-//! What the files may hold, and what happens when they change.
+//! Tests of certificate and key files: their forms, their faults, and their renewal.
 
 use std::{fs, path::Path};
 
@@ -25,7 +25,7 @@ fn settings(dir: &Path) -> TlsSettings {
 }
 
 fn write(dir: &Path, certificate: &str, key: &str) {
-    // Another file each time, as those have who renew certificates.
+    // A new file each time, as certbot and Kubernetes write it.
     for (name, text) in [("tls.crt", certificate), ("tls.key", key)] {
         let _gone = fs::remove_file(dir.join(name));
         let mut file = fs::File::create_new(dir.join(name)).unwrap();
@@ -41,7 +41,7 @@ fn takes_keys_in_each_of_their_forms() {
         write(dir.path(), &certificate, &key);
         let tls = Tls::load(settings(dir.path())).unwrap();
         assert_eq!(tls.now.read().config.alpn_protocols, [HTTP_1_1]);
-        // Words around it, and the chain's order, are as they come.
+        // Text around the PEM block is ignored.
         write(dir.path(), &format!("subject=x\n{certificate}{certificate}"), &key);
         Tls::load(settings(dir.path())).unwrap();
     }

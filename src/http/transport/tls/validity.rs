@@ -1,4 +1,4 @@
-//! Until when a certificate is valid: the one field of X.509 (RFC 5280, section 4.1) that this program reads itself.
+//! Reads a certificate's expiry: the only field of X.509 (RFC 5280, section 4.1) that this program parses itself.
 
 use std::time::SystemTime;
 
@@ -7,14 +7,14 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// `notAfter` of a certificate in DER; `None` where this is none.
+/// Returns `notAfter` of a DER certificate; `None` if it is malformed.
 pub(in crate::http) fn not_after(certificate: &[u8]) -> Option<SystemTime> {
     let (_, certificate, _) = element(certificate)?;
     let (_, mut fields, _) = element(certificate)?;
     if *fields.first()? == VERSION {
         fields = element(fields)?.2;
     }
-    // Serial number, signature, issuer.
+    // Skips serial number, signature and issuer.
     for _ in 0..3 {
         fields = element(fields)?.2;
     }
@@ -24,7 +24,7 @@ pub(in crate::http) fn not_after(certificate: &[u8]) -> Option<SystemTime> {
     if tag == SEQUENCE { time(form, std::str::from_utf8(text).ok()?) } else { None }
 }
 
-/// An element of DER: its tag, its content, what follows.
+/// Splits a DER element into its tag, its content, and the remaining input.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -40,7 +40,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// `YYMMDDHHMMSSZ`, up to 2049, or `YYYYMMDDHHMMSSZ`.
+/// Parses `YYMMDDHHMMSSZ` (up to 2049) or `YYYYMMDDHHMMSSZ`.
 fn time(form: u8, text: &str) -> Option<SystemTime> {
     let whole = match form {
         UTC_TIME => format!("{}{text}", if text.get(..2)? < "50" { "20" } else { "19" }),
