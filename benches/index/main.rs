@@ -1,9 +1,9 @@
-//! What the index costs by how many blobs are in it: its size, to open it, and to evict a thousand of them with their files and
-//! links (CPU time: of that, others on the machine take nothing away).
+//! The index by its number of blobs: its size, the time to open it, and the time to evict a thousand blobs with their
+//! files and links (CPU time, which other processes do not change).
 //!
-//! `cargo bench --bench index` measures 10 000, 100 000 and a million; `BENCH_MOST` (1000000) stops earlier, `BENCH_ROUNDS`
-//! (5) says how often, and the figures are medians. On disk, below the temporary directory, is the index, and each
-//! blob only when it is about to go.
+//! `cargo bench --bench index` measures 10 000, 100 000 and a million; `BENCH_MOST` (1000000) stops earlier,
+//! `BENCH_ROUNDS` (5) is the number of rounds, and the figures are medians. On disk, below the temporary directory, is
+//! the index, and each blob only shortly before its eviction.
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic: that is how it fails")]
 #![allow(clippy::print_stdout, reason = "its tables are for people")]
 
@@ -41,15 +41,15 @@ fn main() {
     }
 }
 
-/// What the index occupies.
+/// The bytes that the index occupies.
 fn size(index: &Path) -> u64 {
     let files = std::fs::read_dir(index).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
     files.map(|meta| meta.blocks() * 512).sum()
 }
 
-/// How long an opening takes.
+/// The time that opening takes.
 fn open(dir: &Path) -> Duration {
-    // Whoever had it a moment ago still lets go of it.
+    // Its last user may still be releasing it.
     std::thread::sleep(Duration::from_secs(1));
     let begun = Instant::now();
     let index = Index::open(dir);

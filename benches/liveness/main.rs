@@ -22,7 +22,7 @@ use std::{fs, time::Duration};
 
 use support::loads::{self, LOADS, Measured, Sizes, Waits};
 
-/// As large as in production.
+/// The sizes of production.
 fn whole(lasting: u64) -> Sizes {
     Sizes {
         mounted: 1,
@@ -84,7 +84,7 @@ fn main() {
     table::print("what small requests wait, in ms", &head, &rows);
 }
 
-/// The load average of the last minute: other work on the machine makes all that follows slower.
+/// The load average of the last minute: other work on the machine makes all results slower.
 fn busy() -> String {
     fs::read_to_string("/proc/loadavg").unwrap().split(' ').next().unwrap().to_owned()
 }
@@ -103,7 +103,7 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.1}", time.as_secs_f64() * 1e3)
 }
 
-/// Of the medians.
+/// The ratio of the medians.
 fn ratio(loaded: &Waits, peace: &Waits) -> String {
     format!("{:.1}", loaded.quantile(0.5).as_secs_f64() / peace.quantile(0.5).as_secs_f64())
 }

@@ -1,4 +1,4 @@
-//! A client that pushes as docker does and thinks about nothing else.
+//! A client that pushes as docker does, at little cost of its own.
 
 use std::{
     io::{Read, Write},
@@ -13,7 +13,7 @@ use crate::{content::Body, gauge, servers::Target};
 const REPOSITORY: &str = "team/bench";
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a round of pushes took.
+/// The results of a round of pushes.
 pub(crate) struct Load {
     /// Seconds from the first request to the last 201.
     pub(crate) wall: f64,
@@ -21,7 +21,7 @@ pub(crate) struct Load {
     pub(crate) cpu: f64,
 }
 
-/// Pushes all of `bodies`, each over whichever of the connections is free.
+/// Pushes all of `bodies`, each over a free connection.
 pub(crate) fn push(target: &Target, bodies: &[Body], connections: usize) -> Load {
     let mut connections: Vec<_> = (0..connections).map(|_| Connection::open(&target.address)).collect();
     let next = AtomicUsize::new(0);
@@ -59,12 +59,12 @@ impl Connection {
         self.ask("PUT", &format!("{session}{joint}digest={}", body.digest), None, "201");
     }
 
-    /// Sends a request, with a chunked body or an empty one; returns where the `Location` of the answer leads.
+    /// Sends a request, with a chunked body or an empty one; returns the URL in the `Location` of the response.
     fn ask(&mut self, method: &str, path: &str, chunked: Option<&[u8]>, status: &str) -> String {
         let framing = if chunked.is_some() { "Transfer-Encoding: chunked" } else { "Content-Length: 0" };
         let mut message =
             format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{framing}\r\n\r\n", self.address).into_bytes();
-        // What is small goes in one packet, as behind Go's buffered writer.
+        // A small body goes in one packet, as from Go's buffered writer.
         let mut body = chunked.unwrap_or_default();
         if body.len() <= 8 << 10 {
             message.extend_from_slice(body);
@@ -79,7 +79,7 @@ impl Connection {
         path.to_owned()
     }
 
-    /// The head of an answer that has no body.
+    /// The head of a response that has no body.
     fn head(&mut self) -> String {
         let (mut buffer, mut filled) = ([0; 8 << 10], 0);
         while !buffer[..filled].ends_with(b"\r\n\r\n") {

@@ -1,4 +1,4 @@
-//! What is pushed: noise that was never pushed before, as it goes over the wire.
+//! The pushed content: noise that was never pushed before, in its encoding for the wire.
 
 use std::{
     io::Write,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::support::{hash::Hasher, images::Blob};
 
-/// As large as Go's HTTP client, which docker is made of, cuts a body whose length it does not know.
+/// The chunk size of Go's HTTP client, which docker uses, for a body of unknown length.
 const CHUNK: usize = 32 << 10;
 
 /// A blob's bytes in chunked transfer coding.
@@ -17,7 +17,7 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// Blocks of noise, each with a number no other has.
+    /// Blocks of noise, each with a number of its own.
     pub(crate) fn fresh(length: usize) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let mut block = Blob::noise(3, CHUNK.min(length)).bytes.to_vec();

@@ -1,12 +1,12 @@
-//! How Entrepot takes pushes, beside Debian's `docker-registry`: one large blob, and many small ones.
+//! Pushes to Entrepot and to Debian's `docker-registry`: one large blob, and many small ones.
 //!
-//! `cargo bench --bench pushing` measures all of it, `cargo bench --bench pushing -- large` one section. Both keep their
-//! volumes below the temporary directory, which must not be in memory, and stay up from round to round. They take turns,
-//! each first as often as second, and the figures are medians; a ratio is the median of the rounds' ratios. Nothing is
-//! pushed twice, and a push is what docker makes of it: POST, PATCH with a chunked body, PUT, over connections that are
-//! kept. The bodies lie ready in memory, digest and chunk heads and all, so that the client costs little.
+//! `cargo bench --bench pushing` measures all of it, `cargo bench --bench pushing -- large` one section. Both keep
+//! their volumes below the temporary directory, which must not be in memory, and stay up from round to round. They take
+//! turns, each first as often as second, and the figures are medians; a ratio is the median of the rounds' ratios.
+//! Nothing is pushed twice, and a push is docker's: POST, PATCH with a chunked body, PUT, over persistent connections.
+//! The bodies are prepared in memory with digest and chunk heads, so that the client costs little.
 //!
-//! Entrepot syncs files and the folders that name them before it answers (law 3); what the other promises is its own affair.
+//! Entrepot syncs files and the folders that name them before it responds. The other server need not give the same guarantee.
 //!
 //! `BENCH_MIB` (256), `BENCH_BLOBS` (1000 of 4 KiB) and `BENCH_ROUNDS` (6) make it smaller.
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic: that is how it fails")]
@@ -36,17 +36,17 @@ const NAMES: [&str; 3] = ["large", "serial", "parallel"];
 const CONNECTIONS: usize = 16;
 const SMALL: usize = 4 << 10;
 
-/// What one round pushes, and how it is told.
+/// The content of one round, and the presentation of its results.
 struct Section {
     title: String,
     blobs: usize,
     length: usize,
     connections: usize,
     unit: &'static str,
-    /// How many units a round pushes.
+    /// The number of units in a round.
     units: f64,
     cpu_unit: &'static str,
-    /// CPU seconds of a unit, to what is printed.
+    /// The factor from CPU seconds of a unit to the printed figure.
     cpu_scale: f64,
 }
 

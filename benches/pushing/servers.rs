@@ -1,4 +1,4 @@
-//! The two that take the pushes, each with a volume of its own and a log of nothing but trouble.
+//! The two measured servers, each with a volume of its own and a log of errors only.
 
 use std::{fs, net::TcpStream, time::Duration};
 
@@ -22,7 +22,7 @@ pub(crate) struct Target {
 
 /// Entrepot as a registry only.
 pub(crate) fn entrepot() -> Server {
-    // At `info` it says where it listens.
+    // At level `info` the log contains the address.
     let setup = Setup::hosting().variable("REGISTRY_LOG_ACCESSLOG_DISABLED", "true");
     setup.variable("REGISTRY_LOG_LEVEL", "info").start()
 }
@@ -32,7 +32,7 @@ pub(crate) fn target(server: &Server) -> Target {
     Target { name: "entrepot", address, pid: server.id() }
 }
 
-/// Debian's docker-registry. Killed when dropped.
+/// Debian's docker-registry. Killed on drop.
 pub(crate) struct Distribution {
     process: Process,
     port: Port,

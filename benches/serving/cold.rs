@@ -1,4 +1,4 @@
-//! A blob that nobody has asked for before, through the mirror and straight from the same upstream.
+//! An uncached blob, through the mirror and directly from the same upstream.
 
 use crate::{
     Plan,

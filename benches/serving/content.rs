@@ -1,5 +1,5 @@
-//! What is served: a large blob, a small one, and a manifest that names both; as files that every server links to, so that
-//! the rivals share one page cache.
+//! The served content: a large blob, a small one, and a manifest that names both; as files that every server links to,
+//! so that all servers share one page cache.
 
 use std::{
     fs::{self, File},
@@ -31,7 +31,7 @@ impl Piece {
         hash::hex(&self.digest)
     }
 
-    /// Gives the file another name.
+    /// Hard-links the file.
     pub(crate) fn link_to(&self, place: &Path) {
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         fs::hard_link(&self.file, place).unwrap();
@@ -72,7 +72,7 @@ impl Content {
     }
 }
 
-/// `mib` MiB of noise in which no two are the same.
+/// `mib` MiB of noise without equal blocks.
 fn large(dir: &Path, mib: u64) -> Piece {
     let path = dir.join("large");
     let (mut file, mut hasher) = (File::create(&path).unwrap(), Hasher::default());

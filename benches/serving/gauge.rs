@@ -1,4 +1,4 @@
-//! What a server used: CPU time and memory of a process and all its descendants, from `/proc`.
+//! The CPU time and memory of a process and all its descendants, from `/proc`.
 
 use std::{collections::HashMap, fs};
 

@@ -1,4 +1,4 @@
-//! Clients: quick ones that throw away what they get, slow ones in a herd, and `wrk` for small things.
+//! Clients: quick ones that discard the content, many concurrent slow ones, and `wrk` for small content.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -16,20 +16,20 @@ use crate::{
 
 const BUFFER: usize = 256 << 10;
 const PATIENCE: Duration = Duration::from_secs(120);
-/// docker-registry gives no OCI manifest to a client that does not ask for one.
+/// docker-registry returns an OCI manifest only to a client that accepts it.
 const ACCEPT: &str = "Accept: application/vnd.oci.image.manifest.v1+json";
 
-/// What quick clients met, and what it cost the server.
+/// The results of quick clients, and the server's cost.
 pub(crate) struct Load {
     /// From the first connection to the last byte.
     pub(crate) wall: f64,
     /// To the first byte of a body: the clients' median.
     pub(crate) first_byte: f64,
-    /// The server's, for each GiB delivered.
+    /// The server's CPU seconds for each GiB delivered.
     pub(crate) cpu_per_gib: f64,
 }
 
-/// `clients` take `path` at once, `times` each.
+/// `clients` pull `path` at once, `times` each.
 pub(crate) fn pull(target: &Target, path: &str, clients: usize, times: usize) -> Load {
     let (cpu, start) = (gauge::cpu(target.pid), Instant::now());
     let pulls = thread::scope(|scope| {
@@ -49,7 +49,7 @@ pub(crate) struct Drained {
     first_byte: f64,
 }
 
-/// Gets a path and throws the body away. Panics unless all of it came.
+/// Gets a path and discards the body. Panics if it is incomplete.
 pub(crate) fn drain(address: &str, path: &str) -> Drained {
     let start = Instant::now();
     let mut stream = ask(address, path);
@@ -74,7 +74,7 @@ fn ask(address: &str, path: &str) -> TcpStream {
     stream
 }
 
-/// The head of a response, and how much of the body came with it.
+/// The head of a response, and the number of bytes of the body read with it.
 fn read_head(stream: &mut TcpStream, buffer: &mut [u8]) -> (String, u64) {
     let mut filled = 0;
     loop {
@@ -119,7 +119,7 @@ fn word_before(text: &str, mark: &str) -> f64 {
     text.split(mark).next().unwrap().rsplit([' ', '\n']).next().unwrap().parse().unwrap()
 }
 
-/// Many clients of one path, each at a pace of its own; one thread leads them all.
+/// Many clients of one path, each at a limited rate; one thread drives them all.
 pub(crate) struct Herd {
     clients: Vec<TcpStream>,
     /// Bytes each has taken.
@@ -133,7 +133,7 @@ impl Herd {
         Self { taken: vec![0; clients.len()], clients }
     }
 
-    /// Lets each take `pace` bytes a second for some time; says how many the one took that got least.
+    /// Lets each take `pace` bytes a second for some time; returns the bytes of the slowest.
     pub(crate) fn graze(mut self, pace: u64, time: Duration) -> u64 {
         let start = Instant::now();
         let mut buffer = vec![0; 8 << 10];

@@ -1,9 +1,9 @@
-//! How Entrepot serves, beside what else could: nginx (a static file by sendfile) and Debian's `docker-registry`.
+//! Serving by Entrepot, by nginx (a static file by sendfile) and by Debian's `docker-registry`.
 //!
-//! `cargo bench --bench serving` measures all of it, `cargo bench --bench serving -- warm small` two sections of it. What
-//! is compared is measured in one run, in rounds that take turns, and told as medians: other work on the machine then
-//! strikes all alike. CPU seconds (user and system, of a server's whole process tree) say more than times on a wall that
-//! server, upstream and clients share; a GiB is one delivered to a client.
+//! `cargo bench --bench serving` measures all of it, `cargo bench --bench serving -- warm small` two sections of it.
+//! All servers are measured in one run, in rounds that take turns, and the figures are medians: other work on the
+//! machine then affects all alike. CPU seconds (user and system, of a server's whole process tree) say more than times
+//! on a machine that server, upstream and clients share; a GiB is one delivered to a client.
 //!
 //! `BENCH_MIB` (1024), `BENCH_ROUNDS` (5), `BENCH_SECONDS` (5 of each `wrk`; four times that of slow clients) and
 //! `BENCH_SLOW` (500 clients) make it smaller: `BENCH_MIB=64 BENCH_ROUNDS=1 BENCH_SECONDS=1` is a quick look.
@@ -34,7 +34,7 @@ type Section = fn(&Plan, &Content);
 const SECTIONS: [(&str, Section); 4] =
     [("cold", cold::measure), ("warm", warm::measure), ("small", small::measure), ("slow", slow::measure)];
 
-/// How much of everything.
+/// The sizes of the loads.
 struct Plan {
     mib: u64,
     rounds: usize,

@@ -1,4 +1,4 @@
-//! The servers that are measured: each of the others with a configuration that suits it, none with more than it needs.
+//! The measured servers: each with a configuration that suits it and does no unnecessary work.
 
 use std::{fs, net::TcpStream, path::Path, time::Duration};
 
@@ -17,11 +17,11 @@ use crate::{
     },
 };
 
-/// Of the throttled upstream: MiB/s to each connection.
+/// The rate of the throttled upstream: MiB/s for each connection.
 pub(crate) const THROTTLED: u64 = 40;
 const PROGRAMS: [(&str, &str); 3] = [("nginx", "nginx"), ("docker-registry", "docker-registry"), ("wrk", "wrk")];
 
-/// Panics, saying what to install, where something is missing.
+/// Panics with the packages to install, if one is missing.
 pub(crate) fn check_installed() {
     let places = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
     for (program, package) in PROGRAMS {
@@ -125,7 +125,7 @@ impl Distribution {
     }
 }
 
-/// Writes what a push of the content would leave.
+/// Writes the files that a push of the content would leave.
 fn store(root: &Path, content: &Content) {
     let data = |piece: &Piece| root.join("blobs/sha256").join(&piece.hex()[..2]).join(piece.hex()).join("data");
     let repository = root.join("repositories").join(REPOSITORY);
@@ -154,11 +154,11 @@ pub(crate) fn mirror(upstream: &Target) -> Server {
     let setup = Setup::mirroring(&format!("http://{}", upstream.address)).freshness("1h");
     // The others log no requests either, and their log is kept in memory here.
     let setup = setup.variable("REGISTRY_LOG_ACCESSLOG_DISABLED", "true").variable("REGISTRY_LOG_LEVEL", "info");
-    // One address asks here for all there are.
+    // All clients have one address.
     setup.variable("REGISTRY_HTTP_LIMITS_RATE", "0").start()
 }
 
-/// Entrepot in front of `upstream`, with all of the content cached, and nothing left in its memory of how it came there.
+/// Entrepot in front of `upstream`, with all content cached, and nothing of the fill left in memory.
 pub(crate) fn warm_mirror(upstream: &Target, content: &Content) -> Server {
     let mut server = mirror(upstream);
     let address = target(&server).address;

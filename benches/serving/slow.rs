@@ -1,4 +1,4 @@
-//! Memory: many slow clients of one blob, cached or on its way.
+//! Memory: many slow clients of one blob, cached or being filled.
 
 use crate::{
     Plan,

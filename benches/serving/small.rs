@@ -1,4 +1,4 @@
-//! Small things that are cached: a manifest by its tag and by its digest, and a blob of 4 KiB.
+//! Small cached content: a manifest by its tag and by its digest, and a blob of 4 KiB.
 
 use crate::{
     Plan,

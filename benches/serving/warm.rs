@@ -1,4 +1,4 @@
-//! A large blob that is cached, against the same blob in docker-registry and as nginx's static file.
+//! A large cached blob, against the same blob in docker-registry and as nginx's static file.
 
 use crate::{
     Plan,
@@ -8,7 +8,7 @@ use crate::{
     table::{self, median},
 };
 
-/// Clients, and how often each takes the blob: one download of one client is over before its CPU time can be told.
+/// Clients, and the number of pulls by each: one pull by one client is too short to measure its CPU time.
 const LOADS: [(usize, usize); 2] = [(1, 4), (8, 1)];
 
 pub(crate) fn measure(plan: &Plan, content: &Content) {

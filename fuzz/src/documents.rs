@@ -1,4 +1,4 @@
-//! Documents: manifests, the configuration, the file of users, links, traces.
+//! Documents: manifests, the configuration, htpasswd files, links, traces.
 
 use std::{collections::HashSet, path::Path, str};
 
@@ -10,7 +10,7 @@ use entrepot::{
 };
 use serde_json::Value;
 
-/// Manifests: what is taken strictly is taken, however the JSON is laid out, and names nothing that is not there.
+/// Manifests: one that the strict parser accepts is accepted in any layout of the JSON, and has the same references.
 pub(super) fn manifest(data: &[u8]) {
     let strictly = Manifest::parse_strictly(data);
     let Ok(manifest) = Manifest::parse(data) else {
@@ -28,11 +28,11 @@ pub(super) fn manifest(data: &[u8]) {
             assert!(text.contains(&named.to_string()), "{named} is not there");
         }
     }
-    // Not every JSON can be laid out anew: numbers that are too large are passed over by the one, and not by the other.
+    // Not every JSON document can be written again: one parser accepts numbers that are too large for the other.
     let Ok(value) = serde_json::from_slice::<Value>(data) else { return };
     let again = serde_json::to_vec_pretty(&value).expect("what was read");
     let named: HashSet<Digest> = manifest.children().map(|child| child.digest).collect();
-    // Of keys that come twice the last one is laid out, as Go takes it: whatever that names was named before.
+    // Of repeated keys the last one is written, as Go reads it: its references were found before.
     let read = Manifest::parse(&again);
     assert!(read.iter().flat_map(Manifest::children).all(|child| named.contains(&child.digest)));
     let recased = recased(value.clone());
@@ -44,12 +44,12 @@ pub(super) fn manifest(data: &[u8]) {
     }
 }
 
-/// A manifest, less which of the fields that do not fit came first.
+/// A manifest without the name of its first malformed field.
 fn told(manifest: Manifest) -> Manifest {
     Manifest { malformed: manifest.malformed.map(|_| ""), ..manifest }
 }
 
-/// How many keys all objects of a document have, as it is written.
+/// The number of keys in all objects of a document, as it is written.
 fn written_keys(json: &[u8]) -> usize {
     let (mut keys, mut inside, mut escaped, mut after_string) = (0, false, false, false);
     for byte in json {
@@ -85,7 +85,8 @@ fn recased(value: Value) -> Value {
     }
 }
 
-/// A file, and variables behind zero bytes: what is wrong is one line, and what is taken is shown so that it is read again.
+/// A file, and variables after zero bytes: an error is one line, and an accepted configuration can be printed and
+/// loaded again.
 pub(super) fn config(data: &[u8]) {
     let mut parts = data.split(|byte| *byte == 0);
     let file = parts.next().filter(|file| !file.is_empty());
@@ -114,8 +115,8 @@ fn load(file: Option<&[u8]>, variables: impl IntoIterator<Item = (String, String
 /// A hash as Apache's `htpasswd -B` writes it.
 const APACHES: &str = "$2y$05$KQqOVKOCKXSdQ2fUYEAzkuUnV3K6A2IP2Z.xVAMSWsULWPUPCq4U.";
 
-/// The file of users: every line is a user, a flaw or nothing, and what is said of a flaw does not depend on what may be a
-/// password.
+/// An htpasswd file: every line is a user, a flaw or blank, and the message about a flaw does not depend on the
+/// possible password.
 pub(super) fn htpasswd(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (users, flaws) = Htpasswd::parse(&text);
@@ -136,7 +137,7 @@ pub(super) fn htpasswd(data: &[u8]) {
     assert!(flaws.iter().all(|flaw| of_masked.contains(flaw)), "{flaws:?} {of_masked:?}");
 }
 
-/// A line with something else behind its separator.
+/// The line with another text after its separator.
 fn mask(line: &str) -> String {
     let line = line.trim();
     match line.find(|char: char| char == ':' || char.is_whitespace()) {

@@ -1,4 +1,4 @@
-//! Headers: clients', proxies' and upstreams'.
+//! Headers of clients, proxies and upstreams.
 
 use std::{net::IpAddr, str};
 
@@ -33,7 +33,7 @@ pub(super) fn range(data: &[u8]) {
     assert_eq!(RangeRequest::parse(Some(&again), size), request, "{header:?} {again}");
 }
 
-/// `Content-Range` of an answer, and of a chunk on its way in.
+/// `Content-Range` of a response, and of a pushed chunk.
 pub(super) fn content_range(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     if let Ok(range) = text.parse::<ContentRange>() {
@@ -47,7 +47,7 @@ pub(super) fn content_range(data: &[u8]) {
     }
 }
 
-/// `WWW-Authenticate`; and what is written into one comes out of it.
+/// `WWW-Authenticate`; a written challenge is parsed to the same values.
 pub(super) fn challenge(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let read = Challenge::parse(text);
@@ -66,8 +66,8 @@ pub(super) fn challenge(data: &[u8]) {
     assert_eq!([written[1].param("realm"), written[1].param("service")], [Some(text); 2]);
 }
 
-/// Lines of `Forwarded` and `X-Forwarded-*`, each begun by a letter that says which: who is trusted says who the client
-/// is, and what others write before makes no difference.
+/// Lines of `Forwarded` and `X-Forwarded-*`, each with a letter in front that selects the header: a trusted proxy
+/// determines the client, and text of others before it makes no difference.
 pub(super) fn forwarded(data: &[u8]) {
     let trusted: [Network; 2] = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().expect("a network"));
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
@@ -82,7 +82,7 @@ pub(super) fn forwarded(data: &[u8]) {
     }
     for (name, value) in [("x-forwarded-for", "6.6.6.6, 10.0.0.3"), ("forwarded", "for=6.6.6.6")] {
         let name = HeaderName::from_static(name);
-        // Where a proxy writes the older one, the newer is not looked at.
+        // If a proxy writes the older header, the newer one is ignored.
         if !headers.contains_key(&name) {
             continue;
         }

@@ -1,17 +1,17 @@
-//! What every parser that meets the outside must hold, whatever it is given: a function each, which panics where it does not.
+//! Properties of every parser of external input: a function for each parser, which panics if the property fails.
 //!
-//! `fuzz/run` has libFuzzer look for an input that makes one panic; `tests/parsers.rs` compiles the same functions, and
-//! tries the seeds and some thousand mutations of them in every `cargo test`.
+//! `fuzz/run` has libFuzzer search for an input that makes one panic; `tests/parsers.rs` compiles the same functions,
+//! and tries the seeds and some thousand mutations of them in every `cargo test`.
 
 mod documents;
 mod headers;
 mod nouns;
 mod tokens;
 
-/// A parser's name, and what must hold of it.
+/// A parser's name, and the function with its properties.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All there are, by their names as their folders in `seeds/` and their files in `fuzz_targets/` are called.
+/// All parsers. The names are those of their folders in `seeds/` and their files in `fuzz_targets/`.
 pub const TARGETS: [Target; 18] = [
     ("challenge", headers::challenge),
     ("config", documents::config),

@@ -1,4 +1,4 @@
-//! The nouns of `entrepot::oci`: what is read is written again as it was, and is safe as a path.
+//! The types of `entrepot::oci`: a parsed value is written as it was read, and is safe as a path.
 
 use std::{
     fmt::Display,
@@ -18,14 +18,14 @@ static NAME: LazyLock<Regex> = LazyLock::new(|| {
 static TAG: LazyLock<Regex> =
     LazyLock::new(|| Regex::new("^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$").expect("the specification's own"));
 
-/// What is read has one spelling alone.
+/// A value has only one spelling.
 fn one_spelling<T: FromStr + Display + PartialEq>(text: &str) -> Option<T> {
     let read: T = text.parse().ok()?;
     assert_eq!(read.to_string(), text);
     Some(read)
 }
 
-/// As a path below a folder, it stays there and is what it was.
+/// Joined to a folder, the path stays below it and has the expected components.
 fn stays_below(text: &str, components: usize) {
     let parts: Vec<_> = Path::new(text).components().collect();
     assert!(parts.len() == components && parts.iter().all(|part| matches!(part, Component::Normal(_))), "{text:?}");
@@ -42,7 +42,7 @@ pub(super) fn name(data: &[u8]) {
     }
 }
 
-/// Tags and digests, as manifests are asked by them.
+/// Tags and digests as references of manifests.
 pub(super) fn reference(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     assert_eq!(one_spelling::<Tag>(text).is_some(), TAG.is_match(text), "{text:?}");
@@ -93,7 +93,7 @@ pub(super) fn media_type(data: &[u8]) {
     assert!(!(read.is_index() && read.is_schema1()));
 }
 
-/// A pattern, and on the next line a name that it is held against.
+/// A pattern, and on the next line a name to match.
 pub(super) fn pattern(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let (text, name) = text.split_once('\n').unwrap_or((text, "team/app"));
@@ -109,7 +109,7 @@ pub(super) fn pattern(data: &[u8]) {
     assert!(pattern.matches_repository(&hub) || !matches);
 }
 
-/// What a pattern means, told slowly: which beginnings of the name each beginning of the pattern can be.
+/// A slow reference implementation of patterns: the prefixes of the name that each prefix of the pattern matches.
 fn means(pattern: &str, name: &str) -> bool {
     let (parts, components): (Vec<&str>, Vec<&str>) = (pattern.split('/').collect(), name.split('/').collect());
     let within = |part: &str, component: &str| {

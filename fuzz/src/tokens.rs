@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 const ISSUER: &str = "tokens.test";
 const SERVICE: &str = "registry.test";
 
-/// A token service of our own, an outside one, and the key that the latter is believed by.
+/// Entrepot's own token service, an external one, and the public key of the latter.
 struct House {
     own: Access,
     outside: ExternalTokens,
@@ -33,7 +33,7 @@ fn build() -> Option<House> {
     let (users, keys) = (dir.path().join("htpasswd"), dir.path().join("keys.json"));
     fs::write(&users, "ann:$2y$05$KQqOVKOCKXSdQ2fUYEAzkuUnV3K6A2IP2Z.xVAMSWsULWPUPCq4U.\n").ok()?;
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).ok()?;
-    // Uncompressed: a byte that says so, then both coordinates.
+    // Uncompressed: a marker byte, then both coordinates.
     let (x, y) = pair.public_key().as_ref().get(1..)?.split_at(32);
     let [x, y] = [x, y].map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate));
     fs::write(&keys, json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": x, "y": y }] }).to_string()).ok()?;
@@ -63,7 +63,7 @@ fn build() -> Option<House> {
     })
 }
 
-/// A token as it came, which nobody signed; and claims, which the outside service did.
+/// A raw token without a valid signature; and claims with the external service's signature.
 pub(super) fn token(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     for caller in [HOUSE.own.read_token(text), HOUSE.outside.read(text)] {
@@ -98,7 +98,7 @@ fn names(claim: &Value, wanted: &str) -> bool {
     claim == wanted || claim.as_array().is_some_and(|all| all.iter().any(|one| one == wanted))
 }
 
-/// Scopes, as tokens are asked for.
+/// Scopes of token requests.
 pub(super) fn scope(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     match Scope::parse(text) {

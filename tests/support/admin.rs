@@ -1,4 +1,4 @@
-//! The server's admin socket, spoken to without the server's own code.
+//! A client of the server's admin socket, independent of the server's code.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -12,14 +12,14 @@ pub(crate) fn socket(data: &Path) -> PathBuf {
     data.join("entrepot.sock")
 }
 
-/// All answers to a request, the last one included.
+/// All responses to a request, the last one included.
 pub(crate) fn ask(data: &Path, request: &Value) -> Vec<Value> {
     let mut stream = UnixStream::connect(socket(data)).unwrap();
     stream.write_all(format!("{request}\n").as_bytes()).unwrap();
     BufReader::new(stream).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
 }
 
-/// Collects, and says how that ended. `grace` in milliseconds, in place of the server's own.
+/// Collects garbage and returns the result. `grace` in milliseconds overrides the server's own.
 pub(crate) fn gc(data: &Path, untagged: bool, grace: Option<u64>) -> Value {
     let request = json!({ "request": "gc", "untagged": untagged, "dry_run": false, "grace": grace });
     let last = ask(data, &request).pop().unwrap();
@@ -27,7 +27,7 @@ pub(crate) fn gc(data: &Path, untagged: bool, grace: Option<u64>) -> Value {
     last
 }
 
-/// Collects a server that may be killed meanwhile; how many blobs went, if it came to its end.
+/// Collects garbage on a server that may be killed meanwhile; returns the number of deleted blobs, if it completed.
 pub(crate) fn try_gc(data: &Path, grace: u64) -> Option<u64> {
     let request = json!({ "request": "gc", "untagged": true, "dry_run": false, "grace": grace });
     let mut stream = UnixStream::connect(socket(data)).ok()?;

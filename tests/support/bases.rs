@@ -1,7 +1,9 @@
-//! The images that our Dockerfile begins with, and what tutorials pull. They lie as `library/…` in volumes that Entrepot
-//! serves to docker as the Hub, since no registry outside can be reached; what is in them, `layers.rs` makes on this machine.
+//! The base images of Entrepot's Dockerfile, and the images that tutorials pull. They are stored as `library/…` in
+//! volumes that Entrepot serves to docker as the Hub, since no external registry can be reached; `layers.rs` makes
+//! their content on this machine.
 //!
-//! Making them takes minutes: the volumes are kept below `target/` for as long as toolchain and `Cargo.lock` stay the same.
+//! Making them takes minutes: the volumes are kept below `target/` for as long as toolchain and `Cargo.lock` stay the
+//! same.
 
 use std::{
     fs,
@@ -21,19 +23,19 @@ use super::{
     uploads::{OCTETS, Target},
 };
 
-/// Changed with the recipe below.
+/// To be changed with the recipe below.
 const RECIPE: &str = "2";
-/// What the tutorials push about.
+/// The image that the tutorials push.
 pub(crate) static UBUNTU: LazyLock<Image> = LazyLock::new(|| Image::index(Format::Docker, 18_04, 300_000));
 
-/// The volumes, for as long as nobody else may have them.
+/// The volumes, locked against other test processes.
 pub(crate) struct Bases {
     place: PathBuf,
     _mine: fs::File,
 }
 
 impl Bases {
-    /// Waits for other test processes to be done with them, and makes them if they are not there.
+    /// Waits until other test processes have released them, and makes them if they are missing.
     pub(crate) fn get() -> Self {
         fs::create_dir_all(kept()).unwrap();
         let mine = fs::File::create(kept().join("lock")).unwrap();
@@ -63,7 +65,7 @@ fn kept() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/images")
 }
 
-/// What the images are made from.
+/// The key of the images' inputs.
 fn key() -> String {
     let (manifest, lock) = (layers::manifest(), pages::read("Cargo.lock"));
     let digest = sha256(format!("{RECIPE} {PROFILE} {} {manifest} {lock}", layers::compiler()).as_bytes());
@@ -94,7 +96,7 @@ fn filled(volume: &Path, with: impl FnOnce(&Target)) {
     assert!(server.stop().0.success());
 }
 
-/// What `prom/prometheus` starts.
+/// The start command of `prom/prometheus`.
 fn as_prometheus() -> Value {
     json!({
         "Entrypoint": ["/bin/prometheus"],
@@ -104,7 +106,7 @@ fn as_prometheus() -> Value {
     })
 }
 
-/// Pushes an image of these layers, which are not compressed.
+/// Pushes an image of these uncompressed layers.
 fn push(target: &Target, name: &str, layers: &[&Path], runs: &Value) {
     let (repository, tag) = name.split_once(':').unwrap();
     let layers: Vec<_> = layers.iter().map(|file| layer(target, repository, file)).collect();
@@ -123,7 +125,7 @@ fn push(target: &Target, name: &str, layers: &[&Path], runs: &Value) {
     assert_eq!(target.manifest(repository, tag, &manifest).status, 201, "{name}");
 }
 
-/// Pushes a layer, and answers with its descriptor.
+/// Pushes a layer and returns its descriptor.
 fn layer(target: &Target, repository: &str, file: &Path) -> Value {
     let mut session = target.begin(repository);
     let mut patch = session.request("PATCH").header("Content-Type", OCTETS).begin(None);

@@ -1,4 +1,5 @@
-//! The image of our Dockerfile, built once for all tests by a docker whose only way to a base image is Entrepot.
+//! The image of Entrepot's Dockerfile, built once for all tests by a docker that can get base images only from
+//! Entrepot.
 
 use std::{
     fs,
@@ -11,19 +12,19 @@ use tempfile::TempDir;
 
 use super::{bases::Bases, layers::PROFILE, netns::Netns, process::Process, scratch};
 
-/// Where the Hub's part is played on every machine.
+/// The address of the server that acts as the Hub, in every network namespace.
 const HUB: &str = "127.0.0.1:7000";
 
-/// What was built.
+/// The result of the builds.
 pub(crate) struct Built {
     dir: TempDir,
-    /// What the build printed.
+    /// The output of the build.
     pub(crate) log: String,
-    /// What a second build printed, of sources that cannot be compiled.
+    /// The output of a second build, of sources that cannot be compiled.
     pub(crate) again: String,
 }
 
-/// What the Dockerfile is given, with another source.
+/// The files that the Dockerfile copies, with another source.
 const CHANGED: &str =
     "cp -a Dockerfile .dockerignore Cargo.toml Cargo.lock src deploy \"$HOME\"; cd; echo 'no Rust' >>src/lib.rs";
 
@@ -31,7 +32,7 @@ pub(crate) static BUILT: LazyLock<Built> = LazyLock::new(|| {
     let (netns, dir, bases) = (Netns::boot(), scratch::dir("built"), Bases::get());
     let _hub = hub_of(&netns, &bases.to_build_on());
     netns.docker(&json!({ "registry-mirrors": [format!("http://{HUB}")] }));
-    // The builder that every docker has: Debian's comes without the other one.
+    // The classic builder: Debian's docker comes without the other one.
     let build = format!("DOCKER_BUILDKIT=0 docker build --build-arg PROFILE={PROFILE} -t entrepot .");
     let source = env!("CARGO_MANIFEST_DIR");
     let log = netns.sh(&format!("cd {source}; {build}"));
@@ -40,7 +41,7 @@ pub(crate) static BUILT: LazyLock<Built> = LazyLock::new(|| {
     Built { dir, log, again }
 });
 
-/// Entrepot as the Hub, with what the tutorials pull.
+/// Entrepot as the Hub, with the tutorials' images.
 pub(crate) fn hub(netns: &Netns) -> Process {
     let volume = copied(&Bases::get().to_run(), &netns.path("hub"));
     hub_of(netns, &volume)
@@ -55,7 +56,7 @@ fn hub_of(netns: &Netns, volume: &Path) -> Process {
     netns.entrepot(volume, &variables)
 }
 
-/// The volume once more, its blobs shared: two servers cannot have one.
+/// A copy of the volume with shared blobs: two servers cannot open one volume.
 fn copied(volume: &Path, to: &Path) -> PathBuf {
     fs::create_dir_all(to.join("docker")).unwrap();
     link_all(&volume.join("docker"), &to.join("docker"));
@@ -75,7 +76,7 @@ fn link_all(from: &Path, to: &Path) {
     }
 }
 
-/// A machine whose docker has the image as `entrepot`, and pulls `ubuntu:18.04` from the Hub at hand.
+/// A network namespace with a docker that has the image as `entrepot`, and pulls `ubuntu:18.04` from a local Hub.
 pub(crate) struct Ready {
     pub(crate) netns: Netns,
     _hub: Process,

@@ -1,5 +1,5 @@
-//! An index with very many blobs in it, of which those alone are on the disk that are about to go: what it costs to open, and
-//! to evict from.
+//! An index with very many blobs, of which only those to be evicted are on the disk: the cost of opening it, and of
+//! evicting from it.
 
 use std::{collections::HashMap, path::Path, time::Duration};
 
@@ -20,7 +20,8 @@ fn repository(number: usize) -> Repository {
     Repository { domain: Some(Domain::docker_hub()), name: format!("library/image{}", number / 100).parse().unwrap() }
 }
 
-/// Makes an index of `blobs` mirrored blobs in `dir`: images of ten, sizes from a block to many. It is whole, and open.
+/// Makes an index of `blobs` mirrored blobs in `dir`: images of ten, with sizes from one block to many. It is complete,
+/// and open.
 pub(crate) fn fill(dir: &Path, blobs: usize) -> Index {
     let index = Index::open(dir);
     for first in (0..blobs).step_by(IMAGE) {
@@ -41,28 +42,30 @@ pub(crate) fn fill(dir: &Path, blobs: usize) -> Index {
     index
 }
 
-/// Closes it as a server that stops.
+/// Closes it as a server does at shutdown.
 pub(crate) fn close(index: Index) {
     index.close(Some([0; 6]), true);
     drop(index);
 }
 
-/// Evicts as a server does: who is next, who holds it and who names it, away with all of that, and with its file and link.
+/// Evicts as a server does: chooses the next blob, finds its owners and parents, and removes all of that, with its file
+/// and link.
 pub(crate) struct Evictor {
     storage: Storage,
     index: Index,
-    /// Which repository a blob is in: asking the index would warm what is measured.
+    /// The repository of each blob: asking the index would warm the measured path.
     places: HashMap<Digest, Repository>,
 }
 
 impl Evictor {
-    /// Evicts from `index`, which [`fill`] made of `blobs`, and from the disk below `root`, where it puts each before.
+    /// Evicts from `index`, which [`fill`] made of `blobs`, and from the disk below `root`; writes each blob to it
+    /// beforehand.
     pub(crate) fn new(root: &Path, index: Index, blobs: usize) -> Self {
         let places = (0..blobs).map(|number| (digest(number), repository(number / IMAGE))).collect();
         Self { storage: Storage::open(root, SpaceLimits::default()).unwrap(), index, places }
     }
 
-    /// Makes room by `blobs` of them. Says what that took of the processor's time: others use the machine, too.
+    /// Evicts this many blobs. Returns the processor time: others use the machine, too.
     pub(crate) fn evict(&self, blobs: usize) -> Duration {
         let (mut took, mut gone) = (Duration::ZERO, 0);
         while gone < blobs {
@@ -71,7 +74,7 @@ impl Evictor {
             let next = self.index.next_in_queue(None, 32).0;
             took += processor() - begun;
             assert!(!next.is_empty(), "nobody is in the line");
-            // As in life, something is asked for between two rounds.
+            // As in production, a blob is used between two rounds.
             self.index.note_uses([(digest(gone), Uses { count: 1, last: 1_800_000_000 })]);
             for blob in next.iter().take(blobs - gone) {
                 self.bring(blob);
@@ -96,7 +99,7 @@ impl Evictor {
     fn evict_one(&self, blob: &Digest) {
         let index = &self.index;
         assert!(index.blob_entry(blob).is_some_and(|held| held.owner == Owner::Mirrored));
-        // Whether one of these was asked for a moment ago.
+        // Checks if one of the parents was used a moment ago.
         for parent in index.parents(blob) {
             let _ = index.blob_entry(&parent);
         }
@@ -110,13 +113,13 @@ impl Evictor {
         index.remove_evicted(blob);
     }
 
-    /// Closes the index as a server that stops.
+    /// Closes the index as a server does at shutdown.
     pub(crate) fn close(self) {
         close(self.index);
     }
 }
 
-/// What this thread has had of the processor so far.
+/// The processor time that this thread has used so far.
 fn processor() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())

@@ -1,7 +1,7 @@
-//! Filesystems of a test's own, so that what is used of one is what the server uses: mounted, filled, watched.
+//! Filesystems of a test's own, so that their usage is the server's: mounted, filled, watched.
 //!
-//! They lie below the scratch directory: whoever clears that away unmounts them, also when this process was killed, and
-//! a loop device goes with its mount.
+//! They are below the scratch directory: the process that removes it unmounts them, also when this process was killed,
+//! and a loop device goes with its mount.
 
 use std::{
     fs::File,
@@ -21,7 +21,7 @@ use super::{process, scratch};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// What a filesystem is made of.
+/// The kind of a filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// In a file, by a loop device.
@@ -30,10 +30,10 @@ pub(crate) enum Kind {
     Tmpfs,
 }
 
-/// A mounted filesystem. Unmounted when dropped, or when the scratch directory goes.
+/// A mounted filesystem. Unmounted on drop, or with the scratch directory.
 pub(crate) struct Disk {
     place: PathBuf,
-    /// Used when nothing but the empty data directory was there.
+    /// The bytes used with only the empty data directory.
     empty: u64,
     _dir: TempDir,
 }
@@ -62,7 +62,7 @@ impl Disk {
         Self::new(Kind::Ext4, mebibytes)
     }
 
-    /// For the server.
+    /// The server's data directory.
     pub(crate) fn data(&self) -> PathBuf {
         self.place.join("data")
     }
@@ -72,14 +72,14 @@ impl Disk {
         found.f_bavail * found.f_frsize
     }
 
-    /// Another program's file, so large that about `left` bytes stay free; a later one is added to it. Gone when dropped.
+    /// Another program's file, so large that about `left` bytes stay free; a later one is added to it. Removed on drop.
     pub(crate) fn fill(&self, left: u64) -> Filler {
         let mut filler = Filler { place: self.place.clone(), paths: Vec::new() };
         filler.leave(left);
         filler
     }
 
-    /// Looks every 10 ms at how much is used.
+    /// Samples the usage every 10 ms.
     pub(crate) fn watch(&self) -> Watch {
         let (place, empty) = (self.place.clone(), self.empty);
         let seen = Arc::new(Seen::default());
@@ -104,7 +104,7 @@ impl Drop for Disk {
     }
 }
 
-/// No journal and no lazy beginnings: what is used is what files use.
+/// Without a journal and lazy initialisation: only files use space.
 fn mount_ext4(image: &Path, place: &Path, mebibytes: u64) {
     File::create(image).unwrap().set_len(mebibytes * MIB).unwrap();
     let mut make = process::command("mkfs.ext4");
@@ -129,25 +129,25 @@ fn used(place: &Path) -> u64 {
     (found.f_blocks - found.f_bfree) * found.f_frsize
 }
 
-/// What another program wrote beside the data.
+/// A file of another program beside the data.
 pub(crate) struct Filler {
     place: PathBuf,
     paths: Vec<PathBuf>,
 }
 
 impl Filler {
-    /// Takes more until about `left` bytes are free.
+    /// Grows until about `left` bytes are free.
     pub(crate) fn leave(&mut self, left: u64) {
         for _ in 0..100 {
             let found = stat(&self.place);
             let free = found.f_bavail * found.f_frsize;
-            // The filesystem's own notes of where the file lies take a block or two.
+            // The filesystem's own metadata of the file takes a block or two.
             let Some(take) = free.checked_sub(left).filter(|take| *take >= 4096) else { return };
             let path = self.place.join(format!("filler-{}", self.paths.len()));
             let file = File::create(&path).unwrap();
             self.paths.push(path);
             if fallocate(&file, FallocateFlags::empty(), 0, take).is_err() {
-                // Somebody was quicker: what is left is taken in smaller pieces.
+                // Another program was quicker: the remaining space is taken in smaller pieces.
                 let _ = fallocate(&file, FallocateFlags::empty(), 0, take / 2);
             }
         }
@@ -167,19 +167,19 @@ struct Seen {
     ended: AtomicBool,
 }
 
-/// A look every 10 ms, until dropped.
+/// Samples every 10 ms, until dropped.
 pub(crate) struct Watch {
     seen: Arc<Seen>,
     watcher: Option<JoinHandle<()>>,
 }
 
 impl Watch {
-    /// The most that was used at any look so far.
+    /// The maximum of all samples so far.
     pub(crate) fn most(&self) -> u64 {
         self.seen.most.load(Ordering::SeqCst)
     }
 
-    /// How many looks there were.
+    /// The number of samples.
     pub(crate) fn looks(&self) -> u64 {
         self.seen.looks.load(Ordering::SeqCst)
     }

@@ -1,7 +1,7 @@
-//! Where a client lands that leaves the mirror: a port of the loopback interface that refuses and remembers.
+//! A port of the loopback interface that refuses and records the requests of clients that bypass the mirror.
 //!
-//! It stands as proxy for everything outside the loopback interface and as "the registry itself" behind every mirror
-//! configuration, so that a pull cannot succeed by going around the mirror, and a test can show that none tried.
+//! It is the proxy for everything outside the loopback interface and "the registry itself" behind every mirror
+//! configuration, so that a pull cannot succeed by bypassing the mirror, and a test can show that none tried.
 
 use std::{
     io::{BufRead, BufReader},
@@ -23,7 +23,7 @@ impl EgressTrap {
         Self::at(Port::reserve())
     }
 
-    /// One on all addresses: [`EgressTrap::port`] of each.
+    /// A trap on all addresses: [`EgressTrap::port`] of each.
     pub(crate) fn everywhere() -> Self {
         Self::at(Port::reserve_everywhere())
     }
@@ -45,22 +45,22 @@ impl EgressTrap {
         self.service.url()
     }
 
-    /// Where it is.
+    /// Its port.
     pub(crate) fn port(&self) -> u16 {
         self.service.port()
     }
 
-    /// The request lines of all who came.
+    /// The request lines of all connections.
     pub(crate) fn breaches(&self) -> Vec<String> {
         self.breaches.lock().unwrap().clone()
     }
 
-    /// The same, forgotten from now on.
+    /// Returns the request lines, and forgets them.
     pub(crate) fn take_breaches(&self) -> Vec<String> {
         std::mem::take(&mut self.breaches.lock().unwrap())
     }
 
-    /// Makes the command's process, and its children, come here for every host but this one.
+    /// Makes the command's process and its children use this proxy for every host but this one.
     pub(crate) fn around(&self, command: &mut Command) {
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
             command.env(name, self.url());

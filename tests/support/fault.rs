@@ -1,4 +1,4 @@
-//! System calls that fail: `strace` gives one of the program's calls another answer than the kernel would.
+//! Failing system calls: `strace` replaces the results of the program's calls.
 
 use std::{
     fs,
@@ -22,9 +22,9 @@ pub(crate) struct Fault {
     pub(crate) calls: String,
     /// `EIO` and the like.
     pub(crate) error: String,
-    /// What the call is about.
+    /// The path that the call is about.
     pub(crate) path: PathBuf,
-    /// Which of the calls on that path fail, as `strace` counts them: `1`, `2+`.
+    /// The calls on that path that fail, as `strace` counts them: `1`, `2+`.
     pub(crate) when: &'static str,
 }
 
@@ -39,7 +39,7 @@ impl Fault {
         Self { when: "1+", ..Self::once(calls, error, path) }
     }
 
-    /// Runs `entrepot` under it, to its end.
+    /// Runs `entrepot` under it, until it exits.
     pub(crate) fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Faulty {
         let dir = scratch::dir("fault");
         let trace = dir.path().join("calls");
@@ -49,7 +49,7 @@ impl Fault {
         Faulty { outcome, trace, _dir: dir }
     }
 
-    /// `strace`, to be followed by the program. Beside it, rather than as its parent, if `beside`.
+    /// The `strace` command line, to be followed by the program. Beside it, rather than as its parent, if `beside`.
     pub(crate) fn command(&self, trace: &Path, beside: bool) -> Command {
         let Self { calls, error, path, when } = self;
         let mut command = process::command("strace");
@@ -59,7 +59,7 @@ impl Fault {
     }
 }
 
-/// What came of a command one of whose calls failed.
+/// The result of a command one of whose calls failed.
 pub(crate) struct Faulty {
     pub(crate) outcome: Outcome,
     trace: PathBuf,
@@ -67,19 +67,19 @@ pub(crate) struct Faulty {
 }
 
 impl Faulty {
-    /// Whether the call was made, and failed.
+    /// Returns whether the call was made, and failed.
     pub(crate) fn happened(&self) -> bool {
         happened(&self.trace)
     }
 }
 
-/// Whether a call of this trace was made to fail.
+/// Returns whether a call of this trace was made to fail.
 pub(crate) fn happened(trace: &Path) -> bool {
     fs::read_to_string(trace).is_ok_and(|trace| trace.contains("(INJECTED)"))
 }
 
-/// The calls that `entrepot` makes on a volume, each with a path there, in the order in which they are made first. What the
-/// index does is its own.
+/// The calls that `entrepot` makes on a volume, each with a path there, in the order of their first occurrence. The
+/// index is left out.
 pub(crate) fn sites(calls: &[&str], volume: &Path, arguments: &[String]) -> Vec<(String, PathBuf)> {
     let dir = scratch::dir("sites");
     let trace = dir.path().join("calls");
@@ -92,7 +92,7 @@ pub(crate) fn sites(calls: &[&str], volume: &Path, arguments: &[String]) -> Vec<
     found
 }
 
-/// The calls of a trace, each with a path below the volume, in the order in which they were made first.
+/// The calls of a trace, each with a path below the volume, in the order of their first occurrence.
 pub(crate) fn sites_in(trace: &Path, volume: &Path) -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
     for line in fs::read_to_string(trace).unwrap().lines() {
@@ -101,7 +101,7 @@ pub(crate) fn sites_in(trace: &Path, volume: &Path) -> Vec<(String, PathBuf)> {
     found
 }
 
-/// What a line of a trace that begins or makes a call is about, below the volume.
+/// The call and its path below the volume, from a line of a trace that begins or makes a call.
 fn site(line: &str, volume: &Path) -> Option<(String, PathBuf)> {
     let (_, call) = line.split_once(' ')?;
     let (name, rest) = call.trim_start().split_once('(')?;

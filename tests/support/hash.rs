@@ -1,4 +1,4 @@
-//! Digests of the tests' own reckoning, so that the server's are not checked with its own code.
+//! Digests of the tests' own computation, so that the server's are not checked with its own code.
 
 use std::fmt::Write as _;
 

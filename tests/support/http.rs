@@ -1,6 +1,6 @@
-//! A blocking HTTP/1.1 client that shows what happened on the wire: raw heads, bodies cut short, its own pace.
+//! A blocking HTTP/1.1 client that shows the wire: raw heads, bodies cut short, its own rate.
 //!
-//! A connection a request, so that nothing is shared between requests but the server.
+//! Each request has its own connection, so that requests share nothing but the server.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -58,7 +58,7 @@ impl Request {
         self.header("Content-Type", media_type)
     }
 
-    /// How long the server may be silent.
+    /// The time for which the server may be silent.
     pub(crate) fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -70,19 +70,19 @@ impl Request {
         self
     }
 
-    /// Comes from this address of the loopback interface.
+    /// The source address, one of the loopback interface.
     pub(crate) fn from(mut self, address: &str) -> Self {
         self.source = Some(address.parse().unwrap());
         self
     }
 
-    /// Sends it and reads the response's head. Panics when no head comes.
+    /// Sends it and reads the response's head. Panics if there is none.
     pub(crate) fn send(self) -> Response {
         let what = format!("{} {}", self.method, self.url);
         self.try_send().unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
-    /// As [`Self::send`]; an error when no head comes. A server may answer before it has read the whole body.
+    /// As [`Self::send`]; an error if there is no head. A server may respond before it has read the whole body.
     pub(crate) fn try_send(self) -> std::io::Result<Response> {
         let start = Instant::now();
         let stream = self.connect()?;
@@ -105,7 +105,7 @@ impl Request {
         Sending { stream, chunked: length.is_none() }
     }
 
-    /// Sends a target that `url` would have tidied (`..`, `//`), as it is written.
+    /// Sends a target literally that `url` would have normalised (`..`, `//`).
     pub(crate) fn send_target(mut self, target: &str) -> Response {
         let stream = self.connect().unwrap();
         self.url.set_path("/");
@@ -147,14 +147,14 @@ impl Request {
     }
 }
 
-/// A request whose head is out and whose body is being written. Dropped: the client left.
+/// A request whose head is sent and whose body is being written. Dropping it disconnects.
 pub(crate) struct Sending {
     stream: TcpStream,
     chunked: bool,
 }
 
 impl Sending {
-    /// The next piece of the body; an error when the server reads no more.
+    /// Sends the next piece of the body; an error if the server reads no more.
     pub(crate) fn write(&mut self, piece: &[u8]) -> std::io::Result<()> {
         if self.chunked {
             write!(self.stream, "{:x}\r\n", piece.len())?;
@@ -170,10 +170,10 @@ impl Sending {
     }
 }
 
-/// How a body ended.
+/// The end of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// All that the head announced came.
+    /// All announced bytes arrived.
     Complete,
     /// The connection ended before that, or fell silent for too long.
     Cut,
@@ -186,7 +186,7 @@ pub(crate) struct Body {
     pub(crate) ending: Ending,
 }
 
-/// What a body was, when its bytes need not be kept.
+/// The properties of a body whose bytes need not be kept.
 #[derive(Debug)]
 pub(crate) struct Summary {
     pub(crate) digest: String,
@@ -196,18 +196,18 @@ pub(crate) struct Summary {
 
 enum Framing {
     Length(u64),
-    /// With what is left of the current chunk.
+    /// With the remaining bytes of the current chunk.
     Chunked {
         rest: usize,
     },
     UntilClose,
 }
 
-/// A response whose head is read; its body stays on the wire until asked for. Dropped: the client left.
+/// A response whose head is read; its body stays on the wire until it is read. Dropping it disconnects.
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
-    /// From before the connection was made until the head was read.
+    /// From before the connection until the head was read.
     pub(crate) waited: Duration,
     reader: BufReader<TcpStream>,
     framing: Framing,
@@ -267,7 +267,7 @@ impl Response {
     pub(crate) fn exactly(&mut self, wanted: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(wanted);
         while bytes.len() < wanted {
-            // Each piece is zeroed first: as large as all that is wanted, that would take more of the processor than the rest.
+            // Each piece is zeroed first: a buffer for all wanted bytes would cost more processor time than the rest.
             let piece = self.next((wanted - bytes.len()).min(64 << 10));
             assert!(!piece.is_empty(), "the body ended after {} of {wanted} bytes", bytes.len());
             bytes.extend_from_slice(&piece);
@@ -294,13 +294,13 @@ impl Response {
         String::from_utf8(body.bytes).unwrap()
     }
 
-    /// The whole body as JSON; panics when it is none.
+    /// The whole body as JSON; panics if it is not.
     pub(crate) fn json(self) -> serde_json::Value {
         let text = self.text();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("not JSON ({error}): {text:?}"))
     }
 
-    /// The first code of the specification's error body; panics when the body is none.
+    /// The first code of the specification's error body; panics if the body is not one.
     pub(crate) fn error_code(self) -> String {
         let status = self.status;
         let body = self.json();
@@ -312,7 +312,7 @@ impl Response {
         error["code"].as_str().unwrap_or_else(|| panic!("{status} without a code: {body}")).to_owned()
     }
 
-    /// Reads the body to its end and keeps only what it was.
+    /// Reads the body to its end and keeps only its properties.
     pub(crate) fn summary(mut self) -> Summary {
         let (mut hasher, mut length) = (hash::Hasher::default(), 0);
         loop {

@@ -1,4 +1,4 @@
-//! A client of HTTP/2 that asks for much at once, and takes or sends less than it could.
+//! An HTTP/2 client that sends many concurrent requests, and reads or sends less than it could.
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
@@ -21,7 +21,7 @@ impl Http2 {
         Self::with(https, &Builder::new())
     }
 
-    /// One that takes no byte of any body.
+    /// A connection that takes no byte of any body.
     pub(crate) fn without_window(https: &Https) -> Self {
         Self::with(https, Builder::new().initial_window_size(0))
     }
@@ -39,7 +39,7 @@ impl Http2 {
         Self { runtime, sender, base: format!("https://{}", https.address()) }
     }
 
-    /// Asks for a path so many times at once, and takes nothing of the bodies; how each was answered.
+    /// Sends this many concurrent requests for a path, and reads nothing of the bodies; returns the statuses.
     pub(crate) fn ask(&mut self, times: usize, path: &str) -> Vec<u16> {
         let Self { runtime, sender, base } = self;
         let answers: Vec<_> = (0..times)
@@ -57,7 +57,7 @@ impl Http2 {
         })
     }
 
-    /// Begins a request with the beginning of a body, and sends no more of it; how it was answered.
+    /// Begins a request with the beginning of a body, and sends no more of it; returns the status.
     pub(crate) fn begin(&mut self, method: &str, path: &str, body: &[u8]) -> u16 {
         let Self { runtime, sender, base } = self;
         let request = http::Request::builder().method(method).uri(format!("{base}{path}")).body(()).unwrap();

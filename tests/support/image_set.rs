@@ -1,5 +1,4 @@
-//! More images than fit: big and small, of which an upstream has all and a quota none too many. And the byte figures of a
-//! server, where it says them.
+//! More images than fit into a quota, big and small. And the byte figures in a server's messages.
 
 use std::time::Duration;
 
@@ -46,18 +45,18 @@ impl ImageSet {
         blobs.map(|blob| blob.len() as u64).sum()
     }
 
-    /// Upstream has all of it, under `latest`.
+    /// The upstream has all images, under `latest`.
     pub(crate) fn at(&self, upstream: &Upstream) {
         self.images.iter().for_each(|(name, image)| upstream.add(name, "latest", image));
     }
 
-    /// Pulls one after the other.
+    /// Pulls all images in turn.
     pub(crate) fn pull(&self, server: &Server) {
         self.images.iter().for_each(|(name, image)| server.pull(name, "latest", image));
     }
 }
 
-/// What the server says that all it has stored occupies. It names the figure to whoever brings more than can ever fit.
+/// The stored bytes by the server's own figure, from the error for a push that can never fit.
 pub(crate) fn stored_bytes(server: &Server) -> u64 {
     let session = server.target().begin("figures/asked");
     let whole = session.request("PATCH").header("Content-Type", OCTETS).begin(Some(1 << 50));
@@ -68,12 +67,12 @@ pub(crate) fn stored_bytes(server: &Server) -> u64 {
     figures(&message).0
 }
 
-/// The used, the allowed and the needed bytes of a refusal, which has to name the quota too.
+/// The used, the allowed and the needed bytes of an error, which must name the quota too.
 pub(crate) fn figures(message: &str) -> (u64, u64, u64) {
     assert!(message.contains("storage.quota"), "{message}");
     let numbers = message.split(|symbol: char| !symbol.is_ascii_digit()).filter_map(|word| word.parse().ok());
     match numbers.collect::<Vec<u64>>()[..] {
-        // What stays for now may follow.
+        // Bytes that stay for now may follow.
         [used, aside, allowed, needed, ..] => {
             assert!(used + aside + needed > allowed, "there would be room: {message}");
             (used, allowed, needed)
@@ -82,7 +81,7 @@ pub(crate) fn figures(message: &str) -> (u64, u64, u64) {
     }
 }
 
-/// Point 8: what the server says is what `du` says, within a block a blob, once nothing moves any more.
+/// The server's figure agrees with `du`, within a block for each blob, once nothing changes.
 pub(crate) fn figures_equal_du(server: &Server, when: &str) {
     let judge = VolumeCheck::new(server.data());
     let (mut last, mut since) = ((0, 0), 0);
@@ -96,6 +95,6 @@ pub(crate) fn figures_equal_du(server: &Server, when: &str) {
     let said = stored_bytes(server);
     let (found, blobs) = judge.du();
     let apart = said.abs_diff(found);
-    // A block a blob: were every link and folder allowed one, none of them need be counted.
+    // A block for each blob: with one for every link and folder, a missing count would go unnoticed.
     assert!(apart <= blobs * 4096, "{when}: it says {said}, du says {found} with {blobs} blobs: {apart} bytes apart");
 }

@@ -24,7 +24,7 @@ impl Blob {
         Self { digest: sha256(&bytes), bytes }
     }
 
-    /// Bytes that no compression makes smaller. The large ones are made once for all tests.
+    /// Incompressible bytes. The large ones are made once for all tests.
     pub(crate) fn noise(seed: u64, length: usize) -> Self {
         static MADE: LazyLock<Mutex<Vec<(u64, usize, Blob)>>> = LazyLock::new(Mutex::default);
         let mut made = MADE.lock().unwrap();
@@ -36,7 +36,7 @@ impl Blob {
         blob
     }
 
-    /// Bytes of one common noise, from `start` on: as many different blobs as wanted, and no memory for any of them.
+    /// Bytes of one common noise, from `start` on: any number of different blobs, without memory for any of them.
     pub(crate) fn window(start: usize, length: usize) -> Self {
         const NOISE: usize = 48 << 20;
         static ALL: LazyLock<Bytes> = LazyLock::new(|| noise(0x5eed, NOISE).into());
@@ -47,7 +47,7 @@ impl Blob {
         self.bytes.len()
     }
 
-    /// As a manifest names it.
+    /// The descriptor in a manifest.
     pub(crate) fn descriptor(&self, media_type: &str) -> Value {
         json!({ "mediaType": media_type, "digest": self.digest, "size": self.len() })
     }
@@ -81,13 +81,13 @@ impl Manifest {
         Self { digest: sha256(&bytes), media_type: media_type.to_owned(), bytes }
     }
 
-    /// As an index names it.
+    /// The descriptor in an index.
     pub(crate) fn descriptor(&self) -> Value {
         json!({ "mediaType": self.media_type, "digest": self.digest, "size": self.bytes.len() })
     }
 }
 
-/// Whose media types an image wears.
+/// The family of media types of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Oci,
@@ -124,7 +124,7 @@ impl Format {
     }
 }
 
-/// A manifest or an index, with all that belongs to it.
+/// A manifest or an index, with all its content.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     pub(crate) top: Manifest,
@@ -170,8 +170,8 @@ impl Image {
         }
     }
 
-    /// linux/amd64, whose layers are these bytes: to be moved, not to be run. Its configuration names them, so that no two
-    /// such images share one.
+    /// linux/amd64, whose layers are these bytes: to be moved, not to be run. Its configuration names them, so that no
+    /// two such images share one.
     pub(crate) fn of_layers(format: Format, layers: &[Blob]) -> Self {
         let named = |blob: &Blob| Layer { diff_id: blob.digest.clone(), blob: blob.clone() };
         Self::platform(format, "amd64", &layers.iter().map(named).collect::<Vec<_>>())
@@ -195,7 +195,7 @@ impl Image {
         &self.top.digest
     }
 
-    /// Children first, as they have to be pushed.
+    /// Children first, in the order of a push.
     pub(crate) fn manifests(&self) -> impl Iterator<Item = &Manifest> {
         self.children.iter().chain([&self.top])
     }

@@ -1,4 +1,4 @@
-//! System calls of a running server that fail: strace beside it.
+//! Failing system calls of a running server: attaches strace to it.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use super::{
     server::Server,
 };
 
-/// A tracer of the calls that concern one path. While it lives, they fail if they are to.
+/// A tracer of the calls on one path. As long as it exists, they fail if it is set to.
 pub(crate) struct Injection {
     tracer: Process,
     file: PathBuf,
@@ -23,18 +23,18 @@ pub(crate) struct Injection {
 }
 
 impl Injection {
-    /// Lets these calls fail with this error where they concern `path`.
+    /// Lets these calls on `path` fail with this error.
     pub(crate) fn failing(server: &Server, calls: &str, error: &str, path: &Path) -> Self {
         Self::start(server, Some(path), &[format!("trace={calls}"), format!("inject={calls}:error={error}")])
     }
 
-    /// Lets the first such call fail with this error that concerns `path`.
+    /// Lets the first such call on `path` fail with this error.
     pub(crate) fn once(server: &Server, call: &str, error: &str, path: &Path) -> Self {
         let inject = format!("inject={call}:error={error}:when=1");
         Self::start(server, Some(path), &[format!("trace={call}"), inject])
     }
 
-    /// Only watches, whatever the calls concern.
+    /// Only watches, for any path.
     pub(crate) fn watching_all(server: &Server, calls: &str) -> Self {
         Self::start(server, None, &[format!("trace={calls}")])
     }
@@ -56,18 +56,18 @@ impl Injection {
         Self { tracer, file, _dir: dir }
     }
 
-    /// Whether a call was made to fail so far.
+    /// Returns whether a call was made to fail so far.
     pub(crate) fn happened(&self) -> bool {
         fault::happened(&self.file)
     }
 
-    /// Lets go of the server; returns the calls that were seen, each with a path below the volume.
+    /// Detaches from the server; returns the calls that were seen, each with a path below the volume.
     pub(crate) fn sites(mut self, volume: &Path) -> Vec<(String, PathBuf)> {
         self.tracer.terminate(Duration::from_secs(10));
         fault::sites_in(&self.file, volume)
     }
 
-    /// Lets go of the server; returns how many calls were made to fail and how many succeeded.
+    /// Detaches from the server; returns the number of calls that were made to fail and of those that succeeded.
     pub(crate) fn end(mut self) -> (usize, usize) {
         self.tracer.terminate(Duration::from_secs(10));
         let trace = fs::read_to_string(&self.file).unwrap();

@@ -1,5 +1,5 @@
-//! What the layers of the base images hold: Debian's trees by debootstrap, this machine's own toolchain, the crates that
-//! `Cargo.lock` names, what those compile to, Debian's Prometheus. Each is a tar archive, made where it is asked for.
+//! The content of the base images' layers: Debian's trees by debootstrap, this machine's own toolchain, the crates that
+//! `Cargo.lock` names, their compiled form, Debian's Prometheus. Each is a tar archive, made at the given path.
 
 use std::{
     ffi::OsString,
@@ -19,17 +19,17 @@ use super::{
 
 /// Enough for the slowest mirror of Debian's.
 const LONG: Duration = Duration::from_secs(1800);
-/// The profile that the image is built with: what is shown is the image, not how fast it serves.
+/// The profile of the build in the image: the tests check the image, not its speed.
 pub(crate) const PROFILE: &str = "dev";
 
-/// Two trees: what `debian:bookworm-slim` has, and that with a compiler and the authorities' certificates.
+/// Two trees: the content of `debian:bookworm-slim`, and the same with a compiler and the authorities' certificates.
 pub(super) fn debian(kept: &Path) -> (PathBuf, PathBuf) {
     let (slim, full) = (kept.join("slim.tar"), kept.join("full.tar"));
     if !full.exists() {
         let dir = scratch::dir("debian");
         let root = dir.path().join("root");
         let root = root.to_str().unwrap();
-        // A mirror can fail, in the middle of it, too.
+        // A mirror can fail at any point.
         let fetch = format!("debootstrap --variant=minbase bookworm {root} http://deb.debian.org/debian");
         let anew = format!("umount -qR {root}/proc {root}/sys || true; rm -rf --one-file-system {root}");
         let packing = pack(root, &slim);
@@ -43,7 +43,7 @@ pub(super) fn debian(kept: &Path) -> (PathBuf, PathBuf) {
     (slim, full)
 }
 
-/// Packs a tree, without what nobody reads, under its name once it is whole.
+/// Packs a tree, without documentation, and renames the archive once it is complete.
 fn pack(root: &str, file: &Path) -> String {
     let file = file.display();
     let leave =
@@ -52,7 +52,7 @@ fn pack(root: &str, file: &Path) -> String {
     format!("tar --numeric-owner {leave} -C {root} -cf {file}.part . && mv {file}.part {file}")
 }
 
-/// Runs a script with mounts and processes of its own.
+/// Runs a script in a mount and process namespace of its own.
 fn apart(script: &str) {
     let mut unshare = command("unshare");
     unshare.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]);
@@ -67,7 +67,7 @@ pub(super) fn toolchain(place: &Path) -> PathBuf {
     packed(tar.args(["bin/cargo", "bin/rustc", "lib"]), place.join("toolchain.tar"))
 }
 
-/// Which compiler that is, and where.
+/// The compiler's version and path.
 pub(super) fn compiler() -> String {
     let mut rustc = command(sysroot().join("bin/rustc").to_str().unwrap());
     rustc.arg("-vV");
@@ -75,7 +75,7 @@ pub(super) fn compiler() -> String {
     format!("{} {version}", sysroot().display())
 }
 
-/// What cargo has downloaded of the crates in `Cargo.lock`, where it has it.
+/// The downloaded sources of the crates in `Cargo.lock`, in cargo's layout.
 pub(super) fn crates(place: &Path) -> PathBuf {
     let registry = cargo_home().join("registry");
     let wanted: Vec<_> = locked().iter().map(|name| OsString::from(format!("{name}.crate"))).collect();
@@ -105,7 +105,7 @@ fn locked() -> Vec<String> {
     lines.windows(2).filter_map(package).collect()
 }
 
-/// The crates compiled, as `/src/target`: our own build finds there what a docker that built before has in its cache.
+/// The compiled crates, as `/src/target`: the build finds there the cache of a docker that built before.
 pub(super) fn compiled(place: &Path) -> PathBuf {
     let (own, target) = (place.join("crate"), place.join("compiled"));
     fs::create_dir_all(own.join("src")).unwrap();
@@ -125,7 +125,7 @@ pub(super) fn compiled(place: &Path) -> PathBuf {
     tar
 }
 
-/// What was compiled for the tests serves here, too: only our own crate, and what was checked and not compiled, is left out.
+/// The compiled crates of the tests are used here, too, without Entrepot's own crate and check-only results.
 fn take_compiled(to: &Path) {
     let from = Path::new(BINARY).parent().unwrap();
     let checked = entries(&from.join("deps")).into_iter().filter(|path| {
@@ -145,7 +145,7 @@ fn take_compiled(to: &Path) {
     fs::remove_file(without).unwrap();
 }
 
-/// Ours, without tests and benches.
+/// Entrepot's manifest, without tests and benches.
 pub(super) fn manifest() -> String {
     let text = pages::read("Cargo.toml");
     let sections =
@@ -165,7 +165,7 @@ fn packed(tar: &mut Command, file: PathBuf) -> PathBuf {
     file
 }
 
-/// Where the toolchain is that this was built with.
+/// The folder of the toolchain that built this test.
 fn sysroot() -> PathBuf {
     let cargo = fs::canonicalize(env!("CARGO")).unwrap();
     cargo.parent().unwrap().parent().unwrap().to_owned()
@@ -176,7 +176,7 @@ pub(super) fn cargo_home() -> PathBuf {
     std::env::var_os("CARGO_HOME").map_or_else(home, PathBuf::from)
 }
 
-/// Debian's, where the one that the project names has it.
+/// Debian's Prometheus, at the path of the project's image.
 pub(super) fn prometheus(place: &Path) -> PathBuf {
     let program = located("prometheus");
     let mut tar = tar(place, "prometheus.tar", program.parent().unwrap());

@@ -1,4 +1,4 @@
-//! What the themes are built from: the server under test, its upstreams, its clients, and the images they move.
+//! The support for the tests: the server under test, its upstreams, its clients, and the images they move.
 
 pub(crate) mod admin;
 pub(crate) mod bases;
@@ -47,7 +47,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Looks every few milliseconds until `found` has something, or panics saying what was waited for.
+/// Polls every few milliseconds until `found` returns a value; panics after `limit` with the text of `what`.
 pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut found: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -64,7 +64,7 @@ pub(crate) fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() ->
     wait_for(what, limit, || holds().then_some(()));
 }
 
-/// How often a counting test repeats itself: the whole number under `./test --soak`, a tenth otherwise.
+/// The number of repetitions of a test: the whole number under `./test --soak`, a tenth otherwise.
 pub(crate) fn rounds(whole: usize) -> usize {
     if std::env::var_os("ENTREPOT_SOAK").is_some_and(|value| !value.is_empty()) { whole } else { (whole / 10).max(1) }
 }

@@ -1,5 +1,5 @@
-//! Rules as a model understands them, which knows nothing of how names are parsed; and what they keep from those whom they
-//! do not allow to see it, or to change it.
+//! A model of access rules that does not parse names; and secrets that the rules protect from users without a right to
+//! see or change them.
 
 use proptest::{
     collection::vec,
@@ -14,14 +14,14 @@ use super::{
     upstream::Upstream,
 };
 
-/// Of all that there is.
+/// All repositories.
 pub(crate) const REPOSITORIES: [&str; 6] = ["secret/app", "secret/sub/app", "team/app", "team", "app", MIRRORED];
-/// Nothing was ever pushed to it.
+/// The repository that nothing was pushed to.
 pub(crate) const MIRRORED: &str = "hub/app";
 const PATTERNS: [&str; 9] =
     ["**", "*", "*/*", "secret/**", "secret/app", "team/*", "team/**", "**/app", "docker.io/**"];
 
-/// A rule, and what it means.
+/// A rule, and its meaning.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
     pub(crate) who: Vec<&'static str>,
@@ -46,7 +46,7 @@ impl Rule {
     }
 }
 
-/// What the patterns mean of a name, spelt out.
+/// The meaning of the patterns for a name, spelt out.
 pub(crate) fn means(pattern: &str, repository: &str) -> bool {
     let parts: Vec<&str> = repository.split('/').collect();
     match pattern {
@@ -69,16 +69,16 @@ pub(crate) fn rules() -> impl Strategy<Value = Vec<Rule>> {
     vec((who, may, place).prop_map(|(who, may, place)| Rule { who, may, place }), 0..4)
 }
 
-/// What one repository alone has.
+/// Content of one repository alone.
 pub(crate) struct Secret {
     pub(crate) repository: &'static str,
-    /// It is the Hub's, and was pulled through here.
+    /// It belongs to the Hub, and was pulled through here.
     pub(crate) mirrored: bool,
     pub(crate) image: Image,
     /// Refers to the image.
     pub(crate) referrer: Manifest,
     pub(crate) blob: Blob,
-    /// Stands in its manifest and its blob.
+    /// A text in its manifest and its blob.
     mark: String,
 }
 
@@ -95,12 +95,12 @@ impl Secret {
         Self { repository, mirrored, image, referrer: Manifest::new(Format::Oci.manifest(), &body), blob, mark }
     }
 
-    /// The Hub's are called either way.
+    /// The Hub's repositories match under both names.
     fn is_meant_by(&self, pattern: &str) -> bool {
         means(pattern, self.repository) || (self.mirrored && means(pattern, &format!("docker.io/{}", self.repository)))
     }
 
-    /// Brings it to where it is to be.
+    /// Pushes it or adds it upstream.
     pub(crate) fn settle(&self, root: &Target, upstream: &Upstream) {
         if self.mirrored {
             upstream.add(self.repository, "1", &self.image);
@@ -112,7 +112,7 @@ impl Secret {
         assert_eq!(root.manifest(self.repository, "sig", &self.referrer).status, 201);
     }
 
-    /// It is what it was, to who may see it.
+    /// It is unchanged, for a user with the right to see it.
     pub(crate) fn is_unharmed(&self, root: &Target) {
         let repository = self.repository;
         let top = root.request("GET", &format!("{repository}/manifests/1")).send();
@@ -128,7 +128,7 @@ impl Secret {
         }
     }
 
-    /// Whether an answer gives away what is only here.
+    /// Returns the part of a response that reveals the secret, if any.
     pub(crate) fn is_in(&self, response: Response) -> Option<String> {
         let (status, digest) = (response.status, response.header("docker-content-digest").map(str::to_owned));
         let own = [self.image.digest(), &self.referrer.digest, &self.blob.digest];
@@ -139,7 +139,7 @@ impl Secret {
         let text = String::from_utf8_lossy(&body);
         let told = text.contains(&self.mark)
             || body.windows(64).any(|part| part == &self.blob.bytes[..64.min(self.blob.len())]);
-        // A refusal may say the name that was asked for; a list must not.
+        // A denial may contain the requested name; a list must not.
         let listed = text.contains(&format!("\"{}\"", self.repository)) && status < 300;
         (told || listed).then(|| format!("{status}: {text}"))
     }

@@ -1,7 +1,7 @@
-//! A machine within the machine: a network with nothing but its own loopback interface, an `/etc` that may be written,
-//! empty places for docker's, containerd's and podman's things. Ports are free on it, and nothing leads out of it.
+//! A network namespace with its own mounts: only a loopback interface, a writable `/etc`, and empty state folders for
+//! docker, containerd and podman. All its ports are free, and no traffic leaves it.
 //!
-//! Its first process dies with the test process, and with it all the others: whatever a daemon left running.
+//! Its first process dies with the test process, and all others with it, such as leftovers of daemons.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,7 +16,7 @@ use super::{
     scratch, wait_for,
 };
 
-/// What is bound over what, and the process that holds it all. `$1` is a directory of the machine's own.
+/// The mounts, and the process that holds the namespace. `$1` is the namespace's own directory.
 const BOOT: &str = r#"
 set -e
 ip link set lo up
@@ -33,7 +33,7 @@ echo booted
 while :; do sleep 1000; done
 "#;
 
-/// As `systemctl`, for the daemons that pages restart.
+/// Replaces `systemctl`, for the daemons that pages restart.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 for unit; do :; done
 mkdir -p /run/units
@@ -76,7 +76,7 @@ impl Netns {
         netns
     }
 
-    /// A program that stands before the system's.
+    /// Installs a program that shadows the system's.
     fn shim(&self, name: &str, text: &str) {
         use std::os::unix::fs::PermissionsExt;
         let path = self.dir.path().join("shims").join(name);
@@ -84,17 +84,17 @@ impl Netns {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// The directory that commands start in: its user's home.
+    /// The working directory of commands: their user's home.
     pub(crate) fn home(&self) -> PathBuf {
         self.dir.path().join("home")
     }
 
-    /// Where a path of this machine's own lies for the test.
+    /// The test's path of a path within the namespace.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join(path.trim_start_matches('/'))
     }
 
-    /// A program that runs on it.
+    /// A command that runs in the namespace.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut enter = command("nsenter");
         enter.args(["--target", &self.first.to_string(), "--net", "--uts", "--ipc", "--pid", "--mount"]);
@@ -109,17 +109,17 @@ impl Netns {
         format!("{}:{inherited}:/usr/local/sbin:/usr/sbin:/sbin", shims.display())
     }
 
-    /// Runs a script of the shell's, in which every command must succeed.
+    /// Runs a shell script, in which every command must succeed.
     pub(crate) fn sh(&self, script: &str) -> String {
         self.try_sh(script).expect_success(script).output
     }
 
-    /// Runs a command again and again until it succeeds.
+    /// Repeats a command until it succeeds.
     pub(crate) fn until(&self, command: &str) {
         self.sh(&format!("for attempt in $(seq 1200); do {command} && exit; sleep 0.1; done; exit 1"));
     }
 
-    /// Runs a script that is to fail; what it said.
+    /// Runs a script that must fail; returns its output.
     pub(crate) fn fails(&self, script: &str) -> String {
         let outcome = self.try_sh(script);
         assert!(!outcome.status.success(), "{script} succeeded:\n{}", outcome.output);
@@ -132,7 +132,7 @@ impl Netns {
         run("sh", sh, Duration::from_secs(900))
     }
 
-    /// Starts something that goes on.
+    /// Starts a background process.
     pub(crate) fn start(&self, name: &str, command: Command, ready: &str) -> Process {
         let mut process = Process::start(name, command);
         process.wait_for_line(ready, Duration::from_secs(300));
@@ -146,7 +146,7 @@ impl Netns {
         self.sh("systemctl restart docker");
     }
 
-    /// Entrepot itself, from this build, with these variables, over this directory.
+    /// Entrepot from this build, with these variables, on this directory.
     pub(crate) fn entrepot(&self, data: &Path, variables: &[(&str, &str)]) -> Process {
         let mut serve = self.command(env!("CARGO_BIN_EXE_entrepot"));
         serve.args(["serve", "--data"]).arg(data).envs(variables.iter().copied());
@@ -155,7 +155,7 @@ impl Netns {
 }
 
 impl Drop for Netns {
-    /// The mounts of its containers go with its last process.
+    /// The mounts of its containers end with its last process.
     fn drop(&mut self) {
         self.process.kill();
     }

@@ -1,5 +1,5 @@
-//! A network of a test's own: nothing on it but its loopback interface. That one has more addresses: a public one, where docker
-//! verifies certificates, which it never does on 127.0.0.0/8; and such as a company or a cloud keeps to itself.
+//! A network namespace with only a loopback interface. That has more addresses: a public one, where docker verifies
+//! certificates, which it never does on 127.0.0.0/8; and private ones of a company or a cloud.
 
 use std::{env, time::Duration};
 
@@ -8,11 +8,11 @@ use super::{
     scratch,
 };
 
-/// As good as a public one.
+/// An address that counts as public.
 pub(crate) const ADDRESS: &str = "192.0.2.1";
-/// What a cloud's machines ask about themselves, and addresses of networks inside; as URLs write them.
+/// A cloud's metadata address, and addresses of private networks, in the form of URLs.
 pub(crate) const INSIDE: [&str; 5] = ["169.254.169.254", "10.255.255.1", "172.16.255.1", "192.168.255.1", "[fd00::9]"];
-/// Names that lead to the first address, and to others.
+/// Names of the first address, and of others.
 pub(crate) const NAMES: [(&str, &str); 4] = [
     ("r.test", ADDRESS),
     ("meta.r.test", "169.254.169.254"),
@@ -22,7 +22,7 @@ pub(crate) const NAMES: [(&str, &str); 4] = [
 /// Set for the process that runs inside.
 const ENTERED: &str = "ENTREPOT_TEST_NETWORK";
 
-/// Runs the test of this name (`file::function`) there, in a process of its own.
+/// Runs the test of this name (`file::function`) in the namespace, in a process of its own.
 pub(crate) fn on_its_own(test: &str, body: impl FnOnce()) {
     if env::var_os(ENTERED).is_some() {
         return body();

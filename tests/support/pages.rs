@@ -1,8 +1,8 @@
-//! The blocks of code in a page of our documentation, as whoever copies them gets them.
+//! The code blocks in a page of Entrepot's documentation, in the form that a reader copies.
 
 use std::path::Path;
 
-/// What stands between fences that name this language, in the page's order.
+/// The blocks with this language, in the page's order.
 pub(crate) fn blocks(page: &str, language: &str) -> Vec<String> {
     let text = read(page);
     let (mut found, mut open) = (Vec::new(), None::<(bool, usize, String)>);
@@ -13,7 +13,7 @@ pub(crate) fn blocks(page: &str, language: &str) -> Vec<String> {
                 found.extend(wanted.then_some(block));
                 None
             }
-            // A block in a list is indented, and is not when it is copied.
+            // A block in a list is indented; its copy is not.
             (None, Some((wanted, indent, block))) => {
                 Some((wanted, indent, block + line.get(indent..).unwrap_or("") + "\n"))
             }

@@ -1,7 +1,7 @@
-//! A port of the loopback interface that stays ours while nothing listens on it.
+//! A reserved port of the loopback interface, also while no server listens on it.
 //!
-//! A bound socket that never listens refuses connections, keeps the kernel from handing the port to anyone else, and,
-//! as both sides set `SO_REUSEADDR`, lets the real listener bind beside it. So a server can be stopped and started
+//! A bound socket that never listens refuses connections, keeps the kernel from giving the port to another process,
+//! and, as both sides set `SO_REUSEADDR`, lets the real listener bind beside it. So a server can be stopped and started
 //! again on the same port while other tests pick theirs.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -17,7 +17,7 @@ impl Port {
         Self { guard: bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) }
     }
 
-    /// As [`Port::reserve`], on all addresses: other tests use more of the loopback's than one.
+    /// As [`Port::reserve`], on all addresses: other tests use several of the loopback's addresses.
     pub(crate) fn reserve_everywhere() -> Self {
         Self { guard: bound(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))) }
     }

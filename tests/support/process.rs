@@ -1,7 +1,7 @@
-//! Child processes that cannot outlive the test process, with what they print kept in memory.
+//! Child processes that cannot outlive the test process, with their output kept in memory.
 //!
-//! `setpriv --pdeathsig KILL` ties a child to the *thread* that started it, and a test's thread ends before its
-//! process does; so one thread that never ends starts them all.
+//! `setpriv --pdeathsig KILL` ties a child to the *thread* that started it, and a test's thread ends before its process
+//! does; so one thread that never ends starts them all.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -56,7 +56,7 @@ const PACKAGES: [(&str, &str); 22] = [
     ("promtool", "prometheus"),
 ];
 
-/// A command that dies with the test process, with nothing of this environment but the search path.
+/// A command that dies with the test process, and inherits only the search path of its environment.
 pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(located(program)).env_clear();
@@ -64,8 +64,8 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// As [`command`], in a mount namespace of its own where `private` directories (`PATH:SIZE`) are empty and in memory: no
-/// mount and no file there outlives the process.
+/// As [`command`], in a mount namespace of its own, in which `private` directories (`PATH:SIZE`) are empty and in
+/// memory: no mount and no file there outlives the process.
 pub(crate) fn isolated(program: &str, private: &[&str]) -> Command {
     const SCRIPT: &str = r#"
         while [ "$1" != -- ]; do mkdir -p "${1%:*}" && mount -t tmpfs -o size="${1##*:}" tmpfs "${1%:*}" || exit 125; shift; done
@@ -77,7 +77,7 @@ pub(crate) fn isolated(program: &str, private: &[&str]) -> Command {
     command
 }
 
-/// The program's path, or a panic that says what to install.
+/// The program's path; panics with the package to install if it is missing.
 pub(crate) fn located(program: &str) -> PathBuf {
     if program.contains('/') {
         return program.into();
@@ -94,7 +94,7 @@ fn search_path() -> String {
     format!("{inherited}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin")
 }
 
-/// A child in the background. Killed when dropped.
+/// A child in the background. Killed on drop.
 pub(crate) struct Process {
     name: String,
     child: Child,
@@ -143,7 +143,7 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and waits for the end. Says how long that took.
+    /// SIGTERM, and waits for the end. Returns the time it took.
     pub(crate) fn terminate(&mut self, limit: Duration) -> (ExitStatus, Duration) {
         let start = Instant::now();
         self.signal(rustix::process::Signal::TERM);
@@ -151,7 +151,7 @@ impl Process {
         (self.child.wait().unwrap(), start.elapsed())
     }
 
-    /// Waits for an end that comes by itself.
+    /// Waits until the process ends by itself.
     pub(crate) fn wait_for_end(&mut self, limit: Duration) {
         wait_until(&format!("{} to end", self.name), limit, || self.has_ended());
     }
@@ -201,7 +201,7 @@ fn keep(stream: impl Read + Send + 'static, output: &Arc<Mutex<String>>) -> thre
     })
 }
 
-/// How a command ended that was waited for.
+/// The result of a finished command.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) status: ExitStatus,
@@ -216,7 +216,7 @@ impl Outcome {
     }
 }
 
-/// Runs a command to its end, or kills it at `limit`.
+/// Runs a command until it exits, or kills it at `limit`.
 pub(crate) fn run(name: &str, command: Command, limit: Duration) -> Outcome {
     let start = Instant::now();
     let mut process = Process::start(name, command);

@@ -17,7 +17,7 @@ use super::{
     scratch, wait_until,
 };
 
-/// One that scrapes four times a second.
+/// A Prometheus that scrapes four times a second.
 pub(crate) struct Prometheus {
     port: Port,
     _process: Process,
@@ -49,7 +49,7 @@ impl Prometheus {
         found
     }
 
-    /// The values that an expression has now, one a series.
+    /// The current values of an expression, one for each series.
     pub(crate) fn query(&self, expression: &str) -> Vec<f64> {
         let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("query", expression).finish();
         let answer = http::get(&format!("{}/api/v1/query?{query}", self.port.url())).send();
@@ -60,7 +60,7 @@ impl Prometheus {
     }
 }
 
-/// Runs promtool in the folder of the dashboards; it must agree.
+/// Runs promtool in the folder of the dashboards; it must succeed.
 pub(crate) fn promtool(arguments: &[&str], input: Option<&Path>) -> Outcome {
     let mut command = process::command("promtool");
     command.args(arguments).current_dir(dashboards());

@@ -1,4 +1,4 @@
-//! Connections that say what a test wants, from whatever address of the loopback interface it wants to come from.
+//! Raw connections, from any address of the loopback interface.
 
 use std::{
     io::{Read, Write},
@@ -13,7 +13,7 @@ pub(crate) fn connect(url: &str, source: &str) -> TcpStream {
     connect_with(url, source, 1 << 20)
 }
 
-/// One whose kernel takes this many bytes before anybody reads them.
+/// A connection with a receive buffer of this many bytes.
 pub(crate) fn connect_with(url: &str, source: &str, window: usize) -> TcpStream {
     let address: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -27,10 +27,10 @@ pub(crate) fn connect_with(url: &str, source: &str, window: usize) -> TcpStream 
     stream
 }
 
-/// Everything that comes until the other side ends it, and how long that took.
+/// Everything received until the peer closes, and the time it took.
 pub(crate) fn rest(mut stream: &TcpStream) -> (String, Duration) {
     let (start, mut bytes) = (Instant::now(), Vec::new());
-    // A reset is an end as well.
+    // A reset ends it as well.
     let _ = stream.read_to_end(&mut bytes);
     (String::from_utf8_lossy(&bytes).into_owned(), start.elapsed())
 }

@@ -1,4 +1,4 @@
-//! What the tags of a volume reach, read off the disk alone: the judge of what a collection left.
+//! The files that the tags of a volume reach, read from the disk alone: the reference for garbage collection.
 
 use std::{
     collections::BTreeSet,
@@ -43,15 +43,15 @@ fn manifest(root: &Path, own: &Path, digest: &str, found: &mut BTreeSet<PathBuf>
     }
 }
 
-/// Where a blob lies, relative to `docker/registry/v2`.
+/// The path of a blob, relative to `docker/registry/v2`.
 pub(crate) fn data(digest: &str) -> PathBuf {
     Path::new("blobs/sha256").join(&hex(digest)[..2]).join(hex(digest)).join("data")
 }
 
-/// What is on the disk is what the tags reach: no file more, none less, and no folder that was of a blob or a link.
+/// The disk has exactly the files that tags reach, and no empty folder of a blob or a link.
 pub(crate) fn holds_what_tags_reach(volume: &Path) {
     let root = volume.join("docker/registry/v2");
-    // Claims are no part of what tags reach: they stay when the last tag goes.
+    // Claims are not reached by tags: they stay without the last tag.
     let is_claim = |file: &PathBuf| file.ends_with("_hosted/claim");
     let on_disk: BTreeSet<_> = scratch::files(&root).into_iter().filter(|file| !is_claim(file)).collect();
     let reached = reached(volume);

@@ -1,5 +1,5 @@
-//! Debian's docker-registry: as the real upstream, behind token authentication, or open, on a volume that is handed to
-//! and fro.
+//! Debian's docker-registry: as the real upstream, behind token authentication, or open, on a volume that both servers
+//! use in turn.
 
 use std::{path::Path, time::Duration};
 
@@ -39,7 +39,7 @@ impl Registry2 {
         Target::with_token(&self.url(), &self.tokens.push_token(repository)).image(repository, tag, image);
     }
 
-    /// What it logged: a line for each request.
+    /// Its log: a line for each request.
     pub(crate) fn log(&self) -> String {
         self.process.output()
     }
@@ -59,8 +59,8 @@ fn serve(config: &Path) -> Process {
     process
 }
 
-/// Open to everybody, on a volume of the test's own. Killed when dropped, and nothing is lost by that: it syncs nothing
-/// and remembers nothing.
+/// Without authentication, on a volume of the test's own. Killed on drop, which loses nothing: it has no state in
+/// memory.
 pub(crate) struct OnVolume {
     _process: Process,
     port: Port,

@@ -1,7 +1,7 @@
-//! Where a client's programs come from: this machine's packages, or Debian sid's, whose docker and containerd are newer.
+//! The origin of a client's programs: this machine's packages, or Debian sid's newer docker and containerd.
 //!
-//! Sid's packages are unpacked, not installed, and kept below `target/`. Its programs run in a mount namespace of their own
-//! where sid's `/usr` lies over this machine's, so that they find each other and their libraries.
+//! Sid's packages are unpacked, not installed, and kept below `target/`. Its programs run in a mount namespace of their
+//! own with sid's `/usr` over this machine's, so that they find each other and their libraries.
 
 use std::{
     fs,
@@ -12,12 +12,12 @@ use std::{
 
 use super::process::{command, isolated, run};
 
-/// Changed with the script below.
+/// To be changed with the script below.
 const RECIPE: &str = "1";
 /// Enough for the slowest of Debian's mirrors.
 const LONG: Duration = Duration::from_secs(900);
 
-/// Unpacks what the packages need that this machine may have in an older version, the C library among it.
+/// Unpacks the packages and those dependencies that may be older on this machine, the C library among them.
 const UNPACK: &str = r#"
 mkdir -p "$1/lists/partial" "$1/cache/archives/partial" "$1/root"
 : >"$1/status"
@@ -49,7 +49,7 @@ pub(crate) enum Release {
 }
 
 impl Release {
-    /// Debian sid, unpacked if it is not there yet.
+    /// Debian sid, unpacked if it is missing.
     pub(crate) fn sid() -> Self {
         let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/images");
         fs::create_dir_all(&kept).unwrap();

@@ -1,4 +1,4 @@
-//! Chance that comes again: the same seed, the same throws.
+//! Reproducible random numbers: the same seed gives the same sequence.
 
 /// Xorshift64*.
 pub(crate) struct Rng(u64);

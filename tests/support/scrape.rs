@@ -1,4 +1,4 @@
-//! What a server says of itself, read as Prometheus reads it.
+//! The metrics of a server, parsed as Prometheus does.
 
 use super::{http, ports::Port, server::Setup};
 
@@ -22,7 +22,7 @@ impl Scrape {
         lines.map(|line| line.rsplit_once(' ').map(|(series, value)| (series, value.parse().unwrap())).unwrap())
     }
 
-    /// The sum of the series of this name that have all these labels, `label="value"`; `None` where there is none.
+    /// The sum of the series of this name that have all these labels, `label="value"`; `None` if there is none.
     pub(crate) fn find(&self, name: &str, labels: &[&str]) -> Option<f64> {
         let wanted = |series: &str| {
             let (found, rest) = series.split_once('{').unwrap_or((series, ""));
@@ -32,7 +32,7 @@ impl Scrape {
         (!found.is_empty()).then(|| found.iter().sum())
     }
 
-    /// As [`Self::find`], of one that is there, in whole numbers.
+    /// As [`Self::find`], for an existing series, in whole numbers.
     pub(crate) fn sum(&self, name: &str, labels: &[&str]) -> u64 {
         let found = self.find(name, labels).unwrap_or_else(|| panic!("no {name} {labels:?} in\n{}", self.text));
         assert!(found.fract() == 0.0 && found >= 0.0, "{name} is {found}");
@@ -48,7 +48,7 @@ impl Scrape {
 }
 
 impl Setup {
-    /// With a second door at this port.
+    /// With a debug listener at this port.
     pub(crate) fn watched(self, door: &Port) -> Self {
         self.variable("REGISTRY_HTTP_DEBUG_ADDR", &door.addr().to_string())
     }

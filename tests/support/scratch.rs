@@ -1,6 +1,6 @@
-//! One scratch directory for the whole test process, gone when the process is: also after `kill -9`.
+//! One scratch directory for the whole test process, removed when the process ends, even by `kill -9`.
 //!
-//! A shell in a session of its own holds the read end of a pipe whose write end only this process has. When that
+//! A shell in a session of its own holds the read end of a pipe, and only this process holds the write end. When that
 //! end closes, the shell unmounts and removes everything. The path is short: unix sockets allow 108 bytes.
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-/// Mounts can only be below the scratch directory when a daemon ran without its own mount namespace.
+/// Mounts are below the scratch directory only if a daemon ran without its own mount namespace.
 const REAPER: &str = r#"
 cat >/dev/null
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
@@ -47,7 +47,7 @@ pub(crate) fn dir(name: &str) -> TempDir {
     tempfile::Builder::new().prefix(&format!("{name}-")).rand_bytes(4).tempdir_in(&ROOT.path).unwrap()
 }
 
-/// The scratch directory's own name: what else is called by it is removed with it, as control groups are.
+/// The scratch directory's own name: control groups of the same name are removed with it.
 pub(crate) fn name() -> String {
     ROOT.path.file_name().unwrap().to_str().unwrap().to_owned()
 }

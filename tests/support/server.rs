@@ -1,4 +1,4 @@
-//! The server under test: the real binary, on a port the kernel chose, over a data directory of its own.
+//! The server under test: the real binary, on a free port, with a data directory of its own.
 
 use std::{
     net::TcpStream,
@@ -22,7 +22,7 @@ use super::{
     upstream::Upstream,
 };
 
-/// As containerd and dockerd send it.
+/// The value that containerd and dockerd send.
 pub(crate) const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, */*";
@@ -30,15 +30,15 @@ pub(crate) const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2
 /// The program.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_entrepot");
 
-/// What a server is started with.
+/// The setup of a server.
 #[derive(Clone)]
 pub(crate) struct Setup {
     variables: Vec<(String, String)>,
     config: Option<PathBuf>,
     data: Arc<TempDir>,
-    /// The data are in a place of the test's own.
+    /// The data directory, if the test chose it.
     elsewhere: Option<PathBuf>,
-    /// Whether the command line says where the data are.
+    /// True if the command line sets the data directory.
     flag: bool,
     disk: Option<u32>,
     trace: Option<PathBuf>,
@@ -47,7 +47,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// On a free port, into a fresh directory.
+    /// On a free port, with a fresh data directory.
     fn bare() -> Self {
         let data = Arc::new(scratch::dir("data"));
         let (config, elsewhere) = (None, None);
@@ -84,7 +84,7 @@ impl Setup {
         self.variable("REGISTRY_STORAGE_DELETE_ENABLED", "true")
     }
 
-    /// Names of repositories that are hosted, as `proxy.hosted` takes them.
+    /// The patterns of hosted repositories, as in `proxy.hosted`.
     pub(crate) fn hosted(self, patterns: &str) -> Self {
         self.variable("REGISTRY_PROXY_HOSTED", patterns)
     }
@@ -95,13 +95,13 @@ impl Setup {
         self
     }
 
-    /// Nothing of the environment but what is said hereafter.
+    /// Removes all variables that were set so far.
     pub(crate) fn without_variables(mut self) -> Self {
         self.variables.clear();
         self
     }
 
-    /// Where the data are is told by registry:2's variable, not by our flag.
+    /// Sets the data directory by registry:2's variable, not by the flag.
     pub(crate) fn root_directory(mut self) -> Self {
         self.flag = false;
         let data = self.data().to_str().unwrap().to_owned();
@@ -113,58 +113,58 @@ impl Setup {
         self
     }
 
-    /// How long a tag stays fresh.
+    /// The time for which a tag stays fresh.
     pub(crate) fn freshness(self, value: &str) -> Self {
         self.variable("REGISTRY_PROXY_FRESHNESS", value)
     }
 
-    /// The data directory is a disk of its own with this many MiB, empty after each start.
+    /// The data directory is a filesystem of its own of this many MiB, empty after each start.
     pub(crate) fn disk(mut self, mebibytes: u32) -> Self {
         self.disk = Some(mebibytes);
         self
     }
 
-    /// The data are in this directory, and stay there.
+    /// The data directory, which is kept.
     pub(crate) fn data_at(mut self, dir: &Path) -> Self {
         self.elsewhere = Some(dir.to_owned());
         self
     }
 
-    /// The data are on this filesystem.
+    /// The data directory is on this filesystem.
     pub(crate) fn on(mut self, disk: &Disk) -> Self {
         self.elsewhere = Some(disk.data());
         self
     }
 
-    /// What everything stored may come to.
+    /// The limit for stored bytes.
     pub(crate) fn quota(self, value: &str) -> Self {
         self.variable("REGISTRY_STORAGE_QUOTA", value)
     }
 
-    /// How long what was served is safe from eviction.
+    /// The time for which served content is not evicted.
     pub(crate) fn lease(self, value: &str) -> Self {
         self.variable("REGISTRY_STORAGE_LEASE", value)
     }
 
-    /// The system calls that make writes durable, and the sends, are written to this file.
+    /// Traces the system calls that make writes durable, and the sends, into this file.
     pub(crate) fn traced(mut self, file: &Path) -> Self {
         self.trace = Some(file.to_owned());
         self
     }
 
-    /// It may have no more than so many files open.
+    /// The limit of open files.
     pub(crate) fn files(mut self, most: u32) -> Self {
         self.files = Some(most);
         self
     }
 
-    /// One of its system calls fails; what it did is written to this file.
+    /// Lets one of its system calls fail; the trace is written to this file.
     pub(crate) fn faulty(mut self, fault: Fault, trace: &Path) -> Self {
         (self.trace, self.fault) = (Some(trace.to_owned()), Some(fault));
         self
     }
 
-    /// Where the server will keep everything.
+    /// The data directory.
     pub(crate) fn data(&self) -> &Path {
         self.elsewhere.as_deref().unwrap_or(self.data.path())
     }
@@ -174,7 +174,7 @@ impl Setup {
         Server { process, url, setup: self }
     }
 
-    /// On this port, whether or not it says where it listens.
+    /// Starts on this port, even if the log does not contain the address.
     pub(crate) fn start_at(self, port: &Port) -> Server {
         let setup = self.variable("REGISTRY_HTTP_ADDR", &port.addr().to_string());
         let process = Process::start("entrepot", setup.command());
@@ -183,7 +183,7 @@ impl Setup {
         Server { process, url: port.url(), setup }
     }
 
-    /// Runs `entrepot serve` to an end that is expected to come by itself.
+    /// Runs `entrepot serve` until it exits by itself.
     pub(crate) fn run(&self) -> Outcome {
         process::run("entrepot", self.command(), Duration::from_secs(20))
     }
@@ -227,14 +227,14 @@ fn traced(file: &Path) -> Command {
     command
 }
 
-/// `entrepot` with these arguments, run to its end.
+/// Runs `entrepot` with these arguments until it exits.
 pub(crate) fn entrepot(arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
     let mut command = process::command(BINARY);
     command.args(arguments).envs(variables.iter().copied());
     process::run("entrepot", command, Duration::from_secs(20))
 }
 
-/// A running server. Killed when dropped.
+/// A running server. Killed on drop.
 pub(crate) struct Server {
     process: Process,
     url: String,
@@ -242,7 +242,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Mirrors `upstream`, with everything as it is by default.
+    /// Mirrors `upstream`, with the default settings.
     pub(crate) fn mirroring(upstream: &Upstream) -> Self {
         Setup::mirroring(&upstream.url()).start()
     }
@@ -252,7 +252,7 @@ impl Server {
         &self.url
     }
 
-    /// Where the mirror's own door is.
+    /// The URL of the mirror listener.
     pub(crate) fn mirror_url(&self) -> String {
         let line = super::wait_for("the mirror's door", Duration::from_secs(20), || {
             self.log().lines().find(|line| line.contains("without a password, on ")).map(str::to_owned)
@@ -260,7 +260,7 @@ impl Server {
         line.split("without a password, on ").nth(1).unwrap().trim().to_owned()
     }
 
-    /// The memory it has now, in bytes (`VmRSS`).
+    /// Its current memory, in bytes (`VmRSS`).
     pub(crate) fn memory(&self) -> u64 {
         self.status("VmRSS:")
     }
@@ -280,7 +280,7 @@ impl Server {
         http::get(&self.v2(&format!("{repository}/blobs/{digest}")))
     }
 
-    /// Pulls as a client does that has nothing: the tag, its platforms' manifests, every blob; checks each digest.
+    /// Pulls as a client with an empty store does: the tag, its platforms' manifests, every blob; checks each digest.
     pub(crate) fn pull(&self, repository: &str, tag: &str, image: &Image) {
         let top = self.manifest(repository, tag).send();
         assert_eq!((top.status, top.summary().digest.as_str()), (200, image.digest()), "{repository}:{tag}");
@@ -298,19 +298,19 @@ impl Server {
         self.setup.data()
     }
 
-    /// To push to it.
+    /// A target for pushes.
     pub(crate) fn target(&self) -> Target {
         Target::open(&self.url)
     }
 
-    /// From now on [`Self::peak_memory`] is about what follows. Returned: the peak as it is now.
+    /// Resets [`Self::peak_memory`]. Returns the peak until now.
     pub(crate) fn forget_peak_memory(&self) -> u64 {
         std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
         self.peak_memory()
     }
 
-    /// By how many bytes the peak has risen above `before`. The kernel counts in batches of each processor, so that
-    /// where nothing was taken, the second figure may be a little below the first.
+    /// The bytes by which the peak has risen above `before`. The kernel counts in batches of each processor, so that
+    /// without any allocation the second figure may be a little below the first.
     pub(crate) fn peak_above(&self, before: u64) -> u64 {
         self.peak_memory().saturating_sub(before)
     }
@@ -320,7 +320,7 @@ impl Server {
         self.process.wait_for_line(part, limit);
     }
 
-    /// The most memory it had so far, in bytes (`VmHWM`).
+    /// Its peak memory so far, in bytes (`VmHWM`).
     pub(crate) fn peak_memory(&self) -> u64 {
         self.status("VmHWM:")
     }
@@ -331,7 +331,7 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// Of the process since the last start.
+    /// The process id since the last start.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
@@ -361,12 +361,12 @@ impl Server {
         self.process.signal(rustix::process::Signal::TERM);
     }
 
-    /// Waits for an end that something else brings.
+    /// Waits until another event ends the process.
     pub(crate) fn wait_for_end(&mut self, limit: Duration) {
         super::wait_until("the server to end", limit, || self.process.has_ended());
     }
 
-    /// Starts again on the same data, on another port. Says how long that took.
+    /// Starts again on the same data, on another port. Returns the time it took.
     pub(crate) fn restart(&mut self) -> Duration {
         self.process.kill();
         let start = Instant::now();

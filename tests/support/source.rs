@@ -1,4 +1,4 @@
-//! The source as its imports tie it together: which module names which, in `use` declarations and in paths.
+//! The import graph of the source: the modules that each module names, in `use` declarations and in paths.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
 /// A module's path below the crate: `["http", "api", "blobs"]`; empty for the crate itself.
 pub(crate) type Module = Vec<String>;
 
-/// All modules below `source` with their files, but those of tests.
+/// All modules below `source` with their files, without those of tests.
 pub(crate) fn modules(source: &Path) -> BTreeMap<Module, PathBuf> {
     let mut found = BTreeMap::new();
     collect(source, &Vec::new(), &mut found);
@@ -32,7 +32,7 @@ fn collect(dir: &Path, module: &Module, found: &mut BTreeMap<Module, PathBuf>) {
     }
 }
 
-/// The modules that one names, itself left out. A name that a `mod.rs` hands on counts for the module that defines it.
+/// The modules that one names, without itself. A name that a `mod.rs` re-exports counts for the module that defines it.
 pub(crate) fn imports(module: &Module, all: &BTreeMap<Module, PathBuf>) -> BTreeSet<Module> {
     let code = code(&all[module]);
     let paths = uses(&code).into_iter().map(|(_, path)| path).chain(inline(&code));
@@ -47,7 +47,7 @@ fn code(file: &Path) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// Each path of each `use`, flattened, and whether it is handed on.
+/// Each path of each `use`, flattened, and true if it is re-exported.
 fn uses(code: &str) -> Vec<(bool, Vec<String>)> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices("use ") {
@@ -94,7 +94,7 @@ fn members(group: &str) -> Vec<&str> {
     found.into_iter().map(str::trim).filter(|member| !member.is_empty()).collect()
 }
 
-/// Paths from the crate or from above that stand in the code itself.
+/// Paths from the crate or a parent module in the code itself.
 fn inline(code: &str) -> Vec<Vec<String>> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     let words = code.split(|c: char| !is_word(c));
@@ -119,7 +119,7 @@ fn resolve(path: &[String], from: &Module, all: &BTreeMap<Module, PathBuf>, dept
     }
 }
 
-/// The module that a module's `pub use` has a name from.
+/// The module from which a module's `pub use` takes a name.
 fn handed_on(name: &str, module: &Module, all: &BTreeMap<Module, PathBuf>, depth: usize) -> Option<Module> {
     let file = all.get(module).filter(|file| file.ends_with("mod.rs"))?;
     let uses = uses(&code(file));

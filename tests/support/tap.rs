@@ -1,4 +1,4 @@
-//! A wire that listens: connections to it go on to a server, and every byte of both directions is remembered.
+//! A recording proxy: connections to it are forwarded to a server, and every byte of both directions is kept.
 
 use std::{
     io::{Read, Write},
@@ -40,12 +40,12 @@ impl Tap {
         self.service.url()
     }
 
-    /// All that clients sent, in lower case.
+    /// All bytes that clients sent, in lower case.
     pub(crate) fn asked(&self) -> String {
         String::from_utf8_lossy(&self.heard.asked.lock().unwrap()).to_lowercase()
     }
 
-    /// All that the server sent, in lower case.
+    /// All bytes that the server sent, in lower case.
     pub(crate) fn answered(&self) -> String {
         String::from_utf8_lossy(&self.heard.answered.lock().unwrap()).to_lowercase()
     }

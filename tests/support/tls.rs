@@ -1,5 +1,5 @@
-//! TLS of a test's own: an authority, what it certifies, files that change as Kubernetes changes them, and a client that
-//! shows whose certificate it was given.
+//! TLS for tests: an authority and its certificates, files that are replaced as Kubernetes does it, and a client that
+//! shows the server's certificate.
 
 use std::{
     io::{self, Read, Write},
@@ -31,7 +31,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// The certificate, as it comes over the wire.
+    /// The certificate in DER, its form on the wire.
     pub(crate) fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
@@ -53,7 +53,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), own }
     }
 
-    /// For a server on the loopback interface, whichever of its addresses.
+    /// A certificate for a server on any address of the loopback interface.
     pub(crate) fn server(&self) -> Pair {
         self.certify(&["127.0.0.1", "localhost", network::ADDRESS], ExtendedKeyUsagePurpose::ServerAuth)
     }
@@ -76,7 +76,7 @@ impl Authority {
         &self.own.certificate
     }
 
-    /// A directory as clients of registries want it: `ca.crt`, and `client.cert` with `client.key`.
+    /// A directory in the layout of registry clients: `ca.crt`, and `client.cert` with `client.key`.
     pub(crate) fn certs_d(&self, client: Option<&Pair>) -> TempDir {
         let dir = scratch::dir("certs");
         std::fs::write(dir.path().join("ca.crt"), self.pem()).unwrap();
@@ -116,14 +116,14 @@ impl Mounted {
     }
 }
 
-/// A client that believes one authority.
+/// A client that trusts one authority.
 #[derive(Clone)]
 pub(crate) struct Https {
     config: Arc<ClientConfig>,
     address: SocketAddr,
 }
 
-/// What is asked for beside the handshake itself.
+/// Options of the handshake.
 #[derive(Default)]
 pub(crate) struct Wishes<'a> {
     pub(crate) client: Option<&'a Pair>,
@@ -134,7 +134,7 @@ static ONLY_1_2: [&SupportedProtocolVersion; 1] = [&version::TLS12];
 static BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 
 impl Https {
-    /// Of the server at `https://127.0.0.1:PORT`. Offers HTTP/2 and HTTP/1.1, and resumes no session.
+    /// A client of the server at `https://127.0.0.1:PORT`. Offers HTTP/2 and HTTP/1.1, and resumes no session.
     pub(crate) fn new(url: &str, authority: &Authority, wishes: &Wishes<'_>) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
@@ -154,7 +154,7 @@ impl Https {
         Self { config: Arc::new(config), address }
     }
 
-    /// With HTTP/1.1 alone.
+    /// Offers HTTP/1.1 alone.
     pub(crate) fn http1(mut self) -> Self {
         Arc::make_mut(&mut self.config).alpn_protocols = vec![b"http/1.1".to_vec()];
         self
@@ -168,7 +168,7 @@ impl Https {
         self.address
     }
 
-    /// A connection, its handshake over.
+    /// A connection after its handshake.
     pub(crate) fn connect(&self) -> io::Result<Connection> {
         let mut socket = TcpStream::connect(self.address)?;
         socket.set_read_timeout(Some(Duration::from_secs(30)))?;
@@ -204,7 +204,7 @@ impl Connection {
         self.stream.conn.peer_certificates().unwrap()[0].clone().into_owned()
     }
 
-    /// What both agreed to speak.
+    /// The negotiated protocol.
     pub(crate) fn alpn(&self) -> String {
         String::from_utf8_lossy(self.stream.conn.alpn_protocol().unwrap_or_default()).into_owned()
     }

@@ -1,7 +1,7 @@
-//! An outside token service. In front of the real upstream anyone may pull, and the tests mint what they need to push; in
-//! front of the server under test it knows users.
+//! An external token service. In front of the real upstream it grants every pull, and the tests sign their own tokens
+//! for pushes; in front of the server under test it has users.
 //!
-//! Tokens are ES256 with the certificate in `x5c`: what docker-registry 2.8 checks against its `rootcertbundle`.
+//! Tokens are ES256 with the certificate in `x5c`, which docker-registry 2.8 checks against its `rootcertbundle`.
 
 use std::{
     net::TcpStream,
@@ -32,7 +32,7 @@ pub(crate) struct TokenService {
     pub(crate) certificate: PathBuf,
 }
 
-/// Whether somebody, or a user with the right password, may do this in the repository of that name.
+/// Returns whether an anonymous client, or a user with the right password, may do this in the repository of that name.
 type Rights = dyn Fn(Option<&str>, &str, &str) -> bool + Send + Sync;
 
 struct Signer {
@@ -43,12 +43,12 @@ struct Signer {
 }
 
 impl TokenService {
-    /// Lets anyone pull. Writes its certificate into `dir`.
+    /// Grants every pull. Writes its certificate into `dir`.
     pub(crate) fn start(dir: &Path) -> Self {
         Self::with_rights(dir, |_, _, action| action == "pull")
     }
 
-    /// Knows users by their passwords ([`super::users::password`]), and what each may do.
+    /// Has users with passwords ([`super::users::password`]) and rights.
     pub(crate) fn with_rights(
         dir: &Path,
         rights: impl Fn(Option<&str>, &str, &str) -> bool + Send + Sync + 'static,
@@ -69,7 +69,7 @@ impl TokenService {
         Self { service, signer, certificate }
     }
 
-    /// Where a challenge sends its client.
+    /// The realm of challenges.
     pub(crate) fn realm(&self) -> String {
         format!("{}/token", self.service.url())
     }
@@ -80,12 +80,12 @@ impl TokenService {
             .sign(&json!([{ "type": "repository", "name": repository, "actions": ["pull", "push"] }]), &json!({}))
     }
 
-    /// A token that says this, with some claims replaced; with `null` for those it is to lack.
+    /// A token with this access, with some claims replaced; with `null` for those it must lack.
     pub(crate) fn sign(&self, access: &Value, other: &Value) -> String {
         self.signer.sign(access, other)
     }
 
-    /// How many tokens were signed so far.
+    /// The number of tokens signed so far.
     pub(crate) fn issued(&self) -> usize {
         self.signer.issued.load(Ordering::SeqCst)
     }
@@ -113,7 +113,7 @@ fn answer(signer: &Signer, stream: &TcpStream, request: &Request) -> bool {
 }
 
 impl Signer {
-    /// Of what a scope asks, what there is a right to.
+    /// The part of a scope that the user has a right to.
     fn grant(&self, user: Option<&str>, scope: &str) -> Option<Value> {
         let (name, actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
         let actions: Vec<_> = actions.split(',').filter(|action| (self.rights)(user, name, action)).collect();

@@ -1,4 +1,4 @@
-//! The write side by plain HTTP: what a client does to bring a blob, a manifest, an image.
+//! The write side by plain HTTP: the requests of a client that pushes a blob, a manifest, an image.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
@@ -11,16 +11,16 @@ use super::{
 
 pub(crate) const OCTETS: &str = "application/octet-stream";
 
-/// The value of `Authorization` by which a user says who they are.
+/// The `Authorization` header of a user.
 pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
-/// A registry to push to, with what says who pushes where that is wanted.
+/// A registry to push to, with optional credentials.
 #[derive(Clone)]
 pub(crate) struct Target {
     url: String,
-    /// The value of `Authorization`.
+    /// The `Authorization` header.
     authorization: Option<String>,
 }
 
@@ -33,12 +33,12 @@ impl Target {
         Self { url: url.to_owned(), authorization: Some(format!("Bearer {token}")) }
     }
 
-    /// The same registry, to a user.
+    /// The same registry, with a user's credentials.
     pub(crate) fn as_user(&self, user: &str, password: &str) -> Self {
         Self { url: self.url.clone(), authorization: Some(basic(user, password)) }
     }
 
-    /// What says who pushes.
+    /// The `Authorization` header.
     pub(crate) fn authorization(&self) -> &str {
         self.authorization.as_deref().unwrap_or_default()
     }
@@ -61,7 +61,7 @@ impl Target {
         }
     }
 
-    /// Where a `Location` of this registry leads, relative or not.
+    /// The URL in a `Location` of this registry, relative or not.
     pub(crate) fn follow(&self, response: &Response) -> String {
         let location = response.header("location").expect("a Location");
         Url::parse(&self.url).unwrap().join(location).unwrap().into()
@@ -74,18 +74,18 @@ impl Target {
         self.session(&response)
     }
 
-    /// The session that an answer names.
+    /// The session in a response.
     pub(crate) fn session(&self, response: &Response) -> Session {
         Session { url: self.follow(response), target: self.clone() }
     }
 
-    /// Asks for a blob to be mounted; `from` nowhere in particular if there is none.
+    /// Requests a mount of a blob; without a source if `from` is `None`.
     pub(crate) fn mount(&self, repository: &str, digest: &str, from: Option<&str>) -> Response {
         let from = from.map(|from| format!("&from={from}")).unwrap_or_default();
         self.request("POST", &format!("{repository}/blobs/uploads/?mount={digest}{from}")).send()
     }
 
-    /// Pushes a blob the common way.
+    /// Pushes a blob by POST and PUT.
     pub(crate) fn blob(&self, repository: &str, blob: &Blob) {
         let put = self.begin(repository).put(&blob.digest, &blob.bytes);
         assert_eq!(put.status, 201, "a blob is pushed to {repository}");
@@ -106,7 +106,7 @@ impl Target {
         }
     }
 
-    /// A GET that has to succeed with JSON.
+    /// A GET that must succeed with JSON.
     pub(crate) fn json(&self, path: &str) -> Value {
         let response = self.request("GET", path).send();
         assert_eq!(response.status, 200, "GET {path}");
@@ -123,7 +123,7 @@ impl Target {
         self.request("DELETE", path).send().status
     }
 
-    /// All that a paged list has under `key`, and how many pages that took: follows `Link` from page to page.
+    /// All items of a paged list under `key`, and the number of pages: follows `Link` from page to page.
     pub(crate) fn pages(&self, path: &str, key: &str) -> (Vec<Value>, usize) {
         let (mut found, mut count) = (Vec::new(), 0);
         let mut next = Some(format!("{}/v2/{path}", self.url));
@@ -146,7 +146,7 @@ impl Target {
     }
 }
 
-/// An upload under way.
+/// An upload in progress.
 #[derive(Clone)]
 pub(crate) struct Session {
     target: Target,
@@ -159,7 +159,7 @@ impl Session {
         self.target.request_of(method, &self.url)
     }
 
-    /// The PUT that ends it, without a body so far.
+    /// The PUT that ends it, still without a body.
     pub(crate) fn closing(&self, digest: &str) -> Request {
         let mut url = Url::parse(&self.url).unwrap();
         url.query_pairs_mut().append_pair("digest", digest);
@@ -182,14 +182,15 @@ impl Session {
         response
     }
 
-    /// Goes on where the response says, if it says.
+    /// Continues at the URL in the response, if there is one.
     pub(crate) fn moved(&mut self, response: &Response) {
         if response.header("location").is_some() {
             self.url = self.target.follow(response);
         }
     }
 
-    /// How many bytes the server says it has. `0-0` may be none or one: clients cannot tell either.
+    /// The number of bytes that the server has received. `0-0` may mean none or one: clients cannot distinguish them
+    /// either.
     pub(crate) fn received(&mut self) -> u64 {
         let response = self.request("GET").send();
         assert_eq!(response.status, 204, "the status of an upload");
@@ -200,7 +201,7 @@ impl Session {
         if last == 0 { 0 } else { last + 1 }
     }
 
-    /// The same session, where its server is now.
+    /// The same session, at the server's current address.
     pub(crate) fn at(&self, target: &Target) -> Self {
         let (old, new) = (Url::parse(&self.url).unwrap(), Url::parse(&target.url).unwrap());
         let there = new.join(&old[url::Position::BeforePath..]).unwrap();

@@ -1,4 +1,4 @@
-//! A file of users, each with a password of their own, and the configuration that goes with it.
+//! An htpasswd file of users with a password each, and the matching configuration.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::{scratch, server::Setup};
 
-/// The least that bcrypt takes: a test's users log in often.
+/// The minimum of bcrypt: a test's users log in often.
 const COST: u32 = 4;
 
 pub(crate) struct Users {
@@ -39,7 +39,7 @@ impl Users {
         setup.variable("REGISTRY_AUTH", &format!("{{{}}}", self.htpasswd()))
     }
 
-    /// A server with these users and rules: `more` is what stands beside `htpasswd`.
+    /// A server with these users and rules: `more` is inserted beside `htpasswd`.
     pub(crate) fn with(&self, setup: Setup, more: &str) -> Setup {
         setup.variable("REGISTRY_AUTH", &format!("{{{}, {more}}}", self.htpasswd()))
     }

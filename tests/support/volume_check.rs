@@ -1,7 +1,7 @@
-//! The judge of the disk: reads files and nothing else. Neither the server nor its code tells it what is right.
+//! Checks a volume by reading its files, independent of the server and its code.
 //!
-//! What has to hold of a volume at rest: every tag names a revision that is linked, every link has its bytes, every blob's
-//! bytes are what its name says, a hosted manifest's blobs are all linked and here, nothing else lies around.
+//! Invariants of a volume at rest: every tag names a revision that is linked, every link has its bytes, every blob's
+//! bytes match its name, a hosted manifest's blobs are all linked and present, there are no other files.
 
 use std::{
     collections::HashSet,
@@ -17,7 +17,7 @@ use super::{
     scratch,
 };
 
-/// A volume as `registry:2` lays it out, with the mirrors beside it, read by itself.
+/// A volume in the layout of `registry:2`, with the mirrors beside it.
 pub(crate) struct VolumeCheck {
     data: PathBuf,
     /// Blobs that were found right, by inode and time: their files never change.
@@ -37,13 +37,13 @@ impl VolumeCheck {
         self.hosted().join("repositories").join(name)
     }
 
-    /// Where a blob's bytes are.
+    /// The path of a blob's bytes.
     pub(crate) fn data(&self, digest: &str) -> PathBuf {
         let (algorithm, hex) = digest.split_once(':').unwrap();
         self.hosted().join("blobs").join(algorithm).join(&hex[..2]).join(hex).join("data")
     }
 
-    /// The blob is there, and its bytes are what its name says.
+    /// Returns whether the blob exists; its bytes must match its name.
     pub(crate) fn has_blob(&mut self, digest: &str) -> bool {
         let path = self.data(digest);
         let Ok(found) = path.metadata() else { return false };
@@ -57,7 +57,7 @@ impl VolumeCheck {
         true
     }
 
-    /// What the tag points to.
+    /// The digest that the tag points to.
     pub(crate) fn tag(&self, repository: &str, tag: &str) -> Option<String> {
         fs::read_to_string(self.repository(repository).join("_manifests/tags").join(tag).join("current/link")).ok()
     }
@@ -66,7 +66,7 @@ impl VolumeCheck {
         self.is_linked(&self.repository(repository).join("_layers"), digest) && self.has_blob(digest)
     }
 
-    /// The manifest is there, and all that it names.
+    /// Returns whether the manifest and all its references exist.
     pub(crate) fn has_manifest(&mut self, repository: &str, digest: &str) -> bool {
         let revisions = self.repository(repository).join("_manifests/revisions");
         if !self.is_linked(&revisions, digest) || !self.has_blob(digest) {
@@ -84,8 +84,8 @@ impl VolumeCheck {
         fs::read_to_string(link).is_ok_and(|text| text == digest)
     }
 
-    /// Everything that anything points to is there, hosted and mirrored. A link that goes while this looks is no matter: it
-    /// goes before its bytes.
+    /// Checks that all references, hosted and mirrored, exist. A link may be removed during the check: it goes before
+    /// its bytes.
     pub(crate) fn is_whole(&mut self) {
         self.blobs_are_right();
         for link in self.links(&self.hosted().join("repositories")) {
@@ -116,19 +116,19 @@ impl VolumeCheck {
         }
     }
 
-    /// The links below a `repositories` folder, and that nothing else is there but upload sessions and marks.
+    /// The links below a `repositories` folder; other files must be upload sessions or marks.
     fn links(&self, repositories: &Path) -> Vec<Link> {
         scratch::files(repositories).into_iter().filter_map(|file| link(repositories, &file)).collect()
     }
 
-    /// After a start nothing is on its way that the start before left.
+    /// Checks that a start has left no staged files of an earlier process.
     pub(crate) fn has_no_leftovers(&self) {
         let staged = scratch::files(&self.data.join("staging"));
         assert!(staged.is_empty(), "left over: {staged:?}");
     }
 
-    /// The bytes all of it occupies, as `du` has them: allocated blocks, once an inode, folders included; and how many
-    /// blobs there are.
+    /// The bytes that the volume occupies, as in `du`: allocated blocks, once for each inode, folders included; and the
+    /// number of blobs.
     pub(crate) fn du(&self) -> (u64, u64) {
         let blobs = scratch::files(&self.hosted().join("blobs")).len() as u64;
         (du(&self.data, &mut HashSet::new()), blobs)
@@ -149,12 +149,13 @@ struct Link {
     path: PathBuf,
 }
 
-/// What a file below a `repositories` folder says; nothing if nobody follows it.
+/// The target of a file below a `repositories` folder; `None` if it is not followed.
 fn link(repositories: &Path, file: &Path) -> Option<Link> {
     let text = file.to_str().unwrap();
     let (repository, kind) = text.split_once("/_").unwrap_or_else(|| panic!("{text} is in no repository"));
     let is_underway = file.file_name().unwrap().to_str().unwrap().starts_with(".link-");
-    // What a tag once named is history, as registry:2 writes it: nobody follows it, and the manifest may be deleted.
+    // Earlier values of a tag are history, as registry:2 writes it: it is not followed, and the manifest may be
+    // deleted.
     let is_history = kind.starts_with("manifests/tags/") && kind.contains("/index/");
     if is_underway || is_history || kind.starts_with("uploads/") || kind.starts_with("hosted/") {
         return None;

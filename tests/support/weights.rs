@@ -1,4 +1,4 @@
-//! Who holds how much of a volume, read off the disk alone: the judge of `entrepot du`.
+//! The disk usage of each repository of a volume, read from the disk alone: the reference for `entrepot du`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,12 +17,12 @@ pub(crate) type Place = (String, String);
 /// Size, exclusive, shared, objects.
 pub(crate) type Figures = (u64, u64, u64, u64);
 
-/// A volume, as its files tell.
+/// A volume, by its files.
 pub(crate) struct Weights {
     data: PathBuf,
-    /// What every blob occupies.
+    /// The bytes that every blob occupies.
     blobs: BTreeMap<String, u64>,
-    /// Which blobs every repository holds.
+    /// The blobs that every repository holds.
     pub(crate) holds: BTreeMap<Place, BTreeSet<String>>,
     tags: BTreeMap<Place, BTreeMap<String, String>>,
 }
@@ -62,7 +62,7 @@ impl Weights {
                 self.hold(&place, digest());
             } else if link.starts_with("manifests/revisions/") {
                 let digest = digest();
-                // What is mirrored is served for being named.
+                // Mirrored content is served only under its own links.
                 let named = if source == "pushed" { Vec::new() } else { self.named_by(&digest) };
                 named.into_iter().chain([digest]).for_each(|digest| self.hold(&place, digest));
             }
@@ -75,7 +75,7 @@ impl Weights {
         }
     }
 
-    /// What a manifest names; nothing where it is none.
+    /// The references of a manifest; empty for any other content.
     fn named_by(&self, digest: &str) -> Vec<String> {
         let (algorithm, hex) = digest.split_once(':').unwrap();
         let bytes = fs::read(self.blobs_dir().join(algorithm).join(&hex[..2]).join(hex).join("data"));
@@ -106,16 +106,16 @@ impl Weights {
         figures
     }
 
-    /// Of every repository.
+    /// The figures of every repository.
     pub(crate) fn repositories_weigh(&self) -> BTreeMap<Place, Figures> {
         let alone = |digest: &str| self.holders(digest).len() == 1;
         self.holds.iter().map(|(place, held)| (place.clone(), self.figures(held, alone))).collect()
     }
 
-    /// Of every source: a blob of several is the pushed one's. For one upstream.
+    /// The figures of every source: a blob of several sources counts as pushed, or for one upstream.
     pub(crate) fn sources_weigh(&self) -> BTreeMap<String, Figures> {
         let homes = |digest: &str| self.holders(digest).into_iter().map(|(source, _)| source).collect::<BTreeSet<_>>();
-        // `pushed` is behind every domain used here.
+        // `pushed` sorts after every domain used here.
         let counted_with = |wanted: &str| -> Vec<&String> {
             self.blobs.keys().filter(|digest| homes(digest).last().is_some_and(|home| *home == wanted)).collect()
         };
@@ -126,12 +126,12 @@ impl Weights {
             .collect()
     }
 
-    /// Blobs that nobody holds: bytes.
+    /// The bytes of blobs that no repository holds.
     pub(crate) fn unlinked(&self) -> u64 {
         self.blobs.iter().filter(|(digest, _)| self.holders(digest).is_empty()).map(|(_, bytes)| bytes).sum()
     }
 
-    /// Of every tag of a repository: what it names, and its figures.
+    /// For every tag of a repository: its digest, and its figures.
     pub(crate) fn tags_weigh(&self, place: &Place) -> BTreeMap<String, (String, Figures)> {
         let none = BTreeMap::new();
         let tags = self.tags.get(place).unwrap_or(&none);
@@ -143,7 +143,7 @@ impl Weights {
         tags.iter().map(|(tag, digest)| (tag.clone(), (digest.clone(), self.figures(&reached[tag], alone)))).collect()
     }
 
-    /// What a manifest needs, of what its repository holds.
+    /// The content that a manifest needs and its repository holds.
     fn reached(&self, place: &Place, digest: &str) -> BTreeSet<String> {
         let named = self.named_by(digest).into_iter().flat_map(|child| self.reached(place, &child));
         named.chain([digest.to_owned()]).filter(|digest| self.holds[place].contains(digest)).collect()

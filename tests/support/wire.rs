@@ -1,4 +1,4 @@
-//! The server side of HTTP/1.1 over plain TCP, for servers that must be able to misbehave: every byte is theirs.
+//! The server side of HTTP/1.1 over plain TCP, for servers that must be able to misbehave: it controls every byte.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -20,7 +20,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The header's value; several lines of it are joined, as RFC 9110 5.3 has it.
+    /// The header's value; several field lines are joined (RFC 9110, section 5.3).
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         let values: Vec<_> = self.headers.iter().filter(|(key, _)| key == name).map(|(_, v)| v.as_str()).collect();
         (!values.is_empty()).then(|| values.join(", "))
@@ -45,7 +45,7 @@ impl Request {
     }
 }
 
-/// The next request of a connection; `None` when the peer is done or sends nonsense.
+/// The next request of a connection; `None` if the peer has closed it or sends nonsense.
 pub(crate) fn read_request(reader: &mut impl BufRead) -> Option<Request> {
     let first = line(reader)?;
     let mut words = first.split(' ');
@@ -97,10 +97,10 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-/// What a connection is served with; returns when the connection is to be closed.
+/// The function that serves a connection; it returns when the connection is to be closed.
 type Serve = dyn Fn(Arc<TcpStream>) + Send + Sync;
 
-/// A port with a thread for each connection, to be stopped and started on the same port.
+/// A port with a thread for each connection; it can be stopped and started again on the same port.
 pub(crate) struct Service {
     port: Port,
     serve: Arc<Serve>,
@@ -124,7 +124,7 @@ impl Service {
         self.port.url()
     }
 
-    /// Its port, on whichever addresses.
+    /// Its port, on any address.
     pub(crate) fn port(&self) -> u16 {
         self.port.addr().port()
     }
@@ -172,7 +172,7 @@ fn accept(
     })
 }
 
-/// Reads requests and lets `answer` write each response, until it returns false or the peer leaves.
+/// Reads requests and calls `answer` for each response, until it returns false or the peer leaves.
 pub(crate) fn converse(stream: &TcpStream, mut answer: impl FnMut(&Request) -> bool) {
     let mut reader = BufReader::new(stream);
     while let Some(request) = read_request(&mut reader) {

@@ -44,7 +44,7 @@ impl Buildah {
         format!("--signature-policy={}", self.dir.path().join("policy.json").display())
     }
 
-    /// Pulls, and answers with the image's id.
+    /// Pulls and returns the image's id.
     fn fetch(&self, name: &str) -> String {
         let said = self.said(&["pull", "--quiet", "--tls-verify=false", "--arch=amd64", &self.policy(), name]);
         said.lines().last().unwrap_or_else(|| panic!("no id of {name}")).to_owned()
@@ -58,7 +58,7 @@ impl Client for Buildah {
 
     fn pull_from(&self, name: &str) -> Pulled {
         let config = format!("sha256:{}", self.fetch(name));
-        // Of index and platform manifest, which it keeps both, this is the one it was asked for.
+        // It keeps both the index and the platform manifest; this is the one that was requested.
         let digest = self.said(&["images", "--format={{.Digest}}", name]).trim().to_owned();
         self.said(&["rmi", "--all", "--force"]);
         Pulled { digest, config }

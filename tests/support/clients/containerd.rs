@@ -23,7 +23,7 @@ pub(crate) struct Containerd {
     dir: TempDir,
     trap: EgressTrap,
     certs: Option<PathBuf>,
-    /// `user:password`: ctr has no login and wants it each time.
+    /// `user:password`: ctr has no login and needs it for each command.
     user: Option<String>,
 }
 
@@ -43,13 +43,13 @@ impl Containerd {
         Self { _daemon: daemon, release, dir, trap: trap.clone(), certs: None, user: None }
     }
 
-    /// Verifies certificates by what is in `certs`.
+    /// Verifies certificates with the authority in `certs`.
     pub(crate) fn trusting(self, certs: &Path) -> Self {
         Self { certs: Some(certs.to_owned()), ..self }
     }
 
-    /// How it speaks to the registry of `name`, which is no mirror. Without a word about it, one on the loopback interface
-    /// is spoken to in plain HTTP.
+    /// The options for the registry of `name`, which is not a mirror. Without any, ctr uses plain HTTP for one on the
+    /// loopback interface.
     fn way(&self, name: &str) -> Vec<String> {
         let Some(certs) = &self.certs else { return vec!["--plain-http".to_owned()] };
         let authority = name.split('/').next().unwrap();
@@ -68,7 +68,8 @@ impl Containerd {
         let mut ctr = self.release.command("ctr");
         ctr.arg("--address").arg(self.dir.path().join("sock")).args(["--namespace", "test"]);
         match (&self.release, arguments) {
-            // Otherwise the daemon transfers, which unpacks for no platform that the native snapshotter is told of.
+            // Otherwise the daemon transfers the image and does not unpack it, since the native snapshotter has no
+            // platform.
             (Release::Sid(_), ["images", transfer @ ("pull" | "push"), rest @ ..]) => {
                 ctr.args(["images", transfer, "--local"]).args(rest)
             }
@@ -165,7 +166,7 @@ impl Containerd {
             .to_owned()
     }
 
-    /// With all that only these names hold.
+    /// Removes these names and all content that only they reference.
     fn remove(&self, names: &[&str]) {
         self.said(&[&["images", "remove", "--sync"], names].concat());
     }

@@ -45,13 +45,13 @@ impl Docker {
         Self { daemon, release, dir, certs: None }
     }
 
-    /// Verifies certificates by what is in `certs`, but on the loopback network.
+    /// Verifies certificates with the authority in `certs`, except on the loopback network.
     pub(crate) fn trusting(mut self, certs: &Path) -> Self {
         self.certs = Some(certs.to_owned());
         self
     }
 
-    /// Where dockerd looks for them, each time, for the registry of a name; in a place that it alone sees.
+    /// Mounts the authority at dockerd's path for the registry of a name; only dockerd sees it.
     fn believe(&self, name: &str) {
         let Some(certs) = &self.certs else { return };
         let (own, registry) = (format!("/proc/{}/root/etc/docker/certs.d", self.daemon.id()), name.split('/').next());
@@ -62,7 +62,7 @@ impl Docker {
         }
     }
 
-    /// As after `docker login`.
+    /// The state after `docker login`.
     pub(crate) fn logged_in(self, user: &str, password: &str) -> Self {
         let auth = STANDARD.encode(format!("{user}:{password}"));
         let config = serde_json::json!({ "auths": { "https://index.docker.io/v1/": { "auth": auth } } });
@@ -91,7 +91,7 @@ impl Docker {
         run(&what, self.docker(arguments), PULL).expect_success(&what).output
     }
 
-    /// Has the image under this name.
+    /// Gets the image under this name.
     fn bring(&self, what: What<'_>, name: &str) {
         match what {
             What::Own(image) => {
@@ -167,7 +167,7 @@ impl Member for Docker {
 }
 
 impl Drop for Docker {
-    /// An orderly end, in which dockerd ends its containerd; what it does not manage in time is killed.
+    /// Ends dockerd in order, with its containerd; kills it after a time limit.
     fn drop(&mut self) {
         self.daemon.signal(rustix::process::Signal::TERM);
         for _ in 0..1000 {

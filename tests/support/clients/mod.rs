@@ -1,5 +1,5 @@
 //! Real clients from Debian's packages, each on private roots, each with the mirror in front of `docker.io` and the
-//! fence behind it.
+//! egress trap behind it.
 
 mod buildah;
 mod containerd;
@@ -16,42 +16,42 @@ use super::{egress_trap::EgressTrap, images::Image, process::Outcome, release::R
 /// Enough for a pull of some hundred MB on a busy machine.
 const PULL: Duration = Duration::from_secs(150);
 
-/// Someone who pulls images of the Hub through a mirror, and pushes some of their own.
+/// A client that pulls images of the Hub through a mirror, and pushes images of its own.
 pub(crate) trait Client {
     fn name(&self) -> &'static str;
 
-    /// Pulls `docker.io/<reference>` for linux/amd64 into an empty store, and answers with what proves it: the
-    /// digests of the image's configuration and of what its reference resolved to.
+    /// Pulls `docker.io/<reference>` for linux/amd64 into an empty store, and returns the proof: the digests of the
+    /// image's configuration and of the manifest that its reference resolved to.
     fn pull(&self, reference: &str) -> Pulled {
         self.pull_from(&format!("docker.io/{reference}"))
     }
 
-    /// As [`Client::pull`], from whatever registry the name begins with.
+    /// As [`Client::pull`], from the registry that the name begins with.
     fn pull_from(&self, name: &str) -> Pulled;
 
     /// Pushes an image to `name`, which begins with a registry on the loopback interface and ends with a tag; has
-    /// nothing of it afterwards. Answers with the digest that was pushed.
+    /// nothing of it afterwards. Returns the pushed digest.
     fn push(&self, what: What<'_>, name: &str) -> String;
 }
 
-/// A client that says who it is, and may be refused.
+/// A client with credentials, which may be denied.
 pub(crate) trait Member: Client {
-    /// Logs in to a registry, by `host:port`. One that has no such command remembers it for what follows.
+    /// Logs in to a registry, by `host:port`. A client without such a command keeps the credentials for later commands.
     fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<Outcome>;
 
-    /// Is nobody again.
+    /// Logs out.
     fn log_out(&mut self, registry: &str);
 
-    /// As [`Client::pull_from`], however that ends.
+    /// As [`Client::pull_from`], with any result.
     fn try_pull(&self, name: &str) -> Outcome;
 
-    /// As [`Client::push`] of an image of its own, however that ends.
+    /// As [`Client::push`] of an image of its own, with any result.
     fn try_push(&self, image: &Image, name: &str) -> Outcome;
 }
 
 const NO_MIRROR: &str = "http://127.0.0.1:1";
 
-/// Starts a client without a mirror, which believes what is in `certs`: `ca.crt`.
+/// Starts a client without a mirror, which trusts the authority in `certs`: `ca.crt`.
 pub(crate) type StartMember = fn(certs: &Path, trap: &EgressTrap) -> Box<dyn Member>;
 
 pub(crate) fn docker_member(certs: &Path, trap: &EgressTrap) -> Box<dyn Member> {
@@ -70,7 +70,7 @@ pub(crate) fn skopeo_member(certs: &Path, trap: &EgressTrap) -> Box<dyn Member> 
     Box::new(Skopeo::new(NO_MIRROR, trap).trusting(certs))
 }
 
-/// What a client pushes.
+/// The image that a client pushes.
 #[derive(Clone, Copy)]
 pub(crate) enum What<'a> {
     /// An image of its own, for linux/amd64 alone.
@@ -79,10 +79,10 @@ pub(crate) enum What<'a> {
     Pulled(&'a str),
 }
 
-/// Starts a client with this mirror, and this fence behind it.
+/// Starts a client with this mirror, and this egress trap behind it.
 pub(crate) type Start = fn(mirror: &str, trap: &EgressTrap) -> Box<dyn Client>;
 
-/// All of them.
+/// All clients.
 pub(crate) const STARTS: [Start; 5] = [docker, containerd, podman, buildah, skopeo];
 
 pub(crate) fn docker(mirror: &str, trap: &EgressTrap) -> Box<dyn Client> {
@@ -115,7 +115,8 @@ pub(crate) fn skopeo(mirror: &str, trap: &EgressTrap) -> Box<dyn Client> {
     Box::new(Skopeo::new(mirror, trap))
 }
 
-/// Those that push over TLS, believing what is in `certs`, as they want it: `ca.crt`, `client.cert`, `client.key`.
+/// The clients that push over TLS; `certs` has the files in the form that they need: `ca.crt`, `client.cert`,
+/// `client.key`.
 pub(crate) fn trusting(certs: &Path, trap: &EgressTrap) -> [Box<dyn Client>; 4] {
     [
         docker(NO_MIRROR, trap),
@@ -132,7 +133,7 @@ pub(crate) fn docker_with_login(mirror: &str, trap: &EgressTrap, user: &str, pas
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Pulled {
-    /// What tag or digest resolved to.
+    /// The digest that the tag or digest resolved to.
     pub(crate) digest: String,
     /// The configuration's digest, which names the layers' content by `diff_ids`.
     pub(crate) config: String,
@@ -155,7 +156,7 @@ insecure = true
 "#
     );
     std::fs::write(dir.join("registries.conf"), registries).unwrap();
-    // Where logins are kept: there must be a file.
+    // The file for logins, which must exist.
     std::fs::write(dir.join("auth.json"), "{}").unwrap();
     std::fs::write(dir.join("policy.json"), r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).unwrap();
 }
@@ -171,8 +172,8 @@ fn repository(name: &str) -> &str {
     name[slash..].find(':').map_or(name, |colon| &name[..slash + colon])
 }
 
-/// The image as an OCI image layout, and how containers/image calls it when it works in `dir`: it makes the path a
-/// name, which must be in lower case.
+/// The image as an OCI image layout, and its name for containers/image in `dir`: the path becomes a name, which must be
+/// in lower case.
 fn layout(image: &Image, dir: &Path) -> &'static str {
     let own = dir.join("own");
     let _ = std::fs::remove_dir_all(&own);

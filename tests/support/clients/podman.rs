@@ -28,7 +28,7 @@ impl Podman {
         Self { dir, trap: trap.clone(), tls: NO_VERIFYING.to_owned() }
     }
 
-    /// Verifies certificates by what is in `certs`.
+    /// Verifies certificates with the authority in `certs`.
     pub(crate) fn trusting(self, certs: &Path) -> Self {
         Self { tls: format!("--cert-dir={}", certs.display()), ..self }
     }
@@ -60,7 +60,7 @@ impl Client for Podman {
     fn pull_from(&self, name: &str) -> Pulled {
         self.fetch(name);
         let config = format!("sha256:{}", self.said(&["image", "inspect", "--format={{.Id}}", name]).trim());
-        // Of index and platform manifest, which it keeps both, this is the one it was asked for.
+        // It keeps both the index and the platform manifest; this is the one that was requested.
         let digest = self.said(&["image", "inspect", "--format={{.Digest}}", name]).trim().to_owned();
         self.said(&["rmi", "--all", "--force"]);
         Pulled { digest, config }
@@ -110,7 +110,7 @@ impl Podman {
         format!("--signature-policy={}", self.dir.path().join("policy.json").display())
     }
 
-    /// Pulls, and answers with the image's id.
+    /// Pulls and returns the image's id.
     fn fetch(&self, name: &str) -> String {
         let said = self.said(&["pull", "--quiet", &self.tls, "--arch=amd64", &self.policy(), name]);
         said.lines().last().unwrap_or_else(|| panic!("no id of {name}")).to_owned()

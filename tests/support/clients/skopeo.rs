@@ -29,12 +29,12 @@ impl Skopeo {
         Self { dir, trap: trap.clone(), certs: None }
     }
 
-    /// Verifies certificates by what is in `certs`.
+    /// Verifies certificates with the authority in `certs`.
     pub(crate) fn trusting(self, certs: &Path) -> Self {
         Self { certs: Some(certs.to_owned()), ..self }
     }
 
-    /// How it takes the certificates of that side: `src-`, `dest-`, or of the only one.
+    /// The option for the certificates of that side: `src-`, `dest-`, or of the only one.
     fn tls(&self, side: &str) -> String {
         match &self.certs {
             None => format!("--{side}tls-verify=false"),

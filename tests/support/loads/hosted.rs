@@ -23,7 +23,7 @@ use crate::support::{
 
 const WARM: &str = "team/warm";
 const REPOSITORY: &str = "team/app";
-/// More than any load takes.
+/// The time limit of any load.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// Starts a server that takes pushes, with the warm blob, on a volume that `lay_out` has filled. Returns the port of its
@@ -48,7 +48,7 @@ pub(super) fn collection(sizes: &Sizes) -> Scene {
     let repositories = sizes.repositories;
     let disk = Disk::ext4(sizes.volume);
     let (server, _) = start(Setup::hosting().on(&disk), |volume| volume.many_repositories(repositories));
-    // Longer than the grace after its start.
+    // Longer than the grace period after its start.
     thread::sleep(Duration::from_secs(1));
     let act = move |server: &Server| {
         let mut gc = command(BINARY);
@@ -72,14 +72,14 @@ pub(super) fn rebuild(sizes: &Sizes) -> Scene {
     Scene { restarts: true, ..Scene::new(server, WARM, small(), act) }.on(disk)
 }
 
-/// Stops a server and starts it again, with nothing of what it knows of its volume.
+/// Stops a server and starts it again without its index.
 pub(super) fn start_without_index(server: &mut Server) {
     server.stop();
     fs::remove_dir_all(server.data().join("index")).unwrap();
     server.restart();
 }
 
-/// Four clients ask for one list after the other, page by page, for a while.
+/// Four clients request a list repeatedly, page by page, for a while.
 fn list(server: &Server, path: &str, lasting: Duration) -> String {
     let begun = Instant::now();
     let client = || {
@@ -103,7 +103,7 @@ fn list(server: &Server, path: &str, lasting: Duration) -> String {
     format!("{lists} lists")
 }
 
-/// Lists of many large manifests that refer to one. Half of them have much to say in the list itself.
+/// Lists of many large manifests that refer to one. Half of them have long annotations in the list itself.
 pub(super) fn referrers(sizes: &Sizes) -> Scene {
     let (server, _) = start(Setup::hosting(), |_| ());
     let (target, image) = (server.target(), Image::single(Format::Oci, 4044));
@@ -134,7 +134,7 @@ pub(crate) fn referrer(image: &Image, number: usize, length: usize, annotated: b
     Manifest::new(media_type, &body)
 }
 
-/// Lists of many tags, all of them at once. Their volume is in memory, since no disk is meant here.
+/// Lists of many tags, all of them at once. Their volume is in memory, so that the disk plays no part.
 pub(super) fn tags(sizes: &Sizes) -> Scene {
     let (disk, image) = (Disk::new(Kind::Tmpfs, 4096), Image::single(Format::Oci, 4044));
     let lay_out = |volume: &Volume| {
@@ -149,7 +149,7 @@ pub(super) fn tags(sizes: &Sizes) -> Scene {
     Scene::new(server, WARM, small(), move |server| list(server, &path, lasting)).on(disk)
 }
 
-/// Several large uploads at once, hashed as they come.
+/// Several large uploads at once, hashed as they arrive.
 pub(super) fn uploads(sizes: &Sizes) -> Scene {
     let (server, _) = start(Setup::hosting(), |_| ());
     let length = sizes.upload;

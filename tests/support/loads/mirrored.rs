@@ -31,7 +31,7 @@ fn start(upstream: &Upstream, setup: impl FnOnce(Setup) -> Setup) -> Server {
     server
 }
 
-/// Mounts a mirrored blob into so many repositories at once.
+/// Mounts a mirrored blob into this many repositories at once.
 pub(crate) fn mount_everywhere(server: &Server, blob: &Blob, repositories: usize) {
     thread::scope(|scope| {
         for number in 0..repositories {
@@ -45,7 +45,7 @@ pub(crate) fn mount_everywhere(server: &Server, blob: &Blob, repositories: usize
     });
 }
 
-/// Mounts of large mirrored blobs: each is hashed once more, and made durable.
+/// Mounts of large mirrored blobs: each is hashed again, and made durable.
 pub(super) fn mounts(sizes: &Sizes) -> Scene {
     let (upstream, blobs) =
         (Upstream::plain(), (0..sizes.mounted).map(|number| large(number as u64, sizes.layer)).collect::<Vec<_>>());
@@ -61,7 +61,7 @@ pub(super) fn mounts(sizes: &Sizes) -> Scene {
     })
 }
 
-/// A mirror that has begun to fetch a large blob, for a client that reads on until it is told to stop.
+/// A mirror that has begun to fetch a large blob, for a client that reads until it is stopped.
 fn filling(sizes: &Sizes, act: impl FnOnce(&Server, &Upstream, &Blob) -> String + 'static) -> Scene {
     let (upstream, blob) = (Upstream::plain(), large(100, sizes.filling));
     upstream.add_blob(MIRRORED, &blob);
@@ -84,7 +84,7 @@ fn filling(sizes: &Sizes, act: impl FnOnce(&Server, &Upstream, &Blob) -> String 
     })
 }
 
-/// Many clients that ask for the end of a blob of which the beginning is on its way.
+/// Many clients that request the end of a blob during the fill of its beginning.
 pub(super) fn ranges(sizes: &Sizes) -> Scene {
     let (clients, ahead, taken) = (sizes.clients, sizes.ahead, sizes.taken);
     filling(sizes, move |server, upstream, blob| {
@@ -103,8 +103,8 @@ pub(super) fn ranges(sizes: &Sizes) -> Scene {
     })
 }
 
-/// Very many clients of a blob on its way that read nothing, every second of them from a place of its own, while images are
-/// pulled that nobody has asked for.
+/// Very many clients of a blob being filled that read nothing, every second of them from another offset, while uncached
+/// images are pulled.
 pub(super) fn idle(sizes: &Sizes) -> Scene {
     let (clients, lasting) = (sizes.idle, sizes.lasting);
     filling(sizes, move |server, upstream, blob| {
@@ -143,7 +143,7 @@ pub(super) fn idle(sizes: &Sizes) -> Scene {
     })
 }
 
-/// Misses on a full disk whose content was last asked for long ago, with the lease as it is by default.
+/// Misses on a full disk of old content, with the default lease.
 pub(super) fn evictions(sizes: &Sizes) -> Scene {
     const KEPT: usize = 48 << 10;
     const MISSED: usize = 192 << 10;
@@ -158,7 +158,7 @@ pub(super) fn evictions(sizes: &Sizes) -> Scene {
     let mut server = start(&upstream, |setup| setup.on(&disk).watched(&port));
     get_all(&server, &kept);
     server.stop();
-    // Nobody has asked for any of it since yesterday.
+    // None of it has been used since yesterday.
     fs::remove_dir_all(server.data().join("index")).unwrap();
     let blobs = server.data().join("docker/registry/v2/blobs");
     let yesterday = SystemTime::now() - Duration::from_secs(86_400);
@@ -193,7 +193,7 @@ fn get_all(server: &Server, blobs: &[Blob]) {
     });
 }
 
-/// Fifty clients that ask for a name that is not here, of an upstream that says nothing.
+/// Fifty clients that request an unknown name, of an upstream that does not respond.
 pub(super) fn silence(sizes: &Sizes) -> Scene {
     let (upstream, patience) = (Upstream::plain(), sizes.patience);
     let server = start(&upstream, |setup| setup);

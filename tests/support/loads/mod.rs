@@ -1,5 +1,5 @@
-//! Loads that take long, and the waits of small requests under them. The test and the benchmark share them: in the test each
-//! takes a second, in the benchmark each is as large as in production.
+//! Long-running loads, and the waits of small requests under them. The test and the benchmark share them: in the test
+//! each takes a second, in the benchmark each is as large as in production.
 
 mod hosted;
 mod mirrored;
@@ -23,11 +23,11 @@ pub(crate) use waits::{Place, Waits, watch};
 
 /// The size of each load.
 pub(crate) struct Sizes {
-    /// Layers that are mounted into forty repositories at once, one after the other, and what each has.
+    /// Layers that are mounted into forty repositories at once, one after the other, and the size of each.
     pub(crate) mounted: usize,
     pub(crate) layer: usize,
-    /// Of a blob on its way: its bytes, how many come in a second, where ranges of it begin, how many clients ask for one, and
-    /// how much of it each takes.
+    /// For a blob being filled: its bytes, the bytes per second, the first offset of ranges, the number of clients that
+    /// request one, and the bytes that each takes.
     pub(crate) filling: usize,
     pub(crate) bandwidth: u64,
     pub(crate) ahead: usize,
@@ -37,26 +37,26 @@ pub(crate) struct Sizes {
     pub(crate) idle: usize,
     /// A full disk, in MiB.
     pub(crate) disk: u64,
-    /// Repositories of a volume; each has two blobs that nothing names, and shares two with all others.
+    /// Repositories of a volume; each has two unreferenced blobs, and shares two with all others.
     pub(crate) repositories: usize,
     /// The disk of that volume, in MiB.
     pub(crate) volume: u64,
-    /// Manifests that refer to one, and what each has.
+    /// Manifests that refer to one, and the size of each.
     pub(crate) referrers: usize,
     pub(crate) referrer: usize,
     pub(crate) tags: usize,
-    /// Uploads at once, and what each has.
+    /// Concurrent uploads, and the size of each.
     pub(crate) uploads: usize,
     pub(crate) upload: usize,
-    /// The time that lists and pulls go on for.
+    /// The duration of lists and pulls.
     pub(crate) lasting: Duration,
-    /// The time that clients of a silent upstream wait for an answer.
+    /// The time that clients of a silent upstream wait for a response.
     pub(crate) patience: Duration,
 }
 
 type Act = Box<dyn FnOnce(&Server) -> String>;
 
-/// A server with a small warm blob, and the load that is about to begin. `act` returns a remark on its outcome.
+/// A server with a small warm blob, and a prepared load. `act` returns a remark on its outcome.
 pub(crate) struct Scene {
     pub(crate) server: Server,
     /// The repository of the warm blob.
@@ -102,7 +102,7 @@ impl Scene {
 pub(crate) struct Measured {
     pub(crate) peace: [Waits; 2],
     pub(crate) loaded: [Waits; 2],
-    /// At an idle server meanwhile: by as much the machine itself had become slower.
+    /// At an idle server meanwhile: it shows by how much the machine itself has become slower.
     pub(crate) beside: [Waits; 2],
     pub(crate) took: Duration,
     pub(crate) outcome: String,
@@ -134,7 +134,7 @@ pub(crate) fn bystander() -> (Server, Place) {
     (server, place)
 }
 
-/// Nothing is logged of requests, and one address may do what many do.
+/// Without an access log, and without limits for one address.
 fn quiet(setup: Setup) -> Setup {
     let setup = setup.variable("REGISTRY_LOG_ACCESSLOG_DISABLED", "true").variable("REGISTRY_HTTP_LIMITS_RATE", "0");
     setup.variable("REGISTRY_HTTP_LIMITS_PERADDRESS", "0")
@@ -144,7 +144,7 @@ fn small() -> Blob {
     Blob::noise(4043, 10_000)
 }
 
-/// Blocks of noise, each with a number no other has: many bytes, quickly.
+/// Blocks of noise, each with a number of its own: many bytes, quickly.
 struct Blocks {
     seed: u64,
     left: u64,
@@ -158,7 +158,7 @@ impl Blocks {
         Self { seed, left: (length / Self::LENGTH) as u64, block: Blob::noise(4042, Self::LENGTH).bytes.to_vec() }
     }
 
-    /// Calls `take` with each.
+    /// Calls `take` with each block.
     fn each(mut self, mut take: impl FnMut(&[u8])) {
         while self.left > 0 {
             self.left -= 1;

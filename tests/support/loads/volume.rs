@@ -1,4 +1,4 @@
-//! A volume as `registry:2` leaves it, laid out while no server has it.
+//! A volume in the layout of `registry:2`, written while no server has it open.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::support::{
 pub(crate) struct Volume(PathBuf);
 
 impl Volume {
-    /// Of the server whose data are there.
+    /// The volume in a server's data directory.
     pub(crate) fn at(data: &Path) -> Self {
         Self(data.join("docker/registry/v2"))
     }
@@ -44,8 +44,7 @@ impl Volume {
         self.write(&path, digest.as_bytes());
     }
 
-    /// So many repositories with the same manifest, whose configuration is `{}`, and two blobs each of their own that nothing
-    /// names.
+    /// This many repositories with the same manifest, whose configuration is `{}`, and two unreferenced blobs each.
     pub(super) fn many_repositories(&self, repositories: usize) {
         let config = Blob::new(b"{}".as_slice());
         let body = json!({

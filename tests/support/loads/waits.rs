@@ -1,4 +1,4 @@
-//! The waits of small requests while something else goes on.
+//! The waits of small requests during other work.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -8,10 +8,10 @@ use std::{
 
 use crate::support::{http, images::Blob, server::Server};
 
-/// Between two requests of one kind.
+/// The time between two requests of one kind.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The URLs of small requests to one server: a blob that was served before, and the probe.
+/// The URLs of small requests to one server: a blob that was served before, and the health check.
 pub(crate) struct Place([String; 2]);
 
 impl Place {
@@ -22,7 +22,7 @@ impl Place {
         Self([server.v2(&format!("{repository}/blobs/{}", blob.digest)), format!("{}/healthz", server.url())])
     }
 
-    /// Asks for both, so that they are warm.
+    /// Requests both, so that they are warm.
     pub(crate) fn warm(&self) {
         for url in &self.0 {
             wait(url);
@@ -30,9 +30,9 @@ impl Place {
     }
 }
 
-/// The waits of requests of one kind, in ascending order. A request that waits long keeps the next from being sent: those that would
-/// have come every [`PAUSE`] meanwhile are counted as well, as if each had waited for the rest of that time. So a quantile
-/// tells what somebody meets who comes at any time.
+/// The waits of requests of one kind, in ascending order. A request that waits long delays the next: those that would
+/// have come every [`PAUSE`] meanwhile are counted as well, as if each had waited for the rest of that time. So a
+/// quantile holds for a client that comes at any time.
 pub(crate) struct Waits(Vec<Duration>);
 
 impl Waits {
@@ -60,11 +60,11 @@ impl std::fmt::Display for Waits {
     }
 }
 
-/// Asks again and again at each place, for each kind of request by a client of its own, while `act` goes on.
+/// Repeats the requests to each server, each kind by a client of its own, while `act` runs.
 pub(crate) fn watch<T, const N: usize>(places: [&Place; N], act: impl FnOnce() -> T) -> ([[Waits; 2]; N], T) {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        // Also when what goes on panics.
+        // Also if `act` panics.
         let end = End(&over);
         let over = &over;
         let asking = places.map(|place| place.0.each_ref().map(|url| scope.spawn(move || ask(url, over))));

@@ -1,4 +1,4 @@
-//! What a registry answers when nothing goes wrong.
+//! The responses of a registry without faults.
 
 use std::sync::atomic::Ordering;
 
@@ -27,7 +27,7 @@ pub(super) fn answer(state: &State, request: &Request, kind: Kind) -> Reply {
     reply.with("Docker-Distribution-Api-Version", "registry/2.0")
 }
 
-/// `/v2/<name>/<noun>/<reference>`; the name is empty when there is none.
+/// `/v2/<name>/<noun>/<reference>`; the name may be empty.
 fn split(path: &str) -> (&str, &str) {
     let rest = path.strip_prefix("/v2/").unwrap_or_default();
     ["/manifests/", "/blobs/", "/referrers/", "/tags/"]
@@ -60,7 +60,7 @@ fn manifest(state: &State, request: &Request, name: &str, reference: &str) -> Re
         .with("ratelimit-remaining", &format!("{remaining};w=21600"))
 }
 
-/// Whether the request's `Accept` takes the type, as docker-registry judges it for an OCI index.
+/// Returns whether the request's `Accept` includes the type, by docker-registry's rule for an OCI index.
 fn accepts(request: &Request, manifest: &Manifest) -> bool {
     let accept = request.header("accept").unwrap_or_else(|| "*/*".to_owned());
     accept.split(',').any(|range| {
@@ -78,7 +78,7 @@ fn blob_or_redirect(state: &State, request: &Request, name: &str, digest: &str) 
     }
 }
 
-/// The blob or the range of it that was asked for.
+/// The blob or the requested range of it.
 pub(super) fn blob(request: &Request, digest: &str, bytes: Bytes, ignores_ranges: bool) -> Reply {
     let etag = format!("\"{digest}\"");
     let unchanged = request.header("if-range").is_none_or(|value| value == etag);

@@ -9,7 +9,7 @@ use std::{
 use super::deliver::Reply;
 use crate::support::wire::Request;
 
-/// Who may, and for how long.
+/// Token authentication: the accepted credentials, and the lifetime of tokens.
 pub(crate) struct Auth {
     credentials: Option<(String, String)>,
     lifetime: Duration,
@@ -18,29 +18,29 @@ pub(crate) struct Auth {
 }
 
 impl Auth {
-    /// A token for everyone who asks, good for five minutes.
+    /// A token for every client, valid for five minutes.
     pub(crate) fn anonymous() -> Self {
         Self { credentials: None, lifetime: Duration::from_secs(300), announced: Some(300), field: "token" }
     }
 
-    /// A token only against these.
+    /// A token only for these credentials.
     pub(crate) fn basic(user: &str, password: &str) -> Self {
         Self { credentials: Some((user.to_owned(), password.to_owned())), ..Self::anonymous() }
     }
 
-    /// Tokens really live this long, whatever is announced.
+    /// The real lifetime of tokens, independent of the announced one.
     pub(crate) fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
     }
 
-    /// What `expires_in` says; `None`: nothing, which means 60.
+    /// The value of `expires_in`; `None`: it is missing, which means 60.
     pub(crate) fn announced(mut self, seconds: Option<u64>) -> Self {
         self.announced = seconds;
         self
     }
 
-    /// The token comes as `access_token` alone.
+    /// The token is returned as `access_token` alone.
     pub(crate) fn named_access_token(mut self) -> Self {
         self.field = "access_token";
         self
@@ -86,7 +86,7 @@ impl Tokens {
         Reply::json(&body)
     }
 
-    /// Whether the request carries a token that is good for this repository.
+    /// Returns whether the request has a token that is valid for this repository.
     pub(super) fn admits(&self, request: &Request, repository: &str) -> bool {
         let wanted = format!("repository:{repository}:pull");
         let Some(token) = request.bearer() else { return false };
@@ -98,14 +98,14 @@ impl Tokens {
     }
 }
 
-/// The 401 that says where tokens are.
+/// The 401 with the challenge.
 pub(super) fn challenge(url: &str, repository: &str) -> Reply {
     let scope = if repository.is_empty() { String::new() } else { format!(",scope=\"repository:{repository}:pull\"") };
     let value = format!("Bearer realm=\"{url}/token\",service=\"upstream.test\"{scope}");
     Reply::error(401, "UNAUTHORIZED").with("WWW-Authenticate", &value)
 }
 
-/// Not guessable by accident, which is all a token has to be here.
+/// Not guessable by accident, which is enough here.
 fn fastrand(seed: usize) -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(seed)

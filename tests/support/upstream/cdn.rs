@@ -1,4 +1,4 @@
-//! Where blobs are when they are elsewhere: another port under another host name, reached by links that expire.
+//! A CDN for blobs: another port under another host name, reached by links that expire.
 //!
 //! As the stores behind real registries do, it answers 400 to any `Authorization` and refuses HEAD.
 
@@ -16,13 +16,13 @@ pub(crate) struct Cdn {
 }
 
 impl Cdn {
-    /// Links that are good for this long.
+    /// Links that are valid for this time.
     pub(crate) fn links_living(lifetime: Duration) -> Self {
         Self { lifetime }
     }
 }
 
-/// The links handed out: the signature is the moment of their making.
+/// The issued links: the signature is their time of creation.
 pub(super) struct Links {
     port: u16,
     lifetime: Duration,
@@ -35,7 +35,7 @@ impl Links {
         Self { port, lifetime: cdn.lifetime, epoch: Instant::now(), made: AtomicU64::new(0) }
     }
 
-    /// The registry is `127.0.0.1`, this is `localhost`: another host to whoever compares names.
+    /// The registry is `127.0.0.1`, this is `localhost`: another host for clients that compare names.
     pub(super) fn redirect(&self, digest: &str) -> Reply {
         let (made, number) = (self.epoch.elapsed().as_micros(), self.made.fetch_add(1, Ordering::SeqCst));
         let link =

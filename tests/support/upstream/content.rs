@@ -1,4 +1,4 @@
-//! What the upstream has, repository by repository.
+//! The content of the upstream, repository by repository.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -57,7 +57,7 @@ impl Content {
         self.repositories.get(name)?.blobs.get(digest).cloned()
     }
 
-    /// The blob, in whatever repository: the CDN knows none.
+    /// The blob, of any repository: the CDN has none.
     pub(super) fn any_blob(&self, digest: &str) -> Option<Bytes> {
         self.repositories.values().find_map(|repository| repository.blobs.get(digest).cloned())
     }

@@ -1,4 +1,4 @@
-//! Puts a response on the wire, with all that befalls it on the way.
+//! Sends a response, with the faults that apply to it.
 
 use std::{
     io::Write,
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::{State, faults::Cut, faults::Fault, record::Kind};
 use crate::support::wire::{self, Request};
 
-/// A response before anything befalls it. The body is a window of `source`.
+/// A response without faults. The body is a window of `source`.
 pub(super) struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
@@ -71,7 +71,7 @@ impl Reply {
     }
 }
 
-/// What becomes of the connection.
+/// The state of the connection afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Keep,
@@ -79,7 +79,7 @@ pub(super) enum Next {
     Reset,
 }
 
-/// What befalls the body while it goes out.
+/// The faults that affect the body while it is sent.
 #[derive(Default)]
 struct Way {
     bandwidth: Option<u64>,
@@ -161,7 +161,7 @@ impl Out<'_> {
         self.finish()
     }
 
-    /// Bytes until the next thing happens, and never so many that a slow body comes in bursts.
+    /// The number of bytes until the next fault, limited so that a slow body does not come in bursts.
     fn piece(&self) -> usize {
         let marks =
             self.way.cut.iter().map(|(at, _)| *at).chain(self.way.stall).chain(self.way.gates.iter().map(|g| g.0));
@@ -170,7 +170,7 @@ impl Out<'_> {
         usize::try_from(next.min(most)).unwrap()
     }
 
-    /// What happens at this very byte.
+    /// The fault at this byte.
     fn obstacle(&mut self) -> Option<Next> {
         while let Some(place) = self.way.gates.iter().position(|(at, _)| *at == self.done) {
             self.way.gates.remove(place).1.pass();
@@ -182,7 +182,7 @@ impl Out<'_> {
         match self.way.cut {
             Some((at, Cut::Fin)) if at == self.done => Some(Next::Close),
             Some((at, Cut::Rst)) if at == self.done => {
-                // What was sent should arrive: a reset throws away what is still on its way.
+                // Sent bytes should arrive: a reset discards those in transit.
                 thread::sleep(Duration::from_millis(30));
                 Some(Next::Reset)
             }
@@ -207,7 +207,7 @@ impl Out<'_> {
         Ok(())
     }
 
-    /// A cut or a stall may stand at the very end.
+    /// A cut or a stall may be at the very end.
     fn finish(&mut self) -> std::io::Result<Next> {
         if let Some(next) = self.obstacle() {
             return Ok(next);
@@ -218,7 +218,7 @@ impl Out<'_> {
         Ok(self.after())
     }
 
-    /// What becomes of the connection after a whole response.
+    /// The state of the connection after a complete response.
     fn after(&self) -> Next {
         if self.way.until_close { Next::Close } else { Next::Keep }
     }

@@ -1,4 +1,4 @@
-//! What goes wrong, for which requests, how often.
+//! The faults of the upstream, with the requests they affect and their number.
 
 use std::{
     sync::{Arc, Condvar, Mutex},
@@ -8,7 +8,7 @@ use std::{
 use super::record::Kind;
 use crate::support::wire::Request;
 
-/// How a connection is cut.
+/// The kind of a disconnect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
     /// Orderly, as if the body ended there.
@@ -17,7 +17,7 @@ pub(crate) enum Cut {
     Rst,
 }
 
-/// One thing that goes wrong with a response.
+/// A fault of a response.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// The head comes late.
@@ -26,7 +26,7 @@ pub(crate) enum Fault {
     Bandwidth(u64),
     /// The connection is cut after this many bytes of body.
     CutAfter(u64, Cut),
-    /// The byte at this offset of the blob or manifest is another, in every range that covers it.
+    /// The byte at this offset of the blob or manifest is changed, in every range that covers it.
     Corrupt(usize),
     /// This status instead, with the specification's JSON.
     Status(u16),
@@ -34,21 +34,21 @@ pub(crate) enum Fault {
     StatusWith(u16, &'static str, String),
     /// These bytes instead of any response, then the connection is closed.
     Raw(&'static [u8]),
-    /// The request is taken and never answered.
+    /// The request is read and never answered.
     Hang,
-    /// After this many bytes of body nothing more comes, and the connection stays open.
+    /// After this many bytes of body the response stalls, and the connection stays open.
     Stall(u64),
-    /// After this many bytes of body the gate has to open before more comes.
+    /// After this many bytes of body the response waits for the gate.
     Gate(u64, Gate),
     /// The body is chunked, without a length.
     Chunked,
     /// The body has neither a length nor chunks: the end of the connection is its end.
     UntilClose,
-    /// The response names another digest than that of its body.
+    /// The response has another digest than its body's in the header.
     WrongDigestHeader,
 }
 
-/// Holds a response until the test opens it. Clones are one gate.
+/// Holds a response until the test opens it. Clones share one gate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate(Arc<Latch>);
 
@@ -68,14 +68,14 @@ impl Gate {
         self.0.opened.notify_all();
     }
 
-    /// A minute at most: a test that forgot its gate fails, and does not hang.
+    /// Waits a minute at most: a test that forgot its gate fails, and does not hang.
     pub(super) fn pass(&self) {
         let shut = self.0.open.lock().unwrap();
         drop(self.0.opened.wait_timeout_while(shut, Duration::from_secs(60), |open| !*open).unwrap());
     }
 }
 
-/// A fault and the requests it befalls.
+/// A fault and the requests it affects.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
     kind: Option<Kind>,
@@ -86,29 +86,29 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    /// Befalls every request of this kind.
+    /// Affects every request of this kind.
     pub(crate) fn on(kind: Kind, fault: Fault) -> Self {
         Self { kind: Some(kind), ..Self::on_all(fault) }
     }
 
-    /// Befalls every request.
+    /// Affects every request.
     pub(crate) fn on_all(fault: Fault) -> Self {
         Self { kind: None, method: None, part: String::new(), times: None, fault }
     }
 
-    /// Only those of this method.
+    /// Only requests of this method.
     pub(crate) fn method(mut self, method: &'static str) -> Self {
         self.method = Some(method);
         self
     }
 
-    /// Only those whose path contains this.
+    /// Only requests whose path contains this.
     pub(crate) fn path(mut self, part: &str) -> Self {
         part.clone_into(&mut self.part);
         self
     }
 
-    /// Only the first so many.
+    /// Only this many requests.
     pub(crate) fn times(mut self, times: usize) -> Self {
         self.times = Some(times);
         self
@@ -134,7 +134,7 @@ impl Faults {
         self.0.lock().unwrap().clear();
     }
 
-    /// What befalls this request, counted off.
+    /// The faults that affect this request; each is counted.
     pub(super) fn take(&self, request: &Request, kind: Kind) -> Vec<Fault> {
         let mut rules = self.0.lock().unwrap();
         let befalling = rules.iter_mut().filter(|rule| rule.befalls(request, kind));

@@ -1,8 +1,8 @@
-//! The scriptable upstream: a registry over raw TCP whose every fault is chosen by the test, and which remembers
-//! every request it got and every byte it sent.
+//! The scriptable upstream: a registry over raw TCP with faults chosen by the test, which records every request and
+//! every byte sent.
 //!
-//! `content` is what it has, `faults` what goes wrong, `auth` who may, `cdn` where blobs are when they are elsewhere,
-//! `answer` decides a response, `deliver` puts it on the wire, `record` keeps the books.
+//! `content` is its content, `faults` its faults, `auth` its tokens, `cdn` the separate host for blobs, `answer`
+//! decides a response, `deliver` sends it, `record` counts.
 
 mod answer;
 mod auth;
@@ -26,7 +26,7 @@ pub(crate) use cdn::Cdn;
 pub(crate) use faults::{Cut, Fault, Gate, Rule};
 pub(crate) use record::{Kind, Recorded};
 
-/// What every connection's thread looks at.
+/// The shared state of all connections.
 struct State {
     url: String,
     content: Mutex<content::Content>,
@@ -41,28 +41,28 @@ struct State {
 /// Peculiarities of the registry as a whole that are not faults.
 #[derive(Default)]
 pub(crate) struct Options {
-    /// At most this many tags on a page of `tags/list`, asked or not.
+    /// The maximum number of tags on a page of `tags/list`, with or without `n`.
     pub(crate) page: Option<usize>,
     /// `Link` carries a whole URL rather than a path.
     pub(crate) absolute_links: bool,
     /// Sent as `ratelimit-limit: N;w=21600` with every manifest, and counted down by GETs.
     pub(crate) rate_limit: Option<u64>,
-    /// Repositories that are 401 even with a fresh token, as the Hub has it for private and missing ones.
+    /// Repositories that are 401 even with a fresh token, like private and missing ones of the Hub.
     pub(crate) denied: HashSet<String>,
-    /// Blobs are sent whole whatever `Range` says.
+    /// Blobs are sent completely, for any `Range`.
     pub(crate) ignores_ranges: bool,
-    /// Neither HEAD nor GET of a manifest names its digest, and HEAD is 404 (ECR Public's and others' ways).
+    /// Neither HEAD nor GET of a manifest returns its digest, and HEAD is 404 (as in ECR Public and others).
     pub(crate) no_digest_header: bool,
 }
 
-/// The running upstream. Stopped when dropped.
+/// The running upstream. Stopped on drop.
 pub(crate) struct Upstream {
     service: wire::Service,
     state: Arc<State>,
     _cdn: Option<wire::Service>,
 }
 
-/// What is chosen before the start.
+/// The settings before the start.
 #[derive(Default)]
 pub(crate) struct Settings {
     auth: Option<Auth>,
@@ -109,7 +109,7 @@ impl Settings {
 fn start(port: Port, state: &Arc<State>, answer: fn(&State, &wire::Request, Kind) -> deliver::Reply) -> wire::Service {
     let state = Arc::clone(state);
     wire::Service::start(port, move |stream: Arc<TcpStream>| {
-        // Little of what is sent may sit in this side's buffer, or a reset would lose what was counted as sent.
+        // A small send buffer: a reset would lose bytes that were counted as sent.
         let _ = socket2::SockRef::from(&*stream).set_send_buffer_size(128 << 10);
         let mut closing = None;
         wire::converse(&stream, |request| {
@@ -126,7 +126,7 @@ fn start(port: Port, state: &Arc<State>, answer: fn(&State, &wire::Request, Kind
 }
 
 impl Upstream {
-    /// One that wants no token, has blobs on its own host, and works.
+    /// An upstream without tokens, with blobs on its own host, and without faults.
     pub(crate) fn plain() -> Self {
         Settings::default().start()
     }
@@ -146,17 +146,17 @@ impl Upstream {
         self.service.stop();
     }
 
-    /// On the same port again.
+    /// Listens on the same port again.
     pub(crate) fn resume(&self) {
         self.service.resume();
     }
 
-    /// Has `image` under `repository:tag`, and all that belongs to it by digest.
+    /// Adds `image` under `repository:tag`, and all its content by digest.
     pub(crate) fn add(&self, repository: &str, tag: &str, image: &Image) {
         self.state.content.lock().unwrap().add(repository, tag, image);
     }
 
-    /// Forgets the tag, not what it pointed to.
+    /// Removes the tag, but not its manifest.
     pub(crate) fn remove_tag(&self, repository: &str, tag: &str) {
         self.state.content.lock().unwrap().remove_tag(repository, tag);
     }
@@ -174,22 +174,22 @@ impl Upstream {
         change(&mut self.state.options.lock().unwrap());
     }
 
-    /// From now on; rules are tried in the order they came, and all that match apply.
+    /// Adds a rule. Rules apply in the order they were added, and all that match apply.
     pub(crate) fn fault(&self, rule: Rule) {
         self.state.faults.add(rule);
     }
 
-    /// Everything works again. What already hangs keeps hanging.
+    /// Removes all faults. Responses that already hang keep hanging.
     pub(crate) fn heal(&self) {
         self.state.faults.clear();
     }
 
-    /// How many requests of this method and kind came.
+    /// The number of requests of this method and kind.
     pub(crate) fn count(&self, method: &str, kind: Kind) -> usize {
         self.requests().iter().filter(|recorded| recorded.kind == kind && recorded.request.method == method).count()
     }
 
-    /// What the Hub would charge: GETs of manifests.
+    /// The requests that the Hub would count: GETs of manifests.
     pub(crate) fn counted(&self) -> usize {
         self.count("GET", Kind::Manifest)
     }
@@ -199,7 +199,7 @@ impl Upstream {
         self.requests().iter().filter(|recorded| recorded.kind == kind).map(|recorded| recorded.sent).sum()
     }
 
-    /// How many connections to it are open now, as the kernel shows them.
+    /// The number of open connections to it, as the kernel shows them.
     pub(crate) fn connections(&self) -> usize {
         let remote = format!(":{:04X} 01", self.service.port());
         let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
@@ -210,17 +210,17 @@ impl Upstream {
         sockets.lines().filter(leads_here).count()
     }
 
-    /// Every request so far, the CDN's included.
+    /// Every request so far, including the CDN's.
     pub(crate) fn requests(&self) -> Vec<Recorded> {
         self.state.record.all()
     }
 
-    /// Every token handed out.
+    /// Every issued token.
     pub(crate) fn tokens(&self) -> Vec<String> {
         self.state.auth.as_ref().map(auth::Tokens::issued).unwrap_or_default()
     }
 
-    /// No token handed out so far is good any longer.
+    /// Invalidates every token issued so far.
     pub(crate) fn revoke_tokens(&self) {
         self.state.auth.as_ref().unwrap().revoke();
     }

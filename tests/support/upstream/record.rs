@@ -1,4 +1,4 @@
-//! The books: every request, and how much of its answer went out.
+//! The record of requests, with the bytes sent in response to each.
 
 use std::sync::{
     Arc, Mutex,
@@ -7,7 +7,7 @@ use std::sync::{
 
 use crate::support::wire::Request;
 
-/// What a request is about.
+/// The subject of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Ping,
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     Blob,
     Tags,
     Referrers,
-    /// A blob, asked from the CDN.
+    /// A blob, requested from the CDN.
     Cdn,
     Other,
 }
@@ -36,12 +36,12 @@ impl Kind {
     }
 }
 
-/// A request and what became of it.
+/// A request and its response so far.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
     pub(crate) kind: Kind,
     pub(crate) request: Request,
-    /// Body bytes that went out in answer, so far.
+    /// Body bytes sent in response so far.
     pub(crate) sent: u64,
 }
 
@@ -55,7 +55,7 @@ struct Entry {
 pub(super) struct Record(Mutex<Vec<Entry>>);
 
 impl Record {
-    /// Notes a request; the returned counter takes the bytes sent in answer.
+    /// Records a request; the returned counter takes the bytes sent in response.
     pub(super) fn note(&self, kind: Kind, request: &Request) -> Arc<AtomicU64> {
         let sent = Arc::default();
         self.0.lock().unwrap().push(Entry { kind, request: request.clone(), sent: Arc::clone(&sent) });
