@@ -28,7 +28,7 @@ pub enum Verdict {
     Unproven,
     /// The upstream has such a repository too, and said so after the claim.
     Conflicting,
-    /// The upstream is not asked: the operator decided about the name, or it was claimed by an earlier version.
+    /// The upstream is not asked: the operator decided about the name, or the name was claimed before the upstream was asked.
     Unasked,
 }
 

@@ -121,8 +121,8 @@ fn mount(path: &Path) -> Result<Option<Mount>, Error> {
     let flags = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
     let found = look::found(path, statx(CWD, path, AtFlags::empty(), flags).map_err(Into::into))?;
     Ok(found.map(|found| {
-        let told = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID);
-        let id = if told { found.stx_mnt_id } else { 0 };
+        let known = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID);
+        let id = if known { found.stx_mnt_id } else { 0 };
         Mount { device: (found.stx_dev_major, found.stx_dev_minor), id }
     }))
 }

@@ -314,8 +314,8 @@ impl Ledger {
 impl Accounts {
     /// The bytes on disk.
     fn used(&self, sampled: &Sampled) -> u64 {
-        let told = self.links + self.sessions + self.hosted.signed().0 + self.mirrored.signed().0;
-        told.max(0).unsigned_abs() + self.staged + sampled.total()
+        let charged = self.links + self.sessions + self.hosted.signed().0 + self.mirrored.signed().0;
+        charged.max(0).unsigned_abs() + self.staged + sampled.total()
     }
 
     /// The bytes held back for the index and for links that are not yet charged.

@@ -105,8 +105,8 @@ pub(super) async fn of_host(url: &Url, resolve: bool) -> AddressPolicy {
 mod tests {
     use super::*;
 
-    fn allows(reach: AddressPolicy, address: &str) -> bool {
-        reach.allows(address.parse().unwrap())
+    fn allows(policy: AddressPolicy, address: &str) -> bool {
+        policy.allows(address.parse().unwrap())
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Client {
     /// Any of [`Error`]'s but [`Error::DigestMismatch`]; [`Error::Protocol`] if the upstream sends no size, or names
     /// another digest.
     pub async fn blob_size(&self, remote: &Remote, name: &RepositoryName, digest: &Digest) -> Result<u64, Error> {
-        let head = UpstreamRequest { method: Method::HEAD, follow: false, ..question(remote, name, digest) };
+        let head = UpstreamRequest { method: Method::HEAD, follow: false, ..blob_request(remote, name, digest) };
         match self.ask(&head).await {
             Ok(answer) if names_another(answer.response.headers(), digest) => Err(another()),
             // Some registries answer a HEAD with a length of 0 if they do not know the size.
@@ -102,18 +102,18 @@ impl Client {
 
     async fn size_by_get(&self, remote: &Remote, name: &RepositoryName, digest: &Digest) -> Result<u64, Error> {
         let range = (RANGE, HeaderValue::from_static("bytes=0-0"));
-        let get = UpstreamRequest { headers: vec![range], ..question(remote, name, digest) };
+        let get = UpstreamRequest { headers: vec![range], ..blob_request(remote, name, digest) };
         let response = self.ask_for_any(&get).await?.response;
         if names_another(response.headers(), digest) {
             return Err(another());
         }
-        let untold = || Error::Protocol("it does not tell the blob's size".into());
+        let no_size = || Error::Protocol("it does not tell the blob's size".into());
         match response.status() {
             // In an empty blob the first byte is out of range.
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
-                content_range(response.headers()).and_then(|range| range.size).ok_or_else(untold)
+                content_range(response.headers()).and_then(|range| range.size).ok_or_else(no_size)
             }
-            StatusCode::OK => content_length(response.headers()).ok_or_else(untold),
+            StatusCode::OK => content_length(response.headers()).ok_or_else(no_size),
             _ => Err(error_body::failure(response).await),
         }
     }
@@ -133,7 +133,7 @@ impl Client {
         validator: Option<&Validator>,
     ) -> Result<Blob, Error> {
         let turn = remote.turns().body().await?;
-        let mut get = UpstreamRequest { has_turn: true, ..question(remote, name, digest) };
+        let mut get = UpstreamRequest { has_turn: true, ..blob_request(remote, name, digest) };
         if let Some(range) = range(from, until)? {
             get.headers.push((RANGE, range));
             get.host_header = validator.map(|known| (known.host.as_str(), IF_RANGE, known.etag.clone()));
@@ -147,7 +147,7 @@ impl Client {
     }
 }
 
-fn question<'a>(remote: &'a Remote, name: &'a RepositoryName, digest: &Digest) -> UpstreamRequest<'a> {
+fn blob_request<'a>(remote: &'a Remote, name: &'a RepositoryName, digest: &Digest) -> UpstreamRequest<'a> {
     UpstreamRequest {
         remote,
         name,

@@ -48,7 +48,7 @@ pub(super) struct Request {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(super) reach: AddressPolicy,
+    pub(super) address_policy: AddressPolicy,
     /// The timeout for DNS, TCP and TLS.
     pub(super) connect: Duration,
 }
@@ -91,13 +91,13 @@ impl Client {
     }
 
     /// Returns the address policy for `url`, which a response of `remote` names.
-    pub(super) async fn reach(&self, remote: &Remote, url: &Url) -> AddressPolicy {
-        remote.reach(url, self.0.dialer.goes_direct(remote.base())).await
+    pub(super) async fn address_policy(&self, remote: &Remote, url: &Url) -> AddressPolicy {
+        remote.address_policy(url, self.0.dialer.goes_direct(remote.base())).await
     }
 
     fn route(&self, request: &Request) -> awc::Client {
         let tls = request.url.scheme() == "https";
-        let route = Route { tls, reach: request.reach, patience: request.connect };
+        let route = Route { tls, address_policy: request.address_policy, patience: request.connect };
         self.0.clients.borrow_mut().entry(route).or_insert_with(|| client(&self.0.dialer, route)).clone()
     }
 }

@@ -38,7 +38,7 @@ const PROXY_HEAD: usize = 8 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Route {
     pub(super) tls: bool,
-    pub(super) reach: AddressPolicy,
+    pub(super) address_policy: AddressPolicy,
     /// The timeout for DNS, TCP and TLS together.
     pub(super) patience: Duration,
 }
@@ -112,7 +112,7 @@ impl Dial {
     async fn allowed(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
         let mut addresses = resolve(host, port).await?;
         let refused = addresses.first().map(|address| format!("{host} is at {}", address.ip()));
-        addresses.retain(|address| self.route.reach.allows(address.ip()));
+        addresses.retain(|address| self.route.address_policy.allows(address.ip()));
         match refused {
             Some(text) if addresses.is_empty() => Err(Error::Redirect(text)),
             _ => Ok(addresses),
@@ -120,8 +120,8 @@ impl Dial {
     }
 
     async fn through(&self, hop: &Hop, host: &str, port: u16) -> Result<TcpStream, Error> {
-        let literal = host.parse::<IpAddr>().is_ok_and(|address| !self.route.reach.allows(address));
-        if literal || !self.route.reach.allows_name(host) {
+        let literal = host.parse::<IpAddr>().is_ok_and(|address| !self.route.address_policy.allows(address));
+        if literal || !self.route.address_policy.allows_name(host) {
             return Err(Error::Redirect(format!("{host} is not a public host")));
         }
         let mut tcp = open(resolve(&hop.host, hop.port).await?).await?;

@@ -65,7 +65,7 @@ impl Client {
     async fn page(&self, remote: &Remote, name: &RepositoryName, rest: &str, query: &str) -> Result<Page, Error> {
         let mut url = remote.url(name, rest);
         url.set_query(Some(query).filter(|query| !query.is_empty()));
-        let question = UpstreamRequest {
+        let request = UpstreamRequest {
             remote,
             name,
             content: Content::List,
@@ -76,7 +76,7 @@ impl Client {
             follow: true,
             has_turn: false,
         };
-        let answer = self.ask(&question).await?;
+        let answer = self.ask(&request).await?;
         let headers = answer.response.headers();
         let link = next_query(headers, &answer.url);
         let media_type = media_type(headers);

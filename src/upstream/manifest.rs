@@ -53,7 +53,7 @@ impl Client {
         name: &RepositoryName,
         reference: &Reference,
     ) -> Result<ManifestHead, Error> {
-        let answer = self.ask(&question(remote, name, reference, Method::HEAD)).await?;
+        let answer = self.ask(&manifest_request(remote, name, reference, Method::HEAD)).await?;
         let headers = answer.response.headers();
         Ok(ManifestHead {
             digest: digest(headers),
@@ -73,7 +73,7 @@ impl Client {
         name: &RepositoryName,
         reference: &Reference,
     ) -> Result<ManifestBody, Error> {
-        let answer = self.ask(&question(remote, name, reference, Method::GET)).await?;
+        let answer = self.ask(&manifest_request(remote, name, reference, Method::GET)).await?;
         let headers = answer.response.headers();
         let (digest, media_type) = (digest(headers), media_type(headers));
         let bytes = Body::new(answer.response)?.collect(LONGEST, remote.document_stall()).await?;
@@ -90,7 +90,7 @@ impl Client {
     }
 }
 
-fn question<'a>(
+fn manifest_request<'a>(
     remote: &'a Remote,
     name: &'a RepositoryName,
     reference: &Reference,

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The time for which the addresses of the upstream's own host are cached, for the check of redirects.
-const REACH_AGE: Duration = Duration::from_secs(60);
+const ADDRESS_POLICY_AGE: Duration = Duration::from_secs(60);
 
 /// The timeouts of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ struct Inner {
     /// Set after the warning that a realm did not get the credentials.
     warned: AtomicBool,
     budget: Mutex<Option<Budget>>,
-    reach: Mutex<Option<(Instant, AddressPolicy)>>,
+    address_policy: Mutex<Option<(Instant, AddressPolicy)>>,
 }
 
 impl Remote {
@@ -107,7 +107,7 @@ impl Remote {
             basic: AtomicBool::new(false),
             warned: AtomicBool::new(false),
             budget: Mutex::default(),
-            reach: Mutex::default(),
+            address_policy: Mutex::default(),
         })))
     }
 
@@ -218,17 +218,17 @@ impl Remote {
 
     /// Returns the address policy for `url`, which the upstream's response names. The upstream's own host is looked up
     /// for it only if it is reached directly: behind a proxy the lookup may hang.
-    pub(super) async fn reach(&self, url: &Url, direct: bool) -> AddressPolicy {
+    pub(super) async fn address_policy(&self, url: &Url, direct: bool) -> AddressPolicy {
         if url.host() == self.0.base.host() || self.lists(url) || self.names(url) {
             return AddressPolicy::ANYWHERE;
         }
-        let known = self.0.reach.lock().filter(|(since, _)| since.elapsed() < REACH_AGE);
-        if let Some((_, reach)) = known {
-            return reach;
+        let known = self.0.address_policy.lock().filter(|(since, _)| since.elapsed() < ADDRESS_POLICY_AGE);
+        if let Some((_, address_policy)) = known {
+            return address_policy;
         }
-        let reach = address_policy::of_host(&self.0.base, direct).await;
-        *self.0.reach.lock() = Some((Instant::now(), reach));
-        reach
+        let address_policy = address_policy::of_host(&self.0.base, direct).await;
+        *self.0.address_policy.lock() = Some((Instant::now(), address_policy));
+        address_policy
     }
 
     fn lists(&self, url: &Url) -> bool {

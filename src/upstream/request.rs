@@ -48,12 +48,12 @@ pub(super) struct UpstreamResponse {
 
 impl Client {
     /// Sends a request and returns the response's head, if it is a success.
-    pub(super) async fn ask(&self, question: &UpstreamRequest<'_>) -> Result<UpstreamResponse, Error> {
-        let answer = self.ask_for_any(question).await?;
+    pub(super) async fn ask(&self, request: &UpstreamRequest<'_>) -> Result<UpstreamResponse, Error> {
+        let answer = self.ask_for_any(request).await?;
         if answer.response.status().is_success() {
             return Ok(answer);
         }
-        let own = question.remote.is_own(&answer.url);
+        let own = request.remote.is_own(&answer.url);
         Err(match failure(answer.response).await {
             Error::Denied(_) if !own => Error::Status { code: 403, message: " from where it redirects to".into() },
             error => error,
@@ -61,21 +61,21 @@ impl Client {
     }
 
     /// Sends a request and returns the response's head with any status.
-    pub(super) async fn ask_for_any(&self, question: &UpstreamRequest<'_>) -> Result<UpstreamResponse, Error> {
+    pub(super) async fn ask_for_any(&self, request: &UpstreamRequest<'_>) -> Result<UpstreamResponse, Error> {
         // Waiting for a turn does not count as the upstream's silence.
-        let _turn = if question.has_turn { None } else { Some(question.remote.turns().head().await?) };
+        let _turn = if request.has_turn { None } else { Some(request.remote.turns().head().await?) };
         let (phase, began) = (Cell::new(Phase::Head), Instant::now());
-        let asked = timeout(question.remote.timeouts().head, self.follow(question, &phase)).await;
+        let asked = timeout(request.remote.timeouts().head, self.follow(request, &phase)).await;
         let answer = asked.unwrap_or_else(|_| Err(Error::Timeout { phase: phase.get() }));
-        question.remote.count(question.content, question.method.as_str(), &answer, began.elapsed());
+        request.remote.count(request.content, request.method.as_str(), &answer, began.elapsed());
         answer
     }
 
-    async fn follow(&self, question: &UpstreamRequest<'_>, phase: &Cell<Phase>) -> Result<UpstreamResponse, Error> {
-        let mut url = question.url.clone();
+    async fn follow(&self, request: &UpstreamRequest<'_>, phase: &Cell<Phase>) -> Result<UpstreamResponse, Error> {
+        let mut url = request.url.clone();
         for _ in 0..=MOST_REDIRECTS {
-            let response = self.hop(question, &url, phase).await?;
-            if !question.follow || !is_redirect(response.status()) {
+            let response = self.hop(request, &url, phase).await?;
+            if !request.follow || !is_redirect(response.status()) {
                 return Ok(UpstreamResponse { response, url });
             }
             url = location(&response, &url)?;
@@ -85,40 +85,40 @@ impl Client {
     }
 
     /// Sends one request, and a second one if the upstream itself answered with a challenge.
-    async fn hop(&self, question: &UpstreamRequest<'_>, url: &Url, phase: &Cell<Phase>) -> Result<Response, Error> {
-        let remote = question.remote;
+    async fn hop(&self, request: &UpstreamRequest<'_>, url: &Url, phase: &Cell<Phase>) -> Result<Response, Error> {
+        let remote = request.remote;
         if !remote.is_own(url) {
-            return self.send(&question.request(url, self.reach(remote, url).await, None)).await;
+            return self.send(&request.for_url(url, self.address_policy(remote, url).await, None)).await;
         }
-        let pass = Authorization::known(remote, question.name);
-        let response = self.send_own(question, url, &pass).await?;
-        if !asks_for_a_pass(&response, &pass) {
+        let authorization = Authorization::known(remote, request.name);
+        let response = self.send_own(request, url, &authorization).await?;
+        if !needs_authorization(&response, &authorization) {
             return Ok(response);
         }
         let challenges = challenges(&response);
         phase.set(Phase::Token);
-        let answer = self.answer(remote, question.name, &challenges, &pass).await?;
+        let answer = self.answer(remote, request.name, &challenges, &authorization).await?;
         phase.set(Phase::Head);
-        let Some(pass) = answer else { return Ok(response) };
+        let Some(authorization) = answer else { return Ok(response) };
         excerpt(response).await;
-        self.send_own(question, url, &pass).await
+        self.send_own(request, url, &authorization).await
     }
 
     async fn send_own(
         &self,
-        question: &UpstreamRequest<'_>,
+        request: &UpstreamRequest<'_>,
         url: &Url,
-        pass: &Authorization,
+        authorization: &Authorization,
     ) -> Result<Response, Error> {
-        let authorization = pass.header(question.remote);
-        let response = self.send(&question.request(url, AddressPolicy::ANYWHERE, authorization)).await?;
-        question.remote.note_budget(response.headers());
+        let authorization = authorization.header(request.remote);
+        let response = self.send(&request.for_url(url, AddressPolicy::ANYWHERE, authorization)).await?;
+        request.remote.note_budget(response.headers());
         Ok(response)
     }
 }
 
 impl UpstreamRequest<'_> {
-    fn request(&self, url: &Url, reach: AddressPolicy, authorization: Option<HeaderValue>) -> Request {
+    fn for_url(&self, url: &Url, address_policy: AddressPolicy, authorization: Option<HeaderValue>) -> Request {
         let host = url.host_str();
         let for_host = self.host_header.iter().filter(|(only, ..)| host == Some(only));
         let for_host = for_host.map(|(_, name, value)| (name.clone(), value.clone()));
@@ -127,18 +127,18 @@ impl UpstreamRequest<'_> {
             method: self.method.clone(),
             url: url.clone(),
             headers: self.headers.iter().cloned().chain(for_host).chain(authorization).collect(),
-            reach,
+            address_policy,
             connect: self.remote.timeouts().connect,
         }
     }
 }
 
 /// Returns whether the response is a 401, or a 403 with a challenge to a token from the cache.
-fn asks_for_a_pass(response: &Response, pass: &Authorization) -> bool {
+fn needs_authorization(response: &Response, authorization: &Authorization) -> bool {
     let challenged = response.headers().contains_key(WWW_AUTHENTICATE);
     match response.status() {
         StatusCode::UNAUTHORIZED => challenged,
-        StatusCode::FORBIDDEN => challenged && matches!(pass, Authorization::Bearer(_)),
+        StatusCode::FORBIDDEN => challenged && matches!(authorization, Authorization::Bearer(_)),
         _ => false,
     }
 }

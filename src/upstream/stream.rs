@@ -46,7 +46,7 @@ pub(super) struct Stream {
     held: Bytes,
     /// Set by an interim response (1xx). `awc` takes it for the final one and would give the real one to the next
     /// request on this connection, so the stream reads as ended from here on.
-    spoilt: bool,
+    interim: bool,
 }
 
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Stream {
     }
 
     fn over(transport: Transport) -> Self {
-        Self { transport, awaited: None, held: Bytes::new(), spoilt: false }
+        Self { transport, awaited: None, held: Bytes::new(), interim: false }
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -104,7 +104,7 @@ impl Stream {
                 if read.is_empty() { Some(awaited.head.give()) } else { awaited.head.take(read, awaited.to_head) };
             match held {
                 Some(held) => {
-                    self.spoilt = held.starts_with(b"HTTP/1.1 1");
+                    self.interim = held.starts_with(b"HTTP/1.1 1");
                     self.held = held.into();
                 }
                 None => self.awaited = Some(awaited),
@@ -122,7 +122,7 @@ impl AsyncRead for Stream {
             buffer.put_slice(&this.held.split_to(this.held.len().min(buffer.remaining())));
             return Poll::Ready(Ok(()));
         }
-        if this.spoilt {
+        if this.interim {
             ENDED.set(true);
             return Poll::Ready(Ok(()));
         }

@@ -125,7 +125,7 @@ impl Client {
         let authorization = credentials.and_then(|credentials| HeaderValue::try_from(credentials.basic()).ok());
         Ok(Request {
             method: Method::GET,
-            reach: self.reach(remote, &url).await,
+            address_policy: self.address_policy(remote, &url).await,
             url,
             headers: authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect(),
             connect: remote.timeouts().connect,

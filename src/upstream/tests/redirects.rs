@@ -98,7 +98,8 @@ async fn a_public_upstream_opens_no_local_address() {
         Remote::new("r.example".parse().unwrap(), "https://192.0.2.1".parse().unwrap(), options).unwrap()
     };
     let loopback = std::net::IpAddr::from([127, 0, 0, 1]);
-    let allows = async |remote: Remote, url: &str| remote.reach(&url.parse().unwrap(), true).await.allows(loopback);
+    let allows =
+        async |remote: Remote, url: &str| remote.address_policy(&url.parse().unwrap(), true).await.allows(loopback);
     assert!(!allows(public(&[]), "https://cdn.example/x").await);
     assert!(allows(public(&["cdn.example"]), "https://cdn.example:444/x").await);
     assert!(allows(public(&["cdn.example:444"]), "https://cdn.example:444/x").await);
