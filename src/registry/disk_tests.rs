@@ -67,8 +67,8 @@ fn du(path: &Path) -> u64 {
 
 fn agrees(store: &BlobStore, dir: &TempDir, when: &str) {
     let usage = store.storage.ledger().usage();
-    let (told, found) = (usage.total() - usage.index, du(dir.path()) - du(&dir.path().join("index")));
-    assert_eq!(told, found, "{when}: {usage:?}");
+    let (by_ledger, found) = (usage.total() - usage.index, du(dir.path()) - du(&dir.path().join("index")));
+    assert_eq!(by_ledger, found, "{when}: {usage:?}");
 }
 
 pub(super) async fn cache(store: &BlobStore, place: &Repository, bytes: Vec<u8>) -> Digest {
@@ -100,17 +100,17 @@ async fn the_books_are_what_du_finds() {
     for tag in ["a", "b", "c"] {
         links.set_tag(&tag.parse().unwrap(), &Digest::sha256(b"{}"), Durability::Synced).unwrap();
     }
-    let claim = store.locks.wait_for_digest(&cached[3]).await;
-    assert!(store.host_layer(&hosted("mine"), &cached[3], &claim).unwrap());
-    drop(claim);
+    let lock = store.locks.wait_for_digest(&cached[3]).await;
+    assert!(store.host_layer(&hosted("mine"), &cached[3], &lock).unwrap());
+    drop(lock);
     let uploads = store.storage.uploads(&hosted("mine"));
     let session = uploads.begin(UploadId::random(), "2026-01-02T03:04:05Z").unwrap();
     agrees(&store, &dir, "with a push");
-    let Opened::Writable(writer, growth) = session.writer(0).unwrap() else { panic!("nobody else writes to it") };
-    growth.grow(store.storage.reserve(Purpose::Hosted, 8 << 20).unwrap(), 8 << 20).unwrap();
+    let Opened::Writable(writer, allocation) = session.writer(0).unwrap() else { panic!("nobody else writes to it") };
+    allocation.grow(store.storage.reserve(Purpose::Hosted, 8 << 20).unwrap(), 8 << 20).unwrap();
     writer.write_at(&content(1, 100), 0).unwrap();
     agrees(&store, &dir, "while a session grows");
-    drop((writer, growth));
+    drop((writer, allocation));
     agrees(&store, &dir, "when it is written no more");
     let freed = on_a_thread(|| store.evict((50 * 37) << 10));
     assert!((50 * 37..51 * 40).contains(&(freed >> 10)), "{freed} bytes went");
@@ -131,8 +131,8 @@ async fn a_session_is_opened_once_at_a_time() {
     let store = open(&dir, SpaceLimits::default(), Retention::default());
     let uploads = store.storage.uploads(&hosted("mine"));
     let session = uploads.begin(UploadId::random(), "2026-01-02T03:04:05Z").unwrap();
-    let Opened::Writable(writer, growth) = session.writer(0).unwrap() else { panic!("nobody else writes to it") };
-    let until = |bytes| growth.grow(store.storage.reserve(Purpose::Hosted, bytes).unwrap(), bytes).unwrap();
+    let Opened::Writable(writer, allocation) = session.writer(0).unwrap() else { panic!("nobody else writes to it") };
+    let until = |bytes| allocation.grow(store.storage.reserve(Purpose::Hosted, bytes).unwrap(), bytes).unwrap();
     until(1 << 20);
     writer.write_at(&content(1, 100), 0).unwrap();
     assert!(matches!(session.writer(0).unwrap(), Opened::Busy));
@@ -140,7 +140,7 @@ async fn a_session_is_opened_once_at_a_time() {
     // The writer is gone, but an allocation may still be under way.
     assert!(matches!(session.writer(0).unwrap(), Opened::Busy));
     assert_eq!(session.received().unwrap(), Some(100 << 10), "nothing was cut off");
-    drop(growth);
+    drop(allocation);
     assert!(matches!(session.writer(100 << 10).unwrap(), Opened::Writable(..)));
     agrees(&store, &dir, "after three who came too early");
 }
@@ -172,7 +172,7 @@ async fn the_books_survive_a_stop_and_a_kill() {
         }
         agrees(&store, &dir, "before the end");
         if stop {
-            store.tell_uses();
+            store.flush_accesses();
             store.index.close(store.storage.ledger().totals(), true);
         }
     }
@@ -384,8 +384,8 @@ async fn a_manifest_that_made_way_is_not_linked() {
     let bytes = Bytes::from_static(br#"{"schemaVersion":2,"layers":[]}"#);
     let manifest = Arc::new(StoredManifest::new(Digest::sha256(&bytes), bytes.clone()).unwrap());
     let tag: Tag = "latest".parse().unwrap();
-    let word = TagAnswer { head: Some(manifest.head()), asked: SystemTime::now() };
-    assert!(store.tag_cache.note(&(place.clone(), tag.clone()), word));
+    let answer = TagAnswer { head: Some(manifest.head()), asked: SystemTime::now() };
+    assert!(store.tag_cache.note(&(place.clone(), tag.clone()), answer));
     manifests.link(&place, &manifest).await.unwrap();
     let links = store.storage.links(&place);
     assert!(!links.has_revision(&manifest.digest).unwrap() && links.tag(&tag).unwrap().is_none());

@@ -94,7 +94,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Storage`] if that volume cannot be read.
-    pub fn new(foundation: RegistryConfig) -> Result<Self, Error> {
+    pub fn new(config: RegistryConfig) -> Result<Self, Error> {
         let RegistryConfig {
             storage,
             index,
@@ -107,16 +107,16 @@ impl Registry {
             tasks,
             metrics,
             lanes,
-        } = foundation;
+        } = config;
         let store = BlobStore::new(storage, index, retention, grace, Arc::clone(&metrics), lanes);
         if rules.mirror {
             maintenance::migrate_cache_volume::proxy_volume(&store)?;
         }
         upstreams.iter().for_each(|remote| metrics.know(remote.domain()));
-        let mirror =
+        let upstream =
             |remote: Remote| (remote.domain().clone(), UpstreamHealth::new(remote, pool.clone(), Arc::clone(&metrics)));
         Ok(Self {
-            mirrors: upstreams.into_iter().map(mirror).collect(),
+            upstreams: upstreams.into_iter().map(upstream).collect(),
             freshness,
             manifests: Manifests::new(store.clone()),
             fills: Fills::new(store.clone()),
@@ -164,7 +164,7 @@ impl Registry {
     /// Flushes the index at a clean shutdown. From here on nothing is stored or evicted, even if fills are under way.
     pub fn close(&self) {
         self.store.gc_guard.close();
-        self.store.tell_uses();
+        self.store.flush_accesses();
         let quiet = self.store.close();
         self.store.index.close(self.store.storage.ledger().totals(), quiet);
     }

@@ -19,8 +19,8 @@ async fn a_fill_waits_for_a_quarantine_of_the_same_blob() {
     let bytes = content(1, 10);
     let digest = cache(&store, &mirrored("a"), bytes.clone()).await;
     assert!(store.promote(digest).await.unwrap());
-    let claim = store.locks.wait_for_digest(&digest).await;
-    store.host_layer(&hosted("mine"), &digest, &claim).unwrap();
+    let lock = store.locks.wait_for_digest(&digest).await;
+    store.host_layer(&hosted("mine"), &digest, &lock).unwrap();
     let staged = store.stage(&digest, Purpose::Mirrored, bytes.len() as u64).await.unwrap();
     staged.writer().write_at(&bytes, 0).unwrap();
     // The same steps as for a damaged blob, under the lock.
@@ -31,7 +31,7 @@ async fn a_fill_waits_for_a_quarantine_of_the_same_blob() {
         .spawn(async move { filling.publish(staged, digest, Durability::Unsynced, false).await.map_err(drop) });
     tokio::time::sleep(Duration::from_millis(200)).await;
     on_a_thread(|| store.storage.quarantine(&digest)).unwrap();
-    drop(claim);
+    drop(lock);
     fill.await.unwrap().unwrap();
     assert!(store.storage.has_blob(&digest).unwrap() && store.index.class(&digest).hosted);
     assert!(!store.storage.is_unsynced(&digest).unwrap());

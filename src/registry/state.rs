@@ -28,7 +28,7 @@ pub(super) type Fetched = (Arc<StoredManifest>, Kept);
 /// A registry over one data directory.
 #[derive(Debug)]
 pub struct Registry {
-    pub(super) mirrors: HashMap<Domain, UpstreamHealth>,
+    pub(super) upstreams: HashMap<Domain, UpstreamHealth>,
     pub(super) freshness: Duration,
     pub(super) tasks: Handle,
     pub(super) store: BlobStore,
@@ -48,8 +48,8 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::NameUnknown`] if it is not configured.
-    pub(super) fn mirror(&self, repository: &Repository) -> Result<&UpstreamHealth, Error> {
-        let mirror = repository.domain.as_ref().and_then(|domain| self.mirrors.get(domain));
-        mirror.ok_or(Error::NameUnknown)
+    pub(super) fn upstream(&self, repository: &Repository) -> Result<&UpstreamHealth, Error> {
+        let upstream = repository.domain.as_ref().and_then(|domain| self.upstreams.get(domain));
+        upstream.ok_or(Error::NameUnknown)
     }
 }

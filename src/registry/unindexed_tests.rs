@@ -93,7 +93,7 @@ async fn the_oldest_goes_and_what_is_kept_stays() {
     assert_eq!(links.tag(&"latest".parse().unwrap()).unwrap(), None);
     drop(reading);
     store.access_tracker.note(&read);
-    store.tell_uses();
+    store.flush_accesses();
     assert_eq!(evict(&store, u64::MAX).unwrap(), 0, "it was asked for a moment ago, and the index may be gone");
 }
 
@@ -125,14 +125,14 @@ async fn what_was_promoted_while_the_index_was_away_stays() {
     let pushed = cache(&store, &mirrored("a"), content(1, 100)).await;
     drop(store);
     let store = begin(&dir, SpaceLimits::default(), Retention::default());
-    let present = store.gc_guard.guard_repository(&hosted("mine"), Some(&pushed)).await;
+    let guard = store.gc_guard.guard_repository(&hosted("mine"), Some(&pushed)).await;
     assert!(store.promote(pushed).await.unwrap());
     on_a_thread(|| store.open_index()).unwrap();
     assert_eq!(store.index.blob_entry(&pushed).unwrap().owner, Owner::Mirrored, "the promotion was not noted");
     assert_eq!(on_a_thread(|| store.evict(u64::MAX)), 0, "somebody is about to link it");
-    let claim = store.locks.wait_for_digest(&pushed).await;
-    assert!(store.host_layer(&hosted("mine"), &pushed, &claim).unwrap());
-    drop((claim, present));
+    let lock = store.locks.wait_for_digest(&pushed).await;
+    assert!(store.host_layer(&hosted("mine"), &pushed, &lock).unwrap());
+    drop((lock, guard));
     store.index.requeue(u64::MAX - 1, false);
     assert_eq!(on_a_thread(|| store.evict(u64::MAX)), 0, "it is linked");
     assert!(there(&store, &pushed));
@@ -146,8 +146,8 @@ async fn bytes_that_went_are_not_linked() {
     let gone = cache(&store, &mirrored("a"), content(1, 100)).await;
     assert!(store.promote(gone).await.unwrap());
     store.storage.remove_blob(&gone).unwrap();
-    let claim = store.locks.wait_for_digest(&gone).await;
-    assert!(!store.host_layer(&hosted("mine"), &gone, &claim).unwrap());
+    let lock = store.locks.wait_for_digest(&gone).await;
+    assert!(!store.host_layer(&hosted("mine"), &gone, &lock).unwrap());
     assert!(!store.storage.links(&hosted("mine")).has_layer(&gone).unwrap());
 }
 

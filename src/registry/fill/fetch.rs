@@ -25,7 +25,7 @@ pub(in crate::registry) const ROUNDS: u32 = 100;
 /// A blob, or a range of it, to fetch from an upstream.
 #[derive(Clone, Debug)]
 pub(in crate::registry) struct FetchRequest {
-    pub(in crate::registry) mirror: UpstreamHealth,
+    pub(in crate::registry) upstream: UpstreamHealth,
     pub(in crate::registry) name: RepositoryName,
     pub(in crate::registry) digest: Digest,
     /// The offset of the first byte.
@@ -140,20 +140,20 @@ impl Fetch {
                 return Err(Stop::Failed(Resource::Blob.failed(&error)));
             }
             tracing::info!("{} broke off at byte {}, going on from there: {error}", self.wanted.digest, self.at);
-            self.wanted.mirror.metrics.resumed(self.wanted.mirror.remote.domain());
+            self.wanted.upstream.metrics.resumed(self.wanted.upstream.remote.domain());
             tokio::time::sleep(pause(barren)).await;
         }
     }
 
     /// Reads from one connection until it ends.
     async fn read_on(&mut self) -> Result<(), Broken> {
-        let FetchRequest { mirror, name, digest, until, .. } = &self.wanted;
-        if let Some(refusal) = mirror.refuses_blobs() {
+        let FetchRequest { upstream, name, digest, until, .. } = &self.wanted;
+        if let Some(refusal) = upstream.refuses_blobs() {
             return Err(refusal.into());
         }
-        let opening = self.client.open_blob(&mirror.remote, name, digest, self.at, *until, self.validator.as_ref());
+        let opening = self.client.open_blob(&upstream.remote, name, digest, self.at, *until, self.validator.as_ref());
         let opened = opening.await;
-        mirror.learn_of_blob(opened.as_ref().err());
+        upstream.learn_of_blob(opened.as_ref().err());
         let mut blob = opened?;
         self.opened(&blob).await?;
         self.validator = blob.validator().cloned();

@@ -146,9 +146,9 @@ impl Fill {
 
     /// Returns the request for its bytes from an offset on.
     pub(in crate::registry) fn wanted(&self, from: u64, until: Option<u64>) -> FetchRequest {
-        let Origin { mirror, repository, size, .. } = &self.origin;
-        let (mirror, name) = (mirror.clone(), repository.name.clone());
-        FetchRequest { mirror, name, digest: self.digest, from, until, size: *size }
+        let Origin { upstream, repository, size, .. } = &self.origin;
+        let (upstream, name) = (upstream.clone(), repository.name.clone());
+        FetchRequest { upstream, name, digest: self.digest, from, until, size: *size }
     }
 
     pub(in crate::registry) fn is_open(&self) -> bool {

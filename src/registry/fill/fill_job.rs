@@ -53,7 +53,7 @@ impl Fills {
         if let Some(fill) = under_way.opening.get(&opening) {
             return (Arc::clone(fill), true);
         }
-        let pool = origin.mirror.pool.clone();
+        let pool = origin.upstream.pool.clone();
         let ranges = RangeFetches::new(self.store.clone(), Arc::clone(&self.ranges));
         let (passing, reading) = (Arc::clone(&self.passing), self.store.access_tracker.read(digest));
         let fill = Arc::new(Fill::new(digest, origin, ranges, passing, reading));
@@ -108,12 +108,12 @@ impl Job {
     /// Asks the upstream to confirm that its repository has the blob, unless that is known: the bytes on disk may have
     /// been pushed by another client.
     async fn ask_for_right(&self, client: &Client) -> Result<Shown, Failure> {
-        let Origin { mirror, repository, right, .. } = self.fill.origin();
+        let Origin { upstream, repository, right, .. } = self.fill.origin();
         let class = self.fills.store.index.class(self.fill.digest());
         if right.is_some_and(|right| right.covers(class)) {
             return Ok(Shown::Before);
         }
-        let said = client.blob_size(&mirror.remote, &repository.name, self.fill.digest()).await;
+        let said = client.blob_size(&upstream.remote, &repository.name, self.fill.digest()).await;
         said.map(Shown::Size).map_err(|error| Resource::Blob.failed(&error).into())
     }
 
@@ -123,11 +123,11 @@ impl Job {
     }
 
     fn metrics(&self) -> &Metrics {
-        &self.fill.origin().mirror.metrics
+        &self.fill.origin().upstream.metrics
     }
 
     fn upstream(&self) -> &Domain {
-        self.fill.origin().mirror.remote.domain()
+        self.fill.origin().upstream.remote.domain()
     }
 
     fn count(&self, end: &Result<u64, Failure>) {
@@ -155,13 +155,13 @@ impl Job {
     }
 
     async fn fetch(&self, client: Client) -> Result<u64, Failure> {
-        let parked = self.fills.store.partial_blobs.take(self.fill.digest());
-        let from = parked.as_ref().map_or(0, |parked| parked.state.written);
+        let partial = self.fills.store.partial_blobs.take(self.fill.digest());
+        let from = partial.as_ref().map_or(0, |partial| partial.state.written);
         let mut events = fetch::start(client.clone(), self.fill.wanted(from, None));
         if from > 0 {
             self.metrics().resumed(self.upstream());
         }
-        let staged_size = parked.as_ref().map(|parked| parked.size);
+        let staged_size = partial.as_ref().map(|partial| partial.size);
         let opened = self.size(&client, &mut events, staged_size).await;
         let established = match opened {
             Ok((size, shown)) => self.establish_opened(shown).await.map(|()| size),
@@ -170,10 +170,10 @@ impl Job {
         let size = match established {
             Ok(Some(size)) => size,
             Ok(None) => return self.fetch_untold(&client, events).await,
-            Err(failure) => return Err(self.not_resumed(parked, failure)),
+            Err(failure) => return Err(self.not_resumed(partial, failure)),
         };
-        let (staged, state) = match parked {
-            Some(parked) if parked.size == size => (parked.staged, parked.state),
+        let (staged, state) = match partial {
+            Some(partial) if partial.size == size => (partial.staged, partial.state),
             Some(_) => return Err(Error::BadGateway("the blob's size changed between two answers".into()).into()),
             None => match self.stage(size).await {
                 Ok(staged) => staged,
@@ -198,9 +198,9 @@ impl Job {
 
     /// Puts a partial blob back for a later attempt, even after a 404: the upstream may have been asked for a
     /// repository that has no right to the blob.
-    fn not_resumed(&self, parked: Option<PartialBlob>, failure: Failure) -> Failure {
-        if let Some(half) = parked {
-            self.fills.store.partial_blobs.put_back(self.fill.digest(), half);
+    fn not_resumed(&self, partial: Option<PartialBlob>, failure: Failure) -> Failure {
+        if let Some(partial) = partial {
+            self.fills.store.partial_blobs.put_back(self.fill.digest(), partial);
         }
         failure
     }
@@ -214,7 +214,7 @@ impl Job {
         events: &mut Events,
         before: Option<u64>,
     ) -> Result<(Option<u64>, Shown), Failure> {
-        let Origin { mirror, repository, size: named, .. } = self.fill.origin();
+        let Origin { upstream, repository, size: named, .. } = self.fill.origin();
         let (said, is_another) = match events.recv().await {
             Some(Ok(Event::Opened { size, is_another, .. })) => (size.or(*named), is_another),
             Some(Ok(Event::Bytes(_))) => (None, true),
@@ -225,7 +225,7 @@ impl Job {
             Some(size) => Some(size),
             // A failure does not matter, since the bytes are arriving.
             None if before.is_none() => {
-                client.blob_size(&mirror.remote, &repository.name, self.fill.digest()).await.ok()
+                client.blob_size(&upstream.remote, &repository.name, self.fill.digest()).await.ok()
             }
             None => None,
         };

@@ -31,12 +31,12 @@ pub(in crate::registry) type Asking = Result<Arc<Page>, Arc<upstream::Error>>;
 #[derive(Debug)]
 pub(in crate::registry) struct ListCache {
     pub(in crate::registry) kept: Cache<ListKey, Kept>,
-    pub(in crate::registry) flights: SingleFlight<ListKey, Asking>,
+    pub(in crate::registry) calls: SingleFlight<ListKey, Asking>,
 }
 
 impl ListCache {
     pub(in crate::registry) fn new(tasks: tokio::runtime::Handle) -> Self {
-        Self { kept: Cache::builder().max_capacity(MEMORY).weigher(weigh).build(), flights: SingleFlight::new(tasks) }
+        Self { kept: Cache::builder().max_capacity(MEMORY).weigher(weigh).build(), calls: SingleFlight::new(tasks) }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
 /// The source of a fill's bytes.
 #[derive(Clone, Debug)]
 pub(in crate::registry) struct Origin {
-    pub(in crate::registry) mirror: UpstreamHealth,
+    pub(in crate::registry) upstream: UpstreamHealth,
     pub(in crate::registry) repository: Repository,
     /// The repository's right to the blob, if it is known; otherwise the upstream's answer to the fill decides.
     pub(in crate::registry) right: Option<Right>,

@@ -44,7 +44,7 @@ pub(in crate::registry) struct Passthrough {
 
 /// Verifies a blob up to its end.
 struct Check {
-    mirror: UpstreamHealth,
+    upstream: UpstreamHealth,
     hasher: Hasher,
     size: u64,
     digest: Digest,
@@ -60,8 +60,8 @@ impl Passthrough {
             drop(handover.rest.lock().take());
             return Self::interior(fill, at, end);
         }
-        let mirror = fill.origin().mirror.clone();
-        let check = Check { mirror, hasher: handover.hasher.clone(), size: handover.size, digest: *fill.digest() };
+        let upstream = fill.origin().upstream.clone();
+        let check = Check { upstream, hasher: handover.hasher.clone(), size: handover.size, digest: *fill.digest() };
         let rest = handover.rest.lock().take();
         Self::start(fill, handover.written, None, Some(check), rest)
     }
@@ -75,7 +75,7 @@ impl Passthrough {
     fn start(fill: &Fill, from: u64, until: Option<u64>, check: Option<Check>, rest: Option<Events>) -> Self {
         let (sender, bytes) = mpsc::channel(IN_FLIGHT);
         let wanted = fill.wanted(from, until);
-        let pool = &fill.origin().mirror.pool;
+        let pool = &fill.origin().upstream.pool;
         let relay = Relay { at: from, wanted, check, rest, out: sender, turns: Arc::clone(fill.passing()) };
         // If no thread is available, the channel closes at once and the reader fails.
         let _ = pool.spawn(move |client| relay.run(client));
@@ -193,7 +193,7 @@ impl Check {
             return Ok(bytes);
         }
         tracing::error!("what upstream sent does not match the digest {}", self.digest);
-        self.mirror.metrics.mismatched(self.mirror.remote.domain(), Content::Blob);
+        self.upstream.metrics.mismatched(self.upstream.remote.domain(), Content::Blob);
         Err(Error::Mismatch { expected: self.digest })
     }
 }

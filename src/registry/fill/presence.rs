@@ -60,14 +60,14 @@ impl Questions {
     /// cached.
     pub(in crate::registry) fn question(
         &self,
-        mirror: &UpstreamHealth,
+        upstream: &UpstreamHealth,
         name: &RepositoryName,
     ) -> impl Future<Output = Presence> + Send + 'static {
-        let (mirror, name, answers) = (mirror.clone(), name.clone(), self.answers.clone());
+        let (upstream, name, answers) = (upstream.clone(), name.clone(), self.answers.clone());
         let turns = Arc::clone(&self.turns);
         async move {
             let Ok(Ok(_turn)) = timeout(PATIENCE, turns.acquire_owned()).await else { return Presence::Unknown };
-            let presence = presence(&mirror, &name).await;
+            let presence = presence(&upstream, &name).await;
             answers.insert(name, (presence, Instant::now()));
             presence
         }
@@ -75,8 +75,8 @@ impl Questions {
 }
 
 /// Asks an upstream if it has a repository. A private one counts as absent, since it is not mirrored.
-pub(in crate::registry) async fn presence(mirror: &UpstreamHealth, name: &RepositoryName) -> Presence {
-    match mirror.ask(mirror.remote.tags(&mirror.pool, name, ONE_TAG)).await {
+pub(in crate::registry) async fn presence(upstream: &UpstreamHealth, name: &RepositoryName) -> Presence {
+    match upstream.ask(upstream.remote.tags(&upstream.pool, name, ONE_TAG)).await {
         Ok(page) if is_list(&page.bytes) => Presence::Present,
         Err(error) if matches!(*error, upstream::Error::NotFound | upstream::Error::Denied(_)) => Presence::Absent,
         Ok(_) => {

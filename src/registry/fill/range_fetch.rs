@@ -23,7 +23,7 @@ pub(in crate::registry) fn begin(fill: &Arc<Fill>, at: u64, size: u64) {
         return;
     }
     let fetch = RangeFetch { fill: Arc::downgrade(fill), start, end };
-    let pool = &fill.origin().mirror.pool;
+    let pool = &fill.origin().upstream.pool;
     let turns = Arc::clone(&ranges.turns);
     // If no thread is available, the fetch is dropped, which frees its slot.
     let _ = pool.spawn(move |client| async move {

@@ -249,7 +249,7 @@ impl Collector<'_> {
             if self.hosted.contains(&key) || store.access_tracker.is_read(&digest) {
                 continue;
             }
-            let claim = store.locks.digest(&digest);
+            let lock = store.locks.digest(&digest);
             let (dry, cached) = (self.collection.dry, self.mirrored.contains(&key));
             let removed = store.gc_guard.unless_recent(None, &digest, self.recent, || match (dry, cached) {
                 (true, _) => Ok(()),
@@ -265,7 +265,7 @@ impl Collector<'_> {
             self.collected.blobs += 1;
             self.collected.bytes += size;
             self.count(metrics::Collected::Blob, size);
-            drop(claim);
+            drop(lock);
             self.say(GcEvent::Blob(digest, size))?;
         }
         Ok(())

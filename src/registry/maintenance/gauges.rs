@@ -20,7 +20,7 @@ impl Registry {
     fn figures(&self) -> Figures {
         Figures {
             disk: self.disk(),
-            upstreams: self.mirrors.values().map(upstream).collect(),
+            upstreams: self.upstreams.values().map(upstream).collect(),
             fills: self.fills.under_way(),
             uploads: self.sessions.open(),
             index_complete: self.store.index.is_complete(),
@@ -31,7 +31,7 @@ impl Registry {
     /// Returns the disk figures, with an entry for every configured upstream and every former one with content.
     fn disk(&self) -> Disk {
         let mut disk = self.store.disk();
-        for domain in self.mirrors.keys() {
+        for domain in self.upstreams.keys() {
             if !disk.upstreams.iter().any(|(name, ..)| name == domain.as_str()) {
                 disk.upstreams.push((domain.to_string(), 0, 0));
             }
@@ -86,10 +86,10 @@ fn objects_by_class(usage: &Usage, mirrored: Amount, pinned: Amount) -> Vec<(&'s
     ]
 }
 
-fn upstream(mirror: &UpstreamHealth) -> Upstream {
-    let told = mirror.remote.budget();
-    let budget = told.map(|told| Budget { limit: told.limit, remaining: told.remaining, window: told.window });
-    Upstream { name: mirror.remote.domain().to_string(), up: !mirror.is_down(), budget }
+fn upstream(upstream: &UpstreamHealth) -> Upstream {
+    let known = upstream.remote.budget();
+    let budget = known.map(|known| Budget { limit: known.limit, remaining: known.remaining, window: known.window });
+    Upstream { name: upstream.remote.domain().to_string(), up: !upstream.is_down(), budget }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ impl Registry {
             let _ = self.store.reopen_index();
         }
         let _ = self.store.rebuild_if_due();
-        self.store.tell_uses();
+        self.store.flush_accesses();
         let over = self.store.storage.ledger().overdraft();
         if over > 0 {
             self.store.free_space(over);

@@ -79,14 +79,14 @@ impl BlobStore {
         }
         let begun = Instant::now();
         let bytes = INDEX_ROOM.max(self.storage.ledger().usage().index / 4);
-        let parked = self.partial_blobs.give_way(bytes);
-        let evicted = if parked < bytes { self.evict_unindexed(bytes - parked) } else { Ok(0) };
+        let partial = self.partial_blobs.drop_oldest(bytes);
+        let evicted = if partial < bytes { self.evict_unindexed(bytes - partial) } else { Ok(0) };
         match &evicted {
             Err(error) => tracing::warn!("no room can be made for the index: {error}"),
-            Ok(0) if parked == 0 => tracing::warn!("the index needs room, and nothing that is mirrored may go now"),
-            Ok(evicted) => tracing::info!("{} bytes of mirrored content went for the index", parked + evicted),
+            Ok(0) if partial == 0 => tracing::warn!("the index needs room, and nothing that is mirrored may go now"),
+            Ok(evicted) => tracing::info!("{} bytes of mirrored content went for the index", partial + evicted),
         }
-        let made = parked + evicted.unwrap_or(0) > 0;
+        let made = partial + evicted.unwrap_or(0) > 0;
         // It walks all repositories: without success, it must not keep the disk busy.
         alone.no_room_until = (!made).then(|| Instant::now() + AGAIN_FOR_ROOM.max(begun.elapsed() * 10));
         made
@@ -148,7 +148,7 @@ fn walk(store: &BlobStore) -> Result<(), Error> {
             // Holds the lock so that nothing is deleted between the scan and the insert.
             let _still = hosted.then(|| store.locks.repository(&repository));
             repositories += 1;
-            links += tell(store, &repository)?;
+            links += index_repository(store, &repository)?;
         }
     }
     store.index.set_complete();
@@ -158,11 +158,11 @@ fn walk(store: &BlobStore) -> Result<(), Error> {
     Ok(())
 }
 
-fn tell(store: &BlobStore, repository: &Repository) -> Result<u64, Error> {
+fn index_repository(store: &BlobStore, repository: &Repository) -> Result<u64, Error> {
     let links = store.storage.links(repository);
     // Durability is not recorded: blobs are synced once more if it matters.
     let class = Class { mirrored: repository.domain.is_some(), hosted: false };
-    let mut told = 0;
+    let mut count = 0;
     if repository.domain.is_some() || links.has_revisions()? {
         store.index.add_repository(repository);
     }
@@ -171,14 +171,14 @@ fn tell(store: &BlobStore, repository: &Repository) -> Result<u64, Error> {
     }
     for digest in links.layers() {
         let digest = digest?;
-        told += 1;
+        count += 1;
         own(store, repository, &digest, false);
         store.index.add_class(&digest, class);
         store.index.add_link(repository, &digest, Link { layer: true, ..Link::default() });
     }
     for digest in links.revisions() {
         let digest = digest?;
-        told += 1;
+        count += 1;
         own(store, repository, &digest, true);
         store.index.add_class(&digest, class);
         match read_stored(&store.storage, &digest)? {
@@ -189,7 +189,7 @@ fn tell(store: &BlobStore, repository: &Repository) -> Result<u64, Error> {
     for tagged in links.tags() {
         // A damaged link is read from the disk again on request.
         let (tag, Some(_)) = tagged? else { continue };
-        let _claim = store.locks.tag(repository, &tag);
+        let _lock = store.locks.tag(repository, &tag);
         // The time of the last check is not on disk, so the tag counts as stale, which costs one HEAD. A newer answer
         // stays.
         if store.index.tag(repository, &tag).is_none()
@@ -198,7 +198,7 @@ fn tell(store: &BlobStore, repository: &Repository) -> Result<u64, Error> {
             store.index.put_tag(repository, &tag, digest, SystemTime::UNIX_EPOCH);
         }
     }
-    Ok(told)
+    Ok(count)
 }
 
 /// Sets the owner of a linked blob. Mirrored repositories are walked first, so a hosted link takes precedence.

@@ -45,7 +45,7 @@ impl Volume {
 impl BlobStore {
     fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
         let repository = Repository { domain: None, name: name.clone() };
-        let _claim = self.locks.repository(&repository);
+        let _lock = self.locks.repository(&repository);
         let links = self.storage.links(&repository);
         if links.claim()?.is_none() && links.layers().next().transpose()?.is_none() {
             return Err(Error::NameUnknown);

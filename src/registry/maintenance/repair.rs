@@ -23,8 +23,8 @@ impl Registry {
     /// [`Error::Abandoned`] if `tell` cancels it, [`Error::Storage`] if the disk fails.
     pub fn verify(&self, verification: &Verification, tell: ProgressCallback<'_, Checked>) -> Result<Verified, Error> {
         let restore = |digest: &Digest, place: &Repository| self.tasks.block_on(self.restore(digest, place));
-        let around = RepairHooks { forget: &|digest| self.manifests.forget(digest), restore: &restore };
-        verification.run(&self.store, around, tell)
+        let hooks = RepairHooks { forget: &|digest| self.manifests.forget(digest), restore: &restore };
+        verification.run(&self.store, hooks, tell)
     }
 
     /// Fetches a damaged blob from its upstream again, and makes it durable.
@@ -58,8 +58,9 @@ impl Registry {
                 return false;
             }
         }
-        let Ok(mirror) = self.mirror(place) else { return false };
-        let origin = Origin { mirror: mirror.clone(), repository: place.clone(), right: Some(Right::Own), size: None };
+        let Ok(upstream) = self.upstream(place) else { return false };
+        let origin =
+            Origin { upstream: upstream.clone(), repository: place.clone(), right: Some(Right::Own), size: None };
         let ended = |progress: &Progress| matches!(progress, Progress::Verified { .. } | Progress::Failed(_));
         loop {
             let mut progress = self.fills.join_or_start(digest, origin.clone()).0.follow();

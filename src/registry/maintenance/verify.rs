@@ -81,7 +81,7 @@ struct Verifier<'a> {
     verified: Verified,
     /// The first read failure, because of which a blob could not be verified.
     unread: Option<storage::Error>,
-    around: RepairHooks<'a>,
+    hooks: RepairHooks<'a>,
     tell: ProgressCallback<'a, Checked>,
 }
 
@@ -94,11 +94,11 @@ impl Verification {
     pub(in crate::registry) fn run(
         &self,
         store: &BlobStore,
-        around: RepairHooks<'_>,
+        hooks: RepairHooks<'_>,
         tell: ProgressCallback<'_, Checked>,
     ) -> Result<Verified, Error> {
         let pace = Pace { rate: self.rate.max(1), begun: Instant::now(), read: 0 };
-        let mut verifier = Verifier { store, pace, verified: Verified::default(), unread: None, around, tell };
+        let mut verifier = Verifier { store, pace, verified: Verified::default(), unread: None, hooks, tell };
         for step in self.steps.clone() {
             verifier.step(u8::try_from(step).unwrap_or(u8::MAX))?;
             let done = step + 1 - self.steps.start;
@@ -137,7 +137,7 @@ impl Verifier<'_> {
             self.store.settle(digest, &stored);
             return Ok(());
         }
-        (self.around.forget)(digest);
+        (self.hooks.forget)(digest);
         match self.store.drop_damaged(digest, &stored.facts)? {
             Some((RepairResult::Dropped, owners)) => {
                 self.verified.dropped += 1;
@@ -192,7 +192,7 @@ impl Verifier<'_> {
         }
         let taken = self.store.take_back(digest)?;
         if taken {
-            (self.around.forget)(digest);
+            (self.hooks.forget)(digest);
             self.store.metrics.found(MaintenanceEvent::Restored);
             tracing::info!("{digest} was set aside and is right: it is taken back");
         }
@@ -205,7 +205,7 @@ impl Verifier<'_> {
         let owners = self.store.owners(digest)?;
         {
             // A publication of the right bytes checks the quarantine under the same lock.
-            let _claim = self.store.locks.digest(digest);
+            let _lock = self.store.locks.digest(digest);
             if self.store.storage.has_blob(digest)? || owners.iter().all(|owner| owner.domain.is_some()) {
                 self.store.storage.release(digest)?;
                 return Ok(());
@@ -213,7 +213,7 @@ impl Verifier<'_> {
         }
         let mut restored = self.take_back(digest)?;
         for owner in owners.iter().filter(|owner| owner.domain.is_some()) {
-            if !restored && (self.around.restore)(digest, owner) {
+            if !restored && (self.hooks.restore)(digest, owner) {
                 restored = self.store.storage.has_blob(digest)?;
             }
         }

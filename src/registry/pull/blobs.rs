@@ -119,9 +119,9 @@ impl Registry {
     /// Joins or begins a fill. A repository without authorization begins its own, except when another repository's fill
     /// of the blob is under way: then its upstream is only asked for the size.
     async fn fill(&self, repository: &Repository, digest: &Digest, link: Option<Link>) -> Result<Blob, Error> {
-        let (mirror, named) =
-            (self.mirror(repository)?.clone(), link.and_then(|link| link.named).filter(|size| *size > 0));
-        let mut origin = Origin { mirror, repository: repository.clone(), right: link.and_then(right), size: named };
+        let (upstream, named) =
+            (self.upstream(repository)?.clone(), link.and_then(|link| link.named).filter(|size| *size > 0));
+        let mut origin = Origin { upstream, repository: repository.clone(), right: link.and_then(right), size: named };
         if origin.right.is_none() && self.fills.is_filling_elsewhere(digest, repository) {
             origin.shown(digest, Shown::Size(self.ask_size(repository, digest).await?))?;
         }
@@ -170,8 +170,8 @@ impl Registry {
     }
 
     async fn ask_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, Error> {
-        let mirror = self.mirror(repository)?;
-        let size = mirror.ask(mirror.remote.blob_size(&mirror.pool, &repository.name, digest)).await;
+        let upstream = self.upstream(repository)?;
+        let size = upstream.ask(upstream.remote.blob_size(&upstream.pool, &repository.name, digest)).await;
         size.map_err(|error| Resource::Blob.failed(&error))
     }
 
@@ -238,7 +238,7 @@ fn look(store: &BlobStore, repository: &Repository, digest: &Digest) -> Result<O
     let found = link_on_disk(store, repository, digest)?;
     // Hosted links are indexed only under the lock, since this one may be about to be removed.
     if found.is_some() && repository.domain.is_some() {
-        tell_of_link(store, repository, *digest);
+        index_link(store, repository, *digest);
     }
     Ok(found)
 }
@@ -251,18 +251,18 @@ fn link_on_disk(store: &BlobStore, repository: &Repository, digest: &Digest) -> 
 
 /// Indexes a mirrored link in the background, if it still exists: this can take long while an index is built. If the
 /// digest's lock is held, it is left to the next request, because the holder may be waiting for this lane.
-fn tell_of_link(store: &BlobStore, repository: &Repository, digest: Digest) {
+fn index_link(store: &BlobStore, repository: &Repository, digest: Digest) {
     let (store, repository) = (store.clone(), repository.clone());
     let lanes = store.lanes.clone();
-    let tell = move || {
+    let add = move || {
         let Some(_open) = store.changing() else { return };
-        let Some(_claim) = store.locks.try_digest(&digest) else { return };
+        let Some(_lock) = store.locks.try_digest(&digest) else { return };
         // After an error, the next request reads the disk again.
         if let Ok(Some(link)) = link_on_disk(&store, &repository, &digest) {
             store.index.add_link(&repository, &digest, link);
         }
     };
-    drop(lanes.start(Lane::Write, tell));
+    drop(lanes.start(Lane::Write, add));
 }
 
 /// Returns the right that a link gives its repository.

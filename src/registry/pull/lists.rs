@@ -33,13 +33,13 @@ impl Registry {
                 return Ok((Arc::clone(page), CacheStatus::Hit));
             }
             // Lists do not probe the upstream: the next request for a tag does.
-            if self.mirror(repository)?.is_resting() {
+            if self.upstream(repository)?.is_resting() {
                 return Ok((Arc::clone(page), STALE));
             }
         }
         let (registry, asked) = (Arc::clone(self), key.clone());
         let work = async move { registry.list_now(&asked).await };
-        let (answer, collapsed) = self.pages.flights.join(key.clone(), work).await;
+        let (answer, collapsed) = self.pages.calls.join(key.clone(), work).await;
         match (answer.ok_or(Error::Abandoned)?, kept) {
             (Ok(page), _) => Ok((page, CacheStatus::Miss { collapsed, kept: crate::registry::Kept::Stored })),
             (Err(error), Some((page, _))) if !matches!(*error, upstream::Error::NotFound) => {
@@ -52,12 +52,13 @@ impl Registry {
 
     async fn list_now(&self, key: &ListKey) -> Asking {
         let (repository, list, query) = key;
-        let mirror = self.mirror(repository).map_err(|error| Arc::new(upstream::Error::Protocol(error.to_string())))?;
+        let upstream =
+            self.upstream(repository).map_err(|error| Arc::new(upstream::Error::Protocol(error.to_string())))?;
         let asked = Instant::now();
         let answer = match list {
-            List::Tags => mirror.ask(mirror.remote.tags(&mirror.pool, &repository.name, query)).await,
+            List::Tags => upstream.ask(upstream.remote.tags(&upstream.pool, &repository.name, query)).await,
             List::Referrers(digest) => {
-                mirror.ask(mirror.remote.referrers(&mirror.pool, &repository.name, digest, query)).await
+                upstream.ask(upstream.remote.referrers(&upstream.pool, &repository.name, digest, query)).await
             }
         };
         let page = Arc::new(answer?);

@@ -60,7 +60,7 @@ impl Registry {
             Err(error) if !names_registry && error.is_upstream() && self.is_free(repository).await => {
                 Err(Error::ManifestUnknown)
             }
-            told => told,
+            answer => answer,
         }
     }
 
@@ -105,8 +105,8 @@ impl Registry {
         tag: &Tag,
     ) -> Result<Option<Pulled<Head>>, Error> {
         let cached = self.cached(repository, tag).await;
-        let mirror = self.mirror(repository)?;
-        if cached.as_ref().is_some_and(|cached| self.is_fresh(cached) || mirror.is_resting()) {
+        let upstream = self.upstream(repository)?;
+        if cached.as_ref().is_some_and(|cached| self.is_fresh(cached) || upstream.is_resting()) {
             return Ok(None);
         }
         self.check_known(repository, tag)?;
@@ -142,7 +142,7 @@ impl Registry {
         if self.is_fresh(&cached) {
             return Ok((cached.manifest, CacheStatus::Hit));
         }
-        match self.mirror(repository)?.availability() {
+        match self.upstream(repository)?.availability() {
             Availability::Ask => {}
             Availability::Unavailable => return Ok(cached.served_stale()),
             // Probes the upstream itself: the tag cache cannot show that it is available again.
@@ -203,10 +203,10 @@ impl Registry {
         }
         // The bytes may be stored for another repository: a HEAD, which is not counted, authorizes this one.
         if let Some(manifest) = cached_or_unknown(self.manifests.get(digest).await) {
-            let mirror = self.mirror(repository)?;
+            let upstream = self.upstream(repository)?;
             let reference = Reference::Digest(*digest);
-            let head = mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference);
-            let head = mirror.ask(head).await.map_err(|error| Resource::Manifest.failed(&error))?;
+            let head = upstream.remote.head_manifest(&upstream.pool, &repository.name, &reference);
+            let head = upstream.ask(head).await.map_err(|error| Resource::Manifest.failed(&error))?;
             // A captive portal answers 200, too. An answer without the digest proves nothing, so the bytes are fetched.
             if head.digest == Some(*digest) {
                 self.manifests.keep(repository, &manifest).await;
@@ -254,9 +254,9 @@ impl Registry {
         repository: &Repository,
         reference: &Reference,
     ) -> Asking<Fetched> {
-        let mirror = self.mirror_of(repository)?;
+        let upstream = self.upstream_of(repository)?;
         let asked = SystemTime::now();
-        let body = mirror.ask(mirror.remote.get_manifest(&mirror.pool, &repository.name, reference)).await;
+        let body = upstream.ask(upstream.remote.get_manifest(&upstream.pool, &repository.name, reference)).await;
         let body = self.note_absence(repository, reference, asked, body).await?;
         let digest = match (reference, body.digest) {
             (Reference::Digest(digest), _) => *digest,
@@ -272,8 +272,8 @@ impl Registry {
             return Err(unusable(InvalidManifest::Field(field).to_string()));
         }
         if let Reference::Tag(tag) = reference {
-            let word = TagAnswer { head: Some(manifest.head()), asked };
-            self.store.tag_cache.note(&(repository.clone(), tag.clone()), word);
+            let answer = TagAnswer { head: Some(manifest.head()), asked };
+            self.store.tag_cache.note(&(repository.clone(), tag.clone()), answer);
         }
         let kept = self.manifests.keep(repository, &manifest).await;
         Ok((manifest, kept))
@@ -302,18 +302,18 @@ impl Registry {
     /// another registry if the manifest fails, but some fail if a blob does. Layers never requested here do not count,
     /// because some clients fetch the manifest and config of every platform, but only the layers of their own.
     async fn is_whole(&self, repository: &Repository, manifest: &StoredManifest) -> Result<(), Error> {
-        let mirror = self.mirror(repository)?;
-        if !manifest.manifest.is_image() || !mirror.is_down() {
+        let upstream = self.upstream(repository)?;
+        if !manifest.manifest.is_image() || !upstream.is_down() {
             return Ok(());
         }
         let Some(missing) = self.missing_blob(repository, manifest).await? else { return Ok(()) };
         // Clients that use digests only stop at this error, so without this probe no request would find the upstream
         // back.
-        if mirror.availability() == Availability::Probe {
+        if upstream.availability() == Availability::Probe {
             let reference = Reference::Digest(manifest.digest);
-            let _ = mirror.ask(mirror.remote.head_manifest(&mirror.pool, &repository.name, &reference)).await;
+            let _ = upstream.ask(upstream.remote.head_manifest(&upstream.pool, &repository.name, &reference)).await;
         }
-        if mirror.is_down() { Err(Error::Incomplete { missing }) } else { Ok(()) }
+        if upstream.is_down() { Err(Error::Incomplete { missing }) } else { Ok(()) }
     }
 
     /// Returns the first blob of an image that is neither stored nor being fetched, and that the client may need: the

@@ -54,7 +54,7 @@ impl Registry {
         let Some(ns) = ns else { return Ok(None) };
         match ns.parse::<Domain>() {
             Ok(own) if self.rules.names.contains(&own) => Ok(None),
-            Ok(domain) if self.rules.mirror && self.mirrors.contains_key(&domain) => Ok(Some(domain)),
+            Ok(domain) if self.rules.mirror && self.upstreams.contains_key(&domain) => Ok(Some(domain)),
             _ if !self.rules.mirror || Domain::is_local(ns) => Ok(None),
             _ => Err(Error::NotMirrored(ns.chars().take(100).collect())),
         }
@@ -115,7 +115,7 @@ impl Registry {
     }
 
     async fn is_mirrored(&self, name: &RepositoryName) -> Result<bool, Error> {
-        for domain in self.mirrors.keys() {
+        for domain in self.upstreams.keys() {
             if self.is_here(&Repository { domain: Some(domain.clone()), name: name.clone() }).await? {
                 return Ok(true);
             }

@@ -68,9 +68,9 @@ impl Registry {
     }
 
     async fn ask_head_now(&self, repository: &Repository, reference: &Reference) -> Asking<Option<Head>> {
-        let mirror = self.mirror_of(repository)?;
+        let upstream = self.upstream_of(repository)?;
         let asked = SystemTime::now();
-        let answer = mirror.ask(mirror.remote.head_manifest(&mirror.pool, &repository.name, reference)).await;
+        let answer = upstream.ask(upstream.remote.head_manifest(&upstream.pool, &repository.name, reference)).await;
         let answer = self.note_absence(repository, reference, asked, answer).await?;
         let (Some(digest), Some(size)) = (answer.digest, answer.size) else { return Ok(None) };
         let head = Head { digest, media_type: answer.media_type, size };
@@ -83,8 +83,8 @@ impl Registry {
     /// Caches the answer to a request of the time `asked`. A stored manifest is linked at once, since clients that have
     /// it already never request it.
     async fn note_tag(&self, repository: &Repository, tag: &Tag, head: &Head, asked: SystemTime) {
-        let word = TagAnswer { head: Some(head.clone()), asked };
-        if self.store.tag_cache.note(&(repository.clone(), tag.clone()), word)
+        let answer = TagAnswer { head: Some(head.clone()), asked };
+        if self.store.tag_cache.note(&(repository.clone(), tag.clone()), answer)
             && let Some(manifest) = cached_or_unknown(self.manifests.get(&head.digest).await)
         {
             self.manifests.keep(repository, &manifest).await;
@@ -116,9 +116,9 @@ impl Registry {
     /// Returns the stored manifest of a tag: the one that the upstream named last, or else the one before.
     pub(in crate::registry) async fn cached(&self, repository: &Repository, tag: &Tag) -> Option<Cached> {
         let linked = cached_or_unknown(self.tag(repository, tag).await);
-        let word = self.store.tag_cache.answer(&(repository.clone(), tag.clone()));
-        let word = word.filter(|word| linked.is_none_or(|(_, checked)| !is_later(checked, word.asked)));
-        let superseded = match &word {
+        let answer = self.store.tag_cache.answer(&(repository.clone(), tag.clone()));
+        let answer = answer.filter(|answer| linked.is_none_or(|(_, checked)| !is_later(checked, answer.asked)));
+        let superseded = match &answer {
             None => false,
             Some(TagAnswer { head: None, .. }) => return None,
             Some(TagAnswer { head: Some(head), asked }) => {
@@ -167,8 +167,8 @@ impl Registry {
         if unknown { Err(Error::ManifestUnknown) } else { Ok(()) }
     }
 
-    pub(in crate::registry) fn mirror_of(&self, repository: &Repository) -> Asking<&UpstreamHealth> {
-        self.mirror(repository).map_err(|error| Arc::new(upstream::Error::Protocol(error.to_string())))
+    pub(in crate::registry) fn upstream_of(&self, repository: &Repository) -> Asking<&UpstreamHealth> {
+        self.upstream(repository).map_err(|error| Arc::new(upstream::Error::Protocol(error.to_string())))
     }
 }
 

@@ -21,9 +21,9 @@ impl Registry {
             named => drop(named?.ok_or(Error::ManifestUnknown)?),
         }
         let (place, tag) = (repository.clone(), tag.clone());
-        let claim = self.store.locks.wait_for_repository(repository).await;
+        let lock = self.store.locks.wait_for_repository(repository).await;
         let delete = move |store: &BlobStore| {
-            let _claim = claim;
+            let _lock = lock;
             let removed = store.storage.links(&place).remove_tag(&tag);
             removed.inspect_err(|_| store.reread_tag(&place, &tag))?;
             store.index.remove_tag(&place, &tag);
@@ -42,9 +42,9 @@ impl Registry {
         }
         let subject = self.manifests.get(digest).await?.and_then(|manifest| manifest.manifest.subject);
         let (place, digest) = (repository.clone(), *digest);
-        let claim = self.store.locks.wait_for_repository(repository).await;
+        let lock = self.store.locks.wait_for_repository(repository).await;
         let delete = move |store: &BlobStore| {
-            let _claim = claim;
+            let _lock = lock;
             let links = store.storage.links(&place);
             let claimed = store.keep_claim(&place)?;
             for tag in links.tags_of(&digest)? {
@@ -78,7 +78,7 @@ impl Registry {
         let of_repository = self.store.locks.wait_for_repository(repository).await;
         let of_digest = self.store.locks.wait_for_digest(&digest).await;
         let delete = move |store: &BlobStore| {
-            let _claims = (of_repository, of_digest);
+            let _locks = (of_repository, of_digest);
             let removed = store.storage.links(&place).remove_layer(&digest, Durability::Synced);
             removed.inspect_err(|_| store.reread_link(&place, &digest))?;
             store.index.remove_link(&place, &digest, Link { layer: true, ..Link::default() });

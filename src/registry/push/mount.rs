@@ -20,10 +20,10 @@ impl Registry {
             return Ok(false);
         }
         let room = self.store.room_for(Purpose::Hosted, 0).await?;
-        let present = self.store.gc_guard.guard_repository(into, Some(&digest)).await;
+        let guard = self.store.gc_guard.guard_repository(into, Some(&digest)).await;
         if !self.store.promote(digest).await? {
             return Ok(false);
         }
-        self.store.link_promoted(into, digest, (present, room)).await
+        self.store.link_promoted(into, digest, (guard, room)).await
     }
 }

@@ -101,7 +101,7 @@ impl BlobStore {
 
     /// Stores the upstream's answer about an unproven name, unless the name was freed meanwhile.
     fn settle_claim(&self, repository: &Repository, verdict: Verdict) -> Result<bool, Error> {
-        let _claim = self.locks.repository(repository);
+        let _lock = self.locks.repository(repository);
         let links = self.storage.links(repository);
         if links.written_claim()?.is_none_or(|claim| claim.verdict != Verdict::Unproven) {
             return Ok(false);
@@ -181,7 +181,7 @@ impl Registry {
     /// about names in `proxy.hosted`, nor about names of one component, which clients request as `library/…`.
     fn asked_about(&self, name: &RepositoryName) -> Option<&UpstreamHealth> {
         let is_asked = self.rules.mirror && !self.is_listed(name) && name.as_str().contains('/');
-        self.mirrors.get(&Domain::docker_hub()).filter(|_| is_asked)
+        self.upstreams.get(&Domain::docker_hub()).filter(|_| is_asked)
     }
 
     /// Asks the upstream about all unproven names, until it fails to answer. Returns whether any are left.

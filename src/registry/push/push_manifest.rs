@@ -56,7 +56,7 @@ impl Registry {
         let (manifest, pushed) = self.read(pushed).await?;
         let digest = manifest.digest;
         // The guard comes before the check of the children: they stay until the manifest names them.
-        let present = Arc::new(self.store.gc_guard.guard_repository(repository, Some(&digest)).await);
+        let guard = Arc::new(self.store.gc_guard.guard_repository(repository, Some(&digest)).await);
         self.check_children(repository, &manifest).await?;
         let subject = manifest.manifest.subject;
         // Space for the links of the manifest and of each tag.
@@ -67,7 +67,7 @@ impl Registry {
         loop {
             let (place, tags, kept) = (repository.clone(), Arc::clone(&tags), Arc::clone(&manifest));
             // One writer at a time, so that the disk and the index end with the same digest for a tag.
-            let held = (Arc::clone(&present), self.store.locks.wait_for_repository(repository).await);
+            let held = (Arc::clone(&guard), self.store.locks.wait_for_repository(repository).await);
             let link = move |store: &BlobStore| {
                 let _held = held;
                 link(store, &place, right, &kept, &tags)

@@ -39,11 +39,11 @@ pub struct UploadWriter {
     repository: Repository,
     id: UploadId,
     /// Dropped before the writer, which releases the session: first the unused space is given back.
-    growth: Arc<UploadAllocation>,
+    allocation: Arc<UploadAllocation>,
     writer: Writer<OwnedMutexGuard<HashState>>,
     store: BlobStore,
     /// Protects the blobs pushed before, until the manifest that names them arrives.
-    present: PushGuard,
+    guard: PushGuard,
 }
 
 impl UploadWriter {
@@ -52,7 +52,7 @@ impl UploadWriter {
     /// # Errors
     /// [`Error::InsufficientSpace`] if the disk is full, [`Error::Storage`] if it fails.
     pub async fn take(&mut self, bytes: Bytes) -> Result<(), Error> {
-        let missing = (self.writer.taken() + bytes.len() as u64).saturating_sub(self.growth.until());
+        let missing = (self.writer.taken() + bytes.len() as u64).saturating_sub(self.allocation.until());
         if missing > 0 {
             self.make_room(missing).await?;
         }
@@ -71,7 +71,7 @@ impl UploadWriter {
     pub async fn expect(&self, bytes: u64) -> Result<(), Error> {
         self.store.could_fit(Purpose::Hosted, bytes).await?;
         let some = bytes.min(STEP.1);
-        let missing = self.writer.taken().saturating_add(some).saturating_sub(self.growth.until());
+        let missing = self.writer.taken().saturating_add(some).saturating_sub(self.allocation.until());
         if missing > 0 { self.grow(missing).await } else { Ok(()) }
     }
 
@@ -86,8 +86,8 @@ impl UploadWriter {
 
     async fn grow(&self, bytes: u64) -> Result<(), Error> {
         let reservation = self.store.reserve(Purpose::Hosted, bytes).await?;
-        let growth = Arc::clone(&self.growth);
-        Ok(self.store.blocking(Lane::Write, move |_| growth.grow(reservation, bytes)).await??)
+        let allocation = Arc::clone(&self.allocation);
+        Ok(self.store.blocking(Lane::Write, move |_| allocation.grow(reservation, bytes)).await??)
     }
 
     /// Waits until all bytes are written; returns the length of the session.
@@ -95,8 +95,8 @@ impl UploadWriter {
     /// # Errors
     /// [`Error::Storage`] if the disk fails.
     pub async fn finish(self) -> Result<u64, Error> {
-        let Self { growth, writer, .. } = self;
-        drop(growth);
+        let Self { allocation, writer, .. } = self;
+        drop(allocation);
         let hashing_file = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
         Ok(hashing_file.state().written)
     }
@@ -111,9 +111,9 @@ impl Registry {
         let place = repository.clone();
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let room = self.store.reserve(Purpose::Hosted, STEP.0).await?;
-        let present = self.store.gc_guard.guard_repository(repository, None).await;
+        let guard = self.store.gc_guard.guard_repository(repository, None).await;
         let begin = move |store: &BlobStore| {
-            let _held = (room, present);
+            let _held = (room, guard);
             store.storage.uploads(&place).begin(id, &started)
         };
         self.store.blocking(Lane::Write, begin).await??;
@@ -141,7 +141,7 @@ impl Registry {
     pub async fn receive(&self, repository: &Repository, id: UploadId, at: Option<u64>) -> Result<UploadWriter, Error> {
         // Checked first, so that an unknown session does not register activity of a repository.
         self.upload_received(repository, id).await?;
-        let present = self.store.gc_guard.guard_repository(repository, None).await;
+        let guard = self.store.gc_guard.guard_repository(repository, None).await;
         let state = self.hold(repository, id).await?;
         if at.is_some_and(|at| at != state.written) {
             return Err(Error::UploadRange { received: state.written });
@@ -149,13 +149,13 @@ impl Registry {
         let upload = self.store.storage.uploads(repository).named(id);
         // The lock moves into the work: after a disconnect, opening late must not truncate bytes of the next request.
         let open = move |_: &BlobStore| match upload.writer(state.written)? {
-            Opened::Writable(writer, growth) => Ok((writer, growth, state)),
+            Opened::Writable(writer, allocation) => Ok((writer, allocation, state)),
             Opened::Busy => Err(Error::UploadRange { received: state.written }),
             Opened::Gone => Err(Error::UploadUnknown),
         };
-        let (writer, growth, state) = self.store.blocking(Lane::Write, open).await??;
+        let (writer, allocation, state) = self.store.blocking(Lane::Write, open).await??;
         let writer = Writer::new(HashingFile::new(writer, state), self.store.lanes.clone());
-        Ok(UploadWriter { repository: repository.clone(), id, growth, writer, store: self.store.clone(), present })
+        Ok(UploadWriter { repository: repository.clone(), id, allocation, writer, store: self.store.clone(), guard })
     }
 
     /// Locks a session while the guard lives.
@@ -173,8 +173,8 @@ impl Registry {
     /// [`Error::DigestInvalid`] if the bytes do not match, [`Error::InsufficientSpace`] if the disk is full,
     /// [`Error::Storage`] if it fails.
     pub async fn commit(&self, receiving: UploadWriter, digest: Digest) -> Result<(), Error> {
-        let UploadWriter { repository, id, growth, writer, present, .. } = receiving;
-        drop(growth);
+        let UploadWriter { repository, id, allocation, writer, guard, .. } = receiving;
+        drop(allocation);
         let upload = self.store.storage.uploads(&repository).named(id);
         let hashing_file = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
         let (sessions, store) = (self.sessions.clone(), self.store.clone());
@@ -187,7 +187,7 @@ impl Registry {
         let room = self.store.room_for(Purpose::Hosted, 0).await?;
         // A task of its own that holds the session's lock: it completes even if the client disconnects.
         let commit = async move {
-            let _held = (room, present);
+            let _held = (room, guard);
             let end = move |_: &BlobStore| {
                 hashing_file.end();
                 hashing_file
@@ -317,7 +317,7 @@ impl BlobStore {
         if found != digest {
             return Err(Error::DigestInvalid { given: Box::new(digest), found: found.into() });
         }
-        let _present = self.gc_guard.guard_repository(place, Some(&digest)).await;
+        let _guard = self.gc_guard.guard_repository(place, Some(&digest)).await;
         self.host_upload(place, upload, digest).await
     }
 

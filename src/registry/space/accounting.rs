@@ -37,7 +37,7 @@ impl BlobStore {
     /// # Errors
     /// [`Error::Storage`] if a part of the disk cannot be read.
     pub(in crate::registry) fn scan(&self) -> Result<(), Error> {
-        let drift = self.storage.scan(|shelf| shelf.iter().try_for_each(|digest| self.found(digest)))?;
+        let drift = self.storage.scan(|prefix_dir| prefix_dir.iter().try_for_each(|digest| self.found(digest)))?;
         self.forget_missing()?;
         tracing::debug!("folders, links and sessions were counted {drift} bytes wrong");
         Ok(())
@@ -45,7 +45,7 @@ impl BlobStore {
 
     /// Indexes a blob found on disk. Its owner is set later, from its links.
     fn found(&self, digest: &Digest) -> Result<(), Error> {
-        let _claim = self.locks.digest(digest);
+        let _lock = self.locks.digest(digest);
         let Some(stored) = self.storage.blob(digest)? else { return Ok(()) };
         if self.index.blob_entry(digest).is_none_or(|held| held.allocated != stored.allocated) {
             self.index.insert_blob(digest, stored.allocated, Owner::Unknown, false, modified(stored.facts.mtime));
@@ -69,7 +69,7 @@ impl BlobStore {
         loop {
             let some = self.index.blobs_after(after.as_ref(), 1000);
             for digest in &some {
-                let _claim = self.locks.digest(digest);
+                let _lock = self.locks.digest(digest);
                 if !self.storage.has_blob(digest)? {
                     self.forget_gone(digest);
                 }

@@ -132,7 +132,7 @@ impl Census {
         tell: ProgressCallback<'_, UsageEvent>,
     ) -> Result<Counted, Error> {
         wait_for_index(store, tell)?;
-        store.tell_uses();
+        store.flush_accesses();
         let (sources, repositories) = (BTreeMap::new(), self.named(store)?);
         let mut counter = Counter { store, sources, repositories, unlinked: (0, 0), all: (0, 0), tell };
         counter.blobs()?;
@@ -173,8 +173,8 @@ fn wait_for_index(store: &BlobStore, tell: ProgressCallback<'_, UsageEvent>) -> 
 }
 
 impl Counter<'_> {
-    fn say(&mut self, weighed: UsageEvent) -> Result<(), Error> {
-        if (self.tell)(weighed) == ControlFlow::Continue(()) { Ok(()) } else { Err(Error::Abandoned) }
+    fn say(&mut self, event: UsageEvent) -> Result<(), Error> {
+        if (self.tell)(event) == ControlFlow::Continue(()) { Ok(()) } else { Err(Error::Abandoned) }
     }
 
     fn blobs(&mut self) -> Result<(), Error> {
@@ -215,8 +215,8 @@ impl Counter<'_> {
 
     fn counted(&self) -> Counted {
         let usage = self.store.storage.ledger().usage();
-        let told = i64::try_from(usage.hosted.bytes() + usage.mirrored.bytes()).unwrap_or(i64::MAX);
-        let changed = told - i64::try_from(self.all.0).unwrap_or(i64::MAX);
+        let by_ledger = i64::try_from(usage.hosted.bytes() + usage.mirrored.bytes()).unwrap_or(i64::MAX);
+        let changed = by_ledger - i64::try_from(self.all.0).unwrap_or(i64::MAX);
         Counted { at: access_tracker::now(), usage, unlinked: self.unlinked, changed }
     }
 

@@ -48,7 +48,7 @@ impl BlobStore {
         if bytes == 0 || !self.index.is_complete() {
             return (found, sum);
         }
-        self.tell_uses();
+        self.flush_accesses();
         self.index.requeue(access_tracker::now(), false);
         let mut after = None;
         while let Some(_open) = self.changing() {
@@ -80,7 +80,7 @@ impl BlobStore {
         if ttl == 0 || !self.index.is_complete() {
             return 0;
         }
-        self.tell_uses();
+        self.flush_accesses();
         let before = access_tracker::now().saturating_sub(ttl);
         let is_old = |digest: &Digest| {
             self.index.blob_entry(digest).is_some_and(|held| held.owner == Owner::Mirrored && held.used < before)
@@ -98,13 +98,13 @@ impl BlobStore {
     }
 
     /// Writes the noted accesses to the index.
-    pub(in crate::registry) fn tell_uses(&self) {
+    pub(in crate::registry) fn flush_accesses(&self) {
         self.index.note_uses(self.access_tracker.take());
     }
 
     fn try_evict(&self, digest: &Digest, reason: Reason) -> u64 {
         let Some(_open) = self.changing() else { return 0 };
-        let _claim = self.locks.digest(digest);
+        let _lock = self.locks.digest(digest);
         let Some((held, holders)) = self.unless_kept(digest) else { return 0 };
         let remove = || self.remove_mirrored(digest, held.manifest, &holders);
         match self.gc_guard.unless_held(digest, remove) {
@@ -126,7 +126,7 @@ impl BlobStore {
     }
 
     fn may_go(&self, digest: &Digest) -> Option<(BlobEntry, Vec<Repository>)> {
-        let _claim = self.locks.digest(digest);
+        let _lock = self.locks.digest(digest);
         self.unless_kept(digest)
     }
 

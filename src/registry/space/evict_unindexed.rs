@@ -148,7 +148,7 @@ impl BlobStore {
     fn try_evict_unindexed(&self, candidate: &Candidate, places: &[Repository], recent: Recent) -> Result<u64, Error> {
         let Some(_open) = self.changing() else { return Ok(0) };
         let Candidate { digest, allocated, used } = candidate;
-        let _claim = self.locks.digest(digest);
+        let _lock = self.locks.digest(digest);
         if self.access_tracker.is_read(digest) || self.is_leased(digest)? {
             return Ok(0);
         }

@@ -34,7 +34,7 @@ struct Eviction {
     /// Bytes to free.
     bytes: u64,
     /// Bytes of these that partial blobs provide.
-    parked: u64,
+    partial: u64,
     digests: Vec<Digest>,
 }
 
@@ -140,8 +140,8 @@ impl BlobStore {
     /// Frees the missing space and returns the bytes freed. If not enough is evictable, nothing is evicted, since it
     /// would have to be fetched again for no gain.
     fn make_room(&self, short: &InsufficientSpace, known: Option<Lack>) -> Result<u64, (InsufficientSpace, Lack)> {
-        let Eviction { bytes, parked, digests } = self.plan(short, known)?;
-        let mut freed = if parked > 0 { self.partial_blobs.give_way(bytes) } else { 0 };
+        let Eviction { bytes, partial, digests } = self.plan(short, known)?;
+        let mut freed = if partial > 0 { self.partial_blobs.drop_oldest(bytes) } else { 0 };
         for digest in digests {
             if freed >= bytes {
                 break;
@@ -152,15 +152,15 @@ impl BlobStore {
     }
 
     fn plan(&self, short: &InsufficientSpace, known: Option<Lack>) -> Result<Eviction, (InsufficientSpace, Lack)> {
-        let (bytes, parked) = (short.by, self.partial_blobs.bytes().min(short.by));
+        let (bytes, partial) = (short.by, self.partial_blobs.bytes().min(short.by));
         let lack = match known.filter(|lack| lack.found.elapsed() < BELIEVED && lack.available < bytes) {
             Some(lack) => lack,
             None => {
-                let (digests, evictable) = self.evictable(bytes - parked);
-                if parked + evictable >= bytes {
-                    return Ok(Eviction { bytes, parked, digests });
+                let (digests, evictable) = self.evictable(bytes - partial);
+                if partial + evictable >= bytes {
+                    return Ok(Eviction { bytes, partial, digests });
                 }
-                Lack { found: Instant::now(), available: parked + evictable }
+                Lack { found: Instant::now(), available: partial + evictable }
             }
         };
         let leased = leased(self.index.deferred(), bytes.saturating_sub(lack.available));
@@ -169,7 +169,7 @@ impl BlobStore {
 
     /// Frees `bytes` or as many as possible; returns the bytes freed. Partial blobs are removed before cached ones.
     pub(in crate::registry) fn free_space(&self, bytes: u64) -> u64 {
-        let freed = self.partial_blobs.give_way(bytes);
+        let freed = self.partial_blobs.drop_oldest(bytes);
         if freed < bytes { freed + self.evict(bytes - freed) } else { freed }
     }
 }

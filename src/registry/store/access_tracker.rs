@@ -21,7 +21,7 @@ const SHARDS: usize = 16;
 pub(in crate::registry) struct AccessTracker {
     noted: [Mutex<HashMap<Digest, index::Uses>>; SHARDS],
     /// Seconds since the epoch of accesses already handed to the index, kept because the index may fail to store them.
-    told: [Mutex<HashMap<Digest, u64>>; SHARDS],
+    flushed: [Mutex<HashMap<Digest, u64>>; SHARDS],
     read: [Mutex<HashMap<Digest, usize>>; SHARDS],
     shard: RandomState,
 }
@@ -37,7 +37,7 @@ impl AccessTracker {
     pub(in crate::registry) fn new() -> Self {
         Self {
             noted: std::array::from_fn(|_| Mutex::default()),
-            told: std::array::from_fn(|_| Mutex::default()),
+            flushed: std::array::from_fn(|_| Mutex::default()),
             read: std::array::from_fn(|_| Mutex::default()),
             shard: RandomState::new(),
         }
@@ -55,21 +55,21 @@ impl AccessTracker {
     pub(in crate::registry) fn last(&self, digest: &Digest) -> Option<u64> {
         let shard = self.shard(digest);
         let noted = self.noted[shard].lock().get(digest).map(|access_tracker| access_tracker.last);
-        noted.or_else(|| self.told[shard].lock().get(digest).copied())
+        noted.or_else(|| self.flushed[shard].lock().get(digest).copied())
     }
 
     /// Takes the accesses that the index has not got yet. The times remain remembered.
     pub(in crate::registry) fn take(&self) -> impl Iterator<Item = (Digest, index::Uses)> + '_ {
-        self.noted.iter().zip(&self.told).flat_map(|(noted, told)| {
+        self.noted.iter().zip(&self.flushed).flat_map(|(noted, flushed)| {
             let mut noted = noted.lock();
-            told.lock().extend(noted.iter().map(|(digest, access_tracker)| (*digest, access_tracker.last)));
+            flushed.lock().extend(noted.iter().map(|(digest, access_tracker)| (*digest, access_tracker.last)));
             std::mem::take(&mut *noted)
         })
     }
 
     /// Forgets accesses before `before`, in seconds since the epoch.
     pub(in crate::registry) fn forget(&self, before: u64) {
-        self.told.iter().for_each(|told| told.lock().retain(|_, last| *last >= before));
+        self.flushed.iter().for_each(|flushed| flushed.lock().retain(|_, last| *last >= before));
     }
 
     /// Registers a reader of a blob.
@@ -125,8 +125,8 @@ mod tests {
         access_tracker.note(&digest);
         access_tracker.note(&digest);
         assert!(access_tracker.last(&digest).is_some());
-        let told: Vec<_> = access_tracker.take().collect();
-        assert_eq!((told.len(), told[0].1.count), (1, 2));
+        let flushed: Vec<_> = access_tracker.take().collect();
+        assert_eq!((flushed.len(), flushed[0].1.count), (1, 2));
         assert_eq!(access_tracker.take().count(), 0);
         assert!(access_tracker.last(&digest).is_some(), "it is remembered, though it was told");
         access_tracker.forget(u64::MAX);

@@ -219,10 +219,10 @@ impl BlobStore {
         durability: Durability,
         manifest: bool,
     ) -> Result<(), Error> {
-        let present = self.gc_guard.guard_blob(&digest).await;
-        let claim = self.locks.wait_for_digest(&digest).await;
+        let guard = self.gc_guard.guard_blob(&digest).await;
+        let lock = self.locks.wait_for_digest(&digest).await;
         let publish = move |store: &Self| {
-            let (_present, _claim) = (present, claim);
+            let (_guard, _lock) = (guard, lock);
             let mirrored = durability == Durability::Unsynced;
             // These bytes replace damaged ones of a pushed blob and must be as durable. Until they are, no client may
             // rely on them.
@@ -266,10 +266,10 @@ impl BlobStore {
     /// upstream later.
     pub(in crate::registry) async fn link_layer(&self, repository: &Repository, digest: Digest) {
         let repository = repository.clone();
-        let present = self.gc_guard.guard_blob(&digest).await;
-        let claim = self.locks.wait_for_digest(&digest).await;
+        let guard = self.gc_guard.guard_blob(&digest).await;
+        let lock = self.locks.wait_for_digest(&digest).await;
         let link = move |store: &Self| {
-            let (_present, _claim) = (present, claim);
+            let (_guard, _lock) = (guard, lock);
             let linked = store.storage.has_blob(&digest).and_then(|here| {
                 if here {
                     store.storage.links(&repository).add_layer(&digest, Durability::Unsynced)?;

@@ -79,7 +79,7 @@ impl BlobStore {
     ) -> Result<Option<(RepairResult, Vec<Repository>)>, Error> {
         let begun = Instant::now();
         let owners = self.owners(digest)?;
-        let _claim = self.locks.digest(digest);
+        let _lock = self.locks.digest(digest);
         if self.storage.blob(digest)?.is_none_or(|now| now.facts != *found) {
             return Ok(None);
         }
@@ -111,7 +111,7 @@ impl BlobStore {
     pub(in crate::registry) fn drop_unsynced(&self, digest: &Digest, found: &FileStamp) -> Result<bool, Error> {
         let begun = Instant::now();
         let owners = self.owners(digest)?;
-        let _claim = self.locks.digest(digest);
+        let _lock = self.locks.digest(digest);
         // Another file may have replaced it meanwhile.
         if self.storage.blob(digest)?.is_none_or(|now| now.facts != *found) {
             return Ok(true);
@@ -129,7 +129,7 @@ impl BlobStore {
     /// # Errors
     /// [`Error::Storage`] if the disk fails.
     pub(in crate::registry) fn take_back(&self, digest: &Digest) -> Result<bool, Error> {
-        let _claim = self.locks.digest(digest);
+        let _lock = self.locks.digest(digest);
         let Some(published) = self.storage.take_back(digest)? else { return Ok(false) };
         self.index.add_class(digest, Class { hosted: true, ..Class::default() });
         self.record_published(digest, published, Owner::Hosted, false);

@@ -123,7 +123,7 @@ impl Manifests {
     /// ARCHITECTURE.md). It stays in memory even if the disk refuses it.
     pub(in crate::registry) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>) -> Kept {
         self.memory.insert(manifest.digest, Arc::clone(manifest));
-        let _present = self.store.gc_guard.guard_blob(&manifest.digest).await;
+        let _guard = self.store.gc_guard.guard_blob(&manifest.digest).await;
         let kept = match self.store.has(manifest.digest).await {
             Ok(true) => Ok(()),
             Ok(false) => self.store.write(manifest.digest, manifest.bytes.clone(), Durability::Unsynced).await,
@@ -183,9 +183,9 @@ impl Manifests {
         manifest: &Arc<StoredManifest>,
     ) -> Result<(), Error> {
         let (repository, manifest) = (repository.clone(), Arc::clone(manifest));
-        let claim = self.store.locks.wait_for_digest(&manifest.digest).await;
+        let lock = self.store.locks.wait_for_digest(&manifest.digest).await;
         let link = move |store: &BlobStore| {
-            let _claim = claim;
+            let _lock = lock;
             if !store.storage.has_blob(&manifest.digest)? {
                 return Ok(());
             }

@@ -32,16 +32,16 @@ pub(in crate::registry) struct PartialBlob {
 impl PartialBlobs {
     /// Keeps the first part of a blob of `size` bytes.
     pub(in crate::registry) fn put(&self, digest: &Digest, staged: Staged, state: Box<HashState>, size: u64) {
-        let mut halves = self.0.lock();
-        if halves.len() >= MOST {
-            remove_oldest(&mut halves);
+        let mut partials = self.0.lock();
+        if partials.len() >= MOST {
+            remove_oldest(&mut partials);
         }
-        halves.insert(*digest, PartialBlob { staged, state, size, since: Instant::now() });
+        partials.insert(*digest, PartialBlob { staged, state, size, since: Instant::now() });
     }
 
     /// Returns a part that could not be resumed. Its expiry does not change.
-    pub(in crate::registry) fn put_back(&self, digest: &Digest, half: PartialBlob) {
-        self.0.lock().entry(*digest).or_insert(half);
+    pub(in crate::registry) fn put_back(&self, digest: &Digest, partial: PartialBlob) {
+        self.0.lock().entry(*digest).or_insert(partial);
     }
 
     /// Takes the partial blob, for the caller to resume.
@@ -51,27 +51,27 @@ impl PartialBlobs {
 
     /// Drops partial blobs that are too old.
     pub(in crate::registry) fn tidy(&self) {
-        self.0.lock().retain(|_, half| half.since.elapsed() < KEPT);
+        self.0.lock().retain(|_, partial| partial.since.elapsed() < KEPT);
     }
 
     /// Drops the oldest partial blobs until `bytes` are free, or none is left. Returns the bytes freed.
-    pub(in crate::registry) fn give_way(&self, bytes: u64) -> u64 {
-        let (mut halves, mut freed) = (self.0.lock(), 0);
+    pub(in crate::registry) fn drop_oldest(&self, bytes: u64) -> u64 {
+        let (mut partials, mut freed) = (self.0.lock(), 0);
         while freed < bytes
-            && let Some(half) = remove_oldest(&mut halves)
+            && let Some(partial) = remove_oldest(&mut partials)
         {
-            freed += half.size;
+            freed += partial.size;
         }
         freed
     }
 
     /// Returns the bytes of disk space that partial blobs occupy.
     pub(in crate::registry) fn bytes(&self) -> u64 {
-        self.0.lock().values().map(|half| half.size).sum()
+        self.0.lock().values().map(|partial| partial.size).sum()
     }
 }
 
-fn remove_oldest(halves: &mut HashMap<Digest, PartialBlob>) -> Option<PartialBlob> {
-    let oldest = halves.iter().min_by_key(|(_, half)| half.since).map(|(digest, _)| *digest)?;
-    halves.remove(&oldest)
+fn remove_oldest(partials: &mut HashMap<Digest, PartialBlob>) -> Option<PartialBlob> {
+    let oldest = partials.iter().min_by_key(|(_, partial)| partial.since).map(|(digest, _)| *digest)?;
+    partials.remove(&oldest)
 }

@@ -25,8 +25,8 @@ impl BlobStore {
     ) -> Result<(), Error> {
         // An existing blob may turn out to be damaged and is removed then, so the second attempt publishes.
         for _ in 0..2 {
-            let (into, upload, claim) = (place.clone(), upload.clone(), self.locks.wait_for_digest(&digest).await);
-            let host = move |store: &Self| store.host_first(&into, &upload, &digest, &claim);
+            let (into, upload, lock) = (place.clone(), upload.clone(), self.locks.wait_for_digest(&digest).await);
+            let host = move |store: &Self| store.host_first(&into, &upload, &digest, &lock);
             if self.blocking(Lane::Sync, host).await?? {
                 return Ok(());
             }
@@ -43,7 +43,7 @@ impl BlobStore {
         place: &Repository,
         upload: &Upload,
         digest: &Digest,
-        claim: &KeyGuard<Digest>,
+        lock: &KeyGuard<Digest>,
     ) -> Result<bool, Error> {
         let published = self.storage.publish_upload(upload, digest)?;
         if !published.first {
@@ -51,7 +51,7 @@ impl BlobStore {
         }
         self.record_published(digest, published, Owner::Hosted, false);
         self.storage.release(digest)?;
-        self.host_layer(place, digest, claim)
+        self.host_layer(place, digest, lock)
     }
 
     /// Links a promoted blob; returns whether its bytes still exist. `held` is kept until the link is written, even if
@@ -62,10 +62,10 @@ impl BlobStore {
         digest: Digest,
         held: H,
     ) -> Result<bool, Error> {
-        let (place, claim) = (place.clone(), self.locks.wait_for_digest(&digest).await);
+        let (place, lock) = (place.clone(), self.locks.wait_for_digest(&digest).await);
         let link = move |store: &Self| {
             let _held = held;
-            store.host_layer(&place, &digest, &claim)
+            store.host_layer(&place, &digest, &lock)
         };
         self.blocking(Lane::Sync, link).await?
     }
@@ -73,11 +73,11 @@ impl BlobStore {
     /// Makes a blob's bytes verified and durable, once for all concurrent callers. Returns `false` if there are none,
     /// or if they were mirrored and cannot be synced.
     pub(in crate::registry) async fn promote(&self, digest: Digest) -> Result<bool, Error> {
-        let claim = self.locks.wait_for_digest(&digest).await;
+        let lock = self.locks.wait_for_digest(&digest).await;
         let own = move |store: &Self| {
             // From here on it is not evicted, even if the promotion fails.
             store.index.set_owner(&digest, Owner::Hosted);
-            drop(claim);
+            drop(lock);
             let durable = store.index.class(&digest).hosted
                 && store.is_unchanged(&digest)?
                 && !store.storage.is_unsynced(&digest)?;
@@ -130,7 +130,7 @@ impl BlobStore {
         &self,
         repository: &Repository,
         digest: &Digest,
-        _claim: &KeyGuard<Digest>,
+        _lock: &KeyGuard<Digest>,
     ) -> Result<bool, Error> {
         if !self.storage.has_blob(digest)? {
             return Ok(false);

@@ -137,11 +137,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_hundred_who_ask_at_once_cost_one() {
-        let flights = SingleFlight::new(Handle::current());
+        let calls = SingleFlight::new(Handle::current());
         let count = Arc::new(AtomicUsize::new(0));
         let ask = || {
             let count = Arc::clone(&count);
-            flights.join("key", async move {
+            calls.join("key", async move {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 count.fetch_add(1, Ordering::Relaxed)
             })
@@ -154,34 +154,34 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_blocks_is_done_once_too() {
-        let flights = BlockingSingleFlight::new(Lanes::new().unwrap());
+        let calls = BlockingSingleFlight::new(Lanes::new().unwrap());
         let count = Arc::new(AtomicUsize::new(0));
         let ask = || {
             let count = Arc::clone(&count);
-            flights.join("key", Lane::Hash, move || {
+            calls.join("key", Lane::Hash, move || {
                 std::thread::sleep(Duration::from_millis(20));
                 count.fetch_add(1, Ordering::Relaxed)
             })
         };
         let answers = futures_util::future::join_all((0..100).map(|_| ask())).await;
         assert!(answers.iter().all(|value| *value == Some(0)));
-        assert_eq!(flights.join("key", Lane::Hash, || panic!("on purpose")).await, None);
+        assert_eq!(calls.join("key", Lane::Hash, || panic!("on purpose")).await, None);
         assert_eq!(ask().await, Some(1));
     }
 
     #[tokio::test]
     async fn a_panic_strands_nobody() {
-        let flights: SingleFlight<&str, ()> = SingleFlight::new(Handle::current());
-        assert_eq!(flights.join("key", async { panic!("on purpose") }).await.0, None);
-        assert_eq!(flights.join("key", async {}).await.0, Some(()));
+        let calls: SingleFlight<&str, ()> = SingleFlight::new(Handle::current());
+        assert_eq!(calls.join("key", async { panic!("on purpose") }).await.0, None);
+        assert_eq!(calls.join("key", async {}).await.0, Some(()));
     }
 
     #[tokio::test]
     async fn work_goes_on_when_the_asker_leaves() {
-        let flights: SingleFlight<&str, ()> = SingleFlight::new(Handle::current());
+        let calls: SingleFlight<&str, ()> = SingleFlight::new(Handle::current());
         let done = Arc::new(tokio::sync::Notify::new());
         let notify = Arc::clone(&done);
-        let asking = flights.join("key", async move {
+        let asking = calls.join("key", async move {
             tokio::time::sleep(Duration::from_millis(10)).await;
             notify.notify_one();
         });

@@ -141,55 +141,55 @@ mod tests {
 
     #[test]
     fn tags_wait_for_their_manifest() {
-        let (heard, first, second) = (TagCache::new(), ago(2), ago(1));
-        assert!(heard.note(&place("one"), named(b"a", first)));
-        assert!(heard.note(&place("two"), named(b"a", first)));
-        assert!(heard.note(&place("two"), named(b"a", second)));
-        assert_eq!(heard.recent(&place("one"), HOUR), named(b"a", first).head);
-        assert_eq!(heard.recent(&place("one"), Duration::from_secs(1)), None);
-        let waiting = heard.take(&place("one").0, &Digest::sha256(b"a"));
+        let (tag_cache, first, second) = (TagCache::new(), ago(2), ago(1));
+        assert!(tag_cache.note(&place("one"), named(b"a", first)));
+        assert!(tag_cache.note(&place("two"), named(b"a", first)));
+        assert!(tag_cache.note(&place("two"), named(b"a", second)));
+        assert_eq!(tag_cache.recent(&place("one"), HOUR), named(b"a", first).head);
+        assert_eq!(tag_cache.recent(&place("one"), Duration::from_secs(1)), None);
+        let waiting = tag_cache.take(&place("one").0, &Digest::sha256(b"a"));
         assert_eq!(waiting, [(place("one").1, first), (place("two").1, second)]);
-        assert!(heard.take(&place("one").0, &Digest::sha256(b"a")).is_empty());
-        assert_eq!(heard.answer(&place("two")), Some(named(b"a", second)), "what is known of the tag stays");
+        assert!(tag_cache.take(&place("one").0, &Digest::sha256(b"a")).is_empty());
+        assert_eq!(tag_cache.answer(&place("two")), Some(named(b"a", second)), "what is known of the tag stays");
     }
 
     #[test]
     fn the_later_question_wins() {
-        let (heard, nothing) = (TagCache::new(), TagAnswer { head: None, asked: ago(2) });
-        assert!(heard.note(&place("one"), named(b"new", ago(1))));
-        assert!(!heard.note(&place("one"), named(b"old", ago(3))));
-        assert!(!heard.note(&place("one"), nothing.clone()));
-        assert_eq!(heard.recent(&place("one"), HOUR).unwrap().digest, Digest::sha256(b"new"));
-        assert!(heard.note(&place("two"), named(b"old", ago(3))));
-        assert!(heard.note(&place("two"), nothing));
-        assert!(heard.is_unknown(&place("two")));
-        assert!(heard.note(&place("two"), named(b"new", ago(1))));
-        assert!(!heard.is_unknown(&place("two")));
+        let (tag_cache, nothing) = (TagCache::new(), TagAnswer { head: None, asked: ago(2) });
+        assert!(tag_cache.note(&place("one"), named(b"new", ago(1))));
+        assert!(!tag_cache.note(&place("one"), named(b"old", ago(3))));
+        assert!(!tag_cache.note(&place("one"), nothing.clone()));
+        assert_eq!(tag_cache.recent(&place("one"), HOUR).unwrap().digest, Digest::sha256(b"new"));
+        assert!(tag_cache.note(&place("two"), named(b"old", ago(3))));
+        assert!(tag_cache.note(&place("two"), nothing));
+        assert!(tag_cache.is_unknown(&place("two")));
+        assert!(tag_cache.note(&place("two"), named(b"new", ago(1))));
+        assert!(!tag_cache.is_unknown(&place("two")));
     }
 
     #[test]
     fn a_refused_word_changes_no_waiting_tag() {
-        let (heard, later) = (TagCache::new(), ago(1));
-        assert!(heard.note(&place("one"), named(b"a", later)));
-        assert!(!heard.note(&place("one"), named(b"a", ago(3))));
-        assert_eq!(heard.take(&place("one").0, &Digest::sha256(b"a")), [(place("one").1, later)]);
+        let (tag_cache, later) = (TagCache::new(), ago(1));
+        assert!(tag_cache.note(&place("one"), named(b"a", later)));
+        assert!(!tag_cache.note(&place("one"), named(b"a", ago(3))));
+        assert_eq!(tag_cache.take(&place("one").0, &Digest::sha256(b"a")), [(place("one").1, later)]);
     }
 
     #[test]
     fn what_another_clock_noted_is_older_than_anything() {
-        let (heard, ahead) = (TagCache::new(), SystemTime::now() + HOUR);
-        assert!(heard.note(&place("one"), named(b"old", ahead)));
-        assert_eq!(heard.recent(&place("one"), HOUR), None);
-        assert!(heard.note(&place("one"), named(b"new", ago(1))));
+        let (tag_cache, ahead) = (TagCache::new(), SystemTime::now() + HOUR);
+        assert!(tag_cache.note(&place("one"), named(b"old", ahead)));
+        assert_eq!(tag_cache.recent(&place("one"), HOUR), None);
+        assert!(tag_cache.note(&place("one"), named(b"new", ago(1))));
     }
 
     #[test]
     fn only_what_was_said_is_forgotten() {
-        let heard = TagCache::new();
-        heard.note(&place("one"), named(b"new", ago(1)));
-        heard.forget(&place("one"), &Digest::sha256(b"old"));
-        assert!(heard.answer(&place("one")).is_some());
-        heard.forget(&place("one"), &Digest::sha256(b"new"));
-        assert!(heard.answer(&place("one")).is_none());
+        let tag_cache = TagCache::new();
+        tag_cache.note(&place("one"), named(b"new", ago(1)));
+        tag_cache.forget(&place("one"), &Digest::sha256(b"old"));
+        assert!(tag_cache.answer(&place("one")).is_some());
+        tag_cache.forget(&place("one"), &Digest::sha256(b"new"));
+        assert!(tag_cache.answer(&place("one")).is_none());
     }
 }

@@ -19,7 +19,7 @@ impl BlobStore {
         digest: &Digest,
         asked: SystemTime,
     ) -> Result<(), Error> {
-        let _claim = self.locks.tag(repository, tag);
+        let _lock = self.locks.tag(repository, tag);
         if self.has_later(repository, tag, asked)? {
             return Ok(());
         }
@@ -38,7 +38,7 @@ impl BlobStore {
         tag: &Tag,
         asked: SystemTime,
     ) -> Result<(), Error> {
-        let _claim = self.locks.tag(repository, tag);
+        let _lock = self.locks.tag(repository, tag);
         if self.has_later(repository, tag, asked)? {
             return Ok(());
         }
@@ -54,7 +54,7 @@ impl BlobStore {
         tag: &Tag,
         digest: &Digest,
     ) -> Result<(), Error> {
-        let _claim = self.locks.tag(repository, tag);
+        let _lock = self.locks.tag(repository, tag);
         let links = self.storage.links(repository);
         if links.names(tag, digest)? {
             links.remove_tag(tag).inspect_err(|_| self.reread_tag(repository, tag))?;
@@ -70,8 +70,9 @@ impl BlobStore {
         if linked.is_some_and(|fact| is_later(fact.checked(), asked)) {
             return Ok(true);
         }
-        let word = self.tag_cache.answer(&(repository.clone(), tag.clone())).filter(|word| is_later(word.asked, asked));
-        match word.map(|word| word.head) {
+        let answer =
+            self.tag_cache.answer(&(repository.clone(), tag.clone())).filter(|answer| is_later(answer.asked, asked));
+        match answer.map(|answer| answer.head) {
             None => Ok(false),
             Some(None) => Ok(true),
             Some(Some(head)) => Ok(self.storage.links(repository).names(tag, &head.digest)?),

@@ -190,19 +190,19 @@ async fn push(store: &BlobStore, name: &str, bytes: &Bytes) {
     let (place, digest) = (Repository { domain: None, name: name.parse().unwrap() }, Digest::sha256(bytes));
     let mirrored = Repository { domain: Some(crate::oci::Domain::docker_hub()), ..place.clone() };
     for round in 0..60 {
-        let present = store.gc_guard.guard_repository(&place, Some(&digest)).await;
+        let guard = store.gc_guard.guard_repository(&place, Some(&digest)).await;
         while !store.promote(digest).await.unwrap() {
             store.write(digest, bytes.clone(), Durability::Synced).await.unwrap();
         }
-        let (claim, into) = (store.locks.wait_for_digest(&digest).await, place.clone());
-        let link = move |store: &BlobStore| store.host_layer(&into, &digest, &claim);
+        let (lock, into) = (store.locks.wait_for_digest(&digest).await, place.clone());
+        let link = move |store: &BlobStore| store.host_layer(&into, &digest, &lock);
         assert!(store.blocking(Lane::Sync, link).await.unwrap().unwrap(), "{name} in round {round}");
         for _ in 0..5 {
             tokio::time::sleep(Duration::from_micros(200)).await;
             assert!(store.storage.has_blob(&digest).unwrap(), "{name} in round {round}");
             assert!(store.storage.links(&place).has_layer(&digest).unwrap(), "{name} in round {round}");
         }
-        drop(present);
+        drop(guard);
         if round % 8 == 0 {
             store.link_layer(&mirrored, digest).await;
         }

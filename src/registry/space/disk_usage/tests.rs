@@ -50,8 +50,8 @@ impl Fixture {
 
     fn count(&self) -> (Vec<UsageEvent>, Counted) {
         let mut found = Vec::new();
-        let mut tell = |weighed| {
-            found.push(weighed);
+        let mut tell = |event| {
+            found.push(event);
             ControlFlow::Continue(())
         };
         let counted = Census::default().run(&self.store, &mut tell).unwrap();
@@ -68,7 +68,7 @@ fn figures(weight: &BlobUsage) -> Figures {
 
 fn of(found: &[UsageEvent], place: &str) -> Figures {
     let wanted = repository(place);
-    let of = |weighed: &UsageEvent| match weighed {
+    let of = |event: &UsageEvent| match event {
         UsageEvent::Repository(known, weight) if *known == wanted => Some(figures(weight)),
         _ => None,
     };
@@ -77,7 +77,7 @@ fn of(found: &[UsageEvent], place: &str) -> Figures {
 
 fn source(found: &[UsageEvent], domain: Option<&str>) -> Figures {
     let domain = domain.map(|domain| domain.parse().unwrap());
-    let of = |weighed: &UsageEvent| match weighed {
+    let of = |event: &UsageEvent| match event {
         UsageEvent::Source(known, weight) if *known == domain => Some(figures(weight)),
         _ => None,
     };
@@ -146,7 +146,7 @@ fn it_is_told_how_far_it_is_and_may_be_given_up() {
         place.has(&number.to_string(), 1, 10, LAYER, &["a"]);
     }
     let (found, _) = place.count();
-    let steps = found.iter().filter_map(|weighed| match weighed {
+    let steps = found.iter().filter_map(|event| match event {
         UsageEvent::Step { done, of, .. } => Some((*done, *of)),
         _ => None,
     });
@@ -162,8 +162,8 @@ fn it_waits_for_the_index() {
     place.has("own", 1, 10, LAYER, &["a"]);
     place.store.index.forget();
     let mut waited = 0;
-    let mut tell = |weighed| {
-        if weighed == (UsageEvent::Step { done: 0, of: None, bytes: 0 }) {
+    let mut tell = |event| {
+        if event == (UsageEvent::Step { done: 0, of: None, bytes: 0 }) {
             waited += 1;
             place.has("own", 1, 10, LAYER, &["a"]);
             place.store.index.set_complete();
@@ -182,8 +182,8 @@ fn what_came_meanwhile_is_told() {
     let place = Fixture::new();
     place.has("own", 1, 10, LAYER, &["a"]);
     assert!(blob("late") < blob("own"), "it comes where nobody looks any more");
-    let mut tell = |weighed| {
-        if matches!(weighed, UsageEvent::Step { .. }) {
+    let mut tell = |event| {
+        if matches!(event, UsageEvent::Step { .. }) {
             place.has("late", 64, 10, LAYER, &["a"]);
         }
         ControlFlow::Continue(())
