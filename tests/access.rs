@@ -272,12 +272,12 @@ fn a_file_without_users_stops_the_start_and_a_missing_one_is_made() {
     std::fs::remove_file(users.path()).unwrap();
     let mut server = users.alone(Setup::hosting()).start();
     let log = server.log();
-    let told = log.lines().find(|line| line.contains("has been made: its one user is docker")).unwrap();
-    let password = told.split("password=").nth(1).unwrap().split_whitespace().next().unwrap().trim_matches('"');
-    assert_eq!(server.target().as_user("docker", password).request("GET", "").send().status, 200, "{told}");
+    let logged = log.lines().find(|line| line.contains("has been made: its one user is docker")).unwrap();
+    let password = logged.split("password=").nth(1).unwrap().split_whitespace().next().unwrap().trim_matches('"');
+    assert_eq!(server.target().as_user("docker", password).request("GET", "").send().status, 200, "{logged}");
     server.restart();
     assert_eq!(server.target().as_user("docker", password).request("GET", "").send().status, 200);
-    assert!(!server.log().contains("password="), "told once");
+    assert!(!server.log().contains("password="), "logged once");
 }
 
 /// Guessing clients are throttled, and their cost does not slow other pulls: 100,000 wrong passwords under `--soak`.

@@ -115,8 +115,8 @@ fn spy(target: &Target, secret: &Secret, runner: &mut TestRunner, writable: &[&s
             request.send_target(place)
         };
         for response in follow(place, send) {
-            if let Some(told) = secret.is_in(response) {
-                panic!("{method} {place} of {}: {told}", secret.repository);
+            if let Some(revealed) = secret.is_in(response) {
+                panic!("{method} {place} of {}: {revealed}", secret.repository);
             }
         }
     };
@@ -284,14 +284,14 @@ impl Drop for Under {
 }
 
 /// A server's setup over a volume that has all the secrets, and its root.
-struct House {
+struct Fixture {
     users: Users,
     setup: Setup,
     secrets: Vec<Secret>,
     _upstream: Upstream,
 }
 
-impl House {
+impl Fixture {
     fn new() -> Self {
         let (users, upstream) = (Users::named(&NAMES), Upstream::plain());
         let setup = Setup::both(&upstream.url()).variable("REGISTRY_HTTP_NAMES", "registry.test").freshness("1h");
@@ -299,10 +299,10 @@ impl House {
         // Each refused mount begins an upload, which is never finished.
         let setup = setup.variable("REGISTRY_HTTP_LIMITS_UPLOADS", "0");
         let secrets = REPOSITORIES.iter().enumerate().map(|(number, name)| Secret::new(number, name)).collect();
-        let house = Self { users, setup, secrets, _upstream: upstream };
-        let server = house.start(&[]);
-        house.secrets.iter().for_each(|secret| secret.settle(&root(&server), &house._upstream));
-        house
+        let fixture = Self { users, setup, secrets, _upstream: upstream };
+        let server = fixture.start(&[]);
+        fixture.secrets.iter().for_each(|secret| secret.settle(&root(&server), &fixture._upstream));
+        fixture
     }
 
     fn start(&self, rules: &[Rule]) -> Server {
@@ -323,25 +323,25 @@ fn runner() -> TestRunner {
 
 #[test]
 fn no_spelling_gets_around_the_rules() {
-    let (house, mut runner) = (House::new(), runner());
+    let (fixture, mut runner) = (Fixture::new(), runner());
     // A rule of every run: a token's scope is a bare name, and this rule is about the Hub's repository of that name
     // alone.
     let all = || vec!["pull", "push", "delete"];
     let mut sets = vec![vec![Rule { who: vec!["anonymous"], may: all(), place: vec!["docker.io/**"] }]];
     sets.extend((0..rounds(60)).map(|_| rules().new_tree(&mut runner).unwrap().current()));
     for rules in sets {
-        let (_under, server) = (Under(format!("{rules:?}")), house.start(&rules));
+        let (_under, server) = (Under(format!("{rules:?}")), fixture.start(&rules));
         for asker in askers(&server, &rules) {
-            holds(&asker, &house.secrets, &mut runner);
+            holds(&asker, &fixture.secrets, &mut runner);
         }
-        house.secrets.iter().for_each(|secret| secret.is_unharmed(&root(&server)));
+        fixture.secrets.iter().for_each(|secret| secret.is_unharmed(&root(&server)));
     }
 }
 
 /// The same with an external token service, which decides by names alone.
 #[test]
 fn no_spelling_gets_around_a_token() {
-    let (house, mut runner, dir) = (House::new(), runner(), scratch::dir("tokens"));
+    let (fixture, mut runner, dir) = (Fixture::new(), runner(), scratch::dir("tokens"));
     for _ in 0..rounds(20) {
         let rules = rules().new_tree(&mut runner).unwrap().current();
         let plain = |rules: &[Rule], user: Option<&str>, action: &str, name: &str| {
@@ -355,7 +355,7 @@ fn no_spelling_gets_around_a_token() {
         let (_under, of_service) = (Under(format!("{rules:?}")), rules.clone());
         let service =
             TokenService::with_rights(dir.path(), move |user, name, action| plain(&of_service, user, action, name));
-        let server = outside(house.setup.clone(), &service).start();
+        let server = outside(fixture.setup.clone(), &service).start();
         for user in [Some("ann"), Some("bob"), None] {
             let target = with_token(&server, &service.realm(), user);
             // A push needs a right to pull, too.
@@ -363,9 +363,9 @@ fn no_spelling_gets_around_a_token() {
                 let may = |action: &str| plain(&rules, user, action, secret.repository);
                 may(action) && (action != "push" || may("pull"))
             };
-            holds(&Asker { target, may: Box::new(may), refused: 401 }, &house.secrets, &mut runner);
+            holds(&Asker { target, may: Box::new(may), refused: 401 }, &fixture.secrets, &mut runner);
         }
         let root = with_token(&server, &service.realm(), Some("root"));
-        house.secrets.iter().for_each(|secret| secret.is_unharmed(&root));
+        fixture.secrets.iter().for_each(|secret| secret.is_unharmed(&root));
     }
 }

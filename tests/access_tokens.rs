@@ -25,7 +25,7 @@ const RULES: &str = "access: [\
      {who: ann, may: [pull, push, delete], where: ['public/**', 'team/**']}, \
      {who: authenticated, may: pull, where: 'inner/**'}]";
 
-fn house() -> (Server, Users) {
+fn fixture() -> (Server, Users) {
     let users = Users::named(&["ann", "bob"]);
     (users.with(Setup::hosting(), RULES).start(), users)
 }
@@ -79,7 +79,7 @@ pub(crate) fn claims(token: &str) -> Value {
 
 #[test]
 fn challenges_say_where_to_get_which_token() {
-    let (server, _users) = house();
+    let (server, _users) = fixture();
     let realm = format!("{}/token", server.url());
     let ping = http::get(&server.v2("")).send();
     assert_eq!(challenge(&ping), [("realm".into(), realm.clone()), ("service".into(), "entrepot".into())]);
@@ -106,7 +106,7 @@ fn challenges_say_where_to_get_which_token() {
 /// A token is issued for those requested actions that its user may do, and grants no others.
 #[test]
 fn a_token_does_what_it_was_made_for() {
-    let (server, _users) = house();
+    let (server, _users) = fixture();
     let (image, ann) = (Image::single(Format::Oci, 710), server.target().as_user("ann", &password("ann")));
     ["public/app", "team/app"].iter().for_each(|repository| ann.image(repository, "1", &image));
     let status = |target: &Target, method: &str, path: &str| target.request(method, path).send().status;
@@ -153,7 +153,7 @@ fn a_token_does_what_it_was_made_for() {
 /// Actions that rules allow anonymous clients need no token; a list shows the repositories that its reader may pull.
 #[test]
 fn strangers_see_what_is_theirs() {
-    let (server, _users) = house();
+    let (server, _users) = fixture();
     let (image, ann) = (Image::single(Format::Oci, 711), server.target().as_user("ann", &password("ann")));
     ["public/app", "team/app"].iter().for_each(|repository| ann.image(repository, "1", &image));
     assert_eq!(http::get(&server.v2("public/app/manifests/1")).send().status, 200);
@@ -168,7 +168,7 @@ fn strangers_see_what_is_theirs() {
 /// Token requests as OAuth2 forms: containerd's, and other ones.
 #[test]
 fn tokens_are_given_for_forms() {
-    let (server, _users) = house();
+    let (server, _users) = fixture();
     let post = |form: &str| {
         let url = format!("{}/token", server.url());
         Request::new("POST", &url).body("application/x-www-form-urlencoded", form.as_bytes()).send()
@@ -195,7 +195,7 @@ fn tokens_are_given_for_forms() {
 /// A token cannot be exchanged for another one, with more rights or a longer life.
 #[test]
 fn a_token_makes_no_tokens() {
-    let (server, _users) = house();
+    let (server, _users) = fixture();
     let narrow = token(&server, Some("ann"), &["repository:public/app:pull"]);
     let url = format!("{}/token?scope=repository:team/app:pull,push&scope=registry:catalog:*", server.url());
     for credentials in [format!("Bearer {narrow}"), "Bearer nonsense".to_owned(), "Digest x".to_owned()] {
@@ -272,7 +272,7 @@ fn tokens_end_and_uploads_go_on() {
 /// A token with another signature, with none, or with changed claims is refused.
 #[test]
 fn forged_tokens_are_none() {
-    let (server, _users) = house();
+    let (server, _users) = fixture();
     let good = token(&server, Some("bob"), &["repository:team/app:pull"]);
     let mut said = claims(&good);
     said["sub"] = json!("ann");
@@ -350,7 +350,7 @@ fn secrets_stay_out_of_the_log() {
 /// A push by token is audited as one by password is, and so is a token's denial.
 #[test]
 fn bearers_are_written_down() {
-    let (server, _users) = house();
+    let (server, _users) = fixture();
     let ann = bearer(&server, Some("ann"), &["repository:team/app:pull,push"]);
     let blob = Blob::new("audited");
     let put = ann.request("POST", &format!("team/app/blobs/uploads/?digest={}", blob.digest)).body(OCTETS, &blob.bytes);

@@ -9,25 +9,25 @@ use crate::support::{
 
 const REPOSITORY: &str = "library/api";
 
-struct House {
+struct Fixture {
     _upstream: Upstream,
     server: Server,
     image: Image,
 }
 
 /// A server whose upstream has one image.
-fn house() -> House {
+fn fixture() -> Fixture {
     let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Oci, 1, 100_000));
     upstream.add(REPOSITORY, "latest", &image);
     let server = Server::mirroring(&upstream);
-    House { _upstream: upstream, server, image }
+    Fixture { _upstream: upstream, server, image }
 }
 
 /// `GET /v2/` is 200 without a challenge: dockerd would send its user's Hub password to a mirror that challenges.
 #[test]
 fn the_ping_is_open() {
-    let house = house();
-    for request in [http::get(&house.server.v2("")), http::head(&house.server.v2(""))] {
+    let fixture = fixture();
+    for request in [http::get(&fixture.server.v2("")), http::head(&fixture.server.v2(""))] {
         let response = request.send();
         assert_eq!(response.status, 200);
         assert_eq!(response.header("docker-distribution-api-version"), Some("registry/2.0"));
@@ -38,7 +38,7 @@ fn the_ping_is_open() {
 /// The headers of every manifest, cold and warm, by GET and by HEAD.
 #[test]
 fn a_manifest_says_what_it_is() {
-    let House { server, image, _upstream } = house();
+    let Fixture { server, image, _upstream } = fixture();
     let url = server.v2(&format!("{REPOSITORY}/manifests/latest"));
     for (what, request) in [("cold HEAD", http::head(&url)), ("GET", http::get(&url)), ("warm HEAD", http::head(&url))]
     {
@@ -65,7 +65,7 @@ fn a_manifest_says_what_it_is() {
 /// dockerd sends several `Accept` lines.
 #[test]
 fn several_accept_lines_are_one_list() {
-    let House { server, image, _upstream } = house();
+    let Fixture { server, image, _upstream } = fixture();
     let request = http::get(&server.v2(&format!("{REPOSITORY}/manifests/latest")));
     let request = request.header("Accept", Format::Docker.manifest()).header("Accept", Format::Oci.manifest());
     assert_eq!(request.send().summary().digest, image.digest());
@@ -74,7 +74,7 @@ fn several_accept_lines_are_one_list() {
 /// The headers of every blob.
 #[test]
 fn a_blob_says_what_it_is() {
-    let House { server, image, _upstream } = house();
+    let Fixture { server, image, _upstream } = fixture();
     let layer = image.layer();
     for what in ["cold", "warm"] {
         let response = server.blob(REPOSITORY, &layer.digest).header("Accept-Encoding", "gzip, zstd").send();
@@ -100,7 +100,7 @@ fn a_blob_says_what_it_is() {
 /// Ranges of a cached blob: `N-`, `a-b`, `-n`, past the end, and 416.
 #[test]
 fn ranges_are_served() {
-    let House { server, image, _upstream } = house();
+    let Fixture { server, image, _upstream } = fixture();
     let layer = image.layer();
     server.blob(REPOSITORY, &layer.digest).send().summary();
     let size = layer.len();
@@ -137,7 +137,7 @@ fn ranges_are_served() {
 /// read-only stays so.
 #[test]
 fn a_configured_mirror_takes_no_pushes() {
-    let House { server, image, _upstream } = house();
+    let Fixture { server, image, _upstream } = fixture();
     for (method, path) in [
         ("POST", format!("{REPOSITORY}/blobs/uploads/")),
         ("POST", format!("{REPOSITORY}/blobs/uploads/?digest={}", image.digest())),
@@ -156,7 +156,7 @@ fn a_configured_mirror_takes_no_pushes() {
 /// Invalid names, tags and digests are refused with the specification's codes, and the upstream is not asked.
 #[test]
 fn impossible_names_are_refused() {
-    let House { server, image, _upstream: upstream } = house();
+    let Fixture { server, image, _upstream: upstream } = fixture();
     let digest = &image.layer().digest;
     for (path, codes) in [
         ("UPPER/case/manifests/latest".to_owned(), &["NAME_INVALID"][..]),
@@ -186,7 +186,7 @@ fn impossible_names_are_refused() {
 /// Paths that would leave the data directory, in spellings that no client library sends.
 #[test]
 fn paths_do_not_climb() {
-    let house = house();
+    let fixture = fixture();
     for target in [
         "/v2/../../../etc/passwd",
         "/v2/library/../../../../etc/manifests/passwd",
@@ -199,7 +199,7 @@ fn paths_do_not_climb() {
         "/v2/library/api",
         "/v2/_catalog/nowhere",
     ] {
-        let response = http::get(house.server.url()).send_target(target);
+        let response = http::get(fixture.server.url()).send_target(target);
         assert!(
             (300..500).contains(&response.status) || (target == "/" || target == "/v2"),
             "{target}: {}",

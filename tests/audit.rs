@@ -88,14 +88,14 @@ fn the_audit_log_says_from_where_without_users() {
     quiet.target().image("team/app", "1", &image);
     assert_eq!(quiet.target().delete("team/app/manifests/1"), 202);
     assert_eq!(quiet.target().delete("team/app/manifests/2"), 404);
-    let told = all(&quiet, image.blobs.len() + 3);
+    let logged = all(&quiet, image.blobs.len() + 3);
     let line = |action: &str, of: &str, source: &str| {
         format!("anonymous {action} {of} {source} allowed nobody is asked who they are")
     };
     for (action, reference) in [("push", "1"), ("delete", "1"), ("delete", "2")] {
-        assert!(told.contains(&line(action, &format!("team/app {reference}"), "127.0.0.1")), "{told:#?}");
+        assert!(logged.contains(&line(action, &format!("team/app {reference}"), "127.0.0.1")), "{logged:#?}");
     }
-    assert_eq!(told.len(), image.blobs.len() + 3, "a line for each blob, and none for pulls: {told:#?}");
+    assert_eq!(logged.len(), image.blobs.len() + 3, "a line for each blob, and none for pulls: {logged:#?}");
     let users = Users::named(&["ann", "bob", "eve"]);
     let asking = users.with(setup(), RULES).variable("REGISTRY_LOG_AUDIT_PULLS", "true").start();
     let of_door = format!("{}/v2/library/app/manifests/1", asking.mirror_url());

@@ -17,19 +17,19 @@ use crate::support::{
 const REPOSITORY: &str = "team/app";
 
 /// A server, and the content it had before the invalid input.
-struct House {
+struct Fixture {
     server: Server,
     target: Target,
     before: Vec<PathBuf>,
 }
 
 /// With one good image, whose blobs bad manifests may name.
-fn house(image: &Image) -> House {
+fn fixture(image: &Image) -> Fixture {
     let server = Setup::hosting().start();
     let target = server.target();
     target.image(REPOSITORY, "good", image);
     let before = stored(&server);
-    House { server, target, before }
+    Fixture { server, target, before }
 }
 
 /// Blobs, links and staged bytes on disk: everything except the index, the lock and upload sessions.
@@ -39,7 +39,7 @@ fn stored(server: &Server) -> Vec<PathBuf> {
     scratch::files(server.data()).into_iter().filter(|path| none(path) && !session(path)).collect()
 }
 
-impl House {
+impl Fixture {
     /// Waits until nothing is stored beyond the earlier content.
     fn nothing_is_stored(&self, what: &str) {
         wait_until(&format!("nothing to be left of {what}"), Duration::from_secs(5), || {
@@ -66,35 +66,35 @@ impl House {
 /// A wrong digest, in each form of upload.
 #[test]
 fn a_wrong_digest() {
-    let house = house(&Image::single(Format::Oci, 10));
+    let fixture = fixture(&Image::single(Format::Oci, 10));
     let (wrong, blob) = (sha256(b"something else"), Blob::noise(10, 5000));
     let post = format!("{REPOSITORY}/blobs/uploads/?digest={wrong}");
     let invalid: &[&str] = &["DIGEST_INVALID"];
-    house.refused("POST", house.target.request("POST", &post).body(OCTETS, &blob.bytes).send(), &[400], invalid);
-    house.refused("PUT", house.target.begin(REPOSITORY).put(&wrong, &blob.bytes), &[400], invalid);
-    let mut session = house.target.begin(REPOSITORY);
+    fixture.refused("POST", fixture.target.request("POST", &post).body(OCTETS, &blob.bytes).send(), &[400], invalid);
+    fixture.refused("PUT", fixture.target.begin(REPOSITORY).put(&wrong, &blob.bytes), &[400], invalid);
+    let mut session = fixture.target.begin(REPOSITORY);
     session.patch(Some(0), &blob.bytes);
-    house.refused("PATCH, PUT", session.put(&wrong, b""), &[400], invalid);
-    let mut session = house.target.begin(REPOSITORY);
+    fixture.refused("PATCH, PUT", session.put(&wrong, b""), &[400], invalid);
+    let mut session = fixture.target.begin(REPOSITORY);
     session.patch(None, &blob.bytes[..4000]);
-    house.refused("PATCH, PUT with more", session.put(&wrong, &blob.bytes[4000..]), &[400], invalid);
+    fixture.refused("PATCH, PUT with more", session.put(&wrong, &blob.bytes[4000..]), &[400], invalid);
     for digest in [&wrong, &blob.digest] {
-        assert_eq!(house.target.head(&format!("{REPOSITORY}/blobs/{digest}")), 404);
+        assert_eq!(fixture.target.head(&format!("{REPOSITORY}/blobs/{digest}")), 404);
     }
 }
 
 /// Invalid digests, and unknown algorithms.
 #[test]
 fn an_unknown_digest() {
-    let house = house(&Image::single(Format::Oci, 11));
+    let fixture = fixture(&Image::single(Format::Oci, 11));
     let upper = sha256(b"x").to_uppercase().replace("SHA256", "sha256");
     for digest in ["md5:d41d8cd98f00b204e9800998ecf8427e", "sha256:short", "sha256", "", ":", &upper, "sha256:../../x"]
     {
-        let put = house.target.begin(REPOSITORY).put(digest, b"x");
-        house.refused(&format!("PUT ?digest={digest}"), put, &[400], &["DIGEST_INVALID"]);
+        let put = fixture.target.begin(REPOSITORY).put(digest, b"x");
+        fixture.refused(&format!("PUT ?digest={digest}"), put, &[400], &["DIGEST_INVALID"]);
         if !digest.is_empty() {
-            let post = house.target.request("POST", &format!("{REPOSITORY}/blobs/uploads/?digest={digest}"));
-            house.refused(
+            let post = fixture.target.request("POST", &format!("{REPOSITORY}/blobs/uploads/?digest={digest}"));
+            fixture.refused(
                 &format!("POST ?digest={digest}"),
                 post.body(OCTETS, b"x").send(),
                 &[400],
@@ -102,16 +102,16 @@ fn an_unknown_digest() {
             );
         }
     }
-    let put = house.target.begin(REPOSITORY).request("PUT").body(OCTETS, b"x").send();
-    house.refused("PUT without a digest", put, &[400], &["DIGEST_INVALID"]);
+    let put = fixture.target.begin(REPOSITORY).request("PUT").body(OCTETS, b"x").send();
+    fixture.refused("PUT without a digest", put, &[400], &["DIGEST_INVALID"]);
     for digest in ["md5:d41d8cd98f00b204e9800998ecf8427e", "sha256:short"] {
         let codes = ["DIGEST_INVALID", "MANIFEST_UNKNOWN", "TAG_INVALID", "BLOB_UNKNOWN", "MANIFEST_INVALID"];
         for (method, path) in [("GET", "blobs"), ("DELETE", "blobs"), ("GET", "manifests"), ("DELETE", "manifests")] {
-            let response = house.target.request(method, &format!("{REPOSITORY}/{path}/{digest}")).send();
-            house.refused(&format!("{method} {path}/{digest}"), response, &[400, 404], &codes);
+            let response = fixture.target.request(method, &format!("{REPOSITORY}/{path}/{digest}")).send();
+            fixture.refused(&format!("{method} {path}/{digest}"), response, &[400, 404], &codes);
         }
         let config = json!({ "mediaType": OCTETS, "digest": digest, "size": 1 });
-        house.refuses_manifest(
+        fixture.refuses_manifest(
             "a descriptor's digest",
             &image(&config, &[]),
             &[400],
@@ -124,10 +124,10 @@ fn an_unknown_digest() {
 #[test]
 fn a_wrong_length() {
     let good = Image::single(Format::Oci, 12);
-    let house = house(&good);
-    let session = house.target.begin(REPOSITORY);
+    let fixture = fixture(&good);
+    let session = fixture.target.begin(REPOSITORY);
     let patch = session.request("PATCH").header("Content-Range", "0-199").body(OCTETS, &[1; 100]).send();
-    house.refused(
+    fixture.refused(
         "a Content-Range too long",
         patch,
         &[400, 416],
@@ -137,7 +137,7 @@ fn a_wrong_length() {
     for size in [json!(0), json!(good.blobs[1].len() + 1), json!(-1), json!(1.5), json!("1"), Value::Null] {
         config["size"] = size.clone();
         let what = format!("a descriptor's size of {size}");
-        house.refuses_manifest(&what, &image(&config, &[]), &[400], &["MANIFEST_INVALID", "SIZE_INVALID"]);
+        fixture.refuses_manifest(&what, &image(&config, &[]), &[400], &["MANIFEST_INVALID", "SIZE_INVALID"]);
     }
 }
 
@@ -151,7 +151,7 @@ fn image(config: &Value, layers: &[Value]) -> Manifest {
 #[test]
 fn a_manifest_that_is_none() {
     let good = Image::single(Format::Oci, 13);
-    let house = house(&good);
+    let fixture = fixture(&good);
     let config = good.blobs[1].descriptor(Format::Oci.config());
     let texts = [
         String::new(),
@@ -173,19 +173,19 @@ fn a_manifest_that_is_none() {
         let mut manifest = Manifest::new(Format::Oci.manifest(), &json!({}));
         manifest.digest = sha256(text.as_bytes());
         manifest.bytes = text.into();
-        house.refuses_manifest(&what, &manifest, &[400], &["MANIFEST_INVALID"]);
+        fixture.refuses_manifest(&what, &manifest, &[400], &["MANIFEST_INVALID"]);
     }
     let mut not_unicode = Manifest::new(Format::Oci.manifest(), &json!({}));
     not_unicode.bytes = b"{\"schemaVersion\":2,\"a\":\"\xff\xfe\"}".as_slice().into();
     not_unicode.digest = sha256(&not_unicode.bytes);
-    house.refuses_manifest("bytes that are no text", &not_unicode, &[400], &["MANIFEST_INVALID"]);
+    fixture.refuses_manifest("bytes that are no text", &not_unicode, &[400], &["MANIFEST_INVALID"]);
 }
 
 /// A manifest whose type differs from its Content-Type.
 #[test]
 fn a_manifest_that_contradicts_itself() {
     let good = Image::single(Format::Oci, 14);
-    let house = house(&good);
+    let fixture = fixture(&good);
     let image = image(&good.blobs[1].descriptor(Format::Oci.config()), &[]);
     let index = Manifest::new(
         Format::Oci.index(),
@@ -201,16 +201,16 @@ fn a_manifest_that_contradicts_itself() {
         ("an image and an index at once", Manifest::new("", &neither), Format::Oci.manifest()),
     ] {
         media_type.clone_into(&mut manifest.media_type);
-        house.refuses_manifest(what, &manifest, &[400], &["MANIFEST_INVALID"]);
+        fixture.refuses_manifest(what, &manifest, &[400], &["MANIFEST_INVALID"]);
     }
     for media_type in ["application/octet-stream", "text/html", "nonsense", "application/json"] {
         let mut honest = serde_json::from_slice::<Value>(&image.bytes).unwrap();
         honest["mediaType"] = json!(media_type);
-        house.refuses_manifest(media_type, &Manifest::new(media_type, &honest), &[400], &["MANIFEST_INVALID"]);
+        fixture.refuses_manifest(media_type, &Manifest::new(media_type, &honest), &[400], &["MANIFEST_INVALID"]);
         let mut unknown = image.clone();
         media_type.clone_into(&mut unknown.media_type);
         let statuses = [400, 415];
-        house.refuses_manifest(media_type, &unknown, &statuses, &["MANIFEST_INVALID", "UNSUPPORTED"]);
+        fixture.refuses_manifest(media_type, &unknown, &statuses, &["MANIFEST_INVALID", "UNSUPPORTED"]);
     }
 }
 
@@ -218,11 +218,11 @@ fn a_manifest_that_contradicts_itself() {
 #[test]
 fn a_manifest_too_large() {
     const CODES: [&str; 2] = ["MANIFEST_INVALID", "SIZE_INVALID"];
-    let house = house(&Image::single(Format::Oci, 15));
+    let fixture = fixture(&Image::single(Format::Oci, 15));
     let (length, piece) = (64 << 20, vec![b' '; 1 << 20]);
-    let before = house.server.forget_peak_memory();
+    let before = fixture.server.forget_peak_memory();
     for announced in [Some(length), None] {
-        let put = house.target.request("PUT", &format!("{REPOSITORY}/manifests/bad"));
+        let put = fixture.target.request("PUT", &format!("{REPOSITORY}/manifests/bad"));
         let mut put = put.header("Content-Type", Format::Oci.manifest()).begin(announced);
         for _ in 0..64 {
             if put.write(&piece).is_err() {
@@ -230,16 +230,16 @@ fn a_manifest_too_large() {
             }
         }
         let response = put.finish().unwrap();
-        house.refused(&format!("64 MiB, announced: {announced:?}"), response, &[413], &CODES);
+        fixture.refused(&format!("64 MiB, announced: {announced:?}"), response, &[413], &CODES);
     }
-    let more = house.server.peak_above(before);
+    let more = fixture.server.peak_above(before);
     assert!(more < 32 << 20, "{more} bytes more");
 }
 
 /// Invalid names.
 #[test]
 fn a_name_that_is_none() {
-    let house = house(&Image::single(Format::Oci, 16));
+    let fixture = fixture(&Image::single(Format::Oci, 16));
     let long = "a/".repeat(149) + "aa";
     assert_eq!(long.len(), 300);
     let bad = ["UPPER/case", "under_/score", "-dash", "a/.hidden", "tr%20ail", "a:b", "a/_uploads", "a%00b"];
@@ -248,10 +248,10 @@ fn a_name_that_is_none() {
             [("POST", "blobs/uploads/"), ("PUT", "manifests/1"), ("GET", "tags/list"), ("GET", "manifests/1")]
         {
             let target = format!("/v2/{name}/{path}");
-            let response = house.target.request(method, "").send_target(&target);
+            let response = fixture.target.request(method, "").send_target(&target);
             let known = ["NAME_INVALID", "NAME_UNKNOWN", "UNSUPPORTED"];
             let statuses: &[u16] = if name == long { &[400] } else { &[400, 404, 405] };
-            house.refused(&format!("{method} {target:.60}"), response, statuses, &known);
+            fixture.refused(&format!("{method} {target:.60}"), response, statuses, &known);
         }
     }
 }
@@ -259,19 +259,19 @@ fn a_name_that_is_none() {
 /// An empty segment is no part of a name: registry:2's router redirects to the path without it.
 #[test]
 fn a_name_with_an_empty_segment() {
-    let house = house(&Image::single(Format::Oci, 16));
+    let fixture = fixture(&Image::single(Format::Oci, 16));
     for (method, path) in [("POST", "blobs/uploads/"), ("PUT", "manifests/1"), ("GET", "tags/list")] {
-        let response = house.target.request(method, "").send_target(&format!("/v2/double//slash/{path}"));
+        let response = fixture.target.request(method, "").send_target(&format!("/v2/double//slash/{path}"));
         assert_eq!(response.status, 301, "{method}");
         assert_eq!(response.header("location"), Some(&*format!("/v2/double/slash/{path}")), "{method}");
-        house.nothing_is_stored(path);
+        fixture.nothing_is_stored(path);
     }
 }
 
 /// `..`, plain and escaped, is not a name and cannot leave the volume.
 #[test]
 fn a_name_that_climbs() {
-    let house = house(&Image::single(Format::Oci, 17));
+    let fixture = fixture(&Image::single(Format::Oci, 17));
     let digest = sha256(b"x");
     for up in [
         "..",
@@ -293,17 +293,17 @@ fn a_name_that_climbs() {
             ("GET", format!("{REPOSITORY}/blobs/uploads/{up}")),
             ("DELETE", format!("{REPOSITORY}/manifests/{up}")),
         ] {
-            let request = house.target.request(method, "");
+            let request = fixture.target.request(method, "");
             let request = if method == "GET" { request } else { request.body(OCTETS, b"x") };
             let response = request.send_target(&format!("/v2/{path}"));
             let status = response.status;
             // As in registry:2's router: a path with `..` is redirected to the path that it resolves to.
             let is_redirected = status == 301 && response.header("location").is_some_and(|plain| !plain.contains(".."));
             assert!([400, 404, 405].contains(&status) || is_redirected, "{method} /v2/{path}: {status}");
-            house.nothing_is_stored(&path);
+            fixture.nothing_is_stored(&path);
         }
     }
-    let dir = house.server.data();
+    let dir = fixture.server.data();
     assert!(
         !dir.join("docker/registry/v2/x").exists()
             && !dir.join("docker/registry/x").exists()
@@ -315,11 +315,11 @@ fn a_name_that_climbs() {
 #[test]
 fn a_tag_that_is_none() {
     let good = Image::single(Format::Oci, 18);
-    let house = house(&good);
+    let fixture = fixture(&good);
     for tag in ["-x", ".x", &"t".repeat(129), "a%20b", "a@b", "%C3%A4"] {
-        let put = house.target.request("PUT", "").body(&good.top.media_type, &good.top.bytes);
+        let put = fixture.target.request("PUT", "").body(&good.top.media_type, &good.top.bytes);
         let response = put.send_target(&format!("/v2/{REPOSITORY}/manifests/{tag}"));
-        house.refused(
+        fixture.refused(
             tag,
             response,
             &[400, 404],
@@ -331,19 +331,19 @@ fn a_tag_that_is_none() {
 /// A client that leaves mid-upload: nothing is stored.
 #[test]
 fn a_client_that_leaves() {
-    let house = house(&Image::single(Format::Oci, 19));
+    let fixture = fixture(&Image::single(Format::Oci, 19));
     let blob = Blob::noise(19, 2_000_000);
     for (what, request) in [
-        ("POST", house.target.request("POST", &format!("{REPOSITORY}/blobs/uploads/?digest={}", blob.digest))),
-        ("PUT", house.target.begin(REPOSITORY).closing(&blob.digest)),
-        ("PUT manifest", house.target.request("PUT", &format!("{REPOSITORY}/manifests/bad"))),
+        ("POST", fixture.target.request("POST", &format!("{REPOSITORY}/blobs/uploads/?digest={}", blob.digest))),
+        ("PUT", fixture.target.begin(REPOSITORY).closing(&blob.digest)),
+        ("PUT manifest", fixture.target.request("PUT", &format!("{REPOSITORY}/manifests/bad"))),
     ] {
         let mut leaving = request.header("Content-Type", Format::Oci.manifest()).begin(Some(2_000_000));
         leaving.write(&blob.bytes[..1_000_000]).unwrap();
         std::thread::sleep(Duration::from_millis(100));
         drop(leaving);
-        house.nothing_is_stored(what);
-        assert_eq!(house.target.head(&format!("{REPOSITORY}/blobs/{}", blob.digest)), 404, "{what}");
+        fixture.nothing_is_stored(what);
+        assert_eq!(fixture.target.head(&format!("{REPOSITORY}/blobs/{}", blob.digest)), 404, "{what}");
     }
 }
 
@@ -352,13 +352,13 @@ fn a_client_that_leaves() {
 fn a_client_that_leaves_a_session() {
     let blob = Blob::noise(20, 2_000_000);
     for length in [Some(2_000_000), None] {
-        let house = house(&Image::single(Format::Oci, 20));
-        let mut session = house.target.begin(REPOSITORY);
+        let fixture = fixture(&Image::single(Format::Oci, 20));
+        let mut session = fixture.target.begin(REPOSITORY);
         let mut leaving = session.request("PATCH").header("Content-Type", OCTETS).begin(length);
         leaving.write(&blob.bytes[..1_000_000]).unwrap();
         std::thread::sleep(Duration::from_millis(100));
         drop(leaving);
-        house.nothing_is_stored("PATCH");
+        fixture.nothing_is_stored("PATCH");
         wait_until("the session to be free", Duration::from_secs(5), || {
             let received = usize::try_from(session.received()).unwrap();
             assert!(received <= 1_000_000, "{received}");

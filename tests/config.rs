@@ -120,8 +120,8 @@ proxy:
     let server = Setup::mirroring("").without_variables().config(&path).start();
     assert_eq!(http::get(&server.v2("")).send().status, 200);
     let log = server.log();
-    let told = log.lines().filter(|line| line.contains("WARN") && line.contains("health")).count();
-    assert_eq!(told, 1, "a key without effect is told once:\n{log}");
+    let logged = log.lines().filter(|line| line.contains("WARN") && line.contains("health")).count();
+    assert_eq!(logged, 1, "a key without effect is logged once:\n{log}");
 }
 
 /// Variables go over the file. Unknown ones warn, except those that Kubernetes makes for a Service named registry.
@@ -137,7 +137,7 @@ fn variables_go_over_the_file() {
         .variable("REGISTRY_PORT_5000_TCP_ADDR", "10.0.0.1")
         .start();
     let log = server.log();
-    assert!(log.contains("REGISTRY_PROXY_REMOTURL"), "the unknown one is told:\n{log}");
+    assert!(log.contains("REGISTRY_PROXY_REMOTURL"), "the unknown one is logged:\n{log}");
     assert!(!log.contains("REGISTRY_PORT") && !log.contains("REGISTRY_SERVICE"), "Kubernetes' own are not:\n{log}");
 }
 

@@ -32,7 +32,7 @@ const GRACE: u64 = 600;
 
 /// The responses that one pushing client received. Each has a repository of its own.
 #[derive(Default)]
-struct Told {
+struct Responses {
     tags: HashMap<String, Image>,
     /// The number of acknowledged requests.
     answers: usize,
@@ -42,7 +42,7 @@ struct Told {
     open: Option<(String, Option<Image>)>,
 }
 
-impl Told {
+impl Responses {
     /// Tags an image, deletes a tag, or deletes a manifest with all its tags.
     fn act(&mut self, target: &Target, repository: &str, rng: &mut Rng) -> std::io::Result<()> {
         let tag = format!("t{}", rng.throw(5));
@@ -94,9 +94,9 @@ impl Told {
     }
 
     /// The volume has all that was acknowledged. Records which value an open tag has.
-    fn is_on(&mut self, judge: &mut VolumeCheck, repository: &str) {
+    fn is_on(&mut self, checker: &mut VolumeCheck, repository: &str) {
         if let Some((tag, after)) = self.open.take() {
-            let now = judge.tag(repository, &tag);
+            let now = checker.tag(repository, &tag);
             let before = self.tags.get(&tag);
             if now.as_deref() != before.map(Image::digest) {
                 assert_eq!(now.as_deref(), after.as_ref().map(Image::digest), "{repository}:{tag} is neither");
@@ -104,18 +104,18 @@ impl Told {
                     Some(image) => self.tags.insert(tag, image),
                     None => self.tags.remove(&tag),
                 };
-            } else if after.is_none() && before.is_some_and(|image| !judge.has_manifest(repository, image.digest())) {
+            } else if after.is_none() && before.is_some_and(|image| !checker.has_manifest(repository, image.digest())) {
                 panic!("{repository}:{tag} is there and its manifest is not");
             }
         }
         for (tag, image) in &self.tags {
-            assert_eq!(judge.tag(repository, tag).as_deref(), Some(image.digest()), "{repository}:{tag}");
-            assert!(judge.has_manifest(repository, image.digest()), "{repository}:{tag} is not whole");
+            assert_eq!(checker.tag(repository, tag).as_deref(), Some(image.digest()), "{repository}:{tag}");
+            assert!(checker.has_manifest(repository, image.digest()), "{repository}:{tag} is not whole");
         }
         for number in 0..5 {
             let tag = format!("t{number}");
             assert!(
-                self.tags.contains_key(&tag) || judge.tag(repository, &tag).is_none(),
+                self.tags.contains_key(&tag) || checker.tag(repository, &tag).is_none(),
                 "{repository}:{tag} is back"
             );
         }
@@ -157,16 +157,16 @@ fn pull_until_the_end(target: &Target, stock: &ImageSet, rng: &mut Rng) -> std::
 }
 
 /// Returns the number of collected blobs that were logged.
-fn storm(server: &mut Server, stock: &ImageSet, told: &mut [Told], round: usize) -> u64 {
+fn storm(server: &mut Server, stock: &ImageSet, responses: &mut [Responses], round: usize) -> u64 {
     let (target, alive) = (server.target(), AtomicBool::new(true));
     let (data, collects) = (server.data().to_owned(), round % 10 == COLLECTED);
     thread::scope(|scope| {
-        for (pusher, told) in told.iter_mut().enumerate() {
+        for (pusher, responses) in responses.iter_mut().enumerate() {
             let (target, alive) = (&target, &alive);
             scope.spawn(move || {
                 let mut rng = Rng::new((round * 100 + pusher) as u64);
-                while told.act(target, &format!("team/app{pusher}"), &mut rng).is_ok() {
-                    told.answers += 1;
+                while responses.act(target, &format!("team/app{pusher}"), &mut rng).is_ok() {
+                    responses.answers += 1;
                 }
                 assert!(!alive.load(Ordering::SeqCst), "a connection broke before the kill");
             });
@@ -211,34 +211,34 @@ fn kills_in_the_middle_of_everything() {
     stock.at(&upstream);
     let setup = Setup::both(&upstream.url()).on(&disk).quota("64MiB").lease("0s");
     let mut server = setup.variable("REGISTRY_STORAGE_HEADROOM", "4MiB").start();
-    let (watch, mut judge) = (disk.watch(), VolumeCheck::new(server.data()));
-    let mut told: Vec<_> = (0..PUSHERS).map(|_| Told::default()).collect();
+    let (watch, mut checker) = (disk.watch(), VolumeCheck::new(server.data()));
+    let mut responses: Vec<_> = (0..PUSHERS).map(|_| Responses::default()).collect();
     let (mut seen, mut collected) = (HashSet::new(), 0);
     for round in 0..rounds(300) {
-        collected += storm(&mut server, &stock, &mut told, round);
+        collected += storm(&mut server, &stock, &mut responses, round);
         if round % 3 == 2 {
             collect(&server, round);
         }
-        judge.is_whole();
-        for (pusher, told) in told.iter_mut().enumerate() {
-            told.is_on(&mut judge, &format!("team/app{pusher}"));
+        checker.is_whole();
+        for (pusher, responses) in responses.iter_mut().enumerate() {
+            responses.is_on(&mut checker, &format!("team/app{pusher}"));
         }
         server.restart();
-        judge.has_no_leftovers();
-        for (pusher, told) in told.iter().enumerate() {
-            for (tag, image) in &told.tags {
+        checker.has_no_leftovers();
+        for (pusher, responses) in responses.iter().enumerate() {
+            for (tag, image) in &responses.tags {
                 server.pull(&format!("team/app{pusher}"), tag, image);
             }
         }
         seen.extend(stock.images.iter().flat_map(|(_, image)| &image.blobs).filter_map(|blob| {
-            let here = judge.data(&blob.digest).exists();
+            let here = checker.data(&blob.digest).exists();
             here.then(|| blob.digest.clone())
         }));
     }
-    let kept = seen.iter().filter(|digest| judge.data(digest).exists()).count();
-    let answers: usize = told.iter().map(|told| told.answers).sum();
+    let kept = seen.iter().filter(|digest| checker.data(digest).exists()).count();
+    let answers: usize = responses.iter().map(|responses| responses.answers).sum();
     assert!(answers > rounds(300) * 2, "{answers} answers are too few to show anything");
-    assert!(told.iter().any(|told| !told.gone.is_empty()), "nothing was ever deleted or moved");
+    assert!(responses.iter().any(|responses| !responses.gone.is_empty()), "nothing was ever deleted or moved");
     assert!(collected > 0, "no collection found anything");
     assert!(rounds(300) < 20 || kept < seen.len(), "nothing was ever evicted");
     let most = watch.most();

@@ -76,10 +76,10 @@ fn agrees(document: &Value, data: &Path, when: &str) {
     let weights = Weights::read(data);
     let sources = list(document, "sources").iter().map(|source| (text(&source["source"]), figures(source)));
     assert_eq!(sources.collect::<BTreeMap<_, _>>(), weights.sources_weigh(), "{when}");
-    let told = repositories(document);
-    let weighed = told.iter().map(|(place, repository)| (place.clone(), figures(repository)));
+    let reported = repositories(document);
+    let weighed = reported.iter().map(|(place, repository)| (place.clone(), figures(repository)));
     assert_eq!(weighed.collect::<BTreeMap<_, _>>(), weights.repositories_weigh(), "{when}");
-    for (place, repository) in told {
+    for (place, repository) in reported {
         let tags = list(repository, "tags").iter().map(|tag| (text(&tag["tag"]), (text(&tag["digest"]), figures(tag))));
         assert_eq!(tags.collect::<BTreeMap<_, _>>(), weights.tags_weigh(&place), "{when}: {place:?}");
     }

@@ -23,7 +23,7 @@ use crate::support::{
 
 /// The responses that a worker received, and its open request at the moment of the crash.
 #[derive(Default)]
-struct Told {
+struct Responses {
     blobs: Vec<String>,
     tags: HashMap<String, String>,
     /// A tag's PUT without a response: it may have happened or not.
@@ -31,29 +31,35 @@ struct Told {
 }
 
 /// Pushes images to one repository until the server is gone: the blobs by different methods, each tag again and again.
-fn push_until_the_end(target: &Target, repository: &str, round: usize, told: &mut Told, alive: &AtomicBool) {
+fn push_until_the_end(target: &Target, repository: &str, round: usize, responses: &mut Responses, alive: &AtomicBool) {
     let mut number = 0;
-    while push_one(target, repository, round, number, told).is_ok() {
+    while push_one(target, repository, round, number, responses).is_ok() {
         number += 1;
     }
     assert!(!alive.load(Ordering::SeqCst), "a connection broke before the kill");
 }
 
-fn push_one(target: &Target, repository: &str, round: usize, number: usize, told: &mut Told) -> std::io::Result<()> {
+fn push_one(
+    target: &Target,
+    repository: &str,
+    round: usize,
+    number: usize,
+    responses: &mut Responses,
+) -> std::io::Result<()> {
     let seed = (round * 1000 + number) as u64;
     // Repositories share the layer and differ in the configuration, so that they race for the same bytes.
     let image = Image::of_size(Format::Oci, seed, 2_000 + (number * 7919) % 150_000);
     for (way, blob) in image.blobs.iter().enumerate() {
         push_blob(target, repository, blob, way + number)?;
-        told.blobs.push(blob.digest.clone());
+        responses.blobs.push(blob.digest.clone());
     }
     let tag = format!("t{}", number % 4);
-    told.open = Some((tag.clone(), image.digest().to_owned()));
+    responses.open = Some((tag.clone(), image.digest().to_owned()));
     let put = target.request("PUT", &format!("{repository}/manifests/{tag}"));
     let put = put.body(&image.top.media_type, &image.top.bytes).try_send()?;
     assert_eq!(put.status, 201, "a manifest all of whose blobs were acknowledged");
-    told.tags.insert(tag, image.digest().to_owned());
-    told.open = None;
+    responses.tags.insert(tag, image.digest().to_owned());
+    responses.open = None;
     Ok(())
 }
 
@@ -82,18 +88,18 @@ fn push_blob(target: &Target, repository: &str, blob: &Blob, way: usize) -> std:
 }
 
 /// Acknowledged content is on the disk; an open tag has its old or its new value.
-fn holds_what_it_told(judge: &mut VolumeCheck, repository: &str, told: &mut Told) {
-    for digest in told.blobs.drain(..) {
-        assert!(judge.has_layer(repository, &digest), "an acknowledged blob is gone from {repository}");
+fn holds_what_was_acknowledged(checker: &mut VolumeCheck, repository: &str, responses: &mut Responses) {
+    for digest in responses.blobs.drain(..) {
+        assert!(checker.has_layer(repository, &digest), "an acknowledged blob is gone from {repository}");
     }
-    if let Some((tag, digest)) = told.open.take()
-        && judge.tag(repository, &tag).as_ref() == Some(&digest)
+    if let Some((tag, digest)) = responses.open.take()
+        && checker.tag(repository, &tag).as_ref() == Some(&digest)
     {
-        told.tags.insert(tag, digest);
+        responses.tags.insert(tag, digest);
     }
-    for (tag, digest) in &told.tags {
-        assert_eq!(judge.tag(repository, tag).as_ref(), Some(digest), "{repository}:{tag}");
-        assert!(judge.has_manifest(repository, digest), "{repository}:{tag}");
+    for (tag, digest) in &responses.tags {
+        assert_eq!(checker.tag(repository, tag).as_ref(), Some(digest), "{repository}:{tag}");
+        assert!(checker.has_manifest(repository, digest), "{repository}:{tag}");
     }
 }
 
@@ -102,27 +108,27 @@ fn holds_what_it_told(judge: &mut VolumeCheck, repository: &str, told: &mut Told
 fn what_was_acknowledged_survives_a_kill() {
     const WORKERS: usize = 4;
     let mut server = Setup::hosting().start();
-    let mut judge = VolumeCheck::new(server.data());
-    let mut told: Vec<_> = (0..WORKERS).map(|_| Told::default()).collect();
+    let mut checker = VolumeCheck::new(server.data());
+    let mut responses: Vec<_> = (0..WORKERS).map(|_| Responses::default()).collect();
     let (mut restarts, mut acknowledged) = (Vec::new(), 0);
     for round in 0..rounds(200) {
         let (target, alive) = (server.target(), AtomicBool::new(true));
         thread::scope(|scope| {
-            for (worker, told) in told.iter_mut().enumerate() {
+            for (worker, responses) in responses.iter_mut().enumerate() {
                 let (target, alive) = (&target, &alive);
-                scope.spawn(move || push_until_the_end(target, &format!("team/app{worker}"), round, told, alive));
+                scope.spawn(move || push_until_the_end(target, &format!("team/app{worker}"), round, responses, alive));
             }
             thread::sleep(Duration::from_millis(20 + (round as u64 * 7919) % 400));
             alive.store(false, Ordering::SeqCst);
             server.kill9();
         });
-        for (worker, told) in told.iter_mut().enumerate() {
-            acknowledged += told.blobs.len();
-            holds_what_it_told(&mut judge, &format!("team/app{worker}"), told);
+        for (worker, responses) in responses.iter_mut().enumerate() {
+            acknowledged += responses.blobs.len();
+            holds_what_was_acknowledged(&mut checker, &format!("team/app{worker}"), responses);
         }
-        judge.is_whole();
+        checker.is_whole();
         restarts.push(server.restart());
-        serves(&server, &told);
+        serves(&server, &responses);
     }
     assert!(acknowledged > rounds(200) * WORKERS, "{acknowledged} blobs are too few to show anything");
     restarts.sort_unstable();
@@ -131,10 +137,10 @@ fn what_was_acknowledged_survives_a_kill() {
 }
 
 /// Every acknowledged tag is served, with its manifest's blobs.
-fn serves(server: &Server, told: &[Told]) {
-    for (worker, told) in told.iter().enumerate() {
+fn serves(server: &Server, responses: &[Responses]) {
+    for (worker, responses) in responses.iter().enumerate() {
         let repository = format!("team/app{worker}");
-        for (tag, digest) in &told.tags {
+        for (tag, digest) in &responses.tags {
             let manifest = server.manifest(&repository, tag).send();
             assert_eq!((manifest.status, manifest.header("docker-content-digest")), (200, Some(&**digest)));
             let manifest = manifest.json();

@@ -36,13 +36,13 @@ fn eviction_takes_layers_and_leaves_the_rest() {
     upstream.add("library/holed", "latest", &holed);
     let setup = within(&upstream, &disk, "64MiB").variable("REGISTRY_STORAGE_PINNED", "[\"base/*\"]");
     let server = setup.start();
-    let judge = VolumeCheck::new(server.data());
+    let checker = VolumeCheck::new(server.data());
     server.target().image("team/app", "1", &pushed);
     server.pull("base/pinned", "latest", &pinned);
     server.pull("library/holed", "latest", &holed);
     stock.pull(&server);
 
-    assert!(!judge.data(&holed.layer().digest).exists(), "a layer that nobody asked for again stays");
+    assert!(!checker.data(&holed.layer().digest).exists(), "a layer that nobody asked for again stays");
     server.pull("team/app", "1", &pushed);
     server.pull("base/pinned", "latest", &pinned);
     server.pull("library/holed", "latest", &holed);
@@ -70,8 +70,8 @@ fn an_image_with_a_hole_fails_at_its_manifest() {
     server.pull("library/holed", "latest", &holed);
     stock.pull(&server);
     server.pull("library/whole", "latest", &whole);
-    let judge = VolumeCheck::new(server.data());
-    assert!(!judge.data(&holed.layer().digest).exists() && judge.data(holed.digest()).exists());
+    let checker = VolumeCheck::new(server.data());
+    assert!(!checker.data(&holed.layer().digest).exists() && checker.data(holed.digest()).exists());
     upstream.stop();
     thread::sleep(Duration::from_millis(1100));
     for reference in ["latest", holed.digest()] {

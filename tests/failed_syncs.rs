@@ -20,7 +20,7 @@ fn failing(server: &Server, path: &Path) -> Injection {
 }
 
 /// The log says that syncing this path failed.
-fn told(server: &Server, path: &Path) -> bool {
+fn is_logged(server: &Server, path: &Path) -> bool {
     let path = path.to_str().unwrap();
     server.log().lines().any(|line| line.contains(path) && line.contains("os error 5"))
 }
@@ -44,7 +44,7 @@ fn a_session_ends_with_its_first_failed_sync() {
     assert_eq!(session.put(&blob.digest, b"").status, 500);
     let (failed, _) = injection.end();
     assert_eq!(failed, 1, "one sync failed");
-    assert!(told(&server, &file), "the log names the file");
+    assert!(is_logged(&server, &file), "the log names the file");
     assert_eq!(session.put(&blob.digest, b"").status, 404, "the session is over");
     assert!(!file.exists(), "and holds nothing any more");
     assert_eq!(target.head(&format!("team/app/blobs/{}", blob.digest)), 404);
@@ -89,7 +89,7 @@ fn a_mirrored_blob_whose_sync_failed_has_to_come_again() {
     let mount = || server.target().mount("team/app", &blob.digest, Some("library/base")).status;
     assert_eq!(mount(), 202, "bytes that cannot be made durable are none: the client uploads them");
     assert_eq!(injection.end().0, 1, "one sync failed");
-    assert!(told(&server, &data), "the log names the file");
+    assert!(is_logged(&server, &data), "the log names the file");
     assert_eq!(mount(), 202, "nor does a second try find them");
     pull();
     assert_eq!(upstream.count("GET", Kind::Blob), 2, "the mirror fetches them again");
@@ -137,7 +137,7 @@ fn a_retried_manifest_is_synced_at_every_step() {
         let injection = failing(&server, &folder);
         assert_eq!(put(), 500, "{folder:?}");
         assert!(injection.end().0 > 0, "{folder:?} was to be synced");
-        assert!(told(&server, &folder), "the log names {folder:?}");
+        assert!(is_logged(&server, &folder), "the log names {folder:?}");
         let injection = Injection::watching(&server, SYNCS, &folder);
         assert_eq!(put(), 201, "{folder:?}");
         assert!(injection.end().1 > 0, "{folder:?} is synced by the second try");

@@ -114,10 +114,10 @@ impl Template {
 
     /// Every image on the disk is complete.
     fn is_whole(&self, data: &Path, after: &str) {
-        let mut judge = VolumeCheck::new(data);
+        let mut checker = VolumeCheck::new(data);
         for (name, image) in &self.images {
-            assert_eq!(judge.tag(name, "1").as_deref(), Some(image.digest()), "{name} after {after}");
-            assert!(judge.has_manifest(name, image.digest()), "{name} is not whole after {after}");
+            assert_eq!(checker.tag(name, "1").as_deref(), Some(image.digest()), "{name} after {after}");
+            assert!(checker.has_manifest(name, image.digest()), "{name} is not whole after {after}");
         }
     }
 
@@ -250,13 +250,13 @@ impl Cache {
         }
         // The next walk finds an empty folder that stays; the next scan counts blocks that could not be counted.
         if !matches!(call, "rmdir" | "statx") {
-            let is_told = || told(&server.log(), volume.path(), &path);
-            wait_until(&format!("{what} to be told"), Duration::from_secs(10), is_told);
+            let logged = || names(&server.log(), volume.path(), &path);
+            wait_until(&format!("{what} to be told"), Duration::from_secs(10), logged);
         }
         drop(injection);
         self.goes(volume.path());
-        let mut judge = VolumeCheck::new(volume.path());
-        assert!(judge.has_manifest("team/app", self.pushed.digest()), "{what}");
+        let mut checker = VolumeCheck::new(volume.path());
+        assert!(checker.has_manifest("team/app", self.pushed.digest()), "{what}");
         server.pull("team/app", "1", &self.pushed);
         server.pull("hub/app", "1", &self.cached);
         server.stop();
@@ -265,7 +265,7 @@ impl Cache {
 }
 
 /// Returns whether a log names a path, or a folder of its repository above it: a folder is removed with its content.
-fn told(log: &str, volume: &Path, path: &Path) -> bool {
+fn names(log: &str, volume: &Path, path: &Path) -> bool {
     let home = volume.join("mirrors/docker.io/repositories/hub/app");
     path.ancestors()
         .take_while(|above| *above == path || above.starts_with(&home))

@@ -136,8 +136,8 @@ fn refuses_corruption_at(offset: usize) {
     });
     let kept = scratch::files(server.data());
     assert!(!kept.iter().any(|path| path.to_string_lossy().contains(hex(&blob.digest))), "it is kept: {kept:?}");
-    let told = server.log().lines().any(|line| line.contains(hex(&blob.digest)) && line.contains("digest"));
-    assert!(told, "the mismatch is logged");
+    let logged = server.log().lines().any(|line| line.contains(hex(&blob.digest)) && line.contains("digest"));
+    assert!(logged, "the mismatch is logged");
     upstream.heal();
     fetches_right(&server, &blob);
 }

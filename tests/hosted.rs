@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    push::{REPOSITORY, house},
+    push::{REPOSITORY, fixture},
     push_manifests::{index, manifest, nothing},
     support::{
         hash::{hex, sha256},
@@ -16,7 +16,7 @@ use crate::{
 /// A delete is effective with its response: a tag alone, a manifest with its tags, a blob from its repository.
 #[test]
 fn what_is_deleted_is_gone() {
-    let (server, target) = house();
+    let (server, target) = fixture();
     let image = Image::single(Format::Oci, 60);
     target.image(REPOSITORY, "one", &image);
     assert_eq!(target.manifest(REPOSITORY, "two", &image.top).status, 201);
@@ -84,7 +84,7 @@ fn sorted<'a>(manifests: &[&'a Manifest]) -> Vec<&'a str> {
 /// Referrers of a manifest: known or not, by image and by index, filtered by type, gone when deleted.
 #[test]
 fn referrers_are_listed() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     let subject = manifest(&nothing(&target, REPOSITORY), &[], &[]);
     let path = format!("{REPOSITORY}/referrers/{}", subject.digest);
     let response = target.request("GET", &path).send();
@@ -118,7 +118,7 @@ fn referrers_are_listed() {
 /// No page is larger than the manifests that clients read (4 MiB); each links to the next, with the filter kept.
 #[test]
 fn referrers_are_paged() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     let subject = json!({ "mediaType": Format::Oci.manifest(), "digest": sha256(b"subject"), "size": 7 });
     let long = "n".repeat(300_000);
     let notes: Vec<_> =
@@ -138,7 +138,7 @@ fn referrers_are_paged() {
 /// listed, once; one that only the tag names is not (distribution-spec, "Enabling the Referrers API").
 #[test]
 fn the_referrers_tag_is_honoured() {
-    let (server, target) = house();
+    let (server, target) = fixture();
     let subject = manifest(&nothing(&target, REPOSITORY), &[], &[("annotations", json!({ "name": "subject" }))]);
     assert_eq!(target.manifest(REPOSITORY, "subject", &subject).status, 201);
     let known = about(&target, &subject.descriptor(), "application/x", "has a subject");

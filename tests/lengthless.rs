@@ -112,9 +112,9 @@ fn a_blob_whose_size_nothing_tells_is_fetched_by_its_digest() {
             let asked = upstream.requests().len();
             assert_eq!(server.blob(REPOSITORY, &blob.digest).send().summary().digest, blob.digest);
             assert_eq!(upstream.requests().len(), asked, "it is kept");
-            let mut judge = VolumeCheck::new(server.data());
-            assert!(judge.has_blob(&blob.digest));
-            judge.has_no_leftovers();
+            let mut checker = VolumeCheck::new(server.data());
+            assert!(checker.has_blob(&blob.digest));
+            checker.has_no_leftovers();
         }
     }
 }

@@ -33,7 +33,7 @@ fn limited(key: &str, value: &str) -> Setup {
 }
 
 /// The log has a line about it.
-fn told(server: &Server, part: &str) {
+fn logged(server: &Server, part: &str) {
     wait_until(part, Duration::from_secs(10), || server.log().contains(part));
 }
 
@@ -56,14 +56,14 @@ fn what_is_too_large_or_too_much_is_refused() {
     let large = Manifest::new(Format::Oci.manifest(), &serde_json::json!({ "x": "x".repeat(2000) }));
     let refused = server.target().manifest("team/app", "1", &large);
     assert_eq!((refused.status, refused.error_code().as_str()), (413, "MANIFEST_INVALID"));
-    told(&server, "http.limits.manifest");
+    logged(&server, "http.limits.manifest");
 
     let server = limited("uploads", "2").start();
     let begin = || server.target().request("POST", "team/app/blobs/uploads/").send();
     let (first, second, third) = (begin(), begin(), begin());
     assert_eq!((first.status, second.status, third.status), (202, 202, 429));
     assert!(third.header("retry-after").is_some());
-    told(&server, "http.limits.uploads");
+    logged(&server, "http.limits.uploads");
     assert_eq!(third.error_code(), "TOOMANYREQUESTS");
     let other = "POST /v2/team/app/blobs/uploads/ HTTP/1.1\nHost: a\nContent-Length: 0\n\n";
     assert_eq!(status(&connect(server.url(), ELSEWHERE), other), 202, "another client");
@@ -89,7 +89,7 @@ fn uploads_are_counted_by_user() {
     };
     let got = [begin("ann", HERE), begin("ann", ELSEWHERE), begin("ann", "127.0.0.3"), begin("bob", HERE)];
     assert_eq!(got, [202, 202, 429, 202]);
-    told(&server, "\"ann\" has begun as many uploads as http.limits.uploads allows");
+    logged(&server, "\"ann\" has begun as many uploads as http.limits.uploads allows");
 }
 
 /// A connection's last response says so and closes it.
@@ -125,7 +125,7 @@ fn there_are_so_many_connections() {
         held.push(stream);
     }
     assert_eq!(come("127.0.0.4").1, 503, "five in all");
-    told(&server, "http.limits.peraddress");
+    logged(&server, "http.limits.peraddress");
     held.clear();
     wait_until("room again", Duration::from_secs(5), || come(HERE).1 == 200);
 }
@@ -139,7 +139,7 @@ fn requests_come_so_often() {
     let refused: Vec<_> = answers.iter().filter(|(status, ..)| *status == 429).collect();
     assert!((20..=56).contains(&refused.len()), "{} of 60 refused, 4 are allowed at once", refused.len());
     assert!(refused.iter().all(|(_, head, body)| head.contains("retry-after: ") && body.starts_with(b"{\"errors\"")));
-    told(&server, "http.limits.rate");
+    logged(&server, "http.limits.rate");
     assert_eq!(server.log().matches("http.limits.rate").count(), 1, "one line");
     assert_eq!(status(&connect(server.url(), ELSEWHERE), PING), 200, "another client");
     let from = |client: &str| format!("GET /v2/ HTTP/1.1\nHost: a\nX-Forwarded-For: {client}\n\n");
@@ -149,7 +149,7 @@ fn requests_come_so_often() {
     let refused = |client: &str, times: usize| (0..times).filter(|_| status(&proxy, &from(client)) == 429).count();
     assert!(refused("192.0.2.1", 60) >= 20);
     assert_eq!(refused("192.0.2.2", 4), 0, "another client of the proxy's");
-    told(&server, "remote=192.0.2.2");
+    logged(&server, "remote=192.0.2.2");
     wait_until("another request", Duration::from_secs(10), || {
         thread::sleep(Duration::from_millis(600));
         status(&stream, PING) == 200
@@ -209,7 +209,7 @@ fn a_head_takes_so_long() {
     let mut quiet = connect(server.url(), HERE);
     quiet.write_all(b"GET /v2/ HT").unwrap();
     assert!(rest(&quiet).0.starts_with("HTTP/1.1 408 "));
-    told(&server, "http.limits.headtime");
+    logged(&server, "http.limits.headtime");
     // The time between two requests is not part of a head.
     let idle = connect(server.url(), HERE);
     assert_eq!(status(&idle, PING), 200);
@@ -235,7 +235,7 @@ fn a_body_pauses_so_long() {
     let refused = silent.finish().unwrap();
     assert_eq!(refused.status, 408);
     assert!(refused.header("retry-after").is_some() && (0.5..5.0).contains(&start.elapsed().as_secs_f32()));
-    told(&server, "http.limits.bodypause");
+    logged(&server, "http.limits.bodypause");
 }
 
 /// A client that announces a body and sends none gets its response all the same, for any request.
@@ -310,7 +310,7 @@ fn tls_and_http2_have_limits() {
     (&silent).write_all(&[22]).unwrap();
     let (said, took) = rest(&silent);
     assert!(said.is_empty() && (0.5..5.0).contains(&took.as_secs_f32()), "{said:?} after {took:?}");
-    told(&server, "a TLS handshake took longer than http.limits.headtime");
+    logged(&server, "a TLS handshake took longer than http.limits.headtime");
 
     let blob = Blob::noise(5, 400_000);
     upstream.add_blob("library/app", &blob);
@@ -322,7 +322,7 @@ fn tls_and_http2_have_limits() {
     let statuses = http2.ask(200, &path);
     let count = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count();
     assert_eq!((count(200), count(429)), (128, 72), "{statuses:?}");
-    told(&server, "more at once than a connection of HTTP/2 may");
+    logged(&server, "more at once than a connection of HTTP/2 may");
     // A cached response waits for its client as well, if that reads nothing at all.
     let statuses = Http2::without_window(&https).ask(200, "/v2/");
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 128, "{statuses:?}");
@@ -345,6 +345,6 @@ fn an_answer_waits_so_long() {
         thread::sleep(Duration::from_millis(400));
         reader.read_exact(&mut vec![0; 2_000_000]).unwrap();
     }
-    told(&server, "http.limits.sendpause");
+    logged(&server, "http.limits.sendpause");
     assert!(rest(&idler).0.len() < 10_000_000, "it was let go");
 }

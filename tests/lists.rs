@@ -27,7 +27,7 @@ fn ask(server: &Server, list: &str) -> Response {
 }
 
 /// An upstream with an image and an index of its referrers.
-fn house(seed: u64) -> (Upstream, Image) {
+fn fixture(seed: u64) -> (Upstream, Image) {
     let image = Image::single(Format::Oci, seed);
     let upstream = upstream_with(&image);
     let index = json!({ "schemaVersion": 2, "mediaType": Format::Oci.index(), "manifests": [] });
@@ -39,7 +39,7 @@ fn house(seed: u64) -> (Upstream, Image) {
 /// the upstream cannot be asked later.
 #[test]
 fn a_captive_portals_page_is_no_list() {
-    let (upstream, image) = house(840);
+    let (upstream, image) = fixture(840);
     let server = Setup::mirroring(&upstream.url()).freshness("1s").start();
     for portal in [PAGE, JSON] {
         for (kind, list) in lists(&image) {
@@ -58,7 +58,7 @@ fn a_captive_portals_page_is_no_list() {
 /// A list from before the portal is still served.
 #[test]
 fn a_captive_portal_takes_no_lists_place() {
-    let (upstream, image) = house(842);
+    let (upstream, image) = fixture(842);
     let server = Setup::mirroring(&upstream.url()).freshness("1s").start();
     let known = lists(&image).map(|(_, list)| (ask(&server, &list).json(), list));
     thread::sleep(STALE);
@@ -80,7 +80,7 @@ fn a_captive_portal_takes_no_lists_place() {
 #[test]
 fn an_upstream_without_referrers_has_none() {
     for status in [400, 404, 405, 406, 501] {
-        let (upstream, image) = house(844);
+        let (upstream, image) = fixture(844);
         upstream.fault(Rule::on(Kind::Referrers, Fault::Status(status)));
         let server = Server::mirroring(&upstream);
         let answer = ask(&server, &lists(&image)[1].1);
@@ -89,7 +89,7 @@ fn an_upstream_without_referrers_has_none() {
         server.pull(REPOSITORY, "latest", &image);
     }
     for status in [500, 503] {
-        let (upstream, image) = house(844);
+        let (upstream, image) = fixture(844);
         upstream.fault(Rule::on(Kind::Referrers, Fault::Status(status)));
         assert_eq!(ask(&Server::mirroring(&upstream), &lists(&image)[1].1).status, 502, "{status} says nothing of it");
     }
@@ -98,7 +98,7 @@ fn an_upstream_without_referrers_has_none() {
 /// The age of a list counts from its request, however late its response came.
 #[test]
 fn a_list_is_as_fresh_as_its_question() {
-    let (upstream, _) = house(849);
+    let (upstream, _) = fixture(849);
     let server = Setup::mirroring(&upstream.url()).freshness("2s").start();
     upstream.fault(Rule::on(Kind::Tags, Fault::Delay(Duration::from_millis(2300))).times(1));
     for asked in [1, 2] {

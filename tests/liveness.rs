@@ -65,8 +65,8 @@ fn referrers(server: &Server, image: &Image, query: &str) -> Vec<Value> {
 fn a_list_of_referrers_reads_no_manifest() {
     const EACH: usize = 1 << 20;
     let image = Image::single(Format::Oci, 4041);
-    let door = Port::reserve();
-    let mut server = Setup::hosting().watched(&door).start();
+    let debug = Port::reserve();
+    let mut server = Setup::hosting().watched(&debug).start();
     let target = server.target();
     target.image("team/app", "1", &image);
     let manifests: Vec<_> = (0..20).map(|number| referrer(&image, number, EACH, false)).collect();
@@ -77,7 +77,7 @@ fn a_list_of_referrers_reads_no_manifest() {
     // The memory cache of manifests is dropped; the start reads each manifest once, for the index.
     server.stop();
     server.restart();
-    let complete = || Scrape::of(&door.url()).find("entrepot_index_complete", &[]) == Some(1.);
+    let complete = || Scrape::of(&debug.url()).find("entrepot_index_complete", &[]) == Some(1.);
     wait_until("the index to be complete", Duration::from_secs(30), complete);
     let before = bytes_read(&server);
     let found = referrers(&server, &image, "?artifactType=application/vnd.other");
@@ -100,14 +100,14 @@ fn a_list_of_referrers_reads_no_manifest() {
 fn all_tags_are_told_piece_by_piece() {
     const TAGS: usize = 5_500;
     let image = Image::single(Format::Oci, 4042);
-    let door = Port::reserve();
-    let mut server = Setup::hosting().watched(&door).start();
+    let debug = Port::reserve();
+    let mut server = Setup::hosting().watched(&debug).start();
     server.target().image("team/app", "zero", &image);
     server.stop();
     let volume = Volume::at(server.data());
     (0..TAGS).for_each(|number| volume.tag("team/app", &format!("{number:07}"), image.digest()));
     server.restart();
-    let complete = || Scrape::of(&door.url()).find("entrepot_index_complete", &[]) == Some(1.);
+    let complete = || Scrape::of(&debug.url()).find("entrepot_index_complete", &[]) == Some(1.);
     let names = |list: &Value| -> Vec<String> {
         list["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned()).collect()
     };

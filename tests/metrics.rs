@@ -31,16 +31,16 @@ fn du(path: &Path) -> u64 {
 }
 
 /// The metrics agree with the disk, class by class; the index's files change by themselves.
-fn agrees(server: &Server, door: &Port, when: &str) {
+fn agrees(server: &Server, debug: &Port, when: &str) {
     let index = server.data().join("index");
     let mut last = (0, 0);
     // Uses are reported, and emptied folders removed, a moment after the response.
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
-        let scrape = Scrape::of(&door.url());
+        let scrape = Scrape::of(&debug.url());
         let class = |class: &str| scrape.sum("entrepot_storage_bytes", &[&format!("class=\"{class}\"")]);
-        let told = scrape.sum("entrepot_storage_bytes", &[]) - class("index");
-        last = (told, du(server.data()) - du(&index));
+        let exposed = scrape.sum("entrepot_storage_bytes", &[]) - class("index");
+        last = (exposed, du(server.data()) - du(&index));
         let mirrored = class("mirrored") + class("pinned");
         let by_upstream = scrape.sum("entrepot_storage_mirrored_bytes", &[]);
         if last.0 == last.1 && mirrored == by_upstream && scrape.sum("entrepot_storage_counted", &[]) == 1 {
@@ -48,7 +48,7 @@ fn agrees(server: &Server, door: &Port, when: &str) {
         }
         thread::sleep(Duration::from_millis(20));
     }
-    panic!("{when}: told {}, found {}:\n{}", last.0, last.1, Scrape::of(&door.url()).text);
+    panic!("{when}: exposed {}, found {}:\n{}", last.0, last.1, Scrape::of(&debug.url()).text);
 }
 
 fn image(seed: u64, length: usize) -> Image {
@@ -56,10 +56,10 @@ fn image(seed: u64, length: usize) -> Image {
 }
 
 /// A mirror of 60 MB that evicts as soon as it must, and takes pushes.
-fn small(upstream: &Upstream, door: &Port) -> Server {
+fn small(upstream: &Upstream, debug: &Port) -> Server {
     Setup::both(&upstream.url())
         .hosted("[team/**]")
-        .watched(door)
+        .watched(debug)
         .variable("REGISTRY_STORAGE_QUOTA", "60MB")
         .variable("REGISTRY_STORAGE_LEASE", "0s")
         .variable("REGISTRY_STORAGE_PINNED", "[library/pinned]")
@@ -69,25 +69,25 @@ fn small(upstream: &Upstream, door: &Port) -> Server {
 /// At quiet points between pulls, pushes, deletes and evictions, the metrics agree with `du`.
 #[test]
 fn the_disks_figures_are_what_du_finds() {
-    let (upstream, door) = (Upstream::plain(), Port::reserve());
-    let server = small(&upstream, &door);
-    agrees(&server, &door, "empty");
+    let (upstream, debug) = (Upstream::plain(), Port::reserve());
+    let server = small(&upstream, &debug);
+    agrees(&server, &debug, "empty");
     let pinned = image(900, 3_000_000);
     upstream.add("library/pinned", "latest", &pinned);
     server.pull("library/pinned", "latest", &pinned);
-    agrees(&server, &door, "one is pinned");
+    agrees(&server, &debug, "one is pinned");
     let pushed = image(901, 5_000_000);
     server.target().image("team/app", "latest", &pushed);
-    agrees(&server, &door, "one is pushed");
+    agrees(&server, &debug, "one is pushed");
     for round in 0..4 {
         for seed in 0..3 {
             let (name, image) = (format!("library/m{round}-{seed}"), image(910 + round * 3 + seed, 6_000_000));
             upstream.add(&name, "latest", &image);
             server.pull(&name, "latest", &image);
         }
-        agrees(&server, &door, &format!("after round {round}"));
+        agrees(&server, &debug, &format!("after round {round}"));
     }
-    let scrape = Scrape::of(&door.url());
+    let scrape = Scrape::of(&debug.url());
     assert!(scrape.sum("entrepot_evicted_bytes_total", &["reason=\"room\""]) > 10_000_000, "{}", scrape.text);
     let objects = scrape.sum("entrepot_evicted_objects_total", &["reason=\"room\""]);
     assert_eq!(scrape.sum("entrepot_evicted_idle_seconds_count", &["reason=\"room\""]), objects);
@@ -97,41 +97,41 @@ fn the_disks_figures_are_what_du_finds() {
     let mirrored = scrape.sum("entrepot_storage_bytes", &["class=\"mirrored\""]);
     assert_eq!(scrape.sum("entrepot_storage_reclaimable_bytes", &[]), mirrored);
     assert_eq!(server.target().delete(&format!("team/app/manifests/{}", pushed.digest())), 202);
-    agrees(&server, &door, "after a delete");
+    agrees(&server, &debug, "after a delete");
 }
 
 /// The figures are kept at a clean stop, and counted again after a kill.
 #[test]
 fn the_disks_figures_outlive_the_process() {
-    let (upstream, door) = (Upstream::plain(), Port::reserve());
-    let mut server = small(&upstream, &door);
+    let (upstream, debug) = (Upstream::plain(), Port::reserve());
+    let mut server = small(&upstream, &debug);
     let pinned = image(920, 1_000_000);
     upstream.add("library/pinned", "latest", &pinned);
     server.pull("library/pinned", "latest", &pinned);
-    let bytes = |class: &str| Scrape::of(&door.url()).sum("entrepot_storage_bytes", &[class]);
+    let bytes = |class: &str| Scrape::of(&debug.url()).sum("entrepot_storage_bytes", &[class]);
     let before = bytes("class=\"pinned\"");
     assert!(before > 1_000_000);
     assert!(server.stop().0.success());
     server.restart();
     assert_eq!(bytes("class=\"pinned\""), before, "after a clean stop");
-    agrees(&server, &door, "after a clean stop");
+    agrees(&server, &debug, "after a clean stop");
     server.restart();
-    agrees(&server, &door, "after a kill");
+    agrees(&server, &debug, "after a kill");
     assert_eq!(bytes("class=\"pinned\""), before, "after a kill");
 }
 
 /// One fetch for many clients is one miss, some collapsed requests, and bytes saved.
 #[test]
 fn what_is_saved_is_counted() {
-    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let (upstream, debug) = (Upstream::plain(), Port::reserve());
     let blob = Blob::noise(930, 2_000_000);
     upstream.add_blob(REPOSITORY, &blob);
     upstream.fault(Rule::on(Kind::Blob, Fault::Delay(Duration::from_millis(300))));
-    let server = Setup::mirroring(&upstream.url()).watched(&door).start();
+    let server = Setup::mirroring(&upstream.url()).watched(&debug).start();
     let pull = || assert_eq!(server.blob(REPOSITORY, &blob.digest).send().summary().digest, blob.digest);
     thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(pull))));
     pull();
-    let scrape = Scrape::of(&door.url());
+    let scrape = Scrape::of(&debug.url());
     let answers = |result: &str| {
         let result = format!("result=\"{result}\"");
         scrape.sum("entrepot_cache_answers_total", &["upstream=\"docker.io\"", "kind=\"blob\"", &result])
@@ -148,13 +148,13 @@ fn what_is_saved_is_counted() {
 /// Each failure of an upstream has a label.
 #[test]
 fn upstreams_are_told_by_how_they_answer() {
-    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let (upstream, debug) = (Upstream::plain(), Port::reserve());
     upstream.options(|options| options.rate_limit = Some(100));
     let image = Image::single(Format::Oci, 940);
     upstream.add(REPOSITORY, "latest", &image);
-    let server = Setup::mirroring(&upstream.url()).freshness("1s").watched(&door).start();
+    let server = Setup::mirroring(&upstream.url()).freshness("1s").watched(&debug).start();
     server.pull(REPOSITORY, "latest", &image);
-    let scrape = Scrape::of(&door.url());
+    let scrape = Scrape::of(&debug.url());
     let left = scrape.sum("entrepot_upstream_budget_remaining", &["upstream=\"docker.io\""]);
     assert_eq!(scrape.sum("entrepot_upstream_budget_limit", &[]), 100);
     assert!(left < 100, "{left}");
@@ -163,13 +163,14 @@ fn upstreams_are_told_by_how_they_answer() {
         server.manifest(REPOSITORY, &format!("none-{status}")).send();
         upstream.heal();
         let outcome = format!("outcome=\"{outcome}\"");
-        let counted = Scrape::of(&door.url()).sum("entrepot_upstream_requests_total", &["kind=\"manifest\"", &outcome]);
+        let counted =
+            Scrape::of(&debug.url()).sum("entrepot_upstream_requests_total", &["kind=\"manifest\"", &outcome]);
         assert!(counted >= 1, "{status}");
     }
     thread::sleep(Duration::from_millis(1100));
     upstream.stop();
     assert_eq!(server.manifest(REPOSITORY, "latest").send().status, 200);
-    let scrape = Scrape::of(&door.url());
+    let scrape = Scrape::of(&debug.url());
     assert_eq!(scrape.sum("entrepot_cache_answers_total", &["kind=\"manifest\"", "result=\"stale\""]), 1);
     assert_eq!(scrape.sum("entrepot_upstream_up", &["upstream=\"docker.io\""]), 0);
     assert!(scrape.sum("entrepot_upstream_requests_total", &["outcome=\"unreachable\""]) >= 1);
@@ -178,16 +179,16 @@ fn upstreams_are_told_by_how_they_answer() {
 /// A broken fetch that is resumed, and one whose bytes are wrong.
 #[test]
 fn fills_are_told_by_how_they_end() {
-    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let (upstream, debug) = (Upstream::plain(), Port::reserve());
     let (broken, wrong) = (Blob::noise(950, 900_000), Blob::noise(951, 900_000));
     upstream.add_blob(REPOSITORY, &broken);
     upstream.add_blob(REPOSITORY, &wrong);
     upstream.fault(Rule::on(Kind::Blob, Fault::CutAfter(300_000, Cut::Rst)).path(&broken.digest).times(1));
     upstream.fault(Rule::on(Kind::Blob, Fault::Corrupt(450_000)).path(&wrong.digest));
-    let server = Setup::mirroring(&upstream.url()).watched(&door).start();
+    let server = Setup::mirroring(&upstream.url()).watched(&debug).start();
     assert_eq!(server.blob(REPOSITORY, &broken.digest).send().summary().digest, broken.digest);
     let _cut = server.blob(REPOSITORY, &wrong.digest).send().summary();
-    let scrape = Scrape::of(&door.url());
+    let scrape = Scrape::of(&debug.url());
     assert_eq!(scrape.sum("entrepot_fills_resumed_total", &["upstream=\"docker.io\""]), 1);
     assert_eq!(scrape.sum("entrepot_digest_mismatches_total", &["kind=\"blob\""]), 1);
     assert_eq!(scrape.sum("entrepot_fills_total", &["result=\"mismatch\""]), 1);
@@ -198,14 +199,14 @@ fn fills_are_told_by_how_they_end() {
 /// Pushed bytes are counted as they arrive; a session counts as open until it has ended.
 #[test]
 fn uploads_are_counted() {
-    let door = Port::reserve();
-    let server = Setup::hosting().watched(&door).start();
+    let debug = Port::reserve();
+    let server = Setup::hosting().watched(&debug).start();
     let (target, blob) = (server.target(), Blob::noise(960, 500_000));
     let mut session = target.begin("team/app");
-    assert_eq!(Scrape::of(&door.url()).sum("entrepot_uploads_open", &[]), 1);
+    assert_eq!(Scrape::of(&debug.url()).sum("entrepot_uploads_open", &[]), 1);
     session.patch(None, &blob.bytes);
     assert_eq!(session.put(&blob.digest, b"").status, 201);
-    let scrape = Scrape::of(&door.url());
+    let scrape = Scrape::of(&debug.url());
     assert_eq!(scrape.sum("entrepot_uploads_open", &[]), 0);
     assert_eq!(scrape.sum("entrepot_http_request_bytes_total", &["route=\"uploads\""]), 500_000);
     assert_eq!(scrape.sum("entrepot_storage_objects", &["class=\"hosted\""]), 1);
@@ -215,10 +216,10 @@ fn uploads_are_counted() {
 /// Damage is counted, and damaged hosted blobs are in the quarantine.
 #[test]
 fn damage_is_counted() {
-    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let (upstream, debug) = (Upstream::plain(), Port::reserve());
     let (mirrored, pushed) = (Blob::noise(970, 50_000), Blob::noise(971, 50_000));
     upstream.add_blob(REPOSITORY, &mirrored);
-    let server = Setup::both(&upstream.url()).hosted("[team/**]").watched(&door).start();
+    let server = Setup::both(&upstream.url()).hosted("[team/**]").watched(&debug).start();
     server.target().blob("team/app", &pushed);
     server.blob(REPOSITORY, &mirrored.digest).send().summary();
     for blob in [&mirrored, &pushed] {
@@ -228,7 +229,7 @@ fn damage_is_counted() {
     }
     assert_eq!(server.blob(REPOSITORY, &mirrored.digest).send().summary().digest, mirrored.digest);
     assert_eq!(server.blob("team/app", &pushed.digest).send().status, 404);
-    let scrape = Scrape::of(&door.url());
+    let scrape = Scrape::of(&debug.url());
     assert_eq!(scrape.sum("entrepot_damaged_blobs_total", &["class=\"mirrored\""]), 1);
     assert_eq!(scrape.sum("entrepot_damaged_blobs_total", &["class=\"hosted\""]), 1);
     assert_eq!(scrape.sum("entrepot_storage_objects", &["class=\"quarantined\""]), 1);
@@ -237,14 +238,14 @@ fn damage_is_counted() {
 /// The events of verification and collection are counted.
 #[test]
 fn care_is_counted() {
-    let door = Port::reserve();
-    let server = Setup::hosting().watched(&door).variable("REGISTRY_VERIFY_INTERVAL", "0").start();
+    let debug = Port::reserve();
+    let server = Setup::hosting().watched(&debug).variable("REGISTRY_VERIFY_INTERVAL", "0").start();
     server.target().image("team/app", "latest", &image(974, 20_000));
     server.target().image("team/app", "latest", &image(975, 20_000));
     let data = server.data().to_str().unwrap();
     entrepot(&["gc", "--untagged", "--grace", "0s", "--data", data], &[]).expect_success("gc");
     entrepot(&["verify", "--data", data], &[]).expect_success("verify");
-    let scrape = Scrape::of(&door.url());
+    let scrape = Scrape::of(&debug.url());
     // A manifest, its config and its layer.
     assert_eq!(scrape.sum("entrepot_collected_objects_total", &["kind=\"manifest\""]), 1);
     assert_eq!(scrape.sum("entrepot_collected_objects_total", &["kind=\"blob\""]), 3);
@@ -259,44 +260,44 @@ fn care_is_counted() {
 /// The expiry of the server's certificate, as long as there is one.
 #[test]
 fn the_certificates_end_is_told() {
-    let (door, files) = (Port::reserve(), Mounted::new(&Authority::new("test").server()));
+    let (debug, files) = (Port::reserve(), Mounted::new(&Authority::new("test").server()));
     let path = |name| files.path(name).to_str().unwrap().to_owned();
     let server = Setup::hosting()
-        .watched(&door)
+        .watched(&debug)
         .variable("REGISTRY_HTTP_TLS_CERTIFICATE", &path("tls.crt"))
         .variable("REGISTRY_HTTP_TLS_KEY", &path("tls.key"))
         .start();
-    let end = || Scrape::of(&door.url()).find("entrepot_certificate_expiry_timestamp_seconds", &[]);
+    let end = || Scrape::of(&debug.url()).find("entrepot_certificate_expiry_timestamp_seconds", &[]);
     wait_until("the certificate's end", Duration::from_secs(5), || end().is_some());
     let mut openssl = process::command("sh");
     openssl.args(["-c", "date +%s --date \"$(openssl x509 -noout -enddate -in $0 | cut -d= -f2)\"", &path("tls.crt")]);
     let said = process::run("openssl", openssl, Duration::from_secs(20)).expect_success("openssl x509").output;
     assert_eq!(end(), said.trim().parse().ok(), "as openssl reads it");
     drop(server);
-    let _plain = Setup::hosting().watched(&door).start();
+    let _plain = Setup::hosting().watched(&debug).start();
     assert_eq!(end(), None, "there is no certificate");
 }
 
 /// The debug listener is for operators; the main listener exposes metrics only if configured.
 #[test]
 fn doors_show_what_they_are_told_to() {
-    let door = Port::reserve();
+    let debug = Port::reserve();
     let status = |url: String| http::get(&url).send().status;
-    let server = Setup::hosting().watched(&door).start();
+    let server = Setup::hosting().watched(&debug).start();
     assert_eq!(status(format!("{}/metrics", server.url())), 404);
-    assert_eq!(status(format!("{}/metrics", door.url())), 200);
-    assert_eq!(status(format!("{}/v2/", door.url())), 404, "no content");
+    assert_eq!(status(format!("{}/metrics", debug.url())), 200);
+    assert_eq!(status(format!("{}/v2/", debug.url())), 404, "no content");
     drop(server);
     let server = Setup::hosting()
-        .watched(&door)
+        .watched(&debug)
         .variable("REGISTRY_HTTP_METRICS", "true")
         .variable("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "false")
         .start();
     assert_eq!(status(format!("{}/metrics", server.url())), 200);
-    assert_eq!(status(format!("{}/metrics", door.url())), 404);
+    assert_eq!(status(format!("{}/metrics", debug.url())), 404);
     drop(server);
-    let server = Setup::hosting().watched(&door).variable("REGISTRY_HTTP_DEBUG_PROMETHEUS_PATH", "/here").start();
-    assert_eq!(status(format!("{}/here", door.url())), 200);
+    let server = Setup::hosting().watched(&debug).variable("REGISTRY_HTTP_DEBUG_PROMETHEUS_PATH", "/here").start();
+    assert_eq!(status(format!("{}/here", debug.url())), 200);
     assert_eq!(status(format!("{}/metrics", server.url())), 404);
 }
 
@@ -304,25 +305,25 @@ fn doors_show_what_they_are_told_to() {
 /// is not writable only that for pushes.
 #[test]
 fn probes_are_answered() {
-    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let (upstream, debug) = (Upstream::plain(), Port::reserve());
     let mut server = Setup::both(&upstream.url())
-        .watched(&door)
+        .watched(&debug)
         .variable("REGISTRY_AUTH", "{htpasswd: {realm: r, path: /}}")
         .start();
     upstream.stop();
-    assert_eq!(http::get(&server.v2("")).send().status, 401, "the door is locked");
+    assert_eq!(http::get(&server.v2("")).send().status, 401, "the debug listener is locked");
     let both =
-        |path: &str| [server.url().to_owned(), door.url()].map(|url| http::get(&format!("{url}{path}")).send().status);
+        |path: &str| [server.url().to_owned(), debug.url()].map(|url| http::get(&format!("{url}{path}")).send().status);
     assert_eq!((both("/healthz"), both("/readyz")), ([200; 2], [200; 2]));
     assert_eq!(http::head(&format!("{}/readyz", server.url())).send().status, 200);
-    let health = http::get(&format!("{}/debug/health", door.url())).send();
+    let health = http::get(&format!("{}/debug/health", debug.url())).send();
     assert_eq!((health.status, health.text().as_str()), (200, "{}"));
     let staging = server.data().join("staging");
     let aside = server.data().join("aside");
     std::fs::rename(&staging, &aside).unwrap();
     assert_eq!((both("/healthz"), both("/readyz")), ([200; 2], [200; 2]), "pulls can be answered");
     assert_eq!(both("/readyz?for=push"), [503; 2]);
-    assert_eq!(http::get(&format!("{}/debug/health", door.url())).send().status, 503);
+    assert_eq!(http::get(&format!("{}/debug/health", debug.url())).send().status, 503);
     std::fs::rename(&aside, &staging).unwrap();
     assert_eq!(
         (both("/readyz?for=push"), both("/readyz?for=pull"), both("/readyz?for=it")),
@@ -366,10 +367,10 @@ fn panels(file: &str) -> Vec<(String, String)> {
 /// Every panel shows data after these actions.
 #[test]
 fn every_panel_shows_data() {
-    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let (upstream, debug) = (Upstream::plain(), Port::reserve());
     upstream.options(|options| options.rate_limit = Some(1000));
-    let server = small(&upstream, &door);
-    let prometheus = Prometheus::scraping(&door.addr().to_string());
+    let server = small(&upstream, &debug);
+    let prometheus = Prometheus::scraping(&debug.addr().to_string());
     wait_until("a scrape", Duration::from_secs(30), || prometheus.query("entrepot_build_info") == [1.0]);
     a_day(&server, &upstream);
     let all: Vec<_> = ["storage.json", "traffic.json"].iter().flat_map(|file| panels(file)).collect();
@@ -404,10 +405,10 @@ fn alerts_fire_and_clear() {
 /// promtool accepts the exposition.
 #[test]
 fn promtool_finds_nothing_to_say() {
-    let (upstream, door) = (Upstream::plain(), Port::reserve());
-    let server = small(&upstream, &door);
+    let (upstream, debug) = (Upstream::plain(), Port::reserve());
+    let server = small(&upstream, &debug);
     a_day(&server, &upstream);
-    let (dir, scrape) = (scratch::dir("scrape"), Scrape::of(&door.url()));
+    let (dir, scrape) = (scratch::dir("scrape"), Scrape::of(&debug.url()));
     let file = dir.path().join("metrics");
     std::fs::write(&file, &scrape.text).unwrap();
     let outcome = promtool(&["check", "metrics"], Some(&file));

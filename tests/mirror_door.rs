@@ -27,8 +27,8 @@ fn with_door(setup: Setup) -> Setup {
     setup.variable("REGISTRY_HTTP_MIRROR_ADDR", "127.0.0.1:0").variable("REGISTRY_LOG_LEVEL", "debug")
 }
 
-fn ask(method: &str, door: &str, path: &str) -> Request {
-    Request::new(method, &format!("{door}/v2/{path}")).header("Accept", ACCEPT)
+fn ask(method: &str, listener: &str, path: &str) -> Request {
+    Request::new(method, &format!("{listener}/v2/{path}")).header("Accept", ACCEPT)
 }
 
 /// A dockerd whose user is logged in to the Hub pulls from the mirror listener although the main one requires
@@ -44,7 +44,7 @@ fn dockerd_with_a_login_pulls_through_the_door() {
         .variable("REGISTRY_AUTH_HTPASSWD_REALM", "here")
         .variable("REGISTRY_AUTH_HTPASSWD_PATH", nobody.path().to_str().unwrap())
         .start();
-    assert_eq!(http::get(&server.v2("")).send().status, 401, "the main door is shut");
+    assert_eq!(http::get(&server.v2("")).send().status, 401, "the main listener is shut");
     let (tap, trap) = (Tap::before(&server.mirror_url()), EgressTrap::new());
     let docker = clients::docker_with_login(&tap.url(), &trap, USER, PASSWORD);
     let wanted = Pulled { digest: image.digest().to_owned(), config: image.config.clone() };
@@ -74,20 +74,20 @@ fn credentials_are_not_looked_at() {
     upstream.add("library/app", "1", &image);
     let users = Users::named(&["ann"]);
     let server = users.alone(with_door(Setup::mirroring(&upstream.url()))).start();
-    let door = server.mirror_url();
+    let listener = server.mirror_url();
     let basic = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
     let right = uploads::basic("ann", &password("ann"));
     let others = ["Bearer the-hubs-own-password", "Digest x", "nonsense the-hubs-own-password", right.as_str()];
     for authorization in others.into_iter().chain([basic.as_str()]) {
         for path in ["", "library/app/manifests/1", &format!("library/app/blobs/{}", image.layer().digest)] {
-            let response = ask("GET", &door, path).header("Authorization", authorization).send();
+            let response = ask("GET", &listener, path).header("Authorization", authorization).send();
             assert_eq!((response.status, response.header("www-authenticate")), (200, None), "{path}");
         }
     }
     let main = http::get(&server.v2("")).header("Authorization", &basic).send();
     assert_eq!(main.status, 401);
     wait_until("the one login", SOON, || server.log().contains("\"action\":\"login\""));
-    assert_eq!(server.log().matches("\"action\":\"login\"").count(), 1, "at the main door");
+    assert_eq!(server.log().matches("\"action\":\"login\"").count(), 1, "at the main listener");
     assert_nothing_leaked(&server, &upstream);
 }
 
@@ -96,7 +96,7 @@ fn credentials_are_not_looked_at() {
 fn the_door_is_read_only() {
     let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 403));
     let server = with_door(Setup::both(&upstream.url())).start();
-    let (door, digest) = (server.mirror_url(), image.layer().digest.clone());
+    let (listener, digest) = (server.mirror_url(), image.layer().digest.clone());
     let session = server.target().request("POST", "team/app/blobs/uploads/").send();
     let session = server.target().follow(&session).rsplit('/').next().unwrap().to_owned();
     let paths = [
@@ -112,12 +112,12 @@ fn the_door_is_read_only() {
     ];
     for path in paths {
         for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
-            let refused = ask(method, &door, &path).body(OCTETS, b"x").send();
+            let refused = ask(method, &listener, &path).body(OCTETS, b"x").send();
             assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")), "{method} {path}");
             assert_eq!(refused.error_code(), "UNSUPPORTED", "{method} {path}");
         }
     }
-    assert_eq!(ask("GET", &door, &format!("team/app/blobs/uploads/{session}")).send().status, 404);
+    assert_eq!(ask("GET", &listener, &format!("team/app/blobs/uploads/{session}")).send().status, 404);
     let asked = upstream.requests();
     assert!(
         asked.iter().all(|each| each.kind == Kind::Tags),
@@ -133,25 +133,28 @@ fn nothing_hosted_is_behind_the_door() {
     let server =
         with_door(Setup::both(&upstream.url())).hosted("[ours/**]").variable("REGISTRY_HTTP_NAMES", "here.example");
     let server = server.start();
-    let door = server.mirror_url();
+    let listener = server.mirror_url();
     for name in ["ours/app", "team/app", "both/app"] {
         server.target().image(name, "1", &image);
     }
     upstream.add("both/app", "1", &same);
     for path in ["manifests/1", &format!("manifests/{}", image.digest()), &format!("blobs/{}", image.layer().digest)] {
         for method in ["GET", "HEAD"] {
-            let refused = ask(method, &door, &format!("ours/app/{path}")).send();
+            let refused = ask(method, &listener, &format!("ours/app/{path}")).send();
             assert_eq!(refused.status, 404, "{method} {path}");
-            let blob = ask(method, &door, &format!("team/app/{path}")).send();
+            let blob = ask(method, &listener, &format!("team/app/{path}")).send();
             assert_eq!(blob.status, 404, "{method} {path}: the upstream has no such thing");
         }
-        assert_eq!(ask("GET", &door, &format!("ours/app/{path}")).send().error_code(), "NAME_UNKNOWN");
-        assert_eq!(ask("GET", &door, &format!("ours/app/{path}?ns=here.example")).send().error_code(), "NAME_UNKNOWN");
+        assert_eq!(ask("GET", &listener, &format!("ours/app/{path}")).send().error_code(), "NAME_UNKNOWN");
+        assert_eq!(
+            ask("GET", &listener, &format!("ours/app/{path}?ns=here.example")).send().error_code(),
+            "NAME_UNKNOWN"
+        );
     }
     for path in
         ["ours/app/tags/list", &format!("ours/app/referrers/{}", image.digest()), "_catalog", "_catalog?ns=docker.io"]
     {
-        assert_eq!(ask("GET", &door, path).send().error_code(), "NAME_UNKNOWN", "{path}");
+        assert_eq!(ask("GET", &listener, path).send().error_code(), "NAME_UNKNOWN", "{path}");
     }
     let asked = upstream.requests();
     assert!(
@@ -162,7 +165,7 @@ fn nothing_hosted_is_behind_the_door() {
     let digest = |url: &str| {
         sha256(&http::get(&format!("{url}/v2/both/app/manifests/1")).header("Accept", ACCEPT).send().body().bytes)
     };
-    assert_eq!((digest(&door).as_str(), digest(server.url()).as_str()), (same.digest(), image.digest()));
+    assert_eq!((digest(&listener).as_str(), digest(server.url()).as_str()), (same.digest(), image.digest()));
 }
 
 /// A blob that is here because it was pushed is served as mirrored only if the upstream has it.
@@ -171,13 +174,13 @@ fn pushed_bytes_do_not_come_out_of_the_door() {
     let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 406));
     let server = with_door(Setup::both(&upstream.url())).start();
     server.target().image("team/secret", "1", &image);
-    let door = server.mirror_url();
+    let listener = server.mirror_url();
     let path = format!("library/other/blobs/{}", image.layer().digest);
     for method in ["GET", "HEAD"] {
-        assert_eq!(ask(method, &door, &path).send().status, 404, "{method}");
+        assert_eq!(ask(method, &listener, &path).send().status, 404, "{method}");
     }
     upstream.add_blob("library/other", image.layer());
-    assert_eq!(ask("GET", &door, &path).send().summary().digest, image.layer().digest);
+    assert_eq!(ask("GET", &listener, &path).send().summary().digest, image.layer().digest);
 }
 
 /// No request makes the server connect to a host of the client's choice.
@@ -189,7 +192,7 @@ fn no_request_reaches_another_host() {
     let server = with_door(Setup::both(&upstream.url())).start();
     let other = witness.url().strip_prefix("http://").unwrap().to_owned();
     let digest = &image.layer().digest;
-    for door in [server.url().to_owned(), server.mirror_url()] {
+    for listener in [server.url().to_owned(), server.mirror_url()] {
         for ns in [
             other.clone(),
             format!("http://{other}"),
@@ -198,21 +201,21 @@ fn no_request_reaches_another_host() {
             "localhost".into(),
         ] {
             for path in ["library/app/manifests/1", "library/app/tags/list", &format!("library/app/blobs/{digest}")] {
-                let response = ask("GET", &door, &format!("{path}?ns={ns}")).send();
+                let response = ask("GET", &listener, &format!("{path}?ns={ns}")).send();
                 assert_eq!(response.status, 404, "{ns} {path}");
                 let code = response.error_code();
                 // On the main listener a local name is this registry itself, which has nothing of that name.
-                let is_itself = door == server.url() && (ns == other || ns == "localhost");
+                let is_itself = listener == server.url() && (ns == other || ns == "localhost");
                 assert!(code == "NAME_UNKNOWN" || is_itself, "{ns} {path}: {code}");
             }
         }
         for header in ["Host", "X-Forwarded-Host", "X-Forwarded-For", "Forwarded", "Referer"] {
             let value = if header == "Forwarded" { format!("host={other};for={other}") } else { other.clone() };
-            let response = ask("GET", &door, "library/app/manifests/1").header(header, &value).send();
+            let response = ask("GET", &listener, "library/app/manifests/1").header(header, &value).send();
             assert!([200, 400].contains(&response.status), "{header}: {}", response.status);
         }
         let absolute = format!("{}/v2/library/app/manifests/1", witness.url());
-        http::get(&door).header("Accept", ACCEPT).send_target(&absolute);
+        http::get(&listener).header("Accept", ACCEPT).send_target(&absolute);
     }
     for from in [
         other.clone(),

@@ -31,7 +31,7 @@ const FREE: &str = "team/app";
 const SOON: Duration = Duration::from_secs(30);
 
 /// An upstream that has [`THEIRS`], and a server that mirrors it and takes pushes.
-fn house(theirs: &Image) -> (Upstream, Server) {
+fn fixture(theirs: &Image) -> (Upstream, Server) {
     let upstream = Upstream::plain();
     upstream.add(THEIRS, "1", theirs);
     let server = Setup::both(&upstream.url()).start();
@@ -73,7 +73,7 @@ fn catalog(server: &Server) -> serde_json::Value {
 #[test]
 fn a_name_that_the_hub_has_cannot_be_pushed() {
     let (theirs, ours) = (Image::single(Format::Oci, 1101), Image::single(Format::Oci, 1102));
-    let (_upstream, server) = house(&theirs);
+    let (_upstream, server) = fixture(&theirs);
     let target = server.target();
     denied(push(&target, THEIRS, &ours));
     server.pull(THEIRS, "1", &theirs);
@@ -87,7 +87,7 @@ fn a_name_that_the_hub_has_cannot_be_pushed() {
 #[test]
 fn a_manifest_waits_for_the_hubs_word() {
     let theirs = Image::single(Format::Oci, 1128);
-    let (upstream, server) = house(&theirs);
+    let (upstream, server) = fixture(&theirs);
     upstream.fault(Rule::on(Kind::Tags, Fault::Delay(Duration::from_secs(1))));
     let empty = crate::push_manifests::index(&[], &[]);
     denied(server.target().manifest(THEIRS, "1", &empty));
@@ -100,7 +100,7 @@ fn a_manifest_waits_for_the_hubs_word() {
 #[test]
 fn an_upload_alone_claims_nothing() {
     let (theirs, ours) = (Image::single(Format::Oci, 1103), Image::single(Format::Oci, 1104));
-    let (upstream, mut server) = house(&theirs);
+    let (upstream, mut server) = fixture(&theirs);
     let hold = Fault::Delay(Duration::from_secs(2));
     upstream.fault(Rule::on(Kind::Tags, hold));
     let target = server.target();
@@ -125,7 +125,7 @@ fn an_upload_alone_claims_nothing() {
 #[test]
 fn a_blob_is_there_before_its_name_is_claimed() {
     let ours = Image::single(Format::Oci, 1105);
-    let (upstream, mut server) = house(&ours);
+    let (upstream, mut server) = fixture(&ours);
     for again in [false, true] {
         let target = server.target();
         for blob in &ours.blobs {
@@ -155,7 +155,7 @@ fn a_blob_is_there_before_its_name_is_claimed() {
 #[test]
 fn the_hub_is_asked_once_for_a_name() {
     let ours = Image::index(Format::Oci, 1106, 5000);
-    let (upstream, server) = house(&Image::single(Format::Oci, 1107));
+    let (upstream, server) = fixture(&Image::single(Format::Oci, 1107));
     upstream.fault(Rule::on(Kind::Tags, Fault::Delay(Duration::from_millis(300))));
     thread::scope(|scope| {
         for blob in &ours.blobs {
@@ -267,15 +267,15 @@ fn claim_of(server: &Server, name: &str) -> PathBuf {
 #[test]
 fn what_was_taken_unproven_is_asked_about_later() {
     let (theirs, ours) = (Image::single(Format::Oci, 1110), Image::single(Format::Oci, 1111));
-    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let (upstream, debug) = (Upstream::plain(), Port::reserve());
     upstream.add(THEIRS, "1", &theirs);
     upstream.stop();
-    let setup = Setup::both(&upstream.url()).variable("REGISTRY_HTTP_MIRROR_ADDR", "127.0.0.1:0").watched(&door);
+    let setup = Setup::both(&upstream.url()).variable("REGISTRY_HTTP_MIRROR_ADDR", "127.0.0.1:0").watched(&debug);
     let mut server = setup.clone().start();
     for name in [THEIRS, FREE] {
         server.target().image(name, "1", &ours);
     }
-    let figure = |claim: &str| Scrape::of(&door.url()).sum("entrepot_hosted_names", &[&format!("claim=\"{claim}\"")]);
+    let figure = |claim: &str| Scrape::of(&debug.url()).sum("entrepot_hosted_names", &[&format!("claim=\"{claim}\"")]);
     assert_eq!((figure("unproven"), figure("conflicting")), (2, 0));
     server.restart();
     wait_until("the names to be known again", SOON, || figure("unproven") == 2);
@@ -308,7 +308,7 @@ fn what_was_taken_unproven_is_asked_about_later() {
 #[test]
 fn an_empty_name_stays_ours_until_it_is_freed() {
     let (theirs, ours) = (Image::single(Format::Oci, 1112), Image::single(Format::Oci, 1113));
-    let (upstream, mut server) = house(&theirs);
+    let (upstream, mut server) = fixture(&theirs);
     let target = server.target();
     target.image(FREE, "1", &ours);
     target.image("team/collected", "1", &ours);
@@ -347,7 +347,7 @@ fn free(server: &Server, name: &str) {
 #[test]
 fn a_name_is_freed_with_and_without_a_server() {
     let (theirs, ours) = (Image::single(Format::Oci, 1114), Image::index(Format::Oci, 1115, 5000));
-    let (upstream, mut server) = house(&theirs);
+    let (upstream, mut server) = fixture(&theirs);
     for name in [FREE, "team/two", "team/kept"] {
         server.target().image(name, "1", &ours);
     }
@@ -378,7 +378,7 @@ fn a_name_is_freed_with_and_without_a_server() {
 #[test]
 fn what_was_pushed_before_is_claimed() {
     let (theirs, ours) = (Image::single(Format::Oci, 1116), Image::single(Format::Oci, 1117));
-    let (upstream, mut server) = house(&theirs);
+    let (upstream, mut server) = fixture(&theirs);
     for name in [FREE, "team/empty"] {
         server.target().image(name, "1", &ours);
     }
@@ -415,7 +415,7 @@ fn what_was_pushed_before_is_claimed() {
 #[test]
 fn a_claim_that_cannot_be_read_is_no_absence() {
     let (theirs, ours) = (Image::single(Format::Oci, 1118), Image::single(Format::Oci, 1119));
-    let (upstream, mut server) = house(&theirs);
+    let (upstream, mut server) = fixture(&theirs);
     server.target().image(FREE, "1", &ours);
     upstream.add(FREE, "1", &theirs);
     server.stop();
@@ -480,7 +480,7 @@ fn no_push_changes_a_pull(start: Start) {
 #[test]
 fn a_push_cannot_change_what_containerd_pulls() {
     let (theirs, ours) = (Image::of_size(Format::Oci, 1122, 50_000), Image::of_size(Format::Oci, 1123, 50_000));
-    let (upstream, server) = house(&theirs);
+    let (upstream, server) = fixture(&theirs);
     upstream.stop();
     assert_eq!(push(&server.target(), THEIRS, &ours).status, 201);
     upstream.resume();
@@ -492,7 +492,7 @@ fn a_push_cannot_change_what_containerd_pulls() {
 /// The bytes of an abandoned upload are collected, although no name was claimed for them.
 #[test]
 fn what_was_pushed_without_a_claim_is_collected() {
-    let (upstream, mut server) = house(&Image::single(Format::Oci, 1124));
+    let (upstream, mut server) = fixture(&Image::single(Format::Oci, 1124));
     let blob = Blob::noise(1125, 5000);
     server.target().blob(FREE, &blob);
     server.stop();

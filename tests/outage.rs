@@ -52,8 +52,8 @@ fn a_failing_upstream_is_told_as_it_is() {
         let server = Server::mirroring(&upstream);
         let response = server.manifest(REPOSITORY, "latest").send();
         assert_eq!(response.status, status, "upstream says {upstream_says}");
-        let told = response.error_code();
-        assert!(code.is_none_or(|code| code == told), "{upstream_says}: {told}");
+        let reported = response.error_code();
+        assert!(code.is_none_or(|code| code == reported), "{upstream_says}: {reported}");
     }
 }
 
@@ -186,17 +186,18 @@ fn a_429_is_asked_once_when_its_time_is_over() {
         thread::scope(|scope| {
             let ask = |tag: usize| server.manifest(REPOSITORY, &format!("not-{tag}")).send();
             let asking: Vec<_> = (0..ASKERS).map(|tag| scope.spawn(move || ask(tag))).collect();
-            let told = asking.into_iter().map(|asking| asking.join().unwrap());
-            told.map(|response| {
-                let status = response.status;
-                if status == 429 {
-                    let seconds: u64 = response.header("retry-after").unwrap().parse().unwrap();
-                    assert!((1..=4).contains(&seconds), "{seconds}");
-                    assert_eq!(response.error_code(), "TOOMANYREQUESTS");
-                }
-                status
-            })
-            .collect()
+            let reported = asking.into_iter().map(|asking| asking.join().unwrap());
+            reported
+                .map(|response| {
+                    let status = response.status;
+                    if status == 429 {
+                        let seconds: u64 = response.header("retry-after").unwrap().parse().unwrap();
+                        assert!((1..=4).contains(&seconds), "{seconds}");
+                        assert_eq!(response.error_code(), "TOOMANYREQUESTS");
+                    }
+                    status
+                })
+                .collect()
         })
     };
     let before = asked();

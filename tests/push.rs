@@ -15,7 +15,7 @@ use crate::support::{
 pub(crate) const REPOSITORY: &str = "team/app";
 pub(crate) const OTHER: &str = "team/other";
 
-pub(crate) fn house() -> (Server, Target) {
+pub(crate) fn fixture() -> (Server, Target) {
     let server = Setup::hosting().start();
     let target = server.target();
     (server, target)
@@ -48,7 +48,7 @@ pub(crate) fn is_created(target: &Target, response: &crate::support::http::Respo
 /// Every method of uploading a blob, under both algorithms.
 #[test]
 fn every_way_to_upload_a_blob() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     for algorithm in [sha256 as fn(&[u8]) -> String, sha512] {
         let in_one = |name: &str| {
             let blob = bytes(name, 3067);
@@ -95,7 +95,7 @@ fn every_way_to_upload_a_blob() {
 /// The empty blob is valid: also by a single POST without a body.
 #[test]
 fn an_empty_blob_is_a_blob() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     for (repository, digest) in [(REPOSITORY, sha256(b"")), (OTHER, sha512(b""))] {
         let post = target.request("POST", &format!("{repository}/blobs/uploads/?digest={digest}"));
         is_created(&target, &post.send(), &digest, b"");
@@ -107,7 +107,7 @@ fn an_empty_blob_is_a_blob() {
 /// Unused parameters: crane sends a type with the POST, the newest specification announces the algorithm.
 #[test]
 fn an_upload_may_announce_its_algorithm() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     let blob = bytes("announced", 500);
     let digest = sha512(&blob.bytes);
     let post = target.request("POST", &format!("{REPOSITORY}/blobs/uploads/?digest-algorithm=sha512"));
@@ -123,7 +123,7 @@ fn an_upload_may_announce_its_algorithm() {
 /// A gap, an overlap, a wrong start: 416 for PATCH and PUT alike; the session returns its offset and continues.
 #[test]
 fn chunks_come_in_order() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     let blob = bytes("out of order", 3000);
     let refused = |response: &crate::support::http::Response| assert_eq!(response.status, 416);
     let mut session = target.begin(REPOSITORY);
@@ -154,7 +154,7 @@ fn chunks_come_in_order() {
 /// An invalid `Content-Range`, and one whose length differs from its body's: nothing of the chunk is kept.
 #[test]
 fn a_chunk_is_what_it_says() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     for range in ["0-", "x", "5-1", "0-49", "0-100", "-", "0-99-", "bytes 0-49/*"] {
         let mut session = target.begin(REPOSITORY);
         let patch = session.request("PATCH").header("Content-Range", range).body(OCTETS, &[7; 100]).send();
@@ -166,7 +166,7 @@ fn a_chunk_is_what_it_says() {
 /// One writer at a time: a second is refused during a write, and does not disturb it.
 #[test]
 fn a_session_has_one_writer() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     let blob = bytes("two writers", 200_000);
     let session = target.begin(REPOSITORY);
     let mut first = session.request("PATCH").begin(Some(200_000));
@@ -181,7 +181,7 @@ fn a_session_has_one_writer() {
 /// Cancelled, a session is gone; so is one that ended, and one that never was.
 #[test]
 fn a_session_that_is_over_is_unknown() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     let (mut cancelled, ended) = (target.begin(REPOSITORY), target.begin(REPOSITORY));
     assert_eq!(cancelled.patch(None, b"some").status, 202);
     assert_eq!(cancelled.request("DELETE").header("Content-Length", "0").send().status, 204);
@@ -230,7 +230,7 @@ fn a_session_left_alone_is_purged() {
 /// Mounted from the named repository, or from any, but not from one that does not have it.
 #[test]
 fn a_blob_is_mounted() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     for algorithm in [sha256 as fn(&[u8]) -> String, sha512] {
         let blob = bytes("mounted", 700);
         let digest = algorithm(&blob.bytes);
@@ -250,7 +250,7 @@ fn a_blob_is_mounted() {
 /// A failed mount becomes an upload.
 #[test]
 fn a_blob_that_is_nowhere_is_uploaded() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     for (number, from) in [Some(OTHER), None, Some("no/such"), Some("..")].into_iter().enumerate() {
         let blob = bytes("nowhere", 100 + number);
         let response = target.mount(REPOSITORY, &blob.digest, from);
@@ -265,7 +265,7 @@ fn a_blob_that_is_nowhere_is_uploaded() {
 /// `ns` is ignored for writes: pushed content is hosted, for any `ns`.
 #[test]
 fn a_namespace_is_ignored_on_writes() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     let image = Image::single(Format::Oci, 31);
     for blob in &image.blobs {
         let post = target.request("POST", &format!("{REPOSITORY}/blobs/uploads/?ns=docker.io&digest={}", blob.digest));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    push::{OTHER, REPOSITORY, bytes, house},
+    push::{OTHER, REPOSITORY, bytes, fixture},
     support::{
         hash::{sha256, sha512},
         http::Request,
@@ -16,7 +16,7 @@ use crate::{
 /// A manifest is stored and returned byte for byte, under the type it came with, by tag and by digest.
 #[test]
 fn a_manifest_is_kept_byte_for_byte() {
-    let (server, target) = house();
+    let (server, target) = fixture();
     for (number, format) in [Format::Oci, Format::Docker].into_iter().enumerate() {
         let image = Image::index(format, 40 + number as u64, 2000);
         let repository = format!("team/bytes{number}");
@@ -43,7 +43,7 @@ fn a_manifest_is_kept_byte_for_byte() {
 /// The conformance suite's forms: in HTTP chunks, with parameters on the type, of nearly 4 MiB.
 #[test]
 fn a_manifest_comes_in_many_shapes() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     let image = Image::single(Format::Oci, 50);
     image.blobs.iter().for_each(|blob| target.blob(REPOSITORY, blob));
     let mut body: Value = serde_json::from_slice(&image.top.bytes).unwrap();
@@ -86,7 +86,7 @@ pub(crate) fn nothing(target: &Target, repository: &str) -> Value {
 /// Artifacts, empty lists, data within descriptors, unknown fields, indexes of indexes: all are manifests.
 #[test]
 fn unusual_manifests_are_taken() {
-    let (server, target) = house();
+    let (server, target) = fixture();
     let empty = nothing(&target, REPOSITORY);
     let mut with_data = empty.clone();
     with_data["data"] = json!("e30=");
@@ -112,7 +112,7 @@ fn unusual_manifests_are_taken() {
 /// Every descriptor is looked up in the repository; each missing one is named.
 #[test]
 fn every_missing_blob_is_named() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     let (there, missing) = (bytes("there", 300), [bytes("a", 300), bytes("b", 300), bytes("c", 300)]);
     target.blob(REPOSITORY, &there);
     target.blob(OTHER, &missing[0]);
@@ -202,7 +202,7 @@ fn foreign_layers_are_where_the_operator_allows() {
 /// Docker's first format is refused by its name: skopeo tries it last, and its user sees this error.
 #[test]
 fn schema1_is_refused_by_name() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     for media_type in [
         "application/vnd.docker.distribution.manifest.v1+prettyjws",
         "application/vnd.docker.distribution.manifest.v1+json",
@@ -220,7 +220,7 @@ fn schema1_is_refused_by_name() {
 /// Under sha512: blobs, manifests that name them, and the tag that a parameter gives such a manifest.
 #[test]
 fn sha512_goes_all_the_way() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     let layer = bytes("sha512", 900);
     let digest = sha512(&layer.bytes);
     assert_eq!(target.begin(REPOSITORY).put(&digest, &layer.bytes).status, 201);
@@ -248,7 +248,7 @@ fn sha512_goes_all_the_way() {
 /// A digest that does not match the body: nothing is stored, under either name.
 #[test]
 fn a_manifest_is_what_its_digest_says() {
-    let (_server, target) = house();
+    let (_server, target) = fixture();
     let image = manifest(&nothing(&target, REPOSITORY), &[], &[]);
     let mut padded = image.clone();
     padded.bytes = [&image.bytes[..], b"  "].concat().into();

@@ -304,14 +304,14 @@ fn the_bound_is_told_and_a_vain_quota_is_not_taken() {
     let beyond = Setup::hosting().on(&disk).quota("1TB").start().log();
     assert!(beyond.contains("storage.quota comes to 1000000000000 bytes, and the filesystem of"), "{beyond}");
     let server = Setup::hosting().on(&disk).start();
-    let told = "at most of what is mirrored, 80% of the filesystem: storage.quota is not set";
+    let logged = "at most of what is mirrored, 80% of the filesystem: storage.quota is not set";
     assert!(
-        server.log().lines().any(|line| line.contains("listening on http") && line.contains(told)),
+        server.log().lines().any(|line| line.contains("listening on http") && line.contains(logged)),
         "{}",
         server.log()
     );
     let unset = entrepot(&["config", "--data", disk.data().to_str().unwrap()], &[]);
-    assert!(unset.output.contains(told), "{}", unset.output);
+    assert!(unset.output.contains(logged), "{}", unset.output);
     let counted = entrepot(&["du", "--data", disk.data().to_str().unwrap()], &[]);
     assert!(counted.output.contains("since storage.quota is not set"), "{}", counted.output);
 }

@@ -135,8 +135,8 @@ fn a_blob_of_another_size_than_its_manifest_says_is_refused() {
         assert_eq!(server.manifest(&repository, "latest").send().status, 200);
         let response = server.blob(&repository, &blob.digest).send();
         assert_eq!(response.status, 502, "said to have {size} bytes");
-        let told = |line: &str| line.contains(&size.to_string()) && line.contains(&blob.len().to_string());
-        wait_until("both sizes in the log", Duration::from_secs(5), || server.log().lines().any(told));
+        let logged = |line: &str| line.contains(&size.to_string()) && line.contains(&blob.len().to_string());
+        wait_until("both sizes in the log", Duration::from_secs(5), || server.log().lines().any(logged));
     }
     let image = Image::of_layers(Format::Oci, std::slice::from_ref(&blob));
     upstream.add("acme/right", "latest", &image);
@@ -288,6 +288,9 @@ fn a_strangers_question_is_no_use() {
     thread::sleep(lease + Duration::from_millis(2000));
     assert_eq!(server.blob(STRANGERS[0], &asked_for.digest).send().status, 404);
     is_served(&server, OWNER, &next);
-    let mut judge = VolumeCheck::new(server.data());
-    assert!(judge.has_blob(&next.digest) && !judge.has_blob(&asked_for.digest), "the other one is out of its lease");
+    let mut checker = VolumeCheck::new(server.data());
+    assert!(
+        checker.has_blob(&next.digest) && !checker.has_blob(&asked_for.digest),
+        "the other one is out of its lease"
+    );
 }

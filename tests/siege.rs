@@ -122,8 +122,8 @@ fn a_siege_costs_the_others_nothing() {
     assert!(most < before + (32 << 20) + 2 * CONNECTIONS as u64 * (64 << 10), "a connection's worth: {memory:?}");
     assert!(most < settled + (32 << 20), "a second upload costs no more: {memory:?}");
     did_what_they_may(&done, 2 * whole, guesses);
-    for told in ["http.limits.headtime", "http.limits.manifest", "sent on and on after it was answered"] {
-        wait_until(told, Duration::from_secs(10), || server.log().contains(told));
+    for logged in ["http.limits.headtime", "http.limits.manifest", "sent on and on after it was answered"] {
+        wait_until(logged, Duration::from_secs(10), || server.log().contains(logged));
     }
 }
 

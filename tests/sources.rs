@@ -34,14 +34,14 @@ fn nothing_can_be_pushed(target: &Target, repository: &str, image: &Image, key: 
 }
 
 /// The number of the upstream's requests for a repository, and of those that only ask whether it exists.
-fn heard(upstream: &Upstream, repository: &str) -> (usize, usize) {
+fn requests_for(upstream: &Upstream, repository: &str) -> (usize, usize) {
     let requests = upstream.requests();
     let of_it: Vec<_> = requests.iter().filter(|each| each.request.path.contains(repository)).collect();
     let questions = of_it.iter().filter(|each| each.request.path.ends_with("tags/list") && each.request.query == "n=1");
     (of_it.len(), questions.count())
 }
 
-fn house(images: &[(&str, &Image)]) -> (Upstream, Server) {
+fn fixture(images: &[(&str, &Image)]) -> (Upstream, Server) {
     let upstream = Upstream::plain();
     images.iter().for_each(|(repository, image)| upstream.add(repository, "latest", image));
     let server = Setup::both(&upstream.url()).start();
@@ -52,7 +52,7 @@ fn house(images: &[(&str, &Image)]) -> (Upstream, Server) {
 #[test]
 fn the_hubs_own_names_are_not_ours() {
     let (theirs, ours) = (Image::single(Format::Oci, 70), Image::single(Format::Oci, 71));
-    let (_upstream, server) = house(&[("library/ubuntu", &theirs)]);
+    let (_upstream, server) = fixture(&[("library/ubuntu", &theirs)]);
     let target = server.target();
     target.image(HOSTED, "latest", &ours);
     nothing_can_be_pushed(&target, "library/ubuntu", &ours, "proxy.hosted");
@@ -70,7 +70,7 @@ fn the_hubs_own_names_are_not_ours() {
 #[test]
 fn a_name_that_was_mirrored_is_not_ours() {
     let (theirs, ours) = (Image::single(Format::Oci, 72), Image::single(Format::Oci, 73));
-    let (upstream, server) = house(&[("acme/tool", &theirs)]);
+    let (upstream, server) = fixture(&[("acme/tool", &theirs)]);
     server.pull("acme/tool", "latest", &theirs);
     nothing_can_be_pushed(&server.target(), "acme/tool", &ours, "proxy.hosted");
     server.pull("acme/tool", "latest", &theirs);
@@ -109,7 +109,7 @@ fn a_mirrored_name_becomes_ours_with_a_key() {
 #[test]
 fn nothing_of_a_hosted_name_is_asked_upstream() {
     let ours = Image::index(Format::Oci, 76, 5000);
-    let (upstream, mut server) = house(&[]);
+    let (upstream, mut server) = fixture(&[]);
     let target = server.target();
     target.image(HOSTED, "1", &ours);
     upstream.add(HOSTED, "latest", &Image::single(Format::Oci, 77));
@@ -126,7 +126,7 @@ fn nothing_of_a_hosted_name_is_asked_upstream() {
     let _ = std::fs::remove_dir_all(server.data().join("index"));
     server.restart();
     assert_eq!(server.manifest(HOSTED, "latest").send().status, 404);
-    assert_eq!(heard(&upstream, HOSTED), (1, 1));
+    assert_eq!(requests_for(&upstream, HOSTED), (1, 1));
 }
 
 fn ask_for_everything(server: &Server, ours: &Image) {
@@ -156,14 +156,14 @@ fn upstream_never_hears_of_a_name_that_will_be_hosted() {
         assert_eq!(server.target().request("GET", &format!("{HOSTED}/{path}")).send().status, 404, "{path}");
     }
     server.target().image(HOSTED, "1", &Image::single(Format::Oci, 87));
-    assert_eq!(heard(&upstream, HOSTED), (0, 0), "not even whose it is");
+    assert_eq!(requests_for(&upstream, HOSTED), (0, 0), "not even whose it is");
 }
 
 /// A request that names the Hub gets the Hub's content, never pushed content of the same name.
 #[test]
 fn whoever_asks_the_hub_gets_the_hubs() {
     let (theirs, ours) = (Image::single(Format::Oci, 79), Image::single(Format::Oci, 80));
-    let (upstream, server) = house(&[]);
+    let (upstream, server) = fixture(&[]);
     let target = server.target();
     target.image(HOSTED, "latest", &ours);
     upstream.add(HOSTED, "latest", &theirs);
@@ -196,7 +196,7 @@ fn a_mirror_takes_no_pushes_unasked() {
 /// Knowing a digest is not enough: a blob is served only through repositories that link it.
 #[test]
 fn a_secret_blob_is_served_nowhere_else() {
-    let (upstream, server) = house(&[]);
+    let (upstream, server) = fixture(&[]);
     let (target, secret, other) = (server.target(), Image::single(Format::Oci, 82), Image::single(Format::Oci, 83));
     target.image("team/secret", "1", &secret);
     target.image("team/other", "1", &other);
@@ -211,7 +211,7 @@ fn a_secret_blob_is_served_nowhere_else() {
     let response = target.manifest("team/other", "2", &secret.top);
     assert_eq!(response.error_code(), "MANIFEST_BLOB_UNKNOWN", "nor by a manifest that names it");
     server.pull("team/secret", "1", &secret);
-    assert_eq!(heard(&upstream, "team/"), (2, 2), "but whose the names are");
+    assert_eq!(requests_for(&upstream, "team/"), (2, 2), "but whose the names are");
 }
 
 /// Nor is a reference: a manifest may reference a foreign layer or, if the operator allows that, a missing one; neither
@@ -269,7 +269,7 @@ fn a_manifest_that_names_a_secret_does_not_open_it() {
 fn an_upstream_that_names_a_secret_does_not_open_it() {
     let secret = Image::single(Format::Oci, 86);
     let theirs = Image { blobs: Vec::new(), ..secret.clone() };
-    let (_upstream, mut server) = house(&[("evil/x", &theirs)]);
+    let (_upstream, mut server) = fixture(&[("evil/x", &theirs)]);
     server.target().image("team/secret", "1", &secret);
     for forgetful in [false, true] {
         assert_eq!(server.manifest("evil/x", "latest").send().status, 200, "the manifest is theirs");
@@ -288,7 +288,7 @@ fn an_upstream_that_names_a_secret_does_not_open_it() {
 #[test]
 fn blobs_are_stored_once_whoever_brought_them() {
     let image = Image::of_size(Format::Oci, 84, 500_000);
-    let (upstream, server) = house(&[("library/base", &image)]);
+    let (upstream, server) = fixture(&[("library/base", &image)]);
     let data = |server: &Server| {
         let files = crate::support::scratch::files(&server.data().join("docker/registry/v2/blobs"));
         files.into_iter().filter(|path| path.ends_with("data")).count()
@@ -297,6 +297,6 @@ fn blobs_are_stored_once_whoever_brought_them() {
     let before = data(&server);
     server.pull("library/base", "latest", &image);
     assert_eq!(data(&server), before);
-    assert!(heard(&upstream, "library/base").0 > 0, "the mirror asks upstream all the same");
+    assert!(requests_for(&upstream, "library/base").0 > 0, "the mirror asks upstream all the same");
     server.pull(HOSTED, "1", &image);
 }

@@ -13,7 +13,7 @@ use crate::support::{
 
 const REPOSITORY: &str = "team/app";
 
-fn house(seed: u64) -> (Server, Image) {
+fn fixture(seed: u64) -> (Server, Image) {
     let (server, image) = (Setup::hosting().start(), Image::single(Format::Oci, seed));
     server.target().image(REPOSITORY, "1", &image);
     (server, image)
@@ -78,7 +78,7 @@ fn a_preflight_asks_for_no_password() {
 /// Doubled slashes, dots and a slash at the end lead to the plain path, with the query kept.
 #[test]
 fn odd_slashes_lead_to_the_plain_path() {
-    let (server, image) = house(861);
+    let (server, image) = fixture(861);
     let (digest, layer) = (image.digest(), &image.layer().digest);
     for (odd, plain) in [
         ("//v2/".to_owned(), "/v2/".to_owned()),
@@ -106,7 +106,7 @@ fn odd_slashes_lead_to_the_plain_path() {
 /// An escaped slash is a slash: `owner%2Fimage` is `owner/image`, to pull and to push.
 #[test]
 fn an_escaped_slash_is_a_slash() {
-    let (server, image) = house(862);
+    let (server, image) = fixture(862);
     for name in ["team%2Fapp", "team%2fapp"] {
         assert_eq!(ask(&server, "GET", &format!("/v2/{name}/tags/list")).json()["tags"], json!(["1"]), "{name}");
         let manifest = ask(&server, "GET", &format!("/v2/{name}/manifests/1"));

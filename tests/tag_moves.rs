@@ -180,7 +180,7 @@ struct World {
     /// The values of each tag since each time, the last one being current.
     named: HashMap<&'static str, Vec<(Instant, usize)>>,
     /// The upstream's last response about each tag.
-    heard: HashMap<&'static str, usize>,
+    answered: HashMap<&'static str, usize>,
     /// The images with a fetched manifest.
     fetched: HashSet<usize>,
     looked: usize,
@@ -195,8 +195,14 @@ impl World {
             .iter()
             .enumerate()
             .for_each(|(number, image)| upstream.add(REPOSITORY, &format!("keep-{number}"), image));
-        let mut world =
-            Self { upstream, images, named: HashMap::new(), heard: HashMap::new(), fetched: HashSet::new(), looked: 0 };
+        let mut world = Self {
+            upstream,
+            images,
+            named: HashMap::new(),
+            answered: HashMap::new(),
+            fetched: HashSet::new(),
+            looked: 0,
+        };
         TAGS.iter().for_each(|tag| world.move_tag(tag, 0));
         world
     }
@@ -222,13 +228,13 @@ impl World {
     }
 
     /// Updates the knowledge from the upstream's new requests.
-    fn listen(&mut self) {
+    fn update(&mut self) {
         let requests = self.upstream.requests();
         for recorded in requests[self.looked..].iter().filter(|recorded| recorded.kind == Kind::Manifest) {
             let reference = recorded.request.path.rsplit('/').next().unwrap();
             let tag = TAGS.iter().find(|tag| **tag == reference);
             let image = tag.map_or_else(|| self.number(reference), |tag| self.current(tag));
-            tag.map(|tag| self.heard.insert(tag, image));
+            tag.map(|tag| self.answered.insert(tag, image));
             if recorded.request.method == "GET" {
                 self.fetched.insert(image);
             }
@@ -265,7 +271,7 @@ fn a_tag_is_what_was_heard_last_whatever_is_asked() {
                     None
                 }
             };
-            world.listen();
+            world.update();
             if let Some(got) = got {
                 let (got, may) = (world.number(&got), world.named_since(tag, asked - FRESHNESS));
                 assert!(may.contains(&got), "seed {seed}: {tag} is {got}, and was {may:?}");
@@ -278,9 +284,9 @@ fn a_tag_is_what_was_heard_last_whatever_is_asked() {
         world.upstream.stop();
         thread::sleep(FRESHNESS);
         for restarted in [false, true] {
-            for (tag, heard) in world.heard.iter().filter(|(_, heard)| world.fetched.contains(heard)) {
+            for (tag, answered) in world.answered.iter().filter(|(_, answered)| world.fetched.contains(answered)) {
                 let got = (world.number(&head(&server, tag)), world.number(&get(&server, tag)));
-                assert_eq!(got, (*heard, *heard), "seed {seed}: {tag}, restarted: {restarted}");
+                assert_eq!(got, (*answered, *answered), "seed {seed}: {tag}, restarted: {restarted}");
             }
             restart_after_clean_stop(&mut server);
         }

@@ -131,8 +131,8 @@ fn what_changed_on_disk_is_not_served() {
     for blob in &stock.hosted {
         let got = stock.server.blob("team/app", &blob.digest).send();
         assert_eq!(got.status, 404);
-        let told = format!("{} of team/app was damaged", blob.digest);
-        wait_until("a word of it", Duration::from_secs(10), || stock.server.log().contains(&told));
+        let logged = format!("{} of team/app was damaged", blob.digest);
+        wait_until("a word of it", Duration::from_secs(10), || stock.server.log().contains(&logged));
     }
     stock.pulls();
     assert_eq!(stock.server.target().head(&format!("team/app/blobs/{}", stock.hosted[0].digest)), 404);
@@ -149,7 +149,7 @@ fn decay_is_found_by_the_next_verification() {
     assert!(stock.upstream.requests().len() >= fetched + stock.mirrored.len(), "each was fetched again");
 }
 
-/// A damaged manifest is not in memory either: a client that checks for it is told to push it.
+/// A damaged manifest is not in memory either: a client that checks for it is logged to push it.
 #[test]
 fn a_manifest_heals_by_a_push() {
     let server = Setup::hosting().variable("REGISTRY_VERIFY_INTERVAL", "0").start();

@@ -1,16 +1,17 @@
-//! The waits of small requests while long work goes on: a blob of 10 kB that was served before, and `/healthz`.
+//! The waits of small requests during long work: a blob of 10 kB that was served before, and `/healthz`.
 //!
-//! `cargo bench --bench liveness` has all loads, one after the other, each on a server and a volume of its own and after some
-//! peace; `cargo bench --bench liveness -- mounts tags` has two of them. Beside it runs a server that has nothing to do,
-//! asked in the same way at the same time: the waits of its clients are the machine's doing. Requests come every 5 ms, and those
-//! that one which waits keeps from being sent are counted, too.
+//! `cargo bench --bench liveness` has all loads, one after the other, each on a server and a volume of its own, after a
+//! while without load; `cargo bench --bench liveness -- mounts tags` has two of them. Beside it runs an idle server
+//! that gets the same requests at the same time: the waits of its clients are caused by the machine. Requests come
+//! every 5 ms, and those that a waiting request delays are counted, too.
 //!
-//! The volumes lie below the temporary directory. `BENCH_SECONDS` (5) is how long lists go on, and peace lasts.
+//! The volumes are below the temporary directory. `BENCH_SECONDS` (5) is the duration of lists, and of the time without
+//! load.
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic: that is how it fails")]
 #![allow(clippy::print_stdout, reason = "its tables are for people")]
 #![allow(clippy::disallowed_methods, reason = "the laws about files and threads are the server's")]
 
-#[allow(unused, reason = "the test house has more than is needed here")]
+#[allow(unused, reason = "the test support has more than is needed here")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 

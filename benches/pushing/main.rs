@@ -6,14 +6,15 @@
 //! Nothing is pushed twice, and a push is docker's: POST, PATCH with a chunked body, PUT, over persistent connections.
 //! The bodies are prepared in memory with digest and chunk heads, so that the client costs little.
 //!
-//! Entrepot syncs files and the folders that name them before it responds. The other server need not give the same guarantee.
+//! Entrepot syncs files and the folders that name them before it responds. The other server need not give the same
+//! guarantee.
 //!
 //! `BENCH_MIB` (256), `BENCH_BLOBS` (1000 of 4 KiB) and `BENCH_ROUNDS` (6) make it smaller.
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic: that is how it fails")]
 #![allow(clippy::print_stdout, reason = "its tables are for people")]
 #![allow(clippy::disallowed_methods, reason = "the laws about files and threads are the server's")]
 
-#[allow(unused, reason = "the test house has more than is needed here")]
+#[allow(unused, reason = "the test support has more than is needed here")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 

@@ -11,7 +11,7 @@
 #![allow(clippy::print_stdout, reason = "its tables are for people")]
 #![allow(clippy::disallowed_methods, reason = "the laws about files and threads are the server's")]
 
-#[allow(unused, reason = "the test house has more than is needed here")]
+#[allow(unused, reason = "the test support has more than is needed here")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 

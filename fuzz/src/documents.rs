@@ -39,13 +39,13 @@ pub(super) fn manifest(data: &[u8]) {
     if written_keys(data) == keys(&recased) {
         let again = [again, serde_json::to_vec(&recased).expect("what was read")];
         for again in again {
-            assert_eq!(Manifest::parse(&again).map(told).ok(), Some(told(manifest.clone())));
+            assert_eq!(Manifest::parse(&again).map(comparable).ok(), Some(comparable(manifest.clone())));
         }
     }
 }
 
 /// A manifest without the name of its first malformed field.
-fn told(manifest: Manifest) -> Manifest {
+fn comparable(manifest: Manifest) -> Manifest {
     Manifest { malformed: manifest.malformed.map(|_| ""), ..manifest }
 }
 

@@ -20,15 +20,15 @@ const ISSUER: &str = "tokens.test";
 const SERVICE: &str = "registry.test";
 
 /// Entrepot's own token service, an external one, and the public key of the latter.
-struct House {
+struct Services {
     own: Access,
     outside: ExternalTokens,
     sign: EncodingKey,
 }
 
-static HOUSE: LazyLock<House> = LazyLock::new(|| build().expect("a house for tokens"));
+static SERVICES: LazyLock<Services> = LazyLock::new(|| build().expect("the token services"));
 
-fn build() -> Option<House> {
+fn build() -> Option<Services> {
     let dir = tempfile::tempdir().ok()?;
     let (users, keys) = (dir.path().join("htpasswd"), dir.path().join("keys.json"));
     fs::write(&users, "ann:$2y$05$KQqOVKOCKXSdQ2fUYEAzkuUnV3K6A2IP2Z.xVAMSWsULWPUPCq4U.\n").ok()?;
@@ -56,7 +56,7 @@ fn build() -> Option<House> {
         autoredirect: false,
         autoredirectpath: String::new(),
     };
-    Some(House {
+    Some(Services {
         own: Access::of_users("r", logins, AccessRules::new(said), Duration::from_secs(60)).ok()?,
         outside: ExternalTokens::open(&service).ok()?,
         sign: EncodingKey::from_ec_der(pair.to_pkcs8v1().ok()?.as_ref()),
@@ -66,14 +66,14 @@ fn build() -> Option<House> {
 /// A raw token without a valid signature; and claims with the external service's signature.
 pub(super) fn token(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
-    for caller in [HOUSE.own.read_token(text), HOUSE.outside.read(text)] {
+    for caller in [SERVICES.own.read_token(text), SERVICES.outside.read(text)] {
         assert!(matches!((caller.who, caller.proof), (Principal::Anonymous, Proof::Invalid)), "{text:?} is believed");
     }
     let Ok(claims) = serde_json::from_str::<Value>(text) else { return };
-    let Ok(signed) = encode(&Header::new(Algorithm::ES256), &claims, &HOUSE.sign) else { return };
-    let own = HOUSE.own.read_token(&signed);
+    let Ok(signed) = encode(&Header::new(Algorithm::ES256), &claims, &SERVICES.sign) else { return };
+    let own = SERVICES.own.read_token(&signed);
     assert!(matches!(own.proof, Proof::Invalid), "{claims} is believed to be ours");
-    let caller = HOUSE.outside.read(&signed);
+    let caller = SERVICES.outside.read(&signed);
     let is_alone =
         claims.as_object().is_some_and(|all| all.keys().all(|key| ["iss", "aud", "exp"].contains(&key.as_str())));
     if is_alone && claims["iss"] == ISSUER && claims["aud"] == SERVICE && claims["exp"].is_u64() {

@@ -11,7 +11,7 @@ use super::{
         FILLS_UNDER_WAY, FULL_IN, HEADROOM, HOSTED_NAMES, INDEX_COMPLETE, MIRRORED_BYTES, MIRRORED_OBJECTS, Metric,
         PROMISED, QUOTA, RECLAIMABLE, STORAGE_BYTES, STORAGE_OBJECTS, UPLOADS_OPEN, UPSTREAM_UP,
     },
-    growth::{Look, as_float},
+    growth::{Sample, as_float},
 };
 
 /// The disk usage, in allocated bytes.
@@ -88,9 +88,9 @@ impl Disk {
         self.quota.map_or(free, |quota| free.min(quota.saturating_sub(self.total())))
     }
 
-    pub(super) fn look(&self) -> Look {
+    pub(super) fn look(&self) -> Sample {
         let everything = self.total();
-        Look { everything, kept: everything.saturating_sub(self.reclaimable) }
+        Sample { everything, kept: everything.saturating_sub(self.reclaimable) }
     }
 
     fn families(&self) -> Result<Vec<MetricFamily>, Error> {
@@ -117,7 +117,7 @@ impl Disk {
     }
 
     /// The gauges for the time until the disk is full, by the rates that `rate` returns.
-    pub(super) fn full_in(&self, rate: impl Fn(u64, fn(&Look) -> u64) -> f64) -> Result<Vec<MetricFamily>, Error> {
+    pub(super) fn full_in(&self, rate: impl Fn(u64, fn(&Sample) -> u64) -> f64) -> Result<Vec<MetricFamily>, Error> {
         let everything = rate(self.room(), |look| look.everything);
         let kept = rate(self.room().saturating_add(self.reclaimable), |look| look.kept);
         labelled(&FULL_IN, [("everything", everything), ("kept", kept)])

@@ -83,17 +83,17 @@ pub(crate) fn figures(message: &str) -> (u64, u64, u64) {
 
 /// The server's figure agrees with `du`, within a block for each blob, once nothing changes.
 pub(crate) fn figures_equal_du(server: &Server, when: &str) {
-    let judge = VolumeCheck::new(server.data());
+    let checker = VolumeCheck::new(server.data());
     let (mut last, mut since) = ((0, 0), 0);
     wait_for("a quiet moment", Duration::from_secs(30), || {
         std::thread::sleep(Duration::from_millis(100));
-        let now = judge.du();
+        let now = checker.du();
         since = if now == last { since + 1 } else { 0 };
         last = now;
         (since == 8).then_some(())
     });
     let said = stored_bytes(server);
-    let (found, blobs) = judge.du();
+    let (found, blobs) = checker.du();
     let apart = said.abs_diff(found);
     // A block for each blob: with one for every link and folder, a missing count would go unnoticed.
     assert!(apart <= blobs * 4096, "{when}: it says {said}, du says {found} with {blobs} blobs: {apart} bytes apart");

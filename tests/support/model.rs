@@ -137,10 +137,10 @@ impl Secret {
         }
         let body = response.body().bytes;
         let text = String::from_utf8_lossy(&body);
-        let told = text.contains(&self.mark)
+        let revealed = text.contains(&self.mark)
             || body.windows(64).any(|part| part == &self.blob.bytes[..64.min(self.blob.len())]);
         // A denial may contain the requested name; a list must not.
         let listed = text.contains(&format!("\"{}\"", self.repository)) && status < 300;
-        (told || listed).then(|| format!("{status}: {text}"))
+        (revealed || listed).then(|| format!("{status}: {text}"))
     }
 }

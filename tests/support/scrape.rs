@@ -49,7 +49,7 @@ impl Scrape {
 
 impl Setup {
     /// With a debug listener at this port.
-    pub(crate) fn watched(self, door: &Port) -> Self {
-        self.variable("REGISTRY_HTTP_DEBUG_ADDR", &door.addr().to_string())
+    pub(crate) fn watched(self, debug: &Port) -> Self {
+        self.variable("REGISTRY_HTTP_DEBUG_ADDR", &debug.addr().to_string())
     }
 }

@@ -254,7 +254,7 @@ impl Server {
 
     /// The URL of the mirror listener.
     pub(crate) fn mirror_url(&self) -> String {
-        let line = super::wait_for("the mirror's door", Duration::from_secs(20), || {
+        let line = super::wait_for("the mirror listener", Duration::from_secs(20), || {
             self.log().lines().find(|line| line.contains("without a password, on ")).map(str::to_owned)
         });
         line.split("without a password, on ").nth(1).unwrap().trim().to_owned()

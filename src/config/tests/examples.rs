@@ -4,7 +4,7 @@
 use super::*;
 
 /// The keys that a file is warned of, in its order.
-fn vain(file: &str) -> (Config, Vec<String>) {
+fn load_with_ignored_keys(file: &str) -> (Config, Vec<String>) {
     let loaded = load(file).unwrap_or_else(|error| panic!("{error}\n{file}"));
     let keys = warnings(&loaded).iter().map(|line| line.split(' ').nth(1).unwrap().to_owned()).collect();
     (loaded.config, keys)
@@ -87,7 +87,7 @@ health:
 
 #[test]
 fn the_development_file() {
-    let (config, keys) = vain(DEV);
+    let (config, keys) = load_with_ignored_keys(DEV);
     let expected = ["log.fields", "log.hooks", "storage.cache", "redis", "notifications", "health"];
     assert_eq!(keys, expected);
     assert!(*config.storage.delete_enabled && !*config.storage.uploadpurging.enabled && config.proxy.push_allowed());
@@ -110,8 +110,8 @@ fn the_images_own_file() {
              X-Content-Type-Options: [nosniff]\nhealth:\n  storagedriver:\n    enabled: true\n    interval: 10s\n    \
              threshold: 3\n"
         );
-        let (config, told) = vain(&file);
-        assert_eq!(told.len(), keys, "{told:?}");
+        let (config, ignored) = load_with_ignored_keys(&file);
+        assert_eq!(ignored.len(), keys, "{ignored:?}");
         assert!(config.proxy.push_allowed());
     }
 }
@@ -128,7 +128,7 @@ fn the_example_with_users() {
 
 #[test]
 fn a_pull_through_cache() {
-    let (config, _) = vain(CACHE);
+    let (config, _) = load_with_ignored_keys(CACHE);
     assert!(!config.proxy.push_allowed() && *config.proxy.enabled && !*config.storage.uploadpurging.enabled);
     let config = load("version: 0.1\nproxy:\n  remoteurl: https://registry-1.docker.io\n  ttl: 168h\n").unwrap().config;
     assert!(!config.proxy.push_allowed() && config.proxy.remoteurl.is_set());
@@ -138,7 +138,7 @@ fn a_pull_through_cache() {
 /// The configuration of distribution's documentation for local development, and the one for a Mac.
 #[test]
 fn a_file_with_a_secret() {
-    let (_, keys) = vain(
+    let (_, keys) = load_with_ignored_keys(
         "version: 0.1\nlog:\n  level: debug\nstorage:\n    filesystem:\n        rootdirectory: /var/lib/registry\nhttp:\n    \
          addr: localhost:5000\n    secret: asecretforlocaldevelopment\n    debug:\n        addr: localhost:5001\n",
     );
@@ -228,7 +228,7 @@ tags:
 
 #[test]
 fn nearly_all_options() {
-    let (config, keys) = vain(ALL);
+    let (config, keys) = load_with_ignored_keys(ALL);
     let expected = [
         "storage.filesystem.maxthreads",
         "storage.redirect",

@@ -50,7 +50,7 @@ impl Containerd {
 
     /// The options for the registry of `name`, which is not a mirror. Without any, ctr uses plain HTTP for one on the
     /// loopback interface.
-    fn way(&self, name: &str) -> Vec<String> {
+    fn options(&self, name: &str) -> Vec<String> {
         let Some(certs) = &self.certs else { return vec!["--plain-http".to_owned()] };
         let authority = name.split('/').next().unwrap();
         let hosts = self.dir.path().join("hosts");
@@ -126,7 +126,7 @@ impl Client for Containerd {
                 self.said(&["images", "tag", &names[1], name]);
             }
         }
-        self.said(&[&["images", "push"], &borrowed(&self.way(name))[..], &[name]].concat());
+        self.said(&[&["images", "push"], &borrowed(&self.options(name))[..], &[name]].concat());
         let digest = self.digest_of(name);
         self.remove(&names.iter().map(String::as_str).collect::<Vec<_>>());
         digest
@@ -137,7 +137,7 @@ impl Containerd {
     fn fetch(&self, name: &str) {
         let hosts = self.dir.path().join("hosts");
         let hosts = ["--hosts-dir", hosts.to_str().unwrap()];
-        let own = self.way(name);
+        let own = self.options(name);
         let own = borrowed(&own);
         let way: &[&str] = if name.starts_with("docker.io/") { &hosts } else { &own };
         let pull = ["images", "pull", "--snapshotter", "native", "--platform", "linux/amd64"];
@@ -193,7 +193,8 @@ impl Member for Containerd {
     }
 
     fn try_pull(&self, name: &str) -> Outcome {
-        let (way, pull) = (self.way(name), ["images", "pull", "--snapshotter", "native", "--platform", "linux/amd64"]);
+        let (way, pull) =
+            (self.options(name), ["images", "pull", "--snapshotter", "native", "--platform", "linux/amd64"]);
         let outcome =
             run("ctr pull", self.ctr(&[&pull, &borrowed(&way)[..], &self.known_as(), &[name]].concat()), PULL);
         if outcome.status.success() {
@@ -204,7 +205,7 @@ impl Member for Containerd {
 
     fn try_push(&self, image: &Image, name: &str) -> Outcome {
         self.import(image, name);
-        let (way, push) = (self.way(name), ["images", "push"]);
+        let (way, push) = (self.options(name), ["images", "push"]);
         let outcome =
             run("ctr push", self.ctr(&[&push, &borrowed(&way)[..], &self.known_as(), &[name]].concat()), PULL);
         self.remove(&[name]);

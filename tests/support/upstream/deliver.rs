@@ -81,7 +81,7 @@ pub(super) enum Next {
 
 /// The faults that affect the body while it is sent.
 #[derive(Default)]
-struct Way {
+struct Delivery {
     bandwidth: Option<u64>,
     cut: Option<(u64, Cut)>,
     stall: Option<u64>,
@@ -98,12 +98,12 @@ pub(super) fn deliver(
     mut reply: Reply,
     sent: Arc<AtomicU64>,
 ) -> Next {
-    let mut way = Way::default();
+    let mut delivery = Delivery::default();
     for fault in state.faults.take(request, kind) {
         match fault {
             Fault::Delay(time) => thread::sleep(time),
-            Fault::Bandwidth(rate) => way.bandwidth = Some(rate),
-            Fault::CutAfter(bytes, how) => way.cut = Some((bytes, how)),
+            Fault::Bandwidth(rate) => delivery.bandwidth = Some(rate),
+            Fault::CutAfter(bytes, how) => delivery.cut = Some((bytes, how)),
             Fault::Corrupt(at) => reply.corrupt(at),
             Fault::Status(status) => reply = Reply::error(status, "UNKNOWN"),
             Fault::StatusWith(status, name, value) => reply = Reply::error(status, "UNKNOWN").with(name, &value),
@@ -115,21 +115,21 @@ pub(super) fn deliver(
                 wire::wait_for_the_end(stream);
                 return Next::Close;
             }
-            Fault::Stall(bytes) => way.stall = Some(bytes),
-            Fault::Gate(bytes, gate) => way.gates.push((bytes, gate)),
-            Fault::Chunked => way.chunked = true,
-            Fault::UntilClose => way.until_close = true,
+            Fault::Stall(bytes) => delivery.stall = Some(bytes),
+            Fault::Gate(bytes, gate) => delivery.gates.push((bytes, gate)),
+            Fault::Chunked => delivery.chunked = true,
+            Fault::UntilClose => delivery.until_close = true,
             Fault::WrongDigestHeader => reply.rename(),
         }
     }
-    let mut out = Out { stream, sent, way, start: Instant::now(), done: 0 };
+    let mut out = Out { stream, sent, delivery, start: Instant::now(), done: 0 };
     out.send(&reply, request.method == "HEAD").unwrap_or(Next::Close)
 }
 
 struct Out<'a> {
     stream: &'a TcpStream,
     sent: Arc<AtomicU64>,
-    way: Way,
+    delivery: Delivery,
     start: Instant,
     done: u64,
 }
@@ -138,14 +138,14 @@ impl Out<'_> {
     fn send(&mut self, reply: &Reply, is_head: bool) -> std::io::Result<Next> {
         let body = &reply.source[reply.from..reply.to];
         let mut headers = reply.headers.clone();
-        if self.way.chunked {
+        if self.delivery.chunked {
             headers.push(("Transfer-Encoding".into(), "chunked".into()));
         }
-        if self.way.until_close {
+        if self.delivery.until_close {
             headers.push(("Connection".into(), "close".into()));
         }
-        let told = !self.way.chunked && !self.way.until_close;
-        self.stream.write_all(&wire::head(reply.status, &headers, told.then_some(body.len())))?;
+        let has_length = !self.delivery.chunked && !self.delivery.until_close;
+        self.stream.write_all(&wire::head(reply.status, &headers, has_length.then_some(body.len())))?;
         if is_head {
             return Ok(self.after());
         }
@@ -163,23 +163,28 @@ impl Out<'_> {
 
     /// The number of bytes until the next fault, limited so that a slow body does not come in bursts.
     fn piece(&self) -> usize {
-        let marks =
-            self.way.cut.iter().map(|(at, _)| *at).chain(self.way.stall).chain(self.way.gates.iter().map(|g| g.0));
+        let marks = self
+            .delivery
+            .cut
+            .iter()
+            .map(|(at, _)| *at)
+            .chain(self.delivery.stall)
+            .chain(self.delivery.gates.iter().map(|g| g.0));
         let next = marks.filter(|at| *at > self.done).min().map_or(u64::MAX, |at| at - self.done);
-        let most = self.way.bandwidth.map_or(64 << 10, |rate| (rate / 50).clamp(1, 64 << 10));
+        let most = self.delivery.bandwidth.map_or(64 << 10, |rate| (rate / 50).clamp(1, 64 << 10));
         usize::try_from(next.min(most)).unwrap()
     }
 
     /// The fault at this byte.
     fn obstacle(&mut self) -> Option<Next> {
-        while let Some(place) = self.way.gates.iter().position(|(at, _)| *at == self.done) {
-            self.way.gates.remove(place).1.pass();
+        while let Some(place) = self.delivery.gates.iter().position(|(at, _)| *at == self.done) {
+            self.delivery.gates.remove(place).1.pass();
         }
-        if self.way.stall == Some(self.done) {
+        if self.delivery.stall == Some(self.done) {
             wire::wait_for_the_end(self.stream);
             return Some(Next::Close);
         }
-        match self.way.cut {
+        match self.delivery.cut {
             Some((at, Cut::Fin)) if at == self.done => Some(Next::Close),
             Some((at, Cut::Rst)) if at == self.done => {
                 // Sent bytes should arrive: a reset discards those in transit.
@@ -191,16 +196,16 @@ impl Out<'_> {
     }
 
     fn write(&mut self, piece: &[u8]) -> std::io::Result<()> {
-        if self.way.chunked {
+        if self.delivery.chunked {
             self.stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes())?;
         }
         self.stream.write_all(piece)?;
-        if self.way.chunked {
+        if self.delivery.chunked {
             self.stream.write_all(b"\r\n")?;
         }
         self.done += piece.len() as u64;
         self.sent.fetch_add(piece.len() as u64, Ordering::SeqCst);
-        if let Some(rate) = self.way.bandwidth {
+        if let Some(rate) = self.delivery.bandwidth {
             let due = Duration::from_secs_f64(self.done as f64 / rate as f64);
             thread::sleep(due.saturating_sub(self.start.elapsed()));
         }
@@ -212,7 +217,7 @@ impl Out<'_> {
         if let Some(next) = self.obstacle() {
             return Ok(next);
         }
-        if self.way.chunked {
+        if self.delivery.chunked {
             self.stream.write_all(b"0\r\n\r\n")?;
         }
         Ok(self.after())
@@ -220,6 +225,6 @@ impl Out<'_> {
 
     /// The state of the connection after a complete response.
     fn after(&self) -> Next {
-        if self.way.until_close { Next::Close } else { Next::Keep }
+        if self.delivery.until_close { Next::Close } else { Next::Keep }
     }
 }
