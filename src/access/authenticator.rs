@@ -1,4 +1,4 @@
-//! Logging in by user and password: cheap for who has just done it, dear for who guesses, and never in the way of others.
+//! Password login with a cache of recent successes and a throttle on failures.
 
 use std::{
     net::IpAddr,
@@ -26,29 +26,29 @@ use super::{
 };
 use crate::config::Secret;
 
-/// Who may wait for a password to be hashed; more are told to come again.
+/// The most logins that may wait for a hash; further ones are refused.
 const MOST_WAITING: usize = 256;
 
-/// The users of a file, logging in.
+/// Authenticates the users of a file.
 #[derive(Debug)]
 pub struct Authenticator {
     users: Users,
     verdicts: PasswordCache,
     throttle: Throttle,
     key: HashKey,
-    /// Passwords hashed at once: half of the machine at most, so that who guesses leaves the rest to who pulls.
+    /// Limits the concurrent hashes to half of the cores, so that password guessing leaves CPU time for pulls.
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// Held while a password is looked at: clients send several requests at once, and one look is enough for all.
+    /// Held while a password is verified: a client's parallel requests share one verification.
     looking: Cache<KeyedHash, Arc<Mutex<()>>>,
     tasks: Handle,
 }
 
 impl Authenticator {
-    /// Reads the file of users, or makes it. Passwords are hashed on the blocking threads of `tasks`.
+    /// Reads the file of users, or creates it. Passwords are hashed on the blocking threads of `tasks`.
     ///
     /// # Errors
-    /// When nobody could log in.
+    /// [`Error`] if the file cannot be read or created, or contains no usable user.
     pub fn open(path: &Path, tasks: Handle) -> Result<Self, Error> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
@@ -63,11 +63,11 @@ impl Authenticator {
         })
     }
 
-    /// Who this is, if the password is right.
+    /// Returns the user if the password is right.
     ///
     /// # Errors
-    /// [`LoginError::Wrong`] for a wrong password and an unknown user, after the same time; [`LoginError::Later`] without
-    /// having looked.
+    /// [`LoginError::Wrong`] for a wrong password and for an unknown user, after the same time; [`LoginError::Later`]
+    /// if the password was not verified.
     pub async fn log_in(&self, from: IpAddr, user: &str, password: &str) -> Result<Principal, LoginError> {
         let users = self.users.current();
         let key = self.verdict_key(&users, user, password);
@@ -91,12 +91,12 @@ impl Authenticator {
         Ok(Principal::User(user))
     }
 
-    /// The users as their file has them.
+    /// Returns the current users of the file.
     pub(super) fn users(&self) -> Arc<Htpasswd> {
         self.users.current()
     }
 
-    /// A user's own hash is part of it: a password that was changed or taken away is not remembered as right.
+    /// Returns the cache key. It includes the stored hash, so that a changed password invalidates the entry.
     fn verdict_key(&self, users: &Htpasswd, user: &str, password: &str) -> KeyedHash {
         let hash = users.hash_of(user).unwrap_or_default();
         self.key.hash(&[b"verdict", user.as_bytes(), password.as_bytes(), hash.as_bytes()])
@@ -106,7 +106,7 @@ impl Authenticator {
         let (measure, password) = (users.measure(user), Secret::new(password));
         let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return false };
         let work = move || {
-            // Taken until it is hashed: whoever asked may have left long before.
+            // Held until the hash is done, even if the request has been cancelled.
             let _slot = slot;
             measure.fits(&password)
         };
@@ -115,7 +115,7 @@ impl Authenticator {
     }
 }
 
-/// A place in the queue.
+/// A reserved position in the queue.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

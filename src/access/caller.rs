@@ -1,50 +1,50 @@
-//! Who asks, and how that is known.
+//! A request's principal, and the proof of its identity.
 
 use std::sync::Arc;
 
 use super::{Grants, Principal};
 
-/// Who asks, and how that is known.
+/// A request's principal, and the proof of its identity.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Who it is.
+    /// The principal.
     pub who: Principal,
-    /// How that is known.
+    /// The proof.
     pub proof: Proof,
 }
 
-/// How it is known who asks.
+/// The proof of a principal's identity.
 #[derive(Clone, Debug)]
 pub enum Proof {
-    /// They said nothing.
+    /// No credentials.
     Nothing,
-    /// They said something that proves nothing: a token that is no more, or never was, a token of this server's.
+    /// Invalid credentials: for example, an expired or foreign token.
     Invalid,
     /// The user's password.
     Password,
-    /// A token, which lets its bearer do this much, at most.
+    /// A token, which limits its bearer's permissions.
     Token {
-        /// What it was made for.
+        /// The permissions in the token.
         grants: Arc<Grants>,
-        /// Whether its time is over: it was right, and an upload that began in time may go on.
+        /// True if the token has expired. An upload that began earlier may continue.
         is_over: bool,
     },
 }
 
 impl Caller {
-    /// Somebody who said nothing.
+    /// Returns a caller without credentials.
     #[must_use]
     pub fn anonymous() -> Self {
         Self { who: Principal::Anonymous, proof: Proof::Nothing }
     }
 
-    /// Somebody whose word is worth nothing.
+    /// Returns a caller with invalid credentials.
     #[must_use]
     pub fn unproved() -> Self {
         Self { who: Principal::Anonymous, proof: Proof::Invalid }
     }
 
-    /// A user who said their password.
+    /// Returns a user who gave the right password.
     #[must_use]
     pub fn with_password(who: Principal) -> Self {
         Self { who, proof: Proof::Password }

@@ -1,41 +1,41 @@
-//! Yes or no, and by which rule.
+//! An authorization decision, and the rule that it is based on.
 
 use std::fmt;
 
 use crate::config::Origin;
 
-/// What a rule, or the lack of one, came to.
+/// The result of checking the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether it is allowed.
+    /// True if the request is allowed.
     pub allowed: bool,
-    /// Why.
+    /// The reason for the decision.
     pub by: Reason,
 }
 
-/// By which rule something was decided. Displayed as log lines and answers name it.
+/// The reason for a decision. Displayed in log lines and responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// There are no rules: every user may do everything, and nobody else anything.
+    /// No rules are configured: every user may do everything, and anonymous clients nothing.
     NoRules,
     /// A rule of `auth.access`.
     Rule {
-        /// Counted from 1.
+        /// The rule's number, counted from 1.
         number: usize,
-        /// Where it is written.
+        /// The rule's position in the configuration.
         origin: Origin,
     },
-    /// None of the rules allows it.
+    /// No rule allows it.
     NoRuleMatches,
-    /// The token of an outside service allows it.
+    /// A token of an external service allows it.
     Token,
-    /// The token does not allow it, whatever its bearer may do.
+    /// The token does not include the permission, even if its user has it.
     NarrowToken,
-    /// What was said to prove who asks proves nothing.
+    /// The credentials are invalid.
     NoProof,
-    /// There is nobody who could be allowed anything.
+    /// No user is configured, so nothing is allowed.
     Locked,
-    /// Where no `auth` is configured, and on the mirror's own door.
+    /// Access control does not apply: no `auth` is configured, or the request came to the mirror listener.
     Unasked,
 }
 

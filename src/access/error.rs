@@ -1,13 +1,13 @@
-//! Why nobody can be let in, or somebody is not.
+//! Errors of access control: configuration that cannot be used, and refused logins.
 
 use std::{io, path::PathBuf, time::Duration};
 
 use crate::config::explain;
 
-/// Why a file of users cannot be used.
+/// The reason that users or trusted keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{}: the file of users cannot be read: {}", path.display(), explain(path, source))]
     Unreadable {
         /// The file.
@@ -15,7 +15,7 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// It is missing, and cannot be made.
+    /// The file is missing and cannot be created.
     #[error("{}: there is no file of users, and none can be made: {}", path.display(), explain(path, source))]
     Unmade {
         /// The file.
@@ -23,23 +23,23 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// No line of it is a user's.
+    /// No line of the file is a valid user.
     #[error("{}: no line of it lets a user in{}; make one with: entrepot htpasswd USER >> {}", path.display(), listed(flaws), path.display())]
     NoUser {
         /// The file.
         path: PathBuf,
-        /// What is wrong with its lines.
+        /// The faults of its lines.
         flaws: Vec<String>,
     },
-    /// No line can be made of it.
+    /// The user or password cannot be stored in a file of users.
     #[error("{0}")]
     Unfit(&'static str),
-    /// A file that says whose tokens to believe cannot be used.
+    /// A file of trusted keys cannot be used.
     #[error("{}: no token could be believed by this file: {why}", path.display())]
     Untrusted {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
     /// A token could not be signed.
@@ -54,16 +54,16 @@ fn listed(flaws: &[String]) -> String {
     flaws.iter().map(|flaw| format!("; {flaw}")).collect()
 }
 
-/// Why somebody is not let in now.
+/// The reason that a login is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
-    /// There is no such user with such a password.
+    /// The user is unknown or the password is wrong.
     #[error("wrong user or password")]
     Wrong,
-    /// It failed too often, or too many try at once: nothing was looked at.
+    /// Too many failures, or too many concurrent logins: the password was not verified.
     #[error("too many attempts")]
     Later {
-        /// When to try again.
+        /// The time to wait.
         after: Duration,
     },
 }

@@ -1,5 +1,5 @@
-//! An outside token service, as `registry:2` has it: who bears one of its tokens may do what the token says. Only signatures
-//! of the keys that the operator names count, and only those that need a private key to make.
+//! Tokens of an external token service, compatible with `registry:2`: a valid token alone decides the permissions. Only
+//! signatures by the configured keys are accepted, and only asymmetric algorithms.
 
 use std::{
     collections::HashSet,
@@ -22,11 +22,11 @@ use super::{
 };
 use crate::config::{TokenService, explain};
 
-/// How far clocks may differ: `registry:2`'s.
+/// The tolerated clock skew, the same as in `registry:2`.
 const LEEWAY: Duration = Duration::from_secs(60);
-/// How long a token whose signature was right is not looked at again; its end is.
+/// The time that a verified signature is cached; the expiry is checked on each use.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
-/// What `registry:2` takes, as far as it can be verified here.
+/// The algorithms of `registry:2` that this program can verify.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -39,15 +39,15 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::EdDSA,
 ];
 
-/// What is believed.
+/// The trusted keys, and the required issuer and audience.
 pub struct ExternalTokens {
     issuer: String,
     service: String,
     algorithms: Vec<Algorithm>,
-    /// Certificates that vouch for keys, as they are and as roots of chains.
+    /// Trusted certificates, accepted as signers and as roots of chains.
     certificates: Vec<CertificateDer<'static>>,
     anchors: Vec<TrustAnchor<'static>>,
-    /// Public keys that are believed by themselves.
+    /// Trusted public keys without a certificate.
     keys: Vec<DecodingKey>,
     key: HashKey,
     seen: Cache<KeyedHash, Arc<Seen>>,
@@ -70,10 +70,10 @@ struct Seen {
 }
 
 impl ExternalTokens {
-    /// Reads the files that say whom to believe.
+    /// Reads the files with the trusted keys.
     ///
     /// # Errors
-    /// When one cannot be read, or nobody is to be believed.
+    /// [`Error::Untrusted`] if a file cannot be used, or if no key is trusted.
     pub fn open(config: &TokenService) -> Result<Self, Error> {
         let certificates = config.rootcertbundle.as_deref().map(certificates).transpose()?.unwrap_or_default();
         let anchors = certificates.iter().map(|cert| anchor_from_trusted_cert(cert).map(|anchor| anchor.to_owned()));
@@ -85,7 +85,7 @@ impl ExternalTokens {
             issuer: config.issuer.clone(),
             service: config.service.clone(),
             algorithms: algorithms(&config.signingalgorithms)?,
-            // One that cannot be a root can still be the very certificate a token names.
+            // A certificate that cannot be a root may still be the signer itself.
             anchors: anchors.filter_map(Result::ok).collect(),
             certificates,
             keys,
@@ -98,7 +98,7 @@ impl ExternalTokens {
         })
     }
 
-    /// Who bears a token. One that cannot be believed proves nothing.
+    /// Returns the caller of a token. An invalid token gives a caller without valid proof.
     #[must_use]
     pub fn read(&self, token: &str) -> Caller {
         let Some(seen) = self.seen(token) else { return Caller::unproved() };
@@ -132,13 +132,13 @@ impl ExternalTokens {
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         validation.leeway = LEEWAY.as_secs();
         validation.validate_nbf = true;
-        // Whether it is over is looked at on every use.
+        // The result is cached, so the expiry is checked on each use instead.
         validation.validate_exp = false;
         decode::<ExternalClaims>(token, key, &validation).ok().map(|token| token.claims)
     }
 
-    /// Keys that may have signed: of the certificate the token brings, if it is vouched for; else all that are known. What
-    /// `kid` says is a hint, and not needed where there are few.
+    /// Returns the keys that may have signed: the one of the token's certificate chain if that is trusted, or else all
+    /// configured ones. `kid` is only a hint, and not needed for a few keys.
     fn candidates(&self, header: &Header) -> Vec<DecodingKey> {
         let family = header.alg.family();
         match &header.x5c {
@@ -150,7 +150,7 @@ impl ExternalTokens {
         }
     }
 
-    /// The key of a chain's first certificate, if that is one of the operator's or leads to one.
+    /// Returns the key of a chain's first certificate, if that is a trusted one or leads to one.
     fn vouched_for(&self, chain: &[String], family: AlgorithmFamily) -> Option<DecodingKey> {
         let chain: Vec<CertificateDer<'static>> =
             chain.iter().map(|text| STANDARD.decode(text).ok().map(CertificateDer::from)).collect::<Option<_>>()?;
@@ -169,7 +169,7 @@ impl ExternalTokens {
     }
 }
 
-/// The public key, for signatures of one family.
+/// Returns the public key for signatures of one algorithm family.
 fn public_key(certificate: &CertificateDer<'_>, family: AlgorithmFamily) -> Option<DecodingKey> {
     let key = EndEntityCert::try_from(certificate).ok()?.subject_public_key_info();
     match family {
@@ -191,7 +191,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     if all.is_empty() { Err(unusable("it holds no certificate".into())) } else { Ok(all) }
 }
 
-/// Public keys alone: with a shared one, whoever can verify a token could make it.
+/// Reads public keys. Shared secrets are refused, because anyone who can verify a token could forge one.
 fn keys(path: &Path) -> Result<Vec<DecodingKey>, Error> {
     let unusable = |why: String| Error::Untrusted { path: path.to_owned(), why };
     let text = fs::read(path).map_err(|error| unusable(explain(path, &error)))?;
@@ -206,7 +206,7 @@ fn keys(path: &Path) -> Result<Vec<DecodingKey>, Error> {
     if public.is_empty() { Err(unusable("it holds no public key".into())) } else { Ok(public) }
 }
 
-/// Those that the operator names, or all.
+/// Returns the configured algorithms, or all.
 fn algorithms(named: &[String]) -> Result<Vec<Algorithm>, Error> {
     let known = |name: &String| name.parse().ok().filter(|algorithm| ALGORITHMS.contains(algorithm));
     let named: Option<HashSet<Algorithm>> = named.iter().map(known).collect();

@@ -1,4 +1,4 @@
-//! The format of a file of users: a line each, `name:hash`, the hash bcrypt's (`htpasswd -B` of Apache's tools writes it).
+//! The format of the file of users: lines of `name:hash` with bcrypt hashes, as Apache's `htpasswd -B` writes them.
 
 use std::{collections::HashMap, fmt::Write as _};
 
@@ -7,36 +7,35 @@ use bcrypt::HashParts;
 use super::{Error, keyed_hash};
 use crate::config::Secret;
 
-/// As `registry:2`'s own.
+/// The same as in `registry:2`.
 const COST: u32 = 10;
-/// More makes a login a matter of minutes.
+/// A higher cost would make a login take minutes.
 const MOST_COST: u32 = 18;
-/// The least that bcrypt takes.
+/// The minimum of bcrypt.
 const LEAST_COST: u32 = 4;
-/// bcrypt reads no further.
+/// bcrypt ignores all further bytes.
 const LONGEST: usize = 72;
 
 /// The users of a file.
 #[derive(Debug)]
 pub struct Htpasswd {
     users: HashMap<String, String>,
-    /// Nobody's hashes, one of each cost up to the highest: what a password is held against that is not right, so that it takes
-    /// as long whoever it is of.
+    /// Decoy hashes, one for each bcrypt cost up to the highest, so that an unknown user takes as long as a known one.
     decoys: Vec<String>,
 }
 
-/// What to hold a password against.
+/// The hashes to verify a password against.
 #[derive(Debug)]
 pub(super) struct PasswordCheck {
-    /// The user's, where there is such a user.
+    /// The user's hash; `None` for an unknown user.
     own: Option<String>,
-    /// What makes up for the time that it takes less than another's.
+    /// Decoys that fill up the time to that of the highest cost.
     rest: Vec<String>,
 }
 
 impl PasswordCheck {
-    /// Whether it is the user's password. No is said after as many rounds for all: 2^c for a hash of cost c, and decoys of c to
-    /// the highest but one make 2^highest of them.
+    /// Returns true if it is the user's password. A failure takes the same number of rounds for all users: a hash of
+    /// cost c takes 2^c rounds, and decoys of the costs from c to the highest but one add up to 2^highest.
     pub(super) fn fits(&self, password: &Secret) -> bool {
         let holds = |hash: &String| bcrypt::verify(password.expose(), hash).unwrap_or(false);
         if self.own.as_ref().is_some_and(holds) {
@@ -49,17 +48,17 @@ impl PasswordCheck {
     }
 }
 
-/// A line that lets nobody in.
+/// A line that cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 struct Flaw {
-    /// Counted from 1.
+    /// The line's number, counted from 1.
     line: usize,
-    /// Whose it would be, where that can be told without telling a password.
+    /// The user of the line, if it can be named without revealing a password.
     user: Option<String>,
 }
 
 impl Flaw {
-    /// What is wrong and what to do, without what stands in the line.
+    /// Describes the fault and the remedy, without the line's content.
     fn told(&self) -> String {
         let (line, user) = (self.line, self.user.as_deref());
         let whose = user.map(|user| format!(" (user {user})")).unwrap_or_default();
@@ -71,8 +70,7 @@ impl Flaw {
 }
 
 impl Htpasswd {
-    /// Reads a file's text, passing over the lines that let nobody in: what is wrong with those is said, a line each, without
-    /// what stands in them.
+    /// Parses a file's text. Unusable lines are skipped and described, without their content.
     #[must_use]
     pub fn parse(text: &str) -> (Self, Vec<String>) {
         let (users, flaws) = Self::read_lines(text);
@@ -98,30 +96,30 @@ impl Htpasswd {
         (Self { users, decoys: (LEAST_COST..=cost).map(decoy).collect() }, flaws)
     }
 
-    /// Whether nobody is in it.
+    /// Returns true if it has no users.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
     }
 
-    /// How many are in it.
+    /// Returns the number of users.
     #[must_use]
     pub fn len(&self) -> usize {
         self.users.len()
     }
 
-    /// Whether a user is in it.
+    /// Returns true if the user exists.
     #[must_use]
     pub fn has(&self, user: &str) -> bool {
         self.users.contains_key(user)
     }
 
-    /// A user's hash.
+    /// Returns a user's hash.
     pub(super) fn hash_of(&self, user: &str) -> Option<&str> {
         self.users.get(user).map(String::as_str)
     }
 
-    /// What to hold a user's password against.
+    /// Returns the hashes to verify a user's password against.
     pub(super) fn measure(&self, user: &str) -> PasswordCheck {
         let own = self.users.get(user).cloned();
         let cheaper = own.as_deref().and_then(cost_of).map(|cost| cost.saturating_sub(LEAST_COST) as usize);
@@ -134,14 +132,14 @@ impl Htpasswd {
     }
 }
 
-/// The cost of a hash that can be verified.
+/// Returns the cost of a hash that can be verified.
 fn cost_of(hash: &str) -> Option<u32> {
     let known = ["$2a$", "$2b$", "$2y$"].iter().any(|version| hash.starts_with(version));
     let parts: HashParts = known.then(|| hash.parse().ok())??;
     (LEAST_COST..=MOST_COST).contains(&parts.get_cost()).then(|| parts.get_cost())
 }
 
-/// The beginning of a line that has a separator: behind it stands the password, so that before it stands none.
+/// Returns the text before a line's separator. The password is behind it, so this contains none.
 fn shown_user(line: &str) -> Option<String> {
     let end = line.find(|char: char| char == ':' || char.is_whitespace())?;
     let user = &line[..end];
@@ -149,27 +147,27 @@ fn shown_user(line: &str) -> Option<String> {
     (!user.is_empty() && user.len() <= 64 && user.chars().all(plain)).then(|| user.to_owned())
 }
 
-/// A hash of that cost which is of no password that anybody knows.
+/// Returns a hash of that cost with an unknown password.
 fn decoy(cost: u32) -> String {
     let bytes: [u8; 27] = keyed_hash::random_bytes().unwrap_or([7; 27]);
     let letter = |byte: &u8| char::from(b'a' + byte % 26);
     let body: String = bytes.iter().chain(&bytes).map(letter).take(51).collect();
-    // The last letter of the salt and of the hash hold fewer bits than a letter can.
+    // The last characters of salt and hash hold fewer bits than the others.
     let (salt, hash) = body.split_at(21);
     format!("$2b${cost:02}${salt}.{hash}.")
 }
 
-/// A line for a file of users.
+/// A new line for a file of users.
 pub struct NewLine {
     user: String,
     hash: String,
 }
 
 impl NewLine {
-    /// For this user with this password.
+    /// Hashes the password for this user.
     ///
     /// # Errors
-    /// [`Error::Unfit`], when a file of users cannot hold them.
+    /// [`Error::Unfit`] if a file of users cannot hold the user or the password.
     pub fn new(user: &str, password: &str) -> Result<Self, Error> {
         if user.is_empty() || user.starts_with('#') || user.contains(':') || user.contains(char::is_control) {
             return Err(Error::Unfit("a user's name is not empty, has no colon, and does not begin with #"));
@@ -184,13 +182,13 @@ impl NewLine {
         Ok(Self { user: user.to_owned(), hash })
     }
 
-    /// The line itself, without its end.
+    /// Returns the line without its end.
     #[must_use]
     pub fn line(&self) -> String {
         format!("{}:{}", self.user, self.hash)
     }
 
-    /// A file's text with this line, in place of the user's former ones.
+    /// Returns a file's text with this line in place of the user's previous ones.
     #[must_use]
     pub fn put_into(&self, text: &str) -> String {
         let (mut out, mut written) = (String::new(), false);
@@ -208,7 +206,7 @@ impl NewLine {
         out
     }
 
-    /// Also one of those that never let anybody in.
+    /// Unusable lines of the user count too.
     fn is_line_of(&self, line: &str) -> bool {
         let rest = line.trim().strip_prefix(&self.user);
         rest.is_some_and(|rest| rest.starts_with(|char: char| char == ':' || char.is_whitespace()))

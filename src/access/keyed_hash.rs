@@ -1,16 +1,16 @@
-//! What stands for a secret where it is remembered: a hash under a key that this process alone has, so that nobody who sees
-//! it can try passwords against it.
+//! A hash of secrets for use as a cache key. It is keyed with a secret of the process, so that a leaked value cannot be
+//! used to guess passwords.
 
 use aws_lc_rs::rand;
 use sha2::{Digest, Sha256};
 
 use super::Error;
 
-/// The key of a process.
+/// The process's secret key.
 #[derive(Clone)]
 pub(super) struct HashKey([u8; 32]);
 
-/// What stands for a secret.
+/// A keyed hash of a secret.
 pub(super) type KeyedHash = [u8; 32];
 
 impl HashKey {
@@ -18,7 +18,7 @@ impl HashKey {
         random_bytes().map(Self)
     }
 
-    /// A hash of these parts, in which each one's length counts.
+    /// Hashes these parts, each with its length, so that no two lists collide.
     pub(super) fn hash(&self, parts: &[&[u8]]) -> KeyedHash {
         let mut hasher = Sha256::new();
         hasher.update(self.0);

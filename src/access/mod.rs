@@ -1,9 +1,9 @@
-//! Who somebody is, and what they may do: users and their passwords, tokens, rules, decisions. Knows no HTTP and no registry:
-//! what is asked for comes as names and actions, and who asks as an address with what they said.
+//! Authentication and authorization: users and passwords, tokens, rules, decisions. It knows neither HTTP nor the
+//! registry: requests arrive as names and actions, and clients as an address with credentials.
 //!
-//! `logins` is the way in for a user with a password: `verdicts` (what was found right a moment ago), `throttle` (who keeps
-//! failing), `users` (the file, read again when it changes, in `htpasswd`'s format). `tokens` makes and reads our own,
-//! `outside` reads those of another service; both carry `scope`s. `rules` decides.
+//! `authenticator` logs users in with `password_cache` (recent successes), `throttle` (repeated failures) and `users`
+//! (the file in `htpasswd` format, reloaded when it changes). `tokens` issues and verifies the built-in service's
+//! tokens, and `external_token` verifies those of another service; both carry `scope`s. `rules` decides.
 
 mod authenticator;
 mod caller;
@@ -36,49 +36,50 @@ pub use tokens::{Issued, SERVICE, Tokens};
 pub use crate::oci::Action;
 use crate::oci::Repository;
 
-/// How long an upload may go on by the token it began with: no client can say who it is in the middle of a body.
+/// The time that an upload may continue with an expired token: clients cannot authenticate again in the middle of a
+/// body.
 const LONGEST_UPLOAD: Duration = Duration::from_secs(24 * 3600);
 
-/// Bytes of tokens whose signature need not be looked at again.
+/// The size of the cache of verified signatures, in bytes.
 const TOKENS: u64 = 16 << 20;
 
-/// How strangers are asked who they are.
+/// The form of authentication that a challenge asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Challenge {
-    /// By user and password, in every request.
+    /// User and password in every request.
     Basic {
-        /// What the users are told they log in to.
+        /// The realm, shown to users.
         realm: String,
     },
-    /// By a token of this server's own service, which makes them for nobody in particular too.
+    /// A token of the built-in service, which also issues anonymous ones.
     Own,
-    /// By a token of an outside service.
+    /// A token of an external service.
     ExternalTokens {
-        /// Where to get one.
+        /// The service's address.
         realm: TokenRealm,
-        /// What to ask for it as.
+        /// The service name to request.
         service: String,
     },
 }
 
-/// Where an outside service is.
+/// The address of an external token service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenRealm {
-    /// There.
+    /// An absolute URL.
     Url(String),
-    /// At this path of whatever host the client calls this server.
+    /// A path on the host that the client used.
     Path(String),
 }
 
-/// Who may come in, and what they may do then.
+/// Authenticates clients and authorizes their actions.
 #[derive(Debug)]
 pub struct Access {
-    /// How a stranger is asked.
+    /// The challenge for clients without valid credentials.
     pub challenge: Challenge,
     way: Method,
 }
 
-/// How it is known who asks, and what they may do.
+/// The means of authentication with their rules.
 #[derive(Debug)]
 enum Method {
     Locked,
@@ -87,17 +88,17 @@ enum Method {
 }
 
 impl Access {
-    /// Lets nobody in.
+    /// Denies everything to everybody.
     #[must_use]
     pub fn locked(realm: &str) -> Self {
         Self { challenge: Challenge::Basic { realm: realm.to_owned() }, way: Method::Locked }
     }
 
-    /// Lets the users of a file in, by these rules. Where those let strangers do something, by tokens of our own, which live this
-    /// long: only they let docker's clients in both with a password and without.
+    /// Authenticates the users of a file, with these rules. If those allow anonymous clients something, clients need
+    /// tokens, which have this lifetime: Docker can mix anonymous pulls and logged-in pushes only with tokens.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
+    /// [`Error::NoRandom`] if the system provides no random bytes.
     pub fn of_users(realm: &str, logins: Authenticator, rules: AccessRules, lifetime: Duration) -> Result<Self, Error> {
         let tokens = rules.let_strangers_in().then(|| Tokens::new(lifetime)).transpose()?;
         let challenge = match tokens {
@@ -107,7 +108,7 @@ impl Access {
         Ok(Self { challenge, way: Method::Users { logins: Box::new(logins), rules, tokens } })
     }
 
-    /// Lets in whom an outside service vouches for.
+    /// Accepts the tokens of an external service.
     #[must_use]
     pub fn of_service(realm: TokenRealm, service: &str, outside: ExternalTokens) -> Self {
         Self {
@@ -116,16 +117,17 @@ impl Access {
         }
     }
 
-    /// Whether nobody may do anything without saying who they are.
+    /// Returns true if anonymous clients may do nothing.
     #[must_use]
     pub fn is_closed_to_strangers(&self) -> bool {
         matches!(self.challenge, Challenge::Basic { .. })
     }
 
-    /// Who this is, if the password is right.
+    /// Returns the caller if the password is right.
     ///
     /// # Errors
-    /// [`LoginError`]; nobody has a password here that an outside service is for.
+    /// [`LoginError::Wrong`] and [`LoginError::Later`]; always the former with an external service, which has no
+    /// passwords here.
     pub async fn log_in(&self, from: IpAddr, user: &str, password: &str) -> Result<Caller, LoginError> {
         match &self.way {
             Method::Users { logins, .. } => Ok(Caller::with_password(logins.log_in(from, user, password).await?)),
@@ -133,7 +135,7 @@ impl Access {
         }
     }
 
-    /// Who bears a token.
+    /// Returns a token's caller.
     #[must_use]
     pub fn read_token(&self, token: &str) -> Caller {
         match &self.way {
@@ -143,7 +145,7 @@ impl Access {
         }
     }
 
-    /// A token of our own service; `None` where there is no such service.
+    /// Issues a token of the built-in service; `None` if that is not in use.
     #[must_use]
     pub fn issue(&self, who: &Principal, scopes: &[Scope]) -> Option<Result<Issued, Error>> {
         match &self.way {
@@ -152,8 +154,8 @@ impl Access {
         }
     }
 
-    /// Whether a caller may do this. A token limits its bearer to what it was made for; as in `registry:2`, to push it takes one
-    /// that is made for pulling, too.
+    /// Decides about an action. A token limits its bearer to its scopes; as in `registry:2`, a push also needs the
+    /// scope to pull.
     #[must_use]
     pub fn decide(&self, caller: &Caller, action: Action, repository: &Repository) -> Decision {
         let takes: &[Action] = match (&self.way, action) {
@@ -164,7 +166,7 @@ impl Access {
         self.weigh(caller, covers, |rules| rules.decide(&caller.who, action, repository))
     }
 
-    /// Whether a caller may do this wherever they want. No token is made for everything.
+    /// Returns true if the caller may perform the action in every repository. Tokens never grant that.
     #[must_use]
     pub fn allow_everywhere(&self, caller: &Caller, action: Action) -> bool {
         match (&self.way, &caller.proof) {
@@ -175,14 +177,14 @@ impl Access {
         }
     }
 
-    /// Whether a caller may list repositories, by what they have said; which, [`Access::shows`] tells.
+    /// Returns true if the caller's credentials allow listing repositories; [`Access::shows`] filters them.
     #[must_use]
     pub fn allow_catalog(&self, caller: &Caller) -> bool {
         let allowed = |_: &AccessRules| Decision { allowed: true, by: Reason::NoRules };
         self.weigh(caller, Grants::cover_catalog, allowed).allowed
     }
 
-    /// Whether a list that a caller may see has this repository in it.
+    /// Returns true if a list for this caller includes the repository.
     #[must_use]
     pub fn shows(&self, who: &Principal, repository: &Repository) -> bool {
         match &self.way {

@@ -1,4 +1,4 @@
-//! Passwords that were found right a short while ago, so that not every request costs a bcrypt.
+//! A cache of recently verified passwords, so that not every request costs a bcrypt.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,11 +6,11 @@ use moka::sync::Cache;
 
 use super::keyed_hash::KeyedHash;
 
-/// How long a password is believed without being hashed again.
+/// The time that a verified password stays cached.
 const BELIEVED: Duration = Duration::from_secs(600);
 const MOST: u64 = 10_000;
 
-/// What was right: the user's name, by the keyed hash of name and password.
+/// The user's name, by the keyed hash of name and password.
 #[derive(Debug)]
 pub(super) struct PasswordCache(Cache<KeyedHash, Arc<str>>);
 

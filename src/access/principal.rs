@@ -1,24 +1,24 @@
-//! Who asks.
+//! The identity of a client: a user, or anonymous.
 
 use std::{fmt, sync::Arc};
 
-/// Who asks.
+/// The identity of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Principal {
-    /// Somebody who did not say.
+    /// A client without credentials.
     Anonymous,
-    /// Somebody who proved to be this user.
+    /// An authenticated user.
     User(Arc<str>),
 }
 
 impl Principal {
-    /// The user of this name.
+    /// Returns the principal of the user `name`.
     #[must_use]
     pub fn user(name: &str) -> Self {
         Self::User(name.into())
     }
 
-    /// The user's name, if it is one.
+    /// Returns the user's name; `None` for anonymous.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self {

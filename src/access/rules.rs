@@ -1,4 +1,4 @@
-//! The rules: what a principal may do, and where. They only ever allow; what none of them allows is denied.
+//! Access rules: permissions by principal, action and repository. Rules only allow; everything else is denied.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,13 +8,13 @@ use crate::{
     oci::{Action, NamePattern, Repository, RepositoryName},
 };
 
-/// What users and others may do.
+/// The rules in effect.
 #[derive(Clone, Debug)]
 pub struct AccessRules(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
-    /// `registry:2`'s one rule: who has a password may do everything.
+    /// The only rule of `registry:2`: every authenticated user may do everything.
     Users,
     Listed(Vec<Rule>),
 }
@@ -30,7 +30,7 @@ struct Rule {
 }
 
 impl AccessRules {
-    /// The rules of a configuration; without any, users may do everything.
+    /// Returns the rules of a configuration; without any, users may do everything.
     #[must_use]
     pub fn new(users: &config::Users) -> Self {
         let groups: HashMap<_, _> = users.groups.iter().map(|group: &Group| (group.name.as_str(), group)).collect();
@@ -40,25 +40,25 @@ impl AccessRules {
         }
     }
 
-    /// Whether anybody may do something without saying who they are.
+    /// Returns true if a rule allows anonymous clients something.
     #[must_use]
     pub fn let_strangers_in(&self) -> bool {
         matches!(&self.0, Kind::Listed(rules) if rules.iter().any(|rule| rule.anonymous))
     }
 
-    /// Whether this is allowed.
+    /// Decides about an action.
     #[must_use]
     pub fn decide(&self, who: &Principal, action: Action, repository: &Repository) -> Decision {
         self.find(who, action, |rule| rule.place.iter().any(|pattern| pattern.matches_repository(repository)))
     }
 
-    /// Whether one rule allows this everywhere.
+    /// Returns true if a single rule allows this action everywhere.
     #[must_use]
     pub fn allow_everywhere(&self, who: &Principal, action: Action) -> bool {
         self.find(who, action, |rule| rule.place.iter().any(NamePattern::is_everything)).allowed
     }
 
-    /// Whether this is allowed in the repository of that name in some registry or other.
+    /// Returns true if this action is allowed for the repository name in at least one registry.
     #[must_use]
     pub fn allow_somewhere(&self, who: &Principal, action: Action, name: &RepositoryName) -> bool {
         self.find(who, action, |rule| rule.place.iter().any(|pattern| pattern.matches_somewhere(name))).allowed
@@ -101,7 +101,7 @@ impl Rule {
         }
     }
 
-    /// What anybody may do, users may do too.
+    /// Returns true if the rule applies. Rules for anonymous clients also apply to users.
     fn is_about(&self, who: &Principal) -> bool {
         self.anonymous || who.name().is_some_and(|name| self.authenticated || self.users.contains(name))
     }
@@ -180,7 +180,7 @@ mod tests {
         assert!(rules.allow_everywhere(&root, Action::Pull) && !rules.allow_everywhere(&ann, Action::Pull));
     }
 
-    /// A user can be called what rules call everybody without becoming everybody.
+    /// A user with the name of a group does not become that group.
     #[test]
     fn names_do_not_make_groups() {
         let rules = rules(Some(vec![rule(&[Who::User("devs".into())], &[Action::Pull], &["**"])]));

@@ -1,26 +1,25 @@
-//! Scopes: what tokens are asked for and carry (distribution's token specification, "Resource scope grammar" and "Access
-//! claims").
+//! Scopes and grants of tokens (distribution's token specification, "Resource scope grammar" and "Access claims").
 
 use serde::{Deserialize, Serialize};
 
 use crate::oci::{Action, RepositoryName};
 
-/// What a client asks a token for.
+/// The scope that a client requests a token for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// `repository:<name>:<action>,<action>`
     Repository {
-        /// The repository, as its path calls it.
+        /// The repository's name, as in its path.
         name: RepositoryName,
-        /// What to do there.
+        /// The requested actions.
         actions: Vec<Action>,
     },
-    /// `registry:catalog:*`: to list what there is.
+    /// `registry:catalog:*`: listing the repositories.
     Catalog,
 }
 
 impl Scope {
-    /// `None` for what nobody grants: another kind of resource, a name that is none.
+    /// Returns `None` for a scope that is never granted: another resource type, or an invalid name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once(':')?;
@@ -32,7 +31,7 @@ impl Scope {
         }
     }
 
-    /// As it stands in a challenge. The token specification has nobody push who may not pull.
+    /// Returns the scope for a challenge. The token specification requires pull together with push.
     #[must_use]
     pub fn to_reach(name: &RepositoryName, action: Action) -> String {
         let actions = if action == Action::Push { "pull,push" } else { action.as_str() };
@@ -47,7 +46,7 @@ fn parse_actions(text: &str) -> Vec<Action> {
     text.split(',').filter_map(|action| action.parse().ok()).collect()
 }
 
-/// What a token lets its bearer do: the claim `access`.
+/// The permissions in a token: the claim `access`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Grants(Vec<Grant>);
@@ -61,30 +60,30 @@ struct Grant {
 }
 
 impl Grants {
-    /// Adds a right in a repository.
+    /// Adds permissions for a repository.
     pub(super) fn allow(&mut self, name: &RepositoryName, actions: &[Action]) {
         let actions = actions.iter().map(ToString::to_string).collect();
         self.0.push(Grant { kind: "repository".into(), name: name.to_string(), actions });
     }
 
-    /// Adds the right to list.
+    /// Adds the permission to list.
     pub(super) fn allow_catalog(&mut self) {
         self.0.push(Grant { kind: "registry".into(), name: "catalog".into(), actions: vec!["*".into()] });
     }
 
-    /// Roughly what a token with these takes in memory, in bytes.
+    /// Returns the approximate memory use of a token with these grants, in bytes.
     pub(super) fn weight(&self) -> u32 {
         let each = |grant: &Grant| 128 + grant.name.len() + 32 * grant.actions.len();
         u32::try_from(512 + self.0.iter().map(each).sum::<usize>()).unwrap_or(u32::MAX)
     }
 
-    /// Whether this may be done in the repository of that name.
+    /// Returns true if the grants include this action in the repository of that name.
     #[must_use]
     pub fn cover(&self, name: &RepositoryName, action: Action) -> bool {
         self.has("repository", name.as_str(), action.as_str())
     }
 
-    /// Whether repositories may be listed.
+    /// Returns true if the grants include listing repositories.
     #[must_use]
     pub fn cover_catalog(&self) -> bool {
         self.has("registry", "catalog", "*")

@@ -1,5 +1,5 @@
-//! Who keeps failing waits: each pair of address and user may be wrong a few times, each address a few times more; then
-//! attempts come back slowly. Nothing is hashed for one who waits.
+//! Throttles failed logins: each pair of address and user has a small allowance, and each address a larger one.
+//! Attempts are regained slowly, and nothing is hashed for a throttled client.
 
 use std::{
     hash::Hash,
@@ -13,13 +13,13 @@ use parking_lot::Mutex;
 
 use super::keyed_hash::KeyedHash;
 
-/// Wrong attempts that a pair has, and how long it takes to get one back.
+/// The allowance of a pair, and the time to regain one attempt.
 const OF_PAIR: Allowance = Allowance { burst: 10, each: Duration::from_secs(6) };
-/// The same of all users of an address together, behind which may be a whole company.
+/// The allowance of an address for all users together, because it may be shared by a whole company.
 const OF_ADDRESS: Allowance = Allowance { burst: 100, each: Duration::from_secs(1) };
-/// Pairs and addresses that are remembered, each.
+/// The most pairs, and the most addresses, that are tracked.
 const MOST: u64 = 50_000;
-/// After this long all are back.
+/// The time in which all attempts are regained.
 const FORGOTTEN: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug)]
@@ -34,22 +34,22 @@ pub(super) struct Throttle {
     addresses: Cache<IpAddr, Arc<Mutex<Spent>>>,
 }
 
-/// Attempts that count, of which time gives back one after another.
+/// The attempts that count; each expires after a time.
 #[derive(Debug)]
 struct Spent {
     attempts: u32,
-    /// When the last was given back.
+    /// The time at which the last one expired.
     since: Instant,
 }
 
-/// An attempt that counts as a wrong one unless it is told otherwise.
+/// An attempt that counts as a failure unless marked otherwise.
 #[derive(Debug)]
 pub(super) struct Attempt {
     pair: Arc<Mutex<Spent>>,
     address: Arc<Mutex<Spent>>,
 }
 
-/// Lets go of what was not asked for longest, so that whoever is failing now is remembered.
+/// Evicts the least recently used entries, so that clients that fail now stay tracked.
 fn cache<K: Hash + Eq + Send + Sync + 'static>() -> Cache<K, Arc<Mutex<Spent>>> {
     Cache::builder().max_capacity(MOST).time_to_idle(FORGOTTEN).eviction_policy(EvictionPolicy::lru()).build()
 }
@@ -59,7 +59,7 @@ impl Throttle {
         Self { pairs: cache(), addresses: cache() }
     }
 
-    /// One more attempt of this pair, or how long until there is one. `user` stands for the user's name.
+    /// Counts an attempt of this pair, or returns the time to wait. `user` is a hash of the user's name.
     pub(super) fn attempt(&self, from: IpAddr, user: KeyedHash) -> Result<Attempt, Duration> {
         let from = network(from);
         let fresh = || Arc::new(Mutex::new(Spent { attempts: 0, since: Instant::now() }));
@@ -75,7 +75,7 @@ impl Throttle {
 }
 
 impl Attempt {
-    /// It was right: it does not count, and what the pair got wrong before does no more.
+    /// Marks the attempt as successful: it does not count, and the pair's failures are reset.
     pub(super) fn was_right(self) {
         self.pair.lock().attempts = 0;
         self.address.lock().give_back();
@@ -100,7 +100,7 @@ impl Spent {
     }
 }
 
-/// Who has one IPv6 address has all of its network.
+/// Returns the /64 network of an IPv6 address, because one client usually has all of it.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),

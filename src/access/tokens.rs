@@ -1,9 +1,9 @@
-//! Tokens of our own service: what clients get who must be told "say who you are" and may turn out to be nobody (distribution's
-//! token specification).
+//! The built-in token service: tokens for clients of a registry that allows both anonymous and authenticated requests
+//! (distribution's token specification).
 //!
-//! A token carries who its bearer is and what it was asked for; the rules are asked again whenever it is used, so that it
-//! never lets anybody do more than they may at that time. The key lives as long as the process: after a restart clients
-//! are asked for a new token, and fetch one.
+//! A token carries its user and the requested scopes. The rules are checked again on each use, so a token never grants
+//! more than its user may do at that time. The signing key lives as long as the process; after a restart clients fetch
+//! a new token.
 
 use std::{
     fmt,
@@ -21,12 +21,12 @@ use super::{
     keyed_hash::{HashKey, KeyedHash},
 };
 
-/// What `iss` and `aud` say, and what a challenge calls the service.
+/// The issuer and audience of tokens, and the service in a challenge.
 pub const SERVICE: &str = "entrepot";
-/// More is nobody's honest request.
+/// The most scopes of a token; real clients request far fewer.
 const MOST_SCOPES: usize = 100;
 
-/// Makes tokens, and knows its own.
+/// Issues and verifies tokens.
 pub struct Tokens {
     sign: EncodingKey,
     verify: DecodingKey,
@@ -35,14 +35,14 @@ pub struct Tokens {
     seen: Cache<KeyedHash, Arc<Seen>>,
 }
 
-/// A token that was made.
+/// An issued token.
 #[derive(Debug)]
 pub struct Issued {
-    /// What to send as `Bearer`.
+    /// The value to send as `Bearer`.
     pub token: String,
-    /// How long it is good for.
+    /// The token's lifetime.
     pub lifetime: Duration,
-    /// From when.
+    /// The time of issue.
     pub at: SystemTime,
 }
 
@@ -50,18 +50,18 @@ pub struct Issued {
 struct TokenClaims {
     iss: String,
     aud: String,
-    /// The user; empty for nobody in particular.
+    /// The user; empty for anonymous.
     sub: String,
     iat: u64,
     nbf: u64,
     exp: u64,
     jti: String,
     access: Grants,
-    /// Stands for the user's password: a token does not outlive it.
+    /// A keyed hash of the user's stored password hash, so that a changed password invalidates the token.
     password: String,
 }
 
-/// A token whose signature was right.
+/// A token with a valid signature.
 #[derive(Debug)]
 struct Seen {
     who: Principal,
@@ -71,10 +71,10 @@ struct Seen {
 }
 
 impl Tokens {
-    /// A service with a key of its own.
+    /// Creates a service with a new key.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
+    /// [`Error::NoRandom`] if the system provides no random bytes.
     pub fn new(lifetime: Duration) -> Result<Self, Error> {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| Error::NoRandom)?;
         let secret = pair.to_pkcs8v1().map_err(|_| Error::NoRandom)?;
@@ -91,10 +91,10 @@ impl Tokens {
         })
     }
 
-    /// Makes a token for as much of the scopes as the rules let its bearer have.
+    /// Issues a token for those of the scopes that the rules grant.
     ///
     /// # Errors
-    /// When it cannot be signed.
+    /// [`Error::Unsigned`] if signing fails.
     pub fn issue(
         &self,
         who: &Principal,
@@ -119,7 +119,8 @@ impl Tokens {
         Ok(Issued { token, lifetime: self.lifetime, at })
     }
 
-    /// Who bears a token. One that is not ours, or whose user is no more or has another password, proves nothing.
+    /// Returns a token's caller. A foreign token, or one of a removed user or an old password, gives a caller without
+    /// valid proof.
     #[must_use]
     pub fn read(&self, token: &str, logins: &Authenticator) -> Caller {
         let Some(seen) = self.seen(token) else { return Caller::unproved() };
@@ -140,7 +141,7 @@ impl Tokens {
         let mut validation = Validation::new(Algorithm::ES256);
         validation.set_issuer(&[SERVICE]);
         validation.set_audience(&[SERVICE]);
-        // Looked at on every use, since this is remembered.
+        // The result is cached, so the expiry is checked on each use instead.
         validation.validate_exp = false;
         let claims = decode::<TokenClaims>(token, &self.verify, &validation).ok()?.claims;
         let who = if claims.sub.is_empty() { Principal::Anonymous } else { Principal::user(&claims.sub) };
@@ -150,7 +151,7 @@ impl Tokens {
         Some(seen)
     }
 
-    /// Nothing, where the user is no more.
+    /// Returns `None` if the user no longer exists.
     fn stands_for_password(&self, who: &Principal, logins: &Authenticator) -> Option<String> {
         let Some(name) = who.name() else { return Some(String::new()) };
         let hash = logins.users().hash_of(name)?.to_owned();
@@ -159,7 +160,7 @@ impl Tokens {
     }
 }
 
-/// A name may be of more than one registry: the rules decide for the one that is meant when the token is used.
+/// Returns the grants. A name may exist in several registries: the rules decide again for the actual one on each use.
 fn granted(who: &Principal, scopes: &[Scope], rules: &AccessRules) -> Grants {
     let mut grants = Grants::default();
     for scope in scopes.iter().take(MOST_SCOPES) {

@@ -1,4 +1,4 @@
-//! The file of users as it is now: made where it is missing, read again when it changes.
+//! The current users: creates the file if it is missing, and reloads it if it changes.
 
 use std::{
     fs,
@@ -14,12 +14,12 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{Error, Htpasswd, NewLine, keyed_hash};
 
-/// How often the file is looked at, at most.
+/// The least time between two checks for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// More than any file of users has.
+/// The largest file of users accepted.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// A file of users.
+/// A file of users with its last valid content.
 #[derive(Debug)]
 pub(super) struct Users {
     path: PathBuf,
@@ -33,16 +33,17 @@ struct Seen {
     file: Option<Stamp>,
 }
 
-/// What differs when a file is not what it was: device, inode, size, and its times of change to the nanosecond.
+/// A file's identity: device, inode, size, and its times of modification and change to the nanosecond.
 type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 impl Users {
-    /// Reads the file; a missing one is made, with the user `docker` and a random password that is told in the log, once.
+    /// Reads the file. If it is missing, it is created with the user `docker` and a random password, which is logged
+    /// once.
     ///
     /// # Errors
-    /// When it cannot be read or made, or lets nobody in.
+    /// [`Error::Unreadable`], [`Error::Unmade`], or [`Error::NoUser`] if it contains no usable line.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        // What else may be wrong with it, reading it tells.
+        // Other faults are found when the file is read.
         if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             provision(path)?;
         }
@@ -56,7 +57,8 @@ impl Users {
         })
     }
 
-    /// The users as the file has them, which is looked at once a second. One that cannot be used changes nothing.
+    /// Returns the current users. The file is checked at most once a second; an invalid file leaves the users
+    /// unchanged.
     pub(super) fn current(&self) -> Arc<Htpasswd> {
         if let Some(stamp) = self.changed() {
             match read(&self.path) {
@@ -71,7 +73,7 @@ impl Users {
         Arc::clone(&self.current.read())
     }
 
-    /// What the file is now, if it is time to look and it is another than before.
+    /// Returns the file's stamp if a check is due and the file has changed.
     #[allow(clippy::option_option, reason = "a file that has gone is another than before")]
     fn changed(&self) -> Option<Option<Stamp>> {
         let mut seen = self.seen.try_lock()?;
@@ -89,7 +91,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((file.dev(), file.ino(), file.size(), (file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec())))
 }
 
-/// Reads a file of users, and warns of what in it lets nobody in.
+/// Reads a file of users, and logs a warning for each unusable line.
 fn read(path: &Path) -> Result<Htpasswd, Error> {
     let (users, flaws) = Htpasswd::read(path)?;
     if users.is_empty() {
@@ -102,10 +104,10 @@ fn read(path: &Path) -> Result<Htpasswd, Error> {
 }
 
 impl Htpasswd {
-    /// Reads a file, and what is wrong with its lines, a line each.
+    /// Reads a file, and returns its users with a description of each faulty line.
     ///
     /// # Errors
-    /// [`Error::Unreadable`].
+    /// [`Error::Unreadable`] if the file cannot be read.
     pub fn read(path: &Path) -> Result<(Self, Vec<String>), Error> {
         let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
         let size = fs::metadata(path).map_err(unreadable)?.len();

@@ -1,8 +1,8 @@
-//! The server's back door: a socket in the data directory, by which commands on the same machine ask the process that has
-//! the volume to do what only it can. Whoever may use it is told by the file's mode: its owner, and root.
+//! The admin socket: a Unix socket in the data directory, for commands on the same machine that need the running
+//! server. The file's mode restricts it to its owner and root.
 //!
-//! A request is one line of JSON, the answer one or many, the last of which says how it ended (`protocol.rs`). What is done
-//! is the registry's; nothing here decides anything.
+//! A request is one line of JSON; the response is one or more lines, and the last one states the result
+//! (`protocol.rs`). The registry does the work; this module only translates.
 
 mod protocol;
 mod server;

@@ -1,4 +1,4 @@
-//! What is said through the socket.
+//! The admin socket's protocol: requests and responses, each one line of JSON.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,75 +10,75 @@ use crate::{
     },
 };
 
-/// What a command wants; one line.
+/// A command's request; one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// Remove what nothing reaches.
+    /// Collects garbage.
     Gc {
-        /// Manifests without a tag, too.
+        /// Removes manifests without a tag, too.
         untagged: bool,
-        /// Only say what would go.
+        /// Only lists the content to remove.
         dry_run: bool,
-        /// In place of the server's own grace, where it is shorter: milliseconds.
+        /// A grace period shorter than the server's own, in milliseconds.
         grace: Option<u64>,
     },
-    /// Hash what is stored.
+    /// Hashes all stored content.
     Verify {
-        /// In place of the server's own rate: bytes a second.
+        /// The read rate in place of the server's own, in bytes per second.
         rate: Option<u64>,
     },
-    /// Make the index anew from what is on disk.
+    /// Rebuilds the index from the disk.
     RebuildIndex,
-    /// Remove a repository of this registry's own, and free its name.
+    /// Removes a hosted repository, and frees its name.
     Rm {
-        /// Which one.
+        /// The repository's name.
         name: String,
-        /// Only say what would go.
+        /// Only lists the content to remove.
         dry_run: bool,
     },
-    /// Count what fills the disk.
+    /// Counts the disk usage.
     Du {
-        /// The repositories whose tags are counted, too: a pattern, as `proxy.hosted` takes it.
+        /// The repositories to count with their tags: a pattern in the syntax of `proxy.hosted`.
         tags: Option<String>,
     },
 }
 
 impl Request {
-    /// The name of a repository.
+    /// Parses a repository's name.
     ///
     /// # Errors
-    /// Why `name` is none.
+    /// The reason that `name` is invalid.
     pub fn repository(name: &str) -> Result<RepositoryName, String> {
         name.parse().map_err(|error: InvalidName| format!("{name:?} is no repository name: {error}"))
     }
 
-    /// What a count is asked to count.
+    /// Returns the parameters of a count.
     ///
     /// # Errors
-    /// Why `tags` is no pattern.
+    /// The reason that `tags` is not a pattern.
     pub fn census(tags: Option<&String>) -> Result<Census, String> {
         let pattern = |text: &String| text.parse::<NamePattern>().map_err(|error| format!("expected {error}"));
         Ok(Census { tags: tags.map(pattern).transpose()? })
     }
 }
 
-/// What a command is told; a line each.
+/// A response to a command; one line each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Response {
-    /// How far it has come.
+    /// The progress so far.
     Progress {
-        /// Repositories, or blobs, looked at.
+        /// Repositories or blobs processed.
         done: u64,
-        /// Of so many, where that is known.
+        /// Their total, if known.
         of: Option<u64>,
         /// Bytes read.
         bytes: u64,
     },
-    /// A manifest left its repository, or would.
+    /// A manifest was removed from its repository, or would be.
     Manifest {
-        /// Which one's.
+        /// The repository.
         repository: String,
         /// The manifest.
         digest: String,
@@ -94,7 +94,7 @@ pub enum Response {
     Damaged {
         /// The blob.
         digest: String,
-        /// Those it belongs to.
+        /// The repositories that it belongs to.
         repositories: Vec<String>,
         /// `dropped`, `quarantined` or `restored`.
         outcome: String,
@@ -105,67 +105,67 @@ pub enum Response {
         blobs: u64,
         /// Their bytes.
         bytes: u64,
-        /// Damaged and dropped; fetched again when they are asked for.
+        /// Damaged blobs dropped; they are fetched again on request.
         dropped: u64,
-        /// Damaged, and set aside until they are pushed again.
+        /// Damaged blobs in quarantine until they are pushed again.
         quarantined: u64,
-        /// Damaged, and fetched again.
+        /// Damaged blobs fetched again.
         restored: u64,
     },
-    /// The index is made.
+    /// The index was rebuilt.
     Rebuilt,
     /// The end of a collection.
     Collected {
-        /// Manifests that left their repository.
+        /// Manifests removed from their repositories.
         manifests: u64,
-        /// Blobs that left theirs.
+        /// Blob links removed from their repositories.
         links: u64,
         /// Blobs removed.
         blobs: u64,
-        /// The bytes these had.
+        /// Their total size.
         bytes: u64,
-        /// Repositories left alone, since they were just pushed to.
+        /// Repositories skipped because of a recent push.
         active: u64,
-        /// Whether all of that only would have gone.
+        /// True if this was a dry run.
         dry_run: bool,
     },
-    /// A repository is removed, and its name free.
+    /// A repository was removed, and its name freed.
     Removed {
-        /// Which one.
+        /// The repository.
         repository: String,
         /// Its tags.
         tags: u64,
         /// Its manifests.
         manifests: u64,
-        /// Its blobs, whose bytes are collected if nobody else links them.
+        /// Its blobs, whose bytes are collected unless another repository links them.
         links: u64,
-        /// Whether all of that only would have gone.
+        /// True if this was a dry run.
         dry_run: bool,
     },
-    /// Of a count: an upstream, or what was pushed.
+    /// Part of a usage report: an upstream, or the pushed content.
     Source(Source),
-    /// Of a count: a repository.
+    /// Part of a usage report: a repository.
     Repository(Repository),
-    /// Of a count: a tag of the repository before it.
+    /// Part of a usage report: a tag of the previous repository.
     Tag(Tag),
-    /// The end of a count.
+    /// The end of a usage report.
     Counted(Disk),
-    /// It ended badly.
+    /// The request failed.
     Failed {
-        /// Why, in a line.
+        /// The reason, in one line.
         message: String,
     },
 }
 
 impl Response {
-    /// The end of a collection.
+    /// Returns the last response of a garbage collection.
     #[must_use]
     pub fn collected(collected: Collected, dry_run: bool) -> Self {
         let Collected { manifests, links, blobs, bytes, active } = collected;
         Self::Collected { manifests, links, blobs, bytes, active, dry_run }
     }
 
-    /// The end of a removal.
+    /// Returns the last response of a removal.
     #[must_use]
     pub fn removed(removed: Result<Removed, Error>, repository: &RepositoryName, dry_run: bool) -> Self {
         match removed {
@@ -177,14 +177,14 @@ impl Response {
         }
     }
 
-    /// The end of a verification.
+    /// Returns the last response of a verification.
     #[must_use]
     pub fn verified(verified: Verified) -> Self {
         let Verified { blobs, bytes, dropped, quarantined, restored } = verified;
         Self::Verified { blobs, bytes, dropped, quarantined, restored }
     }
 
-    /// What a verification comes by.
+    /// Returns the response for an event of a verification.
     #[must_use]
     pub fn checked(checked: Checked) -> Self {
         match checked {
@@ -202,7 +202,7 @@ impl Response {
         }
     }
 
-    /// What a collection comes by; `done` repositories were looked at before.
+    /// Returns the response for an event of a garbage collection. `done` counts the repositories processed.
     #[must_use]
     pub fn found(found: GcEvent, done: &mut u64) -> Self {
         match found {
@@ -217,7 +217,7 @@ impl Response {
         }
     }
 
-    /// What a count comes by.
+    /// Returns the response for an event of a count.
     #[must_use]
     pub fn weighed(weighed: UsageEvent) -> Self {
         let domain = usage_report::domain;
@@ -235,7 +235,7 @@ impl Response {
         }
     }
 
-    /// Whether nothing comes after it.
+    /// Returns true if this is the last response.
     #[must_use]
     pub fn is_last(&self) -> bool {
         matches!(

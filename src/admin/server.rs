@@ -1,4 +1,4 @@
-//! The server's side of the socket.
+//! The server's side of the admin socket: accepts connections and executes their requests.
 
 use std::{
     io,
@@ -26,40 +26,40 @@ use crate::{
     registry::{Collection, Registry, VERIFY_SHARDS, Verification},
 };
 
-/// How long a request may take to be said, and an answer to be taken; and how long a request may be.
+/// The timeouts for reading a request and for writing a response. `LONGEST` limits a request's length.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a listener rests that cannot accept.
+/// The pause after a failed accept.
 const REST: Duration = Duration::from_millis(100);
 const LONGEST: u64 = 64 << 10;
-/// Answers that wait for a client that reads slowly; then the work waits.
+/// The most responses queued for a slow client; beyond it, the work waits.
 const WAITING: usize = 256;
 
-/// The socket. Its file goes when this does.
+/// The admin socket. Dropping it removes its file.
 #[derive(Debug)]
 pub struct AdminSocket {
     listener: Arc<StdListener>,
     path: PathBuf,
 }
 
-/// What the server does where a request does not say.
+/// The defaults for values that a request omits.
 #[derive(Clone, Copy, Debug)]
 pub struct Defaults {
-    /// How long what nothing names yet is left alone.
+    /// The grace period of garbage collection.
     pub grace: Duration,
-    /// How fast what is stored is read: bytes a second.
+    /// The read rate of verification, in bytes per second.
     pub rate: u64,
 }
 
 impl AdminSocket {
-    /// Opens it in the data directory `root`, whose lock the caller holds.
+    /// Opens the socket in the data directory `root`, whose lock the caller holds.
     ///
     /// # Errors
-    /// As the filesystem refuses it.
+    /// The filesystem's error if the socket cannot be created.
     pub fn open(root: &Path) -> io::Result<Self> {
         Ok(Self { listener: Arc::new(socket_path::listen(root)?), path: socket_path::path(root) })
     }
 
-    /// Answers to whoever comes; each conversation is a task of `tasks`.
+    /// Returns an acceptor that runs each connection as a task of `tasks`.
     #[must_use]
     pub fn acceptor(&self, registry: &Arc<Registry>, defaults: Defaults, tasks: &Handle) -> Acceptor {
         let (listener, registry, tasks) = (Arc::clone(&self.listener), Arc::clone(registry), tasks.clone());
@@ -77,7 +77,7 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Answers whoever comes, and never ends.
+    /// Accepts and serves connections; never returns.
     pub async fn run(self) {
         let listener = loop {
             match self.listener.try_clone().and_then(UnixListener::from_std) {
@@ -90,7 +90,7 @@ impl Acceptor {
                 Ok((stream, _)) => {
                     drop(self.tasks.spawn(converse(stream, Arc::clone(&self.registry), self.defaults)));
                 }
-                // Out of descriptors, most likely: some will be free again.
+                // Probably out of file descriptors; some will become free.
                 Err(_) => tokio::time::sleep(REST).await,
             }
         }
@@ -99,20 +99,21 @@ impl Acceptor {
 
 impl Drop for AdminSocket {
     fn drop(&mut self) {
-        // The next start replaces one that stays.
+        // If this fails, the next start replaces the file.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Where answers go.
+/// The channel for a request's responses.
 struct Answers {
     sender: mpsc::Sender<Response>,
-    /// Whether the client is there and takes none.
+    /// True if the client is connected but does not read.
     stalled: Arc<AtomicBool>,
 }
 
 impl Answers {
-    /// Says whether to go on. A client that leaves ends what it asked for; one that only stops reading does not.
+    /// Sends a response, and returns `Break` if the request is to be cancelled: when the client has left, not when it
+    /// only stops reading.
     fn say(&self, answer: Response) -> ControlFlow<()> {
         match self.sender.blocking_send(answer) {
             Err(_) if !self.stalled.load(Ordering::SeqCst) => ControlFlow::Break(()),
@@ -121,7 +122,7 @@ impl Answers {
     }
 }
 
-/// One request and its answers.
+/// Reads one request and writes its responses.
 async fn converse(stream: UnixStream, registry: Arc<Registry>, defaults: Defaults) {
     let (reading, mut writing) = stream.into_split();
     let mut line = String::new();
@@ -157,7 +158,7 @@ async fn converse(stream: UnixStream, registry: Arc<Registry>, defaults: Default
     }
 }
 
-/// Does what is asked, telling of it on the way; blocks until it is done.
+/// Executes a request and sends its progress; blocks until it is done.
 fn perform(registry: &Arc<Registry>, request: &Request, defaults: Defaults, answers: &Answers) {
     let ended = match request {
         &Request::Gc { untagged, dry_run, grace } => {

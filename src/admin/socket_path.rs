@@ -1,4 +1,4 @@
-//! Where the socket is: in the data directory, under a path that may be longer than a socket's address takes.
+//! The socket's address in the data directory, whose path may be longer than a socket address allows.
 
 use std::{
     io,
@@ -13,17 +13,17 @@ use rustix::fs::{Mode, OFlags};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 const NAME: &str = "entrepot.sock";
-/// `sun_path`, less the zero that ends it.
+/// The length of `sun_path` without the terminating zero.
 const LONGEST: usize = 107;
 const BACKLOG: i32 = 16;
 
-/// An address that is valid for as long as this lives.
+/// A socket address that is valid until dropped.
 struct Address {
     path: PathBuf,
     _folder: Option<OwnedFd>,
 }
 
-/// Where the socket of a data directory is.
+/// Returns the socket's path in a data directory.
 pub(super) fn path(root: &Path) -> PathBuf {
     root.join(NAME)
 }
@@ -38,7 +38,7 @@ fn address(root: &Path) -> io::Result<Address> {
     Ok(Address { path, _folder: Some(folder) })
 }
 
-/// Listens in a data directory whose lock the caller holds: what lies there from before is nobody's.
+/// Listens in a data directory whose lock the caller holds; therefore an existing socket is stale.
 pub(super) fn listen(root: &Path) -> io::Result<UnixListener> {
     let address = address(root)?;
     match std::fs::remove_file(&address.path) {
@@ -46,7 +46,7 @@ pub(super) fn listen(root: &Path) -> io::Result<UnixListener> {
         _ => {}
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Before it is bound: there is no moment at which others could connect.
+    // Before the bind, so that no other user can connect in between.
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     socket.bind(&SockAddr::unix(&address.path)?)?;
     socket.listen(BACKLOG)?;
@@ -54,10 +54,10 @@ pub(super) fn listen(root: &Path) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-/// Connects to the server that has a data directory.
+/// Connects to the server that uses a data directory.
 ///
 /// # Errors
-/// When there is none, or it may not be asked by this user.
+/// An I/O error if there is no server, or this user may not connect.
 pub fn connect(root: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(&address(root)?.path)
 }

@@ -1,78 +1,78 @@
-//! What is said of a count: who holds how much of the disk.
+//! The usage report in the admin protocol: the disk usage of sources, repositories and tags.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{oci::Domain, registry};
 
-/// What somebody holds, in bytes on the disk.
+/// Disk usage, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Of all blobs.
+    /// The size of all blobs.
     pub size: u64,
-    /// Of those that nobody else holds.
+    /// The size of the blobs that no other holder shares.
     pub exclusive: u64,
-    /// How many blobs.
+    /// The number of blobs.
     pub objects: u64,
-    /// When it was last asked for: seconds since the epoch.
+    /// The time of the last use: seconds since the epoch.
     pub used: Option<u64>,
 }
 
-/// An upstream, or all that was pushed.
+/// An upstream, or all pushed content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// The upstream; none for what was pushed.
+    /// The upstream; none for pushed content.
     pub domain: Option<String>,
-    /// What it has. A blob of several sources is counted with one.
+    /// Its usage. A blob of several sources is counted for one.
     pub weight: Usage,
 }
 
-/// A repository.
+/// A repository and its usage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repository {
-    /// Its upstream; none where it was pushed.
+    /// Its upstream; none if it is hosted.
     pub domain: Option<String>,
     /// Its name there.
     pub name: String,
-    /// What it holds.
+    /// Its usage.
     pub weight: Usage,
 }
 
-/// A tag of the repository that was told before it.
+/// A tag of the repository that the previous response named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tag {
     /// The tag.
     pub tag: String,
-    /// What it names.
+    /// The digest of its manifest.
     pub digest: String,
-    /// What it reaches.
+    /// The usage of all content that it refers to.
     pub weight: Usage,
 }
 
-/// All of the disk, in bytes: the sources' sizes and these add up to `total`.
+/// The usage of the whole disk, in bytes: the sources' sizes and these values add up to `total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
-    /// When this was so: seconds since the epoch.
+    /// The time of the count: seconds since the epoch.
     pub at: u64,
-    /// What the quota is held against.
+    /// The usage that the quota limits.
     pub total: u64,
     /// The quota.
     pub quota: Option<u64>,
-    /// What is mirrored may come to this, where there is none.
+    /// The bound of mirrored content, if there is no quota.
     #[serde(default)]
     pub share: Option<u64>,
-    /// Blobs that nobody holds.
+    /// Blobs that belong to no repository.
     pub unlinked: u64,
-    /// Folders and links.
+    /// Directories and links.
     pub links: u64,
-    /// Files on their way in.
+    /// Incomplete files.
     pub staged: u64,
-    /// Damaged blobs, set aside.
+    /// Damaged blobs in quarantine.
     pub quarantined: u64,
     /// The index.
     pub index: u64,
     /// The rest.
     pub other: u64,
-    /// What blobs came to more at the end than was counted; less, where it is negative.
+    /// The growth of the blobs during the count; negative if they shrank.
     pub changed: i64,
 }
 
@@ -102,7 +102,7 @@ impl From<registry::Counted> for Disk {
     }
 }
 
-/// A domain as it is said.
+/// Returns a domain as text.
 pub(super) fn domain(domain: Option<Domain>) -> Option<String> {
     domain.map(|domain| domain.to_string())
 }

@@ -1,4 +1,4 @@
-//! `entrepot access check`: what the rules say about one user, one action and one repository.
+//! `entrepot access check`: evaluates the rules for one user, action and repository.
 
 use std::io::{stderr, stdout};
 
@@ -11,7 +11,7 @@ use crate::{
     oci::{Domain, Repository},
 };
 
-/// What to do with the rules.
+/// The subcommands of `access`.
 #[derive(Debug, PartialEq, Subcommand)]
 pub(super) enum Command {
     /// Say whether USER may do ACTION to REPOSITORY, and by which rule; exit code 0 is yes, 1 is no.
@@ -24,7 +24,7 @@ Examples:
   entrepot access check alice push team/app config.yml
   entrepot access check anonymous pull docker.io/library/ubuntu";
 
-/// What to ask the rules.
+/// The arguments of `access check`.
 #[derive(Debug, Args, PartialEq)]
 pub(super) struct Options {
     /// A user's name, or anonymous.
@@ -40,7 +40,7 @@ pub(super) struct Options {
     pub(super) source: Source,
 }
 
-/// As image references are read: a first part with a dot or a port is a registry's domain.
+/// Parses a repository like an image reference: a first component with a dot or a port is a registry's domain.
 fn repository(text: &str) -> Result<Repository, String> {
     let parse = |name: &str| name.parse().map_err(|error| format!("{error}"));
     match text.split_once('/') {
@@ -75,7 +75,7 @@ fn ask(config: &Config, users: &Users, user: &str, action: Action, repository: &
     if let Some(why) = who.name().and_then(|name| cannot_log_in(users, name)) {
         return (false, why);
     }
-    // What begins with a name of this registry's own is its own.
+    // A prefix with this registry's own host names a repository of its own.
     let domain = repository.domain.clone().filter(|domain| !config.http.is_named(domain));
     if action != Action::Pull && domain.is_some() {
         return (false, "what is mirrored from another registry is read-only".to_owned());
@@ -84,7 +84,7 @@ fn ask(config: &Config, users: &Users, user: &str, action: Action, repository: &
     (decision.allowed, decision.by.to_string())
 }
 
-/// A plain name means what is hosted here or, where nothing is, the Hub's.
+/// A plain name means the hosted repository or, if there is none, Docker Hub's.
 fn decide(config: &Config, rules: &AccessRules, who: &Principal, action: Action, repository: &Repository) -> Decision {
     let decision = rules.decide(who, action, repository);
     let may_be_the_hubs = action == Action::Pull
@@ -98,7 +98,7 @@ fn decide(config: &Config, rules: &AccessRules, who: &Principal, action: Action,
     rules.decide(who, action, &Repository { domain, name: repository.name.clone() })
 }
 
-/// A file that this process may not read is passed over with a word.
+/// Warns about a user who cannot log in. An unreadable file is only mentioned.
 fn cannot_log_in(users: &Users, name: &str) -> Option<String> {
     match Htpasswd::read(&users.path) {
         Ok((file, _)) if file.has(name) => None,

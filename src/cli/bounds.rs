@@ -1,4 +1,4 @@
-//! What the volume may hold: `storage.quota` against the filesystem that it is for.
+//! The bound of the volume: `storage.quota` compared with the filesystem.
 
 use super::{Failure, report::size, volume};
 use crate::{
@@ -6,17 +6,17 @@ use crate::{
     storage::{Filesystem, LEAST_QUOTA},
 };
 
-/// The bound that the configuration adds up to on this machine.
+/// The bound that results from the configuration on this machine.
 pub(super) struct Bounds<'a> {
     config: &'a config::Storage,
     filesystem: Filesystem,
-    /// Of everything, where there is a quota; of what is mirrored, where there is none.
+    /// The bound of all content with a quota, or of mirrored content without one.
     bytes: u64,
 }
 
 impl<'a> Bounds<'a> {
     /// # Errors
-    /// A quota that nothing could be stored in.
+    /// A usage error if the quota leaves no space for content.
     pub(super) fn check(config: &'a config::Storage) -> Result<Self, Failure> {
         let filesystem = Filesystem::that_holds(config.rootdirectory.value());
         let bounds = Self { config, filesystem, bytes: volume::limits(config).mirrored(filesystem.size) };
@@ -30,7 +30,7 @@ impl<'a> Bounds<'a> {
         Ok(bounds)
     }
 
-    /// What its operator may not have meant.
+    /// Returns a warning about a bound that is probably unintended.
     pub(super) fn warning(&self) -> Option<String> {
         let Filesystem { size: whole, .. } = self.filesystem;
         (self.config.quota.is_some() && self.bytes > whole).then(|| {
@@ -43,7 +43,7 @@ impl<'a> Bounds<'a> {
         })
     }
 
-    /// The bound, for the line at the start and `config`.
+    /// Describes the bound, for the startup log and for `config`.
     pub(super) fn told(&self) -> String {
         let (bytes, short) = (self.bytes, size(self.bytes));
         match self.config.quota.is_some() {

@@ -1,5 +1,5 @@
-//! Who does what a command asks for: the server that has the volume, through its admin socket; this process, where none
-//! has it.
+//! Executes a command's request: through the admin socket of the server that uses the volume, or in this process if
+//! there is none.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -19,7 +19,7 @@ use crate::{
     storage::Storage,
 };
 
-/// Has it done, showing every answer as it comes. The last one is returned, and shown too.
+/// Executes the request and shows each response. Returns the last one.
 pub(super) fn perform(
     config: &config::Storage,
     request: &Request,
@@ -86,7 +86,7 @@ fn on(volume: &Volume, request: &Request, show: &mut impl FnMut(&Response)) -> R
                 show(&Response::found(found, &mut done));
                 ControlFlow::Continue(())
             };
-            // Nobody is in the middle of a push: there is nothing to wait for.
+            // No server is running, so no push is in progress, and no grace is needed.
             let collection = Collection { untagged, dry: dry_run, grace: Duration::ZERO };
             Ok(Response::collected(volume.collect(collection, &mut tell)?, dry_run))
         }

@@ -1,11 +1,11 @@
-//! `entrepot completions`: what a shell needs to complete this command line.
+//! `entrepot completions`: prints a completion script for a shell.
 
 use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};
 
 use super::{Failure, say};
 
-/// For whom.
+/// The shell.
 #[derive(Debug, Args, PartialEq)]
 pub(super) struct Options {
     /// The shell that is to read it.
@@ -13,7 +13,7 @@ pub(super) struct Options {
     shell: Shell,
 }
 
-/// Those that are tried out; the library knows others.
+/// Only the shells that are tested; the library supports more.
 fn shell(text: &str) -> Result<Shell, &'static str> {
     match text {
         "bash" => Ok(Shell::Bash),

@@ -1,4 +1,4 @@
-//! `entrepot config`: what the configuration adds up to.
+//! `entrepot config`: prints the effective configuration.
 
 use std::io::{stderr, stdout};
 

@@ -1,4 +1,4 @@
-//! `entrepot du`: what fills the disk, and for whom.
+//! `entrepot du`: reports disk usage by upstream, repository and tag.
 
 mod document;
 mod table;
@@ -19,7 +19,7 @@ use crate::{
     oci::NamePattern,
 };
 
-/// What to count, and how to show it.
+/// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
 pub(super) struct Options {
     /// Show tags, too: of this repository alone (a pattern such as team/** will do), or of all.
@@ -38,7 +38,7 @@ pub(super) struct Options {
     source: Source,
 }
 
-/// What comes first.
+/// The sort order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Order {
     Size,
@@ -89,7 +89,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What matches every repository.
+/// Returns the pattern that matches every repository.
 fn all() -> Result<NamePattern, Failure> {
     "**".parse().map_err(Failure::failed)
 }
@@ -104,7 +104,7 @@ fn count(config: &config::Storage, choice: &Choice) -> Result<Vec<Response>, Fai
     Ok(answers)
 }
 
-/// A repository in the place of the file: as a folder is named to the `du` that everybody knows.
+/// Returns the argument as a repository if no such file exists: users of `du` expect to name a directory there.
 fn repository_meant(source: &Source) -> Option<&str> {
     let text = source.file.as_ref().filter(|file| matches!(file.try_exists(), Ok(false)))?.to_str()?;
     let is_file = text.ends_with(".yml") || text.ends_with(".yaml");

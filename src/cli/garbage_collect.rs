@@ -1,4 +1,4 @@
-//! `entrepot garbage-collect`, spelt as `registry:2` spells it.
+//! `entrepot garbage-collect`: garbage collection with the command line of `registry:2`.
 
 use clap::{ArgAction, Args};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::admin::Request;
 
-/// What to collect, and how.
+/// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
 pub(super) struct Options {
     /// Only say what would go.
@@ -27,7 +27,7 @@ pub(super) struct Options {
     pub(super) source: Source,
 }
 
-/// Go's flags take a value when it is joined by `=`: `--delete-untagged=true` stands in many a crontab.
+/// Parses a Go boolean flag, whose value is joined by `=`: scripts contain `--delete-untagged=true`.
 fn go_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -36,7 +36,7 @@ fn go_bool(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Has the server collect that has the volume; collects alone where none has it, as that program does.
+/// Asks the server that uses the volume to collect, or collects in this process if there is none, as `registry:2` does.
 pub(super) fn run(options: Options) -> Result<(), Failure> {
     let Options { dry_run, delete_untagged, quiet, source } = options;
     let config = source.load()?.config;

@@ -1,4 +1,4 @@
-//! `entrepot gc`: what nothing reaches, removed.
+//! `entrepot gc`: removes content that nothing refers to.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::admin::Request;
 
-/// What to collect, and how.
+/// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
 pub(super) struct Options {
     /// Remove manifests that no tag reaches, too.
@@ -19,7 +19,8 @@ pub(super) struct Options {
     /// Only list what would go.
     #[arg(long)]
     dry_run: bool,
-    /// How long after the last push to a repository what nothing names there yet is left alone, if shorter than gc.grace.
+    /// How long after the last push to a repository what nothing names there yet is left alone, if shorter than
+    /// gc.grace.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     grace: Option<Duration>,
     /// Write each answer as a line of JSON.

@@ -1,5 +1,5 @@
-//! `entrepot health`: whether the server that has this configuration answers. For health checks where there is no curl, as
-//! in our own image.
+//! `entrepot health`: checks if the server with this configuration answers. For health checks in images without curl,
+//! such as Entrepot's own.
 
 use std::{
     io::{self, Read, Write},
@@ -12,11 +12,11 @@ use std::{
 use super::{Failure, Source, own_certificate, say};
 use crate::config::{Host, Http, Listen, ListenAddress};
 
-/// How long connecting, and each read and write, may take.
+/// The timeout for connecting, and for each read and write.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// What is read of an answer at most: its first line.
+/// The most bytes of the response that are read: its first line.
 const LINE: usize = 256;
-/// Whoever turns us away for that had our connection accepted, and showed its certificate.
+/// A server that refuses the connection for this reason is running, and has shown its certificate.
 const WANTED: &str = "alive; it tells more only to those who have a certificate (http.tls.clientcas)";
 
 pub(super) fn run(source: Source) -> Result<(), Failure> {
@@ -32,7 +32,7 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The first line of the answer.
+/// Returns the first line of the response.
 fn ask(http: &Http) -> io::Result<String> {
     let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     match (http.addr.value(), &http.tls) {
@@ -60,7 +60,7 @@ fn unix(path: &Path) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-/// To the first address that lets itself be connected to.
+/// Connects to the first address that accepts.
 fn tcp(address: &ListenAddress) -> io::Result<TcpStream> {
     let mut failure = io::Error::other("there is no such address");
     for candidate in addresses(address)? {
@@ -76,7 +76,7 @@ fn tcp(address: &ListenAddress) -> io::Result<TcpStream> {
     Err(failure)
 }
 
-/// Who listens everywhere is asked at the loopback interface.
+/// Returns the addresses to try: the loopback ones for a server that listens on all addresses.
 fn addresses(address: &ListenAddress) -> io::Result<Vec<SocketAddr>> {
     let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, address.port));
     let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, address.port));

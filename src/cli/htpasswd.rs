@@ -1,4 +1,4 @@
-//! `entrepot htpasswd`: a line for the file of users.
+//! `entrepot htpasswd`: makes a line for the file of users.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use super::{Failure, say};
 use crate::{access::NewLine, config::Secret};
 
-/// Whose line to make.
+/// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
 pub(super) struct Options {
     /// The user's name.
@@ -35,7 +35,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     update(&path, &line).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
 }
 
-/// From a pipe: its first line.
+/// Reads the password from the first line of a pipe.
 fn read() -> io::Result<Secret> {
     let mut text = String::new();
     stdin().lock().read_line(&mut text)?;
@@ -44,7 +44,7 @@ fn read() -> io::Result<Secret> {
     Ok(password)
 }
 
-/// Twice, since nobody sees what they type.
+/// Asks for the password twice, because it is not shown.
 fn ask(user: &str) -> io::Result<Secret> {
     let terminal = Silent::begin()?;
     let first = prompted(&format!("Password for {user}: "))?;
@@ -60,7 +60,7 @@ fn prompted(prompt: &str) -> io::Result<Secret> {
     password
 }
 
-/// A terminal that does not show what is typed, for as long as this lives.
+/// Disables the terminal's echo until dropped.
 struct Silent(Termios);
 
 impl Silent {
@@ -75,12 +75,12 @@ impl Silent {
 
 impl Drop for Silent {
     fn drop(&mut self) {
-        // A terminal that has gone needs nothing.
+        // A closed terminal needs no reset.
         let _ = tcsetattr(stdin(), OptionalActions::Flush, &self.0);
     }
 }
 
-/// Replaces the file whole, so that a server that reads it meanwhile sees the old users or the new ones.
+/// Replaces the file atomically, so that a server reads either the old users or the new ones.
 #[expect(clippy::disallowed_methods, reason = "a new file of its own, which goes when its sync fails")]
 fn update(path: &Path, line: &NewLine) -> io::Result<()> {
     let old = match fs::read_to_string(path) {
@@ -106,7 +106,7 @@ fn update(path: &Path, line: &NewLine) -> io::Result<()> {
 
 fn keep_owner(file: &fs::File, metadata: &fs::Metadata) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
-    // Only root may give a file away; anybody else has made it their own already.
+    // Only root can change the owner; for other users it is already right.
     let _ = std::os::unix::fs::fchown(file, Some(metadata.uid()), Some(metadata.gid()));
     file.set_permissions(fs::Permissions::from_mode(metadata.permissions().mode() & 0o7777))
 }

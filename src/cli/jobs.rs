@@ -1,4 +1,4 @@
-//! What a server does beside answering: when, and on which threads.
+//! Starts the server's background jobs, and defines their intervals.
 
 use std::{
     sync::{Arc, mpsc},
@@ -8,21 +8,21 @@ use std::{
 use super::supervise::Supervisor;
 use crate::{config::Config, metrics::Job, registry::Registry};
 
-/// How often what is kept for a while only is looked through.
+/// The interval of removing expired cache entries.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
-/// How often the disk is held against its bounds.
+/// The interval of comparing disk usage with its bounds.
 const TEND_EVERY: Duration = Duration::from_secs(1);
-/// How often what nobody asks for any more is looked for, at most and at least.
+/// The shortest and longest interval of removing content that is no longer used.
 const EXPIRE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
-/// How often names whose claim is not proven are asked about, at most and at least.
+/// The shortest and longest interval of checking names with unproven claims.
 const SETTLE_EVERY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
-/// How long the first request waits for a look at the disk: for most volumes that is all it takes, and then everything is
-/// known from the beginning.
+/// The time that startup waits for the disk scan. Most volumes take less, and then everything is known from the first
+/// request on.
 const LOOK_FIRST: Duration = Duration::from_millis(300);
-/// The same for a new volume, where there is nothing to look at: that takes so long only on a machine that does much else.
+/// The same for a new volume, which is empty: the scan takes this long only on a very busy machine.
 const LOOK_AT_NOTHING: Duration = Duration::from_secs(30);
 
-/// Begins all of it.
+/// Starts all jobs.
 pub(super) fn start(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
     rebuild(registry, supervisor);
     repeat(supervisor, Job::Tidy, registry, TIDY_EVERY, Registry::tidy);
@@ -53,7 +53,7 @@ fn rebuild(registry: &Arc<Registry>, supervisor: &Supervisor) {
     let _ = waited.recv_timeout(patience);
 }
 
-/// Does something that blocks, again and again.
+/// Repeats blocking work at an interval.
 fn repeat<T: Send + 'static>(
     supervisor: &Supervisor,
     job: Job,
@@ -76,8 +76,8 @@ fn repeat<T: Send + 'static>(
     });
 }
 
-/// Asks about the names that were claimed while the upstream could not be asked: soon after it can be, and less and less often
-/// while it cannot.
+/// Checks the names that were claimed while the upstream was unreachable: soon after it is reachable again, and at
+/// growing intervals until then.
 fn settle_claims(registry: &Arc<Registry>, supervisor: &Supervisor) {
     let registry = Arc::clone(registry);
     supervisor.keep(Job::Names, move || {
@@ -93,7 +93,7 @@ fn settle_claims(registry: &Arc<Registry>, supervisor: &Supervisor) {
     });
 }
 
-/// `storage.maintenance.uploadpurging`: uploads that nobody goes on with.
+/// `storage.maintenance.uploadpurging`: removes abandoned uploads.
 fn purge_uploads(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
     let purging = &config.storage.uploadpurging;
     if !*purging.enabled {

@@ -1,4 +1,4 @@
-//! What a server does about its volume by itself, and when: `gc.interval`, `verify.interval`.
+//! Schedules garbage collection and verification: `gc.interval`, `verify.interval`.
 
 use std::{
     ops::ControlFlow,
@@ -15,17 +15,17 @@ use crate::{
     registry::{Collection, Registry, VERIFY_SHARDS, Verification},
 };
 
-/// Between two looks at the clock.
+/// The least time between two checks of the clock.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// Begins it.
+/// Starts the scheduled jobs.
 pub(super) fn start(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
     collections(registry, config, supervisor);
     verifications(registry, config, supervisor);
 }
 
-/// Everything once in an interval, a step at a time: which one's turn it is, the clock tells, so that a restart goes on
-/// where it was.
+/// Verifies every shard once in an interval, one at a time. The clock determines the shard, so that a restart continues
+/// at the same place.
 fn verifications(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
     let (interval, rate) = (*config.verify.interval, *config.verify.rate);
     if interval.is_zero() {
@@ -40,7 +40,7 @@ fn verifications(registry: &Arc<Registry>, config: &Config, supervisor: &Supervi
             loop {
                 tokio::time::sleep(pause).await;
                 let now = turn(interval);
-                // Never more than all of them.
+                // At most all shards once.
                 for turn in (last..now).rev().take(usize::from(VERIFY_SHARDS)) {
                     let step = u16::try_from(turn % u128::from(VERIFY_SHARDS)).unwrap_or_default();
                     let (registry, verification) =
@@ -53,14 +53,14 @@ fn verifications(registry: &Arc<Registry>, config: &Config, supervisor: &Supervi
     });
 }
 
-/// Steps since the epoch.
+/// Returns the number of steps since the epoch.
 fn turn(interval: Duration) -> u128 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_nanos() * u128::from(VERIFY_SHARDS) / interval.as_nanos().max(1)
 }
 
 fn verify(registry: &Registry, verification: &Verification) {
-    // What is damaged is told where it is found.
+    // The verification logs damaged blobs itself.
     if let Err(error) = registry.verify(verification, &mut |_| ControlFlow::Continue(())) {
         tracing::warn!("what is stored could not be verified: {error}");
     }
@@ -76,7 +76,7 @@ fn collections(registry: &Arc<Registry>, config: &Config, supervisor: &Superviso
     supervisor.keep(Job::Collect, move || {
         let (registry, watched) = (Arc::clone(&registry), watched.clone());
         async move {
-            // Before the grace has passed since the start, nothing would go.
+            // Before the grace period has passed since the start, nothing would be removed.
             let mut ticks = interval_at(Instant::now() + collection.grace.min(interval), interval);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {

@@ -1,4 +1,4 @@
-//! The doors of a server, as the configuration has them: where they are, what they speak, what one client may take there.
+//! Converts the configuration of `http` into the listeners' settings: addresses, TLS, limits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     registry::Registry,
 };
 
-/// How often the certificate's files are looked at. One that changed must rest for as long.
+/// The interval of checking the certificate files. A changed file must be stable for one interval.
 const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(1);
 
 pub(super) fn listen(address: &config::ListenAddress) -> http::Listen {
@@ -52,7 +52,7 @@ pub(super) fn limits(limits: &config::LimitsConfig) -> http::RequestLimits {
     }
 }
 
-/// As many as are allowed, and no more than leave files to open for what is served over them.
+/// Returns the connection limit, at most half of the open-files limit, which leaves descriptors for the content served.
 fn connections(setting: &config::Setting<Option<u64>>) -> Option<u64> {
     let most = descriptors::limit().map(|files| files / 2);
     if let (true, Some(asked), Some(most)) = (setting.is_set(), **setting, most)
@@ -63,7 +63,7 @@ fn connections(setting: &config::Setting<Option<u64>>) -> Option<u64> {
     [**setting, most].into_iter().flatten().min()
 }
 
-/// Puts the blame on the key whose value does not do.
+/// Returns the failure with the configuration key at fault.
 pub(super) fn cannot_bind(config: &Config, error: &BindError) -> Failure {
     let http = &config.http;
     let Some(tls) = http.tls.as_ref() else { return Failure::usage(cannot_listen(http, error)) };
@@ -83,7 +83,7 @@ fn cannot_listen(http: &config::Http, error: &BindError) -> config::Error {
     }
 }
 
-/// Takes a new certificate soon after its files change: Kubernetes and certbot put others in their place.
+/// Reloads the certificate soon after its files change, because Kubernetes and certbot replace them at any time.
 pub(super) fn renew_certificate(server: &Server, registry: &Arc<Registry>, supervisor: &Supervisor) {
     let Some(tls) = server.tls() else { return };
     let (registry, watched) = (Arc::clone(registry), supervisor.clone());

@@ -1,4 +1,4 @@
-//! Where log lines go, and which are written at all: `log.*`.
+//! Sets up logging according to `log.*`: levels, formats and targets.
 
 use std::io::stderr;
 
@@ -7,7 +7,7 @@ use tracing_subscriber::{Layer as _, filter::Targets, fmt, layer::SubscriberExt,
 
 use crate::config::{Formatter, Level, Log};
 
-/// Begins to write log lines to stderr.
+/// Starts logging to stderr.
 pub(super) fn start(log: &Log) {
     let level = match *log.level.value() {
         Level::Error => LevelFilter::ERROR,
@@ -15,15 +15,15 @@ pub(super) fn start(log: &Log) {
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
     };
-    // The crates below log what is not ours to show, whole requests among it: never below warnings.
+    // Dependencies log data that must stay private, even whole requests, so their levels below warning are disabled.
     let targets = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("entrepot", level)
         .with_target("access", level)
         .with_target("audit", LevelFilter::OFF)
-        // Each probe of a client that tries TLS first, and each cut body, which this server tells of itself.
+        // actix logs every probe of a TLS client and every aborted body; this server logs those itself.
         .with_target("actix_http", LevelFilter::OFF);
-    // For programs, whatever the other lines look like, and whatever their level.
+    // Audit records are always JSON and always enabled.
     let audited = Targets::new().with_target("audit", LevelFilter::INFO);
     let audit = fmt::layer().json().flatten_event(true).with_writer(stderr).with_filter(audited);
     let lines = tracing_subscriber::registry().with(audit);
@@ -39,11 +39,11 @@ pub(super) fn start(log: &Log) {
     }
 }
 
-/// Begins to write warnings and errors to stderr, for a command that does the work itself: a server has a log for them.
+/// Logs warnings and errors to stderr, for a command without a server, which would have a log of its own.
 pub(super) fn start_for_command() {
     let targets = Targets::new().with_target("entrepot", LevelFilter::WARN);
     let text = fmt::layer().with_ansi(is_terminal()).with_target(false).without_time().with_writer(stderr);
-    // One that was begun before stays.
+    // A logger that was installed before stays.
     let _ = tracing_subscriber::registry().with(text.with_filter(targets)).try_init();
 }
 

@@ -1,5 +1,5 @@
-//! The command line: one file a command. `serve` is the composition root: the only place where the rooms of the house are
-//! put together and background jobs are started.
+//! The command line, one file for each command. `serve` is the composition root: the only place that assembles the
+//! server and starts background jobs.
 
 mod access;
 mod bounds;
@@ -32,7 +32,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::FILE_VARIABLE;
 
-/// A command was used wrongly, or its configuration is.
+/// The exit code for a wrong command line or configuration.
 const USAGE: u8 = 2;
 
 /// A mirror of Docker Hub and a registry of your own, in one directory.
@@ -121,7 +121,7 @@ Examples:
   entrepot completions zsh > /usr/local/share/zsh/site-functions/_entrepot
   entrepot completions fish > ~/.config/fish/completions/entrepot.fish";
 
-/// Where the configuration comes from.
+/// The arguments that select the configuration.
 #[derive(Debug, Args, PartialEq)]
 struct Source {
     /// A configuration file of registry:2 (version: 0.1).
@@ -135,14 +135,14 @@ struct Source {
 impl Source {
     fn load(self) -> Result<crate::config::Loaded, Failure> {
         let flags = crate::config::Flags { data: self.data };
-        // Names and values that are not Unicode are not ours.
+        // Variables that are not Unicode cannot be Entrepot's.
         let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         let named = || std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
         crate::config::Config::load(self.file.or_else(named).as_deref(), variables, flags).map_err(Failure::usage)
     }
 }
 
-/// Why a command failed, in one line, and the exit code that says so.
+/// The reason that a command failed, in one line, and its exit code.
 #[derive(Debug)]
 struct Failure {
     message: String,
@@ -158,13 +158,13 @@ impl Failure {
         Self { message: error.to_string(), code: 1 }
     }
 
-    /// The answer was no, and has been told.
+    /// A negative result that was already printed.
     fn quiet() -> Self {
         Self { message: String::new(), code: 1 }
     }
 }
 
-/// Runs the command that `arguments` (the program's name first) ask for, to its end.
+/// Runs the command in `arguments`, which start with the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match parse(arguments.into_iter().collect()) {
         Ok(Command::Serve(source)) => serve::run(source),
@@ -180,7 +180,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Completions(options)) => completions::run(&options),
         Ok(Command::GarbageCollect(options)) => garbage_collect::run(options),
         Err(error) => {
-            // Help and version come this way too, to stdout and with code 0.
+            // Help and version take this path too, with code 0.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
@@ -204,7 +204,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Command, clap::Error> {
     }
 }
 
-/// Writes a line; a reader that has gone away is no failure.
+/// Writes a line. A closed pipe is not an error.
 fn say(to: &mut impl Write, line: &str) {
     let _ = writeln!(to, "{line}");
 }

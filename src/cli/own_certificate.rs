@@ -1,5 +1,5 @@
-//! TLS to this machine's own server, which is known by its certificate: the loopback interface is a name that no authority
-//! vouches for.
+//! TLS to the local server, verified by comparing its certificate with the configured one, because no CA certifies the
+//! loopback address.
 
 use std::{io, net::TcpStream, path::Path, sync::Arc};
 
@@ -11,10 +11,10 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 
-/// The connection; the handshake comes with the first byte written.
+/// Returns the connection; the handshake starts with the first write.
 ///
 /// # Errors
-/// When the file holds no certificate.
+/// An I/O error if the file holds no certificate.
 pub(super) fn connect(stream: TcpStream, certificate: &Path) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let expected = CertificateDer::from_pem_file(certificate).map_err(io::Error::other)?;
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -27,13 +27,13 @@ pub(super) fn connect(stream: TcpStream, certificate: &Path) -> io::Result<Strea
     Ok(StreamOwned::new(connection, stream))
 }
 
-/// Whether the server, which has been believed by then, ended the connection because we have no certificate.
+/// Returns true if the verified server closed the connection because the client has no certificate.
 pub(super) fn is_wanted(error: &io::Error) -> bool {
     let alert = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     matches!(alert, Some(Error::AlertReceived(AlertDescription::CertificateRequired)))
 }
 
-/// Believes the one that shows this certificate, and can sign with its key.
+/// Accepts only a server with this certificate and its key.
 #[derive(Debug)]
 struct Own {
     expected: CertificateDer<'static>,
@@ -49,7 +49,7 @@ impl ServerCertVerifier for Own {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        // Of an old one that is still served for a moment after its file changed, the next check knows.
+        // Right after a renewal the old certificate may still be served; the next check succeeds.
         match *shown == self.expected {
             true => Ok(ServerCertVerified::assertion()),
             false => Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),

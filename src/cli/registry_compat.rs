@@ -1,5 +1,5 @@
-//! The command line of `registry:2`, for when the binary is called by its name: what scripts, units and images that ran it
-//! say is understood as it was meant.
+//! The command line of `registry:2`, used if the binary is called by that name, so that existing scripts, units and
+//! images keep working.
 
 use std::{ffi::OsString, path::Path};
 
@@ -28,13 +28,13 @@ enum Subcommands {
     GarbageCollect(garbage_collect::Options),
 }
 
-/// Whether the program was called by one of that program's names.
+/// Returns true if the program was called by a name of registry:2.
 pub(super) fn is_meant(arguments: &[OsString]) -> bool {
     let called = arguments.first().and_then(|name| Path::new(name).file_name());
     called.is_some_and(|name| name == "registry" || name == "docker-registry")
 }
 
-/// A bare file is to be served: its image's entry point did so, and its first images had no command beside it.
+/// A file without a command means `serve`, as in the entry point of the first registry:2 images.
 pub(super) fn parse(mut arguments: Vec<OsString>) -> Result<Command, clap::Error> {
     if arguments.get(1).is_some_and(is_file) {
         arguments.insert(1, "serve".into());

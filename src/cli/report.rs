@@ -1,37 +1,37 @@
-//! Answers, as people and programs read them: lines on stdout, how far it has come on stderr if that is a terminal.
+//! Prints a command's responses as text or JSON on stdout, and its progress on stderr if that is a terminal.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 
 use super::say;
 use crate::admin::Response;
 
-/// How to show answers.
+/// Prints responses in one form.
 #[derive(Debug)]
 pub(super) struct Report {
     form: Form,
     dry: bool,
-    /// Whether the last line on the terminal is to be overwritten.
+    /// True if the last line on the terminal is a progress line to overwrite.
     drawn: bool,
     terminal: bool,
 }
 
-/// For whom.
+/// The form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     People,
-    /// Each answer as a line of JSON, as the server gives it.
+    /// Each response as a line of JSON, as received.
     Json,
-    /// Nobody.
+    /// No output.
     Quiet,
 }
 
 impl Report {
-    /// `dry` is whether things only would go.
+    /// `dry` is true for a dry run.
     pub(super) fn new(form: Form, dry: bool) -> Self {
         Self { form, dry, drawn: false, terminal: form == Form::People && stderr().is_terminal() }
     }
 
-    /// Shows one.
+    /// Prints a response.
     pub(super) fn show(&mut self, answer: &Response) {
         if let Response::Progress { done, of, bytes } = answer {
             self.draw(&progress(*done, *of, *bytes));
@@ -84,7 +84,7 @@ fn line(answer: &Response, dry: bool) -> Option<String> {
     let verb = if dry { "would remove" } else { "removed" };
     match answer {
         Response::Progress { .. } | Response::Failed { .. } => None,
-        // Of a count nothing can be shown before its end.
+        // A usage report is printed at its end only.
         Response::Source(_) | Response::Repository(_) | Response::Tag(_) | Response::Counted(_) => None,
         Response::Manifest { repository, digest } => Some(format!("{verb} manifest {repository}@{digest}")),
         Response::Blob { digest, .. } => Some(format!("{verb} blob {digest}")),
@@ -112,7 +112,7 @@ fn line(answer: &Response, dry: bool) -> Option<String> {
     }
 }
 
-/// In a unit that leaves three or four digits.
+/// Formats a size in a decimal unit that leaves three or four digits.
 pub(super) fn size(bytes: u64) -> String {
     let units = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
     match units.into_iter().find(|(_, unit)| bytes >= *unit) {

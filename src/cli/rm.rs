@@ -1,4 +1,4 @@
-//! `entrepot rm`: a repository that was pushed here, removed as a whole, and its name freed.
+//! `entrepot rm`: removes a pushed repository as a whole, and frees its name.
 
 use clap::Args;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{admin::Request, oci::RepositoryName};
 
-/// What to remove.
+/// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
 pub(super) struct Options {
     /// The repository, such as team/app.

@@ -1,4 +1,4 @@
-//! `entrepot serve`: the composition root.
+//! `entrepot serve`: builds all parts of the server from the configuration, and runs it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ use crate::{
     upstream::{self, Credentials, Options, Pool, Proxy, Remote},
 };
 
-/// Threads that ask upstreams: each fills several blobs at a time.
+/// Threads for upstream requests; each fills several blobs concurrently.
 const UPSTREAM_THREADS: usize = 2;
 
 pub(super) fn run(source: Source) -> Result<(), Failure> {
@@ -36,11 +36,11 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     }
     raise_open_files();
     let bounds = Bounds::check(&config.storage)?;
-    // Given once, for every connection there will be; a second call would find it there, which is as good.
+    // Installed once for all connections; a second call fails harmlessly.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let background = background().map_err(Failure::failed)?;
     let access = access(&config, &background)?;
-    // The volume first: a process that is on its way out holds the port too, and lets go of both.
+    // The volume comes first: a previous process that is still stopping holds both the volume and the port.
     let registry = Arc::new(Registry::new(foundation(&config, &background)?).map_err(Failure::failed)?);
     let server = Server::bind(settings(&config, access)).map_err(|error| listeners::cannot_bind(&config, &error))?;
     let debug = debug_server(&config.http.debug)?;
@@ -64,7 +64,7 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     drop(door);
     registry.close();
     tracing::info!("stopped");
-    // Fills under way end here: what they staged is swept at the next start.
+    // Fills in progress are aborted; the next start removes their staged files.
     background.shutdown_background();
     Ok(())
 }
@@ -78,7 +78,7 @@ fn foundation(config: &Config, background: &Runtime) -> Result<RegistryConfig, F
         registry::decide(&storage, listed, *config.proxy.adopt)
             .map_err(|undecided| Failure::usage(format!("{}: {undecided}", root.value().display())))?;
     }
-    // Opened by the first of the jobs: nobody waits for that.
+    // The first job opens it, so that startup does not wait.
     let index = Index::begin(&storage.index_dir());
     let proxy = Proxy::from_lookup(|name| std::env::var(name).ok()).map_err(Failure::usage)?;
     let metrics = Arc::new(Metrics::new().map_err(Failure::failed)?);
@@ -102,7 +102,7 @@ fn foundation(config: &Config, background: &Runtime) -> Result<RegistryConfig, F
     })
 }
 
-/// Whatever URL is configured plays Docker Hub.
+/// Returns the client of Docker Hub, or of the URL configured in its place.
 fn hub(proxy: &config::Proxy, metrics: &Arc<Metrics>) -> Result<Remote, Failure> {
     let credentials = match (proxy.username.value(), proxy.password.value()) {
         (Some(username), Some(password)) => {
@@ -115,12 +115,12 @@ fn hub(proxy: &config::Proxy, metrics: &Arc<Metrics>) -> Result<Remote, Failure>
     Remote::new(Domain::docker_hub(), proxy.remoteurl.value().clone(), options).map_err(Failure::usage)
 }
 
-/// Where work runs that no request owns.
+/// Returns the runtime for work that belongs to no request.
 fn background() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).thread_name("background").enable_all().build()
 }
 
-/// Lets commands ask this server. One that cannot be asked serves all the same.
+/// Opens the admin socket for commands. If that fails, the server runs without it.
 fn open_admin_socket(
     registry: &Arc<Registry>,
     config: &Config,
@@ -137,7 +137,7 @@ fn open_admin_socket(
     Some(opened)
 }
 
-/// Who may come in; `None` lets everybody do everything.
+/// Returns the access control; `None` allows everybody everything.
 fn access(config: &Config, background: &Runtime) -> Result<Option<Arc<Access>>, Failure> {
     let access = match config.auth.value() {
         config::Auth::Open => return Ok(None),
@@ -188,7 +188,7 @@ fn listen(address: &config::Listen) -> http::Listen {
     }
 }
 
-/// The second door, where one is asked for.
+/// Returns the debug listener, if it is configured.
 fn debug_server(debug: &config::Debug) -> Result<Option<DebugServer>, Failure> {
     let Some(address) = debug.addr.value() else { return Ok(None) };
     let metrics = debug.prometheus.then(|| debug.path.value().clone());
@@ -201,7 +201,7 @@ fn debug_server(debug: &config::Debug) -> Result<Option<DebugServer>, Failure> {
     Ok(Some(server))
 }
 
-/// Answers at the second door; without one, waits for ever.
+/// Serves the debug listener; without one, waits forever.
 async fn watch(debug: Option<DebugServer>, registry: &Arc<Registry>) -> std::io::Result<()> {
     match debug {
         Some(server) => server.run(Arc::clone(registry)).await,
@@ -231,14 +231,14 @@ fn rules(config: &Config) -> RegistryPolicy {
     }
 }
 
-/// Every connection, fill and stored blob being read is a file descriptor; the soft limit is often 1,024.
+/// Raises the limit of open files: connections, fills and open blobs need one each, and the soft limit is often 1,024.
 fn raise_open_files() {
     if let Err(error) = descriptors::raise_limit() {
         tracing::warn!("the limit of open files stays at {:?}: {error}", descriptors::limit());
     }
 }
 
-/// Ends when the process is asked to.
+/// Resolves when the process receives a termination signal.
 fn asked_to_stop(drain: Duration) -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

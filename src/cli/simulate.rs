@@ -1,4 +1,4 @@
-//! `entrepot simulate`: which eviction policy serves a log of pulls best, and what a size of cache is worth.
+//! `entrepot simulate`: replays a log of pulls under several eviction policies and cache sizes.
 
 use std::{
     fs::File,
@@ -39,7 +39,7 @@ Examples:
 
 Exit codes: 0 all is well, 1 it failed, 2 it was asked wrongly (command line or log).";
 
-/// What to replay, and how to say what came of it.
+/// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
 pub(super) struct Options {
     /// The log to replay; `-` is standard input.
@@ -130,7 +130,7 @@ fn read(path: &Path, progress: &Progress) -> Result<Trace, Failure> {
     })
 }
 
-/// A reader that has gone away, as `head` does, is no failure.
+/// Writes the log. A closed pipe, as with `head`, is not an error.
 fn write(synthetic: Synthetic, path: &Path) -> io::Result<()> {
     let written = if path == Path::new("-") {
         let mut out = BufWriter::new(stdout().lock());
@@ -142,7 +142,7 @@ fn write(synthetic: Synthetic, path: &Path) -> io::Result<()> {
     written.or_else(|why| if why.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(why) })
 }
 
-/// One line on stderr that says how far it is, where somebody looks.
+/// Prints the progress as one line on stderr, if that is a terminal.
 struct Progress(bool);
 
 impl Progress {
@@ -161,7 +161,7 @@ impl Progress {
     }
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Serialize)]
 struct Document<'a> {
     requests: usize,
@@ -232,14 +232,14 @@ fn percent(ratio: f64) -> String {
     format!("{:.1} %", 100.0 * ratio)
 }
 
-/// With a comma after every three digits.
+/// Formats a number with a comma after every three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group).into_owned());
     groups.collect::<Vec<_>>().join(",")
 }
 
-/// Three digits or so, and a unit of thousands.
+/// Formats a size with about three digits and a decimal unit.
 fn bytes(count: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let power = (count.max(1).ilog10() / 3) as usize;

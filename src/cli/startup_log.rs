@@ -1,4 +1,4 @@
-//! What `serve` says when it starts: where it listens, and what its operator may not have meant.
+//! The log lines at startup: the addresses, the storage bounds, and warnings about unlikely configurations.
 
 use super::bounds::Bounds;
 use crate::{

@@ -1,5 +1,5 @@
-//! Jobs beside the answering, kept going: one that panics is told of, counted, and begun again, later each time it does so
-//! soon again.
+//! Supervises background jobs: a job that panics is logged, counted, and restarted after a delay that grows with each
+//! repeated panic.
 
 use std::{
     any::Any,
@@ -15,10 +15,10 @@ use crate::{
     metrics::{Job, Metrics},
 };
 
-/// How long a job that panicked rests, at first and at most.
+/// The restart delay of a job that panicked: the first and the longest.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
-/// Keeps jobs going.
+/// Runs background jobs and restarts those that panic.
 #[derive(Clone)]
 pub(super) struct Supervisor {
     tasks: Handle,
@@ -28,12 +28,12 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Over jobs that run on `tasks`; what of them blocks runs on `lanes`.
+    /// Supervises jobs on `tasks`, with blocking work on `lanes`.
     pub(super) fn new(tasks: Handle, lanes: Lanes, metrics: Arc<Metrics>) -> Self {
         Self { tasks, lanes, metrics, rest: REST }
     }
 
-    /// Begins a job, and begins it again whenever it panics, until it ends.
+    /// Starts a job, and restarts it after each panic, until it returns.
     pub(super) fn keep<F, Ended>(&self, job: Job, begin: F)
     where
         F: Fn() -> Ended + Send + 'static,
@@ -61,13 +61,13 @@ impl Supervisor {
         });
     }
 
-    /// Does a job's work that blocks. A panic in it is the job's.
+    /// Runs a job's blocking work. A panic in it counts as the job's.
     pub(super) async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         match self.lanes.run(Lane::Job, work).await {
             Ok(done) => done,
             Err(ended) => match ended.try_into_panic() {
                 Ok(panic) => resume_unwind(panic),
-                // The process is about to end, and the lane with it.
+                // The process is shutting down.
                 Err(_) => std::future::pending().await,
             },
         }
@@ -101,7 +101,7 @@ mod tests {
         text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
     }
 
-    /// As the walk of a rebuild, which blocks; and as a loop, whose second round panics.
+    /// Covers blocking work, as in a rebuild, and a loop that panics in its second iteration.
     #[tokio::test]
     async fn a_job_that_panics_is_counted_and_begun_again_until_it_ends() {
         let (supervisor, tries, done) = (supervisor(), Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));

@@ -1,4 +1,4 @@
-//! What a command line is understood as.
+//! Tests of parsing command lines.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `entrepot verify`: what is stored, hashed again.
+//! `entrepot verify`: hashes all stored content again and repairs what is damaged.
 
 use clap::Args;
 
@@ -11,10 +11,10 @@ use crate::{
     config,
 };
 
-/// Something that was pushed here is damaged, and nobody else has it.
+/// The exit code if pushed content is damaged, which no upstream can replace.
 const DAMAGED: u8 = 3;
 
-/// What to verify, and how fast.
+/// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
 pub(super) struct Options {
     /// How many bytes a second are read, in place of verify.rate.

@@ -1,4 +1,4 @@
-//! What the configuration says of the volume, as the rooms below take it.
+//! Converts the configuration of storage into the types of the lower layers.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::{
     storage::{Bound, Error, SpaceLimits},
 };
 
-/// What was expected of the directory that could not be opened; where its owner is the reason, with the command that helps.
+/// Explains why the directory cannot be opened, with a command that helps if its owner is the cause.
 pub(super) fn cannot_open(root: &Path, error: &Error) -> String {
     let command = match error {
         Error::Io { source, .. } => chown_all(root, source),
@@ -16,7 +16,7 @@ pub(super) fn cannot_open(root: &Path, error: &Error) -> String {
     format!("a directory this process can write ({error}){command}")
 }
 
-/// How much may be stored.
+/// Returns the storage limits.
 pub(super) fn limits(storage: &config::Storage) -> SpaceLimits {
     let bound = |amount: SizeBound| match amount {
         SizeBound::Bytes(bytes) => Bound::Bytes(bytes),

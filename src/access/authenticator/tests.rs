@@ -1,4 +1,4 @@
-//! Users log in against real files.
+//! Tests of logging in against real files of users.
 
 use std::{
     fs,
@@ -61,7 +61,7 @@ fn the_right_password_lets_in_and_no_other() {
     }
 }
 
-/// Once it has been right it is not hashed again: thousands of requests cost less than one look at the hash.
+/// A verified password is not hashed again: thousands of requests cost less than one verification.
 #[test]
 fn a_password_that_was_right_is_cheap() {
     let file = File::new(&line("ann", "secret", 10));
@@ -91,7 +91,7 @@ fn many_at_once_with_the_right_password_all_get_in() {
     }
 }
 
-/// A password takes its time on threads of its own, and half of the processors at most, whether or not who asked is there still.
+/// Hashing runs on threads of its own, at most on half of the cores, even for cancelled requests.
 #[test]
 fn hashing_is_in_nobodys_way() {
     let file = File::new(&line("ann", "secret", 12));
@@ -100,7 +100,7 @@ fn hashing_is_in_nobodys_way() {
     let handle = file.runtime.handle();
     let guess = |number: usize| {
         let logins = Arc::clone(&logins);
-        // Each its own, so that none is told to wait; nobody's password takes as long as ann's.
+        // Different users, so that none is throttled; an unknown user's password takes as long as a known one's.
         handle.spawn(async move { logins.log_in(HERE, &format!("user-{number}"), "guess").await })
     };
     let guesses: Vec<_> = (0..2 * permits).map(guess).collect();
@@ -145,8 +145,8 @@ fn an_unknown_user_takes_as_long_as_a_known_one() {
         assert_eq!(file.log_in(&logins, user, &format!("{number}")), Err(LoginError::Wrong));
         start.elapsed()
     };
-    // In turns, and the quickest of each: what the machine does besides makes both slower, now and then. On a busy one it
-    // takes more turns until each had a quiet moment; if one were quicker, no number of turns would make them equal.
+    // The quickest of several alternating attempts, because other load slows both down now and then. A busy machine
+    // gets more attempts; if one case were quicker, no number of attempts would make them equal.
     let (mut both, mut ratio) = (Vec::new(), 0.0);
     while both.len() < 8 || (both.len() < 48 && !(0.5..2.0).contains(&ratio)) {
         both.push((took("ann", both.len()), took("nobody", both.len())));

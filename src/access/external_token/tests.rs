@@ -1,4 +1,4 @@
-//! Whose tokens are believed: by certificate, by chain, by key, of each family.
+//! Tests of trusted tokens: by certificate, by chain and by key, for each algorithm family.
 
 use std::path::PathBuf;
 
@@ -62,7 +62,7 @@ fn believes(outside: &ExternalTokens, token: &str) -> bool {
     }
 }
 
-/// A certificate, what signs by it, and whether it may sign others.
+/// A certificate with its signing key, and a flag for a CA.
 struct Made {
     certificate: Certificate,
     params: CertificateParams,
@@ -82,7 +82,7 @@ impl Made {
         Self { certificate, params, key }
     }
 
-    /// A token that brings these certificates along.
+    /// Signs a token with these certificates in its header.
     fn sign(&self, chain: &[&Self]) -> String {
         let x5c = chain.iter().map(|made| STANDARD.encode(made.certificate.der())).collect::<Vec<_>>();
         let header = Header { x5c: (!x5c.is_empty()).then_some(x5c), ..Header::new(Algorithm::ES256) };
@@ -118,7 +118,7 @@ fn only_what_may_vouch_for_others_does() {
     assert!(!believes(&outside, &under_leaf.sign(&[&under_leaf, &leaf])));
 }
 
-/// A token signed by hand: `jsonwebtoken` makes none of a key that is in this form.
+/// Signs a token by hand: `jsonwebtoken` does not sign with a key in this form.
 fn rsa_token(key: &RsaKey, algorithm: &str, padding: &'static dyn RsaEncoding) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let message = format!("{}.{}", part(&json!({ "alg": algorithm, "typ": "JWT" })), part(&claims()));

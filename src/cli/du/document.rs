@@ -1,4 +1,4 @@
-//! What was counted, in the shape in which it is shown: sorted, and cut to what was asked for.
+//! The usage report as it is shown: sorted, and limited to the selection.
 
 use std::{
     cmp::Ordering,
@@ -13,20 +13,20 @@ use crate::{
     oci::{self, NamePattern},
 };
 
-/// What the source is called that is no upstream.
+/// The name of the source of pushed content.
 const PUSHED: &str = "pushed";
 
-/// What is shown of it.
+/// The selection to show.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
     pub(super) sort: Order,
-    /// So many of each list.
+    /// The most entries of each list.
     pub(super) top: Option<u64>,
-    /// The repositories whose tags are shown; others are not shown at all.
+    /// The repositories to show with their tags; others are omitted.
     pub(super) tags: Option<NamePattern>,
 }
 
-/// All of it.
+/// The whole report.
 #[derive(Debug, Serialize)]
 pub(super) struct Document {
     #[serde(serialize_with = "time")]
@@ -39,7 +39,7 @@ pub(super) struct Document {
     pub(super) changed: i64,
 }
 
-/// What no source has.
+/// Disk usage that belongs to no source.
 #[derive(Debug, Serialize)]
 pub(super) struct Other {
     pub(super) unlinked: u64,
@@ -50,14 +50,14 @@ pub(super) struct Other {
     pub(super) other: u64,
 }
 
-/// An upstream, or all that was pushed.
+/// An upstream, or all pushed content.
 #[derive(Debug, Serialize)]
 pub(super) struct Source {
     pub(super) source: String,
     pub(super) class: &'static str,
     #[serde(flatten)]
     pub(super) weight: UsageRow,
-    /// Of all, shown or not.
+    /// The number of repositories, shown or not.
     pub(super) repository_count: usize,
     pub(super) repositories: Vec<Repository>,
 }
@@ -67,7 +67,7 @@ pub(super) struct Repository {
     pub(super) name: String,
     #[serde(flatten)]
     pub(super) weight: UsageRow,
-    /// Of all, shown or not.
+    /// The number of tags, shown or not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tag_count: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,7 +93,7 @@ pub(super) struct UsageRow {
 }
 
 impl Document {
-    /// Of all answers to a count. `None` when no repository is what `choice` wants.
+    /// Builds the report from all responses. Returns `None` if no repository matches `choice`.
     pub(super) fn new(answers: Vec<Response>, choice: &Choice) -> Option<Self> {
         let (mut sources, mut repositories, mut disk) = (Vec::new(), Vec::new(), admin::Disk::default());
         for answer in answers {
@@ -127,7 +127,7 @@ fn told_of(told: admin::Repository, choice: &Choice) -> Homed {
     (domain, Repository { name, weight: weight.into(), tag_count: None, tags })
 }
 
-/// A source, with the repositories that are its own.
+/// Builds a source with its repositories.
 fn source(told: admin::Source, all: &mut Vec<Homed>, choice: &Choice) -> Source {
     let own = all.extract_if(.., |(domain, _)| *domain == told.domain).map(|(_, repository)| repository);
     let mut repositories: Vec<_> = own.collect();
@@ -148,7 +148,7 @@ fn source(told: admin::Source, all: &mut Vec<Homed>, choice: &Choice) -> Source 
 }
 
 impl Choice {
-    /// Whether repositories are shown whatever they are called.
+    /// Returns true if all repositories are selected.
     fn is_for_all(&self) -> bool {
         self.tags.as_ref().is_none_or(NamePattern::is_everything)
     }
@@ -160,7 +160,7 @@ impl Choice {
         self.tags.as_ref().is_some_and(wanted)
     }
 
-    /// What comes first comes first; what is the same in that, by its size and then its name.
+    /// Sorts by the selected order, then by size, then by name.
     fn sort<T>(&self, all: &mut [T], of: impl Fn(&T) -> (&UsageRow, &String)) {
         all.sort_by(|one, other| {
             let ((one, name), (other, other_name)) = (of(one), of(other));

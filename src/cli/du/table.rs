@@ -1,9 +1,9 @@
-//! What was counted, as people read it: a line each, the name last, so that no width is too small for it.
+//! The usage report as a text table. The name is the last column, so that it may have any width.
 
 use super::document::{Document, Source, UsageRow};
 use crate::cli::report::size;
 
-/// The columns before the name.
+/// The titles of the columns before the name.
 const TITLES: [&str; 5] = ["SIZE", "EXCLUSIVE", "SHARED", "OBJECTS", "LAST USED"];
 
 struct Row {
@@ -11,7 +11,7 @@ struct Row {
     name: String,
 }
 
-/// The table's lines.
+/// Returns the table's lines.
 pub(super) fn lines(document: &Document) -> Vec<String> {
     let mut rows = vec![Row { cells: TITLES.map(str::to_owned), name: String::new() }];
     document.sources.iter().for_each(|source| add(&mut rows, source, document.at));
@@ -38,13 +38,13 @@ fn row(weight: &UsageRow, now: u64, name: String) -> Row {
     Row { cells: [size(bytes), size(exclusive), size(shared), objects.to_string(), used], name }
 }
 
-/// How many are not shown.
+/// Returns a row with the number of entries that are not shown.
 fn more(all: usize, shown: usize, indent: &str) -> Option<Row> {
     let left = all.saturating_sub(shown);
     (left > 0).then(|| Row { cells: Default::default(), name: format!("{indent}(and {left} more)") })
 }
 
-/// What no source has, and all there is.
+/// Returns the rows of disk usage without a source, and the total.
 fn rest(document: &Document) -> impl Iterator<Item = Row> {
     let other = &document.other;
     let parts = [
@@ -72,7 +72,7 @@ fn rest(document: &Document) -> impl Iterator<Item = Row> {
     parts.chain(changed).chain([line(size(document.total), format!("in all{of}"))]).chain(bound)
 }
 
-/// How long ago, in the largest unit that leaves a whole number.
+/// Formats an age in the largest unit that leaves a whole number.
 fn age(seconds: u64) -> String {
     let units = [("d", 86_400), ("h", 3600), ("m", 60)];
     match units.into_iter().find(|(_, unit)| seconds >= *unit) {
@@ -82,7 +82,7 @@ fn age(seconds: u64) -> String {
 }
 
 impl Row {
-    /// Sizes and numbers to the right, times and names to the left.
+    /// Aligns sizes and numbers to the right, and times and names to the left.
     fn line(&self, widths: &[usize; 5]) -> String {
         let [bytes, exclusive, shared, objects, used] = &self.cells;
         let [a, b, c, d, e] = *widths;

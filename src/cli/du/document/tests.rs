@@ -1,4 +1,4 @@
-//! What is shown of what was counted.
+//! Tests of sorting and cutting a usage report.
 
 use super::*;
 
