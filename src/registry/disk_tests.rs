@@ -248,14 +248,14 @@ async fn room_is_made_for_what_fits_and_for_nothing_else() {
     }
     let here = cached.iter().filter(|digest| store.storage.has_blob(digest).unwrap()).count();
     assert!((5..15).contains(&here), "{here} of 300 KiB in some 4 MiB");
-    assert!(store.room_for(Purpose::Mirrored, 8 << 20).await.is_err(), "larger than a quarter");
-    assert!(store.room_for(Purpose::Hosted, 8 << 20).await.is_err(), "larger than all there is");
+    assert!(store.reserve_object(Purpose::Mirrored, 8 << 20).await.is_err(), "larger than a quarter");
+    assert!(store.reserve_object(Purpose::Hosted, 8 << 20).await.is_err(), "larger than all there is");
     let after = cached.iter().filter(|digest| store.storage.has_blob(digest).unwrap()).count();
     assert_eq!(here, after, "nothing made way in vain");
-    let said = store.room_for(Purpose::Hosted, 8 << 20).await.unwrap_err().to_string();
+    let said = store.reserve_object(Purpose::Hosted, 8 << 20).await.unwrap_err().to_string();
     assert!(said.starts_with("the quota is exceeded: ") && said.contains(&format!("{}", 24 << 20)), "{said}");
-    let room = store.room_for(Purpose::Hosted, 3 << 20).await.unwrap();
-    assert!(room.promised() >= 3 << 20);
+    let reservation = store.reserve_object(Purpose::Hosted, 3 << 20).await.unwrap();
+    assert!(reservation.promised() >= 3 << 20);
 }
 
 /// An object that cannot fit beside leased content must not evict anything, since it would not be cached anyway.
@@ -278,7 +278,7 @@ async fn nothing_is_evicted_in_vain() {
     }
     let here = |digests: &[Digest]| digests.iter().filter(|digest| store.storage.has_blob(digest).unwrap()).count();
     for purpose in [Purpose::Mirrored, Purpose::Hosted] {
-        let said = store.room_for(purpose, 20 << 20).await.unwrap_err().to_string();
+        let said = store.reserve_object(purpose, 20 << 20).await.unwrap_err().to_string();
         assert!(said.contains("storage.quota") && said.contains("bytes of mirrored content were asked for"), "{said}");
         assert!(said.contains(": enough of them may go at 20"), "{said}");
         assert!(store.could_fit(purpose, 20 << 20).await.is_err());
@@ -287,7 +287,7 @@ async fn nothing_is_evicted_in_vain() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert!(store.could_fit(Purpose::Mirrored, 13 << 20).await.is_ok());
     assert_eq!((here(&old), here(&leased)), (20, 80), "nothing goes before it comes");
-    let _room = store.room_for(Purpose::Mirrored, 13 << 20).await.unwrap();
+    let _reservation = store.reserve_object(Purpose::Mirrored, 13 << 20).await.unwrap();
     let left = here(&old);
     assert!((1..20).contains(&left) && here(&leased) == 80, "{left} of 20 are left");
 }
@@ -298,7 +298,7 @@ async fn a_miss_waits_until_the_disk_is_counted() {
     let dir = TempDir::new().unwrap();
     let store = begin(&dir, SpaceLimits::default(), Retention::default());
     let asking = store.clone();
-    let miss = Handle::current().spawn(async move { asking.room_for(Purpose::Mirrored, 10).await.map(drop) });
+    let miss = Handle::current().spawn(async move { asking.reserve_object(Purpose::Mirrored, 10).await.map(drop) });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!miss.is_finished());
     let said = store.storage.reserve(Purpose::Mirrored, 10).unwrap_err().to_string();
@@ -344,10 +344,10 @@ async fn what_a_failed_fill_left_makes_way_first() {
         store.partial_blobs.put(&digest, staged, Box::new(HashState::new(digest.hasher())), 6 << 20);
     }
     agrees(&store, &dir, "with both halves");
-    let room = store.room_for(Purpose::Hosted, 10 << 20).await.unwrap();
+    let reservation = store.reserve_object(Purpose::Hosted, 10 << 20).await.unwrap();
     assert_eq!(store.partial_blobs.bytes(), 6 << 20, "the older one went");
     assert!(store.partial_blobs.take(&Digest::sha256(&[1])).is_some() && store.storage.has_blob(&cached).unwrap());
-    drop(room);
+    drop(reservation);
     agrees(&store, &dir, "afterwards");
 }
 
@@ -364,9 +364,10 @@ async fn a_push_waits_until_the_disk_is_counted() {
     let store = begin(&dir, limits, Retention::default());
     assert!(store.could_fit(Purpose::Hosted, 8 << 20).await.is_ok(), "nobody can tell yet");
     let asking = store.clone();
-    let small = Handle::current().spawn(async move { asking.room_for(Purpose::Hosted, 2 << 20).await });
+    let small = Handle::current().spawn(async move { asking.reserve_object(Purpose::Hosted, 2 << 20).await });
     let asking = store.clone();
-    let large = Handle::current().spawn(async move { asking.room_for(Purpose::Hosted, 16 << 20).await.map(drop) });
+    let large =
+        Handle::current().spawn(async move { asking.reserve_object(Purpose::Hosted, 16 << 20).await.map(drop) });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!small.is_finished() && !large.is_finished());
     on_a_thread(|| store.open_index()).unwrap();

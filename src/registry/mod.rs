@@ -135,18 +135,18 @@ impl Registry {
     /// Collects garbage, beside all other work. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::UnderWay`] while another collection runs, [`Error::Abandoned`] if `tell` cancels this one,
+    /// [`Error::UnderWay`] while another collection runs, [`Error::Abandoned`] if `on_event` cancels this one,
     /// [`Error::Storage`] if the disk fails.
-    pub fn collect(&self, collection: Collection, tell: ProgressCallback<'_, GcEvent>) -> Result<Collected, Error> {
-        collection.run(&self.store, tell)
+    pub fn collect(&self, collection: Collection, on_event: ProgressCallback<'_, GcEvent>) -> Result<Collected, Error> {
+        collection.run(&self.store, on_event)
     }
 
     /// Counts the disk usage by source, repository and tag, beside all other work. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::NoIndex`] if there is no complete index, [`Error::Abandoned`] if `tell` cancels it.
-    pub fn count(&self, census: &Census, tell: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
-        census.run(&self.store, tell)
+    /// [`Error::NoIndex`] if there is no complete index, [`Error::Abandoned`] if `on_event` cancels it.
+    pub fn count(&self, census: &Census, on_event: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
+        census.run(&self.store, on_event)
     }
 
     /// Returns the threads for blocking work.

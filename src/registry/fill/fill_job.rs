@@ -169,7 +169,7 @@ impl Job {
         };
         let size = match established {
             Ok(Some(size)) => size,
-            Ok(None) => return self.fetch_untold(&client, events).await,
+            Ok(None) => return self.fetch_unknown_size(&client, events).await,
             Err(failure) => return Err(self.not_resumed(partial, failure)),
         };
         let (staged, state) = match partial {
@@ -256,11 +256,11 @@ impl Job {
                 written = writer.written() => match written {
                     Ok(written) => {
                         self.fill.progress.send_replace(Progress::Filling { size, written });
-                        self.is_forsaken(&mut unread).then_some(Error::Abandoned)
+                        self.is_unread_too_long(&mut unread).then_some(Error::Abandoned)
                     }
                     Err((hashing_file, error)) => return Err(self.hand_over(hashing_file.state(), size, &error.into(), None)),
                 },
-                event = coming.next(), if writer.has_room() && writer.taken() < size => match event {
+                event = coming.next(), if writer.accepts_more() && writer.taken() < size => match event {
                     Some(Ok(Event::Bytes(bytes))) => {
                         writer.take(bytes);
                         (writer.taken() > size).then(|| Error::BadGateway("more bytes than announced".into()))
@@ -281,7 +281,7 @@ impl Job {
     }
 
     /// Returns whether the fill has had no reader for too long.
-    pub(in crate::registry) fn is_forsaken(&self, unread: &mut Option<Instant>) -> bool {
+    pub(in crate::registry) fn is_unread_too_long(&self, unread: &mut Option<Instant>) -> bool {
         if self.fill.progress.receiver_count() > 0 {
             *unread = None;
             return false;

@@ -54,7 +54,11 @@ fn not_kept(error: &Error) -> Error {
 
 impl Job {
     /// Fetches a blob to its end; returns its size.
-    pub(in crate::registry) async fn fetch_untold(&self, client: &Client, mut events: Events) -> Result<u64, Failure> {
+    pub(in crate::registry) async fn fetch_unknown_size(
+        &self,
+        client: &Client,
+        mut events: Events,
+    ) -> Result<u64, Failure> {
         let (digest, store) = (self.fill.digest(), &self.fills.store);
         let staged = store.stage(digest, Purpose::Mirrored, 0).await.map_err(|error| not_kept(&error))?;
         let (mut state, mut room) = (Box::new(HashState::new(digest.hasher())), Room::default());
@@ -95,11 +99,11 @@ impl Job {
             tokio::select! {
                 biased;
                 written = writer.written() => match written {
-                    Ok(_) if self.is_forsaken(&mut unread) => break Some(Error::Abandoned),
+                    Ok(_) if self.is_unread_too_long(&mut unread) => break Some(Error::Abandoned),
                     Ok(_) => {}
                     Err((_, error)) => return Err(not_kept(&error.into()).into()),
                 },
-                event = events.recv(), if writer.has_room() => match event {
+                event = events.recv(), if writer.accepts_more() => match event {
                     Some(Ok(Event::Bytes(bytes))) => {
                         room.cover(store, writer.taken() + bytes.len() as u64).await?;
                         writer.take(bytes);

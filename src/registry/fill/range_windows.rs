@@ -43,7 +43,7 @@ pub(in crate::registry) struct State {
     pub(in crate::registry) running: usize,
     /// Bytes requested so far.
     pub(in crate::registry) spent: u64,
-    pub(in crate::registry) rooms: Vec<Reservation>,
+    pub(in crate::registry) reservations: Vec<Reservation>,
 }
 
 impl RangeFetches {
@@ -79,8 +79,8 @@ impl RangeFetches {
 
     /// Returns the file, after reserving space for one more window.
     pub(in crate::registry) async fn stage(&self, digest: &Digest) -> Result<&Staged, Error> {
-        let room = self.store.reserve(Purpose::Mirrored, WINDOW).await?;
-        self.state.lock().rooms.push(room);
+        let reservation = self.store.reserve(Purpose::Mirrored, WINDOW).await?;
+        self.state.lock().reservations.push(reservation);
         self.staged.get_or_try_init(|| self.store.stage(digest, Purpose::Mirrored, 0)).await
     }
 

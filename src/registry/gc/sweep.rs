@@ -72,19 +72,19 @@ struct Collector<'a> {
     hosted: HashSet<u64>,
     mirrored: HashSet<u64>,
     collected: Collected,
-    tell: ProgressCallback<'a, GcEvent>,
+    on_event: ProgressCallback<'a, GcEvent>,
 }
 
 impl Collection {
     /// Collects the garbage of a volume. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::UnderWay`] while another collection runs, [`Error::Abandoned`] if `tell` cancels this one,
+    /// [`Error::UnderWay`] while another collection runs, [`Error::Abandoned`] if `on_event` cancels this one,
     /// [`Error::Storage`] if the disk fails. Removals made before that remain.
     pub(in crate::registry) fn run(
         self,
         store: &BlobStore,
-        tell: ProgressCallback<'_, GcEvent>,
+        on_event: ProgressCallback<'_, GcEvent>,
     ) -> Result<Collected, Error> {
         let under_way = store.gc_guard.collect(self.grace).ok_or(Error::UnderWay)?;
         let mut collector = Collector {
@@ -94,7 +94,7 @@ impl Collection {
             hosted: HashSet::new(),
             mirrored: HashSet::new(),
             collected: Collected::default(),
-            tell,
+            on_event,
         };
         // An unreadable repository may link anything: bytes are removed only after every repository was read.
         for repository in store.storage.repositories() {
@@ -111,7 +111,7 @@ impl Collection {
 
 impl Collector<'_> {
     fn say(&mut self, found: GcEvent) -> Result<(), Error> {
-        if (self.tell)(found).is_break() { Err(Error::Abandoned) } else { Ok(()) }
+        if (self.on_event)(found).is_break() { Err(Error::Abandoned) } else { Ok(()) }
     }
 
     fn count(&self, kind: metrics::Collected, bytes: u64) {

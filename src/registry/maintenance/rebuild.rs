@@ -61,7 +61,7 @@ impl BlobStore {
         let mut alone = self.rebuilding.lock();
         self.storage.ledger().set_known(false);
         let reopened = match self.index.reopen() {
-            Err(Absent::Full) if self.make_room_for_index(&mut alone) => self.index.reopen(),
+            Err(Absent::Full) if self.free_space_for_index(&mut alone) => self.index.reopen(),
             reopened => reopened,
         };
         if reopened.is_err() {
@@ -73,7 +73,7 @@ impl BlobStore {
 
     /// Frees space for an index that cannot be opened on a full disk; normal eviction needs the index. Returns whether
     /// anything was freed.
-    fn make_room_for_index(&self, alone: &mut RebuildState) -> bool {
+    fn free_space_for_index(&self, alone: &mut RebuildState) -> bool {
         if alone.no_room_until.is_some_and(|until| Instant::now() < until) {
             return false;
         }

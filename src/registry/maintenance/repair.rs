@@ -20,11 +20,15 @@ impl Registry {
     /// Hashes the stored blobs, beside all other work. Blocks until it is done; not to be called on an async thread.
     ///
     /// # Errors
-    /// [`Error::Abandoned`] if `tell` cancels it, [`Error::Storage`] if the disk fails.
-    pub fn verify(&self, verification: &Verification, tell: ProgressCallback<'_, Checked>) -> Result<Verified, Error> {
+    /// [`Error::Abandoned`] if `on_event` cancels it, [`Error::Storage`] if the disk fails.
+    pub fn verify(
+        &self,
+        verification: &Verification,
+        on_event: ProgressCallback<'_, Checked>,
+    ) -> Result<Verified, Error> {
         let restore = |digest: &Digest, place: &Repository| self.tasks.block_on(self.restore(digest, place));
         let hooks = RepairHooks { forget: &|digest| self.manifests.forget(digest), restore: &restore };
-        verification.run(&self.store, hooks, tell)
+        verification.run(&self.store, hooks, on_event)
     }
 
     /// Fetches a damaged blob from its upstream again, and makes it durable.

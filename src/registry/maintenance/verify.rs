@@ -82,23 +82,23 @@ struct Verifier<'a> {
     /// The first read failure, because of which a blob could not be verified.
     unread: Option<storage::Error>,
     hooks: RepairHooks<'a>,
-    tell: ProgressCallback<'a, Checked>,
+    on_event: ProgressCallback<'a, Checked>,
 }
 
 impl Verification {
     /// Hashes the stored blobs. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::Abandoned`] if `tell` cancels it, [`Error::Storage`] if the disk fails. If single blobs cannot be read,
-    /// the others are hashed all the same.
+    /// [`Error::Abandoned`] if `on_event` cancels it, [`Error::Storage`] if the disk fails. If single blobs cannot be
+    /// read, the others are hashed all the same.
     pub(in crate::registry) fn run(
         &self,
         store: &BlobStore,
         hooks: RepairHooks<'_>,
-        tell: ProgressCallback<'_, Checked>,
+        on_event: ProgressCallback<'_, Checked>,
     ) -> Result<Verified, Error> {
         let pace = Pace { rate: self.rate.max(1), begun: Instant::now(), read: 0 };
-        let mut verifier = Verifier { store, pace, verified: Verified::default(), unread: None, hooks, tell };
+        let mut verifier = Verifier { store, pace, verified: Verified::default(), unread: None, hooks, on_event };
         for step in self.steps.clone() {
             verifier.step(u8::try_from(step).unwrap_or(u8::MAX))?;
             let done = step + 1 - self.steps.start;
@@ -116,7 +116,7 @@ impl Verification {
 
 impl Verifier<'_> {
     fn say(&mut self, checked: Checked) -> Result<(), Error> {
-        if (self.tell)(checked).is_break() { Err(Error::Abandoned) } else { Ok(()) }
+        if (self.on_event)(checked).is_break() { Err(Error::Abandoned) } else { Ok(()) }
     }
 
     fn step(&mut self, first: u8) -> Result<(), Error> {

@@ -38,26 +38,30 @@ impl Volume {
     ///
     /// # Errors
     /// As `Registry::collect`.
-    pub fn collect(&self, collection: Collection, tell: ProgressCallback<'_, GcEvent>) -> Result<Collected, Error> {
-        collection.run(&self.store, tell)
+    pub fn collect(&self, collection: Collection, on_event: ProgressCallback<'_, GcEvent>) -> Result<Collected, Error> {
+        collection.run(&self.store, on_event)
     }
 
     /// As `Registry::verify`, without upstreams to restore from.
     ///
     /// # Errors
     /// As `Registry::verify`.
-    pub fn verify(&self, verification: &Verification, tell: ProgressCallback<'_, Checked>) -> Result<Verified, Error> {
-        verification.run(&self.store, RepairHooks { forget: &|_| {}, restore: &|_, _| false }, tell)
+    pub fn verify(
+        &self,
+        verification: &Verification,
+        on_event: ProgressCallback<'_, Checked>,
+    ) -> Result<Verified, Error> {
+        verification.run(&self.store, RepairHooks { forget: &|_| {}, restore: &|_, _| false }, on_event)
     }
 
     /// As `Registry::count`, after a scan of the disk, since another program may have used the volume.
     ///
     /// # Errors
-    /// [`Error::NoIndex`], [`Error::Abandoned`] if `tell` cancels it, [`Error::Storage`] if the disk fails.
-    pub fn count(&self, census: &Census, tell: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
-        let _ = tell(UsageEvent::Step { done: 0, of: None, bytes: 0 });
+    /// [`Error::NoIndex`], [`Error::Abandoned`] if `on_event` cancels it, [`Error::Storage`] if the disk fails.
+    pub fn count(&self, census: &Census, on_event: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
+        let _ = on_event(UsageEvent::Step { done: 0, of: None, bytes: 0 });
         self.store.open_index()?;
-        census.run(&self.store, tell)
+        census.run(&self.store, on_event)
     }
 
     /// Rebuilds the index from the disk.

@@ -173,7 +173,7 @@ impl Registry {
             Some(head) if head.digest == cached.digest => Ok((Arc::clone(cached), CacheStatus::Revalidated)),
             Some(head) => match self.here(repository, &head.digest).await {
                 Some(manifest) => Ok((manifest, CacheStatus::Revalidated)),
-                None => self.fetch_heard(repository, tag, head.digest).await,
+                None => self.fetch_cached_head(repository, tag, head.digest).await,
             },
             None => self.fetch(repository, Reference::Tag(tag.clone())).await,
         }
@@ -187,7 +187,7 @@ impl Registry {
         self.check_known(repository, tag)?;
         let place = (repository.clone(), tag.clone());
         let fetched = match self.store.tag_cache.recent(&place, self.freshness) {
-            Some(head) => self.fetch_heard(repository, tag, head.digest).await,
+            Some(head) => self.fetch_cached_head(repository, tag, head.digest).await,
             None => self.fetch(repository, Reference::Tag(tag.clone())).await,
         };
         fetched.map_err(|error| Resource::Manifest.failed(&error))
@@ -218,7 +218,7 @@ impl Registry {
     }
 
     /// Fetches the manifest that the tag cache names. If it is gone, fetches the tag itself, which may have moved.
-    async fn fetch_heard(
+    async fn fetch_cached_head(
         self: &Arc<Self>,
         repository: &Repository,
         tag: &Tag,

@@ -19,11 +19,11 @@ impl Registry {
         if !known {
             return Ok(false);
         }
-        let room = self.store.room_for(Purpose::Hosted, 0).await?;
+        let reservation = self.store.reserve_object(Purpose::Hosted, 0).await?;
         let guard = self.store.gc_guard.guard_repository(into, Some(&digest)).await;
         if !self.store.promote(digest).await? {
             return Ok(false);
         }
-        self.store.link_promoted(into, digest, (guard, room)).await
+        self.store.link_promoted(into, digest, (guard, reservation)).await
     }
 }

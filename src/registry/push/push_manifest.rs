@@ -60,7 +60,7 @@ impl Registry {
         self.check_children(repository, &manifest).await?;
         let subject = manifest.manifest.subject;
         // Space for the links of the manifest and of each tag.
-        let _room = self.store.room_for(Purpose::Hosted, LINKS_A_TAG * pushed.tags.len() as u64).await?;
+        let _reservation = self.store.reserve_object(Purpose::Hosted, LINKS_A_TAG * pushed.tags.len() as u64).await?;
         self.keep_durably(digest, pushed.bytes).await?;
         self.manifests.remember(&manifest);
         let tags: Arc<[Tag]> = pushed.tags.into();

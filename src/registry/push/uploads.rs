@@ -54,10 +54,10 @@ impl UploadWriter {
     pub async fn take(&mut self, bytes: Bytes) -> Result<(), Error> {
         let missing = (self.writer.taken() + bytes.len() as u64).saturating_sub(self.allocation.until());
         if missing > 0 {
-            self.make_room(missing).await?;
+            self.reserve_ahead(missing).await?;
         }
         self.writer.take(bytes);
-        while !self.writer.has_room() {
+        while !self.writer.accepts_more() {
             self.writer.written().await.map_err(|(_, error)| Error::from(error))?;
         }
         Ok(())
@@ -76,7 +76,7 @@ impl UploadWriter {
     }
 
     /// Reserves the `missing` bytes, and beyond them as many as have arrived so far, within bounds.
-    async fn make_room(&self, missing: u64) -> Result<(), Error> {
+    async fn reserve_ahead(&self, missing: u64) -> Result<(), Error> {
         let step = self.writer.taken().clamp(STEP.0, STEP.1).max(missing);
         match self.grow(step).await {
             Err(Error::InsufficientSpace(_)) if step > missing => self.grow(missing).await,
@@ -110,10 +110,10 @@ impl Registry {
     pub async fn begin_upload(&self, repository: &Repository, id: UploadId, algorithm: Algorithm) -> Result<(), Error> {
         let place = repository.clone();
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let room = self.store.reserve(Purpose::Hosted, STEP.0).await?;
+        let reservation = self.store.reserve(Purpose::Hosted, STEP.0).await?;
         let guard = self.store.gc_guard.guard_repository(repository, None).await;
         let begin = move |store: &BlobStore| {
-            let _held = (room, guard);
+            let _held = (reservation, guard);
             store.storage.uploads(&place).begin(id, &started)
         };
         self.store.blocking(Lane::Write, begin).await??;
@@ -184,10 +184,10 @@ impl Registry {
         if copied > 0 {
             drop(self.store.reserve(Purpose::Hosted, copied).await?);
         }
-        let room = self.store.room_for(Purpose::Hosted, 0).await?;
+        let reservation = self.store.reserve_object(Purpose::Hosted, 0).await?;
         // A task of its own that holds the session's lock: it completes even if the client disconnects.
         let commit = async move {
-            let _held = (room, guard);
+            let _held = (reservation, guard);
             let end = move |_: &BlobStore| {
                 hashing_file.end();
                 hashing_file

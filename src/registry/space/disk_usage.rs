@@ -117,24 +117,24 @@ struct Counter<'a> {
     unlinked: Amount,
     /// Bytes and number of all blobs.
     all: Amount,
-    tell: ProgressCallback<'a, UsageEvent>,
+    on_event: ProgressCallback<'a, UsageEvent>,
 }
 
 impl Census {
     /// Counts the disk usage. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::NoIndex`] if there is no complete index, [`Error::Abandoned`] if `tell` cancels the count,
+    /// [`Error::NoIndex`] if there is no complete index, [`Error::Abandoned`] if `on_event` cancels the count,
     /// [`Error::Storage`] if the disk fails.
     pub(in crate::registry) fn run(
         &self,
         store: &BlobStore,
-        tell: ProgressCallback<'_, UsageEvent>,
+        on_event: ProgressCallback<'_, UsageEvent>,
     ) -> Result<Counted, Error> {
-        wait_for_index(store, tell)?;
+        wait_for_index(store, on_event)?;
         store.flush_accesses();
         let (sources, repositories) = (BTreeMap::new(), self.named(store)?);
-        let mut counter = Counter { store, sources, repositories, unlinked: (0, 0), all: (0, 0), tell };
+        let mut counter = Counter { store, sources, repositories, unlinked: (0, 0), all: (0, 0), on_event };
         counter.blobs()?;
         let counted = counter.counted();
         counter.sources()?;
@@ -159,12 +159,12 @@ impl Census {
     }
 }
 
-fn wait_for_index(store: &BlobStore, tell: ProgressCallback<'_, UsageEvent>) -> Result<(), Error> {
+fn wait_for_index(store: &BlobStore, on_event: ProgressCallback<'_, UsageEvent>) -> Result<(), Error> {
     while !store.index.is_complete() {
         if store.index.has_failed() {
             return Err(Error::NoIndex);
         }
-        if tell(UsageEvent::Step { done: 0, of: None, bytes: 0 }).is_break() {
+        if on_event(UsageEvent::Step { done: 0, of: None, bytes: 0 }).is_break() {
             return Err(Error::Abandoned);
         }
         thread::sleep(PAUSE);
@@ -174,7 +174,7 @@ fn wait_for_index(store: &BlobStore, tell: ProgressCallback<'_, UsageEvent>) -> 
 
 impl Counter<'_> {
     fn say(&mut self, event: UsageEvent) -> Result<(), Error> {
-        if (self.tell)(event) == ControlFlow::Continue(()) { Ok(()) } else { Err(Error::Abandoned) }
+        if (self.on_event)(event) == ControlFlow::Continue(()) { Ok(()) } else { Err(Error::Abandoned) }
     }
 
     fn blobs(&mut self) -> Result<(), Error> {

@@ -36,7 +36,7 @@ impl BlobStore {
             if freed >= bytes {
                 break;
             }
-            freed += self.evict_for_room(&digest);
+            freed += self.evict_blob(&digest);
         }
         freed
     }
@@ -70,7 +70,7 @@ impl BlobStore {
         (found, sum)
     }
 
-    pub(in crate::registry) fn evict_for_room(&self, digest: &Digest) -> u64 {
+    pub(in crate::registry) fn evict_blob(&self, digest: &Digest) -> u64 {
         self.try_evict(digest, Reason::Room)
     }
 

@@ -40,7 +40,7 @@ struct Eviction {
 
 impl BlobStore {
     /// Reserves space for an object of `size` bytes and its links.
-    pub(in crate::registry) async fn room_for(&self, purpose: Purpose, size: u64) -> Result<Reservation, Error> {
+    pub(in crate::registry) async fn reserve_object(&self, purpose: Purpose, size: u64) -> Result<Reservation, Error> {
         self.reserve(purpose, size.next_multiple_of(BLOCK).saturating_add(LINKS)).await
     }
 
@@ -74,7 +74,7 @@ impl BlobStore {
             return Ok(reservation);
         }
         // One at a time, so that content evicted for one request is not counted as evictable for the next.
-        let mut lack = self.room.lock().await;
+        let mut lack = self.evicting.lock().await;
         let mut last = None;
         for _ in 0..TRIES {
             let short = match self.storage.reserve(purpose, bytes) {
@@ -83,7 +83,7 @@ impl BlobStore {
                 Err(short) => short,
             };
             let known = *lack;
-            let made = self.blocking(Lane::Evict, move |store| store.make_room(&short, known)).await?;
+            let made = self.blocking(Lane::Evict, move |store| store.free_missing(&short, known)).await?;
             match made {
                 Ok(0) => return Err(short.into()),
                 Ok(_) => last = Some(short),
@@ -102,7 +102,7 @@ impl BlobStore {
     /// [`Error::InsufficientSpace`] if they would not, [`Error::Abandoned`] if the store is closed.
     pub(in crate::registry) async fn could_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
         let Some(short) = self.short_of(purpose, bytes)? else { return Ok(()) };
-        let mut lack = self.room.lock().await;
+        let mut lack = self.evicting.lock().await;
         let known = *lack;
         let planned = self.blocking(Lane::Evict, move |store| store.plan(&short, known).map(drop)).await?;
         planned.map_err(|(short, found)| {
@@ -114,7 +114,7 @@ impl BlobStore {
     /// As [`BlobStore::could_fit`], but does not wait: succeeds while another request frees space. Blocks briefly.
     pub(in crate::registry) fn may_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
         let Some(short) = self.short_of(purpose, bytes)? else { return Ok(()) };
-        let Ok(mut lack) = self.room.try_lock() else { return Ok(()) };
+        let Ok(mut lack) = self.evicting.try_lock() else { return Ok(()) };
         self.plan(&short, *lack).map(drop).map_err(|(short, found)| {
             *lack = Some(found);
             short.into()
@@ -139,14 +139,14 @@ impl BlobStore {
 
     /// Frees the missing space and returns the bytes freed. If not enough is evictable, nothing is evicted, since it
     /// would have to be fetched again for no gain.
-    fn make_room(&self, short: &InsufficientSpace, known: Option<Lack>) -> Result<u64, (InsufficientSpace, Lack)> {
+    fn free_missing(&self, short: &InsufficientSpace, known: Option<Lack>) -> Result<u64, (InsufficientSpace, Lack)> {
         let Eviction { bytes, partial, digests } = self.plan(short, known)?;
         let mut freed = if partial > 0 { self.partial_blobs.drop_oldest(bytes) } else { 0 };
         for digest in digests {
             if freed >= bytes {
                 break;
             }
-            freed += self.evict_for_room(&digest);
+            freed += self.evict_blob(&digest);
         }
         Ok(freed)
     }

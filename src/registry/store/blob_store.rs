@@ -49,7 +49,7 @@ pub(in crate::registry) struct BlobStore {
     /// Held while the index is rebuilt from the disk.
     pub(in crate::registry) rebuilding: Arc<Mutex<RebuildState>>,
     /// Held while space is freed; the value is the last shortage that eviction could not resolve.
-    pub(in crate::registry) room: Arc<AsyncMutex<Option<Lack>>>,
+    pub(in crate::registry) evicting: Arc<AsyncMutex<Option<Lack>>>,
     pub(in crate::registry) metrics: Arc<Metrics>,
     pub(in crate::registry) lanes: Lanes,
     pub(in crate::registry) uncached: Arc<Uncached>,
@@ -86,7 +86,7 @@ impl BlobStore {
             tag_cache: Arc::new(TagCache::new()),
             name_claims: Arc::default(),
             rebuilding: Arc::default(),
-            room: Arc::default(),
+            evicting: Arc::default(),
             metrics,
             rechecks: BlockingSingleFlight::new(lanes.clone()).into(),
             drops: BlockingSingleFlight::new(lanes.clone()).into(),
@@ -205,7 +205,7 @@ impl BlobStore {
         purpose: Purpose,
         size: u64,
     ) -> Result<Staged, Error> {
-        let reservation = self.room_for(purpose, size).await?;
+        let reservation = self.reserve_object(purpose, size).await?;
         let digest = *digest;
         Ok(self.blocking(Lane::Write, move |store| store.storage.stage(&digest, reservation, size)).await??)
     }

@@ -105,7 +105,7 @@ impl<I: DerefMut<Target = HashState> + Send + 'static> Writer<I> {
         self.taken
     }
 
-    pub(in crate::registry) fn has_room(&self) -> bool {
+    pub(in crate::registry) fn accepts_more(&self) -> bool {
         self.batched < BATCH
     }
 

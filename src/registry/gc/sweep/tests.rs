@@ -72,12 +72,12 @@ impl Fixture {
 
     fn collect(&self, untagged: bool, dry: bool) -> (Collected, Vec<GcEvent>) {
         let mut found = Vec::new();
-        let mut tell = |one| {
+        let mut on_event = |one| {
             found.extend((one != GcEvent::Repository).then_some(one));
             ControlFlow::Continue(())
         };
         let collected =
-            Collection { untagged, dry, grace: Duration::from_secs(60) }.run(&self.store, &mut tell).unwrap();
+            Collection { untagged, dry, grace: Duration::from_secs(60) }.run(&self.store, &mut on_event).unwrap();
         (collected, found)
     }
 }
@@ -149,7 +149,7 @@ fn what_was_pushed_a_moment_ago_stays() {
 fn what_is_promised_under_way_stays() {
     let place = Fixture::new(Duration::ZERO);
     let (wanted, unwanted) = (place.layer(b"1"), place.layer(b"2"));
-    let mut tell = |_| {
+    let mut on_event = |_| {
         let tasks = tokio::runtime::Builder::new_current_thread().build().unwrap();
         tasks.block_on(place.store.gc_guard.protect(&wanted));
         ControlFlow::Continue(())
@@ -157,7 +157,7 @@ fn what_is_promised_under_way_stays() {
     let other = Repository { domain: None, name: "b".parse().unwrap() };
     place.store.storage.links(&other).add_layer(&wanted, Durability::Synced).unwrap();
     let collection = Collection { untagged: true, dry: false, grace: Duration::ZERO };
-    let collected = collection.run(&place.store, &mut tell).unwrap();
+    let collected = collection.run(&place.store, &mut on_event).unwrap();
     assert!(place.store.storage.has_blob(&wanted).unwrap() && !place.store.storage.has_blob(&unwanted).unwrap());
     assert_eq!(collected.blobs, 1);
 }

@@ -50,11 +50,11 @@ impl Fixture {
 
     fn count(&self) -> (Vec<UsageEvent>, Counted) {
         let mut found = Vec::new();
-        let mut tell = |event| {
+        let mut on_event = |event| {
             found.push(event);
             ControlFlow::Continue(())
         };
-        let counted = Census::default().run(&self.store, &mut tell).unwrap();
+        let counted = Census::default().run(&self.store, &mut on_event).unwrap();
         (found, counted)
     }
 }
@@ -162,7 +162,7 @@ fn it_waits_for_the_index() {
     place.has("own", 1, 10, LAYER, &["a"]);
     place.store.index.forget();
     let mut waited = 0;
-    let mut tell = |event| {
+    let mut on_event = |event| {
         if event == (UsageEvent::Step { done: 0, of: None, bytes: 0 }) {
             waited += 1;
             place.has("own", 1, 10, LAYER, &["a"]);
@@ -170,7 +170,7 @@ fn it_waits_for_the_index() {
         }
         ControlFlow::Continue(())
     };
-    Census::default().run(&place.store, &mut tell).unwrap();
+    Census::default().run(&place.store, &mut on_event).unwrap();
     assert_eq!(waited, 1);
     place.store.index.forget();
     let gone = Census::default().run(&place.store, &mut |_| ControlFlow::Break(()));
@@ -182,11 +182,11 @@ fn what_came_meanwhile_is_told() {
     let place = Fixture::new();
     place.has("own", 1, 10, LAYER, &["a"]);
     assert!(blob("late") < blob("own"), "it comes where nobody looks any more");
-    let mut tell = |event| {
+    let mut on_event = |event| {
         if matches!(event, UsageEvent::Step { .. }) {
             place.has("late", 64, 10, LAYER, &["a"]);
         }
         ControlFlow::Continue(())
     };
-    assert_eq!(Census::default().run(&place.store, &mut tell).unwrap().changed, 64);
+    assert_eq!(Census::default().run(&place.store, &mut on_event).unwrap().changed, 64);
 }
