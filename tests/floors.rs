@@ -184,6 +184,22 @@ fn every_file_says_what_lives_in_it() {
     }
 }
 
+/// Where the pages send a reader there is a file, by its name or by the end of its path.
+#[test]
+fn the_pages_name_files_that_exist() {
+    let files: Vec<_> = modules(&source()).into_values().map(|file| file.to_str().unwrap().to_owned()).collect();
+    let tests = fs::read_dir(source().with_file_name("tests")).unwrap();
+    let files: Vec<_> = tests.map(|entry| entry.unwrap().path().to_str().unwrap().to_owned()).chain(files).collect();
+    for page in ["ARCHITECTURE.md", "docs/internals.md"] {
+        let text = fs::read_to_string(source().with_file_name(page)).unwrap();
+        let words = text.split(|c: char| !c.is_alphanumeric() && !"_/.".contains(c));
+        let named = words.map(|word| word.trim_matches('.')).filter(|word| word.ends_with(".rs"));
+        for name in named {
+            assert!(files.iter().any(|file| file.ends_with(&format!("/{name}"))), "{page} names {name}");
+        }
+    }
+}
+
 #[test]
 fn a_circle_is_found() {
     let module = |name: &str| vec!["room".to_owned(), name.to_owned()];
