@@ -134,6 +134,7 @@ fn small() -> Sizes {
         ahead: 48 << 20,
         clients: 20,
         taken: 512 << 10,
+        network: 12_500_000,
         idle: 200,
         disk: 32,
         repositories: 100,

@@ -18,6 +18,7 @@ use crate::support::{
     hash::sha256,
     http,
     images::{Blob, Format, Image},
+    pace::Pace,
     raw::{connect, connect_with, exchange},
     rounds,
     server::{ACCEPT, Server, Setup},
@@ -209,25 +210,6 @@ fn flood(server: &Server, eve: &Target, done: &Done) {
         let mut manifest = eve.request("PUT", "team/app/manifests/endless").header("Content-Type", OCTETS).begin(None);
         let taken = pour(&mut pace, || manifest.write(&piece).ok().map(|()| piece.len()));
         done.manifest.fetch_max(taken, Relaxed);
-    }
-}
-
-/// A rate limit.
-struct Pace {
-    rate: u64,
-    /// The start of the next piece.
-    next: Instant,
-}
-
-impl Pace {
-    fn of(rate: u64) -> Self {
-        Self { rate, next: Instant::now() }
-    }
-
-    fn wait(&mut self, more: u64) {
-        let now = Instant::now();
-        thread::sleep(self.next.saturating_duration_since(now));
-        self.next = self.next.max(now) + Duration::from_secs_f64(more as f64 / self.rate as f64);
     }
 }
 

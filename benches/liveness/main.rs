@@ -33,6 +33,7 @@ fn whole(lasting: u64) -> Sizes {
         ahead: 1_500_000_000,
         clients: 200,
         taken: 16 << 20,
+        network: 312_500_000,
         idle: 1100,
         disk: 1024,
         repositories: 10_000,

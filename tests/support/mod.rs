@@ -19,6 +19,7 @@ pub(crate) mod loads;
 pub(crate) mod model;
 pub(crate) mod netns;
 pub(crate) mod network;
+pub(crate) mod pace;
 pub(crate) mod pages;
 pub(crate) mod ports;
 pub(crate) mod process;

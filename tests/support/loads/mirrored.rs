@@ -11,6 +11,7 @@ use super::{Scene, Sizes, large, quiet, small};
 use crate::support::{
     disk::{Disk, MIB},
     images::{Blob, Format, Image},
+    pace::Pace,
     ports::Port,
     scrape::Scrape,
     server::{Server, Setup},
@@ -86,7 +87,7 @@ fn filling(sizes: &Sizes, act: impl FnOnce(&Server, &Upstream, &Blob) -> String 
 
 /// Many clients that request the end of a blob during the fill of its beginning.
 pub(super) fn ranges(sizes: &Sizes) -> Scene {
-    let (clients, ahead, taken) = (sizes.clients, sizes.ahead, sizes.taken);
+    let (clients, ahead, taken, network) = (sizes.clients, sizes.ahead, sizes.taken, sizes.network);
     filling(sizes, move |server, upstream, blob| {
         thread::scope(|scope| {
             for _ in 0..clients {
@@ -94,8 +95,11 @@ pub(super) fn ranges(sizes: &Sizes) -> Scene {
                     let get = server.blob(MIRRORED, &blob.digest).header("Range", &format!("bytes={ahead}-"));
                     let mut range = get.patience(LIMIT).send();
                     assert_eq!(range.status, 206);
-                    let got = range.exactly(taken);
-                    assert!(got == blob.bytes[ahead..ahead + taken], "other bytes came");
+                    let mut pace = Pace::of(network / clients as u64);
+                    for piece in blob.bytes[ahead..ahead + taken].chunks(64 << 10) {
+                        pace.wait(piece.len() as u64);
+                        assert!(range.exactly(piece.len()) == piece, "other bytes came");
+                    }
                 });
             }
         });

@@ -33,6 +33,9 @@ pub(crate) struct Sizes {
     pub(crate) ahead: usize,
     pub(crate) clients: usize,
     pub(crate) taken: usize,
+    /// Bytes a second that these clients' network carries, for all together: on the loopback device they would take the
+    /// processor that the server needs.
+    pub(crate) network: u64,
     /// Clients that do not read.
     pub(crate) idle: usize,
     /// A full disk, in MiB.
