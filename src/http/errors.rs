@@ -268,9 +268,14 @@ fn kind(error: &registry::Error) -> (StatusCode, ErrorCode) {
         E::DigestInvalid { .. } => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
         E::ManifestInvalid(_) => (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid),
         E::ManifestBlobUnknown(_) => (StatusCode::NOT_FOUND, ErrorCode::ManifestBlobUnknown),
-        E::Storage(_) | E::Abandoned | E::UnderWay | E::NoIndex => {
-            (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown)
-        }
+        E::Storage(_)
+        | E::Panicked
+        | E::Cancelled
+        | E::ShuttingDown
+        | E::Unread
+        | E::Contended
+        | E::UnderWay
+        | E::NoIndex => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown),
     }
 }
 
@@ -310,7 +315,14 @@ pub(super) fn advice(error: &registry::Error) -> String {
             "no such upload session in this repository: it has ended, or was purged. Begin anew with POST"
         }
         E::ManifestBlobUnknown(_) => "the manifest names what is not in this repository: push that first",
-        E::Storage(_) | E::Abandoned | E::UnderWay | E::NoIndex => "this server failed: its log has the reason",
+        E::Storage(_)
+        | E::Panicked
+        | E::Cancelled
+        | E::ShuttingDown
+        | E::Unread
+        | E::Contended
+        | E::UnderWay
+        | E::NoIndex => "this server failed: its log has the reason",
         E::Denied(why) | E::Unsupported(why) | E::ManifestInvalid(why) => why,
         E::Unproven { .. } | E::UploadRange { .. } | E::DigestInvalid { .. } | E::InsufficientSpace(_) => {
             return error.to_string();

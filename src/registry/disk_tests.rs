@@ -155,7 +155,7 @@ async fn closed_books_stay_as_they_are() {
     assert!(store.close());
     let totals = store.storage.ledger().totals();
     let published = store.publish(late, Digest::sha256(b"late"), Durability::Unsynced, false).await;
-    assert!(matches!(published, Err(Error::Abandoned)), "{published:?}");
+    assert!(matches!(published, Err(Error::ShuttingDown)), "{published:?}");
     assert_eq!(on_a_thread(|| store.evict(1 << 20)), 0);
     assert!(store.storage.has_blob(&cached).unwrap() && store.storage.ledger().totals() == totals);
 }

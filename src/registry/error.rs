@@ -98,9 +98,21 @@ pub enum Error {
     /// The same operation is under way.
     #[error("this is under way already: wait for it to end")]
     UnderWay,
-    /// A task panicked or was cancelled, or the store was closed.
-    #[error("the work was abandoned")]
-    Abandoned,
+    /// The task that did the work panicked, which is a bug.
+    #[error("the work ended by a panic")]
+    Panicked,
+    /// The caller's callback asked to stop.
+    #[error("the work was cancelled")]
+    Cancelled,
+    /// The server is stopping, and changes nothing any more.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// No client read the fill for ten minutes.
+    #[error("no client reads it any more")]
+    Unread,
+    /// Other work changed what this one needed, at every attempt.
+    #[error("other work on the same blob was in the way")]
+    Contended,
 }
 
 impl Error {

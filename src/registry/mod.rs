@@ -135,7 +135,7 @@ impl Registry {
     /// Collects garbage, beside all other work. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::UnderWay`] while another collection runs, [`Error::Abandoned`] if `on_event` cancels this one,
+    /// [`Error::UnderWay`] while another collection runs, [`Error::Cancelled`] if `on_event` cancels this one,
     /// [`Error::Storage`] if the disk fails.
     pub fn collect(&self, collection: Collection, on_event: ProgressCallback<'_, GcEvent>) -> Result<Collected, Error> {
         collection.run(&self.store, on_event)
@@ -144,7 +144,7 @@ impl Registry {
     /// Counts the disk usage by source, repository and tag, beside all other work. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::NoIndex`] if there is no complete index, [`Error::Abandoned`] if `on_event` cancels it.
+    /// [`Error::NoIndex`] if there is no complete index, [`Error::Cancelled`] if `on_event` cancels it.
     pub fn count(&self, census: &Census, on_event: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
         census.run(&self.store, on_event)
     }

@@ -69,7 +69,7 @@ impl Fills {
 impl Drop for Job {
     fn drop(&mut self) {
         if self.fill.is_open() {
-            self.fill.progress.send_replace(Progress::Failed(Failure::Error(Error::Abandoned)));
+            self.fill.progress.send_replace(Progress::Failed(Failure::Error(Error::Panicked)));
         }
         self.fills.end(&self.fill);
     }
@@ -219,7 +219,7 @@ impl Job {
             Some(Ok(Event::Opened { size, is_another, .. })) => (size.or(*named), is_another),
             Some(Ok(Event::Bytes(_))) => (None, true),
             Some(Err(error)) => return Err(error.into()),
-            None => return Err(Error::Abandoned.into()),
+            None => return Err(Error::Panicked.into()),
         };
         let size = match said {
             Some(size) => Some(size),
@@ -256,7 +256,7 @@ impl Job {
                 written = writer.written() => match written {
                     Ok(written) => {
                         self.fill.progress.send_replace(Progress::Filling { size, written });
-                        self.is_unread_too_long(&mut unread).then_some(Error::Abandoned)
+                        self.is_unread_too_long(&mut unread).then_some(Error::Unread)
                     }
                     Err((hashing_file, error)) => return Err(self.hand_over(hashing_file.state(), size, &error.into(), None)),
                 },

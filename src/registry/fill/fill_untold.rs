@@ -99,7 +99,7 @@ impl Job {
             tokio::select! {
                 biased;
                 written = writer.written() => match written {
-                    Ok(_) if self.is_unread_too_long(&mut unread) => break Some(Error::Abandoned),
+                    Ok(_) if self.is_unread_too_long(&mut unread) => break Some(Error::Unread),
                     Ok(_) => {}
                     Err((_, error)) => return Err(not_kept(&error.into()).into()),
                 },

@@ -142,7 +142,7 @@ impl Following {
             }
             match progress {
                 Progress::Failed(Failure::Error(error)) => return Err(error),
-                Progress::Failed(Failure::Superseded(_)) => return Err(Error::Abandoned),
+                Progress::Failed(Failure::Superseded(_)) => return Err(Error::Panicked),
                 Progress::Failed(Failure::NoSpace(handover)) => {
                     return Ok(Next::Passthrough(Passthrough::take_over(&self.fill, &handover, at, end)));
                 }
@@ -162,8 +162,8 @@ impl Following {
         let there = self.fill.time_to(at, visible).filter(|_| at > visible + NEAR);
         let pause = there.map_or(LOOK, |there| (there / 2).min(LOOK));
         tokio::select! {
-            changed = self.progress.changed(), if pause < LEAST || there.is_none() => changed.map_err(|_| Error::Abandoned),
-            changed = self.ranges.changed() => changed.map_err(|_| Error::Abandoned),
+            changed = self.progress.changed(), if pause < LEAST || there.is_none() => changed.map_err(|_| Error::Panicked),
+            changed = self.ranges.changed() => changed.map_err(|_| Error::Panicked),
             () = tokio::time::sleep(pause.max(LEAST)) => Ok(()),
         }
     }

@@ -79,7 +79,7 @@ impl Collection {
     /// Collects the garbage of a volume. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::UnderWay`] while another collection runs, [`Error::Abandoned`] if `on_event` cancels this one,
+    /// [`Error::UnderWay`] while another collection runs, [`Error::Cancelled`] if `on_event` cancels this one,
     /// [`Error::Storage`] if the disk fails. Removals made before that remain.
     pub(in crate::registry) fn run(
         self,
@@ -111,7 +111,7 @@ impl Collection {
 
 impl Collector<'_> {
     fn say(&mut self, found: GcEvent) -> Result<(), Error> {
-        if (self.on_event)(found).is_break() { Err(Error::Abandoned) } else { Ok(()) }
+        if (self.on_event)(found).is_break() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
     fn count(&self, kind: metrics::Collected, bytes: u64) {

@@ -20,7 +20,7 @@ impl Registry {
     /// Hashes the stored blobs, beside all other work. Blocks until it is done; not to be called on an async thread.
     ///
     /// # Errors
-    /// [`Error::Abandoned`] if `on_event` cancels it, [`Error::Storage`] if the disk fails.
+    /// [`Error::Cancelled`] if `on_event` cancels it, [`Error::Storage`] if the disk fails.
     pub fn verify(
         &self,
         verification: &Verification,

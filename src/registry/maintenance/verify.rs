@@ -89,7 +89,7 @@ impl Verification {
     /// Hashes the stored blobs. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::Abandoned`] if `on_event` cancels it, [`Error::Storage`] if the disk fails. If single blobs cannot be
+    /// [`Error::Cancelled`] if `on_event` cancels it, [`Error::Storage`] if the disk fails. If single blobs cannot be
     /// read, the others are hashed all the same.
     pub(in crate::registry) fn run(
         &self,
@@ -116,7 +116,7 @@ impl Verification {
 
 impl Verifier<'_> {
     fn say(&mut self, checked: Checked) -> Result<(), Error> {
-        if (self.on_event)(checked).is_break() { Err(Error::Abandoned) } else { Ok(()) }
+        if (self.on_event)(checked).is_break() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
     fn step(&mut self, first: u8) -> Result<(), Error> {

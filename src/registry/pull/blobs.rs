@@ -134,7 +134,7 @@ impl Registry {
                 // A 404 of another repository's upstream says nothing about this repository.
                 Err(Failure::Error(Error::BlobUnknown)) if elsewhere && !failed_elsewhere => failed_elsewhere = true,
                 Err(Failure::Error(error)) => return Err(error),
-                Err(Failure::NoSpace(_)) => return Err(Error::Abandoned),
+                Err(Failure::NoSpace(_)) => return Err(Error::Panicked),
                 Ok(blob) => return Ok(blob),
             }
         }
@@ -279,12 +279,12 @@ async fn begun(fill: Arc<Fill>, joined: bool, origin: &Origin) -> Result<Blob, F
         Progress::Filling { size, .. } => *size > AT_ONCE,
         Progress::Verified { .. } | Progress::Failed(_) => true,
     };
-    let state = progress.wait_for(has_begun).await.map_err(|_| Error::Abandoned)?.clone();
+    let state = progress.wait_for(has_begun).await.map_err(|_| Error::Panicked)?.clone();
     let size = match state {
         Progress::Filling { size, .. } | Progress::Verified { size } => size,
         Progress::Failed(Failure::NoSpace(handover)) => handover.size,
         Progress::Failed(failure) => return Err(failure),
-        Progress::Connecting => return Err(Error::Abandoned.into()),
+        Progress::Connecting => return Err(Error::Panicked.into()),
     };
     origin.agrees(fill.digest(), size)?;
     let provenance = match fill.was_local() {

@@ -40,7 +40,7 @@ impl Registry {
         let (registry, asked) = (Arc::clone(self), key.clone());
         let work = async move { registry.list_now(&asked).await };
         let (answer, collapsed) = self.pages.calls.join(key.clone(), work).await;
-        match (answer.ok_or(Error::Abandoned)?, kept) {
+        match (answer.ok_or(Error::Panicked)?, kept) {
             (Ok(page), _) => Ok((page, CacheStatus::Miss { collapsed, kept: crate::registry::Kept::Stored })),
             (Err(error), Some((page, _))) if !matches!(*error, upstream::Error::NotFound) => {
                 tracing::info!("a list of {repository} is answered from the cache: {error}");

@@ -200,7 +200,7 @@ impl Registry {
             drop(hashing_file);
             committed
         };
-        self.tasks.spawn(commit).await.unwrap_or(Err(Error::Abandoned))
+        self.tasks.spawn(commit).await.unwrap_or(Err(Error::Panicked))
     }
 
     /// Cancels a session and removes it.

@@ -124,7 +124,7 @@ impl Census {
     /// Counts the disk usage. Blocks until it is done.
     ///
     /// # Errors
-    /// [`Error::NoIndex`] if there is no complete index, [`Error::Abandoned`] if `on_event` cancels the count,
+    /// [`Error::NoIndex`] if there is no complete index, [`Error::Cancelled`] if `on_event` cancels the count,
     /// [`Error::Storage`] if the disk fails.
     pub(in crate::registry) fn run(
         &self,
@@ -165,7 +165,7 @@ fn wait_for_index(store: &BlobStore, on_event: ProgressCallback<'_, UsageEvent>)
             return Err(Error::NoIndex);
         }
         if on_event(UsageEvent::Step { done: 0, of: None, bytes: 0 }).is_break() {
-            return Err(Error::Abandoned);
+            return Err(Error::Cancelled);
         }
         thread::sleep(PAUSE);
     }
@@ -174,7 +174,7 @@ fn wait_for_index(store: &BlobStore, on_event: ProgressCallback<'_, UsageEvent>)
 
 impl Counter<'_> {
     fn say(&mut self, event: UsageEvent) -> Result<(), Error> {
-        if (self.on_event)(event) == ControlFlow::Continue(()) { Ok(()) } else { Err(Error::Abandoned) }
+        if (self.on_event)(event) == ControlFlow::Continue(()) { Ok(()) } else { Err(Error::Cancelled) }
     }
 
     fn blobs(&mut self) -> Result<(), Error> {

@@ -93,7 +93,7 @@ impl BlobStore {
                 }
             }
         }
-        last.map_or(Err(Error::Abandoned), |short| Err(short.into()))
+        last.map_or(Err(Error::Contended), |short| Err(short.into()))
     }
 
     /// Checks if `bytes` would fit after evicting everything evictable. Evicts nothing.

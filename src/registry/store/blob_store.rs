@@ -129,9 +129,9 @@ impl BlobStore {
         let (lane, store) = (hash_lane(stored.facts.size), self.clone());
         let work = move || match store.changing() {
             Some(_open) => store.recheck_now(&digest),
-            None => Err(Error::Abandoned),
+            None => Err(Error::ShuttingDown),
         };
-        self.or_drop(digest, self.rechecks.join(digest, lane, work).await.ok_or(Error::Abandoned)??).await
+        self.or_drop(digest, self.rechecks.join(digest, lane, work).await.ok_or(Error::Panicked)??).await
     }
 
     /// Returns whether a published blob is the file that was last verified.
@@ -305,7 +305,7 @@ impl BlobStore {
             let _open = store.changing()?;
             Some(work(&store))
         };
-        self.lanes.run(lane, work).await.ok().flatten().ok_or(Error::Abandoned)
+        self.lanes.run(lane, work).await.map_err(|_| Error::Panicked)?.ok_or(Error::ShuttingDown)
     }
 
     /// Returns the guard to hold while something is stored or evicted; `None` once the store is closed.

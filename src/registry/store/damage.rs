@@ -59,9 +59,9 @@ impl BlobStore {
                 let store = self.clone();
                 let work = move || match store.changing() {
                     Some(_open) => store.drop_damaged(&digest, &facts).map(drop),
-                    None => Err(Error::Abandoned),
+                    None => Err(Error::ShuttingDown),
                 };
-                self.drops.join(digest, Lane::List, work).await.ok_or(Error::Abandoned)??;
+                self.drops.join(digest, Lane::List, work).await.ok_or(Error::Panicked)??;
                 Ok(None)
             }
         }

@@ -93,7 +93,7 @@ impl Manifests {
         }
         let Some(bytes) = self.store.read(*digest).await? else { return Ok(None) };
         // A client may request the digest of a blob that is no manifest.
-        let Ok(manifest) = self.parse(*digest, bytes).await.ok_or(Error::Abandoned)? else { return Ok(None) };
+        let Ok(manifest) = self.parse(*digest, bytes).await.ok_or(Error::Panicked)? else { return Ok(None) };
         self.memory.insert(*digest, Arc::clone(&manifest));
         Ok(Some(manifest))
     }

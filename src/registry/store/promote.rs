@@ -34,7 +34,7 @@ impl BlobStore {
                 return Ok(());
             }
         }
-        Err(Error::Abandoned)
+        Err(Error::Contended)
     }
 
     /// Publishes and links an upload. Returns `false` if the blob exists already.
@@ -92,11 +92,11 @@ impl BlobStore {
         let store = self.clone();
         let promote = move || match store.changing() {
             Some(_open) => store.promote_now(&digest),
-            None => Err(Error::Abandoned),
+            None => Err(Error::ShuttingDown),
         };
         // A small blob is hashed quickly; syncing it takes longer and determines the lane.
         let lane = if hash_lane(size) == Lane::Compute { Lane::Sync } else { hash_lane(size) };
-        match self.promotions.join(digest, lane, promote).await.ok_or(Error::Abandoned)?? {
+        match self.promotions.join(digest, lane, promote).await.ok_or(Error::Panicked)?? {
             Promotion::Durable => Ok(true),
             Promotion::Not(hashed) => self.or_drop(digest, hashed).await.map(|_| false),
             Promotion::Unsynced(facts, error) => {

@@ -153,7 +153,7 @@ fn it_is_told_how_far_it_is_and_may_be_given_up() {
     let all = Some(u64::from(many));
     assert_eq!(steps.collect::<Vec<_>>(), [(1000, all), (2000, all), (3000, all), (3001, all)]);
     let given_up = Census::default().run(&place.store, &mut |_| ControlFlow::Break(()));
-    assert!(matches!(given_up, Err(Error::Abandoned)));
+    assert!(matches!(given_up, Err(Error::Cancelled)));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn it_waits_for_the_index() {
     assert_eq!(waited, 1);
     place.store.index.forget();
     let gone = Census::default().run(&place.store, &mut |_| ControlFlow::Break(()));
-    assert!(matches!(gone, Err(Error::Abandoned)), "whoever asked may leave while it waits");
+    assert!(matches!(gone, Err(Error::Cancelled)), "whoever asked may leave while it waits");
 }
 
 #[test]
