@@ -90,10 +90,6 @@ impl Body {
             self.adapt();
             self.rest = self.read().await?;
             self.read_at = Some(Instant::now());
-        } else {
-            // Yields to other requests of this worker between two pieces: among hundreds of fast clients, a small
-            // request would wait for a whole chunk of each.
-            tokio::task::yield_now().await;
         }
         let piece = self.rest.split_to(self.rest.len().min(PIECE));
         self.taken += piece.len() as u64;
