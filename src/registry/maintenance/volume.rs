@@ -57,7 +57,7 @@ impl Volume {
     /// As `Registry::count`, after a scan of the disk, since another program may have used the volume.
     ///
     /// # Errors
-    /// [`Error::NoIndex`], [`Error::Abandoned`] if `on_event` cancels it, [`Error::Storage`] if the disk fails.
+    /// [`Error::NoIndex`], [`Error::Cancelled`] if `on_event` cancels it, [`Error::Storage`] if the disk fails.
     pub fn count(&self, census: &Census, on_event: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
         let _ = on_event(UsageEvent::Step { done: 0, of: None, bytes: 0 });
         self.store.open_index()?;

@@ -178,7 +178,7 @@ impl Registry {
     /// Returns whether a blob was pushed to a repository or mounted there.
     ///
     /// # Errors
-    /// [`Error::Storage`] if the link cannot be read, [`Error::Abandoned`] if the store is closed.
+    /// [`Error::Storage`] if the link cannot be read, [`Error::ShuttingDown`] if the store is closed.
     pub async fn has_layer(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
         Ok(self.blob_link(repository, digest).await?.is_some_and(|link| link.layer))
     }
@@ -195,7 +195,7 @@ impl Registry {
     /// disk is read.
     ///
     /// # Errors
-    /// [`Error::Storage`] if the links cannot be read, [`Error::Abandoned`] if the store is closed.
+    /// [`Error::Storage`] if the links cannot be read, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn blob_link(
         &self,
         repository: &Repository,

@@ -48,7 +48,7 @@ impl Registry {
     /// Returns the repositories of a home after `after`. If `shown` is given, only those it accepts.
     ///
     /// # Errors
-    /// [`Error::Storage`] if the disk fails, [`Error::Abandoned`] if the store is closed.
+    /// [`Error::Storage`] if the disk fails, [`Error::ShuttingDown`] if the store is closed.
     pub async fn catalog(
         &self,
         home: Option<&Domain>,

@@ -35,7 +35,7 @@ impl Registry {
     /// exist.
     ///
     /// # Errors
-    /// [`Error::Storage`] if the disk fails, [`Error::Abandoned`] if the store is closed.
+    /// [`Error::Storage`] if the disk fails, [`Error::ShuttingDown`] if the store is closed.
     pub async fn hosted_referrers(
         &self,
         repository: &Repository,

@@ -140,7 +140,7 @@ impl Registry {
     /// Returns the digest that a tag is linked to and the time of its last check; `None` also for a damaged link.
     ///
     /// # Errors
-    /// [`Error::Storage`] if the link cannot be read, [`Error::Abandoned`] if the store is closed.
+    /// [`Error::Storage`] if the link cannot be read, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn tag(
         &self,
         repository: &Repository,

@@ -48,7 +48,7 @@ impl BlobStore {
     /// an unclean shutdown, a miss in the first moments after the start.
     ///
     /// # Errors
-    /// [`Error::InsufficientSpace`] if the bytes do not fit, [`Error::Abandoned`] if the store is closed.
+    /// [`Error::InsufficientSpace`] if the bytes do not fit, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn reserve(&self, purpose: Purpose, bytes: u64) -> Result<Reservation, Error> {
         let begun = Instant::now();
         loop {
@@ -99,7 +99,7 @@ impl BlobStore {
     /// Checks if `bytes` would fit after evicting everything evictable. Evicts nothing.
     ///
     /// # Errors
-    /// [`Error::InsufficientSpace`] if they would not, [`Error::Abandoned`] if the store is closed.
+    /// [`Error::InsufficientSpace`] if they would not, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn could_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
         let Some(short) = self.short_of(purpose, bytes)? else { return Ok(()) };
         let mut lack = self.evicting.lock().await;

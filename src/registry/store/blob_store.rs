@@ -110,7 +110,7 @@ impl BlobStore {
     /// Returns whether a blob has bytes on the disk.
     ///
     /// # Errors
-    /// [`Error::Storage`] if the disk fails, [`Error::Abandoned`] if the store is closed.
+    /// [`Error::Storage`] if the disk fails, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn has(&self, digest: Digest) -> Result<bool, Error> {
         Ok(self.blocking(Lane::Look, move |store| store.storage.has_blob(&digest)).await??)
     }
@@ -119,7 +119,7 @@ impl BlobStore {
     /// hashing. Wrong bytes are removed.
     ///
     /// # Errors
-    /// [`Error::Storage`] if the bytes cannot be read, [`Error::Abandoned`] if the store is closed.
+    /// [`Error::Storage`] if the bytes cannot be read, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn recheck(&self, digest: Digest) -> Result<Option<Stored>, Error> {
         let look = move |store: &Self| store.storage.blob_for_client(&digest);
         let Some(stored) = self.blocking(Lane::Look, look).await?? else { return Ok(None) };
@@ -170,7 +170,7 @@ impl BlobStore {
     /// request a layer's digest as a manifest.
     ///
     /// # Errors
-    /// [`Error::Storage`] if the bytes cannot be read, [`Error::Abandoned`] if the store is closed.
+    /// [`Error::Storage`] if the bytes cannot be read, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn read(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
         let look = move |store: &Self| store.storage.blob(&digest);
         if self.blocking(Lane::Look, look).await??.is_none_or(|stored| stored.facts.size > SMALL) {

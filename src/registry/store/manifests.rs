@@ -86,7 +86,7 @@ impl Manifests {
     /// Returns a manifest if it is stored, regardless of repositories: the caller checks first that it belongs to one.
     ///
     /// # Errors
-    /// [`Error::Storage`] if it cannot be read, [`Error::Abandoned`] if the store is closed.
+    /// [`Error::Storage`] if it cannot be read, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn get(&self, digest: &Digest) -> Result<Option<Arc<StoredManifest>>, Error> {
         if let Some(manifest) = self.memory.get(digest) {
             return Ok(Some(manifest));
@@ -209,7 +209,7 @@ impl Manifests {
     /// Returns whether `digest` is a manifest of `repository` by its links. The index may lag behind the disk.
     ///
     /// # Errors
-    /// [`Error::Storage`] if the link cannot be read, [`Error::Abandoned`] if the store is closed.
+    /// [`Error::Storage`] if the link cannot be read, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn belongs(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
         let trusted = self.store.trusts_index(repository);
         if trusted && self.link_of(repository, digest).is_some_and(|link| link.revision) {
