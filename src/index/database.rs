@@ -26,7 +26,7 @@ pub(super) struct Database {
 pub enum Absent {
     /// The disk has no room to open it.
     Full,
-    /// Any other failure, or the first [`Database::install`] is still to come.
+    /// Any other failure, or the first `Database::install` is still to come.
     Failed,
 }
 
