@@ -184,7 +184,7 @@ fn every_file_says_what_lives_in_it() {
     }
 }
 
-/// Where the pages send a reader there is a file, by its name or by the end of its path.
+/// Each file that the pages name exists, by its name or by the end of its path.
 #[test]
 fn the_pages_name_files_that_exist() {
     let files: Vec<_> = modules(&source()).into_values().map(|file| file.to_str().unwrap().to_owned()).collect();

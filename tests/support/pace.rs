@@ -8,7 +8,7 @@ use std::{
 /// So much a second, and no more.
 pub(crate) struct Pace {
     rate: u64,
-    /// When the next may begin.
+    /// The start of the next piece.
     next: Instant,
 }
 
