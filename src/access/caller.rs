@@ -18,7 +18,7 @@ pub struct Caller {
 pub enum Proof {
     /// No credentials.
     Nothing,
-    /// Invalid credentials: for example, an expired or foreign token.
+    /// Invalid credentials: for example, a wrong scheme, or a forged or foreign token.
     Invalid,
     /// The user's password.
     Password,

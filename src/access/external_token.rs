@@ -73,7 +73,8 @@ impl ExternalTokens {
     /// Reads the files with the trusted keys.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] if a file cannot be used, or if no key is trusted.
+    /// [`Error::Untrusted`] if a file cannot be used, [`Error::Unfit`] if no key or an unknown algorithm is configured,
+    /// [`Error::NoRandom`] if the system provides no random bytes.
     pub fn open(config: &TokenService) -> Result<Self, Error> {
         let certificates = config.rootcertbundle.as_deref().map(certificates).transpose()?.unwrap_or_default();
         let anchors = certificates.iter().map(|cert| anchor_from_trusted_cert(cert).map(|anchor| anchor.to_owned()));

@@ -62,8 +62,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Defaults for a request that reached no configured application, which cannot happen; they are the most
-    /// restrictive.
+    /// Defaults for a request that reached no configured application, which cannot happen. The listener is the
+    /// read-only one; there are no limits.
     pub(super) fn none() -> &'static Self {
         static NONE: LazyLock<Settings> = LazyLock::new(|| Settings {
             listen: Listen::Tcp { host: None, port: 0 },

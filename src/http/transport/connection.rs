@@ -226,8 +226,8 @@ impl AsyncWrite for Guarded {
     }
 }
 
-/// A timer that is set for each wait but rarely fires. Its deadline is only moved on wake-up, because resetting a timer
-/// for each request would cost more than all other code here.
+/// A timer that is set for each wait but rarely fires. A later deadline is applied only on wake-up, because resetting a
+/// timer for each request would cost more than all other code here.
 #[derive(Default)]
 struct Alarm(Option<Pin<Box<Sleep>>>);
 
