@@ -1,14 +1,13 @@
 //! Users and access rules: the effect of each rule, the catalog, the audit log and the commands.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::{
     hash::sha256,
     http::{self, Response},
     images::{Blob, Format, Image},
-    rounds,
     server::{Server, Setup, entrepot},
-    uploads::{OCTETS, Target, basic},
+    uploads::{OCTETS, Target},
     upstream::Upstream,
     users::{Users, line, password},
     wait_until,
@@ -278,52 +277,6 @@ fn a_file_without_users_stops_the_start_and_a_missing_one_is_made() {
     server.restart();
     assert_eq!(server.target().as_user("docker", password).request("GET", "").send().status, 200);
     assert!(!server.log().contains("password="), "logged once");
-}
-
-/// Guessing clients are throttled, and their cost does not slow other pulls: 100,000 wrong passwords under `--soak`.
-#[test]
-fn guesses_do_not_slow_a_pull() {
-    let users = Users::named(&["ann", "bob"]);
-    let server = users.alone(Setup::hosting()).start();
-    let (ann, image) = (user(&server, "ann"), Image::of_size(Format::Oci, 505, 8_000_000));
-    ann.image("team/app", "1", &image);
-    let pull = || {
-        let start = Instant::now();
-        for _ in 0..10 {
-            let response = ann.request("GET", &format!("team/app/blobs/{}", image.layer().digest)).send();
-            assert_eq!(response.summary().digest, image.layer().digest);
-        }
-        start.elapsed()
-    };
-    // The minimum of many: the cost of the guesses without the noise of other processes.
-    let alone = (0..5).map(|_| pull()).min().unwrap();
-    let (before, start) = (server.forget_peak_memory(), Instant::now());
-    let (meanwhile, statuses) = std::thread::scope(|scope| {
-        let guesses = scope.spawn(|| guess(&server.v2(""), rounds(100_000)));
-        let mut best = pull();
-        while !guesses.is_finished() {
-            best = best.min(pull());
-        }
-        (best, guesses.join().unwrap())
-    });
-    assert!(statuses.iter().all(|status| [401, 429].contains(status)));
-    let hashed = statuses.iter().filter(|status| **status == 401).count() as u64;
-    assert!(hashed < 110 + start.elapsed().as_secs(), "{hashed} of {} were hashed", statuses.len());
-    assert!(meanwhile < 2 * alone, "{meanwhile:?} instead of {alone:?}");
-    let grown = server.peak_above(before);
-    assert!(grown < 40 << 20, "{grown} bytes");
-    assert_eq!(user(&server, "bob").request("GET", "").send().status, 200, "who did not guess logs in");
-}
-
-/// Wrong passwords of many users, from another address.
-fn guess(url: &str, count: usize) -> Vec<u16> {
-    let guess = |number: usize| {
-        let value = basic(&format!("user-{}", number % 500), &number.to_string());
-        let response = http::get(url).header("Authorization", &value).from("127.0.0.2").send();
-        assert!(response.status != 429 || response.header("retry-after").is_some());
-        response.status
-    };
-    (0..count).map(guess).collect()
 }
 
 /// `entrepot access check` gives the server's own decision and names the rule.

@@ -14,6 +14,7 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::pairs::{Pair, Took, WINDOW, take_under_twice};
 use crate::support::{
     hash::sha256,
     http,
@@ -34,8 +35,6 @@ const ELSEWHERE: &str = "127.0.0.2";
 const SMALL: usize = 8 << 10;
 const CONNECTIONS: usize = 1000;
 const MANIFEST: u64 = 4 << 20;
-/// The minimum number of timed pulls, of each server.
-const PAIRS: usize = 20;
 /// The cheapest hash that `entrepot htpasswd` makes: the cost of a wrong password, for any user.
 const COST: u32 = 10;
 
@@ -72,69 +71,120 @@ impl Drop for End<'_> {
     }
 }
 
+/// A server under attack, an idle one beside it, and the image that another client pulls from both.
+struct Siege {
+    server: Server,
+    idle: Server,
+    image: Image,
+    /// The blob that clients request and do not read.
+    large: Blob,
+    /// The bytes of an upload.
+    whole: u64,
+    guesses: u64,
+    /// What the servers use goes after them.
+    _used: (Upstream, Users),
+}
+
+/// Memory of the attacked server in bytes.
+#[derive(Debug)]
+struct Memory {
+    before: u64,
+    /// When all attackers are there and an upload has finished.
+    settled: u64,
+    /// The most from then on.
+    most: u64,
+}
+
+impl Siege {
+    fn new() -> Self {
+        let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Oci, 601, 8_000_000));
+        upstream.add("library/app", "1", &image);
+        let large = Blob::noise(602, 30_000_000);
+        upstream.add_blob("library/app", &large);
+        let users = Users::named(&["ann", "eve"]);
+        let lines = std::fs::read_to_string(users.path()).unwrap();
+        users.write(&format!("{lines}old:{}\n", bcrypt::hash("nobody's", COST).unwrap()));
+        let start = || users.alone(Setup::both(&upstream.url())).start();
+        let (server, idle) = (start(), start());
+        let (whole, guesses) = (rounds(10) as u64 * 1_000_000_000, rounds(100_000) as u64);
+        let siege = Self { server, idle, image, large, whole, guesses, _used: (upstream, users) };
+        siege.eve().request("GET", &format!("library/app/blobs/{}", siege.large.digest)).send().summary();
+        siege.pair();
+        siege
+    }
+
+    fn eve(&self) -> Target {
+        self.server.target().as_user("eve", &password("eve"))
+    }
+
+    fn pair(&self) -> Pair {
+        Pair::of(|| pull(&self.server, &self.image), || pull(&self.idle, &self.image))
+    }
+
+    /// Pulls by a client at another address, from the one and the other server in turn; more of them while `goes_on`.
+    fn pulls(&self, goes_on: impl Fn() -> bool) -> Vec<Pair> {
+        let mut pairs = Vec::new();
+        while pairs.len() < WINDOW || goes_on() {
+            pairs.push(self.pair());
+            if pairs.len() >= WINDOW {
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+        pairs
+    }
+
+    /// Starts every attack, and waits until all attackers are connected.
+    fn attack<'a>(&'a self, scope: &'a thread::Scope<'a, '_>, done: &'a Done) {
+        scope.spawn(|| never_read(&self.server, &self.large, done));
+        scope.spawn(|| drip(&self.server, done));
+        scope.spawn(|| flood(&self.server, &self.eve(), done));
+        scope.spawn(|| upload(&self.eve(), self.whole, done));
+        scope.spawn(|| guess(&self.server, done));
+        wait_until("the last besieger", Duration::from_secs(60), || done.gathered.load(Relaxed) == 2);
+        self.wait_for_sockets("all to be let in", Duration::from_secs(60));
+    }
+
+    fn wait_for_sockets(&self, what: &str, limit: Duration) {
+        wait_until(what, limit, || sockets(&self.server) >= 2 * CONNECTIONS);
+    }
+
+    /// Pulls under attack: for longer than the time limit for a head, and until a whole upload has finished; then until
+    /// the rest was done, and another upload.
+    fn pulls_under_attack(&self, done: &Done) -> (Vec<Pair>, Memory) {
+        let before = self.server.memory();
+        thread::scope(|scope| {
+            let end = End(&done.over);
+            self.attack(scope, done);
+            let start = Instant::now();
+            let goes_on = |least: u64, uploads: u64, guesses: u64| {
+                let came = done.uploads.load(Relaxed) >= uploads && done.guesses.load(Relaxed) >= guesses;
+                start.elapsed() < Duration::from_secs(least) || !came && start.elapsed() < LONGEST
+            };
+            let mut pairs = self.pulls(|| goes_on(15, 1, 0));
+            let settled = self.server.memory();
+            self.server.forget_peak_memory();
+            pairs.extend(self.pulls(|| goes_on(25, 2, self.guesses)));
+            self.wait_for_sockets("who was let go to come again", Duration::from_secs(20));
+            drop(end);
+            (pairs, Memory { before, settled, most: self.server.peak_memory() })
+        })
+    }
+}
+
 /// Another client's pull takes less than twice its time, and memory stays constant.
 #[test]
 fn a_siege_costs_the_others_nothing() {
     open_files();
-    let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Oci, 601, 8_000_000));
-    upstream.add("library/app", "1", &image);
-    let large = Blob::noise(602, 30_000_000);
-    upstream.add_blob("library/app", &large);
-    let users = Users::named(&["ann", "eve"]);
-    let lines = std::fs::read_to_string(users.path()).unwrap();
-    users.write(&format!("{lines}old:{}\n", bcrypt::hash("nobody's", COST).unwrap()));
-    let server = users.alone(Setup::both(&upstream.url())).start();
-    let eve = server.target().as_user("eve", &password("eve"));
-    eve.request("GET", &format!("library/app/blobs/{}", large.digest)).send().summary();
-    // An idle server shows by how much the machine itself has become slower.
-    let other = users.alone(Setup::both(&upstream.url())).start();
-    let quiet = Took::of(&pulls(&server, &other, &image, || false), |pair| pair.0);
-    let (whole, guesses) = (rounds(10) as u64 * 1_000_000_000, rounds(100_000) as u64);
-    // Before, when all attackers are there and an upload has finished, and the most from then on.
-    let (done, mut memory) = (Done::default(), [server.memory(), 0, 0]);
-    let besieged = thread::scope(|scope| {
-        let end = End(&done.over);
-        scope.spawn(|| never_read(&server, &large, &done));
-        scope.spawn(|| drip(&server, &done));
-        scope.spawn(|| flood(&server, &eve, &done));
-        scope.spawn(|| upload(&eve, whole, &done));
-        scope.spawn(|| guess(&server, &done));
-        wait_until("the last besieger", Duration::from_secs(60), || done.gathered.load(Relaxed) == 2);
-        wait_until("all to be let in", Duration::from_secs(60), || sockets(&server) >= 2 * CONNECTIONS);
-        let start = Instant::now();
-        let until = |least: u64, uploads: u64, guesses: u64| {
-            let came = done.uploads.load(Relaxed) >= uploads && done.guesses.load(Relaxed) >= guesses;
-            start.elapsed() < Duration::from_secs(least) || !came && start.elapsed() < LONGEST
-        };
-        // Longer than the time limit for a head, and until a whole upload has finished; then the rest, and another one.
-        let mut all = pulls(&server, &other, &image, || until(15, 1, 0));
-        memory[1] = server.memory();
-        server.forget_peak_memory();
-        all.extend(pulls(&server, &other, &image, || until(25, 2, guesses)));
-        wait_until("who was let go to come again", Duration::from_secs(20), || sockets(&server) >= 2 * CONNECTIONS);
-        drop(end);
-        memory[2] = server.peak_memory();
-        all
-    });
-    let (besieged, elsewhere) = (Took::of(&besieged, |pair| pair.0), Took::of(&besieged, |pair| pair.1));
-    report(&done, &memory, [quiet, besieged, elsewhere]);
-    took_no_longer(besieged, quiet, elsewhere);
-    let [before, settled, most] = memory;
+    let (siege, done) = (Siege::new(), Done::default());
+    let (pairs, memory) = siege.pulls_under_attack(&done);
+    report(&done, &memory, &pairs);
+    take_under_twice(&pairs);
+    let Memory { before, settled, most } = memory;
     assert!(most < before + (32 << 20) + 2 * CONNECTIONS as u64 * (64 << 10), "a connection's worth: {memory:?}");
     assert!(most < settled + (32 << 20), "a second upload costs no more: {memory:?}");
-    did_what_they_may(&done, 2 * whole, guesses);
+    did_what_they_may(&done, 2 * siege.whole, siege.guesses);
     for logged in ["http.limits.headtime", "http.limits.manifest", "sent on and on after it was answered"] {
-        wait_until(logged, Duration::from_secs(10), || server.log().contains(logged));
-    }
-}
-
-/// At most twice the time without load, or of another server meanwhile.
-fn took_no_longer(took: Took, quiet: Took, elsewhere: Took) {
-    for (took, quiet, elsewhere) in
-        [(took.best, quiet.best, elsewhere.best), (took.median, quiet.median, elsewhere.median)]
-    {
-        let said = format!("a pull took {took:?}; {quiet:?} in peace, {elsewhere:?} from another server meanwhile");
-        assert!(took < quiet.max(elsewhere) * 2, "{said}");
+        wait_until(logged, Duration::from_secs(10), || siege.server.log().contains(logged));
     }
 }
 
@@ -264,34 +314,6 @@ fn guess(server: &Server, done: &Done) {
     }
 }
 
-/// The times of pulls. The minimum shows the cost of the attack without other load; the median shows that it holds for
-/// most pulls.
-#[derive(Clone, Copy, Debug)]
-struct Took {
-    best: Duration,
-    median: Duration,
-}
-
-impl Took {
-    fn of(pairs: &[(Duration, Duration)], which: fn(&(Duration, Duration)) -> Duration) -> Self {
-        let mut all: Vec<Duration> = pairs.iter().map(which).collect();
-        all.sort_unstable();
-        Self { best: all[0], median: all[all.len() / 2] }
-    }
-}
-
-/// Pulls by a client at another address, from the one and the other server in turn; more of them while `goes_on`.
-fn pulls(server: &Server, other: &Server, image: &Image, goes_on: impl Fn() -> bool) -> Vec<(Duration, Duration)> {
-    let mut pairs = Vec::new();
-    while pairs.len() < PAIRS || goes_on() {
-        pairs.push((pull(server, image), pull(other, image)));
-        if pairs.len() >= PAIRS {
-            thread::sleep(Duration::from_millis(100));
-        }
-    }
-    pairs
-}
-
 /// The number of open sockets of a server.
 fn sockets(server: &Server) -> usize {
     let open = std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
@@ -299,8 +321,9 @@ fn sockets(server: &Server) -> usize {
     targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
 }
 
-fn pull(server: &Server, image: &Image) -> Duration {
-    let (start, login) = (Instant::now(), basic("ann", &password("ann")));
+/// A whole pull by a client at another address.
+fn pull(server: &Server, image: &Image) {
+    let login = basic("ann", &password("ann"));
     let fetch = |path: &str| {
         let stream = connect(server.url(), ELSEWHERE);
         let head =
@@ -313,7 +336,6 @@ fn pull(server: &Server, image: &Image) -> Duration {
     for blob in &image.blobs {
         assert_eq!(fetch(&format!("blobs/{}", blob.digest)), blob.digest);
     }
-    start.elapsed()
 }
 
 /// Raises the limit of open files for these connections.
@@ -324,11 +346,10 @@ fn open_files() {
 
 /// The figures, shown by `--nocapture`.
 #[allow(clippy::print_stdout, reason = "the test runner shows it when it is asked to")]
-fn report(done: &Done, memory: &[u64; 3], [quiet, besieged, elsewhere]: [Took; 3]) {
+fn report(done: &Done, memory: &Memory, pairs: &[Pair]) {
+    println!("a pull under attack: {}\n  from an idle server: {}", Took::attacked(pairs), Took::idle(pairs));
     println!(
-        "a pull in peace: {quiet:?}\n   besieged: {besieged:?}\n   from another server: {elsewhere:?}\nmemory in MiB: {:?}\n\
-         {} bytes of {} whole uploads taken, {} guesses; {} bytes unasked for and {} of a manifest at most on a connection",
-        memory.map(|bytes| bytes >> 20),
+        "{memory:?}\n{} bytes of {} whole uploads taken, {} guesses; {} bytes unasked for and {} of a manifest at most on a connection",
         done.uploaded.load(Relaxed),
         done.uploads.load(Relaxed),
         done.guesses.load(Relaxed),
