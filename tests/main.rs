@@ -23,6 +23,7 @@ mod deploy;
 mod disks;
 mod du;
 mod durable;
+mod endurance;
 mod eviction;
 mod examples;
 mod failed_syncs;

@@ -24,8 +24,12 @@ pub(super) type Response = awc::ClientResponse;
 /// No limit on the connections of a thread, in `awc`'s notation. `turns.rs` bounds them instead, so that no request
 /// spends an upstream's response time on waiting for a connection.
 const CONNECTIONS: usize = 0;
+/// The time after which an idle connection is not used again.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-const LIFETIME: Duration = Duration::from_secs(600);
+/// The age at which all idle connections of a route are closed, however busy the route is.
+const LIFETIME: Duration = Duration::from_secs(120);
+/// The interval of [`Client::close_idle`].
+pub(super) const CLOSE_EVERY: Duration = Duration::from_secs(5);
 /// Longer than any of the dialer's own timeouts.
 const NEVER: Duration = Duration::from_secs(3600);
 const AGENT: &str = concat!("entrepot/", env!("CARGO_PKG_VERSION"));
@@ -39,7 +43,15 @@ struct Inner {
     dialer: Arc<Dialer>,
     /// One `awc` client for each route. Its connection pool is keyed by host only, and a connection that is allowed for
     /// one upstream must not serve another's redirect.
-    clients: RefCell<HashMap<Route, awc::Client>>,
+    clients: RefCell<HashMap<Route, RouteClient>>,
+}
+
+/// The connections of one route.
+struct RouteClient {
+    client: awc::Client,
+    created: Instant,
+    /// The time of the last request.
+    used: Instant,
 }
 
 /// A request, without the headers that all requests share.
@@ -95,10 +107,28 @@ impl Client {
         remote.address_policy(url, self.0.dialer.goes_direct(remote.base())).await
     }
 
+    /// Closes the idle connections of every route that was not used for [`KEEP_ALIVE`] or is older than [`LIFETIME`].
+    /// `awc` itself closes an idle connection only when it takes it for the next request, so that those of a burst would
+    /// stay. A connection in use ends with its response.
+    pub(super) fn close_idle(&self) {
+        let is_kept = |route: &RouteClient| route.used.elapsed() < KEEP_ALIVE && route.created.elapsed() < LIFETIME;
+        self.0.clients.borrow_mut().retain(|_, route| is_kept(route));
+    }
+
     fn route(&self, request: &Request) -> awc::Client {
         let tls = request.url.scheme() == "https";
         let route = Route { tls, address_policy: request.address_policy, patience: request.connect };
-        self.0.clients.borrow_mut().entry(route).or_insert_with(|| client(&self.0.dialer, route)).clone()
+        let mut clients = self.0.clients.borrow_mut();
+        let route = clients.entry(route).or_insert_with(|| RouteClient::new(&self.0.dialer, route));
+        route.used = Instant::now();
+        route.client.clone()
+    }
+}
+
+impl RouteClient {
+    fn new(dialer: &Arc<Dialer>, route: Route) -> Self {
+        let now = Instant::now();
+        Self { client: client(dialer, route), created: now, used: now }
     }
 }
 

@@ -14,9 +14,10 @@ use rustls::RootCertStore;
 use tokio::{
     sync::{mpsc, oneshot},
     task::{LocalSet, spawn_local},
+    time::{MissedTickBehavior, interval},
 };
 
-use super::{Client, Error, ManifestBody, ManifestHead, Page, Proxy, Remote, connect::Dialer};
+use super::{Client, Error, ManifestBody, ManifestHead, Page, Proxy, Remote, client::CLOSE_EVERY, connect::Dialer};
 use crate::oci::{Digest, Reference, RepositoryName};
 
 type Job = Box<dyn FnOnce(Client) + Send>;
@@ -128,8 +129,17 @@ fn start_thread(number: usize, dialer: &Arc<Dialer>) -> Result<Queue, Error> {
 
 async fn serve(mut jobs: mpsc::UnboundedReceiver<Job>, dialer: Arc<Dialer>) {
     let client = Client::new(dialer);
-    while let Some(job) = jobs.recv().await {
-        job(client.clone());
+    let mut close = interval(CLOSE_EVERY);
+    close.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            job = jobs.recv() => match job {
+                Some(job) => job(client.clone()),
+                None => return,
+            },
+            _ = close.tick() => client.close_idle(),
+        }
     }
 }
 
