@@ -5,7 +5,6 @@
 #![expect(clippy::disallowed_methods, reason = "this is the helper the ban points to")]
 
 use std::{
-    collections::HashSet,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -15,7 +14,6 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{
@@ -23,6 +21,7 @@ use super::{
     ledger::Charge,
     lock_regions::{LockRegions, RegionId},
     look,
+    synced_folders::SyncedFolders,
     usage::{allocated, allocated_folder, tree},
 };
 use crate::oci::Digest;
@@ -36,8 +35,6 @@ pub enum Durability {
     Unsynced,
 }
 
-/// The number of folders remembered as synced. A forgotten one is synced once more.
-const KNOWN: usize = 16 << 10;
 /// The number of attempts to put a file into a folder that is concurrently removed while empty.
 const TRIES: usize = 8;
 
@@ -47,14 +44,12 @@ pub(super) struct Directory {
     root: PathBuf,
     pub(super) regions: LockRegions,
     pub(super) ledger: Arc<Ledger>,
-    /// Folders whose names are known to be synced. Existence does not imply that: an unsynced fill may have made the
-    /// folder, or a push that has yet to sync it.
-    on_disk: Mutex<HashSet<PathBuf>>,
+    synced: SyncedFolders,
 }
 
 impl Directory {
     pub(super) fn new(root: &Path, ledger: Arc<Ledger>) -> Self {
-        Self { root: root.to_owned(), regions: LockRegions::new(root), ledger, on_disk: Mutex::default() }
+        Self { root: root.to_owned(), regions: LockRegions::new(root), ledger, synced: SyncedFolders::default() }
     }
 
     /// Renames `from` to `to`, unless `to` exists: the older file stays then and `Ok(false)` is returned, so that an
@@ -114,8 +109,7 @@ impl Directory {
             let (region, above) = (self.regions.of(left), self.regions.of(entered));
             let _locks = self.regions.lock_two(region, above);
             let before = (allocated_folder(left), allocated_folder(entered));
-            let forget = |known: &mut HashSet<PathBuf>| known.retain(|folder| !folder.starts_with(from));
-            match self.forgetting(forget, || fs::rename(from, to)) {
+            match self.synced.removing(from, || fs::rename(from, to)) {
                 Err(error) if is_taken(&error) => return Ok(false),
                 moved => moved.map_err(Error::at(from))?,
             }
@@ -151,8 +145,7 @@ impl Directory {
         let (region, above) = (self.regions.of(dir), self.regions.of(parent));
         let _locks = self.regions.lock_two(region, above);
         let (before, beside) = (tree(dir)?, allocated_folder(parent));
-        let removed =
-            self.forgetting(|known| known.retain(|folder| !folder.starts_with(dir)), || fs::remove_dir_all(dir));
+        let removed = self.synced.removing(dir, || fs::remove_dir_all(dir));
         // After a failure the rest is charged as it is now.
         let left = if removed.is_ok() { 0 } else { tree(dir)? };
         self.charge(region, before, left);
@@ -173,23 +166,10 @@ impl Directory {
         let (region, above) = (self.regions.of(dir), self.regions.of(parent));
         let _locks = self.regions.lock_two(region, above);
         let (before, beside) = (allocated(dir), allocated_folder(parent));
-        if self.forgetting(|known| _ = known.remove(dir), || fs::remove_dir(dir)).is_ok() {
+        if self.synced.removing_empty(dir, || fs::remove_dir(dir)).is_ok() {
             self.charge(region, before, 0);
             self.charge(above, beside, allocated_folder(parent));
         }
-    }
-
-    /// Runs a removal and forgets that the folder is synced. A request that makes it again waits here, so that it does
-    /// not take the new folder for a synced one.
-    fn forgetting(
-        &self,
-        forget: impl FnOnce(&mut HashSet<PathBuf>),
-        remove: impl FnOnce() -> io::Result<()>,
-    ) -> io::Result<()> {
-        let mut known = self.on_disk.lock();
-        let removed = remove();
-        forget(&mut known);
-        removed
     }
 
     /// Syncs the name of an existing file and of every folder above it.
@@ -252,16 +232,10 @@ impl Directory {
     }
 
     fn sync_folders(&self, dir: &Path) -> Result<(), Error> {
-        let unknown: Vec<&Path> = {
-            let known = self.on_disk.lock();
-            dir.ancestors().take_while(|folder| *folder != self.root && !known.contains(*folder)).collect()
-        };
-        unknown.iter().rev().try_for_each(|folder| sync_parent(folder))?;
-        let mut known = self.on_disk.lock();
-        if known.len() + unknown.len() > KNOWN {
-            known.clear();
-        }
-        known.extend(unknown.into_iter().map(Path::to_owned));
+        let above = dir.ancestors().take_while(|folder| *folder != self.root);
+        let syncing = self.synced.begin(above);
+        syncing.unknown().iter().rev().try_for_each(|folder| sync_parent(folder))?;
+        syncing.succeeded();
         Ok(())
     }
 }

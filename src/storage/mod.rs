@@ -20,6 +20,7 @@ mod quarantine;
 mod scan;
 mod short;
 mod staged;
+mod synced_folders;
 mod upload_allocation;
 mod uploads;
 mod usage;
