@@ -201,6 +201,28 @@ fn what_was_promised_stays() {
     holds_what_tags_reach(server.data());
 }
 
+/// A repository that is pushed to all the time is collected all the same; what its pushes rely on stays.
+#[test]
+fn a_busy_repository_is_collected() {
+    let server = hosting().variable("REGISTRY_GC_GRACE", "2s").start();
+    let (target, gone) = (server.target(), Image::single(Format::Oci, 70));
+    target.image("team/busy", "gone", &gone);
+    assert_eq!(target.delete("team/busy/manifests/gone"), 202);
+    let mut collected = Value::Null;
+    for number in 0..40 {
+        let next = Image::single(Format::Oci, 7100 + number);
+        target.image("team/busy", &format!("t{number}"), &next);
+        thread::sleep(Duration::from_millis(100));
+        let ended = admin::gc(server.data(), true, None);
+        if ended["blobs"] != 0 {
+            collected = ended;
+        }
+        server.pull("team/busy", &format!("t{number}"), &next);
+    }
+    assert_eq!((&collected["manifests"], &collected["blobs"]), (&json!(1), &json!(3)), "{collected}");
+    holds_what_tags_reach(server.data());
+}
+
 /// A start counts as activity: the client of an earlier upload may continue.
 #[test]
 fn a_restart_takes_nothing_from_a_push() {

@@ -32,8 +32,7 @@ pub(super) struct Options {
 
 pub(super) const HELP: &str = "\
 A running server is asked to do it, and goes on serving: blobs of a push under way are left alone for
-gc.grace (1h) after the last sign of life in their repository. Without one, this process does it, at
-once. The server also does it by itself, every gc.interval (24h; 0 = never).
+gc.grace (1h) after they were uploaded, mounted or found. Without one, this process does it, at once. The server also does it by itself, every gc.interval (24h; 0 = never).
 
 Exit codes: 0 it is done, 1 it failed, 2 it was asked wrongly.";
 

@@ -102,7 +102,7 @@ fn line(answer: &Response, dry: bool) -> Option<String> {
         Response::Collected { manifests, links, blobs, bytes, active, .. } => {
             let left = match active {
                 0 => String::new(),
-                _ => format!("; {active} repositories were pushed to a moment ago, and are left alone for now"),
+                _ => format!("; content of {active} repositories was used a moment ago, and is left alone for now"),
             };
             Some(format!(
                 "{verb} {manifests} manifests, {links} links, {blobs} blobs, {bytes} bytes ({}){left}",

@@ -360,7 +360,7 @@ pub(super) const GC_GRACE: Key = used(
     "gc.grace",
     Duration,
     "1h",
-    "How long what nothing names yet is left alone after the last push to its repository; ours.",
+    "How long what nothing names yet is left alone after it was uploaded, mounted or found by a HEAD; ours.",
 );
 pub(super) const GC_UNTAGGED: Key =
     used("gc.untagged", Flag, "false", "Whether manifests that no tag reaches are removed, too; ours.");

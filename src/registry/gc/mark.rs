@@ -22,6 +22,8 @@ pub(in crate::registry) struct Plan {
     pub(in crate::registry) layers: Vec<Digest>,
     /// The remaining manifests, and everything they name.
     pub(in crate::registry) named: HashSet<Digest>,
+    /// Set if some of them remain only because they are in use.
+    pub(in crate::registry) keeps_used: bool,
 }
 
 /// The manifests of a repository; `None` for an unreadable one.
@@ -37,7 +39,7 @@ impl Plan {
         storage: &Storage,
         repository: &Repository,
         untagged: bool,
-        was_asked_for: impl Fn(&Digest) -> bool,
+        is_used: impl Fn(&Digest) -> bool,
     ) -> Result<Self, Error> {
         let links = storage.links(repository);
         let mut manifests = Manifests::new();
@@ -46,15 +48,15 @@ impl Plan {
             manifests.insert(digest, stored_manifests::read(storage, &digest)?);
         }
         let kept = match untagged {
-            true => reachable(&links, &manifests, was_asked_for)?,
-            false => Some(manifests.keys().copied().collect()),
+            true => reachable(&links, &manifests)?.map(|tagged| with_used(tagged, &manifests, is_used)),
+            false => Some((manifests.keys().copied().collect(), false)),
         };
         let unread =
             |manifest: &Option<Manifest>| manifest.as_ref().is_none_or(|manifest| manifest.malformed.is_some());
         let is_unread = |kept: &HashSet<Digest>| {
             manifests.iter().any(|(digest, manifest)| unread(manifest) && kept.contains(digest))
         };
-        let Some(kept) = kept.filter(|kept| !is_unread(kept)) else {
+        let Some((kept, keeps_used)) = kept.filter(|(kept, _)| !is_unread(kept)) else {
             // Its children are unknown, so nothing in the repository is removed.
             tracing::warn!(
                 "{repository} has a manifest that cannot be read, or a tag that names none: nothing is taken from this \
@@ -63,7 +65,7 @@ impl Plan {
             let named = manifests.keys().copied().map(Ok).chain(links.layers()).collect::<Result<_, _>>()?;
             return Ok(Self { named, ..Self::default() });
         };
-        let mut plan = Self::default();
+        let mut plan = Self { keeps_used, ..Self::default() };
         for (digest, manifest) in &manifests {
             if kept.contains(digest) {
                 plan.named.insert(*digest);
@@ -86,38 +88,58 @@ impl Plan {
         }
         Ok(plan)
     }
+}
 
-    /// Returns whether the plan removes nothing.
-    pub(in crate::registry) fn is_empty(&self) -> bool {
-        self.previous_tags.is_empty() && self.manifests.is_empty() && self.layers.is_empty()
+/// Manifests that remain, with everything that they lead to.
+struct Reached<'a> {
+    manifests: &'a Manifests,
+    referrers: HashMap<Digest, Vec<Digest>>,
+    kept: HashSet<Digest>,
+}
+
+impl<'a> Reached<'a> {
+    fn new(manifests: &'a Manifests) -> Self {
+        let mut referrers: HashMap<Digest, Vec<Digest>> = HashMap::new();
+        for (digest, manifest) in manifests {
+            if let Some(subject) = manifest.as_ref().and_then(|manifest| manifest.subject) {
+                referrers.entry(subject).or_default().push(*digest);
+            }
+        }
+        Self { manifests, referrers, kept: HashSet::new() }
+    }
+
+    /// Adds a manifest, the manifests that it lists, and those that refer to any of them.
+    fn add(&mut self, digest: Digest) {
+        let mut waiting = vec![digest];
+        while let Some(digest) = waiting.pop() {
+            if self.kept.insert(digest) {
+                let manifest = self.manifests.get(&digest).and_then(Option::as_ref);
+                waiting.extend(manifest.iter().flat_map(|manifest| &manifest.manifests).map(|child| child.digest));
+                waiting.extend(self.referrers.get(&digest).into_iter().flatten());
+            }
+        }
     }
 }
 
-/// Returns the reachable manifests; `None` if a tag's link is damaged, so that its manifest is unknown.
-fn reachable(
-    links: &RepositoryLinks,
-    manifests: &Manifests,
-    was_asked_for: impl Fn(&Digest) -> bool,
-) -> Result<Option<HashSet<Digest>>, Error> {
-    let mut referrers: HashMap<Digest, Vec<Digest>> = HashMap::new();
-    for (digest, manifest) in manifests {
-        if let Some(subject) = manifest.as_ref().and_then(|manifest| manifest.subject) {
-            referrers.entry(subject).or_default().push(*digest);
-        }
-    }
-    let asked_for = manifests.keys().copied().filter(|digest| was_asked_for(digest));
-    let mut waiting: Vec<Digest> = asked_for.collect();
+/// Returns what the tags reach; `None` if a tag's link is damaged, so that its manifest is unknown.
+fn reachable<'a>(links: &RepositoryLinks, manifests: &'a Manifests) -> Result<Option<Reached<'a>>, Error> {
+    let mut reached = Reached::new(manifests);
     for tagged in links.tags() {
         let (_, Some(digest)) = tagged? else { return Ok(None) };
-        waiting.push(digest);
+        reached.add(digest);
     }
-    let mut kept = HashSet::new();
-    while let Some(digest) = waiting.pop() {
-        if kept.insert(digest) {
-            let manifest = manifests.get(&digest).and_then(Option::as_ref);
-            waiting.extend(manifest.iter().flat_map(|manifest| &manifest.manifests).map(|child| child.digest));
-            waiting.extend(referrers.get(&digest).into_iter().flatten());
-        }
-    }
-    Ok(Some(kept))
+    Ok(Some(reached))
+}
+
+/// Adds the manifests in use; returns all that remain, and whether that added any.
+fn with_used(
+    mut reached: Reached<'_>,
+    manifests: &Manifests,
+    is_used: impl Fn(&Digest) -> bool,
+) -> (HashSet<Digest>, bool) {
+    let used: Vec<_> =
+        manifests.keys().filter(|digest| !reached.kept.contains(*digest) && is_used(digest)).copied().collect();
+    let any = !used.is_empty();
+    used.into_iter().for_each(|digest| reached.add(digest));
+    (reached.kept, any)
 }

@@ -1,8 +1,8 @@
 //! The sweep phase of garbage collection, which runs beside pushes and pulls. It removes untagged manifests if
 //! requested, blobs that no manifest of their repository names, then bytes that no repository links.
 //!
-//! Content that a push may be about to name stays: all links of a repository that was pushed to in the grace period,
-//! and blobs under a guard (`gc_guard.rs`). Links are removed before bytes (law 2 of ARCHITECTURE.md), each under its
+//! Content that a push may be about to name stays: what was uploaded, mounted or found by a HEAD in the grace period, and
+//! what is under a guard (`gc_guard.rs`). Links are removed before bytes (law 2 of ARCHITECTURE.md), each under its
 //! own locks, so a crash loses nothing. The same code runs on a volume that no server has open.
 
 use std::{collections::HashSet, time::Duration};
@@ -29,7 +29,7 @@ pub struct Collection {
     pub untagged: bool,
     /// Only reports the removals.
     pub dry: bool,
-    /// The grace period after the last push to a repository, in which its content stays.
+    /// The time for which content stays after it was last uploaded, mounted or found by a HEAD.
     pub grace: Duration,
 }
 
@@ -55,13 +55,37 @@ pub struct Collected {
     pub blobs: u64,
     /// The bytes of these blobs.
     pub bytes: u64,
-    /// Repositories left alone because of a push in the grace period.
+    /// Repositories of which something stayed only because it was used in the grace period.
     pub active: u64,
 }
 
 /// Unsynced, because the next collection finds a link that reappears after a power failure. All are synced before bytes
 /// go.
 const UNSYNCED: Durability = Durability::Unsynced;
+
+/// Attempts to carry out a plan for a repository that is pushed to meanwhile, and the pause between them.
+const TRIES: usize = 5;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The result of carrying out a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pruned {
+    /// All that it lists was removed.
+    Whole,
+    /// Something was used in the grace period, and stays.
+    InUse,
+    /// The repository was pushed to since the plan was made. The rest of it may be outdated.
+    Outdated,
+}
+
+/// The plan for a repository.
+struct Pruning<'a> {
+    repository: &'a Repository,
+    links: &'a RepositoryLinks,
+    plan: &'a Plan,
+    /// What was used since it was made, or in the grace period, stays.
+    recent: Recent,
+}
 
 struct Collector<'a> {
     store: &'a BlobStore,
@@ -130,15 +154,8 @@ impl Collector<'_> {
             }
             return Ok(());
         }
-        let active = self.store.gc_guard.is_active(repository, self.recent);
-        let touched = |digest: &Digest| !active && self.store.gc_guard.is_protected(digest, self.recent);
-        let plan = Plan::make(&self.store.storage, repository, self.collection.untagged, touched)?;
         let mut gone = HashSet::new();
-        if active {
-            self.collected.active += u64::from(!plan.is_empty());
-        } else {
-            self.prune_claimed(repository, &links, &plan, &mut gone)?;
-        }
+        let plan = self.prune_repeatedly(repository, &links, &mut gone)?;
         for digest in links.all() {
             let digest = digest?;
             // After a dry run the links are still there; otherwise the disk has only the remaining ones.
@@ -150,41 +167,53 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// As [`Collector::prune`]; keeps the name claimed, and removes a repository without manifests from the catalog.
-    fn prune_claimed(
+    /// Plans and prunes, and plans anew if a push came in between. Returns the last plan.
+    fn prune_repeatedly(
         &mut self,
         repository: &Repository,
         links: &RepositoryLinks,
-        plan: &Plan,
         gone: &mut HashSet<Digest>,
-    ) -> Result<(), Error> {
-        if plan.manifests.is_empty() || self.collection.dry {
-            return self.prune(repository, links, plan, true, gone);
+    ) -> Result<Plan, Error> {
+        let mut tries = 0;
+        loop {
+            let recent = self.recent.planned_now();
+            let is_used = |digest: &Digest| self.store.gc_guard.is_protected(digest, recent);
+            let plan = Plan::make(&self.store.storage, repository, self.collection.untagged, is_used)?;
+            let pruned = self.prune_claimed(&Pruning { repository, links, plan: &plan, recent }, gone)?;
+            tries += 1;
+            if pruned != Pruned::Outdated || tries == TRIES {
+                self.collected.active += u64::from(plan.keeps_used || pruned != Pruned::Whole);
+                return Ok(plan);
+            }
+            std::thread::sleep(PAUSE);
         }
-        let store = self.store;
+    }
+
+    /// As [`Collector::prune`]; keeps the name claimed, and removes a repository without manifests from the catalog.
+    fn prune_claimed(&mut self, pruning: &Pruning<'_>, gone: &mut HashSet<Digest>) -> Result<Pruned, Error> {
+        if pruning.plan.manifests.is_empty() || self.collection.dry {
+            return self.prune(pruning, true, gone);
+        }
+        let (store, repository) = (self.store, pruning.repository);
         let locked = || store.locks.repository(repository);
         let claimed = {
             let _repository = locked();
             store.keep_claim(repository)?
         };
-        self.prune(repository, links, plan, claimed, gone)?;
+        let pruned = self.prune(pruning, claimed, gone)?;
         let _repository = locked();
-        store.delist_if_empty(repository)
+        store.delist_if_empty(repository)?;
+        Ok(pruned)
     }
 
     /// Carries out the plan until the repository or one of these manifests is used: then it stops, because the rest of
     /// the plan may be outdated. If the claim could not be written, the first manifest removed becomes the claim.
-    fn prune(
-        &mut self,
-        repository: &Repository,
-        links: &RepositoryLinks,
-        plan: &Plan,
-        mut claimed: bool,
-        gone: &mut HashSet<Digest>,
-    ) -> Result<(), Error> {
+    fn prune(&mut self, pruning: &Pruning<'_>, mut claimed: bool, gone: &mut HashSet<Digest>) -> Result<Pruned, Error> {
+        let Pruning { repository, links, plan, .. } = *pruning;
         for (tag, digest) in &plan.previous_tags {
-            if !self.unlink(repository, digest, Link::default(), || links.remove_previous_tag(tag, digest, UNSYNCED))? {
-                return Ok(());
+            let remove = || links.remove_previous_tag(tag, digest, UNSYNCED);
+            if !self.unlink(pruning, digest, Link::default(), remove)? {
+                return Ok(Pruned::Outdated);
             }
         }
         for (digest, subject) in &plan.manifests {
@@ -193,8 +222,8 @@ impl Collector<'_> {
                 true => links.remove_revision(digest, UNSYNCED),
                 false => links.turn_into_claim(digest),
             };
-            if !self.unlink(repository, digest, link, remove)? {
-                return Ok(());
+            if !self.unlink(pruning, digest, link, remove)? {
+                return Ok(Pruned::Outdated);
             }
             if let (Some(subject), false) = (subject, self.collection.dry) {
                 self.store.index.remove_referrer(repository, subject, digest);
@@ -204,31 +233,41 @@ impl Collector<'_> {
             self.count(metrics::Collected::Manifest, 0);
             self.say(GcEvent::Manifest(repository.clone(), *digest))?;
         }
-        for digest in &plan.layers {
-            let link = Link { layer: true, named: Some(0), ..Link::default() };
-            if self.unlink(repository, digest, link, || links.remove_layer(digest, UNSYNCED))? {
-                gone.insert(*digest);
-                self.collected.links += 1;
-            }
-        }
-        Ok(())
+        self.prune_layers(pruning, gone)
     }
 
-    /// Removes a link; returns `false` if its repository or its blob was used recently.
+    fn prune_layers(&mut self, pruning: &Pruning<'_>, gone: &mut HashSet<Digest>) -> Result<Pruned, Error> {
+        let mut pruned = Pruned::Whole;
+        for digest in &pruning.plan.layers {
+            let link = Link { layer: true, named: Some(0), ..Link::default() };
+            if self.unlink(pruning, digest, link, || pruning.links.remove_layer(digest, UNSYNCED))? {
+                gone.insert(*digest);
+                self.collected.links += 1;
+            } else if self.store.gc_guard.is_active(pruning.repository, pruning.recent) {
+                return Ok(Pruned::Outdated);
+            } else {
+                pruned = Pruned::InUse;
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// Removes a link; returns `false` if its repository or its blob is in use.
     fn unlink(
         &self,
-        repository: &Repository,
+        pruning: &Pruning<'_>,
         digest: &Digest,
         link: Link,
         remove: impl FnOnce() -> Result<(), storage::Error>,
     ) -> Result<bool, Error> {
         let BlobStore { locks, gc_guard, index, .. } = self.store;
+        let Pruning { repository, recent, .. } = *pruning;
         let _repository = locks.repository(repository);
         let _digest = locks.digest(digest);
         if self.collection.dry {
-            return Ok(!gc_guard.is_protected(digest, self.recent));
+            return Ok(!gc_guard.is_protected(digest, recent));
         }
-        let removed = gc_guard.unless_recent(Some(repository), digest, self.recent, || {
+        let removed = gc_guard.unless_recent(Some(repository), digest, recent, || {
             // The index first, since requests read it before the disk.
             index.remove_link(repository, digest, link);
             remove().inspect_err(|_| self.store.reread_link(repository, digest))

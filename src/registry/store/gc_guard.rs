@@ -62,14 +62,16 @@ struct Mark {
     held: u32,
 }
 
-/// The activity that protects from a removal: everything since `began`, and in the grace period before it.
+/// The activity that protects from a removal: of a blob, everything since `began` and in the grace period before it; of
+/// a repository, everything since `planned`, because a plan may be outdated after it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::registry) struct Recent {
     began: Instant,
     grace: Duration,
+    planned: Instant,
 }
 
-/// Protects a repository, a blob or both while it lives, and for the grace period after that.
+/// Protects a repository, a blob or both while it lives, and the blob for the grace period after that.
 #[derive(Debug)]
 #[must_use]
 pub(in crate::registry) struct PushGuard {
@@ -83,7 +85,7 @@ impl GcGuard {
         Self { started: Instant::now(), memory, seen: Mutex::default(), over: Condvar::new() }
     }
 
-    /// Protects all links of a hosted repository, and the blob `digest`, for a push.
+    /// Protects all links of a hosted repository while the guard lives, and the blob `digest`, for a push.
     pub(in crate::registry) async fn guard_repository(
         self: &Arc<Self>,
         repository: &Repository,
@@ -127,12 +129,13 @@ impl GcGuard {
         let began = Instant::now();
         seen.collecting = Some(began);
         // Older activity has been forgotten.
-        Some(Collecting { recent: Recent { began, grace: grace.min(self.memory) }, gc_guard: self })
+        let recent = Recent { began, grace: grace.min(self.memory), planned: began };
+        Some(Collecting { recent, gc_guard: self })
     }
 
-    /// Returns whether a repository was pushed to recently.
+    /// Returns whether a repository is under a guard, or was since `recent` was planned.
     pub(in crate::registry) fn is_active(&self, repository: &Repository, recent: Recent) -> bool {
-        recent.covers(self.seen.lock().repositories.get(&repository.name), self.started)
+        recent.covers_repository(self.seen.lock().repositories.get(&repository.name))
     }
 
     /// Returns whether a blob was protected recently.
@@ -155,10 +158,11 @@ impl GcGuard {
     /// Removes a blob unless a guard protects it at this moment; `None` then. A guard requested meanwhile waits for the
     /// end of the removal.
     pub(in crate::registry) fn unless_held<T>(&self, digest: &Digest, take_away: impl FnOnce() -> T) -> Option<T> {
-        self.unless_recent(None, digest, Recent { began: Instant::now(), grace: Duration::ZERO }, take_away)
+        let now = Instant::now();
+        self.unless_recent(None, digest, Recent { began: now, grace: Duration::ZERO, planned: now }, take_away)
     }
 
-    /// Removes a link or blob unless its blob or its repository was used recently; `None` then. Guards of the same
+    /// Removes a link or blob unless its blob or its repository was used (see [`Recent`]); `None` then. Guards of the same
     /// repository or blob that are requested meanwhile wait for the end of the removal; all others do not.
     pub(in crate::registry) fn unless_recent<T>(
         &self,
@@ -173,7 +177,7 @@ impl GcGuard {
 
     fn begin_removal(&self, repository: Option<&Repository>, digest: &Digest, recent: Recent) -> Option<Removal<'_>> {
         let mut seen = self.seen.lock();
-        let active = |place: &Repository| recent.covers(seen.repositories.get(&place.name), self.started);
+        let active = |place: &Repository| recent.covers_repository(seen.repositories.get(&place.name));
         let kept = seen.closed
             || repository.is_some_and(active)
             || recent.covers(seen.digests.get(&short(digest)), self.started);
@@ -266,7 +270,16 @@ impl Drop for Collecting<'_> {
 }
 
 impl Recent {
-    /// Returns whether `mark` is recent. Blobs and repositories not seen since the process started count as used at its
+    /// Returns the same for a plan that is made from now on.
+    pub(in crate::registry) fn planned_now(self) -> Self {
+        Self { planned: Instant::now(), ..self }
+    }
+
+    fn covers_repository(self, mark: Option<&Mark>) -> bool {
+        mark.is_some_and(|mark| mark.held > 0 || mark.last >= self.planned)
+    }
+
+    /// Returns whether the mark of a blob is recent. A blob not seen since the process started counts as used at its
     /// start.
     fn covers(self, mark: Option<&Mark>, started: Instant) -> bool {
         let last = mark.map_or(started, |mark| mark.last);

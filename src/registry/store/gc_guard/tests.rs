@@ -116,7 +116,21 @@ async fn a_long_collection_leaves_alone_what_was_recent_when_it_began() {
 fn a_start_counts_as_activity() {
     let gc_guard = GcGuard::new(HOUR);
     let recent = gc_guard.collect(HOUR).unwrap().recent;
-    assert!(gc_guard.is_active(&place("a"), recent) && gc_guard.is_protected(&Digest::sha256(b"a"), recent));
+    assert!(gc_guard.is_protected(&Digest::sha256(b"a"), recent));
+    assert!(!gc_guard.is_active(&place("a"), recent), "only its blobs may be in use");
+}
+
+#[tokio::test]
+async fn a_push_outdates_the_plans_made_before_it_alone() {
+    let (gc_guard, digest) = (Arc::new(GcGuard::new(HOUR)), Digest::sha256(b"a"));
+    let recent = gc_guard.collect(Duration::ZERO).unwrap().recent;
+    drop(gc_guard.guard_repository(&place("a"), None).await);
+    assert_eq!(gc_guard.unless_recent(Some(&place("a")), &digest, recent, || 1), None);
+    let recent = recent.planned_now();
+    assert_eq!(gc_guard.unless_recent(Some(&place("a")), &digest, recent, || 1), Some(1));
+    let guard = gc_guard.guard_repository(&place("a"), None).await;
+    assert_eq!(gc_guard.unless_recent(Some(&place("a")), &digest, recent.planned_now(), || 1), None);
+    drop(guard);
 }
 
 #[test]
