@@ -1,6 +1,6 @@
 //! The quarantine: damaged bytes of pushed blobs, kept for inspection until they are replaced by right ones.
 
-use std::fs;
+use std::{fs, io};
 
 use super::{Durability, Error, Published, Storage, Stored, atomic_fs, layout, look};
 use crate::oci::Digest;
@@ -48,6 +48,14 @@ impl Storage {
             }
         }
         Ok(None)
+    }
+
+    /// Converts the error of a read of a quarantined file.
+    #[must_use]
+    pub fn unread_aside(&self, digest: &Digest, error: io::Error) -> Error {
+        let blob = self.layout.blob(digest);
+        let path = self.homes.quarantine(&blob).map_or(blob, |quarantine| layout::aside(&quarantine, digest));
+        Error::at(&path)(error)
     }
 
     /// Publishes the quarantined file of a blob, which hashes to its digest after all, durably. `None` if there is

@@ -130,7 +130,8 @@ impl Verifier<'_> {
 
     fn check(&mut self, digest: &Digest) -> Result<(), Error> {
         let Some(stored) = self.store.storage.blob(digest)? else { return Ok(()) };
-        let Some(whole) = self.look_into(&stored, digest) else { return Ok(()) };
+        let storage = &self.store.storage;
+        let Some(whole) = self.look_into(&stored, digest, |error| storage.unread(digest, error)) else { return Ok(()) };
         self.verified.blobs += 1;
         self.store.metrics.found(MaintenanceEvent::Verified(stored.facts.size));
         if whole {
@@ -149,11 +150,17 @@ impl Verifier<'_> {
     }
 
     /// Returns whether a file's bytes match; `None` if they cannot be read, which does not show that they are damaged.
-    fn look_into(&mut self, stored: &Stored, digest: &Digest) -> Option<bool> {
+    /// `unread` names the file in the error of a read.
+    fn look_into(
+        &mut self,
+        stored: &Stored,
+        digest: &Digest,
+        unread: impl Fn(io::Error) -> storage::Error,
+    ) -> Option<bool> {
         for again in (0..TRIES).rev() {
             let error = match self.is_whole(stored, digest) {
                 Ok(whole) => return Some(whole),
-                Err(error) => self.store.storage.unread(digest, error),
+                Err(error) => unread(error),
             };
             // Disks, cables and networks have transient failures.
             if error.is_io_failure() && again > 0 {
@@ -187,7 +194,8 @@ impl Verifier<'_> {
     /// Restores a quarantined blob that matches its digest: an earlier read failed, or the file was repaired.
     fn take_back(&mut self, digest: &Digest) -> Result<bool, Error> {
         let Some(aside) = self.store.storage.aside(digest)? else { return Ok(false) };
-        if self.look_into(&aside, digest) != Some(true) {
+        let storage = &self.store.storage;
+        if self.look_into(&aside, digest, |error| storage.unread_aside(digest, error)) != Some(true) {
             return Ok(false);
         }
         let taken = self.store.take_back(digest)?;

@@ -54,6 +54,8 @@ impl BlobStore {
     ///
     /// [turned into]: crate::storage::RepositoryLinks::turn_into_claim
     pub(in crate::registry) fn keep_claim(&self, repository: &Repository) -> Result<bool, Error> {
+        // Only a claim that cannot be written is replaced: one that cannot be read may exist.
+        self.storage.links(repository).written_claim()?;
         let sync = || Ok(self.storage.links(repository).sync_claim()?);
         match self.write_claim(repository, Verdict::Unasked).and_then(|()| sync()) {
             Err(Error::Storage(error)) if error.is_full() => Ok(false),
