@@ -78,9 +78,6 @@ group! { STORAGE, "How full it is, and of what",
     HEADROOM = gauge("entrepot_storage_headroom_bytes", &[], "storage.headroom in bytes: what stays free for others.");
     COUNTED = gauge("entrepot_storage_counted", &[],
         "1 when all that is on disk is counted; 0 for a while after a process was killed.");
-    FULL_IN = gauge("entrepot_storage_seconds_until_full", &["counting"],
-        "When what is allowed is reached at the growth of the last day, or since the start: by everything, or by kept, which \
-         is what cannot make way. +Inf while it does not grow.");
     FILESYSTEM_SIZE = gauge("entrepot_filesystem_size_bytes", &[], "The filesystem that the root is on.");
     FILESYSTEM_FREE = gauge("entrepot_filesystem_free_bytes", &[], "What it has free for an unprivileged writer.");
     INDEX_COMPLETE = gauge("entrepot_index_complete", &[],

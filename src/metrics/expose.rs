@@ -1,7 +1,5 @@
 //! Creates the metrics of the catalogue and writes them in Prometheus' text format.
 
-use std::time::Instant;
-
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
     core::Collector,
@@ -63,10 +61,6 @@ impl Metrics {
     /// [`Error`] if Prometheus refuses a metric, which is a bug.
     pub fn expose(&self, figures: &Figures) -> Result<String, Error> {
         let mut families = figures.families()?;
-        let (now, look) = (Instant::now(), figures.disk.look());
-        let growth = self.growth.lock();
-        families.extend(figures.disk.full_in(|room, which| growth.full_in(now, look, room, which))?);
-        drop(growth);
         families.extend(single(&CERTIFICATE, self.certificate.lock().map(seconds))?);
         families.extend(self.registry.gather());
         Ok(TextEncoder::new().encode_to_string(&families)?)

@@ -8,10 +8,9 @@ use super::{
     Error,
     catalogue::{
         ALLOWED, BUDGET_LIMIT, BUDGET_REMAINING, BUDGET_WINDOW, COUNTED, FILESYSTEM_FREE, FILESYSTEM_SIZE,
-        FILLS_UNDER_WAY, FULL_IN, HEADROOM, HOSTED_NAMES, INDEX_COMPLETE, MIRRORED_BYTES, MIRRORED_OBJECTS, Metric,
-        PROMISED, QUOTA, RECLAIMABLE, STORAGE_BYTES, STORAGE_OBJECTS, UPLOADS_OPEN, UPSTREAM_UP,
+        FILLS_UNDER_WAY, HEADROOM, HOSTED_NAMES, INDEX_COMPLETE, MIRRORED_BYTES, MIRRORED_OBJECTS, Metric, PROMISED,
+        QUOTA, RECLAIMABLE, STORAGE_BYTES, STORAGE_OBJECTS, UPLOADS_OPEN, UPSTREAM_UP,
     },
-    growth::{Sample, as_float},
 };
 
 /// The disk usage, in allocated bytes.
@@ -88,11 +87,6 @@ impl Disk {
         self.quota.map_or(free, |quota| free.min(quota.saturating_sub(self.total())))
     }
 
-    pub(super) fn look(&self) -> Sample {
-        let everything = self.total();
-        Sample { everything, kept: everything.saturating_sub(self.reclaimable) }
-    }
-
     fn families(&self) -> Result<Vec<MetricFamily>, Error> {
         let counted = u64::from(self.counted);
         let (size, free) = self.filesystem;
@@ -114,13 +108,6 @@ impl Disk {
             single(&FILESYSTEM_FREE, Some(free))?,
         ]
         .concat())
-    }
-
-    /// The gauges for the time until the disk is full, by the rates that `rate` returns.
-    pub(super) fn full_in(&self, rate: impl Fn(u64, fn(&Sample) -> u64) -> f64) -> Result<Vec<MetricFamily>, Error> {
-        let everything = rate(self.room(), |look| look.everything);
-        let kept = rate(self.room().saturating_add(self.reclaimable), |look| look.kept);
-        labelled(&FULL_IN, [("everything", everything), ("kept", kept)])
     }
 }
 
@@ -169,4 +156,10 @@ pub(super) fn labelled(
     }
     // A family without a value would be exposed as an empty one.
     Ok(gauges.collect().into_iter().filter(|family| !family.get_metric().is_empty()).collect())
+}
+
+/// Converts bytes to the type of Prometheus' values: exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn as_float(bytes: u64) -> f64 {
+    bytes as f64
 }

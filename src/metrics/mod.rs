@@ -6,7 +6,6 @@
 mod catalogue;
 mod expose;
 mod figures;
-mod growth;
 mod labels;
 mod record;
 
@@ -20,7 +19,6 @@ pub use catalogue::{Group, Kind, METRICS, Metric};
 use expose::Maker;
 pub use expose::TEXT;
 pub use figures::{Budget, Disk, Figures, Upstream};
-use growth::Growth;
 pub use labels::{CacheResult, Class, Collected, Content, FillResult, Job, Reason, Route, UpstreamResult};
 
 /// A metric could not be created or written: a bug in the catalogue.
@@ -73,7 +71,6 @@ pub struct Metrics {
     collect_ended: IntGauge,
     job_panics: IntCounterVec,
     certificate: Mutex<Option<SystemTime>>,
-    growth: Mutex<Growth>,
 }
 
 /// A counter with its labels resolved, for frequent use.
@@ -134,7 +131,6 @@ impl Metrics {
             collect_ended: new.gauge(&named::COLLECT_ENDED)?,
             job_panics: new.counters(&named::JOB_PANICS)?,
             certificate: Mutex::default(),
-            growth: Mutex::default(),
             registry: registry.clone(),
         };
         new.gauges(&named::BUILD_INFO)?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);

@@ -1,11 +1,11 @@
 //! The methods that count events.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{IntCounterVec, IntGauge};
 
 use super::{
-    CacheResult, Class, Collected, Content, Disk, FillResult, Job, MaintenanceEvent, Metrics, Reason, Route, Tally,
+    CacheResult, Class, Collected, Content, FillResult, Job, MaintenanceEvent, Metrics, Reason, Route, Tally,
     UpstreamResult,
 };
 use crate::oci::Domain;
@@ -144,14 +144,6 @@ impl Metrics {
     /// Sets the expiry of the server's certificate; `None` without one.
     pub fn certificate_ends(&self, at: Option<SystemTime>) {
         *self.certificate.lock() = at;
-    }
-
-    /// Samples the disk usage, from which a scrape computes its growth. To be called about once a minute.
-    pub fn note_growth(&self, disk: &Disk) {
-        // Before the scan is complete, newly found content would look like growth for a day.
-        if disk.counted {
-            self.growth.lock().note(Instant::now(), disk.look());
-        }
     }
 }
 

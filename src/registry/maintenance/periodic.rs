@@ -12,7 +12,6 @@ impl Registry {
         self.store.gc_guard.tidy();
         self.store.uncached.tidy();
         self.store.access_tracker.forget(access_tracker::now().saturating_sub(self.store.retention.lease.as_secs()));
-        self.metrics.note_growth(&self.store.disk());
     }
 
     /// Writes accesses to the index, keeps the disk usage within its limits, and reopens an index that failed; to be
