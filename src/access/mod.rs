@@ -31,6 +31,7 @@ pub use htpasswd::{Htpasswd, NewLine};
 pub use principal::Principal;
 pub use rules::AccessRules;
 pub use scope::{Grants, Scope};
+pub use throttle::client_network;
 pub use tokens::{Issued, SERVICE, Tokens};
 
 pub use crate::oci::Action;

@@ -61,7 +61,7 @@ impl Throttle {
 
     /// Counts an attempt of this pair, or returns the time to wait. `user` is a hash of the user's name.
     pub(super) fn attempt(&self, from: IpAddr, user: KeyedHash) -> Result<Attempt, Duration> {
-        let from = network(from);
+        let from = client_network(from);
         let fresh = || Arc::new(Mutex::new(Spent { attempts: 0, since: Instant::now() }));
         let (pair, address) = (self.pairs.get_with((from, user), fresh), self.addresses.get_with(from, fresh));
         let now = Instant::now();
@@ -100,8 +100,10 @@ impl Spent {
     }
 }
 
-/// Returns the /64 network of an IPv6 address, because one client usually has all of it.
-fn network(address: IpAddr) -> IpAddr {
+/// Returns the address by which a client is limited: an IPv4 address as it is, and the /64 network of an IPv6 address,
+/// because one client usually has all of it.
+#[must_use]
+pub fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
         four => four,
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_is_one_address() {
-        let of = |text: &str| network(text.parse().unwrap());
+        let of = |text: &str| client_network(text.parse().unwrap());
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
         assert_eq!(of("::ffff:127.0.0.1"), HERE);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,6 +10,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
+
+use crate::access::client_network;
 
 /// Counts open connections.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl ConnectionLimit {
     /// # Errors
     /// [`LimitReached`] if a limit would be exceeded.
     pub(in crate::http) fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Result<Permit, LimitReached> {
-        let client = client.map(client_of);
+        let client = client.map(client_network);
         if self.open.fetch_add(1, Relaxed) >= self.most.unwrap_or(u64::MAX) {
             self.open.fetch_sub(1, Relaxed);
             return Err(LimitReached::All);
@@ -82,14 +84,6 @@ impl Drop for Permit {
                 each.remove(&client);
             }
         }
-    }
-}
-
-/// Returns the address that identifies a client: IPv4 addresses as they are, and the /64 network of an IPv6 address.
-pub(in crate::http) fn client_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX)).into(),
-        four => four,
     }
 }
 

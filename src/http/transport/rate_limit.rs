@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::connection_limit::client_of;
+use crate::access::client_network;
 
 const SHARDS: usize = 16;
 /// The most buckets in a shard; full ones are removed when it is reached.
@@ -62,7 +62,7 @@ impl RateLimit {
     /// The time to wait, if the client exceeds its rate.
     pub(in crate::http) fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
         let Some(cost) = self.cost else { return Ok(()) };
-        let client = client_of(client);
+        let client = client_network(client);
         let shard = usize::try_from(self.hasher.hash_one(client)).unwrap_or(0) % SHARDS;
         let mut shard = self.shards[shard].lock();
         if !shard.buckets.contains_key(&client) && !shard.has_room(now) {

@@ -11,8 +11,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::connection_limit::client_of;
-use crate::{access::Principal, oci::UploadId};
+use crate::{
+    access::{Principal, client_network},
+    oci::UploadId,
+};
 
 /// An upload without a request for this time no longer counts; the registry purges it separately.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
@@ -29,7 +31,7 @@ impl Uploader {
     pub(in crate::http) fn new(who: Principal, address: IpAddr) -> Self {
         match who {
             Principal::User(name) => Self::User(name),
-            Principal::Anonymous => Self::Address(client_of(address)),
+            Principal::Anonymous => Self::Address(client_network(address)),
         }
     }
 }
