@@ -3,9 +3,12 @@
 //! The queue is a tree of its own, sorted in eviction order. A blob's entry, its position in the queue and the byte
 //! totals change under one lock, so that the three always agree.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    iter,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -18,7 +21,7 @@ use crate::{
 
 /// At most so many of the manifests that name a blob are read to find its [`Role`].
 const NAMED_BY: usize = 64;
-/// The number of entries that a scan of all of them reads at a time.
+/// The largest number of entries that a scan of all of them reads at a time.
 const BATCH: usize = 1000;
 
 /// The largest number of deferred blobs that [`Index::deferred`] returns.
@@ -225,11 +228,21 @@ impl Index {
     }
 
     /// Returns the blobs with an entry that come after `after`, sorted by digest, `limit` at most.
-    #[must_use]
-    pub fn blobs_after(&self, after: Option<&Digest>, limit: usize) -> Vec<Digest> {
+    fn blobs_after(&self, after: Option<&Digest>, limit: usize) -> Vec<Digest> {
         let after = after.map(keys::digest).unwrap_or_default();
         let found = self.database.keys(|trees| &trees.blob_entries, &[], &after, limit).unwrap_or_default();
         found.iter().filter_map(|key| keys::to_digest(key)).collect()
+    }
+
+    /// Returns the blobs with an entry, sorted by digest, in batches of up to 1000. A batch is read when it is asked for,
+    /// so entries may change between two of them.
+    pub fn blob_batches(&self) -> impl Iterator<Item = Vec<Digest>> {
+        let mut after = None;
+        iter::from_fn(move || {
+            let batch = self.blobs_after(after.as_ref(), BATCH);
+            after = Some(*batch.last()?);
+            Some(batch)
+        })
     }
 
     /// Returns the repositories known to link a blob.
@@ -261,18 +274,10 @@ impl Index {
     /// Rebuilds the queue from the entries: after a kill the two may disagree.
     pub fn enqueue_all(&self) {
         self.database.clear(|trees| &trees.queue);
-        let mut after = None;
-        loop {
-            let some = self.blobs_after(after.as_ref(), BATCH);
-            for digest in &some {
-                let _lock = self.queue.lock.lock();
-                if let Some(known) = self.blob_entry(digest) {
-                    self.put(digest, None, Some(self.placed(digest, None, known)));
-                }
-            }
-            match some.last() {
-                Some(last) => after = Some(*last),
-                None => return,
+        for digest in self.blob_batches().flatten() {
+            let _lock = self.queue.lock.lock();
+            if let Some(known) = self.blob_entry(&digest) {
+                self.put(&digest, None, Some(self.placed(&digest, None, known)));
             }
         }
     }

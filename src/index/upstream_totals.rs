@@ -93,15 +93,7 @@ impl Index {
 
     /// Updates every entry after the patterns changed.
     pub fn repin(&self) {
-        let mut after = None;
-        loop {
-            let some = self.blobs_after(after.as_ref(), 1000);
-            some.iter().for_each(|digest| self.attribute_anew(digest));
-            match some.last() {
-                Some(last) => after = Some(*last),
-                None => return,
-            }
-        }
+        self.blob_batches().flatten().for_each(|digest| self.attribute_anew(&digest));
     }
 
     /// Returns the current sums.

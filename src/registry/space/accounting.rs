@@ -65,20 +65,13 @@ impl BlobStore {
 
     /// Removes blobs from the index that do not exist on disk.
     fn forget_missing(&self) -> Result<(), Error> {
-        let mut after = None;
-        loop {
-            let some = self.index.blobs_after(after.as_ref(), 1000);
-            for digest in &some {
-                let _lock = self.locks.digest(digest);
-                if !self.storage.has_blob(digest)? {
-                    self.forget_gone(digest);
-                }
-            }
-            match some.last() {
-                Some(last) => after = Some(*last),
-                None => return Ok(()),
+        for digest in self.index.blob_batches().flatten() {
+            let _lock = self.locks.digest(&digest);
+            if !self.storage.has_blob(&digest)? {
+                self.forget_gone(&digest);
             }
         }
+        Ok(())
     }
 }
 

@@ -23,8 +23,6 @@ use crate::{
     storage::Usage,
 };
 
-/// Blobs counted between two progress events.
-const STEP: usize = 1000;
 /// The interval of checking if the index is complete.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -180,17 +178,15 @@ impl Counter<'_> {
     fn blobs(&mut self) -> Result<(), Error> {
         let usage = self.store.storage.ledger().usage();
         let of = usage.hosted.objects() + usage.mirrored.objects();
-        let mut after = None;
-        loop {
-            let some = self.store.index.blobs_after(after.as_ref(), STEP);
-            some.iter().filter_map(|digest| Some((digest, self.store.held(digest)?))).for_each(|(digest, held)| {
+        let store = self.store;
+        for batch in store.index.blob_batches() {
+            batch.iter().filter_map(|digest| Some((digest, store.held(digest)?))).for_each(|(digest, held)| {
                 self.blob(digest, &held);
             });
-            let Some(last) = some.last() else { return Ok(()) };
-            after = Some(*last);
             let (bytes, done) = self.all;
             self.say(UsageEvent::Step { done, of: Some(of.max(done)), bytes })?;
         }
+        Ok(())
     }
 
     fn blob(&mut self, digest: &Digest, BlobHolders { holding, holders }: &BlobHolders) {

@@ -19,8 +19,6 @@ use crate::{
 
 /// Blobs taken from the queue at a time.
 const BATCH: usize = 32;
-/// Blobs compared with `proxy.ttl` at a time.
-const EXPIRED: usize = 1000;
 /// Seconds until the next attempt for a blob that could not be removed.
 const AGAIN: u64 = 10;
 /// Seconds until the next attempt for a blob in use. It is short, because most reads are, and a small busy cache has
@@ -85,16 +83,8 @@ impl BlobStore {
         let is_old = |digest: &Digest| {
             self.index.blob_entry(digest).is_some_and(|held| held.owner == Owner::Mirrored && held.used < before)
         };
-        let (mut freed, mut after) = (0, None);
-        loop {
-            let some = self.index.blobs_after(after.as_ref(), EXPIRED);
-            freed +=
-                some.iter().filter(|digest| is_old(digest)).map(|old| self.try_evict(old, Reason::Ttl)).sum::<u64>();
-            match some.last() {
-                Some(last) => after = Some(*last),
-                None => return freed,
-            }
-        }
+        let old = self.index.blob_batches().flatten().filter(is_old);
+        old.map(|digest| self.try_evict(&digest, Reason::Ttl)).sum()
     }
 
     /// Writes the noted accesses to the index.
