@@ -86,17 +86,9 @@ fn cannot_listen(http: &config::Http, error: &BindError) -> config::Error {
 /// Reloads the certificate soon after its files change, because Kubernetes and certbot replace them at any time.
 pub(super) fn renew_certificate(server: &Server, registry: &Arc<Registry>, supervisor: &Supervisor) {
     let Some(tls) = server.tls() else { return };
-    let (registry, watched) = (Arc::clone(registry), supervisor.clone());
-    supervisor.keep(Job::Certificate, move || {
-        let (registry, watched, tls) = (Arc::clone(&registry), watched.clone(), Arc::clone(&tls));
-        async move {
-            let mut ticks = tokio::time::interval(LOOK_AT_CERTIFICATE);
-            loop {
-                ticks.tick().await;
-                registry.metrics().certificate_ends(tls.expires());
-                let tls = Arc::clone(&tls);
-                watched.work(move || tls.refresh()).await;
-            }
-        }
+    let metrics = Arc::clone(registry.metrics());
+    supervisor.repeat(Job::Certificate, Duration::ZERO, LOOK_AT_CERTIFICATE, move || {
+        metrics.certificate_ends(tls.expires());
+        tls.refresh();
     });
 }

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    Failure, Source, bounds::Bounds, jobs, keeping, listeners, logging, startup_log, supervise::Supervisor, volume,
+    Failure, Source, bounds::Bounds, listeners, logging, scheduler, startup_log, supervise::Supervisor, volume,
 };
 use crate::{
     access::{self, Access, Authenticator, ExternalTokens, TokenRealm},
@@ -46,9 +46,8 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     let debug = debug_server(&config.http.debug)?;
     let supervisor =
         Supervisor::new(background.handle().clone(), registry.lanes().clone(), Arc::clone(registry.metrics()));
-    jobs::start(&registry, &config, &supervisor);
+    scheduler::start(&registry, &config, &supervisor);
     listeners::renew_certificate(&server, &registry, &supervisor);
-    keeping::start(&registry, &config, &supervisor);
     let door = open_admin_socket(&registry, &config, &background, &supervisor);
     startup_log::announce(&config, &server, &bounds);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::runtime::Handle;
+use tokio::{
+    runtime::Handle,
+    time::{MissedTickBehavior, interval_at},
+};
 
 use crate::{
     lanes::{Lane, Lanes},
@@ -57,6 +60,23 @@ impl Supervisor {
                 );
                 tokio::time::sleep(rest).await;
                 rest = (rest * 2).min(supervisor.rest.1);
+            }
+        });
+    }
+
+    /// Runs a job's blocking work at an interval, for the first time after `delay`. A run that ends late delays the next
+    /// one. `every` is not zero.
+    pub(super) fn repeat(&self, job: Job, delay: Duration, every: Duration, work: impl Fn() + Clone + Send + 'static) {
+        let supervisor = self.clone();
+        self.keep(job, move || {
+            let (supervisor, work) = (supervisor.clone(), work.clone());
+            async move {
+                let mut ticks = interval_at(tokio::time::Instant::now() + delay, every);
+                ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                loop {
+                    ticks.tick().await;
+                    supervisor.work(work.clone()).await;
+                }
             }
         });
     }

@@ -1,0 +1,164 @@
+//! Starts the server's background jobs, and defines their intervals: `gc.interval`, `verify.interval`, and fixed ones.
+
+use std::{
+    mem,
+    ops::ControlFlow,
+    sync::{Arc, mpsc},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::Mutex;
+
+use super::supervise::Supervisor;
+use crate::{
+    config::Config,
+    metrics::Job,
+    registry::{Collection, Registry, VERIFY_SHARDS, Verification},
+};
+
+/// The interval of removing expired cache entries.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+/// The interval of comparing disk usage with its bounds.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+/// The shortest and longest interval of removing content that is no longer used.
+const EXPIRE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+/// The shortest and longest interval of checking names with unproven claims.
+const SETTLE_EVERY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// The shortest interval of a job whose interval is configured.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// The time that startup waits for the disk scan. Most volumes take less, and then everything is known from the first
+/// request on.
+const LOOK_FIRST: Duration = Duration::from_millis(300);
+/// The same for a new volume, which is empty: the scan takes this long only on a very busy machine.
+const LOOK_AT_NOTHING: Duration = Duration::from_secs(30);
+
+/// Starts all jobs.
+pub(super) fn start(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
+    rebuild(registry, supervisor);
+    repeat(supervisor, Job::Tidy, registry, TIDY_EVERY, Registry::tidy);
+    repeat(supervisor, Job::Tend, registry, TEND_EVERY, Registry::tend);
+    if !config.proxy.ttl.is_zero() {
+        let every = (*config.proxy.ttl / 10).clamp(EXPIRE_EVERY.0, EXPIRE_EVERY.1);
+        repeat(supervisor, Job::Expire, registry, every, Registry::expire);
+    }
+    purge_uploads(registry, config, supervisor);
+    settle_claims(registry, supervisor);
+    collections(registry, config, supervisor);
+    verifications(registry, config, supervisor);
+}
+
+fn rebuild(registry: &Arc<Registry>, supervisor: &Supervisor) {
+    let (done, waited) = mpsc::channel();
+    let patience = if registry.is_new() { LOOK_AT_NOTHING } else { LOOK_FIRST };
+    let (registry, watched) = (Arc::clone(registry), supervisor.clone());
+    supervisor.keep(Job::Rebuild, move || {
+        let (registry, watched, done) = (Arc::clone(&registry), watched.clone(), done.clone());
+        async move {
+            let work = move || {
+                registry.open_index();
+                registry.tell_conflicts();
+            };
+            watched.work(work).await;
+            let _ = done.send(());
+        }
+    });
+    let _ = waited.recv_timeout(patience);
+}
+
+/// Calls a method of the registry at an interval, for the first time now.
+fn repeat<T>(
+    supervisor: &Supervisor,
+    job: Job,
+    registry: &Arc<Registry>,
+    every: Duration,
+    act: impl Fn(&Registry) -> T + Clone + Send + 'static,
+) {
+    let registry = Arc::clone(registry);
+    supervisor.repeat(job, Duration::ZERO, every, move || drop(act(&registry)));
+}
+
+/// Checks the names that were claimed while the upstream was unreachable: soon after it is reachable again, and at
+/// growing intervals until then.
+fn settle_claims(registry: &Arc<Registry>, supervisor: &Supervisor) {
+    let registry = Arc::clone(registry);
+    supervisor.keep(Job::Names, move || {
+        let registry = Arc::clone(&registry);
+        async move {
+            let mut pause = SETTLE_EVERY.0;
+            loop {
+                tokio::time::sleep(pause).await;
+                let unanswered = registry.settle_claims().await;
+                pause = if unanswered { (pause * 2).min(SETTLE_EVERY.1) } else { SETTLE_EVERY.0 };
+            }
+        }
+    });
+}
+
+/// `storage.maintenance.uploadpurging`: removes abandoned uploads.
+fn purge_uploads(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
+    let purging = &config.storage.uploadpurging;
+    if !*purging.enabled {
+        return;
+    }
+    let (age, interval, dry) = (*purging.age, *purging.interval, *purging.dryrun);
+    let purge = move |registry: &Registry| registry.purge_uploads(age, dry);
+    repeat(supervisor, Job::Purge, registry, interval.max(SHORTEST), purge);
+}
+
+/// `gc.interval`: collects garbage, first after the grace period, before which nothing would be removed.
+fn collections(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
+    let interval = *config.gc.interval;
+    if interval.is_zero() {
+        return;
+    }
+    let collection = Collection { untagged: *config.gc.untagged, dry: false, grace: *config.gc.grace };
+    let registry = Arc::clone(registry);
+    supervisor.repeat(Job::Collect, collection.grace.min(interval), interval, move || collect(&registry, collection));
+}
+
+fn collect(registry: &Registry, collection: Collection) {
+    let begun = Instant::now();
+    match registry.collect(collection, &mut |_| ControlFlow::Continue(())) {
+        Ok(collected) => tracing::info!(
+            "collected {} manifests and {} blobs, {} bytes, in {}",
+            collected.manifests,
+            collected.blobs,
+            collected.bytes,
+            humantime::format_duration(Duration::from_millis(u64::try_from(begun.elapsed().as_millis()).unwrap_or(0)))
+        ),
+        Err(error) => tracing::warn!("the collection ended early, and begins anew at the next interval: {error}"),
+    }
+}
+
+/// `verify.interval`: verifies every shard once in an interval, one at a time. The clock determines the shard, so that a
+/// restart continues at the same place.
+fn verifications(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
+    let (interval, rate) = (*config.verify.interval, *config.verify.rate);
+    if interval.is_zero() {
+        return;
+    }
+    let pause = (interval / u32::from(VERIFY_SHARDS)).max(SHORTEST);
+    let (registry, last) = (Arc::clone(registry), Arc::new(Mutex::new(turn(interval))));
+    supervisor.repeat(Job::Verify, pause, pause, move || {
+        let now = turn(interval);
+        let last = mem::replace(&mut *last.lock(), now);
+        // At most all shards once.
+        for turn in (last..now).rev().take(usize::from(VERIFY_SHARDS)) {
+            let step = u16::try_from(turn % u128::from(VERIFY_SHARDS)).unwrap_or_default();
+            verify(&registry, &Verification { rate, steps: step..step + 1 });
+        }
+    });
+}
+
+/// Returns the number of steps since the epoch.
+fn turn(interval: Duration) -> u128 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_nanos() * u128::from(VERIFY_SHARDS) / interval.as_nanos().max(1)
+}
+
+fn verify(registry: &Registry, verification: &Verification) {
+    // The verification logs damaged blobs itself.
+    if let Err(error) = registry.verify(verification, &mut |_| ControlFlow::Continue(())) {
+        tracing::warn!("what is stored could not be verified: {error}");
+    }
+}
