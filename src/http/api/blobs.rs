@@ -19,8 +19,8 @@ use crate::{
         ops::http_metrics,
     },
     metrics::Content,
-    oci::{Action, ByteRange, Digest, RangeRequest},
-    registry::{Blob, CacheStatus},
+    oci::{Action, ByteRange, Digest, RangeRequest, Repository},
+    registry::{Blob, CacheStatus, Registry},
 };
 
 /// The content type of every blob; only manifests state the actual one.
@@ -28,8 +28,7 @@ const BINARY: &str = "application/octet-stream";
 
 /// Returns a whole blob, or the requested ranges.
 pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let digest = extract::digest(&request)?;
-    let repository = extract::blob_repository(&registry, &request, &digest).await?;
+    let (repository, digest) = blob_of(&registry, &request).await?;
     let blob = registry.blob(&repository, &digest).await?;
     let served = http_metrics::answered(&registry, &repository, Content::Blob, blob.provenance);
     if headers::holds(&request, &digest) {
@@ -65,8 +64,7 @@ pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Resul
 
 /// Returns a blob's existence and size.
 pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let digest = extract::digest(&request)?;
-    let repository = extract::blob_repository(&registry, &request, &digest).await?;
+    let (repository, digest) = blob_of(&registry, &request).await?;
     let (size, cache_status) = registry.blob_size(&repository, &digest, extract::names_registry(&request)).await?;
     http_metrics::answered(&registry, &repository, Content::Blob, cache_status);
     if headers::holds(&request, &digest) {
@@ -74,6 +72,12 @@ pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Resu
     }
     let nothing = stream::empty::<Result<_, actix_web::Error>>();
     Ok(found(StatusCode::OK, &digest, cache_status).body(SizedStream::new(size, nothing)))
+}
+
+/// Returns the repository and the digest that the path names, for reading.
+async fn blob_of(registry: &Registry, request: &HttpRequest) -> Result<(Repository, Digest), ApiError> {
+    let digest = extract::digest(request)?;
+    Ok((extract::blob_repository(registry, request, &digest).await?, digest))
 }
 
 /// Removes a blob from a repository.

@@ -14,14 +14,13 @@ use crate::{
         transport::{limiter, location, request_body},
     },
     metrics::Content,
-    oci::{Action, Digest, MediaType, Reference},
-    registry::{CacheStatus, Pushed},
+    oci::{Action, Digest, MediaType, Reference, Repository},
+    registry::{CacheStatus, Pushed, Registry},
 };
 
 /// Returns a manifest's bytes, exactly as pushed.
 pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let repository = extract::repository(&registry, &request).await?;
-    let reference = extract::reference(&request)?;
+    let (repository, reference) = manifest_of(&registry, &request).await?;
     let registry = registry.into_inner();
     let (manifest, cache_status) = registry.manifest(&repository, &reference).await?;
     let served = http_metrics::answered(&registry, &repository, Content::Manifest, cache_status);
@@ -34,8 +33,7 @@ pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Resul
 
 /// Returns the headers of `get` without the body.
 pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let repository = extract::repository(&registry, &request).await?;
-    let reference = extract::reference(&request)?;
+    let (repository, reference) = manifest_of(&registry, &request).await?;
     let registry = registry.into_inner();
     let named = extract::names_registry(&request);
     let (head, cache_status) = registry.manifest_head(&repository, &reference, named).await?;
@@ -45,6 +43,11 @@ pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Resu
     }
     let nothing = stream::empty::<Result<_, actix_web::Error>>();
     Ok(found(&head.digest, &head.media_type, cache_status).body(SizedStream::new(head.size, nothing)))
+}
+
+/// Returns the repository and the reference that the path names, for reading.
+async fn manifest_of(registry: &Registry, request: &HttpRequest) -> Result<(Repository, Reference), ApiError> {
+    Ok((extract::repository(registry, request).await?, extract::reference(request)?))
 }
 
 /// Stores a manifest by its digest, with the tags in `?tag=`, or by a tag.

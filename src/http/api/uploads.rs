@@ -64,8 +64,7 @@ pub(in crate::http) async fn patch(
     request: HttpRequest,
     body: Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let repository = extract::writable(&registry, &request, Action::Push).await?;
-    let id = extract::upload(&request)?;
+    let (repository, id) = session_of(&registry, &request).await?;
     let start = extract::chunk_start(&request)?;
     let writer = match registry.receive(&repository, id, start).await {
         Ok(writer) => writer,
@@ -82,8 +81,7 @@ pub(in crate::http) async fn put(
     request: HttpRequest,
     body: Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let repository = extract::writable(&registry, &request, Action::Push).await?;
-    let id = extract::upload(&request)?;
+    let (repository, id) = session_of(&registry, &request).await?;
     let digest = extract::digest_parameter(&request, "digest")?.ok_or_else(ApiError::digest_missing)?;
     let start = extract::chunk_start(&request)?;
     match registry.receive(&repository, id, start).await {
@@ -101,19 +99,22 @@ pub(in crate::http) async fn put(
 
 /// Returns the number of bytes received.
 pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let repository = extract::writable(&registry, &request, Action::Push).await?;
-    let id = extract::upload(&request)?;
+    let (repository, id) = session_of(&registry, &request).await?;
     let received = registry.upload_received(&repository, id).await?;
     Ok(session(StatusCode::NO_CONTENT, &request, &repository, id, received).finish())
 }
 
 /// Cancels an upload session.
 pub(in crate::http) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let repository = extract::writable(&registry, &request, Action::Push).await?;
-    let id = extract::upload(&request)?;
+    let (repository, id) = session_of(&registry, &request).await?;
     registry.cancel_upload(&repository, id).await?;
     end(&request, id);
     Ok(HttpResponse::NoContent().insert_header(API_VERSION).finish())
+}
+
+/// Returns the session that the path names, and its repository.
+async fn session_of(registry: &Registry, request: &HttpRequest) -> Result<(Repository, UploadId), ApiError> {
+    Ok((extract::writable(registry, request, Action::Push).await?, extract::upload(request)?))
 }
 
 /// A session whose ID the client has not received yet. Unless it is answered, it is abandoned on drop, because no
