@@ -1,7 +1,7 @@
 //! Converts every error into an HTTP response, in the format of distribution-spec, "Error codes". A 5xx response
 //! contains no internals; the log has them.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -70,7 +70,7 @@ impl ApiError {
     /// The token could not be signed.
     pub(super) fn unsigned(error: &access::Error) -> Self {
         tracing::error!("{error}");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, "this server failed: its log has the reason")
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, SERVER_FAILED)
     }
 
     /// The client had too many failed logins.
@@ -232,11 +232,11 @@ impl From<InvalidReference> for ApiError {
 impl From<registry::Error> for ApiError {
     fn from(error: registry::Error) -> Self {
         use registry::Error as E;
-        let (status, code) = kind(&error);
+        let (status, code, message) = answer(&error);
         if status.is_server_error() {
             tracing::warn!("answered {}: {error}", status.as_u16());
         }
-        let refusal = Self::new(status, code, advice(&error));
+        let refusal = Self::new(status, code, message);
         match error {
             E::TooManyRequests { retry_after, .. } => Self { retry_after, ..refusal },
             E::Unproven { retry_after } => Self { retry_after: Some(retry_after), ..refusal },
@@ -246,28 +246,43 @@ impl From<registry::Error> for ApiError {
     }
 }
 
-/// Returns the status and the code of every error of the registry.
-fn kind(error: &registry::Error) -> (StatusCode, ErrorCode) {
+const MANIFEST_UNKNOWN: &str = "no such manifest, or one that the upstream does not let this mirror see (official images of \
+                                the Hub are named library/NAME)";
+const UPSTREAM_FAILED: &str =
+    "the upstream failed, and this is not cached: try again later; the mirror's log has the reason";
+const UPSTREAM_LATE: &str = "the upstream did not answer in time, and this is not cached: try again later";
+const CROWDED: &str = "this server is asking upstreams for as much as it can: try again in a moment";
+const UPLOAD_UNKNOWN: &str =
+    "no such upload session in this repository: it has ended, or was purged. Begin anew with POST";
+const MANIFEST_BLOB_UNKNOWN: &str = "the manifest names what is not in this repository: push that first";
+const SERVER_FAILED: &str = "this server failed: its log has the reason";
+
+/// Returns the response to an error of the registry: its status, its code, and the message that says what failed and
+/// what the user can do.
+fn answer(error: &registry::Error) -> (StatusCode, ErrorCode, Cow<'_, str>) {
+    use ErrorCode as C;
+    use StatusCode as S;
     use registry::Error as E;
     match error {
-        E::ManifestUnknown => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
-        E::BlobUnknown => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
-        E::NameUnknown | E::NotMirrored(_) => (StatusCode::NOT_FOUND, ErrorCode::NameUnknown),
-        E::TooManyRequests { .. } => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests),
-        E::Incomplete { .. } | E::BadGateway(_) | E::Mismatch { .. } => {
-            (StatusCode::BAD_GATEWAY, ErrorCode::Unavailable)
-        }
-        E::Unproven { .. } => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
-        E::Crowded(_) => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
-        E::GatewayTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable),
-        E::Denied(_) | E::InsufficientSpace(_) => (StatusCode::FORBIDDEN, ErrorCode::Denied),
-        E::Storage(failed) if failed.is_full() => (StatusCode::FORBIDDEN, ErrorCode::Denied),
-        E::Unsupported(_) => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
-        E::UploadUnknown => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
-        E::UploadRange { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
-        E::DigestInvalid { .. } => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
-        E::ManifestInvalid(_) => (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid),
-        E::ManifestBlobUnknown(_) => (StatusCode::NOT_FOUND, ErrorCode::ManifestBlobUnknown),
+        E::ManifestUnknown => (S::NOT_FOUND, C::ManifestUnknown, MANIFEST_UNKNOWN.into()),
+        E::BlobUnknown => (S::NOT_FOUND, C::BlobUnknown, "no such blob in this repository".into()),
+        E::NameUnknown => (S::NOT_FOUND, C::NameUnknown, "no such repository".into()),
+        E::NotMirrored(ns) => (S::NOT_FOUND, C::NameUnknown, not_mirrored(ns).into()),
+        E::TooManyRequests { message, .. } => (S::TOO_MANY_REQUESTS, C::TooManyRequests, rate_limited(message).into()),
+        E::Incomplete { missing } => (S::BAD_GATEWAY, C::Unavailable, incomplete(missing).into()),
+        E::BadGateway(_) | E::Mismatch { .. } => (S::BAD_GATEWAY, C::Unavailable, UPSTREAM_FAILED.into()),
+        E::GatewayTimeout(_) => (S::GATEWAY_TIMEOUT, C::Unavailable, UPSTREAM_LATE.into()),
+        E::Crowded(_) => (S::SERVICE_UNAVAILABLE, C::Unavailable, CROWDED.into()),
+        E::Unproven { .. } => (S::SERVICE_UNAVAILABLE, C::Unavailable, error.to_string().into()),
+        E::Denied(why) => (S::FORBIDDEN, C::Denied, why.into()),
+        E::InsufficientSpace(_) => (S::FORBIDDEN, C::Denied, error.to_string().into()),
+        E::Storage(failed) if failed.is_full() => (S::FORBIDDEN, C::Denied, "no space left on device".into()),
+        E::Unsupported(why) => (S::METHOD_NOT_ALLOWED, C::Unsupported, why.into()),
+        E::UploadUnknown => (S::NOT_FOUND, C::BlobUploadUnknown, UPLOAD_UNKNOWN.into()),
+        E::UploadRange { .. } => (S::RANGE_NOT_SATISFIABLE, C::RangeInvalid, error.to_string().into()),
+        E::DigestInvalid { .. } => (S::BAD_REQUEST, C::DigestInvalid, error.to_string().into()),
+        E::ManifestInvalid(why) => (S::BAD_REQUEST, C::ManifestInvalid, why.into()),
+        E::ManifestBlobUnknown(_) => (S::NOT_FOUND, C::ManifestBlobUnknown, MANIFEST_BLOB_UNKNOWN.into()),
         E::Storage(_)
         | E::Panicked
         | E::Cancelled
@@ -275,60 +290,28 @@ fn kind(error: &registry::Error) -> (StatusCode, ErrorCode) {
         | E::Unread
         | E::Contended
         | E::UnderWay
-        | E::NoIndex => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown),
+        | E::NoIndex => (S::INTERNAL_SERVER_ERROR, C::Unknown, SERVER_FAILED.into()),
     }
 }
 
 /// Returns the message for the client: the failure, and what its user can do.
-pub(super) fn advice(error: &registry::Error) -> String {
-    use registry::Error as E;
-    let text = match error {
-        E::ManifestUnknown => {
-            "no such manifest, or one that the upstream does not let this mirror see (official images of the Hub are named \
-             library/NAME)"
-        }
-        E::BlobUnknown => "no such blob in this repository",
-        E::NameUnknown => "no such repository",
-        E::NotMirrored(ns) => {
-            return format!(
-                "{ns:?} is not mirrored here: ask that registry itself, or have this mirror's operator add it"
-            );
-        }
-        E::TooManyRequests { message, .. } => {
-            return format!(
-                "the upstream allows no more requests for now, and this is not cached: wait, or have this mirror's operator \
-                 set proxy.username and proxy.password ({message})"
-            );
-        }
-        E::Incomplete { missing } => {
-            return format!(
-                "the upstream cannot be reached, and {missing}, which this image needs, is not cached: try again later"
-            );
-        }
-        E::BadGateway(_) | E::Mismatch { .. } => {
-            "the upstream failed, and this is not cached: try again later; the mirror's log has the reason"
-        }
-        E::Crowded(_) => "this server is asking upstreams for as much as it can: try again in a moment",
-        E::GatewayTimeout(_) => "the upstream did not answer in time, and this is not cached: try again later",
-        E::Storage(failed) if failed.is_full() => "no space left on device",
-        E::UploadUnknown => {
-            "no such upload session in this repository: it has ended, or was purged. Begin anew with POST"
-        }
-        E::ManifestBlobUnknown(_) => "the manifest names what is not in this repository: push that first",
-        E::Storage(_)
-        | E::Panicked
-        | E::Cancelled
-        | E::ShuttingDown
-        | E::Unread
-        | E::Contended
-        | E::UnderWay
-        | E::NoIndex => "this server failed: its log has the reason",
-        E::Denied(why) | E::Unsupported(why) | E::ManifestInvalid(why) => why,
-        E::Unproven { .. } | E::UploadRange { .. } | E::DigestInvalid { .. } | E::InsufficientSpace(_) => {
-            return error.to_string();
-        }
-    };
-    text.to_owned()
+pub(super) fn advice(error: &registry::Error) -> Cow<'_, str> {
+    answer(error).2
+}
+
+fn not_mirrored(ns: &str) -> String {
+    format!("{ns:?} is not mirrored here: ask that registry itself, or have this mirror's operator add it")
+}
+
+fn rate_limited(message: &str) -> String {
+    format!(
+        "the upstream allows no more requests for now, and this is not cached: wait, or have this mirror's operator set \
+         proxy.username and proxy.password ({message})"
+    )
+}
+
+fn incomplete(missing: &Digest) -> String {
+    format!("the upstream cannot be reached, and {missing}, which this image needs, is not cached: try again later")
 }
 
 impl fmt::Display for ApiError {
