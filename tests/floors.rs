@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 6] = [
 ];
 
 /// The files and folders of a module that has folders, lowest first. Those on one line do not import each other.
-const STOREYS: [(&str, &[&[&str]]); 2] = [
+const FOLDERS: [(&str, &[&[&str]]); 2] = [
     (
         "http",
         &[
@@ -64,19 +64,24 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-fn rooms() -> impl Iterator<Item = (usize, &'static str)> {
-    FLOORS.iter().enumerate().flat_map(|(floor, rooms)| rooms.iter().map(move |room| (floor, *room)))
+/// The name of each top-level module, with its floor.
+fn floors() -> impl Iterator<Item = (usize, &'static str)> {
+    FLOORS.iter().enumerate().flat_map(|(floor, names)| names.iter().map(move |name| (floor, *name)))
 }
 
-/// The files of a module, with their imports from the same module.
-fn within(room: &str) -> BTreeMap<Module, BTreeSet<Module>> {
-    let all = modules(&source());
-    let of_room = |module: &&Module| module.first().is_some_and(|first| first == room);
+/// The files of a top-level module, with their imports from the same module.
+fn within(name: &str) -> BTreeMap<Module, BTreeSet<Module>> {
+    graph(&source(), |module| module.first().is_some_and(|first| first == name))
+}
+
+/// The chosen modules below a folder, with their imports from each other.
+fn graph(folder: &Path, is_chosen: impl Fn(&Module) -> bool) -> BTreeMap<Module, BTreeSet<Module>> {
+    let all = modules(folder);
     // A folder's own file re-exports names; it is not one of the files in the folder.
-    let counts = |module: &Module, import: &Module| of_room(&import) && !module.starts_with(import);
+    let counts = |module: &Module, import: &Module| is_chosen(import) && !module.starts_with(import);
     let imported =
         |module: &Module| imports(module, &all).into_iter().filter(|import| counts(module, import)).collect();
-    all.keys().filter(of_room).map(|module| (module.clone(), imported(module))).collect()
+    all.keys().filter(|module| is_chosen(module)).map(|module| (module.clone(), imported(module))).collect()
 }
 
 fn shown(module: &[String]) -> String {
@@ -86,8 +91,8 @@ fn shown(module: &[String]) -> String {
 #[test]
 fn a_floor_imports_only_from_below() {
     let all = modules(&source());
-    let floor_of: BTreeMap<&str, usize> = rooms().map(|(floor, room)| (room, floor)).collect();
-    let floor = |module: &Module| module.first().and_then(|room| floor_of.get(room.as_str()));
+    let floor_of: BTreeMap<&str, usize> = floors().map(|(floor, name)| (name, floor)).collect();
+    let floor = |module: &Module| module.first().and_then(|name| floor_of.get(name.as_str()));
     let mut wrong = Vec::new();
     for module in all.keys() {
         for import in imports(module, &all) {
@@ -103,12 +108,12 @@ fn a_floor_imports_only_from_below() {
 #[test]
 fn a_folder_imports_only_from_below() {
     let mut wrong = Vec::new();
-    for (room, storeys) in STOREYS {
-        let graph = within(room);
+    for (name, folders) in FOLDERS {
+        let graph = within(name);
         let place = |module: &Module| {
             let part = module.get(1)?;
-            let at = storeys.iter().position(|parts| parts.contains(&part.as_str()));
-            Some((at.unwrap_or_else(|| panic!("{room}/{part} has no place in STOREYS")), part.clone()))
+            let at = folders.iter().position(|parts| parts.contains(&part.as_str()));
+            Some((at.unwrap_or_else(|| panic!("{name}/{part} has no place in FOLDERS")), part.clone()))
         };
         for (module, imports) in &graph {
             for import in imports {
@@ -123,14 +128,26 @@ fn a_folder_imports_only_from_below() {
 }
 
 #[test]
-fn no_files_of_a_room_import_each_other_in_a_circle() {
-    for (_, room) in rooms() {
-        let graph = within(room);
-        if let Some(circle) = circle(&graph) {
-            let circle: Vec<_> = circle.iter().map(|module| shown(module)).collect();
-            panic!("a circle: {}", circle.join(" -> "));
-        }
+fn no_files_of_a_module_import_each_other_in_a_circle() {
+    for (_, name) in floors() {
+        assert_no_circle(&within(name));
     }
+}
+
+#[test]
+fn no_files_of_a_benchmark_import_each_other_in_a_circle() {
+    for folder in fs::read_dir(source().with_file_name("benches")).unwrap() {
+        let mut graph = graph(&folder.unwrap().path(), |_| true);
+        // `main.rs` declares the other files.
+        let declared = graph.keys().filter(|module| *module != &["main"]).cloned().collect();
+        graph.insert(vec!["main".to_owned()], declared);
+        assert_no_circle(&graph);
+    }
+}
+
+fn assert_no_circle(graph: &BTreeMap<Module, BTreeSet<Module>>) {
+    let circle: Vec<_> = circle(graph).iter().flatten().map(|module| shown(module)).collect();
+    assert!(circle.is_empty(), "a circle: {}", circle.join(" -> "));
 }
 
 /// The modules of a cycle, from one of them back to it.
@@ -159,18 +176,18 @@ fn circle(graph: &BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<Module>> {
 }
 
 #[test]
-fn every_room_has_a_floor() {
-    let known: BTreeSet<String> = rooms().map(|(_, room)| room.to_owned()).collect();
+fn every_module_has_a_floor() {
+    let known: BTreeSet<String> = floors().map(|(_, name)| name.to_owned()).collect();
     let on_disk = modules(&source()).into_keys().filter_map(|module| module.first().cloned());
     assert_eq!(on_disk.filter(|name| name != "main").collect::<BTreeSet<_>>(), known);
 }
 
 #[test]
-fn some_crates_stay_in_their_room() {
+fn some_crates_stay_in_their_module() {
     for (module, file) in modules(&source()) {
         let text = fs::read_to_string(&file).unwrap();
         for (name, home) in KEPT_IN {
-            let is_home = module.first().is_some_and(|room| room == home);
+            let is_home = module.first().is_some_and(|first| first == home);
             assert!(is_home || !text.contains(&format!("{name}::")), "{} uses {name}", file.display());
         }
     }
@@ -202,7 +219,7 @@ fn the_pages_name_files_that_exist() {
 
 #[test]
 fn a_circle_is_found() {
-    let module = |name: &str| vec!["room".to_owned(), name.to_owned()];
+    let module = |name: &str| vec!["module".to_owned(), name.to_owned()];
     let graph = |arrows: &[(&str, &[&str])]| -> BTreeMap<Module, BTreeSet<Module>> {
         arrows.iter().map(|(from, to)| (module(from), to.iter().map(|to| module(to)).collect())).collect()
     };

@@ -1,11 +1,12 @@
 //! An uncached blob, through the mirror and directly from the same upstream.
 
 use crate::{
-    Plan,
     content::Content,
     load::{self, Load},
-    servers::{self, Nginx, THROTTLED, Target},
+    plan::Plan,
+    servers::{self, Nginx, THROTTLED},
     table::{self, median},
+    target::Target,
 };
 
 pub(crate) fn measure(plan: &Plan, content: &Content) {

@@ -9,9 +9,9 @@ use std::{
 
 use crate::{
     gauge,
-    servers::Target,
     support::process::{command, run},
     table::median,
+    target::Target,
 };
 
 const BUFFER: usize = 256 << 10;

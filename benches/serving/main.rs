@@ -19,44 +19,21 @@ mod cold;
 mod content;
 mod gauge;
 mod load;
+mod plan;
 mod servers;
 mod slow;
 mod small;
 mod table;
+mod target;
 mod warm;
 
-use std::time::Duration;
-
 use content::Content;
+use plan::Plan;
 
 type Section = fn(&Plan, &Content);
 
 const SECTIONS: [(&str, Section); 4] =
     [("cold", cold::measure), ("warm", warm::measure), ("small", small::measure), ("slow", slow::measure)];
-
-/// The sizes of the loads.
-struct Plan {
-    mib: u64,
-    rounds: usize,
-    time: Duration,
-    slow: usize,
-}
-
-impl Plan {
-    fn from_environment() -> Self {
-        Self {
-            mib: number("BENCH_MIB", 1024),
-            rounds: usize::try_from(number("BENCH_ROUNDS", 5)).unwrap(),
-            time: Duration::from_secs(number("BENCH_SECONDS", 5)),
-            slow: usize::try_from(number("BENCH_SLOW", 500)).unwrap(),
-        }
-    }
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    let Ok(text) = std::env::var(variable) else { return default };
-    text.parse().ok().filter(|number| *number > 0).unwrap_or_else(|| panic!("{variable}={text} is not a count"))
-}
 
 fn main() {
     // cargo adds `--bench` to what the user wrote.

@@ -15,6 +15,7 @@ use crate::{
         server::{Server, Setup},
         wait_until,
     },
+    target::Target,
 };
 
 /// The rate of the throttled upstream: MiB/s for each connection.
@@ -28,15 +29,6 @@ pub(crate) fn check_installed() {
         let found = places.iter().any(|place| Path::new(place).join(program).is_file());
         assert!(found, "`{program}` is not on this machine: apt-get install {package}");
     }
-}
-
-/// A server to be measured.
-#[derive(Clone)]
-pub(crate) struct Target {
-    pub(crate) name: &'static str,
-    /// `127.0.0.1:PORT`
-    pub(crate) address: String,
-    pub(crate) pid: u32,
 }
 
 /// nginx with the content as static files, at full speed and throttled.

@@ -1,12 +1,13 @@
 //! Memory: many slow clients of one blob, cached or being filled.
 
 use crate::{
-    Plan,
     content::Content,
     gauge,
     load::Herd,
-    servers::{self, Distribution, Nginx, Target},
+    plan::Plan,
+    servers::{self, Distribution, Nginx},
     table,
+    target::Target,
 };
 
 /// Bytes a second that each of them takes.

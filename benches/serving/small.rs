@@ -1,9 +1,9 @@
 //! Small cached content: a manifest by its tag and by its digest, and a blob of 4 KiB.
 
 use crate::{
-    Plan,
     content::{Content, TAG},
     load::{self, Small},
+    plan::Plan,
     servers::{self, Distribution, Nginx},
     table::{self, median},
 };

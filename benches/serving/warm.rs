@@ -1,11 +1,12 @@
 //! A large cached blob, against the same blob in docker-registry and as nginx's static file.
 
 use crate::{
-    Plan,
     content::Content,
     load::{self, Load},
-    servers::{self, Distribution, Nginx, Target},
+    plan::Plan,
+    servers::{self, Distribution, Nginx},
     table::{self, median},
+    target::Target,
 };
 
 /// Clients, and the number of pulls by each: one pull by one client is too short to measure its CPU time.
