@@ -12,13 +12,13 @@ const PAGE: &str = "docs/configuration.md";
 const BEGINNING: &str = "\
 # Every key
 
-A file of registry:2's (`version: 0.1`), its variables, and keys of our own, marked as ours. A variable says what a file can
-say, and wins over it: `storage.quota` is `REGISTRY_STORAGE_QUOTA`. Lists and sections are written as YAML there:
-`REGISTRY_PROXY_HOSTED='[team/**, app]'`. `entrepot config FILE` prints what file, variables and defaults add up to.
+The keys of a configuration file of `registry:2` (`version: 0.1`), and Entrepot's own, marked *Extension*. A variable sets a key, and
+has precedence over the file: `storage.quota` is `REGISTRY_STORAGE_QUOTA`. Lists and sections are written as YAML there:
+`REGISTRY_PROXY_HOSTED='[team/**, app]'`. `entrepot config FILE` prints the effective configuration.
 
-A key that is in none of these tables stops the start, with its place and what was probably meant.
+A key that is in none of these tables stops the start; the message says where it is, and which key was probably meant.
 
-This page is made from the program's own table of keys, and a test holds it to that.
+This page is generated from the program's table of keys, and a test keeps it so.
 ";
 
 fn page() -> String {
@@ -35,10 +35,10 @@ fn page() -> String {
         let row = |key: &Key| wanted(&key.effect).map(|why| format!("| `{}` | {} | {why} |\n", key.path, key.doc));
         KEYS.iter().filter_map(row).collect()
     };
-    let vain = effect(|effect| if let Effect::NoEffect(why) = effect { Some(why) } else { None });
+    let ignored = effect(|effect| if let Effect::NoEffect(why) = effect { Some(why) } else { None });
     let refused = effect(|effect| if let Effect::Refused(why) = effect { Some(why) } else { None });
-    write!(page, "\n## Known, and without effect\n\nWhoever sets one is told once, and why.\n\n| key | | why |\n|---|---|---|\n{vain}").unwrap();
-    write!(page, "\n## Refused\n\nPassing over these would open or misplace something: they stop the start.\n\n| key | | what is said |\n|---|---|---|\n{refused}").unwrap();
+    write!(page, "\n## Known, and without effect\n\nA warning at the start says so for each that is set, and why.\n\n| key | | why |\n|---|---|---|\n{ignored}").unwrap();
+    write!(page, "\n## Refused\n\nThey stop the start, because ignoring them could grant access or misplace data.\n\n| key | | message |\n|---|---|---|\n{refused}").unwrap();
     page
 }
 

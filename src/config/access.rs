@@ -3,8 +3,8 @@
 use super::{
     Error, Origin,
     dump::{self, quoted},
-    known_keys::{AUTH_ACCESS, AUTH_GROUPS},
     node::{Node, Value},
+    used_keys::{AUTH_ACCESS, AUTH_GROUPS},
 };
 use crate::oci::{Action, NamePattern};
 

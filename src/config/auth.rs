@@ -2,23 +2,22 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use super::key_table::SILLY;
+use super::keys::SILLY;
 use super::{
     Error, Setting, Warning,
     access::{self, Group, Rule},
     dump::{self, Line},
-    duration,
-    key_lookup::suggest,
-    keys,
-    known_keys::{
+    duration, key,
+    lookup::suggest,
+    node::{Node, Value},
+    used_keys::{
         AUTH, AUTH_ACCESS, AUTH_GROUPS, AUTH_TOKENLIFETIME, HTPASSWD_PATH, HTPASSWD_REALM, TOKEN_ALGORITHMS,
         TOKEN_AUTOREDIRECT, TOKEN_AUTOREDIRECTPATH, TOKEN_BUNDLE, TOKEN_ISSUER, TOKEN_JWKS, TOKEN_REALM, TOKEN_SERVICE,
     },
-    node::{Node, Value},
 };
 
 // The reasons for which a section is refused.
-const NOBODY: &str = "says nothing that lets users in, and must not be passed over; expected auth.htpasswd with realm and \
+const NO_USERS: &str = "says nothing that lets users in, and must not be passed over; expected auth.htpasswd with realm and \
     path, or no auth section (remove it only if a firewall or a reverse proxy keeps strangers out)";
 const SERVICE: &str = "needs realm, service and issuer, and rootcertbundle or jwks";
 const DECIDED: &str = "cannot stand beside auth.token, whose service decides who may do what; expected one of them";
@@ -182,7 +181,7 @@ impl TokenService {
             jwks,
             signingalgorithms: Setting::read_list(root, &TOKEN_ALGORITHMS, |text| Ok::<_, &str>(text.to_owned()))?
                 .into_value(),
-            autoredirect: *Setting::read(root, &TOKEN_AUTOREDIRECT, keys::flag)?,
+            autoredirect: *Setting::read(root, &TOKEN_AUTOREDIRECT, key::flag)?,
             autoredirectpath: Setting::read(root, &TOKEN_AUTOREDIRECTPATH, absolute)?.into_value(),
         })
     }
@@ -220,14 +219,14 @@ fn absolute(text: &str) -> Option<String> {
 /// Returns the authentication method of `registry:2` that the section names: exactly one.
 fn kind(node: &Node) -> Result<&str, Error> {
     only(node, AUTH.path, &["htpasswd", "token", "silly", "access", "groups", "tokenlifetime"])?;
-    let Value::Map(entries) = &node.value else { return Err(refused(node, AUTH.path, NOBODY)) };
+    let Value::Map(entries) = &node.value else { return Err(refused(node, AUTH.path, NO_USERS)) };
     let mut kinds = entries
         .iter()
         .map(|(name, _)| name.as_str())
         .filter(|name| !matches!(*name, "access" | "groups" | "tokenlifetime"));
     match (kinds.next(), kinds.next()) {
         (Some(kind), None) => Ok(kind),
-        _ => Err(refused(node, AUTH.path, NOBODY)),
+        _ => Err(refused(node, AUTH.path, NO_USERS)),
     }
 }
 

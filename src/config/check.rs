@@ -6,10 +6,10 @@ use std::path::Path;
 
 use super::{
     Config, Error, Warning,
-    key_lookup::{KeyMatch, find, suggest},
-    keys::{Effect, Key, Kind},
-    known_keys::VERSION,
+    key::{Effect, Key, Kind},
+    lookup::{KeyMatch, find, suggest},
     node::{Node, Value},
+    used_keys::VERSION,
 };
 use crate::oci::Domain;
 

@@ -3,9 +3,9 @@
 use super::{
     Error, ListenAddress, Setting,
     dump::Line,
-    keys,
-    known_keys::{DEBUG_ADDR, HTTP_METRICS, PROMETHEUS_ENABLED, PROMETHEUS_PATH},
+    key,
     node::Node,
+    used_http_keys::{DEBUG_ADDR, HTTP_METRICS, PROMETHEUS_ENABLED, PROMETHEUS_PATH},
 };
 
 /// The settings for monitoring the server.
@@ -25,9 +25,9 @@ impl Debug {
     pub(super) fn read(root: &Node) -> Result<Self, Error> {
         Ok(Self {
             addr: Setting::read_optional(root, &DEBUG_ADDR, ListenAddress::parse)?,
-            prometheus: Setting::read(root, &PROMETHEUS_ENABLED, keys::flag)?,
+            prometheus: Setting::read(root, &PROMETHEUS_ENABLED, key::flag)?,
             path: Setting::read(root, &PROMETHEUS_PATH, path)?,
-            metrics: Setting::read(root, &HTTP_METRICS, keys::flag)?,
+            metrics: Setting::read(root, &HTTP_METRICS, key::flag)?,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Config, Setting, keys::Key, known_keys::VERSION};
+use super::{Config, Setting, key::Key, used_keys::VERSION};
 
 /// One key with its value.
 pub(super) struct Line {

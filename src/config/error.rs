@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Origin,
-    keys::{Key, Kind},
+    key::{Key, Kind},
     origin::OneLine,
     owner,
 };

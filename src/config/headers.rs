@@ -3,7 +3,7 @@
 use super::{
     Error, Setting,
     dump::{self, Line},
-    keys::Key,
+    key::Key,
     node::{Node, Value},
 };
 

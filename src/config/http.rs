@@ -7,12 +7,12 @@ use url::Url;
 use super::{
     Debug, Error, Header, LimitsConfig, ListenAddress, Network, Setting, Tls,
     dump::Line,
-    duration, headers, keys,
-    known_keys::{
+    duration, headers, key,
+    node::Node,
+    used_http_keys::{
         HTTP_ADDR, HTTP_DRAINTIMEOUT, HTTP_HEADERS, HTTP_HOST, HTTP_NAMES, HTTP_NET, HTTP_PREFIX, HTTP_RELATIVEURLS,
         HTTP2_DISABLED, MIRROR_ADDR, TRUSTED_PROXIES,
     },
-    node::Node,
 };
 use crate::oci::Domain;
 
@@ -80,11 +80,11 @@ impl Http {
                 text.parse().map_err(|_| "a host, with :port where it needs one")
             })?,
             prefix: Setting::read(root, &HTTP_PREFIX, prefix)?,
-            relativeurls: Setting::read(root, &HTTP_RELATIVEURLS, keys::flag)?,
+            relativeurls: Setting::read(root, &HTTP_RELATIVEURLS, key::flag)?,
             draintimeout: Setting::read(root, &HTTP_DRAINTIMEOUT, duration::parse)?,
             headers: headers::read(root, &HTTP_HEADERS)?,
             tls: Tls::read(root)?,
-            http2_disabled: Setting::read(root, &HTTP2_DISABLED, keys::flag)?,
+            http2_disabled: Setting::read(root, &HTTP2_DISABLED, key::flag)?,
             mirror: Setting::read_optional(root, &MIRROR_ADDR, ListenAddress::parse)?,
             trusted_proxies: Setting::read_list(root, &TRUSTED_PROXIES, str::parse)?,
             limits: LimitsConfig::read(root)?,
@@ -159,8 +159,8 @@ fn listen(root: &Node, net: Net) -> Result<Setting<Listen>, Error> {
 }
 
 fn own_url(text: &str) -> Option<Url> {
-    let nobody = |url: &Url| url.username().is_empty() && url.password().is_none();
-    super::proxy::plain_url(text).filter(nobody)
+    let has_no_credentials = |url: &Url| url.username().is_empty() && url.password().is_none();
+    super::proxy::plain_url(text).filter(has_no_credentials)
 }
 
 /// The host of a URL in the form of `ns`: with the port, unless it is the scheme's default.

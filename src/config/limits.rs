@@ -6,13 +6,13 @@ use super::{
     Error, Setting,
     dump::Line,
     duration,
-    keys::Key,
-    known_keys::{
+    key::Key,
+    node::Node,
+    size,
+    used_http_keys::{
         LIMIT_BODYPAUSE, LIMIT_CONNECTIONS, LIMIT_HEADERS, LIMIT_HEADTIME, LIMIT_MANIFEST, LIMIT_PERADDRESS,
         LIMIT_RATE, LIMIT_REQUESTS, LIMIT_SENDPAUSE, LIMIT_UPLOADS,
     },
-    node::Node,
-    size,
 };
 
 /// The HTTP library's own limit for a request's head, in bytes.

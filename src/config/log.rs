@@ -3,9 +3,9 @@
 use super::{
     Error, Setting, Warning,
     dump::Line,
-    keys,
-    known_keys::{ACCESSLOG_DISABLED, AUDIT_PULLS, LOG_FORMATTER, LOG_LEVEL, LOGLEVEL},
+    key,
     node::Node,
+    used_keys::{ACCESSLOG_DISABLED, AUDIT_PULLS, LOG_FORMATTER, LOG_LEVEL, LOGLEVEL},
 };
 
 /// The settings of the logs.
@@ -50,8 +50,8 @@ impl Log {
             warnings.push(Warning::new(origin, "log.formatter logstash is not known here: json is written instead"));
         }
         Ok(Self {
-            accesslog_disabled: Setting::read(root, &ACCESSLOG_DISABLED, keys::flag)?,
-            audit_pulls: Setting::read(root, &AUDIT_PULLS, keys::flag)?,
+            accesslog_disabled: Setting::read(root, &ACCESSLOG_DISABLED, key::flag)?,
+            audit_pulls: Setting::read(root, &AUDIT_PULLS, key::flag)?,
             level: Setting::read(root, level, Level::parse)?,
             formatter: Setting::read(root, &LOG_FORMATTER, Formatter::parse)?,
         })

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::{
     Error, Setting,
     dump::Line,
-    duration, keys,
-    known_keys::{GC_GRACE, GC_INTERVAL, GC_UNTAGGED, VERIFY_INTERVAL, VERIFY_RATE},
+    duration, key,
     node::Node,
     size,
+    used_keys::{GC_GRACE, GC_INTERVAL, GC_UNTAGGED, VERIFY_INTERVAL, VERIFY_RATE},
 };
 
 /// The settings of garbage collection.
@@ -27,7 +27,7 @@ impl Gc {
         Ok(Self {
             interval: Setting::read(root, &GC_INTERVAL, duration::parse)?,
             grace: Setting::read(root, &GC_GRACE, duration::parse)?,
-            untagged: Setting::read(root, &GC_UNTAGGED, keys::flag)?,
+            untagged: Setting::read(root, &GC_UNTAGGED, key::flag)?,
         })
     }
 

@@ -1,6 +1,6 @@
 //! The tree of raw values that the file and the variables are merged into, each value with its origin.
 
-use super::{Error, Origin, keys::Key};
+use super::{Error, Origin, key::Key};
 
 /// A node of the tree.
 #[derive(Clone, Debug)]

@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use super::{
     Error, Setting,
     dump::Line,
-    keys::Key,
-    known_keys::{CATALOG_MAXENTRIES, TAGS_MAXTAGS},
+    key::Key,
     node::Node,
+    used_keys::{CATALOG_MAXENTRIES, TAGS_MAXTAGS},
 };
 
 /// The list of repositories.

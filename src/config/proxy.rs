@@ -7,12 +7,12 @@ use url::Url;
 use super::{
     Error, Secret, Setting,
     dump::Line,
-    duration, keys,
-    known_keys::{
+    duration, key,
+    node::Node,
+    used_keys::{
         PROXY_ADOPT, PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PASSWORDFILE, PROXY_PUSH,
         PROXY_REALM, PROXY_REDIRECTS, PROXY_REMOTEURL, PROXY_TTL, PROXY_UNPROVEN, PROXY_USERNAME,
     },
-    node::Node,
 };
 use crate::oci::{NamePattern, RepositoryName};
 
@@ -98,7 +98,7 @@ impl Unproven {
 impl Proxy {
     pub(super) fn read(root: &Node) -> Result<Self, Error> {
         let proxy = Self {
-            enabled: Setting::read(root, &PROXY_ENABLED, keys::flag)?,
+            enabled: Setting::read(root, &PROXY_ENABLED, key::flag)?,
             remoteurl: Setting::read(root, &PROXY_REMOTEURL, plain_url)?,
             username: Setting::read_optional(root, &PROXY_USERNAME, |text| Some(text.to_owned()))?,
             password: Setting::read_optional(root, &PROXY_PASSWORD, |text| Some(Secret::new(text)))?,
@@ -107,7 +107,7 @@ impl Proxy {
             passwordfile: Setting::read_optional(root, &PROXY_PASSWORDFILE, |text| Some(PathBuf::from(text)))?,
             freshness: Setting::read(root, &PROXY_FRESHNESS, duration::parse)?,
             ttl: Setting::read(root, &PROXY_TTL, duration::parse)?,
-            push: Setting::read_optional(root, &PROXY_PUSH, keys::flag)?,
+            push: Setting::read_optional(root, &PROXY_PUSH, key::flag)?,
             hosted: Setting::read_list(root, &PROXY_HOSTED, str::parse)?,
             unproven: Setting::read(root, &PROXY_UNPROVEN, Unproven::parse)?,
             adopt: Setting::read(root, &PROXY_ADOPT, Adopt::parse)?,

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Deref};
 
-use super::{Error, Origin, error::shown, keys::Key, node::Node};
+use super::{Error, Origin, error::shown, key::Key, node::Node};
 
 /// A value that has been read, with its key and origin.
 #[derive(Clone)]

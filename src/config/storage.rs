@@ -5,12 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     Error, Origin, Setting, SizeBound,
     dump::Line,
-    duration, keys,
-    known_keys::{
+    duration, key,
+    node::Node,
+    used_keys::{
         DELETE_ENABLED, HEADROOM, LEASE, MAXOBJECT, PINNED, PURGING_AGE, PURGING_DRYRUN, PURGING_ENABLED,
         PURGING_INTERVAL, QUOTA, READONLY_ENABLED, ROOT_DIRECTORY,
     },
-    node::Node,
 };
 use crate::oci::NamePattern;
 
@@ -63,8 +63,8 @@ impl Storage {
             maxobject: Setting::read(root, &MAXOBJECT, SizeBound::parse)?,
             pinned: Setting::read_list(root, &PINNED, str::parse)?,
             lease: Setting::read(root, &LEASE, duration::parse)?,
-            delete_enabled: Setting::read(root, &DELETE_ENABLED, keys::flag)?,
-            readonly: Setting::read(root, &READONLY_ENABLED, keys::flag)?,
+            delete_enabled: Setting::read(root, &DELETE_ENABLED, key::flag)?,
+            readonly: Setting::read(root, &READONLY_ENABLED, key::flag)?,
             uploadpurging: UploadPurging::read(root)?,
         })
     }
@@ -98,10 +98,10 @@ impl UploadPurging {
             return Err(interval.error("a duration longer than that"));
         }
         Ok(Self {
-            enabled: Setting::read(root, &PURGING_ENABLED, keys::flag)?,
+            enabled: Setting::read(root, &PURGING_ENABLED, key::flag)?,
             age: Setting::read(root, &PURGING_AGE, duration::parse)?,
             interval,
-            dryrun: Setting::read(root, &PURGING_DRYRUN, keys::flag)?,
+            dryrun: Setting::read(root, &PURGING_DRYRUN, key::flag)?,
         })
     }
 

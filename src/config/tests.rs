@@ -5,8 +5,8 @@ use std::{collections::HashSet, error::Error as _, io::Write as _, net::IpAddr, 
 use super::*;
 
 mod access;
-mod doors;
 mod examples;
+mod listeners;
 mod properties;
 mod pushing;
 mod refusals;
@@ -349,8 +349,8 @@ fn the_table_is_sound() {
         let names = |name: &str| name == "*" || name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         assert!(key.path.split('.').all(names), "{} could not be a variable's name", key.path);
         assert!(key.doc.ends_with('.') && !key.doc.contains('\n'), "{} is not documented", key.path);
-        let found = key_lookup::find(&key.path.split('.').collect::<Vec<_>>());
-        assert!(matches!(found, key_lookup::KeyMatch::Key(other) if other.path == key.path));
+        let found = lookup::find(&key.path.split('.').collect::<Vec<_>>());
+        assert!(matches!(found, lookup::KeyMatch::Key(other) if other.path == key.path));
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::{
     Error, Setting,
     dump::Line,
-    known_keys::{TLS_CERTIFICATE, TLS_CIPHERSUITES, TLS_CLIENTAUTH, TLS_CLIENTCAS, TLS_KEY, TLS_MINIMUM},
     node::Node,
+    used_http_keys::{TLS_CERTIFICATE, TLS_CIPHERSUITES, TLS_CLIENTAUTH, TLS_CLIENTCAS, TLS_KEY, TLS_MINIMUM},
 };
 
 /// The settings of TLS.

@@ -5,12 +5,12 @@ use regex_lite::Regex;
 use super::{
     Error, Setting,
     dump::{self, Line},
-    keys,
-    known_keys::{
+    key,
+    node::{Node, Value},
+    used_keys::{
         INDEXES_PLATFORMLIST, INDEXES_PLATFORMS, MANIFESTS_BLOBS, URLS_ALLOW, URLS_DENY, VALIDATION_DISABLED,
         VALIDATION_ENABLED,
     },
-    node::{Node, Value},
 };
 
 /// The settings for checking pushed manifests.
@@ -55,8 +55,8 @@ pub struct Platform {
 impl Validation {
     pub(super) fn read(root: &Node) -> Result<Self, Error> {
         Ok(Self {
-            enabled: Setting::read(root, &VALIDATION_ENABLED, keys::flag)?,
-            disabled: Setting::read(root, &VALIDATION_DISABLED, keys::flag)?,
+            enabled: Setting::read(root, &VALIDATION_ENABLED, key::flag)?,
+            disabled: Setting::read(root, &VALIDATION_DISABLED, key::flag)?,
             allow: Setting::read_list(root, &URLS_ALLOW, expression)?,
             deny: Setting::read_list(root, &URLS_DENY, expression)?,
             blobs: Setting::read(root, &MANIFESTS_BLOBS, |text| match text {

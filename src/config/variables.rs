@@ -2,8 +2,8 @@
 
 use super::{
     Error, Origin, Warning,
-    key_lookup::{KeyMatch, find, suggest},
-    keys::{Effect, Key, Kind},
+    key::{Effect, Key, Kind},
+    lookup::{KeyMatch, find, suggest},
     node::{Node, Value},
     yaml,
 };

@@ -1,6 +1,6 @@
 //! Looks up a key in the table of keys, and suggests a known key for an unknown one.
 
-use super::{key_table::KEYS, keys::Key};
+use super::{key::Key, keys::KEYS};
 
 /// The result of looking up a path in the table.
 #[derive(Clone, Copy, Debug)]
