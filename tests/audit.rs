@@ -90,7 +90,7 @@ fn the_audit_log_says_from_where_without_users() {
     assert_eq!(quiet.target().delete("team/app/manifests/2"), 404);
     let logged = all(&quiet, image.blobs.len() + 3);
     let line = |action: &str, of: &str, source: &str| {
-        format!("anonymous {action} {of} {source} allowed nobody is asked who they are")
+        format!("anonymous {action} {of} {source} allowed there is no access control")
     };
     for (action, reference) in [("push", "1"), ("delete", "1"), ("delete", "2")] {
         assert!(logged.contains(&line(action, &format!("team/app {reference}"), "127.0.0.1")), "{logged:#?}");

@@ -33,14 +33,14 @@ const MOST_WAITING: usize = 256;
 #[derive(Debug)]
 pub struct Authenticator {
     users: Users,
-    verdicts: PasswordCache,
+    passwords: PasswordCache,
     throttle: Throttle,
     key: HashKey,
     /// Limits the concurrent hashes to half of the cores, so that password guessing leaves CPU time for pulls.
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// Held while a password is verified: a client's parallel requests share one verification.
-    looking: Cache<KeyedHash, Arc<Mutex<()>>>,
+    verifying: Cache<KeyedHash, Arc<Mutex<()>>>,
     tasks: Handle,
 }
 
@@ -48,17 +48,18 @@ impl Authenticator {
     /// Reads the file of users, or creates it. Passwords are hashed on the blocking threads of `tasks`.
     ///
     /// # Errors
-    /// [`Error`] if the file cannot be read or created, or contains no usable user.
+    /// [`Error::Unreadable`] if the file cannot be read, [`Error::NotCreated`] if it is missing and cannot be created,
+    /// [`Error::NoUser`] if it has no usable line, [`Error::NoRandom`] if the system provides no random bytes.
     pub fn open(path: &Path, tasks: Handle) -> Result<Self, Error> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             users: Users::open(path)?,
-            verdicts: PasswordCache::new(),
+            passwords: PasswordCache::new(),
             throttle: Throttle::new(),
             key: HashKey::random()?,
             slots: Arc::new(Semaphore::new((cores / 2).max(1))),
             waiting: AtomicUsize::new(0),
-            looking: Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_secs(60)).build(),
+            verifying: Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_secs(60)).build(),
             tasks,
         })
     }
@@ -66,28 +67,28 @@ impl Authenticator {
     /// Returns the user if the password is right.
     ///
     /// # Errors
-    /// [`LoginError::Wrong`] for a wrong password and for an unknown user, after the same time; [`LoginError::Later`]
+    /// [`LoginError::Wrong`] for a wrong password and for an unknown user, after the same time; [`LoginError::Throttled`]
     /// if the password was not verified.
     pub async fn log_in(&self, from: IpAddr, user: &str, password: &str) -> Result<Principal, LoginError> {
         let users = self.users.current();
-        let key = self.verdict_key(&users, user, password);
-        if let Some(user) = self.verdicts.get(&key) {
+        let key = self.cache_key(&users, user, password);
+        if let Some(user) = self.passwords.get(&key) {
             return Ok(Principal::User(user));
         }
-        let _place = Waiting::begin(&self.waiting).ok_or(LoginError::Later { after: Duration::from_secs(1) })?;
-        let looking = self.looking.get_with(key, Arc::default);
-        let _looking = looking.lock().await;
-        if let Some(user) = self.verdicts.get(&key) {
+        let _waiting = Waiting::begin(&self.waiting).ok_or(LoginError::Throttled { after: Duration::from_secs(1) })?;
+        let verifying = self.verifying.get_with(key, Arc::default);
+        let _verifying = verifying.lock().await;
+        if let Some(user) = self.passwords.get(&key) {
             return Ok(Principal::User(user));
         }
         let name = self.key.hash(&[b"user", user.as_bytes()]);
-        let attempt = self.throttle.attempt(from, name).map_err(|after| LoginError::Later { after })?;
+        let attempt = self.throttle.attempt(from, name).map_err(|after| LoginError::Throttled { after })?;
         if !self.is_right(&users, user, password).await {
             return Err(LoginError::Wrong);
         }
-        attempt.was_right();
+        attempt.succeeded();
         let user: Arc<str> = user.into();
-        self.verdicts.remember(key, Arc::clone(&user));
+        self.passwords.remember(key, Arc::clone(&user));
         Ok(Principal::User(user))
     }
 
@@ -97,18 +98,18 @@ impl Authenticator {
     }
 
     /// Returns the cache key. It includes the stored hash, so that a changed password invalidates the entry.
-    fn verdict_key(&self, users: &Htpasswd, user: &str, password: &str) -> KeyedHash {
+    fn cache_key(&self, users: &Htpasswd, user: &str, password: &str) -> KeyedHash {
         let hash = users.hash_of(user).unwrap_or_default();
-        self.key.hash(&[b"verdict", user.as_bytes(), password.as_bytes(), hash.as_bytes()])
+        self.key.hash(&[b"login", user.as_bytes(), password.as_bytes(), hash.as_bytes()])
     }
 
     async fn is_right(&self, users: &Htpasswd, user: &str, password: &str) -> bool {
-        let (measure, password) = (users.measure(user), Secret::new(password));
+        let (check, password) = (users.password_check(user), Secret::new(password));
         let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return false };
         let work = move || {
             // Held until the hash is done, even if the request has been cancelled.
             let _slot = slot;
-            measure.fits(&password)
+            check.matches(&password)
         };
         #[expect(clippy::disallowed_methods, reason = "the slots bound them, as a lane would")]
         self.tasks.spawn_blocking(work).await.unwrap_or(false)

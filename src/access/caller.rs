@@ -40,7 +40,7 @@ impl Caller {
 
     /// Returns a caller with invalid credentials.
     #[must_use]
-    pub fn unproved() -> Self {
+    pub fn invalid() -> Self {
         Self { who: Principal::Anonymous, proof: Proof::Invalid }
     }
 

@@ -30,13 +30,13 @@ pub enum Reason {
     /// A token of an external service allows it.
     Token,
     /// The token does not include the permission, even if its user has it.
-    NarrowToken,
+    InsufficientScope,
     /// The credentials are invalid.
-    NoProof,
+    InvalidCredentials,
     /// No user is configured, so nothing is allowed.
     Locked,
     /// Access control does not apply: no `auth` is configured, or the request came to the mirror listener.
-    Unasked,
+    NoAccessControl,
 }
 
 impl fmt::Display for Reason {
@@ -46,10 +46,10 @@ impl fmt::Display for Reason {
             Self::Rule { number, origin } => write!(f, "auth.access rule {number} ({origin})"),
             Self::NoRuleMatches => f.write_str("no rule of auth.access allows it"),
             Self::Token => f.write_str("auth.token"),
-            Self::NarrowToken => f.write_str("the token was not made for it"),
-            Self::NoProof => f.write_str("the token is not valid, or no more"),
+            Self::InsufficientScope => f.write_str("the token's scopes do not include it"),
+            Self::InvalidCredentials => f.write_str("the credentials are invalid or have expired"),
             Self::Locked => f.write_str("auth.htpasswd.path is a directory"),
-            Self::Unasked => f.write_str("nobody is asked who they are"),
+            Self::NoAccessControl => f.write_str("there is no access control"),
         }
     }
 }

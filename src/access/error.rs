@@ -1,4 +1,4 @@
-//! Errors of access control: configuration that cannot be used, and refused logins.
+//! Errors of access control: configuration that cannot be used, and refused authenticator.
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -16,8 +16,8 @@ pub enum Error {
         source: io::Error,
     },
     /// The file is missing and cannot be created.
-    #[error("{}: there is no file of users, and none can be made: {}", path.display(), explain(path, source))]
-    Unmade {
+    #[error("{}: there is no file of users, and none can be created: {}", path.display(), explain(path, source))]
+    NotCreated {
         /// The file.
         path: PathBuf,
         /// The system's reason.
@@ -33,7 +33,7 @@ pub enum Error {
     },
     /// The user or password cannot be stored in a file of users.
     #[error("{0}")]
-    Unfit(&'static str),
+    Invalid(&'static str),
     /// A file of trusted keys cannot be used.
     #[error("{}: no token could be believed by this file: {why}", path.display())]
     Untrusted {
@@ -60,9 +60,9 @@ pub enum LoginError {
     /// The user is unknown or the password is wrong.
     #[error("wrong user or password")]
     Wrong,
-    /// Too many failures, or too many concurrent logins: the password was not verified.
+    /// Too many failures, or too many concurrent authenticator: the password was not verified.
     #[error("too many attempts")]
-    Later {
+    Throttled {
         /// The time to wait.
         after: Duration,
     },

@@ -73,14 +73,16 @@ impl ExternalTokens {
     /// Reads the files with the trusted keys.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] if a file cannot be used, [`Error::Unfit`] if no key or an unknown algorithm is configured,
+    /// [`Error::Untrusted`] if a file cannot be used, [`Error::Invalid`] if no key or an unknown algorithm is configured,
     /// [`Error::NoRandom`] if the system provides no random bytes.
     pub fn open(config: &TokenService) -> Result<Self, Error> {
         let certificates = config.rootcertbundle.as_deref().map(certificates).transpose()?.unwrap_or_default();
         let anchors = certificates.iter().map(|cert| anchor_from_trusted_cert(cert).map(|anchor| anchor.to_owned()));
         let keys = config.jwks.as_deref().map(keys).transpose()?.unwrap_or_default();
         if certificates.is_empty() && keys.is_empty() {
-            return Err(Error::Unfit("auth.token names no certificate and no key, so that no token could be believed"));
+            return Err(Error::Invalid(
+                "auth.token names no certificate and no key, so that no token could be believed",
+            ));
         }
         Ok(Self {
             issuer: config.issuer.clone(),
@@ -102,11 +104,11 @@ impl ExternalTokens {
     /// Returns the caller of a token. An invalid token gives a caller without valid proof.
     #[must_use]
     pub fn read(&self, token: &str) -> Caller {
-        let Some(seen) = self.seen(token) else { return Caller::unproved() };
+        let Some(seen) = self.seen(token) else { return Caller::invalid() };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs());
         let over_by = now.saturating_sub(seen.exp);
         if over_by > super::LONGEST_UPLOAD.as_secs() {
-            return Caller::unproved();
+            return Caller::invalid();
         }
         let proof = Proof::Token { grants: Arc::clone(&seen.grants), is_over: over_by > LEEWAY.as_secs() };
         Caller { who: seen.who.clone(), proof }
@@ -143,7 +145,7 @@ impl ExternalTokens {
     fn candidates(&self, header: &Header) -> Vec<DecodingKey> {
         let family = header.alg.family();
         match &header.x5c {
-            Some(chain) if !chain.is_empty() => self.vouched_for(chain, family).into_iter().collect(),
+            Some(chain) if !chain.is_empty() => self.trusted_chain_key(chain, family).into_iter().collect(),
             _ => {
                 let own = self.certificates.iter().filter_map(|certificate| public_key(certificate, family));
                 own.chain(self.keys.iter().filter(|key| key.family() == family).cloned()).collect()
@@ -152,7 +154,7 @@ impl ExternalTokens {
     }
 
     /// Returns the key of a chain's first certificate, if that is a trusted one or leads to one.
-    fn vouched_for(&self, chain: &[String], family: AlgorithmFamily) -> Option<DecodingKey> {
+    fn trusted_chain_key(&self, chain: &[String], family: AlgorithmFamily) -> Option<DecodingKey> {
         let chain: Vec<CertificateDer<'static>> =
             chain.iter().map(|text| STANDARD.decode(text).ok().map(CertificateDer::from)).collect::<Option<_>>()?;
         let (leaf, intermediates) = chain.split_first()?;
@@ -212,7 +214,7 @@ fn algorithms(named: &[String]) -> Result<Vec<Algorithm>, Error> {
     let known = |name: &String| name.parse().ok().filter(|algorithm| ALGORITHMS.contains(algorithm));
     let named: Option<HashSet<Algorithm>> = named.iter().map(known).collect();
     match named {
-        None => Err(Error::Unfit(
+        None => Err(Error::Invalid(
             "auth.token.signingalgorithms may name RS256 to RS512, PS256 to PS512, ES256, ES384, EdDSA",
         )),
         Some(named) if named.is_empty() => Ok(ALGORITHMS.to_vec()),
@@ -222,7 +224,10 @@ fn algorithms(named: &[String]) -> Result<Vec<Algorithm>, Error> {
 
 impl fmt::Debug for ExternalTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outside").field("issuer", &self.issuer).field("service", &self.service).finish_non_exhaustive()
+        f.debug_struct("ExternalTokens")
+            .field("issuer", &self.issuer)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
     }
 }
 

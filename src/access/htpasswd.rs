@@ -36,7 +36,7 @@ pub(super) struct PasswordCheck {
 impl PasswordCheck {
     /// Returns true if it is the user's password. A failure takes the same number of rounds for all users: a hash of
     /// cost c takes 2^c rounds, and decoys of the costs from c to the highest but one add up to 2^highest.
-    pub(super) fn fits(&self, password: &Secret) -> bool {
+    pub(super) fn matches(&self, password: &Secret) -> bool {
         let holds = |hash: &String| bcrypt::verify(password.expose(), hash).unwrap_or(false);
         if self.own.as_ref().is_some_and(holds) {
             return true;
@@ -59,7 +59,7 @@ struct Flaw {
 
 impl Flaw {
     /// Describes the fault and the remedy, without the line's content.
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         let (line, user) = (self.line, self.user.as_deref());
         let whose = user.map(|user| format!(" (user {user})")).unwrap_or_default();
         let user = user.unwrap_or("USER");
@@ -74,7 +74,7 @@ impl Htpasswd {
     #[must_use]
     pub fn parse(text: &str) -> (Self, Vec<String>) {
         let (users, flaws) = Self::read_lines(text);
-        (users, flaws.iter().map(Flaw::told).collect())
+        (users, flaws.iter().map(Flaw::describe).collect())
     }
 
     fn read_lines(text: &str) -> (Self, Vec<Flaw>) {
@@ -120,7 +120,7 @@ impl Htpasswd {
     }
 
     /// Returns the hashes to verify a user's password against.
-    pub(super) fn measure(&self, user: &str) -> PasswordCheck {
+    pub(super) fn password_check(&self, user: &str) -> PasswordCheck {
         let own = self.users.get(user).cloned();
         let cheaper = own.as_deref().and_then(cost_of).map(|cost| cost.saturating_sub(LEAST_COST) as usize);
         let (last, below) = self.decoys.split_last().map_or((None, &[][..]), |(last, below)| (Some(last), below));
@@ -167,16 +167,17 @@ impl NewLine {
     /// Hashes the password for this user.
     ///
     /// # Errors
-    /// [`Error::Unfit`] if a file of users cannot hold the user or the password.
+    /// [`Error::Invalid`] if a file of users cannot hold the user or the password, [`Error::NoRandom`] if the system
+    /// provides no random bytes.
     pub fn new(user: &str, password: &str) -> Result<Self, Error> {
         if user.is_empty() || user.starts_with('#') || user.contains(':') || user.contains(char::is_control) {
-            return Err(Error::Unfit("a user's name is not empty, has no colon, and does not begin with #"));
+            return Err(Error::Invalid("a user's name is not empty, has no colon, and does not begin with #"));
         }
         if user.trim() != user {
-            return Err(Error::Unfit("a user's name neither begins nor ends with a space"));
+            return Err(Error::Invalid("a user's name neither begins nor ends with a space"));
         }
         if password.is_empty() || password.len() > LONGEST {
-            return Err(Error::Unfit("a password has 1 to 72 bytes: bcrypt reads no more"));
+            return Err(Error::Invalid("a password has 1 to 72 bytes: bcrypt reads no more"));
         }
         let hash = bcrypt::hash(password, COST).map_err(|_| Error::NoRandom)?;
         Ok(Self { user: user.to_owned(), hash })
@@ -233,33 +234,33 @@ mod tests {
         );
         let (users, flaws) = Htpasswd::read_lines(&text);
         assert!(users.is_empty());
-        let told: Vec<String> = flaws.iter().map(Flaw::told).collect();
-        assert!(told[0].starts_with("line 1 (user testuser) has no bcrypt hash"), "{told:?}");
-        assert!(told[0].contains("`entrepot htpasswd testuser`"), "{told:?}");
-        assert!(told[4].starts_with("line 5 has no"), "{told:?}");
-        assert_eq!(told.len(), 7);
+        let described: Vec<String> = flaws.iter().map(Flaw::describe).collect();
+        assert!(described[0].starts_with("line 1 (user testuser) has no bcrypt hash"), "{described:?}");
+        assert!(described[0].contains("`entrepot htpasswd testuser`"), "{described:?}");
+        assert!(described[4].starts_with("line 5 has no"), "{described:?}");
+        assert_eq!(described.len(), 7);
         for secret in ["test123", "plain", "apr1", "W6ph", "\u{1b}"] {
-            assert!(!told.iter().any(|line| line.contains(secret)), "{told:?}");
+            assert!(!described.iter().any(|line| line.contains(secret)), "{described:?}");
         }
     }
 
     #[test]
     fn a_wrong_password_takes_as_long_whoever_it_is_of() {
         let line = |user: &str, cost| format!("{user}:{}\n", bcrypt::hash("pw", cost).unwrap());
-        let rounds = |measure: &PasswordCheck| -> u32 {
-            measure.own.iter().chain(&measure.rest).map(|hash| 1 << cost_of(hash).unwrap()).sum()
+        let rounds = |check: &PasswordCheck| -> u32 {
+            check.own.iter().chain(&check.rest).map(|hash| 1 << cost_of(hash).unwrap()).sum()
         };
         for costs in [&[4][..], &[6], &[4, 7], &[5, 4, 8]] {
             let text: String = costs.iter().map(|cost| line(&format!("u{cost}"), *cost)).collect();
             let (users, _) = Htpasswd::read_lines(&text);
             let highest = costs.iter().max().unwrap();
             for cost in costs {
-                let measure = users.measure(&format!("u{cost}"));
-                assert!(measure.fits(&Secret::new("pw")) && !measure.fits(&Secret::new("wrong")));
-                assert_eq!(rounds(&measure), 1 << highest, "{costs:?} {cost}");
+                let check = users.password_check(&format!("u{cost}"));
+                assert!(check.matches(&Secret::new("pw")) && !check.matches(&Secret::new("wrong")));
+                assert_eq!(rounds(&check), 1 << highest, "{costs:?} {cost}");
             }
-            let nobody = users.measure("nobody");
-            assert!(!nobody.fits(&Secret::new("pw")));
+            let nobody = users.password_check("nobody");
+            assert!(!nobody.matches(&Secret::new("pw")));
             assert_eq!(rounds(&nobody), 1 << highest, "{costs:?}");
         }
     }
@@ -274,7 +275,7 @@ mod tests {
     fn a_new_line_is_one_that_lets_in() {
         let line = NewLine::new("ann", "secret").unwrap();
         let (users, flaws) = Htpasswd::read_lines(&line.line());
-        assert!(flaws.is_empty() && users.measure("ann").fits(&Secret::new("secret")));
+        assert!(flaws.is_empty() && users.password_check("ann").matches(&Secret::new("secret")));
         let text = line.put_into("# mine\nann plain\nannie:x\nann:old\nbob:y");
         assert_eq!(text, format!("# mine\n{}\nannie:x\nbob:y\n", line.line()));
         assert_eq!(line.put_into(""), format!("{}\n", line.line()));

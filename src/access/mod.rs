@@ -77,14 +77,14 @@ pub enum TokenRealm {
 pub struct Access {
     /// The challenge for clients without valid credentials.
     pub challenge: Challenge,
-    way: Method,
+    method: Method,
 }
 
 /// The means of authentication with their rules.
 #[derive(Debug)]
 enum Method {
     Locked,
-    Users { logins: Box<Authenticator>, rules: AccessRules, tokens: Option<Tokens> },
+    Users { authenticator: Box<Authenticator>, rules: AccessRules, tokens: Option<Tokens> },
     ExternalTokens(ExternalTokens),
 }
 
@@ -92,7 +92,7 @@ impl Access {
     /// Denies everything to everybody.
     #[must_use]
     pub fn locked(realm: &str) -> Self {
-        Self { challenge: Challenge::Basic { realm: realm.to_owned() }, way: Method::Locked }
+        Self { challenge: Challenge::Basic { realm: realm.to_owned() }, method: Method::Locked }
     }
 
     /// Authenticates the users of a file, with these rules. If those allow anonymous clients something, clients need
@@ -100,38 +100,45 @@ impl Access {
     ///
     /// # Errors
     /// [`Error::NoRandom`] if the system provides no random bytes.
-    pub fn of_users(realm: &str, logins: Authenticator, rules: AccessRules, lifetime: Duration) -> Result<Self, Error> {
-        let tokens = rules.let_strangers_in().then(|| Tokens::new(lifetime)).transpose()?;
+    pub fn of_users(
+        realm: &str,
+        authenticator: Authenticator,
+        rules: AccessRules,
+        lifetime: Duration,
+    ) -> Result<Self, Error> {
+        let tokens = rules.allow_anonymous().then(|| Tokens::new(lifetime)).transpose()?;
         let challenge = match tokens {
             Some(_) => Challenge::Own,
             None => Challenge::Basic { realm: realm.to_owned() },
         };
-        Ok(Self { challenge, way: Method::Users { logins: Box::new(logins), rules, tokens } })
+        Ok(Self { challenge, method: Method::Users { authenticator: Box::new(authenticator), rules, tokens } })
     }
 
     /// Accepts the tokens of an external service.
     #[must_use]
-    pub fn of_service(realm: TokenRealm, service: &str, outside: ExternalTokens) -> Self {
+    pub fn of_service(realm: TokenRealm, service: &str, tokens: ExternalTokens) -> Self {
         Self {
             challenge: Challenge::ExternalTokens { realm, service: service.to_owned() },
-            way: Method::ExternalTokens(outside),
+            method: Method::ExternalTokens(tokens),
         }
     }
 
     /// Returns true if anonymous clients may do nothing.
     #[must_use]
-    pub fn is_closed_to_strangers(&self) -> bool {
+    pub fn denies_anonymous(&self) -> bool {
         matches!(self.challenge, Challenge::Basic { .. })
     }
 
     /// Returns the caller if the password is right.
     ///
     /// # Errors
-    /// [`LoginError::Wrong`] and [`LoginError::Later`]; always the former with an external service, which has no
+    /// [`LoginError::Wrong`] and [`LoginError::Throttled`]; always the former with an external service, which has no
     /// passwords here.
     pub async fn log_in(&self, from: IpAddr, user: &str, password: &str) -> Result<Caller, LoginError> {
-        match &self.way {
-            Method::Users { logins, .. } => Ok(Caller::with_password(logins.log_in(from, user, password).await?)),
+        match &self.method {
+            Method::Users { authenticator, .. } => {
+                Ok(Caller::with_password(authenticator.log_in(from, user, password).await?))
+            }
             Method::Locked | Method::ExternalTokens(_) => Err(LoginError::Wrong),
         }
     }
@@ -139,18 +146,20 @@ impl Access {
     /// Returns a token's caller.
     #[must_use]
     pub fn read_token(&self, token: &str) -> Caller {
-        match &self.way {
-            Method::Users { tokens: Some(tokens), logins, .. } => tokens.read(token, logins),
-            Method::ExternalTokens(outside) => outside.read(token),
-            Method::Users { tokens: None, .. } | Method::Locked => Caller::unproved(),
+        match &self.method {
+            Method::Users { tokens: Some(tokens), authenticator, .. } => tokens.read(token, authenticator),
+            Method::ExternalTokens(tokens) => tokens.read(token),
+            Method::Users { tokens: None, .. } | Method::Locked => Caller::invalid(),
         }
     }
 
     /// Issues a token of the built-in service; `None` if that is not in use.
     #[must_use]
     pub fn issue(&self, who: &Principal, scopes: &[Scope]) -> Option<Result<Issued, Error>> {
-        match &self.way {
-            Method::Users { tokens: Some(tokens), logins, rules } => Some(tokens.issue(who, scopes, rules, logins)),
+        match &self.method {
+            Method::Users { tokens: Some(tokens), authenticator, rules } => {
+                Some(tokens.issue(who, scopes, rules, authenticator))
+            }
             _ => None,
         }
     }
@@ -159,18 +168,18 @@ impl Access {
     /// scope to pull.
     #[must_use]
     pub fn decide(&self, caller: &Caller, action: Action, repository: &Repository) -> Decision {
-        let takes: &[Action] = match (&self.way, action) {
+        let takes: &[Action] = match (&self.method, action) {
             (Method::ExternalTokens(_), Action::Push) => &[Action::Pull, Action::Push],
             _ => &[action],
         };
         let covers = |grants: &Grants| takes.iter().all(|action| grants.cover(&repository.name, *action));
-        self.weigh(caller, covers, |rules| rules.decide(&caller.who, action, repository))
+        self.check(caller, covers, |rules| rules.decide(&caller.who, action, repository))
     }
 
     /// Returns true if the caller may perform the action in every repository. Tokens never grant that.
     #[must_use]
     pub fn allow_everywhere(&self, caller: &Caller, action: Action) -> bool {
-        match (&self.way, &caller.proof) {
+        match (&self.method, &caller.proof) {
             (Method::Users { rules, .. }, Proof::Nothing | Proof::Password) => {
                 rules.allow_everywhere(&caller.who, action)
             }
@@ -182,39 +191,41 @@ impl Access {
     #[must_use]
     pub fn allow_catalog(&self, caller: &Caller) -> bool {
         let allowed = |_: &AccessRules| Decision { allowed: true, by: Reason::NoRules };
-        self.weigh(caller, Grants::cover_catalog, allowed).allowed
+        self.check(caller, Grants::cover_catalog, allowed).allowed
     }
 
     /// Returns true if a list for this caller includes the repository.
     #[must_use]
     pub fn shows(&self, who: &Principal, repository: &Repository) -> bool {
-        match &self.way {
+        match &self.method {
             Method::Users { rules, .. } => rules.decide(who, Action::Pull, repository).allowed,
             Method::ExternalTokens(_) => true,
             Method::Locked => false,
         }
     }
 
-    fn weigh(
+    fn check(
         &self,
         caller: &Caller,
         covers: impl Fn(&Grants) -> bool,
         ask: impl Fn(&AccessRules) -> Decision,
     ) -> Decision {
         let no = |by| Decision { allowed: false, by };
-        match (&self.way, &caller.proof) {
+        match (&self.method, &caller.proof) {
             (Method::Locked, _) => no(Reason::Locked),
-            (_, Proof::Invalid) | (Method::ExternalTokens(_), Proof::Nothing | Proof::Password) => no(Reason::NoProof),
+            (_, Proof::Invalid) | (Method::ExternalTokens(_), Proof::Nothing | Proof::Password) => {
+                no(Reason::InvalidCredentials)
+            }
             (Method::Users { rules, .. }, Proof::Nothing | Proof::Password) => ask(rules),
             (Method::Users { rules, .. }, Proof::Token { grants, .. }) => match ask(rules) {
-                allowed if allowed.allowed && !covers(grants) => no(Reason::NarrowToken),
+                allowed if allowed.allowed && !covers(grants) => no(Reason::InsufficientScope),
                 decision => decision,
             },
             (Method::ExternalTokens(_), Proof::Token { grants, .. }) => {
                 if covers(grants) {
                     Decision { allowed: true, by: Reason::Token }
                 } else {
-                    no(Reason::NarrowToken)
+                    no(Reason::InsufficientScope)
                 }
             }
         }

@@ -42,7 +42,7 @@ impl AccessRules {
 
     /// Returns true if a rule allows anonymous clients something.
     #[must_use]
-    pub fn let_strangers_in(&self) -> bool {
+    pub fn allow_anonymous(&self) -> bool {
         matches!(&self.0, Kind::Listed(rules) if rules.iter().any(|rule| rule.anonymous))
     }
 
@@ -69,7 +69,7 @@ impl AccessRules {
             Kind::Users => return Decision { allowed: who.name().is_some(), by: Reason::NoRules },
             Kind::Listed(rules) => rules,
         };
-        let allows = |rule: &&Rule| rule.is_about(who) && rule.may.contains(&action) && reaches(rule);
+        let allows = |rule: &&Rule| rule.applies_to(who) && rule.may.contains(&action) && reaches(rule);
         match (1..).zip(rules).find(|(_, rule)| allows(rule)) {
             Some((number, rule)) => {
                 Decision { allowed: true, by: Reason::Rule { number, origin: rule.origin.clone() } }
@@ -102,7 +102,7 @@ impl Rule {
     }
 
     /// Returns true if the rule applies. Rules for anonymous clients also apply to users.
-    fn is_about(&self, who: &Principal) -> bool {
+    fn applies_to(&self, who: &Principal) -> bool {
         self.anonymous || who.name().is_some_and(|name| self.authenticated || self.users.contains(name))
     }
 }
@@ -140,7 +140,7 @@ mod tests {
             assert!(rules.decide(&Principal::user("ann"), action, &own("a/b")).allowed);
             assert!(!rules.decide(&Principal::Anonymous, action, &own("a/b")).allowed);
         }
-        assert!(!rules.let_strangers_in());
+        assert!(!rules.allow_anonymous());
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         ] {
             assert_eq!(number(who, action, &repository), by, "{who} {action} {repository}");
         }
-        assert!(rules.let_strangers_in());
+        assert!(rules.allow_anonymous());
         assert!(rules.allow_everywhere(&root, Action::Pull) && !rules.allow_everywhere(&ann, Action::Pull));
     }
 

@@ -33,7 +33,7 @@ impl Scope {
 
     /// Returns the scope for a challenge. The token specification requires pull together with push.
     #[must_use]
-    pub fn to_reach(name: &RepositoryName, action: Action) -> String {
+    pub fn for_action(name: &RepositoryName, action: Action) -> String {
         let actions = if action == Action::Push { "pull,push" } else { action.as_str() };
         format!("repository:{name}:{actions}")
     }

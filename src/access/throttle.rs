@@ -1,4 +1,4 @@
-//! Throttles failed logins: each pair of address and user has a small allowance, and each address a larger one.
+//! Throttles failed authenticator: each pair of address and user has a small allowance, and each address a larger one.
 //! Attempts are regained slowly, and nothing is hashed for a throttled client.
 
 use std::{
@@ -76,7 +76,7 @@ impl Throttle {
 
 impl Attempt {
     /// Marks the attempt as successful: it does not count, and the pair's failures are reset.
-    pub(super) fn was_right(self) {
+    pub(super) fn succeeded(self) {
         self.pair.lock().attempts = 0;
         self.address.lock().give_back();
     }
@@ -124,7 +124,7 @@ mod tests {
         }
         let wait = throttle.attempt(HERE, [1; 32]).unwrap_err();
         assert!(wait <= OF_PAIR.each && !wait.is_zero(), "{wait:?}");
-        throttle.attempt(HERE, [2; 32]).unwrap().was_right();
+        throttle.attempt(HERE, [2; 32]).unwrap().succeeded();
         throttle.attempt("127.0.0.2".parse().unwrap(), [1; 32]).unwrap();
     }
 
@@ -141,7 +141,7 @@ mod tests {
         let throttle = Throttle::new();
         for _ in 0..1000 {
             drop(throttle.attempt(HERE, [1; 32]).unwrap());
-            throttle.attempt(HERE, [1; 32]).unwrap().was_right();
+            throttle.attempt(HERE, [1; 32]).unwrap().succeeded();
             throttle.addresses.invalidate_all();
         }
     }

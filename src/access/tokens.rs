@@ -100,7 +100,7 @@ impl Tokens {
         who: &Principal,
         scopes: &[Scope],
         rules: &AccessRules,
-        logins: &Authenticator,
+        authenticator: &Authenticator,
     ) -> Result<Issued, Error> {
         let at = SystemTime::now();
         let now = seconds(at);
@@ -113,7 +113,7 @@ impl Tokens {
             exp: now + self.lifetime.as_secs(),
             jti: uuid::Uuid::new_v4().to_string(),
             access: granted(who, scopes, rules),
-            password: self.stands_for_password(who, logins).unwrap_or_default(),
+            password: self.password_fingerprint(who, authenticator).unwrap_or_default(),
         };
         let token = encode(&Header::new(Algorithm::ES256), &claims, &self.sign).map_err(|_| Error::Unsigned)?;
         Ok(Issued { token, lifetime: self.lifetime, at })
@@ -122,12 +122,12 @@ impl Tokens {
     /// Returns a token's caller. A foreign token, or one of a removed user or an old password, gives a caller without
     /// valid proof.
     #[must_use]
-    pub fn read(&self, token: &str, logins: &Authenticator) -> Caller {
-        let Some(seen) = self.seen(token) else { return Caller::unproved() };
+    pub fn read(&self, token: &str, authenticator: &Authenticator) -> Caller {
+        let Some(seen) = self.seen(token) else { return Caller::invalid() };
         let now = seconds(SystemTime::now());
-        let is_still_user = self.stands_for_password(&seen.who, logins).as_deref() == Some(&seen.password);
+        let is_still_user = self.password_fingerprint(&seen.who, authenticator).as_deref() == Some(&seen.password);
         if !is_still_user || now > seen.exp + LONGEST_UPLOAD.as_secs() {
-            return Caller::unproved();
+            return Caller::invalid();
         }
         let proof = Proof::Token { grants: Arc::clone(&seen.grants), is_over: now > seen.exp };
         Caller { who: seen.who.clone(), proof }
@@ -152,9 +152,9 @@ impl Tokens {
     }
 
     /// Returns `None` if the user no longer exists.
-    fn stands_for_password(&self, who: &Principal, logins: &Authenticator) -> Option<String> {
+    fn password_fingerprint(&self, who: &Principal, authenticator: &Authenticator) -> Option<String> {
         let Some(name) = who.name() else { return Some(String::new()) };
-        let hash = logins.users().hash_of(name)?.to_owned();
+        let hash = authenticator.users().hash_of(name)?.to_owned();
         let keyed = self.key.hash(&[b"password", name.as_bytes(), hash.as_bytes()]);
         Some(keyed[..16].iter().map(|byte| format!("{byte:02x}")).collect())
     }

@@ -41,11 +41,12 @@ impl Users {
     /// once.
     ///
     /// # Errors
-    /// [`Error::Unreadable`], [`Error::Unmade`], or [`Error::NoUser`] if it contains no usable line.
+    /// [`Error::Unreadable`] if it cannot be read, [`Error::NotCreated`] if it is missing and cannot be created,
+    /// [`Error::NoUser`] if it contains no usable line, [`Error::NoRandom`] if the system provides no random bytes.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         // Other faults are found when the file is read.
         if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            provision(path)?;
+            create(path)?;
         }
         let stamp = stamp(path);
         let users = read(path)?;
@@ -119,14 +120,15 @@ impl Htpasswd {
     }
 }
 
-fn provision(path: &Path) -> Result<(), Error> {
+/// Creates the file with one user and a random password.
+fn create(path: &Path) -> Result<(), Error> {
     let password = URL_SAFE_NO_PAD.encode(keyed_hash::random_bytes::<32>()?);
     let line = NewLine::new("docker", &password)?;
-    write_new(path, &line.line()).map_err(|source| Error::Unmade { path: path.to_owned(), source })?;
+    write_new(path, &line.line()).map_err(|source| Error::NotCreated { path: path.to_owned(), source })?;
     tracing::warn!(
         user = "docker",
         password,
-        "{} was missing and has been made: its one user is docker, and this is the only time the password is told",
+        "{} was missing and has been made: its one user is docker, and this is the only time that the password is logged",
         path.display()
     );
     Ok(())

@@ -41,8 +41,8 @@ impl File {
         Authenticator::open(&self.path(), self.runtime.handle().clone())
     }
 
-    fn log_in(&self, logins: &Authenticator, user: &str, password: &str) -> Result<Principal, LoginError> {
-        self.runtime.block_on(logins.log_in(HERE, user, password))
+    fn log_in(&self, authenticator: &Authenticator, user: &str, password: &str) -> Result<Principal, LoginError> {
+        self.runtime.block_on(authenticator.log_in(HERE, user, password))
     }
 }
 
@@ -53,11 +53,11 @@ fn line(user: &str, password: &str, cost: u32) -> String {
 #[test]
 fn the_right_password_lets_in_and_no_other() {
     let file = File::new(&(line("ann", "secret", 4) + "bob plain\n"));
-    let logins = file.open().unwrap();
-    assert_eq!(file.log_in(&logins, "ann", "secret"), Ok(Principal::user("ann")));
-    assert_eq!(file.log_in(&logins, "ann", "secret"), Ok(Principal::user("ann")), "remembered");
+    let authenticator = file.open().unwrap();
+    assert_eq!(file.log_in(&authenticator, "ann", "secret"), Ok(Principal::user("ann")));
+    assert_eq!(file.log_in(&authenticator, "ann", "secret"), Ok(Principal::user("ann")), "remembered");
     for (user, password) in [("ann", "Secret"), ("ann", ""), ("bob", "plain"), ("", ""), ("nobody", "secret")] {
-        assert_eq!(file.log_in(&logins, user, password), Err(LoginError::Wrong), "{user} {password}");
+        assert_eq!(file.log_in(&authenticator, user, password), Err(LoginError::Wrong), "{user} {password}");
     }
 }
 
@@ -65,13 +65,13 @@ fn the_right_password_lets_in_and_no_other() {
 #[test]
 fn a_password_that_was_right_is_cheap() {
     let file = File::new(&line("ann", "secret", 10));
-    let logins = file.open().unwrap();
+    let authenticator = file.open().unwrap();
     let start = Instant::now();
-    file.log_in(&logins, "ann", "secret").unwrap();
+    file.log_in(&authenticator, "ann", "secret").unwrap();
     let first = start.elapsed();
     let start = Instant::now();
     for _ in 0..20 {
-        file.log_in(&logins, "ann", "secret").unwrap();
+        file.log_in(&authenticator, "ann", "secret").unwrap();
     }
     assert!(start.elapsed() < first, "{:?} after {first:?}", start.elapsed());
 }
@@ -79,11 +79,11 @@ fn a_password_that_was_right_is_cheap() {
 #[test]
 fn many_at_once_with_the_right_password_all_get_in() {
     let file = File::new(&line("ann", "secret", 8));
-    let logins = Arc::new(file.open().unwrap());
+    let authenticator = Arc::new(file.open().unwrap());
     let all: Vec<_> = (0..200)
         .map(|_| {
-            let logins = Arc::clone(&logins);
-            file.runtime.handle().spawn(async move { logins.log_in(HERE, "ann", "secret").await })
+            let authenticator = Arc::clone(&authenticator);
+            file.runtime.handle().spawn(async move { authenticator.log_in(HERE, "ann", "secret").await })
         })
         .collect();
     for one in all {
@@ -95,13 +95,13 @@ fn many_at_once_with_the_right_password_all_get_in() {
 #[test]
 fn hashing_is_in_nobodys_way() {
     let file = File::new(&line("ann", "secret", 12));
-    let logins = Arc::new(file.open().unwrap());
-    let permits = logins.slots.available_permits();
+    let authenticator = Arc::new(file.open().unwrap());
+    let permits = authenticator.slots.available_permits();
     let handle = file.runtime.handle();
     let guess = |number: usize| {
-        let logins = Arc::clone(&logins);
+        let authenticator = Arc::clone(&authenticator);
         // Different users, so that none is throttled; an unknown user's password takes as long as a known one's.
-        handle.spawn(async move { logins.log_in(HERE, &format!("user-{number}"), "guess").await })
+        handle.spawn(async move { authenticator.log_in(HERE, &format!("user-{number}"), "guess").await })
     };
     let guesses: Vec<_> = (0..2 * permits).map(guess).collect();
     // The one thread of the runtime is free meanwhile.
@@ -114,12 +114,12 @@ fn hashing_is_in_nobodys_way() {
         }
         longest
     }));
-    assert_eq!(logins.slots.available_permits(), 0, "all who may are at it");
+    assert_eq!(authenticator.slots.available_permits(), 0, "all who may are at it");
     guesses.iter().for_each(tokio::task::JoinHandle::abort);
     std::thread::sleep(Duration::from_millis(10));
-    assert_eq!(logins.slots.available_permits(), 0, "who left makes no room for others before it is done");
+    assert_eq!(authenticator.slots.available_permits(), 0, "who left makes no room for others before it is done");
     let start = Instant::now();
-    assert_eq!(file.log_in(&logins, "ann", "another"), Err(LoginError::Wrong));
+    assert_eq!(file.log_in(&authenticator, "ann", "another"), Err(LoginError::Wrong));
     let took = start.elapsed();
     assert!(late.unwrap() < Duration::from_millis(100).max(took / 2), "{took:?}");
 }
@@ -127,22 +127,23 @@ fn hashing_is_in_nobodys_way() {
 #[test]
 fn who_keeps_failing_waits_and_who_has_logged_in_does_not() {
     let file = File::new(&(line("ann", "secret", 4) + &line("bob", "secret", 4)));
-    let logins = file.open().unwrap();
-    file.log_in(&logins, "ann", "secret").unwrap();
-    let answers: Vec<_> = (0..50).map(|number| file.log_in(&logins, "ann", &format!("guess {number}"))).collect();
+    let authenticator = file.open().unwrap();
+    file.log_in(&authenticator, "ann", "secret").unwrap();
+    let answers: Vec<_> =
+        (0..50).map(|number| file.log_in(&authenticator, "ann", &format!("guess {number}"))).collect();
     assert!(answers[..10].iter().all(|answer| *answer == Err(LoginError::Wrong)));
-    assert!(answers[20..].iter().all(|answer| matches!(answer, Err(LoginError::Later { .. }))), "{answers:?}");
-    assert!(file.log_in(&logins, "ann", "secret").is_ok(), "a password that was right a moment ago");
-    assert!(file.log_in(&logins, "bob", "secret").is_ok(), "another user");
+    assert!(answers[20..].iter().all(|answer| matches!(answer, Err(LoginError::Throttled { .. }))), "{answers:?}");
+    assert!(file.log_in(&authenticator, "ann", "secret").is_ok(), "a password that was right a moment ago");
+    assert!(file.log_in(&authenticator, "bob", "secret").is_ok(), "another user");
 }
 
 #[test]
 fn an_unknown_user_takes_as_long_as_a_known_one() {
     let file = File::new(&line("ann", "secret", 9));
-    let logins = file.open().unwrap();
+    let authenticator = file.open().unwrap();
     let took = |user: &str, number: usize| {
         let start = Instant::now();
-        assert_eq!(file.log_in(&logins, user, &format!("{number}")), Err(LoginError::Wrong));
+        assert_eq!(file.log_in(&authenticator, user, &format!("{number}")), Err(LoginError::Wrong));
         start.elapsed()
     };
     // The quickest of several alternating attempts, because other load slows both down now and then. A busy machine
@@ -159,23 +160,27 @@ fn an_unknown_user_takes_as_long_as_a_known_one() {
 #[test]
 fn a_changed_file_counts_at_once_and_a_broken_one_does_not() {
     let file = File::new(&line("ann", "old", 4));
-    let logins = file.open().unwrap();
+    let authenticator = file.open().unwrap();
     let wait = || std::thread::sleep(Duration::from_millis(1050));
-    file.log_in(&logins, "ann", "old").unwrap();
+    file.log_in(&authenticator, "ann", "old").unwrap();
     file.write(&(line("ann", "new", 4) + &line("bob", "pw", 4)));
     wait();
-    assert!(file.log_in(&logins, "bob", "pw").is_ok());
-    assert!(file.log_in(&logins, "ann", "new").is_ok());
-    assert_eq!(file.log_in(&logins, "ann", "old"), Err(LoginError::Wrong), "it was remembered, and is forgotten");
+    assert!(file.log_in(&authenticator, "bob", "pw").is_ok());
+    assert!(file.log_in(&authenticator, "ann", "new").is_ok());
+    assert_eq!(
+        file.log_in(&authenticator, "ann", "old"),
+        Err(LoginError::Wrong),
+        "it was remembered, and is forgotten"
+    );
     file.write("ann plain\n");
     wait();
-    assert!(file.log_in(&logins, "ann", "new").is_ok(), "the old users stay");
+    assert!(file.log_in(&authenticator, "ann", "new").is_ok(), "the old users stay");
     fs::remove_file(file.path()).unwrap();
     wait();
-    assert!(file.log_in(&logins, "bob", "pw").is_ok());
+    assert!(file.log_in(&authenticator, "bob", "pw").is_ok());
     file.write(&line("ann", "new", 4));
     wait();
-    assert_eq!(file.log_in(&logins, "bob", "pw"), Err(LoginError::Wrong));
+    assert_eq!(file.log_in(&authenticator, "bob", "pw"), Err(LoginError::Wrong));
 }
 
 #[test]

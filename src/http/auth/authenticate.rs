@@ -55,11 +55,11 @@ async fn identify(access: &Access, request: &HttpRequest) -> Result<Caller, ApiE
             return basic(access, request, credentials.trim()).await;
         }
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => access.read_token(token.trim()),
-        _ if request.headers().contains_key(header::AUTHORIZATION) => Caller::unproved(),
+        _ if request.headers().contains_key(header::AUTHORIZATION) => Caller::invalid(),
         _ => Caller::anonymous(),
     };
     // If tokens are used, the handler sends the challenge, because it knows the scope that is needed.
-    if access.is_closed_to_strangers() { Err(unknown(access, request)) } else { Ok(caller) }
+    if access.denies_anonymous() { Err(unknown(access, request)) } else { Ok(caller) }
 }
 
 async fn basic(access: &Access, request: &HttpRequest, credentials: &str) -> Result<Caller, ApiError> {
@@ -80,7 +80,7 @@ pub(in crate::http) async fn log_in(
             audit::login_failed(request, user);
             unknown(access, request)
         }
-        LoginError::Later { after } => {
+        LoginError::Throttled { after } => {
             let what = format!("{client} fails to log in again and again: it has to wait");
             limiter::warn(request, |limiter| &limiter.guesses, &what);
             ApiError::too_many_attempts(after)

@@ -15,7 +15,7 @@ use crate::{
 pub(in crate::http) fn permit(request: &HttpRequest, repository: &Repository, action: Action) -> Result<(), ApiError> {
     let Some((access, caller)) = rules_and_caller(request) else {
         if action != Action::Pull || context::settings(request).audit_pulls {
-            let anybody = Decision { allowed: true, by: Reason::Unasked };
+            let anybody = Decision { allowed: true, by: Reason::NoAccessControl };
             audit::note(request, &Caller::anonymous(), action, repository, anybody);
         }
         return Ok(());
@@ -24,10 +24,10 @@ pub(in crate::http) fn permit(request: &HttpRequest, repository: &Repository, ac
     audit::note(request, &caller, action, repository, decision.clone());
     match &caller.who {
         _ if decision.allowed => Ok(()),
-        Principal::User(user) if !matches!(decision.by, Reason::NarrowToken | Reason::NoProof) => {
+        Principal::User(user) if !matches!(decision.by, Reason::InsufficientScope | Reason::InvalidCredentials) => {
             Err(ApiError::forbidden(user, action, repository))
         }
-        _ => Err(ask_again(access, request, &caller, &Scope::to_reach(&repository.name, action))),
+        _ => Err(ask_again(access, request, &caller, &Scope::for_action(&repository.name, action))),
     }
 }
 
@@ -87,7 +87,7 @@ fn decide(
     repository: &Repository,
 ) -> Decision {
     if is_over(request, caller) {
-        return Decision { allowed: false, by: Reason::NoProof };
+        return Decision { allowed: false, by: Reason::InvalidCredentials };
     }
     access.decide(caller, action, repository)
 }
