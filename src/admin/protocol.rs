@@ -6,7 +6,7 @@ use super::usage_report::{self, Disk, Repository, Source, Tag};
 use crate::{
     oci::{InvalidName, NamePattern, RepositoryName},
     registry::{
-        Census, Checked, Collected, Error, GcEvent, Removed, RepairResult, UsageEvent, VERIFY_SHARDS, Verified,
+        Checked, Collected, Error, GcEvent, Removed, RepairResult, UsageCount, UsageEvent, VERIFY_SHARDS, Verified,
     },
 };
 
@@ -57,9 +57,9 @@ impl Request {
     ///
     /// # Errors
     /// The reason that `tags` is not a pattern.
-    pub fn census(tags: Option<&String>) -> Result<Census, String> {
+    pub fn disk_usage(tags: Option<&String>) -> Result<UsageCount, String> {
         let pattern = |text: &String| text.parse::<NamePattern>().map_err(|error| format!("expected {error}"));
-        Ok(Census { tags: tags.map(pattern).transpose()? })
+        Ok(UsageCount { tags: tags.map(pattern).transpose()? })
     }
 }
 
@@ -219,9 +219,9 @@ impl Response {
 
     /// Returns the response for an event of a count.
     #[must_use]
-    pub fn weighed(weighed: UsageEvent) -> Self {
+    pub fn usage(event: UsageEvent) -> Self {
         let domain = usage_report::domain;
-        match weighed {
+        match event {
             UsageEvent::Step { done, of, bytes } => Self::Progress { done, of, bytes },
             UsageEvent::Source(from, weight) => Self::Source(Source { domain: domain(from), weight: weight.into() }),
             UsageEvent::Repository(place, weight) => Self::Repository(Repository {

@@ -26,13 +26,13 @@ use crate::{
     registry::{Collection, Registry, VERIFY_SHARDS, Verification},
 };
 
-/// The timeouts for reading a request and for writing a response. `LONGEST` limits a request's length.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The timeouts for reading a request and for writing a response. `MAX_REQUEST` limits a request's length.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a failed accept.
-const REST: Duration = Duration::from_millis(100);
-const LONGEST: u64 = 64 << 10;
+const PAUSE: Duration = Duration::from_millis(100);
+const MAX_REQUEST: u64 = 64 << 10;
 /// The most responses queued for a slow client; beyond it, the work waits.
-const WAITING: usize = 256;
+const MAX_QUEUED: usize = 256;
 
 /// The admin socket. Dropping it removes its file.
 #[derive(Debug)]
@@ -82,16 +82,16 @@ impl Acceptor {
         let listener = loop {
             match self.listener.try_clone().and_then(UnixListener::from_std) {
                 Ok(listener) => break listener,
-                Err(_) => tokio::time::sleep(REST).await,
+                Err(_) => tokio::time::sleep(PAUSE).await,
             }
         };
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    drop(self.tasks.spawn(converse(stream, Arc::clone(&self.registry), self.defaults)));
+                    drop(self.tasks.spawn(serve_connection(stream, Arc::clone(&self.registry), self.defaults)));
                 }
                 // Probably out of file descriptors; some will become free.
-                Err(_) => tokio::time::sleep(REST).await,
+                Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
     }
@@ -114,7 +114,7 @@ struct Answers {
 impl Answers {
     /// Sends a response, and returns `Break` if the request is to be cancelled: when the client has left, not when it
     /// only stops reading.
-    fn say(&self, answer: Response) -> ControlFlow<()> {
+    fn send(&self, answer: Response) -> ControlFlow<()> {
         match self.sender.blocking_send(answer) {
             Err(_) if !self.stalled.load(Ordering::SeqCst) => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
@@ -123,14 +123,14 @@ impl Answers {
 }
 
 /// Reads one request and writes its responses.
-async fn converse(stream: UnixStream, registry: Arc<Registry>, defaults: Defaults) {
+async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults: Defaults) {
     let (reading, mut writing) = stream.into_split();
     let mut line = String::new();
-    let mut reading = BufReader::new(reading.take(LONGEST));
-    if !matches!(timeout(PATIENCE, reading.read_line(&mut line)).await, Ok(Ok(1..))) {
+    let mut reading = BufReader::new(reading.take(MAX_REQUEST));
+    if !matches!(timeout(TIMEOUT, reading.read_line(&mut line)).await, Ok(Ok(1..))) {
         return;
     }
-    let (sender, mut waiting) = mpsc::channel(WAITING);
+    let (sender, mut waiting) = mpsc::channel(MAX_QUEUED);
     let stalled = Arc::new(AtomicBool::new(false));
     match serde_json::from_str(&line) {
         Ok(request) => {
@@ -146,7 +146,7 @@ async fn converse(stream: UnixStream, registry: Arc<Registry>, defaults: Default
     }
     while let Some(answer) = waiting.recv().await {
         let Ok(answer) = serde_json::to_string(&answer) else { return };
-        match timeout(PATIENCE, writing.write_all(format!("{answer}\n").as_bytes())).await {
+        match timeout(TIMEOUT, writing.write_all(format!("{answer}\n").as_bytes())).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => {
@@ -164,26 +164,26 @@ fn perform(registry: &Arc<Registry>, request: &Request, defaults: Defaults, answ
         &Request::Gc { untagged, dry_run, grace } => {
             let grace = grace.map_or(defaults.grace, Duration::from_millis);
             let mut done = 0;
-            let mut tell = |found| answers.say(Response::found(found, &mut done));
-            let collected = registry.collect(Collection { untagged, dry: dry_run, grace }, &mut tell);
+            let mut on_event = |found| answers.send(Response::found(found, &mut done));
+            let collected = registry.collect(Collection { untagged, dry: dry_run, grace }, &mut on_event);
             collected.map(|collected| Response::collected(collected, dry_run))
         }
         &Request::Verify { rate } => {
             let verification = Verification { rate: rate.unwrap_or(defaults.rate), steps: 0..VERIFY_SHARDS };
-            let mut tell = |checked| answers.say(Response::checked(checked));
-            registry.verify(&verification, &mut tell).map(Response::verified)
+            let mut on_event = |checked| answers.send(Response::checked(checked));
+            registry.verify(&verification, &mut on_event).map(Response::verified)
         }
         Request::RebuildIndex => registry.rebuild_index().map(|()| Response::Rebuilt),
         Request::Rm { name, dry_run } => Ok(match Request::repository(name) {
             Ok(name) => Response::removed(registry.remove(&name, *dry_run), &name, *dry_run),
             Err(message) => Response::Failed { message },
         }),
-        Request::Du { tags } => match Request::census(tags.as_ref()) {
-            Ok(census) => registry
-                .count(&census, &mut |weighed| answers.say(Response::weighed(weighed)))
+        Request::Du { tags } => match Request::disk_usage(tags.as_ref()) {
+            Ok(count) => registry
+                .count(&count, &mut |event| answers.send(Response::usage(event)))
                 .map(|disk| Response::Counted(disk.into())),
             Err(message) => Ok(Response::Failed { message }),
         },
     };
-    let _ = answers.say(ended.unwrap_or_else(|error| Response::Failed { message: error.to_string() }));
+    let _ = answers.send(ended.unwrap_or_else(|error| Response::Failed { message: error.to_string() }));
 }

@@ -4,7 +4,7 @@ use std::io::{stderr, stdout};
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, Source, say};
+use super::{Failure, Source, print_line};
 use crate::{
     access::{AccessRules, Action, Decision, Htpasswd, Principal},
     config::{Auth, Config, Users},
@@ -56,7 +56,7 @@ pub(super) fn run(Command::Check(options): Command) -> Result<(), Failure> {
     let Options { user, action, repository, source } = options;
     let loaded = source.load()?;
     for warning in &loaded.warnings {
-        say(&mut stderr(), &format!("warning: {warning}"));
+        print_line(&mut stderr(), &format!("warning: {warning}"));
     }
     let (yes, why) = match loaded.config.auth.value() {
         Auth::Open => (true, "there is no auth section: whoever reaches the port may".to_owned()),
@@ -65,7 +65,7 @@ pub(super) fn run(Command::Check(options): Command) -> Result<(), Failure> {
         Auth::Users(users) => ask(&loaded.config, users, &user, action, &repository),
     };
     let (word, verb) = if yes { ("yes", "may") } else { ("no", "may not") };
-    say(&mut stdout(), &format!("{word}: {user} {verb} {action} {repository}: {why}"));
+    print_line(&mut stdout(), &format!("{word}: {user} {verb} {action} {repository}: {why}"));
     if yes { Ok(()) } else { Err(Failure::quiet()) }
 }
 
@@ -104,7 +104,7 @@ fn cannot_log_in(users: &Users, name: &str) -> Option<String> {
         Ok((file, _)) if file.has(name) => None,
         Ok(_) => Some(format!("{} has no such user", users.path.display())),
         Err(error) => {
-            say(&mut stderr(), &format!("warning: whether there is such a user is not known: {error}"));
+            print_line(&mut stderr(), &format!("warning: whether there is such a user is not known: {error}"));
             None
         }
     }

@@ -44,7 +44,7 @@ impl<'a> Bounds<'a> {
     }
 
     /// Describes the bound, for the startup log and for `config`.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         let (bytes, short) = (self.bytes, size(self.bytes));
         match self.config.quota.is_some() {
             true => format!("{bytes} bytes ({short}) at most, by storage.quota"),

@@ -82,21 +82,21 @@ fn on(volume: &Volume, request: &Request, show: &mut impl FnMut(&Response)) -> R
     match request {
         &Request::Gc { untagged, dry_run, .. } => {
             let mut done = 0;
-            let mut tell = |found| {
+            let mut on_event = |found| {
                 show(&Response::found(found, &mut done));
                 ControlFlow::Continue(())
             };
             // No server is running, so no push is in progress, and no grace is needed.
             let collection = Collection { untagged, dry: dry_run, grace: Duration::ZERO };
-            Ok(Response::collected(volume.collect(collection, &mut tell)?, dry_run))
+            Ok(Response::collected(volume.collect(collection, &mut on_event)?, dry_run))
         }
         &Request::Verify { rate } => {
-            let mut tell = |checked| {
+            let mut on_event = |checked| {
                 show(&Response::checked(checked));
                 ControlFlow::Continue(())
             };
             let verification = Verification { rate: rate.unwrap_or(u64::MAX), steps: 0..VERIFY_SHARDS };
-            Ok(Response::verified(volume.verify(&verification, &mut tell)?))
+            Ok(Response::verified(volume.verify(&verification, &mut on_event)?))
         }
         Request::RebuildIndex => {
             volume.rebuild_index()?;
@@ -107,12 +107,12 @@ fn on(volume: &Volume, request: &Request, show: &mut impl FnMut(&Response)) -> R
             Err(message) => Response::Failed { message },
         }),
         Request::Du { tags } => {
-            let mut tell = |weighed| {
-                show(&Response::weighed(weighed));
+            let mut on_event = |event| {
+                show(&Response::usage(event));
                 ControlFlow::Continue(())
             };
-            match Request::census(tags.as_ref()) {
-                Ok(census) => Ok(Response::Counted(volume.count(&census, &mut tell)?.into())),
+            match Request::disk_usage(tags.as_ref()) {
+                Ok(count) => Ok(Response::Counted(volume.count(&count, &mut on_event)?.into())),
                 Err(message) => Ok(Response::Failed { message }),
             }
         }

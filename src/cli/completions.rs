@@ -3,7 +3,7 @@
 use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};
 
-use super::{Failure, say};
+use super::{Failure, print_line};
 
 /// The shell.
 #[derive(Debug, Args, PartialEq)]
@@ -27,6 +27,6 @@ fn shell(text: &str) -> Result<Shell, &'static str> {
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let mut script = Vec::new();
     generate(options.shell, &mut super::Arguments::command(), "entrepot", &mut script);
-    say(&mut std::io::stdout(), String::from_utf8_lossy(&script).trim_end());
+    print_line(&mut std::io::stdout(), String::from_utf8_lossy(&script).trim_end());
     Ok(())
 }

@@ -2,16 +2,16 @@
 
 use std::io::{stderr, stdout};
 
-use super::{Failure, Source, bounds::Bounds, say};
+use super::{Failure, Source, bounds::Bounds, print_line};
 
 pub(super) fn run(source: Source) -> Result<(), Failure> {
     let loaded = source.load()?;
     for warning in &loaded.warnings {
-        say(&mut stderr(), &format!("warning: {warning}"));
+        print_line(&mut stderr(), &format!("warning: {warning}"));
     }
     let bounds = Bounds::check(&loaded.config.storage)?;
-    bounds.warning().iter().for_each(|warning| say(&mut stderr(), &format!("warning: {warning}")));
-    say(&mut stdout(), loaded.config.to_yaml().trim_end());
-    say(&mut stdout(), &format!("# stored: {}", bounds.told()));
+    bounds.warning().iter().for_each(|warning| print_line(&mut stderr(), &format!("warning: {warning}")));
+    print_line(&mut stdout(), loaded.config.to_yaml().trim_end());
+    print_line(&mut stdout(), &format!("# stored: {}", bounds.describe()));
     Ok(())
 }

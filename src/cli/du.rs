@@ -9,9 +9,8 @@ use clap::{Args, ValueEnum};
 use document::{Choice, Document};
 
 use super::{
-    Failure, Source, client,
+    Failure, Source, client, print_line,
     report::{Form, Report},
-    say,
 };
 use crate::{
     admin::{Request, Response},
@@ -82,9 +81,9 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     let document = Document::new(count(&config.storage, &choice)?, &choice)
         .ok_or_else(|| unknown(&choice, config.storage.rootdirectory.value()))?;
     if json {
-        say(&mut stdout(), &serde_json::to_string_pretty(&document).map_err(Failure::failed)?);
+        print_line(&mut stdout(), &serde_json::to_string_pretty(&document).map_err(Failure::failed)?);
     } else {
-        table::lines(&document).iter().for_each(|line| say(&mut stdout(), line));
+        table::lines(&document).iter().for_each(|line| print_line(&mut stdout(), line));
     }
     Ok(())
 }

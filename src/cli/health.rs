@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, Source, own_certificate, say};
+use super::{Failure, Source, own_certificate, print_line};
 use crate::config::{Host, Http, Listen, ListenAddress};
 
 /// The timeout for connecting, and for each read and write.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// The most bytes of the response that are read: its first line.
 const LINE: usize = 256;
 /// A server that refuses the connection for this reason is running, and has shown its certificate.
@@ -28,7 +28,7 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
         Err(error) if own_certificate::is_wanted(&error) => WANTED.to_owned(),
         Err(error) => return Err(Failure::failed(format!("{address}: {error}"))),
     };
-    say(&mut io::stdout(), &format!("{address}: {said}"));
+    print_line(&mut io::stdout(), &format!("{address}: {said}"));
     Ok(())
 }
 
@@ -55,8 +55,8 @@ fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<String> 
 
 fn unix(path: &Path) -> io::Result<UnixStream> {
     let stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }
 
@@ -64,10 +64,10 @@ fn unix(path: &Path) -> io::Result<UnixStream> {
 fn tcp(address: &ListenAddress) -> io::Result<TcpStream> {
     let mut failure = io::Error::other("there is no such address");
     for candidate in addresses(address)? {
-        match TcpStream::connect_timeout(&candidate, PATIENCE) {
+        match TcpStream::connect_timeout(&candidate, TIMEOUT) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_write_timeout(Some(TIMEOUT))?;
                 return Ok(stream);
             }
             Err(error) => failure = error,

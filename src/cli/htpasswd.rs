@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use super::{Failure, say};
+use super::{Failure, print_line};
 use crate::{access::NewLine, config::Secret};
 
 /// The command's arguments.
@@ -29,7 +29,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     let password = if stdin().is_terminal() { ask(&user) } else { read() }.map_err(Failure::failed)?;
     let line = NewLine::new(&user, password.expose()).map_err(Failure::usage)?;
     let Some(path) = file else {
-        say(&mut stdout(), &line.line());
+        print_line(&mut stdout(), &line.line());
         return Ok(());
     };
     update(&path, &line).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
@@ -56,7 +56,7 @@ fn ask(user: &str) -> io::Result<Secret> {
 fn prompted(prompt: &str) -> io::Result<Secret> {
     write!(stderr(), "{prompt}")?;
     let password = read();
-    say(&mut stderr(), "");
+    print_line(&mut stderr(), "");
     password
 }
 

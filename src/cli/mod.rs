@@ -188,7 +188,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { message, code }) => {
             if !message.is_empty() {
-                say(&mut std::io::stderr(), &format!("entrepot: {message}"));
+                print_line(&mut std::io::stderr(), &format!("entrepot: {message}"));
             }
             ExitCode::from(code)
         }
@@ -204,7 +204,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Command, clap::Error> {
 }
 
 /// Writes a line. A closed pipe is not an error.
-fn say(to: &mut impl Write, line: &str) {
+fn print_line(to: &mut impl Write, line: &str) {
     let _ = writeln!(to, "{line}");
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 
-use super::say;
+use super::print_line;
 use crate::admin::Response;
 
 /// Prints responses in one form.
@@ -43,7 +43,7 @@ impl Report {
         };
         if let Some(line) = line {
             self.wipe();
-            say(&mut stdout(), &line);
+            print_line(&mut stdout(), &line);
         }
     }
 

@@ -41,26 +41,26 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     let background = background().map_err(Failure::failed)?;
     let access = access(&config, &background)?;
     // The volume comes first: a previous process that is still stopping holds both the volume and the port.
-    let registry = Arc::new(Registry::new(foundation(&config, &background)?).map_err(Failure::failed)?);
+    let registry = Arc::new(Registry::new(registry_config(&config, &background)?).map_err(Failure::failed)?);
     let server = Server::bind(settings(&config, access)).map_err(|error| listeners::cannot_bind(&config, &error))?;
     let debug = debug_server(&config.http.debug)?;
     let supervisor =
         Supervisor::new(background.handle().clone(), registry.lanes().clone(), Arc::clone(registry.metrics()));
     scheduler::start(&registry, &config, &supervisor);
     listeners::renew_certificate(&server, &registry, &supervisor);
-    let door = open_admin_socket(&registry, &config, &background, &supervisor);
-    startup_log::announce(&config, &server, &bounds);
+    let admin_socket = open_admin_socket(&registry, &config, &background, &supervisor);
+    startup_log::write(&config, &server, &bounds);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let local = tokio::task::LocalSet::new();
     let served = local.block_on(&workers, async {
         let watched = watch(debug, &registry);
         tokio::select! {
-            served = server.run(Arc::clone(&registry), asked_to_stop(*config.http.draintimeout)?) => served,
+            served = server.run(Arc::clone(&registry), termination(*config.http.draintimeout)?) => served,
             failed = watched => failed,
         }
     });
     served.map_err(Failure::failed)?;
-    drop(door);
+    drop(admin_socket);
     registry.close();
     tracing::info!("stopped");
     // Fills in progress are aborted; the next start removes their staged files.
@@ -68,7 +68,7 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     Ok(())
 }
 
-fn foundation(config: &Config, background: &Runtime) -> Result<RegistryConfig, Failure> {
+fn registry_config(config: &Config, background: &Runtime) -> Result<RegistryConfig, Failure> {
     let root = &config.storage.rootdirectory;
     let storage = Storage::open(root.value(), volume::limits(&config.storage))
         .map_err(|error| Failure::usage(root.error(volume::cannot_open(root.value(), &error))))?;
@@ -142,8 +142,9 @@ fn access(config: &Config, background: &Runtime) -> Result<Option<Arc<Access>>, 
         config::Auth::Open => return Ok(None),
         config::Auth::Locked { realm, .. } => Access::locked(realm),
         config::Auth::Users(users) => {
-            let logins = Authenticator::open(&users.path, background.handle().clone()).map_err(Failure::usage)?;
-            Access::of_users(&users.realm, logins, access::AccessRules::new(users), users.token_lifetime)
+            let authenticator =
+                Authenticator::open(&users.path, background.handle().clone()).map_err(Failure::usage)?;
+            Access::of_users(&users.realm, authenticator, access::AccessRules::new(users), users.token_lifetime)
                 .map_err(Failure::failed)?
         }
         config::Auth::Token(service) => {
@@ -238,7 +239,7 @@ fn raise_open_files() {
 }
 
 /// Resolves when the process receives a termination signal.
-fn asked_to_stop(drain: Duration) -> std::io::Result<impl Future<Output = ()>> {
+fn termination(drain: Duration) -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

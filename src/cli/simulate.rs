@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{Failure, say};
+use super::{Failure, print_line};
 use crate::simulator::{self, Counts, InvalidTrace, Policy, Registry, Report, Row, Synthetic, Tiers, Trace};
 
 pub(super) const LONG: &str = "\
@@ -106,7 +106,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let progress = Progress::new();
     let trace = options.trace(&progress)?;
     let tiers = if options.flat { Tiers::Flat } else { Tiers::Tiered };
-    let report = simulator::replay(&trace, tiers, |part| progress.say(&format!("replaying: {:.0} %", 100.0 * part)));
+    let report = simulator::replay(&trace, tiers, |part| progress.show(&format!("replaying: {:.0} %", 100.0 * part)));
     progress.clear();
     if options.json {
         return json(&trace, &report);
@@ -116,12 +116,12 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 fn read(path: &Path, progress: &Progress) -> Result<Trace, Failure> {
-    let told = |lines| progress.say(&format!("reading: {} lines", grouped(lines)));
+    let on_lines = |lines| progress.show(&format!("reading: {} lines", grouped(lines)));
     let trace = if path == Path::new("-") {
-        simulator::read(stdin().lock(), told)
+        simulator::read(stdin().lock(), on_lines)
     } else {
         let opened = File::open(path).map_err(InvalidTrace::from);
-        opened.and_then(|file| simulator::read(BufReader::with_capacity(1 << 20, file), told))
+        opened.and_then(|file| simulator::read(BufReader::with_capacity(1 << 20, file), on_lines))
     };
     progress.clear();
     trace.map_err(|why| {
@@ -150,14 +150,14 @@ impl Progress {
         Self(stderr().is_terminal())
     }
 
-    fn say(&self, text: &str) {
+    fn show(&self, text: &str) {
         if self.0 {
             let _ = write!(stderr(), "\r\x1b[K{text}");
         }
     }
 
     fn clear(&self) {
-        self.say("");
+        self.show("");
     }
 }
 
@@ -178,14 +178,14 @@ fn json(trace: &Trace, report: &Report) -> Result<(), Failure> {
     let (requests, objects, repositories) = (trace.requests(), trace.objects(), trace.repositories());
     let (seconds, working_set, best) = (trace.seconds(), trace.working_set(), report.best());
     let document = Document { requests, objects, repositories, seconds, working_set, best, report };
-    say(&mut stdout(), &serde_json::to_string_pretty(&document).map_err(Failure::failed)?);
+    print_line(&mut stdout(), &serde_json::to_string_pretty(&document).map_err(Failure::failed)?);
     Ok(())
 }
 
 fn table(trace: &Trace, report: &Report) {
     let out = &mut stdout().lock();
-    say(out, &summary(trace, report));
-    say(
+    print_line(out, &summary(trace, report));
+    print_line(
         out,
         &format!(
             "\n{:<17}{:<25}{:>12}{:>11}{:>15}{:>8}",
@@ -193,12 +193,12 @@ fn table(trace: &Trace, report: &Report) {
         ),
     );
     for row in &report.rows {
-        say(out, &line(report, row));
+        print_line(out, &line(report, row));
     }
-    say(out, "\nscore over the four sizes");
+    print_line(out, "\nscore over the four sizes");
     for score in &report.scores {
         let mark = if Some(score.policy) == report.best() { "  the best" } else { "" };
-        say(out, &format!("{:<17}{:<25}{:.3}{mark}", "", score.policy.name(), score.score));
+        print_line(out, &format!("{:<17}{:<25}{:.3}{mark}", "", score.policy.name(), score.score));
     }
 }
 

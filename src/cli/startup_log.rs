@@ -6,11 +6,11 @@ use crate::{
     http::Server,
 };
 
-pub(super) fn announce(config: &Config, server: &Server, bounds: &Bounds<'_>) {
+pub(super) fn write(config: &Config, server: &Server, bounds: &Bounds<'_>) {
     let Ok(address) = server.address() else { return };
     let is_exposed = server.is_exposed();
     for warning in [
-        open_to_strangers(config, &address, is_exposed),
+        open_to_anybody(config, &address, is_exposed),
         shared_credentials(config),
         no_mirror_for_docker(config, server.mirror_address().is_some()),
         bounds.warning(),
@@ -23,13 +23,13 @@ pub(super) fn announce(config: &Config, server: &Server, bounds: &Bounds<'_>) {
     let (data, upstream) = (config.storage.rootdirectory.value().display(), config.proxy.remoteurl.value());
     let mirroring = if *config.proxy.enabled { format!("mirroring {upstream}") } else { "mirroring nothing".into() };
     let pushes = if config.proxy.push_allowed() { "taking pushes" } else { "taking no pushes" };
-    tracing::info!("listening on {address}, {mirroring}, {pushes}, keeping all in {data}, {}", bounds.told());
-    if let Some(door) = server.mirror_address() {
-        tracing::info!("mirror alone, read-only and without a password, on {door}");
+    tracing::info!("listening on {address}, {mirroring}, {pushes}, keeping all in {data}, {}", bounds.describe());
+    if let Some(address) = server.mirror_address() {
+        tracing::info!("mirror alone, read-only and without a password, on {address}");
     }
 }
 
-fn open_to_strangers(config: &Config, address: &str, is_exposed: bool) -> Option<String> {
+fn open_to_anybody(config: &Config, address: &str, is_exposed: bool) -> Option<String> {
     let is_open = config.proxy.push_allowed() && is_exposed && *config.auth == Auth::Open;
     is_open.then(|| {
         format!(
@@ -49,8 +49,8 @@ fn shared_credentials(config: &Config) -> Option<String> {
     ))
 }
 
-fn no_mirror_for_docker(config: &Config, has_mirror_door: bool) -> Option<String> {
-    let needs_one = *config.proxy.enabled && *config.auth != Auth::Open && !has_mirror_door;
+fn no_mirror_for_docker(config: &Config, has_mirror_listener: bool) -> Option<String> {
+    let needs_one = *config.proxy.enabled && *config.auth != Auth::Open && !has_mirror_listener;
     needs_one.then(|| {
         "dockerd cannot use this port as a mirror (registry-mirrors) while auth is set: it has no password for a mirror, and \
          would answer the challenge with its user's Docker Hub password; containerd, podman and others can be given one"
@@ -69,9 +69,9 @@ mod tests {
     }
 
     #[test]
-    fn says_that_strangers_can_push() {
+    fn warns_that_anybody_can_push() {
         let warning =
-            |variables: &[(&str, &str)], is_exposed| open_to_strangers(&config(variables), "http://x", is_exposed);
+            |variables: &[(&str, &str)], is_exposed| open_to_anybody(&config(variables), "http://x", is_exposed);
         assert!(warning(&[], true).unwrap().starts_with("whoever reaches http://x can push"));
         assert_eq!(warning(&[], false), None);
         assert_eq!(warning(&[("REGISTRY_PROXY_PUSH", "false")], true), None);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn says_whom_upstream_credentials_serve() {
+    fn warns_that_all_clients_share_the_upstream_credentials() {
         let account = [("REGISTRY_PROXY_USERNAME", "bob"), ("REGISTRY_PROXY_PASSWORD", "secret")];
         let warning = shared_credentials(&config(&account)).unwrap();
         assert!(
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn says_that_docker_cannot_use_a_port_that_challenges() {
+    fn warns_that_docker_cannot_use_a_listener_that_challenges() {
         let users = ("REGISTRY_AUTH", "{htpasswd: {realm: r, path: /nowhere/htpasswd}}");
         assert!(no_mirror_for_docker(&config(&[users]), false).unwrap().contains("Docker Hub password"));
         assert_eq!(no_mirror_for_docker(&config(&[users]), true), None);

@@ -44,7 +44,7 @@ pub use push::push_manifest::{Accepted, Pushed};
 pub use push::uploads::UploadWriter;
 pub use retention::Retention;
 pub use space::blob_usage::BlobUsage;
-pub use space::disk_usage::{Census, Counted, UsageEvent};
+pub use space::disk_usage::{Counted, UsageCount, UsageEvent};
 pub use state::Registry;
 use store::blob_store::BlobStore;
 pub use store::damage::RepairResult;
@@ -145,8 +145,8 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::NoIndex`] if there is no complete index, [`Error::Cancelled`] if `on_event` cancels it.
-    pub fn count(&self, census: &Census, on_event: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
-        census.run(&self.store, on_event)
+    pub fn count(&self, count: &UsageCount, on_event: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
+        count.run(&self.store, on_event)
     }
 
     /// Returns the threads for blocking work.

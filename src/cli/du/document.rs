@@ -99,10 +99,10 @@ impl Document {
         for answer in answers {
             match answer {
                 Response::Source(source) => sources.push(source),
-                Response::Repository(told) => repositories.push(told_of(told, choice)),
-                Response::Tag(told) => {
+                Response::Repository(item) => repositories.push(homed(item, choice)),
+                Response::Tag(item) => {
                     let tags = repositories.last_mut().and_then(|(_, repository)| repository.tags.as_mut());
-                    tags.into_iter().for_each(|tags| tags.push(Tag::new(told.clone())));
+                    tags.into_iter().for_each(|tags| tags.push(Tag::new(item.clone())));
                 }
                 Response::Counted(counted) => disk = counted,
                 _ => {}
@@ -111,7 +111,7 @@ impl Document {
         if !choice.is_for_all() && !repositories.iter().any(|(_, repository)| repository.tags.is_some()) {
             return None;
         }
-        let mut sources: Vec<_> = sources.into_iter().map(|told| source(told, &mut repositories, choice)).collect();
+        let mut sources: Vec<_> = sources.into_iter().map(|item| source(item, &mut repositories, choice)).collect();
         choice.sort(&mut sources, |source| (&source.weight, &source.source));
         let admin::Disk { at, total, quota, share, unlinked, links, staged, quarantined, index, other, changed } = disk;
         let other = Other { unlinked, links, staged, quarantined, index, other };
@@ -121,15 +121,15 @@ impl Document {
 
 type Homed = (Option<String>, Repository);
 
-fn told_of(told: admin::Repository, choice: &Choice) -> Homed {
-    let admin::Repository { domain, name, weight } = told;
+fn homed(item: admin::Repository, choice: &Choice) -> Homed {
+    let admin::Repository { domain, name, weight } = item;
     let tags = choice.wants_tags_of(domain.as_deref(), &name).then(Vec::new);
     (domain, Repository { name, weight: weight.into(), tag_count: None, tags })
 }
 
 /// Builds a source with its repositories.
-fn source(told: admin::Source, all: &mut Vec<Homed>, choice: &Choice) -> Source {
-    let own = all.extract_if(.., |(domain, _)| *domain == told.domain).map(|(_, repository)| repository);
+fn source(item: admin::Source, all: &mut Vec<Homed>, choice: &Choice) -> Source {
+    let own = all.extract_if(.., |(domain, _)| *domain == item.domain).map(|(_, repository)| repository);
     let mut repositories: Vec<_> = own.collect();
     let repository_count = repositories.len();
     repositories.retain(|repository| choice.is_for_all() || repository.tags.is_some());
@@ -139,9 +139,9 @@ fn source(told: admin::Source, all: &mut Vec<Homed>, choice: &Choice) -> Source 
         repository.tags.iter_mut().for_each(|tags| choice.cut(tags, |tag| (&tag.weight, &tag.tag)));
     }
     Source {
-        class: if told.domain.is_some() { "mirrored" } else { "hosted" },
-        source: told.domain.unwrap_or_else(|| PUSHED.to_owned()),
-        weight: told.weight.into(),
+        class: if item.domain.is_some() { "mirrored" } else { "hosted" },
+        source: item.domain.unwrap_or_else(|| PUSHED.to_owned()),
+        weight: item.weight.into(),
         repository_count,
         repositories,
     }
@@ -180,8 +180,8 @@ impl Choice {
 }
 
 impl Tag {
-    fn new(told: admin::Tag) -> Self {
-        let admin::Tag { tag, digest, weight } = told;
+    fn new(item: admin::Tag) -> Self {
+        let admin::Tag { tag, digest, weight } = item;
         Self { tag, digest, weight: weight.into() }
     }
 }

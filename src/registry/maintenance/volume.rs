@@ -9,7 +9,7 @@ use crate::{
     metrics::Metrics,
     oci::NamePattern,
     registry::{
-        Census, Checked, Collected, Collection, Counted, Error, GcEvent, ProgressCallback, Retention, UsageEvent,
+        Checked, Collected, Collection, Counted, Error, GcEvent, ProgressCallback, Retention, UsageCount, UsageEvent,
         Verification, Verified, store::blob_store::BlobStore,
     },
     storage::Storage,
@@ -58,10 +58,10 @@ impl Volume {
     ///
     /// # Errors
     /// [`Error::NoIndex`], [`Error::Cancelled`] if `on_event` cancels it, [`Error::Storage`] if the disk fails.
-    pub fn count(&self, census: &Census, on_event: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
+    pub fn count(&self, count: &UsageCount, on_event: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
         let _ = on_event(UsageEvent::Step { done: 0, of: None, bytes: 0 });
         self.store.open_index()?;
-        census.run(&self.store, on_event)
+        count.run(&self.store, on_event)
     }
 
     /// Rebuilds the index from the disk.

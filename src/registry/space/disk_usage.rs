@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A request to count the disk usage.
 #[derive(Clone, Debug, Default)]
-pub struct Census {
+pub struct UsageCount {
     /// The repositories whose tags are counted as well.
     pub tags: Option<NamePattern>,
 }
@@ -118,7 +118,7 @@ struct Counter<'a> {
     on_event: ProgressCallback<'a, UsageEvent>,
 }
 
-impl Census {
+impl UsageCount {
     /// Counts the disk usage. Blocks until it is done.
     ///
     /// # Errors

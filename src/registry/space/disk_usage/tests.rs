@@ -54,7 +54,7 @@ impl Fixture {
             found.push(event);
             ControlFlow::Continue(())
         };
-        let counted = Census::default().run(&self.store, &mut on_event).unwrap();
+        let counted = UsageCount::default().run(&self.store, &mut on_event).unwrap();
         (found, counted)
     }
 }
@@ -153,7 +153,7 @@ fn it_is_told_how_far_it_is_and_may_be_given_up() {
     });
     let all = Some(u64::from(many));
     assert_eq!(steps.collect::<Vec<_>>(), [(1000, all), (2000, all), (3000, all), (3001, all)]);
-    let given_up = Census::default().run(&place.store, &mut |_| ControlFlow::Break(()));
+    let given_up = UsageCount::default().run(&place.store, &mut |_| ControlFlow::Break(()));
     assert!(matches!(given_up, Err(Error::Cancelled)));
 }
 
@@ -171,10 +171,10 @@ fn it_waits_for_the_index() {
         }
         ControlFlow::Continue(())
     };
-    Census::default().run(&place.store, &mut on_event).unwrap();
+    UsageCount::default().run(&place.store, &mut on_event).unwrap();
     assert_eq!(waited, 1);
     place.store.index.forget();
-    let gone = Census::default().run(&place.store, &mut |_| ControlFlow::Break(()));
+    let gone = UsageCount::default().run(&place.store, &mut |_| ControlFlow::Break(()));
     assert!(matches!(gone, Err(Error::Cancelled)), "whoever asked may leave while it waits");
 }
 
@@ -189,5 +189,5 @@ fn what_came_meanwhile_is_told() {
         }
         ControlFlow::Continue(())
     };
-    assert_eq!(Census::default().run(&place.store, &mut on_event).unwrap().changed, 64);
+    assert_eq!(UsageCount::default().run(&place.store, &mut on_event).unwrap().changed, 64);
 }
