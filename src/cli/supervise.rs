@@ -116,7 +116,7 @@ mod tests {
     }
 
     fn panics(supervisor: &Supervisor, job: Job) -> u64 {
-        let text = supervisor.metrics.expose(&crate::metrics::Figures::default()).unwrap();
+        let text = supervisor.metrics.expose(&crate::metrics::GaugeValues::default()).unwrap();
         let series = format!("entrepot_job_panics_total{{task=\"{}\"}} ", job.as_str());
         text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
     }

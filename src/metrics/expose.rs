@@ -1,4 +1,4 @@
-//! Creates the metrics of the catalogue and writes them in Prometheus' text format.
+//! Creates the metrics of the definitions and writes them in Prometheus' text format.
 
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -6,16 +6,17 @@ use prometheus::{
 };
 
 use super::{
-    Error, Figures, Metrics,
-    catalogue::{CERTIFICATE, Kind, Metric},
-    figures::single,
+    Error, GaugeValues, Metrics,
+    definitions::{CERTIFICATE, Kind, Metric},
+    gauges::single,
+    process,
     record::seconds,
 };
 
 /// The content type of what [`Metrics::expose`] writes.
 pub const TEXT: &str = prometheus::TEXT_FORMAT;
 
-/// Creates the metrics of the catalogue.
+/// Creates the metrics of the definitions.
 pub(super) struct Maker<'a>(pub(super) &'a Registry);
 
 impl Maker<'_> {
@@ -59,9 +60,10 @@ impl Metrics {
     ///
     /// # Errors
     /// [`Error`] if Prometheus refuses a metric, which is a bug.
-    pub fn expose(&self, figures: &Figures) -> Result<String, Error> {
-        let mut families = figures.families()?;
+    pub fn expose(&self, values: &GaugeValues) -> Result<String, Error> {
+        let mut families = values.families()?;
         families.extend(single(&CERTIFICATE, self.certificate.lock().map(seconds))?);
+        families.extend(process::families()?);
         families.extend(self.registry.gather());
         Ok(TextEncoder::new().encode_to_string(&families)?)
     }

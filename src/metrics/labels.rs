@@ -128,7 +128,7 @@ words! {
         /// Drops short-lived entries from memory.
         Tidy = "tidy",
         /// Keeps the disk usage within its limits.
-        Tend = "tend",
+        Maintain = "tend",
         /// Removes unused mirrored content.
         Expire = "expire",
         /// Removes abandoned uploads.

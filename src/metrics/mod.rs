@@ -1,27 +1,27 @@
 //! Metrics in Prometheus' text format: counters, gauges and their exposition.
 //!
 //! Events are counted through [`Metrics`], which the composition root passes down. State such as the disk usage is read
-//! at each scrape and never stored ([`Figures`]). The HTTP endpoint is on the floor above.
+//! at each scrape and never stored ([`GaugeValues`]). The HTTP endpoint is on the floor above.
 
-mod catalogue;
+mod definitions;
 mod expose;
-mod figures;
+mod gauges;
 mod labels;
+mod process;
 mod record;
 
 use std::{fmt, time::SystemTime};
 
 use parking_lot::Mutex;
-use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, process_collector::ProcessCollector};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
 
-use catalogue as named;
-pub use catalogue::{Group, Kind, METRICS, Metric};
+pub use definitions::{Group, Kind, METRICS, Metric};
 use expose::Maker;
 pub use expose::TEXT;
-pub use figures::{Budget, Disk, Figures, Upstream};
+pub use gauges::{Budget, Disk, GaugeValues, Upstream};
 pub use labels::{CacheResult, Class, Collected, Content, FillResult, Job, Reason, Route, UpstreamResult};
 
-/// A metric could not be created or written: a bug in the catalogue.
+/// A metric could not be created or written: a bug in the definitions.
 #[derive(Debug, thiserror::Error)]
 #[error("metrics: {0}")]
 pub struct Error(#[from] prometheus::Error);
@@ -100,41 +100,40 @@ impl Metrics {
     /// Creates all metrics, starting from 0.
     ///
     /// # Errors
-    /// [`Error`] if Prometheus refuses an entry of the catalogue.
+    /// [`Error`] if Prometheus refuses an entry of the definitions.
     pub fn new() -> Result<Self, Error> {
         let registry = Registry::new();
-        registry.register(Box::new(ProcessCollector::for_self()))?;
         let new = Maker(&registry);
         let metrics = Self {
-            evicted_bytes: new.counters(&named::EVICTED_BYTES)?,
-            evicted_objects: new.counters(&named::EVICTED_OBJECTS)?,
-            evicted_age: new.histograms(&named::EVICTED_AGE)?,
-            cache_answers: new.counters(&named::CACHE_ANSWERS)?,
-            served_bytes: new.counters(&named::SERVED_BYTES)?,
-            fetched_bytes: new.counters(&named::FETCHED_BYTES)?,
-            upstream_requests: new.counters(&named::UPSTREAM_REQUESTS)?,
-            upstream_duration: new.histograms(&named::UPSTREAM_DURATION)?,
-            fills_ended: new.counters(&named::FILLS_ENDED)?,
-            fills_resumed: new.counters(&named::FILLS_RESUMED)?,
-            mismatches: new.counters(&named::MISMATCHES)?,
-            http_requests: new.counters(&named::HTTP_REQUESTS)?,
-            http_duration: new.histograms(&named::HTTP_DURATION)?,
-            http_received: new.counters(&named::HTTP_RECEIVED)?,
-            http_sent: new.counters(&named::HTTP_SENT)?,
-            damaged: new.counters(&named::DAMAGED)?,
-            restored: new.counter(&named::RESTORED)?,
-            verified_blobs: new.counter(&named::VERIFIED_BLOBS)?,
-            verified_bytes: new.counter(&named::VERIFIED_BYTES)?,
-            verify_ended: new.gauge(&named::VERIFY_ENDED)?,
-            collected_objects: new.counters(&named::COLLECTED_OBJECTS)?,
-            collected_bytes: new.counter(&named::COLLECTED_BYTES)?,
-            collect_ended: new.gauge(&named::COLLECT_ENDED)?,
-            job_panics: new.counters(&named::JOB_PANICS)?,
+            evicted_bytes: new.counters(&definitions::EVICTED_BYTES)?,
+            evicted_objects: new.counters(&definitions::EVICTED_OBJECTS)?,
+            evicted_age: new.histograms(&definitions::EVICTED_AGE)?,
+            cache_answers: new.counters(&definitions::CACHE_ANSWERS)?,
+            served_bytes: new.counters(&definitions::SERVED_BYTES)?,
+            fetched_bytes: new.counters(&definitions::FETCHED_BYTES)?,
+            upstream_requests: new.counters(&definitions::UPSTREAM_REQUESTS)?,
+            upstream_duration: new.histograms(&definitions::UPSTREAM_DURATION)?,
+            fills_ended: new.counters(&definitions::FILLS_ENDED)?,
+            fills_resumed: new.counters(&definitions::FILLS_RESUMED)?,
+            mismatches: new.counters(&definitions::MISMATCHES)?,
+            http_requests: new.counters(&definitions::HTTP_REQUESTS)?,
+            http_duration: new.histograms(&definitions::HTTP_DURATION)?,
+            http_received: new.counters(&definitions::HTTP_RECEIVED)?,
+            http_sent: new.counters(&definitions::HTTP_SENT)?,
+            damaged: new.counters(&definitions::DAMAGED)?,
+            restored: new.counter(&definitions::RESTORED)?,
+            verified_blobs: new.counter(&definitions::VERIFIED_BLOBS)?,
+            verified_bytes: new.counter(&definitions::VERIFIED_BYTES)?,
+            verify_ended: new.gauge(&definitions::VERIFY_ENDED)?,
+            collected_objects: new.counters(&definitions::COLLECTED_OBJECTS)?,
+            collected_bytes: new.counter(&definitions::COLLECTED_BYTES)?,
+            collect_ended: new.gauge(&definitions::COLLECT_ENDED)?,
+            job_panics: new.counters(&definitions::JOB_PANICS)?,
             certificate: Mutex::default(),
             registry: registry.clone(),
         };
-        new.gauges(&named::BUILD_INFO)?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        metrics.begin();
+        new.gauges(&definitions::BUILD_INFO)?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.create_series();
         Ok(metrics)
     }
 }

@@ -15,7 +15,7 @@ const ASKED_WITH: [&str; 2] = ["GET", "HEAD"];
 
 impl Metrics {
     /// Creates the series whose labels are known in advance: a rate needs a 0 to start from.
-    pub(super) fn begin(&self) {
+    pub(super) fn create_series(&self) {
         for reason in Reason::ALL {
             at(&self.evicted_bytes, &[reason.as_str()]);
             at(&self.evicted_objects, &[reason.as_str()]);
@@ -31,7 +31,7 @@ impl Metrics {
     }
 
     /// Creates the series of an upstream.
-    pub fn know(&self, upstream: &Domain) {
+    pub fn add_upstream(&self, upstream: &Domain) {
         let upstream = upstream.as_str();
         for content in Content::ALL {
             let content = content.as_str();

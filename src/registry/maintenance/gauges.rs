@@ -2,7 +2,7 @@
 
 use crate::{
     index::Amount,
-    metrics::{Budget, Disk, Error, Figures, Upstream},
+    metrics::{Budget, Disk, Error, GaugeValues, Upstream},
     oci::Domain,
     registry::{Registry, fill::upstream_health::UpstreamHealth, store::blob_store::BlobStore},
     storage::Usage,
@@ -14,11 +14,11 @@ impl Registry {
     /// # Errors
     /// [`Error`] if they cannot be encoded, which is a bug.
     pub fn scrape(&self) -> Result<String, Error> {
-        self.metrics.expose(&self.figures())
+        self.metrics.expose(&self.gauge_values())
     }
 
-    fn figures(&self) -> Figures {
-        Figures {
+    fn gauge_values(&self) -> GaugeValues {
+        GaugeValues {
             disk: self.disk(),
             upstreams: self.upstreams.values().map(upstream).collect(),
             fills: self.fills.under_way(),
@@ -28,7 +28,7 @@ impl Registry {
         }
     }
 
-    /// Returns the disk figures, with an entry for every configured upstream and every former one with content.
+    /// Returns the disk usage, with an entry for every configured upstream and every former one with content.
     fn disk(&self) -> Disk {
         let mut disk = self.store.disk();
         for domain in self.upstreams.keys() {
@@ -135,7 +135,7 @@ mod tests {
         }
         let scrape = || {
             let began = Instant::now();
-            let text = metrics.expose(&Figures { disk: store.disk(), ..Figures::default() }).unwrap();
+            let text = metrics.expose(&GaugeValues { disk: store.disk(), ..GaugeValues::default() }).unwrap();
             assert!(text.contains(&format!("entrepot_storage_mirrored_objects{{upstream=\"docker.io\"}} {}", many())));
             began.elapsed()
         };

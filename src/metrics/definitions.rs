@@ -1,4 +1,4 @@
-//! The catalogue of metrics: a constant each with name, labels and help text. docs/metrics.md is generated from it.
+//! The definitions of metrics: a constant each with name, labels and help text. docs/metrics.md is generated from it.
 //!
 //! Names follow Prometheus' conventions: base units, `_total` for counters. No label's value comes from a request.
 

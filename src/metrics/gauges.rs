@@ -6,7 +6,7 @@ use prometheus::{Gauge, GaugeVec, Opts, core::Collector, proto::MetricFamily};
 
 use super::{
     Error,
-    catalogue::{
+    definitions::{
         ALLOWED, BUDGET_LIMIT, BUDGET_REMAINING, BUDGET_WINDOW, COUNTED, FILESYSTEM_FREE, FILESYSTEM_SIZE,
         FILLS_UNDER_WAY, HEADROOM, HOSTED_NAMES, INDEX_COMPLETE, MIRRORED_BYTES, MIRRORED_OBJECTS, Metric, PROMISED,
         QUOTA, RECLAIMABLE, STORAGE_BYTES, STORAGE_OBJECTS, UPLOADS_OPEN, UPSTREAM_UP,
@@ -60,7 +60,7 @@ pub struct Budget {
 
 /// The values of all gauges at a scrape.
 #[derive(Clone, Debug, Default)]
-pub struct Figures {
+pub struct GaugeValues {
     /// The disk.
     pub disk: Disk,
     /// The upstreams.
@@ -111,7 +111,7 @@ impl Disk {
     }
 }
 
-impl Figures {
+impl GaugeValues {
     pub(super) fn families(&self) -> Result<Vec<MetricFamily>, Error> {
         let up = self.upstreams.iter().map(|upstream| (upstream.name.as_str(), f64::from(u8::from(upstream.up))));
         let count = |count: usize| Some(u64::try_from(count).unwrap_or(u64::MAX));
@@ -158,8 +158,8 @@ pub(super) fn labelled(
     Ok(gauges.collect().into_iter().filter(|family| !family.get_metric().is_empty()).collect())
 }
 
-/// Converts bytes to the type of Prometheus' values: exact up to 2^53.
+/// Converts a number to the type of Prometheus' values: exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-fn as_float(bytes: u64) -> f64 {
+pub(super) fn as_float(bytes: u64) -> f64 {
     bytes as f64
 }
