@@ -20,11 +20,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Request, Response, socket_path};
-use crate::{
-    lanes::Lane,
-    registry::{Collection, Registry, VERIFY_SHARDS, Verification},
-};
+use super::{Defaults, Response, perform, socket_path};
+use crate::{lanes::Lane, registry::Registry};
 
 /// The timeouts for reading a request and for writing a response. `MAX_REQUEST` limits a request's length.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,15 +36,6 @@ const MAX_QUEUED: usize = 256;
 pub struct AdminSocket {
     listener: Arc<StdListener>,
     path: PathBuf,
-}
-
-/// The defaults for values that a request omits.
-#[derive(Clone, Copy, Debug)]
-pub struct Defaults {
-    /// The grace period of garbage collection.
-    pub grace: Duration,
-    /// The read rate of verification, in bytes per second.
-    pub rate: u64,
 }
 
 impl AdminSocket {
@@ -137,7 +125,11 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
             tracing::info!("asked through the socket: {}", line.trim());
             let lanes = registry.lanes().clone();
             let answers = Answers { sender, stalled: Arc::clone(&stalled) };
-            drop(lanes.start(Lane::Job, move || perform(&registry, &request, defaults, &answers)));
+            let work = move || {
+                let last = perform(&request, &registry.maintenance(), defaults, |answer| answers.send(answer));
+                let _ = answers.send(last);
+            };
+            drop(lanes.start(Lane::Job, work));
         }
         Err(error) => {
             let _ = sender.try_send(Response::Failed { message: format!("this is no request known here: {error}") });
@@ -156,34 +148,4 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
             }
         }
     }
-}
-
-/// Executes a request and sends its progress; blocks until it is done.
-fn perform(registry: &Arc<Registry>, request: &Request, defaults: Defaults, answers: &Answers) {
-    let ended = match request {
-        &Request::Gc { untagged, dry_run, grace } => {
-            let grace = grace.map_or(defaults.grace, Duration::from_millis);
-            let mut done = 0;
-            let mut on_event = |found| answers.send(Response::found(found, &mut done));
-            let collected = registry.collect(Collection { untagged, dry: dry_run, grace }, &mut on_event);
-            collected.map(|collected| Response::collected(collected, dry_run))
-        }
-        &Request::Verify { rate } => {
-            let verification = Verification { rate: rate.unwrap_or(defaults.rate), steps: 0..VERIFY_SHARDS };
-            let mut on_event = |checked| answers.send(Response::checked(checked));
-            registry.verify(&verification, &mut on_event).map(Response::verified)
-        }
-        Request::RebuildIndex => registry.rebuild_index().map(|()| Response::Rebuilt),
-        Request::Rm { name, dry_run } => Ok(match Request::repository(name) {
-            Ok(name) => Response::removed(registry.remove(&name, *dry_run), &name, *dry_run),
-            Err(message) => Response::Failed { message },
-        }),
-        Request::Du { tags } => match Request::disk_usage(tags.as_ref()) {
-            Ok(count) => registry
-                .count(&count, &mut |event| answers.send(Response::usage(event)))
-                .map(|disk| Response::Counted(disk.into())),
-            Err(message) => Ok(Response::Failed { message }),
-        },
-    };
-    let _ = answers.send(ended.unwrap_or_else(|error| Response::Failed { message: error.to_string() }));
 }

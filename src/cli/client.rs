@@ -10,12 +10,12 @@ use std::{
 
 use super::{Failure, logging, volume};
 use crate::{
-    admin::{self, Request, Response},
+    admin::{self, Defaults, Request, Response},
     config,
     index::Index,
     lanes::Lanes,
     metrics::Metrics,
-    registry::{self, Collection, VERIFY_SHARDS, Verification, Volume},
+    registry::Volume,
     storage::Storage,
 };
 
@@ -73,48 +73,11 @@ fn alone(
     let storage = Storage::open(config.rootdirectory.value(), volume::limits(config))?;
     let index = Index::open(&storage.index_dir());
     let volume = Volume::new(storage, index, config.pinned.value().clone(), Metrics::new()?.into(), Lanes::new()?);
-    let done = on(&volume, request, show);
+    let defaults = Defaults { grace: Duration::ZERO, rate: u64::MAX };
+    let last = admin::perform(request, &volume.maintenance(), defaults, |answer| {
+        show(&answer);
+        ControlFlow::Continue(())
+    });
     volume.close();
-    Ok(done?)
-}
-
-fn on(volume: &Volume, request: &Request, show: &mut impl FnMut(&Response)) -> Result<Response, registry::Error> {
-    match request {
-        &Request::Gc { untagged, dry_run, .. } => {
-            let mut done = 0;
-            let mut on_event = |found| {
-                show(&Response::found(found, &mut done));
-                ControlFlow::Continue(())
-            };
-            // No server is running, so no push is in progress, and no grace is needed.
-            let collection = Collection { untagged, dry: dry_run, grace: Duration::ZERO };
-            Ok(Response::collected(volume.collect(collection, &mut on_event)?, dry_run))
-        }
-        &Request::Verify { rate } => {
-            let mut on_event = |checked| {
-                show(&Response::checked(checked));
-                ControlFlow::Continue(())
-            };
-            let verification = Verification { rate: rate.unwrap_or(u64::MAX), steps: 0..VERIFY_SHARDS };
-            Ok(Response::verified(volume.verify(&verification, &mut on_event)?))
-        }
-        Request::RebuildIndex => {
-            volume.rebuild_index()?;
-            Ok(Response::Rebuilt)
-        }
-        Request::Rm { name, dry_run } => Ok(match Request::repository(name) {
-            Ok(name) => Response::removed(volume.remove(&name, *dry_run), &name, *dry_run),
-            Err(message) => Response::Failed { message },
-        }),
-        Request::Du { tags } => {
-            let mut on_event = |event| {
-                show(&Response::usage(event));
-                ControlFlow::Continue(())
-            };
-            match Request::disk_usage(tags.as_ref()) {
-                Ok(count) => Ok(Response::Counted(volume.count(&count, &mut on_event)?.into())),
-                Err(message) => Ok(Response::Failed { message }),
-            }
-        }
-    }
+    Ok(last)
 }

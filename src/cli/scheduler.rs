@@ -19,7 +19,7 @@ use crate::{
 /// The interval of removing expired cache entries.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 /// The interval of comparing disk usage with its bounds.
-const TEND_EVERY: Duration = Duration::from_secs(1);
+const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 /// The shortest and longest interval of removing content that is no longer used.
 const EXPIRE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// The shortest and longest interval of checking names with unproven claims.
@@ -36,7 +36,7 @@ const LOOK_AT_NOTHING: Duration = Duration::from_secs(30);
 pub(super) fn start(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
     rebuild(registry, supervisor);
     repeat(supervisor, Job::Tidy, registry, TIDY_EVERY, Registry::tidy);
-    repeat(supervisor, Job::Tend, registry, TEND_EVERY, Registry::tend);
+    repeat(supervisor, Job::Maintain, registry, MAINTAIN_EVERY, Registry::maintain);
     if !config.proxy.ttl.is_zero() {
         let every = (*config.proxy.ttl / 10).clamp(EXPIRE_EVERY.0, EXPIRE_EVERY.1);
         repeat(supervisor, Job::Expire, registry, every, Registry::expire);
@@ -56,7 +56,7 @@ fn rebuild(registry: &Arc<Registry>, supervisor: &Supervisor) {
         async move {
             let work = move || {
                 registry.open_index();
-                registry.tell_conflicts();
+                registry.log_conflicts();
             };
             watched.work(work).await;
             let _ = done.send(());
@@ -118,7 +118,7 @@ fn collections(registry: &Arc<Registry>, config: &Config, supervisor: &Superviso
 
 fn collect(registry: &Registry, collection: Collection) {
     let begun = Instant::now();
-    match registry.collect(collection, &mut |_| ControlFlow::Continue(())) {
+    match registry.maintenance().collect(collection, &mut |_| ControlFlow::Continue(())) {
         Ok(collected) => tracing::info!(
             "collected {} manifests and {} blobs, {} bytes, in {}",
             collected.manifests,
@@ -158,7 +158,7 @@ fn turn(interval: Duration) -> u128 {
 
 fn verify(registry: &Registry, verification: &Verification) {
     // The verification logs damaged blobs itself.
-    if let Err(error) = registry.verify(verification, &mut |_| ControlFlow::Continue(())) {
+    if let Err(error) = registry.maintenance().verify(verification, &mut |_| ControlFlow::Continue(())) {
         tracing::warn!("what is stored could not be verified: {error}");
     }
 }

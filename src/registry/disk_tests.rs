@@ -180,7 +180,7 @@ async fn the_books_survive_a_stop_and_a_kill() {
 
 /// The index is opened beside the first requests. Their changes are neither lost nor counted twice.
 #[tokio::test]
-async fn the_books_survive_a_push_before_the_index_is_open() {
+async fn the_ledger_survives_a_push_before_the_index_is_open() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir, SpaceLimits::default(), Retention::default());
     let cached = cache(&store, &mirrored("a"), content(1, 100)).await;
@@ -238,7 +238,7 @@ async fn what_is_pushed_pinned_read_or_leased_stays() {
 }
 
 #[tokio::test]
-async fn room_is_made_for_what_fits_and_for_nothing_else() {
+async fn space_is_freed_only_if_it_suffices() {
     let dir = TempDir::new().unwrap();
     let quota = Some(Bound::Bytes((20 << 20) + (4 << 20)));
     let store = open(&dir, SpaceLimits { quota, ..SpaceLimits::default() }, Retention::default());
@@ -260,7 +260,7 @@ async fn room_is_made_for_what_fits_and_for_nothing_else() {
 
 /// An object that cannot fit beside leased content must not evict anything, since it would not be cached anyway.
 #[tokio::test]
-async fn nothing_is_evicted_in_vain() {
+async fn nothing_is_evicted_if_it_does_not_suffice() {
     let dir = TempDir::new().unwrap();
     let limits =
         SpaceLimits { quota: Some(Bound::Bytes(60 << 20)), object: Bound::Share(100), ..SpaceLimits::default() };
@@ -333,7 +333,7 @@ async fn a_refusal_names_the_bound() {
 
 /// Partial blobs are evicted before anything else.
 #[tokio::test]
-async fn what_a_failed_fill_left_makes_way_first() {
+async fn partial_blobs_are_removed_first() {
     let dir = TempDir::new().unwrap();
     let limits = SpaceLimits { quota: Some(Bound::Bytes(40 << 20)), ..SpaceLimits::default() };
     let store = open(&dir, limits, Retention::default());
@@ -378,7 +378,7 @@ async fn a_push_waits_until_the_disk_is_counted() {
 
 /// A manifest may be evicted between its write and its link: no dangling link may remain.
 #[tokio::test]
-async fn a_manifest_that_made_way_is_not_linked() {
+async fn an_evicted_manifest_is_not_linked() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir, SpaceLimits::default(), Retention::default());
     let (manifests, place) = (Manifests::new(store.clone()), mirrored("library/gone"));

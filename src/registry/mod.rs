@@ -26,10 +26,11 @@ pub use error::Error;
 use fill::fills::Fills;
 pub use fill::list_cache::List;
 use fill::list_cache::ListCache;
-use fill::presence::Questions;
+use fill::presence::PresenceChecks;
 pub use fill::reader::{ReadSlice, Reader};
 use fill::upstream_health::UpstreamHealth;
 pub use gc::sweep::{Collected, Collection, GcEvent};
+pub use maintenance::operations::Maintenance;
 pub use maintenance::remove::Removed;
 pub use maintenance::verify::{Checked, VERIFY_SHARDS, Verification, Verified};
 pub use maintenance::volume::Volume;
@@ -39,7 +40,7 @@ pub use progress_callback::ProgressCallback;
 pub use pull::blobs::Blob;
 pub use pull::listing::NamePage;
 pub use pull::referrers::Referrers;
-pub use push::ownership::ClaimRight;
+pub use push::ownership::ClaimPermission;
 pub use push::push_manifest::{Accepted, Pushed};
 pub use push::uploads::UploadWriter;
 pub use retention::Retention;
@@ -112,7 +113,7 @@ impl Registry {
         if rules.mirror {
             maintenance::migrate_cache_volume::proxy_volume(&store)?;
         }
-        upstreams.iter().for_each(|remote| metrics.know(remote.domain()));
+        upstreams.iter().for_each(|remote| metrics.add_upstream(remote.domain()));
         let upstream =
             |remote: Remote| (remote.domain().clone(), UpstreamHealth::new(remote, pool.clone(), Arc::clone(&metrics)));
         Ok(Self {
@@ -124,29 +125,12 @@ impl Registry {
             heads: SingleFlight::new(tasks.clone()),
             fetches: SingleFlight::new(tasks.clone()),
             pages: ListCache::new(tasks.clone()),
-            questions: Questions::new(tasks.clone()),
+            presence_checks: PresenceChecks::new(tasks.clone()),
             rules,
             sessions: Sessions::default(),
             metrics,
             tasks,
         })
-    }
-
-    /// Collects garbage, beside all other work. Blocks until it is done.
-    ///
-    /// # Errors
-    /// [`Error::UnderWay`] while another collection runs, [`Error::Cancelled`] if `on_event` cancels this one,
-    /// [`Error::Storage`] if the disk fails.
-    pub fn collect(&self, collection: Collection, on_event: ProgressCallback<'_, GcEvent>) -> Result<Collected, Error> {
-        collection.run(&self.store, on_event)
-    }
-
-    /// Counts the disk usage by source, repository and tag, beside all other work. Blocks until it is done.
-    ///
-    /// # Errors
-    /// [`Error::NoIndex`] if there is no complete index, [`Error::Cancelled`] if `on_event` cancels it.
-    pub fn count(&self, count: &UsageCount, on_event: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
-        count.run(&self.store, on_event)
     }
 
     /// Returns the threads for blocking work.

@@ -2,7 +2,7 @@
 
 use super::{
     Error, Kept,
-    fill::{fills::Fills, list_cache::ListCache, presence::Questions, upstream_health::UpstreamHealth},
+    fill::{fills::Fills, list_cache::ListCache, presence::PresenceChecks, upstream_health::UpstreamHealth},
     policy::RegistryPolicy,
     store::{
         blob_store::BlobStore,
@@ -37,7 +37,7 @@ pub struct Registry {
     pub(super) heads: SingleFlight<(Repository, Reference), Shared<Option<Head>>>,
     pub(super) fetches: SingleFlight<(Repository, Reference), Shared<Fetched>>,
     pub(super) pages: ListCache,
-    pub(super) questions: Questions,
+    pub(super) presence_checks: PresenceChecks,
     pub(super) rules: RegistryPolicy,
     pub(super) sessions: Sessions,
     pub(super) metrics: Arc<Metrics>,

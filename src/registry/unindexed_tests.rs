@@ -154,7 +154,7 @@ async fn bytes_that_went_are_not_linked() {
 /// The walk for the owners of a damaged blob runs on the lane for listings and without the digest's lock, so no request
 /// waits for it.
 #[tokio::test]
-async fn a_walk_for_damaged_bytes_is_in_nobody_s_way() {
+async fn a_search_for_damaged_bytes_blocks_no_request() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir, SpaceLimits::default(), Retention::default());
     let damaged = cache(&store, &mirrored("a"), content(1, 100)).await;

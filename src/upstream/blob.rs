@@ -12,9 +12,9 @@ use super::{
     body::{Body, content_length},
     client::Response,
     headers::{content_range, names_another},
+    permits::Permit,
     remote::Timeouts,
     request::{UpstreamRequest, UpstreamResponse},
-    turns::Turn,
 };
 use crate::{
     metrics::{Content, Tally},
@@ -38,7 +38,7 @@ pub struct Blob {
     body: Body,
     timeouts: Timeouts,
     fetched: Option<Tally>,
-    _turn: Turn,
+    _permit: Permit,
 }
 
 impl Blob {
@@ -132,8 +132,8 @@ impl Client {
         until: Option<u64>,
         validator: Option<&Validator>,
     ) -> Result<Blob, Error> {
-        let turn = remote.turns().body().await?;
-        let mut get = UpstreamRequest { has_turn: true, ..blob_request(remote, name, digest) };
+        let permit = remote.permits().body().await?;
+        let mut get = UpstreamRequest { has_permit: true, ..blob_request(remote, name, digest) };
         if let Some(range) = range(from, until)? {
             get.headers.push((RANGE, range));
             get.host_header = validator.map(|known| (known.host.as_str(), IF_RANGE, known.etag.clone()));
@@ -143,7 +143,7 @@ impl Client {
         let is_another = names_another(response.headers(), digest);
         let Extent { start, size, part } = extent(&response, from, until)?;
         let (body, fetched) = (Body::new(response)?.of_part(part), remote.fetched(Content::Blob));
-        Ok(Blob { start, size, is_another, validator, body, timeouts: remote.timeouts(), fetched, _turn: turn })
+        Ok(Blob { start, size, is_another, validator, body, timeouts: remote.timeouts(), fetched, _permit: permit })
     }
 }
 
@@ -157,7 +157,7 @@ fn blob_request<'a>(remote: &'a Remote, name: &'a RepositoryName, digest: &Diges
         headers: Vec::new(),
         host_header: None,
         follow: true,
-        has_turn: false,
+        has_permit: false,
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
 /// A response whose head was received.
 pub(super) type Response = awc::ClientResponse;
 
-/// No limit on the connections of a thread, in `awc`'s notation. `turns.rs` bounds them instead, so that no request
+/// No limit on the connections of a thread, in `awc`'s notation. `permits.rs` bounds them instead, so that no request
 /// spends an upstream's response time on waiting for a connection.
 const CONNECTIONS: usize = 0;
 /// The time after which an idle connection is not used again.

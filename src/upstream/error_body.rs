@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_body_is_read_for_its_words() {
+    fn an_error_body_is_parsed() {
         let said = ErrorBody::read(br#"{"errors":[{"code":"NAME_UNKNOWN","message":"no such  thing\n"}]}"#);
         assert_eq!((said.message.as_str(), said.unknown), ("no such thing", true));
         let said = ErrorBody::read(b"Too Many Requests (HAP429).\nsecond");
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_word_is_not_repeated() {
+    fn a_long_error_body_is_not_repeated() {
         let token = "x".repeat(41);
         assert_eq!(shorten(&format!("bad token {token} given")), "bad token … given");
     }

@@ -74,7 +74,7 @@ impl Client {
             headers: Vec::new(),
             host_header: None,
             follow: true,
-            has_turn: false,
+            has_permit: false,
         };
         let answer = self.ask(&request).await?;
         let headers = answer.response.headers();
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_told_from_what_stands_in_its_way() {
+    fn a_list_is_recognised() {
         for list in [
             r#"{"name":"a","tags":["1"]}"#,
             r#"{"name":"a","tags":null}"#,

@@ -106,7 +106,7 @@ fn manifest_request<'a>(
         headers: vec![(ACCEPT, accept)],
         host_header: None,
         follow: true,
-        has_turn: false,
+        has_permit: false,
     }
 }
 

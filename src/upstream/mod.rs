@@ -21,6 +21,7 @@ mod headers;
 mod list;
 mod manifest;
 mod metrics;
+mod permits;
 mod pool;
 mod proxy;
 mod redacted_url;
@@ -29,7 +30,6 @@ mod request;
 mod stream;
 mod token;
 mod token_cache;
-mod turns;
 mod urls;
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::{
     Budget, Credentials, Error,
     address_policy::{self, AddressPolicy},
     headers,
-    turns::Turns,
+    permits::Permits,
 };
 use super::{
     token_cache::Tokens,
@@ -73,7 +73,7 @@ struct Inner {
     base: Url,
     options: Options,
     tokens: Tokens,
-    turns: Turns,
+    permits: Permits,
     /// Set after a Basic challenge: the credentials are sent at once from then on.
     basic: AtomicBool,
     /// Set after the warning that a realm did not get the credentials.
@@ -103,7 +103,7 @@ impl Remote {
             base,
             options,
             tokens: Tokens::default(),
-            turns: Turns::new(),
+            permits: Permits::new(),
             basic: AtomicBool::new(false),
             warned: AtomicBool::new(false),
             budget: Mutex::default(),
@@ -157,8 +157,8 @@ impl Remote {
         &self.0.tokens
     }
 
-    pub(super) fn turns(&self) -> &Turns {
-        &self.0.turns
+    pub(super) fn permits(&self) -> &Permits {
+        &self.0.permits
     }
 
     /// Returns `<base>/v2/<name>/<rest>`.

@@ -35,8 +35,8 @@ pub(super) struct UpstreamRequest<'a> {
     pub(super) host_header: Option<(&'a str, HeaderName, HeaderValue)>,
     /// Set if redirects are followed; otherwise they are errors by their status.
     pub(super) follow: bool,
-    /// Set if the caller has a turn for a large body already, and needs none for this request.
-    pub(super) has_turn: bool,
+    /// Set if the caller has a permit for a large body already, and needs none for this request.
+    pub(super) has_permit: bool,
 }
 
 /// A response with a status of success.
@@ -62,8 +62,8 @@ impl Client {
 
     /// Sends a request and returns the response's head with any status.
     pub(super) async fn ask_for_any(&self, request: &UpstreamRequest<'_>) -> Result<UpstreamResponse, Error> {
-        // Waiting for a turn does not count as the upstream's silence.
-        let _turn = if request.has_turn { None } else { Some(request.remote.turns().head().await?) };
+        // Waiting for a permit does not count as the upstream's silence.
+        let _permit = if request.has_permit { None } else { Some(request.remote.permits().head().await?) };
         let (phase, began) = (Cell::new(Phase::Head), Instant::now());
         let asked = timeout(request.remote.timeouts().head, self.follow(request, &phase)).await;
         let answer = asked.unwrap_or_else(|_| Err(Error::Timeout { phase: phase.get() }));

@@ -30,9 +30,9 @@ const BINARY: &str = "application/octet-stream";
 pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let (repository, digest) = blob_of(&registry, &request).await?;
     let blob = registry.blob(&repository, &digest).await?;
-    let served = http_metrics::answered(&registry, &repository, Content::Blob, blob.provenance);
+    let served = http_metrics::answered(&registry, &repository, Content::Blob, blob.cache_status);
     if headers::holds(&request, &digest) {
-        return Ok(found(StatusCode::NOT_MODIFIED, &digest, blob.provenance).finish());
+        return Ok(found(StatusCode::NOT_MODIFIED, &digest, blob.cache_status).finish());
     }
     let size = blob.size;
     match wanted(&request, &digest, &blob) {
@@ -42,20 +42,20 @@ pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Resul
             Ok(response)
         }
         RangeRequest::TooMany => Err(ApiError::ranges()),
-        RangeRequest::Whole if size == 0 => Ok(found(StatusCode::OK, &digest, blob.provenance).body("")),
+        RangeRequest::Whole if size == 0 => Ok(found(StatusCode::OK, &digest, blob.cache_status).body("")),
         RangeRequest::Whole => {
-            let response = found(StatusCode::OK, &digest, blob.provenance);
+            let response = found(StatusCode::OK, &digest, blob.cache_status);
             let all = [Part::Range(ByteRange { start: 0, end: size })].into();
             Ok(blob_body::respond(response, blob, all, size, served, registry.lanes()))
         }
         RangeRequest::Part(range) => {
-            let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.provenance);
+            let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.cache_status);
             response.insert_header((header::CONTENT_RANGE, range.content_range(size)));
             Ok(blob_body::respond(response, blob, [Part::Range(range)].into(), range.len(), served, registry.lanes()))
         }
         RangeRequest::Parts(ranges) => {
             let Multipart { content_type, parts, length } = Multipart::new(&ranges, size, BINARY);
-            let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.provenance);
+            let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.cache_status);
             response.insert_header((header::CONTENT_TYPE, content_type));
             Ok(blob_body::respond(response, blob, parts, length, served, registry.lanes()))
         }

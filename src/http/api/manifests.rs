@@ -58,7 +58,7 @@ pub(in crate::http) async fn put(
 ) -> Result<HttpResponse, ApiError> {
     let repository = extract::writable(&registry, &request, Action::Push).await?;
     let reference = extract::pushed_reference(&request)?;
-    let right = registry.claim_right(&repository).await?;
+    let permission = registry.check_claim(&repository).await?;
     let bytes = collect(&request, body).await?;
     let (digest, mut tags) = match &reference {
         Reference::Digest(digest) => (Some(*digest), Vec::new()),
@@ -66,7 +66,7 @@ pub(in crate::http) async fn put(
     };
     tags.extend(extract::tag_parameters(&request)?);
     let pushed = Pushed { bytes, digest, media_type: extract::media_type(&request), tags: tags.clone() };
-    let accepted = registry.put_manifest(&repository, right, pushed).await?;
+    let accepted = registry.put_manifest(&repository, permission, pushed).await?;
     let mut response = HttpResponse::Created();
     response
         .insert_header(API_VERSION)

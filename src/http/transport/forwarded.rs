@@ -185,13 +185,13 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_who_he_is() {
+    fn an_untrusted_client_has_its_own_address() {
         assert_eq!(who("192.0.2.1", &[(X_FORWARDED_FOR, "10.1.1.1")]), "192.0.2.1");
         assert_eq!(who("192.0.2.1", &[]), "192.0.2.1");
     }
 
     #[test]
-    fn a_proxy_names_who_is_before_the_trusted_ones() {
+    fn the_client_is_the_last_untrusted_address() {
         for (line, expected) in [
             ("192.0.2.1", "192.0.2.1"),
             ("6.6.6.6, 192.0.2.1", "192.0.2.1"),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_farthest_trusted_proxy_says_what_this_server_is_called() {
+    fn the_host_comes_from_the_farthest_trusted_proxy() {
         let (client, host, proto) = (X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO);
         for (lines, expected) in [
             (vec![], "- -"),

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lets_pass_what_it_says() {
+    fn allows_the_configured_rate() {
         let (rate, client, start) = (RateLimit::new(Some(10)), "10.0.0.1".parse().unwrap(), Instant::now());
         let passed = (0..100).filter(|_| rate.take(client, start).is_ok()).count();
         assert_eq!(passed, 21, "two seconds' worth and the one under way");
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn forgets_who_is_quiet_and_stays_bounded() {
+    fn forgets_idle_clients_and_stays_bounded() {
         let (rate, start) = (RateLimit::new(Some(1)), Instant::now());
         for n in 0..200_000_u32 {
             assert!(rate.take(IpAddr::V4(n.into()), start).is_ok());

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn who_begins_many_at_once_gets_no_more() {
+    fn a_client_at_its_limit_gets_no_more() {
         let (open, client) = (UploadLimit::new(Some(2)), at("10.0.0.1"));
         let (first, second) = (open.begin(client.clone()).unwrap(), open.begin(client.clone()).unwrap());
         assert!(!has_room(&open, &client));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn forgets_what_nobody_goes_on_with() {
+    fn forgets_abandoned_uploads() {
         let (open, client) = (UploadLimit::new(Some(1)), at("10.0.0.1"));
         open.note(client.clone(), UploadId::random());
         assert!(!has_room(&open, &client));

@@ -55,8 +55,8 @@ impl Opening {
 
 impl Fills {
     pub(in crate::registry) fn new(store: BlobStore) -> Arc<Self> {
-        let turns = |number| Arc::new(Semaphore::new(number));
-        let (ranges, passing) = (turns(range_windows::IN_ALL), turns(passthrough::IN_ALL));
+        let permits = |number| Arc::new(Semaphore::new(number));
+        let (ranges, passing) = (permits(range_windows::IN_ALL), permits(passthrough::IN_ALL));
         Arc::new(Self { store, under_way: Mutex::default(), ranges, passing })
     }
 

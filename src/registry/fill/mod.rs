@@ -4,7 +4,7 @@
 pub(super) mod fetch;
 pub(super) mod fill_handle;
 pub(super) mod fill_job;
-pub(super) mod fill_untold;
+pub(super) mod fill_unknown_size;
 pub(super) mod fills;
 pub(super) mod list_cache;
 pub(super) mod origin;

@@ -76,7 +76,7 @@ impl Passthrough {
         let (sender, bytes) = mpsc::channel(IN_FLIGHT);
         let wanted = fill.wanted(from, until);
         let pool = &fill.origin().upstream.pool;
-        let relay = Relay { at: from, wanted, check, rest, out: sender, turns: Arc::clone(fill.passing()) };
+        let relay = Relay { at: from, wanted, check, rest, out: sender, permits: Arc::clone(fill.passing()) };
         // If no thread is available, the channel closes at once and the reader fails.
         let _ = pool.spawn(move |client| relay.run(client));
         Self { at: from, bytes }
@@ -108,7 +108,7 @@ struct Relay {
     /// A connection that is already sending the bytes from there on.
     rest: Option<Events>,
     out: mpsc::Sender<Result<Bytes, Error>>,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 /// The remaining time to wait for a client. Each read extends it, up to [`IDLE`].
@@ -143,7 +143,7 @@ impl Relay {
 
     /// Passes the bytes of one connection.
     async fn pass(&mut self, client: &Client) -> Passed {
-        let Ok(_turn) = self.turn().await else { return Passed::Ended };
+        let Ok(_permit) = self.permit().await else { return Passed::Ended };
         let fetch = || fetch::start(client.clone(), FetchRequest { from: self.at, ..self.wanted.clone() });
         let mut events = self.rest.take().unwrap_or_else(fetch);
         let mut patience = Patience(IDLE);
@@ -164,16 +164,16 @@ impl Relay {
     }
 
     fn floor(&self) -> u32 {
-        if self.turns.available_permits() > 0 { FLOOR } else { FLOOR_OF_MANY }
+        if self.permits.available_permits() > 0 { FLOOR } else { FLOOR_OF_MANY }
     }
 
     /// Waits for a permit, without holding a connection.
-    async fn turn(&mut self) -> Result<OwnedSemaphorePermit, AcquireError> {
-        if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
-            return Ok(turn);
+    async fn permit(&mut self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(permit);
         }
         self.rest = None;
-        Arc::clone(&self.turns).acquire_owned().await
+        Arc::clone(&self.permits).acquire_owned().await
     }
 
     fn checked(&mut self, bytes: Bytes) -> Result<Bytes, Error> {

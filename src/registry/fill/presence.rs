@@ -35,16 +35,16 @@ pub(in crate::registry) enum Presence {
 
 /// The requests about names that are not claimed, with their cached answers.
 #[derive(Debug)]
-pub(in crate::registry) struct Questions {
+pub(in crate::registry) struct PresenceChecks {
     pub(in crate::registry) under_way: SingleFlight<RepositoryName, Presence>,
     pub(in crate::registry) answers: Cache<RepositoryName, (Presence, Instant)>,
-    pub(in crate::registry) turns: Arc<Semaphore>,
+    pub(in crate::registry) permits: Arc<Semaphore>,
 }
 
-impl Questions {
+impl PresenceChecks {
     pub(in crate::registry) fn new(tasks: Handle) -> Self {
         let answers = Cache::builder().max_capacity(REMEMBERED.0).time_to_live(REMEMBERED.1).build();
-        Self { under_way: SingleFlight::new(tasks), answers, turns: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { under_way: SingleFlight::new(tasks), answers, permits: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     pub(in crate::registry) fn answer(&self, name: &RepositoryName) -> Option<Presence> {
@@ -58,15 +58,15 @@ impl Questions {
 
     /// Asks the upstream and caches the answer. If no permit is free in time, the result is `Unknown` and is not
     /// cached.
-    pub(in crate::registry) fn question(
+    pub(in crate::registry) fn check(
         &self,
         upstream: &UpstreamHealth,
         name: &RepositoryName,
     ) -> impl Future<Output = Presence> + Send + 'static {
         let (upstream, name, answers) = (upstream.clone(), name.clone(), self.answers.clone());
-        let turns = Arc::clone(&self.turns);
+        let permits = Arc::clone(&self.permits);
         async move {
-            let Ok(Ok(_turn)) = timeout(PATIENCE, turns.acquire_owned()).await else { return Presence::Unknown };
+            let Ok(Ok(_permit)) = timeout(PATIENCE, permits.acquire_owned()).await else { return Presence::Unknown };
             let presence = presence(&upstream, &name).await;
             answers.insert(name, (presence, Instant::now()));
             presence

@@ -24,10 +24,10 @@ pub(in crate::registry) fn begin(fill: &Arc<Fill>, at: u64, size: u64) {
     }
     let fetch = RangeFetch { fill: Arc::downgrade(fill), start, end };
     let pool = &fill.origin().upstream.pool;
-    let turns = Arc::clone(&ranges.turns);
+    let permits = Arc::clone(&ranges.permits);
     // If no thread is available, the fetch is dropped, which frees its slot.
     let _ = pool.spawn(move |client| async move {
-        let _turn = turns.acquire().await;
+        let _permit = permits.acquire().await;
         if let Err(error) = fetch.run(client).await {
             tracing::debug!("bytes {}-{} are not fetched ahead: {error}", fetch.start, fetch.end);
         }

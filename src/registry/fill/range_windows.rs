@@ -30,7 +30,7 @@ pub(in crate::registry) const IN_ALL: usize = 32;
 #[derive(Debug)]
 pub(in crate::registry) struct RangeFetches {
     pub(in crate::registry) store: BlobStore,
-    pub(in crate::registry) turns: Arc<Semaphore>,
+    pub(in crate::registry) permits: Arc<Semaphore>,
     pub(in crate::registry) staged: OnceCell<Staged>,
     pub(in crate::registry) state: Mutex<State>,
     pub(in crate::registry) changed: watch::Sender<()>,
@@ -47,9 +47,9 @@ pub(in crate::registry) struct State {
 }
 
 impl RangeFetches {
-    pub(in crate::registry) fn new(store: BlobStore, turns: Arc<Semaphore>) -> Self {
+    pub(in crate::registry) fn new(store: BlobStore, permits: Arc<Semaphore>) -> Self {
         let changed = watch::Sender::new(());
-        Self { store, turns, staged: OnceCell::new(), state: Mutex::default(), changed }
+        Self { store, permits, staged: OnceCell::new(), state: Mutex::default(), changed }
     }
 
     /// Subscribes to the arrival of bytes.

@@ -2,6 +2,7 @@
 
 pub(super) mod gauges;
 pub(super) mod migrate_cache_volume;
+pub(super) mod operations;
 pub(super) mod periodic;
 pub(super) mod readiness;
 pub(super) mod rebuild;

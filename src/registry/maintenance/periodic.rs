@@ -1,7 +1,7 @@
 //! The periodic work of a registry. `cli` schedules it and chooses the threads.
 
 use crate::{
-    registry::{Error, Registry, store::access_tracker},
+    registry::{Registry, store::access_tracker},
     storage::Usage,
 };
 
@@ -16,7 +16,7 @@ impl Registry {
 
     /// Writes accesses to the index, keeps the disk usage within its limits, and reopens an index that failed; to be
     /// called about every second. Blocks.
-    pub fn tend(&self) {
+    pub fn maintain(&self) {
         // Errors of rebuilds are logged where they occur.
         if self.store.index.has_failed() {
             let _ = self.store.reopen_index();
@@ -38,14 +38,6 @@ impl Registry {
     /// otherwise with the hosted repositories, since another program may have used the volume. Blocks until it is done.
     pub fn open_index(&self) {
         let _ = self.store.open_index();
-    }
-
-    /// Rebuilds the index from the disk, while requests read the disk. Blocks until it is done.
-    ///
-    /// # Errors
-    /// [`Error::Storage`] if a part of the disk cannot be read.
-    pub fn rebuild_index(&self) -> Result<(), Error> {
-        self.store.rebuild_index()
     }
 
     /// Returns whether the volume has never stored anything.

@@ -4,7 +4,7 @@
 use crate::{
     index::Link,
     oci::{Repository, RepositoryName},
-    registry::{Error, Registry, Volume, store::blob_store::BlobStore},
+    registry::{Error, store::blob_store::BlobStore},
     storage::{Durability, RepositoryLinks},
 };
 
@@ -19,31 +19,9 @@ pub struct Removed {
     pub links: u64,
 }
 
-impl Registry {
-    /// Removes a hosted repository and frees its name, which is then mirrored again as if nothing had been pushed. If
-    /// `dry`, only counts. Blocks until it is done.
-    ///
-    /// # Errors
-    /// [`Error::NameUnknown`] if there is no such repository, [`Error::Storage`] if the disk fails.
-    pub fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
-        let removed = self.store.remove(name, dry);
-        self.forget_answer(name);
-        removed
-    }
-}
-
-impl Volume {
-    /// As [`Registry::remove`].
-    ///
-    /// # Errors
-    /// As [`Registry::remove`].
-    pub fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
-        self.store.remove(name, dry)
-    }
-}
-
 impl BlobStore {
-    fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
+    /// Removes a hosted repository and frees its name. If `dry`, only counts.
+    pub(super) fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
         let repository = Repository { domain: None, name: name.clone() };
         let _lock = self.locks.repository(&repository);
         let links = self.storage.links(&repository);

@@ -21,7 +21,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Cancelled`] if `on_event` cancels it, [`Error::Storage`] if the disk fails.
-    pub fn verify(
+    pub(super) fn verify(
         &self,
         verification: &Verification,
         on_event: ProgressCallback<'_, Checked>,

@@ -2,16 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::verify::RepairHooks;
 use crate::{
     index::Index,
     lanes::Lanes,
     metrics::Metrics,
     oci::NamePattern,
-    registry::{
-        Checked, Collected, Collection, Counted, Error, GcEvent, ProgressCallback, Retention, UsageCount, UsageEvent,
-        Verification, Verified, store::blob_store::BlobStore,
-    },
+    registry::{Retention, store::blob_store::BlobStore},
     storage::Storage,
 };
 
@@ -32,44 +28,6 @@ impl Volume {
         // No client pushes here, so there is no grace period.
         let retention = Retention { pinned, ..Retention::default() };
         Self { store: BlobStore::new(storage, index, retention, Duration::ZERO, metrics, lanes) }
-    }
-
-    /// As `Registry::collect`, without a grace period.
-    ///
-    /// # Errors
-    /// As `Registry::collect`.
-    pub fn collect(&self, collection: Collection, on_event: ProgressCallback<'_, GcEvent>) -> Result<Collected, Error> {
-        collection.run(&self.store, on_event)
-    }
-
-    /// As `Registry::verify`, without upstreams to restore from.
-    ///
-    /// # Errors
-    /// As `Registry::verify`.
-    pub fn verify(
-        &self,
-        verification: &Verification,
-        on_event: ProgressCallback<'_, Checked>,
-    ) -> Result<Verified, Error> {
-        verification.run(&self.store, RepairHooks { forget: &|_| {}, restore: &|_, _| false }, on_event)
-    }
-
-    /// As `Registry::count`, after a scan of the disk, since another program may have used the volume.
-    ///
-    /// # Errors
-    /// [`Error::NoIndex`], [`Error::Cancelled`] if `on_event` cancels it, [`Error::Storage`] if the disk fails.
-    pub fn count(&self, count: &UsageCount, on_event: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
-        let _ = on_event(UsageEvent::Step { done: 0, of: None, bytes: 0 });
-        self.store.open_index()?;
-        count.run(&self.store, on_event)
-    }
-
-    /// Rebuilds the index from the disk.
-    ///
-    /// # Errors
-    /// [`Error::Storage`] if a part of the disk cannot be read.
-    pub fn rebuild_index(&self) -> Result<(), Error> {
-        self.store.rebuild_index()
     }
 
     /// Flushes the index to the disk; to be called last.

@@ -29,7 +29,7 @@ pub struct Blob {
     /// Its size in bytes.
     pub size: u64,
     /// Its source: the cache, an upstream, or a hosted repository.
-    pub provenance: CacheStatus,
+    pub cache_status: CacheStatus,
     content: Content,
 }
 
@@ -40,8 +40,8 @@ enum Content {
 }
 
 impl Blob {
-    pub(in crate::registry) fn stored(stored: Stored, reading: ReadGuard, provenance: CacheStatus) -> Self {
-        Self { size: stored.facts.size, provenance, content: Content::Stored(stored.file, Arc::new(reading)) }
+    pub(in crate::registry) fn stored(stored: Stored, reading: ReadGuard, cache_status: CacheStatus) -> Self {
+        Self { size: stored.facts.size, cache_status, content: Content::Stored(stored.file, Arc::new(reading)) }
     }
 
     /// Returns whether the disk does not keep it, so that every range read is fetched from the upstream.
@@ -287,9 +287,9 @@ async fn begun(fill: Arc<Fill>, joined: bool, origin: &Origin) -> Result<Blob, F
         Progress::Connecting => return Err(Error::Panicked.into()),
     };
     origin.agrees(fill.digest(), size)?;
-    let provenance = match fill.was_local() {
+    let cache_status = match fill.was_local() {
         true => CacheStatus::Hit,
         false => CacheStatus::Miss { collapsed: joined, kept: fill.kept() },
     };
-    Ok(Blob { size, provenance, content: Content::Filling(fill, progress) })
+    Ok(Blob { size, cache_status, content: Content::Filling(fill, progress) })
 }

@@ -37,8 +37,8 @@ impl Registry {
     ) -> Result<Pulled<Head>, Error> {
         let (manifest, _) = self.hosted_manifest(repository, reference).await?;
         self.store.gc_guard.protect(&manifest.digest).await;
-        let (manifest, provenance) = self.hosted_manifest(repository, reference).await?;
-        Ok((manifest.head(), provenance))
+        let (manifest, cache_status) = self.hosted_manifest(repository, reference).await?;
+        Ok((manifest.head(), cache_status))
     }
 
     /// Returns a blob of a hosted repository. If its bytes are in doubt, they are hashed first, once for all clients.

@@ -81,8 +81,8 @@ impl Registry {
         if let Some(head) = absent {
             return Ok(head);
         }
-        let (manifest, provenance) = self.manifest(repository, reference).await?;
-        Ok((manifest.head(), provenance))
+        let (manifest, cache_status) = self.manifest(repository, reference).await?;
+        Ok((manifest.head(), cache_status))
     }
 
     async fn head_of_absent_digest(

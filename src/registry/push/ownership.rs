@@ -30,7 +30,7 @@ const BETWEEN: Duration = Duration::from_millis(50);
 
 /// The permission to claim a name, or the fact that it is claimed. It is checked again on claiming.
 #[derive(Clone, Copy, Debug)]
-pub struct ClaimRight {
+pub struct ClaimPermission {
     /// `None` for a name that is claimed already.
     verdict: Option<Verdict>,
     /// The number of freed names at the time of the check.
@@ -40,11 +40,15 @@ pub struct ClaimRight {
 impl BlobStore {
     /// Claims a name durably, unless it is claimed. The caller holds the repository's lock. Returns `false` if `right`
     /// is outdated.
-    pub(in crate::registry) fn claim(&self, repository: &Repository, right: ClaimRight) -> Result<bool, Error> {
-        if right.freed != self.name_claims.freed.load(Ordering::Acquire) {
+    pub(in crate::registry) fn claim(
+        &self,
+        repository: &Repository,
+        permission: ClaimPermission,
+    ) -> Result<bool, Error> {
+        if permission.freed != self.name_claims.freed.load(Ordering::Acquire) {
             return Ok(false);
         }
-        self.write_claim(repository, right.verdict.unwrap_or(Verdict::Unasked))?;
+        self.write_claim(repository, permission.verdict.unwrap_or(Verdict::Unasked))?;
         Ok(true)
     }
 
@@ -127,23 +131,25 @@ impl Registry {
 
     /// Returns whether the upstream is known to have a repository of this name.
     pub(in crate::registry) fn is_taken(&self, name: &RepositoryName) -> bool {
-        self.questions.answer(name) == Some(Presence::Present)
+        self.presence_checks.answer(name) == Some(Presence::Present)
     }
 
     /// Begins a push: asks the upstream about an unclaimed name while the blobs arrive. If an unproven push would be
     /// refused, it waits for the answer, so that the client does not send a body for nothing.
     ///
     /// # Errors
-    /// As [`Registry::claim_right`].
+    /// As [`Registry::check_claim`].
     pub async fn begin_push(&self, repository: &Repository) -> Result<(), Error> {
         if self.rules.unproven == Unproven::Refuse {
-            return self.claim_right(repository).await.map(drop);
+            return self.check_claim(repository).await.map(drop);
         }
         if !self.is_claimed(repository).await?
-            && self.questions.answer(&repository.name).is_none()
+            && self.presence_checks.answer(&repository.name).is_none()
             && let Some(hub) = self.asked_about(&repository.name)
         {
-            self.questions.under_way.begin(repository.name.clone(), self.questions.question(hub, &repository.name));
+            self.presence_checks
+                .under_way
+                .begin(repository.name.clone(), self.presence_checks.check(hub, &repository.name));
         }
         Ok(())
     }
@@ -153,21 +159,21 @@ impl Registry {
     /// # Errors
     /// [`Error::Denied`] if the upstream has such a repository, [`Error::Unproven`] if it cannot be asked and
     /// `proxy.unproven` is `refuse`, [`Error::Storage`] if the disk fails.
-    pub async fn claim_right(&self, repository: &Repository) -> Result<ClaimRight, Error> {
+    pub async fn check_claim(&self, repository: &Repository) -> Result<ClaimPermission, Error> {
         let freed = self.store.name_claims.freed.load(Ordering::Acquire);
         let verdict = match self.is_claimed(repository).await? {
             true => None,
             false => Some(self.verdict(&repository.name).await?),
         };
-        Ok(ClaimRight { verdict, freed })
+        Ok(ClaimPermission { verdict, freed })
     }
 
     async fn verdict(&self, name: &RepositoryName) -> Result<Verdict, Error> {
         let Some(hub) = self.asked_about(name) else { return Ok(Verdict::Unasked) };
-        let presence = match self.questions.answer(name) {
+        let presence = match self.presence_checks.answer(name) {
             Some(known) => known,
             None => {
-                let asked = self.questions.under_way.join(name.clone(), self.questions.question(hub, name));
+                let asked = self.presence_checks.under_way.join(name.clone(), self.presence_checks.check(hub, name));
                 timeout(PATIENCE, asked).await.ok().and_then(|(answer, _)| answer).unwrap_or(Presence::Unknown)
             }
         };
@@ -206,7 +212,7 @@ impl Registry {
                 move |store: &BlobStore| store.settle_claim(&place, verdict)
             };
             match self.store.blocking(Lane::Sync, settle).await.and_then(|settled| settled) {
-                Ok(true) if verdict == Verdict::Conflicting => tell_conflict(&place.name),
+                Ok(true) if verdict == Verdict::Conflicting => log_conflict(&place.name),
                 Ok(_) => {}
                 Err(error) => {
                     failed = true;
@@ -218,8 +224,8 @@ impl Registry {
     }
 
     /// Logs the conflicts known from before the start.
-    pub fn tell_conflicts(&self) {
-        self.conflicts().iter().for_each(tell_conflict);
+    pub fn log_conflicts(&self) {
+        self.conflicts().iter().for_each(log_conflict);
     }
 
     /// Returns the names that the upstream has, too, without those in `proxy.hosted`.
@@ -238,11 +244,11 @@ impl Registry {
 
     /// Forgets the cached answer about a freed name.
     pub(in crate::registry) fn forget_answer(&self, name: &RepositoryName) {
-        self.questions.forget(name);
+        self.presence_checks.forget(name);
     }
 }
 
-fn tell_conflict(name: &RepositoryName) {
+fn log_conflict(name: &RepositoryName) {
     tracing::error!(
         repository = %name,
         "docker.io has a repository of a name that was pushed here while it could not be asked: requests without ns get what \

@@ -9,7 +9,7 @@ use crate::{
     lanes::Lane,
     oci::{Descriptor, Digest, Manifest, MediaType, Repository, Tag},
     registry::{
-        ClaimRight, Error, Registry, StoredManifest,
+        ClaimPermission, Error, Registry, StoredManifest,
         store::{blob_store::BlobStore, manifests},
     },
     storage::{Durability, Purpose},
@@ -50,7 +50,7 @@ impl Registry {
     pub async fn put_manifest(
         &self,
         repository: &Repository,
-        mut right: ClaimRight,
+        mut permission: ClaimPermission,
         pushed: Pushed,
     ) -> Result<Accepted, Error> {
         let (manifest, pushed) = self.read(pushed).await?;
@@ -70,13 +70,13 @@ impl Registry {
             let held = (Arc::clone(&guard), self.store.locks.wait_for_repository(repository).await);
             let link = move |store: &BlobStore| {
                 let _held = held;
-                link(store, &place, right, &kept, &tags)
+                link(store, &place, permission, &kept, &tags)
             };
             if self.store.blocking(Lane::Sync, link).await?? {
                 return Ok(Accepted { digest, subject });
             }
             // A repository was removed meanwhile, perhaps this one, so the checks are repeated.
-            right = self.claim_right(repository).await?;
+            permission = self.check_claim(repository).await?;
             self.check_children(repository, &manifest).await?;
         }
     }
@@ -197,11 +197,11 @@ fn parse(digest: Digest, pushed: &Pushed) -> Result<Arc<StoredManifest>, Error> 
 fn link(
     store: &BlobStore,
     repository: &Repository,
-    right: ClaimRight,
+    permission: ClaimPermission,
     manifest: &StoredManifest,
     tags: &[Tag],
 ) -> Result<bool, Error> {
-    if !store.claim(repository, right)? {
+    if !store.claim(repository, permission)? {
         return Ok(false);
     }
     let links = store.storage.links(repository);

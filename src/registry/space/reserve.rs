@@ -9,7 +9,7 @@ use crate::{
     oci::Digest,
     registry::{
         Error,
-        store::{blob_store::BlobStore, maintenance_state::Lack},
+        store::{blob_store::BlobStore, maintenance_state::Shortage},
     },
     storage::{InsufficientSpace, LeasedBytes, Purpose, Reservation},
 };
@@ -139,7 +139,11 @@ impl BlobStore {
 
     /// Frees the missing space and returns the bytes freed. If not enough is evictable, nothing is evicted, since it
     /// would have to be fetched again for no gain.
-    fn free_missing(&self, short: &InsufficientSpace, known: Option<Lack>) -> Result<u64, (InsufficientSpace, Lack)> {
+    fn free_missing(
+        &self,
+        short: &InsufficientSpace,
+        known: Option<Shortage>,
+    ) -> Result<u64, (InsufficientSpace, Shortage)> {
         let Eviction { bytes, partial, digests } = self.plan(short, known)?;
         let mut freed = if partial > 0 { self.partial_blobs.drop_oldest(bytes) } else { 0 };
         for digest in digests {
@@ -151,7 +155,11 @@ impl BlobStore {
         Ok(freed)
     }
 
-    fn plan(&self, short: &InsufficientSpace, known: Option<Lack>) -> Result<Eviction, (InsufficientSpace, Lack)> {
+    fn plan(
+        &self,
+        short: &InsufficientSpace,
+        known: Option<Shortage>,
+    ) -> Result<Eviction, (InsufficientSpace, Shortage)> {
         let (bytes, partial) = (short.by, self.partial_blobs.bytes().min(short.by));
         let lack = match known.filter(|lack| lack.found.elapsed() < BELIEVED && lack.available < bytes) {
             Some(lack) => lack,
@@ -160,7 +168,7 @@ impl BlobStore {
                 if partial + evictable >= bytes {
                     return Ok(Eviction { bytes, partial, digests });
                 }
-                Lack { found: Instant::now(), available: partial + evictable }
+                Shortage { found: Instant::now(), available: partial + evictable }
             }
         };
         let leased = leased(self.index.deferred(), bytes.saturating_sub(lack.available));

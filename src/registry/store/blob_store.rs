@@ -13,7 +13,7 @@ use super::{
     gc_guard::GcGuard,
     hashing::{Hashed, Promotion, hash_lane, object},
     locks::Locks,
-    maintenance_state::{Lack, RebuildState},
+    maintenance_state::{RebuildState, Shortage},
     name_claims::NameClaims,
     partial::PartialBlobs,
     single_flight::BlockingSingleFlight,
@@ -49,7 +49,7 @@ pub(in crate::registry) struct BlobStore {
     /// Held while the index is rebuilt from the disk.
     pub(in crate::registry) rebuilding: Arc<Mutex<RebuildState>>,
     /// Held while space is freed; the value is the last shortage that eviction could not resolve.
-    pub(in crate::registry) evicting: Arc<AsyncMutex<Option<Lack>>>,
+    pub(in crate::registry) evicting: Arc<AsyncMutex<Option<Shortage>>>,
     pub(in crate::registry) metrics: Arc<Metrics>,
     pub(in crate::registry) lanes: Lanes,
     pub(in crate::registry) uncached: Arc<Uncached>,

@@ -37,7 +37,7 @@ async fn a_whole_blob_comes_whole() {
 }
 
 #[tokio::test]
-async fn a_cut_is_an_error_however_it_comes() {
+async fn every_kind_of_cut_is_an_error() {
     let chunked = || Step::Say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n0123456\r\n".into());
     let half = || Step::Say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n0123456".into());
     let wait = Step::Wait(50);
@@ -158,7 +158,7 @@ async fn a_validator_goes_to_the_host_it_came_from() {
 }
 
 #[tokio::test]
-async fn a_size_is_had_in_three_ways() {
+async fn a_size_is_found_in_three_ways() {
     let to_cdn = || reply("307 Temporary Redirect", "Location: /cdn\r\n", "");
     let server = Server::start(move |asked, _| match (asked.method.as_str(), asked.target.split('/').nth(2)) {
         ("HEAD", Some("told")) => say("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"),

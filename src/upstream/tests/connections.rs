@@ -11,12 +11,12 @@ use super::{
     BLOB, Digest, Error, Options, Timeouts, latest, name, options, pool, read, remote, remote_with,
     server::{Server, Step, reply, say},
 };
-use crate::upstream::{Phase, Remote, turns::HEADS};
+use crate::upstream::{Phase, Remote, permits::HEADS};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
 
 #[tokio::test]
-async fn nobody_there_is_told_so() {
+async fn an_unreachable_upstream_is_reported() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let base = format!("http://127.0.0.1:{port}").parse().unwrap();
     let remote = Remote::new("r.example".parse().unwrap(), base, options()).unwrap();
@@ -120,7 +120,7 @@ async fn a_redirect_without_a_length_keeps_its_connection() {
 }
 
 #[tokio::test]
-async fn rubbish_is_told_as_such() {
+async fn an_invalid_response_is_reported() {
     let server = Server::start(|_, _| say("SSH-2.0-OpenSSH_9.2\r\n\r\n"));
     let got = remote(&server).head_manifest(&pool(1), &name(), &latest()).await;
     assert!(matches!(got, Err(Error::Protocol(_))), "{got:?}");
@@ -138,7 +138,7 @@ async fn many_ask_at_once_from_any_runtime() {
     assert!(sizes.into_iter().all(|size| size == Ok(5)));
 }
 
-/// An upstream that does not answer uses up its own turns only, on all threads.
+/// An upstream that does not answer uses up its own permits only, on all threads.
 #[tokio::test]
 async fn a_silent_upstream_takes_no_turns_of_another() {
     let silent = Server::start(|_, _| vec![Step::Wait(20_000)]);
@@ -196,7 +196,7 @@ async fn the_last_handle_ends_the_jobs() {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_takes_the_request_with_him() {
+async fn a_dropped_call_cancels_the_request() {
     let server = Server::start(|_, before| if before == 0 { vec![Step::Wait(600)] } else { reply("200 OK", "", BLOB) });
     let (pool, remote) = (pool(1), remote(&server));
     let gone = tokio::time::timeout(Duration::from_millis(100), read(&pool, &remote, 0, None)).await;

@@ -18,7 +18,7 @@ fn digest_header(of: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn a_head_tells_digest_type_and_size() {
+async fn a_head_has_digest_type_and_size() {
     let server =
         Server::start(|_, _| say(format!("HTTP/1.1 200 OK\r\n{}Content-Length: 19\r\n\r\n", digest_header(MANIFEST))));
     let (pool, remote) = (pool(1), remote(&server));
@@ -90,7 +90,7 @@ async fn a_document_that_is_too_long_is_refused() {
 }
 
 #[tokio::test]
-async fn a_status_is_told_by_what_it_means() {
+async fn a_status_is_classified() {
     let server = Server::start(|asked, _| match asked.target.rsplit_once('/').map(|(_, tag)| tag) {
         Some("gone") => reply("404 Not Found", "", ""),
         Some("unknown") => reply("400 Bad Request", "", r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#),

@@ -61,7 +61,7 @@ async fn http_1_is_spoken_over_tls_and_a_cut_is_seen() {
 }
 
 #[tokio::test]
-async fn a_certificate_nobody_vouches_for_is_refused() {
+async fn an_untrusted_certificate_is_refused() {
     let (config, _) = certificate("localhost");
     let server = Server::tls(config, |_, _| reply("200 OK", "", BLOB));
     let error = at(&server.url("localhost")).head_manifest(&pool(1), &name(), &latest()).await.unwrap_err();
@@ -129,7 +129,7 @@ async fn a_redirect_through_the_proxy_leads_to_no_private_host() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_told_of() {
+async fn a_refusing_proxy_is_named() {
     let (config, roots) = certificate("registry.test");
     let (proxy, _) = Server::proxy(config, "407 Proxy Authentication Required", |_, _| Vec::new());
     let got = read(&tls_pool(roots, through(&proxy)), &at("https://registry.test"), 0, None).await;

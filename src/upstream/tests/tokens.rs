@@ -64,7 +64,7 @@ async fn a_token_is_fetched_and_kept() {
 }
 
 #[tokio::test]
-async fn a_token_is_fetched_once_for_all_who_wait() {
+async fn a_token_is_fetched_once_for_all_requests() {
     let server = registry(|value| value == "t", |_, _| [vec![Step::Wait(200)], token("t", 300)].concat());
     let (pool, remote) = (pool(4), remote(&server));
     let (name, reference, other) = (name(), latest(), "other".parse().unwrap());
@@ -112,7 +112,7 @@ async fn refused_with_a_fresh_token_is_denied() {
 }
 
 #[tokio::test]
-async fn what_the_token_service_says_is_told() {
+async fn the_error_of_the_token_service_is_passed_on() {
     type Case = (Vec<Step>, fn(&Error) -> bool);
     let cases: [Case; 7] = [
         (
@@ -134,7 +134,7 @@ async fn what_the_token_service_says_is_told() {
 }
 
 #[tokio::test]
-async fn a_failure_is_shared_by_all_who_waited() {
+async fn a_failure_is_shared_by_all_requests() {
     let server = registry(|_| true, |_, _| [vec![Step::Wait(200)], reply("503 Busy", "", "")].concat());
     let (pool, remote) = (pool(4), remote(&server));
     let (name, reference) = (name(), latest());

@@ -48,7 +48,7 @@ fn takes_keys_in_each_of_their_forms() {
 }
 
 #[test]
-fn says_which_file_does_not_do() {
+fn names_the_faulty_file() {
     let dir = tempfile::tempdir().unwrap();
     let (certificate, key) = pair(&KeyPair::generate().unwrap());
     let (_, other) = pair(&KeyPair::generate().unwrap());

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_a_certificate_says() {
+    fn reads_the_expiry_of_a_certificate() {
         let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
         for (year, expected) in [(2031, "2031-02-03T00:00:00Z"), (2071, "2071-02-03T00:00:00Z")] {

@@ -42,7 +42,7 @@ fn only_what_is_not_settled_is_remembered() {
 }
 
 #[test]
-fn a_name_without_an_answer_keeps_nobody_waiting() {
+fn a_name_without_an_answer_delays_no_push() {
     let claims = NameClaims::default();
     ["a/a", "b/b", "c/c"].iter().for_each(|each| claims.note(&name(each), Verdict::Unproven));
     let in_turn = || claims.in_turn().iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -61,15 +61,15 @@ fn a_right_from_before_a_removal_claims_nothing() {
     let dir = TempDir::new().unwrap();
     let store = volume(&dir);
     let place = Repository { domain: None, name: name("team/app") };
-    let right = ClaimRight { verdict: Some(Verdict::Proven), freed: 0 };
+    let permission = ClaimPermission { verdict: Some(Verdict::Proven), freed: 0 };
     let links = store.storage.links(&place);
     store.name_claims.freed();
-    assert!(!store.claim(&place, right).unwrap());
+    assert!(!store.claim(&place, permission).unwrap());
     assert!(links.claim().unwrap().is_none() && store.index.is_claimed(&place) == Some(false));
-    assert!(store.claim(&place, ClaimRight { freed: 1, ..right }).unwrap());
+    assert!(store.claim(&place, ClaimPermission { freed: 1, ..permission }).unwrap());
     assert_eq!(links.claim().unwrap().unwrap().verdict, Verdict::Proven);
     assert_eq!(store.index.is_claimed(&place), Some(true));
-    assert!(store.claim(&place, ClaimRight { verdict: Some(Verdict::Unproven), freed: 1 }).unwrap());
+    assert!(store.claim(&place, ClaimPermission { verdict: Some(Verdict::Unproven), freed: 1 }).unwrap());
     assert_eq!(links.claim().unwrap().unwrap().verdict, Verdict::Proven, "the first word is final");
     store.end_claim(&place).unwrap();
     assert!(links.claim().unwrap().is_none());

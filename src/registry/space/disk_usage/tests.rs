@@ -139,7 +139,7 @@ fn a_repository_was_used_when_its_manifests_were() {
 }
 
 #[test]
-fn it_is_told_how_far_it_is_and_may_be_given_up() {
+fn it_reports_progress_and_can_be_cancelled() {
     let place = Fixture::new();
     // The index returns a thousand at a time.
     let many = 3001_u32;
@@ -179,7 +179,7 @@ fn it_waits_for_the_index() {
 }
 
 #[test]
-fn what_came_meanwhile_is_told() {
+fn what_changed_meanwhile_is_reported() {
     let place = Fixture::new();
     place.has("own", 1, 10, LAYER, &["a"]);
     assert!(blob("late") < blob("own"), "it comes where nobody looks any more");

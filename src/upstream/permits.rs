@@ -10,35 +10,35 @@ use tokio::{
 
 use super::Error;
 
-/// The maximum number of concurrent blob requests. More wait for their turn, without a timeout.
+/// The maximum number of concurrent blob requests. More wait for their permit, without a timeout.
 const BODIES: usize = 1024;
 /// The maximum number of other concurrent requests.
 pub(super) const HEADS: usize = if cfg!(test) { 24 } else { 768 };
-/// The longest wait of these for a turn.
+/// The longest wait of these for a permit.
 const WAIT: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_secs(5) };
 
 /// A permit to send a request, held for as long as it lives.
-pub(super) type Turn = OwnedSemaphorePermit;
+pub(super) type Permit = OwnedSemaphorePermit;
 
 /// The permits of one upstream.
-pub(super) struct Turns {
+pub(super) struct Permits {
     bodies: Arc<Semaphore>,
     heads: Arc<Semaphore>,
 }
 
-impl Turns {
+impl Permits {
     pub(super) fn new() -> Self {
         Self { bodies: Arc::new(Semaphore::new(BODIES)), heads: Arc::new(Semaphore::new(HEADS)) }
     }
 
     /// Waits for a permit to fetch a blob.
-    pub(super) async fn body(&self) -> Result<Turn, Error> {
+    pub(super) async fn body(&self) -> Result<Permit, Error> {
         Arc::clone(&self.bodies).acquire_owned().await.map_err(|_| Error::Crowded)
     }
 
     /// Waits for a permit for any other request.
-    pub(super) async fn head(&self) -> Result<Turn, Error> {
-        let turn = timeout(WAIT, Arc::clone(&self.heads).acquire_owned()).await;
-        turn.ok().and_then(Result::ok).ok_or(Error::Crowded)
+    pub(super) async fn head(&self) -> Result<Permit, Error> {
+        let permit = timeout(WAIT, Arc::clone(&self.heads).acquire_owned()).await;
+        permit.ok().and_then(Result::ok).ok_or(Error::Crowded)
     }
 }

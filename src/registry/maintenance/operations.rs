@@ -1,0 +1,98 @@
+//! The operations on a whole volume that commands and the scheduler ask for. They run beside all other work of a server,
+//! or on a volume that this process has alone.
+
+use std::time::Duration;
+
+use super::{remove::Removed, verify::RepairHooks};
+use crate::{
+    oci::RepositoryName,
+    registry::{
+        Checked, Collected, Collection, Counted, Error, GcEvent, ProgressCallback, Registry, UsageCount, UsageEvent,
+        Verification, Verified, Volume, store::blob_store::BlobStore,
+    },
+};
+
+/// The operations on one volume. All of them block until they are done.
+pub struct Maintenance<'a> {
+    store: &'a BlobStore,
+    /// The registry of the running server; `None` if this process has the volume alone.
+    server: Option<&'a Registry>,
+}
+
+impl Registry {
+    /// Returns the operations on this registry's volume.
+    #[must_use]
+    pub fn maintenance(&self) -> Maintenance<'_> {
+        Maintenance { store: &self.store, server: Some(self) }
+    }
+}
+
+impl Volume {
+    /// Returns the operations on this volume.
+    #[must_use]
+    pub fn maintenance(&self) -> Maintenance<'_> {
+        Maintenance { store: &self.store, server: None }
+    }
+}
+
+impl Maintenance<'_> {
+    /// Collects garbage. Without a server no push is in progress, and no grace is needed.
+    ///
+    /// # Errors
+    /// [`Error::UnderWay`] while another collection runs, [`Error::Cancelled`] if `on_event` cancels this one,
+    /// [`Error::Storage`] if the disk fails.
+    pub fn collect(&self, collection: Collection, on_event: ProgressCallback<'_, GcEvent>) -> Result<Collected, Error> {
+        let grace = self.server.map_or(Duration::ZERO, |_| collection.grace);
+        Collection { grace, ..collection }.run(self.store, on_event)
+    }
+
+    /// Hashes the stored blobs. Not to be called on an async thread. Only a server has upstreams to restore from.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] if `on_event` cancels it, [`Error::Storage`] if the disk fails.
+    pub fn verify(
+        &self,
+        verification: &Verification,
+        on_event: ProgressCallback<'_, Checked>,
+    ) -> Result<Verified, Error> {
+        match self.server {
+            Some(registry) => registry.verify(verification, on_event),
+            None => verification.run(self.store, RepairHooks { forget: &|_| {}, restore: &|_, _| false }, on_event),
+        }
+    }
+
+    /// Counts the disk usage by source, repository and tag. Without a server the disk is scanned first, since another
+    /// program may have used the volume.
+    ///
+    /// # Errors
+    /// [`Error::NoIndex`] if there is no complete index, [`Error::Cancelled`] if `on_event` cancels it,
+    /// [`Error::Storage`] if the disk fails.
+    pub fn count(&self, count: &UsageCount, on_event: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
+        if self.server.is_none() {
+            let _ = on_event(UsageEvent::Step { done: 0, of: None, bytes: 0 });
+            self.store.open_index()?;
+        }
+        count.run(self.store, on_event)
+    }
+
+    /// Rebuilds the index from the disk, while requests read the disk.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if a part of the disk cannot be read.
+    pub fn rebuild_index(&self) -> Result<(), Error> {
+        self.store.rebuild_index()
+    }
+
+    /// Removes a hosted repository and frees its name, which is then mirrored again as if nothing had been pushed. If
+    /// `dry`, only counts.
+    ///
+    /// # Errors
+    /// [`Error::NameUnknown`] if there is no such repository, [`Error::Storage`] if the disk fails.
+    pub fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
+        let removed = self.store.remove(name, dry);
+        if let Some(registry) = self.server {
+            registry.forget_answer(name);
+        }
+        removed
+    }
+}
