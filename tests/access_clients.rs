@@ -75,7 +75,7 @@ fn with_basic(client: &mut dyn Member, doubter: &mut dyn Member, server: &Server
     is_in(client, &registry, "bob");
     client.try_push(&image, &name).expect_success("another user's push");
     client.log_out(&registry);
-    nobody_vouches(doubter, &registry, &name);
+    without_a_trusted_certificate(doubter, &registry, &name);
     refused(&client.try_pull(&name), "a stranger's pull");
     refused(&client.try_push(&image, &format!("{registry}/team/new:1")), "a stranger's push");
     no_wrong_password(client, &registry, &name);
@@ -88,7 +88,7 @@ fn with_basic(client: &mut dyn Member, doubter: &mut dyn Member, server: &Server
 }
 
 /// A client that trusts another authority sends no credentials to this server.
-fn nobody_vouches(doubter: &mut dyn Member, registry: &str, name: &str) {
+fn without_a_trusted_certificate(doubter: &mut dyn Member, registry: &str, name: &str) {
     let unknown = |outcome: &Outcome, what: &str| {
         assert!(!outcome.status.success() && outcome.output.contains("x509"), "{what}: {}", outcome.output);
     };

@@ -92,7 +92,7 @@ fn an_outside_service_beside_us_is_found_by_our_name() {
 }
 
 #[test]
-fn a_service_that_nobody_could_believe_stops_the_start() {
+fn a_token_service_without_keys_stops_the_start() {
     let dir = scratch::dir("outside");
     let service = TokenService::start(dir.path());
     for text in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {

@@ -152,7 +152,7 @@ fn a_token_does_what_it_was_made_for() {
 
 /// Actions that rules allow anonymous clients need no token; a list shows the repositories that its reader may pull.
 #[test]
-fn strangers_see_what_is_theirs() {
+fn anonymous_clients_see_what_they_may_pull() {
     let (server, _users) = fixture();
     let (image, ann) = (Image::single(Format::Oci, 711), server.target().as_user("ann", &password("ann")));
     ["public/app", "team/app"].iter().for_each(|repository| ann.image(repository, "1", &image));
@@ -208,7 +208,7 @@ fn a_token_makes_no_tokens() {
 
 /// Metrics are for users, even if the rules allow anonymous access to repositories.
 #[test]
-fn figures_are_not_for_strangers() {
+fn metrics_are_not_for_anonymous_clients() {
     let users = Users::named(&["ann"]);
     let server = users.with(Setup::hosting().variable("REGISTRY_HTTP_METRICS", "true"), RULES).start();
     let scrape = |authorization: Option<String>| {
@@ -224,7 +224,7 @@ fn figures_are_not_for_strangers() {
 
 /// Without rules for anonymous clients there is no token service.
 #[test]
-fn without_strangers_there_are_no_tokens() {
+fn without_anonymous_rules_there_are_no_tokens() {
     let users = Users::named(&["ann"]);
     let open = Setup::hosting().start();
     assert_eq!(http::get(&format!("{}/token", open.url())).send().status, 404);

@@ -37,7 +37,7 @@ fn the_ping_is_open() {
 
 /// The headers of every manifest, cold and warm, by GET and by HEAD.
 #[test]
-fn a_manifest_says_what_it_is() {
+fn a_manifest_has_its_headers() {
     let Fixture { server, image, _upstream } = fixture();
     let url = server.v2(&format!("{REPOSITORY}/manifests/latest"));
     for (what, request) in [("cold HEAD", http::head(&url)), ("GET", http::get(&url)), ("warm HEAD", http::head(&url))]
@@ -73,7 +73,7 @@ fn several_accept_lines_are_one_list() {
 
 /// The headers of every blob.
 #[test]
-fn a_blob_says_what_it_is() {
+fn a_blob_has_its_headers() {
     let Fixture { server, image, _upstream } = fixture();
     let layer = image.layer();
     for what in ["cold", "warm"] {

@@ -31,7 +31,7 @@ fn audited(server: &Server) -> Vec<Value> {
 
 /// Pushes, deletes, denials and failed logins are logged as a line of JSON each, in any format of the main log.
 #[test]
-fn the_audit_log_says_who_did_what() {
+fn the_audit_log_names_user_and_action() {
     for (formatter, level, pulls) in [("text", "error", false), ("json", "info", true)] {
         let users = Users::named(&["ann", "bob", "eve"]);
         let port = Port::reserve();
@@ -70,7 +70,7 @@ fn the_audit_log_says_who_did_what() {
 /// Without authentication it logs the client's address; the mirror listener never authenticates, even if the main
 /// listener does.
 #[test]
-fn the_audit_log_says_from_where_without_users() {
+fn the_audit_log_names_the_address_without_users() {
     let (upstream, image) = (Upstream::plain(), Image::single(Format::Oci, 506));
     upstream.add("library/app", "1", &image);
     let setup = || Setup::both(&upstream.url()).variable("REGISTRY_HTTP_MIRROR_ADDR", "127.0.0.1:0");

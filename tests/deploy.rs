@@ -76,7 +76,7 @@ fn the_image_knows_whether_it_is_healthy() {
 
 /// As another user, on a volume that belongs to root: the error contains the command that helps, and it helps.
 #[test]
-fn a_volume_of_somebody_elses_stops_the_start_with_the_command_that_helps() {
+fn a_volume_of_another_user_stops_the_start_with_the_remedy() {
     let ready = Ready::boot();
     let netns = &ready.netns;
     netns.sh("mkdir /mnt/registry");

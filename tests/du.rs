@@ -329,7 +329,7 @@ fn shown_last(line: &str) -> &str {
 
 /// A wrong argument is answered with a line that says what to do.
 #[test]
-fn what_is_not_there_is_told() {
+fn a_pattern_without_a_match_is_an_error() {
     let mut server = Setup::hosting().quota("1GB").start();
     server.target().image("team/app", "1", &image(8400, &[]));
     let said = |arguments: &[&str], code: i32| {

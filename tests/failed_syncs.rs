@@ -147,7 +147,7 @@ fn a_retried_manifest_is_synced_at_every_step() {
 /// A change whose last sync fails is on the disk, and the client gets an error: later requests return the state of the
 /// disk, as after a restart.
 #[test]
-fn after_a_failed_change_the_disk_is_what_is_told() {
+fn after_a_failed_change_answers_follow_the_disk() {
     let mut server = Setup::hosting().variable("REGISTRY_STORAGE_DELETE_ENABLED", "true").start();
     let (target, home) = (server.target(), server.data().join("docker/registry/v2/repositories/team/app"));
     let images = [Image::single(Format::Oci, 730), Image::single(Format::Oci, 731)];

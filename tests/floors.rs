@@ -194,7 +194,7 @@ fn some_crates_stay_in_their_module() {
 }
 
 #[test]
-fn every_file_says_what_lives_in_it() {
+fn every_file_has_a_module_doc() {
     for file in modules(&source()).values() {
         let text = fs::read_to_string(file).unwrap();
         assert!(text.starts_with("//!"), "{} does not open with //!", file.display());

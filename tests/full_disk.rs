@@ -124,7 +124,7 @@ fn it_starts_on_a_full_disk() {
 
 /// Another program grows: mirrored content is evicted until the headroom is free again.
 #[test]
-fn the_mirror_makes_way_for_another_program() {
+fn mirrored_content_is_evicted_for_another_program() {
     let (disk, upstream) = (Disk::ext4(128), Upstream::plain());
     let server = mirror(&upstream, &disk).variable("REGISTRY_STORAGE_HEADROOM", "8MiB").start();
     for number in 0..12 {
@@ -205,7 +205,7 @@ fn a_push_on_a_full_disk_is_refused_and_works_later() {
 /// The disk is full while everything is leased, so that the index fails: once the leases are over, content is evicted
 /// without an index, for as long as the disk stays full, and after a restart as well.
 #[test]
-fn an_index_that_failed_keeps_nothing_from_making_way() {
+fn a_failed_index_prevents_no_eviction() {
     let (disk, upstream) = (Disk::ext4(64), Upstream::plain());
     let pushed = Image::of_size(Format::Oci, 795, 2 * MEBI);
     let mut server = mirror(&upstream, &disk).lease("5s").freshness("0s").start();

@@ -288,7 +288,7 @@ fn gc(data: &Path, arguments: &[&str]) -> Outcome {
 
 /// The command's output, for people and for programs: plan, progress and result.
 #[test]
-fn the_command_says_what_goes() {
+fn the_command_lists_what_it_removes() {
     let mut server = hosting().start();
     let (target, kept, gone) = (server.target(), Image::single(Format::Oci, 50), Image::single(Format::Oci, 51));
     target.image("team/app", "1", &kept);

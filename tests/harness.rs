@@ -64,7 +64,7 @@ fn skopeo_pulls_from_the_scripted_upstream_through_its_cdn() {
 
 /// No test can succeed by bypassing the mirror: the egress trap catches direct connections.
 #[test]
-fn the_fence_holds_who_leaves_the_mirror() {
+fn the_egress_trap_catches_clients_that_bypass_the_mirror() {
     let upstream = Upstream::plain();
     for start in STARTS {
         let trap = EgressTrap::new();

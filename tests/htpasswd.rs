@@ -70,7 +70,7 @@ fn htpasswd_asks_at_a_terminal() {
 
 /// A htpasswd file that this process may not read stops the start with the command that helps, as a folder does.
 #[test]
-fn a_file_of_somebody_elses_stops_the_start_with_the_command_that_helps() {
+fn a_file_of_another_user_stops_the_start_with_the_remedy() {
     let dir = scratch::dir("unreadable");
     let (folder, data) = (dir.path().join("auth"), dir.path().join("data"));
     let users = folder.join("htpasswd");

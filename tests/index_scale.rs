@@ -21,7 +21,7 @@ fn crowds() -> (usize, usize) {
 
 /// Evicting a thousand blobs costs the same for a small and a very large index.
 #[test]
-fn evicting_costs_the_same_however_many_there_are() {
+fn evicting_costs_the_same_for_any_number_of_blobs() {
     let cost = |blobs: usize| {
         let (index, root) = (scratch::dir("crowd"), scratch::dir("root"));
         let evictor = Evictor::new(root.path(), crowd::fill(&index.path().join("v1"), blobs), blobs);
@@ -42,7 +42,7 @@ fn evicting_costs_the_same_however_many_there_are() {
 /// The server responds within a second of its start with a very large index, and a scrape is as quick as with a small
 /// one.
 #[test]
-fn it_answers_at_once_however_many_there_are() {
+fn it_answers_at_once_with_any_number_of_blobs() {
     let mut server = Setup::hosting().variable("REGISTRY_HTTP_METRICS", "true").start();
     let image = Image::single(Format::Oci, 850);
     server.target().image("team/app", "1", &image);

@@ -26,7 +26,7 @@ fn lengthless(seed: u64) -> (Upstream, Image, Server) {
 
 /// Only the manifest gives the size of its blobs.
 #[test]
-fn the_manifest_tells_a_blobs_size() {
+fn a_blobs_size_comes_from_the_manifest() {
     let (upstream, image, server) = lengthless(1100);
     server.pull(REPOSITORY, "latest", &image);
     let asked = upstream.requests().len();
@@ -98,7 +98,7 @@ fn a_body_that_ends_early_with_its_connection_is_resumed() {
 
 /// If the size of a blob is unknown, its digest determines its end.
 #[test]
-fn a_blob_whose_size_nothing_tells_is_fetched_by_its_digest() {
+fn a_blob_of_unknown_size_is_fetched_by_its_digest() {
     for (seed, length) in [(1105, 6_000_000), (1106, 40_000_000), (1107, 100), (1108, 0)] {
         for fault in [Fault::UntilClose, Fault::Chunked] {
             let (upstream, server) = until_close();
@@ -121,7 +121,7 @@ fn a_blob_whose_size_nothing_tells_is_fetched_by_its_digest() {
 
 /// A range of a blob of unknown size is answered when the whole blob is here.
 #[test]
-fn a_range_of_a_blob_whose_size_nothing_tells() {
+fn a_range_of_a_blob_of_unknown_size() {
     let (upstream, server) = until_close();
     let blob = Blob::noise(1109, 3_000_000);
     upstream.add_blob(REPOSITORY, &blob);
@@ -133,7 +133,7 @@ fn a_range_of_a_blob_whose_size_nothing_tells() {
 
 /// The digest detects a cut body, which is resumed; one that stays cut or has wrong bytes is an error.
 #[test]
-fn a_cut_body_whose_size_nothing_tells_is_resumed_or_refused() {
+fn a_cut_body_of_unknown_size_is_resumed_or_refused() {
     for ignores_ranges in [false, true] {
         for how in [Cut::Fin, Cut::Rst] {
             let (upstream, server) = until_close();
@@ -164,7 +164,7 @@ fn a_cut_body_whose_size_nothing_tells_is_resumed_or_refused() {
 
 /// The disk takes no blob beyond the size limit, even if its size is unknown.
 #[test]
-fn a_blob_whose_size_nothing_tells_is_bounded() {
+fn a_blob_of_unknown_size_is_limited() {
     let (upstream, _) = until_close();
     let server = Setup::mirroring(&upstream.url()).variable("REGISTRY_STORAGE_MAXOBJECT", "20MB").start();
     let blob = Blob::noise(1112, 60_000_000);

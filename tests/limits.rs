@@ -13,7 +13,7 @@ use crate::{
         images::{Blob, Format, Image, Manifest},
         raw::{connect, connect_with, exchange, rest},
         server::{Server, Setup},
-        tls::{Authority, Https, Mounted, Wishes},
+        tls::{Authority, ClientTls, Https, Mounted},
         uploads::{OCTETS, basic},
         upstream::Upstream,
         users::{Users, password},
@@ -314,7 +314,7 @@ fn tls_and_http2_have_limits() {
 
     let blob = Blob::noise(5, 400_000);
     upstream.add_blob("library/app", &blob);
-    let https = Https::new(server.url(), &authority, &Wishes::default());
+    let https = Https::new(server.url(), &authority, &ClientTls::default());
     let path = format!("/v2/library/app/blobs/{}", blob.digest);
     assert_eq!(https.clone().http1().request("GET", &path).unwrap().status, 200);
     // None of them is read: each admitted one holds a piece of it.

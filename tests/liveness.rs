@@ -91,7 +91,7 @@ fn a_list_of_referrers_reads_no_manifest() {
 
 /// All tags without paging: streamed, not built as one document while others wait.
 #[test]
-fn all_tags_are_told_piece_by_piece() {
+fn all_tags_are_streamed() {
     const TAGS: usize = 5_500;
     let image = Image::single(Format::Oci, 4042);
     let debug = Port::reserve();

@@ -46,7 +46,7 @@ mod liveness;
 mod many;
 mod metrics;
 mod metrics_docs;
-mod mirror_door;
+mod mirror_listener;
 mod names;
 mod namespaces;
 mod odd_manifests;

@@ -1,5 +1,7 @@
 //! The metrics: they are exposed, they are right, and Prometheus and the dashboards can use them.
 
+mod prometheus;
+
 use std::{
     os::unix::fs::MetadataExt,
     path::Path,
@@ -12,9 +14,7 @@ use crate::support::{
     images::{Blob, Format, Image},
     ports::Port,
     process,
-    prometheus::{Prometheus, dashboards, promtool},
     scrape::Scrape,
-    scratch,
     server::{Server, Setup, entrepot},
     tls::{Authority, Mounted},
     upstream::{Cut, Fault, Kind, Rule, Upstream},
@@ -68,7 +68,7 @@ fn small(upstream: &Upstream, debug: &Port) -> Server {
 
 /// At quiet points between pulls, pushes, deletes and evictions, the metrics agree with `du`.
 #[test]
-fn the_disks_figures_are_what_du_finds() {
+fn the_disk_usage_agrees_with_du() {
     let (upstream, debug) = (Upstream::plain(), Port::reserve());
     let server = small(&upstream, &debug);
     agrees(&server, &debug, "empty");
@@ -102,7 +102,7 @@ fn the_disks_figures_are_what_du_finds() {
 
 /// The figures are kept at a clean stop, and counted again after a kill.
 #[test]
-fn the_disks_figures_outlive_the_process() {
+fn the_disk_usage_outlives_the_process() {
     let (upstream, debug) = (Upstream::plain(), Port::reserve());
     let mut server = small(&upstream, &debug);
     let pinned = image(920, 1_000_000);
@@ -122,7 +122,7 @@ fn the_disks_figures_outlive_the_process() {
 
 /// One fetch for many clients is one miss, some collapsed requests, and bytes saved.
 #[test]
-fn what_is_saved_is_counted() {
+fn collapsed_requests_are_counted() {
     let (upstream, debug) = (Upstream::plain(), Port::reserve());
     let blob = Blob::noise(930, 2_000_000);
     upstream.add_blob(REPOSITORY, &blob);
@@ -147,7 +147,7 @@ fn what_is_saved_is_counted() {
 
 /// Each failure of an upstream has a label.
 #[test]
-fn upstreams_are_told_by_how_they_answer() {
+fn upstream_requests_are_counted_by_outcome() {
     let (upstream, debug) = (Upstream::plain(), Port::reserve());
     upstream.options(|options| options.rate_limit = Some(100));
     let image = Image::single(Format::Oci, 940);
@@ -178,7 +178,7 @@ fn upstreams_are_told_by_how_they_answer() {
 
 /// A broken fetch that is resumed, and one whose bytes are wrong.
 #[test]
-fn fills_are_told_by_how_they_end() {
+fn fills_are_counted_by_result() {
     let (upstream, debug) = (Upstream::plain(), Port::reserve());
     let (broken, wrong) = (Blob::noise(950, 900_000), Blob::noise(951, 900_000));
     upstream.add_blob(REPOSITORY, &broken);
@@ -237,7 +237,7 @@ fn damage_is_counted() {
 
 /// The events of verification and collection are counted.
 #[test]
-fn care_is_counted() {
+fn maintenance_is_counted() {
     let debug = Port::reserve();
     let server = Setup::hosting().watched(&debug).variable("REGISTRY_VERIFY_INTERVAL", "0").start();
     server.target().image("team/app", "latest", &image(974, 20_000));
@@ -259,7 +259,7 @@ fn care_is_counted() {
 
 /// The expiry of the server's certificate, as long as there is one.
 #[test]
-fn the_certificates_end_is_told() {
+fn the_expiry_of_the_certificate_is_exposed() {
     let (debug, files) = (Port::reserve(), Mounted::new(&Authority::new("test").server()));
     let path = |name| files.path(name).to_str().unwrap().to_owned();
     let server = Setup::hosting()
@@ -280,7 +280,7 @@ fn the_certificates_end_is_told() {
 
 /// The debug listener is for operators; the main listener exposes metrics only if configured.
 #[test]
-fn doors_show_what_they_are_told_to() {
+fn listeners_expose_what_is_configured() {
     let debug = Port::reserve();
     let status = |url: String| http::get(&url).send().status;
     let server = Setup::hosting().watched(&debug).start();
@@ -336,81 +336,4 @@ fn probes_are_answered() {
     assert_eq!(both("/readyz"), [200; 2]);
     server.wait_for_log("/v2/", Duration::from_secs(5));
     assert!(!server.log().contains("healthz"), "probes leave no line:\n{}", server.log());
-}
-
-/// All that a mirror and a registry do, so that every series has a value.
-fn a_day(server: &Server, upstream: &Upstream) {
-    for seed in 0..8 {
-        let (name, image) = (format!("library/day{seed}"), image(980 + seed, 7_000_000));
-        upstream.add(&name, "latest", &image);
-        server.pull(&name, "latest", &image);
-        server.pull(&name, "latest", &image);
-    }
-    server.target().image("team/day", "latest", &Image::index(Format::Oci, 990, 10_000));
-    server.pull("team/day", "latest", &Image::index(Format::Oci, 990, 10_000));
-    http::get(&server.v2("team/day/tags/list")).send();
-    http::get(&server.v2("library/day1/tags/list")).send();
-}
-
-fn panels(file: &str) -> Vec<(String, String)> {
-    let text = std::fs::read_to_string(dashboards().join(file)).unwrap();
-    let board: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let panels = board["panels"].as_array().unwrap().iter();
-    let expressions = panels.flat_map(|panel| {
-        let targets = panel["targets"].as_array().cloned().unwrap_or_default();
-        let title = panel["title"].as_str().unwrap().to_owned();
-        targets.into_iter().map(move |target| (title.clone(), target["expr"].as_str().unwrap().to_owned()))
-    });
-    expressions.collect()
-}
-
-/// Every panel shows data after these actions.
-#[test]
-fn every_panel_shows_data() {
-    let (upstream, debug) = (Upstream::plain(), Port::reserve());
-    upstream.options(|options| options.rate_limit = Some(1000));
-    let server = small(&upstream, &debug);
-    let prometheus = Prometheus::scraping(&debug.addr().to_string());
-    wait_until("a scrape", Duration::from_secs(30), || prometheus.query("entrepot_build_info") == [1.0]);
-    a_day(&server, &upstream);
-    let all: Vec<_> = ["storage.json", "traffic.json"].iter().flat_map(|file| panels(file)).collect();
-    assert!(all.len() > 50, "{}", all.len());
-    let written = |expression: &str| {
-        let pairs = [("$job", ".*"), ("$instance", ".*"), ("$__rate_interval", "1m"), ("$__range", "10m")];
-        pairs.iter().fold(expression.to_owned(), |text, (name, value)| text.replace(name, value))
-    };
-    for (title, expression) in all {
-        let expression = written(&expression);
-        let shows = || prometheus.query(&expression).iter().any(|value| !value.is_nan());
-        wait_until(&format!("`{title}` to show data: {expression}"), Duration::from_secs(15), shows);
-    }
-    assert!(prometheus.query("ALERTS{alertstate=\"firing\"}").is_empty());
-}
-
-/// Every alert fires as it should, and clears.
-#[test]
-fn alerts_fire_and_clear() {
-    promtool(&["check", "rules", "alerts.yml"], None);
-    promtool(&["test", "rules", "alerts_test.yml"], None);
-    let (rules, tests) =
-        ["alerts.yml", "alerts_test.yml"].map(|file| std::fs::read_to_string(dashboards().join(file)).unwrap()).into();
-    for name in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
-        let of = |line: &&str| line.contains(&format!("alertname: {name}"));
-        let silent = tests.lines().filter(of).filter(|line| line.contains("exp_alerts: []")).count();
-        let all = tests.lines().filter(of).count();
-        assert!(silent >= 2 && all > silent, "{name} is silent {silent} times of {all}");
-    }
-}
-
-/// promtool accepts the exposition.
-#[test]
-fn promtool_finds_nothing_to_say() {
-    let (upstream, debug) = (Upstream::plain(), Port::reserve());
-    let server = small(&upstream, &debug);
-    a_day(&server, &upstream);
-    let (dir, scrape) = (scratch::dir("scrape"), Scrape::of(&debug.url()));
-    let file = dir.path().join("metrics");
-    std::fs::write(&file, &scrape.text).unwrap();
-    let outcome = promtool(&["check", "metrics"], Some(&file));
-    assert_eq!(outcome.output, "");
 }

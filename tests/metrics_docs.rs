@@ -1,4 +1,4 @@
-//! docs/metrics.md is generated from the catalogue. Dashboards and alerts use existing metrics, and every metric is
+//! docs/metrics.md is generated from the definitions of the metrics. Dashboards and alerts use existing metrics, and every metric is
 //! used. `ENTREPOT_WRITE_DOCS=1 cargo test metrics_docs` writes the page.
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
@@ -56,7 +56,7 @@ fn page() -> String {
 }
 
 #[test]
-fn the_page_is_the_catalogue() {
+fn the_page_has_every_definition() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
     if std::env::var_os("ENTREPOT_WRITE_DOCS").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -88,7 +88,7 @@ fn dashboards_and_alerts_name_what_exists_and_all_of_it() {
 }
 
 #[test]
-fn what_is_scraped_is_the_catalogue() {
+fn a_scrape_has_every_defined_metric() {
     let (upstream, door) = (Upstream::plain(), Port::reserve());
     upstream.options(|options| options.rate_limit = Some(100));
     let image = Image::single(Format::Oci, 995);

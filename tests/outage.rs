@@ -38,7 +38,7 @@ fn a_failing_upstream_never_fails_a_cached_pull() {
 
 /// Without cached content, each failure has its own code.
 #[test]
-fn a_failing_upstream_is_told_as_it_is() {
+fn an_upstream_failure_has_its_own_status() {
     for (upstream_says, status, code) in [
         (401, 404, Some("MANIFEST_UNKNOWN")),
         (403, 404, Some("MANIFEST_UNKNOWN")),

@@ -47,7 +47,7 @@ pub(crate) fn is_created(target: &Target, response: &crate::support::http::Respo
 
 /// Every method of uploading a blob, under both algorithms.
 #[test]
-fn every_way_to_upload_a_blob() {
+fn every_kind_of_upload_stores_a_blob() {
     let (_server, target) = fixture();
     for algorithm in [sha256 as fn(&[u8]) -> String, sha512] {
         let in_one = |name: &str| {
@@ -153,7 +153,7 @@ fn chunks_come_in_order() {
 
 /// An invalid `Content-Range`, and one whose length differs from its body's: nothing of the chunk is kept.
 #[test]
-fn a_chunk_is_what_it_says() {
+fn a_chunk_has_its_announced_range() {
     let (_server, target) = fixture();
     for range in ["0-", "x", "5-1", "0-49", "0-100", "-", "0-99-", "bytes 0-49/*"] {
         let mut session = target.begin(REPOSITORY);

@@ -68,7 +68,7 @@ fn skopeo_pushes() {
 
 /// An image that is pulled through the mirror, renamed and pushed here is hosted from then on.
 #[test]
-fn an_image_of_the_mirror_pushed_here_is_ours() {
+fn a_mirrored_image_that_is_pushed_is_hosted() {
     for start in [clients::docker, clients::containerd, clients::podman, clients::buildah, clients::skopeo] {
         outlives_the_mirror(start);
     }
@@ -101,7 +101,7 @@ fn forget_what_is_mirrored(server: &mut Server, upstream: &Upstream, image: &Ima
 
 /// The same without an upload: mounted from the mirrored repository, it is promoted.
 #[test]
-fn a_mirrored_blob_that_is_mounted_is_ours() {
+fn a_mirrored_blob_that_is_mounted_is_hosted() {
     let (upstream, image) = (Upstream::plain(), Image::of_size(Format::Oci, 202, 2_000_000));
     upstream.add("library/base", "1", &image);
     let mut server = Setup::both(&upstream.url()).start();

@@ -247,7 +247,7 @@ fn sha512_goes_all_the_way() {
 
 /// A digest that does not match the body: nothing is stored, under either name.
 #[test]
-fn a_manifest_is_what_its_digest_says() {
+fn a_manifest_matches_its_digest() {
     let (_server, target) = fixture();
     let image = manifest(&nothing(&target, REPOSITORY), &[], &[]);
     let mut padded = image.clone();

@@ -287,7 +287,7 @@ fn without_a_quota_a_full_disk_takes_pushes() {
 /// A quota too small to store anything stops the start; one without effect causes a warning; and the effective limit is
 /// logged, set or not.
 #[test]
-fn the_bound_is_told_and_a_vain_quota_is_not_taken() {
+fn the_limit_is_logged_and_a_useless_quota_is_refused() {
     let disk = Disk::ext4(256);
     let config = |quota: &str| {
         let data = disk.data();

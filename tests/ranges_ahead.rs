@@ -123,7 +123,7 @@ fn two_hundred_ranges_far_ahead_share_their_bytes() {
 
 /// Clients that do not read, at any position, hold no connection to the upstream; others are served meanwhile.
 #[test]
-fn who_does_not_read_holds_no_connection() {
+fn a_client_that_does_not_read_holds_no_connection() {
     let (blob, gate, upstream, server) = held();
     let places = (0..300).map(|number| 40 * MB + number * 190_000);
     let idle: Vec<_> =
@@ -170,7 +170,7 @@ fn what_was_fetched_ahead_is_no_part_of_a_whole_blob() {
 /// The same for an uncached blob, which each client streams from the upstream: a client that does not read releases the
 /// connection, and continues at its position.
 #[test]
-fn who_does_not_read_lets_go_of_a_stream() {
+fn a_client_that_does_not_read_releases_its_stream() {
     let blob = Blob::noise(1003, 60 * MB);
     let upstream = Upstream::plain();
     upstream.add_blob(REPOSITORY, &blob);
@@ -186,7 +186,7 @@ fn who_does_not_read_lets_go_of_a_stream() {
 /// A client that reads a little from time to time releases it, too: below the minimum rate it could hold it without
 /// end.
 #[test]
-fn who_reads_too_slowly_lets_go_of_a_stream() {
+fn a_client_that_reads_too_slowly_releases_its_stream() {
     let blob = Blob::noise(1005, 40 * MB);
     let upstream = Upstream::plain();
     upstream.add_blob(REPOSITORY, &blob);
@@ -218,7 +218,7 @@ fn who_reads_too_slowly_lets_go_of_a_stream() {
 /// A range that ends before the blob does leaves nothing of the request made before the blob was known not to be
 /// cacheable.
 #[test]
-fn who_does_not_read_a_range_lets_go_of_the_whole_blob() {
+fn a_client_that_does_not_read_a_range_releases_the_blob() {
     let blob = Blob::window(2_000_000, 40 * MIB);
     let upstream = Upstream::plain();
     upstream.add_blob(REPOSITORY, &blob);

@@ -35,7 +35,7 @@ fn is_served(server: &Server, repository: &str, blob: &Blob) {
 
 /// An upstream that does not respond for names without a right to a blob does not delay authorized clients.
 #[test]
-fn nobody_waits_for_a_strangers_fill() {
+fn no_pull_waits_for_an_unconfirmed_fill_of_another_repository() {
     let blob = Blob::noise(800, 300_000);
     let (upstream, server) = owned(&blob);
     upstream.fault(Rule::on(Kind::Blob, Fault::Hang).path("stranger"));
@@ -56,7 +56,7 @@ fn nobody_waits_for_a_strangers_fill() {
 
 /// In any order of requests and responses, an authorized pull succeeds and an unauthorized one does not.
 #[test]
-fn a_rightful_pull_never_fails_for_a_stranger() {
+fn a_permitted_pull_does_not_fail_with_an_unconfirmed_fill() {
     let upstream = Upstream::plain();
     let server = Server::mirroring(&upstream);
     upstream.fault(Rule::on(Kind::Blob, Fault::Delay(Duration::from_millis(20))).path("stranger"));
@@ -94,7 +94,7 @@ fn two_that_have_it_share_a_fill() {
 
 /// Checking a blob's bytes again is not delayed by an unauthorized client whose upstream hangs.
 #[test]
-fn a_check_of_what_is_here_waits_for_no_stranger() {
+fn a_check_of_stored_content_waits_for_no_unconfirmed_fill() {
     let blob = Blob::noise(802, 300_000);
     let (upstream, server) = owned(&blob);
     is_served(&server, OWNER, &blob);
@@ -145,7 +145,7 @@ fn a_blob_of_another_size_than_its_manifest_says_is_refused() {
 
 /// An unauthorized client's denial does not affect the partial blob that is kept for others.
 #[test]
-fn a_stranger_leaves_a_half_where_it_is() {
+fn an_unconfirmed_request_leaves_a_partial_blob_alone() {
     let blob = Blob::window(6_000, 5_000_000);
     let (upstream, server) = owned(&blob);
     upstream.fault(Rule::on(Kind::Blob, Fault::CutAfter(3_000_000, Cut::Fin)).times(1));
@@ -272,7 +272,7 @@ fn a_fill_that_a_portal_answered_follows_no_other() {
 
 /// A request without a right to a blob does not extend its lease or delay its eviction.
 #[test]
-fn a_strangers_question_is_no_use() {
+fn an_unconfirmed_request_counts_as_no_use() {
     let upstream = Upstream::plain();
     let (asked_for, next) = (Blob::noise(808, 6_000_000), Blob::noise(809, 8_000_000));
     upstream.add_blob(OWNER, &asked_for);

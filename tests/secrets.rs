@@ -84,7 +84,7 @@ fn secrets_stay_out_of_the_log_when_things_fail() {
 
 /// A wrong password is not the client's fault: it gets 404, and the log names the registry without the password.
 #[test]
-fn a_wrong_password_is_told_in_the_log_alone() {
+fn a_wrong_upstream_password_is_logged_only() {
     let upstream = Settings::default().auth(Auth::basic(USER, "another")).start();
     let server = with_credentials(&upstream, "text");
     let response = server.manifest(REPOSITORY, "latest").send();

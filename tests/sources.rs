@@ -50,7 +50,7 @@ fn fixture(images: &[(&str, &Image)]) -> (Upstream, Server) {
 
 /// `library/ubuntu` is the Hub's: no client can push there, and mirror clients get the upstream's content.
 #[test]
-fn the_hubs_own_names_are_not_ours() {
+fn names_of_the_hub_cannot_be_pushed() {
     let (theirs, ours) = (Image::single(Format::Oci, 70), Image::single(Format::Oci, 71));
     let (_upstream, server) = fixture(&[("library/ubuntu", &theirs)]);
     let target = server.target();
@@ -68,7 +68,7 @@ fn the_hubs_own_names_are_not_ours() {
 
 /// A mirrored name cannot be pushed to, unless the operator lists it as hosted; then it is hosted at once.
 #[test]
-fn a_name_that_was_mirrored_is_not_ours() {
+fn a_mirrored_name_cannot_be_pushed() {
     let (theirs, ours) = (Image::single(Format::Oci, 72), Image::single(Format::Oci, 73));
     let (upstream, server) = fixture(&[("acme/tool", &theirs)]);
     server.pull("acme/tool", "latest", &theirs);
@@ -87,7 +87,7 @@ fn a_name_that_was_mirrored_is_not_ours() {
 
 /// The same volume, with the name listed as hosted in between.
 #[test]
-fn a_mirrored_name_becomes_ours_with_a_key() {
+fn a_mirrored_name_is_hosted_if_it_is_listed() {
     let (theirs, ours) = (Image::single(Format::Oci, 74), Image::single(Format::Oci, 75));
     let upstream = Upstream::plain();
     upstream.add("acme/tool", "latest", &theirs);
@@ -161,7 +161,7 @@ fn upstream_never_hears_of_a_name_that_will_be_hosted() {
 
 /// A request that names the Hub gets the Hub's content, never pushed content of the same name.
 #[test]
-fn whoever_asks_the_hub_gets_the_hubs() {
+fn a_request_for_the_hub_gets_the_content_of_the_hub() {
     let (theirs, ours) = (Image::single(Format::Oci, 79), Image::single(Format::Oci, 80));
     let (upstream, server) = fixture(&[]);
     let target = server.target();
@@ -286,7 +286,7 @@ fn an_upstream_that_names_a_secret_does_not_open_it() {
 
 /// Pushed bytes are shared with the mirror: it fetches as usual, and each blob is stored once for both.
 #[test]
-fn blobs_are_stored_once_whoever_brought_them() {
+fn blobs_of_all_sources_are_stored_once() {
     let image = Image::of_size(Format::Oci, 84, 500_000);
     let (upstream, server) = fixture(&[("library/base", &image)]);
     let data = |server: &Server| {

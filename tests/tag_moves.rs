@@ -92,7 +92,7 @@ fn a_tag_that_moved_to_a_cached_image_does_not_fall_back() {
 
 /// The tag moved from one image to another, and then a client pulls the first by another tag.
 #[test]
-fn an_older_word_does_not_undo_a_later_one() {
+fn an_older_answer_does_not_replace_a_later_one() {
     let (old, new) = (Image::single(Format::Oci, 98), Image::single(Format::Oci, 99));
     let upstream = Upstream::plain();
     ["latest", "1"].iter().for_each(|tag| upstream.add(REPOSITORY, tag, &old));
@@ -246,7 +246,7 @@ impl World {
 /// For any order of requests: a tag is never answered with an outdated value for longer than `proxy.freshness`, and
 /// without an upstream it has the last known value.
 #[test]
-fn a_tag_is_what_was_heard_last_whatever_is_asked() {
+fn a_tag_is_the_latest_answer_for_every_request() {
     const FRESHNESS: Duration = Duration::from_millis(60);
     for seed in 0..rounds(80) as u64 {
         let (mut world, mut rng) = (World::new(seed), Rng::new(seed + 1));

@@ -62,7 +62,7 @@ fn a_hundred_pulls_cost_the_hub_nothing() {
 
 /// A cold pull is counted once for each manifest, for any number of concurrent requests for the tag.
 #[test]
-fn a_cold_tag_is_fetched_once_for_all_who_wait() {
+fn an_uncached_tag_is_fetched_once_for_all_requests() {
     let image = Image::single(Format::Docker, 50);
     let upstream = upstream_with(&image);
     upstream.fault(Rule::on(Kind::Manifest, Fault::Delay(Duration::from_millis(300))));
@@ -77,7 +77,7 @@ fn a_cold_tag_is_fetched_once_for_all_who_wait() {
 
 /// Stale: one HEAD upstream for any number of waiting requests, and no GET if the tag has not moved.
 #[test]
-fn a_stale_tag_costs_one_head_for_all_who_wait() {
+fn a_stale_tag_costs_one_head_for_all_requests() {
     let image = Image::single(Format::Oci, 51);
     let upstream = upstream_with(&image);
     let server = stale(&upstream, &image);
@@ -139,7 +139,7 @@ fn a_tag_that_is_gone_is_gone() {
 
 /// RFC 9211: the cache's result.
 #[test]
-fn cache_status_tells_what_happened() {
+fn cache_status_names_the_source() {
     let image = Image::single(Format::Oci, 73);
     let upstream = upstream_with(&image);
     let server = Setup::mirroring(&upstream.url()).freshness("1s").start();
@@ -326,7 +326,7 @@ fn an_upstream_without_digest_headers_is_mirrored() {
 
 /// A HEAD named a manifest that is gone at the GET: the tag still exists, and names another.
 #[test]
-fn a_tag_outlives_what_was_heard_of_it() {
+fn a_tag_outlives_its_cached_digest() {
     let (image, newer) = (Image::single(Format::Oci, 93), Image::single(Format::Oci, 94));
     let upstream = upstream_with(&image);
     let server = Setup::mirroring(&upstream.url()).freshness("1h").start();

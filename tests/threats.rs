@@ -6,7 +6,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The tests in the table's last column: `file::function` below `tests/`, `…::function` of the file before, or a file.
+/// The tests in the table's last column: `file::function` or `folder::file::function` below `tests/`, `…::function` of the file before, or a file.
 fn named() -> Vec<String> {
     let page = fs::read_to_string(root().join("THREATS.md")).unwrap();
     let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| who |"));
@@ -18,7 +18,7 @@ fn named() -> Vec<String> {
 fn names(cell: &str) -> Vec<String> {
     let (mut names, mut file) = (Vec::new(), String::new());
     for name in cell.split('`').skip(1).step_by(2) {
-        match name.split_once("::") {
+        match name.rsplit_once("::") {
             Some(("…", function)) => names.push(format!("{file}::{function}")),
             Some((before, _)) => {
                 file = before.to_owned();
@@ -33,8 +33,10 @@ fn names(cell: &str) -> Vec<String> {
 
 /// Returns whether a test of that name, or any test in a file of that name, exists.
 fn exists(name: &str) -> bool {
-    let (file, test) = match name.split_once("::") {
-        Some((file, function)) => (format!("tests/{file}.rs"), format!("#[test]\nfn {function}()")),
+    let (file, test) = match name.rsplit_once("::") {
+        Some((file, function)) => {
+            (format!("tests/{}.rs", file.replace("::", "/")), format!("#[test]\nfn {function}()"))
+        }
         // `#[tokio::test]` is one, too.
         None if name.contains('/') => (name.to_owned(), "test]\n".to_owned()),
         None => (format!("tests/{name}"), "test]\n".to_owned()),

@@ -13,7 +13,7 @@ use crate::support::{
     images::{Blob, Format, Image},
     rounds,
     server::{Server, Setup, entrepot},
-    tls::{Authority, Https, Mounted, Wishes},
+    tls::{Authority, ClientTls, Https, Mounted},
     upstream::Upstream,
     wait_until,
 };
@@ -28,7 +28,7 @@ pub(crate) fn with(setup: Setup, files: &Mounted) -> Setup {
 }
 
 fn client(server: &Server, authority: &Authority) -> Https {
-    Https::new(server.url(), authority, &Wishes::default())
+    Https::new(server.url(), authority, &ClientTls::default())
 }
 
 /// Certificates are replaced while clients connect, stay connected and download: no request fails, each new handshake
@@ -128,8 +128,8 @@ fn versions_are_as_they_are_asked_for() {
     let authority = Authority::new("test");
     let files = Mounted::new(&authority.server());
     let old = |server: &Server| {
-        let wishes = Wishes { only_1_2: true, ..Wishes::default() };
-        Https::new(server.url(), &authority, &wishes).http1().request("GET", "/v2/").map(|answer| answer.status)
+        let client_tls = ClientTls { only_1_2: true, ..ClientTls::default() };
+        Https::new(server.url(), &authority, &client_tls).http1().request("GET", "/v2/").map(|answer| answer.status)
     };
     let server = with(Setup::hosting(), &files).start();
     assert_eq!(client(&server, &authority).connect().unwrap().alpn(), "http/1.1");
@@ -152,8 +152,8 @@ fn clients_must_be_vouched_for() {
     let server = setup().start();
     let (known, unknown) = (authority.client(), stranger.client());
     let status = |server: &Server, pair| {
-        let wishes = Wishes { client: pair, ..Wishes::default() };
-        Https::new(server.url(), &authority, &wishes).http1().request("GET", "/v2/").map(|answer| answer.status)
+        let client_tls = ClientTls { client: pair, ..ClientTls::default() };
+        Https::new(server.url(), &authority, &client_tls).http1().request("GET", "/v2/").map(|answer| answer.status)
     };
     assert_eq!(status(&server, Some(&known)).unwrap(), 200);
     assert!(status(&server, None).is_err());

@@ -71,7 +71,7 @@ fn a_manifest_in_memory_is_not_everybodys() {
 
 /// RFC 9211: `stored` is set only for stored content.
 #[test]
-fn cache_status_tells_what_is_not_stored() {
+fn cache_status_names_what_is_not_stored() {
     let image = Image::index(Format::Oci, 112, 300_000);
     let upstream = upstream_with(&image);
     let server = refusing(&upstream);

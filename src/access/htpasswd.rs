@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lines_that_let_nobody_in_without_their_passwords() {
+    fn describes_unusable_lines_without_their_passwords() {
         let sha = "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=";
         let text = format!(
             "testuser test123\nbob:plain-secret\neve:$apr1$x$plain-secret\nann:{sha}\nplain-secret\n:plain\n\u{1b}[31m x"
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_password_takes_as_long_whoever_it_is_of() {
+    fn a_wrong_password_takes_the_same_time_for_all_users() {
         let line = |user: &str, cost| format!("{user}:{}\n", bcrypt::hash("pw", cost).unwrap());
         let rounds = |check: &PasswordCheck| -> u32 {
             check.own.iter().chain(&check.rest).map(|hash| 1 << cost_of(hash).unwrap()).sum()
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_line_is_one_that_lets_in() {
+    fn a_new_line_is_usable() {
         let line = NewLine::new("ann", "secret").unwrap();
         let (users, flaws) = Htpasswd::read_lines(&line.line());
         assert!(flaws.is_empty() && users.password_check("ann").matches(&Secret::new("secret")));

@@ -182,7 +182,7 @@ mod tests {
 
     /// A user with the name of a group does not become that group.
     #[test]
-    fn names_do_not_make_groups() {
+    fn a_user_is_not_the_group_of_its_name() {
         let rules = rules(Some(vec![rule(&[Who::User("devs".into())], &[Action::Pull], &["**"])]));
         assert!(!rules.decide(&Principal::user("ann"), Action::Pull, &own("a")).allowed);
         assert!(rules.decide(&Principal::user("devs"), Action::Pull, &own("a")).allowed);

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_covers_what_it_says() {
+    fn a_grant_covers_its_actions() {
         let (app, other) = ("team/app".parse().unwrap(), "team/app2".parse().unwrap());
         let mut grants = Grants::default();
         grants.allow(&app, &[Action::Pull]);

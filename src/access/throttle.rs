@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_password_clears_the_slate() {
+    fn the_right_password_resets_the_failures() {
         let throttle = Throttle::new();
         for _ in 0..1000 {
             drop(throttle.attempt(HERE, [1; 32]).unwrap());

@@ -119,7 +119,7 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
 }
 
 #[test]
-fn without_a_word_it_has_defaults() {
+fn an_empty_configuration_has_defaults() {
     let loaded = with(&[]);
     let config = &loaded.config;
     assert_eq!(loaded.warnings, []);
@@ -153,7 +153,7 @@ fn reads_a_file() {
 }
 
 #[test]
-fn reads_debian_s_file_and_lets_nobody_in() {
+fn reads_the_file_of_debian_and_refuses_a_section_without_users() {
     let loaded = load(DEBIAN).unwrap();
     assert_eq!(*loaded.config.storage.rootdirectory, Path::new("/var/lib/docker-registry"));
     assert!(*loaded.config.storage.delete_enabled && *loaded.config.auth == Auth::Open);
@@ -172,7 +172,7 @@ fn reads_debian_s_file_and_lets_nobody_in() {
 }
 
 #[test]
-fn aliases_are_followed_as_far_as_is_sane() {
+fn yaml_aliases_are_followed_up_to_a_limit() {
     let file = "version: 0.1\nproxy: {username: &name bob, password: *name}";
     assert_eq!(load(file).unwrap().config.proxy.password.as_ref().unwrap().expose(), "bob");
     let laughs: String = (1..30).map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1)).collect();
@@ -183,7 +183,7 @@ fn aliases_are_followed_as_far_as_is_sane() {
 }
 
 #[test]
-fn later_words_win() {
+fn later_sources_have_precedence() {
     let file = Some("version: 0.1\nhttp: {addr: :1}\nstorage: {filesystem: {rootdirectory: /file}}".as_bytes());
     let variables = [("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/variable")];
     let loaded = load_with(file, &variables, Flags::default()).unwrap().config;
@@ -201,7 +201,7 @@ fn later_words_win() {
 }
 
 #[test]
-fn old_words_are_understood() {
+fn old_names_of_keys_are_understood() {
     assert_eq!(*load("version: 0.1\nloglevel: debug").unwrap().config.log.level, Level::Debug);
     let both = load("version: 0.1\nloglevel: debug\nlog: {level: error, formatter: logstash}").unwrap();
     assert_eq!((*both.config.log.level, *both.config.log.formatter), (Level::Error, Formatter::Json));

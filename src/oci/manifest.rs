@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_told_by_its_shape() {
+    fn an_index_is_recognised_by_its_fields() {
         let json = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, descriptor(b"m"));
         let index = Manifest::parse(json.as_bytes()).unwrap();
         assert!(index.media_type.is_index());
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_told_and_ends_nothing() {
+    fn fields_of_a_wrong_type_are_listed_and_ignored() {
         let (config, layer) = (descriptor(b"c"), descriptor(b"layer"));
         for (field, fields) in [
             ("digest", r#","layers":[{"digest":"blake3:00","size":1}]"#.to_owned()),

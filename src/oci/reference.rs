@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_tags_from_digests() {
+    fn distinguishes_tags_from_digests() {
         assert!(matches!("latest".parse(), Ok(Reference::Tag(_))));
         assert!(matches!(Digest::sha256(b"").to_string().parse(), Ok(Reference::Digest(_))));
         assert_eq!("sha256:12".parse::<Reference>(), Err(InvalidReference::Digest(InvalidDigest::Hex)));

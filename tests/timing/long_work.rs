@@ -38,15 +38,15 @@ fn small() -> Sizes {
 /// Under each kind of long work, a small blob and a probe take about as long as on an idle server. `--nocapture` shows
 /// the figures; `cargo bench --bench liveness` has the loads as large as in production.
 #[test]
-fn long_work_keeps_nobody_waiting() {
+fn long_work_delays_no_request() {
     let (_server, bystander) = loads::bystander();
     for (name, load) in LOADS {
-        keeps_nobody_waiting(name, &load(&small()).measure(PEACE, &bystander));
+        delays_no_request(name, &load(&small()).measure(PEACE, &bystander));
     }
 }
 
 #[allow(clippy::print_stderr, reason = "figures for whoever looks")]
-fn keeps_nobody_waiting(load: &str, measured: &Measured) {
+fn delays_no_request(load: &str, measured: &Measured) {
     eprintln!("{load}: {:.1?}; {}", measured.took, measured.outcome);
     let waits = measured.loaded.iter().zip(&measured.peace).zip(&measured.beside);
     for (kind, ((loaded, peace), beside)) in Place::KINDS.iter().zip(waits) {

@@ -63,7 +63,7 @@ fn the_right_password_lets_in_and_no_other() {
 
 /// A verified password is not hashed again: thousands of requests cost less than one verification.
 #[test]
-fn a_password_that_was_right_is_cheap() {
+fn a_verified_password_is_cached() {
     let file = File::new(&line("ann", "secret", 10));
     let authenticator = file.open().unwrap();
     let start = Instant::now();
@@ -93,7 +93,7 @@ fn many_at_once_with_the_right_password_all_get_in() {
 
 /// Hashing runs on threads of its own, at most on half of the cores, even for cancelled requests.
 #[test]
-fn hashing_is_in_nobodys_way() {
+fn hashing_blocks_no_other_task() {
     let file = File::new(&line("ann", "secret", 12));
     let authenticator = Arc::new(file.open().unwrap());
     let permits = authenticator.slots.available_permits();
@@ -125,7 +125,7 @@ fn hashing_is_in_nobodys_way() {
 }
 
 #[test]
-fn who_keeps_failing_waits_and_who_has_logged_in_does_not() {
+fn a_failing_client_waits_and_a_logged_in_one_does_not() {
     let file = File::new(&(line("ann", "secret", 4) + &line("bob", "secret", 4)));
     let authenticator = file.open().unwrap();
     file.log_in(&authenticator, "ann", "secret").unwrap();
@@ -184,7 +184,7 @@ fn a_changed_file_counts_at_once_and_a_broken_one_does_not() {
 }
 
 #[test]
-fn a_file_that_lets_nobody_in_stops_the_start() {
+fn a_file_without_users_stops_the_start() {
     for text in ["", "# nobody\n", "testuser test123\n", "bob:plain\n"] {
         let error = File::new(text).open().unwrap_err().to_string();
         assert!(error.contains("no line of it lets a user in") && error.contains("entrepot htpasswd"), "{error}");

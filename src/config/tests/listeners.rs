@@ -7,7 +7,7 @@ fn from(rest: &str) -> Http {
 }
 
 #[test]
-fn without_a_word_doors_are_plain_and_limits_generous() {
+fn listeners_have_no_tls_and_high_limits_by_default() {
     let http = with(&[]).config.http;
     assert!(http.tls.is_none() && http.mirror.is_none() && http.trusted_proxies.is_empty() && *http.http2_disabled);
     let limits = &http.limits;
@@ -42,7 +42,7 @@ fn tls_is_read_as_registry_2_has_it() {
 }
 
 #[test]
-fn half_of_tls_is_none() {
+fn tls_needs_certificate_and_key() {
     for (rest, begins) in [
         ("http: {tls: {certificate: /c}}", "config.yml:2: http.tls.certificate is \"/c\"; expected http.tls.key"),
         ("http: {tls: {key: /k}}", "config.yml:2: http.tls.key is \"/k\"; expected http.tls.certificate"),
@@ -72,7 +72,7 @@ fn zero_is_no_limit() {
 }
 
 #[test]
-fn the_mirrors_door_and_who_is_in_front() {
+fn the_mirror_listener_and_trusted_proxies() {
     let http = from("http:\n  mirror:\n    addr: 127.0.0.1:5001\n  trustedproxies: [10.0.0.0/8, 127.0.0.1]\n");
     assert_eq!(http.mirror.as_ref().unwrap().port, 5001);
     assert!(http.trusted_proxies[0].contains("10.1.2.3".parse().unwrap()));

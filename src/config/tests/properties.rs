@@ -43,7 +43,7 @@ proptest! {
     }
 
     #[test]
-    fn no_words_upset_it(words in vec(word(), 0..40)) {
+    fn no_input_panics(words in vec(word(), 0..40)) {
         holds(Some(format!("version: 0.1\n{}", words.concat()).as_bytes()), vec![]);
     }
 

@@ -8,7 +8,7 @@ fn from(rest: &str) -> Config {
 }
 
 #[test]
-fn without_a_word_it_is_registry_2() {
+fn the_defaults_are_those_of_registry_2() {
     let Config { http, storage, proxy, auth, catalog, tags, validation, .. } = with(&[]).config;
     assert!(*proxy.enabled && proxy.push.is_none() && proxy.push_allowed() && proxy.hosted.is_empty());
     assert!(!*storage.delete_enabled && !*storage.readonly && *auth == Auth::Open);
@@ -72,7 +72,7 @@ fn every_key_has_a_variable() {
 }
 
 #[test]
-fn half_a_list_is_none() {
+fn an_incomplete_list_is_refused() {
     let line = complaint_of(&[("REGISTRY_VALIDATION_MANIFESTS_URLS_DENY", "[^https://[a-z]+/]")]);
     assert!(line.starts_with("REGISTRY_VALIDATION_MANIFESTS_URLS_DENY: not valid YAML: "), "{line}");
     let loaded = with(&[
@@ -160,7 +160,7 @@ fn zero_entries_mean_the_default() {
 }
 
 #[test]
-fn names_bad_values_of_theirs() {
+fn names_invalid_values_of_these_keys() {
     for (rest, expected) in [
         (
             "proxy:\n  hosted:\n    - team/*\n    - Team/*",

@@ -1,11 +1,19 @@
 //! Real clients from Debian's packages, each on private roots, each with the mirror in front of `docker.io` and the
 //! egress trap behind it.
 
+pub(crate) mod admin;
 mod buildah;
 mod containerd;
 mod docker;
+pub(crate) mod http;
+pub(crate) mod http2;
 mod podman;
+pub(crate) mod prometheus;
+pub(crate) mod raw;
+pub(crate) mod release;
+pub(crate) mod scrape;
 mod skopeo;
+pub(crate) mod uploads;
 
 use std::{path::Path, time::Duration};
 

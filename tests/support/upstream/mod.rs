@@ -11,6 +11,8 @@ mod content;
 mod deliver;
 mod faults;
 mod record;
+pub(crate) mod registry2;
+pub(crate) mod token_service;
 
 use std::{
     collections::HashSet,
