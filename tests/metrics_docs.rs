@@ -17,10 +17,10 @@ use crate::support::{
 const INTRODUCTION: &str = "\
 # Metrics
 
-Prometheus scrapes them at `/metrics` of `http.debug.addr`, a second door that has nothing else but health checks; with
-`http.metrics: true`, at `/metrics` of the main door too: where that one asks who comes, to users alone (`basic_auth` of the scrape
-configuration). A scrape costs the same whatever is stored. Figures of the disk are asked for at the scrape, and are what `du`
-says of the root, less what has changed since; counters begin at 0 with the process.
+Prometheus scrapes them at `/metrics` of `http.debug.addr`, a second listener that serves only metrics and health checks; with
+`http.metrics: true`, at `/metrics` of the main listener, too: with `auth`, only to users (`basic_auth` of the scrape configuration).
+The cost of a scrape does not depend on the amount of stored data. The disk usage is read at the scrape, and is what `du` reports of
+the data directory, less what has changed since; counters begin at 0 with the process.
 
 ```yaml
 http:
@@ -89,13 +89,13 @@ fn dashboards_and_alerts_name_what_exists_and_all_of_it() {
 
 #[test]
 fn a_scrape_has_every_defined_metric() {
-    let (upstream, door) = (Upstream::plain(), Port::reserve());
+    let (upstream, debug) = (Upstream::plain(), Port::reserve());
     upstream.options(|options| options.rate_limit = Some(100));
     let image = Image::single(Format::Oci, 995);
     upstream.add("library/docs", "latest", &image);
-    let server = Setup::mirroring(&upstream.url()).variable("REGISTRY_STORAGE_QUOTA", "1GB").watched(&door).start();
+    let server = Setup::mirroring(&upstream.url()).variable("REGISTRY_STORAGE_QUOTA", "1GB").watched(&debug).start();
     server.pull("library/docs", "latest", &image);
-    let scrape = Scrape::of(&door.url());
+    let scrape = Scrape::of(&debug.url());
     let scraped: BTreeSet<_> = scrape.names().into_iter().collect();
     // There is no certificate without TLS.
     let known: BTreeSet<_> =

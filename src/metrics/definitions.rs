@@ -60,123 +60,127 @@ macro_rules! group {
     };
 }
 
-group! { STORAGE, "How full it is, and of what",
+group! { STORAGE, "Storage",
     STORAGE_BYTES = gauge("entrepot_storage_bytes", &["class"],
-        "What lies below the root, as it occupies the disk; the classes add up to what du says. hosted was pushed here, \
-         mirrored can make way, pinned came from upstreams and stays, staged is on its way in, links are folders and links, \
-         index is the index, quarantined is damaged, other is the rest.");
+        "Bytes on the disk below the data directory, by class; the classes add up to what du reports. hosted was \
+         pushed here, mirrored may be evicted, pinned is mirrored and never evicted, staged is being written, \
+         links are folders and links, index is the index, quarantined is damaged, other is the rest.");
     STORAGE_OBJECTS = gauge("entrepot_storage_objects", &["class"], "Blobs, by class.");
     MIRRORED_BYTES = gauge("entrepot_storage_mirrored_bytes", &["upstream"],
-        "The classes mirrored and pinned by the upstream that a blob came from, or came from first.");
-    MIRRORED_OBJECTS = gauge("entrepot_storage_mirrored_objects", &["upstream"], "The same in blobs.");
-    RECLAIMABLE = gauge("entrepot_storage_reclaimable_bytes", &[], "What eviction could free.");
+        "The classes mirrored and pinned, by the upstream that a blob came from first.");
+    MIRRORED_OBJECTS = gauge("entrepot_storage_mirrored_objects", &["upstream"], "The blobs of these classes.");
+    RECLAIMABLE = gauge("entrepot_storage_reclaimable_bytes", &[], "Bytes that eviction could free.");
     PROMISED = gauge("entrepot_storage_promised_bytes", &[],
-        "Set aside for what is on its way in, and not on disk yet.");
+        "Bytes reserved for files that are being written, and not on the disk yet.");
     QUOTA = gauge("entrepot_storage_quota_bytes", &[], "storage.quota in bytes; absent without one.");
     ALLOWED = gauge("entrepot_storage_allowed_bytes", &[],
-        "What everything stored may come to: the quota, or less where the filesystem has less beside the headroom.");
-    HEADROOM = gauge("entrepot_storage_headroom_bytes", &[], "storage.headroom in bytes: what stays free for others.");
+        "The limit of all stored bytes: the quota, or less if the filesystem has less beside the headroom.");
+    HEADROOM = gauge("entrepot_storage_headroom_bytes", &[], "storage.headroom in bytes: the space that stays free.");
     COUNTED = gauge("entrepot_storage_counted", &[],
-        "1 when all that is on disk is counted; 0 for a while after a process was killed.");
-    FILESYSTEM_SIZE = gauge("entrepot_filesystem_size_bytes", &[], "The filesystem that the root is on.");
-    FILESYSTEM_FREE = gauge("entrepot_filesystem_free_bytes", &[], "What it has free for an unprivileged writer.");
+        "1 if all stored content is counted; 0 for a while after a process was killed.");
+    FILESYSTEM_SIZE = gauge("entrepot_filesystem_size_bytes", &[], "The size of the data directory's filesystem.");
+    FILESYSTEM_FREE = gauge("entrepot_filesystem_free_bytes", &[], "Its free space for unprivileged processes.");
     INDEX_COMPLETE = gauge("entrepot_index_complete", &[],
-        "1 when the index knows all that is on disk; 0 while it is rebuilt, or has failed.");
+        "1 if the index knows all stored content; 0 while it is rebuilt, or has failed.");
 }
 
 const AGES: &[f64] = &[60., 600., 3_600., 21_600., 86_400., 259_200., 604_800., 1_209_600., 2_592_000., 7_776_000.];
 
-group! { EVICTION, "What made way",
+group! { EVICTION, "Eviction",
     EVICTED_BYTES = counter("entrepot_evicted_bytes_total", &["reason"],
-        "Mirrored content that was removed: room was needed, or nobody asked for it in proxy.ttl.");
-    EVICTED_OBJECTS = counter("entrepot_evicted_objects_total", &["reason"], "The same in blobs.");
+        "Bytes of mirrored content that was removed, by reason: room (the space was needed), or ttl (unused for \
+         proxy.ttl).");
+    EVICTED_OBJECTS = counter("entrepot_evicted_objects_total", &["reason"], "The blobs of these.");
     EVICTED_AGE = histogram("entrepot_evicted_idle_seconds", &["reason"], AGES,
-        "How long it had not been asked for when it went: much of it young means that the quota is small.");
+        "The time since the last use of an evicted blob. Many short times mean that the quota is small.");
 }
 
-group! { CACHE, "What the mirror saves",
+group! { CACHE, "Cache",
     CACHE_ANSWERS = counter("entrepot_cache_answers_total", &["upstream", "kind", "result"],
-        "Answers with mirrored content, to GET and HEAD. hit came from the cache, revalidated too, after the upstream said that \
-         it still holds, stale too, as the upstream gave nothing better; miss was fetched, collapsed waited for somebody else's \
-         fetch.");
+        "Responses with mirrored content to GET and HEAD, by result. hit, revalidated (the upstream confirmed the \
+         tag) and stale (the upstream failed) came from the cache; miss was fetched; collapsed waited for another \
+         client's fetch.");
     SERVED_BYTES = counter("entrepot_mirror_served_bytes_total", &["upstream", "kind", "result"],
-        "Bytes of mirrored content given to clients.");
+        "Bytes of mirrored content sent to clients.");
     FETCHED_BYTES = counter("entrepot_upstream_fetched_bytes_total", &["upstream", "kind"],
-        "Bytes that upstreams sent; what was served beyond them was saved.");
+        "Bytes received from upstreams; the difference to the bytes served was saved.");
 }
 
 const LATENCIES: &[f64] = &[0.005, 0.025, 0.1, 0.25, 0.5, 1., 2.5, 5., 10.];
 
 group! { UPSTREAM, "Upstreams",
     UPSTREAM_UP = gauge("entrepot_upstream_up", &["upstream"],
-        "0 when it could not be reached when it was last asked; cached content is served on.");
+        "0 if the last request did not reach the upstream; cached content is still served.");
     UPSTREAM_REQUESTS = counter("entrepot_upstream_requests_total", &["upstream", "kind", "method", "outcome"],
-        "Questions to upstreams, tokens and redirects included in each, by how they ended: ok, not_found, denied, too_many, \
+        "Requests to upstreams, each with its tokens and redirects, by outcome: ok, not_found, denied, too_many, \
          client_error, server_error, timeout, unreachable, protocol.");
     UPSTREAM_DURATION = histogram("entrepot_upstream_request_duration_seconds", &["upstream", "kind"], LATENCIES,
-        "From the question to the head of its answer.");
+        "The time from a request to the head of its response.");
     BUDGET_LIMIT = gauge("entrepot_upstream_budget_limit", &["upstream"],
-        "How many manifests the upstream allows in a window, as it last said; absent where it says nothing.");
-    BUDGET_REMAINING = gauge("entrepot_upstream_budget_remaining", &["upstream"], "How many of them are left.");
-    BUDGET_WINDOW = gauge("entrepot_upstream_budget_window_seconds", &["upstream"], "How long the window is.");
+        "The manifests that the upstream allows in a window, as it last stated; absent if it states none.");
+    BUDGET_REMAINING = gauge("entrepot_upstream_budget_remaining", &["upstream"],
+        "The manifests that are left in the window.");
+    BUDGET_WINDOW = gauge("entrepot_upstream_budget_window_seconds", &["upstream"], "The length of the window.");
 }
 
-group! { FILLS, "Blobs on their way in",
+group! { FILLS, "Fills and uploads",
     FILLS_UNDER_WAY = gauge("entrepot_fills_in_flight", &[], "Blobs that are being fetched.");
     FILLS_ENDED = counter("entrepot_fills_total", &["upstream", "result"],
-        "Fetches of blobs that have ended: stored, local (the bytes were here all along), uncached (the disk took no more, and \
-         each reader went on alone), mismatch, failed.");
+        "Finished fetches of blobs, by result: stored, local (the bytes were stored already), uncached (the disk \
+         took no more, and each reader continued alone), mismatch, failed.");
     FILLS_RESUMED = counter("entrepot_fills_resumed_total", &["upstream"],
-        "How often one went on where a broken connection or an earlier failure had left it.");
+        "Fetches that continued after a broken connection or an earlier failure.");
     MISMATCHES = counter("entrepot_digest_mismatches_total", &["upstream", "kind"],
-        "What an upstream sent did not hash to its digest; nothing of it was kept.");
-    UPLOADS_OPEN = gauge("entrepot_uploads_open", &[],
-        "Upload sessions that this process began or went on with, and that have not ended.");
+        "Content from an upstream that did not match its digest; none of it was kept.");
+    UPLOADS_OPEN = gauge("entrepot_uploads_open", &[], "Open upload sessions that this process began or continued.");
 }
 
 const ANSWERS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.25, 1., 2.5, 10., 30.];
 
 group! { HTTP, "Requests",
-    HTTP_REQUESTS = counter("entrepot_http_requests_total", &["route", "method", "code"], "Requests answered.");
+    HTTP_REQUESTS = counter("entrepot_http_requests_total", &["route", "method", "code"], "Answered requests.");
     HTTP_DURATION = histogram("entrepot_http_request_duration_seconds", &["route", "method"], ANSWERS,
-        "From a request's head to the head of its answer: bodies take as long as their clients do, but for what is uploaded.");
-    HTTP_RECEIVED = counter("entrepot_http_request_bytes_total", &["route"], "Bytes of bodies that clients sent.");
-    HTTP_SENT = counter("entrepot_http_response_bytes_total", &["route"], "Bytes of bodies given to clients.");
+        "The time from a request's head to the head of its response. It contains uploaded bodies, and no \
+         downloaded ones.");
+    HTTP_RECEIVED = counter("entrepot_http_request_bytes_total", &["route"], "Bytes of request bodies.");
+    HTTP_SENT = counter("entrepot_http_response_bytes_total", &["route"], "Bytes of response bodies.");
 }
 
-group! { CARE, "Damage and collection",
+group! { CARE, "Verification and garbage collection",
     DAMAGED = counter("entrepot_damaged_blobs_total", &["class"],
-        "Stored blobs that were found damaged: mirrored ones are dropped and fetched again, hosted ones are quarantined.");
-    RESTORED = counter("entrepot_restored_blobs_total", &[], "Damaged hosted blobs whose right bytes were found elsewhere.");
-    VERIFIED_BLOBS = counter("entrepot_verified_blobs_total", &[], "Stored blobs that were hashed to see whether they are right.");
-    VERIFIED_BYTES = counter("entrepot_verified_bytes_total", &[], "The same in bytes.");
+        "Stored blobs that were found damaged: mirrored ones are dropped and fetched again, hosted ones are \
+         quarantined.");
+    RESTORED = counter("entrepot_restored_blobs_total", &[],
+        "Damaged hosted blobs that were replaced by their right bytes.");
+    VERIFIED_BLOBS = counter("entrepot_verified_blobs_total", &[], "Stored blobs that were hashed to verify them.");
+    VERIFIED_BYTES = counter("entrepot_verified_bytes_total", &[], "The bytes of these.");
     VERIFY_ENDED = gauge("entrepot_verify_ended_timestamp_seconds", &[],
-        "When verification last came through, in this process; 0 before that.");
+        "The time at which the last verification in this process ended; 0 before that.");
     COLLECTED_OBJECTS = counter("entrepot_collected_objects_total", &["kind"],
-        "What nothing reached and collection removed: manifests, blobs, uploads.");
-    COLLECTED_BYTES = counter("entrepot_collected_bytes_total", &[], "Bytes of the blobs among them.");
+        "Unreachable content that garbage collection removed: manifests, blobs, uploads.");
+    COLLECTED_BYTES = counter("entrepot_collected_bytes_total", &[], "The bytes of the blobs among them.");
     COLLECT_ENDED = gauge("entrepot_collect_ended_timestamp_seconds", &[],
-        "When collection last came to its end, in this process; 0 before that.");
+        "The time at which the last garbage collection in this process ended; 0 before that.");
 }
 
-group! { NAMES, "Names of this registry's own",
+group! { NAMES, "Hosted names",
     HOSTED_NAMES = gauge("entrepot_hosted_names", &["claim"],
-        "Names that were pushed to while docker.io could not be asked whether it has such repositories: unproven ones are asked \
-         about until it answers; conflicting ones it has, too, and the operator has to decide.");
+        "Names that were pushed to while docker.io could not be asked whether it has such repositories: unproven \
+         ones are asked about until it answers; conflicting ones exist there, too, and the operator has to decide.");
 }
 
 group! { PROCESS, "The process",
-    BUILD_INFO = gauge("entrepot_build_info", &["version"], "1; the label says what runs.");
+    BUILD_INFO = gauge("entrepot_build_info", &["version"], "1; the label is the version.");
     CERTIFICATE = gauge("entrepot_certificate_expiry_timestamp_seconds", &[],
-        "When the certificate that is shown to clients ends; absent without TLS.");
+        "The expiry of the server's certificate; absent without TLS.");
     JOB_PANICS = counter("entrepot_job_panics_total", &["task"],
-        "Background jobs that panicked, which is a bug; each was begun again.");
-    PROCESS_START = gauge("process_start_time_seconds", &[], "When the process began.");
-    PROCESS_CPU = counter("process_cpu_seconds_total", &[], "Processor time, of the process and the kernel for it.");
-    PROCESS_RSS = gauge("process_resident_memory_bytes", &[], "Memory in use.");
-    PROCESS_VSIZE = gauge("process_virtual_memory_bytes", &[], "Memory mapped.");
+        "Background jobs that panicked, which is a bug; each was restarted.");
+    PROCESS_START = gauge("process_start_time_seconds", &[], "The start of the process.");
+    PROCESS_CPU = counter("process_cpu_seconds_total", &[], "Processor time, in user mode and in the kernel.");
+    PROCESS_RSS = gauge("process_resident_memory_bytes", &[], "Resident memory.");
+    PROCESS_VSIZE = gauge("process_virtual_memory_bytes", &[], "Virtual memory.");
     PROCESS_FDS = gauge("process_open_fds", &[], "Open file descriptors.");
-    PROCESS_MAX_FDS = gauge("process_max_fds", &[], "How many there may be.");
+    PROCESS_MAX_FDS = gauge("process_max_fds", &[], "The limit of open file descriptors.");
     PROCESS_THREADS = gauge("process_threads", &[], "Threads.");
 }
 
