@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use super::{Error, Htpasswd, NewLine, keyed_hash};
 
 /// The least time between two checks for changes.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// The largest file of users accepted.
 const MOST_BYTES: u64 = 64 << 20;
 
@@ -29,7 +29,7 @@ pub(super) struct Users {
 
 #[derive(Debug)]
 struct Seen {
-    looked: Instant,
+    checked: Instant,
     file: Option<Stamp>,
 }
 
@@ -54,7 +54,7 @@ impl Users {
         Ok(Self {
             path: path.to_owned(),
             current: RwLock::new(Arc::new(users)),
-            seen: Mutex::new(Seen { looked: Instant::now(), file: stamp }),
+            seen: Mutex::new(Seen { checked: Instant::now(), file: stamp }),
         })
     }
 
@@ -78,10 +78,10 @@ impl Users {
     #[allow(clippy::option_option, reason = "a file that has gone is another than before")]
     fn changed(&self) -> Option<Option<Stamp>> {
         let mut seen = self.seen.try_lock()?;
-        if seen.looked.elapsed() < LOOK_EVERY {
+        if seen.checked.elapsed() < CHECK_EVERY {
             return None;
         }
-        seen.looked = Instant::now();
+        seen.checked = Instant::now();
         let now = stamp(&self.path);
         (now != seen.file).then_some(now)
     }

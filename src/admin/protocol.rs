@@ -124,7 +124,7 @@ pub enum Response {
         blobs: u64,
         /// Their total size.
         bytes: u64,
-        /// Repositories skipped because of a recent push.
+        /// Repositories of which something stayed only because it was used in the grace period.
         active: u64,
         /// True if this was a dry run.
         dry_run: bool,

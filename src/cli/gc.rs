@@ -19,8 +19,8 @@ pub(super) struct Options {
     /// Only list what would go.
     #[arg(long)]
     dry_run: bool,
-    /// How long after the last push to a repository what nothing names there yet is left alone, if shorter than
-    /// gc.grace.
+    /// A shorter grace than gc.grace: how long what nothing names yet is left alone after it was uploaded, mounted or
+    /// found by a HEAD.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     grace: Option<Duration>,
     /// Write each answer as a line of JSON.
@@ -32,7 +32,8 @@ pub(super) struct Options {
 
 pub(super) const HELP: &str = "\
 A running server is asked to do it, and goes on serving: blobs of a push under way are left alone for
-gc.grace (1h) after they were uploaded, mounted or found. Without one, this process does it, at once. The server also does it by itself, every gc.interval (24h; 0 = never).
+gc.grace (1h) after they were uploaded, mounted or found. Without one, this process does it, at once.
+The server also does it by itself, every gc.interval (24h; 0 = never).
 
 Exit codes: 0 it is done, 1 it failed, 2 it was asked wrongly.";
 

@@ -28,9 +28,9 @@ const SETTLE_EVERY: (Duration, Duration) = (Duration::from_secs(2), Duration::fr
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The time that startup waits for the disk scan. Most volumes take less, and then everything is known from the first
 /// request on.
-const LOOK_FIRST: Duration = Duration::from_millis(300);
+const SCAN_WAIT: Duration = Duration::from_millis(300);
 /// The same for a new volume, which is empty: the scan takes this long only on a very busy machine.
-const LOOK_AT_NOTHING: Duration = Duration::from_secs(30);
+const SCAN_WAIT_OF_NEW: Duration = Duration::from_secs(30);
 
 /// Starts all jobs.
 pub(super) fn start(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
@@ -49,7 +49,7 @@ pub(super) fn start(registry: &Arc<Registry>, config: &Config, supervisor: &Supe
 
 fn rebuild(registry: &Arc<Registry>, supervisor: &Supervisor) {
     let (done, waited) = mpsc::channel();
-    let patience = if registry.is_new() { LOOK_AT_NOTHING } else { LOOK_FIRST };
+    let patience = if registry.is_new() { SCAN_WAIT_OF_NEW } else { SCAN_WAIT };
     let (registry, watched) = (Arc::clone(registry), supervisor.clone());
     supervisor.keep(Job::Rebuild, move || {
         let (registry, watched, done) = (Arc::clone(&registry), watched.clone(), done.clone());
