@@ -24,7 +24,7 @@ pub(super) struct Options {
     /// Show tags, too: of this repository alone (a pattern such as team/** will do), or of all.
     #[arg(long, value_name = "REPOSITORY")]
     tags: Option<Option<NamePattern>>,
-    /// What comes first: the largest, the one that would free most, or the one that nobody used for longest.
+    /// The order: the largest first, the one that would free most, or the one unused for longest.
     #[arg(long, value_enum, default_value_t = Order::Size)]
     sort: Order,
     /// Show only the first N repositories of each source, and as many tags of each.

@@ -48,13 +48,13 @@ pub(super) struct Options {
     /// Make a log instead: pulls of 50,000 images with layer sizes as in IBM's registries, or as on Docker Hub.
     #[arg(long, value_name = "REGISTRY")]
     synthetic: Option<Sizes>,
-    /// How many requests to make.
+    /// The number of requests to make.
     #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "file")]
     requests: u32,
-    /// Where the random numbers begin: the same seed makes the same log, always.
+    /// The seed of the random numbers: the same seed always makes the same log.
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "file")]
     seed: u64,
-    /// How unevenly images are pulled: the exponent of Zipf's law, 0.9 to 1.2 in registries' logs.
+    /// The skew of pulls: the exponent of Zipf's law, 0.9 to 1.2 in registries' logs.
     #[arg(long, value_name = "EXPONENT", default_value_t = 1.05, value_parser = exponent, conflicts_with = "file")]
     zipf: f64,
     /// Write the log that was made to FILE (`-` is standard output) instead of replaying it.

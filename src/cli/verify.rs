@@ -17,7 +17,7 @@ const DAMAGED: u8 = 3;
 /// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
 pub(super) struct Options {
-    /// How many bytes a second are read, in place of verify.rate.
+    /// The most bytes a second to read, in place of verify.rate.
     #[arg(long, value_name = "BYTES", value_parser = rate)]
     rate: Option<u64>,
     /// Make the index anew from what is on disk, instead.
