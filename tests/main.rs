@@ -72,5 +72,6 @@ mod timing;
 mod tls;
 mod tutorials;
 mod uncached;
+mod upgrade;
 mod verify;
 mod volume;

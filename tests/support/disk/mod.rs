@@ -42,7 +42,7 @@ pub(crate) struct Disk {
     place: PathBuf,
     /// The bytes used with only the empty data directory.
     empty: u64,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Disk {
@@ -59,7 +59,7 @@ impl Disk {
                 run("mount", mount);
             }
         }
-        let mut disk = Self { place, empty: 0, _dir: dir };
+        let mut disk = Self { place, empty: 0, dir };
         std::fs::create_dir(disk.data()).unwrap();
         disk.empty = used(&disk.place);
         disk
@@ -67,6 +67,24 @@ impl Disk {
 
     pub(crate) fn ext4(mebibytes: u64) -> Self {
         Self::new(Kind::Ext4, mebibytes)
+    }
+
+    /// The filesystem in this image: its files have the inodes and times that they had.
+    pub(crate) fn of_image(image: &[u8]) -> Self {
+        let dir = scratch::dir("disk");
+        let (file, place) = (dir.path().join("image"), dir.path().join("mnt"));
+        std::fs::create_dir(&place).unwrap();
+        std::fs::write(&file, image).unwrap();
+        mount_image(&file, &place);
+        Self { place, empty: 0, dir }
+    }
+
+    /// Unmounts the filesystem and returns its image.
+    pub(crate) fn into_image(self) -> Vec<u8> {
+        let mut umount = process::command("umount");
+        umount.arg(&self.place);
+        run("umount", umount);
+        std::fs::read(self.dir.path().join("image")).unwrap()
     }
 
     /// The server's data directory.
@@ -118,6 +136,10 @@ fn mount_ext4(image: &Path, place: &Path, mebibytes: u64) {
     let options = ["-q", "-F", "-m", "0", "-b", "4096", "-i", "8192", "-O", "^has_journal"];
     make.args(options).args(["-E", "lazy_itable_init=0"]).arg(image);
     run("mkfs.ext4", make);
+    mount_image(image, place);
+}
+
+fn mount_image(image: &Path, place: &Path) {
     let mut mount = process::command("mount");
     mount.args(["-t", "ext4", "-o", "loop,noatime"]).arg(image).arg(place);
     run("mount", mount);
