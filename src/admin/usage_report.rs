@@ -91,7 +91,7 @@ impl From<registry::Counted> for Disk {
             total: usage.total(),
             quota: usage.quota,
             share: usage.quota.is_none().then_some(usage.share),
-            unlinked: unlinked.0,
+            unlinked: unlinked.bytes,
             links: usage.links,
             staged: usage.staged,
             quarantined: usage.quarantined.bytes(),

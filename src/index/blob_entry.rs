@@ -1,4 +1,4 @@
-//! The record of one blob on disk, and its encoding.
+//! The entry of one blob on disk, which is a part of its record, and its encoding.
 
 use crate::oci::Digest;
 
@@ -12,6 +12,15 @@ pub enum Owner {
     Mirrored,
     /// Pushed to this registry.
     Hosted,
+}
+
+/// The kind of a blob's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BlobKind {
+    /// A layer, a config, or not known yet.
+    Blob,
+    /// A manifest or an index.
+    Manifest,
 }
 
 /// The eviction class of a blob: all of a tier is evicted before any of the next.
@@ -41,15 +50,15 @@ impl Tier {
     }
 }
 
-/// The record of one blob on disk.
+/// The file of one blob on disk, its owner and its uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlobEntry {
     /// The bytes that its file occupies.
     pub allocated: u64,
     /// The owner of the bytes.
     pub owner: Owner,
-    /// Set if it is a manifest.
-    pub manifest: bool,
+    /// The kind of its content.
+    pub kind: BlobKind,
     /// The time of its last request, or of its arrival: seconds since the epoch.
     pub used: u64,
     /// The number of its requests.
@@ -90,11 +99,14 @@ pub enum Role {
 }
 
 impl BlobEntry {
-    pub(super) fn new(allocated: u64, owner: Owner, manifest: bool, now: u64) -> Self {
+    /// The length of an encoded entry.
+    pub(super) const ENCODED: usize = 31;
+
+    pub(super) fn new(allocated: u64, owner: Owner, kind: BlobKind, now: u64) -> Self {
         Self {
             allocated,
             owner,
-            manifest,
+            kind,
             used: now,
             uses: 1,
             upstream: 0,
@@ -110,7 +122,7 @@ impl BlobEntry {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let flags = self.owner as u8 | u8::from(self.pinned) << 6 | u8::from(self.manifest) << 7;
+        let flags = self.owner as u8 | u8::from(self.pinned) << 6 | u8::from(self.kind == BlobKind::Manifest) << 7;
         [
             &[flags, self.tier as u8][..],
             &self.allocated.to_be_bytes(),
@@ -131,7 +143,7 @@ impl BlobEntry {
         };
         Some(Self {
             owner,
-            manifest: value[0] & 128 != 0,
+            kind: if value[0] & 128 == 0 { BlobKind::Blob } else { BlobKind::Manifest },
             pinned: value[0] & 64 != 0,
             tier: Tier::decode(*value.get(1)?),
             allocated: field(2)?,

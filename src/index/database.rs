@@ -32,7 +32,7 @@ pub enum Absent {
 
 impl Database {
     pub(super) fn open(dir: &Path) -> Self {
-        let trees = Trees::open_or_begin(dir);
+        let trees = Trees::open_or_create(dir);
         if let Err(why) = &trees {
             tracing::error!("going on without an index, more slowly: {why}");
         }
@@ -74,7 +74,7 @@ impl Database {
         // Every request reads under this lock, so the slow close and open happen outside it.
         let failed = self.trees.write().take();
         failed.into_iter().for_each(Trees::close);
-        match Trees::open_or_begin(&self.dir) {
+        match Trees::open_or_create(&self.dir) {
             Ok(opened) => Ok(Self {
                 trees: RwLock::new(Some(opened)),
                 unopened: AtomicBool::new(false),
@@ -95,6 +95,11 @@ impl Database {
     /// Removes all entries of all trees.
     pub(super) fn wipe(&self) {
         self.with(|trees| trees.all().into_iter().try_for_each(Tree::clear));
+    }
+
+    /// Runs `act` on the trees.
+    pub(super) fn apply(&self, act: impl FnOnce(&Trees) -> sled::Result<()>) {
+        self.with(act);
     }
 
     /// Removes all entries of one tree.

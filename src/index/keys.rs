@@ -13,7 +13,7 @@ pub(super) const FORMAT: &[u8] = b"format";
 pub(super) const TOTALS: &[u8] = b"totals";
 
 /// In the meta tree while the index is closed: the bytes from each upstream.
-pub(super) const SHARES: &[u8] = b"shares";
+pub(super) const UPSTREAM_SUMS: &[u8] = b"shares";
 
 /// In the meta tree: the upstreams, in the order of their numbers.
 pub(super) const UPSTREAMS: &[u8] = b"upstreams";

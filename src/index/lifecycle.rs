@@ -8,11 +8,21 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    Absent, Index, blob_entries::EvictionQueue, database::Database, keys, upstream_totals::UpstreamTotals, values,
+    Absent, Index, LedgerTotals, conversion, database::Database, eviction_queue::EvictionQueue, keys,
+    upstream_totals::UpstreamTotals,
 };
 
-/// The version of the encoding. An index of another version is wiped.
-const FORMAT: &[u8] = b"3";
+/// The version of the encoding. An index of an earlier one is converted (`conversion.rs`), any other is wiped.
+const FORMAT: &[u8] = b"4";
+
+/// The way in which the index is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// Nothing changes any more. The totals are the ledger's, if they are known.
+    Quiet(Option<LedgerTotals>),
+    /// Something may still change: the next start is treated like one after a kill.
+    Busy,
+}
 
 impl Index {
     /// Creates the index of the folder `dir` without opening it. Until [`Index::resume`] it answers "not known" and
@@ -25,7 +35,7 @@ impl Index {
             upstream_totals: UpstreamTotals::default(),
             epoch: AtomicU32::new(0),
             complete: AtomicBool::new(false),
-            doubted: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
             was_complete: AtomicBool::new(false),
             totals: Mutex::new(None),
         }
@@ -43,21 +53,21 @@ impl Index {
     /// Opens the database. Only the first call has an effect. Blocks for as long as the database needs. `take_over` is
     /// called with the [totals](Index::totals) before any entry changes again. A blob that came or went between
     /// [`Index::begin`] and this call was not recorded: the index is incomplete then, and has no totals.
-    pub fn resume(&self, take_over: impl FnOnce(&[i64; 6])) {
+    pub fn resume(&self, take_over: impl FnOnce(&LedgerTotals)) {
         if !self.database.is_unopened() {
             return;
         }
         let found = self.database.open_aside();
-        hold_to_format(&found);
+        check_format(&found);
         // A kill loses the last half second of writes, so only a clean stop writes this mark.
         let was_complete = found.get(|trees| &trees.meta, keys::COMPLETE).is_some();
         let totals = found.get(|trees| &trees.meta, keys::TOTALS).filter(|_| was_complete);
-        let totals = totals.and_then(|value| values::totals(&value));
+        let totals = totals.and_then(|value| LedgerTotals::decode(&value));
         found.remove(|trees| &trees.meta, keys::COMPLETE);
         // Stored before any entry can be read.
         self.epoch.store(epoch(&found, was_complete), Ordering::Release);
         found.flush();
-        self.resume_shares(&found, totals.is_some());
+        self.load_upstream_totals(&found, totals.is_some());
         let on_time = self.install(found, || {
             totals.as_ref().map(take_over);
             *self.totals.lock() = totals;
@@ -68,7 +78,7 @@ impl Index {
 
     /// Returns the ledger's totals at the last clean stop, if the index was complete.
     #[must_use]
-    pub fn totals(&self) -> Option<[i64; 6]> {
+    pub fn totals(&self) -> Option<LedgerTotals> {
         *self.totals.lock()
     }
 
@@ -84,7 +94,7 @@ impl Index {
         self.complete.store(false, Ordering::Release);
         self.was_complete.store(false, Ordering::Release);
         let found = self.database.reopen()?;
-        hold_to_format(&found);
+        check_format(&found);
         if found.has_failed() {
             found.close();
             return Err(Absent::Full);
@@ -107,24 +117,23 @@ impl Index {
     }
 
     /// Removes all entries, before the index is rebuilt.
-    pub fn forget(&self) {
+    pub fn clear(&self) {
         self.complete.store(false, Ordering::Release);
         self.was_complete.store(false, Ordering::Release);
         self.database.wipe();
         self.database.put(|trees| &trees.meta, keys::FORMAT, FORMAT);
-        self.resume_shares(&self.database, false);
+        self.load_upstream_totals(&self.database, false);
     }
 
-    /// Flushes the index at a clean stop. No entry may change afterwards. No answer depends on this call.
-    ///
-    /// `totals` are the ledger's, if they are known. Unless `quiet` they may still change, and the next start is
-    /// treated like one after a kill.
-    pub fn close(&self, totals: Option<[i64; 6]>, quiet: bool) {
+    /// Flushes the index at a stop. No answer depends on this call.
+    pub fn close(&self, closing: Closing) {
         self.database.flush();
-        if quiet && self.is_complete() {
-            self.save_shares();
+        if let Closing::Quiet(totals) = closing
+            && self.is_complete()
+        {
+            self.save_upstream_totals();
             match totals {
-                Some(totals) => self.database.put(|trees| &trees.meta, keys::TOTALS, &values::encode(&totals)),
+                Some(totals) => self.database.put(|trees| &trees.meta, keys::TOTALS, &totals.encode()),
                 None => self.database.remove(|trees| &trees.meta, keys::TOTALS),
             }
             self.database.put(|trees| &trees.meta, keys::COMPLETE, &[]);
@@ -133,12 +142,16 @@ impl Index {
     }
 }
 
-/// Wipes a database of another [`FORMAT`].
-fn hold_to_format(database: &Database) {
-    if database.get(|trees| &trees.meta, keys::FORMAT).is_none_or(|format| format != FORMAT) {
-        database.wipe();
-        database.put(|trees| &trees.meta, keys::FORMAT, FORMAT);
+/// Converts a database of an earlier [`FORMAT`], and wipes one of any other.
+fn check_format(database: &Database) {
+    let format = database.get(|trees| &trees.meta, keys::FORMAT);
+    match format.as_deref() {
+        Some(FORMAT) => return,
+        Some(conversion::FORMAT_3) => database.apply(conversion::from_3),
+        _ => database.wipe(),
     }
+    database.put(|trees| &trees.meta, keys::FORMAT, FORMAT);
+    database.apply(conversion::remove_former_trees);
 }
 
 /// Returns the number of unclean ends of the machine. After one, unsynced files may have lost bytes and still look the

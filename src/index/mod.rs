@@ -4,12 +4,16 @@
 //! "not in the index" means "look on disk". Therefore no call here returns an error. A database that fails is logged
 //! once and set aside, and every question is answered with "not known" from then on.
 
-mod blob_entries;
 mod blob_entry;
+mod blob_record;
+mod blobs;
+mod conversion;
 mod database;
+mod eviction_queue;
 mod keys;
 mod lifecycle;
 mod name_claims;
+mod transitions;
 mod trees;
 mod upstream_totals;
 mod values;
@@ -19,16 +23,18 @@ use std::{
     time::SystemTime,
 };
 
-use blob_entries::EvictionQueue;
-pub use blob_entries::{Deferred, QueuePosition};
-pub use blob_entry::{BlobEntry, EntryChange, Owner, Role, Tier, Uses};
+pub use blob_entry::{BlobEntry, BlobKind, EntryChange, Owner, Role, Tier, Uses};
 pub use database::Absent;
 use database::Database;
+use eviction_queue::EvictionQueue;
+pub use eviction_queue::{Deferred, QueuePosition, Requeue};
+pub use lifecycle::Closing;
 use parking_lot::Mutex;
+pub use transitions::Arrival;
 use trees::Trees;
 use upstream_totals::UpstreamTotals;
-pub use upstream_totals::{Amount, Shares};
-pub use values::{Class, Link, Object, TagFact};
+pub use upstream_totals::{Amount, UpstreamUsage};
+pub use values::{Class, LedgerTotals, Link, SignedAmount, TagRecord, VerifiedStamp};
 
 use crate::oci::{Digest, Domain, Repository, RepositoryName, Tag};
 
@@ -42,17 +48,17 @@ pub struct Index {
     epoch: AtomicU32,
     complete: AtomicBool,
     /// Set if something changed on disk that could not be read again.
-    doubted: AtomicBool,
+    stale: AtomicBool,
     was_complete: AtomicBool,
-    totals: Mutex<Option<[i64; 6]>>,
+    totals: Mutex<Option<LedgerTotals>>,
 }
 
 impl Index {
-    /// Returns whether the pinned patterns are the same as at the last call, and stores these.
-    pub fn same_pins(&self, patterns: &str) -> bool {
-        let same = self.database.get(|trees| &trees.meta, keys::PINNED).is_some_and(|old| old == patterns.as_bytes());
+    /// Stores the pinned patterns. Returns whether they differ from those of the last call.
+    pub fn replace_pins(&self, patterns: &str) -> bool {
+        let before = self.database.get(|trees| &trees.meta, keys::PINNED);
         self.database.put(|trees| &trees.meta, keys::PINNED, patterns.as_bytes());
-        same
+        before.is_none_or(|before| before != patterns.as_bytes())
     }
 
     /// Forgets all hosted repositories, before they are indexed again.
@@ -72,54 +78,34 @@ impl Index {
         self.complete.load(Ordering::Acquire) && !self.database.has_failed()
     }
 
-    /// Marks the index as complete, unless it was doubted meanwhile.
+    /// Marks the index as complete, unless [`Index::mark_stale`] was called meanwhile.
     pub fn set_complete(&self) {
         self.complete.store(true, Ordering::SeqCst);
-        if self.is_doubted() {
+        if self.is_stale() {
             self.set_incomplete();
         }
     }
 
     /// Records that something on disk changed in a way that is not known.
-    pub fn doubt(&self) {
-        self.doubted.store(true, Ordering::SeqCst);
+    pub fn mark_stale(&self) {
+        self.stale.store(true, Ordering::SeqCst);
         self.set_incomplete();
     }
 
-    /// Returns whether [`Index::doubt`] was called since the last [`Index::begin_telling`].
+    /// Returns whether [`Index::mark_stale`] was called since the last [`Index::begin_walk`].
     #[must_use]
-    pub fn is_doubted(&self) -> bool {
-        self.doubted.load(Ordering::SeqCst)
+    pub fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::SeqCst)
     }
 
-    /// Begins a walk of everything on disk, which settles all earlier doubts.
-    pub fn begin_telling(&self) {
-        self.doubted.store(false, Ordering::SeqCst);
+    /// Begins a walk of everything on disk, which finds all earlier changes.
+    pub fn begin_walk(&self) {
+        self.stale.store(false, Ordering::SeqCst);
     }
 
     /// Records that something on disk could not be indexed.
     pub fn set_incomplete(&self) {
         self.complete.store(false, Ordering::SeqCst);
-    }
-
-    /// Returns the recorded state of a blob's file.
-    #[must_use]
-    pub fn object(&self, digest: &Digest) -> Option<Object> {
-        Object::decode(
-            &self.database.get(|trees| &trees.objects, &keys::digest(digest))?,
-            self.epoch.load(Ordering::Acquire),
-        )
-    }
-
-    /// Records the state of a blob's file after its bytes were hashed.
-    pub fn put_object(&self, digest: &Digest, object: &Object) {
-        let value = object.encode(self.epoch.load(Ordering::Acquire));
-        self.database.put(|trees| &trees.objects, &keys::digest(digest), &value);
-    }
-
-    /// Forgets the state of a blob's file.
-    pub fn remove_object(&self, digest: &Digest) {
-        self.database.remove(|trees| &trees.objects, &keys::digest(digest));
     }
 
     /// Returns the known relation of a digest to a repository; `None` if there is none.
@@ -128,8 +114,16 @@ impl Index {
         Link::decode(&self.database.get(|trees| &trees.links, &keys::link(repository, digest))?)
     }
 
-    /// Adds `link` to the known relation of a digest to a repository.
+    /// Adds `link` to the known relation of a digest to a repository. It says nothing of the blob: a link that
+    /// was made or found is recorded with [`Index::linked`].
     pub fn add_link(&self, repository: &Repository, digest: &Digest, link: Link) {
+        self.put_link(repository, digest, link);
+        if link.layer || link.revision {
+            self.attribute(digest, repository);
+        }
+    }
+
+    fn put_link(&self, repository: &Repository, digest: &Digest, link: Link) {
         let key = keys::link(repository, digest);
         self.database.change(
             |trees| &trees.links,
@@ -138,19 +132,18 @@ impl Index {
         );
         if link.layer || link.revision {
             self.database.put(|trees| &trees.holders, &keys::holder(digest, repository), &[]);
-            self.attribute(digest, repository);
         }
     }
 
     /// Returns the digest that a tag is known to name.
     #[must_use]
-    pub fn tag(&self, repository: &Repository, tag: &Tag) -> Option<TagFact> {
-        TagFact::decode(&self.database.get(|trees| &trees.tags, &keys::tag(repository, tag))?)
+    pub fn tag(&self, repository: &Repository, tag: &Tag) -> Option<TagRecord> {
+        TagRecord::decode(&self.database.get(|trees| &trees.tags, &keys::tag(repository, tag))?)
     }
 
     /// Records the digest that a tag names, as of `checked`.
     pub fn put_tag(&self, repository: &Repository, tag: &Tag, digest: Digest, checked: SystemTime) {
-        let fact = TagFact::new(digest, checked);
+        let fact = TagRecord::new(digest, checked);
         self.database.put(|trees| &trees.tags, &keys::tag(repository, tag), &fact.encode());
     }
 
@@ -168,32 +161,6 @@ impl Index {
             self.database.remove(|trees| &trees.holders, &keys::holder(digest, repository));
             self.unattribute(digest, repository);
         }
-    }
-
-    /// Returns the known class of a blob's bytes.
-    #[must_use]
-    pub fn class(&self, digest: &Digest) -> Class {
-        let value = self.database.get(|trees| &trees.classes, &keys::digest(digest));
-        value.and_then(|value| Class::decode(&value)).unwrap_or_default()
-    }
-
-    /// Replaces the class of bytes that have just been published.
-    pub fn put_class(&self, digest: &Digest, class: Class) {
-        self.database.put(|trees| &trees.classes, &keys::digest(digest), &class.encode());
-    }
-
-    /// Forgets the class of a blob's bytes.
-    pub fn remove_class(&self, digest: &Digest) {
-        self.database.remove(|trees| &trees.classes, &keys::digest(digest));
-    }
-
-    /// Adds `class` to the known class of a blob's bytes.
-    pub fn add_class(&self, digest: &Digest, class: Class) {
-        self.database.change(
-            |trees| &trees.classes,
-            &keys::digest(digest),
-            |old| Some(old.and_then(Class::decode).unwrap_or_default().and(class).encode()),
-        );
     }
 
     /// Returns whether a repository is known to exist.

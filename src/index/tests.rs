@@ -14,20 +14,20 @@ fn repository(name: &str) -> Repository {
 fn finds_what_was_noted_after_a_restart() {
     let dir = TempDir::new().unwrap();
     let (digest, tag) = (Digest::sha256(b"a"), "latest".parse().unwrap());
-    let object = Object { size: 3, mtime: -4, inode: 5 };
+    let stamp = VerifiedStamp { size: 3, mtime: -4, inode: 5 };
     {
         let index = Index::open(&dir.path().join("v1"));
         assert!(!index.is_complete());
-        index.put_object(&digest, &object);
+        index.verified(&digest, stamp);
         index.add_link(&repository("a"), &digest, Link { layer: true, ..Link::default() });
         index.add_link(&repository("a"), &digest, Link { named: Some(7), ..Link::default() });
         index.put_tag(&repository("a"), &tag, digest, UNIX_EPOCH);
         index.set_complete();
-        index.close(None, true);
+        index.close(Closing::Quiet(None));
     }
     let index = Index::open(&dir.path().join("v1"));
     assert!(index.was_complete() && !index.is_complete());
-    assert_eq!(index.object(&digest), Some(object));
+    assert_eq!(index.stamp(&digest), Some(stamp));
     let link = index.link(&repository("a"), &digest).unwrap();
     assert_eq!(link, Link { layer: true, named: Some(7), ..Link::default() });
     assert_eq!(index.link(&repository("b"), &digest), None);
@@ -40,9 +40,10 @@ fn finds_what_was_noted_after_a_restart() {
 fn knows_nothing_and_takes_no_notes_before_it_is_resumed() {
     let dir = TempDir::new().unwrap();
     let digest = Digest::sha256(b"a");
+    let kept = LedgerTotals { links: 1, ..LedgerTotals::default() };
     let close = |index: Index| {
         index.set_complete();
-        index.close(Some([1; 6]), true);
+        index.close(Closing::Quiet(Some(kept)));
     };
     close(Index::open(dir.path()));
     let index = Index::begin(dir.path());
@@ -50,11 +51,11 @@ fn knows_nothing_and_takes_no_notes_before_it_is_resumed() {
     assert!(!index.has_repository(&repository("a")) && !index.has_failed() && index.reopen().is_err());
     let mut totals = None;
     index.resume(|found| totals = Some(*found));
-    assert_eq!((totals, index.totals()), (Some([1; 6]), Some([1; 6])));
+    assert_eq!((totals, index.totals()), (Some(kept), Some(kept)));
     assert!(index.was_complete() && !index.has_repository(&repository("a")));
     close(index);
     let index = Index::begin(dir.path());
-    index.insert_blob(&digest, 4096, Owner::Hosted, false, 1);
+    index.discovered(&digest, 4096, 1);
     index.resume(|_| panic!("a blob came: the totals are not right"));
     assert_eq!((index.totals(), index.was_complete()), (None, false));
 }
@@ -66,7 +67,7 @@ fn begins_anew_when_its_files_are_garbage() {
     {
         let index = Index::open(&home);
         index.set_complete();
-        index.close(None, true);
+        index.close(Closing::Quiet(None));
     }
     for entry in fs::read_dir(&home).unwrap().filter_map(Result::ok).filter(|e| e.metadata().unwrap().is_file()) {
         fs::File::create(entry.path()).unwrap().set_len(100).unwrap();
@@ -146,7 +147,8 @@ fn what_is_left_of_a_link_stays() {
     assert_eq!(index.link(&repository, &digest), Some(revision));
     index.remove_link(&repository, &digest, revision);
     assert_eq!(index.link(&repository, &digest), None);
-    index.add_class(&digest, Class { hosted: true, mirrored: false });
-    index.add_class(&digest, Class { hosted: false, mirrored: true });
+    index.promoted(&digest);
+    let mirrored = Repository { domain: Some(Domain::docker_hub()), ..repository };
+    index.linked(&mirrored, &digest, layer);
     assert_eq!(index.class(&digest), Class { hosted: true, mirrored: true });
 }

@@ -15,18 +15,16 @@ const CACHE_BYTES: u64 = 64 << 20;
 /// The longest time that a write may be lost to a power cut. A lost entry costs one look at the disk.
 const FLUSH_EVERY_MS: u64 = 500;
 /// The longest wait for another handle to close the database.
-const LET_GO: Duration = Duration::from_secs(5);
+const HANDLE_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Trees {
     pub(super) meta: Tree,
-    pub(super) objects: Tree,
+    pub(super) blobs: Tree,
     pub(super) links: Tree,
     pub(super) tags: Tree,
-    pub(super) classes: Tree,
     pub(super) repositories: Tree,
     pub(super) referrers: Tree,
-    pub(super) blob_entries: Tree,
     pub(super) queue: Tree,
     pub(super) holders: Tree,
     pub(super) parents: Tree,
@@ -35,7 +33,7 @@ pub(super) struct Trees {
 }
 
 /// Removes a file that is in the place of the database, or of the folder above it.
-fn clear_away(dir: &Path) {
+fn remove_files(dir: &Path) {
     let is_file = |path: &&Path| fs::metadata(path).is_ok_and(|found| found.is_file());
     for path in [Some(dir), dir.parent()].into_iter().flatten().filter(is_file) {
         let _ = fs::remove_file(path);
@@ -54,23 +52,23 @@ pub(super) fn is_full(why: &str) -> bool {
 }
 
 impl Trees {
-    pub(super) fn open_or_begin(dir: &Path) -> Result<Self, String> {
-        Self::open_once_free(dir).or_else(|why| {
+    pub(super) fn open_or_create(dir: &Path) -> Result<Self, String> {
+        Self::open_when_unlocked(dir).or_else(|why| {
             if is_held(&why) || is_full(&why) {
                 return Err(why);
             }
             tracing::warn!("the index is begun anew: {why}");
-            clear_away(dir);
+            remove_files(dir);
             Self::open(dir)
         })
     }
 
     /// Opens the database, waiting for its previous handle: sled's threads may release it a moment after it is dropped.
-    fn open_once_free(dir: &Path) -> Result<Self, String> {
+    fn open_when_unlocked(dir: &Path) -> Result<Self, String> {
         let begun = Instant::now();
         loop {
             match Self::open(dir) {
-                Err(why) if is_held(&why) && begun.elapsed() < LET_GO => std::thread::sleep(LET_GO / 50),
+                Err(why) if is_held(&why) && begun.elapsed() < HANDLE_WAIT => std::thread::sleep(HANDLE_WAIT / 50),
                 opened => return opened,
             }
         }
@@ -103,13 +101,11 @@ impl Trees {
         let tree = |name: &str| db.open_tree(name);
         let trees = Self {
             meta: tree("meta")?,
-            objects: tree("objects")?,
+            blobs: tree("blobs")?,
             links: tree("links")?,
             tags: tree("tags")?,
-            classes: tree("classes")?,
             repositories: tree("repositories")?,
             referrers: tree("referrers")?,
-            blob_entries: tree("holdings")?,
             queue: tree("queue")?,
             holders: tree("holders")?,
             parents: tree("parents")?,
@@ -121,22 +117,8 @@ impl Trees {
         Ok(trees)
     }
 
-    pub(super) fn all(&self) -> [&Tree; 12] {
-        let Self {
-            meta,
-            objects,
-            links,
-            tags,
-            classes,
-            repositories,
-            referrers,
-            blob_entries,
-            queue,
-            holders,
-            parents,
-            claims,
-            ..
-        } = self;
-        [meta, objects, links, tags, classes, repositories, referrers, blob_entries, queue, holders, parents, claims]
+    pub(super) fn all(&self) -> [&Tree; 10] {
+        let Self { meta, blobs, links, tags, repositories, referrers, queue, holders, parents, claims, .. } = self;
+        [meta, blobs, links, tags, repositories, referrers, queue, holders, parents, claims]
     }
 }

@@ -3,15 +3,21 @@
 
 use parking_lot::{Mutex, RwLock};
 
-use super::{BlobEntry, Index, Owner, database::Database, keys};
+use super::{BlobEntry, Index, Owner, SignedAmount, blob_record::BlobRecord, database::Database, keys};
 use crate::oci::{Digest, Domain, NamePattern, Repository};
 
-/// Bytes on disk, and blobs.
-pub type Amount = (u64, u64);
+/// A sum of blobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// The number of blobs.
+    pub blobs: u64,
+}
 
 /// The mirrored bytes, pinned and by upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shares {
+pub struct UpstreamUsage {
     /// The mirrored bytes that are pinned.
     pub pinned: Amount,
     /// The bytes by the upstream that a blob came from first; `None` if that is not known.
@@ -30,9 +36,9 @@ pub(super) struct UpstreamTotals {
 
 #[derive(Clone, Debug, Default)]
 struct Sums {
-    pinned: (i64, i64),
+    pinned: SignedAmount,
     /// Indexed by the number of the upstream.
-    upstreams: Vec<(i64, i64)>,
+    upstreams: Vec<SignedAmount>,
 }
 
 impl Sums {
@@ -41,27 +47,30 @@ impl Sums {
             return;
         }
         let bytes = sign * i64::try_from(entry.allocated).unwrap_or(i64::MAX);
-        let add = |sum: &mut (i64, i64)| *sum = (sum.0 + bytes, sum.1 + sign);
+        let add = |sum: &mut SignedAmount| {
+            sum.bytes += bytes;
+            sum.blobs += sign;
+        };
         if entry.pinned {
             add(&mut self.pinned);
         }
         let number = usize::from(entry.upstream);
         if self.upstreams.len() <= number {
-            self.upstreams.resize(number + 1, (0, 0));
+            self.upstreams.resize(number + 1, SignedAmount::default());
         }
         add(&mut self.upstreams[number]);
     }
 
     fn encode(&self) -> Vec<u8> {
         let all = std::iter::once(&self.pinned).chain(&self.upstreams);
-        all.flat_map(|(bytes, objects)| [bytes.to_be_bytes(), objects.to_be_bytes()].concat()).collect()
+        all.flat_map(|sum| [sum.bytes.to_be_bytes(), sum.blobs.to_be_bytes()].concat()).collect()
     }
 
     fn decode(value: &[u8]) -> Option<Self> {
         let number = |bytes: &[u8]| bytes.try_into().ok().map(i64::from_be_bytes);
-        let pairs = value.chunks(16).map(|pair| Some((number(pair.get(..8)?)?, number(pair.get(8..)?)?)));
-        let mut pairs = pairs.collect::<Option<Vec<_>>>()?;
-        (!pairs.is_empty()).then(|| Self { pinned: pairs.remove(0), upstreams: pairs })
+        let sum = |pair: &[u8]| Some(SignedAmount { bytes: number(pair.get(..8)?)?, blobs: number(pair.get(8..)?)? });
+        let mut sums = value.chunks(16).map(sum).collect::<Option<Vec<_>>>()?;
+        (!sums.is_empty()).then(|| Self { pinned: sums.remove(0), upstreams: sums })
     }
 }
 
@@ -92,21 +101,24 @@ impl Index {
     }
 
     /// Updates every entry after the patterns changed.
-    pub fn repin(&self) {
-        self.blob_batches().flatten().for_each(|digest| self.attribute_anew(&digest));
+    pub fn refresh_pins(&self) {
+        self.blob_batches().flatten().for_each(|digest| self.reattribute(&digest));
     }
 
     /// Returns the current sums.
     #[must_use]
-    pub fn shares(&self) -> Shares {
+    pub fn upstream_usage(&self) -> UpstreamUsage {
         let sums = self.upstream_totals.sums.lock().clone();
         let domains = self.upstream_totals.domains.read();
-        let amount = |(bytes, objects): (i64, i64)| (bytes.max(0).unsigned_abs(), objects.max(0).unsigned_abs());
-        let named = |(number, sum): (usize, (i64, i64))| {
+        let amount = |sum: SignedAmount| Amount {
+            bytes: sum.bytes.max(0).unsigned_abs(),
+            blobs: sum.blobs.max(0).unsigned_abs(),
+        };
+        let named = |(number, sum): (usize, SignedAmount)| {
             (number.checked_sub(1).and_then(|position| domains.get(position).cloned()), amount(sum))
         };
         let upstreams = sums.upstreams.into_iter().enumerate().map(named);
-        Shares { pinned: amount(sums.pinned), upstreams: upstreams.collect() }
+        UpstreamUsage { pinned: amount(sums.pinned), upstreams: upstreams.collect() }
     }
 
     /// Returns the upstream that a blob came from first; `None` if that is not known.
@@ -117,20 +129,26 @@ impl Index {
 
     /// Attributes a blob to the upstream of a mirrored repository that links it now.
     pub(super) fn attribute(&self, digest: &Digest, repository: &Repository) {
-        let Some(domain) = &repository.domain else { return };
+        if repository.domain.is_none() {
+            return;
+        }
         let pinned = self.upstream_totals.is_pinned(repository);
         let is_attributed = |entry: &BlobEntry| entry.upstream != 0 && entry.pinned >= pinned;
         if self.blob_entry(digest).as_ref().is_none_or(is_attributed) {
             return;
         }
-        let number = self.number(domain);
-        self.change(digest, |before| {
-            before.map(|entry| BlobEntry {
-                upstream: if entry.upstream == 0 { number } else { entry.upstream },
-                pinned: entry.pinned || pinned,
-                ..entry
-            })
-        });
+        self.change_entry(digest, |entry| self.attributed_to(repository, entry));
+    }
+
+    /// Returns the entry with the upstream and pin that a link of a repository adds. A hosted one has none.
+    pub(super) fn attributed_to(&self, repository: &Repository, entry: BlobEntry) -> BlobEntry {
+        let Some(domain) = &repository.domain else { return entry };
+        let upstream = if entry.upstream == 0 { self.number(domain) } else { entry.upstream };
+        BlobEntry { upstream, pinned: entry.pinned || self.upstream_totals.is_pinned(repository), ..entry }
+    }
+
+    fn change_entry(&self, digest: &Digest, change: impl FnOnce(BlobEntry) -> BlobEntry) {
+        self.change(digest, |before| BlobRecord { entry: before.entry.map(change), ..before });
     }
 
     /// Updates the attribution of a blob whose link was removed. A hosted repository's link has none.
@@ -139,14 +157,14 @@ impl Index {
         let upstream = self.attributed_upstream(digest, &entry);
         let pinned = entry.pinned && (!self.upstream_totals.is_pinned(repository) || self.is_pinned(digest));
         if (upstream, pinned) != (entry.upstream, entry.pinned) {
-            self.change(digest, |before| before.map(|entry| BlobEntry { upstream, pinned, ..entry }));
+            self.change_entry(digest, |entry| BlobEntry { upstream, pinned, ..entry });
         }
     }
 
     /// Updates the attribution of a blob after a link to it was removed or the pins changed.
-    pub(super) fn attribute_anew(&self, digest: &Digest) {
+    pub(super) fn reattribute(&self, digest: &Digest) {
         if self.blob_entry(digest).is_some_and(|entry| self.attributed(digest, entry) != entry) {
-            self.change(digest, |before| before.map(|entry| self.attributed(digest, entry)));
+            self.change_entry(digest, |entry| self.attributed(digest, entry));
         }
     }
 
@@ -215,24 +233,24 @@ impl Index {
     }
 
     /// Loads the numbers from a database, and the sums too if they were `right` when it was closed.
-    pub(super) fn resume_shares(&self, database: &Database, right: bool) {
+    pub(super) fn load_upstream_totals(&self, database: &Database, right: bool) {
         let names = database.get(|trees| &trees.meta, keys::UPSTREAMS).unwrap_or_default();
         let names = std::str::from_utf8(&names).unwrap_or_default();
         *self.upstream_totals.domains.write() = names.lines().filter_map(|name| name.parse().ok()).collect();
-        let sums = database.get(|trees| &trees.meta, keys::SHARES).filter(|_| right);
+        let sums = database.get(|trees| &trees.meta, keys::UPSTREAM_SUMS).filter(|_| right);
         *self.upstream_totals.sums.lock() = sums.and_then(|value| Sums::decode(&value)).unwrap_or_default();
     }
 
-    pub(super) fn save_shares(&self) {
+    pub(super) fn save_upstream_totals(&self) {
         let sums = self.upstream_totals.sums.lock().encode();
-        self.database.put(|trees| &trees.meta, keys::SHARES, &sums);
+        self.database.put(|trees| &trees.meta, keys::UPSTREAM_SUMS, &sums);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::Link;
+    use crate::index::{Arrival, BlobKind, Class, Closing, LedgerTotals, Link, VerifiedStamp};
 
     const LAYER: Link = Link { layer: true, revision: false, named: None, wanted: false };
 
@@ -241,13 +259,19 @@ mod tests {
     }
 
     fn bring(index: &Index, digest: &Digest, place: &Repository) {
-        index.insert_blob(digest, 4096, Owner::Mirrored, false, 1);
+        let (stamp, class) = (VerifiedStamp { size: 1, mtime: 1, inode: 1 }, Class { mirrored: true, hosted: false });
+        index.published(digest, &Arrival { stamp, allocated: 4096, class, kind: BlobKind::Blob, now: 1 });
         index.add_link(place, digest, LAYER);
+    }
+
+    fn amount(bytes: u64, blobs: u64) -> Amount {
+        Amount { bytes, blobs }
     }
 
     fn of(index: &Index, domain: &str) -> Amount {
         let domain = domain.parse().ok();
-        index.shares().upstreams.iter().find(|(known, _)| *known == domain).map_or((0, 0), |(_, amount)| *amount)
+        let usage = index.upstream_usage();
+        usage.upstreams.iter().find(|(known, _)| *known == domain).map_or(amount(0, 0), |(_, amount)| *amount)
     }
 
     #[test]
@@ -259,13 +283,13 @@ mod tests {
         bring(&index, &one, &a);
         bring(&index, &two, &b);
         index.add_link(&b, &one, LAYER);
-        assert_eq!((of(&index, "a.example"), of(&index, "b.example")), ((4096, 1), (4096, 1)));
+        assert_eq!((of(&index, "a.example"), of(&index, "b.example")), (amount(4096, 1), amount(4096, 1)));
         index.remove_link(&a, &one, LAYER);
-        assert_eq!((of(&index, "a.example"), of(&index, "b.example")), ((0, 0), (8192, 2)));
-        index.set_owner(&two, Owner::Hosted);
-        assert_eq!(of(&index, "b.example"), (4096, 1), "what was pushed is nobody else's");
-        index.remove_blob(&one);
-        assert_eq!(of(&index, "b.example"), (0, 0));
+        assert_eq!((of(&index, "a.example"), of(&index, "b.example")), (amount(0, 0), amount(8192, 2)));
+        index.kept_for_push(&two);
+        assert_eq!(of(&index, "b.example"), amount(4096, 1), "what was pushed is nobody else's");
+        index.removed(&one);
+        assert_eq!(of(&index, "b.example"), amount(0, 0));
     }
 
     /// The config `{}` may be in ten thousand repositories: removing one link must not take longer for that.
@@ -301,14 +325,14 @@ mod tests {
         let (pinned, other) = (place("docker.io", "library/a"), place("docker.io", "user/a"));
         bring(&index, &one, &other);
         bring(&index, &two, &other);
-        assert_eq!(index.shares().pinned, (0, 0));
+        assert_eq!(index.upstream_usage().pinned, amount(0, 0));
         index.add_link(&pinned, &one, LAYER);
-        assert_eq!(index.shares().pinned, (4096, 1));
+        assert_eq!(index.upstream_usage().pinned, amount(4096, 1));
         index.set_pins(vec!["user/*".parse().unwrap()]);
-        index.repin();
-        assert_eq!(index.shares().pinned, (8192, 2));
+        index.refresh_pins();
+        assert_eq!(index.upstream_usage().pinned, amount(8192, 2));
         index.remove_link(&other, &two, LAYER);
-        assert_eq!(index.shares().pinned, (4096, 1));
+        assert_eq!(index.upstream_usage().pinned, amount(4096, 1));
     }
 
     #[test]
@@ -317,16 +341,16 @@ mod tests {
         let index = Index::open(dir.path());
         index.set_pins(vec!["x".parse().unwrap()]);
         bring(&index, &Digest::sha256(b"1"), &place("a.example", "x"));
-        let before = index.shares();
+        let before = index.upstream_usage();
         index.set_complete();
-        index.close(Some([0; 6]), true);
+        index.close(Closing::Quiet(Some(LedgerTotals::default())));
         drop(index);
         let index = Index::open(dir.path());
-        assert_eq!(index.shares(), before, "after a clean stop");
+        assert_eq!(index.upstream_usage(), before, "after a clean stop");
         drop(index);
         let index = Index::open(dir.path());
-        assert_eq!(index.shares().pinned, (0, 0), "after a kill nothing is known");
+        assert_eq!(index.upstream_usage().pinned, amount(0, 0), "after a kill nothing is known");
         index.count(|_| (), || ());
-        assert_eq!(index.shares(), before, "until it is counted");
+        assert_eq!(index.upstream_usage(), before, "until it is counted");
     }
 }

@@ -7,7 +7,7 @@ use crate::oci::Digest;
 
 /// The state of a blob's file at the time its bytes were last verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Object {
+pub struct VerifiedStamp {
     /// Length in bytes.
     pub size: u64,
     /// The time of the last modification, in nanoseconds since the epoch.
@@ -16,31 +16,7 @@ pub struct Object {
     pub inode: u64,
 }
 
-impl Object {
-    /// `epoch` is the number of unclean ends of the machine. Entries of an earlier epoch are ignored.
-    pub(super) fn encode(&self, epoch: u32) -> [u8; 28] {
-        let mut value = [0; 28];
-        value[..8].copy_from_slice(&self.size.to_be_bytes());
-        value[8..16].copy_from_slice(&self.mtime.to_be_bytes());
-        value[16..24].copy_from_slice(&self.inode.to_be_bytes());
-        value[24..].copy_from_slice(&epoch.to_be_bytes());
-        value
-    }
-
-    pub(super) fn decode(value: &[u8], epoch: u32) -> Option<Self> {
-        let field = |at: usize| value.get(at..at + 8)?.try_into().ok();
-        if value.get(24..)? != epoch.to_be_bytes() {
-            return None;
-        }
-        Some(Self {
-            size: u64::from_be_bytes(field(0)?),
-            mtime: i64::from_be_bytes(field(8)?),
-            inode: u64::from_be_bytes(field(16)?),
-        })
-    }
-}
-
-/// The kinds of repositories that need a blob's bytes.
+/// The origin of a blob's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Class {
     /// Pushed here, or promoted: durable, and never evicted.
@@ -50,17 +26,13 @@ pub struct Class {
 }
 
 impl Class {
-    pub(super) fn and(self, other: Self) -> Self {
-        Self { hosted: self.hosted || other.hosted, mirrored: self.mirrored || other.mirrored }
+    /// Returns two bits.
+    pub(super) fn encode(self) -> u8 {
+        u8::from(self.hosted) | u8::from(self.mirrored) << 1
     }
 
-    pub(super) fn encode(self) -> Vec<u8> {
-        vec![u8::from(self.hosted) | u8::from(self.mirrored) << 1]
-    }
-
-    pub(super) fn decode(value: &[u8]) -> Option<Self> {
-        let flags = value.first()?;
-        Some(Self { hosted: flags & 1 != 0, mirrored: flags & 2 != 0 })
+    pub(super) fn decode(flags: u8) -> Self {
+        Self { hosted: flags & 1 != 0, mirrored: flags & 2 != 0 }
     }
 }
 
@@ -122,14 +94,14 @@ impl Link {
 
 /// The digest that a tag named at a certain time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TagFact {
+pub struct TagRecord {
     /// The manifest that it named.
     pub digest: Digest,
     /// The time of the upstream's last answer about the tag, in milliseconds since the epoch.
     checked: u64,
 }
 
-impl TagFact {
+impl TagRecord {
     pub(super) fn new(digest: Digest, checked: SystemTime) -> Self {
         let since = checked.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { digest, checked: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) }
@@ -152,13 +124,47 @@ impl TagFact {
     }
 }
 
-pub(super) fn encode(totals: &[i64; 6]) -> Vec<u8> {
-    totals.iter().flat_map(|total| total.to_be_bytes()).collect()
+/// A signed sum of blobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SignedAmount {
+    /// Bytes on disk.
+    pub bytes: i64,
+    /// The number of blobs.
+    pub blobs: i64,
 }
 
-pub(super) fn totals(value: &[u8]) -> Option<[i64; 6]> {
-    let mut totals = [0; 6];
-    let fields = value.chunks_exact(8).map(|field| field.try_into().map(i64::from_be_bytes));
-    totals.iter_mut().zip(fields).try_for_each(|(total, field)| field.map(|field| *total = field)).ok()?;
-    (value.len() == 48).then_some(totals)
+/// The totals of the storage ledger, which the index keeps over a clean stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LedgerTotals {
+    /// The pushed blobs.
+    pub hosted: SignedAmount,
+    /// The mirrored blobs.
+    pub mirrored: SignedAmount,
+    /// Bytes of folders and links.
+    pub links: i64,
+    /// Bytes of upload sessions.
+    pub sessions: i64,
+}
+
+impl LedgerTotals {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let Self { hosted, mirrored, links, sessions } = *self;
+        let fields = [hosted.bytes, hosted.blobs, mirrored.bytes, mirrored.blobs, links, sessions];
+        fields.iter().flat_map(|field| field.to_be_bytes()).collect()
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Option<Self> {
+        let (fields, rest) = value.as_chunks::<8>();
+        let &[hosted_bytes, hosted_blobs, mirrored_bytes, mirrored_blobs, links, sessions] = fields else {
+            return None;
+        };
+        let number = i64::from_be_bytes;
+        let amount = |bytes, blobs| SignedAmount { bytes: number(bytes), blobs: number(blobs) };
+        rest.is_empty().then(|| Self {
+            hosted: amount(hosted_bytes, hosted_blobs),
+            mirrored: amount(mirrored_bytes, mirrored_blobs),
+            links: number(links),
+            sessions: number(sessions),
+        })
+    }
 }

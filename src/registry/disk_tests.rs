@@ -22,7 +22,7 @@ use super::{
     },
 };
 use crate::{
-    index::{Index, Owner},
+    index::{Arrival, BlobKind, Class, Closing, Index, Owner, Requeue},
     lanes::Lanes,
     metrics::Metrics,
     oci::{Digest, Domain, Repository, Tag, UploadId},
@@ -75,7 +75,7 @@ pub(super) async fn cache(store: &BlobStore, place: &Repository, bytes: Vec<u8>)
     let digest = Digest::sha256(&bytes);
     let staged = store.stage(&digest, Purpose::Mirrored, bytes.len() as u64).await.unwrap();
     staged.writer().write_at(&bytes, 0).unwrap();
-    store.publish(staged, digest, Durability::Unsynced, false).await.unwrap();
+    store.publish(staged, digest, Durability::Unsynced, BlobKind::Blob).await.unwrap();
     store.link_layer(place, digest).await;
     digest
 }
@@ -154,7 +154,7 @@ async fn closed_books_stay_as_they_are() {
     let late = store.stage(&Digest::sha256(b"late"), Purpose::Mirrored, 10).await.unwrap();
     assert!(store.close());
     let totals = store.storage.ledger().totals();
-    let published = store.publish(late, Digest::sha256(b"late"), Durability::Unsynced, false).await;
+    let published = store.publish(late, Digest::sha256(b"late"), Durability::Unsynced, BlobKind::Blob).await;
     assert!(matches!(published, Err(Error::ShuttingDown)), "{published:?}");
     assert_eq!(on_a_thread(|| store.evict(1 << 20)), 0);
     assert!(store.storage.has_blob(&cached).unwrap() && store.storage.ledger().totals() == totals);
@@ -173,7 +173,7 @@ async fn the_books_survive_a_stop_and_a_kill() {
         agrees(&store, &dir, "before the end");
         if stop {
             store.flush_accesses();
-            store.index.close(store.storage.ledger().totals(), true);
+            store.index.close(Closing::Quiet(store.ledger_totals()));
         }
     }
 }
@@ -184,7 +184,7 @@ async fn the_ledger_survives_a_push_before_the_index_is_open() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir, SpaceLimits::default(), Retention::default());
     let cached = cache(&store, &mirrored("a"), content(1, 100)).await;
-    store.index.close(store.storage.ledger().totals(), true);
+    store.index.close(Closing::Quiet(store.ledger_totals()));
     drop(store);
     for (push, drop_cached) in [(false, false), (true, false), (false, true)] {
         let store = begin(&dir, SpaceLimits::default(), Retention::default());
@@ -196,14 +196,14 @@ async fn the_ledger_survives_a_push_before_the_index_is_open() {
         links.add_revision(&Digest::sha256(b"{}"), Durability::Synced).unwrap();
         if drop_cached {
             store.storage.remove_blob(&cached).unwrap();
-            store.index.remove_blob(&cached);
+            store.index.removed(&cached);
         }
         on_a_thread(|| store.open_index()).unwrap();
         agrees(&store, &dir, "when the index is open");
         assert!(store.index.is_complete());
         assert_eq!(store.index.was_complete(), !push && !drop_cached, "whether the disk had to be looked at");
         assert_eq!(store.index.blob_entry(&cached).is_some(), !drop_cached);
-        store.index.close(store.storage.ledger().totals(), true);
+        store.index.close(Closing::Quiet(store.ledger_totals()));
     }
 }
 
@@ -223,7 +223,7 @@ async fn what_is_pushed_pinned_read_or_leased_stays() {
     assert!(!there(&free) && there(&pinned) && there(&pushed) && there(&read));
     assert_eq!(store.index.blob_entry(&pushed).unwrap().owner, Owner::Hosted);
     drop(reading);
-    store.index.requeue(u64::MAX - 1, false);
+    store.index.requeue(Requeue::Due(u64::MAX - 1));
     on_a_thread(|| store.evict(u64::MAX));
     assert!(!there(&read) && there(&pinned));
     let repository = store.storage.links(&mirrored("a"));
@@ -269,8 +269,10 @@ async fn nothing_is_evicted_if_it_does_not_suffice() {
     for seed in 0..20 {
         let digest = cache(&store, &mirrored("old"), content(seed, 300)).await;
         let held = store.index.blob_entry(&digest).unwrap();
-        store.index.remove_blob(&digest);
-        store.index.insert_blob(&digest, held.allocated, Owner::Mirrored, false, 0);
+        let (allocated, stamp) = (held.allocated, store.index.stamp(&digest).unwrap());
+        store.index.removed(&digest);
+        let class = Class { mirrored: true, hosted: false };
+        store.index.published(&digest, &Arrival { stamp, allocated, class, kind: BlobKind::Blob, now: 0 });
         old.push(digest);
     }
     for seed in 100..180 {

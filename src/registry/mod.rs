@@ -57,7 +57,7 @@ use store::upload_sessions::Sessions;
 use tokio::runtime::Handle;
 
 use crate::{
-    index::Index,
+    index::{Closing, Index},
     lanes::Lanes,
     metrics::Metrics,
     storage::Storage,
@@ -150,7 +150,8 @@ impl Registry {
         self.store.gc_guard.close();
         self.store.flush_accesses();
         let quiet = self.store.close();
-        self.store.index.close(self.store.storage.ledger().totals(), quiet);
+        let closing = if quiet { Closing::Quiet(self.store.ledger_totals()) } else { Closing::Busy };
+        self.store.index.close(closing);
     }
 }
 

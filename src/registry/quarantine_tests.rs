@@ -9,6 +9,7 @@ use super::{
     Retention,
     disk_tests::{cache, content, hosted, mirrored, on_a_thread, open},
 };
+use crate::index::BlobKind;
 use crate::storage::{Durability, Purpose, SpaceLimits};
 
 /// A fill of a blob that is being quarantined replaces it as a hosted blob, in any interleaving.
@@ -24,11 +25,11 @@ async fn a_fill_waits_for_a_quarantine_of_the_same_blob() {
     let staged = store.stage(&digest, Purpose::Mirrored, bytes.len() as u64).await.unwrap();
     staged.writer().write_at(&bytes, 0).unwrap();
     // The same steps as for a damaged blob, under the lock.
-    store.index.remove_class(&digest);
-    store.index.remove_blob(&digest);
+    store.index.removed(&digest);
     let filling = store.clone();
-    let fill = Handle::current()
-        .spawn(async move { filling.publish(staged, digest, Durability::Unsynced, false).await.map_err(drop) });
+    let fill = Handle::current().spawn(async move {
+        filling.publish(staged, digest, Durability::Unsynced, BlobKind::Blob).await.map_err(drop)
+    });
     tokio::time::sleep(Duration::from_millis(200)).await;
     on_a_thread(|| store.storage.quarantine(&digest)).unwrap();
     drop(lock);

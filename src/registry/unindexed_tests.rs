@@ -14,7 +14,7 @@ use super::{
     },
 };
 use crate::{
-    index::Owner,
+    index::{Owner, Requeue},
     lanes::Lane,
     oci::Digest,
     storage::{Durability, SpaceLimits},
@@ -133,7 +133,7 @@ async fn what_was_promoted_while_the_index_was_away_stays() {
     let lock = store.locks.wait_for_digest(&pushed).await;
     assert!(store.host_layer(&hosted("mine"), &pushed, &lock).unwrap());
     drop((lock, guard));
-    store.index.requeue(u64::MAX - 1, false);
+    store.index.requeue(Requeue::Due(u64::MAX - 1));
     assert_eq!(on_a_thread(|| store.evict(u64::MAX)), 0, "it is linked");
     assert!(there(&store, &pushed));
 }

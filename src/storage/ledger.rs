@@ -17,7 +17,7 @@ use super::{
     SpaceLimits,
     lock_regions::RegionId,
     short::{Bounded, InsufficientSpace},
-    usage::{self, Filesystem, Sampled, Sum, Usage},
+    usage::{self, Delta, Filesystem, Sampled, Sum, Usage},
 };
 
 /// A margin of bytes, since a link is on disk a moment before it is charged, and there may be many at a time.
@@ -96,10 +96,21 @@ impl std::ops::AddAssign for Charge {
 /// A change of the bytes and the number of data files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// Pushed content: bytes, blobs.
-    pub hosted: (i64, i64),
-    /// Mirrored content: bytes, blobs.
-    pub mirrored: (i64, i64),
+    /// Pushed content.
+    pub hosted: Delta,
+    /// Mirrored content.
+    pub mirrored: Delta,
+}
+
+/// All that the ledger counts, as it is kept over a clean stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// The data files.
+    pub blobs: Change,
+    /// Bytes of folders and links.
+    pub links: i64,
+    /// Bytes of upload sessions.
+    pub sessions: i64,
 }
 
 impl Ledger {
@@ -217,21 +228,21 @@ impl Ledger {
     }
 
     /// Adds the totals of the last clean stop to the changes since the directory was opened.
-    pub fn resume(&self, totals: &[i64; 6]) {
+    pub fn resume(&self, totals: &Totals) {
         let mut accounts = self.accounts.lock();
-        accounts.hosted.add((totals[0], totals[1]));
-        accounts.mirrored.add((totals[2], totals[3]));
-        accounts.links += totals[4];
-        accounts.sessions += totals[5];
+        accounts.hosted.add(totals.blobs.hosted);
+        accounts.mirrored.add(totals.blobs.mirrored);
+        accounts.links += totals.links;
+        accounts.sessions += totals.sessions;
         accounts.known = true;
     }
 
     /// Returns the totals for [`Ledger::resume`], if everything is counted.
     #[must_use]
-    pub fn totals(&self) -> Option<[i64; 6]> {
+    pub fn totals(&self) -> Option<Totals> {
         let accounts = self.accounts.lock();
-        let (hosted, mirrored) = (accounts.hosted.signed(), accounts.mirrored.signed());
-        accounts.known.then_some([hosted.0, hosted.1, mirrored.0, mirrored.1, accounts.links, accounts.sessions])
+        let blobs = Change { hosted: accounts.hosted.delta(), mirrored: accounts.mirrored.delta() };
+        accounts.known.then_some(Totals { blobs, links: accounts.links, sessions: accounts.sessions })
     }
 
     /// Sets whether all data files are counted. Until they are, nothing new is cached.
@@ -314,7 +325,7 @@ impl Ledger {
 impl Accounts {
     /// The bytes on disk.
     fn used(&self, sampled: &Sampled) -> u64 {
-        let charged = self.links + self.sessions + self.hosted.signed().0 + self.mirrored.signed().0;
+        let charged = self.links + self.sessions + self.hosted.delta().bytes + self.mirrored.delta().bytes;
         charged.max(0).unsigned_abs() + self.staged + sampled.total()
     }
 

@@ -41,7 +41,7 @@ pub use claim::{Claim, Verdict};
 pub use error::Error;
 use homes::Homes;
 use layout::Layout;
-pub use ledger::{Change, LEAST_QUOTA, Ledger, Purpose, Reservation};
+pub use ledger::{Change, LEAST_QUOTA, Ledger, Purpose, Reservation, Totals};
 pub use limits::{Bound, SpaceLimits};
 pub use links::{RepositoryLinks, named_by};
 use lock::Lock;
@@ -51,7 +51,7 @@ pub use staged::{FileWriter, Staged};
 pub use upload_allocation::UploadAllocation;
 use upload_allocation::UploadAllocations;
 pub use uploads::{Opened, Upload, Uploads};
-pub use usage::{Filesystem, Sum, Usage};
+pub use usage::{Delta, Filesystem, Sum, Usage};
 
 use crate::{
     descriptors::{self, Use},

@@ -29,14 +29,23 @@ impl Sum {
         self.objects.max(0).unsigned_abs()
     }
 
-    pub(super) fn signed(&self) -> (i64, i64) {
-        (self.bytes, self.objects)
+    pub(super) fn delta(&self) -> Delta {
+        Delta { bytes: self.bytes, objects: self.objects }
     }
 
-    pub(super) fn add(&mut self, (bytes, objects): (i64, i64)) {
-        self.bytes += bytes;
-        self.objects += objects;
+    pub(super) fn add(&mut self, delta: Delta) {
+        self.bytes += delta.bytes;
+        self.objects += delta.objects;
     }
+}
+
+/// A change of a sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// Bytes added, or removed if negative.
+    pub bytes: i64,
+    /// Objects added, or removed if negative.
+    pub objects: i64,
 }
 
 /// The disk usage: allocated blocks, counted once per inode, as `du` does.
@@ -134,7 +143,8 @@ pub(super) fn sample(root: &Path, homes: &[PathBuf]) -> Result<Sampled, Error> {
     for home in homes {
         let folder = home.join("quarantine");
         for entry in look::entries(&folder) {
-            quarantined.add((i64::try_from(allocated(&entry?.path())).unwrap_or(i64::MAX), 1));
+            let bytes = i64::try_from(allocated(&entry?.path())).unwrap_or(i64::MAX);
+            quarantined.add(Delta { bytes, objects: 1 });
         }
         // Staged files are charged as they grow.
         other += allocated(&home.join("staging")) + allocated(&folder);

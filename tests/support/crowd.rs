@@ -4,7 +4,7 @@
 use std::{collections::HashMap, path::Path, time::Duration};
 
 use entrepot::{
-    index::{Class, Index, Link, Object, Owner, Role, Uses},
+    index::{Arrival, BlobKind, Class, Closing, Index, LedgerTotals, Link, Owner, Requeue, Role, Uses, VerifiedStamp},
     oci::{Digest, Domain, Repository},
     storage::{Durability, Purpose, SpaceLimits, Storage},
 };
@@ -29,10 +29,17 @@ pub(crate) fn fill(dir: &Path, blobs: usize) -> Index {
         for number in first..(first + IMAGE).min(blobs) {
             let (blob, is_manifest) = (digest(number), number == first);
             let size = 4096 << (number.wrapping_mul(2_654_435_761) >> 7 & 7);
-            index.put_object(&blob, &Object { size, mtime: number as i64, inode: number as u64 });
-            index.add_class(&blob, Class { mirrored: true, ..Class::default() });
-            index.insert_blob(&blob, size, Owner::Mirrored, is_manifest, 1_700_000_000 + number as u64);
-            index.add_link(&place, &blob, Link { layer: !is_manifest, revision: is_manifest, ..Link::default() });
+            index.published(
+                &blob,
+                &Arrival {
+                    stamp: VerifiedStamp { size, mtime: number as i64, inode: number as u64 },
+                    allocated: size,
+                    class: Class { mirrored: true, hosted: false },
+                    kind: if is_manifest { BlobKind::Manifest } else { BlobKind::Blob },
+                    now: 1_700_000_000 + number as u64,
+                },
+            );
+            index.linked(&place, &blob, Link { layer: !is_manifest, revision: is_manifest, ..Link::default() });
             if !is_manifest {
                 index.add_parent(&blob, &manifest, Role::Layer);
             }
@@ -44,7 +51,7 @@ pub(crate) fn fill(dir: &Path, blobs: usize) -> Index {
 
 /// Closes it as a server does at shutdown.
 pub(crate) fn close(index: Index) {
-    index.close(Some([0; 6]), true);
+    index.close(Closing::Quiet(Some(LedgerTotals::default())));
     drop(index);
 }
 
@@ -70,12 +77,12 @@ impl Evictor {
         let (mut took, mut gone) = (Duration::ZERO, 0);
         while gone < blobs {
             let begun = processor();
-            self.index.requeue(1_800_000_000, false);
+            self.index.requeue(Requeue::Due(1_800_000_000));
             let next = self.index.next_in_queue(None, 32).0;
             took += processor() - begun;
             assert!(!next.is_empty(), "nobody is in the line");
             // As in production, a blob is used between two rounds.
-            self.index.note_uses([(digest(gone), Uses { count: 1, last: 1_800_000_000 })]);
+            self.index.used([(digest(gone), Uses { count: 1, last: 1_800_000_000 })]);
             for blob in next.iter().take(blobs - gone) {
                 self.bring(blob);
                 let begun = processor();
@@ -107,10 +114,9 @@ impl Evictor {
             self.storage.links(&place).forget(blob).unwrap();
             index.remove_link(&place, blob, Link { layer: true, revision: true, ..Link::default() });
         }
-        index.remove_object(blob);
-        index.remove_class(blob);
+        index.removing(blob);
         self.storage.remove_blob(blob).unwrap();
-        index.remove_evicted(blob);
+        index.evicted(blob);
     }
 
     /// Closes the index as a server does at shutdown.

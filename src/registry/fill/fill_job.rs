@@ -17,6 +17,7 @@ use super::{
     range_windows::RangeFetches,
 };
 use crate::{
+    index::BlobKind,
     metrics::{Content, FillResult, Metrics},
     oci::{Digest, Domain, Hasher},
     registry::{
@@ -320,7 +321,7 @@ impl Job {
             return Err(Error::Mismatch { expected }.into());
         }
         // The bytes are verified and readers have them, even if the disk does not keep them.
-        if let Err(error) = self.fills.store.publish(staged, expected, Durability::Unsynced, false).await {
+        if let Err(error) = self.fills.store.publish(staged, expected, Durability::Unsynced, BlobKind::Blob).await {
             self.fills.store.uncached.log(&expected, &error);
             let _ = self.fill.refused.set(Refused::of(&error));
         } else {

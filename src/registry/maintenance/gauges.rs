@@ -43,18 +43,19 @@ impl Registry {
 impl BlobStore {
     pub(in crate::registry) fn disk(&self) -> Disk {
         let usage = self.storage.ledger().usage();
-        let shares = self.index.shares();
-        let (bytes, objects) = (usage.mirrored.bytes(), usage.mirrored.objects());
-        // The totals and the shares are not read atomically.
-        let pinned = (shares.pinned.0.min(bytes), shares.pinned.1.min(objects));
-        let mirrored = (bytes - pinned.0, objects - pinned.1);
-        let known = shares.upstreams.into_iter().filter(|(domain, amount)| domain.is_some() || amount.1 > 0);
+        let by_upstream = self.index.upstream_usage();
+        let all = Amount { bytes: usage.mirrored.bytes(), blobs: usage.mirrored.objects() };
+        // The totals and the sums by upstream are not read atomically.
+        let pinned =
+            Amount { bytes: by_upstream.pinned.bytes.min(all.bytes), blobs: by_upstream.pinned.blobs.min(all.blobs) };
+        let mirrored = Amount { bytes: all.bytes - pinned.bytes, blobs: all.blobs - pinned.blobs };
+        let known = by_upstream.upstreams.into_iter().filter(|(domain, amount)| domain.is_some() || amount.blobs > 0);
         let named = |domain: Option<Domain>| domain.map_or_else(|| "unknown".to_owned(), |domain| domain.to_string());
         Disk {
             bytes: bytes_by_class(&usage, mirrored, pinned),
             objects: objects_by_class(&usage, mirrored, pinned),
-            upstreams: known.map(|(domain, (bytes, objects))| (named(domain), bytes, objects)).collect(),
-            reclaimable: mirrored.0,
+            upstreams: known.map(|(domain, amount)| (named(domain), amount.bytes, amount.blobs)).collect(),
+            reclaimable: mirrored.bytes,
             promised: usage.promised,
             quota: usage.quota,
             headroom: usage.headroom,
@@ -67,8 +68,8 @@ impl BlobStore {
 fn bytes_by_class(usage: &Usage, mirrored: Amount, pinned: Amount) -> Vec<(&'static str, u64)> {
     vec![
         ("hosted", usage.hosted.bytes()),
-        ("mirrored", mirrored.0),
-        ("pinned", pinned.0),
+        ("mirrored", mirrored.bytes),
+        ("pinned", pinned.bytes),
         ("staged", usage.staged),
         ("links", usage.links),
         ("index", usage.index),
@@ -80,8 +81,8 @@ fn bytes_by_class(usage: &Usage, mirrored: Amount, pinned: Amount) -> Vec<(&'sta
 fn objects_by_class(usage: &Usage, mirrored: Amount, pinned: Amount) -> Vec<(&'static str, u64)> {
     vec![
         ("hosted", usage.hosted.objects()),
-        ("mirrored", mirrored.1),
-        ("pinned", pinned.1),
+        ("mirrored", mirrored.blobs),
+        ("pinned", pinned.blobs),
         ("quarantined", usage.quarantined.objects()),
     ]
 }
@@ -100,7 +101,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        index::{Index, Link, Owner},
+        index::{Index, Link},
         lanes::Lanes,
         metrics::Metrics,
         oci::{Digest, Domain, Repository},
@@ -130,8 +131,8 @@ mod tests {
         let place = Repository { domain: Some(Domain::docker_hub()), name: "library/many".parse().unwrap() };
         for number in 0..many() {
             let digest = Digest::sha256(&number.to_be_bytes());
-            store.index.insert_blob(&digest, 4096, Owner::Mirrored, false, 1);
-            store.index.add_link(&place, &digest, Link { layer: true, ..Link::default() });
+            store.index.discovered(&digest, 4096, 1);
+            store.index.linked(&place, &digest, Link { layer: true, ..Link::default() });
         }
         let scrape = || {
             let began = Instant::now();

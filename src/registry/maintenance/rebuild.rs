@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::MutexGuard;
 
 use crate::{
-    index::{Absent, Class, Link, Owner},
-    oci::{Digest, Repository},
+    index::{Absent, Link, Requeue},
+    oci::Repository,
     registry::{
         Error,
         store::{blob_store::BlobStore, maintenance_state::RebuildState, manifests, stored_manifests::read_stored},
@@ -34,7 +34,7 @@ impl BlobStore {
         let alone = self.rebuilding.lock();
         self.index.resume(|_| ());
         self.storage.ledger().set_known(false);
-        self.index.forget();
+        self.index.clear();
         self.walk(alone)
     }
 
@@ -44,11 +44,11 @@ impl BlobStore {
     /// As [`BlobStore::rebuild_index`].
     pub(in crate::registry) fn open_index(&self) -> Result<(), Error> {
         let alone = self.rebuilding.lock();
-        self.index.resume(|totals| self.storage.ledger().resume(totals));
+        self.index.resume(|totals| self.resume_ledger(totals));
         let pins: Vec<String> = self.retention.pinned.iter().map(ToString::to_string).collect();
-        if !self.index.same_pins(&pins.join("\n")) {
-            self.index.requeue(u64::MAX, true);
-            self.index.repin();
+        if self.index.replace_pins(&pins.join("\n")) {
+            self.index.requeue(Requeue::All);
+            self.index.refresh_pins();
         }
         self.walk(alone)
     }
@@ -98,7 +98,7 @@ impl BlobStore {
     /// As [`BlobStore::rebuild_index`].
     pub(in crate::registry) fn rebuild_if_due(&self) -> Result<(), Error> {
         match self.rebuilding.try_lock() {
-            Some(alone) if self.index.is_doubted() || alone.due.is_some_and(|due| due <= Instant::now()) => {
+            Some(alone) if self.index.is_stale() || alone.due.is_some_and(|due| due <= Instant::now()) => {
                 self.walk(alone)
             }
             _ => Ok(()),
@@ -116,7 +116,7 @@ impl BlobStore {
     ) -> Result<(), Error> {
         // Set before the walk, in case it panics.
         alone.due = Some(Instant::now() + AGAIN);
-        self.index.begin_telling();
+        self.index.begin_walk();
         let walked = walk(self);
         alone.due = walked.is_err().then(|| Instant::now() + AGAIN);
         walked.inspect_err(|error| {
@@ -160,8 +160,8 @@ fn walk(store: &BlobStore) -> Result<(), Error> {
 
 fn index_repository(store: &BlobStore, repository: &Repository) -> Result<u64, Error> {
     let links = store.storage.links(repository);
-    // Durability is not recorded: blobs are synced once more if it matters.
-    let class = Class { mirrored: repository.domain.is_some(), hosted: false };
+    // Durability is not on disk: blobs are synced once more if it matters. Mirrored repositories come first, and a
+    // hosted link takes precedence.
     let mut count = 0;
     if repository.domain.is_some() || links.has_revisions()? {
         store.index.add_repository(repository);
@@ -172,18 +172,14 @@ fn index_repository(store: &BlobStore, repository: &Repository) -> Result<u64, E
     for digest in links.layers() {
         let digest = digest?;
         count += 1;
-        own(store, repository, &digest, false);
-        store.index.add_class(&digest, class);
-        store.index.add_link(repository, &digest, Link { layer: true, ..Link::default() });
+        store.index.linked(repository, &digest, Link { layer: true, ..Link::default() });
     }
     for digest in links.revisions() {
         let digest = digest?;
         count += 1;
-        own(store, repository, &digest, true);
-        store.index.add_class(&digest, class);
         match read_stored(&store.storage, &digest)? {
             Some(manifest) => manifests::note(&store.index, repository, &manifest),
-            None => store.index.add_link(repository, &digest, Link { revision: true, ..Link::default() }),
+            None => store.index.linked(repository, &digest, Link { revision: true, ..Link::default() }),
         }
     }
     for tagged in links.tags() {
@@ -199,14 +195,6 @@ fn index_repository(store: &BlobStore, repository: &Repository) -> Result<u64, E
         }
     }
     Ok(count)
-}
-
-/// Sets the owner of a linked blob. Mirrored repositories are walked first, so a hosted link takes precedence.
-fn own(store: &BlobStore, repository: &Repository, digest: &Digest, manifest: bool) {
-    match repository.domain {
-        Some(_) => store.index.set_mirrored_if_unknown(digest, manifest),
-        None => store.index.set_owner(digest, Owner::Hosted),
-    }
 }
 
 #[cfg(test)]
@@ -237,16 +225,16 @@ mod tests {
         store.rebuild_if_due().unwrap();
         assert!(store.index.is_complete());
         assert_eq!(store.rebuilding.lock().due, None);
-        store.index.doubt();
+        store.index.mark_stale();
         assert!(!store.index.is_complete(), "a change of the disk could not be read again");
         store.rebuild_if_due().unwrap();
         assert!(store.index.is_complete(), "it is told anew at once");
         store
             .walk_by(store.rebuilding.lock(), |store| {
-                store.index.doubt();
+                store.index.mark_stale();
                 walk(store)
             })
             .unwrap();
-        assert!(!store.index.is_complete(), "it was doubted while it was told");
+        assert!(!store.index.is_complete(), "it became stale during the walk");
     }
 }

@@ -2,7 +2,6 @@
 
 use super::verify::{RepairHooks, Verification};
 use crate::{
-    index::Class,
     lanes::Lane,
     metrics::MaintenanceEvent,
     oci::{Digest, Reference, Repository},
@@ -38,7 +37,7 @@ impl Registry {
         }
         let wanted = *digest;
         let release = move |store: &BlobStore| {
-            store.index.add_class(&wanted, Class { hosted: true, mirrored: true });
+            store.index.restored(&wanted);
             store.storage.release(&wanted)?;
             store.metrics.found(MaintenanceEvent::Restored);
             Ok::<(), Error>(())

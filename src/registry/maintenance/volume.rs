@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    index::Index,
+    index::{Closing, Index},
     lanes::Lanes,
     metrics::Metrics,
     oci::NamePattern,
@@ -32,6 +32,6 @@ impl Volume {
 
     /// Flushes the index to the disk; to be called last.
     pub fn close(&self) {
-        self.store.index.close(self.store.storage.ledger().totals(), true);
+        self.store.index.close(Closing::Quiet(self.store.ledger_totals()));
     }
 }

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::SystemTime};
 use bytes::Bytes;
 
 use crate::{
-    index::{Class, Owner},
     lanes::Lane,
     oci::{Descriptor, Digest, Manifest, MediaType, Repository, Tag},
     registry::{
@@ -208,8 +207,7 @@ fn link(
     let added = links.add_revision(&manifest.digest, Durability::Synced);
     added.inspect_err(|_| store.reread_link(repository, &manifest.digest))?;
     manifests::note(&store.index, repository, manifest);
-    store.index.add_class(&manifest.digest, Class { hosted: true, ..Class::default() });
-    store.index.set_owner(&manifest.digest, Owner::Hosted);
+    store.index.promoted(&manifest.digest);
     for tag in tags {
         let set = links.set_tag(tag, &manifest.digest, Durability::Synced);
         set.inspect_err(|_| store.reread_tag(repository, tag))?;

@@ -1,13 +1,13 @@
 //! Keeps the storage ledger in agreement with the index: each change of a blob entry is passed on to the ledger.
 
 use crate::{
-    index::{BlobEntry, EntryChange, Link, Owner},
+    index::{self, BlobEntry, EntryChange, LedgerTotals, Link, Owner},
     oci::Digest,
     registry::{
         Error,
         store::{access_tracker, blob_store::BlobStore},
     },
-    storage::Change,
+    storage::{Change, Delta, Totals},
 };
 
 impl BlobStore {
@@ -17,8 +17,23 @@ impl BlobStore {
         let ledger = std::sync::Arc::clone(self.storage.ledger());
         self.index.on_change(move |shift| ledger.change(change(&shift)));
         if let Some(totals) = self.index.totals() {
-            self.storage.ledger().resume(&totals);
+            self.resume_ledger(&totals);
         }
+    }
+
+    /// Adds the totals that the index kept since the last clean stop to the ledger.
+    pub(in crate::registry) fn resume_ledger(&self, kept: &LedgerTotals) {
+        let LedgerTotals { hosted, mirrored, links, sessions } = *kept;
+        let delta = |amount: index::SignedAmount| Delta { bytes: amount.bytes, objects: amount.blobs };
+        let blobs = Change { hosted: delta(hosted), mirrored: delta(mirrored) };
+        self.storage.ledger().resume(&Totals { blobs, links, sessions });
+    }
+
+    /// Returns the ledger's totals for the index to keep, if everything is counted.
+    pub(in crate::registry) fn ledger_totals(&self) -> Option<LedgerTotals> {
+        let Totals { blobs, links, sessions } = self.storage.ledger().totals()?;
+        let amount = |delta: Delta| index::SignedAmount { bytes: delta.bytes, blobs: delta.objects };
+        Some(LedgerTotals { hosted: amount(blobs.hosted), mirrored: amount(blobs.mirrored), links, sessions })
     }
 
     /// Recounts all blobs of the ledger from the index.
@@ -48,7 +63,7 @@ impl BlobStore {
         let _lock = self.locks.digest(digest);
         let Some(stored) = self.storage.blob(digest)? else { return Ok(()) };
         if self.index.blob_entry(digest).is_none_or(|held| held.allocated != stored.allocated) {
-            self.index.insert_blob(digest, stored.allocated, Owner::Unknown, false, modified(stored.facts.mtime));
+            self.index.discovered(digest, stored.allocated, modified(stored.facts.mtime));
         }
         Ok(())
     }
@@ -56,11 +71,10 @@ impl BlobStore {
     /// Removes a blob from the index, together with its links in mirrored repositories: both were removed from the disk
     /// while there was no index. Links that do exist are added again later.
     fn forget_gone(&self, digest: &Digest) {
-        self.index.remove_object(digest);
         for place in self.index.holders(digest).iter().filter(|place| place.domain.is_some()) {
             self.index.remove_link(place, digest, Link { revision: true, layer: true, ..Link::default() });
         }
-        self.index.remove_blob(digest);
+        self.index.removed(digest);
     }
 
     /// Removes blobs from the index that do not exist on disk.
@@ -90,6 +104,6 @@ fn change(shift: &EntryChange) -> Change {
 
 fn add(change: &mut Change, held: &BlobEntry, sign: i64) {
     let account = if held.owner == Owner::Mirrored { &mut change.mirrored } else { &mut change.hosted };
-    account.0 += sign * i64::try_from(held.allocated).unwrap_or(i64::MAX);
-    account.1 += sign;
+    account.bytes += sign * i64::try_from(held.allocated).unwrap_or(i64::MAX);
+    account.objects += sign;
 }

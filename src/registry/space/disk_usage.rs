@@ -132,7 +132,8 @@ impl UsageCount {
         wait_for_index(store, on_event)?;
         store.flush_accesses();
         let (sources, repositories) = (BTreeMap::new(), self.named(store)?);
-        let mut counter = Counter { store, sources, repositories, unlinked: (0, 0), all: (0, 0), on_event };
+        let mut counter =
+            Counter { store, sources, repositories, unlinked: Amount::default(), all: Amount::default(), on_event };
         counter.blobs()?;
         let counted = counter.counted();
         counter.sources()?;
@@ -183,7 +184,7 @@ impl Counter<'_> {
             batch.iter().filter_map(|digest| Some((digest, store.held(digest)?))).for_each(|(digest, held)| {
                 self.blob(digest, &held);
             });
-            let (bytes, done) = self.all;
+            let Amount { bytes, blobs: done } = self.all;
             self.say(UsageEvent::Step { done, of: Some(of.max(done)), bytes })?;
         }
         Ok(())
@@ -212,7 +213,7 @@ impl Counter<'_> {
     fn counted(&self) -> Counted {
         let usage = self.store.storage.ledger().usage();
         let by_ledger = i64::try_from(usage.hosted.bytes() + usage.mirrored.bytes()).unwrap_or(i64::MAX);
-        let changed = by_ledger - i64::try_from(self.all.0).unwrap_or(i64::MAX);
+        let changed = by_ledger - i64::try_from(self.all.bytes).unwrap_or(i64::MAX);
         Counted { at: access_tracker::now(), usage, unlinked: self.unlinked, changed }
     }
 
@@ -240,7 +241,8 @@ impl Counter<'_> {
 }
 
 fn add(amount: &mut Amount, holding: &BlobEntry) {
-    *amount = (amount.0 + holding.allocated, amount.1 + 1);
+    amount.bytes += holding.allocated;
+    amount.blobs += 1;
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::{
-    index::{BlobEntry, Link, Owner},
+    index::{BlobEntry, BlobKind, Link, Owner, Requeue},
     metrics::Reason,
     oci::{Digest, Manifest, Repository},
     registry::{
@@ -47,7 +47,7 @@ impl BlobStore {
             return (found, sum);
         }
         self.flush_accesses();
-        self.index.requeue(access_tracker::now(), false);
+        self.index.requeue(Requeue::Due(access_tracker::now()));
         let mut after = None;
         while let Some(_open) = self.changing() {
             let (next, last) = self.index.next_in_queue(after.as_ref(), BATCH);
@@ -89,14 +89,14 @@ impl BlobStore {
 
     /// Writes the noted accesses to the index.
     pub(in crate::registry) fn flush_accesses(&self) {
-        self.index.note_uses(self.access_tracker.take());
+        self.index.used(self.access_tracker.take());
     }
 
     fn try_evict(&self, digest: &Digest, reason: Reason) -> u64 {
         let Some(_open) = self.changing() else { return 0 };
         let _lock = self.locks.digest(digest);
         let Some((held, holders)) = self.unless_kept(digest) else { return 0 };
-        let remove = || self.remove_mirrored(digest, held.manifest, &holders);
+        let remove = || self.remove_mirrored(digest, held.kind, &holders);
         match self.gc_guard.unless_held(digest, remove) {
             None => {
                 self.index.defer(digest, Some(access_tracker::now() + READ_AGAIN));
@@ -134,7 +134,7 @@ impl BlobStore {
             KeepReason::No => return Some((held, holders)),
             KeepReason::Until(until) => self.index.defer(digest, Some(until)),
             KeepReason::ForGood => self.index.defer(digest, None),
-            KeepReason::Hosted => self.index.set_owner(digest, Owner::Hosted),
+            KeepReason::Hosted => self.index.kept_for_push(digest),
         }
         None
     }
@@ -163,9 +163,10 @@ impl BlobStore {
     pub(in crate::registry) fn remove_mirrored(
         &self,
         digest: &Digest,
-        is_manifest: bool,
+        kind: BlobKind,
         holders: &[Repository],
     ) -> Result<(), Error> {
+        let is_manifest = kind == BlobKind::Manifest;
         let manifest = if is_manifest { stored_manifests::read(&self.storage, digest)? } else { None };
         for place in holders {
             let links = self.storage.links(place);
@@ -184,10 +185,9 @@ impl BlobStore {
             links.forget(digest)?;
             self.index.remove_link(place, digest, Link { revision: true, layer: true, ..Link::default() });
         }
-        self.index.remove_object(digest);
-        self.index.remove_class(digest);
+        self.index.removing(digest);
         self.storage.remove_blob(digest)?;
-        self.index.remove_evicted(digest);
+        self.index.evicted(digest);
         if let Some(manifest) = manifest {
             self.orphan(digest, &manifest);
         }

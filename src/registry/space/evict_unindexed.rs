@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    index::BlobKind,
     metrics::Reason,
     oci::{Digest, Manifest, Repository},
     registry::{
@@ -152,11 +153,13 @@ impl BlobStore {
         if self.access_tracker.is_read(digest) || self.is_leased(digest)? {
             return Ok(0);
         }
-        let mut manifest = false;
+        let mut kind = BlobKind::Blob;
         for place in places {
-            manifest |= self.storage.links(place).has_revision(digest)?;
+            if self.storage.links(place).has_revision(digest)? {
+                kind = BlobKind::Manifest;
+            }
         }
-        let remove = || self.remove_mirrored(digest, manifest, places);
+        let remove = || self.remove_mirrored(digest, kind, places);
         if self.gc_guard.unless_recent(None, digest, recent, remove).transpose()?.is_none() {
             return Ok(0);
         }

@@ -11,7 +11,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::{
     access_tracker::{self, AccessTracker},
     gc_guard::GcGuard,
-    hashing::{Hashed, Promotion, hash_lane, object},
+    hashing::{Hashed, Promotion, hash_lane, stamp},
     locks::Locks,
     maintenance_state::{RebuildState, Shortage},
     name_claims::NameClaims,
@@ -21,7 +21,7 @@ use super::{
     uncached::Uncached,
 };
 use crate::{
-    index::{Class, Index, Link, Owner},
+    index::{Arrival, BlobKind, Class, Index, Link},
     lanes::{Lane, Lanes},
     metrics::Metrics,
     oci::{Digest, Repository},
@@ -102,9 +102,9 @@ impl BlobStore {
     /// Returns a published blob whose file is the one that was last verified; `None` when there is none, or when its
     /// bytes must be hashed first.
     pub(in crate::registry) async fn known(&self, digest: Digest) -> Result<Option<Stored>, Error> {
-        let Some(expected) = self.index.object(&digest) else { return Ok(None) };
+        let Some(expected) = self.index.stamp(&digest) else { return Ok(None) };
         let stored = self.blocking(Lane::Look, move |store| store.storage.blob_for_client(&digest)).await?;
-        Ok(stored?.filter(|stored| object(&stored.facts) == expected))
+        Ok(stored?.filter(|stored| stamp(&stored.facts) == expected))
     }
 
     /// Returns whether a blob has bytes on the disk.
@@ -123,7 +123,7 @@ impl BlobStore {
     pub(in crate::registry) async fn recheck(&self, digest: Digest) -> Result<Option<Stored>, Error> {
         let look = move |store: &Self| store.storage.blob_for_client(&digest);
         let Some(stored) = self.blocking(Lane::Look, look).await?? else { return Ok(None) };
-        if self.index.object(&digest) == Some(object(&stored.facts)) {
+        if self.index.stamp(&digest) == Some(stamp(&stored.facts)) {
             return Ok(Some(stored));
         }
         let (lane, store) = (hash_lane(stored.facts.size), self.clone());
@@ -137,33 +137,26 @@ impl BlobStore {
     /// Returns whether a published blob is the file that was last verified.
     pub(in crate::registry) fn is_unchanged(&self, digest: &Digest) -> Result<bool, Error> {
         let Some(stored) = self.storage.blob(digest)? else { return Ok(false) };
-        Ok(self.index.object(digest) == Some(object(&stored.facts)))
+        Ok(self.index.stamp(digest) == Some(stamp(&stored.facts)))
     }
 
     /// Records in the index that a file's bytes are verified.
     pub(in crate::registry) fn settle(&self, digest: &Digest, stored: &Stored) {
-        let object = object(&stored.facts);
-        if self.index.object(digest) != Some(object) {
-            self.index.put_object(digest, &object);
-        }
+        self.index.verified(digest, stamp(&stored.facts));
     }
 
     /// Removes the bytes of a blob that no repository links. The caller holds the digest's lock.
     pub(in crate::registry) fn remove_bytes(&self, digest: &Digest) -> Result<(), storage::Error> {
-        self.index.remove_object(digest);
-        self.index.remove_class(digest);
+        self.index.removing(digest);
         self.storage.remove_blob(digest)?;
-        self.index.remove_blob(digest);
+        self.index.removed(digest);
         Ok(())
     }
 
     /// Makes a blob evictable that no hosted repository links any more and a mirrored one does. The caller holds the
     /// digest's lock.
     pub(in crate::registry) fn demote_to_mirrored(&self, digest: &Digest) {
-        if self.index.class(digest).hosted {
-            self.index.put_class(digest, Class { hosted: false, mirrored: true });
-        }
-        self.index.set_owner(digest, Owner::Mirrored);
+        self.index.demoted(digest);
     }
 
     /// Returns all bytes of a small blob, verified against its digest; `None` for a larger one, since a client may
@@ -195,7 +188,7 @@ impl BlobStore {
         let staged = self.stage(&digest, purpose, bytes.len() as u64).await?;
         let staged =
             self.blocking(Lane::Write, move |_| staged.writer().write_at(&bytes, 0).map(|()| staged)).await??;
-        self.publish(staged, digest, durability, true).await
+        self.publish(staged, digest, durability, BlobKind::Manifest).await
     }
 
     /// Creates an empty staged file for a blob, with space reserved for `size` bytes.
@@ -210,14 +203,14 @@ impl BlobStore {
         Ok(self.blocking(Lane::Write, move |store| store.storage.stage(&digest, reservation, size)).await??)
     }
 
-    /// Publishes a staged file that was found to hash to `digest`; `manifest` says if it is one. Waits for the digest's
+    /// Publishes a staged file that was found to hash to `digest`. Waits for the digest's
     /// lock, because another task may be moving damaged bytes of the blob into quarantine.
     pub(in crate::registry) async fn publish(
         &self,
         staged: Staged,
         digest: Digest,
         durability: Durability,
-        manifest: bool,
+        kind: BlobKind,
     ) -> Result<(), Error> {
         let guard = self.gc_guard.guard_blob(&digest).await;
         let lock = self.locks.wait_for_digest(&digest).await;
@@ -237,9 +230,7 @@ impl BlobStore {
                     store.storage.remove_blob(&digest)?;
                     return Err(error.into());
                 }
-                store.index.put_class(&digest, Class { mirrored, hosted });
-                let owner = if hosted { Owner::Hosted } else { Owner::Mirrored };
-                store.record_published(&digest, published, owner, manifest);
+                store.record_published(&digest, published, Class { mirrored, hosted }, kind);
                 store.storage.release(&digest)?;
             }
             Ok(())
@@ -253,12 +244,12 @@ impl BlobStore {
         &self,
         digest: &Digest,
         published: Published,
-        owner: Owner,
-        manifest: bool,
+        class: Class,
+        kind: BlobKind,
     ) {
         let Published { stored, reservation, .. } = published;
-        self.index.put_object(digest, &object(&stored.facts));
-        self.index.insert_blob(digest, stored.allocated, owner, manifest, access_tracker::now());
+        let (stamp, now) = (stamp(&stored.facts), access_tracker::now());
+        self.index.published(digest, &Arrival { stamp, allocated: stored.allocated, class, kind, now });
         drop(reservation);
     }
 
@@ -280,9 +271,8 @@ impl BlobStore {
                 Ok(false) => {}
                 Err(error) => tracing::warn!("{digest} is not linked in {repository}: {error}"),
                 Ok(true) => {
-                    store.index.add_class(&digest, Class { mirrored: true, ..Class::default() });
                     store.index.add_repository(&repository);
-                    store.index.add_link(&repository, &digest, Link { layer: true, ..Link::default() });
+                    store.index.linked(&repository, &digest, Link { layer: true, ..Link::default() });
                 }
             }
         };

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use super::{
     blob_store::BlobStore,
-    hashing::{Hashed, hash, object},
+    hashing::{Hashed, hash, stamp},
 };
 use crate::{
-    index::{Class, Owner},
+    index::{BlobKind, Class},
     lanes::Lane,
     metrics::{self, MaintenanceEvent},
     oci::{Digest, Repository},
@@ -33,20 +33,20 @@ impl BlobStore {
     /// Hashes a published blob if its bytes are in doubt.
     pub(in crate::registry) fn recheck_now(&self, digest: &Digest) -> Result<Hashed, Error> {
         let Some(stored) = self.storage.blob(digest)? else { return Ok(Hashed::Absent) };
-        if self.index.object(digest) == Some(object(&stored.facts)) {
+        if self.index.stamp(digest) == Some(stamp(&stored.facts)) {
             return Ok(Hashed::Right(stored));
         }
         let found = hash(&stored, digest).map_err(|error| self.storage.unread(digest, error))?;
         if found != *digest {
             return Ok(Hashed::Wrong(stored.facts));
         }
-        self.index.put_object(digest, &object(&stored.facts));
+        self.index.verified(digest, stamp(&stored.facts));
         Ok(Hashed::Right(stored))
     }
 
     /// Hashes a published blob even if the index counts it as verified.
     pub(in crate::registry) fn rehash(&self, digest: &Digest) -> Result<Hashed, Error> {
-        self.index.remove_object(digest);
+        self.index.unverified(digest);
         self.recheck_now(digest)
     }
 
@@ -87,9 +87,7 @@ impl BlobStore {
         let class = self.index.class(digest);
         let mirrored = class.mirrored || owners.iter().any(|owner| owner.domain.is_some());
         let hosted = class.hosted || owners.iter().any(|owner| owner.domain.is_none());
-        self.index.remove_object(digest);
-        self.index.remove_class(digest);
-        self.index.remove_blob(digest);
+        self.index.removed(digest);
         let (outcome, moved) = if mirrored && !hosted {
             tracing::warn!("{digest} of {} was damaged on disk and is dropped", names(&owners));
             self.metrics.found(MaintenanceEvent::Damaged(metrics::Class::Mirrored));
@@ -131,8 +129,7 @@ impl BlobStore {
     pub(in crate::registry) fn take_back(&self, digest: &Digest) -> Result<bool, Error> {
         let _lock = self.locks.digest(digest);
         let Some(published) = self.storage.take_back(digest)? else { return Ok(false) };
-        self.index.add_class(digest, Class { hosted: true, ..Class::default() });
-        self.record_published(digest, published, Owner::Hosted, false);
+        self.record_published(digest, published, Class { hosted: true, mirrored: false }, BlobKind::Blob);
         Ok(true)
     }
 

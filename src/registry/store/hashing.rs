@@ -1,7 +1,7 @@
 //! Verifies a stored blob by hashing its file again, and names the possible results.
 
 use crate::{
-    index::Object,
+    index::VerifiedStamp,
     lanes::Lane,
     oci::{Digest, Hasher},
     registry::Error,
@@ -43,8 +43,9 @@ pub(in crate::registry) fn hash_lane(size: u64) -> Lane {
     if size <= QUICK { Lane::Compute } else { Lane::Hash }
 }
 
-pub(in crate::registry) fn object(facts: &FileStamp) -> Object {
-    Object { size: facts.size, mtime: facts.mtime, inode: facts.inode }
+/// Returns the state of a file as the index records it once its bytes are verified.
+pub(in crate::registry) fn stamp(facts: &FileStamp) -> VerifiedStamp {
+    VerifiedStamp { size: facts.size, mtime: facts.mtime, inode: facts.inode }
 }
 
 pub(in crate::registry) fn hash(stored: &Stored, digest: &Digest) -> std::io::Result<Digest> {

@@ -7,7 +7,7 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{blob_store::BlobStore, manifests, referrer_descriptor::ReferrerDescriptor};
 use crate::{
-    index::{Class, Index, Link, Role},
+    index::{Index, Link, Role},
     lanes::Lane,
     oci::{Digest, InvalidManifest, Manifest, MediaType, Repository},
     registry::{Error, Head, Kept, Refused},
@@ -194,8 +194,6 @@ impl Manifests {
             if !known || !links.has_revision(&manifest.digest)? {
                 links.add_revision(&manifest.digest, Durability::Unsynced)?;
                 note(&store.index, &repository, &manifest);
-                store.index.set_mirrored_if_unknown(&manifest.digest, true);
-                store.index.add_class(&manifest.digest, Class { mirrored: true, ..Class::default() });
             }
             // Taken only after the manifest is linked: a tag answer that arrives later finds it.
             for (tag, asked) in store.tag_cache.take(&repository, &manifest.digest) {
@@ -235,7 +233,7 @@ impl Manifests {
 pub(in crate::registry) fn note(index: &Index, repository: &Repository, stored: &StoredManifest) {
     let StoredManifest { digest, manifest, .. } = stored;
     index.add_repository(repository);
-    index.add_link(repository, digest, Link { revision: true, ..Link::default() });
+    index.linked(repository, digest, Link { revision: true, ..Link::default() });
     if let Some(subject) = &manifest.subject {
         index.add_referrer(repository, subject, digest, &manifests::describe(stored).encode());
     }

@@ -7,7 +7,7 @@ use super::{
     locks::KeyGuard,
 };
 use crate::{
-    index::{Class, Link, Owner},
+    index::{BlobKind, Class, Link},
     lanes::Lane,
     oci::{Digest, Repository},
     registry::Error,
@@ -49,7 +49,7 @@ impl BlobStore {
         if !published.first {
             return Ok(false);
         }
-        self.record_published(digest, published, Owner::Hosted, false);
+        self.record_published(digest, published, Class { hosted: true, mirrored: false }, BlobKind::Blob);
         self.storage.release(digest)?;
         self.host_layer(place, digest, lock)
     }
@@ -76,7 +76,7 @@ impl BlobStore {
         let lock = self.locks.wait_for_digest(&digest).await;
         let own = move |store: &Self| {
             // From here on it is not evicted, even if the promotion fails.
-            store.index.set_owner(&digest, Owner::Hosted);
+            store.index.kept_for_push(&digest);
             drop(lock);
             let durable = store.index.class(&digest).hosted
                 && store.is_unchanged(&digest)?
@@ -118,7 +118,7 @@ impl BlobStore {
             Err(error) if error.is_unsynced() => Ok(Promotion::Unsynced(facts, error.into())),
             durable => {
                 durable?;
-                self.index.add_class(digest, Class { hosted: true, ..Class::default() });
+                self.index.promoted(digest);
                 Ok(Promotion::Durable)
             }
         }
@@ -135,11 +135,10 @@ impl BlobStore {
         if !self.storage.has_blob(digest)? {
             return Ok(false);
         }
-        self.index.add_class(digest, Class { hosted: true, ..Class::default() });
-        self.index.set_owner(digest, Owner::Hosted);
+        self.index.promoted(digest);
         let added = self.storage.links(repository).add_layer(digest, Durability::Synced);
         added.inspect_err(|_| self.reread_link(repository, digest))?;
-        self.index.add_link(repository, digest, Link { layer: true, ..Link::default() });
+        self.index.linked(repository, digest, Link { layer: true, ..Link::default() });
         Ok(true)
     }
 }

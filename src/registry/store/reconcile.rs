@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::{blob_store::BlobStore, manifests, stored_manifests};
 use crate::{
-    index::{Link, Owner},
+    index::Link,
     oci::{Digest, Repository, Tag},
     registry::Error,
     storage,
@@ -24,14 +24,14 @@ impl BlobStore {
             }
             // A damaged link is read from the disk again on the next request.
             Ok(None) | Err(storage::Error::NoDigest(_)) => self.index.remove_tag(repository, tag),
-            Err(error) => self.doubt(repository, &error.into()),
+            Err(error) => self.mark_stale(repository, &error.into()),
         }
     }
 
     /// Updates the index with the links that a digest has on disk. The caller holds the lock under which they change.
     pub(in crate::registry) fn reread_link(&self, repository: &Repository, digest: &Digest) {
         if let Err(error) = self.try_reread_link(repository, digest) {
-            self.doubt(repository, &error);
+            self.mark_stale(repository, &error);
         }
     }
 
@@ -40,10 +40,7 @@ impl BlobStore {
         let (layer, revision) = (links.has_layer(digest)?, links.has_revision(digest)?);
         self.index.remove_link(repository, digest, Link { layer: !layer, revision: !revision, ..Link::default() });
         if layer || revision {
-            self.index.add_link(repository, digest, Link { layer, revision, ..Link::default() });
-        }
-        if (layer || revision) && repository.domain.is_none() {
-            self.index.set_owner(digest, Owner::Hosted);
+            self.index.linked(repository, digest, Link { layer, revision, ..Link::default() });
         }
         if revision && let Some(manifest) = stored_manifests::read_stored(&self.storage, digest)? {
             manifests::note(&self.index, repository, &manifest);
@@ -56,12 +53,12 @@ impl BlobStore {
         match self.storage.links(repository).claim() {
             Ok(Some(_)) => self.index.add_claim(repository),
             Ok(None) => self.index.remove_claim(repository),
-            Err(error) => self.doubt(repository, &error.into()),
+            Err(error) => self.mark_stale(repository, &error.into()),
         }
     }
 
-    fn doubt(&self, repository: &Repository, error: &Error) {
+    fn mark_stale(&self, repository: &Repository, error: &Error) {
         tracing::warn!(%repository, %error, "what a failed change left is not known: the index is told anew");
-        self.index.doubt();
+        self.index.mark_stale();
     }
 }

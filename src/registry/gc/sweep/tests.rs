@@ -178,7 +178,7 @@ fn mirrored_links_keep_their_bytes_and_no_more() {
     let layer = place.layer(b"1");
     let mirrored = Repository { domain: Some(crate::oci::Domain::docker_hub()), ..place.repository.clone() };
     place.store.storage.links(&mirrored).add_layer(&layer, Durability::Unsynced).unwrap();
-    place.store.index.put_class(&layer, crate::index::Class { hosted: true, mirrored: true });
+    place.store.index.restored(&layer);
     let (collected, _) = place.collect(false, false);
     assert_eq!((collected.links, collected.blobs), (1, 0));
     assert!(place.store.storage.has_blob(&layer).unwrap());

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    index::{Index, Link, Owner, Role},
+    index::{Amount, Arrival, BlobKind, Class, Index, Link, Role, VerifiedStamp},
     lanes::Lanes,
     metrics::Metrics,
     registry::Retention,
@@ -43,8 +43,10 @@ impl Fixture {
     /// Adds a blob of `bytes` bytes, last used at `used`, linked by the repositories `places`.
     fn has(&self, name: &str, bytes: u64, used: u64, link: Link, places: &[&str]) {
         let mirrored = places.iter().all(|place| place.contains(':'));
-        let owner = if mirrored { Owner::Mirrored } else { Owner::Hosted };
-        self.store.index.insert_blob(&blob(name), bytes, owner, false, used);
+        let (stamp, kind) = (VerifiedStamp { size: bytes, mtime: 0, inode: 0 }, BlobKind::Blob);
+        let arrival =
+            Arrival { stamp, allocated: bytes, class: Class { mirrored, hosted: !mirrored }, kind, now: used };
+        self.store.index.published(&blob(name), &arrival);
         places.iter().for_each(|place| self.store.index.add_link(&repository(place), &blob(name), link));
     }
 
@@ -92,7 +94,7 @@ fn a_blob_is_exclusive_to_its_only_holder() {
     let (found, counted) = place.count();
     assert_eq!((of(&found, "a"), of(&found, "b")), ((3, 1, 2, Some(10)), (2, 0, 1, Some(10))));
     assert_eq!(source(&found, None), (3, 3, 2, Some(10)), "a source is not shared with itself");
-    assert_eq!((counted.unlinked, counted.changed), ((0, 0), 0));
+    assert_eq!((counted.unlinked, counted.changed), (Amount::default(), 0));
 }
 
 #[test]
@@ -109,7 +111,7 @@ fn sources_add_up() {
     assert_eq!(source(&found, Some("docker.io")), (12, 4, 2, Some(10)));
     assert_eq!(source(&found, Some("aa.example")), (0, 0, 0, None), "what it has is counted elsewhere");
     assert_eq!((of(&found, "docker.io:a"), of(&found, "aa.example:a")), ((14, 0, 3, Some(10)), (8, 0, 1, Some(10))));
-    assert_eq!(counted.unlinked, (16, 1));
+    assert_eq!(counted.unlinked, Amount { bytes: 16, blobs: 1 });
 }
 
 #[test]
@@ -161,7 +163,7 @@ fn it_reports_progress_and_can_be_cancelled() {
 fn it_waits_for_the_index() {
     let place = Fixture::new();
     place.has("own", 1, 10, LAYER, &["a"]);
-    place.store.index.forget();
+    place.store.index.clear();
     let mut waited = 0;
     let mut on_event = |event| {
         if event == (UsageEvent::Step { done: 0, of: None, bytes: 0 }) {
@@ -173,7 +175,7 @@ fn it_waits_for_the_index() {
     };
     UsageCount::default().run(&place.store, &mut on_event).unwrap();
     assert_eq!(waited, 1);
-    place.store.index.forget();
+    place.store.index.clear();
     let gone = UsageCount::default().run(&place.store, &mut |_| ControlFlow::Break(()));
     assert!(matches!(gone, Err(Error::Cancelled)), "whoever asked may leave while it waits");
 }
