@@ -21,6 +21,9 @@ pub(super) const UPSTREAMS: &[u8] = b"upstreams";
 /// In the meta tree: the number of unclean ends of the machine.
 pub(super) const EPOCH: &[u8] = b"epoch";
 
+/// In the meta tree: present unless the index was made anew and lacks the uses that were saved before.
+pub(super) const HAS_USES: &[u8] = b"uses";
+
 /// In the meta tree: the pinned patterns.
 pub(super) const PINNED: &[u8] = b"pinned";
 

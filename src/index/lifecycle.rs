@@ -147,7 +147,10 @@ fn check_format(database: &Database) {
     let format = database.get(|trees| &trees.meta, keys::FORMAT);
     match format.as_deref() {
         Some(FORMAT) => return,
-        Some(conversion::FORMAT_3) => database.apply(conversion::from_3),
+        Some(conversion::FORMAT_3) => {
+            database.apply(conversion::from_3);
+            database.put(|trees| &trees.meta, keys::HAS_USES, &[]);
+        }
         _ => database.wipe(),
     }
     database.put(|trees| &trees.meta, keys::FORMAT, FORMAT);

@@ -185,7 +185,7 @@ impl Index {
     }
 
     /// Writes a record and tells the totals of it. The caller holds the queue's lock.
-    fn update(&self, digest: &Digest, change: impl FnOnce(BlobRecord) -> BlobRecord) {
+    pub(super) fn update(&self, digest: &Digest, change: impl FnOnce(BlobRecord) -> BlobRecord) {
         let before = self.record(digest);
         let after = change(before);
         if before == after {

@@ -150,6 +150,7 @@ impl Registry {
         self.store.gc_guard.close();
         self.store.flush_accesses();
         let quiet = self.store.close();
+        self.store.save_uses();
         let closing = if quiet { Closing::Quiet(self.store.ledger_totals()) } else { Closing::Busy };
         self.store.index.close(closing);
     }
@@ -161,3 +162,5 @@ mod disk_tests;
 mod quarantine_tests;
 #[cfg(test)]
 mod unindexed_tests;
+#[cfg(test)]
+mod uses_tests;

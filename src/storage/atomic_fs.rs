@@ -294,6 +294,17 @@ fn write(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
     if durability == Durability::Synced { file.sync_all() } else { Ok(()) }
 }
 
+/// Writes a file that is measured and not charged, by way of `temporary`, and syncs it. An older one is replaced at
+/// once.
+pub(super) fn replace(path: &Path, temporary: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let replaced = write(temporary, bytes, Durability::Synced).and_then(|()| fs::rename(temporary, path));
+    if replaced.is_err() {
+        let _ = fs::remove_file(temporary);
+    }
+    replaced.map_err(Error::at(path))?;
+    sync_parent(path)
+}
+
 /// Returns a unique name. If a crash leaves it behind, it is not taken for a link: only files named `link` are read.
 fn temporary_beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);

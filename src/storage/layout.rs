@@ -14,6 +14,7 @@
 //! <root>/quarantine/<algorithm>-<hex>                             damaged bytes of something that was pushed here
 //!                                                                 (both also on every other mount below `docker`: `homes.rs`)
 //! <root>/index/v1/                                                sled, disposable
+//! <root>/uses                                                     last uses of mirrored blobs (`last_uses.rs`)
 //! <root>/entrepot.lock                                            held while a process uses the volume
 //! <root>/entrepot.sock                                            the admin socket
 //! ```
@@ -27,6 +28,9 @@ use std::{
 
 use super::{Error, look, walk};
 use crate::oci::{Algorithm, Digest, Domain, Repository, Tag};
+
+/// The file of last uses.
+pub(super) const LAST_USES: &str = "uses";
 
 /// The lock file, by which a volume is recognised.
 pub(super) const LOCK: &str = "entrepot.lock";
@@ -91,6 +95,10 @@ impl Layout {
     /// The path of that state file after the volume was migrated.
     pub(super) fn adopted_state(&self) -> PathBuf {
         self.root.join("scheduler-state.json.adopted")
+    }
+
+    pub(super) fn last_uses(&self) -> PathBuf {
+        self.root.join(LAST_USES)
     }
 
     pub(super) fn lock(&self) -> PathBuf {

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Error, look};
+use super::{Error, layout::LAST_USES, look};
 
 /// A sum of bytes and of objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub struct Usage {
     pub staged: u64,
     /// Damaged bytes in the quarantine.
     pub quarantined: Sum,
-    /// The index.
+    /// The index, and the last uses beside it.
     pub index: u64,
     /// Everything else below the root.
     pub other: u64,
@@ -135,8 +135,8 @@ impl Sampled {
     }
 }
 
-/// The folders at a home that are measured; everything else is charged.
-pub(super) const SAMPLED: [&str; 3] = ["index", "quarantine", "staging"];
+/// The folders and files at a home that are measured; everything else is charged.
+pub(super) const SAMPLED: [&str; 4] = ["index", "quarantine", "staging", LAST_USES];
 
 pub(super) fn sample(root: &Path, homes: &[PathBuf]) -> Result<Sampled, Error> {
     let (mut quarantined, mut other) = (Sum::default(), 0);
@@ -149,7 +149,7 @@ pub(super) fn sample(root: &Path, homes: &[PathBuf]) -> Result<Sampled, Error> {
         // Staged files are charged as they grow.
         other += allocated(&home.join("staging")) + allocated(&folder);
     }
-    Ok(Sampled { index: tree(&root.join("index"))?, quarantined, other })
+    Ok(Sampled { index: tree(&root.join("index"))? + allocated(&root.join(LAST_USES)), quarantined, other })
 }
 
 /// Returns the bytes that a file or a folder itself occupies; 0 if that cannot be determined: a scan corrects it.

@@ -6,12 +6,13 @@ use crate::{
 };
 
 impl Registry {
-    /// Drops expired state in memory; to be called about every minute.
+    /// Drops expired state in memory, and saves last uses when that is due; to be called about every minute. Blocks.
     pub fn tidy(&self) {
         self.store.partial_blobs.tidy();
         self.store.gc_guard.tidy();
         self.store.uncached.tidy();
         self.store.access_tracker.forget(access_tracker::now().saturating_sub(self.store.retention.lease.as_secs()));
+        self.store.save_uses_if_due();
     }
 
     /// Writes accesses to the index, keeps the disk usage within its limits, and reopens an index that failed; to be

@@ -34,6 +34,7 @@ impl BlobStore {
         let alone = self.rebuilding.lock();
         self.index.resume(|_| ());
         self.storage.ledger().set_known(false);
+        self.save_uses();
         self.index.clear();
         self.walk(alone)
     }
@@ -151,6 +152,7 @@ fn walk(store: &BlobStore) -> Result<(), Error> {
             links += index_repository(store, &repository)?;
         }
     }
+    store.restore_uses();
     store.index.set_complete();
     // The index may have failed meanwhile, and then the count is incomplete.
     store.storage.ledger().set_known(store.index.is_complete());

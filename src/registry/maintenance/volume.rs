@@ -32,6 +32,7 @@ impl Volume {
 
     /// Flushes the index to the disk; to be called last.
     pub fn close(&self) {
+        self.store.save_uses();
         self.store.index.close(Closing::Quiet(self.store.ledger_totals()));
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! All blocking work of the registry runs on one of the lanes held here.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -53,6 +56,8 @@ pub(in crate::registry) struct BlobStore {
     pub(in crate::registry) metrics: Arc<Metrics>,
     pub(in crate::registry) lanes: Lanes,
     pub(in crate::registry) uncached: Arc<Uncached>,
+    /// Held while the last uses are saved; the value is the time of the last save, or of the start.
+    pub(in crate::registry) uses_saved: Arc<Mutex<Instant>>,
     /// Single flight of hashing blobs whose bytes are in doubt.
     rechecks: Arc<BlockingSingleFlight<Digest, Result<Hashed, Error>>>,
     /// Single flight of dropping damaged blobs.
@@ -87,6 +92,7 @@ impl BlobStore {
             name_claims: Arc::default(),
             rebuilding: Arc::default(),
             evicting: Arc::default(),
+            uses_saved: Arc::new(Mutex::new(Instant::now())),
             metrics,
             rechecks: BlockingSingleFlight::new(lanes.clone()).into(),
             drops: BlockingSingleFlight::new(lanes.clone()).into(),

@@ -1,0 +1,123 @@
+//! Tests of what survives the loss of the index: the order of eviction, last uses, and pins.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{
+    Retention,
+    disk_tests::{cache, content, mirrored, on_a_thread, open},
+    store::blob_store::BlobStore,
+};
+use crate::{
+    index::{Closing, Uses},
+    oci::Digest,
+    storage::SpaceLimits,
+};
+
+fn pinning() -> Retention {
+    Retention { pinned: vec!["base/*".parse().unwrap()], lease: Duration::ZERO, ..Retention::default() }
+}
+
+/// The blob of a pinned repository.
+fn pinned() -> Digest {
+    Digest::sha256(&content(3, 100))
+}
+
+/// Returns the evictable blobs in their order, each with its last use and number of uses. A pinned one leaves the queue
+/// when it is first considered.
+fn queue(store: &BlobStore) -> Vec<(Digest, u64, u32)> {
+    let (digests, _) = store.index.next_in_queue(None, 1000);
+    let entry = |digest: &Digest| store.index.blob_entry(digest).unwrap();
+    digests
+        .into_iter()
+        .filter(|digest| *digest != pinned())
+        .map(|digest| (digest, entry(&digest).used, entry(&digest).uses))
+        .collect()
+}
+
+/// Caches blobs of several sizes, uses them, and evicts some, so that ranks depend on the history.
+async fn fill(store: &BlobStore) -> Vec<Digest> {
+    let mut cached = Vec::new();
+    for seed in 0..12_u8 {
+        let place = mirrored(if seed == 3 { "base/one" } else { "team/one" });
+        cached.push(cache(store, &place, content(seed, 10 + usize::from(seed % 5) * 30)).await);
+    }
+    let uses = |count, last| Uses { count, last };
+    store.index.used([(cached[1], uses(5, 2_000_000_000)), (cached[2], uses(1, 2_000_000_001))]);
+    on_a_thread(|| store.evict(300 << 10));
+    cached.retain(|digest| store.storage.has_blob(digest).unwrap());
+    store.index.used([(cached[0], uses(2, 2_000_000_002)), (cached[4], uses(1, 2_000_000_003))]);
+    cached
+}
+
+#[tokio::test]
+async fn the_order_of_eviction_survives_a_deleted_index() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, SpaceLimits::default(), pinning());
+    let cached = fill(&store).await;
+    let (before, clock) = (queue(&store), store.index.eviction_clock());
+    assert!(before.len() > 4 && clock > 0);
+    store.save_uses();
+    store.index.close(Closing::Quiet(store.ledger_totals()));
+    drop(store);
+    for _ in 0..2 {
+        std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+        let store = open(&dir, SpaceLimits::default(), pinning());
+        assert_eq!(queue(&store), before);
+        assert!(store.index.eviction_clock() >= clock);
+    }
+    let store = open(&dir, SpaceLimits::default(), pinning());
+    assert!(cached.contains(&pinned()));
+    on_a_thread(|| store.evict(u64::MAX));
+    let left: Vec<_> = cached.iter().filter(|digest| store.storage.has_blob(digest).unwrap()).collect();
+    assert_eq!(left, [&pinned()], "what is pinned stays, and only that");
+}
+
+#[tokio::test]
+async fn the_order_of_eviction_survives_a_kill_and_a_rebuild() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, SpaceLimits::default(), pinning());
+    fill(&store).await;
+    let before = queue(&store);
+    on_a_thread(|| store.rebuild_index()).unwrap();
+    assert_eq!(queue(&store), before, "the index was made anew");
+    // Dropped without a close, as after a kill.
+    drop(store);
+    let store = open(&dir, SpaceLimits::default(), pinning());
+    assert_eq!(queue(&store), before);
+}
+
+/// What is used while the index is made anew ranks above what was evicted before, and keeps its past uses.
+#[tokio::test]
+async fn uses_since_the_start_are_added_to_past_ones() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, SpaceLimits::default(), pinning());
+    fill(&store).await;
+    let before = queue(&store);
+    store.save_uses();
+    store.index.clear();
+    on_a_thread(|| store.scan()).unwrap();
+    let (first, _, uses) = before[0];
+    store.index.used([(first, Uses { count: 1, last: 2_000_000_010 })]);
+    on_a_thread(|| store.open_index()).unwrap();
+    let entry = store.index.blob_entry(&first).unwrap();
+    assert!(entry.uses > uses && entry.used == 2_000_000_010, "{entry:?}");
+    assert_ne!(queue(&store)[0].0, first, "it was just used");
+}
+
+/// An index that does not know all uses yet does not replace those that were saved.
+#[tokio::test]
+async fn what_was_saved_is_kept_until_it_is_restored() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, SpaceLimits::default(), pinning());
+    fill(&store).await;
+    store.save_uses();
+    let saved = store.storage.last_uses().unwrap();
+    assert!(saved.is_some());
+    store.index.clear();
+    store.save_uses();
+    store.index.set_complete();
+    store.save_uses();
+    assert_eq!(store.storage.last_uses().unwrap(), saved);
+}
