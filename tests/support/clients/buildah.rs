@@ -1,10 +1,10 @@
 //! buildah with a mirror in `registries.conf`, its stores private or in memory.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use tempfile::TempDir;
 
-use super::{Client, PULL, Pulled, What, layout, write_containers_conf};
+use super::{Client, PULL, Pulled, What, containers::Containers, write_containers_conf};
 use crate::support::{
     egress_trap::EgressTrap,
     process::{isolated, run},
@@ -35,19 +35,19 @@ impl Buildah {
         self.trap.around(&mut buildah);
         buildah
     }
+}
 
-    fn said(&self, arguments: &[&str]) -> String {
+impl Containers for Buildah {
+    fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn tls(&self) -> &str {
+        "--tls-verify=false"
+    }
+
+    fn output(&self, arguments: &[&str]) -> String {
         run("buildah", self.buildah(arguments), PULL).expect_success("buildah").output
-    }
-
-    fn policy(&self) -> String {
-        format!("--signature-policy={}", self.dir.path().join("policy.json").display())
-    }
-
-    /// Pulls and returns the image's id.
-    fn fetch(&self, name: &str) -> String {
-        let said = self.said(&["pull", "--quiet", "--tls-verify=false", "--arch=amd64", &self.policy(), name]);
-        said.lines().last().unwrap_or_else(|| panic!("no id of {name}")).to_owned()
     }
 }
 
@@ -59,28 +59,12 @@ impl Client for Buildah {
     fn pull_from(&self, name: &str) -> Pulled {
         let config = format!("sha256:{}", self.fetch(name));
         // It keeps both the index and the platform manifest; this is the one that was requested.
-        let digest = self.said(&["images", "--format={{.Digest}}", name]).trim().to_owned();
-        self.said(&["rmi", "--all", "--force"]);
+        let digest = self.output(&["images", "--format={{.Digest}}", name]).trim().to_owned();
+        self.output(&["rmi", "--all", "--force"]);
         Pulled { digest, config }
     }
 
     fn push(&self, what: What<'_>, name: &str) -> String {
-        let (policy, digest) = (self.policy(), self.dir.path().join("pushed"));
-        let id = match what {
-            What::Own(image) => self.fetch(layout(image, self.dir.path())),
-            What::Pulled(reference) => self.fetch(&format!("docker.io/{reference}")),
-        };
-        let digest_file = digest.to_str().unwrap();
-        self.said(&[
-            "push",
-            "--tls-verify=false",
-            &policy,
-            "--digestfile",
-            digest_file,
-            &id,
-            &format!("docker://{name}"),
-        ]);
-        self.said(&["rmi", "--all", "--force"]);
-        std::fs::read_to_string(digest).unwrap()
+        self.push_image(what, name)
     }
 }

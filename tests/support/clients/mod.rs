@@ -4,6 +4,7 @@
 pub(crate) mod admin;
 mod buildah;
 mod containerd;
+mod containers;
 mod docker;
 pub(crate) mod http;
 pub(crate) mod http2;

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use tempfile::TempDir;
 
-use super::{Client, Member, PULL, Pulled, What, layout, write_containers_conf};
+use super::{Client, Member, PULL, Pulled, What, containers::Containers, layout, write_containers_conf};
 use crate::support::{
     egress_trap::EgressTrap,
     images::Image,
@@ -46,8 +46,18 @@ impl Podman {
         self.trap.around(&mut podman);
         podman
     }
+}
 
-    fn said(&self, arguments: &[&str]) -> String {
+impl Containers for Podman {
+    fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn tls(&self) -> &str {
+        &self.tls
+    }
+
+    fn output(&self, arguments: &[&str]) -> String {
         run("podman", self.podman(arguments), PULL).expect_success("podman").output
     }
 }
@@ -59,23 +69,15 @@ impl Client for Podman {
 
     fn pull_from(&self, name: &str) -> Pulled {
         self.fetch(name);
-        let config = format!("sha256:{}", self.said(&["image", "inspect", "--format={{.Id}}", name]).trim());
+        let config = format!("sha256:{}", self.output(&["image", "inspect", "--format={{.Id}}", name]).trim());
         // It keeps both the index and the platform manifest; this is the one that was requested.
-        let digest = self.said(&["image", "inspect", "--format={{.Digest}}", name]).trim().to_owned();
-        self.said(&["rmi", "--all", "--force"]);
+        let digest = self.output(&["image", "inspect", "--format={{.Digest}}", name]).trim().to_owned();
+        self.output(&["rmi", "--all", "--force"]);
         Pulled { digest, config }
     }
 
     fn push(&self, what: What<'_>, name: &str) -> String {
-        let (policy, digest) = (self.policy(), self.dir.path().join("pushed"));
-        let id = match what {
-            What::Own(image) => self.fetch(layout(image, self.dir.path())),
-            What::Pulled(reference) => self.fetch(&format!("docker.io/{reference}")),
-        };
-        let digest_file = digest.to_str().unwrap();
-        self.said(&["push", &self.tls, &policy, "--digestfile", digest_file, &id, &format!("docker://{name}")]);
-        self.said(&["rmi", "--all", "--force"]);
-        std::fs::read_to_string(digest).unwrap()
+        self.push_image(what, name)
     }
 }
 
@@ -86,13 +88,13 @@ impl Member for Podman {
     }
 
     fn log_out(&mut self, registry: &str) {
-        self.said(&["logout", registry]);
+        self.output(&["logout", registry]);
     }
 
     fn try_pull(&self, name: &str) -> Outcome {
         let pull = ["pull", "--quiet", &self.tls, "--arch=amd64", &self.policy(), name];
         let outcome = run("podman pull", self.podman(&pull), PULL);
-        self.said(&["rmi", "--all", "--force"]);
+        self.output(&["rmi", "--all", "--force"]);
         outcome
     }
 
@@ -100,19 +102,7 @@ impl Member for Podman {
         let id = self.fetch(layout(image, self.dir.path()));
         let push = ["push", &self.tls, &self.policy(), &id, &format!("docker://{name}")];
         let outcome = run("podman push", self.podman(&push), PULL);
-        self.said(&["rmi", "--all", "--force"]);
+        self.output(&["rmi", "--all", "--force"]);
         outcome
-    }
-}
-
-impl Podman {
-    fn policy(&self) -> String {
-        format!("--signature-policy={}", self.dir.path().join("policy.json").display())
-    }
-
-    /// Pulls and returns the image's id.
-    fn fetch(&self, name: &str) -> String {
-        let said = self.said(&["pull", "--quiet", &self.tls, "--arch=amd64", &self.policy(), name]);
-        said.lines().last().unwrap_or_else(|| panic!("no id of {name}")).to_owned()
     }
 }
