@@ -122,7 +122,7 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
     let stalled = Arc::new(AtomicBool::new(false));
     match serde_json::from_str(&line) {
         Ok(request) => {
-            tracing::info!("asked through the socket: {}", line.trim());
+            tracing::info!("request through the admin socket: {}", line.trim());
             let lanes = registry.lanes().clone();
             let answers = Answers { sender, stalled: Arc::clone(&stalled) };
             let work = move || {
@@ -142,7 +142,7 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => {
-                tracing::warn!("a command reads no answers any more, and what it asked for goes on: {}", line.trim());
+                tracing::warn!("a command reads no more responses, and its request continues: {}", line.trim());
                 stalled.store(true, Ordering::SeqCst);
                 return;
             }

@@ -159,6 +159,6 @@ fn turn(interval: Duration) -> u128 {
 fn verify(registry: &Registry, verification: &Verification) {
     // The verification logs damaged blobs itself.
     if let Err(error) = registry.maintenance().verify(verification, &mut |_| ControlFlow::Continue(())) {
-        tracing::warn!("what is stored could not be verified: {error}");
+        tracing::warn!("the verification ended early: {error}");
     }
 }

@@ -121,7 +121,7 @@ impl Acceptor {
                  files (LimitNOFILE=, ulimit -n)"
             }
         };
-        let what = format!("no room for a connection of {client}: {why}");
+        let what = format!("refused a connection of {client}: {why}");
         self.limiter.full.warn(&what);
         // The response needs the socket a moment longer.
         if self.tls.is_none()

@@ -27,7 +27,7 @@ impl ThrottledLog {
         *last = Some(Instant::now());
         match self.suppressed.swap(0, Relaxed) {
             0 => tracing::warn!("{what}"),
-            suppressed => tracing::warn!("{what} ({suppressed} more since it was said last)"),
+            suppressed => tracing::warn!("{what} ({suppressed} more since the last such line)"),
         }
     }
 }

@@ -80,7 +80,7 @@ pub(in crate::registry) async fn presence(upstream: &UpstreamHealth, name: &Repo
         Ok(page) if is_list(&page.bytes) => Presence::Present,
         Err(error) if matches!(*error, upstream::Error::NotFound | upstream::Error::Denied(_)) => Presence::Absent,
         Ok(_) => {
-            tracing::warn!(repository = %name, "the list of tags is none: something else than the upstream answered");
+            tracing::warn!(repository = %name, "the response is no list of tags, and probably not the upstream's");
             Presence::Unknown
         }
         Err(error) => {

@@ -148,7 +148,7 @@ impl UpstreamHealth {
             _ => {}
         }
         if let Some(upstream::Error::TooMany { retry_after: Some(wait), .. }) = error {
-            tracing::warn!("{} said 429, and is not asked again for {} s", self.remote.domain(), wait.as_secs());
+            tracing::warn!("{} answered 429, and is not asked again for {} s", self.remote.domain(), wait.as_secs());
         }
     }
 

@@ -26,7 +26,7 @@ pub(in crate::registry) fn proxy_volume(store: &BlobStore) -> Result<(), Error> 
         }
     }
     if let Err(error) = store.storage.end_proxy_volume() {
-        tracing::warn!("this volume is looked at once more at the next start: {error}");
+        tracing::warn!("this volume is checked again at the next start: {error}");
     }
     Ok(())
 }

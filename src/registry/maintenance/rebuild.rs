@@ -85,7 +85,7 @@ impl BlobStore {
         match &evicted {
             Err(error) => tracing::warn!("no room can be made for the index: {error}"),
             Ok(0) if partial == 0 => tracing::warn!("the index needs room, and nothing that is mirrored may go now"),
-            Ok(evicted) => tracing::info!("{} bytes of mirrored content went for the index", partial + evicted),
+            Ok(evicted) => tracing::info!("evicted {} bytes of mirrored content for the index", partial + evicted),
         }
         let made = partial + evicted.unwrap_or(0) > 0;
         // It walks all repositories: without success, it must not keep the disk busy.

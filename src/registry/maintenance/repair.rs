@@ -45,7 +45,7 @@ impl Registry {
         let restored = matches!(self.store.promote(wanted).await, Ok(true))
             && matches!(self.store.blocking(Lane::Write, release).await, Ok(Ok(())));
         if restored {
-            tracing::info!("{digest} was damaged, and is whole again: {place} had it");
+            tracing::info!("the damaged blob {digest} was fetched again for {place}");
         }
         restored
     }

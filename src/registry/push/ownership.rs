@@ -216,7 +216,7 @@ impl Registry {
                 Ok(_) => {}
                 Err(error) => {
                     failed = true;
-                    tracing::warn!(repository = %place, %error, "the upstream's word on a name is not kept");
+                    tracing::warn!(repository = %place, %error, "the upstream's answer about a name could not be stored");
                 }
             }
         }

@@ -249,7 +249,7 @@ impl Registry {
         };
         let purged = self.store.storage.repositories().map(|repository| {
             purge(repository).unwrap_or_else(|error| {
-                tracing::warn!("uploads that nobody goes on with stay for now: {error}");
+                tracing::warn!("abandoned uploads could not be removed: {error}");
                 0
             })
         });
