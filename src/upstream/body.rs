@@ -17,7 +17,7 @@ use super::{Error, Phase, client::Response, stream::watch_end};
 
 /// The most that is read of an unneeded body, to keep its connection usable.
 const DISCARDED: u64 = 64 * 1024;
-const DISCARD_PATIENCE: Duration = Duration::from_millis(500);
+const DISCARD_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The body of a response to a GET.
 pub(super) struct Body {
@@ -121,7 +121,7 @@ pub(super) async fn excerpt(response: Response) -> Bytes {
     let Ok(mut body) = Body::new(response) else { return Bytes::new() };
     let mut start = BytesMut::new();
     let read = async {
-        while let Ok(Some(bytes)) = body.next(DISCARD_PATIENCE).await {
+        while let Ok(Some(bytes)) = body.next(DISCARD_TIMEOUT).await {
             start.extend_from_slice(&bytes);
             if body.got > DISCARDED {
                 break;
@@ -129,7 +129,7 @@ pub(super) async fn excerpt(response: Response) -> Bytes {
         }
     };
     // A time-out is treated like a cut: the bytes that came are used.
-    let _late = timeout(DISCARD_PATIENCE, read).await;
+    let _late = timeout(DISCARD_TIMEOUT, read).await;
     start.freeze()
 }
 

@@ -1,16 +1,18 @@
 //! Asks an upstream if it has a repository, once for each name, and caches the answer.
 
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use moka::sync::Cache;
+use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
+
 use super::upstream_health::UpstreamHealth;
 use crate::{oci::RepositoryName, registry::store::single_flight::SingleFlight, upstream};
-use moka::sync::Cache;
-use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
-use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+
 /// The time that a push waits for the upstream's answer.
-pub(in crate::registry) const PATIENCE: Duration = Duration::from_secs(3);
+pub(in crate::registry) const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Concurrent requests about names. The limit leaves connections for pulls.
 const AT_ONCE: usize = 8;
@@ -66,7 +68,9 @@ impl PresenceChecks {
         let (upstream, name, answers) = (upstream.clone(), name.clone(), self.answers.clone());
         let permits = Arc::clone(&self.permits);
         async move {
-            let Ok(Ok(_permit)) = timeout(PATIENCE, permits.acquire_owned()).await else { return Presence::Unknown };
+            let Ok(Ok(_permit)) = timeout(ANSWER_TIMEOUT, permits.acquire_owned()).await else {
+                return Presence::Unknown;
+            };
             let presence = presence(&upstream, &name).await;
             answers.insert(name, (presence, Instant::now()));
             presence

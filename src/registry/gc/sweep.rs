@@ -123,7 +123,7 @@ impl Collection {
         // An unreadable repository may link anything: bytes are removed only after every repository was read.
         for repository in store.storage.repositories() {
             collector.repository(&repository?)?;
-            collector.say(GcEvent::Repository)?;
+            collector.report(GcEvent::Repository)?;
         }
         collector.bytes()?;
         if !self.dry {
@@ -134,7 +134,7 @@ impl Collection {
 }
 
 impl Collector<'_> {
-    fn say(&mut self, found: GcEvent) -> Result<(), Error> {
+    fn report(&mut self, found: GcEvent) -> Result<(), Error> {
         if (self.on_event)(found).is_break() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
@@ -231,7 +231,7 @@ impl Collector<'_> {
             gone.insert(*digest);
             self.collected.manifests += 1;
             self.count(metrics::Collected::Manifest, 0);
-            self.say(GcEvent::Manifest(repository.clone(), *digest))?;
+            self.report(GcEvent::Manifest(repository.clone(), *digest))?;
         }
         self.prune_layers(pruning, gone)
     }
@@ -305,7 +305,7 @@ impl Collector<'_> {
             self.collected.bytes += size;
             self.count(metrics::Collected::Blob, size);
             drop(lock);
-            self.say(GcEvent::Blob(digest, size))?;
+            self.report(GcEvent::Blob(digest, size))?;
         }
         Ok(())
     }

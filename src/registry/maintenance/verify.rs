@@ -104,7 +104,7 @@ impl Verification {
         for step in self.steps.clone() {
             verifier.step(u8::try_from(step).unwrap_or(u8::MAX))?;
             let done = step + 1 - self.steps.start;
-            verifier.say(Checked::Step(done, verifier.verified.bytes))?;
+            verifier.report(Checked::Step(done, verifier.verified.bytes))?;
         }
         if let Some(error) = verifier.unread {
             return Err(error.into());
@@ -117,7 +117,7 @@ impl Verification {
 }
 
 impl Verifier<'_> {
-    fn say(&mut self, checked: Checked) -> Result<(), Error> {
+    fn report(&mut self, checked: Checked) -> Result<(), Error> {
         if (self.on_event)(checked).is_break() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
@@ -144,7 +144,7 @@ impl Verifier<'_> {
         match self.store.drop_damaged(digest, &stored.facts)? {
             Some((RepairResult::Dropped, owners)) => {
                 self.verified.dropped += 1;
-                self.say(Checked::Damaged(*digest, RepairResult::Dropped, owners))
+                self.report(Checked::Damaged(*digest, RepairResult::Dropped, owners))
             }
             // Quarantined blobs are handled after this.
             _ => Ok(()),
@@ -232,7 +232,7 @@ impl Verifier<'_> {
         if !restored {
             tracing::error!("{digest} of {} is in quarantine: push it again", names(&owners));
         }
-        self.say(Checked::Damaged(*digest, outcome, owners))
+        self.report(Checked::Damaged(*digest, outcome, owners))
     }
 }
 

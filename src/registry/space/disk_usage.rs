@@ -172,7 +172,7 @@ fn wait_for_index(store: &BlobStore, on_event: ProgressCallback<'_, UsageEvent>)
 }
 
 impl Counter<'_> {
-    fn say(&mut self, event: UsageEvent) -> Result<(), Error> {
+    fn report(&mut self, event: UsageEvent) -> Result<(), Error> {
         if (self.on_event)(event) == ControlFlow::Continue(()) { Ok(()) } else { Err(Error::Cancelled) }
     }
 
@@ -185,7 +185,7 @@ impl Counter<'_> {
                 self.blob(digest, &held);
             });
             let Amount { bytes, blobs: done } = self.all;
-            self.say(UsageEvent::Step { done, of: Some(of.max(done)), bytes })?;
+            self.report(UsageEvent::Step { done, of: Some(of.max(done)), bytes })?;
         }
         Ok(())
     }
@@ -224,15 +224,15 @@ impl Counter<'_> {
         }
         std::mem::take(&mut self.sources)
             .into_iter()
-            .try_for_each(|(domain, tally)| self.say(UsageEvent::Source(domain, tally.weight())))
+            .try_for_each(|(domain, tally)| self.report(UsageEvent::Source(domain, tally.weight())))
     }
 
     fn repositories(&mut self, tags: Option<&NamePattern>) -> Result<(), Error> {
         for (place, tally) in std::mem::take(&mut self.repositories) {
-            self.say(UsageEvent::Repository(place.clone(), tally.weight()))?;
+            self.report(UsageEvent::Repository(place.clone(), tally.weight()))?;
             if tags.is_some_and(|pattern| pattern.matches_repository(&place)) {
                 for (tag, digest, weight) in tag_usage::weigh(self.store, &place)? {
-                    self.say(UsageEvent::Tag(tag, digest, weight))?;
+                    self.report(UsageEvent::Tag(tag, digest, weight))?;
                 }
             }
         }
