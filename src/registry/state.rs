@@ -1,5 +1,9 @@
 //! The state of a registry that its parts share. Its operations are in the other folders.
 
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+
 use super::{
     Error, Kept,
     fill::{fills::Fills, list_cache::ListCache, presence::PresenceChecks, upstream_health::UpstreamHealth},
@@ -16,10 +20,7 @@ use crate::{
     metrics::Metrics,
     oci::{Domain, Reference, Repository},
 };
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::runtime::Handle;
+
 pub(super) type Shared<T> = Result<T, Arc<crate::upstream::Error>>;
 
 /// A manifest fetched from an upstream.
