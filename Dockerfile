@@ -9,7 +9,7 @@
 FROM rust:1.95-slim-bookworm AS build
 # Or dev, which is built sooner and serves slower.
 ARG PROFILE=release
-ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
+ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 WORKDIR /src
 # The dependencies in a layer of their own, which a change of the sources leaves as it is. What is not copied is not named.
 COPY Cargo.toml Cargo.lock ./
