@@ -19,8 +19,8 @@ pub mod upstream;
 // 1
 pub mod config;
 pub mod descriptors;
-pub mod lanes;
 pub mod metrics;
 pub mod policy;
 // 0
+pub mod lanes;
 pub mod oci;

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use entrepot::lanes::Blocking;
+
 fn main() -> ExitCode {
-    entrepot::cli::run(std::env::args_os())
+    entrepot::cli::run(&Blocking::of_main_thread(), std::env::args_os())
 }

@@ -7,12 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::support::source::{Module, imports, modules};
+use crate::support::source::{self, Module, imports, modules};
 
 /// The top-level modules by floor, lowest first. A new module is added here.
 const FLOORS: [&[&str]; 6] = [
-    &["oci"],
-    &["config", "descriptors", "lanes", "metrics", "policy"],
+    &["lanes", "oci"],
+    &["config", "descriptors", "metrics", "policy"],
     &["access", "index", "simulator", "storage", "upstream"],
     &["registry"],
     &["admin", "http"],
@@ -58,6 +58,37 @@ const KEPT_IN: [(&str, &str); 6] = [
     ("bcrypt", "access"),
     ("jsonwebtoken", "access"),
     ("prometheus", "metrics"),
+];
+
+/// The files outside of `storage/` that call the operating system's functions for files. Each such function takes
+/// `lanes::Blocking`, but those of the last three: the index has threads of its own, and `owner.rs` explains errors.
+const CALL_FILES: [&str; 14] = [
+    "access/external_token.rs",
+    "access/users.rs",
+    "admin/socket_path.rs",
+    "cli/client.rs",
+    "cli/du.rs",
+    "cli/htpasswd.rs",
+    "cli/simulate.rs",
+    "config/auth.rs",
+    "config/mod.rs",
+    "config/secret.rs",
+    "http/transport/listen.rs",
+    "http/transport/tls/files.rs",
+    "config/owner.rs",
+    "index/",
+];
+
+/// The beginnings of calls that block on files.
+const FILE_CALLS: [&str; 9] =
+    ["fs::", "std::fs", "rustix::fs", "tokio::fs", "File::", "FileExt", "OpenOptions", "try_exists", "canonicalize"];
+
+/// The files that make the permission to block in another way than by a lane, each with its reason in the code.
+const PERMIT: [(&str, &str); 4] = [
+    ("Blocking::of_main_thread", "main.rs"),
+    ("Blocking::inline", "admin/server.rs"),
+    ("Blocking::inline", "storage/staged.rs"),
+    ("Blocking::inline", "storage/upload_allocation.rs"),
 ];
 
 fn source() -> PathBuf {
@@ -190,6 +221,43 @@ fn some_crates_stay_in_their_module() {
             let is_home = module.first().is_some_and(|first| first == home);
             assert!(is_home || !text.contains(&format!("{name}::")), "{} uses {name}", file.display());
         }
+    }
+}
+
+/// The source files by their path below `src`, each with its code.
+fn code() -> impl Iterator<Item = (String, String)> {
+    modules(&source()).into_values().map(|file| {
+        let path = file.strip_prefix(source()).unwrap().to_str().unwrap().to_owned();
+        (path, source::code(&file))
+    })
+}
+
+/// Returns whether a path of Rust occurs in a text, not as the end of a longer one.
+fn calls(code: &str, path: &str) -> bool {
+    let is_part = |before: char| before.is_alphanumeric() || before == '_' || before == ':';
+    code.match_indices(path).any(|(at, _)| !code[..at].ends_with(is_part))
+}
+
+#[test]
+fn files_are_called_where_it_may_block() {
+    let may = |path: &str| path.starts_with("storage/") || CALL_FILES.iter().any(|home| path.starts_with(home));
+    for (path, code) in code().filter(|(path, _)| !may(path)) {
+        for call in FILE_CALLS {
+            assert!(!calls(&code, call), "{path} calls {call}, and is not in CALL_FILES");
+        }
+    }
+}
+
+#[test]
+fn few_places_permit_to_block() {
+    let code: Vec<_> = code().filter(|(path, _)| !path.starts_with("lanes/")).collect();
+    let makers = ["Blocking::of_main_thread", "Blocking::inline"];
+    let made = code.iter().flat_map(|(path, code)| {
+        makers.into_iter().filter(|maker| code.contains(*maker)).map(|maker| (maker, path.as_str()))
+    });
+    assert_eq!(made.collect::<BTreeSet<_>>(), BTreeSet::from(PERMIT));
+    for (path, code) in &code {
+        assert!(makers.iter().map(|maker| code.matches(maker).count()).sum::<usize>() <= 1, "{path} makes several");
     }
 }
 

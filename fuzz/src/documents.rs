@@ -5,6 +5,7 @@ use std::{collections::HashSet, path::Path, str};
 use entrepot::{
     access::Htpasswd,
     config::{Config, Error, Flags, Loaded},
+    lanes::Blocking,
     oci::{Digest, Manifest},
     simulator, storage,
 };
@@ -109,7 +110,12 @@ pub(super) fn config(data: &[u8]) {
 }
 
 fn load(file: Option<&[u8]>, variables: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Error> {
-    Config::parse(file.map(|bytes| (Path::new("config.yml"), bytes)), variables, Flags::default())
+    Config::parse(
+        &Blocking::of_main_thread(),
+        file.map(|bytes| (Path::new("config.yml"), bytes)),
+        variables,
+        Flags::default(),
+    )
 }
 
 /// A hash as Apache's `htpasswd -B` writes it.

@@ -11,6 +11,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use entrepot::{
     access::{Access, AccessRules, Authenticator, ExternalTokens, Principal, Proof, Scope},
     config::{Auth, Config, Flags, TokenService},
+    lanes::Blocking,
     oci::Action,
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -41,10 +42,17 @@ fn build() -> Option<Services> {
         "version: 0.1\nauth:\n  htpasswd: {{realm: r, path: {}}}\n  access: [{{who: anonymous, may: pull, where: '**'}}]",
         users.display()
     );
-    let config = Config::parse(Some(("config.yml".as_ref(), text.as_bytes())), [], Flags::default()).ok()?.config;
+    let config = Config::parse(
+        &Blocking::of_main_thread(),
+        Some(("config.yml".as_ref(), text.as_bytes())),
+        [],
+        Flags::default(),
+    )
+    .ok()?
+    .config;
     let Auth::Users(said) = config.auth.value() else { return None };
     let tasks = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().ok()?;
-    let logins = Authenticator::open(&users, tasks.handle().clone()).ok()?;
+    let logins = Authenticator::open(&Blocking::of_main_thread(), &users, tasks.handle().clone()).ok()?;
     tasks.shutdown_background();
     let service = TokenService {
         realm: "https://tokens.test/".into(),
@@ -58,7 +66,7 @@ fn build() -> Option<Services> {
     };
     Some(Services {
         own: Access::of_users("r", logins, AccessRules::new(said), Duration::from_secs(60)).ok()?,
-        outside: ExternalTokens::open(&service).ok()?,
+        outside: ExternalTokens::open(&Blocking::of_main_thread(), &service).ok()?,
         sign: EncodingKey::from_ec_der(pair.to_pkcs8v1().ok()?.as_ref()),
     })
 }

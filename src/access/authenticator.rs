@@ -24,7 +24,7 @@ use super::{
     throttle::Throttle,
     users::Users,
 };
-use crate::config::Secret;
+use crate::{config::Secret, lanes::Blocking};
 
 /// The most logins that may wait for a hash; further ones are refused.
 const MOST_WAITING: usize = 256;
@@ -50,10 +50,10 @@ impl Authenticator {
     /// # Errors
     /// [`Error::Unreadable`] if the file cannot be read, [`Error::NotCreated`] if it is missing and cannot be created,
     /// [`Error::NoUser`] if it has no usable line, [`Error::NoRandom`] if the system provides no random bytes.
-    pub fn open(path: &Path, tasks: Handle) -> Result<Self, Error> {
+    pub fn open(io: &Blocking, path: &Path, tasks: Handle) -> Result<Self, Error> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            users: Users::open(path)?,
+            users: Users::open(io, path)?,
             passwords: PasswordCache::new(),
             throttle: Throttle::new(),
             key: HashKey::random()?,
@@ -90,6 +90,16 @@ impl Authenticator {
         let user: Arc<str> = user.into();
         self.passwords.remember(key, Arc::clone(&user));
         Ok(Principal::User(user))
+    }
+
+    /// Returns whether the caller is to call [`Self::refresh`]: one caller a second.
+    pub(super) fn is_check_due(&self) -> bool {
+        self.users.is_check_due()
+    }
+
+    /// Reads the file of users again if it has changed.
+    pub(super) fn refresh(&self, io: &Blocking) {
+        self.users.refresh(io);
     }
 
     /// Returns the current users of the file.

@@ -20,7 +20,10 @@ use super::{
     Caller, Error, Grants, Principal, Proof, TOKENS,
     keyed_hash::{HashKey, KeyedHash},
 };
-use crate::config::{TokenService, explain};
+use crate::{
+    config::{TokenService, explain},
+    lanes::Blocking,
+};
 
 /// The tolerated clock skew, the same as in `registry:2`.
 const LEEWAY: Duration = Duration::from_secs(60);
@@ -75,10 +78,11 @@ impl ExternalTokens {
     /// # Errors
     /// [`Error::Untrusted`] if a file cannot be used, [`Error::Invalid`] if no key or an unknown algorithm is configured,
     /// [`Error::NoRandom`] if the system provides no random bytes.
-    pub fn open(config: &TokenService) -> Result<Self, Error> {
-        let certificates = config.rootcertbundle.as_deref().map(certificates).transpose()?.unwrap_or_default();
+    pub fn open(io: &Blocking, config: &TokenService) -> Result<Self, Error> {
+        let certificates =
+            config.rootcertbundle.as_deref().map(|path| certificates(io, path)).transpose()?.unwrap_or_default();
         let anchors = certificates.iter().map(|cert| anchor_from_trusted_cert(cert).map(|anchor| anchor.to_owned()));
-        let keys = config.jwks.as_deref().map(keys).transpose()?.unwrap_or_default();
+        let keys = config.jwks.as_deref().map(|path| keys(io, path)).transpose()?.unwrap_or_default();
         if certificates.is_empty() && keys.is_empty() {
             return Err(Error::Invalid(
                 "auth.token names no certificate and no key, so that no token could be believed",
@@ -183,7 +187,7 @@ fn public_key(certificate: &CertificateDer<'_>, family: AlgorithmFamily) -> Opti
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+fn certificates(_io: &Blocking, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let unusable = |why: String| Error::Untrusted { path: path.to_owned(), why };
     let pem = fs::read(path).map_err(|error| unusable(explain(path, &error)))?;
     let all: Vec<_> =
@@ -195,7 +199,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 }
 
 /// Reads public keys. Shared secrets are refused, because anyone who can verify a token could forge one.
-fn keys(path: &Path) -> Result<Vec<DecodingKey>, Error> {
+fn keys(_io: &Blocking, path: &Path) -> Result<Vec<DecodingKey>, Error> {
     let unusable = |why: String| Error::Untrusted { path: path.to_owned(), why };
     let text = fs::read(path).map_err(|error| unusable(explain(path, &error)))?;
     let set: JwkSet = serde_json::from_slice(&text).map_err(|error| unusable(io::Error::from(error).to_string()))?;

@@ -20,7 +20,7 @@ mod throttle;
 mod tokens;
 mod users;
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 pub use authenticator::Authenticator;
 pub use caller::{Caller, Proof};
@@ -35,7 +35,10 @@ pub use throttle::client_network;
 pub use tokens::{Issued, SERVICE, Tokens};
 
 pub use crate::oci::Action;
-use crate::oci::Repository;
+use crate::{
+    lanes::{Blocking, Lane, Lanes},
+    oci::Repository,
+};
 
 /// The time that an upload may continue with an expired token: clients cannot authenticate again in the middle of a
 /// body.
@@ -127,6 +130,23 @@ impl Access {
     #[must_use]
     pub fn denies_anonymous(&self) -> bool {
         matches!(self.challenge, Challenge::Basic { .. })
+    }
+
+    /// Reads the file of users again if it has changed; looks at it at most once a second.
+    pub async fn refresh(self: &Arc<Self>, lanes: &Lanes) {
+        if let Method::Users { authenticator, .. } = &self.method
+            && authenticator.is_check_due()
+        {
+            let access = Arc::clone(self);
+            // A panic leaves the users as they were.
+            let _ = lanes.run(Lane::Look, move |io| access.refresh_now(io)).await;
+        }
+    }
+
+    fn refresh_now(&self, io: &Blocking) {
+        if let Method::Users { authenticator, .. } = &self.method {
+            authenticator.refresh(io);
+        }
     }
 
     /// Returns the caller if the password is right.

@@ -13,6 +13,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::{Mutex, RwLock};
 
 use super::{Error, Htpasswd, NewLine, keyed_hash};
+use crate::lanes::Blocking;
 
 /// The least time between two checks for changes.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -43,13 +44,13 @@ impl Users {
     /// # Errors
     /// [`Error::Unreadable`] if it cannot be read, [`Error::NotCreated`] if it is missing and cannot be created,
     /// [`Error::NoUser`] if it contains no usable line, [`Error::NoRandom`] if the system provides no random bytes.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    pub(super) fn open(io: &Blocking, path: &Path) -> Result<Self, Error> {
         // Other faults are found when the file is read.
         if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            create(path)?;
+            create(io, path)?;
         }
-        let stamp = stamp(path);
-        let users = read(path)?;
+        let stamp = stamp(io, path);
+        let users = read(io, path)?;
         tracing::info!("{} users can log in", users.len());
         Ok(Self {
             path: path.to_owned(),
@@ -58,43 +59,47 @@ impl Users {
         })
     }
 
-    /// Returns the current users. The file is checked at most once a second; an invalid file leaves the users
-    /// unchanged.
+    /// Returns the current users.
     pub(super) fn current(&self) -> Arc<Htpasswd> {
-        if let Some(stamp) = self.changed() {
-            match read(&self.path) {
-                Ok(users) => {
-                    tracing::info!("{} was read again: {} users can log in", self.path.display(), users.len());
-                    *self.current.write() = Arc::new(users);
-                }
-                Err(error) => tracing::warn!("the users stay as they were: {error}"),
-            }
-            self.seen.lock().file = stamp;
-        }
         Arc::clone(&self.current.read())
     }
 
-    /// Returns the file's stamp if a check is due and the file has changed.
-    #[allow(clippy::option_option, reason = "a file that has gone is another than before")]
-    fn changed(&self) -> Option<Option<Stamp>> {
-        let mut seen = self.seen.try_lock()?;
-        if seen.checked.elapsed() < CHECK_EVERY {
-            return None;
+    /// Returns whether the caller is to check the file for changes: one caller a second.
+    pub(super) fn is_check_due(&self) -> bool {
+        let Some(mut seen) = self.seen.try_lock() else { return false };
+        let is_due = seen.checked.elapsed() >= CHECK_EVERY;
+        if is_due {
+            seen.checked = Instant::now();
         }
-        seen.checked = Instant::now();
-        let now = stamp(&self.path);
-        (now != seen.file).then_some(now)
+        is_due
+    }
+
+    /// Reads the file again if it has changed. An invalid file leaves the users unchanged.
+    pub(super) fn refresh(&self, io: &Blocking) {
+        let mut seen = self.seen.lock();
+        let now = stamp(io, &self.path);
+        if now == seen.file {
+            return;
+        }
+        match read(io, &self.path) {
+            Ok(users) => {
+                tracing::info!("{} was read again: {} users can log in", self.path.display(), users.len());
+                *self.current.write() = Arc::new(users);
+            }
+            Err(error) => tracing::warn!("the users stay as they were: {error}"),
+        }
+        seen.file = now;
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(_io: &Blocking, path: &Path) -> Option<Stamp> {
     let file = fs::metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.size(), (file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec())))
 }
 
 /// Reads a file of users, and logs a warning for each unusable line.
-fn read(path: &Path) -> Result<Htpasswd, Error> {
-    let (users, flaws) = Htpasswd::read(path)?;
+fn read(io: &Blocking, path: &Path) -> Result<Htpasswd, Error> {
+    let (users, flaws) = Htpasswd::read(io, path)?;
     if users.is_empty() {
         return Err(Error::NoUser { path: path.to_owned(), flaws });
     }
@@ -109,7 +114,7 @@ impl Htpasswd {
     ///
     /// # Errors
     /// [`Error::Unreadable`] if the file cannot be read.
-    pub fn read(path: &Path) -> Result<(Self, Vec<String>), Error> {
+    pub fn read(_io: &Blocking, path: &Path) -> Result<(Self, Vec<String>), Error> {
         let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
         let size = fs::metadata(path).map_err(unreadable)?.len();
         if size > MOST_BYTES {
@@ -121,10 +126,10 @@ impl Htpasswd {
 }
 
 /// Creates the file with one user and a random password.
-fn create(path: &Path) -> Result<(), Error> {
+fn create(io: &Blocking, path: &Path) -> Result<(), Error> {
     let password = URL_SAFE_NO_PAD.encode(keyed_hash::random_bytes::<32>()?);
     let line = NewLine::new("docker", &password)?;
-    write_new(path, &line.line()).map_err(|source| Error::NotCreated { path: path.to_owned(), source })?;
+    write_new(io, path, &line.line()).map_err(|source| Error::NotCreated { path: path.to_owned(), source })?;
     tracing::warn!(
         user = "docker",
         password,
@@ -135,7 +140,7 @@ fn create(path: &Path) -> Result<(), Error> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a new file of its own, written once")]
-fn write_new(path: &Path, line: &str) -> io::Result<()> {
+fn write_new(_io: &Blocking, path: &Path, line: &str) -> io::Result<()> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }

@@ -21,7 +21,10 @@ use tokio::{
 };
 
 use super::{Defaults, Response, perform, socket_path};
-use crate::{lanes::Lane, registry::Registry};
+use crate::{
+    lanes::{Blocking, Lane},
+    registry::Registry,
+};
 
 /// The timeouts for reading a request and for writing a response. `MAX_REQUEST` limits a request's length.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,8 +46,8 @@ impl AdminSocket {
     ///
     /// # Errors
     /// The filesystem's error if the socket cannot be created.
-    pub fn open(root: &Path) -> io::Result<Self> {
-        Ok(Self { listener: Arc::new(socket_path::listen(root)?), path: socket_path::path(root) })
+    pub fn open(io: &Blocking, root: &Path) -> io::Result<Self> {
+        Ok(Self { listener: Arc::new(socket_path::listen(io, root)?), path: socket_path::path(root) })
     }
 
     /// Returns an acceptor that runs each connection as a task of `tasks`.
@@ -87,8 +90,9 @@ impl Acceptor {
 
 impl Drop for AdminSocket {
     fn drop(&mut self) {
+        let io = Blocking::inline("dropped by the main thread, after its runtime has ended");
         // If this fails, the next start replaces the file.
-        let _ = std::fs::remove_file(&self.path);
+        let _ = socket_path::remove(&io, &self.path);
     }
 }
 
@@ -125,8 +129,8 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
             tracing::info!("request through the admin socket: {}", line.trim());
             let lanes = registry.lanes().clone();
             let answers = Answers { sender, stalled: Arc::clone(&stalled) };
-            let work = move || {
-                let last = perform(&request, &registry.maintenance(), defaults, |answer| answers.send(answer));
+            let work = move |io: &Blocking| {
+                let last = perform(&request, &registry.maintenance(io), defaults, |answer| answers.send(answer));
                 let _ = answers.send(last);
             };
             drop(lanes.start(Lane::Job, work));

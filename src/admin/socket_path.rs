@@ -12,6 +12,8 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::lanes::Blocking;
+
 const NAME: &str = "entrepot.sock";
 /// The length of `sun_path` without the terminating zero.
 const LONGEST: usize = 107;
@@ -28,7 +30,7 @@ pub(super) fn path(root: &Path) -> PathBuf {
     root.join(NAME)
 }
 
-fn address(root: &Path) -> io::Result<Address> {
+fn address(_io: &Blocking, root: &Path) -> io::Result<Address> {
     let path = path(root);
     if path.as_os_str().len() <= LONGEST {
         return Ok(Address { path, _folder: None });
@@ -39,9 +41,9 @@ fn address(root: &Path) -> io::Result<Address> {
 }
 
 /// Listens in a data directory whose lock the caller holds; therefore an existing socket is stale.
-pub(super) fn listen(root: &Path) -> io::Result<UnixListener> {
-    let address = address(root)?;
-    match std::fs::remove_file(&address.path) {
+pub(super) fn listen(io: &Blocking, root: &Path) -> io::Result<UnixListener> {
+    let address = address(io, root)?;
+    match remove(io, &address.path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
@@ -54,12 +56,17 @@ pub(super) fn listen(root: &Path) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
+/// Removes a socket's file.
+pub(super) fn remove(_io: &Blocking, path: &Path) -> io::Result<()> {
+    std::fs::remove_file(path)
+}
+
 /// Connects to the server that uses a data directory.
 ///
 /// # Errors
 /// An I/O error if there is no server, or this user may not connect.
-pub fn connect(root: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(&address(root)?.path)
+pub fn connect(io: &Blocking, root: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(&address(io, root)?.path)
 }
 
 #[cfg(test)]
@@ -70,16 +77,17 @@ mod tests {
 
     #[test]
     fn a_path_may_be_longer_than_an_address() {
+        let io = Blocking::in_test();
         let dir = tempfile::TempDir::new().unwrap();
         let long = dir.path().join("long".repeat(40));
         std::fs::create_dir(&long).unwrap();
         for root in [dir.path(), &long] {
-            assert!(connect(root).is_err());
-            let first = listen(root).unwrap();
+            assert!(connect(io, root).is_err());
+            let first = listen(io, root).unwrap();
             drop(first);
-            assert_eq!(connect(root).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-            let _second = listen(root).unwrap();
-            assert!(connect(root).is_ok(), "what a killed process left is replaced");
+            assert_eq!(connect(io, root).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+            let _second = listen(io, root).unwrap();
+            assert!(connect(io, root).is_ok(), "what a killed process left is replaced");
             assert_eq!(std::fs::metadata(path(root)).unwrap().permissions().mode() & 0o777, 0o600);
         }
     }

@@ -8,6 +8,7 @@ use super::{Failure, Source, print_line};
 use crate::{
     access::{AccessRules, Action, Decision, Htpasswd, Principal},
     config::{Auth, Config, Users},
+    lanes::Blocking,
     oci::{Domain, Repository},
 };
 
@@ -52,9 +53,9 @@ fn repository(text: &str) -> Result<Repository, String> {
     }
 }
 
-pub(super) fn run(Command::Check(options): Command) -> Result<(), Failure> {
+pub(super) fn run(io: &Blocking, Command::Check(options): Command) -> Result<(), Failure> {
     let Options { user, action, repository, source } = options;
-    let loaded = source.load()?;
+    let loaded = source.load(io)?;
     for warning in &loaded.warnings {
         print_line(&mut stderr(), &format!("warning: {warning}"));
     }
@@ -62,17 +63,24 @@ pub(super) fn run(Command::Check(options): Command) -> Result<(), Failure> {
         Auth::Open => (true, "there is no auth section: whoever reaches the port may".to_owned()),
         Auth::Locked { .. } => (false, "auth.htpasswd.path is a directory: nobody can log in".to_owned()),
         Auth::Token(service) => (false, format!("{} decides that (auth.token)", service.realm)),
-        Auth::Users(users) => ask(&loaded.config, users, &user, action, &repository),
+        Auth::Users(users) => ask(io, &loaded.config, users, &user, action, &repository),
     };
     let (word, verb) = if yes { ("yes", "may") } else { ("no", "may not") };
     print_line(&mut stdout(), &format!("{word}: {user} {verb} {action} {repository}: {why}"));
     if yes { Ok(()) } else { Err(Failure::quiet()) }
 }
 
-fn ask(config: &Config, users: &Users, user: &str, action: Action, repository: &Repository) -> (bool, String) {
+fn ask(
+    io: &Blocking,
+    config: &Config,
+    users: &Users,
+    user: &str,
+    action: Action,
+    repository: &Repository,
+) -> (bool, String) {
     let rules = AccessRules::new(users);
     let who = if user == "anonymous" { Principal::Anonymous } else { Principal::user(user) };
-    if let Some(why) = who.name().and_then(|name| cannot_log_in(users, name)) {
+    if let Some(why) = who.name().and_then(|name| cannot_log_in(io, users, name)) {
         return (false, why);
     }
     // A prefix with this registry's own host names a repository of its own.
@@ -99,8 +107,8 @@ fn decide(config: &Config, rules: &AccessRules, who: &Principal, action: Action,
 }
 
 /// Warns about a user who cannot log in. An unreadable file is only mentioned.
-fn cannot_log_in(users: &Users, name: &str) -> Option<String> {
-    match Htpasswd::read(&users.path) {
+fn cannot_log_in(io: &Blocking, users: &Users, name: &str) -> Option<String> {
+    match Htpasswd::read(io, &users.path) {
         Ok((file, _)) if file.has(name) => None,
         Ok(_) => Some(format!("{} has no such user", users.path.display())),
         Err(error) => {

@@ -3,6 +3,7 @@
 use super::{Failure, report::size, volume};
 use crate::{
     config,
+    lanes::Blocking,
     storage::{Filesystem, LEAST_QUOTA},
 };
 
@@ -17,8 +18,8 @@ pub(super) struct Bounds<'a> {
 impl<'a> Bounds<'a> {
     /// # Errors
     /// A usage error if the quota leaves no space for content.
-    pub(super) fn check(config: &'a config::Storage) -> Result<Self, Failure> {
-        let filesystem = Filesystem::that_holds(config.rootdirectory.value());
+    pub(super) fn check(io: &Blocking, config: &'a config::Storage) -> Result<Self, Failure> {
+        let filesystem = Filesystem::that_holds(io, config.rootdirectory.value());
         let bounds = Self { config, filesystem, bytes: volume::limits(config).mirrored(filesystem.size) };
         if config.quota.is_some() && bounds.bytes <= LEAST_QUOTA {
             let expected = format!(

@@ -13,7 +13,7 @@ use crate::{
     admin::{self, Defaults, Request, Response},
     config,
     index::Index,
-    lanes::Lanes,
+    lanes::{Blocking, Lanes},
     metrics::Metrics,
     registry::Volume,
     storage::Storage,
@@ -21,6 +21,7 @@ use crate::{
 
 /// Executes the request and shows each response. Returns the last one.
 pub(super) fn perform(
+    io: &Blocking,
     config: &config::Storage,
     request: &Request,
     mut show: impl FnMut(&Response),
@@ -31,9 +32,9 @@ pub(super) fn perform(
         Ok(_) => return Err(Failure::usage(root.error("a directory"))),
         Err(error) => return Err(Failure::usage(root.error(format!("a directory that is there ({error})")))),
     }
-    let last = match Storage::is_in_use(root.value()).map_err(Failure::failed)? {
-        true => ask(root.value(), request, &mut show)?,
-        false => alone(config, request, &mut show).map_err(Failure::failed)?,
+    let last = match Storage::is_in_use(io, root.value()).map_err(Failure::failed)? {
+        true => ask(io, root.value(), request, &mut show)?,
+        false => alone(io, config, request, &mut show).map_err(Failure::failed)?,
     };
     show(&last);
     match last {
@@ -42,14 +43,14 @@ pub(super) fn perform(
     }
 }
 
-fn ask(root: &Path, request: &Request, show: &mut impl FnMut(&Response)) -> Result<Response, Failure> {
+fn ask(io: &Blocking, root: &Path, request: &Request, show: &mut impl FnMut(&Response)) -> Result<Response, Failure> {
     let unanswered = |error: &dyn std::fmt::Display| {
         Failure::failed(format!(
             "{} is in use by a process that cannot be asked: {error}; nothing was looked at, nothing removed",
             root.display()
         ))
     };
-    let mut stream = admin::connect(root).map_err(|error| unanswered(&error))?;
+    let mut stream = admin::connect(io, root).map_err(|error| unanswered(&error))?;
     let line = serde_json::to_string(request).map_err(Failure::failed)?;
     stream.write_all(format!("{line}\n").as_bytes()).map_err(|error| unanswered(&error))?;
     for line in BufReader::new(stream).lines() {
@@ -65,19 +66,20 @@ fn ask(root: &Path, request: &Request, show: &mut impl FnMut(&Response)) -> Resu
 }
 
 fn alone(
+    io: &Blocking,
     config: &config::Storage,
     request: &Request,
     show: &mut impl FnMut(&Response),
 ) -> Result<Response, Box<dyn std::error::Error>> {
     logging::start_for_command();
-    let storage = Storage::open(config.rootdirectory.value(), volume::limits(config))?;
+    let storage = Storage::open(io, config.rootdirectory.value(), volume::limits(config))?;
     let index = Index::open(&storage.index_dir());
     let volume = Volume::new(storage, index, config.pinned.value().clone(), Metrics::new()?.into(), Lanes::new()?);
     let defaults = Defaults { grace: Duration::ZERO, rate: u64::MAX };
-    let last = admin::perform(request, &volume.maintenance(), defaults, |answer| {
+    let last = admin::perform(request, &volume.maintenance(io), defaults, |answer| {
         show(&answer);
         ControlFlow::Continue(())
     });
-    volume.close();
+    volume.close(io);
     Ok(last)
 }

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     admin::{Request, Response},
     config,
+    lanes::Blocking,
     oci::NamePattern,
 };
 
@@ -71,14 +72,14 @@ Examples:
 
 Exit codes: 0 it is counted, 1 it failed, or there is no such repository, 2 it was asked wrongly.";
 
-pub(super) fn run(options: Options) -> Result<(), Failure> {
+pub(super) fn run(io: &Blocking, options: Options) -> Result<(), Failure> {
     let Options { tags, sort, top, json, source } = options;
-    if let Some(name) = repository_meant(&source) {
+    if let Some(name) = repository_meant(io, &source) {
         return Err(Failure::usage(format!("there is no file {name}; for the tags of a repository: --tags {name}")));
     }
-    let config = source.load()?.config;
+    let config = source.load(io)?.config;
     let choice = Choice { sort, top, tags: tags.map(|pattern| pattern.map_or_else(all, Ok)).transpose()? };
-    let document = Document::new(count(&config.storage, &choice)?, &choice)
+    let document = Document::new(count(io, &config.storage, &choice)?, &choice)
         .ok_or_else(|| unknown(&choice, config.storage.rootdirectory.value()))?;
     if json {
         print_line(&mut stdout(), &serde_json::to_string_pretty(&document).map_err(Failure::failed)?);
@@ -93,10 +94,10 @@ fn all() -> Result<NamePattern, Failure> {
     "**".parse().map_err(Failure::failed)
 }
 
-fn count(config: &config::Storage, choice: &Choice) -> Result<Vec<Response>, Failure> {
+fn count(io: &Blocking, config: &config::Storage, choice: &Choice) -> Result<Vec<Response>, Failure> {
     let (mut answers, mut report) = (Vec::new(), Report::new(Form::People, false));
     let request = Request::Du { tags: choice.tags.as_ref().map(ToString::to_string) };
-    client::perform(config, &request, |answer| match answer {
+    client::perform(io, config, &request, |answer| match answer {
         Response::Progress { .. } => report.show(answer),
         answer => answers.push(answer.clone()),
     })?;
@@ -104,7 +105,7 @@ fn count(config: &config::Storage, choice: &Choice) -> Result<Vec<Response>, Fai
 }
 
 /// Returns the argument as a repository if no such file exists: users of `du` expect to name a directory there.
-fn repository_meant(source: &Source) -> Option<&str> {
+fn repository_meant<'a>(_io: &Blocking, source: &'a Source) -> Option<&'a str> {
     let text = source.file.as_ref().filter(|file| matches!(file.try_exists(), Ok(false)))?.to_str()?;
     let is_file = text.ends_with(".yml") || text.ends_with(".yaml");
     (!is_file && text.parse::<NamePattern>().is_ok()).then_some(text)

@@ -6,7 +6,7 @@ use super::{
     Failure, Source, client,
     report::{Form, Report},
 };
-use crate::admin::Request;
+use crate::{admin::Request, lanes::Blocking};
 
 /// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
@@ -37,10 +37,10 @@ fn go_bool(text: &str) -> Result<bool, String> {
 }
 
 /// Asks the server that uses the volume to collect, or collects in this process if there is none, as `registry:2` does.
-pub(super) fn run(options: Options) -> Result<(), Failure> {
+pub(super) fn run(io: &Blocking, options: Options) -> Result<(), Failure> {
     let Options { dry_run, delete_untagged, quiet, source } = options;
-    let config = source.load()?.config;
+    let config = source.load(io)?.config;
     let request = Request::Gc { untagged: delete_untagged, dry_run, grace: None };
     let mut report = Report::new(if quiet { Form::Quiet } else { Form::People }, dry_run);
-    client::perform(&config.storage, &request, |answer| report.show(answer)).map(drop)
+    client::perform(io, &config.storage, &request, |answer| report.show(answer)).map(drop)
 }

@@ -8,7 +8,7 @@ use super::{
     Failure, Source, client,
     report::{Form, Report},
 };
-use crate::admin::Request;
+use crate::{admin::Request, lanes::Blocking};
 
 /// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
@@ -37,14 +37,14 @@ The server also does it by itself, every gc.interval (24h; 0 = never).
 
 Exit codes: 0 it is done, 1 it failed, 2 it was asked wrongly.";
 
-pub(super) fn run(options: Options) -> Result<(), Failure> {
+pub(super) fn run(io: &Blocking, options: Options) -> Result<(), Failure> {
     let Options { untagged, dry_run, grace, json, source } = options;
-    let config = source.load()?.config;
+    let config = source.load(io)?.config;
     let request = Request::Gc {
         untagged: untagged || *config.gc.untagged,
         dry_run,
         grace: grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
     };
     let mut report = Report::new(if json { Form::Json } else { Form::People }, dry_run);
-    client::perform(&config.storage, &request, |answer| report.show(answer)).map(drop)
+    client::perform(io, &config.storage, &request, |answer| report.show(answer)).map(drop)
 }

@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::{Failure, Source, own_certificate, print_line};
-use crate::config::{Host, Http, Listen, ListenAddress};
+use crate::{
+    config::{Host, Http, Listen, ListenAddress},
+    lanes::Blocking,
+};
 
 /// The timeout for connecting, and for each read and write.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -19,8 +22,8 @@ const LINE: usize = 256;
 /// A server that refuses the connection for this reason is running, and has shown its certificate.
 const WANTED: &str = "alive; it tells more only to those who have a certificate (http.tls.clientcas)";
 
-pub(super) fn run(source: Source) -> Result<(), Failure> {
-    let config = source.load()?.config;
+pub(super) fn run(io: &Blocking, source: Source) -> Result<(), Failure> {
+    let config = source.load(io)?.config;
     let address = config.http.addr.to_string();
     let said = match ask(&config.http) {
         Ok(line) if line.split(' ').nth(1) == Some("200") => line,

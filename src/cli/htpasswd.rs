@@ -11,7 +11,7 @@ use clap::Args;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::{Failure, print_line};
-use crate::{access::NewLine, config::Secret};
+use crate::{access::NewLine, config::Secret, lanes::Blocking};
 
 /// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
@@ -24,7 +24,7 @@ pub(super) struct Options {
     pub(super) file: Option<PathBuf>,
 }
 
-pub(super) fn run(options: Options) -> Result<(), Failure> {
+pub(super) fn run(io: &Blocking, options: Options) -> Result<(), Failure> {
     let Options { user, file } = options;
     let password = if stdin().is_terminal() { ask(&user) } else { read() }.map_err(Failure::failed)?;
     let line = NewLine::new(&user, password.expose()).map_err(Failure::usage)?;
@@ -32,7 +32,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         print_line(&mut stdout(), &line.line());
         return Ok(());
     };
-    update(&path, &line).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
+    update(io, &path, &line).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
 }
 
 /// Reads the password from the first line of a pipe.
@@ -82,7 +82,7 @@ impl Drop for Silent {
 
 /// Replaces the file atomically, so that a server reads either the old users or the new ones.
 #[expect(clippy::disallowed_methods, reason = "a new file of its own, which goes when its sync fails")]
-fn update(path: &Path, line: &NewLine) -> io::Result<()> {
+fn update(_io: &Blocking, path: &Path, line: &NewLine) -> io::Result<()> {
     let old = match fs::read_to_string(path) {
         Ok(text) => Some((text, fs::metadata(path)?)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,

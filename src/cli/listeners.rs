@@ -87,8 +87,8 @@ fn cannot_listen(http: &config::Http, error: &BindError) -> config::Error {
 pub(super) fn renew_certificate(server: &Server, registry: &Arc<Registry>, supervisor: &Supervisor) {
     let Some(tls) = server.tls() else { return };
     let metrics = Arc::clone(registry.metrics());
-    supervisor.repeat(Job::Certificate, Duration::ZERO, CHECK_CERTIFICATE_EVERY, move || {
+    supervisor.repeat(Job::Certificate, Duration::ZERO, CHECK_CERTIFICATE_EVERY, move |io| {
         metrics.certificate_ends(tls.expires());
-        tls.refresh();
+        tls.refresh(io);
     });
 }

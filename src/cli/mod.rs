@@ -29,7 +29,7 @@ use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::FILE_VARIABLE;
+use crate::{config::FILE_VARIABLE, lanes::Blocking};
 
 /// The exit code for a wrong command line or configuration.
 const USAGE: u8 = 2;
@@ -132,12 +132,12 @@ struct Source {
 }
 
 impl Source {
-    fn load(self) -> Result<crate::config::Loaded, Failure> {
+    fn load(self, io: &Blocking) -> Result<crate::config::Loaded, Failure> {
         let flags = crate::config::Flags { data: self.data };
         // Variables that are not Unicode cannot be Entrepot's.
         let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         let named = || std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-        crate::config::Config::load(self.file.or_else(named).as_deref(), variables, flags).map_err(Failure::usage)
+        crate::config::Config::load(io, self.file.or_else(named).as_deref(), variables, flags).map_err(Failure::usage)
     }
 }
 
@@ -164,20 +164,20 @@ impl Failure {
 }
 
 /// Runs the command in `arguments`, which start with the program's name.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub fn run(io: &Blocking, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match parse(arguments.into_iter().collect()) {
-        Ok(Command::Serve(source)) => serve::run(source),
-        Ok(Command::Config(source)) => config::run(source),
-        Ok(Command::Simulate(options)) => simulate::run(&options),
-        Ok(Command::Gc(options)) => gc::run(options),
-        Ok(Command::Rm(options)) => rm::run(options),
-        Ok(Command::Du(options)) => du::run(options),
-        Ok(Command::Access(command)) => access::run(command),
-        Ok(Command::Htpasswd(options)) => htpasswd::run(options),
-        Ok(Command::Verify(options)) => verify::run(options),
-        Ok(Command::Health(source)) => health::run(source),
+        Ok(Command::Serve(source)) => serve::run(io, source),
+        Ok(Command::Config(source)) => config::run(io, source),
+        Ok(Command::Simulate(options)) => simulate::run(io, &options),
+        Ok(Command::Gc(options)) => gc::run(io, options),
+        Ok(Command::Rm(options)) => rm::run(io, options),
+        Ok(Command::Du(options)) => du::run(io, options),
+        Ok(Command::Access(command)) => access::run(io, command),
+        Ok(Command::Htpasswd(options)) => htpasswd::run(io, options),
+        Ok(Command::Verify(options)) => verify::run(io, options),
+        Ok(Command::Health(source)) => health::run(io, source),
         Ok(Command::Completions(options)) => completions::run(&options),
-        Ok(Command::GarbageCollect(options)) => garbage_collect::run(options),
+        Ok(Command::GarbageCollect(options)) => garbage_collect::run(io, options),
         Err(error) => {
             // Help and version take this path too, with code 0.
             let _ = error.print();

@@ -6,7 +6,7 @@ use super::{
     Failure, Source, client,
     report::{Form, Report},
 };
-use crate::{admin::Request, oci::RepositoryName};
+use crate::{admin::Request, lanes::Blocking, oci::RepositoryName};
 
 /// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
@@ -32,10 +32,10 @@ claims it. A running server is asked to do it. What proxy.hosted lists stays thi
 
 Exit codes: 0 it is done, 1 it failed or nothing of that name is here, 2 it was asked wrongly.";
 
-pub(super) fn run(options: Options) -> Result<(), Failure> {
+pub(super) fn run(io: &Blocking, options: Options) -> Result<(), Failure> {
     let Options { name, dry_run, json, source } = options;
-    let config = source.load()?.config;
+    let config = source.load(io)?.config;
     let request = Request::Rm { name: name.to_string(), dry_run };
     let mut report = Report::new(if json { Form::Json } else { Form::People }, dry_run);
-    client::perform(&config.storage, &request, |answer| report.show(answer)).map(drop)
+    client::perform(io, &config.storage, &request, |answer| report.show(answer)).map(drop)
 }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::supervise::Supervisor;
 use crate::{
     config::Config,
+    lanes::Blocking,
     metrics::Job,
     registry::{Collection, Registry, VERIFY_SHARDS, Verification},
 };
@@ -33,8 +34,8 @@ const SCAN_WAIT: Duration = Duration::from_millis(300);
 const SCAN_WAIT_OF_NEW: Duration = Duration::from_secs(30);
 
 /// Starts all jobs.
-pub(super) fn start(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
-    rebuild(registry, supervisor);
+pub(super) fn start(io: &Blocking, registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
+    rebuild(io, registry, supervisor);
     repeat(supervisor, Job::Tidy, registry, TIDY_EVERY, Registry::tidy);
     repeat(supervisor, Job::Maintain, registry, MAINTAIN_EVERY, Registry::maintain);
     if !config.proxy.ttl.is_zero() {
@@ -47,15 +48,15 @@ pub(super) fn start(registry: &Arc<Registry>, config: &Config, supervisor: &Supe
     verifications(registry, config, supervisor);
 }
 
-fn rebuild(registry: &Arc<Registry>, supervisor: &Supervisor) {
+fn rebuild(io: &Blocking, registry: &Arc<Registry>, supervisor: &Supervisor) {
     let (done, waited) = mpsc::channel();
-    let patience = if registry.is_new() { SCAN_WAIT_OF_NEW } else { SCAN_WAIT };
+    let patience = if registry.is_new(io) { SCAN_WAIT_OF_NEW } else { SCAN_WAIT };
     let (registry, watched) = (Arc::clone(registry), supervisor.clone());
     supervisor.keep(Job::Rebuild, move || {
         let (registry, watched, done) = (Arc::clone(&registry), watched.clone(), done.clone());
         async move {
-            let work = move || {
-                registry.open_index();
+            let work = move |io: &Blocking| {
+                registry.open_index(io);
                 registry.log_conflicts();
             };
             watched.work(work).await;
@@ -71,10 +72,10 @@ fn repeat<T>(
     job: Job,
     registry: &Arc<Registry>,
     every: Duration,
-    act: impl Fn(&Registry) -> T + Clone + Send + 'static,
+    act: impl Fn(&Registry, &Blocking) -> T + Clone + Send + 'static,
 ) {
     let registry = Arc::clone(registry);
-    supervisor.repeat(job, Duration::ZERO, every, move || drop(act(&registry)));
+    supervisor.repeat(job, Duration::ZERO, every, move |io| drop(act(&registry, io)));
 }
 
 /// Checks the names that were claimed while the upstream was unreachable: soon after it is reachable again, and at
@@ -101,7 +102,7 @@ fn purge_uploads(registry: &Arc<Registry>, config: &Config, supervisor: &Supervi
         return;
     }
     let (age, interval, dry) = (*purging.age, *purging.interval, *purging.dryrun);
-    let purge = move |registry: &Registry| registry.purge_uploads(age, dry);
+    let purge = move |registry: &Registry, io: &Blocking| registry.purge_uploads(io, age, dry);
     repeat(supervisor, Job::Purge, registry, interval.max(SHORTEST), purge);
 }
 
@@ -113,12 +114,13 @@ fn collections(registry: &Arc<Registry>, config: &Config, supervisor: &Superviso
     }
     let collection = Collection { untagged: *config.gc.untagged, dry: false, grace: *config.gc.grace };
     let registry = Arc::clone(registry);
-    supervisor.repeat(Job::Collect, collection.grace.min(interval), interval, move || collect(&registry, collection));
+    supervisor
+        .repeat(Job::Collect, collection.grace.min(interval), interval, move |io| collect(io, &registry, collection));
 }
 
-fn collect(registry: &Registry, collection: Collection) {
+fn collect(io: &Blocking, registry: &Registry, collection: Collection) {
     let begun = Instant::now();
-    match registry.maintenance().collect(collection, &mut |_| ControlFlow::Continue(())) {
+    match registry.maintenance(io).collect(collection, &mut |_| ControlFlow::Continue(())) {
         Ok(collected) => tracing::info!(
             "collected {} manifests and {} blobs, {} bytes, in {}",
             collected.manifests,
@@ -139,13 +141,13 @@ fn verifications(registry: &Arc<Registry>, config: &Config, supervisor: &Supervi
     }
     let pause = (interval / u32::from(VERIFY_SHARDS)).max(SHORTEST);
     let (registry, last) = (Arc::clone(registry), Arc::new(Mutex::new(turn(interval))));
-    supervisor.repeat(Job::Verify, pause, pause, move || {
+    supervisor.repeat(Job::Verify, pause, pause, move |io| {
         let now = turn(interval);
         let last = mem::replace(&mut *last.lock(), now);
         // At most all shards once.
         for turn in (last..now).rev().take(usize::from(VERIFY_SHARDS)) {
             let step = u16::try_from(turn % u128::from(VERIFY_SHARDS)).unwrap_or_default();
-            verify(&registry, &Verification { rate, steps: step..step + 1 });
+            verify(io, &registry, &Verification { rate, steps: step..step + 1 });
         }
     });
 }
@@ -156,9 +158,9 @@ fn turn(interval: Duration) -> u128 {
     since.as_nanos() * u128::from(VERIFY_SHARDS) / interval.as_nanos().max(1)
 }
 
-fn verify(registry: &Registry, verification: &Verification) {
+fn verify(io: &Blocking, registry: &Registry, verification: &Verification) {
     // The verification logs damaged blobs itself.
-    if let Err(error) = registry.maintenance().verify(verification, &mut |_| ControlFlow::Continue(())) {
+    if let Err(error) = registry.maintenance(io).verify(verification, &mut |_| ControlFlow::Continue(())) {
         tracing::warn!("the verification ended early: {error}");
     }
 }

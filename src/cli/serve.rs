@@ -17,7 +17,7 @@ use crate::{
     descriptors,
     http::{self, DebugServer, DebugSettings, Server},
     index::Index,
-    lanes::Lanes,
+    lanes::{Blocking, Lanes},
     metrics::{Job, Metrics},
     oci::{Domain, RepositoryName},
     registry::{self, Registry, RegistryConfig, RegistryPolicy, Retention},
@@ -28,27 +28,28 @@ use crate::{
 /// Threads for upstream requests; each fills several blobs concurrently.
 const UPSTREAM_THREADS: usize = 2;
 
-pub(super) fn run(source: Source) -> Result<(), Failure> {
-    let Loaded { config, warnings } = source.load()?;
+pub(super) fn run(io: &Blocking, source: Source) -> Result<(), Failure> {
+    let Loaded { config, warnings } = source.load(io)?;
     logging::start(&config.log);
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
     raise_open_files();
-    let bounds = Bounds::check(&config.storage)?;
+    let bounds = Bounds::check(io, &config.storage)?;
     // Installed once for all connections; a second call fails harmlessly.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let background = background().map_err(Failure::failed)?;
-    let access = access(&config, &background)?;
+    let access = access(io, &config, &background)?;
     // The volume comes first: a previous process that is still stopping holds both the volume and the port.
-    let registry = Arc::new(Registry::new(registry_config(&config, &background)?).map_err(Failure::failed)?);
-    let server = Server::bind(settings(&config, access)).map_err(|error| listeners::cannot_bind(&config, &error))?;
-    let debug = debug_server(&config.http.debug)?;
+    let registry = Arc::new(Registry::new(io, registry_config(io, &config, &background)?).map_err(Failure::failed)?);
+    let server =
+        Server::bind(io, settings(&config, access)).map_err(|error| listeners::cannot_bind(&config, &error))?;
+    let debug = debug_server(io, &config.http.debug)?;
     let supervisor =
         Supervisor::new(background.handle().clone(), registry.lanes().clone(), Arc::clone(registry.metrics()));
-    scheduler::start(&registry, &config, &supervisor);
+    scheduler::start(io, &registry, &config, &supervisor);
     listeners::renew_certificate(&server, &registry, &supervisor);
-    let admin_socket = open_admin_socket(&registry, &config, &background, &supervisor);
+    let admin_socket = open_admin_socket(io, &registry, &config, &background, &supervisor);
     startup_log::write(&config, &server, &bounds);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let local = tokio::task::LocalSet::new();
@@ -61,27 +62,27 @@ pub(super) fn run(source: Source) -> Result<(), Failure> {
     });
     served.map_err(Failure::failed)?;
     drop(admin_socket);
-    registry.close();
+    registry.close(io);
     tracing::info!("stopped");
     // Fills in progress are aborted; the next start removes their staged files.
     background.shutdown_background();
     Ok(())
 }
 
-fn registry_config(config: &Config, background: &Runtime) -> Result<RegistryConfig, Failure> {
+fn registry_config(io: &Blocking, config: &Config, background: &Runtime) -> Result<RegistryConfig, Failure> {
     let root = &config.storage.rootdirectory;
-    let storage = Storage::open(root.value(), volume::limits(&config.storage))
+    let storage = Storage::open(io, root.value(), volume::limits(&config.storage))
         .map_err(|error| Failure::usage(root.error(volume::cannot_open(root.value(), &error))))?;
     if *config.proxy.enabled && config.proxy.remoteurl.is_set() {
         let listed = |name: &RepositoryName| config.proxy.is_hosted(name);
-        registry::decide(&storage, listed, *config.proxy.adopt)
+        registry::decide(storage.disk(io), listed, *config.proxy.adopt)
             .map_err(|undecided| Failure::usage(format!("{}: {undecided}", root.value().display())))?;
     }
     // The first job opens it, so that startup does not wait.
     let index = Index::begin(&storage.index_dir());
     let proxy = Proxy::from_lookup(|name| std::env::var(name).ok()).map_err(Failure::usage)?;
     let metrics = Arc::new(Metrics::new().map_err(Failure::failed)?);
-    let settings = upstream::Settings { roots: upstream::native_roots(), proxy };
+    let settings = upstream::Settings { roots: upstream::native_roots(io), proxy };
     Ok(RegistryConfig {
         storage,
         index,
@@ -121,12 +122,13 @@ fn background() -> std::io::Result<Runtime> {
 
 /// Opens the admin socket for commands. If that fails, the server runs without it.
 fn open_admin_socket(
+    io: &Blocking,
     registry: &Arc<Registry>,
     config: &Config,
     background: &Runtime,
     supervisor: &Supervisor,
 ) -> Option<AdminSocket> {
-    let opened = AdminSocket::open(config.storage.rootdirectory.value());
+    let opened = AdminSocket::open(io, config.storage.rootdirectory.value());
     let opened = opened
         .inspect_err(|error| tracing::warn!("commands such as `entrepot gc` cannot ask this server: {error}"))
         .ok()?;
@@ -137,13 +139,13 @@ fn open_admin_socket(
 }
 
 /// Returns the access control; `None` allows everybody everything.
-fn access(config: &Config, background: &Runtime) -> Result<Option<Arc<Access>>, Failure> {
+fn access(io: &Blocking, config: &Config, background: &Runtime) -> Result<Option<Arc<Access>>, Failure> {
     let access = match config.auth.value() {
         config::Auth::Open => return Ok(None),
         config::Auth::Locked { realm, .. } => Access::locked(realm),
         config::Auth::Users(users) => {
             let authenticator =
-                Authenticator::open(&users.path, background.handle().clone()).map_err(Failure::usage)?;
+                Authenticator::open(io, &users.path, background.handle().clone()).map_err(Failure::usage)?;
             Access::of_users(&users.realm, authenticator, access::AccessRules::new(users), users.token_lifetime)
                 .map_err(Failure::failed)?
         }
@@ -152,7 +154,7 @@ fn access(config: &Config, background: &Runtime) -> Result<Option<Arc<Access>>, 
                 true => TokenRealm::Path(service.autoredirectpath.clone()),
                 false => TokenRealm::Url(service.realm.clone()),
             };
-            Access::of_service(realm, &service.service, ExternalTokens::open(service).map_err(Failure::usage)?)
+            Access::of_service(realm, &service.service, ExternalTokens::open(io, service).map_err(Failure::usage)?)
         }
     };
     Ok(Some(Arc::new(access)))
@@ -189,10 +191,10 @@ fn listen(address: &config::Listen) -> http::Listen {
 }
 
 /// Returns the debug listener, if it is configured.
-fn debug_server(debug: &config::Debug) -> Result<Option<DebugServer>, Failure> {
+fn debug_server(io: &Blocking, debug: &config::Debug) -> Result<Option<DebugServer>, Failure> {
     let Some(address) = debug.addr.value() else { return Ok(None) };
     let metrics = debug.prometheus.then(|| debug.path.value().clone());
-    let bound = DebugServer::bind(DebugSettings { listen: listeners::listen(address), metrics });
+    let bound = DebugServer::bind(io, DebugSettings { listen: listeners::listen(address), metrics });
     let bound = bound.and_then(|server| Ok((server.address()?, server)));
     let (at, server) = bound.map_err(|error| {
         Failure::usage(debug.addr.error(format!("an address this process can listen on ({error})")))

@@ -10,7 +10,10 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{Failure, print_line};
-use crate::simulator::{self, Counts, InvalidTrace, Policy, Registry, Report, Row, Synthetic, Tiers, Trace};
+use crate::{
+    lanes::Blocking,
+    simulator::{self, Counts, InvalidTrace, Policy, Registry, Report, Row, Synthetic, Tiers, Trace},
+};
 
 pub(super) const LONG: &str = "\
 Replay a log of pulls through caches of 2, 5, 10 and 20 % of its working set, under several eviction policies, and print what \
@@ -90,21 +93,21 @@ impl Options {
         Some(Synthetic { registry, zipf: self.zipf, seed: self.seed, requests: self.requests })
     }
 
-    fn trace(&self, progress: &Progress) -> Result<Trace, Failure> {
+    fn trace(&self, io: &Blocking, progress: &Progress) -> Result<Trace, Failure> {
         match (self.synthetic(), &self.file) {
             (Some(synthetic), _) => Ok(synthetic.trace()),
-            (None, Some(file)) => read(file, progress),
+            (None, Some(file)) => read(io, file, progress),
             (None, None) => Err(Failure::usage("nothing to replay")),
         }
     }
 }
 
-pub(super) fn run(options: &Options) -> Result<(), Failure> {
+pub(super) fn run(io: &Blocking, options: &Options) -> Result<(), Failure> {
     if let (Some(synthetic), Some(file)) = (options.synthetic(), &options.write) {
-        return write(synthetic, file).map_err(|why| Failure::failed(format!("{}: {why}", file.display())));
+        return write(io, synthetic, file).map_err(|why| Failure::failed(format!("{}: {why}", file.display())));
     }
     let progress = Progress::new();
-    let trace = options.trace(&progress)?;
+    let trace = options.trace(io, &progress)?;
     let tiers = if options.flat { Tiers::Flat } else { Tiers::Tiered };
     let report = simulator::replay(&trace, tiers, |part| progress.show(&format!("replaying: {:.0} %", 100.0 * part)));
     progress.clear();
@@ -115,7 +118,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read(path: &Path, progress: &Progress) -> Result<Trace, Failure> {
+fn read(_io: &Blocking, path: &Path, progress: &Progress) -> Result<Trace, Failure> {
     let on_lines = |lines| progress.show(&format!("reading: {} lines", grouped(lines)));
     let trace = if path == Path::new("-") {
         simulator::read(stdin().lock(), on_lines)
@@ -131,7 +134,7 @@ fn read(path: &Path, progress: &Progress) -> Result<Trace, Failure> {
 }
 
 /// Writes the log. A closed pipe, as with `head`, is not an error.
-fn write(synthetic: Synthetic, path: &Path) -> io::Result<()> {
+fn write(_io: &Blocking, synthetic: Synthetic, path: &Path) -> io::Result<()> {
     let written = if path == Path::new("-") {
         let mut out = BufWriter::new(stdout().lock());
         synthetic.write(&mut out).and_then(|()| out.flush())

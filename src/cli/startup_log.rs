@@ -61,11 +61,11 @@ fn no_mirror_for_docker(config: &Config, has_mirror_listener: bool) -> Option<St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Flags;
+    use crate::{config::Flags, lanes::Blocking};
 
     fn config(variables: &[(&str, &str)]) -> Config {
         let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-        Config::load(None, variables, Flags::default()).unwrap().config
+        Config::load(Blocking::in_test(), None, variables, Flags::default()).unwrap().config
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    lanes::{Lane, Lanes},
+    lanes::{Blocking, Lane, Lanes},
     metrics::{Job, Metrics},
 };
 
@@ -66,7 +66,13 @@ impl Supervisor {
 
     /// Runs a job's blocking work at an interval, for the first time after `delay`. A run that ends late delays the next
     /// one. `every` is not zero.
-    pub(super) fn repeat(&self, job: Job, delay: Duration, every: Duration, work: impl Fn() + Clone + Send + 'static) {
+    pub(super) fn repeat(
+        &self,
+        job: Job,
+        delay: Duration,
+        every: Duration,
+        work: impl Fn(&Blocking) + Clone + Send + 'static,
+    ) {
         let supervisor = self.clone();
         self.keep(job, move || {
             let (supervisor, work) = (supervisor.clone(), work.clone());
@@ -82,7 +88,7 @@ impl Supervisor {
     }
 
     /// Runs a job's blocking work. A panic in it counts as the job's.
-    pub(super) async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(super) async fn work<T: Send + 'static>(&self, work: impl FnOnce(&Blocking) -> T + Send + 'static) -> T {
         match self.lanes.run(Lane::Job, work).await {
             Ok(done) => done,
             Err(ended) => match ended.try_into_panic() {
@@ -130,7 +136,7 @@ mod tests {
         supervisor.keep(Job::Rebuild, move || {
             let (watched, tried, noted) = (watched.clone(), Arc::clone(&tried), Arc::clone(&noted));
             async move {
-                let work = move || assert!(tried.fetch_add(1, Ordering::SeqCst) >= 3, "on purpose");
+                let work = move |_: &Blocking| assert!(tried.fetch_add(1, Ordering::SeqCst) >= 3, "on purpose");
                 watched.work(work).await;
                 noted.notify_one();
             }

@@ -95,9 +95,10 @@ fn collects_nothing_where_a_server_runs() {
     let line = format!("registry garbage-collect --data {}", dir.path().display());
     let collect = || {
         let Ok(Command::GarbageCollect(options)) = understood(&line) else { panic!("{line}") };
-        garbage_collect::run(options)
+        garbage_collect::run(Blocking::in_test(), options)
     };
-    let server = crate::storage::Storage::open(dir.path(), crate::storage::SpaceLimits::default()).unwrap();
+    let server =
+        crate::storage::Storage::open(Blocking::in_test(), dir.path(), crate::storage::SpaceLimits::default()).unwrap();
     let failure = collect().unwrap_err();
     assert_eq!(failure.code, 1);
     assert!(failure.message.contains("in use") && !failure.message.contains('\n'));

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     admin::{Request, Response},
     config,
+    lanes::Blocking,
 };
 
 /// The exit code if pushed content is damaged, which no upstream can replace.
@@ -43,13 +44,13 @@ fn rate(text: &str) -> Result<u64, String> {
     config::bytes(text).filter(|rate| *rate > 0).ok_or_else(|| "expected a number of bytes such as 50MB".to_owned())
 }
 
-pub(super) fn run(options: Options) -> Result<(), Failure> {
+pub(super) fn run(io: &Blocking, options: Options) -> Result<(), Failure> {
     let Options { rate, rebuild_index, json, source } = options;
-    let config = source.load()?.config;
+    let config = source.load(io)?.config;
     let rate = Some(rate.unwrap_or(*config.verify.rate));
     let request = if rebuild_index { Request::RebuildIndex } else { Request::Verify { rate } };
     let mut report = Report::new(if json { Form::Json } else { Form::People }, false);
-    match client::perform(&config.storage, &request, |answer| report.show(answer))? {
+    match client::perform(io, &config.storage, &request, |answer| report.show(answer))? {
         Response::Verified { quarantined, .. } if quarantined > 0 => Err(Failure {
             message: format!("{quarantined} blobs that were pushed here are damaged: push them again"),
             code: DAMAGED,

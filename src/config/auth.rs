@@ -15,6 +15,7 @@ use super::{
         TOKEN_AUTOREDIRECT, TOKEN_AUTOREDIRECTPATH, TOKEN_BUNDLE, TOKEN_ISSUER, TOKEN_JWKS, TOKEN_REALM, TOKEN_SERVICE,
     },
 };
+use crate::lanes::Blocking;
 
 // The reasons for which a section is refused.
 const NO_USERS: &str = "says nothing that lets users in, and must not be passed over; expected auth.htpasswd with realm and \
@@ -83,13 +84,13 @@ impl Auth {
     /// # Errors
     /// [`Error::Refused`] or [`Error::Value`] for anything in the section that is not understood: ignoring it could
     /// grant access.
-    pub(super) fn read(root: &Node, warnings: &mut Vec<Warning>) -> Result<Setting<Self>, Error> {
+    pub(super) fn read(io: &Blocking, root: &Node, warnings: &mut Vec<Warning>) -> Result<Setting<Self>, Error> {
         let Some(node) = root.get(AUTH.path).filter(|node| !node.is_empty()) else {
             return Ok(Setting::default(&AUTH, Self::Open));
         };
         let kind = kind(node)?;
         let auth = match kind {
-            "htpasswd" => Self::htpasswd(root, node)?,
+            "htpasswd" => Self::htpasswd(io, root, node)?,
             "token" => Self::Token(TokenService::read(root, node)?),
             _ => return Err(refused(node, "auth.silly", SILLY)),
         };
@@ -107,12 +108,12 @@ impl Auth {
         Ok(Setting::new(&AUTH, auth, kind, node.origin.clone()))
     }
 
-    fn htpasswd(root: &Node, node: &Node) -> Result<Self, Error> {
+    fn htpasswd(io: &Blocking, root: &Node, node: &Node) -> Result<Self, Error> {
         let section = root.get("auth.htpasswd").unwrap_or(node);
         only(section, "auth.htpasswd", &["realm", "path"])?;
         let (realm, path) = (root.text(&HTPASSWD_REALM)?, root.text(&HTPASSWD_PATH)?);
         let (Some((realm, origin)), Some((path, _))) = (realm, path) else {
-            return Err(incomplete(section, realm.is_none(), path.is_none()));
+            return Err(incomplete(io, section, realm.is_none(), path.is_none()));
         };
         if realm.contains(char::is_control) {
             return Err(Error::value(&HTPASSWD_REALM, origin, realm, "text on one line"));
@@ -247,7 +248,7 @@ fn only(node: &Node, section: &str, names: &[&str]) -> Result<(), Error> {
 }
 
 /// Names the missing keys and the variables for them, and a htpasswd file at the customary path.
-fn incomplete(section: &Node, realm: bool, path: bool) -> Error {
+fn incomplete(_io: &Blocking, section: &Node, realm: bool, path: bool) -> Error {
     let missing = [(realm, &HTPASSWD_REALM), (path, &HTPASSWD_PATH)].into_iter().filter(|(missing, _)| *missing);
     let names: Vec<_> = missing
         .map(|(_, key)| format!("{} (REGISTRY_{})", key.path, key.path.to_uppercase().replace('.', "_")))

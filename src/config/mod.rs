@@ -69,6 +69,8 @@ pub use variables::FILE_VARIABLE;
 
 use node::Node;
 
+use crate::lanes::Blocking;
+
 /// The effective configuration. Flags override variables, variables the file, and the file the defaults.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -119,19 +121,22 @@ impl Config {
     /// [`Error::NoVersion`] without a version, [`Error::UnknownKey`] and [`Error::Value`] for a wrong key or value,
     /// [`Error::Refused`] for a setting that is not supported and unsafe to ignore.
     pub fn load(
+        io: &Blocking,
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (String, String)>,
         flags: Flags,
     ) -> Result<Loaded, Error> {
-        let bytes = file.map(|path| read(path).map(|bytes| (path, bytes))).transpose()?;
-        Self::parse(bytes.as_ref().map(|(path, bytes)| (*path, bytes.as_slice())), variables, flags)
+        let bytes = file.map(|path| read(io, path).map(|bytes| (path, bytes))).transpose()?;
+        Self::parse(io, bytes.as_ref().map(|(path, bytes)| (*path, bytes.as_slice())), variables, flags)
     }
 
-    /// Reads the configuration from the bytes of a file and its name; otherwise as [`Self::load`].
+    /// Reads the configuration from the bytes of a file and its name; otherwise as [`Self::load`]. It reads the files
+    /// that the configuration names.
     ///
     /// # Errors
     /// Those of [`Self::load`].
     pub fn parse(
+        io: &Blocking,
         file: Option<(&Path, &[u8])>,
         variables: impl IntoIterator<Item = (String, String)>,
         flags: Flags,
@@ -143,8 +148,8 @@ impl Config {
             http: Http::read(&root)?,
             storage: Storage::read(&root, flags.data)?,
             log: Log::read(&root, &mut warnings)?,
-            proxy: Proxy::read(&root)?,
-            auth: Auth::read(&root, &mut warnings)?,
+            proxy: Proxy::read(io, &root)?,
+            auth: Auth::read(io, &root, &mut warnings)?,
             catalog: Catalog::read(&root)?,
             tags: Tags::read(&root)?,
             validation: Validation::read(&root)?,
@@ -156,7 +161,7 @@ impl Config {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
+fn read(_io: &Blocking, path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(|source| Error::Unreadable { path: path.into(), source })
 }
 

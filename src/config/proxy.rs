@@ -14,7 +14,10 @@ use super::{
         PROXY_REALM, PROXY_REDIRECTS, PROXY_REMOTEURL, PROXY_TTL, PROXY_UNPROVEN, PROXY_USERNAME,
     },
 };
-use crate::oci::{NamePattern, RepositoryName};
+use crate::{
+    lanes::Blocking,
+    oci::{NamePattern, RepositoryName},
+};
 
 /// The settings of the mirror, and of pushes beside it.
 #[derive(Clone, Debug)]
@@ -96,7 +99,7 @@ impl Unproven {
 }
 
 impl Proxy {
-    pub(super) fn read(root: &Node) -> Result<Self, Error> {
+    pub(super) fn read(io: &Blocking, root: &Node) -> Result<Self, Error> {
         let proxy = Self {
             enabled: Setting::read(root, &PROXY_ENABLED, key::flag)?,
             remoteurl: Setting::read(root, &PROXY_REMOTEURL, plain_url)?,
@@ -112,7 +115,7 @@ impl Proxy {
             unproven: Setting::read(root, &PROXY_UNPROVEN, Unproven::parse)?,
             adopt: Setting::read(root, &PROXY_ADOPT, Adopt::parse)?,
         };
-        proxy.with_password_out_of_file()?.with_user_out_of_url()?.paired()
+        proxy.with_password_out_of_file(io)?.with_user_out_of_url()?.paired()
     }
 
     /// Returns whether pushes are accepted. A file with `proxy.remoteurl` was written for a `registry:2` that refuses
@@ -129,12 +132,12 @@ impl Proxy {
         self.hosted.iter().any(|pattern| pattern.matches(name))
     }
 
-    fn with_password_out_of_file(mut self) -> Result<Self, Error> {
+    fn with_password_out_of_file(mut self, io: &Blocking) -> Result<Self, Error> {
         let Some(path) = self.passwordfile.value() else { return Ok(self) };
         if self.password.is_some() {
             return Err(self.passwordfile.error("no proxy.password beside it"));
         }
-        let secret = Secret::from_file(path).map_err(|error| self.passwordfile.error(error))?;
+        let secret = Secret::from_file(io, path).map_err(|error| self.passwordfile.error(error))?;
         self.password = Setting::new(&PROXY_PASSWORD, Some(secret), "", self.passwordfile.origin().clone());
         Ok(self)
     }

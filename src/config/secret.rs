@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::owner;
+use crate::lanes::Blocking;
 
 /// The limit for a secret in bytes, larger than any real one.
 const LONGEST: u64 = 64 << 10;
@@ -31,8 +32,8 @@ impl Secret {
     ///
     /// # Errors
     /// The expected content, as text, if the file cannot be read, is empty, or has more than one line.
-    pub(super) fn from_file(path: &Path) -> Result<Self, String> {
-        let text = read(path)
+    pub(super) fn from_file(io: &Blocking, path: &Path) -> Result<Self, String> {
+        let text = read(io, path)
             .map(Self)
             .map_err(|error| format!("a file that can be read ({})", owner::explain(path, &error)))?;
         match text.0.trim_end_matches(['\r', '\n']) {
@@ -50,7 +51,7 @@ impl Secret {
 }
 
 /// Reads at most [`LONGEST`] bytes, since the path may be an endless device.
-fn read(path: &Path) -> io::Result<String> {
+fn read(_io: &Blocking, path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
     if text.len() as u64 > LONGEST { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }

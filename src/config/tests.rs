@@ -92,7 +92,7 @@ health:
 
 fn load_with(file: Option<&[u8]>, variables: &[(&str, &str)], flags: Flags) -> Result<Loaded, Error> {
     let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-    Config::parse(file.map(|bytes| (Path::new("config.yml"), bytes)), variables, flags)
+    Config::parse(Blocking::in_test(), file.map(|bytes| (Path::new("config.yml"), bytes)), variables, flags)
 }
 
 fn load(file: &str) -> Result<Loaded, Error> {
@@ -328,7 +328,8 @@ fn shows_no_secret() {
 
 #[test]
 fn a_file_that_is_not_there_is_one_line() {
-    let error = Config::load(Some(Path::new("nowhere/config.yml")), [], Flags::default()).unwrap_err();
+    let error =
+        Config::load(Blocking::in_test(), Some(Path::new("nowhere/config.yml")), [], Flags::default()).unwrap_err();
     assert!(error.to_string().starts_with("nowhere/config.yml: cannot be read: No such file"), "{error}");
     assert!(error.source().is_some());
 }
@@ -337,7 +338,7 @@ fn a_file_that_is_not_there_is_one_line() {
 fn loads_from_the_disk() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(CACHE.as_bytes()).unwrap();
-    let config = Config::load(Some(file.path()), [], Flags::default()).unwrap().config;
+    let config = Config::load(Blocking::in_test(), Some(file.path()), [], Flags::default()).unwrap().config;
     assert_eq!(*config.log.level.origin(), Origin::File { path: file.path().into(), line: 3 });
 }
 

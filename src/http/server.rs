@@ -31,7 +31,7 @@ use super::{
         tls::{Tls, TlsError},
     },
 };
-use crate::registry::Registry;
+use crate::{lanes::Blocking, registry::Registry};
 
 /// A response's write buffer is filled up to this size. A slow client occupies it, and one more chunk of the body.
 const WRITE_BUFFER: usize = 16 << 10;
@@ -69,10 +69,15 @@ impl Server {
     /// # Errors
     /// [`BindError::Tls`] if the certificate cannot be used, [`BindError::Main`] and [`BindError::Mirror`] if an
     /// address cannot be bound.
-    pub fn bind(settings: Settings) -> Result<Self, BindError> {
-        let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
-        let listener = BoundListener::bind(&settings.listen).map_err(BindError::Main)?;
-        let mirror = settings.mirror.as_ref().map(BoundListener::bind).transpose().map_err(BindError::Mirror)?;
+    pub fn bind(io: &Blocking, settings: Settings) -> Result<Self, BindError> {
+        let tls = settings.tls.clone().map(|tls| Tls::load(io, tls)).transpose()?.map(Arc::new);
+        let listener = BoundListener::bind(io, &settings.listen).map_err(BindError::Main)?;
+        let mirror = settings
+            .mirror
+            .as_ref()
+            .map(|mirror| BoundListener::bind(io, mirror))
+            .transpose()
+            .map_err(BindError::Mirror)?;
         Ok(Self { listener, mirror, tls, settings })
     }
 

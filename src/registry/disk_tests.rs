@@ -23,28 +23,33 @@ use super::{
 };
 use crate::{
     index::{Arrival, BlobKind, Class, Closing, Index, Owner, Requeue},
-    lanes::Lanes,
+    lanes::{Blocking, Lanes},
     metrics::Metrics,
     oci::{Digest, Domain, Repository, Tag, UploadId},
-    storage::{Bound, Durability, Opened, Purpose, SpaceLimits, Storage},
+    storage::{Bound, Disk, Durability, Opened, Purpose, SpaceLimits, Storage},
 };
 
 pub(super) fn open(dir: &TempDir, limits: SpaceLimits, retention: Retention) -> BlobStore {
     let store = begin(dir, limits, retention);
-    on_a_thread(|| store.open_index()).unwrap();
+    on_a_thread(|io| store.with(io).open_index()).unwrap();
     store
 }
 
 /// Opens a store in the state of a server that has just started.
 pub(super) fn begin(dir: &TempDir, limits: SpaceLimits, retention: Retention) -> BlobStore {
-    let storage = Storage::open(dir.path(), limits).unwrap();
+    let storage = Storage::open(Blocking::in_test(), dir.path(), limits).unwrap();
     let index = Index::begin(&storage.index_dir());
     BlobStore::new(storage, index, retention, Duration::ZERO, Metrics::new().unwrap().into(), Lanes::new().unwrap())
 }
 
+/// Returns the disk of a store, for a test that may block.
+pub(super) fn disk(store: &BlobStore) -> Disk<'_> {
+    store.with(Blocking::in_test()).disk
+}
+
 /// Runs blocking work on a thread of its own, since blocking locks panic in async tasks.
-pub(super) fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| scope.spawn(work).join().unwrap())
+pub(super) fn on_a_thread<T: Send>(work: impl FnOnce(&Blocking) -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(|| work(Blocking::in_test())).join().unwrap())
 }
 
 pub(super) fn mirrored(name: &str) -> Repository {
@@ -66,7 +71,7 @@ fn du(path: &Path) -> u64 {
 }
 
 fn agrees(store: &BlobStore, dir: &TempDir, when: &str) {
-    let usage = store.storage.ledger().usage();
+    let usage = disk(store).usage();
     let (by_ledger, found) = (usage.total() - usage.index, du(dir.path()) - du(&dir.path().join("index")));
     assert_eq!(by_ledger, found, "{when}: {usage:?}");
 }
@@ -74,7 +79,7 @@ fn agrees(store: &BlobStore, dir: &TempDir, when: &str) {
 pub(super) async fn cache(store: &BlobStore, place: &Repository, bytes: Vec<u8>) -> Digest {
     let digest = Digest::sha256(&bytes);
     let staged = store.stage(&digest, Purpose::Mirrored, bytes.len() as u64).await.unwrap();
-    staged.writer().write_at(&bytes, 0).unwrap();
+    staged.writer().write_at(Blocking::in_test(), &bytes, 0).unwrap();
     store.publish(staged, digest, Durability::Unsynced, BlobKind::Blob).await.unwrap();
     store.link_layer(place, digest).await;
     digest
@@ -95,32 +100,32 @@ async fn the_books_are_what_du_finds() {
     }
     agrees(&store, &dir, "with a cache");
     store.write(Digest::sha256(b"{}"), Bytes::from_static(b"{}"), Durability::Synced).await.unwrap();
-    let links = store.storage.links(&hosted("mine"));
+    let links = disk(&store).links(&hosted("mine"));
     links.add_revision(&Digest::sha256(b"{}"), Durability::Synced).unwrap();
     for tag in ["a", "b", "c"] {
         links.set_tag(&tag.parse().unwrap(), &Digest::sha256(b"{}"), Durability::Synced).unwrap();
     }
     let lock = store.locks.wait_for_digest(&cached[3]).await;
-    assert!(store.host_layer(&hosted("mine"), &cached[3], &lock).unwrap());
+    assert!(store.with(Blocking::in_test()).host_layer(&hosted("mine"), &cached[3], &lock).unwrap());
     drop(lock);
-    let uploads = store.storage.uploads(&hosted("mine"));
+    let uploads = disk(&store).uploads(&hosted("mine"));
     let session = uploads.begin(UploadId::random(), "2026-01-02T03:04:05Z").unwrap();
     agrees(&store, &dir, "with a push");
     let Opened::Writable(writer, allocation) = session.writer(0).unwrap() else { panic!("nobody else writes to it") };
-    allocation.grow(store.storage.reserve(Purpose::Hosted, 8 << 20).unwrap(), 8 << 20).unwrap();
-    writer.write_at(&content(1, 100), 0).unwrap();
+    allocation.grow(Blocking::in_test(), disk(&store).reserve(Purpose::Hosted, 8 << 20).unwrap(), 8 << 20).unwrap();
+    writer.write_at(Blocking::in_test(), &content(1, 100), 0).unwrap();
     agrees(&store, &dir, "while a session grows");
     drop((writer, allocation));
     agrees(&store, &dir, "when it is written no more");
-    let freed = on_a_thread(|| store.evict((50 * 37) << 10));
+    let freed = on_a_thread(|io| store.with(io).evict((50 * 37) << 10));
     assert!((50 * 37..51 * 40).contains(&(freed >> 10)), "{freed} bytes went");
     links.remove_tag(&"b".parse().unwrap()).unwrap();
     agrees(&store, &dir, "after an eviction");
     session.remove().unwrap();
     agrees(&store, &dir, "after the session");
-    on_a_thread(|| store.scan()).unwrap();
+    on_a_thread(|io| store.with(io).scan()).unwrap();
     agrees(&store, &dir, "after a survey");
-    let usage = store.storage.ledger().usage();
+    let usage = disk(&store).usage();
     assert_eq!((usage.hosted.objects(), usage.promised), (2, 0));
 }
 
@@ -129,12 +134,11 @@ async fn the_books_are_what_du_finds() {
 async fn a_session_is_opened_once_at_a_time() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir, SpaceLimits::default(), Retention::default());
-    let uploads = store.storage.uploads(&hosted("mine"));
-    let session = uploads.begin(UploadId::random(), "2026-01-02T03:04:05Z").unwrap();
+    let session = disk(&store).uploads(&hosted("mine")).begin(UploadId::random(), "2026-01-02T03:04:05Z").unwrap();
     let Opened::Writable(writer, allocation) = session.writer(0).unwrap() else { panic!("nobody else writes to it") };
-    let until = |bytes| allocation.grow(store.storage.reserve(Purpose::Hosted, bytes).unwrap(), bytes).unwrap();
-    until(1 << 20);
-    writer.write_at(&content(1, 100), 0).unwrap();
+    let room = disk(&store).reserve(Purpose::Hosted, 1 << 20).unwrap();
+    allocation.grow(Blocking::in_test(), room, 1 << 20).unwrap();
+    writer.write_at(Blocking::in_test(), &content(1, 100), 0).unwrap();
     assert!(matches!(session.writer(0).unwrap(), Opened::Busy));
     drop(writer);
     // The writer is gone, but an allocation may still be under way.
@@ -156,8 +160,8 @@ async fn closed_books_stay_as_they_are() {
     let totals = store.storage.ledger().totals();
     let published = store.publish(late, Digest::sha256(b"late"), Durability::Unsynced, BlobKind::Blob).await;
     assert!(matches!(published, Err(Error::ShuttingDown)), "{published:?}");
-    assert_eq!(on_a_thread(|| store.evict(1 << 20)), 0);
-    assert!(store.storage.has_blob(&cached).unwrap() && store.storage.ledger().totals() == totals);
+    assert_eq!(on_a_thread(|io| store.with(io).evict(1 << 20)), 0);
+    assert!(disk(&store).has_blob(&cached).unwrap() && store.storage.ledger().totals() == totals);
 }
 
 #[tokio::test]
@@ -172,7 +176,7 @@ async fn the_books_survive_a_stop_and_a_kill() {
         }
         agrees(&store, &dir, "before the end");
         if stop {
-            store.flush_accesses();
+            store.with(Blocking::in_test()).flush_accesses();
             store.index.close(Closing::Quiet(store.ledger_totals()));
         }
     }
@@ -188,17 +192,17 @@ async fn the_ledger_survives_a_push_before_the_index_is_open() {
     drop(store);
     for (push, drop_cached) in [(false, false), (true, false), (false, true)] {
         let store = begin(&dir, SpaceLimits::default(), Retention::default());
-        assert!(store.storage.reserve(Purpose::Mirrored, 10).is_err(), "nothing is cached yet");
+        assert!(disk(&store).reserve(Purpose::Mirrored, 10).is_err(), "nothing is cached yet");
         if push {
             store.write(Digest::sha256(b"{}"), Bytes::from_static(b"{}"), Durability::Synced).await.unwrap();
         }
-        let links = store.storage.links(&hosted("mine"));
+        let links = disk(&store).links(&hosted("mine"));
         links.add_revision(&Digest::sha256(b"{}"), Durability::Synced).unwrap();
         if drop_cached {
-            store.storage.remove_blob(&cached).unwrap();
+            disk(&store).remove_blob(&cached).unwrap();
             store.index.removed(&cached);
         }
-        on_a_thread(|| store.open_index()).unwrap();
+        on_a_thread(|io| store.with(io).open_index()).unwrap();
         agrees(&store, &dir, "when the index is open");
         assert!(store.index.is_complete());
         assert_eq!(store.index.was_complete(), !push && !drop_cached, "whether the disk had to be looked at");
@@ -218,23 +222,23 @@ async fn what_is_pushed_pinned_read_or_leased_stays() {
     let read = cache(&store, &mirrored("a"), content(4, 10)).await;
     assert!(store.promote(pushed).await.unwrap());
     let reading = store.access_tracker.read(&read);
-    on_a_thread(|| store.evict(u64::MAX));
-    let there = |digest| store.storage.has_blob(digest).unwrap();
+    on_a_thread(|io| store.with(io).evict(u64::MAX));
+    let there = |digest| disk(&store).has_blob(digest).unwrap();
     assert!(!there(&free) && there(&pinned) && there(&pushed) && there(&read));
     assert_eq!(store.index.blob_entry(&pushed).unwrap().owner, Owner::Hosted);
     drop(reading);
     store.index.requeue(Requeue::Due(u64::MAX - 1));
-    on_a_thread(|| store.evict(u64::MAX));
+    on_a_thread(|io| store.with(io).evict(u64::MAX));
     assert!(!there(&read) && there(&pinned));
-    let repository = store.storage.links(&mirrored("a"));
+    let repository = disk(&store).links(&mirrored("a"));
     assert_eq!(repository.layers().collect::<Result<Vec<_>, _>>().unwrap(), [pushed]);
 
     let leased = Retention { lease: Duration::from_secs(60), ..Retention::default() };
     let other = TempDir::new().unwrap();
     let store = open(&other, SpaceLimits::default(), leased);
     let served = cache(&store, &mirrored("a"), content(1, 10)).await;
-    assert_eq!(on_a_thread(|| store.evict(u64::MAX)), 0);
-    assert!(store.storage.has_blob(&served).unwrap());
+    assert_eq!(on_a_thread(|io| store.with(io).evict(u64::MAX)), 0);
+    assert!(disk(&store).has_blob(&served).unwrap());
 }
 
 #[tokio::test]
@@ -246,11 +250,11 @@ async fn space_is_freed_only_if_it_suffices() {
     for seed in 0..20 {
         cached.push(cache(&store, &mirrored("a"), content(seed, 300)).await);
     }
-    let here = cached.iter().filter(|digest| store.storage.has_blob(digest).unwrap()).count();
+    let here = cached.iter().filter(|digest| disk(&store).has_blob(digest).unwrap()).count();
     assert!((5..15).contains(&here), "{here} of 300 KiB in some 4 MiB");
     assert!(store.reserve_object(Purpose::Mirrored, 8 << 20).await.is_err(), "larger than a quarter");
     assert!(store.reserve_object(Purpose::Hosted, 8 << 20).await.is_err(), "larger than all there is");
-    let after = cached.iter().filter(|digest| store.storage.has_blob(digest).unwrap()).count();
+    let after = cached.iter().filter(|digest| disk(&store).has_blob(digest).unwrap()).count();
     assert_eq!(here, after, "nothing made way in vain");
     let said = store.reserve_object(Purpose::Hosted, 8 << 20).await.unwrap_err().to_string();
     assert!(said.starts_with("the quota is exceeded: ") && said.contains(&format!("{}", 24 << 20)), "{said}");
@@ -278,7 +282,7 @@ async fn nothing_is_evicted_if_it_does_not_suffice() {
     for seed in 100..180 {
         leased.push(cache(&store, &mirrored("new"), content(seed, 300)).await);
     }
-    let here = |digests: &[Digest]| digests.iter().filter(|digest| store.storage.has_blob(digest).unwrap()).count();
+    let here = |digests: &[Digest]| digests.iter().filter(|digest| disk(&store).has_blob(digest).unwrap()).count();
     for purpose in [Purpose::Mirrored, Purpose::Hosted] {
         let said = store.reserve_object(purpose, 20 << 20).await.unwrap_err().to_string();
         assert!(said.contains("storage.quota") && said.contains("bytes of mirrored content were asked for"), "{said}");
@@ -303,9 +307,9 @@ async fn a_miss_waits_until_the_disk_is_counted() {
     let miss = Handle::current().spawn(async move { asking.reserve_object(Purpose::Mirrored, 10).await.map(drop) });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!miss.is_finished());
-    let said = store.storage.reserve(Purpose::Mirrored, 10).unwrap_err().to_string();
+    let said = disk(&store).reserve(Purpose::Mirrored, 10).unwrap_err().to_string();
     assert!(said.starts_with("what is stored is still being counted since the start"), "{said}");
-    store.open_index().unwrap();
+    store.with(Blocking::in_test()).open_index().unwrap();
     miss.await.unwrap().unwrap();
 }
 
@@ -315,7 +319,7 @@ async fn a_refusal_names_the_bound() {
     let dir = TempDir::new().unwrap();
     let said = |limits: SpaceLimits, purpose, bytes: u64| {
         let store = open(&dir, limits, Retention::default());
-        store.storage.reserve(purpose, bytes).unwrap_err().to_string()
+        disk(&store).reserve(purpose, bytes).unwrap_err().to_string()
     };
     let limits = |quota, headroom| SpaceLimits { quota, headroom, object: Bound::Share(50) };
     let quota = Some(Bound::Bytes(64 << 20));
@@ -348,7 +352,7 @@ async fn partial_blobs_are_removed_first() {
     agrees(&store, &dir, "with both halves");
     let reservation = store.reserve_object(Purpose::Hosted, 10 << 20).await.unwrap();
     assert_eq!(store.partial_blobs.bytes(), 6 << 20, "the older one went");
-    assert!(store.partial_blobs.take(&Digest::sha256(&[1])).is_some() && store.storage.has_blob(&cached).unwrap());
+    assert!(store.partial_blobs.take(&Digest::sha256(&[1])).is_some() && disk(&store).has_blob(&cached).unwrap());
     drop(reservation);
     agrees(&store, &dir, "afterwards");
 }
@@ -372,7 +376,7 @@ async fn a_push_waits_until_the_disk_is_counted() {
         Handle::current().spawn(async move { asking.reserve_object(Purpose::Hosted, 16 << 20).await.map(drop) });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!small.is_finished() && !large.is_finished());
-    on_a_thread(|| store.open_index()).unwrap();
+    on_a_thread(|io| store.with(io).open_index()).unwrap();
     assert!(small.await.unwrap().is_ok());
     let said = large.await.unwrap().unwrap_err().to_string();
     assert!(said.contains("the quota is exceeded") && !said.contains("counted"), "{said}");
@@ -390,7 +394,7 @@ async fn an_evicted_manifest_is_not_linked() {
     let answer = TagAnswer { head: Some(manifest.head()), asked: SystemTime::now() };
     assert!(store.tag_cache.note(&(place.clone(), tag.clone()), answer));
     manifests.link(&place, &manifest).await.unwrap();
-    let links = store.storage.links(&place);
+    let links = disk(&store).links(&place);
     assert!(!links.has_revision(&manifest.digest).unwrap() && links.tag(&tag).unwrap().is_none());
     store.write(manifest.digest, bytes, Durability::Unsynced).await.unwrap();
     manifests.link(&place, &manifest).await.unwrap();

@@ -58,7 +58,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     index::{Closing, Index},
-    lanes::Lanes,
+    lanes::{Blocking, Lanes},
     metrics::Metrics,
     storage::Storage,
     upstream::{Pool, Remote},
@@ -95,7 +95,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Storage`] if that volume cannot be read.
-    pub fn new(config: RegistryConfig) -> Result<Self, Error> {
+    pub fn new(io: &Blocking, config: RegistryConfig) -> Result<Self, Error> {
         let RegistryConfig {
             storage,
             index,
@@ -111,7 +111,7 @@ impl Registry {
         } = config;
         let store = BlobStore::new(storage, index, retention, grace, Arc::clone(&metrics), lanes);
         if rules.mirror {
-            maintenance::migrate_cache_volume::proxy_volume(&store)?;
+            maintenance::migrate_cache_volume::proxy_volume(store.with(io).disk)?;
         }
         upstreams.iter().for_each(|remote| metrics.add_upstream(remote.domain()));
         let upstream =
@@ -146,11 +146,11 @@ impl Registry {
     }
 
     /// Flushes the index at a clean shutdown. From here on nothing is stored or evicted, even if fills are under way.
-    pub fn close(&self) {
+    pub fn close(&self, io: &Blocking) {
         self.store.gc_guard.close();
-        self.store.flush_accesses();
+        self.store.with(io).flush_accesses();
         let quiet = self.store.close();
-        self.store.save_uses();
+        self.store.with(io).save_uses();
         let closing = if quiet { Closing::Quiet(self.store.ledger_totals()) } else { Closing::Busy };
         self.store.index.close(closing);
     }

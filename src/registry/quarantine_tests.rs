@@ -7,10 +7,13 @@ use tokio::runtime::Handle;
 
 use super::{
     Retention,
-    disk_tests::{cache, content, hosted, mirrored, on_a_thread, open},
+    disk_tests::{cache, content, disk, hosted, mirrored, on_a_thread, open},
 };
-use crate::index::BlobKind;
-use crate::storage::{Durability, Purpose, SpaceLimits};
+use crate::{
+    index::BlobKind,
+    lanes::Blocking,
+    storage::{Durability, Purpose, SpaceLimits},
+};
 
 /// A fill of a blob that is being quarantined replaces it as a hosted blob, in any interleaving.
 #[tokio::test]
@@ -21,9 +24,9 @@ async fn a_fill_waits_for_a_quarantine_of_the_same_blob() {
     let digest = cache(&store, &mirrored("a"), bytes.clone()).await;
     assert!(store.promote(digest).await.unwrap());
     let lock = store.locks.wait_for_digest(&digest).await;
-    store.host_layer(&hosted("mine"), &digest, &lock).unwrap();
+    store.with(Blocking::in_test()).host_layer(&hosted("mine"), &digest, &lock).unwrap();
     let staged = store.stage(&digest, Purpose::Mirrored, bytes.len() as u64).await.unwrap();
-    staged.writer().write_at(&bytes, 0).unwrap();
+    staged.writer().write_at(Blocking::in_test(), &bytes, 0).unwrap();
     // The same steps as for a damaged blob, under the lock.
     store.index.removed(&digest);
     let filling = store.clone();
@@ -31,11 +34,11 @@ async fn a_fill_waits_for_a_quarantine_of_the_same_blob() {
         filling.publish(staged, digest, Durability::Unsynced, BlobKind::Blob).await.map_err(drop)
     });
     tokio::time::sleep(Duration::from_millis(200)).await;
-    on_a_thread(|| store.storage.quarantine(&digest)).unwrap();
+    on_a_thread(|io| store.with(io).disk.quarantine(&digest)).unwrap();
     drop(lock);
     fill.await.unwrap().unwrap();
-    assert!(store.storage.has_blob(&digest).unwrap() && store.index.class(&digest).hosted);
-    assert!(!store.storage.is_unsynced(&digest).unwrap());
-    assert!(!store.storage.is_quarantined(&digest).unwrap());
+    assert!(disk(&store).has_blob(&digest).unwrap() && store.index.class(&digest).hosted);
+    assert!(!disk(&store).is_unsynced(&digest).unwrap());
+    assert!(!disk(&store).is_quarantined(&digest).unwrap());
     assert_eq!(store.read(digest).await.unwrap().unwrap(), bytes);
 }

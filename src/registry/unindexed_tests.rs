@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::{
     Error, Retention,
-    disk_tests::{begin, cache, content, hosted, mirrored, on_a_thread, open},
+    disk_tests::{begin, cache, content, disk, hosted, mirrored, on_a_thread, open},
     store::{
         blob_store::BlobStore,
         manifests::{Manifests, StoredManifest},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     index::{Owner, Requeue},
-    lanes::Lane,
+    lanes::{Blocking, Lane},
     oci::Digest,
     storage::{Durability, SpaceLimits},
 };
@@ -32,11 +32,11 @@ fn age(dir: &TempDir, digest: &Digest, seconds: u64) {
 }
 
 fn there(store: &BlobStore, digest: &Digest) -> bool {
-    store.storage.has_blob(digest).unwrap()
+    disk(store).has_blob(digest).unwrap()
 }
 
 fn evict(store: &BlobStore, bytes: u64) -> Result<u64, Error> {
-    on_a_thread(|| store.evict_unindexed(bytes))
+    on_a_thread(|io| store.with(io).evict_unindexed(bytes))
 }
 
 async fn keep_manifest(store: &BlobStore, name: &str, child: &Digest, salt: u8) -> Digest {
@@ -44,7 +44,7 @@ async fn keep_manifest(store: &BlobStore, name: &str, child: &Digest, salt: u8) 
     let bytes = Bytes::from(format!(r#"{{"schemaVersion":2,"annotations":{{"salt":"{salt}"}},"layers":[{layer}]}}"#));
     let manifest = std::sync::Arc::new(StoredManifest::new(Digest::sha256(&bytes), bytes).unwrap());
     Manifests::new(store.clone()).keep(&mirrored(name), &manifest).await;
-    let links = store.storage.links(&mirrored(name));
+    let links = disk(store).links(&mirrored(name));
     links.set_tag(&"latest".parse().unwrap(), &manifest.digest, Durability::Unsynced).unwrap();
     manifest.digest
 }
@@ -66,7 +66,7 @@ async fn the_oldest_goes_and_what_is_kept_stays() {
     ];
     let (leased, expired) = (keep_manifest(&store, "a", &named, 1).await, keep_manifest(&store, "b", &stale, 2).await);
     assert!(store.promote(pushed).await.unwrap());
-    store.storage.links(&hosted("mine")).add_layer(&pushed, Durability::Synced).unwrap();
+    disk(&store).links(&hosted("mine")).add_layer(&pushed, Durability::Synced).unwrap();
     for (digest, hours) in [&old, &pinned, &pushed, &read, &named, &stale, &expired].into_iter().zip(2..) {
         age(&dir, digest, 3600 * hours);
     }
@@ -88,12 +88,12 @@ async fn the_oldest_goes_and_what_is_kept_stays() {
     ] {
         assert_eq!(there(&store, digest), stays, "{digest}");
     }
-    let links = store.storage.links(&mirrored("b"));
+    let links = disk(&store).links(&mirrored("b"));
     assert!(!links.has(&stale).unwrap() && !links.has(&expired).unwrap(), "links go first");
     assert_eq!(links.tag(&"latest".parse().unwrap()).unwrap(), None);
     drop(reading);
     store.access_tracker.note(&read);
-    store.flush_accesses();
+    store.with(Blocking::in_test()).flush_accesses();
     assert_eq!(evict(&store, u64::MAX).unwrap(), 0, "it was asked for a moment ago, and the index may be gone");
 }
 
@@ -127,14 +127,14 @@ async fn what_was_promoted_while_the_index_was_away_stays() {
     let store = begin(&dir, SpaceLimits::default(), Retention::default());
     let guard = store.gc_guard.guard_repository(&hosted("mine"), Some(&pushed)).await;
     assert!(store.promote(pushed).await.unwrap());
-    on_a_thread(|| store.open_index()).unwrap();
+    on_a_thread(|io| store.with(io).open_index()).unwrap();
     assert_eq!(store.index.blob_entry(&pushed).unwrap().owner, Owner::Mirrored, "the promotion was not noted");
-    assert_eq!(on_a_thread(|| store.evict(u64::MAX)), 0, "somebody is about to link it");
+    assert_eq!(on_a_thread(|io| store.with(io).evict(u64::MAX)), 0, "somebody is about to link it");
     let lock = store.locks.wait_for_digest(&pushed).await;
-    assert!(store.host_layer(&hosted("mine"), &pushed, &lock).unwrap());
+    assert!(store.with(Blocking::in_test()).host_layer(&hosted("mine"), &pushed, &lock).unwrap());
     drop((lock, guard));
     store.index.requeue(Requeue::Due(u64::MAX - 1));
-    assert_eq!(on_a_thread(|| store.evict(u64::MAX)), 0, "it is linked");
+    assert_eq!(on_a_thread(|io| store.with(io).evict(u64::MAX)), 0, "it is linked");
     assert!(there(&store, &pushed));
 }
 
@@ -145,10 +145,10 @@ async fn bytes_that_went_are_not_linked() {
     let store = open(&dir, SpaceLimits::default(), Retention::default());
     let gone = cache(&store, &mirrored("a"), content(1, 100)).await;
     assert!(store.promote(gone).await.unwrap());
-    store.storage.remove_blob(&gone).unwrap();
+    disk(&store).remove_blob(&gone).unwrap();
     let lock = store.locks.wait_for_digest(&gone).await;
-    assert!(!store.host_layer(&hosted("mine"), &gone, &lock).unwrap());
-    assert!(!store.storage.links(&hosted("mine")).has_layer(&gone).unwrap());
+    assert!(!store.with(Blocking::in_test()).host_layer(&hosted("mine"), &gone, &lock).unwrap());
+    assert!(!disk(&store).links(&hosted("mine")).has_layer(&gone).unwrap());
 }
 
 /// The walk for the owners of a damaged blob runs on the lane for listings and without the digest's lock, so no request
@@ -165,13 +165,13 @@ async fn a_search_for_damaged_bytes_blocks_no_request() {
     let blocked = std::sync::Arc::new(parking_lot::Mutex::new(blocked));
     for _ in 0..64 {
         let blocked = std::sync::Arc::clone(&blocked);
-        drop(store.lanes.start(Lane::List, move || blocked.lock().recv()));
+        drop(store.lanes.start(Lane::List, move |_| blocked.lock().recv()));
     }
     let mut rechecked = Box::pin(store.recheck(damaged));
     let moment = Duration::from_millis(300);
     assert!(tokio::time::timeout(moment, &mut rechecked).await.is_err(), "it waits for the lane of long walks");
     assert!(store.locks.try_digest(&damaged).is_some(), "nobody waits for it");
-    store.lanes.run(Lane::Compute, || ()).await.unwrap();
+    store.lanes.run(Lane::Compute, |_| ()).await.unwrap();
     drop(go_on);
     assert!(rechecked.await.unwrap().is_none() && !there(&store, &damaged));
 }

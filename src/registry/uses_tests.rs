@@ -6,11 +6,12 @@ use tempfile::TempDir;
 
 use super::{
     Retention,
-    disk_tests::{cache, content, mirrored, on_a_thread, open},
+    disk_tests::{cache, content, disk, mirrored, on_a_thread, open},
     store::blob_store::BlobStore,
 };
 use crate::{
     index::{Closing, Uses},
+    lanes::Blocking,
     oci::Digest,
     storage::SpaceLimits,
 };
@@ -45,8 +46,8 @@ async fn fill(store: &BlobStore) -> Vec<Digest> {
     }
     let uses = |count, last| Uses { count, last };
     store.index.used([(cached[1], uses(5, 2_000_000_000)), (cached[2], uses(1, 2_000_000_001))]);
-    on_a_thread(|| store.evict(300 << 10));
-    cached.retain(|digest| store.storage.has_blob(digest).unwrap());
+    on_a_thread(|io| store.with(io).evict(300 << 10));
+    cached.retain(|digest| disk(store).has_blob(digest).unwrap());
     store.index.used([(cached[0], uses(2, 2_000_000_002)), (cached[4], uses(1, 2_000_000_003))]);
     cached
 }
@@ -58,7 +59,7 @@ async fn the_order_of_eviction_survives_a_deleted_index() {
     let cached = fill(&store).await;
     let (before, clock) = (queue(&store), store.index.eviction_clock());
     assert!(before.len() > 4 && clock > 0);
-    store.save_uses();
+    store.with(Blocking::in_test()).save_uses();
     store.index.close(Closing::Quiet(store.ledger_totals()));
     drop(store);
     for _ in 0..2 {
@@ -69,8 +70,8 @@ async fn the_order_of_eviction_survives_a_deleted_index() {
     }
     let store = open(&dir, SpaceLimits::default(), pinning());
     assert!(cached.contains(&pinned()));
-    on_a_thread(|| store.evict(u64::MAX));
-    let left: Vec<_> = cached.iter().filter(|digest| store.storage.has_blob(digest).unwrap()).collect();
+    on_a_thread(|io| store.with(io).evict(u64::MAX));
+    let left: Vec<_> = cached.iter().filter(|digest| disk(&store).has_blob(digest).unwrap()).collect();
     assert_eq!(left, [&pinned()], "what is pinned stays, and only that");
 }
 
@@ -80,7 +81,7 @@ async fn the_order_of_eviction_survives_a_kill_and_a_rebuild() {
     let store = open(&dir, SpaceLimits::default(), pinning());
     fill(&store).await;
     let before = queue(&store);
-    on_a_thread(|| store.rebuild_index()).unwrap();
+    on_a_thread(|io| store.with(io).rebuild_index()).unwrap();
     assert_eq!(queue(&store), before, "the index was made anew");
     // Dropped without a close, as after a kill.
     drop(store);
@@ -95,12 +96,12 @@ async fn uses_since_the_start_are_added_to_past_ones() {
     let store = open(&dir, SpaceLimits::default(), pinning());
     fill(&store).await;
     let before = queue(&store);
-    store.save_uses();
+    store.with(Blocking::in_test()).save_uses();
     store.index.clear();
-    on_a_thread(|| store.scan()).unwrap();
+    on_a_thread(|io| store.with(io).scan()).unwrap();
     let (first, _, uses) = before[0];
     store.index.used([(first, Uses { count: 1, last: 2_000_000_010 })]);
-    on_a_thread(|| store.open_index()).unwrap();
+    on_a_thread(|io| store.with(io).open_index()).unwrap();
     let entry = store.index.blob_entry(&first).unwrap();
     assert!(entry.uses > uses && entry.used == 2_000_000_010, "{entry:?}");
     assert_ne!(queue(&store)[0].0, first, "it was just used");
@@ -112,12 +113,12 @@ async fn what_was_saved_is_kept_until_it_is_restored() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir, SpaceLimits::default(), pinning());
     fill(&store).await;
-    store.save_uses();
-    let saved = store.storage.last_uses().unwrap();
+    store.with(Blocking::in_test()).save_uses();
+    let saved = disk(&store).last_uses().unwrap();
     assert!(saved.is_some());
     store.index.clear();
-    store.save_uses();
+    store.with(Blocking::in_test()).save_uses();
     store.index.set_complete();
-    store.save_uses();
-    assert_eq!(store.storage.last_uses().unwrap(), saved);
+    store.with(Blocking::in_test()).save_uses();
+    assert_eq!(disk(&store).last_uses().unwrap(), saved);
 }

@@ -78,7 +78,7 @@ impl Claim {
     }
 }
 
-impl RepositoryLinks {
+impl RepositoryLinks<'_> {
     /// Returns the claim to this repository's name; `None` if it is unclaimed. A name with a manifest counts as
     /// claimed.
     ///

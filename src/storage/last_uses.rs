@@ -6,7 +6,7 @@
 
 use std::fs;
 
-use super::{Error, Storage, atomic_fs, look};
+use super::{Disk, Error, atomic_fs, look};
 use crate::oci::Digest;
 
 /// The first bytes of the file: its name and version.
@@ -93,7 +93,7 @@ fn prefix(digest: &Digest) -> [u8; PREFIX] {
     prefix
 }
 
-impl Storage {
+impl Disk<'_> {
     /// Replaces the file of last uses. Until it is whole, the old one stays.
     ///
     /// # Errors
@@ -119,7 +119,10 @@ impl Storage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::SpaceLimits;
+    use crate::{
+        lanes::Blocking,
+        storage::{SpaceLimits, Storage},
+    };
 
     fn digests() -> Vec<Digest> {
         let mut digests: Vec<_> = (0..100_u8).map(|number| Digest::sha256(&[number])).collect();
@@ -134,13 +137,15 @@ mod tests {
     #[test]
     fn what_is_saved_is_read_again() {
         let dir = tempfile::TempDir::new().unwrap();
-        let storage = Storage::open(dir.path(), SpaceLimits::default()).unwrap();
-        assert_eq!(storage.last_uses().unwrap(), None);
+        let io = Blocking::in_test();
+        let storage = Storage::open(io, dir.path(), SpaceLimits::default()).unwrap();
+        let disk = storage.disk(io);
+        assert_eq!(disk.last_uses().unwrap(), None);
         let mut saved = LastUses::new(7);
         digests().iter().enumerate().for_each(|(number, digest)| saved.push(digest, use_of(number)));
-        storage.save_last_uses(&LastUses::new(1)).unwrap();
-        storage.save_last_uses(&saved).unwrap();
-        let read = storage.last_uses().unwrap().unwrap();
+        disk.save_last_uses(&LastUses::new(1)).unwrap();
+        disk.save_last_uses(&saved).unwrap();
+        let read = disk.last_uses().unwrap().unwrap();
         assert_eq!((&read, read.clock()), (&saved, 7));
         for (number, digest) in digests().iter().enumerate() {
             assert_eq!(read.get(digest), Some(use_of(number)));

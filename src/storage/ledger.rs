@@ -1,5 +1,5 @@
 //! The space accounting: used and reserved bytes, and how many are missing for a reservation. Never evicts, never
-//! waits.
+//! waits, except for the filesystem whose free space it asks for: [`super::Disk`] has the methods that do.
 //!
 //! Everything below the root is charged with its allocated blocks, once per inode. Data files are charged by the
 //! registry, which knows their owners; folders, links and upload sessions by the modules of storage that make them. The
@@ -131,7 +131,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`InsufficientSpace`] if they do not fit.
-    pub fn reserve(self: Arc<Self>, purpose: Purpose, bytes: u64) -> Result<Reservation, InsufficientSpace> {
+    pub(super) fn reserve(self: Arc<Self>, purpose: Purpose, bytes: u64) -> Result<Reservation, InsufficientSpace> {
         let mut accounts = self.accounts.lock();
         if let Some(short) = self.short(&mut accounts, purpose, bytes) {
             return Err(short);
@@ -142,8 +142,7 @@ impl Ledger {
     }
 
     /// Returns by how many bytes mirrored content exceeds its bound.
-    #[must_use]
-    pub fn overdraft(&self) -> u64 {
+    pub(super) fn overdraft(&self) -> u64 {
         let mut accounts = self.accounts.lock();
         if !accounts.known {
             return 0;
@@ -194,8 +193,7 @@ impl Ledger {
     }
 
     /// Returns the used bytes and their bounds.
-    #[must_use]
-    pub fn usage(&self) -> Usage {
+    pub(super) fn usage(&self) -> Usage {
         let mut accounts = self.accounts.lock();
         if let Some((at, _)) = &mut accounts.sampled {
             // Makes the last measurement out of date.

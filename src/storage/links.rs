@@ -3,25 +3,28 @@
 use std::{
     io::Read as _,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use super::{Durability, Error, atomic_fs::Directory, layout, look};
-use crate::oci::{Algorithm, Digest, Tag};
+use crate::{
+    lanes::Blocking,
+    oci::{Algorithm, Digest, Tag},
+};
 
 /// A longer link file is damaged.
 const LONGEST: u64 = 1024;
 
 /// The folder of a repository. It is made with the first link.
 #[derive(Debug)]
-pub struct RepositoryLinks {
+pub struct RepositoryLinks<'a> {
     pub(super) dir: PathBuf,
-    pub(super) names: Arc<Directory>,
+    pub(super) names: &'a Directory,
+    _io: &'a Blocking,
 }
 
-impl RepositoryLinks {
-    pub(super) fn new(dir: PathBuf, names: Arc<Directory>) -> Self {
-        Self { dir, names }
+impl<'a> RepositoryLinks<'a> {
+    pub(super) fn new(dir: PathBuf, names: &'a Directory, io: &'a Blocking) -> Self {
+        Self { dir, names, _io: io }
     }
 
     /// Returns whether the manifest `digest` belongs to this repository.
@@ -168,7 +171,7 @@ impl RepositoryLinks {
         self.tag_names().filter_map(|tag| tag.and_then(|tag| self.named(tag)).transpose())
     }
 
-    fn tag_names(&self) -> impl Iterator<Item = Result<Tag, Error>> + use<> {
+    fn tag_names(&self) -> impl Iterator<Item = Result<Tag, Error>> + use<'a> {
         look::folders(&layout::tags(&self.dir), |name| name.parse().ok())
     }
 
@@ -220,17 +223,17 @@ impl RepositoryLinks {
     }
 
     /// Returns every manifest of this repository, in no order.
-    pub fn revisions(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
+    pub fn revisions(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<'a> {
         digests(&layout::revisions(&self.dir))
     }
 
     /// Returns every digest of this repository, in no order.
-    pub fn all(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
+    pub fn all(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<'a> {
         self.layers().chain(self.revisions())
     }
 
     /// Returns every blob of this repository, in no order.
-    pub fn layers(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
+    pub fn layers(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<'a> {
         digests(&layout::layers(&self.dir))
     }
 }

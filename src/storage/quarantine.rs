@@ -2,10 +2,10 @@
 
 use std::{fs, io};
 
-use super::{Durability, Error, Published, Storage, Stored, atomic_fs, layout, look};
+use super::{Disk, Durability, Error, Published, Stored, atomic_fs, layout, look};
 use crate::oci::Digest;
 
-impl Storage {
+impl<'a> Disk<'a> {
     /// Moves the damaged bytes of a blob to the quarantine, so that its name is free for right ones.
     ///
     /// # Errors
@@ -18,7 +18,7 @@ impl Storage {
     }
 
     /// Returns the blobs in the quarantine, in no order.
-    pub fn quarantined(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
+    pub fn quarantined(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<'a> {
         let all: Vec<_> = self.homes.all_quarantine().collect();
         all.into_iter().flat_map(|quarantine| layout::set_aside(&quarantine))
     }
@@ -68,7 +68,7 @@ impl Storage {
         for quarantine in self.homes.all_quarantine() {
             let aside = layout::aside(&quarantine, digest);
             let Some(stored) = look::found(&aside, Stored::open(&aside))? else { continue };
-            atomic_fs::sync(&stored.file, &aside)?;
+            atomic_fs::sync(stored.file.file(), &aside)?;
             let first = self.names.rename(&aside, &blob, Durability::Synced)?;
             return Ok(first.then_some(Published { stored, first, reservation: None }));
         }

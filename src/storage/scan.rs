@@ -4,7 +4,7 @@
 use std::{collections::HashSet, fs::DirEntry, path::Path};
 
 use super::{
-    Error, Storage,
+    Disk, Error,
     atomic_fs::signed,
     ledger::Charge,
     look::{self, Inode},
@@ -23,7 +23,7 @@ impl Counted {
     }
 }
 
-impl Storage {
+impl Disk<'_> {
     /// Scans everything, and calls `prefix_dir` with the blobs of one prefix folder at a time. Returns by how many
     /// bytes the ledger was wrong about folders, links and sessions.
     ///

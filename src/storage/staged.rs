@@ -14,11 +14,12 @@ use rustix::fs::{Access, Mode, OFlags, access, open};
 
 use super::blocks::{blocks, take_blocks};
 use super::{
-    Durability, Error, Reservation,
+    BlobFile, Durability, Error, Reservation,
     atomic_fs::{self, Directory},
     look,
     upload_allocation::UploadAllocation,
 };
+use crate::lanes::Blocking;
 
 /// Checks that files can be made in a staging folder, with an unnamed one. A full disk counts as success.
 pub(super) fn check_writable(staging: &Path) -> Result<(), Error> {
@@ -36,27 +37,27 @@ pub(super) fn check_writable(staging: &Path) -> Result<(), Error> {
 #[derive(Clone, Debug)]
 pub struct FileWriter {
     path: PathBuf,
-    file: Arc<File>,
+    file: Arc<BlobFile>,
     /// Held while a writer exists: the unused allocation is cut off after that.
     allocation: Option<Arc<UploadAllocation>>,
 }
 
 impl FileWriter {
-    pub(super) fn allocations(path: PathBuf, file: Arc<File>, allocation: Arc<UploadAllocation>) -> Self {
+    pub(super) fn allocations(path: PathBuf, file: Arc<BlobFile>, allocation: Arc<UploadAllocation>) -> Self {
         Self { path, file, allocation: Some(allocation) }
     }
 
     /// Ends the writing and frees the allocation that was not used.
-    pub fn end(&self) {
-        self.allocation.iter().for_each(|allocation| allocation.end());
+    pub fn end(&self, io: &Blocking) {
+        self.allocation.iter().for_each(|allocation| allocation.end(io));
     }
 
     /// Writes all of `bytes` at `offset`.
     ///
     /// # Errors
     /// [`Error::Full`] if there is no room; the bytes written before stay readable.
-    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
-        self.file.write_all_at(bytes, offset).map_err(Error::at(&self.path))
+    pub fn write_at(&self, _io: &Blocking, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        self.file.file().write_all_at(bytes, offset).map_err(Error::at(&self.path))
     }
 }
 
@@ -65,7 +66,7 @@ impl FileWriter {
 #[derive(Debug)]
 pub struct Staged {
     path: PathBuf,
-    file: Arc<File>,
+    file: Arc<BlobFile>,
     reservation: Option<Reservation>,
 }
 
@@ -75,7 +76,7 @@ impl Staged {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let path = staging.join(format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
         let file = File::options().read(true).write(true).create_new(true).open(&path).map_err(Error::at(&path))?;
-        let mut staged = Self { path, file: Arc::new(file), reservation: Some(reservation) };
+        let mut staged = Self { path, file: Arc::new(BlobFile::new(file)), reservation: Some(reservation) };
         staged.preallocate(size)?;
         Ok(staged)
     }
@@ -83,10 +84,10 @@ impl Staged {
     /// Allocates the blocks now, so that a full disk shows before the first byte. The file's length stays at the bytes
     /// written.
     fn preallocate(&mut self, size: u64) -> Result<(), Error> {
-        if !take_blocks(&self.file, 0, size).map_err(Error::at(&self.path))? {
+        if !take_blocks(self.file.file(), 0, size).map_err(Error::at(&self.path))? {
             return Ok(());
         }
-        let taken = blocks(&self.file);
+        let taken = blocks(self.file.file());
         if let Some(reservation) = &mut self.reservation {
             reservation.settle(size.max(taken), taken);
         }
@@ -95,7 +96,7 @@ impl Staged {
 
     /// Returns the file, for readers that follow the writer.
     #[must_use]
-    pub fn file(&self) -> Arc<File> {
+    pub fn file(&self) -> Arc<BlobFile> {
         Arc::clone(&self.file)
     }
 
@@ -113,19 +114,25 @@ impl Staged {
         durability: Durability,
     ) -> Result<(bool, Option<Reservation>), Error> {
         if durability == Durability::Synced {
-            atomic_fs::sync(&self.file, &self.path)?;
+            atomic_fs::sync(self.file.file(), &self.path)?;
         }
         let first = names.rename(&self.path, to, durability)?;
         Ok((first, self.reservation.take()))
     }
 }
 
-impl Drop for Staged {
-    fn drop(&mut self) {
+impl Staged {
+    fn discard(&self, _io: &Blocking) {
         // After a rename nothing has this name any more, which is no failure.
         if let Err(error) = atomic_fs::discard(&self.path) {
             tracing::warn!("a staged file stays until the next start: {}: {error}", self.path.display());
         }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        self.discard(&Blocking::inline("a drop cannot wait for a lane, and the space must be free when it returns"));
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,12 +10,13 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    Error, Reservation,
+    BlobFile, Error, Reservation,
     atomic_fs::{Directory, signed},
     blocks::{blocks, take_blocks},
     ledger::Charge,
     usage::allocated,
 };
+use crate::lanes::Blocking;
 
 /// The sessions that are being written to, by one writer each, with the bytes that their files occupied before. Their
 /// growth is charged to a reservation.
@@ -34,7 +34,7 @@ impl UploadAllocations {
 #[derive(Debug)]
 pub struct UploadAllocation {
     path: PathBuf,
-    file: Arc<File>,
+    file: Arc<BlobFile>,
     allocations: Arc<UploadAllocations>,
     names: Arc<Directory>,
     room: Mutex<Room>,
@@ -53,7 +53,7 @@ impl UploadAllocation {
     /// by then.
     pub(super) fn begin(
         path: &Path,
-        file: Arc<File>,
+        file: Arc<BlobFile>,
         written: u64,
         names: Arc<Directory>,
         allocations: Arc<UploadAllocations>,
@@ -79,11 +79,11 @@ impl UploadAllocation {
     ///
     /// # Errors
     /// [`Error::Full`] if the filesystem has no room in spite of the reservation.
-    pub fn grow(&self, mut reservation: Reservation, bytes: u64) -> Result<(), Error> {
+    pub fn grow(&self, _io: &Blocking, mut reservation: Reservation, bytes: u64) -> Result<(), Error> {
         let mut room = self.room.lock();
-        let before = blocks(&self.file);
-        if take_blocks(&self.file, room.until, bytes).map_err(Error::at(&self.path))? {
-            reservation.settle(u64::MAX, blocks(&self.file).saturating_sub(before));
+        let before = blocks(self.file.file());
+        if take_blocks(self.file.file(), room.until, bytes).map_err(Error::at(&self.path))? {
+            reservation.settle(u64::MAX, blocks(self.file.file()).saturating_sub(before));
         }
         room.until += bytes;
         match &mut room.reservation {
@@ -94,19 +94,19 @@ impl UploadAllocation {
     }
 
     /// Frees the unused part. No write may follow.
-    pub fn end(&self) {
+    pub fn end(&self, _io: &Blocking) {
         let mut room = self.room.lock();
         if std::mem::replace(&mut room.over, true) {
             return;
         }
         let region = self.names.regions.of(&self.path);
         let _lock = self.names.regions.lock(region);
-        if let Ok(meta) = self.file.metadata() {
+        if let Ok(meta) = self.file.file().metadata() {
             // Truncating a file to its current length frees the blocks beyond it.
-            let _ = self.file.set_len(meta.len());
+            let _ = self.file.file().set_len(meta.len());
         }
         let before = self.allocations.0.lock().remove(&self.path).unwrap_or_default();
-        let sessions = signed(blocks(&self.file)) - signed(before);
+        let sessions = signed(blocks(self.file.file())) - signed(before);
         self.names.ledger.charge(region, Charge { links: 0, sessions });
         room.reservation = None;
     }
@@ -114,6 +114,6 @@ impl UploadAllocation {
 
 impl Drop for UploadAllocation {
     fn drop(&mut self) {
-        self.end();
+        self.end(&Blocking::inline("a drop cannot wait for a lane; it gives back blocks that were never written"));
     }
 }

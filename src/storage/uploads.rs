@@ -9,28 +9,28 @@ use std::{
 };
 
 use super::{
-    Durability, Error, FileWriter, Homes, Purpose, Reservation, Staged,
+    BlobFile, Durability, Error, FileWriter, Homes, Purpose, Reservation, Staged, Storage,
     atomic_fs::{self, Directory},
     look,
-    upload_allocation::{UploadAllocation, UploadAllocations},
+    upload_allocation::UploadAllocation,
     usage::allocated,
 };
-use crate::oci::UploadId;
+use crate::{lanes::Blocking, oci::UploadId};
 
 /// The upload sessions of one repository.
 #[derive(Debug)]
-pub struct Uploads {
+pub struct Uploads<'a> {
     dir: PathBuf,
-    names: Arc<Directory>,
-    allocations: Arc<UploadAllocations>,
+    storage: &'a Storage,
+    io: &'a Blocking,
 }
 
 /// The folder of one session.
-#[derive(Clone, Debug)]
-pub struct Upload {
+#[derive(Debug)]
+pub struct Upload<'a> {
     dir: PathBuf,
-    names: Arc<Directory>,
-    allocations: Arc<UploadAllocations>,
+    storage: &'a Storage,
+    _io: &'a Blocking,
 }
 
 /// The result of opening a session's file.
@@ -44,30 +44,26 @@ pub enum Opened {
     Gone,
 }
 
-impl Uploads {
-    pub(super) fn new(dir: PathBuf, names: Arc<Directory>, allocations: Arc<UploadAllocations>) -> Self {
-        Self { dir, names, allocations }
+impl<'a> Uploads<'a> {
+    pub(super) fn new(dir: PathBuf, storage: &'a Storage, io: &'a Blocking) -> Self {
+        Self { dir, storage, io }
     }
 
     /// Creates a session. `started` is RFC 3339, in seconds, the format of `registry:2`.
     ///
     /// # Errors
     /// Any variant of [`Error`] if its files cannot be made.
-    pub fn begin(&self, id: UploadId, started: &str) -> Result<Upload, Error> {
+    pub fn begin(&self, id: UploadId, started: &str) -> Result<Upload<'a>, Error> {
         let upload = self.named(id);
-        self.names.write(&upload.dir.join("startedat"), started, Durability::Unsynced)?;
+        self.storage.names.write(&upload.dir.join("startedat"), started, Durability::Unsynced)?;
         File::create_new(upload.data()).map_err(Error::at(&upload.dir))?;
         Ok(upload)
     }
 
     /// Returns a session, which may or may not exist.
     #[must_use]
-    pub fn named(&self, id: UploadId) -> Upload {
-        Upload {
-            dir: self.dir.join(id.to_string()),
-            names: Arc::clone(&self.names),
-            allocations: Arc::clone(&self.allocations),
-        }
+    pub fn named(&self, id: UploadId) -> Upload<'a> {
+        Upload { dir: self.dir.join(id.to_string()), storage: self.storage, _io: self.io }
     }
 
     /// Returns every session with the time of its last write.
@@ -79,7 +75,7 @@ impl Uploads {
     }
 }
 
-impl Upload {
+impl Upload<'_> {
     pub(super) fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
@@ -106,19 +102,17 @@ impl Upload {
         // registry:2 makes the file with the first byte. Creating it later would make a hole at its start.
         let opened = File::options().read(true).write(true).create(written == 0).truncate(false).open(&path);
         let Some(file) = look::found(&path, opened)? else { return Ok(Opened::Gone) };
-        let (file, names) = (Arc::new(file), Arc::clone(&self.names));
+        let (names, allocations) = (Arc::clone(&self.storage.names), Arc::clone(&self.storage.allocations));
+        let file = Arc::new(BlobFile::new(file));
         // Taken before the truncation, which would cut off the bytes of a concurrent writer.
-        let Some(allocation) =
-            UploadAllocation::begin(&path, Arc::clone(&file), written, names, Arc::clone(&self.allocations))
-        else {
-            return Ok(Opened::Busy);
-        };
-        let length = file.metadata().map_err(Error::at(&path))?.len();
+        let begun = UploadAllocation::begin(&path, Arc::clone(&file), written, names, allocations);
+        let Some(allocation) = begun else { return Ok(Opened::Busy) };
+        let length = file.file().metadata().map_err(Error::at(&path))?.len();
         if length < written {
             return Ok(Opened::Gone);
         }
         if length > written {
-            file.set_len(written).map_err(Error::at(&path))?;
+            file.file().set_len(written).map_err(Error::at(&path))?;
         }
         let allocation = Arc::new(allocation);
         Ok(Opened::Writable(FileWriter::allocations(path, file, Arc::clone(&allocation)), allocation))
@@ -134,8 +128,8 @@ impl Upload {
     ///
     /// # Errors
     /// Any variant of [`Error`] if they cannot be opened.
-    pub fn read(&self) -> Result<File, Error> {
-        File::open(self.data()).map_err(Error::at(&self.dir))
+    pub fn read(&self) -> Result<BlobFile, Error> {
+        File::open(self.data()).map(BlobFile::new).map_err(Error::at(&self.dir))
     }
 
     /// Removes the session and its bytes.
@@ -144,8 +138,8 @@ impl Upload {
     /// Any variant of [`Error`] if its files cannot be removed.
     pub fn remove(&self) -> Result<(), Error> {
         // The bytes first: they are charged as a session's, the folder as any other.
-        drop(self.names.take_data(&self.data())?);
-        self.names.remove(&self.dir, Durability::Unsynced)
+        drop(self.storage.names.take_data(&self.data())?);
+        self.storage.names.remove(&self.dir, Durability::Unsynced)
     }
 
     /// Returns the time of its last write, or of its creation before the first; `None` if there is no such session.
@@ -168,10 +162,10 @@ impl Upload {
             return self.copy(to, staging);
         }
         atomic_fs::sync(&File::open(&data).map_err(Error::at(&data))?, &data)?;
-        if !self.names.rename(&data, to, Durability::Synced)? {
+        if !self.storage.names.rename(&data, to, Durability::Synced)? {
             return Ok(None);
         }
-        Ok(Some(self.names.session_became(&data, allocated(to))))
+        Ok(Some(self.storage.names.session_became(&data, allocated(to))))
     }
 
     /// As [`Upload::publish`], to another mount.
@@ -179,14 +173,14 @@ impl Upload {
         let data = self.data();
         let mut file = File::open(&data).map_err(Error::at(&data))?;
         let size = file.metadata().map_err(Error::at(&data))?.len();
-        let room = Arc::clone(&self.names.ledger).reserve(Purpose::Hosted, size);
+        let room = Arc::clone(&self.storage.names.ledger).reserve(Purpose::Hosted, size);
         let staged = Staged::create(staging, room.map_err(|_| Error::Full(staging.to_owned()))?, size)?;
-        io::copy(&mut file, &mut &*staged.file()).map_err(Error::at(staging))?;
-        let (first, reservation) = staged.publish(&self.names, to, Durability::Synced)?;
+        io::copy(&mut file, &mut staged.file().file()).map_err(Error::at(staging))?;
+        let (first, reservation) = staged.publish(&self.storage.names, to, Durability::Synced)?;
         if !first {
             return Ok(None);
         }
-        drop(self.names.take_data(&data)?);
+        drop(self.storage.names.take_data(&data)?);
         Ok(reservation)
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{Error, layout::LAST_USES, look};
+use crate::lanes::Blocking;
 
 /// A sum of bytes and of objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,7 +106,7 @@ pub struct Filesystem {
 impl Filesystem {
     /// Returns the filesystem of a path that exists, or of its nearest existing ancestor.
     #[must_use]
-    pub fn that_holds(path: &Path) -> Self {
+    pub fn that_holds(_io: &Blocking, path: &Path) -> Self {
         let there = path.ancestors().find(|above| fs::metadata(above).is_ok()).unwrap_or(Path::new("."));
         Self::of(there)
     }

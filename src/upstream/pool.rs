@@ -18,7 +18,10 @@ use tokio::{
 };
 
 use super::{Client, Error, ManifestBody, ManifestHead, Page, Proxy, Remote, client::CLOSE_EVERY, connect::Dialer};
-use crate::oci::{Digest, Reference, RepositoryName};
+use crate::{
+    lanes::Blocking,
+    oci::{Digest, Reference, RepositoryName},
+};
 
 type Job = Box<dyn FnOnce(Client) + Send>;
 type Queue = mpsc::UnboundedSender<Job>;
@@ -35,7 +38,7 @@ pub struct Settings {
 /// Loads the machine's root certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured). A certificate that cannot
 /// be read is logged and omitted: an upstream without TLS needs none.
 #[must_use]
-pub fn native_roots() -> RootCertStore {
+pub fn native_roots(_io: &Blocking) -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "a root certificate could not be read");

@@ -5,6 +5,7 @@ use std::{collections::HashMap, path::Path, time::Duration};
 
 use entrepot::{
     index::{Arrival, BlobKind, Class, Closing, Index, LedgerTotals, Link, Owner, Requeue, Role, Uses, VerifiedStamp},
+    lanes::Blocking,
     oci::{Digest, Domain, Repository},
     storage::{Durability, Purpose, SpaceLimits, Storage},
 };
@@ -59,6 +60,7 @@ pub(crate) fn close(index: Index) {
 /// and link.
 pub(crate) struct Evictor {
     storage: Storage,
+    io: Blocking,
     index: Index,
     /// The repository of each blob: asking the index would warm the measured path.
     places: HashMap<Digest, Repository>,
@@ -69,7 +71,8 @@ impl Evictor {
     /// beforehand.
     pub(crate) fn new(root: &Path, index: Index, blobs: usize) -> Self {
         let places = (0..blobs).map(|number| (digest(number), repository(number / IMAGE))).collect();
-        Self { storage: Storage::open(root, SpaceLimits::default()).unwrap(), index, places }
+        let io = Blocking::of_main_thread();
+        Self { storage: Storage::open(&io, root, SpaceLimits::default()).unwrap(), io, index, places }
     }
 
     /// Evicts this many blobs. Returns the processor time: others use the machine, too.
@@ -95,27 +98,27 @@ impl Evictor {
     }
 
     fn bring(&self, blob: &Digest) {
-        let bytes = blob.as_bytes();
-        let room = self.storage.reserve(Purpose::Hosted, 64 << 10).unwrap();
-        let staged = self.storage.stage(blob, room, bytes.len() as u64).unwrap();
-        staged.writer().write_at(bytes, 0).unwrap();
-        self.storage.publish(staged, blob, Durability::Unsynced).unwrap();
-        self.storage.links(&self.places[blob]).add_layer(blob, Durability::Unsynced).unwrap();
+        let (bytes, disk) = (blob.as_bytes(), self.storage.disk(&self.io));
+        let room = disk.reserve(Purpose::Hosted, 64 << 10).unwrap();
+        let staged = disk.stage(blob, room, bytes.len() as u64).unwrap();
+        staged.writer().write_at(&self.io, bytes, 0).unwrap();
+        disk.publish(staged, blob, Durability::Unsynced).unwrap();
+        disk.links(&self.places[blob]).add_layer(blob, Durability::Unsynced).unwrap();
     }
 
     fn evict_one(&self, blob: &Digest) {
-        let index = &self.index;
+        let (index, disk) = (&self.index, self.storage.disk(&self.io));
         assert!(index.blob_entry(blob).is_some_and(|held| held.owner == Owner::Mirrored));
         // Checks if one of the parents was used a moment ago.
         for parent in index.parents(blob) {
             let _ = index.blob_entry(&parent);
         }
         for place in index.holders(blob) {
-            self.storage.links(&place).forget(blob).unwrap();
+            disk.links(&place).forget(blob).unwrap();
             index.remove_link(&place, blob, Link { layer: true, revision: true, ..Link::default() });
         }
         index.removing(blob);
-        self.storage.remove_blob(blob).unwrap();
+        disk.remove_blob(blob).unwrap();
         index.evicted(blob);
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn imports(module: &Module, all: &BTreeMap<Module, PathBuf>) -> BTree
 }
 
 /// A file's text without comments and without its module of tests.
-fn code(file: &Path) -> String {
+pub(crate) fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")

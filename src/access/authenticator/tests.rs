@@ -38,7 +38,7 @@ impl File {
     }
 
     fn open(&self) -> Result<Authenticator, Error> {
-        Authenticator::open(&self.path(), self.runtime.handle().clone())
+        Authenticator::open(Blocking::in_test(), &self.path(), self.runtime.handle().clone())
     }
 
     fn log_in(&self, authenticator: &Authenticator, user: &str, password: &str) -> Result<Principal, LoginError> {
@@ -52,6 +52,9 @@ impl File {
         user: &str,
         password: &str,
     ) -> Result<Principal, LoginError> {
+        if authenticator.is_check_due() {
+            authenticator.refresh(Blocking::in_test());
+        }
         self.runtime.block_on(authenticator.log_in(from, user, password))
     }
 }
@@ -210,10 +213,10 @@ fn a_missing_file_is_made() {
     let file = File::new("");
     fs::remove_file(file.path()).unwrap();
     let path = file.dir.path().join("deep/er/htpasswd");
-    Authenticator::open(&path, file.runtime.handle().clone()).unwrap();
+    Authenticator::open(Blocking::in_test(), &path, file.runtime.handle().clone()).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.starts_with("docker:$2b$10$") && text.lines().count() == 1, "{text}");
-    Authenticator::open(&path, file.runtime.handle().clone()).unwrap();
+    Authenticator::open(Blocking::in_test(), &path, file.runtime.handle().clone()).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), text, "made once");
 }

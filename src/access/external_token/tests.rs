@@ -40,7 +40,7 @@ fn config(bundle: Option<PathBuf>, jwks: Option<PathBuf>, algorithms: &[&str]) -
 
 fn believing(pem: &str) -> ExternalTokens {
     let (_dir, path) = file(pem);
-    ExternalTokens::open(&config(Some(path), None, &[])).unwrap()
+    ExternalTokens::open(Blocking::in_test(), &config(Some(path), None, &[])).unwrap()
 }
 
 fn claims() -> Value {
@@ -143,10 +143,10 @@ fn rsa_is_believed_as_it_is_announced() {
     let shared = encode(&Header::new(Algorithm::HS256), &claims(), &EncodingKey::from_secret(pem.as_bytes())).unwrap();
     assert!(!believes(&outside, &shared), "the public key is no secret");
     let (_dir, path) = file(&pem);
-    let narrow = ExternalTokens::open(&config(Some(path.clone()), None, &["PS512"])).unwrap();
+    let narrow = ExternalTokens::open(Blocking::in_test(), &config(Some(path.clone()), None, &["PS512"])).unwrap();
     assert!(believes(&narrow, &pss) && !believes(&narrow, &good), "only what the operator names");
     for bad in ["HS256", "none", "ES512", ""] {
-        assert!(ExternalTokens::open(&config(Some(path.clone()), None, &[bad])).is_err(), "{bad}");
+        assert!(ExternalTokens::open(Blocking::in_test(), &config(Some(path.clone()), None, &[bad])).is_err(), "{bad}");
     }
 }
 
@@ -158,7 +158,7 @@ fn keys_of_a_set_are_believed_and_shared_ones_are_not() {
     let secret = Jwk::from_encoding_key(&EncodingKey::from_secret(b"secret"), Algorithm::HS256).unwrap();
     let open = |keys: &[&Jwk]| {
         let (_dir, path) = file(&json!({ "keys": keys }).to_string());
-        ExternalTokens::open(&config(None, Some(path), &[]))
+        ExternalTokens::open(Blocking::in_test(), &config(None, Some(path), &[]))
     };
     let outside = open(&[&public, &secret]).unwrap();
     assert!(believes(&outside, &made.sign(&[])));

@@ -21,7 +21,7 @@ fn variable() -> impl Strategy<Value = (String, String)> {
 /// Loading does not panic, and every error is one line.
 fn holds(file: Option<&[u8]>, variables: Vec<(String, String)>) {
     let file = file.map(|bytes| (Path::new("config.yml"), bytes));
-    match Config::parse(file, variables, Flags::default()) {
+    match Config::parse(Blocking::in_test(), file, variables, Flags::default()) {
         Err(error) => assert!(!error.to_string().contains(['\n', '\r', '\u{1b}']), "{error}"),
         Ok(loaded) => {
             assert!(warnings(&loaded).iter().all(|line| !line.contains(['\n', '\r', '\u{1b}'])));

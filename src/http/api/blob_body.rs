@@ -5,8 +5,6 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
-    os::unix::fs::FileExt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,9 +15,10 @@ use futures_util::stream;
 
 use super::multipart::Part;
 use crate::{
-    lanes::{Lane, Lanes},
+    lanes::{Blocking, Lane, Lanes},
     metrics::Tally,
     registry::{Blob, ReadSlice, Reader},
+    storage::BlobFile,
 };
 
 const SMALLEST: usize = 16 << 10;
@@ -161,8 +160,14 @@ impl Body {
 }
 
 /// Reads `length` bytes into the start of `buffer`.
-async fn read(lanes: &Lanes, file: Arc<File>, at: u64, length: usize, mut buffer: BytesMut) -> Result<Bytes, Error> {
-    let work = move || file.read_exact_at(&mut buffer[..length], at).map(|()| buffer.freeze());
+async fn read(
+    lanes: &Lanes,
+    file: Arc<BlobFile>,
+    at: u64,
+    length: usize,
+    mut buffer: BytesMut,
+) -> Result<Bytes, Error> {
+    let work = move |io: &Blocking| file.read_exact_at(io, &mut buffer[..length], at).map(|()| buffer.freeze());
     match lanes.run(Lane::Read, work).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => {

@@ -31,6 +31,9 @@ pub(in crate::http) async fn authenticate(
     let Some(access) = access.filter(|_| !is_open(&request)) else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
+    if let Some(registry) = request.app_data::<context::State>() {
+        access.refresh(registry.lanes()).await;
+    }
     match identify(&access, request.request()).await {
         Ok(caller) => context::remember(request.request(), caller),
         Err(error) => {

@@ -7,6 +7,7 @@ use actix_web::{App, HttpServer, middleware::from_fn, web};
 use super::{health, http_metrics, metrics};
 use crate::{
     http::{settings::Listen, transport::listen::BoundListener},
+    lanes::Blocking,
     registry::Registry,
 };
 
@@ -31,8 +32,8 @@ impl DebugServer {
     ///
     /// # Errors
     /// The operating system's error if the address cannot be bound.
-    pub fn bind(settings: DebugSettings) -> io::Result<Self> {
-        Ok(Self { listener: BoundListener::bind(&settings.listen)?, metrics: settings.metrics })
+    pub fn bind(io: &Blocking, settings: DebugSettings) -> io::Result<Self> {
+        Ok(Self { listener: BoundListener::bind(io, &settings.listen)?, metrics: settings.metrics })
     }
 
     /// Returns the URL that it listens on.

@@ -13,7 +13,7 @@ use crate::{
         errors::advice,
         paths::{ALIVE, READY},
     },
-    lanes::Lane,
+    lanes::{Blocking, Lane},
 };
 
 pub(in crate::http) fn configure(service: &mut web::ServiceConfig) {
@@ -38,7 +38,7 @@ async fn ready(registry: State, request: HttpRequest) -> HttpResponse {
         _ => false,
     };
     let looking = State::clone(&registry);
-    let look = move || (looking.serves_pulls(), looking.takes_pushes());
+    let look = move |io: &Blocking| (looking.serves_pulls(io), looking.takes_pushes(io));
     let Ok((pulls, pushes)) = registry.lanes().run(Lane::Probe, look).await else { return unready() };
     if let Err(error) = pulls {
         tracing::error!("not ready: {error}");
@@ -66,7 +66,7 @@ fn plain(status: StatusCode, text: &str) -> HttpResponse {
 
 /// Answers `/debug/health` in the format of `registry:2`: an object of failed checks by name, empty if all pass.
 pub(in crate::http) async fn debug(registry: State) -> HttpResponse {
-    let found = registry.clone().lanes().run(Lane::Probe, move || registry.takes_writes()).await;
+    let found = registry.clone().lanes().run(Lane::Probe, move |io| registry.takes_writes(io)).await;
     match found {
         Ok(Ok(())) => HttpResponse::Ok().json(serde_json::json!({})),
         _ => HttpResponse::ServiceUnavailable().json(serde_json::json!({ "storage": "storage takes no writes" })),

@@ -19,7 +19,7 @@ pub(in crate::http) fn configure(service: &mut web::ServiceConfig, path: &str) {
 /// Requires a user if access control is configured: the metrics name upstreams and reveal activity.
 async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     authorize::is_user(&request)?;
-    let scraped = registry.clone().lanes().run(Lane::Probe, move || registry.scrape()).await;
+    let scraped = registry.clone().lanes().run(Lane::Probe, move |io| registry.scrape(io)).await;
     Ok(match scraped {
         Ok(Ok(text)) => HttpResponse::Ok().insert_header((header::CONTENT_TYPE, TEXT)).body(text),
         Ok(Err(error)) => {

@@ -9,7 +9,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::http::settings::Listen;
+use crate::{http::settings::Listen, lanes::Blocking};
 
 const BACKLOG: i32 = 1024;
 
@@ -22,11 +22,11 @@ pub(in crate::http) enum BoundListener {
 impl BoundListener {
     /// # Errors
     /// The operating system's error if the address cannot be bound.
-    pub(in crate::http) fn bind(listen: &Listen) -> io::Result<Self> {
+    pub(in crate::http) fn bind(io: &Blocking, listen: &Listen) -> io::Result<Self> {
         Ok(match listen {
             Listen::Tcp { host: None, port } => Self::Tcp(listen_everywhere(*port)?),
             Listen::Tcp { host: Some(host), port } => Self::Tcp(listen_on(host, *port)?),
-            Listen::Unix(path) => Self::Unix(listen_at(path)?),
+            Listen::Unix(path) => Self::Unix(listen_at(io, path)?),
         })
     }
 
@@ -54,7 +54,7 @@ impl BoundListener {
 }
 
 /// Binds a Unix socket, and first removes one that a previous process left and that refuses connections.
-fn listen_at(path: &Path) -> io::Result<UnixListener> {
+fn listen_at(_io: &Blocking, path: &Path) -> io::Result<UnixListener> {
     if std::os::unix::net::UnixStream::connect(path)
         .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     {

@@ -7,7 +7,6 @@
 //! the other.
 
 use std::{
-    fs::File,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -23,6 +22,7 @@ use super::{
 use crate::{
     oci::{Digest, Repository},
     registry::{Kept, Refused, store::access_tracker::ReadGuard},
+    storage::BlobFile,
 };
 
 /// The distance ahead of a fill from which a range is fetched separately.
@@ -36,7 +36,7 @@ const MEASURED: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(in crate::registry) struct Fill {
     digest: Digest,
-    file: OnceLock<Arc<File>>,
+    file: OnceLock<Arc<BlobFile>>,
     pub(in crate::registry) progress: watch::Sender<Progress>,
     /// Set if the bytes turned out to be on disk already.
     pub(in crate::registry) local: OnceLock<()>,
@@ -88,12 +88,12 @@ impl Fill {
     }
 
     /// Returns the staged file, once there is one.
-    pub(in crate::registry) fn file(&self) -> Option<Arc<File>> {
+    pub(in crate::registry) fn file(&self) -> Option<Arc<BlobFile>> {
         self.file.get().map(Arc::clone)
     }
 
     /// Makes the staged file available to readers.
-    pub(in crate::registry) fn set_file(&self, file: Arc<File>) {
+    pub(in crate::registry) fn set_file(&self, file: Arc<BlobFile>) {
         let _ = self.file.set(file);
     }
 

@@ -58,7 +58,7 @@ impl RangeFetch {
                 Event::Bytes(bytes) => bytes,
             };
             let (writer, length) = (writer.clone(), bytes.len() as u64);
-            ranges.store.blocking(Lane::Write, move |_| writer.write_at(&bytes, at)).await??;
+            ranges.store.blocking(Lane::Write, move |store| writer.write_at(store.disk.io(), &bytes, at)).await??;
             at += length;
             ranges.arrived(self.start, at);
         }

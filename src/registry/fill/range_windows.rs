@@ -3,11 +3,10 @@
 use crate::{
     oci::Digest,
     registry::{Error, store::blob_store::BlobStore},
-    storage::{Purpose, Reservation, Staged},
+    storage::{BlobFile, Purpose, Reservation, Staged},
 };
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 use tokio::sync::Semaphore;
@@ -58,7 +57,7 @@ impl RangeFetches {
     }
 
     /// Returns the bytes present from `at` on: the file, which has them at the same offset, and their end.
-    pub(in crate::registry) fn available(&self, at: u64) -> Option<(Arc<File>, u64)> {
+    pub(in crate::registry) fn available(&self, at: u64) -> Option<(Arc<BlobFile>, u64)> {
         let until = *self.state.lock().windows.get(&(at / WINDOW))?;
         let staged = self.staged.get().filter(|_| until > at)?;
         Some((staged.file(), until))

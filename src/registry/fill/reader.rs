@@ -4,7 +4,7 @@
 //! A stored blob is one slice of the whole range. A fill gives slices as it grows, and from the windows fetched ahead
 //! of it. Once the disk is full, the bytes themselves are passed through.
 
-use std::{fs::File, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     oci::ByteRange,
     registry::{Error, store::access_tracker::ReadGuard},
+    storage::BlobFile,
 };
 
 /// The interval at which a waiting reader checks the speed of its fill.
@@ -33,7 +34,7 @@ pub enum ReadSlice {
     /// The bytes of this file from the reader's offset up to `until`.
     File {
         /// Open, shared, never changed up to `until`.
-        file: Arc<File>,
+        file: Arc<BlobFile>,
         /// One past the last byte that may be sent.
         until: u64,
     },
@@ -51,7 +52,7 @@ pub struct Reader {
 
 #[derive(Debug)]
 enum Feed {
-    Stored(Arc<File>, #[expect(dead_code, reason = "lives as long as the reader")] Arc<ReadGuard>),
+    Stored(Arc<BlobFile>, #[expect(dead_code, reason = "lives as long as the reader")] Arc<ReadGuard>),
     Following(Following),
     Passthrough(Passthrough),
 }
@@ -67,7 +68,7 @@ struct Following {
 }
 
 impl Reader {
-    pub(in crate::registry) fn stored(file: Arc<File>, reading: Arc<ReadGuard>, range: ByteRange) -> Self {
+    pub(in crate::registry) fn stored(file: Arc<BlobFile>, reading: Arc<ReadGuard>, range: ByteRange) -> Self {
         Self { at: range.start, end: range.end, feed: Feed::Stored(file, reading) }
     }
 
@@ -120,7 +121,7 @@ impl Reader {
 
 enum Next {
     File {
-        file: Arc<File>,
+        file: Arc<BlobFile>,
         until: u64,
     },
     Bytes(Bytes),

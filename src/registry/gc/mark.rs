@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use crate::{
     oci::{Digest, Manifest, Repository, Tag},
     registry::{Error, store::stored_manifests},
-    storage::{RepositoryLinks, Storage},
+    storage::{Disk, RepositoryLinks},
 };
 
 /// The planned removals of one repository, in their order (law 2 of ARCHITECTURE.md).
@@ -36,16 +36,16 @@ impl Plan {
     /// # Errors
     /// [`Error::Storage`] if the repository cannot be read.
     pub(in crate::registry) fn make(
-        storage: &Storage,
+        disk: Disk<'_>,
         repository: &Repository,
         untagged: bool,
         is_used: impl Fn(&Digest) -> bool,
     ) -> Result<Self, Error> {
-        let links = storage.links(repository);
+        let links = disk.links(repository);
         let mut manifests = Manifests::new();
         for digest in links.revisions() {
             let digest = digest?;
-            manifests.insert(digest, stored_manifests::read(storage, &digest)?);
+            manifests.insert(digest, stored_manifests::read(disk, &digest)?);
         }
         let kept = match untagged {
             true => reachable(&links, &manifests)?.map(|tagged| with_used(tagged, &manifests, is_used)),
@@ -122,7 +122,7 @@ impl<'a> Reached<'a> {
 }
 
 /// Returns what the tags reach; `None` if a tag's link is damaged, so that its manifest is unknown.
-fn reachable<'a>(links: &RepositoryLinks, manifests: &'a Manifests) -> Result<Option<Reached<'a>>, Error> {
+fn reachable<'a>(links: &RepositoryLinks<'_>, manifests: &'a Manifests) -> Result<Option<Reached<'a>>, Error> {
     let mut reached = Reached::new(manifests);
     for tagged in links.tags() {
         let (_, Some(digest)) = tagged? else { return Ok(None) };

@@ -15,7 +15,7 @@ use crate::{
     registry::{
         Error, ProgressCallback,
         store::{
-            blob_store::BlobStore,
+            blob_store::BlockingStore,
             gc_guard::{Recent, short},
         },
     },
@@ -81,14 +81,14 @@ enum Pruned {
 /// The plan for a repository.
 struct Pruning<'a> {
     repository: &'a Repository,
-    links: &'a RepositoryLinks,
+    links: &'a RepositoryLinks<'a>,
     plan: &'a Plan,
     /// What was used since it was made, or in the grace period, stays.
     recent: Recent,
 }
 
 struct Collector<'a> {
-    store: &'a BlobStore,
+    store: &'a BlockingStore<'a>,
     collection: Collection,
     recent: Recent,
     /// The remaining references, as the first eight bytes of digests: some megabytes for a million blobs. A collision
@@ -107,7 +107,7 @@ impl Collection {
     /// [`Error::Storage`] if the disk fails. Removals made before that remain.
     pub(in crate::registry) fn run(
         self,
-        store: &BlobStore,
+        store: &BlockingStore<'_>,
         on_event: ProgressCallback<'_, GcEvent>,
     ) -> Result<Collected, Error> {
         let under_way = store.gc_guard.collect(self.grace).ok_or(Error::UnderWay)?;
@@ -121,7 +121,7 @@ impl Collection {
             on_event,
         };
         // An unreadable repository may link anything: bytes are removed only after every repository was read.
-        for repository in store.storage.repositories() {
+        for repository in store.disk.repositories() {
             collector.repository(&repository?)?;
             collector.report(GcEvent::Repository)?;
         }
@@ -147,7 +147,7 @@ impl Collector<'_> {
     /// Prunes a repository and records the references that remain. A mirrored repository keeps all its links, since
     /// clients may request them by digest.
     fn repository(&mut self, repository: &Repository) -> Result<(), Error> {
-        let links = self.store.storage.links(repository);
+        let links = self.store.disk.links(repository);
         if repository.domain.is_some() {
             for digest in links.all() {
                 self.mirrored.insert(short(&digest?));
@@ -171,14 +171,14 @@ impl Collector<'_> {
     fn prune_repeatedly(
         &mut self,
         repository: &Repository,
-        links: &RepositoryLinks,
+        links: &RepositoryLinks<'_>,
         gone: &mut HashSet<Digest>,
     ) -> Result<Plan, Error> {
         let mut tries = 0;
         loop {
             let recent = self.recent.planned_now();
             let is_used = |digest: &Digest| self.store.gc_guard.is_protected(digest, recent);
-            let plan = Plan::make(&self.store.storage, repository, self.collection.untagged, is_used)?;
+            let plan = Plan::make(self.store.disk, repository, self.collection.untagged, is_used)?;
             let pruned = self.prune_claimed(&Pruning { repository, links, plan: &plan, recent }, gone)?;
             tries += 1;
             if pruned != Pruned::Outdated || tries == TRIES {
@@ -260,17 +260,17 @@ impl Collector<'_> {
         link: Link,
         remove: impl FnOnce() -> Result<(), storage::Error>,
     ) -> Result<bool, Error> {
-        let BlobStore { locks, gc_guard, index, .. } = self.store;
+        let store = self.store;
         let Pruning { repository, recent, .. } = *pruning;
-        let _repository = locks.repository(repository);
-        let _digest = locks.digest(digest);
+        let _repository = store.locks.repository(repository);
+        let _digest = store.locks.digest(digest);
         if self.collection.dry {
-            return Ok(!gc_guard.is_protected(digest, recent));
+            return Ok(!store.gc_guard.is_protected(digest, recent));
         }
-        let removed = gc_guard.unless_recent(Some(repository), digest, recent, || {
+        let removed = store.gc_guard.unless_recent(Some(repository), digest, recent, || {
             // The index first, since requests read it before the disk.
-            index.remove_link(repository, digest, link);
-            remove().inspect_err(|_| self.store.reread_link(repository, digest))
+            store.index.remove_link(repository, digest, link);
+            remove().inspect_err(|_| store.reread_link(repository, digest))
         });
         removed.transpose().map(|removed| removed.is_some()).map_err(Error::from)
     }
@@ -279,9 +279,9 @@ impl Collector<'_> {
     fn bytes(&mut self) -> Result<(), Error> {
         let store = self.store;
         if !self.collection.dry {
-            store.storage.sync()?;
+            store.disk.sync()?;
         }
-        for blob in store.storage.blobs() {
+        for blob in store.disk.blobs() {
             let (digest, size) = blob?;
             let key = short(&digest);
             // An open file that is removed still occupies space that is not counted.

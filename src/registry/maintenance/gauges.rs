@@ -2,9 +2,10 @@
 
 use crate::{
     index::Amount,
+    lanes::Blocking,
     metrics::{Budget, Disk, Error, GaugeValues, Upstream},
     oci::Domain,
-    registry::{Registry, fill::upstream_health::UpstreamHealth, store::blob_store::BlobStore},
+    registry::{Registry, fill::upstream_health::UpstreamHealth, store::blob_store::BlockingStore},
     storage::Usage,
 };
 
@@ -13,13 +14,13 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error`] if they cannot be encoded, which is a bug.
-    pub fn scrape(&self) -> Result<String, Error> {
-        self.metrics.expose(&self.gauge_values())
+    pub fn scrape(&self, io: &Blocking) -> Result<String, Error> {
+        self.metrics.expose(&self.gauge_values(io))
     }
 
-    fn gauge_values(&self) -> GaugeValues {
+    fn gauge_values(&self, io: &Blocking) -> GaugeValues {
         GaugeValues {
-            disk: self.disk(),
+            disk: self.disk(io),
             upstreams: self.upstreams.values().map(upstream).collect(),
             fills: self.fills.under_way(),
             uploads: self.sessions.open(),
@@ -29,8 +30,8 @@ impl Registry {
     }
 
     /// Returns the disk usage, with an entry for every configured upstream and every former one with content.
-    fn disk(&self) -> Disk {
-        let mut disk = self.store.disk();
+    fn disk(&self, io: &Blocking) -> Disk {
+        let mut disk = self.store.with(io).disk_usage();
         for domain in self.upstreams.keys() {
             if !disk.upstreams.iter().any(|(name, ..)| name == domain.as_str()) {
                 disk.upstreams.push((domain.to_string(), 0, 0));
@@ -40,9 +41,9 @@ impl Registry {
     }
 }
 
-impl BlobStore {
-    pub(in crate::registry) fn disk(&self) -> Disk {
-        let usage = self.storage.ledger().usage();
+impl BlockingStore<'_> {
+    pub(in crate::registry) fn disk_usage(&self) -> Disk {
+        let usage = self.disk.usage();
         let by_upstream = self.index.upstream_usage();
         let all = Amount { bytes: usage.mirrored.bytes(), blobs: usage.mirrored.objects() };
         // The totals and the sums by upstream are not read atomically.
@@ -102,10 +103,10 @@ mod tests {
     use super::*;
     use crate::{
         index::{Index, Link},
-        lanes::Lanes,
+        lanes::{Blocking, Lanes},
         metrics::Metrics,
         oci::{Digest, Domain, Repository},
-        registry::Retention,
+        registry::{Retention, store::blob_store::BlobStore},
         storage::{SpaceLimits, Storage},
     };
 
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn a_scrape_costs_the_same_whatever_is_stored() {
         let dir = TempDir::new().unwrap();
-        let storage = Storage::open(dir.path(), SpaceLimits::default()).unwrap();
+        let storage = Storage::open(Blocking::in_test(), dir.path(), SpaceLimits::default()).unwrap();
         let index = Index::open(&storage.index_dir());
         let metrics = Metrics::new().unwrap();
         let store = BlobStore::new(
@@ -136,7 +137,9 @@ mod tests {
         }
         let scrape = || {
             let began = Instant::now();
-            let text = metrics.expose(&GaugeValues { disk: store.disk(), ..GaugeValues::default() }).unwrap();
+            let text = metrics
+                .expose(&GaugeValues { disk: store.with(Blocking::in_test()).disk_usage(), ..GaugeValues::default() })
+                .unwrap();
             assert!(text.contains(&format!("entrepot_storage_mirrored_objects{{upstream=\"docker.io\"}} {}", many())));
             began.elapsed()
         };

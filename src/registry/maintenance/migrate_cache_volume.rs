@@ -3,8 +3,7 @@
 
 use crate::{
     oci::{Digest, Domain, Repository},
-    registry::store::blob_store::BlobStore,
-    storage::{Durability, Error, RepositoryLinks, Storage},
+    storage::{Disk, Durability, Error, RepositoryLinks},
 };
 
 /// Turns the cached repositories of such a volume into mirrored ones. Repositories with a push by Entrepot stay. If it
@@ -12,49 +11,49 @@ use crate::{
 ///
 /// # Errors
 /// [`Error`] if the volume cannot be read.
-pub(in crate::registry) fn proxy_volume(store: &BlobStore) -> Result<(), Error> {
-    if !store.storage.is_proxy_volume()? {
+pub(in crate::registry) fn proxy_volume(disk: Disk<'_>) -> Result<(), Error> {
+    if !disk.is_proxy_volume()? {
         return Ok(());
     }
     // Listed before any of them is moved.
-    let cached = cached(&store.storage)?;
+    let cached = cached(disk)?;
     tracing::info!("adopting the volume of a pull-through cache: {} repositories become mirrored ones", cached.len());
     for repository in cached {
-        if let Err(error) = adopt(&store.storage, &repository) {
+        if let Err(error) = adopt(disk, &repository) {
             tracing::warn!("adopting {repository} failed, and goes on at the next start: {error}");
             return Ok(());
         }
     }
-    if let Err(error) = store.storage.end_proxy_volume() {
+    if let Err(error) = disk.end_proxy_volume() {
         tracing::warn!("this volume is checked again at the next start: {error}");
     }
     Ok(())
 }
 
 /// Returns the repositories without a push by Entrepot.
-fn cached(storage: &Storage) -> Result<Vec<Repository>, Error> {
+fn cached(disk: Disk<'_>) -> Result<Vec<Repository>, Error> {
     let mut cached = Vec::new();
-    for repository in storage.repositories() {
+    for repository in disk.repositories() {
         let repository = repository?;
-        if repository.domain.is_none() && storage.links(&repository).written_claim()?.is_none() {
+        if repository.domain.is_none() && disk.links(&repository).written_claim()?.is_none() {
             cached.push(repository);
         }
     }
     Ok(cached)
 }
 
-fn adopt(storage: &Storage, cached: &Repository) -> Result<(), Error> {
+fn adopt(disk: Disk<'_>, cached: &Repository) -> Result<(), Error> {
     let mirrored = Repository { domain: Some(Domain::docker_hub()), ..cached.clone() };
-    let (from, to) = (storage.links(cached), storage.links(&mirrored));
-    copy(storage, &from, &to)?;
+    let (from, to) = (disk.links(cached), disk.links(&mirrored));
+    copy(disk, &from, &to)?;
     from.remove_all()
 }
 
 /// Copies links whose bytes exist; `registry:2` removes bytes of a cache before their links.
-fn copy(storage: &Storage, from: &RepositoryLinks, to: &RepositoryLinks) -> Result<(), Error> {
+fn copy(disk: Disk<'_>, from: &RepositoryLinks<'_>, to: &RepositoryLinks<'_>) -> Result<(), Error> {
     let here = |digest: Result<Digest, Error>| -> Result<Option<Digest>, Error> {
         let digest = digest?;
-        Ok(storage.has_blob(&digest)?.then_some(digest))
+        Ok(disk.has_blob(&digest)?.then_some(digest))
     };
     for layer in from.layers().filter_map(|digest| here(digest).transpose()) {
         to.add_layer(&layer?, Durability::Unsynced)?;

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use super::{remove::Removed, verify::RepairHooks};
 use crate::{
+    lanes::Blocking,
     oci::RepositoryName,
     registry::{
         Checked, Collected, Collection, Counted, Error, GcEvent, ProgressCallback, Registry, UsageCount, UsageEvent,
-        Verification, Verified, Volume, store::blob_store::BlobStore,
+        Verification, Verified, Volume, store::blob_store::BlockingStore,
     },
 };
 
-/// The operations on one volume. All of them block until they are done.
+/// The operations on one volume. All of them block until they are done, so that only code
+/// that may block gets them.
 pub struct Maintenance<'a> {
-    store: &'a BlobStore,
+    store: BlockingStore<'a>,
     /// The registry of the running server; `None` if this process has the volume alone.
     server: Option<&'a Registry>,
 }
@@ -22,16 +24,16 @@ pub struct Maintenance<'a> {
 impl Registry {
     /// Returns the operations on this registry's volume.
     #[must_use]
-    pub fn maintenance(&self) -> Maintenance<'_> {
-        Maintenance { store: &self.store, server: Some(self) }
+    pub fn maintenance<'a>(&'a self, io: &'a Blocking) -> Maintenance<'a> {
+        Maintenance { store: self.store.with(io), server: Some(self) }
     }
 }
 
 impl Volume {
     /// Returns the operations on this volume.
     #[must_use]
-    pub fn maintenance(&self) -> Maintenance<'_> {
-        Maintenance { store: &self.store, server: None }
+    pub fn maintenance<'a>(&'a self, io: &'a Blocking) -> Maintenance<'a> {
+        Maintenance { store: self.store.with(io), server: None }
     }
 }
 
@@ -43,7 +45,7 @@ impl Maintenance<'_> {
     /// [`Error::Storage`] if the disk fails.
     pub fn collect(&self, collection: Collection, on_event: ProgressCallback<'_, GcEvent>) -> Result<Collected, Error> {
         let grace = self.server.map_or(Duration::ZERO, |_| collection.grace);
-        Collection { grace, ..collection }.run(self.store, on_event)
+        Collection { grace, ..collection }.run(&self.store, on_event)
     }
 
     /// Hashes the stored blobs. Not to be called on an async thread. Only a server has upstreams to restore from.
@@ -56,8 +58,8 @@ impl Maintenance<'_> {
         on_event: ProgressCallback<'_, Checked>,
     ) -> Result<Verified, Error> {
         match self.server {
-            Some(registry) => registry.verify(verification, on_event),
-            None => verification.run(self.store, RepairHooks { forget: &|_| {}, restore: &|_, _| false }, on_event),
+            Some(registry) => registry.verify(self.store.disk.io(), verification, on_event),
+            None => verification.run(&self.store, RepairHooks { forget: &|_| {}, restore: &|_, _| false }, on_event),
         }
     }
 
@@ -72,7 +74,7 @@ impl Maintenance<'_> {
             let _ = on_event(UsageEvent::Step { done: 0, of: None, bytes: 0 });
             self.store.open_index()?;
         }
-        count.run(self.store, on_event)
+        count.run(&self.store, on_event)
     }
 
     /// Rebuilds the index from the disk, while requests read the disk.

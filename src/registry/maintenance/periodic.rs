@@ -1,55 +1,57 @@
 //! The periodic work of a registry. `cli` schedules it and chooses the threads.
 
 use crate::{
+    lanes::Blocking,
     registry::{Registry, store::access_tracker},
     storage::Usage,
 };
 
 impl Registry {
     /// Drops expired state in memory, and saves last uses when that is due; to be called about every minute. Blocks.
-    pub fn tidy(&self) {
+    pub fn tidy(&self, io: &Blocking) {
         self.store.partial_blobs.tidy();
         self.store.gc_guard.tidy();
         self.store.uncached.tidy();
         self.store.access_tracker.forget(access_tracker::now().saturating_sub(self.store.retention.lease.as_secs()));
-        self.store.save_uses_if_due();
+        self.store.with(io).save_uses_if_due();
     }
 
     /// Writes accesses to the index, keeps the disk usage within its limits, and reopens an index that failed; to be
     /// called about every second. Blocks.
-    pub fn maintain(&self) {
+    pub fn maintain(&self, io: &Blocking) {
+        let store = self.store.with(io);
         // Errors of rebuilds are logged where they occur.
-        if self.store.index.has_failed() {
-            let _ = self.store.reopen_index();
+        if store.index.has_failed() {
+            let _ = store.reopen_index();
         }
-        let _ = self.store.rebuild_if_due();
-        self.store.flush_accesses();
-        let over = self.store.storage.ledger().overdraft();
+        let _ = store.rebuild_if_due();
+        store.flush_accesses();
+        let over = store.disk.overdraft();
         if over > 0 {
-            self.store.free_space(over);
+            store.free_space(over);
         }
     }
 
     /// Removes content that was not accessed for `proxy.ttl`; to be called now and then. Blocks.
-    pub fn expire(&self) {
-        self.store.expire();
+    pub fn expire(&self, io: &Blocking) {
+        self.store.with(io).expire();
     }
 
     /// Opens the index and updates it from the disk: with everything after an unclean shutdown or for a new index,
     /// otherwise with the hosted repositories, since another program may have used the volume. Blocks until it is done.
-    pub fn open_index(&self) {
-        let _ = self.store.open_index();
+    pub fn open_index(&self, io: &Blocking) {
+        let _ = self.store.with(io).open_index();
     }
 
     /// Returns whether the volume has never stored anything.
     #[must_use]
-    pub fn is_new(&self) -> bool {
-        self.store.storage.is_new()
+    pub fn is_new(&self, io: &Blocking) -> bool {
+        self.store.with(io).disk.is_new()
     }
 
     /// Returns the disk usage and its limits.
     #[must_use]
-    pub fn usage(&self) -> Usage {
-        self.store.storage.ledger().usage()
+    pub fn usage(&self, io: &Blocking) -> Usage {
+        self.store.with(io).disk.usage()
     }
 }

@@ -2,6 +2,7 @@
 //! serves pulls.
 
 use crate::{
+    lanes::Blocking,
     registry::{Error, Registry, space::reserve::LINKS},
     storage::Purpose,
 };
@@ -15,16 +16,16 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Storage`] if the storage is not readable.
-    pub fn serves_pulls(&self) -> Result<(), Error> {
-        Ok(self.store.storage.check_readable()?)
+    pub fn serves_pulls(&self, io: &Blocking) -> Result<(), Error> {
+        Ok(self.store.with(io).disk.check_readable()?)
     }
 
     /// Checks that the storage is writable. Blocks briefly.
     ///
     /// # Errors
     /// [`Error::Storage`] if it is not.
-    pub fn takes_writes(&self) -> Result<(), Error> {
-        Ok(self.store.storage.check_writable()?)
+    pub fn takes_writes(&self, io: &Blocking) -> Result<(), Error> {
+        Ok(self.store.with(io).disk.check_writable()?)
     }
 
     /// Checks that pushes are accepted: they are allowed, the storage is writable, and there is space or eviction could
@@ -32,9 +33,9 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Unsupported`], [`Error::Denied`], [`Error::Storage`] or [`Error::InsufficientSpace`], by the reason.
-    pub fn takes_pushes(&self) -> Result<(), Error> {
+    pub fn takes_pushes(&self, io: &Blocking) -> Result<(), Error> {
         self.rules.allow_pushes()?;
-        self.takes_writes()?;
-        self.store.may_fit(Purpose::Hosted, PUSH + LINKS)
+        self.takes_writes(io)?;
+        self.store.with(io).may_fit(Purpose::Hosted, PUSH + LINKS)
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     oci::Repository,
     registry::{
         Error,
-        store::{blob_store::BlobStore, maintenance_state::RebuildState, manifests, stored_manifests::read_stored},
+        store::{blob_store::BlockingStore, maintenance_state::RebuildState, manifests, stored_manifests::read_stored},
     },
 };
 
@@ -25,7 +25,7 @@ const AGAIN_FOR_ROOM: Duration = Duration::from_secs(5);
 /// The least space freed for the index, in bytes.
 const INDEX_ROOM: u64 = 16 << 20;
 
-impl BlobStore {
+impl BlockingStore<'_> {
     /// Clears the index and rebuilds it from the disk.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl BlobStore {
             return false;
         }
         let begun = Instant::now();
-        let bytes = INDEX_ROOM.max(self.storage.ledger().usage().index / 4);
+        let bytes = INDEX_ROOM.max(self.disk.usage().index / 4);
         let partial = self.partial_blobs.drop_oldest(bytes);
         let evicted = if partial < bytes { self.evict_unindexed(bytes - partial) } else { Ok(0) };
         match &evicted {
@@ -131,7 +131,7 @@ impl BlobStore {
     }
 }
 
-fn walk(store: &BlobStore) -> Result<(), Error> {
+fn walk(store: &BlockingStore<'_>) -> Result<(), Error> {
     let everything = !store.index.was_complete();
     if everything {
         store.recount();
@@ -142,7 +142,7 @@ fn walk(store: &BlobStore) -> Result<(), Error> {
     }
     store.index.forget_hosted();
     let (mut repositories, mut links) = (0_u64, 0_u64);
-    for repository in store.storage.repositories() {
+    for repository in store.disk.repositories() {
         let repository = repository?;
         let hosted = repository.domain.is_none();
         if hosted || everything {
@@ -160,8 +160,8 @@ fn walk(store: &BlobStore) -> Result<(), Error> {
     Ok(())
 }
 
-fn index_repository(store: &BlobStore, repository: &Repository) -> Result<u64, Error> {
-    let links = store.storage.links(repository);
+fn index_repository(store: &BlockingStore<'_>, repository: &Repository) -> Result<u64, Error> {
+    let links = store.disk.links(repository);
     // Durability is not on disk: blobs are synced once more if it matters. Mirrored repositories come first, and a
     // hosted link takes precedence.
     let mut count = 0;
@@ -179,7 +179,7 @@ fn index_repository(store: &BlobStore, repository: &Repository) -> Result<u64, E
     for digest in links.revisions() {
         let digest = digest?;
         count += 1;
-        match read_stored(&store.storage, &digest)? {
+        match read_stored(store.disk, &digest)? {
             Some(manifest) => manifests::note(&store.index, repository, &manifest),
             None => store.index.linked(repository, &digest, Link { revision: true, ..Link::default() }),
         }
@@ -206,19 +206,20 @@ mod tests {
     use super::*;
     use crate::{
         index::Index,
-        lanes::Lanes,
+        lanes::{Blocking, Lanes},
         metrics::Metrics,
-        registry::Retention,
+        registry::{Retention, store::blob_store::BlobStore},
         storage::{SpaceLimits, Storage},
     };
 
     #[test]
     fn a_walk_that_panicked_is_repeated() {
         let dir = tempfile::TempDir::new().unwrap();
-        let storage = Storage::open(dir.path(), SpaceLimits::default()).unwrap();
+        let storage = Storage::open(Blocking::in_test(), dir.path(), SpaceLimits::default()).unwrap();
         let index = Index::open(&storage.index_dir());
         let (metrics, lanes) = (Metrics::new().unwrap().into(), Lanes::new().unwrap());
-        let store = BlobStore::new(storage, index, Retention::default(), Duration::ZERO, metrics, lanes);
+        let volume = BlobStore::new(storage, index, Retention::default(), Duration::ZERO, metrics, lanes);
+        let store = volume.with(Blocking::in_test());
         let panicking = || store.walk_by(store.rebuilding.lock(), |_| panic!("on purpose"));
         assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
         store.rebuild_if_due().unwrap();

@@ -4,7 +4,7 @@
 use crate::{
     index::Link,
     oci::{Repository, RepositoryName},
-    registry::{Error, store::blob_store::BlobStore},
+    registry::{Error, store::blob_store::BlockingStore},
     storage::{Durability, RepositoryLinks},
 };
 
@@ -19,12 +19,12 @@ pub struct Removed {
     pub links: u64,
 }
 
-impl BlobStore {
+impl BlockingStore<'_> {
     /// Removes a hosted repository and frees its name. If `dry`, only counts.
     pub(super) fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
         let repository = Repository { domain: None, name: name.clone() };
         let _lock = self.locks.repository(&repository);
-        let links = self.storage.links(&repository);
+        let links = self.disk.links(&repository);
         if links.claim()?.is_none() && links.layers().next().transpose()?.is_none() {
             return Err(Error::NameUnknown);
         }
@@ -46,7 +46,7 @@ impl BlobStore {
 
     /// Removes tags, then revisions, then layers (law 2 of ARCHITECTURE.md). After a power failure, all or a part of
     /// them may reappear under a name that is still claimed, because the claim is removed last, and synced.
-    fn remove_links(&self, repository: &Repository, links: &RepositoryLinks) -> Result<Removed, Error> {
+    fn remove_links(&self, repository: &Repository, links: &RepositoryLinks<'_>) -> Result<Removed, Error> {
         let mut removed = Removed::default();
         for tagged in links.tags() {
             let (tag, _) = tagged?;
@@ -69,7 +69,7 @@ impl BlobStore {
             unlinked.inspect_err(|_| self.reread_link(repository, &digest))?;
             removed.links += 1;
         }
-        self.storage.sync()?;
+        self.disk.sync()?;
         Ok(removed)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::verify::{RepairHooks, Verification};
 use crate::{
-    lanes::Lane,
+    lanes::{Blocking, Lane},
     metrics::MaintenanceEvent,
     oci::{Digest, Reference, Repository},
     registry::{
@@ -11,7 +11,7 @@ use crate::{
             origin::{Origin, Right},
             progress::{Failure, Progress},
         },
-        store::blob_store::BlobStore,
+        store::blob_store::BlockingStore,
     },
 };
 
@@ -22,12 +22,13 @@ impl Registry {
     /// [`Error::Cancelled`] if `on_event` cancels it, [`Error::Storage`] if the disk fails.
     pub(super) fn verify(
         &self,
+        io: &Blocking,
         verification: &Verification,
         on_event: ProgressCallback<'_, Checked>,
     ) -> Result<Verified, Error> {
         let restore = |digest: &Digest, place: &Repository| self.tasks.block_on(self.restore(digest, place));
         let hooks = RepairHooks { forget: &|digest| self.manifests.forget(digest), restore: &restore };
-        verification.run(&self.store, hooks, on_event)
+        verification.run(&self.store.with(io), hooks, on_event)
     }
 
     /// Fetches a damaged blob from its upstream again, and makes it durable.
@@ -36,9 +37,9 @@ impl Registry {
             return false;
         }
         let wanted = *digest;
-        let release = move |store: &BlobStore| {
+        let release = move |store: &BlockingStore<'_>| {
             store.index.restored(&wanted);
-            store.storage.release(&wanted)?;
+            store.disk.release(&wanted)?;
             store.metrics.found(MaintenanceEvent::Restored);
             Ok::<(), Error>(())
         };
@@ -52,7 +53,7 @@ impl Registry {
 
     async fn fetch_again(&self, digest: &Digest, place: &Repository) -> bool {
         let (repository, wanted) = (place.clone(), *digest);
-        let look = move |store: &BlobStore| store.storage.links(&repository).has_revision(&wanted);
+        let look = move |store: &BlockingStore<'_>| store.disk.links(&repository).has_revision(&wanted);
         match self.store.blocking(Lane::Look, look).await.and_then(|looked| Ok(looked?)) {
             Ok(true) => return self.fetch_now(place, &Reference::Digest(*digest)).await.is_ok(),
             Ok(false) => {}

@@ -7,12 +7,9 @@
 use std::{
     io,
     ops::Range,
-    os::unix::fs::FileExt,
     thread,
     time::{Duration, Instant},
 };
-
-use rustix::fs::{Advice, fadvise};
 
 use crate::{
     metrics::MaintenanceEvent,
@@ -20,7 +17,7 @@ use crate::{
     registry::{
         Error, ProgressCallback,
         store::{
-            blob_store::BlobStore,
+            blob_store::BlockingStore,
             damage::{RepairResult, names},
         },
     },
@@ -78,7 +75,7 @@ pub(in crate::registry) struct RepairHooks<'a> {
 }
 
 struct Verifier<'a> {
-    store: &'a BlobStore,
+    store: &'a BlockingStore<'a>,
     pace: Pace,
     verified: Verified,
     /// The first read failure, because of which a blob could not be verified.
@@ -95,7 +92,7 @@ impl Verification {
     /// read, the others are hashed all the same.
     pub(in crate::registry) fn run(
         &self,
-        store: &BlobStore,
+        store: &BlockingStore<'_>,
         hooks: RepairHooks<'_>,
         on_event: ProgressCallback<'_, Checked>,
     ) -> Result<Verified, Error> {
@@ -123,17 +120,17 @@ impl Verifier<'_> {
 
     fn step(&mut self, first: u8) -> Result<(), Error> {
         let store = self.store;
-        for digest in store.storage.blobs_beginning(first) {
+        for digest in store.disk.blobs_beginning(first) {
             self.check(&digest?)?;
         }
-        let aside: Vec<_> = store.storage.quarantined().collect::<Result<_, _>>()?;
+        let aside: Vec<_> = store.disk.quarantined().collect::<Result<_, _>>()?;
         aside.iter().filter(|digest| digest.as_bytes().first() == Some(&first)).try_for_each(|digest| self.heal(digest))
     }
 
     fn check(&mut self, digest: &Digest) -> Result<(), Error> {
-        let Some(stored) = self.store.storage.blob(digest)? else { return Ok(()) };
-        let storage = &self.store.storage;
-        let Some(whole) = self.look_into(&stored, digest, |error| storage.unread(digest, error)) else { return Ok(()) };
+        let disk = self.store.disk;
+        let Some(stored) = disk.blob(digest)? else { return Ok(()) };
+        let Some(whole) = self.look_into(&stored, digest, |error| disk.unread(digest, error)) else { return Ok(()) };
         self.verified.blobs += 1;
         self.store.metrics.found(MaintenanceEvent::Verified(stored.facts.size));
         if whole {
@@ -179,10 +176,11 @@ impl Verifier<'_> {
 
     /// Hashes a file at the permitted rate, read from the disk rather than the page cache.
     fn is_whole(&mut self, stored: &Stored, digest: &Digest) -> io::Result<bool> {
-        let _ = fadvise(&*stored.file, 0, None, Advice::DontNeed);
+        let io = self.store.disk.io();
+        stored.file.drop_cached_pages(io);
         let (mut hasher, mut buffer, mut at) = (digest.hasher(), vec![0; READ], 0);
         loop {
-            let length = stored.file.read_at(&mut buffer, at)?;
+            let length = stored.file.read_at(io, &mut buffer, at)?;
             if length == 0 {
                 return Ok(hasher.finish() == *digest);
             }
@@ -195,9 +193,9 @@ impl Verifier<'_> {
 
     /// Restores a quarantined blob that matches its digest: an earlier read failed, or the file was repaired.
     fn take_back(&mut self, digest: &Digest) -> Result<bool, Error> {
-        let Some(aside) = self.store.storage.aside(digest)? else { return Ok(false) };
-        let storage = &self.store.storage;
-        if self.look_into(&aside, digest, |error| storage.unread_aside(digest, error)) != Some(true) {
+        let disk = self.store.disk;
+        let Some(aside) = disk.aside(digest)? else { return Ok(false) };
+        if self.look_into(&aside, digest, |error| disk.unread_aside(digest, error)) != Some(true) {
             return Ok(false);
         }
         let taken = self.store.take_back(digest)?;
@@ -216,15 +214,15 @@ impl Verifier<'_> {
         {
             // A publication of the right bytes checks the quarantine under the same lock.
             let _lock = self.store.locks.digest(digest);
-            if self.store.storage.has_blob(digest)? || owners.iter().all(|owner| owner.domain.is_some()) {
-                self.store.storage.release(digest)?;
+            if self.store.disk.has_blob(digest)? || owners.iter().all(|owner| owner.domain.is_some()) {
+                self.store.disk.release(digest)?;
                 return Ok(());
             }
         }
         let mut restored = self.take_back(digest)?;
         for owner in owners.iter().filter(|owner| owner.domain.is_some()) {
             if !restored && (self.hooks.restore)(digest, owner) {
-                restored = self.store.storage.has_blob(digest)?;
+                restored = self.store.disk.has_blob(digest)?;
             }
         }
         let outcome = if restored { RepairResult::Restored } else { RepairResult::Quarantined };

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     index::{Closing, Index},
-    lanes::Lanes,
+    lanes::{Blocking, Lanes},
     metrics::Metrics,
     oci::NamePattern,
     registry::{Retention, store::blob_store::BlobStore},
@@ -31,8 +31,8 @@ impl Volume {
     }
 
     /// Flushes the index to the disk; to be called last.
-    pub fn close(&self) {
-        self.store.save_uses();
+    pub fn close(&self, io: &Blocking) {
+        self.store.with(io).save_uses();
         self.store.index.close(Closing::Quiet(self.store.ledger_totals()));
     }
 }

@@ -5,7 +5,7 @@
 use crate::{
     config::Adopt,
     oci::{Repository, RepositoryName},
-    storage::{self, Claim, Storage, Verdict},
+    storage::{self, Claim, Disk, Verdict},
 };
 
 /// The reason that the kind of a volume is unknown.
@@ -36,8 +36,8 @@ pub enum VolumeKindError {
 /// # Errors
 /// [`VolumeKindError::Ask`] if the operator must decide, [`VolumeKindError::Storage`] if the decision cannot be stored.
 /// [`VolumeKindError`].
-pub fn decide(storage: &Storage, listed: impl Fn(&RepositoryName) -> bool, said: Adopt) -> Result<(), VolumeKindError> {
-    let undecided = match undecided(storage, listed) {
+pub fn decide(disk: Disk<'_>, listed: impl Fn(&RepositoryName) -> bool, said: Adopt) -> Result<(), VolumeKindError> {
+    let undecided = match undecided(disk, listed) {
         Ok(undecided) => undecided,
         Err(error) => {
             tracing::warn!(
@@ -49,23 +49,23 @@ pub fn decide(storage: &Storage, listed: impl Fn(&RepositoryName) -> bool, said:
     let Some(first) = undecided.first() else { return Ok(()) };
     match said {
         Adopt::Ask => Err(VolumeKindError::Ask { count: undecided.len(), first: first.name.clone() }),
-        Adopt::Cached => Ok(storage.begin_proxy_volume()?),
+        Adopt::Cached => Ok(disk.begin_proxy_volume()?),
         Adopt::Pushed => {
-            let claim = |place| storage.links(place).write_claim(Claim::now(Verdict::Unasked));
+            let claim = |place| disk.links(place).write_claim(Claim::now(Verdict::Unasked));
             Ok(undecided.iter().try_for_each(claim)?)
         }
     }
 }
 
-fn undecided(storage: &Storage, listed: impl Fn(&RepositoryName) -> bool) -> Result<Vec<Repository>, storage::Error> {
+fn undecided(disk: Disk<'_>, listed: impl Fn(&RepositoryName) -> bool) -> Result<Vec<Repository>, storage::Error> {
     let mut found = Vec::new();
     // After the migration, every new repository was pushed.
-    if storage.is_proxy_volume()? || storage.was_proxy_volume()? {
+    if disk.is_proxy_volume()? || disk.was_proxy_volume()? {
         return Ok(found);
     }
-    for repository in storage.repositories() {
+    for repository in disk.repositories() {
         let repository = repository?;
-        let links = storage.links(&repository);
+        let links = disk.links(&repository);
         let is_hosted = repository.domain.is_none() && !listed(&repository.name);
         if is_hosted && links.written_claim()?.is_none() && links.claim()?.is_some() {
             found.push(repository);

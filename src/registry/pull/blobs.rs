@@ -1,10 +1,10 @@
 //! Reads of blobs: opens a stored blob, or begins a fill, after checking that the repository is authorized for it.
 
-use std::{fs::File, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     index::Link,
-    lanes::Lane,
+    lanes::{Blocking, Lane},
     oci::{ByteRange, Digest, Repository},
     registry::{
         CacheStatus, Error, Kept, Registry,
@@ -15,9 +15,12 @@ use crate::{
             progress::{Failure, Progress, Shown},
             reader::Reader,
         },
-        store::{access_tracker::ReadGuard, blob_store::BlobStore},
+        store::{
+            access_tracker::ReadGuard,
+            blob_store::{BlobStore, BlockingStore},
+        },
     },
-    storage::{self, Stored},
+    storage::{self, BlobFile, Stored},
 };
 
 /// Blobs up to this many bytes are answered only after they are complete.
@@ -35,7 +38,7 @@ pub struct Blob {
 
 #[derive(Debug)]
 enum Content {
-    Stored(Arc<File>, Arc<ReadGuard>),
+    Stored(Arc<BlobFile>, Arc<ReadGuard>),
     Filling(Arc<Fill>, tokio::sync::watch::Receiver<Progress>),
 }
 
@@ -211,7 +214,7 @@ impl Registry {
             return Ok(None);
         }
         let (place, digest) = (repository.clone(), *digest);
-        let look = move |store: &BlobStore| look(store, &place, &digest);
+        let look = move |store: &BlockingStore<'_>| look(store, &place, &digest);
         if let Some(link) = self.store.blocking(Lane::Look, look).await?? {
             return Ok(Some(link));
         }
@@ -220,7 +223,8 @@ impl Registry {
         }
         // This reads all manifests of the repository.
         let place = repository.clone();
-        let named = move |store: &BlobStore| crate::registry::store::stored_manifests::named_by(store, &place, &digest);
+        let named =
+            move |store: &BlockingStore<'_>| crate::registry::store::stored_manifests::named_by(store, &place, &digest);
         let named = self.store.blocking(Lane::List, named).await??;
         Ok(named.map(|named| Link { named: Some(named), ..Link::default() }))
     }
@@ -234,7 +238,7 @@ impl Registry {
 }
 
 /// Reads a blob's link from the disk.
-fn look(store: &BlobStore, repository: &Repository, digest: &Digest) -> Result<Option<Link>, storage::Error> {
+fn look(store: &BlockingStore<'_>, repository: &Repository, digest: &Digest) -> Result<Option<Link>, storage::Error> {
     let found = link_on_disk(store, repository, digest)?;
     // Hosted links are indexed only under the lock, since this one may be about to be removed.
     if found.is_some() && repository.domain.is_some() {
@@ -243,8 +247,12 @@ fn look(store: &BlobStore, repository: &Repository, digest: &Digest) -> Result<O
     Ok(found)
 }
 
-fn link_on_disk(store: &BlobStore, repository: &Repository, digest: &Digest) -> Result<Option<Link>, storage::Error> {
-    let links = store.storage.links(repository);
+fn link_on_disk(
+    store: &BlockingStore<'_>,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Option<Link>, storage::Error> {
+    let links = store.disk.links(repository);
     let link = Link { layer: links.has_layer(digest)?, revision: links.has_revision(digest)?, ..Link::default() };
     Ok((link != Link::default()).then_some(link))
 }
@@ -254,11 +262,11 @@ fn link_on_disk(store: &BlobStore, repository: &Repository, digest: &Digest) -> 
 fn index_link(store: &BlobStore, repository: &Repository, digest: Digest) {
     let (store, repository) = (store.clone(), repository.clone());
     let lanes = store.lanes.clone();
-    let add = move || {
+    let add = move |io: &Blocking| {
         let Some(_open) = store.changing() else { return };
         let Some(_lock) = store.locks.try_digest(&digest) else { return };
         // After an error, the next request reads the disk again.
-        if let Ok(Some(link)) = link_on_disk(&store, &repository, &digest) {
+        if let Ok(Some(link)) = link_on_disk(&store.with(io), &repository, &digest) {
             store.index.add_link(&repository, &digest, link);
         }
     };

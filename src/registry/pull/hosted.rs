@@ -68,7 +68,7 @@ impl Registry {
         self.store.gc_guard.protect(digest).await;
         self.check_link(repository, digest).await?;
         let wanted = *digest;
-        let stored = self.store.blocking(Lane::Look, move |store| store.storage.blob(&wanted)).await??;
+        let stored = self.store.blocking(Lane::Look, move |store| store.disk.blob(&wanted)).await??;
         Ok(stored.ok_or(Error::BlobUnknown)?.facts.size)
     }
 

@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use crate::{
     lanes::Lane,
     oci::{Domain, Repository, RepositoryName},
-    registry::{Error, Registry, store::blob_store::BlobStore},
+    registry::{Error, Registry, store::blob_store::BlockingStore},
     storage,
 };
 
@@ -78,21 +78,21 @@ impl Registry {
         }
         let (home, after) = (home.cloned(), after.to_owned());
         let (of, from) = (home.clone(), after.clone());
-        let look = move |store: &BlobStore| {
+        let look = move |store: &BlockingStore<'_>| {
             let found = store.index.repositories(of.as_ref(), &from, limit.saturating_add(1))?;
             Some(found.iter().map(ToString::to_string).collect())
         };
         if let Some(found) = self.store.blocking(Lane::Read, look).await? {
             return Ok(NamePage::new(found, limit));
         }
-        let walk = move |store: &BlobStore| {
+        let walk = move |store: &BlockingStore<'_>| {
             // A hosted repository without manifests is not listed, although its name stays claimed.
             let listed = |place: Result<Repository, storage::Error>| -> Result<Option<String>, storage::Error> {
                 let place = place?;
-                let holds = place.domain.is_some() || store.storage.links(&place).has_revisions()?;
+                let holds = place.domain.is_some() || store.disk.links(&place).has_revisions()?;
                 Ok((place.domain == home && holds).then(|| place.name.to_string()))
             };
-            let names = store.storage.repositories().filter_map(|place| listed(place).transpose());
+            let names = store.disk.repositories().filter_map(|place| listed(place).transpose());
             first(names, &after, limit.saturating_add(1))
         };
         Ok(NamePage::new(self.store.blocking(Lane::List, walk).await??, limit))
@@ -116,7 +116,7 @@ impl Registry {
             return Ok(NamePage::new(Vec::new(), 0));
         }
         let (place, from, few) = (repository.clone(), after.to_owned(), limit.unwrap_or(TAGS));
-        let look = move |store: &BlobStore| {
+        let look = move |store: &BlockingStore<'_>| {
             let found = store.index.tags(&place, &from, few.saturating_add(1))?;
             Some(found.iter().map(ToString::to_string).collect())
         };
@@ -125,8 +125,8 @@ impl Registry {
         }
         // All tags in one page: each page would cost a full walk.
         let (place, after, most) = (repository.clone(), after.to_owned(), limit.unwrap_or(usize::MAX));
-        let walk = move |store: &BlobStore| {
-            let links = store.storage.links(&place);
+        let walk = move |store: &BlockingStore<'_>| {
+            let links = store.disk.links(&place);
             let names = links.tags().map(|tagged| tagged.map(|(tag, _)| tag.to_string()));
             first(names, &after, most.saturating_add(1))
         };

@@ -7,6 +7,7 @@ use crate::{
         CacheStatus, Error, List, Registry,
         error::Resource,
         fill::list_cache::{Asking, ListKey},
+        store::blob_store::BlockingStore,
     },
     upstream::{self, Page},
 };
@@ -74,8 +75,8 @@ impl Registry {
             return Err(failed);
         }
         let place = repository.clone();
-        let look = move |store: &crate::registry::store::blob_store::BlobStore| {
-            let links = store.storage.links(&place);
+        let look = move |store: &BlockingStore<'_>| {
+            let links = store.disk.links(&place);
             let names = links.tags().map(|tagged| tagged.map(|(tag, _)| tag.to_string()));
             let mut tags = names.collect::<Result<Vec<_>, _>>()?;
             tags.sort_unstable();

@@ -13,7 +13,7 @@ use crate::{
         error::{Resource, cached_or_unknown},
         fill::upstream_health::Availability,
         state::Fetched,
-        store::{blob_store::BlobStore, tag_cache::TagAnswer},
+        store::{blob_store::BlockingStore, tag_cache::TagAnswer},
     },
     upstream,
 };
@@ -329,9 +329,9 @@ impl Registry {
             .map(|(_, blob)| blob.digest)
             .filter(|digest| !self.fills.is_filling(digest))
             .collect();
-        let look = move |store: &BlobStore| {
+        let look = move |store: &BlockingStore<'_>| {
             for digest in needed {
-                if !store.storage.has_blob(&digest)? {
+                if !store.disk.has_blob(&digest)? {
                     return Ok(Some(digest));
                 }
             }

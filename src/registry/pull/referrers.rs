@@ -4,11 +4,11 @@
 
 use super::listing::first;
 use crate::{
-    lanes::Lane,
+    lanes::{Blocking, Lane},
     oci::{Digest, Repository},
     registry::{
         Error, Registry,
-        store::{blob_store::BlobStore, manifests, referrer_descriptor::ReferrerDescriptor},
+        store::{blob_store::BlockingStore, manifests, referrer_descriptor::ReferrerDescriptor},
     },
     storage,
 };
@@ -93,7 +93,7 @@ impl Registry {
         after: &str,
     ) -> Result<Vec<Noted>, Error> {
         let (place, from) = (repository.clone(), after.to_owned());
-        let look = move |store: &BlobStore| {
+        let look = move |store: &BlockingStore<'_>| {
             let found = store.index.noted_referrers(&place, &subject, &from, REFERRERS + 1)?;
             Some(found.into_iter().map(|(digest, note)| (digest, ReferrerDescriptor::decode(&note))).collect())
         };
@@ -101,13 +101,13 @@ impl Registry {
             return Ok(found);
         }
         let (place, after) = (repository.clone(), after.to_owned());
-        let walk = move |store: &BlobStore| {
+        let walk = move |store: &BlockingStore<'_>| {
             let refers = |digest: Result<Digest, storage::Error>| -> Result<Option<String>, Error> {
                 let digest = digest?;
-                let manifest = crate::registry::store::stored_manifests::read(&store.storage, &digest)?;
+                let manifest = crate::registry::store::stored_manifests::read(store.disk, &digest)?;
                 Ok(manifest.is_some_and(|found| found.subject == Some(subject)).then(|| digest.to_string()))
             };
-            let revisions = store.storage.links(&place).revisions();
+            let revisions = store.disk.links(&place).revisions();
             first(revisions.filter_map(|digest| refers(digest).transpose()), &after, REFERRERS + 1)
         };
         let found = self.store.blocking(Lane::List, walk).await??;
@@ -120,7 +120,7 @@ impl Registry {
             return;
         }
         let (store, place) = (self.store.clone(), repository.clone());
-        let keep = move || {
+        let keep = move |_: &Blocking| {
             for (digest, described) in made {
                 store.index.note_referrer(&place, &subject, &digest, &described.encode());
             }

@@ -136,6 +136,6 @@ impl Registry {
             return Ok(false);
         }
         let place = repository.clone();
-        Ok(self.store.blocking(Lane::Look, move |store| store.storage.links(&place).exists()).await??)
+        Ok(self.store.blocking(Lane::Look, move |store| store.disk.links(&place).exists()).await??)
     }
 }

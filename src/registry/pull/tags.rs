@@ -10,7 +10,7 @@ use crate::{
         error::cached_or_unknown,
         fill::upstream_health::UpstreamHealth,
         store::{
-            blob_store::BlobStore,
+            blob_store::BlockingStore,
             manifests::StoredManifest,
             tag_cache::{TagAnswer, is_later, is_younger},
         },
@@ -105,7 +105,7 @@ impl Registry {
             && self.store.tag_cache.note(&(repository.clone(), tag.clone()), TagAnswer { head: None, asked })
         {
             let (place, tag) = (repository.clone(), tag.clone());
-            let drop_tag = move |store: &BlobStore| store.drop_tag(&place, &tag, asked);
+            let drop_tag = move |store: &BlockingStore<'_>| store.drop_tag(&place, &tag, asked);
             if let Ok(Err(error)) = self.store.blocking(Lane::Write, drop_tag).await {
                 tracing::warn!("a tag that is gone upstream stays: {error}");
             }
@@ -152,7 +152,7 @@ impl Registry {
             return Ok(Some((fact.digest, fact.checked())));
         }
         let (place, wanted) = (repository.clone(), tag.clone());
-        let look = move |store: &BlobStore| store.storage.links(&place).tag(&wanted);
+        let look = move |store: &BlockingStore<'_>| store.disk.links(&place).tag(&wanted);
         match self.store.blocking(Lane::Look, look).await? {
             Ok(digest) => Ok(digest.map(|digest| (digest, SystemTime::UNIX_EPOCH))),
             // registry:2 leaves empty links after a crash. Such a link is a miss, and the next push or pull repairs it.

@@ -5,7 +5,7 @@ use crate::{
     index::Link,
     lanes::Lane,
     oci::{Digest, Repository, Tag},
-    registry::{Error, Registry, store::blob_store::BlobStore},
+    registry::{Error, Registry, store::blob_store::BlockingStore},
     storage::{self, Durability},
 };
 
@@ -22,9 +22,9 @@ impl Registry {
         }
         let (place, tag) = (repository.clone(), tag.clone());
         let lock = self.store.locks.wait_for_repository(repository).await;
-        let delete = move |store: &BlobStore| {
+        let delete = move |store: &BlockingStore<'_>| {
             let _lock = lock;
-            let removed = store.storage.links(&place).remove_tag(&tag);
+            let removed = store.disk.links(&place).remove_tag(&tag);
             removed.inspect_err(|_| store.reread_tag(&place, &tag))?;
             store.index.remove_tag(&place, &tag);
             Ok(())
@@ -43,9 +43,9 @@ impl Registry {
         let subject = self.manifests.get(digest).await?.and_then(|manifest| manifest.manifest.subject);
         let (place, digest) = (repository.clone(), *digest);
         let lock = self.store.locks.wait_for_repository(repository).await;
-        let delete = move |store: &BlobStore| {
+        let delete = move |store: &BlockingStore<'_>| {
             let _lock = lock;
-            let links = store.storage.links(&place);
+            let links = store.disk.links(&place);
             let claimed = store.keep_claim(&place)?;
             for tag in links.tags_of(&digest)? {
                 links.remove_tag(&tag).inspect_err(|_| store.reread_tag(&place, &tag))?;
@@ -77,9 +77,9 @@ impl Registry {
         let (place, digest) = (repository.clone(), *digest);
         let of_repository = self.store.locks.wait_for_repository(repository).await;
         let of_digest = self.store.locks.wait_for_digest(&digest).await;
-        let delete = move |store: &BlobStore| {
+        let delete = move |store: &BlockingStore<'_>| {
             let _locks = (of_repository, of_digest);
-            let removed = store.storage.links(&place).remove_layer(&digest, Durability::Synced);
+            let removed = store.disk.links(&place).remove_layer(&digest, Durability::Synced);
             removed.inspect_err(|_| store.reread_link(&place, &digest))?;
             store.index.remove_link(&place, &digest, Link { layer: true, ..Link::default() });
             Ok(())

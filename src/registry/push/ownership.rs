@@ -20,7 +20,7 @@ use crate::{
             upstream_health::UpstreamHealth,
         },
         policy::{TAKEN, not_ours},
-        store::blob_store::BlobStore,
+        store::blob_store::BlockingStore,
     },
     storage::{Claim, Verdict},
 };
@@ -37,7 +37,7 @@ pub struct ClaimPermission {
     freed: u64,
 }
 
-impl BlobStore {
+impl BlockingStore<'_> {
     /// Claims a name durably, unless it is claimed. The caller holds the repository's lock. Returns `false` if `right`
     /// is outdated.
     pub(in crate::registry) fn claim(
@@ -59,8 +59,8 @@ impl BlobStore {
     /// [turned into]: crate::storage::RepositoryLinks::turn_into_claim
     pub(in crate::registry) fn keep_claim(&self, repository: &Repository) -> Result<bool, Error> {
         // Only a claim that cannot be written is replaced: one that cannot be read may exist.
-        self.storage.links(repository).written_claim()?;
-        let sync = || Ok(self.storage.links(repository).sync_claim()?);
+        self.disk.links(repository).written_claim()?;
+        let sync = || Ok(self.disk.links(repository).sync_claim()?);
         match self.write_claim(repository, Verdict::Unasked).and_then(|()| sync()) {
             Err(Error::Storage(error)) if error.is_full() => Ok(false),
             kept => kept.map(|()| true),
@@ -69,14 +69,14 @@ impl BlobStore {
 
     /// Removes a repository without manifests from the catalog. The caller holds the repository's lock.
     pub(in crate::registry) fn delist_if_empty(&self, repository: &Repository) -> Result<(), Error> {
-        if !self.storage.links(repository).has_revisions()? {
+        if !self.disk.links(repository).has_revisions()? {
             self.index.remove_repository(repository);
         }
         Ok(())
     }
 
     fn write_claim(&self, repository: &Repository, verdict: Verdict) -> Result<(), Error> {
-        let links = self.storage.links(repository);
+        let links = self.disk.links(repository);
         if links.written_claim()?.is_none() {
             // A repository with a manifest was claimed by its push.
             let verdict = if links.has_revisions()? { Verdict::Unasked } else { verdict };
@@ -89,7 +89,7 @@ impl BlobStore {
 
     /// Loads a claim from the disk into the index and the list of unproven names.
     pub(in crate::registry) fn recall_claim(&self, repository: &Repository) -> Result<(), Error> {
-        if let Some(claim) = self.storage.links(repository).claim()? {
+        if let Some(claim) = self.disk.links(repository).claim()? {
             self.index.add_claim(repository);
             self.name_claims.note(&repository.name, claim.verdict);
         }
@@ -98,7 +98,7 @@ impl BlobStore {
 
     /// Removes a claim. The caller holds the repository's lock, and the repository is otherwise empty.
     pub(in crate::registry) fn end_claim(&self, repository: &Repository) -> Result<(), Error> {
-        let links = self.storage.links(repository);
+        let links = self.disk.links(repository);
         links.remove_claim().inspect_err(|_| self.reread_claim(repository))?;
         links.remove_empty_folders();
         self.name_claims.unsettled.lock().remove(&repository.name);
@@ -108,7 +108,7 @@ impl BlobStore {
     /// Stores the upstream's answer about an unproven name, unless the name was freed meanwhile.
     fn settle_claim(&self, repository: &Repository, verdict: Verdict) -> Result<bool, Error> {
         let _lock = self.locks.repository(repository);
-        let links = self.storage.links(repository);
+        let links = self.disk.links(repository);
         if links.written_claim()?.is_none_or(|claim| claim.verdict != Verdict::Unproven) {
             return Ok(false);
         }
@@ -125,7 +125,7 @@ impl Registry {
             return Ok(claimed);
         }
         let place = repository.clone();
-        let claim = self.store.blocking(Lane::Look, move |store| store.storage.links(&place).claim()).await??;
+        let claim = self.store.blocking(Lane::Look, move |store| store.disk.links(&place).claim()).await??;
         Ok(claim.is_some())
     }
 
@@ -209,7 +209,7 @@ impl Registry {
             let place = Repository { domain: None, name };
             let settle = {
                 let place = place.clone();
-                move |store: &BlobStore| store.settle_claim(&place, verdict)
+                move |store: &BlockingStore<'_>| store.settle_claim(&place, verdict)
             };
             match self.store.blocking(Lane::Sync, settle).await.and_then(|settled| settled) {
                 Ok(true) if verdict == Verdict::Conflicting => log_conflict(&place.name),

@@ -9,7 +9,7 @@ use crate::{
     oci::{Descriptor, Digest, Manifest, MediaType, Repository, Tag},
     registry::{
         ClaimPermission, Error, Registry, StoredManifest,
-        store::{blob_store::BlobStore, manifests},
+        store::{blob_store::BlockingStore, manifests},
     },
     storage::{Durability, Purpose},
 };
@@ -67,7 +67,7 @@ impl Registry {
             let (place, tags, kept) = (repository.clone(), Arc::clone(&tags), Arc::clone(&manifest));
             // One writer at a time, so that the disk and the index end with the same digest for a tag.
             let held = (Arc::clone(&guard), self.store.locks.wait_for_repository(repository).await);
-            let link = move |store: &BlobStore| {
+            let link = move |store: &BlockingStore<'_>| {
                 let _held = held;
                 link(store, &place, permission, &kept, &tags)
             };
@@ -82,7 +82,7 @@ impl Registry {
 
     /// Hashes and parses a manifest on a lane, since it may have megabytes.
     async fn read(&self, pushed: Pushed) -> Result<(Arc<StoredManifest>, Pushed), Error> {
-        let read = move |_: &BlobStore| parse(digest_of(&pushed)?, &pushed).map(|manifest| (manifest, pushed));
+        let read = move |_: &BlockingStore<'_>| parse(digest_of(&pushed)?, &pushed).map(|manifest| (manifest, pushed));
         self.store.blocking(Lane::Compute, read).await?
     }
 
@@ -144,7 +144,7 @@ impl Registry {
     /// must match, because clients reject an image if it does not.
     async fn is_stored(&self, descriptor: &Descriptor) -> Result<bool, Error> {
         let (digest, size) = (descriptor.digest, descriptor.size);
-        match self.store.blocking(Lane::Look, move |store| store.storage.blob(&digest)).await?? {
+        match self.store.blocking(Lane::Look, move |store| store.disk.blob(&digest)).await?? {
             None => Ok(false),
             Some(stored) if stored.facts.size == size => Ok(true),
             Some(stored) => {
@@ -194,7 +194,7 @@ fn parse(digest: Digest, pushed: &Pushed) -> Result<Arc<StoredManifest>, Error> 
 /// Writes the claim, the revision, the tags (law 2 of ARCHITECTURE.md), then the index. The caller holds the
 /// repository's lock. Returns `false` if `right` is outdated.
 fn link(
-    store: &BlobStore,
+    store: &BlockingStore<'_>,
     repository: &Repository,
     permission: ClaimPermission,
     manifest: &StoredManifest,
@@ -203,7 +203,7 @@ fn link(
     if !store.claim(repository, permission)? {
         return Ok(false);
     }
-    let links = store.storage.links(repository);
+    let links = store.disk.links(repository);
     let added = links.add_revision(&manifest.digest, Durability::Synced);
     added.inspect_err(|_| store.reread_link(repository, &manifest.digest))?;
     manifests::note(&store.index, repository, manifest);

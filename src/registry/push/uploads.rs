@@ -4,7 +4,6 @@
 //! time. Bytes that were written count, even if the client disconnected before the response.
 
 use std::{
-    os::unix::fs::FileExt as _,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -13,19 +12,19 @@ use bytes::Bytes;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::{
-    lanes::Lane,
+    lanes::{Blocking, Lane},
     metrics::{Collected, MaintenanceEvent},
     oci::{Algorithm, Digest, Repository, UploadId},
     registry::{
         Error, Registry,
         store::{
-            blob_store::BlobStore,
+            blob_store::{BlobStore, BlockingStore},
             gc_guard::PushGuard,
             hashing::{hash_into, hash_lane},
             hashing_writer::{HashState, HashingFile, Writer},
         },
     },
-    storage::{self, Opened, Purpose, Upload, UploadAllocation},
+    storage::{self, Disk, Opened, Purpose, Upload, UploadAllocation},
 };
 
 /// Bytes of one read while a session is restored from disk.
@@ -87,7 +86,10 @@ impl UploadWriter {
     async fn grow(&self, bytes: u64) -> Result<(), Error> {
         let reservation = self.store.reserve(Purpose::Hosted, bytes).await?;
         let allocation = Arc::clone(&self.allocation);
-        Ok(self.store.blocking(Lane::Write, move |_| allocation.grow(reservation, bytes)).await??)
+        Ok(self
+            .store
+            .blocking(Lane::Write, move |store| allocation.grow(store.disk.io(), reservation, bytes))
+            .await??)
     }
 
     /// Waits until all bytes are written; returns the length of the session.
@@ -95,10 +97,13 @@ impl UploadWriter {
     /// # Errors
     /// [`Error::Storage`] if the disk fails.
     pub async fn finish(self) -> Result<u64, Error> {
-        let Self { allocation, writer, .. } = self;
-        drop(allocation);
+        let Self { allocation, writer, store, .. } = self;
         let hashing_file = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
-        Ok(hashing_file.state().written)
+        let end = move |store: &BlockingStore<'_>| {
+            allocation.end(store.disk.io());
+            hashing_file.state().written
+        };
+        store.blocking(Lane::Write, end).await
     }
 }
 
@@ -112,9 +117,9 @@ impl Registry {
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let reservation = self.store.reserve(Purpose::Hosted, STEP.0).await?;
         let guard = self.store.gc_guard.guard_repository(repository, None).await;
-        let begin = move |store: &BlobStore| {
+        let begin = move |store: &BlockingStore<'_>| {
             let _held = (reservation, guard);
-            store.storage.uploads(&place).begin(id, &started)
+            store.disk.uploads(&place).begin(id, &started).map(drop)
         };
         self.store.blocking(Lane::Write, begin).await??;
         self.sessions.0.states.lock().insert(id, Arc::new(AsyncMutex::new(HashState::new(algorithm.hasher()))));
@@ -129,8 +134,9 @@ impl Registry {
         if self.sessions.0.ended.lock().contains(&id) {
             return Err(Error::UploadUnknown);
         }
-        let upload = self.store.storage.uploads(repository).named(id);
-        self.store.blocking(Lane::Look, move |_| upload.received()).await??.ok_or(Error::UploadUnknown)
+        let place = repository.clone();
+        let look = move |store: &BlockingStore<'_>| store.disk.uploads(&place).named(id).received();
+        self.store.blocking(Lane::Look, look).await??.ok_or(Error::UploadUnknown)
     }
 
     /// Opens a session for writing; `at` is the offset that the client names, if any.
@@ -146,9 +152,9 @@ impl Registry {
         if at.is_some_and(|at| at != state.written) {
             return Err(Error::UploadRange { received: state.written });
         }
-        let upload = self.store.storage.uploads(repository).named(id);
+        let place = repository.clone();
         // The lock moves into the work: after a disconnect, opening late must not truncate bytes of the next request.
-        let open = move |_: &BlobStore| match upload.writer(state.written)? {
+        let open = move |store: &BlockingStore<'_>| match store.disk.uploads(&place).named(id).writer(state.written)? {
             Opened::Writable(writer, allocation) => Ok((writer, allocation, state)),
             Opened::Busy => Err(Error::UploadRange { received: state.written }),
             Opened::Gone => Err(Error::UploadUnknown),
@@ -175,12 +181,15 @@ impl Registry {
     pub async fn commit(&self, receiving: UploadWriter, digest: Digest) -> Result<(), Error> {
         let UploadWriter { repository, id, allocation, writer, guard, .. } = receiving;
         drop(allocation);
-        let upload = self.store.storage.uploads(&repository).named(id);
         let hashing_file = writer.finish().await.map_err(|(_, error)| Error::from(error))?;
         let (sessions, store) = (self.sessions.clone(), self.store.clone());
         // A session on another filesystem than the blobs is copied, so there must be space for both.
-        let session = upload.clone();
-        let copied = self.store.blocking(Lane::Look, move |store| store.storage.to_copy(&session, &digest)).await??;
+        let place = repository.clone();
+        let look = move |store: &BlockingStore<'_>| {
+            let session = store.disk.uploads(&place).named(id);
+            store.disk.to_copy(&session, &digest)
+        };
+        let copied = self.store.blocking(Lane::Look, look).await??;
         if copied > 0 {
             drop(self.store.reserve(Purpose::Hosted, copied).await?);
         }
@@ -188,14 +197,16 @@ impl Registry {
         // A task of its own that holds the session's lock: it completes even if the client disconnects.
         let commit = async move {
             let _held = (reservation, guard);
-            let end = move |_: &BlobStore| {
-                hashing_file.end();
+            let end = move |store: &BlockingStore<'_>| {
+                hashing_file.end(store.disk.io());
                 hashing_file
             };
             let hashing_file = store.blocking(Lane::Write, end).await?;
-            let committed = store.commit(&repository, &upload, hashing_file.state(), digest).await;
+            let committed = store.commit(&repository, id, hashing_file.state(), digest).await;
             if is_final(&committed) {
-                store.blocking(Lane::Write, move |_| sessions.end(id, &upload)).await?;
+                let remove =
+                    move |store: &BlockingStore<'_>| sessions.end(id, &store.disk.uploads(&repository).named(id));
+                store.blocking(Lane::Write, remove).await?;
             }
             drop(hashing_file);
             committed
@@ -211,9 +222,9 @@ impl Registry {
         // Checked first, because the lock does not depend on the repository.
         self.upload_received(repository, id).await?;
         let state = self.hold(repository, id).await?;
-        let (sessions, upload) = (self.sessions.clone(), self.store.storage.uploads(repository).named(id));
-        let cancel = move |_: &BlobStore| {
-            sessions.end(id, &upload);
+        let (sessions, place) = (self.sessions.clone(), repository.clone());
+        let cancel = move |store: &BlockingStore<'_>| {
+            sessions.end(id, &store.disk.uploads(&place).named(id));
             drop(state);
         };
         self.store.blocking(Lane::Write, cancel).await
@@ -236,18 +247,19 @@ impl Registry {
     }
 
     /// Removes sessions without activity for `age`; returns their number. If `dry`, only logs them.
-    pub fn purge_uploads(&self, age: Duration, dry: bool) -> usize {
+    pub fn purge_uploads(&self, io: &Blocking, age: Duration, dry: bool) -> usize {
+        let disk = self.store.with(io).disk;
         let old = |last: &SystemTime| SystemTime::now().duration_since(*last).is_ok_and(|idle| idle > age);
         let purge = |repository: Result<Repository, storage::Error>| -> Result<usize, storage::Error> {
             let Some(repository) = Some(repository?).filter(|repository| repository.domain.is_none()) else {
                 return Ok(0);
             };
-            let uploads = self.store.storage.uploads(&repository);
+            let uploads = disk.uploads(&repository);
             let all: Vec<_> = uploads.all().collect::<Result<_, _>>()?;
             let purge = |id: UploadId| self.purge(&repository, id, &uploads.named(id), dry, old);
             Ok(all.into_iter().filter(|(id, last)| old(last) && purge(*id)).count())
         };
-        let purged = self.store.storage.repositories().map(|repository| {
+        let purged = disk.repositories().map(|repository| {
             purge(repository).unwrap_or_else(|error| {
                 tracing::warn!("abandoned uploads could not be removed: {error}");
                 0
@@ -261,7 +273,7 @@ impl Registry {
         &self,
         repository: &Repository,
         id: UploadId,
-        upload: &Upload,
+        upload: &Upload<'_>,
         dry: bool,
         is_old: impl Fn(&SystemTime) -> bool,
     ) -> bool {
@@ -293,10 +305,11 @@ impl Registry {
         if let Some(state) = known() {
             return Ok(state);
         }
-        let (upload, sessions) = (self.store.storage.uploads(repository).named(id), self.sessions.clone());
+        let (place, sessions) = (repository.clone(), self.sessions.clone());
         // One unit of work, since the client may disconnect.
-        let load = move |_: &BlobStore| {
-            let state = Arc::new(AsyncMutex::new(read_back(&upload)?));
+        let load = move |store: &BlockingStore<'_>| {
+            let upload = store.disk.uploads(&place).named(id);
+            let state = Arc::new(AsyncMutex::new(read_back(store.disk, &upload)?));
             sessions.0.states.lock().insert(id, Arc::clone(&state));
             drop(alone);
             Ok::<_, Error>(state)
@@ -309,11 +322,11 @@ impl BlobStore {
     async fn commit(
         &self,
         place: &Repository,
-        upload: &Upload,
+        upload: UploadId,
         state: &HashState,
         digest: Digest,
     ) -> Result<(), Error> {
-        let found = self.received(upload, state, digest.algorithm()).await?;
+        let found = self.received(place, upload, state, digest.algorithm()).await?;
         if found != digest {
             return Err(Error::DigestInvalid { given: Box::new(digest), found: found.into() });
         }
@@ -322,15 +335,22 @@ impl BlobStore {
     }
 
     /// Returns the digest of a session's bytes in the requested algorithm.
-    async fn received(&self, upload: &Upload, state: &HashState, algorithm: Algorithm) -> Result<Digest, Error> {
+    async fn received(
+        &self,
+        place: &Repository,
+        upload: UploadId,
+        state: &HashState,
+        algorithm: Algorithm,
+    ) -> Result<Digest, Error> {
         let hashed = state.hasher.clone().finish();
         if hashed.algorithm() == algorithm {
             return Ok(hashed);
         }
-        let upload = upload.clone();
-        let hash = move |_: &Self| {
+        let place = place.clone();
+        let hash = move |store: &BlockingStore<'_>| {
+            let upload = store.disk.uploads(&place).named(upload);
             let (mut hasher, file) = (algorithm.hasher(), upload.read()?);
-            hash_into(&file, &mut hasher).map_err(|error| upload.unread(error))?;
+            hash_into(store.disk.io(), &file, &mut hasher).map_err(|error| upload.unread(error))?;
             Ok(hasher.finish())
         };
         self.blocking(hash_lane(state.written), hash).await?
@@ -349,7 +369,7 @@ fn is_final(committed: &Result<(), Error>) -> bool {
 
 /// Restores a session that another process wrote to, and writes its bytes again. That process may have failed to sync
 /// them, and the kernel would then report success for the next sync although they are not on the disk.
-fn read_back(upload: &Upload) -> Result<HashState, Error> {
+fn read_back(disk: Disk<'_>, upload: &Upload<'_>) -> Result<HashState, Error> {
     let received = upload.received()?.ok_or(Error::UploadUnknown)?;
     let writer = match upload.writer(received)? {
         Opened::Writable(writer, _) => writer,
@@ -358,11 +378,11 @@ fn read_back(upload: &Upload) -> Result<HashState, Error> {
     };
     let (file, mut buffer, mut state) = (upload.read()?, vec![0; READ], HashState::new(Algorithm::Sha256.hasher()));
     loop {
-        let length = file.read_at(&mut buffer, state.written).map_err(|error| upload.unread(error))?;
+        let length = file.read_at(disk.io(), &mut buffer, state.written).map_err(|error| upload.unread(error))?;
         if length == 0 {
             return Ok(state);
         }
-        writer.write_at(&buffer[..length], state.written)?;
+        writer.write_at(disk.io(), &buffer[..length], state.written)?;
         state.hasher.update(&buffer[..length]);
         state.written += length as u64;
     }

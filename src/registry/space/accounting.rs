@@ -5,7 +5,10 @@ use crate::{
     oci::Digest,
     registry::{
         Error,
-        store::{access_tracker, blob_store::BlobStore},
+        store::{
+            access_tracker,
+            blob_store::{BlobStore, BlockingStore},
+        },
     },
     storage::{Change, Delta, Totals},
 };
@@ -46,13 +49,15 @@ impl BlobStore {
         };
         self.index.count(each, || self.storage.ledger().recount(sum.get()));
     }
+}
 
+impl BlockingStore<'_> {
     /// Walks the disk and corrects the index and the ledger.
     ///
     /// # Errors
     /// [`Error::Storage`] if a part of the disk cannot be read.
     pub(in crate::registry) fn scan(&self) -> Result<(), Error> {
-        let drift = self.storage.scan(|prefix_dir| prefix_dir.iter().try_for_each(|digest| self.found(digest)))?;
+        let drift = self.disk.scan(|prefix_dir| prefix_dir.iter().try_for_each(|digest| self.found(digest)))?;
         self.forget_missing()?;
         tracing::debug!("folders, links and sessions were counted {drift} bytes wrong");
         Ok(())
@@ -61,7 +66,7 @@ impl BlobStore {
     /// Indexes a blob found on disk. Its owner is set later, from its links.
     fn found(&self, digest: &Digest) -> Result<(), Error> {
         let _lock = self.locks.digest(digest);
-        let Some(stored) = self.storage.blob(digest)? else { return Ok(()) };
+        let Some(stored) = self.disk.blob(digest)? else { return Ok(()) };
         if self.index.blob_entry(digest).is_none_or(|held| held.allocated != stored.allocated) {
             self.index.discovered(digest, stored.allocated, modified(stored.facts.mtime));
         }
@@ -81,7 +86,7 @@ impl BlobStore {
     fn forget_missing(&self) -> Result<(), Error> {
         for digest in self.index.blob_batches().flatten() {
             let _lock = self.locks.digest(&digest);
-            if !self.storage.has_blob(&digest)? {
+            if !self.disk.has_blob(&digest)? {
                 self.forget_gone(&digest);
             }
         }

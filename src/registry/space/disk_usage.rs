@@ -18,7 +18,7 @@ use crate::{
     oci::{Digest, Domain, NamePattern, Repository, Tag},
     registry::{
         BlobUsage, Error, ProgressCallback,
-        store::{access_tracker, blob_store::BlobStore},
+        store::{access_tracker, blob_store::BlockingStore},
     },
     storage::Usage,
 };
@@ -74,7 +74,7 @@ pub(in crate::registry) struct BlobHolders {
     pub(in crate::registry) holders: BTreeSet<Repository>,
 }
 
-impl BlobStore {
+impl BlockingStore<'_> {
     /// Returns a blob with its repositories. A repository references the blobs that it links; a mirrored one also those
     /// that its manifests name, since it serves them without having fetched them.
     pub(in crate::registry) fn held(&self, digest: &Digest) -> Option<BlobHolders> {
@@ -109,7 +109,7 @@ impl Tally {
 }
 
 struct Counter<'a> {
-    store: &'a BlobStore,
+    store: &'a BlockingStore<'a>,
     sources: BTreeMap<Option<Domain>, Tally>,
     repositories: BTreeMap<Repository, Tally>,
     unlinked: Amount,
@@ -126,7 +126,7 @@ impl UsageCount {
     /// [`Error::Storage`] if the disk fails.
     pub(in crate::registry) fn run(
         &self,
-        store: &BlobStore,
+        store: &BlockingStore<'_>,
         on_event: ProgressCallback<'_, UsageEvent>,
     ) -> Result<Counted, Error> {
         wait_for_index(store, on_event)?;
@@ -143,12 +143,12 @@ impl UsageCount {
     }
 
     /// Returns an empty tally for each repository that the pattern names, so that empty repositories are reported too.
-    fn named(&self, store: &BlobStore) -> Result<BTreeMap<Repository, Tally>, Error> {
+    fn named(&self, store: &BlockingStore<'_>) -> Result<BTreeMap<Repository, Tally>, Error> {
         let mut named = BTreeMap::new();
         let Some(pattern) = self.tags.as_ref().filter(|pattern| !pattern.is_everything()) else {
             return Ok(named);
         };
-        for place in store.storage.repositories() {
+        for place in store.disk.repositories() {
             let place = place?;
             if pattern.matches_repository(&place) {
                 named.insert(place, Tally::default());
@@ -158,7 +158,7 @@ impl UsageCount {
     }
 }
 
-fn wait_for_index(store: &BlobStore, on_event: ProgressCallback<'_, UsageEvent>) -> Result<(), Error> {
+fn wait_for_index(store: &BlockingStore<'_>, on_event: ProgressCallback<'_, UsageEvent>) -> Result<(), Error> {
     while !store.index.is_complete() {
         if store.index.has_failed() {
             return Err(Error::NoIndex);
@@ -177,7 +177,7 @@ impl Counter<'_> {
     }
 
     fn blobs(&mut self) -> Result<(), Error> {
-        let usage = self.store.storage.ledger().usage();
+        let usage = self.store.disk.usage();
         let of = usage.hosted.objects() + usage.mirrored.objects();
         let store = self.store;
         for batch in store.index.blob_batches() {
@@ -211,7 +211,7 @@ impl Counter<'_> {
     }
 
     fn counted(&self) -> Counted {
-        let usage = self.store.storage.ledger().usage();
+        let usage = self.store.disk.usage();
         let by_ledger = i64::try_from(usage.hosted.bytes() + usage.mirrored.bytes()).unwrap_or(i64::MAX);
         let changed = by_ledger - i64::try_from(self.all.bytes).unwrap_or(i64::MAX);
         Counted { at: access_tracker::now(), usage, unlinked: self.unlinked, changed }

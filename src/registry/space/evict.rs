@@ -12,7 +12,7 @@ use crate::{
     oci::{Digest, Manifest, Repository},
     registry::{
         Error,
-        store::{access_tracker, blob_store::BlobStore, stored_manifests},
+        store::{access_tracker, blob_store::BlockingStore, stored_manifests},
     },
     storage::Durability,
 };
@@ -25,7 +25,7 @@ const AGAIN: u64 = 10;
 /// many.
 const READ_AGAIN: u64 = 1;
 
-impl BlobStore {
+impl BlockingStore<'_> {
     /// Evicts mirrored content until `bytes` are free, or nothing more is evictable. Returns the bytes freed.
     pub(in crate::registry) fn evict(&self, bytes: u64) -> u64 {
         let (digests, _) = self.evictable(bytes);
@@ -167,9 +167,9 @@ impl BlobStore {
         holders: &[Repository],
     ) -> Result<(), Error> {
         let is_manifest = kind == BlobKind::Manifest;
-        let manifest = if is_manifest { stored_manifests::read(&self.storage, digest)? } else { None };
+        let manifest = if is_manifest { stored_manifests::read(self.disk, digest)? } else { None };
         for place in holders {
-            let links = self.storage.links(place);
+            let links = self.disk.links(place);
             if is_manifest {
                 for tag in links.tags_of(digest)? {
                     self.unlink_tag(place, &tag, digest)?;
@@ -186,7 +186,7 @@ impl BlobStore {
             self.index.remove_link(place, digest, Link { revision: true, layer: true, ..Link::default() });
         }
         self.index.removing(digest);
-        self.storage.remove_blob(digest)?;
+        self.disk.remove_blob(digest)?;
         self.index.evicted(digest);
         if let Some(manifest) = manifest {
             self.orphan(digest, &manifest);

@@ -17,7 +17,7 @@ use crate::{
         Error,
         store::{
             access_tracker,
-            blob_store::BlobStore,
+            blob_store::BlockingStore,
             gc_guard::{Recent, short},
             stored_manifests,
         },
@@ -44,7 +44,7 @@ struct Candidate {
     digest: Digest,
 }
 
-impl BlobStore {
+impl BlockingStore<'_> {
     /// Evicts mirrored content, the oldest first, until `bytes` are free, or nothing more is evictable. Returns the
     /// bytes freed. Walks all repositories.
     ///
@@ -69,9 +69,9 @@ impl BlobStore {
 
     fn held_on_disk(&self) -> Result<DiskReferences, Error> {
         let mut held = DiskReferences::default();
-        for repository in self.storage.repositories() {
+        for repository in self.disk.repositories() {
             let repository = repository?;
-            let links = self.storage.links(&repository);
+            let links = self.disk.links(&repository);
             let stays = repository.domain.is_none() || self.is_pinned(&repository);
             let into = if stays { &mut held.kept } else { &mut held.mirrored };
             for digest in links.all() {
@@ -80,7 +80,7 @@ impl BlobStore {
             for revision in links.revisions() {
                 let revision = revision?;
                 if stays || self.is_leased(&revision)? {
-                    let manifest = stored_manifests::read(&self.storage, &revision)?;
+                    let manifest = stored_manifests::read(self.disk, &revision)?;
                     held.kept.extend(manifest.iter().flat_map(Manifest::children).map(|child| short(&child.digest)));
                 }
             }
@@ -99,7 +99,7 @@ impl BlobStore {
 
     /// Returns the last known access or arrival of a blob in seconds since the epoch, and its allocated bytes.
     fn used_on_disk(&self, digest: &Digest) -> Result<Option<(u64, u64)>, Error> {
-        let Some(stored) = self.storage.blob(digest)? else { return Ok(None) };
+        let Some(stored) = self.disk.blob(digest)? else { return Ok(None) };
         let written = u64::try_from(stored.facts.mtime / 1_000_000_000).unwrap_or(0);
         // A time in the future comes from another clock and counts as now.
         let used = written.max(self.access_tracker.last(digest).unwrap_or(0)).min(access_tracker::now());
@@ -109,7 +109,7 @@ impl BlobStore {
     /// Returns the evictable blobs with the oldest access, in that order.
     fn oldest(&self, held: &DiskReferences) -> Result<Vec<Candidate>, Error> {
         let mut oldest = BTreeSet::new();
-        for found in self.storage.blobs() {
+        for found in self.disk.blobs() {
             let (digest, _) = found?;
             let key = short(&digest);
             if held.kept.contains(&key) || !held.mirrored.contains(&key) || self.access_tracker.is_read(&digest) {
@@ -130,12 +130,12 @@ impl BlobStore {
     fn holders_on_disk(&self, candidates: &[Candidate]) -> Result<BTreeMap<Digest, Vec<Repository>>, Error> {
         let mut holders: BTreeMap<_, Vec<_>> =
             candidates.iter().map(|candidate| (candidate.digest, Vec::new())).collect();
-        for repository in self.storage.repositories() {
+        for repository in self.disk.repositories() {
             let repository = repository?;
             if repository.domain.is_none() {
                 continue;
             }
-            for digest in self.storage.links(&repository).all() {
+            for digest in self.disk.links(&repository).all() {
                 if let Some(places) = holders.get_mut(&digest?)
                     && places.last() != Some(&repository)
                 {
@@ -155,7 +155,7 @@ impl BlobStore {
         }
         let mut kind = BlobKind::Blob;
         for place in places {
-            if self.storage.links(place).has_revision(digest)? {
+            if self.disk.links(place).has_revision(digest)? {
                 kind = BlobKind::Manifest;
             }
         }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use crate::{
     index::PastUse,
-    registry::store::blob_store::BlobStore,
+    registry::store::blob_store::BlockingStore,
     storage::{LastUse, LastUses},
 };
 
 /// The interval of saving: a killed server that loses its index loses the uses since then.
 const SAVE_EVERY: Duration = Duration::from_mins(30);
 
-impl BlobStore {
+impl BlockingStore<'_> {
     /// Saves the uses if that is due.
     pub(in crate::registry) fn save_uses_if_due(&self) {
         if self.uses_saved.lock().elapsed() >= SAVE_EVERY {
@@ -34,7 +34,7 @@ impl BlobStore {
         if !self.index.is_complete() {
             return;
         }
-        if let Err(error) = self.storage.save_last_uses(&uses) {
+        if let Err(error) = self.disk.save_last_uses(&uses) {
             tracing::warn!("the last uses of mirrored blobs are not saved: {error}");
         }
         *saved = Instant::now();
@@ -45,7 +45,7 @@ impl BlobStore {
         if !self.index.lacks_uses() {
             return;
         }
-        match self.storage.last_uses() {
+        match self.disk.last_uses() {
             Ok(Some(uses)) => self.restore(&uses),
             Ok(None) => {}
             Err(error) => tracing::warn!("the last uses of mirrored blobs are lost: {error}"),

@@ -9,7 +9,10 @@ use crate::{
     oci::Digest,
     registry::{
         Error,
-        store::{blob_store::BlobStore, maintenance_state::Shortage},
+        store::{
+            blob_store::{BlobStore, BlockingStore},
+            maintenance_state::Shortage,
+        },
     },
     storage::{InsufficientSpace, LeasedBytes, Purpose, Reservation},
 };
@@ -28,6 +31,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const TRIES: usize = 8;
 /// The time for which a shortage is cached, since finding evictable content is slow if most of it is not.
 const BELIEVED: Duration = Duration::from_secs(1);
+
+/// The result of one attempt to reserve.
+enum Attempt {
+    Reserved(Reservation),
+    /// Space was freed: the next attempt may succeed.
+    Freed(InsufficientSpace),
+    /// Eviction cannot help.
+    Refused(InsufficientSpace),
+    /// Not enough is evictable.
+    Lacking(InsufficientSpace, Shortage),
+}
 
 /// A plan to free space for a reservation.
 struct Eviction {
@@ -70,25 +84,21 @@ impl BlobStore {
     }
 
     async fn reserve_now(&self, purpose: Purpose, bytes: u64) -> Result<Reservation, Error> {
-        if let Ok(reservation) = self.storage.reserve(purpose, bytes) {
+        let reserved = self.blocking(Lane::Look, move |store| store.disk.reserve(purpose, bytes)).await?;
+        if let Ok(reservation) = reserved {
             return Ok(reservation);
         }
         // One at a time, so that content evicted for one request is not counted as evictable for the next.
-        let mut lack = self.evicting.lock().await;
+        let mut shortage = self.evicting.lock().await;
         let mut last = None;
         for _ in 0..TRIES {
-            let short = match self.storage.reserve(purpose, bytes) {
-                Ok(reservation) => return Ok(reservation),
-                Err(short) if !self.can_help(&short) => return Err(short.into()),
-                Err(short) => short,
-            };
-            let known = *lack;
-            let made = self.blocking(Lane::Evict, move |store| store.free_missing(&short, known)).await?;
-            match made {
-                Ok(0) => return Err(short.into()),
-                Ok(_) => last = Some(short),
-                Err((short, found)) => {
-                    *lack = Some(found);
+            let known = *shortage;
+            match self.blocking(Lane::Evict, move |store| store.reserve_or_free(purpose, bytes, known)).await? {
+                Attempt::Reserved(reservation) => return Ok(reservation),
+                Attempt::Freed(short) => last = Some(short),
+                Attempt::Refused(short) => return Err(short.into()),
+                Attempt::Lacking(short, found) => {
+                    *shortage = Some(found);
                     return Err(short.into());
                 }
             }
@@ -101,29 +111,46 @@ impl BlobStore {
     /// # Errors
     /// [`Error::InsufficientSpace`] if they would not, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn could_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
-        let Some(short) = self.short_of(purpose, bytes)? else { return Ok(()) };
-        let mut lack = self.evicting.lock().await;
-        let known = *lack;
+        let short = self.blocking(Lane::Look, move |store| store.short_of(purpose, bytes)).await??;
+        let Some(short) = short else { return Ok(()) };
+        let mut shortage = self.evicting.lock().await;
+        let known = *shortage;
         let planned = self.blocking(Lane::Evict, move |store| store.plan(&short, known).map(drop)).await?;
         planned.map_err(|(short, found)| {
-            *lack = Some(found);
+            *shortage = Some(found);
             short.into()
         })
+    }
+}
+
+impl BlockingStore<'_> {
+    /// Reserves bytes, or frees those that are missing.
+    fn reserve_or_free(&self, purpose: Purpose, bytes: u64, known: Option<Shortage>) -> Attempt {
+        let short = match self.disk.reserve(purpose, bytes) {
+            Ok(reservation) => return Attempt::Reserved(reservation),
+            Err(short) if !self.can_help(&short) => return Attempt::Refused(short),
+            Err(short) => short,
+        };
+        match self.free_missing(&short, known) {
+            Ok(0) => Attempt::Refused(short),
+            Ok(_) => Attempt::Freed(short),
+            Err((short, found)) => Attempt::Lacking(short, found),
+        }
     }
 
     /// As [`BlobStore::could_fit`], but does not wait: succeeds while another request frees space. Blocks briefly.
     pub(in crate::registry) fn may_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
         let Some(short) = self.short_of(purpose, bytes)? else { return Ok(()) };
-        let Ok(mut lack) = self.evicting.try_lock() else { return Ok(()) };
-        self.plan(&short, *lack).map(drop).map_err(|(short, found)| {
-            *lack = Some(found);
+        let Ok(mut shortage) = self.evicting.try_lock() else { return Ok(()) };
+        self.plan(&short, *shortage).map(drop).map_err(|(short, found)| {
+            *shortage = Some(found);
             short.into()
         })
     }
 
     /// Returns the missing space if eviction could free it; `None` if nothing is missing.
     fn short_of(&self, purpose: Purpose, bytes: u64) -> Result<Option<InsufficientSpace>, Error> {
-        match self.storage.reserve(purpose, bytes) {
+        match self.disk.reserve(purpose, bytes) {
             Err(short) if short.is_counting() => Ok(None),
             Err(short) if !self.can_help(&short) => Err(short.into()),
             Err(short) => Ok(Some(short)),
@@ -133,8 +160,7 @@ impl BlobStore {
 
     /// Returns whether evicting everything mirrored would free enough.
     fn can_help(&self, short: &InsufficientSpace) -> bool {
-        !short.is_not_evictable()
-            && short.by <= self.storage.ledger().usage().mirrored.bytes() + self.partial_blobs.bytes()
+        !short.is_not_evictable() && short.by <= self.disk.usage().mirrored.bytes() + self.partial_blobs.bytes()
     }
 
     /// Frees the missing space and returns the bytes freed. If not enough is evictable, nothing is evicted, since it
@@ -161,8 +187,9 @@ impl BlobStore {
         known: Option<Shortage>,
     ) -> Result<Eviction, (InsufficientSpace, Shortage)> {
         let (bytes, partial) = (short.by, self.partial_blobs.bytes().min(short.by));
-        let lack = match known.filter(|lack| lack.found.elapsed() < BELIEVED && lack.available < bytes) {
-            Some(lack) => lack,
+        let shortage = match known.filter(|shortage| shortage.found.elapsed() < BELIEVED && shortage.available < bytes)
+        {
+            Some(shortage) => shortage,
             None => {
                 let (digests, evictable) = self.evictable(bytes - partial);
                 if partial + evictable >= bytes {
@@ -171,8 +198,8 @@ impl BlobStore {
                 Shortage { found: Instant::now(), available: partial + evictable }
             }
         };
-        let leased = leased(self.index.deferred(), bytes.saturating_sub(lack.available));
-        Err((short.with_leased(leased), lack))
+        let leased = leased(self.index.deferred(), bytes.saturating_sub(shortage.available));
+        Err((short.with_leased(leased), shortage))
     }
 
     /// Frees `bytes` or as many as possible; returns the bytes freed. Partial blobs are removed before cached ones.

@@ -7,7 +7,7 @@ use crate::{
     oci::{Digest, Manifest, Repository, Tag},
     registry::{
         Error,
-        store::{blob_store::BlobStore, gc_guard::short, stored_manifests},
+        store::{blob_store::BlockingStore, gc_guard::short, stored_manifests},
     },
 };
 
@@ -25,13 +25,13 @@ struct Reached {
 /// # Errors
 /// [`Error::Storage`] if a tag or a manifest cannot be read.
 pub(in crate::registry) fn weigh(
-    store: &BlobStore,
+    store: &BlockingStore<'_>,
     place: &Repository,
 ) -> Result<Vec<(Tag, Digest, BlobUsage)>, Error> {
     let mut found = Vec::new();
     // Keyed by the first eight bytes of the digest: some megabytes for a million blobs.
     let mut reached: HashMap<u64, Reached> = HashMap::new();
-    for tagged in store.storage.links(place).tags() {
+    for tagged in store.disk.links(place).tags() {
         let (tag, Some(top)) = tagged? else { continue };
         let used = store.index.blob_entry(&top).map(|holding| holding.used);
         let mut weight = BlobUsage { used, ..BlobUsage::default() };
@@ -51,7 +51,7 @@ pub(in crate::registry) fn weigh(
     Ok(found)
 }
 
-fn first(store: &BlobStore, place: &Repository, digest: &Digest, number: usize) -> Reached {
+fn first(store: &BlockingStore<'_>, place: &Repository, digest: &Digest, number: usize) -> Reached {
     match store.held(digest).filter(|held| held.holders.contains(place)) {
         None => Reached { allocated: None, only: None },
         Some(held) => {
@@ -61,14 +61,14 @@ fn first(store: &BlobStore, place: &Repository, digest: &Digest, number: usize) 
 }
 
 /// Returns a manifest with its descendants and referrers, which garbage collection keeps with it (`mark.rs`).
-fn reach(store: &BlobStore, place: &Repository, top: Digest) -> Result<HashSet<Digest>, Error> {
+fn reach(store: &BlockingStore<'_>, place: &Repository, top: Digest) -> Result<HashSet<Digest>, Error> {
     let (mut waiting, mut reached) = (vec![top], HashSet::new());
     while let Some(digest) = waiting.pop() {
         let is_manifest = || store.index.link(place, &digest).is_some_and(|link| link.revision);
         if !reached.insert(digest) || !is_manifest() {
             continue;
         }
-        let manifest = stored_manifests::read(&store.storage, &digest)?;
+        let manifest = stored_manifests::read(store.disk, &digest)?;
         waiting.extend(manifest.iter().flat_map(Manifest::children).map(|child| child.digest));
         waiting.extend(store.index.referrers(place, &digest, "", usize::MAX).unwrap_or_default());
     }

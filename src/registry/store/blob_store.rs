@@ -1,8 +1,10 @@
 //! Blobs as the registry sees them: the bytes on disk together with their entries in the index.
 //!
-//! All blocking work of the registry runs on one of the lanes held here.
+//! All blocking work of the registry runs on one of the lanes held here, and gets a [`BlockingStore`]. What reads or
+//! changes the disk is a method of that type, or takes it, so that async code cannot call it.
 
 use std::{
+    ops::Deref,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,11 +27,11 @@ use super::{
 };
 use crate::{
     index::{Arrival, BlobKind, Class, Index, Link},
-    lanes::{Lane, Lanes},
+    lanes::{Blocking, Lane, Lanes},
     metrics::Metrics,
     oci::{Digest, Repository},
     registry::{Error, Retention},
-    storage::{self, Durability, Published, Purpose, Staged, Storage, Stored},
+    storage::{self, Disk, Durability, Published, Purpose, Staged, Storage, Stored},
 };
 
 /// The largest blob that is ever read into memory; no accepted or fetched manifest is larger.
@@ -109,7 +111,7 @@ impl BlobStore {
     /// bytes must be hashed first.
     pub(in crate::registry) async fn known(&self, digest: Digest) -> Result<Option<Stored>, Error> {
         let Some(expected) = self.index.stamp(&digest) else { return Ok(None) };
-        let stored = self.blocking(Lane::Look, move |store| store.storage.blob_for_client(&digest)).await?;
+        let stored = self.blocking(Lane::Look, move |store| store.disk.blob_for_client(&digest)).await?;
         Ok(stored?.filter(|stored| stamp(&stored.facts) == expected))
     }
 
@@ -118,7 +120,7 @@ impl BlobStore {
     /// # Errors
     /// [`Error::Storage`] if the disk fails, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn has(&self, digest: Digest) -> Result<bool, Error> {
-        Ok(self.blocking(Lane::Look, move |store| store.storage.has_blob(&digest)).await??)
+        Ok(self.blocking(Lane::Look, move |store| store.disk.has_blob(&digest)).await??)
     }
 
     /// Returns a published blob, after hashing its bytes if they are in doubt. All concurrent callers share one
@@ -127,36 +129,22 @@ impl BlobStore {
     /// # Errors
     /// [`Error::Storage`] if the bytes cannot be read, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn recheck(&self, digest: Digest) -> Result<Option<Stored>, Error> {
-        let look = move |store: &Self| store.storage.blob_for_client(&digest);
+        let look = move |store: &BlockingStore<'_>| store.disk.blob_for_client(&digest);
         let Some(stored) = self.blocking(Lane::Look, look).await?? else { return Ok(None) };
         if self.index.stamp(&digest) == Some(stamp(&stored.facts)) {
             return Ok(Some(stored));
         }
         let (lane, store) = (hash_lane(stored.facts.size), self.clone());
-        let work = move || match store.changing() {
-            Some(_open) => store.recheck_now(&digest),
+        let work = move |io: &Blocking| match store.changing() {
+            Some(_open) => store.with(io).recheck_now(&digest),
             None => Err(Error::ShuttingDown),
         };
         self.or_drop(digest, self.rechecks.join(digest, lane, work).await.ok_or(Error::Panicked)??).await
     }
 
-    /// Returns whether a published blob is the file that was last verified.
-    pub(in crate::registry) fn is_unchanged(&self, digest: &Digest) -> Result<bool, Error> {
-        let Some(stored) = self.storage.blob(digest)? else { return Ok(false) };
-        Ok(self.index.stamp(digest) == Some(stamp(&stored.facts)))
-    }
-
     /// Records in the index that a file's bytes are verified.
     pub(in crate::registry) fn settle(&self, digest: &Digest, stored: &Stored) {
         self.index.verified(digest, stamp(&stored.facts));
-    }
-
-    /// Removes the bytes of a blob that no repository links. The caller holds the digest's lock.
-    pub(in crate::registry) fn remove_bytes(&self, digest: &Digest) -> Result<(), storage::Error> {
-        self.index.removing(digest);
-        self.storage.remove_blob(digest)?;
-        self.index.removed(digest);
-        Ok(())
     }
 
     /// Makes a blob evictable that no hosted repository links any more and a mirrored one does. The caller holds the
@@ -171,13 +159,13 @@ impl BlobStore {
     /// # Errors
     /// [`Error::Storage`] if the bytes cannot be read, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn read(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
-        let look = move |store: &Self| store.storage.blob(&digest);
+        let look = move |store: &BlockingStore<'_>| store.disk.blob(&digest);
         if self.blocking(Lane::Look, look).await??.is_none_or(|stored| stored.facts.size > SMALL) {
             return Ok(None);
         }
         let Some(stored) = self.recheck(digest).await? else { return Ok(None) };
-        let read = move |store: &Self| {
-            let bytes = store.storage.bytes(&digest, &stored)?;
+        let read = move |store: &BlockingStore<'_>| {
+            let bytes = store.disk.bytes(&digest, &stored)?;
             Ok(digest.matches(&bytes).then(|| bytes.into()))
         };
         self.blocking(Lane::Read, read).await?
@@ -192,8 +180,9 @@ impl BlobStore {
     ) -> Result<(), Error> {
         let purpose = if durability == Durability::Synced { Purpose::Hosted } else { Purpose::Mirrored };
         let staged = self.stage(&digest, purpose, bytes.len() as u64).await?;
-        let staged =
-            self.blocking(Lane::Write, move |_| staged.writer().write_at(&bytes, 0).map(|()| staged)).await??;
+        let staged = self
+            .blocking(Lane::Write, move |store| staged.writer().write_at(store.disk.io(), &bytes, 0).map(|()| staged))
+            .await??;
         self.publish(staged, digest, durability, BlobKind::Manifest).await
     }
 
@@ -206,7 +195,7 @@ impl BlobStore {
     ) -> Result<Staged, Error> {
         let reservation = self.reserve_object(purpose, size).await?;
         let digest = *digest;
-        Ok(self.blocking(Lane::Write, move |store| store.storage.stage(&digest, reservation, size)).await??)
+        Ok(self.blocking(Lane::Write, move |store| store.disk.stage(&digest, reservation, size)).await??)
     }
 
     /// Publishes a staged file that was found to hash to `digest`. Waits for the digest's
@@ -220,24 +209,24 @@ impl BlobStore {
     ) -> Result<(), Error> {
         let guard = self.gc_guard.guard_blob(&digest).await;
         let lock = self.locks.wait_for_digest(&digest).await;
-        let publish = move |store: &Self| {
+        let publish = move |store: &BlockingStore<'_>| {
             let (_guard, _lock) = (guard, lock);
             let mirrored = durability == Durability::Unsynced;
             // These bytes replace damaged ones of a pushed blob and must be as durable. Until they are, no client may
             // rely on them.
-            let hosted = !mirrored || store.storage.is_quarantined(&digest)?;
-            let published = store.storage.publish(staged, &digest, durability)?;
+            let hosted = !mirrored || store.disk.is_quarantined(&digest)?;
+            let published = store.disk.publish(staged, &digest, durability)?;
             if published.first {
                 if hosted
                     && mirrored
-                    && let Err(error) = store.storage.make_durable(&digest)
+                    && let Err(error) = store.disk.make_durable(&digest)
                 {
                     // No link names it yet, and the quarantined bytes stay.
-                    store.storage.remove_blob(&digest)?;
+                    store.disk.remove_blob(&digest)?;
                     return Err(error.into());
                 }
                 store.record_published(&digest, published, Class { mirrored, hosted }, kind);
-                store.storage.release(&digest)?;
+                store.disk.release(&digest)?;
             }
             Ok(())
         };
@@ -265,11 +254,11 @@ impl BlobStore {
         let repository = repository.clone();
         let guard = self.gc_guard.guard_blob(&digest).await;
         let lock = self.locks.wait_for_digest(&digest).await;
-        let link = move |store: &Self| {
+        let link = move |store: &BlockingStore<'_>| {
             let (_guard, _lock) = (guard, lock);
-            let linked = store.storage.has_blob(&digest).and_then(|here| {
+            let linked = store.disk.has_blob(&digest).and_then(|here| {
                 if here {
-                    store.storage.links(&repository).add_layer(&digest, Durability::Unsynced)?;
+                    store.disk.links(&repository).add_layer(&digest, Durability::Unsynced)?;
                 }
                 Ok(here)
             });
@@ -290,16 +279,21 @@ impl BlobStore {
         repository.domain.is_some() || self.index.is_complete()
     }
 
+    /// Returns the store for code that may block.
+    pub(in crate::registry) fn with<'a>(&'a self, io: &'a Blocking) -> BlockingStore<'a> {
+        BlockingStore { store: self, disk: self.storage.disk(io) }
+    }
+
     /// Runs blocking work on the given lane.
     pub(in crate::registry) async fn blocking<T: Send + 'static>(
         &self,
         lane: Lane,
-        work: impl FnOnce(&Self) -> T + Send + 'static,
+        work: impl FnOnce(&BlockingStore<'_>) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let store = self.clone();
-        let work = move || {
+        let work = move |io: &Blocking| {
             let _open = store.changing()?;
-            Some(work(&store))
+            Some(work(&store.with(io)))
         };
         self.lanes.run(lane, work).await.map_err(|_| Error::Panicked)?.ok_or(Error::ShuttingDown)
     }
@@ -313,5 +307,36 @@ impl BlobStore {
     /// Closes the store. Returns `false` if work under way does not end in time.
     pub(in crate::registry) fn close(&self) -> bool {
         self.closed.try_write_for(CLOSING).map(|mut closed| *closed = true).is_some()
+    }
+}
+
+/// The store on a thread that may block. It has all of [`BlobStore`] and the disk.
+#[derive(Debug)]
+pub(in crate::registry) struct BlockingStore<'a> {
+    store: &'a BlobStore,
+    pub(in crate::registry) disk: Disk<'a>,
+}
+
+impl Deref for BlockingStore<'_> {
+    type Target = BlobStore;
+
+    fn deref(&self) -> &BlobStore {
+        self.store
+    }
+}
+
+impl BlockingStore<'_> {
+    /// Returns whether a published blob is the file that was last verified.
+    pub(in crate::registry) fn is_unchanged(&self, digest: &Digest) -> Result<bool, Error> {
+        let Some(stored) = self.disk.blob(digest)? else { return Ok(false) };
+        Ok(self.index.stamp(digest) == Some(stamp(&stored.facts)))
+    }
+
+    /// Removes the bytes of a blob that no repository links. The caller holds the digest's lock.
+    pub(in crate::registry) fn remove_bytes(&self, digest: &Digest) -> Result<(), storage::Error> {
+        self.index.removing(digest);
+        self.disk.remove_blob(digest)?;
+        self.index.removed(digest);
+        Ok(())
     }
 }

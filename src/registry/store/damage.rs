@@ -6,12 +6,12 @@
 use std::time::Instant;
 
 use super::{
-    blob_store::BlobStore,
+    blob_store::{BlobStore, BlockingStore},
     hashing::{Hashed, hash, stamp},
 };
 use crate::{
     index::{BlobKind, Class},
-    lanes::Lane,
+    lanes::{Blocking, Lane},
     metrics::{self, MaintenanceEvent},
     oci::{Digest, Repository},
     registry::Error,
@@ -30,13 +30,32 @@ pub enum RepairResult {
 }
 
 impl BlobStore {
+    /// Returns a verified blob. A damaged one is dropped, once for all callers that found it.
+    pub(in crate::registry) async fn or_drop(&self, digest: Digest, hashed: Hashed) -> Result<Option<Stored>, Error> {
+        match hashed {
+            Hashed::Right(stored) => Ok(Some(stored)),
+            Hashed::Absent => Ok(None),
+            Hashed::Wrong(facts) => {
+                let store = self.clone();
+                let work = move |io: &Blocking| match store.changing() {
+                    Some(_open) => store.with(io).drop_damaged(&digest, &facts).map(drop),
+                    None => Err(Error::ShuttingDown),
+                };
+                self.drops.join(digest, Lane::List, work).await.ok_or(Error::Panicked)??;
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl BlockingStore<'_> {
     /// Hashes a published blob if its bytes are in doubt.
     pub(in crate::registry) fn recheck_now(&self, digest: &Digest) -> Result<Hashed, Error> {
-        let Some(stored) = self.storage.blob(digest)? else { return Ok(Hashed::Absent) };
+        let Some(stored) = self.disk.blob(digest)? else { return Ok(Hashed::Absent) };
         if self.index.stamp(digest) == Some(stamp(&stored.facts)) {
             return Ok(Hashed::Right(stored));
         }
-        let found = hash(&stored, digest).map_err(|error| self.storage.unread(digest, error))?;
+        let found = hash(self.disk.io(), &stored, digest).map_err(|error| self.storage.unread(digest, error))?;
         if found != *digest {
             return Ok(Hashed::Wrong(stored.facts));
         }
@@ -48,23 +67,6 @@ impl BlobStore {
     pub(in crate::registry) fn rehash(&self, digest: &Digest) -> Result<Hashed, Error> {
         self.index.unverified(digest);
         self.recheck_now(digest)
-    }
-
-    /// Returns a verified blob. A damaged one is dropped, once for all callers that found it.
-    pub(in crate::registry) async fn or_drop(&self, digest: Digest, hashed: Hashed) -> Result<Option<Stored>, Error> {
-        match hashed {
-            Hashed::Right(stored) => Ok(Some(stored)),
-            Hashed::Absent => Ok(None),
-            Hashed::Wrong(facts) => {
-                let store = self.clone();
-                let work = move || match store.changing() {
-                    Some(_open) => store.drop_damaged(&digest, &facts).map(drop),
-                    None => Err(Error::ShuttingDown),
-                };
-                self.drops.join(digest, Lane::List, work).await.ok_or(Error::Panicked)??;
-                Ok(None)
-            }
-        }
     }
 
     /// Removes damaged bytes: deletes those that an upstream has, and quarantines those that were pushed here. Returns
@@ -80,7 +82,7 @@ impl BlobStore {
         let begun = Instant::now();
         let owners = self.owners(digest)?;
         let _lock = self.locks.digest(digest);
-        if self.storage.blob(digest)?.is_none_or(|now| now.facts != *found) {
+        if self.disk.blob(digest)?.is_none_or(|now| now.facts != *found) {
             return Ok(None);
         }
         let owners = self.with_new_owners(digest, owners, begun)?;
@@ -91,11 +93,11 @@ impl BlobStore {
         let (outcome, moved) = if mirrored && !hosted {
             tracing::warn!("{digest} of {} was damaged on disk and is dropped", names(&owners));
             self.metrics.found(MaintenanceEvent::Damaged(metrics::Class::Mirrored));
-            (RepairResult::Dropped, self.storage.remove_blob(digest))
+            (RepairResult::Dropped, self.disk.remove_blob(digest))
         } else {
             tracing::error!("{digest} of {} was damaged on disk and is quarantined: push it again", names(&owners));
             self.metrics.found(MaintenanceEvent::Damaged(metrics::Class::Hosted));
-            (RepairResult::Quarantined, self.storage.quarantine(digest))
+            (RepairResult::Quarantined, self.disk.quarantine(digest))
         };
         if let Err(error) = moved {
             tracing::error!("a damaged blob stays: {error}");
@@ -111,7 +113,7 @@ impl BlobStore {
         let owners = self.owners(digest)?;
         let _lock = self.locks.digest(digest);
         // Another file may have replaced it meanwhile.
-        if self.storage.blob(digest)?.is_none_or(|now| now.facts != *found) {
+        if self.disk.blob(digest)?.is_none_or(|now| now.facts != *found) {
             return Ok(true);
         }
         let owners = self.with_new_owners(digest, owners, begun)?;
@@ -128,7 +130,7 @@ impl BlobStore {
     /// [`Error::Storage`] if the disk fails.
     pub(in crate::registry) fn take_back(&self, digest: &Digest) -> Result<bool, Error> {
         let _lock = self.locks.digest(digest);
-        let Some(published) = self.storage.take_back(digest)? else { return Ok(false) };
+        let Some(published) = self.disk.take_back(digest)? else { return Ok(false) };
         self.record_published(digest, published, Class { hosted: true, mirrored: false }, BlobKind::Blob);
         Ok(true)
     }
@@ -139,9 +141,9 @@ impl BlobStore {
     /// [`storage::Error`] if a repository cannot be read.
     pub(in crate::registry) fn owners(&self, digest: &Digest) -> Result<Vec<Repository>, storage::Error> {
         let mut owners = Vec::new();
-        for place in self.storage.repositories() {
+        for place in self.disk.repositories() {
             let place = place?;
-            if self.storage.links(&place).has(digest)? {
+            if self.disk.links(&place).has(digest)? {
                 owners.push(place);
             }
         }
@@ -158,7 +160,7 @@ impl BlobStore {
     ) -> Result<Vec<Repository>, storage::Error> {
         for name in self.gc_guard.entered_since(begun) {
             let place = Repository { domain: None, name };
-            if !owners.contains(&place) && self.storage.links(&place).has(digest)? {
+            if !owners.contains(&place) && self.disk.links(&place).has(digest)? {
                 owners.push(place);
             }
         }

@@ -2,13 +2,11 @@
 
 use crate::{
     index::VerifiedStamp,
-    lanes::Lane,
+    lanes::{Blocking, Lane},
     oci::{Digest, Hasher},
     registry::Error,
-    storage::{FileStamp, Stored},
+    storage::{BlobFile, FileStamp, Stored},
 };
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 
 /// The largest file that is hashed on the lane for short computations; it takes some hundredths of a second.
 const QUICK: u64 = 8 << 20;
@@ -48,17 +46,17 @@ pub(in crate::registry) fn stamp(facts: &FileStamp) -> VerifiedStamp {
     VerifiedStamp { size: facts.size, mtime: facts.mtime, inode: facts.inode }
 }
 
-pub(in crate::registry) fn hash(stored: &Stored, digest: &Digest) -> std::io::Result<Digest> {
+pub(in crate::registry) fn hash(io: &Blocking, stored: &Stored, digest: &Digest) -> std::io::Result<Digest> {
     let mut hasher = digest.hasher();
-    hash_into(&stored.file, &mut hasher)?;
+    hash_into(io, &stored.file, &mut hasher)?;
     Ok(hasher.finish())
 }
 
 /// Feeds a whole file to a hasher and returns its length in bytes.
-pub(in crate::registry) fn hash_into(file: &File, hasher: &mut Hasher) -> std::io::Result<u64> {
+pub(in crate::registry) fn hash_into(io: &Blocking, file: &BlobFile, hasher: &mut Hasher) -> std::io::Result<u64> {
     let (mut buffer, mut at) = (vec![0; READ], 0);
     loop {
-        let read = file.read_at(&mut buffer, at)?;
+        let read = file.read_at(io, &mut buffer, at)?;
         if read == 0 {
             return Ok(at);
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use crate::{
-    lanes::{Lane, Lanes},
+    lanes::{Blocking, Lane, Lanes},
     oci::Hasher,
     storage::{self, FileWriter},
 };
@@ -48,17 +48,17 @@ impl<I: DerefMut<Target = HashState>> HashingFile<I> {
     }
 
     /// Releases space allocated beyond the end, because no more bytes follow.
-    pub(in crate::registry) fn end(&self) {
-        self.writer.end();
+    pub(in crate::registry) fn end(&self, io: &Blocking) {
+        self.writer.end(io);
     }
 
     pub(in crate::registry) fn into_state(self) -> I {
         self.state
     }
 
-    fn write(&mut self, batch: &[Bytes]) -> Result<(), storage::Error> {
+    fn write(&mut self, io: &Blocking, batch: &[Bytes]) -> Result<(), storage::Error> {
         batch.iter().try_for_each(|bytes| {
-            self.writer.write_at(bytes, self.state.written)?;
+            self.writer.write_at(io, bytes, self.state.written)?;
             self.state.hasher.update(bytes);
             self.state.written += bytes.len() as u64;
             Ok(())
@@ -129,8 +129,8 @@ impl<I: DerefMut<Target = HashState> + Send + 'static> Writer<I> {
         if let WriterState::Idle(mut hashing_file) = std::mem::replace(&mut self.phase, WriterState::Empty) {
             let batch = std::mem::take(&mut self.batch);
             self.batched = 0;
-            self.phase = WriterState::Writing(self.lanes.start(Lane::Write, move || {
-                let result = hashing_file.write(&batch);
+            self.phase = WriterState::Writing(self.lanes.start(Lane::Write, move |io| {
+                let result = hashing_file.write(io, &batch);
                 (hashing_file, result)
             }));
         }

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use moka::{policy::EvictionPolicy, sync::Cache};
 
-use super::{blob_store::BlobStore, manifests, referrer_descriptor::ReferrerDescriptor};
+use super::{
+    blob_store::{BlobStore, BlockingStore},
+    manifests,
+    referrer_descriptor::ReferrerDescriptor,
+};
 use crate::{
     index::{Index, Link, Role},
     lanes::Lane,
@@ -105,7 +109,7 @@ impl Manifests {
         bytes: Bytes,
     ) -> Option<Result<Arc<StoredManifest>, InvalidManifest>> {
         let parse = move || StoredManifest::new(digest, bytes).map(Arc::new);
-        self.store.lanes.run(Lane::Compute, parse).await.ok()
+        self.store.lanes.run(Lane::Compute, move |_| parse()).await.ok()
     }
 
     /// Drops a manifest from memory, because its bytes on disk are damaged; it then counts as absent and can be pushed
@@ -184,12 +188,12 @@ impl Manifests {
     ) -> Result<(), Error> {
         let (repository, manifest) = (repository.clone(), Arc::clone(manifest));
         let lock = self.store.locks.wait_for_digest(&manifest.digest).await;
-        let link = move |store: &BlobStore| {
+        let link = move |store: &BlockingStore<'_>| {
             let _lock = lock;
-            if !store.storage.has_blob(&manifest.digest)? {
+            if !store.disk.has_blob(&manifest.digest)? {
                 return Ok(());
             }
-            let links = store.storage.links(&repository);
+            let links = store.disk.links(&repository);
             let known = store.index.link(&repository, &manifest.digest).is_some_and(|link| link.revision);
             if !known || !links.has_revision(&manifest.digest)? {
                 links.add_revision(&manifest.digest, Durability::Unsynced)?;
@@ -218,8 +222,8 @@ impl Manifests {
             return Ok(false);
         }
         let (place, digest) = (repository.clone(), *digest);
-        let look = move |store: &BlobStore| {
-            let found = store.storage.links(&place).has_revision(&digest)?;
+        let look = move |store: &BlockingStore<'_>| {
+            let found = store.disk.links(&place).has_revision(&digest)?;
             if found && place.domain.is_some() {
                 store.index.add_link(&place, &digest, Link { revision: true, ..Link::default() });
             }

@@ -2,16 +2,16 @@
 //! All of it is synced to the disk, bytes before links (laws 2 and 3 of ARCHITECTURE.md).
 
 use super::{
-    blob_store::BlobStore,
+    blob_store::{BlobStore, BlockingStore},
     hashing::{Hashed, Promotion, hash_lane},
     locks::KeyGuard,
 };
 use crate::{
     index::{BlobKind, Class, Link},
-    lanes::Lane,
-    oci::{Digest, Repository},
+    lanes::{Blocking, Lane},
+    oci::{Digest, Repository, UploadId},
     registry::Error,
-    storage::{Durability, Upload},
+    storage::Durability,
 };
 
 impl BlobStore {
@@ -20,13 +20,13 @@ impl BlobStore {
     pub(in crate::registry) async fn host_upload(
         &self,
         place: &Repository,
-        upload: &Upload,
+        upload: UploadId,
         digest: Digest,
     ) -> Result<(), Error> {
         // An existing blob may turn out to be damaged and is removed then, so the second attempt publishes.
         for _ in 0..2 {
-            let (into, upload, lock) = (place.clone(), upload.clone(), self.locks.wait_for_digest(&digest).await);
-            let host = move |store: &Self| store.host_first(&into, &upload, &digest, &lock);
+            let (into, lock) = (place.clone(), self.locks.wait_for_digest(&digest).await);
+            let host = move |store: &BlockingStore<'_>| store.host_first(&into, upload, &digest, &lock);
             if self.blocking(Lane::Sync, host).await?? {
                 return Ok(());
             }
@@ -35,23 +35,6 @@ impl BlobStore {
             }
         }
         Err(Error::Contended)
-    }
-
-    /// Publishes and links an upload. Returns `false` if the blob exists already.
-    fn host_first(
-        &self,
-        place: &Repository,
-        upload: &Upload,
-        digest: &Digest,
-        lock: &KeyGuard<Digest>,
-    ) -> Result<bool, Error> {
-        let published = self.storage.publish_upload(upload, digest)?;
-        if !published.first {
-            return Ok(false);
-        }
-        self.record_published(digest, published, Class { hosted: true, mirrored: false }, BlobKind::Blob);
-        self.storage.release(digest)?;
-        self.host_layer(place, digest, lock)
     }
 
     /// Links a promoted blob; returns whether its bytes still exist. `held` is kept until the link is written, even if
@@ -63,7 +46,7 @@ impl BlobStore {
         held: H,
     ) -> Result<bool, Error> {
         let (place, lock) = (place.clone(), self.locks.wait_for_digest(&digest).await);
-        let link = move |store: &Self| {
+        let link = move |store: &BlockingStore<'_>| {
             let _held = held;
             store.host_layer(&place, &digest, &lock)
         };
@@ -74,14 +57,14 @@ impl BlobStore {
     /// or if they were mirrored and cannot be synced.
     pub(in crate::registry) async fn promote(&self, digest: Digest) -> Result<bool, Error> {
         let lock = self.locks.wait_for_digest(&digest).await;
-        let own = move |store: &Self| {
+        let own = move |store: &BlockingStore<'_>| {
             // From here on it is not evicted, even if the promotion fails.
             store.index.kept_for_push(&digest);
             drop(lock);
             let durable = store.index.class(&digest).hosted
                 && store.is_unchanged(&digest)?
-                && !store.storage.is_unsynced(&digest)?;
-            let size = store.storage.blob(&digest)?.map(|stored| stored.facts.size);
+                && !store.disk.is_unsynced(&digest)?;
+            let size = store.disk.blob(&digest)?.map(|stored| stored.facts.size);
             Ok::<_, Error>((durable, size))
         };
         let size = match self.blocking(Lane::Write, own).await?? {
@@ -90,8 +73,8 @@ impl BlobStore {
             (false, Some(size)) => size,
         };
         let store = self.clone();
-        let promote = move || match store.changing() {
-            Some(_open) => store.promote_now(&digest),
+        let promote = move |io: &Blocking| match store.changing() {
+            Some(_open) => store.with(io).promote_now(&digest),
             None => Err(Error::ShuttingDown),
         };
         // A small blob is hashed quickly; syncing it takes longer and determines the lane.
@@ -108,13 +91,32 @@ impl BlobStore {
             }
         }
     }
+}
+
+impl BlockingStore<'_> {
+    /// Publishes and links an upload. Returns `false` if the blob exists already.
+    fn host_first(
+        &self,
+        place: &Repository,
+        upload: UploadId,
+        digest: &Digest,
+        lock: &KeyGuard<Digest>,
+    ) -> Result<bool, Error> {
+        let published = self.disk.publish_upload(&self.disk.uploads(place).named(upload), digest)?;
+        if !published.first {
+            return Ok(false);
+        }
+        self.record_published(digest, published, Class { hosted: true, mirrored: false }, BlobKind::Blob);
+        self.disk.release(digest)?;
+        self.host_layer(place, digest, lock)
+    }
 
     fn promote_now(&self, digest: &Digest) -> Result<Promotion, Error> {
         let facts = match self.rehash(digest)? {
             Hashed::Right(stored) => stored.facts,
             hashed => return Ok(Promotion::Not(hashed)),
         };
-        match self.storage.make_durable(digest) {
+        match self.disk.make_durable(digest) {
             Err(error) if error.is_unsynced() => Ok(Promotion::Unsynced(facts, error.into())),
             durable => {
                 durable?;
@@ -132,11 +134,11 @@ impl BlobStore {
         digest: &Digest,
         _lock: &KeyGuard<Digest>,
     ) -> Result<bool, Error> {
-        if !self.storage.has_blob(digest)? {
+        if !self.disk.has_blob(digest)? {
             return Ok(false);
         }
         self.index.promoted(digest);
-        let added = self.storage.links(repository).add_layer(digest, Durability::Synced);
+        let added = self.disk.links(repository).add_layer(digest, Durability::Synced);
         added.inspect_err(|_| self.reread_link(repository, digest))?;
         self.index.linked(repository, digest, Link { layer: true, ..Link::default() });
         Ok(true)

@@ -4,7 +4,7 @@
 
 use std::time::SystemTime;
 
-use super::{blob_store::BlobStore, manifests, stored_manifests};
+use super::{blob_store::BlockingStore, manifests, stored_manifests};
 use crate::{
     index::Link,
     oci::{Digest, Repository, Tag},
@@ -12,10 +12,10 @@ use crate::{
     storage,
 };
 
-impl BlobStore {
+impl BlockingStore<'_> {
     /// Updates the index with the digest that a tag has on disk. The caller holds the lock under which the tag changes.
     pub(in crate::registry) fn reread_tag(&self, repository: &Repository, tag: &Tag) {
-        match self.storage.links(repository).tag(tag) {
+        match self.disk.links(repository).tag(tag) {
             Ok(Some(digest)) => {
                 // The time of the last check of a mirrored tag is unknown, so it counts as stale.
                 let hosted = repository.domain.is_none();
@@ -36,13 +36,13 @@ impl BlobStore {
     }
 
     fn try_reread_link(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
-        let links = self.storage.links(repository);
+        let links = self.disk.links(repository);
         let (layer, revision) = (links.has_layer(digest)?, links.has_revision(digest)?);
         self.index.remove_link(repository, digest, Link { layer: !layer, revision: !revision, ..Link::default() });
         if layer || revision {
             self.index.linked(repository, digest, Link { layer, revision, ..Link::default() });
         }
-        if revision && let Some(manifest) = stored_manifests::read_stored(&self.storage, digest)? {
+        if revision && let Some(manifest) = stored_manifests::read_stored(self.disk, digest)? {
             manifests::note(&self.index, repository, &manifest);
         }
         Ok(())
@@ -50,7 +50,7 @@ impl BlobStore {
 
     /// Updates the index with the claim that a name has on disk. The caller holds the repository's lock.
     pub(in crate::registry) fn reread_claim(&self, repository: &Repository) {
-        match self.storage.links(repository).claim() {
+        match self.disk.links(repository).claim() {
             Ok(Some(_)) => self.index.add_claim(repository),
             Ok(None) => self.index.remove_claim(repository),
             Err(error) => self.mark_stale(repository, &error.into()),

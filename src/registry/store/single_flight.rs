@@ -5,7 +5,7 @@ use std::{collections::HashMap, hash::Hash, sync::Arc};
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::watch};
 
-use crate::lanes::{Lane, Lanes};
+use crate::lanes::{Blocking, Lane, Lanes};
 
 /// Async tasks under way, by key. A task is spawned, so it completes even if all its callers are dropped.
 #[derive(Debug)]
@@ -76,9 +76,9 @@ where
         &self,
         key: K,
         lane: Lane,
-        work: impl FnOnce() -> V + Send + 'static,
+        work: impl FnOnce(&Blocking) -> V + Send + 'static,
     ) -> Option<V> {
-        let begin = |call: Call<K, V>| drop(self.lanes.start(lane, move || call.complete(work())));
+        let begin = |call: Call<K, V>| drop(self.lanes.start(lane, move |io| call.complete(work(io))));
         completed(self.calls.join(key, begin).0).await
     }
 }
@@ -158,14 +158,14 @@ mod tests {
         let count = Arc::new(AtomicUsize::new(0));
         let ask = || {
             let count = Arc::clone(&count);
-            calls.join("key", Lane::Hash, move || {
+            calls.join("key", Lane::Hash, move |_| {
                 std::thread::sleep(Duration::from_millis(20));
                 count.fetch_add(1, Ordering::Relaxed)
             })
         };
         let answers = futures_util::future::join_all((0..100).map(|_| ask())).await;
         assert!(answers.iter().all(|value| *value == Some(0)));
-        assert_eq!(calls.join("key", Lane::Hash, || panic!("on purpose")).await, None);
+        assert_eq!(calls.join("key", Lane::Hash, |_| panic!("on purpose")).await, None);
         assert_eq!(ask().await, Some(1));
     }
 

@@ -1,13 +1,13 @@
 //! Reads manifests from the disk, without the cache in memory.
 
 use super::{
-    blob_store::{BlobStore, SMALL},
+    blob_store::{BlockingStore, SMALL},
     manifests::StoredManifest,
 };
 use crate::{
     oci::{Digest, Manifest, Repository},
     registry::Error,
-    storage::Storage,
+    storage::Disk,
 };
 /// Returns the size that a manifest of `repository` gives for `digest`. It reads all manifests from the disk, and is
 /// used only while the index is incomplete.
@@ -15,12 +15,12 @@ use crate::{
 /// # Errors
 /// [`Error::Storage`] if a manifest cannot be read.
 pub(in crate::registry) fn named_by(
-    store: &BlobStore,
+    store: &BlockingStore<'_>,
     repository: &Repository,
     digest: &Digest,
 ) -> Result<Option<u64>, Error> {
-    for found in store.storage.links(repository).revisions() {
-        let Some(manifest) = read(&store.storage, &found?)? else { continue };
+    for found in store.disk.links(repository).revisions() {
+        let Some(manifest) = read(store.disk, &found?)? else { continue };
         let mut children = manifest.manifests.into_iter().chain(manifest.blobs);
         if let Some(child) = children.find(|child| child.digest == *digest) {
             return Ok(Some(child.size));
@@ -29,16 +29,16 @@ pub(in crate::registry) fn named_by(
     Ok(None)
 }
 
-pub(in crate::registry) fn read(storage: &Storage, digest: &Digest) -> Result<Option<Manifest>, Error> {
-    Ok(bytes(storage, digest)?.and_then(|bytes| Manifest::parse(&bytes).ok()))
+pub(in crate::registry) fn read(disk: Disk<'_>, digest: &Digest) -> Result<Option<Manifest>, Error> {
+    Ok(bytes(disk, digest)?.and_then(|bytes| Manifest::parse(&bytes).ok()))
 }
 
-pub(in crate::registry) fn read_stored(storage: &Storage, digest: &Digest) -> Result<Option<StoredManifest>, Error> {
-    Ok(bytes(storage, digest)?.and_then(|bytes| StoredManifest::new(*digest, bytes.into()).ok()))
+pub(in crate::registry) fn read_stored(disk: Disk<'_>, digest: &Digest) -> Result<Option<StoredManifest>, Error> {
+    Ok(bytes(disk, digest)?.and_then(|bytes| StoredManifest::new(*digest, bytes.into()).ok()))
 }
 
-fn bytes(storage: &Storage, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
-    let Some(stored) = storage.blob(digest)?.filter(|stored| stored.facts.size <= SMALL) else { return Ok(None) };
-    let bytes = storage.bytes(digest, &stored)?;
+fn bytes(disk: Disk<'_>, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+    let Some(stored) = disk.blob(digest)?.filter(|stored| stored.facts.size <= SMALL) else { return Ok(None) };
+    let bytes = disk.bytes(digest, &stored)?;
     Ok(digest.matches(&bytes).then_some(bytes))
 }

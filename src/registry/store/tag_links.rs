@@ -3,14 +3,14 @@
 
 use std::time::SystemTime;
 
-use super::{blob_store::BlobStore, tag_cache::is_later};
+use super::{blob_store::BlockingStore, tag_cache::is_later};
 use crate::{
     oci::{Digest, Repository, Tag},
     registry::Error,
     storage::Durability,
 };
 
-impl BlobStore {
+impl BlockingStore<'_> {
     /// Points a tag at a manifest linked in its repository. `asked` is the time of the request to the upstream.
     pub(in crate::registry) fn point_tag(
         &self,
@@ -23,7 +23,7 @@ impl BlobStore {
         if self.has_later(repository, tag, asked)? {
             return Ok(());
         }
-        let links = self.storage.links(repository);
+        let links = self.disk.links(repository);
         if !links.names(tag, digest)? {
             links.set_tag(tag, digest, Durability::Unsynced).inspect_err(|_| self.reread_tag(repository, tag))?;
         }
@@ -43,7 +43,7 @@ impl BlobStore {
             return Ok(());
         }
         self.index.remove_tag(repository, tag);
-        let removed = self.storage.links(repository).remove_tag(tag);
+        let removed = self.disk.links(repository).remove_tag(tag);
         Ok(removed.inspect_err(|_| self.reread_tag(repository, tag))?)
     }
 
@@ -55,7 +55,7 @@ impl BlobStore {
         digest: &Digest,
     ) -> Result<(), Error> {
         let _lock = self.locks.tag(repository, tag);
-        let links = self.storage.links(repository);
+        let links = self.disk.links(repository);
         if links.names(tag, digest)? {
             links.remove_tag(tag).inspect_err(|_| self.reread_tag(repository, tag))?;
             self.index.remove_tag(repository, tag);
@@ -75,7 +75,7 @@ impl BlobStore {
         match answer.map(|answer| answer.head) {
             None => Ok(false),
             Some(None) => Ok(true),
-            Some(Some(head)) => Ok(self.storage.links(repository).names(tag, &head.digest)?),
+            Some(Some(head)) => Ok(self.disk.links(repository).names(tag, &head.digest)?),
         }
     }
 }

@@ -30,7 +30,7 @@ impl Sessions {
 
     /// Ends a session. The caller holds its lock. The folder is removed first, so that requests waiting for the lock
     /// find no session. If the folder cannot be removed, the session still counts as ended.
-    pub(in crate::registry) fn end(&self, id: UploadId, upload: &Upload) {
+    pub(in crate::registry) fn end(&self, id: UploadId, upload: &Upload<'_>) {
         match upload.remove() {
             Ok(()) => drop(self.0.ended.lock().remove(&id)),
             Err(error) => {

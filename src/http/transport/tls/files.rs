@@ -13,23 +13,23 @@ use rustls::{
 };
 
 use super::{TlsError, TlsSettings};
-use crate::config::explain;
+use crate::{config::explain, lanes::Blocking};
 
 /// A file's device, inode, size and modification time, with symbolic links followed; `None` if it does not exist.
 pub(in crate::http) type Stamp = Option<(u64, u64, u64, Option<SystemTime>)>;
 
-pub(in crate::http) fn stamps(settings: &TlsSettings) -> Vec<Stamp> {
+pub(in crate::http) fn stamps(io: &Blocking, settings: &TlsSettings) -> Vec<Stamp> {
     let paths = [&settings.certificate, &settings.key].into_iter().chain(&settings.client_cas);
-    paths.map(|path| stamp(path).ok()).collect()
+    paths.map(|path| stamp(io, path).ok()).collect()
 }
 
-fn stamp(path: &Path) -> io::Result<(u64, u64, u64, Option<SystemTime>)> {
+fn stamp(_io: &Blocking, path: &Path) -> io::Result<(u64, u64, u64, Option<SystemTime>)> {
     let metadata = fs::metadata(path)?;
     Ok((metadata.dev(), metadata.ino(), metadata.len(), metadata.modified().ok()))
 }
 
 /// Reads the certificates in a file, at least one.
-pub(in crate::http) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(in crate::http) fn certificates(_io: &Blocking, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = |error: pem::Error| error.to_string();
     let bytes = fs::read(path).map_err(|error| explain(path, &error))?;
     let found = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>().map_err(read)?;
@@ -37,7 +37,7 @@ pub(in crate::http) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'s
 }
 
 /// Reads the private key in a file, in any form that openssl writes. Errors never contain its content.
-pub(in crate::http) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+pub(in crate::http) fn key(_io: &Blocking, path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let bytes = fs::read(path).map_err(|error| explain(path, &error))?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
         pem::Error::NoItemsFound => "no PRIVATE KEY in it that is not encrypted".to_owned(),
@@ -68,6 +68,7 @@ fn iana(suite: CipherSuite) -> String {
 
 /// Returns the verifier of client certificates.
 pub(in crate::http) fn verifier(
+    io: &Blocking,
     settings: &TlsSettings,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
@@ -76,7 +77,7 @@ pub(in crate::http) fn verifier(
     }
     let mut roots = RootCertStore::empty();
     for path in &settings.client_cas {
-        add(&mut roots, path).map_err(|why| TlsError::ClientCas { path: path.clone(), why })?;
+        add(io, &mut roots, path).map_err(|why| TlsError::ClientCas { path: path.clone(), why })?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     let builder = if settings.anonymous_clients { builder.allow_unauthenticated() } else { builder };
@@ -84,6 +85,6 @@ pub(in crate::http) fn verifier(
     builder.build().map_err(|error| TlsError::ClientCas { path, why: error.to_string() })
 }
 
-fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
-    certificates(path)?.into_iter().try_for_each(|ca| roots.add(ca)).map_err(|error| error.to_string())
+fn add(io: &Blocking, roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
+    certificates(io, path)?.into_iter().try_for_each(|ca| roots.add(ca)).map_err(|error| error.to_string())
 }

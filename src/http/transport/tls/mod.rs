@@ -18,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::http::settings::TlsSettings;
+use crate::{http::settings::TlsSettings, lanes::Blocking};
 
 const H2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
@@ -74,9 +74,9 @@ struct Watched {
 impl Tls {
     /// # Errors
     /// [`TlsError`] if one of the files cannot be used.
-    pub fn load(settings: TlsSettings) -> Result<Self, TlsError> {
-        let read = files::stamps(&settings);
-        let now = RwLock::new(load(&settings)?);
+    pub fn load(io: &Blocking, settings: TlsSettings) -> Result<Self, TlsError> {
+        let read = files::stamps(io, &settings);
+        let now = RwLock::new(load(io, &settings)?);
         Ok(Self { settings, now, files: Mutex::new(Watched { seen: read.clone(), read }) })
     }
 
@@ -88,8 +88,8 @@ impl Tls {
 
     /// Reloads the files if they changed and have been stable since the last check, because certificate and key are not
     /// written at the same time. Invalid files are reported once, and the loaded ones stay in use.
-    pub fn refresh(&self) {
-        let stamps = files::stamps(&self.settings);
+    pub fn refresh(&self, io: &Blocking) {
+        let stamps = files::stamps(io, &self.settings);
         let mut files = self.files.lock();
         let rested = files.seen == stamps;
         files.seen.clone_from(&stamps);
@@ -97,7 +97,7 @@ impl Tls {
             return;
         }
         files.read = stamps;
-        match load(&self.settings) {
+        match load(io, &self.settings) {
             Ok(loaded) => {
                 *self.now.write() = loaded;
                 tracing::info!("the certificate in {} was renewed", self.settings.certificate.display());
@@ -136,12 +136,12 @@ impl TlsError {
     }
 }
 
-fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {
-    let chain = files::certificates(&settings.certificate).map_err(TlsError::Certificate)?;
-    let key = files::key(&settings.key).map_err(TlsError::Key)?;
+fn load(io: &Blocking, settings: &TlsSettings) -> Result<Loaded, TlsError> {
+    let chain = files::certificates(io, &settings.certificate).map_err(TlsError::Certificate)?;
+    let key = files::key(io, &settings.key).map_err(TlsError::Key)?;
     let expires = validity::not_after(&chain[0]);
     let provider = Arc::new(files::provider(&settings.cipher_suites)?);
-    let verifier = files::verifier(settings, &provider)?;
+    let verifier = files::verifier(io, settings, &provider)?;
     let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions(settings.only_1_3))
         .map_err(|error| TlsError::Certificate(error.to_string()))?;

@@ -39,11 +39,11 @@ fn takes_keys_in_each_of_their_forms() {
     for algorithm in [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384] {
         let (certificate, key) = pair(&KeyPair::generate_for(algorithm).unwrap());
         write(dir.path(), &certificate, &key);
-        let tls = Tls::load(settings(dir.path())).unwrap();
+        let tls = Tls::load(Blocking::in_test(), settings(dir.path())).unwrap();
         assert_eq!(tls.now.read().config.alpn_protocols, [HTTP_1_1]);
         // Text around the PEM block is ignored.
         write(dir.path(), &format!("subject=x\n{certificate}{certificate}"), &key);
-        Tls::load(settings(dir.path())).unwrap();
+        Tls::load(Blocking::in_test(), settings(dir.path())).unwrap();
     }
 }
 
@@ -52,7 +52,7 @@ fn names_the_faulty_file() {
     let dir = tempfile::tempdir().unwrap();
     let (certificate, key) = pair(&KeyPair::generate().unwrap());
     let (_, other) = pair(&KeyPair::generate().unwrap());
-    let load = || Tls::load(settings(dir.path()));
+    let load = || Tls::load(Blocking::in_test(), settings(dir.path()));
     assert!(matches!(load().unwrap_err(), TlsError::Certificate(_)));
     write(dir.path(), "nothing", &key);
     assert!(matches!(load().unwrap_err(), TlsError::Certificate(why) if why.contains("no CERTIFICATE")));
@@ -63,7 +63,7 @@ fn names_the_faulty_file() {
     write(dir.path(), &certificate, &key);
     load().unwrap();
     let cas = TlsSettings { client_cas: vec![dir.path().join("tls.key")], ..settings(dir.path()) };
-    assert!(matches!(Tls::load(cas).unwrap_err(), TlsError::ClientCas { .. }));
+    assert!(matches!(Tls::load(Blocking::in_test(), cas).unwrap_err(), TlsError::ClientCas { .. }));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn allows_the_ciphers_that_are_named() {
     write(dir.path(), &certificate, &key);
     let with = |names: &[&str]| {
         let cipher_suites = names.iter().map(ToString::to_string).collect();
-        Tls::load(TlsSettings { cipher_suites, ..settings(dir.path()) })
+        Tls::load(Blocking::in_test(), TlsSettings { cipher_suites, ..settings(dir.path()) })
     };
     let tls = with(&["TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"]).unwrap();
     let names: Vec<String> = tls
@@ -96,23 +96,23 @@ fn new_files_are_taken_once_they_rest_and_do() {
     let dir = tempfile::tempdir().unwrap();
     let (certificate, key) = pair(&KeyPair::generate().unwrap());
     write(dir.path(), &certificate, &key);
-    let tls = Tls::load(settings(dir.path())).unwrap();
+    let tls = Tls::load(Blocking::in_test(), settings(dir.path())).unwrap();
     let first = Arc::clone(&tls.now.read().config);
     let is_first = || Arc::ptr_eq(&first, &tls.now.read().config);
-    tls.refresh();
+    tls.refresh(Blocking::in_test());
     assert!(is_first(), "nothing changed");
     let (second, second_key) = pair(&KeyPair::generate().unwrap());
     write(dir.path(), &second, &key);
-    tls.refresh();
-    tls.refresh();
+    tls.refresh(Blocking::in_test());
+    tls.refresh(Blocking::in_test());
     assert!(is_first(), "a key of another is kept out");
     write(dir.path(), &second, &second_key);
-    tls.refresh();
+    tls.refresh(Blocking::in_test());
     assert!(is_first(), "it may still be written");
-    tls.refresh();
+    tls.refresh(Blocking::in_test());
     assert!(!is_first(), "it rests, and does");
     fs::remove_file(dir.path().join("tls.crt")).unwrap();
-    tls.refresh();
-    tls.refresh();
+    tls.refresh(Blocking::in_test());
+    tls.refresh(Blocking::in_test());
     assert!(tls.expires().is_some());
 }

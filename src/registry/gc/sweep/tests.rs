@@ -10,18 +10,18 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     index::Index,
-    lanes::{Lane, Lanes},
+    lanes::{Blocking, Lane, Lanes},
     metrics::Metrics,
-    registry::Retention,
+    registry::{Retention, store::blob_store::BlobStore},
     storage::{Purpose, SpaceLimits, Storage},
 };
 
 fn put(store: &BlobStore, bytes: &[u8]) -> Digest {
-    let (storage, digest) = (&store.storage, Digest::sha256(bytes));
+    let (disk, digest) = (store.with(Blocking::in_test()).disk, Digest::sha256(bytes));
     let size = bytes.len() as u64;
-    let staged = storage.stage(&digest, storage.reserve(Purpose::Hosted, size).unwrap(), size).unwrap();
-    staged.writer().write_at(bytes, 0).unwrap();
-    storage.publish(staged, &digest, Durability::Synced).unwrap();
+    let staged = disk.stage(&digest, disk.reserve(Purpose::Hosted, size).unwrap(), size).unwrap();
+    staged.writer().write_at(disk.io(), bytes, 0).unwrap();
+    disk.publish(staged, &digest, Durability::Synced).unwrap();
     digest
 }
 
@@ -33,13 +33,12 @@ struct Fixture {
     _dir: tempfile::TempDir,
     store: BlobStore,
     repository: Repository,
-    links: RepositoryLinks,
 }
 
 impl Fixture {
     fn new(memory: Duration) -> Self {
         let dir = tempfile::TempDir::new().unwrap();
-        let storage = Storage::open(dir.path(), SpaceLimits::default()).unwrap();
+        let storage = Storage::open(Blocking::in_test(), dir.path(), SpaceLimits::default()).unwrap();
         let index = Index::open(&storage.index_dir());
         let store = BlobStore::new(
             storage,
@@ -50,24 +49,31 @@ impl Fixture {
             Lanes::new().unwrap(),
         );
         let repository = Repository { domain: None, name: "a".parse().unwrap() };
-        let links = store.storage.links(&repository);
-        Self { _dir: dir, store, repository, links }
+        Self { _dir: dir, store, repository }
+    }
+
+    fn on_disk(&self) -> BlockingStore<'_> {
+        self.store.with(Blocking::in_test())
+    }
+
+    fn links(&self) -> RepositoryLinks<'_> {
+        self.on_disk().disk.links(&self.repository)
     }
 
     fn layer(&self, bytes: &[u8]) -> Digest {
         let digest = put(&self.store, bytes);
-        self.links.add_layer(&digest, Durability::Synced).unwrap();
+        self.links().add_layer(&digest, Durability::Synced).unwrap();
         digest
     }
 
     fn manifest(&self, text: &str) -> Digest {
         let digest = put(&self.store, text.as_bytes());
-        self.links.add_revision(&digest, Durability::Synced).unwrap();
+        self.links().add_revision(&digest, Durability::Synced).unwrap();
         digest
     }
 
     fn tag(&self, tag: &str, digest: &Digest) {
-        self.links.set_tag(&tag.parse().unwrap(), digest, Durability::Synced).unwrap();
+        self.links().set_tag(&tag.parse().unwrap(), digest, Durability::Synced).unwrap();
     }
 
     fn collect(&self, untagged: bool, dry: bool) -> (Collected, Vec<GcEvent>) {
@@ -77,7 +83,7 @@ impl Fixture {
             ControlFlow::Continue(())
         };
         let collected =
-            Collection { untagged, dry, grace: Duration::from_secs(60) }.run(&self.store, &mut on_event).unwrap();
+            Collection { untagged, dry, grace: Duration::from_secs(60) }.run(&self.on_disk(), &mut on_event).unwrap();
         (collected, found)
     }
 }
@@ -95,24 +101,24 @@ fn what_nothing_reaches_goes_and_the_rest_stays() {
     assert_eq!((dry.manifests, dry.links, dry.blobs), (1, 1, 3), "the orphan, the untagged manifest and its layer");
     assert_eq!(found[0], GcEvent::Manifest(place.repository.clone(), untagged));
     assert!(
-        place.store.storage.has_blob(&orphan).unwrap() && place.links.has_revision(&untagged).unwrap(),
+        place.on_disk().disk.has_blob(&orphan).unwrap() && place.links().has_revision(&untagged).unwrap(),
         "nothing is removed"
     );
 
     let (all, found) = place.collect(false, false);
     assert_eq!((all.blobs, found), (1, vec![GcEvent::Blob(orphan, 1)]));
-    assert_eq!(place.links.previous_tags().count(), 1);
+    assert_eq!(place.links().previous_tags().count(), 1);
     assert_eq!(place.collect(true, false).0.blobs, 2);
-    let storage = &place.store.storage;
+    let storage = place.on_disk().disk;
     assert!(
         storage.has_blob(&used).unwrap() && storage.has_blob(&tagged).unwrap() && !storage.has_blob(&unused).unwrap()
     );
     assert!(
-        place.links.has_layer(&used).unwrap()
-            && !place.links.has_layer(&unused).unwrap()
-            && !place.links.has_revision(&untagged).unwrap()
+        place.links().has_layer(&used).unwrap()
+            && !place.links().has_layer(&unused).unwrap()
+            && !place.links().has_revision(&untagged).unwrap()
     );
-    assert_eq!(place.links.previous_tags().count(), 0, "what the tag named before is forgotten with it");
+    assert_eq!(place.links().previous_tags().count(), 0, "what the tag named before is forgotten with it");
     assert_eq!(place.collect(true, false).0, Collected::default());
 }
 
@@ -132,7 +138,7 @@ fn reachable_is_more_than_tagged() {
     place.manifest(&manifest(&other, &lost));
     let (collected, _) = place.collect(true, false);
     assert_eq!((collected.manifests, collected.links, collected.blobs), (1, 1, 2), "what refers to nothing");
-    assert!([layer, cache, signature].iter().all(|digest| place.store.storage.has_blob(digest).unwrap()));
+    assert!([layer, cache, signature].iter().all(|digest| place.on_disk().disk.has_blob(digest).unwrap()));
 }
 
 #[test]
@@ -142,7 +148,7 @@ fn what_was_pushed_a_moment_ago_stays() {
     let orphan = put(&place.store, b"2");
     let (collected, _) = place.collect(true, false);
     assert_eq!(collected, Collected { active: 1, ..Collected::default() });
-    assert!(place.links.has_layer(&layer).unwrap() && place.store.storage.has_blob(&orphan).unwrap());
+    assert!(place.links().has_layer(&layer).unwrap() && place.on_disk().disk.has_blob(&orphan).unwrap());
 }
 
 #[test]
@@ -155,10 +161,10 @@ fn what_is_promised_under_way_stays() {
         ControlFlow::Continue(())
     };
     let other = Repository { domain: None, name: "b".parse().unwrap() };
-    place.store.storage.links(&other).add_layer(&wanted, Durability::Synced).unwrap();
+    place.on_disk().disk.links(&other).add_layer(&wanted, Durability::Synced).unwrap();
     let collection = Collection { untagged: true, dry: false, grace: Duration::ZERO };
-    let collected = collection.run(&place.store, &mut on_event).unwrap();
-    assert!(place.store.storage.has_blob(&wanted).unwrap() && !place.store.storage.has_blob(&unwanted).unwrap());
+    let collected = collection.run(&place.on_disk(), &mut on_event).unwrap();
+    assert!(place.on_disk().disk.has_blob(&wanted).unwrap() && !place.on_disk().disk.has_blob(&unwanted).unwrap());
     assert_eq!(collected.blobs, 1);
 }
 
@@ -169,7 +175,7 @@ fn a_manifest_that_cannot_be_read_keeps_its_repository() {
     let broken = place.manifest("{");
     place.tag("latest", &broken);
     assert_eq!(place.collect(true, false).0, Collected::default());
-    assert!(place.links.has_layer(&layer).unwrap() && place.store.storage.has_blob(&layer).unwrap());
+    assert!(place.links().has_layer(&layer).unwrap() && place.on_disk().disk.has_blob(&layer).unwrap());
 }
 
 #[test]
@@ -177,11 +183,11 @@ fn mirrored_links_keep_their_bytes_and_no_more() {
     let place = Fixture::new(Duration::ZERO);
     let layer = place.layer(b"1");
     let mirrored = Repository { domain: Some(crate::oci::Domain::docker_hub()), ..place.repository.clone() };
-    place.store.storage.links(&mirrored).add_layer(&layer, Durability::Unsynced).unwrap();
+    place.on_disk().disk.links(&mirrored).add_layer(&layer, Durability::Unsynced).unwrap();
     place.store.index.restored(&layer);
     let (collected, _) = place.collect(false, false);
     assert_eq!((collected.links, collected.blobs), (1, 0));
-    assert!(place.store.storage.has_blob(&layer).unwrap());
+    assert!(place.on_disk().disk.has_blob(&layer).unwrap());
     assert!(!place.store.index.class(&layer).hosted, "it may be evicted from here on");
 }
 
@@ -195,12 +201,15 @@ async fn push(store: &BlobStore, name: &str, bytes: &Bytes) {
             store.write(digest, bytes.clone(), Durability::Synced).await.unwrap();
         }
         let (lock, into) = (store.locks.wait_for_digest(&digest).await, place.clone());
-        let link = move |store: &BlobStore| store.host_layer(&into, &digest, &lock);
+        let link = move |store: &BlockingStore<'_>| store.host_layer(&into, &digest, &lock);
         assert!(store.blocking(Lane::Sync, link).await.unwrap().unwrap(), "{name} in round {round}");
         for _ in 0..5 {
             tokio::time::sleep(Duration::from_micros(200)).await;
-            assert!(store.storage.has_blob(&digest).unwrap(), "{name} in round {round}");
-            assert!(store.storage.links(&place).has_layer(&digest).unwrap(), "{name} in round {round}");
+            assert!(store.with(Blocking::in_test()).disk.has_blob(&digest).unwrap(), "{name} in round {round}");
+            assert!(
+                store.with(Blocking::in_test()).disk.links(&place).has_layer(&digest).unwrap(),
+                "{name} in round {round}"
+            );
         }
         drop(guard);
         if round % 8 == 0 {
@@ -216,7 +225,7 @@ async fn push(store: &BlobStore, name: &str, bytes: &Bytes) {
 fn what_is_pushed_while_it_goes_is_there() {
     let place = Fixture::new(Duration::ZERO);
     let (store, bytes, over) = (&place.store, &Bytes::from_static(b"wanted"), &AtomicBool::new(false));
-    store.rebuild_index().unwrap();
+    store.with(Blocking::in_test()).rebuild_index().unwrap();
     let collection = Collection { untagged: true, dry: false, grace: Duration::ZERO };
     std::thread::scope(|scope| {
         let pushing = ["a", "b", "c"].map(|name| {
@@ -228,14 +237,15 @@ fn what_is_pushed_while_it_goes_is_there() {
         let collecting = scope.spawn(|| {
             let mut gone = 0;
             while !over.load(Ordering::SeqCst) {
-                gone += collection.run(store, &mut |_| ControlFlow::Continue(())).unwrap().blobs;
+                gone +=
+                    collection.run(&store.with(Blocking::in_test()), &mut |_| ControlFlow::Continue(())).unwrap().blobs;
             }
             gone
         });
         let evicting = scope.spawn(|| {
             let mut gone = 0;
             while !over.load(Ordering::SeqCst) {
-                gone += store.evict(u64::MAX);
+                gone += store.with(Blocking::in_test()).evict(u64::MAX);
                 std::thread::sleep(Duration::from_millis(1));
             }
             gone

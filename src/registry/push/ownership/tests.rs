@@ -5,15 +5,18 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     index::Index,
-    lanes::Lanes,
+    lanes::{Blocking, Lanes},
     metrics::Metrics,
     oci::Digest,
-    registry::{Retention, store::name_claims::NameClaims},
+    registry::{
+        Retention,
+        store::{blob_store::BlobStore, name_claims::NameClaims},
+    },
     storage::{Durability, SpaceLimits, Storage},
 };
 
 fn volume(dir: &TempDir) -> BlobStore {
-    let storage = Storage::open(dir.path(), SpaceLimits::default()).unwrap();
+    let storage = Storage::open(Blocking::in_test(), dir.path(), SpaceLimits::default()).unwrap();
     let index = Index::open(&storage.index_dir());
     index.set_complete();
     let metrics = Metrics::new().unwrap().into();
@@ -59,10 +62,11 @@ fn a_name_without_an_answer_delays_no_push() {
 #[test]
 fn a_right_from_before_a_removal_claims_nothing() {
     let dir = TempDir::new().unwrap();
-    let store = volume(&dir);
+    let volume = volume(&dir);
+    let store = volume.with(Blocking::in_test());
     let place = Repository { domain: None, name: name("team/app") };
     let permission = ClaimPermission { verdict: Some(Verdict::Proven), freed: 0 };
-    let links = store.storage.links(&place);
+    let links = store.disk.links(&place);
     store.name_claims.freed();
     assert!(!store.claim(&place, permission).unwrap());
     assert!(links.claim().unwrap().is_none() && store.index.is_claimed(&place) == Some(false));
@@ -79,9 +83,10 @@ fn a_right_from_before_a_removal_claims_nothing() {
 #[test]
 fn what_an_older_program_left_is_claimed() {
     let dir = TempDir::new().unwrap();
-    let store = volume(&dir);
+    let volume = volume(&dir);
+    let store = volume.with(Blocking::in_test());
     let place = Repository { domain: None, name: name("team/old") };
-    let (links, digest) = (store.storage.links(&place), Digest::sha256(b"manifest"));
+    let (links, digest) = (store.disk.links(&place), Digest::sha256(b"manifest"));
     links.add_revision(&digest, Durability::Synced).unwrap();
     assert!(links.written_claim().unwrap().is_none() && links.claim().unwrap().is_some());
     store.keep_claim(&place).unwrap();

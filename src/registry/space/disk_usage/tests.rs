@@ -3,9 +3,9 @@
 use super::*;
 use crate::{
     index::{Amount, Arrival, BlobKind, Class, Index, Link, Role, VerifiedStamp},
-    lanes::Lanes,
+    lanes::{Blocking, Lanes},
     metrics::Metrics,
-    registry::Retention,
+    registry::{Retention, store::blob_store::BlobStore},
     storage::{SpaceLimits, Storage},
 };
 
@@ -31,7 +31,7 @@ fn blob(name: &str) -> Digest {
 impl Fixture {
     fn new() -> Self {
         let dir = tempfile::TempDir::new().unwrap();
-        let storage = Storage::open(dir.path(), SpaceLimits::default()).unwrap();
+        let storage = Storage::open(Blocking::in_test(), dir.path(), SpaceLimits::default()).unwrap();
         let index = Index::open(&storage.index_dir());
         let metrics = Metrics::new().unwrap().into();
         let store =
@@ -56,7 +56,7 @@ impl Fixture {
             found.push(event);
             ControlFlow::Continue(())
         };
-        let counted = UsageCount::default().run(&self.store, &mut on_event).unwrap();
+        let counted = UsageCount::default().run(&self.store.with(Blocking::in_test()), &mut on_event).unwrap();
         (found, counted)
     }
 }
@@ -155,7 +155,7 @@ fn it_reports_progress_and_can_be_cancelled() {
     });
     let all = Some(u64::from(many));
     assert_eq!(steps.collect::<Vec<_>>(), [(1000, all), (2000, all), (3000, all), (3001, all)]);
-    let given_up = UsageCount::default().run(&place.store, &mut |_| ControlFlow::Break(()));
+    let given_up = UsageCount::default().run(&place.store.with(Blocking::in_test()), &mut |_| ControlFlow::Break(()));
     assert!(matches!(given_up, Err(Error::Cancelled)));
 }
 
@@ -173,10 +173,10 @@ fn it_waits_for_the_index() {
         }
         ControlFlow::Continue(())
     };
-    UsageCount::default().run(&place.store, &mut on_event).unwrap();
+    UsageCount::default().run(&place.store.with(Blocking::in_test()), &mut on_event).unwrap();
     assert_eq!(waited, 1);
     place.store.index.clear();
-    let gone = UsageCount::default().run(&place.store, &mut |_| ControlFlow::Break(()));
+    let gone = UsageCount::default().run(&place.store.with(Blocking::in_test()), &mut |_| ControlFlow::Break(()));
     assert!(matches!(gone, Err(Error::Cancelled)), "whoever asked may leave while it waits");
 }
 
@@ -191,5 +191,5 @@ fn what_changed_meanwhile_is_reported() {
         }
         ControlFlow::Continue(())
     };
-    assert_eq!(UsageCount::default().run(&place.store, &mut on_event).unwrap().changed, 64);
+    assert_eq!(UsageCount::default().run(&place.store.with(Blocking::in_test()), &mut on_event).unwrap().changed, 64);
 }

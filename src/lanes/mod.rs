@@ -2,10 +2,14 @@
 //! work that a client's next byte waits for.
 //!
 //! Each lane has threads of its own, started on demand, and a FIFO queue. Work that was submitted runs even if its
-//! caller is dropped, as happens when a client disconnects.
+//! caller is dropped, as happens when a client disconnects. Only such work gets a [`Blocking`], without which no file
+//! can be read or written.
+
+mod blocking;
 
 use std::{io, sync::Arc, thread::available_parallelism};
 
+pub use blocking::Blocking;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     task::{JoinError, JoinHandle},
@@ -112,9 +116,13 @@ impl Lanes {
     }
 
     /// Runs `work` on a thread of `lane`, even if the handle is dropped.
-    pub fn start<T: Send + 'static>(&self, lane: Lane, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    pub fn start<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        work: impl FnOnce(&Blocking) -> T + Send + 'static,
+    ) -> JoinHandle<T> {
         #[expect(clippy::disallowed_methods, reason = "this is what the ban points to")]
-        self.0[lane as usize].handle.spawn_blocking(work)
+        self.0[lane as usize].handle.spawn_blocking(move || work(&Blocking::of_lane()))
     }
 
     /// Runs `work` on a thread of `lane` and waits for its result.
@@ -124,7 +132,7 @@ impl Lanes {
     pub async fn run<T: Send + 'static>(
         &self,
         lane: Lane,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(&Blocking) -> T + Send + 'static,
     ) -> Result<T, JoinError> {
         self.start(lane, work).await
     }
@@ -168,10 +176,10 @@ mod tests {
         for lane in Lane::ALL.into_iter().filter(|lane| *lane != Lane::Look) {
             for _ in 0..2 * lane.threads() {
                 let blocked = Arc::clone(&blocked);
-                drop(lanes.start(lane, move || blocked.lock().recv()));
+                drop(lanes.start(lane, move |_| blocked.lock().recv()));
             }
         }
-        let looked = tokio::time::timeout(LONG, lanes.run(Lane::Look, || 1)).await;
+        let looked = tokio::time::timeout(LONG, lanes.run(Lane::Look, |_| 1)).await;
         assert_eq!(looked.expect("it waits for no other lane").unwrap(), 1);
         drop(free);
     }
@@ -182,7 +190,7 @@ mod tests {
         let (most, running) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let work = || {
             let (most, running) = (Arc::clone(&most), Arc::clone(&running));
-            lanes.run(Lane::Evict, move || {
+            lanes.run(Lane::Evict, move |_| {
                 most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 std::thread::sleep(Duration::from_millis(5));
                 running.fetch_sub(1, Ordering::SeqCst);
@@ -195,10 +203,10 @@ mod tests {
     #[tokio::test]
     async fn work_goes_on_when_the_asker_leaves_and_a_panic_takes_no_thread() {
         let lanes = Lanes::new().unwrap();
-        assert!(lanes.run(Lane::Evict, || panic!("on purpose")).await.unwrap_err().is_panic());
+        assert!(lanes.run(Lane::Evict, |_| panic!("on purpose")).await.unwrap_err().is_panic());
         let done = Arc::new(Barrier::new(2));
         let there = Arc::clone(&done);
-        drop(lanes.start(Lane::Evict, move || there.wait()));
-        lanes.run(Lane::Job, move || done.wait()).await.unwrap();
+        drop(lanes.start(Lane::Evict, move |_| there.wait()));
+        lanes.run(Lane::Job, move |_| done.wait()).await.unwrap();
     }
 }
