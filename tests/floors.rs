@@ -38,8 +38,9 @@ const FOLDERS: [(&str, &[&[&str]]); 2] = [
     (
         "registry",
         &[
-            &["error", "progress_callback", "retention"],
-            &["cache_status", "policy"],
+            &["progress_callback", "retention", "unusable_answer"],
+            &["error"],
+            &["ask_error", "cache_status", "policy"],
             &["store"],
             &["gc", "space"],
             &["fill"],

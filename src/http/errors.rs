@@ -270,9 +270,11 @@ fn answer(error: &registry::Error) -> (StatusCode, ErrorCode, Cow<'_, str>) {
         E::NotMirrored(ns) => (S::NOT_FOUND, C::NameUnknown, not_mirrored(ns).into()),
         E::TooManyRequests { message, .. } => (S::TOO_MANY_REQUESTS, C::TooManyRequests, rate_limited(message).into()),
         E::Incomplete { missing } => (S::BAD_GATEWAY, C::Unavailable, incomplete(missing).into()),
-        E::BadGateway(_) | E::Mismatch { .. } => (S::BAD_GATEWAY, C::Unavailable, UPSTREAM_FAILED.into()),
-        E::GatewayTimeout(_) => (S::GATEWAY_TIMEOUT, C::Unavailable, UPSTREAM_LATE.into()),
-        E::Crowded(_) => (S::SERVICE_UNAVAILABLE, C::Unavailable, CROWDED.into()),
+        E::UpstreamFailed(_) | E::UnusableAnswer(_) | E::SizeUnknown(_) | E::Mismatch { .. } => {
+            (S::BAD_GATEWAY, C::Unavailable, UPSTREAM_FAILED.into())
+        }
+        E::UpstreamTimedOut(_) => (S::GATEWAY_TIMEOUT, C::Unavailable, UPSTREAM_LATE.into()),
+        E::Crowded => (S::SERVICE_UNAVAILABLE, C::Unavailable, CROWDED.into()),
         E::Unproven { .. } => (S::SERVICE_UNAVAILABLE, C::Unavailable, error.to_string().into()),
         E::Denied(why) => (S::FORBIDDEN, C::Denied, why.into()),
         E::InsufficientSpace(_) => (S::FORBIDDEN, C::Denied, error.to_string().into()),

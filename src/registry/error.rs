@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::UnusableAnswer;
 use crate::{oci::Digest, storage, upstream};
 
 /// A failure of the registry. Clonable, since several requests may share one result. Its text is for the log; `http`
@@ -28,15 +29,21 @@ pub enum Error {
         /// The upstream's own message.
         message: String,
     },
-    /// The upstream answered with an error or an invalid response.
+    /// The upstream cannot be reached, or answered with an error or an invalid response.
     #[error("the upstream failed: {0}")]
-    BadGateway(String),
+    UpstreamFailed(#[source] upstream::Error),
     /// The upstream did not answer in time.
     #[error("the upstream did not answer in time: {0}")]
-    GatewayTimeout(String),
-    /// The limit of concurrent upstream requests is reached.
-    #[error("{0}")]
-    Crowded(String),
+    UpstreamTimedOut(#[source] upstream::Error),
+    /// The upstream's answer contradicts another one, the manifest, or the stored content.
+    #[error("the upstream failed: {0}")]
+    UnusableAnswer(#[from] UnusableAnswer),
+    /// The upstream does not give the blob's size, and the blob cannot be stored. Readers need one or the other.
+    #[error("the upstream failed: it does not tell the blob's size, and the disk does not keep it: {0}")]
+    SizeUnknown(#[source] Arc<Error>),
+    /// The limit of concurrent upstream requests is reached: the upstream was not asked.
+    #[error("too many requests to upstreams are under way here; this one was not made")]
+    Crowded,
     /// The manifest is cached, one of its blobs is not, and the upstream cannot be reached.
     #[error("blob {missing} of this image is not cached, and its upstream cannot be reached")]
     Incomplete {
@@ -118,7 +125,14 @@ pub enum Error {
 impl Error {
     /// Returns whether the upstream failed or answered 429, so that nothing is known about the resource.
     pub(super) fn is_upstream(&self) -> bool {
-        matches!(self, Self::BadGateway(_) | Self::GatewayTimeout(_) | Self::TooManyRequests { .. })
+        matches!(
+            self,
+            Self::UpstreamFailed(_)
+                | Self::UpstreamTimedOut(_)
+                | Self::UnusableAnswer(_)
+                | Self::SizeUnknown(_)
+                | Self::TooManyRequests { .. }
+        )
     }
 }
 
@@ -148,9 +162,9 @@ impl Resource {
             upstream::Error::TooMany { retry_after, message } => {
                 Error::TooManyRequests { retry_after: *retry_after, message: message.clone() }
             }
-            upstream::Error::Crowded => Error::Crowded(error.to_string()),
-            upstream::Error::Timeout { .. } => Error::GatewayTimeout(error.to_string()),
-            _ => Error::BadGateway(error.to_string()),
+            upstream::Error::Crowded => Error::Crowded,
+            upstream::Error::Timeout { .. } => Error::UpstreamTimedOut(error.clone()),
+            _ => Error::UpstreamFailed(error.clone()),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! reads, `push` writes, `gc` collects garbage, and `maintenance` works on a whole volume. `state` has the state they
 //! share.
 
+mod ask_error;
 mod cache_status;
 mod error;
 mod fill;
@@ -18,6 +19,7 @@ mod retention;
 mod space;
 mod state;
 mod store;
+mod unusable_answer;
 
 use std::{sync::Arc, time::Duration};
 
@@ -55,6 +57,7 @@ use store::single_flight::SingleFlight;
 pub use store::tag_cache::Head;
 use store::upload_sessions::Sessions;
 use tokio::runtime::Handle;
+pub use unusable_answer::UnusableAnswer;
 
 use crate::{
     index::{Closing, Index},

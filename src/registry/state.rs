@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use super::{
     Error, Kept,
+    ask_error::AskError,
     fill::{fills::Fills, list_cache::ListCache, presence::PresenceChecks, upstream_health::UpstreamHealth},
     policy::RegistryPolicy,
     store::{
@@ -21,7 +22,7 @@ use crate::{
     oci::{Domain, Reference, Repository},
 };
 
-pub(super) type Shared<T> = Result<T, Arc<crate::upstream::Error>>;
+pub(super) type Shared<T> = Result<T, AskError>;
 
 /// A manifest fetched from an upstream.
 pub(super) type Fetched = (Arc<StoredManifest>, Kept);

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::upstream_health::UpstreamHealth;
 use crate::{
     oci::{Digest, RepositoryName},
-    registry::{Error, error::Resource},
+    registry::{Error, UnusableAnswer, error::Resource},
     upstream::{self, Blob, Client, Validator},
 };
 
@@ -132,6 +132,7 @@ impl Fetch {
             let error = match self.read_on().await {
                 Ok(()) => return Ok(()),
                 Err(Broken::Unwanted) => return Err(Stop::Unwanted),
+                Err(Broken::Unusable(answer)) => return Err(Stop::Failed(answer.into())),
                 Err(Broken::Upstream(error)) => error,
             };
             barren = if self.at > before { 0 } else { barren + 1 };
@@ -196,7 +197,7 @@ impl Fetch {
                 Ok(())
             }
             Some(first) if first == size || size.is_none() => Ok(()),
-            Some(_) => Err(upstream::Error::Protocol("the blob's size changed between two answers".into()).into()),
+            Some(_) => Err(Broken::Unusable(UnusableAnswer::SizeChanged)),
         }
     }
 
@@ -228,6 +229,7 @@ fn is_transient(error: &upstream::Error) -> bool {
 enum Broken {
     Unwanted,
     Upstream(upstream::Error),
+    Unusable(UnusableAnswer),
 }
 
 impl From<upstream::Error> for Broken {

@@ -21,7 +21,7 @@ use crate::{
     metrics::{Content, FillResult, Metrics},
     oci::{Digest, Domain, Hasher},
     registry::{
-        Error, Refused,
+        Error, Refused, UnusableAnswer,
         error::{Resource, cached_or_unknown},
         store::{
             hashing_writer::{HashState, HashingFile, Writer},
@@ -175,7 +175,7 @@ impl Job {
         };
         let (staged, state) = match partial {
             Some(partial) if partial.size == size => (partial.staged, partial.state),
-            Some(_) => return Err(Error::BadGateway("the blob's size changed between two answers".into()).into()),
+            Some(_) => return Err(Error::from(UnusableAnswer::SizeChanged).into()),
             None => match self.stage(size).await {
                 Ok(staged) => staged,
                 Err(error) => {
@@ -264,11 +264,11 @@ impl Job {
                 event = coming.next(), if writer.accepts_more() && writer.taken() < size => match event {
                     Some(Ok(Event::Bytes(bytes))) => {
                         writer.take(bytes);
-                        (writer.taken() > size).then(|| Error::BadGateway("more bytes than announced".into()))
+                        (writer.taken() > size).then(|| UnusableAnswer::TooLong.into())
                     }
                     Some(Ok(Event::Opened { .. })) => None,
                     Some(Err(error)) => Some(error),
-                    None => Some(Error::BadGateway("the blob ended early".into())),
+                    None => Some(UnusableAnswer::EndedEarly.into()),
                 },
             };
             if let Some(error) = error {

@@ -4,7 +4,7 @@
 //! the digest does not match at the end of a body, the body may be cut: the rest is fetched again as long as more bytes
 //! arrive.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     fetch::{self, Event, Events, ROUNDS},
@@ -40,16 +40,15 @@ impl Room {
             self.bytes = bytes + STEP;
             // Released first: two reservations would count the written bytes twice.
             self.reservation = None;
-            self.reservation =
-                Some(store.reserve(Purpose::Mirrored, self.bytes).await.map_err(|error| not_kept(&error))?);
+            self.reservation = Some(store.reserve(Purpose::Mirrored, self.bytes).await.map_err(not_kept)?);
         }
         Ok(())
     }
 }
 
 /// Converts the error, since a reader that does not know the blob's size cannot be handed over.
-fn not_kept(error: &Error) -> Error {
-    Error::BadGateway(format!("it does not tell the blob's size, and the disk does not keep it: {error}"))
+fn not_kept(error: Error) -> Error {
+    Error::SizeUnknown(Arc::new(error))
 }
 
 impl Job {
@@ -60,7 +59,7 @@ impl Job {
         mut events: Events,
     ) -> Result<u64, Failure> {
         let (digest, store) = (self.fill.digest(), &self.fills.store);
-        let staged = store.stage(digest, Purpose::Mirrored, 0).await.map_err(|error| not_kept(&error))?;
+        let staged = store.stage(digest, Purpose::Mirrored, 0).await.map_err(not_kept)?;
         let (mut state, mut room) = (Box::new(HashState::new(digest.hasher())), Room::default());
         for _ in 0..ROUNDS {
             let before = state.written;
@@ -101,7 +100,7 @@ impl Job {
                 written = writer.written() => match written {
                     Ok(_) if self.is_unread_too_long(&mut unread) => break Some(Error::Unread),
                     Ok(_) => {}
-                    Err((_, error)) => return Err(not_kept(&error.into()).into()),
+                    Err((_, error)) => return Err(not_kept(error.into()).into()),
                 },
                 event = events.recv(), if writer.accepts_more() => match event {
                     Some(Ok(Event::Bytes(bytes))) => {
@@ -116,7 +115,7 @@ impl Job {
         };
         match writer.finish().await {
             Ok(hashing_file) => Ok((hashing_file.into_state(), end)),
-            Err((_, error)) => Err(not_kept(&error.into()).into()),
+            Err((_, error)) => Err(not_kept(error.into()).into()),
         }
     }
 }

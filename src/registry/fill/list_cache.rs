@@ -7,8 +7,8 @@ use moka::sync::Cache;
 
 use crate::{
     oci::{Digest, Repository},
-    registry::store::single_flight::SingleFlight,
-    upstream::{self, Page},
+    registry::{ask_error::AskError, store::single_flight::SingleFlight},
+    upstream::Page,
 };
 
 /// Bytes of lists kept.
@@ -26,7 +26,7 @@ pub enum List {
 /// A list of a repository, with the query string of the request.
 pub(in crate::registry) type ListKey = (Repository, List, String);
 pub(in crate::registry) type Kept = (Arc<Page>, Instant);
-pub(in crate::registry) type Asking = Result<Arc<Page>, Arc<upstream::Error>>;
+pub(in crate::registry) type Asking = Result<Arc<Page>, AskError>;
 
 #[derive(Debug)]
 pub(in crate::registry) struct ListCache {

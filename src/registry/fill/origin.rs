@@ -4,7 +4,7 @@ use super::{progress::Shown, upstream_health::UpstreamHealth};
 use crate::{
     index::Class,
     oci::{Digest, Repository},
-    registry::Error,
+    registry::{Error, UnusableAnswer},
 };
 
 /// The source of a fill's bytes.
@@ -22,7 +22,7 @@ impl Origin {
     /// Authorizes the repository by the upstream's answer, whose size must match.
     ///
     /// # Errors
-    /// [`Error::BadGateway`] if the answer does not show that the repository has the blob, or the size differs.
+    /// [`Error::UnusableAnswer`] if the answer does not show that the repository has the blob, or the size differs.
     pub(in crate::registry) fn shown(&mut self, digest: &Digest, shown: Shown) -> Result<(), Error> {
         match shown {
             Shown::Before => {}
@@ -31,10 +31,8 @@ impl Origin {
                 self.size = Some(size);
             }
             Shown::Nothing => {
-                let repository = &self.repository;
-                return Err(Error::BadGateway(format!(
-                    "the answer of {repository}'s upstream does not show that it has {digest}"
-                )));
+                let (repository, digest) = (Box::new(self.repository.clone()), Box::new(*digest));
+                return Err(UnusableAnswer::Unconfirmed { repository, digest }.into());
             }
         }
         self.right = Some(Right::Own);
@@ -44,13 +42,13 @@ impl Origin {
     /// Compares the size of the received blob with the expected one.
     ///
     /// # Errors
-    /// [`Error::BadGateway`] if they differ.
+    /// [`Error::UnusableAnswer`] if they differ.
     pub(in crate::registry) fn agrees(&self, digest: &Digest, size: u64) -> Result<(), Error> {
         match self.size {
-            Some(named) if named != size => Err(Error::BadGateway(format!(
-                "{digest} has {size} bytes, where the manifest or the upstream of {} says {named}",
-                self.repository
-            ))),
+            Some(expected) if expected != size => {
+                let (repository, digest) = (Box::new(self.repository.clone()), Box::new(*digest));
+                Err(UnusableAnswer::UnexpectedSize { repository, digest, size, expected }.into())
+            }
             _ => Ok(()),
         }
     }

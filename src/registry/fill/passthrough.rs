@@ -20,7 +20,7 @@ use super::{
 use crate::{
     metrics::Content,
     oci::{Digest, Hasher},
-    registry::Error,
+    registry::{Error, UnusableAnswer},
     upstream::Client,
 };
 
@@ -85,7 +85,7 @@ impl Passthrough {
     /// Waits for bytes from `at` on, not beyond `end`. Earlier bytes are skipped.
     pub(in crate::registry) async fn next(&mut self, at: u64, end: u64) -> Result<Bytes, Error> {
         loop {
-            let early = || Error::BadGateway("the blob ended early".into());
+            let early = || Error::from(UnusableAnswer::EndedEarly);
             let mut bytes = self.bytes.recv().await.ok_or_else(early)??;
             let start = self.at;
             self.at += bytes.len() as u64;

@@ -11,7 +11,11 @@ use super::{
     fill_handle::Fill,
     range_windows::WINDOW,
 };
-use crate::{lanes::Lane, registry::Error, upstream::Client};
+use crate::{
+    lanes::Lane,
+    registry::{Error, UnusableAnswer},
+    upstream::Client,
+};
 
 /// Begins to fetch the window of `at`, unless it was fetched already or a limit is reached. The blob's last byte is
 /// never included, because it is withheld until the digest is verified.
@@ -52,7 +56,7 @@ impl RangeFetch {
         while let Some(event) = events.recv().await {
             let bytes = match event? {
                 Event::Opened { start, .. } if start != self.start => {
-                    return Err(Error::BadGateway("the upstream knows no ranges".into()));
+                    return Err(UnusableAnswer::NoRanges.into());
                 }
                 Event::Opened { .. } => continue,
                 Event::Bytes(bytes) => bytes,

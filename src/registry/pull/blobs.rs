@@ -7,7 +7,7 @@ use crate::{
     lanes::{Blocking, Lane},
     oci::{ByteRange, Digest, Repository},
     registry::{
-        CacheStatus, Error, Kept, Registry,
+        CacheStatus, Error, Kept, Registry, UnusableAnswer,
         error::{Resource, cached_or_unknown},
         fill::{
             fill_handle::Fill,
@@ -107,7 +107,8 @@ impl Registry {
             let said = self.ask_size(repository, digest).await?;
             if said != size {
                 // The answer is about another blob, or comes from something other than the upstream.
-                return Err(Error::BadGateway(format!("{digest} has {said} bytes upstream, and {size} here")));
+                let digest = Box::new(*digest);
+                return Err(UnusableAnswer::UnlikeStored { digest, upstream: said, stored: size }.into());
             }
             self.store.link_layer(repository, *digest).await;
         }

@@ -5,11 +5,12 @@ use crate::{
     oci::{MediaType, Repository},
     registry::{
         CacheStatus, Error, List, Registry,
+        ask_error::AskError,
         error::Resource,
         fill::list_cache::{Asking, ListKey},
         store::blob_store::BlockingStore,
     },
-    upstream::{self, Page},
+    upstream::Page,
 };
 use std::{sync::Arc, time::Instant};
 
@@ -43,18 +44,17 @@ impl Registry {
         let (answer, collapsed) = self.pages.calls.join(key.clone(), work).await;
         match (answer.ok_or(Error::Panicked)?, kept) {
             (Ok(page), _) => Ok((page, CacheStatus::Miss { collapsed, kept: crate::registry::Kept::Stored })),
-            (Err(error), Some((page, _))) if !matches!(*error, upstream::Error::NotFound) => {
+            (Err(error), Some((page, _))) if !error.is_not_found() => {
                 tracing::info!("a list of {repository} is answered from the cache: {error}");
                 Ok((page, STALE))
             }
-            (Err(error), _) => self.tags_on_disk(&key, &error).await,
+            (Err(error), _) => self.tags_on_disk(&key, error).await,
         }
     }
 
     async fn list_now(&self, key: &ListKey) -> Asking {
         let (repository, list, query) = key;
-        let upstream =
-            self.upstream(repository).map_err(|error| Arc::new(upstream::Error::Protocol(error.to_string())))?;
+        let upstream = self.upstream(repository)?;
         let asked = Instant::now();
         let answer = match list {
             List::Tags => upstream.ask(upstream.remote.tags(&upstream.pool, &repository.name, query)).await,
@@ -68,10 +68,11 @@ impl Registry {
     }
 
     /// Lists the tags that were pulled through this cache, if the upstream fails and its list is not cached.
-    async fn tags_on_disk(&self, key: &ListKey, error: &upstream::Error) -> Result<(Arc<Page>, CacheStatus), Error> {
-        let failed = Resource::Name.failed(error);
+    async fn tags_on_disk(&self, key: &ListKey, error: AskError) -> Result<(Arc<Page>, CacheStatus), Error> {
+        let is_not_found = error.is_not_found();
+        let failed = error.of(Resource::Name);
         let (repository, List::Tags, _) = key else { return Err(failed) };
-        if matches!(error, upstream::Error::NotFound) {
+        if is_not_found {
             return Err(failed);
         }
         let place = repository.clone();

@@ -8,14 +8,14 @@ use crate::{
     lanes::Lane,
     oci::{Digest, InvalidManifest, Reference, Repository, Tag},
     registry::{
-        CacheStatus, Error, Head, Kept, Registry, StoredManifest,
+        CacheStatus, Error, Head, Kept, Registry, StoredManifest, UnusableAnswer,
+        ask_error::AskError,
         cache_status::Pulled,
         error::{Resource, cached_or_unknown},
         fill::upstream_health::Availability,
         state::Fetched,
         store::{blob_store::BlockingStore, tag_cache::TagAnswer},
     },
-    upstream,
 };
 
 impl Registry {
@@ -94,7 +94,7 @@ impl Registry {
             return Ok(None);
         }
         let (head, collapsed) = self.ask_head(repository, Reference::Digest(*digest)).await;
-        let head = head.map_err(|error| Resource::Manifest.failed(&error))?;
+        let head = head.map_err(|error| error.of(Resource::Manifest))?;
         Ok(head.filter(|head| head.digest == *digest).map(|head| (head, said(collapsed))))
     }
 
@@ -114,11 +114,11 @@ impl Registry {
         match (head, cached) {
             (Ok(Some(head)), _) => Ok(Some(self.head_here(repository, head, collapsed).await)),
             (Ok(None), _) => Ok(None),
-            (Err(error), Some(cached)) if !matches!(*error, upstream::Error::NotFound) => {
+            (Err(error), Some(cached)) if !error.is_not_found() => {
                 self.is_whole(repository, &cached.manifest).await?;
                 Ok(Some((cached.manifest.head(), cached.stale())))
             }
-            (Err(error), _) => Err(Resource::Manifest.failed(&error)),
+            (Err(error), _) => Err(error.of(Resource::Manifest)),
         }
     }
 
@@ -154,7 +154,7 @@ impl Registry {
         }
         match self.current(repository, tag, &cached.manifest).await {
             Ok(pulled) => Ok(pulled),
-            Err(error) if matches!(*error, upstream::Error::NotFound) => Err(Resource::Manifest.failed(&error)),
+            Err(error) if error.is_not_found() => Err(error.of(Resource::Manifest)),
             Err(error) => {
                 tracing::info!("{repository}:{tag} is answered from the cache: {error}");
                 Ok(cached.served_stale())
@@ -190,7 +190,7 @@ impl Registry {
             Some(head) => self.fetch_cached_head(repository, tag, head.digest).await,
             None => self.fetch(repository, Reference::Tag(tag.clone())).await,
         };
-        fetched.map_err(|error| Resource::Manifest.failed(&error))
+        fetched.map_err(|error| error.of(Resource::Manifest))
     }
 
     async fn by_digest(
@@ -214,7 +214,7 @@ impl Registry {
             }
         }
         let fetched = self.fetch(repository, Reference::Digest(*digest)).await;
-        fetched.map_err(|error| Resource::Manifest.failed(&error))
+        fetched.map_err(|error| error.of(Resource::Manifest))
     }
 
     /// Fetches the manifest that the tag cache names. If it is gone, fetches the tag itself, which may have moved.
@@ -225,7 +225,7 @@ impl Registry {
         digest: Digest,
     ) -> Asking<Pulled<Arc<StoredManifest>>> {
         match self.fetch(repository, Reference::Digest(digest)).await {
-            Err(error) if matches!(*error, upstream::Error::NotFound) => {
+            Err(error) if error.is_not_found() => {
                 self.store.tag_cache.forget(&(repository.clone(), tag.clone()), &digest);
                 self.fetch(repository, Reference::Tag(tag.clone())).await
             }
@@ -254,22 +254,24 @@ impl Registry {
         repository: &Repository,
         reference: &Reference,
     ) -> Asking<Fetched> {
-        let upstream = self.upstream_of(repository)?;
+        let upstream = self.upstream(repository)?;
         let asked = SystemTime::now();
         let body = upstream.ask(upstream.remote.get_manifest(&upstream.pool, &repository.name, reference)).await;
-        let body = self.note_absence(repository, reference, asked, body).await?;
+        let body = self.note_absence(repository, reference, asked, body.map_err(AskError::from)).await?;
         let digest = match (reference, body.digest) {
             (Reference::Digest(digest), _) => *digest,
             (Reference::Tag(_), Some(digest)) => digest,
             (Reference::Tag(_), None) => Digest::sha256(&body.bytes),
         };
-        let unusable = |why: String| Arc::new(upstream::Error::Protocol(format!("{reference} of {repository}: {why}")));
-        let parsed =
-            self.manifests.parse(digest, body.bytes).await.ok_or_else(|| unusable("reading it died".into()))?;
-        let manifest = parsed.map_err(|error| unusable(error.to_string()))?;
+        let unusable = |error: InvalidManifest| {
+            let (repository, reference) = (Box::new(repository.clone()), Box::new(reference.clone()));
+            Error::from(UnusableAnswer::Manifest { repository, reference, error: Arc::new(error) })
+        };
+        let parsed = self.manifests.parse(digest, body.bytes).await.ok_or(Error::Panicked)?;
+        let manifest = parsed.map_err(unusable)?;
         // An irregular manifest is accepted only if a digest proves that the upstream sent it.
         if let (Reference::Tag(_), None, Some(field)) = (reference, body.digest, manifest.manifest.malformed) {
-            return Err(unusable(InvalidManifest::Field(field).to_string()));
+            return Err(unusable(InvalidManifest::Field(field)).into());
         }
         if let Reference::Tag(tag) = reference {
             let answer = TagAnswer { head: Some(manifest.head()), asked };

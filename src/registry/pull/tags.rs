@@ -7,19 +7,19 @@ use crate::{
     oci::{Digest, Reference, Repository, Tag},
     registry::{
         CacheStatus, Error, Head, Pulled, Registry,
+        ask_error::AskError,
         error::cached_or_unknown,
-        fill::upstream_health::UpstreamHealth,
         store::{
             blob_store::BlockingStore,
             manifests::StoredManifest,
             tag_cache::{TagAnswer, is_later, is_younger},
         },
     },
-    storage, upstream,
+    storage,
 };
 
 /// A result of an upstream that several requests share.
-pub(in crate::registry) type Asking<T> = Result<T, Arc<upstream::Error>>;
+pub(in crate::registry) type Asking<T> = Result<T, AskError>;
 
 /// The cached manifest of a tag.
 pub(in crate::registry) struct Cached {
@@ -68,9 +68,10 @@ impl Registry {
     }
 
     async fn ask_head_now(&self, repository: &Repository, reference: &Reference) -> Asking<Option<Head>> {
-        let upstream = self.upstream_of(repository)?;
+        let upstream = self.upstream(repository)?;
         let asked = SystemTime::now();
         let answer = upstream.ask(upstream.remote.head_manifest(&upstream.pool, &repository.name, reference)).await;
+        let answer = answer.map_err(AskError::from);
         let answer = self.note_absence(repository, reference, asked, answer).await?;
         let (Some(digest), Some(size)) = (answer.digest, answer.size) else { return Ok(None) };
         let head = Head { digest, media_type: answer.media_type, size };
@@ -100,7 +101,7 @@ impl Registry {
         answer: Asking<T>,
     ) -> Asking<T> {
         if let Err(error) = &answer
-            && matches!(**error, upstream::Error::NotFound)
+            && error.is_not_found()
             && let Reference::Tag(tag) = reference
             && self.store.tag_cache.note(&(repository.clone(), tag.clone()), TagAnswer { head: None, asked })
         {
@@ -166,13 +167,9 @@ impl Registry {
         let unknown = self.store.tag_cache.is_unknown(&(repository.clone(), tag.clone()));
         if unknown { Err(Error::ManifestUnknown) } else { Ok(()) }
     }
-
-    pub(in crate::registry) fn upstream_of(&self, repository: &Repository) -> Asking<&UpstreamHealth> {
-        self.upstream(repository).map_err(|error| Arc::new(upstream::Error::Protocol(error.to_string())))
-    }
 }
 
 /// Unwraps the result of shared work; a panic becomes an error.
 pub(in crate::registry) fn completed<T>(joint: Option<Asking<T>>) -> Asking<T> {
-    joint.unwrap_or_else(|| Err(Arc::new(upstream::Error::Protocol("the request was abandoned".into()))))
+    joint.unwrap_or(Err(AskError::Registry(Error::Panicked)))
 }
