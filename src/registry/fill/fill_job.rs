@@ -1,10 +1,7 @@
 //! The work of a fill: finds a blob's bytes on disk or fetches them from an upstream, then writes, hashes and publishes
 //! them.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
 
@@ -15,25 +12,25 @@ use super::{
     origin::Origin,
     progress::{Failure, Handover, Progress, Shown},
     range_windows::RangeFetches,
+    transfer::{Interruption, Transfer, UnreadTimer},
 };
 use crate::{
     index::BlobKind,
+    lanes::Lane,
     metrics::{Content, FillResult, Metrics},
     oci::{Digest, Domain, Hasher},
     registry::{
         Error, Refused, UnusableAnswer,
         error::{Resource, cached_or_unknown},
         store::{
-            hashing_writer::{HashState, HashingFile, Writer},
+            blob_store::BlockingStore,
+            hashing_writer::{HashState, HashingFile, WriteFailed, Writer},
             partial::PartialBlob,
         },
     },
     storage::{Durability, Purpose, Staged},
     upstream::Client,
 };
-
-/// The time that a fill goes on without a reader.
-const UNREAD: Duration = Duration::from_secs(600);
 
 /// The running work of a fill. Dropping it ends the fill and frees its entry, also after a panic, an early return or
 /// the end of its thread.
@@ -241,53 +238,30 @@ impl Job {
         Ok((staged, Box::new(HashState::new(self.fill.digest().hasher()))))
     }
 
-    /// Writes the events until the staged file is complete.
+    /// Writes the bytes as they come until the staged file is complete. If the upstream fails, the bytes written are
+    /// kept for the next fill; if the disk does, each reader goes on alone.
     async fn write(
         &self,
-        mut coming: Coming,
+        coming: Coming,
         staged: Staged,
         state: Box<HashState>,
         size: u64,
     ) -> Result<(Staged, Box<HashState>), Failure> {
-        let mut writer = Writer::new(HashingFile::new(staged.writer(), state), self.fills.store.lanes.clone());
-        let mut unread: Option<Instant> = None;
-        while writer.taken() < size || writer.is_busy() {
-            let error = tokio::select! {
-                biased;
-                written = writer.written() => match written {
-                    Ok(written) => {
-                        self.fill.progress.send_replace(Progress::Filling { size, written });
-                        self.is_unread_too_long(&mut unread).then_some(Error::Unread)
-                    }
-                    Err((hashing_file, error)) => return Err(self.hand_over(hashing_file.state(), size, &error.into(), None)),
-                },
-                event = coming.next(), if writer.accepts_more() && writer.taken() < size => match event {
-                    Some(Ok(Event::Bytes(bytes))) => {
-                        writer.take(bytes);
-                        (writer.taken() > size).then(|| UnusableAnswer::TooLong.into())
-                    }
-                    Some(Ok(Event::Opened { .. })) => None,
-                    Some(Err(error)) => Some(error),
-                    None => Some(UnusableAnswer::EndedEarly.into()),
-                },
-            };
-            if let Some(error) = error {
-                return Err(self.give_up(writer, staged, size, error).await);
-            }
+        let writer = Writer::new(HashingFile::new(staged.writer(), state), self.fills.store.lanes.clone());
+        let mut transfer = Transfer { coming, writer, size, unread: UnreadTimer::default() };
+        match transfer.run(&self.fill).await {
+            Ok(()) => {}
+            Err(Interruption::Source(error)) => return Err(self.give_up(transfer.writer, staged, size, error).await),
+            Err(Interruption::Disk(failed)) => return Err(self.go_on_without_disk(failed, size)),
         }
-        match writer.finish().await {
+        match transfer.writer.finish().await {
             Ok(hashing_file) => Ok((staged, hashing_file.into_state())),
-            Err((hashing_file, error)) => Err(self.hand_over(hashing_file.state(), size, &error.into(), None)),
+            Err(failed) => Err(self.go_on_without_disk(failed, size)),
         }
     }
 
-    /// Returns whether the fill has had no reader for too long.
-    pub(in crate::registry) fn is_unread_too_long(&self, unread: &mut Option<Instant>) -> bool {
-        if self.fill.progress.receiver_count() > 0 {
-            *unread = None;
-            return false;
-        }
-        unread.get_or_insert_with(Instant::now).elapsed() > UNREAD
+    fn go_on_without_disk(&self, (hashing_file, error): WriteFailed<Box<HashState>>, size: u64) -> Failure {
+        self.hand_over(hashing_file.state(), size, &error.into(), None)
     }
 
     /// Keeps the staged bytes as a partial blob, for the next fill.
@@ -296,7 +270,10 @@ impl Job {
         if let Ok(hashing_file) = writer.finish().await
             && (1..size).contains(&hashing_file.state().written)
         {
-            self.fills.store.partial_blobs.put(self.fill.digest(), staged, hashing_file.into_state(), size);
+            let (digest, state) = (*self.fill.digest(), hashing_file.into_state());
+            // On a lane, since it may remove the file of an older one.
+            let keep = move |store: &BlockingStore<'_>| store.partial_blobs.put(&digest, staged, state, size);
+            let _ = self.fills.store.blocking(Lane::Write, keep).await;
         }
         error.into()
     }

@@ -4,12 +4,13 @@
 //! the digest does not match at the end of a body, the body may be cut: the rest is fetched again as long as more bytes
 //! arrive.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use super::{
     fetch::{self, Event, Events, ROUNDS},
     fill_job::Job,
     progress::Failure,
+    transfer::UnreadTimer,
 };
 use crate::{
     registry::{
@@ -93,12 +94,12 @@ impl Job {
     ) -> Result<(Box<HashState>, Option<Error>), Failure> {
         let store = &self.fills.store;
         let mut writer = Writer::new(HashingFile::new(staged.writer(), state), store.lanes.clone());
-        let mut unread: Option<Instant> = None;
+        let mut unread = UnreadTimer::default();
         let end = loop {
             tokio::select! {
                 biased;
                 written = writer.written() => match written {
-                    Ok(_) if self.is_unread_too_long(&mut unread) => break Some(Error::Unread),
+                    Ok(_) if unread.is_over(&self.fill) => break Some(Error::Unread),
                     Ok(_) => {}
                     Err((_, error)) => return Err(not_kept(error.into()).into()),
                 },

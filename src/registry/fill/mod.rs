@@ -14,4 +14,5 @@ pub(super) mod progress;
 pub(super) mod range_fetch;
 pub(super) mod range_windows;
 pub(super) mod reader;
+pub(super) mod transfer;
 pub(super) mod upstream_health;
