@@ -37,6 +37,7 @@ mod harness;
 mod hosted;
 mod howtos;
 mod htpasswd;
+mod index_agreement;
 mod index_damage;
 mod index_scale;
 mod lengthless;

@@ -5,6 +5,9 @@ use std::{iter, sync::atomic::Ordering};
 use super::{BlobEntry, Class, Index, Role, VerifiedStamp, blob_record::BlobRecord, keys};
 use crate::oci::{Digest, Repository};
 
+/// At most so many of the manifests that name a blob are read.
+pub(super) const NAMED_BY: usize = 64;
+
 /// The largest number of records that a scan of all of them reads at a time.
 const BATCH: usize = 1000;
 
@@ -95,6 +98,17 @@ impl Index {
     pub fn remove_parent(&self, child: &Digest, parent: &Digest) {
         self.database.remove(|trees| &trees.parents, &keys::parent(child, parent));
         self.reposition(child);
+    }
+
+    /// Returns whether a manifest of a mirrored repository names a blob. Reads the first [`NAMED_BY`] manifests that do:
+    /// of a base layer that more of them name, it is assumed.
+    #[must_use]
+    pub fn is_named(&self, repository: &Repository, child: &Digest) -> bool {
+        let parents = self.database.keys(|trees| &trees.parents, &keys::parents(child), &[], NAMED_BY);
+        let parents = parents.unwrap_or_default();
+        let is_here = |parent: &Digest| self.link(repository, parent).is_some_and(|link| link.revision);
+        parents.len() == NAMED_BY
+            || parents.iter().filter_map(|key| keys::to_digest(key)).any(|parent| is_here(&parent))
     }
 
     /// Returns the cached manifests that name a blob.

@@ -12,12 +12,10 @@ use parking_lot::Mutex;
 
 use super::{
     BlobEntry, BlobKind, EntryChange, Index, Role, Tier, blob_entry::queue_key, blob_record::BlobRecord,
-    database::Database, keys,
+    blobs::NAMED_BY, database::Database, keys,
 };
 use crate::{oci::Digest, policy::Use};
 
-/// At most so many of the manifests that name a blob are read to find its [`Role`].
-const NAMED_BY: usize = 64;
 /// The number of positions that are read at a time.
 const BATCH: usize = 1000;
 

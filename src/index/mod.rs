@@ -9,6 +9,7 @@ mod blob_record;
 mod blobs;
 mod conversion;
 mod database;
+mod dump;
 mod eviction_queue;
 mod keys;
 mod lifecycle;

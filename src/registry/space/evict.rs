@@ -189,15 +189,22 @@ impl BlockingStore<'_> {
         self.disk.remove_blob(digest)?;
         self.index.evicted(digest);
         if let Some(manifest) = manifest {
-            self.orphan(digest, &manifest);
+            self.forget_references(digest, &manifest, holders);
         }
         Ok(())
     }
 
-    /// Removes an evicted manifest from the parents of its children.
-    fn orphan(&self, parent: &Digest, manifest: &Manifest) {
+    /// Removes from the index what an evicted manifest refers to. The repositories stay, as on the disk: a name that
+    /// was mirrored once cannot be pushed to.
+    fn forget_references(&self, parent: &Digest, manifest: &Manifest, holders: &[Repository]) {
         for child in manifest.children() {
             self.index.remove_parent(&child.digest, parent);
+            for place in holders.iter().filter(|place| !self.index.is_named(place, &child.digest)) {
+                self.index.remove_link(place, &child.digest, Link { named: Some(0), ..Link::default() });
+            }
+        }
+        if let Some(subject) = &manifest.subject {
+            holders.iter().for_each(|place| self.index.remove_referrer(place, subject, parent));
         }
     }
 }
