@@ -35,6 +35,24 @@ pub enum Durability {
     Unsynced,
 }
 
+/// The result of a rename that does not replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Renamed<T> {
+    /// It has the new name; the value is what comes with it.
+    Done(T),
+    /// The new name is taken, and nothing changed.
+    Taken,
+}
+
+impl<T> Renamed<T> {
+    pub(super) fn map<U>(self, map: impl FnOnce(T) -> U) -> Renamed<U> {
+        match self {
+            Self::Done(done) => Renamed::Done(map(done)),
+            Self::Taken => Renamed::Taken,
+        }
+    }
+}
+
 /// The number of attempts to put a file into a folder that is concurrently removed while empty.
 const TRIES: usize = 8;
 
@@ -52,9 +70,9 @@ impl Directory {
         Self { root: root.to_owned(), regions: LockRegions::new(root), ledger, synced: SyncedFolders::default() }
     }
 
-    /// Renames `from` to `to`, unless `to` exists: the older file stays then and `Ok(false)` is returned, so that an
-    /// unsynced file never replaces a durable one.
-    pub(super) fn rename(&self, from: &Path, to: &Path, durability: Durability) -> Result<bool, Error> {
+    /// Renames `from` to `to`, unless `to` exists: the older file stays then, so that an unsynced file never replaces a
+    /// durable one.
+    pub(super) fn rename(&self, from: &Path, to: &Path, durability: Durability) -> Result<Renamed<()>, Error> {
         let renamed = self.within(to, durability, || rename(from, to))?;
         if durability == Durability::Synced {
             sync_parent(to)?;
@@ -101,16 +119,15 @@ impl Directory {
         Ok(())
     }
 
-    /// Renames a folder within its region, durably. Returns `false` if `to` exists. It needs no space, so it works on a
-    /// full disk.
-    pub(super) fn move_folder(&self, from: &Path, to: &Path) -> Result<bool, Error> {
+    /// Renames a folder within its region, durably, unless `to` exists. It needs no space, so it works on a full disk.
+    pub(super) fn move_folder(&self, from: &Path, to: &Path) -> Result<Renamed<()>, Error> {
         let (left, entered) = (from.parent().unwrap_or(from), to.parent().unwrap_or(to));
         {
             let (region, above) = (self.regions.of(left), self.regions.of(entered));
             let _locks = self.regions.lock_two(region, above);
             let before = (allocated_folder(left), allocated_folder(entered));
             match self.synced.removing(from, || fs::rename(from, to)) {
-                Err(error) if is_taken(&error) => return Ok(false),
+                Err(error) if is_taken(&error) => return Ok(Renamed::Taken),
                 moved => moved.map_err(Error::at(from))?,
             }
             self.charge(region, before.0, allocated_folder(left));
@@ -118,7 +135,7 @@ impl Directory {
         }
         sync_parent(to)?;
         sync_parent(from)?;
-        Ok(true)
+        Ok(Renamed::Done(()))
     }
 
     /// Removes a link and its folder, or a folder with all that is in it. Succeeds if there is none.
@@ -257,20 +274,20 @@ pub(super) fn discard(path: &Path) -> io::Result<()> {
     }
 }
 
-fn rename(from: &Path, to: &Path) -> io::Result<bool> {
+fn rename(from: &Path, to: &Path) -> io::Result<Renamed<()>> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Ok(()) => Ok(Renamed::Done(())),
+        Err(rustix::io::Errno::EXIST) => Ok(Renamed::Taken),
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => link_and_unlink(from, to),
         Err(error) => Err(error.into()),
     }
 }
 
 /// The fallback on filesystems without `RENAME_NOREPLACE`, such as NFS: a hard link does not replace either.
-fn link_and_unlink(from: &Path, to: &Path) -> io::Result<bool> {
+fn link_and_unlink(from: &Path, to: &Path) -> io::Result<Renamed<()>> {
     match fs::hard_link(from, to) {
-        Ok(()) => fs::remove_file(from).map(|()| true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Ok(()) => fs::remove_file(from).map(Renamed::Done),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Renamed::Taken),
         Err(error) => Err(error),
     }
 }

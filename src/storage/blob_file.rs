@@ -73,7 +73,7 @@ pub struct Stored {
     /// The open file. Read at explicit offsets only: the descriptor is shared.
     pub file: Arc<BlobFile>,
     /// The state of the file when it was opened.
-    pub facts: FileStamp,
+    pub stamp: FileStamp,
     /// The bytes that it occupies on disk.
     pub allocated: u64,
 }
@@ -81,19 +81,22 @@ pub struct Stored {
 impl Stored {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        let facts = FileStamp::of(&file)?;
+        let stamp = FileStamp::of(&file)?;
         let allocated = blocks::blocks(&file);
-        Ok(Self { file: Arc::new(BlobFile::new(file)), facts, allocated })
+        Ok(Self { file: Arc::new(BlobFile::new(file)), stamp, allocated })
     }
 }
 
 /// The result of publishing a file.
 #[derive(Debug)]
-pub struct Published {
-    /// The file that has the name now.
-    pub stored: Stored,
-    /// Set if it is the new file; otherwise another was published first.
-    pub first: bool,
-    /// The reservation of the new file. Drop it after the file is counted.
-    pub reservation: Option<Reservation>,
+pub enum Published {
+    /// The new file has the name.
+    New {
+        /// The new file.
+        stored: Stored,
+        /// Its reservation, to be dropped after the file is counted.
+        reservation: Option<Reservation>,
+    },
+    /// Another file was published first, and stays.
+    Existing,
 }

@@ -11,7 +11,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{Durability, Error, RepositoryLinks, layout, look};
+use super::{Durability, Error, RepositoryLinks, atomic_fs::Renamed, layout, look};
 use crate::oci::{Algorithm, Digest};
 
 /// A longer file was not written by this program.
@@ -120,7 +120,7 @@ impl RepositoryLinks<'_> {
     pub fn turn_into_claim(&self, digest: &Digest) -> Result<(), Error> {
         let link = layout::link(&layout::revisions(&self.dir), digest);
         if let Some(folder) = link.parent()
-            && self.names.move_folder(folder, &self.claim_folder())?
+            && let Renamed::Done(()) = self.names.move_folder(folder, &self.claim_folder())?
         {
             return Ok(());
         }

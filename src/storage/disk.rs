@@ -4,12 +4,17 @@ use std::{
     fs::{self, File},
     io,
     ops::Deref,
+    path::Path,
     sync::Arc,
 };
 
 use super::{
     Durability, Error, InsufficientSpace, Published, Purpose, RepositoryLinks, Reservation, Staged, Storage, Stored,
-    Upload, Uploads, Usage, atomic_fs, homes::Homes, layout, look, staged,
+    Upload, Uploads, Usage,
+    atomic_fs::{self, Renamed},
+    layout, look,
+    mount_roots::MountRoots,
+    staged,
 };
 use crate::{
     descriptors::{self, Use},
@@ -54,7 +59,7 @@ impl<'a> Disk<'a> {
     /// # Errors
     /// Any variant of [`Error`] if the filesystem is read-only or failed, or the folder is gone.
     pub fn check_writable(&self) -> Result<(), Error> {
-        self.homes.all_staging().try_for_each(|staging| staged::check_writable(&staging))
+        self.mount_roots.all_staging().try_for_each(|staging| staged::check_writable(&staging))
     }
 
     /// Checks that the directory can be read.
@@ -102,7 +107,7 @@ impl<'a> Disk<'a> {
     /// # Errors
     /// [`Error::Io`] if they cannot be read.
     pub fn bytes(&self, digest: &Digest, stored: &Stored) -> Result<Vec<u8>, Error> {
-        let mut bytes = vec![0; usize::try_from(stored.facts.size).unwrap_or(usize::MAX)];
+        let mut bytes = vec![0; usize::try_from(stored.stamp.size).unwrap_or(usize::MAX)];
         stored.file.read_exact_at(self.io, &mut bytes, 0).map_err(|error| self.unread(digest, error))?;
         Ok(bytes)
     }
@@ -127,7 +132,7 @@ impl<'a> Disk<'a> {
     pub fn make_durable(&self, digest: &Digest) -> Result<(), Error> {
         let path = self.layout.blob(digest);
         let stored = Stored::open(&path).map_err(Error::at(&path))?;
-        let file = (*digest, stored.facts.inode);
+        let file = (*digest, stored.stamp.inode);
         if self.unsynced.lock().contains(&file) {
             return Err(Error::unsynced(&path)(io::Error::other("that was before: the disk needs a look")));
         }
@@ -141,7 +146,7 @@ impl<'a> Disk<'a> {
     /// Any variant of [`Error`] if it cannot be looked at.
     pub fn is_unsynced(&self, digest: &Digest) -> Result<bool, Error> {
         let stored = self.blob(digest)?;
-        Ok(stored.is_some_and(|stored| self.unsynced.lock().contains(&(*digest, stored.facts.inode))))
+        Ok(stored.is_some_and(|stored| self.unsynced.lock().contains(&(*digest, stored.stamp.inode))))
     }
 
     /// Syncs the filesystem, so that what is removed afterwards is not removed before what was removed until now.
@@ -172,9 +177,10 @@ impl<'a> Disk<'a> {
     /// Any variant of [`Error`] if a sync or the rename fails; the session is unchanged then.
     pub fn publish_upload(&self, upload: &Upload<'_>, digest: &Digest) -> Result<Published, Error> {
         let path = self.layout.blob(digest);
-        let reservation = upload.publish(&path, &self.homes.staging(&path)?)?;
-        let stored = Stored::open(&path).map_err(Error::at(&path))?;
-        Ok(Published { stored, first: reservation.is_some(), reservation })
+        match upload.publish(&path, &self.mount_roots.staging(&path)?)? {
+            Renamed::Done(reservation) => self.published(&path, reservation),
+            Renamed::Taken => Ok(Published::Existing),
+        }
     }
 
     /// Reserves `bytes` on this volume.
@@ -202,7 +208,7 @@ impl<'a> Disk<'a> {
     /// # Errors
     /// Any variant of [`Error`] if that cannot be determined.
     pub fn to_copy(&self, upload: &Upload<'_>, digest: &Digest) -> Result<u64, Error> {
-        match Homes::are_together(&upload.data(), &self.layout.blob(digest))? {
+        match MountRoots::are_on_one_mount(&upload.data(), &self.layout.blob(digest))? {
             true => Ok(0),
             false => Ok(upload.received()?.unwrap_or(0)),
         }
@@ -213,7 +219,7 @@ impl<'a> Disk<'a> {
     /// # Errors
     /// [`Error::Full`] if the filesystem has no room in spite of the reservation.
     pub fn stage(&self, digest: &Digest, reservation: Reservation, size: u64) -> Result<Staged, Error> {
-        Staged::create(&self.homes.staging(&self.layout.blob(digest))?, reservation, size)
+        Staged::create(&self.mount_roots.staging(&self.layout.blob(digest))?, reservation, size)
     }
 
     /// Publishes a staged file, whose bytes hash to `digest`. If another file was published first, that one stays and
@@ -223,8 +229,14 @@ impl<'a> Disk<'a> {
     /// Any variant of [`Error`] if the rename or a requested sync fails; the staged file is removed then.
     pub fn publish(&self, staged: Staged, digest: &Digest, durability: Durability) -> Result<Published, Error> {
         let path = self.layout.blob(digest);
-        let (first, reservation) = staged.publish(&self.names, &path, durability)?;
-        Ok(Published { stored: Stored::open(&path).map_err(Error::at(&path))?, first, reservation })
+        match staged.publish(&self.names, &path, durability)? {
+            Renamed::Done(reservation) => self.published(&path, reservation),
+            Renamed::Taken => Ok(Published::Existing),
+        }
+    }
+
+    fn published(&self, path: &Path, reservation: Option<Reservation>) -> Result<Published, Error> {
+        Ok(Published::New { stored: Stored::open(path).map_err(Error::at(path))?, reservation })
     }
 
     /// Returns the links of one repository.

@@ -101,7 +101,7 @@ impl Disk<'_> {
     pub fn save_last_uses(&self, uses: &LastUses) -> Result<(), Error> {
         let path = self.layout.last_uses();
         // A crash leaves it in the staging folder, which is swept at the start.
-        let temporary = self.homes.staging(&path)?.join("uses");
+        let temporary = self.mount_roots.staging(&path)?.join("uses");
         atomic_fs::replace(&path, &temporary, &uses.encode())
     }
 

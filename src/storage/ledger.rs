@@ -46,7 +46,7 @@ pub enum Purpose {
 pub struct Ledger {
     root: PathBuf,
     /// The folders with staging and quarantine: the root, and one on each other mount.
-    homes: Vec<PathBuf>,
+    mount_roots: Vec<PathBuf>,
     limits: SpaceLimits,
     accounts: Mutex<Accounts>,
     opened: Instant,
@@ -114,17 +114,17 @@ pub struct Totals {
 }
 
 impl Ledger {
-    pub(super) fn new(root: &Path, homes: Vec<PathBuf>, limits: SpaceLimits) -> Self {
-        Self { root: root.to_owned(), homes, limits, accounts: Mutex::default(), opened: Instant::now() }
+    pub(super) fn new(root: &Path, mount_roots: Vec<PathBuf>, limits: SpaceLimits) -> Self {
+        Self { root: root.to_owned(), mount_roots, limits, accounts: Mutex::default(), opened: Instant::now() }
     }
 
     /// Returns the filesystem of the prefix folders that have no mount of their own: most bytes go there.
     fn disk(&self) -> Filesystem {
-        let is_prefix_dir = |home: &Path| {
-            let above = home.parent();
+        let is_prefix_dir = |root: &Path| {
+            let above = root.parent();
             above.is_some_and(|above| above.ends_with("v2/blobs/sha256") || above.ends_with("v2/blobs/sha512"))
         };
-        Filesystem::of(self.homes.iter().rfind(|home| !is_prefix_dir(home)).unwrap_or(&self.root))
+        Filesystem::of(self.mount_roots.iter().rfind(|root| !is_prefix_dir(root)).unwrap_or(&self.root))
     }
 
     /// Reserves `bytes` until the reservation is dropped.
@@ -163,7 +163,7 @@ impl Ledger {
         let free = disk.free.saturating_sub(spoken_for);
         let used = accounts.used(&sampled);
         let refused = |bounded, allowed| {
-            Some(InsufficientSpace { by: bytes, bounded, leased: None, used, aside: 0, allowed, needed: bytes })
+            Some(InsufficientSpace { by: bytes, bounded, leased: None, used, reserved: 0, allowed, needed: bytes })
         };
         if purpose == Purpose::Mirrored && bytes > self.limits.object(disk.size) {
             return refused(Bounded::Object, self.limits.object(disk.size));
@@ -175,20 +175,21 @@ impl Ledger {
         // suffice.
         let by = bytes.saturating_add(spoken_for).saturating_sub(disk.free);
         let allowed = used.saturating_add(free);
-        let (leased, aside, needed) = (None, accounts.promised, bytes);
-        let by_disk = InsufficientSpace { by, bounded: Bounded::Filesystem, leased, used, aside: 0, allowed, needed };
+        let (leased, reserved, needed) = (None, accounts.promised, bytes);
+        let by_disk =
+            InsufficientSpace { by, bounded: Bounded::Filesystem, leased, used, reserved: 0, allowed, needed };
         let kept_back = accounts.promised + accounts.kept_back(&sampled);
-        let (bounded, used, aside, allowed) = match (self.limits.quota, purpose) {
+        let (bounded, used, reserved, allowed) = match (self.limits.quota, purpose) {
             (Some(quota), _) if accounts.known => (Bounded::Quota, used, kept_back, quota.of(disk.size)),
             // Until the scan ends, everything on the filesystem counts as used.
             (Some(quota), _) => (Bounded::Unknown, disk.size - disk.free, kept_back, quota.of(disk.size)),
             (None, Purpose::Mirrored) => {
-                (Bounded::Share, accounts.mirrored.bytes() + accounts.staged, aside, self.limits.mirrored(disk.size))
+                (Bounded::Share, accounts.mirrored.bytes() + accounts.staged, reserved, self.limits.mirrored(disk.size))
             }
             (None, Purpose::Hosted) => (Bounded::Filesystem, 0, 0, u64::MAX),
         };
-        let by = (used + aside).saturating_add(bytes).saturating_sub(allowed);
-        let by_bound = InsufficientSpace { by, bounded, leased, used, aside, allowed, needed };
+        let by = (used + reserved).saturating_add(bytes).saturating_sub(allowed);
+        let by_bound = InsufficientSpace { by, bounded, leased, used, reserved, allowed, needed };
         Some(if by_bound.by > by_disk.by { by_bound } else { by_disk }).filter(|short| short.by > 0)
     }
 
@@ -309,7 +310,7 @@ impl Ledger {
         match accounts.sampled {
             Some((at, sampled)) if at.elapsed() < SAMPLE_EVERY => sampled,
             last => {
-                let sampled = usage::sample(&self.root, &self.homes).unwrap_or_else(|error| {
+                let sampled = usage::sample(&self.root, &self.mount_roots).unwrap_or_else(|error| {
                     tracing::warn!("the index and the quarantine are counted as they were: {error}");
                     last.map(|(_, sampled)| sampled).unwrap_or_default()
                 });

@@ -11,7 +11,6 @@ mod blocks;
 mod claim;
 mod disk;
 mod error;
-mod homes;
 mod last_uses;
 mod layout;
 mod ledger;
@@ -20,6 +19,7 @@ mod links;
 mod lock;
 mod lock_regions;
 mod look;
+mod mount_roots;
 mod proxy_volume;
 mod quarantine;
 mod scan;
@@ -39,13 +39,13 @@ pub use blob_file::{BlobFile, FileStamp, Published, Stored};
 pub use claim::{Claim, Verdict};
 pub use disk::Disk;
 pub use error::Error;
-use homes::Homes;
 pub use last_uses::{LastUse, LastUses};
 use layout::Layout;
 pub use ledger::{Change, LEAST_QUOTA, Ledger, Purpose, Reservation, Totals};
 pub use limits::{Bound, SpaceLimits};
 pub use links::{RepositoryLinks, named_by};
 use lock::Lock;
+use mount_roots::MountRoots;
 use parking_lot::Mutex;
 pub use short::{Bounded, InsufficientSpace, LeasedBytes};
 pub use staged::{FileWriter, Staged};
@@ -60,7 +60,7 @@ use crate::{lanes::Blocking, oci::Digest};
 #[derive(Debug)]
 pub struct Storage {
     layout: Layout,
-    homes: Homes,
+    mount_roots: MountRoots,
     ledger: Arc<Ledger>,
     names: Arc<Directory>,
     allocations: Arc<UploadAllocations>,
@@ -79,11 +79,11 @@ impl Storage {
         let layout = Layout::new(root);
         fs::create_dir_all(root).map_err(Error::at(root))?;
         let lock = Lock::acquire(&layout.lock())?;
-        let homes = Homes::open(&layout)?;
-        let ledger = Arc::new(Ledger::new(root, homes.dirs().map(Path::to_owned).collect(), limits));
+        let mount_roots = MountRoots::open(&layout)?;
+        let ledger = Arc::new(Ledger::new(root, mount_roots.dirs().map(Path::to_owned).collect(), limits));
         let names = Arc::new(Directory::new(root, Arc::clone(&ledger)));
         let (allocations, unsynced) = (Arc::default(), Mutex::default());
-        Ok(Self { ledger, names, layout, homes, allocations, unsynced, _lock: lock })
+        Ok(Self { ledger, names, layout, mount_roots, allocations, unsynced, _lock: lock })
     }
 
     /// Returns whether a process has the directory `root` open.

@@ -2,7 +2,11 @@
 
 use std::{fs, io};
 
-use super::{Disk, Durability, Error, Published, Stored, atomic_fs, layout, look};
+use super::{
+    Disk, Durability, Error, Stored,
+    atomic_fs::{self, Renamed},
+    layout, look,
+};
 use crate::oci::Digest;
 
 impl<'a> Disk<'a> {
@@ -12,14 +16,14 @@ impl<'a> Disk<'a> {
     /// Any variant of [`Error`] if they cannot be moved.
     pub fn quarantine(&self, digest: &Digest) -> Result<(), Error> {
         let blob = self.layout.blob(digest);
-        self.names.set_aside(&blob, &layout::aside(&self.homes.quarantine(&blob)?, digest))?;
+        self.names.set_aside(&blob, &layout::aside(&self.mount_roots.quarantine(&blob)?, digest))?;
         self.forget_syncs(digest);
         Ok(())
     }
 
     /// Returns the blobs in the quarantine, in no order.
     pub fn quarantined(&self) -> impl Iterator<Item = Result<Digest, Error>> + use<'a> {
-        let all: Vec<_> = self.homes.all_quarantine().collect();
+        let all: Vec<_> = self.mount_roots.all_quarantine().collect();
         all.into_iter().flat_map(|quarantine| layout::set_aside(&quarantine))
     }
 
@@ -28,7 +32,7 @@ impl<'a> Disk<'a> {
     /// # Errors
     /// Any variant of [`Error`] if that cannot be determined.
     pub fn is_quarantined(&self, digest: &Digest) -> Result<bool, Error> {
-        for quarantine in self.homes.all_quarantine() {
+        for quarantine in self.mount_roots.all_quarantine() {
             if look::is_there(&layout::aside(&quarantine, digest))? {
                 return Ok(true);
             }
@@ -41,7 +45,7 @@ impl<'a> Disk<'a> {
     /// # Errors
     /// Any variant of [`Error`] if it exists and cannot be opened.
     pub fn aside(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
-        for quarantine in self.homes.all_quarantine() {
+        for quarantine in self.mount_roots.all_quarantine() {
             let path = layout::aside(&quarantine, digest);
             if let Some(stored) = look::found(&path, Stored::open(&path))? {
                 return Ok(Some(stored));
@@ -54,23 +58,23 @@ impl<'a> Disk<'a> {
     #[must_use]
     pub fn unread_aside(&self, digest: &Digest, error: io::Error) -> Error {
         let blob = self.layout.blob(digest);
-        let path = self.homes.quarantine(&blob).map_or(blob, |quarantine| layout::aside(&quarantine, digest));
+        let path = self.mount_roots.quarantine(&blob).map_or(blob, |quarantine| layout::aside(&quarantine, digest));
         Error::at(&path)(error)
     }
 
-    /// Publishes the quarantined file of a blob, which hashes to its digest after all, durably. `None` if there is
-    /// none, or if another file is published.
+    /// Publishes the quarantined file of a blob, which hashes to its digest after all, durably. `None` if there is none,
+    /// or if another file is published.
     ///
     /// # Errors
     /// Any variant of [`Error`] if a sync or the rename fails.
-    pub fn take_back(&self, digest: &Digest) -> Result<Option<Published>, Error> {
+    pub fn take_back(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
         let blob = self.layout.blob(digest);
-        for quarantine in self.homes.all_quarantine() {
+        for quarantine in self.mount_roots.all_quarantine() {
             let aside = layout::aside(&quarantine, digest);
             let Some(stored) = look::found(&aside, Stored::open(&aside))? else { continue };
             atomic_fs::sync(stored.file.file(), &aside)?;
-            let first = self.names.rename(&aside, &blob, Durability::Synced)?;
-            return Ok(first.then_some(Published { stored, first, reservation: None }));
+            let renamed = self.names.rename(&aside, &blob, Durability::Synced)?;
+            return Ok((renamed == Renamed::Done(())).then_some(stored));
         }
         Ok(None)
     }
@@ -80,7 +84,7 @@ impl<'a> Disk<'a> {
     /// # Errors
     /// Any variant of [`Error`] if it exists and cannot be removed.
     pub fn release(&self, digest: &Digest) -> Result<(), Error> {
-        self.homes.all_quarantine().try_for_each(|quarantine| {
+        self.mount_roots.all_quarantine().try_for_each(|quarantine| {
             let path = layout::aside(&quarantine, digest);
             look::found(&path, fs::remove_file(&path)).map(drop)
         })

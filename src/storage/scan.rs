@@ -128,7 +128,7 @@ fn skeleton(dir: &Path, depth: usize, counted: &mut Counted) -> Result<i64, Erro
 fn below(entry: &DirEntry, depth: usize, counted: &mut Counted) -> Result<i64, Error> {
     let (path, name) = (entry.path(), entry.file_name());
     // The staging folders on other mounts are measured apart.
-    let sampled = SAMPLED.iter().any(|sampled| name == *sampled) && is_home(&path, depth);
+    let sampled = SAMPLED.iter().any(|sampled| name == *sampled) && is_above_blobs(&path, depth);
     if name.as_encoded_bytes().starts_with(b"_") || sampled || is_prefix_dir(&path) {
         return Ok(0);
     }
@@ -138,7 +138,7 @@ fn below(entry: &DirEntry, depth: usize, counted: &mut Counted) -> Result<i64, E
 }
 
 /// Returns whether files may be staged in the folder of an entry: from the root down to the prefix folders.
-fn is_home(path: &Path, depth: usize) -> bool {
+fn is_above_blobs(path: &Path, depth: usize) -> bool {
     const ON_THE_WAY: [&str; 6] = [
         "docker",
         "docker/registry",

@@ -39,7 +39,7 @@ pub struct InsufficientSpace {
     pub(super) leased: Option<LeasedBytes>,
     pub(super) used: u64,
     /// Reserved by others, and held back for the index.
-    pub(super) aside: u64,
+    pub(super) reserved: u64,
     pub(super) allowed: u64,
     pub(super) needed: u64,
 }
@@ -74,7 +74,7 @@ struct Told<'a>(&'a InsufficientSpace);
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let InsufficientSpace { bounded, leased, used, aside, allowed, needed, .. } = self.0;
+        let InsufficientSpace { bounded, leased, used, reserved, allowed, needed, .. } = self.0;
         let (what, key) = match bounded {
             Bounded::Quota => ("the quota is exceeded", "storage.quota"),
             Bounded::Share => ("what is mirrored has no more room", "80% of the filesystem: storage.quota is not set"),
@@ -95,7 +95,7 @@ impl fmt::Display for Told<'_> {
         };
         write!(
             f,
-            "{what}: {used} bytes are used and {aside} set aside of {allowed} allowed ({key}), and {needed} more are needed"
+            "{what}: {used} bytes are used and {reserved} set aside of {allowed} allowed ({key}), and {needed} more are needed"
         )?;
         leased.map_or(Ok(()), |leased| write!(f, "; {leased}"))
     }

@@ -15,7 +15,7 @@ use rustix::fs::{Access, Mode, OFlags, access, open};
 use super::blocks::{blocks, take_blocks};
 use super::{
     BlobFile, Durability, Error, Reservation,
-    atomic_fs::{self, Directory},
+    atomic_fs::{self, Directory, Renamed},
     look,
     upload_allocation::UploadAllocation,
 };
@@ -112,12 +112,11 @@ impl Staged {
         names: &Directory,
         to: &Path,
         durability: Durability,
-    ) -> Result<(bool, Option<Reservation>), Error> {
+    ) -> Result<Renamed<Option<Reservation>>, Error> {
         if durability == Durability::Synced {
             atomic_fs::sync(self.file.file(), &self.path)?;
         }
-        let first = names.rename(&self.path, to, durability)?;
-        Ok((first, self.reservation.take()))
+        Ok(names.rename(&self.path, to, durability)?.map(|()| self.reservation.take()))
     }
 }
 

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    BlobFile, Durability, Error, FileWriter, Homes, Purpose, Reservation, Staged, Storage,
-    atomic_fs::{self, Directory},
+    BlobFile, Durability, Error, FileWriter, MountRoots, Purpose, Reservation, Staged, Storage,
+    atomic_fs::{self, Directory, Renamed},
     look,
     upload_allocation::UploadAllocation,
     usage::allocated,
@@ -154,34 +154,31 @@ impl Upload<'_> {
         last.map(|found| found.modified().map_err(Error::at(&self.dir))).transpose()
     }
 
-    /// Returns a reservation for the bytes that the file occupies, to be dropped after the published file is counted;
-    /// `None` if another file was published first.
-    pub(super) fn publish(&self, to: &Path, staging: &Path) -> Result<Option<Reservation>, Error> {
+    /// Publishes the bytes. Returns a reservation for those that the file occupies, to be dropped after the published
+    /// file is counted.
+    pub(super) fn publish(&self, to: &Path, staging: &Path) -> Result<Renamed<Option<Reservation>>, Error> {
         let data = self.data();
-        if !Homes::are_together(&data, to)? {
+        if !MountRoots::are_on_one_mount(&data, to)? {
             return self.copy(to, staging);
         }
         atomic_fs::sync(&File::open(&data).map_err(Error::at(&data))?, &data)?;
-        if !self.storage.names.rename(&data, to, Durability::Synced)? {
-            return Ok(None);
-        }
-        Ok(Some(self.storage.names.session_became(&data, allocated(to))))
+        let renamed = self.storage.names.rename(&data, to, Durability::Synced)?;
+        Ok(renamed.map(|()| Some(self.storage.names.session_became(&data, allocated(to)))))
     }
 
     /// As [`Upload::publish`], to another mount.
-    fn copy(&self, to: &Path, staging: &Path) -> Result<Option<Reservation>, Error> {
+    fn copy(&self, to: &Path, staging: &Path) -> Result<Renamed<Option<Reservation>>, Error> {
         let data = self.data();
         let mut file = File::open(&data).map_err(Error::at(&data))?;
         let size = file.metadata().map_err(Error::at(&data))?.len();
         let room = Arc::clone(&self.storage.names.ledger).reserve(Purpose::Hosted, size);
         let staged = Staged::create(staging, room.map_err(|_| Error::Full(staging.to_owned()))?, size)?;
         io::copy(&mut file, &mut staged.file().file()).map_err(Error::at(staging))?;
-        let (first, reservation) = staged.publish(&self.storage.names, to, Durability::Synced)?;
-        if !first {
-            return Ok(None);
+        let renamed = staged.publish(&self.storage.names, to, Durability::Synced)?;
+        if let Renamed::Done(_) = renamed {
+            drop(self.storage.names.take_data(&data)?);
         }
-        drop(self.storage.names.take_data(&data)?);
-        Ok(reservation)
+        Ok(renamed)
     }
 }
 

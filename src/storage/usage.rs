@@ -136,19 +136,19 @@ impl Sampled {
     }
 }
 
-/// The folders and files at a home that are measured; everything else is charged.
+/// The folders and files at a mount root that are measured; everything else is charged.
 pub(super) const SAMPLED: [&str; 4] = ["index", "quarantine", "staging", LAST_USES];
 
-pub(super) fn sample(root: &Path, homes: &[PathBuf]) -> Result<Sampled, Error> {
+pub(super) fn sample(root: &Path, mount_roots: &[PathBuf]) -> Result<Sampled, Error> {
     let (mut quarantined, mut other) = (Sum::default(), 0);
-    for home in homes {
-        let folder = home.join("quarantine");
+    for mount_root in mount_roots {
+        let folder = mount_root.join("quarantine");
         for entry in look::entries(&folder) {
             let bytes = i64::try_from(allocated(&entry?.path())).unwrap_or(i64::MAX);
             quarantined.add(Delta { bytes, objects: 1 });
         }
         // Staged files are charged as they grow.
-        other += allocated(&home.join("staging")) + allocated(&folder);
+        other += allocated(&mount_root.join("staging")) + allocated(&folder);
     }
     Ok(Sampled { index: tree(&root.join("index"))? + allocated(&root.join(LAST_USES)), quarantined, other })
 }

@@ -93,11 +93,11 @@ impl Job {
             if let Some(stored) = cached_or_unknown(self.fills.store.recheck(*self.fill.digest()).await) {
                 let mut origin = self.fill.origin().clone();
                 origin.shown(self.fill.digest(), shown)?;
-                origin.agrees(self.fill.digest(), stored.facts.size)?;
+                origin.agrees(self.fill.digest(), stored.stamp.size)?;
                 self.establish(shown)?;
                 self.fill.set_file(stored.file);
                 let _ = self.fill.local.set(());
-                return Ok(stored.facts.size);
+                return Ok(stored.stamp.size);
             }
         }
         self.fetch(client).await

@@ -132,13 +132,13 @@ impl Verifier<'_> {
         let Some(stored) = disk.blob(digest)? else { return Ok(()) };
         let Some(whole) = self.look_into(&stored, digest, |error| disk.unread(digest, error)) else { return Ok(()) };
         self.verified.blobs += 1;
-        self.store.metrics.found(MaintenanceEvent::Verified(stored.facts.size));
+        self.store.metrics.found(MaintenanceEvent::Verified(stored.stamp.size));
         if whole {
             self.store.settle(digest, &stored);
             return Ok(());
         }
         (self.hooks.forget)(digest);
-        match self.store.drop_damaged(digest, &stored.facts)? {
+        match self.store.drop_damaged(digest, &stored.stamp)? {
             Some((RepairResult::Dropped, owners)) => {
                 self.verified.dropped += 1;
                 self.report(Checked::Damaged(*digest, RepairResult::Dropped, owners))

@@ -44,7 +44,7 @@ enum Content {
 
 impl Blob {
     pub(in crate::registry) fn stored(stored: Stored, reading: ReadGuard, cache_status: CacheStatus) -> Self {
-        Self { size: stored.facts.size, cache_status, content: Content::Stored(stored.file, Arc::new(reading)) }
+        Self { size: stored.stamp.size, cache_status, content: Content::Stored(stored.file, Arc::new(reading)) }
     }
 
     /// Returns whether the disk does not keep it, so that every range read is fetched from the upstream.
@@ -83,7 +83,7 @@ impl Registry {
         let blob = match cached_or_unknown(self.store.known(*digest).await) {
             // The right is checked after the file is opened, since a push may store the blob in between.
             Some(stored) => {
-                self.prove(repository, digest, link, stored.facts.size).await?;
+                self.prove(repository, digest, link, stored.stamp.size).await?;
                 Blob::stored(stored, reading, CacheStatus::Hit)
             }
             None => self.fill(repository, digest, link).await?,
@@ -163,7 +163,7 @@ impl Registry {
         let covered = self.covers(link, digest);
         // A size of 0 in a descriptor counts as missing.
         match (stored, link.and_then(|link| link.named).filter(|size| *size > 0)) {
-            (Some(stored), _) if covered => Ok((stored.facts.size, CacheStatus::Hit)),
+            (Some(stored), _) if covered => Ok((stored.stamp.size, CacheStatus::Hit)),
             _ if !ask_upstream => Err(Error::BlobUnknown),
             (_, Some(size)) if covered || !self.store.has(*digest).await? => Ok((size, CacheStatus::Hit)),
             _ => {

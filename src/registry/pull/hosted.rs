@@ -69,7 +69,7 @@ impl Registry {
         self.check_link(repository, digest).await?;
         let wanted = *digest;
         let stored = self.store.blocking(Lane::Look, move |store| store.disk.blob(&wanted)).await??;
-        Ok(stored.ok_or(Error::BlobUnknown)?.facts.size)
+        Ok(stored.ok_or(Error::BlobUnknown)?.stamp.size)
     }
 
     /// Checks that a blob is linked. Revision links count, since some clients fetch manifests as blobs.

@@ -146,9 +146,9 @@ impl Registry {
         let (digest, size) = (descriptor.digest, descriptor.size);
         match self.store.blocking(Lane::Look, move |store| store.disk.blob(&digest)).await?? {
             None => Ok(false),
-            Some(stored) if stored.facts.size == size => Ok(true),
+            Some(stored) if stored.stamp.size == size => Ok(true),
             Some(stored) => {
-                let found = stored.facts.size;
+                let found = stored.stamp.size;
                 Err(Error::ManifestInvalid(format!("{digest} is said to have {size} bytes, and has {found}")))
             }
         }

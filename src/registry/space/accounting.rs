@@ -68,7 +68,7 @@ impl BlockingStore<'_> {
         let _lock = self.locks.digest(digest);
         let Some(stored) = self.disk.blob(digest)? else { return Ok(()) };
         if self.index.blob_entry(digest).is_none_or(|held| held.allocated != stored.allocated) {
-            self.index.discovered(digest, stored.allocated, modified(stored.facts.mtime));
+            self.index.discovered(digest, stored.allocated, modified(stored.stamp.mtime));
         }
         Ok(())
     }

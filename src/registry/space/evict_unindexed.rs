@@ -100,7 +100,7 @@ impl BlockingStore<'_> {
     /// Returns the last known access or arrival of a blob in seconds since the epoch, and its allocated bytes.
     fn used_on_disk(&self, digest: &Digest) -> Result<Option<(u64, u64)>, Error> {
         let Some(stored) = self.disk.blob(digest)? else { return Ok(None) };
-        let written = u64::try_from(stored.facts.mtime / 1_000_000_000).unwrap_or(0);
+        let written = u64::try_from(stored.stamp.mtime / 1_000_000_000).unwrap_or(0);
         // A time in the future comes from another clock and counts as now.
         let used = written.max(self.access_tracker.last(digest).unwrap_or(0)).min(access_tracker::now());
         Ok(Some((used, stored.allocated)))

@@ -112,7 +112,7 @@ impl BlobStore {
     pub(in crate::registry) async fn known(&self, digest: Digest) -> Result<Option<Stored>, Error> {
         let Some(expected) = self.index.stamp(&digest) else { return Ok(None) };
         let stored = self.blocking(Lane::Look, move |store| store.disk.blob_for_client(&digest)).await?;
-        Ok(stored?.filter(|stored| stamp(&stored.facts) == expected))
+        Ok(stored?.filter(|stored| stamp(&stored.stamp) == expected))
     }
 
     /// Returns whether a blob has bytes on the disk.
@@ -131,10 +131,10 @@ impl BlobStore {
     pub(in crate::registry) async fn recheck(&self, digest: Digest) -> Result<Option<Stored>, Error> {
         let look = move |store: &BlockingStore<'_>| store.disk.blob_for_client(&digest);
         let Some(stored) = self.blocking(Lane::Look, look).await?? else { return Ok(None) };
-        if self.index.stamp(&digest) == Some(stamp(&stored.facts)) {
+        if self.index.stamp(&digest) == Some(stamp(&stored.stamp)) {
             return Ok(Some(stored));
         }
-        let (lane, store) = (hash_lane(stored.facts.size), self.clone());
+        let (lane, store) = (hash_lane(stored.stamp.size), self.clone());
         let work = move |io: &Blocking| match store.changing() {
             Some(_open) => store.with(io).recheck_now(&digest),
             None => Err(Error::ShuttingDown),
@@ -144,7 +144,7 @@ impl BlobStore {
 
     /// Records in the index that a file's bytes are verified.
     pub(in crate::registry) fn settle(&self, digest: &Digest, stored: &Stored) {
-        self.index.verified(digest, stamp(&stored.facts));
+        self.index.verified(digest, stamp(&stored.stamp));
     }
 
     /// Makes a blob evictable that no hosted repository links any more and a mirrored one does. The caller holds the
@@ -160,7 +160,7 @@ impl BlobStore {
     /// [`Error::Storage`] if the bytes cannot be read, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn read(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
         let look = move |store: &BlockingStore<'_>| store.disk.blob(&digest);
-        if self.blocking(Lane::Look, look).await??.is_none_or(|stored| stored.facts.size > SMALL) {
+        if self.blocking(Lane::Look, look).await??.is_none_or(|stored| stored.stamp.size > SMALL) {
             return Ok(None);
         }
         let Some(stored) = self.recheck(digest).await? else { return Ok(None) };
@@ -211,41 +211,16 @@ impl BlobStore {
         let lock = self.locks.wait_for_digest(&digest).await;
         let publish = move |store: &BlockingStore<'_>| {
             let (_guard, _lock) = (guard, lock);
-            let mirrored = durability == Durability::Unsynced;
-            // These bytes replace damaged ones of a pushed blob and must be as durable. Until they are, no client may
-            // rely on them.
-            let hosted = !mirrored || store.disk.is_quarantined(&digest)?;
-            let published = store.disk.publish(staged, &digest, durability)?;
-            if published.first {
-                if hosted
-                    && mirrored
-                    && let Err(error) = store.disk.make_durable(&digest)
-                {
-                    // No link names it yet, and the quarantined bytes stay.
-                    store.disk.remove_blob(&digest)?;
-                    return Err(error.into());
-                }
-                store.record_published(&digest, published, Class { mirrored, hosted }, kind);
-                store.disk.release(&digest)?;
-            }
-            Ok(())
+            store.publish_now(staged, &digest, durability, kind)
         };
         let lane = if durability == Durability::Synced { Lane::Sync } else { Lane::Write };
         self.blocking(lane, publish).await?
     }
 
-    /// Records a file that has just been published and verified. Its reservation is released once the file is counted.
-    pub(in crate::registry) fn record_published(
-        &self,
-        digest: &Digest,
-        published: Published,
-        class: Class,
-        kind: BlobKind,
-    ) {
-        let Published { stored, reservation, .. } = published;
-        let (stamp, now) = (stamp(&stored.facts), access_tracker::now());
+    /// Records a file that has just been published and verified. The caller drops its reservation afterwards.
+    pub(in crate::registry) fn record_published(&self, digest: &Digest, stored: &Stored, class: Class, kind: BlobKind) {
+        let (stamp, now) = (stamp(&stored.stamp), access_tracker::now());
         self.index.published(digest, &Arrival { stamp, allocated: stored.allocated, class, kind, now });
-        drop(reservation);
     }
 
     /// Links a blob into a repository that is authorized for it. A failed link only costs another request to the
@@ -326,10 +301,38 @@ impl Deref for BlockingStore<'_> {
 }
 
 impl BlockingStore<'_> {
+    /// Publishes a staged file, unless another was published first. The caller holds the digest's lock.
+    fn publish_now(
+        &self,
+        staged: Staged,
+        digest: &Digest,
+        durability: Durability,
+        kind: BlobKind,
+    ) -> Result<(), Error> {
+        let mirrored = durability == Durability::Unsynced;
+        // These bytes replace damaged ones of a pushed blob and must be as durable. Until they are, no client may rely
+        // on them.
+        let hosted = !mirrored || self.disk.is_quarantined(digest)?;
+        let Published::New { stored, reservation } = self.disk.publish(staged, digest, durability)? else {
+            return Ok(());
+        };
+        if hosted
+            && mirrored
+            && let Err(error) = self.disk.make_durable(digest)
+        {
+            // No link names it yet, and the quarantined bytes stay.
+            self.disk.remove_blob(digest)?;
+            return Err(error.into());
+        }
+        self.record_published(digest, &stored, Class { mirrored, hosted }, kind);
+        drop(reservation);
+        Ok(self.disk.release(digest)?)
+    }
+
     /// Returns whether a published blob is the file that was last verified.
     pub(in crate::registry) fn is_unchanged(&self, digest: &Digest) -> Result<bool, Error> {
         let Some(stored) = self.disk.blob(digest)? else { return Ok(false) };
-        Ok(self.index.stamp(digest) == Some(stamp(&stored.facts)))
+        Ok(self.index.stamp(digest) == Some(stamp(&stored.stamp)))
     }
 
     /// Removes the bytes of a blob that no repository links. The caller holds the digest's lock.

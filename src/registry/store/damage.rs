@@ -52,14 +52,14 @@ impl BlockingStore<'_> {
     /// Hashes a published blob if its bytes are in doubt.
     pub(in crate::registry) fn recheck_now(&self, digest: &Digest) -> Result<Hashed, Error> {
         let Some(stored) = self.disk.blob(digest)? else { return Ok(Hashed::Absent) };
-        if self.index.stamp(digest) == Some(stamp(&stored.facts)) {
+        if self.index.stamp(digest) == Some(stamp(&stored.stamp)) {
             return Ok(Hashed::Right(stored));
         }
         let found = hash(self.disk.io(), &stored, digest).map_err(|error| self.storage.unread(digest, error))?;
         if found != *digest {
-            return Ok(Hashed::Wrong(stored.facts));
+            return Ok(Hashed::Wrong(stored.stamp));
         }
-        self.index.verified(digest, stamp(&stored.facts));
+        self.index.verified(digest, stamp(&stored.stamp));
         Ok(Hashed::Right(stored))
     }
 
@@ -82,7 +82,7 @@ impl BlockingStore<'_> {
         let begun = Instant::now();
         let owners = self.owners(digest)?;
         let _lock = self.locks.digest(digest);
-        if self.disk.blob(digest)?.is_none_or(|now| now.facts != *found) {
+        if self.disk.blob(digest)?.is_none_or(|now| now.stamp != *found) {
             return Ok(None);
         }
         let owners = self.with_new_owners(digest, owners, begun)?;
@@ -113,7 +113,7 @@ impl BlockingStore<'_> {
         let owners = self.owners(digest)?;
         let _lock = self.locks.digest(digest);
         // Another file may have replaced it meanwhile.
-        if self.disk.blob(digest)?.is_none_or(|now| now.facts != *found) {
+        if self.disk.blob(digest)?.is_none_or(|now| now.stamp != *found) {
             return Ok(true);
         }
         let owners = self.with_new_owners(digest, owners, begun)?;
@@ -130,8 +130,8 @@ impl BlockingStore<'_> {
     /// [`Error::Storage`] if the disk fails.
     pub(in crate::registry) fn take_back(&self, digest: &Digest) -> Result<bool, Error> {
         let _lock = self.locks.digest(digest);
-        let Some(published) = self.disk.take_back(digest)? else { return Ok(false) };
-        self.record_published(digest, published, Class { hosted: true, mirrored: false }, BlobKind::Blob);
+        let Some(stored) = self.disk.take_back(digest)? else { return Ok(false) };
+        self.record_published(digest, &stored, Class { hosted: true, mirrored: false }, BlobKind::Blob);
         Ok(true)
     }
 

@@ -11,7 +11,7 @@ use crate::{
     lanes::{Blocking, Lane},
     oci::{Digest, Repository, UploadId},
     registry::Error,
-    storage::Durability,
+    storage::{Durability, Published},
 };
 
 impl BlobStore {
@@ -64,7 +64,7 @@ impl BlobStore {
             let durable = store.index.class(&digest).hosted
                 && store.is_unchanged(&digest)?
                 && !store.disk.is_unsynced(&digest)?;
-            let size = store.disk.blob(&digest)?.map(|stored| stored.facts.size);
+            let size = store.disk.blob(&digest)?.map(|stored| stored.stamp.size);
             Ok::<_, Error>((durable, size))
         };
         let size = match self.blocking(Lane::Write, own).await?? {
@@ -102,18 +102,19 @@ impl BlockingStore<'_> {
         digest: &Digest,
         lock: &KeyGuard<Digest>,
     ) -> Result<bool, Error> {
-        let published = self.disk.publish_upload(&self.disk.uploads(place).named(upload), digest)?;
-        if !published.first {
+        let upload = self.disk.uploads(place).named(upload);
+        let Published::New { stored, reservation } = self.disk.publish_upload(&upload, digest)? else {
             return Ok(false);
-        }
-        self.record_published(digest, published, Class { hosted: true, mirrored: false }, BlobKind::Blob);
+        };
+        self.record_published(digest, &stored, Class { hosted: true, mirrored: false }, BlobKind::Blob);
+        drop(reservation);
         self.disk.release(digest)?;
         self.host_layer(place, digest, lock)
     }
 
     fn promote_now(&self, digest: &Digest) -> Result<Promotion, Error> {
         let facts = match self.rehash(digest)? {
-            Hashed::Right(stored) => stored.facts,
+            Hashed::Right(stored) => stored.stamp,
             hashed => return Ok(Promotion::Not(hashed)),
         };
         match self.disk.make_durable(digest) {

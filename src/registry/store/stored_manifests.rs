@@ -38,7 +38,7 @@ pub(in crate::registry) fn read_stored(disk: Disk<'_>, digest: &Digest) -> Resul
 }
 
 fn bytes(disk: Disk<'_>, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
-    let Some(stored) = disk.blob(digest)?.filter(|stored| stored.facts.size <= SMALL) else { return Ok(None) };
+    let Some(stored) = disk.blob(digest)?.filter(|stored| stored.stamp.size <= SMALL) else { return Ok(None) };
     let bytes = disk.bytes(digest, &stored)?;
     Ok(digest.matches(&bytes).then_some(bytes))
 }

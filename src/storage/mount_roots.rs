@@ -1,8 +1,8 @@
 //! The staging and quarantine folders of each mount. A rename cannot leave its mount, so files are staged on the mount
 //! of their target.
 //!
-//! The root is the first home. Every folder from `docker` down to the prefix folders of blobs that lies on another
-//! mount, as a mount point or behind a symbolic link, is a home for the files below it.
+//! The data directory is the first mount root. Every folder from `docker` down to the prefix folders of blobs that lies
+//! on another mount, as a mount point or behind a symbolic link, is one for the files below it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,15 +10,15 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::{Error, atomic_fs, layout::Layout, look, staged};
 
-/// The homes of one data directory: its highest folder on each mount. There is at least one.
+/// The mount roots of one data directory: its highest folder on each mount. There is at least one.
 #[derive(Debug)]
-pub(super) struct Homes {
-    homes: Vec<Home>,
+pub(super) struct MountRoots {
+    roots: Vec<MountRoot>,
 }
 
 /// The highest folder on a mount.
 #[derive(Debug)]
-struct Home {
+struct MountRoot {
     dir: PathBuf,
     mount: Mount,
 }
@@ -31,29 +31,29 @@ struct Mount {
     id: u64,
 }
 
-impl Homes {
-    /// Finds the homes, removes the staged files of a killed process, and checks that files can be renamed to each
-    /// home.
+impl MountRoots {
+    /// Finds the mount roots, removes the staged files of a killed process, and checks that files can be renamed to each
+    /// of them.
     ///
     /// # Errors
     /// Any variant of [`Error`] if a folder cannot be read, or a rename from its staging folder fails.
     pub(super) fn open(layout: &Layout) -> Result<Self, Error> {
-        let mut homes: Vec<Home> = Vec::new();
+        let mut roots: Vec<MountRoot> = Vec::new();
         for dir in layout.parents_of_blobs()? {
             staged::sweep(&staging(&dir))?;
             let Some(mount) = mount(&dir)? else { continue };
-            if homes.iter().all(|home| home.mount != mount) {
-                homes.push(Home { dir, mount });
+            if roots.iter().all(|root| root.mount != mount) {
+                roots.push(MountRoot { dir, mount });
             }
         }
-        let homes = Self { homes };
-        homes.dirs().try_for_each(try_out)?;
-        Ok(homes)
+        let roots = Self { roots };
+        roots.dirs().try_for_each(try_rename)?;
+        Ok(roots)
     }
 
-    /// Returns the folders of the homes, the root first.
+    /// Returns the mount roots, the data directory first.
     pub(super) fn dirs(&self) -> impl Iterator<Item = &Path> {
-        self.homes.iter().map(|home| home.dir.as_path())
+        self.roots.iter().map(|root| root.dir.as_path())
     }
 
     /// Returns the staging folder for a file that is renamed to `target`.
@@ -77,22 +77,22 @@ impl Homes {
     }
 
     /// Returns whether both paths are on the same mount, judged by the nearest folders that exist.
-    pub(super) fn are_together(one: &Path, other: &Path) -> Result<bool, Error> {
+    pub(super) fn are_on_one_mount(one: &Path, other: &Path) -> Result<bool, Error> {
         Ok(nearest(one)? == nearest(other)?)
     }
 
     fn of(&self, target: &Path) -> Result<&Path, Error> {
-        if let [home] = self.homes.as_slice() {
-            return Ok(&home.dir);
+        if let [root] = self.roots.as_slice() {
+            return Ok(&root.dir);
         }
         let mount = nearest(target)?;
-        let home = self.homes.iter().find(|home| Some(home.mount) == mount);
-        home.map(|home| home.dir.as_path()).ok_or_else(|| Error::Moved(target.to_owned()))
+        let root = self.roots.iter().find(|root| Some(root.mount) == mount);
+        root.map(|root| root.dir.as_path()).ok_or_else(|| Error::Moved(target.to_owned()))
     }
 }
 
 /// Makes the staging folder and renames an empty file from there. A full disk counts as success.
-fn try_out(dir: &Path) -> Result<(), Error> {
+fn try_rename(dir: &Path) -> Result<(), Error> {
     match atomic_fs::try_rename(&staging(dir), dir) {
         Err(error) if error.is_full() => Ok(()),
         tried => tried,
