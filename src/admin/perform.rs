@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use super::{Request, Response};
-use crate::registry::{Collection, Error, Maintenance, VERIFY_SHARDS, Verification};
+use crate::registry::{Collection, Error, Maintenance, Mode, VERIFY_SHARDS, Verification};
 
 /// The defaults for values that a request omits.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ fn execute(
         &Request::Gc { untagged, dry_run, grace } => {
             let grace = grace.map_or(defaults.grace, Duration::from_millis);
             let mut done = 0;
-            let collection = Collection { untagged, dry: dry_run, grace };
+            let collection = Collection { untagged, mode: Mode::new(dry_run), grace };
             let collected = volume.collect(collection, &mut |event| send(Response::found(event, &mut done)))?;
             Response::collected(collected, dry_run)
         }
@@ -49,7 +49,7 @@ fn execute(
             Response::Rebuilt
         }
         Request::Rm { name, dry_run } => match Request::repository(name) {
-            Ok(name) => Response::removed(volume.remove(&name, *dry_run), &name, *dry_run),
+            Ok(name) => Response::removed(volume.remove(&name, Mode::new(*dry_run)), &name, *dry_run),
             Err(message) => Response::Failed { message },
         },
         Request::Du { tags } => match Request::disk_usage(tags.as_ref()) {

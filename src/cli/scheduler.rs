@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     lanes::Blocking,
     metrics::Job,
-    registry::{Collection, Registry, VERIFY_SHARDS, Verification},
+    registry::{Collection, Mode, Registry, VERIFY_SHARDS, Verification},
 };
 
 /// The interval of removing expired cache entries.
@@ -101,8 +101,8 @@ fn purge_uploads(registry: &Arc<Registry>, config: &Config, supervisor: &Supervi
     if !*purging.enabled {
         return;
     }
-    let (age, interval, dry) = (*purging.age, *purging.interval, *purging.dryrun);
-    let purge = move |registry: &Registry, io: &Blocking| registry.purge_uploads(io, age, dry);
+    let (age, interval, mode) = (*purging.age, *purging.interval, Mode::new(*purging.dryrun));
+    let purge = move |registry: &Registry, io: &Blocking| registry.purge_uploads(io, age, mode);
     repeat(supervisor, Job::Purge, registry, interval.max(SHORTEST), purge);
 }
 
@@ -112,7 +112,7 @@ fn collections(registry: &Arc<Registry>, config: &Config, supervisor: &Superviso
     if interval.is_zero() {
         return;
     }
-    let collection = Collection { untagged: *config.gc.untagged, dry: false, grace: *config.gc.grace };
+    let collection = Collection { untagged: *config.gc.untagged, mode: Mode::Remove, grace: *config.gc.grace };
     let registry = Arc::clone(registry);
     supervisor
         .repeat(Job::Collect, collection.grace.min(interval), interval, move |io| collect(io, &registry, collection));

@@ -26,6 +26,7 @@ use crate::{
             blob_store::BlockingStore,
             hashing_writer::{HashState, HashingFile, WriteFailed, Writer},
             partial::PartialBlob,
+            single_flight::Joined,
         },
     },
     storage::{Durability, Purpose, Staged},
@@ -40,16 +41,16 @@ pub(in crate::registry) struct Job {
 }
 
 impl Fills {
-    /// Returns the fill of `digest` that a request may follow, or begins one; the flag is `true` if it existed already.
-    pub(in crate::registry) fn join_or_start(self: &Arc<Self>, digest: &Digest, origin: Origin) -> (Arc<Fill>, bool) {
+    /// Returns the fill of `digest` that a request may follow, or begins one.
+    pub(in crate::registry) fn join_or_start(self: &Arc<Self>, digest: &Digest, origin: Origin) -> Joined<Arc<Fill>> {
         let mut under_way = self.under_way.lock();
         let established = under_way.established.get(digest);
         if let Some(fill) = established.filter(|fill| fill.is_for(&origin.repository, origin.right)) {
-            return (Arc::clone(fill), true);
+            return Joined { value: Arc::clone(fill), collapsed: true };
         }
         let opening = Opening::of(digest, &origin);
         if let Some(fill) = under_way.opening.get(&opening) {
-            return (Arc::clone(fill), true);
+            return Joined { value: Arc::clone(fill), collapsed: true };
         }
         let pool = origin.upstream.pool.clone();
         let ranges = RangeFetches::new(self.store.clone(), Arc::clone(&self.ranges));
@@ -60,7 +61,7 @@ impl Fills {
         let job = Job { fill: Arc::clone(&fill), fills: Arc::clone(self) };
         // If no thread is available, the job is dropped, which fails the fill.
         let _ = pool.spawn(move |client| job.run(client));
-        (fill, false)
+        Joined { value: fill, collapsed: false }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     metrics,
     oci::{Digest, Repository},
     registry::{
-        Error, ProgressCallback,
+        Error, Mode, ProgressCallback,
         store::{
             blob_store::BlockingStore,
             gc_guard::{Recent, short},
@@ -27,8 +27,8 @@ use crate::{
 pub struct Collection {
     /// Removes manifests that no tag reaches, too.
     pub untagged: bool,
-    /// Only reports the removals.
-    pub dry: bool,
+    /// The mode.
+    pub mode: Mode,
     /// The time for which content stays after it was last uploaded, mounted or found by a HEAD.
     pub grace: Duration,
 }
@@ -126,7 +126,7 @@ impl Collection {
             collector.report(GcEvent::Repository)?;
         }
         collector.bytes()?;
-        if !self.dry {
+        if !self.mode.is_dry() {
             store.metrics.found(metrics::MaintenanceEvent::CollectEnded);
         }
         Ok(collector.collected)
@@ -139,7 +139,7 @@ impl Collector<'_> {
     }
 
     fn count(&self, kind: metrics::Collected, bytes: u64) {
-        if !self.collection.dry {
+        if !self.collection.mode.is_dry() {
             self.store.metrics.found(metrics::MaintenanceEvent::Collected(kind, bytes));
         }
     }
@@ -159,7 +159,7 @@ impl Collector<'_> {
         for digest in links.all() {
             let digest = digest?;
             // After a dry run the links are still there; otherwise the disk has only the remaining ones.
-            if !(self.collection.dry && gone.contains(&digest)) {
+            if !(self.collection.mode.is_dry() && gone.contains(&digest)) {
                 self.hosted.insert(short(&digest));
             }
         }
@@ -191,7 +191,7 @@ impl Collector<'_> {
 
     /// As [`Collector::prune`]; keeps the name claimed, and removes a repository without manifests from the catalog.
     fn prune_claimed(&mut self, pruning: &Pruning<'_>, gone: &mut HashSet<Digest>) -> Result<Pruned, Error> {
-        if pruning.plan.manifests.is_empty() || self.collection.dry {
+        if pruning.plan.manifests.is_empty() || self.collection.mode.is_dry() {
             return self.prune(pruning, true, gone);
         }
         let (store, repository) = (self.store, pruning.repository);
@@ -225,7 +225,7 @@ impl Collector<'_> {
             if !self.unlink(pruning, digest, link, remove)? {
                 return Ok(Pruned::Outdated);
             }
-            if let (Some(subject), false) = (subject, self.collection.dry) {
+            if let (Some(subject), false) = (subject, self.collection.mode.is_dry()) {
                 self.store.index.remove_referrer(repository, subject, digest);
             }
             gone.insert(*digest);
@@ -264,7 +264,7 @@ impl Collector<'_> {
         let Pruning { repository, recent, .. } = *pruning;
         let _repository = store.locks.repository(repository);
         let _digest = store.locks.digest(digest);
-        if self.collection.dry {
+        if self.collection.mode.is_dry() {
             return Ok(!store.gc_guard.is_protected(digest, recent));
         }
         let removed = store.gc_guard.unless_recent(Some(repository), digest, recent, || {
@@ -278,7 +278,7 @@ impl Collector<'_> {
     /// Removes the bytes that no repository links.
     fn bytes(&mut self) -> Result<(), Error> {
         let store = self.store;
-        if !self.collection.dry {
+        if !self.collection.mode.is_dry() {
             store.disk.sync()?;
         }
         for blob in store.disk.blobs() {
@@ -289,14 +289,14 @@ impl Collector<'_> {
                 continue;
             }
             let lock = store.locks.digest(&digest);
-            let (dry, cached) = (self.collection.dry, self.mirrored.contains(&key));
-            let removed = store.gc_guard.unless_recent(None, &digest, self.recent, || match (dry, cached) {
-                (true, _) => Ok(()),
-                (false, true) => {
+            let (mode, cached) = (self.collection.mode, self.mirrored.contains(&key));
+            let removed = store.gc_guard.unless_recent(None, &digest, self.recent, || match mode {
+                Mode::DryRun => Ok(()),
+                Mode::Remove if cached => {
                     store.demote_to_mirrored(&digest);
                     Ok(())
                 }
-                (false, false) => store.remove_bytes(&digest),
+                Mode::Remove => store.remove_bytes(&digest),
             });
             if cached || removed.transpose()?.is_none() {
                 continue;

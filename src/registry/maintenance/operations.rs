@@ -8,8 +8,8 @@ use crate::{
     lanes::Blocking,
     oci::RepositoryName,
     registry::{
-        Checked, Collected, Collection, Counted, Error, GcEvent, ProgressCallback, Registry, UsageCount, UsageEvent,
-        Verification, Verified, Volume, store::blob_store::BlockingStore,
+        Checked, Collected, Collection, Counted, Error, GcEvent, Mode, ProgressCallback, Registry, UsageCount,
+        UsageEvent, Verification, Verified, Volume, store::blob_store::BlockingStore,
     },
 };
 
@@ -85,13 +85,13 @@ impl Maintenance<'_> {
         self.store.rebuild_index()
     }
 
-    /// Removes a hosted repository and frees its name, which is then mirrored again as if nothing had been pushed. If
-    /// `dry`, only counts.
+    /// Removes a hosted repository and frees its name, which is then mirrored again as if nothing had been pushed. In a
+    /// dry run, only counts.
     ///
     /// # Errors
     /// [`Error::NameUnknown`] if there is no such repository, [`Error::Storage`] if the disk fails.
-    pub fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
-        let removed = self.store.remove(name, dry);
+    pub fn remove(&self, name: &RepositoryName, mode: Mode) -> Result<Removed, Error> {
+        let removed = self.store.remove(name, mode);
         if let Some(registry) = self.server {
             registry.forget_answer(name);
         }

@@ -4,7 +4,7 @@
 use crate::{
     index::Link,
     oci::{Repository, RepositoryName},
-    registry::{Error, store::blob_store::BlockingStore},
+    registry::{Error, Mode, store::blob_store::BlockingStore},
     storage::{Durability, RepositoryLinks},
 };
 
@@ -20,15 +20,15 @@ pub struct Removed {
 }
 
 impl BlockingStore<'_> {
-    /// Removes a hosted repository and frees its name. If `dry`, only counts.
-    pub(super) fn remove(&self, name: &RepositoryName, dry: bool) -> Result<Removed, Error> {
+    /// Removes a hosted repository and frees its name; in a dry run, only counts.
+    pub(super) fn remove(&self, name: &RepositoryName, mode: Mode) -> Result<Removed, Error> {
         let repository = Repository { domain: None, name: name.clone() };
         let _lock = self.locks.repository(&repository);
         let links = self.disk.links(&repository);
         if links.claim()?.is_none() && links.layers().next().transpose()?.is_none() {
             return Err(Error::NameUnknown);
         }
-        if dry {
+        if mode.is_dry() {
             return Ok(Removed {
                 tags: count(links.tags())?,
                 manifests: count(links.revisions())?,

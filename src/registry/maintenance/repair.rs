@@ -67,7 +67,7 @@ impl Registry {
             Origin { upstream: upstream.clone(), repository: place.clone(), right: Some(Right::Own), size: None };
         let ended = |progress: &Progress| matches!(progress, Progress::Verified { .. } | Progress::Failed(_));
         loop {
-            let mut progress = self.fills.join_or_start(digest, origin.clone()).0.follow();
+            let mut progress = self.fills.join_or_start(digest, origin.clone()).value.follow();
             let end = progress.wait_for(ended).await.map(|end| end.clone());
             match end {
                 Ok(Progress::Failed(Failure::Superseded(_))) => {}

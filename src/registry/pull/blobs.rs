@@ -18,6 +18,7 @@ use crate::{
         store::{
             access_tracker::ReadGuard,
             blob_store::{BlobStore, BlockingStore},
+            single_flight::Joined,
         },
     },
     storage::{self, BlobFile, Stored},
@@ -131,7 +132,7 @@ impl Registry {
         }
         let mut failed_elsewhere = false;
         loop {
-            let (fill, joined) = self.fills.join_or_start(digest, origin.clone());
+            let Joined { value: fill, collapsed: joined } = self.fills.join_or_start(digest, origin.clone());
             let elsewhere = joined && fill.origin().repository != *repository;
             match begun(fill, joined, &origin).await {
                 Err(Failure::Superseded(shown)) => origin.shown(digest, shown)?,

@@ -8,7 +8,7 @@ use crate::{
         ask_error::AskError,
         error::Resource,
         fill::list_cache::{Asking, ListKey},
-        store::blob_store::BlockingStore,
+        store::{blob_store::BlockingStore, single_flight::Joined},
     },
     upstream::Page,
 };
@@ -41,7 +41,7 @@ impl Registry {
         }
         let (registry, asked) = (Arc::clone(self), key.clone());
         let work = async move { registry.list_now(&asked).await };
-        let (answer, collapsed) = self.pages.calls.join(key.clone(), work).await;
+        let Joined { value: answer, collapsed } = self.pages.calls.join(key.clone(), work).await;
         match (answer.ok_or(Error::Panicked)?, kept) {
             (Ok(page), _) => Ok((page, CacheStatus::Miss { collapsed, kept: crate::registry::Kept::Stored })),
             (Err(error), Some((page, _))) if !error.is_not_found() => {

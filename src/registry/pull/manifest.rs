@@ -14,7 +14,7 @@ use crate::{
         error::{Resource, cached_or_unknown},
         fill::upstream_health::Availability,
         state::Fetched,
-        store::{blob_store::BlockingStore, tag_cache::TagAnswer},
+        store::{blob_store::BlockingStore, single_flight::Joined, tag_cache::TagAnswer},
     },
 };
 
@@ -93,7 +93,7 @@ impl Registry {
         if cached_or_unknown(self.manifests.get(digest).await).is_some() {
             return Ok(None);
         }
-        let (head, collapsed) = self.ask_head(repository, Reference::Digest(*digest)).await;
+        let Joined { value: head, collapsed } = self.ask_head(repository, Reference::Digest(*digest)).await;
         let head = head.map_err(|error| error.of(Resource::Manifest))?;
         Ok(head.filter(|head| head.digest == *digest).map(|head| (head, said(collapsed))))
     }
@@ -110,7 +110,7 @@ impl Registry {
             return Ok(None);
         }
         self.check_known(repository, tag)?;
-        let (head, collapsed) = self.ask_tag(repository, tag).await;
+        let Joined { value: head, collapsed } = self.ask_tag(repository, tag).await;
         match (head, cached) {
             (Ok(Some(head)), _) => Ok(Some(self.head_here(repository, head, collapsed).await)),
             (Ok(None), _) => Ok(None),
@@ -169,7 +169,7 @@ impl Registry {
         tag: &Tag,
         cached: &Arc<StoredManifest>,
     ) -> Asking<Pulled<Arc<StoredManifest>>> {
-        match self.ask_tag(repository, tag).await.0? {
+        match self.ask_tag(repository, tag).await.value? {
             Some(head) if head.digest == cached.digest => Ok((Arc::clone(cached), CacheStatus::Revalidated)),
             Some(head) => match self.here(repository, &head.digest).await {
                 Some(manifest) => Ok((manifest, CacheStatus::Revalidated)),
@@ -244,7 +244,7 @@ impl Registry {
             let reference = reference.clone();
             async move { registry.fetch_now(&place, &reference).await }
         };
-        let (fetched, collapsed) = self.fetches.join((repository.clone(), reference), work).await;
+        let Joined { value: fetched, collapsed } = self.fetches.join((repository.clone(), reference), work).await;
         let (manifest, kept) = completed(fetched)?;
         Ok((manifest, CacheStatus::Miss { collapsed, kept }))
     }

@@ -12,6 +12,7 @@ use crate::{
         store::{
             blob_store::BlockingStore,
             manifests::StoredManifest,
+            single_flight::Joined,
             tag_cache::{TagAnswer, is_later, is_younger},
         },
     },
@@ -48,9 +49,9 @@ impl Registry {
         self: &Arc<Self>,
         repository: &Repository,
         tag: &Tag,
-    ) -> (Asking<Option<Head>>, bool) {
+    ) -> Joined<Asking<Option<Head>>> {
         match self.store.tag_cache.recent(&(repository.clone(), tag.clone()), self.freshness) {
-            Some(head) => (Ok(Some(head)), true),
+            Some(head) => Joined { value: Ok(Some(head)), collapsed: true },
             None => self.ask_head(repository, Reference::Tag(tag.clone())).await,
         }
     }
@@ -60,11 +61,10 @@ impl Registry {
         self: &Arc<Self>,
         repository: &Repository,
         reference: Reference,
-    ) -> (Asking<Option<Head>>, bool) {
+    ) -> Joined<Asking<Option<Head>>> {
         let (registry, place, asked) = (Arc::clone(self), repository.clone(), reference.clone());
         let work = async move { registry.ask_head_now(&place, &asked).await };
-        let (answer, collapsed) = self.heads.join((repository.clone(), reference), work).await;
-        (completed(answer), collapsed)
+        self.heads.join((repository.clone(), reference), work).await.map(completed)
     }
 
     async fn ask_head_now(&self, repository: &Repository, reference: &Reference) -> Asking<Option<Head>> {

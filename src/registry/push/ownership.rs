@@ -174,7 +174,7 @@ impl Registry {
             Some(known) => known,
             None => {
                 let asked = self.presence_checks.under_way.join(name.clone(), self.presence_checks.check(hub, name));
-                timeout(ANSWER_TIMEOUT, asked).await.ok().and_then(|(answer, _)| answer).unwrap_or(Presence::Unknown)
+                timeout(ANSWER_TIMEOUT, asked).await.ok().and_then(|joined| joined.value).unwrap_or(Presence::Unknown)
             }
         };
         match (presence, self.rules.unproven) {

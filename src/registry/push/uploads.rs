@@ -16,7 +16,7 @@ use crate::{
     metrics::{Collected, MaintenanceEvent},
     oci::{Algorithm, Digest, Repository, UploadId},
     registry::{
-        Error, Registry,
+        Error, Mode, Registry,
         store::{
             blob_store::{BlobStore, BlockingStore},
             gc_guard::PushGuard,
@@ -246,8 +246,8 @@ impl Registry {
         });
     }
 
-    /// Removes sessions without activity for `age`; returns their number. If `dry`, only logs them.
-    pub fn purge_uploads(&self, io: &Blocking, age: Duration, dry: bool) -> usize {
+    /// Removes sessions without activity for `age`; returns their number. In a dry run, only logs them.
+    pub fn purge_uploads(&self, io: &Blocking, age: Duration, mode: Mode) -> usize {
         let disk = self.store.with(io).disk;
         let old = |last: &SystemTime| SystemTime::now().duration_since(*last).is_ok_and(|idle| idle > age);
         let purge = |repository: Result<Repository, storage::Error>| -> Result<usize, storage::Error> {
@@ -256,7 +256,7 @@ impl Registry {
             };
             let uploads = disk.uploads(&repository);
             let all: Vec<_> = uploads.all().collect::<Result<_, _>>()?;
-            let purge = |id: UploadId| self.purge(&repository, id, &uploads.named(id), dry, old);
+            let purge = |id: UploadId| self.purge(&repository, id, &uploads.named(id), mode, old);
             Ok(all.into_iter().filter(|(id, last)| old(last) && purge(*id)).count())
         };
         let purged = disk.repositories().map(|repository| {
@@ -274,7 +274,7 @@ impl Registry {
         repository: &Repository,
         id: UploadId,
         upload: &Upload<'_>,
-        dry: bool,
+        mode: Mode,
         is_old: impl Fn(&SystemTime) -> bool,
     ) -> bool {
         // A session not written to since the start has no hash state; it gets an empty one, for its lock.
@@ -287,8 +287,8 @@ impl Registry {
         if changed || !upload.last_activity().is_ok_and(|last| last.is_some_and(|last| is_old(&last))) {
             return false;
         }
-        tracing::info!("{} upload {id} of {repository}", if dry { "would purge" } else { "purging" });
-        if !dry {
+        tracing::info!("{} upload {id} of {repository}", if mode.is_dry() { "would purge" } else { "purging" });
+        if !mode.is_dry() {
             self.sessions.end(id, upload);
             self.metrics.found(MaintenanceEvent::Collected(Collected::Upload, 0));
         }

@@ -21,6 +21,20 @@ pub(in crate::registry) struct BlockingSingleFlight<K: Eq + Hash, V> {
     lanes: Lanes,
 }
 
+/// The result of joining work that callers may share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::registry) struct Joined<T> {
+    pub(in crate::registry) value: T,
+    /// `true` if another caller began the work.
+    pub(in crate::registry) collapsed: bool,
+}
+
+impl<T> Joined<T> {
+    pub(in crate::registry) fn map<U>(self, map: impl FnOnce(T) -> U) -> Joined<U> {
+        Joined { value: map(self.value), collapsed: self.collapsed }
+    }
+}
+
 /// The calls under way, by key.
 #[derive(Debug)]
 struct CallTable<K: Eq + Hash, V>(Calls<K, V>);
@@ -36,15 +50,14 @@ where
         Self { calls: CallTable(Arc::default()), tasks }
     }
 
-    /// Waits for the work named `key`, and begins `work` only if none is under way. The flag is `true` if another
-    /// caller began it. `None` if the work panicked.
+    /// Waits for the work named `key`, and begins `work` only if none is under way. `None` if the work panicked.
     pub(in crate::registry) async fn join(
         &self,
         key: K,
         work: impl Future<Output = V> + Send + 'static,
-    ) -> (Option<V>, bool) {
-        let (completion, collapsed) = self.begin_or_join(key, work);
-        (completed(completion).await, collapsed)
+    ) -> Joined<Option<V>> {
+        let Joined { value, collapsed } = self.begin_or_join(key, work);
+        Joined { value: completed(value).await, collapsed }
     }
 
     /// Begins `work` unless it is under way, without waiting.
@@ -56,7 +69,7 @@ where
         &self,
         key: K,
         work: impl Future<Output = V> + Send + 'static,
-    ) -> (watch::Receiver<Option<V>>, bool) {
+    ) -> Joined<watch::Receiver<Option<V>>> {
         self.calls.join(key, |call| drop(self.tasks.spawn(async move { call.complete(work.await) })))
     }
 }
@@ -79,20 +92,20 @@ where
         work: impl FnOnce(&Blocking) -> V + Send + 'static,
     ) -> Option<V> {
         let begin = |call: Call<K, V>| drop(self.lanes.start(lane, move |io| call.complete(work(io))));
-        completed(self.calls.join(key, begin).0).await
+        completed(self.calls.join(key, begin).value).await
     }
 }
 
 impl<K: Clone + Eq + Hash, V> CallTable<K, V> {
-    fn join(&self, key: K, begin: impl FnOnce(Call<K, V>)) -> (watch::Receiver<Option<V>>, bool) {
+    fn join(&self, key: K, begin: impl FnOnce(Call<K, V>)) -> Joined<watch::Receiver<Option<V>>> {
         let mut under_way = self.0.lock();
         if let Some(completion) = under_way.get(&key) {
-            return (completion.clone(), true);
+            return Joined { value: completion.clone(), collapsed: true };
         }
         let (result, completion) = watch::channel(None);
         under_way.insert(key.clone(), completion.clone());
         begin(Call { entry: Entry { key, under_way: Arc::clone(&self.0) }, result });
-        (completion, false)
+        Joined { value: completion, collapsed: false }
     }
 }
 
@@ -147,9 +160,9 @@ mod tests {
             })
         };
         let answers = futures_util::future::join_all((0..100).map(|_| ask())).await;
-        assert!(answers.iter().all(|(value, _)| *value == Some(0)));
-        assert_eq!(answers.iter().filter(|(_, collapsed)| !collapsed).count(), 1);
-        assert_eq!(ask().await, (Some(1), false));
+        assert!(answers.iter().all(|answer| answer.value == Some(0)));
+        assert_eq!(answers.iter().filter(|answer| !answer.collapsed).count(), 1);
+        assert_eq!(ask().await, Joined { value: Some(1), collapsed: false });
     }
 
     #[tokio::test]
@@ -172,8 +185,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_strands_nobody() {
         let calls: SingleFlight<&str, ()> = SingleFlight::new(Handle::current());
-        assert_eq!(calls.join("key", async { panic!("on purpose") }).await.0, None);
-        assert_eq!(calls.join("key", async {}).await.0, Some(()));
+        assert_eq!(calls.join("key", async { panic!("on purpose") }).await.value, None);
+        assert_eq!(calls.join("key", async {}).await.value, Some(()));
     }
 
     #[tokio::test]

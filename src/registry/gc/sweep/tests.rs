@@ -82,8 +82,9 @@ impl Fixture {
             found.extend((one != GcEvent::Repository).then_some(one));
             ControlFlow::Continue(())
         };
-        let collected =
-            Collection { untagged, dry, grace: Duration::from_secs(60) }.run(&self.on_disk(), &mut on_event).unwrap();
+        let collected = Collection { untagged, mode: Mode::new(dry), grace: Duration::from_secs(60) }
+            .run(&self.on_disk(), &mut on_event)
+            .unwrap();
         (collected, found)
     }
 }
@@ -162,7 +163,7 @@ fn what_is_promised_under_way_stays() {
     };
     let other = Repository { domain: None, name: "b".parse().unwrap() };
     place.on_disk().disk.links(&other).add_layer(&wanted, Durability::Synced).unwrap();
-    let collection = Collection { untagged: true, dry: false, grace: Duration::ZERO };
+    let collection = Collection { untagged: true, mode: Mode::Remove, grace: Duration::ZERO };
     let collected = collection.run(&place.on_disk(), &mut on_event).unwrap();
     assert!(place.on_disk().disk.has_blob(&wanted).unwrap() && !place.on_disk().disk.has_blob(&unwanted).unwrap());
     assert_eq!(collected.blobs, 1);
@@ -226,7 +227,7 @@ fn what_is_pushed_while_it_goes_is_there() {
     let place = Fixture::new(Duration::ZERO);
     let (store, bytes, over) = (&place.store, &Bytes::from_static(b"wanted"), &AtomicBool::new(false));
     store.with(Blocking::in_test()).rebuild_index().unwrap();
-    let collection = Collection { untagged: true, dry: false, grace: Duration::ZERO };
+    let collection = Collection { untagged: true, mode: Mode::Remove, grace: Duration::ZERO };
     std::thread::scope(|scope| {
         let pushing = ["a", "b", "c"].map(|name| {
             scope.spawn(move || {
