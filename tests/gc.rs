@@ -90,7 +90,7 @@ impl Push {
 /// Collections in a loop during 200 parallel pushes with deletes.
 #[test]
 fn nothing_that_is_tagged_is_lost() {
-    let server = hosting().variable("REGISTRY_GC_GRACE", "4s").start();
+    let server = hosting().variable("REGISTRY_GC_GRACE", "10s").start();
     let (stop, collected) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut standing: Vec<(usize, Push)> = Vec::new();
     thread::scope(|scope| {
