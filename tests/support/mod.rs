@@ -44,5 +44,10 @@ pub(crate) fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() ->
 
 /// The number of repetitions of a test: the whole number under `./test --soak`, a tenth otherwise.
 pub(crate) fn rounds(whole: usize) -> usize {
-    if std::env::var_os("ENTREPOT_SOAK").is_some_and(|value| !value.is_empty()) { whole } else { (whole / 10).max(1) }
+    if is_soak() { whole } else { (whole / 10).max(1) }
+}
+
+/// Returns whether `./test --soak` runs.
+pub(crate) fn is_soak() -> bool {
+    std::env::var_os("ENTREPOT_SOAK").is_some_and(|value| !value.is_empty())
 }

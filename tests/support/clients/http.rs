@@ -275,6 +275,18 @@ impl Response {
         bytes
     }
 
+    /// As many bytes of the body as come, `wanted` at most.
+    pub(crate) fn up_to(&mut self, wanted: usize) -> usize {
+        let mut length = 0;
+        while length < wanted {
+            match self.next((wanted - length).min(64 << 10)).len() {
+                0 => break,
+                more => length += more,
+            }
+        }
+        length
+    }
+
     /// The whole body, in memory.
     pub(crate) fn body(mut self) -> Body {
         let mut bytes = Vec::new();

@@ -70,7 +70,10 @@ impl Target {
     /// Begins an upload.
     pub(crate) fn begin(&self, repository: &str) -> Session {
         let response = self.request("POST", &format!("{repository}/blobs/uploads/")).send();
-        assert_eq!(response.status, 202, "an upload begins in {repository}");
+        if response.status != 202 {
+            let status = response.status;
+            panic!("no upload begins in {repository}: {status} {}", response.text());
+        }
         self.session(&response)
     }
 

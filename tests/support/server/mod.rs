@@ -262,6 +262,11 @@ impl Server {
         self.status("VmRSS:")
     }
 
+    /// Its current memory without mapped files, in bytes (`RssAnon`).
+    pub(crate) fn anonymous_memory(&self) -> u64 {
+        self.status("RssAnon:")
+    }
+
     /// `http://127.0.0.1:PORT/v2/<path>`
     pub(crate) fn v2(&self, path: &str) -> String {
         format!("{}/v2/{path}", self.url)
