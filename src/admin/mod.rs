@@ -1,8 +1,9 @@
-//! The admin socket: a Unix socket in the data directory, for commands on the same machine that need the running
-//! server. The file's mode restricts it to its owner and root.
+//! The admin socket: a Unix socket in the data directory, by which commands reach the server that holds the directory's
+//! lock. Without a server, a command executes the same request itself (`perform.rs`). The file's mode restricts the
+//! socket to its owner and root.
 //!
 //! A request is one line of JSON; the response is one or more lines, and the last one states the result
-//! (`protocol.rs`). The registry does the work; this module only translates.
+//! (`protocol.rs`). `server.rs` accepts connections; `perform.rs` calls the registry, which does the work.
 
 mod perform;
 mod protocol;

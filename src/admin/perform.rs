@@ -1,4 +1,5 @@
-//! Executes requests on a volume: that of the running server, or one that the command has alone.
+//! Executes a request by the registry's maintenance functions and converts the results to responses. Called by the
+//! server, and by a command if no server has the volume open.
 
 use std::{ops::ControlFlow, time::Duration};
 

@@ -1,4 +1,6 @@
-//! The admin socket's protocol: requests and responses, each one line of JSON.
+//! The messages of the admin socket, each one line of JSON: a request is answered by any number of event messages and
+//! one final message. Also converts the registry's results and events to messages. The lines are read and written by
+//! `server.rs` and `cli/client.rs`.
 
 use serde::{Deserialize, Serialize};
 

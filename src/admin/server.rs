@@ -1,4 +1,5 @@
-//! The server's side of the admin socket: accepts connections and executes their requests.
+//! The server's side of the admin socket: accepts connections, reads one request from each, runs it on a job thread
+//! (`perform.rs`) and writes the responses.
 
 use std::{
     io,

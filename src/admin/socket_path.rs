@@ -1,4 +1,5 @@
-//! The socket's address in the data directory, whose path may be longer than a socket address allows.
+//! Opens and connects to the admin socket, `entrepot.sock` in the data directory. If its path is too long for a socket
+//! address, it is addressed through `/proc/self/fd`.
 
 use std::{
     io,

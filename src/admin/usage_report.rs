@@ -1,4 +1,5 @@
-//! The usage report in the admin protocol: the disk usage of sources, repositories and tags.
+//! The usage report of the admin protocol: the disk usage by source, repository and tag, and the totals of the volume.
+//! Types only; the registry counts.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,5 @@
-//! An address to listen on, as Go writes it: `:5000`, `127.0.0.1:5000`, `[::1]:5000`, `localhost:5000`.
+//! A listen address: `[host]:port` with a numeric port, a subset of what Go's `net.Listen` takes: `:5000`,
+//! `127.0.0.1:5000`, `[::1]:5000`, `localhost:5000`.
 
 use std::{
     fmt,

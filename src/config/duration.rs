@@ -1,4 +1,5 @@
-//! Durations in Go's notation, as in the files of `registry:2`: `1m30s`, `168h`, `0`.
+//! Parses and formats durations in Go's notation, as in the configuration of `registry:2`: `1m30s`, `168h`, `0`. Also
+//! accepts the units of humantime: `1day`.
 
 use std::time::Duration;
 

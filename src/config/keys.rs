@@ -1,8 +1,8 @@
 //! The table of all keys: those of `registry:2` (distribution 2.8 and 3), and Entrepot extensions, one entry each.
 //!
 //! The table drives key recognition, the names of variables, warnings about ignored keys, refusals, the printed
-//! configuration and its documentation. The entries of used keys are in `used_keys.rs` and `used_http_keys.rs`, the types of their values in
-//! the files of their sections.
+//! configuration and its documentation; `lookup.rs` searches it. The entries of used keys are in `used_keys.rs` and
+//! `used_http_keys.rs`, the types of their values in the files of their sections.
 
 use super::{
     key::{

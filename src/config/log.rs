@@ -1,4 +1,5 @@
-//! The `log` section: level, format, access log and audit log.
+//! The `log` section, and the older `loglevel`: level, format, access log, and whether pulls are audited. The audit log
+//! is always on and always JSON.
 
 use super::{
     Error, Setting, Warning,

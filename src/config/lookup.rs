@@ -13,7 +13,7 @@ pub(super) enum KeyMatch {
     Nothing,
 }
 
-/// Looks the path up, as it is spelt. An entry without wildcards has precedence over one with them.
+/// Looks up a path; case matters. A literal entry precedes a section, and both precede an entry with a wildcard.
 pub(super) fn find<S: AsRef<str>>(path: &[S]) -> KeyMatch {
     let literal = |name: &str, given: &str| name == given;
     let free = |name: &str, given: &str| name == "*" || name == given;

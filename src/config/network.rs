@@ -1,4 +1,5 @@
-//! Addresses and networks in CIDR notation: `10.0.0.0/8`, `192.0.2.1`, `fd00::/8`.
+//! IP networks in CIDR notation (`10.0.0.0/8`, `fd00::/8`) or single addresses (`192.0.2.1`), for
+//! `http.trustedproxies`.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -11,7 +12,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Returns whether the network contains `address`. An IPv4-mapped IPv6 address counts as IPv4.
+    /// Returns whether the network contains `address`. An IPv4-mapped IPv6 address is matched as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

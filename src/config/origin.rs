@@ -1,4 +1,5 @@
-//! The origin of a value, as errors and warnings name it.
+//! Where a configuration value was set: file and line, environment variable, command-line flag, or default. Also
+//! displays text from outside on one line.
 
 use std::{fmt, path::Path, sync::Arc};
 

@@ -1,4 +1,5 @@
-//! `REGISTRY_A_B_C` environment variables: applies them to the file's tree as `registry:2` does.
+//! Applies `REGISTRY_A_B_C` environment variables to the parsed file. Names work as in `registry:2`; scalar values are
+//! taken literally, not as YAML. Variables that Kubernetes sets for a Service are ignored.
 
 use super::{
     Error, Origin, Warning,

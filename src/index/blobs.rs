@@ -1,4 +1,5 @@
-//! Reads the records of blobs, and the manifests that name them.
+//! Queries by blob: its record, the repositories that link it, and the cached manifests that reference it. Also records
+//! these references; `transitions.rs` changes the records.
 
 use std::{iter, sync::atomic::Ordering};
 

@@ -1,4 +1,5 @@
-//! Response bodies, checked for completeness: a body that ends before its announced length is an error.
+//! Reads the bodies of upstream responses: detects incomplete messages (RFC 9112, section 8), applies the stall timeout
+//! and a size limit, and drains short bodies that are not needed, so that their connection can be reused.
 
 use std::{io, pin::Pin, task::Poll, time::Duration};
 

@@ -1,4 +1,5 @@
-//! The HTTP client of one thread: sends a request, retries once if the connection failed, and logs a line.
+//! The HTTP client of one thread: sends a request, repeats it once if no final response came, and logs each attempt.
+//! Redirects and authentication are in `request.rs`.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 

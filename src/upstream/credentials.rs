@@ -1,4 +1,5 @@
-//! A user name and a password, and their encoding in a header.
+//! A user name and a password: read from a URL's userinfo (RFC 3986, section 3.2.1), and encoded for Basic
+//! authentication (RFC 7617).
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Returns the user information of a URL, if it has any.
+    /// Returns the credentials in a URL's userinfo, percent-decoded; `None` if the user name is empty.
     pub(super) fn of_url(url: &Url) -> Option<Self> {
         let password = url.password().unwrap_or_default();
         (!url.username().is_empty())

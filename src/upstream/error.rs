@@ -1,4 +1,4 @@
-//! The reasons why an upstream request failed, in the terms by which the registry decides.
+//! Errors of upstream requests, one variant for each reaction of the registry; also converts the errors of `awc`.
 
 use std::{error::Error as _, fmt, io, time::Duration};
 
@@ -108,7 +108,7 @@ impl fmt::Display for Phase {
 }
 
 impl Error {
-    /// Returns whether no connection was possible, so that another attempt right away is useless.
+    /// Returns whether the failure opens the circuit breaker: no connection, or no response head within the timeouts.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         match self {

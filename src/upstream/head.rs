@@ -1,8 +1,9 @@
-//! Rewrites a response's head before `awc` reads it.
+//! Changes the version of a response's head before `awc` reads it.
 //!
-//! A response with neither a length nor chunks ends with its connection (RFC 9112, section 6.3). `awc` reads such a
-//! body only after HTTP/1.0, and takes it for empty after HTTP/1.1. Such a head is therefore passed on as one of
-//! HTTP/1.0.
+//! A body with neither `Content-Length` nor `Transfer-Encoding` ends when the connection closes (RFC 9112, section
+//! 6.3). `awc` reads such a body only from an HTTP/1.0 response; from HTTP/1.1 it reads an empty body. So the version
+//! in such a head becomes HTTP/1.0. Not changed: responses to HEAD, 1xx, 204 and 304, and redirects and errors without
+//! `Connection: close`.
 
 const VERSION: &[u8] = b"HTTP/1.1 ";
 /// The maximum length of a head that `awc` accepts.

@@ -1,4 +1,5 @@
-//! Manifest requests: the digest that a tag names now, by a HEAD, and the verified bytes.
+//! Manifest requests: HEAD (the digest and size of a tag or digest) and GET (the bytes, verified if a digest is
+//! requested or announced). A HEAD response without `Docker-Content-Digest` is left to the caller.
 
 use awc::http::{
     Method,
@@ -17,7 +18,7 @@ use crate::{
     oci::{Digest, MANIFEST_TYPES, MediaType, Reference, RepositoryName},
 };
 
-/// The longest manifest that is accepted, in bytes: twice what the spec requires of a registry.
+/// The longest manifest that is accepted, in bytes: double the 4 MB that registries SHOULD support by the spec.
 const LONGEST: u64 = 8 << 20;
 
 /// The response to a HEAD of a manifest.

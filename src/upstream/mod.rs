@@ -1,11 +1,13 @@
 //! The client for other registries: the only user of `awc`.
 //!
-//! It covers challenges and tokens, redirects, timeouts, one retry, and the count of every byte, so that a truncated
-//! response is an error. It does not decide about caching, staleness, or the response to the client.
+//! It handles authentication (challenges, tokens), redirects with an address policy, the proxy, a limit of concurrent
+//! requests, timeouts, and one retry after a connection failure. It compares a body's length with the framing, so that
+//! a truncated body is an error. Caching, staleness and the response to the downstream client are decided in
+//! `registry/` and `http/`.
 //!
 //! `awc` belongs to one thread and its futures are not `Send`. A [`Pool`] is a few threads with a [`Client`] each;
-//! [`Remote`] is one registry and is shared by all. [`Remote`]'s own methods may be awaited anywhere; [`Client`]'s,
-//! [`Client::open_blob`] above all, only inside a job that runs on the pool.
+//! [`Remote`] is one registry and is shared by all. Await the methods of [`Remote`] on any thread, and those of
+//! [`Client`], such as [`Client::open_blob`], only in a job of the pool.
 
 mod address_policy;
 mod blob;

@@ -1,4 +1,5 @@
-//! The threads that send requests to upstreams, and the queues of their jobs.
+//! A thread pool (not a connection pool): each thread owns a [`Client`], whose futures are not `Send`, and a queue of
+//! jobs. Jobs go round robin; a thread that ended is started again.
 
 use std::{
     io,

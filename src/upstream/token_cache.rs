@@ -1,4 +1,5 @@
-//! A cache of bearer tokens by repository; concurrent requests for a token share one fetch.
+//! An upstream's bearer tokens, cached by repository; the scope is always `repository:<name>:pull`. Single flight:
+//! concurrent requests for a token share one fetch and its failure. `token.rs` fetches.
 
 use std::{sync::Arc, time::Instant};
 

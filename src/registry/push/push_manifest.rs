@@ -1,4 +1,5 @@
-//! Pushes of manifests (distribution-spec, "Pushing Manifests").
+//! Pushes of manifests (distribution-spec, "Pushing Manifests"): checks the manifest and what it references, stores it
+//! durably, claims the name, links the manifest and sets the tags. The size limit is in `http/`.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -97,7 +98,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Checks that everything a manifest names is in its repository (law 2 of ARCHITECTURE.md).
+    /// Checks that the manifests and blobs that a manifest references are in its repository, as far as
+    /// `validation.manifests` requires.
     async fn check_children(&self, repository: &Repository, manifest: &StoredManifest) -> Result<(), Error> {
         let mut missing = Vec::new();
         for child in &manifest.manifest.manifests {
@@ -192,7 +194,7 @@ fn parse(digest: Digest, pushed: &Pushed) -> Result<Arc<StoredManifest>, Error> 
 }
 
 /// Writes the claim, the revision, the tags (law 2 of ARCHITECTURE.md), then the index. The caller holds the
-/// repository's lock. Returns `false` if `right` is outdated.
+/// repository's lock. Returns `false` if `permission` is outdated.
 fn link(
     store: &BlockingStore<'_>,
     repository: &Repository,

@@ -1,9 +1,9 @@
-//! Counts the disk usage by source and by repository. Each blob counts once for one source, and once for every
-//! repository that references it. `tag_usage.rs` counts the tags of a repository.
+//! Counts the disk usage by source and by repository. Each referenced blob counts once for one source, and once for
+//! every repository that references it; blobs without a reference are summed apart. `tag_usage.rs` computes the usage
+//! of each tag.
 //!
-//! The references come from the index, a few pages at a time and without a lock; only one sum for each repository is
-//! kept in memory. So no request waits for a count. Changes during the count are reported as a difference to the
-//! ledger.
+//! The index is read in batches and no lock is held between them, so requests are not blocked. Changes during the count
+//! are reported as a difference to the ledger. Only one sum for each repository is kept in memory.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

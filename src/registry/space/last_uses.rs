@@ -1,5 +1,6 @@
-//! Keeps the last uses of mirrored blobs on the disk, so that a deleted or damaged index does not change the order of
-//! eviction. Pins need no record: they follow from the configuration and the links.
+//! Saves the eviction history of mirrored blobs (last use, number of uses, rank) now and then, and restores it into an
+//! index that was rebuilt from the disk, so that the loss of an index does not change the order of eviction. The format
+//! is in `storage/last_uses.rs`. Pins need no record: they follow from the configuration and the links.
 
 use std::time::{Duration, Instant};
 

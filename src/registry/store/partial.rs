@@ -1,5 +1,6 @@
-//! Partial blobs: the bytes that failed fills have staged, kept for a while so that the next fill resumes there. They
-//! are the first to be evicted when space is needed.
+//! Partial blobs: the bytes that failed fills have staged, kept for 10 minutes so that the next fill resumes there. The
+//! map is in memory, has at most 32 of them, and does not survive a restart. They are removed before any cached blob is
+//! evicted.
 
 use std::{
     collections::HashMap,

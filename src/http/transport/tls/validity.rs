@@ -1,4 +1,5 @@
-//! Reads a certificate's expiry: the only field of X.509 (RFC 5280, section 4.1) that this program parses itself.
+//! Reads `notAfter` of a DER certificate (RFC 5280, section 4.1.2.5). No other field is parsed here, and nothing is
+//! checked.
 
 use std::time::SystemTime;
 
