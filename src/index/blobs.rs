@@ -101,7 +101,7 @@ impl Index {
         self.reposition(child);
     }
 
-    /// Returns whether a manifest of a mirrored repository names a blob. Reads the first [`NAMED_BY`] manifests that do:
+    /// Returns whether a manifest of a mirrored repository names a blob. Reads the first `NAMED_BY` manifests that do:
     /// of a base layer that more of them name, it is assumed.
     #[must_use]
     pub fn is_named(&self, repository: &Repository, child: &Digest) -> bool {
