@@ -329,10 +329,8 @@ async fn a_refusal_names_the_bound() {
         "{larger}"
     );
     let beyond = said(limits(quota, None), Purpose::Hosted, 64 << 20);
-    assert!(
-        beyond.starts_with("the quota is exceeded: ") && beyond.contains("67108864 allowed (storage.quota)"),
-        "{beyond}"
-    );
+    let ends = ("the quota is exceeded: ", "67108864 allowed (storage.quota)");
+    assert!(beyond.starts_with(ends.0) && beyond.contains(ends.1), "{beyond}");
     let full = said(limits(None, Some(Bound::Share(100))), Purpose::Hosted, 1);
     assert!(full.starts_with("no space left on device: ") && full.contains("storage.headroom"), "{full}");
 }
