@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use crate::support::{
-    images::{Blob, Format, Image},
+    images::Blob,
     ports::Port,
     scrape::Scrape,
     server::Setup,
@@ -29,25 +29,6 @@ fn connections_of_a_burst_are_closed() {
     let open = upstream.connections();
     assert!(open >= 8, "a burst of {open} connections");
     wait_until("idle connections to be closed", Duration::from_secs(60), || upstream.connections() == 0);
-}
-
-/// No folder stays of a repository whose content was evicted, and no organisation's that has none left.
-#[test]
-fn evicted_repositories_leave_no_folders() {
-    let upstream = Upstream::plain();
-    let server = Setup::mirroring(&upstream.url()).variable("REGISTRY_PROXY_TTL", "2s").lease("1s").start();
-    for number in 0..20 {
-        let image = Image::of_size(Format::Oci, 180_000 + number, 60_000);
-        let repository = format!("org{}/deep/app{number}", number % 5);
-        upstream.add(&repository, "1", &image);
-        server.pull(&repository, "1", &image);
-    }
-    let repositories = server.data().join("mirrors/docker.io/repositories");
-    let left = || std::fs::read_dir(&repositories).map_or(0, Iterator::count);
-    wait_until("the last folder to go", Duration::from_secs(90), || left() == 0);
-    let image = Image::of_size(Format::Oci, 180_000, 60_000);
-    server.pull("org0/deep/app0", "1", &image);
-    assert_eq!(left(), 1, "it is there again");
 }
 
 /// A blob that cannot fit beside content under a lease evicts nothing, and one that can evicts no more than it needs,

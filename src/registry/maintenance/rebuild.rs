@@ -154,18 +154,9 @@ fn walk(store: &BlockingStore<'_>) -> Result<(), Error> {
     }
     store.restore_uses();
     store.index.set_complete();
-    remove_empty_folders(store)?;
     // The index may have failed meanwhile, and then the count is incomplete.
     store.storage.ledger().set_known(store.index.is_complete());
     tracing::debug!("the index was told of {repositories} repositories with {links} links");
-    Ok(())
-}
-
-/// Removes what earlier versions left of repositories whose content was evicted or collected.
-fn remove_empty_folders(store: &BlockingStore<'_>) -> Result<(), Error> {
-    for repository in store.disk.repositories() {
-        store.disk.links(&repository?).remove_empty_folders();
-    }
     Ok(())
 }
 
