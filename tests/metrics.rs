@@ -30,9 +30,10 @@ fn du(path: &Path) -> u64 {
     meta.blocks() * 512 + if meta.is_dir() { below.sum() } else { 0 }
 }
 
-/// The metrics agree with the disk, class by class; the index's files change by themselves.
+/// The metrics agree with the disk, class by class; the files of the index and of the last uses, which count as index,
+/// change by themselves.
 fn agrees(server: &Server, debug: &Port, when: &str) {
-    let index = server.data().join("index");
+    let index = ["index", "uses"].map(|name| server.data().join(name));
     let mut last = (0, 0);
     // Uses are reported, and emptied folders removed, a moment after the response.
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -40,7 +41,7 @@ fn agrees(server: &Server, debug: &Port, when: &str) {
         let scrape = Scrape::of(&debug.url());
         let class = |class: &str| scrape.sum("entrepot_storage_bytes", &[&format!("class=\"{class}\"")]);
         let exposed = scrape.sum("entrepot_storage_bytes", &[]) - class("index");
-        last = (exposed, du(server.data()) - du(&index));
+        last = (exposed, du(server.data()) - index.iter().map(|path| du(path)).sum::<u64>());
         let mirrored = class("mirrored") + class("pinned");
         let by_upstream = scrape.sum("entrepot_storage_mirrored_bytes", &[]);
         if last.0 == last.1 && mirrored == by_upstream && scrape.sum("entrepot_storage_counted", &[]) == 1 {
