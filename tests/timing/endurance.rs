@@ -10,7 +10,7 @@ use load::Load;
 use sample::{Growth, Sample};
 
 use crate::support::{
-    admin, is_soak,
+    is_soak,
     ports::Port,
     server::{Server, Setup},
     upstream::{Kind, Upstream},
@@ -61,7 +61,5 @@ fn it_stays_as_it_began() {
     let (second, last) = (&samples[1], &samples[samples.len() - 1]);
     let grown: Vec<Growth> = last.grown_since(second);
     assert!(grown.is_empty(), "{grown:?}");
-    admin::gc(server.data(), true, Some(0));
     assert!(server.stop().0.success());
-    crate::support::reachability::holds_what_tags_reach(server.data());
 }

@@ -162,8 +162,9 @@ pub(super) fn evictions(sizes: &Sizes) -> Scene {
     let mut server = start(&upstream, |setup| setup.on(&disk).watched(&port));
     get_all(&server, &kept);
     server.stop();
-    // None of it has been used since yesterday.
+    // None of it has been used since yesterday, by all that is on the disk.
     fs::remove_dir_all(server.data().join("index")).unwrap();
+    fs::remove_file(server.data().join("uses")).unwrap();
     let blobs = server.data().join("docker/registry/v2/blobs");
     let yesterday = SystemTime::now() - Duration::from_secs(86_400);
     for file in crate::support::scratch::files(&blobs) {
