@@ -89,7 +89,7 @@ async fn the_order_of_eviction_survives_a_kill_and_a_rebuild() {
     assert_eq!(queue(&store), before);
 }
 
-/// What is used while the index is made anew ranks above what was evicted before, and keeps its past uses.
+/// A blob that is used during a rebuild of the index ranks above blobs that were evicted before, and keeps its past uses.
 #[tokio::test]
 async fn uses_since_the_start_are_added_to_past_ones() {
     let dir = TempDir::new().unwrap();
@@ -105,6 +105,27 @@ async fn uses_since_the_start_are_added_to_past_ones() {
     let entry = store.index.blob_entry(&first).unwrap();
     assert!(entry.uses > uses && entry.used == 2_000_000_010, "{entry:?}");
     assert_ne!(queue(&store)[0].0, first, "it was just used");
+}
+
+/// Uses that cannot be read are not taken for none: the file stays, and is read at the next start.
+#[tokio::test]
+async fn uses_that_cannot_be_read_are_kept() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, SpaceLimits::default(), pinning());
+    fill(&store).await;
+    let before = queue(&store);
+    store.with(Blocking::in_test()).save_uses();
+    let uses = dir.path().join("uses");
+    let saved = std::fs::read(&uses).unwrap();
+    std::fs::remove_file(&uses).unwrap();
+    std::fs::create_dir(&uses).unwrap();
+    store.index.clear();
+    on_a_thread(|io| store.with(io).rebuild_index()).unwrap();
+    std::fs::remove_dir(&uses).unwrap();
+    std::io::Write::write_all(&mut std::fs::File::create(&uses).unwrap(), &saved).unwrap();
+    store.with(Blocking::in_test()).save_uses();
+    on_a_thread(|io| store.with(io).rebuild_index()).unwrap();
+    assert_eq!(queue(&store), before);
 }
 
 /// An index that does not know all uses yet does not replace those that were saved.

@@ -10,7 +10,7 @@ use crate::{
     storage::{LastUse, LastUses},
 };
 
-/// The interval of saving: a killed server that loses its index loses the uses since then.
+/// The interval of saving: if the process is killed and the index is lost, at most this much history is lost.
 const SAVE_EVERY: Duration = Duration::from_mins(30);
 
 impl BlockingStore<'_> {
@@ -49,7 +49,11 @@ impl BlockingStore<'_> {
         match self.disk.last_uses() {
             Ok(Some(uses)) => self.restore(&uses),
             Ok(None) => {}
-            Err(error) => tracing::warn!("the last uses of mirrored blobs are lost: {error}"),
+            // They may be readable later: until then nothing replaces them.
+            Err(error) => {
+                tracing::warn!(%error, "the last uses cannot be read: eviction goes by the times on disk until a restart");
+                return;
+            }
         }
         self.index.end_restoring_uses();
     }
