@@ -8,7 +8,7 @@ use std::{
 use super::{
     Origin,
     key::{Key, Kind},
-    origin::OneLine,
+    one_line::OneLine,
     owner,
 };
 

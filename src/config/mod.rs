@@ -22,6 +22,7 @@ mod lookup;
 mod maintenance;
 mod network;
 mod node;
+mod one_line;
 mod origin;
 mod owner;
 mod pagination;
