@@ -22,7 +22,7 @@ pub enum Request {
         untagged: bool,
         /// Only lists the content to remove.
         dry_run: bool,
-        /// A grace period shorter than the server's own, in milliseconds.
+        /// The grace period in milliseconds, at most the server's own; `None` for that one.
         grace: Option<u64>,
     },
     /// Hashes all stored content.

@@ -6,7 +6,7 @@
 
 use super::{BlobEntry, Class, VerifiedStamp};
 
-/// What the index knows of one blob. The default is a blob of which nothing is known.
+/// The index's record of one blob. The default is the record of an unknown blob.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct BlobRecord {
     /// The file as it was when its bytes were last verified.

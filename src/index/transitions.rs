@@ -186,7 +186,7 @@ impl Index {
         self.update(digest, change);
     }
 
-    /// Writes a record and tells the totals of it. The caller holds the queue's lock.
+    /// Writes a record, updates the totals and calls `on_change`. The caller holds the queue's lock.
     pub(super) fn update(&self, digest: &Digest, change: impl FnOnce(BlobRecord) -> BlobRecord) {
         let before = self.record(digest);
         let after = change(before);

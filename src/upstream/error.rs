@@ -146,7 +146,7 @@ fn carried(error: &io::Error) -> Error {
 }
 
 fn closed() -> Error {
-    Error::Unreachable("it closed the connection without an answer".into())
+    Error::Unreachable("connection closed before a response".into())
 }
 
 fn of(expected: Option<u64>) -> String {

@@ -105,7 +105,7 @@ fn inline(code: &str) -> Vec<Vec<String>> {
 /// The module that a path leads into.
 fn resolve(path: &[String], from: &Module, all: &BTreeMap<Module, PathBuf>, depth: usize) -> Option<Module> {
     let ups = path.iter().take_while(|name| *name == "super").count();
-    // What a program's `main.rs` defines; a library's root only re-exports.
+    // An item that a program defines in `main.rs`; the root of a library only re-exports.
     let main = vec!["main".to_owned()];
     if path.first()? == "crate" && all.contains_key(&main) && path.get(1)?.starts_with(char::is_uppercase) {
         return Some(main);

@@ -45,7 +45,7 @@ fn long_work_delays_no_request() {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "figures for whoever looks")]
+#[allow(clippy::print_stderr, reason = "shown by --nocapture")]
 fn delays_no_request(load: &str, measured: &Measured) {
     eprintln!("{load}: {:.1?}; {}", measured.took, measured.outcome);
     let waits = measured.loaded.iter().zip(&measured.peace).zip(&measured.beside);

@@ -81,7 +81,7 @@ struct Siege {
     /// The bytes of an upload.
     whole: u64,
     guesses: u64,
-    /// What the servers use goes after them.
+    /// Dropped after the servers, which use them.
     _used: (Upstream, Users),
 }
 
@@ -89,7 +89,7 @@ struct Siege {
 #[derive(Debug)]
 struct Memory {
     before: u64,
-    /// When all attackers are there and an upload has finished.
+    /// After all attackers have connected and one upload has finished.
     settled: u64,
     /// The most from then on.
     most: u64,

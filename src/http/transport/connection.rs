@@ -78,8 +78,8 @@ impl Connection {
     }
 
     /// Returns true if an HTTP/2 connection has its maximum of concurrent streams: each holds a chunk of its response
-    /// and a file, and the library does not limit them. HTTP/2 is off by default; whoever turns it on
-    /// (`http.http2.disabled: false`) must not thereby lose the limits of one client.
+    /// and a file, and the library does not limit them. HTTP/2 is off by default; turning it on
+    /// (`http.http2.disabled: false`) must not remove the limits of one client.
     pub(in crate::http) fn is_crowded(&self) -> bool {
         self.http2 && self.open.get() >= MOST_STREAMS
     }

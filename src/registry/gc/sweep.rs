@@ -83,7 +83,7 @@ struct Pruning<'a> {
     repository: &'a Repository,
     links: &'a RepositoryLinks<'a>,
     plan: &'a Plan,
-    /// What was used since it was made, or in the grace period, stays.
+    /// Blobs used in the grace period stay. If the repository is pushed to after the plan was made, the rest stays.
     recent: Recent,
 }
 

@@ -1,4 +1,4 @@
-//! What a server has and what its requests cost at one moment.
+//! A sample of a server: the resources that it holds, and the processor time of its requests.
 
 use std::{fmt, fs, sync::atomic::Ordering::Relaxed};
 
@@ -23,7 +23,7 @@ struct Quantity {
     is_time: bool,
 }
 
-/// Everything at one moment.
+/// All quantities of one moment.
 pub(super) struct Sample(Vec<Quantity>);
 
 /// A quantity that grew.
