@@ -1,6 +1,9 @@
 //! The guarantees of the index: entries are found again, and damage loses nothing but entries.
 
-use std::{fs, time::UNIX_EPOCH};
+use std::{
+    fs,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
 
 use tempfile::TempDir;
 
@@ -151,4 +154,38 @@ fn what_is_left_of_a_link_stays() {
     let mirrored = Repository { domain: Some(Domain::docker_hub()), ..repository };
     index.linked(&mirrored, &digest, layer);
     assert_eq!(index.class(&digest), Class { hosted: true, mirrored: true });
+}
+
+/// Removing a link of a blob takes the same time for any number of repositories that link it: `{}` is the config of
+/// thousands of images.
+#[test]
+fn a_link_is_removed_without_a_look_at_the_others() {
+    const REMOVED: usize = 100;
+    let dir = TempDir::new().unwrap();
+    let index = Index::open(&dir.path().join("v1"));
+    let layer = Link { layer: true, ..Link::default() };
+    let domain = Some(Domain::docker_hub());
+    for (domain, content) in [(None, b"pushed"), (domain, b"pulled")] {
+        let digest = Digest::sha256(content);
+        index.discovered(&digest, 4096, 1);
+        let place =
+            |number: usize| Repository { domain: domain.clone(), name: format!("a{number:05}").parse().unwrap() };
+        let link = |numbers: std::ops::Range<usize>| {
+            numbers.for_each(|number| index.linked(&place(number), &digest, layer));
+        };
+        // The fastest of three: other processes take time, too.
+        let remove = |last: usize| -> Duration {
+            let once = |turn: usize| {
+                let (begun, end) = (Instant::now(), last - turn * REMOVED);
+                (end - REMOVED..end).for_each(|number| index.remove_link(&place(number), &digest, layer));
+                begun.elapsed()
+            };
+            (0..3).map(once).min().unwrap()
+        };
+        link(0..4 * REMOVED);
+        let few = remove(4 * REMOVED);
+        link(0..60 * REMOVED);
+        let many = remove(60 * REMOVED);
+        assert!(many < few * 8, "{REMOVED} of many took {many:?}, of few {few:?}");
+    }
 }
