@@ -16,7 +16,9 @@ use crate::support::{
     upstream::{Kind, Upstream},
 };
 
-const QUOTA: &str = "120MB";
+/// The quota of the soak, through which ten times as much goes, and of a run of minutes, which leaves room for all
+/// that lies on the disk beside blobs.
+const QUOTAS: (&str, &str) = ("120MB", "600MB");
 /// The number of samples, the first of which is taken after a tenth of the time.
 const TENTHS: u32 = 10;
 
@@ -27,7 +29,7 @@ fn length() -> Duration {
 fn start(upstream: &Upstream, debug: &Port) -> Server {
     Setup::both(&upstream.url())
         .watched(debug)
-        .quota(QUOTA)
+        .quota(if is_soak() { QUOTAS.0 } else { QUOTAS.1 })
         .lease("1s")
         .freshness("1s")
         .variable("REGISTRY_GC_INTERVAL", "5s")
