@@ -125,7 +125,7 @@ async fn what_was_promoted_while_the_index_was_away_stays() {
     let pushed = cache(&store, &mirrored("a"), content(1, 100)).await;
     drop(store);
     let store = begin(&dir, SpaceLimits::default(), Retention::default());
-    let guard = store.gc_guard.guard_repository(&hosted("mine"), Some(&pushed)).await;
+    let guard = store.gc_guard.guard_upload(&hosted("mine"), Some(&pushed)).await;
     assert!(store.promote(pushed).await.unwrap());
     on_a_thread(|io| store.with(io).open_index()).unwrap();
     assert_eq!(store.index.blob_entry(&pushed).unwrap().owner, Owner::Mirrored, "the promotion was not noted");
@@ -183,7 +183,7 @@ async fn what_was_pushed_during_a_walk_counts() {
     let store = open(&dir, SpaceLimits::default(), Retention::default());
     let begun = std::time::Instant::now();
     assert!(store.gc_guard.entered_since(begun).is_empty());
-    drop(store.gc_guard.guard_repository(&hosted("mine"), None).await);
+    drop(store.gc_guard.guard_upload(&hosted("mine"), None).await);
     assert_eq!(store.gc_guard.entered_since(begun), [hosted("mine").name]);
     assert!(store.gc_guard.entered_since(std::time::Instant::now()).is_empty());
 }

@@ -16,7 +16,7 @@ use crate::{
         Error, Mode, ProgressCallback,
         store::{
             blob_store::BlockingStore,
-            gc_guard::{Recent, short},
+            gc_guard::{Recent, RemovalOutcome, short},
         },
     },
     storage::{self, Durability, RepositoryLinks},
@@ -177,7 +177,7 @@ impl Collector<'_> {
         let mut tries = 0;
         loop {
             let recent = self.recent.planned_now();
-            let is_used = |digest: &Digest| self.store.gc_guard.is_protected(digest, recent);
+            let is_used = |digest: &Digest| self.store.gc_guard.is_protected(repository, digest, recent);
             let plan = Plan::make(self.store.disk, repository, self.collection.untagged, is_used)?;
             let pruned = self.prune_claimed(&Pruning { repository, links, plan: &plan, recent }, gone)?;
             tries += 1;
@@ -212,7 +212,7 @@ impl Collector<'_> {
         let Pruning { repository, links, plan, .. } = *pruning;
         for (tag, digest) in &plan.previous_tags {
             let remove = || links.remove_previous_tag(tag, digest, UNSYNCED);
-            if !self.unlink(pruning, digest, Link::default(), remove)? {
+            if self.unlink(pruning, digest, Link::default(), remove)? != RemovalOutcome::Removed(()) {
                 return Ok(Pruned::Outdated);
             }
         }
@@ -222,7 +222,7 @@ impl Collector<'_> {
                 true => links.remove_revision(digest, UNSYNCED),
                 false => links.turn_into_claim(digest),
             };
-            if !self.unlink(pruning, digest, link, remove)? {
+            if self.unlink(pruning, digest, link, remove)? != RemovalOutcome::Removed(()) {
                 return Ok(Pruned::Outdated);
             }
             if let (Some(subject), false) = (subject, self.collection.mode.is_dry()) {
@@ -240,39 +240,40 @@ impl Collector<'_> {
         let mut pruned = Pruned::Whole;
         for digest in &pruning.plan.layers {
             let link = Link { layer: true, named: Some(0), ..Link::default() };
-            if self.unlink(pruning, digest, link, || pruning.links.remove_layer(digest, UNSYNCED))? {
-                gone.insert(*digest);
-                self.collected.links += 1;
-            } else if self.store.gc_guard.is_active(pruning.repository, pruning.recent) {
-                return Ok(Pruned::Outdated);
-            } else {
-                pruned = Pruned::InUse;
+            match self.unlink(pruning, digest, link, || pruning.links.remove_layer(digest, UNSYNCED))? {
+                RemovalOutcome::Removed(()) => {
+                    gone.insert(*digest);
+                    self.collected.links += 1;
+                }
+                RemovalOutcome::InUse => pruned = Pruned::InUse,
+                RemovalOutcome::Outdated => return Ok(Pruned::Outdated),
             }
         }
         Ok(pruned)
     }
 
-    /// Removes a link; returns `false` if its repository or its blob is in use.
+    /// Removes a link, unless it is in use or the plan is outdated.
     fn unlink(
         &self,
         pruning: &Pruning<'_>,
         digest: &Digest,
         link: Link,
         remove: impl FnOnce() -> Result<(), storage::Error>,
-    ) -> Result<bool, Error> {
+    ) -> Result<RemovalOutcome<()>, Error> {
         let store = self.store;
         let Pruning { repository, recent, .. } = *pruning;
         let _repository = store.locks.repository(repository);
         let _digest = store.locks.digest(digest);
         if self.collection.mode.is_dry() {
-            return Ok(!store.gc_guard.is_protected(digest, recent));
+            let is_used = store.gc_guard.is_protected(repository, digest, recent);
+            return Ok(if is_used { RemovalOutcome::InUse } else { RemovalOutcome::Removed(()) });
         }
         let removed = store.gc_guard.unless_recent(Some(repository), digest, recent, || {
             // The index first, since requests read it before the disk.
             store.index.remove_link(repository, digest, link);
             remove().inspect_err(|_| store.reread_link(repository, digest))
         });
-        removed.transpose().map(|removed| removed.is_some()).map_err(Error::from)
+        Ok(removed.transpose()?)
     }
 
     /// Removes the bytes that no repository links.
@@ -298,7 +299,7 @@ impl Collector<'_> {
                 }
                 Mode::Remove => store.remove_bytes(&digest),
             });
-            if cached || removed.transpose()?.is_none() {
+            if cached || removed.transpose()? != RemovalOutcome::Removed(()) {
                 continue;
             }
             self.collected.blobs += 1;

@@ -20,7 +20,7 @@ impl Registry {
             return Ok(false);
         }
         let reservation = self.store.reserve_object(Purpose::Hosted, 0).await?;
-        let guard = self.store.gc_guard.guard_repository(into, Some(&digest)).await;
+        let guard = self.store.gc_guard.guard_upload(into, Some(&digest)).await;
         if !self.store.promote(digest).await? {
             return Ok(false);
         }

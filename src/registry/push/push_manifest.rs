@@ -58,7 +58,7 @@ impl Registry {
         let (manifest, pushed) = self.read(pushed).await?;
         let digest = manifest.digest;
         // The guard comes before the check of the children: they stay until the manifest names them.
-        let guard = Arc::new(self.store.gc_guard.guard_repository(repository, Some(&digest)).await);
+        let guard = Arc::new(self.store.gc_guard.guard_manifest(repository, &digest).await);
         self.check_children(repository, &manifest).await?;
         let subject = manifest.manifest.subject;
         // Space for the links of the manifest and of each tag.

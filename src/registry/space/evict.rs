@@ -12,7 +12,7 @@ use crate::{
     oci::{Digest, Manifest, Repository},
     registry::{
         Error,
-        store::{access_tracker, blob_store::BlockingStore, stored_manifests},
+        store::{access_tracker, blob_store::BlockingStore, gc_guard::RemovalOutcome, stored_manifests},
     },
     storage::Durability,
 };
@@ -98,16 +98,16 @@ impl BlockingStore<'_> {
         let Some((held, holders)) = self.unless_kept(digest) else { return 0 };
         let remove = || self.remove_mirrored(digest, held.kind, &holders);
         match self.gc_guard.unless_held(digest, remove) {
-            None => {
+            RemovalOutcome::InUse | RemovalOutcome::Outdated => {
                 self.index.defer(digest, Some(access_tracker::now() + READ_AGAIN));
                 0
             }
-            Some(Ok(())) => {
+            RemovalOutcome::Removed(Ok(())) => {
                 let idle = Duration::from_secs(access_tracker::now().saturating_sub(held.used));
                 self.metrics.evicted(reason, held.allocated, idle);
                 held.allocated
             }
-            Some(Err(error)) => {
+            RemovalOutcome::Removed(Err(error)) => {
                 tracing::warn!("{digest} cannot be evicted: {error}");
                 self.index.defer(digest, Some(access_tracker::now() + AGAIN));
                 0

@@ -18,7 +18,7 @@ use crate::{
         store::{
             access_tracker,
             blob_store::BlockingStore,
-            gc_guard::{Recent, short},
+            gc_guard::{Recent, RemovalOutcome, short},
             stored_manifests,
         },
     },
@@ -160,7 +160,7 @@ impl BlockingStore<'_> {
             }
         }
         let remove = || self.remove_mirrored(digest, kind, places);
-        if self.gc_guard.unless_recent(None, digest, recent, remove).transpose()?.is_none() {
+        if self.gc_guard.unless_recent(None, digest, recent, remove).transpose()? != RemovalOutcome::Removed(()) {
             return Ok(0);
         }
         let idle = Duration::from_secs(access_tracker::now().saturating_sub(*used));

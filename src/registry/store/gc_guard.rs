@@ -9,7 +9,6 @@
 
 use std::{
     collections::HashMap,
-    hash::Hash,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,7 +30,7 @@ pub(in crate::registry) struct GcGuard {
 
 #[derive(Debug, Default)]
 struct Seen {
-    repositories: HashMap<RepositoryName, Mark>,
+    repositories: HashMap<RepositoryName, Writes>,
     /// Keyed by the first eight bytes of the digest. A collision only protects one blob more.
     digests: HashMap<u64, Mark>,
     /// The start of the collection under way; activity since then is remembered until it ends.
@@ -55,15 +54,35 @@ struct Going {
     over: watch::Receiver<()>,
 }
 
-/// The last use of a repository or blob, and the number of guards on it.
+/// The last use of a blob, and the number of guards on it.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     last: Instant,
     held: u32,
 }
 
-/// The activity that protects from a removal: of a blob, everything since `began` and in the grace period before it; of
-/// a repository, everything since `planned`, because a plan may be outdated after it.
+/// The pushes to a repository.
+#[derive(Debug)]
+struct Writes {
+    last: Instant,
+    /// The last push of a manifest; `None` if there was none.
+    last_manifest: Option<Instant>,
+    /// The pushes of manifests under way.
+    manifests: u32,
+    /// The beginning of each request under way.
+    open: Vec<Instant>,
+}
+
+/// The kind of a push. Only a manifest can name content that a plan was about to remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PushKind {
+    Upload,
+    Manifest,
+}
+
+/// The activity that protects from a removal. A blob is protected by everything since `began` and in the grace period
+/// before it; if a link is to be removed whose repository receives an upload, by everything in the grace period before
+/// the oldest such request. A manifest that is pushed after `planned` outdates the plan of its repository.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::registry) struct Recent {
     began: Instant,
@@ -71,13 +90,36 @@ pub(in crate::registry) struct Recent {
     planned: Instant,
 }
 
+/// The result of an attempt to remove a link or blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::registry) enum RemovalOutcome<T> {
+    /// It was removed, with this result.
+    Removed(T),
+    /// It stays, because it is in use, or because the store is closed.
+    InUse,
+    /// It stays, because a manifest was pushed to its repository since the plan was made.
+    Outdated,
+}
+
 /// Protects a repository, a blob or both while it lives, and the blob for the grace period after that.
 #[derive(Debug)]
 #[must_use]
 pub(in crate::registry) struct PushGuard {
     gc_guard: Arc<GcGuard>,
-    repository: Option<RepositoryName>,
+    repository: Option<(RepositoryName, PushKind)>,
     digest: Option<u64>,
+    since: Instant,
+}
+
+impl<T, E> RemovalOutcome<Result<T, E>> {
+    /// Returns the error of a removal that failed.
+    pub(in crate::registry) fn transpose(self) -> Result<RemovalOutcome<T>, E> {
+        Ok(match self {
+            Self::Removed(result) => RemovalOutcome::Removed(result?),
+            Self::InUse => RemovalOutcome::InUse,
+            Self::Outdated => RemovalOutcome::Outdated,
+        })
+    }
 }
 
 impl GcGuard {
@@ -85,13 +127,23 @@ impl GcGuard {
         Self { started: Instant::now(), memory, seen: Mutex::default(), over: Condvar::new() }
     }
 
-    /// Protects all links of a hosted repository while the guard lives, and the blob `digest`, for a push.
-    pub(in crate::registry) async fn guard_repository(
+    /// Guards a request that uploads or mounts a blob: `digest`, once it is known. While the guard lives, all that was
+    /// used in the grace period before it keeps its links in the repository: the manifest that names it is still to come.
+    pub(in crate::registry) async fn guard_upload(
         self: &Arc<Self>,
         repository: &Repository,
         digest: Option<&Digest>,
     ) -> PushGuard {
-        self.hold(Some(repository.name.clone()), digest).await
+        self.hold(Some((repository.name.clone(), PushKind::Upload)), digest).await
+    }
+
+    /// Guards the push of a manifest: nothing is removed from its repository by a plan that was made before it ended.
+    pub(in crate::registry) async fn guard_manifest(
+        self: &Arc<Self>,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> PushGuard {
+        self.hold(Some((repository.name.clone(), PushKind::Manifest)), Some(digest)).await
     }
 
     /// Protects a blob and its links, for a request that stores or links it.
@@ -104,11 +156,16 @@ impl GcGuard {
         drop(self.guard_blob(digest).await);
     }
 
-    async fn hold(self: &Arc<Self>, repository: Option<RepositoryName>, digest: Option<&Digest>) -> PushGuard {
+    async fn hold(
+        self: &Arc<Self>,
+        repository: Option<(RepositoryName, PushKind)>,
+        digest: Option<&Digest>,
+    ) -> PushGuard {
         let (guard, going) = {
             let mut seen = self.seen.lock();
-            let guard = PushGuard { gc_guard: Arc::clone(self), repository, digest: digest.map(short) };
-            seen.hold(&guard, 1);
+            let (gc_guard, since) = (Arc::clone(self), Instant::now());
+            let guard = PushGuard { gc_guard, repository, digest: digest.map(short), since };
+            seen.hold(&guard);
             let going = seen.going.iter().filter(|going| going.concerns(&guard));
             let going: Vec<_> = going.map(|going| going.over.clone()).collect();
             (guard, going)
@@ -133,20 +190,17 @@ impl GcGuard {
         Some(Collecting { recent, gc_guard: self })
     }
 
-    /// Returns whether a repository is under a guard, or was since `recent` was planned.
-    pub(in crate::registry) fn is_active(&self, repository: &Repository, recent: Recent) -> bool {
-        recent.covers_repository(self.seen.lock().repositories.get(&repository.name))
-    }
-
-    /// Returns whether a blob was protected recently.
-    pub(in crate::registry) fn is_protected(&self, digest: &Digest, recent: Recent) -> bool {
-        recent.covers(self.seen.lock().digests.get(&short(digest)), self.started)
+    /// Returns whether a blob's link in a repository is protected.
+    pub(in crate::registry) fn is_protected(&self, repository: &Repository, digest: &Digest, recent: Recent) -> bool {
+        let seen = self.seen.lock();
+        let recent = recent.before_uploads(seen.repositories.get(&repository.name));
+        recent.covers(seen.digests.get(&short(digest)), self.started)
     }
 
     /// Returns the repositories that were pushed to since `then`.
     pub(in crate::registry) fn entered_since(&self, then: Instant) -> Vec<RepositoryName> {
         let seen = self.seen.lock();
-        let since = seen.repositories.iter().filter(|(_, mark)| mark.held > 0 || mark.last >= then);
+        let since = seen.repositories.iter().filter(|(_, writes)| !writes.open.is_empty() || writes.last >= then);
         since.map(|(name, _)| name.clone()).collect()
     }
 
@@ -155,14 +209,18 @@ impl GcGuard {
         self.seen.lock().digests.get(&short(digest)).is_some_and(|mark| mark.held > 0)
     }
 
-    /// Removes a blob unless a guard protects it at this moment; `None` then. A guard requested meanwhile waits for the
-    /// end of the removal.
-    pub(in crate::registry) fn unless_held<T>(&self, digest: &Digest, take_away: impl FnOnce() -> T) -> Option<T> {
+    /// Removes a blob unless a guard protects it at this moment. A guard requested meanwhile waits for the end of the
+    /// removal.
+    pub(in crate::registry) fn unless_held<T>(
+        &self,
+        digest: &Digest,
+        take_away: impl FnOnce() -> T,
+    ) -> RemovalOutcome<T> {
         let now = Instant::now();
         self.unless_recent(None, digest, Recent { began: now, grace: Duration::ZERO, planned: now }, take_away)
     }
 
-    /// Removes a link or blob unless its blob or its repository was used (see [`Recent`]); `None` then. Guards of the same
+    /// Removes a link or blob unless it is protected or the plan is outdated (see [`Recent`]). Guards of the same
     /// repository or blob that are requested meanwhile wait for the end of the removal; all others do not.
     pub(in crate::registry) fn unless_recent<T>(
         &self,
@@ -170,26 +228,34 @@ impl GcGuard {
         digest: &Digest,
         recent: Recent,
         take_away: impl FnOnce() -> T,
-    ) -> Option<T> {
-        let _removal = self.begin_removal(repository, digest, recent)?;
-        Some(take_away())
+    ) -> RemovalOutcome<T> {
+        match self.begin_removal(repository, digest, recent) {
+            RemovalOutcome::Removed(_removal) => RemovalOutcome::Removed(take_away()),
+            RemovalOutcome::InUse => RemovalOutcome::InUse,
+            RemovalOutcome::Outdated => RemovalOutcome::Outdated,
+        }
     }
 
-    fn begin_removal(&self, repository: Option<&Repository>, digest: &Digest, recent: Recent) -> Option<Removal<'_>> {
+    fn begin_removal(
+        &self,
+        repository: Option<&Repository>,
+        digest: &Digest,
+        recent: Recent,
+    ) -> RemovalOutcome<Removal<'_>> {
         let mut seen = self.seen.lock();
-        let active = |place: &Repository| recent.covers_repository(seen.repositories.get(&place.name));
-        let kept = seen.closed
-            || repository.is_some_and(active)
-            || recent.covers(seen.digests.get(&short(digest)), self.started);
-        if kept {
-            return None;
+        let writes = repository.and_then(|place| seen.repositories.get(&place.name));
+        if recent.is_outdated(writes) {
+            return RemovalOutcome::Outdated;
+        }
+        if seen.closed || recent.before_uploads(writes).covers(seen.digests.get(&short(digest)), self.started) {
+            return RemovalOutcome::InUse;
         }
         let (ends, over) = watch::channel(());
         let number = seen.next;
         seen.next += 1;
         let repository = repository.map(|place| place.name.clone());
         seen.going.push(Going { number, repository, digest: short(digest), over });
-        Some(Removal { gc_guard: self, number, _ends: ends })
+        RemovalOutcome::Removed(Removal { gc_guard: self, number, _ends: ends })
     }
 
     /// Allows no further removal, because the index is about to be closed. Blocks until those under way have ended.
@@ -202,30 +268,63 @@ impl GcGuard {
     /// Forgets activity that is no longer recent.
     pub(in crate::registry) fn tidy(&self) {
         let mut seen = self.seen.lock();
-        let (began, now) = (seen.collecting, seen.collecting.unwrap_or_else(Instant::now));
-        let is_recent = |mark: &Mark| {
-            let since_began = began.is_some_and(|began| mark.last >= began);
-            mark.held > 0 || since_began || now.saturating_duration_since(mark.last) < self.memory
+        let (began, now) = (seen.collecting, Instant::now());
+        let oldest = seen.repositories.values().flat_map(|writes| &writes.open).chain(&began).min();
+        let then = oldest.copied().unwrap_or(now);
+        let is_recent = |last: Instant| {
+            began.is_some_and(|began| last >= began) || then.saturating_duration_since(last) < self.memory
         };
-        seen.repositories.retain(|_, mark| is_recent(mark));
-        seen.digests.retain(|_, mark| is_recent(mark));
+        seen.repositories.retain(|_, writes| !writes.open.is_empty() || is_recent(writes.last));
+        seen.digests.retain(|_, mark| mark.held > 0 || is_recent(mark.last));
     }
 }
 
 impl Seen {
-    fn hold(&mut self, guard: &PushGuard, by: i32) {
-        if let Some(repository) = &guard.repository {
-            mark(&mut self.repositories, repository.clone(), by);
+    fn hold(&mut self, guard: &PushGuard) {
+        if let Some((repository, kind)) = &guard.repository {
+            let new = Writes { last: guard.since, last_manifest: None, manifests: 0, open: Vec::new() };
+            self.repositories.entry(repository.clone()).or_insert(new).begin(*kind, guard.since);
         }
         if let Some(digest) = guard.digest {
-            mark(&mut self.digests, digest, by);
+            let mark = self.digests.entry(digest).or_insert(Mark { last: guard.since, held: 0 });
+            *mark = Mark { last: guard.since, held: mark.held + 1 };
+        }
+    }
+
+    fn release(&mut self, guard: &PushGuard) {
+        let now = Instant::now();
+        if let Some(writes) = guard.repository.as_ref().and_then(|(name, _)| self.repositories.get_mut(name)) {
+            writes.end(guard, now);
+        }
+        if let Some(mark) = guard.digest.and_then(|digest| self.digests.get_mut(&digest)) {
+            *mark = Mark { last: now, held: mark.held.saturating_sub(1) };
+        }
+    }
+}
+
+impl Writes {
+    fn begin(&mut self, kind: PushKind, now: Instant) {
+        self.last = now;
+        self.open.push(now);
+        self.manifests += u32::from(kind == PushKind::Manifest);
+    }
+
+    fn end(&mut self, guard: &PushGuard, now: Instant) {
+        self.last = now;
+        if let Some(at) = self.open.iter().position(|since| *since == guard.since) {
+            self.open.swap_remove(at);
+        }
+        if guard.repository.as_ref().is_some_and(|(_, kind)| *kind == PushKind::Manifest) {
+            self.manifests = self.manifests.saturating_sub(1);
+            self.last_manifest = Some(now);
         }
     }
 }
 
 impl Going {
     fn concerns(&self, guard: &PushGuard) -> bool {
-        guard.digest == Some(self.digest) || (guard.repository.is_some() && guard.repository == self.repository)
+        let repository = guard.repository.as_ref().map(|(name, _)| name);
+        guard.digest == Some(self.digest) || (repository.is_some() && repository == self.repository.as_ref())
     }
 }
 
@@ -246,14 +345,8 @@ impl Drop for Removal<'_> {
 
 impl Drop for PushGuard {
     fn drop(&mut self) {
-        self.gc_guard.seen.lock().hold(self, -1);
+        self.gc_guard.seen.lock().release(self);
     }
-}
-
-fn mark<K: Eq + Hash>(marks: &mut HashMap<K, Mark>, key: K, by: i32) {
-    let now = Instant::now();
-    let mark = marks.entry(key).or_insert(Mark { last: now, held: 0 });
-    *mark = Mark { last: now, held: mark.held.saturating_add_signed(by) };
 }
 
 /// A collection under way; it ends when this is dropped.
@@ -275,8 +368,16 @@ impl Recent {
         Self { planned: Instant::now(), ..self }
     }
 
-    fn covers_repository(self, mark: Option<&Mark>) -> bool {
-        mark.is_some_and(|mark| mark.held > 0 || mark.last >= self.planned)
+    /// Returns whether a manifest is being pushed, or was since the plan was made.
+    fn is_outdated(self, writes: Option<&Writes>) -> bool {
+        writes
+            .is_some_and(|writes| writes.manifests > 0 || writes.last_manifest.is_some_and(|last| last >= self.planned))
+    }
+
+    /// Returns the same for a link of a repository: the grace period ends with the oldest request under way.
+    fn before_uploads(self, writes: Option<&Writes>) -> Self {
+        let oldest = writes.and_then(|writes| writes.open.iter().min());
+        Self { began: oldest.map_or(self.began, |oldest| self.began.min(*oldest)), ..self }
     }
 
     /// Returns whether the mark of a blob is recent. A blob not seen since the process started counts as used at its

@@ -203,7 +203,7 @@ async fn push(store: &BlobStore, name: &str, bytes: &Bytes, gone: &AtomicU64) {
     let begun = Instant::now();
     let goes_on = |round: u64| round < 60 || gone.load(Ordering::SeqCst) == 0 && begun.elapsed() < LONGEST;
     for round in (0..).take_while(|round| goes_on(*round)) {
-        let guard = store.gc_guard.guard_repository(&place, Some(&digest)).await;
+        let guard = store.gc_guard.guard_manifest(&place, &digest).await;
         while !store.promote(digest).await.unwrap() {
             store.write(digest, bytes.clone(), Durability::Synced).await.unwrap();
         }

@@ -11,32 +11,35 @@ fn place(name: &str) -> Repository {
 #[tokio::test]
 async fn what_just_happened_is_recent() {
     let (gc_guard, digest) = (Arc::new(GcGuard::new(HOUR)), Digest::sha256(b"a"));
-    drop(gc_guard.guard_repository(&place("a"), None).await);
+    drop(gc_guard.guard_manifest(&place("a"), &Digest::sha256(b"m")).await);
     let collecting = gc_guard.collect(Duration::ZERO).unwrap();
     let recent = collecting.recent;
-    assert!(!gc_guard.is_active(&place("a"), recent) && !gc_guard.is_protected(&digest, recent));
-    assert_eq!(gc_guard.unless_recent(Some(&place("a")), &digest, recent, || 1), Some(1));
+    assert!(!gc_guard.is_protected(&place("a"), &digest, recent));
+    assert_eq!(gc_guard.unless_recent(Some(&place("a")), &digest, recent, || 1), RemovalOutcome::Removed(1));
     gc_guard.protect(&digest).await;
-    assert!(gc_guard.is_protected(&digest, recent), "the collection was under way already");
-    assert_eq!(gc_guard.unless_recent(None, &digest, recent, || 1), None);
-    drop(gc_guard.guard_repository(&place("a"), None).await);
+    assert!(gc_guard.is_protected(&place("a"), &digest, recent), "the collection was under way already");
+    assert_eq!(gc_guard.unless_recent(None, &digest, recent, || 1), RemovalOutcome::InUse);
+    drop(gc_guard.guard_manifest(&place("a"), &Digest::sha256(b"m")).await);
     let other = Digest::sha256(b"b");
-    assert_eq!(gc_guard.unless_recent(Some(&place("a")), &other, recent, || 1), None);
-    assert_eq!(gc_guard.unless_recent(Some(&place("b")), &other, recent, || 1), Some(1));
+    assert_eq!(gc_guard.unless_recent(Some(&place("a")), &other, recent, || 1), RemovalOutcome::Outdated);
+    assert_eq!(gc_guard.unless_recent(Some(&place("b")), &other, recent, || 1), RemovalOutcome::Removed(1));
 }
 
 #[tokio::test]
 async fn what_is_in_somebody_s_hands_stays() {
     let (gc_guard, digest) = (Arc::new(GcGuard::new(Duration::ZERO)), Digest::sha256(b"a"));
-    let one = gc_guard.guard_repository(&place("a"), Some(&digest)).await;
-    let two = gc_guard.guard_repository(&place("a"), None).await;
+    let one = gc_guard.guard_manifest(&place("a"), &digest).await;
+    let two = gc_guard.guard_upload(&place("a"), None).await;
     let recent = gc_guard.collect(Duration::ZERO).unwrap().recent;
     gc_guard.tidy();
-    assert!(gc_guard.is_active(&place("a"), recent) && gc_guard.is_protected(&digest, recent));
+    assert!(gc_guard.is_protected(&place("a"), &digest, recent));
+    let unlink = |recent| gc_guard.unless_recent(Some(&place("a")), &digest, recent, || 1);
+    assert_eq!(unlink(recent), RemovalOutcome::Outdated);
     drop((one, two));
-    assert!(gc_guard.is_active(&place("a"), recent), "it ended since the collection began");
+    assert_eq!(unlink(recent), RemovalOutcome::Outdated, "it ended since the collection began");
     let recent = gc_guard.collect(Duration::ZERO).unwrap().recent;
-    assert!(!gc_guard.is_active(&place("a"), recent) && !gc_guard.is_protected(&digest, recent));
+    assert!(!gc_guard.is_protected(&place("a"), &digest, recent));
+    assert_eq!(unlink(recent), RemovalOutcome::Removed(1));
 }
 
 #[tokio::test]
@@ -56,20 +59,24 @@ async fn whoever_wants_what_is_being_removed_waits_and_nobody_else_does() {
     let removal = std::thread::Builder::new().spawn(work).unwrap();
     begun.recv().unwrap();
     gc_guard.protect(&other).await;
-    drop(gc_guard.guard_repository(&place("b"), Some(&other)).await);
+    drop(gc_guard.guard_manifest(&place("b"), &other).await);
     let (a, b) = (place("a"), place("b"));
-    let mut wanting = Box::pin(gc_guard.guard_repository(&b, Some(&gone)));
-    let mut entering = Box::pin(gc_guard.guard_repository(&a, None));
+    let mut wanting = Box::pin(gc_guard.guard_manifest(&b, &gone));
+    let mut entering = Box::pin(gc_guard.guard_upload(&a, None));
     let moment = Duration::from_millis(20);
     assert!(tokio::time::timeout(moment, &mut wanting).await.is_err(), "its digest is going");
     assert!(tokio::time::timeout(moment, &mut entering).await.is_err(), "a link of its repository is going");
-    assert!(gc_guard.is_protected(&gone, recent), "what waits is held already");
-    assert_eq!(gc_guard.unless_held(&other, || 1), Some(1), "two removals are in nobody's way");
-    assert_eq!(gc_guard.unless_held(&gone, || 1), None, "it is held");
+    assert!(gc_guard.is_protected(&b, &gone, recent), "what waits is held already");
+    assert_eq!(gc_guard.unless_held(&other, || 1), RemovalOutcome::Removed(1), "two removals are in nobody's way");
+    assert_eq!(gc_guard.unless_held(&gone, || 1), RemovalOutcome::InUse, "it is held");
     go_on.send(()).unwrap();
     drop((wanting.await, entering.await));
-    assert_eq!(removal.join().unwrap(), Some(()));
-    assert_eq!(gc_guard.unless_recent(None, &gone, recent, || ()), None, "it was wanted in time for the next");
+    assert_eq!(removal.join().unwrap(), RemovalOutcome::Removed(()));
+    assert_eq!(
+        gc_guard.unless_recent(None, &gone, recent, || ()),
+        RemovalOutcome::InUse,
+        "it was wanted in time for the next"
+    );
 }
 
 #[test]
@@ -88,8 +95,8 @@ fn a_close_waits_for_a_removal_and_allows_no_other() {
     begun.recv().unwrap();
     gc_guard.close();
     let closed = Instant::now();
-    assert!(removal.join().unwrap().is_some_and(|over| over <= closed));
-    assert_eq!(gc_guard.unless_recent(None, &Digest::sha256(b"b"), recent, || ()), None);
+    assert!(matches!(removal.join().unwrap(), RemovalOutcome::Removed(over) if over <= closed));
+    assert_eq!(gc_guard.unless_recent(None, &Digest::sha256(b"b"), recent, || ()), RemovalOutcome::InUse);
 }
 
 #[tokio::test]
@@ -109,28 +116,49 @@ async fn a_long_collection_leaves_alone_what_was_recent_when_it_began() {
     let collecting = gc_guard.collect(HOUR).unwrap();
     std::thread::sleep(Duration::from_millis(20));
     gc_guard.tidy();
-    assert!(gc_guard.is_protected(&digest, collecting.recent));
+    assert!(gc_guard.is_protected(&place("a"), &digest, collecting.recent));
 }
 
 #[test]
 fn a_start_counts_as_activity() {
     let gc_guard = GcGuard::new(HOUR);
     let recent = gc_guard.collect(HOUR).unwrap().recent;
-    assert!(gc_guard.is_protected(&Digest::sha256(b"a"), recent));
-    assert!(!gc_guard.is_active(&place("a"), recent), "only its blobs may be in use");
+    assert!(gc_guard.is_protected(&place("a"), &Digest::sha256(b"a"), recent));
 }
 
 #[tokio::test]
-async fn a_push_outdates_the_plans_made_before_it_alone() {
+async fn a_manifest_outdates_the_plans_made_before_it_alone() {
     let (gc_guard, digest) = (Arc::new(GcGuard::new(HOUR)), Digest::sha256(b"a"));
     let recent = gc_guard.collect(Duration::ZERO).unwrap().recent;
-    drop(gc_guard.guard_repository(&place("a"), None).await);
-    assert_eq!(gc_guard.unless_recent(Some(&place("a")), &digest, recent, || 1), None);
+    let (repository, manifest) = (place("a"), Digest::sha256(b"m"));
+    let unlink = |recent| gc_guard.unless_recent(Some(&repository), &digest, recent, || 1);
+    drop(gc_guard.guard_upload(&repository, None).await);
+    assert_eq!(unlink(recent), RemovalOutcome::Removed(1), "an upload names nothing");
+    drop(gc_guard.guard_manifest(&repository, &manifest).await);
+    assert_eq!(unlink(recent), RemovalOutcome::Outdated);
     let recent = recent.planned_now();
-    assert_eq!(gc_guard.unless_recent(Some(&place("a")), &digest, recent, || 1), Some(1));
-    let guard = gc_guard.guard_repository(&place("a"), None).await;
-    assert_eq!(gc_guard.unless_recent(Some(&place("a")), &digest, recent.planned_now(), || 1), None);
-    drop(guard);
+    assert_eq!(unlink(recent), RemovalOutcome::Removed(1));
+    let _guard = gc_guard.guard_manifest(&repository, &manifest).await;
+    assert_eq!(unlink(recent.planned_now()), RemovalOutcome::Outdated);
+}
+
+/// The first blobs of a push stay until its last is there, however long that takes.
+#[tokio::test]
+async fn a_long_upload_keeps_what_was_used_before_it() {
+    let (gc_guard, digest) = (Arc::new(GcGuard::new(HOUR)), Digest::sha256(b"a"));
+    let grace = Duration::from_millis(50);
+    gc_guard.protect(&digest).await;
+    let upload = gc_guard.guard_upload(&place("a"), None).await;
+    std::thread::sleep(2 * grace);
+    let unlink = |name| {
+        let recent = gc_guard.collect(grace).unwrap().recent;
+        gc_guard.unless_recent(Some(&place(name)), &digest, recent, || 1)
+    };
+    gc_guard.tidy();
+    assert_eq!(unlink("a"), RemovalOutcome::InUse);
+    assert_eq!(unlink("b"), RemovalOutcome::Removed(1));
+    drop(upload);
+    assert_eq!(unlink("a"), RemovalOutcome::Removed(1));
 }
 
 #[test]
@@ -150,7 +178,7 @@ async fn nothing_is_remembered_for_longer_than_it_matters() {
     assert_eq!(recent.grace, Duration::ZERO);
     gc_guard.protect(&digest).await;
     gc_guard.tidy();
-    assert!(gc_guard.is_protected(&digest, recent), "while a collection is under way it matters");
+    assert!(gc_guard.is_protected(&place("a"), &digest, recent), "while a collection is under way it matters");
     drop(collecting);
     gc_guard.tidy();
     assert!(gc_guard.seen.lock().digests.is_empty());
