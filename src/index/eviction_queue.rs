@@ -22,6 +22,15 @@ const BATCH: usize = 1000;
 /// The largest number of deferred blobs that [`Index::deferred`] returns.
 const DEFERRED: usize = 10_000;
 
+/// The order of tiers in which blobs are evicted. Unreachable ones are always the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvictionOrder {
+    /// Layers before manifests and configs.
+    LayersFirst,
+    /// Manifests and configs before layers, which become unreachable by that.
+    ManifestsFirst,
+}
+
 /// A position in the eviction queue.
 #[derive(Debug)]
 pub struct QueuePosition(Vec<u8>);
@@ -127,6 +136,27 @@ impl Index {
         let next = self.database.range(|trees| &trees.queue, &from, &[Tier::Deferred as u8], limit).unwrap_or_default();
         let last = next.last().map(|key| QueuePosition(key.to_vec()));
         (next.iter().filter_map(|key| self.confirmed(key)).collect(), last)
+    }
+
+    /// Returns the blob to evict next; `None` if the queue is empty.
+    #[must_use]
+    pub fn next_to_evict(&self, order: EvictionOrder) -> Option<Digest> {
+        let tiers = match order {
+            EvictionOrder::LayersFirst => [Tier::Unreachable, Tier::Blob, Tier::Manifest],
+            EvictionOrder::ManifestsFirst => [Tier::Unreachable, Tier::Manifest, Tier::Blob],
+        };
+        tiers.into_iter().find_map(|tier| self.first_of(tier))
+    }
+
+    fn first_of(&self, tier: Tier) -> Option<Digest> {
+        let (from, until) = ([tier as u8], [tier as u8 + 1]);
+        loop {
+            let first = self.database.range(|trees| &trees.queue, &from, &until, 1).unwrap_or_default();
+            // One that is out of date is removed, and another is the first.
+            if let Some(digest) = self.confirmed(first.first()?) {
+                return Some(digest);
+            }
+        }
     }
 
     /// Returns the blob at a position, if its record confirms it. Removes the position otherwise.

@@ -29,7 +29,7 @@ pub use blob_entry::{BlobEntry, BlobKind, EntryChange, Owner, Role, Tier, Uses};
 pub use database::Absent;
 use database::Database;
 use eviction_queue::EvictionQueue;
-pub use eviction_queue::{Deferred, QueuePosition, Requeue};
+pub use eviction_queue::{Deferred, EvictionOrder, QueuePosition, Requeue};
 pub use lifecycle::Closing;
 use parking_lot::Mutex;
 pub use past_uses::PastUse;

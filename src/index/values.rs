@@ -142,20 +142,23 @@ pub struct LedgerTotals {
     pub mirrored: SignedAmount,
     /// Bytes of folders and links.
     pub links: i64,
+    /// Of these, bytes of mirrored repositories.
+    pub mirrored_links: i64,
     /// Bytes of upload sessions.
     pub sessions: i64,
 }
 
 impl LedgerTotals {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let Self { hosted, mirrored, links, sessions } = *self;
-        let fields = [hosted.bytes, hosted.blobs, mirrored.bytes, mirrored.blobs, links, sessions];
+        let Self { hosted, mirrored, links, mirrored_links, sessions } = *self;
+        let fields = [hosted.bytes, hosted.blobs, mirrored.bytes, mirrored.blobs, links, mirrored_links, sessions];
         fields.iter().flat_map(|field| field.to_be_bytes()).collect()
     }
 
     pub(super) fn decode(value: &[u8]) -> Option<Self> {
         let (fields, rest) = value.as_chunks::<8>();
-        let &[hosted_bytes, hosted_blobs, mirrored_bytes, mirrored_blobs, links, sessions] = fields else {
+        let &[hosted_bytes, hosted_blobs, mirrored_bytes, mirrored_blobs, links, mirrored_links, sessions] = fields
+        else {
             return None;
         };
         let number = i64::from_be_bytes;
@@ -164,6 +167,7 @@ impl LedgerTotals {
             hosted: amount(hosted_bytes, hosted_blobs),
             mirrored: amount(mirrored_bytes, mirrored_blobs),
             links: number(links),
+            mirrored_links: number(mirrored_links),
             sessions: number(sessions),
         })
     }

@@ -177,16 +177,18 @@ impl Directory {
         }
     }
 
-    /// Removes a folder if it is empty; otherwise `rmdir` fails and the folder stays.
-    pub(super) fn remove_empty(&self, dir: &Path) {
+    /// Removes a folder if it is empty; otherwise `rmdir` fails and the folder stays. Returns whether it was removed.
+    pub(super) fn remove_empty(&self, dir: &Path) -> bool {
         let parent = dir.parent().unwrap_or(dir);
         let (region, above) = (self.regions.of(dir), self.regions.of(parent));
         let _locks = self.regions.lock_two(region, above);
         let (before, beside) = (allocated(dir), allocated_folder(parent));
-        if self.synced.removing_empty(dir, || fs::remove_dir(dir)).is_ok() {
+        let is_removed = self.synced.removing_empty(dir, || fs::remove_dir(dir)).is_ok();
+        if is_removed {
             self.charge(region, before, 0);
             self.charge(above, beside, allocated_folder(parent));
         }
+        is_removed
     }
 
     /// Syncs the name of an existing file and of every folder above it.

@@ -12,12 +12,10 @@ use std::{
 };
 
 use super::{Durability, Error, RepositoryLinks, atomic_fs::Renamed, layout, look};
-use crate::oci::{Algorithm, Digest};
+use crate::oci::Digest;
 
 /// A longer file was not written by this program.
 const LONGEST: u64 = 1024;
-
-const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 
 /// The known state of a claimed name at the upstream that serves requests without `ns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,19 +142,6 @@ impl RepositoryLinks<'_> {
     /// Any variant of [`Error`] if it exists and cannot be removed.
     pub fn remove_claim(&self) -> Result<(), Error> {
         self.names.remove(&self.claim_folder(), Durability::Synced)
-    }
-
-    /// Removes the empty folders of this repository.
-    pub fn remove_empty_folders(&self) {
-        let homes = [layout::revisions(&self.dir), layout::layers(&self.dir)];
-        for (home, algorithm) in homes.iter().flat_map(|home| ALGORITHMS.map(|algorithm| (home, algorithm))) {
-            self.names.remove_empty(&home.join(algorithm.as_str()));
-        }
-        let [revisions, layers] = &homes;
-        let tags = layout::tags(&self.dir);
-        for folder in [&tags, revisions, &self.dir.join("_manifests"), layers, &layout::uploads(&self.dir), &self.dir] {
-            self.names.remove_empty(folder);
-        }
     }
 
     /// Returns whether this repository has any manifest.

@@ -242,7 +242,8 @@ impl<'a> Disk<'a> {
     /// Returns the links of one repository.
     #[must_use]
     pub fn links(&self, repository: &Repository) -> RepositoryLinks<'a> {
-        RepositoryLinks::new(self.layout.repository(repository), &self.storage.names, self.io)
+        let home = self.layout.repositories_of(repository.domain.as_ref());
+        RepositoryLinks::new(home, self.layout.repository(repository), &self.storage.names, self.io)
     }
 
     /// Returns every published blob with its size in bytes, in no order.

@@ -113,11 +113,12 @@ impl Layout {
     }
 
     pub(super) fn repository(&self, repository: &Repository) -> PathBuf {
-        let home = match &repository.domain {
-            Some(domain) => self.mirrors().join(domain.as_str()),
-            None => self.hosted(),
-        };
-        home.join("repositories").join(repository.name.as_str())
+        self.repositories_of(repository.domain.as_ref()).join(repository.name.as_str())
+    }
+
+    /// Returns the folder of all repositories of an upstream, or of all hosted ones.
+    pub(super) fn repositories_of(&self, domain: Option<&Domain>) -> PathBuf {
+        domain.map_or_else(|| self.hosted(), |domain| self.mirrors().join(domain.as_str())).join("repositories")
     }
 
     /// Returns every repository; the hosted ones come last.

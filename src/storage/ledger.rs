@@ -56,10 +56,8 @@ pub struct Ledger {
 struct Accounts {
     hosted: Sum,
     mirrored: Sum,
-    /// Bytes of folders and links.
-    links: i64,
-    /// Bytes of upload sessions, except those that are being written to.
-    sessions: i64,
+    /// Bytes of folders, links and upload sessions, except the sessions that are being written to.
+    charged: Charged,
     /// Bytes of staged files, and the growth of the sessions that are being written to.
     staged: u64,
     /// Bytes reserved, but not yet allocated by the filesystem.
@@ -75,8 +73,8 @@ struct Accounts {
 #[derive(Debug, Default)]
 struct Scan {
     seen: std::collections::HashMap<RegionId, bool>,
-    pending: std::collections::HashMap<RegionId, Charge>,
-    sum: Charge,
+    pending: std::collections::HashMap<RegionId, Charged>,
+    sum: Charged,
 }
 
 /// Bytes added to a region, or taken from it if negative.
@@ -91,6 +89,39 @@ impl std::ops::AddAssign for Charge {
         self.links += other.links;
         self.sessions += other.sessions;
     }
+}
+
+/// The bytes of all regions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Charged {
+    links: i64,
+    /// Of these, those of mirrored repositories.
+    mirrored_links: i64,
+    sessions: i64,
+}
+
+impl Charged {
+    fn of(region: RegionId, charge: Charge) -> Self {
+        let Charge { links, sessions } = charge;
+        Self { links, mirrored_links: if region.is_mirrored { links } else { 0 }, sessions }
+    }
+}
+
+impl std::ops::AddAssign for Charged {
+    fn add_assign(&mut self, other: Self) {
+        self.links += other.links;
+        self.mirrored_links += other.mirrored_links;
+        self.sessions += other.sessions;
+    }
+}
+
+/// The bytes of mirrored content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MirroredBytes {
+    /// Of its blobs.
+    pub blobs: u64,
+    /// Of the folders and links in its repositories.
+    pub links: u64,
 }
 
 /// A change of the bytes and the number of data files.
@@ -109,6 +140,8 @@ pub struct Totals {
     pub blobs: Change,
     /// Bytes of folders and links.
     pub links: i64,
+    /// Of these, bytes of mirrored repositories.
+    pub mirrored_links: i64,
     /// Bytes of upload sessions.
     pub sessions: i64,
 }
@@ -205,8 +238,8 @@ impl Ledger {
         Usage {
             hosted: accounts.hosted,
             mirrored: accounts.mirrored,
-            links: accounts.links.max(0).unsigned_abs(),
-            staged: accounts.staged + accounts.sessions.max(0).unsigned_abs(),
+            links: accounts.charged.links.max(0).unsigned_abs(),
+            staged: accounts.staged + accounts.charged.sessions.max(0).unsigned_abs(),
             quarantined: sampled.quarantined,
             index: sampled.index,
             other: sampled.other,
@@ -217,6 +250,13 @@ impl Ledger {
             known: accounts.known,
             filesystem: disk,
         }
+    }
+
+    /// Returns the bytes of mirrored content.
+    #[must_use]
+    pub fn mirrored(&self) -> MirroredBytes {
+        let accounts = self.accounts.lock();
+        MirroredBytes { blobs: accounts.mirrored.bytes(), links: accounts.charged.mirrored_links.max(0).unsigned_abs() }
     }
 
     /// Adds a change of data files.
@@ -231,8 +271,8 @@ impl Ledger {
         let mut accounts = self.accounts.lock();
         accounts.hosted.add(totals.blobs.hosted);
         accounts.mirrored.add(totals.blobs.mirrored);
-        accounts.links += totals.links;
-        accounts.sessions += totals.sessions;
+        let Totals { links, mirrored_links, sessions, .. } = *totals;
+        accounts.charged += Charged { links, mirrored_links, sessions };
         accounts.known = true;
     }
 
@@ -241,7 +281,8 @@ impl Ledger {
     pub fn totals(&self) -> Option<Totals> {
         let accounts = self.accounts.lock();
         let blobs = Change { hosted: accounts.hosted.delta(), mirrored: accounts.mirrored.delta() };
-        accounts.known.then_some(Totals { blobs, links: accounts.links, sessions: accounts.sessions })
+        let Charged { links, mirrored_links, sessions } = accounts.charged;
+        accounts.known.then_some(Totals { blobs, links, mirrored_links, sessions })
     }
 
     /// Sets whether all data files are counted. Until they are, nothing new is cached.
@@ -260,8 +301,8 @@ impl Ledger {
     /// Adds a change of folders, links or sessions in a region. The caller holds the region's lock.
     pub(super) fn charge(&self, region: RegionId, charge: Charge) {
         let mut accounts = self.accounts.lock();
-        accounts.links += charge.links;
-        accounts.sessions += charge.sessions;
+        let charge = Charged::of(region, charge);
+        accounts.charged += charge;
         if let Some(scan) = &mut accounts.scan {
             let slot =
                 if scan.seen.contains_key(&region) { &mut scan.sum } else { scan.pending.entry(region).or_default() };
@@ -279,7 +320,7 @@ impl Ledger {
         if let Some(scan) = &mut self.accounts.lock().scan {
             scan.pending.remove(&region);
             scan.seen.insert(region, true);
-            scan.sum += found;
+            scan.sum += Charged::of(region, found);
         }
     }
 
@@ -294,8 +335,8 @@ impl Ledger {
         let Some(mut scan) = accounts.scan.take() else { return 0 };
         // Regions that were made after the scan listed them.
         scan.pending.values().for_each(|charge| scan.sum += *charge);
-        let drift = accounts.links + accounts.sessions - scan.sum.links - scan.sum.sessions;
-        (accounts.links, accounts.sessions) = (scan.sum.links, scan.sum.sessions);
+        let drift = accounts.charged.links + accounts.charged.sessions - scan.sum.links - scan.sum.sessions;
+        accounts.charged = scan.sum;
         drift
     }
 
@@ -324,7 +365,8 @@ impl Ledger {
 impl Accounts {
     /// The bytes on disk.
     fn used(&self, sampled: &Sampled) -> u64 {
-        let charged = self.links + self.sessions + self.hosted.delta().bytes + self.mirrored.delta().bytes;
+        let charged =
+            self.charged.links + self.charged.sessions + self.hosted.delta().bytes + self.mirrored.delta().bytes;
         charged.max(0).unsigned_abs() + self.staged + sampled.total()
     }
 

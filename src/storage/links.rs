@@ -17,14 +17,16 @@ const LONGEST: u64 = 1024;
 /// The folder of a repository. It is made with the first link.
 #[derive(Debug)]
 pub struct RepositoryLinks<'a> {
+    /// The folder of all repositories of this upstream, or of all hosted ones.
+    home: PathBuf,
     pub(super) dir: PathBuf,
     pub(super) names: &'a Directory,
     _io: &'a Blocking,
 }
 
 impl<'a> RepositoryLinks<'a> {
-    pub(super) fn new(dir: PathBuf, names: &'a Directory, io: &'a Blocking) -> Self {
-        Self { dir, names, _io: io }
+    pub(super) fn new(home: PathBuf, dir: PathBuf, names: &'a Directory, io: &'a Blocking) -> Self {
+        Self { home, dir, names, _io: io }
     }
 
     /// Returns whether the manifest `digest` belongs to this repository.
@@ -108,13 +110,35 @@ impl<'a> RepositoryLinks<'a> {
     }
 
     /// Removes all links of `digest` from this mirrored repository, without syncs: no client was promised anything
-    /// about it.
+    /// about it. Removes the folders that are empty then.
     ///
     /// # Errors
     /// Any variant of [`Error`] if a link exists and cannot be removed.
     pub fn forget(&self, digest: &Digest) -> Result<(), Error> {
         let homes = [layout::layers(&self.dir), layout::revisions(&self.dir)];
-        homes.iter().try_for_each(|home| self.remove_link(home, digest, Durability::Unsynced))
+        homes.iter().try_for_each(|home| self.remove_link(home, digest, Durability::Unsynced))?;
+        let algorithm = digest.algorithm().as_str();
+        let emptied = homes.map(|home| self.names.remove_empty(&home.join(algorithm)));
+        if emptied.contains(&true) {
+            self.remove_empty_folders();
+        }
+        Ok(())
+    }
+
+    /// Removes every folder of this repository that is empty, then the repository's own folder and those above it, if
+    /// nothing is left in them. A link that is made at the same time makes its folders again.
+    pub fn remove_empty_folders(&self) {
+        for home in [layout::layers(&self.dir), layout::revisions(&self.dir)] {
+            for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+                self.names.remove_empty(&home.join(algorithm.as_str()));
+            }
+            self.names.remove_empty(&home);
+        }
+        for dir in [layout::tags(&self.dir), self.dir.join("_manifests"), layout::uploads(&self.dir)] {
+            self.names.remove_empty(&dir);
+        }
+        let above = self.dir.ancestors().take_while(|dir| *dir != self.home);
+        let _ = above.map(|dir| self.names.remove_empty(dir)).take_while(|removed| *removed).count();
     }
 
     /// Removes a link with the folder that it lies in.

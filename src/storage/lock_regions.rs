@@ -16,8 +16,12 @@ use parking_lot::{Mutex, MutexGuard};
 const LOCKS: usize = 64;
 
 /// The identity of a region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct RegionId(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct RegionId {
+    hash: u64,
+    /// Set for the folders of a mirrored repository.
+    pub(super) is_mirrored: bool,
+}
 
 #[derive(Debug)]
 pub(super) struct LockRegions {
@@ -34,14 +38,14 @@ impl LockRegions {
     /// Returns the region of a path.
     pub(super) fn of(&self, path: &Path) -> RegionId {
         match home(path.strip_prefix(&self.root).unwrap_or(path)) {
-            Some(home) => RegionId(self.hash.hash_one(home)),
+            Some(home) => RegionId { hash: self.hash.hash_one(&home), is_mirrored: home.starts_with("mirrors") },
             None => self.skeleton(),
         }
     }
 
     /// Returns the region of all that is in no other.
     pub(super) fn skeleton(&self) -> RegionId {
-        RegionId(0)
+        RegionId { hash: 0, is_mirrored: false }
     }
 
     pub(super) fn lock(&self, region: RegionId) -> MutexGuard<'_, ()> {
@@ -56,7 +60,7 @@ impl LockRegions {
 }
 
 fn slot(region: RegionId) -> usize {
-    usize::try_from(region.0 % LOCKS as u64).unwrap_or_default()
+    usize::try_from(region.hash % LOCKS as u64).unwrap_or_default()
 }
 
 /// Returns the folder that names a path's region, relative to the root.

@@ -122,7 +122,7 @@ pub(super) fn leads_back(folder: &Path) -> Result<bool, Error> {
 }
 
 /// Returns the device and the inode number of a path.
-pub(super) fn inode(path: &Path) -> Result<Option<Inode>, Error> {
+fn inode(path: &Path) -> Result<Option<Inode>, Error> {
     Ok(metadata(path)?.as_ref().map(Inode::of))
 }
 

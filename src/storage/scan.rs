@@ -1,7 +1,7 @@
 //! The scan of the whole disk, region by region, while requests are served. It corrects the ledger's account of
 //! folders, links and sessions, and passes every blob to a callback. A folder with several paths is counted once.
 
-use std::{collections::HashSet, fs::DirEntry, path::Path};
+use std::{collections::HashSet, fs::DirEntry, path::Path, time::SystemTime};
 
 use super::{
     Disk, Error,
@@ -12,14 +12,16 @@ use super::{
 };
 use crate::oci::{Digest, Domain, RepositoryName};
 
-/// The folders that were counted.
+/// The folders that were counted, by their inodes and the times of their creation: a folder that is made during the
+/// scan may have the inode number of one that was counted and removed.
 #[derive(Default)]
-struct Counted(HashSet<Inode>);
+struct Counted(HashSet<(Inode, Option<SystemTime>)>);
 
 impl Counted {
     /// Returns whether a folder was not counted yet, and marks it as counted.
     fn is_new(&mut self, folder: &Path) -> Result<bool, Error> {
-        Ok(look::inode(folder)?.is_some_and(|inode| self.0.insert(inode)))
+        let found = look::metadata(folder)?;
+        Ok(found.is_some_and(|found| self.0.insert((Inode::of(&found), found.created().ok()))))
     }
 }
 

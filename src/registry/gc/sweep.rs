@@ -156,14 +156,20 @@ impl Collector<'_> {
         }
         let mut gone = HashSet::new();
         let plan = self.prune_repeatedly(repository, &links, &mut gone)?;
+        let mut is_empty = true;
         for digest in links.all() {
             let digest = digest?;
+            is_empty = false;
             // After a dry run the links are still there; otherwise the disk has only the remaining ones.
             if !(self.collection.mode.is_dry() && gone.contains(&digest)) {
                 self.hosted.insert(short(&digest));
             }
         }
         self.hosted.extend(plan.named.iter().map(short));
+        if is_empty && !self.collection.mode.is_dry() {
+            let _repository = self.store.locks.repository(repository);
+            links.remove_empty_folders();
+        }
         Ok(())
     }
 

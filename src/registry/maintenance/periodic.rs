@@ -26,10 +26,7 @@ impl Registry {
         }
         let _ = store.rebuild_if_due();
         store.flush_accesses();
-        let over = store.disk.overdraft();
-        if over > 0 {
-            store.free_space(over);
-        }
+        store.free_overdraft();
     }
 
     /// Removes content that was not accessed for `proxy.ttl`; to be called now and then. Blocks.

@@ -154,9 +154,26 @@ fn walk(store: &BlockingStore<'_>) -> Result<(), Error> {
     }
     store.restore_uses();
     store.index.set_complete();
+    remove_empty_folders(store)?;
     // The index may have failed meanwhile, and then the count is incomplete.
     store.storage.ledger().set_known(store.index.is_complete());
     tracing::debug!("the index was told of {repositories} repositories with {links} links");
+    Ok(())
+}
+
+/// Removes what earlier versions left of repositories whose content was evicted or collected.
+fn remove_empty_folders(store: &BlockingStore<'_>) -> Result<(), Error> {
+    for repository in store.disk.repositories() {
+        let repository = repository?;
+        let links = store.disk.links(&repository);
+        if links.all().next().transpose()?.is_some() {
+            continue;
+        }
+        links.remove_empty_folders();
+        if repository.domain.is_some() {
+            store.delist_if_gone(&repository);
+        }
+    }
     Ok(())
 }
 

@@ -26,17 +26,18 @@ impl BlobStore {
 
     /// Adds the totals that the index kept since the last clean stop to the ledger.
     pub(in crate::registry) fn resume_ledger(&self, kept: &LedgerTotals) {
-        let LedgerTotals { hosted, mirrored, links, sessions } = *kept;
+        let LedgerTotals { hosted, mirrored, links, mirrored_links, sessions } = *kept;
         let delta = |amount: index::SignedAmount| Delta { bytes: amount.bytes, objects: amount.blobs };
         let blobs = Change { hosted: delta(hosted), mirrored: delta(mirrored) };
-        self.storage.ledger().resume(&Totals { blobs, links, sessions });
+        self.storage.ledger().resume(&Totals { blobs, links, mirrored_links, sessions });
     }
 
     /// Returns the ledger's totals for the index to keep, if everything is counted.
     pub(in crate::registry) fn ledger_totals(&self) -> Option<LedgerTotals> {
-        let Totals { blobs, links, sessions } = self.storage.ledger().totals()?;
+        let Totals { blobs, links, mirrored_links, sessions } = self.storage.ledger().totals()?;
         let amount = |delta: Delta| index::SignedAmount { bytes: delta.bytes, blobs: delta.objects };
-        Some(LedgerTotals { hosted: amount(blobs.hosted), mirrored: amount(blobs.mirrored), links, sessions })
+        let (hosted, mirrored) = (amount(blobs.hosted), amount(blobs.mirrored));
+        Some(LedgerTotals { hosted, mirrored, links, mirrored_links, sessions })
     }
 
     /// Recounts all blobs of the ledger from the index.

@@ -7,18 +7,22 @@
 use std::time::Duration;
 
 use crate::{
-    index::{BlobEntry, BlobKind, Link, Owner, Requeue},
+    index::{BlobEntry, BlobKind, EvictionOrder, Link, Owner, Requeue},
     metrics::Reason,
     oci::{Digest, Manifest, Repository},
     registry::{
         Error,
         store::{access_tracker, blob_store::BlockingStore, gc_guard::RemovalOutcome, stored_manifests},
     },
-    storage::Durability,
+    storage::{Durability, MirroredBytes},
 };
 
 /// Blobs taken from the queue at a time.
 const BATCH: usize = 32;
+/// The links of mirrored repositories may occupy this part of all mirrored bytes, one in so many.
+const LINKS_SHARE: u64 = 4;
+/// The least that a link occupies, in bytes.
+const BLOCK: u64 = 4 << 10;
 /// Seconds until the next attempt for a blob that could not be removed.
 const AGAIN: u64 = 10;
 /// Seconds until the next attempt for a blob in use. It is short, because most reads are, and a small busy cache has
@@ -26,38 +30,53 @@ const AGAIN: u64 = 10;
 const READ_AGAIN: u64 = 1;
 
 impl BlockingStore<'_> {
-    /// Evicts mirrored content until `bytes` are free, or nothing more is evictable. Returns the bytes freed.
-    pub(in crate::registry) fn evict(&self, bytes: u64) -> u64 {
-        let (digests, _) = self.evictable(bytes);
-        let mut freed = 0;
-        for digest in digests {
-            if freed >= bytes {
-                break;
-            }
-            freed += self.evict_blob(&digest);
+    /// Evicts mirrored content, a blob at a time, until `is_enough` says so of the bytes of the blobs that went, or
+    /// nothing more is evictable. Returns these bytes. Their links and folders went as well.
+    pub(in crate::registry) fn evict_until(&self, mut is_enough: impl FnMut(u64) -> bool) -> u64 {
+        let (mut freed, mut last) = (0, None);
+        self.requeue_due();
+        while self.index.is_complete() && !is_enough(freed) {
+            // What cannot be evicted leaves the queue, so that another blob is the next one.
+            let next = self.index.next_to_evict(self.order()).filter(|next| last != Some(*next));
+            let Some(next) = next else { break };
+            freed += self.try_evict(&next, Reason::Room);
+            last = Some(next);
         }
         freed
     }
 
-    /// Returns the blobs to evict next for `bytes`, and their total, which may be less. Nothing is evictable while the
-    /// index is incomplete, since it may not know all pushed content yet.
-    pub(in crate::registry) fn evictable(&self, bytes: u64) -> (Vec<Digest>, u64) {
-        let (mut found, mut sum) = (Vec::new(), 0);
-        if bytes == 0 || !self.index.is_complete() {
-            return (found, sum);
+    /// Manifests outlive their layers, since rate limits of upstreams count them, until the links of repositories
+    /// occupy [`LINKS_SHARE`] of all mirrored bytes: without that bound a cache of small images fills up with folders.
+    fn order(&self) -> EvictionOrder {
+        let MirroredBytes { blobs, links } = self.storage.ledger().mirrored();
+        match links > (blobs + links) / LINKS_SHARE {
+            true => EvictionOrder::ManifestsFirst,
+            false => EvictionOrder::LayersFirst,
         }
+    }
+
+    fn requeue_due(&self) {
         self.flush_accesses();
         self.index.requeue(Requeue::Due(access_tracker::now()));
+    }
+
+    /// Returns how much can be evicted at least, up to `bytes`. Nothing is evictable while the index is incomplete,
+    /// since it may not know all pushed content yet.
+    pub(in crate::registry) fn evictable(&self, bytes: u64) -> u64 {
+        let mut sum = 0;
+        if bytes == 0 || !self.index.is_complete() {
+            return sum;
+        }
+        self.requeue_due();
         let mut after = None;
         while let Some(_open) = self.changing() {
             let (next, last) = self.index.next_in_queue(after.as_ref(), BATCH);
             for digest in next {
-                if let Some((held, _)) = self.may_go(&digest) {
-                    found.push(digest);
-                    sum += held.allocated;
+                if let Some((held, holders)) = self.may_go(&digest) {
+                    sum += held.allocated + BLOCK * holders.len() as u64;
                 }
                 if sum >= bytes {
-                    return (found, sum);
+                    return sum;
                 }
             }
             if last.is_none() {
@@ -65,11 +84,7 @@ impl BlockingStore<'_> {
             }
             after = last;
         }
-        (found, sum)
-    }
-
-    pub(in crate::registry) fn evict_blob(&self, digest: &Digest) -> u64 {
-        self.try_evict(digest, Reason::Room)
+        sum
     }
 
     /// Removes content not accessed for `proxy.ttl`. Returns the bytes freed.
@@ -184,6 +199,7 @@ impl BlockingStore<'_> {
             }
             links.forget(digest)?;
             self.index.remove_link(place, digest, Link { revision: true, layer: true, ..Link::default() });
+            self.delist_if_gone(place);
         }
         self.index.removing(digest);
         self.disk.remove_blob(digest)?;
@@ -194,8 +210,7 @@ impl BlockingStore<'_> {
         Ok(())
     }
 
-    /// Removes from the index what an evicted manifest refers to. The repositories stay, as on the disk: a name that
-    /// was mirrored once cannot be pushed to.
+    /// Removes from the index what an evicted manifest refers to.
     fn forget_references(&self, parent: &Digest, manifest: &Manifest, holders: &[Repository]) {
         for child in manifest.children() {
             self.index.remove_parent(&child.digest, parent);

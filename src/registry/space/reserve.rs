@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use crate::{
     index::Deferred,
     lanes::Lane,
-    oci::Digest,
     registry::{
         Error,
         store::{
@@ -14,7 +13,7 @@ use crate::{
             maintenance_state::Shortage,
         },
     },
-    storage::{InsufficientSpace, LeasedBytes, Purpose, Reservation},
+    storage::{InsufficientSpace, LeasedBytes, MirroredBytes, Purpose, Reservation},
 };
 
 /// Bytes reserved in addition to an object's own: its folders and its links.
@@ -49,7 +48,6 @@ struct Eviction {
     bytes: u64,
     /// Bytes of these that partial blobs provide.
     partial: u64,
-    digests: Vec<Digest>,
 }
 
 impl BlobStore {
@@ -131,10 +129,29 @@ impl BlockingStore<'_> {
             Err(short) if !self.can_help(&short) => return Attempt::Refused(short),
             Err(short) => short,
         };
-        match self.free_missing(&short, known) {
-            Ok(0) => Attempt::Refused(short),
-            Ok(_) => Attempt::Freed(short),
+        match self.plan(&short, known) {
+            Ok(eviction) => self.carry_out(&eviction, short, || self.disk.reserve(purpose, bytes)),
             Err((short, found)) => Attempt::Lacking(short, found),
+        }
+    }
+
+    /// Evicts until the reservation succeeds, or as much went as was missing: another request may take what is free.
+    fn carry_out(
+        &self,
+        eviction: &Eviction,
+        short: InsufficientSpace,
+        reserve: impl Fn() -> Result<Reservation, InsufficientSpace>,
+    ) -> Attempt {
+        let partial = if eviction.partial > 0 { self.partial_blobs.drop_oldest(eviction.bytes) } else { 0 };
+        let mut reserved = None;
+        let evicted = self.evict_until(|evicted| {
+            reserved = reserve().ok();
+            reserved.is_some() || partial + evicted >= eviction.bytes
+        });
+        match reserved {
+            Some(reservation) => Attempt::Reserved(reservation),
+            None if partial + evicted == 0 => Attempt::Refused(short),
+            None => Attempt::Freed(short),
         }
     }
 
@@ -160,27 +177,12 @@ impl BlockingStore<'_> {
 
     /// Returns whether evicting everything mirrored would free enough.
     fn can_help(&self, short: &InsufficientSpace) -> bool {
-        !short.is_not_evictable() && short.by <= self.disk.usage().mirrored.bytes() + self.partial_blobs.bytes()
+        let MirroredBytes { blobs, links } = self.storage.ledger().mirrored();
+        !short.is_not_evictable() && short.by <= blobs + links + self.partial_blobs.bytes()
     }
 
-    /// Frees the missing space and returns the bytes freed. If not enough is evictable, nothing is evicted, since it
-    /// would have to be fetched again for no gain.
-    fn free_missing(
-        &self,
-        short: &InsufficientSpace,
-        known: Option<Shortage>,
-    ) -> Result<u64, (InsufficientSpace, Shortage)> {
-        let Eviction { bytes, partial, digests } = self.plan(short, known)?;
-        let mut freed = if partial > 0 { self.partial_blobs.drop_oldest(bytes) } else { 0 };
-        for digest in digests {
-            if freed >= bytes {
-                break;
-            }
-            freed += self.evict_blob(&digest);
-        }
-        Ok(freed)
-    }
-
+    /// Plans to free what is missing. If not enough is evictable, nothing is to be evicted, since it would have to be
+    /// fetched again for no gain.
     fn plan(
         &self,
         short: &InsufficientSpace,
@@ -191,9 +193,9 @@ impl BlockingStore<'_> {
         {
             Some(shortage) => shortage,
             None => {
-                let (digests, evictable) = self.evictable(bytes - partial);
+                let evictable = self.evictable(bytes - partial);
                 if partial + evictable >= bytes {
-                    return Ok(Eviction { bytes, partial, digests });
+                    return Ok(Eviction { bytes, partial });
                 }
                 Shortage { found: Instant::now(), available: partial + evictable }
             }
@@ -202,10 +204,12 @@ impl BlockingStore<'_> {
         Err((short.with_leased(leased), shortage))
     }
 
-    /// Frees `bytes` or as many as possible; returns the bytes freed. Partial blobs are removed before cached ones.
-    pub(in crate::registry) fn free_space(&self, bytes: u64) -> u64 {
-        let freed = self.partial_blobs.drop_oldest(bytes);
-        if freed < bytes { freed + self.evict(bytes - freed) } else { freed }
+    /// Brings mirrored content within its bound, as far as it is evictable. Partial blobs are removed before cached ones.
+    pub(in crate::registry) fn free_overdraft(&self) {
+        let over = self.disk.overdraft();
+        if over > 0 && self.partial_blobs.drop_oldest(over) < over {
+            self.evict_until(|_| self.disk.overdraft() == 0);
+        }
     }
 }
 

@@ -48,6 +48,21 @@ impl BlockingStore<'_> {
         Ok(())
     }
 
+    /// Removes a mirrored repository from the index if nothing is left of it on disk.
+    pub(in crate::registry) fn delist_if_gone(&self, repository: &Repository) {
+        match self.disk.links(repository).exists() {
+            Ok(false) => self.index.remove_repository(repository),
+            Ok(true) => return,
+            Err(error) => return self.mark_stale(repository, &error.into()),
+        }
+        // A request that links something adds the repository after it made the link, so one of the two sees the other.
+        match self.disk.links(repository).exists() {
+            Ok(false) => {}
+            Ok(true) => self.index.add_repository(repository),
+            Err(error) => self.mark_stale(repository, &error.into()),
+        }
+    }
+
     /// Updates the index with the claim that a name has on disk. The caller holds the repository's lock.
     pub(in crate::registry) fn reread_claim(&self, repository: &Repository) {
         match self.disk.links(repository).claim() {
