@@ -45,6 +45,7 @@ mod limits;
 mod lists;
 mod liveness;
 mod many;
+mod memory;
 mod metrics;
 mod metrics_docs;
 mod mirror_listener;

@@ -79,7 +79,8 @@ fn registry_config(io: &Blocking, config: &Config, background: &Runtime) -> Resu
             .map_err(|undecided| Failure::usage(format!("{}: {undecided}", root.value().display())))?;
     }
     // The first job opens it, so that startup does not wait.
-    let index = Index::begin(&storage.index_dir());
+    let memory = *config.storage.memory / 2;
+    let index = Index::begin(&storage.index_dir(), memory);
     let proxy = Proxy::from_lookup(|name| std::env::var(name).ok()).map_err(Failure::usage)?;
     let metrics = Arc::new(Metrics::new().map_err(Failure::failed)?);
     let settings = upstream::Settings { roots: upstream::native_roots(io), proxy };
@@ -96,6 +97,7 @@ fn registry_config(io: &Blocking, config: &Config, background: &Runtime) -> Resu
         },
         freshness: *config.proxy.freshness.value(),
         grace: *config.gc.grace,
+        memory,
         tasks: background.handle().clone(),
         metrics,
         lanes: Lanes::new().map_err(Failure::failed)?,

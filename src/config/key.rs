@@ -40,6 +40,8 @@ pub enum Kind {
     Integer,
     /// A number of bytes, or a share of a whole.
     Size,
+    /// A number of bytes, and no share.
+    Bytes,
     /// A duration in Go's notation.
     Duration,
     /// An `http` or `https` URL.
@@ -79,6 +81,7 @@ impl Kind {
             Self::Path => "a path such as /var/lib/registry",
             Self::Flag => "true or false",
             Self::Integer => "a whole number",
+            Self::Bytes => "a size such as 50MB",
             Self::Size => "a size such as 50GB, or a share such as 80%",
             Self::Duration => "a duration such as 30s, 5m or 1h30m",
             Self::Url => "an http or https URL such as https://registry-1.docker.io",

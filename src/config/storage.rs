@@ -7,12 +7,16 @@ use super::{
     dump::Line,
     duration, key,
     node::Node,
+    size,
     used_keys::{
-        DELETE_ENABLED, HEADROOM, LEASE, MAXOBJECT, PINNED, PURGING_AGE, PURGING_DRYRUN, PURGING_ENABLED,
+        DELETE_ENABLED, HEADROOM, LEASE, MAXOBJECT, MEMORY, PINNED, PURGING_AGE, PURGING_DRYRUN, PURGING_ENABLED,
         PURGING_INTERVAL, QUOTA, READONLY_ENABLED, ROOT_DIRECTORY,
     },
 };
 use crate::oci::NamePattern;
+
+/// The least memory, in bytes.
+const MIN_MEMORY: u64 = 16_000_000;
 
 /// The settings of storage.
 #[derive(Clone, Debug)]
@@ -29,6 +33,8 @@ pub struct Storage {
     pub pinned: Setting<Vec<NamePattern>>,
     /// `storage.lease`: the time after a request during which content is not evicted.
     pub lease: Setting<Duration>,
+    /// `storage.memory`: the bytes of memory for manifests and pages of the index.
+    pub memory: Setting<u64>,
     /// `storage.delete.enabled`: clients may delete manifests, tags and blobs.
     pub delete_enabled: Setting<bool>,
     /// `storage.maintenance.readonly.enabled`: pushes and deletes are refused.
@@ -63,6 +69,7 @@ impl Storage {
             maxobject: Setting::read(root, &MAXOBJECT, SizeBound::parse)?,
             pinned: Setting::read_list(root, &PINNED, str::parse)?,
             lease: Setting::read(root, &LEASE, duration::parse)?,
+            memory: memory(root)?,
             delete_enabled: Setting::read(root, &DELETE_ENABLED, key::flag)?,
             readonly: Setting::read(root, &READONLY_ENABLED, key::flag)?,
             uploadpurging: UploadPurging::read(root)?,
@@ -77,6 +84,7 @@ impl Storage {
             Line::new(&self.maxobject, self.maxobject.write()),
             Line::list(&self.pinned, self.pinned.iter().map(NamePattern::as_str)),
             Line::new(&self.lease, duration::write(*self.lease)),
+            Line::new(&self.memory, size::write(*self.memory)),
             Line::new(&self.delete_enabled, self.delete_enabled.to_string()),
         ]);
         lines.extend(self.uploadpurging.lines());
@@ -124,6 +132,11 @@ fn quota(root: &Node) -> Result<Setting<Option<SizeBound>>, Error> {
         }
         _ => Ok(quota),
     }
+}
+
+fn memory(root: &Node) -> Result<Setting<u64>, Error> {
+    let memory = Setting::read(root, &MEMORY, size::bytes)?;
+    if *memory < MIN_MEMORY { Err(memory.error("16MB or more")) } else { Ok(memory) }
 }
 
 fn from_flag(path: PathBuf) -> Result<Setting<PathBuf>, Error> {

@@ -224,6 +224,7 @@ storage:
   maxobject: \"25%\"
   pinned: []
   lease: 15m
+  memory: 64MB
   delete:
     enabled: false
   maintenance:

@@ -3,7 +3,7 @@
 use super::{
     key::{
         Key,
-        Kind::{Address, Choice, Duration, Flag, Headers, Integer, List, Path, Size, Url, UrlPath},
+        Kind::{Address, Bytes, Choice, Duration, Flag, Headers, Integer, List, Path, Size, Url, UrlPath},
     },
     used_keys::used,
 };
@@ -86,7 +86,7 @@ pub(super) const TRUSTED_PROXIES: Key = used(
 
 // http.limits: 0 means no limit, for every key.
 pub(super) const LIMIT_MANIFEST: Key =
-    used("http.limits.manifest", Size, "4MiB", "The largest manifest that may be pushed. Extension.");
+    used("http.limits.manifest", Bytes, "4MiB", "The largest manifest that may be pushed. Extension.");
 pub(super) const LIMIT_HEADERS: Key = used(
     "http.limits.headers",
     Size,

@@ -3,7 +3,7 @@
 use super::key::{
     Effect::{AliasOf, Used},
     Key,
-    Kind::{self, Choice, Duration, Flag, Integer, List, Opaque, Path, Size, Text, Url},
+    Kind::{self, Bytes, Choice, Duration, Flag, Integer, List, Opaque, Path, Size, Text, Url},
 };
 
 const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
@@ -60,6 +60,12 @@ pub(super) const LEASE: Key = used(
     Duration,
     "15m",
     "The time after its last use in which mirrored content is not evicted. Extension.",
+);
+pub(super) const MEMORY: Key = used(
+    "storage.memory",
+    Bytes,
+    "64MB",
+    "The memory for manifests that were served, one half, and for pages of the index. At least 16MB. Extension.",
 );
 pub(super) const DELETE_ENABLED: Key =
     used("storage.delete.enabled", Flag, "false", "Allows manifests, tags and blobs to be deleted.");
@@ -261,7 +267,7 @@ pub(super) const VERIFY_INTERVAL: Key = used(
     "The time in which everything stored is hashed again once; 0: never. Extension.",
 );
 pub(super) const VERIFY_RATE: Key =
-    used("verify.rate", Size, "50MB", "The most bytes a second that are read for that. Extension.");
+    used("verify.rate", Bytes, "50MB", "The most bytes a second that are read for that. Extension.");
 
 /// A key with an effect.
 pub(super) const fn used(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {

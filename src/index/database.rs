@@ -15,6 +15,8 @@ use super::trees::{self, Trees};
 #[derive(Debug)]
 pub(super) struct Database {
     dir: PathBuf,
+    /// Bytes of memory for its pages.
+    memory: u64,
     trees: RwLock<Option<Trees>>,
     failed: AtomicBool,
     /// Set until [`Database::install`] was called.
@@ -31,18 +33,19 @@ pub enum Absent {
 }
 
 impl Database {
-    pub(super) fn open(dir: &Path) -> Self {
-        let trees = Trees::open_or_create(dir);
+    pub(super) fn open(dir: &Path, memory: u64) -> Self {
+        let trees = Trees::open_or_create(dir, memory);
         if let Err(why) = &trees {
             tracing::error!("going on without an index, more slowly: {why}");
         }
-        Self { trees: RwLock::new(trees.ok()), unopened: AtomicBool::new(false), ..Self::unopened(dir) }
+        Self { trees: RwLock::new(trees.ok()), unopened: AtomicBool::new(false), ..Self::unopened(dir, memory) }
     }
 
     /// Creates a database that is empty until [`Database::install`].
-    pub(super) fn unopened(dir: &Path) -> Self {
+    pub(super) fn unopened(dir: &Path, memory: u64) -> Self {
         Self {
             dir: dir.to_owned(),
+            memory,
             trees: RwLock::new(None),
             failed: AtomicBool::new(false),
             unopened: AtomicBool::new(true),
@@ -51,7 +54,7 @@ impl Database {
 
     /// Opens the database in the same folder, to be installed later.
     pub(super) fn open_aside(&self) -> Self {
-        Self::open(&self.dir)
+        Self::open(&self.dir, self.memory)
     }
 
     /// Replaces this database by one that was opened.
@@ -74,11 +77,11 @@ impl Database {
         // Every request reads under this lock, so the slow close and open happen outside it.
         let failed = self.trees.write().take();
         failed.into_iter().for_each(Trees::close);
-        match Trees::open_or_create(&self.dir) {
+        match Trees::open_or_create(&self.dir, self.memory) {
             Ok(opened) => Ok(Self {
                 trees: RwLock::new(Some(opened)),
                 unopened: AtomicBool::new(false),
-                ..Self::unopened(&self.dir)
+                ..Self::unopened(&self.dir, self.memory)
             }),
             Err(why) => {
                 tracing::debug!("still without an index: {why}");

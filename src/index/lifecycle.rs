@@ -15,6 +15,9 @@ use super::{
 /// The version of the encoding. An index of an earlier one is converted (`conversion.rs`), any other is wiped.
 const FORMAT: &[u8] = b"4";
 
+/// The memory for the pages of an index that a command opens, in bytes.
+const DEFAULT_MEMORY: u64 = 32 << 20;
+
 /// The way in which the index is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closing {
@@ -26,11 +29,11 @@ pub enum Closing {
 
 impl Index {
     /// Creates the index of the folder `dir` without opening it. Until [`Index::resume`] it answers "not known" and
-    /// records nothing, so that a large index delays no request.
+    /// records nothing, so that a large index delays no request. Its pages take about `memory` bytes.
     #[must_use]
-    pub fn begin(dir: &Path) -> Self {
+    pub fn begin(dir: &Path, memory: u64) -> Self {
         Self {
-            database: Database::unopened(dir),
+            database: Database::unopened(dir, memory),
             queue: EvictionQueue::default(),
             upstream_totals: UpstreamTotals::default(),
             epoch: AtomicU32::new(0),
@@ -45,7 +48,7 @@ impl Index {
     /// be [rebuilt](Index::is_complete).
     #[must_use]
     pub fn open(dir: &Path) -> Self {
-        let index = Self::begin(dir);
+        let index = Self::begin(dir, DEFAULT_MEMORY);
         index.resume(|_| ());
         index
     }

@@ -10,8 +10,10 @@ use std::{
 use rustix::io::Errno;
 use sled::{Db, Tree};
 
-/// The page cache in bytes. sled's own default is a gigabyte.
-const CACHE_BYTES: u64 = 64 << 20;
+/// sled's pages take about three times as much memory as its cache counts: it counts their length on disk.
+const MEMORY_PER_CACHED_BYTE: u64 = 3;
+/// The least that sled can be given, in bytes.
+const MIN_CACHE: u64 = 1 << 20;
 /// The longest time that a write may be lost to a power cut. A lost entry costs one look at the disk.
 const FLUSH_EVERY_MS: u64 = 500;
 /// The longest wait for another handle to close the database.
@@ -52,22 +54,23 @@ pub(super) fn is_full(why: &str) -> bool {
 }
 
 impl Trees {
-    pub(super) fn open_or_create(dir: &Path) -> Result<Self, String> {
-        Self::open_when_unlocked(dir).or_else(|why| {
+    /// Opens the database of a folder. Its pages take about `memory` bytes.
+    pub(super) fn open_or_create(dir: &Path, memory: u64) -> Result<Self, String> {
+        Self::open_when_unlocked(dir, memory).or_else(|why| {
             if is_held(&why) || is_full(&why) {
                 return Err(why);
             }
             tracing::warn!("the index is begun anew: {why}");
             remove_files(dir);
-            Self::open(dir)
+            Self::open(dir, memory)
         })
     }
 
     /// Opens the database, waiting for its previous handle: sled's threads may release it a moment after it is dropped.
-    fn open_when_unlocked(dir: &Path) -> Result<Self, String> {
+    fn open_when_unlocked(dir: &Path, memory: u64) -> Result<Self, String> {
         let begun = Instant::now();
         loop {
-            match Self::open(dir) {
+            match Self::open(dir, memory) {
                 Err(why) if is_held(&why) && begun.elapsed() < HANDLE_WAIT => std::thread::sleep(HANDLE_WAIT / 50),
                 opened => return opened,
             }
@@ -82,9 +85,9 @@ impl Trees {
     }
 
     /// Opens and reads on a separate thread, so that a panic inside sled is only an error.
-    fn open(dir: &Path) -> Result<Self, String> {
+    fn open(dir: &Path, memory: u64) -> Result<Self, String> {
         let dir = dir.to_owned();
-        let open = move || catch_unwind(|| Self::try_open(&dir).map_err(|error| error.to_string()));
+        let open = move || catch_unwind(|| Self::try_open(&dir, memory).map_err(|error| error.to_string()));
         let opening = std::thread::Builder::new().name("index-open".into()).spawn(open).map_err(|e| e.to_string())?;
         match opening.join() {
             Ok(Ok(opened)) => opened,
@@ -92,11 +95,12 @@ impl Trees {
         }
     }
 
-    fn try_open(dir: &Path) -> sled::Result<Self> {
+    fn try_open(dir: &Path, memory: u64) -> sled::Result<Self> {
         if let Some(parent) = dir.parent() {
             fs::create_dir_all(parent)?;
         }
-        let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS));
+        let cache = (memory / MEMORY_PER_CACHED_BYTE).max(MIN_CACHE);
+        let config = sled::Config::new().path(dir).cache_capacity(cache).flush_every_ms(Some(FLUSH_EVERY_MS));
         let db = config.open()?;
         let tree = |name: &str| db.open_tree(name);
         let trees = Self {

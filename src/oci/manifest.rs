@@ -9,7 +9,7 @@ use self::{
     json::Parsed,
     wire::{Wire, WireDescriptor},
 };
-use super::{Digest, MediaType};
+use super::{Digest, MediaType, media_type};
 
 /// A reference to content: the fields of image-spec `descriptor.md` that a registry uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,14 @@ pub struct Descriptor {
     pub urls: Arc<[String]>,
     /// The platform of an index's manifest: operating system and architecture, in Go's terms.
     pub platform: Option<(String, String)>,
+}
+
+impl Descriptor {
+    fn heap(&self) -> usize {
+        let urls: usize = self.urls.iter().map(|url| size_of::<String>() + url.len()).sum();
+        let platform = self.platform.as_ref().map_or(0, |(os, architecture)| os.len() + architecture.len());
+        self.media_type.heap() + urls + platform + 2 * media_type::ALLOCATION
+    }
 }
 
 /// The fields of a manifest or index that a registry needs: image-spec `manifest.md` and `image-index.md`, Docker's
@@ -63,6 +71,13 @@ pub enum InvalidManifest {
 }
 
 impl Manifest {
+    /// Returns about how many bytes it takes on the heap.
+    #[must_use]
+    pub fn heap(&self) -> usize {
+        let descriptors = self.manifests.iter().chain(&self.blobs);
+        self.media_type.heap() + descriptors.map(|each| size_of::<Descriptor>() + each.heap()).sum::<usize>()
+    }
+
     /// Parses a manifest as leniently as clients do. For a repeated key, the references of all its values count.
     ///
     /// # Errors

@@ -2,6 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
+/// The bytes that the allocator and a reference count add to a small allocation.
+pub(super) const ALLOCATION: usize = 24;
+
 /// A media type, without parameters.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct MediaType(Arc<str>);
@@ -28,6 +31,11 @@ impl MediaType {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns about how many bytes it takes on the heap.
+    pub(super) fn heap(&self) -> usize {
+        self.0.len() + ALLOCATION
     }
 
     /// Returns whether it is Docker's obsolete schema 1, signed or not.

@@ -38,7 +38,7 @@ pub(super) fn open(dir: &TempDir, limits: SpaceLimits, retention: Retention) -> 
 /// Opens a store in the state of a server that has just started.
 pub(super) fn begin(dir: &TempDir, limits: SpaceLimits, retention: Retention) -> BlobStore {
     let storage = Storage::open(Blocking::in_test(), dir.path(), limits).unwrap();
-    let index = Index::begin(&storage.index_dir());
+    let index = Index::begin(&storage.index_dir(), 1 << 20);
     BlobStore::new(storage, index, retention, Duration::ZERO, Metrics::new().unwrap().into(), Lanes::new().unwrap())
 }
 
@@ -385,7 +385,7 @@ async fn a_push_waits_until_the_disk_is_counted() {
 async fn an_evicted_manifest_is_not_linked() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir, SpaceLimits::default(), Retention::default());
-    let (manifests, place) = (Manifests::new(store.clone()), mirrored("library/gone"));
+    let (manifests, place) = (Manifests::new(store.clone(), 1 << 20), mirrored("library/gone"));
     let bytes = Bytes::from_static(br#"{"schemaVersion":2,"layers":[]}"#);
     let manifest = Arc::new(StoredManifest::new(Digest::sha256(&bytes), bytes.clone()).unwrap());
     let tag: Tag = "latest".parse().unwrap();

@@ -87,6 +87,8 @@ pub struct RegistryConfig {
     pub freshness: Duration,
     /// The longest grace period of garbage collection after a push.
     pub grace: Duration,
+    /// The bytes of memory for manifests that were served.
+    pub memory: u64,
     /// The runtime for tasks that outlive a request.
     pub tasks: Handle,
     /// The metrics to count in.
@@ -110,6 +112,7 @@ impl Registry {
             retention,
             freshness,
             grace,
+            memory,
             tasks,
             metrics,
             lanes,
@@ -124,7 +127,7 @@ impl Registry {
         Ok(Self {
             upstreams: upstreams.into_iter().map(upstream).collect(),
             freshness,
-            manifests: Manifests::new(store.clone()),
+            manifests: Manifests::new(store.clone(), memory),
             fills: Fills::new(store.clone()),
             store,
             heads: SingleFlight::new(tasks.clone()),

@@ -18,9 +18,7 @@ use crate::{
     storage::Durability,
 };
 
-/// Bytes of manifests kept in memory.
-const MEMORY: u64 = 64 << 20;
-/// The overhead of a cache entry in bytes.
+/// The memory of a cache entry beside the manifest's, in bytes.
 const ENTRY: usize = 512;
 /// The number of links remembered in memory that could not be written to the disk.
 const UNKEPT: u64 = 20_000;
@@ -51,9 +49,10 @@ impl StoredManifest {
         Self { digest, bytes, manifest, described }
     }
 
-    /// Returns its size in memory, in bytes.
+    /// Returns about how many bytes of memory it takes.
     fn weight(&self) -> usize {
-        self.bytes.len() + self.described.as_ref().map_or(0, |described| described.json.len()) + ENTRY
+        let described = self.described.as_ref().map_or(0, |described| described.json.len());
+        ENTRY + size_of::<Self>() + self.bytes.len() + self.manifest.heap() + described
     }
 
     /// Returns the media type it is served with.
@@ -79,10 +78,11 @@ pub(in crate::registry) struct Manifests {
 }
 
 impl Manifests {
-    pub(in crate::registry) fn new(store: BlobStore) -> Self {
+    /// Creates the cache of manifests in memory, of `memory` bytes.
+    pub(in crate::registry) fn new(store: BlobStore, memory: u64) -> Self {
         let weigh = |_: &Digest, manifest: &Arc<StoredManifest>| u32::try_from(manifest.weight()).unwrap_or(u32::MAX);
         let memory =
-            Cache::builder().max_capacity(MEMORY).weigher(weigh).eviction_policy(EvictionPolicy::lru()).build();
+            Cache::builder().max_capacity(memory).weigher(weigh).eviction_policy(EvictionPolicy::lru()).build();
         let unkept = Cache::builder().max_capacity(UNKEPT).eviction_policy(EvictionPolicy::lru()).build();
         Self { memory, unkept, store }
     }
