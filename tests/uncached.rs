@@ -6,7 +6,7 @@ use std::thread;
 use crate::{
     support::{
         http,
-        images::{Format, Image},
+        images::{Blob, Format, Image},
         server::{Server, Setup},
         upstream::{Cut, Fault, Kind, Rule, Upstream},
     },
@@ -119,4 +119,18 @@ fn an_image_that_was_superseded_is_served_as_such() {
     assert_eq!((served.status, cache_status(&served)), (200, "; fwd=stale; detail=newer-not-cached"));
     assert_eq!(served.summary().digest, old.digest());
     assert_eq!(cache_status(&head()), "; fwd=stale; detail=newer-not-cached");
+}
+
+/// While nothing was sent, a client gets a status that says what happened, not a closed connection.
+#[test]
+fn a_corrupt_small_blob_is_a_bad_gateway() {
+    let (upstream, blob) = (Upstream::plain(), Blob::noise(4_711, 20_000));
+    upstream.add_blob("library/app", &blob);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Corrupt(5)));
+    let server = refusing(&upstream);
+    for _ in 0..5 {
+        assert_eq!(server.blob("library/app", &blob.digest).send().status, 502);
+    }
+    upstream.heal();
+    assert_eq!(server.blob("library/app", &blob.digest).send().summary().digest, blob.digest);
 }

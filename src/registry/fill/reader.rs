@@ -4,7 +4,7 @@
 //! A stored blob is one slice of the whole range. A fill gives slices as it grows, and from the windows fetched ahead
 //! of it. Once the disk is full, the bytes themselves are passed through.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -55,6 +55,7 @@ enum Feed {
     Stored(Arc<BlobFile>, #[expect(dead_code, reason = "lives as long as the reader")] Arc<ReadGuard>),
     Following(Following),
     Passthrough(Passthrough),
+    Memory(Bytes),
 }
 
 #[derive(Debug)]
@@ -70,6 +71,10 @@ struct Following {
 impl Reader {
     pub(in crate::registry) fn stored(file: Arc<BlobFile>, reading: Arc<ReadGuard>, range: ByteRange) -> Self {
         Self { at: range.start, end: range.end, feed: Feed::Stored(file, reading) }
+    }
+
+    pub(in crate::registry) fn in_memory(bytes: Bytes, range: ByteRange) -> Self {
+        Self { at: range.start, end: range.end, feed: Feed::Memory(bytes) }
     }
 
     pub(in crate::registry) fn following(
@@ -105,6 +110,7 @@ impl Reader {
             let next = match &mut self.feed {
                 Feed::Stored(file, _) => Next::File { file: Arc::clone(file), until: self.end },
                 Feed::Following(following) => following.next(self.at, self.end).await?,
+                Feed::Memory(bytes) => Next::Bytes(part(bytes, self.at..self.end)?),
                 Feed::Passthrough(through) => Next::Bytes(through.next(self.at, self.end).await?),
             };
             match next {
@@ -117,6 +123,11 @@ impl Reader {
             }
         }
     }
+}
+
+fn part(bytes: &Bytes, range: Range<u64>) -> Result<Bytes, Error> {
+    let offset = |at| usize::try_from(at).ok().filter(|at| *at <= bytes.len()).ok_or(Error::Panicked);
+    Ok(bytes.slice(offset(range.start)?..offset(range.end)?))
 }
 
 enum Next {

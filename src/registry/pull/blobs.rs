@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
+
 use crate::{
     index::Link,
     lanes::{Blocking, Lane},
@@ -13,7 +15,7 @@ use crate::{
             fill_handle::Fill,
             origin::{Origin, Right},
             progress::{Failure, Progress, Shown},
-            reader::Reader,
+            reader::{ReadSlice, Reader},
         },
         store::{
             access_tracker::ReadGuard,
@@ -41,6 +43,8 @@ pub struct Blob {
 enum Content {
     Stored(Arc<BlobFile>, Arc<ReadGuard>),
     Filling(Arc<Fill>, tokio::sync::watch::Receiver<Progress>),
+    /// All bytes, verified.
+    Memory(Bytes),
 }
 
 impl Blob {
@@ -52,7 +56,7 @@ impl Blob {
     #[must_use]
     pub fn passes_through(&self) -> bool {
         match &self.content {
-            Content::Stored(..) => false,
+            Content::Stored(..) | Content::Memory(_) => false,
             Content::Filling(_, progress) => matches!(*progress.borrow(), Progress::Failed(Failure::NoSpace(_))),
         }
     }
@@ -63,7 +67,22 @@ impl Blob {
         match &self.content {
             Content::Stored(file, reading) => Reader::stored(Arc::clone(file), Arc::clone(reading), range),
             Content::Filling(fill, progress) => Reader::following(Arc::clone(fill), progress.clone(), range),
+            Content::Memory(bytes) => Reader::in_memory(bytes.clone(), range),
         }
+    }
+
+    /// Reads a small blob that the disk does not keep into memory, so that wrong bytes are found before anything is
+    /// sent.
+    async fn buffered(self) -> Result<Self, Error> {
+        if !self.passes_through() || self.size > AT_ONCE {
+            return Ok(self);
+        }
+        let mut reader = self.read(ByteRange { start: 0, end: self.size });
+        let mut bytes = BytesMut::new();
+        while let Some(ReadSlice::Bytes(more)) = reader.next().await? {
+            bytes.extend_from_slice(&more);
+        }
+        Ok(Self { content: Content::Memory(bytes.freeze()), ..self })
     }
 }
 
@@ -140,7 +159,7 @@ impl Registry {
                 Err(Failure::Error(Error::BlobUnknown)) if elsewhere && !failed_elsewhere => failed_elsewhere = true,
                 Err(Failure::Error(error)) => return Err(error),
                 Err(Failure::NoSpace(_)) => return Err(Error::Panicked),
-                Ok(blob) => return Ok(blob),
+                Ok(blob) => return blob.buffered().await,
             }
         }
     }
