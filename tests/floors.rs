@@ -43,6 +43,7 @@ const FOLDERS: [(&str, &[&[&str]]); 2] = [
             &["ask_error", "cache_status", "policy"],
             &["store"],
             &["gc", "space"],
+            &["rebuild"],
             &["fill"],
             &["state"],
             &["pull", "push"],

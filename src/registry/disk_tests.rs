@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use super::{
     Error, Retention,
+    rebuild::{rebuilds::Rebuilds, scan::scan},
     store::{
         blob_store::BlobStore,
         hashing_writer::HashState,
@@ -31,7 +32,7 @@ use crate::{
 
 pub(super) fn open(dir: &TempDir, limits: SpaceLimits, retention: Retention) -> BlobStore {
     let store = begin(dir, limits, retention);
-    on_a_thread(|io| store.with(io).open_index()).unwrap();
+    on_a_thread(|io| Rebuilds::default().open_index(&store.with(io))).unwrap();
     store
 }
 
@@ -123,7 +124,7 @@ async fn the_books_are_what_du_finds() {
     agrees(&store, &dir, "after an eviction");
     session.remove().unwrap();
     agrees(&store, &dir, "after the session");
-    on_a_thread(|io| store.with(io).scan()).unwrap();
+    on_a_thread(|io| scan(&store.with(io))).unwrap();
     agrees(&store, &dir, "after a survey");
     let usage = disk(&store).usage();
     assert_eq!((usage.hosted.objects(), usage.promised), (2, 0));
@@ -170,9 +171,8 @@ async fn the_books_survive_a_stop_and_a_kill() {
     for stop in [true, false, true] {
         let store = open(&dir, SpaceLimits::default(), Retention::default());
         agrees(&store, &dir, "at the start");
-        let seed = if stop { 1 } else { 2 };
         for kib in 1..20 {
-            cache(&store, &mirrored("a"), content(seed, kib)).await;
+            cache(&store, &mirrored("a"), content(2 - u8::from(stop), kib)).await;
         }
         agrees(&store, &dir, "before the end");
         if stop {
@@ -202,7 +202,7 @@ async fn the_ledger_survives_a_push_before_the_index_is_open() {
             disk(&store).remove_blob(&cached).unwrap();
             store.index.removed(&cached);
         }
-        on_a_thread(|io| store.with(io).open_index()).unwrap();
+        on_a_thread(|io| Rebuilds::default().open_index(&store.with(io))).unwrap();
         agrees(&store, &dir, "when the index is open");
         assert!(store.index.is_complete());
         assert_eq!(store.index.was_complete(), !push && !drop_cached, "whether the disk had to be looked at");
@@ -272,11 +272,11 @@ async fn nothing_is_evicted_if_it_does_not_suffice() {
     let (mut old, mut leased) = (Vec::new(), Vec::new());
     for seed in 0..20 {
         let digest = cache(&store, &mirrored("old"), content(seed, 300)).await;
-        let held = store.index.blob_entry(&digest).unwrap();
-        let (allocated, stamp) = (held.allocated, store.index.stamp(&digest).unwrap());
-        store.index.removed(&digest);
+        let index = &store.index;
+        let (allocated, stamp) = (index.blob_entry(&digest).unwrap().allocated, index.stamp(&digest).unwrap());
+        index.removed(&digest);
         let class = Class { mirrored: true, hosted: false };
-        store.index.published(&digest, &Arrival { stamp, allocated, class, kind: BlobKind::Blob, now: 0 });
+        index.published(&digest, &Arrival { stamp, allocated, class, kind: BlobKind::Blob, now: 0 });
         old.push(digest);
     }
     for seed in 100..180 {
@@ -309,7 +309,7 @@ async fn a_miss_waits_until_the_disk_is_counted() {
     assert!(!miss.is_finished());
     let said = disk(&store).reserve(Purpose::Mirrored, 10).unwrap_err().to_string();
     assert!(said.starts_with("what is stored is still being counted since the start"), "{said}");
-    store.with(Blocking::in_test()).open_index().unwrap();
+    Rebuilds::default().open_index(&store.with(Blocking::in_test())).unwrap();
     miss.await.unwrap().unwrap();
 }
 
@@ -374,7 +374,7 @@ async fn a_push_waits_until_the_disk_is_counted() {
         Handle::current().spawn(async move { asking.reserve_object(Purpose::Hosted, 16 << 20).await.map(drop) });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!small.is_finished() && !large.is_finished());
-    on_a_thread(|io| store.with(io).open_index()).unwrap();
+    on_a_thread(|io| Rebuilds::default().open_index(&store.with(io))).unwrap();
     assert!(small.await.unwrap().is_ok());
     let said = large.await.unwrap().unwrap_err().to_string();
     assert!(said.contains("the quota is exceeded") && !said.contains("counted"), "{said}");

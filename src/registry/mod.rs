@@ -1,8 +1,8 @@
 //! The registry without HTTP: resolves the repository of a request, serves stored content, fetches the rest once, and
 //! stores it.
 //!
-//! `store` has the stored content, `space` manages the disk space, `fill` fetches from upstreams. Built on them, `pull`
-//! reads, `push` writes, `gc` collects garbage, and `maintenance` works on a whole volume. `state` has the state they
+//! `store` has the stored content, `space` manages the disk space, `rebuild` makes the index anew, `fill` fetches from
+//! upstreams. Built on them, `pull` reads, `push` writes, `gc` collects garbage, and `maintenance` works on a whole volume. `state` has the state they
 //! share.
 
 mod ask_error;
@@ -16,6 +16,7 @@ mod policy;
 mod progress_callback;
 mod pull;
 mod push;
+mod rebuild;
 mod retention;
 mod space;
 mod state;
@@ -47,6 +48,7 @@ pub use pull::referrers::Referrers;
 pub use push::ownership::ClaimPermission;
 pub use push::push_manifest::{Accepted, Pushed};
 pub use push::uploads::UploadWriter;
+use rebuild::rebuilds::Rebuilds;
 pub use retention::Retention;
 pub use space::blob_usage::BlobUsage;
 pub use space::disk_usage::{Counted, UsageCount, UsageEvent};
@@ -130,6 +132,7 @@ impl Registry {
             manifests: Manifests::new(store.clone(), memory),
             fills: Fills::new(store.clone()),
             store,
+            rebuilds: Rebuilds::default(),
             heads: SingleFlight::new(tasks.clone()),
             fetches: SingleFlight::new(tasks.clone()),
             pages: ListCache::new(tasks.clone()),
@@ -158,7 +161,7 @@ impl Registry {
         self.store.gc_guard.close();
         self.store.with(io).flush_accesses();
         let quiet = self.store.close();
-        self.store.with(io).save_uses();
+        self.rebuilds.saved_uses.save(&self.store.with(io));
         let closing = if quiet { Closing::Quiet(self.store.ledger_totals()) } else { Closing::Busy };
         self.store.index.close(closing);
     }

@@ -9,6 +9,7 @@ use super::{
     ask_error::AskError,
     fill::{fills::Fills, list_cache::ListCache, presence::PresenceChecks, upstream_health::UpstreamHealth},
     policy::RegistryPolicy,
+    rebuild::rebuilds::Rebuilds,
     store::{
         blob_store::BlobStore,
         manifests::{Manifests, StoredManifest},
@@ -34,6 +35,7 @@ pub struct Registry {
     pub(super) freshness: Duration,
     pub(super) tasks: Handle,
     pub(super) store: BlobStore,
+    pub(super) rebuilds: Rebuilds,
     pub(super) manifests: Manifests,
     pub(super) fills: Arc<Fills>,
     pub(super) heads: SingleFlight<(Repository, Reference), Shared<Option<Head>>>,

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::{
     Error, Retention,
     disk_tests::{begin, cache, content, disk, hosted, mirrored, on_a_thread, open},
+    rebuild::rebuilds::Rebuilds,
     store::{
         blob_store::BlobStore,
         manifests::{Manifests, StoredManifest},
@@ -127,7 +128,7 @@ async fn what_was_promoted_while_the_index_was_away_stays() {
     let store = begin(&dir, SpaceLimits::default(), Retention::default());
     let guard = store.gc_guard.guard_upload(&hosted("mine"), Some(&pushed)).await;
     assert!(store.promote(pushed).await.unwrap());
-    on_a_thread(|io| store.with(io).open_index()).unwrap();
+    on_a_thread(|io| Rebuilds::default().open_index(&store.with(io))).unwrap();
     assert_eq!(store.index.blob_entry(&pushed).unwrap().owner, Owner::Mirrored, "the promotion was not noted");
     assert_eq!(on_a_thread(|io| store.with(io).evict_until(|_| false)), 0, "somebody is about to link it");
     let lock = store.locks.wait_for_digest(&pushed).await;

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use super::{
     Retention,
     disk_tests::{cache, content, disk, mirrored, on_a_thread, open},
+    rebuild::{rebuilds::Rebuilds, saved_uses::SavedUses, scan::scan},
     store::blob_store::BlobStore,
 };
 use crate::{
@@ -59,7 +60,7 @@ async fn the_order_of_eviction_survives_a_deleted_index() {
     let cached = fill(&store).await;
     let (before, clock) = (queue(&store), store.index.eviction_clock());
     assert!(before.len() > 4 && clock > 0);
-    store.with(Blocking::in_test()).save_uses();
+    SavedUses::default().save(&store.with(Blocking::in_test()));
     store.index.close(Closing::Quiet(store.ledger_totals()));
     drop(store);
     for _ in 0..2 {
@@ -81,7 +82,7 @@ async fn the_order_of_eviction_survives_a_kill_and_a_rebuild() {
     let store = open(&dir, SpaceLimits::default(), pinning());
     fill(&store).await;
     let before = queue(&store);
-    on_a_thread(|io| store.with(io).rebuild_index()).unwrap();
+    on_a_thread(|io| Rebuilds::default().rebuild_index(&store.with(io))).unwrap();
     assert_eq!(queue(&store), before, "the index was made anew");
     // Dropped without a close, as after a kill.
     drop(store);
@@ -96,12 +97,12 @@ async fn uses_since_the_start_are_added_to_past_ones() {
     let store = open(&dir, SpaceLimits::default(), pinning());
     fill(&store).await;
     let before = queue(&store);
-    store.with(Blocking::in_test()).save_uses();
+    SavedUses::default().save(&store.with(Blocking::in_test()));
     store.index.clear();
-    on_a_thread(|io| store.with(io).scan()).unwrap();
+    on_a_thread(|io| scan(&store.with(io))).unwrap();
     let (first, _, uses) = before[0];
     store.index.used([(first, Uses { count: 1, last: 2_000_000_010 })]);
-    on_a_thread(|io| store.with(io).open_index()).unwrap();
+    on_a_thread(|io| Rebuilds::default().open_index(&store.with(io))).unwrap();
     let entry = store.index.blob_entry(&first).unwrap();
     assert!(entry.uses > uses && entry.used == 2_000_000_010, "{entry:?}");
     assert_ne!(queue(&store)[0].0, first, "it was just used");
@@ -114,17 +115,17 @@ async fn uses_that_cannot_be_read_are_kept() {
     let store = open(&dir, SpaceLimits::default(), pinning());
     fill(&store).await;
     let before = queue(&store);
-    store.with(Blocking::in_test()).save_uses();
+    SavedUses::default().save(&store.with(Blocking::in_test()));
     let uses = dir.path().join("uses");
     let saved = std::fs::read(&uses).unwrap();
     std::fs::remove_file(&uses).unwrap();
     std::fs::create_dir(&uses).unwrap();
     store.index.clear();
-    on_a_thread(|io| store.with(io).rebuild_index()).unwrap();
+    on_a_thread(|io| Rebuilds::default().rebuild_index(&store.with(io))).unwrap();
     std::fs::remove_dir(&uses).unwrap();
     std::io::Write::write_all(&mut std::fs::File::create(&uses).unwrap(), &saved).unwrap();
-    store.with(Blocking::in_test()).save_uses();
-    on_a_thread(|io| store.with(io).rebuild_index()).unwrap();
+    SavedUses::default().save(&store.with(Blocking::in_test()));
+    on_a_thread(|io| Rebuilds::default().rebuild_index(&store.with(io))).unwrap();
     assert_eq!(queue(&store), before);
 }
 
@@ -134,12 +135,12 @@ async fn what_was_saved_is_kept_until_it_is_restored() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir, SpaceLimits::default(), pinning());
     fill(&store).await;
-    store.with(Blocking::in_test()).save_uses();
+    SavedUses::default().save(&store.with(Blocking::in_test()));
     let saved = disk(&store).last_uses().unwrap();
     assert!(saved.is_some());
     store.index.clear();
-    store.with(Blocking::in_test()).save_uses();
+    SavedUses::default().save(&store.with(Blocking::in_test()));
     store.index.set_complete();
-    store.with(Blocking::in_test()).save_uses();
+    SavedUses::default().save(&store.with(Blocking::in_test()));
     assert_eq!(disk(&store).last_uses().unwrap(), saved);
 }

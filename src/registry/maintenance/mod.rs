@@ -1,11 +1,10 @@
-//! Maintenance of a whole volume: index rebuilds, verification and repair, periodic work, and gauges.
+//! Maintenance of a whole volume: verification and repair, periodic work, and gauges.
 
 pub(super) mod gauges;
 pub(super) mod migrate_cache_volume;
 pub(super) mod operations;
 pub(super) mod periodic;
 pub(super) mod readiness;
-pub(super) mod rebuild;
 pub(super) mod remove;
 pub(super) mod repair;
 pub(super) mod verify;

@@ -9,7 +9,7 @@ use crate::{
     oci::RepositoryName,
     registry::{
         Checked, Collected, Collection, Counted, Error, GcEvent, Mode, ProgressCallback, Registry, UsageCount,
-        UsageEvent, Verification, Verified, Volume, store::blob_store::BlockingStore,
+        UsageEvent, Verification, Verified, Volume, rebuild::rebuilds::Rebuilds, store::blob_store::BlockingStore,
     },
 };
 
@@ -17,6 +17,7 @@ use crate::{
 /// that may block gets them.
 pub struct Maintenance<'a> {
     store: BlockingStore<'a>,
+    rebuilds: &'a Rebuilds,
     /// The registry of the running server; `None` if this process has the volume alone.
     server: Option<&'a Registry>,
 }
@@ -25,7 +26,7 @@ impl Registry {
     /// Returns the operations on this registry's volume.
     #[must_use]
     pub fn maintenance<'a>(&'a self, io: &'a Blocking) -> Maintenance<'a> {
-        Maintenance { store: self.store.with(io), server: Some(self) }
+        Maintenance { store: self.store.with(io), rebuilds: &self.rebuilds, server: Some(self) }
     }
 }
 
@@ -33,7 +34,7 @@ impl Volume {
     /// Returns the operations on this volume.
     #[must_use]
     pub fn maintenance<'a>(&'a self, io: &'a Blocking) -> Maintenance<'a> {
-        Maintenance { store: self.store.with(io), server: None }
+        Maintenance { store: self.store.with(io), rebuilds: &self.rebuilds, server: None }
     }
 }
 
@@ -72,7 +73,7 @@ impl Maintenance<'_> {
     pub fn count(&self, count: &UsageCount, on_event: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
         if self.server.is_none() {
             let _ = on_event(UsageEvent::Step { done: 0, of: None, bytes: 0 });
-            self.store.open_index()?;
+            self.rebuilds.open_index(&self.store)?;
         }
         count.run(&self.store, on_event)
     }
@@ -82,7 +83,7 @@ impl Maintenance<'_> {
     /// # Errors
     /// [`Error::Storage`] if a part of the disk cannot be read.
     pub fn rebuild_index(&self) -> Result<(), Error> {
-        self.store.rebuild_index()
+        self.rebuilds.rebuild_index(&self.store)
     }
 
     /// Removes a hosted repository and frees its name, which is then mirrored again as if nothing had been pushed. In a

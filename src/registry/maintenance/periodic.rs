@@ -13,7 +13,7 @@ impl Registry {
         self.store.gc_guard.tidy();
         self.store.uncached.tidy();
         self.store.access_tracker.forget(access_tracker::now().saturating_sub(self.store.retention.lease.as_secs()));
-        self.store.with(io).save_uses_if_due();
+        self.rebuilds.saved_uses.save_if_due(&self.store.with(io));
     }
 
     /// Writes accesses to the index, keeps the disk usage within its limits, and reopens an index that failed; to be
@@ -22,9 +22,9 @@ impl Registry {
         let store = self.store.with(io);
         // Errors of rebuilds are logged where they occur.
         if store.index.has_failed() {
-            let _ = store.reopen_index();
+            let _ = self.rebuilds.reopen_index(&store);
         }
-        let _ = store.rebuild_if_due();
+        let _ = self.rebuilds.rebuild_if_due(&store);
         store.flush_accesses();
         store.free_overdraft();
     }
@@ -37,7 +37,7 @@ impl Registry {
     /// Opens the index and updates it from the disk: with everything after an unclean shutdown or for a new index,
     /// otherwise with the hosted repositories, since another program may have used the volume. Blocks until it is done.
     pub fn open_index(&self, io: &Blocking) {
-        let _ = self.store.with(io).open_index();
+        let _ = self.rebuilds.open_index(&self.store.with(io));
     }
 
     /// Returns whether the volume has never stored anything.

@@ -7,7 +7,7 @@ use crate::{
     lanes::{Blocking, Lanes},
     metrics::Metrics,
     oci::NamePattern,
-    registry::{Retention, store::blob_store::BlobStore},
+    registry::{Retention, rebuild::rebuilds::Rebuilds, store::blob_store::BlobStore},
     storage::Storage,
 };
 
@@ -15,6 +15,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Volume {
     pub(in crate::registry) store: BlobStore,
+    pub(in crate::registry) rebuilds: Rebuilds,
 }
 
 impl Volume {
@@ -27,12 +28,13 @@ impl Volume {
         }
         // No client pushes here, so there is no grace period.
         let retention = Retention { pinned, ..Retention::default() };
-        Self { store: BlobStore::new(storage, index, retention, Duration::ZERO, metrics, lanes) }
+        let store = BlobStore::new(storage, index, retention, Duration::ZERO, metrics, lanes);
+        Self { store, rebuilds: Rebuilds::default() }
     }
 
     /// Flushes the index to the disk; to be called last.
     pub fn close(&self, io: &Blocking) {
-        self.store.with(io).save_uses();
+        self.rebuilds.saved_uses.save(&self.store.with(io));
         self.store.index.close(Closing::Quiet(self.store.ledger_totals()));
     }
 }

@@ -3,14 +3,10 @@
 //! All blocking work of the registry runs on one of the lanes held here, and gets a [`BlockingStore`]. What reads or
 //! changes the disk is a method of that type, or takes it, so that async code cannot call it.
 
-use std::{
-    ops::Deref,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
@@ -18,7 +14,7 @@ use super::{
     gc_guard::GcGuard,
     hashing::{Hashed, Promotion, hash_lane, stamp},
     locks::Locks,
-    maintenance_state::{RebuildState, Shortage},
+    maintenance_state::Shortage,
     name_claims::NameClaims,
     partial::PartialBlobs,
     single_flight::BlockingSingleFlight,
@@ -51,15 +47,11 @@ pub(in crate::registry) struct BlobStore {
     /// Answers of upstreams about tags.
     pub(in crate::registry) tag_cache: Arc<TagCache>,
     pub(in crate::registry) name_claims: Arc<NameClaims>,
-    /// Held while the index is rebuilt from the disk.
-    pub(in crate::registry) rebuilding: Arc<Mutex<RebuildState>>,
     /// Held while space is freed; the value is the last shortage that eviction could not resolve.
     pub(in crate::registry) evicting: Arc<AsyncMutex<Option<Shortage>>>,
     pub(in crate::registry) metrics: Arc<Metrics>,
     pub(in crate::registry) lanes: Lanes,
     pub(in crate::registry) uncached: Arc<Uncached>,
-    /// Held while the last uses are saved; the value is the time of the last save, or of the start.
-    pub(in crate::registry) uses_saved: Arc<Mutex<Instant>>,
     /// Single flight of hashing blobs whose bytes are in doubt.
     rechecks: Arc<BlockingSingleFlight<Digest, Result<Hashed, Error>>>,
     /// Single flight of dropping damaged blobs.
@@ -92,9 +84,7 @@ impl BlobStore {
             partial_blobs: Arc::default(),
             tag_cache: Arc::new(TagCache::new()),
             name_claims: Arc::default(),
-            rebuilding: Arc::default(),
             evicting: Arc::default(),
-            uses_saved: Arc::new(Mutex::new(Instant::now())),
             metrics,
             rechecks: BlockingSingleFlight::new(lanes.clone()).into(),
             drops: BlockingSingleFlight::new(lanes.clone()).into(),

@@ -2,6 +2,7 @@
 //! concurrent requests need. Everything else in the registry builds on `blob_store`.
 
 pub(super) mod access_tracker;
+pub(super) mod accounting;
 pub(super) mod blob_store;
 pub(super) mod damage;
 pub(super) mod gc_guard;

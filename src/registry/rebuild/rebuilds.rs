@@ -1,19 +1,22 @@
 //! Rebuilds the index from the disk: links, tags, and the references of manifests. It runs in the background while
 //! requests are served; until it is done, an entry missing in the index has to be looked up on disk.
 //!
-//! Verified file stamps are not rebuilt: a blob is hashed on its first request instead. Allocated sizes are
-//! (`accounting`).
+//! Verified file stamps are not rebuilt: a blob is hashed on its first request instead. Allocated sizes are (`scan`).
 
 use std::time::{Duration, Instant, SystemTime};
 
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
 
+use super::{
+    saved_uses::{self, SavedUses},
+    scan::scan,
+};
 use crate::{
     index::{Absent, Link, Requeue},
     oci::Repository,
     registry::{
         Error,
-        store::{blob_store::BlockingStore, maintenance_state::RebuildState, manifests, stored_manifests::read_stored},
+        store::{blob_store::BlockingStore, manifests, stored_manifests::read_stored},
     },
 };
 
@@ -25,110 +28,123 @@ const AGAIN_FOR_ROOM: Duration = Duration::from_secs(5);
 /// The least space freed for the index, in bytes.
 const INDEX_ROOM: u64 = 16 << 20;
 
-impl BlockingStore<'_> {
+/// The rebuilds of one volume's index. Only one runs at a time, since two would disturb each other's totals. Whoever
+/// opens a volume (`Registry`, `Volume`) has one of these, and every rebuild goes through it.
+#[derive(Debug, Default)]
+pub(in crate::registry) struct Rebuilds {
+    schedule: Mutex<Schedule>,
+    /// A rebuild saves the uses before it clears the index.
+    pub(in crate::registry) saved_uses: SavedUses,
+}
+
+#[derive(Debug, Default)]
+struct Schedule {
+    /// The time of the next rebuild, after one that could not read everything.
+    due: Option<Instant>,
+    /// The time of the next attempt to free space for the index, after one that failed.
+    no_room_until: Option<Instant>,
+}
+
+impl Rebuilds {
     /// Clears the index and rebuilds it from the disk.
     ///
     /// # Errors
     /// [`Error::Storage`] if a part of the disk cannot be read. Another rebuild follows soon.
-    pub(in crate::registry) fn rebuild_index(&self) -> Result<(), Error> {
-        let alone = self.rebuilding.lock();
-        self.index.resume(|_| ());
-        self.storage.ledger().set_known(false);
-        self.save_uses();
-        self.index.clear();
-        self.walk(alone)
+    pub(in crate::registry) fn rebuild_index(&self, store: &BlockingStore<'_>) -> Result<(), Error> {
+        let alone = self.schedule.lock();
+        store.index.resume(|_| ());
+        store.disk.ledger().set_known(false);
+        self.saved_uses.save(store);
+        store.index.clear();
+        walk_by(store, alone, walk)
     }
 
     /// Opens the index and updates it from the disk. Blocks until both are done.
     ///
     /// # Errors
-    /// As [`BlobStore::rebuild_index`].
-    pub(in crate::registry) fn open_index(&self) -> Result<(), Error> {
-        let alone = self.rebuilding.lock();
-        self.index.resume(|totals| self.resume_ledger(totals));
-        let pins: Vec<String> = self.retention.pinned.iter().map(ToString::to_string).collect();
-        if self.index.replace_pins(&pins.join("\n")) {
-            self.index.requeue(Requeue::All);
-            self.index.refresh_pins();
+    /// As [`Rebuilds::rebuild_index`].
+    pub(in crate::registry) fn open_index(&self, store: &BlockingStore<'_>) -> Result<(), Error> {
+        let alone = self.schedule.lock();
+        store.index.resume(|totals| store.resume_ledger(totals));
+        let pins: Vec<String> = store.retention.pinned.iter().map(ToString::to_string).collect();
+        if store.index.replace_pins(&pins.join("\n")) {
+            store.index.requeue(Requeue::All);
+            store.index.refresh_pins();
         }
-        self.walk(alone)
+        walk_by(store, alone, walk)
     }
 
     /// Reopens the index after a failure, if possible. Blocks.
     ///
     /// # Errors
-    /// As [`BlobStore::rebuild_index`].
-    pub(in crate::registry) fn reopen_index(&self) -> Result<(), Error> {
-        let mut alone = self.rebuilding.lock();
-        self.storage.ledger().set_known(false);
-        let reopened = match self.index.reopen() {
-            Err(Absent::Full) if self.free_space_for_index(&mut alone) => self.index.reopen(),
+    /// As [`Rebuilds::rebuild_index`].
+    pub(in crate::registry) fn reopen_index(&self, store: &BlockingStore<'_>) -> Result<(), Error> {
+        let mut alone = self.schedule.lock();
+        store.disk.ledger().set_known(false);
+        let reopened = match store.index.reopen() {
+            Err(Absent::Full) if free_space_for_index(store, &mut alone) => store.index.reopen(),
             reopened => reopened,
         };
         if reopened.is_err() {
             return Ok(());
         }
         tracing::info!("there is an index again, and it is told what is on disk");
-        self.walk(alone)
-    }
-
-    /// Frees space for an index that cannot be opened on a full disk; normal eviction needs the index. Returns whether
-    /// anything was freed.
-    fn free_space_for_index(&self, alone: &mut RebuildState) -> bool {
-        if alone.no_room_until.is_some_and(|until| Instant::now() < until) {
-            return false;
-        }
-        let begun = Instant::now();
-        let bytes = INDEX_ROOM.max(self.disk.usage().index / 4);
-        let partial = self.partial_blobs.drop_oldest(bytes);
-        let evicted = if partial < bytes { self.evict_unindexed(bytes - partial) } else { Ok(0) };
-        match &evicted {
-            Err(error) => tracing::warn!("no room can be made for the index: {error}"),
-            Ok(0) if partial == 0 => tracing::warn!("the index needs room, and nothing that is mirrored may go now"),
-            Ok(evicted) => tracing::info!("evicted {} bytes of mirrored content for the index", partial + evicted),
-        }
-        let made = partial + evicted.unwrap_or(0) > 0;
-        // It walks all repositories: without success, it must not keep the disk busy.
-        alone.no_room_until = (!made).then(|| Instant::now() + AGAIN_FOR_ROOM.max(begun.elapsed() * 10));
-        made
+        walk_by(store, alone, walk)
     }
 
     /// Rebuilds again after a rebuild that could not read everything, or if the index is in doubt. Blocks.
     ///
     /// # Errors
-    /// As [`BlobStore::rebuild_index`].
-    pub(in crate::registry) fn rebuild_if_due(&self) -> Result<(), Error> {
-        match self.rebuilding.try_lock() {
-            Some(alone) if self.index.is_stale() || alone.due.is_some_and(|due| due <= Instant::now()) => {
-                self.walk(alone)
+    /// As [`Rebuilds::rebuild_index`].
+    pub(in crate::registry) fn rebuild_if_due(&self, store: &BlockingStore<'_>) -> Result<(), Error> {
+        match self.schedule.try_lock() {
+            Some(alone) if store.index.is_stale() || alone.due.is_some_and(|due| due <= Instant::now()) => {
+                walk_by(store, alone, walk)
             }
             _ => Ok(()),
         }
     }
+}
 
-    fn walk(&self, alone: MutexGuard<'_, RebuildState>) -> Result<(), Error> {
-        self.walk_by(alone, walk)
+/// Frees space for an index that cannot be opened on a full disk; normal eviction needs the index. Returns whether
+/// anything was freed.
+fn free_space_for_index(store: &BlockingStore<'_>, alone: &mut Schedule) -> bool {
+    if alone.no_room_until.is_some_and(|until| Instant::now() < until) {
+        return false;
     }
+    let begun = Instant::now();
+    let bytes = INDEX_ROOM.max(store.disk.usage().index / 4);
+    let partial = store.partial_blobs.drop_oldest(bytes);
+    let evicted = if partial < bytes { store.evict_unindexed(bytes - partial) } else { Ok(0) };
+    match &evicted {
+        Err(error) => tracing::warn!("no room can be made for the index: {error}"),
+        Ok(0) if partial == 0 => tracing::warn!("the index needs room, and nothing that is mirrored may go now"),
+        Ok(evicted) => tracing::info!("evicted {} bytes of mirrored content for the index", partial + evicted),
+    }
+    let made = partial + evicted.unwrap_or(0) > 0;
+    // It walks all repositories: without success, it must not keep the disk busy.
+    alone.no_room_until = (!made).then(|| Instant::now() + AGAIN_FOR_ROOM.max(begun.elapsed() * 10));
+    made
+}
 
-    fn walk_by(
-        &self,
-        mut alone: MutexGuard<'_, RebuildState>,
-        walk: impl FnOnce(&Self) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        // Set before the walk, in case it panics.
-        alone.due = Some(Instant::now() + AGAIN);
-        self.index.begin_walk();
-        let walked = walk(self);
-        alone.due = walked.is_err().then(|| Instant::now() + AGAIN);
-        walked.inspect_err(|error| {
-            self.index.set_incomplete();
-            tracing::error!(
-                "what is on disk is not known, so that nothing is evicted, and requests look on disk: {error}; it is \
-                 looked for again in {} s",
-                AGAIN.as_secs()
-            );
-        })
-    }
+fn walk_by(
+    store: &BlockingStore<'_>,
+    mut alone: MutexGuard<'_, Schedule>,
+    walk: impl FnOnce(&BlockingStore<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    // Set before the walk, in case it panics.
+    alone.due = Some(Instant::now() + AGAIN);
+    store.index.begin_walk();
+    let walked = walk(store);
+    alone.due = walked.is_err().then(|| Instant::now() + AGAIN);
+    walked.inspect_err(|error| {
+        store.index.set_incomplete();
+        tracing::error!(
+            "what is on disk is not known, so that nothing is evicted, and requests look on disk: {error}; it is \
+             looked for again in {} s",
+            AGAIN.as_secs()
+        );
+    })
 }
 
 fn walk(store: &BlockingStore<'_>) -> Result<(), Error> {
@@ -136,7 +152,7 @@ fn walk(store: &BlockingStore<'_>) -> Result<(), Error> {
     if everything {
         store.recount();
     }
-    store.scan()?;
+    scan(store)?;
     if everything {
         store.index.enqueue_all();
     }
@@ -152,11 +168,11 @@ fn walk(store: &BlockingStore<'_>) -> Result<(), Error> {
             links += index_repository(store, &repository)?;
         }
     }
-    store.restore_uses();
+    saved_uses::restore(store);
     store.index.set_complete();
     remove_empty_folders(store)?;
     // The index may have failed meanwhile, and then the count is incomplete.
-    store.storage.ledger().set_known(store.index.is_complete());
+    store.disk.ledger().set_known(store.index.is_complete());
     tracing::debug!("the index was told of {repositories} repositories with {links} links");
     Ok(())
 }
@@ -237,24 +253,24 @@ mod tests {
         let (metrics, lanes) = (Metrics::new().unwrap().into(), Lanes::new().unwrap());
         let volume = BlobStore::new(storage, index, Retention::default(), Duration::ZERO, metrics, lanes);
         let store = volume.with(Blocking::in_test());
-        let panicking = || store.walk_by(store.rebuilding.lock(), |_| panic!("on purpose"));
+        let rebuilds = Rebuilds::default();
+        let panicking = || walk_by(&store, rebuilds.schedule.lock(), |_| panic!("on purpose"));
         assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
-        store.rebuild_if_due().unwrap();
+        rebuilds.rebuild_if_due(&store).unwrap();
         assert!(!store.index.is_complete(), "not at once");
-        store.rebuilding.lock().due = Some(Instant::now());
-        store.rebuild_if_due().unwrap();
+        rebuilds.schedule.lock().due = Some(Instant::now());
+        rebuilds.rebuild_if_due(&store).unwrap();
         assert!(store.index.is_complete());
-        assert_eq!(store.rebuilding.lock().due, None);
+        assert_eq!(rebuilds.schedule.lock().due, None);
         store.index.mark_stale();
         assert!(!store.index.is_complete(), "a change of the disk could not be read again");
-        store.rebuild_if_due().unwrap();
+        rebuilds.rebuild_if_due(&store).unwrap();
         assert!(store.index.is_complete(), "it is told anew at once");
-        store
-            .walk_by(store.rebuilding.lock(), |store| {
-                store.index.mark_stale();
-                walk(store)
-            })
-            .unwrap();
+        let becomes_stale = |store: &BlockingStore<'_>| {
+            store.index.mark_stale();
+            walk(store)
+        };
+        walk_by(&store, rebuilds.schedule.lock(), becomes_stale).unwrap();
         assert!(!store.index.is_complete(), "it became stale during the walk");
     }
 }

@@ -1,15 +1,8 @@
 //! Keeps the storage ledger in agreement with the index: each change of a blob entry is passed on to the ledger.
 
 use crate::{
-    index::{self, BlobEntry, EntryChange, LedgerTotals, Link, Owner},
-    oci::Digest,
-    registry::{
-        Error,
-        store::{
-            access_tracker,
-            blob_store::{BlobStore, BlockingStore},
-        },
-    },
+    index::{self, BlobEntry, EntryChange, LedgerTotals, Owner},
+    registry::store::blob_store::BlobStore,
     storage::{Change, Delta, Totals},
 };
 
@@ -50,55 +43,6 @@ impl BlobStore {
         };
         self.index.count(each, || self.storage.ledger().recount(sum.get()));
     }
-}
-
-impl BlockingStore<'_> {
-    /// Walks the disk and corrects the index and the ledger.
-    ///
-    /// # Errors
-    /// [`Error::Storage`] if a part of the disk cannot be read.
-    pub(in crate::registry) fn scan(&self) -> Result<(), Error> {
-        let drift = self.disk.scan(|prefix_dir| prefix_dir.iter().try_for_each(|digest| self.found(digest)))?;
-        self.forget_missing()?;
-        tracing::debug!("folders, links and sessions were counted {drift} bytes wrong");
-        Ok(())
-    }
-
-    /// Indexes a blob found on disk. Its owner is set later, from its links.
-    fn found(&self, digest: &Digest) -> Result<(), Error> {
-        let _lock = self.locks.digest(digest);
-        let Some(stored) = self.disk.blob(digest)? else { return Ok(()) };
-        if self.index.blob_entry(digest).is_none_or(|held| held.allocated != stored.allocated) {
-            self.index.discovered(digest, stored.allocated, modified(stored.stamp.mtime));
-        }
-        Ok(())
-    }
-
-    /// Removes a blob from the index, together with its links in mirrored repositories: both were removed from the disk
-    /// while there was no index. Links that do exist are added again later.
-    fn forget_gone(&self, digest: &Digest) {
-        for place in self.index.holders(digest).iter().filter(|place| place.domain.is_some()) {
-            self.index.remove_link(place, digest, Link { revision: true, layer: true, ..Link::default() });
-        }
-        self.index.removed(digest);
-    }
-
-    /// Removes blobs from the index that do not exist on disk.
-    fn forget_missing(&self) -> Result<(), Error> {
-        for digest in self.index.blob_batches().flatten() {
-            let _lock = self.locks.digest(&digest);
-            if !self.disk.has_blob(&digest)? {
-                self.forget_gone(&digest);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Returns the time a file was written, in seconds since the epoch, as the best known access time. A time in the future
-/// counts as now.
-fn modified(nanoseconds: i64) -> u64 {
-    u64::try_from(nanoseconds / 1_000_000_000).unwrap_or(0).min(access_tracker::now())
 }
 
 fn change(shift: &EntryChange) -> Change {
