@@ -31,7 +31,7 @@ impl Registry {
 
     /// Returns the disk usage, with an entry for every configured upstream and every former one with content.
     fn disk(&self, io: &Blocking) -> Disk {
-        let mut disk = self.store.with(io).disk_usage();
+        let mut disk = disk_usage(&self.store.with(io));
         for domain in self.upstreams.keys() {
             if !disk.upstreams.iter().any(|(name, ..)| name == domain.as_str()) {
                 disk.upstreams.push((domain.to_string(), 0, 0));
@@ -41,31 +41,28 @@ impl Registry {
     }
 }
 
-impl BlockingStore<'_> {
-    pub(in crate::registry) fn disk_usage(&self) -> Disk {
-        let usage = self.disk.usage();
-        let by_upstream = self.index.upstream_usage();
-        let all = Amount { bytes: usage.mirrored.bytes(), blobs: usage.mirrored.objects() };
-        // The totals and the sums by upstream are not read atomically.
-        let pinned =
-            Amount { bytes: by_upstream.pinned.bytes.min(all.bytes), blobs: by_upstream.pinned.blobs.min(all.blobs) };
-        let mirrored = Amount { bytes: all.bytes - pinned.bytes, blobs: all.blobs - pinned.blobs };
-        let known = by_upstream.upstreams.into_iter().filter(|(domain, amount)| domain.is_some() || amount.blobs > 0);
-        let named = |domain: Option<Domain>| domain.map_or_else(|| "unknown".to_owned(), |domain| domain.to_string());
-        Disk {
-            bytes: bytes_by_class(&usage, mirrored, pinned),
-            objects: objects_by_class(&usage, mirrored, pinned),
-            upstreams: known.map(|(domain, amount)| (named(domain), amount.bytes, amount.blobs)).collect(),
-            reclaimable: mirrored.bytes,
-            promised: usage.promised,
-            quota: usage.quota,
-            headroom: usage.headroom,
-            filesystem: (usage.filesystem.size, usage.filesystem.free),
-            counted: usage.known,
-        }
+fn disk_usage(store: &BlockingStore<'_>) -> Disk {
+    let usage = store.disk.usage();
+    let by_upstream = store.index.upstream_usage();
+    let all = Amount { bytes: usage.mirrored.bytes(), blobs: usage.mirrored.objects() };
+    // The totals and the sums by upstream are not read atomically.
+    let pinned =
+        Amount { bytes: by_upstream.pinned.bytes.min(all.bytes), blobs: by_upstream.pinned.blobs.min(all.blobs) };
+    let mirrored = Amount { bytes: all.bytes - pinned.bytes, blobs: all.blobs - pinned.blobs };
+    let known = by_upstream.upstreams.into_iter().filter(|(domain, amount)| domain.is_some() || amount.blobs > 0);
+    let named = |domain: Option<Domain>| domain.map_or_else(|| "unknown".to_owned(), |domain| domain.to_string());
+    Disk {
+        bytes: bytes_by_class(&usage, mirrored, pinned),
+        objects: objects_by_class(&usage, mirrored, pinned),
+        upstreams: known.map(|(domain, amount)| (named(domain), amount.bytes, amount.blobs)).collect(),
+        reclaimable: mirrored.bytes,
+        promised: usage.promised,
+        quota: usage.quota,
+        headroom: usage.headroom,
+        filesystem: (usage.filesystem.size, usage.filesystem.free),
+        counted: usage.known,
     }
 }
-
 fn bytes_by_class(usage: &Usage, mirrored: Amount, pinned: Amount) -> Vec<(&'static str, u64)> {
     vec![
         ("hosted", usage.hosted.bytes()),
@@ -138,7 +135,7 @@ mod tests {
         let scrape = || {
             let began = Instant::now();
             let text = metrics
-                .expose(&GaugeValues { disk: store.with(Blocking::in_test()).disk_usage(), ..GaugeValues::default() })
+                .expose(&GaugeValues { disk: disk_usage(&store.with(Blocking::in_test())), ..GaugeValues::default() })
                 .unwrap();
             assert!(text.contains(&format!("entrepot_storage_mirrored_objects{{upstream=\"docker.io\"}} {}", many())));
             began.elapsed()

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use super::{remove::Removed, verify::RepairHooks};
+use super::{
+    remove::{self, Removed},
+    verify::RepairHooks,
+};
 use crate::{
     lanes::Blocking,
     oci::RepositoryName,
@@ -92,7 +95,7 @@ impl Maintenance<'_> {
     /// # Errors
     /// [`Error::NameUnknown`] if there is no such repository, [`Error::Storage`] if the disk fails.
     pub fn remove(&self, name: &RepositoryName, mode: Mode) -> Result<Removed, Error> {
-        let removed = self.store.remove(name, mode);
+        let removed = remove::remove(&self.store, name, mode);
         if let Some(registry) = self.server {
             registry.forget_answer(name);
         }

@@ -19,61 +19,62 @@ pub struct Removed {
     pub links: u64,
 }
 
-impl BlockingStore<'_> {
-    /// Removes a hosted repository and frees its name; in a dry run, only counts.
-    pub(super) fn remove(&self, name: &RepositoryName, mode: Mode) -> Result<Removed, Error> {
-        let repository = Repository { domain: None, name: name.clone() };
-        let _lock = self.locks.repository(&repository);
-        let links = self.disk.links(&repository);
-        if links.claim()?.is_none() && links.layers().next().transpose()?.is_none() {
-            return Err(Error::NameUnknown);
-        }
-        if mode.is_dry() {
-            return Ok(Removed {
-                tags: count(links.tags())?,
-                manifests: count(links.revisions())?,
-                links: count(links.layers())?,
-            });
-        }
-        let removed = self.remove_links(&repository, &links);
-        self.name_claims.freed();
-        let removed = removed?;
-        self.end_claim(&repository)?;
-        self.index.forget_repository(&repository);
-        tracing::info!(%repository, tags = removed.tags, manifests = removed.manifests, "removed a repository");
-        Ok(removed)
+/// Removes a hosted repository and frees its name; in a dry run, only counts.
+pub(super) fn remove(store: &BlockingStore<'_>, name: &RepositoryName, mode: Mode) -> Result<Removed, Error> {
+    let repository = Repository { domain: None, name: name.clone() };
+    let _lock = store.locks.repository(&repository);
+    let links = store.disk.links(&repository);
+    if links.claim()?.is_none() && links.layers().next().transpose()?.is_none() {
+        return Err(Error::NameUnknown);
     }
-
-    /// Removes tags, then revisions, then layers (law 2 of ARCHITECTURE.md). After a power failure, all or a part of
-    /// them may reappear under a name that is still claimed, because the claim is removed last, and synced.
-    fn remove_links(&self, repository: &Repository, links: &RepositoryLinks<'_>) -> Result<Removed, Error> {
-        let mut removed = Removed::default();
-        for tagged in links.tags() {
-            let (tag, _) = tagged?;
-            links.remove_tag(&tag).inspect_err(|_| self.reread_tag(repository, &tag))?;
-            self.index.remove_tag(repository, &tag);
-            removed.tags += 1;
-        }
-        for digest in links.revisions() {
-            let digest = digest?;
-            self.index.remove_link(repository, &digest, Link { revision: true, named: Some(0), ..Link::default() });
-            let unlinked = links.remove_revision(&digest, Durability::Unsynced);
-            unlinked.inspect_err(|_| self.reread_link(repository, &digest))?;
-            removed.manifests += 1;
-        }
-        for digest in links.layers() {
-            let digest = digest?;
-            let _digest = self.locks.digest(&digest);
-            self.index.remove_link(repository, &digest, Link { layer: true, named: Some(0), ..Link::default() });
-            let unlinked = links.remove_layer(&digest, Durability::Unsynced);
-            unlinked.inspect_err(|_| self.reread_link(repository, &digest))?;
-            removed.links += 1;
-        }
-        self.disk.sync()?;
-        Ok(removed)
+    if mode.is_dry() {
+        return Ok(Removed {
+            tags: count(links.tags())?,
+            manifests: count(links.revisions())?,
+            links: count(links.layers())?,
+        });
     }
+    let removed = remove_links(store, &repository, &links);
+    store.name_claims.free();
+    let removed = removed?;
+    store.end_claim(&repository)?;
+    store.index.forget_repository(&repository);
+    tracing::info!(%repository, tags = removed.tags, manifests = removed.manifests, "removed a repository");
+    Ok(removed)
 }
 
+/// Removes tags, then revisions, then layers (law 2 of ARCHITECTURE.md). After a power failure, all or a part of
+/// them may reappear under a name that is still claimed, because the claim is removed last, and synced.
+fn remove_links(
+    store: &BlockingStore<'_>,
+    repository: &Repository,
+    links: &RepositoryLinks<'_>,
+) -> Result<Removed, Error> {
+    let mut removed = Removed::default();
+    for tagged in links.tags() {
+        let (tag, _) = tagged?;
+        links.remove_tag(&tag).inspect_err(|_| store.reread_tag(repository, &tag))?;
+        store.index.remove_tag(repository, &tag);
+        removed.tags += 1;
+    }
+    for digest in links.revisions() {
+        let digest = digest?;
+        store.index.remove_link(repository, &digest, Link { revision: true, named: Some(0), ..Link::default() });
+        let unlinked = links.remove_revision(&digest, Durability::Unsynced);
+        unlinked.inspect_err(|_| store.reread_link(repository, &digest))?;
+        removed.manifests += 1;
+    }
+    for digest in links.layers() {
+        let digest = digest?;
+        let _digest = store.locks.digest(&digest);
+        store.index.remove_link(repository, &digest, Link { layer: true, named: Some(0), ..Link::default() });
+        let unlinked = links.remove_layer(&digest, Durability::Unsynced);
+        unlinked.inspect_err(|_| store.reread_link(repository, &digest))?;
+        removed.links += 1;
+    }
+    store.disk.sync()?;
+    Ok(removed)
+}
 fn count<T, E>(mut all: impl Iterator<Item = Result<T, E>>) -> Result<u64, E> {
     all.try_fold(0, |count, one| one.map(|_| count + 1))
 }

@@ -1,11 +1,11 @@
 //! Name ownership. A name belongs to Docker Hub, for requests without `ns`, until the first pushed manifest claims it
 //! for this registry. A claim requires an answer of the Hub that it has no such repository.
 //!
-//! The claim and the answer are stored on disk (`storage::Claim`) and are final: a repository registered on the Hub
+//! The claim and the answer are stored on disk (`store/claims.rs`) and are final: a repository registered on the Hub
 //! later changes nothing here. If the Hub could not be asked, the name is checked later; a conflict is logged and left
 //! to the operator.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use tokio::time::timeout;
 
@@ -20,103 +20,13 @@ use crate::{
             upstream_health::UpstreamHealth,
         },
         policy::{TAKEN, not_ours},
-        store::blob_store::BlockingStore,
+        store::{blob_store::BlockingStore, claims::ClaimPermission},
     },
-    storage::{Claim, Verdict},
+    storage::Verdict,
 };
 
 /// The pause between two requests about unproven names.
 const BETWEEN: Duration = Duration::from_millis(50);
-
-/// The permission to claim a name, or the fact that it is claimed. It is checked again on claiming.
-#[derive(Clone, Copy, Debug)]
-pub struct ClaimPermission {
-    /// `None` for a name that is claimed already.
-    verdict: Option<Verdict>,
-    /// The number of freed names at the time of the check.
-    freed: u64,
-}
-
-impl BlockingStore<'_> {
-    /// Claims a name durably, unless it is claimed. The caller holds the repository's lock. Returns `false` if `right`
-    /// is outdated.
-    pub(in crate::registry) fn claim(
-        &self,
-        repository: &Repository,
-        permission: ClaimPermission,
-    ) -> Result<bool, Error> {
-        if permission.freed != self.name_claims.freed.load(Ordering::Acquire) {
-            return Ok(false);
-        }
-        self.write_claim(repository, permission.verdict.unwrap_or(Verdict::Unasked))?;
-        Ok(true)
-    }
-
-    /// Writes the claim of a repository that is about to lose its last manifest. Returns `false` if there is no space
-    /// for it; then the first manifest deleted is to be [turned into] the claim. The caller holds the repository's
-    /// lock.
-    ///
-    /// [turned into]: crate::storage::RepositoryLinks::turn_into_claim
-    pub(in crate::registry) fn keep_claim(&self, repository: &Repository) -> Result<bool, Error> {
-        // Only a claim that cannot be written is replaced: one that cannot be read may exist.
-        self.disk.links(repository).written_claim()?;
-        let sync = || Ok(self.disk.links(repository).sync_claim()?);
-        match self.write_claim(repository, Verdict::Unasked).and_then(|()| sync()) {
-            Err(Error::Storage(error)) if error.is_full() => Ok(false),
-            kept => kept.map(|()| true),
-        }
-    }
-
-    /// Removes a repository without manifests from the catalog. The caller holds the repository's lock.
-    pub(in crate::registry) fn delist_if_empty(&self, repository: &Repository) -> Result<(), Error> {
-        if !self.disk.links(repository).has_revisions()? {
-            self.index.remove_repository(repository);
-        }
-        Ok(())
-    }
-
-    fn write_claim(&self, repository: &Repository, verdict: Verdict) -> Result<(), Error> {
-        let links = self.disk.links(repository);
-        if links.written_claim()?.is_none() {
-            // A repository with a manifest was claimed by its push.
-            let verdict = if links.has_revisions()? { Verdict::Unasked } else { verdict };
-            links.write_claim(Claim::now(verdict)).inspect_err(|_| self.reread_claim(repository))?;
-            self.name_claims.note(&repository.name, verdict);
-        }
-        self.index.add_claim(repository);
-        Ok(())
-    }
-
-    /// Loads a claim from the disk into the index and the list of unproven names.
-    pub(in crate::registry) fn recall_claim(&self, repository: &Repository) -> Result<(), Error> {
-        if let Some(claim) = self.disk.links(repository).claim()? {
-            self.index.add_claim(repository);
-            self.name_claims.note(&repository.name, claim.verdict);
-        }
-        Ok(())
-    }
-
-    /// Removes a claim. The caller holds the repository's lock, and the repository is otherwise empty.
-    pub(in crate::registry) fn end_claim(&self, repository: &Repository) -> Result<(), Error> {
-        let links = self.disk.links(repository);
-        links.remove_claim().inspect_err(|_| self.reread_claim(repository))?;
-        links.remove_empty_folders();
-        self.name_claims.unsettled.lock().remove(&repository.name);
-        Ok(())
-    }
-
-    /// Stores the upstream's answer about an unproven name, unless the name was freed meanwhile.
-    fn settle_claim(&self, repository: &Repository, verdict: Verdict) -> Result<bool, Error> {
-        let _lock = self.locks.repository(repository);
-        let links = self.disk.links(repository);
-        if links.written_claim()?.is_none_or(|claim| claim.verdict != Verdict::Unproven) {
-            return Ok(false);
-        }
-        links.write_claim(Claim::now(verdict))?;
-        self.name_claims.note(&repository.name, verdict);
-        Ok(true)
-    }
-}
 
 impl Registry {
     /// Returns whether a name is claimed for this registry.
@@ -160,7 +70,7 @@ impl Registry {
     /// [`Error::Denied`] if the upstream has such a repository, [`Error::Unproven`] if it cannot be asked and
     /// `proxy.unproven` is `refuse`, [`Error::Storage`] if the disk fails.
     pub async fn check_claim(&self, repository: &Repository) -> Result<ClaimPermission, Error> {
-        let freed = self.store.name_claims.freed.load(Ordering::Acquire);
+        let freed = self.store.name_claims.freed();
         let verdict = match self.is_claimed(repository).await? {
             true => None,
             false => Some(self.verdict(&repository.name).await?),
@@ -202,7 +112,7 @@ impl Registry {
                 Presence::Present => Verdict::Conflicting,
                 Presence::Absent => Verdict::Proven,
                 Presence::Unknown => {
-                    *self.store.name_claims.unanswered.lock() = Some(name);
+                    self.store.name_claims.not_answered(name);
                     return true;
                 }
             };

@@ -202,7 +202,7 @@ impl Registry {
                 hashing_file
             };
             let hashing_file = store.blocking(Lane::Write, end).await?;
-            let committed = store.commit(&repository, id, hashing_file.state(), digest).await;
+            let committed = commit(&store, &repository, id, hashing_file.state(), digest).await;
             if is_final(&committed) {
                 let remove =
                     move |store: &BlockingStore<'_>| sessions.end(id, &store.disk.uploads(&repository).named(id));
@@ -318,45 +318,43 @@ impl Registry {
     }
 }
 
-impl BlobStore {
-    async fn commit(
-        &self,
-        place: &Repository,
-        upload: UploadId,
-        state: &HashState,
-        digest: Digest,
-    ) -> Result<(), Error> {
-        let found = self.received(place, upload, state, digest.algorithm()).await?;
-        if found != digest {
-            return Err(Error::DigestInvalid { given: Box::new(digest), found: found.into() });
-        }
-        let _guard = self.gc_guard.guard_upload(place, Some(&digest)).await;
-        self.host_upload(place, upload, digest).await
+/// Publishes and links the bytes of a session if they hash to `digest`.
+async fn commit(
+    store: &BlobStore,
+    place: &Repository,
+    upload: UploadId,
+    state: &HashState,
+    digest: Digest,
+) -> Result<(), Error> {
+    let found = received(store, place, upload, state, digest.algorithm()).await?;
+    if found != digest {
+        return Err(Error::DigestInvalid { given: Box::new(digest), found: found.into() });
     }
-
-    /// Returns the digest of a session's bytes in the requested algorithm.
-    async fn received(
-        &self,
-        place: &Repository,
-        upload: UploadId,
-        state: &HashState,
-        algorithm: Algorithm,
-    ) -> Result<Digest, Error> {
-        let hashed = state.hasher.clone().finish();
-        if hashed.algorithm() == algorithm {
-            return Ok(hashed);
-        }
-        let place = place.clone();
-        let hash = move |store: &BlockingStore<'_>| {
-            let upload = store.disk.uploads(&place).named(upload);
-            let (mut hasher, file) = (algorithm.hasher(), upload.read()?);
-            hash_into(store.disk.io(), &file, &mut hasher).map_err(|error| upload.unread(error))?;
-            Ok(hasher.finish())
-        };
-        self.blocking(hash_lane(state.written), hash).await?
-    }
+    let _guard = store.gc_guard.guard_upload(place, Some(&digest)).await;
+    store.host_upload(place, upload, digest).await
 }
 
+/// Returns the digest of a session's bytes in the requested algorithm.
+async fn received(
+    store: &BlobStore,
+    place: &Repository,
+    upload: UploadId,
+    state: &HashState,
+    algorithm: Algorithm,
+) -> Result<Digest, Error> {
+    let hashed = state.hasher.clone().finish();
+    if hashed.algorithm() == algorithm {
+        return Ok(hashed);
+    }
+    let place = place.clone();
+    let hash = move |store: &BlockingStore<'_>| {
+        let upload = store.disk.uploads(&place).named(upload);
+        let (mut hasher, file) = (algorithm.hasher(), upload.read()?);
+        hash_into(store.disk.io(), &file, &mut hasher).map_err(|error| upload.unread(error))?;
+        Ok(hasher.finish())
+    };
+    store.blocking(hash_lane(state.written), hash).await?
+}
 /// Returns whether a session ends with its commit. A full disk may be temporary, so the session stays. After a failed
 /// sync it must end, because a second sync would report success for bytes that are not on the disk.
 fn is_final(committed: &Result<(), Error>) -> bool {

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::tag_usage;
+use super::{blob_holders::BlobHolders, tag_usage};
 use crate::{
     index::{Amount, BlobEntry},
     oci::{Digest, Domain, NamePattern, Repository, Tag},
@@ -65,26 +65,6 @@ pub struct Counted {
     pub unlinked: Amount,
     /// Bytes in blobs by the ledger minus the bytes counted: the change during the count.
     pub changed: i64,
-}
-
-/// A blob and the repositories that reference it.
-pub(in crate::registry) struct BlobHolders {
-    pub(in crate::registry) holding: BlobEntry,
-    /// Ordered, hosted repositories first.
-    pub(in crate::registry) holders: BTreeSet<Repository>,
-}
-
-impl BlockingStore<'_> {
-    /// Returns a blob with its repositories. A repository references the blobs that it links; a mirrored one also those
-    /// that its manifests name, since it serves them without having fetched them.
-    pub(in crate::registry) fn held(&self, digest: &Digest) -> Option<BlobHolders> {
-        let holding = self.index.blob_entry(digest)?;
-        let mut holders: BTreeSet<_> = self.index.holders(digest).into_iter().collect();
-        for parent in self.index.parents(digest) {
-            holders.extend(self.index.holders(&parent).into_iter().filter(|place| place.domain.is_some()));
-        }
-        Some(BlobHolders { holding, holders })
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -181,9 +161,11 @@ impl Counter<'_> {
         let of = usage.hosted.objects() + usage.mirrored.objects();
         let store = self.store;
         for batch in store.index.blob_batches() {
-            batch.iter().filter_map(|digest| Some((digest, store.held(digest)?))).for_each(|(digest, held)| {
-                self.blob(digest, &held);
-            });
+            batch.iter().filter_map(|digest| Some((digest, BlobHolders::of(&store.index, digest)?))).for_each(
+                |(digest, held)| {
+                    self.blob(digest, &held);
+                },
+            );
             let Amount { bytes, blobs: done } = self.all;
             self.report(UsageEvent::Step { done, of: Some(of.max(done)), bytes })?;
         }

@@ -1,5 +1,6 @@
 //! Disk space: `reserve` sets it aside, `evict` frees it, `disk_usage` reports its use.
 
+pub(super) mod blob_holders;
 pub(super) mod blob_usage;
 pub(super) mod disk_usage;
 pub(super) mod evict;

@@ -4,6 +4,7 @@
 pub(super) mod access_tracker;
 pub(super) mod accounting;
 pub(super) mod blob_store;
+pub(super) mod claims;
 pub(super) mod damage;
 pub(super) mod gc_guard;
 pub(super) mod hashing;

@@ -8,18 +8,33 @@ use std::sync::atomic::Ordering;
 /// The name claims of one volume that may need the operator's attention.
 #[derive(Debug, Default)]
 pub(in crate::registry) struct NameClaims {
-    /// The number of names freed since the start. Facts about a repository found before the last change may be stale.
-    pub(in crate::registry) freed: AtomicU64,
+    freed: AtomicU64,
     /// The claims not proven yet, with their verdicts.
-    pub(in crate::registry) unsettled: Mutex<BTreeMap<RepositoryName, Verdict>>,
+    unsettled: Mutex<BTreeMap<RepositoryName, Verdict>>,
     /// The last name for which the upstream gave no answer; the next round begins after it.
-    pub(in crate::registry) unanswered: Mutex<Option<RepositoryName>>,
+    unanswered: Mutex<Option<RepositoryName>>,
 }
 
 impl NameClaims {
+    /// Returns the number of names freed since the start. Facts about a repository that were found at another number may
+    /// be stale.
+    pub(in crate::registry) fn freed(&self) -> u64 {
+        self.freed.load(Ordering::Acquire)
+    }
+
     /// Records that a repository was removed, at least in part, so that facts found before are stale.
-    pub(in crate::registry) fn freed(&self) {
+    pub(in crate::registry) fn free(&self) {
         self.freed.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Forgets a name whose claim is removed.
+    pub(in crate::registry) fn forget(&self, name: &RepositoryName) {
+        self.unsettled.lock().remove(name);
+    }
+
+    /// Records that the upstream gave no answer about a name, so that the next round begins after it.
+    pub(in crate::registry) fn not_answered(&self, name: RepositoryName) {
+        *self.unanswered.lock() = Some(name);
     }
 
     pub(in crate::registry) fn note(&self, name: &RepositoryName, verdict: Verdict) {

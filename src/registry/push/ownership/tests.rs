@@ -53,7 +53,7 @@ fn a_name_without_an_answer_delays_no_push() {
     for (unanswered, turn) in
         [("a/a", ["b/b", "c/c", "a/a"]), ("c/c", ["a/a", "b/b", "c/c"]), ("b/x", ["c/c", "a/a", "b/b"])]
     {
-        *claims.unanswered.lock() = Some(name(unanswered));
+        claims.not_answered(name(unanswered));
         assert_eq!(in_turn(), turn);
     }
 }
@@ -67,7 +67,7 @@ fn a_right_from_before_a_removal_claims_nothing() {
     let place = Repository { domain: None, name: name("team/app") };
     let permission = ClaimPermission { verdict: Some(Verdict::Proven), freed: 0 };
     let links = store.disk.links(&place);
-    store.name_claims.freed();
+    store.name_claims.free();
     assert!(!store.claim(&place, permission).unwrap());
     assert!(links.claim().unwrap().is_none() && store.index.is_claimed(&place) == Some(false));
     assert!(store.claim(&place, ClaimPermission { freed: 1, ..permission }).unwrap());
