@@ -106,7 +106,7 @@ async fn the_books_are_what_du_finds() {
     for tag in ["a", "b", "c"] {
         links.set_tag(&tag.parse().unwrap(), &Digest::sha256(b"{}"), Durability::Synced).unwrap();
     }
-    let lock = store.locks.wait_for_digest(&cached[3]).await;
+    let lock = store.protection.locks.wait_for_digest(&cached[3]).await;
     assert!(store.with(Blocking::in_test()).host_layer(&hosted("mine"), &cached[3], &lock).unwrap());
     drop(lock);
     let uploads = disk(&store).uploads(&hosted("mine"));
@@ -157,12 +157,12 @@ async fn closed_books_stay_as_they_are() {
     let store = open(&dir, SpaceLimits::default(), Retention::default());
     let cached = cache(&store, &mirrored("a"), content(1, 100)).await;
     let late = store.stage(&Digest::sha256(b"late"), Purpose::Mirrored, 10).await.unwrap();
-    assert!(store.close());
-    let totals = store.storage.ledger().totals();
+    assert!(store.execution.close());
+    let totals = store.volume.ledger().totals();
     let published = store.publish(late, Digest::sha256(b"late"), Durability::Unsynced, BlobKind::Blob).await;
     assert!(matches!(published, Err(Error::ShuttingDown)), "{published:?}");
     assert_eq!(on_a_thread(|io| store.with(io).evict_until(|freed| freed >= 1 << 20)), 0);
-    assert!(disk(&store).has_blob(&cached).unwrap() && store.storage.ledger().totals() == totals);
+    assert!(disk(&store).has_blob(&cached).unwrap() && store.volume.ledger().totals() == totals);
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn the_books_survive_a_stop_and_a_kill() {
         agrees(&store, &dir, "before the end");
         if stop {
             store.with(Blocking::in_test()).flush_accesses();
-            store.index.close(Closing::Quiet(store.ledger_totals()));
+            store.volume.index.close(Closing::Quiet(store.volume.ledger_totals()));
         }
     }
 }
@@ -188,7 +188,7 @@ async fn the_ledger_survives_a_push_before_the_index_is_open() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir, SpaceLimits::default(), Retention::default());
     let cached = cache(&store, &mirrored("a"), content(1, 100)).await;
-    store.index.close(Closing::Quiet(store.ledger_totals()));
+    store.volume.index.close(Closing::Quiet(store.volume.ledger_totals()));
     drop(store);
     for (push, drop_cached) in [(false, false), (true, false), (false, true)] {
         let store = begin(&dir, SpaceLimits::default(), Retention::default());
@@ -200,14 +200,14 @@ async fn the_ledger_survives_a_push_before_the_index_is_open() {
         links.add_revision(&Digest::sha256(b"{}"), Durability::Synced).unwrap();
         if drop_cached {
             disk(&store).remove_blob(&cached).unwrap();
-            store.index.removed(&cached);
+            store.volume.index.removed(&cached);
         }
         on_a_thread(|io| Rebuilds::default().open_index(&store.with(io))).unwrap();
         agrees(&store, &dir, "when the index is open");
-        assert!(store.index.is_complete());
-        assert_eq!(store.index.was_complete(), !push && !drop_cached, "whether the disk had to be looked at");
-        assert_eq!(store.index.blob_entry(&cached).is_some(), !drop_cached);
-        store.index.close(Closing::Quiet(store.ledger_totals()));
+        assert!(store.volume.index.is_complete());
+        assert_eq!(store.volume.index.was_complete(), !push && !drop_cached, "whether the disk had to be looked at");
+        assert_eq!(store.volume.index.blob_entry(&cached).is_some(), !drop_cached);
+        store.volume.index.close(Closing::Quiet(store.volume.ledger_totals()));
     }
 }
 
@@ -221,13 +221,13 @@ async fn what_is_pushed_pinned_read_or_leased_stays() {
     let pushed = cache(&store, &mirrored("a"), content(3, 10)).await;
     let read = cache(&store, &mirrored("a"), content(4, 10)).await;
     assert!(store.promote(pushed).await.unwrap());
-    let reading = store.access_tracker.read(&read);
+    let reading = store.protection.access_tracker.read(&read);
     on_a_thread(|io| store.with(io).evict_until(|_| false));
     let there = |digest| disk(&store).has_blob(digest).unwrap();
     assert!(!there(&free) && there(&pinned) && there(&pushed) && there(&read));
-    assert_eq!(store.index.blob_entry(&pushed).unwrap().owner, Owner::Hosted);
+    assert_eq!(store.volume.index.blob_entry(&pushed).unwrap().owner, Owner::Hosted);
     drop(reading);
-    store.index.requeue(Requeue::Due(u64::MAX - 1));
+    store.volume.index.requeue(Requeue::Due(u64::MAX - 1));
     on_a_thread(|io| store.with(io).evict_until(|_| false));
     assert!(!there(&read) && there(&pinned));
     let repository = disk(&store).links(&mirrored("a"));
@@ -272,7 +272,7 @@ async fn nothing_is_evicted_if_it_does_not_suffice() {
     let (mut old, mut leased) = (Vec::new(), Vec::new());
     for seed in 0..20 {
         let digest = cache(&store, &mirrored("old"), content(seed, 300)).await;
-        let index = &store.index;
+        let index = &store.volume.index;
         let (allocated, stamp) = (index.blob_entry(&digest).unwrap().allocated, index.stamp(&digest).unwrap());
         index.removed(&digest);
         let class = Class { mirrored: true, hosted: false };
@@ -345,12 +345,12 @@ async fn partial_blobs_are_removed_first() {
     for number in 0..2_u8 {
         let staged = store.stage(&Digest::sha256(&[1]), Purpose::Mirrored, 6 << 20).await.unwrap();
         let digest = Digest::sha256(&[number]);
-        store.partial_blobs.put(&digest, staged, Box::new(HashState::new(digest.hasher())), 6 << 20);
+        store.space.partial_blobs.put(&digest, staged, Box::new(HashState::new(digest.hasher())), 6 << 20);
     }
     agrees(&store, &dir, "with both halves");
     let reservation = store.reserve_object(Purpose::Hosted, 10 << 20).await.unwrap();
-    assert_eq!(store.partial_blobs.bytes(), 6 << 20, "the older one went");
-    assert!(store.partial_blobs.take(&Digest::sha256(&[1])).is_some() && disk(&store).has_blob(&cached).unwrap());
+    assert_eq!(store.space.partial_blobs.bytes(), 6 << 20, "the older one went");
+    assert!(store.space.partial_blobs.take(&Digest::sha256(&[1])).is_some() && disk(&store).has_blob(&cached).unwrap());
     drop(reservation);
     agrees(&store, &dir, "afterwards");
 }

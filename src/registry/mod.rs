@@ -147,7 +147,7 @@ impl Registry {
     /// Returns the threads for blocking work.
     #[must_use]
     pub fn lanes(&self) -> &Lanes {
-        &self.store.lanes
+        self.store.execution.lanes()
     }
 
     /// Returns the metrics.
@@ -158,12 +158,12 @@ impl Registry {
 
     /// Flushes the index at a clean shutdown. From here on nothing is stored or evicted, even if fills are under way.
     pub fn close(&self, io: &Blocking) {
-        self.store.gc_guard.close();
+        self.store.protection.gc_guard.close();
         self.store.with(io).flush_accesses();
-        let quiet = self.store.close();
+        let quiet = self.store.execution.close();
         self.rebuilds.saved_uses.save(&self.store.with(io));
-        let closing = if quiet { Closing::Quiet(self.store.ledger_totals()) } else { Closing::Busy };
-        self.store.index.close(closing);
+        let closing = if quiet { Closing::Quiet(self.store.volume.ledger_totals()) } else { Closing::Busy };
+        self.store.volume.index.close(closing);
     }
 }
 

@@ -23,12 +23,12 @@ async fn a_fill_waits_for_a_quarantine_of_the_same_blob() {
     let bytes = content(1, 10);
     let digest = cache(&store, &mirrored("a"), bytes.clone()).await;
     assert!(store.promote(digest).await.unwrap());
-    let lock = store.locks.wait_for_digest(&digest).await;
+    let lock = store.protection.locks.wait_for_digest(&digest).await;
     store.with(Blocking::in_test()).host_layer(&hosted("mine"), &digest, &lock).unwrap();
     let staged = store.stage(&digest, Purpose::Mirrored, bytes.len() as u64).await.unwrap();
     staged.writer().write_at(Blocking::in_test(), &bytes, 0).unwrap();
     // The same steps as for a damaged blob, under the lock.
-    store.index.removed(&digest);
+    store.volume.index.removed(&digest);
     let filling = store.clone();
     let fill = Handle::current().spawn(async move {
         filling.publish(staged, digest, Durability::Unsynced, BlobKind::Blob).await.map_err(drop)
@@ -37,7 +37,7 @@ async fn a_fill_waits_for_a_quarantine_of_the_same_blob() {
     on_a_thread(|io| store.with(io).disk.quarantine(&digest)).unwrap();
     drop(lock);
     fill.await.unwrap().unwrap();
-    assert!(disk(&store).has_blob(&digest).unwrap() && store.index.class(&digest).hosted);
+    assert!(disk(&store).has_blob(&digest).unwrap() && store.volume.index.class(&digest).hosted);
     assert!(!disk(&store).is_unsynced(&digest).unwrap());
     assert!(!disk(&store).is_quarantined(&digest).unwrap());
     assert_eq!(store.read(digest).await.unwrap().unwrap(), bytes);

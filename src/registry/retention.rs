@@ -1,7 +1,9 @@
 //! The rules of eviction: pins, the lease and the time to live.
 
-use crate::oci::NamePattern;
 use std::time::Duration;
+
+use crate::oci::{NamePattern, Repository};
+
 /// The limits of eviction.
 #[derive(Clone, Debug, Default)]
 pub struct Retention {
@@ -11,4 +13,16 @@ pub struct Retention {
     pub lease: Duration,
     /// The time without a request after which mirrored content is removed; zero disables this.
     pub ttl: Duration,
+}
+
+impl Retention {
+    /// Returns whether the content of a repository is never evicted.
+    pub(super) fn is_pinned(&self, repository: &Repository) -> bool {
+        self.pinned.iter().any(|pattern| pattern.matches(&repository.name))
+    }
+
+    /// Returns the end of the lease after a use, in seconds since the epoch.
+    pub(super) fn leased_until(&self, used: u64) -> u64 {
+        used + self.lease.as_secs()
+    }
 }

@@ -72,7 +72,7 @@ async fn the_oldest_goes_and_what_is_kept_stays() {
         age(&dir, digest, 3600 * hours);
     }
     age(&dir, &older, 3600 * 24);
-    let reading = store.access_tracker.read(&read);
+    let reading = store.protection.access_tracker.read(&read);
     assert_eq!(evict(&store, 1).unwrap() >> 10, 100, "one is enough");
     assert!(!there(&store, &older) && there(&store, &old), "the oldest goes first");
     evict(&store, u64::MAX).unwrap();
@@ -93,7 +93,7 @@ async fn the_oldest_goes_and_what_is_kept_stays() {
     assert!(!links.has(&stale).unwrap() && !links.has(&expired).unwrap(), "links go first");
     assert_eq!(links.tag(&"latest".parse().unwrap()).unwrap(), None);
     drop(reading);
-    store.access_tracker.note(&read);
+    store.protection.access_tracker.note(&read);
     store.with(Blocking::in_test()).flush_accesses();
     assert_eq!(evict(&store, u64::MAX).unwrap(), 0, "it was asked for a moment ago, and the index may be gone");
 }
@@ -112,7 +112,7 @@ async fn nothing_goes_when_a_repository_cannot_be_looked_at() {
     assert!(matches!(evict(&store, u64::MAX), Err(Error::Storage(_))));
     assert!(there(&store, &cached));
     fs::remove_file(repositories.join("team")).unwrap();
-    let collecting = store.gc_guard.collect(Duration::ZERO);
+    let collecting = store.protection.gc_guard.collect(Duration::ZERO);
     assert!(matches!(evict(&store, u64::MAX), Err(Error::UnderWay)));
     drop(collecting);
     assert!(evict(&store, u64::MAX).unwrap() > 0 && !there(&store, &cached));
@@ -126,15 +126,15 @@ async fn what_was_promoted_while_the_index_was_away_stays() {
     let pushed = cache(&store, &mirrored("a"), content(1, 100)).await;
     drop(store);
     let store = begin(&dir, SpaceLimits::default(), Retention::default());
-    let guard = store.gc_guard.guard_upload(&hosted("mine"), Some(&pushed)).await;
+    let guard = store.protection.gc_guard.guard_upload(&hosted("mine"), Some(&pushed)).await;
     assert!(store.promote(pushed).await.unwrap());
     on_a_thread(|io| Rebuilds::default().open_index(&store.with(io))).unwrap();
-    assert_eq!(store.index.blob_entry(&pushed).unwrap().owner, Owner::Mirrored, "the promotion was not noted");
+    assert_eq!(store.volume.index.blob_entry(&pushed).unwrap().owner, Owner::Mirrored, "the promotion was not noted");
     assert_eq!(on_a_thread(|io| store.with(io).evict_until(|_| false)), 0, "somebody is about to link it");
-    let lock = store.locks.wait_for_digest(&pushed).await;
+    let lock = store.protection.locks.wait_for_digest(&pushed).await;
     assert!(store.with(Blocking::in_test()).host_layer(&hosted("mine"), &pushed, &lock).unwrap());
     drop((lock, guard));
-    store.index.requeue(Requeue::Due(u64::MAX - 1));
+    store.volume.index.requeue(Requeue::Due(u64::MAX - 1));
     assert_eq!(on_a_thread(|io| store.with(io).evict_until(|_| false)), 0, "it is linked");
     assert!(there(&store, &pushed));
 }
@@ -147,7 +147,7 @@ async fn bytes_that_went_are_not_linked() {
     let gone = cache(&store, &mirrored("a"), content(1, 100)).await;
     assert!(store.promote(gone).await.unwrap());
     disk(&store).remove_blob(&gone).unwrap();
-    let lock = store.locks.wait_for_digest(&gone).await;
+    let lock = store.protection.locks.wait_for_digest(&gone).await;
     assert!(!store.with(Blocking::in_test()).host_layer(&hosted("mine"), &gone, &lock).unwrap());
     assert!(!disk(&store).links(&hosted("mine")).has_layer(&gone).unwrap());
 }
@@ -166,13 +166,13 @@ async fn a_search_for_damaged_bytes_blocks_no_request() {
     let blocked = std::sync::Arc::new(parking_lot::Mutex::new(blocked));
     for _ in 0..64 {
         let blocked = std::sync::Arc::clone(&blocked);
-        drop(store.lanes.start(Lane::List, move |_| blocked.lock().recv()));
+        drop(store.execution.lanes().start(Lane::List, move |_| blocked.lock().recv()));
     }
     let mut rechecked = Box::pin(store.recheck(damaged));
     let moment = Duration::from_millis(300);
     assert!(tokio::time::timeout(moment, &mut rechecked).await.is_err(), "it waits for the lane of long walks");
-    assert!(store.locks.try_digest(&damaged).is_some(), "nobody waits for it");
-    store.lanes.run(Lane::Compute, |_| ()).await.unwrap();
+    assert!(store.protection.locks.try_digest(&damaged).is_some(), "nobody waits for it");
+    store.execution.lanes().run(Lane::Compute, |_| ()).await.unwrap();
     drop(go_on);
     assert!(rechecked.await.unwrap().is_none() && !there(&store, &damaged));
 }
@@ -183,8 +183,8 @@ async fn what_was_pushed_during_a_walk_counts() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir, SpaceLimits::default(), Retention::default());
     let begun = std::time::Instant::now();
-    assert!(store.gc_guard.entered_since(begun).is_empty());
-    drop(store.gc_guard.guard_upload(&hosted("mine"), None).await);
-    assert_eq!(store.gc_guard.entered_since(begun), [hosted("mine").name]);
-    assert!(store.gc_guard.entered_since(std::time::Instant::now()).is_empty());
+    assert!(store.protection.gc_guard.entered_since(begun).is_empty());
+    drop(store.protection.gc_guard.guard_upload(&hosted("mine"), None).await);
+    assert_eq!(store.protection.gc_guard.entered_since(begun), [hosted("mine").name]);
+    assert!(store.protection.gc_guard.entered_since(std::time::Instant::now()).is_empty());
 }

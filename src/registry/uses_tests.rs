@@ -29,8 +29,8 @@ fn pinned() -> Digest {
 /// Returns the evictable blobs in their order, each with its last use and number of uses. A pinned one leaves the queue
 /// when it is first considered.
 fn queue(store: &BlobStore) -> Vec<(Digest, u64, u32)> {
-    let (digests, _) = store.index.next_in_queue(None, 1000);
-    let entry = |digest: &Digest| store.index.blob_entry(digest).unwrap();
+    let (digests, _) = store.volume.index.next_in_queue(None, 1000);
+    let entry = |digest: &Digest| store.volume.index.blob_entry(digest).unwrap();
     digests
         .into_iter()
         .filter(|digest| *digest != pinned())
@@ -46,10 +46,10 @@ async fn fill(store: &BlobStore) -> Vec<Digest> {
         cached.push(cache(store, &place, content(seed, 10 + usize::from(seed % 5) * 30)).await);
     }
     let uses = |count, last| Uses { count, last };
-    store.index.used([(cached[1], uses(5, 2_000_000_000)), (cached[2], uses(1, 2_000_000_001))]);
+    store.volume.index.used([(cached[1], uses(5, 2_000_000_000)), (cached[2], uses(1, 2_000_000_001))]);
     on_a_thread(|io| store.with(io).evict_until(|freed| freed >= 300 << 10));
     cached.retain(|digest| disk(store).has_blob(digest).unwrap());
-    store.index.used([(cached[0], uses(2, 2_000_000_002)), (cached[4], uses(1, 2_000_000_003))]);
+    store.volume.index.used([(cached[0], uses(2, 2_000_000_002)), (cached[4], uses(1, 2_000_000_003))]);
     cached
 }
 
@@ -58,16 +58,16 @@ async fn the_order_of_eviction_survives_a_deleted_index() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir, SpaceLimits::default(), pinning());
     let cached = fill(&store).await;
-    let (before, clock) = (queue(&store), store.index.eviction_clock());
+    let (before, clock) = (queue(&store), store.volume.index.eviction_clock());
     assert!(before.len() > 4 && clock > 0);
     SavedUses::default().save(&store.with(Blocking::in_test()));
-    store.index.close(Closing::Quiet(store.ledger_totals()));
+    store.volume.index.close(Closing::Quiet(store.volume.ledger_totals()));
     drop(store);
     for _ in 0..2 {
         std::fs::remove_dir_all(dir.path().join("index")).unwrap();
         let store = open(&dir, SpaceLimits::default(), pinning());
         assert_eq!(queue(&store), before);
-        assert!(store.index.eviction_clock() >= clock);
+        assert!(store.volume.index.eviction_clock() >= clock);
     }
     let store = open(&dir, SpaceLimits::default(), pinning());
     assert!(cached.contains(&pinned()));
@@ -98,12 +98,12 @@ async fn uses_since_the_start_are_added_to_past_ones() {
     fill(&store).await;
     let before = queue(&store);
     SavedUses::default().save(&store.with(Blocking::in_test()));
-    store.index.clear();
+    store.volume.index.clear();
     on_a_thread(|io| scan(&store.with(io))).unwrap();
     let (first, _, uses) = before[0];
-    store.index.used([(first, Uses { count: 1, last: 2_000_000_010 })]);
+    store.volume.index.used([(first, Uses { count: 1, last: 2_000_000_010 })]);
     on_a_thread(|io| Rebuilds::default().open_index(&store.with(io))).unwrap();
-    let entry = store.index.blob_entry(&first).unwrap();
+    let entry = store.volume.index.blob_entry(&first).unwrap();
     assert!(entry.uses > uses && entry.used == 2_000_000_010, "{entry:?}");
     assert_ne!(queue(&store)[0].0, first, "it was just used");
 }
@@ -120,7 +120,7 @@ async fn uses_that_cannot_be_read_are_kept() {
     let saved = std::fs::read(&uses).unwrap();
     std::fs::remove_file(&uses).unwrap();
     std::fs::create_dir(&uses).unwrap();
-    store.index.clear();
+    store.volume.index.clear();
     on_a_thread(|io| Rebuilds::default().rebuild_index(&store.with(io))).unwrap();
     std::fs::remove_dir(&uses).unwrap();
     std::io::Write::write_all(&mut std::fs::File::create(&uses).unwrap(), &saved).unwrap();
@@ -138,9 +138,9 @@ async fn what_was_saved_is_kept_until_it_is_restored() {
     SavedUses::default().save(&store.with(Blocking::in_test()));
     let saved = disk(&store).last_uses().unwrap();
     assert!(saved.is_some());
-    store.index.clear();
+    store.volume.index.clear();
     SavedUses::default().save(&store.with(Blocking::in_test()));
-    store.index.set_complete();
+    store.volume.index.set_complete();
     SavedUses::default().save(&store.with(Blocking::in_test()));
     assert_eq!(disk(&store).last_uses().unwrap(), saved);
 }

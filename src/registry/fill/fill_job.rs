@@ -54,7 +54,7 @@ impl Fills {
         }
         let pool = origin.upstream.pool.clone();
         let ranges = RangeFetches::new(self.store.clone(), Arc::clone(&self.ranges));
-        let (passing, reading) = (Arc::clone(&self.passing), self.store.access_tracker.read(digest));
+        let (passing, reading) = (Arc::clone(&self.passing), self.store.protection.access_tracker.read(digest));
         let fill = Arc::new(Fill::new(digest, origin, ranges, passing, reading));
         under_way.opening.insert(opening, Arc::clone(&fill));
         drop(under_way);
@@ -108,7 +108,7 @@ impl Job {
     /// been pushed by another client.
     async fn ask_for_right(&self, client: &Client) -> Result<Shown, Failure> {
         let Origin { upstream, repository, right, .. } = self.fill.origin();
-        let class = self.fills.store.index.class(self.fill.digest());
+        let class = self.fills.store.volume.index.class(self.fill.digest());
         if right.is_some_and(|right| right.covers(class)) {
             return Ok(Shown::Before);
         }
@@ -154,7 +154,7 @@ impl Job {
     }
 
     async fn fetch(&self, client: Client) -> Result<u64, Failure> {
-        let partial = self.fills.store.partial_blobs.take(self.fill.digest());
+        let partial = self.fills.store.space.partial_blobs.take(self.fill.digest());
         let from = partial.as_ref().map_or(0, |partial| partial.state.written);
         let mut events = fetch::start(client.clone(), self.fill.wanted(from, None));
         if from > 0 {
@@ -199,7 +199,7 @@ impl Job {
     /// repository that has no right to the blob.
     fn not_resumed(&self, partial: Option<PartialBlob>, failure: Failure) -> Failure {
         if let Some(partial) = partial {
-            self.fills.store.partial_blobs.put_back(self.fill.digest(), partial);
+            self.fills.store.space.partial_blobs.put_back(self.fill.digest(), partial);
         }
         failure
     }
@@ -248,7 +248,7 @@ impl Job {
         state: Box<HashState>,
         size: u64,
     ) -> Result<(Staged, Box<HashState>), Failure> {
-        let writer = Writer::new(HashingFile::new(staged.writer(), state), self.fills.store.lanes.clone());
+        let writer = Writer::new(HashingFile::new(staged.writer(), state), self.fills.store.execution.lanes().clone());
         let mut transfer = Transfer { coming, writer, size, unread: UnreadTimer::default() };
         match transfer.run(&self.fill).await {
             Ok(()) => {}
@@ -273,7 +273,7 @@ impl Job {
         {
             let (digest, state) = (*self.fill.digest(), hashing_file.into_state());
             // On a lane, since it may remove the file of an older one.
-            let keep = move |store: &BlockingStore<'_>| store.partial_blobs.put(&digest, staged, state, size);
+            let keep = move |store: &BlockingStore<'_>| store.space.partial_blobs.put(&digest, staged, state, size);
             let _ = self.fills.store.blocking(Lane::Write, keep).await;
         }
         error.into()
@@ -281,7 +281,7 @@ impl Job {
 
     /// Lets each reader go on alone. The first one takes over the connection in `rest`, if there is one.
     fn hand_over(&self, state: &HashState, size: u64, error: &Error, rest: Option<Events>) -> Failure {
-        self.fills.store.uncached.log(self.fill.digest(), error);
+        self.fills.store.space.uncached.log(self.fill.digest(), error);
         let _ = self.fill.refused.set(Refused::of(error));
         let (hasher, rest) = (state.hasher.clone(), Mutex::new(rest));
         Failure::NoSpace(Arc::new(Handover { size, written: state.written, hasher, rest }))
@@ -300,7 +300,7 @@ impl Job {
         }
         // The bytes are verified and readers have them, even if the disk does not keep them.
         if let Err(error) = self.fills.store.publish(staged, expected, Durability::Unsynced, BlobKind::Blob).await {
-            self.fills.store.uncached.log(&expected, &error);
+            self.fills.store.space.uncached.log(&expected, &error);
             let _ = self.fill.refused.set(Refused::of(&error));
         } else {
             self.fills.store.link_layer(repository, expected).await;

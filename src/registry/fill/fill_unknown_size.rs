@@ -93,7 +93,7 @@ impl Job {
         room: &mut Room,
     ) -> Result<(Box<HashState>, Option<Error>), Failure> {
         let store = &self.fills.store;
-        let mut writer = Writer::new(HashingFile::new(staged.writer(), state), store.lanes.clone());
+        let mut writer = Writer::new(HashingFile::new(staged.writer(), state), store.execution.lanes().clone());
         let mut unread = UnreadTimer::default();
         let end = loop {
             tokio::select! {

@@ -110,7 +110,7 @@ impl Collection {
         store: &BlockingStore<'_>,
         on_event: ProgressCallback<'_, GcEvent>,
     ) -> Result<Collected, Error> {
-        let under_way = store.gc_guard.collect(self.grace).ok_or(Error::UnderWay)?;
+        let under_way = store.protection.gc_guard.collect(self.grace).ok_or(Error::UnderWay)?;
         let mut collector = Collector {
             store,
             collection: self,
@@ -127,7 +127,7 @@ impl Collection {
         }
         collector.bytes()?;
         if !self.mode.is_dry() {
-            store.metrics.found(metrics::MaintenanceEvent::CollectEnded);
+            store.volume.metrics.found(metrics::MaintenanceEvent::CollectEnded);
         }
         Ok(collector.collected)
     }
@@ -140,7 +140,7 @@ impl Collector<'_> {
 
     fn count(&self, kind: metrics::Collected, bytes: u64) {
         if !self.collection.mode.is_dry() {
-            self.store.metrics.found(metrics::MaintenanceEvent::Collected(kind, bytes));
+            self.store.volume.metrics.found(metrics::MaintenanceEvent::Collected(kind, bytes));
         }
     }
 
@@ -167,7 +167,7 @@ impl Collector<'_> {
         }
         self.hosted.extend(plan.named.iter().map(short));
         if is_empty && !self.collection.mode.is_dry() {
-            let _repository = self.store.locks.repository(repository);
+            let _repository = self.store.protection.locks.repository(repository);
             links.remove_empty_folders();
         }
         Ok(())
@@ -183,7 +183,7 @@ impl Collector<'_> {
         let mut tries = 0;
         loop {
             let recent = self.recent.planned_now();
-            let is_used = |digest: &Digest| self.store.gc_guard.is_protected(repository, digest, recent);
+            let is_used = |digest: &Digest| self.store.protection.gc_guard.is_protected(repository, digest, recent);
             let plan = Plan::make(self.store.disk, repository, self.collection.untagged, is_used)?;
             let pruned = self.prune_claimed(&Pruning { repository, links, plan: &plan, recent }, gone)?;
             tries += 1;
@@ -201,7 +201,7 @@ impl Collector<'_> {
             return self.prune(pruning, true, gone);
         }
         let (store, repository) = (self.store, pruning.repository);
-        let locked = || store.locks.repository(repository);
+        let locked = || store.protection.locks.repository(repository);
         let claimed = {
             let _repository = locked();
             store.keep_claim(repository)?
@@ -232,7 +232,7 @@ impl Collector<'_> {
                 return Ok(Pruned::Outdated);
             }
             if let (Some(subject), false) = (subject, self.collection.mode.is_dry()) {
-                self.store.index.remove_referrer(repository, subject, digest);
+                self.store.volume.index.remove_referrer(repository, subject, digest);
             }
             gone.insert(*digest);
             self.collected.manifests += 1;
@@ -268,13 +268,13 @@ impl Collector<'_> {
     ) -> Result<RemovalOutcome<()>, Error> {
         let store = self.store;
         let Pruning { repository, recent, .. } = *pruning;
-        let _repository = store.locks.repository(repository);
-        let _digest = store.locks.digest(digest);
+        let _repository = store.protection.locks.repository(repository);
+        let _digest = store.protection.locks.digest(digest);
         if self.collection.mode.is_dry() {
-            let is_used = store.gc_guard.is_protected(repository, digest, recent);
+            let is_used = store.protection.gc_guard.is_protected(repository, digest, recent);
             return Ok(if is_used { RemovalOutcome::InUse } else { RemovalOutcome::Removed(()) });
         }
-        let removed = store.gc_guard.unless_recent(Some(repository), digest, recent, || {
+        let removed = store.protection.gc_guard.unless_recent(Some(repository), digest, recent, || {
             // The index first, since requests read it before the disk.
             store.index.remove_link(repository, digest, link);
             remove().inspect_err(|_| store.reread_link(repository, digest))
@@ -292,15 +292,15 @@ impl Collector<'_> {
             let (digest, size) = blob?;
             let key = short(&digest);
             // An open file that is removed still occupies space that is not counted.
-            if self.hosted.contains(&key) || store.access_tracker.is_read(&digest) {
+            if self.hosted.contains(&key) || store.protection.access_tracker.is_read(&digest) {
                 continue;
             }
-            let lock = store.locks.digest(&digest);
+            let lock = store.protection.locks.digest(&digest);
             let (mode, cached) = (self.collection.mode, self.mirrored.contains(&key));
-            let removed = store.gc_guard.unless_recent(None, &digest, self.recent, || match mode {
+            let removed = store.protection.gc_guard.unless_recent(None, &digest, self.recent, || match mode {
                 Mode::DryRun => Ok(()),
                 Mode::Remove if cached => {
-                    store.demote_to_mirrored(&digest);
+                    store.index.demoted(&digest);
                     Ok(())
                 }
                 Mode::Remove => store.remove_bytes(&digest),

@@ -24,7 +24,7 @@ impl Registry {
             upstreams: self.upstreams.values().map(upstream).collect(),
             fills: self.fills.under_way(),
             uploads: self.sessions.open(),
-            index_complete: self.store.index.is_complete(),
+            index_complete: self.store.volume.index.is_complete(),
             names: self.unsettled_names(),
         }
     }
@@ -129,8 +129,8 @@ mod tests {
         let place = Repository { domain: Some(Domain::docker_hub()), name: "library/many".parse().unwrap() };
         for number in 0..many() {
             let digest = Digest::sha256(&number.to_be_bytes());
-            store.index.discovered(&digest, 4096, 1);
-            store.index.linked(&place, &digest, Link { layer: true, ..Link::default() });
+            store.volume.index.discovered(&digest, 4096, 1);
+            store.volume.index.linked(&place, &digest, Link { layer: true, ..Link::default() });
         }
         let scrape = || {
             let began = Instant::now();

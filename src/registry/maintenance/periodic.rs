@@ -1,18 +1,12 @@
 //! The periodic work of a registry. `cli` schedules it and chooses the threads.
 
-use crate::{
-    lanes::Blocking,
-    registry::{Registry, store::access_tracker},
-    storage::Usage,
-};
+use crate::{lanes::Blocking, registry::Registry, storage::Usage};
 
 impl Registry {
     /// Drops expired state in memory, and saves last uses when that is due; to be called about every minute. Blocks.
     pub fn tidy(&self, io: &Blocking) {
-        self.store.partial_blobs.tidy();
-        self.store.gc_guard.tidy();
-        self.store.uncached.tidy();
-        self.store.access_tracker.forget(access_tracker::now().saturating_sub(self.store.retention.lease.as_secs()));
+        self.store.space.tidy();
+        self.store.protection.tidy(self.store.space.retention.lease);
         self.rebuilds.saved_uses.save_if_due(&self.store.with(io));
     }
 

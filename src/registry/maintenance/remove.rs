@@ -22,7 +22,7 @@ pub struct Removed {
 /// Removes a hosted repository and frees its name; in a dry run, only counts.
 pub(super) fn remove(store: &BlockingStore<'_>, name: &RepositoryName, mode: Mode) -> Result<Removed, Error> {
     let repository = Repository { domain: None, name: name.clone() };
-    let _lock = store.locks.repository(&repository);
+    let _lock = store.protection.locks.repository(&repository);
     let links = store.disk.links(&repository);
     if links.claim()?.is_none() && links.layers().next().transpose()?.is_none() {
         return Err(Error::NameUnknown);
@@ -66,7 +66,7 @@ fn remove_links(
     }
     for digest in links.layers() {
         let digest = digest?;
-        let _digest = store.locks.digest(&digest);
+        let _digest = store.protection.locks.digest(&digest);
         store.index.remove_link(repository, &digest, Link { layer: true, named: Some(0), ..Link::default() });
         let unlinked = links.remove_layer(&digest, Durability::Unsynced);
         unlinked.inspect_err(|_| store.reread_link(repository, &digest))?;

@@ -40,7 +40,7 @@ impl Registry {
         let release = move |store: &BlockingStore<'_>| {
             store.index.restored(&wanted);
             store.disk.release(&wanted)?;
-            store.metrics.found(MaintenanceEvent::Restored);
+            store.volume.metrics.found(MaintenanceEvent::Restored);
             Ok::<(), Error>(())
         };
         let restored = matches!(self.store.promote(wanted).await, Ok(true))

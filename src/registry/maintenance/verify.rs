@@ -107,7 +107,7 @@ impl Verification {
             return Err(error.into());
         }
         if self.steps.end == VERIFY_SHARDS {
-            store.metrics.found(MaintenanceEvent::VerifyEnded);
+            store.volume.metrics.found(MaintenanceEvent::VerifyEnded);
         }
         Ok(verifier.verified)
     }
@@ -132,9 +132,9 @@ impl Verifier<'_> {
         let Some(stored) = disk.blob(digest)? else { return Ok(()) };
         let Some(whole) = self.look_into(&stored, digest, |error| disk.unread(digest, error)) else { return Ok(()) };
         self.verified.blobs += 1;
-        self.store.metrics.found(MaintenanceEvent::Verified(stored.stamp.size));
+        self.store.volume.metrics.found(MaintenanceEvent::Verified(stored.stamp.size));
         if whole {
-            self.store.settle(digest, &stored);
+            self.store.volume.settle(digest, &stored);
             return Ok(());
         }
         (self.hooks.forget)(digest);
@@ -201,7 +201,7 @@ impl Verifier<'_> {
         let taken = self.store.take_back(digest)?;
         if taken {
             (self.hooks.forget)(digest);
-            self.store.metrics.found(MaintenanceEvent::Restored);
+            self.store.volume.metrics.found(MaintenanceEvent::Restored);
             tracing::info!("{digest} was set aside and is right: it is taken back");
         }
         Ok(taken)
@@ -213,7 +213,7 @@ impl Verifier<'_> {
         let owners = self.store.owners(digest)?;
         {
             // A publication of the right bytes checks the quarantine under the same lock.
-            let _lock = self.store.locks.digest(digest);
+            let _lock = self.store.protection.locks.digest(digest);
             if self.store.disk.has_blob(digest)? || owners.iter().all(|owner| owner.domain.is_some()) {
                 self.store.disk.release(digest)?;
                 return Ok(());

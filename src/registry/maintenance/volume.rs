@@ -35,6 +35,6 @@ impl Volume {
     /// Flushes the index to the disk; to be called last.
     pub fn close(&self, io: &Blocking) {
         self.rebuilds.saved_uses.save(&self.store.with(io));
-        self.store.index.close(Closing::Quiet(self.store.ledger_totals()));
+        self.store.volume.index.close(Closing::Quiet(self.store.volume.ledger_totals()));
     }
 }

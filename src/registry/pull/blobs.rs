@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     index::Link,
-    lanes::{Blocking, Lane},
+    lanes::Lane,
     oci::{ByteRange, Digest, Repository},
     registry::{
         CacheStatus, Error, Kept, Registry, UnusableAnswer,
@@ -99,7 +99,7 @@ impl Registry {
         let link = cached_or_unknown(self.blob_link(repository, digest).await);
         self.manifests.want(repository, digest);
         // Taken before the file is opened: an open file that is removed still occupies space.
-        let reading = self.store.access_tracker.read(digest);
+        let reading = self.store.protection.access_tracker.read(digest);
         let blob = match cached_or_unknown(self.store.known(*digest).await) {
             // The right is checked after the file is opened, since a push may store the blob in between.
             Some(stored) => {
@@ -109,7 +109,7 @@ impl Registry {
             None => self.fill(repository, digest, link).await?,
         };
         // Noted only now, after the authorization.
-        self.store.access_tracker.note(digest);
+        self.store.protection.access_tracker.note(digest);
         self.settle_link(repository, digest, link).await;
         Ok(blob)
     }
@@ -137,7 +137,7 @@ impl Registry {
 
     /// Returns whether a link authorizes for stored bytes. Bytes of unknown origin count as pushed.
     fn covers(&self, link: Option<Link>, digest: &Digest) -> bool {
-        link.and_then(right).is_some_and(|right| right.covers(self.store.index.class(digest)))
+        link.and_then(right).is_some_and(|right| right.covers(self.store.volume.index.class(digest)))
     }
 
     /// Joins or begins a fill. A repository without authorization begins its own, except when another repository's fill
@@ -225,13 +225,13 @@ impl Registry {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<Link>, Error> {
-        if self.store.trusts_index(repository)
+        if self.store.volume.trusts_index(repository)
             && let Some(link) = self.manifests.link_of(repository, digest)
         {
             return Ok(Some(link));
         }
         // A complete index knows all hosted repositories. It is checked after the lookup, which may have failed.
-        if repository.domain.is_none() && self.store.index.is_complete() {
+        if repository.domain.is_none() && self.store.volume.index.is_complete() {
             return Ok(None);
         }
         let (place, digest) = (repository.clone(), *digest);
@@ -239,7 +239,7 @@ impl Registry {
         if let Some(link) = self.store.blocking(Lane::Look, look).await?? {
             return Ok(Some(link));
         }
-        if self.store.index.is_complete() || repository.domain.is_none() {
+        if self.store.volume.index.is_complete() || repository.domain.is_none() {
             return Ok(None);
         }
         // This reads all manifests of the repository.
@@ -281,17 +281,14 @@ fn link_on_disk(
 /// Indexes a mirrored link in the background, if it still exists: this can take long while an index is built. If the
 /// digest's lock is held, it is left to the next request, because the holder may be waiting for this lane.
 fn index_link(store: &BlobStore, repository: &Repository, digest: Digest) {
-    let (store, repository) = (store.clone(), repository.clone());
-    let lanes = store.lanes.clone();
-    let add = move |io: &Blocking| {
-        let Some(_open) = store.changing() else { return };
-        let Some(_lock) = store.locks.try_digest(&digest) else { return };
+    let repository = repository.clone();
+    store.in_background(Lane::Write, move |store| {
+        let Some(_lock) = store.protection.locks.try_digest(&digest) else { return };
         // After an error, the next request reads the disk again.
-        if let Ok(Some(link)) = link_on_disk(&store.with(io), &repository, &digest) {
+        if let Ok(Some(link)) = link_on_disk(store, &repository, &digest) {
             store.index.add_link(&repository, &digest, link);
         }
-    };
-    drop(lanes.start(Lane::Write, add));
+    });
 }
 
 /// Returns the right that a link gives its repository.

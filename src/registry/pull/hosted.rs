@@ -24,7 +24,7 @@ impl Registry {
             return Err(Error::ManifestUnknown);
         }
         let manifest = self.manifests.get(&digest).await?.ok_or(Error::ManifestUnknown)?;
-        self.store.access_tracker.note(&digest);
+        self.store.protection.access_tracker.note(&digest);
         Ok((manifest, CacheStatus::Hosted))
     }
 
@@ -36,7 +36,7 @@ impl Registry {
         reference: &Reference,
     ) -> Result<Pulled<Head>, Error> {
         let (manifest, _) = self.hosted_manifest(repository, reference).await?;
-        self.store.gc_guard.protect(&manifest.digest).await;
+        self.store.protection.gc_guard.protect(&manifest.digest).await;
         let (manifest, cache_status) = self.hosted_manifest(repository, reference).await?;
         Ok((manifest.head(), cache_status))
     }
@@ -48,8 +48,8 @@ impl Registry {
         digest: &Digest,
     ) -> Result<Blob, Error> {
         self.check_link(repository, digest).await?;
-        self.store.access_tracker.note(digest);
-        let reading = self.store.access_tracker.read(digest);
+        self.store.protection.access_tracker.note(digest);
+        let reading = self.store.protection.access_tracker.read(digest);
         if let Some(stored) = self.store.known(*digest).await? {
             return Ok(Blob::stored(stored, reading, CacheStatus::Hosted));
         }
@@ -65,7 +65,7 @@ impl Registry {
     ) -> Result<u64, Error> {
         self.check_link(repository, digest).await?;
         // The client may rely on the answer, so the blob is protected first and then checked again.
-        self.store.gc_guard.protect(digest).await;
+        self.store.protection.gc_guard.protect(digest).await;
         self.check_link(repository, digest).await?;
         let wanted = *digest;
         let stored = self.store.blocking(Lane::Look, move |store| store.disk.blob(&wanted)).await??;

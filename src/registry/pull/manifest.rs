@@ -37,7 +37,7 @@ impl Registry {
         };
         self.is_whole(repository, &pulled.0).await?;
         // Its blobs are requested next: the access time protects them from eviction.
-        self.store.access_tracker.note(&pulled.0.digest);
+        self.store.protection.access_tracker.note(&pulled.0.digest);
         Ok(pulled)
     }
 
@@ -126,7 +126,7 @@ impl Registry {
     async fn head_here(&self, repository: &Repository, head: Head, collapsed: bool) -> Pulled<Head> {
         match self.here(repository, &head.digest).await {
             Some(manifest) => {
-                self.store.access_tracker.note(&manifest.digest);
+                self.store.protection.access_tracker.note(&manifest.digest);
                 (manifest.head(), CacheStatus::Revalidated)
             }
             None => (head, said(collapsed)),
@@ -292,7 +292,7 @@ impl Registry {
             return cached_or_unknown(self.manifests.get(digest).await);
         }
         self.manifests.link_of(repository, digest)?.named?;
-        if !self.store.index.class(digest).mirrored {
+        if !self.store.volume.index.class(digest).mirrored {
             return None;
         }
         let manifest = cached_or_unknown(self.manifests.get(digest).await)?;

@@ -4,7 +4,7 @@
 
 use super::listing::first;
 use crate::{
-    lanes::{Blocking, Lane},
+    lanes::Lane,
     oci::{Digest, Repository},
     registry::{
         Error, Registry,
@@ -119,12 +119,11 @@ impl Registry {
         if made.is_empty() {
             return;
         }
-        let (store, place) = (self.store.clone(), repository.clone());
-        let keep = move |_: &Blocking| {
+        let place = repository.clone();
+        self.store.in_background(Lane::Write, move |store| {
             for (digest, described) in made {
                 store.index.note_referrer(&place, &subject, &digest, &described.encode());
             }
-        };
-        drop(self.store.lanes.start(Lane::Write, keep));
+        });
     }
 }

@@ -128,11 +128,11 @@ impl Registry {
     /// # Errors
     /// [`Error::Storage`] if the disk fails. The caller must then not treat the name as mirrored.
     pub(in crate::registry) async fn is_here(&self, repository: &Repository) -> Result<bool, Error> {
-        if self.store.index.has_repository(repository) && self.store.index.is_complete() {
+        if self.store.volume.index.has_repository(repository) && self.store.volume.index.is_complete() {
             return Ok(true);
         }
         // Checked after the lookup, which may have failed.
-        if self.store.index.is_complete() {
+        if self.store.volume.index.is_complete() {
             return Ok(false);
         }
         let place = repository.clone();

@@ -147,8 +147,8 @@ impl Registry {
         repository: &Repository,
         tag: &Tag,
     ) -> Result<Option<(Digest, SystemTime)>, Error> {
-        if self.store.trusts_index(repository)
-            && let Some(fact) = self.store.index.tag(repository, tag)
+        if self.store.volume.trusts_index(repository)
+            && let Some(fact) = self.store.volume.index.tag(repository, tag)
         {
             return Ok(Some((fact.digest, fact.checked())));
         }

@@ -21,7 +21,7 @@ impl Registry {
             named => drop(named?.ok_or(Error::ManifestUnknown)?),
         }
         let (place, tag) = (repository.clone(), tag.clone());
-        let lock = self.store.locks.wait_for_repository(repository).await;
+        let lock = self.store.protection.locks.wait_for_repository(repository).await;
         let delete = move |store: &BlockingStore<'_>| {
             let _lock = lock;
             let removed = store.disk.links(&place).remove_tag(&tag);
@@ -42,7 +42,7 @@ impl Registry {
         }
         let subject = self.manifests.get(digest).await?.and_then(|manifest| manifest.manifest.subject);
         let (place, digest) = (repository.clone(), *digest);
-        let lock = self.store.locks.wait_for_repository(repository).await;
+        let lock = self.store.protection.locks.wait_for_repository(repository).await;
         let delete = move |store: &BlockingStore<'_>| {
             let _lock = lock;
             let links = store.disk.links(&place);
@@ -75,8 +75,8 @@ impl Registry {
             return Err(Error::BlobUnknown);
         }
         let (place, digest) = (repository.clone(), *digest);
-        let of_repository = self.store.locks.wait_for_repository(repository).await;
-        let of_digest = self.store.locks.wait_for_digest(&digest).await;
+        let of_repository = self.store.protection.locks.wait_for_repository(repository).await;
+        let of_digest = self.store.protection.locks.wait_for_digest(&digest).await;
         let delete = move |store: &BlockingStore<'_>| {
             let _locks = (of_repository, of_digest);
             let removed = store.disk.links(&place).remove_layer(&digest, Durability::Synced);

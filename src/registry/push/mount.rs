@@ -14,13 +14,13 @@ impl Registry {
     pub async fn mount(&self, into: &Repository, digest: Digest, from: Option<&Repository>) -> Result<bool, Error> {
         let known = match from {
             Some(from) => self.may_read(from, &digest).await?,
-            None => self.store.index.class(&digest).hosted,
+            None => self.store.volume.index.class(&digest).hosted,
         };
         if !known {
             return Ok(false);
         }
         let reservation = self.store.reserve_object(Purpose::Hosted, 0).await?;
-        let guard = self.store.gc_guard.guard_upload(into, Some(&digest)).await;
+        let guard = self.store.protection.gc_guard.guard_upload(into, Some(&digest)).await;
         if !self.store.promote(digest).await? {
             return Ok(false);
         }

@@ -31,7 +31,7 @@ const BETWEEN: Duration = Duration::from_millis(50);
 impl Registry {
     /// Returns whether a name is claimed for this registry.
     pub(in crate::registry) async fn is_claimed(&self, repository: &Repository) -> Result<bool, Error> {
-        if let Some(claimed) = self.store.index.is_claimed(repository) {
+        if let Some(claimed) = self.store.volume.index.is_claimed(repository) {
             return Ok(claimed);
         }
         let place = repository.clone();

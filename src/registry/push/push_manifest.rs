@@ -58,7 +58,7 @@ impl Registry {
         let (manifest, pushed) = self.read(pushed).await?;
         let digest = manifest.digest;
         // The guard comes before the check of the children: they stay until the manifest names them.
-        let guard = Arc::new(self.store.gc_guard.guard_manifest(repository, &digest).await);
+        let guard = Arc::new(self.store.protection.gc_guard.guard_manifest(repository, &digest).await);
         self.check_children(repository, &manifest).await?;
         let subject = manifest.manifest.subject;
         // Space for the links of the manifest and of each tag.
@@ -69,7 +69,7 @@ impl Registry {
         loop {
             let (place, tags, kept) = (repository.clone(), Arc::clone(&tags), Arc::clone(&manifest));
             // One writer at a time, so that the disk and the index end with the same digest for a tag.
-            let held = (Arc::clone(&guard), self.store.locks.wait_for_repository(repository).await);
+            let held = (Arc::clone(&guard), self.store.protection.locks.wait_for_repository(repository).await);
             let link = move |store: &BlockingStore<'_>| {
                 let _held = held;
                 link(store, &place, permission, &kept, &tags)
@@ -210,7 +210,7 @@ fn link(
     let links = store.disk.links(repository);
     let added = links.add_revision(&manifest.digest, Durability::Synced);
     added.inspect_err(|_| store.reread_link(repository, &manifest.digest))?;
-    manifests::note(&store.index, repository, manifest);
+    manifests::note(store.index, repository, manifest);
     store.index.promoted(&manifest.digest);
     for tag in tags {
         let set = links.set_tag(tag, &manifest.digest, Durability::Synced);

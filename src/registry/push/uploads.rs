@@ -116,7 +116,7 @@ impl Registry {
         let place = repository.clone();
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let reservation = self.store.reserve(Purpose::Hosted, STEP.0).await?;
-        let guard = self.store.gc_guard.guard_upload(repository, None).await;
+        let guard = self.store.protection.gc_guard.guard_upload(repository, None).await;
         let begin = move |store: &BlockingStore<'_>| {
             let _held = (reservation, guard);
             store.disk.uploads(&place).begin(id, &started).map(drop)
@@ -147,7 +147,7 @@ impl Registry {
     pub async fn receive(&self, repository: &Repository, id: UploadId, at: Option<u64>) -> Result<UploadWriter, Error> {
         // Checked first, so that an unknown session does not register activity of a repository.
         self.upload_received(repository, id).await?;
-        let guard = self.store.gc_guard.guard_upload(repository, None).await;
+        let guard = self.store.protection.gc_guard.guard_upload(repository, None).await;
         let state = self.hold(repository, id).await?;
         if at.is_some_and(|at| at != state.written) {
             return Err(Error::UploadRange { received: state.written });
@@ -160,7 +160,7 @@ impl Registry {
             Opened::Gone => Err(Error::UploadUnknown),
         };
         let (writer, allocation, state) = self.store.blocking(Lane::Write, open).await??;
-        let writer = Writer::new(HashingFile::new(writer, state), self.store.lanes.clone());
+        let writer = Writer::new(HashingFile::new(writer, state), self.store.execution.lanes().clone());
         Ok(UploadWriter { repository: repository.clone(), id, allocation, writer, store: self.store.clone(), guard })
     }
 
@@ -330,7 +330,7 @@ async fn commit(
     if found != digest {
         return Err(Error::DigestInvalid { given: Box::new(digest), found: found.into() });
     }
-    let _guard = store.gc_guard.guard_upload(place, Some(&digest)).await;
+    let _guard = store.protection.gc_guard.guard_upload(place, Some(&digest)).await;
     store.host_upload(place, upload, digest).await
 }
 

@@ -65,8 +65,8 @@ impl Rebuilds {
     /// As [`Rebuilds::rebuild_index`].
     pub(in crate::registry) fn open_index(&self, store: &BlockingStore<'_>) -> Result<(), Error> {
         let alone = self.schedule.lock();
-        store.index.resume(|totals| store.resume_ledger(totals));
-        let pins: Vec<String> = store.retention.pinned.iter().map(ToString::to_string).collect();
+        store.index.resume(|totals| store.volume.resume_ledger(totals));
+        let pins: Vec<String> = store.space.retention.pinned.iter().map(ToString::to_string).collect();
         if store.index.replace_pins(&pins.join("\n")) {
             store.index.requeue(Requeue::All);
             store.index.refresh_pins();
@@ -114,7 +114,7 @@ fn free_space_for_index(store: &BlockingStore<'_>, alone: &mut Schedule) -> bool
     }
     let begun = Instant::now();
     let bytes = INDEX_ROOM.max(store.disk.usage().index / 4);
-    let partial = store.partial_blobs.drop_oldest(bytes);
+    let partial = store.space.partial_blobs.drop_oldest(bytes);
     let evicted = if partial < bytes { store.evict_unindexed(bytes - partial) } else { Ok(0) };
     match &evicted {
         Err(error) => tracing::warn!("no room can be made for the index: {error}"),
@@ -150,7 +150,7 @@ fn walk_by(
 fn walk(store: &BlockingStore<'_>) -> Result<(), Error> {
     let everything = !store.index.was_complete();
     if everything {
-        store.recount();
+        store.volume.recount();
     }
     scan(store)?;
     if everything {
@@ -163,7 +163,7 @@ fn walk(store: &BlockingStore<'_>) -> Result<(), Error> {
         let hosted = repository.domain.is_none();
         if hosted || everything {
             // Holds the lock so that nothing is deleted between the scan and the insert.
-            let _still = hosted.then(|| store.locks.repository(&repository));
+            let _still = hosted.then(|| store.protection.locks.repository(&repository));
             repositories += 1;
             links += index_repository(store, &repository)?;
         }
@@ -213,14 +213,14 @@ fn index_repository(store: &BlockingStore<'_>, repository: &Repository) -> Resul
         let digest = digest?;
         count += 1;
         match read_stored(store.disk, &digest)? {
-            Some(manifest) => manifests::note(&store.index, repository, &manifest),
+            Some(manifest) => manifests::note(store.index, repository, &manifest),
             None => store.index.linked(repository, &digest, Link { revision: true, ..Link::default() }),
         }
     }
     for tagged in links.tags() {
         // A damaged link is read from the disk again on request.
         let (tag, Some(_)) = tagged? else { continue };
-        let _lock = store.locks.tag(repository, &tag);
+        let _lock = store.protection.locks.tag(repository, &tag);
         // The time of the last check is not on disk, so the tag counts as stale, which costs one HEAD. A newer answer
         // stays.
         if store.index.tag(repository, &tag).is_none()

@@ -36,7 +36,7 @@ impl SavedUses {
     /// Saves the uses. An index that does not know all of them leaves those that were saved before.
     pub(in crate::registry) fn save(&self, store: &BlockingStore<'_>) {
         let mut saved = self.0.lock();
-        let index = &store.index;
+        let index = store.index;
         if !index.is_complete() || index.lacks_uses() {
             return;
         }

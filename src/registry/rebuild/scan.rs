@@ -22,7 +22,7 @@ pub(in crate::registry) fn scan(store: &BlockingStore<'_>) -> Result<(), Error> 
 
 /// Indexes a blob found on disk. Its owner is set later, from its links.
 fn found(store: &BlockingStore<'_>, digest: &Digest) -> Result<(), Error> {
-    let _lock = store.locks.digest(digest);
+    let _lock = store.protection.locks.digest(digest);
     let Some(stored) = store.disk.blob(digest)? else { return Ok(()) };
     if store.index.blob_entry(digest).is_none_or(|held| held.allocated != stored.allocated) {
         store.index.discovered(digest, stored.allocated, modified(stored.stamp.mtime));
@@ -33,7 +33,7 @@ fn found(store: &BlockingStore<'_>, digest: &Digest) -> Result<(), Error> {
 /// Removes blobs from the index that do not exist on disk.
 fn forget_missing(store: &BlockingStore<'_>) -> Result<(), Error> {
     for digest in store.index.blob_batches().flatten() {
-        let _lock = store.locks.digest(&digest);
+        let _lock = store.protection.locks.digest(&digest);
         if !store.disk.has_blob(&digest)? {
             forget_gone(store, &digest);
         }

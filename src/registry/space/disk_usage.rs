@@ -161,7 +161,7 @@ impl Counter<'_> {
         let of = usage.hosted.objects() + usage.mirrored.objects();
         let store = self.store;
         for batch in store.index.blob_batches() {
-            batch.iter().filter_map(|digest| Some((digest, BlobHolders::of(&store.index, digest)?))).for_each(
+            batch.iter().filter_map(|digest| Some((digest, BlobHolders::of(store.index, digest)?))).for_each(
                 |(digest, held)| {
                     self.blob(digest, &held);
                 },
@@ -174,7 +174,8 @@ impl Counter<'_> {
 
     fn blob(&mut self, digest: &Digest, BlobHolders { holding, holders }: &BlobHolders) {
         add(&mut self.all, holding);
-        let manifest = |place: &Repository| self.store.index.link(place, digest).is_some_and(|link| link.revision);
+        let manifest =
+            |place: &Repository| self.store.volume.index.link(place, digest).is_some_and(|link| link.revision);
         let mut is_manifest = false;
         for place in holders {
             let here = manifest(place);
@@ -187,7 +188,7 @@ impl Counter<'_> {
         }
         let homes: BTreeSet<_> = holders.iter().map(|place| &place.domain).collect();
         let Some(first) = homes.first().copied() else { return add(&mut self.unlinked, holding) };
-        let from = self.store.index.upstream(holding);
+        let from = self.store.volume.index.upstream(holding);
         let home = if first.is_some() && homes.contains(&from) { from } else { first.clone() };
         self.sources.entry(home).or_default().add(holding, homes.len() == 1, is_manifest);
     }

@@ -48,7 +48,7 @@ impl BlockingStore<'_> {
     /// Manifests outlive their layers, since rate limits of upstreams count them, until the links of repositories
     /// occupy [`LINKS_SHARE`] of all mirrored bytes: without that bound a cache of small images fills up with folders.
     fn order(&self) -> EvictionOrder {
-        let MirroredBytes { blobs, links } = self.storage.ledger().mirrored();
+        let MirroredBytes { blobs, links } = self.volume.ledger().mirrored();
         match links > (blobs + links) / LINKS_SHARE {
             true => EvictionOrder::ManifestsFirst,
             false => EvictionOrder::LayersFirst,
@@ -69,7 +69,7 @@ impl BlockingStore<'_> {
         }
         self.requeue_due();
         let mut after = None;
-        while let Some(_open) = self.changing() {
+        while let Some(_open) = self.execution.while_open() {
             let (next, last) = self.index.next_in_queue(after.as_ref(), BATCH);
             for digest in next {
                 if let Some((held, holders)) = self.may_go(&digest) {
@@ -89,7 +89,7 @@ impl BlockingStore<'_> {
 
     /// Removes content not accessed for `proxy.ttl`. Returns the bytes freed.
     pub(in crate::registry) fn expire(&self) -> u64 {
-        let ttl = self.retention.ttl.as_secs();
+        let ttl = self.space.retention.ttl.as_secs();
         if ttl == 0 || !self.index.is_complete() {
             return 0;
         }
@@ -104,22 +104,22 @@ impl BlockingStore<'_> {
 
     /// Writes the noted accesses to the index.
     pub(in crate::registry) fn flush_accesses(&self) {
-        self.index.used(self.access_tracker.take());
+        self.index.used(self.protection.access_tracker.take());
     }
 
     fn try_evict(&self, digest: &Digest, reason: Reason) -> u64 {
-        let Some(_open) = self.changing() else { return 0 };
-        let _lock = self.locks.digest(digest);
+        let Some(_open) = self.execution.while_open() else { return 0 };
+        let _lock = self.protection.locks.digest(digest);
         let Some((held, holders)) = self.unless_kept(digest) else { return 0 };
         let remove = || self.remove_mirrored(digest, held.kind, &holders);
-        match self.gc_guard.unless_held(digest, remove) {
+        match self.protection.gc_guard.unless_held(digest, remove) {
             RemovalOutcome::InUse | RemovalOutcome::Outdated => {
                 self.index.defer(digest, Some(access_tracker::now() + READ_AGAIN));
                 0
             }
             RemovalOutcome::Removed(Ok(())) => {
                 let idle = Duration::from_secs(access_tracker::now().saturating_sub(held.used));
-                self.metrics.evicted(reason, held.allocated, idle);
+                self.volume.metrics.evicted(reason, held.allocated, idle);
                 held.allocated
             }
             RemovalOutcome::Removed(Err(error)) => {
@@ -131,7 +131,7 @@ impl BlockingStore<'_> {
     }
 
     fn may_go(&self, digest: &Digest) -> Option<(BlobEntry, Vec<Repository>)> {
-        let _lock = self.locks.digest(digest);
+        let _lock = self.protection.locks.digest(digest);
         self.unless_kept(digest)
     }
 
@@ -158,20 +158,20 @@ impl BlockingStore<'_> {
         if holders.iter().any(|holder| holder.domain.is_none() && self.index.link(holder, digest).is_some()) {
             return KeepReason::Hosted;
         }
-        let names = |place: &Repository| self.retention.pinned.iter().any(|pattern| pattern.matches(&place.name));
-        if holders.iter().any(names) {
+        if holders.iter().any(|place| self.space.retention.is_pinned(place)) {
             return KeepReason::ForGood;
         }
         let now = access_tracker::now();
-        if self.access_tracker.is_read(digest) || self.gc_guard.is_held(digest) {
+        if self.protection.is_in_use(digest) {
             return KeepReason::Until(now + READ_AGAIN);
         }
         let parents = self.index.parents(digest);
-        let used = |held: &BlobEntry, digest: &Digest| held.used.max(self.access_tracker.last(digest).unwrap_or(0));
+        let used =
+            |held: &BlobEntry, digest: &Digest| held.used.max(self.protection.access_tracker.last(digest).unwrap_or(0));
         let by_manifest = parents.iter().filter_map(|parent| Some(used(&self.index.blob_entry(parent)?, parent)));
         // A time in the future comes from another clock and counts as now.
         let last = by_manifest.fold(used(held, digest), u64::max).min(now);
-        let until = last + self.retention.lease.as_secs();
+        let until = self.space.retention.leased_until(last);
         if until > now { KeepReason::Until(until) } else { KeepReason::No }
     }
 

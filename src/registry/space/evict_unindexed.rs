@@ -52,7 +52,7 @@ impl BlockingStore<'_> {
     /// [`Error::UnderWay`] while a collection runs; [`Error::Storage`] if the disk cannot be read.
     pub(in crate::registry) fn evict_unindexed(&self, bytes: u64) -> Result<u64, Error> {
         // From here on, content that a request begins to use is not removed.
-        let under_way = self.gc_guard.collect(Duration::ZERO).ok_or(Error::UnderWay)?;
+        let under_way = self.protection.gc_guard.collect(Duration::ZERO).ok_or(Error::UnderWay)?;
         let held = self.held_on_disk()?;
         let candidates = self.oldest(&held)?;
         let mut holders = self.holders_on_disk(&candidates)?;
@@ -72,7 +72,7 @@ impl BlockingStore<'_> {
         for repository in self.disk.repositories() {
             let repository = repository?;
             let links = self.disk.links(&repository);
-            let stays = repository.domain.is_none() || self.is_pinned(&repository);
+            let stays = repository.domain.is_none() || self.space.retention.is_pinned(&repository);
             let into = if stays { &mut held.kept } else { &mut held.mirrored };
             for digest in links.all() {
                 into.insert(short(&digest?));
@@ -88,13 +88,9 @@ impl BlockingStore<'_> {
         Ok(held)
     }
 
-    fn is_pinned(&self, repository: &Repository) -> bool {
-        self.retention.pinned.iter().any(|pattern| pattern.matches(&repository.name))
-    }
-
     fn is_leased(&self, digest: &Digest) -> Result<bool, Error> {
         let used = self.used_on_disk(digest)?.map_or(0, |(used, _)| used);
-        Ok(used + self.retention.lease.as_secs() > access_tracker::now())
+        Ok(self.space.retention.leased_until(used) > access_tracker::now())
     }
 
     /// Returns the last known access or arrival of a blob in seconds since the epoch, and its allocated bytes.
@@ -102,7 +98,7 @@ impl BlockingStore<'_> {
         let Some(stored) = self.disk.blob(digest)? else { return Ok(None) };
         let written = u64::try_from(stored.stamp.mtime / 1_000_000_000).unwrap_or(0);
         // A time in the future comes from another clock and counts as now.
-        let used = written.max(self.access_tracker.last(digest).unwrap_or(0)).min(access_tracker::now());
+        let used = written.max(self.protection.access_tracker.last(digest).unwrap_or(0)).min(access_tracker::now());
         Ok(Some((used, stored.allocated)))
     }
 
@@ -112,11 +108,14 @@ impl BlockingStore<'_> {
         for found in self.disk.blobs() {
             let (digest, _) = found?;
             let key = short(&digest);
-            if held.kept.contains(&key) || !held.mirrored.contains(&key) || self.access_tracker.is_read(&digest) {
+            if held.kept.contains(&key)
+                || !held.mirrored.contains(&key)
+                || self.protection.access_tracker.is_read(&digest)
+            {
                 continue;
             }
             let Some((used, allocated)) = self.used_on_disk(&digest)? else { continue };
-            if used + self.retention.lease.as_secs() <= access_tracker::now() {
+            if self.space.retention.leased_until(used) <= access_tracker::now() {
                 oldest.insert((used, digest, allocated));
             }
             if oldest.len() > OLDEST {
@@ -147,10 +146,10 @@ impl BlockingStore<'_> {
     }
 
     fn try_evict_unindexed(&self, candidate: &Candidate, places: &[Repository], recent: Recent) -> Result<u64, Error> {
-        let Some(_open) = self.changing() else { return Ok(0) };
+        let Some(_open) = self.execution.while_open() else { return Ok(0) };
         let Candidate { digest, allocated, used } = candidate;
-        let _lock = self.locks.digest(digest);
-        if self.access_tracker.is_read(digest) || self.is_leased(digest)? {
+        let _lock = self.protection.locks.digest(digest);
+        if self.protection.access_tracker.is_read(digest) || self.is_leased(digest)? {
             return Ok(0);
         }
         let mut kind = BlobKind::Blob;
@@ -160,11 +159,13 @@ impl BlockingStore<'_> {
             }
         }
         let remove = || self.remove_mirrored(digest, kind, places);
-        if self.gc_guard.unless_recent(None, digest, recent, remove).transpose()? != RemovalOutcome::Removed(()) {
+        if self.protection.gc_guard.unless_recent(None, digest, recent, remove).transpose()?
+            != RemovalOutcome::Removed(())
+        {
             return Ok(0);
         }
         let idle = Duration::from_secs(access_tracker::now().saturating_sub(*used));
-        self.metrics.evicted(Reason::Room, *allocated, idle);
+        self.volume.metrics.evicted(Reason::Room, *allocated, idle);
         Ok(*allocated)
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         Error,
         store::{
             blob_store::{BlobStore, BlockingStore},
-            maintenance_state::Shortage,
+            space_state::Shortage,
         },
     },
     storage::{InsufficientSpace, LeasedBytes, MirroredBytes, Purpose, Reservation},
@@ -77,7 +77,7 @@ impl BlobStore {
         match purpose {
             Purpose::Hosted => begun.elapsed() < COUNTED_WITHIN,
             // Without an index the disk cannot be counted until there is space again.
-            Purpose::Mirrored => self.storage.ledger().open_for() < MISSES_WAIT && !self.index.has_failed(),
+            Purpose::Mirrored => self.volume.ledger().open_for() < MISSES_WAIT && !self.volume.index.has_failed(),
         }
     }
 
@@ -86,8 +86,7 @@ impl BlobStore {
         if let Ok(reservation) = reserved {
             return Ok(reservation);
         }
-        // One at a time, so that content evicted for one request is not counted as evictable for the next.
-        let mut shortage = self.evicting.lock().await;
+        let mut shortage = self.space.turn().await;
         let mut last = None;
         for _ in 0..TRIES {
             let known = *shortage;
@@ -111,7 +110,7 @@ impl BlobStore {
     pub(in crate::registry) async fn could_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
         let short = self.blocking(Lane::Look, move |store| store.short_of(purpose, bytes)).await??;
         let Some(short) = short else { return Ok(()) };
-        let mut shortage = self.evicting.lock().await;
+        let mut shortage = self.space.turn().await;
         let known = *shortage;
         let planned = self.blocking(Lane::Evict, move |store| store.plan(&short, known).map(drop)).await?;
         planned.map_err(|(short, found)| {
@@ -142,7 +141,7 @@ impl BlockingStore<'_> {
         short: InsufficientSpace,
         reserve: impl Fn() -> Result<Reservation, InsufficientSpace>,
     ) -> Attempt {
-        let partial = if eviction.partial > 0 { self.partial_blobs.drop_oldest(eviction.bytes) } else { 0 };
+        let partial = if eviction.partial > 0 { self.space.partial_blobs.drop_oldest(eviction.bytes) } else { 0 };
         let mut reserved = None;
         let evicted = self.evict_until(|evicted| {
             reserved = reserve().ok();
@@ -158,7 +157,7 @@ impl BlockingStore<'_> {
     /// As [`BlobStore::could_fit`], but does not wait: succeeds while another request frees space. Blocks briefly.
     pub(in crate::registry) fn may_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
         let Some(short) = self.short_of(purpose, bytes)? else { return Ok(()) };
-        let Ok(mut shortage) = self.evicting.try_lock() else { return Ok(()) };
+        let Ok(mut shortage) = self.space.try_turn() else { return Ok(()) };
         self.plan(&short, *shortage).map(drop).map_err(|(short, found)| {
             *shortage = Some(found);
             short.into()
@@ -177,8 +176,8 @@ impl BlockingStore<'_> {
 
     /// Returns whether evicting everything mirrored would free enough.
     fn can_help(&self, short: &InsufficientSpace) -> bool {
-        let MirroredBytes { blobs, links } = self.storage.ledger().mirrored();
-        !short.is_not_evictable() && short.by <= blobs + links + self.partial_blobs.bytes()
+        let MirroredBytes { blobs, links } = self.volume.ledger().mirrored();
+        !short.is_not_evictable() && short.by <= blobs + links + self.space.partial_blobs.bytes()
     }
 
     /// Plans to free what is missing. If not enough is evictable, nothing is to be evicted, since it would have to be
@@ -188,7 +187,7 @@ impl BlockingStore<'_> {
         short: &InsufficientSpace,
         known: Option<Shortage>,
     ) -> Result<Eviction, (InsufficientSpace, Shortage)> {
-        let (bytes, partial) = (short.by, self.partial_blobs.bytes().min(short.by));
+        let (bytes, partial) = (short.by, self.space.partial_blobs.bytes().min(short.by));
         let shortage = match known.filter(|shortage| shortage.found.elapsed() < BELIEVED && shortage.available < bytes)
         {
             Some(shortage) => shortage,
@@ -207,7 +206,7 @@ impl BlockingStore<'_> {
     /// Brings mirrored content within its bound, as far as it is evictable. Partial blobs are removed before cached ones.
     pub(in crate::registry) fn free_overdraft(&self) {
         let over = self.disk.overdraft();
-        if over > 0 && self.partial_blobs.drop_oldest(over) < over {
+        if over > 0 && self.space.partial_blobs.drop_oldest(over) < over {
             self.evict_until(|_| self.disk.overdraft() == 0);
         }
     }

@@ -52,7 +52,7 @@ pub(in crate::registry) fn weigh(
 }
 
 fn first(store: &BlockingStore<'_>, place: &Repository, digest: &Digest, number: usize) -> Reached {
-    match BlobHolders::of(&store.index, digest).filter(|held| held.holders.contains(place)) {
+    match BlobHolders::of(store.index, digest).filter(|held| held.holders.contains(place)) {
         None => Reached { allocated: None, only: None },
         Some(held) => {
             Reached { allocated: Some(held.holding.allocated), only: (held.holders.len() == 1).then_some(number) }

@@ -1,28 +1,24 @@
 //! Blobs as the registry sees them: the bytes on disk together with their entries in the index.
 //!
-//! All blocking work of the registry runs on one of the lanes held here, and gets a [`BlockingStore`]. What reads or
+//! All blocking work of the registry runs on one of the store's lanes, and gets a [`BlockingStore`]. What reads or
 //! changes the disk is a method of that type, or takes it, so that async code cannot call it.
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use parking_lot::{RwLock, RwLockReadGuard};
-use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
-    access_tracker::{self, AccessTracker},
-    gc_guard::GcGuard,
+    execution::Execution,
     hashing::{Hashed, Promotion, hash_lane, stamp},
-    locks::Locks,
-    maintenance_state::Shortage,
+    indexed_volume::IndexedVolume,
     name_claims::NameClaims,
-    partial::PartialBlobs,
-    single_flight::BlockingSingleFlight,
+    protection::Protection,
+    shared_work::SharedWork,
+    space_state::SpaceState,
     tag_cache::TagCache,
-    uncached::Uncached,
 };
 use crate::{
-    index::{Arrival, BlobKind, Class, Index, Link},
+    index::{BlobKind, Class, Index, Link},
     lanes::{Blocking, Lane, Lanes},
     metrics::Metrics,
     oci::{Digest, Repository},
@@ -32,35 +28,38 @@ use crate::{
 
 /// The largest blob that is ever read into memory; no accepted or fetched manifest is larger.
 pub(in crate::registry) const SMALL: u64 = 32 << 20;
-/// The time that work under way gets to end at shutdown.
-const CLOSING: Duration = Duration::from_secs(1);
 
+/// A volume and the state that concurrent requests share about it. A clone is another handle to the same store.
+///
+/// It is made of [parts](StoreParts) that know nothing of each other. A method is here only if it needs several of
+/// them: it takes what protects the content, changes the disk on a lane, then records it in the index.
 #[derive(Clone, Debug)]
-pub(in crate::registry) struct BlobStore {
-    pub(in crate::registry) storage: Arc<Storage>,
-    pub(in crate::registry) index: Arc<Index>,
-    pub(in crate::registry) locks: Arc<Locks>,
-    pub(in crate::registry) gc_guard: Arc<GcGuard>,
-    pub(in crate::registry) access_tracker: Arc<AccessTracker>,
-    pub(in crate::registry) retention: Arc<Retention>,
-    pub(in crate::registry) partial_blobs: Arc<PartialBlobs>,
+pub(in crate::registry) struct BlobStore(Arc<StoreParts>);
+
+/// The parts of a store, each with its own file that says what it owns.
+#[derive(Debug)]
+pub(in crate::registry) struct StoreParts {
+    /// The data directory, its index and its metrics.
+    pub(in crate::registry) volume: IndexedVolume,
+    /// The lanes for blocking work, until the store is closed.
+    pub(in crate::registry) execution: Execution,
+    /// Locks, guards and readers.
+    pub(in crate::registry) protection: Protection,
+    /// The rules and the state of eviction.
+    pub(in crate::registry) space: SpaceState,
+    shared_work: SharedWork,
     /// Answers of upstreams about tags.
-    pub(in crate::registry) tag_cache: Arc<TagCache>,
-    pub(in crate::registry) name_claims: Arc<NameClaims>,
-    /// Held while space is freed; the value is the last shortage that eviction could not resolve.
-    pub(in crate::registry) evicting: Arc<AsyncMutex<Option<Shortage>>>,
-    pub(in crate::registry) metrics: Arc<Metrics>,
-    pub(in crate::registry) lanes: Lanes,
-    pub(in crate::registry) uncached: Arc<Uncached>,
-    /// Single flight of hashing blobs whose bytes are in doubt.
-    rechecks: Arc<BlockingSingleFlight<Digest, Result<Hashed, Error>>>,
-    /// Single flight of dropping damaged blobs.
-    pub(in crate::registry) drops: Arc<BlockingSingleFlight<Digest, Result<(), Error>>>,
-    /// Single flight of promoting mirrored blobs to hosted ones.
-    pub(in crate::registry) promotions: Arc<BlockingSingleFlight<Digest, Result<Promotion, Error>>>,
-    /// Set once the store is closed. Fills, pushes and evictions hold it for reading, so that none of them runs on
-    /// after that.
-    pub(in crate::registry) closed: Arc<RwLock<bool>>,
+    pub(in crate::registry) tag_cache: TagCache,
+    /// Claimed names that are not proven to be free upstream.
+    pub(in crate::registry) name_claims: NameClaims,
+}
+
+impl Deref for BlobStore {
+    type Target = StoreParts;
+
+    fn deref(&self) -> &StoreParts {
+        &self.0
+    }
 }
 
 impl BlobStore {
@@ -73,34 +72,21 @@ impl BlobStore {
         metrics: Arc<Metrics>,
         lanes: Lanes,
     ) -> Self {
-        index.set_pins(retention.pinned.clone());
-        let store = Self {
-            storage: Arc::new(storage),
-            index: Arc::new(index),
-            locks: Arc::new(Locks::new()),
-            gc_guard: Arc::new(GcGuard::new(memory)),
-            access_tracker: Arc::new(AccessTracker::new()),
-            retention: Arc::new(retention),
-            partial_blobs: Arc::default(),
-            tag_cache: Arc::new(TagCache::new()),
-            name_claims: Arc::default(),
-            evicting: Arc::default(),
-            metrics,
-            rechecks: BlockingSingleFlight::new(lanes.clone()).into(),
-            drops: BlockingSingleFlight::new(lanes.clone()).into(),
-            promotions: BlockingSingleFlight::new(lanes.clone()).into(),
-            lanes,
-            uncached: Arc::default(),
-            closed: Arc::default(),
-        };
-        store.keep_accounts();
-        store
+        Self(Arc::new(StoreParts {
+            volume: IndexedVolume::new(storage, index, retention.pinned.clone(), metrics),
+            shared_work: SharedWork::new(&lanes),
+            execution: Execution::new(lanes),
+            protection: Protection::new(memory),
+            space: SpaceState::new(retention),
+            tag_cache: TagCache::new(),
+            name_claims: NameClaims::default(),
+        }))
     }
 
     /// Returns a published blob whose file is the one that was last verified; `None` when there is none, or when its
     /// bytes must be hashed first.
     pub(in crate::registry) async fn known(&self, digest: Digest) -> Result<Option<Stored>, Error> {
-        let Some(expected) = self.index.stamp(&digest) else { return Ok(None) };
+        let Some(expected) = self.volume.index.stamp(&digest) else { return Ok(None) };
         let stored = self.blocking(Lane::Look, move |store| store.disk.blob_for_client(&digest)).await?;
         Ok(stored?.filter(|stored| stamp(&stored.stamp) == expected))
     }
@@ -121,26 +107,31 @@ impl BlobStore {
     pub(in crate::registry) async fn recheck(&self, digest: Digest) -> Result<Option<Stored>, Error> {
         let look = move |store: &BlockingStore<'_>| store.disk.blob_for_client(&digest);
         let Some(stored) = self.blocking(Lane::Look, look).await?? else { return Ok(None) };
-        if self.index.stamp(&digest) == Some(stamp(&stored.stamp)) {
+        if self.volume.index.stamp(&digest) == Some(stamp(&stored.stamp)) {
             return Ok(Some(stored));
         }
-        let (lane, store) = (hash_lane(stored.stamp.size), self.clone());
-        let work = move |io: &Blocking| match store.changing() {
-            Some(_open) => store.with(io).recheck_now(&digest),
-            None => Err(Error::ShuttingDown),
-        };
-        self.or_drop(digest, self.rechecks.join(digest, lane, work).await.ok_or(Error::Panicked)??).await
+        let recheck = self.or_closed(move |store| store.recheck_now(&digest));
+        let hashed = self.shared_work.recheck(digest, hash_lane(stored.stamp.size), recheck).await?;
+        self.or_drop(digest, hashed).await
     }
 
-    /// Records in the index that a file's bytes are verified.
-    pub(in crate::registry) fn settle(&self, digest: &Digest, stored: &Stored) {
-        self.index.verified(digest, stamp(&stored.stamp));
+    /// Returns a verified blob. A damaged one is dropped, once for all callers that found it.
+    pub(super) async fn or_drop(&self, digest: Digest, hashed: Hashed) -> Result<Option<Stored>, Error> {
+        match hashed {
+            Hashed::Right(stored) => Ok(Some(stored)),
+            Hashed::Absent => Ok(None),
+            Hashed::Wrong(facts) => {
+                let drop_it = self.or_closed(move |store| store.drop_damaged(&digest, &facts).map(drop));
+                self.shared_work.drop_damaged(digest, drop_it).await?;
+                Ok(None)
+            }
+        }
     }
 
-    /// Makes a blob evictable that no hosted repository links any more and a mirrored one does. The caller holds the
-    /// digest's lock.
-    pub(in crate::registry) fn demote_to_mirrored(&self, digest: &Digest) {
-        self.index.demoted(digest);
+    /// Makes a blob's bytes verified and durable, once for all concurrent callers.
+    pub(super) async fn promote_once(&self, digest: Digest, lane: Lane) -> Result<Promotion, Error> {
+        let promote = self.or_closed(move |store| store.promote_now(&digest));
+        self.shared_work.promote(digest, lane, promote).await
     }
 
     /// Returns all bytes of a small blob, verified against its digest; `None` for a larger one, since a client may
@@ -197,30 +188,22 @@ impl BlobStore {
         durability: Durability,
         kind: BlobKind,
     ) -> Result<(), Error> {
-        let guard = self.gc_guard.guard_blob(&digest).await;
-        let lock = self.locks.wait_for_digest(&digest).await;
+        let held = self.protection.guard_and_lock(&digest).await;
         let publish = move |store: &BlockingStore<'_>| {
-            let (_guard, _lock) = (guard, lock);
+            let _held = held;
             store.publish_now(staged, &digest, durability, kind)
         };
         let lane = if durability == Durability::Synced { Lane::Sync } else { Lane::Write };
         self.blocking(lane, publish).await?
     }
 
-    /// Records a file that has just been published and verified. The caller drops its reservation afterwards.
-    pub(in crate::registry) fn record_published(&self, digest: &Digest, stored: &Stored, class: Class, kind: BlobKind) {
-        let (stamp, now) = (stamp(&stored.stamp), access_tracker::now());
-        self.index.published(digest, &Arrival { stamp, allocated: stored.allocated, class, kind, now });
-    }
-
     /// Links a blob into a repository that is authorized for it. A failed link only costs another request to the
     /// upstream later.
     pub(in crate::registry) async fn link_layer(&self, repository: &Repository, digest: Digest) {
         let repository = repository.clone();
-        let guard = self.gc_guard.guard_blob(&digest).await;
-        let lock = self.locks.wait_for_digest(&digest).await;
+        let held = self.protection.guard_and_lock(&digest).await;
         let link = move |store: &BlockingStore<'_>| {
-            let (_guard, _lock) = (guard, lock);
+            let _held = held;
             let linked = store.disk.has_blob(&digest).and_then(|here| {
                 if here {
                     store.disk.links(&repository).add_layer(&digest, Durability::Unsynced)?;
@@ -239,47 +222,62 @@ impl BlobStore {
         let _ = self.blocking(Lane::Write, link).await;
     }
 
-    /// Returns whether the index can be trusted for a repository. Only this process writes mirrored repositories.
-    pub(in crate::registry) fn trusts_index(&self, repository: &Repository) -> bool {
-        repository.domain.is_some() || self.index.is_complete()
-    }
-
     /// Returns the store for code that may block.
     pub(in crate::registry) fn with<'a>(&'a self, io: &'a Blocking) -> BlockingStore<'a> {
-        BlockingStore { store: self, disk: self.storage.disk(io) }
+        BlockingStore { store: self, disk: self.volume.disk(io), index: &self.volume.index }
     }
 
     /// Runs blocking work on the given lane.
+    ///
+    /// # Errors
+    /// [`Error::ShuttingDown`] if the store is closed by then, [`Error::Panicked`] if the work panics.
     pub(in crate::registry) async fn blocking<T: Send + 'static>(
         &self,
         lane: Lane,
         work: impl FnOnce(&BlockingStore<'_>) -> T + Send + 'static,
     ) -> Result<T, Error> {
+        let done = self.execution.lanes().run(lane, self.while_open(work)).await;
+        done.map_err(|_| Error::Panicked)?.ok_or(Error::ShuttingDown)
+    }
+
+    /// Runs blocking work on the given lane without waiting for it. It is skipped if the store is closed by then.
+    pub(in crate::registry) fn in_background(
+        &self,
+        lane: Lane,
+        work: impl FnOnce(&BlockingStore<'_>) + Send + 'static,
+    ) {
+        drop(self.execution.lanes().start(lane, self.while_open(work)));
+    }
+
+    /// Returns work for a lane; it yields `None` if the store is closed by then.
+    fn while_open<T, W>(&self, work: W) -> impl FnOnce(&Blocking) -> Option<T> + Send + 'static + use<T, W>
+    where
+        W: FnOnce(&BlockingStore<'_>) -> T + Send + 'static,
+    {
         let store = self.clone();
-        let work = move |io: &Blocking| {
-            let _open = store.changing()?;
+        move |io| {
+            let _open = store.execution.while_open()?;
             Some(work(&store.with(io)))
-        };
-        self.lanes.run(lane, work).await.map_err(|_| Error::Panicked)?.ok_or(Error::ShuttingDown)
+        }
     }
 
-    /// Returns the guard to hold while something is stored or evicted; `None` once the store is closed.
-    pub(in crate::registry) fn changing(&self) -> Option<RwLockReadGuard<'_, bool>> {
-        // Recursive, because nested work may hold it already.
-        Some(self.closed.read_recursive()).filter(|closed| !**closed)
-    }
-
-    /// Closes the store. Returns `false` if work under way does not end in time.
-    pub(in crate::registry) fn close(&self) -> bool {
-        self.closed.try_write_for(CLOSING).map(|mut closed| *closed = true).is_some()
+    /// As [`BlobStore::while_open`], for work that may fail.
+    fn or_closed<T, W>(&self, work: W) -> impl FnOnce(&Blocking) -> Result<T, Error> + Send + 'static + use<T, W>
+    where
+        W: FnOnce(&BlockingStore<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        let work = self.while_open(work);
+        move |io| work(io).unwrap_or(Err(Error::ShuttingDown))
     }
 }
 
-/// The store on a thread that may block. It has all of [`BlobStore`] and the disk.
+/// The store on a thread that may block. It has all of [`BlobStore`], and both sides of the volume: the disk, and the
+/// index that follows it.
 #[derive(Debug)]
 pub(in crate::registry) struct BlockingStore<'a> {
     store: &'a BlobStore,
     pub(in crate::registry) disk: Disk<'a>,
+    pub(in crate::registry) index: &'a Index,
 }
 
 impl Deref for BlockingStore<'_> {
@@ -314,7 +312,7 @@ impl BlockingStore<'_> {
             self.disk.remove_blob(digest)?;
             return Err(error.into());
         }
-        self.record_published(digest, &stored, Class { mirrored, hosted }, kind);
+        self.volume.record_published(digest, &stored, Class { mirrored, hosted }, kind);
         drop(reservation);
         Ok(self.disk.release(digest)?)
     }

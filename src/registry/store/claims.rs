@@ -86,7 +86,7 @@ impl BlockingStore<'_> {
 
     /// Stores the upstream's answer about an unproven name, unless the name was freed meanwhile.
     pub(in crate::registry) fn settle_claim(&self, repository: &Repository, verdict: Verdict) -> Result<bool, Error> {
-        let _lock = self.locks.repository(repository);
+        let _lock = self.protection.locks.repository(repository);
         let links = self.disk.links(repository);
         if links.written_claim()?.is_none_or(|claim| claim.verdict != Verdict::Unproven) {
             return Ok(false);

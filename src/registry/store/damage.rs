@@ -6,16 +6,15 @@
 use std::time::Instant;
 
 use super::{
-    blob_store::{BlobStore, BlockingStore},
+    blob_store::BlockingStore,
     hashing::{Hashed, hash, stamp},
 };
 use crate::{
     index::{BlobKind, Class},
-    lanes::{Blocking, Lane},
     metrics::{self, MaintenanceEvent},
     oci::{Digest, Repository},
     registry::Error,
-    storage::{self, FileStamp, Stored},
+    storage::{self, FileStamp},
 };
 
 /// The outcome of handling a damaged blob.
@@ -29,25 +28,6 @@ pub enum RepairResult {
     Restored,
 }
 
-impl BlobStore {
-    /// Returns a verified blob. A damaged one is dropped, once for all callers that found it.
-    pub(in crate::registry) async fn or_drop(&self, digest: Digest, hashed: Hashed) -> Result<Option<Stored>, Error> {
-        match hashed {
-            Hashed::Right(stored) => Ok(Some(stored)),
-            Hashed::Absent => Ok(None),
-            Hashed::Wrong(facts) => {
-                let store = self.clone();
-                let work = move |io: &Blocking| match store.changing() {
-                    Some(_open) => store.with(io).drop_damaged(&digest, &facts).map(drop),
-                    None => Err(Error::ShuttingDown),
-                };
-                self.drops.join(digest, Lane::List, work).await.ok_or(Error::Panicked)??;
-                Ok(None)
-            }
-        }
-    }
-}
-
 impl BlockingStore<'_> {
     /// Hashes a published blob if its bytes are in doubt.
     pub(in crate::registry) fn recheck_now(&self, digest: &Digest) -> Result<Hashed, Error> {
@@ -55,11 +35,11 @@ impl BlockingStore<'_> {
         if self.index.stamp(digest) == Some(stamp(&stored.stamp)) {
             return Ok(Hashed::Right(stored));
         }
-        let found = hash(self.disk.io(), &stored, digest).map_err(|error| self.storage.unread(digest, error))?;
+        let found = hash(self.disk.io(), &stored, digest).map_err(|error| self.disk.unread(digest, error))?;
         if found != *digest {
             return Ok(Hashed::Wrong(stored.stamp));
         }
-        self.index.verified(digest, stamp(&stored.stamp));
+        self.volume.settle(digest, &stored);
         Ok(Hashed::Right(stored))
     }
 
@@ -81,7 +61,7 @@ impl BlockingStore<'_> {
     ) -> Result<Option<(RepairResult, Vec<Repository>)>, Error> {
         let begun = Instant::now();
         let owners = self.owners(digest)?;
-        let _lock = self.locks.digest(digest);
+        let _lock = self.protection.locks.digest(digest);
         if self.disk.blob(digest)?.is_none_or(|now| now.stamp != *found) {
             return Ok(None);
         }
@@ -92,11 +72,11 @@ impl BlockingStore<'_> {
         self.index.removed(digest);
         let (outcome, moved) = if mirrored && !hosted {
             tracing::warn!("{digest} of {} was damaged on disk and is dropped", names(&owners));
-            self.metrics.found(MaintenanceEvent::Damaged(metrics::Class::Mirrored));
+            self.volume.metrics.found(MaintenanceEvent::Damaged(metrics::Class::Mirrored));
             (RepairResult::Dropped, self.disk.remove_blob(digest))
         } else {
             tracing::error!("{digest} of {} was damaged on disk and is quarantined: push it again", names(&owners));
-            self.metrics.found(MaintenanceEvent::Damaged(metrics::Class::Hosted));
+            self.volume.metrics.found(MaintenanceEvent::Damaged(metrics::Class::Hosted));
             (RepairResult::Quarantined, self.disk.quarantine(digest))
         };
         if let Err(error) = moved {
@@ -111,7 +91,7 @@ impl BlockingStore<'_> {
     pub(in crate::registry) fn drop_unsynced(&self, digest: &Digest, found: &FileStamp) -> Result<bool, Error> {
         let begun = Instant::now();
         let owners = self.owners(digest)?;
-        let _lock = self.locks.digest(digest);
+        let _lock = self.protection.locks.digest(digest);
         // Another file may have replaced it meanwhile.
         if self.disk.blob(digest)?.is_none_or(|now| now.stamp != *found) {
             return Ok(true);
@@ -129,9 +109,9 @@ impl BlockingStore<'_> {
     /// # Errors
     /// [`Error::Storage`] if the disk fails.
     pub(in crate::registry) fn take_back(&self, digest: &Digest) -> Result<bool, Error> {
-        let _lock = self.locks.digest(digest);
+        let _lock = self.protection.locks.digest(digest);
         let Some(stored) = self.disk.take_back(digest)? else { return Ok(false) };
-        self.record_published(digest, &stored, Class { hosted: true, mirrored: false }, BlobKind::Blob);
+        self.volume.record_published(digest, &stored, Class { hosted: true, mirrored: false }, BlobKind::Blob);
         Ok(true)
     }
 
@@ -158,7 +138,7 @@ impl BlockingStore<'_> {
         mut owners: Vec<Repository>,
         begun: Instant,
     ) -> Result<Vec<Repository>, storage::Error> {
-        for name in self.gc_guard.entered_since(begun) {
+        for name in self.protection.gc_guard.entered_since(begun) {
             let place = Repository { domain: None, name };
             if !owners.contains(&place) && self.disk.links(&place).has(digest)? {
                 owners.push(place);

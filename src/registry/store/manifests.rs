@@ -109,7 +109,7 @@ impl Manifests {
         bytes: Bytes,
     ) -> Option<Result<Arc<StoredManifest>, InvalidManifest>> {
         let parse = move || StoredManifest::new(digest, bytes).map(Arc::new);
-        self.store.lanes.run(Lane::Compute, move |_| parse()).await.ok()
+        self.store.execution.lanes().run(Lane::Compute, move |_| parse()).await.ok()
     }
 
     /// Drops a manifest from memory, because its bytes on disk are damaged; it then counts as absent and can be pushed
@@ -127,7 +127,7 @@ impl Manifests {
     /// ARCHITECTURE.md). It stays in memory even if the disk refuses it.
     pub(in crate::registry) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>) -> Kept {
         self.memory.insert(manifest.digest, Arc::clone(manifest));
-        let _guard = self.store.gc_guard.guard_blob(&manifest.digest).await;
+        let _guard = self.store.protection.gc_guard.guard_blob(&manifest.digest).await;
         let kept = match self.store.has(manifest.digest).await {
             Ok(true) => Ok(()),
             Ok(false) => self.store.write(manifest.digest, manifest.bytes.clone(), Durability::Unsynced).await,
@@ -143,7 +143,7 @@ impl Manifests {
                 Kept::Stored
             }
             Err(error) => {
-                self.store.uncached.log(&manifest.digest, &error);
+                self.store.space.uncached.log(&manifest.digest, &error);
                 self.remember_links(repository, manifest);
                 Kept::Refused(Refused::of(&error))
             }
@@ -164,14 +164,14 @@ impl Manifests {
 
     /// Returns the link of a digest in a repository, from the index or from memory.
     pub(in crate::registry) fn link_of(&self, repository: &Repository, digest: &Digest) -> Option<Link> {
-        let indexed = self.store.index.link(repository, digest);
+        let indexed = self.store.volume.index.link(repository, digest);
         indexed.or_else(|| self.unkept.get(&(repository.clone(), *digest)))
     }
 
     /// Records that a blob was requested in a repository that is authorized for it.
     pub(in crate::registry) fn want(&self, repository: &Repository, digest: &Digest) {
         let wanted = Link { wanted: true, ..Link::default() };
-        let (index, key) = (&self.store.index, (repository.clone(), *digest));
+        let (index, key) = (&self.store.volume.index, (repository.clone(), *digest));
         match (index.link(repository, digest), self.unkept.get(&key)) {
             (Some(link), _) if link.layer || link.wanted => {}
             (Some(_), _) => index.add_link(repository, digest, wanted),
@@ -187,7 +187,7 @@ impl Manifests {
         manifest: &Arc<StoredManifest>,
     ) -> Result<(), Error> {
         let (repository, manifest) = (repository.clone(), Arc::clone(manifest));
-        let lock = self.store.locks.wait_for_digest(&manifest.digest).await;
+        let lock = self.store.protection.locks.wait_for_digest(&manifest.digest).await;
         let link = move |store: &BlockingStore<'_>| {
             let _lock = lock;
             if !store.disk.has_blob(&manifest.digest)? {
@@ -197,7 +197,7 @@ impl Manifests {
             let known = store.index.link(&repository, &manifest.digest).is_some_and(|link| link.revision);
             if !known || !links.has_revision(&manifest.digest)? {
                 links.add_revision(&manifest.digest, Durability::Unsynced)?;
-                note(&store.index, &repository, &manifest);
+                note(store.index, &repository, &manifest);
             }
             // Taken only after the manifest is linked: a tag answer that arrives later finds it.
             for (tag, asked) in store.tag_cache.take(&repository, &manifest.digest) {
@@ -213,12 +213,12 @@ impl Manifests {
     /// # Errors
     /// [`Error::Storage`] if the link cannot be read, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn belongs(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
-        let trusted = self.store.trusts_index(repository);
+        let trusted = self.store.volume.trusts_index(repository);
         if trusted && self.link_of(repository, digest).is_some_and(|link| link.revision) {
             return Ok(true);
         }
         // A complete index knows all hosted repositories. It is checked after the lookup, which may have failed.
-        if repository.domain.is_none() && self.store.index.is_complete() {
+        if repository.domain.is_none() && self.store.volume.index.is_complete() {
             return Ok(false);
         }
         let (place, digest) = (repository.clone(), *digest);

@@ -1,23 +1,28 @@
 //! The stored content: blobs, manifests, tags and uploads, on disk and in the index, with the locks and guards that
-//! concurrent requests need. Everything else in the registry builds on `blob_store`.
+//! concurrent requests need. Everything else in the registry builds on `blob_store`,
+//! whose parts are `indexed_volume`, `execution`, `protection`, `space_state`, `shared_work`, `tag_cache` and
+//! `name_claims`.
 
 pub(super) mod access_tracker;
-pub(super) mod accounting;
 pub(super) mod blob_store;
 pub(super) mod claims;
 pub(super) mod damage;
+pub(super) mod execution;
 pub(super) mod gc_guard;
 pub(super) mod hashing;
 pub(super) mod hashing_writer;
+pub(super) mod indexed_volume;
 pub(super) mod locks;
-pub(super) mod maintenance_state;
 pub(super) mod manifests;
 pub(super) mod name_claims;
 pub(super) mod partial;
 pub(super) mod promote;
+pub(super) mod protection;
 pub(super) mod reconcile;
 pub(super) mod referrer_descriptor;
+pub(super) mod shared_work;
 pub(super) mod single_flight;
+pub(super) mod space_state;
 pub(super) mod stored_manifests;
 pub(super) mod tag_cache;
 pub(super) mod tag_links;

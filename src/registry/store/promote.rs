@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     index::{BlobKind, Class, Link},
-    lanes::{Blocking, Lane},
+    lanes::Lane,
     oci::{Digest, Repository, UploadId},
     registry::Error,
     storage::{Durability, Published},
@@ -25,7 +25,7 @@ impl BlobStore {
     ) -> Result<(), Error> {
         // An existing blob may turn out to be damaged and is removed then, so the second attempt publishes.
         for _ in 0..2 {
-            let (into, lock) = (place.clone(), self.locks.wait_for_digest(&digest).await);
+            let (into, lock) = (place.clone(), self.protection.locks.wait_for_digest(&digest).await);
             let host = move |store: &BlockingStore<'_>| store.host_first(&into, upload, &digest, &lock);
             if self.blocking(Lane::Sync, host).await?? {
                 return Ok(());
@@ -45,7 +45,7 @@ impl BlobStore {
         digest: Digest,
         held: H,
     ) -> Result<bool, Error> {
-        let (place, lock) = (place.clone(), self.locks.wait_for_digest(&digest).await);
+        let (place, lock) = (place.clone(), self.protection.locks.wait_for_digest(&digest).await);
         let link = move |store: &BlockingStore<'_>| {
             let _held = held;
             store.host_layer(&place, &digest, &lock)
@@ -56,7 +56,7 @@ impl BlobStore {
     /// Makes a blob's bytes verified and durable, once for all concurrent callers. Returns `false` if there are none,
     /// or if they were mirrored and cannot be synced.
     pub(in crate::registry) async fn promote(&self, digest: Digest) -> Result<bool, Error> {
-        let lock = self.locks.wait_for_digest(&digest).await;
+        let lock = self.protection.locks.wait_for_digest(&digest).await;
         let own = move |store: &BlockingStore<'_>| {
             // From here on it is not evicted, even if the promotion fails.
             store.index.kept_for_push(&digest);
@@ -72,14 +72,9 @@ impl BlobStore {
             (false, None) => return Ok(false),
             (false, Some(size)) => size,
         };
-        let store = self.clone();
-        let promote = move |io: &Blocking| match store.changing() {
-            Some(_open) => store.with(io).promote_now(&digest),
-            None => Err(Error::ShuttingDown),
-        };
         // A small blob is hashed quickly; syncing it takes longer and determines the lane.
         let lane = if hash_lane(size) == Lane::Compute { Lane::Sync } else { hash_lane(size) };
-        match self.promotions.join(digest, lane, promote).await.ok_or(Error::Panicked)?? {
+        match self.promote_once(digest, lane).await? {
             Promotion::Durable => Ok(true),
             Promotion::Not(hashed) => self.or_drop(digest, hashed).await.map(|_| false),
             Promotion::Unsynced(facts, error) => {
@@ -106,13 +101,13 @@ impl BlockingStore<'_> {
         let Published::New { stored, reservation } = self.disk.publish_upload(&upload, digest)? else {
             return Ok(false);
         };
-        self.record_published(digest, &stored, Class { hosted: true, mirrored: false }, BlobKind::Blob);
+        self.volume.record_published(digest, &stored, Class { hosted: true, mirrored: false }, BlobKind::Blob);
         drop(reservation);
         self.disk.release(digest)?;
         self.host_layer(place, digest, lock)
     }
 
-    fn promote_now(&self, digest: &Digest) -> Result<Promotion, Error> {
+    pub(super) fn promote_now(&self, digest: &Digest) -> Result<Promotion, Error> {
         let facts = match self.rehash(digest)? {
             Hashed::Right(stored) => stored.stamp,
             hashed => return Ok(Promotion::Not(hashed)),

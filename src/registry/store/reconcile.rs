@@ -43,7 +43,7 @@ impl BlockingStore<'_> {
             self.index.linked(repository, digest, Link { layer, revision, ..Link::default() });
         }
         if revision && let Some(manifest) = stored_manifests::read_stored(self.disk, digest)? {
-            manifests::note(&self.index, repository, &manifest);
+            manifests::note(self.index, repository, &manifest);
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ impl BlockingStore<'_> {
         digest: &Digest,
         asked: SystemTime,
     ) -> Result<(), Error> {
-        let _lock = self.locks.tag(repository, tag);
+        let _lock = self.protection.locks.tag(repository, tag);
         if self.has_later(repository, tag, asked)? {
             return Ok(());
         }
@@ -38,7 +38,7 @@ impl BlockingStore<'_> {
         tag: &Tag,
         asked: SystemTime,
     ) -> Result<(), Error> {
-        let _lock = self.locks.tag(repository, tag);
+        let _lock = self.protection.locks.tag(repository, tag);
         if self.has_later(repository, tag, asked)? {
             return Ok(());
         }
@@ -54,7 +54,7 @@ impl BlockingStore<'_> {
         tag: &Tag,
         digest: &Digest,
     ) -> Result<(), Error> {
-        let _lock = self.locks.tag(repository, tag);
+        let _lock = self.protection.locks.tag(repository, tag);
         let links = self.disk.links(repository);
         if links.names(tag, digest)? {
             links.remove_tag(tag).inspect_err(|_| self.reread_tag(repository, tag))?;

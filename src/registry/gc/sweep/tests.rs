@@ -162,7 +162,7 @@ fn what_is_promised_under_way_stays() {
     let (wanted, unwanted) = (place.layer(b"1"), place.layer(b"2"));
     let mut on_event = |_| {
         let tasks = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        tasks.block_on(place.store.gc_guard.protect(&wanted));
+        tasks.block_on(place.store.protection.gc_guard.protect(&wanted));
         ControlFlow::Continue(())
     };
     let other = Repository { domain: None, name: "b".parse().unwrap() };
@@ -189,11 +189,11 @@ fn mirrored_links_keep_their_bytes_and_no_more() {
     let layer = place.layer(b"1");
     let mirrored = Repository { domain: Some(crate::oci::Domain::docker_hub()), ..place.repository.clone() };
     place.on_disk().disk.links(&mirrored).add_layer(&layer, Durability::Unsynced).unwrap();
-    place.store.index.restored(&layer);
+    place.store.volume.index.restored(&layer);
     let (collected, _) = place.collect(false, false);
     assert_eq!((collected.links, collected.blobs), (1, 0));
     assert!(place.on_disk().disk.has_blob(&layer).unwrap());
-    assert!(!place.store.index.class(&layer).hosted, "it may be evicted from here on");
+    assert!(!place.store.volume.index.class(&layer).hosted, "it may be evicted from here on");
 }
 
 /// Pushes a blob repeatedly, and until something went, and checks that it exists while the push relies on it.
@@ -203,11 +203,11 @@ async fn push(store: &BlobStore, name: &str, bytes: &Bytes, gone: &AtomicU64) {
     let begun = Instant::now();
     let goes_on = |round: u64| round < 60 || gone.load(Ordering::SeqCst) == 0 && begun.elapsed() < LONGEST;
     for round in (0..).take_while(|round| goes_on(*round)) {
-        let guard = store.gc_guard.guard_manifest(&place, &digest).await;
+        let guard = store.protection.gc_guard.guard_manifest(&place, &digest).await;
         while !store.promote(digest).await.unwrap() {
             store.write(digest, bytes.clone(), Durability::Synced).await.unwrap();
         }
-        let (lock, into) = (store.locks.wait_for_digest(&digest).await, place.clone());
+        let (lock, into) = (store.protection.locks.wait_for_digest(&digest).await, place.clone());
         let link = move |store: &BlockingStore<'_>| store.host_layer(&into, &digest, &lock);
         assert!(store.blocking(Lane::Sync, link).await.unwrap().unwrap(), "{name} in round {round}");
         for _ in 0..5 {

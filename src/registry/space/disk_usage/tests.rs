@@ -36,7 +36,7 @@ impl Fixture {
         let metrics = Metrics::new().unwrap().into();
         let store =
             BlobStore::new(storage, index, Retention::default(), Duration::ZERO, metrics, Lanes::new().unwrap());
-        store.index.set_complete();
+        store.volume.index.set_complete();
         Self { _dir: dir, store }
     }
 
@@ -46,8 +46,8 @@ impl Fixture {
         let (stamp, kind) = (VerifiedStamp { size: bytes, mtime: 0, inode: 0 }, BlobKind::Blob);
         let arrival =
             Arrival { stamp, allocated: bytes, class: Class { mirrored, hosted: !mirrored }, kind, now: used };
-        self.store.index.published(&blob(name), &arrival);
-        places.iter().for_each(|place| self.store.index.add_link(&repository(place), &blob(name), link));
+        self.store.volume.index.published(&blob(name), &arrival);
+        places.iter().for_each(|place| self.store.volume.index.add_link(&repository(place), &blob(name), link));
     }
 
     fn count(&self) -> (Vec<UsageEvent>, Counted) {
@@ -104,7 +104,7 @@ fn sources_add_up() {
     place.has("pushed and pulled", 2, 10, LAYER, &["a", "docker.io:a"]);
     place.has("pulled", 4, 10, LAYER, &["docker.io:a", "docker.io:b"]);
     place.has("first from the later name", 8, 10, LAYER, &["docker.io:a"]);
-    place.store.index.add_link(&repository("aa.example:a"), &blob("first from the later name"), LAYER);
+    place.store.volume.index.add_link(&repository("aa.example:a"), &blob("first from the later name"), LAYER);
     place.has("nobody's", 16, 10, LAYER, &[]);
     let (found, counted) = place.count();
     assert_eq!(source(&found, None), (3, 1, 2, Some(10)));
@@ -121,7 +121,7 @@ fn a_mirrored_repository_holds_what_its_manifests_name() {
         place.has("manifest", 1, 10, REVISION, &[name]);
     }
     place.has("layer", 2, 10, LAYER, &["docker.io:c"]);
-    place.store.index.add_parent(&blob("layer"), &blob("manifest"), Role::Layer);
+    place.store.volume.index.add_parent(&blob("layer"), &blob("manifest"), Role::Layer);
     let (found, _) = place.count();
     assert_eq!((of(&found, "docker.io:a"), of(&found, "docker.io:c")), ((3, 0, 2, Some(10)), (2, 0, 1, Some(10))));
     assert_eq!(of(&found, "b"), (1, 0, 1, Some(10)), "of what was pushed, links tell");
@@ -163,19 +163,19 @@ fn it_reports_progress_and_can_be_cancelled() {
 fn it_waits_for_the_index() {
     let place = Fixture::new();
     place.has("own", 1, 10, LAYER, &["a"]);
-    place.store.index.clear();
+    place.store.volume.index.clear();
     let mut waited = 0;
     let mut on_event = |event| {
         if event == (UsageEvent::Step { done: 0, of: None, bytes: 0 }) {
             waited += 1;
             place.has("own", 1, 10, LAYER, &["a"]);
-            place.store.index.set_complete();
+            place.store.volume.index.set_complete();
         }
         ControlFlow::Continue(())
     };
     UsageCount::default().run(&place.store.with(Blocking::in_test()), &mut on_event).unwrap();
     assert_eq!(waited, 1);
-    place.store.index.clear();
+    place.store.volume.index.clear();
     let gone = UsageCount::default().run(&place.store.with(Blocking::in_test()), &mut |_| ControlFlow::Break(()));
     assert!(matches!(gone, Err(Error::Cancelled)), "whoever asked may leave while it waits");
 }
