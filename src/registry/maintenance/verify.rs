@@ -134,7 +134,7 @@ impl Verifier<'_> {
         self.verified.blobs += 1;
         self.store.volume.metrics.found(MaintenanceEvent::Verified(stored.stamp.size));
         if whole {
-            self.store.volume.settle(digest, &stored);
+            self.store.settle(digest, &stored)?;
             return Ok(());
         }
         (self.hooks.forget)(digest);

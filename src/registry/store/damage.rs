@@ -14,7 +14,7 @@ use crate::{
     metrics::{self, MaintenanceEvent},
     oci::{Digest, Repository},
     registry::Error,
-    storage::{self, FileStamp},
+    storage::{self, FileStamp, Stored},
 };
 
 /// The outcome of handling a damaged blob.
@@ -39,8 +39,17 @@ impl BlockingStore<'_> {
         if found != *digest {
             return Ok(Hashed::Wrong(stored.stamp));
         }
-        self.volume.settle(digest, &stored);
+        self.settle(digest, &stored)?;
         Ok(Hashed::Right(stored))
+    }
+
+    /// Records that a file's bytes are verified, unless it was removed or replaced while they were hashed.
+    pub(in crate::registry) fn settle(&self, digest: &Digest, stored: &Stored) -> Result<(), storage::Error> {
+        let _lock = self.protection.locks.digest(digest);
+        if self.disk.blob(digest)?.is_some_and(|now| now.stamp == stored.stamp) {
+            self.index.verified(digest, stamp(&stored.stamp));
+        }
+        Ok(())
     }
 
     /// Hashes a published blob even if the index counts it as verified.

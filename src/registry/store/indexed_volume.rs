@@ -48,11 +48,6 @@ impl IndexedVolume {
         repository.domain.is_some() || self.index.is_complete()
     }
 
-    /// Records that a file's bytes are verified.
-    pub(in crate::registry) fn settle(&self, digest: &Digest, stored: &Stored) {
-        self.index.verified(digest, stamp(&stored.stamp));
-    }
-
     /// Records a file that has just been published and verified. The caller drops its reservation afterwards.
     pub(in crate::registry) fn record_published(&self, digest: &Digest, stored: &Stored, class: Class, kind: BlobKind) {
         let (stamp, now) = (stamp(&stored.stamp), access_tracker::now());
