@@ -10,24 +10,22 @@ use std::{
 
 use bytes::Bytes;
 use tempfile::TempDir;
-use tokio::runtime::Handle;
 
 use super::{
     Error, Retention,
     rebuild::{rebuilds::Rebuilds, scan::scan},
     store::{
         blob_store::BlobStore,
-        hashing_writer::HashState,
         manifests::{Manifests, StoredManifest},
         tag_cache::TagAnswer,
     },
 };
 use crate::{
-    index::{Arrival, BlobKind, Class, Closing, Index, Owner, Requeue},
+    index::{BlobKind, Closing, Index, Owner, Requeue},
     lanes::{Blocking, Lanes},
     metrics::Metrics,
     oci::{Digest, Domain, Repository, Tag, UploadId},
-    storage::{Bound, Disk, Durability, Opened, Purpose, SpaceLimits, Storage},
+    storage::{Disk, Durability, Opened, Purpose, SpaceLimits, Storage},
 };
 
 pub(super) fn open(dir: &TempDir, limits: SpaceLimits, retention: Retention) -> BlobStore {
@@ -71,7 +69,7 @@ fn du(path: &Path) -> u64 {
     meta.blocks() * 512 + below
 }
 
-fn agrees(store: &BlobStore, dir: &TempDir, when: &str) {
+pub(super) fn agrees(store: &BlobStore, dir: &TempDir, when: &str) {
     let usage = disk(store).usage();
     let (by_ledger, found) = (usage.total() - usage.index, du(dir.path()) - du(&dir.path().join("index")));
     assert_eq!(by_ledger, found, "{when}: {usage:?}");
@@ -241,145 +239,6 @@ async fn what_is_pushed_pinned_read_or_leased_stays() {
     assert!(disk(&store).has_blob(&served).unwrap());
 }
 
-#[tokio::test]
-async fn space_is_freed_only_if_it_suffices() {
-    let dir = TempDir::new().unwrap();
-    let quota = Some(Bound::Bytes((20 << 20) + (4 << 20)));
-    let store = open(&dir, SpaceLimits { quota, ..SpaceLimits::default() }, Retention::default());
-    let mut cached = Vec::new();
-    for seed in 0..20 {
-        cached.push(cache(&store, &mirrored("a"), content(seed, 300)).await);
-    }
-    let here = cached.iter().filter(|digest| disk(&store).has_blob(digest).unwrap()).count();
-    assert!((5..15).contains(&here), "{here} of 300 KiB in some 4 MiB");
-    assert!(store.reserve_object(Purpose::Mirrored, 8 << 20).await.is_err(), "larger than a quarter");
-    assert!(store.reserve_object(Purpose::Hosted, 8 << 20).await.is_err(), "larger than all there is");
-    let after = cached.iter().filter(|digest| disk(&store).has_blob(digest).unwrap()).count();
-    assert_eq!(here, after, "nothing made way in vain");
-    let said = store.reserve_object(Purpose::Hosted, 8 << 20).await.unwrap_err().to_string();
-    assert!(said.starts_with("the quota is exceeded: ") && said.contains(&format!("{}", 24 << 20)), "{said}");
-    let reservation = store.reserve_object(Purpose::Hosted, 3 << 20).await.unwrap();
-    assert!(reservation.promised() >= 3 << 20);
-}
-
-/// An object that cannot fit beside leased content must not evict anything, since it would not be cached anyway.
-#[tokio::test]
-async fn nothing_is_evicted_if_it_does_not_suffice() {
-    let dir = TempDir::new().unwrap();
-    let limits =
-        SpaceLimits { quota: Some(Bound::Bytes(60 << 20)), object: Bound::Share(100), ..SpaceLimits::default() };
-    let store = open(&dir, limits, Retention { lease: Duration::from_secs(60), ..Retention::default() });
-    let (mut old, mut leased) = (Vec::new(), Vec::new());
-    for seed in 0..20 {
-        let digest = cache(&store, &mirrored("old"), content(seed, 300)).await;
-        let index = &store.volume.index;
-        let (allocated, stamp) = (index.blob_entry(&digest).unwrap().allocated, index.stamp(&digest).unwrap());
-        index.removed(&digest);
-        let class = Class { mirrored: true, hosted: false };
-        index.published(&digest, &Arrival { stamp, allocated, class, kind: BlobKind::Blob, now: 0 });
-        old.push(digest);
-    }
-    for seed in 100..180 {
-        leased.push(cache(&store, &mirrored("new"), content(seed, 300)).await);
-    }
-    let here = |digests: &[Digest]| digests.iter().filter(|digest| disk(&store).has_blob(digest).unwrap()).count();
-    for purpose in [Purpose::Mirrored, Purpose::Hosted] {
-        let said = store.reserve_object(purpose, 20 << 20).await.unwrap_err().to_string();
-        assert!(said.contains("storage.quota") && said.contains("bytes of mirrored content were asked for"), "{said}");
-        assert!(said.contains(": enough of them may go at 20"), "{said}");
-        assert!(store.could_fit(purpose, 20 << 20).await.is_err());
-    }
-    assert_eq!((here(&old), here(&leased)), (20, 80));
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert!(store.could_fit(Purpose::Mirrored, 13 << 20).await.is_ok());
-    assert_eq!((here(&old), here(&leased)), (20, 80), "nothing goes before it comes");
-    let _reservation = store.reserve_object(Purpose::Mirrored, 13 << 20).await.unwrap();
-    let left = here(&old);
-    assert!((1..20).contains(&left) && here(&leased) == 80, "{left} of 20 are left");
-}
-
-/// In the first moments after a start the disk is not counted yet: a miss waits for the count and is then stored.
-#[tokio::test]
-async fn a_miss_waits_until_the_disk_is_counted() {
-    let dir = TempDir::new().unwrap();
-    let store = begin(&dir, SpaceLimits::default(), Retention::default());
-    let asking = store.clone();
-    let miss = Handle::current().spawn(async move { asking.reserve_object(Purpose::Mirrored, 10).await.map(drop) });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!miss.is_finished());
-    let said = disk(&store).reserve(Purpose::Mirrored, 10).unwrap_err().to_string();
-    assert!(said.starts_with("what is stored is still being counted since the start"), "{said}");
-    Rebuilds::default().open_index(&store.with(Blocking::in_test())).unwrap();
-    miss.await.unwrap().unwrap();
-}
-
-/// A refusal names the configuration key of the limit.
-#[tokio::test]
-async fn a_refusal_names_the_bound() {
-    let dir = TempDir::new().unwrap();
-    let said = |limits: SpaceLimits, purpose, bytes: u64| {
-        let store = open(&dir, limits, Retention::default());
-        disk(&store).reserve(purpose, bytes).unwrap_err().to_string()
-    };
-    let limits = |quota, headroom| SpaceLimits { quota, headroom, object: Bound::Share(50) };
-    let quota = Some(Bound::Bytes(64 << 20));
-    let larger = said(limits(quota, None), Purpose::Mirrored, 33 << 20);
-    assert!(
-        larger.contains("34603008 bytes are more than one blob may have to be kept (storage.maxobject: "),
-        "{larger}"
-    );
-    let beyond = said(limits(quota, None), Purpose::Hosted, 64 << 20);
-    let ends = ("the quota is exceeded: ", "67108864 allowed (storage.quota)");
-    assert!(beyond.starts_with(ends.0) && beyond.contains(ends.1), "{beyond}");
-    let full = said(limits(None, Some(Bound::Share(100))), Purpose::Hosted, 1);
-    assert!(full.starts_with("no space left on device: ") && full.contains("storage.headroom"), "{full}");
-}
-
-/// Partial blobs are evicted before anything else.
-#[tokio::test]
-async fn partial_blobs_are_removed_first() {
-    let dir = TempDir::new().unwrap();
-    let limits = SpaceLimits { quota: Some(Bound::Bytes(40 << 20)), ..SpaceLimits::default() };
-    let store = open(&dir, limits, Retention::default());
-    let cached = cache(&store, &mirrored("a"), content(1, 1024)).await;
-    for number in 0..2_u8 {
-        let staged = store.stage(&Digest::sha256(&[1]), Purpose::Mirrored, 6 << 20).await.unwrap();
-        let digest = Digest::sha256(&[number]);
-        store.space.partial_blobs.put(&digest, staged, Box::new(HashState::new(digest.hasher())), 6 << 20);
-    }
-    agrees(&store, &dir, "with both halves");
-    let reservation = store.reserve_object(Purpose::Hosted, 10 << 20).await.unwrap();
-    assert_eq!(store.space.partial_blobs.bytes(), 6 << 20, "the older one went");
-    assert!(store.space.partial_blobs.take(&Digest::sha256(&[1])).is_some() && disk(&store).has_blob(&cached).unwrap());
-    drop(reservation);
-    agrees(&store, &dir, "afterwards");
-}
-
-/// The quota applies to pushes while the disk is not counted yet: they wait.
-#[tokio::test]
-async fn a_push_waits_until_the_disk_is_counted() {
-    let dir = TempDir::new().unwrap();
-    let limits = SpaceLimits { quota: Some(Bound::Bytes(40 << 20)), ..SpaceLimits::default() };
-    let store = open(&dir, limits, Retention::default());
-    let pushed = Bytes::from(content(1, 10 << 10));
-    store.write(Digest::sha256(&pushed), pushed, Durability::Synced).await.unwrap();
-    drop(store);
-    // As after a crash, there are no stored totals.
-    let store = begin(&dir, limits, Retention::default());
-    assert!(store.could_fit(Purpose::Hosted, 8 << 20).await.is_ok(), "nobody can tell yet");
-    let asking = store.clone();
-    let small = Handle::current().spawn(async move { asking.reserve_object(Purpose::Hosted, 2 << 20).await });
-    let asking = store.clone();
-    let large =
-        Handle::current().spawn(async move { asking.reserve_object(Purpose::Hosted, 16 << 20).await.map(drop) });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!small.is_finished() && !large.is_finished());
-    on_a_thread(|io| Rebuilds::default().open_index(&store.with(io))).unwrap();
-    assert!(small.await.unwrap().is_ok());
-    let said = large.await.unwrap().unwrap_err().to_string();
-    assert!(said.contains("the quota is exceeded") && !said.contains("counted"), "{said}");
-}
-
 /// A manifest may be evicted between its write and its link: no dangling link may remain.
 #[tokio::test]
 async fn an_evicted_manifest_is_not_linked() {
@@ -397,4 +256,17 @@ async fn an_evicted_manifest_is_not_linked() {
     store.write(manifest.digest, bytes, Durability::Unsynced).await.unwrap();
     manifests.link(&place, &manifest).await.unwrap();
     assert!(links.has_revision(&manifest.digest).unwrap() && links.tag(&tag).unwrap() == Some(manifest.digest));
+}
+
+/// A blob may be removed while its bytes are hashed: nothing of it stays in the index.
+#[tokio::test]
+async fn a_blob_that_went_while_it_was_hashed_leaves_no_record() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, SpaceLimits::default(), Retention { lease: Duration::ZERO, ..Retention::default() });
+    let before = store.volume.index.dump();
+    let digest = cache(&store, &mirrored("a"), content(1, 10)).await;
+    let hashed = disk(&store).blob(&digest).unwrap().unwrap();
+    on_a_thread(|io| store.with(io).evict_until(|_| false));
+    on_a_thread(|io| store.with(io).settle(&digest, &hashed)).unwrap();
+    assert_eq!(store.volume.index.dump(), before);
 }

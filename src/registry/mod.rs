@@ -172,6 +172,8 @@ mod disk_tests;
 #[cfg(test)]
 mod quarantine_tests;
 #[cfg(test)]
+mod reserve_tests;
+#[cfg(test)]
 mod unindexed_tests;
 #[cfg(test)]
 mod uses_tests;

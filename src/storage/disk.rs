@@ -191,6 +191,19 @@ impl<'a> Disk<'a> {
         Arc::clone(&self.ledger).reserve(purpose, bytes)
     }
 
+    /// Reserves `bytes` although they may not fit yet, so that no other request takes what is freed for them. Nothing may
+    /// be written before [`Disk::is_within`].
+    #[must_use]
+    pub fn reserve_ahead(&self, bytes: u64) -> Reservation {
+        Arc::clone(&self.ledger).reserve_ahead(bytes)
+    }
+
+    /// Returns whether everything that is used and reserved fits.
+    #[must_use]
+    pub fn is_within(&self, purpose: Purpose) -> bool {
+        self.ledger.is_within(purpose)
+    }
+
     /// Returns the used bytes and their bounds.
     #[must_use]
     pub fn usage(&self) -> Usage {

@@ -174,6 +174,18 @@ impl Ledger {
         Ok(Reservation { promised: bytes, staged: 0, ledger: self })
     }
 
+    /// Reserves `bytes` although they may not fit yet, so that no other request takes what is freed for them. Nothing may
+    /// be written before [`Ledger::is_within`].
+    pub(super) fn reserve_ahead(self: Arc<Self>, bytes: u64) -> Reservation {
+        self.accounts.lock().promised += bytes;
+        Reservation { promised: bytes, staged: 0, ledger: self }
+    }
+
+    /// Returns whether everything that is used and reserved fits.
+    pub(super) fn is_within(&self, purpose: Purpose) -> bool {
+        self.short(&mut self.accounts.lock(), purpose, 0).is_none()
+    }
+
     /// Returns by how many bytes mirrored content exceeds its bound.
     pub(super) fn overdraft(&self) -> u64 {
         let mut accounts = self.accounts.lock();

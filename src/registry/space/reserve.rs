@@ -129,28 +129,21 @@ impl BlockingStore<'_> {
             Err(short) => short,
         };
         match self.plan(&short, known) {
-            Ok(eviction) => self.carry_out(&eviction, short, || self.disk.reserve(purpose, bytes)),
+            Ok(eviction) => self.carry_out(&eviction, short, (purpose, bytes)),
             Err((short, found)) => Attempt::Lacking(short, found),
         }
     }
 
-    /// Evicts until the reservation succeeds, or as much went as was missing: another request may take what is free.
-    fn carry_out(
-        &self,
-        eviction: &Eviction,
-        short: InsufficientSpace,
-        reserve: impl Fn() -> Result<Reservation, InsufficientSpace>,
-    ) -> Attempt {
+    /// Evicts until `bytes` fit, or as much went as was missing. They are reserved before: smaller requests, which need
+    /// no eviction, would take all that becomes free, and a large one would wait in vain.
+    fn carry_out(&self, eviction: &Eviction, short: InsufficientSpace, (purpose, bytes): (Purpose, u64)) -> Attempt {
+        let reserved = self.disk.reserve_ahead(bytes);
         let partial = if eviction.partial > 0 { self.space.partial_blobs.drop_oldest(eviction.bytes) } else { 0 };
-        let mut reserved = None;
-        let evicted = self.evict_until(|evicted| {
-            reserved = reserve().ok();
-            reserved.is_some() || partial + evicted >= eviction.bytes
-        });
-        match reserved {
-            Some(reservation) => Attempt::Reserved(reservation),
-            None if partial + evicted == 0 => Attempt::Refused(short),
-            None => Attempt::Freed(short),
+        let evicted = self.evict_until(|evicted| self.disk.is_within(purpose) || partial + evicted >= eviction.bytes);
+        match (self.disk.is_within(purpose), partial + evicted) {
+            (true, _) => Attempt::Reserved(reserved),
+            (false, 0) => Attempt::Refused(short),
+            (false, _) => Attempt::Freed(short),
         }
     }
 
@@ -205,6 +198,8 @@ impl BlockingStore<'_> {
 
     /// Brings mirrored content within its bound, as far as it is evictable. Partial blobs are removed before cached ones.
     pub(in crate::registry) fn free_overdraft(&self) {
+        // A request that frees space has reserved it before.
+        let Ok(_turn) = self.space.try_turn() else { return };
         let over = self.disk.overdraft();
         if over > 0 && self.space.partial_blobs.drop_oldest(over) < over {
             self.evict_until(|_| self.disk.overdraft() == 0);
