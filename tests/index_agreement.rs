@@ -1,31 +1,17 @@
 //! The index that a server keeps up to date and the one that is made anew from the disk agree in every record.
 
-use std::{collections::BTreeSet, fs, path::Path, thread, time::Duration};
-
-use entrepot::index::Index;
+use std::{thread, time::Duration};
 
 use crate::support::{
     admin,
     images::{Blob, Format, Image},
-    scratch,
-    server::{Server, Setup, entrepot},
+    index_records, scratch,
+    server::{Server, Setup},
     upstream::Upstream,
 };
 
 /// The time after which mirrored content goes.
 const TTL: u64 = 6;
-
-/// Every record of a stopped server's index.
-fn records(data: &Path) -> BTreeSet<String> {
-    let copy = scratch::dir("index");
-    for file in scratch::files(&data.join("index")) {
-        fs::create_dir_all(copy.path().join(&file).parent().unwrap()).unwrap();
-        fs::copy(data.join("index").join(&file), copy.path().join(&file)).unwrap();
-    }
-    let index = Index::open(&copy.path().join("v1"));
-    assert!(index.was_complete(), "it is the one that was closed");
-    index.dump()
-}
 
 /// Pulls, pushes, evictions of whole images, deletes and a collection.
 fn use_all(server: &Server, upstream: &Upstream) {
@@ -63,16 +49,8 @@ fn a_running_index_is_the_one_that_is_made_anew() {
     let mut server = setup.clone().variable("REGISTRY_PROXY_TTL", &format!("{TTL}s")).start();
     use_all(&server, &upstream);
     server.stop();
-    let running = records(data.path());
+    let running = index_records::records(data.path());
     let has = |part: &str| running.iter().any(|line| line.contains(part));
     assert!(has("library/stays") && has("base/pinned") && has("team/app"), "{running:#?}");
-    fs::remove_dir_all(data.path().join("index")).unwrap();
-    let mut server = setup.start();
-    // Waits until the index is made.
-    entrepot(&["du", "--data", data.path().to_str().unwrap()], &[]).expect_success("du");
-    server.stop();
-    let anew = records(data.path());
-    let (only_running, only_anew) = (running.difference(&anew), anew.difference(&running));
-    let differences = (only_running.collect::<Vec<_>>(), only_anew.collect::<Vec<_>>());
-    assert_eq!(differences, (Vec::new(), Vec::new()), "(only in the running one, only in the one made anew)");
+    index_records::equal_those_made_anew(data.path(), setup);
 }

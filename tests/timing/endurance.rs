@@ -4,14 +4,15 @@
 mod load;
 mod sample;
 
-use std::{thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 use load::Load;
 use sample::{Growth, Sample};
 
 use crate::support::{
-    is_soak,
+    index_records, is_soak,
     ports::Port,
+    scratch,
     server::{Server, Setup},
     upstream::{Kind, Upstream},
 };
@@ -26,8 +27,9 @@ fn length() -> Duration {
     Duration::from_secs(if is_soak() { 3600 } else { 120 })
 }
 
-fn start(upstream: &Upstream, debug: &Port) -> Server {
+fn start(upstream: &Upstream, data: &Path, debug: &Port) -> Server {
     Setup::both(&upstream.url())
+        .data_at(data)
         .watched(debug)
         .quota(if is_soak() { QUOTAS.0 } else { QUOTAS.1 })
         .lease("1s")
@@ -43,8 +45,8 @@ fn start(upstream: &Upstream, debug: &Port) -> Server {
 /// collections and verifications: the last tenth is as the second.
 #[test]
 fn it_stays_as_it_began() {
-    let (upstream, debug) = (Upstream::plain(), Port::reserve());
-    let mut server = start(&upstream, &debug);
+    let (upstream, data, debug) = (Upstream::plain(), scratch::dir("data"), Port::reserve());
+    let mut server = start(&upstream, data.path(), &debug);
     let samples = {
         let load = Load::new(&server, &upstream);
         thread::scope(|scope| {
@@ -64,4 +66,5 @@ fn it_stays_as_it_began() {
     let grown: Vec<Growth> = last.grown_since(second);
     assert!(grown.is_empty(), "{grown:?}");
     assert!(server.stop().0.success());
+    index_records::equal_those_made_anew(data.path(), Setup::both(&upstream.url()).data_at(data.path()));
 }

@@ -4,6 +4,7 @@
 //! and a loop device goes with its mount.
 
 pub(crate) mod fault;
+pub(crate) mod index_records;
 pub(crate) mod inject;
 pub(crate) mod reachability;
 pub(crate) mod scratch;
