@@ -4,7 +4,7 @@ use std::{net::IpAddr, str};
 
 use actix_web::http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use entrepot::{
-    config::Network,
+    config::Cidr,
     http::Forwarded,
     oci::{ByteRange, ContentRange, MOST_RANGES, RangeRequest},
     upstream::Challenge,
@@ -69,7 +69,7 @@ pub(super) fn challenge(data: &[u8]) {
 /// Lines of `Forwarded` and `X-Forwarded-*`, each with a letter in front that selects the header: a trusted proxy
 /// determines the client, and text of others before it makes no difference.
 pub(super) fn forwarded(data: &[u8]) {
-    let trusted: [Network; 2] = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().expect("a network"));
+    let trusted: [Cidr; 2] = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().expect("a network"));
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let (stranger, proxy): (IpAddr, IpAddr) = ([192, 0, 2, 1].into(), [10, 0, 0, 1].into());
     let lines: Vec<_> = data.split(|byte| *byte == b'\n').filter_map(line).collect();

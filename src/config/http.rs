@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{
-    Debug, Error, Header, LimitsConfig, ListenAddress, Network, Setting, Tls,
+    Cidr, Debug, Error, Header, LimitsConfig, ListenAddress, Setting, Tls,
     dump::Line,
     duration, headers, key,
     node::Node,
@@ -43,7 +43,7 @@ pub struct Http {
     /// `http.mirror.addr`: the mirror listener, which serves mirrored content only.
     pub mirror: Setting<Option<ListenAddress>>,
     /// `http.trustedproxies`: the proxies whose `Forwarded` and `X-Forwarded-*` headers are trusted.
-    pub trusted_proxies: Setting<Vec<Network>>,
+    pub trusted_proxies: Setting<Vec<Cidr>>,
     /// `http.limits`.
     pub limits: LimitsConfig,
     /// `http.debug` and `http.metrics`: monitoring.
@@ -118,7 +118,7 @@ impl Http {
         lines.extend(self.tls.iter().flat_map(Tls::lines));
         lines.push(Line::new(&self.http2_disabled, self.http2_disabled.to_string()));
         lines.extend(self.mirror.as_ref().map(|address| Line::new(&self.mirror, address.to_string())));
-        lines.push(Line::list(&self.trusted_proxies, self.trusted_proxies.iter().map(Network::to_string)));
+        lines.push(Line::list(&self.trusted_proxies, self.trusted_proxies.iter().map(Cidr::to_string)));
         lines.extend(self.limits.lines());
         lines.extend(self.debug.lines());
         lines

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{access::Access, config::Network};
+use crate::{access::Access, config::Cidr};
 
 /// An address to listen on.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub struct Settings {
     /// The limits for each client.
     pub limits: RequestLimits,
     /// The proxies whose `X-Forwarded-For` is trusted.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<Cidr>,
     /// Enables the access log.
     pub access_log: bool,
     /// Serves metrics beside the API.

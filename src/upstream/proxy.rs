@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use url::Url;
 
 use super::{Credentials, Error, address_policy::bare_host};
+use crate::config::Cidr;
 
 /// The proxy for `https` upstreams. `HTTP_PROXY` is not honoured.
 #[derive(Clone, Default)]
@@ -25,7 +26,7 @@ pub(super) struct Hop {
 #[derive(Clone)]
 enum Exception {
     Everything,
-    Network(IpAddr, u8),
+    Cidr(Cidr),
     /// The name itself (unless it is written with a leading dot) and all names below it.
     Name {
         suffix: String,
@@ -86,9 +87,8 @@ impl Exception {
         if item.is_empty() || item == "*" {
             return (!item.is_empty()).then_some(Self::Everything);
         }
-        let (network, bits) = item.split_once('/').unwrap_or((&item, "128"));
-        if let (Ok(address), Ok(bits)) = (bare_host(network).parse(), bits.parse()) {
-            return Some(Self::Network(address, bits));
+        if let Ok(network) = bare_host(&item).parse() {
+            return Some(Self::Cidr(network));
         }
         let (name, port) = match item.rsplit_once(':') {
             Some((name, port)) => (name, Some(port.parse().ok()?)),
@@ -101,7 +101,7 @@ impl Exception {
     fn covers(&self, host: &str, address: Option<IpAddr>, at: u16) -> bool {
         match self {
             Self::Everything => true,
-            Self::Network(network, bits) => address.is_some_and(|address| contains(*network, *bits, address)),
+            Self::Cidr(network) => address.is_some_and(|address| network.contains(address)),
             Self::Name { suffix, itself, port } => {
                 let fits = match host.strip_suffix(suffix.as_str()) {
                     Some("") => *itself,
@@ -111,18 +111,6 @@ impl Exception {
                 fits && port.is_none_or(|port| port == at)
             }
         }
-    }
-}
-
-fn contains(network: IpAddr, bits: u8, address: IpAddr) -> bool {
-    let shared = |a: u128, b: u128, width: u32| {
-        let ignored = width.saturating_sub(u32::from(bits));
-        (a ^ b).checked_shr(ignored).unwrap_or(0) == 0
-    };
-    match (network, address) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => shared(u32::from(a).into(), u32::from(b).into(), 32),
-        (IpAddr::V6(a), IpAddr::V6(b)) => shared(a.into(), b.into(), 128),
-        _ => false,
     }
 }
 
@@ -138,8 +126,10 @@ mod tests {
 
     #[test]
     fn exceptions_are_read_as_docker_reads_them() {
-        let proxy =
-            proxy("proxy:3128", "example.com, .below.org, *.star.org, host:5000, 10.0.0.0/8, 192.168.1.1, ::1,");
+        let proxy = proxy(
+            "proxy:3128",
+            "example.com, .below.org, *.star.org, host:5000, 10.0.0.0/8, 192.168.1.1, ::1, ::ffff:172.16.0.0/108",
+        );
         let direct = |host, port| proxy.hop_for(host, port).is_none();
         for (host, port) in [
             ("example.com", 443),
@@ -149,6 +139,7 @@ mod tests {
             ("host", 5000),
             ("10.2.3.4", 443),
             ("192.168.1.1", 443),
+            ("172.31.0.1", 443),
             ("localhost", 443),
             ("127.0.0.1", 443),
             ("[::1]", 443),

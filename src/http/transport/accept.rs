@@ -23,7 +23,7 @@ use super::{
     tls::Tls,
 };
 use crate::{
-    config::Network,
+    config::Cidr,
     descriptors::{self, Use},
     http::settings::Settings,
 };
@@ -48,7 +48,7 @@ pub(in crate::http) type Accepted = (Guarded, Protocol, Option<SocketAddr>);
 pub(in crate::http) struct Acceptor {
     tls: Option<Arc<Tls>>,
     limiter: Arc<Limiter>,
-    trusted: Arc<[Network]>,
+    trusted: Arc<[Cidr]>,
     refusing: Arc<Semaphore>,
 }
 

@@ -11,7 +11,7 @@ use actix_web::{
     },
 };
 
-use crate::{config::Network, http::context};
+use crate::{config::Cidr, http::context};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -62,7 +62,7 @@ fn own_host(request: &HttpRequest) -> String {
     host.unwrap_or_else(|| request.app_config().host()).to_owned()
 }
 
-fn is_among(trusted: &[Network], address: IpAddr) -> bool {
+fn is_among(trusted: &[Cidr], address: IpAddr) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
@@ -110,12 +110,12 @@ impl Forwarded {
 
     /// Returns the client's address: the nearest address that is not a trusted proxy. Records beyond it may be forged.
     #[must_use]
-    pub fn client(&self, peer: IpAddr, trusted: &[Network]) -> IpAddr {
+    pub fn client(&self, peer: IpAddr, trusted: &[Cidr]) -> IpAddr {
         self.outermost(peer, trusted).1
     }
 
     /// Returns the record of the farthest trusted proxy, and the farthest known address.
-    fn outermost(&self, peer: IpAddr, trusted: &[Network]) -> (Option<&Hop>, IpAddr) {
+    fn outermost(&self, peer: IpAddr, trusted: &[Cidr]) -> (Option<&Hop>, IpAddr) {
         let (mut written, mut client) = (None, peer);
         for hop in self.hops.iter().rev() {
             if !is_among(trusted, client) {
