@@ -68,7 +68,7 @@ const KEPT_IN: [(&str, &str); 6] = [
 const CALL_FILES: [&str; 15] = [
     "access/external_token.rs",
     "access/users.rs",
-    "admin/socket_path.rs",
+    "admin/socket.rs",
     "cli/client.rs",
     "cli/du.rs",
     "cli/htpasswd.rs",

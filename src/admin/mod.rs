@@ -1,18 +1,18 @@
 //! The admin socket: a Unix socket in the data directory, by which commands reach the server that holds the directory's
-//! lock. Without a server, a command executes the same request itself (`perform.rs`). The file's mode restricts the
+//! lock. Without a server, a command executes the same request itself (`dispatch.rs`). The file's mode restricts the
 //! socket to its owner and root.
 //!
 //! A request is one line of JSON; the response is one or more lines, and the last one states the result
-//! (`protocol.rs`). `server.rs` accepts connections; `perform.rs` calls the registry, which does the work.
+//! (`protocol.rs`). `server.rs` accepts connections; `dispatch.rs` calls the registry, which does the work.
 
-mod perform;
+mod dispatch;
 mod protocol;
 mod server;
-mod socket_path;
+mod socket;
 mod usage_report;
 
-pub use perform::{Defaults, perform};
+pub use dispatch::{Defaults, dispatch};
 pub use protocol::{Request, Response};
 pub use server::{Acceptor, AdminSocket};
-pub use socket_path::connect;
+pub use socket::connect;
 pub use usage_report::{Disk, Repository, Source, Tag, Usage};

@@ -1,5 +1,5 @@
 //! The server's side of the admin socket: accepts connections, reads one request from each, runs it on a job thread
-//! (`perform.rs`) and writes the responses.
+//! (`dispatch.rs`) and writes the responses.
 
 use std::{
     io,
@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Defaults, Response, perform, socket_path};
+use super::{Defaults, Response, dispatch, socket};
 use crate::{
     lanes::{Blocking, Lane},
     registry::Registry,
@@ -48,7 +48,7 @@ impl AdminSocket {
     /// # Errors
     /// The filesystem's error if the socket cannot be created.
     pub fn open(io: &Blocking, root: &Path) -> io::Result<Self> {
-        Ok(Self { listener: Arc::new(socket_path::listen(io, root)?), path: socket_path::path(root) })
+        Ok(Self { listener: Arc::new(socket::listen(io, root)?), path: socket::path(root) })
     }
 
     /// Returns an acceptor that runs each connection as a task of `tasks`.
@@ -93,7 +93,7 @@ impl Drop for AdminSocket {
     fn drop(&mut self) {
         let io = Blocking::inline("dropped by the main thread, after its runtime has ended");
         // If this fails, the next start replaces the file.
-        let _ = socket_path::remove(&io, &self.path);
+        let _ = socket::remove(&io, &self.path);
     }
 }
 
@@ -131,7 +131,7 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
             let lanes = registry.lanes().clone();
             let answers = Answers { sender, stalled: Arc::clone(&stalled) };
             let work = move |io: &Blocking| {
-                let last = perform(&request, &registry.maintenance(io), defaults, |answer| answers.send(answer));
+                let last = dispatch(&request, &registry.maintenance(io), defaults, |answer| answers.send(answer));
                 let _ = answers.send(last);
             };
             drop(lanes.start(Lane::Job, work));

@@ -76,7 +76,7 @@ fn alone(
     let index = Index::open(&storage.index_dir());
     let volume = Volume::new(storage, index, config.pinned.value().clone(), Metrics::new()?.into(), Lanes::new()?);
     let defaults = Defaults { grace: Duration::ZERO, rate: u64::MAX };
-    let last = admin::perform(request, &volume.maintenance(io), defaults, |answer| {
+    let last = admin::dispatch(request, &volume.maintenance(io), defaults, |answer| {
         show(&answer);
         ControlFlow::Continue(())
     });

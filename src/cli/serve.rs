@@ -22,7 +22,7 @@ use crate::{
     oci::{Domain, RepositoryName},
     registry::{self, Registry, RegistryConfig, RegistryPolicy, Retention},
     storage::Storage,
-    upstream::{self, Credentials, Options, Pool, Proxy, Remote},
+    upstream::{self, ClientThreads, Credentials, Options, Proxy, Remote},
 };
 
 /// Threads for upstream requests; each fills several blobs concurrently.
@@ -83,12 +83,12 @@ fn registry_config(io: &Blocking, config: &Config, background: &Runtime) -> Resu
     let index = Index::begin(&storage.index_dir(), memory);
     let proxy = Proxy::from_lookup(|name| std::env::var(name).ok()).map_err(Failure::usage)?;
     let metrics = Arc::new(Metrics::new().map_err(Failure::failed)?);
-    let settings = upstream::Settings { roots: upstream::native_roots(io), proxy };
+    let settings = upstream::ConnectionSettings { roots: upstream::native_roots(io), proxy };
     Ok(RegistryConfig {
         storage,
         index,
         upstreams: vec![hub(&config.proxy, &metrics)?],
-        pool: Pool::start(UPSTREAM_THREADS, settings).map_err(Failure::failed)?,
+        threads: ClientThreads::start(UPSTREAM_THREADS, settings).map_err(Failure::failed)?,
         rules: rules(config),
         retention: Retention {
             pinned: config.storage.pinned.value().clone(),

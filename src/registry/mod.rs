@@ -68,7 +68,7 @@ use crate::{
     lanes::{Blocking, Lanes},
     metrics::Metrics,
     storage::Storage,
-    upstream::{Pool, Remote},
+    upstream::{ClientThreads, Remote},
 };
 
 /// The parts and settings that a registry is built from.
@@ -80,7 +80,7 @@ pub struct RegistryConfig {
     /// The configured upstreams.
     pub upstreams: Vec<Remote>,
     /// The threads for requests to upstreams.
-    pub pool: Pool,
+    pub threads: ClientThreads,
     /// The permissions set by the operator.
     pub rules: RegistryPolicy,
     /// The rules of eviction.
@@ -109,7 +109,7 @@ impl Registry {
             storage,
             index,
             upstreams,
-            pool,
+            threads,
             rules,
             retention,
             freshness,
@@ -124,8 +124,9 @@ impl Registry {
             maintenance::migrate_cache_volume::proxy_volume(store.with(io).disk)?;
         }
         upstreams.iter().for_each(|remote| metrics.add_upstream(remote.domain()));
-        let upstream =
-            |remote: Remote| (remote.domain().clone(), UpstreamHealth::new(remote, pool.clone(), Arc::clone(&metrics)));
+        let upstream = |remote: Remote| {
+            (remote.domain().clone(), UpstreamHealth::new(remote, threads.clone(), Arc::clone(&metrics)))
+        };
         Ok(Self {
             upstreams: upstreams.into_iter().map(upstream).collect(),
             freshness,

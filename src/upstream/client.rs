@@ -35,8 +35,8 @@ pub(super) const CLOSE_EVERY: Duration = Duration::from_secs(5);
 const NEVER: Duration = Duration::from_secs(3600);
 const AGENT: &str = concat!("entrepot/", env!("CARGO_PKG_VERSION"));
 
-/// A handle on the connections of one thread. Cheap to clone, and bound to its thread; [`Pool`](super::Pool) passes it
-/// to jobs.
+/// A handle on the connections of one thread. Cheap to clone, and bound to its thread;
+/// [`ClientThreads`](super::ClientThreads) passes it to jobs.
 #[derive(Clone)]
 pub struct Client(Rc<Inner>);
 
@@ -109,8 +109,8 @@ impl Client {
     }
 
     /// Closes the idle connections of every route that was not used for [`KEEP_ALIVE`] or is older than [`LIFETIME`].
-    /// `awc` itself closes an idle connection only when it takes it for the next request, so that those of a burst would
-    /// stay. A connection in use ends with its response.
+    /// `awc` itself closes an idle connection only when it takes it for the next request, so that those of a burst
+    /// would stay. A connection in use ends with its response.
     pub(super) fn close_idle(&self) {
         let is_kept = |route: &RouteClient| route.used.elapsed() < KEEP_ALIVE && route.created.elapsed() < LIFETIME;
         self.0.clients.borrow_mut().retain(|_, route| is_kept(route));

@@ -78,7 +78,7 @@ pub enum Error {
     /// A setting of this module is invalid.
     #[error("{0}")]
     Setting(String),
-    /// The pool's threads could not be started, or the job panicked.
+    /// The client threads could not be started, or the job panicked.
     #[error("the upstream job did not finish: {0}")]
     Job(String),
 }

@@ -5,30 +5,30 @@
 //! a truncated body is an error. Caching, staleness and the response to the downstream client are decided in
 //! `registry/` and `http/`.
 //!
-//! `awc` belongs to one thread and its futures are not `Send`. A [`Pool`] is a few threads with a [`Client`] each;
-//! [`Remote`] is one registry and is shared by all. Await the methods of [`Remote`] on any thread, and those of
-//! [`Client`], such as [`Client::open_blob`], only in a job of the pool.
+//! `awc` belongs to one thread and its futures are not `Send`. A [`ClientThreads`] is a few threads with a [`Client`]
+//! each; [`Remote`] is one registry and is shared by all. Await the methods of [`Remote`] on any thread, and those of
+//! [`Client`], such as [`Client::open_blob`], only in a job on one of these threads.
 
 mod address_policy;
 mod blob;
 mod body;
 mod challenge;
 mod client;
+mod client_threads;
 mod connect;
 mod credentials;
 mod error;
 mod error_body;
-mod head;
 mod headers;
 mod list;
 mod manifest;
 mod metrics;
 mod permits;
-mod pool;
 mod proxy;
 mod redacted_url;
 mod remote;
 mod request;
+mod response_head;
 mod stream;
 mod token;
 mod token_cache;
@@ -40,11 +40,11 @@ mod tests;
 pub use blob::{Blob, Validator};
 pub use challenge::Challenge;
 pub use client::Client;
+pub use client_threads::{ClientThreads, ConnectionSettings, native_roots};
 pub use credentials::Credentials;
 pub use error::{Error, Phase};
 pub use headers::Budget;
 pub use list::Page;
 pub use manifest::{ManifestBody, ManifestHead};
-pub use pool::{Pool, Settings, native_roots};
 pub use proxy::Proxy;
 pub use remote::{Options, Remote, Timeouts};

@@ -1,7 +1,7 @@
 //! The stream of an upstream connection, plain or TLS, which notes whether the peer closed it.
 //!
 //! `awc` reports a body that a FIN cut short as complete. Here the end of the stream is noted as it is read, so that
-//! the body's reader can tell the difference. A response's head is buffered until it is complete (`head.rs`).
+//! the body's reader can tell the difference. A response's head is buffered until it is complete (`response_head.rs`).
 
 use std::{
     cell::Cell,
@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::head::Head;
+use super::response_head::ResponseHead;
 
 /// The bytes of a head that are read at a time.
 const PIECE: usize = 8 << 10;
@@ -51,7 +51,7 @@ pub(super) struct Stream {
 
 #[derive(Debug)]
 struct PendingEnd {
-    head: Head,
+    head: ResponseHead,
     /// Set if the request is a HEAD: its response has no body.
     to_head: bool,
 }
@@ -140,7 +140,7 @@ impl AsyncWrite for Stream {
         let this = self.get_mut();
         // Keeps the first piece: a request may be written in several.
         let to_head = bytes.starts_with(b"HEAD ");
-        this.awaited.get_or_insert_with(|| PendingEnd { head: Head::default(), to_head });
+        this.awaited.get_or_insert_with(|| PendingEnd { head: ResponseHead::default(), to_head });
         match &mut this.transport {
             Transport::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Transport::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),

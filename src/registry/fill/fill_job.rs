@@ -52,7 +52,7 @@ impl Fills {
         if let Some(fill) = under_way.opening.get(&opening) {
             return Joined { value: Arc::clone(fill), collapsed: true };
         }
-        let pool = origin.upstream.pool.clone();
+        let threads = origin.upstream.threads.clone();
         let ranges = RangeFetches::new(self.store.clone(), Arc::clone(&self.ranges));
         let (passing, reading) = (Arc::clone(&self.passing), self.store.protection.access_tracker.read(digest));
         let fill = Arc::new(Fill::new(digest, origin, ranges, passing, reading));
@@ -60,7 +60,7 @@ impl Fills {
         drop(under_way);
         let job = Job { fill: Arc::clone(&fill), fills: Arc::clone(self) };
         // If no thread is available, the job is dropped, which fails the fill.
-        let _ = pool.spawn(move |client| job.run(client));
+        let _ = threads.spawn(move |client| job.run(client));
         Joined { value: fill, collapsed: false }
     }
 }

@@ -75,10 +75,10 @@ impl Passthrough {
     fn start(fill: &Fill, from: u64, until: Option<u64>, check: Option<Check>, rest: Option<Events>) -> Self {
         let (sender, bytes) = mpsc::channel(IN_FLIGHT);
         let wanted = fill.wanted(from, until);
-        let pool = &fill.origin().upstream.pool;
+        let threads = &fill.origin().upstream.threads;
         let relay = Relay { at: from, wanted, check, rest, out: sender, permits: Arc::clone(fill.passing()) };
         // If no thread is available, the channel closes at once and the reader fails.
-        let _ = pool.spawn(move |client| relay.run(client));
+        let _ = threads.spawn(move |client| relay.run(client));
         Self { at: from, bytes }
     }
 

@@ -80,7 +80,7 @@ impl PresenceChecks {
 
 /// Asks an upstream if it has a repository. A private one counts as absent, since it is not mirrored.
 pub(in crate::registry) async fn presence(upstream: &UpstreamHealth, name: &RepositoryName) -> Presence {
-    match upstream.ask(upstream.remote.tags(&upstream.pool, name, ONE_TAG)).await {
+    match upstream.ask(upstream.remote.tags(&upstream.threads, name, ONE_TAG)).await {
         Ok(page) if is_list(&page.bytes) => Presence::Present,
         Err(error) if matches!(*error, upstream::Error::NotFound | upstream::Error::Denied(_)) => Presence::Absent,
         Ok(_) => {

@@ -27,10 +27,10 @@ pub(in crate::registry) fn begin(fill: &Arc<Fill>, at: u64, size: u64) {
         return;
     }
     let fetch = RangeFetch { fill: Arc::downgrade(fill), start, end };
-    let pool = &fill.origin().upstream.pool;
+    let threads = &fill.origin().upstream.threads;
     let permits = Arc::clone(&ranges.permits);
     // If no thread is available, the fetch is dropped, which frees its slot.
-    let _ = pool.spawn(move |client| async move {
+    let _ = threads.spawn(move |client| async move {
         let _permit = permits.acquire().await;
         if let Err(error) = fetch.run(client).await {
             tracing::debug!("bytes {}-{} are not fetched ahead: {error}", fetch.start, fetch.end);

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
 
 use crate::{
     metrics::Metrics,
-    upstream::{self, Pool, Remote},
+    upstream::{self, ClientThreads, Remote},
 };
 
 /// The total time for a small request, with token and redirects. After it, the upstream counts as unreachable.
@@ -27,7 +27,7 @@ const SPREAD: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(in crate::registry) struct UpstreamHealth {
     pub(in crate::registry) remote: Remote,
-    pub(in crate::registry) pool: Pool,
+    pub(in crate::registry) threads: ClientThreads,
     pub(in crate::registry) metrics: Arc<Metrics>,
     health: Arc<Mutex<Health>>,
     /// Held by the one request that is sent at the end of a `Retry-After` time.
@@ -72,8 +72,8 @@ enum Admission {
 }
 
 impl UpstreamHealth {
-    pub(in crate::registry) fn new(remote: Remote, pool: Pool, metrics: Arc<Metrics>) -> Self {
-        Self { remote, pool, metrics, health: Arc::default(), first: Arc::default() }
+    pub(in crate::registry) fn new(remote: Remote, threads: ClientThreads, metrics: Arc<Metrics>) -> Self {
+        Self { remote, threads, metrics, health: Arc::default(), first: Arc::default() }
     }
 
     /// Sends a small request, with the timeout [`ASK_TIMEOUT`], and updates the health from its result. After a 429

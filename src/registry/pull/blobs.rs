@@ -195,7 +195,7 @@ impl Registry {
 
     async fn ask_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, Error> {
         let upstream = self.upstream(repository)?;
-        let size = upstream.ask(upstream.remote.blob_size(&upstream.pool, &repository.name, digest)).await;
+        let size = upstream.ask(upstream.remote.blob_size(&upstream.threads, &repository.name, digest)).await;
         size.map_err(|error| Resource::Blob.failed(&error))
     }
 

@@ -57,9 +57,9 @@ impl Registry {
         let upstream = self.upstream(repository)?;
         let asked = Instant::now();
         let answer = match list {
-            List::Tags => upstream.ask(upstream.remote.tags(&upstream.pool, &repository.name, query)).await,
+            List::Tags => upstream.ask(upstream.remote.tags(&upstream.threads, &repository.name, query)).await,
             List::Referrers(digest) => {
-                upstream.ask(upstream.remote.referrers(&upstream.pool, &repository.name, digest, query)).await
+                upstream.ask(upstream.remote.referrers(&upstream.threads, &repository.name, digest, query)).await
             }
         };
         let page = Arc::new(answer?);

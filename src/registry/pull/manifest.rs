@@ -205,7 +205,7 @@ impl Registry {
         if let Some(manifest) = cached_or_unknown(self.manifests.get(digest).await) {
             let upstream = self.upstream(repository)?;
             let reference = Reference::Digest(*digest);
-            let head = upstream.remote.head_manifest(&upstream.pool, &repository.name, &reference);
+            let head = upstream.remote.head_manifest(&upstream.threads, &repository.name, &reference);
             let head = upstream.ask(head).await.map_err(|error| Resource::Manifest.failed(&error))?;
             // A captive portal answers 200, too. An answer without the digest proves nothing, so the bytes are fetched.
             if head.digest == Some(*digest) {
@@ -256,7 +256,7 @@ impl Registry {
     ) -> Asking<Fetched> {
         let upstream = self.upstream(repository)?;
         let asked = SystemTime::now();
-        let body = upstream.ask(upstream.remote.get_manifest(&upstream.pool, &repository.name, reference)).await;
+        let body = upstream.ask(upstream.remote.get_manifest(&upstream.threads, &repository.name, reference)).await;
         let body = self.note_absence(repository, reference, asked, body.map_err(AskError::from)).await?;
         let digest = match (reference, body.digest) {
             (Reference::Digest(digest), _) => *digest,
@@ -313,7 +313,7 @@ impl Registry {
         // back.
         if upstream.availability() == Availability::Probe {
             let reference = Reference::Digest(manifest.digest);
-            let _ = upstream.ask(upstream.remote.head_manifest(&upstream.pool, &repository.name, &reference)).await;
+            let _ = upstream.ask(upstream.remote.head_manifest(&upstream.threads, &repository.name, &reference)).await;
         }
         if upstream.is_down() { Err(Error::Incomplete { missing }) } else { Ok(()) }
     }

@@ -70,7 +70,7 @@ impl Registry {
     async fn ask_head_now(&self, repository: &Repository, reference: &Reference) -> Asking<Option<Head>> {
         let upstream = self.upstream(repository)?;
         let asked = SystemTime::now();
-        let answer = upstream.ask(upstream.remote.head_manifest(&upstream.pool, &repository.name, reference)).await;
+        let answer = upstream.ask(upstream.remote.head_manifest(&upstream.threads, &repository.name, reference)).await;
         let answer = answer.map_err(AskError::from);
         let answer = self.note_absence(repository, reference, asked, answer).await?;
         let (Some(digest), Some(size)) = (answer.digest, answer.size) else { return Ok(None) };

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    BLOB, Digest, Error, name, pool, read, remote,
+    BLOB, Digest, Error, name, read, remote,
     server::{Server, Step, reply, say},
+    threads,
 };
 use crate::upstream::Phase;
 
@@ -27,9 +28,9 @@ async fn a_whole_blob_comes_whole() {
         }
         _ => vec![Step::Say([b"HTTP/1.0 200 OK\r\n\r\n", BLOB].concat()), Step::Fin],
     });
-    let (pool, remote) = (pool(1), remote(&server));
+    let (threads, remote) = (threads(1), remote(&server));
     for size in [Some(20), None, None] {
-        let read = read(&pool, &remote, 0, None).await.unwrap();
+        let read = read(&threads, &remote, 0, None).await.unwrap();
         assert_eq!((read.start, read.size, &read.bytes[..], read.end), (0, size, BLOB, Ok(())));
     }
     assert_eq!(server.connections(), 1);
@@ -52,9 +53,9 @@ async fn every_kind_of_cut_is_an_error() {
     ];
     let expected: Vec<_> = scripts.iter().map(|(_, expected)| *expected).collect();
     let server = Server::start(move |_, before| scripts[before].0.clone());
-    let (pool, remote) = (pool(1), remote(&server));
+    let (threads, remote) = (threads(1), remote(&server));
     for (number, expected) in expected.into_iter().enumerate() {
-        let read = read(&pool, &remote, 0, None).await.unwrap();
+        let read = read(&threads, &remote, 0, None).await.unwrap();
         assert_eq!((&read.bytes[..], read.end), (&BLOB[..7], Err(Error::Cut { got: 7, expected })), "{number}");
     }
 }
@@ -63,7 +64,7 @@ async fn every_kind_of_cut_is_an_error() {
 async fn a_stall_is_an_error_in_time() {
     let server = Server::start(|_, _| vec![partly(7), Step::Wait(5000)]);
     let started = Instant::now();
-    let read = read(&pool(1), &remote(&server), 0, None).await.unwrap();
+    let read = read(&threads(1), &remote(&server), 0, None).await.unwrap();
     assert_eq!((&read.bytes[..], read.end), (&BLOB[..7], Err(Error::Timeout { phase: Phase::Stall })));
     assert!(started.elapsed() < Duration::from_secs(2));
 }
@@ -73,7 +74,7 @@ async fn a_slow_blob_is_not_a_stalled_one() {
     let piece = |piece: &[u8]| Step::Say(piece.to_vec());
     let pieces = BLOB.chunks(5).flat_map(|bytes| [piece(bytes), Step::Wait(200)]).collect::<Vec<_>>();
     let server = Server::start(move |_, _| [vec![partly(0)], pieces.clone()].concat());
-    let read = read(&pool(1), &remote(&server), 0, None).await.unwrap();
+    let read = read(&threads(1), &remote(&server), 0, None).await.unwrap();
     assert_eq!((&read.bytes[..], read.end), (BLOB, Ok(())));
 }
 
@@ -81,9 +82,9 @@ async fn a_slow_blob_is_not_a_stalled_one() {
 async fn more_than_announced_spoils_nothing() {
     let server =
         Server::start(|_, _| vec![partly(20), Step::Say(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx".into())]);
-    let (pool, remote) = (pool(1), remote(&server));
+    let (threads, remote) = (threads(1), remote(&server));
     for _ in 0..2 {
-        let read = read(&pool, &remote, 0, None).await.unwrap();
+        let read = read(&threads, &remote, 0, None).await.unwrap();
         assert_eq!((&read.bytes[..], read.end), (BLOB, Ok(())));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -98,23 +99,23 @@ async fn a_part_is_the_part_asked_for() {
         Some("bytes=6-") => reply("200 OK", "", BLOB),
         _ => reply("416 Range Not Satisfiable", "Content-Range: bytes */20\r\n", ""),
     });
-    let (pool, remote) = (pool(1), remote(&server));
+    let (threads, remote) = (threads(1), remote(&server));
     for (from, until, start, size, bytes) in [
         (5, None, 5, Some(20), &BLOB[5..]),
         (5, Some(10), 5, None, &BLOB[5..10]),
         (0, Some(100), 0, Some(20), BLOB),
         (6, None, 0, Some(20), BLOB),
     ] {
-        let read = read(&pool, &remote, from, until).await.unwrap();
+        let read = read(&threads, &remote, from, until).await.unwrap();
         assert_eq!(
             (read.start, read.size, &read.bytes[..], read.end),
             (start, size, bytes, Ok(())),
             "{from} {until:?}"
         );
     }
-    let beyond = read(&pool, &remote, 20, None).await;
+    let beyond = read(&threads, &remote, 20, None).await;
     assert!(matches!(beyond, Err(Error::Status { code: 416, .. })));
-    assert!(matches!(read(&pool, &remote, 5, Some(5)).await, Err(Error::Protocol(_))));
+    assert!(matches!(read(&threads, &remote, 5, Some(5)).await, Err(Error::Protocol(_))));
 }
 
 #[tokio::test]
@@ -129,9 +130,9 @@ async fn another_part_is_refused() {
     ];
     let count = wrong.len();
     let server = Server::start(move |_, before| wrong[before].clone());
-    let (pool, remote) = (pool(1), remote(&server));
+    let (threads, remote) = (threads(1), remote(&server));
     for number in 0..count {
-        assert!(matches!(read(&pool, &remote, 5, None).await, Err(Error::Protocol(_))), "{number}");
+        assert!(matches!(read(&threads, &remote, 5, None).await, Err(Error::Protocol(_))), "{number}");
     }
 }
 
@@ -143,7 +144,7 @@ async fn a_validator_goes_to_the_host_it_came_from() {
         (2, Some(_)) => part("bytes 5-19/20", &BLOB[5..]),
         _ => reply("200 OK", "ETag: W/\"weak\"\r\n", BLOB),
     });
-    let (pool, remote) = (pool(1), remote(&server));
+    let (threads, remote) = (threads(1), remote(&server));
     let job = move |client: crate::upstream::Client| async move {
         let digest = Digest::sha256(BLOB);
         let first = client.open_blob(&remote, &name(), &digest, 0, None, None).await?;
@@ -151,7 +152,7 @@ async fn a_validator_goes_to_the_host_it_came_from() {
         let weak = client.open_blob(&remote, &name(), &digest, 0, None, first.validator()).await?;
         Ok(weak.validator().is_none())
     };
-    assert_eq!(pool.call(job).await, Ok(true));
+    assert_eq!(threads.call(job).await, Ok(true));
     let if_range: Vec<_> = server.asked().iter().map(|asked| asked.header("if-range").map(str::to_owned)).collect();
     let strong = || Some("\"strong\"".to_owned());
     assert_eq!(if_range, [None, strong(), strong(), None]);
@@ -170,9 +171,9 @@ async fn a_size_is_found_in_three_ways() {
         ("GET", Some("whole")) => say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"),
         _ => part("bytes 0-0/8", b"x"),
     });
-    let (pool, remote) = (pool(1), remote(&server));
+    let (threads, remote) = (threads(1), remote(&server));
     let digest = Digest::sha256(BLOB);
-    let size = async |name: &str| remote.blob_size(&pool, &name.parse().unwrap(), &digest).await;
+    let size = async |name: &str| remote.blob_size(&threads, &name.parse().unwrap(), &digest).await;
     for (name, bytes) in [("told", 7), ("zero", 8), ("refused", 8), ("moved", 8), ("whole", 9)] {
         assert_eq!(size(name).await, Ok(bytes), "{name}");
     }

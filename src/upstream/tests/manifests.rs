@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Digest, Error, Reference, latest, name, pool, remote,
+    Digest, Error, Reference, latest, name, remote,
     server::{Server, Step, reply, say},
+    threads,
 };
 use crate::{
     oci::{MANIFEST_TYPES, MediaType},
@@ -21,9 +22,9 @@ fn digest_header(of: &[u8]) -> String {
 async fn a_head_has_digest_type_and_size() {
     let server =
         Server::start(|_, _| say(format!("HTTP/1.1 200 OK\r\n{}Content-Length: 19\r\n\r\n", digest_header(MANIFEST))));
-    let (pool, remote) = (pool(1), remote(&server));
+    let (threads, remote) = (threads(1), remote(&server));
     for _ in 0..3 {
-        let head = remote.head_manifest(&pool, &name(), &latest()).await.unwrap();
+        let head = remote.head_manifest(&threads, &name(), &latest()).await.unwrap();
         assert_eq!(head.digest, Some(Digest::sha256(MANIFEST)));
         assert_eq!(head.media_type.as_str(), MediaType::OCI_INDEX);
         assert_eq!(head.size, Some(19));
@@ -45,8 +46,8 @@ async fn a_manifest_is_verified() {
         Some("cut") => vec![reply("200 OK", "", MANIFEST).remove(0), Step::Fin],
         _ => reply("200 OK", "", MANIFEST),
     });
-    let (pool, remote) = (pool(1), remote(&server));
-    let get = async |reference: &str| remote.get_manifest(&pool, &name(), &reference.parse().unwrap()).await;
+    let (threads, remote) = (threads(1), remote(&server));
+    let get = async |reference: &str| remote.get_manifest(&threads, &name(), &reference.parse().unwrap()).await;
     assert_eq!(get("latest").await.unwrap().bytes, MANIFEST);
     let right = Digest::sha256(MANIFEST);
     assert_eq!(get(&right.to_string()).await.unwrap().bytes, MANIFEST);
@@ -65,9 +66,9 @@ async fn a_manifest_cut_short_is_none() {
         };
         vec![Step::Say(format!("HTTP/1.1 200 OK\r\n{body}").into()), Step::Fin]
     });
-    let (pool, remote) = (pool(1), remote(&server));
+    let (threads, remote) = (threads(1), remote(&server));
     for (tag, expected) in [("sized", Some(10)), ("chunked", None)] {
-        let got = remote.get_manifest(&pool, &name(), &tag.parse().unwrap()).await;
+        let got = remote.get_manifest(&threads, &name(), &tag.parse().unwrap()).await;
         assert_eq!(got, Err(Error::Cut { got: 4, expected }), "{tag}");
     }
 }
@@ -82,9 +83,9 @@ async fn a_document_that_is_too_long_is_refused() {
         let head = Step::Say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".into());
         [vec![head], vec![Step::Say(chunk); 9]].concat()
     });
-    let (pool, remote) = (pool(1), remote(&server));
+    let (threads, remote) = (threads(1), remote(&server));
     for tag in ["announced", "endless"] {
-        let got = remote.get_manifest(&pool, &name(), &tag.parse().unwrap()).await;
+        let got = remote.get_manifest(&threads, &name(), &tag.parse().unwrap()).await;
         assert_eq!(got, Err(Error::TooLarge { limit: 8 << 20 }), "{tag}");
     }
 }
@@ -98,7 +99,7 @@ async fn a_status_is_classified() {
         Some("broken") => reply("503 Service Unavailable", "", "<html>"),
         _ => reply("418 Teapot", "", "short and stout"),
     });
-    let (pool, remote) = (pool(1), remote(&server));
+    let (threads, remote) = (threads(1), remote(&server));
     let status = |code, message: &str| Error::Status { code, message: message.into() };
     for (tag, error) in [
         ("gone", Error::NotFound),
@@ -107,7 +108,7 @@ async fn a_status_is_classified() {
         ("broken", status(503, "")),
         ("teapot", status(418, ": short and stout")),
     ] {
-        assert_eq!(remote.get_manifest(&pool, &name(), &tag.parse().unwrap()).await, Err(error), "{tag}");
+        assert_eq!(remote.get_manifest(&threads, &name(), &tag.parse().unwrap()).await, Err(error), "{tag}");
     }
     assert_eq!(server.connections(), 1, "error bodies are read to their end");
 }
@@ -123,9 +124,9 @@ async fn too_many_requests_come_in_two_shapes() {
         let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}"#;
         reply("429 Too Many Requests", headers, body)
     });
-    let (pool, remote) = (pool(1), remote(&server));
+    let (threads, remote) = (threads(1), remote(&server));
     assert_eq!(remote.budget(), None);
-    let get = async |tag: &str| remote.get_manifest(&pool, &name(), &tag.parse().unwrap()).await;
+    let get = async |tag: &str| remote.get_manifest(&threads, &name(), &tag.parse().unwrap()).await;
     let message = |text: &str| text.to_owned();
     let retry_after = Some(Duration::from_secs(60));
     assert_eq!(get("abuse").await, Err(Error::TooMany { retry_after, message: message("Too Many Requests") }));
@@ -145,13 +146,13 @@ async fn lists_pass_through() {
         };
         reply("200 OK", headers, list(&asked.target).as_bytes())
     });
-    let (pool, remote) = (pool(1), remote(&server));
-    let page = remote.tags(&pool, &name(), "n=1&last=a").await.unwrap();
+    let (threads, remote) = (threads(1), remote(&server));
+    let page = remote.tags(&threads, &name(), "n=1&last=a").await.unwrap();
     assert_eq!(page.bytes, list("/v2/library/thing/tags/list?n=1&last=a"));
     assert_eq!(page.link.as_deref(), Some("n=1&last=b%2F"));
-    assert_eq!(remote.tags(&pool, &name(), "").await.unwrap().bytes, list("/v2/library/thing/tags/list"));
+    assert_eq!(remote.tags(&threads, &name(), "").await.unwrap().bytes, list("/v2/library/thing/tags/list"));
     let subject = Digest::sha256(b"s");
-    let page = remote.referrers(&pool, &name(), &subject, "artifactType=a/b c#d").await.unwrap();
+    let page = remote.referrers(&threads, &name(), &subject, "artifactType=a/b c#d").await.unwrap();
     assert_eq!(page.bytes, list(&format!("/v2/library/thing/referrers/{subject}?artifactType=a/b%20c%23d")));
     assert_eq!(page.filters.as_deref(), Some("artifactType"));
     assert!(page.link.is_none() && page.media_type.is_index());
@@ -168,7 +169,7 @@ async fn a_base_with_a_path_keeps_it() {
     let base = format!("{}/mirror/", server.url("127.0.0.1")).parse().unwrap();
     let remote = super::Remote::new("r.example".parse().unwrap(), base, super::options()).unwrap();
     let by_digest = Reference::Digest(Digest::sha256(b"m"));
-    let asked = remote.get_manifest(&pool(1), &name(), &by_digest).await;
+    let asked = remote.get_manifest(&threads(1), &name(), &by_digest).await;
     assert!(matches!(asked, Err(Error::DigestMismatch { .. })));
     assert_eq!(server.count("/mirror/v2/library/thing/manifests/sha256:"), 1);
 }

@@ -13,13 +13,13 @@ use std::time::Duration;
 use rustls::RootCertStore;
 use server::Server;
 
-use super::{Credentials, Error, Options, Pool, Proxy, Remote, Settings, Timeouts};
+use super::{ClientThreads, ConnectionSettings, Credentials, Error, Options, Proxy, Remote, Timeouts};
 use crate::oci::{Digest, Reference, RepositoryName};
 
 const BLOB: &[u8] = b"0123456789abcdefghij";
 
-fn pool(threads: usize) -> Pool {
-    Pool::start(threads, Settings { roots: RootCertStore::empty(), proxy: Proxy::default() }).unwrap()
+fn threads(count: usize) -> ClientThreads {
+    ClientThreads::start(count, ConnectionSettings { roots: RootCertStore::empty(), proxy: Proxy::default() }).unwrap()
 }
 
 fn options() -> Options {
@@ -60,23 +60,24 @@ struct Read {
     end: Result<(), Error>,
 }
 
-async fn read(pool: &Pool, remote: &Remote, from: u64, until: Option<u64>) -> Result<Read, Error> {
+async fn read(threads: &ClientThreads, remote: &Remote, from: u64, until: Option<u64>) -> Result<Read, Error> {
     let remote = remote.clone();
-    pool.call(move |client| async move {
-        let digest = Digest::sha256(BLOB);
-        let mut blob = client.open_blob(&remote, &name(), &digest, from, until, None).await?;
-        let mut read = Read { start: blob.start(), size: blob.size(), bytes: Vec::new(), end: Ok(()) };
-        loop {
-            match blob.next().await {
-                Ok(Some(bytes)) => read.bytes.extend_from_slice(&bytes),
-                Ok(None) => return Ok(read),
-                Err(error) => {
-                    assert_eq!(blob.next().await, Err(error.clone()), "it fails again");
-                    read.end = Err(error);
-                    return Ok(read);
+    threads
+        .call(move |client| async move {
+            let digest = Digest::sha256(BLOB);
+            let mut blob = client.open_blob(&remote, &name(), &digest, from, until, None).await?;
+            let mut read = Read { start: blob.start(), size: blob.size(), bytes: Vec::new(), end: Ok(()) };
+            loop {
+                match blob.next().await {
+                    Ok(Some(bytes)) => read.bytes.extend_from_slice(&bytes),
+                    Ok(None) => return Ok(read),
+                    Err(error) => {
+                        assert_eq!(blob.next().await, Err(error.clone()), "it fails again");
+                        read.end = Err(error);
+                        return Ok(read);
+                    }
                 }
             }
-        }
-    })
-    .await
+        })
+        .await
 }

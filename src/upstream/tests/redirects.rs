@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    BLOB, Error, Options, latest, name, options, pool, read, remote, remote_with,
+    BLOB, Error, Options, latest, name, options, read, remote, remote_with,
     server::{Server, reply},
-    with_credentials,
+    threads, with_credentials,
 };
 use crate::upstream::Remote;
 
@@ -24,9 +24,9 @@ async fn a_cdn_gets_the_question_and_nothing_else() {
         Some("Basic bWU6aHVudGVyMg==") => to(&location),
         _ => reply("401 Unauthorized", "WWW-Authenticate: Basic\r\n", ""),
     });
-    let (pool, remote) = (pool(1), remote_with(&server, with_credentials()));
+    let (threads, remote) = (threads(1), remote_with(&server, with_credentials()));
     for _ in 0..2 {
-        assert_eq!(read(&pool, &remote, 0, None).await.unwrap().bytes, BLOB);
+        assert_eq!(read(&threads, &remote, 0, None).await.unwrap().bytes, BLOB);
     }
     assert_eq!(cdn.asked()[0].target, "/blob?signature=secret");
     assert_eq!(cdn.asked()[0].header("host"), Some(format!("localhost:{}", cdn.port()).as_str()));
@@ -43,7 +43,7 @@ async fn another_port_of_the_same_host_gets_no_credentials() {
         None => reply("401 Unauthorized", "WWW-Authenticate: Basic\r\n", ""),
     });
     let remote = remote_with(&server, with_credentials());
-    assert_eq!(read(&pool(1), &remote, 0, None).await.unwrap().bytes, BLOB);
+    assert_eq!(read(&threads(1), &remote, 0, None).await.unwrap().bytes, BLOB);
     assert_eq!(other.asked()[0].header("authorization"), None);
 }
 
@@ -54,7 +54,7 @@ async fn a_location_may_be_relative_and_a_manifest_may_move() {
         "/a/b" => to("c?d"),
         _ => reply("200 OK", "", asked.target.as_bytes()),
     });
-    let got = remote(&server).get_manifest(&pool(1), &name(), &latest()).await.unwrap();
+    let got = remote(&server).get_manifest(&threads(1), &name(), &latest()).await.unwrap();
     assert_eq!(got.bytes, "/a/c?d");
     assert!(server.asked()[2].header("accept").is_some());
 }
@@ -62,7 +62,7 @@ async fn a_location_may_be_relative_and_a_manifest_may_move() {
 #[tokio::test]
 async fn an_end_is_put_to_circles() {
     let server = Server::start(|_, _| to("/again"));
-    let got = read(&pool(1), &remote(&server), 0, None).await;
+    let got = read(&threads(1), &remote(&server), 0, None).await;
     assert!(matches!(got, Err(Error::Redirect(_))));
     assert_eq!(server.asked().len(), 6);
 }
@@ -83,7 +83,7 @@ async fn private_addresses_are_not_connected_to() {
     ] {
         let server = Server::start(move |_, _| to(location));
         let started = Instant::now();
-        let got = read(&pool(1), &remote(&server), 0, None).await;
+        let got = read(&threads(1), &remote(&server), 0, None).await;
         assert!(matches!(got, Err(Error::Redirect(_))), "{location}");
         assert!(started.elapsed() < Duration::from_millis(900), "{location}");
     }
@@ -111,10 +111,10 @@ async fn a_public_upstream_opens_no_local_address() {
 async fn a_refusal_at_the_cdn_is_not_the_upstreams() {
     let server =
         Server::start(|asked, _| if asked.target == "/cdn" { reply("404 Not Found", "", "") } else { to("/cdn") });
-    assert_eq!(read(&pool(1), &remote(&server), 0, None).await.err(), Some(Error::NotFound));
+    assert_eq!(read(&threads(1), &remote(&server), 0, None).await.err(), Some(Error::NotFound));
     let cdn = Server::start(|_, _| reply("403 Forbidden", "", "<Error>expired</Error>"));
     let location = cdn.url("localhost");
     let server = Server::start(move |_, _| to(&location));
-    let got = read(&pool(1), &remote(&server), 0, None).await;
+    let got = read(&threads(1), &remote(&server), 0, None).await;
     assert!(matches!(got, Err(Error::Status { code: 403, .. })));
 }

@@ -12,9 +12,9 @@ use rustls::{
 };
 
 use super::{
-    BLOB, Error, Pool, Proxy, Remote, Settings, latest, name, options, pool, read,
+    BLOB, ClientThreads, ConnectionSettings, Error, Proxy, Remote, latest, name, options, read,
     server::{Server, Step, reply},
-    with_credentials,
+    threads, with_credentials,
 };
 
 /// Returns a certificate for `host`, and the root store that trusts it.
@@ -31,8 +31,8 @@ fn certificate(host: &str) -> (Arc<ServerConfig>, RootCertStore) {
     (Arc::new(config), roots)
 }
 
-fn tls_pool(roots: RootCertStore, proxy: Proxy) -> Pool {
-    Pool::start(1, Settings { roots, proxy }).unwrap()
+fn tls_threads(roots: RootCertStore, proxy: Proxy) -> ClientThreads {
+    ClientThreads::start(1, ConnectionSettings { roots, proxy }).unwrap()
 }
 
 fn at(base: &str) -> Remote {
@@ -48,13 +48,13 @@ async fn http_1_is_spoken_over_tls_and_a_cut_is_seen() {
         2 => vec![Step::Say(chunk.into()), Step::Fin],
         _ => vec![Step::Say(chunk.into()), Step::Wait(50), Step::Rst],
     });
-    let (pool, remote) = (tls_pool(roots, Proxy::default()), at(&server.url("localhost")));
+    let (threads, remote) = (tls_threads(roots, Proxy::default()), at(&server.url("localhost")));
     for _ in 0..2 {
-        assert_eq!(read(&pool, &remote, 0, None).await.unwrap().bytes, BLOB);
+        assert_eq!(read(&threads, &remote, 0, None).await.unwrap().bytes, BLOB);
     }
     assert_eq!(server.connections(), 1);
     for ending in ["close_notify", "reset"] {
-        let read = read(&pool, &remote, 0, None).await.unwrap();
+        let read = read(&threads, &remote, 0, None).await.unwrap();
         assert_eq!((&read.bytes[..], read.end), (&BLOB[..7], Err(Error::Cut { got: 7, expected: None })), "{ending}");
     }
     assert_eq!(server.asked()[0].header("host"), Some(format!("localhost:{}", server.port()).as_str()));
@@ -64,7 +64,7 @@ async fn http_1_is_spoken_over_tls_and_a_cut_is_seen() {
 async fn an_untrusted_certificate_is_refused() {
     let (config, _) = certificate("localhost");
     let server = Server::tls(config, |_, _| reply("200 OK", "", BLOB));
-    let error = at(&server.url("localhost")).head_manifest(&pool(1), &name(), &latest()).await.unwrap_err();
+    let error = at(&server.url("localhost")).head_manifest(&threads(1), &name(), &latest()).await.unwrap_err();
     assert!(error.is_unreachable() && error.to_string().contains("TLS"), "{error}");
     assert!(server.asked().is_empty());
 }
@@ -75,7 +75,7 @@ async fn https_does_not_lead_to_http() {
     let location = plain.url("localhost");
     let (config, roots) = certificate("localhost");
     let server = Server::tls(config, move |_, _| reply("302 Found", &format!("Location: {location}\r\n"), ""));
-    let got = read(&tls_pool(roots, Proxy::default()), &at(&server.url("localhost")), 0, None).await;
+    let got = read(&tls_threads(roots, Proxy::default()), &at(&server.url("localhost")), 0, None).await;
     assert!(matches!(got, Err(Error::Redirect(_))));
     assert!(plain.asked().is_empty());
 }
@@ -91,7 +91,7 @@ async fn an_http_realm_gets_no_credentials_from_https() {
     });
     let base = server.url("localhost").parse().unwrap();
     let remote = Remote::new("r.example".parse().unwrap(), base, with_credentials()).unwrap();
-    read(&tls_pool(roots, Proxy::default()), &remote, 0, None).await.unwrap();
+    read(&tls_threads(roots, Proxy::default()), &remote, 0, None).await.unwrap();
     assert_eq!(realm.asked()[0].header("authorization"), None);
 }
 
@@ -106,8 +106,8 @@ async fn https_goes_through_the_proxy() {
     let (proxy, connects) = Server::proxy(config, "200 Connection established", |asked, _| {
         reply("200 OK", "", if asked.target.starts_with("/v2/") { BLOB } else { b"" })
     });
-    let pool = tls_pool(roots, through(&proxy));
-    assert_eq!(read(&pool, &at("https://registry.test"), 0, None).await.unwrap().bytes, BLOB);
+    let threads = tls_threads(roots, through(&proxy));
+    assert_eq!(read(&threads, &at("https://registry.test"), 0, None).await.unwrap().bytes, BLOB);
     let connects = connects.lock().clone();
     assert_eq!((connects[0].method.as_str(), connects[0].target.as_str()), ("CONNECT", "registry.test:443"));
     assert_eq!(connects[0].header("proxy-authorization"), Some("Basic bWU6aHVudGVyMg=="));
@@ -122,7 +122,7 @@ async fn a_redirect_through_the_proxy_leads_to_no_private_host() {
         let (proxy, connects) = Server::proxy(config, "200 OK", move |_, _| {
             reply("307 Temporary Redirect", &format!("Location: {location}\r\n"), "")
         });
-        let got = read(&tls_pool(roots, through(&proxy)), &at("https://registry.test"), 0, None).await;
+        let got = read(&tls_threads(roots, through(&proxy)), &at("https://registry.test"), 0, None).await;
         assert!(matches!(got, Err(Error::Redirect(_))), "{location}");
         assert_eq!(connects.lock().len(), 1, "{location}");
     }
@@ -132,7 +132,7 @@ async fn a_redirect_through_the_proxy_leads_to_no_private_host() {
 async fn a_refusing_proxy_is_named() {
     let (config, roots) = certificate("registry.test");
     let (proxy, _) = Server::proxy(config, "407 Proxy Authentication Required", |_, _| Vec::new());
-    let got = read(&tls_pool(roots, through(&proxy)), &at("https://registry.test"), 0, None).await;
+    let got = read(&tls_threads(roots, through(&proxy)), &at("https://registry.test"), 0, None).await;
     let error = got.err().unwrap();
     assert!(error.is_unreachable() && error.to_string().contains("407"), "{error}");
 }
@@ -192,7 +192,7 @@ async fn log_of_a_pull() -> String {
         tracing::info!(?asking, ?failed, "by hand");
         Ok(())
     };
-    pool(1).call(job).await.unwrap();
+    threads(1).call(job).await.unwrap();
     let log = log.0.lock().clone();
     String::from_utf8(log).unwrap()
 }

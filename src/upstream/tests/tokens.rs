@@ -11,9 +11,9 @@ use std::{
 use futures_util::future::join_all;
 
 use super::{
-    Error, Options, latest, name, options, pool, remote, remote_with,
+    Error, Options, latest, name, options, remote, remote_with,
     server::{Asked, Server, Step, reply, say},
-    with_credentials,
+    threads, with_credentials,
 };
 use crate::upstream::Phase;
 
@@ -49,9 +49,9 @@ fn registry(
 #[tokio::test]
 async fn a_token_is_fetched_and_kept() {
     let server = registry(|value| value == "t0", |_, number| token(&format!("t{number}"), 300));
-    let (pool, remote) = (pool(1), remote_with(&server, with_credentials()));
+    let (threads, remote) = (threads(1), remote_with(&server, with_credentials()));
     for _ in 0..3 {
-        remote.head_manifest(&pool, &name(), &latest()).await.unwrap();
+        remote.head_manifest(&threads, &name(), &latest()).await.unwrap();
     }
     let asked = server.asked();
     let targets: Vec<_> = asked.iter().map(|asked| asked.target.as_str()).collect();
@@ -66,12 +66,12 @@ async fn a_token_is_fetched_and_kept() {
 #[tokio::test]
 async fn a_token_is_fetched_once_for_all_requests() {
     let server = registry(|value| value == "t", |_, _| [vec![Step::Wait(200)], token("t", 300)].concat());
-    let (pool, remote) = (pool(4), remote(&server));
+    let (threads, remote) = (threads(4), remote(&server));
     let (name, reference, other) = (name(), latest(), "other".parse().unwrap());
-    let heads = join_all((0..32).map(|_| remote.head_manifest(&pool, &name, &reference))).await;
+    let heads = join_all((0..32).map(|_| remote.head_manifest(&threads, &name, &reference))).await;
     assert!(heads.into_iter().all(|head| head.is_ok()));
     assert_eq!(server.count("/token"), 1);
-    remote.head_manifest(&pool, &other, &reference).await.unwrap();
+    remote.head_manifest(&threads, &other, &reference).await.unwrap();
     assert_eq!(server.count("/token"), 2, "another repository, another token");
 }
 
@@ -83,11 +83,11 @@ async fn a_refused_token_is_renewed_once() {
         move |value| value == format!("t{}", valid.load(SeqCst)),
         move |_, _| token(&format!("t{}", granting.load(SeqCst)), 300),
     );
-    let (pool, remote) = (pool(4), remote(&server));
+    let (threads, remote) = (threads(4), remote(&server));
     let (name, reference) = (name(), latest());
-    remote.head_manifest(&pool, &name, &reference).await.unwrap();
+    remote.head_manifest(&threads, &name, &reference).await.unwrap();
     era.store(1, SeqCst);
-    let heads = join_all((0..16).map(|_| remote.head_manifest(&pool, &name, &reference))).await;
+    let heads = join_all((0..16).map(|_| remote.head_manifest(&threads, &name, &reference))).await;
     assert!(heads.into_iter().all(|head| head.is_ok()));
     assert_eq!(server.count("/token"), 2);
 }
@@ -95,18 +95,18 @@ async fn a_refused_token_is_renewed_once() {
 #[tokio::test]
 async fn a_token_is_not_used_to_its_last_second() {
     let server = registry(|_| true, |_, _| token("t", 1));
-    let (pool, remote) = (pool(1), remote(&server));
-    remote.head_manifest(&pool, &name(), &latest()).await.unwrap();
+    let (threads, remote) = (threads(1), remote(&server));
+    remote.head_manifest(&threads, &name(), &latest()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(600)).await;
-    remote.head_manifest(&pool, &name(), &latest()).await.unwrap();
+    remote.head_manifest(&threads, &name(), &latest()).await.unwrap();
     assert_eq!(server.count("/token"), 2);
 }
 
 #[tokio::test]
 async fn refused_with_a_fresh_token_is_denied() {
     let server = registry(|_| false, |_, number| token(&format!("t{number}"), 300));
-    let (pool, remote) = (pool(1), remote(&server));
-    let error = remote.head_manifest(&pool, &name(), &latest()).await.unwrap_err();
+    let (threads, remote) = (threads(1), remote(&server));
+    let error = remote.head_manifest(&threads, &name(), &latest()).await.unwrap_err();
     assert!(matches!(error, Error::Denied(_)), "{error}");
     assert_eq!((server.count("/token"), server.count("/v2/")), (1, 2));
 }
@@ -128,7 +128,7 @@ async fn the_error_of_the_token_service_is_passed_on() {
     ];
     for (answer, fits) in cases {
         let server = registry(|_| true, move |_, _| answer.clone());
-        let error = remote(&server).head_manifest(&pool(1), &name(), &latest()).await.unwrap_err();
+        let error = remote(&server).head_manifest(&threads(1), &name(), &latest()).await.unwrap_err();
         assert!(fits(&error), "{error:?}");
     }
 }
@@ -136,12 +136,12 @@ async fn the_error_of_the_token_service_is_passed_on() {
 #[tokio::test]
 async fn a_failure_is_shared_by_all_requests() {
     let server = registry(|_| true, |_, _| [vec![Step::Wait(200)], reply("503 Busy", "", "")].concat());
-    let (pool, remote) = (pool(4), remote(&server));
+    let (threads, remote) = (threads(4), remote(&server));
     let (name, reference) = (name(), latest());
-    let heads = join_all((0..16).map(|_| remote.head_manifest(&pool, &name, &reference))).await;
+    let heads = join_all((0..16).map(|_| remote.head_manifest(&threads, &name, &reference))).await;
     assert!(heads.into_iter().all(|head| matches!(head, Err(Error::Status { code: 503, .. }))));
     assert_eq!(server.count("/token"), 1);
-    assert!(remote.head_manifest(&pool, &name, &reference).await.is_err());
+    assert!(remote.head_manifest(&threads, &name, &reference).await.is_err());
     assert_eq!(server.count("/token"), 2, "later it is tried again");
 }
 
@@ -151,13 +151,13 @@ async fn basic_is_sent_when_it_is_asked_for() {
         Some("Basic bWU6aHVudGVyMg==") => say(HEAD),
         _ => reply("401 Unauthorized", "WWW-Authenticate: Basic realm=\"r\"\r\n", ""),
     });
-    let pool = pool(1);
+    let threads = threads(1);
     let with = remote_with(&server, with_credentials());
     for _ in 0..2 {
-        with.head_manifest(&pool, &name(), &latest()).await.unwrap();
+        with.head_manifest(&threads, &name(), &latest()).await.unwrap();
     }
     assert_eq!(server.asked().len(), 3, "the second time it is sent at once");
-    let without = remote(&server).head_manifest(&pool, &name(), &latest()).await;
+    let without = remote(&server).head_manifest(&threads, &name(), &latest()).await;
     assert!(matches!(without, Err(Error::Denied(_))));
 }
 
@@ -170,15 +170,15 @@ async fn a_realm_on_another_domain_is_asked_only_if_it_is_named() {
         Some("Bearer t") => say(HEAD),
         _ => challenge(&format!("{at}/token")),
     });
-    let pool = pool(1);
+    let threads = threads(1);
     for options in [with_credentials(), options()] {
-        let refused = remote_with(&server, options).head_manifest(&pool, &name(), &latest()).await.unwrap_err();
+        let refused = remote_with(&server, options).head_manifest(&threads, &name(), &latest()).await.unwrap_err();
         assert!(matches!(&refused, Error::Token(why) if why.contains("proxy.realm")), "{refused}");
     }
     assert_eq!(realm.connections(), 0);
 
     let named = Options { realm: Some(elsewhere.parse().unwrap()), ..with_credentials() };
-    remote_with(&server, named).head_manifest(&pool, &name(), &latest()).await.unwrap();
+    remote_with(&server, named).head_manifest(&threads, &name(), &latest()).await.unwrap();
     assert_eq!(realm.asked()[0].header("authorization"), Some("Basic bWU6aHVudGVyMg=="));
 }
 
@@ -187,7 +187,7 @@ async fn a_realm_must_be_one() {
     for realm in ["ftp://127.0.0.1/token", "", "http://169.254.169.254/token", "http://"] {
         let server = Server::start(move |_, _| challenge(realm));
         let timeouts = options();
-        let error = remote_with(&server, timeouts).head_manifest(&pool(1), &name(), &latest()).await.unwrap_err();
+        let error = remote_with(&server, timeouts).head_manifest(&threads(1), &name(), &latest()).await.unwrap_err();
         let expected = matches!(error, Error::Token(_) | Error::Redirect(_) | Error::Denied(_));
         assert!(expected, "{realm}: {error:?}");
     }

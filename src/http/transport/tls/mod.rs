@@ -2,7 +2,7 @@
 //! connections.
 
 mod files;
-mod validity;
+mod not_after;
 
 use std::{
     io,
@@ -139,7 +139,7 @@ impl TlsError {
 fn load(io: &Blocking, settings: &TlsSettings) -> Result<Loaded, TlsError> {
     let chain = files::certificates(io, &settings.certificate).map_err(TlsError::Certificate)?;
     let key = files::key(io, &settings.key).map_err(TlsError::Key)?;
-    let expires = validity::not_after(&chain[0]);
+    let expires = not_after::not_after(&chain[0]);
     let provider = Arc::new(files::provider(&settings.cipher_suites)?);
     let verifier = files::verifier(io, settings, &provider)?;
     let builder = ServerConfig::builder_with_provider(provider)

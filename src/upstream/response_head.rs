@@ -11,13 +11,13 @@ const LONGEST: usize = 128 << 10;
 
 /// The start of a response, buffered until its head is complete.
 #[derive(Debug, Default)]
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     bytes: Vec<u8>,
     /// The offset at which the search for the head's end continues.
     seen: usize,
 }
 
-impl Head {
+impl ResponseHead {
     /// Takes the next bytes; returns all buffered ones once the head is complete or too long.
     pub(super) fn take(&mut self, read: &[u8], answers_head: bool) -> Option<Vec<u8>> {
         self.bytes.extend_from_slice(read);
@@ -79,7 +79,7 @@ mod tests {
 
     /// Returns the bytes passed on for a response that comes in pieces of `size` bytes.
     fn handed_on(response: &str, size: usize) -> String {
-        let (mut head, mut out) = (Head::default(), Vec::new());
+        let (mut head, mut out) = (ResponseHead::default(), Vec::new());
         let mut pieces = response.as_bytes().chunks(size);
         for piece in pieces.by_ref() {
             if let Some(held) = head.take(piece, false) {
@@ -119,12 +119,12 @@ mod tests {
     #[test]
     fn a_head_has_no_body() {
         let head = b"HTTP/1.1 200 OK\r\n\r\n";
-        assert_eq!(Head::default().take(head, true).as_deref(), Some(&head[..]));
+        assert_eq!(ResponseHead::default().take(head, true).as_deref(), Some(&head[..]));
     }
 
     #[test]
     fn a_head_without_an_end_is_not_waited_for() {
-        let mut head = Head::default();
+        let mut head = ResponseHead::default();
         assert!((0..LONGEST / 1024).any(|_| head.take(&[b'a'; 1024], false).is_some()));
     }
 

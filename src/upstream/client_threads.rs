@@ -1,4 +1,4 @@
-//! A thread pool (not a connection pool): each thread owns a [`Client`], whose futures are not `Send`, and a queue of
+//! The threads for requests to upstreams: each owns a [`Client`], whose futures are not `Send`, and a queue of
 //! jobs. Jobs go round robin; a thread that ended is started again.
 
 use std::{
@@ -29,7 +29,7 @@ type Queue = mpsc::UnboundedSender<Job>;
 
 /// The settings that all connections share.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ConnectionSettings {
     /// The certificates of the trusted authorities.
     pub roots: RootCertStore,
     /// The proxy for outgoing connections.
@@ -55,7 +55,7 @@ pub fn native_roots(_io: &Blocking) -> RootCertStore {
 /// A few threads, each with a [`Client`] of its own. Cheap to clone. The threads and their jobs end when the last
 /// handle is dropped.
 #[derive(Clone)]
-pub struct Pool(Arc<Inner>);
+pub struct ClientThreads(Arc<Inner>);
 
 struct Inner {
     dialer: Arc<Dialer>,
@@ -63,14 +63,14 @@ struct Inner {
     turn: AtomicUsize,
 }
 
-impl Pool {
-    /// Starts `threads` threads, at least one.
+impl ClientThreads {
+    /// Starts `count` threads, at least one.
     ///
     /// # Errors
     /// [`Error::Job`] if a thread cannot be started, [`Error::Setting`] if TLS cannot be set up.
-    pub fn start(threads: usize, settings: Settings) -> Result<Self, Error> {
+    pub fn start(count: usize, settings: ConnectionSettings) -> Result<Self, Error> {
         let dialer = Arc::new(Dialer::new(settings.roots, settings.proxy)?);
-        let queues = (0..threads.max(1)).map(|number| start_thread(number, &dialer).map(Mutex::new));
+        let queues = (0..count.max(1)).map(|number| start_thread(number, &dialer).map(Mutex::new));
         let queues = queues.collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Inner { dialer, queues, turn: AtomicUsize::new(0) })))
     }
@@ -155,12 +155,12 @@ impl Remote {
     /// As there, and [`Error::Job`].
     pub async fn head_manifest(
         &self,
-        pool: &Pool,
+        threads: &ClientThreads,
         name: &RepositoryName,
         reference: &Reference,
     ) -> Result<ManifestHead, Error> {
         let (remote, name, reference) = (self.clone(), name.clone(), reference.clone());
-        pool.call(move |client| async move { client.head_manifest(&remote, &name, &reference).await }).await
+        threads.call(move |client| async move { client.head_manifest(&remote, &name, &reference).await }).await
     }
 
     /// As [`Client::get_manifest`].
@@ -169,21 +169,21 @@ impl Remote {
     /// As there, and [`Error::Job`].
     pub async fn get_manifest(
         &self,
-        pool: &Pool,
+        threads: &ClientThreads,
         name: &RepositoryName,
         reference: &Reference,
     ) -> Result<ManifestBody, Error> {
         let (remote, name, reference) = (self.clone(), name.clone(), reference.clone());
-        pool.call(move |client| async move { client.get_manifest(&remote, &name, &reference).await }).await
+        threads.call(move |client| async move { client.get_manifest(&remote, &name, &reference).await }).await
     }
 
     /// As [`Client::tags`].
     ///
     /// # Errors
     /// As there, and [`Error::Job`].
-    pub async fn tags(&self, pool: &Pool, name: &RepositoryName, query: &str) -> Result<Page, Error> {
+    pub async fn tags(&self, threads: &ClientThreads, name: &RepositoryName, query: &str) -> Result<Page, Error> {
         let (remote, name, query) = (self.clone(), name.clone(), query.to_owned());
-        pool.call(move |client| async move { client.tags(&remote, &name, &query).await }).await
+        threads.call(move |client| async move { client.tags(&remote, &name, &query).await }).await
     }
 
     /// As [`Client::referrers`].
@@ -192,21 +192,26 @@ impl Remote {
     /// As there, and [`Error::Job`].
     pub async fn referrers(
         &self,
-        pool: &Pool,
+        threads: &ClientThreads,
         name: &RepositoryName,
         digest: &Digest,
         query: &str,
     ) -> Result<Page, Error> {
         let (remote, name, digest, query) = (self.clone(), name.clone(), *digest, query.to_owned());
-        pool.call(move |client| async move { client.referrers(&remote, &name, &digest, &query).await }).await
+        threads.call(move |client| async move { client.referrers(&remote, &name, &digest, &query).await }).await
     }
 
     /// As [`Client::blob_size`].
     ///
     /// # Errors
     /// As there, and [`Error::Job`].
-    pub async fn blob_size(&self, pool: &Pool, name: &RepositoryName, digest: &Digest) -> Result<u64, Error> {
+    pub async fn blob_size(
+        &self,
+        threads: &ClientThreads,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<u64, Error> {
         let (remote, name, digest) = (self.clone(), name.clone(), *digest);
-        pool.call(move |client| async move { client.blob_size(&remote, &name, &digest).await }).await
+        threads.call(move |client| async move { client.blob_size(&remote, &name, &digest).await }).await
     }
 }

@@ -17,7 +17,7 @@ pub struct Defaults {
 
 /// Executes a request, and returns the last response. Blocks until it is done. `send` takes the other responses, and
 /// returns `Break` to cancel the request.
-pub fn perform(
+pub fn dispatch(
     request: &Request,
     volume: &Maintenance<'_>,
     defaults: Defaults,
