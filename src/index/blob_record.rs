@@ -1,10 +1,10 @@
 //! The one record of a blob, under its digest, and its encoding.
 //!
 //! It joins what the index knows of the blob's file (the entry), of its bytes (the stamp of their last verification)
-//! and of their origin (the class), so that one write changes all of it. The functions that change it, one for each
+//! and of their origins, so that one write changes all of it. The functions that change it, one for each
 //! event in the life of a blob, are in `transitions.rs`.
 
-use super::{BlobEntry, Class, VerifiedStamp};
+use super::{BlobEntry, Origins, VerifiedStamp};
 
 /// The index's record of one blob. The default is the record of an unknown blob.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(super) struct BlobRecord {
     /// The file as it was when its bytes were last verified.
     pub(super) stamp: Option<EpochStamp>,
     /// The origin of the bytes.
-    pub(super) class: Class,
+    pub(super) origins: Origins,
     /// The file's entry; `None` while the blob is not known to be on disk.
     pub(super) entry: Option<BlobEntry>,
 }
@@ -26,13 +26,13 @@ pub(super) struct EpochStamp {
 
 const HAS_ENTRY: u8 = 1;
 const HAS_STAMP: u8 = 2;
-/// The class takes the two bits from here on.
-const CLASS_SHIFT: u32 = 2;
+/// The origins take the two bits from here on.
+const ORIGINS_SHIFT: u32 = 2;
 
 impl BlobRecord {
     /// Returns the value for the database; `None` if nothing is known.
     pub(super) fn encode(&self) -> Option<Vec<u8>> {
-        encode(self.entry.map(|entry| entry.encode()).as_deref(), self.stamp.map(EpochStamp::encode), self.class)
+        encode(self.entry.map(|entry| entry.encode()).as_deref(), self.stamp.map(EpochStamp::encode), self.origins)
     }
 
     pub(super) fn decode(value: &[u8]) -> Option<Self> {
@@ -44,13 +44,17 @@ impl BlobRecord {
         };
         let (entry, stamp) = (part(HAS_ENTRY, BlobEntry::ENCODED)?, part(HAS_STAMP, EpochStamp::ENCODED)?);
         let (entry, stamp) = (BlobEntry::decode(entry), EpochStamp::decode(stamp));
-        Some(Self { stamp, class: Class::decode(flags >> CLASS_SHIFT), entry })
+        Some(Self { stamp, origins: Origins::decode(flags >> ORIGINS_SHIFT), entry })
     }
 }
 
 /// Joins the encoded parts; `None` if there are none.
-pub(super) fn encode(entry: Option<&[u8]>, stamp: Option<[u8; EpochStamp::ENCODED]>, class: Class) -> Option<Vec<u8>> {
-    let flags = entry.map_or(0, |_| HAS_ENTRY) | stamp.map_or(0, |_| HAS_STAMP) | class.encode() << CLASS_SHIFT;
+pub(super) fn encode(
+    entry: Option<&[u8]>,
+    stamp: Option<[u8; EpochStamp::ENCODED]>,
+    origins: Origins,
+) -> Option<Vec<u8>> {
+    let flags = entry.map_or(0, |_| HAS_ENTRY) | stamp.map_or(0, |_| HAS_STAMP) | origins.encode() << ORIGINS_SHIFT;
     let value = || [&[flags][..], entry.unwrap_or_default(), stamp.as_ref().map_or(&[], |stamp| &stamp[..])].concat();
     (flags != 0).then(value)
 }
@@ -91,7 +95,7 @@ mod tests {
         for stamp in [None, Some(stamp)] {
             for entry in [None, Some(entry)] {
                 for flags in 0..4 {
-                    let record = BlobRecord { stamp, entry, class: Class::decode(flags) };
+                    let record = BlobRecord { stamp, entry, origins: Origins::decode(flags) };
                     let decoded = record.encode().map(|value| BlobRecord::decode(&value).unwrap());
                     assert_eq!(decoded.unwrap_or_default(), record);
                 }

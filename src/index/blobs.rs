@@ -3,7 +3,7 @@
 
 use std::{iter, sync::atomic::Ordering};
 
-use super::{BlobEntry, Class, Index, Role, VerifiedStamp, blob_record::BlobRecord, keys};
+use super::{BlobEntry, Index, Origins, Role, VerifiedStamp, blob_record::BlobRecord, keys};
 use crate::oci::{Digest, Repository};
 
 /// At most so many of the manifests that name a blob are read.
@@ -28,8 +28,8 @@ impl Index {
 
     /// Returns the known origin of a blob's bytes.
     #[must_use]
-    pub fn class(&self, digest: &Digest) -> Class {
-        self.record(digest).class
+    pub fn origins(&self, digest: &Digest) -> Origins {
+        self.record(digest).origins
     }
 
     /// Returns the entry of a blob on disk.
@@ -55,8 +55,8 @@ impl Index {
         done();
     }
 
-    /// Returns the blobs with an entry, sorted by digest, in batches of up to 1000. A batch is read when it is asked for,
-    /// so entries may change between two of them.
+    /// Returns the blobs with an entry, sorted by digest, in batches of up to 1000. A batch is read when it is asked
+    /// for, so entries may change between two of them.
     pub fn blob_batches(&self) -> impl Iterator<Item = Vec<Digest>> {
         let mut after = None;
         iter::from_fn(move || {

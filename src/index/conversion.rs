@@ -3,7 +3,7 @@
 
 use sled::Tree;
 
-use super::{Class, blob_record, blob_record::EpochStamp, trees::Trees};
+use super::{Origins, blob_record, blob_record::EpochStamp, trees::Trees};
 
 /// The version that [`from_3`] reads.
 pub(super) const FORMAT_3: &[u8] = b"3";
@@ -38,8 +38,8 @@ pub(super) fn from_3(trees: &Trees) -> sled::Result<()> {
 
 fn joined(key: &[u8], stamps: &Tree, classes: &Tree, entries: &Tree) -> sled::Result<Option<Vec<u8>>> {
     let stamp = stamps.get(key)?.and_then(|value| <[u8; EpochStamp::ENCODED]>::try_from(value.as_ref()).ok());
-    let class = classes.get(key)?.and_then(|value| Some(Class::decode(*value.first()?))).unwrap_or_default();
-    Ok(blob_record::encode(entries.get(key)?.as_deref(), stamp, class))
+    let origins = classes.get(key)?.and_then(|value| Some(Origins::decode(*value.first()?))).unwrap_or_default();
+    Ok(blob_record::encode(entries.get(key)?.as_deref(), stamp, origins))
 }
 
 /// Removes the trees of earlier versions.

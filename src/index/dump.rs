@@ -54,7 +54,7 @@ impl Index {
             let upstream = self.upstream(&entry).map(|domain| domain.to_string());
             format!("{:?} {:?} {} {upstream:?} {}", entry.owner, entry.kind, entry.allocated, entry.pinned)
         });
-        Some(format!("{} {entry:?}", record.class.mirrored))
+        Some(format!("{} {entry:?}", record.origins.mirrored))
     }
 }
 

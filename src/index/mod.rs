@@ -37,7 +37,7 @@ pub use transitions::Arrival;
 use trees::Trees;
 use upstream_totals::UpstreamTotals;
 pub use upstream_totals::{Amount, UpstreamUsage};
-pub use values::{Class, LedgerTotals, Link, SignedAmount, TagRecord, VerifiedStamp};
+pub use values::{LedgerTotals, Link, Origins, SignedAmount, TagRecord, VerifiedStamp};
 
 use crate::oci::{Digest, Domain, Repository, RepositoryName, Tag};
 

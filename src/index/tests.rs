@@ -153,7 +153,7 @@ fn what_is_left_of_a_link_stays() {
     index.promoted(&digest);
     let mirrored = Repository { domain: Some(Domain::docker_hub()), ..repository };
     index.linked(&mirrored, &digest, layer);
-    assert_eq!(index.class(&digest), Class { hosted: true, mirrored: true });
+    assert_eq!(index.origins(&digest), Origins { hosted: true, mirrored: true });
 }
 
 /// Removing a link of a blob takes the same time for any number of repositories that link it: `{}` is the config of

@@ -1,9 +1,9 @@
-//! The life of a blob in the index: one function for each event, each a single write of the blob's record, all under the
-//! queue's lock. (`past_uses.rs` restores uses, `upstream_totals.rs` the upstream of a blob.) A record is an *entry*
-//! (size, owner, uses, queue position), a *class* (the origin of the bytes: pushed here durably, fetched from an
-//! upstream, or both) and a *stamp* (the state of its file at the last verification).
+//! The life of a blob in the index: one function for each event, each a single write of the blob's record, all under
+//! the queue's lock. (`past_uses.rs` restores uses, `upstream_totals.rs` the upstream of a blob.) A record is an
+//! *entry* (size, owner, uses, queue position), *origins* (where the bytes are from: pushed here durably, fetched from
+//! an upstream, or both) and a *stamp* (the state of its file at the last verification).
 //!
-//! | event | entry | class | stamp |
+//! | event | entry | origins | stamp |
 //! |---|---|---|---|
 //! | [`published`](Index::published) | absent → mirrored, hosted | set | set |
 //! | [`discovered`](Index::discovered) on disk | absent → unknown | | |
@@ -24,7 +24,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{
-    BlobEntry, BlobKind, Class, EntryChange, Index, Link, Owner, Tier, Uses, VerifiedStamp,
+    BlobEntry, BlobKind, EntryChange, Index, Link, Origins, Owner, Tier, Uses, VerifiedStamp,
     blob_record::{BlobRecord, EpochStamp},
     keys,
 };
@@ -38,7 +38,7 @@ pub struct Arrival {
     /// The bytes that it occupies.
     pub allocated: u64,
     /// The origin of its bytes. They are evictable unless hosted.
-    pub class: Class,
+    pub origins: Origins,
     /// The kind of content.
     pub kind: BlobKind,
     /// The time of its arrival, in seconds since the epoch.
@@ -48,13 +48,13 @@ pub struct Arrival {
 impl Index {
     /// Records that a blob was published. A known owner is never replaced by a less certain one.
     pub fn published(&self, digest: &Digest, arrival: &Arrival) {
-        let Arrival { stamp, allocated, class, kind, now } = *arrival;
-        let owner = if class.hosted { Owner::Hosted } else { Owner::Mirrored };
+        let Arrival { stamp, allocated, origins, kind, now } = *arrival;
+        let owner = if origins.hosted { Owner::Hosted } else { Owner::Mirrored };
         self.change(digest, |before| {
             let fresh = || self.attributed(digest, BlobEntry::new(allocated, owner, kind, now));
             let known = before.entry.unwrap_or_else(fresh);
             let entry = BlobEntry { allocated, owner: owner.max(known.owner), kind: kind.max(known.kind), ..known };
-            BlobRecord { stamp: Some(self.in_epoch(stamp)), class, entry: Some(entry) }
+            BlobRecord { stamp: Some(self.in_epoch(stamp)), origins, entry: Some(entry) }
         });
     }
 
@@ -77,8 +77,8 @@ impl Index {
                 let owner = if mirrored { known.owner.max(Owner::Mirrored) } else { Owner::Hosted };
                 self.attributed_to(repository, BlobEntry { owner, kind: kind.max(known.kind), ..known })
             });
-            let class = Class { mirrored: before.class.mirrored || mirrored, ..before.class };
-            BlobRecord { class, entry, ..before }
+            let origins = Origins { mirrored: before.origins.mirrored || mirrored, ..before.origins };
+            BlobRecord { origins, entry, ..before }
         });
     }
 
@@ -90,24 +90,25 @@ impl Index {
     /// Records that a blob's bytes are durable, for a hosted repository.
     pub fn promoted(&self, digest: &Digest) {
         self.change(digest, |before| {
-            let class = Class { hosted: true, ..before.class };
-            owned(BlobRecord { class, ..before }, Owner::Hosted)
+            let origins = Origins { hosted: true, ..before.origins };
+            owned(BlobRecord { origins, ..before }, Owner::Hosted)
         });
     }
 
     /// As [`Index::promoted`], for bytes that an upstream has too.
     pub fn restored(&self, digest: &Digest) {
         self.change(digest, |before| {
-            let class = Class { hosted: true, mirrored: true };
-            owned(BlobRecord { class, ..before }, Owner::Hosted)
+            let origins = Origins { hosted: true, mirrored: true };
+            owned(BlobRecord { origins, ..before }, Owner::Hosted)
         });
     }
 
     /// Records that no hosted repository links a blob any more and a mirrored one does: it is evictable from here on.
     pub fn demoted(&self, digest: &Digest) {
         self.change(digest, |before| {
-            let class = if before.class.hosted { Class { hosted: false, mirrored: true } } else { before.class };
-            owned(BlobRecord { class, ..before }, Owner::Mirrored)
+            let origins =
+                if before.origins.hosted { Origins { hosted: false, mirrored: true } } else { before.origins };
+            owned(BlobRecord { origins, ..before }, Owner::Mirrored)
         });
     }
 

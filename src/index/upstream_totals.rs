@@ -250,7 +250,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::{Arrival, BlobKind, Class, Closing, LedgerTotals, Link, VerifiedStamp};
+    use crate::index::{Arrival, BlobKind, Closing, LedgerTotals, Link, Origins, VerifiedStamp};
 
     const LAYER: Link = Link { layer: true, revision: false, named: None, wanted: false };
 
@@ -259,8 +259,9 @@ mod tests {
     }
 
     fn bring(index: &Index, digest: &Digest, place: &Repository) {
-        let (stamp, class) = (VerifiedStamp { size: 1, mtime: 1, inode: 1 }, Class { mirrored: true, hosted: false });
-        index.published(digest, &Arrival { stamp, allocated: 4096, class, kind: BlobKind::Blob, now: 1 });
+        let (stamp, origins) =
+            (VerifiedStamp { size: 1, mtime: 1, inode: 1 }, Origins { mirrored: true, hosted: false });
+        index.published(digest, &Arrival { stamp, allocated: 4096, origins, kind: BlobKind::Blob, now: 1 });
         index.add_link(place, digest, LAYER);
     }
 

@@ -16,16 +16,16 @@ pub struct VerifiedStamp {
     pub inode: u64,
 }
 
-/// The origin of a blob's bytes.
+/// The origins of a blob's bytes: one, both, or none that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Class {
+pub struct Origins {
     /// Pushed here, or promoted: durable, and never evicted.
     pub hosted: bool,
     /// Fetched from an upstream.
     pub mirrored: bool,
 }
 
-impl Class {
+impl Origins {
     /// Returns two bits.
     pub(super) fn encode(self) -> u8 {
         u8::from(self.hosted) | u8::from(self.mirrored) << 1

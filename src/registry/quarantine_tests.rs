@@ -37,7 +37,7 @@ async fn a_fill_waits_for_a_quarantine_of_the_same_blob() {
     on_a_thread(|io| store.with(io).disk.quarantine(&digest)).unwrap();
     drop(lock);
     fill.await.unwrap().unwrap();
-    assert!(disk(&store).has_blob(&digest).unwrap() && store.volume.index.class(&digest).hosted);
+    assert!(disk(&store).has_blob(&digest).unwrap() && store.volume.index.origins(&digest).hosted);
     assert!(!disk(&store).is_unsynced(&digest).unwrap());
     assert!(!disk(&store).is_quarantined(&digest).unwrap());
     assert_eq!(store.read(digest).await.unwrap().unwrap(), bytes);

@@ -13,7 +13,7 @@ use super::{
     store::hashing_writer::HashState,
 };
 use crate::{
-    index::{Arrival, BlobKind, Class},
+    index::{Arrival, BlobKind, Origins},
     lanes::Blocking,
     oci::Digest,
     storage::{Bound, Durability, Purpose, SpaceLimits},
@@ -53,8 +53,8 @@ async fn nothing_is_evicted_if_it_does_not_suffice() {
         let index = &store.volume.index;
         let (allocated, stamp) = (index.blob_entry(&digest).unwrap().allocated, index.stamp(&digest).unwrap());
         index.removed(&digest);
-        let class = Class { mirrored: true, hosted: false };
-        index.published(&digest, &Arrival { stamp, allocated, class, kind: BlobKind::Blob, now: 0 });
+        let origins = Origins { mirrored: true, hosted: false };
+        index.published(&digest, &Arrival { stamp, allocated, origins, kind: BlobKind::Blob, now: 0 });
         old.push(digest);
     }
     for seed in 100..180 {

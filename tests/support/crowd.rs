@@ -4,7 +4,9 @@
 use std::{collections::HashMap, path::Path, time::Duration};
 
 use entrepot::{
-    index::{Arrival, BlobKind, Class, Closing, Index, LedgerTotals, Link, Owner, Requeue, Role, Uses, VerifiedStamp},
+    index::{
+        Arrival, BlobKind, Closing, Index, LedgerTotals, Link, Origins, Owner, Requeue, Role, Uses, VerifiedStamp,
+    },
     lanes::Blocking,
     oci::{Digest, Domain, Repository},
     storage::{Durability, Purpose, SpaceLimits, Storage},
@@ -35,7 +37,7 @@ pub(crate) fn fill(dir: &Path, blobs: usize) -> Index {
                 &Arrival {
                     stamp: VerifiedStamp { size, mtime: number as i64, inode: number as u64 },
                     allocated: size,
-                    class: Class { mirrored: true, hosted: false },
+                    origins: Origins { mirrored: true, hosted: false },
                     kind: if is_manifest { BlobKind::Manifest } else { BlobKind::Blob },
                     now: 1_700_000_000 + number as u64,
                 },

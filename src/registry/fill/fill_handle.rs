@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::{
     fetch::FetchRequest,
-    origin::{Origin, Right},
+    fill_source::{FillSource, Right},
     progress::Progress,
     range_windows::RangeFetches,
 };
@@ -44,7 +44,7 @@ pub(in crate::registry) struct Fill {
     pub(in crate::registry) from_disk: OnceLock<()>,
     /// The reason that the disk does not keep it, if so.
     pub(in crate::registry) refused: OnceLock<Refused>,
-    origin: Origin,
+    source: FillSource,
     /// The time of the first bytes, and the number of bytes present before.
     pub(in crate::registry) begun: OnceLock<(Instant, u64)>,
     ranges: RangeFetches,
@@ -56,7 +56,7 @@ pub(in crate::registry) struct Fill {
 impl Fill {
     pub(in crate::registry) fn new(
         digest: &Digest,
-        origin: Origin,
+        source: FillSource,
         ranges: RangeFetches,
         passing: Arc<Semaphore>,
         reading: ReadGuard,
@@ -68,7 +68,7 @@ impl Fill {
             local: OnceLock::new(),
             from_disk: OnceLock::new(),
             refused: OnceLock::new(),
-            origin,
+            source,
             begun: OnceLock::new(),
             ranges,
             passing,
@@ -79,7 +79,7 @@ impl Fill {
     /// Returns whether a repository with this right may follow the fill, once it is established.
     pub(in crate::registry) fn is_for(&self, repository: &Repository, right: Option<Right>) -> bool {
         let pushed = self.from_disk.get().is_some();
-        self.origin.repository == *repository || right == Some(Right::Own) || (right == Some(Right::Named) && !pushed)
+        self.source.repository == *repository || right == Some(Right::Own) || (right == Some(Right::Named) && !pushed)
     }
 
     /// Returns the digest of the blob.
@@ -125,8 +125,8 @@ impl Fill {
         seconds.is_finite().then(|| Duration::from_secs_f64(seconds.min(3600.)))
     }
 
-    pub(in crate::registry) fn origin(&self) -> &Origin {
-        &self.origin
+    pub(in crate::registry) fn source(&self) -> &FillSource {
+        &self.source
     }
 
     /// Returns whether nothing was fetched, because the bytes were on disk and only had to be verified.
@@ -146,7 +146,7 @@ impl Fill {
 
     /// Returns the request for its bytes from an offset on.
     pub(in crate::registry) fn wanted(&self, from: u64, until: Option<u64>) -> FetchRequest {
-        let Origin { upstream, repository, size, .. } = &self.origin;
+        let FillSource { upstream, repository, size, .. } = &self.source;
         let (upstream, name) = (upstream.clone(), repository.name.clone());
         FetchRequest { upstream, name, digest: self.digest, from, until, size: *size }
     }

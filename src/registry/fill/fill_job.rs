@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use super::{
     fetch::{self, Coming, Event, Events},
     fill_handle::Fill,
+    fill_source::FillSource,
     fills::{Fills, Opening},
-    origin::Origin,
     progress::{Failure, Handover, Progress, Shown},
     range_windows::RangeFetches,
     transfer::{Interruption, Transfer, UnreadTimer},
@@ -42,20 +42,24 @@ pub(in crate::registry) struct Job {
 
 impl Fills {
     /// Returns the fill of `digest` that a request may follow, or begins one.
-    pub(in crate::registry) fn join_or_start(self: &Arc<Self>, digest: &Digest, origin: Origin) -> Joined<Arc<Fill>> {
+    pub(in crate::registry) fn join_or_start(
+        self: &Arc<Self>,
+        digest: &Digest,
+        source: FillSource,
+    ) -> Joined<Arc<Fill>> {
         let mut under_way = self.under_way.lock();
         let established = under_way.established.get(digest);
-        if let Some(fill) = established.filter(|fill| fill.is_for(&origin.repository, origin.right)) {
+        if let Some(fill) = established.filter(|fill| fill.is_for(&source.repository, source.right)) {
             return Joined { value: Arc::clone(fill), collapsed: true };
         }
-        let opening = Opening::of(digest, &origin);
+        let opening = Opening::of(digest, &source);
         if let Some(fill) = under_way.opening.get(&opening) {
             return Joined { value: Arc::clone(fill), collapsed: true };
         }
-        let threads = origin.upstream.threads.clone();
+        let threads = source.upstream.threads.clone();
         let ranges = RangeFetches::new(self.store.clone(), Arc::clone(&self.ranges));
         let (passing, reading) = (Arc::clone(&self.passing), self.store.protection.access_tracker.read(digest));
-        let fill = Arc::new(Fill::new(digest, origin, ranges, passing, reading));
+        let fill = Arc::new(Fill::new(digest, source, ranges, passing, reading));
         under_way.opening.insert(opening, Arc::clone(&fill));
         drop(under_way);
         let job = Job { fill: Arc::clone(&fill), fills: Arc::clone(self) };
@@ -92,9 +96,9 @@ impl Job {
             let _ = self.fill.from_disk.set(());
             // Bytes that cannot be read from the disk can still be fetched.
             if let Some(stored) = cached_or_unknown(self.fills.store.recheck(*self.fill.digest()).await) {
-                let mut origin = self.fill.origin().clone();
-                origin.shown(self.fill.digest(), shown)?;
-                origin.agrees(self.fill.digest(), stored.stamp.size)?;
+                let mut source = self.fill.source().clone();
+                source.shown(self.fill.digest(), shown)?;
+                source.agrees(self.fill.digest(), stored.stamp.size)?;
                 self.establish(shown)?;
                 self.fill.set_file(stored.file);
                 let _ = self.fill.local.set(());
@@ -107,9 +111,9 @@ impl Job {
     /// Asks the upstream to confirm that its repository has the blob, unless that is known: the bytes on disk may have
     /// been pushed by another client.
     async fn ask_for_right(&self, client: &Client) -> Result<Shown, Failure> {
-        let Origin { upstream, repository, right, .. } = self.fill.origin();
-        let class = self.fills.store.volume.index.class(self.fill.digest());
-        if right.is_some_and(|right| right.covers(class)) {
+        let FillSource { upstream, repository, right, .. } = self.fill.source();
+        let origins = self.fills.store.volume.index.origins(self.fill.digest());
+        if right.is_some_and(|right| right.covers(origins)) {
             return Ok(Shown::Before);
         }
         let said = client.blob_size(&upstream.remote, &repository.name, self.fill.digest()).await;
@@ -122,11 +126,11 @@ impl Job {
     }
 
     fn metrics(&self) -> &Metrics {
-        &self.fill.origin().upstream.metrics
+        &self.fill.source().upstream.metrics
     }
 
     fn upstream(&self) -> &Domain {
-        self.fill.origin().upstream.remote.domain()
+        self.fill.source().upstream.remote.domain()
     }
 
     fn count(&self, end: &Result<u64, Failure>) {
@@ -213,7 +217,7 @@ impl Job {
         events: &mut Events,
         before: Option<u64>,
     ) -> Result<(Option<u64>, Shown), Failure> {
-        let Origin { upstream, repository, size: named, .. } = self.fill.origin();
+        let FillSource { upstream, repository, size: named, .. } = self.fill.source();
         let (said, is_another) = match events.recv().await {
             Some(Ok(Event::Opened { size, is_another, .. })) => (size.or(*named), is_another),
             Some(Ok(Event::Bytes(_))) => (None, true),
@@ -230,7 +234,7 @@ impl Job {
         };
         let shown = size.filter(|_| !is_another).map_or(Shown::Nothing, Shown::Size);
         let size = size.or(before);
-        size.map_or(Ok(()), |size| self.fill.origin().agrees(self.fill.digest(), size))?;
+        size.map_or(Ok(()), |size| self.fill.source().agrees(self.fill.digest(), size))?;
         Ok((size, shown))
     }
 
@@ -267,7 +271,7 @@ impl Job {
 
     /// Keeps the staged bytes as a partial blob, for the next fill.
     async fn give_up(&self, writer: Writer<Box<HashState>>, staged: Staged, size: u64, error: Error) -> Failure {
-        tracing::warn!("{} from {}: {error}", self.fill.digest(), self.fill.origin().repository);
+        tracing::warn!("{} from {}: {error}", self.fill.digest(), self.fill.source().repository);
         if let Ok(hashing_file) = writer.finish().await
             && (1..size).contains(&hashing_file.state().written)
         {
@@ -290,7 +294,7 @@ impl Job {
     /// Publishes the staged file if its bytes match the digest.
     pub(in crate::registry) async fn publish(&self, staged: Staged, hasher: Hasher) -> Result<(), Failure> {
         let expected = *self.fill.digest();
-        let repository = &self.fill.origin().repository;
+        let repository = &self.fill.source().repository;
         if hasher.finish() != expected {
             tracing::error!(
                 "{repository}: what upstream sent does not match the digest {expected}; nothing of it is kept"

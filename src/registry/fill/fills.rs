@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::{fill_handle::Fill, origin::Origin, passthrough, range_windows};
+use super::{fill_handle::Fill, fill_source::FillSource, passthrough, range_windows};
 use crate::{
     oci::{Digest, Repository},
     registry::store::blob_store::BlobStore,
@@ -48,8 +48,8 @@ pub(in crate::registry) struct Opening {
 }
 
 impl Opening {
-    pub(in crate::registry) fn of(digest: &Digest, origin: &Origin) -> Self {
-        Self { digest: *digest, repository: origin.repository.clone(), proven: origin.right.is_some() }
+    pub(in crate::registry) fn of(digest: &Digest, source: &FillSource) -> Self {
+        Self { digest: *digest, repository: source.repository.clone(), proven: source.right.is_some() }
     }
 }
 
@@ -73,7 +73,7 @@ impl Fills {
 
     /// Returns whether `digest` has an established fill for another repository.
     pub(in crate::registry) fn is_filling_elsewhere(&self, digest: &Digest, repository: &Repository) -> bool {
-        self.under_way.lock().established.get(digest).is_some_and(|fill| fill.origin().repository != *repository)
+        self.under_way.lock().established.get(digest).is_some_and(|fill| fill.source().repository != *repository)
     }
 
     /// Establishes an opening fill whose repository is authorized; `false` if the blob has another established fill.
@@ -83,7 +83,7 @@ impl Fills {
             Entry::Occupied(other) => Arc::ptr_eq(other.get(), fill),
             Entry::Vacant(place) => {
                 place.insert(Arc::clone(fill));
-                under_way.opening.remove(&Opening::of(fill.digest(), fill.origin()));
+                under_way.opening.remove(&Opening::of(fill.digest(), fill.source()));
                 true
             }
         }
@@ -92,7 +92,7 @@ impl Fills {
     /// Removes a fill.
     pub(in crate::registry) fn end(&self, fill: &Arc<Fill>) {
         let mut under_way = self.under_way.lock();
-        let opening = Opening::of(fill.digest(), fill.origin());
+        let opening = Opening::of(fill.digest(), fill.source());
         if under_way.opening.get(&opening).is_some_and(|other| Arc::ptr_eq(other, fill)) {
             under_way.opening.remove(&opening);
         }

@@ -4,10 +4,10 @@
 pub(super) mod fetch;
 pub(super) mod fill_handle;
 pub(super) mod fill_job;
+pub(super) mod fill_source;
 pub(super) mod fill_unknown_size;
 pub(super) mod fills;
 pub(super) mod list_cache;
-pub(super) mod origin;
 pub(super) mod passthrough;
 pub(super) mod presence;
 pub(super) mod progress;

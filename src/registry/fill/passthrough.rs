@@ -60,7 +60,7 @@ impl Passthrough {
             drop(handover.rest.lock().take());
             return Self::interior(fill, at, end);
         }
-        let upstream = fill.origin().upstream.clone();
+        let upstream = fill.source().upstream.clone();
         let check = Check { upstream, hasher: handover.hasher.clone(), size: handover.size, digest: *fill.digest() };
         let rest = handover.rest.lock().take();
         Self::start(fill, handover.written, None, Some(check), rest)
@@ -75,7 +75,7 @@ impl Passthrough {
     fn start(fill: &Fill, from: u64, until: Option<u64>, check: Option<Check>, rest: Option<Events>) -> Self {
         let (sender, bytes) = mpsc::channel(IN_FLIGHT);
         let wanted = fill.wanted(from, until);
-        let threads = &fill.origin().upstream.threads;
+        let threads = &fill.source().upstream.threads;
         let relay = Relay { at: from, wanted, check, rest, out: sender, permits: Arc::clone(fill.passing()) };
         // If no thread is available, the channel closes at once and the reader fails.
         let _ = threads.spawn(move |client| relay.run(client));

@@ -8,7 +8,7 @@ use crate::{
     registry::{
         Checked, Error, ProgressCallback, Registry, Verified,
         fill::{
-            origin::{Origin, Right},
+            fill_source::{FillSource, Right},
             progress::{Failure, Progress},
         },
         store::blob_store::BlockingStore,
@@ -63,11 +63,11 @@ impl Registry {
             }
         }
         let Ok(upstream) = self.upstream(place) else { return false };
-        let origin =
-            Origin { upstream: upstream.clone(), repository: place.clone(), right: Some(Right::Own), size: None };
+        let source =
+            FillSource { upstream: upstream.clone(), repository: place.clone(), right: Some(Right::Own), size: None };
         let ended = |progress: &Progress| matches!(progress, Progress::Verified { .. } | Progress::Failed(_));
         loop {
-            let mut progress = self.fills.join_or_start(digest, origin.clone()).value.follow();
+            let mut progress = self.fills.join_or_start(digest, source.clone()).value.follow();
             let end = progress.wait_for(ended).await.map(|end| end.clone());
             match end {
                 Ok(Progress::Failed(Failure::Superseded(_))) => {}

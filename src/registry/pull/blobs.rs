@@ -13,7 +13,7 @@ use crate::{
         error::{Resource, cached_or_unknown},
         fill::{
             fill_handle::Fill,
-            origin::{Origin, Right},
+            fill_source::{FillSource, Right},
             progress::{Failure, Progress, Shown},
             reader::{ReadSlice, Reader},
         },
@@ -137,7 +137,7 @@ impl Registry {
 
     /// Returns whether a link authorizes for stored bytes. Bytes of unknown origin count as pushed.
     fn covers(&self, link: Option<Link>, digest: &Digest) -> bool {
-        link.and_then(right).is_some_and(|right| right.covers(self.store.volume.index.class(digest)))
+        link.and_then(right).is_some_and(|right| right.covers(self.store.volume.index.origins(digest)))
     }
 
     /// Joins or begins a fill. A repository without authorization begins its own, except when another repository's fill
@@ -145,16 +145,17 @@ impl Registry {
     async fn fill(&self, repository: &Repository, digest: &Digest, link: Option<Link>) -> Result<Blob, Error> {
         let (upstream, named) =
             (self.upstream(repository)?.clone(), link.and_then(|link| link.named).filter(|size| *size > 0));
-        let mut origin = Origin { upstream, repository: repository.clone(), right: link.and_then(right), size: named };
-        if origin.right.is_none() && self.fills.is_filling_elsewhere(digest, repository) {
-            origin.shown(digest, Shown::Size(self.ask_size(repository, digest).await?))?;
+        let mut source =
+            FillSource { upstream, repository: repository.clone(), right: link.and_then(right), size: named };
+        if source.right.is_none() && self.fills.is_filling_elsewhere(digest, repository) {
+            source.shown(digest, Shown::Size(self.ask_size(repository, digest).await?))?;
         }
         let mut failed_elsewhere = false;
         loop {
-            let Joined { value: fill, collapsed: joined } = self.fills.join_or_start(digest, origin.clone());
-            let elsewhere = joined && fill.origin().repository != *repository;
-            match begun(fill, joined, &origin).await {
-                Err(Failure::Superseded(shown)) => origin.shown(digest, shown)?,
+            let Joined { value: fill, collapsed: joined } = self.fills.join_or_start(digest, source.clone());
+            let elsewhere = joined && fill.source().repository != *repository;
+            match begun(fill, joined, &source).await {
+                Err(Failure::Superseded(shown)) => source.shown(digest, shown)?,
                 // A 404 of another repository's upstream says nothing about this repository.
                 Err(Failure::Error(Error::BlobUnknown)) if elsewhere && !failed_elsewhere => failed_elsewhere = true,
                 Err(Failure::Error(error)) => return Err(error),
@@ -298,7 +299,7 @@ fn right(link: Link) -> Option<Right> {
 
 /// Waits until a fill knows the blob's size, and compares it with the manifest's. Waits for the end of a small or empty
 /// blob: while nothing is sent, damaged bytes can still be answered with an error status.
-async fn begun(fill: Arc<Fill>, joined: bool, origin: &Origin) -> Result<Blob, Failure> {
+async fn begun(fill: Arc<Fill>, joined: bool, source: &FillSource) -> Result<Blob, Failure> {
     let mut progress = fill.follow();
     let has_begun = |progress: &Progress| match progress {
         Progress::Connecting => false,
@@ -312,7 +313,7 @@ async fn begun(fill: Arc<Fill>, joined: bool, origin: &Origin) -> Result<Blob, F
         Progress::Failed(failure) => return Err(failure),
         Progress::Connecting => return Err(Error::Panicked.into()),
     };
-    origin.agrees(fill.digest(), size)?;
+    source.agrees(fill.digest(), size)?;
     let cache_status = match fill.was_local() {
         true => CacheStatus::Hit,
         false => CacheStatus::Miss { collapsed: joined, kept: fill.kept() },

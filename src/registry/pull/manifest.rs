@@ -292,7 +292,7 @@ impl Registry {
             return cached_or_unknown(self.manifests.get(digest).await);
         }
         self.manifests.link_of(repository, digest)?.named?;
-        if !self.store.volume.index.class(digest).mirrored {
+        if !self.store.volume.index.origins(digest).mirrored {
             return None;
         }
         let manifest = cached_or_unknown(self.manifests.get(digest).await)?;

@@ -14,7 +14,7 @@ impl Registry {
     pub async fn mount(&self, into: &Repository, digest: Digest, from: Option<&Repository>) -> Result<bool, Error> {
         let known = match from {
             Some(from) => self.may_read(from, &digest).await?,
-            None => self.store.volume.index.class(&digest).hosted,
+            None => self.store.volume.index.origins(&digest).hosted,
         };
         if !known {
             return Ok(false);

@@ -18,7 +18,7 @@ use super::{
     tag_cache::TagCache,
 };
 use crate::{
-    index::{BlobKind, Class, Index, Link},
+    index::{BlobKind, Index, Link, Origins},
     lanes::{Blocking, Lane, Lanes},
     metrics::Metrics,
     oci::{Digest, Repository},
@@ -312,7 +312,7 @@ impl BlockingStore<'_> {
             self.disk.remove_blob(digest)?;
             return Err(error.into());
         }
-        self.volume.record_published(digest, &stored, Class { mirrored, hosted }, kind);
+        self.volume.record_published(digest, &stored, Origins { mirrored, hosted }, kind);
         drop(reservation);
         Ok(self.disk.release(digest)?)
     }

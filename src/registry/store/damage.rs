@@ -10,7 +10,7 @@ use super::{
     hashing::{Hashed, hash, stamp},
 };
 use crate::{
-    index::{BlobKind, Class},
+    index::{BlobKind, Origins},
     metrics::{self, MaintenanceEvent},
     oci::{Digest, Repository},
     registry::Error,
@@ -75,9 +75,9 @@ impl BlockingStore<'_> {
             return Ok(None);
         }
         let owners = self.with_new_owners(digest, owners, begun)?;
-        let class = self.index.class(digest);
-        let mirrored = class.mirrored || owners.iter().any(|owner| owner.domain.is_some());
-        let hosted = class.hosted || owners.iter().any(|owner| owner.domain.is_none());
+        let origins = self.index.origins(digest);
+        let mirrored = origins.mirrored || owners.iter().any(|owner| owner.domain.is_some());
+        let hosted = origins.hosted || owners.iter().any(|owner| owner.domain.is_none());
         self.index.removed(digest);
         let (outcome, moved) = if mirrored && !hosted {
             tracing::warn!("{digest} of {} was damaged on disk and is dropped", names(&owners));
@@ -106,7 +106,7 @@ impl BlockingStore<'_> {
             return Ok(true);
         }
         let owners = self.with_new_owners(digest, owners, begun)?;
-        if self.index.class(digest).hosted || owners.iter().any(|owner| owner.domain.is_none()) {
+        if self.index.origins(digest).hosted || owners.iter().any(|owner| owner.domain.is_none()) {
             return Ok(false);
         }
         self.remove_bytes(digest)?;
@@ -120,7 +120,7 @@ impl BlockingStore<'_> {
     pub(in crate::registry) fn take_back(&self, digest: &Digest) -> Result<bool, Error> {
         let _lock = self.protection.locks.digest(digest);
         let Some(stored) = self.disk.take_back(digest)? else { return Ok(false) };
-        self.volume.record_published(digest, &stored, Class { hosted: true, mirrored: false }, BlobKind::Blob);
+        self.volume.record_published(digest, &stored, Origins { hosted: true, mirrored: false }, BlobKind::Blob);
         Ok(true)
     }
 

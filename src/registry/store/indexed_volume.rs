@@ -4,7 +4,7 @@ use std::{cell::Cell, sync::Arc};
 
 use super::{access_tracker, hashing::stamp};
 use crate::{
-    index::{Arrival, BlobEntry, BlobKind, Class, EntryChange, Index, LedgerTotals, Owner, SignedAmount},
+    index::{Arrival, BlobEntry, BlobKind, EntryChange, Index, LedgerTotals, Origins, Owner, SignedAmount},
     lanes::Blocking,
     metrics::Metrics,
     oci::{Digest, NamePattern, Repository},
@@ -49,9 +49,15 @@ impl IndexedVolume {
     }
 
     /// Records a file that has just been published and verified. The caller drops its reservation afterwards.
-    pub(in crate::registry) fn record_published(&self, digest: &Digest, stored: &Stored, class: Class, kind: BlobKind) {
+    pub(in crate::registry) fn record_published(
+        &self,
+        digest: &Digest,
+        stored: &Stored,
+        origins: Origins,
+        kind: BlobKind,
+    ) {
         let (stamp, now) = (stamp(&stored.stamp), access_tracker::now());
-        self.index.published(digest, &Arrival { stamp, allocated: stored.allocated, class, kind, now });
+        self.index.published(digest, &Arrival { stamp, allocated: stored.allocated, origins, kind, now });
     }
 
     /// Subscribes the ledger to all changes of blob entries, and initialises it with the totals of an index that is

@@ -7,7 +7,7 @@ use super::{
     locks::KeyGuard,
 };
 use crate::{
-    index::{BlobKind, Class, Link},
+    index::{BlobKind, Link, Origins},
     lanes::Lane,
     oci::{Digest, Repository, UploadId},
     registry::Error,
@@ -61,7 +61,7 @@ impl BlobStore {
             // From here on it is not evicted, even if the promotion fails.
             store.index.kept_for_push(&digest);
             drop(lock);
-            let durable = store.index.class(&digest).hosted
+            let durable = store.index.origins(&digest).hosted
                 && store.is_unchanged(&digest)?
                 && !store.disk.is_unsynced(&digest)?;
             let size = store.disk.blob(&digest)?.map(|stored| stored.stamp.size);
@@ -101,7 +101,7 @@ impl BlockingStore<'_> {
         let Published::New { stored, reservation } = self.disk.publish_upload(&upload, digest)? else {
             return Ok(false);
         };
-        self.volume.record_published(digest, &stored, Class { hosted: true, mirrored: false }, BlobKind::Blob);
+        self.volume.record_published(digest, &stored, Origins { hosted: true, mirrored: false }, BlobKind::Blob);
         drop(reservation);
         self.disk.release(digest)?;
         self.host_layer(place, digest, lock)

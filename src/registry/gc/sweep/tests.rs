@@ -193,7 +193,7 @@ fn mirrored_links_keep_their_bytes_and_no_more() {
     let (collected, _) = place.collect(false, false);
     assert_eq!((collected.links, collected.blobs), (1, 0));
     assert!(place.on_disk().disk.has_blob(&layer).unwrap());
-    assert!(!place.store.volume.index.class(&layer).hosted, "it may be evicted from here on");
+    assert!(!place.store.volume.index.origins(&layer).hosted, "it may be evicted from here on");
 }
 
 /// Pushes a blob repeatedly, and until something went, and checks that it exists while the push relies on it.

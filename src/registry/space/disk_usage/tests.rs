@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    index::{Amount, Arrival, BlobKind, Class, Index, Link, Role, VerifiedStamp},
+    index::{Amount, Arrival, BlobKind, Index, Link, Origins, Role, VerifiedStamp},
     lanes::{Blocking, Lanes},
     metrics::Metrics,
     registry::{Retention, store::blob_store::BlobStore},
@@ -45,7 +45,7 @@ impl Fixture {
         let mirrored = places.iter().all(|place| place.contains(':'));
         let (stamp, kind) = (VerifiedStamp { size: bytes, mtime: 0, inode: 0 }, BlobKind::Blob);
         let arrival =
-            Arrival { stamp, allocated: bytes, class: Class { mirrored, hosted: !mirrored }, kind, now: used };
+            Arrival { stamp, allocated: bytes, origins: Origins { mirrored, hosted: !mirrored }, kind, now: used };
         self.store.volume.index.published(&blob(name), &arrival);
         places.iter().for_each(|place| self.store.volume.index.add_link(&repository(place), &blob(name), link));
     }

@@ -2,14 +2,14 @@
 
 use super::{progress::Shown, upstream_health::UpstreamHealth};
 use crate::{
-    index::Class,
+    index::Origins,
     oci::{Digest, Repository},
     registry::{Error, UnusableAnswer},
 };
 
 /// The source of a fill's bytes.
 #[derive(Clone, Debug)]
-pub(in crate::registry) struct Origin {
+pub(in crate::registry) struct FillSource {
     pub(in crate::registry) upstream: UpstreamHealth,
     pub(in crate::registry) repository: Repository,
     /// The repository's right to the blob, if it is known; otherwise the upstream's answer to the fill decides.
@@ -18,7 +18,7 @@ pub(in crate::registry) struct Origin {
     pub(in crate::registry) size: Option<u64>,
 }
 
-impl Origin {
+impl FillSource {
     /// Authorizes the repository by the upstream's answer, whose size must match.
     ///
     /// # Errors
@@ -65,8 +65,8 @@ pub(in crate::registry) enum Right {
 }
 
 impl Right {
-    /// Returns whether the right covers bytes of this class.
-    pub(in crate::registry) fn covers(self, class: Class) -> bool {
-        self == Self::Own || class.mirrored
+    /// Returns whether the right covers bytes of these origins.
+    pub(in crate::registry) fn covers(self, origins: Origins) -> bool {
+        self == Self::Own || origins.mirrored
     }
 }
