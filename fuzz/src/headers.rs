@@ -18,7 +18,7 @@ pub(super) fn range(data: &[u8]) {
     let ranges = match &request {
         RangeRequest::Part(range) => std::slice::from_ref(range),
         RangeRequest::Parts(ranges) => ranges.as_slice(),
-        RangeRequest::Whole | RangeRequest::TooMany | RangeRequest::Unsatisfiable => return,
+        RangeRequest::Whole | RangeRequest::TooManyRanges | RangeRequest::Unsatisfiable => return,
     };
     for range in ranges {
         assert!(range.start < range.end && range.end <= size, "{header:?} of {size}: {range:?}");

@@ -251,7 +251,7 @@ const MANIFEST_UNKNOWN: &str = "no such manifest, or one that the upstream does 
 const UPSTREAM_FAILED: &str =
     "the upstream failed, and this is not cached: try again later; the mirror's log has the reason";
 const UPSTREAM_LATE: &str = "the upstream did not answer in time, and this is not cached: try again later";
-const CROWDED: &str = "this server is asking upstreams for as much as it can: try again in a moment";
+const CONCURRENCY_LIMIT: &str = "this server is asking upstreams for as much as it can: try again in a moment";
 const UPLOAD_UNKNOWN: &str =
     "no such upload session in this repository: it has ended, or was purged. Begin anew with POST";
 const MANIFEST_BLOB_UNKNOWN: &str = "the manifest names what is not in this repository: push that first";
@@ -274,7 +274,7 @@ fn answer(error: &registry::Error) -> (StatusCode, ErrorCode, Cow<'_, str>) {
             (S::BAD_GATEWAY, C::Unavailable, UPSTREAM_FAILED.into())
         }
         E::UpstreamTimedOut(_) => (S::GATEWAY_TIMEOUT, C::Unavailable, UPSTREAM_LATE.into()),
-        E::Crowded => (S::SERVICE_UNAVAILABLE, C::Unavailable, CROWDED.into()),
+        E::ConcurrencyLimit => (S::SERVICE_UNAVAILABLE, C::Unavailable, CONCURRENCY_LIMIT.into()),
         E::Unproven { .. } => (S::SERVICE_UNAVAILABLE, C::Unavailable, error.to_string().into()),
         E::Denied(why) => (S::FORBIDDEN, C::Denied, why.into()),
         E::InsufficientSpace(_) => (S::FORBIDDEN, C::Denied, error.to_string().into()),

@@ -58,7 +58,7 @@ words! {
         /// The upstream refuses it to this server.
         Denied = "denied",
         /// Status 429.
-        TooMany = "too_many",
+        RateLimited = "too_many",
         /// Another 4xx status.
         ClientError = "client_error",
         /// A 5xx status.

@@ -43,7 +43,7 @@ pub enum RangeRequest {
     /// Several, in the order of the request: 206 in parts. Together they are not larger than the whole.
     Parts(Vec<ByteRange>),
     /// More than [`MOST_RANGES`].
-    TooMany,
+    TooManyRanges,
     /// Beyond the end: 416.
     Unsatisfiable,
 }
@@ -70,7 +70,7 @@ impl RangeRequest {
         match ranges.as_slice() {
             [] => Self::Whole,
             [one] => Self::Part(*one),
-            many if many.len() > MOST_RANGES => Self::TooMany,
+            many if many.len() > MOST_RANGES => Self::TooManyRanges,
             many if total > size || many.iter().filter(|range| range.end == size).count() > 1 => Self::Whole,
             _ => Self::Parts(ranges),
         }
@@ -132,7 +132,7 @@ mod tests {
         assert!(
             matches!(RangeRequest::parse(Some(&many(1024)), 5000), RangeRequest::Parts(parts) if parts.len() == 1024)
         );
-        assert_eq!(RangeRequest::parse(Some(&many(1025)), 5000), RangeRequest::TooMany);
+        assert_eq!(RangeRequest::parse(Some(&many(1025)), 5000), RangeRequest::TooManyRanges);
         assert_eq!(RangeRequest::parse(Some(&many(1024)), 1023), RangeRequest::Whole);
     }
 

@@ -43,7 +43,7 @@ pub enum Error {
     SizeUnknown(#[source] Arc<Error>),
     /// The limit of concurrent upstream requests is reached: the upstream was not asked.
     #[error("too many requests to upstreams are under way here; this one was not made")]
-    Crowded,
+    ConcurrencyLimit,
     /// The manifest is cached, one of its blobs is not, and the upstream cannot be reached.
     #[error("blob {missing} of this image is not cached, and its upstream cannot be reached")]
     Incomplete {
@@ -159,10 +159,10 @@ impl Resource {
             upstream::Error::NotFound | upstream::Error::Denied(_) | upstream::Error::Login(_) => self.unknown(),
             // The blob is shorter than it was.
             upstream::Error::Status { code: 416, .. } => self.unknown(),
-            upstream::Error::TooMany { retry_after, message } => {
+            upstream::Error::RateLimited { retry_after, message } => {
                 Error::TooManyRequests { retry_after: *retry_after, message: message.clone() }
             }
-            upstream::Error::Crowded => Error::Crowded,
+            upstream::Error::ConcurrencyLimit => Error::ConcurrencyLimit,
             upstream::Error::Timeout { .. } => Error::UpstreamTimedOut(error.clone()),
             _ => Error::UpstreamFailed(error.clone()),
         }

@@ -45,7 +45,7 @@ pub use progress_callback::ProgressCallback;
 pub use pull::blobs::Blob;
 pub use pull::listing::NamePage;
 pub use pull::referrers::Referrers;
-pub use push::push_manifest::{Accepted, Pushed};
+pub use push::push_manifest::{ManifestPush, PushResult};
 pub use push::uploads::UploadWriter;
 use rebuild::rebuilds::Rebuilds;
 pub use retention::Retention;

@@ -63,7 +63,7 @@ pub enum InvalidLine {
     Differs(String, &'static str, u64, &'static str, u64),
     /// There are more objects than 32-bit numbers.
     #[error("more than 2^32 different digests")]
-    TooMany,
+    TooManyObjects,
 }
 
 /// Reads a trace; calls `progress` from time to time with the number of lines read.
@@ -134,7 +134,7 @@ impl Reader {
         let parsed: Digest = digest.parse().map_err(|why| InvalidLine::Digest(digest.to_owned(), why))?;
         let hash = Digest::sha256(parsed.as_bytes());
         let half = hash.as_bytes().iter().take(16).fold(0, |half, byte| half << 8 | u128::from(*byte));
-        let next = Id::try_from(self.trace.objects.len()).map_err(|_| InvalidLine::TooMany)?;
+        let next = Id::try_from(self.trace.objects.len()).map_err(|_| InvalidLine::TooManyObjects)?;
         let id = *self.ids.entry(half).or_insert(next);
         if id == next {
             self.trace.objects.push(object);

@@ -20,7 +20,7 @@ pub enum Error {
     Login(String),
     /// 429, from the upstream or from its token service.
     #[error("upstream has had too many requests: {message}")]
-    TooMany {
+    RateLimited {
         /// The value of `Retry-After`.
         retry_after: Option<Duration>,
         /// The upstream's message, shortened.
@@ -45,7 +45,7 @@ pub enum Error {
     Unreachable(String),
     /// The limit of concurrent requests is reached: the upstream was not asked.
     #[error("too many requests to upstreams are under way here; this one was not made")]
-    Crowded,
+    ConcurrencyLimit,
     /// The body ended before its announced length, or before its last chunk.
     #[error("upstream cut the response off after {got} bytes{}", of(*expected))]
     Cut {

@@ -20,7 +20,7 @@ pub(super) async fn failure(response: Response) -> Error {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             Error::Denied(format!("{}{}", status.as_u16(), said.after()))
         }
-        StatusCode::TOO_MANY_REQUESTS => Error::TooMany { retry_after, message: said.message },
+        StatusCode::TOO_MANY_REQUESTS => Error::RateLimited { retry_after, message: said.message },
         status if status.is_client_error() && said.unknown => Error::NotFound,
         status => Error::Status { code: status.as_u16(), message: said.after() },
     }

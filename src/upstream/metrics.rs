@@ -39,7 +39,7 @@ fn outcome(answer: &Result<UpstreamResponse, Error>) -> UpstreamResult {
         Ok(answer) => of_status(answer.response.status()),
         Err(Error::NotFound) => UpstreamResult::NotFound,
         Err(Error::Denied(_) | Error::Login(_)) => UpstreamResult::Denied,
-        Err(Error::TooMany { .. }) => UpstreamResult::TooMany,
+        Err(Error::RateLimited { .. }) => UpstreamResult::RateLimited,
         Err(Error::Status { code, .. }) if *code >= 500 => UpstreamResult::ServerError,
         Err(Error::Status { .. }) => UpstreamResult::ClientError,
         Err(Error::Timeout { .. }) => UpstreamResult::Timeout,
@@ -54,7 +54,7 @@ fn of_status(status: StatusCode) -> UpstreamResult {
         ..400 => UpstreamResult::Ok,
         401 | 403 => UpstreamResult::Denied,
         404 => UpstreamResult::NotFound,
-        429 => UpstreamResult::TooMany,
+        429 => UpstreamResult::RateLimited,
         400..500 => UpstreamResult::ClientError,
         _ => UpstreamResult::ServerError,
     }

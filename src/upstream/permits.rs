@@ -33,12 +33,12 @@ impl Permits {
 
     /// Waits for a permit to fetch a blob.
     pub(super) async fn body(&self) -> Result<Permit, Error> {
-        Arc::clone(&self.bodies).acquire_owned().await.map_err(|_| Error::Crowded)
+        Arc::clone(&self.bodies).acquire_owned().await.map_err(|_| Error::ConcurrencyLimit)
     }
 
     /// Waits for a permit for any other request.
     pub(super) async fn head(&self) -> Result<Permit, Error> {
         let permit = timeout(WAIT, Arc::clone(&self.heads).acquire_owned()).await;
-        permit.ok().and_then(Result::ok).ok_or(Error::Crowded)
+        permit.ok().and_then(Result::ok).ok_or(Error::ConcurrencyLimit)
     }
 }

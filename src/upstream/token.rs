@@ -148,7 +148,7 @@ fn realm(remote: &Remote, bearer: &Challenge) -> Result<Url, Error> {
 async fn refusal(realm: &Url, response: Response) -> Error {
     let host = realm.host_str().unwrap_or_default().to_owned();
     match error_body::failure(response).await {
-        Error::TooMany { retry_after, message } => Error::TooMany { retry_after, message },
+        Error::RateLimited { retry_after, message } => Error::RateLimited { retry_after, message },
         Error::Status { code, message } if code >= 500 => Error::Status { code, message },
         Error::Status { code, .. } if code < 400 => Error::Token(format!("{host} answered {code}")),
         Error::Status { code, message } => Error::Denied(format!("the token service {host} answered {code}{message}")),

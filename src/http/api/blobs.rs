@@ -41,7 +41,7 @@ pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Resul
             response.headers_mut().insert(header::CONTENT_RANGE, content_range_of_416(size));
             Ok(response)
         }
-        RangeRequest::TooMany => Err(ApiError::ranges()),
+        RangeRequest::TooManyRanges => Err(ApiError::ranges()),
         RangeRequest::Whole if size == 0 => Ok(found(StatusCode::OK, &digest, blob.cache_status).body("")),
         RangeRequest::Whole => {
             let response = found(StatusCode::OK, &digest, blob.cache_status);

@@ -15,7 +15,7 @@ use crate::{
     },
     metrics::Content,
     oci::{Action, Digest, MediaType, Reference, Repository},
-    registry::{CacheStatus, Pushed, Registry},
+    registry::{CacheStatus, ManifestPush, Registry},
 };
 
 /// Returns a manifest's bytes, exactly as pushed.
@@ -65,14 +65,14 @@ pub(in crate::http) async fn put(
         Reference::Tag(tag) => (extract::digest_parameter(&request, "digest")?, vec![tag.clone()]),
     };
     tags.extend(extract::tag_parameters(&request)?);
-    let pushed = Pushed { bytes, digest, media_type: extract::media_type(&request), tags: tags.clone() };
-    let accepted = registry.put_manifest(&repository, permission, pushed).await?;
+    let push = ManifestPush { bytes, digest, media_type: extract::media_type(&request), tags: tags.clone() };
+    let stored = registry.put_manifest(&repository, permission, push).await?;
     let mut response = HttpResponse::Created();
     response
         .insert_header(API_VERSION)
         .insert_header((header::LOCATION, location::manifest(&request, &repository.name, &reference.to_string())))
-        .insert_header((headers::DOCKER_CONTENT_DIGEST, accepted.digest.to_string()));
-    if let Some(subject) = accepted.subject {
+        .insert_header((headers::DOCKER_CONTENT_DIGEST, stored.digest.to_string()));
+    if let Some(subject) = stored.subject {
         response.insert_header(("OCI-Subject", subject.to_string()));
     }
     if !tags.is_empty() {

@@ -42,7 +42,7 @@ const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: a
     {\"errors\":[{\"code\":\"TOOMANYREQUESTS\",\"message\":\"too many connections: try again\",\"detail\":null}]}   ";
 
 /// An accepted connection with its protocol.
-pub(in crate::http) type Accepted = (Guarded, Protocol, Option<SocketAddr>);
+pub(in crate::http) type AcceptedConnection = (Guarded, Protocol, Option<SocketAddr>);
 
 #[derive(Clone)]
 pub(in crate::http) struct Acceptor {
@@ -64,7 +64,7 @@ impl Acceptor {
 
     /// # Errors
     /// An I/O error if a limit is reached, or if the handshake fails or takes too long.
-    pub(in crate::http) async fn tcp(&self, stream: TcpStream) -> io::Result<Accepted> {
+    pub(in crate::http) async fn tcp(&self, stream: TcpStream) -> io::Result<AcceptedConnection> {
         let peer = stream.peer_addr()?;
         // Connections from a trusted proxy carry many clients, so they do not count for one address.
         let counted = !self.trusted.iter().any(|network| network.contains(peer.ip()));
@@ -94,7 +94,7 @@ impl Acceptor {
 
     /// # Errors
     /// An I/O error if a limit is reached.
-    pub(in crate::http) fn unix(&self, stream: UnixStream) -> io::Result<Accepted> {
+    pub(in crate::http) fn unix(&self, stream: UnixStream) -> io::Result<AcceptedConnection> {
         let permit = self.limiter.connections.admit(None).map_err(|_| io::ErrorKind::QuotaExceeded)?;
         Ok((self.guarded(Stream::Unix(stream), Protocol::Http1, permit), Protocol::Http1, None))
     }

@@ -88,7 +88,7 @@ impl UpstreamHealth {
             Err(_) => Err(upstream::Error::Timeout { phase: upstream::Phase::Head }),
         };
         self.learn(answer.as_ref().err());
-        if !matches!(answer, Err(upstream::Error::Crowded)) {
+        if !matches!(answer, Err(upstream::Error::ConcurrencyLimit)) {
             self.health.lock().end_busy(Instant::now());
         }
         answer.map_err(Arc::new)
@@ -126,7 +126,7 @@ impl UpstreamHealth {
     /// Updates the health from the result of a request for a blob.
     pub(in crate::registry) fn learn_of_blob(&self, error: Option<&upstream::Error>) {
         self.learn(error);
-        if matches!(error, Some(upstream::Error::TooMany { .. })) {
+        if matches!(error, Some(upstream::Error::RateLimited { .. })) {
             self.health.lock().busy.iter_mut().for_each(|busy| busy.blobs = true);
         }
     }
@@ -134,7 +134,7 @@ impl UpstreamHealth {
     /// Updates the health from the result of a request.
     fn learn(&self, error: Option<&upstream::Error>) {
         // The request was not sent.
-        if matches!(error, Some(upstream::Error::Crowded)) {
+        if matches!(error, Some(upstream::Error::ConcurrencyLimit)) {
             return;
         }
         let mut health = self.health.lock();
@@ -147,7 +147,7 @@ impl UpstreamHealth {
             (true, false) => tracing::info!("{} can be reached again", self.remote.domain()),
             _ => {}
         }
-        if let Some(upstream::Error::TooMany { retry_after: Some(wait), .. }) = error {
+        if let Some(upstream::Error::RateLimited { retry_after: Some(wait), .. }) = error {
             tracing::warn!("{} answered 429, and is not asked again for {} s", self.remote.domain(), wait.as_secs());
         }
     }
@@ -186,7 +186,7 @@ impl Health {
         let is_down = error.is_some_and(upstream::Error::is_unreachable);
         self.down = is_down.then_some(now + RETRY_AFTER);
         match error {
-            Some(upstream::Error::TooMany { retry_after, message }) => self.busy_for(*retry_after, message, now),
+            Some(upstream::Error::RateLimited { retry_after, message }) => self.busy_for(*retry_after, message, now),
             _ if self.busy.as_ref().is_some_and(|busy| !busy.said) => self.busy = None,
             _ => {}
         }
@@ -214,7 +214,7 @@ impl Busy {
         let availability = self.until.saturating_duration_since(now);
         // Rounded up to whole seconds.
         let retry_after = Some(availability + Duration::from_secs(1) + spread(availability));
-        upstream::Error::TooMany { retry_after, message: self.message.clone() }
+        upstream::Error::RateLimited { retry_after, message: self.message.clone() }
     }
 }
 
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     fn too_many(seconds: u64) -> upstream::Error {
-        upstream::Error::TooMany { retry_after: Some(Duration::from_secs(seconds)), message: String::new() }
+        upstream::Error::RateLimited { retry_after: Some(Duration::from_secs(seconds)), message: String::new() }
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
         health.end_busy(after(99));
         let busy = health.busy.as_ref().unwrap();
         assert!((after(100)..=after(110)).contains(&busy.until));
-        let upstream::Error::TooMany { retry_after: Some(availability), .. } = busy.refusal(after(50)) else {
+        let upstream::Error::RateLimited { retry_after: Some(availability), .. } = busy.refusal(after(50)) else {
             panic!()
         };
         assert!((51..=67).contains(&availability.as_secs()), "{availability:?}");
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn without_a_time_an_answer_ends_it() {
         let (mut health, now) = (Health::default(), Instant::now());
-        let said = upstream::Error::TooMany { retry_after: None, message: String::new() };
+        let said = upstream::Error::RateLimited { retry_after: None, message: String::new() };
         health.learn(Some(&said), now);
         assert!(health.busy.as_ref().is_some_and(|busy| !busy.said));
         health.learn(None, now);

@@ -20,7 +20,7 @@ const LINKS_A_TAG: u64 = 32 << 10;
 
 /// A manifest sent by a client.
 #[derive(Debug)]
-pub struct Pushed {
+pub struct ManifestPush {
     /// The bytes as they arrived.
     pub bytes: Bytes,
     /// The digest that the client names, if it does.
@@ -33,7 +33,7 @@ pub struct Pushed {
 
 /// A manifest that was stored.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct PushResult {
     /// Its digest.
     pub digest: Digest,
     /// Its subject, for the header `OCI-Subject`.
@@ -53,19 +53,19 @@ impl Registry {
         &self,
         repository: &Repository,
         mut permission: ClaimPermission,
-        pushed: Pushed,
-    ) -> Result<Accepted, Error> {
-        let (manifest, pushed) = self.read(pushed).await?;
+        push: ManifestPush,
+    ) -> Result<PushResult, Error> {
+        let (manifest, push) = self.read(push).await?;
         let digest = manifest.digest;
         // The guard comes before the check of the children: they stay until the manifest names them.
         let guard = Arc::new(self.store.protection.gc_guard.guard_manifest(repository, &digest).await);
         self.check_children(repository, &manifest).await?;
         let subject = manifest.manifest.subject;
         // Space for the links of the manifest and of each tag.
-        let _reservation = self.store.reserve_object(Purpose::Hosted, LINKS_A_TAG * pushed.tags.len() as u64).await?;
-        self.keep_durably(digest, pushed.bytes).await?;
+        let _reservation = self.store.reserve_object(Purpose::Hosted, LINKS_A_TAG * push.tags.len() as u64).await?;
+        self.keep_durably(digest, push.bytes).await?;
         self.manifests.remember(&manifest);
-        let tags: Arc<[Tag]> = pushed.tags.into();
+        let tags: Arc<[Tag]> = push.tags.into();
         loop {
             let (place, tags, kept) = (repository.clone(), Arc::clone(&tags), Arc::clone(&manifest));
             // One writer at a time, so that the disk and the index end with the same digest for a tag.
@@ -75,7 +75,7 @@ impl Registry {
                 link(store, &place, permission, &kept, &tags)
             };
             if self.store.blocking(Lane::Sync, link).await?? {
-                return Ok(Accepted { digest, subject });
+                return Ok(PushResult { digest, subject });
             }
             // A repository was removed meanwhile, perhaps this one, so the checks are repeated.
             permission = self.check_claim(repository).await?;
@@ -84,8 +84,8 @@ impl Registry {
     }
 
     /// Hashes and parses a manifest on a lane, since it may have megabytes.
-    async fn read(&self, pushed: Pushed) -> Result<(Arc<StoredManifest>, Pushed), Error> {
-        let read = move |_: &BlockingStore<'_>| parse(digest_of(&pushed)?, &pushed).map(|manifest| (manifest, pushed));
+    async fn read(&self, push: ManifestPush) -> Result<(Arc<StoredManifest>, ManifestPush), Error> {
+        let read = move |_: &BlockingStore<'_>| parse(digest_of(&push)?, &push).map(|manifest| (manifest, push));
         self.store.blocking(Lane::Compute, read).await?
     }
 
@@ -164,30 +164,30 @@ fn is_plain(url: &str) -> bool {
     url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.fragment().is_none())
 }
 
-fn digest_of(pushed: &Pushed) -> Result<Digest, Error> {
-    let Some(given) = pushed.digest else { return Ok(Digest::sha256(&pushed.bytes)) };
+fn digest_of(push: &ManifestPush) -> Result<Digest, Error> {
+    let Some(given) = push.digest else { return Ok(Digest::sha256(&push.bytes)) };
     let mut hasher = given.hasher();
-    hasher.update(&pushed.bytes);
+    hasher.update(&push.bytes);
     let found = hasher.finish();
     if found == given { Ok(given) } else { Err(Error::DigestInvalid { given: given.into(), found: found.into() }) }
 }
 
-fn parse(digest: Digest, pushed: &Pushed) -> Result<Arc<StoredManifest>, Error> {
+fn parse(digest: Digest, push: &ManifestPush) -> Result<Arc<StoredManifest>, Error> {
     let invalid = |why: String| Error::ManifestInvalid(why);
-    if pushed.bytes.is_empty() {
+    if push.bytes.is_empty() {
         return Err(invalid("the manifest is empty".into()));
     }
-    let read = Manifest::parse_strictly(&pushed.bytes).map_err(|error| invalid(error.to_string()))?;
-    let manifest = StoredManifest::of(digest, read, pushed.bytes.clone());
+    let read = Manifest::parse_strictly(&push.bytes).map_err(|error| invalid(error.to_string()))?;
+    let manifest = StoredManifest::of(digest, read, push.bytes.clone());
     let found = manifest.media_type();
-    if found.is_schema1() || pushed.media_type.as_ref().is_some_and(MediaType::is_schema1) {
+    if found.is_schema1() || push.media_type.as_ref().is_some_and(MediaType::is_schema1) {
         return Err(invalid(
             "this is a Docker image manifest version 2, schema 1, which is obsolete and not taken: push the image with a \
              client of this decade, as schema 2 or OCI"
                 .into(),
         ));
     }
-    match &pushed.media_type {
+    match &push.media_type {
         Some(said) if !said.as_str().is_empty() && said != found => {
             Err(invalid(format!("Content-Type says {said}, the manifest itself says {found}")))
         }

@@ -154,7 +154,7 @@ async fn a_silent_upstream_takes_no_turns_of_another() {
     };
     let (asked, answered) = tokio::join!(questions, meanwhile);
     assert!(answered.is_ok(), "{answered:?}");
-    let crowded = asked.iter().filter(|answer| **answer == Err(Error::Crowded)).count();
+    let crowded = asked.iter().filter(|answer| **answer == Err(Error::ConcurrencyLimit)).count();
     assert_eq!(crowded, 3 * HEADS);
 }
 

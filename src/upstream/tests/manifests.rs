@@ -129,9 +129,9 @@ async fn too_many_requests_come_in_two_shapes() {
     let get = async |tag: &str| remote.get_manifest(&threads, &name(), &tag.parse().unwrap()).await;
     let message = |text: &str| text.to_owned();
     let retry_after = Some(Duration::from_secs(60));
-    assert_eq!(get("abuse").await, Err(Error::TooMany { retry_after, message: message("Too Many Requests") }));
+    assert_eq!(get("abuse").await, Err(Error::RateLimited { retry_after, message: message("Too Many Requests") }));
     let pulls = message("You have reached your pull rate limit.");
-    assert_eq!(get("pulls").await, Err(Error::TooMany { retry_after: None, message: pulls }));
+    assert_eq!(get("pulls").await, Err(Error::RateLimited { retry_after: None, message: pulls }));
     let window = Some(Duration::from_secs(21600));
     assert_eq!(remote.budget(), Some(Budget { limit: 100, remaining: 0, window }));
 }

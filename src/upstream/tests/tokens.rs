@@ -117,7 +117,7 @@ async fn the_error_of_the_token_service_is_passed_on() {
     let cases: [Case; 7] = [
         (
             reply("429 Too Many Requests", "Retry-After: 7\r\n", ""),
-            |error| matches!(error, Error::TooMany { retry_after: Some(wait), .. } if wait.as_secs() == 7),
+            |error| matches!(error, Error::RateLimited { retry_after: Some(wait), .. } if wait.as_secs() == 7),
         ),
         (reply("503 Service Unavailable", "", ""), |error| matches!(error, Error::Status { code: 503, .. })),
         (reply("401 Unauthorized", "", "incorrect username or password"), |error| matches!(error, Error::Denied(_))),
