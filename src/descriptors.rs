@@ -15,7 +15,7 @@ const MOST: u64 = 256;
 
 /// The use that a client makes of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum DescriptorUse {
     /// A client's connection.
     Connection,
     /// A file that is opened for a client. Connected clients have priority over new connections.
@@ -40,14 +40,14 @@ pub fn limit() -> Option<u64> {
 /// Returns whether a descriptor that was just opened for a client falls into the reserve. The kernel assigns the lowest
 /// free number, so a high number means that few are left.
 #[must_use]
-pub fn is_kept(descriptor: &impl AsFd, used_as: Use) -> bool {
+pub fn is_kept(descriptor: &impl AsFd, used_as: DescriptorUse) -> bool {
     let number = u64::try_from(descriptor.as_fd().as_raw_fd()).unwrap_or_default();
     limit().is_some_and(|limit| number >= first_kept(limit, used_as))
 }
 
-fn first_kept(limit: u64, used_as: Use) -> u64 {
+fn first_kept(limit: u64, used_as: DescriptorUse) -> u64 {
     let kept = (limit / SHARE).max(LEAST.min(limit / 5)).min(MOST);
-    limit - if used_as == Use::Connection { 2 * kept } else { kept }
+    limit - if used_as == DescriptorUse::Connection { 2 * kept } else { kept }
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn some_are_kept_of_few_and_of_many() {
-        let firsts = |limit| (first_kept(limit, Use::Connection), first_kept(limit, Use::File));
+        let firsts = |limit| (first_kept(limit, DescriptorUse::Connection), first_kept(limit, DescriptorUse::File));
         assert_eq!(firsts(64), (40, 52));
         assert_eq!(firsts(128), (80, 104));
         assert_eq!(firsts(1024), (768, 896));

@@ -1,9 +1,9 @@
-//! docs/metrics.md is generated from the definitions of the metrics. Dashboards and alerts use existing metrics, and every metric is
-//! used. `ENTREPOT_WRITE_DOCS=1 cargo test metrics_docs` writes the page.
+//! docs/metrics.md is generated from the definitions of the metrics. Dashboards and alerts use existing metrics, and
+//! every metric is used. `ENTREPOT_WRITE_DOCS=1 cargo test metrics_docs` writes the page.
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
-use entrepot::metrics::{Kind, METRICS, Metric};
+use entrepot::metrics::{METRICS, Metric, MetricKind};
 
 use crate::support::{
     images::{Format, Image},
@@ -45,9 +45,9 @@ fn page() -> String {
         for metric in group.metrics {
             let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
             let kind = match metric.kind {
-                Kind::Counter => "Counter",
-                Kind::Gauge => "Gauge",
-                Kind::Histogram(_) => "Histogram",
+                MetricKind::Counter => "Counter",
+                MetricKind::Gauge => "Gauge",
+                MetricKind::Histogram(_) => "Histogram",
             };
             let _ = writeln!(page, "| `{}` | {} | {kind}. {} |", metric.name, labels.join(", "), metric.help);
         }
@@ -103,9 +103,9 @@ fn a_scrape_has_every_defined_metric() {
     assert_eq!(scraped, known);
     for metric in metrics().filter(|metric| !metric.name.contains("_certificate_")) {
         let kind = match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram(_) => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram(_) => "histogram",
         };
         assert!(scrape.text.contains(&format!("# TYPE {} {kind}\n", metric.name)), "{} is no {kind}", metric.name);
     }

@@ -3,7 +3,7 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use entrepot::config::{Effect, KEYS, Key, Kind};
+use entrepot::config::{Effect, KEYS, Key, ValueKind};
 
 use crate::support::pages::read;
 
@@ -62,7 +62,7 @@ fn is_used(key: &&Key) -> bool {
 
 fn row(key: &Key) -> String {
     let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
-    let expected = if key.kind == Kind::Opaque { "a section of keys".to_owned() } else { key.kind.expected() };
+    let expected = if key.kind == ValueKind::Opaque { "a section of keys".to_owned() } else { key.kind.expected() };
     let secret = if key.secret { " Never shown." } else { "" };
     format!("| `{}` | {default} | {expected} | {}{secret} |\n", key.path, key.doc.replace('|', "\\|"))
 }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::Path, str};
 
 use entrepot::{
     access::Htpasswd,
-    config::{Config, Error, Flags, Loaded},
+    config::{Config, Error, Flags, LoadedConfig},
     lanes::Blocking,
     oci::{Digest, Manifest},
     simulator, storage,
@@ -98,7 +98,7 @@ pub(super) fn config(data: &[u8]) {
     let steers = |text: &str| text.contains(['\n', '\r', '\u{1b}']);
     match load(file, variables) {
         Err(error) => assert!(!steers(&error.to_string()), "{error}"),
-        Ok(Loaded { config, warnings }) => {
+        Ok(LoadedConfig { config, warnings }) => {
             assert!(!warnings.iter().any(|warning| steers(&warning.to_string())));
             let yaml = config.to_yaml();
             let again = load(Some(yaml.as_bytes()), []).unwrap_or_else(|error| panic!("{error}\n{yaml}")).config;
@@ -109,7 +109,7 @@ pub(super) fn config(data: &[u8]) {
     }
 }
 
-fn load(file: Option<&[u8]>, variables: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Error> {
+fn load(file: Option<&[u8]>, variables: impl IntoIterator<Item = (String, String)>) -> Result<LoadedConfig, Error> {
     Config::parse(
         &Blocking::of_main_thread(),
         file.map(|bytes| (Path::new("config.yml"), bytes)),

@@ -75,7 +75,8 @@ impl Authenticator {
         if let Some(user) = self.passwords.get(&key) {
             return Ok(Principal::User(user));
         }
-        let _waiting = Waiting::begin(&self.waiting).ok_or(LoginError::Throttled { after: Duration::from_secs(1) })?;
+        let _waiting =
+            WaitingLogin::begin(&self.waiting).ok_or(LoginError::Throttled { after: Duration::from_secs(1) })?;
         let verifying = self.verifying.get_with(key, Arc::default);
         let _verifying = verifying.lock().await;
         if let Some(user) = self.passwords.get(&key) {
@@ -127,16 +128,16 @@ impl Authenticator {
 }
 
 /// A reserved position in the queue.
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaitingLogin<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingLogin<'a> {
     fn begin(count: &'a AtomicUsize) -> Option<Self> {
         let place = Self(count);
         (count.fetch_add(1, Ordering::Relaxed) < MOST_WAITING).then_some(place)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingLogin<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

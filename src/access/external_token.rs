@@ -53,7 +53,7 @@ pub struct ExternalTokens {
     /// Trusted public keys without a certificate.
     keys: Vec<DecodingKey>,
     key: HashKey,
-    seen: Cache<KeyedHash, Arc<Seen>>,
+    seen: Cache<KeyedHash, Arc<VerifiedExternalToken>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,7 +66,7 @@ struct ExternalClaims {
 }
 
 #[derive(Debug)]
-struct Seen {
+struct VerifiedExternalToken {
     who: Principal,
     exp: u64,
     grants: Arc<Grants>,
@@ -99,7 +99,7 @@ impl ExternalTokens {
             key: HashKey::random()?,
             seen: Cache::builder()
                 .max_capacity(TOKENS)
-                .weigher(|_, seen: &Arc<Seen>| seen.grants.weight())
+                .weigher(|_, seen: &Arc<VerifiedExternalToken>| seen.grants.weight())
                 .time_to_live(REMEMBERED_FOR)
                 .build(),
         })
@@ -118,7 +118,7 @@ impl ExternalTokens {
         Caller { who: seen.who.clone(), proof }
     }
 
-    fn seen(&self, token: &str) -> Option<Arc<Seen>> {
+    fn seen(&self, token: &str) -> Option<Arc<VerifiedExternalToken>> {
         let key = self.key.hash(&[token.as_bytes()]);
         if let Some(seen) = self.seen.get(&key) {
             return Some(seen);
@@ -127,7 +127,7 @@ impl ExternalTokens {
         let claims = self.candidates(&header).into_iter().find_map(|key| self.claims(token, &header, &key))?;
         let who = if claims.sub.is_empty() { Principal::Anonymous } else { Principal::user(&claims.sub) };
         let grants = Arc::new(claims.access.unwrap_or_default());
-        let seen = Arc::new(Seen { who, exp: claims.exp, grants });
+        let seen = Arc::new(VerifiedExternalToken { who, exp: claims.exp, grants });
         self.seen.insert(key, Arc::clone(&seen));
         Some(seen)
     }

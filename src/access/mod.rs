@@ -49,7 +49,7 @@ const TOKENS: u64 = 16 << 20;
 
 /// The form of authentication that a challenge asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Challenge {
+pub enum AuthScheme {
     /// User and password in every request.
     Basic {
         /// The realm, shown to users.
@@ -79,7 +79,7 @@ pub enum TokenRealm {
 #[derive(Debug)]
 pub struct Access {
     /// The challenge for clients without valid credentials.
-    pub challenge: Challenge,
+    pub challenge: AuthScheme,
     method: Method,
 }
 
@@ -95,7 +95,7 @@ impl Access {
     /// Denies everything to everybody.
     #[must_use]
     pub fn locked(realm: &str) -> Self {
-        Self { challenge: Challenge::Basic { realm: realm.to_owned() }, method: Method::Locked }
+        Self { challenge: AuthScheme::Basic { realm: realm.to_owned() }, method: Method::Locked }
     }
 
     /// Authenticates the users of a file, with these rules. If those allow anonymous clients something, clients need
@@ -111,8 +111,8 @@ impl Access {
     ) -> Result<Self, Error> {
         let tokens = rules.allow_anonymous().then(|| Tokens::new(lifetime)).transpose()?;
         let challenge = match tokens {
-            Some(_) => Challenge::Own,
-            None => Challenge::Basic { realm: realm.to_owned() },
+            Some(_) => AuthScheme::Own,
+            None => AuthScheme::Basic { realm: realm.to_owned() },
         };
         Ok(Self { challenge, method: Method::Users { authenticator: Box::new(authenticator), rules, tokens } })
     }
@@ -121,7 +121,7 @@ impl Access {
     #[must_use]
     pub fn of_service(realm: TokenRealm, service: &str, tokens: ExternalTokens) -> Self {
         Self {
-            challenge: Challenge::ExternalTokens { realm, service: service.to_owned() },
+            challenge: AuthScheme::ExternalTokens { realm, service: service.to_owned() },
             method: Method::ExternalTokens(tokens),
         }
     }
@@ -129,7 +129,7 @@ impl Access {
     /// Returns true if anonymous clients may do nothing.
     #[must_use]
     pub fn denies_anonymous(&self) -> bool {
-        matches!(self.challenge, Challenge::Basic { .. })
+        matches!(self.challenge, AuthScheme::Basic { .. })
     }
 
     /// Reads the file of users again if it has changed; looks at it at most once a second.

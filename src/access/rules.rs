@@ -10,10 +10,10 @@ use crate::{
 
 /// The rules in effect.
 #[derive(Clone, Debug)]
-pub struct AccessRules(Kind);
+pub struct AccessRules(RuleSet);
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum RuleSet {
     /// The only rule of `registry:2`: every authenticated user may do everything.
     Users,
     Listed(Vec<Rule>),
@@ -32,18 +32,18 @@ struct Rule {
 impl AccessRules {
     /// Returns the rules of a configuration; without any, users may do everything.
     #[must_use]
-    pub fn new(users: &config::Users) -> Self {
+    pub fn new(users: &config::UsersConfig) -> Self {
         let groups: HashMap<_, _> = users.groups.iter().map(|group: &Group| (group.name.as_str(), group)).collect();
         match &users.access {
-            None => Self(Kind::Users),
-            Some(rules) => Self(Kind::Listed(rules.iter().map(|rule| Rule::new(rule, &groups)).collect())),
+            None => Self(RuleSet::Users),
+            Some(rules) => Self(RuleSet::Listed(rules.iter().map(|rule| Rule::new(rule, &groups)).collect())),
         }
     }
 
     /// Returns true if a rule allows anonymous clients something.
     #[must_use]
     pub fn allow_anonymous(&self) -> bool {
-        matches!(&self.0, Kind::Listed(rules) if rules.iter().any(|rule| rule.anonymous))
+        matches!(&self.0, RuleSet::Listed(rules) if rules.iter().any(|rule| rule.anonymous))
     }
 
     /// Decides about an action.
@@ -66,8 +66,8 @@ impl AccessRules {
 
     fn find(&self, who: &Principal, action: Action, reaches: impl Fn(&Rule) -> bool) -> Decision {
         let rules = match &self.0 {
-            Kind::Users => return Decision { allowed: who.name().is_some(), by: Reason::NoRules },
-            Kind::Listed(rules) => rules,
+            RuleSet::Users => return Decision { allowed: who.name().is_some(), by: Reason::NoRules },
+            RuleSet::Listed(rules) => rules,
         };
         let allows = |rule: &&Rule| rule.applies_to(who) && rule.may.contains(&action) && reaches(rule);
         match (1..).zip(rules).find(|(_, rule)| allows(rule)) {
@@ -80,7 +80,7 @@ impl AccessRules {
 }
 
 impl Rule {
-    fn new(rule: &config::Rule, groups: &HashMap<&str, &Group>) -> Self {
+    fn new(rule: &config::AccessRule, groups: &HashMap<&str, &Group>) -> Self {
         let mut users = HashSet::new();
         for who in &rule.who {
             match who {
@@ -113,14 +113,14 @@ mod tests {
 
     use super::*;
 
-    fn rule(who: &[Who], may: &[Action], place: &[&str]) -> config::Rule {
+    fn rule(who: &[Who], may: &[Action], place: &[&str]) -> config::AccessRule {
         let place = place.iter().map(|pattern| pattern.parse().unwrap()).collect();
-        config::Rule { who: who.to_vec(), may: may.to_vec(), place, origin: Origin::Default }
+        config::AccessRule { who: who.to_vec(), may: may.to_vec(), place, origin: Origin::Default }
     }
 
-    fn rules(access: Option<Vec<config::Rule>>) -> AccessRules {
+    fn rules(access: Option<Vec<config::AccessRule>>) -> AccessRules {
         let groups = vec![Group { name: "devs".into(), users: vec!["ann".into(), "bob".into()] }];
-        AccessRules::new(&config::Users {
+        AccessRules::new(&config::UsersConfig {
             realm: "r".into(),
             path: "/x".into(),
             access,

@@ -44,7 +44,7 @@ struct Spent {
 
 /// An attempt that counts as a failure unless marked otherwise.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct LoginAttempt {
     pair: Arc<Mutex<Spent>>,
     address: Arc<Mutex<Spent>>,
 }
@@ -60,7 +60,7 @@ impl Throttle {
     }
 
     /// Counts an attempt of this pair, or returns the time to wait. `user` is a hash of the user's name.
-    pub(super) fn attempt(&self, from: IpAddr, user: KeyedHash) -> Result<Attempt, Duration> {
+    pub(super) fn attempt(&self, from: IpAddr, user: KeyedHash) -> Result<LoginAttempt, Duration> {
         let from = client_network(from);
         let fresh = || Arc::new(Mutex::new(Spent { attempts: 0, since: Instant::now() }));
         let (pair, address) = (self.pairs.get_with((from, user), fresh), self.addresses.get_with(from, fresh));
@@ -70,11 +70,11 @@ impl Throttle {
             pair.lock().give_back();
             return Err(wait);
         }
-        Ok(Attempt { pair, address })
+        Ok(LoginAttempt { pair, address })
     }
 }
 
-impl Attempt {
+impl LoginAttempt {
     /// Marks the attempt as successful: it does not count, and the pair's failures are reset.
     pub(super) fn succeeded(self) {
         self.pair.lock().attempts = 0;

@@ -32,7 +32,7 @@ pub struct Tokens {
     verify: DecodingKey,
     lifetime: Duration,
     key: HashKey,
-    seen: Cache<KeyedHash, Arc<Seen>>,
+    seen: Cache<KeyedHash, Arc<VerifiedToken>>,
 }
 
 /// An issued token.
@@ -63,7 +63,7 @@ struct TokenClaims {
 
 /// A token with a valid signature.
 #[derive(Debug)]
-struct Seen {
+struct VerifiedToken {
     who: Principal,
     password: String,
     exp: u64,
@@ -85,7 +85,7 @@ impl Tokens {
             key: HashKey::random()?,
             seen: Cache::builder()
                 .max_capacity(TOKENS)
-                .weigher(|_, seen: &Arc<Seen>| seen.grants.weight())
+                .weigher(|_, seen: &Arc<VerifiedToken>| seen.grants.weight())
                 .time_to_live(LONGEST_UPLOAD)
                 .build(),
         })
@@ -133,7 +133,7 @@ impl Tokens {
         Caller { who: seen.who.clone(), proof }
     }
 
-    fn seen(&self, token: &str) -> Option<Arc<Seen>> {
+    fn seen(&self, token: &str) -> Option<Arc<VerifiedToken>> {
         let key = self.key.hash(&[b"token", token.as_bytes()]);
         if let Some(seen) = self.seen.get(&key) {
             return Some(seen);
@@ -146,7 +146,7 @@ impl Tokens {
         let claims = decode::<TokenClaims>(token, &self.verify, &validation).ok()?.claims;
         let who = if claims.sub.is_empty() { Principal::Anonymous } else { Principal::user(&claims.sub) };
         let (exp, grants) = (claims.exp, Arc::new(claims.access));
-        let seen = Arc::new(Seen { who, password: claims.password, exp, grants });
+        let seen = Arc::new(VerifiedToken { who, password: claims.password, exp, grants });
         self.seen.insert(key, Arc::clone(&seen));
         Some(seen)
     }

@@ -25,17 +25,17 @@ const MOST_BYTES: u64 = 64 << 20;
 pub(super) struct Users {
     path: PathBuf,
     current: RwLock<Arc<Htpasswd>>,
-    seen: Mutex<Seen>,
+    seen: Mutex<FileCheck>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct FileCheck {
     checked: Instant,
-    file: Option<Stamp>,
+    file: Option<FileIdentity>,
 }
 
 /// A file's identity: device, inode, size, and its times of modification and change to the nanosecond.
-type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+type FileIdentity = (u64, u64, u64, (i64, i64), (i64, i64));
 
 impl Users {
     /// Reads the file. If it is missing, it is created with the user `docker` and a random password, which is logged
@@ -55,7 +55,7 @@ impl Users {
         Ok(Self {
             path: path.to_owned(),
             current: RwLock::new(Arc::new(users)),
-            seen: Mutex::new(Seen { checked: Instant::now(), file: stamp }),
+            seen: Mutex::new(FileCheck { checked: Instant::now(), file: stamp }),
         })
     }
 
@@ -92,7 +92,7 @@ impl Users {
     }
 }
 
-fn stamp(_io: &Blocking, path: &Path) -> Option<Stamp> {
+fn stamp(_io: &Blocking, path: &Path) -> Option<FileIdentity> {
     let file = fs::metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.size(), (file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec())))
 }

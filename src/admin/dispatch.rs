@@ -3,7 +3,7 @@
 
 use std::{ops::ControlFlow, time::Duration};
 
-use super::{Request, Response};
+use super::{AdminRequest, AdminResponse};
 use crate::registry::{Collection, Error, Maintenance, Mode, VERIFY_SHARDS, Verification};
 
 /// The defaults for values that a request omits.
@@ -18,44 +18,46 @@ pub struct Defaults {
 /// Executes a request, and returns the last response. Blocks until it is done. `send` takes the other responses, and
 /// returns `Break` to cancel the request.
 pub fn dispatch(
-    request: &Request,
+    request: &AdminRequest,
     volume: &Maintenance<'_>,
     defaults: Defaults,
-    mut send: impl FnMut(Response) -> ControlFlow<()>,
-) -> Response {
+    mut send: impl FnMut(AdminResponse) -> ControlFlow<()>,
+) -> AdminResponse {
     execute(request, volume, defaults, &mut send)
-        .unwrap_or_else(|error| Response::Failed { message: error.to_string() })
+        .unwrap_or_else(|error| AdminResponse::Failed { message: error.to_string() })
 }
 
 fn execute(
-    request: &Request,
+    request: &AdminRequest,
     volume: &Maintenance<'_>,
     defaults: Defaults,
-    send: &mut dyn FnMut(Response) -> ControlFlow<()>,
-) -> Result<Response, Error> {
+    send: &mut dyn FnMut(AdminResponse) -> ControlFlow<()>,
+) -> Result<AdminResponse, Error> {
     Ok(match request {
-        &Request::Gc { untagged, dry_run, grace } => {
+        &AdminRequest::Gc { untagged, dry_run, grace } => {
             let grace = grace.map_or(defaults.grace, Duration::from_millis);
             let mut done = 0;
             let collection = Collection { untagged, mode: Mode::new(dry_run), grace };
-            let collected = volume.collect(collection, &mut |event| send(Response::found(event, &mut done)))?;
-            Response::collected(collected, dry_run)
+            let collected = volume.collect(collection, &mut |event| send(AdminResponse::found(event, &mut done)))?;
+            AdminResponse::collected(collected, dry_run)
         }
-        Request::Verify { rate } => {
+        AdminRequest::Verify { rate } => {
             let verification = Verification { rate: rate.unwrap_or(defaults.rate), steps: 0..VERIFY_SHARDS };
-            Response::verified(volume.verify(&verification, &mut |event| send(Response::checked(event)))?)
+            AdminResponse::verified(volume.verify(&verification, &mut |event| send(AdminResponse::checked(event)))?)
         }
-        Request::RebuildIndex => {
+        AdminRequest::RebuildIndex => {
             volume.rebuild_index()?;
-            Response::Rebuilt
+            AdminResponse::Rebuilt
         }
-        Request::Rm { name, dry_run } => match Request::repository(name) {
-            Ok(name) => Response::removed(volume.remove(&name, Mode::new(*dry_run)), &name, *dry_run),
-            Err(message) => Response::Failed { message },
+        AdminRequest::Rm { name, dry_run } => match AdminRequest::repository(name) {
+            Ok(name) => AdminResponse::removed(volume.remove(&name, Mode::new(*dry_run)), &name, *dry_run),
+            Err(message) => AdminResponse::Failed { message },
         },
-        Request::Du { tags } => match Request::disk_usage(tags.as_ref()) {
-            Ok(count) => Response::Counted(volume.count(&count, &mut |event| send(Response::usage(event)))?.into()),
-            Err(message) => Response::Failed { message },
+        AdminRequest::Du { tags } => match AdminRequest::disk_usage(tags.as_ref()) {
+            Ok(count) => {
+                AdminResponse::Counted(volume.count(&count, &mut |event| send(AdminResponse::usage(event)))?.into())
+            }
+            Err(message) => AdminResponse::Failed { message },
         },
     })
 }

@@ -12,7 +12,7 @@ mod socket;
 mod usage_report;
 
 pub use dispatch::{Defaults, dispatch};
-pub use protocol::{Request, Response};
-pub use server::{Acceptor, AdminSocket};
+pub use protocol::{AdminRequest, AdminResponse};
+pub use server::{AdminAcceptor, AdminSocket};
 pub use socket::connect;
-pub use usage_report::{Disk, Repository, Source, Tag, Usage};
+pub use usage_report::{DiskUsage, RepositoryUsage, SourceUsage, TagUsage, UsageFigures};

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::usage_report::{self, Disk, Repository, Source, Tag};
+use super::usage_report::{self, DiskUsage, RepositoryUsage, SourceUsage, TagUsage};
 use crate::{
     oci::{InvalidName, NamePattern, RepositoryName},
     registry::{
@@ -15,7 +15,7 @@ use crate::{
 /// A command's request; one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Request {
+pub enum AdminRequest {
     /// Collects garbage.
     Gc {
         /// Removes manifests without a tag, too.
@@ -46,7 +46,7 @@ pub enum Request {
     },
 }
 
-impl Request {
+impl AdminRequest {
     /// Parses a repository's name.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl Request {
 /// A response to a command; one line each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
-pub enum Response {
+pub enum AdminResponse {
     /// The progress so far.
     Progress {
         /// Repositories or blobs processed.
@@ -145,13 +145,13 @@ pub enum Response {
         dry_run: bool,
     },
     /// Part of a usage report: an upstream, or the pushed content.
-    Source(Source),
+    Source(SourceUsage),
     /// Part of a usage report: a repository.
-    Repository(Repository),
+    Repository(RepositoryUsage),
     /// Part of a usage report: a tag of the previous repository.
-    Tag(Tag),
+    Tag(TagUsage),
     /// The end of a usage report.
-    Counted(Disk),
+    Counted(DiskUsage),
     /// The request failed.
     Failed {
         /// The reason, in one line.
@@ -159,7 +159,7 @@ pub enum Response {
     },
 }
 
-impl Response {
+impl AdminResponse {
     /// Returns the last response of a garbage collection.
     #[must_use]
     pub fn collected(collected: Collected, dry_run: bool) -> Self {
@@ -225,14 +225,16 @@ impl Response {
         let domain = usage_report::domain;
         match event {
             UsageEvent::Step { done, of, bytes } => Self::Progress { done, of, bytes },
-            UsageEvent::Source(from, weight) => Self::Source(Source { domain: domain(from), weight: weight.into() }),
-            UsageEvent::Repository(place, weight) => Self::Repository(Repository {
+            UsageEvent::Source(from, weight) => {
+                Self::Source(SourceUsage { domain: domain(from), weight: weight.into() })
+            }
+            UsageEvent::Repository(place, weight) => Self::Repository(RepositoryUsage {
                 domain: domain(place.domain),
                 name: place.name.to_string(),
                 weight: weight.into(),
             }),
             UsageEvent::Tag(tag, digest, weight) => {
-                Self::Tag(Tag { tag: tag.to_string(), digest: digest.to_string(), weight: weight.into() })
+                Self::Tag(TagUsage { tag: tag.to_string(), digest: digest.to_string(), weight: weight.into() })
             }
         }
     }
@@ -259,11 +261,11 @@ mod tests {
     #[test]
     fn a_request_is_a_line_that_people_can_write() {
         let line = r#"{"request":"gc","untagged":true,"dry_run":false,"grace":null}"#;
-        let request: Request = serde_json::from_str(line).unwrap();
-        assert_eq!(request, Request::Gc { untagged: true, dry_run: false, grace: None });
+        let request: AdminRequest = serde_json::from_str(line).unwrap();
+        assert_eq!(request, AdminRequest::Gc { untagged: true, dry_run: false, grace: None });
         assert_eq!(serde_json::to_string(&request).unwrap(), line);
         for wrong in ["", "{}", r#"{"request":"rm"}"#, r#"{"request":"gc","untagged":true,"dryrun":true}"#] {
-            assert!(serde_json::from_str::<Request>(wrong).is_err(), "{wrong}");
+            assert!(serde_json::from_str::<AdminRequest>(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Defaults, Response, dispatch, socket};
+use super::{AdminResponse, Defaults, dispatch, socket};
 use crate::{
     lanes::{Blocking, Lane},
     registry::Registry,
@@ -53,22 +53,22 @@ impl AdminSocket {
 
     /// Returns an acceptor that runs each connection as a task of `tasks`.
     #[must_use]
-    pub fn acceptor(&self, registry: &Arc<Registry>, defaults: Defaults, tasks: &Handle) -> Acceptor {
+    pub fn acceptor(&self, registry: &Arc<Registry>, defaults: Defaults, tasks: &Handle) -> AdminAcceptor {
         let (listener, registry, tasks) = (Arc::clone(&self.listener), Arc::clone(registry), tasks.clone());
-        Acceptor { listener, registry, defaults, tasks }
+        AdminAcceptor { listener, registry, defaults, tasks }
     }
 }
 
 /// Accepts connections to the socket.
 #[derive(Clone, Debug)]
-pub struct Acceptor {
+pub struct AdminAcceptor {
     listener: Arc<StdListener>,
     registry: Arc<Registry>,
     defaults: Defaults,
     tasks: Handle,
 }
 
-impl Acceptor {
+impl AdminAcceptor {
     /// Accepts and serves connections; never returns.
     pub async fn run(self) {
         let listener = loop {
@@ -99,7 +99,7 @@ impl Drop for AdminSocket {
 
 /// The channel for a request's responses.
 struct Answers {
-    sender: mpsc::Sender<Response>,
+    sender: mpsc::Sender<AdminResponse>,
     /// True if the client is connected but does not read.
     stalled: Arc<AtomicBool>,
 }
@@ -107,7 +107,7 @@ struct Answers {
 impl Answers {
     /// Sends a response, and returns `Break` if the request is to be cancelled: when the client has left, not when it
     /// only stops reading.
-    fn send(&self, answer: Response) -> ControlFlow<()> {
+    fn send(&self, answer: AdminResponse) -> ControlFlow<()> {
         match self.sender.blocking_send(answer) {
             Err(_) if !self.stalled.load(Ordering::SeqCst) => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
@@ -137,7 +137,8 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
             drop(lanes.start(Lane::Job, work));
         }
         Err(error) => {
-            let _ = sender.try_send(Response::Failed { message: format!("this is no request known here: {error}") });
+            let _ =
+                sender.try_send(AdminResponse::Failed { message: format!("this is no request known here: {error}") });
             drop(sender);
         }
     }

@@ -7,7 +7,7 @@ use crate::{oci::Domain, registry};
 
 /// Disk usage, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
+pub struct UsageFigures {
     /// The size of all blobs.
     pub size: u64,
     /// The size of the blobs that no other holder shares.
@@ -20,38 +20,38 @@ pub struct Usage {
 
 /// An upstream, or all pushed content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
+pub struct SourceUsage {
     /// The upstream; none for pushed content.
     pub domain: Option<String>,
     /// Its usage. A blob of several sources is counted for one.
-    pub weight: Usage,
+    pub weight: UsageFigures,
 }
 
 /// A repository and its usage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Repository {
+pub struct RepositoryUsage {
     /// Its upstream; none if it is hosted.
     pub domain: Option<String>,
     /// Its name there.
     pub name: String,
     /// Its usage.
-    pub weight: Usage,
+    pub weight: UsageFigures,
 }
 
 /// A tag of the repository that the previous response named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tag {
+pub struct TagUsage {
     /// The tag.
     pub tag: String,
     /// The digest of its manifest.
     pub digest: String,
     /// The usage of all content that it refers to.
-    pub weight: Usage,
+    pub weight: UsageFigures,
 }
 
 /// The usage of the whole disk, in bytes: the sources' sizes and these values add up to `total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Disk {
+pub struct DiskUsage {
     /// The time of the count: seconds since the epoch.
     pub at: u64,
     /// The usage that the quota limits.
@@ -77,14 +77,14 @@ pub struct Disk {
     pub changed: i64,
 }
 
-impl From<registry::BlobUsage> for Usage {
+impl From<registry::BlobUsage> for UsageFigures {
     fn from(weight: registry::BlobUsage) -> Self {
         let registry::BlobUsage { size, exclusive, objects, used } = weight;
         Self { size, exclusive, objects, used }
     }
 }
 
-impl From<registry::Counted> for Disk {
+impl From<registry::Counted> for DiskUsage {
     fn from(counted: registry::Counted) -> Self {
         let registry::Counted { at, usage, unlinked, changed } = counted;
         Self {

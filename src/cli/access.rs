@@ -4,20 +4,20 @@ use std::io::{stderr, stdout};
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, Source, print_line};
+use super::{ConfigArguments, Failure, print_line};
 use crate::{
     access::{AccessRules, Action, Decision, Htpasswd, Principal},
-    config::{Auth, Config, Users},
+    config::{Auth, Config, UsersConfig},
     lanes::Blocking,
     oci::{Domain, Repository},
 };
 
 /// The subcommands of `access`.
 #[derive(Debug, PartialEq, Subcommand)]
-pub(super) enum Command {
+pub(super) enum AccessCommand {
     /// Say whether USER may do ACTION to REPOSITORY, and by which rule; exit code 0 is yes, 1 is no.
     #[command(after_help = HELP)]
-    Check(Options),
+    Check(AccessCheckOptions),
 }
 
 const HELP: &str = "\
@@ -27,7 +27,7 @@ Examples:
 
 /// The arguments of `access check`.
 #[derive(Debug, Args, PartialEq)]
-pub(super) struct Options {
+pub(super) struct AccessCheckOptions {
     /// A user's name, or anonymous.
     #[arg(value_name = "USER")]
     pub(super) user: String,
@@ -38,7 +38,7 @@ pub(super) struct Options {
     #[arg(value_name = "REPOSITORY", value_parser = repository)]
     pub(super) repository: Repository,
     #[command(flatten)]
-    pub(super) source: Source,
+    pub(super) source: ConfigArguments,
 }
 
 /// Parses a repository like an image reference: a first component with a dot or a port is a registry's domain.
@@ -53,8 +53,8 @@ fn repository(text: &str) -> Result<Repository, String> {
     }
 }
 
-pub(super) fn run(io: &Blocking, Command::Check(options): Command) -> Result<(), Failure> {
-    let Options { user, action, repository, source } = options;
+pub(super) fn run(io: &Blocking, AccessCommand::Check(options): AccessCommand) -> Result<(), Failure> {
+    let AccessCheckOptions { user, action, repository, source } = options;
     let loaded = source.load(io)?;
     for warning in &loaded.warnings {
         print_line(&mut stderr(), &format!("warning: {warning}"));
@@ -73,7 +73,7 @@ pub(super) fn run(io: &Blocking, Command::Check(options): Command) -> Result<(),
 fn ask(
     io: &Blocking,
     config: &Config,
-    users: &Users,
+    users: &UsersConfig,
     user: &str,
     action: Action,
     repository: &Repository,
@@ -107,7 +107,7 @@ fn decide(config: &Config, rules: &AccessRules, who: &Principal, action: Action,
 }
 
 /// Warns about a user who cannot log in. An unreadable file is only mentioned.
-fn cannot_log_in(io: &Blocking, users: &Users, name: &str) -> Option<String> {
+fn cannot_log_in(io: &Blocking, users: &UsersConfig, name: &str) -> Option<String> {
     match Htpasswd::read(io, &users.path) {
         Ok((file, _)) if file.has(name) => None,
         Ok(_) => Some(format!("{} has no such user", users.path.display())),

@@ -9,7 +9,7 @@ use crate::{
 
 /// The bound that results from the configuration on this machine.
 pub(super) struct Bounds<'a> {
-    config: &'a config::Storage,
+    config: &'a config::StorageConfig,
     filesystem: Filesystem,
     /// The bound of all content with a quota, or of mirrored content without one.
     bytes: u64,
@@ -18,7 +18,7 @@ pub(super) struct Bounds<'a> {
 impl<'a> Bounds<'a> {
     /// # Errors
     /// A usage error if the quota leaves no space for content.
-    pub(super) fn check(io: &Blocking, config: &'a config::Storage) -> Result<Self, Failure> {
+    pub(super) fn check(io: &Blocking, config: &'a config::StorageConfig) -> Result<Self, Failure> {
         let filesystem = Filesystem::that_holds(io, config.rootdirectory.value());
         let bounds = Self { config, filesystem, bytes: volume::limits(config).mirrored(filesystem.size) };
         if config.quota.is_some() && bounds.bytes <= LEAST_QUOTA {

@@ -10,7 +10,7 @@ use std::{
 
 use super::{Failure, logging, volume};
 use crate::{
-    admin::{self, Defaults, Request, Response},
+    admin::{self, AdminRequest, AdminResponse, Defaults},
     config,
     index::Index,
     lanes::{Blocking, Lanes},
@@ -22,10 +22,10 @@ use crate::{
 /// Executes the request and shows each response. Returns the last one.
 pub(super) fn perform(
     io: &Blocking,
-    config: &config::Storage,
-    request: &Request,
-    mut show: impl FnMut(&Response),
-) -> Result<Response, Failure> {
+    config: &config::StorageConfig,
+    request: &AdminRequest,
+    mut show: impl FnMut(&AdminResponse),
+) -> Result<AdminResponse, Failure> {
     let root = &config.rootdirectory;
     match std::fs::metadata(root.value()) {
         Ok(found) if found.is_dir() => {}
@@ -38,12 +38,17 @@ pub(super) fn perform(
     };
     show(&last);
     match last {
-        Response::Failed { message } => Err(Failure::failed(message)),
+        AdminResponse::Failed { message } => Err(Failure::failed(message)),
         last => Ok(last),
     }
 }
 
-fn ask(io: &Blocking, root: &Path, request: &Request, show: &mut impl FnMut(&Response)) -> Result<Response, Failure> {
+fn ask(
+    io: &Blocking,
+    root: &Path,
+    request: &AdminRequest,
+    show: &mut impl FnMut(&AdminResponse),
+) -> Result<AdminResponse, Failure> {
     let unanswered = |error: &dyn std::fmt::Display| {
         Failure::failed(format!(
             "{} is in use by a process that cannot be asked: {error}; nothing was looked at, nothing removed",
@@ -55,7 +60,7 @@ fn ask(io: &Blocking, root: &Path, request: &Request, show: &mut impl FnMut(&Res
     stream.write_all(format!("{line}\n").as_bytes()).map_err(|error| unanswered(&error))?;
     for line in BufReader::new(stream).lines() {
         let line = line.map_err(|error| Failure::failed(format!("the server left in the middle: {error}")))?;
-        let answer: Response = serde_json::from_str(&line)
+        let answer: AdminResponse = serde_json::from_str(&line)
             .map_err(|error| Failure::failed(format!("the server is of another version: {error}")))?;
         if answer.is_last() {
             return Ok(answer);
@@ -67,10 +72,10 @@ fn ask(io: &Blocking, root: &Path, request: &Request, show: &mut impl FnMut(&Res
 
 fn alone(
     io: &Blocking,
-    config: &config::Storage,
-    request: &Request,
-    show: &mut impl FnMut(&Response),
-) -> Result<Response, Box<dyn std::error::Error>> {
+    config: &config::StorageConfig,
+    request: &AdminRequest,
+    show: &mut impl FnMut(&AdminResponse),
+) -> Result<AdminResponse, Box<dyn std::error::Error>> {
     logging::start_for_command();
     let storage = Storage::open(io, config.rootdirectory.value(), volume::limits(config))?;
     let index = Index::open(&storage.index_dir());

@@ -7,7 +7,7 @@ use super::{Failure, print_line};
 
 /// The shell.
 #[derive(Debug, Args, PartialEq)]
-pub(super) struct Options {
+pub(super) struct CompletionsOptions {
     /// The shell that is to read it.
     #[arg(value_name = "SHELL", value_parser = shell)]
     shell: Shell,
@@ -24,7 +24,7 @@ fn shell(text: &str) -> Result<Shell, &'static str> {
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "as every command")]
-pub(super) fn run(options: &Options) -> Result<(), Failure> {
+pub(super) fn run(options: &CompletionsOptions) -> Result<(), Failure> {
     let mut script = Vec::new();
     generate(options.shell, &mut super::Arguments::command(), "entrepot", &mut script);
     print_line(&mut std::io::stdout(), String::from_utf8_lossy(&script).trim_end());

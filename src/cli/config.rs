@@ -2,10 +2,10 @@
 
 use std::io::{stderr, stdout};
 
-use super::{Failure, Source, bounds::Bounds, print_line};
+use super::{ConfigArguments, Failure, bounds::Bounds, print_line};
 use crate::lanes::Blocking;
 
-pub(super) fn run(io: &Blocking, source: Source) -> Result<(), Failure> {
+pub(super) fn run(io: &Blocking, source: ConfigArguments) -> Result<(), Failure> {
     let loaded = source.load(io)?;
     for warning in &loaded.warnings {
         print_line(&mut stderr(), &format!("warning: {warning}"));

@@ -6,14 +6,14 @@ mod table;
 use std::{io::stdout, path::Path};
 
 use clap::{Args, ValueEnum};
-use document::{Choice, Document};
+use document::{Choice, UsageDocument};
 
 use super::{
-    Failure, Source, client, print_line,
+    ConfigArguments, Failure, client, print_line,
     report::{Form, Report},
 };
 use crate::{
-    admin::{Request, Response},
+    admin::{AdminRequest, AdminResponse},
     config,
     lanes::Blocking,
     oci::NamePattern,
@@ -21,13 +21,13 @@ use crate::{
 
 /// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
-pub(super) struct Options {
+pub(super) struct DuOptions {
     /// Show tags, too: of this repository alone (a pattern such as team/** will do), or of all.
     #[arg(long, value_name = "REPOSITORY")]
     tags: Option<Option<NamePattern>>,
     /// The order: the largest first, the one that would free most, or the one unused for longest.
-    #[arg(long, value_enum, default_value_t = Order::Size)]
-    sort: Order,
+    #[arg(long, value_enum, default_value_t = SortOrder::Size)]
+    sort: SortOrder,
     /// Show only the first N repositories of each source, and as many tags of each.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     top: Option<u64>,
@@ -35,12 +35,12 @@ pub(super) struct Options {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    source: Source,
+    source: ConfigArguments,
 }
 
 /// The sort order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Order {
+enum SortOrder {
     Size,
     Exclusive,
     Used,
@@ -72,14 +72,14 @@ Examples:
 
 Exit codes: 0 it is counted, 1 it failed, or there is no such repository, 2 it was asked wrongly.";
 
-pub(super) fn run(io: &Blocking, options: Options) -> Result<(), Failure> {
-    let Options { tags, sort, top, json, source } = options;
+pub(super) fn run(io: &Blocking, options: DuOptions) -> Result<(), Failure> {
+    let DuOptions { tags, sort, top, json, source } = options;
     if let Some(name) = repository_meant(io, &source) {
         return Err(Failure::usage(format!("there is no file {name}; for the tags of a repository: --tags {name}")));
     }
     let config = source.load(io)?.config;
     let choice = Choice { sort, top, tags: tags.map(|pattern| pattern.map_or_else(all, Ok)).transpose()? };
-    let document = Document::new(count(io, &config.storage, &choice)?, &choice)
+    let document = UsageDocument::new(count(io, &config.storage, &choice)?, &choice)
         .ok_or_else(|| unknown(&choice, config.storage.rootdirectory.value()))?;
     if json {
         print_line(&mut stdout(), &serde_json::to_string_pretty(&document).map_err(Failure::failed)?);
@@ -94,18 +94,18 @@ fn all() -> Result<NamePattern, Failure> {
     "**".parse().map_err(Failure::failed)
 }
 
-fn count(io: &Blocking, config: &config::Storage, choice: &Choice) -> Result<Vec<Response>, Failure> {
+fn count(io: &Blocking, config: &config::StorageConfig, choice: &Choice) -> Result<Vec<AdminResponse>, Failure> {
     let (mut answers, mut report) = (Vec::new(), Report::new(Form::People, false));
-    let request = Request::Du { tags: choice.tags.as_ref().map(ToString::to_string) };
+    let request = AdminRequest::Du { tags: choice.tags.as_ref().map(ToString::to_string) };
     client::perform(io, config, &request, |answer| match answer {
-        Response::Progress { .. } => report.show(answer),
+        AdminResponse::Progress { .. } => report.show(answer),
         answer => answers.push(answer.clone()),
     })?;
     Ok(answers)
 }
 
 /// Returns the argument as a repository if no such file exists: users of `du` expect to name a directory there.
-fn repository_meant<'a>(_io: &Blocking, source: &'a Source) -> Option<&'a str> {
+fn repository_meant<'a>(_io: &Blocking, source: &'a ConfigArguments) -> Option<&'a str> {
     let text = source.file.as_ref().filter(|file| matches!(file.try_exists(), Ok(false)))?.to_str()?;
     let is_file = text.ends_with(".yml") || text.ends_with(".yaml");
     (!is_file && text.parse::<NamePattern>().is_ok()).then_some(text)

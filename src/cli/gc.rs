@@ -5,14 +5,14 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{
-    Failure, Source, client,
+    ConfigArguments, Failure, client,
     report::{Form, Report},
 };
-use crate::{admin::Request, lanes::Blocking};
+use crate::{admin::AdminRequest, lanes::Blocking};
 
 /// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
-pub(super) struct Options {
+pub(super) struct GcOptions {
     /// Remove manifests that no tag reaches, too.
     #[arg(long)]
     untagged: bool,
@@ -27,7 +27,7 @@ pub(super) struct Options {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    source: Source,
+    source: ConfigArguments,
 }
 
 pub(super) const HELP: &str = "\
@@ -37,10 +37,10 @@ The server also does it by itself, every gc.interval (24h; 0 = never).
 
 Exit codes: 0 it is done, 1 it failed, 2 it was asked wrongly.";
 
-pub(super) fn run(io: &Blocking, options: Options) -> Result<(), Failure> {
-    let Options { untagged, dry_run, grace, json, source } = options;
+pub(super) fn run(io: &Blocking, options: GcOptions) -> Result<(), Failure> {
+    let GcOptions { untagged, dry_run, grace, json, source } = options;
     let config = source.load(io)?.config;
-    let request = Request::Gc {
+    let request = AdminRequest::Gc {
         untagged: untagged || *config.gc.untagged,
         dry_run,
         grace: grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),

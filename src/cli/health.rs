@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, Source, own_certificate, print_line};
+use super::{ConfigArguments, Failure, own_certificate, print_line};
 use crate::{
     config::{Host, Http, Listen, ListenAddress},
     lanes::Blocking,
@@ -22,7 +22,7 @@ const LINE: usize = 256;
 /// A server that refuses the connection for this reason is running, and has shown its certificate.
 const WANTED: &str = "alive; it tells more only to those who have a certificate (http.tls.clientcas)";
 
-pub(super) fn run(io: &Blocking, source: Source) -> Result<(), Failure> {
+pub(super) fn run(io: &Blocking, source: ConfigArguments) -> Result<(), Failure> {
     let config = source.load(io)?.config;
     let address = config.http.addr.to_string();
     let said = match ask(&config.http) {

@@ -15,7 +15,7 @@ use crate::{access::NewLine, config::Secret, lanes::Blocking};
 
 /// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
-pub(super) struct Options {
+pub(super) struct HtpasswdOptions {
     /// The user's name.
     #[arg(value_name = "USER")]
     pub(super) user: String,
@@ -24,8 +24,8 @@ pub(super) struct Options {
     pub(super) file: Option<PathBuf>,
 }
 
-pub(super) fn run(io: &Blocking, options: Options) -> Result<(), Failure> {
-    let Options { user, file } = options;
+pub(super) fn run(io: &Blocking, options: HtpasswdOptions) -> Result<(), Failure> {
+    let HtpasswdOptions { user, file } = options;
     let password = if stdin().is_terminal() { ask(&user) } else { read() }.map_err(Failure::failed)?;
     let line = NewLine::new(&user, password.expose()).map_err(Failure::usage)?;
     let Some(path) = file else {

@@ -7,15 +7,15 @@ use crate::{
     config::{self, Config},
     descriptors,
     http::{self, BindError, Server, TlsError, TlsSettings},
-    metrics::Job,
+    metrics::MaintenanceJob,
     registry::Registry,
 };
 
 /// The interval of checking the certificate files. A changed file must be stable for one interval.
 const CHECK_CERTIFICATE_EVERY: Duration = Duration::from_secs(1);
 
-pub(super) fn listen(address: &config::ListenAddress) -> http::Listen {
-    http::Listen::Tcp {
+pub(super) fn listen(address: &config::ListenAddress) -> http::BindAddress {
+    http::BindAddress::Tcp {
         host: address.host.as_ref().map(|host| match host {
             config::Host::Ip(ip) => ip.to_string(),
             config::Host::Name(name) => name.clone(),
@@ -24,7 +24,7 @@ pub(super) fn listen(address: &config::ListenAddress) -> http::Listen {
     }
 }
 
-pub(super) fn tls(tls: &config::Tls, http2: bool) -> TlsSettings {
+pub(super) fn tls(tls: &config::TlsConfig, http2: bool) -> TlsSettings {
     TlsSettings {
         certificate: tls.certificate.value().clone(),
         key: tls.key.value().clone(),
@@ -87,7 +87,7 @@ fn cannot_listen(http: &config::Http, error: &BindError) -> config::Error {
 pub(super) fn renew_certificate(server: &Server, registry: &Arc<Registry>, supervisor: &Supervisor) {
     let Some(tls) = server.tls() else { return };
     let metrics = Arc::clone(registry.metrics());
-    supervisor.repeat(Job::Certificate, Duration::ZERO, CHECK_CERTIFICATE_EVERY, move |io| {
+    supervisor.repeat(MaintenanceJob::Certificate, Duration::ZERO, CHECK_CERTIFICATE_EVERY, move |io| {
         metrics.certificate_ends(tls.expires());
         tls.refresh(io);
     });

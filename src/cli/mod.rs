@@ -68,37 +68,37 @@ Exit codes: 0 all is well, 1 it failed, 2 it was asked wrongly (command line or 
 enum Command {
     /// Serve, until SIGTERM or SIGINT.
     #[command(after_help = SERVE_HELP)]
-    Serve(Source),
+    Serve(ConfigArguments),
     /// Print the effective configuration as YAML, secrets masked, and warnings to stderr.
-    Config(Source),
+    Config(ConfigArguments),
     /// Ask the rules about users.
     #[command(subcommand)]
-    Access(access::Command),
+    Access(access::AccessCommand),
     /// Make a line for the file of users: asks for the password, or reads it from a pipe.
-    Htpasswd(htpasswd::Options),
+    Htpasswd(htpasswd::HtpasswdOptions),
     /// Replay a log of pulls under several eviction policies, at several sizes of cache.
     #[command(long_about = simulate::LONG, after_help = simulate::HELP)]
-    Simulate(simulate::Options),
+    Simulate(simulate::SimulateOptions),
     /// Remove what nothing reaches, while the server runs or without one.
     #[command(after_help = gc::HELP)]
-    Gc(gc::Options),
+    Gc(gc::GcOptions),
     /// Remove a repository that was pushed here, and free its name.
     #[command(after_help = rm::HELP)]
-    Rm(rm::Options),
+    Rm(rm::RmOptions),
     /// Count what fills the disk: by upstream, repository and tag.
     #[command(after_help = du::HELP)]
-    Du(du::Options),
+    Du(du::DuOptions),
     /// Hash what is stored again; name what is damaged, and heal what can be healed.
     #[command(after_help = verify::HELP)]
-    Verify(verify::Options),
+    Verify(verify::VerifyOptions),
     /// Ask the server that has this configuration whether it is alive.
-    Health(Source),
+    Health(ConfigArguments),
     /// Print what a shell needs to complete this command line: bash, zsh or fish.
     #[command(after_help = COMPLETIONS_HELP)]
-    Completions(completions::Options),
+    Completions(completions::CompletionsOptions),
     /// `gc`, as registry:2 spells it.
     #[command(hide = true)]
-    GarbageCollect(garbage_collect::Options),
+    GarbageCollect(garbage_collect::GarbageCollectOptions),
 }
 
 const SERVE_HELP: &str = "\
@@ -122,7 +122,7 @@ Examples:
 
 /// The arguments that select the configuration.
 #[derive(Debug, Args, PartialEq)]
-struct Source {
+struct ConfigArguments {
     /// A configuration file of registry:2 (version: 0.1).
     #[arg(value_name = "CONFIG.yml")]
     file: Option<PathBuf>,
@@ -131,8 +131,8 @@ struct Source {
     data: Option<PathBuf>,
 }
 
-impl Source {
-    fn load(self, io: &Blocking) -> Result<crate::config::Loaded, Failure> {
+impl ConfigArguments {
+    fn load(self, io: &Blocking) -> Result<crate::config::LoadedConfig, Failure> {
         let flags = crate::config::Flags { data: self.data };
         // Variables that are not Unicode cannot be Entrepot's.
         let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));

@@ -5,12 +5,12 @@ use std::{ffi::OsString, path::Path};
 
 use clap::{ArgAction, Parser, Subcommand};
 
-use super::{Command, Source, garbage_collect};
+use super::{Command, ConfigArguments, garbage_collect};
 
 /// Stores and distributes images, as registry:2 does.
 #[derive(Debug, Parser)]
 #[command(name = "registry", version = VERSION, disable_version_flag = true, arg_required_else_help = true)]
-struct Arguments {
+struct RegistryArguments {
     #[command(subcommand)]
     command: Subcommands,
     /// Print the version.
@@ -23,9 +23,9 @@ const VERSION: &str = concat!("(entrepot) ", env!("CARGO_PKG_VERSION"));
 #[derive(Debug, Subcommand)]
 enum Subcommands {
     /// Serve, until SIGTERM or SIGINT.
-    Serve(Source),
+    Serve(ConfigArguments),
     /// Remove what no manifest refers to.
-    GarbageCollect(garbage_collect::Options),
+    GarbageCollect(garbage_collect::GarbageCollectOptions),
 }
 
 /// Returns true if the program was called by a name of registry:2.
@@ -39,7 +39,7 @@ pub(super) fn parse(mut arguments: Vec<OsString>) -> Result<Command, clap::Error
     if arguments.get(1).is_some_and(is_file) {
         arguments.insert(1, "serve".into());
     }
-    Ok(match Arguments::try_parse_from(arguments)?.command {
+    Ok(match RegistryArguments::try_parse_from(arguments)?.command {
         Subcommands::Serve(source) => Command::Serve(source),
         Subcommands::GarbageCollect(options) => Command::GarbageCollect(options),
     })

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write, stderr, stdout};
 
 use super::print_line;
-use crate::admin::Response;
+use crate::admin::AdminResponse;
 
 /// Prints responses in one form.
 #[derive(Debug)]
@@ -32,13 +32,15 @@ impl Report {
     }
 
     /// Prints a response.
-    pub(super) fn show(&mut self, answer: &Response) {
-        if let Response::Progress { done, of, bytes } = answer {
+    pub(super) fn show(&mut self, answer: &AdminResponse) {
+        if let AdminResponse::Progress { done, of, bytes } = answer {
             self.draw(&progress(*done, *of, *bytes));
         }
         let line = match self.form {
             Form::Quiet => None,
-            Form::Json => serde_json::to_string(answer).ok().filter(|_| !matches!(answer, Response::Progress { .. })),
+            Form::Json => {
+                serde_json::to_string(answer).ok().filter(|_| !matches!(answer, AdminResponse::Progress { .. }))
+            }
             Form::People => line(answer, self.dry),
         };
         if let Some(line) = line {
@@ -80,26 +82,28 @@ fn progress(done: u64, of: Option<u64>, bytes: u64) -> String {
     }
 }
 
-fn line(answer: &Response, dry: bool) -> Option<String> {
+fn line(answer: &AdminResponse, dry: bool) -> Option<String> {
     let verb = if dry { "would remove" } else { "removed" };
     match answer {
-        Response::Progress { .. } | Response::Failed { .. } => None,
+        AdminResponse::Progress { .. } | AdminResponse::Failed { .. } => None,
         // A usage report is printed at its end only.
-        Response::Source(_) | Response::Repository(_) | Response::Tag(_) | Response::Counted(_) => None,
-        Response::Manifest { repository, digest } => Some(format!("{verb} manifest {repository}@{digest}")),
-        Response::Blob { digest, .. } => Some(format!("{verb} blob {digest}")),
-        Response::Damaged { digest, repositories, outcome } => {
+        AdminResponse::Source(_) | AdminResponse::Repository(_) | AdminResponse::Tag(_) | AdminResponse::Counted(_) => {
+            None
+        }
+        AdminResponse::Manifest { repository, digest } => Some(format!("{verb} manifest {repository}@{digest}")),
+        AdminResponse::Blob { digest, .. } => Some(format!("{verb} blob {digest}")),
+        AdminResponse::Damaged { digest, repositories, outcome } => {
             Some(format!("{outcome} {digest} of {}", repositories.join(", ")))
         }
-        Response::Verified { blobs, bytes, dropped, quarantined, restored } => Some(format!(
+        AdminResponse::Verified { blobs, bytes, dropped, quarantined, restored } => Some(format!(
             "verified {blobs} blobs, {}: {dropped} damaged and dropped, {restored} restored, {quarantined} in quarantine",
             size(*bytes)
         )),
-        Response::Removed { repository, tags, manifests, links, .. } => {
+        AdminResponse::Removed { repository, tags, manifests, links, .. } => {
             Some(format!("{verb} {tags} tags, {manifests} manifests, {links} links of {repository}"))
         }
-        Response::Rebuilt => Some("the index is made anew".to_owned()),
-        Response::Collected { manifests, links, blobs, bytes, active, .. } => {
+        AdminResponse::Rebuilt => Some("the index is made anew".to_owned()),
+        AdminResponse::Collected { manifests, links, blobs, bytes, active, .. } => {
             let left = match active {
                 0 => String::new(),
                 _ => format!("; content of {active} repositories was used a moment ago, and is left alone for now"),

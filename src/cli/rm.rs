@@ -3,14 +3,14 @@
 use clap::Args;
 
 use super::{
-    Failure, Source, client,
+    ConfigArguments, Failure, client,
     report::{Form, Report},
 };
-use crate::{admin::Request, lanes::Blocking, oci::RepositoryName};
+use crate::{admin::AdminRequest, lanes::Blocking, oci::RepositoryName};
 
 /// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
-pub(super) struct Options {
+pub(super) struct RmOptions {
     /// The repository, such as team/app.
     #[arg(value_name = "NAME")]
     name: RepositoryName,
@@ -21,7 +21,7 @@ pub(super) struct Options {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    source: Source,
+    source: ConfigArguments,
 }
 
 pub(super) const HELP: &str = "\
@@ -32,10 +32,10 @@ claims it. A running server is asked to do it. What proxy.hosted lists stays thi
 
 Exit codes: 0 it is done, 1 it failed or nothing of that name is here, 2 it was asked wrongly.";
 
-pub(super) fn run(io: &Blocking, options: Options) -> Result<(), Failure> {
-    let Options { name, dry_run, json, source } = options;
+pub(super) fn run(io: &Blocking, options: RmOptions) -> Result<(), Failure> {
+    let RmOptions { name, dry_run, json, source } = options;
     let config = source.load(io)?.config;
-    let request = Request::Rm { name: name.to_string(), dry_run };
+    let request = AdminRequest::Rm { name: name.to_string(), dry_run };
     let mut report = Report::new(if json { Form::Json } else { Form::People }, dry_run);
     client::perform(io, &config.storage, &request, |answer| report.show(answer)).map(drop)
 }

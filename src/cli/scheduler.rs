@@ -13,7 +13,7 @@ use super::supervise::Supervisor;
 use crate::{
     config::Config,
     lanes::Blocking,
-    metrics::Job,
+    metrics::MaintenanceJob,
     registry::{Collection, Mode, Registry, VERIFY_SHARDS, Verification},
 };
 
@@ -36,11 +36,11 @@ const SCAN_WAIT_OF_NEW: Duration = Duration::from_secs(30);
 /// Starts all jobs.
 pub(super) fn start(io: &Blocking, registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
     rebuild(io, registry, supervisor);
-    repeat(supervisor, Job::Tidy, registry, TIDY_EVERY, Registry::tidy);
-    repeat(supervisor, Job::Maintain, registry, MAINTAIN_EVERY, Registry::maintain);
+    repeat(supervisor, MaintenanceJob::Tidy, registry, TIDY_EVERY, Registry::tidy);
+    repeat(supervisor, MaintenanceJob::Maintain, registry, MAINTAIN_EVERY, Registry::maintain);
     if !config.proxy.ttl.is_zero() {
         let every = (*config.proxy.ttl / 10).clamp(EXPIRE_EVERY.0, EXPIRE_EVERY.1);
-        repeat(supervisor, Job::Expire, registry, every, Registry::expire);
+        repeat(supervisor, MaintenanceJob::Expire, registry, every, Registry::expire);
     }
     purge_uploads(registry, config, supervisor);
     settle_claims(registry, supervisor);
@@ -52,7 +52,7 @@ fn rebuild(io: &Blocking, registry: &Arc<Registry>, supervisor: &Supervisor) {
     let (done, waited) = mpsc::channel();
     let patience = if registry.is_new(io) { SCAN_WAIT_OF_NEW } else { SCAN_WAIT };
     let (registry, watched) = (Arc::clone(registry), supervisor.clone());
-    supervisor.keep(Job::Rebuild, move || {
+    supervisor.keep(MaintenanceJob::Rebuild, move || {
         let (registry, watched, done) = (Arc::clone(&registry), watched.clone(), done.clone());
         async move {
             let work = move |io: &Blocking| {
@@ -69,7 +69,7 @@ fn rebuild(io: &Blocking, registry: &Arc<Registry>, supervisor: &Supervisor) {
 /// Calls a method of the registry at an interval, for the first time now.
 fn repeat<T>(
     supervisor: &Supervisor,
-    job: Job,
+    job: MaintenanceJob,
     registry: &Arc<Registry>,
     every: Duration,
     act: impl Fn(&Registry, &Blocking) -> T + Clone + Send + 'static,
@@ -82,7 +82,7 @@ fn repeat<T>(
 /// growing intervals until then.
 fn settle_claims(registry: &Arc<Registry>, supervisor: &Supervisor) {
     let registry = Arc::clone(registry);
-    supervisor.keep(Job::Names, move || {
+    supervisor.keep(MaintenanceJob::Names, move || {
         let registry = Arc::clone(&registry);
         async move {
             let mut pause = SETTLE_EVERY.0;
@@ -103,7 +103,7 @@ fn purge_uploads(registry: &Arc<Registry>, config: &Config, supervisor: &Supervi
     }
     let (age, interval, mode) = (*purging.age, *purging.interval, Mode::new(*purging.dryrun));
     let purge = move |registry: &Registry, io: &Blocking| registry.purge_uploads(io, age, mode);
-    repeat(supervisor, Job::Purge, registry, interval.max(SHORTEST), purge);
+    repeat(supervisor, MaintenanceJob::Purge, registry, interval.max(SHORTEST), purge);
 }
 
 /// `gc.interval`: collects garbage, first after the grace period, before which nothing would be removed.
@@ -114,8 +114,9 @@ fn collections(registry: &Arc<Registry>, config: &Config, supervisor: &Superviso
     }
     let collection = Collection { untagged: *config.gc.untagged, mode: Mode::Remove, grace: *config.gc.grace };
     let registry = Arc::clone(registry);
-    supervisor
-        .repeat(Job::Collect, collection.grace.min(interval), interval, move |io| collect(io, &registry, collection));
+    supervisor.repeat(MaintenanceJob::Collect, collection.grace.min(interval), interval, move |io| {
+        collect(io, &registry, collection);
+    });
 }
 
 fn collect(io: &Blocking, registry: &Registry, collection: Collection) {
@@ -132,8 +133,8 @@ fn collect(io: &Blocking, registry: &Registry, collection: Collection) {
     }
 }
 
-/// `verify.interval`: verifies every shard once in an interval, one at a time. The clock determines the shard, so that a
-/// restart continues at the same place.
+/// `verify.interval`: verifies every shard once in an interval, one at a time. The clock determines the shard, so that
+/// a restart continues at the same place.
 fn verifications(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
     let (interval, rate) = (*config.verify.interval, *config.verify.rate);
     if interval.is_zero() {
@@ -141,7 +142,7 @@ fn verifications(registry: &Arc<Registry>, config: &Config, supervisor: &Supervi
     }
     let pause = (interval / u32::from(VERIFY_SHARDS)).max(SHORTEST);
     let (registry, last) = (Arc::clone(registry), Arc::new(Mutex::new(turn(interval))));
-    supervisor.repeat(Job::Verify, pause, pause, move |io| {
+    supervisor.repeat(MaintenanceJob::Verify, pause, pause, move |io| {
         let now = turn(interval);
         let last = mem::replace(&mut *last.lock(), now);
         // At most all shards once.

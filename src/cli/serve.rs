@@ -8,28 +8,28 @@ use tokio::{
 };
 
 use super::{
-    Failure, Source, bounds::Bounds, listeners, logging, scheduler, startup_log, supervise::Supervisor, volume,
+    ConfigArguments, Failure, bounds::Bounds, listeners, logging, scheduler, startup_log, supervise::Supervisor, volume,
 };
 use crate::{
     access::{self, Access, Authenticator, ExternalTokens, TokenRealm},
     admin::{AdminSocket, Defaults},
-    config::{self, Config, Loaded},
+    config::{self, Config, LoadedConfig},
     descriptors,
     http::{self, DebugServer, DebugSettings, Server},
     index::Index,
     lanes::{Blocking, Lanes},
-    metrics::{Job, Metrics},
+    metrics::{MaintenanceJob, Metrics},
     oci::{Domain, RepositoryName},
     registry::{self, Registry, RegistryConfig, RegistryPolicy, Retention},
     storage::Storage,
-    upstream::{self, ClientThreads, Credentials, Options, Proxy, Remote},
+    upstream::{self, ClientThreads, Credentials, Proxy, Remote, UpstreamOptions},
 };
 
 /// Threads for upstream requests; each fills several blobs concurrently.
 const UPSTREAM_THREADS: usize = 2;
 
-pub(super) fn run(io: &Blocking, source: Source) -> Result<(), Failure> {
-    let Loaded { config, warnings } = source.load(io)?;
+pub(super) fn run(io: &Blocking, source: ConfigArguments) -> Result<(), Failure> {
+    let LoadedConfig { config, warnings } = source.load(io)?;
     logging::start(&config.log);
     for warning in &warnings {
         tracing::warn!("{warning}");
@@ -105,7 +105,7 @@ fn registry_config(io: &Blocking, config: &Config, background: &Runtime) -> Resu
 }
 
 /// Returns the client of Docker Hub, or of the URL configured in its place.
-fn hub(proxy: &config::Proxy, metrics: &Arc<Metrics>) -> Result<Remote, Failure> {
+fn hub(proxy: &config::ProxyConfig, metrics: &Arc<Metrics>) -> Result<Remote, Failure> {
     let credentials = match (proxy.username.value(), proxy.password.value()) {
         (Some(username), Some(password)) => {
             Some(Credentials { username: username.clone(), password: password.expose().to_owned() })
@@ -113,7 +113,13 @@ fn hub(proxy: &config::Proxy, metrics: &Arc<Metrics>) -> Result<Remote, Failure>
         _ => None,
     };
     let (realm, redirects) = (proxy.realm.value().clone(), proxy.redirects.value().clone());
-    let options = Options { credentials, realm, redirects, metrics: Some(Arc::clone(metrics)), ..Options::default() };
+    let options = UpstreamOptions {
+        credentials,
+        realm,
+        redirects,
+        metrics: Some(Arc::clone(metrics)),
+        ..UpstreamOptions::default()
+    };
     Remote::new(Domain::docker_hub(), proxy.remoteurl.value().clone(), options).map_err(Failure::usage)
 }
 
@@ -136,7 +142,7 @@ fn open_admin_socket(
         .ok()?;
     let defaults = Defaults { grace: *config.gc.grace, rate: *config.verify.rate };
     let acceptor = opened.acceptor(registry, defaults, background.handle());
-    supervisor.keep(Job::Commands, move || acceptor.clone().run());
+    supervisor.keep(MaintenanceJob::Commands, move || acceptor.clone().run());
     Some(opened)
 }
 
@@ -185,9 +191,9 @@ fn settings(config: &Config, access: Option<Arc<Access>>) -> http::Settings {
     }
 }
 
-fn listen(address: &config::Listen) -> http::Listen {
+fn listen(address: &config::Listen) -> http::BindAddress {
     match address {
-        config::Listen::Unix(path) => http::Listen::Unix(path.clone()),
+        config::Listen::Unix(path) => http::BindAddress::Unix(path.clone()),
         config::Listen::Tcp(address) => listeners::listen(address),
     }
 }

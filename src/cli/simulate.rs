@@ -12,7 +12,9 @@ use serde::Serialize;
 use super::{Failure, print_line};
 use crate::{
     lanes::Blocking,
-    simulator::{self, Counts, InvalidTrace, Policy, Registry, Report, Row, Synthetic, Tiers, Trace},
+    simulator::{
+        self, Counts, ImitatedRegistry, InvalidTrace, Policy, ReplayReport, ReplayRow, Synthetic, Tiers, Trace,
+    },
 };
 
 pub(super) const LONG: &str = "\
@@ -44,7 +46,7 @@ Exit codes: 0 all is well, 1 it failed, 2 it was asked wrongly (command line or 
 
 /// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
-pub(super) struct Options {
+pub(super) struct SimulateOptions {
     /// The log to replay; `-` is standard input.
     #[arg(value_name = "LOG.csv", required_unless_present = "synthetic", conflicts_with = "synthetic")]
     pub(super) file: Option<PathBuf>,
@@ -84,16 +86,16 @@ fn exponent(text: &str) -> Result<f64, String> {
     exponent.ok_or_else(|| "expected a number from 0 to 5".to_owned())
 }
 
-impl Options {
+impl SimulateOptions {
     fn synthetic(&self) -> Option<Synthetic> {
         let registry = match self.synthetic? {
-            Sizes::Ibm => Registry::Ibm,
-            Sizes::Hub => Registry::Hub,
+            Sizes::Ibm => ImitatedRegistry::Ibm,
+            Sizes::Hub => ImitatedRegistry::Hub,
         };
         Some(Synthetic { registry, zipf: self.zipf, seed: self.seed, requests: self.requests })
     }
 
-    fn trace(&self, io: &Blocking, progress: &Progress) -> Result<Trace, Failure> {
+    fn trace(&self, io: &Blocking, progress: &ProgressLine) -> Result<Trace, Failure> {
         match (self.synthetic(), &self.file) {
             (Some(synthetic), _) => Ok(synthetic.trace()),
             (None, Some(file)) => read(io, file, progress),
@@ -102,11 +104,11 @@ impl Options {
     }
 }
 
-pub(super) fn run(io: &Blocking, options: &Options) -> Result<(), Failure> {
+pub(super) fn run(io: &Blocking, options: &SimulateOptions) -> Result<(), Failure> {
     if let (Some(synthetic), Some(file)) = (options.synthetic(), &options.write) {
         return write(io, synthetic, file).map_err(|why| Failure::failed(format!("{}: {why}", file.display())));
     }
-    let progress = Progress::new();
+    let progress = ProgressLine::new();
     let trace = options.trace(io, &progress)?;
     let tiers = if options.flat { Tiers::Flat } else { Tiers::Tiered };
     let report = simulator::replay(&trace, tiers, |part| progress.show(&format!("replaying: {:.0} %", 100.0 * part)));
@@ -118,7 +120,7 @@ pub(super) fn run(io: &Blocking, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read(_io: &Blocking, path: &Path, progress: &Progress) -> Result<Trace, Failure> {
+fn read(_io: &Blocking, path: &Path, progress: &ProgressLine) -> Result<Trace, Failure> {
     let on_lines = |lines| progress.show(&format!("reading: {} lines", grouped(lines)));
     let trace = if path == Path::new("-") {
         simulator::read(stdin().lock(), on_lines)
@@ -146,9 +148,9 @@ fn write(_io: &Blocking, synthetic: Synthetic, path: &Path) -> io::Result<()> {
 }
 
 /// Prints the progress as one line on stderr, if that is a terminal.
-struct Progress(bool);
+struct ProgressLine(bool);
 
-impl Progress {
+impl ProgressLine {
     fn new() -> Self {
         Self(stderr().is_terminal())
     }
@@ -166,7 +168,7 @@ impl Progress {
 
 /// The document that `--json` prints.
 #[derive(Serialize)]
-struct Document<'a> {
+struct SimulationDocument<'a> {
     requests: usize,
     objects: usize,
     repositories: usize,
@@ -174,18 +176,18 @@ struct Document<'a> {
     working_set: u64,
     best: Option<Policy>,
     #[serde(flatten)]
-    report: &'a Report,
+    report: &'a ReplayReport,
 }
 
-fn json(trace: &Trace, report: &Report) -> Result<(), Failure> {
+fn json(trace: &Trace, report: &ReplayReport) -> Result<(), Failure> {
     let (requests, objects, repositories) = (trace.requests(), trace.objects(), trace.repositories());
     let (seconds, working_set, best) = (trace.seconds(), trace.working_set(), report.best());
-    let document = Document { requests, objects, repositories, seconds, working_set, best, report };
+    let document = SimulationDocument { requests, objects, repositories, seconds, working_set, best, report };
     print_line(&mut stdout(), &serde_json::to_string_pretty(&document).map_err(Failure::failed)?);
     Ok(())
 }
 
-fn table(trace: &Trace, report: &Report) {
+fn table(trace: &Trace, report: &ReplayReport) {
     let out = &mut stdout().lock();
     print_line(out, &summary(trace, report));
     print_line(
@@ -205,7 +207,7 @@ fn table(trace: &Trace, report: &Report) {
     }
 }
 
-fn summary(trace: &Trace, report: &Report) -> String {
+fn summary(trace: &Trace, report: &ReplayReport) -> String {
     let [requests, objects, repositories] =
         [trace.requests(), trace.objects(), trace.repositories()].map(|n| grouped(n as u64));
     let (days, working_set) = (trace.seconds() / 86_400.0, bytes(trace.working_set()));
@@ -223,7 +225,7 @@ fn summary(trace: &Trace, report: &Report) -> String {
     )
 }
 
-fn line(report: &Report, row: &Row) -> String {
+fn line(report: &ReplayReport, row: &ReplayRow) -> String {
     let first = row.policy == Policy::ALL[0];
     let cache = if first { format!("{} % = {}", row.percent, bytes(row.capacity)) } else { String::new() };
     let (hits, byte_hits) = (percent(row.counts.object_hit_ratio()), percent(row.counts.byte_hit_ratio()));

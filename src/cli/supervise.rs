@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     lanes::{Blocking, Lane, Lanes},
-    metrics::{Job, Metrics},
+    metrics::{MaintenanceJob, Metrics},
 };
 
 /// The restart delay of a job that panicked: the first and the longest.
@@ -37,7 +37,7 @@ impl Supervisor {
     }
 
     /// Starts a job, and restarts it after each panic, until it returns.
-    pub(super) fn keep<F, Ended>(&self, job: Job, begin: F)
+    pub(super) fn keep<F, Ended>(&self, job: MaintenanceJob, begin: F)
     where
         F: Fn() -> Ended + Send + 'static,
         Ended: Future<Output = ()> + Send + 'static,
@@ -64,11 +64,11 @@ impl Supervisor {
         });
     }
 
-    /// Runs a job's blocking work at an interval, for the first time after `delay`. A run that ends late delays the next
-    /// one. `every` is not zero.
+    /// Runs a job's blocking work at an interval, for the first time after `delay`. A run that ends late delays the
+    /// next one. `every` is not zero.
     pub(super) fn repeat(
         &self,
-        job: Job,
+        job: MaintenanceJob,
         delay: Duration,
         every: Duration,
         work: impl Fn(&Blocking) + Clone + Send + 'static,
@@ -121,7 +121,7 @@ mod tests {
         Supervisor { rest, ..Supervisor::new(Handle::current(), lanes, metrics) }
     }
 
-    fn panics(supervisor: &Supervisor, job: Job) -> u64 {
+    fn panics(supervisor: &Supervisor, job: MaintenanceJob) -> u64 {
         let text = supervisor.metrics.expose(&crate::metrics::GaugeValues::default()).unwrap();
         let series = format!("entrepot_job_panics_total{{task=\"{}\"}} ", job.as_str());
         text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
@@ -131,9 +131,9 @@ mod tests {
     #[tokio::test]
     async fn a_job_that_panics_is_counted_and_begun_again_until_it_ends() {
         let (supervisor, tries, done) = (supervisor(), Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-        assert_eq!(panics(&supervisor, Job::Rebuild), 0, "there from the beginning");
+        assert_eq!(panics(&supervisor, MaintenanceJob::Rebuild), 0, "there from the beginning");
         let (watched, tried, noted) = (supervisor.clone(), Arc::clone(&tries), Arc::clone(&done));
-        supervisor.keep(Job::Rebuild, move || {
+        supervisor.keep(MaintenanceJob::Rebuild, move || {
             let (watched, tried, noted) = (watched.clone(), Arc::clone(&tried), Arc::clone(&noted));
             async move {
                 let work = move |_: &Blocking| assert!(tried.fetch_add(1, Ordering::SeqCst) >= 3, "on purpose");
@@ -142,9 +142,9 @@ mod tests {
             }
         });
         tokio::time::timeout(LONG, done.notified()).await.unwrap();
-        assert_eq!((tries.load(Ordering::SeqCst), panics(&supervisor, Job::Rebuild)), (4, 3));
+        assert_eq!((tries.load(Ordering::SeqCst), panics(&supervisor, MaintenanceJob::Rebuild)), (4, 3));
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(tries.load(Ordering::SeqCst), 4, "it has ended");
-        assert_eq!(panics(&supervisor, Job::Collect), 0);
+        assert_eq!(panics(&supervisor, MaintenanceJob::Collect), 0);
     }
 }

@@ -14,7 +14,7 @@ fn file(command: Command) -> Option<PathBuf> {
         Command::Completions(_) => None,
         Command::GarbageCollect(options) => options.source.file,
         Command::Simulate(options) => options.file,
-        Command::Access(super::access::Command::Check(options)) => options.source.file,
+        Command::Access(super::access::AccessCommand::Check(options)) => options.source.file,
         Command::Htpasswd(_) => None,
         Command::Gc(_) | Command::Rm(_) | Command::Verify(_) | Command::Du(_) => None,
     }

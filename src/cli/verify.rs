@@ -3,11 +3,11 @@
 use clap::Args;
 
 use super::{
-    Failure, Source, client,
+    ConfigArguments, Failure, client,
     report::{Form, Report},
 };
 use crate::{
-    admin::{Request, Response},
+    admin::{AdminRequest, AdminResponse},
     config,
     lanes::Blocking,
 };
@@ -17,7 +17,7 @@ const DAMAGED: u8 = 3;
 
 /// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
-pub(super) struct Options {
+pub(super) struct VerifyOptions {
     /// The most bytes a second to read, in place of verify.rate.
     #[arg(long, value_name = "BYTES", value_parser = rate)]
     rate: Option<u64>,
@@ -28,7 +28,7 @@ pub(super) struct Options {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    source: Source,
+    source: ConfigArguments,
 }
 
 pub(super) const HELP: &str = "\
@@ -44,14 +44,14 @@ fn rate(text: &str) -> Result<u64, String> {
     config::bytes(text).filter(|rate| *rate > 0).ok_or_else(|| "expected a number of bytes such as 50MB".to_owned())
 }
 
-pub(super) fn run(io: &Blocking, options: Options) -> Result<(), Failure> {
-    let Options { rate, rebuild_index, json, source } = options;
+pub(super) fn run(io: &Blocking, options: VerifyOptions) -> Result<(), Failure> {
+    let VerifyOptions { rate, rebuild_index, json, source } = options;
     let config = source.load(io)?.config;
     let rate = Some(rate.unwrap_or(*config.verify.rate));
-    let request = if rebuild_index { Request::RebuildIndex } else { Request::Verify { rate } };
+    let request = if rebuild_index { AdminRequest::RebuildIndex } else { AdminRequest::Verify { rate } };
     let mut report = Report::new(if json { Form::Json } else { Form::People }, false);
     match client::perform(io, &config.storage, &request, |answer| report.show(answer))? {
-        Response::Verified { quarantined, .. } if quarantined > 0 => Err(Failure {
+        AdminResponse::Verified { quarantined, .. } if quarantined > 0 => Err(Failure {
             message: format!("{quarantined} blobs that were pushed here are damaged: push them again"),
             code: DAMAGED,
         }),

@@ -17,7 +17,7 @@ pub(super) fn cannot_open(root: &Path, error: &Error) -> String {
 }
 
 /// Returns the storage limits.
-pub(super) fn limits(storage: &config::Storage) -> SpaceLimits {
+pub(super) fn limits(storage: &config::StorageConfig) -> SpaceLimits {
     let bound = |amount: SizeBound| match amount {
         SizeBound::Bytes(bytes) => Bound::Bytes(bytes),
         SizeBound::Share(percent) => Bound::Share(percent),

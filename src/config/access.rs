@@ -10,7 +10,7 @@ use crate::oci::{Action, NamePattern};
 
 /// A rule: each of `who` may do each of `may` in every repository of `place`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct AccessRule {
     /// Its subjects.
     pub who: Vec<Who>,
     /// The actions it allows them.
@@ -74,7 +74,7 @@ fn name(text: &str) -> Option<String> {
 }
 
 /// Reads the rules, if there are any; each group they name must be one of `groups`.
-pub(super) fn rules(root: &Node, groups: &[Group]) -> Result<Option<Vec<Rule>>, Error> {
+pub(super) fn rules(root: &Node, groups: &[Group]) -> Result<Option<Vec<AccessRule>>, Error> {
     // An empty `auth.access` must not be taken for "everybody may do everything".
     let Some(node) = root.get(AUTH_ACCESS.path) else { return Ok(None) };
     let Value::List(items) = &node.value else { return Err(Error::item_shape(&AUTH_ACCESS, node, RULE)) };
@@ -92,7 +92,7 @@ fn is_among(name: &str, groups: &[Group]) -> bool {
     groups.iter().any(|group| group.name == name)
 }
 
-fn rule(node: &Node) -> Result<Rule, Error> {
+fn rule(node: &Node) -> Result<AccessRule, Error> {
     let Value::Map(entries) = &node.value else { return Err(Error::item_shape(&AUTH_ACCESS, node, RULE)) };
     if let Some((name, node)) = entries.iter().find(|(name, _)| !matches!(name.as_str(), "who" | "may" | "where")) {
         return Err(Error::value(&AUTH_ACCESS, &node.origin, name, RULE));
@@ -105,7 +105,7 @@ fn rule(node: &Node) -> Result<Rule, Error> {
             Error::Value { origin, key, got, expected: RULE.to_owned() }
         })
     };
-    Ok(Rule {
+    Ok(AccessRule {
         who: each(part("who")?, |text| Who::parse(text).ok_or("a user, group:NAME, anonymous or authenticated"))?,
         may: each(part("may")?, str::parse)?,
         place: each(part("where")?, str::parse)?,
@@ -137,7 +137,7 @@ fn members(group: &str, node: &Node) -> Result<Group, Error> {
 }
 
 /// The rules as YAML.
-pub(super) fn written_rules(rules: &[Rule]) -> String {
+pub(super) fn written_rules(rules: &[AccessRule]) -> String {
     let rules = rules.iter().map(|rule| {
         dump::map([
             ("who", dump::list(rule.who.iter().map(Who::written))),

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use super::keys::SILLY;
 use super::{
     Error, Setting, Warning,
-    access::{self, Group, Rule},
+    access::{self, AccessRule, Group},
     dump::{self, Line},
     duration, key,
     lookup::suggest,
@@ -39,20 +39,20 @@ pub enum Auth {
         path: PathBuf,
     },
     /// Users of a htpasswd file.
-    Users(Users),
+    Users(UsersConfig),
     /// Bearer tokens of an external token service.
     Token(TokenService),
 }
 
 /// A htpasswd file, and the rights of its users.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Users {
+pub struct UsersConfig {
     /// `auth.htpasswd.realm`, as [`Auth::Locked`] has it.
     pub realm: String,
     /// `auth.htpasswd.path`: the file, which may be missing.
     pub path: PathBuf,
     /// `auth.access`. Without it every user may do everything, and anonymous clients nothing.
-    pub access: Option<Vec<Rule>>,
+    pub access: Option<Vec<AccessRule>>,
     /// `auth.groups`.
     pub groups: Vec<Group>,
     /// `auth.tokenlifetime`: the lifetime of the tokens that Entrepot issues.
@@ -99,7 +99,7 @@ impl Auth {
                         answered 401; remove the auth section to let everyone in who can reach this server";
             warnings.push(Warning::new(&root.get(HTPASSWD_PATH.path).unwrap_or(node).origin, text));
         }
-        if let Self::Users(Users { token_lifetime, .. }) = &auth
+        if let Self::Users(UsersConfig { token_lifetime, .. }) = &auth
             && *token_lifetime < SHORT_LIFETIME
         {
             let text = "auth.tokenlifetime is short: clients take a token to live for a minute at least";
@@ -126,7 +126,7 @@ impl Auth {
             return Ok(Self::Locked { realm, path });
         }
         let token_lifetime = *Setting::read(root, &AUTH_TOKENLIFETIME, lifetime)?;
-        Ok(Self::Users(Users { realm, path, access, groups, token_lifetime }))
+        Ok(Self::Users(UsersConfig { realm, path, access, groups, token_lifetime }))
     }
 
     pub(super) fn lines(&self) -> Vec<Line> {
@@ -141,7 +141,7 @@ impl Auth {
     }
 }
 
-impl Users {
+impl UsersConfig {
     fn lines(&self) -> Vec<Line> {
         let mut lines = vec![
             Line::of(&HTPASSWD_REALM, &self.realm),

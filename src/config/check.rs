@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{
     Config, Error, Warning,
-    key::{Effect, Key, Kind},
+    key::{Effect, Key, ValueKind},
     lookup::{KeyMatch, find, suggest},
     node::{Node, Value},
     used_keys::VERSION,
@@ -87,15 +87,15 @@ impl<'a> Walk<'a> {
             }
             _ => {}
         }
-        if key.kind == Kind::Section { self.entries(node) } else { Ok(()) }
+        if key.kind == ValueKind::Section { self.entries(node) } else { Ok(()) }
     }
 }
 
 /// Returns whether the node demands something. `auth:` alone does not, `inmemory:` alone does.
 fn demands(key: &Key, node: &Node) -> bool {
     match key.kind {
-        Kind::Driver => true,
-        Kind::Opaque => !node.is_empty(),
+        ValueKind::Driver => true,
+        ValueKind::Opaque => !node.is_empty(),
         _ => !node.is_blank(),
     }
 }

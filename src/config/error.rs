@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Origin,
-    key::{Key, Kind},
+    key::{Key, ValueKind},
     one_line::OneLine,
     owner,
 };
@@ -85,7 +85,7 @@ impl Error {
 pub(super) fn shown(key: &Key, text: &str) -> String {
     let text = match key.kind {
         _ if key.secret => "***".into(),
-        Kind::Url => without_user(text),
+        ValueKind::Url => without_user(text),
         _ => text.to_owned(),
     };
     let end = text.char_indices().nth(80).map_or(text.len(), |(at, _)| at);

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{
-    Cidr, Debug, Error, Header, LimitsConfig, ListenAddress, Setting, Tls,
+    Cidr, Debug, Error, Header, LimitsConfig, ListenAddress, Setting, TlsConfig,
     dump::Line,
     duration, headers, key,
     node::Node,
@@ -37,7 +37,7 @@ pub struct Http {
     /// `http.headers`: additional headers of every response.
     pub headers: Setting<Vec<Header>>,
     /// `http.tls`, where a certificate is set.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsConfig>,
     /// `http.http2.disabled`: HTTP/2 is offered only if this is explicitly `false`.
     pub http2_disabled: Setting<bool>,
     /// `http.mirror.addr`: the mirror listener, which serves mirrored content only.
@@ -83,7 +83,7 @@ impl Http {
             relativeurls: Setting::read(root, &HTTP_RELATIVEURLS, key::flag)?,
             draintimeout: Setting::read(root, &HTTP_DRAINTIMEOUT, duration::parse)?,
             headers: headers::read(root, &HTTP_HEADERS)?,
-            tls: Tls::read(root)?,
+            tls: TlsConfig::read(root)?,
             http2_disabled: Setting::read(root, &HTTP2_DISABLED, key::flag)?,
             mirror: Setting::read_optional(root, &MIRROR_ADDR, ListenAddress::parse)?,
             trusted_proxies: Setting::read_list(root, &TRUSTED_PROXIES, str::parse)?,
@@ -115,7 +115,7 @@ impl Http {
             Line::new(&self.draintimeout, duration::write(*self.draintimeout)),
             headers::line(&self.headers),
         ]);
-        lines.extend(self.tls.iter().flat_map(Tls::lines));
+        lines.extend(self.tls.iter().flat_map(TlsConfig::lines));
         lines.push(Line::new(&self.http2_disabled, self.http2_disabled.to_string()));
         lines.extend(self.mirror.as_ref().map(|address| Line::new(&self.mirror, address.to_string())));
         lines.push(Line::list(&self.trusted_proxies, self.trusted_proxies.iter().map(Cidr::to_string)));

@@ -6,7 +6,7 @@ pub struct Key {
     /// Its full path, with dots; `*` is a name of the operator's choice.
     pub path: &'static str,
     /// The kind of its value.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// Its value if it is not set; empty if there is none.
     pub default: &'static str,
     /// Its effect in Entrepot.
@@ -19,7 +19,7 @@ pub struct Key {
 
 /// The kind of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// Keys of this table; an entry for the section itself holds for all of them.
     Section,
     /// Names and values that Entrepot does not read.
@@ -67,7 +67,7 @@ pub enum Effect {
     Refused(&'static str),
 }
 
-impl Kind {
+impl ValueKind {
     /// The text for a message about a value of another kind.
     #[must_use]
     pub fn expected(self) -> String {

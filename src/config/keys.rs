@@ -8,7 +8,7 @@ use super::{
     key::{
         Effect::{NoEffect, Refused},
         Key,
-        Kind::{self, Choice, Driver, Duration, Flag, Integer, List, Opaque, Path, Section, Text, Url},
+        ValueKind::{self, Choice, Driver, Duration, Flag, Integer, List, Opaque, Path, Section, Text, Url},
     },
     used_http_keys::{
         DEBUG_ADDR, HTTP_ADDR, HTTP_DRAINTIMEOUT, HTTP_HEADERS, HTTP_HOST, HTTP_METRICS, HTTP_NAMES, HTTP_NET,
@@ -252,11 +252,23 @@ pub static KEYS: &[Key] = &[
     ignored("compatibility.schema1.signingkeyfile", Path, "", SCHEMA1, "The key that signs it."),
 ];
 
-const fn ignored(path: &'static str, kind: Kind, default: &'static str, why: &'static str, doc: &'static str) -> Key {
+const fn ignored(
+    path: &'static str,
+    kind: ValueKind,
+    default: &'static str,
+    why: &'static str,
+    doc: &'static str,
+) -> Key {
     Key { effect: NoEffect(why), ..used(path, kind, default, doc) }
 }
 
-const fn refused(path: &'static str, kind: Kind, default: &'static str, why: &'static str, doc: &'static str) -> Key {
+const fn refused(
+    path: &'static str,
+    kind: ValueKind,
+    default: &'static str,
+    why: &'static str,
+    doc: &'static str,
+) -> Key {
     Key { effect: Refused(why), ..used(path, kind, default, doc) }
 }
 

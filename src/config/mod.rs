@@ -43,28 +43,28 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use access::{Group, Rule, Who};
+pub use access::{AccessRule, Group, Who};
 pub use address::{Host, ListenAddress};
-pub use auth::{Auth, TokenService, Users};
+pub use auth::{Auth, TokenService, UsersConfig};
 pub use cidr::Cidr;
 pub use debug::Debug;
 pub use error::{Error, Warning};
 pub use headers::Header;
 pub use http::{Http, Listen, Net};
-pub use key::{Effect, Key, Kind};
+pub use key::{Effect, Key, ValueKind};
 pub use keys::KEYS;
 pub use limits::LimitsConfig;
 pub use log::{Formatter, Level, Log};
 pub use maintenance::{Gc, Verify};
 pub use origin::Origin;
 pub use owner::{chown_all, explain};
-pub use pagination::{Catalog, Tags};
-pub use proxy::{Adopt, Proxy, Unproven};
+pub use pagination::{Catalog, TagsConfig};
+pub use proxy::{Adopt, ProxyConfig, Unproven};
 pub use secret::Secret;
 pub use setting::Setting;
 pub use size::{SizeBound, bytes};
-pub use storage::{Storage, UploadPurging};
-pub use tls::{ClientAuth, MinimumTls, Tls};
+pub use storage::{StorageConfig, UploadPurging};
+pub use tls::{ClientAuth, MinimumTls, TlsConfig};
 pub use validation::{Platform, Platforms, Validation};
 pub use variables::FILE_VARIABLE;
 
@@ -78,17 +78,17 @@ pub struct Config {
     /// The HTTP server.
     pub http: Http,
     /// Storage and its limits.
-    pub storage: Storage,
+    pub storage: StorageConfig,
     /// Logs.
     pub log: Log,
     /// The mirror.
-    pub proxy: Proxy,
+    pub proxy: ProxyConfig,
     /// Authentication and access rules.
     pub auth: Setting<Auth>,
     /// The list of repositories.
     pub catalog: Catalog,
     /// The lists of tags.
-    pub tags: Tags,
+    pub tags: TagsConfig,
     /// The checks of pushed manifests.
     pub validation: Validation,
     /// Garbage collection.
@@ -106,7 +106,7 @@ pub struct Flags {
 
 /// A valid configuration and its warnings.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The settings.
     pub config: Config,
     /// Settings that have no effect or another effect than expected.
@@ -126,7 +126,7 @@ impl Config {
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (String, String)>,
         flags: Flags,
-    ) -> Result<Loaded, Error> {
+    ) -> Result<LoadedConfig, Error> {
         let bytes = file.map(|path| read(io, path).map(|bytes| (path, bytes))).transpose()?;
         Self::parse(io, bytes.as_ref().map(|(path, bytes)| (*path, bytes.as_slice())), variables, flags)
     }
@@ -141,24 +141,24 @@ impl Config {
         file: Option<(&Path, &[u8])>,
         variables: impl IntoIterator<Item = (String, String)>,
         flags: Flags,
-    ) -> Result<Loaded, Error> {
+    ) -> Result<LoadedConfig, Error> {
         let mut root = file.map_or_else(|| Ok(Node::empty()), |(path, bytes)| tree(path, bytes))?;
         let mut warnings = variables::apply(&mut root, variables)?;
         check::check(&root, &mut warnings)?;
         let config = Self {
             http: Http::read(&root)?,
-            storage: Storage::read(&root, flags.data)?,
+            storage: StorageConfig::read(&root, flags.data)?,
             log: Log::read(&root, &mut warnings)?,
-            proxy: Proxy::read(io, &root)?,
+            proxy: ProxyConfig::read(io, &root)?,
             auth: Auth::read(io, &root, &mut warnings)?,
             catalog: Catalog::read(&root)?,
-            tags: Tags::read(&root)?,
+            tags: TagsConfig::read(&root)?,
             validation: Validation::read(&root)?,
             gc: Gc::read(&root)?,
             verify: Verify::read(&root)?,
         };
         check::names(&config)?;
-        Ok(Loaded { config, warnings })
+        Ok(LoadedConfig { config, warnings })
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Catalog {
 
 /// The lists of tags.
 #[derive(Clone, Debug)]
-pub struct Tags {
+pub struct TagsConfig {
     /// `tags.maxtags`: the maximum page size.
     pub maxtags: Setting<NonZeroUsize>,
 }
@@ -34,7 +34,7 @@ impl Catalog {
     }
 }
 
-impl Tags {
+impl TagsConfig {
     pub(super) fn read(root: &Node) -> Result<Self, Error> {
         Ok(Self { maxtags: page(root, &TAGS_MAXTAGS)? })
     }

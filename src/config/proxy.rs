@@ -21,7 +21,7 @@ use crate::{
 
 /// The settings of the mirror, and of pushes beside it.
 #[derive(Clone, Debug)]
-pub struct Proxy {
+pub struct ProxyConfig {
     /// `proxy.enabled`: true if anything is mirrored.
     pub enabled: Setting<bool>,
     /// `proxy.remoteurl`: the registry that stands for `docker.io`. User and password are removed from it and stored in
@@ -41,9 +41,9 @@ pub struct Proxy {
     pub freshness: Setting<Duration>,
     /// `proxy.ttl`: the time after which unused content is removed; zero: never.
     pub ttl: Setting<Duration>,
-    /// `proxy.push`, if it is set. See [`Proxy::push_allowed`].
+    /// `proxy.push`, if it is set. See [`ProxyConfig::push_allowed`].
     pub push: Setting<Option<bool>>,
-    /// `proxy.hosted`: repositories that belong to this registry, pushed or not. See [`Proxy::is_hosted`].
+    /// `proxy.hosted`: repositories that belong to this registry, pushed or not. See [`ProxyConfig::is_hosted`].
     pub hosted: Setting<Vec<NamePattern>>,
     /// `proxy.unproven`: the response to a first push while the upstream cannot be asked about the name.
     pub unproven: Setting<Unproven>,
@@ -98,7 +98,7 @@ impl Unproven {
     }
 }
 
-impl Proxy {
+impl ProxyConfig {
     pub(super) fn read(io: &Blocking, root: &Node) -> Result<Self, Error> {
         let proxy = Self {
             enabled: Setting::read(root, &PROXY_ENABLED, key::flag)?,

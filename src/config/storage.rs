@@ -20,7 +20,7 @@ const MIN_MEMORY: u64 = 16_000_000;
 
 /// The settings of storage.
 #[derive(Clone, Debug)]
-pub struct Storage {
+pub struct StorageConfig {
     /// `storage.filesystem.rootdirectory`: the data directory.
     pub rootdirectory: Setting<PathBuf>,
     /// `storage.quota`: the limit for all stored bytes.
@@ -56,7 +56,7 @@ pub struct UploadPurging {
     pub dryrun: Setting<bool>,
 }
 
-impl Storage {
+impl StorageConfig {
     pub(super) fn read(root: &Node, data: Option<PathBuf>) -> Result<Self, Error> {
         let rootdirectory = match data {
             Some(path) => from_flag(path)?,

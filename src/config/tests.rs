@@ -90,16 +90,16 @@ health:
     enabled: true
 ";
 
-fn load_with(file: Option<&[u8]>, variables: &[(&str, &str)], flags: Flags) -> Result<Loaded, Error> {
+fn load_with(file: Option<&[u8]>, variables: &[(&str, &str)], flags: Flags) -> Result<LoadedConfig, Error> {
     let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
     Config::parse(Blocking::in_test(), file.map(|bytes| (Path::new("config.yml"), bytes)), variables, flags)
 }
 
-fn load(file: &str) -> Result<Loaded, Error> {
+fn load(file: &str) -> Result<LoadedConfig, Error> {
     load_with(Some(file.as_bytes()), &[], Flags::default())
 }
 
-fn with(variables: &[(&str, &str)]) -> Loaded {
+fn with(variables: &[(&str, &str)]) -> LoadedConfig {
     load_with(None, variables, Flags::default()).unwrap()
 }
 
@@ -114,7 +114,7 @@ fn complaint_of(variables: &[(&str, &str)]) -> String {
     load_with(None, variables, Flags::default()).unwrap_err().to_string()
 }
 
-fn warnings(loaded: &Loaded) -> Vec<String> {
+fn warnings(loaded: &LoadedConfig) -> Vec<String> {
     loaded.warnings.iter().map(ToString::to_string).collect()
 }
 
@@ -384,6 +384,6 @@ fn every_used_key_is_printed() {
     });
     for key in KEYS {
         let is_printed = files.iter().any(|root| root.get(key.path).is_some());
-        assert_eq!(key.effect == Effect::Used, is_printed && key.kind != Kind::Section, "{}", key.path);
+        assert_eq!(key.effect == Effect::Used, is_printed && key.kind != ValueKind::Section, "{}", key.path);
     }
 }

@@ -12,7 +12,7 @@ use super::{
 
 /// The settings of TLS.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub struct TlsConfig {
     /// `http.tls.certificate`: PEM, the server's own certificate first.
     pub certificate: Setting<PathBuf>,
     /// `http.tls.key`: PEM, PKCS#8, PKCS#1 or SEC1.
@@ -45,7 +45,7 @@ pub enum MinimumTls {
     Tls13,
 }
 
-impl Tls {
+impl TlsConfig {
     /// # Errors
     /// [`Error::Value`] for an invalid value, [`Error::Refused`] for an incomplete section: the server must not use
     /// plain text if a key or authorities are set.

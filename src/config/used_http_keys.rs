@@ -3,7 +3,7 @@
 use super::{
     key::{
         Key,
-        Kind::{Address, Bytes, Choice, Duration, Flag, Headers, Integer, List, Path, Size, Url, UrlPath},
+        ValueKind::{Address, Bytes, Choice, Duration, Flag, Headers, Integer, List, Path, Size, Url, UrlPath},
     },
     used_keys::used,
 };

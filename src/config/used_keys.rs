@@ -3,7 +3,7 @@
 use super::key::{
     Effect::{AliasOf, Used},
     Key,
-    Kind::{self, Bytes, Choice, Duration, Flag, Integer, List, Opaque, Path, Size, Text, Url},
+    ValueKind::{self, Bytes, Choice, Duration, Flag, Integer, List, Opaque, Path, Size, Text, Url},
 };
 
 const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
@@ -270,6 +270,6 @@ pub(super) const VERIFY_RATE: Key =
     used("verify.rate", Bytes, "50MB", "The most bytes a second that are read for that. Extension.");
 
 /// A key with an effect.
-pub(super) const fn used(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+pub(super) const fn used(path: &'static str, kind: ValueKind, default: &'static str, doc: &'static str) -> Key {
     Key { path, kind, default, effect: Used, secret: false, doc }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     Error, Origin, Warning,
-    key::{Effect, Key, Kind},
+    key::{Effect, Key, ValueKind},
     lookup::{KeyMatch, find, suggest},
     node::{Node, Value},
     yaml,
@@ -82,7 +82,7 @@ impl Variable {
         let plain = || Node { value: Value::Text(self.text.clone()), origin: origin.clone() };
         let node = yaml::variable(origin, &self.text);
         match target {
-            KeyMatch::Key(Key { kind: Kind::Section, .. }) | KeyMatch::Section | KeyMatch::Nothing => node,
+            KeyMatch::Key(Key { kind: ValueKind::Section, .. }) | KeyMatch::Section | KeyMatch::Nothing => node,
             KeyMatch::Key(key) if key.kind.is_open() => {
                 let whole = key.effect == Effect::Used && self.text.starts_with(['[', '{']);
                 if whole { node } else { Ok(node.unwrap_or_else(|_| plain())) }

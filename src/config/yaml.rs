@@ -25,7 +25,7 @@ pub(super) fn file(path: &Path, bytes: &[u8]) -> Result<Node, Error> {
         Error::form(path, line, "not text in UTF-8")
     })?;
     let at = |line| Origin::File { path: Arc::clone(&shared), line };
-    let mut root = Reader::read(text.trim_start_matches('\u{feff}'), &at)?;
+    let mut root = YamlReader::read(text.trim_start_matches('\u{feff}'), &at)?;
     if let Value::List(_) | Value::Text(_) = root.value {
         return Err(Error::Form {
             origin: root.origin,
@@ -41,10 +41,10 @@ pub(super) fn file(path: &Path, bytes: &[u8]) -> Result<Node, Error> {
 /// # Errors
 /// [`Error::Form`] with the variable's name.
 pub(super) fn variable(origin: &Origin, text: &str) -> Result<Node, Error> {
-    Reader::read(text, &|_| origin.clone())
+    YamlReader::read(text, &|_| origin.clone())
 }
 
-struct Reader<'a> {
+struct YamlReader<'a> {
     events: Parser<'a, StrInput<'a>>,
     /// Maps a line to an origin.
     at: &'a dyn Fn(usize) -> Origin,
@@ -55,7 +55,7 @@ struct Reader<'a> {
     last: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> YamlReader<'a> {
     fn read(text: &'a str, at: &'a dyn Fn(usize) -> Origin) -> Result<Node, Error> {
         let mut reader = Self {
             events: Parser::new_from_str(text),

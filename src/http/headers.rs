@@ -14,7 +14,7 @@ use super::context;
 
 use crate::{
     oci::Digest,
-    registry::{CacheStatus, Kept, Refused},
+    registry::{CacheStatus, Refused, StoreResult},
 };
 
 /// The header by which clients recognise a registry.
@@ -50,16 +50,16 @@ pub(super) fn cache_status(status: CacheStatus) -> (HeaderName, &'static str) {
     (CACHE_STATUS, value)
 }
 
-fn miss(collapsed: bool, kept: Kept) -> &'static str {
+fn miss(collapsed: bool, kept: StoreResult) -> &'static str {
     match (kept, collapsed) {
-        (Kept::Stored, false) => "entrepot; fwd=miss; stored",
-        (Kept::Stored, true) => "entrepot; fwd=miss; stored; collapsed",
-        (Kept::Nothing, false) => "entrepot; fwd=miss",
-        (Kept::Nothing, true) => "entrepot; fwd=miss; collapsed",
-        (Kept::Refused(Refused::NoSpace), false) => "entrepot; fwd=miss; detail=no-space",
-        (Kept::Refused(Refused::NoSpace), true) => "entrepot; fwd=miss; collapsed; detail=no-space",
-        (Kept::Refused(Refused::DiskFailed), false) => "entrepot; fwd=miss; detail=disk-failed",
-        (Kept::Refused(Refused::DiskFailed), true) => "entrepot; fwd=miss; collapsed; detail=disk-failed",
+        (StoreResult::Stored, false) => "entrepot; fwd=miss; stored",
+        (StoreResult::Stored, true) => "entrepot; fwd=miss; stored; collapsed",
+        (StoreResult::Nothing, false) => "entrepot; fwd=miss",
+        (StoreResult::Nothing, true) => "entrepot; fwd=miss; collapsed",
+        (StoreResult::Refused(Refused::NoSpace), false) => "entrepot; fwd=miss; detail=no-space",
+        (StoreResult::Refused(Refused::NoSpace), true) => "entrepot; fwd=miss; collapsed; detail=no-space",
+        (StoreResult::Refused(Refused::DiskFailed), false) => "entrepot; fwd=miss; detail=disk-failed",
+        (StoreResult::Refused(Refused::DiskFailed), true) => "entrepot; fwd=miss; collapsed; detail=disk-failed",
     }
 }
 

@@ -18,6 +18,6 @@ mod transport;
 
 pub use ops::debug::{DebugServer, DebugSettings};
 pub use server::{BindError, Server};
-pub use settings::{Listen, Listener, RequestLimits, Settings, TlsSettings};
+pub use settings::{BindAddress, Listener, RequestLimits, Settings, TlsSettings};
 pub use transport::forwarded::{Forwarded, client_address};
 pub use transport::tls::{Tls, TlsError};

@@ -10,7 +10,7 @@ use crate::{access::Access, config::Cidr};
 
 /// An address to listen on.
 #[derive(Clone, Debug)]
-pub enum Listen {
+pub enum BindAddress {
     /// A TCP port on one host, or on all addresses of both families; port 0 selects a free one.
     Tcp {
         /// The host; `None` means all addresses.
@@ -26,9 +26,9 @@ pub enum Listen {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The address to listen on.
-    pub listen: Listen,
+    pub listen: BindAddress,
     /// The mirror listener's address, if it has one.
-    pub mirror: Option<Listen>,
+    pub mirror: Option<BindAddress>,
     /// The listener that these settings apply to.
     pub listener: Listener,
     /// TLS on every TCP listener; `None` serves plain HTTP.
@@ -66,7 +66,7 @@ impl Settings {
     /// read-only one; there are no limits.
     pub(super) fn none() -> &'static Self {
         static NONE: LazyLock<Settings> = LazyLock::new(|| Settings {
-            listen: Listen::Tcp { host: None, port: 0 },
+            listen: BindAddress::Tcp { host: None, port: 0 },
             mirror: None,
             listener: Listener::Mirror,
             tls: None,

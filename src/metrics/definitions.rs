@@ -8,7 +8,7 @@ pub struct Metric {
     /// Its name in the exposition.
     pub name: &'static str,
     /// Its type.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// The names of its labels.
     pub labels: &'static [&'static str],
     /// Its help text, in one line.
@@ -17,7 +17,7 @@ pub struct Metric {
 
 /// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only grows, from 0 at the start of the process.
     Counter,
     /// Rises and falls.
@@ -28,7 +28,7 @@ pub enum Kind {
 
 /// Metrics about one subject.
 #[derive(Debug)]
-pub struct Group {
+pub struct MetricGroup {
     /// The subject.
     pub title: &'static str,
     /// In the order of the documentation.
@@ -36,11 +36,11 @@ pub struct Group {
 }
 
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Gauge, labels, help }
+    Metric { name, kind: MetricKind::Gauge, labels, help }
 }
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Counter, labels, help }
+    Metric { name, kind: MetricKind::Counter, labels, help }
 }
 
 const fn histogram(
@@ -49,14 +49,14 @@ const fn histogram(
     buckets: &'static [f64],
     help: &'static str,
 ) -> Metric {
-    Metric { name, kind: Kind::Histogram(buckets), labels, help }
+    Metric { name, kind: MetricKind::Histogram(buckets), labels, help }
 }
 
 /// Defines constants, and the group that lists them.
 macro_rules! group {
     ($group:ident, $title:literal, $($name:ident = $metric:expr;)+) => {
         $(pub(super) static $name: Metric = $metric;)+
-        static $group: Group = Group { title: $title, metrics: &[$(&$name),+] };
+        static $group: MetricGroup = MetricGroup { title: $title, metrics: &[$(&$name),+] };
     };
 }
 
@@ -185,4 +185,4 @@ group! { PROCESS, "The process",
 }
 
 /// All metrics.
-pub static METRICS: &[&Group] = &[&STORAGE, &EVICTION, &CACHE, &UPSTREAM, &FILLS, &HTTP, &CARE, &NAMES, &PROCESS];
+pub static METRICS: &[&MetricGroup] = &[&STORAGE, &EVICTION, &CACHE, &UPSTREAM, &FILLS, &HTTP, &CARE, &NAMES, &PROCESS];

@@ -7,7 +7,7 @@ use prometheus::{
 
 use super::{
     Error, GaugeValues, Metrics,
-    definitions::{CERTIFICATE, Kind, Metric},
+    definitions::{CERTIFICATE, Metric, MetricKind},
     gauges::single,
     process,
     record::seconds,
@@ -38,8 +38,8 @@ impl Maker<'_> {
 
     pub(super) fn histograms(&self, metric: &Metric) -> Result<HistogramVec, Error> {
         let buckets = match metric.kind {
-            Kind::Histogram(buckets) => buckets.to_vec(),
-            Kind::Counter | Kind::Gauge => Vec::new(),
+            MetricKind::Histogram(buckets) => buckets.to_vec(),
+            MetricKind::Counter | MetricKind::Gauge => Vec::new(),
         };
         let options = HistogramOpts { common_opts: options(metric), buckets };
         self.add(HistogramVec::new(options, metric.labels)?)

@@ -15,7 +15,7 @@ use super::{
 
 /// The disk usage, in allocated bytes.
 #[derive(Clone, Debug, Default)]
-pub struct Disk {
+pub struct DiskGauges {
     /// Bytes by class.
     pub bytes: Vec<(&'static str, u64)>,
     /// Blobs by class.
@@ -44,12 +44,12 @@ pub struct Upstream {
     /// True if the last request reached it.
     pub up: bool,
     /// Its pull-rate limit, as its responses stated it.
-    pub budget: Option<Budget>,
+    pub budget: Option<PullRateLimit>,
 }
 
 /// The state of an upstream's pull-rate limit.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PullRateLimit {
     /// Requests that a window allows.
     pub limit: u64,
     /// Requests that are left in it.
@@ -62,7 +62,7 @@ pub struct Budget {
 #[derive(Clone, Debug, Default)]
 pub struct GaugeValues {
     /// The disk.
-    pub disk: Disk,
+    pub disk: DiskGauges,
     /// The upstreams.
     pub upstreams: Vec<Upstream>,
     /// Fills in progress.
@@ -75,7 +75,7 @@ pub struct GaugeValues {
     pub names: [(&'static str, usize); 2],
 }
 
-impl Disk {
+impl DiskGauges {
     /// All stored bytes.
     fn total(&self) -> u64 {
         self.bytes.iter().map(|(_, bytes)| bytes).sum()
@@ -131,7 +131,7 @@ impl GaugeValues {
         .concat())
     }
 
-    fn budgets(&self, metric: &Metric, part: fn(&Budget) -> Option<f64>) -> Result<Vec<MetricFamily>, Error> {
+    fn budgets(&self, metric: &Metric, part: fn(&PullRateLimit) -> Option<f64>) -> Result<Vec<MetricFamily>, Error> {
         let budget = |upstream: &'_ Upstream| Some((upstream.name.clone(), part(upstream.budget.as_ref()?)?));
         labelled(metric, self.upstreams.iter().filter_map(budget))
     }

@@ -90,7 +90,7 @@ words! {
 
 words! {
     /// The reason for an eviction.
-    Reason {
+    EvictionReason {
         /// Space was needed.
         Room = "room",
         /// Unused for `proxy.ttl`.
@@ -110,7 +110,7 @@ words! {
 
 words! {
     /// The kinds of content that garbage collection removes.
-    Collected {
+    CollectedKind {
         /// A manifest was removed from its repository.
         Manifest = "manifest",
         /// A blob was deleted.
@@ -122,7 +122,7 @@ words! {
 
 words! {
     /// A background job.
-    Job {
+    MaintenanceJob {
         /// Rebuilds the index from the disk.
         Rebuild = "rebuild",
         /// Drops short-lived entries from memory.

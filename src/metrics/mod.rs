@@ -15,11 +15,13 @@ use std::{fmt, time::SystemTime};
 use parking_lot::Mutex;
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
 
-pub use definitions::{Group, Kind, METRICS, Metric};
+pub use definitions::{METRICS, Metric, MetricGroup, MetricKind};
 use expose::Maker;
 pub use expose::TEXT;
-pub use gauges::{Budget, Disk, GaugeValues, Upstream};
-pub use labels::{CacheResult, Class, Collected, Content, FillResult, Job, Reason, Route, UpstreamResult};
+pub use gauges::{DiskGauges, GaugeValues, PullRateLimit, Upstream};
+pub use labels::{
+    CacheResult, Class, CollectedKind, Content, EvictionReason, FillResult, MaintenanceJob, Route, UpstreamResult,
+};
 
 /// A metric could not be created or written: a bug in the definitions.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +40,7 @@ pub enum MaintenanceEvent {
     /// A verification of all blobs is complete.
     VerifyEnded,
     /// Unreachable content of this many bytes was removed.
-    Collected(Collected, u64),
+    Collected(CollectedKind, u64),
     /// A garbage collection is complete.
     CollectEnded,
 }
@@ -75,18 +77,18 @@ pub struct Metrics {
 
 /// A counter with its labels resolved, for frequent use.
 #[derive(Clone)]
-pub struct Tally(IntCounter);
+pub struct LabelledCounter(IntCounter);
 
-impl Tally {
+impl LabelledCounter {
     /// Adds to it.
     pub fn add(&self, more: u64) {
         self.0.inc_by(more);
     }
 }
 
-impl fmt::Debug for Tally {
+impl fmt::Debug for LabelledCounter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tally").field(&self.0.get()).finish()
+        f.debug_tuple("LabelledCounter").field(&self.0.get()).finish()
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prometheus::{IntCounterVec, IntGauge};
 
 use super::{
-    CacheResult, Class, Collected, Content, FillResult, Job, MaintenanceEvent, Metrics, Reason, Route, Tally,
-    UpstreamResult,
+    CacheResult, Class, CollectedKind, Content, EvictionReason, FillResult, LabelledCounter, MaintenanceEvent,
+    MaintenanceJob, Metrics, Route, UpstreamResult,
 };
 use crate::oci::Domain;
 
@@ -16,14 +16,14 @@ const ASKED_WITH: [&str; 2] = ["GET", "HEAD"];
 impl Metrics {
     /// Creates the series whose labels are known in advance: a rate needs a 0 to start from.
     pub(super) fn create_series(&self) {
-        for reason in Reason::ALL {
+        for reason in EvictionReason::ALL {
             at(&self.evicted_bytes, &[reason.as_str()]);
             at(&self.evicted_objects, &[reason.as_str()]);
             self.evicted_age.with_label_values(&[reason.as_str()]);
         }
         Class::ALL.iter().for_each(|class| drop(at(&self.damaged, &[class.as_str()])));
-        Collected::ALL.iter().for_each(|kind| drop(at(&self.collected_objects, &[kind.as_str()])));
-        Job::ALL.iter().for_each(|job| drop(at(&self.job_panics, &[job.as_str()])));
+        CollectedKind::ALL.iter().for_each(|kind| drop(at(&self.collected_objects, &[kind.as_str()])));
+        MaintenanceJob::ALL.iter().for_each(|job| drop(at(&self.job_panics, &[job.as_str()])));
         for route in Route::ALL {
             at(&self.http_received, &[route.as_str()]);
             at(&self.http_sent, &[route.as_str()]);
@@ -62,13 +62,13 @@ impl Metrics {
 
     /// Returns the counter for the bytes of request bodies.
     #[must_use]
-    pub fn received(&self, route: Route) -> Tally {
+    pub fn received(&self, route: Route) -> LabelledCounter {
         at(&self.http_received, &[route.as_str()])
     }
 
     /// Returns the counter for the bytes of response bodies.
     #[must_use]
-    pub fn sent(&self, route: Route) -> Tally {
+    pub fn sent(&self, route: Route) -> LabelledCounter {
         at(&self.http_sent, &[route.as_str()])
     }
 
@@ -79,13 +79,13 @@ impl Metrics {
 
     /// Returns the counter for the bytes of mirrored content sent to clients.
     #[must_use]
-    pub fn served(&self, upstream: &Domain, content: Content, answer: CacheResult) -> Tally {
+    pub fn served(&self, upstream: &Domain, content: Content, answer: CacheResult) -> LabelledCounter {
         at(&self.served_bytes, &[upstream.as_str(), content.as_str(), answer.as_str()])
     }
 
     /// Returns the counter for the bytes received from an upstream.
     #[must_use]
-    pub fn fetched(&self, upstream: &Domain, content: Content) -> Tally {
+    pub fn fetched(&self, upstream: &Domain, content: Content) -> LabelledCounter {
         at(&self.fetched_bytes, &[upstream.as_str(), content.as_str()])
     }
 
@@ -112,7 +112,7 @@ impl Metrics {
     }
 
     /// Counts an evicted blob of this many bytes, unused for `idle`.
-    pub fn evicted(&self, reason: Reason, bytes: u64, idle: Duration) {
+    pub fn evicted(&self, reason: EvictionReason, bytes: u64, idle: Duration) {
         at(&self.evicted_bytes, &[reason.as_str()]).add(bytes);
         at(&self.evicted_objects, &[reason.as_str()]).add(1);
         self.evicted_age.with_label_values(&[reason.as_str()]).observe(idle.as_secs_f64());
@@ -137,7 +137,7 @@ impl Metrics {
     }
 
     /// Counts a panic of a background job.
-    pub fn job_panicked(&self, job: Job) {
+    pub fn job_panicked(&self, job: MaintenanceJob) {
         at(&self.job_panics, &[job.as_str()]).add(1);
     }
 
@@ -147,8 +147,8 @@ impl Metrics {
     }
 }
 
-fn at(counters: &IntCounterVec, labels: &[&str]) -> Tally {
-    Tally(counters.with_label_values(labels))
+fn at(counters: &IntCounterVec, labels: &[&str]) -> LabelledCounter {
+    LabelledCounter(counters.with_label_values(labels))
 }
 
 fn stamp(gauge: &IntGauge) {

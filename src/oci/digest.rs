@@ -27,8 +27,8 @@ impl Algorithm {
     #[must_use]
     pub fn hasher(self) -> Hasher {
         match self {
-            Self::Sha256 => Hasher(State::Sha256(Sha256::new())),
-            Self::Sha512 => Hasher(State::Sha512(Box::new(Sha512::new()))),
+            Self::Sha256 => Hasher(HasherState::Sha256(Sha256::new())),
+            Self::Sha512 => Hasher(HasherState::Sha512(Box::new(Sha512::new()))),
         }
     }
 }
@@ -154,10 +154,10 @@ fn nibble(digit: u8) -> Result<u8, InvalidDigest> {
 
 /// An incremental hash. A clone continues from the same point, so that a reader can take over from a stopped fill.
 #[derive(Clone, Debug)]
-pub struct Hasher(State);
+pub struct Hasher(HasherState);
 
 #[derive(Clone, Debug)]
-enum State {
+enum HasherState {
     Sha256(Sha256),
     /// Boxed: its state is twice as large, and it is rare.
     Sha512(Box<Sha512>),
@@ -167,8 +167,8 @@ impl Hasher {
     /// Hashes the next bytes: about 37 µs for 64 KiB.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
-            State::Sha256(state) => state.update(bytes),
-            State::Sha512(state) => state.update(bytes),
+            HasherState::Sha256(state) => state.update(bytes),
+            HasherState::Sha512(state) => state.update(bytes),
         }
     }
 
@@ -176,8 +176,8 @@ impl Hasher {
     #[must_use]
     pub fn finish(self) -> Digest {
         match self.0 {
-            State::Sha256(state) => Digest::Sha256(state.finalize().into()),
-            State::Sha512(state) => Digest::Sha512(state.finalize().into()),
+            HasherState::Sha256(state) => Digest::Sha256(state.finalize().into()),
+            HasherState::Sha512(state) => Digest::Sha512(state.finalize().into()),
         }
     }
 }

@@ -17,7 +17,7 @@ pub enum CacheStatus {
         /// `true` if another request's fetch served this one as well.
         collapsed: bool,
         /// The outcome of storing it.
-        kept: Kept,
+        kept: StoreResult,
     },
     /// From the cache, because the upstream is unavailable.
     Stale {
@@ -28,7 +28,7 @@ pub enum CacheStatus {
 
 /// The outcome of storing content from an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum StoreResult {
     /// It is stored.
     Stored,
     /// There was nothing to store, as after a HEAD.

@@ -25,11 +25,11 @@ mod unusable_answer;
 
 use std::{sync::Arc, time::Duration};
 
-pub use cache_status::{CacheStatus, Kept, Pulled, Refused};
+pub use cache_status::{CacheStatus, Pulled, Refused, StoreResult};
 pub use error::Error;
 use fill::fills::Fills;
-pub use fill::list_cache::List;
 use fill::list_cache::ListCache;
+pub use fill::list_cache::ListKind;
 use fill::presence::PresenceChecks;
 pub use fill::reader::{ReadSlice, Reader};
 use fill::upstream_health::UpstreamHealth;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 use super::{
-    Error, Kept,
+    Error, StoreResult,
     ask_error::AskError,
     fill::{fills::Fills, list_cache::ListCache, presence::PresenceChecks, upstream_health::UpstreamHealth},
     policy::RegistryPolicy,
@@ -26,7 +26,7 @@ use crate::{
 pub(super) type Shared<T> = Result<T, AskError>;
 
 /// A manifest fetched from an upstream.
-pub(super) type Fetched = (Arc<StoredManifest>, Kept);
+pub(super) type Fetched = (Arc<StoredManifest>, StoreResult);
 
 /// A registry over one data directory.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! A simulated cache with a limit in bytes: admission, eviction by tiers, and the counts.
 
 use super::{
-    policies::{Order, Policy},
-    trace::{Id, Kind, Object, Trace},
+    policies::{CacheOrder, Policy},
+    trace::{Id, Object, ObjectKind, Trace},
 };
 
 /// An object larger than the capacity divided by this is not cached, so that one large object cannot empty the cache.
@@ -46,7 +46,7 @@ impl Counts {
         if hit {
             self.object_hits += 1;
             self.byte_hits = self.byte_hits.saturating_add(size);
-        } else if object.kind == Kind::Manifest {
+        } else if object.kind == ObjectKind::Manifest {
             self.manifest_gets += 1;
         }
     }
@@ -69,7 +69,7 @@ pub(super) struct Cache<'a> {
     used: u64,
     present: Vec<bool>,
     /// The tiers, in the order of eviction.
-    tiers: Vec<Box<dyn Order + 'a>>,
+    tiers: Vec<Box<dyn CacheOrder + 'a>>,
     counts: Counts,
 }
 
@@ -102,8 +102,8 @@ impl<'a> Cache<'a> {
         }
     }
 
-    fn tier(&self, kind: Kind) -> usize {
-        if kind == Kind::Blob { 0 } else { self.tiers.len() - 1 }
+    fn tier(&self, kind: ObjectKind) -> usize {
+        if kind == ObjectKind::Blob { 0 } else { self.tiers.len() - 1 }
     }
 
     /// Evicts before anything is admitted, as the mirror reserves space before it writes.

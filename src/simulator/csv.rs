@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    registry::{Repository, Request},
-    trace::{Id, Kind, Object, Trace},
+    registry::{TraceRepository, TraceRequest},
+    trace::{Id, Object, ObjectKind, Trace},
 };
 use crate::oci::{Digest, InvalidDigest, RepositoryName};
 
@@ -71,7 +71,7 @@ pub enum InvalidLine {
 /// # Errors
 /// [`InvalidTrace`]: it cannot be read, has no request, or a line is invalid: the first such line.
 pub fn read(mut text: impl BufRead, mut progress: impl FnMut(u64)) -> Result<Trace, InvalidTrace> {
-    let mut reader = Reader::default();
+    let mut reader = TraceReader::default();
     let (mut buffer, mut line) = (Vec::new(), 0);
     loop {
         buffer.clear();
@@ -91,7 +91,7 @@ pub fn read(mut text: impl BufRead, mut progress: impl FnMut(u64)) -> Result<Tra
 
 /// The state while a trace is read.
 #[derive(Default)]
-struct Reader {
+struct TraceReader {
     trace: Trace,
     /// Keyed by half of a hash of the digest: whole digests would take most of the memory, and invented digests of an
     /// anonymised log may share halves.
@@ -100,7 +100,7 @@ struct Reader {
     times: Option<(f64, f64)>,
 }
 
-impl Reader {
+impl TraceReader {
     fn line(&mut self, bytes: &[u8], first: bool) -> Result<(), InvalidLine> {
         let text = std::str::from_utf8(bytes).map_err(|_| InvalidLine::Columns)?.trim_end();
         if text.is_empty() || (first && text.starts_with("time")) {
@@ -167,8 +167,8 @@ fn bytes_of(text: &str) -> Result<u64, InvalidLine> {
     text.parse().ok().filter(|size| *size <= LARGEST).ok_or_else(|| InvalidLine::Size(text.to_owned()))
 }
 
-fn kind_of(text: &str) -> Result<Kind, InvalidLine> {
-    let kinds = [Kind::Manifest, Kind::Config, Kind::Blob];
+fn kind_of(text: &str) -> Result<ObjectKind, InvalidLine> {
+    let kinds = [ObjectKind::Manifest, ObjectKind::Config, ObjectKind::Blob];
     kinds.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| InvalidLine::Kind(text.to_owned()))
 }
 
@@ -178,11 +178,11 @@ pub(super) fn header(out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Writes one request of a synthetic trace; its digest is derived from the seed and the object's number.
-pub(super) fn line(out: &mut impl Write, seed: u64, request: &Request, object: &Object) -> io::Result<()> {
+pub(super) fn line(out: &mut impl Write, seed: u64, request: &TraceRequest, object: &Object) -> io::Result<()> {
     let digest = Digest::sha256(format!("{seed} {}", request.object).as_bytes());
     let (time, size, kind) = (request.time, object.size, object.kind.as_str());
     match request.repository {
-        Repository::Image(number) => writeln!(out, "{time:.3},library/image-{number:05},{digest},{size},{kind}"),
-        Repository::Builder(number) => writeln!(out, "{time:.3},ci/build-{number:03},{digest},{size},{kind}"),
+        TraceRepository::Image(number) => writeln!(out, "{time:.3},library/image-{number:05},{digest},{size},{kind}"),
+        TraceRepository::Builder(number) => writeln!(out, "{time:.3},ci/build-{number:03},{digest},{size},{kind}"),
     }
 }

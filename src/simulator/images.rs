@@ -3,8 +3,8 @@
 
 use super::{
     random::{Random, Zipf},
-    registry::Registry,
-    trace::{Id, Kind, Object},
+    registry::ImitatedRegistry,
+    trace::{Id, Object, ObjectKind},
 };
 
 /// The number of base images, and the exponent of Zipf's law for their choice.
@@ -54,7 +54,7 @@ struct Image {
 /// All images of the registry.
 #[derive(Debug)]
 pub(super) struct Images {
-    registry: Registry,
+    registry: ImitatedRegistry,
     bases: Vec<Option<Base>>,
     by_use: Zipf,
     images: Vec<Option<Image>>,
@@ -62,7 +62,7 @@ pub(super) struct Images {
 }
 
 impl Images {
-    pub(super) fn new(registry: Registry, images: usize) -> Self {
+    pub(super) fn new(registry: ImitatedRegistry, images: usize) -> Self {
         let by_use = Zipf::new(BASES.0, BASES.1);
         Self { registry, bases: vec![None; BASES.0], by_use, images: vec![None; images], objects: Vec::new() }
     }
@@ -131,18 +131,18 @@ impl Images {
 
     fn version(&mut self, layers: Vec<Id>, shared: usize, random: &mut Random) -> Version {
         let size = MANIFEST_BYTES.0 + MANIFEST_BYTES.1 * layers.len() as u64;
-        let manifest = self.object(size, Kind::Manifest);
-        let config = self.object(random.lognormal(CONFIG_BYTES.0, CONFIG_BYTES.1) as u64, Kind::Config);
+        let manifest = self.object(size, ObjectKind::Manifest);
+        let config = self.object(random.lognormal(CONFIG_BYTES.0, CONFIG_BYTES.1) as u64, ObjectKind::Config);
         Version { manifest, config, layers, shared }
     }
 
     fn layer(&mut self, random: &mut Random) -> Id {
         let (median, sigma) = self.registry.layers();
         let size = random.lognormal(median, sigma).clamp(LAYER_BYTES.0, LAYER_BYTES.1);
-        self.object(size as u64, Kind::Blob)
+        self.object(size as u64, ObjectKind::Blob)
     }
 
-    fn object(&mut self, size: u64, kind: Kind) -> Id {
+    fn object(&mut self, size: u64, kind: ObjectKind) -> Id {
         self.objects.push(Object { size, kind });
         (self.objects.len() - 1) as Id
     }

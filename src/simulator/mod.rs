@@ -17,10 +17,10 @@ mod trace;
 pub use cache::{Counts, LARGEST_SHARE};
 pub use csv::{InvalidLine, InvalidTrace, read};
 pub use policies::Policy;
-pub use registry::Registry;
-pub use replay::{PERCENTS, Report, Row, Score, Tiers, replay};
+pub use registry::ImitatedRegistry;
+pub use replay::{PERCENTS, ReplayReport, ReplayRow, Score, Tiers, replay};
 pub use synthetic::Synthetic;
-pub use trace::{Kind, Trace};
+pub use trace::{ObjectKind, Trace};
 
 #[cfg(test)]
 mod tests;

@@ -4,14 +4,14 @@ use super::trace::Id;
 
 /// The registry whose layer sizes are imitated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Registry {
+pub enum ImitatedRegistry {
     /// IBM's registries: 65 % of layers under 1 MB, 80 % under 10 MB, and a few very large ones.
     Ibm,
     /// Docker Hub: a median of 4 MB.
     Hub,
 }
 
-impl Registry {
+impl ImitatedRegistry {
     /// The median of layer sizes in bytes, and the standard deviation of their natural logarithm.
     pub(super) fn layers(self) -> (f64, f64) {
         match self {
@@ -31,15 +31,15 @@ impl Registry {
 }
 
 /// One request of a synthetic trace.
-pub(super) struct Request {
+pub(super) struct TraceRequest {
     /// Seconds since the trace began.
     pub(super) time: f64,
-    pub(super) repository: Repository,
+    pub(super) repository: TraceRepository,
     pub(super) object: Id,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Repository {
+pub(super) enum TraceRepository {
     Image(usize),
     Builder(usize),
 }

@@ -31,7 +31,7 @@ pub enum Tiers {
 
 /// The result of one policy at one cache size.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct ReplayRow {
     /// The policy.
     pub policy: Policy,
     /// The cache size, in percent of the working set.
@@ -45,13 +45,13 @@ pub struct Row {
 
 /// The results of every policy at every size.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
+pub struct ReplayReport {
     /// With or without tiers.
     pub tiers: Tiers,
     /// The counts of a cache without a limit: the upper bound.
     pub unbounded: Counts,
     /// By size, then in the order of [`Policy::ALL`].
-    pub rows: Vec<Row>,
+    pub rows: Vec<ReplayRow>,
     /// The scores over all sizes.
     pub scores: Vec<Score>,
 }
@@ -61,16 +61,16 @@ pub struct Report {
 pub struct Score {
     /// The policy.
     pub policy: Policy,
-    /// The mean over the sizes of [`Report::score`].
+    /// The mean over the sizes of [`ReplayReport::score`].
     pub score: f64,
 }
 
-impl Report {
+impl ReplayReport {
     /// Returns the score of a row, 0 to 1: the mean of its object hits and its byte hits, each as a share of those of a
     /// cache without a limit. Requests determine how long clients wait, bytes the load on the network; both have the
     /// same weight.
     #[must_use]
-    pub fn score(&self, row: &Row) -> f64 {
+    pub fn score(&self, row: &ReplayRow) -> f64 {
         let share = |hits: u64, of: u64| if of == 0 { 1.0 } else { hits as f64 / of as f64 };
         let objects = share(row.counts.object_hits, self.unbounded.object_hits);
         f64::midpoint(objects, share(row.counts.byte_hits, self.unbounded.byte_hits))
@@ -82,7 +82,7 @@ impl Report {
         self.scores.iter().max_by(|one, other| one.score.total_cmp(&other.score)).map(|best| best.policy)
     }
 
-    fn of(trace: &Trace, tiers: Tiers, rows: Vec<Row>) -> Self {
+    fn of(trace: &Trace, tiers: Tiers, rows: Vec<ReplayRow>) -> Self {
         let mut report = Self { tiers, unbounded: Counts::unbounded(trace), rows, scores: Vec::new() };
         report.scores = Policy::ALL.into_iter().map(|policy| report.mean(policy)).collect();
         report
@@ -96,7 +96,7 @@ impl Report {
 
 /// Replays the trace under every policy at every size, on as many threads as there are processors. Calls `progress`
 /// from time to time with the completed share, 0 to 1.
-pub fn replay(trace: &Trace, tiers: Tiers, progress: impl Fn(f64) + Sync) -> Report {
+pub fn replay(trace: &Trace, tiers: Tiers, progress: impl Fn(f64) + Sync) -> ReplayReport {
     let working_set = trace.working_set();
     let sizes = PERCENTS.map(|percent| (percent, (u128::from(working_set) * u128::from(percent) / 100) as u64));
     let runs: Vec<_> = sizes.iter().flat_map(|size| Policy::ALL.map(|policy| (*size, policy))).collect();
@@ -108,14 +108,14 @@ pub fn replay(trace: &Trace, tiers: Tiers, progress: impl Fn(f64) + Sync) -> Rep
     let work = || {
         while let Some(((percent, capacity), policy)) = runs.get(next.fetch_add(1, Relaxed)).copied() {
             let counts = run(trace, Cache::new(&trace.objects, policy, capacity, tiers == Tiers::Tiered), &progress);
-            rows.lock().unwrap_or_else(PoisonError::into_inner).push(Row { policy, percent, capacity, counts });
+            rows.lock().unwrap_or_else(PoisonError::into_inner).push(ReplayRow { policy, percent, capacity, counts });
         }
     };
     let threads = thread::available_parallelism().map_or(1, usize::from).min(runs.len());
     thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     let mut rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
     rows.sort_by_key(|row| (row.percent, Policy::ALL.iter().position(|policy| *policy == row.policy)));
-    Report::of(trace, tiers, rows)
+    ReplayReport::of(trace, tiers, rows)
 }
 
 fn run(trace: &Trace, mut cache: Cache<'_>, progress: &impl Fn(usize)) -> Counts {

@@ -7,7 +7,7 @@ use std::{
     io::{self, Write},
 };
 
-use super::registry::{Registry, Repository, Request};
+use super::registry::{ImitatedRegistry, TraceRepository, TraceRequest};
 use super::{
     csv,
     images::{Images, Version},
@@ -19,7 +19,7 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Synthetic {
     /// The registry whose layer sizes are imitated.
-    pub registry: Registry,
+    pub registry: ImitatedRegistry,
     /// The exponent of Zipf's law over the images: registries' logs show 0.9 to 1.2.
     pub zipf: f64,
     /// The seed of the random numbers.
@@ -78,13 +78,13 @@ impl Synthetic {
     }
 
     /// Calls `take` with each request and its object.
-    fn make<E>(&self, mut take: impl FnMut(&Request, &Object) -> Result<(), E>) -> Result<(), E> {
+    fn make<E>(&self, mut take: impl FnMut(&TraceRequest, &Object) -> Result<(), E>) -> Result<(), E> {
         let mut pulls = Pulls::new(*self);
         let mut left = self.requests;
         while left > 0 {
             let pull = pulls.next();
             for object in pull.requests() {
-                let request = Request { time: pulls.now, repository: pull.repository, object };
+                let request = TraceRequest { time: pulls.now, repository: pull.repository, object };
                 take(&request, &pulls.images.objects[object as usize])?;
                 left -= 1;
                 if left == 0 {
@@ -98,7 +98,7 @@ impl Synthetic {
 
 /// One image, requested by one client or by many at once.
 struct Pull {
-    repository: Repository,
+    repository: TraceRepository,
     version: Version,
     clients: usize,
     has_base: bool,
@@ -141,7 +141,7 @@ impl Pulls {
 
     fn built(&mut self) -> Pull {
         let version = self.images.once(self.now, &mut self.random);
-        let repository = Repository::Builder(self.random.between(0, BUILDERS - 1));
+        let repository = TraceRepository::Builder(self.random.between(0, BUILDERS - 1));
         Pull { repository, version, clients: 1, has_base: self.random.chance(HAS_BASE) }
     }
 
@@ -154,7 +154,7 @@ impl Pulls {
         let storm = self.random.chance(STORM.0);
         let clients = if storm { self.random.between(STORM.1, STORM.2) } else { 1 };
         Pull {
-            repository: Repository::Image(image),
+            repository: TraceRepository::Image(image),
             version,
             clients,
             has_base: !storm && self.random.chance(HAS_BASE),

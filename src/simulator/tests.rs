@@ -12,7 +12,7 @@ use super::{
 };
 
 fn blob(size: u64) -> Object {
-    Object { size, kind: Kind::Blob }
+    Object { size, kind: ObjectKind::Blob }
 }
 
 fn counts(objects: &[Object], policy: Policy, capacity: u64, tiered: bool, requests: &[Id]) -> Counts {
@@ -24,8 +24,8 @@ fn counts(objects: &[Object], policy: Policy, capacity: u64, tiered: bool, reque
 #[test]
 fn manifests_and_configs_go_last() {
     let objects = [
-        Object { size: 10, kind: Kind::Manifest },
-        Object { size: 10, kind: Kind::Config },
+        Object { size: 10, kind: ObjectKind::Manifest },
+        Object { size: 10, kind: ObjectKind::Config },
         blob(25),
         blob(25),
         blob(25),
@@ -37,7 +37,7 @@ fn manifests_and_configs_go_last() {
     let flat = counts(&objects, Policy::Lru, 100, false, &requests);
     assert_eq!((flat.object_hits, flat.manifest_gets), (1, 2), "0 and 1 went for 5: 2 is still there");
     // If no blob is left, manifests are evicted too.
-    let manifests: Vec<Object> = [10; 20].map(|size| Object { size, kind: Kind::Manifest }).into();
+    let manifests: Vec<Object> = [10; 20].map(|size| Object { size, kind: ObjectKind::Manifest }).into();
     let requests: Vec<Id> = (0..20).chain(0..20).collect();
     assert_eq!(counts(&manifests, Policy::Lru, 100, true, &requests).manifest_gets, 40);
 }
@@ -53,7 +53,7 @@ fn what_is_larger_than_a_quarter_of_the_cache_streams_through() {
 
 #[test]
 fn no_policy_beats_a_cache_without_bounds_nor_falls_below_nothing() {
-    let trace = small(Registry::Hub, 20_000).trace();
+    let trace = small(ImitatedRegistry::Hub, 20_000).trace();
     let report = replay(&trace, Tiers::Flat, |_| {});
     assert_eq!(report.unbounded.object_hits, (trace.requests() - trace.objects()) as u64);
     assert_eq!(report.rows.len(), Policy::ALL.len() * PERCENTS.len());
@@ -70,21 +70,21 @@ fn no_policy_beats_a_cache_without_bounds_nor_falls_below_nothing() {
 #[test]
 fn progress_ends_at_the_whole() {
     let progress = std::sync::Mutex::new(Vec::new());
-    replay(&small(Registry::Ibm, 1_000).trace(), Tiers::Tiered, |part| progress.lock().unwrap().push(part));
+    replay(&small(ImitatedRegistry::Ibm, 1_000).trace(), Tiers::Tiered, |part| progress.lock().unwrap().push(part));
     let progress = progress.into_inner().unwrap();
     assert_eq!(progress.len(), 24);
     assert!(progress.iter().any(|part| (part - 1.0).abs() < 1e-9), "{progress:?}");
 }
 
-fn small(registry: Registry, requests: u32) -> Synthetic {
+fn small(registry: ImitatedRegistry, requests: u32) -> Synthetic {
     Synthetic { registry, zipf: 1.05, seed: 1, requests }
 }
 
 /// The sizes of a trace's layers, in ascending order.
-fn layers(registry: Registry) -> Vec<u64> {
+fn layers(registry: ImitatedRegistry) -> Vec<u64> {
     let trace = small(registry, 300_000).trace();
     let mut sizes: Vec<u64> =
-        trace.objects.iter().filter(|object| object.kind == Kind::Blob).map(|object| object.size).collect();
+        trace.objects.iter().filter(|object| object.kind == ObjectKind::Blob).map(|object| object.size).collect();
     sizes.sort_unstable();
     assert!(sizes.len() > 30_000);
     sizes
@@ -96,7 +96,7 @@ fn share_below(sorted: &[u64], limit: u64) -> f64 {
 
 #[test]
 fn layers_are_as_large_as_in_ibms_registries() {
-    let sizes = layers(Registry::Ibm);
+    let sizes = layers(ImitatedRegistry::Ibm);
     let (one, ten) = (share_below(&sizes, 1_000_000), share_below(&sizes, 10_000_000));
     assert!((one - 0.65).abs() < 0.01, "{one} are under 1 MB");
     assert!((ten - 0.80).abs() < 0.01, "{ten} are under 10 MB");
@@ -105,7 +105,7 @@ fn layers_are_as_large_as_in_ibms_registries() {
 
 #[test]
 fn layers_are_as_large_as_on_the_hub() {
-    let sizes = layers(Registry::Hub);
+    let sizes = layers(ImitatedRegistry::Hub);
     let median = sizes[sizes.len() / 2] as f64;
     assert!((median / 4e6 - 1.0).abs() < 0.05, "a median of {median}");
     // σ is the distance of the 84th percentile from the median, in powers of e.
@@ -126,7 +126,7 @@ fn images_are_drawn_by_zipfs_law() {
 
 #[test]
 fn a_seed_makes_the_same_trace_and_another_seed_another() {
-    let one = small(Registry::Ibm, 5_000);
+    let one = small(ImitatedRegistry::Ibm, 5_000);
     assert_eq!(one.trace(), one.trace());
     assert_ne!(one.trace(), Synthetic { seed: 2, ..one }.trace());
     assert_eq!(one.trace().requests(), 5_000);
@@ -135,7 +135,7 @@ fn a_seed_makes_the_same_trace_and_another_seed_another() {
 
 #[test]
 fn a_written_trace_is_read_as_the_same() {
-    let made = small(Registry::Hub, 20_000);
+    let made = small(ImitatedRegistry::Hub, 20_000);
     let mut text = Vec::new();
     made.write(&mut text).unwrap();
     let (read, made) = (read(&text[..], |_| {}).unwrap(), made.trace());
@@ -147,7 +147,7 @@ fn a_written_trace_is_read_as_the_same() {
 #[test]
 fn there_are_one_hit_images_new_tags_and_storms() {
     let mut text = Vec::new();
-    small(Registry::Hub, 300_000).write(&mut text).unwrap();
+    small(ImitatedRegistry::Hub, 300_000).write(&mut text).unwrap();
     let text = String::from_utf8(text).unwrap();
     let columns: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
     let manifests = columns.iter().filter(|line| line[4] == "manifest");
@@ -172,7 +172,7 @@ fn there_are_one_hit_images_new_tags_and_storms() {
 
 #[test]
 fn images_have_a_median_of_eight_layers_and_share_them() {
-    let (mut images, mut random) = (images::Images::new(Registry::Hub, 2_000), Random::new(5));
+    let (mut images, mut random) = (images::Images::new(ImitatedRegistry::Hub, 2_000), Random::new(5));
     let mut used = HashMap::<Id, u32>::new();
     let mut counts: Vec<usize> = (0..2_000)
         .map(|image| {

@@ -3,7 +3,7 @@
 /// The kind of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ObjectKind {
     /// An image manifest or index: upstreams count GETs of it.
     Manifest,
     /// An image's configuration.
@@ -12,7 +12,7 @@ pub enum Kind {
     Blob,
 }
 
-impl Kind {
+impl ObjectKind {
     /// The name in the CSV.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -32,7 +32,7 @@ pub(super) type Id = u32;
 pub(super) struct Object {
     /// Length in bytes.
     pub(super) size: u64,
-    pub(super) kind: Kind,
+    pub(super) kind: ObjectKind,
 }
 
 /// Requests in order.

@@ -17,7 +17,7 @@ use super::{
     staged,
 };
 use crate::{
-    descriptors::{self, Use},
+    descriptors::{self, DescriptorUse},
     lanes::Blocking,
     oci::{Digest, Repository},
 };
@@ -87,7 +87,7 @@ impl<'a> Disk<'a> {
     /// As [`Disk::blob`]; also if only reserved descriptors are left.
     pub fn blob_for_client(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
         match self.blob(digest)? {
-            Some(stored) if descriptors::is_kept(stored.file.file(), Use::File) => {
+            Some(stored) if descriptors::is_kept(stored.file.file(), DescriptorUse::File) => {
                 Err(self.unread(digest, rustix::io::Errno::MFILE.into()))
             }
             stored => Ok(stored),

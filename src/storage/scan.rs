@@ -15,9 +15,9 @@ use crate::oci::{Digest, Domain, RepositoryName};
 /// The folders that were counted, by their inodes and the times of their creation: a folder that is made during the
 /// scan may have the inode number of one that was counted and removed.
 #[derive(Default)]
-struct Counted(HashSet<(Inode, Option<SystemTime>)>);
+struct CountedFolders(HashSet<(Inode, Option<SystemTime>)>);
 
-impl Counted {
+impl CountedFolders {
     /// Returns whether a folder was not counted yet, and marks it as counted.
     fn is_new(&mut self, folder: &Path) -> Result<bool, Error> {
         let found = look::metadata(folder)?;
@@ -39,7 +39,7 @@ impl Disk<'_> {
     }
 
     fn look_at_all<E: From<Error>>(&self, prefix_dir: &mut impl FnMut(Vec<Digest>) -> Result<(), E>) -> Result<(), E> {
-        let mut counted = Counted::default();
+        let mut counted = CountedFolders::default();
         for place in self.layout.prefix_dirs() {
             let place = place?;
             let mut blobs = Vec::new();
@@ -66,7 +66,7 @@ impl Disk<'_> {
         Ok(())
     }
 
-    fn repository(&self, dir: &Path, counted: &mut Counted) -> Result<Charge, Error> {
+    fn repository(&self, dir: &Path, counted: &mut CountedFolders) -> Result<Charge, Error> {
         let mut found = Charge::default();
         for entry in look::entries(dir) {
             let path = entry?.path();
@@ -111,7 +111,7 @@ fn folders(prefix_dir: &Path) -> Result<i64, Error> {
 }
 
 /// Returns the bytes of the skeleton: folders down to repositories and prefix folders, and other files between.
-fn skeleton(dir: &Path, depth: usize, counted: &mut Counted) -> Result<i64, Error> {
+fn skeleton(dir: &Path, depth: usize, counted: &mut CountedFolders) -> Result<i64, Error> {
     if !counted.is_new(dir)? {
         return Ok(0);
     }
@@ -127,7 +127,7 @@ fn skeleton(dir: &Path, depth: usize, counted: &mut Counted) -> Result<i64, Erro
     Ok(sum)
 }
 
-fn below(entry: &DirEntry, depth: usize, counted: &mut Counted) -> Result<i64, Error> {
+fn below(entry: &DirEntry, depth: usize, counted: &mut CountedFolders) -> Result<i64, Error> {
     let (path, name) = (entry.path(), entry.file_name());
     // The staging folders on other mounts are measured apart.
     let sampled = SAMPLED.iter().any(|sampled| name == *sampled) && is_above_blobs(&path, depth);

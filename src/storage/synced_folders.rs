@@ -18,10 +18,10 @@ const KNOWN: usize = 16 << 10;
 
 /// The folders whose names are on disk, as far as remembered.
 #[derive(Debug, Default)]
-pub(super) struct SyncedFolders(Mutex<State>);
+pub(super) struct SyncedFolders(Mutex<FoldersState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct FoldersState {
     /// In the order of paths, where the folders below one follow it.
     known: BTreeSet<PathBuf>,
     removals: Vec<OngoingRemoval>,
@@ -93,7 +93,7 @@ impl SyncedFolders {
     }
 }
 
-impl State {
+impl FoldersState {
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next

@@ -37,11 +37,11 @@ pub struct UploadAllocation {
     file: Arc<BlobFile>,
     allocations: Arc<UploadAllocations>,
     names: Arc<Directory>,
-    room: Mutex<Room>,
+    room: Mutex<AllocatedSpace>,
 }
 
 #[derive(Debug)]
-struct Room {
+struct AllocatedSpace {
     /// The end of the allocated space, as an offset.
     until: u64,
     reservation: Option<Reservation>,
@@ -65,7 +65,7 @@ impl UploadAllocation {
                 Entry::Vacant(place) => place.insert(allocated(path)),
             };
         }
-        let room = Room { until: written, reservation: None, over: false };
+        let room = AllocatedSpace { until: written, reservation: None, over: false };
         Some(Self { path: path.to_owned(), file, allocations, names, room: Mutex::new(room) })
     }
 

@@ -9,15 +9,15 @@ use bytes::Bytes;
 use super::error_body;
 use super::{
     Client, Error, Remote,
-    body::{Body, content_length},
+    body::{ResponseBody, content_length},
     client::Response,
     headers::{content_range, names_another},
-    permits::Permit,
+    permits::RequestPermit,
     remote::Timeouts,
     request::{UpstreamRequest, UpstreamResponse},
 };
 use crate::{
-    metrics::{Content, Tally},
+    metrics::{Content, LabelledCounter},
     oci::{ByteRange, ContentRange, Digest, RepositoryName},
 };
 
@@ -29,19 +29,19 @@ pub struct Validator {
 }
 
 /// The response to a blob request, or to a range of one.
-pub struct Blob {
+pub struct BlobResponse {
     start: u64,
     size: Option<u64>,
     /// Set if the response names another digest.
     is_another: bool,
     validator: Option<Validator>,
-    body: Body,
+    body: ResponseBody,
     timeouts: Timeouts,
-    fetched: Option<Tally>,
-    _permit: Permit,
+    fetched: Option<LabelledCounter>,
+    _permit: RequestPermit,
 }
 
-impl Blob {
+impl BlobResponse {
     /// Returns the offset of the first byte: the requested one, or 0 if the upstream ignored the range.
     #[must_use]
     pub fn start(&self) -> u64 {
@@ -131,7 +131,7 @@ impl Client {
         from: u64,
         until: Option<u64>,
         validator: Option<&Validator>,
-    ) -> Result<Blob, Error> {
+    ) -> Result<BlobResponse, Error> {
         let permit = remote.permits().body().await?;
         let mut get = UpstreamRequest { has_permit: true, ..blob_request(remote, name, digest) };
         if let Some(range) = range(from, until)? {
@@ -142,8 +142,17 @@ impl Client {
         let validator = url.host_str().and_then(|host| strong_etag(&response, host));
         let is_another = names_another(response.headers(), digest);
         let Extent { start, size, part } = extent(&response, from, until)?;
-        let (body, fetched) = (Body::new(response)?.of_part(part), remote.fetched(Content::Blob));
-        Ok(Blob { start, size, is_another, validator, body, timeouts: remote.timeouts(), fetched, _permit: permit })
+        let (body, fetched) = (ResponseBody::new(response)?.of_part(part), remote.fetched(Content::Blob));
+        Ok(BlobResponse {
+            start,
+            size,
+            is_another,
+            validator,
+            body,
+            timeouts: remote.timeouts(),
+            fetched,
+            _permit: permit,
+        })
     }
 }
 

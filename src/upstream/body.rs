@@ -21,7 +21,7 @@ const DISCARDED: u64 = 64 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The body of a response to a GET.
-pub(super) struct Body {
+pub(super) struct ResponseBody {
     response: Response,
     /// `Content-Length`, or the length of the range that comes.
     expected: Option<u64>,
@@ -32,7 +32,7 @@ pub(super) struct Body {
     failure: Option<Error>,
 }
 
-impl Body {
+impl ResponseBody {
     /// Takes the body of a response and its framing.
     ///
     /// # Errors
@@ -119,7 +119,7 @@ fn is_bare_end(error: &PayloadError) -> bool {
 /// Reads as much of an error's or a redirect's body as comes soon, to its end if that is near: the connection can be
 /// used again then.
 pub(super) async fn excerpt(response: Response) -> Bytes {
-    let Ok(mut body) = Body::new(response) else { return Bytes::new() };
+    let Ok(mut body) = ResponseBody::new(response) else { return Bytes::new() };
     let mut start = BytesMut::new();
     let read = async {
         while let Ok(Some(bytes)) = body.next(DISCARD_TIMEOUT).await {

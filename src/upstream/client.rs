@@ -14,7 +14,7 @@ use url::Url;
 use super::{
     Error, Remote,
     address_policy::AddressPolicy,
-    connect::{Dial, Dialer, Route},
+    connect::{ClientRoute, Dial, Dialer},
     error,
     redacted_url::RedactedUrl,
 };
@@ -38,13 +38,13 @@ const AGENT: &str = concat!("entrepot/", env!("CARGO_PKG_VERSION"));
 /// A handle on the connections of one thread. Cheap to clone, and bound to its thread;
 /// [`ClientThreads`](super::ClientThreads) passes it to jobs.
 #[derive(Clone)]
-pub struct Client(Rc<Inner>);
+pub struct Client(Rc<ClientInner>);
 
-struct Inner {
+struct ClientInner {
     dialer: Arc<Dialer>,
     /// One `awc` client for each route. Its connection pool is keyed by host only, and a connection that is allowed for
     /// one upstream must not serve another's redirect.
-    clients: RefCell<HashMap<Route, RouteClient>>,
+    clients: RefCell<HashMap<ClientRoute, RouteClient>>,
 }
 
 /// The connections of one route.
@@ -68,7 +68,7 @@ pub(super) struct Request {
 
 impl Client {
     pub(super) fn new(dialer: Arc<Dialer>) -> Self {
-        Self(Rc::new(Inner { dialer, clients: RefCell::default() }))
+        Self(Rc::new(ClientInner { dialer, clients: RefCell::default() }))
     }
 
     /// Sends the request, and once more if the connection failed: all requests are idempotent. Only connecting has a
@@ -118,7 +118,7 @@ impl Client {
 
     fn route(&self, request: &Request) -> awc::Client {
         let tls = request.url.scheme() == "https";
-        let route = Route { tls, address_policy: request.address_policy, patience: request.connect };
+        let route = ClientRoute { tls, address_policy: request.address_policy, patience: request.connect };
         let mut clients = self.0.clients.borrow_mut();
         let route = clients.entry(route).or_insert_with(|| RouteClient::new(&self.0.dialer, route));
         route.used = Instant::now();
@@ -127,13 +127,13 @@ impl Client {
 }
 
 impl RouteClient {
-    fn new(dialer: &Arc<Dialer>, route: Route) -> Self {
+    fn new(dialer: &Arc<Dialer>, route: ClientRoute) -> Self {
         let now = Instant::now();
         Self { client: client(dialer, route), created: now, used: now }
     }
 }
 
-fn client(dialer: &Arc<Dialer>, route: Route) -> awc::Client {
+fn client(dialer: &Arc<Dialer>, route: ClientRoute) -> awc::Client {
     let connector = awc::Connector::new()
         .connector(Dial { dialer: Arc::clone(dialer), route })
         .timeout(NEVER)

@@ -24,8 +24,8 @@ use crate::{
     oci::{Digest, Reference, RepositoryName},
 };
 
-type Job = Box<dyn FnOnce(Client) + Send>;
-type Queue = mpsc::UnboundedSender<Job>;
+type ClientJob = Box<dyn FnOnce(Client) + Send>;
+type Queue = mpsc::UnboundedSender<ClientJob>;
 
 /// The settings that all connections share.
 #[derive(Clone, Debug)]
@@ -55,9 +55,9 @@ pub fn native_roots(_io: &Blocking) -> RootCertStore {
 /// A few threads, each with a [`Client`] of its own. Cheap to clone. The threads and their jobs end when the last
 /// handle is dropped.
 #[derive(Clone)]
-pub struct ClientThreads(Arc<Inner>);
+pub struct ClientThreads(Arc<ThreadsInner>);
 
-struct Inner {
+struct ThreadsInner {
     dialer: Arc<Dialer>,
     queues: Vec<Mutex<Queue>>,
     turn: AtomicUsize,
@@ -72,7 +72,7 @@ impl ClientThreads {
         let dialer = Arc::new(Dialer::new(settings.roots, settings.proxy)?);
         let queues = (0..count.max(1)).map(|number| start_thread(number, &dialer).map(Mutex::new));
         let queues = queues.collect::<Result<_, _>>()?;
-        Ok(Self(Arc::new(Inner { dialer, queues, turn: AtomicUsize::new(0) })))
+        Ok(Self(Arc::new(ThreadsInner { dialer, queues, turn: AtomicUsize::new(0) })))
     }
 
     /// Runs a future that need not be `Send` on one of the threads. A panic ends this job only.
@@ -108,7 +108,7 @@ impl ClientThreads {
         receiver.await.unwrap_or_else(|_| Err(Error::Job("it panicked, or its thread ended".into())))
     }
 
-    fn enqueue(&self, job: Job) -> Result<(), Error> {
+    fn enqueue(&self, job: ClientJob) -> Result<(), Error> {
         let number = self.0.turn.fetch_add(1, Relaxed) % self.0.queues.len();
         let mut queue = self.0.queues[number].lock();
         let Err(mpsc::error::SendError(job)) = queue.send(job) else { return Ok(()) };
@@ -131,7 +131,7 @@ fn start_thread(number: usize, dialer: &Arc<Dialer>) -> Result<Queue, Error> {
     Ok(sender)
 }
 
-async fn serve(mut jobs: mpsc::UnboundedReceiver<Job>, dialer: Arc<Dialer>) {
+async fn serve(mut jobs: mpsc::UnboundedReceiver<ClientJob>, dialer: Arc<Dialer>) {
     let client = Client::new(dialer);
     let mut close = interval(CLOSE_EVERY);
     close.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -25,8 +25,8 @@ use url::Url;
 use super::{
     Error, Phase, Proxy,
     address_policy::{AddressPolicy, bare_host},
-    proxy::Hop,
-    stream::Stream,
+    proxy::ProxyAddress,
+    stream::UpstreamStream,
 };
 
 /// The delay before the next address is tried (RFC 8305, section 5).
@@ -36,7 +36,7 @@ const PROXY_HEAD: usize = 8 * 1024;
 
 /// The properties that, with the host, decide whether two requests may share connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Route {
+pub(super) struct ClientRoute {
     pub(super) tls: bool,
     pub(super) address_policy: AddressPolicy,
     /// The timeout for DNS, TCP and TLS together.
@@ -73,11 +73,11 @@ impl Dialer {
 #[derive(Clone)]
 pub(super) struct Dial {
     pub(super) dialer: Arc<Dialer>,
-    pub(super) route: Route,
+    pub(super) route: ClientRoute,
 }
 
 impl Service<ConnectInfo<Uri>> for Dial {
-    type Response = Connection<Uri, Stream>;
+    type Response = Connection<Uri, UpstreamStream>;
     type Error = ConnectError;
     type Future = LocalBoxFuture<'static, Result<Self::Response, ConnectError>>;
 
@@ -94,18 +94,18 @@ impl Service<ConnectInfo<Uri>> for Dial {
 }
 
 impl Dial {
-    async fn connect(&self, host: &str, port: u16) -> Result<Stream, Error> {
+    async fn connect(&self, host: &str, port: u16) -> Result<UpstreamStream, Error> {
         let late = |_| Err(Error::Timeout { phase: Phase::Connect });
         timeout(self.route.patience, self.establish(host, port)).await.unwrap_or_else(late)
     }
 
-    async fn establish(&self, host: &str, port: u16) -> Result<Stream, Error> {
+    async fn establish(&self, host: &str, port: u16) -> Result<UpstreamStream, Error> {
         let hop = self.dialer.proxy.hop_for(host, port).filter(|_| self.route.tls);
         let tcp = match hop {
             Some(hop) => self.through(hop, host, port).await?,
             None => open(self.allowed(host, port).await?).await?,
         };
-        if self.route.tls { self.secure(host, tcp).await } else { Ok(Stream::plain(tcp)) }
+        if self.route.tls { self.secure(host, tcp).await } else { Ok(UpstreamStream::plain(tcp)) }
     }
 
     /// Returns the host's addresses that the policy allows.
@@ -119,7 +119,7 @@ impl Dial {
         }
     }
 
-    async fn through(&self, hop: &Hop, host: &str, port: u16) -> Result<TcpStream, Error> {
+    async fn through(&self, hop: &ProxyAddress, host: &str, port: u16) -> Result<TcpStream, Error> {
         let literal = host.parse::<IpAddr>().is_ok_and(|address| !self.route.address_policy.allows(address));
         if literal || !self.route.address_policy.allows_name(host) {
             return Err(Error::Redirect(format!("{host} is not a public host")));
@@ -130,11 +130,11 @@ impl Dial {
         Ok(tcp)
     }
 
-    async fn secure(&self, host: &str, tcp: TcpStream) -> Result<Stream, Error> {
+    async fn secure(&self, host: &str, tcp: TcpStream) -> Result<UpstreamStream, Error> {
         let unfit = |_| Error::Unreachable(format!("TLS: {host} cannot be a certificate's name"));
         let name = ServerName::try_from(host.to_owned()).map_err(unfit)?;
         let failed = |error: io::Error| Error::Unreachable(format!("TLS with {host}: {error}"));
-        self.dialer.tls.connect(name, tcp).await.map(Stream::tls).map_err(failed)
+        self.dialer.tls.connect(name, tcp).await.map(UpstreamStream::tls).map_err(failed)
     }
 }
 
@@ -166,7 +166,7 @@ async fn open(addresses: Vec<SocketAddr>) -> Result<TcpStream, Error> {
 }
 
 /// Sends CONNECT (RFC 9110, section 9.3.6).
-async fn ask_proxy(tcp: &mut TcpStream, hop: &Hop, host: &str, port: u16) -> io::Result<()> {
+async fn ask_proxy(tcp: &mut TcpStream, hop: &ProxyAddress, host: &str, port: u16) -> io::Result<()> {
     let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let authorization = hop.authorization.as_ref();
     let authorization = authorization.map_or_else(String::new, |value| format!("Proxy-Authorization: {value}\r\n"));

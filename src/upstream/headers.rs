@@ -5,29 +5,21 @@ use std::time::{Duration, SystemTime};
 use awc::http::header::{CONTENT_RANGE, HeaderMap, LINK, RETRY_AFTER};
 use url::Url;
 
-use crate::oci::{ContentRange, Digest};
-
-/// The state of a rate limit: Docker Hub's `ratelimit-limit` and `ratelimit-remaining`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// The requests that a window allows.
-    pub limit: u64,
-    /// The requests left in it.
-    pub remaining: u64,
-    /// The length of the window, if it was sent.
-    pub window: Option<Duration>,
-}
+use crate::{
+    metrics::PullRateLimit,
+    oci::{ContentRange, Digest},
+};
 
 /// Returns a header's value as text.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Returns the rate limit of a response, if it has one.
-pub(super) fn budget(headers: &HeaderMap) -> Option<Budget> {
+/// Returns the rate limit of a response (`ratelimit-limit` and `ratelimit-remaining`, as of Docker Hub), if it has one.
+pub(super) fn pull_rate_limit(headers: &HeaderMap) -> Option<PullRateLimit> {
     let (limit, window) = amount(text(headers, "ratelimit-limit")?)?;
     let (remaining, other) = amount(text(headers, "ratelimit-remaining")?)?;
-    Some(Budget { limit, remaining, window: window.or(other) })
+    Some(PullRateLimit { limit, remaining, window: window.or(other) })
 }
 
 /// Parses `100;w=21600`, or `100`.

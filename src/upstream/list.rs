@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     Client, Error, Remote,
-    body::Body,
+    body::ResponseBody,
     headers::{next_query, text},
     manifest::media_type,
     request::UpstreamRequest,
@@ -81,7 +81,7 @@ impl Client {
         let link = next_query(headers, &answer.url);
         let media_type = media_type(headers);
         let filters = text(headers, HeaderName::from_static("oci-filters-applied").as_str()).map(str::to_owned);
-        let bytes = Body::new(answer.response)?.collect(LONGEST, remote.document_stall()).await?;
+        let bytes = ResponseBody::new(answer.response)?.collect(LONGEST, remote.document_stall()).await?;
         remote.fetched(Content::List).iter().for_each(|tally| tally.add(bytes.len() as u64));
         Ok(Page { bytes, media_type, link, filters })
     }
@@ -99,11 +99,11 @@ impl Page {
 /// distribution-spec, "Listing Tags". Registries written in Go send `null` for an empty list.
 fn is_list_of_tags(bytes: &[u8]) -> bool {
     #[derive(Deserialize)]
-    struct List {
+    struct TagList {
         name: Option<String>,
         tags: Option<Vec<String>>,
     }
-    serde_json::from_slice(bytes).is_ok_and(|list: List| list.name.is_some() || list.tags.is_some())
+    serde_json::from_slice(bytes).is_ok_and(|list: TagList| list.name.is_some() || list.tags.is_some())
 }
 
 fn is_index(bytes: &[u8]) -> bool {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{
     Client, Error, Remote,
-    body::{Body, content_length},
+    body::{ResponseBody, content_length},
     headers::{digest, text},
     request::UpstreamRequest,
 };
@@ -77,7 +77,7 @@ impl Client {
         let answer = self.ask(&manifest_request(remote, name, reference, Method::GET)).await?;
         let headers = answer.response.headers();
         let (digest, media_type) = (digest(headers), media_type(headers));
-        let bytes = Body::new(answer.response)?.collect(LONGEST, remote.document_stall()).await?;
+        let bytes = ResponseBody::new(answer.response)?.collect(LONGEST, remote.document_stall()).await?;
         let asked = match reference {
             Reference::Digest(asked) => Some(*asked),
             Reference::Tag(_) => digest,

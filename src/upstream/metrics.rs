@@ -5,7 +5,7 @@ use std::time::Duration;
 use awc::http::StatusCode;
 
 use super::{Error, Remote, request::UpstreamResponse};
-use crate::metrics::{Content, Tally, UpstreamResult};
+use crate::metrics::{Content, LabelledCounter, UpstreamResult};
 
 impl Remote {
     /// Counts a request that was answered or failed.
@@ -22,7 +22,7 @@ impl Remote {
     }
 
     /// Returns the counter for the bytes that the upstream sends.
-    pub(super) fn fetched(&self, content: Content) -> Option<Tally> {
+    pub(super) fn fetched(&self, content: Content) -> Option<LabelledCounter> {
         self.metrics().map(|metrics| metrics.fetched(self.domain(), content))
     }
 

@@ -37,14 +37,13 @@ mod urls;
 #[cfg(test)]
 mod tests;
 
-pub use blob::{Blob, Validator};
+pub use blob::{BlobResponse, Validator};
 pub use challenge::Challenge;
 pub use client::Client;
 pub use client_threads::{ClientThreads, ConnectionSettings, native_roots};
 pub use credentials::Credentials;
 pub use error::{Error, Phase};
-pub use headers::Budget;
 pub use list::Page;
 pub use manifest::{ManifestBody, ManifestHead};
 pub use proxy::Proxy;
-pub use remote::{Options, Remote, Timeouts};
+pub use remote::{Remote, Timeouts, UpstreamOptions};

@@ -18,7 +18,7 @@ pub(super) const HEADS: usize = if cfg!(test) { 24 } else { 768 };
 const WAIT: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_secs(5) };
 
 /// A permit to send a request, held for as long as it lives.
-pub(super) type Permit = OwnedSemaphorePermit;
+pub(super) type RequestPermit = OwnedSemaphorePermit;
 
 /// The permits of one upstream.
 pub(super) struct Permits {
@@ -32,12 +32,12 @@ impl Permits {
     }
 
     /// Waits for a permit to fetch a blob.
-    pub(super) async fn body(&self) -> Result<Permit, Error> {
+    pub(super) async fn body(&self) -> Result<RequestPermit, Error> {
         Arc::clone(&self.bodies).acquire_owned().await.map_err(|_| Error::ConcurrencyLimit)
     }
 
     /// Waits for a permit for any other request.
-    pub(super) async fn head(&self) -> Result<Permit, Error> {
+    pub(super) async fn head(&self) -> Result<RequestPermit, Error> {
         let permit = timeout(WAIT, Arc::clone(&self.heads).acquire_owned()).await;
         permit.ok().and_then(Result::ok).ok_or(Error::ConcurrencyLimit)
     }

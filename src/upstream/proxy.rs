@@ -10,13 +10,13 @@ use crate::config::Cidr;
 /// The proxy for `https` upstreams. `HTTP_PROXY` is not honoured.
 #[derive(Clone, Default)]
 pub struct Proxy {
-    hop: Option<Hop>,
+    hop: Option<ProxyAddress>,
     exceptions: Vec<Exception>,
 }
 
 /// The address of the proxy.
 #[derive(Clone)]
-pub(super) struct Hop {
+pub(super) struct ProxyAddress {
     pub(super) host: String,
     pub(super) port: u16,
     /// `Proxy-Authorization`, if its URL has user information.
@@ -45,13 +45,13 @@ impl Proxy {
         let hop = get("HTTPS_PROXY").or_else(|| get("https_proxy"));
         let exceptions = get("NO_PROXY").or_else(|| get("no_proxy")).unwrap_or_default();
         Ok(Self {
-            hop: hop.map(|text| Hop::parse(text.trim())).transpose()?,
+            hop: hop.map(|text| ProxyAddress::parse(text.trim())).transpose()?,
             exceptions: exceptions.split(',').filter_map(Exception::parse).collect(),
         })
     }
 
     /// Returns the proxy to use for a host, if any. This machine itself is always reached directly.
-    pub(super) fn hop_for(&self, host: &str, port: u16) -> Option<&Hop> {
+    pub(super) fn hop_for(&self, host: &str, port: u16) -> Option<&ProxyAddress> {
         let host = bare_host(host).trim_end_matches('.');
         let address: Option<IpAddr> = host.parse().ok();
         let local = host == "localhost" || address.is_some_and(|address| address.is_loopback());
@@ -67,7 +67,7 @@ impl std::fmt::Debug for Proxy {
     }
 }
 
-impl Hop {
+impl ProxyAddress {
     fn parse(text: &str) -> Result<Self, Error> {
         let wrong = || Error::Setting("HTTPS_PROXY must be a URL like http://proxy.example:3128".into());
         let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };

@@ -14,17 +14,17 @@ use parking_lot::Mutex;
 use url::{Host, Url};
 
 use super::{
-    Budget, Credentials, Error,
+    Credentials, Error,
     address_policy::{self, AddressPolicy},
     headers,
     permits::Permits,
 };
 use super::{
-    token_cache::Tokens,
+    token_cache::TokenCache,
     urls::{is_http, strip},
 };
 use crate::{
-    metrics::Metrics,
+    metrics::{Metrics, PullRateLimit},
     oci::{Domain, RepositoryName},
 };
 
@@ -51,7 +51,7 @@ impl Default for Timeouts {
 
 /// The options of an upstream.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct UpstreamOptions {
     /// The account there; anonymous if `None`.
     pub credentials: Option<Credentials>,
     /// The timeouts.
@@ -66,19 +66,19 @@ pub struct Options {
 
 /// An upstream registry. Cheap to clone, and shared by all threads.
 #[derive(Clone)]
-pub struct Remote(Arc<Inner>);
+pub struct Remote(Arc<RemoteInner>);
 
-struct Inner {
+struct RemoteInner {
     domain: Domain,
     base: Url,
-    options: Options,
-    tokens: Tokens,
+    options: UpstreamOptions,
+    tokens: TokenCache,
     permits: Permits,
     /// Set after a Basic challenge: the credentials are sent at once from then on.
     basic: AtomicBool,
     /// Set after the warning that a realm did not get the credentials.
     warned: AtomicBool,
-    budget: Mutex<Option<Budget>>,
+    pull_rate_limit: Mutex<Option<PullRateLimit>>,
     address_policy: Mutex<Option<(Instant, AddressPolicy)>>,
 }
 
@@ -88,7 +88,7 @@ impl Remote {
     ///
     /// # Errors
     /// [`Error::Setting`] unless `base` is an `http` or `https` URL.
-    pub fn new(domain: Domain, mut base: Url, mut options: Options) -> Result<Self, Error> {
+    pub fn new(domain: Domain, mut base: Url, mut options: UpstreamOptions) -> Result<Self, Error> {
         if !is_http(&base) {
             return Err(Error::Setting("an upstream is given as an http or https URL".into()));
         }
@@ -98,15 +98,15 @@ impl Remote {
         base.set_query(None);
         let path = base.path().trim_end_matches('/').to_owned();
         base.set_path(&path);
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(RemoteInner {
             domain,
             base,
             options,
-            tokens: Tokens::default(),
+            tokens: TokenCache::default(),
             permits: Permits::new(),
             basic: AtomicBool::new(false),
             warned: AtomicBool::new(false),
-            budget: Mutex::default(),
+            pull_rate_limit: Mutex::default(),
             address_policy: Mutex::default(),
         })))
     }
@@ -125,13 +125,13 @@ impl Remote {
 
     /// Returns the rate limit in its last response.
     #[must_use]
-    pub fn budget(&self) -> Option<Budget> {
-        *self.0.budget.lock()
+    pub fn pull_rate_limit(&self) -> Option<PullRateLimit> {
+        *self.0.pull_rate_limit.lock()
     }
 
-    pub(super) fn note_budget(&self, headers: &HeaderMap) {
-        if let Some(budget) = headers::budget(headers) {
-            *self.0.budget.lock() = Some(budget);
+    pub(super) fn note_pull_rate_limit(&self, headers: &HeaderMap) {
+        if let Some(limit) = headers::pull_rate_limit(headers) {
+            *self.0.pull_rate_limit.lock() = Some(limit);
         }
     }
 
@@ -153,7 +153,7 @@ impl Remote {
         self.0.options.credentials.as_ref()
     }
 
-    pub(super) fn tokens(&self) -> &Tokens {
+    pub(super) fn tokens(&self) -> &TokenCache {
         &self.0.tokens
     }
 
@@ -272,7 +272,8 @@ mod tests {
     use super::*;
 
     fn remote(base: &str, realm: Option<&str>) -> Remote {
-        let options = Options { realm: realm.map(|realm| realm.parse().unwrap()), ..Options::default() };
+        let options =
+            UpstreamOptions { realm: realm.map(|realm| realm.parse().unwrap()), ..UpstreamOptions::default() };
         Remote::new(Domain::docker_hub(), base.parse().unwrap(), options).unwrap()
     }
 
@@ -338,7 +339,7 @@ mod tests {
     #[test]
     fn nothing_prints_the_password() {
         let base = "https://me:hunter2@r.example/prefix/".parse().unwrap();
-        let remote = Remote::new(Domain::docker_hub(), base, Options::default()).unwrap();
+        let remote = Remote::new(Domain::docker_hub(), base, UpstreamOptions::default()).unwrap();
         assert_eq!(remote.credentials().unwrap().password, "hunter2");
         assert_eq!(remote.base().as_str(), "https://r.example/prefix");
         let name = "a/b".parse().unwrap();
@@ -349,7 +350,7 @@ mod tests {
     #[test]
     fn only_http_is_an_upstream() {
         for bad in ["ftp://r.example", "mailto:a@b", "file:///x"] {
-            let made = Remote::new(Domain::docker_hub(), bad.parse().unwrap(), Options::default());
+            let made = Remote::new(Domain::docker_hub(), bad.parse().unwrap(), UpstreamOptions::default());
             assert!(matches!(made, Err(Error::Setting(_))), "{bad}");
         }
     }

@@ -112,7 +112,7 @@ impl Client {
     ) -> Result<Response, Error> {
         let authorization = authorization.header(request.remote);
         let response = self.send(&request.for_url(url, AddressPolicy::ANYWHERE, authorization)).await?;
-        request.remote.note_budget(response.headers());
+        request.remote.note_pull_rate_limit(response.headers());
         Ok(response)
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn watch_end<T>(poll: impl FnOnce() -> T) -> (T, bool) {
 
 /// A connection to an upstream.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct UpstreamStream {
     transport: Transport,
     /// The response whose head is expected, since its request was written.
     awaited: Option<PendingEnd>,
@@ -62,7 +62,7 @@ enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Stream {
+impl UpstreamStream {
     pub(super) fn plain(tcp: TcpStream) -> Self {
         Self::over(Transport::Plain(tcp))
     }
@@ -114,7 +114,7 @@ impl Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for UpstreamStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.read_head(cx))?;
@@ -135,7 +135,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for UpstreamStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         // Keeps the first piece: a request may be written in several.
@@ -162,7 +162,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-impl ActixStream for Stream {
+impl ActixStream for UpstreamStream {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
         ActixStream::poll_read_ready(self.tcp(), cx)
     }

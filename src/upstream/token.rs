@@ -15,7 +15,7 @@ use url::Url;
 
 use super::{
     Client, Error, Remote,
-    body::Body,
+    body::ResponseBody,
     challenge::Challenge,
     client::{Request, Response},
 };
@@ -98,7 +98,7 @@ impl Client {
             return Err(refusal(&request.url, response).await);
         }
         let stall = remote.timeouts().head;
-        let body = Body::new(response)?.collect(ANSWER_LIMIT, stall).await?;
+        let body = ResponseBody::new(response)?.collect(ANSWER_LIMIT, stall).await?;
         parse(&body, asked)
     }
 

@@ -24,9 +24,9 @@ impl Token {
 }
 
 /// The tokens of an upstream, by the repository that they permit to pull.
-pub(super) struct Tokens(moka::sync::Cache<RepositoryName, Arc<Slot>>);
+pub(super) struct TokenCache(moka::sync::Cache<RepositoryName, Arc<TokenSlot>>);
 
-impl Default for Tokens {
+impl Default for TokenCache {
     fn default() -> Self {
         Self(moka::sync::Cache::new(KEPT))
     }
@@ -34,7 +34,7 @@ impl Default for Tokens {
 
 /// The token of one scope.
 #[derive(Default)]
-pub(super) struct Slot {
+pub(super) struct TokenSlot {
     latest: Mutex<Latest>,
     /// Held while a token is fetched.
     turn: tokio::sync::Mutex<()>,
@@ -47,8 +47,8 @@ pub(super) struct Latest {
     outcome: Option<Result<Arc<Token>, Error>>,
 }
 
-impl Tokens {
-    pub(super) fn slot(&self, name: &RepositoryName) -> Arc<Slot> {
+impl TokenCache {
+    pub(super) fn slot(&self, name: &RepositoryName) -> Arc<TokenSlot> {
         self.0.get_with_by_ref(name, Arc::default)
     }
 
@@ -59,7 +59,7 @@ impl Tokens {
     }
 }
 
-impl Slot {
+impl TokenSlot {
     /// Returns the result that needs no fetch: a token other than the refused one, or the failure of a fetch that was
     /// waited for.
     pub(super) fn settled(&self, refused: Option<&Arc<Token>>, fetches_seen: u64) -> Option<Result<Arc<Token>, Error>> {

@@ -7,9 +7,9 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-use super::Order;
+use super::SortOrder;
 use crate::{
-    admin::{self, Response},
+    admin::{self, AdminResponse},
     oci::{self, NamePattern},
 };
 
@@ -19,7 +19,7 @@ const PUSHED: &str = "pushed";
 /// The selection to show.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
-    pub(super) sort: Order,
+    pub(super) sort: SortOrder,
     /// The most entries of each list.
     pub(super) top: Option<u64>,
     /// The repositories to show with their tags; others are omitted.
@@ -28,13 +28,13 @@ pub(super) struct Choice {
 
 /// The whole report.
 #[derive(Debug, Serialize)]
-pub(super) struct Document {
+pub(super) struct UsageDocument {
     #[serde(serialize_with = "time")]
     pub(super) at: u64,
     pub(super) total: u64,
     pub(super) quota: Option<u64>,
     pub(super) share: Option<u64>,
-    pub(super) sources: Vec<Source>,
+    pub(super) sources: Vec<SourceRow>,
     pub(super) other: Other,
     pub(super) changed: i64,
 }
@@ -52,18 +52,18 @@ pub(super) struct Other {
 
 /// An upstream, or all pushed content.
 #[derive(Debug, Serialize)]
-pub(super) struct Source {
+pub(super) struct SourceRow {
     pub(super) source: String,
     pub(super) class: &'static str,
     #[serde(flatten)]
     pub(super) weight: UsageRow,
     /// The number of repositories, shown or not.
     pub(super) repository_count: usize,
-    pub(super) repositories: Vec<Repository>,
+    pub(super) repositories: Vec<RepositoryRow>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Repository {
+pub(super) struct RepositoryRow {
     pub(super) name: String,
     #[serde(flatten)]
     pub(super) weight: UsageRow,
@@ -71,11 +71,11 @@ pub(super) struct Repository {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tag_count: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) tags: Option<Vec<Tag>>,
+    pub(super) tags: Option<Vec<TagRow>>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Tag {
+pub(super) struct TagRow {
     pub(super) tag: String,
     pub(super) digest: String,
     #[serde(flatten)]
@@ -92,19 +92,19 @@ pub(super) struct UsageRow {
     pub(super) used: Option<u64>,
 }
 
-impl Document {
+impl UsageDocument {
     /// Builds the report from all responses. Returns `None` if no repository matches `choice`.
-    pub(super) fn new(answers: Vec<Response>, choice: &Choice) -> Option<Self> {
-        let (mut sources, mut repositories, mut disk) = (Vec::new(), Vec::new(), admin::Disk::default());
+    pub(super) fn new(answers: Vec<AdminResponse>, choice: &Choice) -> Option<Self> {
+        let (mut sources, mut repositories, mut disk) = (Vec::new(), Vec::new(), admin::DiskUsage::default());
         for answer in answers {
             match answer {
-                Response::Source(source) => sources.push(source),
-                Response::Repository(item) => repositories.push(homed(item, choice)),
-                Response::Tag(item) => {
+                AdminResponse::Source(source) => sources.push(source),
+                AdminResponse::Repository(item) => repositories.push(homed(item, choice)),
+                AdminResponse::Tag(item) => {
                     let tags = repositories.last_mut().and_then(|(_, repository)| repository.tags.as_mut());
-                    tags.into_iter().for_each(|tags| tags.push(Tag::new(item.clone())));
+                    tags.into_iter().for_each(|tags| tags.push(TagRow::new(item.clone())));
                 }
-                Response::Counted(counted) => disk = counted,
+                AdminResponse::Counted(counted) => disk = counted,
                 _ => {}
             }
         }
@@ -113,22 +113,23 @@ impl Document {
         }
         let mut sources: Vec<_> = sources.into_iter().map(|item| source(item, &mut repositories, choice)).collect();
         choice.sort(&mut sources, |source| (&source.weight, &source.source));
-        let admin::Disk { at, total, quota, share, unlinked, links, staged, quarantined, index, other, changed } = disk;
+        let admin::DiskUsage { at, total, quota, share, unlinked, links, staged, quarantined, index, other, changed } =
+            disk;
         let other = Other { unlinked, links, staged, quarantined, index, other };
         Some(Self { at, total, quota, share, sources, other, changed })
     }
 }
 
-type Homed = (Option<String>, Repository);
+type Homed = (Option<String>, RepositoryRow);
 
-fn homed(item: admin::Repository, choice: &Choice) -> Homed {
-    let admin::Repository { domain, name, weight } = item;
+fn homed(item: admin::RepositoryUsage, choice: &Choice) -> Homed {
+    let admin::RepositoryUsage { domain, name, weight } = item;
     let tags = choice.wants_tags_of(domain.as_deref(), &name).then(Vec::new);
-    (domain, Repository { name, weight: weight.into(), tag_count: None, tags })
+    (domain, RepositoryRow { name, weight: weight.into(), tag_count: None, tags })
 }
 
 /// Builds a source with its repositories.
-fn source(item: admin::Source, all: &mut Vec<Homed>, choice: &Choice) -> Source {
+fn source(item: admin::SourceUsage, all: &mut Vec<Homed>, choice: &Choice) -> SourceRow {
     let own = all.extract_if(.., |(domain, _)| *domain == item.domain).map(|(_, repository)| repository);
     let mut repositories: Vec<_> = own.collect();
     let repository_count = repositories.len();
@@ -138,7 +139,7 @@ fn source(item: admin::Source, all: &mut Vec<Homed>, choice: &Choice) -> Source 
         repository.tag_count = repository.tags.as_ref().map(Vec::len);
         repository.tags.iter_mut().for_each(|tags| choice.cut(tags, |tag| (&tag.weight, &tag.tag)));
     }
-    Source {
+    SourceRow {
         class: if item.domain.is_some() { "mirrored" } else { "hosted" },
         source: item.domain.unwrap_or_else(|| PUSHED.to_owned()),
         weight: item.weight.into(),
@@ -165,9 +166,9 @@ impl Choice {
         all.sort_by(|one, other| {
             let ((one, name), (other, other_name)) = (of(one), of(other));
             let first = match self.sort {
-                Order::Size => Ordering::Equal,
-                Order::Exclusive => other.exclusive.cmp(&one.exclusive),
-                Order::Used => one.used.cmp(&other.used),
+                SortOrder::Size => Ordering::Equal,
+                SortOrder::Exclusive => other.exclusive.cmp(&one.exclusive),
+                SortOrder::Used => one.used.cmp(&other.used),
             };
             first.then(other.size.cmp(&one.size)).then_with(|| name.cmp(other_name))
         });
@@ -179,16 +180,16 @@ impl Choice {
     }
 }
 
-impl Tag {
-    fn new(item: admin::Tag) -> Self {
-        let admin::Tag { tag, digest, weight } = item;
+impl TagRow {
+    fn new(item: admin::TagUsage) -> Self {
+        let admin::TagUsage { tag, digest, weight } = item;
         Self { tag, digest, weight: weight.into() }
     }
 }
 
-impl From<admin::Usage> for UsageRow {
-    fn from(weight: admin::Usage) -> Self {
-        let admin::Usage { size, exclusive, objects, used } = weight;
+impl From<admin::UsageFigures> for UsageRow {
+    fn from(weight: admin::UsageFigures) -> Self {
+        let admin::UsageFigures { size, exclusive, objects, used } = weight;
         Self { size, exclusive, shared: size.saturating_sub(exclusive), objects, used }
     }
 }

@@ -1,19 +1,19 @@
 //! The usage report as a text table. The name is the last column, so that it may have any width.
 
-use super::document::{Document, Source, UsageRow};
+use super::document::{SourceRow, UsageDocument, UsageRow};
 use crate::cli::report::size;
 
 /// The titles of the columns before the name.
 const TITLES: [&str; 5] = ["SIZE", "EXCLUSIVE", "SHARED", "OBJECTS", "LAST USED"];
 
-struct Row {
+struct TableRow {
     cells: [String; 5],
     name: String,
 }
 
 /// Returns the table's lines.
-pub(super) fn lines(document: &Document) -> Vec<String> {
-    let mut rows = vec![Row { cells: TITLES.map(str::to_owned), name: String::new() }];
+pub(super) fn lines(document: &UsageDocument) -> Vec<String> {
+    let mut rows = vec![TableRow { cells: TITLES.map(str::to_owned), name: String::new() }];
     document.sources.iter().for_each(|source| add(&mut rows, source, document.at));
     rows.extend(rest(document));
     let width = |column: usize| rows.iter().map(|row| row.cells[column].len()).max().unwrap_or_default();
@@ -21,7 +21,7 @@ pub(super) fn lines(document: &Document) -> Vec<String> {
     rows.iter().map(|row| row.line(&widths)).collect()
 }
 
-fn add(rows: &mut Vec<Row>, source: &Source, now: u64) {
+fn add(rows: &mut Vec<TableRow>, source: &SourceRow, now: u64) {
     rows.push(row(&source.weight, now, format!("{} ({})", source.source, source.class)));
     for repository in &source.repositories {
         rows.push(row(&repository.weight, now, format!("  {}", repository.name)));
@@ -32,20 +32,20 @@ fn add(rows: &mut Vec<Row>, source: &Source, now: u64) {
     rows.extend(more(source.repository_count, source.repositories.len(), "  "));
 }
 
-fn row(weight: &UsageRow, now: u64, name: String) -> Row {
+fn row(weight: &UsageRow, now: u64, name: String) -> TableRow {
     let UsageRow { size: bytes, exclusive, shared, objects, used } = *weight;
     let used = used.map_or_else(|| "-".to_owned(), |used| age(now.saturating_sub(used)));
-    Row { cells: [size(bytes), size(exclusive), size(shared), objects.to_string(), used], name }
+    TableRow { cells: [size(bytes), size(exclusive), size(shared), objects.to_string(), used], name }
 }
 
 /// Returns a row with the number of entries that are not shown.
-fn more(all: usize, shown: usize, indent: &str) -> Option<Row> {
+fn more(all: usize, shown: usize, indent: &str) -> Option<TableRow> {
     let left = all.saturating_sub(shown);
-    (left > 0).then(|| Row { cells: Default::default(), name: format!("{indent}(and {left} more)") })
+    (left > 0).then(|| TableRow { cells: Default::default(), name: format!("{indent}(and {left} more)") })
 }
 
 /// Returns the rows of disk usage without a source, and the total.
-fn rest(document: &Document) -> impl Iterator<Item = Row> {
+fn rest(document: &UsageDocument) -> impl Iterator<Item = TableRow> {
     let other = &document.other;
     let parts = [
         (other.unlinked, "blobs that nothing links: `entrepot gc` removes them"),
@@ -58,7 +58,7 @@ fn rest(document: &Document) -> impl Iterator<Item = Row> {
     let line = |text: String, name: String| {
         let mut cells: [String; 5] = Default::default();
         cells[0] = text;
-        Row { cells, name }
+        TableRow { cells, name }
     };
     let parts =
         parts.into_iter().filter(|(bytes, _)| *bytes > 0).map(move |(bytes, name)| line(size(bytes), name.to_owned()));
@@ -81,7 +81,7 @@ fn age(seconds: u64) -> String {
     }
 }
 
-impl Row {
+impl TableRow {
     /// Aligns sizes and numbers to the right, and times and names to the left.
     fn line(&self, widths: &[usize; 5]) -> String {
         let [bytes, exclusive, shared, objects, used] = &self.cells;

@@ -7,7 +7,7 @@ use crate::oci::{Action, NamePattern};
 
 const USERS: &str = "auth:\n  htpasswd: {realm: r, path: /nowhere/htpasswd}\n";
 
-fn users(rest: &str) -> Users {
+fn users(rest: &str) -> UsersConfig {
     match load(&format!("version: 0.1\n{USERS}{rest}")).unwrap().config.auth.into_value() {
         Auth::Users(users) => users,
         other => panic!("{other:?}"),
@@ -44,7 +44,7 @@ fn what_is_printed_means_the_same() {
     );
     let loaded = load(&text).unwrap();
     let again = load(&loaded.config.to_yaml()).unwrap();
-    let parts = |loaded: &Loaded| match loaded.config.auth.value() {
+    let parts = |loaded: &LoadedConfig| match loaded.config.auth.value() {
         Auth::Users(users) => {
             let rules = users.access.clone().unwrap();
             (users.groups.clone(), rules.into_iter().map(|rule| (rule.who, rule.may, rule.place)).collect::<Vec<_>>())

@@ -121,7 +121,7 @@ fn a_remote_url_is_checked() {
 #[test]
 fn a_user_in_the_url_is_taken_out_of_it() {
     let url = ("REGISTRY_PROXY_REMOTEURL", "https://bob:p%40ss%zz@mirror.example/hub");
-    let Proxy { remoteurl, username, password, .. } = with(&[url]).config.proxy;
+    let ProxyConfig { remoteurl, username, password, .. } = with(&[url]).config.proxy;
     assert_eq!(remoteurl.as_str(), "https://mirror.example/hub");
     assert_eq!(username.as_deref(), Some("bob"));
     assert_eq!(password.as_ref().unwrap().expose(), "p@ss%zz");

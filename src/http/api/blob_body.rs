@@ -16,7 +16,7 @@ use futures_util::stream;
 use super::multipart::Part;
 use crate::{
     lanes::{Blocking, Lane, Lanes},
-    metrics::Tally,
+    metrics::LabelledCounter,
     registry::{Blob, ReadSlice, Reader},
     storage::BlobFile,
 };
@@ -41,20 +41,20 @@ pub(in crate::http) fn respond(
     blob: Blob,
     parts: VecDeque<Part>,
     length: u64,
-    served: Option<Tally>,
+    served: Option<LabelledCounter>,
     lanes: &Lanes,
 ) -> HttpResponse {
-    let chunks = stream::try_unfold(Body::new(blob, parts, served, lanes.clone()), Body::next);
+    let chunks = stream::try_unfold(BlobBody::new(blob, parts, served, lanes.clone()), BlobBody::next);
     response.body(SizedStream::new(length, Box::pin(chunks)))
 }
 
-struct Body {
+struct BlobBody {
     blob: Blob,
     /// The parts not started yet.
     parts: VecDeque<Part>,
     /// The reader of the current part.
     reader: Option<Reader>,
-    served: Option<Tally>,
+    served: Option<LabelledCounter>,
     lanes: Lanes,
     /// The size of the next read.
     chunk: usize,
@@ -68,8 +68,8 @@ struct Body {
     read_at: Option<Instant>,
 }
 
-impl Body {
-    fn new(blob: Blob, parts: VecDeque<Part>, served: Option<Tally>, lanes: Lanes) -> Self {
+impl BlobBody {
+    fn new(blob: Blob, parts: VecDeque<Part>, served: Option<LabelledCounter>, lanes: Lanes) -> Self {
         Self {
             blob,
             parts,

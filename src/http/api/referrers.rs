@@ -13,7 +13,7 @@ use crate::{
     },
     metrics::Content,
     oci::{Digest, MediaType, Repository},
-    registry::{List, Registry},
+    registry::{ListKind, Registry},
 };
 
 const FILTERS_APPLIED: &str = "OCI-Filters-Applied";
@@ -27,7 +27,7 @@ pub(in crate::http) async fn list(registry: State, request: HttpRequest) -> Resu
     }
     let query = extract::upstream_query(&request)?;
     let registry = registry.into_inner();
-    let (page, cache_status) = registry.list(&repository, List::Referrers(digest), &query).await?;
+    let (page, cache_status) = registry.list(&repository, ListKind::Referrers(digest), &query).await?;
     let served = http_metrics::answered(&registry, &repository, Content::List, cache_status);
     served.iter().for_each(|served| served.add(page.bytes.len() as u64));
     let mut response = found();

@@ -18,7 +18,7 @@ use crate::{
     },
     metrics::Content,
     oci::Repository,
-    registry::{self, List, NamePage, Registry},
+    registry::{self, ListKind, NamePage, Registry},
 };
 
 /// Tags in one chunk of a streamed response.
@@ -32,7 +32,7 @@ pub(in crate::http) async fn list(registry: State, request: HttpRequest) -> Resu
     }
     let query = extract::upstream_query(&request)?;
     let registry = registry.into_inner();
-    let (page, cache_status) = registry.list(&repository, List::Tags, &query).await?;
+    let (page, cache_status) = registry.list(&repository, ListKind::Tags, &query).await?;
     let served = http_metrics::answered(&registry, &repository, Content::List, cache_status);
     served.iter().for_each(|served| served.add(page.bytes.len() as u64));
     let mut response = HttpResponse::Ok();
@@ -63,8 +63,8 @@ async fn hosted(
     response.insert_header(API_VERSION).insert_header(NOSNIFF);
     if most.is_none() && (page.more || page.names.len() > PIECE) {
         response.insert_header((header::CONTENT_TYPE, "application/json"));
-        let list = Tags::new(registry, repository, page);
-        return Ok(response.streaming(stream::try_unfold(list, Tags::next)));
+        let list = TagStream::new(registry, repository, page);
+        return Ok(response.streaming(stream::try_unfold(list, TagStream::next)));
     }
     if let (true, Some(last)) = (page.more, page.names.last()) {
         response.insert_header((header::LINK, location::next_page(request, last)));
@@ -73,7 +73,7 @@ async fn hosted(
 }
 
 /// A long list of tags, streamed in chunks, so that it occupies no thread for long and is never completely in memory.
-struct Tags {
+struct TagStream {
     registry: Arc<Registry>,
     repository: Repository,
     /// The tags fetched but not sent yet.
@@ -85,7 +85,7 @@ struct Tags {
     ended: bool,
 }
 
-impl Tags {
+impl TagStream {
     fn new(registry: Arc<Registry>, repository: Repository, page: NamePage) -> Self {
         Self { registry, repository, names: page.names.into_iter(), more: page.more, last: None, ended: false }
     }

@@ -4,7 +4,7 @@
 use actix_web::HttpRequest;
 
 use crate::{
-    access::{Access, Challenge, SERVICE, TokenRealm},
+    access::{Access, AuthScheme, SERVICE, TokenRealm},
     http::transport::location,
 };
 
@@ -17,10 +17,10 @@ pub(in crate::http) fn write(
     error: Option<&str>,
 ) -> String {
     let (realm, service) = match &access.challenge {
-        Challenge::Basic { realm } => return format!("Basic realm={}", quoted(realm)),
-        Challenge::Own => (location::token(request), SERVICE),
-        Challenge::ExternalTokens { realm: TokenRealm::Url(url), service } => (url.clone(), service.as_str()),
-        Challenge::ExternalTokens { realm: TokenRealm::Path(path), service } => {
+        AuthScheme::Basic { realm } => return format!("Basic realm={}", quoted(realm)),
+        AuthScheme::Own => (location::token(request), SERVICE),
+        AuthScheme::ExternalTokens { realm: TokenRealm::Url(url), service } => (url.clone(), service.as_str()),
+        AuthScheme::ExternalTokens { realm: TokenRealm::Path(path), service } => {
             (location::on_host(request, path), service.as_str())
         }
     };

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{authenticate, challenge};
 use crate::{
-    access::{Access, Challenge, Principal, Proof, Scope},
+    access::{Access, AuthScheme, Principal, Proof, Scope},
     config::Secret,
     http::{context, errors::ApiError, transport::request_body},
 };
@@ -79,5 +79,5 @@ fn issue(request: &HttpRequest, who: &Principal, scopes: &[String]) -> Result<Ht
 
 fn service(request: &HttpRequest) -> Result<&Access, ApiError> {
     let access = context::settings(request).access.as_deref();
-    access.filter(|access| access.challenge == Challenge::Own).ok_or_else(ApiError::no_such_path)
+    access.filter(|access| access.challenge == AuthScheme::Own).ok_or_else(ApiError::no_such_path)
 }

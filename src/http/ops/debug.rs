@@ -6,7 +6,7 @@ use actix_web::{App, HttpServer, middleware::from_fn, web};
 
 use super::{health, http_metrics, metrics};
 use crate::{
-    http::{settings::Listen, transport::listen::BoundListener},
+    http::{settings::BindAddress, transport::listen::BoundListener},
     lanes::Blocking,
     registry::Registry,
 };
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct DebugSettings {
     /// The address to listen on.
-    pub listen: Listen,
+    pub listen: BindAddress,
     /// The path of the metrics; `None` serves none.
     pub metrics: Option<String>,
 }

@@ -19,7 +19,7 @@ use futures_util::StreamExt;
 use super::metrics;
 use crate::{
     http::{context::State, paths},
-    metrics::{Content, Metrics, Route, Tally},
+    metrics::{Content, LabelledCounter, Metrics, Route},
     oci::Repository,
     registry::{CacheStatus, Registry},
 };
@@ -38,7 +38,7 @@ pub(in crate::http) async fn count(
     let response = next.call(request).await?;
     registry.metrics().answered(route, method, response.status().as_u16(), began.elapsed());
     let sent = registry.metrics().sent(route);
-    Ok(response.map_body(|_, body| BoxBody::new(Counted { body: body.boxed(), sent })))
+    Ok(response.map_body(|_, body| BoxBody::new(CountedBody { body: body.boxed(), sent })))
 }
 
 /// Counts a response with mirrored content and returns the counter for the bytes of its body.
@@ -47,7 +47,7 @@ pub(in crate::http) fn answered(
     repository: &Repository,
     content: Content,
     cache_status: CacheStatus,
-) -> Option<Tally> {
+) -> Option<LabelledCounter> {
     let (upstream, answer) = (repository.domain.as_ref()?, cache_status.answer()?);
     registry.metrics().cached(upstream, content, answer);
     Some(registry.metrics().served(upstream, content, answer))
@@ -94,12 +94,12 @@ fn method(method: &Method) -> &'static str {
 }
 
 /// A response body whose bytes are counted as they are read from it.
-struct Counted {
+struct CountedBody {
     body: BoxBody,
-    sent: Tally,
+    sent: LabelledCounter,
 }
 
-impl MessageBody for Counted {
+impl MessageBody for CountedBody {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {

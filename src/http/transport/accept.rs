@@ -19,12 +19,12 @@ use super::{
     connection::Guarded,
     connection_limit::{LimitReached, Permit},
     limiter::Limiter,
-    timed_stream::Stream,
+    timed_stream::ClientStream,
     tls::Tls,
 };
 use crate::{
     config::Cidr,
-    descriptors::{self, Use},
+    descriptors::{self, DescriptorUse},
     http::settings::Settings,
 };
 
@@ -69,7 +69,7 @@ impl Acceptor {
         // Connections from a trusted proxy carry many clients, so they do not count for one address.
         let counted = !self.trusted.iter().any(|network| network.contains(peer.ip()));
         let permit = match self.limiter.connections.admit(counted.then(|| peer.ip())) {
-            Ok(_) if descriptors::is_kept(&stream, Use::Connection) => {
+            Ok(_) if descriptors::is_kept(&stream, DescriptorUse::Connection) => {
                 return Err(self.refuse(stream, peer.ip(), LimitReached::Files).await);
             }
             Ok(permit) => permit,
@@ -77,7 +77,7 @@ impl Acceptor {
         };
         self.tune(&stream);
         let (stream, protocol) = match &self.tls {
-            None => (Stream::Plain(stream), Protocol::Http1),
+            None => (ClientStream::Plain(stream), Protocol::Http1),
             Some(tls) => {
                 let limit = self.limiter.limits.head_time.unwrap_or(HANDSHAKE);
                 let accepted = tls.accept(stream, limit).await;
@@ -86,7 +86,7 @@ impl Acceptor {
                     self.limiter.late_heads.warn(what);
                 }
                 let (stream, protocol) = accepted?;
-                (Stream::Tls(Box::new(stream)), protocol)
+                (ClientStream::Tls(Box::new(stream)), protocol)
             }
         };
         Ok((self.guarded(stream, protocol, permit), protocol, Some(peer)))
@@ -96,10 +96,10 @@ impl Acceptor {
     /// An I/O error if a limit is reached.
     pub(in crate::http) fn unix(&self, stream: UnixStream) -> io::Result<AcceptedConnection> {
         let permit = self.limiter.connections.admit(None).map_err(|_| io::ErrorKind::QuotaExceeded)?;
-        Ok((self.guarded(Stream::Unix(stream), Protocol::Http1, permit), Protocol::Http1, None))
+        Ok((self.guarded(ClientStream::Unix(stream), Protocol::Http1, permit), Protocol::Http1, None))
     }
 
-    fn guarded(&self, stream: Stream, protocol: Protocol, permit: Permit) -> Guarded {
+    fn guarded(&self, stream: ClientStream, protocol: Protocol, permit: Permit) -> Guarded {
         Guarded::new(stream, protocol, self.limiter(), permit)
     }
 
@@ -125,7 +125,7 @@ impl Acceptor {
         self.limiter.full.warn(&what);
         // The response needs the socket a moment longer.
         if self.tls.is_none()
-            && !descriptors::is_kept(&stream, Use::File)
+            && !descriptors::is_kept(&stream, DescriptorUse::File)
             && let Ok(_permit) = self.refusing.try_acquire()
         {
             let _ = tokio::time::timeout(REFUSING, send_unavailable(&mut stream)).await;

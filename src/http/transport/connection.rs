@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{connection_limit::Permit, limiter::Limiter, timed_stream::Stream};
+use super::{connection_limit::Permit, limiter::Limiter, timed_stream::ClientStream};
 
 /// The longest time that a connection stays open without a request.
 pub(in crate::http) const IDLE: Duration = Duration::from_secs(75);
@@ -111,7 +111,7 @@ impl Drop for Exchange {
 
 /// A stream that fails if its client exceeds a timeout.
 pub(in crate::http) struct Guarded {
-    stream: Stream,
+    stream: ClientStream,
     connection: Rc<Connection>,
     limiter: Arc<Limiter>,
     reading: Alarm,
@@ -124,7 +124,12 @@ pub(in crate::http) struct Guarded {
 }
 
 impl Guarded {
-    pub(in crate::http) fn new(stream: Stream, protocol: Protocol, limiter: Arc<Limiter>, permit: Permit) -> Self {
+    pub(in crate::http) fn new(
+        stream: ClientStream,
+        protocol: Protocol,
+        limiter: Arc<Limiter>,
+        permit: Permit,
+    ) -> Self {
         Self {
             stream,
             connection: Rc::new(Connection::new(protocol)),

@@ -9,7 +9,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{http::settings::Listen, lanes::Blocking};
+use crate::{http::settings::BindAddress, lanes::Blocking};
 
 const BACKLOG: i32 = 1024;
 
@@ -22,11 +22,11 @@ pub(in crate::http) enum BoundListener {
 impl BoundListener {
     /// # Errors
     /// The operating system's error if the address cannot be bound.
-    pub(in crate::http) fn bind(io: &Blocking, listen: &Listen) -> io::Result<Self> {
+    pub(in crate::http) fn bind(io: &Blocking, listen: &BindAddress) -> io::Result<Self> {
         Ok(match listen {
-            Listen::Tcp { host: None, port } => Self::Tcp(listen_everywhere(*port)?),
-            Listen::Tcp { host: Some(host), port } => Self::Tcp(listen_on(host, *port)?),
-            Listen::Unix(path) => Self::Unix(listen_at(io, path)?),
+            BindAddress::Tcp { host: None, port } => Self::Tcp(listen_everywhere(*port)?),
+            BindAddress::Tcp { host: Some(host), port } => Self::Tcp(listen_on(host, *port)?),
+            BindAddress::Unix(path) => Self::Unix(listen_at(io, path)?),
         })
     }
 

@@ -16,7 +16,7 @@ pub(super) enum Parsed {
 }
 
 /// The target of a value, with a method for each JSON type; `null` changes nothing.
-pub(super) trait Slot {
+pub(super) trait JsonTarget {
     fn null(&mut self) {}
 
     /// Returns whether a list element can be dropped: its list is reported as malformed anyway.
@@ -47,7 +47,7 @@ pub(super) trait Slot {
 ///
 /// # Errors
 /// [`serde_json::Error`] if it is not JSON.
-pub(super) fn read(bytes: &[u8], slot: &mut impl Slot) -> Result<Parsed, serde_json::Error> {
+pub(super) fn read(bytes: &[u8], slot: &mut impl JsonTarget) -> Result<Parsed, serde_json::Error> {
     // Go also replaces invalid UTF-8.
     let text = String::from_utf8_lossy(bytes);
     let mut json = serde_json::Deserializer::from_str(&text);
@@ -57,7 +57,7 @@ pub(super) fn read(bytes: &[u8], slot: &mut impl Slot) -> Result<Parsed, serde_j
 }
 
 /// Reads an object's next value into its slot.
-pub(super) fn next<'de, A: MapAccess<'de>>(object: &mut A, slot: &mut impl Slot) -> Result<Parsed, A::Error> {
+pub(super) fn next<'de, A: MapAccess<'de>>(object: &mut A, slot: &mut impl JsonTarget) -> Result<Parsed, A::Error> {
     object.next_value_seed(Into(slot))
 }
 
@@ -67,7 +67,7 @@ pub(super) fn fields<'de, A: MapAccess<'de>>(
     mut take: impl FnMut(&str, &mut A) -> Result<Option<(&'static str, Parsed)>, A::Error>,
 ) -> Result<Parsed, A::Error> {
     let mut outcome = Parsed::Fits;
-    while let Some(Key(key)) = object.next_key()? {
+    while let Some(JsonKey(key)) = object.next_key()? {
         match take(&key, &mut object)? {
             Some((name, found)) => outcome = outcome.with(found.misfit(name).unwrap_or(name), found.is_misfit()),
             None => drop(object.next_value::<IgnoredAny>()?),
@@ -98,9 +98,9 @@ impl Parsed {
 
 /// The elements of a list; of all lists, if the key is repeated.
 #[derive(Default)]
-pub(super) struct List<T>(pub(super) Vec<T>);
+pub(super) struct JsonList<T>(pub(super) Vec<T>);
 
-impl<T: Slot + Default> Slot for List<T> {
+impl<T: JsonTarget + Default> JsonTarget for JsonList<T> {
     fn list<'de, A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<Parsed, A::Error> {
         let mut outcome = Parsed::Fits;
         loop {
@@ -120,7 +120,7 @@ impl<T: Slot + Default> Slot for List<T> {
 #[derive(Default)]
 pub(super) struct Each<T>(pub(super) Vec<T>);
 
-impl<T: Slot + Default> Slot for Each<T> {
+impl<T: JsonTarget + Default> JsonTarget for Each<T> {
     fn object<'de, A: MapAccess<'de>>(&mut self, object: A) -> Result<Parsed, A::Error> {
         let mut one = T::default();
         let outcome = one.object(object)?;
@@ -131,21 +131,21 @@ impl<T: Slot + Default> Slot for Each<T> {
 
 const ELEMENT: &str = "an element of a list";
 
-impl Slot for String {
+impl JsonTarget for String {
     fn text(&mut self, text: &str) -> Parsed {
         text.clone_into(self);
         Parsed::Fits
     }
 }
 
-impl Slot for u64 {
+impl JsonTarget for u64 {
     fn number(&mut self, number: u64) -> Parsed {
         *self = number;
         Parsed::Fits
     }
 }
 
-impl<T: Slot + Default> Slot for Option<T> {
+impl<T: JsonTarget + Default> JsonTarget for Option<T> {
     fn text(&mut self, text: &str) -> Parsed {
         self.get_or_insert_default().text(text)
     }
@@ -161,7 +161,7 @@ impl<T: Slot + Default> Slot for Option<T> {
 
 struct Into<'a, S>(&'a mut S);
 
-impl<'de, S: Slot> DeserializeSeed<'de> for Into<'_, S> {
+impl<'de, S: JsonTarget> DeserializeSeed<'de> for Into<'_, S> {
     type Value = Parsed;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Parsed, D::Error> {
@@ -169,7 +169,7 @@ impl<'de, S: Slot> DeserializeSeed<'de> for Into<'_, S> {
     }
 }
 
-impl<'de, S: Slot> Visitor<'de> for Into<'_, S> {
+impl<'de, S: JsonTarget> Visitor<'de> for Into<'_, S> {
     type Value = Parsed;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -211,9 +211,9 @@ impl<'de, S: Slot> Visitor<'de> for Into<'_, S> {
 }
 
 /// An object's key, in lower case.
-struct Key(String);
+struct JsonKey(String);
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for JsonKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // As bytes: half a surrogate pair in a key, which Go replaces, must not end the parse.
         deserializer.deserialize_bytes(KeyVisitor)
@@ -223,14 +223,14 @@ impl<'de> Deserialize<'de> for Key {
 struct KeyVisitor;
 
 impl Visitor<'_> for KeyVisitor {
-    type Value = Key;
+    type Value = JsonKey;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_bytes<E>(self, key: &[u8]) -> Result<Key, E> {
-        Ok(Key(fold(&String::from_utf8_lossy(key))))
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<JsonKey, E> {
+        Ok(JsonKey(fold(&String::from_utf8_lossy(key))))
     }
 }
 

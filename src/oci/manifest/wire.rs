@@ -5,7 +5,7 @@
 //! references of all values are kept. And a value of the wrong type does not end the parse: its field is reported to
 //! the caller.
 
-use super::json::{Each, List, Parsed, Slot, fields, next};
+use super::json::{Each, JsonList, JsonTarget, Parsed, fields, next};
 use crate::oci::Digest;
 
 /// The document.
@@ -14,10 +14,10 @@ pub(super) struct Wire {
     pub(super) media_type: Option<String>,
     pub(super) schema_version: Option<u64>,
     pub(super) config: Field<Each<WireDescriptor>>,
-    pub(super) layers: Field<List<WireDescriptor>>,
-    pub(super) manifests: Field<List<WireDescriptor>>,
+    pub(super) layers: Field<JsonList<WireDescriptor>>,
+    pub(super) manifests: Field<JsonList<WireDescriptor>>,
     pub(super) subject: Each<WireDescriptor>,
-    pub(super) fs_layers: List<FsLayer>,
+    pub(super) fs_layers: JsonList<FsLayer>,
 }
 
 /// A descriptor. It has several digests if that key is repeated.
@@ -26,7 +26,7 @@ pub(super) struct WireDescriptor {
     pub(super) digests: Vec<Digest>,
     pub(super) size: u64,
     pub(super) media_type: String,
-    pub(super) urls: List<String>,
+    pub(super) urls: JsonList<String>,
     pub(super) platform: Option<WirePlatform>,
 }
 
@@ -45,12 +45,12 @@ pub(super) struct FsLayer {
 /// A value, and whether the document contains its key.
 #[derive(Default)]
 pub(super) struct Field<T> {
-    pub(super) presence: Presence,
+    pub(super) presence: FieldPresence,
     pub(super) value: T,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Presence {
+pub(super) enum FieldPresence {
     #[default]
     Absent,
     Null,
@@ -59,18 +59,18 @@ pub(super) enum Presence {
 
 impl<T> Field<T> {
     pub(super) fn is_present(&self) -> bool {
-        self.presence == Presence::Present
+        self.presence == FieldPresence::Present
     }
 
     /// Returns whether the key is present, even with the value `null`.
     pub(super) fn is_written(&self) -> bool {
-        self.presence != Presence::Absent
+        self.presence != FieldPresence::Absent
     }
 }
 
-impl<T: Slot> Slot for Field<T> {
+impl<T: JsonTarget> JsonTarget for Field<T> {
     fn null(&mut self) {
-        self.presence = self.presence.max(Presence::Null);
+        self.presence = self.presence.max(FieldPresence::Null);
     }
 
     fn list<'de, A: serde::de::SeqAccess<'de>>(&mut self, list: A) -> Result<Parsed, A::Error> {
@@ -87,13 +87,13 @@ impl<T: Slot> Slot for Field<T> {
 impl<T> Field<T> {
     fn note(&mut self, outcome: Parsed) -> Parsed {
         if outcome != Parsed::WrongType {
-            self.presence = Presence::Present;
+            self.presence = FieldPresence::Present;
         }
         outcome
     }
 }
 
-impl Slot for Wire {
+impl JsonTarget for Wire {
     fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Parsed, A::Error> {
         fields(object, |key, object| {
             Ok(Some(match key {
@@ -110,7 +110,7 @@ impl Slot for Wire {
     }
 }
 
-impl Slot for WireDescriptor {
+impl JsonTarget for WireDescriptor {
     fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Parsed, A::Error> {
         let outcome = fields(object, |key, object| {
             Ok(Some(match key {
@@ -130,7 +130,7 @@ impl Slot for WireDescriptor {
     }
 }
 
-impl Slot for WirePlatform {
+impl JsonTarget for WirePlatform {
     fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Parsed, A::Error> {
         fields(object, |key, object| {
             Ok(Some(match key {
@@ -142,7 +142,7 @@ impl Slot for WirePlatform {
     }
 }
 
-impl Slot for FsLayer {
+impl JsonTarget for FsLayer {
     fn object<'de, A: serde::de::MapAccess<'de>>(&mut self, object: A) -> Result<Parsed, A::Error> {
         let outcome = fields(object, |key, object| {
             Ok(Some(match key {
@@ -162,7 +162,7 @@ impl Slot for FsLayer {
 pub(super) const DIGESTS: usize = 8;
 
 /// Keeps each digest up to the limit; further ones count as malformed.
-impl Slot for Vec<Digest> {
+impl JsonTarget for Vec<Digest> {
     fn text(&mut self, text: &str) -> Parsed {
         match text.parse() {
             Ok(digest) if self.len() < DIGESTS => {

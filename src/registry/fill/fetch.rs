@@ -9,7 +9,7 @@ use super::upstream_health::UpstreamHealth;
 use crate::{
     oci::{Digest, RepositoryName},
     registry::{Error, UnusableAnswer, error::Resource},
-    upstream::{self, Blob, Client, Validator},
+    upstream::{self, BlobResponse, Client, Validator},
 };
 
 /// Chunks buffered between the connection and the disk. Each has up to 64 KiB, so there are only few.
@@ -184,7 +184,7 @@ impl Fetch {
         self.opened.flatten().or(self.wanted.size)
     }
 
-    async fn opened(&mut self, blob: &Blob) -> Result<(), Broken> {
+    async fn opened(&mut self, blob: &BlobResponse) -> Result<(), Broken> {
         let (size, start, is_another) = (blob.size(), blob.start(), blob.is_another());
         match self.opened {
             None => {

@@ -16,12 +16,12 @@ use tokio::sync::{Semaphore, watch};
 use super::{
     fetch::FetchRequest,
     fill_source::{FillSource, Right},
-    progress::Progress,
+    progress::FillProgress,
     range_windows::RangeFetches,
 };
 use crate::{
     oci::{Digest, Repository},
-    registry::{Kept, Refused, store::access_tracker::ReadGuard},
+    registry::{Refused, StoreResult, store::access_tracker::ReadGuard},
     storage::BlobFile,
 };
 
@@ -37,7 +37,7 @@ const MEASURED: Duration = Duration::from_millis(500);
 pub(in crate::registry) struct Fill {
     digest: Digest,
     file: OnceLock<Arc<BlobFile>>,
-    pub(in crate::registry) progress: watch::Sender<Progress>,
+    pub(in crate::registry) progress: watch::Sender<FillProgress>,
     /// Set if the bytes turned out to be on disk already.
     pub(in crate::registry) local: OnceLock<()>,
     /// Set if bytes were on disk when the fill was established; they may have been pushed.
@@ -64,7 +64,7 @@ impl Fill {
         Self {
             digest: *digest,
             file: OnceLock::new(),
-            progress: watch::Sender::new(Progress::Connecting),
+            progress: watch::Sender::new(FillProgress::Connecting),
             local: OnceLock::new(),
             from_disk: OnceLock::new(),
             refused: OnceLock::new(),
@@ -135,12 +135,12 @@ impl Fill {
     }
 
     /// Returns whether the disk keeps the blob. A fill still under way counts as stored.
-    pub(in crate::registry) fn kept(&self) -> Kept {
-        self.refused.get().map_or(Kept::Stored, |why| Kept::Refused(*why))
+    pub(in crate::registry) fn kept(&self) -> StoreResult {
+        self.refused.get().map_or(StoreResult::Stored, |why| StoreResult::Refused(*why))
     }
 
     /// Subscribes to the progress. A fill without subscribers ends after a while.
-    pub(in crate::registry) fn follow(&self) -> watch::Receiver<Progress> {
+    pub(in crate::registry) fn follow(&self) -> watch::Receiver<FillProgress> {
         self.progress.subscribe()
     }
 
@@ -152,6 +152,6 @@ impl Fill {
     }
 
     pub(in crate::registry) fn is_open(&self) -> bool {
-        matches!(*self.progress.borrow(), Progress::Connecting | Progress::Filling { .. })
+        matches!(*self.progress.borrow(), FillProgress::Connecting | FillProgress::Filling { .. })
     }
 }

@@ -10,7 +10,7 @@ use super::{
     fill_handle::Fill,
     fill_source::FillSource,
     fills::{Fills, Opening},
-    progress::{Failure, Handover, Progress, Shown},
+    progress::{FillFailure, FillProgress, Handover, Shown},
     range_windows::RangeFetches,
     transfer::{Interruption, Transfer, UnreadTimer},
 };
@@ -35,7 +35,7 @@ use crate::{
 
 /// The running work of a fill. Dropping it ends the fill and frees its entry, also after a panic, an early return or
 /// the end of its thread.
-pub(in crate::registry) struct Job {
+pub(in crate::registry) struct FillJob {
     pub(in crate::registry) fill: Arc<Fill>,
     pub(in crate::registry) fills: Arc<Fills>,
 }
@@ -62,35 +62,35 @@ impl Fills {
         let fill = Arc::new(Fill::new(digest, source, ranges, passing, reading));
         under_way.opening.insert(opening, Arc::clone(&fill));
         drop(under_way);
-        let job = Job { fill: Arc::clone(&fill), fills: Arc::clone(self) };
+        let job = FillJob { fill: Arc::clone(&fill), fills: Arc::clone(self) };
         // If no thread is available, the job is dropped, which fails the fill.
         let _ = threads.spawn(move |client| job.run(client));
         Joined { value: fill, collapsed: false }
     }
 }
 
-impl Drop for Job {
+impl Drop for FillJob {
     fn drop(&mut self) {
         if self.fill.is_open() {
-            self.fill.progress.send_replace(Progress::Failed(Failure::Error(Error::Panicked)));
+            self.fill.progress.send_replace(FillProgress::Failed(FillFailure::Error(Error::Panicked)));
         }
         self.fills.end(&self.fill);
     }
 }
 
-impl Job {
+impl FillJob {
     pub(in crate::registry) async fn run(self, client: Client) {
         let end = self.fill(client).await;
         self.count(&end);
         self.fill.progress.send_replace(match end {
-            Ok(size) => Progress::Verified { size },
-            Err(failure) => Progress::Failed(failure),
+            Ok(size) => FillProgress::Verified { size },
+            Err(failure) => FillProgress::Failed(failure),
         });
     }
 
     /// Authorizes the repository first, then becomes the established fill of the blob, or ends in favour of an existing
     /// one.
-    async fn fill(&self, client: Client) -> Result<u64, Failure> {
+    async fn fill(&self, client: Client) -> Result<u64, FillFailure> {
         if self.is_here().await {
             let shown = self.ask_for_right(&client).await?;
             let _ = self.fill.from_disk.set(());
@@ -110,7 +110,7 @@ impl Job {
 
     /// Asks the upstream to confirm that its repository has the blob, unless that is known: the bytes on disk may have
     /// been pushed by another client.
-    async fn ask_for_right(&self, client: &Client) -> Result<Shown, Failure> {
+    async fn ask_for_right(&self, client: &Client) -> Result<Shown, FillFailure> {
         let FillSource { upstream, repository, right, .. } = self.fill.source();
         let origins = self.fills.store.volume.index.origins(self.fill.digest());
         if right.is_some_and(|right| right.covers(origins)) {
@@ -121,8 +121,8 @@ impl Job {
     }
 
     /// Makes this the established fill of the blob.
-    fn establish(&self, shown: Shown) -> Result<(), Failure> {
-        if self.fills.establish(&self.fill) { Ok(()) } else { Err(Failure::Superseded(shown)) }
+    fn establish(&self, shown: Shown) -> Result<(), FillFailure> {
+        if self.fills.establish(&self.fill) { Ok(()) } else { Err(FillFailure::Superseded(shown)) }
     }
 
     fn metrics(&self) -> &Metrics {
@@ -133,23 +133,23 @@ impl Job {
         self.fill.source().upstream.remote.domain()
     }
 
-    fn count(&self, end: &Result<u64, Failure>) {
+    fn count(&self, end: &Result<u64, FillFailure>) {
         let ending = match end {
-            Err(Failure::Superseded(_)) => return,
+            Err(FillFailure::Superseded(_)) => return,
             Ok(_) if self.fill.was_local() => FillResult::Local,
             Ok(_) => FillResult::Stored,
-            Err(Failure::NoSpace(_)) => FillResult::Uncached,
-            Err(Failure::Error(Error::Mismatch { .. })) => FillResult::Mismatch,
-            Err(Failure::Error(_)) => FillResult::Failed,
+            Err(FillFailure::NoSpace(_)) => FillResult::Uncached,
+            Err(FillFailure::Error(Error::Mismatch { .. })) => FillResult::Mismatch,
+            Err(FillFailure::Error(_)) => FillResult::Failed,
         };
         self.metrics().filled(self.upstream(), ending);
     }
 
-    /// As [`Job::establish`], after the upstream has answered. Another fill may have completed meanwhile.
-    async fn establish_opened(&self, shown: Shown) -> Result<(), Failure> {
+    /// As [`FillJob::establish`], after the upstream has answered. Another fill may have completed meanwhile.
+    async fn establish_opened(&self, shown: Shown) -> Result<(), FillFailure> {
         self.establish(shown)?;
         let looked_at = self.fill.from_disk.get().is_some();
-        if looked_at || !self.is_here().await { Ok(()) } else { Err(Failure::Superseded(shown)) }
+        if looked_at || !self.is_here().await { Ok(()) } else { Err(FillFailure::Superseded(shown)) }
     }
 
     /// Returns whether the blob has bytes on disk.
@@ -157,7 +157,7 @@ impl Job {
         cached_or_unknown(self.fills.store.has(*self.fill.digest()).await.map(Some)) == Some(true)
     }
 
-    async fn fetch(&self, client: Client) -> Result<u64, Failure> {
+    async fn fetch(&self, client: Client) -> Result<u64, FillFailure> {
         let partial = self.fills.store.space.partial_blobs.take(self.fill.digest());
         let from = partial.as_ref().map_or(0, |partial| partial.state.written);
         let mut events = fetch::start(client.clone(), self.fill.wanted(from, None));
@@ -193,7 +193,7 @@ impl Job {
         self.fill.set_file(staged.file());
         let coming = Coming::new(client, events, self.fill.wanted(from, None), size);
         let _ = self.fill.begun.set((Instant::now(), from));
-        self.fill.progress.send_replace(Progress::Filling { size, written: from });
+        self.fill.progress.send_replace(FillProgress::Filling { size, written: from });
         let (staged, state) = self.write(coming, staged, state, size).await?;
         self.publish(staged, state.hasher).await?;
         Ok(size)
@@ -201,7 +201,7 @@ impl Job {
 
     /// Puts a partial blob back for a later attempt, even after a 404: the upstream may have been asked for a
     /// repository that has no right to the blob.
-    fn not_resumed(&self, partial: Option<PartialBlob>, failure: Failure) -> Failure {
+    fn not_resumed(&self, partial: Option<PartialBlob>, failure: FillFailure) -> FillFailure {
         if let Some(partial) = partial {
             self.fills.store.space.partial_blobs.put_back(self.fill.digest(), partial);
         }
@@ -216,7 +216,7 @@ impl Job {
         client: &Client,
         events: &mut Events,
         before: Option<u64>,
-    ) -> Result<(Option<u64>, Shown), Failure> {
+    ) -> Result<(Option<u64>, Shown), FillFailure> {
         let FillSource { upstream, repository, size: named, .. } = self.fill.source();
         let (said, is_another) = match events.recv().await {
             Some(Ok(Event::Opened { size, is_another, .. })) => (size.or(*named), is_another),
@@ -251,7 +251,7 @@ impl Job {
         staged: Staged,
         state: Box<HashState>,
         size: u64,
-    ) -> Result<(Staged, Box<HashState>), Failure> {
+    ) -> Result<(Staged, Box<HashState>), FillFailure> {
         let writer = Writer::new(HashingFile::new(staged.writer(), state), self.fills.store.execution.lanes().clone());
         let mut transfer = Transfer { coming, writer, size, unread: UnreadTimer::default() };
         match transfer.run(&self.fill).await {
@@ -265,12 +265,12 @@ impl Job {
         }
     }
 
-    fn go_on_without_disk(&self, (hashing_file, error): WriteFailed<Box<HashState>>, size: u64) -> Failure {
+    fn go_on_without_disk(&self, (hashing_file, error): WriteFailed<Box<HashState>>, size: u64) -> FillFailure {
         self.hand_over(hashing_file.state(), size, &error.into(), None)
     }
 
     /// Keeps the staged bytes as a partial blob, for the next fill.
-    async fn give_up(&self, writer: Writer<Box<HashState>>, staged: Staged, size: u64, error: Error) -> Failure {
+    async fn give_up(&self, writer: Writer<Box<HashState>>, staged: Staged, size: u64, error: Error) -> FillFailure {
         tracing::warn!("{} from {}: {error}", self.fill.digest(), self.fill.source().repository);
         if let Ok(hashing_file) = writer.finish().await
             && (1..size).contains(&hashing_file.state().written)
@@ -284,15 +284,15 @@ impl Job {
     }
 
     /// Lets each reader go on alone. The first one takes over the connection in `rest`, if there is one.
-    fn hand_over(&self, state: &HashState, size: u64, error: &Error, rest: Option<Events>) -> Failure {
+    fn hand_over(&self, state: &HashState, size: u64, error: &Error, rest: Option<Events>) -> FillFailure {
         self.fills.store.space.uncached.log(self.fill.digest(), error);
         let _ = self.fill.refused.set(Refused::of(error));
         let (hasher, rest) = (state.hasher.clone(), Mutex::new(rest));
-        Failure::NoSpace(Arc::new(Handover { size, written: state.written, hasher, rest }))
+        FillFailure::NoSpace(Arc::new(Handover { size, written: state.written, hasher, rest }))
     }
 
     /// Publishes the staged file if its bytes match the digest.
-    pub(in crate::registry) async fn publish(&self, staged: Staged, hasher: Hasher) -> Result<(), Failure> {
+    pub(in crate::registry) async fn publish(&self, staged: Staged, hasher: Hasher) -> Result<(), FillFailure> {
         let expected = *self.fill.digest();
         let repository = &self.fill.source().repository;
         if hasher.finish() != expected {

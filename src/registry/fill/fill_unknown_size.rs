@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::{
     fetch::{self, Event, Events, ROUNDS},
-    fill_job::Job,
-    progress::Failure,
+    fill_job::FillJob,
+    progress::FillFailure,
     transfer::UnreadTimer,
 };
 use crate::{
@@ -29,13 +29,13 @@ const STEP: u64 = 4 << 20;
 
 /// The space reserved for a growing file.
 #[derive(Default)]
-struct Room {
+struct GrowingReservation {
     /// One reservation for the whole file so far, because `storage.maxobject` applies to it.
     reservation: Option<Reservation>,
     bytes: u64,
 }
 
-impl Room {
+impl GrowingReservation {
     async fn cover(&mut self, store: &BlobStore, bytes: u64) -> Result<(), Error> {
         if bytes > self.bytes {
             self.bytes = bytes + STEP;
@@ -52,16 +52,16 @@ fn not_kept(error: Error) -> Error {
     Error::SizeUnknown(Arc::new(error))
 }
 
-impl Job {
+impl FillJob {
     /// Fetches a blob to its end; returns its size.
     pub(in crate::registry) async fn fetch_unknown_size(
         &self,
         client: &Client,
         mut events: Events,
-    ) -> Result<u64, Failure> {
+    ) -> Result<u64, FillFailure> {
         let (digest, store) = (self.fill.digest(), &self.fills.store);
         let staged = store.stage(digest, Purpose::Mirrored, 0).await.map_err(not_kept)?;
-        let (mut state, mut room) = (Box::new(HashState::new(digest.hasher())), Room::default());
+        let (mut state, mut room) = (Box::new(HashState::new(digest.hasher())), GrowingReservation::default());
         for _ in 0..ROUNDS {
             let before = state.written;
             let (written, error) = self.write_to_the_end(events, &staged, state, &mut room).await?;
@@ -90,8 +90,8 @@ impl Job {
         mut events: Events,
         staged: &Staged,
         state: Box<HashState>,
-        room: &mut Room,
-    ) -> Result<(Box<HashState>, Option<Error>), Failure> {
+        room: &mut GrowingReservation,
+    ) -> Result<(Box<HashState>, Option<Error>), FillFailure> {
         let store = &self.fills.store;
         let mut writer = Writer::new(HashingFile::new(staged.writer(), state), store.execution.lanes().clone());
         let mut unread = UnreadTimer::default();

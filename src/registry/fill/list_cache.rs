@@ -16,7 +16,7 @@ const MEMORY: u64 = 16 << 20;
 
 /// The kind of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum List {
+pub enum ListKind {
     /// The tags of a repository.
     Tags,
     /// The referrers of a manifest.
@@ -24,14 +24,14 @@ pub enum List {
 }
 
 /// A list of a repository, with the query string of the request.
-pub(in crate::registry) type ListKey = (Repository, List, String);
-pub(in crate::registry) type Kept = (Arc<Page>, Instant);
-pub(in crate::registry) type Asking = Result<Arc<Page>, AskError>;
+pub(in crate::registry) type ListKey = (Repository, ListKind, String);
+pub(in crate::registry) type CachedList = (Arc<Page>, Instant);
+pub(in crate::registry) type ListAnswer = Result<Arc<Page>, AskError>;
 
 #[derive(Debug)]
 pub(in crate::registry) struct ListCache {
-    pub(in crate::registry) kept: Cache<ListKey, Kept>,
-    pub(in crate::registry) calls: SingleFlight<ListKey, Asking>,
+    pub(in crate::registry) kept: Cache<ListKey, CachedList>,
+    pub(in crate::registry) calls: SingleFlight<ListKey, ListAnswer>,
 }
 
 impl ListCache {
@@ -41,7 +41,7 @@ impl ListCache {
 }
 
 /// Returns the size of a page and its key in memory, in bytes.
-fn weigh((_, _, query): &ListKey, (page, _): &Kept) -> u32 {
+fn weigh((_, _, query): &ListKey, (page, _): &CachedList) -> u32 {
     let link = page.link.as_ref().map_or(0, String::len);
     u32::try_from(page.bytes.len() + query.len() + link + 512).unwrap_or(u32::MAX)
 }

@@ -123,7 +123,7 @@ impl Patience {
 }
 
 /// The end of one connection.
-enum Passed {
+enum ConnectionEnd {
     /// Everything was sent, or the client is gone.
     Ended,
     /// The client is too slow; these bytes are not sent yet.
@@ -133,7 +133,7 @@ enum Passed {
 impl Relay {
     /// Runs on an upstream thread until everything is sent or the client is gone.
     async fn run(mut self, client: Client) {
-        while let Passed::Idle(bytes) = self.pass(&client).await {
+        while let ConnectionEnd::Idle(bytes) = self.pass(&client).await {
             // The next connection is opened only after the client has read everything buffered.
             if self.out.send(Ok(bytes)).await.is_err() || self.out.reserve_many(IN_FLIGHT).await.is_err() {
                 return;
@@ -142,8 +142,8 @@ impl Relay {
     }
 
     /// Passes the bytes of one connection.
-    async fn pass(&mut self, client: &Client) -> Passed {
-        let Ok(_permit) = self.permit().await else { return Passed::Ended };
+    async fn pass(&mut self, client: &Client) -> ConnectionEnd {
+        let Ok(_permit) = self.permit().await else { return ConnectionEnd::Ended };
         let fetch = || fetch::start(client.clone(), FetchRequest { from: self.at, ..self.wanted.clone() });
         let mut events = self.rest.take().unwrap_or_else(fetch);
         let mut patience = Patience(IDLE);
@@ -155,12 +155,12 @@ impl Relay {
             };
             let (length, began) = (passed.as_ref().ok().map(Bytes::len), Instant::now());
             match (self.out.send_timeout(passed, patience.0).await, length) {
-                (Err(SendTimeoutError::Timeout(Ok(bytes))), _) => return Passed::Idle(bytes),
+                (Err(SendTimeoutError::Timeout(Ok(bytes))), _) => return ConnectionEnd::Idle(bytes),
                 (Ok(()), Some(length)) => patience.took(length, began.elapsed(), self.floor()),
-                _ => return Passed::Ended,
+                _ => return ConnectionEnd::Ended,
             }
         }
-        Passed::Ended
+        ConnectionEnd::Ended
     }
 
     fn floor(&self) -> u32 {

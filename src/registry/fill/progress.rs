@@ -9,7 +9,7 @@ use crate::{oci::Hasher, registry::Error};
 
 /// The progress of a fill.
 #[derive(Clone, Debug)]
-pub(in crate::registry) enum Progress {
+pub(in crate::registry) enum FillProgress {
     /// The upstream has not answered yet.
     Connecting,
     /// Bytes are arriving.
@@ -25,12 +25,12 @@ pub(in crate::registry) enum Progress {
         size: u64,
     },
     /// It failed. Bytes written before remain readable.
-    Failed(Failure),
+    Failed(FillFailure),
 }
 
 /// The ways in which a fill can fail.
 #[derive(Clone, Debug)]
-pub(in crate::registry) enum Failure {
+pub(in crate::registry) enum FillFailure {
     /// It failed for all readers.
     Error(Error),
     /// The disk is full: each reader goes on alone from here.
@@ -63,19 +63,19 @@ pub(in crate::registry) struct Handover {
     pub(in crate::registry) rest: Mutex<Option<Events>>,
 }
 
-impl Progress {
+impl FillProgress {
     /// Returns the offset up to which readers may read.
     pub(in crate::registry) fn visible(&self) -> u64 {
         match self {
-            Self::Connecting | Self::Failed(Failure::Error(_) | Failure::Superseded(_)) => 0,
+            Self::Connecting | Self::Failed(FillFailure::Error(_) | FillFailure::Superseded(_)) => 0,
             Self::Filling { size, written } => (*written).min(size.saturating_sub(1)),
             Self::Verified { size } => *size,
-            Self::Failed(Failure::NoSpace(handover)) => handover.written,
+            Self::Failed(FillFailure::NoSpace(handover)) => handover.written,
         }
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for FillFailure {
     fn from(error: Error) -> Self {
         Self::Error(error)
     }

@@ -31,12 +31,12 @@ pub(in crate::registry) struct RangeFetches {
     pub(in crate::registry) store: BlobStore,
     pub(in crate::registry) permits: Arc<Semaphore>,
     pub(in crate::registry) staged: OnceCell<Staged>,
-    pub(in crate::registry) state: Mutex<State>,
+    pub(in crate::registry) state: Mutex<WindowsState>,
     pub(in crate::registry) changed: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
-pub(in crate::registry) struct State {
+pub(in crate::registry) struct WindowsState {
     /// One past the last byte present, by the window's number.
     pub(in crate::registry) windows: HashMap<u64, u64>,
     pub(in crate::registry) running: usize,

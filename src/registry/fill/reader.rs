@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::{
     fill_handle::Fill,
     passthrough::Passthrough,
-    progress::{Failure, Progress},
+    progress::{FillFailure, FillProgress},
     range_fetch,
 };
 use crate::{
@@ -61,7 +61,7 @@ enum Feed {
 #[derive(Debug)]
 struct Following {
     fill: Arc<Fill>,
-    progress: watch::Receiver<Progress>,
+    progress: watch::Receiver<FillProgress>,
     ranges: watch::Receiver<()>,
     /// `true` if the range begins ahead of the fill. Only such a reader gets the unhashed windows: one that follows the
     /// fill from its start would receive a complete but unverified body.
@@ -79,7 +79,7 @@ impl Reader {
 
     pub(in crate::registry) fn following(
         fill: Arc<Fill>,
-        progress: watch::Receiver<Progress>,
+        progress: watch::Receiver<FillProgress>,
         range: ByteRange,
     ) -> Self {
         let begins_ahead = range.start > progress.borrow().visible();
@@ -153,15 +153,15 @@ impl Following {
                 return Ok(Next::File { file, until });
             }
             match progress {
-                Progress::Failed(Failure::Error(error)) => return Err(error),
-                Progress::Failed(Failure::Superseded(_)) => return Err(Error::Panicked),
-                Progress::Failed(Failure::NoSpace(handover)) => {
+                FillProgress::Failed(FillFailure::Error(error)) => return Err(error),
+                FillProgress::Failed(FillFailure::Superseded(_)) => return Err(Error::Panicked),
+                FillProgress::Failed(FillFailure::NoSpace(handover)) => {
                     return Ok(Next::Passthrough(Passthrough::take_over(&self.fill, &handover, at, end)));
                 }
-                Progress::Filling { size, .. } if self.fill.is_far_from(at, visible) => {
+                FillProgress::Filling { size, .. } if self.fill.is_far_from(at, visible) => {
                     range_fetch::begin(&self.fill, at, size);
                 }
-                Progress::Connecting | Progress::Filling { .. } | Progress::Verified { .. } => {}
+                FillProgress::Connecting | FillProgress::Filling { .. } | FillProgress::Verified { .. } => {}
             }
             self.wait(at, visible).await?;
         }

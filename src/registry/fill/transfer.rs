@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{
     fetch::{Coming, Event},
     fill_handle::Fill,
-    progress::Progress,
+    progress::FillProgress,
 };
 use crate::registry::{
     Error, UnusableAnswer,
@@ -46,7 +46,7 @@ impl Transfer {
     pub(in crate::registry) async fn run(&mut self, fill: &Fill) -> Result<(), Interruption> {
         while self.writer.taken() < self.size || self.writer.is_busy() {
             let Step::Written(written) = self.step().await? else { continue };
-            fill.progress.send_replace(Progress::Filling { size: self.size, written });
+            fill.progress.send_replace(FillProgress::Filling { size: self.size, written });
             if self.unread.is_over(fill) {
                 return Err(Error::Unread.into());
             }

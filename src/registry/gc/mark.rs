@@ -27,7 +27,7 @@ pub(in crate::registry) struct Plan {
 }
 
 /// The manifests of a repository; `None` for an unreadable one.
-type Manifests = HashMap<Digest, Option<Manifest>>;
+type RepositoryManifests = HashMap<Digest, Option<Manifest>>;
 
 impl Plan {
     /// Plans from all manifests of a repository. With `untagged`, manifests that no tag reaches are removed, unless
@@ -42,7 +42,7 @@ impl Plan {
         is_used: impl Fn(&Digest) -> bool,
     ) -> Result<Self, Error> {
         let links = disk.links(repository);
-        let mut manifests = Manifests::new();
+        let mut manifests = RepositoryManifests::new();
         for digest in links.revisions() {
             let digest = digest?;
             manifests.insert(digest, stored_manifests::read(disk, &digest)?);
@@ -91,14 +91,14 @@ impl Plan {
 }
 
 /// Manifests that remain, with everything that they lead to.
-struct Reached<'a> {
-    manifests: &'a Manifests,
+struct ReachableManifests<'a> {
+    manifests: &'a RepositoryManifests,
     referrers: HashMap<Digest, Vec<Digest>>,
     kept: HashSet<Digest>,
 }
 
-impl<'a> Reached<'a> {
-    fn new(manifests: &'a Manifests) -> Self {
+impl<'a> ReachableManifests<'a> {
+    fn new(manifests: &'a RepositoryManifests) -> Self {
         let mut referrers: HashMap<Digest, Vec<Digest>> = HashMap::new();
         for (digest, manifest) in manifests {
             if let Some(subject) = manifest.as_ref().and_then(|manifest| manifest.subject) {
@@ -122,8 +122,11 @@ impl<'a> Reached<'a> {
 }
 
 /// Returns what the tags reach; `None` if a tag's link is damaged, so that its manifest is unknown.
-fn reachable<'a>(links: &RepositoryLinks<'_>, manifests: &'a Manifests) -> Result<Option<Reached<'a>>, Error> {
-    let mut reached = Reached::new(manifests);
+fn reachable<'a>(
+    links: &RepositoryLinks<'_>,
+    manifests: &'a RepositoryManifests,
+) -> Result<Option<ReachableManifests<'a>>, Error> {
+    let mut reached = ReachableManifests::new(manifests);
     for tagged in links.tags() {
         let (_, Some(digest)) = tagged? else { return Ok(None) };
         reached.add(digest);
@@ -133,8 +136,8 @@ fn reachable<'a>(links: &RepositoryLinks<'_>, manifests: &'a Manifests) -> Resul
 
 /// Adds the manifests in use; returns all that remain, and whether that added any.
 fn with_used(
-    mut reached: Reached<'_>,
-    manifests: &Manifests,
+    mut reached: ReachableManifests<'_>,
+    manifests: &RepositoryManifests,
     is_used: impl Fn(&Digest) -> bool,
 ) -> (HashSet<Digest>, bool) {
     let used: Vec<_> =

@@ -1,8 +1,8 @@
 //! The sweep phase of garbage collection, which runs beside pushes and pulls. It removes untagged manifests if
 //! requested, blobs that no manifest of their repository names, then bytes that no repository links.
 //!
-//! Content that a push may be about to name stays: what was uploaded, mounted or found by a HEAD in the grace period, and
-//! what is under a guard (`gc_guard.rs`). Links are removed before bytes (law 2 of ARCHITECTURE.md), each under its
+//! Content that a push may be about to name stays: what was uploaded, mounted or found by a HEAD in the grace period,
+//! and what is under a guard (`gc_guard.rs`). Links are removed before bytes (law 2 of ARCHITECTURE.md), each under its
 //! own locks, so a crash loses nothing. The same code runs on a volume that no server has open.
 
 use std::{collections::HashSet, time::Duration};
@@ -138,7 +138,7 @@ impl Collector<'_> {
         if (self.on_event)(found).is_break() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
-    fn count(&self, kind: metrics::Collected, bytes: u64) {
+    fn count(&self, kind: metrics::CollectedKind, bytes: u64) {
         if !self.collection.mode.is_dry() {
             self.store.volume.metrics.found(metrics::MaintenanceEvent::Collected(kind, bytes));
         }
@@ -236,7 +236,7 @@ impl Collector<'_> {
             }
             gone.insert(*digest);
             self.collected.manifests += 1;
-            self.count(metrics::Collected::Manifest, 0);
+            self.count(metrics::CollectedKind::Manifest, 0);
             self.report(GcEvent::Manifest(repository.clone(), *digest))?;
         }
         self.prune_layers(pruning, gone)
@@ -310,7 +310,7 @@ impl Collector<'_> {
             }
             self.collected.blobs += 1;
             self.collected.bytes += size;
-            self.count(metrics::Collected::Blob, size);
+            self.count(metrics::CollectedKind::Blob, size);
             drop(lock);
             self.report(GcEvent::Blob(digest, size))?;
         }

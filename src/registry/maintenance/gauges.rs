@@ -3,7 +3,7 @@
 use crate::{
     index::Amount,
     lanes::Blocking,
-    metrics::{Budget, Disk, Error, GaugeValues, Upstream},
+    metrics::{DiskGauges, Error, GaugeValues, Upstream},
     oci::Domain,
     registry::{Registry, fill::upstream_health::UpstreamHealth, store::blob_store::BlockingStore},
     storage::Usage,
@@ -30,7 +30,7 @@ impl Registry {
     }
 
     /// Returns the disk usage, with an entry for every configured upstream and every former one with content.
-    fn disk(&self, io: &Blocking) -> Disk {
+    fn disk(&self, io: &Blocking) -> DiskGauges {
         let mut disk = disk_usage(&self.store.with(io));
         for domain in self.upstreams.keys() {
             if !disk.upstreams.iter().any(|(name, ..)| name == domain.as_str()) {
@@ -41,7 +41,7 @@ impl Registry {
     }
 }
 
-fn disk_usage(store: &BlockingStore<'_>) -> Disk {
+fn disk_usage(store: &BlockingStore<'_>) -> DiskGauges {
     let usage = store.disk.usage();
     let by_upstream = store.index.upstream_usage();
     let all = Amount { bytes: usage.mirrored.bytes(), blobs: usage.mirrored.objects() };
@@ -51,7 +51,7 @@ fn disk_usage(store: &BlockingStore<'_>) -> Disk {
     let mirrored = Amount { bytes: all.bytes - pinned.bytes, blobs: all.blobs - pinned.blobs };
     let known = by_upstream.upstreams.into_iter().filter(|(domain, amount)| domain.is_some() || amount.blobs > 0);
     let named = |domain: Option<Domain>| domain.map_or_else(|| "unknown".to_owned(), |domain| domain.to_string());
-    Disk {
+    DiskGauges {
         bytes: bytes_by_class(&usage, mirrored, pinned),
         objects: objects_by_class(&usage, mirrored, pinned),
         upstreams: known.map(|(domain, amount)| (named(domain), amount.bytes, amount.blobs)).collect(),
@@ -63,6 +63,7 @@ fn disk_usage(store: &BlockingStore<'_>) -> Disk {
         counted: usage.known,
     }
 }
+
 fn bytes_by_class(usage: &Usage, mirrored: Amount, pinned: Amount) -> Vec<(&'static str, u64)> {
     vec![
         ("hosted", usage.hosted.bytes()),
@@ -86,9 +87,11 @@ fn objects_by_class(usage: &Usage, mirrored: Amount, pinned: Amount) -> Vec<(&'s
 }
 
 fn upstream(upstream: &UpstreamHealth) -> Upstream {
-    let known = upstream.remote.budget();
-    let budget = known.map(|known| Budget { limit: known.limit, remaining: known.remaining, window: known.window });
-    Upstream { name: upstream.remote.domain().to_string(), up: !upstream.is_down(), budget }
+    Upstream {
+        name: upstream.remote.domain().to_string(),
+        up: !upstream.is_down(),
+        budget: upstream.remote.pull_rate_limit(),
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::{
         Checked, Error, ProgressCallback, Registry, Verified,
         fill::{
             fill_source::{FillSource, Right},
-            progress::{Failure, Progress},
+            progress::{FillFailure, FillProgress},
         },
         store::blob_store::BlockingStore,
     },
@@ -65,13 +65,14 @@ impl Registry {
         let Ok(upstream) = self.upstream(place) else { return false };
         let source =
             FillSource { upstream: upstream.clone(), repository: place.clone(), right: Some(Right::Own), size: None };
-        let ended = |progress: &Progress| matches!(progress, Progress::Verified { .. } | Progress::Failed(_));
+        let ended =
+            |progress: &FillProgress| matches!(progress, FillProgress::Verified { .. } | FillProgress::Failed(_));
         loop {
             let mut progress = self.fills.join_or_start(digest, source.clone()).value.follow();
             let end = progress.wait_for(ended).await.map(|end| end.clone());
             match end {
-                Ok(Progress::Failed(Failure::Superseded(_))) => {}
-                end => return matches!(end, Ok(Progress::Verified { .. })),
+                Ok(FillProgress::Failed(FillFailure::Superseded(_))) => {}
+                end => return matches!(end, Ok(FillProgress::Verified { .. })),
             }
         }
     }

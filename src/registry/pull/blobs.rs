@@ -9,12 +9,12 @@ use crate::{
     lanes::Lane,
     oci::{ByteRange, Digest, Repository},
     registry::{
-        CacheStatus, Error, Kept, Registry, UnusableAnswer,
+        CacheStatus, Error, Registry, StoreResult, UnusableAnswer,
         error::{Resource, cached_or_unknown},
         fill::{
             fill_handle::Fill,
             fill_source::{FillSource, Right},
-            progress::{Failure, Progress, Shown},
+            progress::{FillFailure, FillProgress, Shown},
             reader::{ReadSlice, Reader},
         },
         store::{
@@ -36,28 +36,30 @@ pub struct Blob {
     pub size: u64,
     /// Its source: the cache, an upstream, or a hosted repository.
     pub cache_status: CacheStatus,
-    content: Content,
+    content: BlobContent,
 }
 
 #[derive(Debug)]
-enum Content {
+enum BlobContent {
     Stored(Arc<BlobFile>, Arc<ReadGuard>),
-    Filling(Arc<Fill>, tokio::sync::watch::Receiver<Progress>),
+    Filling(Arc<Fill>, tokio::sync::watch::Receiver<FillProgress>),
     /// All bytes, verified.
     Memory(Bytes),
 }
 
 impl Blob {
     pub(in crate::registry) fn stored(stored: Stored, reading: ReadGuard, cache_status: CacheStatus) -> Self {
-        Self { size: stored.stamp.size, cache_status, content: Content::Stored(stored.file, Arc::new(reading)) }
+        Self { size: stored.stamp.size, cache_status, content: BlobContent::Stored(stored.file, Arc::new(reading)) }
     }
 
     /// Returns whether the disk does not keep it, so that every range read is fetched from the upstream.
     #[must_use]
     pub fn passes_through(&self) -> bool {
         match &self.content {
-            Content::Stored(..) | Content::Memory(_) => false,
-            Content::Filling(_, progress) => matches!(*progress.borrow(), Progress::Failed(Failure::NoSpace(_))),
+            BlobContent::Stored(..) | BlobContent::Memory(_) => false,
+            BlobContent::Filling(_, progress) => {
+                matches!(*progress.borrow(), FillProgress::Failed(FillFailure::NoSpace(_)))
+            }
         }
     }
 
@@ -65,9 +67,9 @@ impl Blob {
     #[must_use]
     pub fn read(&self, range: ByteRange) -> Reader {
         match &self.content {
-            Content::Stored(file, reading) => Reader::stored(Arc::clone(file), Arc::clone(reading), range),
-            Content::Filling(fill, progress) => Reader::following(Arc::clone(fill), progress.clone(), range),
-            Content::Memory(bytes) => Reader::in_memory(bytes.clone(), range),
+            BlobContent::Stored(file, reading) => Reader::stored(Arc::clone(file), Arc::clone(reading), range),
+            BlobContent::Filling(fill, progress) => Reader::following(Arc::clone(fill), progress.clone(), range),
+            BlobContent::Memory(bytes) => Reader::in_memory(bytes.clone(), range),
         }
     }
 
@@ -82,7 +84,7 @@ impl Blob {
         while let Some(ReadSlice::Bytes(more)) = reader.next().await? {
             bytes.extend_from_slice(&more);
         }
-        Ok(Self { content: Content::Memory(bytes.freeze()), ..self })
+        Ok(Self { content: BlobContent::Memory(bytes.freeze()), ..self })
     }
 }
 
@@ -155,11 +157,13 @@ impl Registry {
             let Joined { value: fill, collapsed: joined } = self.fills.join_or_start(digest, source.clone());
             let elsewhere = joined && fill.source().repository != *repository;
             match begun(fill, joined, &source).await {
-                Err(Failure::Superseded(shown)) => source.shown(digest, shown)?,
+                Err(FillFailure::Superseded(shown)) => source.shown(digest, shown)?,
                 // A 404 of another repository's upstream says nothing about this repository.
-                Err(Failure::Error(Error::BlobUnknown)) if elsewhere && !failed_elsewhere => failed_elsewhere = true,
-                Err(Failure::Error(error)) => return Err(error),
-                Err(Failure::NoSpace(_)) => return Err(Error::Panicked),
+                Err(FillFailure::Error(Error::BlobUnknown)) if elsewhere && !failed_elsewhere => {
+                    failed_elsewhere = true;
+                }
+                Err(FillFailure::Error(error)) => return Err(error),
+                Err(FillFailure::NoSpace(_)) => return Err(Error::Panicked),
                 Ok(blob) => return blob.buffered().await,
             }
         }
@@ -189,7 +193,7 @@ impl Registry {
             (_, Some(size)) if covered || !self.store.has(*digest).await? => Ok((size, CacheStatus::Hit)),
             _ => {
                 let size = self.ask_size(repository, digest).await?;
-                Ok((size, CacheStatus::Miss { collapsed: false, kept: Kept::Nothing }))
+                Ok((size, CacheStatus::Miss { collapsed: false, kept: StoreResult::Nothing }))
             }
         }
     }
@@ -299,24 +303,24 @@ fn right(link: Link) -> Option<Right> {
 
 /// Waits until a fill knows the blob's size, and compares it with the manifest's. Waits for the end of a small or empty
 /// blob: while nothing is sent, damaged bytes can still be answered with an error status.
-async fn begun(fill: Arc<Fill>, joined: bool, source: &FillSource) -> Result<Blob, Failure> {
+async fn begun(fill: Arc<Fill>, joined: bool, source: &FillSource) -> Result<Blob, FillFailure> {
     let mut progress = fill.follow();
-    let has_begun = |progress: &Progress| match progress {
-        Progress::Connecting => false,
-        Progress::Filling { size, .. } => *size > AT_ONCE,
-        Progress::Verified { .. } | Progress::Failed(_) => true,
+    let has_begun = |progress: &FillProgress| match progress {
+        FillProgress::Connecting => false,
+        FillProgress::Filling { size, .. } => *size > AT_ONCE,
+        FillProgress::Verified { .. } | FillProgress::Failed(_) => true,
     };
     let state = progress.wait_for(has_begun).await.map_err(|_| Error::Panicked)?.clone();
     let size = match state {
-        Progress::Filling { size, .. } | Progress::Verified { size } => size,
-        Progress::Failed(Failure::NoSpace(handover)) => handover.size,
-        Progress::Failed(failure) => return Err(failure),
-        Progress::Connecting => return Err(Error::Panicked.into()),
+        FillProgress::Filling { size, .. } | FillProgress::Verified { size } => size,
+        FillProgress::Failed(FillFailure::NoSpace(handover)) => handover.size,
+        FillProgress::Failed(failure) => return Err(failure),
+        FillProgress::Connecting => return Err(Error::Panicked.into()),
     };
     source.agrees(fill.digest(), size)?;
     let cache_status = match fill.was_local() {
         true => CacheStatus::Hit,
         false => CacheStatus::Miss { collapsed: joined, kept: fill.kept() },
     };
-    Ok(Blob { size, cache_status, content: Content::Filling(fill, progress) })
+    Ok(Blob { size, cache_status, content: BlobContent::Filling(fill, progress) })
 }

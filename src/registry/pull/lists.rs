@@ -4,10 +4,10 @@ use crate::{
     lanes::Lane,
     oci::{MediaType, Repository},
     registry::{
-        CacheStatus, Error, List, Registry,
+        CacheStatus, Error, ListKind, Registry,
         ask_error::AskError,
         error::Resource,
-        fill::list_cache::{Asking, ListKey},
+        fill::list_cache::{ListAnswer, ListKey},
         store::{blob_store::BlockingStore, single_flight::Joined},
     },
     upstream::Page,
@@ -25,7 +25,7 @@ impl Registry {
     pub async fn list(
         self: &Arc<Self>,
         repository: &Repository,
-        list: List,
+        list: ListKind,
         query: &str,
     ) -> Result<(Arc<Page>, CacheStatus), Error> {
         let key = (repository.clone(), list, query.to_owned());
@@ -43,7 +43,7 @@ impl Registry {
         let work = async move { registry.list_now(&asked).await };
         let Joined { value: answer, collapsed } = self.pages.calls.join(key.clone(), work).await;
         match (answer.ok_or(Error::Panicked)?, kept) {
-            (Ok(page), _) => Ok((page, CacheStatus::Miss { collapsed, kept: crate::registry::Kept::Stored })),
+            (Ok(page), _) => Ok((page, CacheStatus::Miss { collapsed, kept: crate::registry::StoreResult::Stored })),
             (Err(error), Some((page, _))) if !error.is_not_found() => {
                 tracing::info!("a list of {repository} is answered from the cache: {error}");
                 Ok((page, STALE))
@@ -52,13 +52,13 @@ impl Registry {
         }
     }
 
-    async fn list_now(&self, key: &ListKey) -> Asking {
+    async fn list_now(&self, key: &ListKey) -> ListAnswer {
         let (repository, list, query) = key;
         let upstream = self.upstream(repository)?;
         let asked = Instant::now();
         let answer = match list {
-            List::Tags => upstream.ask(upstream.remote.tags(&upstream.threads, &repository.name, query)).await,
-            List::Referrers(digest) => {
+            ListKind::Tags => upstream.ask(upstream.remote.tags(&upstream.threads, &repository.name, query)).await,
+            ListKind::Referrers(digest) => {
                 upstream.ask(upstream.remote.referrers(&upstream.threads, &repository.name, digest, query)).await
             }
         };
@@ -71,7 +71,7 @@ impl Registry {
     async fn tags_on_disk(&self, key: &ListKey, error: AskError) -> Result<(Arc<Page>, CacheStatus), Error> {
         let is_not_found = error.is_not_found();
         let failed = error.of(Resource::Name);
-        let (repository, List::Tags, _) = key else { return Err(failed) };
+        let (repository, ListKind::Tags, _) = key else { return Err(failed) };
         if is_not_found {
             return Err(failed);
         }

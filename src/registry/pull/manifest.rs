@@ -3,12 +3,12 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::tags::{Asking, completed};
+use super::tags::{SharedAnswer, completed};
 use crate::{
     lanes::Lane,
     oci::{Digest, InvalidManifest, Reference, Repository, Tag},
     registry::{
-        CacheStatus, Error, Head, Kept, Registry, StoredManifest, UnusableAnswer,
+        CacheStatus, Error, Head, Registry, StoreResult, StoredManifest, UnusableAnswer,
         ask_error::AskError,
         cache_status::Pulled,
         error::{Resource, cached_or_unknown},
@@ -168,7 +168,7 @@ impl Registry {
         repository: &Repository,
         tag: &Tag,
         cached: &Arc<StoredManifest>,
-    ) -> Asking<Pulled<Arc<StoredManifest>>> {
+    ) -> SharedAnswer<Pulled<Arc<StoredManifest>>> {
         match self.ask_tag(repository, tag).await.value? {
             Some(head) if head.digest == cached.digest => Ok((Arc::clone(cached), CacheStatus::Revalidated)),
             Some(head) => match self.here(repository, &head.digest).await {
@@ -223,7 +223,7 @@ impl Registry {
         repository: &Repository,
         tag: &Tag,
         digest: Digest,
-    ) -> Asking<Pulled<Arc<StoredManifest>>> {
+    ) -> SharedAnswer<Pulled<Arc<StoredManifest>>> {
         match self.fetch(repository, Reference::Digest(digest)).await {
             Err(error) if error.is_not_found() => {
                 self.store.tag_cache.forget(&(repository.clone(), tag.clone()), &digest);
@@ -238,7 +238,7 @@ impl Registry {
         self: &Arc<Self>,
         repository: &Repository,
         reference: Reference,
-    ) -> Asking<Pulled<Arc<StoredManifest>>> {
+    ) -> SharedAnswer<Pulled<Arc<StoredManifest>>> {
         let (registry, place) = (Arc::clone(self), repository.clone());
         let work = {
             let reference = reference.clone();
@@ -253,7 +253,7 @@ impl Registry {
         &self,
         repository: &Repository,
         reference: &Reference,
-    ) -> Asking<Fetched> {
+    ) -> SharedAnswer<Fetched> {
         let upstream = self.upstream(repository)?;
         let asked = SystemTime::now();
         let body = upstream.ask(upstream.remote.get_manifest(&upstream.threads, &repository.name, reference)).await;
@@ -345,5 +345,5 @@ impl Registry {
 
 /// Returns the status of an answer that repeats the upstream's HEAD.
 fn said(collapsed: bool) -> CacheStatus {
-    CacheStatus::Miss { collapsed, kept: Kept::Nothing }
+    CacheStatus::Miss { collapsed, kept: StoreResult::Nothing }
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A result of an upstream that several requests share.
-pub(in crate::registry) type Asking<T> = Result<T, AskError>;
+pub(in crate::registry) type SharedAnswer<T> = Result<T, AskError>;
 
 /// The cached manifest of a tag.
 pub(in crate::registry) struct Cached {
@@ -49,7 +49,7 @@ impl Registry {
         self: &Arc<Self>,
         repository: &Repository,
         tag: &Tag,
-    ) -> Joined<Asking<Option<Head>>> {
+    ) -> Joined<SharedAnswer<Option<Head>>> {
         match self.store.tag_cache.recent(&(repository.clone(), tag.clone()), self.freshness) {
             Some(head) => Joined { value: Ok(Some(head)), collapsed: true },
             None => self.ask_head(repository, Reference::Tag(tag.clone())).await,
@@ -61,13 +61,13 @@ impl Registry {
         self: &Arc<Self>,
         repository: &Repository,
         reference: Reference,
-    ) -> Joined<Asking<Option<Head>>> {
+    ) -> Joined<SharedAnswer<Option<Head>>> {
         let (registry, place, asked) = (Arc::clone(self), repository.clone(), reference.clone());
         let work = async move { registry.ask_head_now(&place, &asked).await };
         self.heads.join((repository.clone(), reference), work).await.map(completed)
     }
 
-    async fn ask_head_now(&self, repository: &Repository, reference: &Reference) -> Asking<Option<Head>> {
+    async fn ask_head_now(&self, repository: &Repository, reference: &Reference) -> SharedAnswer<Option<Head>> {
         let upstream = self.upstream(repository)?;
         let asked = SystemTime::now();
         let answer = upstream.ask(upstream.remote.head_manifest(&upstream.threads, &repository.name, reference)).await;
@@ -98,8 +98,8 @@ impl Registry {
         repository: &Repository,
         reference: &Reference,
         asked: SystemTime,
-        answer: Asking<T>,
-    ) -> Asking<T> {
+        answer: SharedAnswer<T>,
+    ) -> SharedAnswer<T> {
         if let Err(error) = &answer
             && error.is_not_found()
             && let Reference::Tag(tag) = reference
@@ -170,6 +170,6 @@ impl Registry {
 }
 
 /// Unwraps the result of shared work; a panic becomes an error.
-pub(in crate::registry) fn completed<T>(joint: Option<Asking<T>>) -> Asking<T> {
+pub(in crate::registry) fn completed<T>(joint: Option<SharedAnswer<T>>) -> SharedAnswer<T> {
     joint.unwrap_or(Err(AskError::Registry(Error::Panicked)))
 }

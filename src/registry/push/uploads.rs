@@ -13,7 +13,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::{
     lanes::{Blocking, Lane},
-    metrics::{Collected, MaintenanceEvent},
+    metrics::{CollectedKind, MaintenanceEvent},
     oci::{Algorithm, Digest, Repository, UploadId},
     registry::{
         Error, Mode, Registry,
@@ -290,7 +290,7 @@ impl Registry {
         tracing::info!("{} upload {id} of {repository}", if mode.is_dry() { "would purge" } else { "purging" });
         if !mode.is_dry() {
             self.sessions.end(id, upload);
-            self.metrics.found(MaintenanceEvent::Collected(Collected::Upload, 0));
+            self.metrics.found(MaintenanceEvent::Collected(CollectedKind::Upload, 0));
         }
         true
     }

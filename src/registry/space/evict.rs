@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::{
     index::{BlobEntry, BlobKind, EvictionOrder, Link, Owner, Requeue},
-    metrics::Reason,
+    metrics::EvictionReason,
     oci::{Digest, Manifest, Repository},
     registry::{
         Error,
@@ -39,7 +39,7 @@ impl BlockingStore<'_> {
             // What cannot be evicted leaves the queue, so that another blob is the next one.
             let next = self.index.next_to_evict(self.order()).filter(|next| last != Some(*next));
             let Some(next) = next else { break };
-            freed += self.try_evict(&next, Reason::Room);
+            freed += self.try_evict(&next, EvictionReason::Room);
             last = Some(next);
         }
         freed
@@ -99,7 +99,7 @@ impl BlockingStore<'_> {
             self.index.blob_entry(digest).is_some_and(|held| held.owner == Owner::Mirrored && held.used < before)
         };
         let old = self.index.blob_batches().flatten().filter(is_old);
-        old.map(|digest| self.try_evict(&digest, Reason::Ttl)).sum()
+        old.map(|digest| self.try_evict(&digest, EvictionReason::Ttl)).sum()
     }
 
     /// Writes the noted accesses to the index.
@@ -107,7 +107,7 @@ impl BlockingStore<'_> {
         self.index.used(self.protection.access_tracker.take());
     }
 
-    fn try_evict(&self, digest: &Digest, reason: Reason) -> u64 {
+    fn try_evict(&self, digest: &Digest, reason: EvictionReason) -> u64 {
         let Some(_open) = self.execution.while_open() else { return 0 };
         let _lock = self.protection.locks.digest(digest);
         let Some((held, holders)) = self.unless_kept(digest) else { return 0 };

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     index::BlobKind,
-    metrics::Reason,
+    metrics::EvictionReason,
     oci::{Digest, Manifest, Repository},
     registry::{
         Error,
@@ -165,7 +165,7 @@ impl BlockingStore<'_> {
             return Ok(0);
         }
         let idle = Duration::from_secs(access_tracker::now().saturating_sub(*used));
-        self.volume.metrics.evicted(Reason::Room, *allocated, idle);
+        self.volume.metrics.evicted(EvictionReason::Room, *allocated, idle);
         Ok(*allocated)
     }
 }

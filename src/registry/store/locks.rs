@@ -57,10 +57,10 @@ impl Locks {
 
 /// A map of locks with an entry for each key that is held or waited for.
 #[derive(Debug)]
-struct KeyedLocks<K: Eq + Hash>(Arc<Mutex<HashMap<K, Entry>>>);
+struct KeyedLocks<K: Eq + Hash>(Arc<Mutex<HashMap<K, LockEntry>>>);
 
 #[derive(Debug, Default)]
-struct Entry {
+struct LockEntry {
     lock: Arc<AsyncMutex<()>>,
     /// The number of holders and waiters; the last one removes the entry.
     interested: usize,
@@ -102,7 +102,7 @@ impl<K: Clone + Eq + Hash> KeyedLocks<K> {
 #[must_use]
 pub(in crate::registry) struct KeyGuard<K: Eq + Hash> {
     key: K,
-    locks: Arc<Mutex<HashMap<K, Entry>>>,
+    locks: Arc<Mutex<HashMap<K, LockEntry>>>,
     /// `None` until the lock is acquired.
     held: Option<OwnedMutexGuard<()>>,
 }

@@ -14,7 +14,7 @@ use crate::{
     index::{Index, Link, Role},
     lanes::Lane,
     oci::{Digest, InvalidManifest, Manifest, MediaType, Repository},
-    registry::{Error, Head, Kept, Refused},
+    registry::{Error, Head, Refused, StoreResult},
     storage::Durability,
 };
 
@@ -125,7 +125,11 @@ impl Manifests {
 
     /// Stores a mirrored manifest: bytes, then revision link, then the tags that wait for it (law 2 of
     /// ARCHITECTURE.md). It stays in memory even if the disk refuses it.
-    pub(in crate::registry) async fn keep(&self, repository: &Repository, manifest: &Arc<StoredManifest>) -> Kept {
+    pub(in crate::registry) async fn keep(
+        &self,
+        repository: &Repository,
+        manifest: &Arc<StoredManifest>,
+    ) -> StoreResult {
         self.memory.insert(manifest.digest, Arc::clone(manifest));
         let _guard = self.store.protection.gc_guard.guard_blob(&manifest.digest).await;
         let kept = match self.store.has(manifest.digest).await {
@@ -140,12 +144,12 @@ impl Manifests {
         match linked {
             Ok(()) => {
                 self.unkept.invalidate(&(repository.clone(), manifest.digest));
-                Kept::Stored
+                StoreResult::Stored
             }
             Err(error) => {
                 self.store.space.uncached.log(&manifest.digest, &error);
                 self.remember_links(repository, manifest);
-                Kept::Refused(Refused::of(&error))
+                StoreResult::Refused(Refused::of(&error))
             }
         }
     }

@@ -104,14 +104,14 @@ impl<K: Clone + Eq + Hash, V> CallTable<K, V> {
         }
         let (result, completion) = watch::channel(None);
         under_way.insert(key.clone(), completion.clone());
-        begin(Call { entry: Entry { key, under_way: Arc::clone(&self.0) }, result });
+        begin(Call { entry: CallEntry { key, under_way: Arc::clone(&self.0) }, result });
         Joined { value: completion, collapsed: false }
     }
 }
 
 /// The side of a call that runs the work.
 struct Call<K: Eq + Hash, V> {
-    entry: Entry<K, V>,
+    entry: CallEntry<K, V>,
     result: watch::Sender<Option<V>>,
 }
 
@@ -128,12 +128,12 @@ async fn completed<V: Clone>(mut completion: watch::Receiver<Option<V>>) -> Opti
 }
 
 /// Removes its entry from the table at the end of the work, also after a panic.
-struct Entry<K: Eq + Hash, V> {
+struct CallEntry<K: Eq + Hash, V> {
     key: K,
     under_way: Calls<K, V>,
 }
 
-impl<K: Eq + Hash, V> Drop for Entry<K, V> {
+impl<K: Eq + Hash, V> Drop for CallEntry<K, V> {
     fn drop(&mut self) {
         self.under_way.lock().remove(&self.key);
     }

@@ -38,13 +38,13 @@ pub(in crate::registry) struct TagAnswer {
 
 type TagKey = (Repository, Tag);
 /// Tags, each with the time of the request to the upstream.
-type Waiting = Arc<Mutex<Vec<(Tag, SystemTime)>>>;
+type PendingTags = Arc<Mutex<Vec<(Tag, SystemTime)>>>;
 
 #[derive(Debug)]
 pub(in crate::registry) struct TagCache {
     answers: Cache<TagKey, TagAnswer>,
     /// Tags that wait for their manifest.
-    waiting: Cache<(Repository, Digest), Waiting>,
+    waiting: Cache<(Repository, Digest), PendingTags>,
 }
 
 impl TagCache {

@@ -15,10 +15,10 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// The content that was not cached since the last log line, by reason.
 #[derive(Debug, Default)]
-pub(in crate::registry) struct Uncached(Mutex<HashMap<Bounded, Passed>>);
+pub(in crate::registry) struct Uncached(Mutex<HashMap<Bounded, PassthroughCount>>);
 
 #[derive(Clone, Copy, Debug)]
-struct Passed {
+struct PassthroughCount {
     since: Instant,
     blobs: u64,
     bytes: u64,
@@ -40,7 +40,7 @@ impl Uncached {
     /// Counts a blob. Returns the end of the log line; `None` if no line is due.
     fn note(&self, reason: Bounded, bytes: u64) -> Option<String> {
         let (mut reasons, now) = (self.0.lock(), Instant::now());
-        let fresh = Passed { since: now, blobs: 0, bytes: 0 };
+        let fresh = PassthroughCount { since: now, blobs: 0, bytes: 0 };
         match reasons.get_mut(&reason) {
             Some(passed) if now.duration_since(passed.since) < QUIET => {
                 passed.blobs += 1;
@@ -67,8 +67,8 @@ impl Uncached {
     }
 }
 
-fn summary(passed: &Passed) -> String {
-    let Passed { since, blobs, bytes } = passed;
+fn summary(passed: &PassthroughCount) -> String {
+    let PassthroughCount { since, blobs, bytes } = passed;
     match blobs {
         0 => String::new(),
         _ => format!(" ({blobs} more with {bytes} bytes in the last {} s)", since.elapsed().as_secs()),

@@ -1,6 +1,6 @@
 //! LRU: evicts the least recently used object.
 
-use super::{Order, queues::Queues};
+use super::{CacheOrder, queues::Queues};
 use crate::simulator::trace::{Id, Object};
 
 pub(super) struct Lru<'a>(Queues<'a, 1>);
@@ -11,7 +11,7 @@ impl<'a> Lru<'a> {
     }
 }
 
-impl Order for Lru<'_> {
+impl CacheOrder for Lru<'_> {
     fn insert(&mut self, object: Id) {
         self.0.push(object, 0);
     }

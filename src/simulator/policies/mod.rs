@@ -53,7 +53,7 @@ impl Policy {
     }
 
     /// Returns an empty order over these objects for a cache of `capacity` bytes.
-    pub(super) fn start(self, objects: &[Object], capacity: u64) -> Box<dyn Order + '_> {
+    pub(super) fn start(self, objects: &[Object], capacity: u64) -> Box<dyn CacheOrder + '_> {
         match self {
             Self::Lru => Box::new(lru::Lru::new(objects)),
             Self::GdsfObjects => Box::new(ranked::Ranked::new(objects, Cost::Object)),
@@ -66,7 +66,7 @@ impl Policy {
 }
 
 /// The objects of a cache, in the order of eviction.
-pub(super) trait Order {
+pub(super) trait CacheOrder {
     /// Adds an object that is not in the cache; space has been freed for it.
     fn insert(&mut self, object: Id);
     /// Records a use of an object in the cache.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Order;
+use super::CacheOrder;
 use crate::{
     policy::{Cost, Use},
     simulator::trace::{Id, Object},
@@ -35,7 +35,7 @@ impl<'a> Ranked<'a> {
     }
 }
 
-impl Order for Ranked<'_> {
+impl CacheOrder for Ranked<'_> {
     fn insert(&mut self, object: Id) {
         self.rank(object, 1);
     }

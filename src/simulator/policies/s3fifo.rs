@@ -1,6 +1,7 @@
-//! S3-FIFO (Yang, Zhang, Qiu, Yue and Rashmi, SOSP 2023), its queues measured in bytes as in the authors' own simulator.
+//! S3-FIFO (Yang, Zhang, Qiu, Yue and Rashmi, SOSP 2023), its queues measured in bytes as in the authors' own
+//! simulator.
 
-use super::{Order, queues::Queues};
+use super::{CacheOrder, queues::Queues};
 use crate::simulator::trace::{Id, Object};
 
 /// The queues: new objects, reused objects, and the ghost with names of evicted objects.
@@ -53,7 +54,7 @@ impl<'a> S3Fifo<'a> {
     }
 }
 
-impl Order for S3Fifo<'_> {
+impl CacheOrder for S3Fifo<'_> {
     fn insert(&mut self, object: Id) {
         let remembered = self.queues.is_in(object, GHOST);
         *self.queues.uses(object) = 0;

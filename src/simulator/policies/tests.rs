@@ -3,12 +3,12 @@
 use super::*;
 use crate::simulator::{
     cache::{Cache, Counts},
-    trace::Kind,
+    trace::ObjectKind,
 };
 
 /// Replays requests for blobs of these sizes, numbered in this order.
 fn replay(policy: Policy, capacity: u64, sizes: &[u64], requests: impl IntoIterator<Item = Id>) -> Counts {
-    let objects: Vec<Object> = sizes.iter().map(|size| Object { size: *size, kind: Kind::Blob }).collect();
+    let objects: Vec<Object> = sizes.iter().map(|size| Object { size: *size, kind: ObjectKind::Blob }).collect();
     let mut cache = Cache::new(&objects, policy, capacity, true);
     requests.into_iter().for_each(|id| cache.request(id));
     cache.counts()
@@ -48,7 +48,7 @@ fn gdsf_lets_the_large_one_go_and_keeps_the_frequent() {
 
 #[test]
 fn the_cost_decides_between_a_large_frequent_object_and_small_rare_ones() {
-    let objects = [10_000, 100].map(|size| Object { size, kind: Kind::Blob });
+    let objects = [10_000, 100].map(|size| Object { size, kind: ObjectKind::Blob });
     // The large one is requested twelve times, the small one once.
     let goes_first = |policy: Policy| {
         let mut order = policy.start(&objects, 20_000);
@@ -87,7 +87,7 @@ fn s3_fifo_remembers_by_name_what_it_let_go() {
 
 #[test]
 fn s3_fifo_lets_go_of_the_main_queue_what_was_not_used_since() {
-    let objects = [1; 4].map(|size| Object { size, kind: Kind::Blob });
+    let objects = [1; 4].map(|size| Object { size, kind: ObjectKind::Blob });
     let mut order = Policy::S3Fifo.start(&objects, 0);
     (0..4).for_each(|id| order.insert(id));
     (0..2).for_each(|_| order.hit(1));
@@ -104,7 +104,7 @@ fn s3_fifo_lets_go_of_the_main_queue_what_was_not_used_since() {
 #[test]
 fn a_large_newcomer_must_be_worth_all_that_would_go_for_it() {
     let sizes: Vec<u64> = [10; 99].into_iter().chain([50]).collect();
-    let objects: Vec<Object> = sizes.iter().map(|size| Object { size: *size, kind: Kind::Blob }).collect();
+    let objects: Vec<Object> = sizes.iter().map(|size| Object { size: *size, kind: ObjectKind::Blob }).collect();
     // The small ones fill the main part, each requested twice; the large one would replace five of them.
     let mut order = Policy::TinyLfu.start(&objects, 1000);
     for round in 0..2 {

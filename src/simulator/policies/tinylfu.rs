@@ -2,7 +2,7 @@
 //! Robust Size Aware Cache Management", 2022). New objects pass through a window; one enters the main part if it was
 //! requested more often than all the objects it would replace, taken together.
 
-use super::{Order, queues::Queues, sketch::Sketch};
+use super::{CacheOrder, queues::Queues, sketch::Sketch};
 use crate::simulator::trace::{Id, Object};
 
 /// The queues: the window, the two segments of the main part, and objects that lost to a new one and are to be evicted.
@@ -84,7 +84,7 @@ impl<'a> TinyLfu<'a> {
     }
 }
 
-impl Order for TinyLfu<'_> {
+impl CacheOrder for TinyLfu<'_> {
     fn insert(&mut self, object: Id) {
         self.kept += 1;
         self.sketch.add(object, self.kept);

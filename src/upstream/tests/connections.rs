@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::join_all;
 
 use super::{
-    BLOB, Digest, Error, Options, Timeouts, latest, name, options, read, remote, remote_with,
+    BLOB, Digest, Error, Timeouts, UpstreamOptions, latest, name, options, read, remote, remote_with,
     server::{Server, Step, reply, say},
     threads,
 };
@@ -144,7 +144,8 @@ async fn many_ask_at_once_from_any_runtime() {
 async fn a_silent_upstream_takes_no_turns_of_another() {
     let silent = Server::start(|_, _| vec![Step::Wait(20_000)]);
     let (threads, answering) = (threads(3), Server::start(|_, _| say(HEAD)));
-    let options = Options { timeouts: Timeouts { head: Duration::from_secs(4), ..options().timeouts }, ..options() };
+    let options =
+        UpstreamOptions { timeouts: Timeouts { head: Duration::from_secs(4), ..options().timeouts }, ..options() };
     let (silent, answering) = (remote_with(&silent, options), remote(&answering));
     let (name, latest) = (name(), latest());
     let questions = join_all((0..4 * HEADS).map(|_| silent.head_manifest(&threads, &name, &latest)));

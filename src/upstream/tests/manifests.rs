@@ -8,8 +8,8 @@ use super::{
     threads,
 };
 use crate::{
+    metrics::PullRateLimit,
     oci::{MANIFEST_TYPES, MediaType},
-    upstream::Budget,
 };
 
 const MANIFEST: &[u8] = br#"{"schemaVersion":2}"#;
@@ -125,7 +125,7 @@ async fn too_many_requests_come_in_two_shapes() {
         reply("429 Too Many Requests", headers, body)
     });
     let (threads, remote) = (threads(1), remote(&server));
-    assert_eq!(remote.budget(), None);
+    assert_eq!(remote.pull_rate_limit(), None);
     let get = async |tag: &str| remote.get_manifest(&threads, &name(), &tag.parse().unwrap()).await;
     let message = |text: &str| text.to_owned();
     let retry_after = Some(Duration::from_secs(60));
@@ -133,7 +133,7 @@ async fn too_many_requests_come_in_two_shapes() {
     let pulls = message("You have reached your pull rate limit.");
     assert_eq!(get("pulls").await, Err(Error::RateLimited { retry_after: None, message: pulls }));
     let window = Some(Duration::from_secs(21600));
-    assert_eq!(remote.budget(), Some(Budget { limit: 100, remaining: 0, window }));
+    assert_eq!(remote.pull_rate_limit(), Some(PullRateLimit { limit: 100, remaining: 0, window }));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustls::RootCertStore;
 use server::Server;
 
-use super::{ClientThreads, ConnectionSettings, Credentials, Error, Options, Proxy, Remote, Timeouts};
+use super::{ClientThreads, ConnectionSettings, Credentials, Error, Proxy, Remote, Timeouts, UpstreamOptions};
 use crate::oci::{Digest, Reference, RepositoryName};
 
 const BLOB: &[u8] = b"0123456789abcdefghij";
@@ -22,25 +22,25 @@ fn threads(count: usize) -> ClientThreads {
     ClientThreads::start(count, ConnectionSettings { roots: RootCertStore::empty(), proxy: Proxy::default() }).unwrap()
 }
 
-fn options() -> Options {
+fn options() -> UpstreamOptions {
     let timeouts = Timeouts {
         connect: Duration::from_millis(1000),
         head: Duration::from_millis(1500),
         stall: Duration::from_millis(400),
     };
-    Options { timeouts, ..Options::default() }
+    UpstreamOptions { timeouts, ..UpstreamOptions::default() }
 }
 
-fn with_credentials() -> Options {
+fn with_credentials() -> UpstreamOptions {
     let credentials = Credentials { username: "me".into(), password: "hunter2".into() };
-    Options { credentials: Some(credentials), ..options() }
+    UpstreamOptions { credentials: Some(credentials), ..options() }
 }
 
 fn remote(server: &Server) -> Remote {
     remote_with(server, options())
 }
 
-fn remote_with(server: &Server, options: Options) -> Remote {
+fn remote_with(server: &Server, options: UpstreamOptions) -> Remote {
     Remote::new("r.example".parse().unwrap(), server.url("127.0.0.1").parse().unwrap(), options).unwrap()
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    BLOB, Error, Options, latest, name, options, read, remote, remote_with,
+    BLOB, Error, UpstreamOptions, latest, name, options, read, remote, remote_with,
     server::{Server, reply},
     threads, with_credentials,
 };
@@ -94,7 +94,7 @@ async fn a_public_upstream_opens_no_local_address() {
     // This upstream gets no request: only the address policy of its redirects is tested.
     let public = |redirects: &[&str]| {
         let redirects = redirects.iter().map(|host| (*host).to_owned()).collect();
-        let options = Options { redirects, ..options() };
+        let options = UpstreamOptions { redirects, ..options() };
         Remote::new("r.example".parse().unwrap(), "https://192.0.2.1".parse().unwrap(), options).unwrap()
     };
     let loopback = std::net::IpAddr::from([127, 0, 0, 1]);

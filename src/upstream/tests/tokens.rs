@@ -11,7 +11,7 @@ use std::{
 use futures_util::future::join_all;
 
 use super::{
-    Error, Options, latest, name, options, remote, remote_with,
+    Error, UpstreamOptions, latest, name, options, remote, remote_with,
     server::{Asked, Server, Step, reply, say},
     threads, with_credentials,
 };
@@ -177,7 +177,7 @@ async fn a_realm_on_another_domain_is_asked_only_if_it_is_named() {
     }
     assert_eq!(realm.connections(), 0);
 
-    let named = Options { realm: Some(elsewhere.parse().unwrap()), ..with_credentials() };
+    let named = UpstreamOptions { realm: Some(elsewhere.parse().unwrap()), ..with_credentials() };
     remote_with(&server, named).head_manifest(&threads, &name(), &latest()).await.unwrap();
     assert_eq!(realm.asked()[0].header("authorization"), Some("Basic bWU6aHVudGVyMg=="));
 }

@@ -16,9 +16,9 @@ use super::{TlsError, TlsSettings};
 use crate::{config::explain, lanes::Blocking};
 
 /// A file's device, inode, size and modification time, with symbolic links followed; `None` if it does not exist.
-pub(in crate::http) type Stamp = Option<(u64, u64, u64, Option<SystemTime>)>;
+pub(in crate::http) type FileVersion = Option<(u64, u64, u64, Option<SystemTime>)>;
 
-pub(in crate::http) fn stamps(io: &Blocking, settings: &TlsSettings) -> Vec<Stamp> {
+pub(in crate::http) fn stamps(io: &Blocking, settings: &TlsSettings) -> Vec<FileVersion> {
     let paths = [&settings.certificate, &settings.key].into_iter().chain(&settings.client_cas);
     paths.map(|path| stamp(io, path).ok()).collect()
 }

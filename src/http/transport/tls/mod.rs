@@ -13,7 +13,7 @@ use std::{
 
 use actix_http::Protocol;
 use actix_web::rt::net::TcpStream;
-use files::Stamp;
+use files::FileVersion;
 use parking_lot::{Mutex, RwLock};
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -52,12 +52,12 @@ pub enum TlsError {
 #[derive(Debug)]
 pub struct Tls {
     settings: TlsSettings,
-    now: RwLock<Loaded>,
+    now: RwLock<LoadedTls>,
     files: Mutex<Watched>,
 }
 
 #[derive(Clone, Debug)]
-struct Loaded {
+struct LoadedTls {
     config: Arc<ServerConfig>,
     expires: Option<SystemTime>,
 }
@@ -66,9 +66,9 @@ struct Loaded {
 #[derive(Debug)]
 struct Watched {
     /// The stamps when the files were last loaded, successfully or not.
-    read: Vec<Stamp>,
+    read: Vec<FileVersion>,
     /// The stamps at the last check.
-    seen: Vec<Stamp>,
+    seen: Vec<FileVersion>,
 }
 
 impl Tls {
@@ -136,7 +136,7 @@ impl TlsError {
     }
 }
 
-fn load(io: &Blocking, settings: &TlsSettings) -> Result<Loaded, TlsError> {
+fn load(io: &Blocking, settings: &TlsSettings) -> Result<LoadedTls, TlsError> {
     let chain = files::certificates(io, &settings.certificate).map_err(TlsError::Certificate)?;
     let key = files::key(io, &settings.key).map_err(TlsError::Key)?;
     let expires = not_after::not_after(&chain[0]);
@@ -148,7 +148,7 @@ fn load(io: &Blocking, settings: &TlsSettings) -> Result<Loaded, TlsError> {
     let mut config =
         builder.with_client_cert_verifier(verifier).with_single_cert(chain, key).map_err(|error| unfit(&error))?;
     config.alpn_protocols = if settings.http2 { vec![H2.into(), HTTP_1_1.into()] } else { vec![HTTP_1_1.into()] };
-    Ok(Loaded { config: Arc::new(config), expires })
+    Ok(LoadedTls { config: Arc::new(config), expires })
 }
 
 /// Ordered from the newest to the oldest.
