@@ -9,9 +9,9 @@ use rustix::{
 };
 
 /// The reserve is this fraction of all descriptors, within bounds.
-const SHARE: u64 = 8;
-const LEAST: u64 = 24;
-const MOST: u64 = 256;
+const RESERVED_SHARE: u64 = 8;
+const MIN_RESERVED: u64 = 24;
+const MAX_RESERVED: u64 = 256;
 
 /// The use that a client makes of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub fn is_kept(descriptor: &impl AsFd, used_as: DescriptorUse) -> bool {
 }
 
 fn first_kept(limit: u64, used_as: DescriptorUse) -> u64 {
-    let kept = (limit / SHARE).max(LEAST.min(limit / 5)).min(MOST);
+    let kept = (limit / RESERVED_SHARE).max(MIN_RESERVED.min(limit / 5)).min(MAX_RESERVED);
     limit - if used_as == DescriptorUse::Connection { 2 * kept } else { kept }
 }
 

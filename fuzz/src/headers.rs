@@ -6,7 +6,7 @@ use actix_web::http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use entrepot::{
     config::Cidr,
     http::Forwarded,
-    oci::{ByteRange, ContentRange, MOST_RANGES, RangeRequest},
+    oci::{ByteRange, ContentRange, MAX_RANGES, RangeRequest},
     upstream::Challenge,
 };
 
@@ -27,7 +27,7 @@ pub(super) fn range(data: &[u8]) {
         assert_eq!(range.content_range(size).parse(), Ok(said));
     }
     let total: u128 = ranges.iter().map(|range| u128::from(range.len())).sum();
-    assert!(total <= u128::from(size) && ranges.len() <= MOST_RANGES, "{header:?} of {size}");
+    assert!(total <= u128::from(size) && ranges.len() <= MAX_RANGES, "{header:?} of {size}");
     let again: Vec<_> = ranges.iter().map(ToString::to_string).collect();
     let again = format!("bytes={}", again.join(","));
     assert_eq!(RangeRequest::parse(Some(&again), size), request, "{header:?} {again}");

@@ -27,7 +27,7 @@ use super::{
 use crate::{config::Secret, lanes::Blocking};
 
 /// The most logins that may wait for a hash; further ones are refused.
-const MOST_WAITING: usize = 256;
+const MAX_WAITING_LOGINS: usize = 256;
 
 /// Authenticates the users of a file.
 #[derive(Debug)]
@@ -67,8 +67,8 @@ impl Authenticator {
     /// Returns the user if the password is right.
     ///
     /// # Errors
-    /// [`LoginError::Wrong`] for a wrong password and for an unknown user, after the same time; [`LoginError::Throttled`]
-    /// if the password was not verified.
+    /// [`LoginError::Wrong`] for a wrong password and for an unknown user, after the same time;
+    /// [`LoginError::Throttled`] if the password was not verified.
     pub async fn log_in(&self, from: IpAddr, user: &str, password: &str) -> Result<Principal, LoginError> {
         let users = self.users.current();
         let key = self.cache_key(&users, user, password);
@@ -133,7 +133,7 @@ struct WaitingLogin<'a>(&'a AtomicUsize);
 impl<'a> WaitingLogin<'a> {
     fn begin(count: &'a AtomicUsize) -> Option<Self> {
         let place = Self(count);
-        (count.fetch_add(1, Ordering::Relaxed) < MOST_WAITING).then_some(place)
+        (count.fetch_add(1, Ordering::Relaxed) < MAX_WAITING_LOGINS).then_some(place)
     }
 }
 

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::{
-    Caller, Error, Grants, Principal, Proof, TOKENS,
+    Caller, Error, Grants, Principal, Proof, TOKEN_CACHE_BYTES,
     keyed_hash::{HashKey, KeyedHash},
 };
 use crate::{
@@ -26,9 +26,9 @@ use crate::{
 };
 
 /// The tolerated clock skew, the same as in `registry:2`.
-const LEEWAY: Duration = Duration::from_secs(60);
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// The time that a verified signature is cached; the expiry is checked on each use.
-const REMEMBERED_FOR: Duration = Duration::from_secs(300);
+const VERIFIED_TOKEN_TTL: Duration = Duration::from_secs(300);
 /// The algorithms of `registry:2` that this program can verify.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
@@ -76,8 +76,8 @@ impl ExternalTokens {
     /// Reads the files with the trusted keys.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] if a file cannot be used, [`Error::Invalid`] if no key or an unknown algorithm is configured,
-    /// [`Error::NoRandom`] if the system provides no random bytes.
+    /// [`Error::Untrusted`] if a file cannot be used, [`Error::Invalid`] if no key or an unknown algorithm is
+    /// configured, [`Error::NoRandom`] if the system provides no random bytes.
     pub fn open(io: &Blocking, config: &TokenService) -> Result<Self, Error> {
         let certificates =
             config.rootcertbundle.as_deref().map(|path| certificates(io, path)).transpose()?.unwrap_or_default();
@@ -98,9 +98,9 @@ impl ExternalTokens {
             keys,
             key: HashKey::random()?,
             seen: Cache::builder()
-                .max_capacity(TOKENS)
+                .max_capacity(TOKEN_CACHE_BYTES)
                 .weigher(|_, seen: &Arc<VerifiedExternalToken>| seen.grants.weight())
-                .time_to_live(REMEMBERED_FOR)
+                .time_to_live(VERIFIED_TOKEN_TTL)
                 .build(),
         })
     }
@@ -111,10 +111,10 @@ impl ExternalTokens {
         let Some(seen) = self.seen(token) else { return Caller::invalid() };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs());
         let over_by = now.saturating_sub(seen.exp);
-        if over_by > super::LONGEST_UPLOAD.as_secs() {
+        if over_by > super::MAX_UPLOAD_DURATION.as_secs() {
             return Caller::invalid();
         }
-        let proof = Proof::Token { grants: Arc::clone(&seen.grants), is_over: over_by > LEEWAY.as_secs() };
+        let proof = Proof::Token { grants: Arc::clone(&seen.grants), is_over: over_by > CLOCK_SKEW.as_secs() };
         Caller { who: seen.who.clone(), proof }
     }
 
@@ -137,7 +137,7 @@ impl ExternalTokens {
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.service]);
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
-        validation.leeway = LEEWAY.as_secs();
+        validation.leeway = CLOCK_SKEW.as_secs();
         validation.validate_nbf = true;
         // The result is cached, so the expiry is checked on each use instead.
         validation.validate_exp = false;

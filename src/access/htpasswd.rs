@@ -8,13 +8,13 @@ use super::{Error, keyed_hash};
 use crate::config::Secret;
 
 /// The same as in `registry:2`.
-const COST: u32 = 10;
+const DEFAULT_COST: u32 = 10;
 /// A higher cost would make a login take minutes.
-const MOST_COST: u32 = 18;
+const MAX_COST: u32 = 18;
 /// The minimum of bcrypt.
-const LEAST_COST: u32 = 4;
+const MIN_COST: u32 = 4;
 /// bcrypt ignores all further bytes.
-const LONGEST: usize = 72;
+const MAX_PASSWORD_BYTES: usize = 72;
 
 /// The users of a file.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Htpasswd {
     }
 
     fn read_lines(text: &str) -> (Self, Vec<Flaw>) {
-        let (mut users, mut flaws, mut cost) = (HashMap::new(), Vec::new(), LEAST_COST);
+        let (mut users, mut flaws, mut cost) = (HashMap::new(), Vec::new(), MIN_COST);
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -93,7 +93,7 @@ impl Htpasswd {
                 _ => flaws.push(Flaw { line: number, user: shown_user(line) }),
             }
         }
-        (Self { users, decoys: (LEAST_COST..=cost).map(decoy).collect() }, flaws)
+        (Self { users, decoys: (MIN_COST..=cost).map(decoy).collect() }, flaws)
     }
 
     /// Returns true if it has no users.
@@ -122,7 +122,7 @@ impl Htpasswd {
     /// Returns the hashes to verify a user's password against.
     pub(super) fn password_check(&self, user: &str) -> PasswordCheck {
         let own = self.users.get(user).cloned();
-        let cheaper = own.as_deref().and_then(cost_of).map(|cost| cost.saturating_sub(LEAST_COST) as usize);
+        let cheaper = own.as_deref().and_then(cost_of).map(|cost| cost.saturating_sub(MIN_COST) as usize);
         let (last, below) = self.decoys.split_last().map_or((None, &[][..]), |(last, below)| (Some(last), below));
         let rest = match cheaper {
             Some(from) => below.get(from..).unwrap_or_default().to_vec(),
@@ -136,7 +136,7 @@ impl Htpasswd {
 fn cost_of(hash: &str) -> Option<u32> {
     let known = ["$2a$", "$2b$", "$2y$"].iter().any(|version| hash.starts_with(version));
     let parts: HashParts = known.then(|| hash.parse().ok())??;
-    (LEAST_COST..=MOST_COST).contains(&parts.get_cost()).then(|| parts.get_cost())
+    (MIN_COST..=MAX_COST).contains(&parts.get_cost()).then(|| parts.get_cost())
 }
 
 /// Returns the text before a line's separator. The password is behind it, so this contains none.
@@ -176,10 +176,10 @@ impl NewLine {
         if user.trim() != user {
             return Err(Error::Invalid("a user's name neither begins nor ends with a space"));
         }
-        if password.is_empty() || password.len() > LONGEST {
+        if password.is_empty() || password.len() > MAX_PASSWORD_BYTES {
             return Err(Error::Invalid("a password has 1 to 72 bytes: bcrypt reads no more"));
         }
-        let hash = bcrypt::hash(password, COST).map_err(|_| Error::NoRandom)?;
+        let hash = bcrypt::hash(password, DEFAULT_COST).map_err(|_| Error::NoRandom)?;
         Ok(Self { user: user.to_owned(), hash })
     }
 

@@ -42,10 +42,10 @@ use crate::{
 
 /// The time that an upload may continue with an expired token: clients cannot authenticate again in the middle of a
 /// body.
-const LONGEST_UPLOAD: Duration = Duration::from_secs(24 * 3600);
+const MAX_UPLOAD_DURATION: Duration = Duration::from_secs(24 * 3600);
 
 /// The size of the cache of verified signatures, in bytes.
-const TOKENS: u64 = 16 << 20;
+const TOKEN_CACHE_BYTES: u64 = 16 << 20;
 
 /// The form of authentication that a challenge asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use moka::sync::Cache;
 use super::keyed_hash::KeyedHash;
 
 /// The time that a verified password stays cached.
-const REMEMBERED_FOR: Duration = Duration::from_secs(600);
-const MOST: u64 = 10_000;
+const PASSWORD_TTL: Duration = Duration::from_secs(600);
+const MAX_ENTRIES: u64 = 10_000;
 
 /// The user's name, by the keyed hash of name and password.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct PasswordCache(Cache<KeyedHash, Arc<str>>);
 
 impl PasswordCache {
     pub(super) fn new() -> Self {
-        Self(Cache::builder().max_capacity(MOST).time_to_live(REMEMBERED_FOR).build())
+        Self(Cache::builder().max_capacity(MAX_ENTRIES).time_to_live(PASSWORD_TTL).build())
     }
 
     pub(super) fn get(&self, key: &KeyedHash) -> Option<Arc<str>> {

@@ -14,13 +14,13 @@ use parking_lot::Mutex;
 use super::keyed_hash::KeyedHash;
 
 /// The allowance of a pair, and the time to regain one attempt.
-const OF_PAIR: Allowance = Allowance { burst: 10, each: Duration::from_secs(6) };
+const PAIR_ALLOWANCE: Allowance = Allowance { burst: 10, each: Duration::from_secs(6) };
 /// The allowance of an address for all users together, because it may be shared by a whole company.
-const OF_ADDRESS: Allowance = Allowance { burst: 100, each: Duration::from_secs(1) };
+const ADDRESS_ALLOWANCE: Allowance = Allowance { burst: 100, each: Duration::from_secs(1) };
 /// The most pairs, and the most addresses, that are tracked.
-const MOST: u64 = 50_000;
+const MAX_ENTRIES: u64 = 50_000;
 /// The time in which all attempts are regained.
-const FORGOTTEN: Duration = Duration::from_secs(120);
+const ENTRY_TTL: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug)]
 struct Allowance {
@@ -51,7 +51,7 @@ pub(super) struct LoginAttempt {
 
 /// Evicts the least recently used entries, so that clients that fail now stay tracked.
 fn cache<K: Hash + Eq + Send + Sync + 'static>() -> Cache<K, Arc<Mutex<Spent>>> {
-    Cache::builder().max_capacity(MOST).time_to_idle(FORGOTTEN).eviction_policy(EvictionPolicy::lru()).build()
+    Cache::builder().max_capacity(MAX_ENTRIES).time_to_idle(ENTRY_TTL).eviction_policy(EvictionPolicy::lru()).build()
 }
 
 impl Throttle {
@@ -65,8 +65,8 @@ impl Throttle {
         let fresh = || Arc::new(Mutex::new(Spent { attempts: 0, since: Instant::now() }));
         let (pair, address) = (self.pairs.get_with((from, user), fresh), self.addresses.get_with(from, fresh));
         let now = Instant::now();
-        pair.lock().spend(OF_PAIR, now)?;
-        if let Err(wait) = address.lock().spend(OF_ADDRESS, now) {
+        pair.lock().spend(PAIR_ALLOWANCE, now)?;
+        if let Err(wait) = address.lock().spend(ADDRESS_ALLOWANCE, now) {
             pair.lock().give_back();
             return Err(wait);
         }
@@ -119,11 +119,11 @@ mod tests {
     #[test]
     fn a_pair_that_keeps_failing_waits_and_others_do_not() {
         let throttle = Throttle::new();
-        for _ in 0..OF_PAIR.burst {
+        for _ in 0..PAIR_ALLOWANCE.burst {
             throttle.attempt(HERE, [1; 32]).unwrap();
         }
         let wait = throttle.attempt(HERE, [1; 32]).unwrap_err();
-        assert!(wait <= OF_PAIR.each && !wait.is_zero(), "{wait:?}");
+        assert!(wait <= PAIR_ALLOWANCE.each && !wait.is_zero(), "{wait:?}");
         throttle.attempt(HERE, [2; 32]).unwrap().succeeded();
         throttle.attempt("127.0.0.2".parse().unwrap(), [1; 32]).unwrap();
     }

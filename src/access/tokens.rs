@@ -17,14 +17,14 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccessRules, Authenticator, Caller, Error, Grants, LONGEST_UPLOAD, Principal, Proof, Scope, TOKENS,
+    AccessRules, Authenticator, Caller, Error, Grants, MAX_UPLOAD_DURATION, Principal, Proof, Scope, TOKEN_CACHE_BYTES,
     keyed_hash::{HashKey, KeyedHash},
 };
 
 /// The issuer and audience of tokens, and the service in a challenge.
 pub const SERVICE: &str = "entrepot";
 /// The most scopes of a token; real clients request far fewer.
-const MOST_SCOPES: usize = 100;
+const MAX_SCOPES: usize = 100;
 
 /// Issues and verifies tokens.
 pub struct Tokens {
@@ -84,9 +84,9 @@ impl Tokens {
             lifetime,
             key: HashKey::random()?,
             seen: Cache::builder()
-                .max_capacity(TOKENS)
+                .max_capacity(TOKEN_CACHE_BYTES)
                 .weigher(|_, seen: &Arc<VerifiedToken>| seen.grants.weight())
-                .time_to_live(LONGEST_UPLOAD)
+                .time_to_live(MAX_UPLOAD_DURATION)
                 .build(),
         })
     }
@@ -126,7 +126,7 @@ impl Tokens {
         let Some(seen) = self.seen(token) else { return Caller::invalid() };
         let now = seconds(SystemTime::now());
         let is_still_user = self.password_fingerprint(&seen.who, authenticator).as_deref() == Some(&seen.password);
-        if !is_still_user || now > seen.exp + LONGEST_UPLOAD.as_secs() {
+        if !is_still_user || now > seen.exp + MAX_UPLOAD_DURATION.as_secs() {
             return Caller::invalid();
         }
         let proof = Proof::Token { grants: Arc::clone(&seen.grants), is_over: now > seen.exp };
@@ -163,7 +163,7 @@ impl Tokens {
 /// Returns the grants. A name may exist in several registries: the rules decide again for the actual one on each use.
 fn granted(who: &Principal, scopes: &[Scope], rules: &AccessRules) -> Grants {
     let mut grants = Grants::default();
-    for scope in scopes.iter().take(MOST_SCOPES) {
+    for scope in scopes.iter().take(MAX_SCOPES) {
         match scope {
             Scope::Catalog => grants.allow_catalog(),
             Scope::Repository { name, actions } => {

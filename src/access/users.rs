@@ -16,9 +16,9 @@ use super::{Error, Htpasswd, NewLine, keyed_hash};
 use crate::lanes::Blocking;
 
 /// The least time between two checks for changes.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The largest file of users accepted.
-const MOST_BYTES: u64 = 64 << 20;
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// A file of users with its last valid content.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Users {
     /// Returns whether the caller is to check the file for changes: one caller a second.
     pub(super) fn is_check_due(&self) -> bool {
         let Some(mut seen) = self.seen.try_lock() else { return false };
-        let is_due = seen.checked.elapsed() >= CHECK_EVERY;
+        let is_due = seen.checked.elapsed() >= CHECK_INTERVAL;
         if is_due {
             seen.checked = Instant::now();
         }
@@ -117,7 +117,7 @@ impl Htpasswd {
     pub fn read(_io: &Blocking, path: &Path) -> Result<(Self, Vec<String>), Error> {
         let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
         let size = fs::metadata(path).map_err(unreadable)?.len();
-        if size > MOST_BYTES {
+        if size > MAX_FILE_BYTES {
             return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 64 MiB")));
         }
         let bytes = fs::read(path).map_err(unreadable)?;

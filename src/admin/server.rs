@@ -27,13 +27,13 @@ use crate::{
     registry::Registry,
 };
 
-/// The timeouts for reading a request and for writing a response. `MAX_REQUEST` limits a request's length.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// The timeouts for reading a request and for writing a response. `MAX_REQUEST_BYTES` limits a request's length.
+const IO_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a failed accept.
-const PAUSE: Duration = Duration::from_millis(100);
-const MAX_REQUEST: u64 = 64 << 10;
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+const MAX_REQUEST_BYTES: u64 = 64 << 10;
 /// The most responses queued for a slow client; beyond it, the work waits.
-const MAX_QUEUED: usize = 256;
+const MAX_QUEUED_RESPONSES: usize = 256;
 
 /// The admin socket. Dropping it removes its file.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl AdminAcceptor {
         let listener = loop {
             match self.listener.try_clone().and_then(UnixListener::from_std) {
                 Ok(listener) => break listener,
-                Err(_) => tokio::time::sleep(PAUSE).await,
+                Err(_) => tokio::time::sleep(ACCEPT_RETRY_DELAY).await,
             }
         };
         loop {
@@ -83,7 +83,7 @@ impl AdminAcceptor {
                     drop(self.tasks.spawn(serve_connection(stream, Arc::clone(&self.registry), self.defaults)));
                 }
                 // Probably out of file descriptors; some will become free.
-                Err(_) => tokio::time::sleep(PAUSE).await,
+                Err(_) => tokio::time::sleep(ACCEPT_RETRY_DELAY).await,
             }
         }
     }
@@ -119,11 +119,11 @@ impl Answers {
 async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults: Defaults) {
     let (reading, mut writing) = stream.into_split();
     let mut line = String::new();
-    let mut reading = BufReader::new(reading.take(MAX_REQUEST));
-    if !matches!(timeout(TIMEOUT, reading.read_line(&mut line)).await, Ok(Ok(1..))) {
+    let mut reading = BufReader::new(reading.take(MAX_REQUEST_BYTES));
+    if !matches!(timeout(IO_TIMEOUT, reading.read_line(&mut line)).await, Ok(Ok(1..))) {
         return;
     }
-    let (sender, mut waiting) = mpsc::channel(MAX_QUEUED);
+    let (sender, mut waiting) = mpsc::channel(MAX_QUEUED_RESPONSES);
     let stalled = Arc::new(AtomicBool::new(false));
     match serde_json::from_str(&line) {
         Ok(request) => {
@@ -144,7 +144,7 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
     }
     while let Some(answer) = waiting.recv().await {
         let Ok(answer) = serde_json::to_string(&answer) else { return };
-        match timeout(TIMEOUT, writing.write_all(format!("{answer}\n").as_bytes())).await {
+        match timeout(IO_TIMEOUT, writing.write_all(format!("{answer}\n").as_bytes())).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => {

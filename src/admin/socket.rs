@@ -15,9 +15,9 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::lanes::Blocking;
 
-const NAME: &str = "entrepot.sock";
+const FILE_NAME: &str = "entrepot.sock";
 /// The length of `sun_path` without the terminating zero.
-const LONGEST: usize = 107;
+const MAX_PATH_BYTES: usize = 107;
 const BACKLOG: i32 = 16;
 
 /// A socket address that is valid until dropped.
@@ -28,16 +28,16 @@ struct Address {
 
 /// Returns the socket's path in a data directory.
 pub(super) fn path(root: &Path) -> PathBuf {
-    root.join(NAME)
+    root.join(FILE_NAME)
 }
 
 fn address(_io: &Blocking, root: &Path) -> io::Result<Address> {
     let path = path(root);
-    if path.as_os_str().len() <= LONGEST {
+    if path.as_os_str().len() <= MAX_PATH_BYTES {
         return Ok(Address { path, _folder: None });
     }
     let folder = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(NAME);
+    let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(FILE_NAME);
     Ok(Address { path, _folder: Some(folder) })
 }
 

@@ -4,7 +4,7 @@ use super::{Failure, report::size, volume};
 use crate::{
     config,
     lanes::Blocking,
-    storage::{Filesystem, LEAST_QUOTA},
+    storage::{Filesystem, MIN_QUOTA_BYTES},
 };
 
 /// The bound that results from the configuration on this machine.
@@ -21,9 +21,9 @@ impl<'a> Bounds<'a> {
     pub(super) fn check(io: &Blocking, config: &'a config::StorageConfig) -> Result<Self, Failure> {
         let filesystem = Filesystem::that_holds(io, config.rootdirectory.value());
         let bounds = Self { config, filesystem, bytes: volume::limits(config).mirrored(filesystem.size) };
-        if config.quota.is_some() && bounds.bytes <= LEAST_QUOTA {
+        if config.quota.is_some() && bounds.bytes <= MIN_QUOTA_BYTES {
             let expected = format!(
-                "more than {LEAST_QUOTA} bytes, since as many are kept back for the index and links; it comes to {}",
+                "more than {MIN_QUOTA_BYTES} bytes, since as many are kept back for the index and links; it comes to {}",
                 bounds.bytes
             );
             return Err(Failure::usage(config.quota.error(expected)));

@@ -18,7 +18,7 @@ use crate::{
 /// The timeout for connecting, and for each read and write.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// The most bytes of the response that are read: its first line.
-const LINE: usize = 256;
+const MAX_LINE_BYTES: usize = 256;
 /// A server that refuses the connection for this reason is running, and has shown its certificate.
 const WANTED: &str = "alive; it tells more only to those who have a certificate (http.tls.clientcas)";
 
@@ -50,7 +50,7 @@ fn ask(http: &Http) -> io::Result<String> {
 fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<String> {
     stream.write_all(request.as_bytes())?;
     let (mut line, mut byte) = (Vec::new(), [0]);
-    while line.len() < LINE && stream.read(&mut byte)? == 1 && byte[0] != b'\n' {
+    while line.len() < MAX_LINE_BYTES && stream.read(&mut byte)? == 1 && byte[0] != b'\n' {
         line.push(byte[0]);
     }
     Ok(String::from_utf8_lossy(&line).trim_end().to_owned())

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The interval of checking the certificate files. A changed file must be stable for one interval.
-const CHECK_CERTIFICATE_EVERY: Duration = Duration::from_secs(1);
+const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) fn listen(address: &config::ListenAddress) -> http::BindAddress {
     http::BindAddress::Tcp {
@@ -87,7 +87,7 @@ fn cannot_listen(http: &config::Http, error: &BindError) -> config::Error {
 pub(super) fn renew_certificate(server: &Server, registry: &Arc<Registry>, supervisor: &Supervisor) {
     let Some(tls) = server.tls() else { return };
     let metrics = Arc::clone(registry.metrics());
-    supervisor.repeat(MaintenanceJob::Certificate, Duration::ZERO, CHECK_CERTIFICATE_EVERY, move |io| {
+    supervisor.repeat(MaintenanceJob::Certificate, Duration::ZERO, CERTIFICATE_CHECK_INTERVAL, move |io| {
         metrics.certificate_ends(tls.expires());
         tls.refresh(io);
     });

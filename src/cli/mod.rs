@@ -32,7 +32,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{config::FILE_VARIABLE, lanes::Blocking};
 
 /// The exit code for a wrong command line or configuration.
-const USAGE: u8 = 2;
+const EXIT_USAGE: u8 = 2;
 
 /// A mirror of Docker Hub and a registry of your own, in one directory.
 #[derive(Debug, Parser)]
@@ -150,7 +150,7 @@ struct Failure {
 
 impl Failure {
     fn usage(error: impl std::fmt::Display) -> Self {
-        Self { message: error.to_string(), code: USAGE }
+        Self { message: error.to_string(), code: EXIT_USAGE }
     }
 
     fn failed(error: impl std::fmt::Display) -> Self {
@@ -181,7 +181,7 @@ pub fn run(io: &Blocking, arguments: impl IntoIterator<Item = OsString>) -> Exit
         Err(error) => {
             // Help and version take this path too, with code 0.
             let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE));
         }
     };
     match done {

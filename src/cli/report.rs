@@ -70,10 +70,10 @@ impl Drop for Report {
 }
 
 fn progress(done: u64, of: Option<u64>, bytes: u64) -> String {
-    const WIDTH: u64 = 30;
+    const BAR_CHARS: u64 = 30;
     match of {
         Some(of) if of > 0 => {
-            let filled = usize::try_from(done * WIDTH / of).unwrap_or_default();
+            let filled = usize::try_from(done * BAR_CHARS / of).unwrap_or_default();
             let bar = format!("{}{}", "#".repeat(filled), ".".repeat(30_usize.saturating_sub(filled)));
             format!("[{bar}] {:3} %  {}", done * 100 / of, size(bytes))
         }

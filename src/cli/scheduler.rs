@@ -18,28 +18,28 @@ use crate::{
 };
 
 /// The interval of removing expired cache entries.
-const TIDY_EVERY: Duration = Duration::from_secs(60);
+const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 /// The interval of comparing disk usage with its bounds.
-const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
+const MAINTAIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest and longest interval of removing content that is no longer used.
-const EXPIRE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+const EXPIRE_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// The shortest and longest interval of checking names with unproven claims.
-const SETTLE_EVERY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+const SETTLE_INTERVAL: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// The shortest interval of a job whose interval is configured.
-const SHORTEST: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The time that startup waits for the disk scan. Most volumes take less, and then everything is known from the first
 /// request on.
-const SCAN_WAIT: Duration = Duration::from_millis(300);
+const SCAN_TIMEOUT: Duration = Duration::from_millis(300);
 /// The same for a new volume, which is empty: the scan takes this long only on a very busy machine.
-const SCAN_WAIT_OF_NEW: Duration = Duration::from_secs(30);
+const NEW_VOLUME_SCAN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Starts all jobs.
 pub(super) fn start(io: &Blocking, registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
     rebuild(io, registry, supervisor);
-    repeat(supervisor, MaintenanceJob::Tidy, registry, TIDY_EVERY, Registry::tidy);
-    repeat(supervisor, MaintenanceJob::Maintain, registry, MAINTAIN_EVERY, Registry::maintain);
+    repeat(supervisor, MaintenanceJob::Tidy, registry, TIDY_INTERVAL, Registry::tidy);
+    repeat(supervisor, MaintenanceJob::Maintain, registry, MAINTAIN_INTERVAL, Registry::maintain);
     if !config.proxy.ttl.is_zero() {
-        let every = (*config.proxy.ttl / 10).clamp(EXPIRE_EVERY.0, EXPIRE_EVERY.1);
+        let every = (*config.proxy.ttl / 10).clamp(EXPIRE_INTERVAL.0, EXPIRE_INTERVAL.1);
         repeat(supervisor, MaintenanceJob::Expire, registry, every, Registry::expire);
     }
     purge_uploads(registry, config, supervisor);
@@ -50,7 +50,7 @@ pub(super) fn start(io: &Blocking, registry: &Arc<Registry>, config: &Config, su
 
 fn rebuild(io: &Blocking, registry: &Arc<Registry>, supervisor: &Supervisor) {
     let (done, waited) = mpsc::channel();
-    let patience = if registry.is_new(io) { SCAN_WAIT_OF_NEW } else { SCAN_WAIT };
+    let patience = if registry.is_new(io) { NEW_VOLUME_SCAN_TIMEOUT } else { SCAN_TIMEOUT };
     let (registry, watched) = (Arc::clone(registry), supervisor.clone());
     supervisor.keep(MaintenanceJob::Rebuild, move || {
         let (registry, watched, done) = (Arc::clone(&registry), watched.clone(), done.clone());
@@ -85,11 +85,11 @@ fn settle_claims(registry: &Arc<Registry>, supervisor: &Supervisor) {
     supervisor.keep(MaintenanceJob::Names, move || {
         let registry = Arc::clone(&registry);
         async move {
-            let mut pause = SETTLE_EVERY.0;
+            let mut pause = SETTLE_INTERVAL.0;
             loop {
                 tokio::time::sleep(pause).await;
                 let unanswered = registry.settle_claims().await;
-                pause = if unanswered { (pause * 2).min(SETTLE_EVERY.1) } else { SETTLE_EVERY.0 };
+                pause = if unanswered { (pause * 2).min(SETTLE_INTERVAL.1) } else { SETTLE_INTERVAL.0 };
             }
         }
     });
@@ -103,7 +103,7 @@ fn purge_uploads(registry: &Arc<Registry>, config: &Config, supervisor: &Supervi
     }
     let (age, interval, mode) = (*purging.age, *purging.interval, Mode::new(*purging.dryrun));
     let purge = move |registry: &Registry, io: &Blocking| registry.purge_uploads(io, age, mode);
-    repeat(supervisor, MaintenanceJob::Purge, registry, interval.max(SHORTEST), purge);
+    repeat(supervisor, MaintenanceJob::Purge, registry, interval.max(MIN_INTERVAL), purge);
 }
 
 /// `gc.interval`: collects garbage, first after the grace period, before which nothing would be removed.
@@ -140,7 +140,7 @@ fn verifications(registry: &Arc<Registry>, config: &Config, supervisor: &Supervi
     if interval.is_zero() {
         return;
     }
-    let pause = (interval / u32::from(VERIFY_SHARDS)).max(SHORTEST);
+    let pause = (interval / u32::from(VERIFY_SHARDS)).max(MIN_INTERVAL);
     let (registry, last) = (Arc::clone(registry), Arc::new(Mutex::new(turn(interval))));
     supervisor.repeat(MaintenanceJob::Verify, pause, pause, move |io| {
         let now = turn(interval);

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The restart delay of a job that panicked: the first and the longest.
-const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+const RESTART_DELAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
 /// Runs background jobs and restarts those that panic.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ pub(super) struct Supervisor {
 impl Supervisor {
     /// Supervises jobs on `tasks`, with blocking work on `lanes`.
     pub(super) fn new(tasks: Handle, lanes: Lanes, metrics: Arc<Metrics>) -> Self {
-        Self { tasks, lanes, metrics, rest: REST }
+        Self { tasks, lanes, metrics, rest: RESTART_DELAY }
     }
 
     /// Starts a job, and restarts it after each panic, until it returns.

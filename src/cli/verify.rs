@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The exit code if pushed content is damaged, which no upstream can replace.
-const DAMAGED: u8 = 3;
+const EXIT_DAMAGED: u8 = 3;
 
 /// The command's arguments.
 #[derive(Debug, Args, PartialEq)]
@@ -53,7 +53,7 @@ pub(super) fn run(io: &Blocking, options: VerifyOptions) -> Result<(), Failure> 
     match client::perform(io, &config.storage, &request, |answer| report.show(answer))? {
         AdminResponse::Verified { quarantined, .. } if quarantined > 0 => Err(Failure {
             message: format!("{quarantined} blobs that were pushed here are damaged: push them again"),
-            code: DAMAGED,
+            code: EXIT_DAMAGED,
         }),
         _ => Ok(()),
     }

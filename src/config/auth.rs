@@ -100,7 +100,7 @@ impl Auth {
             warnings.push(Warning::new(&root.get(HTPASSWD_PATH.path).unwrap_or(node).origin, text));
         }
         if let Self::Users(UsersConfig { token_lifetime, .. }) = &auth
-            && *token_lifetime < SHORT_LIFETIME
+            && *token_lifetime < DEFAULT_CLIENT_LIFETIME
         {
             let text = "auth.tokenlifetime is short: clients take a token to live for a minute at least";
             warnings.push(Warning::new(&root.get(AUTH_TOKENLIFETIME.path).unwrap_or(node).origin, text));
@@ -206,7 +206,7 @@ impl TokenService {
 }
 
 /// The lifetime that clients assume for a token without `expires_in` (distribution's token specification).
-const SHORT_LIFETIME: Duration = Duration::from_secs(60);
+const DEFAULT_CLIENT_LIFETIME: Duration = Duration::from_secs(60);
 
 /// Reads a token's lifetime. The shortest one still covers a client's slow request.
 fn lifetime(text: &str) -> Option<Duration> {

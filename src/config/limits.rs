@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The HTTP library's own limit for a request's head, in bytes.
-const HEAD_MOST: u64 = 128 << 10;
+const MAX_HEAD_BYTES: u64 = 128 << 10;
 
 /// `http.limits`. `None` means no limit.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ pub struct LimitsConfig {
 impl LimitsConfig {
     pub(super) fn read(root: &Node) -> Result<Self, Error> {
         let headers = size(root, &LIMIT_HEADERS)?;
-        if headers.is_some_and(|bytes| bytes > HEAD_MOST) {
+        if headers.is_some_and(|bytes| bytes > MAX_HEAD_BYTES) {
             return Err(headers.error("a size of 128KiB at most"));
         }
         Ok(Self {

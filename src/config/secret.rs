@@ -13,7 +13,7 @@ use super::owner;
 use crate::lanes::Blocking;
 
 /// The limit for a secret in bytes, larger than any real one.
-const LONGEST: u64 = 64 << 10;
+const MAX_SECRET_BYTES: u64 = 64 << 10;
 
 /// A password or other secret: prints as `***`, and its memory is overwritten on drop.
 ///
@@ -50,11 +50,11 @@ impl Secret {
     }
 }
 
-/// Reads at most [`LONGEST`] bytes, since the path may be an endless device.
+/// Reads at most [`MAX_SECRET_BYTES`] bytes, since the path may be an endless device.
 fn read(_io: &Blocking, path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LONGEST { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+    File::open(path)?.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_SECRET_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }
 
 impl Drop for Secret {

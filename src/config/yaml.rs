@@ -10,9 +10,9 @@ use super::{
 };
 
 /// The limit for nodes, larger than any configuration: nested aliases could otherwise exhaust the memory.
-const MOST_NODES: usize = 10_000;
+const MAX_NODES: usize = 10_000;
 /// The limit for nesting, larger than any configuration: a deeper tree could exhaust the stack of recursive functions.
-const MOST_LEVELS: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 /// Parses a file; an empty file is a null.
 ///
@@ -89,7 +89,7 @@ impl<'a> YamlReader<'a> {
 
     fn node(&mut self, event: Event<'a>, span: &Span, level: usize) -> Result<Node, Error> {
         self.nodes += 1;
-        if level > MOST_LEVELS || self.nodes > MOST_NODES {
+        if level > MAX_DEPTH || self.nodes > MAX_NODES {
             return Err(self.problem(span, "nested too deep or too long for a configuration"));
         }
         let (value, anchor) = match event {
@@ -111,7 +111,7 @@ impl<'a> YamlReader<'a> {
             return Err(self.problem(span, "an alias inside of what it names"));
         };
         self.nodes += count(&node);
-        if level + levels(&node) > MOST_LEVELS || self.nodes > MOST_NODES {
+        if level + levels(&node) > MAX_DEPTH || self.nodes > MAX_NODES {
             return Err(self.problem(span, "nested too deep or too long for a configuration"));
         }
         Ok(node)

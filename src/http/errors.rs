@@ -13,7 +13,7 @@ use super::headers::API_VERSION;
 use crate::{
     access,
     oci::{
-        Action, Digest, ErrorCode, InvalidDigest, InvalidName, InvalidReference, InvalidTag, MOST_RANGES, Repository,
+        Action, Digest, ErrorCode, InvalidDigest, InvalidName, InvalidReference, InvalidTag, MAX_RANGES, Repository,
     },
     registry,
 };
@@ -194,7 +194,7 @@ impl ApiError {
 
     /// The request has too many ranges. Podman retries with fewer, larger ranges after a 400 and no other status.
     pub(super) fn ranges() -> Self {
-        let message = format!("a request may ask for {MOST_RANGES} ranges: ask for fewer, larger ones");
+        let message = format!("a request may ask for {MAX_RANGES} ranges: ask for fewer, larger ones");
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::RangeInvalid, message)
     }
 

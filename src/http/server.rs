@@ -23,7 +23,7 @@ use super::{
     settings::{Listener, Settings},
     transport::{
         accept::Acceptor,
-        connection::{Guarded, IDLE},
+        connection::{Guarded, IDLE_TIMEOUT},
         limiter::Limiter,
         limits,
         listen::BoundListener,
@@ -34,11 +34,11 @@ use super::{
 use crate::{lanes::Blocking, registry::Registry};
 
 /// A response's write buffer is filled up to this size. A slow client occupies it, and one more chunk of the body.
-const WRITE_BUFFER: usize = 16 << 10;
+const WRITE_BUFFER_BYTES: usize = 16 << 10;
 /// Blocking disk threads of a worker; each holds one chunk.
 const BLOCKING_THREADS: usize = 16;
 /// The time for a client to close a connection after this side has closed it.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A server that is bound to its addresses but does not answer yet.
 #[derive(Debug)]
@@ -204,11 +204,11 @@ impl ServerConfig {
                 data.insert(connection.connection());
             })
             .h1_allow_half_closed(false)
-            .h1_write_buffer_size(WRITE_BUFFER)
+            .h1_write_buffer_size(WRITE_BUFFER_BYTES)
             // `Guarded` limits the time of every request head; this would limit only the first.
             .client_request_timeout(Duration::ZERO)
-            .client_disconnect_timeout(FAREWELL)
-            .keep_alive(IDLE)
+            .client_disconnect_timeout(CLOSE_TIMEOUT)
+            .keep_alive(IDLE_TIMEOUT)
             .finish::<_, _>(map_config(app, |()| AppConfig::default()))
     }
 

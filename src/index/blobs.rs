@@ -7,10 +7,10 @@ use super::{BlobEntry, Index, Origins, Role, VerifiedStamp, blob_record::BlobRec
 use crate::oci::{Digest, Repository};
 
 /// At most so many of the manifests that name a blob are read.
-pub(super) const NAMED_BY: usize = 64;
+pub(super) const MAX_NAMING_MANIFESTS: usize = 64;
 
 /// The largest number of records that a scan of all of them reads at a time.
-const BATCH: usize = 1000;
+const BATCH_RECORDS: usize = 1000;
 
 impl Index {
     /// Returns all that is known of a blob.
@@ -70,7 +70,7 @@ impl Index {
     fn blobs_after(&self, after: Option<&Digest>) -> Vec<Digest> {
         let mut after = after.map(keys::digest).unwrap_or_default();
         loop {
-            let page = self.database.pairs(|trees| &trees.blobs, &[], &after, BATCH).unwrap_or_default();
+            let page = self.database.pairs(|trees| &trees.blobs, &[], &after, BATCH_RECORDS).unwrap_or_default();
             let has_entry = |value: &[u8]| BlobRecord::decode(value).is_some_and(|record| record.entry.is_some());
             let found = page.iter().filter(|(_, value)| has_entry(value));
             let found: Vec<_> = found.filter_map(|(key, _)| keys::to_digest(key)).collect();
@@ -101,14 +101,14 @@ impl Index {
         self.reposition(child);
     }
 
-    /// Returns whether a manifest of a mirrored repository names a blob. Reads the first `NAMED_BY` manifests that do:
-    /// of a base layer that more of them name, it is assumed.
+    /// Returns whether a manifest of a mirrored repository names a blob. Reads the first `MAX_NAMING_MANIFESTS`
+    /// manifests that do: of a base layer that more of them name, it is assumed.
     #[must_use]
     pub fn is_named(&self, repository: &Repository, child: &Digest) -> bool {
-        let parents = self.database.keys(|trees| &trees.parents, &keys::parents(child), &[], NAMED_BY);
+        let parents = self.database.keys(|trees| &trees.parents, &keys::parents(child), &[], MAX_NAMING_MANIFESTS);
         let parents = parents.unwrap_or_default();
         let is_here = |parent: &Digest| self.link(repository, parent).is_some_and(|link| link.revision);
-        parents.len() == NAMED_BY
+        parents.len() == MAX_NAMING_MANIFESTS
             || parents.iter().filter_map(|key| keys::to_digest(key)).any(|parent| is_here(&parent))
     }
 

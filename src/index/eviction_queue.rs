@@ -12,15 +12,15 @@ use parking_lot::Mutex;
 
 use super::{
     BlobEntry, BlobKind, EntryChange, Index, Role, Tier, blob_entry::queue_key, blob_record::BlobRecord,
-    blobs::NAMED_BY, database::Database, keys,
+    blobs::MAX_NAMING_MANIFESTS, database::Database, keys,
 };
 use crate::{oci::Digest, policy::Use};
 
 /// The number of positions that are read at a time.
-const BATCH: usize = 1000;
+const BATCH_ENTRIES: usize = 1000;
 
 /// The largest number of deferred blobs that [`Index::deferred`] returns.
-const DEFERRED: usize = 10_000;
+const MAX_DEFERRED: usize = 10_000;
 
 /// The order of tiers in which blobs are evicted. Unreachable ones are always the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Index {
             Requeue::Due(now) => queue_key(Tier::Deferred, now.saturating_add(1), &[]),
         };
         loop {
-            let due = self.database.range(|trees| &trees.queue, &from, &until, BATCH).unwrap_or_default();
+            let due = self.database.range(|trees| &trees.queue, &from, &until, BATCH_ENTRIES).unwrap_or_default();
             for key in &due {
                 if let Some(digest) = key.get(9..).and_then(keys::to_digest) {
                     self.reposition(&digest);
@@ -181,7 +181,7 @@ impl Index {
     #[must_use]
     pub fn deferred(&self) -> Vec<Deferred> {
         let (from, until) = ([Tier::Deferred as u8], [Tier::Deferred as u8 + 1]);
-        let keys = self.database.range(|trees| &trees.queue, &from, &until, DEFERRED).unwrap_or_default();
+        let keys = self.database.range(|trees| &trees.queue, &from, &until, MAX_DEFERRED).unwrap_or_default();
         let each = |key: &sled::IVec| {
             let until = u64::from_be_bytes(key.get(1..9)?.try_into().ok()?);
             let bytes = self.blob_entry(&keys::to_digest(key.get(9..)?)?)?.allocated;
@@ -220,8 +220,8 @@ impl Index {
         BlobEntry { tier, rank: now.rank(), ..known }
     }
 
-    /// Returns [`Role::Layer`] if every manifest names the blob as a layer. Reads [`NAMED_BY`] of them at most: a base
-    /// layer is one to all.
+    /// Returns [`Role::Layer`] if every manifest names the blob as a layer. Reads [`MAX_NAMING_MANIFESTS`] of them at
+    /// most: a base layer is one to all.
     fn role(&self, digest: &Digest) -> Option<Role> {
         let (mut role, mut seen) = (None, 0);
         self.database.scan(
@@ -231,7 +231,7 @@ impl Index {
                 let layer = value.first() == Some(&(Role::Layer as u8));
                 role = Some(if layer { Role::Layer } else { Role::Manifest });
                 seen += 1;
-                layer && seen < NAMED_BY
+                layer && seen < MAX_NAMING_MANIFESTS
             },
         );
         role

@@ -17,7 +17,7 @@ const MIN_CACHE: u64 = 1 << 20;
 /// The longest time that a write may be lost to a power cut. A lost entry costs one look at the disk.
 const FLUSH_EVERY_MS: u64 = 500;
 /// The longest wait for another handle to close the database.
-const HANDLE_WAIT: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Trees {
@@ -71,7 +71,7 @@ impl Trees {
         let begun = Instant::now();
         loop {
             match Self::open(dir, memory) {
-                Err(why) if is_held(&why) && begun.elapsed() < HANDLE_WAIT => std::thread::sleep(HANDLE_WAIT / 50),
+                Err(why) if is_held(&why) && begun.elapsed() < CLOSE_TIMEOUT => std::thread::sleep(CLOSE_TIMEOUT / 50),
                 opened => return opened,
             }
         }

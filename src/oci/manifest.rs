@@ -196,7 +196,7 @@ fn descriptors(wire: WireDescriptor) -> impl Iterator<Item = Descriptor> {
 
 #[cfg(test)]
 mod tests {
-    use super::{wire::DIGESTS, *};
+    use super::{wire::MAX_DIGESTS, *};
 
     fn descriptor(content: &[u8]) -> String {
         let digest = Digest::sha256(content);
@@ -271,7 +271,7 @@ mod tests {
         );
         let manifest = Manifest::parse(json.as_bytes()).unwrap();
         assert!(manifest.malformed.is_some(), "a collection gives up nothing beside what it cannot read");
-        assert!(manifest.blobs.len() <= 1 + DIGESTS, "{} blobs", manifest.blobs.len());
+        assert!(manifest.blobs.len() <= 1 + MAX_DIGESTS, "{} blobs", manifest.blobs.len());
         let layers = &manifest.blobs[1..];
         assert!(layers.iter().all(|layer| Arc::ptr_eq(&layer.urls, &layers[0].urls)), "their URLs are kept once");
         assert!(Manifest::parse_strictly(json.as_bytes()).is_err());

@@ -26,7 +26,7 @@ pub use manifest::{Descriptor, InvalidManifest, Manifest};
 pub use media_type::{MANIFEST_TYPES, MediaType};
 pub use name::{InvalidName, RepositoryName};
 pub use pattern::{InvalidPattern, NamePattern};
-pub use range::{ByteRange, MOST_RANGES, RangeRequest};
+pub use range::{ByteRange, MAX_RANGES, RangeRequest};
 pub use reference::{InvalidReference, InvalidTag, Reference, Tag};
 pub use repository::Repository;
 pub use upload::{InvalidUploadId, UploadId};

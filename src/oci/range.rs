@@ -29,7 +29,7 @@ impl From<ByteRange> for Range<u64> {
 }
 
 /// The most ranges in one request: as many as podman asks for if it pulls a layer of which it has a part.
-pub const MOST_RANGES: usize = 1024;
+pub const MAX_RANGES: usize = 1024;
 
 /// The result of a `Range` header for a representation of known size.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum RangeRequest {
     Part(ByteRange),
     /// Several, in the order of the request: 206 in parts. Together they are not larger than the whole.
     Parts(Vec<ByteRange>),
-    /// More than [`MOST_RANGES`].
+    /// More than [`MAX_RANGES`].
     TooManyRanges,
     /// Beyond the end: 416.
     Unsatisfiable,
@@ -70,7 +70,7 @@ impl RangeRequest {
         match ranges.as_slice() {
             [] => Self::Whole,
             [one] => Self::Part(*one),
-            many if many.len() > MOST_RANGES => Self::TooManyRanges,
+            many if many.len() > MAX_RANGES => Self::TooManyRanges,
             many if total > size || many.iter().filter(|range| range.end == size).count() > 1 => Self::Whole,
             _ => Self::Parts(ranges),
         }

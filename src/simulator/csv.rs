@@ -14,9 +14,9 @@ use crate::oci::{Digest, InvalidDigest, RepositoryName};
 
 const HEADER: &str = "time,repository,digest,size,kind";
 /// The limit for a line: names have at most 255 characters.
-const LINE: u64 = 1024;
+const MAX_LINE_BYTES: u64 = 1024;
 /// The limit for an object's size: a pebibyte.
-const LARGEST: u64 = 1 << 50;
+const MAX_OBJECT_BYTES: u64 = 1 << 50;
 
 /// The reason for which a text is not a trace.
 #[derive(Debug, thiserror::Error)]
@@ -75,14 +75,14 @@ pub fn read(mut text: impl BufRead, mut progress: impl FnMut(u64)) -> Result<Tra
     let (mut buffer, mut line) = (Vec::new(), 0);
     loop {
         buffer.clear();
-        if text.by_ref().take(LINE).read_until(b'\n', &mut buffer)? == 0 {
+        if text.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut buffer)? == 0 {
             break;
         }
         line += 1;
         if line % (1 << 20) == 0 {
             progress(line);
         }
-        let whole = buffer.len() < LINE as usize || buffer.ends_with(b"\n");
+        let whole = buffer.len() < MAX_LINE_BYTES as usize || buffer.ends_with(b"\n");
         let bytes = if whole { &buffer[..] } else { b"too long" };
         reader.line(bytes, line == 1).map_err(|why| InvalidTrace::Line { line, why })?;
     }
@@ -164,7 +164,7 @@ fn time(text: &str) -> Result<f64, InvalidLine> {
 }
 
 fn bytes_of(text: &str) -> Result<u64, InvalidLine> {
-    text.parse().ok().filter(|size| *size <= LARGEST).ok_or_else(|| InvalidLine::Size(text.to_owned()))
+    text.parse().ok().filter(|size| *size <= MAX_OBJECT_BYTES).ok_or_else(|| InvalidLine::Size(text.to_owned()))
 }
 
 fn kind_of(text: &str) -> Result<ObjectKind, InvalidLine> {

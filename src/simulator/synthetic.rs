@@ -33,11 +33,11 @@ const IMAGES: usize = 50_000;
 /// The days of a trace: as many as in IBM's, for any number of requests.
 const DAYS: f64 = 75.0;
 /// The share of pulls of an image that is never pulled again.
-const ONE_HIT: f64 = 0.1;
+const ONE_HIT_SHARE: f64 = 0.1;
 /// The share of pulls of a version other than the newest, if there is one.
-const OLDER: f64 = 0.2;
+const OLDER_VERSION_SHARE: f64 = 0.2;
 /// The share of pulls by a client that has the base image already and does not request its layers.
-const HAS_BASE: f64 = 0.5;
+const HAS_BASE_SHARE: f64 = 0.5;
 /// The probability that a pull starts a cluster's restart, and the bounds for the number of clients that then pull at
 /// once.
 const STORM: (f64, usize, usize) = (0.0025, 10, 200);
@@ -136,20 +136,20 @@ impl Pulls {
 
     fn next(&mut self) -> Pull {
         self.now += self.random.exponential(self.wait);
-        if self.random.chance(ONE_HIT) { self.built() } else { self.known() }
+        if self.random.chance(ONE_HIT_SHARE) { self.built() } else { self.known() }
     }
 
     fn built(&mut self) -> Pull {
         let version = self.images.once(self.now, &mut self.random);
         let repository = TraceRepository::Builder(self.random.between(0, BUILDERS - 1));
-        Pull { repository, version, clients: 1, has_base: self.random.chance(HAS_BASE) }
+        Pull { repository, version, clients: 1, has_base: self.random.chance(HAS_BASE_SHARE) }
     }
 
     fn known(&mut self) -> Pull {
         let image = self.popularity.draw(&mut self.random);
         let versions = self.images.versions(image, self.now, &mut self.random);
         let newest = versions.len() - 1;
-        let old = newest > 0 && self.random.chance(OLDER);
+        let old = newest > 0 && self.random.chance(OLDER_VERSION_SHARE);
         let version = versions[if old { self.random.between(0, newest - 1) } else { newest }].clone();
         let storm = self.random.chance(STORM.0);
         let clients = if storm { self.random.between(STORM.1, STORM.2) } else { 1 };
@@ -157,7 +157,7 @@ impl Pulls {
             repository: TraceRepository::Image(image),
             version,
             clients,
-            has_base: !storm && self.random.chance(HAS_BASE),
+            has_base: !storm && self.random.chance(HAS_BASE_SHARE),
         }
     }
 }

@@ -54,7 +54,7 @@ impl<T> Renamed<T> {
 }
 
 /// The number of attempts to put a file into a folder that is concurrently removed while empty.
-const TRIES: usize = 8;
+const MAX_ATTEMPTS: usize = 8;
 
 /// The folders and links of one data directory.
 #[derive(Debug)]
@@ -205,7 +205,7 @@ impl Directory {
             self.make_parent(path, durability)?;
             tries += 1;
             match act() {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < MAX_ATTEMPTS => {}
                 done => return done.map_err(Error::at(path)),
             }
         }

@@ -15,7 +15,7 @@ use super::{Durability, Error, RepositoryLinks, atomic_fs::Renamed, layout, look
 use crate::oci::Digest;
 
 /// A longer file was not written by this program.
-const LONGEST: u64 = 1024;
+const MAX_CLAIM_BYTES: u64 = 1024;
 
 /// The known state of a claimed name at the upstream that serves requests without `ns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,8 @@ pub enum Verdict {
     Unproven,
     /// The upstream has such a repository too, and said so after the claim.
     Conflicting,
-    /// The upstream is not asked: the operator decided about the name, or the name was claimed before the upstream was asked.
+    /// The upstream is not asked: the operator decided about the name, or the name was claimed before the upstream was
+    /// asked.
     Unasked,
 }
 
@@ -163,7 +164,7 @@ impl RepositoryLinks<'_> {
 
 fn read(file: File) -> io::Result<String> {
     let mut content = Vec::new();
-    file.take(LONGEST).read_to_end(&mut content)?;
+    file.take(MAX_CLAIM_BYTES).read_to_end(&mut content)?;
     Ok(String::from_utf8_lossy(&content).into_owned())
 }
 

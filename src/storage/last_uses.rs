@@ -12,9 +12,9 @@ use crate::oci::Digest;
 /// The first bytes of the file: its name and version.
 const MAGIC: [u8; 16] = *b"entrepot uses 1\n";
 /// The bytes of a digest that a record has.
-const PREFIX: usize = 16;
+const PREFIX_BYTES: usize = 16;
 /// The bytes of a record, and of the header.
-const RECORD: usize = 32;
+const RECORD_BYTES: usize = 32;
 
 /// The uses of one blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct LastUses {
     /// The rank of the blob that was evicted last.
     clock: u64,
     /// Sorted by the beginning of the digest.
-    records: Vec<[u8; RECORD]>,
+    records: Vec<[u8; RECORD_BYTES]>,
 }
 
 impl LastUses {
@@ -51,9 +51,9 @@ impl LastUses {
 
     /// Adds a blob, whose digest comes after those of all others.
     pub fn push(&mut self, digest: &Digest, last: LastUse) {
-        let mut record = [0; RECORD];
-        record[..PREFIX].copy_from_slice(&prefix(digest));
-        record[PREFIX..20].copy_from_slice(&u32::try_from(last.used).unwrap_or(u32::MAX).to_be_bytes());
+        let mut record = [0; RECORD_BYTES];
+        record[..PREFIX_BYTES].copy_from_slice(&prefix(digest));
+        record[PREFIX_BYTES..20].copy_from_slice(&u32::try_from(last.used).unwrap_or(u32::MAX).to_be_bytes());
         record[20..24].copy_from_slice(&last.uses.to_be_bytes());
         record[24..].copy_from_slice(&last.rank.to_be_bytes());
         self.records.push(record);
@@ -62,15 +62,15 @@ impl LastUses {
     /// Returns the uses of a blob.
     #[must_use]
     pub fn get(&self, digest: &Digest) -> Option<LastUse> {
-        let found = self.records.binary_search_by(|record| record[..PREFIX].cmp(&prefix(digest))).ok()?;
+        let found = self.records.binary_search_by(|record| record[..PREFIX_BYTES].cmp(&prefix(digest))).ok()?;
         let record = self.records.get(found)?;
         let number = |at: usize| Some(u32::from_be_bytes(record.get(at..at + 4)?.try_into().ok()?));
         let rank = u64::from_be_bytes(record[24..].try_into().ok()?);
-        Some(LastUse { used: number(PREFIX)?.into(), uses: number(20)?, rank })
+        Some(LastUse { used: number(PREFIX_BYTES)?.into(), uses: number(20)?, rank })
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity((self.records.len() + 1) * RECORD);
+        let mut bytes = Vec::with_capacity((self.records.len() + 1) * RECORD_BYTES);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&[0; 8]);
         bytes.extend_from_slice(&self.clock.to_be_bytes());
@@ -80,16 +80,16 @@ impl LastUses {
 
     /// Returns `None` for a file of another version.
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (records, _) = bytes.as_chunks::<RECORD>();
+        let (records, _) = bytes.as_chunks::<RECORD_BYTES>();
         let (header, records) = records.split_first()?;
         let clock = u64::from_be_bytes(header[24..].try_into().ok()?);
         header.starts_with(&MAGIC).then(|| Self { clock, records: records.to_vec() })
     }
 }
 
-fn prefix(digest: &Digest) -> [u8; PREFIX] {
-    let mut prefix = [0; PREFIX];
-    prefix.copy_from_slice(&digest.as_bytes()[..PREFIX]);
+fn prefix(digest: &Digest) -> [u8; PREFIX_BYTES] {
+    let mut prefix = [0; PREFIX_BYTES];
+    prefix.copy_from_slice(&digest.as_bytes()[..PREFIX_BYTES]);
     prefix
 }
 
@@ -158,9 +158,9 @@ mod tests {
         let mut saved = LastUses::new(7);
         digests().iter().for_each(|digest| saved.push(digest, use_of(0)));
         let bytes = saved.encode();
-        for length in [0, 5, RECORD - 1, RECORD, RECORD + 1, bytes.len() - 1] {
+        for length in [0, 5, RECORD_BYTES - 1, RECORD_BYTES, RECORD_BYTES + 1, bytes.len() - 1] {
             let read = LastUses::decode(&bytes[..length]);
-            assert_eq!(read.map(|uses| uses.records.len()), (length / RECORD).checked_sub(1), "{length}");
+            assert_eq!(read.map(|uses| uses.records.len()), (length / RECORD_BYTES).checked_sub(1), "{length}");
         }
         assert_eq!(LastUses::decode(&[b'x'; 100]), None);
     }

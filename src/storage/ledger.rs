@@ -21,16 +21,16 @@ use super::{
 };
 
 /// A margin of bytes, since a link is on disk a moment before it is charged, and there may be many at a time.
-const SLACK: u64 = 4 << 20;
-/// Held back for the index: at least `INDEX`, or `INDEX_AN_OBJECT` for each blob.
-const INDEX: u64 = 16 << 20;
-const INDEX_AN_OBJECT: u64 = 512;
+const SLACK_BYTES: u64 = 4 << 20;
+/// Held back for the index: at least `INDEX_BYTES`, or `INDEX_BYTES_AN_OBJECT` for each blob.
+const INDEX_BYTES: u64 = 16 << 20;
+const INDEX_BYTES_AN_OBJECT: u64 = 512;
 /// The bytes that are always held back: nothing can be stored within a smaller quota.
-pub const LEAST_QUOTA: u64 = INDEX + SLACK;
+pub const MIN_QUOTA_BYTES: u64 = INDEX_BYTES + SLACK_BYTES;
 /// The growth of the index that is expected between two measurements.
-const INDEX_STEP: u64 = 4 << 20;
+const INDEX_STEP_BYTES: u64 = 4 << 20;
 /// The maximum age of a measurement.
-const SAMPLE_EVERY: Duration = Duration::from_millis(50);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The use that a reservation is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,7 +243,7 @@ impl Ledger {
         let mut accounts = self.accounts.lock();
         if let Some((at, _)) = &mut accounts.sampled {
             // Makes the last measurement out of date.
-            *at = at.checked_sub(SAMPLE_EVERY).unwrap_or(*at);
+            *at = at.checked_sub(SAMPLE_INTERVAL).unwrap_or(*at);
         }
         let sampled = self.sample(&mut accounts);
         let disk = self.disk();
@@ -361,7 +361,7 @@ impl Ledger {
 
     fn sample(&self, accounts: &mut Accounts) -> Sampled {
         match accounts.sampled {
-            Some((at, sampled)) if at.elapsed() < SAMPLE_EVERY => sampled,
+            Some((at, sampled)) if at.elapsed() < SAMPLE_INTERVAL => sampled,
             last => {
                 let sampled = usage::sample(&self.root, &self.mount_roots).unwrap_or_else(|error| {
                     tracing::warn!("the index and the quarantine are counted as they were: {error}");
@@ -385,8 +385,8 @@ impl Accounts {
     /// The bytes held back for the index and for links that are not yet charged.
     fn kept_back(&self, sampled: &Sampled) -> u64 {
         let objects = self.hosted.objects() + self.mirrored.objects();
-        let index = INDEX.max(objects * INDEX_AN_OBJECT).max(sampled.index + INDEX_STEP);
-        index.saturating_sub(sampled.index) + SLACK
+        let index = INDEX_BYTES.max(objects * INDEX_BYTES_AN_OBJECT).max(sampled.index + INDEX_STEP_BYTES);
+        index.saturating_sub(sampled.index) + SLACK_BYTES
     }
 }
 

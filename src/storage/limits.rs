@@ -23,21 +23,21 @@ impl Bound {
 /// The bounds on disk usage. Shares are of the filesystem's size, except `object`.
 #[derive(Clone, Copy, Debug)]
 pub struct SpaceLimits {
-    /// The bound on everything below the root. Without it mirrored content may use `UNSET` of the filesystem, and
-    /// hosted content all that is free.
+    /// The bound on everything below the root. Without it mirrored content may use `DEFAULT_SHARE` of the filesystem,
+    /// and hosted content all that is free.
     pub quota: Option<Bound>,
-    /// The bytes that other programs find free on the filesystem; `HEADROOM` if it is `None`.
+    /// The bytes that other programs find free on the filesystem; `DEFAULT_HEADROOM` if it is `None`.
     pub headroom: Option<Bound>,
     /// The largest mirrored blob that is kept, as a share of the bound: one blob must not empty the cache.
     pub object: Bound,
 }
 
 /// The bound on mirrored content without a quota.
-const UNSET: Bound = Bound::Share(80);
+const DEFAULT_SHARE: Bound = Bound::Share(80);
 /// The default headroom.
-const HEADROOM: Bound = Bound::Share(5);
+const DEFAULT_HEADROOM: Bound = Bound::Share(5);
 /// The maximum of the default headroom, in bytes.
-const HEADROOM_AT_MOST: u64 = 1_000_000_000;
+const MAX_DEFAULT_HEADROOM_BYTES: u64 = 1_000_000_000;
 
 impl Default for SpaceLimits {
     fn default() -> Self {
@@ -48,13 +48,13 @@ impl Default for SpaceLimits {
 impl SpaceLimits {
     /// Returns the bytes that stay free on a filesystem of `size` bytes.
     pub(super) fn headroom(&self, size: u64) -> u64 {
-        self.headroom.map_or_else(|| HEADROOM.of(size).min(HEADROOM_AT_MOST), |bound| bound.of(size))
+        self.headroom.map_or_else(|| DEFAULT_HEADROOM.of(size).min(MAX_DEFAULT_HEADROOM_BYTES), |bound| bound.of(size))
     }
 
     /// Returns the bound on mirrored content on a filesystem of `size` bytes, regardless of other content.
     #[must_use]
     pub fn mirrored(&self, size: u64) -> u64 {
-        self.quota.unwrap_or(UNSET).of(size)
+        self.quota.unwrap_or(DEFAULT_SHARE).of(size)
     }
 
     /// Returns the size of the largest mirrored blob that is kept.

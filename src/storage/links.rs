@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A longer link file is damaged.
-const LONGEST: u64 = 1024;
+const MAX_LINK_BYTES: u64 = 1024;
 
 /// The folder of a repository. It is made with the first link.
 #[derive(Debug)]
@@ -271,7 +271,7 @@ pub fn named_by(content: &[u8]) -> Option<Digest> {
 fn read(link: &Path) -> Result<Option<Digest>, Error> {
     let Some(file) = look::open(link)? else { return Ok(None) };
     let mut content = Vec::new();
-    file.take(LONGEST).read_to_end(&mut content).map_err(Error::at(link))?;
+    file.take(MAX_LINK_BYTES).read_to_end(&mut content).map_err(Error::at(link))?;
     named_by(&content).map(Some).ok_or_else(|| Error::NoDigest(link.to_owned()))
 }
 

@@ -41,7 +41,7 @@ pub use disk::Disk;
 pub use error::Error;
 pub use last_uses::{LastUse, LastUses};
 use layout::Layout;
-pub use ledger::{Change, LEAST_QUOTA, Ledger, MirroredBytes, Purpose, Reservation, Totals};
+pub use ledger::{Change, Ledger, MIN_QUOTA_BYTES, MirroredBytes, Purpose, Reservation, Totals};
 pub use limits::{Bound, SpaceLimits};
 pub use links::{RepositoryLinks, named_by};
 use lock::Lock;

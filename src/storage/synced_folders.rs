@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 
 /// The number of folders that are remembered. A forgotten one is synced once more.
-const KNOWN: usize = 16 << 10;
+const MAX_FOLDERS: usize = 16 << 10;
 
 /// The folders whose names are on disk, as far as remembered.
 #[derive(Debug, Default)]
@@ -135,7 +135,7 @@ impl Syncing<'_> {
         let unknown = std::mem::take(&mut self.unknown);
         let mut state = self.folders.0.lock();
         let Some(sync) = state.end_sync(self.number) else { return };
-        if state.known.len() + unknown.len() > KNOWN {
+        if state.known.len() + unknown.len() > MAX_FOLDERS {
             state.known.clear();
         }
         let stayed = |folder: &PathBuf| !sync.removed.iter().any(|removed| folder.starts_with(removed));

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::{Error, Phase, client::Response, stream::watch_end};
 
 /// The most that is read of an unneeded body, to keep its connection usable.
-const DISCARDED: u64 = 64 * 1024;
+const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The body of a response to a GET.
@@ -124,7 +124,7 @@ pub(super) async fn excerpt(response: Response) -> Bytes {
     let read = async {
         while let Ok(Some(bytes)) = body.next(DISCARD_TIMEOUT).await {
             start.extend_from_slice(&bytes);
-            if body.got > DISCARDED {
+            if body.got > MAX_DISCARDED_BYTES {
                 break;
             }
         }

@@ -24,15 +24,15 @@ pub(super) type Response = awc::ClientResponse;
 
 /// No limit on the connections of a thread, in `awc`'s notation. `permits.rs` bounds them instead, so that no request
 /// spends an upstream's response time on waiting for a connection.
-const CONNECTIONS: usize = 0;
+const UNLIMITED_CONNECTIONS: usize = 0;
 /// The time after which an idle connection is not used again.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The age at which all idle connections of a route are closed, however busy the route is.
-const LIFETIME: Duration = Duration::from_secs(120);
+const MAX_ROUTE_AGE: Duration = Duration::from_secs(120);
 /// The interval of [`Client::close_idle`].
-pub(super) const CLOSE_EVERY: Duration = Duration::from_secs(5);
+pub(super) const CLOSE_IDLE_INTERVAL: Duration = Duration::from_secs(5);
 /// Longer than any of the dialer's own timeouts.
-const NEVER: Duration = Duration::from_secs(3600);
+const DIALER_TIMEOUT: Duration = Duration::from_secs(3600);
 const AGENT: &str = concat!("entrepot/", env!("CARGO_PKG_VERSION"));
 
 /// A handle on the connections of one thread. Cheap to clone, and bound to its thread;
@@ -108,11 +108,12 @@ impl Client {
         remote.address_policy(url, self.0.dialer.goes_direct(remote.base())).await
     }
 
-    /// Closes the idle connections of every route that was not used for [`KEEP_ALIVE`] or is older than [`LIFETIME`].
-    /// `awc` itself closes an idle connection only when it takes it for the next request, so that those of a burst
-    /// would stay. A connection in use ends with its response.
+    /// Closes the idle connections of every route that was not used for [`IDLE_TIMEOUT`] or is older than
+    /// [`MAX_ROUTE_AGE`]. `awc` itself closes an idle connection only when it takes it for the next request, so that
+    /// those of a burst would stay. A connection in use ends with its response.
     pub(super) fn close_idle(&self) {
-        let is_kept = |route: &RouteClient| route.used.elapsed() < KEEP_ALIVE && route.created.elapsed() < LIFETIME;
+        let is_kept =
+            |route: &RouteClient| route.used.elapsed() < IDLE_TIMEOUT && route.created.elapsed() < MAX_ROUTE_AGE;
         self.0.clients.borrow_mut().retain(|_, route| is_kept(route));
     }
 
@@ -136,10 +137,10 @@ impl RouteClient {
 fn client(dialer: &Arc<Dialer>, route: ClientRoute) -> awc::Client {
     let connector = awc::Connector::new()
         .connector(Dial { dialer: Arc::clone(dialer), route })
-        .timeout(NEVER)
-        .limit(CONNECTIONS)
-        .conn_keep_alive(KEEP_ALIVE)
-        .conn_lifetime(LIFETIME);
+        .timeout(DIALER_TIMEOUT)
+        .limit(UNLIMITED_CONNECTIONS)
+        .conn_keep_alive(IDLE_TIMEOUT)
+        .conn_lifetime(MAX_ROUTE_AGE);
     awc::Client::builder().connector(connector).disable_redirects().disable_timeout().finish()
 }
 

@@ -18,7 +18,9 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Client, Error, ManifestBody, ManifestHead, Page, Proxy, Remote, client::CLOSE_EVERY, connect::Dialer};
+use super::{
+    Client, Error, ManifestBody, ManifestHead, Page, Proxy, Remote, client::CLOSE_IDLE_INTERVAL, connect::Dialer,
+};
 use crate::{
     lanes::Blocking,
     oci::{Digest, Reference, RepositoryName},
@@ -133,7 +135,7 @@ fn start_thread(number: usize, dialer: &Arc<Dialer>) -> Result<Queue, Error> {
 
 async fn serve(mut jobs: mpsc::UnboundedReceiver<ClientJob>, dialer: Arc<Dialer>) {
     let client = Client::new(dialer);
-    let mut close = interval(CLOSE_EVERY);
+    let mut close = interval(CLOSE_IDLE_INTERVAL);
     close.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

@@ -30,9 +30,9 @@ use super::{
 };
 
 /// The delay before the next address is tried (RFC 8305, section 5).
-const STAGGER: Duration = Duration::from_millis(250);
+const NEXT_ADDRESS_DELAY: Duration = Duration::from_millis(250);
 /// The maximum length in bytes of a proxy's response to CONNECT.
-const PROXY_HEAD: usize = 8 * 1024;
+const MAX_PROXY_HEAD_BYTES: usize = 8 * 1024;
 
 /// The properties that, with the host, decide whether two requests may share connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,7 +153,7 @@ async fn open(addresses: Vec<SocketAddr>) -> Result<TcpStream, Error> {
         sleep(delay).await;
         TcpStream::connect(address).await.map_err(|error| Error::Unreachable(format!("{address}: {error}")))
     };
-    let delays = (0..).map(|turn| STAGGER * turn);
+    let delays = (0..).map(|turn| NEXT_ADDRESS_DELAY * turn);
     let mut attempts: FuturesUnordered<_> = delays.zip(addresses).map(attempt).collect();
     let mut failure = Error::Unreachable("no address".into());
     while let Some(outcome) = attempts.next().await {
@@ -182,7 +182,7 @@ async fn ask_proxy(tcp: &mut TcpStream, hop: &ProxyAddress, host: &str, port: u1
 async fn read_head(tcp: &mut TcpStream) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        if head.len() == PROXY_HEAD {
+        if head.len() == MAX_PROXY_HEAD_BYTES {
             return Err(io::Error::other("its answer to CONNECT is too long"));
         }
         head.push(tcp.read_u8().await?);

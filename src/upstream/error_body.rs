@@ -6,10 +6,10 @@ use serde::Deserialize;
 use super::{Error, body::excerpt, client::Response, headers::retry_after};
 
 /// The maximum length of an upstream's message.
-const LONGEST_MESSAGE: usize = 200;
+const MAX_MESSAGE_CHARS: usize = 200;
 
 /// A longer word may be a token or a signature, and is removed.
-const LONGEST_WORD: usize = 40;
+const MAX_WORD_CHARS: usize = 40;
 
 /// Converts a response that is not a success to an error, with the message of its body.
 pub(super) async fn failure(response: Response) -> Error {
@@ -69,8 +69,8 @@ impl ErrorBody {
 /// Returns a printable, short text without any word long enough to be a secret.
 fn shorten(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    let words = words.map(|word| if word.len() > LONGEST_WORD { "…" } else { word });
-    words.collect::<Vec<_>>().join(" ").chars().take(LONGEST_MESSAGE).collect()
+    let words = words.map(|word| if word.len() > MAX_WORD_CHARS { "…" } else { word });
+    words.collect::<Vec<_>>().join(" ").chars().take(MAX_MESSAGE_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -32,13 +32,13 @@ fn amount(header: &str) -> Option<(u64, Option<Duration>)> {
 
 /// Parses `Retry-After`, in seconds or as a date; returns a day at most.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    const MOST: Duration = Duration::from_secs(86_400);
+    const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
     let header = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match header.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => httpdate::parse_http_date(header).ok()?.duration_since(SystemTime::now()).unwrap_or_default(),
     };
-    Some(wait.min(MOST))
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 /// Returns the response's `Content-Range`, if it is valid.

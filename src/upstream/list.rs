@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The longest page that is accepted, in bytes: the Hub's longest tag lists are a few MiB.
-const LONGEST: u64 = 16 << 20;
+const MAX_PAGE_BYTES: u64 = 16 << 20;
 
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Client {
         let link = next_query(headers, &answer.url);
         let media_type = media_type(headers);
         let filters = text(headers, HeaderName::from_static("oci-filters-applied").as_str()).map(str::to_owned);
-        let bytes = ResponseBody::new(answer.response)?.collect(LONGEST, remote.document_stall()).await?;
+        let bytes = ResponseBody::new(answer.response)?.collect(MAX_PAGE_BYTES, remote.document_stall()).await?;
         remote.fetched(Content::List).iter().for_each(|tally| tally.add(bytes.len() as u64));
         Ok(Page { bytes, media_type, link, filters })
     }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The longest manifest that is accepted, in bytes: double the 4 MB that registries SHOULD support by the spec.
-const LONGEST: u64 = 8 << 20;
+const MAX_MANIFEST_BYTES: u64 = 8 << 20;
 
 /// The response to a HEAD of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Client {
         let answer = self.ask(&manifest_request(remote, name, reference, Method::GET)).await?;
         let headers = answer.response.headers();
         let (digest, media_type) = (digest(headers), media_type(headers));
-        let bytes = ResponseBody::new(answer.response)?.collect(LONGEST, remote.document_stall()).await?;
+        let bytes = ResponseBody::new(answer.response)?.collect(MAX_MANIFEST_BYTES, remote.document_stall()).await?;
         let asked = match reference {
             Reference::Digest(asked) => Some(*asked),
             Reference::Tag(_) => digest,

@@ -11,11 +11,11 @@ use tokio::{
 use super::Error;
 
 /// The maximum number of concurrent blob requests. More wait for their permit, without a timeout.
-const BODIES: usize = 1024;
+const MAX_BLOB_REQUESTS: usize = 1024;
 /// The maximum number of other concurrent requests.
-pub(super) const HEADS: usize = if cfg!(test) { 24 } else { 768 };
+pub(super) const MAX_OTHER_REQUESTS: usize = if cfg!(test) { 24 } else { 768 };
 /// The longest wait of these for a permit.
-const WAIT: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_secs(5) };
+const PERMIT_TIMEOUT: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_secs(5) };
 
 /// A permit to send a request, held for as long as it lives.
 pub(super) type RequestPermit = OwnedSemaphorePermit;
@@ -28,7 +28,10 @@ pub(super) struct Permits {
 
 impl Permits {
     pub(super) fn new() -> Self {
-        Self { bodies: Arc::new(Semaphore::new(BODIES)), heads: Arc::new(Semaphore::new(HEADS)) }
+        Self {
+            bodies: Arc::new(Semaphore::new(MAX_BLOB_REQUESTS)),
+            heads: Arc::new(Semaphore::new(MAX_OTHER_REQUESTS)),
+        }
     }
 
     /// Waits for a permit to fetch a blob.
@@ -38,7 +41,7 @@ impl Permits {
 
     /// Waits for a permit for any other request.
     pub(super) async fn head(&self) -> Result<RequestPermit, Error> {
-        let permit = timeout(WAIT, Arc::clone(&self.heads).acquire_owned()).await;
+        let permit = timeout(PERMIT_TIMEOUT, Arc::clone(&self.heads).acquire_owned()).await;
         permit.ok().and_then(Result::ok).ok_or(Error::ConcurrencyLimit)
     }
 }

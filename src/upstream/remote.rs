@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The time for which the addresses of the upstream's own host are cached, for the check of redirects.
-const ADDRESS_POLICY_AGE: Duration = Duration::from_secs(60);
+const ADDRESS_POLICY_TTL: Duration = Duration::from_secs(60);
 
 /// The timeouts of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +222,7 @@ impl Remote {
         if url.host() == self.0.base.host() || self.lists(url) || self.names(url) {
             return AddressPolicy::ANYWHERE;
         }
-        let known = self.0.address_policy.lock().filter(|(since, _)| since.elapsed() < ADDRESS_POLICY_AGE);
+        let known = self.0.address_policy.lock().filter(|(since, _)| since.elapsed() < ADDRESS_POLICY_TTL);
         if let Some((_, address_policy)) = known {
             return address_policy;
         }

@@ -20,7 +20,7 @@ use super::{
 use super::{error_body::failure, urls};
 use crate::{metrics::Content, oci::RepositoryName};
 
-const MOST_REDIRECTS: usize = 5;
+const MAX_REDIRECTS: usize = 5;
 
 /// A request about one repository.
 pub(super) struct UpstreamRequest<'a> {
@@ -73,7 +73,7 @@ impl Client {
 
     async fn follow(&self, request: &UpstreamRequest<'_>, phase: &Cell<Phase>) -> Result<UpstreamResponse, Error> {
         let mut url = request.url.clone();
-        for _ in 0..=MOST_REDIRECTS {
+        for _ in 0..=MAX_REDIRECTS {
             let response = self.hop(request, &url, phase).await?;
             if !request.follow || !is_redirect(response.status()) {
                 return Ok(UpstreamResponse { response, url });
@@ -81,7 +81,7 @@ impl Client {
             url = location(&response, &url)?;
             excerpt(response).await;
         }
-        Err(Error::Redirect(format!("more than {MOST_REDIRECTS} times")))
+        Err(Error::Redirect(format!("more than {MAX_REDIRECTS} times")))
     }
 
     /// Sends one request, and a second one if the upstream itself answered with a challenge.

@@ -7,7 +7,7 @@
 
 const VERSION: &[u8] = b"HTTP/1.1 ";
 /// The maximum length of a head that `awc` accepts.
-const LONGEST: usize = 128 << 10;
+const MAX_HEAD_BYTES: usize = 128 << 10;
 
 /// The start of a response, buffered until its head is complete.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ impl ResponseHead {
         let from = self.seen.saturating_sub(3);
         let Some(end) = end(&self.bytes[from..]).map(|end| from + end) else {
             self.seen = self.bytes.len();
-            return (self.bytes.len() >= LONGEST).then(|| self.give());
+            return (self.bytes.len() >= MAX_HEAD_BYTES).then(|| self.give());
         };
         if !answers_head && ends_by_close(&self.bytes[..end]) {
             // The last digit of the version.
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_head_without_an_end_is_not_waited_for() {
         let mut head = ResponseHead::default();
-        assert!((0..LONGEST / 1024).any(|_| head.take(&[b'a'; 1024], false).is_some()));
+        assert!((0..MAX_HEAD_BYTES / 1024).any(|_| head.take(&[b'a'; 1024], false).is_some()));
     }
 
     proptest! {

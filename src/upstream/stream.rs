@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 use super::response_head::ResponseHead;
 
 /// The bytes of a head that are read at a time.
-const PIECE: usize = 8 << 10;
+const HEAD_READ_BYTES: usize = 8 << 10;
 
 thread_local! {
     /// Set once a stream's end was read since it was last cleared. A poll runs on one thread from start to end.
@@ -92,7 +92,7 @@ impl UpstreamStream {
     /// Reads until the expected head is complete or the stream ends, and passes it on.
     fn read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(mut awaited) = self.awaited.take() {
-            let mut piece = [MaybeUninit::uninit(); PIECE];
+            let mut piece = [MaybeUninit::uninit(); HEAD_READ_BYTES];
             let mut piece = ReadBuf::uninit(&mut piece);
             let outcome = self.read(cx, &mut piece);
             if !matches!(outcome, Poll::Ready(Ok(()))) {

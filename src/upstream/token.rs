@@ -22,10 +22,10 @@ use super::{
 use super::{error_body, token_cache::Token, urls};
 use crate::oci::RepositoryName;
 
-const ANSWER_LIMIT: u64 = 1 << 20;
+const MAX_RESPONSE_BYTES: u64 = 1 << 20;
 /// The lifetime in seconds of a token without `expires_in` (distribution's token specification).
-const DEFAULT_LIFE: u64 = 60;
-const LONGEST_LIFE: u64 = 24 * 3600;
+const DEFAULT_LIFETIME_SECS: u64 = 60;
+const MAX_LIFETIME_SECS: u64 = 24 * 3600;
 
 /// The content of the `Authorization` header.
 pub(super) enum Authorization {
@@ -98,7 +98,7 @@ impl Client {
             return Err(refusal(&request.url, response).await);
         }
         let stall = remote.timeouts().head;
-        let body = ResponseBody::new(response)?.collect(ANSWER_LIMIT, stall).await?;
+        let body = ResponseBody::new(response)?.collect(MAX_RESPONSE_BYTES, stall).await?;
         parse(&body, asked)
     }
 
@@ -173,12 +173,12 @@ fn parse(body: &[u8], asked: Instant) -> Result<Token, Error> {
     let value = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.is_empty());
     let value = value.ok_or_else(|| Error::Token("the answer holds none".into()))?;
     let life = answer.expires_in.and_then(|life| life.as_u64().or_else(|| life.as_f64().map(|life| life as u64)));
-    Ok(Token { value, until: asked + usable(life.filter(|life| *life > 0).unwrap_or(DEFAULT_LIFE)) })
+    Ok(Token { value, until: asked + usable(life.filter(|life| *life > 0).unwrap_or(DEFAULT_LIFETIME_SECS)) })
 }
 
 /// Returns for how long a token is used: its lifetime less a tenth, at least ten seconds less, but at least half of it.
 fn usable(life: u64) -> Duration {
-    let life = Duration::from_secs(life.min(LONGEST_LIFE));
+    let life = Duration::from_secs(life.min(MAX_LIFETIME_SECS));
     let margin = (life / 10).max(Duration::from_secs(10));
     life.saturating_sub(margin).max(life / 2)
 }

@@ -9,7 +9,7 @@ use super::Error;
 use crate::oci::RepositoryName;
 
 /// The maximum number of repositories whose tokens are kept.
-const KEPT: u64 = 4096;
+const MAX_REPOSITORIES: u64 = 4096;
 
 /// A bearer token. Its address identifies the fetch that it came from.
 pub(super) struct Token {
@@ -28,7 +28,7 @@ pub(super) struct TokenCache(moka::sync::Cache<RepositoryName, Arc<TokenSlot>>);
 
 impl Default for TokenCache {
     fn default() -> Self {
-        Self(moka::sync::Cache::new(KEPT))
+        Self(moka::sync::Cache::new(MAX_REPOSITORIES))
     }
 }
 

@@ -21,18 +21,18 @@ use crate::{
     storage::BlobFile,
 };
 
-const SMALLEST: usize = 16 << 10;
-const LARGEST: usize = 1 << 20;
+const MIN_CHUNK_BYTES: usize = 16 << 10;
+const MAX_CHUNK_BYTES: usize = 1 << 20;
 /// The most bytes of a chunk that are passed to actix at a time. actix copies them into the connection's buffer, which
 /// never shrinks and should fit in the processor's cache.
-const PIECE: usize = 128 << 10;
+const WRITE_BYTES: usize = 128 << 10;
 /// A chunk is at most this fraction of the bytes that its client read without a pause: network buffers absorb some
 /// hundred KiB at once, and would make every client look fast.
-const EARNED: u64 = 16;
+const CHUNK_SHARE: u64 = 16;
 /// A client that read a chunk within this time gets a larger one next.
-const QUICK: Duration = Duration::from_millis(4);
+const FAST_READ: Duration = Duration::from_millis(4);
 /// A client that took longer than this starts again with small chunks.
-const SLOW: Duration = Duration::from_millis(100);
+const SLOW_READ: Duration = Duration::from_millis(100);
 
 /// Sends these parts of a blob: `length` bytes, or fewer and an aborted connection. The bytes sent are added to
 /// `served`.
@@ -76,7 +76,7 @@ impl BlobBody {
             reader: None,
             served,
             lanes,
-            chunk: SMALLEST,
+            chunk: MIN_CHUNK_BYTES,
             read: Bytes::new(),
             rest: Bytes::new(),
             taken: 0,
@@ -90,7 +90,7 @@ impl BlobBody {
             self.rest = self.read().await?;
             self.read_at = Some(Instant::now());
         }
-        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        let piece = self.rest.split_to(self.rest.len().min(WRITE_BYTES));
         self.taken += piece.len() as u64;
         self.served.iter().for_each(|served| served.add(piece.len() as u64));
         Ok((!piece.is_empty()).then_some((piece, self)))
@@ -99,12 +99,12 @@ impl BlobBody {
     /// Chooses the next chunk's size by the time that the client took for the last one.
     fn adapt(&mut self) {
         match self.read_at.map(|at| at.elapsed()) {
-            Some(took) if took < QUICK => self.chunk = (self.chunk * 2).min(LARGEST),
-            Some(took) if took > SLOW => self.taken = 0,
+            Some(took) if took < FAST_READ => self.chunk = (self.chunk * 2).min(MAX_CHUNK_BYTES),
+            Some(took) if took > SLOW_READ => self.taken = 0,
             _ => {}
         }
-        let earned = usize::try_from(self.taken / EARNED).unwrap_or(LARGEST);
-        self.chunk = self.chunk.min(earned).max(SMALLEST);
+        let earned = usize::try_from(self.taken / CHUNK_SHARE).unwrap_or(MAX_CHUNK_BYTES);
+        self.chunk = self.chunk.min(earned).max(MIN_CHUNK_BYTES);
     }
 
     /// Returns the next bytes; empty at the end.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Registries' next-page queries have some hundred bytes; the bound limits the cache, which is keyed by query.
-const LONGEST_QUERY: usize = 4 << 10;
+const MAX_QUERY_BYTES: usize = 4 << 10;
 
 /// Returns the repository of the path's `{name}` and the query's `ns`, if the caller may read it.
 pub(in crate::http) async fn repository(registry: &Registry, request: &HttpRequest) -> Result<Repository, ApiError> {
@@ -130,7 +130,7 @@ pub(in crate::http) fn names_registry(request: &HttpRequest) -> bool {
 pub(in crate::http) fn upstream_query(request: &HttpRequest) -> Result<String, ApiError> {
     let pairs = pairs(request).filter(|(key, _)| key != "ns");
     let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-    if query.len() > LONGEST_QUERY { Err(ApiError::query_size(LONGEST_QUERY)) } else { Ok(query) }
+    if query.len() > MAX_QUERY_BYTES { Err(ApiError::query_size(MAX_QUERY_BYTES)) } else { Ok(query) }
 }
 
 /// Returns `Content-Type`, if present.

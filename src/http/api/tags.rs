@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Tags in one chunk of a streamed response.
-const PIECE: usize = 1000;
+const TAGS_A_CHUNK: usize = 1000;
 
 /// Returns a page of tags.
 pub(in crate::http) async fn list(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
@@ -61,7 +61,7 @@ async fn hosted(
     let page = registry.hosted_tags(&repository, &after, most).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header(API_VERSION).insert_header(NOSNIFF);
-    if most.is_none() && (page.more || page.names.len() > PIECE) {
+    if most.is_none() && (page.more || page.names.len() > TAGS_A_CHUNK) {
         response.insert_header((header::CONTENT_TYPE, "application/json"));
         let list = TagStream::new(registry, repository, page);
         return Ok(response.streaming(stream::try_unfold(list, TagStream::next)));
@@ -102,7 +102,7 @@ impl TagStream {
             let page = self.registry.hosted_tags(&self.repository, last, None).await.map_err(|error| cut(&error))?;
             (self.names, self.more) = (page.names.into_iter(), page.more);
         }
-        let piece: Vec<String> = self.names.by_ref().take(PIECE).collect();
+        let piece: Vec<String> = self.names.by_ref().take(TAGS_A_CHUNK).collect();
         let separator = if self.last.is_some() && !piece.is_empty() { "," } else { "" };
         self.ended = self.names.len() == 0 && !self.more;
         let end = if self.ended { "]}" } else { "" };

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The largest form accepted; user, password and scopes need less.
-const MOST_BYTES: usize = 64 << 10;
+const MAX_FORM_BYTES: usize = 64 << 10;
 
 /// Issues a token for the user in `Authorization`, or for an anonymous client.
 pub(in crate::http) async fn get(request: HttpRequest) -> Result<HttpResponse, ApiError> {
@@ -28,8 +28,8 @@ pub(in crate::http) async fn get(request: HttpRequest) -> Result<HttpResponse, A
 /// change of the password.
 pub(in crate::http) async fn post(request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     let access = service(&request)?;
-    let form = request_body::collect(&request, payload, MOST_BYTES).await?;
-    let form = form.ok_or_else(|| ApiError::form_size(MOST_BYTES))?;
+    let form = request_body::collect(&request, payload, MAX_FORM_BYTES).await?;
+    let form = form.ok_or_else(|| ApiError::form_size(MAX_FORM_BYTES))?;
     let (mut scopes, mut user, mut password, mut grant) = (Vec::new(), None, None, String::new());
     for (key, value) in url::form_urlencoded::parse(&form) {
         match key.as_ref() {

@@ -30,12 +30,12 @@ use crate::{
 
 /// The most unsent bytes in the kernel for one client. More would hold megabytes for each slow client, and chunks would
 /// count as read too early.
-const NOT_SENT: u32 = 128 << 10;
+const MAX_UNSENT_BYTES: u32 = 128 << 10;
 /// The time limit for the 503 to a refused connection; the constant below limits the concurrent ones.
-const REFUSING: Duration = Duration::from_secs(1);
-const REFUSED_AT_ONCE: usize = 64;
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+const MAX_CONCURRENT_REFUSALS: usize = 64;
 /// The handshake's time limit if none is configured.
-const HANDSHAKE: Duration = Duration::from_secs(30);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 5\r\n\
     connection: close\r\ncontent-length: 100\r\n\r\n\
@@ -55,7 +55,7 @@ pub(in crate::http) struct Acceptor {
 impl Acceptor {
     pub(in crate::http) fn new(settings: &Settings, tls: Option<Arc<Tls>>, limiter: Arc<Limiter>) -> Self {
         let trusted = settings.trusted_proxies.clone().into();
-        Self { tls, limiter, trusted, refusing: Arc::new(Semaphore::new(REFUSED_AT_ONCE)) }
+        Self { tls, limiter, trusted, refusing: Arc::new(Semaphore::new(MAX_CONCURRENT_REFUSALS)) }
     }
 
     pub(in crate::http) fn limiter(&self) -> Arc<Limiter> {
@@ -79,7 +79,7 @@ impl Acceptor {
         let (stream, protocol) = match &self.tls {
             None => (ClientStream::Plain(stream), Protocol::Http1),
             Some(tls) => {
-                let limit = self.limiter.limits.head_time.unwrap_or(HANDSHAKE);
+                let limit = self.limiter.limits.head_time.unwrap_or(HANDSHAKE_TIMEOUT);
                 let accepted = tls.accept(stream, limit).await;
                 if accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
                     let what = "a TLS handshake took longer than http.limits.headtime: its connection is closed";
@@ -107,7 +107,7 @@ impl Acceptor {
         let socket = SockRef::from(stream);
         // These options are optimizations; their failure is ignored.
         let _ = socket.set_tcp_nodelay(true);
-        let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
+        let _ = socket.set_tcp_notsent_lowat(MAX_UNSENT_BYTES);
         let _ = socket.set_tcp_user_timeout(self.limiter.limits.send_pause);
     }
 
@@ -128,7 +128,7 @@ impl Acceptor {
             && !descriptors::is_kept(&stream, DescriptorUse::File)
             && let Ok(_permit) = self.refusing.try_acquire()
         {
-            let _ = tokio::time::timeout(REFUSING, send_unavailable(&mut stream)).await;
+            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, send_unavailable(&mut stream)).await;
         }
         io::ErrorKind::QuotaExceeded.into()
     }

@@ -24,19 +24,20 @@ use tokio::{
 use super::{connection_limit::Permit, limiter::Limiter, timed_stream::ClientStream};
 
 /// The longest time that a connection stays open without a request.
-pub(in crate::http) const IDLE: Duration = Duration::from_secs(75);
+pub(in crate::http) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// The library's idle timeout ends first, because it closes the connection cleanly.
-const GRACE: Duration = Duration::from_secs(5);
+const IDLE_GRACE: Duration = Duration::from_secs(5);
 
 /// A client that was answered before the end of its body may send this many bytes more, so that it can read the
 /// response. The library itself would read a chunked body without a bound.
-const LEFT_OVER: u64 = 16 << 20;
+const MAX_DISCARDED_BYTES: u64 = 16 << 20;
 
 /// The most concurrent streams of an HTTP/2 connection (RFC 9113, section 5.1.2 recommends at least 100).
-const MOST_STREAMS: usize = 128;
+const MAX_STREAMS: usize = 128;
 
 /// The response to a request head that does not end in time.
-const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\nretry-after: 1\r\n\r\n";
+const REQUEST_TIMEOUT_RESPONSE: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\nretry-after: 1\r\n\r\n";
 
 /// The state that the requests of a connection share.
 pub(in crate::http) struct Connection {
@@ -81,7 +82,7 @@ impl Connection {
     /// and a file, and the library does not limit them. HTTP/2 is off by default; turning it on
     /// (`http.http2.disabled: false`) must not remove the limits of one client.
     pub(in crate::http) fn is_crowded(&self) -> bool {
-        self.http2 && self.open.get() >= MOST_STREAMS
+        self.http2 && self.open.get() >= MAX_STREAMS
     }
 
     /// Counts received bytes, and starts the head's timeout if no request is in progress.
@@ -156,7 +157,7 @@ impl Guarded {
         }
         match connection.head.get() {
             Some(since) => times.head_time.map(|limit| since + limit),
-            None => self.stuck.is_none().then(|| connection.idle.get() + IDLE + GRACE),
+            None => self.stuck.is_none().then(|| connection.idle.get() + IDLE_TIMEOUT + IDLE_GRACE),
         }
     }
 
@@ -165,7 +166,7 @@ impl Guarded {
         if self.connection.head.get().is_some() {
             self.limiter.late_heads.warn("a head took longer than http.limits.headtime: its connection is closed");
             // The connection is closed even if this cannot be written.
-            let _ = Pin::new(&mut self.stream).poll_write(cx, LATE);
+            let _ = Pin::new(&mut self.stream).poll_write(cx, REQUEST_TIMEOUT_RESPONSE);
             let _ = Pin::new(&mut self.stream).poll_flush(cx);
         }
         io::ErrorKind::TimedOut.into()
@@ -205,7 +206,11 @@ impl AsyncRead for Guarded {
                 this.moved = Instant::now();
                 this.connection.received(came, this.moved);
             }
-            return if this.connection.unasked.get() > LEFT_OVER { Poll::Ready(Err(this.cut_off())) } else { done };
+            return if this.connection.unasked.get() > MAX_DISCARDED_BYTES {
+                Poll::Ready(Err(this.cut_off()))
+            } else {
+                done
+            };
         }
         match this.read_by() {
             Some(at) if this.reading.has_passed(cx, at) => Poll::Ready(Err(this.give_up(cx))),

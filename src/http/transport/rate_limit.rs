@@ -16,10 +16,10 @@ use crate::access::client_network;
 
 const SHARDS: usize = 16;
 /// The most buckets in a shard; full ones are removed when it is reached.
-const HELD: usize = 4096;
+const MAX_BUCKETS: usize = 4096;
 
 /// The least time between two such removals.
-const SWEEP: Duration = Duration::from_secs(1);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(in crate::http) struct RateLimit {
@@ -40,14 +40,14 @@ struct Shard {
 }
 
 impl Shard {
-    /// Returns true if the shard has room for a client. Full buckets are removed at most once in `SWEEP`, not for each
-    /// client.
+    /// Returns true if the shard has room for a client. Full buckets are removed at most once in `SWEEP_INTERVAL`, not
+    /// for each client.
     fn has_room(&mut self, now: Instant) -> bool {
-        if self.buckets.len() >= HELD && self.swept.is_none_or(|swept| now - swept >= SWEEP) {
+        if self.buckets.len() >= MAX_BUCKETS && self.swept.is_none_or(|swept| now - swept >= SWEEP_INTERVAL) {
             self.swept = Some(now);
             self.buckets.retain(|_, full| *full > now);
         }
-        self.buckets.len() < HELD
+        self.buckets.len() < MAX_BUCKETS
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
         for n in 0..200_000_u32 {
             assert!(rate.take(IpAddr::V4(n.into()), start).is_ok());
         }
-        assert!(rate.shards.iter().all(|shard| shard.lock().buckets.len() <= HELD));
+        assert!(rate.shards.iter().all(|shard| shard.lock().buckets.len() <= MAX_BUCKETS));
         let later = start + Duration::from_secs(10);
         for n in 1_000_000..1_100_000_u32 {
             assert!(rate.take(IpAddr::V4(n.into()), later).is_ok());

@@ -44,11 +44,11 @@ pub(in crate::http) async fn collect(
 /// Reads the rest of a refused body, up to a bound: closing a connection with unread bytes resets it, and the client
 /// may lose the response.
 pub(in crate::http) async fn drain(mut body: Payload) {
-    const MOST: usize = 16 << 20;
+    const MAX_DISCARDED_BYTES: usize = 16 << 20;
     let mut read = 0;
     while let Ok(Some(Ok(bytes))) = tokio::time::timeout(Duration::from_secs(5), body.next()).await {
         read += bytes.len();
-        if read > MOST {
+        if read > MAX_DISCARDED_BYTES {
             return;
         }
     }

@@ -8,9 +8,9 @@ use std::{
 use parking_lot::Mutex;
 
 /// The least time between two lines about one limit.
-const QUIET: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Logs a warning at most once in `QUIET`, and counts those it suppressed.
+/// Logs a warning at most once in `LOG_INTERVAL`, and counts those it suppressed.
 #[derive(Debug, Default)]
 pub(in crate::http) struct ThrottledLog {
     last: Mutex<Option<Instant>>,
@@ -20,7 +20,7 @@ pub(in crate::http) struct ThrottledLog {
 impl ThrottledLog {
     pub(in crate::http) fn warn(&self, what: &str) {
         let mut last = self.last.lock();
-        if last.is_some_and(|last| last.elapsed() < QUIET) {
+        if last.is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
             self.suppressed.fetch_add(1, Relaxed);
             return;
         }

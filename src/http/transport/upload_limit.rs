@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// An upload without a request for this time no longer counts; the registry purges it separately.
-const FORGOTTEN: Duration = Duration::from_secs(3600);
+const IDLE_UPLOAD_TTL: Duration = Duration::from_secs(3600);
 
 /// The client that an upload counts for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -141,7 +141,7 @@ impl Open {
             return;
         }
         self.swept = Some(now);
-        let forgotten = |(_, at): &(Uploader, Instant)| now - *at > FORGOTTEN;
+        let forgotten = |(_, at): &(Uploader, Instant)| now - *at > IDLE_UPLOAD_TTL;
         let ids: Vec<UploadId> = self.uploads.iter().filter(|(_, use_)| forgotten(use_)).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.end(id));
     }
@@ -204,7 +204,7 @@ mod tests {
         open.note(client.clone(), UploadId::random());
         assert!(!has_room(&open, &client));
         let mut inner = open.open.lock();
-        inner.sweep(Instant::now() + FORGOTTEN + Duration::from_secs(61));
+        inner.sweep(Instant::now() + IDLE_UPLOAD_TTL + Duration::from_secs(61));
         assert!(inner.uploads.is_empty() && inner.each.is_empty());
     }
 }

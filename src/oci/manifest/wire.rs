@@ -159,13 +159,13 @@ impl JsonTarget for FsLayer {
 }
 
 /// The maximum number of digests kept for one descriptor. No client writes two.
-pub(super) const DIGESTS: usize = 8;
+pub(super) const MAX_DIGESTS: usize = 8;
 
 /// Keeps each digest up to the limit; further ones count as malformed.
 impl JsonTarget for Vec<Digest> {
     fn text(&mut self, text: &str) -> Parsed {
         match text.parse() {
-            Ok(digest) if self.len() < DIGESTS => {
+            Ok(digest) if self.len() < MAX_DIGESTS => {
                 self.push(digest);
                 Parsed::Fits
             }

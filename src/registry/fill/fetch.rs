@@ -13,14 +13,14 @@ use crate::{
 };
 
 /// Chunks buffered between the connection and the disk. Each has up to 64 KiB, so there are only few.
-const IN_FLIGHT: usize = 16;
+const BUFFERED_CHUNKS: usize = 16;
 /// Consecutive failures without a byte of progress after which a fetch gives up.
-const BARREN: u32 = 5;
+const MAX_FAILURES_WITHOUT_PROGRESS: u32 = 5;
 /// Failures in total after which a fetch gives up, so that an upstream that sends single bytes cannot keep a fill
 /// forever.
-const BREAKS: u32 = 100;
+const MAX_FAILURES: u32 = 100;
 /// Attempts to fetch the rest of a body that has no length and ended early.
-pub(in crate::registry) const ROUNDS: u32 = 100;
+pub(in crate::registry) const MAX_ATTEMPTS: u32 = 100;
 
 /// A blob, or a range of it, to fetch from an upstream.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ pub(in crate::registry) type Events = mpsc::Receiver<Result<Event, Error>>;
 
 /// Begins a fetch on the thread of `client`. Dropping the receiver ends it.
 pub(in crate::registry) fn start(client: Client, wanted: FetchRequest) -> Events {
-    let (events, receiver) = mpsc::channel(IN_FLIGHT);
+    let (events, receiver) = mpsc::channel(BUFFERED_CHUNKS);
     let mut fetch = Fetch { at: wanted.from, client, wanted, events, opened: None, validator: None };
     tokio::task::spawn_local(async move {
         if let Err(Stop::Failed(error)) = fetch.run().await {
@@ -95,7 +95,7 @@ impl Coming {
                     self.rest.from += bytes.len() as u64;
                     self.progressed = true;
                 }
-                None if self.progressed && self.rest.from < self.end && self.rounds < ROUNDS => {
+                None if self.progressed && self.rest.from < self.end && self.rounds < MAX_ATTEMPTS => {
                     (self.progressed, self.rounds) = (false, self.rounds + 1);
                     self.events = start(self.client.clone(), self.rest.clone());
                     continue;
@@ -137,7 +137,11 @@ impl Fetch {
             };
             barren = if self.at > before { 0 } else { barren + 1 };
             breaks += 1;
-            if self.opened.is_none() || !is_transient(&error) || barren > BARREN || breaks > BREAKS {
+            if self.opened.is_none()
+                || !is_transient(&error)
+                || barren > MAX_FAILURES_WITHOUT_PROGRESS
+                || breaks > MAX_FAILURES
+            {
                 return Err(Stop::Failed(Resource::Blob.failed(&error)));
             }
             tracing::info!("{} broke off at byte {}, going on from there: {error}", self.wanted.digest, self.at);

@@ -26,11 +26,11 @@ use crate::{
 };
 
 /// The distance ahead of a fill from which a range is fetched separately.
-const FAR_AHEAD: u64 = 32 << 20;
+const FAR_AHEAD_BYTES: u64 = 32 << 20;
 /// A reader waits for a fill that will arrive within this time.
-const SOON: Duration = Duration::from_secs(10);
+const MAX_FILL_WAIT: Duration = Duration::from_secs(10);
 /// The time after which the speed of a fill is known well enough.
-const MEASURED: Duration = Duration::from_millis(500);
+const SPEED_SAMPLE: Duration = Duration::from_millis(500);
 
 /// A fill as its readers see it.
 #[derive(Debug)]
@@ -112,8 +112,8 @@ impl Fill {
     pub(in crate::registry) fn is_far_from(&self, at: u64, visible: u64) -> bool {
         let Some((since, from)) = self.begun.get() else { return false };
         let (took, came) = (since.elapsed(), visible.saturating_sub(*from));
-        let late = || (at - visible) as f64 * took.as_secs_f64() > came as f64 * SOON.as_secs_f64();
-        at >= visible + FAR_AHEAD && took > MEASURED && late()
+        let late = || (at - visible) as f64 * took.as_secs_f64() > came as f64 * MAX_FILL_WAIT.as_secs_f64();
+        at >= visible + FAR_AHEAD_BYTES && took > SPEED_SAMPLE && late()
     }
 
     /// Estimates the time until the fill, now at `visible`, reaches the offset `at`: an hour at most; `None` while its

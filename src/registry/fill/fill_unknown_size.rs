@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{
-    fetch::{self, Event, Events, ROUNDS},
+    fetch::{self, Event, Events, MAX_ATTEMPTS},
     fill_job::FillJob,
     progress::FillFailure,
     transfer::UnreadTimer,
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Bytes reserved ahead of the bytes written.
-const STEP: u64 = 4 << 20;
+const RESERVATION_STEP_BYTES: u64 = 4 << 20;
 
 /// The space reserved for a growing file.
 #[derive(Default)]
@@ -38,7 +38,7 @@ struct GrowingReservation {
 impl GrowingReservation {
     async fn cover(&mut self, store: &BlobStore, bytes: u64) -> Result<(), Error> {
         if bytes > self.bytes {
-            self.bytes = bytes + STEP;
+            self.bytes = bytes + RESERVATION_STEP_BYTES;
             // Released first: two reservations would count the written bytes twice.
             self.reservation = None;
             self.reservation = Some(store.reserve(Purpose::Mirrored, self.bytes).await.map_err(not_kept)?);
@@ -62,7 +62,7 @@ impl FillJob {
         let (digest, store) = (self.fill.digest(), &self.fills.store);
         let staged = store.stage(digest, Purpose::Mirrored, 0).await.map_err(not_kept)?;
         let (mut state, mut room) = (Box::new(HashState::new(digest.hasher())), GrowingReservation::default());
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_ATTEMPTS {
             let before = state.written;
             let (written, error) = self.write_to_the_end(events, &staged, state, &mut room).await?;
             state = written;

@@ -56,7 +56,7 @@ impl Opening {
 impl Fills {
     pub(in crate::registry) fn new(store: BlobStore) -> Arc<Self> {
         let permits = |number| Arc::new(Semaphore::new(number));
-        let (ranges, passing) = (permits(range_windows::IN_ALL), permits(passthrough::IN_ALL));
+        let (ranges, passing) = (permits(range_windows::MAX_WINDOWS), permits(passthrough::MAX_CONNECTIONS));
         Arc::new(Self { store, under_way: Mutex::default(), ranges, passing })
     }
 

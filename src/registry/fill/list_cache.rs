@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Bytes of lists kept.
-const MEMORY: u64 = 16 << 20;
+const CACHE_BYTES: u64 = 16 << 20;
 
 /// The kind of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +36,10 @@ pub(in crate::registry) struct ListCache {
 
 impl ListCache {
     pub(in crate::registry) fn new(tasks: tokio::runtime::Handle) -> Self {
-        Self { kept: Cache::builder().max_capacity(MEMORY).weigher(weigh).build(), calls: SingleFlight::new(tasks) }
+        Self {
+            kept: Cache::builder().max_capacity(CACHE_BYTES).weigher(weigh).build(),
+            calls: SingleFlight::new(tasks),
+        }
     }
 }
 

@@ -25,14 +25,14 @@ use crate::{
 };
 
 /// Chunks buffered between the upstream's thread and the client's.
-const IN_FLIGHT: usize = 8;
+const BUFFERED_CHUNKS: usize = 8;
 /// Clients served at the same time; more wait for a permit.
-pub(in crate::registry) const IN_ALL: usize = 256;
+pub(in crate::registry) const MAX_CONNECTIONS: usize = 256;
 /// The time that a connection is held for a client that reads nothing.
-const IDLE: Duration = Duration::from_secs(2);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes a second that a client must read to keep its connection: while permits are left, and while others wait.
-const FLOOR: u32 = 64 << 10;
-const FLOOR_OF_MANY: u32 = 1 << 20;
+const MIN_BYTES_PER_SEC: u32 = 64 << 10;
+const MIN_BYTES_PER_SEC_IF_OTHERS_WAIT: u32 = 1 << 20;
 
 /// A range of a blob that is passed through.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Passthrough {
 
     /// Starts the relay. It takes over the fill's connection in `rest`, to avoid fetching the bytes twice.
     fn start(fill: &Fill, from: u64, until: Option<u64>, check: Option<Check>, rest: Option<Events>) -> Self {
-        let (sender, bytes) = mpsc::channel(IN_FLIGHT);
+        let (sender, bytes) = mpsc::channel(BUFFERED_CHUNKS);
         let wanted = fill.wanted(from, until);
         let threads = &fill.source().upstream.threads;
         let relay = Relay { at: from, wanted, check, rest, out: sender, permits: Arc::clone(fill.passing()) };
@@ -111,14 +111,14 @@ struct Relay {
     permits: Arc<Semaphore>,
 }
 
-/// The remaining time to wait for a client. Each read extends it, up to [`IDLE`].
+/// The remaining time to wait for a client. Each read extends it, up to [`IDLE_TIMEOUT`].
 struct Patience(Duration);
 
 impl Patience {
     /// Accounts for a client that took `bytes` after `waited`, at a minimum of `floor` bytes a second.
     fn took(&mut self, bytes: usize, waited: Duration, floor: u32) {
         let earned = Duration::from_secs_f64(bytes as f64 / f64::from(floor));
-        self.0 = (self.0 + earned).saturating_sub(waited).min(IDLE);
+        self.0 = (self.0 + earned).saturating_sub(waited).min(IDLE_TIMEOUT);
     }
 }
 
@@ -135,7 +135,7 @@ impl Relay {
     async fn run(mut self, client: Client) {
         while let ConnectionEnd::Idle(bytes) = self.pass(&client).await {
             // The next connection is opened only after the client has read everything buffered.
-            if self.out.send(Ok(bytes)).await.is_err() || self.out.reserve_many(IN_FLIGHT).await.is_err() {
+            if self.out.send(Ok(bytes)).await.is_err() || self.out.reserve_many(BUFFERED_CHUNKS).await.is_err() {
                 return;
             }
         }
@@ -146,7 +146,7 @@ impl Relay {
         let Ok(_permit) = self.permit().await else { return ConnectionEnd::Ended };
         let fetch = || fetch::start(client.clone(), FetchRequest { from: self.at, ..self.wanted.clone() });
         let mut events = self.rest.take().unwrap_or_else(fetch);
-        let mut patience = Patience(IDLE);
+        let mut patience = Patience(IDLE_TIMEOUT);
         while let Some(event) = events.recv().await {
             let passed = match event {
                 Ok(Event::Opened { .. }) => continue,
@@ -164,7 +164,7 @@ impl Relay {
     }
 
     fn floor(&self) -> u32 {
-        if self.permits.available_permits() > 0 { FLOOR } else { FLOOR_OF_MANY }
+        if self.permits.available_permits() > 0 { MIN_BYTES_PER_SEC } else { MIN_BYTES_PER_SEC_IF_OTHERS_WAIT }
     }
 
     /// Waits for a permit, without holding a connection.
@@ -206,7 +206,7 @@ mod tests {
 
     /// Returns the number of chunks, of a thousand, that a client gets that takes one each time after `pause`.
     fn chunks(pause: Duration, floor: u32) -> usize {
-        let mut patience = Patience(IDLE);
+        let mut patience = Patience(IDLE_TIMEOUT);
         let taken = (0..1000).take_while(|_| {
             let kept = pause <= patience.0;
             patience.took(CHUNK, pause, floor);
@@ -218,18 +218,21 @@ mod tests {
     #[test]
     fn a_client_below_the_floor_lets_go() {
         let milliseconds = Duration::from_millis;
-        assert_eq!(chunks(milliseconds(2001), FLOOR), 0);
-        assert_eq!(chunks(milliseconds(1990), FLOOR), 1, "one chunk in two seconds is too slow");
-        assert!((5..30).contains(&chunks(milliseconds(600), FLOOR)), "and so is a little less than the floor");
-        assert_eq!(chunks(milliseconds(490), FLOOR), 1000);
-        assert!(chunks(milliseconds(490), FLOOR_OF_MANY) < 10, "while others wait, more is due");
-        assert_eq!(chunks(milliseconds(30), FLOOR_OF_MANY), 1000);
+        assert_eq!(chunks(milliseconds(2001), MIN_BYTES_PER_SEC), 0);
+        assert_eq!(chunks(milliseconds(1990), MIN_BYTES_PER_SEC), 1, "one chunk in two seconds is too slow");
+        assert!(
+            (5..30).contains(&chunks(milliseconds(600), MIN_BYTES_PER_SEC)),
+            "and so is a little less than the floor"
+        );
+        assert_eq!(chunks(milliseconds(490), MIN_BYTES_PER_SEC), 1000);
+        assert!(chunks(milliseconds(490), MIN_BYTES_PER_SEC_IF_OTHERS_WAIT) < 10, "while others wait, more is due");
+        assert_eq!(chunks(milliseconds(30), MIN_BYTES_PER_SEC_IF_OTHERS_WAIT), 1000);
     }
 
     #[test]
     fn nobody_saves_up() {
-        let mut patience = Patience(IDLE);
-        (0..100).for_each(|_| patience.took(64 << 10, Duration::ZERO, FLOOR));
-        assert_eq!(patience.0, IDLE);
+        let mut patience = Patience(IDLE_TIMEOUT);
+        (0..100).for_each(|_| patience.took(64 << 10, Duration::ZERO, MIN_BYTES_PER_SEC));
+        assert_eq!(patience.0, IDLE_TIMEOUT);
     }
 }

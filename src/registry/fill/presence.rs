@@ -15,16 +15,18 @@ use crate::{oci::RepositoryName, registry::store::single_flight::SingleFlight, u
 pub(in crate::registry) const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Concurrent requests about names. The limit leaves connections for pulls.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT_REQUESTS: usize = 8;
 
-/// The capacity of the cache, and the time to live of an entry.
-const REMEMBERED: (u64, Duration) = (10_000, Duration::from_secs(600));
+/// The capacity of the cache.
+const MAX_ENTRIES: u64 = 10_000;
+/// The time for which an answer is cached.
+const ANSWER_TTL: Duration = Duration::from_secs(600);
 
 /// The time for which a missing answer is cached; clients are asked to retry after it.
-pub(in crate::registry) const UNANSWERED: Duration = Duration::from_secs(10);
+pub(in crate::registry) const NO_ANSWER_TTL: Duration = Duration::from_secs(10);
 
 /// The query that lists one tag. Such a request does not count against pull limits.
-const ONE_TAG: &str = "n=1";
+const ONE_TAG_QUERY: &str = "n=1";
 
 /// The answer of an upstream about a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +47,17 @@ pub(in crate::registry) struct PresenceChecks {
 
 impl PresenceChecks {
     pub(in crate::registry) fn new(tasks: Handle) -> Self {
-        let answers = Cache::builder().max_capacity(REMEMBERED.0).time_to_live(REMEMBERED.1).build();
-        Self { under_way: SingleFlight::new(tasks), answers, permits: Arc::new(Semaphore::new(AT_ONCE)) }
+        let answers = Cache::builder().max_capacity(MAX_ENTRIES).time_to_live(ANSWER_TTL).build();
+        Self {
+            under_way: SingleFlight::new(tasks),
+            answers,
+            permits: Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS)),
+        }
     }
 
     pub(in crate::registry) fn answer(&self, name: &RepositoryName) -> Option<Presence> {
         let (presence, at) = self.answers.get(name)?;
-        (presence != Presence::Unknown || at.elapsed() < UNANSWERED).then_some(presence)
+        (presence != Presence::Unknown || at.elapsed() < NO_ANSWER_TTL).then_some(presence)
     }
 
     pub(in crate::registry) fn forget(&self, name: &RepositoryName) {
@@ -80,7 +86,7 @@ impl PresenceChecks {
 
 /// Asks an upstream if it has a repository. A private one counts as absent, since it is not mirrored.
 pub(in crate::registry) async fn presence(upstream: &UpstreamHealth, name: &RepositoryName) -> Presence {
-    match upstream.ask(upstream.remote.tags(&upstream.threads, name, ONE_TAG)).await {
+    match upstream.ask(upstream.remote.tags(&upstream.threads, name, ONE_TAG_QUERY)).await {
         Ok(page) if is_list(&page.bytes) => Presence::Present,
         Err(error) if matches!(*error, upstream::Error::NotFound | upstream::Error::Denied(_)) => Presence::Absent,
         Ok(_) => {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use super::{
     fetch::{self, Event},
     fill_handle::Fill,
-    range_windows::WINDOW,
+    range_windows::WINDOW_BYTES,
 };
 use crate::{
     lanes::Lane,
@@ -21,8 +21,8 @@ use crate::{
 /// never included, because it is withheld until the digest is verified.
 pub(in crate::registry) fn begin(fill: &Arc<Fill>, at: u64, size: u64) {
     let ranges = fill.ranges();
-    let start = at / WINDOW * WINDOW;
-    let end = (start + WINDOW).min(size - 1);
+    let start = at / WINDOW_BYTES * WINDOW_BYTES;
+    let end = (start + WINDOW_BYTES).min(size - 1);
     if at >= end || !ranges.may_begin(start, end, size) {
         return;
     }

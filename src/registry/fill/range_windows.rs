@@ -12,18 +12,18 @@ use tokio::sync::OnceCell;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
 /// Bytes of a window.
-pub(in crate::registry) const WINDOW: u64 = 1 << 20;
+pub(in crate::registry) const WINDOW_BYTES: u64 = 1 << 20;
 
-/// The fraction of a blob that may be fetched twice (a tenth); `MOST` limits it in bytes.
-const PART: u64 = 10;
+/// The fraction of a blob that may be fetched twice (a tenth); `MAX_REFETCH_BYTES` limits it in bytes.
+const REFETCH_SHARE: u64 = 10;
 
-const MOST: u64 = 256 << 20;
+const MAX_REFETCH_BYTES: u64 = 256 << 20;
 
 /// Windows of one blob that are fetched at a time.
-const AT_ONCE: usize = 4;
+const MAX_WINDOWS_A_BLOB: usize = 4;
 
 /// Windows that are fetched at a time in total.
-pub(in crate::registry) const IN_ALL: usize = 32;
+pub(in crate::registry) const MAX_WINDOWS: usize = 32;
 
 /// The windows fetched ahead of one fill.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl RangeFetches {
 
     /// Returns the bytes present from `at` on: the file, which has them at the same offset, and their end.
     pub(in crate::registry) fn available(&self, at: u64) -> Option<(Arc<BlobFile>, u64)> {
-        let until = *self.state.lock().windows.get(&(at / WINDOW))?;
+        let until = *self.state.lock().windows.get(&(at / WINDOW_BYTES))?;
         let staged = self.staged.get().filter(|_| until > at)?;
         Some((staged.file(), until))
     }
@@ -66,11 +66,11 @@ impl RangeFetches {
     pub(in crate::registry) fn may_begin(&self, start: u64, end: u64, size: u64) -> bool {
         let mut state = self.state.lock();
         let spent = state.spent + (end - start);
-        let known = state.windows.contains_key(&(start / WINDOW));
-        if known || state.running == AT_ONCE || spent > (size / PART).min(MOST) {
+        let known = state.windows.contains_key(&(start / WINDOW_BYTES));
+        if known || state.running == MAX_WINDOWS_A_BLOB || spent > (size / REFETCH_SHARE).min(MAX_REFETCH_BYTES) {
             return false;
         }
-        state.windows.insert(start / WINDOW, start);
+        state.windows.insert(start / WINDOW_BYTES, start);
         state.running += 1;
         state.spent = spent;
         true
@@ -78,13 +78,13 @@ impl RangeFetches {
 
     /// Returns the file, after reserving space for one more window.
     pub(in crate::registry) async fn stage(&self, digest: &Digest) -> Result<&Staged, Error> {
-        let reservation = self.store.reserve(Purpose::Mirrored, WINDOW).await?;
+        let reservation = self.store.reserve(Purpose::Mirrored, WINDOW_BYTES).await?;
         self.state.lock().reservations.push(reservation);
         self.staged.get_or_try_init(|| self.store.stage(digest, Purpose::Mirrored, 0)).await
     }
 
     pub(in crate::registry) fn arrived(&self, start: u64, until: u64) {
-        self.state.lock().windows.insert(start / WINDOW, until);
+        self.state.lock().windows.insert(start / WINDOW_BYTES, until);
         self.changed.send_replace(());
     }
 }

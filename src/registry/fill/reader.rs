@@ -22,11 +22,11 @@ use crate::{
 };
 
 /// The interval at which a waiting reader checks the speed of its fill.
-const LOOK: Duration = Duration::from_millis(250);
+const SPEED_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// Up to this distance ahead of its fill, a reader is woken by every step of it.
-const NEAR: u64 = 1 << 20;
+const NEAR_BYTES: u64 = 1 << 20;
 /// The shortest sleep of a reader; below it, the reader waits for the next step instead.
-const LEAST: Duration = Duration::from_millis(5);
+const MIN_SLEEP: Duration = Duration::from_millis(5);
 
 /// The next bytes that may be sent.
 #[derive(Debug)]
@@ -167,16 +167,17 @@ impl Following {
         }
     }
 
-    /// Waits for progress of the fill, or for a window ahead of it, and at most [`LOOK`], since a fill may have become
-    /// slow. A fill makes up to thousands of steps a second. A reader far ahead of it sleeps for half the estimated
-    /// time instead, because many such readers would keep the threads busy.
+    /// Waits for progress of the fill, or for a window ahead of it, and at most [`SPEED_CHECK_INTERVAL`], since a fill
+    /// may have become slow. A fill makes up to thousands of steps a second. A reader far ahead of it sleeps for half
+    /// the estimated time instead, because many such readers would keep the threads busy.
     async fn wait(&mut self, at: u64, visible: u64) -> Result<(), Error> {
-        let there = self.fill.time_to(at, visible).filter(|_| at > visible + NEAR);
-        let pause = there.map_or(LOOK, |there| (there / 2).min(LOOK));
+        let there = self.fill.time_to(at, visible).filter(|_| at > visible + NEAR_BYTES);
+        let pause = there.map_or(SPEED_CHECK_INTERVAL, |there| (there / 2).min(SPEED_CHECK_INTERVAL));
+        let each_step = pause < MIN_SLEEP || there.is_none();
         tokio::select! {
-            changed = self.progress.changed(), if pause < LEAST || there.is_none() => changed.map_err(|_| Error::Panicked),
+            changed = self.progress.changed(), if each_step => changed.map_err(|_| Error::Panicked),
             changed = self.ranges.changed() => changed.map_err(|_| Error::Panicked),
-            () = tokio::time::sleep(pause.max(LEAST)) => Ok(()),
+            () = tokio::time::sleep(pause.max(MIN_SLEEP)) => Ok(()),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::registry::{
 };
 
 /// The time that a fill goes on without a reader.
-const UNREAD: Duration = Duration::from_secs(600);
+const UNREAD_FILL_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The parts of a transfer under way.
 pub(in crate::registry) struct Transfer {
@@ -98,6 +98,6 @@ impl UnreadTimer {
             self.0 = None;
             return false;
         }
-        self.0.get_or_insert_with(Instant::now).elapsed() > UNREAD
+        self.0.get_or_insert_with(Instant::now).elapsed() > UNREAD_FILL_TIMEOUT
     }
 }

@@ -21,7 +21,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// without a time. After that, one request probes it in the background, while the others use the cache.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// The most that the end of a `Retry-After` time is spread by, so that waiting requests do not arrive at once.
-const SPREAD: Duration = Duration::from_secs(10);
+const RETRY_JITTER: Duration = Duration::from_secs(10);
 
 /// An upstream with its health.
 #[derive(Clone)]
@@ -221,7 +221,7 @@ impl Busy {
 /// Returns a random part of a tenth of `wait`.
 fn spread(wait: Duration) -> Duration {
     let chance = u32::try_from(RandomState::new().hash_one(()) & 0xff).unwrap_or_default();
-    (wait / 10).min(SPREAD) * chance / 0x100
+    (wait / 10).min(RETRY_JITTER) * chance / 0x100
 }
 
 /// The way to use an upstream while a cached answer exists.

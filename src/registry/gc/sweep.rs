@@ -64,8 +64,8 @@ pub struct Collected {
 const UNSYNCED: Durability = Durability::Unsynced;
 
 /// Attempts to carry out a plan for a repository that is pushed to meanwhile, and the pause between them.
-const TRIES: usize = 5;
-const PAUSE: Duration = Duration::from_millis(100);
+const MAX_ATTEMPTS: usize = 5;
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// The result of carrying out a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,11 +187,11 @@ impl Collector<'_> {
             let plan = Plan::make(self.store.disk, repository, self.collection.untagged, is_used)?;
             let pruned = self.prune_claimed(&Pruning { repository, links, plan: &plan, recent }, gone)?;
             tries += 1;
-            if pruned != Pruned::Outdated || tries == TRIES {
+            if pruned != Pruned::Outdated || tries == MAX_ATTEMPTS {
                 self.collected.active += u64::from(plan.keeps_used || pruned != Pruned::Whole);
                 return Ok(plan);
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(RETRY_DELAY);
         }
     }
 

@@ -3,12 +3,12 @@
 
 use crate::{
     lanes::Blocking,
-    registry::{Error, Registry, space::reserve::LINKS},
+    registry::{Error, Registry, space::reserve::LINK_BYTES},
     storage::Purpose,
 };
 
 /// The least space for a push, in bytes.
-const PUSH: u64 = 1 << 20;
+const MIN_PUSH_BYTES: u64 = 1 << 20;
 
 impl Registry {
     /// Checks that pulls can be served: the storage is readable. An unreachable upstream, a full disk, and a missing
@@ -36,6 +36,6 @@ impl Registry {
     pub fn takes_pushes(&self, io: &Blocking) -> Result<(), Error> {
         self.rules.allow_pushes()?;
         self.takes_writes(io)?;
-        self.store.with(io).may_fit(Purpose::Hosted, PUSH + LINKS)
+        self.store.with(io).may_fit(Purpose::Hosted, MIN_PUSH_BYTES + LINK_BYTES)
     }
 }

@@ -28,10 +28,10 @@ use crate::{
 /// evenly, so the steps are about equal, and a clock alone says which one is due: neither a restart nor a changed
 /// interval needs a stored position.
 pub const VERIFY_SHARDS: u16 = 256;
-const READ: usize = 1 << 20;
-/// The number of attempts to read a file after I/O errors; `PAUSE` is the time between them.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(200);
+const READ_BYTES: usize = 1 << 20;
+/// The number of attempts to read a file after I/O errors; `RETRY_DELAY` is the time between them.
+const MAX_ATTEMPTS: u32 = 3;
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// The options of a verification.
 #[derive(Clone, Debug)]
@@ -156,7 +156,7 @@ impl Verifier<'_> {
         digest: &Digest,
         unread: impl Fn(io::Error) -> storage::Error,
     ) -> Option<bool> {
-        for again in (0..TRIES).rev() {
+        for again in (0..MAX_ATTEMPTS).rev() {
             let error = match self.is_whole(stored, digest) {
                 Ok(whole) => return Some(whole),
                 Err(error) => unread(error),
@@ -164,7 +164,7 @@ impl Verifier<'_> {
             // Disks, cables and networks have transient failures.
             if error.is_io_failure() && again > 0 {
                 tracing::warn!("{error}: it is read again");
-                thread::sleep(PAUSE);
+                thread::sleep(RETRY_DELAY);
                 continue;
             }
             tracing::error!("{error}");
@@ -178,7 +178,7 @@ impl Verifier<'_> {
     fn is_whole(&mut self, stored: &Stored, digest: &Digest) -> io::Result<bool> {
         let io = self.store.disk.io();
         stored.file.drop_cached_pages(io);
-        let (mut hasher, mut buffer, mut at) = (digest.hasher(), vec![0; READ], 0);
+        let (mut hasher, mut buffer, mut at) = (digest.hasher(), vec![0; READ_BYTES], 0);
         loop {
             let length = stored.file.read_at(io, &mut buffer, at)?;
             if length == 0 {

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Blobs up to this many bytes are answered only after they are complete.
-const AT_ONCE: u64 = 64 << 10;
+const MAX_BUFFERED_BLOB_BYTES: u64 = 64 << 10;
 
 /// A blob whose size is known, ready to be read.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Blob {
     /// Reads a small blob that the disk does not keep into memory, so that wrong bytes are found before anything is
     /// sent.
     async fn buffered(self) -> Result<Self, Error> {
-        if !self.passes_through() || self.size > AT_ONCE {
+        if !self.passes_through() || self.size > MAX_BUFFERED_BLOB_BYTES {
             return Ok(self);
         }
         let mut reader = self.read(ByteRange { start: 0, end: self.size });
@@ -307,7 +307,7 @@ async fn begun(fill: Arc<Fill>, joined: bool, source: &FillSource) -> Result<Blo
     let mut progress = fill.follow();
     let has_begun = |progress: &FillProgress| match progress {
         FillProgress::Connecting => false,
-        FillProgress::Filling { size, .. } => *size > AT_ONCE,
+        FillProgress::Filling { size, .. } => *size > MAX_BUFFERED_BLOB_BYTES,
         FillProgress::Verified { .. } | FillProgress::Failed(_) => true,
     };
     let state = progress.wait_for(has_begun).await.map_err(|_| Error::Panicked)?.clone();

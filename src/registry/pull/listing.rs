@@ -11,9 +11,9 @@ use crate::{
 };
 
 /// Names read at a time to find those that may be shown.
-const SOUGHT: usize = 1000;
+const NAMES_A_READ: usize = 1000;
 /// Tags returned at most if the request has no limit.
-const TAGS: usize = 1000;
+const MAX_PAGE_TAGS: usize = 1000;
 
 /// A page of names, in byte order.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Registry {
         let (mut found, mut after) = (Vec::new(), after.to_owned());
         // Searches for one more than the page holds, to know if another page follows.
         while limit > 0 && found.len() <= limit {
-            let page = self.all_repositories(home, &after, limit.max(SOUGHT)).await?;
+            let page = self.all_repositories(home, &after, limit.max(NAMES_A_READ)).await?;
             let Some(last) = page.names.last().cloned() else { break };
             found.extend(page.names.into_iter().filter(is_shown));
             if !page.more {
@@ -115,7 +115,7 @@ impl Registry {
         if limit == Some(0) {
             return Ok(NamePage::new(Vec::new(), 0));
         }
-        let (place, from, few) = (repository.clone(), after.to_owned(), limit.unwrap_or(TAGS));
+        let (place, from, few) = (repository.clone(), after.to_owned(), limit.unwrap_or(MAX_PAGE_TAGS));
         let look = move |store: &BlockingStore<'_>| {
             let found = store.index.tags(&place, &from, few.saturating_add(1))?;
             Some(found.iter().map(ToString::to_string).collect())

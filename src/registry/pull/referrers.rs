@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// Referrers on a page, at most.
-const REFERRERS: usize = 500;
+const MAX_PAGE_REFERRERS: usize = 500;
 /// Bytes on a page, at most. Clients limit an index like any manifest, to 4 MiB.
-const REFERRERS_BYTES: usize = 3 << 20;
+const MAX_PAGE_BYTES: usize = 3 << 20;
 
 /// A page of descriptors.
 #[derive(Debug, Default)]
@@ -44,9 +44,9 @@ impl Registry {
         after: &str,
     ) -> Result<Referrers, Error> {
         let found = self.noted_referrers(repository, *subject, after).await?;
-        let more = found.len() > REFERRERS;
+        let more = found.len() > MAX_PAGE_REFERRERS;
         let (mut page, mut bytes, mut made) = (Referrers::default(), 0, Vec::new());
-        for (digest, noted) in found.into_iter().take(REFERRERS) {
+        for (digest, noted) in found.into_iter().take(MAX_PAGE_REFERRERS) {
             let is_new = noted.is_none();
             let described = self.described(&digest, noted, artifact_type).await?;
             if let Some(described) = &described
@@ -56,7 +56,7 @@ impl Registry {
             }
             if let Some(described) = described.filter(|described| described.is(artifact_type)) {
                 bytes += described.json.len();
-                if bytes > REFERRERS_BYTES && !page.descriptors.is_empty() {
+                if bytes > MAX_PAGE_BYTES && !page.descriptors.is_empty() {
                     self.keep_descriptors(repository, *subject, made);
                     return Ok(page);
                 }
@@ -94,7 +94,7 @@ impl Registry {
     ) -> Result<Vec<Noted>, Error> {
         let (place, from) = (repository.clone(), after.to_owned());
         let look = move |store: &BlockingStore<'_>| {
-            let found = store.index.noted_referrers(&place, &subject, &from, REFERRERS + 1)?;
+            let found = store.index.noted_referrers(&place, &subject, &from, MAX_PAGE_REFERRERS + 1)?;
             Some(found.into_iter().map(|(digest, note)| (digest, ReferrerDescriptor::decode(&note))).collect())
         };
         if let Some(found) = self.store.blocking(Lane::Read, look).await? {
@@ -108,7 +108,7 @@ impl Registry {
                 Ok(manifest.is_some_and(|found| found.subject == Some(subject)).then(|| digest.to_string()))
             };
             let revisions = store.disk.links(&place).revisions();
-            first(revisions.filter_map(|digest| refers(digest).transpose()), &after, REFERRERS + 1)
+            first(revisions.filter_map(|digest| refers(digest).transpose()), &after, MAX_PAGE_REFERRERS + 1)
         };
         let found = self.store.blocking(Lane::List, walk).await??;
         Ok(found.iter().filter_map(|digest| Some((digest.parse().ok()?, None))).collect())

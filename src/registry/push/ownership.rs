@@ -16,7 +16,7 @@ use crate::{
     registry::{
         Error, Registry,
         fill::{
-            presence::{ANSWER_TIMEOUT, Presence, UNANSWERED, presence},
+            presence::{ANSWER_TIMEOUT, NO_ANSWER_TTL, Presence, presence},
             upstream_health::UpstreamHealth,
         },
         policy::{TAKEN, not_ours},
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The pause between two requests about unproven names.
-const BETWEEN: Duration = Duration::from_millis(50);
+const REQUEST_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Registry {
     /// Returns whether a name is claimed for this registry.
@@ -91,7 +91,7 @@ impl Registry {
             (Presence::Present, _) => Err(not_ours(name, TAKEN)),
             (Presence::Absent, _) => Ok(Verdict::Proven),
             (Presence::Unknown, Unproven::Accept) => Ok(Verdict::Unproven),
-            (Presence::Unknown, Unproven::Refuse) => Err(Error::Unproven { retry_after: UNANSWERED }),
+            (Presence::Unknown, Unproven::Refuse) => Err(Error::Unproven { retry_after: NO_ANSWER_TTL }),
         }
     }
 
@@ -107,7 +107,7 @@ impl Registry {
         let mut failed = false;
         for name in self.store.name_claims.in_turn() {
             let Some(hub) = self.asked_about(&name) else { continue };
-            tokio::time::sleep(BETWEEN).await;
+            tokio::time::sleep(REQUEST_INTERVAL).await;
             let verdict = match presence(hub, &name).await {
                 Presence::Present => Verdict::Conflicting,
                 Presence::Absent => Verdict::Proven,

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The most that a tag's links and their folders occupy, in bytes.
-const LINKS_A_TAG: u64 = 32 << 10;
+const LINK_BYTES_A_TAG: u64 = 32 << 10;
 
 /// A manifest sent by a client.
 #[derive(Debug)]
@@ -62,7 +62,8 @@ impl Registry {
         self.check_children(repository, &manifest).await?;
         let subject = manifest.manifest.subject;
         // Space for the links of the manifest and of each tag.
-        let _reservation = self.store.reserve_object(Purpose::Hosted, LINKS_A_TAG * push.tags.len() as u64).await?;
+        let _reservation =
+            self.store.reserve_object(Purpose::Hosted, LINK_BYTES_A_TAG * push.tags.len() as u64).await?;
         self.keep_durably(digest, push.bytes).await?;
         self.manifests.remember(&manifest);
         let tags: Arc<[Tag]> = push.tags.into();

@@ -28,9 +28,9 @@ use crate::{
 };
 
 /// Bytes of one read while a session is restored from disk.
-const READ: usize = 1 << 20;
+const READ_BYTES: usize = 1 << 20;
 /// The least and the most bytes of space that a session reserves at a time.
-const STEP: (u64, u64) = (1 << 20, 32 << 20);
+const RESERVATION_STEP_BYTES: (u64, u64) = (1 << 20, 32 << 20);
 
 /// A session opened for writing. Dropping it keeps the bytes written.
 #[derive(Debug)]
@@ -69,14 +69,14 @@ impl UploadWriter {
     /// [`Error::InsufficientSpace`] if the bytes do not fit.
     pub async fn expect(&self, bytes: u64) -> Result<(), Error> {
         self.store.could_fit(Purpose::Hosted, bytes).await?;
-        let some = bytes.min(STEP.1);
+        let some = bytes.min(RESERVATION_STEP_BYTES.1);
         let missing = self.writer.taken().saturating_add(some).saturating_sub(self.allocation.until());
         if missing > 0 { self.grow(missing).await } else { Ok(()) }
     }
 
     /// Reserves the `missing` bytes, and beyond them as many as have arrived so far, within bounds.
     async fn reserve_ahead(&self, missing: u64) -> Result<(), Error> {
-        let step = self.writer.taken().clamp(STEP.0, STEP.1).max(missing);
+        let step = self.writer.taken().clamp(RESERVATION_STEP_BYTES.0, RESERVATION_STEP_BYTES.1).max(missing);
         match self.grow(step).await {
             Err(Error::InsufficientSpace(_)) if step > missing => self.grow(missing).await,
             grown => grown,
@@ -115,7 +115,7 @@ impl Registry {
     pub async fn begin_upload(&self, repository: &Repository, id: UploadId, algorithm: Algorithm) -> Result<(), Error> {
         let place = repository.clone();
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let reservation = self.store.reserve(Purpose::Hosted, STEP.0).await?;
+        let reservation = self.store.reserve(Purpose::Hosted, RESERVATION_STEP_BYTES.0).await?;
         let guard = self.store.protection.gc_guard.guard_upload(repository, None).await;
         let begin = move |store: &BlockingStore<'_>| {
             let _held = (reservation, guard);
@@ -374,7 +374,8 @@ fn read_back(disk: Disk<'_>, upload: &Upload<'_>) -> Result<HashState, Error> {
         Opened::Busy => return Err(Error::UploadRange { received }),
         Opened::Gone => return Err(Error::UploadUnknown),
     };
-    let (file, mut buffer, mut state) = (upload.read()?, vec![0; READ], HashState::new(Algorithm::Sha256.hasher()));
+    let (file, mut buffer, mut state) =
+        (upload.read()?, vec![0; READ_BYTES], HashState::new(Algorithm::Sha256.hasher()));
     loop {
         let length = file.read_at(disk.io(), &mut buffer, state.written).map_err(|error| upload.unread(error))?;
         if length == 0 {

@@ -21,12 +21,12 @@ use crate::{
 };
 
 /// The time between a rebuild that could not read everything and the next one.
-const AGAIN: Duration = Duration::from_secs(30);
+const RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// The least time between two attempts to free space for the index.
-const AGAIN_FOR_ROOM: Duration = Duration::from_secs(5);
+const FREE_SPACE_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// The least space freed for the index, in bytes.
-const INDEX_ROOM: u64 = 16 << 20;
+const MIN_INDEX_BYTES: u64 = 16 << 20;
 
 /// The rebuilds of one volume's index. Only one runs at a time, since two would disturb each other's totals. Whoever
 /// opens a volume (`Registry`, `Volume`) has one of these, and every rebuild goes through it.
@@ -113,7 +113,7 @@ fn free_space_for_index(store: &BlockingStore<'_>, alone: &mut Schedule) -> bool
         return false;
     }
     let begun = Instant::now();
-    let bytes = INDEX_ROOM.max(store.disk.usage().index / 4);
+    let bytes = MIN_INDEX_BYTES.max(store.disk.usage().index / 4);
     let partial = store.space.partial_blobs.drop_oldest(bytes);
     let evicted = if partial < bytes { store.evict_unindexed(bytes - partial) } else { Ok(0) };
     match &evicted {
@@ -123,7 +123,7 @@ fn free_space_for_index(store: &BlockingStore<'_>, alone: &mut Schedule) -> bool
     }
     let made = partial + evicted.unwrap_or(0) > 0;
     // It walks all repositories: without success, it must not keep the disk busy.
-    alone.no_room_until = (!made).then(|| Instant::now() + AGAIN_FOR_ROOM.max(begun.elapsed() * 10));
+    alone.no_room_until = (!made).then(|| Instant::now() + FREE_SPACE_RETRY_DELAY.max(begun.elapsed() * 10));
     made
 }
 
@@ -133,16 +133,16 @@ fn walk_by(
     walk: impl FnOnce(&BlockingStore<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     // Set before the walk, in case it panics.
-    alone.due = Some(Instant::now() + AGAIN);
+    alone.due = Some(Instant::now() + RETRY_DELAY);
     store.index.begin_walk();
     let walked = walk(store);
-    alone.due = walked.is_err().then(|| Instant::now() + AGAIN);
+    alone.due = walked.is_err().then(|| Instant::now() + RETRY_DELAY);
     walked.inspect_err(|error| {
         store.index.set_incomplete();
         tracing::error!(
             "what is on disk is not known, so that nothing is evicted, and requests look on disk: {error}; it is \
              looked for again in {} s",
-            AGAIN.as_secs()
+            RETRY_DELAY.as_secs()
         );
     })
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The interval of saving: if the process is killed and the index is lost, at most this much history is lost.
-const SAVE_EVERY: Duration = Duration::from_mins(30);
+const SAVE_INTERVAL: Duration = Duration::from_mins(30);
 
 /// The time at which the uses were last saved, or of the start. It is locked while they are saved.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Default for SavedUses {
 impl SavedUses {
     /// Saves the uses if that is due.
     pub(in crate::registry) fn save_if_due(&self, store: &BlockingStore<'_>) {
-        if self.0.lock().elapsed() >= SAVE_EVERY {
+        if self.0.lock().elapsed() >= SAVE_INTERVAL {
             self.save(store);
         }
     }

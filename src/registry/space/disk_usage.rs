@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The interval of checking if the index is complete.
-const PAUSE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A request to count the disk usage.
 #[derive(Clone, Debug, Default)]
@@ -146,7 +146,7 @@ fn wait_for_index(store: &BlockingStore<'_>, on_event: ProgressCallback<'_, Usag
         if on_event(UsageEvent::Step { done: 0, of: None, bytes: 0 }).is_break() {
             return Err(Error::Cancelled);
         }
-        thread::sleep(PAUSE);
+        thread::sleep(POLL_INTERVAL);
     }
     Ok(())
 }

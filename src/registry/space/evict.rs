@@ -18,16 +18,16 @@ use crate::{
 };
 
 /// Blobs taken from the queue at a time.
-const BATCH: usize = 32;
+const BATCH_BLOBS: usize = 32;
 /// The links of mirrored repositories may occupy this part of all mirrored bytes, one in so many.
 const LINKS_SHARE: u64 = 4;
 /// The least that a link occupies, in bytes.
-const BLOCK: u64 = 4 << 10;
+const MIN_LINK_BYTES: u64 = 4 << 10;
 /// Seconds until the next attempt for a blob that could not be removed.
-const AGAIN: u64 = 10;
+const RETRY_SECS: u64 = 10;
 /// Seconds until the next attempt for a blob in use. It is short, because most reads are, and a small busy cache has
 /// many.
-const READ_AGAIN: u64 = 1;
+const READ_RETRY_SECS: u64 = 1;
 
 impl BlockingStore<'_> {
     /// Evicts mirrored content, a blob at a time, until `is_enough` says so of the bytes of the blobs that went, or
@@ -70,10 +70,10 @@ impl BlockingStore<'_> {
         self.requeue_due();
         let mut after = None;
         while let Some(_open) = self.execution.while_open() {
-            let (next, last) = self.index.next_in_queue(after.as_ref(), BATCH);
+            let (next, last) = self.index.next_in_queue(after.as_ref(), BATCH_BLOBS);
             for digest in next {
                 if let Some((held, holders)) = self.may_go(&digest) {
-                    sum += held.allocated + BLOCK * holders.len() as u64;
+                    sum += held.allocated + MIN_LINK_BYTES * holders.len() as u64;
                 }
                 if sum >= bytes {
                     return sum;
@@ -114,7 +114,7 @@ impl BlockingStore<'_> {
         let remove = || self.remove_mirrored(digest, held.kind, &holders);
         match self.protection.gc_guard.unless_held(digest, remove) {
             RemovalOutcome::InUse | RemovalOutcome::Outdated => {
-                self.index.defer(digest, Some(access_tracker::now() + READ_AGAIN));
+                self.index.defer(digest, Some(access_tracker::now() + READ_RETRY_SECS));
                 0
             }
             RemovalOutcome::Removed(Ok(())) => {
@@ -124,7 +124,7 @@ impl BlockingStore<'_> {
             }
             RemovalOutcome::Removed(Err(error)) => {
                 tracing::warn!("{digest} cannot be evicted: {error}");
-                self.index.defer(digest, Some(access_tracker::now() + AGAIN));
+                self.index.defer(digest, Some(access_tracker::now() + RETRY_SECS));
                 0
             }
         }
@@ -163,7 +163,7 @@ impl BlockingStore<'_> {
         }
         let now = access_tracker::now();
         if self.protection.is_in_use(digest) {
-            return KeepReason::Until(now + READ_AGAIN);
+            return KeepReason::Until(now + READ_RETRY_SECS);
         }
         let parents = self.index.parents(digest);
         let used =

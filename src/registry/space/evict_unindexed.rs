@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The number of oldest blobs considered in one run.
-const OLDEST: usize = 1000;
+const MAX_CANDIDATES: usize = 1000;
 
 /// The references of all repositories, as the first eight bytes of digests: some megabytes for a million blobs.
 #[derive(Default)]
@@ -118,7 +118,7 @@ impl BlockingStore<'_> {
             if self.space.retention.leased_until(used) <= access_tracker::now() {
                 oldest.insert((used, digest, allocated));
             }
-            if oldest.len() > OLDEST {
+            if oldest.len() > MAX_CANDIDATES {
                 oldest.pop_last();
             }
         }

@@ -17,19 +17,19 @@ use crate::{
 };
 
 /// Bytes reserved in addition to an object's own: its folders and its links.
-pub(in crate::registry) const LINKS: u64 = 64 << 10;
+pub(in crate::registry) const LINK_BYTES: u64 = 64 << 10;
 /// The allocation unit of nearly all filesystems, in bytes.
-const BLOCK: u64 = 4 << 10;
+const BLOCK_BYTES: u64 = 4 << 10;
 /// The time that a push waits for the initial count of the disk. Clients give up if it takes much longer.
-const COUNTED_WITHIN: Duration = Duration::from_secs(60);
+const SCAN_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time after the start in which a miss waits for the count of the disk. Later misses are not cached instead.
-const MISSES_WAIT: Duration = Duration::from_secs(10);
+const MISS_SCAN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The interval of checking if the disk is counted.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Attempts to free space for one reservation, since another request may take the freed space first.
-const TRIES: usize = 8;
+const MAX_ATTEMPTS: usize = 8;
 /// The time for which a shortage is cached, since finding evictable content is slow if most of it is not.
-const BELIEVED: Duration = Duration::from_secs(1);
+const SHORTAGE_TTL: Duration = Duration::from_secs(1);
 
 /// The result of one attempt to reserve.
 enum Attempt {
@@ -53,7 +53,7 @@ struct Eviction {
 impl BlobStore {
     /// Reserves space for an object of `size` bytes and its links.
     pub(in crate::registry) async fn reserve_object(&self, purpose: Purpose, size: u64) -> Result<Reservation, Error> {
-        self.reserve(purpose, size.next_multiple_of(BLOCK).saturating_add(LINKS)).await
+        self.reserve(purpose, size.next_multiple_of(BLOCK_BYTES).saturating_add(LINK_BYTES)).await
     }
 
     /// Reserves bytes, after freeing them if needed and possible. Waits for the initial count of the disk: a push after
@@ -66,7 +66,7 @@ impl BlobStore {
         loop {
             match self.reserve_now(purpose, bytes).await {
                 Err(Error::InsufficientSpace(short)) if short.is_counting() && self.may_wait(purpose, begun) => {
-                    tokio::time::sleep(LOOK_EVERY).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 done => return done,
             }
@@ -75,9 +75,9 @@ impl BlobStore {
 
     fn may_wait(&self, purpose: Purpose, begun: Instant) -> bool {
         match purpose {
-            Purpose::Hosted => begun.elapsed() < COUNTED_WITHIN,
+            Purpose::Hosted => begun.elapsed() < SCAN_TIMEOUT,
             // Without an index the disk cannot be counted until there is space again.
-            Purpose::Mirrored => self.volume.ledger().open_for() < MISSES_WAIT && !self.volume.index.has_failed(),
+            Purpose::Mirrored => self.volume.ledger().open_for() < MISS_SCAN_TIMEOUT && !self.volume.index.has_failed(),
         }
     }
 
@@ -88,7 +88,7 @@ impl BlobStore {
         }
         let mut shortage = self.space.turn().await;
         let mut last = None;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let known = *shortage;
             match self.blocking(Lane::Evict, move |store| store.reserve_or_free(purpose, bytes, known)).await? {
                 Attempt::Reserved(reservation) => return Ok(reservation),
@@ -181,17 +181,17 @@ impl BlockingStore<'_> {
         known: Option<Shortage>,
     ) -> Result<Eviction, (InsufficientSpace, Shortage)> {
         let (bytes, partial) = (short.by, self.space.partial_blobs.bytes().min(short.by));
-        let shortage = match known.filter(|shortage| shortage.found.elapsed() < BELIEVED && shortage.available < bytes)
-        {
-            Some(shortage) => shortage,
-            None => {
-                let evictable = self.evictable(bytes - partial);
-                if partial + evictable >= bytes {
-                    return Ok(Eviction { bytes, partial });
+        let shortage =
+            match known.filter(|shortage| shortage.found.elapsed() < SHORTAGE_TTL && shortage.available < bytes) {
+                Some(shortage) => shortage,
+                None => {
+                    let evictable = self.evictable(bytes - partial);
+                    if partial + evictable >= bytes {
+                        return Ok(Eviction { bytes, partial });
+                    }
+                    Shortage { found: Instant::now(), available: partial + evictable }
                 }
-                Shortage { found: Instant::now(), available: partial + evictable }
-            }
-        };
+            };
         let leased = leased(self.index.deferred(), bytes.saturating_sub(shortage.available));
         Err((short.with_leased(leased), shortage))
     }

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The largest blob that is ever read into memory; no accepted or fetched manifest is larger.
-pub(in crate::registry) const SMALL: u64 = 32 << 20;
+pub(in crate::registry) const MAX_IN_MEMORY_BYTES: u64 = 32 << 20;
 
 /// A volume and the state that concurrent requests share about it. A clone is another handle to the same store.
 ///
@@ -141,7 +141,7 @@ impl BlobStore {
     /// [`Error::Storage`] if the bytes cannot be read, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn read(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
         let look = move |store: &BlockingStore<'_>| store.disk.blob(&digest);
-        if self.blocking(Lane::Look, look).await??.is_none_or(|stored| stored.stamp.size > SMALL) {
+        if self.blocking(Lane::Look, look).await??.is_none_or(|stored| stored.stamp.size > MAX_IN_MEMORY_BYTES) {
             return Ok(None);
         }
         let Some(stored) = self.recheck(digest).await? else { return Ok(None) };

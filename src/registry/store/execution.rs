@@ -7,7 +7,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use crate::lanes::Lanes;
 
 /// The time that work under way gets to end at shutdown.
-const CLOSING: Duration = Duration::from_secs(1);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
 /// Owns the threads for blocking work, and whether the store is open.
 ///
@@ -39,6 +39,6 @@ impl Execution {
 
     /// Closes the store. Returns `false` if work under way does not end in time; the store stays open then.
     pub(in crate::registry) fn close(&self) -> bool {
-        self.closed.try_write_for(CLOSING).map(|mut closed| *closed = true).is_some()
+        self.closed.try_write_for(SHUTDOWN_GRACE).map(|mut closed| *closed = true).is_some()
     }
 }

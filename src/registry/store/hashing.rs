@@ -9,10 +9,10 @@ use crate::{
 };
 
 /// The largest file that is hashed on the lane for short computations; it takes some hundredths of a second.
-const QUICK: u64 = 8 << 20;
+const MAX_SHORT_HASH_BYTES: u64 = 8 << 20;
 
 /// Bytes of one read while a whole file is hashed.
-const READ: usize = 1 << 20;
+const READ_BYTES: usize = 1 << 20;
 
 /// The result of hashing a published blob.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub(in crate::registry) enum Promotion {
 /// Returns the lane on which a file of this size is hashed, so that requests for small ones do not wait behind large
 /// ones.
 pub(in crate::registry) fn hash_lane(size: u64) -> Lane {
-    if size <= QUICK { Lane::Compute } else { Lane::Hash }
+    if size <= MAX_SHORT_HASH_BYTES { Lane::Compute } else { Lane::Hash }
 }
 
 /// Returns the state of a file as the index records it once its bytes are verified.
@@ -54,7 +54,7 @@ pub(in crate::registry) fn hash(io: &Blocking, stored: &Stored, digest: &Digest)
 
 /// Feeds a whole file to a hasher and returns its length in bytes.
 pub(in crate::registry) fn hash_into(io: &Blocking, file: &BlobFile, hasher: &mut Hasher) -> std::io::Result<u64> {
-    let (mut buffer, mut at) = (vec![0; READ], 0);
+    let (mut buffer, mut at) = (vec![0; READ_BYTES], 0);
     loop {
         let read = file.read_at(io, &mut buffer, at)?;
         if read == 0 {

@@ -13,7 +13,7 @@ use crate::{
 
 /// Bytes collected while a write is under way. They make the next write together, so that bytes of a slow sender are
 /// written chunk by chunk and those of a fast one in large pieces. Larger batches are no faster.
-const BATCH: usize = 256 << 10;
+const BATCH_BYTES: usize = 256 << 10;
 
 /// The length of a file under construction, and the state of its hash.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ impl<I: DerefMut<Target = HashState> + Send + 'static> Writer<I> {
     }
 
     pub(in crate::registry) fn accepts_more(&self) -> bool {
-        self.batched < BATCH
+        self.batched < BATCH_BYTES
     }
 
     /// Returns whether a write is under way.

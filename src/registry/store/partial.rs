@@ -13,8 +13,8 @@ use super::hashing_writer::HashState;
 use crate::{oci::Digest, storage::Staged};
 
 /// The time for which a partial blob is kept.
-const KEPT: Duration = Duration::from_secs(600);
-const MOST: usize = 32;
+const PARTIAL_BLOB_TTL: Duration = Duration::from_secs(600);
+const MAX_PARTIAL_BLOBS: usize = 32;
 
 /// The partial blobs of one volume. No task writes to their staged files.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl PartialBlobs {
     /// Keeps the first part of a blob of `size` bytes.
     pub(in crate::registry) fn put(&self, digest: &Digest, staged: Staged, state: Box<HashState>, size: u64) {
         let mut partials = self.0.lock();
-        if partials.len() >= MOST {
+        if partials.len() >= MAX_PARTIAL_BLOBS {
             remove_oldest(&mut partials);
         }
         partials.insert(*digest, PartialBlob { staged, state, size, since: Instant::now() });
@@ -52,7 +52,7 @@ impl PartialBlobs {
 
     /// Drops partial blobs that are too old.
     pub(in crate::registry) fn tidy(&self) {
-        self.0.lock().retain(|_, partial| partial.since.elapsed() < KEPT);
+        self.0.lock().retain(|_, partial| partial.since.elapsed() < PARTIAL_BLOB_TTL);
     }
 
     /// Drops the oldest partial blobs until `bytes` are free, or none is left. Returns the bytes freed.

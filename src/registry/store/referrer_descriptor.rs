@@ -7,7 +7,7 @@ use crate::oci::{Digest, MediaType};
 
 /// The longest descriptor that the index stores, in bytes. Longer ones, which come from large annotations, are read
 /// from their manifest, to keep the index small.
-const KEPT: usize = 2 << 10;
+const MAX_INDEXED_BYTES: usize = 2 << 10;
 
 /// The descriptor of a manifest, with its artifact type and annotations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl ReferrerDescriptor {
     pub(in crate::registry) fn encode(&self) -> Vec<u8> {
         let artifact_type = self.artifact_type.as_deref().unwrap_or_default();
         let Ok(length) = u16::try_from(artifact_type.len()) else { return Vec::new() };
-        let is_whole = self.is_whole && self.json.len() <= KEPT;
+        let is_whole = self.is_whole && self.json.len() <= MAX_INDEXED_BYTES;
         let json = if is_whole { self.json.as_str() } else { "" };
         [&[u8::from(is_whole)][..], &length.to_be_bytes(), artifact_type.as_bytes(), json.as_bytes()].concat()
     }
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn of_long_annotations_the_type_alone_is_kept() {
-        let large = described(&json!({ "artifactType": "a/b", "annotations": { "k": "v".repeat(KEPT) } }));
+        let large = described(&json!({ "artifactType": "a/b", "annotations": { "k": "v".repeat(MAX_INDEXED_BYTES) } }));
         let note = large.encode();
         let kept = ReferrerDescriptor::decode(&note).unwrap();
         assert!(note.len() < 100 && !kept.is_whole && kept.is(Some("a/b")));

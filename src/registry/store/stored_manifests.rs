@@ -1,7 +1,7 @@
 //! Reads manifests from the disk, without the cache in memory.
 
 use super::{
-    blob_store::{BlockingStore, SMALL},
+    blob_store::{BlockingStore, MAX_IN_MEMORY_BYTES},
     manifests::StoredManifest,
 };
 use crate::{
@@ -38,7 +38,9 @@ pub(in crate::registry) fn read_stored(disk: Disk<'_>, digest: &Digest) -> Resul
 }
 
 fn bytes(disk: Disk<'_>, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
-    let Some(stored) = disk.blob(digest)?.filter(|stored| stored.stamp.size <= SMALL) else { return Ok(None) };
+    let Some(stored) = disk.blob(digest)?.filter(|stored| stored.stamp.size <= MAX_IN_MEMORY_BYTES) else {
+        return Ok(None);
+    };
     let bytes = disk.bytes(digest, &stored)?;
     Ok(digest.matches(&bytes).then_some(bytes))
 }

@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 
 use crate::oci::{Digest, MediaType, Repository, Tag};
 
-const CAPACITY: u64 = 10_000;
+const MAX_ENTRIES: u64 = 10_000;
 /// The time for which a 404 of an upstream is cached.
-const UNKNOWN_FOR: Duration = Duration::from_secs(10);
+const NOT_FOUND_TTL: Duration = Duration::from_secs(10);
 
 /// The result of a HEAD of a tag, sufficient to answer another HEAD.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +51,8 @@ impl TagCache {
     pub(in crate::registry) fn new() -> Self {
         // LRU, because the default policy may reject new entries in favour of frequently used ones.
         Self {
-            answers: Cache::builder().max_capacity(CAPACITY).eviction_policy(EvictionPolicy::lru()).build(),
-            waiting: Cache::builder().max_capacity(CAPACITY).eviction_policy(EvictionPolicy::lru()).build(),
+            answers: Cache::builder().max_capacity(MAX_ENTRIES).eviction_policy(EvictionPolicy::lru()).build(),
+            waiting: Cache::builder().max_capacity(MAX_ENTRIES).eviction_policy(EvictionPolicy::lru()).build(),
         }
     }
 
@@ -89,7 +89,7 @@ impl TagCache {
 
     /// Returns whether the upstream answered just now that a tag does not exist.
     pub(in crate::registry) fn is_unknown(&self, place: &TagKey) -> bool {
-        self.answer(place).is_some_and(|answer| answer.head.is_none() && is_younger(answer.asked, UNKNOWN_FOR))
+        self.answer(place).is_some_and(|answer| answer.head.is_none() && is_younger(answer.asked, NOT_FOUND_TTL))
     }
 
     /// Takes the tags that wait for the manifest `digest`, each with the time of its request. Some may name another

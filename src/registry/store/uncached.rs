@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::{oci::Digest, registry::Error, storage::Bounded};
 
 /// The time for which a reason is not logged again.
-const QUIET: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The content that was not cached since the last log line, by reason.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl Uncached {
         let (mut reasons, now) = (self.0.lock(), Instant::now());
         let fresh = PassthroughCount { since: now, blobs: 0, bytes: 0 };
         match reasons.get_mut(&reason) {
-            Some(passed) if now.duration_since(passed.since) < QUIET => {
+            Some(passed) if now.duration_since(passed.since) < LOG_INTERVAL => {
                 passed.blobs += 1;
                 passed.bytes += bytes;
                 None
@@ -58,7 +58,7 @@ impl Uncached {
     /// Logs the totals that are due.
     pub(in crate::registry) fn tidy(&self) {
         self.0.lock().retain(|reason, passed| {
-            let over = passed.since.elapsed() >= QUIET;
+            let over = passed.since.elapsed() >= LOG_INTERVAL;
             if over && passed.blobs > 0 {
                 tracing::warn!("not cached, {}{}", why(*reason), summary(passed));
             }
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!((uncached.note(Bounded::Quota, 5), uncached.note(Bounded::Quota, 7)), (None, None));
         assert_eq!(uncached.note(Bounded::Object, 5), Some(String::new()), "another reason");
         if let Some(passed) = uncached.0.lock().get_mut(&Bounded::Quota) {
-            passed.since = passed.since.checked_sub(QUIET).unwrap();
+            passed.since = passed.since.checked_sub(LOG_INTERVAL).unwrap();
         }
         let more = uncached.note(Bounded::Quota, 5).unwrap();
         assert_eq!(more, " (2 more with 12 bytes in the last 60 s)");

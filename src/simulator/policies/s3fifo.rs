@@ -9,7 +9,7 @@ const SMALL: u8 = 0;
 const MAIN: u8 = 1;
 const GHOST: u8 = 2;
 /// The maximum use count.
-const MOST: u8 = 3;
+const MAX_USES: u8 = 3;
 
 pub(super) struct S3Fifo<'a> {
     queues: Queues<'a, 3>,
@@ -63,7 +63,7 @@ impl CacheOrder for S3Fifo<'_> {
 
     fn hit(&mut self, object: Id) {
         let uses = self.queues.uses(object);
-        *uses = MOST.min(*uses + 1);
+        *uses = MAX_USES.min(*uses + 1);
     }
 
     fn evict(&mut self, _: u64) -> Option<Id> {

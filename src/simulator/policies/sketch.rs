@@ -6,9 +6,9 @@ use crate::simulator::trace::Id;
 /// The number of counters for an object.
 const ROWS: u32 = 4;
 /// The maximum of a counter.
-const MOST: u8 = 15;
+const MAX_COUNT: u8 = 15;
 /// The minimum number of objects for the ageing interval.
-const LEAST: u64 = 1000;
+const MIN_OBJECTS: u64 = 1000;
 
 /// A count-min sketch whose counters are halved from time to time, so that old popularity fades.
 pub(super) struct Sketch {
@@ -34,13 +34,13 @@ impl Sketch {
     /// each of the `kept` objects of the cache.
     pub(super) fn add(&mut self, object: Id, kept: u64) {
         let least = self.count(object);
-        if least < MOST {
+        if least < MAX_COUNT {
             for slot in self.slots(object) {
                 self.counters[slot] = self.counters[slot].max(least + 1);
             }
         }
         self.added += 1;
-        if self.added >= 10 * kept.max(LEAST) {
+        if self.added >= 10 * kept.max(MIN_OBJECTS) {
             self.added /= 2;
             self.counters.iter_mut().for_each(|counter| *counter /= 2);
         }

@@ -12,7 +12,7 @@ use super::{
     server::{Server, Step, reply, say},
     threads,
 };
-use crate::upstream::{Phase, Remote, permits::HEADS};
+use crate::upstream::{Phase, Remote, permits::MAX_OTHER_REQUESTS};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
 
@@ -148,7 +148,7 @@ async fn a_silent_upstream_takes_no_turns_of_another() {
         UpstreamOptions { timeouts: Timeouts { head: Duration::from_secs(4), ..options().timeouts }, ..options() };
     let (silent, answering) = (remote_with(&silent, options), remote(&answering));
     let (name, latest) = (name(), latest());
-    let questions = join_all((0..4 * HEADS).map(|_| silent.head_manifest(&threads, &name, &latest)));
+    let questions = join_all((0..4 * MAX_OTHER_REQUESTS).map(|_| silent.head_manifest(&threads, &name, &latest)));
     let meanwhile = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         answering.head_manifest(&threads, &name, &latest).await
@@ -156,7 +156,7 @@ async fn a_silent_upstream_takes_no_turns_of_another() {
     let (asked, answered) = tokio::join!(questions, meanwhile);
     assert!(answered.is_ok(), "{answered:?}");
     let crowded = asked.iter().filter(|answer| **answer == Err(Error::ConcurrencyLimit)).count();
-    assert_eq!(crowded, 3 * HEADS);
+    assert_eq!(crowded, 3 * MAX_OTHER_REQUESTS);
 }
 
 #[tokio::test]
