@@ -249,7 +249,7 @@ fn the_file_of_users_is_read_again() {
     users.write("bob pw-of-bob\n");
     wait_until("a warning", Duration::from_secs(10), || {
         status(&server, "bob");
-        server.log().contains("the users stay as they were")
+        server.log().contains("users not reloaded")
     });
     reached(&server, (401, 200));
     assert!(!server.log().contains("pw-of-bob"), "{}", server.log());

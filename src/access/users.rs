@@ -83,10 +83,10 @@ impl Users {
         }
         match read(io, &self.path) {
             Ok(users) => {
-                tracing::info!("{} was read again: {} users can log in", self.path.display(), users.len());
+                tracing::info!(file = %self.path.display(), users = users.len(), "users reloaded");
                 *self.current.write() = Arc::new(users);
             }
-            Err(error) => tracing::warn!("the users stay as they were: {error}"),
+            Err(error) => tracing::warn!(%error, "users not reloaded; the previous ones stay valid"),
         }
         seen.file = now;
     }

@@ -127,7 +127,7 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
     let stalled = Arc::new(AtomicBool::new(false));
     match serde_json::from_str(&line) {
         Ok(request) => {
-            tracing::info!("request through the admin socket: {}", line.trim());
+            tracing::info!(request = %line.trim(), "admin request");
             let lanes = registry.lanes().clone();
             let answers = Answers { sender, stalled: Arc::clone(&stalled) };
             let work = move |io: &Blocking| {
@@ -137,8 +137,7 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
             drop(lanes.start(Lane::Job, work));
         }
         Err(error) => {
-            let _ =
-                sender.try_send(AdminResponse::Failed { message: format!("this is no request known here: {error}") });
+            let _ = sender.try_send(AdminResponse::Failed { message: format!("invalid admin request: {error}") });
             drop(sender);
         }
     }
@@ -148,7 +147,7 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => {
-                tracing::warn!("a command reads no more responses, and its request continues: {}", line.trim());
+                tracing::warn!(request = %line.trim(), "admin client stopped reading; its request continues");
                 stalled.store(true, Ordering::SeqCst);
                 return;
             }

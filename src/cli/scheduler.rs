@@ -129,7 +129,7 @@ fn collect(io: &Blocking, registry: &Registry, collection: Collection) {
             collected.bytes,
             humantime::format_duration(Duration::from_millis(u64::try_from(begun.elapsed().as_millis()).unwrap_or(0)))
         ),
-        Err(error) => tracing::warn!("the collection ended early, and begins anew at the next interval: {error}"),
+        Err(error) => tracing::warn!(%error, "garbage collection failed; the next interval repeats it"),
     }
 }
 
@@ -162,6 +162,6 @@ fn turn(interval: Duration) -> u128 {
 fn verify(io: &Blocking, registry: &Registry, verification: &Verification) {
     // The verification logs damaged blobs itself.
     if let Err(error) = registry.maintenance(io).verify(verification, &mut |_| ControlFlow::Continue(())) {
-        tracing::warn!("the verification ended early: {error}");
+        tracing::warn!(%error, "verification failed; the next interval continues it");
     }
 }

@@ -138,7 +138,7 @@ fn open_admin_socket(
 ) -> Option<AdminSocket> {
     let opened = AdminSocket::open(io, config.storage.rootdirectory.value());
     let opened = opened
-        .inspect_err(|error| tracing::warn!("commands such as `entrepot gc` cannot ask this server: {error}"))
+        .inspect_err(|error| tracing::warn!(%error, "admin socket not opened; commands such as `entrepot gc` cannot reach this server"))
         .ok()?;
     let defaults = Defaults { grace: *config.gc.grace, rate: *config.verify.rate };
     let acceptor = opened.acceptor(registry, defaults, background.handle());

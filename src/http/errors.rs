@@ -69,7 +69,7 @@ impl ApiError {
 
     /// The token could not be signed.
     pub(super) fn unsigned(error: &access::Error) -> Self {
-        tracing::error!("{error}");
+        tracing::error!(%error, "request failed; answering 500");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, SERVER_FAILED)
     }
 
@@ -234,7 +234,7 @@ impl From<registry::Error> for ApiError {
         use registry::Error as E;
         let (status, code, message) = answer(&error);
         if status.is_server_error() {
-            tracing::warn!("answered {}: {error}", status.as_u16());
+            tracing::warn!("{error}; answering {}", status.as_u16());
         }
         let refusal = Self::new(status, code, message);
         match error {

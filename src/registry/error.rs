@@ -22,7 +22,7 @@ pub enum Error {
     #[error("{0} is not mirrored here")]
     NotMirrored(String),
     /// The upstream answered 429.
-    #[error("the upstream allows no more requests now: {message}")]
+    #[error("upstream rate limit reached: {message}")]
     TooManyRequests {
         /// The time after which to retry, if the upstream named one.
         retry_after: Option<Duration>,
@@ -30,19 +30,19 @@ pub enum Error {
         message: String,
     },
     /// The upstream cannot be reached, or answered with an error or an invalid response.
-    #[error("the upstream failed: {0}")]
+    #[error("{0}")]
     UpstreamFailed(#[source] upstream::Error),
     /// The upstream did not answer in time.
-    #[error("the upstream did not answer in time: {0}")]
+    #[error("{0}")]
     UpstreamTimedOut(#[source] upstream::Error),
     /// The upstream's answer contradicts another one, the manifest, or the stored content.
-    #[error("the upstream failed: {0}")]
+    #[error("unusable upstream response: {0}")]
     UnusableAnswer(#[from] UnusableAnswer),
     /// The upstream does not give the blob's size, and the blob cannot be stored. Readers need one or the other.
-    #[error("the upstream failed: it does not tell the blob's size, and the disk does not keep it: {0}")]
+    #[error("upstream does not give the blob's size, and the blob cannot be stored: {0}")]
     SizeUnknown(#[source] Arc<Error>),
     /// The limit of concurrent upstream requests is reached: the upstream was not asked.
-    #[error("too many requests to upstreams are under way here; this one was not made")]
+    #[error("limit of concurrent upstream requests reached; the request was not sent")]
     ConcurrencyLimit,
     /// The manifest is cached, one of its blobs is not, and the upstream cannot be reached.
     #[error("blob {missing} of this image is not cached, and its upstream cannot be reached")]
@@ -88,7 +88,7 @@ pub enum Error {
     #[error("the manifest names {} blobs or manifests that are not in this repository", .0.len())]
     ManifestBlobUnknown(Vec<Digest>),
     /// The bytes from the upstream do not match the digest.
-    #[error("the upstream's bytes do not hash to {expected}")]
+    #[error("upstream response does not match digest {expected}")]
     Mismatch {
         /// The expected digest.
         expected: Digest,
@@ -106,7 +106,7 @@ pub enum Error {
     #[error("this is under way already: wait for it to end")]
     UnderWay,
     /// The task that did the work panicked, which is a bug.
-    #[error("the work ended by a panic")]
+    #[error("the work panicked, which is a bug")]
     Panicked,
     /// The caller's callback asked to stop.
     #[error("the work was cancelled")]
@@ -115,10 +115,10 @@ pub enum Error {
     #[error("the server is shutting down")]
     ShuttingDown,
     /// No client read the fill for ten minutes.
-    #[error("no client reads it any more")]
+    #[error("no client has read it for ten minutes")]
     Unread,
     /// Other work changed what this one needed, at every attempt.
-    #[error("other work on the same blob was in the way")]
+    #[error("concurrent work on the same blob interfered at every attempt")]
     Contended,
 }
 
@@ -179,7 +179,7 @@ impl From<storage::Error> for Error {
 /// content that it can fetch.
 pub(super) fn cached_or_unknown<T>(looked: Result<Option<T>, Error>) -> Option<T> {
     looked.unwrap_or_else(|error| {
-        tracing::warn!("what is cached is passed over: {error}");
+        tracing::warn!(%error, "cached content could not be read and is ignored");
         None
     })
 }

@@ -364,7 +364,7 @@ impl Ledger {
             Some((at, sampled)) if at.elapsed() < SAMPLE_INTERVAL => sampled,
             last => {
                 let sampled = usage::sample(&self.root, &self.mount_roots).unwrap_or_else(|error| {
-                    tracing::warn!("the index and the quarantine are counted as they were: {error}");
+                    tracing::warn!(%error, "index and quarantine not measured; their previous sizes stay in use");
                     last.map(|(_, sampled)| sampled).unwrap_or_default()
                 });
                 accounts.sampled = Some((Instant::now(), sampled));

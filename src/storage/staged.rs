@@ -124,7 +124,7 @@ impl Staged {
     fn discard(&self, _io: &Blocking) {
         // After a rename nothing has this name any more, which is no failure.
         if let Err(error) = atomic_fs::discard(&self.path) {
-            tracing::warn!("a staged file stays until the next start: {}: {error}", self.path.display());
+            tracing::warn!(file = %self.path.display(), %error, "staged file not removed; the next start removes it");
         }
     }
 }
@@ -140,7 +140,7 @@ pub(super) fn sweep(staging: &Path) -> Result<(), Error> {
     for entry in look::entries(staging) {
         let path = entry?.path();
         fs::remove_file(&path).map_err(Error::at(&path))?;
-        tracing::debug!("swept {}", path.display());
+        tracing::debug!(file = %path.display(), "removed a staged file of an earlier run");
     }
     Ok(())
 }

@@ -167,7 +167,7 @@ fn occupied(looked: Result<Option<fs::Metadata>, Error>) -> u64 {
     match looked {
         Ok(found) => found.map_or(0, |found| found.blocks() * 512),
         Err(error) => {
-            tracing::warn!("what is used is not known for sure until the next start: {error}");
+            tracing::warn!(%error, "disk usage is inexact until the next start");
             0
         }
     }

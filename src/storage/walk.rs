@@ -56,6 +56,6 @@ fn is_loop(entry: &DirEntry) -> Result<bool, Error> {
     if !is_link || !look::leads_back(&entry.path())? {
         return Ok(false);
     }
-    tracing::warn!("{} leads back to a folder above it: nothing is looked for behind it", entry.path().display());
+    tracing::warn!(link = %entry.path().display(), "symbolic link leads to a folder above it; not followed");
     Ok(true)
 }

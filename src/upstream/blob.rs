@@ -107,7 +107,7 @@ impl Client {
         if names_another(response.headers(), digest) {
             return Err(another());
         }
-        let no_size = || Error::Protocol("it does not tell the blob's size".into());
+        let no_size = || Error::Protocol("the blob's size is missing".into());
         match response.status() {
             // In an empty blob the first byte is out of range.
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
@@ -171,12 +171,12 @@ fn blob_request<'a>(remote: &'a Remote, name: &'a RepositoryName, digest: &Diges
 }
 
 fn another() -> Error {
-    Error::Protocol("it names another digest than the one asked for".into())
+    Error::Protocol("the digest is not the requested one".into())
 }
 
 /// Returns the `Range` header for a part; `None` for the whole blob.
 fn range(from: u64, until: Option<u64>) -> Result<Option<HeaderValue>, Error> {
-    let unfit = || Error::Protocol("an empty range was asked for".into());
+    let unfit = || Error::Protocol("the requested range is empty".into());
     let text = match until {
         None if from == 0 => return Ok(None),
         None => format!("bytes={from}-"),

@@ -146,7 +146,7 @@ fn client(dialer: &Arc<Dialer>, route: ClientRoute) -> awc::Client {
 
 /// Returns the URI for `awc` (see [`Dial`] on its scheme), and the `Host` header.
 fn target(url: &Url) -> Result<(String, HeaderValue), Error> {
-    let unfit = || Error::Redirect("a URL without a host".into());
+    let unfit = || Error::Redirect("the URL has no host".into());
     let host = url.host_str().ok_or_else(unfit)?;
     let port = url.port_or_known_default().ok_or_else(unfit)?;
     let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
@@ -159,7 +159,7 @@ fn target(url: &Url) -> Result<(String, HeaderValue), Error> {
 fn refuse_interim(response: Response) -> Result<Response, Error> {
     match response.status() {
         status if status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS => {
-            Err(Error::Protocol(format!("it answered {} as its last word", status.as_u16())))
+            Err(Error::Protocol(format!("{} as the final response", status.as_u16())))
         }
         _ => Ok(response),
     }

@@ -10,16 +10,16 @@ use crate::oci::Digest;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// 404, or an error body whose code says that the thing is unknown.
-    #[error("upstream does not have it")]
+    #[error("not found upstream")]
     NotFound,
     /// 401 or 403 from the upstream in spite of a fresh token, or the token service denied one.
     #[error("upstream denied access: {0}")]
     Denied(String),
     /// 401 from the token service for the configured user and password. It says nothing about the requested content.
-    #[error("the token service {0} refuses proxy.username and proxy.password")]
+    #[error("token service {0} rejected proxy.username and proxy.password: correct them")]
     Login(String),
     /// 429, from the upstream or from its token service.
-    #[error("upstream has had too many requests: {message}")]
+    #[error("upstream rate limit reached: {message}")]
     RateLimited {
         /// The value of `Retry-After`.
         retry_after: Option<Duration>,
@@ -35,19 +35,19 @@ pub enum Error {
         message: String,
     },
     /// A timeout expired.
-    #[error("upstream took too long to {phase}")]
+    #[error("upstream timed out while {phase}")]
     Timeout {
         /// The phase that took too long.
         phase: Phase,
     },
     /// DNS, TCP, TLS or the proxy failed, or the connection closed before a response; tried twice.
-    #[error("upstream cannot be reached: {0}")]
+    #[error("upstream unreachable: {0}")]
     Unreachable(String),
     /// The limit of concurrent requests is reached: the upstream was not asked.
-    #[error("too many requests to upstreams are under way here; this one was not made")]
+    #[error("limit of concurrent upstream requests reached; the request was not sent")]
     ConcurrencyLimit,
     /// The body ended before its announced length, or before its last chunk.
-    #[error("upstream cut the response off after {got} bytes{}", of(*expected))]
+    #[error("upstream response truncated at {got} bytes{}", of(*expected))]
     Cut {
         /// The number of bytes that came.
         got: u64,
@@ -55,31 +55,31 @@ pub enum Error {
         expected: Option<u64>,
     },
     /// A manifest's bytes do not have the requested or announced digest.
-    #[error("upstream sent bytes that do not hash to {expected}")]
+    #[error("upstream response does not match digest {expected}")]
     DigestMismatch {
         /// The requested or announced digest.
         expected: Digest,
     },
     /// A document that must fit in memory is too large.
-    #[error("upstream's document is larger than {limit} bytes")]
+    #[error("upstream response exceeds {limit} bytes")]
     TooLarge {
         /// The limit in bytes.
         limit: u64,
     },
     /// A response that violates HTTP or the distribution spec.
-    #[error("upstream answered against the protocol: {0}")]
+    #[error("invalid upstream response: {0}")]
     Protocol(String),
     /// A redirect that is not followed.
-    #[error("upstream redirected where it may not: {0}")]
+    #[error("upstream redirect refused: {0}")]
     Redirect(String),
     /// The token service's response contains no usable token.
-    #[error("no token: {0}")]
+    #[error("no usable token: {0}")]
     Token(String),
     /// A setting of this module is invalid.
     #[error("{0}")]
     Setting(String),
     /// The client threads could not be started, or the job panicked.
-    #[error("the upstream job did not finish: {0}")]
+    #[error("upstream request aborted: {0}")]
     Job(String),
 }
 
@@ -99,10 +99,10 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Connect => "accept the connection",
-            Self::Head => "answer",
-            Self::Stall => "go on with its response",
-            Self::Token => "give out a token",
+            Self::Connect => "connecting",
+            Self::Head => "waiting for the response",
+            Self::Stall => "reading the response",
+            Self::Token => "requesting a token",
         })
     }
 }

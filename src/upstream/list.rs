@@ -91,7 +91,7 @@ impl Page {
     fn checked(self, is_one: fn(&[u8]) -> bool, otherwise: &str) -> Result<Self, Error> {
         match is_one(&self.bytes) {
             true => Ok(self),
-            false => Err(Error::Protocol(format!("200 with what is {otherwise} ({:?})", self.media_type.as_str()))),
+            false => Err(Error::Protocol(format!("200 with {otherwise} ({:?})", self.media_type.as_str()))),
         }
     }
 }

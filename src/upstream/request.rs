@@ -81,7 +81,7 @@ impl Client {
             url = location(&response, &url)?;
             excerpt(response).await;
         }
-        Err(Error::Redirect(format!("more than {MAX_REDIRECTS} times")))
+        Err(Error::Redirect(format!("more than {MAX_REDIRECTS} redirects")))
     }
 
     /// Sends one request, and a second one if the upstream itself answered with a challenge.
@@ -153,7 +153,7 @@ pub(super) fn is_redirect(status: StatusCode) -> bool {
 }
 
 fn location(response: &Response, from: &Url) -> Result<Url, Error> {
-    let unfit = || Error::Redirect("without a usable Location".into());
+    let unfit = || Error::Redirect("no usable Location".into());
     let text = response.headers().get(LOCATION).and_then(|location| location.to_str().ok()).ok_or_else(unfit)?;
     let mut url = from.join(text).map_err(|_| unfit())?;
     urls::strip(&mut url);

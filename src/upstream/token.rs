@@ -169,9 +169,9 @@ fn parse(body: &[u8], asked: Instant) -> Result<Token, Error> {
     }
     // serde's own message could quote the token.
     let answer: TokenResponse =
-        serde_json::from_slice(body).map_err(|_| Error::Token("the answer is not a token's".into()))?;
+        serde_json::from_slice(body).map_err(|_| Error::Token("the response is not a token response".into()))?;
     let value = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.is_empty());
-    let value = value.ok_or_else(|| Error::Token("the answer holds none".into()))?;
+    let value = value.ok_or_else(|| Error::Token("the response contains none".into()))?;
     let life = answer.expires_in.and_then(|life| life.as_u64().or_else(|| life.as_f64().map(|life| life as u64)));
     Ok(Token { value, until: asked + usable(life.filter(|life| *life > 0).unwrap_or(DEFAULT_LIFETIME_SECS)) })
 }

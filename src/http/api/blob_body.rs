@@ -127,7 +127,7 @@ impl BlobBody {
     /// Returns a reader's next bytes; `None` at its end.
     async fn read_on(&mut self, reader: &mut Reader) -> Result<Option<Bytes>, Error> {
         let slice = reader.next().await.map_err(|error| {
-            tracing::warn!("a blob's body is cut at byte {}: {error}", reader.at());
+            tracing::warn!(at = reader.at(), %error, "blob response cut off");
             ErrorInternalServerError("cut")
         });
         if slice.is_err() {
@@ -171,7 +171,7 @@ async fn read(
     match lanes.run(Lane::Read, work).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => {
-            tracing::error!("a stored blob cannot be read: {error}");
+            tracing::error!(%error, "stored blob could not be read; the response is cut off");
             Err(ErrorInternalServerError("cut"))
         }
         Err(_) => Err(ErrorInternalServerError("cut")),

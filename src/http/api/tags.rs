@@ -114,6 +114,6 @@ impl TagStream {
 
 /// Aborts the response: the status was already sent.
 fn cut(error: &registry::Error) -> Error {
-    tracing::warn!("a list of tags is cut: {error}");
+    tracing::warn!(%error, "tag list response cut off");
     ErrorInternalServerError("cut")
 }

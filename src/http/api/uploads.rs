@@ -181,7 +181,7 @@ async fn receive(request: &HttpRequest, mut writer: UploadWriter, mut body: Payl
     }
     while let Some(bytes) = request_body::piece(request, &mut body).await? {
         let bytes = bytes.map_err(|error| {
-            tracing::debug!("an upload broke off: {error}");
+            tracing::debug!(%error, "upload interrupted");
             ApiError::cut()
         })?;
         if let Err(error) = writer.take(bytes).await {

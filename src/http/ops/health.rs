@@ -41,7 +41,7 @@ async fn ready(registry: State, request: HttpRequest) -> HttpResponse {
     let look = move |io: &Blocking| (looking.serves_pulls(io), looking.takes_pushes(io));
     let Ok((pulls, pushes)) = registry.lanes().run(Lane::Probe, look).await else { return unready() };
     if let Err(error) = pulls {
-        tracing::error!("not ready: {error}");
+        tracing::error!(%error, "not ready");
         return unready();
     }
     match pushes {

@@ -23,7 +23,7 @@ async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiE
     Ok(match scraped {
         Ok(Ok(text)) => HttpResponse::Ok().insert_header((header::CONTENT_TYPE, TEXT)).body(text),
         Ok(Err(error)) => {
-            tracing::error!("{error}");
+            tracing::error!(%error, "metrics could not be written");
             HttpResponse::InternalServerError().finish()
         }
         Err(_) => HttpResponse::InternalServerError().finish(),

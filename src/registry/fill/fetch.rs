@@ -144,7 +144,7 @@ impl Fetch {
             {
                 return Err(Stop::Failed(Resource::Blob.failed(&error)));
             }
-            tracing::info!("{} broke off at byte {}, going on from there: {error}", self.wanted.digest, self.at);
+            tracing::info!(digest = %self.wanted.digest, at = self.at, %error, "download interrupted; resuming");
             self.wanted.upstream.metrics.resumed(self.wanted.upstream.remote.domain());
             tokio::time::sleep(pause(barren)).await;
         }

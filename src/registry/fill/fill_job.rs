@@ -271,7 +271,7 @@ impl FillJob {
 
     /// Keeps the staged bytes as a partial blob, for the next fill.
     async fn give_up(&self, writer: Writer<Box<HashState>>, staged: Staged, size: u64, error: Error) -> FillFailure {
-        tracing::warn!("{} from {}: {error}", self.fill.digest(), self.fill.source().repository);
+        tracing::warn!(digest = %self.fill.digest(), repository = %self.fill.source().repository, %error, "fill failed");
         if let Ok(hashing_file) = writer.finish().await
             && (1..size).contains(&hashing_file.state().written)
         {
@@ -296,9 +296,7 @@ impl FillJob {
         let expected = *self.fill.digest();
         let repository = &self.fill.source().repository;
         if hasher.finish() != expected {
-            tracing::error!(
-                "{repository}: what upstream sent does not match the digest {expected}; nothing of it is kept"
-            );
+            tracing::error!(%repository, digest = %expected, "upstream bytes do not match the digest; discarded");
             self.metrics().mismatched(self.upstream(), Content::Blob);
             return Err(Error::Mismatch { expected }.into());
         }

@@ -192,7 +192,7 @@ impl Check {
         if at < self.size || (at == self.size && self.hasher.clone().finish() == self.digest) {
             return Ok(bytes);
         }
-        tracing::error!("what upstream sent does not match the digest {}", self.digest);
+        tracing::error!(digest = %self.digest, "upstream bytes do not match the digest; response cut off");
         self.upstream.metrics.mismatched(self.upstream.remote.domain(), Content::Blob);
         Err(Error::Mismatch { expected: self.digest })
     }

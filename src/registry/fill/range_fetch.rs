@@ -33,7 +33,7 @@ pub(in crate::registry) fn begin(fill: &Arc<Fill>, at: u64, size: u64) {
     let _ = threads.spawn(move |client| async move {
         let _permit = permits.acquire().await;
         if let Err(error) = fetch.run(client).await {
-            tracing::debug!("bytes {}-{} are not fetched ahead: {error}", fetch.start, fetch.end);
+            tracing::debug!(start = fetch.start, end = fetch.end, %error, "range fetch failed");
         }
     });
 }

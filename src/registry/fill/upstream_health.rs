@@ -143,12 +143,15 @@ impl UpstreamHealth {
         let is_down = health.down.is_some();
         drop(health);
         match (was_down, is_down) {
-            (false, true) => tracing::warn!("{} cannot be reached; cached content is served on", self.remote.domain()),
-            (true, false) => tracing::info!("{} can be reached again", self.remote.domain()),
+            (false, true) => {
+                tracing::warn!(upstream = %self.remote.domain(), "upstream unreachable; serving cached content");
+            }
+            (true, false) => tracing::info!(upstream = %self.remote.domain(), "upstream reachable again"),
             _ => {}
         }
         if let Some(upstream::Error::RateLimited { retry_after: Some(wait), .. }) = error {
-            tracing::warn!("{} answered 429, and is not asked again for {} s", self.remote.domain(), wait.as_secs());
+            let (upstream, seconds) = (self.remote.domain(), wait.as_secs());
+            tracing::warn!(%upstream, seconds, "upstream answered 429; not asked again for this time");
         }
     }
 

@@ -58,10 +58,7 @@ impl Plan {
         };
         let Some((kept, keeps_used)) = kept.filter(|(kept, _)| !is_unread(kept)) else {
             // Its children are unknown, so nothing in the repository is removed.
-            tracing::warn!(
-                "{repository} has a manifest that cannot be read, or a tag that names none: nothing is taken from this \
-                 repository"
-            );
+            tracing::warn!(%repository, "unreadable manifest, or a tag without one; nothing of the repository is collected");
             let named = manifests.keys().copied().map(Ok).chain(links.layers()).collect::<Result<_, _>>()?;
             return Ok(Self { named, ..Self::default() });
         };

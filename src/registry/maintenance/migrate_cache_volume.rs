@@ -17,15 +17,18 @@ pub(in crate::registry) fn proxy_volume(disk: Disk<'_>) -> Result<(), Error> {
     }
     // Listed before any of them is moved.
     let cached = cached(disk)?;
-    tracing::info!("adopting the volume of a pull-through cache: {} repositories become mirrored ones", cached.len());
+    tracing::info!(
+        repositories = cached.len(),
+        "migrating a pull-through cache volume: its repositories become mirrored"
+    );
     for repository in cached {
         if let Err(error) = adopt(disk, &repository) {
-            tracing::warn!("adopting {repository} failed, and goes on at the next start: {error}");
+            tracing::warn!(%repository, %error, "migration of a repository failed; the next start continues");
             return Ok(());
         }
     }
     if let Err(error) = disk.end_proxy_volume() {
-        tracing::warn!("this volume is checked again at the next start: {error}");
+        tracing::warn!(%error, "migration not recorded; the next start checks the volume again");
     }
     Ok(())
 }

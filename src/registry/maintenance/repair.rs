@@ -46,7 +46,7 @@ impl Registry {
         let restored = matches!(self.store.promote(wanted).await, Ok(true))
             && matches!(self.store.blocking(Lane::Write, release).await, Ok(Ok(())));
         if restored {
-            tracing::info!("the damaged blob {digest} was fetched again for {place}");
+            tracing::info!(%digest, repository = %place, "damaged blob fetched again");
         }
         restored
     }
@@ -58,7 +58,7 @@ impl Registry {
             Ok(true) => return self.fetch_now(place, &Reference::Digest(*digest)).await.is_ok(),
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!("{digest} is not fetched again: {error}");
+                tracing::warn!(%digest, %error, "damaged blob could not be fetched again");
                 return false;
             }
         }

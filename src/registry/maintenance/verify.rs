@@ -163,11 +163,11 @@ impl Verifier<'_> {
             };
             // Disks, cables and networks have transient failures.
             if error.is_io_failure() && again > 0 {
-                tracing::warn!("{error}: it is read again");
+                tracing::warn!(%error, "blob could not be read; retrying");
                 thread::sleep(RETRY_DELAY);
                 continue;
             }
-            tracing::error!("{error}");
+            tracing::error!(%error, "blob could not be verified");
             self.unread.get_or_insert(error);
             break;
         }
@@ -202,7 +202,7 @@ impl Verifier<'_> {
         if taken {
             (self.hooks.forget)(digest);
             self.store.volume.metrics.found(MaintenanceEvent::Restored);
-            tracing::info!("{digest} was set aside and is right: it is taken back");
+            tracing::info!(%digest, "quarantined blob matches its digest; restored");
         }
         Ok(taken)
     }

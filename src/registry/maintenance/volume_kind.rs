@@ -40,9 +40,7 @@ pub fn decide(disk: Disk<'_>, listed: impl Fn(&RepositoryName) -> bool, said: Ad
     let undecided = match undecided(disk, listed) {
         Ok(undecided) => undecided,
         Err(error) => {
-            tracing::warn!(
-                "whether registry:2 cached what is on this volume is not known, so that all of it stays: {error}"
-            );
+            tracing::warn!("volume not checked for content cached by registry:2; all of it is kept: {error}");
             return Ok(());
         }
     };

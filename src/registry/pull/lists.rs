@@ -45,7 +45,7 @@ impl Registry {
         match (answer.ok_or(Error::Panicked)?, kept) {
             (Ok(page), _) => Ok((page, CacheStatus::Miss { collapsed, kept: crate::registry::StoreResult::Stored })),
             (Err(error), Some((page, _))) if !error.is_not_found() => {
-                tracing::info!("a list of {repository} is answered from the cache: {error}");
+                tracing::info!(%repository, %error, "list served from the cache");
                 Ok((page, STALE))
             }
             (Err(error), _) => self.tags_on_disk(&key, error).await,

@@ -156,7 +156,7 @@ impl Registry {
             Ok(pulled) => Ok(pulled),
             Err(error) if error.is_not_found() => Err(error.of(Resource::Manifest)),
             Err(error) => {
-                tracing::info!("{repository}:{tag} is answered from the cache: {error}");
+                tracing::info!(%repository, %tag, %error, "manifest served from the cache");
                 Ok(cached.served_stale())
             }
         }

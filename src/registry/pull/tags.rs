@@ -108,7 +108,7 @@ impl Registry {
             let (place, tag) = (repository.clone(), tag.clone());
             let drop_tag = move |store: &BlockingStore<'_>| store.drop_tag(&place, &tag, asked);
             if let Ok(Err(error)) = self.store.blocking(Lane::Write, drop_tag).await {
-                tracing::warn!("a tag that is gone upstream stays: {error}");
+                tracing::warn!(%repository, %error, "tag deleted upstream could not be dropped");
             }
         }
         answer

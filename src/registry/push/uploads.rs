@@ -261,7 +261,7 @@ impl Registry {
         };
         let purged = disk.repositories().map(|repository| {
             purge(repository).unwrap_or_else(|error| {
-                tracing::warn!("abandoned uploads could not be removed: {error}");
+                tracing::warn!(%error, "abandoned uploads could not be removed");
                 0
             })
         });
@@ -287,7 +287,7 @@ impl Registry {
         if changed || !upload.last_activity().is_ok_and(|last| last.is_some_and(|last| is_old(&last))) {
             return false;
         }
-        tracing::info!("{} upload {id} of {repository}", if mode.is_dry() { "would purge" } else { "purging" });
+        tracing::info!(%id, %repository, "{} an abandoned upload", if mode.is_dry() { "would remove" } else { "removing" });
         if !mode.is_dry() {
             self.sessions.end(id, upload);
             self.metrics.found(MaintenanceEvent::Collected(CollectedKind::Upload, 0));

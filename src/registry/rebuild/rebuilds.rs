@@ -88,7 +88,7 @@ impl Rebuilds {
         if reopened.is_err() {
             return Ok(());
         }
-        tracing::info!("there is an index again, and it is told what is on disk");
+        tracing::info!("index opened again; rebuilding it from the disk");
         walk_by(store, alone, walk)
     }
 
@@ -117,9 +117,9 @@ fn free_space_for_index(store: &BlockingStore<'_>, alone: &mut Schedule) -> bool
     let partial = store.space.partial_blobs.drop_oldest(bytes);
     let evicted = if partial < bytes { store.evict_unindexed(bytes - partial) } else { Ok(0) };
     match &evicted {
-        Err(error) => tracing::warn!("no room can be made for the index: {error}"),
-        Ok(0) if partial == 0 => tracing::warn!("the index needs room, and nothing that is mirrored may go now"),
-        Ok(evicted) => tracing::info!("evicted {} bytes of mirrored content for the index", partial + evicted),
+        Err(error) => tracing::warn!(%error, "no space could be freed for the index"),
+        Ok(0) if partial == 0 => tracing::warn!("the index needs space, and no mirrored content is evictable now"),
+        Ok(evicted) => tracing::info!(bytes = partial + evicted, "evicted mirrored content for the index"),
     }
     let made = partial + evicted.unwrap_or(0) > 0;
     // It walks all repositories: without success, it must not keep the disk busy.
@@ -140,9 +140,9 @@ fn walk_by(
     walked.inspect_err(|error| {
         store.index.set_incomplete();
         tracing::error!(
-            "what is on disk is not known, so that nothing is evicted, and requests look on disk: {error}; it is \
-             looked for again in {} s",
-            RETRY_DELAY.as_secs()
+            %error,
+            retry_seconds = RETRY_DELAY.as_secs(),
+            "disk not scanned; nothing is evicted, and requests look on the disk"
         );
     })
 }
@@ -173,7 +173,7 @@ fn walk(store: &BlockingStore<'_>) -> Result<(), Error> {
     remove_empty_folders(store)?;
     // The index may have failed meanwhile, and then the count is incomplete.
     store.disk.ledger().set_known(store.index.is_complete());
-    tracing::debug!("the index was told of {repositories} repositories with {links} links");
+    tracing::debug!(repositories, links, "index rebuilt");
     Ok(())
 }
 

@@ -49,7 +49,7 @@ impl SavedUses {
             return;
         }
         if let Err(error) = store.disk.save_last_uses(&uses) {
-            tracing::warn!("the last uses of mirrored blobs are not saved: {error}");
+            tracing::warn!(%error, "last uses of mirrored blobs not saved");
         }
         *saved = Instant::now();
     }
@@ -65,7 +65,7 @@ pub(super) fn restore(store: &BlockingStore<'_>) {
         Ok(None) => {}
         // They may be readable later: until then nothing replaces them.
         Err(error) => {
-            tracing::warn!(%error, "the last uses cannot be read: eviction goes by the times on disk until a restart");
+            tracing::warn!(%error, "last uses not readable; eviction uses the times on disk until a restart");
             return;
         }
     }

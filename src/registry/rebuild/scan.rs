@@ -16,7 +16,7 @@ use crate::{
 pub(in crate::registry) fn scan(store: &BlockingStore<'_>) -> Result<(), Error> {
     let drift = store.disk.scan(|prefix_dir| prefix_dir.iter().try_for_each(|digest| found(store, digest)))?;
     forget_missing(store)?;
-    tracing::debug!("folders, links and sessions were counted {drift} bytes wrong");
+    tracing::debug!(drift, "corrected the bytes of folders, links and sessions");
     Ok(())
 }
 

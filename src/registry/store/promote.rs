@@ -81,7 +81,7 @@ impl BlobStore {
                 if !self.blocking(Lane::List, move |store| store.drop_unsynced(&digest, &facts)).await?? {
                     return Err(error);
                 }
-                tracing::error!("{digest} is dropped, to be fetched or pushed again: {error}");
+                tracing::error!(%digest, %error, "blob not promoted and dropped; fetch or push it again");
                 Ok(false)
             }
         }

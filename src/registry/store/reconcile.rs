@@ -73,7 +73,7 @@ impl BlockingStore<'_> {
     }
 
     fn mark_stale(&self, repository: &Repository, error: &Error) {
-        tracing::warn!(%repository, %error, "what a failed change left is not known: the index is told anew");
+        tracing::warn!(%repository, %error, "links unknown after a failed change; rebuilding the index");
         self.index.mark_stale();
     }
 }

@@ -30,10 +30,10 @@ impl Uncached {
         match error {
             Error::InsufficientSpace(short) => {
                 if let Some(more) = self.note(short.bounded, short.needed()) {
-                    tracing::warn!("{digest} is not cached: {error}{more}");
+                    tracing::warn!(%digest, "blob not cached: {error}{more}");
                 }
             }
-            error => tracing::warn!("{digest} is not cached: {error}"),
+            error => tracing::warn!(%digest, "blob not cached: {error}"),
         }
     }
 
@@ -60,7 +60,7 @@ impl Uncached {
         self.0.lock().retain(|reason, passed| {
             let over = passed.since.elapsed() >= LOG_INTERVAL;
             if over && passed.blobs > 0 {
-                tracing::warn!("not cached, {}{}", why(*reason), summary(passed));
+                tracing::warn!("blobs not cached, {}{}", why(*reason), summary(passed));
             }
             !over
         });

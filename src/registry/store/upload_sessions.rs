@@ -34,7 +34,7 @@ impl Sessions {
         match upload.remove() {
             Ok(()) => drop(self.0.ended.lock().remove(&id)),
             Err(error) => {
-                tracing::warn!("an upload that has ended stays until it is purged: {error}");
+                tracing::warn!(%error, "files of a finished upload not removed; the purge removes them");
                 self.0.ended.lock().insert(id);
             }
         }

@@ -104,7 +104,9 @@ impl Tls {
             }
             Err(error) => {
                 let key = error.key();
-                tracing::error!("the old certificate serves on: the new {key} does not do; expected {error}");
+                tracing::error!(
+                    "new certificate not loaded, the previous one stays in use: {key} is wrong; expected {error}"
+                );
             }
         }
     }
