@@ -17,7 +17,7 @@ pub(super) struct Bounds<'a> {
 
 impl<'a> Bounds<'a> {
     /// # Errors
-    /// A usage error if the quota leaves no space for content.
+    /// [`Failure`] with the exit code of a usage error if the quota leaves no space for content.
     pub(super) fn check(io: &Blocking, config: &'a config::StorageConfig) -> Result<Self, Failure> {
         let filesystem = Filesystem::that_holds(io, config.rootdirectory.value());
         let bounds = Self { config, filesystem, bytes: volume::limits(config).mirrored(filesystem.size) };

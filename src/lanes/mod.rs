@@ -128,7 +128,7 @@ impl Lanes {
     /// Runs `work` on a thread of `lane` and waits for its result.
     ///
     /// # Errors
-    /// An error if `work` panicked.
+    /// [`JoinError`] if `work` panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         lane: Lane,

@@ -29,7 +29,7 @@ pub struct LeasedBytes {
 
 /// The bytes do not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", Told(self))]
+#[error("{}", ShortageText(self))]
 pub struct InsufficientSpace {
     /// The number of bytes that are missing.
     pub by: u64,
@@ -70,9 +70,9 @@ impl InsufficientSpace {
     }
 }
 
-struct Told<'a>(&'a InsufficientSpace);
+struct ShortageText<'a>(&'a InsufficientSpace);
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for ShortageText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let InsufficientSpace { bounded, leased, used, reserved, allowed, needed, .. } = self.0;
         let (what, key) = match bounded {

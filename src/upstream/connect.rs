@@ -102,7 +102,7 @@ impl Dial {
     async fn establish(&self, host: &str, port: u16) -> Result<UpstreamStream, Error> {
         let hop = self.dialer.proxy.hop_for(host, port).filter(|_| self.route.tls);
         let tcp = match hop {
-            Some(hop) => self.through(hop, host, port).await?,
+            Some(hop) => self.tunnel(hop, host, port).await?,
             None => open(self.allowed(host, port).await?).await?,
         };
         if self.route.tls { self.secure(host, tcp).await } else { Ok(UpstreamStream::plain(tcp)) }
@@ -119,7 +119,7 @@ impl Dial {
         }
     }
 
-    async fn through(&self, hop: &ProxyAddress, host: &str, port: u16) -> Result<TcpStream, Error> {
+    async fn tunnel(&self, hop: &ProxyAddress, host: &str, port: u16) -> Result<TcpStream, Error> {
         let literal = host.parse::<IpAddr>().is_ok_and(|address| !self.route.address_policy.allows(address));
         if literal || !self.route.address_policy.allows_name(host) {
             return Err(Error::Redirect(format!("{host} is not a public host")));

@@ -27,7 +27,7 @@ pub(in crate::http) async fn list(registry: State, request: HttpRequest) -> Resu
     let after = context::parameter(&request, "last").unwrap_or_default();
     let mut pages = Vec::new();
     for home in homes {
-        let shown = authorize::shown(&request, home.clone())?;
+        let shown = authorize::visible_repositories(&request, home.clone())?;
         pages.push(registry.catalog(home.as_ref(), &after, most, shown).await?);
     }
     let page = NamePage::merged(pages, most);

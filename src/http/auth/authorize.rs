@@ -65,8 +65,8 @@ pub(in crate::http) fn is_user(request: &HttpRequest) -> Result<(), ApiError> {
 /// Returns a filter for the repositories that a list may show the caller; `None` shows all.
 ///
 /// # Errors
-/// A 401 if the caller may list nothing at all.
-pub(in crate::http) fn shown(
+/// An [`ApiError`] with 401 if the caller may list nothing at all.
+pub(in crate::http) fn visible_repositories(
     request: &HttpRequest,
     home: Option<Domain>,
 ) -> Result<Option<impl Fn(&RepositoryName) -> bool>, ApiError> {

@@ -70,7 +70,7 @@ impl Limiter {
     /// Reserves an upload for `client`.
     ///
     /// # Errors
-    /// The error to send if the client has too many open uploads.
+    /// An [`ApiError`] with 429 if the client has too many open uploads.
     pub(in crate::http) fn begin_upload(&self, client: &Uploader) -> Result<UploadPermit<'_>, ApiError> {
         self.uploads.begin(client.clone()).ok_or_else(|| {
             self.refused.warn(&format!("{client} has begun as many uploads as http.limits.uploads allows"));

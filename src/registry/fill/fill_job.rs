@@ -97,7 +97,7 @@ impl FillJob {
             // Bytes that cannot be read from the disk can still be fetched.
             if let Some(stored) = cached_or_unknown(self.fills.store.recheck(*self.fill.digest()).await) {
                 let mut source = self.fill.source().clone();
-                source.shown(self.fill.digest(), shown)?;
+                source.authorize(self.fill.digest(), shown)?;
                 source.agrees(self.fill.digest(), stored.stamp.size)?;
                 self.establish(shown)?;
                 self.fill.set_file(stored.file);

@@ -23,7 +23,7 @@ impl FillSource {
     ///
     /// # Errors
     /// [`Error::UnusableAnswer`] if the answer does not show that the repository has the blob, or the size differs.
-    pub(in crate::registry) fn shown(&mut self, digest: &Digest, shown: Shown) -> Result<(), Error> {
+    pub(in crate::registry) fn authorize(&mut self, digest: &Digest, shown: Shown) -> Result<(), Error> {
         match shown {
             Shown::Before => {}
             Shown::Size(size) => {

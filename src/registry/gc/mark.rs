@@ -13,7 +13,7 @@ use crate::{
 
 /// The planned removals of one repository, in their order (law 2 of ARCHITECTURE.md).
 #[derive(Debug, Default)]
-pub(in crate::registry) struct Plan {
+pub(in crate::registry) struct GcPlan {
     /// Manifests that tags named before and that are unreachable now.
     pub(in crate::registry) previous_tags: Vec<(Tag, Digest)>,
     /// Unreachable manifests, each with its subject.
@@ -29,7 +29,7 @@ pub(in crate::registry) struct Plan {
 /// The manifests of a repository; `None` for an unreadable one.
 type RepositoryManifests = HashMap<Digest, Option<Manifest>>;
 
-impl Plan {
+impl GcPlan {
     /// Plans from all manifests of a repository. With `untagged`, manifests that no tag reaches are removed, unless
     /// they are in use.
     ///

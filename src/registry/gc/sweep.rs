@@ -7,7 +7,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::mark::Plan;
+use super::mark::GcPlan;
 use crate::{
     index::Link,
     metrics,
@@ -82,7 +82,7 @@ enum Pruned {
 struct Pruning<'a> {
     repository: &'a Repository,
     links: &'a RepositoryLinks<'a>,
-    plan: &'a Plan,
+    plan: &'a GcPlan,
     /// Blobs used in the grace period stay. If the repository is pushed to after the plan was made, the rest stays.
     recent: Recent,
 }
@@ -179,12 +179,12 @@ impl Collector<'_> {
         repository: &Repository,
         links: &RepositoryLinks<'_>,
         gone: &mut HashSet<Digest>,
-    ) -> Result<Plan, Error> {
+    ) -> Result<GcPlan, Error> {
         let mut tries = 0;
         loop {
             let recent = self.recent.planned_now();
             let is_used = |digest: &Digest| self.store.protection.gc_guard.is_protected(repository, digest, recent);
-            let plan = Plan::make(self.store.disk, repository, self.collection.untagged, is_used)?;
+            let plan = GcPlan::make(self.store.disk, repository, self.collection.untagged, is_used)?;
             let pruned = self.prune_claimed(&Pruning { repository, links, plan: &plan, recent }, gone)?;
             tries += 1;
             if pruned != Pruned::Outdated || tries == MAX_ATTEMPTS {

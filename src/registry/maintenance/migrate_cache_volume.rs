@@ -22,7 +22,7 @@ pub(in crate::registry) fn proxy_volume(disk: Disk<'_>) -> Result<(), Error> {
         "migrating a pull-through cache volume: its repositories become mirrored"
     );
     for repository in cached {
-        if let Err(error) = adopt(disk, &repository) {
+        if let Err(error) = migrate(disk, &repository) {
             tracing::warn!(%repository, %error, "migration of a repository failed; the next start continues");
             return Ok(());
         }
@@ -45,7 +45,7 @@ fn cached(disk: Disk<'_>) -> Result<Vec<Repository>, Error> {
     Ok(cached)
 }
 
-fn adopt(disk: Disk<'_>, cached: &Repository) -> Result<(), Error> {
+fn migrate(disk: Disk<'_>, cached: &Repository) -> Result<(), Error> {
     let mirrored = Repository { domain: Some(Domain::docker_hub()), ..cached.clone() };
     let (from, to) = (disk.links(cached), disk.links(&mirrored));
     copy(disk, &from, &to)?;

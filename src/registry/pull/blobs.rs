@@ -150,14 +150,14 @@ impl Registry {
         let mut source =
             FillSource { upstream, repository: repository.clone(), right: link.and_then(right), size: named };
         if source.right.is_none() && self.fills.is_filling_elsewhere(digest, repository) {
-            source.shown(digest, Shown::Size(self.ask_size(repository, digest).await?))?;
+            source.authorize(digest, Shown::Size(self.ask_size(repository, digest).await?))?;
         }
         let mut failed_elsewhere = false;
         loop {
             let Joined { value: fill, collapsed: joined } = self.fills.join_or_start(digest, source.clone());
             let elsewhere = joined && fill.source().repository != *repository;
             match begun(fill, joined, &source).await {
-                Err(FillFailure::Superseded(shown)) => source.shown(digest, shown)?,
+                Err(FillFailure::Superseded(shown)) => source.authorize(digest, shown)?,
                 // A 404 of another repository's upstream says nothing about this repository.
                 Err(FillFailure::Error(Error::BlobUnknown)) if elsewhere && !failed_elsewhere => {
                     failed_elsewhere = true;

@@ -21,7 +21,8 @@ impl Registry {
     /// Returns a page of a list from its upstream. `query` is passed on unchanged.
     ///
     /// # Errors
-    /// The failure of the upstream, if no cached page exists.
+    /// [`Error::UpstreamFailed`], [`Error::UpstreamTimedOut`], [`Error::UnusableAnswer`], [`Error::TooManyRequests`] or
+    /// [`Error::NameUnknown`] if no cached page exists.
     pub async fn list(
         self: &Arc<Self>,
         repository: &Repository,

@@ -22,7 +22,9 @@ impl Registry {
     /// Returns the manifest that a reference names.
     ///
     /// # Errors
-    /// The failures in the table of law 7 of ARCHITECTURE.md, if no cached answer will do.
+    /// If no cached answer will do, by the table of law 7 of ARCHITECTURE.md: [`Error::ManifestUnknown`],
+    /// [`Error::TooManyRequests`], [`Error::UpstreamFailed`], [`Error::UnusableAnswer`], [`Error::UpstreamTimedOut`] or
+    /// [`Error::Incomplete`].
     pub async fn manifest(
         self: &Arc<Self>,
         repository: &Repository,
