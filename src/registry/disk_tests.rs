@@ -25,7 +25,7 @@ use crate::{
     lanes::{Blocking, Lanes},
     metrics::Metrics,
     oci::{Digest, Domain, Repository, Tag, UploadId},
-    storage::{Disk, Durability, Opened, Purpose, SpaceLimits, Storage},
+    storage::{Disk, Durability, DurableStore, Opened, Purpose, SpaceLimits, Storage, UploadFile},
 };
 
 pub(super) fn open(dir: &TempDir, limits: SpaceLimits, retention: Retention) -> BlobStore {
@@ -110,7 +110,7 @@ async fn the_books_are_what_du_finds() {
     let uploads = disk(&store).uploads(&hosted("mine"));
     let session = uploads.begin(UploadId::random(), "2026-01-02T03:04:05Z").unwrap();
     agrees(&store, &dir, "with a push");
-    let Opened::Writable(writer, allocation) = session.writer(0).unwrap() else { panic!("nobody else writes to it") };
+    let Opened::Writable(UploadFile { writer, allocation }) = session.writer(0).unwrap() else { panic!("it is busy") };
     allocation.grow(Blocking::in_test(), disk(&store).reserve(Purpose::Hosted, 8 << 20).unwrap(), 8 << 20).unwrap();
     writer.write_at(Blocking::in_test(), &content(1, 100), 0).unwrap();
     agrees(&store, &dir, "while a session grows");
@@ -134,7 +134,7 @@ async fn a_session_is_opened_once_at_a_time() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir, SpaceLimits::default(), Retention::default());
     let session = disk(&store).uploads(&hosted("mine")).begin(UploadId::random(), "2026-01-02T03:04:05Z").unwrap();
-    let Opened::Writable(writer, allocation) = session.writer(0).unwrap() else { panic!("nobody else writes to it") };
+    let Opened::Writable(UploadFile { writer, allocation }) = session.writer(0).unwrap() else { panic!("it is busy") };
     let room = disk(&store).reserve(Purpose::Hosted, 1 << 20).unwrap();
     allocation.grow(Blocking::in_test(), room, 1 << 20).unwrap();
     writer.write_at(Blocking::in_test(), &content(1, 100), 0).unwrap();

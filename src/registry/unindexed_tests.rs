@@ -18,7 +18,7 @@ use crate::{
     index::{Owner, Requeue},
     lanes::{Blocking, Lane},
     oci::Digest,
-    storage::{Durability, SpaceLimits},
+    storage::{Durability, DurableStore, SpaceLimits},
 };
 
 /// The lease of these tests.

@@ -87,16 +87,20 @@ impl Stored {
     }
 }
 
-/// The result of publishing a file.
+/// The result of publishing a blob.
 #[derive(Debug)]
-pub enum Published {
-    /// The new file has the name.
-    New {
-        /// The new file.
-        stored: Stored,
-        /// Its reservation, to be dropped after the file is counted.
-        reservation: Option<Reservation>,
-    },
-    /// Another file was published first, and stays.
+pub enum Published<N = NewFile> {
+    /// The new bytes have the name.
+    New(N),
+    /// Others were published first, and stay.
     Existing,
+}
+
+/// A file that was just published.
+#[derive(Debug)]
+pub struct NewFile {
+    /// The new file.
+    pub stored: Stored,
+    /// Its reservation, to be dropped after the file is counted.
+    pub reservation: Option<Reservation>,
 }

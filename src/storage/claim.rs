@@ -61,7 +61,8 @@ impl Claim {
     }
 
     /// The claim of a repository that dates from before claims were recorded.
-    fn previous_tags() -> Self {
+    #[must_use]
+    pub fn unrecorded() -> Self {
         Self { verdict: Verdict::Unasked, since: SystemTime::UNIX_EPOCH }
     }
 
@@ -86,7 +87,7 @@ impl RepositoryLinks<'_> {
     pub fn claim(&self) -> Result<Option<Claim>, Error> {
         match self.written_claim()? {
             Some(claim) => Ok(Some(claim)),
-            None => Ok(self.has_revisions()?.then(Claim::previous_tags)),
+            None => Ok(self.has_revisions()?.then(Claim::unrecorded)),
         }
     }
 
@@ -100,7 +101,7 @@ impl RepositoryLinks<'_> {
             let content = read(file).map_err(Error::at(&path))?;
             return Ok(Some(Claim::parse(&content)));
         }
-        Ok(look::is_folder(&self.claim_folder())?.then(Claim::previous_tags))
+        Ok(look::is_folder(&self.claim_folder())?.then(Claim::unrecorded))
     }
 
     /// Records a claim, durably.
@@ -186,10 +187,10 @@ mod tests {
     #[test]
     fn whatever_the_file_holds_it_is_a_claim() {
         for content in ["", "perhaps", "\u{fffd}", "\n"] {
-            assert_eq!(Claim::parse(content), Claim::previous_tags(), "{content:?}");
+            assert_eq!(Claim::parse(content), Claim::unrecorded(), "{content:?}");
         }
         assert_eq!(Claim::parse("unproven yesterday").since, SystemTime::UNIX_EPOCH);
         assert_eq!(Claim::parse("unproven yesterday").verdict, Verdict::Unproven);
-        assert_eq!(Claim::parse("proven"), Claim { verdict: Verdict::Proven, ..Claim::previous_tags() });
+        assert_eq!(Claim::parse("proven"), Claim { verdict: Verdict::Proven, ..Claim::unrecorded() });
     }
 }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Durability, Error, InsufficientSpace, Published, Purpose, RepositoryLinks, Reservation, Staged, Storage, Stored,
-    Upload, Uploads, Usage,
+    Durability, Error, InsufficientSpace, NewFile, Published, Purpose, RepositoryLinks, Reservation, Staged, Storage,
+    Stored, Upload, Uploads, Usage,
     atomic_fs::{self, Renamed},
     layout, look,
     mount_roots::MountRoots,
@@ -110,19 +110,6 @@ impl<'a> Disk<'a> {
         let mut bytes = vec![0; usize::try_from(stored.stamp.size).unwrap_or(usize::MAX)];
         stored.file.read_exact_at(self.io, &mut bytes, 0).map_err(|error| self.unread(digest, error))?;
         Ok(bytes)
-    }
-
-    /// Removes a blob's bytes. Its links must be removed first (law 2 of ARCHITECTURE.md), unless the bytes are
-    /// damaged.
-    ///
-    /// # Errors
-    /// Any variant of [`Error`] if the file exists and cannot be removed.
-    pub fn remove_blob(&self, digest: &Digest) -> Result<(), Error> {
-        let path = self.layout.blob(digest);
-        look::found(&path, fs::remove_file(&path))?;
-        self.forget_syncs(digest);
-        self.names.remove_emptied(&path);
-        Ok(())
     }
 
     /// Syncs a blob that was published unsynced: its bytes, its name and the folders above it.
@@ -249,7 +236,7 @@ impl<'a> Disk<'a> {
     }
 
     fn published(&self, path: &Path, reservation: Option<Reservation>) -> Result<Published, Error> {
-        Ok(Published::New { stored: Stored::open(path).map_err(Error::at(path))?, reservation })
+        Ok(Published::New(NewFile { stored: Stored::open(path).map_err(Error::at(path))?, reservation }))
     }
 
     /// Returns the links of one repository.
@@ -257,20 +244,5 @@ impl<'a> Disk<'a> {
     pub fn links(&self, repository: &Repository) -> RepositoryLinks<'a> {
         let home = self.layout.repositories_of(repository.domain.as_ref());
         RepositoryLinks::new(home, self.layout.repository(repository), &self.storage.names, self.io)
-    }
-
-    /// Returns every published blob with its size in bytes, in no order.
-    pub fn blobs(&self) -> impl Iterator<Item = Result<(Digest, u64), Error>> + use<'a> {
-        let disk = *self;
-        disk.layout.blobs().filter_map(move |digest| digest.and_then(|digest| disk.sized(digest)).transpose())
-    }
-
-    fn sized(&self, digest: Digest) -> Result<Option<(Digest, u64)>, Error> {
-        Ok(look::metadata(&self.layout.blob(&digest))?.map(|found| (digest, found.len())))
-    }
-
-    /// Returns every repository that has a folder here; the hosted ones come last. Goes on after a failure.
-    pub fn repositories(&self) -> impl Iterator<Item = Result<Repository, Error>> + use<'a> {
-        self.layout.repositories()
     }
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Durability, Error, atomic_fs::Directory, layout, look};
+use super::{Durability, Error, LinkKind, atomic_fs::Directory, layout, look};
 use crate::{
     lanes::Blocking,
     oci::{Algorithm, Digest, Tag},
@@ -141,8 +141,17 @@ impl<'a> RepositoryLinks<'a> {
         let _ = above.map(|dir| self.names.remove_empty(dir)).take_while(|removed| *removed).count();
     }
 
+    /// Returns the folder of the links of one kind.
+    pub(super) fn home_of(&self, kind: LinkKind<'_>) -> PathBuf {
+        match kind {
+            LinkKind::Layer => layout::layers(&self.dir),
+            LinkKind::Revision => layout::revisions(&self.dir),
+            LinkKind::History(tag) => layout::tag(&self.dir, tag).join("index"),
+        }
+    }
+
     /// Removes a link with the folder that it lies in.
-    fn remove_link(&self, home: &Path, digest: &Digest, durability: Durability) -> Result<(), Error> {
+    pub(super) fn remove_link(&self, home: &Path, digest: &Digest, durability: Durability) -> Result<(), Error> {
         let link = layout::link(home, digest);
         self.names.remove(&link, durability)?;
         self.names.remove_emptied(&link);
@@ -193,6 +202,11 @@ impl<'a> RepositoryLinks<'a> {
     /// Returns every tag and its digest, in no order; the digest is `None` if the link is damaged.
     pub fn tags(&self) -> impl Iterator<Item = Result<(Tag, Option<Digest>), Error>> + '_ {
         self.tag_names().filter_map(|tag| tag.and_then(|tag| self.named(tag)).transpose())
+    }
+
+    /// As [`RepositoryLinks::tags`].
+    pub(super) fn into_tags(self) -> impl Iterator<Item = Result<(Tag, Option<Digest>), Error>> + use<'a> {
+        self.tag_names().filter_map(move |tag| tag.and_then(|tag| self.named(tag)).transpose())
     }
 
     fn tag_names(&self) -> impl Iterator<Item = Result<Tag, Error>> + use<'a> {
@@ -276,7 +290,7 @@ fn read(link: &Path) -> Result<Option<Digest>, Error> {
 }
 
 /// Returns the digests that have a link below `home`. A folder without a link is being removed, and is skipped.
-fn digests(home: &Path) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
+pub(super) fn digests(home: &Path) -> impl Iterator<Item = Result<Digest, Error>> + use<> {
     let home = home.to_owned();
     [Algorithm::Sha256, Algorithm::Sha512].into_iter().flat_map(move |algorithm| {
         let (home, name) = (home.clone(), algorithm.as_str());

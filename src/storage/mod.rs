@@ -10,11 +10,14 @@ mod blob_file;
 mod blocks;
 mod claim;
 mod disk;
+mod durable_disk;
+mod durable_store;
 mod error;
 mod last_uses;
 mod layout;
 mod ledger;
 mod limits;
+mod link_kind;
 mod links;
 mod lock;
 mod lock_regions;
@@ -35,14 +38,16 @@ use std::{collections::HashSet, fs, path::Path, sync::Arc};
 
 use atomic_fs::Directory;
 pub use atomic_fs::Durability;
-pub use blob_file::{BlobFile, FileStamp, Published, Stored};
+pub use blob_file::{BlobFile, FileStamp, NewFile, Published, Stored};
 pub use claim::{Claim, Verdict};
 pub use disk::Disk;
+pub use durable_store::{AppendBytes, BlobContent, DurableStore};
 pub use error::Error;
 pub use last_uses::{LastUse, LastUses};
 use layout::Layout;
 pub use ledger::{Change, Ledger, MIN_QUOTA_BYTES, MirroredBytes, Purpose, Reservation, Totals};
 pub use limits::{Bound, SpaceLimits};
+pub use link_kind::LinkKind;
 pub use links::{RepositoryLinks, named_by};
 use lock::Lock;
 use mount_roots::MountRoots;
@@ -51,7 +56,7 @@ pub use short::{Bounded, InsufficientSpace, LeasedBytes};
 pub use staged::{FileWriter, Staged};
 pub use upload_allocation::UploadAllocation;
 use upload_allocation::UploadAllocations;
-pub use uploads::{Opened, Upload, Uploads};
+pub use uploads::{Opened, Upload, UploadFile, Uploads};
 pub use usage::{Delta, Filesystem, Sum, Usage};
 
 use crate::{lanes::Blocking, oci::Digest};
@@ -123,3 +128,6 @@ impl Storage {
         self.unsynced.lock().retain(|(failed, _)| failed != digest);
     }
 }
+
+#[cfg(test)]
+mod contract_tests;

@@ -10,7 +10,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    BlobFile, Error, Reservation,
+    BlobFile, Error, Purpose, Reservation,
     atomic_fs::{Directory, signed},
     blocks::{blocks, take_blocks},
     ledger::Charge,
@@ -91,6 +91,19 @@ impl UploadAllocation {
             none => *none = Some(reservation),
         }
         Ok(())
+    }
+
+    /// Reserves and allocates what is missing for bytes up to the offset `end`. Frees no space for them.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if there is no room.
+    pub(super) fn cover(&self, io: &Blocking, end: u64) -> Result<(), Error> {
+        let missing = end.saturating_sub(self.until());
+        if missing == 0 {
+            return Ok(());
+        }
+        let reserved = Arc::clone(&self.names.ledger).reserve(Purpose::Hosted, missing);
+        self.grow(io, reserved.map_err(|_| Error::Full(self.path.clone()))?, missing)
     }
 
     /// Frees the unused part. No write may follow.

@@ -33,11 +33,21 @@ pub struct Upload<'a> {
     _io: &'a Blocking,
 }
 
-/// The result of opening a session's file.
+/// The open file of an upload session. The rules allocate its space ahead of the bytes; what they did not is reserved as
+/// the bytes are appended.
 #[derive(Debug)]
-pub enum Opened {
+pub struct UploadFile {
+    /// The writer of its bytes.
+    pub writer: FileWriter,
+    /// The space that the bytes may take.
+    pub allocation: Arc<UploadAllocation>,
+}
+
+/// The result of opening a session for writing.
+#[derive(Debug)]
+pub enum Opened<W = UploadFile> {
     /// It is open for writing, exclusively.
-    Writable(FileWriter, Arc<UploadAllocation>),
+    Writable(W),
     /// Another request is writing to it, or its last write has not ended.
     Busy,
     /// The session does not exist any more.
@@ -67,9 +77,9 @@ impl<'a> Uploads<'a> {
     }
 
     /// Returns every session with the time of its last write.
-    pub fn all(&self) -> impl Iterator<Item = Result<(UploadId, SystemTime), Error>> + '_ {
+    pub fn all(self) -> impl Iterator<Item = Result<(UploadId, SystemTime), Error>> + use<'a> {
         let ids = look::folders(&self.dir, |name| name.parse().ok());
-        ids.filter_map(|id: Result<UploadId, Error>| {
+        ids.filter_map(move |id: Result<UploadId, Error>| {
             id.and_then(|id| Ok(self.named(id).last_activity()?.map(|last| (id, last)))).transpose()
         })
     }
@@ -115,7 +125,8 @@ impl Upload<'_> {
             file.file().set_len(written).map_err(Error::at(&path))?;
         }
         let allocation = Arc::new(allocation);
-        Ok(Opened::Writable(FileWriter::allocations(path, file, Arc::clone(&allocation)), allocation))
+        let writer = FileWriter::allocations(path, file, Arc::clone(&allocation));
+        Ok(Opened::Writable(UploadFile { writer, allocation }))
     }
 
     /// Converts the error of a read of its bytes.

@@ -9,7 +9,7 @@ use entrepot::{
     },
     lanes::Blocking,
     oci::{Digest, Domain, Repository},
-    storage::{Durability, Purpose, SpaceLimits, Storage},
+    storage::{Durability, DurableStore, Purpose, SpaceLimits, Storage},
 };
 
 /// Blobs of an image, its manifest among them.

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use crate::{
     oci::{Digest, Manifest, Repository, Tag},
     registry::{Error, store::stored_manifests},
-    storage::{Disk, RepositoryLinks},
+    storage::{Disk, DurableStore, LinkKind},
 };
 
 /// The planned removals of one repository, in their order (law 2 of ARCHITECTURE.md).
@@ -41,14 +41,13 @@ impl GcPlan {
         untagged: bool,
         is_used: impl Fn(&Digest) -> bool,
     ) -> Result<Self, Error> {
-        let links = disk.links(repository);
         let mut manifests = RepositoryManifests::new();
-        for digest in links.revisions() {
+        for digest in disk.linked(repository, LinkKind::Revision) {
             let digest = digest?;
             manifests.insert(digest, stored_manifests::read(disk, &digest)?);
         }
         let kept = match untagged {
-            true => reachable(&links, &manifests)?.map(|tagged| with_used(tagged, &manifests, is_used)),
+            true => reachable(disk, repository, &manifests)?.map(|tagged| with_used(tagged, &manifests, is_used)),
             false => Some((manifests.keys().copied().collect(), false)),
         };
         let unread =
@@ -59,7 +58,12 @@ impl GcPlan {
         let Some((kept, keeps_used)) = kept.filter(|(kept, _)| !is_unread(kept)) else {
             // Its children are unknown, so nothing in the repository is removed.
             tracing::warn!(%repository, "unreadable manifest, or a tag without one; nothing of the repository is collected");
-            let named = manifests.keys().copied().map(Ok).chain(links.layers()).collect::<Result<_, _>>()?;
+            let named = manifests
+                .keys()
+                .copied()
+                .map(Ok)
+                .chain(disk.linked(repository, LinkKind::Layer))
+                .collect::<Result<_, _>>()?;
             return Ok(Self { named, ..Self::default() });
         };
         let mut plan = Self { keeps_used, ..Self::default() };
@@ -71,13 +75,13 @@ impl GcPlan {
                 plan.manifests.push((*digest, manifest.as_ref().and_then(|manifest| manifest.subject)));
             }
         }
-        for layer in links.layers() {
+        for layer in disk.linked(repository, LinkKind::Layer) {
             let layer = layer?;
             if !plan.named.contains(&layer) {
                 plan.layers.push(layer);
             }
         }
-        for previous_tags in links.previous_tags() {
+        for previous_tags in disk.links(repository).previous_tags() {
             let (tag, digest) = previous_tags?;
             if !kept.contains(&digest) {
                 plan.previous_tags.push((tag, digest));
@@ -120,11 +124,12 @@ impl<'a> ReachableManifests<'a> {
 
 /// Returns what the tags reach; `None` if a tag's link is damaged, so that its manifest is unknown.
 fn reachable<'a>(
-    links: &RepositoryLinks<'_>,
+    disk: impl DurableStore,
+    repository: &Repository,
     manifests: &'a RepositoryManifests,
 ) -> Result<Option<ReachableManifests<'a>>, Error> {
     let mut reached = ReachableManifests::new(manifests);
-    for tagged in links.tags() {
+    for tagged in disk.tags(repository) {
         let (_, Some(digest)) = tagged? else { return Ok(None) };
         reached.add(digest);
     }

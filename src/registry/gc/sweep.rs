@@ -17,9 +17,10 @@ use crate::{
         store::{
             blob_store::BlockingStore,
             gc_guard::{Recent, RemovalOutcome, short},
+            links,
         },
     },
-    storage::{self, Durability, RepositoryLinks},
+    storage::{self, Durability, DurableStore, LinkKind},
 };
 
 /// The options of a collection.
@@ -79,9 +80,9 @@ enum Pruned {
 }
 
 /// The plan for a repository.
+#[derive(Clone, Copy)]
 struct Pruning<'a> {
     repository: &'a Repository,
-    links: &'a RepositoryLinks<'a>,
     plan: &'a GcPlan,
     /// Blobs used in the grace period stay. If the repository is pushed to after the plan was made, the rest stays.
     recent: Recent,
@@ -147,17 +148,17 @@ impl Collector<'_> {
     /// Prunes a repository and records the references that remain. A mirrored repository keeps all its links, since
     /// clients may request them by digest.
     fn repository(&mut self, repository: &Repository) -> Result<(), Error> {
-        let links = self.store.disk.links(repository);
+        let disk = self.store.disk;
         if repository.domain.is_some() {
-            for digest in links.all() {
+            for digest in links::all(&disk, repository) {
                 self.mirrored.insert(short(&digest?));
             }
             return Ok(());
         }
         let mut gone = HashSet::new();
-        let plan = self.prune_repeatedly(repository, &links, &mut gone)?;
+        let plan = self.prune_repeatedly(repository, &mut gone)?;
         let mut is_empty = true;
-        for digest in links.all() {
+        for digest in links::all(&disk, repository) {
             let digest = digest?;
             is_empty = false;
             // After a dry run the links are still there; otherwise the disk has only the remaining ones.
@@ -168,24 +169,19 @@ impl Collector<'_> {
         self.hosted.extend(plan.named.iter().map(short));
         if is_empty && !self.collection.mode.is_dry() {
             let _repository = self.store.protection.locks.repository(repository);
-            links.remove_empty_folders();
+            disk.links(repository).remove_empty_folders();
         }
         Ok(())
     }
 
     /// Plans and prunes, and plans anew if a push came in between. Returns the last plan.
-    fn prune_repeatedly(
-        &mut self,
-        repository: &Repository,
-        links: &RepositoryLinks<'_>,
-        gone: &mut HashSet<Digest>,
-    ) -> Result<GcPlan, Error> {
+    fn prune_repeatedly(&mut self, repository: &Repository, gone: &mut HashSet<Digest>) -> Result<GcPlan, Error> {
         let mut tries = 0;
         loop {
             let recent = self.recent.planned_now();
             let is_used = |digest: &Digest| self.store.protection.gc_guard.is_protected(repository, digest, recent);
             let plan = GcPlan::make(self.store.disk, repository, self.collection.untagged, is_used)?;
-            let pruned = self.prune_claimed(&Pruning { repository, links, plan: &plan, recent }, gone)?;
+            let pruned = self.prune_claimed(&Pruning { repository, plan: &plan, recent }, gone)?;
             tries += 1;
             if pruned != Pruned::Outdated || tries == MAX_ATTEMPTS {
                 self.collected.active += u64::from(plan.keeps_used || pruned != Pruned::Whole);
@@ -215,9 +211,9 @@ impl Collector<'_> {
     /// Carries out the plan until the repository or one of these manifests is used: then it stops, because the rest of
     /// the plan may be outdated. If the claim could not be written, the first manifest removed becomes the claim.
     fn prune(&mut self, pruning: &Pruning<'_>, mut claimed: bool, gone: &mut HashSet<Digest>) -> Result<Pruned, Error> {
-        let Pruning { repository, links, plan, .. } = *pruning;
+        let (Pruning { repository, plan, .. }, disk) = (*pruning, self.store.disk);
         for (tag, digest) in &plan.previous_tags {
-            let remove = || links.remove_previous_tag(tag, digest, UNSYNCED);
+            let remove = || disk.remove_link(repository, LinkKind::History(tag), digest, UNSYNCED);
             if self.unlink(pruning, digest, Link::default(), remove)? != RemovalOutcome::Removed(()) {
                 return Ok(Pruned::Outdated);
             }
@@ -225,8 +221,8 @@ impl Collector<'_> {
         for (digest, subject) in &plan.manifests {
             let link = Link { revision: true, named: Some(0), ..Link::default() };
             let remove = || match std::mem::replace(&mut claimed, true) {
-                true => links.remove_revision(digest, UNSYNCED),
-                false => links.turn_into_claim(digest),
+                true => disk.remove_link(repository, LinkKind::Revision, digest, UNSYNCED),
+                false => disk.links(repository).turn_into_claim(digest),
             };
             if self.unlink(pruning, digest, link, remove)? != RemovalOutcome::Removed(()) {
                 return Ok(Pruned::Outdated);
@@ -246,7 +242,9 @@ impl Collector<'_> {
         let mut pruned = Pruned::Whole;
         for digest in &pruning.plan.layers {
             let link = Link { layer: true, named: Some(0), ..Link::default() };
-            match self.unlink(pruning, digest, link, || pruning.links.remove_layer(digest, UNSYNCED))? {
+            let (disk, repository) = (self.store.disk, pruning.repository);
+            let remove = || disk.remove_link(repository, LinkKind::Layer, digest, UNSYNCED);
+            match self.unlink(pruning, digest, link, remove)? {
                 RemovalOutcome::Removed(()) => {
                     gone.insert(*digest);
                     self.collected.links += 1;

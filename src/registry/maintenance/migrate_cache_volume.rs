@@ -3,7 +3,7 @@
 
 use crate::{
     oci::{Digest, Domain, Repository},
-    storage::{Disk, Durability, Error, RepositoryLinks},
+    storage::{Disk, Durability, DurableStore, Error, LinkKind},
 };
 
 /// Turns the cached repositories of such a volume into mirrored ones. Repositories with a push by Entrepot stay. If it
@@ -38,7 +38,7 @@ fn cached(disk: Disk<'_>) -> Result<Vec<Repository>, Error> {
     let mut cached = Vec::new();
     for repository in disk.repositories() {
         let repository = repository?;
-        if repository.domain.is_none() && disk.links(&repository).written_claim()?.is_none() {
+        if repository.domain.is_none() && disk.claim(&repository)?.is_none() {
             cached.push(repository);
         }
     }
@@ -47,27 +47,25 @@ fn cached(disk: Disk<'_>) -> Result<Vec<Repository>, Error> {
 
 fn migrate(disk: Disk<'_>, cached: &Repository) -> Result<(), Error> {
     let mirrored = Repository { domain: Some(Domain::docker_hub()), ..cached.clone() };
-    let (from, to) = (disk.links(cached), disk.links(&mirrored));
-    copy(disk, &from, &to)?;
-    from.remove_all()
+    copy(disk, cached, &mirrored)?;
+    disk.links(cached).remove_all()
 }
 
 /// Copies links whose bytes exist; `registry:2` removes bytes of a cache before their links.
-fn copy(disk: Disk<'_>, from: &RepositoryLinks<'_>, to: &RepositoryLinks<'_>) -> Result<(), Error> {
+fn copy(disk: impl DurableStore, from: &Repository, to: &Repository) -> Result<(), Error> {
     let here = |digest: Result<Digest, Error>| -> Result<Option<Digest>, Error> {
         let digest = digest?;
-        Ok(disk.has_blob(&digest)?.then_some(digest))
+        Ok(disk.blob_size(&digest)?.map(|_| digest))
     };
-    for layer in from.layers().filter_map(|digest| here(digest).transpose()) {
-        to.add_layer(&layer?, Durability::Unsynced)?;
+    for kind in [LinkKind::Layer, LinkKind::Revision] {
+        for digest in disk.linked(from, kind).filter_map(|digest| here(digest).transpose()) {
+            disk.add_link(to, kind, &digest?, Durability::Unsynced)?;
+        }
     }
-    for revision in from.revisions().filter_map(|digest| here(digest).transpose()) {
-        to.add_revision(&revision?, Durability::Unsynced)?;
-    }
-    for tagged in from.tags() {
+    for tagged in disk.tags(from) {
         let (tag, named) = tagged?;
         if let Some(digest) = named.map_or(Ok(None), |digest| here(Ok(digest)))? {
-            to.set_tag(&tag, &digest, Durability::Unsynced)?;
+            disk.set_tag(to, &tag, &digest, Durability::Unsynced)?;
         }
     }
     Ok(())

@@ -4,8 +4,11 @@
 use crate::{
     index::Link,
     oci::{Repository, RepositoryName},
-    registry::{Error, Mode, store::blob_store::BlockingStore},
-    storage::{Durability, RepositoryLinks},
+    registry::{
+        Error, Mode,
+        store::{blob_store::BlockingStore, links},
+    },
+    storage::{Durability, DurableStore, LinkKind},
 };
 
 /// The totals of a removal.
@@ -23,18 +26,19 @@ pub struct Removed {
 pub(super) fn remove(store: &BlockingStore<'_>, name: &RepositoryName, mode: Mode) -> Result<Removed, Error> {
     let repository = Repository { domain: None, name: name.clone() };
     let _lock = store.protection.locks.repository(&repository);
-    let links = store.disk.links(&repository);
-    if links.claim()?.is_none() && links.layers().next().transpose()?.is_none() {
+    let disk = store.disk;
+    let has_layers = || disk.linked(&repository, LinkKind::Layer).next().transpose().map(|first| first.is_some());
+    if links::claim(disk, &repository)?.is_none() && !has_layers()? {
         return Err(Error::NameUnknown);
     }
     if mode.is_dry() {
         return Ok(Removed {
-            tags: count(links.tags())?,
-            manifests: count(links.revisions())?,
-            links: count(links.layers())?,
+            tags: count(disk.tags(&repository))?,
+            manifests: count(disk.linked(&repository, LinkKind::Revision))?,
+            links: count(disk.linked(&repository, LinkKind::Layer))?,
         });
     }
-    let removed = remove_links(store, &repository, &links);
+    let removed = remove_links(store, &repository);
     store.name_claims.free();
     let removed = removed?;
     store.end_claim(&repository)?;
@@ -45,30 +49,26 @@ pub(super) fn remove(store: &BlockingStore<'_>, name: &RepositoryName, mode: Mod
 
 /// Removes tags, then revisions, then layers (law 2 of ARCHITECTURE.md). After a power failure, all or a part of
 /// them may reappear under a name that is still claimed, because the claim is removed last, and synced.
-fn remove_links(
-    store: &BlockingStore<'_>,
-    repository: &Repository,
-    links: &RepositoryLinks<'_>,
-) -> Result<Removed, Error> {
-    let mut removed = Removed::default();
-    for tagged in links.tags() {
+fn remove_links(store: &BlockingStore<'_>, repository: &Repository) -> Result<Removed, Error> {
+    let (mut removed, disk) = (Removed::default(), store.disk);
+    for tagged in disk.tags(repository) {
         let (tag, _) = tagged?;
-        links.remove_tag(&tag).inspect_err(|_| store.reread_tag(repository, &tag))?;
+        disk.remove_tag(repository, &tag).inspect_err(|_| store.reread_tag(repository, &tag))?;
         store.index.remove_tag(repository, &tag);
         removed.tags += 1;
     }
-    for digest in links.revisions() {
+    for digest in disk.linked(repository, LinkKind::Revision) {
         let digest = digest?;
         store.index.remove_link(repository, &digest, Link { revision: true, named: Some(0), ..Link::default() });
-        let unlinked = links.remove_revision(&digest, Durability::Unsynced);
+        let unlinked = disk.remove_link(repository, LinkKind::Revision, &digest, Durability::Unsynced);
         unlinked.inspect_err(|_| store.reread_link(repository, &digest))?;
         removed.manifests += 1;
     }
-    for digest in links.layers() {
+    for digest in disk.linked(repository, LinkKind::Layer) {
         let digest = digest?;
         let _digest = store.protection.locks.digest(&digest);
         store.index.remove_link(repository, &digest, Link { layer: true, named: Some(0), ..Link::default() });
-        let unlinked = links.remove_layer(&digest, Durability::Unsynced);
+        let unlinked = disk.remove_link(repository, LinkKind::Layer, &digest, Durability::Unsynced);
         unlinked.inspect_err(|_| store.reread_link(repository, &digest))?;
         removed.links += 1;
     }

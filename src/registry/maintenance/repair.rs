@@ -13,6 +13,7 @@ use crate::{
         },
         store::blob_store::BlockingStore,
     },
+    storage::{DurableStore, LinkKind},
 };
 
 impl Registry {
@@ -53,7 +54,7 @@ impl Registry {
 
     async fn fetch_again(&self, digest: &Digest, place: &Repository) -> bool {
         let (repository, wanted) = (place.clone(), *digest);
-        let look = move |store: &BlockingStore<'_>| store.disk.links(&repository).has_revision(&wanted);
+        let look = move |store: &BlockingStore<'_>| store.disk.has_link(&repository, LinkKind::Revision, &wanted);
         match self.store.blocking(Lane::Look, look).await.and_then(|looked| Ok(looked?)) {
             Ok(true) => return self.fetch_now(place, &Reference::Digest(*digest)).await.is_ok(),
             Ok(false) => {}

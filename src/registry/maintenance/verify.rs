@@ -21,7 +21,7 @@ use crate::{
             damage::{RepairResult, names},
         },
     },
-    storage::{self, Stored},
+    storage::{self, DurableStore, Stored},
 };
 
 /// The number of steps of a verification: blobs are verified by the first byte of their digests. Digests are spread
@@ -214,7 +214,7 @@ impl Verifier<'_> {
         {
             // A publication of the right bytes checks the quarantine under the same lock.
             let _lock = self.store.protection.locks.digest(digest);
-            if self.store.disk.has_blob(digest)? || owners.iter().all(|owner| owner.domain.is_some()) {
+            if self.store.disk.blob_size(digest)?.is_some() || owners.iter().all(|owner| owner.domain.is_some()) {
                 self.store.disk.release(digest)?;
                 return Ok(());
             }
@@ -222,7 +222,7 @@ impl Verifier<'_> {
         let mut restored = self.take_back(digest)?;
         for owner in owners.iter().filter(|owner| owner.domain.is_some()) {
             if !restored && (self.hooks.restore)(digest, owner) {
-                restored = self.store.disk.has_blob(digest)?;
+                restored = self.store.disk.blob_size(digest)?.is_some();
             }
         }
         let outcome = if restored { RepairResult::Restored } else { RepairResult::Quarantined };

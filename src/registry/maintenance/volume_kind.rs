@@ -5,7 +5,8 @@
 use crate::{
     config::Adopt,
     oci::{Repository, RepositoryName},
-    storage::{self, Claim, Disk, Verdict},
+    registry::store::links,
+    storage::{self, Claim, Disk, DurableStore, Verdict},
 };
 
 /// The reason that the kind of a volume is unknown.
@@ -49,7 +50,7 @@ pub fn decide(disk: Disk<'_>, listed: impl Fn(&RepositoryName) -> bool, said: Ad
         Adopt::Ask => Err(VolumeKindError::Ask { count: undecided.len(), first: first.name.clone() }),
         Adopt::Cached => Ok(disk.begin_proxy_volume()?),
         Adopt::Pushed => {
-            let claim = |place| disk.links(place).write_claim(Claim::now(Verdict::Unasked));
+            let claim = |place| disk.write_claim(place, Claim::now(Verdict::Unasked));
             Ok(undecided.iter().try_for_each(claim)?)
         }
     }
@@ -63,9 +64,8 @@ fn undecided(disk: Disk<'_>, listed: impl Fn(&RepositoryName) -> bool) -> Result
     }
     for repository in disk.repositories() {
         let repository = repository?;
-        let links = disk.links(&repository);
         let is_hosted = repository.domain.is_none() && !listed(&repository.name);
-        if is_hosted && links.written_claim()?.is_none() && links.claim()?.is_some() {
+        if is_hosted && disk.claim(&repository)?.is_none() && links::claim(disk, &repository)?.is_some() {
             found.push(repository);
         }
     }

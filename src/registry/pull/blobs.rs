@@ -23,7 +23,7 @@ use crate::{
             single_flight::Joined,
         },
     },
-    storage::{self, BlobFile, Stored},
+    storage::{self, BlobFile, DurableStore, LinkKind, Stored},
 };
 
 /// Blobs up to this many bytes are answered only after they are complete.
@@ -278,8 +278,8 @@ fn link_on_disk(
     repository: &Repository,
     digest: &Digest,
 ) -> Result<Option<Link>, storage::Error> {
-    let links = store.disk.links(repository);
-    let link = Link { layer: links.has_layer(digest)?, revision: links.has_revision(digest)?, ..Link::default() };
+    let has = |kind| store.disk.has_link(repository, kind, digest);
+    let link = Link { layer: has(LinkKind::Layer)?, revision: has(LinkKind::Revision)?, ..Link::default() };
     Ok((link != Link::default()).then_some(link))
 }
 

@@ -6,8 +6,11 @@ use std::collections::BinaryHeap;
 use crate::{
     lanes::Lane,
     oci::{Domain, Repository, RepositoryName},
-    registry::{Error, Registry, store::blob_store::BlockingStore},
-    storage,
+    registry::{
+        Error, Registry,
+        store::{blob_store::BlockingStore, links},
+    },
+    storage::{self, DurableStore},
 };
 
 /// Names read at a time to find those that may be shown.
@@ -89,7 +92,7 @@ impl Registry {
             // A hosted repository without manifests is not listed, although its name stays claimed.
             let listed = |place: Result<Repository, storage::Error>| -> Result<Option<String>, storage::Error> {
                 let place = place?;
-                let holds = place.domain.is_some() || store.disk.links(&place).has_revisions()?;
+                let holds = place.domain.is_some() || links::has_manifests(store.disk, &place)?;
                 Ok((place.domain == home && holds).then(|| place.name.to_string()))
             };
             let names = store.disk.repositories().filter_map(|place| listed(place).transpose());
@@ -126,8 +129,7 @@ impl Registry {
         // All tags in one page: each page would cost a full walk.
         let (place, after, most) = (repository.clone(), after.to_owned(), limit.unwrap_or(usize::MAX));
         let walk = move |store: &BlockingStore<'_>| {
-            let links = store.disk.links(&place);
-            let names = links.tags().map(|tagged| tagged.map(|(tag, _)| tag.to_string()));
+            let names = store.disk.tags(&place).map(|tagged| tagged.map(|(tag, _)| tag.to_string()));
             first(names, &after, most.saturating_add(1))
         };
         Ok(NamePage::new(self.store.blocking(Lane::List, walk).await??, most))

@@ -10,6 +10,7 @@ use crate::{
         fill::list_cache::{ListAnswer, ListKey},
         store::{blob_store::BlockingStore, single_flight::Joined},
     },
+    storage::DurableStore,
     upstream::Page,
 };
 use std::{sync::Arc, time::Instant};
@@ -78,8 +79,7 @@ impl Registry {
         }
         let place = repository.clone();
         let look = move |store: &BlockingStore<'_>| {
-            let links = store.disk.links(&place);
-            let names = links.tags().map(|tagged| tagged.map(|(tag, _)| tag.to_string()));
+            let names = store.disk.tags(&place).map(|tagged| tagged.map(|(tag, _)| tag.to_string()));
             let mut tags = names.collect::<Result<Vec<_>, _>>()?;
             tags.sort_unstable();
             let body = || serde_json::json!({ "name": place.name.as_str(), "tags": tags }).to_string();

@@ -16,6 +16,7 @@ use crate::{
         state::Fetched,
         store::{blob_store::BlockingStore, single_flight::Joined, tag_cache::TagAnswer},
     },
+    storage::DurableStore,
 };
 
 impl Registry {
@@ -335,7 +336,7 @@ impl Registry {
             .collect();
         let look = move |store: &BlockingStore<'_>| {
             for digest in needed {
-                if !store.disk.has_blob(&digest)? {
+                if store.disk.blob_size(&digest)?.is_none() {
                     return Ok(Some(digest));
                 }
             }

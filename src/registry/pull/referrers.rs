@@ -10,7 +10,7 @@ use crate::{
         Error, Registry,
         store::{blob_store::BlockingStore, manifests, referrer_descriptor::ReferrerDescriptor},
     },
-    storage,
+    storage::{self, DurableStore, LinkKind},
 };
 
 /// Referrers on a page, at most.
@@ -107,7 +107,7 @@ impl Registry {
                 let manifest = crate::registry::store::stored_manifests::read(store.disk, &digest)?;
                 Ok(manifest.is_some_and(|found| found.subject == Some(subject)).then(|| digest.to_string()))
             };
-            let revisions = store.disk.links(&place).revisions();
+            let revisions = store.disk.linked(&place, LinkKind::Revision);
             first(revisions.filter_map(|digest| refers(digest).transpose()), &after, MAX_PAGE_REFERRERS + 1)
         };
         let found = self.store.blocking(Lane::List, walk).await??;

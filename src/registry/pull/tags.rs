@@ -16,7 +16,7 @@ use crate::{
             tag_cache::{TagAnswer, is_later, is_younger},
         },
     },
-    storage,
+    storage::{self, DurableStore},
 };
 
 /// A result of an upstream that several requests share.
@@ -153,7 +153,7 @@ impl Registry {
             return Ok(Some((fact.digest, fact.checked())));
         }
         let (place, wanted) = (repository.clone(), tag.clone());
-        let look = move |store: &BlockingStore<'_>| store.disk.links(&place).tag(&wanted);
+        let look = move |store: &BlockingStore<'_>| store.disk.tag(&place, &wanted);
         match self.store.blocking(Lane::Look, look).await? {
             Ok(digest) => Ok(digest.map(|digest| (digest, SystemTime::UNIX_EPOCH))),
             // registry:2 leaves empty links after a crash. Such a link is a miss, and the next push or pull repairs it.

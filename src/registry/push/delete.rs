@@ -5,8 +5,11 @@ use crate::{
     index::Link,
     lanes::Lane,
     oci::{Digest, Repository, Tag},
-    registry::{Error, Registry, store::blob_store::BlockingStore},
-    storage::{self, Durability},
+    registry::{
+        Error, Registry,
+        store::{blob_store::BlockingStore, links},
+    },
+    storage::{self, Durability, DurableStore, LinkKind},
 };
 
 impl Registry {
@@ -24,7 +27,7 @@ impl Registry {
         let lock = self.store.protection.locks.wait_for_repository(repository).await;
         let delete = move |store: &BlockingStore<'_>| {
             let _lock = lock;
-            let removed = store.disk.links(&place).remove_tag(&tag);
+            let removed = store.disk.remove_tag(&place, &tag);
             removed.inspect_err(|_| store.reread_tag(&place, &tag))?;
             store.index.remove_tag(&place, &tag);
             Ok(())
@@ -45,16 +48,16 @@ impl Registry {
         let lock = self.store.protection.locks.wait_for_repository(repository).await;
         let delete = move |store: &BlockingStore<'_>| {
             let _lock = lock;
-            let links = store.disk.links(&place);
+            let disk = store.disk;
             let claimed = store.keep_claim(&place)?;
-            for tag in links.tags_of(&digest)? {
-                links.remove_tag(&tag).inspect_err(|_| store.reread_tag(&place, &tag))?;
+            for tag in links::tags_of(disk, &place, &digest)? {
+                disk.remove_tag(&place, &tag).inspect_err(|_| store.reread_tag(&place, &tag))?;
                 store.index.remove_tag(&place, &tag);
             }
             let removed = match claimed {
-                true => links.remove_revision(&digest, Durability::Synced),
+                true => disk.remove_link(&place, LinkKind::Revision, &digest, Durability::Synced),
                 // There is no space for the claim on a full disk, but a delete must succeed there.
-                false => links.turn_into_claim(&digest),
+                false => disk.links(&place).turn_into_claim(&digest),
             };
             removed.inspect_err(|_| store.reread_link(&place, &digest))?;
             store.index.remove_link(&place, &digest, Link { revision: true, ..Link::default() });
@@ -79,7 +82,7 @@ impl Registry {
         let of_digest = self.store.protection.locks.wait_for_digest(&digest).await;
         let delete = move |store: &BlockingStore<'_>| {
             let _locks = (of_repository, of_digest);
-            let removed = store.disk.links(&place).remove_layer(&digest, Durability::Synced);
+            let removed = store.disk.remove_link(&place, LinkKind::Layer, &digest, Durability::Synced);
             removed.inspect_err(|_| store.reread_link(&place, &digest))?;
             store.index.remove_link(&place, &digest, Link { layer: true, ..Link::default() });
             Ok(())

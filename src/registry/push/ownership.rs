@@ -20,7 +20,7 @@ use crate::{
             upstream_health::UpstreamHealth,
         },
         policy::{TAKEN, not_ours},
-        store::{blob_store::BlockingStore, claims::ClaimPermission},
+        store::{blob_store::BlockingStore, claims::ClaimPermission, links},
     },
     storage::Verdict,
 };
@@ -35,7 +35,7 @@ impl Registry {
             return Ok(claimed);
         }
         let place = repository.clone();
-        let claim = self.store.blocking(Lane::Look, move |store| store.disk.links(&place).claim()).await??;
+        let claim = self.store.blocking(Lane::Look, move |store| links::claim(store.disk, &place)).await??;
         Ok(claim.is_some())
     }
 

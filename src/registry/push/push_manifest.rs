@@ -12,7 +12,7 @@ use crate::{
         ClaimPermission, Error, Registry, StoredManifest,
         store::{blob_store::BlockingStore, manifests},
     },
-    storage::{Durability, Purpose},
+    storage::{Durability, DurableStore, LinkKind, Purpose},
 };
 
 /// The most that a tag's links and their folders occupy, in bytes.
@@ -149,11 +149,10 @@ impl Registry {
     /// must match, because clients reject an image if it does not.
     async fn is_stored(&self, descriptor: &Descriptor) -> Result<bool, Error> {
         let (digest, size) = (descriptor.digest, descriptor.size);
-        match self.store.blocking(Lane::Look, move |store| store.disk.blob(&digest)).await?? {
+        match self.store.blocking(Lane::Look, move |store| store.disk.blob_size(&digest)).await?? {
             None => Ok(false),
-            Some(stored) if stored.stamp.size == size => Ok(true),
-            Some(stored) => {
-                let found = stored.stamp.size;
+            Some(found) if found == size => Ok(true),
+            Some(found) => {
                 Err(Error::ManifestInvalid(format!("{digest} is said to have {size} bytes, and has {found}")))
             }
         }
@@ -208,13 +207,13 @@ fn link(
     if !store.claim(repository, permission)? {
         return Ok(false);
     }
-    let links = store.disk.links(repository);
-    let added = links.add_revision(&manifest.digest, Durability::Synced);
+    let disk = store.disk;
+    let added = disk.add_link(repository, LinkKind::Revision, &manifest.digest, Durability::Synced);
     added.inspect_err(|_| store.reread_link(repository, &manifest.digest))?;
     manifests::note(store.index, repository, manifest);
     store.index.promoted(&manifest.digest);
     for tag in tags {
-        let set = links.set_tag(tag, &manifest.digest, Durability::Synced);
+        let set = disk.set_tag(repository, tag, &manifest.digest, Durability::Synced);
         set.inspect_err(|_| store.reread_tag(repository, tag))?;
         store.index.put_tag(repository, tag, manifest.digest, SystemTime::now());
     }

@@ -24,7 +24,7 @@ use crate::{
             hashing_writer::{HashState, HashingFile, Writer},
         },
     },
-    storage::{self, Disk, Opened, Purpose, Upload, UploadAllocation},
+    storage::{self, AppendBytes, Disk, DurableStore, Opened, Purpose, Upload, UploadAllocation, UploadFile},
 };
 
 /// Bytes of one read while a session is restored from disk.
@@ -119,7 +119,7 @@ impl Registry {
         let guard = self.store.protection.gc_guard.guard_upload(repository, None).await;
         let begin = move |store: &BlockingStore<'_>| {
             let _held = (reservation, guard);
-            store.disk.uploads(&place).begin(id, &started).map(drop)
+            store.disk.begin_upload(&place, id, &started)
         };
         self.store.blocking(Lane::Write, begin).await??;
         self.sessions.0.states.lock().insert(id, Arc::new(AsyncMutex::new(HashState::new(algorithm.hasher()))));
@@ -135,7 +135,7 @@ impl Registry {
             return Err(Error::UploadUnknown);
         }
         let place = repository.clone();
-        let look = move |store: &BlockingStore<'_>| store.disk.uploads(&place).named(id).received();
+        let look = move |store: &BlockingStore<'_>| store.disk.upload_size(&place, id);
         self.store.blocking(Lane::Look, look).await??.ok_or(Error::UploadUnknown)
     }
 
@@ -154,12 +154,12 @@ impl Registry {
         }
         let place = repository.clone();
         // The lock moves into the work: after a disconnect, opening late must not truncate bytes of the next request.
-        let open = move |store: &BlockingStore<'_>| match store.disk.uploads(&place).named(id).writer(state.written)? {
-            Opened::Writable(writer, allocation) => Ok((writer, allocation, state)),
+        let open = move |store: &BlockingStore<'_>| match store.disk.resume_upload(&place, id, state.written)? {
+            Opened::Writable(file) => Ok((file, state)),
             Opened::Busy => Err(Error::UploadRange { received: state.written }),
             Opened::Gone => Err(Error::UploadUnknown),
         };
-        let (writer, allocation, state) = self.store.blocking(Lane::Write, open).await??;
+        let (UploadFile { writer, allocation }, state) = self.store.blocking(Lane::Write, open).await??;
         let writer = Writer::new(HashingFile::new(writer, state), self.store.execution.lanes().clone());
         Ok(UploadWriter { repository: repository.clone(), id, allocation, writer, store: self.store.clone(), guard })
     }
@@ -204,8 +204,7 @@ impl Registry {
             let hashing_file = store.blocking(Lane::Write, end).await?;
             let committed = commit(&store, &repository, id, hashing_file.state(), digest).await;
             if is_final(&committed) {
-                let remove =
-                    move |store: &BlockingStore<'_>| sessions.end(id, &store.disk.uploads(&repository).named(id));
+                let remove = move |store: &BlockingStore<'_>| sessions.end(store.disk, &repository, id);
                 store.blocking(Lane::Write, remove).await?;
             }
             drop(hashing_file);
@@ -224,7 +223,7 @@ impl Registry {
         let state = self.hold(repository, id).await?;
         let (sessions, place) = (self.sessions.clone(), repository.clone());
         let cancel = move |store: &BlockingStore<'_>| {
-            sessions.end(id, &store.disk.uploads(&place).named(id));
+            sessions.end(store.disk, &place, id);
             drop(state);
         };
         self.store.blocking(Lane::Write, cancel).await
@@ -254,9 +253,8 @@ impl Registry {
             let Some(repository) = Some(repository?).filter(|repository| repository.domain.is_none()) else {
                 return Ok(0);
             };
-            let uploads = disk.uploads(&repository);
-            let all: Vec<_> = uploads.all().collect::<Result<_, _>>()?;
-            let purge = |id: UploadId| self.purge(&repository, id, &uploads.named(id), mode, old);
+            let all: Vec<_> = disk.uploads_of(&repository).collect::<Result<_, _>>()?;
+            let purge = |id: UploadId| self.purge(disk, &repository, id, mode, old);
             Ok(all.into_iter().filter(|(id, last)| old(last) && purge(*id)).count())
         };
         let purged = disk.repositories().map(|repository| {
@@ -271,9 +269,9 @@ impl Registry {
     /// Purges a session that is still old, unless a request is writing to it.
     fn purge(
         &self,
+        disk: Disk<'_>,
         repository: &Repository,
         id: UploadId,
-        upload: &Upload<'_>,
         mode: Mode,
         is_old: impl Fn(&SystemTime) -> bool,
     ) -> bool {
@@ -284,12 +282,13 @@ impl Registry {
         let Ok(_lock) = held.try_lock() else { return false };
         let Ok(_alone) = self.sessions.0.loading.try_lock() else { return false };
         let changed = self.sessions.0.states.lock().contains_key(&id) != loaded;
+        let upload = disk.uploads(repository).named(id);
         if changed || !upload.last_activity().is_ok_and(|last| last.is_some_and(|last| is_old(&last))) {
             return false;
         }
         tracing::info!(%id, %repository, "{} an abandoned upload", if mode.is_dry() { "would remove" } else { "removing" });
         if !mode.is_dry() {
-            self.sessions.end(id, upload);
+            self.sessions.end(disk, repository, id);
             self.metrics.found(MaintenanceEvent::Collected(CollectedKind::Upload, 0));
         }
         true
@@ -369,8 +368,8 @@ fn is_final(committed: &Result<(), Error>) -> bool {
 /// them, and the kernel would then report success for the next sync although they are not on the disk.
 fn read_back(disk: Disk<'_>, upload: &Upload<'_>) -> Result<HashState, Error> {
     let received = upload.received()?.ok_or(Error::UploadUnknown)?;
-    let writer = match upload.writer(received)? {
-        Opened::Writable(writer, _) => writer,
+    let session = match upload.writer(received)? {
+        Opened::Writable(session) => session,
         Opened::Busy => return Err(Error::UploadRange { received }),
         Opened::Gone => return Err(Error::UploadUnknown),
     };
@@ -381,7 +380,7 @@ fn read_back(disk: Disk<'_>, upload: &Upload<'_>) -> Result<HashState, Error> {
         if length == 0 {
             return Ok(state);
         }
-        writer.write_at(disk.io(), &buffer[..length], state.written)?;
+        session.append(disk.io(), &buffer[..length], state.written)?;
         state.hasher.update(&buffer[..length]);
         state.written += length as u64;
     }

@@ -16,8 +16,9 @@ use crate::{
     oci::Repository,
     registry::{
         Error,
-        store::{blob_store::BlockingStore, manifests, stored_manifests::read_stored},
+        store::{blob_store::BlockingStore, links, manifests, stored_manifests::read_stored},
     },
+    storage::{DurableStore, LinkKind},
 };
 
 /// The time between a rebuild that could not read everything and the next one.
@@ -181,11 +182,10 @@ fn walk(store: &BlockingStore<'_>) -> Result<(), Error> {
 fn remove_empty_folders(store: &BlockingStore<'_>) -> Result<(), Error> {
     for repository in store.disk.repositories() {
         let repository = repository?;
-        let links = store.disk.links(&repository);
-        if links.all().next().transpose()?.is_some() {
+        if links::all(&store.disk, &repository).next().transpose()?.is_some() {
             continue;
         }
-        links.remove_empty_folders();
+        store.disk.links(&repository).remove_empty_folders();
         if repository.domain.is_some() {
             store.delist_if_gone(&repository);
         }
@@ -194,22 +194,22 @@ fn remove_empty_folders(store: &BlockingStore<'_>) -> Result<(), Error> {
 }
 
 fn index_repository(store: &BlockingStore<'_>, repository: &Repository) -> Result<u64, Error> {
-    let links = store.disk.links(repository);
+    let disk = store.disk;
     // Durability is not on disk: blobs are synced once more if it matters. Mirrored repositories come first, and a
     // hosted link takes precedence.
     let mut count = 0;
-    if repository.domain.is_some() || links.has_revisions()? {
+    if repository.domain.is_some() || links::has_manifests(disk, repository)? {
         store.index.add_repository(repository);
     }
     if repository.domain.is_none() {
         store.recall_claim(repository)?;
     }
-    for digest in links.layers() {
+    for digest in disk.linked(repository, LinkKind::Layer) {
         let digest = digest?;
         count += 1;
         store.index.linked(repository, &digest, Link { layer: true, ..Link::default() });
     }
-    for digest in links.revisions() {
+    for digest in disk.linked(repository, LinkKind::Revision) {
         let digest = digest?;
         count += 1;
         match read_stored(store.disk, &digest)? {
@@ -217,14 +217,14 @@ fn index_repository(store: &BlockingStore<'_>, repository: &Repository) -> Resul
             None => store.index.linked(repository, &digest, Link { revision: true, ..Link::default() }),
         }
     }
-    for tagged in links.tags() {
+    for tagged in disk.tags(repository) {
         // A damaged link is read from the disk again on request.
         let (tag, Some(_)) = tagged? else { continue };
         let _lock = store.protection.locks.tag(repository, &tag);
         // The time of the last check is not on disk, so the tag counts as stale, which costs one HEAD. A newer answer
         // stays.
         if store.index.tag(repository, &tag).is_none()
-            && let Some(digest) = links.tag(&tag)?
+            && let Some(digest) = disk.tag(repository, &tag)?
         {
             store.index.put_tag(repository, &tag, digest, SystemTime::UNIX_EPOCH);
         }

@@ -7,6 +7,7 @@ use crate::{
         Error,
         store::{access_tracker, blob_store::BlockingStore},
     },
+    storage::DurableStore,
 };
 
 /// Walks the disk and corrects the index and the ledger.
@@ -34,7 +35,7 @@ fn found(store: &BlockingStore<'_>, digest: &Digest) -> Result<(), Error> {
 fn forget_missing(store: &BlockingStore<'_>) -> Result<(), Error> {
     for digest in store.index.blob_batches().flatten() {
         let _lock = store.protection.locks.digest(&digest);
-        if !store.disk.has_blob(&digest)? {
+        if store.disk.blob_size(&digest)?.is_none() {
             forget_gone(store, &digest);
         }
     }

@@ -20,7 +20,7 @@ use crate::{
         BlobUsage, Error, ProgressCallback,
         store::{access_tracker, blob_store::BlockingStore},
     },
-    storage::Usage,
+    storage::{DurableStore, Usage},
 };
 
 /// The interval of checking if the index is complete.

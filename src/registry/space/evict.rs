@@ -12,9 +12,9 @@ use crate::{
     oci::{Digest, Manifest, Repository},
     registry::{
         Error,
-        store::{access_tracker, blob_store::BlockingStore, gc_guard::RemovalOutcome, stored_manifests},
+        store::{access_tracker, blob_store::BlockingStore, gc_guard::RemovalOutcome, links, stored_manifests},
     },
-    storage::{Durability, MirroredBytes},
+    storage::{Durability, DurableStore, LinkKind, MirroredBytes},
 };
 
 /// Blobs taken from the queue at a time.
@@ -184,20 +184,19 @@ impl BlockingStore<'_> {
         let is_manifest = kind == BlobKind::Manifest;
         let manifest = if is_manifest { stored_manifests::read(self.disk, digest)? } else { None };
         for place in holders {
-            let links = self.disk.links(place);
             if is_manifest {
-                for tag in links.tags_of(digest)? {
+                for tag in links::tags_of(self.disk, place, digest)? {
                     self.unlink_tag(place, &tag, digest)?;
                 }
-                for previous_tags in links.previous_tags() {
+                for previous_tags in self.disk.links(place).previous_tags() {
                     let (tag, named) = previous_tags?;
                     if named != *digest {
                         continue;
                     }
-                    links.remove_previous_tag(&tag, digest, Durability::Unsynced)?;
+                    self.disk.remove_link(place, LinkKind::History(&tag), digest, Durability::Unsynced)?;
                 }
             }
-            links.forget(digest)?;
+            self.disk.links(place).forget(digest)?;
             self.index.remove_link(place, digest, Link { revision: true, layer: true, ..Link::default() });
             self.delist_if_gone(place);
         }

@@ -19,9 +19,10 @@ use crate::{
             access_tracker,
             blob_store::BlockingStore,
             gc_guard::{Recent, RemovalOutcome, short},
-            stored_manifests,
+            links, stored_manifests,
         },
     },
+    storage::{DurableStore, LinkKind},
 };
 
 /// The number of oldest blobs considered in one run.
@@ -71,13 +72,12 @@ impl BlockingStore<'_> {
         let mut held = DiskReferences::default();
         for repository in self.disk.repositories() {
             let repository = repository?;
-            let links = self.disk.links(&repository);
             let stays = repository.domain.is_none() || self.space.retention.is_pinned(&repository);
             let into = if stays { &mut held.kept } else { &mut held.mirrored };
-            for digest in links.all() {
+            for digest in links::all(&self.disk, &repository) {
                 into.insert(short(&digest?));
             }
-            for revision in links.revisions() {
+            for revision in self.disk.linked(&repository, LinkKind::Revision) {
                 let revision = revision?;
                 if stays || self.is_leased(&revision)? {
                     let manifest = stored_manifests::read(self.disk, &revision)?;
@@ -134,7 +134,7 @@ impl BlockingStore<'_> {
             if repository.domain.is_none() {
                 continue;
             }
-            for digest in self.disk.links(&repository).all() {
+            for digest in links::all(&self.disk, &repository) {
                 if let Some(places) = holders.get_mut(&digest?)
                     && places.last() != Some(&repository)
                 {
@@ -154,7 +154,7 @@ impl BlockingStore<'_> {
         }
         let mut kind = BlobKind::Blob;
         for place in places {
-            if self.disk.links(place).has_revision(digest)? {
+            if self.disk.has_link(place, LinkKind::Revision, digest)? {
                 kind = BlobKind::Manifest;
             }
         }

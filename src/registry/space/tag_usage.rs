@@ -9,6 +9,7 @@ use crate::{
         Error,
         store::{blob_store::BlockingStore, gc_guard::short, stored_manifests},
     },
+    storage::DurableStore,
 };
 
 /// A blob that at least one tag references.
@@ -31,7 +32,7 @@ pub(in crate::registry) fn weigh(
     let mut found = Vec::new();
     // Keyed by the first eight bytes of the digest: some megabytes for a million blobs.
     let mut reached: HashMap<u64, Reached> = HashMap::new();
-    for tagged in store.disk.links(place).tags() {
+    for tagged in store.disk.tags(place) {
         let (tag, Some(top)) = tagged? else { continue };
         let used = store.index.blob_entry(&top).map(|holding| holding.used);
         let mut weight = BlobUsage { used, ..BlobUsage::default() };

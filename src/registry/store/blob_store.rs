@@ -23,7 +23,10 @@ use crate::{
     metrics::Metrics,
     oci::{Digest, Repository},
     registry::{Error, Retention},
-    storage::{self, Disk, Durability, Published, Purpose, Staged, Storage, Stored},
+    storage::{
+        self, BlobContent, Disk, Durability, DurableStore, LinkKind, NewFile, Published, Purpose, Staged, Storage,
+        Stored,
+    },
 };
 
 /// The largest blob that is ever read into memory; no accepted or fetched manifest is larger.
@@ -96,7 +99,7 @@ impl BlobStore {
     /// # Errors
     /// [`Error::Storage`] if the disk fails, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn has(&self, digest: Digest) -> Result<bool, Error> {
-        Ok(self.blocking(Lane::Look, move |store| store.disk.has_blob(&digest)).await??)
+        Ok(self.blocking(Lane::Look, move |store| store.disk.blob_size(&digest)).await??.is_some())
     }
 
     /// Returns a published blob, after hashing its bytes if they are in doubt. All concurrent callers share one
@@ -140,8 +143,8 @@ impl BlobStore {
     /// # Errors
     /// [`Error::Storage`] if the bytes cannot be read, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn read(&self, digest: Digest) -> Result<Option<Bytes>, Error> {
-        let look = move |store: &BlockingStore<'_>| store.disk.blob(&digest);
-        if self.blocking(Lane::Look, look).await??.is_none_or(|stored| stored.stamp.size > MAX_IN_MEMORY_BYTES) {
+        let look = move |store: &BlockingStore<'_>| store.disk.blob_size(&digest);
+        if self.blocking(Lane::Look, look).await??.is_none_or(|size| size > MAX_IN_MEMORY_BYTES) {
             return Ok(None);
         }
         let Some(stored) = self.recheck(digest).await? else { return Ok(None) };
@@ -204,9 +207,10 @@ impl BlobStore {
         let held = self.protection.guard_and_lock(&digest).await;
         let link = move |store: &BlockingStore<'_>| {
             let _held = held;
-            let linked = store.disk.has_blob(&digest).and_then(|here| {
+            let linked = store.disk.blob_size(&digest).and_then(|size| {
+                let here = size.is_some();
                 if here {
-                    store.disk.links(&repository).add_layer(&digest, Durability::Unsynced)?;
+                    store.disk.add_link(&repository, LinkKind::Layer, &digest, Durability::Unsynced)?;
                 }
                 Ok(here)
             });
@@ -301,7 +305,7 @@ impl BlockingStore<'_> {
         // These bytes replace damaged ones of a pushed blob and must be as durable. Until they are, no client may rely
         // on them.
         let hosted = !mirrored || self.disk.is_quarantined(digest)?;
-        let Published::New { stored, reservation } = self.disk.publish(staged, digest, durability)? else {
+        let Published::New(NewFile { stored, reservation }) = self.disk.publish(staged, digest, durability)? else {
             return Ok(());
         };
         if hosted
@@ -317,9 +321,14 @@ impl BlockingStore<'_> {
         Ok(self.disk.release(digest)?)
     }
 
+    /// Returns the local file of a published blob; `None` if there is no blob, or none on this machine.
+    pub(super) fn local(&self, digest: &Digest) -> Result<Option<Stored>, storage::Error> {
+        Ok(self.disk.open_blob(digest)?.and_then(BlobContent::local))
+    }
+
     /// Returns whether a published blob is the file that was last verified.
     pub(in crate::registry) fn is_unchanged(&self, digest: &Digest) -> Result<bool, Error> {
-        let Some(stored) = self.disk.blob(digest)? else { return Ok(false) };
+        let Some(stored) = self.local(digest)? else { return Ok(false) };
         Ok(self.index.stamp(digest) == Some(stamp(&stored.stamp)))
     }
 

@@ -1,10 +1,10 @@
 //! Claims of repository names: written to the disk, and to the index and the list of unproven names after it.
 
-use super::blob_store::BlockingStore;
+use super::{blob_store::BlockingStore, links};
 use crate::{
     oci::Repository,
     registry::Error,
-    storage::{Claim, Verdict},
+    storage::{Claim, DurableStore, Verdict},
 };
 
 /// The permission to claim a name, or the fact that it is claimed. It is checked again on claiming.
@@ -38,7 +38,7 @@ impl BlockingStore<'_> {
     /// [turned into]: crate::storage::RepositoryLinks::turn_into_claim
     pub(in crate::registry) fn keep_claim(&self, repository: &Repository) -> Result<bool, Error> {
         // Only a claim that cannot be written is replaced: one that cannot be read may exist.
-        self.disk.links(repository).written_claim()?;
+        self.disk.claim(repository)?;
         let sync = || Ok(self.disk.links(repository).sync_claim()?);
         match self.write_claim(repository, Verdict::Unasked).and_then(|()| sync()) {
             Err(Error::Storage(error)) if error.is_full() => Ok(false),
@@ -48,18 +48,18 @@ impl BlockingStore<'_> {
 
     /// Removes a repository without manifests from the catalog. The caller holds the repository's lock.
     pub(in crate::registry) fn delist_if_empty(&self, repository: &Repository) -> Result<(), Error> {
-        if !self.disk.links(repository).has_revisions()? {
+        if !links::has_manifests(self.disk, repository)? {
             self.index.remove_repository(repository);
         }
         Ok(())
     }
 
     fn write_claim(&self, repository: &Repository, verdict: Verdict) -> Result<(), Error> {
-        let links = self.disk.links(repository);
-        if links.written_claim()?.is_none() {
+        if self.disk.claim(repository)?.is_none() {
             // A repository with a manifest was claimed by its push.
-            let verdict = if links.has_revisions()? { Verdict::Unasked } else { verdict };
-            links.write_claim(Claim::now(verdict)).inspect_err(|_| self.reread_claim(repository))?;
+            let verdict = if links::has_manifests(self.disk, repository)? { Verdict::Unasked } else { verdict };
+            let written = self.disk.write_claim(repository, Claim::now(verdict));
+            written.inspect_err(|_| self.reread_claim(repository))?;
             self.name_claims.note(&repository.name, verdict);
         }
         self.index.add_claim(repository);
@@ -68,7 +68,7 @@ impl BlockingStore<'_> {
 
     /// Loads a claim from the disk into the index and the list of unproven names.
     pub(in crate::registry) fn recall_claim(&self, repository: &Repository) -> Result<(), Error> {
-        if let Some(claim) = self.disk.links(repository).claim()? {
+        if let Some(claim) = links::claim(self.disk, repository)? {
             self.index.add_claim(repository);
             self.name_claims.note(&repository.name, claim.verdict);
         }
@@ -77,9 +77,8 @@ impl BlockingStore<'_> {
 
     /// Removes a claim. The caller holds the repository's lock, and the repository is otherwise empty.
     pub(in crate::registry) fn end_claim(&self, repository: &Repository) -> Result<(), Error> {
-        let links = self.disk.links(repository);
-        links.remove_claim().inspect_err(|_| self.reread_claim(repository))?;
-        links.remove_empty_folders();
+        self.disk.remove_claim(repository).inspect_err(|_| self.reread_claim(repository))?;
+        self.disk.links(repository).remove_empty_folders();
         self.name_claims.forget(&repository.name);
         Ok(())
     }
@@ -87,11 +86,10 @@ impl BlockingStore<'_> {
     /// Stores the upstream's answer about an unproven name, unless the name was freed meanwhile.
     pub(in crate::registry) fn settle_claim(&self, repository: &Repository, verdict: Verdict) -> Result<bool, Error> {
         let _lock = self.protection.locks.repository(repository);
-        let links = self.disk.links(repository);
-        if links.written_claim()?.is_none_or(|claim| claim.verdict != Verdict::Unproven) {
+        if self.disk.claim(repository)?.is_none_or(|claim| claim.verdict != Verdict::Unproven) {
             return Ok(false);
         }
-        links.write_claim(Claim::now(verdict))?;
+        self.disk.write_claim(repository, Claim::now(verdict))?;
         self.name_claims.note(&repository.name, verdict);
         Ok(true)
     }

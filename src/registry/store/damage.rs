@@ -8,13 +8,14 @@ use std::time::Instant;
 use super::{
     blob_store::BlockingStore,
     hashing::{Hashed, hash, stamp},
+    links,
 };
 use crate::{
     index::{BlobKind, Origins},
     metrics::{self, MaintenanceEvent},
     oci::{Digest, Repository},
     registry::Error,
-    storage::{self, FileStamp, Stored},
+    storage::{self, DurableStore, FileStamp, Stored},
 };
 
 /// The outcome of handling a damaged blob.
@@ -31,7 +32,7 @@ pub enum RepairResult {
 impl BlockingStore<'_> {
     /// Hashes a published blob if its bytes are in doubt.
     pub(in crate::registry) fn recheck_now(&self, digest: &Digest) -> Result<Hashed, Error> {
-        let Some(stored) = self.disk.blob(digest)? else { return Ok(Hashed::Absent) };
+        let Some(stored) = self.local(digest)? else { return Ok(Hashed::Absent) };
         if self.index.stamp(digest) == Some(stamp(&stored.stamp)) {
             return Ok(Hashed::Right(stored));
         }
@@ -46,7 +47,7 @@ impl BlockingStore<'_> {
     /// Records that a file's bytes are verified, unless it was removed or replaced while they were hashed.
     pub(in crate::registry) fn settle(&self, digest: &Digest, stored: &Stored) -> Result<(), storage::Error> {
         let _lock = self.protection.locks.digest(digest);
-        if self.disk.blob(digest)?.is_some_and(|now| now.stamp == stored.stamp) {
+        if self.local(digest)?.is_some_and(|now| now.stamp == stored.stamp) {
             self.index.verified(digest, stamp(&stored.stamp));
         }
         Ok(())
@@ -71,7 +72,7 @@ impl BlockingStore<'_> {
         let begun = Instant::now();
         let owners = self.owners(digest)?;
         let _lock = self.protection.locks.digest(digest);
-        if self.disk.blob(digest)?.is_none_or(|now| now.stamp != *found) {
+        if self.local(digest)?.is_none_or(|now| now.stamp != *found) {
             return Ok(None);
         }
         let owners = self.with_new_owners(digest, owners, begun)?;
@@ -102,7 +103,7 @@ impl BlockingStore<'_> {
         let owners = self.owners(digest)?;
         let _lock = self.protection.locks.digest(digest);
         // Another file may have replaced it meanwhile.
-        if self.disk.blob(digest)?.is_none_or(|now| now.stamp != *found) {
+        if self.local(digest)?.is_none_or(|now| now.stamp != *found) {
             return Ok(true);
         }
         let owners = self.with_new_owners(digest, owners, begun)?;
@@ -132,7 +133,7 @@ impl BlockingStore<'_> {
         let mut owners = Vec::new();
         for place in self.disk.repositories() {
             let place = place?;
-            if self.disk.links(&place).has(digest)? {
+            if links::has(self.disk, &place, digest)? {
                 owners.push(place);
             }
         }
@@ -149,7 +150,7 @@ impl BlockingStore<'_> {
     ) -> Result<Vec<Repository>, storage::Error> {
         for name in self.protection.gc_guard.entered_since(begun) {
             let place = Repository { domain: None, name };
-            if !owners.contains(&place) && self.disk.links(&place).has(digest)? {
+            if !owners.contains(&place) && links::has(self.disk, &place, digest)? {
                 owners.push(place);
             }
         }

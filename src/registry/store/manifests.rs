@@ -15,7 +15,7 @@ use crate::{
     lanes::Lane,
     oci::{Digest, InvalidManifest, Manifest, MediaType, Repository},
     registry::{Error, Head, Refused, StoreResult},
-    storage::Durability,
+    storage::{Durability, DurableStore, LinkKind},
 };
 
 /// The memory of a cache entry beside the manifest's, in bytes.
@@ -194,13 +194,12 @@ impl Manifests {
         let lock = self.store.protection.locks.wait_for_digest(&manifest.digest).await;
         let link = move |store: &BlockingStore<'_>| {
             let _lock = lock;
-            if !store.disk.has_blob(&manifest.digest)? {
+            if store.disk.blob_size(&manifest.digest)?.is_none() {
                 return Ok(());
             }
-            let links = store.disk.links(&repository);
             let known = store.index.link(&repository, &manifest.digest).is_some_and(|link| link.revision);
-            if !known || !links.has_revision(&manifest.digest)? {
-                links.add_revision(&manifest.digest, Durability::Unsynced)?;
+            if !known || !store.disk.has_link(&repository, LinkKind::Revision, &manifest.digest)? {
+                store.disk.add_link(&repository, LinkKind::Revision, &manifest.digest, Durability::Unsynced)?;
                 note(store.index, &repository, &manifest);
             }
             // Taken only after the manifest is linked: a tag answer that arrives later finds it.
@@ -227,7 +226,7 @@ impl Manifests {
         }
         let (place, digest) = (repository.clone(), *digest);
         let look = move |store: &BlockingStore<'_>| {
-            let found = store.disk.links(&place).has_revision(&digest)?;
+            let found = store.disk.has_link(&place, LinkKind::Revision, &digest)?;
             if found && place.domain.is_some() {
                 store.index.add_link(&place, &digest, Link { revision: true, ..Link::default() });
             }

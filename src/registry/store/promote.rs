@@ -11,7 +11,7 @@ use crate::{
     lanes::Lane,
     oci::{Digest, Repository, UploadId},
     registry::Error,
-    storage::{Durability, Published},
+    storage::{Durability, DurableStore, LinkKind, NewFile, Published},
 };
 
 impl BlobStore {
@@ -64,7 +64,7 @@ impl BlobStore {
             let durable = store.index.origins(&digest).hosted
                 && store.is_unchanged(&digest)?
                 && !store.disk.is_unsynced(&digest)?;
-            let size = store.disk.blob(&digest)?.map(|stored| stored.stamp.size);
+            let size = store.disk.blob_size(&digest)?;
             Ok::<_, Error>((durable, size))
         };
         let size = match self.blocking(Lane::Write, own).await?? {
@@ -97,8 +97,7 @@ impl BlockingStore<'_> {
         digest: &Digest,
         lock: &KeyGuard<Digest>,
     ) -> Result<bool, Error> {
-        let upload = self.disk.uploads(place).named(upload);
-        let Published::New { stored, reservation } = self.disk.publish_upload(&upload, digest)? else {
+        let Published::New(NewFile { stored, reservation }) = self.disk.commit_upload(place, upload, digest)? else {
             return Ok(false);
         };
         self.volume.record_published(digest, &stored, Origins { hosted: true, mirrored: false }, BlobKind::Blob);
@@ -130,11 +129,11 @@ impl BlockingStore<'_> {
         digest: &Digest,
         _lock: &KeyGuard<Digest>,
     ) -> Result<bool, Error> {
-        if !self.disk.has_blob(digest)? {
+        if self.disk.blob_size(digest)?.is_none() {
             return Ok(false);
         }
         self.index.promoted(digest);
-        let added = self.disk.links(repository).add_layer(digest, Durability::Synced);
+        let added = self.disk.add_link(repository, LinkKind::Layer, digest, Durability::Synced);
         added.inspect_err(|_| self.reread_link(repository, digest))?;
         self.index.linked(repository, digest, Link { layer: true, ..Link::default() });
         Ok(true)

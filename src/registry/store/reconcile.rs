@@ -4,18 +4,18 @@
 
 use std::time::SystemTime;
 
-use super::{blob_store::BlockingStore, manifests, stored_manifests};
+use super::{blob_store::BlockingStore, links, manifests, stored_manifests};
 use crate::{
     index::Link,
     oci::{Digest, Repository, Tag},
     registry::Error,
-    storage,
+    storage::{self, DurableStore, LinkKind},
 };
 
 impl BlockingStore<'_> {
     /// Updates the index with the digest that a tag has on disk. The caller holds the lock under which the tag changes.
     pub(in crate::registry) fn reread_tag(&self, repository: &Repository, tag: &Tag) {
-        match self.disk.links(repository).tag(tag) {
+        match self.disk.tag(repository, tag) {
             Ok(Some(digest)) => {
                 // The time of the last check of a mirrored tag is unknown, so it counts as stale.
                 let hosted = repository.domain.is_none();
@@ -36,8 +36,8 @@ impl BlockingStore<'_> {
     }
 
     fn try_reread_link(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
-        let links = self.disk.links(repository);
-        let (layer, revision) = (links.has_layer(digest)?, links.has_revision(digest)?);
+        let has = |kind| self.disk.has_link(repository, kind, digest);
+        let (layer, revision) = (has(LinkKind::Layer)?, has(LinkKind::Revision)?);
         self.index.remove_link(repository, digest, Link { layer: !layer, revision: !revision, ..Link::default() });
         if layer || revision {
             self.index.linked(repository, digest, Link { layer, revision, ..Link::default() });
@@ -65,7 +65,7 @@ impl BlockingStore<'_> {
 
     /// Updates the index with the claim that a name has on disk. The caller holds the repository's lock.
     pub(in crate::registry) fn reread_claim(&self, repository: &Repository) {
-        match self.disk.links(repository).claim() {
+        match links::claim(self.disk, repository) {
             Ok(Some(_)) => self.index.add_claim(repository),
             Ok(None) => self.index.remove_claim(repository),
             Err(error) => self.mark_stale(repository, &error.into()),

@@ -3,11 +3,11 @@
 
 use std::time::SystemTime;
 
-use super::{blob_store::BlockingStore, tag_cache::is_later};
+use super::{blob_store::BlockingStore, links, tag_cache::is_later};
 use crate::{
     oci::{Digest, Repository, Tag},
     registry::Error,
-    storage::Durability,
+    storage::{Durability, DurableStore},
 };
 
 impl BlockingStore<'_> {
@@ -23,9 +23,9 @@ impl BlockingStore<'_> {
         if self.has_later(repository, tag, asked)? {
             return Ok(());
         }
-        let links = self.disk.links(repository);
-        if !links.names(tag, digest)? {
-            links.set_tag(tag, digest, Durability::Unsynced).inspect_err(|_| self.reread_tag(repository, tag))?;
+        if !links::tag_names(self.disk, repository, tag, digest)? {
+            let set = self.disk.set_tag(repository, tag, digest, Durability::Unsynced);
+            set.inspect_err(|_| self.reread_tag(repository, tag))?;
         }
         self.index.put_tag(repository, tag, *digest, asked);
         Ok(())
@@ -43,7 +43,7 @@ impl BlockingStore<'_> {
             return Ok(());
         }
         self.index.remove_tag(repository, tag);
-        let removed = self.disk.links(repository).remove_tag(tag);
+        let removed = self.disk.remove_tag(repository, tag);
         Ok(removed.inspect_err(|_| self.reread_tag(repository, tag))?)
     }
 
@@ -55,9 +55,8 @@ impl BlockingStore<'_> {
         digest: &Digest,
     ) -> Result<(), Error> {
         let _lock = self.protection.locks.tag(repository, tag);
-        let links = self.disk.links(repository);
-        if links.names(tag, digest)? {
-            links.remove_tag(tag).inspect_err(|_| self.reread_tag(repository, tag))?;
+        if links::tag_names(self.disk, repository, tag, digest)? {
+            self.disk.remove_tag(repository, tag).inspect_err(|_| self.reread_tag(repository, tag))?;
             self.index.remove_tag(repository, tag);
         }
         Ok(())
@@ -75,7 +74,7 @@ impl BlockingStore<'_> {
         match answer.map(|answer| answer.head) {
             None => Ok(false),
             Some(None) => Ok(true),
-            Some(Some(head)) => Ok(self.disk.links(repository).names(tag, &head.digest)?),
+            Some(Some(head)) => Ok(links::tag_names(self.disk, repository, tag, &head.digest)?),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The upload sessions written to since the start, each with the state of its hash.
 
 use super::hashing_writer::HashState;
-use crate::{oci::UploadId, storage::Upload};
+use crate::{
+    oci::{Repository, UploadId},
+    storage::DurableStore,
+};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -30,8 +33,8 @@ impl Sessions {
 
     /// Ends a session. The caller holds its lock. The folder is removed first, so that requests waiting for the lock
     /// find no session. If the folder cannot be removed, the session still counts as ended.
-    pub(in crate::registry) fn end(&self, id: UploadId, upload: &Upload<'_>) {
-        match upload.remove() {
+    pub(in crate::registry) fn end(&self, store: impl DurableStore, repository: &Repository, id: UploadId) {
+        match store.remove_upload(repository, id) {
             Ok(()) => drop(self.0.ended.lock().remove(&id)),
             Err(error) => {
                 tracing::warn!(%error, "files of a finished upload not removed; the purge removes them");

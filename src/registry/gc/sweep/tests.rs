@@ -14,7 +14,7 @@ use crate::{
     lanes::{Blocking, Lane, Lanes},
     metrics::Metrics,
     registry::{Retention, rebuild::rebuilds::Rebuilds, store::blob_store::BlobStore},
-    storage::{Purpose, SpaceLimits, Storage},
+    storage::{Purpose, RepositoryLinks, SpaceLimits, Storage},
 };
 
 /// The time limit for something to go while pushes protect it most of the time.
