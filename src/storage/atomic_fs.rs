@@ -18,7 +18,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{
     Error, Ledger,
-    ledger::Charge,
+    accounts::Charge,
     lock_regions::{LockRegions, RegionId},
     look,
     synced_folders::SyncedFolders,

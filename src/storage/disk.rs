@@ -179,16 +179,10 @@ impl<'a> Disk<'a> {
     }
 
     /// Reserves `bytes` although they may not fit yet, so that no other request takes what is freed for them. Nothing may
-    /// be written before [`Disk::is_within`].
+    /// be written while there is an [overdraft](Disk::overdraft).
     #[must_use]
     pub fn reserve_ahead(&self, bytes: u64) -> Reservation {
         Arc::clone(&self.ledger).reserve_ahead(bytes)
-    }
-
-    /// Returns whether everything that is used and reserved fits.
-    #[must_use]
-    pub fn is_within(&self, purpose: Purpose) -> bool {
-        self.ledger.is_within(purpose)
     }
 
     /// Returns the used bytes and their bounds.
@@ -197,10 +191,10 @@ impl<'a> Disk<'a> {
         self.ledger.usage()
     }
 
-    /// Returns by how many bytes mirrored content exceeds its bound.
+    /// Returns by how many bytes everything that is used and reserved exceeds its bound; 0 until all is counted.
     #[must_use]
-    pub fn overdraft(&self) -> u64 {
-        self.ledger.overdraft()
+    pub fn overdraft(&self, purpose: Purpose) -> u64 {
+        self.ledger.overdraft(purpose)
     }
 
     /// Returns how many bytes must be copied to publish an upload session: 0 if a rename suffices.

@@ -15,20 +15,12 @@ use parking_lot::Mutex;
 
 use super::{
     SpaceLimits,
+    accounts::{Accounts, Change, Charge, Charged, MirroredBytes, Scan, Totals},
     lock_regions::RegionId,
     short::{Bounded, InsufficientSpace},
-    usage::{self, Delta, Filesystem, Sampled, Sum, Usage},
+    usage::{self, Filesystem, Sampled, Sum, Usage},
 };
 
-/// A margin of bytes, since a link is on disk a moment before it is charged, and there may be many at a time.
-const SLACK_BYTES: u64 = 4 << 20;
-/// Held back for the index: at least `INDEX_BYTES`, or `INDEX_BYTES_AN_OBJECT` for each blob.
-const INDEX_BYTES: u64 = 16 << 20;
-const INDEX_BYTES_AN_OBJECT: u64 = 512;
-/// The bytes that are always held back: nothing can be stored within a smaller quota.
-pub const MIN_QUOTA_BYTES: u64 = INDEX_BYTES + SLACK_BYTES;
-/// The growth of the index that is expected between two measurements.
-const INDEX_STEP_BYTES: u64 = 4 << 20;
 /// The maximum age of a measurement.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -50,100 +42,6 @@ pub struct Ledger {
     limits: SpaceLimits,
     accounts: Mutex<Accounts>,
     opened: Instant,
-}
-
-#[derive(Debug, Default)]
-struct Accounts {
-    hosted: Sum,
-    mirrored: Sum,
-    /// Bytes of folders, links and upload sessions, except the sessions that are being written to.
-    charged: Charged,
-    /// Bytes of staged files, and the growth of the sessions that are being written to.
-    staged: u64,
-    /// Bytes reserved, but not yet allocated by the filesystem.
-    promised: u64,
-    sampled: Option<(Instant, Sampled)>,
-    /// Set once everything on disk is counted.
-    known: bool,
-    scan: Option<Scan>,
-}
-
-/// A scan of the whole disk while the accounts change. Changes of a scanned region are added to the sum; those of the
-/// others are dropped when the region is scanned.
-#[derive(Debug, Default)]
-struct Scan {
-    seen: std::collections::HashMap<RegionId, bool>,
-    pending: std::collections::HashMap<RegionId, Charged>,
-    sum: Charged,
-}
-
-/// Bytes added to a region, or taken from it if negative.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Charge {
-    pub(super) links: i64,
-    pub(super) sessions: i64,
-}
-
-impl std::ops::AddAssign for Charge {
-    fn add_assign(&mut self, other: Self) {
-        self.links += other.links;
-        self.sessions += other.sessions;
-    }
-}
-
-/// The bytes of all regions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Charged {
-    links: i64,
-    /// Of these, those of mirrored repositories.
-    mirrored_links: i64,
-    sessions: i64,
-}
-
-impl Charged {
-    fn of(region: RegionId, charge: Charge) -> Self {
-        let Charge { links, sessions } = charge;
-        Self { links, mirrored_links: if region.is_mirrored { links } else { 0 }, sessions }
-    }
-}
-
-impl std::ops::AddAssign for Charged {
-    fn add_assign(&mut self, other: Self) {
-        self.links += other.links;
-        self.mirrored_links += other.mirrored_links;
-        self.sessions += other.sessions;
-    }
-}
-
-/// The bytes of mirrored content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MirroredBytes {
-    /// Of its blobs.
-    pub blobs: u64,
-    /// Of the folders and links in its repositories.
-    pub links: u64,
-}
-
-/// A change of the bytes and the number of data files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Change {
-    /// Pushed content.
-    pub hosted: Delta,
-    /// Mirrored content.
-    pub mirrored: Delta,
-}
-
-/// All that the ledger counts, as it is kept over a clean stop.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// The data files.
-    pub blobs: Change,
-    /// Bytes of folders and links.
-    pub links: i64,
-    /// Of these, bytes of mirrored repositories.
-    pub mirrored_links: i64,
-    /// Bytes of upload sessions.
-    pub sessions: i64,
 }
 
 impl Ledger {
@@ -175,24 +73,19 @@ impl Ledger {
     }
 
     /// Reserves `bytes` although they may not fit yet, so that no other request takes what is freed for them. Nothing may
-    /// be written before [`Ledger::is_within`].
+    /// be written while there is an [overdraft](Ledger::overdraft).
     pub(super) fn reserve_ahead(self: Arc<Self>, bytes: u64) -> Reservation {
         self.accounts.lock().promised += bytes;
         Reservation { promised: bytes, staged: 0, ledger: self }
     }
 
-    /// Returns whether everything that is used and reserved fits.
-    pub(super) fn is_within(&self, purpose: Purpose) -> bool {
-        self.short(&mut self.accounts.lock(), purpose, 0).is_none()
-    }
-
-    /// Returns by how many bytes mirrored content exceeds its bound.
-    pub(super) fn overdraft(&self) -> u64 {
+    /// Returns by how many bytes everything that is used and reserved exceeds its bound; 0 until all is counted.
+    pub(super) fn overdraft(&self, purpose: Purpose) -> u64 {
         let mut accounts = self.accounts.lock();
         if !accounts.known {
             return 0;
         }
-        self.short(&mut accounts, Purpose::Mirrored, 0).map_or(0, |short| short.by)
+        self.short(&mut accounts, purpose, 0).map_or(0, |short| short.by)
     }
 
     /// Returns the time since the directory was opened.
@@ -371,22 +264,6 @@ impl Ledger {
                 sampled
             }
         }
-    }
-}
-
-impl Accounts {
-    /// The bytes on disk.
-    fn used(&self, sampled: &Sampled) -> u64 {
-        let charged =
-            self.charged.links + self.charged.sessions + self.hosted.delta().bytes + self.mirrored.delta().bytes;
-        charged.max(0).unsigned_abs() + self.staged + sampled.total()
-    }
-
-    /// The bytes held back for the index and for links that are not yet charged.
-    fn kept_back(&self, sampled: &Sampled) -> u64 {
-        let objects = self.hosted.objects() + self.mirrored.objects();
-        let index = INDEX_BYTES.max(objects * INDEX_BYTES_AN_OBJECT).max(sampled.index + INDEX_STEP_BYTES);
-        index.saturating_sub(sampled.index) + SLACK_BYTES
     }
 }
 

@@ -5,6 +5,7 @@
 //! that is made with a [`Blocking`], or takes a [`Blocking`] itself: async code runs such work on a lane. This module
 //! does not decide about caching, fetching or serving, and knows no HTTP.
 
+mod accounts;
 mod atomic_fs;
 mod blob_file;
 mod blocks;
@@ -36,6 +37,7 @@ mod walk;
 
 use std::{collections::HashSet, fs, path::Path, sync::Arc};
 
+pub use accounts::{Change, MIN_QUOTA_BYTES, MirroredBytes, Totals};
 use atomic_fs::Directory;
 pub use atomic_fs::Durability;
 pub use blob_file::{BlobFile, FileStamp, NewFile, Published, Stored};
@@ -45,7 +47,7 @@ pub use durable_store::{AppendBytes, BlobContent, DurableStore};
 pub use error::Error;
 pub use last_uses::{LastUse, LastUses};
 use layout::Layout;
-pub use ledger::{Change, Ledger, MIN_QUOTA_BYTES, MirroredBytes, Purpose, Reservation, Totals};
+pub use ledger::{Ledger, Purpose, Reservation};
 pub use limits::{Bound, SpaceLimits};
 pub use link_kind::LinkKind;
 pub use links::{RepositoryLinks, named_by};

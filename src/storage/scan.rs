@@ -5,8 +5,8 @@ use std::{collections::HashSet, fs::DirEntry, path::Path, time::SystemTime};
 
 use super::{
     Disk, Error,
+    accounts::Charge,
     atomic_fs::signed,
-    ledger::Charge,
     look::{self, Inode},
     usage::{SAMPLED, allocated, allocated_folder, tree},
 };

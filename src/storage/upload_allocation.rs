@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 
 use super::{
     BlobFile, Error, Purpose, Reservation,
+    accounts::Charge,
     atomic_fs::{Directory, signed},
     blocks::{blocks, take_blocks},
-    ledger::Charge,
     usage::allocated,
 };
 use crate::lanes::Blocking;

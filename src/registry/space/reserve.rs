@@ -123,28 +123,30 @@ impl BlobStore {
 impl BlockingStore<'_> {
     /// Reserves bytes, or frees those that are missing.
     fn reserve_or_free(&self, purpose: Purpose, bytes: u64, known: Option<Shortage>) -> Attempt {
-        let short = match self.disk.reserve(purpose, bytes) {
+        let mut short = match self.disk.reserve(purpose, bytes) {
             Ok(reservation) => return Attempt::Reserved(reservation),
             Err(short) if !self.can_help(&short) => return Attempt::Refused(short),
             Err(short) => short,
         };
+        // Reserved before anything is evicted: smaller requests, which need no eviction, would take all that becomes
+        // free, and a large one would wait in vain.
+        let reserved = self.disk.reserve_ahead(bytes);
+        short.by = self.disk.overdraft(purpose);
         match self.plan(&short, known) {
-            Ok(eviction) => self.carry_out(&eviction, short, (purpose, bytes)),
             Err((short, found)) => Attempt::Lacking(short, found),
+            Ok(eviction) => match self.carry_out(&eviction, purpose) {
+                _ if self.disk.overdraft(purpose) == 0 => Attempt::Reserved(reserved),
+                0 => Attempt::Refused(short),
+                _ => Attempt::Freed(short),
+            },
         }
     }
 
-    /// Evicts until `bytes` fit, or as much went as was missing. They are reserved before: smaller requests, which need
-    /// no eviction, would take all that becomes free, and a large one would wait in vain.
-    fn carry_out(&self, eviction: &Eviction, short: InsufficientSpace, (purpose, bytes): (Purpose, u64)) -> Attempt {
-        let reserved = self.disk.reserve_ahead(bytes);
+    /// Evicts until there is no overdraft, or as much went as was missing. Returns the bytes of what went.
+    fn carry_out(&self, eviction: &Eviction, purpose: Purpose) -> u64 {
         let partial = if eviction.partial > 0 { self.space.partial_blobs.drop_oldest(eviction.bytes) } else { 0 };
-        let evicted = self.evict_until(|evicted| self.disk.is_within(purpose) || partial + evicted >= eviction.bytes);
-        match (self.disk.is_within(purpose), partial + evicted) {
-            (true, _) => Attempt::Reserved(reserved),
-            (false, 0) => Attempt::Refused(short),
-            (false, _) => Attempt::Freed(short),
-        }
+        let is_enough = |evicted| self.disk.overdraft(purpose) == 0 || partial + evicted >= eviction.bytes;
+        partial + self.evict_until(is_enough)
     }
 
     /// As [`BlobStore::could_fit`], but does not wait: succeeds while another request frees space. Blocks briefly.
@@ -200,9 +202,9 @@ impl BlockingStore<'_> {
     pub(in crate::registry) fn free_overdraft(&self) {
         // A request that frees space has reserved it before.
         let Ok(_turn) = self.space.try_turn() else { return };
-        let over = self.disk.overdraft();
+        let over = self.disk.overdraft(Purpose::Mirrored);
         if over > 0 && self.space.partial_blobs.drop_oldest(over) < over {
-            self.evict_until(|_| self.disk.overdraft() == 0);
+            self.evict_until(|_| self.disk.overdraft(Purpose::Mirrored) == 0);
         }
     }
 }
