@@ -121,7 +121,7 @@ impl Seed {
 /// Pages of a hundred from all over the list take less than 10 ms each, and the list is complete. The median is
 /// compared: other processes use this machine too.
 fn pages_are_quick(server: &mut Server, list: &str, key: &str, names: &[String]) {
-    server.wait_for_log("the index was told", Duration::from_secs(120));
+    server.wait_for_log("index rebuilt", Duration::from_secs(120));
     let target = server.target();
     let page = |last: &str| {
         let (path, start) = (format!("{list}?n=100&last={}", last.replace('/', "%2F")), Instant::now());
