@@ -1,4 +1,4 @@
-//! What the rules of the registry need of durable storage: blobs, upload sessions, links, tags, claims and lists, in one
+//! The durable storage that the rules of the registry need: blobs, upload sessions, links, tags, claims and lists, in one
 //! interface. The file system is its first implementation (`durable_disk.rs`); an object store is the next.
 //!
 //! Each promise is a check of the contract suite (`contract_tests.rs`), which every implementation must pass. What is not
@@ -57,7 +57,7 @@ pub trait AppendBytes {
 pub trait DurableStore: Copy {
     /// The writer of an upload session.
     type Writer: AppendBytes;
-    /// What a commit hands over to be recorded.
+    /// The facts that a commit hands over to be recorded.
     type Committed;
 
     /// Returns the length of a blob in bytes; `None` if there is none.
