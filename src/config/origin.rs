@@ -1,4 +1,4 @@
-//! Where a configuration value was set: file and line, environment variable, command-line flag, or default.
+//! The origin of a configuration value: file and line, environment variable, command-line flag, or default.
 
 use std::{fmt, path::Path, sync::Arc};
 

@@ -237,7 +237,7 @@ fn a_removed_link_is_gone<B: DurableStore>(store: B) {
     }
 }
 
-/// What a power failure leaves is shown by the tests of crashes; here, that both ways do the same otherwise.
+/// Both durabilities do the same as long as no power failure follows. The tests of crashes show the difference.
 fn durability_is_a_parameter<B: DurableStore>(store: B) {
     let repository = hosted("a/b");
     for (number, durability) in (0..).zip(BOTH) {

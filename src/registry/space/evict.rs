@@ -36,7 +36,7 @@ impl BlockingStore<'_> {
         let (mut freed, mut last) = (0, None);
         self.requeue_due();
         while self.index.is_complete() && !is_enough(freed) {
-            // What cannot be evicted leaves the queue, so that another blob is the next one.
+            // A blob that cannot be evicted leaves the queue, so that another is the next.
             let next = self.index.next_to_evict(self.order()).filter(|next| last != Some(*next));
             let Some(next) = next else { break };
             freed += self.try_evict(&next, EvictionReason::Room);
