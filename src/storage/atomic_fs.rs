@@ -179,10 +179,6 @@ impl Directory {
 
     /// Removes a folder if it is empty; otherwise `rmdir` fails and the folder stays. Returns whether it was removed.
     pub(super) fn remove_empty(&self, dir: &Path) -> bool {
-        // Most folders of a repository that are looked for were never made.
-        if let Ok(None) = look::symlink_metadata(dir) {
-            return false;
-        }
         let parent = dir.parent().unwrap_or(dir);
         let (region, above) = (self.regions.of(dir), self.regions.of(parent));
         let _locks = self.regions.lock_two(region, above);
