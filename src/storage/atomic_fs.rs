@@ -138,10 +138,13 @@ impl Directory {
         Ok(Renamed::Done(()))
     }
 
-    /// Removes a link and its folder, or a folder with all that is in it. Succeeds if there is none.
+    /// Removes a link, or a folder with all that is in it. Succeeds if there is none.
     pub(super) fn remove(&self, path: &Path, durability: Durability) -> Result<(), Error> {
-        let removed =
-            if look::is_folder(path)? { self.remove_tree(path)? } else { look::found(path, self.remove_file(path))? };
+        let removed = match look::metadata(path)? {
+            None => None,
+            Some(found) if found.is_dir() => self.remove_tree(path)?,
+            Some(_) => look::found(path, self.remove_file(path))?,
+        };
         match removed {
             Some(()) if durability == Durability::Synced => sync_parent(path),
             _ => Ok(()),
@@ -170,15 +173,22 @@ impl Directory {
         look::found(dir, removed)
     }
 
-    /// Removes the folder of a removed file, if it is empty.
-    pub(super) fn remove_emptied(&self, gone: &Path) {
-        if let Some(folder) = gone.parent() {
-            self.remove_empty(folder);
-        }
+    /// Removes the folder of a removed file, if it is empty. Returns whether it was removed.
+    pub(super) fn remove_emptied(&self, gone: &Path) -> bool {
+        gone.parent().is_some_and(|folder| self.remove_empty(folder))
     }
 
     /// Removes a folder if it is empty; otherwise `rmdir` fails and the folder stays. Returns whether it was removed.
     pub(super) fn remove_empty(&self, dir: &Path) -> bool {
+        // Many folders that are asked for were never made, and the measurements below cost more than this look.
+        match look::symlink_metadata(dir) {
+            Ok(Some(_)) => {}
+            Ok(None) => return false,
+            Err(error) => {
+                tracing::warn!(%error, "an empty folder may stay until the next start");
+                return false;
+            }
+        }
         let parent = dir.parent().unwrap_or(dir);
         let (region, above) = (self.regions.of(dir), self.regions.of(parent));
         let _locks = self.regions.lock_two(region, above);

@@ -115,12 +115,13 @@ impl<'a> RepositoryLinks<'a> {
     /// # Errors
     /// Any variant of [`Error`] if a link exists and cannot be removed.
     pub fn forget(&self, digest: &Digest) -> Result<(), Error> {
-        let homes = [layout::layers(&self.dir), layout::revisions(&self.dir)];
-        homes.iter().try_for_each(|home| self.remove_link(home, digest, Durability::Unsynced))?;
-        let algorithm = digest.algorithm().as_str();
-        let emptied = homes.map(|home| self.names.remove_empty(&home.join(algorithm)));
-        if emptied.contains(&true) {
-            self.remove_empty_folders();
+        for home in [layout::layers(&self.dir), layout::revisions(&self.dir)] {
+            let link = layout::link(&home, digest);
+            self.names.remove(&link, Durability::Unsynced)?;
+            if self.names.remove_emptied(&link) && self.names.remove_empty(&home.join(digest.algorithm().as_str())) {
+                self.names.remove_empty(&layout::tags(&self.dir));
+                self.remove_while_empty(&home);
+            }
         }
         Ok(())
     }
@@ -137,7 +138,12 @@ impl<'a> RepositoryLinks<'a> {
         for dir in [layout::tags(&self.dir), self.dir.join("_manifests"), layout::uploads(&self.dir)] {
             self.names.remove_empty(&dir);
         }
-        let above = self.dir.ancestors().take_while(|dir| *dir != self.home);
+        self.remove_while_empty(&self.dir);
+    }
+
+    /// Removes a folder and those above it, up to the first that is not empty.
+    fn remove_while_empty(&self, dir: &Path) {
+        let above = dir.ancestors().take_while(|dir| *dir != self.home);
         let _ = above.map(|dir| self.names.remove_empty(dir)).take_while(|removed| *removed).count();
     }
 
