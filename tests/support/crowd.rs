@@ -74,7 +74,14 @@ impl Evictor {
     pub(crate) fn new(root: &Path, index: Index, blobs: usize) -> Self {
         let places = (0..blobs).map(|number| (digest(number), repository(number / IMAGE))).collect();
         let io = Blocking::of_main_thread();
-        Self { storage: Storage::open(&io, root, SpaceLimits::default()).unwrap(), io, index, places }
+        let storage = Storage::open(&io, root, SpaceLimits::default()).unwrap();
+        // Most blobs are not the last of their repository, with which its folders go.
+        for first in (0..blobs).step_by(IMAGE) {
+            let stays =
+                storage.disk(&io).links(&repository(first / IMAGE)).add_layer(&digest(blobs), Durability::Unsynced);
+            stays.unwrap();
+        }
+        Self { storage, io, index, places }
     }
 
     /// Evicts this many blobs. Returns the processor time: others use the machine, too.
