@@ -9,7 +9,7 @@ use crate::{
         egress_trap::EgressTrap,
         images::{Format, Image},
         network,
-        process::Outcome,
+        process::CommandResult,
         scratch,
         server::{Server, Setup},
         tls::{Authority, Mounted},
@@ -34,8 +34,8 @@ fn rights(user: Option<&str>, name: &str, action: &str) -> bool {
 }
 
 /// Checks that a client failed because it was denied, and not for another reason.
-fn refused(outcome: &Outcome, what: &str) {
-    let said = outcome.output.to_lowercase();
+fn refused(result: &CommandResult, what: &str) {
+    let said = result.output.to_lowercase();
     let words = [
         "denied",
         "unauthorized",
@@ -47,20 +47,20 @@ fn refused(outcome: &Outcome, what: &str) {
         "no basic auth",
         "invalid username",
     ];
-    assert!(!outcome.status.success(), "{what} was allowed: {said}");
+    assert!(!result.status.success(), "{what} was allowed: {said}");
     assert!(words.iter().any(|word| said.contains(word)), "{what}: {said}");
 }
 
 fn is_in(client: &mut dyn Member, registry: &str, user: &str) {
-    if let Some(outcome) = client.log_in(registry, user, &password(user)) {
-        outcome.expect_success("login");
+    if let Some(result) = client.log_in(registry, user, &password(user)) {
+        result.expect_success("login");
     }
 }
 
 /// A wrong password is refused at the login, if the client has one, and at its first use.
 fn no_wrong_password(client: &mut dyn Member, registry: &str, name: &str) {
     match client.log_in(registry, "ann", "wrong") {
-        Some(outcome) => refused(&outcome, "a wrong password"),
+        Some(result) => refused(&result, "a wrong password"),
         None => refused(&client.try_pull(name), "a wrong password"),
     }
     if client.name() == "ctr" {
@@ -89,11 +89,11 @@ fn with_basic(client: &mut dyn Member, doubter: &mut dyn Member, server: &Server
 
 /// A client that trusts another authority sends no credentials to this server.
 fn without_a_trusted_certificate(doubter: &mut dyn Member, registry: &str, name: &str) {
-    let unknown = |outcome: &Outcome, what: &str| {
-        assert!(!outcome.status.success() && outcome.output.contains("x509"), "{what}: {}", outcome.output);
+    let unknown = |result: &CommandResult, what: &str| {
+        assert!(!result.status.success() && result.output.contains("x509"), "{what}: {}", result.output);
     };
-    if let Some(outcome) = doubter.log_in(registry, "ann", &password("ann")) {
-        unknown(&outcome, "a login");
+    if let Some(result) = doubter.log_in(registry, "ann", &password("ann")) {
+        unknown(&result, "a login");
     }
     unknown(&doubter.try_pull(name), "a pull");
     unknown(&doubter.try_push(&Image::single(Format::Oci, 704), name), "a push");

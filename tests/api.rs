@@ -1,7 +1,7 @@
 //! The read side of the API: headers, ranges, and the specification's error codes.
 
 use crate::support::{
-    http::{self, Ending},
+    http::{self, BodyEnd},
     images::{Format, Image},
     server::Server,
     upstream::Upstream,
@@ -117,7 +117,7 @@ fn ranges_are_served() {
         let wanted = format!("bytes {from}-{}/{size}", to - 1);
         assert_eq!((response.status, response.header("content-range")), (206, Some(wanted.as_str())), "{range}");
         let body = response.body();
-        assert_eq!(body.ending, Ending::Complete, "{range}");
+        assert_eq!(body.end, BodyEnd::Complete, "{range}");
         assert!(body.bytes == layer.bytes[from..to], "{range}");
     }
     for range in [format!("bytes={size}-"), "bytes=-0".to_owned()] {

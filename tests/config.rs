@@ -9,10 +9,10 @@ use std::{
 use tempfile::TempDir;
 
 use crate::support::{
-    http::{self, Ending},
+    http::{self, BodyEnd},
     images::{Blob, Format, Image},
     ports::Port,
-    process::Outcome,
+    process::CommandResult,
     scratch,
     server::{Server, Setup, entrepot},
     upstream::{Fault, Gate, Kind, Rule, Upstream},
@@ -29,9 +29,9 @@ fn file(text: &str) -> (TempDir, PathBuf) {
 }
 
 /// The program exits with one line that contains all of these.
-fn refused(outcome: &Outcome, names: &[&str]) {
-    assert!(!outcome.status.success(), "it should have refused: {}", outcome.output);
-    let lines: Vec<_> = outcome.output.lines().filter(|line| !line.trim().is_empty()).collect();
+fn refused(result: &CommandResult, names: &[&str]) {
+    assert!(!result.status.success(), "it should have refused: {}", result.output);
+    let lines: Vec<_> = result.output.lines().filter(|line| !line.trim().is_empty()).collect();
     assert_eq!(lines.len(), 1, "one line: {lines:#?}");
     for name in names {
         assert!(lines[0].contains(name), "{name} is not in: {}", lines[0]);
@@ -53,10 +53,10 @@ fn a_mistake_in_the_file_is_named() {
         ("version: 0.1\nlog: [unclosed\n", "config.yml", 2),
     ] {
         let (_dir, path) = file(text);
-        let outcome = Setup::mirroring("http://127.0.0.1:1").without_variables().config(&path).run();
-        refused(&outcome, &[key, "config.yml"]);
-        let place = outcome.output.split("config.yml").nth(1).unwrap_or_default();
-        assert!(place.contains(&line.to_string()) || key == "config.yml", "line {line}: {}", outcome.output);
+        let result = Setup::mirroring("http://127.0.0.1:1").without_variables().config(&path).run();
+        refused(&result, &[key, "config.yml"]);
+        let place = result.output.split("config.yml").nth(1).unwrap_or_default();
+        assert!(place.contains(&line.to_string()) || key == "config.yml", "line {line}: {}", result.output);
     }
 }
 
@@ -78,8 +78,8 @@ fn what_cannot_be_used_is_named() {
     let (dir, path) = file("not a directory");
     let below = path.join("data");
     let variables = [("REGISTRY_HTTP_ADDR", "127.0.0.1:0")];
-    let outcome = entrepot(&["serve", "--data", below.to_str().unwrap()], &variables);
-    refused(&outcome, &["config.yml"]);
+    let result = entrepot(&["serve", "--data", below.to_str().unwrap()], &variables);
+    refused(&result, &["config.yml"]);
     drop(dir);
 }
 
@@ -89,9 +89,9 @@ fn a_taken_port_is_named() {
     let port = Port::reserve();
     let _listening = port.listen();
     let address = port.addr().to_string();
-    let outcome = Setup::mirroring("http://127.0.0.1:1").variable("REGISTRY_HTTP_ADDR", &address).run();
-    assert!(!outcome.status.success());
-    let last = outcome.output.trim_end().lines().last().unwrap();
+    let result = Setup::mirroring("http://127.0.0.1:1").variable("REGISTRY_HTTP_ADDR", &address).run();
+    assert!(!result.status.success());
+    let last = result.output.trim_end().lines().last().unwrap();
     assert!(last.contains(&address), "{last}");
 }
 
@@ -190,7 +190,7 @@ fn a_stop_lets_downloads_end() {
     thread::sleep(Duration::from_millis(500));
     gate.open();
     let rest = response.summary();
-    assert_eq!((rest.ending, rest.length), (Ending::Complete, 9 * MB as u64));
+    assert_eq!((rest.end, rest.length), (BodyEnd::Complete, 9 * MB as u64));
     server.wait_for_end(Duration::from_secs(5));
 }
 
@@ -207,7 +207,7 @@ fn a_stop_takes_eight_seconds_at_most() {
     let (status, took) = server.stop();
     assert!(took < Duration::from_secs(9), "{took:?}");
     assert!(status.success(), "{status}");
-    assert_eq!(response.summary().ending, Ending::Cut);
+    assert_eq!(response.summary().end, BodyEnd::Cut);
     assert!(start.elapsed() < Duration::from_secs(10));
     gate.open();
 }

@@ -13,19 +13,19 @@ use serde_json::{Value, json};
 use crate::support::{
     admin,
     images::{Blob, Format, Image, Manifest},
-    process::{self, Outcome},
+    process::{self, CommandResult},
     server::{BINARY, Server, Setup, entrepot},
     uploads::Target,
     upstream::Upstream,
     wait_for,
-    weights::{Figures, Place, Weights},
+    weights::{Figures, RepositoryId, Weights},
 };
 
 fn both(upstream: &Upstream) -> Setup {
     Setup::both(&upstream.url()).hosted("[team/**]").freshness("1h").variable("REGISTRY_GC_INTERVAL", "0")
 }
 
-fn du(data: &Path, arguments: &[&str]) -> Outcome {
+fn du(data: &Path, arguments: &[&str]) -> CommandResult {
     entrepot(&[&["du", "--data", data.to_str().unwrap()], arguments].concat(), &[])
 }
 
@@ -56,7 +56,7 @@ fn text(of: &Value) -> String {
 }
 
 /// Every repository of a document, and its place.
-fn repositories(document: &Value) -> Vec<(Place, &Value)> {
+fn repositories(document: &Value) -> Vec<(RepositoryId, &Value)> {
     let sources = list(document, "sources").iter();
     let of = |source: &Value| text(&source["source"]);
     sources

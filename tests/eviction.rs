@@ -6,7 +6,7 @@ use crate::{
     quota::within,
     support::{
         disk::{Disk, MIB},
-        http::Ending,
+        http::BodyEnd,
         image_set::ImageSet,
         images::{Blob, Format, Image},
         upstream::{self, Upstream},
@@ -99,7 +99,7 @@ fn what_is_being_read_stays_whole() {
     let watch = disk.watch();
     stock.pull(&server);
     let rest = reading.body();
-    assert_eq!(rest.ending, Ending::Complete);
+    assert_eq!(rest.end, BodyEnd::Complete);
     assert!([first, rest.bytes].concat() == slow.bytes, "what a slow reader gets");
     assert!(watch.most() <= 64 * MIB, "{} bytes", watch.most());
 }

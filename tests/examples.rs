@@ -10,14 +10,14 @@ use std::{
 
 use crate::support::{
     pages::read,
-    process::{Outcome, command, run},
+    process::{CommandResult, command, run},
     scratch,
     server::{BINARY, entrepot},
 };
 
 const LONG: Duration = Duration::from_secs(300);
 
-fn said(program: &str, arguments: &[&str], dir: &Path) -> Outcome {
+fn said(program: &str, arguments: &[&str], dir: &Path) -> CommandResult {
     let mut command = command(program);
     let home = scratch::dir("home");
     command.args(arguments).current_dir(dir).env("HOME", home.path()).env("LANG", "C.UTF-8");

@@ -18,7 +18,7 @@ use crate::support::{
     fault::Fault,
     hash::hex,
     images::{Format, Image},
-    process::Outcome,
+    process::CommandResult,
     scratch,
     server::{Server, Setup, entrepot},
     volume_check::VolumeCheck,
@@ -70,7 +70,7 @@ impl Volume {
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> Outcome {
+    fn command(&self, arguments: &[&str]) -> CommandResult {
         entrepot(&[arguments, &["--data", self.data().to_str().unwrap()]].concat(), &[])
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::support::{
-    http::{self, Ending, Summary},
+    http::{self, BodyEnd, Summary},
     images::{Blob, Format, Image},
     server::{Server, Setup},
     upstream::{Cdn, Fault, Gate, Kind, Recorded, Rule, Settings, Upstream},
@@ -34,7 +34,7 @@ fn fetch(server: &Server, blob: &Blob) -> Summary {
 
 fn fetches_right(server: &Server, blob: &Blob) {
     let got = fetch(server, blob);
-    assert_eq!((got.ending, got.length, got.digest.as_str()), (Ending::Complete, blob.len() as u64, &*blob.digest));
+    assert_eq!((got.end, got.length, got.digest.as_str()), (BodyEnd::Complete, blob.len() as u64, &*blob.digest));
 }
 
 /// 16 clients, cold, one blob of 200 MB, 4 leaving early: the upstream serves exactly its bytes.
@@ -128,7 +128,7 @@ fn a_range_far_ahead_is_fetched_through() {
     assert_eq!(ahead.body().bytes, blob.bytes[98 * MB..98 * MB + 1000]);
     gate.open();
     let rest = first.summary();
-    assert_eq!((rest.ending, rest.length), (Ending::Complete, (blob.len() - MB / 2) as u64));
+    assert_eq!((rest.end, rest.length), (BodyEnd::Complete, (blob.len() - MB / 2) as u64));
 }
 
 /// A slow client does not affect the others, and still gets its whole body.
@@ -168,7 +168,7 @@ fn a_partial_blob_survives_other_requests() {
     first.exactly(3 * MB);
     upstream.stop();
     gate.open();
-    assert_eq!(first.summary().ending, Ending::Cut);
+    assert_eq!(first.summary().end, BodyEnd::Cut);
     for _ in 0..2 {
         let status = server.blob(REPOSITORY, &blob.digest).send().status;
         assert!([502, 504].contains(&status), "{status}");
@@ -242,7 +242,7 @@ fn a_full_disk_passes_on_no_corrupt_body() {
     upstream.fault(Rule::on(Kind::Blob, Fault::Corrupt(30 * MB)));
     let server = Setup::mirroring(&upstream.url()).disk(40).start();
     let response = server.blob(REPOSITORY, &large.digest).send();
-    assert!(response.status != 200 || response.summary().ending == Ending::Cut);
+    assert!(response.status != 200 || response.summary().end == BodyEnd::Cut);
 }
 
 /// Blobs of one pull do not wait for each other.

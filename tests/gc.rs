@@ -20,7 +20,7 @@ use crate::support::{
     admin,
     hash::sha256,
     images::{Blob, Format, Image},
-    process::Outcome,
+    process::CommandResult,
     reachability::{self, holds_what_tags_reach},
     registry2::OnVolume,
     rounds,
@@ -281,7 +281,7 @@ fn holds_what_tags_reach_but_mirrored(server: &Server, image: &Image) {
     assert!(crate::support::reachability::reached(server.data()).is_empty());
 }
 
-fn gc(data: &Path, arguments: &[&str]) -> Outcome {
+fn gc(data: &Path, arguments: &[&str]) -> CommandResult {
     let data = data.to_str().unwrap();
     entrepot(&[&["gc", "--data", data], arguments].concat(), &[])
 }

@@ -6,7 +6,7 @@ use crate::support::{
     clients::{self, Client, Pulled, STARTS, Skopeo, Start, What},
     egress_trap::EgressTrap,
     hash::sha256,
-    http::{self, Ending},
+    http::{self, BodyEnd},
     images::{Blob, Format, Image},
     registry2::{OnVolume, Registry2},
     rounds, scratch,
@@ -111,7 +111,7 @@ fn cuts_are_seen_as_cuts_and_counted() {
         upstream.fault(Rule::on(Kind::Blob, Fault::CutAfter(1_000_000, cut)).times(1));
         let before = upstream.sent(Kind::Blob);
         let body = fetch(&upstream, &blob).send().summary();
-        assert_eq!((body.ending, body.length), (Ending::Cut, 1_000_000), "{cut:?}");
+        assert_eq!((body.end, body.length), (BodyEnd::Cut, 1_000_000), "{cut:?}");
         assert_eq!(upstream.sent(Kind::Blob) - before, 1_000_000);
         let rest = fetch(&upstream, &blob).header("Range", "bytes=1000000-").send();
         assert_eq!((rest.status, rest.header("content-range")), (206, Some("bytes 1000000-2999999/3000000")));

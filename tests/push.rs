@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{
     hash::{sha256, sha512},
-    http::{Ending, Request},
+    http::{BodyEnd, Request},
     images::{Blob, Format, Image},
     server::{Server, Setup},
     uploads::{OCTETS, Target},
@@ -35,7 +35,7 @@ pub(crate) fn is_served(target: &Target, repository: &str, digest: &str, bytes: 
     let get = target.request("GET", &path).send();
     assert_eq!((get.status, get.length(), get.header("docker-content-digest")), wanted, "GET {path}");
     let body = get.body();
-    assert_eq!((body.ending, body.bytes == bytes), (Ending::Complete, true), "GET {path}");
+    assert_eq!((body.end, body.bytes == bytes), (BodyEnd::Complete, true), "GET {path}");
 }
 
 /// The 201 of an upload: the digest in the client's form, and the `Location` of the bytes.

@@ -6,7 +6,7 @@ use crate::support::{
     clients::{self, Pulled, Start, What},
     egress_trap::EgressTrap,
     hash::Hasher,
-    http::Ending,
+    http::BodyEnd,
     images::{Blob, Format, Image},
     rounds,
     server::{Server, Setup},
@@ -151,7 +151,7 @@ fn a_layer_of_gibibytes_takes_no_memory() {
     let digest = hasher.finish();
     assert_eq!(session.put(&digest, b"").status, 201);
     let got = server.blob("team/large", &digest).send().summary();
-    assert_eq!((got.ending, got.length, got.digest), (Ending::Complete, (mebibytes as u64) << 20, digest));
+    assert_eq!((got.end, got.length, got.digest), (BodyEnd::Complete, (mebibytes as u64) << 20, digest));
     let peak = server.peak_memory();
     assert!(peak < 100 << 20, "{peak} bytes");
 }

@@ -4,7 +4,7 @@
 use std::{thread, time::Duration};
 
 use crate::support::{
-    http::{self, Ending, Response},
+    http::{self, BodyEnd, Response},
     images::{Blob, Format, Image},
     server::{Server, Setup},
     upstream::{Fault, Gate, Kind, Rule, Upstream},
@@ -34,7 +34,7 @@ fn parts(response: Response, blob: &Blob) -> Vec<(Range, Vec<u8>)> {
     let (open, close) = (format!("--{boundary}\r\n").into_bytes(), format!("\r\n--{boundary}--\r\n").into_bytes());
     let (between, length) = ([b"\r\n", &open[..]].concat(), response.length());
     let body = response.body();
-    assert_eq!((body.ending, Some(body.bytes.len() as u64)), (Ending::Complete, length));
+    assert_eq!((body.end, Some(body.bytes.len() as u64)), (BodyEnd::Complete, length));
     let mut rest = body.bytes.strip_prefix(&open[..]).unwrap().strip_suffix(&close[..]).unwrap();
     let find = |text: &[u8], wanted: &[u8]| text.windows(wanted.len()).position(|window| window == wanted);
     let mut parts = Vec::new();
@@ -156,7 +156,7 @@ fn parts_of_a_wrong_blob_are_cut() {
     upstream.fault(Rule::on(Kind::Blob, Fault::Corrupt(200_000)));
     let server = Server::mirroring(&upstream);
     let answer = ask(&server, &layer, &header(&[(0, 99), (399_000, 399_999)]));
-    assert_eq!((answer.status, answer.body().ending), (206, Ending::Cut));
+    assert_eq!((answer.status, answer.body().end), (206, BodyEnd::Cut));
 }
 
 /// Several ranges of a blob that is not cached cost its upstream no more than the blob does.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::support::{
-    http::{self, Ending},
+    http::{self, BodyEnd},
     images::{Blob, Format, Image},
     server::{Server, Setup},
     upstream::{Fault, Gate, Kind, Rule, Upstream},
@@ -33,7 +33,7 @@ fn range(server: &Server, blob: &Blob, range: &str) -> http::Request {
 
 fn is_served_whole(server: &Server, blob: &Blob) {
     let got = server.blob(REPOSITORY, &blob.digest).patience(Duration::from_secs(60)).send().summary();
-    assert_eq!((got.ending, got.length, got.digest.as_str()), (Ending::Complete, blob.len() as u64, &*blob.digest));
+    assert_eq!((got.end, got.length, got.digest.as_str()), (BodyEnd::Complete, blob.len() as u64, &*blob.digest));
 }
 
 /// Concurrent open-ended ranges, each closed after its chunk, as containerd 2.1 sends them.
@@ -163,7 +163,7 @@ fn what_was_fetched_ahead_is_no_part_of_a_whole_blob() {
         inside.open();
         reading.join().unwrap()
     });
-    assert_eq!(rest.ending, Ending::Complete);
+    assert_eq!(rest.end, BodyEnd::Complete);
     assert!([got, rest.bytes].concat() == blob.bytes, "bytes that nobody hashed");
 }
 
@@ -180,7 +180,7 @@ fn a_client_that_does_not_read_releases_its_stream() {
     assert!(idle.iter().all(|response| response.status == 200));
     wait_until("their connections to be let go", Duration::from_secs(20), || upstream.connections() == 0);
     let last = idle.pop().unwrap().summary();
-    assert_eq!((last.ending, last.digest.as_str()), (Ending::Complete, &*blob.digest));
+    assert_eq!((last.end, last.digest.as_str()), (BodyEnd::Complete, &*blob.digest));
 }
 
 /// A client that reads a little from time to time releases it, too: below the minimum rate it could hold it without

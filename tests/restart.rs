@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::{
     hash::hex,
-    http::Ending,
+    http::BodyEnd,
     images::{Blob, Format, Image},
     rounds, scratch,
     server::{Server, Setup},
@@ -56,7 +56,7 @@ fn a_kill_in_mid_fill_leaves_nothing() {
     let mut cut = server.blob(REPOSITORY, &image.layer().digest).send();
     cut.exactly(5 * MB);
     server.kill9();
-    assert_eq!(cut.summary().ending, Ending::Cut);
+    assert_eq!(cut.summary().end, BodyEnd::Cut);
     upstream.heal();
     gate.open();
     server.restart();
@@ -153,5 +153,5 @@ fn a_file_changed_on_disk_is_never_a_complete_wrong_body() {
     server.restart();
     let response = server.blob(REPOSITORY, digest).send();
     let (status, got) = (response.status, response.summary());
-    assert!(status != 200 || got.ending == Ending::Cut || got.digest == *digest, "{got:?}");
+    assert!(status != 200 || got.end == BodyEnd::Cut || got.digest == *digest, "{got:?}");
 }

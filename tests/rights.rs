@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::{
     hash::sha256,
-    http::Ending,
+    http::BodyEnd,
     images::{Blob, Format, Image, Manifest},
     rounds,
     server::{Server, Setup},
@@ -154,7 +154,7 @@ fn an_unconfirmed_request_leaves_a_partial_blob_alone() {
     let response = server.blob(OWNER, &blob.digest).patience(Duration::from_secs(60)).send();
     upstream.fault(Rule::on(Kind::Blob, Fault::Status(403)));
     gate.open();
-    assert_eq!(response.summary().ending, Ending::Cut);
+    assert_eq!(response.summary().end, BodyEnd::Cut);
     upstream.heal();
     assert_eq!(server.blob(STRANGERS[0], &blob.digest).send().status, 404);
     is_served(&server, OWNER, &blob);

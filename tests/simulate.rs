@@ -6,7 +6,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
-    process::{self, Outcome},
+    process::{self, CommandResult},
     rounds, scratch,
     server::entrepot,
 };
@@ -32,8 +32,8 @@ fn file(text: &str) -> (TempDir, PathBuf) {
     (dir, path)
 }
 
-fn json(outcome: Outcome) -> Value {
-    let output = outcome.expect_success("entrepot simulate").output;
+fn json(result: CommandResult) -> Value {
+    let output = result.expect_success("entrepot simulate").output;
     serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}: {output}"))
 }
 
@@ -80,10 +80,10 @@ fn standard_input_is_read_as_a_file_is() {
 #[test]
 fn a_wrong_log_is_refused_with_its_line() {
     let (_dir, path) = file(&format!("{COLUMNS}\n1,library/app,sha256:12,1,blob\n"));
-    let outcome = entrepot(&["simulate", path.to_str().unwrap()], &[]);
-    assert_eq!(outcome.status.code(), Some(2), "{}", outcome.output);
-    assert_eq!(outcome.output.lines().count(), 1, "{}", outcome.output);
-    assert!(outcome.output.contains("pulls.csv: line 2: \"sha256:12\""), "{}", outcome.output);
+    let result = entrepot(&["simulate", path.to_str().unwrap()], &[]);
+    assert_eq!(result.status.code(), Some(2), "{}", result.output);
+    assert_eq!(result.output.lines().count(), 1, "{}", result.output);
+    assert!(result.output.contains("pulls.csv: line 2: \"sha256:12\""), "{}", result.output);
     let missing = entrepot(&["simulate", "/nowhere/pulls.csv"], &[]);
     assert_eq!(missing.status.code(), Some(1), "{}", missing.output);
     assert!(missing.output.contains("/nowhere/pulls.csv: No such file"), "{}", missing.output);
@@ -101,8 +101,8 @@ fn a_command_line_that_makes_no_sense_is_refused() {
         &["simulate", "--synthetic", "ibm", "--requests", "0"],
         &["simulate", "--synthetic", "ibm", "--zipf", "-1"],
     ] {
-        let outcome = entrepot(line, &[]);
-        assert_eq!(outcome.status.code(), Some(2), "{line:?}: {}", outcome.output);
+        let result = entrepot(line, &[]);
+        assert_eq!(result.status.code(), Some(2), "{line:?}: {}", result.output);
     }
 }
 
@@ -157,8 +157,8 @@ fn a_long_log_ends_within_minutes() {
     let made = format!("simulate --synthetic ibm --seed 9 --requests {requests}");
     let mut piped: Command = process::command("sh");
     piped.args(["-c", &format!("'{BINARY}' {made} --write - | '{BINARY}' simulate --json -")]);
-    let outcome = process::run("a long log", piped, Duration::from_secs(900));
-    let read = json(outcome);
+    let result = process::run("a long log", piped, Duration::from_secs(900));
+    let read = json(result);
     assert_eq!(read["requests"], requests);
     if !soak {
         let line: Vec<&str> = made.split(' ').chain(["--json"]).collect();

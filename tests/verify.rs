@@ -14,9 +14,9 @@ use crate::support::{
     admin,
     fault::Fault,
     hash::hex,
-    http::Ending,
+    http::BodyEnd,
     images::{Blob, Format, Image},
-    process::Outcome,
+    process::CommandResult,
     reachability,
     server::{Server, Setup, entrepot},
     upstream::Upstream,
@@ -84,7 +84,7 @@ impl ImageSet {
     fn pulls(&self) {
         for blob in &self.mirrored {
             let got = self.server.blob("library/base", &blob.digest).send().summary();
-            assert_eq!((got.ending, &got.digest), (Ending::Complete, &blob.digest));
+            assert_eq!((got.end, &got.digest), (BodyEnd::Complete, &blob.digest));
         }
     }
 
@@ -92,7 +92,7 @@ impl ImageSet {
         self.mirrored.iter().chain(&self.hosted)
     }
 
-    fn verify(&self) -> Outcome {
+    fn verify(&self) -> CommandResult {
         verify(self.server.data(), &["--rate", "1GB"])
     }
 
@@ -108,7 +108,7 @@ impl ImageSet {
         for blob in &self.hosted {
             self.server.target().blob("team/app", blob);
             let got = self.server.blob("team/app", &blob.digest).send().summary();
-            assert_eq!((got.ending, &got.digest), (Ending::Complete, &blob.digest));
+            assert_eq!((got.end, &got.digest), (BodyEnd::Complete, &blob.digest));
         }
         let report = self.verify().expect_success("verify");
         assert!(report.output.contains(&format!("verified {} blobs", 2 * BLOBS)), "{}", report.output);
@@ -116,7 +116,7 @@ impl ImageSet {
     }
 }
 
-fn verify(data: &Path, arguments: &[&str]) -> Outcome {
+fn verify(data: &Path, arguments: &[&str]) -> CommandResult {
     entrepot(&[&["verify", "--data", data.to_str().unwrap()], arguments].concat(), &[])
 }
 

@@ -52,7 +52,7 @@ fn rebuild(io: &Blocking, registry: &Arc<Registry>, supervisor: &Supervisor) {
     let (done, waited) = mpsc::channel();
     let patience = if registry.is_new(io) { NEW_VOLUME_SCAN_TIMEOUT } else { SCAN_TIMEOUT };
     let (registry, watched) = (Arc::clone(registry), supervisor.clone());
-    supervisor.keep(MaintenanceJob::Rebuild, move || {
+    supervisor.supervise(MaintenanceJob::Rebuild, move || {
         let (registry, watched, done) = (Arc::clone(&registry), watched.clone(), done.clone());
         async move {
             let work = move |io: &Blocking| {
@@ -82,7 +82,7 @@ fn repeat<T>(
 /// growing intervals until then.
 fn settle_claims(registry: &Arc<Registry>, supervisor: &Supervisor) {
     let registry = Arc::clone(registry);
-    supervisor.keep(MaintenanceJob::Names, move || {
+    supervisor.supervise(MaintenanceJob::Names, move || {
         let registry = Arc::clone(&registry);
         async move {
             let mut pause = SETTLE_INTERVAL.0;

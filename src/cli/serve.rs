@@ -80,7 +80,7 @@ fn registry_config(io: &Blocking, config: &Config, background: &Runtime) -> Resu
     }
     // The first job opens it, so that startup does not wait.
     let memory = *config.storage.memory / 2;
-    let index = Index::begin(&storage.index_dir(), memory);
+    let index = Index::unopened(&storage.index_dir(), memory);
     let proxy = Proxy::from_lookup(|name| std::env::var(name).ok()).map_err(Failure::usage)?;
     let metrics = Arc::new(Metrics::new().map_err(Failure::failed)?);
     let settings = upstream::ConnectionSettings { roots: upstream::native_roots(io), proxy };
@@ -142,7 +142,7 @@ fn open_admin_socket(
         .ok()?;
     let defaults = Defaults { grace: *config.gc.grace, rate: *config.verify.rate };
     let acceptor = opened.acceptor(registry, defaults, background.handle());
-    supervisor.keep(MaintenanceJob::Commands, move || acceptor.clone().run());
+    supervisor.supervise(MaintenanceJob::Commands, move || acceptor.clone().run());
     Some(opened)
 }
 

@@ -37,7 +37,7 @@ impl Supervisor {
     }
 
     /// Starts a job, and restarts it after each panic, until it returns.
-    pub(super) fn keep<F, Ended>(&self, job: MaintenanceJob, begin: F)
+    pub(super) fn supervise<F, Ended>(&self, job: MaintenanceJob, begin: F)
     where
         F: Fn() -> Ended + Send + 'static,
         Ended: Future<Output = ()> + Send + 'static,
@@ -74,7 +74,7 @@ impl Supervisor {
         work: impl Fn(&Blocking) + Clone + Send + 'static,
     ) {
         let supervisor = self.clone();
-        self.keep(job, move || {
+        self.supervise(job, move || {
             let (supervisor, work) = (supervisor.clone(), work.clone());
             async move {
                 let mut ticks = interval_at(tokio::time::Instant::now() + delay, every);
@@ -133,7 +133,7 @@ mod tests {
         let (supervisor, tries, done) = (supervisor(), Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         assert_eq!(panics(&supervisor, MaintenanceJob::Rebuild), 0, "there from the beginning");
         let (watched, tried, noted) = (supervisor.clone(), Arc::clone(&tries), Arc::clone(&done));
-        supervisor.keep(MaintenanceJob::Rebuild, move || {
+        supervisor.supervise(MaintenanceJob::Rebuild, move || {
             let (watched, tried, noted) = (watched.clone(), Arc::clone(&tried), Arc::clone(&noted));
             async move {
                 let work = move |_: &Blocking| assert!(tried.fetch_add(1, Ordering::SeqCst) >= 3, "on purpose");

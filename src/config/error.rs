@@ -73,7 +73,7 @@ pub enum Error {
 
 impl Error {
     pub(super) fn value(key: &'static Key, origin: &Origin, text: &str, expected: impl fmt::Display) -> Self {
-        Self::Value { origin: origin.clone(), key: key.path, got: shown(key, text), expected: expected.to_string() }
+        Self::Value { origin: origin.clone(), key: key.path, got: quoted(key, text), expected: expected.to_string() }
     }
 
     pub(super) fn form(path: &Path, line: usize, problem: impl Into<String>) -> Self {
@@ -82,7 +82,7 @@ impl Error {
 }
 
 /// Returns a value in the form that messages show: quoted, shortened, and masked where it is secret.
-pub(super) fn shown(key: &Key, text: &str) -> String {
+pub(super) fn quoted(key: &Key, text: &str) -> String {
     let text = match key.kind {
         _ if key.secret => "***".into(),
         ValueKind::Url => without_user(text),

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Deref};
 
-use super::{Error, Origin, error::shown, key::Key, node::Node};
+use super::{Error, Origin, error::quoted, key::Key, node::Node};
 
 /// A value that has been read, with its key and origin.
 #[derive(Clone)]
@@ -18,7 +18,7 @@ impl<T> Setting<T> {
     /// Creates a value that does not come from a file or a variable. Messages show `written`.
     #[must_use]
     pub fn new(key: &'static Key, value: T, written: &str, origin: Origin) -> Self {
-        Self { value, key, written: shown(key, written), origin }
+        Self { value, key, written: quoted(key, written), origin }
     }
 
     /// The default value of `key`.

@@ -31,7 +31,7 @@ impl Index {
     /// Creates the index of the folder `dir` without opening it. Until [`Index::resume`] it answers "not known" and
     /// records nothing, so that a large index delays no request. Its pages take about `memory` bytes.
     #[must_use]
-    pub fn begin(dir: &Path, memory: u64) -> Self {
+    pub fn unopened(dir: &Path, memory: u64) -> Self {
         Self {
             database: Database::unopened(dir, memory),
             queue: EvictionQueue::default(),
@@ -48,15 +48,15 @@ impl Index {
     /// be [rebuilt](Index::is_complete).
     #[must_use]
     pub fn open(dir: &Path) -> Self {
-        let index = Self::begin(dir, DEFAULT_MEMORY);
-        index.resume(|_| ());
+        let index = Self::unopened(dir, DEFAULT_MEMORY);
+        index.open_files(|_| ());
         index
     }
 
     /// Opens the database. Only the first call has an effect. Blocks for as long as the database needs. `take_over` is
     /// called with the [totals](Index::totals) before any entry changes again. A blob that came or went between
     /// [`Index::begin`] and this call was not recorded: the index is incomplete then, and has no totals.
-    pub fn resume(&self, take_over: impl FnOnce(&LedgerTotals)) {
+    pub fn open_files(&self, take_over: impl FnOnce(&LedgerTotals)) {
         if !self.database.is_unopened() {
             return;
         }

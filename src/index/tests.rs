@@ -49,17 +49,17 @@ fn knows_nothing_and_takes_no_notes_before_it_is_resumed() {
         index.close(Closing::Quiet(Some(kept)));
     };
     close(Index::open(dir.path()));
-    let index = Index::begin(dir.path(), 1 << 20);
+    let index = Index::unopened(dir.path(), 1 << 20);
     index.add_repository(&repository("a"));
     assert!(!index.has_repository(&repository("a")) && !index.has_failed() && index.reopen().is_err());
     let mut totals = None;
-    index.resume(|found| totals = Some(*found));
+    index.open_files(|found| totals = Some(*found));
     assert_eq!((totals, index.totals()), (Some(kept), Some(kept)));
     assert!(index.was_complete() && !index.has_repository(&repository("a")));
     close(index);
-    let index = Index::begin(dir.path(), 1 << 20);
+    let index = Index::unopened(dir.path(), 1 << 20);
     index.discovered(&digest, 4096, 1);
-    index.resume(|_| panic!("a blob came: the totals are not right"));
+    index.open_files(|_| panic!("a blob came: the totals are not right"));
     assert_eq!((index.totals(), index.was_complete()), (None, false));
 }
 

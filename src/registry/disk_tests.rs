@@ -37,7 +37,7 @@ pub(super) fn open(dir: &TempDir, limits: SpaceLimits, retention: Retention) -> 
 /// Opens a store in the state of a server that has just started.
 pub(super) fn begin(dir: &TempDir, limits: SpaceLimits, retention: Retention) -> BlobStore {
     let storage = Storage::open(Blocking::in_test(), dir.path(), limits).unwrap();
-    let index = Index::begin(&storage.index_dir(), 1 << 20);
+    let index = Index::unopened(&storage.index_dir(), 1 << 20);
     BlobStore::new(storage, index, retention, Duration::ZERO, Metrics::new().unwrap().into(), Lanes::new().unwrap())
 }
 

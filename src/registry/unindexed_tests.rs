@@ -44,7 +44,7 @@ async fn keep_manifest(store: &BlobStore, name: &str, child: &Digest, salt: u8) 
     let layer = format!(r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{child}","size":1}}"#);
     let bytes = Bytes::from(format!(r#"{{"schemaVersion":2,"annotations":{{"salt":"{salt}"}},"layers":[{layer}]}}"#));
     let manifest = std::sync::Arc::new(StoredManifest::new(Digest::sha256(&bytes), bytes).unwrap());
-    Manifests::new(store.clone(), 1 << 20).keep(&mirrored(name), &manifest).await;
+    Manifests::new(store.clone(), 1 << 20).store_mirrored(&mirrored(name), &manifest).await;
     let links = disk(store).links(&mirrored(name));
     links.set_tag(&"latest".parse().unwrap(), &manifest.digest, Durability::Unsynced).unwrap();
     manifest.digest

@@ -82,7 +82,7 @@ async fn the_order_of_eviction_survives_a_kill_and_a_rebuild() {
     let store = open(&dir, SpaceLimits::default(), pinning());
     fill(&store).await;
     let before = queue(&store);
-    on_a_thread(|io| Rebuilds::default().rebuild_index(&store.with(io))).unwrap();
+    on_a_thread(|io| Rebuilds::default().rebuild(&store.with(io))).unwrap();
     assert_eq!(queue(&store), before, "the index was made anew");
     // Dropped without a close, as after a kill.
     drop(store);
@@ -121,11 +121,11 @@ async fn uses_that_cannot_be_read_are_kept() {
     std::fs::remove_file(&uses).unwrap();
     std::fs::create_dir(&uses).unwrap();
     store.volume.index.clear();
-    on_a_thread(|io| Rebuilds::default().rebuild_index(&store.with(io))).unwrap();
+    on_a_thread(|io| Rebuilds::default().rebuild(&store.with(io))).unwrap();
     std::fs::remove_dir(&uses).unwrap();
     std::io::Write::write_all(&mut std::fs::File::create(&uses).unwrap(), &saved).unwrap();
     SavedUses::default().save(&store.with(Blocking::in_test()));
-    on_a_thread(|io| Rebuilds::default().rebuild_index(&store.with(io))).unwrap();
+    on_a_thread(|io| Rebuilds::default().rebuild(&store.with(io))).unwrap();
     assert_eq!(queue(&store), before);
 }
 

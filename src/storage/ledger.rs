@@ -172,7 +172,7 @@ impl Ledger {
     }
 
     /// Adds the totals of the last clean stop to the changes since the directory was opened.
-    pub fn resume(&self, totals: &Totals) {
+    pub fn restore_totals(&self, totals: &Totals) {
         let mut accounts = self.accounts.lock();
         accounts.hosted.add(totals.blobs.hosted);
         accounts.mirrored.add(totals.blobs.mirrored);
@@ -181,7 +181,7 @@ impl Ledger {
         accounts.known = true;
     }
 
-    /// Returns the totals for [`Ledger::resume`], if everything is counted.
+    /// Returns the totals for [`Ledger::restore_totals`], if everything is counted.
     #[must_use]
     pub fn totals(&self) -> Option<Totals> {
         let accounts = self.accounts.lock();

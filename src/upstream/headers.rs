@@ -17,13 +17,13 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// Returns the rate limit of a response (`ratelimit-limit` and `ratelimit-remaining`, as of Docker Hub), if it has one.
 pub(super) fn pull_rate_limit(headers: &HeaderMap) -> Option<PullRateLimit> {
-    let (limit, window) = amount(text(headers, "ratelimit-limit")?)?;
-    let (remaining, other) = amount(text(headers, "ratelimit-remaining")?)?;
+    let (limit, window) = parse_limit(text(headers, "ratelimit-limit")?)?;
+    let (remaining, other) = parse_limit(text(headers, "ratelimit-remaining")?)?;
     Some(PullRateLimit { limit, remaining, window: window.or(other) })
 }
 
 /// Parses `100;w=21600`, or `100`.
-fn amount(header: &str) -> Option<(u64, Option<Duration>)> {
+fn parse_limit(header: &str) -> Option<(u64, Option<Duration>)> {
     let mut parts = header.split(',').next()?.split(';').map(str::trim);
     let amount = parts.next()?.parse().ok()?;
     let window = parts.find_map(|part| part.strip_prefix("w=")).and_then(|seconds| seconds.parse().ok());
@@ -89,9 +89,9 @@ mod tests {
 
     #[test]
     fn budgets_come_with_and_without_a_window() {
-        assert_eq!(amount("100;w=21600"), Some((100, Some(Duration::from_secs(21600)))));
-        assert_eq!(amount(" 76 ; w=x"), Some((76, None)));
-        assert_eq!(amount("many"), None);
+        assert_eq!(parse_limit("100;w=21600"), Some((100, Some(Duration::from_secs(21600)))));
+        assert_eq!(parse_limit(" 76 ; w=x"), Some((76, None)));
+        assert_eq!(parse_limit("many"), None);
     }
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
             let page = Url::parse("https://r.example/v2/a/tags/list").unwrap();
             for text in [any, pieces.concat()] {
                 next_in(&text, &page);
-                amount(&text);
+                parse_limit(&text);
                 let Ok(value) = HeaderValue::try_from(&text) else { continue };
                 let headers = HeaderMap::from_iter([(RETRY_AFTER, value)]);
                 prop_assert!(retry_after(&headers).is_none_or(|wait| wait <= Duration::from_secs(86_400)));

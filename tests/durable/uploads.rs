@@ -8,7 +8,7 @@ use std::{
 use super::{content, send};
 use crate::support::{
     hash::{Hasher, sha256},
-    http::Ending,
+    http::BodyEnd,
     images::Blob,
     rounds,
     server::Setup,
@@ -54,7 +54,7 @@ fn a_half_done_upload_goes_on_after_a_restart() {
     let digest = hasher.finish();
     assert_eq!(session.put(&digest, b"").status, 201);
     let got = server.blob("team/large", &digest).send().summary();
-    assert_eq!((got.ending, got.length, got.digest), (Ending::Complete, whole, digest));
+    assert_eq!((got.end, got.length, got.digest), (BodyEnd::Complete, whole, digest));
 }
 
 /// Empty sessions and announced ones survive too; a finished one does not come back.

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use super::{MB, REPOSITORY, fetch, fetches_right, mirrored};
 use crate::support::{
     hash::hex,
-    http::Ending,
+    http::BodyEnd,
     images::{Blob, Format, Image},
     scratch,
     server::Server,
@@ -40,7 +40,7 @@ fn refuses_corruption_at(offset: usize) {
             scope.spawn(|| {
                 let response = server.blob(REPOSITORY, &blob.digest).send();
                 let (status, got) = (response.status, response.summary());
-                assert!(status != 200 || got.ending == Ending::Cut, "a complete body of a corrupt blob: {got:?}");
+                assert!(status != 200 || got.end == BodyEnd::Cut, "a complete body of a corrupt blob: {got:?}");
                 assert!(status != 200 || got.length < blob.len() as u64, "the last byte is withheld");
             });
         }
@@ -93,7 +93,7 @@ fn a_fill_survives_an_upstream_without_ranges() {
     upstream.options(|options| options.ignores_ranges = true);
     upstream.fault(Rule::on(Kind::Blob, Fault::CutAfter(3 * MB as u64, Cut::Fin)).times(1));
     let got = fetch(&server, &blob);
-    assert!(got.ending == Ending::Cut || got.digest == blob.digest, "never a wrong whole");
+    assert!(got.end == BodyEnd::Cut || got.digest == blob.digest, "never a wrong whole");
     fetches_right(&server, &blob);
 }
 
@@ -120,7 +120,7 @@ fn a_short_body_is_an_error_and_never_an_end() {
     let response = server.blob(REPOSITORY, &blob.digest).send();
     if response.status == 200 {
         let summary = response.summary();
-        assert!(summary.ending == Ending::Cut || summary.digest == blob.digest);
+        assert!(summary.end == BodyEnd::Cut || summary.digest == blob.digest);
     }
     upstream.heal();
     fetches_right(&server, &blob);

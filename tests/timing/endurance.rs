@@ -7,7 +7,7 @@ mod sample;
 use std::{path::Path, thread, time::Duration};
 
 use load::Load;
-use sample::{Growth, Sample};
+use sample::{GrownQuantity, Sample};
 
 use crate::support::{
     index_records, is_soak,
@@ -63,7 +63,7 @@ fn it_stays_as_it_began() {
     sample::report(&samples);
     assert!(!is_soak() || upstream.sent(Kind::Blob) > 10 * 120_000_000, "too little was pulled");
     let (second, last) = (&samples[1], &samples[samples.len() - 1]);
-    let grown: Vec<Growth> = last.grown_since(second);
+    let grown: Vec<GrownQuantity> = last.grown_since(second);
     assert!(grown.is_empty(), "{grown:?}");
     assert!(server.stop().0.success());
     index_records::equal_those_made_anew(data.path(), Setup::both(&upstream.url()).data_at(data.path()));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::loads::{self, LOADS, Measured, Place, Sizes};
+use crate::support::loads::{self, LOADS, Measured, Sizes, SmallRequests};
 
 /// A small request may take longer than on an idle server by this factor and this addition.
 const RATIO: u32 = 5;
@@ -49,7 +49,7 @@ fn long_work_delays_no_request() {
 fn delays_no_request(load: &str, measured: &Measured) {
     eprintln!("{load}: {:.1?}; {}", measured.took, measured.outcome);
     let waits = measured.loaded.iter().zip(&measured.peace).zip(&measured.beside);
-    for (kind, ((loaded, peace), beside)) in Place::KINDS.iter().zip(waits) {
+    for (kind, ((loaded, peace), beside)) in SmallRequests::KINDS.iter().zip(waits) {
         let figures = format!("{kind} during {load}: {loaded}; in peace {peace}; beside it {beside}");
         eprintln!("    {figures}");
         for share in [0.5, 0.9] {

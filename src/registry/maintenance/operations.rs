@@ -86,7 +86,7 @@ impl Maintenance<'_> {
     /// # Errors
     /// [`Error::Storage`] if a part of the disk cannot be read.
     pub fn rebuild_index(&self) -> Result<(), Error> {
-        self.rebuilds.rebuild_index(&self.store)
+        self.rebuilds.rebuild(&self.store)
     }
 
     /// Removes a hosted repository and frees its name, which is then mirrored again as if nothing had been pushed. In a

@@ -187,7 +187,7 @@ impl Verifier<'_> {
             hasher.update(&buffer[..length]);
             at += length as u64;
             self.verified.bytes += length as u64;
-            self.pace.keep(length as u64);
+            self.pace.wait_for(length as u64);
         }
     }
 
@@ -244,7 +244,7 @@ struct Pace {
 
 impl Pace {
     /// Waits until `more` bytes may have been read.
-    fn keep(&mut self, more: u64) {
+    fn wait_for(&mut self, more: u64) {
         self.read += more;
         let due = Duration::from_secs_f64(self.read as f64 / self.rate as f64);
         thread::sleep(due.saturating_sub(self.begun.elapsed()));

@@ -212,7 +212,7 @@ impl Registry {
             let head = upstream.ask(head).await.map_err(|error| Resource::Manifest.failed(&error))?;
             // A captive portal answers 200, too. An answer without the digest proves nothing, so the bytes are fetched.
             if head.digest == Some(*digest) {
-                self.manifests.keep(repository, &manifest).await;
+                self.manifests.store_mirrored(repository, &manifest).await;
                 return Ok((manifest, CacheStatus::Revalidated));
             }
         }
@@ -280,7 +280,7 @@ impl Registry {
             let answer = TagAnswer { head: Some(manifest.head()), asked };
             self.store.tag_cache.note(&(repository.clone(), tag.clone()), answer);
         }
-        let kept = self.manifests.keep(repository, &manifest).await;
+        let kept = self.manifests.store_mirrored(repository, &manifest).await;
         Ok((manifest, kept))
     }
 
@@ -299,7 +299,7 @@ impl Registry {
             return None;
         }
         let manifest = cached_or_unknown(self.manifests.get(digest).await)?;
-        self.manifests.keep(repository, &manifest).await;
+        self.manifests.store_mirrored(repository, &manifest).await;
         Some(manifest)
     }
 

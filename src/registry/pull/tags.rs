@@ -88,7 +88,7 @@ impl Registry {
         if self.store.tag_cache.note(&(repository.clone(), tag.clone()), answer)
             && let Some(manifest) = cached_or_unknown(self.manifests.get(&head.digest).await)
         {
-            self.manifests.keep(repository, &manifest).await;
+            self.manifests.store_mirrored(repository, &manifest).await;
         }
     }
 

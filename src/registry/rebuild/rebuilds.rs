@@ -51,9 +51,9 @@ impl Rebuilds {
     ///
     /// # Errors
     /// [`Error::Storage`] if a part of the disk cannot be read. Another rebuild follows soon.
-    pub(in crate::registry) fn rebuild_index(&self, store: &BlockingStore<'_>) -> Result<(), Error> {
+    pub(in crate::registry) fn rebuild(&self, store: &BlockingStore<'_>) -> Result<(), Error> {
         let alone = self.schedule.lock();
-        store.index.resume(|_| ());
+        store.index.open_files(|_| ());
         store.disk.ledger().set_known(false);
         self.saved_uses.save(store);
         store.index.clear();
@@ -63,10 +63,10 @@ impl Rebuilds {
     /// Opens the index and updates it from the disk. Blocks until both are done.
     ///
     /// # Errors
-    /// As [`Rebuilds::rebuild_index`].
+    /// As [`Rebuilds::rebuild`].
     pub(in crate::registry) fn open_index(&self, store: &BlockingStore<'_>) -> Result<(), Error> {
         let alone = self.schedule.lock();
-        store.index.resume(|totals| store.volume.resume_ledger(totals));
+        store.index.open_files(|totals| store.volume.restore_ledger(totals));
         let pins: Vec<String> = store.space.retention.pinned.iter().map(ToString::to_string).collect();
         if store.index.replace_pins(&pins.join("\n")) {
             store.index.requeue(Requeue::All);
@@ -78,7 +78,7 @@ impl Rebuilds {
     /// Reopens the index after a failure, if possible. Blocks.
     ///
     /// # Errors
-    /// As [`Rebuilds::rebuild_index`].
+    /// As [`Rebuilds::rebuild`].
     pub(in crate::registry) fn reopen_index(&self, store: &BlockingStore<'_>) -> Result<(), Error> {
         let mut alone = self.schedule.lock();
         store.disk.ledger().set_known(false);
@@ -96,7 +96,7 @@ impl Rebuilds {
     /// Rebuilds again after a rebuild that could not read everything, or if the index is in doubt. Blocks.
     ///
     /// # Errors
-    /// As [`Rebuilds::rebuild_index`].
+    /// As [`Rebuilds::rebuild`].
     pub(in crate::registry) fn rebuild_if_due(&self, store: &BlockingStore<'_>) -> Result<(), Error> {
         match self.schedule.try_lock() {
             Some(alone) if store.index.is_stale() || alone.due.is_some_and(|due| due <= Instant::now()) => {

@@ -115,7 +115,7 @@ impl UsageCount {
         let mut counter =
             Counter { store, sources, repositories, unlinked: Amount::default(), all: Amount::default(), on_event };
         counter.blobs()?;
-        let counted = counter.counted();
+        let counted = counter.totals();
         counter.sources()?;
         counter.repositories(self.tags.as_ref())?;
         // An index that became incomplete meanwhile has missed blobs.
@@ -193,7 +193,7 @@ impl Counter<'_> {
         self.sources.entry(home).or_default().add(holding, homes.len() == 1, is_manifest);
     }
 
-    fn counted(&self) -> Counted {
+    fn totals(&self) -> Counted {
         let usage = self.store.disk.usage();
         let by_ledger = i64::try_from(usage.hosted.bytes() + usage.mirrored.bytes()).unwrap_or(i64::MAX);
         let changed = by_ledger - i64::try_from(self.all.bytes).unwrap_or(i64::MAX);

@@ -36,7 +36,7 @@ pub(in crate::registry) fn weigh(
         let (tag, Some(top)) = tagged? else { continue };
         let used = store.index.blob_entry(&top).map(|holding| holding.used);
         let mut weight = BlobUsage { used, ..BlobUsage::default() };
-        for digest in reach(store, place, top)? {
+        for digest in reachable(store, place, top)? {
             let known = reached.entry(short(&digest)).and_modify(|known| known.only = None);
             let known = known.or_insert_with(|| first(store, place, &digest, found.len()));
             weight.size += known.allocated.unwrap_or(0);
@@ -62,7 +62,7 @@ fn first(store: &BlockingStore<'_>, place: &Repository, digest: &Digest, number:
 }
 
 /// Returns a manifest with its descendants and referrers, which garbage collection keeps with it (`mark.rs`).
-fn reach(store: &BlockingStore<'_>, place: &Repository, top: Digest) -> Result<HashSet<Digest>, Error> {
+fn reachable(store: &BlockingStore<'_>, place: &Repository, top: Digest) -> Result<HashSet<Digest>, Error> {
     let (mut waiting, mut reached) = (vec![top], HashSet::new());
     while let Some(digest) = waiting.pop() {
         let is_manifest = || store.index.link(place, &digest).is_some_and(|link| link.revision);

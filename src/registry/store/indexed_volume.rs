@@ -66,16 +66,16 @@ impl IndexedVolume {
         let ledger = Arc::clone(self.storage.ledger());
         self.index.on_change(move |shift| ledger.change(change(&shift)));
         if let Some(totals) = self.index.totals() {
-            self.resume_ledger(&totals);
+            self.restore_ledger(&totals);
         }
     }
 
     /// Adds the totals that the index kept since the last clean stop to the ledger.
-    pub(in crate::registry) fn resume_ledger(&self, kept: &LedgerTotals) {
+    pub(in crate::registry) fn restore_ledger(&self, kept: &LedgerTotals) {
         let LedgerTotals { hosted, mirrored, links, mirrored_links, sessions } = *kept;
         let delta = |amount: SignedAmount| Delta { bytes: amount.bytes, objects: amount.blobs };
         let blobs = Change { hosted: delta(hosted), mirrored: delta(mirrored) };
-        self.storage.ledger().resume(&Totals { blobs, links, mirrored_links, sessions });
+        self.storage.ledger().restore_totals(&Totals { blobs, links, mirrored_links, sessions });
     }
 
     /// Returns the ledger's totals for the index to keep, if everything is counted.

@@ -72,24 +72,24 @@ impl<K: Clone + Eq + Hash> KeyedLocks<K> {
     }
 
     fn lock(&self, key: &K) -> KeyGuard<K> {
-        let (lock, mut guard) = self.enter(key);
+        let (lock, mut guard) = self.register(key);
         guard.held = Some(lock.blocking_lock_owned());
         guard
     }
 
     fn try_lock(&self, key: &K) -> Option<KeyGuard<K>> {
-        let (lock, mut guard) = self.enter(key);
+        let (lock, mut guard) = self.register(key);
         guard.held = Some(lock.try_lock_owned().ok()?);
         Some(guard)
     }
 
     async fn acquire(&self, key: &K) -> KeyGuard<K> {
-        let (lock, mut guard) = self.enter(key);
+        let (lock, mut guard) = self.register(key);
         guard.held = Some(lock.lock_owned().await);
         guard
     }
 
-    fn enter(&self, key: &K) -> (Arc<AsyncMutex<()>>, KeyGuard<K>) {
+    fn register(&self, key: &K) -> (Arc<AsyncMutex<()>>, KeyGuard<K>) {
         let mut locks = self.0.lock();
         let entry = locks.entry(key.clone()).or_default();
         entry.interested += 1;

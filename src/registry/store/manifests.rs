@@ -125,7 +125,7 @@ impl Manifests {
 
     /// Stores a mirrored manifest: bytes, then revision link, then the tags that wait for it (law 2 of
     /// ARCHITECTURE.md). It stays in memory even if the disk refuses it.
-    pub(in crate::registry) async fn keep(
+    pub(in crate::registry) async fn store_mirrored(
         &self,
         repository: &Repository,
         manifest: &Arc<StoredManifest>,

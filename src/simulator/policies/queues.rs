@@ -7,7 +7,7 @@ const NOBODY: Id = Id::MAX;
 const NOWHERE: u8 = u8::MAX;
 
 #[derive(Clone, Copy)]
-struct Place {
+struct Slot {
     before: Id,
     after: Id,
     queue: u8,
@@ -25,13 +25,13 @@ struct Ends {
 /// `N` queues, named by number.
 pub(super) struct Queues<'a, const N: usize> {
     objects: &'a [Object],
-    places: Vec<Place>,
+    places: Vec<Slot>,
     ends: [Ends; N],
 }
 
 impl<'a, const N: usize> Queues<'a, N> {
     pub(super) fn new(objects: &'a [Object]) -> Self {
-        let nowhere = Place { before: NOBODY, after: NOBODY, queue: NOWHERE, uses: 0 };
+        let nowhere = Slot { before: NOBODY, after: NOBODY, queue: NOWHERE, uses: 0 };
         let empty = Ends { first: NOBODY, last: NOBODY, bytes: 0 };
         Self { objects, places: vec![nowhere; objects.len()], ends: [empty; N] }
     }
@@ -86,7 +86,7 @@ impl<'a, const N: usize> Queues<'a, N> {
 
     /// Removes an object from its queue, if it is in one.
     pub(super) fn remove(&mut self, object: Id) {
-        let Place { before, after, queue, .. } = self.places[object as usize];
+        let Slot { before, after, queue, .. } = self.places[object as usize];
         let size = self.size(object);
         let Some(ends) = self.ends.get_mut(usize::from(queue)) else { return };
         ends.bytes -= size;

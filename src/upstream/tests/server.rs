@@ -16,7 +16,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A request as the server received it.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct ReceivedRequest {
     pub(super) method: String,
     /// Path and query.
     pub(super) target: String,
@@ -24,7 +24,7 @@ pub(super) struct Asked {
     headers: Vec<(String, String)>,
 }
 
-impl Asked {
+impl ReceivedRequest {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -70,27 +70,27 @@ pub(super) fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<
     say([head.as_bytes(), body].concat())
 }
 
-type Script = dyn Fn(&Asked, usize) -> Vec<Step> + Send + Sync;
+type Script = dyn Fn(&ReceivedRequest, usize) -> Vec<Step> + Send + Sync;
 
 /// A scripted server. Its threads run until the test process ends.
 #[derive(Clone)]
 pub(super) struct Server {
     port: u16,
     scheme: &'static str,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<ReceivedRequest>>>,
     connections: Arc<AtomicUsize>,
 }
 
 impl Server {
     /// Answers every request by `script`, which also gets the number of requests before it.
-    pub(super) fn start(script: impl Fn(&Asked, usize) -> Vec<Step> + Send + Sync + 'static) -> Self {
+    pub(super) fn start(script: impl Fn(&ReceivedRequest, usize) -> Vec<Step> + Send + Sync + 'static) -> Self {
         Self::bind("http", Arc::new(script), Some)
     }
 
     /// The same over TLS.
     pub(super) fn tls(
         config: Arc<ServerConfig>,
-        script: impl Fn(&Asked, usize) -> Vec<Step> + Send + Sync + 'static,
+        script: impl Fn(&ReceivedRequest, usize) -> Vec<Step> + Send + Sync + 'static,
     ) -> Self {
         Self::bind("https", Arc::new(script), move |tcp| {
             ServerConnection::new(Arc::clone(&config)).ok().map(|connection| StreamOwned::new(connection, tcp))
@@ -101,13 +101,13 @@ impl Server {
     pub(super) fn proxy(
         config: Arc<ServerConfig>,
         accept: &'static str,
-        script: impl Fn(&Asked, usize) -> Vec<Step> + Send + Sync + 'static,
-    ) -> (Self, Arc<Mutex<Vec<Asked>>>) {
+        script: impl Fn(&ReceivedRequest, usize) -> Vec<Step> + Send + Sync + 'static,
+    ) -> (Self, Arc<Mutex<Vec<ReceivedRequest>>>) {
         let connects = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&connects);
         let server = Self::bind("http", Arc::new(script), move |mut tcp| {
             // Unbuffered, so that no byte of the TLS hello is consumed.
-            let asked = Asked::read(&mut BufReader::with_capacity(1, &tcp))?;
+            let asked = ReceivedRequest::read(&mut BufReader::with_capacity(1, &tcp))?;
             noted.lock().push(asked);
             write!(tcp, "HTTP/1.1 {accept}\r\n\r\n").ok()?;
             ServerConnection::new(Arc::clone(&config)).ok().map(|connection| StreamOwned::new(connection, tcp))
@@ -140,7 +140,7 @@ impl Server {
 
     fn serve(&self, wire: impl Wire, script: &Script) {
         let mut reader = BufReader::new(wire);
-        while let Some(asked) = Asked::read(&mut reader) {
+        while let Some(asked) = ReceivedRequest::read(&mut reader) {
             let before = {
                 let mut log = self.asked.lock();
                 log.push(asked.clone());
@@ -166,7 +166,7 @@ impl Server {
         self.port
     }
 
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(super) fn asked(&self) -> Vec<ReceivedRequest> {
         self.asked.lock().clone()
     }
 

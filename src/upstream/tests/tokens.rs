@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 
 use super::{
     Error, UpstreamOptions, latest, name, options, remote, remote_with,
-    server::{Asked, Server, Step, reply, say},
+    server::{ReceivedRequest, Server, Step, reply, say},
     threads, with_credentials,
 };
 use crate::upstream::Phase;
@@ -32,7 +32,7 @@ fn token(value: &str, life: u64) -> Vec<Step> {
 /// Starts a registry that requires a token of `grant`, which gets the number of tokens it made before.
 fn registry(
     accepts: impl Fn(&str) -> bool + Send + Sync + 'static,
-    grant: impl Fn(&Asked, usize) -> Vec<Step> + Send + Sync + 'static,
+    grant: impl Fn(&ReceivedRequest, usize) -> Vec<Step> + Send + Sync + 'static,
 ) -> Server {
     let granted = AtomicUsize::new(0);
     Server::start(move |asked, _| {

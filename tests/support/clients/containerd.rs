@@ -12,7 +12,7 @@ use super::{Client, Member, PULL, Pulled, What, repository};
 use crate::support::{
     egress_trap::EgressTrap,
     images::Image,
-    process::{Outcome, Process, run},
+    process::{CommandResult, Process, run},
     release::Release,
     scratch,
 };
@@ -183,7 +183,7 @@ impl Containerd {
 }
 
 impl Member for Containerd {
-    fn log_in(&mut self, _registry: &str, user: &str, password: &str) -> Option<Outcome> {
+    fn log_in(&mut self, _registry: &str, user: &str, password: &str) -> Option<CommandResult> {
         self.user = Some(format!("{user}:{password}"));
         None
     }
@@ -192,7 +192,7 @@ impl Member for Containerd {
         self.user = None;
     }
 
-    fn try_pull(&self, name: &str) -> Outcome {
+    fn try_pull(&self, name: &str) -> CommandResult {
         let (way, pull) =
             (self.options(name), ["images", "pull", "--snapshotter", "native", "--platform", "linux/amd64"]);
         let outcome =
@@ -203,7 +203,7 @@ impl Member for Containerd {
         outcome
     }
 
-    fn try_push(&self, image: &Image, name: &str) -> Outcome {
+    fn try_push(&self, image: &Image, name: &str) -> CommandResult {
         self.import(image, name);
         let (way, push) = (self.options(name), ["images", "push"]);
         let outcome =

@@ -13,7 +13,7 @@ use super::{Client, Member, PULL, Pulled, What, repository};
 use crate::support::{
     egress_trap::EgressTrap,
     images::Image,
-    process::{Outcome, Process, run},
+    process::{CommandResult, Process, run},
     release::Release,
     scratch,
 };
@@ -138,7 +138,7 @@ impl Client for Docker {
 }
 
 impl Member for Docker {
-    fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<Outcome> {
+    fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<CommandResult> {
         self.believe(registry);
         let login = self.docker(&["login", "--username", user, "--password", password, registry]);
         Some(run("docker login", login, PULL))
@@ -148,7 +148,7 @@ impl Member for Docker {
         self.said(&["logout", registry]);
     }
 
-    fn try_pull(&self, name: &str) -> Outcome {
+    fn try_pull(&self, name: &str) -> CommandResult {
         self.believe(name);
         let outcome = run("docker pull", self.docker(&["pull", name]), PULL);
         if outcome.status.success() {
@@ -157,7 +157,7 @@ impl Member for Docker {
         outcome
     }
 
-    fn try_push(&self, image: &Image, name: &str) -> Outcome {
+    fn try_push(&self, image: &Image, name: &str) -> CommandResult {
         self.believe(name);
         self.bring(What::Own(image), name);
         let outcome = run("docker push", self.docker(&["push", name]), PULL);

@@ -172,7 +172,7 @@ impl Sending {
 
 /// The end of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum BodyEnd {
     /// All announced bytes arrived.
     Complete,
     /// The connection ended before that, or fell silent for too long.
@@ -183,7 +183,7 @@ pub(crate) enum Ending {
 #[derive(Debug)]
 pub(crate) struct Body {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) ending: Ending,
+    pub(crate) end: BodyEnd,
 }
 
 /// The properties of a body whose bytes need not be kept.
@@ -191,7 +191,7 @@ pub(crate) struct Body {
 pub(crate) struct Summary {
     pub(crate) digest: String,
     pub(crate) length: u64,
-    pub(crate) ending: Ending,
+    pub(crate) end: BodyEnd,
 }
 
 enum Framing {
@@ -211,7 +211,7 @@ pub(crate) struct Response {
     pub(crate) waited: Duration,
     reader: BufReader<TcpStream>,
     framing: Framing,
-    ended: Option<Ending>,
+    ended: Option<BodyEnd>,
 }
 
 impl Response {
@@ -256,7 +256,7 @@ impl Response {
     fn next(&mut self, limit: usize) -> Vec<u8> {
         let mut piece = vec![0; limit];
         let length = self.read_some(&mut piece).unwrap_or_else(|()| {
-            self.ended = Some(Ending::Cut);
+            self.ended = Some(BodyEnd::Cut);
             0
         });
         piece.truncate(length);
@@ -290,7 +290,7 @@ impl Response {
         loop {
             let piece = self.next(64 << 10);
             if piece.is_empty() {
-                return Body { bytes, ending: self.ended.unwrap() };
+                return Body { bytes, end: self.ended.unwrap() };
             }
             bytes.extend_from_slice(&piece);
         }
@@ -299,7 +299,7 @@ impl Response {
     /// The whole body as text; panics when it was cut.
     pub(crate) fn text(self) -> String {
         let body = self.body();
-        assert_eq!(body.ending, Ending::Complete, "the body was cut");
+        assert_eq!(body.end, BodyEnd::Complete, "the body was cut");
         String::from_utf8(body.bytes).unwrap()
     }
 
@@ -327,7 +327,7 @@ impl Response {
         loop {
             let piece = self.next(256 << 10);
             if piece.is_empty() {
-                return Summary { digest: hasher.finish(), length, ending: self.ended.unwrap() };
+                return Summary { digest: hasher.finish(), length, end: self.ended.unwrap() };
             }
             hasher.update(&piece);
             length += piece.len() as u64;
@@ -372,7 +372,7 @@ impl Response {
     }
 
     fn complete(&mut self) -> Result<usize, ()> {
-        self.ended = Some(Ending::Complete);
+        self.ended = Some(BodyEnd::Complete);
         Ok(0)
     }
 }

@@ -20,7 +20,7 @@ use std::{path::Path, time::Duration};
 
 pub(crate) use skopeo::Skopeo;
 
-use super::{egress_trap::EgressTrap, images::Image, process::Outcome, release::Release};
+use super::{egress_trap::EgressTrap, images::Image, process::CommandResult, release::Release};
 
 /// Enough for a pull of some hundred MB on a busy machine.
 const PULL: Duration = Duration::from_secs(150);
@@ -46,16 +46,16 @@ pub(crate) trait Client {
 /// A client with credentials, which may be denied.
 pub(crate) trait Member: Client {
     /// Logs in to a registry, by `host:port`. A client without such a command keeps the credentials for later commands.
-    fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<Outcome>;
+    fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<CommandResult>;
 
     /// Logs out.
     fn log_out(&mut self, registry: &str);
 
     /// As [`Client::pull_from`], with any result.
-    fn try_pull(&self, name: &str) -> Outcome;
+    fn try_pull(&self, name: &str) -> CommandResult;
 
     /// As [`Client::push`] of an image of its own, with any result.
-    fn try_push(&self, image: &Image, name: &str) -> Outcome;
+    fn try_push(&self, image: &Image, name: &str) -> CommandResult;
 }
 
 const NO_MIRROR: &str = "http://127.0.0.1:1";

@@ -8,7 +8,7 @@ use super::{Client, Member, PULL, Pulled, What, containers::Containers, layout, 
 use crate::support::{
     egress_trap::EgressTrap,
     images::Image,
-    process::{Outcome, isolated, run},
+    process::{CommandResult, isolated, run},
     scratch,
 };
 
@@ -82,7 +82,7 @@ impl Client for Podman {
 }
 
 impl Member for Podman {
-    fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<Outcome> {
+    fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<CommandResult> {
         let login = ["login", &self.tls, "--username", user, "--password", password, registry];
         Some(run("podman login", self.podman(&login), PULL))
     }
@@ -91,14 +91,14 @@ impl Member for Podman {
         self.output(&["logout", registry]);
     }
 
-    fn try_pull(&self, name: &str) -> Outcome {
+    fn try_pull(&self, name: &str) -> CommandResult {
         let pull = ["pull", "--quiet", &self.tls, "--arch=amd64", &self.policy(), name];
         let outcome = run("podman pull", self.podman(&pull), PULL);
         self.output(&["rmi", "--all", "--force"]);
         outcome
     }
 
-    fn try_push(&self, image: &Image, name: &str) -> Outcome {
+    fn try_push(&self, image: &Image, name: &str) -> CommandResult {
         let id = self.fetch(layout(image, self.dir.path()));
         let push = ["push", &self.tls, &self.policy(), &id, &format!("docker://{name}")];
         let outcome = run("podman push", self.podman(&push), PULL);

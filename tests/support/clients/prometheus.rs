@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::support::{
     http,
     ports::Port,
-    process::{self, Outcome, Process},
+    process::{self, CommandResult, Process},
     scratch, wait_until,
 };
 
@@ -61,7 +61,7 @@ impl Prometheus {
 }
 
 /// Runs promtool in the folder of the dashboards; it must succeed.
-pub(crate) fn promtool(arguments: &[&str], input: Option<&Path>) -> Outcome {
+pub(crate) fn promtool(arguments: &[&str], input: Option<&Path>) -> CommandResult {
     let mut command = process::command("promtool");
     command.args(arguments).current_dir(dashboards());
     if let Some(file) = input {

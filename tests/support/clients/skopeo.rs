@@ -12,7 +12,7 @@ use crate::support::{
     egress_trap::EgressTrap,
     hash::{hex, sha256},
     images::Image,
-    process::{Outcome, isolated, run},
+    process::{CommandResult, isolated, run},
     scratch,
 };
 
@@ -43,7 +43,7 @@ impl Skopeo {
     }
 
     /// `skopeo copy <options> <source> dir:<a fresh directory>`
-    pub(crate) fn copy(&self, options: &[&str], source: &str) -> (Outcome, TempDir) {
+    pub(crate) fn copy(&self, options: &[&str], source: &str) -> (CommandResult, TempDir) {
         let target = tempfile::tempdir_in(self.dir.path()).unwrap();
         let mut copy = self.skopeo();
         copy.args(["copy", &self.tls("src-")])
@@ -100,7 +100,7 @@ impl Client for Skopeo {
 }
 
 impl Member for Skopeo {
-    fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<Outcome> {
+    fn log_in(&mut self, registry: &str, user: &str, password: &str) -> Option<CommandResult> {
         let mut login = self.skopeo();
         login.args(["login", &self.tls(""), "--username", user, "--password", password, registry]);
         Some(run("skopeo login", login, PULL))
@@ -112,11 +112,11 @@ impl Member for Skopeo {
         run("skopeo logout", logout, PULL).expect_success("skopeo logout");
     }
 
-    fn try_pull(&self, name: &str) -> Outcome {
+    fn try_pull(&self, name: &str) -> CommandResult {
         self.copy(&[], &format!("docker://{name}")).0
     }
 
-    fn try_push(&self, image: &Image, name: &str) -> Outcome {
+    fn try_push(&self, image: &Image, name: &str) -> CommandResult {
         let mut copy = self.skopeo();
         copy.args(["copy", &self.tls("dest-"), layout(image, self.dir.path())]).arg(format!("docker://{name}"));
         run("skopeo copy", copy, PULL)

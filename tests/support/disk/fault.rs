@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::support::{
-    process::{self, Outcome},
+    process::{self, CommandResult},
     scratch,
     server::BINARY,
 };
@@ -61,7 +61,7 @@ impl Fault {
 
 /// The result of a command one of whose calls failed.
 pub(crate) struct Faulty {
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: CommandResult,
     trace: PathBuf,
     _dir: TempDir,
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::scratch;
 
 /// `pushed`, or an upstream's domain; and a repository's name.
-pub(crate) type Place = (String, String);
+pub(crate) type RepositoryId = (String, String);
 
 /// Size, exclusive, shared, objects.
 pub(crate) type Figures = (u64, u64, u64, u64);
@@ -23,8 +23,8 @@ pub(crate) struct Weights {
     /// The bytes that every blob occupies.
     blobs: BTreeMap<String, u64>,
     /// The blobs that every repository holds.
-    pub(crate) holds: BTreeMap<Place, BTreeSet<String>>,
-    tags: BTreeMap<Place, BTreeMap<String, String>>,
+    pub(crate) holds: BTreeMap<RepositoryId, BTreeSet<String>>,
+    tags: BTreeMap<RepositoryId, BTreeMap<String, String>>,
 }
 
 impl Weights {
@@ -69,7 +69,7 @@ impl Weights {
         }
     }
 
-    fn hold(&mut self, place: &Place, digest: String) {
+    fn hold(&mut self, place: &RepositoryId, digest: String) {
         if self.blobs.contains_key(&digest) {
             self.holds.entry(place.clone()).or_default().insert(digest);
         }
@@ -87,7 +87,7 @@ impl Weights {
         named.iter().filter_map(|one| Some(one["digest"].as_str()?.to_owned())).collect()
     }
 
-    fn holders(&self, digest: &str) -> Vec<&Place> {
+    fn holders(&self, digest: &str) -> Vec<&RepositoryId> {
         self.holds.iter().filter(|(_, held)| held.contains(digest)).map(|(place, _)| place).collect()
     }
 
@@ -107,7 +107,7 @@ impl Weights {
     }
 
     /// The figures of every repository.
-    pub(crate) fn repositories_weigh(&self) -> BTreeMap<Place, Figures> {
+    pub(crate) fn repositories_weigh(&self) -> BTreeMap<RepositoryId, Figures> {
         let alone = |digest: &str| self.holders(digest).len() == 1;
         self.holds.iter().map(|(place, held)| (place.clone(), self.figures(held, alone))).collect()
     }
@@ -132,7 +132,7 @@ impl Weights {
     }
 
     /// For every tag of a repository: its digest, and its figures.
-    pub(crate) fn tags_weigh(&self, place: &Place) -> BTreeMap<String, (String, Figures)> {
+    pub(crate) fn tags_weigh(&self, place: &RepositoryId) -> BTreeMap<String, (String, Figures)> {
         let none = BTreeMap::new();
         let tags = self.tags.get(place).unwrap_or(&none);
         let reached: BTreeMap<_, _> = tags.iter().map(|(tag, digest)| (tag, self.reached(place, digest))).collect();
@@ -144,7 +144,7 @@ impl Weights {
     }
 
     /// The content that a manifest needs and its repository holds.
-    fn reached(&self, place: &Place, digest: &str) -> BTreeSet<String> {
+    fn reached(&self, place: &RepositoryId, digest: &str) -> BTreeSet<String> {
         let named = self.named_by(digest).into_iter().flat_map(|child| self.reached(place, &child));
         named.chain([digest.to_owned()]).filter(|digest| self.holds[place].contains(digest)).collect()
     }

@@ -19,7 +19,7 @@ use super::{
 pub(crate) use hosted::referrer;
 pub(crate) use mirrored::{MIRRORED, mount_everywhere};
 pub(crate) use volume::Volume;
-pub(crate) use waits::{Place, Waits, watch};
+pub(crate) use waits::{SmallRequests, Waits, watch};
 
 /// The size of each load.
 pub(crate) struct Sizes {
@@ -87,21 +87,21 @@ impl Scene {
     }
 
     /// Measures small requests in peace, then under the load, and at the same time those to `beside`.
-    pub(crate) fn measure(mut self, peace: Duration, beside: &Place) -> Measured {
-        let place = Place::new(&self.server, self.repository, &self.warm);
+    pub(crate) fn measure(mut self, peace: Duration, beside: &SmallRequests) -> Measured {
+        let place = SmallRequests::new(&self.server, self.repository, &self.warm);
         place.warm();
         let ([peace], ()) = watch([&place], || std::thread::sleep(peace));
         if self.restarts {
             hosted::start_without_index(&mut self.server);
         }
-        let place = Place::new(&self.server, self.repository, &self.warm);
+        let place = SmallRequests::new(&self.server, self.repository, &self.warm);
         let begun = std::time::Instant::now();
         let ([loaded, beside], outcome) = watch([&place, beside], || (self.act)(&self.server));
         Measured { peace, loaded, beside, took: begun.elapsed(), outcome }
     }
 }
 
-/// The waits of small requests before and under a load, for each of [`Place::KINDS`].
+/// The waits of small requests before and under a load, for each of [`SmallRequests::KINDS`].
 pub(crate) struct Measured {
     pub(crate) peace: [Waits; 2],
     pub(crate) loaded: [Waits; 2],
@@ -129,10 +129,10 @@ pub(crate) const LOADS: [(&str, Load); 10] = [
 ];
 
 /// An idle server, which shows what the machine allows while another is under load.
-pub(crate) fn bystander() -> (Server, Place) {
+pub(crate) fn bystander() -> (Server, SmallRequests) {
     let (server, blob) = (quiet(Setup::hosting()).start(), small());
     server.target().blob("team/warm", &blob);
-    let place = Place::new(&server, "team/warm", &blob);
+    let place = SmallRequests::new(&server, "team/warm", &blob);
     place.warm();
     (server, place)
 }

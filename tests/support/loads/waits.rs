@@ -12,9 +12,9 @@ use crate::support::{http, images::Blob, server::Server};
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The URLs of small requests to one server: a blob that was served before, and the health check.
-pub(crate) struct Place([String; 2]);
+pub(crate) struct SmallRequests([String; 2]);
 
-impl Place {
+impl SmallRequests {
     /// The two kinds of small requests.
     pub(crate) const KINDS: [&str; 2] = ["a small blob", "/healthz"];
 
@@ -61,7 +61,7 @@ impl std::fmt::Display for Waits {
 }
 
 /// Repeats the requests to each server, each kind by a client of its own, while `act` runs.
-pub(crate) fn watch<T, const N: usize>(places: [&Place; N], act: impl FnOnce() -> T) -> ([[Waits; 2]; N], T) {
+pub(crate) fn watch<T, const N: usize>(places: [&SmallRequests; N], act: impl FnOnce() -> T) -> ([[Waits; 2]; N], T) {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         // Also if `act` panics.

@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::support::{
-    process::{Outcome, Process, command, run},
+    process::{CommandResult, Process, command, run},
     scratch, wait_for,
 };
 
@@ -126,7 +126,7 @@ impl Netns {
         outcome.output
     }
 
-    fn try_sh(&self, script: &str) -> Outcome {
+    fn try_sh(&self, script: &str) -> CommandResult {
         let mut sh = self.command("sh");
         sh.args(["-euc", script]);
         run("sh", sh, Duration::from_secs(900))

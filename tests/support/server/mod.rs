@@ -14,7 +14,7 @@ use std::{
 };
 
 use ports::Port;
-use process::{Outcome, Process};
+use process::{CommandResult, Process};
 use tempfile::TempDir;
 
 use super::{disk::Disk, fault::Fault, http, images::Image, scratch, uploads::Target, upstream::Upstream};
@@ -181,7 +181,7 @@ impl Setup {
     }
 
     /// Runs `entrepot serve` until it exits by itself.
-    pub(crate) fn run(&self) -> Outcome {
+    pub(crate) fn run(&self) -> CommandResult {
         process::run("entrepot", self.command(), Duration::from_secs(20))
     }
 
@@ -225,7 +225,7 @@ fn traced(file: &Path) -> Command {
 }
 
 /// Runs `entrepot` with these arguments until it exits.
-pub(crate) fn entrepot(arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
+pub(crate) fn entrepot(arguments: &[&str], variables: &[(&str, &str)]) -> CommandResult {
     let mut command = process::command(BINARY);
     command.args(arguments).envs(variables.iter().copied());
     process::run("entrepot", command, Duration::from_secs(20))

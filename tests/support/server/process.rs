@@ -203,13 +203,13 @@ fn keep(stream: impl Read + Send + 'static, output: &Arc<Mutex<String>>) -> thre
 
 /// The result of a finished command.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct CommandResult {
     pub(crate) status: ExitStatus,
     pub(crate) output: String,
     pub(crate) took: Duration,
 }
 
-impl Outcome {
+impl CommandResult {
     pub(crate) fn expect_success(self, what: &str) -> Self {
         assert!(self.status.success(), "{what} failed ({}) after {:?}:\n{}", self.status, self.took, self.output);
         self
@@ -217,12 +217,12 @@ impl Outcome {
 }
 
 /// Runs a command until it exits, or kills it at `limit`.
-pub(crate) fn run(name: &str, command: Command, limit: Duration) -> Outcome {
+pub(crate) fn run(name: &str, command: Command, limit: Duration) -> CommandResult {
     let start = Instant::now();
     let mut process = Process::start(name, command);
     let status = process.wait(limit);
     for reader in std::mem::take(&mut process.readers) {
         reader.join().unwrap();
     }
-    Outcome { status, output: process.output(), took: start.elapsed() }
+    CommandResult { status, output: process.output(), took: start.elapsed() }
 }

@@ -182,7 +182,7 @@ impl Https {
     }
 
     /// One request on a connection of its own.
-    pub(crate) fn request(&self, method: &str, path: &str) -> io::Result<Answer> {
+    pub(crate) fn request(&self, method: &str, path: &str) -> io::Result<TlsResponse> {
         self.connect()?.request(method, path)
     }
 }
@@ -192,7 +192,7 @@ pub(crate) struct Connection {
     host: String,
 }
 
-pub(crate) struct Answer {
+pub(crate) struct TlsResponse {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
@@ -214,12 +214,12 @@ impl Connection {
         self.stream.flush()
     }
 
-    pub(crate) fn request(&mut self, method: &str, path: &str) -> io::Result<Answer> {
+    pub(crate) fn request(&mut self, method: &str, path: &str) -> io::Result<TlsResponse> {
         self.send(method, path)?;
         self.answer(method == "HEAD")
     }
 
-    pub(crate) fn answer(&mut self, is_head: bool) -> io::Result<Answer> {
+    pub(crate) fn answer(&mut self, is_head: bool) -> io::Result<TlsResponse> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -232,6 +232,6 @@ impl Connection {
             head.lines().find_map(|line| line.strip_prefix("content-length: ")).map(|text| text.parse().unwrap());
         let mut body = vec![0; if is_head { 0 } else { length.unwrap_or(0) }];
         self.stream.read_exact(&mut body)?;
-        Ok(Answer { status, head, body })
+        Ok(TlsResponse { status, head, body })
     }
 }

@@ -211,7 +211,7 @@ fn arrives(response: Response, digest: &str) -> bool {
         return false;
     }
     let summary = response.summary();
-    let is_whole = summary.ending == crate::support::http::Ending::Complete;
+    let is_whole = summary.end == crate::support::http::BodyEnd::Complete;
     assert!(!is_whole || summary.digest == digest, "{digest} is {}", summary.digest);
     is_whole
 }

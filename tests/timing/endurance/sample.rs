@@ -27,13 +27,13 @@ struct Quantity {
 pub(super) struct Sample(Vec<Quantity>);
 
 /// A quantity that grew.
-pub(super) struct Growth {
+pub(super) struct GrownQuantity {
     name: &'static str,
     from: f64,
     to: f64,
 }
 
-impl fmt::Debug for Growth {
+impl fmt::Debug for GrownQuantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} grew from {:.1} to {:.1}", self.name, self.from, self.to)
     }
@@ -69,10 +69,10 @@ impl Sample {
         ])
     }
 
-    pub(super) fn grown_since(&self, earlier: &Self) -> Vec<Growth> {
+    pub(super) fn grown_since(&self, earlier: &Self) -> Vec<GrownQuantity> {
         let grew = |(now, before): (&Quantity, &Quantity)| {
             let counts = !now.is_time || is_soak();
-            (counts && now.value > before.value * MORE + now.slack).then_some(Growth {
+            (counts && now.value > before.value * MORE + now.slack).then_some(GrownQuantity {
                 name: now.name,
                 from: before.value,
                 to: now.value,

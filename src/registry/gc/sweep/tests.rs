@@ -233,7 +233,7 @@ fn what_is_pushed_while_it_goes_is_there() {
     let place = Fixture::new(Duration::ZERO);
     let (store, bytes, over) = (&place.store, &Bytes::from_static(b"wanted"), &AtomicBool::new(false));
     let gone = &AtomicU64::new(0);
-    Rebuilds::default().rebuild_index(&store.with(Blocking::in_test())).unwrap();
+    Rebuilds::default().rebuild(&store.with(Blocking::in_test())).unwrap();
     let collection = Collection { untagged: true, mode: Mode::Remove, grace: Duration::ZERO };
     std::thread::scope(|scope| {
         let pushing = ["a", "b", "c"].map(|name| {
