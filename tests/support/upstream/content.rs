@@ -43,6 +43,10 @@ impl Content {
         self.repository(name).tags.remove(tag);
     }
 
+    pub(super) fn remove(&mut self, name: &str) {
+        self.repositories.remove(name);
+    }
+
     pub(super) fn set_referrers(&mut self, name: &str, subject: &str, index: &serde_json::Value) {
         self.repository(name).referrers.insert(subject.to_owned(), index.to_string().into());
     }

@@ -158,6 +158,18 @@ impl Upstream {
         self.state.content.lock().unwrap().add(repository, tag, image);
     }
 
+    /// As [`Upstream::add`], in place of all that the repository has.
+    pub(crate) fn replace(&self, repository: &str, tag: &str, image: &Image) {
+        let mut content = self.state.content.lock().unwrap();
+        content.remove(repository);
+        content.add(repository, tag, image);
+    }
+
+    /// Removes a repository with all its content.
+    pub(crate) fn remove(&self, repository: &str) {
+        self.state.content.lock().unwrap().remove(repository);
+    }
+
     /// Removes the tag, but not its manifest.
     pub(crate) fn remove_tag(&self, repository: &str, tag: &str) {
         self.state.content.lock().unwrap().remove_tag(repository, tag);

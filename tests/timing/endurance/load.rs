@@ -141,8 +141,9 @@ impl<'a> Load<'a> {
         self.upstream.add(&repository, "1", &image);
         let mut recent = self.recent.lock().unwrap();
         recent.push((repository.clone(), image.clone()));
+        // The upstream has it in memory, and in an hour there are thousands.
         if recent.len() > RECENT {
-            recent.remove(0);
+            self.upstream.remove(&recent.remove(0).0);
         }
         (repository, image)
     }
@@ -152,7 +153,7 @@ impl<'a> Load<'a> {
         let repository = format!("library/moving{}", rng.throw(MOVING as usize));
         if rng.throw(4) == 0 {
             let (_, image) = self.image();
-            self.upstream.add(&repository, "latest", &image);
+            self.upstream.replace(&repository, "latest", &image);
         }
         let path = self.server.v2(&format!("{repository}/manifests/latest"));
         let _ = crate::support::http::head(&path).send().status;
