@@ -118,5 +118,9 @@ fn no_blob_evicts_in_vain() {
     }
     let [objects, bytes] = evicted();
     assert!(objects > before[0], "twenty blobs of 5 MB fit into 100 MB");
+    let line = server.log().lines().find(|line| line.contains(" evicted ")).map(str::to_owned).unwrap();
+    for part in ["repository=docker.io/library/app", "bytes=", "last_used=20", "reason=\"room\""] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
     assert!(bytes - before[1] <= 7 * EACH as u64, "{} bytes went for 5 MB", bytes - before[1]);
 }

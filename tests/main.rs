@@ -10,6 +10,7 @@ mod support;
 
 mod access;
 mod access_clients;
+mod access_log;
 mod access_outside;
 mod access_spelling;
 mod access_tokens;

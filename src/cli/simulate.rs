@@ -26,7 +26,11 @@ It shows how the mirror's own policy was chosen (docs/eviction.md), and with you
 No server, no volume and no network is touched.";
 
 pub(super) const HELP: &str = "\
-The log is CSV, a request a line, in the order they came; its first line may name the columns:
+The log is what `entrepot serve` writes, as text or as JSON: pulls of mirrored content are
+replayed, other lines are skipped. It does not tell configs from layers: both count as blobs.
+
+A log of another registry is CSV, a request a line, in the order they came; its first line may name
+the columns:
   time,repository,digest,size,kind
   1790812800,library/debian,sha256:<64 hex digits>,1022,manifest
 time is in seconds since the epoch, or like 2026-10-01T00:00:00Z; size is the whole object's, in
@@ -37,6 +41,7 @@ quarter of the cache is never kept. The score is the mean of object hits and byt
 share of those of a cache without bounds, over the four sizes.
 
 Examples:
+  docker logs mirror 2>&1 | entrepot simulate -
   entrepot simulate pulls.csv
   zcat pulls.csv.gz | entrepot simulate --json - | jq '.scores'
   entrepot simulate --synthetic ibm --requests 10000000
@@ -48,7 +53,7 @@ Exit codes: 0 all is well, 1 it failed, 2 it was asked wrongly (command line or 
 #[derive(Debug, Args, PartialEq)]
 pub(super) struct SimulateOptions {
     /// The log to replay; `-` is standard input.
-    #[arg(value_name = "LOG.csv", required_unless_present = "synthetic", conflicts_with = "synthetic")]
+    #[arg(value_name = "LOG", required_unless_present = "synthetic", conflicts_with = "synthetic")]
     pub(super) file: Option<PathBuf>,
     /// Make a log instead: pulls of 50,000 images with layer sizes as in IBM's registries, or as on Docker Hub.
     #[arg(long, value_name = "REGISTRY")]

@@ -9,7 +9,7 @@ use actix_web::{
 };
 
 use super::settings::{Listener, Settings};
-use crate::{access::Caller, registry::Registry};
+use crate::{access::Caller, oci::Repository, registry::Registry};
 
 /// The registry, as application data of every handler.
 pub(super) type State = web::Data<Registry>;
@@ -35,6 +35,18 @@ pub(super) fn caller(request: &HttpRequest) -> Caller {
 /// Attaches the caller to the request.
 pub(super) fn remember(request: &HttpRequest, caller: Caller) {
     request.extensions_mut().insert(caller);
+}
+
+/// Attaches the repository that the request turned out to name, for the access log.
+pub(super) fn note_repository(request: &HttpRequest, repository: &Repository) {
+    if settings(request).access_log {
+        request.extensions_mut().insert(repository.clone());
+    }
+}
+
+/// Returns the repository that [`note_repository`] attached.
+pub(super) fn repository(request: &HttpRequest) -> Option<Repository> {
+    request.extensions().get::<Repository>().cloned()
 }
 
 /// Returns the first value of the query's parameter `wanted`.

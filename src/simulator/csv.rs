@@ -1,4 +1,5 @@
-//! Traces as CSV: `time,repository,digest,size,kind`, a request a line, in the order of the requests.
+//! Traces as CSV: `time,repository,digest,size,kind`, a request a line, in the order of the requests. An access log is
+//! read, too (`access_log.rs`).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,14 +8,15 @@ use std::{
 };
 
 use super::{
+    access_log::{self, LoggedPull},
     registry::{TraceRepository, TraceRequest},
     trace::{Id, Object, ObjectKind, Trace},
 };
 use crate::oci::{Digest, InvalidDigest, RepositoryName};
 
 const HEADER: &str = "time,repository,digest,size,kind";
-/// The limit for a line: names have at most 255 characters.
-const MAX_LINE_BYTES: u64 = 1024;
+/// The limit for a line, which in an access log has a path and the client's name.
+const MAX_LINE_BYTES: u64 = 64 << 10;
 /// The limit for an object's size: a pebibyte.
 const MAX_OBJECT_BYTES: u64 = 1 << 50;
 
@@ -25,7 +27,7 @@ pub enum InvalidTrace {
     #[error("{0}")]
     Unreadable(#[from] io::Error),
     /// It has no request.
-    #[error("there is no request in it; a line is {HEADER}")]
+    #[error("there is no request in it; a line is {HEADER}, or one of the access log with a pull of mirrored content")]
     Empty,
     /// A line is wrong.
     #[error("line {line}: {why}")]
@@ -98,6 +100,8 @@ struct TraceReader {
     ids: HashMap<u128, Id>,
     repositories: HashSet<Box<str>>,
     times: Option<(f64, f64)>,
+    /// Set by the first line that is not empty.
+    is_log: Option<bool>,
 }
 
 impl TraceReader {
@@ -105,6 +109,9 @@ impl TraceReader {
         let text = std::str::from_utf8(bytes).map_err(|_| InvalidLine::Columns)?.trim_end();
         if text.is_empty() || (first && text.starts_with("time")) {
             return Ok(());
+        }
+        if *self.is_log.get_or_insert_with(|| access_log::is_log(text)) {
+            return access_log::pull(text).map_or(Ok(()), |pull| self.logged(&pull));
         }
         let mut columns = text.split(',').map(str::trim);
         let mut column = || columns.next().ok_or(InvalidLine::Columns);
@@ -115,6 +122,13 @@ impl TraceReader {
         self.time(time(at)?);
         self.repository(repository)?;
         self.request(digest, Object { size: bytes_of(size)?, kind: kind_of(kind)? })
+    }
+
+    /// Adds a pull of an access log, which does not tell configs from layers.
+    fn logged(&mut self, pull: &LoggedPull) -> Result<(), InvalidLine> {
+        self.time(time(&pull.time)?);
+        self.repository(&pull.repository)?;
+        self.request(&pull.digest, Object { size: pull.size, kind: kind_of(&pull.kind)? })
     }
 
     fn time(&mut self, time: f64) {

@@ -4,6 +4,7 @@
 //! It only computes over a trace: no files, no terminal, no server. It shares with the mirror the ranking
 //! (`policy.rs`), the order of the tiers, and the limit for one object's size.
 
+mod access_log;
 mod cache;
 mod csv;
 mod images;

@@ -8,7 +8,7 @@ use crate::{
     access::Action,
     http::{
         auth::authorize,
-        context::{content_length, header, is_mirror, pairs, parameter},
+        context::{content_length, header, is_mirror, note_repository, pairs, parameter},
         errors::ApiError,
     },
     oci::{ContentRange, Digest, MediaType, Reference, Repository, RepositoryName, Tag, UploadId},
@@ -25,6 +25,7 @@ pub(in crate::http) async fn repository(registry: &Registry, request: &HttpReque
         true => registry.mirrored(name, ns.as_deref())?,
         false => registry.repository(name, ns.as_deref()).await?,
     };
+    note_repository(request, &repository);
     authorize::permit(request, &repository, Action::Pull)?;
     Ok(repository)
 }
@@ -39,6 +40,7 @@ pub(in crate::http) async fn blob_repository(
     if !names_registry(request) {
         let pushed = blob_source(registry, request, name(request)?, digest).await?;
         if pushed.domain.is_none() {
+            note_repository(request, &pushed);
             authorize::permit(request, &pushed, Action::Pull)?;
             return Ok(pushed);
         }
@@ -71,6 +73,7 @@ pub(in crate::http) async fn writable(
         return Err(ApiError::name_unknown());
     }
     let repository = Repository { domain: None, name: name(request)? };
+    note_repository(request, &repository);
     // Authorized first, so that a client without permission learns nothing about the name.
     authorize::permit(request, &repository, action)?;
     Ok(registry.writable(repository.name).await?)

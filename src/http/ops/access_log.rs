@@ -1,41 +1,157 @@
-//! The access log: one line for each request, to the log target `access`. `log.accesslog.disabled` turns it off.
+//! The access log: one line for each request, to the log target `access`, when its response has ended.
+//! `log.accesslog.disabled` turns it off. docs/logs.md lists the fields.
 
-use std::time::Instant;
-
-use actix_web::{
-    Error,
-    body::MessageBody,
-    dev::{ServiceRequest, ServiceResponse},
-    http::header,
-    middleware::Next,
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Instant,
 };
 
-use crate::http::{paths, transport::forwarded::client_address};
+use actix_web::{
+    Error, HttpRequest,
+    body::{BodySize, BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        StatusCode,
+        header::{self, HeaderMap},
+    },
+    middleware::Next,
+};
+use bytes::Bytes;
 
-/// Writes the line when the response's head is known. Probes are frequent and logged at debug level only. The query is
-/// never logged, because it may contain secrets.
+use super::http_metrics;
+use crate::{
+    http::{context, headers::DOCKER_CONTENT_DIGEST, paths, transport::forwarded::client_address},
+    metrics::Route,
+    oci::Repository,
+};
+
+/// Writes the line when the response's body has ended or was cut off. Probes are frequent and logged at debug level
+/// only. The query is never logged, because it may contain secrets.
 pub(in crate::http) async fn write(
     request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
     let began = Instant::now();
-    let response = next.call(request).await?;
-    let request = response.request();
-    if paths::is_probe(request.path()) {
-        tracing::debug!(target: "access", path = request.path(), status = response.status().as_u16());
+    let response = next.call(request).await?.map_into_boxed_body();
+    if paths::is_probe(response.request().path()) {
+        tracing::debug!(target: "access", path = response.request().path(), status = response.status().as_u16());
         return Ok(response);
     }
-    let header = |name| request.headers().get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
-    tracing::info!(
-        target: "access",
-        remote = %client_address(request),
-        method = %request.method(),
-        path = request.path(),
-        status = response.status().as_u16(),
-        cache = response.headers().get("cache-status").and_then(|value| value.to_str().ok()).unwrap_or_default(),
-        range = header(header::RANGE).unwrap_or_default(),
-        agent = header(header::USER_AGENT).unwrap_or_default(),
-        ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-    );
-    Ok(response)
+    let line = AccessLine::of(&response, began);
+    Ok(response.map_body(|_, body| BoxBody::new(LoggedBody { body, line })))
+}
+
+/// The fields that are known before the body is sent. An absent field is left out of the line.
+struct AccessLine {
+    began: Instant,
+    remote: String,
+    user: Option<String>,
+    method: String,
+    path: String,
+    status: StatusCode,
+    repository: Option<Repository>,
+    kind: Option<&'static str>,
+    digest: Option<String>,
+    /// The size of the whole object in bytes, whichever part of it is sent.
+    size: Option<u64>,
+    /// The bytes of the body that were sent.
+    sent: u64,
+    cache: Option<String>,
+    range: Option<String>,
+    agent: Option<String>,
+}
+
+impl AccessLine {
+    fn of(response: &ServiceResponse<BoxBody>, began: Instant) -> Self {
+        let request = response.request();
+        Self {
+            began,
+            remote: client_address(request).to_string(),
+            user: context::caller(request).who.name().map(str::to_owned),
+            method: request.method().to_string(),
+            path: request.path().to_owned(),
+            status: response.status(),
+            repository: context::repository(request),
+            kind: kind(request),
+            digest: text(response.headers(), DOCKER_CONTENT_DIGEST.as_str()),
+            size: size(response),
+            sent: 0,
+            cache: text(response.headers(), "cache-status"),
+            range: text(request.headers(), header::RANGE.as_str()),
+            agent: text(request.headers(), header::USER_AGENT.as_str()),
+        }
+    }
+}
+
+impl Drop for AccessLine {
+    fn drop(&mut self) {
+        tracing::info!(
+            target: "access",
+            remote = self.remote,
+            user = self.user,
+            method = self.method,
+            path = self.path,
+            status = self.status.as_u16(),
+            repository = self.repository.as_ref().map(|repository| repository.name.as_str()),
+            upstream = self.repository.as_ref().and_then(|repository| repository.domain.as_ref()).map(ToString::to_string),
+            kind = self.kind,
+            digest = self.digest,
+            size = self.size,
+            sent = self.sent,
+            cache = self.cache,
+            range = self.range,
+            agent = self.agent,
+            ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        );
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// Returns the kind of object that the path names.
+fn kind(request: &HttpRequest) -> Option<&'static str> {
+    match http_metrics::route(request.match_pattern().as_deref()?) {
+        Route::Manifests => Some("manifest"),
+        Route::Blobs => Some("blob"),
+        Route::Uploads => Some("upload"),
+        Route::Tags => Some("tags"),
+        Route::Referrers => Some("referrers"),
+        _ => None,
+    }
+}
+
+/// Returns the size of the whole object that a successful response has, or has a part of.
+fn size(response: &ServiceResponse<BoxBody>) -> Option<u64> {
+    match (response.status(), response.response().body().size()) {
+        (StatusCode::OK, BodySize::Sized(size)) => Some(size),
+        (StatusCode::PARTIAL_CONTENT, _) => {
+            text(response.headers(), header::CONTENT_RANGE.as_str())?.rsplit_once('/')?.1.parse().ok()
+        }
+        _ => None,
+    }
+}
+
+/// A response body that counts what is read from it, and has the line written when it is dropped.
+struct LoggedBody {
+    body: BoxBody,
+    line: AccessLine,
+}
+
+impl MessageBody for LoggedBody {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let piece = ready!(self.body.as_pin_mut().poll_next(cx));
+        if let Some(Ok(bytes)) = &piece {
+            self.line.sent += bytes.len() as u64;
+        }
+        Poll::Ready(piece)
+    }
 }

@@ -63,7 +63,7 @@ fn count_received(request: &mut ServiceRequest, metrics: &Metrics, route: Route)
 }
 
 /// Maps the pattern of a route in `routes.rs`, without its prefix, to the metric's label.
-fn route(pattern: &str) -> Route {
+pub(super) fn route(pattern: &str) -> Route {
     let ends = |end: &str| pattern.ends_with(end);
     match pattern {
         paths::ALIVE | paths::READY | "/debug/health" => Route::Health,

@@ -120,6 +120,7 @@ impl BlockingStore<'_> {
             RemovalOutcome::Removed(Ok(())) => {
                 let idle = Duration::from_secs(access_tracker::now().saturating_sub(held.used));
                 self.volume.metrics.evicted(reason, held.allocated, idle);
+                self.space.eviction_log.log(digest, &held, &holders, reason);
                 held.allocated
             }
             RemovalOutcome::Removed(Err(error)) => {

@@ -7,6 +7,7 @@ pub(super) mod access_tracker;
 pub(super) mod blob_store;
 pub(super) mod claims;
 pub(super) mod damage;
+pub(super) mod eviction_log;
 pub(super) mod execution;
 pub(super) mod gc_guard;
 pub(super) mod hashing;

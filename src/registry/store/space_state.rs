@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tokio::sync::{Mutex, MutexGuard, TryLockError};
 
-use super::{partial::PartialBlobs, uncached::Uncached};
+use super::{eviction_log::EvictionLog, partial::PartialBlobs, uncached::Uncached};
 use crate::registry::Retention;
 
 /// The result of the last eviction that could not free enough.
@@ -16,7 +16,7 @@ pub(in crate::registry) struct Shortage {
 }
 
 /// Owns what decides about space beside the ledger, which counts it: the rules of eviction, the turn to free space, the
-/// staged bytes that can be given up, and the log of content that found no space.
+/// staged bytes that can be given up, and the logs of content that found no space and of content that was evicted.
 ///
 /// `space/` and `rebuild/` free space. A fill puts and takes partial blobs; whatever serves content without caching it
 /// says so in [`Uncached`].
@@ -25,6 +25,7 @@ pub(in crate::registry) struct SpaceState {
     pub(in crate::registry) retention: Retention,
     pub(in crate::registry) partial_blobs: PartialBlobs,
     pub(in crate::registry) uncached: Uncached,
+    pub(in crate::registry) eviction_log: EvictionLog,
     /// The last shortage that eviction could not resolve. Held while space is freed.
     shortage: Mutex<Option<Shortage>>,
 }
@@ -35,6 +36,7 @@ impl SpaceState {
             retention,
             partial_blobs: PartialBlobs::default(),
             uncached: Uncached::default(),
+            eviction_log: EvictionLog::default(),
             shortage: Mutex::default(),
         }
     }
@@ -53,9 +55,10 @@ impl SpaceState {
         self.shortage.try_lock()
     }
 
-    /// Drops partial blobs that are too old, and logs the totals of uncached content that are due.
+    /// Drops partial blobs that are too old, and logs the totals of uncached and evicted content that are due.
     pub(in crate::registry) fn tidy(&self) {
         self.partial_blobs.tidy();
         self.uncached.tidy();
+        self.eviction_log.tidy();
     }
 }
