@@ -76,6 +76,26 @@ async fn nothing_is_evicted_if_it_does_not_suffice() {
     assert!((1..20).contains(&left) && here(&leased) == 80, "{left} of 20 are left");
 }
 
+/// A request that only asks does not take for missing what another one has reserved ahead and is about to free.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_request_frees_is_not_missing_to_a_question() {
+    let dir = TempDir::new().unwrap();
+    let quota = Some(Bound::Bytes((20 << 20) + (4 << 20)));
+    let store = open(&dir, SpaceLimits { quota, ..SpaceLimits::default() }, Retention::default());
+    for seed in 0..20 {
+        cache(&store, &mirrored("a"), content(seed, 300)).await;
+    }
+    let (turn, ahead) = (store.space.turn().await, disk(&store).reserve_ahead(30 << 20));
+    let frees = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let at_once = on_a_thread(|io| store.with(io).may_fit(Purpose::Hosted, 1 << 20));
+        assert!(at_once.is_ok(), "{at_once:?}");
+        drop((ahead, turn));
+    };
+    let (asked, ()) = tokio::join!(store.could_fit(Purpose::Hosted, 1 << 20), frees);
+    asked.unwrap();
+}
+
 /// Small requests take what is free without waiting: a large one gets its space all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn small_reservations_do_not_starve_a_large_one() {

@@ -191,9 +191,10 @@ impl<'a> Disk<'a> {
         self.ledger.usage()
     }
 
-    /// Returns by how many bytes everything that is used and reserved exceeds its bound; 0 until all is counted.
+    /// Returns by how much everything that is used and reserved exceeds its bound; `None` if it does not. Until all is
+    /// counted, nothing is known to be within a bound on counted bytes.
     #[must_use]
-    pub fn overdraft(&self, purpose: Purpose) -> u64 {
+    pub fn overdraft(&self, purpose: Purpose) -> Option<InsufficientSpace> {
         self.ledger.overdraft(purpose)
     }
 

@@ -79,13 +79,10 @@ impl Ledger {
         Reservation { promised: bytes, staged: 0, ledger: self }
     }
 
-    /// Returns by how many bytes everything that is used and reserved exceeds its bound; 0 until all is counted.
-    pub(super) fn overdraft(&self, purpose: Purpose) -> u64 {
-        let mut accounts = self.accounts.lock();
-        if !accounts.known {
-            return 0;
-        }
-        self.short(&mut accounts, purpose, 0).map_or(0, |short| short.by)
+    /// Returns by how much everything that is used and reserved exceeds its bound; `None` if it does not. Until all is
+    /// counted, nothing is known to be within a bound on counted bytes.
+    pub(super) fn overdraft(&self, purpose: Purpose) -> Option<InsufficientSpace> {
+        self.short(&mut self.accounts.lock(), purpose, 0)
     }
 
     /// Returns the time since the directory was opened.

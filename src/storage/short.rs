@@ -51,6 +51,12 @@ impl InsufficientSpace {
         Self { leased, ..self }
     }
 
+    /// Returns the same error with another number of missing bytes.
+    #[must_use]
+    pub fn with_missing(self, by: u64) -> Self {
+        Self { by, ..self }
+    }
+
     /// Returns whether eviction cannot help.
     #[must_use]
     pub fn is_not_evictable(&self) -> bool {

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     index::Link,
-    lanes::Lane,
+    lanes::{Blocking, Lane, Lanes},
     oci::{ByteRange, Digest, Repository},
     registry::{
         CacheStatus, Error, Registry, StoreResult, UnusableAnswer,
@@ -75,14 +75,27 @@ impl Blob {
 
     /// Reads a small blob that the disk does not keep into memory, so that wrong bytes are found before anything is
     /// sent.
-    async fn buffered(self) -> Result<Self, Error> {
+    async fn buffered(self, lanes: &Lanes) -> Result<Self, Error> {
         if !self.passes_through() || self.size > MAX_BUFFERED_BLOB_BYTES {
             return Ok(self);
         }
         let mut reader = self.read(ByteRange { start: 0, end: self.size });
         let mut bytes = BytesMut::new();
-        while let Some(ReadSlice::Bytes(more)) = reader.next().await? {
-            bytes.extend_from_slice(&more);
+        while let Some(slice) = reader.next().await? {
+            match slice {
+                ReadSlice::Bytes(more) => bytes.extend_from_slice(&more),
+                // The disk took the beginning.
+                ReadSlice::File { file, until } => {
+                    let at = reader.at();
+                    let mut piece = vec![0; usize::try_from(until - at).map_err(|_| Error::Panicked)?];
+                    let read = move |io: &Blocking| file.read_exact_at(io, &mut piece, at).map(|()| piece);
+                    let read = lanes.run(Lane::Read, read).await.map_err(|_| Error::Panicked)?;
+                    bytes.extend_from_slice(
+                        &read.map_err(|source| storage::Error::Io { path: "staging".into(), source })?,
+                    );
+                    reader.advance(until - at);
+                }
+            }
         }
         Ok(Self { content: BlobContent::Memory(bytes.freeze()), ..self })
     }
@@ -164,7 +177,7 @@ impl Registry {
                 }
                 Err(FillFailure::Error(error)) => return Err(error),
                 Err(FillFailure::NoSpace(_)) => return Err(Error::Panicked),
-                Ok(blob) => return blob.buffered().await,
+                Ok(blob) => return blob.buffered(self.lanes()).await,
             }
         }
     }

@@ -171,10 +171,12 @@ fn walk(store: &BlockingStore<'_>) -> Result<(), Error> {
     }
     saved_uses::restore(store);
     store.index.set_complete();
-    remove_empty_folders(store)?;
     // The index may have failed meanwhile, and then the count is incomplete.
     store.disk.ledger().set_known(store.index.is_complete());
     tracing::debug!(repositories, links, "index rebuilt");
+    if let Err(error) = remove_empty_folders(store) {
+        tracing::warn!(%error, "empty folders of repositories may stay until the next start");
+    }
     Ok(())
 }
 

@@ -21,6 +21,8 @@ use crate::{
 const BATCH_BLOBS: usize = 32;
 /// The links of mirrored repositories may occupy this part of all mirrored bytes, one in so many.
 const LINKS_SHARE: u64 = 4;
+/// The attempts to evict one blob in a row. More than one are needed only if it came back into the queue meanwhile.
+const MAX_REPEATS: u32 = 8;
 /// The least that a link occupies, in bytes.
 const MIN_LINK_BYTES: u64 = 4 << 10;
 /// Seconds until the next attempt for a blob that could not be removed.
@@ -33,13 +35,13 @@ impl BlockingStore<'_> {
     /// Evicts mirrored content, a blob at a time, until `is_enough` says so of the bytes of the blobs that went, or
     /// nothing more is evictable. Returns these bytes. Their links and folders went as well.
     pub(in crate::registry) fn evict_until(&self, mut is_enough: impl FnMut(u64) -> bool) -> u64 {
-        let (mut freed, mut last) = (0, None);
+        let (mut freed, mut last, mut repeats) = (0, None, 0);
         self.requeue_due();
-        while self.index.is_complete() && !is_enough(freed) {
-            // A blob that cannot be evicted leaves the queue, so that another is the next.
-            let next = self.index.next_to_evict(self.order()).filter(|next| last != Some(*next));
-            let Some(next) = next else { break };
+        while self.index.is_complete() && repeats < MAX_REPEATS && !is_enough(freed) {
+            let Some(next) = self.index.next_to_evict(self.order()) else { break };
             freed += self.try_evict(&next, EvictionReason::Room);
+            // A blob that cannot be evicted leaves the queue, unless another request puts it back.
+            repeats = if last == Some(next) { repeats + 1 } else { 0 };
             last = Some(next);
         }
         freed

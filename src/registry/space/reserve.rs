@@ -10,7 +10,7 @@ use crate::{
         Error,
         store::{
             blob_store::{BlobStore, BlockingStore},
-            space_state::Shortage,
+            space_state::{EvictionTurn, Shortage},
         },
     },
     storage::{InsufficientSpace, LeasedBytes, MirroredBytes, Purpose, Reservation},
@@ -26,21 +26,10 @@ const SCAN_TIMEOUT: Duration = Duration::from_secs(60);
 const MISS_SCAN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The interval of checking if the disk is counted.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Attempts to free space for one reservation, since another request may take the freed space first.
+/// Attempts to free space for one reservation, since content may come into use between its plan and its eviction.
 const MAX_ATTEMPTS: usize = 8;
 /// The time for which a shortage is cached, since finding evictable content is slow if most of it is not.
 const SHORTAGE_TTL: Duration = Duration::from_secs(1);
-
-/// The result of one attempt to reserve.
-enum Attempt {
-    Reserved(Reservation),
-    /// Space was freed: the next attempt may succeed.
-    Freed(InsufficientSpace),
-    /// Eviction cannot help.
-    Refused(InsufficientSpace),
-    /// Not enough is evictable.
-    Lacking(InsufficientSpace, Shortage),
-}
 
 /// A plan to free space for a reservation.
 struct Eviction {
@@ -65,12 +54,19 @@ impl BlobStore {
         let begun = Instant::now();
         loop {
             match self.reserve_now(purpose, bytes).await {
-                Err(Error::InsufficientSpace(short)) if short.is_counting() && self.may_wait(purpose, begun) => {
+                Err(Error::InsufficientSpace(short)) if self.is_unknown(&short) && self.may_wait(purpose, begun) => {
                     tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 done => return done,
             }
         }
+    }
+
+    /// Returns whether there may be room once everything on the disk is counted and indexed: until then nothing is
+    /// evictable.
+    fn is_unknown(&self, short: &InsufficientSpace) -> bool {
+        let is_rebuilding = !self.volume.index.is_complete() && !self.volume.index.has_failed();
+        short.is_counting() || (is_rebuilding && !short.is_not_evictable())
     }
 
     fn may_wait(&self, purpose: Purpose, begun: Instant) -> bool {
@@ -86,21 +82,9 @@ impl BlobStore {
         if let Ok(reservation) = reserved {
             return Ok(reservation);
         }
-        let mut shortage = self.space.turn().await;
-        let mut last = None;
-        for _ in 0..MAX_ATTEMPTS {
-            let known = *shortage;
-            match self.blocking(Lane::Evict, move |store| store.reserve_or_free(purpose, bytes, known)).await? {
-                Attempt::Reserved(reservation) => return Ok(reservation),
-                Attempt::Freed(short) => last = Some(short),
-                Attempt::Refused(short) => return Err(short.into()),
-                Attempt::Lacking(short, found) => {
-                    *shortage = Some(found);
-                    return Err(short.into());
-                }
-            }
-        }
-        last.map_or(Err(Error::Contended), |short| Err(short.into()))
+        // The work owns the turn: it goes on if the client of this request leaves, and nobody else may evict meanwhile.
+        let turn = self.space.turn().await;
+        Ok(self.blocking(Lane::Evict, move |store| store.free_and_reserve(purpose, bytes, turn)).await??)
     }
 
     /// Checks if `bytes` would fit after evicting everything evictable. Evicts nothing.
@@ -108,64 +92,64 @@ impl BlobStore {
     /// # Errors
     /// [`Error::InsufficientSpace`] if they would not, [`Error::ShuttingDown`] if the store is closed.
     pub(in crate::registry) async fn could_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
-        let short = self.blocking(Lane::Look, move |store| store.short_of(purpose, bytes)).await??;
-        let Some(short) = short else { return Ok(()) };
-        let mut shortage = self.space.turn().await;
-        let known = *shortage;
-        let planned = self.blocking(Lane::Evict, move |store| store.plan(&short, known).map(drop)).await?;
-        planned.map_err(|(short, found)| {
-            *shortage = Some(found);
-            short.into()
-        })
+        if self.blocking(Lane::Look, move |store| store.disk.reserve(purpose, bytes).is_ok()).await? {
+            return Ok(());
+        }
+        let turn = self.space.turn().await;
+        Ok(self.blocking(Lane::Evict, move |store| store.check_fit(purpose, bytes, turn)).await??)
     }
 }
 
 impl BlockingStore<'_> {
-    /// Reserves bytes, or frees those that are missing.
-    fn reserve_or_free(&self, purpose: Purpose, bytes: u64, known: Option<Shortage>) -> Attempt {
-        let mut short = match self.disk.reserve(purpose, bytes) {
-            Ok(reservation) => return Attempt::Reserved(reservation),
-            Err(short) if !self.can_help(&short) => return Attempt::Refused(short),
+    /// Reserves bytes, and frees those that are missing.
+    fn free_and_reserve(
+        &self,
+        purpose: Purpose,
+        bytes: u64,
+        mut turn: EvictionTurn,
+    ) -> Result<Reservation, InsufficientSpace> {
+        let short = match self.disk.reserve(purpose, bytes) {
+            Ok(reservation) => return Ok(reservation),
+            Err(short) if !self.can_help(&short) => return Err(short),
             Err(short) => short,
         };
         // Reserved before anything is evicted: smaller requests, which need no eviction, would take all that becomes
         // free, and a large one would wait in vain.
         let reserved = self.disk.reserve_ahead(bytes);
-        short.by = self.disk.overdraft(purpose);
-        match self.plan(&short, known) {
-            Err((short, found)) => Attempt::Lacking(short, found),
-            Ok(eviction) => match self.carry_out(&eviction, purpose) {
-                _ if self.disk.overdraft(purpose) == 0 => Attempt::Reserved(reserved),
-                0 => Attempt::Refused(short),
-                _ => Attempt::Freed(short),
-            },
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(over) = self.disk.overdraft(purpose) else { return Ok(reserved) };
+            if over.is_not_evictable() {
+                return Err(over);
+            }
+            let eviction = self.plan(&short.with_missing(over.by), &mut turn)?;
+            self.carry_out(&eviction, purpose);
+        }
+        match self.disk.overdraft(purpose) {
+            None => Ok(reserved),
+            Some(over) => Err(short.with_leased(leased(&self.index.deferred(), over.by))),
         }
     }
 
-    /// Evicts until there is no overdraft, or as much went as was missing. Returns the bytes of what went.
-    fn carry_out(&self, eviction: &Eviction, purpose: Purpose) -> u64 {
+    /// Evicts until there is no overdraft, or as much went as was missing.
+    fn carry_out(&self, eviction: &Eviction, purpose: Purpose) {
         let partial = if eviction.partial > 0 { self.space.partial_blobs.drop_oldest(eviction.bytes) } else { 0 };
-        let is_enough = |evicted| self.disk.overdraft(purpose) == 0 || partial + evicted >= eviction.bytes;
-        partial + self.evict_until(is_enough)
+        self.evict_until(|evicted| self.disk.overdraft(purpose).is_none() || partial + evicted >= eviction.bytes);
     }
 
     /// As [`BlobStore::could_fit`], but does not wait: succeeds while another request frees space. Blocks briefly.
     pub(in crate::registry) fn may_fit(&self, purpose: Purpose, bytes: u64) -> Result<(), Error> {
-        let Some(short) = self.short_of(purpose, bytes)? else { return Ok(()) };
-        let Ok(mut shortage) = self.space.try_turn() else { return Ok(()) };
-        self.plan(&short, *shortage).map(drop).map_err(|(short, found)| {
-            *shortage = Some(found);
-            short.into()
-        })
+        let Ok(turn) = self.space.try_turn() else { return Ok(()) };
+        Ok(self.check_fit(purpose, bytes, turn)?)
     }
 
-    /// Returns the missing space if eviction could free it; `None` if nothing is missing.
-    fn short_of(&self, purpose: Purpose, bytes: u64) -> Result<Option<InsufficientSpace>, Error> {
+    /// Checks if `bytes` would fit. The turn is taken before: what another request has reserved ahead is not missing to
+    /// this one.
+    fn check_fit(&self, purpose: Purpose, bytes: u64, mut turn: EvictionTurn) -> Result<(), InsufficientSpace> {
         match self.disk.reserve(purpose, bytes) {
-            Err(short) if short.is_counting() => Ok(None),
-            Err(short) if !self.can_help(&short) => Err(short.into()),
-            Err(short) => Ok(Some(short)),
-            Ok(_) => Ok(None),
+            Ok(_) => Ok(()),
+            Err(short) if short.is_counting() => Ok(()),
+            Err(short) if !self.can_help(&short) => Err(short),
+            Err(short) => self.plan(&short, &mut turn).map(drop),
         }
     }
 
@@ -177,40 +161,39 @@ impl BlockingStore<'_> {
 
     /// Plans to free what is missing. If not enough is evictable, nothing is to be evicted, since it would have to be
     /// fetched again for no gain.
-    fn plan(
-        &self,
-        short: &InsufficientSpace,
-        known: Option<Shortage>,
-    ) -> Result<Eviction, (InsufficientSpace, Shortage)> {
+    fn plan(&self, short: &InsufficientSpace, turn: &mut EvictionTurn) -> Result<Eviction, InsufficientSpace> {
         let (bytes, partial) = (short.by, self.space.partial_blobs.bytes().min(short.by));
-        let shortage =
-            match known.filter(|shortage| shortage.found.elapsed() < SHORTAGE_TTL && shortage.available < bytes) {
-                Some(shortage) => shortage,
-                None => {
-                    let evictable = self.evictable(bytes - partial);
-                    if partial + evictable >= bytes {
-                        return Ok(Eviction { bytes, partial });
-                    }
-                    Shortage { found: Instant::now(), available: partial + evictable }
-                }
-            };
-        let leased = leased(self.index.deferred(), bytes.saturating_sub(shortage.available));
-        Err((short.with_leased(leased), shortage))
+        if let Some(known) = turn.filter(|known| known.holds(SHORTAGE_TTL) && known.available < bytes) {
+            return Err(self.lacking(short, known.available));
+        }
+        let available = partial + self.evictable(bytes - partial);
+        if available >= bytes {
+            return Ok(Eviction { bytes, partial });
+        }
+        let next_due = self.index.deferred().first().map(|first| first.until);
+        **turn = self.index.is_complete().then(|| Shortage { found: Instant::now(), available, next_due });
+        Err(self.lacking(short, available))
+    }
+
+    fn lacking(&self, short: &InsufficientSpace, available: u64) -> InsufficientSpace {
+        short.with_leased(leased(&self.index.deferred(), short.by.saturating_sub(available)))
     }
 
     /// Brings mirrored content within its bound, as far as it is evictable. Partial blobs are removed before cached ones.
     pub(in crate::registry) fn free_overdraft(&self) {
         // A request that frees space has reserved it before.
         let Ok(_turn) = self.space.try_turn() else { return };
-        let over = self.disk.overdraft(Purpose::Mirrored);
-        if over > 0 && self.space.partial_blobs.drop_oldest(over) < over {
-            self.evict_until(|_| self.disk.overdraft(Purpose::Mirrored) == 0);
+        let over = |store: &Self| store.disk.overdraft(Purpose::Mirrored).filter(|over| !over.is_not_evictable());
+        if let Some(missing) = over(self).map(|over| over.by)
+            && self.space.partial_blobs.drop_oldest(missing) < missing
+        {
+            self.evict_until(|_| over(self).is_none());
         }
     }
 }
 
 /// Returns the bytes under a lease, and the time at which `missing` of them become evictable.
-fn leased(deferred: Vec<Deferred>, missing: u64) -> Option<LeasedBytes> {
+fn leased(deferred: &[Deferred], missing: u64) -> Option<LeasedBytes> {
     let (mut bytes, mut until) = (0, None);
     for held in deferred {
         bytes += held.bytes;

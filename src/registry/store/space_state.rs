@@ -1,10 +1,13 @@
 //! The state of space from one eviction to the next.
 
-use std::time::Instant;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use tokio::sync::{Mutex, MutexGuard, TryLockError};
+use tokio::sync::{Mutex, OwnedMutexGuard, TryLockError};
 
-use super::{eviction_log::EvictionLog, partial::PartialBlobs, uncached::Uncached};
+use super::{access_tracker, eviction_log::EvictionLog, partial::PartialBlobs, uncached::Uncached};
 use crate::registry::Retention;
 
 /// The result of the last eviction that could not free enough.
@@ -13,7 +16,20 @@ pub(in crate::registry) struct Shortage {
     pub(in crate::registry) found: Instant,
     /// Bytes that eviction could free.
     pub(in crate::registry) available: u64,
+    /// The time at which the next blob becomes evictable: seconds since the epoch.
+    pub(in crate::registry) next_due: Option<u64>,
 }
+
+impl Shortage {
+    /// Returns whether it is younger than `ttl`, and nothing has become evictable since.
+    pub(in crate::registry) fn holds(&self, ttl: Duration) -> bool {
+        self.found.elapsed() < ttl && self.next_due.is_none_or(|due| access_tracker::now() < due)
+    }
+}
+
+/// The right to free space, with the last shortage that eviction could not resolve. One request at a time has it, so that
+/// content evicted for one is not counted as evictable for the next.
+pub(in crate::registry) type EvictionTurn = OwnedMutexGuard<Option<Shortage>>;
 
 /// Owns what decides about space beside the ledger, which counts it: the rules of eviction, the turn to free space, the
 /// staged bytes that can be given up, and the logs of content that found no space and of content that was evicted.
@@ -26,8 +42,7 @@ pub(in crate::registry) struct SpaceState {
     pub(in crate::registry) partial_blobs: PartialBlobs,
     pub(in crate::registry) uncached: Uncached,
     pub(in crate::registry) eviction_log: EvictionLog,
-    /// The last shortage that eviction could not resolve. Held while space is freed.
-    shortage: Mutex<Option<Shortage>>,
+    turn: Arc<Mutex<Option<Shortage>>>,
 }
 
 impl SpaceState {
@@ -37,22 +52,21 @@ impl SpaceState {
             partial_blobs: PartialBlobs::default(),
             uncached: Uncached::default(),
             eviction_log: EvictionLog::default(),
-            shortage: Mutex::default(),
+            turn: Arc::default(),
         }
     }
 
-    /// Waits for the turn to free space, with the last shortage. One request at a time frees space, so that content
-    /// evicted for one is not counted as evictable for the next.
-    pub(in crate::registry) async fn turn(&self) -> MutexGuard<'_, Option<Shortage>> {
-        self.shortage.lock().await
+    /// Waits for the turn to free space.
+    pub(in crate::registry) async fn turn(&self) -> EvictionTurn {
+        Arc::clone(&self.turn).lock_owned().await
     }
 
     /// As [`SpaceState::turn`], but does not wait.
     ///
     /// # Errors
     /// [`TryLockError`] while another request has the turn.
-    pub(in crate::registry) fn try_turn(&self) -> Result<MutexGuard<'_, Option<Shortage>>, TryLockError> {
-        self.shortage.try_lock()
+    pub(in crate::registry) fn try_turn(&self) -> Result<EvictionTurn, TryLockError> {
+        Arc::clone(&self.turn).try_lock_owned()
     }
 
     /// Drops partial blobs that are too old, and logs the totals of uncached and evicted content that are due.
