@@ -16,6 +16,7 @@ const INDEX_BYTES_AN_OBJECT: u64 = 512;
 pub const MIN_QUOTA_BYTES: u64 = INDEX_BYTES + SLACK_BYTES;
 /// The growth of the index that is expected between two measurements.
 const INDEX_STEP_BYTES: u64 = 4 << 20;
+
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     pub(super) hosted: Sum,

@@ -13,7 +13,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 
 /// The number of locks; regions share them by hash.
-const MAX_LOCKS: usize = 64;
+const LOCKS: usize = 64;
 
 /// The identity of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +26,7 @@ pub(super) struct RegionId {
 #[derive(Debug)]
 pub(super) struct LockRegions {
     root: PathBuf,
-    locks: [Mutex<()>; MAX_LOCKS],
+    locks: [Mutex<()>; LOCKS],
     hash: RandomState,
 }
 
@@ -60,7 +60,7 @@ impl LockRegions {
 }
 
 fn slot(region: RegionId) -> usize {
-    usize::try_from(region.hash % MAX_LOCKS as u64).unwrap_or_default()
+    usize::try_from(region.hash % LOCKS as u64).unwrap_or_default()
 }
 
 /// Returns the folder that names a path's region, relative to the root.

@@ -75,7 +75,7 @@ enum Pruned {
     Whole,
     /// Something was used in the grace period, and stays.
     InUse,
-    /// The repository was pushed to since the plan was made. The rest of it may be outdated.
+    /// A manifest was pushed to the repository since the plan was made. The rest of it may be outdated.
     Outdated,
 }
 
@@ -84,7 +84,7 @@ enum Pruned {
 struct Pruning<'a> {
     repository: &'a Repository,
     plan: &'a GcPlan,
-    /// Blobs used in the grace period stay. If the repository is pushed to after the plan was made, the rest stays.
+    /// Blobs used in the grace period stay. If a manifest is pushed after the plan was made, the rest stays.
     recent: Recent,
 }
 
@@ -174,7 +174,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Plans and prunes, and plans anew if a push came in between. Returns the last plan.
+    /// Plans and prunes, and plans anew if a manifest came in between. Returns the last plan.
     fn prune_repeatedly(&mut self, repository: &Repository, gone: &mut HashSet<Digest>) -> Result<GcPlan, Error> {
         let mut tries = 0;
         loop {
@@ -208,8 +208,8 @@ impl Collector<'_> {
         Ok(pruned)
     }
 
-    /// Carries out the plan until the repository or one of these manifests is used: then it stops, because the rest of
-    /// the plan may be outdated. If the claim could not be written, the first manifest removed becomes the claim.
+    /// Carries out the plan until a manifest is pushed or one of these manifests is used: then it stops, because the rest
+    /// of the plan may be outdated. If the claim could not be written, the first manifest removed becomes the claim.
     fn prune(&mut self, pruning: &Pruning<'_>, mut claimed: bool, gone: &mut HashSet<Digest>) -> Result<Pruned, Error> {
         let (Pruning { repository, plan, .. }, disk) = (*pruning, self.store.disk);
         for (tag, digest) in &plan.previous_tags {

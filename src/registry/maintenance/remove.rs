@@ -75,6 +75,7 @@ fn remove_links(store: &BlockingStore<'_>, repository: &Repository) -> Result<Re
     store.disk.sync()?;
     Ok(removed)
 }
+
 fn count<T, E>(mut all: impl Iterator<Item = Result<T, E>>) -> Result<u64, E> {
     all.try_fold(0, |count, one| one.map(|_| count + 1))
 }

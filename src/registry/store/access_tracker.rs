@@ -46,15 +46,15 @@ impl AccessTracker {
     /// Counts one access of a blob, now.
     pub(in crate::registry) fn note(&self, digest: &Digest) {
         let mut noted = self.noted[self.shard(digest)].lock();
-        let access_tracker = noted.entry(*digest).or_default();
-        access_tracker.count = access_tracker.count.saturating_add(1);
-        access_tracker.last = now();
+        let uses = noted.entry(*digest).or_default();
+        uses.count = uses.count.saturating_add(1);
+        uses.last = now();
     }
 
     /// Returns the last access in seconds since the epoch, if it is still remembered.
     pub(in crate::registry) fn last(&self, digest: &Digest) -> Option<u64> {
         let shard = self.shard(digest);
-        let noted = self.noted[shard].lock().get(digest).map(|access_tracker| access_tracker.last);
+        let noted = self.noted[shard].lock().get(digest).map(|uses| uses.last);
         noted.or_else(|| self.flushed[shard].lock().get(digest).copied())
     }
 
@@ -62,7 +62,7 @@ impl AccessTracker {
     pub(in crate::registry) fn take(&self) -> impl Iterator<Item = (Digest, index::Uses)> + '_ {
         self.noted.iter().zip(&self.flushed).flat_map(|(noted, flushed)| {
             let mut noted = noted.lock();
-            flushed.lock().extend(noted.iter().map(|(digest, access_tracker)| (*digest, access_tracker.last)));
+            flushed.lock().extend(noted.iter().map(|(digest, uses)| (*digest, uses.last)));
             std::mem::take(&mut *noted)
         })
     }

@@ -157,7 +157,7 @@ impl<I: DerefMut<Target = HashState> + Send + 'static> Writer<I> {
         match self.phase {
             WriterState::Idle(hashing_file) => Ok(hashing_file),
             // A writer whose write failed has returned its file with the error, so the caller cannot finish it.
-            WriterState::Writing(_) | WriterState::Empty => unreachable!("an idle writer holds its pen"),
+            WriterState::Writing(_) | WriterState::Empty => unreachable!("an idle writer has its hashing file"),
         }
     }
 }

@@ -48,7 +48,7 @@ impl BlockingStore<'_> {
         Ok(())
     }
 
-    /// Removes a mirrored repository from the index if nothing is left of it on disk.
+    /// Removes a repository from the index if nothing is left of it on disk.
     pub(in crate::registry) fn delist_if_gone(&self, repository: &Repository) {
         match self.disk.links(repository).exists() {
             Ok(false) => self.index.remove_repository(repository),
