@@ -112,6 +112,17 @@ pub struct Totals {
 }
 
 impl Accounts {
+    /// Adds a change of folders, links or sessions in a region, and to the scan, if there is one.
+    pub(super) fn charge(&mut self, region: RegionId, charge: Charge) {
+        let charge = Charged::of(region, charge);
+        self.charged += charge;
+        if let Some(scan) = &mut self.scan {
+            let slot =
+                if scan.seen.contains_key(&region) { &mut scan.sum } else { scan.pending.entry(region).or_default() };
+            *slot += charge;
+        }
+    }
+
     /// The bytes on disk.
     pub(super) fn used(&self, sampled: &Sampled) -> u64 {
         let charged =

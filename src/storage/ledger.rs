@@ -202,14 +202,7 @@ impl Ledger {
 
     /// Adds a change of folders, links or sessions in a region. The caller holds the region's lock.
     pub(super) fn charge(&self, region: RegionId, charge: Charge) {
-        let mut accounts = self.accounts.lock();
-        let charge = Charged::of(region, charge);
-        accounts.charged += charge;
-        if let Some(scan) = &mut accounts.scan {
-            let slot =
-                if scan.seen.contains_key(&region) { &mut scan.sum } else { scan.pending.entry(region).or_default() };
-            *slot += charge;
-        }
+        self.accounts.lock().charge(region, charge);
     }
 
     /// Begins a scan of the whole disk.
@@ -244,8 +237,11 @@ impl Ledger {
 
     /// Moves the bytes of a session to a new reservation, as those of a staged file.
     pub(super) fn take_session(self: Arc<Self>, region: RegionId, bytes: u64) -> Reservation {
-        self.charge(region, Charge { sessions: -i64::try_from(bytes).unwrap_or(i64::MAX), links: 0 });
-        self.accounts.lock().staged += bytes;
+        // Under one lock: nobody sees the bytes as free in between.
+        let mut accounts = self.accounts.lock();
+        accounts.charge(region, Charge { sessions: -i64::try_from(bytes).unwrap_or(i64::MAX), links: 0 });
+        accounts.staged += bytes;
+        drop(accounts);
         Reservation { promised: 0, staged: bytes, ledger: self }
     }
 
