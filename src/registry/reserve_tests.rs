@@ -1,6 +1,6 @@
 //! Tests of reservations: what they evict, what they wait for, and what they are refused with.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -10,7 +10,7 @@ use super::{
     Retention,
     disk_tests::{agrees, begin, cache, content, disk, mirrored, on_a_thread, open},
     rebuild::rebuilds::Rebuilds,
-    store::hashing_writer::HashState,
+    store::{access_tracker, hashing_writer::HashState, space_state::Shortage},
 };
 use crate::{
     index::{Arrival, BlobKind, Origins},
@@ -94,6 +94,26 @@ async fn what_another_request_frees_is_not_missing_to_a_question() {
     };
     let (asked, ()) = tokio::join!(store.could_fit(Purpose::Hosted, 1 << 20), frees);
     asked.unwrap();
+}
+
+/// Until all is counted, nothing is known to be within its bound.
+#[tokio::test]
+async fn an_unknown_count_is_no_room() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    assert!(disk(&store).overdraft(Purpose::Mirrored).is_none());
+    store.volume.ledger().set_known(false);
+    assert!(disk(&store).overdraft(Purpose::Mirrored).is_some_and(|over| over.is_counting()));
+}
+
+/// A shortage is believed until something becomes evictable.
+#[test]
+fn a_shortage_ends_with_the_first_lease() {
+    let ttl = Duration::from_secs(60);
+    let shortage = |next_due| Shortage { found: Instant::now(), available: 0, next_due };
+    let now = access_tracker::now();
+    assert!(shortage(None).holds(ttl) && shortage(Some(now + 60)).holds(ttl));
+    assert!(!shortage(Some(now)).holds(ttl) && !shortage(None).holds(Duration::ZERO));
 }
 
 /// Small requests take what is free without waiting: a large one gets its space all the same.
