@@ -28,7 +28,7 @@ pub enum Closing {
 }
 
 impl Index {
-    /// Creates the index of the folder `dir` without opening it. Until [`Index::resume`] it answers "not known" and
+    /// Creates the index of the folder `dir` without opening it. Until [`Index::open_files`] it answers "not known" and
     /// records nothing, so that a large index delays no request. Its pages take about `memory` bytes.
     #[must_use]
     pub fn unopened(dir: &Path, memory: u64) -> Self {
@@ -55,7 +55,7 @@ impl Index {
 
     /// Opens the database. Only the first call has an effect. Blocks for as long as the database needs. `take_over` is
     /// called with the [totals](Index::totals) before any entry changes again. A blob that came or went between
-    /// [`Index::begin`] and this call was not recorded: the index is incomplete then, and has no totals.
+    /// [`Index::unopened`] and this call was not recorded: the index is incomplete then, and has no totals.
     pub fn open_files(&self, take_over: impl FnOnce(&LedgerTotals)) {
         if !self.database.is_unopened() {
             return;
