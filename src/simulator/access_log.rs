@@ -5,6 +5,7 @@
 //! never evicted.
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 /// A pull, as the log has it. Nothing in it is validated.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
@@ -50,16 +51,26 @@ pub(super) fn pull(line: &str) -> Option<LoggedPull> {
 }
 
 /// Parses `TIME LEVEL name=value name="quoted value" …`.
-fn fields(line: &str) -> Option<serde_json::Map<String, serde_json::Value>> {
+fn fields(line: &str) -> Option<Map<String, Value>> {
     let (time, rest) = line.split_once(char::is_whitespace)?;
     let (_level, mut rest) = rest.trim_start().split_once(' ')?;
-    let mut found = serde_json::Map::from_iter([("timestamp".to_owned(), time.into())]);
-    while let Some((name, value)) = rest.trim_start().split_once('=') {
-        // Strings are quoted and escaped as in JSON, but for what no field of a pull contains.
-        let mut values = serde_json::Deserializer::from_str(value).into_iter::<serde_json::Value>();
-        let parsed = values.next()?.ok()?;
-        rest = value.get(values.byte_offset()..)?;
-        found.insert(name.to_owned(), parsed);
+    let mut found = Map::from_iter([("timestamp".to_owned(), time.into())]);
+    while let Some((name, text)) = rest.trim_start().split_once('=') {
+        let (value, after) = value(text)?;
+        found.insert(name.to_owned(), value);
+        rest = after;
     }
     Some(found)
+}
+
+/// Parses the value at the start of a text. Returns the rest as well.
+fn value(text: &str) -> Option<(Value, &str)> {
+    if text.starts_with('"') {
+        // Strings are escaped as in JSON, except for characters that no field of a pull contains.
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+        let parsed = values.next()?.ok()?;
+        return Some((parsed, text.get(values.byte_offset()..)?));
+    }
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    Some((word.parse::<u64>().map_or_else(|_| word.into(), Value::from), rest))
 }

@@ -88,9 +88,9 @@ impl Drop for AccessLine {
     fn drop(&mut self) {
         tracing::info!(
             target: "access",
-            remote = self.remote,
+            remote = %self.remote,
             user = self.user,
-            method = self.method,
+            method = %self.method,
             path = self.path,
             status = self.status.as_u16(),
             repository = self.repository.as_ref().map(|repository| repository.name.as_str()),
