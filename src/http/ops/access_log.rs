@@ -1,11 +1,7 @@
 //! The access log: one line for each request, to the log target `access`, when its response has ended.
 //! `log.accesslog.disabled` turns it off. docs/logs.md lists the fields.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-    time::Instant,
-};
+use std::time::Instant;
 
 use actix_web::{
     Error, HttpRequest,
@@ -17,9 +13,11 @@ use actix_web::{
     },
     middleware::Next,
 };
-use bytes::Bytes;
 
-use super::http_metrics;
+use super::{
+    counted_body::{ByteCount, CountedBody},
+    http_metrics,
+};
 use crate::{
     http::{context, headers::DOCKER_CONTENT_DIGEST, paths, transport::forwarded::client_address},
     metrics::Route,
@@ -39,7 +37,7 @@ pub(in crate::http) async fn write(
         return Ok(response);
     }
     let line = AccessLine::of(&response, began);
-    Ok(response.map_body(|_, body| BoxBody::new(LoggedBody { body, line })))
+    Ok(response.map_body(|_, body| CountedBody::boxed(body, line)))
 }
 
 /// The fields that are known before the body is sent. An absent field is left out of the line.
@@ -81,6 +79,12 @@ impl AccessLine {
             range: text(request.headers(), header::RANGE.as_str()),
             agent: text(request.headers(), header::USER_AGENT.as_str()),
         }
+    }
+}
+
+impl ByteCount for AccessLine {
+    fn add(&mut self, bytes: u64) {
+        self.sent += bytes;
     }
 }
 
@@ -131,27 +135,5 @@ fn size(response: &ServiceResponse<BoxBody>) -> Option<u64> {
             text(response.headers(), header::CONTENT_RANGE.as_str())?.rsplit_once('/')?.1.parse().ok()
         }
         _ => None,
-    }
-}
-
-/// A response body that counts what is read from it, and has the line written when it is dropped.
-struct LoggedBody {
-    body: BoxBody,
-    line: AccessLine,
-}
-
-impl MessageBody for LoggedBody {
-    type Error = <BoxBody as MessageBody>::Error;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let piece = ready!(self.body.as_pin_mut().poll_next(cx));
-        if let Some(Ok(bytes)) = &piece {
-            self.line.sent += bytes.len() as u64;
-        }
-        Poll::Ready(piece)
     }
 }

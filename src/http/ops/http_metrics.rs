@@ -1,14 +1,10 @@
 //! Middleware that counts requests, responses and body bytes, by route and method. Labels never contain a path itself.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-    time::Instant,
-};
+use std::time::Instant;
 
 use actix_web::{
     Error, HttpMessage,
-    body::{BodySize, BoxBody, MessageBody},
+    body::{BoxBody, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::Method,
     middleware::Next,
@@ -16,7 +12,10 @@ use actix_web::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::metrics;
+use super::{
+    counted_body::{ByteCount, CountedBody},
+    metrics,
+};
 use crate::{
     http::{context::State, paths},
     metrics::{Content, LabelledCounter, Metrics, Route},
@@ -38,7 +37,7 @@ pub(in crate::http) async fn count(
     let response = next.call(request).await?;
     registry.metrics().answered(route, method, response.status().as_u16(), began.elapsed());
     let sent = registry.metrics().sent(route);
-    Ok(response.map_body(|_, body| BoxBody::new(CountedBody { body: body.boxed(), sent })))
+    Ok(response.map_body(|_, body| CountedBody::boxed(body.boxed(), sent)))
 }
 
 /// Counts a response with mirrored content and returns the counter for the bytes of its body.
@@ -93,24 +92,8 @@ fn method(method: &Method) -> &'static str {
     }
 }
 
-/// A response body whose bytes are counted as they are read from it.
-struct CountedBody {
-    body: BoxBody,
-    sent: LabelledCounter,
-}
-
-impl MessageBody for CountedBody {
-    type Error = <BoxBody as MessageBody>::Error;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let piece = ready!(self.body.as_pin_mut().poll_next(cx));
-        if let Some(Ok(bytes)) = &piece {
-            self.sent.add(bytes.len() as u64);
-        }
-        Poll::Ready(piece)
+impl ByteCount for LabelledCounter {
+    fn add(&mut self, bytes: u64) {
+        LabelledCounter::add(self, bytes);
     }
 }
