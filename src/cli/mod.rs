@@ -15,6 +15,7 @@ mod listeners;
 mod logging;
 mod own_certificate;
 mod registry_compat;
+mod reload;
 mod report;
 mod rm;
 mod scheduler;
@@ -22,6 +23,7 @@ mod serve;
 mod simulate;
 mod startup_log;
 mod supervise;
+mod upstreams;
 mod verify;
 mod volume;
 
@@ -121,7 +123,7 @@ Examples:
   entrepot completions fish > ~/.config/fish/completions/entrepot.fish";
 
 /// The arguments that select the configuration.
-#[derive(Debug, Args, PartialEq)]
+#[derive(Clone, Debug, Args, PartialEq)]
 struct ConfigArguments {
     /// A configuration file of registry:2 (version: 0.1).
     #[arg(value_name = "CONFIG.yml")]
@@ -132,12 +134,18 @@ struct ConfigArguments {
 }
 
 impl ConfigArguments {
+    /// Returns the configuration file, named by the argument or by its variable.
+    fn path(&self) -> Option<PathBuf> {
+        let named = || std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.file.clone().or_else(named)
+    }
+
     fn load(self, io: &Blocking) -> Result<crate::config::LoadedConfig, Failure> {
+        let file = self.path();
         let flags = crate::config::Flags { data: self.data };
         // Variables that are not Unicode cannot be Entrepot's.
         let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        let named = || std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-        crate::config::Config::load(io, self.file.or_else(named).as_deref(), variables, flags).map_err(Failure::usage)
+        crate::config::Config::load(io, file.as_deref(), variables, flags).map_err(Failure::usage)
     }
 }
 

@@ -38,10 +38,9 @@ pub(super) fn start(io: &Blocking, registry: &Arc<Registry>, config: &Config, su
     rebuild(io, registry, supervisor);
     repeat(supervisor, MaintenanceJob::Tidy, registry, TIDY_INTERVAL, Registry::tidy);
     repeat(supervisor, MaintenanceJob::Maintain, registry, MAINTAIN_INTERVAL, Registry::maintain);
-    if !config.proxy.ttl.is_zero() {
-        let every = (*config.proxy.ttl / 10).clamp(EXPIRE_INTERVAL.0, EXPIRE_INTERVAL.1);
-        repeat(supervisor, MaintenanceJob::Expire, registry, every, Registry::expire);
-    }
+    let lifetimes = config.proxy.mirrored().iter().map(|upstream| upstream.ttl).filter(|ttl| !ttl.is_zero());
+    let every = lifetimes.min().map_or(EXPIRE_INTERVAL.1, |ttl| (ttl / 10).clamp(EXPIRE_INTERVAL.0, EXPIRE_INTERVAL.1));
+    repeat(supervisor, MaintenanceJob::Expire, registry, every, Registry::expire);
     purge_uploads(registry, config, supervisor);
     settle_claims(registry, supervisor);
     collections(registry, config, supervisor);
@@ -58,6 +57,7 @@ fn rebuild(io: &Blocking, registry: &Arc<Registry>, supervisor: &Supervisor) {
             let work = move |io: &Blocking| {
                 registry.open_index(io);
                 registry.log_conflicts();
+                registry.log_hidden_upstreams();
             };
             watched.work(work).await;
             let _ = done.send(());

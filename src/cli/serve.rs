@@ -8,7 +8,14 @@ use tokio::{
 };
 
 use super::{
-    ConfigArguments, Failure, bounds::Bounds, listeners, logging, scheduler, startup_log, supervise::Supervisor, volume,
+    ConfigArguments, Failure,
+    bounds::Bounds,
+    listeners, logging,
+    reload::Reload,
+    scheduler, startup_log,
+    supervise::Supervisor,
+    upstreams::{LoadedUpstream, UpstreamBuilder},
+    volume,
 };
 use crate::{
     access::{self, Access, Authenticator, ExternalTokens, TokenRealm},
@@ -19,17 +26,17 @@ use crate::{
     index::Index,
     lanes::{Blocking, Lanes},
     metrics::{MaintenanceJob, Metrics},
-    oci::{Domain, RepositoryName},
+    oci::RepositoryName,
     registry::{self, Registry, RegistryConfig, RegistryPolicy, Retention},
     storage::Storage,
-    upstream::{self, ClientThreads, Credentials, Proxy, Remote, UpstreamOptions},
+    upstream::{self, ClientThreads, Proxy, Trust},
 };
 
 /// Threads for upstream requests; each fills several blobs concurrently.
 const UPSTREAM_THREADS: usize = 2;
 
 pub(super) fn run(io: &Blocking, source: ConfigArguments) -> Result<(), Failure> {
-    let LoadedConfig { config, warnings } = source.load(io)?;
+    let LoadedConfig { config, warnings } = source.clone().load(io)?;
     logging::start(&config.log);
     for warning in &warnings {
         tracing::warn!("{warning}");
@@ -41,7 +48,14 @@ pub(super) fn run(io: &Blocking, source: ConfigArguments) -> Result<(), Failure>
     let background = background().map_err(Failure::failed)?;
     let access = access(io, &config, &background)?;
     // The volume comes first: a previous process that is still stopping holds both the volume and the port.
-    let registry = Arc::new(Registry::new(io, registry_config(io, &config, &background)?).map_err(Failure::failed)?);
+    let builder = UpstreamBuilder {
+        roots: upstream::native_roots(io),
+        metrics: Arc::new(Metrics::new().map_err(Failure::failed)?),
+    };
+    let upstreams = config.proxy.mirrored().iter().map(|upstream| LoadedUpstream::load(io, upstream));
+    let upstreams = upstreams.collect::<Result<Vec<_>, _>>()?;
+    let parts = registry_config(io, &config, &background, &builder, &upstreams)?;
+    let registry = Arc::new(Registry::new(io, parts).map_err(Failure::failed)?);
     let server =
         Server::bind(io, settings(&config, access)).map_err(|error| listeners::cannot_bind(&config, &error))?;
     let debug = debug_server(io, &config.http.debug)?;
@@ -49,6 +63,7 @@ pub(super) fn run(io: &Blocking, source: ConfigArguments) -> Result<(), Failure>
         Supervisor::new(background.handle().clone(), registry.lanes().clone(), Arc::clone(registry.metrics()));
     scheduler::start(io, &registry, &config, &supervisor);
     listeners::renew_certificate(&server, &registry, &supervisor);
+    Reload::new(io, source, builder, Arc::clone(&registry), config.clone(), upstreams).start(&supervisor);
     let admin_socket = open_admin_socket(io, &registry, &config, &background, &supervisor);
     startup_log::write(&config, &server, &bounds);
     let workers = Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
@@ -69,7 +84,13 @@ pub(super) fn run(io: &Blocking, source: ConfigArguments) -> Result<(), Failure>
     Ok(())
 }
 
-fn registry_config(io: &Blocking, config: &Config, background: &Runtime) -> Result<RegistryConfig, Failure> {
+fn registry_config(
+    io: &Blocking,
+    config: &Config,
+    background: &Runtime,
+    builder: &UpstreamBuilder,
+    upstreams: &[LoadedUpstream],
+) -> Result<RegistryConfig, Failure> {
     let root = &config.storage.rootdirectory;
     let storage = Storage::open(io, root.value(), volume::limits(&config.storage))
         .map_err(|error| Failure::usage(root.error(volume::cannot_open(root.value(), &error))))?;
@@ -82,12 +103,12 @@ fn registry_config(io: &Blocking, config: &Config, background: &Runtime) -> Resu
     let memory = *config.storage.memory / 2;
     let index = Index::unopened(&storage.index_dir(), memory);
     let proxy = Proxy::from_lookup(|name| std::env::var(name).ok()).map_err(Failure::usage)?;
-    let metrics = Arc::new(Metrics::new().map_err(Failure::failed)?);
-    let settings = upstream::ConnectionSettings { roots: upstream::native_roots(io), proxy };
+    let trust = Trust::new(builder.roots.clone()).map_err(Failure::failed)?;
+    let settings = upstream::ConnectionSettings { trust, proxy };
     Ok(RegistryConfig {
         storage,
         index,
-        upstreams: vec![hub(&config.proxy, &metrics)?],
+        upstreams: upstreams.iter().map(|upstream| builder.build(upstream)).collect::<Result<_, _>>()?,
         threads: ClientThreads::start(UPSTREAM_THREADS, settings).map_err(Failure::failed)?,
         rules: rules(config),
         retention: Retention {
@@ -95,32 +116,12 @@ fn registry_config(io: &Blocking, config: &Config, background: &Runtime) -> Resu
             lease: *config.storage.lease,
             ttl: *config.proxy.ttl,
         },
-        freshness: *config.proxy.freshness.value(),
         grace: *config.gc.grace,
         memory,
         tasks: background.handle().clone(),
-        metrics,
+        metrics: Arc::clone(&builder.metrics),
         lanes: Lanes::new().map_err(Failure::failed)?,
     })
-}
-
-/// Returns the client of Docker Hub, or of the URL configured in its place.
-fn hub(proxy: &config::ProxyConfig, metrics: &Arc<Metrics>) -> Result<Remote, Failure> {
-    let credentials = match (proxy.username.value(), proxy.password.value()) {
-        (Some(username), Some(password)) => {
-            Some(Credentials { username: username.clone(), password: password.expose().to_owned() })
-        }
-        _ => None,
-    };
-    let (realm, redirects) = (proxy.realm.value().clone(), proxy.redirects.value().clone());
-    let options = UpstreamOptions {
-        credentials,
-        realm,
-        redirects,
-        metrics: Some(Arc::clone(metrics)),
-        ..UpstreamOptions::default()
-    };
-    Remote::new(Domain::docker_hub(), proxy.remoteurl.value().clone(), options).map_err(Failure::usage)
 }
 
 /// Returns the runtime for work that belongs to no request.
@@ -183,6 +184,7 @@ fn settings(config: &Config, access: Option<Arc<Access>>) -> http::Settings {
         prefix: http.prefix.value().clone(),
         headers: headers(config),
         relative_urls: *http.relativeurls,
+        hosts: http.hosts.value().clone(),
         host: http.host.as_ref().map(ToString::to_string),
         access,
         audit_pulls: *config.log.audit_pulls,

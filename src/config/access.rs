@@ -100,7 +100,7 @@ fn rule(node: &Node) -> Result<AccessRule, Error> {
     let part = |wanted: &str| {
         let part = entries.iter().find(|(name, node)| name == wanted && !node.is_blank()).map(|(_, node)| node);
         part.ok_or_else(|| {
-            let (origin, key) = (node.origin.clone(), AUTH_ACCESS.path);
+            let (origin, key) = (node.origin.clone(), AUTH_ACCESS.path.into());
             let got = format!("a rule without {wanted}");
             Error::Value { origin, key, got, expected: RULE.to_owned() }
         })

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::{
-    Config, Error, Warning,
+    Config, Error, UpstreamConfig, Warning,
     key::{Effect, Key, ValueKind},
     lookup::{KeyMatch, find, suggest},
     node::{Node, Value},
@@ -31,9 +31,19 @@ pub(super) fn check(root: &Node, warnings: &mut Vec<Warning>) -> Result<(), Erro
 /// Checks for contradictions between settings: a repository cannot be both hosted and mirrored, and a mirror listener
 /// needs the mirror enabled.
 pub(super) fn names(config: &Config) -> Result<(), Error> {
-    if *config.proxy.enabled && config.http.is_named(&Domain::docker_hub()) {
-        let names = &config.http.names;
-        return Err(names.error("no docker.io, which is mirrored; proxy.enabled: false frees the name"));
+    for UpstreamConfig { domain, .. } in config.proxy.mirrored() {
+        if config.http.is_named(domain) {
+            let remedy = match *domain == Domain::docker_hub() {
+                true => "; proxy.enabled: false frees the name",
+                false => "",
+            };
+            return Err(config.http.names.error(format!("no {domain}, which is mirrored{remedy}")));
+        }
+    }
+    let is_mirrored = |domain: &Domain| config.proxy.mirrored().iter().any(|upstream| upstream.domain == *domain);
+    if let Some((host, domain)) = config.http.hosts.iter().find(|(_, domain)| !is_mirrored(domain)) {
+        let expected = format!("a registry of proxy.upstreams for {host}; {domain} is none");
+        return Err(config.http.hosts.error(expected));
     }
     if !*config.proxy.enabled && config.http.mirror.is_some() {
         return Err(config.http.mirror.error("nothing, since proxy.enabled is false"));
@@ -87,7 +97,10 @@ impl<'a> Walk<'a> {
             }
             _ => {}
         }
-        if key.kind == ValueKind::Section { self.entries(node) } else { Ok(()) }
+        match (key.kind, &node.value) {
+            (ValueKind::Section, _) | (ValueKind::Upstreams, Value::Map(_)) => self.entries(node),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Configuration errors and warnings: one line each, with the place, the key and the expected value.
 
 use std::{
+    borrow::Cow,
     fmt, io,
     path::{Path, PathBuf},
 };
@@ -53,7 +54,7 @@ pub enum Error {
         /// The place of the value.
         origin: Origin,
         /// The key's path, with dots.
-        key: &'static str,
+        key: Cow<'static, str>,
         /// The value, quoted, and masked if it is secret.
         got: String,
         /// The expected values.
@@ -73,7 +74,24 @@ pub enum Error {
 
 impl Error {
     pub(super) fn value(key: &'static Key, origin: &Origin, text: &str, expected: impl fmt::Display) -> Self {
-        Self::Value { origin: origin.clone(), key: key.path, got: quoted(key, text), expected: expected.to_string() }
+        Self::Value {
+            origin: origin.clone(),
+            key: key.path.into(),
+            got: quoted(key, text),
+            expected: expected.to_string(),
+        }
+    }
+
+    /// Names the section that a key's `*` stands for.
+    pub(super) fn within(self, name: &str) -> Self {
+        match self {
+            Self::Value { origin, key, got, expected } => {
+                let (key, expected) =
+                    (key.replace(".*.", &format!(".{name}.")), expected.replace(".*.", &format!(".{name}.")));
+                Self::Value { origin, key: key.into(), got, expected }
+            }
+            other => other,
+        }
     }
 
     pub(super) fn form(path: &Path, line: usize, problem: impl Into<String>) -> Self {

@@ -6,12 +6,12 @@ use url::Url;
 
 use super::{
     Cidr, Debug, Error, Header, LimitsConfig, ListenAddress, Setting, TlsConfig,
-    dump::Line,
+    dump::{Line, quoted},
     duration, headers, key,
-    node::Node,
+    node::{Node, Value},
     used_http_keys::{
-        HTTP_ADDR, HTTP_DRAINTIMEOUT, HTTP_HEADERS, HTTP_HOST, HTTP_NAMES, HTTP_NET, HTTP_PREFIX, HTTP_RELATIVEURLS,
-        HTTP2_DISABLED, MIRROR_ADDR, TRUSTED_PROXIES,
+        HTTP_ADDR, HTTP_DRAINTIMEOUT, HTTP_HEADERS, HTTP_HOST, HTTP_HOSTS, HTTP_NAMES, HTTP_NET, HTTP_PREFIX,
+        HTTP_RELATIVEURLS, HTTP2_DISABLED, MIRROR_ADDR, TRUSTED_PROXIES,
     },
 };
 use crate::oci::Domain;
@@ -28,6 +28,8 @@ pub struct Http {
     pub host: Setting<Option<Url>>,
     /// `http.names`: more names of this registry, for the `ns` parameter. See [`Http::is_named`].
     pub names: Setting<Vec<Domain>>,
+    /// `http.hosts`: names of this server, each with the registry that requests to it mean.
+    pub hosts: Setting<Vec<(Domain, Domain)>>,
     /// `http.prefix`: the part of a URL's path before `v2/`. Begins and ends with `/`; just `/` for none.
     pub prefix: Setting<String>,
     /// `http.relativeurls`: `Location` headers without scheme and host.
@@ -79,6 +81,7 @@ impl Http {
             names: Setting::read_list(root, &HTTP_NAMES, |text| {
                 text.parse().map_err(|_| "a host, with :port where it needs one")
             })?,
+            hosts: hosts(root)?,
             prefix: Setting::read(root, &HTTP_PREFIX, prefix)?,
             relativeurls: Setting::read(root, &HTTP_RELATIVEURLS, key::flag)?,
             draintimeout: Setting::read(root, &HTTP_DRAINTIMEOUT, duration::parse)?,
@@ -110,6 +113,7 @@ impl Http {
         lines.extend(self.host.as_ref().map(|host| Line::new(&self.host, host.as_str())));
         lines.extend([
             Line::list(&self.names, self.names.iter().map(Domain::as_str)),
+            Line::map(&self.hosts, self.hosts.iter().map(|(host, domain)| (host.as_str(), quoted(domain.as_str())))),
             Line::new(&self.prefix, self.prefix.as_str()),
             Line::new(&self.relativeurls, self.relativeurls.to_string()),
             Line::new(&self.draintimeout, duration::write(*self.draintimeout)),
@@ -147,6 +151,23 @@ impl std::fmt::Display for Listen {
     }
 }
 
+/// Reads `http.hosts`. Hosts are spelt as registries are: a name with an optional port.
+fn hosts(root: &Node) -> Result<Setting<Vec<(Domain, Domain)>>, Error> {
+    let Some(node) = root.get(HTTP_HOSTS.path).filter(|node| !node.is_empty()) else {
+        return Ok(Setting::default(&HTTP_HOSTS, Vec::new()));
+    };
+    let Value::Map(entries) = &node.value else { return Err(Error::shape(&HTTP_HOSTS, node)) };
+    let domain = |text: &str, node: &Node| {
+        text.parse::<Domain>().map_err(|error| Error::value(&HTTP_HOSTS, &node.origin, text, error))
+    };
+    let pair = |(host, node): &(String, Node)| match &node.value {
+        Value::Text(text) => Ok((domain(host, node)?, domain(text, node)?)),
+        _ => Err(Error::shape(&HTTP_HOSTS, node)),
+    };
+    let hosts = entries.iter().map(pair).collect::<Result<_, _>>()?;
+    Ok(Setting::new(&HTTP_HOSTS, hosts, "", node.origin.clone()))
+}
+
 fn listen(root: &Node, net: Net) -> Result<Setting<Listen>, Error> {
     match net {
         Net::Tcp => Setting::read(root, &HTTP_ADDR, |text| ListenAddress::parse(text).map(Listen::Tcp)),
@@ -160,7 +181,7 @@ fn listen(root: &Node, net: Net) -> Result<Setting<Listen>, Error> {
 
 fn own_url(text: &str) -> Option<Url> {
     let has_no_credentials = |url: &Url| url.username().is_empty() && url.password().is_none();
-    super::proxy::plain_url(text).filter(has_no_credentials)
+    super::urls::plain_url(text).filter(has_no_credentials)
 }
 
 /// The host of a URL in the form of `ns`: with the port, unless it is the scheme's default.

@@ -30,6 +30,10 @@ pub enum ValueKind {
     List,
     /// Names of headers, each with several values.
     Headers,
+    /// Registries, alone or each with its settings.
+    Upstreams,
+    /// Hosts of this server, each with the registry that it stands for.
+    Hosts,
     /// Any text.
     Text,
     /// A path in the filesystem.
@@ -40,6 +44,8 @@ pub enum ValueKind {
     Integer,
     /// A number of bytes, or a share of a whole.
     Size,
+    /// A share of a whole.
+    Share,
     /// A number of bytes, and no share.
     Bytes,
     /// A duration in Go's notation.
@@ -77,11 +83,14 @@ impl ValueKind {
             Self::Section | Self::Opaque | Self::Driver => "a section of keys",
             Self::List => "a list",
             Self::Headers => "a section of header names, each with a list of values",
+            Self::Upstreams => "a list of registries such as ghcr.io, or a section of them with their settings",
+            Self::Hosts => "a section of host names, each with a registry such as ghcr.io",
             Self::Text => "a single value",
             Self::Path => "a path such as /var/lib/registry",
             Self::Flag => "true or false",
             Self::Integer => "a whole number",
             Self::Bytes => "a size such as 50MB",
+            Self::Share => "a share from 0% to 100%",
             Self::Size => "a size such as 50GB, or a share such as 80%",
             Self::Duration => "a duration such as 30s, 5m or 1h30m",
             Self::Url => "an http or https URL such as https://registry-1.docker.io",
@@ -93,7 +102,7 @@ impl ValueKind {
 
     /// Returns whether names that are not in the table are valid below this key.
     pub(super) fn is_open(self) -> bool {
-        matches!(self, Self::Opaque | Self::Driver | Self::List | Self::Headers)
+        matches!(self, Self::Opaque | Self::Driver | Self::List | Self::Headers | Self::Upstreams | Self::Hosts)
     }
 }
 

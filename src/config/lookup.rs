@@ -21,7 +21,12 @@ pub(super) fn find<S: AsRef<str>>(path: &[S]) -> KeyMatch {
     match KEYS.iter().find(known) {
         Some(key) => KeyMatch::Key(key),
         None if !path.is_empty() && KEYS.iter().any(|key| begins(key, path, literal).is_some()) => KeyMatch::Section,
-        None => KEYS.iter().find(|key| begins(key, path, free) == Some(0)).map_or(KeyMatch::Nothing, KeyMatch::Key),
+        None => match KEYS.iter().filter_map(|key| Some((key, begins(key, path, free)?))).min_by_key(|(_, more)| *more)
+        {
+            Some((key, 0)) => KeyMatch::Key(key),
+            Some(_) if path.len() > 1 => KeyMatch::Section,
+            _ => KeyMatch::Nothing,
+        },
     }
 }
 

@@ -5,6 +5,7 @@
 //! errors in the same form. The effect of a setting is implemented on the floors above.
 
 mod access;
+mod account;
 mod address;
 mod auth;
 mod check;
@@ -32,8 +33,11 @@ mod setting;
 mod size;
 mod storage;
 mod tls;
+mod upstreams;
+mod urls;
 mod used_http_keys;
 mod used_keys;
+mod used_upstream_keys;
 mod validation;
 mod variables;
 mod yaml;
@@ -44,6 +48,7 @@ use std::{
 };
 
 pub use access::{AccessRule, Group, Who};
+pub use account::Account;
 pub use address::{Host, ListenAddress};
 pub use auth::{Auth, TokenService, UsersConfig};
 pub use cidr::Cidr;
@@ -65,6 +70,7 @@ pub use setting::Setting;
 pub use size::{SizeBound, bytes};
 pub use storage::{StorageConfig, UploadPurging};
 pub use tls::{ClientAuth, MinimumTls, TlsConfig};
+pub use upstreams::{CredentialHelper, UpstreamConfig};
 pub use validation::{Platform, Platforms, Validation};
 pub use variables::FILE_VARIABLE;
 

@@ -124,11 +124,14 @@ impl Node {
         }
     }
 
-    /// Expands short forms: `storage: filesystem` to `storage: {filesystem: {}}`; the same for `auth`.
+    /// Expands short forms: `storage: filesystem` to `storage: {filesystem: {}}`; the same for `auth`. A list of
+    /// upstreams becomes a map, so that a variable can set one key of one of them.
     pub(super) fn spell_out(&mut self) {
         let Value::Map(entries) = &mut self.value else { return };
         for (name, node) in entries {
-            if let Value::Text(text) = &node.value
+            if name == "proxy" {
+                node.spell_out_names("upstreams");
+            } else if let Value::Text(text) = &node.value
                 && matches!(name.as_str(), "storage" | "auth")
                 && !text.is_empty()
             {
@@ -139,6 +142,32 @@ impl Node {
     }
 }
 
+impl Node {
+    /// Turns the list of names at `wanted`, or the text with commas between them, into a map of empty sections.
+    fn spell_out_names(&mut self, wanted: &str) {
+        let Value::Map(entries) = &mut self.value else { return };
+        let Some((_, node)) = entries.iter_mut().find(|(name, _)| name == wanted) else { return };
+        let empty =
+            |name: &str, origin: &Origin| (name.trim().to_owned(), Self { value: Value::Null, origin: origin.clone() });
+        let names = match &node.value {
+            Value::Text(names) => names.split(',').map(|name| empty(name, &node.origin)).collect(),
+            Value::List(items) => {
+                let text = |item: &Self| match &item.value {
+                    Value::Text(name) => Some(empty(name, &item.origin)),
+                    _ => None,
+                };
+                match items.iter().map(text).collect() {
+                    Some(names) => names,
+                    // Left for the error of whoever reads it.
+                    None => return,
+                }
+            }
+            Value::Null | Value::Map(_) => return,
+        };
+        node.value = Value::Map(names);
+    }
+}
+
 impl Error {
     pub(super) fn shape(key: &'static Key, node: &Node) -> Self {
         Self::item_shape(key, node, &key.kind.expected())
@@ -146,7 +175,7 @@ impl Error {
 
     pub(super) fn item_shape(key: &'static Key, node: &Node, expected: &str) -> Self {
         let (origin, got) = (node.origin.clone(), kind_of(node).to_owned());
-        Self::Value { origin, key: key.path, got, expected: expected.to_owned() }
+        Self::Value { origin, key: key.path.into(), got, expected: expected.to_owned() }
     }
 
     pub(super) fn section(path: &str, node: &Node) -> Self {

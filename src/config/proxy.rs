@@ -5,18 +5,22 @@ use std::{path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{
-    Error, Secret, Setting,
+    Account, CredentialHelper, Error, Origin, Secret, Setting, UpstreamConfig, account,
     dump::Line,
     duration, key,
     node::Node,
+    upstreams,
+    urls::{host, plain_url},
     used_keys::{
-        PROXY_ADOPT, PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PASSWORDFILE, PROXY_PUSH,
-        PROXY_REALM, PROXY_REDIRECTS, PROXY_REMOTEURL, PROXY_TTL, PROXY_UNPROVEN, PROXY_USERNAME,
+        PROXY_ADOPT, PROXY_ENABLED, PROXY_EXEC_COMMAND, PROXY_EXEC_LIFETIME, PROXY_FRESHNESS, PROXY_FRESHNESSMAX,
+        PROXY_HOSTED, PROXY_PASSWORD, PROXY_PASSWORDFILE, PROXY_PUSH, PROXY_REALM, PROXY_REDIRECTS, PROXY_REMOTEURL,
+        PROXY_RESERVE, PROXY_TTL, PROXY_UNPROVEN, PROXY_USERNAME,
     },
+    used_upstream_keys::PROXY_UPSTREAMS,
 };
 use crate::{
     lanes::Blocking,
-    oci::{NamePattern, RepositoryName},
+    oci::{Domain, NamePattern, RepositoryName},
 };
 
 /// The settings of the mirror, and of pushes beside it.
@@ -37,8 +41,16 @@ pub struct ProxyConfig {
     pub redirects: Setting<Vec<String>>,
     /// `proxy.passwordfile`: the file the password was read from.
     pub passwordfile: Setting<Option<PathBuf>>,
+    /// `proxy.exec`: the program that prints the account.
+    pub exec: Option<CredentialHelper>,
+    /// `proxy.upstreams`, with Docker Hub first unless it is turned off. See [`ProxyConfig::mirrored`].
+    pub upstreams: Setting<Vec<UpstreamConfig>>,
     /// `proxy.freshness`: the time for which a tag is served without asking the upstream.
     pub freshness: Setting<Duration>,
+    /// `proxy.freshnessmax`: the longest time for which a tag is believed as a pull limit is used up.
+    pub freshnessmax: Setting<Duration>,
+    /// `proxy.reserve`: the part of a pull limit, in per cent, that is left to what is not cached.
+    pub reserve: Setting<u8>,
     /// `proxy.ttl`: the time after which unused content is removed; zero: never.
     pub ttl: Setting<Duration>,
     /// `proxy.push`, if it is set. See [`ProxyConfig::push_allowed`].
@@ -100,22 +112,78 @@ impl Unproven {
 
 impl ProxyConfig {
     pub(super) fn read(io: &Blocking, root: &Node) -> Result<Self, Error> {
+        let passwordfile = Setting::read_optional(root, &PROXY_PASSWORDFILE, |text| Some(PathBuf::from(text)))?;
+        let password = Setting::read_optional(root, &PROXY_PASSWORD, |text| Some(Secret::new(text)))?;
         let proxy = Self {
             enabled: Setting::read(root, &PROXY_ENABLED, key::flag)?,
             remoteurl: Setting::read(root, &PROXY_REMOTEURL, plain_url)?,
             username: Setting::read_optional(root, &PROXY_USERNAME, |text| Some(text.to_owned()))?,
-            password: Setting::read_optional(root, &PROXY_PASSWORD, |text| Some(Secret::new(text)))?,
+            password: account::with_file(io, password, &passwordfile)?,
             realm: Setting::read_optional(root, &PROXY_REALM, plain_url)?,
             redirects: Setting::read_list(root, &PROXY_REDIRECTS, host)?,
-            passwordfile: Setting::read_optional(root, &PROXY_PASSWORDFILE, |text| Some(PathBuf::from(text)))?,
+            passwordfile,
+            exec: upstreams::helper(root, &PROXY_EXEC_COMMAND, &PROXY_EXEC_LIFETIME)?,
+            upstreams: Setting::new(&PROXY_UPSTREAMS, Vec::new(), "", Origin::Default),
             freshness: Setting::read(root, &PROXY_FRESHNESS, duration::parse)?,
+            freshnessmax: Setting::read(root, &PROXY_FRESHNESSMAX, duration::parse)?,
+            reserve: Setting::read(root, &PROXY_RESERVE, percent)?,
             ttl: Setting::read(root, &PROXY_TTL, duration::parse)?,
             push: Setting::read_optional(root, &PROXY_PUSH, key::flag)?,
             hosted: Setting::read_list(root, &PROXY_HOSTED, str::parse)?,
             unproven: Setting::read(root, &PROXY_UNPROVEN, Unproven::parse)?,
             adopt: Setting::read(root, &PROXY_ADOPT, Adopt::parse)?,
         };
-        proxy.with_password_out_of_file(io)?.with_user_out_of_url()?.paired()
+        let proxy = proxy.with_user_out_of_url()?.paired()?;
+        Ok(Self { upstreams: upstreams::read(io, root, &proxy.docker_hub(), &proxy.remoteurl)?, ..proxy })
+    }
+
+    /// Docker Hub by the keys of `proxy` itself, most of which `registry:2` has, too.
+    fn docker_hub(&self) -> UpstreamConfig {
+        let file = self.passwordfile.value().clone();
+        let account = self.username.value().clone().zip(self.password.value().clone());
+        UpstreamConfig {
+            domain: Domain::docker_hub(),
+            url: self.remoteurl.value().clone(),
+            mirrors: Vec::new(),
+            accounts: account.map(|(username, password)| Account { username, password, file }).into_iter().collect(),
+            exec: self.exec.clone(),
+            ca: None,
+            insecure: false,
+            realm: self.realm.value().clone(),
+            redirects: self.redirects.value().clone(),
+            freshness: *self.freshness,
+            freshnessmax: *self.freshnessmax,
+            reserve: *self.reserve,
+            ttl: *self.ttl,
+            allow: Vec::new(),
+            deny: Vec::new(),
+        }
+    }
+
+    /// Returns the upstreams that are mirrored: Docker Hub first, unless it is turned off; none if the mirror is.
+    #[must_use]
+    pub fn mirrored(&self) -> &[UpstreamConfig] {
+        if *self.enabled { &self.upstreams } else { &[] }
+    }
+
+    /// Takes the upstreams of another configuration, and keeps the rest.
+    #[must_use]
+    pub fn with_upstreams_of(self, other: &Self) -> Self {
+        let other = other.clone();
+        Self {
+            enabled: self.enabled,
+            push: self.push,
+            hosted: self.hosted,
+            unproven: self.unproven,
+            adopt: self.adopt,
+            ..other
+        }
+    }
+
+    /// Returns whether Docker Hub is mirrored.
+    #[must_use]
+    pub fn mirrors_docker_hub(&self) -> bool {
+        self.mirrored().iter().any(|upstream| upstream.domain == Domain::docker_hub())
     }
 
     /// Returns whether pushes are accepted. A file with `proxy.remoteurl` was written for a `registry:2` that refuses
@@ -132,19 +200,9 @@ impl ProxyConfig {
         self.hosted.iter().any(|pattern| pattern.matches(name))
     }
 
-    fn with_password_out_of_file(mut self, io: &Blocking) -> Result<Self, Error> {
-        let Some(path) = self.passwordfile.value() else { return Ok(self) };
-        if self.password.is_some() {
-            return Err(self.passwordfile.error("no proxy.password beside it"));
-        }
-        let secret = Secret::from_file(io, path).map_err(|error| self.passwordfile.error(error))?;
-        self.password = Setting::new(&PROXY_PASSWORD, Some(secret), "", self.passwordfile.origin().clone());
-        Ok(self)
-    }
-
     fn with_user_out_of_url(mut self) -> Result<Self, Error> {
         let url = self.remoteurl.value();
-        let (username, password) = (decoded(url.username()), url.password().map(decoded));
+        let (username, password) = (account::decoded(url.username()), url.password().map(account::decoded));
         if username.is_empty() && password.is_none() {
             return Ok(self);
         }
@@ -155,7 +213,7 @@ impl ProxyConfig {
         self.username =
             Setting::new(&PROXY_USERNAME, Some(username.clone()).filter(|name| !name.is_empty()), &username, origin());
         self.password = Setting::new(&PROXY_PASSWORD, password.map(Secret::new), "", origin());
-        self.remoteurl = self.remoteurl.map(without_user);
+        self.remoteurl = self.remoteurl.map(account::without_user);
         Ok(self)
     }
 
@@ -163,6 +221,9 @@ impl ProxyConfig {
         match (self.username.value(), self.password.value()) {
             (Some(_), None) => Err(self.username.error("proxy.password beside it")),
             (None, Some(_)) => Err(self.password.error("proxy.username beside it")),
+            _ if self.exec.is_some() && self.username.is_some() => {
+                Err(self.username.error("no account beside proxy.exec.command, which prints one"))
+            }
             _ => Ok(self),
         }
     }
@@ -177,57 +238,31 @@ impl ProxyConfig {
         let password = self.password.as_ref().filter(|_| self.passwordfile.is_none());
         lines.extend(password.map(|_| Line::new(&self.password, "***")));
         lines.extend(self.passwordfile.as_deref().map(|path| Line::new(&self.passwordfile, path.to_string_lossy())));
+        if let Some(exec) = &self.exec {
+            lines.push(Line::of(&PROXY_EXEC_COMMAND, exec.command.to_string_lossy()));
+            lines.push(Line::of(&PROXY_EXEC_LIFETIME, duration::write(exec.lifetime)));
+        }
         lines.extend(self.realm.as_ref().map(|realm| Line::new(&self.realm, realm.as_str())));
         lines.push(Line::list(&self.redirects, self.redirects.iter()));
         lines.extend([
             Line::new(&self.freshness, duration::write(*self.freshness)),
+            Line::new(&self.freshnessmax, duration::write(*self.freshnessmax)),
+            Line::new(&self.reserve, format!("{}%", *self.reserve)),
             Line::new(&self.ttl, duration::write(*self.ttl)),
             Line::new(&self.push, self.push_allowed().to_string()),
             Line::list(&self.hosted, self.hosted.iter().map(NamePattern::as_str)),
             Line::new(&self.unproven, self.unproven.as_str()),
             Line::new(&self.adopt, self.adopt.as_str()),
         ]);
+        lines.push(
+            Line::flow(&self.upstreams, upstreams::written(&self.upstreams, &self.docker_hub()))
+                .remark_unless(self.upstreams.is_set()),
+        );
         lines
     }
 }
 
-/// A URL of scheme, host and path only, with an optional user.
-pub(super) fn plain_url(text: &str) -> Option<Url> {
-    let url = Url::parse(text).ok()?;
-    let plain = matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
-    (plain && url.has_host()).then_some(url)
-}
-
-/// A host as in a URL, with an optional port.
-fn host(text: &str) -> Result<String, &'static str> {
-    let url = Url::parse(&format!("http://{text}/")).ok();
-    let alone = url.filter(|url| url.path() == "/" && url.query().is_none() && url.username().is_empty());
-    alone.map(|_| text.to_ascii_lowercase()).ok_or("a host such as cdn.example or cdn.example:8443")
-}
-
-fn without_user(mut url: Url) -> Url {
-    // The setters fail only for a URL without a host, which `plain_url` refuses.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url
-}
-
-/// Decodes percent-escapes; invalid ones stay as they are.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let (byte, after) = escape(rest).unwrap_or((*first, tail));
-        bytes.push(byte);
-        rest = after;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn escape(text: &[u8]) -> Option<(u8, &[u8])> {
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    match text {
-        [b'%', high, low, rest @ ..] => Some((digit(high)? << 4 | digit(low)?, rest)),
-        _ => None,
-    }
+/// A part of a whole, 0 to 100 per cent.
+fn percent(text: &str) -> Option<u8> {
+    text.strip_suffix('%')?.trim().parse().ok().filter(|percent| *percent <= 100)
 }

@@ -72,7 +72,7 @@ impl<T> Setting<T> {
     pub fn error(&self, expected: impl fmt::Display) -> Error {
         Error::Value {
             origin: self.origin.clone(),
-            key: self.key.path,
+            key: self.key.path.into(),
             got: self.written.clone(),
             expected: expected.to_string(),
         }

@@ -239,6 +239,7 @@ http:
   addr: \":5000\"
   net: tcp
   names: []
+  hosts: {}
   prefix: /
   relativeurls: false
   draintimeout: 8s
@@ -270,11 +271,14 @@ proxy:
   password: \"***\"
   redirects: []
   freshness: 1m
+  freshnessmax: 6h
+  reserve: \"10%\"
   ttl: 0s
   push: false
   hosted: []
   unproven: accept
   adopt: ask
+  # upstreams: {}
 catalog:
   maxentries: 1000
 tags:
@@ -377,12 +381,19 @@ fn every_used_key_is_printed() {
     let files = [
         [("REGISTRY_PROXY_PASSWORD", "b"), ("REGISTRY_AUTH", users)],
         [("REGISTRY_PROXY_PASSWORDFILE", "/etc/hostname"), ("REGISTRY_AUTH", token)],
-    ]
-    .map(|more| {
-        let yaml = with(&[&variables[..], &more].concat()).config.to_yaml();
-        yaml::file(Path::new("x"), yaml.as_bytes()).unwrap()
-    });
-    for key in KEYS {
+    ];
+    let files = files.map(|more| [&variables[..], &more].concat());
+    let exec = vec![("REGISTRY_PROXY_EXEC_COMMAND", "/x"), ("REGISTRY_PROXY_UPSTREAMS", "ghcr.io")];
+    let files: Vec<_> = files
+        .iter()
+        .chain([&exec])
+        .map(|variables| {
+            let yaml = with(variables).config.to_yaml();
+            yaml::file(Path::new("x"), yaml.as_bytes()).unwrap()
+        })
+        .collect();
+    // The keys of one upstream are shown by the tests of `upstreams`.
+    for key in KEYS.iter().filter(|key| !key.path.starts_with("proxy.upstreams.*")) {
         let is_printed = files.iter().any(|root| root.get(key.path).is_some());
         assert_eq!(key.effect == Effect::Used, is_printed && key.kind != ValueKind::Section, "{}", key.path);
     }

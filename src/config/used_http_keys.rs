@@ -3,7 +3,7 @@
 use super::{
     key::{
         Key,
-        ValueKind::{Address, Bytes, Choice, Duration, Flag, Headers, Integer, List, Path, Size, Url, UrlPath},
+        ValueKind::{Address, Bytes, Choice, Duration, Flag, Headers, Hosts, Integer, List, Path, Size, Url, UrlPath},
     },
     used_keys::used,
 };
@@ -25,6 +25,13 @@ pub(super) const HTTP_HOST: Key = used(
 );
 pub(super) const HTTP_NAMES: Key =
     used("http.names", List, "", "Other hosts that mean this registry itself in a client's `ns`. Extension.");
+pub(super) const HTTP_HOSTS: Key = used(
+    "http.hosts",
+    Hosts,
+    "",
+    "Names of this server that stand for an upstream each, for clients that cannot say which registry they mean: \
+     `{ghcr.mirror.example: ghcr.io}`. Extension.",
+);
 pub(super) const HTTP_PREFIX: Key = used("http.prefix", UrlPath, "/", "The path below which `v2/` is served.");
 pub(super) const HTTP_RELATIVEURLS: Key = used("http.relativeurls", Flag, "false", "Writes relative Location headers.");
 pub(super) const HTTP_DRAINTIMEOUT: Key =

@@ -3,7 +3,7 @@
 use super::key::{
     Effect::{AliasOf, Used},
     Key,
-    ValueKind::{self, Bytes, Choice, Duration, Flag, Integer, List, Opaque, Path, Size, Text, Url},
+    ValueKind::{self, Bytes, Choice, Duration, Flag, Integer, List, Opaque, Path, Share, Size, Text, Url},
 };
 
 const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
@@ -165,11 +165,36 @@ pub(super) const PROXY_PASSWORDFILE: Key = used(
     "",
     "A file with the password in place of `proxy.password`, such as a mounted secret. Extension.",
 );
+pub(super) const PROXY_EXEC_COMMAND: Key = used(
+    "proxy.exec.command",
+    Path,
+    "",
+    "A docker credential helper that prints user and password for the upstream, called with `get`.",
+);
+pub(super) const PROXY_EXEC_LIFETIME: Key = used(
+    "proxy.exec.lifetime",
+    Duration,
+    "0",
+    "The time for which its output is used; 0: until the upstream refuses it.",
+);
 pub(super) const PROXY_FRESHNESS: Key = used(
     "proxy.freshness",
     Duration,
     "1m",
     "The time for which a mirrored tag is served without asking the upstream. Extension.",
+);
+pub(super) const PROXY_FRESHNESSMAX: Key = used(
+    "proxy.freshnessmax",
+    Duration,
+    "6h",
+    "The longest time for which a mirrored tag is served without asking, as the upstream's pull limit is used up. \
+     Extension.",
+);
+pub(super) const PROXY_RESERVE: Key = used(
+    "proxy.reserve",
+    Share,
+    "10%",
+    "The part of an upstream's pull limit that is left to what is not cached. Extension.",
 );
 pub(super) const PROXY_TTL: Key = used(
     "proxy.ttl",

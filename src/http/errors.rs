@@ -121,6 +121,13 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message)
     }
 
+    /// The request's host stands for an upstream.
+    pub(super) fn not_pushed_to(registry: &str) -> Self {
+        let message =
+            format!("this host name serves what {registry} has, to be read: push to the registry's main host name");
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+    }
+
     /// The repository is not mirrored, so the mirror listener does not serve it.
     pub(super) fn name_unknown() -> Self {
         registry::Error::NameUnknown.into()
@@ -268,7 +275,9 @@ fn answer(error: &registry::Error) -> (StatusCode, ErrorCode, Cow<'_, str>) {
         E::BlobUnknown => (S::NOT_FOUND, C::BlobUnknown, "no such blob in this repository".into()),
         E::NameUnknown => (S::NOT_FOUND, C::NameUnknown, "no such repository".into()),
         E::NotMirrored(ns) => (S::NOT_FOUND, C::NameUnknown, not_mirrored(ns).into()),
-        E::TooManyRequests { message, .. } => (S::TOO_MANY_REQUESTS, C::TooManyRequests, rate_limited(message).into()),
+        E::TooManyRequests { message, retry_after } => {
+            (S::TOO_MANY_REQUESTS, C::TooManyRequests, rate_limited(message, *retry_after).into())
+        }
         E::Incomplete { missing } => (S::BAD_GATEWAY, C::Unavailable, incomplete(missing).into()),
         E::UpstreamFailed(_) | E::UnusableAnswer(_) | E::SizeUnknown(_) | E::Mismatch { .. } => {
             (S::BAD_GATEWAY, C::Unavailable, UPSTREAM_FAILED.into())
@@ -305,10 +314,11 @@ fn not_mirrored(ns: &str) -> String {
     format!("{ns:?} is not mirrored here: ask that registry itself, or have this mirror's operator add it")
 }
 
-fn rate_limited(message: &str) -> String {
+fn rate_limited(message: &str, retry_after: Option<Duration>) -> String {
+    let wait = retry_after.map_or_else(|| "wait".to_owned(), |wait| format!("try again in {} s", wait.as_secs()));
     format!(
-        "the upstream allows no more requests for now, and this is not cached: wait, or have this mirror's operator set \
-         proxy.username and proxy.password ({message})"
+        "the upstream allows no more requests for now, and this is not cached: {wait}, or have this mirror's operator add \
+         an account there ({message})"
     )
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{access::Access, config::Cidr};
+use crate::{access::Access, config::Cidr, oci::Domain};
 
 /// An address to listen on.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub struct Settings {
     pub headers: Vec<(String, String)>,
     /// Omits scheme and host from `Location` and `Link`. Otherwise they repeat the host that the client used.
     pub relative_urls: bool,
+    /// Names of this server, each with the registry that requests to it mean.
+    pub hosts: Vec<(Domain, Domain)>,
     /// The origin in absolute URLs, for example `https://registry.example`; `None` uses the client's.
     pub host: Option<String>,
     /// The access rules; `None` allows everybody everything.
@@ -78,6 +80,7 @@ impl Settings {
             prefix: "/".into(),
             headers: Vec::new(),
             relative_urls: true,
+            hosts: Vec::new(),
             host: None,
             access: None,
             audit_pulls: false,

@@ -90,7 +90,7 @@ impl UpstreamTotals {
     }
 
     fn is_pinned(&self, repository: &Repository) -> bool {
-        self.pins.read().iter().any(|pattern| pattern.matches(&repository.name))
+        self.pins.read().iter().any(|pattern| pattern.matches_repository(repository))
     }
 }
 

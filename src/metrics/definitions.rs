@@ -116,11 +116,11 @@ group! { UPSTREAM, "Upstreams",
          client_error, server_error, timeout, unreachable, protocol.");
     UPSTREAM_DURATION = histogram("entrepot_upstream_request_duration_seconds", &["upstream", "kind"], LATENCIES,
         "The time from a request to the head of its response.");
-    BUDGET_LIMIT = gauge("entrepot_upstream_budget_limit", &["upstream"],
+    BUDGET_LIMIT = gauge("entrepot_upstream_budget_limit", &["upstream", "account"],
         "The manifests that the upstream allows in a window, as it last stated; absent if it states none.");
-    BUDGET_REMAINING = gauge("entrepot_upstream_budget_remaining", &["upstream"],
+    BUDGET_REMAINING = gauge("entrepot_upstream_budget_remaining", &["upstream", "account"],
         "The manifests that are left in the window.");
-    BUDGET_WINDOW = gauge("entrepot_upstream_budget_window_seconds", &["upstream"], "The length of the window.");
+    BUDGET_WINDOW = gauge("entrepot_upstream_budget_window_seconds", &["upstream", "account"], "The length of the window.");
 }
 
 group! { FILLS, "Fills and uploads",

@@ -43,12 +43,12 @@ pub struct Upstream {
     pub name: String,
     /// True if the last request reached it.
     pub up: bool,
-    /// Its pull-rate limit, as its responses stated it.
-    pub budget: Option<PullRateLimit>,
+    /// Its pull-rate limits by account, as its responses stated them.
+    pub budgets: Vec<(String, PullRateLimit)>,
 }
 
 /// The state of an upstream's pull-rate limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullRateLimit {
     /// Requests that a window allows.
     pub limit: u64,
@@ -56,6 +56,8 @@ pub struct PullRateLimit {
     pub remaining: u64,
     /// The length of the window, if the upstream states it.
     pub window: Option<Duration>,
+    /// The account or address that the upstream counts the requests for, if it states it.
+    pub source: Option<String>,
 }
 
 /// The values of all gauges at a scrape.
@@ -132,8 +134,13 @@ impl GaugeValues {
     }
 
     fn budgets(&self, metric: &Metric, part: fn(&PullRateLimit) -> Option<f64>) -> Result<Vec<MetricFamily>, Error> {
-        let budget = |upstream: &'_ Upstream| Some((upstream.name.clone(), part(upstream.budget.as_ref()?)?));
-        labelled(metric, self.upstreams.iter().filter_map(budget))
+        let of = |upstream: &Upstream| -> Vec<([String; 2], f64)> {
+            let value = |(account, budget): &(String, PullRateLimit)| {
+                Some(([upstream.name.clone(), account.clone()], part(budget)?))
+            };
+            upstream.budgets.iter().filter_map(value).collect()
+        };
+        with_labels(metric, self.upstreams.iter().flat_map(of))
     }
 }
 
@@ -150,9 +157,17 @@ pub(super) fn labelled(
     metric: &Metric,
     values: impl IntoIterator<Item = (impl AsRef<str>, f64)>,
 ) -> Result<Vec<MetricFamily>, Error> {
+    with_labels(metric, values.into_iter().map(|(label, value)| ([label], value)))
+}
+
+/// A gauge with any number of labels.
+fn with_labels<const N: usize>(
+    metric: &Metric,
+    values: impl IntoIterator<Item = ([impl AsRef<str>; N], f64)>,
+) -> Result<Vec<MetricFamily>, Error> {
     let gauges = GaugeVec::new(Opts::new(metric.name, metric.help), metric.labels)?;
-    for (label, value) in values {
-        gauges.get_metric_with_label_values(&[label.as_ref()])?.set(value);
+    for (labels, value) in values {
+        gauges.get_metric_with_label_values(&labels.each_ref().map(AsRef::as_ref))?.set(value);
     }
     // A family without a value would be exposed as an empty one.
     Ok(gauges.collect().into_iter().filter(|family| !family.get_metric().is_empty()).collect())

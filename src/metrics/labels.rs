@@ -143,6 +143,8 @@ words! {
         Commands = "commands",
         /// Reloads the certificate.
         Certificate = "certificate",
+        /// Reads the configuration again.
+        Configuration = "configuration",
     }
 }
 

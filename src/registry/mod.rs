@@ -31,8 +31,11 @@ use fill::fills::Fills;
 use fill::list_cache::ListCache;
 pub use fill::list_cache::ListKind;
 use fill::presence::PresenceChecks;
+pub use fill::pull_budget::GovernorSettings;
 pub use fill::reader::{ReadSlice, Reader};
-use fill::upstream_health::UpstreamHealth;
+use fill::upstream::Upstream;
+pub use fill::upstream::UpstreamSettings;
+use fill::upstreams::Upstreams;
 pub use gc::sweep::{Collected, Collection, GcEvent};
 pub use maintenance::operations::Maintenance;
 pub use maintenance::remove::Removed;
@@ -67,8 +70,9 @@ use crate::{
     index::{Closing, Index},
     lanes::{Blocking, Lanes},
     metrics::Metrics,
+    oci::Domain,
     storage::Storage,
-    upstream::{ClientThreads, Remote},
+    upstream::ClientThreads,
 };
 
 /// The parts and settings that a registry is built from.
@@ -78,15 +82,13 @@ pub struct RegistryConfig {
     /// The index of the data directory.
     pub index: Index,
     /// The configured upstreams.
-    pub upstreams: Vec<Remote>,
+    pub upstreams: Vec<UpstreamSettings>,
     /// The threads for requests to upstreams.
     pub threads: ClientThreads,
     /// The permissions set by the operator.
     pub rules: RegistryPolicy,
     /// The rules of eviction.
     pub retention: Retention,
-    /// The time for which a tag is served without asking its upstream.
-    pub freshness: Duration,
     /// The longest grace period of garbage collection after a push.
     pub grace: Duration,
     /// The bytes of memory for manifests that were served.
@@ -112,7 +114,6 @@ impl Registry {
             threads,
             rules,
             retention,
-            freshness,
             grace,
             memory,
             tasks,
@@ -123,13 +124,12 @@ impl Registry {
         if rules.mirror {
             maintenance::migrate_cache_volume::proxy_volume(store.with(io).disk)?;
         }
-        upstreams.iter().for_each(|remote| metrics.add_upstream(remote.domain()));
-        let upstream = |remote: Remote| {
-            (remote.domain().clone(), UpstreamHealth::new(remote, threads.clone(), Arc::clone(&metrics)))
-        };
+        let upstream = |settings| Upstream::new(settings, threads.clone(), Arc::clone(&metrics));
+        let mirrored = Upstreams::default();
+        mirrored.replace(upstreams.into_iter().map(upstream));
         Ok(Self {
-            upstreams: upstreams.into_iter().map(upstream).collect(),
-            freshness,
+            upstreams: mirrored,
+            threads,
             manifests: Manifests::new(store.clone(), memory),
             fills: Fills::new(store.clone()),
             store,
@@ -143,6 +143,16 @@ impl Registry {
             metrics,
             tasks,
         })
+    }
+
+    /// Replaces the upstreams: those named in `kept` stay as they are, with all that is known of them, and `new` ones are
+    /// added or take the place of one with the same name. Requests under way go on with the upstream that they began
+    /// with.
+    pub fn replace_upstreams(&self, kept: &[Domain], new: Vec<UpstreamSettings>) {
+        let new =
+            new.into_iter().map(|settings| Upstream::new(settings, self.threads.clone(), Arc::clone(&self.metrics)));
+        let kept = kept.iter().filter_map(|domain| self.upstreams.get(domain));
+        self.upstreams.replace(kept.chain(new).collect::<Vec<_>>());
     }
 
     /// Returns the threads for blocking work.

@@ -1,13 +1,13 @@
 //! The state of a registry that its parts share. Its operations are in the other folders.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
 use super::{
     Error, StoreResult,
     ask_error::AskError,
-    fill::{fills::Fills, list_cache::ListCache, presence::PresenceChecks, upstream_health::UpstreamHealth},
+    fill::{fills::Fills, list_cache::ListCache, presence::PresenceChecks, upstream::Upstream, upstreams::Upstreams},
     policy::RegistryPolicy,
     rebuild::rebuilds::Rebuilds,
     store::{
@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    oci::{Domain, Reference, Repository},
+    oci::{Reference, Repository},
+    upstream::ClientThreads,
 };
 
 pub(super) type Shared<T> = Result<T, AskError>;
@@ -31,8 +32,8 @@ pub(super) type Fetched = (Arc<StoredManifest>, StoreResult);
 /// A registry over one data directory.
 #[derive(Debug)]
 pub struct Registry {
-    pub(super) upstreams: HashMap<Domain, UpstreamHealth>,
-    pub(super) freshness: Duration,
+    pub(super) upstreams: Upstreams,
+    pub(super) threads: ClientThreads,
     pub(super) tasks: Handle,
     pub(super) store: BlobStore,
     pub(super) rebuilds: Rebuilds,
@@ -52,8 +53,13 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::NameUnknown`] if it is not configured.
-    pub(super) fn upstream(&self, repository: &Repository) -> Result<&UpstreamHealth, Error> {
+    pub(super) fn upstream(&self, repository: &Repository) -> Result<Upstream, Error> {
         let upstream = repository.domain.as_ref().and_then(|domain| self.upstreams.get(domain));
         upstream.ok_or(Error::NameUnknown)
+    }
+
+    /// Returns the time for which a tag of a repository is served without asking its upstream.
+    pub(super) fn freshness(&self, repository: &Repository) -> Duration {
+        self.upstream(repository).map_or(Duration::ZERO, |upstream| upstream.freshness())
     }
 }

@@ -12,7 +12,7 @@ use tracing::debug;
 use url::Url;
 
 use super::{
-    Error, Remote,
+    Error, Remote, Trust,
     address_policy::AddressPolicy,
     connect::{ClientRoute, Dial, Dialer},
     error,
@@ -62,6 +62,8 @@ pub(super) struct Request {
     pub(super) url: Url,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) address_policy: AddressPolicy,
+    /// The accepted certificates, if they are not those of most upstreams.
+    pub(super) trust: Option<Trust>,
     /// The timeout for DNS, TCP and TLS.
     pub(super) connect: Duration,
 }
@@ -118,10 +120,12 @@ impl Client {
     }
 
     fn route(&self, request: &Request) -> awc::Client {
-        let tls = request.url.scheme() == "https";
+        let trust = || request.trust.as_ref().unwrap_or_else(|| self.0.dialer.trust()).clone();
+        let tls = (request.url.scheme() == "https").then(trust);
         let route = ClientRoute { tls, address_policy: request.address_policy, patience: request.connect };
         let mut clients = self.0.clients.borrow_mut();
-        let route = clients.entry(route).or_insert_with(|| RouteClient::new(&self.0.dialer, route));
+        let new = |route: &ClientRoute| RouteClient::new(&self.0.dialer, route.clone());
+        let route = clients.entry(route).or_insert_with_key(new);
         route.used = Instant::now();
         route.client.clone()
     }

@@ -2,7 +2,7 @@
 //! jobs. Jobs go round robin; a thread that ended is started again.
 
 use std::{
-    io,
+    fmt, io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Client, Error, ManifestBody, ManifestHead, Page, Proxy, Remote, client::CLOSE_IDLE_INTERVAL, connect::Dialer,
+    Client, Error, ManifestBody, ManifestHead, Page, Proxy, Remote, Trust, client::CLOSE_IDLE_INTERVAL, connect::Dialer,
 };
 use crate::{
     lanes::Blocking,
@@ -32,8 +32,8 @@ type Queue = mpsc::UnboundedSender<ClientJob>;
 /// The settings that all connections share.
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
-    /// The certificates of the trusted authorities.
-    pub roots: RootCertStore,
+    /// The certificates that upstreams without their own setting may have.
+    pub trust: Trust,
     /// The proxy for outgoing connections.
     pub proxy: Proxy,
 }
@@ -65,13 +65,19 @@ struct ThreadsInner {
     turn: AtomicUsize,
 }
 
+impl fmt::Debug for ClientThreads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientThreads").field("count", &self.0.queues.len()).finish_non_exhaustive()
+    }
+}
+
 impl ClientThreads {
     /// Starts `count` threads, at least one.
     ///
     /// # Errors
-    /// [`Error::Job`] if a thread cannot be started, [`Error::Setting`] if TLS cannot be set up.
+    /// [`Error::Job`] if a thread cannot be started.
     pub fn start(count: usize, settings: ConnectionSettings) -> Result<Self, Error> {
-        let dialer = Arc::new(Dialer::new(settings.roots, settings.proxy)?);
+        let dialer = Arc::new(Dialer::new(settings.trust, settings.proxy));
         let queues = (0..count.max(1)).map(|number| start_thread(number, &dialer).map(Mutex::new));
         let queues = queues.collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(ThreadsInner { dialer, queues, turn: AtomicUsize::new(0) })))

@@ -13,17 +13,16 @@ use futures_util::{
     future::LocalBoxFuture,
     stream::{FuturesUnordered, StreamExt as _},
 };
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsConnector;
 use url::Url;
 
 use super::{
-    Error, Phase, Proxy,
+    Error, Phase, Proxy, Trust,
     address_policy::{AddressPolicy, bare_host},
     proxy::ProxyAddress,
     stream::UpstreamStream,
@@ -35,9 +34,10 @@ const NEXT_ADDRESS_DELAY: Duration = Duration::from_millis(250);
 const MAX_PROXY_HEAD_BYTES: usize = 8 * 1024;
 
 /// The properties that, with the host, decide whether two requests may share connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ClientRoute {
-    pub(super) tls: bool,
+    /// The accepted certificates; `None` for plain HTTP.
+    pub(super) tls: Option<Trust>,
     pub(super) address_policy: AddressPolicy,
     /// The timeout for DNS, TCP and TLS together.
     pub(super) patience: Duration,
@@ -45,20 +45,18 @@ pub(super) struct ClientRoute {
 
 /// The state that all connections share.
 pub(super) struct Dialer {
-    tls: TlsConnector,
+    trust: Trust,
     proxy: Proxy,
 }
 
 impl Dialer {
-    /// Offers HTTP/1.1 only: `awc`'s HTTP/2 windows are too small for blobs.
-    pub(super) fn new(roots: RootCertStore, proxy: Proxy) -> Result<Self, Error> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Error::Setting(error.to_string()))?;
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)), proxy })
+    /// `trust` is that of upstreams without their own.
+    pub(super) fn new(trust: Trust, proxy: Proxy) -> Self {
+        Self { trust, proxy }
+    }
+
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// Returns whether `url` is reached without the proxy.
@@ -100,12 +98,15 @@ impl Dial {
     }
 
     async fn establish(&self, host: &str, port: u16) -> Result<UpstreamStream, Error> {
-        let hop = self.dialer.proxy.hop_for(host, port).filter(|_| self.route.tls);
+        let hop = self.dialer.proxy.hop_for(host, port).filter(|_| self.route.tls.is_some());
         let tcp = match hop {
             Some(hop) => self.tunnel(hop, host, port).await?,
             None => open(self.allowed(host, port).await?).await?,
         };
-        if self.route.tls { self.secure(host, tcp).await } else { Ok(UpstreamStream::plain(tcp)) }
+        match &self.route.tls {
+            Some(trust) => secure(trust, host, tcp).await,
+            None => Ok(UpstreamStream::plain(tcp)),
+        }
     }
 
     /// Returns the host's addresses that the policy allows.
@@ -129,13 +130,13 @@ impl Dial {
         ask_proxy(&mut tcp, hop, host, port).await.map_err(|error| refused(error.to_string()))?;
         Ok(tcp)
     }
+}
 
-    async fn secure(&self, host: &str, tcp: TcpStream) -> Result<UpstreamStream, Error> {
-        let unfit = |_| Error::Unreachable(format!("TLS: {host} cannot be a certificate's name"));
-        let name = ServerName::try_from(host.to_owned()).map_err(unfit)?;
-        let failed = |error: io::Error| Error::Unreachable(format!("TLS with {host}: {error}"));
-        self.dialer.tls.connect(name, tcp).await.map(UpstreamStream::tls).map_err(failed)
-    }
+async fn secure(trust: &Trust, host: &str, tcp: TcpStream) -> Result<UpstreamStream, Error> {
+    let unfit = |_| Error::Unreachable(format!("TLS: {host} cannot be a certificate's name"));
+    let name = ServerName::try_from(host.to_owned()).map_err(unfit)?;
+    let failed = |error: io::Error| Error::Unreachable(format!("TLS with {host}: {error}"));
+    trust.connector().connect(name, tcp).await.map(UpstreamStream::tls).map_err(failed)
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {

@@ -10,16 +10,21 @@ use crate::{
     oci::{ContentRange, Digest},
 };
 
+/// An address or an identifier has fewer characters.
+const MAX_SOURCE_CHARS: usize = 64;
+
 /// Returns a header's value as text.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Returns the rate limit of a response (`ratelimit-limit` and `ratelimit-remaining`, as of Docker Hub), if it has one.
+/// Returns the rate limit of a response (`ratelimit-limit`, `ratelimit-remaining` and `docker-ratelimit-source`, as of
+/// Docker Hub), if it has one.
 pub(super) fn pull_rate_limit(headers: &HeaderMap) -> Option<PullRateLimit> {
     let (limit, window) = parse_limit(text(headers, "ratelimit-limit")?)?;
     let (remaining, other) = parse_limit(text(headers, "ratelimit-remaining")?)?;
-    Some(PullRateLimit { limit, remaining, window: window.or(other) })
+    let source = text(headers, "docker-ratelimit-source").map(|source| source.chars().take(MAX_SOURCE_CHARS).collect());
+    Some(PullRateLimit { limit, remaining, window: window.or(other), source })
 }
 
 /// Parses `100;w=21600`, or `100`.

@@ -16,6 +16,7 @@ mod challenge;
 mod client;
 mod client_threads;
 mod connect;
+mod credential_helper;
 mod credentials;
 mod error;
 mod error_body;
@@ -32,6 +33,7 @@ mod response_head;
 mod stream;
 mod token;
 mod token_cache;
+mod trust;
 mod urls;
 
 #[cfg(test)]
@@ -41,9 +43,11 @@ pub use blob::{BlobResponse, Validator};
 pub use challenge::Challenge;
 pub use client::Client;
 pub use client_threads::{ClientThreads, ConnectionSettings, native_roots};
+pub use credential_helper::CredentialHelper;
 pub use credentials::Credentials;
 pub use error::{Error, Phase};
 pub use list::Page;
 pub use manifest::{ManifestBody, ManifestHead};
 pub use proxy::Proxy;
-pub use remote::{Remote, Timeouts, UpstreamOptions};
+pub use remote::{Account, Remote, Timeouts, UpstreamOptions};
+pub use trust::Trust;

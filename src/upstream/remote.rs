@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use url::{Host, Url};
 
 use super::{
-    Credentials, Error,
+    CredentialHelper, Credentials, Error, Trust,
     address_policy::{self, AddressPolicy},
     headers,
     permits::Permits,
@@ -49,11 +49,25 @@ impl Default for Timeouts {
     }
 }
 
+/// The account at an upstream.
+#[derive(Clone, Debug, Default)]
+pub enum Account {
+    /// None.
+    #[default]
+    Anonymous,
+    /// A user and a password.
+    Password(Credentials),
+    /// A program prints it.
+    Helper(Arc<CredentialHelper>),
+}
+
 /// The options of an upstream.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamOptions {
-    /// The account there; anonymous if `None`.
-    pub credentials: Option<Credentials>,
+    /// The account there.
+    pub account: Account,
+    /// The accepted certificates; `None` for those of [`ConnectionSettings`](super::ConnectionSettings).
+    pub trust: Option<Trust>,
     /// The timeouts.
     pub timeouts: Timeouts,
     /// A token service on another domain that is used all the same, and may receive the credentials.
@@ -78,7 +92,7 @@ struct RemoteInner {
     basic: AtomicBool,
     /// Set after the warning that a realm did not get the credentials.
     warned: AtomicBool,
-    pull_rate_limit: Mutex<Option<PullRateLimit>>,
+    pull_rate_limit: Mutex<Option<(PullRateLimit, Instant)>>,
     address_policy: Mutex<Option<(Instant, AddressPolicy)>>,
 }
 
@@ -93,7 +107,9 @@ impl Remote {
             return Err(Error::Setting("an upstream is given as an http or https URL".into()));
         }
         let in_url = Credentials::of_url(&base);
-        options.credentials = options.credentials.or(in_url);
+        if let (Account::Anonymous, Some(in_url)) = (&options.account, in_url) {
+            options.account = Account::Password(in_url);
+        }
         strip(&mut base);
         base.set_query(None);
         let path = base.path().trim_end_matches('/').to_owned();
@@ -123,15 +139,15 @@ impl Remote {
         &self.0.base
     }
 
-    /// Returns the rate limit in its last response.
+    /// Returns the latest rate limit in its responses, with its age.
     #[must_use]
-    pub fn pull_rate_limit(&self) -> Option<PullRateLimit> {
-        *self.0.pull_rate_limit.lock()
+    pub fn pull_rate_limit(&self) -> Option<(PullRateLimit, Duration)> {
+        self.0.pull_rate_limit.lock().as_ref().map(|(limit, heard)| (limit.clone(), heard.elapsed()))
     }
 
     pub(super) fn note_pull_rate_limit(&self, headers: &HeaderMap) {
         if let Some(limit) = headers::pull_rate_limit(headers) {
-            *self.0.pull_rate_limit.lock() = Some(limit);
+            *self.0.pull_rate_limit.lock() = Some((limit, Instant::now()));
         }
     }
 
@@ -149,8 +165,45 @@ impl Remote {
         self.timeouts().stall.min(self.timeouts().head)
     }
 
-    pub(super) fn credentials(&self) -> Option<&Credentials> {
-        self.0.options.credentials.as_ref()
+    pub(super) fn trust(&self) -> Option<&Trust> {
+        self.0.options.trust.as_ref()
+    }
+
+    /// Returns the user name of its account, for metrics and messages.
+    #[must_use]
+    pub fn username(&self) -> Option<String> {
+        self.credentials().map(|credentials| credentials.username)
+    }
+
+    /// Returns the credentials that are known now; those of a helper may have to be asked for first.
+    pub(super) fn credentials(&self) -> Option<Credentials> {
+        match &self.0.options.account {
+            Account::Anonymous => None,
+            Account::Password(credentials) => Some(credentials.clone()),
+            Account::Helper(helper) => helper.known(),
+        }
+    }
+
+    /// Returns the credentials, after asking the helper if needed.
+    ///
+    /// # Errors
+    /// [`Error::Token`] if the helper fails.
+    pub(super) async fn current_credentials(&self) -> Result<Option<Credentials>, Error> {
+        match &self.0.options.account {
+            Account::Helper(helper) => helper.get().await.map(Some),
+            _ => Ok(self.credentials()),
+        }
+    }
+
+    /// Notes that the upstream refused these credentials.
+    pub(super) fn refuse(&self, credentials: &Credentials) {
+        if let Account::Helper(helper) = &self.0.options.account {
+            helper.refuse(credentials);
+        }
+    }
+
+    fn has_account(&self) -> bool {
+        !matches!(self.0.options.account, Account::Anonymous)
     }
 
     pub(super) fn tokens(&self) -> &TokenCache {
@@ -193,7 +246,7 @@ impl Remote {
     /// Warns once that a token service is not used, or used without the credentials.
     pub(super) fn warn_of(&self, realm: &Url) {
         let asked = self.asks(realm);
-        if asked && self.credentials().is_none() || self.0.warned.swap(true, Relaxed) {
+        if asked && !self.has_account() || self.0.warned.swap(true, Relaxed) {
             return;
         }
         let (domain, realm) = (self.domain(), realm.origin().ascii_serialization());

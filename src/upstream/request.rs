@@ -128,6 +128,7 @@ impl UpstreamRequest<'_> {
             url: url.clone(),
             headers: self.headers.iter().cloned().chain(for_host).chain(authorization).collect(),
             address_policy,
+            trust: self.remote.trust().cloned(),
             connect: self.remote.timeouts().connect,
         }
     }

@@ -80,11 +80,21 @@ impl Client {
             let token = remote.tokens().slot(name).renew(refused.refused(), fetch).await?;
             return Ok(Some(Authorization::Bearer(token)));
         }
-        if of("basic").is_some() && remote.credentials().is_some() && !matches!(refused, Authorization::Basic) {
-            remote.remember_basic();
-            return Ok(Some(Authorization::Basic));
+        if of("basic").is_none() {
+            return Ok(None);
         }
-        Ok(None)
+        if let Authorization::Basic = refused {
+            // A helper may print another password than the one that was refused.
+            let before = remote.credentials();
+            before.iter().for_each(|credentials| remote.refuse(credentials));
+            let now = remote.current_credentials().await?;
+            return Ok((now != before).then_some(Authorization::Basic));
+        }
+        if remote.current_credentials().await?.is_none() {
+            return Ok(None);
+        }
+        remote.remember_basic();
+        Ok(Some(Authorization::Basic))
     }
 
     async fn fetch_token(&self, remote: &Remote, name: &RepositoryName, bearer: &Challenge) -> Result<Token, Error> {
@@ -92,6 +102,7 @@ impl Client {
         let request = self.token_request(remote, name, bearer).await?;
         let response = self.send(&request).await?;
         if response.status() == StatusCode::UNAUTHORIZED && !request.headers.is_empty() {
+            remote.credentials().iter().for_each(|credentials| remote.refuse(credentials));
             return Err(Error::Login(request.url.host_str().unwrap_or_default().to_owned()));
         }
         if response.status() != StatusCode::OK {
@@ -118,7 +129,7 @@ impl Client {
             let origin = url.origin().ascii_serialization();
             return Err(Error::Token(format!("{origin} is on another domain: if it is right, set proxy.realm to it")));
         }
-        let credentials = remote.credentials().filter(|_| entitled);
+        let credentials = if entitled { remote.current_credentials().await? } else { None };
         let service = bearer.param("service").map(|service| ("service", service));
         let scope = format!("repository:{name}:pull");
         url.query_pairs_mut().extend_pairs(service).append_pair("scope", &scope);
@@ -126,6 +137,7 @@ impl Client {
         Ok(Request {
             method: Method::GET,
             address_policy: self.address_policy(remote, &url).await,
+            trust: remote.trust().cloned(),
             url,
             headers: authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect(),
             connect: remote.timeouts().connect,

@@ -65,7 +65,8 @@ pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Resul
 /// Returns a blob's existence and size.
 pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let (repository, digest) = blob_of(&registry, &request).await?;
-    let (size, cache_status) = registry.blob_size(&repository, &digest, extract::names_registry(&request)).await?;
+    let (size, cache_status) =
+        registry.blob_size(&repository, &digest, extract::names_registry(&request, &repository)).await?;
     http_metrics::answered(&registry, &repository, Content::Blob, cache_status);
     if headers::holds(&request, &digest) {
         return Ok(found(StatusCode::NOT_MODIFIED, &digest, cache_status).finish());

@@ -22,7 +22,7 @@ pub(in crate::http) async fn list(registry: State, request: HttpRequest) -> Resu
     if context::is_mirror(&request) {
         return Err(ApiError::name_unknown());
     }
-    let homes = registry.catalogued(context::parameter(&request, "ns").as_deref())?;
+    let homes = registry.catalogued(extract::named_registry(&request).as_deref())?;
     let most = extract::page_size(&request, context::settings(&request).catalog_max)?;
     let after = context::parameter(&request, "last").unwrap_or_default();
     let mut pages = Vec::new();

@@ -8,8 +8,9 @@ use crate::{
     access::Action,
     http::{
         auth::authorize,
-        context::{content_length, header, is_mirror, note_repository, pairs, parameter},
+        context::{content_length, header, is_mirror, note_repository, pairs, parameter, settings},
         errors::ApiError,
+        transport::forwarded,
     },
     oci::{ContentRange, Digest, MediaType, Reference, Repository, RepositoryName, Tag, UploadId},
     registry::Registry,
@@ -20,7 +21,7 @@ const MAX_QUERY_BYTES: usize = 4 << 10;
 
 /// Returns the repository of the path's `{name}` and the query's `ns`, if the caller may read it.
 pub(in crate::http) async fn repository(registry: &Registry, request: &HttpRequest) -> Result<Repository, ApiError> {
-    let (name, ns) = (name(request)?, parameter(request, "ns"));
+    let (name, ns) = (name(request)?, named_registry(request));
     let repository = match is_mirror(request) {
         true => registry.mirrored(name, ns.as_deref())?,
         false => registry.repository(name, ns.as_deref()).await?,
@@ -37,7 +38,7 @@ pub(in crate::http) async fn blob_repository(
     request: &HttpRequest,
     digest: &Digest,
 ) -> Result<Repository, ApiError> {
-    if !names_registry(request) {
+    if !is_mirror(request) && named_registry(request).is_none() {
         let pushed = blob_source(registry, request, name(request)?, digest).await?;
         if pushed.domain.is_none() {
             note_repository(request, &pushed);
@@ -72,11 +73,33 @@ pub(in crate::http) async fn writable(
         // Reading an upload's status counts as a write, and the mirror listener has no uploads.
         return Err(ApiError::name_unknown());
     }
+    if let Some(registry) = named_by_host(request) {
+        return Err(ApiError::not_pushed_to(&registry));
+    }
     let repository = Repository { domain: None, name: name(request)? };
     note_repository(request, &repository);
     // Authorized first, so that a client without permission learns nothing about the name.
     authorize::permit(request, &repository, action)?;
     Ok(registry.writable(repository.name).await?)
+}
+
+/// Returns the registry that the request names: by `ns`, or by the host that the client connected to (`http.hosts`).
+pub(in crate::http) fn named_registry(request: &HttpRequest) -> Option<String> {
+    parameter(request, "ns").or_else(|| {
+        let hosts = &settings(request).hosts;
+        if hosts.is_empty() {
+            return None;
+        }
+        let called = forwarded::called(request).1.to_ascii_lowercase();
+        let named = |wanted: &str| hosts.iter().find(|(host, _)| host.as_str() == wanted);
+        let without_port = || named(called.rsplit_once(':')?.0);
+        named(&called).or_else(without_port).map(|(_, domain)| domain.to_string())
+    })
+}
+
+/// Returns the upstream that the host of the request stands for. A push there would not be what a pull from there gets.
+fn named_by_host(request: &HttpRequest) -> Option<String> {
+    parameter(request, "ns").is_none().then(|| named_registry(request))?
 }
 
 /// Returns the path's `{name}`. The caller must authorize it.
@@ -123,9 +146,11 @@ pub(in crate::http) fn page_size(request: &HttpRequest, most: usize) -> Result<u
     }
 }
 
-/// Returns true if the request names a registry, by `ns` or by arriving at the mirror listener.
-pub(in crate::http) fn names_registry(request: &HttpRequest) -> bool {
-    is_mirror(request) || parameter(request, "ns").is_some()
+/// Returns true if the request names the registry of the repository: by `ns`, its host, the beginning of its path, or
+/// by arriving at the mirror listener.
+pub(in crate::http) fn names_registry(request: &HttpRequest, repository: &Repository) -> bool {
+    let is_prefixed = || repository.domain.is_some() && segment(request, "name") != repository.name.as_str();
+    is_mirror(request) || named_registry(request).is_some() || is_prefixed()
 }
 
 /// Returns the query without `ns`, which only this mirror interprets. The rest is forwarded, because the upstream

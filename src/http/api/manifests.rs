@@ -35,7 +35,7 @@ pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Resul
 pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let (repository, reference) = manifest_of(&registry, &request).await?;
     let registry = registry.into_inner();
-    let named = extract::names_registry(&request);
+    let named = extract::names_registry(&request, &repository);
     let (head, cache_status) = registry.manifest_head(&repository, &reference, named).await?;
     http_metrics::answered(&registry, &repository, Content::Manifest, cache_status);
     if headers::holds(&request, &head.digest) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::upstream_health::UpstreamHealth;
+use super::{endpoint::Endpoint, upstream::Upstream};
 use crate::{
     oci::{Digest, RepositoryName},
     registry::{Error, UnusableAnswer, error::Resource},
@@ -25,7 +25,7 @@ pub(in crate::registry) const MAX_ATTEMPTS: u32 = 100;
 /// A blob, or a range of it, to fetch from an upstream.
 #[derive(Clone, Debug)]
 pub(in crate::registry) struct FetchRequest {
-    pub(in crate::registry) upstream: UpstreamHealth,
+    pub(in crate::registry) upstream: Upstream,
     pub(in crate::registry) name: RepositoryName,
     pub(in crate::registry) digest: Digest,
     /// The offset of the first byte.
@@ -60,7 +60,9 @@ pub(in crate::registry) type Events = mpsc::Receiver<Result<Event, Error>>;
 /// Begins a fetch on the thread of `client`. Dropping the receiver ends it.
 pub(in crate::registry) fn start(client: Client, wanted: FetchRequest) -> Events {
     let (events, receiver) = mpsc::channel(BUFFERED_CHUNKS);
-    let mut fetch = Fetch { at: wanted.from, client, wanted, events, opened: None, validator: None };
+    let endpoints = wanted.upstream.for_blobs();
+    let mut fetch =
+        Fetch { at: wanted.from, client, endpoints, current: 0, wanted, events, opened: None, validator: None };
     tokio::task::spawn_local(async move {
         if let Err(Stop::Failed(error)) = fetch.run().await {
             let _ = fetch.events.send(Err(error)).await;
@@ -109,6 +111,10 @@ impl Coming {
 
 struct Fetch {
     client: Client,
+    /// The endpoints, in the order in which they are tried.
+    endpoints: Vec<Endpoint>,
+    /// The position of the one in use.
+    current: usize,
     wanted: FetchRequest,
     events: mpsc::Sender<Result<Event, Error>>,
     /// The offset of the next byte to send to the receiver.
@@ -127,6 +133,7 @@ enum Stop {
 impl Fetch {
     async fn run(&mut self) -> Result<(), Stop> {
         let (mut barren, mut breaks) = (0, 0);
+        let mut first_failure = None;
         loop {
             let before = self.at;
             let error = match self.read_on().await {
@@ -135,6 +142,12 @@ impl Fetch {
                 Err(Broken::Unusable(answer)) => return Err(Stop::Failed(answer.into())),
                 Err(Broken::Upstream(error)) => error,
             };
+            if self.at == before && self.next_endpoint(&error) {
+                first_failure = self.of_upstream(first_failure, error);
+                continue;
+            }
+            // The failure of the upstream itself is told, not that of its mirror.
+            let error = first_failure.take().filter(|_| self.opened.is_none()).unwrap_or(error);
             barren = if self.at > before { 0 } else { barren + 1 };
             breaks += 1;
             if self.opened.is_none()
@@ -145,20 +158,41 @@ impl Fetch {
                 return Err(Stop::Failed(Resource::Blob.failed(&error)));
             }
             tracing::info!(digest = %self.wanted.digest, at = self.at, %error, "download interrupted; resuming");
-            self.wanted.upstream.metrics.resumed(self.wanted.upstream.remote.domain());
+            self.wanted.upstream.metrics().resumed(self.wanted.upstream.domain());
             tokio::time::sleep(pause(barren)).await;
         }
     }
 
+    /// Turns to the next endpoint if it may have what this one failed to give. Returns false after the last.
+    fn next_endpoint(&mut self, error: &upstream::Error) -> bool {
+        let may_help = self.endpoints.get(self.current).is_some_and(|endpoint| endpoint.may_be_replaced(error));
+        let is_next = may_help && self.current + 1 < self.endpoints.len();
+        if is_next {
+            self.current += 1;
+            // It is another server's.
+            self.validator = None;
+        }
+        is_next
+    }
+
+    /// Returns the failure to tell: the first one, or that of the upstream itself.
+    fn of_upstream(&self, first: Option<upstream::Error>, error: upstream::Error) -> Option<upstream::Error> {
+        let failed = self.current.checked_sub(1).and_then(|failed| self.endpoints.get(failed));
+        first.filter(|_| !failed.is_some_and(|endpoint| endpoint.is_itself)).or(Some(error))
+    }
+
     /// Reads from one connection until it ends.
     async fn read_on(&mut self) -> Result<(), Broken> {
-        let FetchRequest { upstream, name, digest, until, .. } = &self.wanted;
-        if let Some(refusal) = upstream.refuses_blobs() {
+        let FetchRequest { name, digest, until, .. } = &self.wanted;
+        let Some(endpoint) = self.endpoints.get(self.current) else {
+            return Err(upstream::Error::Setting("no endpoint is configured".into()).into());
+        };
+        if let Some(refusal) = endpoint.refuses_blobs() {
             return Err(refusal.into());
         }
-        let opening = self.client.open_blob(&upstream.remote, name, digest, self.at, *until, self.validator.as_ref());
+        let opening = self.client.open_blob(&endpoint.remote, name, digest, self.at, *until, self.validator.as_ref());
         let opened = opening.await;
-        upstream.learn_of_blob(opened.as_ref().err());
+        endpoint.learn_of_blob(opened.as_ref().err());
         let mut blob = opened?;
         self.opened(&blob).await?;
         self.validator = blob.validator().cloned();

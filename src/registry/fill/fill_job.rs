@@ -56,7 +56,7 @@ impl Fills {
         if let Some(fill) = under_way.opening.get(&opening) {
             return Joined { value: Arc::clone(fill), collapsed: true };
         }
-        let threads = source.upstream.threads.clone();
+        let threads = source.upstream.threads().clone();
         let ranges = RangeFetches::new(self.store.clone(), Arc::clone(&self.ranges));
         let (passing, reading) = (Arc::clone(&self.passing), self.store.protection.access_tracker.read(digest));
         let fill = Arc::new(Fill::new(digest, source, ranges, passing, reading));
@@ -116,7 +116,7 @@ impl FillJob {
         if right.is_some_and(|right| right.covers(origins)) {
             return Ok(Shown::Before);
         }
-        let said = client.blob_size(&upstream.remote, &repository.name, self.fill.digest()).await;
+        let said = upstream.blob_size(client, &repository.name, self.fill.digest()).await;
         said.map(Shown::Size).map_err(|error| Resource::Blob.failed(&error).into())
     }
 
@@ -126,11 +126,11 @@ impl FillJob {
     }
 
     fn metrics(&self) -> &Metrics {
-        &self.fill.source().upstream.metrics
+        self.fill.source().upstream.metrics()
     }
 
     fn upstream(&self) -> &Domain {
-        self.fill.source().upstream.remote.domain()
+        self.fill.source().upstream.domain()
     }
 
     fn count(&self, end: &Result<u64, FillFailure>) {
@@ -227,9 +227,7 @@ impl FillJob {
         let size = match said {
             Some(size) => Some(size),
             // A failure does not matter, since the bytes are arriving.
-            None if before.is_none() => {
-                client.blob_size(&upstream.remote, &repository.name, self.fill.digest()).await.ok()
-            }
+            None if before.is_none() => upstream.blob_size(client, &repository.name, self.fill.digest()).await.ok(),
             None => None,
         };
         let shown = size.filter(|_| !is_another).map_or(Shown::Nothing, Shown::Size);

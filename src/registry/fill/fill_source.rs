@@ -1,6 +1,6 @@
 //! The source of a fill's bytes, and the authorization of its repository.
 
-use super::{progress::Shown, upstream_health::UpstreamHealth};
+use super::{progress::Shown, upstream::Upstream};
 use crate::{
     index::Origins,
     oci::{Digest, Repository},
@@ -10,7 +10,7 @@ use crate::{
 /// The source of a fill's bytes.
 #[derive(Clone, Debug)]
 pub(in crate::registry) struct FillSource {
-    pub(in crate::registry) upstream: UpstreamHealth,
+    pub(in crate::registry) upstream: Upstream,
     pub(in crate::registry) repository: Repository,
     /// The repository's right to the blob, if it is known; otherwise the upstream's answer to the fill decides.
     pub(in crate::registry) right: Option<Right>,

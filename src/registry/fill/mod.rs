@@ -1,6 +1,8 @@
 //! Fetching from upstreams: a blob is fetched once for all clients (`fills`, `fill_job`), and each client reads the
-//! staged file at its own pace (`reader`). `upstream_health` is a circuit breaker for each upstream.
+//! staged file at its own pace (`reader`). `upstream` is a registry to fetch from, `endpoint` a URL of it with a circuit
+//! breaker.
 
+pub(super) mod endpoint;
 pub(super) mod fetch;
 pub(super) mod fill_handle;
 pub(super) mod fill_job;
@@ -11,8 +13,10 @@ pub(super) mod list_cache;
 pub(super) mod passthrough;
 pub(super) mod presence;
 pub(super) mod progress;
+pub(super) mod pull_budget;
 pub(super) mod range_fetch;
 pub(super) mod range_windows;
 pub(super) mod reader;
 pub(super) mod transfer;
-pub(super) mod upstream_health;
+pub(super) mod upstream;
+pub(super) mod upstreams;

@@ -15,7 +15,7 @@ use super::{
     fetch::{self, Event, Events, FetchRequest},
     fill_handle::Fill,
     progress::Handover,
-    upstream_health::UpstreamHealth,
+    upstream::Upstream,
 };
 use crate::{
     metrics::Content,
@@ -44,7 +44,7 @@ pub(in crate::registry) struct Passthrough {
 
 /// Verifies a blob up to its end.
 struct Check {
-    upstream: UpstreamHealth,
+    upstream: Upstream,
     hasher: Hasher,
     size: u64,
     digest: Digest,
@@ -75,7 +75,7 @@ impl Passthrough {
     fn start(fill: &Fill, from: u64, until: Option<u64>, check: Option<Check>, rest: Option<Events>) -> Self {
         let (sender, bytes) = mpsc::channel(BUFFERED_CHUNKS);
         let wanted = fill.wanted(from, until);
-        let threads = &fill.source().upstream.threads;
+        let threads = fill.source().upstream.threads();
         let relay = Relay { at: from, wanted, check, rest, out: sender, permits: Arc::clone(fill.passing()) };
         // If no thread is available, the channel closes at once and the reader fails.
         let _ = threads.spawn(move |client| relay.run(client));
@@ -193,7 +193,7 @@ impl Check {
             return Ok(bytes);
         }
         tracing::error!(digest = %self.digest, "upstream bytes do not match the digest; response cut off");
-        self.upstream.metrics.mismatched(self.upstream.remote.domain(), Content::Blob);
+        self.upstream.metrics().mismatched(self.upstream.domain(), Content::Blob);
         Err(Error::Mismatch { expected: self.digest })
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use moka::sync::Cache;
 use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 
-use super::upstream_health::UpstreamHealth;
+use super::upstream::Upstream;
 use crate::{oci::RepositoryName, registry::store::single_flight::SingleFlight, upstream};
 
 /// The time that a push waits for the upstream's answer.
@@ -68,7 +68,7 @@ impl PresenceChecks {
     /// cached.
     pub(in crate::registry) fn check(
         &self,
-        upstream: &UpstreamHealth,
+        upstream: &Upstream,
         name: &RepositoryName,
     ) -> impl Future<Output = Presence> + Send + 'static {
         let (upstream, name, answers) = (upstream.clone(), name.clone(), self.answers.clone());
@@ -85,8 +85,8 @@ impl PresenceChecks {
 }
 
 /// Asks an upstream if it has a repository. A private one counts as absent, since it is not mirrored.
-pub(in crate::registry) async fn presence(upstream: &UpstreamHealth, name: &RepositoryName) -> Presence {
-    match upstream.ask(upstream.remote.tags(&upstream.threads, name, ONE_TAG_QUERY)).await {
+pub(in crate::registry) async fn presence(upstream: &Upstream, name: &RepositoryName) -> Presence {
+    match upstream.ask(|remote, threads| async move { remote.tags(&threads, name, ONE_TAG_QUERY).await }).await {
         Ok(page) if is_list(&page.bytes) => Presence::Present,
         Err(error) if matches!(*error, upstream::Error::NotFound | upstream::Error::Denied(_)) => Presence::Absent,
         Ok(_) => {

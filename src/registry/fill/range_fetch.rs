@@ -27,7 +27,7 @@ pub(in crate::registry) fn begin(fill: &Arc<Fill>, at: u64, size: u64) {
         return;
     }
     let fetch = RangeFetch { fill: Arc::downgrade(fill), start, end };
-    let threads = &fill.source().upstream.threads;
+    let threads = fill.source().upstream.threads();
     let permits = Arc::clone(&ranges.permits);
     // If no thread is available, the fetch is dropped, which frees its slot.
     let _ = threads.spawn(move |client| async move {

@@ -5,9 +5,16 @@ use crate::{
     lanes::Blocking,
     metrics::{DiskGauges, Error, GaugeValues, Upstream},
     oci::Domain,
-    registry::{Registry, fill::upstream_health::UpstreamHealth, store::blob_store::BlockingStore},
+    registry::{
+        Registry,
+        fill::{endpoint::Endpoint, upstream::Upstream as MirroredUpstream},
+        store::blob_store::BlockingStore,
+    },
     storage::Usage,
 };
+
+/// The label of a budget without an account.
+const ANONYMOUS: &str = "anonymous";
 
 impl Registry {
     /// Returns all metrics in the Prometheus text format. Blocks briefly.
@@ -21,7 +28,7 @@ impl Registry {
     fn gauge_values(&self, io: &Blocking) -> GaugeValues {
         GaugeValues {
             disk: self.disk(io),
-            upstreams: self.upstreams.values().map(upstream).collect(),
+            upstreams: self.upstreams.all().values().map(upstream).collect(),
             fills: self.fills.under_way(),
             uploads: self.sessions.open(),
             index_complete: self.store.volume.index.is_complete(),
@@ -32,7 +39,7 @@ impl Registry {
     /// Returns the disk usage, with an entry for every configured upstream and every former one with content.
     fn disk(&self, io: &Blocking) -> DiskGauges {
         let mut disk = disk_usage(&self.store.with(io));
-        for domain in self.upstreams.keys() {
+        for domain in self.upstreams.all().keys() {
             if !disk.upstreams.iter().any(|(name, ..)| name == domain.as_str()) {
                 disk.upstreams.push((domain.to_string(), 0, 0));
             }
@@ -86,11 +93,15 @@ fn objects_by_class(usage: &Usage, mirrored: Amount, pinned: Amount) -> Vec<(&'s
     ]
 }
 
-fn upstream(upstream: &UpstreamHealth) -> Upstream {
+fn upstream(upstream: &MirroredUpstream) -> Upstream {
+    let budget = |endpoint: &Endpoint| {
+        let account = endpoint.remote.username().unwrap_or_else(|| ANONYMOUS.to_owned());
+        Some((account, endpoint.remote.pull_rate_limit()?.0))
+    };
     Upstream {
-        name: upstream.remote.domain().to_string(),
+        name: upstream.domain().to_string(),
         up: !upstream.is_down(),
-        budget: upstream.remote.pull_rate_limit(),
+        budgets: upstream.endpoints().iter().filter(|endpoint| endpoint.is_itself).filter_map(budget).collect(),
     }
 }
 

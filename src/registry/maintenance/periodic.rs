@@ -1,6 +1,10 @@
 //! The periodic work of a registry. `cli` schedules it and chooses the threads.
 
-use crate::{lanes::Blocking, registry::Registry, storage::Usage};
+use crate::{
+    lanes::Blocking,
+    registry::{Registry, retention::Lifetimes},
+    storage::Usage,
+};
 
 impl Registry {
     /// Drops expired state in memory, and saves last uses when that is due; to be called about every minute. Blocks.
@@ -23,9 +27,11 @@ impl Registry {
         store.free_overdraft();
     }
 
-    /// Removes content that was not accessed for `proxy.ttl`; to be called now and then. Blocks.
+    /// Removes content that was not accessed for its upstream's `ttl`; to be called now and then. Blocks.
     pub fn expire(&self, io: &Blocking) {
-        self.store.with(io).expire();
+        let by_domain =
+            self.upstreams.all().iter().map(|(domain, upstream)| (domain.clone(), upstream.ttl())).collect();
+        self.store.with(io).expire(&Lifetimes { by_domain, other: self.store.space.retention.ttl });
     }
 
     /// Opens the index and updates it from the disk: with everything after an unclean shutdown or for a new index,

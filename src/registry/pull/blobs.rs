@@ -158,8 +158,7 @@ impl Registry {
     /// Joins or begins a fill. A repository without authorization begins its own, except when another repository's fill
     /// of the blob is under way: then its upstream is only asked for the size.
     async fn fill(&self, repository: &Repository, digest: &Digest, link: Option<Link>) -> Result<Blob, Error> {
-        let (upstream, named) =
-            (self.upstream(repository)?.clone(), link.and_then(|link| link.named).filter(|size| *size > 0));
+        let (upstream, named) = (self.upstream(repository)?, link.and_then(|link| link.named).filter(|size| *size > 0));
         let mut source =
             FillSource { upstream, repository: repository.clone(), right: link.and_then(right), size: named };
         if source.right.is_none() && self.fills.is_filling_elsewhere(digest, repository) {
@@ -213,7 +212,8 @@ impl Registry {
 
     async fn ask_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, Error> {
         let upstream = self.upstream(repository)?;
-        let size = upstream.ask(upstream.remote.blob_size(&upstream.threads, &repository.name, digest)).await;
+        let name = &repository.name;
+        let size = upstream.ask(|remote, threads| async move { remote.blob_size(&threads, name, digest).await }).await;
         size.map_err(|error| Resource::Blob.failed(&error))
     }
 

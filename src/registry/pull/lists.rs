@@ -11,7 +11,7 @@ use crate::{
         store::{blob_store::BlockingStore, single_flight::Joined},
     },
     storage::DurableStore,
-    upstream::Page,
+    upstream::{ClientThreads, Page, Remote},
 };
 use std::{sync::Arc, time::Instant};
 
@@ -33,7 +33,7 @@ impl Registry {
         let key = (repository.clone(), list, query.to_owned());
         let kept = self.pages.kept.get(&key);
         if let Some((page, at)) = &kept {
-            if at.elapsed() < self.freshness {
+            if at.elapsed() < self.upstream(repository)?.freshness() {
                 return Ok((Arc::clone(page), CacheStatus::Hit));
             }
             // Lists do not probe the upstream: the next request for a tag does.
@@ -59,9 +59,16 @@ impl Registry {
         let upstream = self.upstream(repository)?;
         let asked = Instant::now();
         let answer = match list {
-            ListKind::Tags => upstream.ask(upstream.remote.tags(&upstream.threads, &repository.name, query)).await,
+            ListKind::Tags => {
+                upstream
+                    .ask(|remote, threads| async move { remote.tags(&threads, &repository.name, query).await })
+                    .await
+            }
             ListKind::Referrers(digest) => {
-                upstream.ask(upstream.remote.referrers(&upstream.threads, &repository.name, digest, query)).await
+                let referrers = |remote: Remote, threads: ClientThreads| async move {
+                    remote.referrers(&threads, &repository.name, digest, query).await
+                };
+                upstream.ask(referrers).await
             }
         };
         let page = Arc::new(answer?);

@@ -12,7 +12,7 @@ use crate::{
         ask_error::AskError,
         cache_status::Pulled,
         error::{Resource, cached_or_unknown},
-        fill::upstream_health::Availability,
+        fill::endpoint::Availability,
         state::Fetched,
         store::{blob_store::BlockingStore, single_flight::Joined, tag_cache::TagAnswer},
     },
@@ -109,7 +109,7 @@ impl Registry {
     ) -> Result<Option<Pulled<Head>>, Error> {
         let cached = self.cached(repository, tag).await;
         let upstream = self.upstream(repository)?;
-        if cached.as_ref().is_some_and(|cached| self.is_fresh(cached) || upstream.is_resting()) {
+        if cached.as_ref().is_some_and(|cached| self.is_fresh(repository, cached) || upstream.is_resting()) {
             return Ok(None);
         }
         self.check_known(repository, tag)?;
@@ -142,7 +142,7 @@ impl Registry {
         tag: &Tag,
     ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
         let Some(cached) = self.cached(repository, tag).await else { return self.first_by_tag(repository, tag).await };
-        if self.is_fresh(&cached) {
+        if self.is_fresh(repository, &cached) {
             return Ok((cached.manifest, CacheStatus::Hit));
         }
         match self.upstream(repository)?.availability() {
@@ -189,7 +189,7 @@ impl Registry {
     ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
         self.check_known(repository, tag)?;
         let place = (repository.clone(), tag.clone());
-        let fetched = match self.store.tag_cache.recent(&place, self.freshness) {
+        let fetched = match self.store.tag_cache.recent(&place, self.freshness(repository)) {
             Some(head) => self.fetch_cached_head(repository, tag, head.digest).await,
             None => self.fetch(repository, Reference::Tag(tag.clone())).await,
         };
@@ -208,8 +208,10 @@ impl Registry {
         if let Some(manifest) = cached_or_unknown(self.manifests.get(digest).await) {
             let upstream = self.upstream(repository)?;
             let reference = Reference::Digest(*digest);
-            let head = upstream.remote.head_manifest(&upstream.threads, &repository.name, &reference);
-            let head = upstream.ask(head).await.map_err(|error| Resource::Manifest.failed(&error))?;
+            let head = upstream
+                .head_manifest(&repository.name, &reference)
+                .await
+                .map_err(|error| Resource::Manifest.failed(&error))?;
             // A captive portal answers 200, too. An answer without the digest proves nothing, so the bytes are fetched.
             if head.digest == Some(*digest) {
                 self.manifests.store_mirrored(repository, &manifest).await;
@@ -259,7 +261,9 @@ impl Registry {
     ) -> SharedAnswer<Fetched> {
         let upstream = self.upstream(repository)?;
         let asked = SystemTime::now();
-        let body = upstream.ask(upstream.remote.get_manifest(&upstream.threads, &repository.name, reference)).await;
+        let name = &repository.name;
+        let body =
+            upstream.ask(|remote, threads| async move { remote.get_manifest(&threads, name, reference).await }).await;
         let body = self.note_absence(repository, reference, asked, body.map_err(AskError::from)).await?;
         let digest = match (reference, body.digest) {
             (Reference::Digest(digest), _) => *digest,
@@ -316,7 +320,7 @@ impl Registry {
         // back.
         if upstream.availability() == Availability::Probe {
             let reference = Reference::Digest(manifest.digest);
-            let _ = upstream.ask(upstream.remote.head_manifest(&upstream.threads, &repository.name, &reference)).await;
+            let _ = upstream.head_manifest(&repository.name, &reference).await;
         }
         if upstream.is_down() { Err(Error::Incomplete { missing }) } else { Ok(()) }
     }

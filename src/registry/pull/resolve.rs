@@ -9,38 +9,84 @@ use crate::{
     },
 };
 
+/// The namespace of the Hub's official images, which its names leave out.
+const OFFICIAL: &str = "library";
+
 impl Registry {
-    /// Returns the repository that a request addresses. `ns` is the query parameter with which containerd names the
-    /// registry. Without it, a hosted name is hosted, and any other name is mirrored from Docker Hub.
+    /// Returns the repository that a request addresses. `ns` is the registry that the request names: by the query
+    /// parameter of containerd, or by the host that the client connected to. Without it, a hosted name is hosted, a name
+    /// that begins with a mirrored registry is mirrored from there, and any other is mirrored from Docker Hub.
     ///
     /// # Errors
-    /// [`Error::NotMirrored`] if `ns` names a registry that is not configured, [`Error::Storage`] if the disk fails.
+    /// [`Error::NotMirrored`] if `ns` names a registry that is not configured, [`Error::Denied`] if the operator does not
+    /// let the repository be mirrored, [`Error::Storage`] if the disk fails.
     pub async fn repository(&self, name: RepositoryName, ns: Option<&str>) -> Result<Repository, Error> {
         if ns.is_some() {
-            return Ok(Repository { domain: self.home(ns)?, name });
+            return match self.home(ns)? {
+                Some(domain) => self.permitted(self.within(domain, name)),
+                None => Ok(Repository { domain: None, name }),
+            };
         }
         let hosted = Repository { domain: None, name };
         if !self.rules.mirror || self.is_hosted(&hosted).await? {
             return Ok(hosted);
         }
-        Ok(Repository { domain: Some(Domain::docker_hub()), ..hosted })
+        match self.prefixed(&hosted.name).or_else(|| self.by_default(&hosted.name)) {
+            Some(mirrored) => self.permitted(mirrored),
+            None => Ok(hosted),
+        }
     }
 
     /// Returns the repository that a request to the mirror listener addresses: always an upstream's, Docker Hub's
-    /// unless `ns` names another.
+    /// unless `ns` or the beginning of the name says another.
     ///
     /// # Errors
     /// [`Error::NotMirrored`] if `ns` names a registry that is not configured, [`Error::NameUnknown`] for a hosted
-    /// name.
+    /// name, [`Error::Denied`] if the operator does not let the repository be mirrored.
     pub fn mirrored(&self, name: RepositoryName, ns: Option<&str>) -> Result<Repository, Error> {
-        let domain = match ns {
-            None => Domain::docker_hub(),
-            Some(_) => self.home(ns)?.ok_or(Error::NameUnknown)?,
+        let named = match ns {
+            None => None,
+            Some(_) => Some(self.home(ns)?.ok_or(Error::NameUnknown)?),
         };
         if self.is_listed(&name) || !self.rules.mirror {
             return Err(Error::NameUnknown);
         }
-        Ok(Repository { domain: Some(domain), name })
+        let repository = match named {
+            Some(domain) => Some(self.within(domain, name)),
+            None => self.prefixed(&name).or_else(|| self.by_default(&name)),
+        };
+        self.permitted(repository.ok_or(Error::NameUnknown)?)
+    }
+
+    /// Returns the repository of a registry that a request names. Clients that are configured to add the registry's name
+    /// to the path say it twice.
+    fn within(&self, domain: Domain, name: RepositoryName) -> Repository {
+        let prefixed = self.prefixed(&name).filter(|repository| repository.domain.as_ref() == Some(&domain));
+        prefixed.unwrap_or(Repository { domain: Some(domain), name })
+    }
+
+    /// Returns the repository of a name that begins with a mirrored registry: `ghcr.io/org/app`.
+    fn prefixed(&self, name: &RepositoryName) -> Option<Repository> {
+        let (first, rest) = name.as_str().split_once('/')?;
+        let domain = first.parse().ok().filter(|domain| self.upstreams.contains(domain))?;
+        let is_official = domain == Domain::docker_hub() && !rest.contains('/');
+        let name = if is_official { format!("{OFFICIAL}/{rest}").parse() } else { rest.parse() };
+        Some(Repository { domain: Some(domain), name: name.ok()? })
+    }
+
+    /// Returns the repository of Docker Hub, if that is mirrored: the upstream of requests that cannot say which
+    /// registry they mean.
+    fn by_default(&self, name: &RepositoryName) -> Option<Repository> {
+        let domain = Some(Domain::docker_hub()).filter(|domain| self.upstreams.contains(domain));
+        domain.map(|domain| Repository { domain: Some(domain), name: name.clone() })
+    }
+
+    /// Checks that the operator lets a repository be mirrored.
+    fn permitted(&self, repository: Repository) -> Result<Repository, Error> {
+        if self.upstream(&repository)?.serves(&repository.name) {
+            return Ok(repository);
+        }
+        Err(Error::Denied(format!("{repository} is not mirrored here: proxy.upstreams does not allow it")))
     }
 
     /// Returns the registry that `ns` names; `None` is this one. Clients that pushed to `localhost:5001` or
@@ -54,7 +100,7 @@ impl Registry {
         let Some(ns) = ns else { return Ok(None) };
         match ns.parse::<Domain>() {
             Ok(own) if self.rules.names.contains(&own) => Ok(None),
-            Ok(domain) if self.rules.mirror && self.upstreams.contains_key(&domain) => Ok(Some(domain)),
+            Ok(domain) if self.rules.mirror && self.upstreams.contains(&domain) => Ok(Some(domain)),
             _ if !self.rules.mirror || Domain::is_local(ns) => Ok(None),
             _ => Err(Error::NotMirrored(ns.chars().take(100).collect())),
         }
@@ -66,9 +112,9 @@ impl Registry {
     /// # Errors
     /// [`Error::NotMirrored`] if `ns` names a registry that is not configured.
     pub fn catalogued(&self, ns: Option<&str>) -> Result<Vec<Option<Domain>>, Error> {
-        let is_cache = ns.is_none() && self.rules.mirror && !self.rules.push;
-        let hub = is_cache.then(|| Some(Domain::docker_hub()));
-        Ok(std::iter::once(self.home(ns)?).chain(hub).collect())
+        let hub = Domain::docker_hub();
+        let is_cache = ns.is_none() && self.rules.mirror && !self.rules.push && self.upstreams.contains(&hub);
+        Ok(std::iter::once(self.home(ns)?).chain(is_cache.then_some(Some(hub))).collect())
     }
 
     /// Returns the repository that a write addresses: always a hosted one, regardless of `ns`.
@@ -82,7 +128,11 @@ impl Registry {
         if !self.rules.mirror || self.is_hosted(&hosted).await? {
             return Ok(hosted);
         }
-        let why = if hosted.name.as_str().starts_with("library/") {
+        let why = if self.prefixed(&hosted.name).is_some() {
+            "names that begin with a mirrored registry are pulled from there"
+        } else if !self.upstreams.contains(&Domain::docker_hub()) {
+            return Ok(hosted);
+        } else if hosted.name.as_str().starts_with("library/") {
             "library/ is where the Hub's official images are mirrored"
         } else if self.is_mirrored(&hosted.name).await? {
             "this name is mirrored from the Hub already, and clients must go on getting what they asked for"
@@ -114,13 +164,9 @@ impl Registry {
         self.rules.hosted.iter().any(|pattern| pattern.matches(name))
     }
 
+    /// Returns whether something of this name was mirrored from the upstream of requests without `ns`.
     async fn is_mirrored(&self, name: &RepositoryName) -> Result<bool, Error> {
-        for domain in self.upstreams.keys() {
-            if self.is_here(&Repository { domain: Some(domain.clone()), name: name.clone() }).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.is_here(&Repository { domain: Some(Domain::docker_hub()), name: name.clone() }).await
     }
 
     /// Returns whether a repository has any content here. The disk is read while the index is incomplete.

@@ -50,7 +50,8 @@ impl Registry {
         repository: &Repository,
         tag: &Tag,
     ) -> Joined<SharedAnswer<Option<Head>>> {
-        match self.store.tag_cache.recent(&(repository.clone(), tag.clone()), self.freshness) {
+        let freshness = self.freshness(repository);
+        match self.store.tag_cache.recent(&(repository.clone(), tag.clone()), freshness) {
             Some(head) => Joined { value: Ok(Some(head)), collapsed: true },
             None => self.ask_head(repository, Reference::Tag(tag.clone())).await,
         }
@@ -70,7 +71,7 @@ impl Registry {
     async fn ask_head_now(&self, repository: &Repository, reference: &Reference) -> SharedAnswer<Option<Head>> {
         let upstream = self.upstream(repository)?;
         let asked = SystemTime::now();
-        let answer = upstream.ask(upstream.remote.head_manifest(&upstream.threads, &repository.name, reference)).await;
+        let answer = upstream.head_manifest(&repository.name, reference).await;
         let answer = answer.map_err(AskError::from);
         let answer = self.note_absence(repository, reference, asked, answer).await?;
         let (Some(digest), Some(size)) = (answer.digest, answer.size) else { return Ok(None) };
@@ -134,8 +135,8 @@ impl Registry {
     }
 
     /// Returns whether the tag can be answered without asking its upstream.
-    pub(in crate::registry) fn is_fresh(&self, cached: &Cached) -> bool {
-        !cached.superseded && is_younger(cached.checked, self.freshness)
+    pub(in crate::registry) fn is_fresh(&self, repository: &Repository, cached: &Cached) -> bool {
+        !cached.superseded && is_younger(cached.checked, self.freshness(repository))
     }
 
     /// Returns the digest that a tag is linked to and the time of its last check; `None` also for a damaged link.

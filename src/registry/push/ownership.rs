@@ -17,7 +17,7 @@ use crate::{
         Error, Registry,
         fill::{
             presence::{ANSWER_TIMEOUT, NO_ANSWER_TTL, Presence, presence},
-            upstream_health::UpstreamHealth,
+            upstream::Upstream,
         },
         policy::{TAKEN, not_ours},
         store::{blob_store::BlockingStore, claims::ClaimPermission, links},
@@ -59,7 +59,7 @@ impl Registry {
         {
             self.presence_checks
                 .under_way
-                .begin(repository.name.clone(), self.presence_checks.check(hub, &repository.name));
+                .begin(repository.name.clone(), self.presence_checks.check(&hub, &repository.name));
         }
         Ok(())
     }
@@ -83,7 +83,7 @@ impl Registry {
         let presence = match self.presence_checks.answer(name) {
             Some(known) => known,
             None => {
-                let asked = self.presence_checks.under_way.join(name.clone(), self.presence_checks.check(hub, name));
+                let asked = self.presence_checks.under_way.join(name.clone(), self.presence_checks.check(&hub, name));
                 timeout(ANSWER_TIMEOUT, asked).await.ok().and_then(|joined| joined.value).unwrap_or(Presence::Unknown)
             }
         };
@@ -97,9 +97,9 @@ impl Registry {
 
     /// Returns the upstream to ask before a name is claimed: the one that serves requests without `ns`. It is not asked
     /// about names in `proxy.hosted`, nor about names of one component, which clients request as `library/…`.
-    fn asked_about(&self, name: &RepositoryName) -> Option<&UpstreamHealth> {
+    fn asked_about(&self, name: &RepositoryName) -> Option<Upstream> {
         let is_asked = self.rules.mirror && !self.is_listed(name) && name.as_str().contains('/');
-        self.upstreams.get(&Domain::docker_hub()).filter(|_| is_asked)
+        self.upstreams.get(&Domain::docker_hub()).filter(|hub| is_asked && hub.serves(name))
     }
 
     /// Asks the upstream about all unproven names, until it fails to answer. Returns whether any are left.
@@ -108,7 +108,7 @@ impl Registry {
         for name in self.store.name_claims.in_turn() {
             let Some(hub) = self.asked_about(&name) else { continue };
             tokio::time::sleep(REQUEST_INTERVAL).await;
-            let verdict = match presence(hub, &name).await {
+            let verdict = match presence(&hub, &name).await {
                 Presence::Present => Verdict::Conflicting,
                 Presence::Absent => Verdict::Proven,
                 Presence::Unknown => {
@@ -136,6 +136,21 @@ impl Registry {
     /// Logs the conflicts known from before the start.
     pub fn log_conflicts(&self) {
         self.conflicts().iter().for_each(log_conflict);
+    }
+
+    /// Logs the hosted repositories whose names begin with a mirrored registry: requests for them do not reach it.
+    pub fn log_hidden_upstreams(&self) {
+        for domain in self.upstreams.all().keys() {
+            let prefix = format!("{domain}/");
+            let found = self.store.volume.index.repositories(None, &prefix, 1).unwrap_or_default();
+            for name in found.iter().filter(|name| name.as_str().starts_with(&prefix)) {
+                tracing::warn!(
+                    repository = %name, upstream = %domain,
+                    "this repository and maybe others of this registry have names that begin with an upstream's: they are \
+                     served for these names, and not what the upstream has; `entrepot rm NAME` frees a name"
+                );
+            }
+        }
     }
 
     /// Returns the names that the upstream has, too, without those in `proxy.hosted`.

@@ -12,6 +12,7 @@ use crate::{
     oci::{Digest, Manifest, Repository},
     registry::{
         Error,
+        retention::Lifetimes,
         store::{access_tracker, blob_store::BlockingStore, gc_guard::RemovalOutcome, links, stored_manifests},
     },
     storage::{Durability, DurableStore, LinkKind, MirroredBytes},
@@ -89,16 +90,18 @@ impl BlockingStore<'_> {
         sum
     }
 
-    /// Removes content not accessed for `proxy.ttl`. Returns the bytes freed.
-    pub(in crate::registry) fn expire(&self) -> u64 {
-        let ttl = self.space.retention.ttl.as_secs();
-        if ttl == 0 || !self.index.is_complete() {
-            return 0;
-        }
+    /// Removes content not accessed for its lifetime. Returns the bytes freed.
+    pub(in crate::registry) fn expire(&self, lifetimes: &Lifetimes) -> u64 {
+        let Some(shortest) = lifetimes.shortest().filter(|_| self.index.is_complete()) else { return 0 };
         self.flush_accesses();
-        let before = access_tracker::now().saturating_sub(ttl);
+        let now = access_tracker::now();
         let is_old = |digest: &Digest| {
-            self.index.blob_entry(digest).is_some_and(|held| held.owner == Owner::Mirrored && held.used < before)
+            let held = self.index.blob_entry(digest).filter(|held| held.owner == Owner::Mirrored);
+            let Some(unused) = held.map(|held| Duration::from_secs(now.saturating_sub(held.used))) else {
+                return false;
+            };
+            // The repositories are looked up only for what may be too old.
+            unused > shortest && lifetimes.of(&self.index.holders(digest)).is_some_and(|lifetime| unused > lifetime)
         };
         let old = self.index.blob_batches().flatten().filter(is_old);
         old.map(|digest| self.try_evict(&digest, EvictionReason::Ttl)).sum()

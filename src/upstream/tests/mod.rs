@@ -13,13 +13,19 @@ use std::time::Duration;
 use rustls::RootCertStore;
 use server::Server;
 
-use super::{ClientThreads, ConnectionSettings, Credentials, Error, Proxy, Remote, Timeouts, UpstreamOptions};
+use super::{
+    Account, ClientThreads, ConnectionSettings, Credentials, Error, Proxy, Remote, Timeouts, Trust, UpstreamOptions,
+};
 use crate::oci::{Digest, Reference, RepositoryName};
 
 const BLOB: &[u8] = b"0123456789abcdefghij";
 
 fn threads(count: usize) -> ClientThreads {
-    ClientThreads::start(count, ConnectionSettings { roots: RootCertStore::empty(), proxy: Proxy::default() }).unwrap()
+    ClientThreads::start(
+        count,
+        ConnectionSettings { trust: Trust::new(RootCertStore::empty()).unwrap(), proxy: Proxy::default() },
+    )
+    .unwrap()
 }
 
 fn options() -> UpstreamOptions {
@@ -33,7 +39,7 @@ fn options() -> UpstreamOptions {
 
 fn with_credentials() -> UpstreamOptions {
     let credentials = Credentials { username: "me".into(), password: "hunter2".into() };
-    UpstreamOptions { credentials: Some(credentials), ..options() }
+    UpstreamOptions { account: Account::Password(credentials), ..options() }
 }
 
 fn remote(server: &Server) -> Remote {

@@ -12,7 +12,7 @@ use rustls::{
 };
 
 use super::{
-    BLOB, ClientThreads, ConnectionSettings, Error, Proxy, Remote, latest, name, options, read,
+    BLOB, ClientThreads, ConnectionSettings, Error, Proxy, Remote, Trust, latest, name, options, read,
     server::{Server, Step, reply},
     threads, with_credentials,
 };
@@ -32,7 +32,7 @@ fn certificate(host: &str) -> (Arc<ServerConfig>, RootCertStore) {
 }
 
 fn tls_threads(roots: RootCertStore, proxy: Proxy) -> ClientThreads {
-    ClientThreads::start(1, ConnectionSettings { roots, proxy }).unwrap()
+    ClientThreads::start(1, ConnectionSettings { trust: Trust::new(roots).unwrap(), proxy }).unwrap()
 }
 
 fn at(base: &str) -> Remote {

@@ -132,8 +132,11 @@ impl Request {
 
     fn message(&self) -> Vec<u8> {
         let target = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
-        let host = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
-        let mut message = format!("{} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n", self.method);
+        let mut message = format!("{} {target} HTTP/1.1\r\nConnection: close\r\n", self.method);
+        if !self.headers.iter().any(|(name, _)| name == "Host") {
+            let host = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
+            message += &format!("Host: {host}\r\n");
+        }
         for (name, value) in &self.headers {
             message += &format!("{name}: {value}\r\n");
         }

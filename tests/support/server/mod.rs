@@ -45,7 +45,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     /// On a free port, with a fresh data directory.
-    fn bare() -> Self {
+    pub(crate) fn bare() -> Self {
         let data = Arc::new(scratch::dir("data"));
         let (config, elsewhere) = (None, None);
         let setup = Self {

@@ -1,6 +1,6 @@
 //! The responses of a registry without faults.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Instant};
 
 use bytes::Bytes;
 
@@ -16,6 +16,12 @@ pub(super) fn answer(state: &State, request: &Request, kind: Kind) -> Reply {
     if denied || state.auth.as_ref().is_some_and(|tokens| !tokens.admits(request, name)) {
         return auth::challenge(&state.url, name);
     }
+    let limits =
+        account(state, request, kind).and_then(|limits| Ok([limits, pull_limit(state, request, kind)?].concat()));
+    let limits = match limits {
+        Ok(limits) => limits,
+        Err(refusal) => return refusal,
+    };
     let reply = match kind {
         Kind::Ping => Reply::json(&serde_json::json!({})),
         Kind::Manifest => manifest(state, request, name, reference),
@@ -24,7 +30,47 @@ pub(super) fn answer(state: &State, request: &Request, kind: Kind) -> Reply {
         Kind::Referrers => referrers(state, name, reference),
         Kind::Token | Kind::Cdn | Kind::Other => Reply::error(404, "NOT_FOUND"),
     };
-    reply.with("Docker-Distribution-Api-Version", "registry/2.0")
+    let reply = reply.with("Docker-Distribution-Api-Version", "registry/2.0");
+    limits.into_iter().fold(reply, |reply, (name, value)| reply.with(name, &value))
+}
+
+/// Counts a request for the limit of all clients. Returns the limit's headers, or the refusal.
+fn pull_limit(state: &State, request: &Request, kind: Kind) -> Result<Vec<(&'static str, String)>, Reply> {
+    let Some((limit, window)) = state.options.lock().unwrap().pull_limit.filter(|_| kind == Kind::Manifest) else {
+        return Ok(Vec::new());
+    };
+    let mut pulls = state.pulls.lock().unwrap();
+    pulls.retain(|pull| pull.elapsed() < window);
+    if request.method == "GET" {
+        if pulls.len() as u64 >= limit {
+            let wait = window - pulls[0].elapsed();
+            return Err(Reply::error(429, "TOOMANYREQUESTS").with("Retry-After", &(wait.as_secs() + 1).to_string()));
+        }
+        pulls.push_back(Instant::now());
+    }
+    let value = |amount: u64| format!("{amount};w={}", window.as_secs());
+    let remaining = limit - pulls.len() as u64;
+    Ok(vec![("ratelimit-limit", value(limit)), ("ratelimit-remaining", value(remaining))])
+}
+
+/// Counts a request for its account. Returns the headers of the account's rate limit, or the refusal.
+fn account(state: &State, request: &Request, kind: Kind) -> Result<Vec<(&'static str, String)>, Reply> {
+    let accounts = &mut state.options.lock().unwrap().accounts;
+    if accounts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let user = request.basic().map(|(user, _)| user);
+    let Some(account) = accounts.iter_mut().find(|account| Some(account.user) == user.as_deref()) else {
+        return Err(Reply::error(401, "UNAUTHORIZED").with("WWW-Authenticate", "Basic realm=\"upstream\""));
+    };
+    if kind == Kind::Manifest && request.method == "GET" {
+        if account.remaining == 0 {
+            return Err(Reply::error(429, "TOOMANYREQUESTS"));
+        }
+        account.remaining -= 1;
+    }
+    let value = |amount: u64| format!("{amount};w=21600");
+    Ok(vec![("ratelimit-limit", value(account.limit)), ("ratelimit-remaining", value(account.remaining))])
 }
 
 /// `/v2/<name>/<noun>/<reference>`; the name may be empty.

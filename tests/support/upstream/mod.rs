@@ -15,10 +15,10 @@ pub(crate) mod registry2;
 pub(crate) mod token_service;
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     net::TcpStream,
     sync::{Arc, Mutex, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{images::Image, ports::Port, wire};
@@ -38,6 +38,8 @@ struct State {
     options: Mutex<Options>,
     record: record::Record,
     counted: AtomicU64,
+    /// The times of the GETs of manifests within the window of `pull_limit`.
+    pulls: Mutex<VecDeque<Instant>>,
 }
 
 /// Peculiarities of the registry as a whole that are not faults.
@@ -49,12 +51,23 @@ pub(crate) struct Options {
     pub(crate) absolute_links: bool,
     /// Sent as `ratelimit-limit: N;w=21600` with every manifest, and counted down by GETs.
     pub(crate) rate_limit: Option<u64>,
+    /// The number of GETs of manifests within a window; more are 429 until the first of them is as old as the window.
+    pub(crate) pull_limit: Option<(u64, Duration)>,
+    /// The accounts that may pull, each with its own rate limit. They authenticate by Basic.
+    pub(crate) accounts: Vec<Account>,
     /// Repositories that are 401 even with a fresh token, like private and missing ones of the Hub.
     pub(crate) denied: HashSet<String>,
     /// Blobs are sent completely, for any `Range`.
     pub(crate) ignores_ranges: bool,
     /// Neither HEAD nor GET of a manifest returns its digest, and HEAD is 404 (as in ECR Public and others).
     pub(crate) no_digest_header: bool,
+}
+
+/// An account with a rate limit, beyond which a GET of a manifest is 429.
+pub(crate) struct Account {
+    pub(crate) user: &'static str,
+    pub(crate) limit: u64,
+    pub(crate) remaining: u64,
 }
 
 /// The running upstream. Stopped on drop.
@@ -102,6 +115,7 @@ impl Settings {
             options: Mutex::default(),
             record: record::Record::default(),
             counted: AtomicU64::new(0),
+            pulls: Mutex::default(),
         });
         let _cdn = cdn_port.map(|(port, _)| start(port, &state, cdn::answer));
         Upstream { service: start(port, &state, answer::answer), state, _cdn }

@@ -1,4 +1,5 @@
-//! The health of one upstream: a circuit breaker that decides if requests are sent to it.
+//! One endpoint of an upstream, a URL with an account, and its health: a circuit breaker that decides if requests are
+//! sent to it.
 
 use std::{
     fmt,
@@ -10,10 +11,8 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
 
-use crate::{
-    metrics::Metrics,
-    upstream::{self, ClientThreads, Remote},
-};
+use super::pull_budget;
+use crate::upstream::{self, Remote};
 
 /// The total time for a small request, with token and redirects. After it, the upstream counts as unreachable.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,21 +22,21 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// The most that the end of a `Retry-After` time is spread by, so that waiting requests do not arrive at once.
 const RETRY_JITTER: Duration = Duration::from_secs(10);
 
-/// An upstream with its health.
+/// An endpoint with its health.
 #[derive(Clone)]
-pub(in crate::registry) struct UpstreamHealth {
+pub(in crate::registry) struct Endpoint {
     pub(in crate::registry) remote: Remote,
-    pub(in crate::registry) threads: ClientThreads,
-    pub(in crate::registry) metrics: Arc<Metrics>,
+    /// It is the upstream itself, not a mirror of it.
+    pub(in crate::registry) is_itself: bool,
     health: Arc<Mutex<Health>>,
     /// Held by the one request that is sent at the end of a `Retry-After` time.
     first: Arc<AsyncMutex<()>>,
 }
 
-impl fmt::Debug for UpstreamHealth {
+impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mirror")
-            .field("domain", self.remote.domain())
+        f.debug_struct("Endpoint")
+            .field("url", &self.remote.base().as_str())
             .field("health", &self.health)
             .finish_non_exhaustive()
     }
@@ -71,19 +70,36 @@ enum Admission {
     Wait(upstream::Error),
 }
 
-impl UpstreamHealth {
-    pub(in crate::registry) fn new(remote: Remote, threads: ClientThreads, metrics: Arc<Metrics>) -> Self {
-        Self { remote, threads, metrics, health: Arc::default(), first: Arc::default() }
+impl Endpoint {
+    pub(in crate::registry) fn new(remote: Remote, is_itself: bool) -> Self {
+        Self { remote, is_itself, health: Arc::default(), first: Arc::default() }
     }
 
-    /// Sends a small request, with the timeout [`ASK_TIMEOUT`], and updates the health from its result. After a 429
-    /// with a `Retry-After`, no request is sent before that time; then one is sent, and the others wait for its result.
+    /// Returns whether another endpoint may answer in its place. Only the upstream itself can say that it does not have
+    /// something, or that it denies it.
+    pub(in crate::registry) fn may_be_replaced(&self, error: &upstream::Error) -> bool {
+        match error {
+            upstream::Error::RateLimited { .. } | upstream::Error::ConcurrencyLimit => true,
+            upstream::Error::Status { code, .. } => *code >= 500 || !self.is_itself,
+            upstream::Error::NotFound | upstream::Error::Denied(_) => !self.is_itself,
+            error => error.is_unreachable() || !self.is_itself,
+        }
+    }
+
+    /// Returns what is left of its pull limit, in thousandths; `None` if it has none.
+    pub(in crate::registry) fn remaining_pulls(&self) -> Option<u64> {
+        self.remote.pull_rate_limit().map(|(limit, age)| pull_budget::remaining(&limit, age))
+    }
+
+    /// Sends a small request, with the timeout [`ASK_TIMEOUT`] or a shorter one, and updates the health from its
+    /// result. After a 429 with a `Retry-After`, no request is sent before that time; then one is sent, and the others wait for its result.
     pub(in crate::registry) async fn ask<T>(
         &self,
         request: impl Future<Output = Result<T, upstream::Error>>,
+        patience: Option<Duration>,
     ) -> Result<T, Arc<upstream::Error>> {
         let _first = self.turn().await?;
-        let answer = match tokio::time::timeout(ASK_TIMEOUT, request).await {
+        let answer = match tokio::time::timeout(patience.unwrap_or(ASK_TIMEOUT), request).await {
             Ok(answer) => answer,
             Err(_) => Err(upstream::Error::Timeout { phase: upstream::Phase::Head }),
         };
@@ -144,15 +160,27 @@ impl UpstreamHealth {
         drop(health);
         match (was_down, is_down) {
             (false, true) => {
-                tracing::warn!(upstream = %self.remote.domain(), "upstream unreachable; serving cached content");
+                tracing::warn!(upstream = %self.remote.domain(), url = %self.remote.base(), "upstream unreachable; serving cached content");
             }
-            (true, false) => tracing::info!(upstream = %self.remote.domain(), "upstream reachable again"),
+            (true, false) => {
+                tracing::info!(upstream = %self.remote.domain(), url = %self.remote.base(), "upstream reachable again");
+            }
             _ => {}
         }
-        if let Some(upstream::Error::RateLimited { retry_after: Some(wait), .. }) = error {
-            let (upstream, seconds) = (self.remote.domain(), wait.as_secs());
-            tracing::warn!(%upstream, seconds, "upstream answered 429; not asked again for this time");
+        if let Some(upstream::Error::RateLimited { retry_after, message }) = error {
+            self.log_rate_limit(*retry_after, message);
         }
+    }
+
+    fn log_rate_limit(&self, retry_after: Option<Duration>, message: &str) {
+        let (upstream, account) = (self.remote.domain(), self.remote.username());
+        let source = self.remote.pull_rate_limit().and_then(|(limit, _)| limit.source);
+        let seconds = retry_after.map(|wait| wait.as_secs());
+        let effect = match retry_after {
+            Some(_) => "not asked again for this time, and then by one request",
+            None => "what is cached is served without asking for a while",
+        };
+        tracing::warn!(%upstream, account, source, seconds, message, "upstream answered 429; {effect}");
     }
 
     /// Returns whether the last request found the upstream unreachable.
@@ -168,23 +196,32 @@ impl UpstreamHealth {
 
     /// Decides between asking and the cache, and appoints this caller to probe if a probe is due.
     pub(in crate::registry) fn availability(&self) -> Availability {
-        let (mut health, now) = (self.health.lock(), Instant::now());
-        let Health { down, busy } = &mut *health;
-        let probe_at = match (down, busy) {
-            (Some(probe_at), _) => probe_at,
-            (None, Some(busy)) if busy.until > now => return Availability::Unavailable,
-            (None, Some(busy)) if busy.said => &mut busy.probe_at,
-            _ => return Availability::Ask,
-        };
-        if *probe_at > now {
-            return Availability::Unavailable;
+        let mut health = self.health.lock();
+        let (availability, probe_at) = health.availability(Instant::now());
+        if let (Availability::Probe, Some(probe_at)) = (availability, probe_at) {
+            *probe_at = Instant::now() + RETRY_AFTER;
         }
-        *probe_at = now + RETRY_AFTER;
-        Availability::Probe
+        availability
+    }
+
+    /// Returns whether it can be asked like any other.
+    pub(in crate::registry) fn is_healthy(&self) -> bool {
+        self.health.lock().availability(Instant::now()).0 == Availability::Ask
     }
 }
 
 impl Health {
+    /// Returns the availability, and the time of the next probe where there is one.
+    fn availability(&mut self, now: Instant) -> (Availability, Option<&mut Instant>) {
+        let probe_at = match self {
+            Self { down: Some(probe_at), .. } => probe_at,
+            Self { busy: Some(busy), .. } if busy.until > now => return (Availability::Unavailable, None),
+            Self { busy: Some(busy), .. } if busy.said => &mut busy.probe_at,
+            _ => return (Availability::Ask, None),
+        };
+        if *probe_at > now { (Availability::Unavailable, None) } else { (Availability::Probe, Some(probe_at)) }
+    }
+
     fn learn(&mut self, error: Option<&upstream::Error>, now: Instant) {
         let is_down = error.is_some_and(upstream::Error::is_unreachable);
         self.down = is_down.then_some(now + RETRY_AFTER);
@@ -236,6 +273,17 @@ pub(in crate::registry) enum Availability {
     Unavailable,
     /// Answer from the cache, and ask in the background.
     Probe,
+}
+
+impl Availability {
+    /// Combines the availability of two endpoints.
+    pub(in crate::registry) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Ask, _) | (_, Self::Ask) => Self::Ask,
+            (Self::Probe, _) | (_, Self::Probe) => Self::Probe,
+            (Self::Unavailable, Self::Unavailable) => Self::Unavailable,
+        }
+    }
 }
 
 #[cfg(test)]

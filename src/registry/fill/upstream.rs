@@ -1,0 +1,229 @@
+//! An upstream registry as the registry uses it: its endpoints in the order in which they are asked, and the operator's
+//! rules for it.
+//!
+//! The endpoints of the first URL are the upstream itself, one for each account there. The others are its mirrors. Only
+//! the upstream itself can say that it does not have something: a mirror's 404 is no answer.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    endpoint::{Availability, Endpoint},
+    pull_budget::{self, GovernorSettings},
+};
+use crate::{
+    metrics::Metrics,
+    oci::{Digest, Domain, NamePattern, Reference, RepositoryName},
+    upstream::{self, Client, ClientThreads, ManifestHead, Remote},
+};
+
+/// The time that an endpoint which failed before may take while another can be asked instead.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An upstream to mirror.
+#[derive(Clone, Debug)]
+pub struct UpstreamSettings {
+    /// Its name in image references.
+    pub domain: Domain,
+    /// Its endpoints, those of the upstream itself first: one for each account, then its mirrors. At least one.
+    pub remotes: Vec<Remote>,
+    /// The time for which a tag is served without asking.
+    pub freshness: Duration,
+    /// The rate governor.
+    pub governor: GovernorSettings,
+    /// The time after which unused content is removed; zero: never.
+    pub ttl: Duration,
+    /// The repositories that are mirrored; all if empty.
+    pub allow: Vec<NamePattern>,
+    /// The repositories that are not mirrored.
+    pub deny: Vec<NamePattern>,
+}
+
+/// An upstream with the health of its endpoints. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::registry) struct Upstream(Arc<UpstreamInner>);
+
+struct UpstreamInner {
+    settings: UpstreamSettings,
+    endpoints: Vec<Endpoint>,
+    threads: ClientThreads,
+    metrics: Arc<Metrics>,
+    /// The next look at a budget that is at its reserve.
+    next_look: Mutex<Instant>,
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream").field("domain", self.domain()).field("endpoints", &self.0.endpoints).finish()
+    }
+}
+
+impl Upstream {
+    pub(in crate::registry) fn new(settings: UpstreamSettings, threads: ClientThreads, metrics: Arc<Metrics>) -> Self {
+        metrics.add_upstream(&settings.domain);
+        let itself = settings.remotes.first().map(|remote| remote.base().clone());
+        let endpoint = |remote: &Remote| Endpoint::new(remote.clone(), itself.as_ref() == Some(remote.base()));
+        let endpoints = settings.remotes.iter().map(endpoint).collect();
+        Self(Arc::new(UpstreamInner { settings, endpoints, threads, metrics, next_look: Mutex::new(Instant::now()) }))
+    }
+
+    pub(in crate::registry) fn domain(&self) -> &Domain {
+        &self.0.settings.domain
+    }
+
+    pub(in crate::registry) fn threads(&self) -> &ClientThreads {
+        &self.0.threads
+    }
+
+    pub(in crate::registry) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub(in crate::registry) fn endpoints(&self) -> &[Endpoint] {
+        &self.0.endpoints
+    }
+
+    /// Returns the time for which a tag is served without asking: longer as the pull limit is used up.
+    pub(in crate::registry) fn freshness(&self) -> Duration {
+        let UpstreamSettings { freshness, governor, .. } = &self.0.settings;
+        governor.freshness(*freshness, self.remaining_pulls())
+    }
+
+    /// Returns what is left of the pull limit, in thousandths, of the account that has most; all without a limit.
+    fn remaining_pulls(&self) -> u64 {
+        let itself = self.endpoints().iter().filter(|endpoint| endpoint.is_itself);
+        itself.map(|endpoint| endpoint.remaining_pulls().unwrap_or(1000)).max().unwrap_or(1000)
+    }
+
+    /// Returns whether the rest of the pull limit is kept for what is not cached.
+    fn is_at_reserve(&self) -> bool {
+        self.0.settings.governor.is_at_reserve(self.remaining_pulls())
+    }
+
+    /// Appoints one caller in a while to look whether more is left. A HEAD does that and is not counted.
+    fn may_look(&self) -> bool {
+        let window = self.endpoints().iter().find_map(|endpoint| endpoint.remote.pull_rate_limit()?.0.window);
+        let (mut next, now) = (self.0.next_look.lock(), Instant::now());
+        let is_due = *next <= now;
+        if is_due {
+            *next = now + pull_budget::probe_interval(window);
+        }
+        is_due
+    }
+
+    pub(in crate::registry) fn ttl(&self) -> Duration {
+        self.0.settings.ttl
+    }
+
+    /// Returns whether the operator lets a repository be mirrored.
+    pub(in crate::registry) fn serves(&self, name: &RepositoryName) -> bool {
+        let UpstreamSettings { allow, deny, .. } = &self.0.settings;
+        let matches = |patterns: &[NamePattern]| patterns.iter().any(|pattern| pattern.matches(name));
+        (allow.is_empty() || matches(allow)) && !matches(deny)
+    }
+
+    /// Sends a small request to the first endpoint that answers it, and updates the health of each that is asked.
+    pub(in crate::registry) async fn ask<T, F, Fut>(&self, request: F) -> Result<T, Arc<upstream::Error>>
+    where
+        F: Fn(Remote, ClientThreads) -> Fut,
+        Fut: Future<Output = Result<T, upstream::Error>>,
+    {
+        let mut failure = None;
+        for Turn { endpoint, is_probe } in self.turns() {
+            let request = request(endpoint.remote.clone(), self.threads().clone());
+            let patience = is_probe.then_some(PROBE_TIMEOUT);
+            match endpoint.ask(request, patience).await {
+                // The upstream's own failure is told, not that of a mirror.
+                Err(error) if endpoint.may_be_replaced(&error) => {
+                    failure = failure.filter(|_| !endpoint.is_itself).or(Some(error));
+                }
+                answer => return answer,
+            }
+        }
+        Err(failure.unwrap_or_else(|| Arc::new(upstream::Error::Setting("no endpoint is configured".into()))))
+    }
+
+    /// Asks for the digest, type and size of a manifest.
+    pub(in crate::registry) async fn head_manifest(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<ManifestHead, Arc<upstream::Error>> {
+        self.ask(|remote, threads| async move { remote.head_manifest(&threads, name, reference).await }).await
+    }
+
+    /// Asks for the size of a blob, on the client's thread.
+    pub(in crate::registry) async fn blob_size(
+        &self,
+        client: &Client,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<u64, Arc<upstream::Error>> {
+        let size = |remote: Remote, _| {
+            let client = client.clone();
+            async move { client.blob_size(&remote, name, digest).await }
+        };
+        self.ask(size).await
+    }
+
+    /// Returns the endpoints in the order in which a request for a blob tries them.
+    pub(in crate::registry) fn for_blobs(&self) -> Vec<Endpoint> {
+        self.turns().into_iter().map(|turn| turn.endpoint.clone()).collect()
+    }
+
+    /// Returns the endpoints in the order in which a request tries them: the healthy ones first.
+    fn turns(&self) -> Vec<Turn<'_>> {
+        let alone = self.endpoints().len() == 1;
+        let turn = |endpoint| match alone {
+            true => (0, Turn { endpoint, is_probe: false }),
+            false => match endpoint.availability() {
+                // One request in a while tries whether it is back, in its usual place.
+                Availability::Probe => (0, Turn { endpoint, is_probe: true }),
+                Availability::Ask => (0, Turn { endpoint, is_probe: false }),
+                Availability::Unavailable => (1, Turn { endpoint, is_probe: false }),
+            },
+        };
+        let mut turns: Vec<_> = self.endpoints().iter().map(turn).collect();
+        let used = |endpoint: &Endpoint| match endpoint.is_itself {
+            true => 1000 - endpoint.remaining_pulls().unwrap_or(1000),
+            false => 0,
+        };
+        turns.sort_by_key(|(rank, turn)| (*rank, !turn.endpoint.is_itself, used(turn.endpoint)));
+        turns.into_iter().map(|(_, turn)| turn).collect()
+    }
+
+    /// Returns whether the last requests found every endpoint unreachable.
+    pub(in crate::registry) fn is_down(&self) -> bool {
+        self.endpoints().iter().all(Endpoint::is_down)
+    }
+
+    /// Returns whether a cached answer should be used without asking.
+    pub(in crate::registry) fn is_resting(&self) -> bool {
+        self.is_at_reserve() || self.endpoints().iter().all(Endpoint::is_resting)
+    }
+
+    /// Decides between asking and the cache, and appoints this caller to probe if a probe is due.
+    pub(in crate::registry) fn availability(&self) -> Availability {
+        if self.endpoints().iter().any(Endpoint::is_healthy) {
+            return match self.is_at_reserve() {
+                false => Availability::Ask,
+                true if self.may_look() => Availability::Probe,
+                true => Availability::Unavailable,
+            };
+        }
+        let each = self.endpoints().iter().map(Endpoint::availability);
+        each.fold(Availability::Unavailable, Availability::or)
+    }
+}
+
+/// An endpoint's turn.
+struct Turn<'a> {
+    endpoint: &'a Endpoint,
+    /// It failed before, and may be back.
+    is_probe: bool,
+}

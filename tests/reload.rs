@@ -1,0 +1,137 @@
+//! The configuration is read again, on SIGHUP and when a file changes: upstreams and their accounts without a restart.
+
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use crate::support::{
+    images::{Format, Image},
+    scratch,
+    server::{Server, Setup},
+    upstream::{Auth, Settings, Upstream},
+};
+
+const NAME: &str = "org/app";
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Writes a configuration file with these sections of `proxy.upstreams`.
+fn write(file: &Path, sections: &[String]) {
+    let text = format!("version: 0.1\nproxy:\n  upstreams:\n{}", sections.concat());
+    fs::write(file, text).unwrap();
+}
+
+fn section(domain: &str, upstream: &Upstream) -> String {
+    format!("    {domain}: {{url: '{}'}}\n", upstream.url())
+}
+
+fn upstream_with(image: &Image) -> Upstream {
+    let upstream = Upstream::plain();
+    upstream.add(NAME, "1", image);
+    upstream
+}
+
+fn hangup(server: &Server) {
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(server.id().cast_signed()).unwrap(),
+        rustix::process::Signal::HUP,
+    )
+    .unwrap();
+}
+
+fn status(server: &Server, ns: &str) -> u16 {
+    server.manifest(NAME, &format!("1?ns={ns}")).send().status
+}
+
+/// A hundred pulls of uncached images are under way while upstreams come and go. None fails, and the new one answers.
+#[test]
+fn a_new_upstream_answers_and_no_pull_fails() {
+    let dir = scratch::dir("reload");
+    let file = dir.path().join("config.yml");
+    let (image, other) = (Image::single(Format::Oci, 1400), Image::single(Format::Oci, 1401));
+    let (hub, ghcr) = (upstream_with(&image), upstream_with(&other));
+    let images: Vec<_> = (0..100).map(|seed| Image::of_size(Format::Oci, 1500 + seed, 100_000)).collect();
+    for (number, image) in images.iter().enumerate() {
+        hub.add(&format!("org/app{number}"), "1", image);
+    }
+    write(&file, &[section("docker.io", &hub)]);
+    let mut server = Setup::bare().config(&file).start();
+    assert_eq!(status(&server, "ghcr.io"), 404);
+    let (pulled, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for chunk in images.chunks(10).enumerate() {
+            let (server, pulled) = (&server, &pulled);
+            scope.spawn(move || {
+                for (number, image) in chunk.1.iter().enumerate() {
+                    server.pull(&format!("org/app{}", chunk.0 * 10 + number), "1", image);
+                    pulled.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        scope.spawn(|| {
+            for turn in 0.. {
+                let with_ghcr = turn % 2 == 0;
+                let more = if with_ghcr { vec![section("ghcr.io", &ghcr)] } else { vec![section("quay.io", &ghcr)] };
+                write(&file, &[vec![section("docker.io", &hub)], more].concat());
+                hangup(&server);
+                thread::sleep(Duration::from_millis(100));
+                if pulled.load(Ordering::SeqCst) == images.len() {
+                    break;
+                }
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+    });
+    assert!(done.load(Ordering::SeqCst));
+    write(&file, &[section("docker.io", &hub), section("ghcr.io", &ghcr)]);
+    hangup(&server);
+    crate::support::wait_until("the new upstream", LIMIT, || status(&server, "ghcr.io") == 200);
+    assert_eq!(server.manifest(NAME, "1?ns=ghcr.io").send().summary().digest, other.digest());
+    server.wait_for_log("upstreams new or changed: ghcr.io", LIMIT);
+    assert!(!server.log().contains("panicked"));
+}
+
+/// A file that changes is read without a signal. One with an error changes nothing, and the log tells of it.
+#[test]
+fn a_changed_file_is_read_and_a_bad_one_changes_nothing() {
+    let dir = scratch::dir("changed");
+    let file = dir.path().join("config.yml");
+    let (hub, ghcr) =
+        (upstream_with(&Image::single(Format::Oci, 1410)), upstream_with(&Image::single(Format::Oci, 1411)));
+    write(&file, &[section("docker.io", &hub)]);
+    let mut server = Setup::bare().config(&file).start();
+    write(&file, &[section("docker.io", &hub), section("ghcr.io", &ghcr)]);
+    crate::support::wait_until("the new upstream", LIMIT, || status(&server, "ghcr.io") == 200);
+    write(&file, &["    ghcr.io: {url: 'ftp://nowhere'}\n".to_owned()]);
+    server.wait_for_log("the configuration from before stays in effect", LIMIT);
+    assert!(server.log().contains("proxy.upstreams.ghcr.io.url"), "the log names the key");
+    assert_eq!((status(&server, "ghcr.io"), status(&server, "docker.io")), (200, 200));
+    // A setting that only a restart applies is told of.
+    let text = fs::read_to_string(&file).unwrap();
+    let fixed = text.replace("    ghcr.io: {url: 'ftp://nowhere'}\n", &section("docker.io", &hub));
+    fs::write(&file, format!("{fixed}http:\n  draintimeout: 1s\n")).unwrap();
+    server.wait_for_log("at the next start, such as: draintimeout: 1s", LIMIT);
+    assert_eq!(status(&server, "ghcr.io"), 404, "ghcr is gone");
+}
+
+/// A password file that is replaced, as Kubernetes does with a mounted secret, takes effect without a restart.
+#[test]
+fn a_new_password_is_used() {
+    let dir = scratch::dir("password");
+    let (file, password) = (dir.path().join("config.yml"), dir.path().join("password"));
+    let (old, new) = (Settings::default().auth(Auth::basic("user", "new")).start(), Image::single(Format::Oci, 1420));
+    old.add(NAME, "1", &new);
+    fs::write(&password, "old\n").unwrap();
+    let account = format!("username: user, passwordfile: {}", password.display());
+    let off = "    docker.io: {enabled: false}\n".to_owned();
+    write(&file, &[off, format!("    ghcr.io: {{url: '{}', {account}}}\n", old.url())]);
+    let mut server = Setup::bare().config(&file).start();
+    assert_eq!(status(&server, "ghcr.io"), 404, "the old password is refused");
+    fs::write(&password, "new\n").unwrap();
+    server.wait_for_log("upstreams new or changed: ghcr.io", LIMIT);
+    assert_eq!(status(&server, "ghcr.io"), 200);
+    assert!(!server.log().contains("old\n"));
+}
