@@ -6,3 +6,4 @@ mod guesses;
 mod long_work;
 mod pairs;
 mod siege;
+mod upstreams;

@@ -116,6 +116,7 @@ fn registry_config(
             lease: *config.storage.lease,
             ttl: *config.proxy.ttl,
         },
+        prefetch: *config.proxy.prefetch,
         grace: *config.gc.grace,
         memory,
         tasks: background.handle().clone(),

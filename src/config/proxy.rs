@@ -13,8 +13,8 @@ use super::{
     urls::{host, plain_url},
     used_keys::{
         PROXY_ADOPT, PROXY_ENABLED, PROXY_EXEC_COMMAND, PROXY_EXEC_LIFETIME, PROXY_FRESHNESS, PROXY_FRESHNESSMAX,
-        PROXY_HOSTED, PROXY_PASSWORD, PROXY_PASSWORDFILE, PROXY_PUSH, PROXY_REALM, PROXY_REDIRECTS, PROXY_REMOTEURL,
-        PROXY_RESERVE, PROXY_TTL, PROXY_UNPROVEN, PROXY_USERNAME,
+        PROXY_HOSTED, PROXY_PASSWORD, PROXY_PASSWORDFILE, PROXY_PREFETCH, PROXY_PUSH, PROXY_REALM, PROXY_REDIRECTS,
+        PROXY_REMOTEURL, PROXY_RESERVE, PROXY_TTL, PROXY_UNPROVEN, PROXY_USERNAME,
     },
     used_upstream_keys::PROXY_UPSTREAMS,
 };
@@ -51,6 +51,8 @@ pub struct ProxyConfig {
     pub freshnessmax: Setting<Duration>,
     /// `proxy.reserve`: the part of a pull limit, in per cent, that is left to what is not cached.
     pub reserve: Setting<u8>,
+    /// `proxy.prefetch`: the first request for a layer begins to fetch the others of the image.
+    pub prefetch: Setting<bool>,
     /// `proxy.ttl`: the time after which unused content is removed; zero: never.
     pub ttl: Setting<Duration>,
     /// `proxy.push`, if it is set. See [`ProxyConfig::push_allowed`].
@@ -127,6 +129,7 @@ impl ProxyConfig {
             freshness: Setting::read(root, &PROXY_FRESHNESS, duration::parse)?,
             freshnessmax: Setting::read(root, &PROXY_FRESHNESSMAX, duration::parse)?,
             reserve: Setting::read(root, &PROXY_RESERVE, percent)?,
+            prefetch: Setting::read(root, &PROXY_PREFETCH, key::flag)?,
             ttl: Setting::read(root, &PROXY_TTL, duration::parse)?,
             push: Setting::read_optional(root, &PROXY_PUSH, key::flag)?,
             hosted: Setting::read_list(root, &PROXY_HOSTED, str::parse)?,
@@ -248,6 +251,7 @@ impl ProxyConfig {
             Line::new(&self.freshness, duration::write(*self.freshness)),
             Line::new(&self.freshnessmax, duration::write(*self.freshnessmax)),
             Line::new(&self.reserve, format!("{}%", *self.reserve)),
+            Line::new(&self.prefetch, self.prefetch.to_string()),
             Line::new(&self.ttl, duration::write(*self.ttl)),
             Line::new(&self.push, self.push_allowed().to_string()),
             Line::list(&self.hosted, self.hosted.iter().map(NamePattern::as_str)),

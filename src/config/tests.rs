@@ -273,6 +273,7 @@ proxy:
   freshness: 1m
   freshnessmax: 6h
   reserve: \"10%\"
+  prefetch: true
   ttl: 0s
   push: false
   hosted: []

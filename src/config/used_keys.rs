@@ -196,6 +196,12 @@ pub(super) const PROXY_RESERVE: Key = used(
     "10%",
     "The part of an upstream's pull limit that is left to what is not cached. Extension.",
 );
+pub(super) const PROXY_PREFETCH: Key = used(
+    "proxy.prefetch",
+    Flag,
+    "true",
+    "The first request for a layer of an image begins to fetch its other layers. Extension.",
+);
 pub(super) const PROXY_TTL: Key = used(
     "proxy.ttl",
     Duration,

@@ -30,6 +30,7 @@ pub use error::Error;
 use fill::fills::Fills;
 use fill::list_cache::ListCache;
 pub use fill::list_cache::ListKind;
+use fill::prefetches::Prefetches;
 use fill::presence::PresenceChecks;
 pub use fill::pull_budget::GovernorSettings;
 pub use fill::reader::{ReadSlice, Reader};
@@ -89,6 +90,8 @@ pub struct RegistryConfig {
     pub rules: RegistryPolicy,
     /// The rules of eviction.
     pub retention: Retention,
+    /// Enables prefetching.
+    pub prefetch: bool,
     /// The longest grace period of garbage collection after a push.
     pub grace: Duration,
     /// The bytes of memory for manifests that were served.
@@ -114,6 +117,7 @@ impl Registry {
             threads,
             rules,
             retention,
+            prefetch,
             grace,
             memory,
             tasks,
@@ -137,6 +141,7 @@ impl Registry {
             heads: SingleFlight::new(tasks.clone()),
             fetches: SingleFlight::new(tasks.clone()),
             pages: ListCache::new(tasks.clone()),
+            prefetches: Prefetches::new(prefetch),
             presence_checks: PresenceChecks::new(tasks.clone()),
             rules,
             sessions: Sessions::default(),

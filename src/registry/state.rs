@@ -7,7 +7,10 @@ use tokio::runtime::Handle;
 use super::{
     Error, StoreResult,
     ask_error::AskError,
-    fill::{fills::Fills, list_cache::ListCache, presence::PresenceChecks, upstream::Upstream, upstreams::Upstreams},
+    fill::{
+        fills::Fills, list_cache::ListCache, prefetches::Prefetches, presence::PresenceChecks, upstream::Upstream,
+        upstreams::Upstreams,
+    },
     policy::RegistryPolicy,
     rebuild::rebuilds::Rebuilds,
     store::{
@@ -43,6 +46,7 @@ pub struct Registry {
     pub(super) fetches: SingleFlight<(Repository, Reference), Shared<Fetched>>,
     pub(super) pages: ListCache,
     pub(super) presence_checks: PresenceChecks,
+    pub(super) prefetches: Prefetches,
     pub(super) rules: RegistryPolicy,
     pub(super) sessions: Sessions,
     pub(super) metrics: Arc<Metrics>,

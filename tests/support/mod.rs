@@ -21,7 +21,7 @@ use std::{
 pub(crate) use clients::{admin, http, http2, prometheus, raw, release, scrape, uploads};
 pub(crate) use disk::{fault, index_records, inject, reachability, scratch, volume_check, weights};
 pub(crate) use images::{bases, built, hash, image_set, layers, rng};
-pub(crate) use network::{egress_trap, netns, pace, tap, wire};
+pub(crate) use network::{egress_trap, far, netns, pace, tap, wire};
 pub(crate) use server::{ports, process, tls, users};
 pub(crate) use upstream::{registry2, token_service};
 

@@ -11,6 +11,7 @@ pub(super) mod fill_unknown_size;
 pub(super) mod fills;
 pub(super) mod list_cache;
 pub(super) mod passthrough;
+pub(super) mod prefetches;
 pub(super) mod presence;
 pub(super) mod progress;
 pub(super) mod pull_budget;

@@ -63,6 +63,16 @@ impl Blob {
         }
     }
 
+    /// Waits until it is fetched or cannot be.
+    async fn ended(self) {
+        if let BlobContent::Filling(_, mut progress) = self.content {
+            let is_over =
+                |progress: &FillProgress| matches!(progress, FillProgress::Verified { .. } | FillProgress::Failed(_));
+            // The sender is dropped at the end, too.
+            let _ = progress.wait_for(is_over).await;
+        }
+    }
+
     /// Reads a range of it.
     #[must_use]
     pub fn read(&self, range: ByteRange) -> Reader {
@@ -107,7 +117,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::BlobUnknown`] if the repository does not have it; otherwise the failure of the upstream.
-    pub async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Blob, Error> {
+    pub async fn blob(self: &Arc<Self>, repository: &Repository, digest: &Digest) -> Result<Blob, Error> {
         if repository.domain.is_none() {
             return self.hosted_blob(repository, digest).await;
         }
@@ -121,7 +131,10 @@ impl Registry {
                 self.prove(repository, digest, link, stored.stamp.size).await?;
                 Blob::stored(stored, reading, CacheStatus::Hit)
             }
-            None => self.fill(repository, digest, link).await?,
+            None => {
+                self.prefetch(repository, digest);
+                self.fill(repository, digest, link).await?
+            }
         };
         // Noted only now, after the authorization.
         self.store.protection.access_tracker.note(digest);
@@ -179,6 +192,24 @@ impl Registry {
                 Ok(blob) => return blob.buffered(self.lanes()).await,
             }
         }
+    }
+
+    /// Fetches a layer that nobody has asked for yet, and waits for the end.
+    ///
+    /// # Errors
+    /// As [`Registry::blob`].
+    pub(in crate::registry) async fn prefetch_layer(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<(), Error> {
+        if self.store.has(*digest).await? {
+            return Ok(());
+        }
+        let link = cached_or_unknown(self.blob_link(repository, digest).await);
+        let blob = self.fill(repository, digest, link).await?;
+        blob.ended().await;
+        Ok(())
     }
 
     /// Returns the size of a blob without fetching it. `ask_upstream` allows a request to the upstream. Clients send a

@@ -39,6 +39,9 @@ impl Registry {
             Reference::Digest(digest) => self.by_digest(repository, digest).await?,
         };
         self.is_whole(repository, &pulled.0).await?;
+        if pulled.0.manifest.is_image() {
+            self.prefetches.note(repository, &pulled.0);
+        }
         // Its blobs are requested next: the access time protects them from eviction.
         self.store.protection.access_tracker.note(&pulled.0.digest);
         Ok(pulled)

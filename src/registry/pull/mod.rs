@@ -5,6 +5,7 @@ pub(super) mod hosted;
 pub(super) mod listing;
 pub(super) mod lists;
 pub(super) mod manifest;
+pub(super) mod prefetch;
 pub(super) mod referrers;
 pub(super) mod resolve;
 pub(super) mod tags;

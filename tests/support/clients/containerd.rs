@@ -25,22 +25,34 @@ pub(crate) struct Containerd {
     certs: Option<PathBuf>,
     /// `user:password`: ctr has no login and needs it for each command.
     user: Option<String>,
+    /// The registries whose mirror it asks.
+    mirrored: Vec<String>,
 }
 
 impl Containerd {
     pub(crate) fn start(mirror: &str, trap: &EgressTrap, release: Release) -> Self {
         let dir = scratch::dir("ctd");
-        let hosts = dir.path().join("hosts/docker.io");
-        std::fs::create_dir_all(&hosts).unwrap();
-        let behind = trap.url();
-        let text = format!("server = \"{behind}\"\n[host.\"{mirror}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
-        std::fs::write(hosts.join("hosts.toml"), text).unwrap();
         std::fs::write(dir.path().join("config.toml"), configuration(&dir)).unwrap();
         let mut daemon = release.isolated("containerd", &[]);
         daemon.arg("--config").arg(dir.path().join("config.toml"));
         let mut daemon = Process::start("containerd", daemon);
         daemon.wait_for_line("containerd successfully booted", Duration::from_secs(60));
-        Self { _daemon: daemon, release, dir, trap: trap.clone(), certs: None, user: None }
+        let started =
+            Self { _daemon: daemon, release, dir, trap: trap.clone(), certs: None, user: None, mirrored: Vec::new() };
+        started.mirroring(mirror, &["docker.io"])
+    }
+
+    /// Asks this mirror for the registries.
+    pub(crate) fn mirroring(mut self, mirror: &str, registries: &[&str]) -> Self {
+        let behind = self.trap.url();
+        let text = format!("server = \"{behind}\"\n[host.\"{mirror}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
+        for registry in registries {
+            let hosts = self.dir.path().join("hosts").join(registry);
+            std::fs::create_dir_all(&hosts).unwrap();
+            std::fs::write(hosts.join("hosts.toml"), &text).unwrap();
+            self.mirrored.push(format!("{registry}/"));
+        }
+        self
     }
 
     /// Verifies certificates with the authority in `certs`.
@@ -139,7 +151,7 @@ impl Containerd {
         let hosts = ["--hosts-dir", hosts.to_str().unwrap()];
         let own = self.options(name);
         let own = borrowed(&own);
-        let way: &[&str] = if name.starts_with("docker.io/") { &hosts } else { &own };
+        let way: &[&str] = if self.mirrored.iter().any(|registry| name.starts_with(registry)) { &hosts } else { &own };
         let pull = ["images", "pull", "--snapshotter", "native", "--platform", "linux/amd64"];
         self.said(&[&pull, way, &[name]].concat());
     }

@@ -27,6 +27,11 @@ pub(crate) struct Docker {
 
 impl Docker {
     pub(crate) fn start(mirror: &str, trap: &EgressTrap, release: Release) -> Self {
+        Self::with_driver(mirror, trap, release, "vfs")
+    }
+
+    /// With this storage driver.
+    pub(crate) fn with_driver(mirror: &str, trap: &EgressTrap, release: Release, driver: &str) -> Self {
         let dir = scratch::dir("docker");
         let config = serde_json::json!({ "registry-mirrors": [mirror], "insecure-registries": [] });
         std::fs::write(dir.path().join("daemon.json"), config.to_string()).unwrap();
@@ -38,7 +43,7 @@ impl Docker {
         }
         daemon.arg("--host").arg(format!("unix://{}", dir.path().join("sock").display()));
         daemon.args(["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]);
-        daemon.args(["--bridge=none", "--storage-driver=vfs", "--group=root"]);
+        daemon.args(["--bridge=none", "--group=root", "--storage-driver", driver]);
         trap.around(&mut daemon);
         let mut daemon = Process::start("dockerd", daemon);
         daemon.wait_for_line("API listen on", Duration::from_secs(60));

@@ -95,11 +95,26 @@ pub(crate) type Start = fn(mirror: &str, trap: &EgressTrap) -> Box<dyn Client>;
 pub(crate) const STARTS: [Start; 5] = [docker, containerd, podman, buildah, skopeo];
 
 pub(crate) fn docker(mirror: &str, trap: &EgressTrap) -> Box<dyn Client> {
-    Box::new(docker::Docker::start(mirror, trap, Release::Installed))
+    docker_with(mirror, trap, "vfs")
+}
+
+/// docker with a storage driver: `vfs`, which works everywhere and copies all layers below each layer, or `overlay2`.
+pub(crate) fn docker_with(mirror: &str, trap: &EgressTrap, driver: &str) -> Box<dyn Client> {
+    Box::new(docker::Docker::with_driver(mirror, trap, Release::Installed, driver))
 }
 
 pub(crate) fn containerd(mirror: &str, trap: &EgressTrap) -> Box<dyn Client> {
     Box::new(containerd::Containerd::start(mirror, trap, Release::Installed))
+}
+
+/// containerd that asks the mirror for these registries, too.
+pub(crate) fn containerd_for(mirror: &str, trap: &EgressTrap, registries: &[&str]) -> Box<dyn Client> {
+    Box::new(containerd::Containerd::start(mirror, trap, Release::Installed).mirroring(mirror, registries))
+}
+
+/// podman that asks another host name of the mirror for each of these registries.
+pub(crate) fn podman_for(mirror: &str, trap: &EgressTrap, registries: &[(&str, String)]) -> Box<dyn Client> {
+    Box::new(podman::Podman::new(mirror, trap).mirroring(registries))
 }
 
 /// docker 28, with its containerd 2.1.

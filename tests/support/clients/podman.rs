@@ -28,6 +28,20 @@ impl Podman {
         Self { dir, trap: trap.clone(), tls: NO_VERIFYING.to_owned() }
     }
 
+    /// Asks the mirror of each registry, at `host:port`.
+    pub(crate) fn mirroring(self, registries: &[(&str, String)]) -> Self {
+        let file = self.dir.path().join("registries.conf");
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        for (registry, mirror) in registries {
+            let behind = self.trap.url();
+            let behind = behind.strip_prefix("http://").unwrap();
+            text += &format!("[[registry]]\nprefix = \"{registry}\"\nlocation = \"{behind}\"\ninsecure = true\n");
+            text += &format!("[[registry.mirror]]\nlocation = \"{mirror}\"\ninsecure = true\n");
+        }
+        std::fs::write(file, text).unwrap();
+        self
+    }
+
     /// Verifies certificates with the authority in `certs`.
     pub(crate) fn trusting(self, certs: &Path) -> Self {
         Self { tls: format!("--cert-dir={}", certs.display()), ..self }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::hash::{hex, sha256};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Blob {
     pub(crate) digest: String,
     pub(crate) bytes: Bytes,
@@ -152,6 +152,11 @@ impl Image {
     /// As [`Image::single`], with a layer of about `length` bytes.
     pub(crate) fn of_size(format: Format, seed: u64, length: usize) -> Self {
         Self::platform(format, "amd64", &[layer(seed, length)])
+    }
+
+    /// linux/amd64 alone, with as many layers of about `length` bytes each.
+    pub(crate) fn of_many_layers(format: Format, seed: u64, layers: u64, length: usize) -> Self {
+        Self::platform(format, "amd64", &(0..layers).map(|number| layer(seed + number, length)).collect::<Vec<_>>())
     }
 
     /// An index of linux/amd64, whose second layer is of about `length` bytes, and linux/arm64, which is small.

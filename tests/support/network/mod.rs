@@ -2,6 +2,7 @@
 //! certificates, which it never does on 127.0.0.0/8; and private ones of a company or a cloud.
 
 pub(crate) mod egress_trap;
+pub(crate) mod far;
 pub(crate) mod netns;
 pub(crate) mod pace;
 pub(crate) mod tap;

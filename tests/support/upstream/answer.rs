@@ -9,12 +9,16 @@ use crate::support::{images::Manifest, wire::Request};
 
 pub(super) fn answer(state: &State, request: &Request, kind: Kind) -> Reply {
     let (name, reference) = split(&request.path);
+    let vendor = state.options.lock().unwrap().vendor.clone();
+    if let Some(reply) = vendor.and_then(|vendor| vendor.answer(state, request, kind, name)) {
+        return reply;
+    }
     if kind == Kind::Token {
         return state.auth.as_ref().map_or_else(|| Reply::error(404, "NOT_FOUND"), |tokens| tokens.answer(request));
     }
     let denied = state.options.lock().unwrap().denied.contains(name);
     if denied || state.auth.as_ref().is_some_and(|tokens| !tokens.admits(request, name)) {
-        return auth::challenge(&state.url, name);
+        return auth::challenge(state, name);
     }
     let limits =
         account(state, request, kind).and_then(|limits| Ok([limits, pull_limit(state, request, kind)?].concat()));

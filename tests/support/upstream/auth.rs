@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::deliver::Reply;
+use super::{State, deliver::Reply};
 use crate::support::wire::Request;
 
 /// Token authentication: the accepted credentials, and the lifetime of tokens.
@@ -99,9 +99,13 @@ impl Tokens {
 }
 
 /// The 401 with the challenge.
-pub(super) fn challenge(url: &str, repository: &str) -> Reply {
-    let scope = if repository.is_empty() { String::new() } else { format!(",scope=\"repository:{repository}:pull\"") };
-    let value = format!("Bearer realm=\"{url}/token\",service=\"upstream.test\"{scope}");
+pub(super) fn challenge(state: &State, repository: &str) -> Reply {
+    let (url, vendor) = (&state.url, state.options.lock().unwrap().vendor.clone());
+    let (path, other_scope) = vendor.map_or(("/token", None), |vendor| vendor.challenge());
+    let own_scope = format!("repository:{repository}:pull");
+    let scope = other_scope.unwrap_or(if repository.is_empty() { "" } else { &own_scope });
+    let scope = if scope.is_empty() { String::new() } else { format!(",scope=\"{scope}\"") };
+    let value = format!("Bearer realm=\"{url}{path}\",service=\"upstream.test\"{scope}");
     Reply::error(401, "UNAUTHORIZED").with("WWW-Authenticate", &value)
 }
 

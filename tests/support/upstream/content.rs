@@ -35,6 +35,10 @@ impl Content {
         }
     }
 
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.repositories.contains_key(name)
+    }
+
     pub(super) fn add_blob(&mut self, name: &str, blob: &Blob) {
         self.repository(name).blobs.insert(blob.digest.clone(), blob.bytes.clone());
     }

@@ -13,6 +13,7 @@ mod faults;
 mod record;
 pub(crate) mod registry2;
 pub(crate) mod token_service;
+mod vendors;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -27,6 +28,7 @@ pub(crate) use auth::Auth;
 pub(crate) use cdn::Cdn;
 pub(crate) use faults::{Cut, Fault, Gate, Rule};
 pub(crate) use record::{Kind, Recorded};
+pub(crate) use vendors::Vendor;
 
 /// The shared state of all connections.
 struct State {
@@ -59,6 +61,8 @@ pub(crate) struct Options {
     pub(crate) denied: HashSet<String>,
     /// Blobs are sent completely, for any `Range`.
     pub(crate) ignores_ranges: bool,
+    /// The public registry whose peculiarities it has.
+    pub(crate) vendor: Option<Vendor>,
     /// Neither HEAD nor GET of a manifest returns its digest, and HEAD is 404 (as in ECR Public and others).
     pub(crate) no_digest_header: bool,
 }

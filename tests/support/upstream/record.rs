@@ -25,8 +25,8 @@ impl Kind {
     pub(super) fn of(path: &str) -> Self {
         match path {
             "/v2/" => Self::Ping,
-            "/token" => Self::Token,
-            path if path.starts_with("/cdn/") => Self::Cdn,
+            "/token" | "/v2/token" => Self::Token,
+            path if path.starts_with("/cdn/") || path.starts_with("/artifacts-downloads/") => Self::Cdn,
             path if path.contains("/manifests/") => Self::Manifest,
             path if path.contains("/blobs/") => Self::Blob,
             path if path.ends_with("/tags/list") => Self::Tags,

@@ -1,0 +1,56 @@
+//! Prefetching: the first request for a layer of an image begins to fetch its other layers, since the client asks for them
+//! next, a few at a time.
+//!
+//! Only the layers of that image: clients ask for the manifests and configs of all platforms, but for the layers of their
+//! own. A prefetch is a fill like any other, which the client's own request joins.
+
+use std::sync::Arc;
+
+use crate::{
+    oci::{Digest, Repository},
+    registry::{Registry, error::cached_or_unknown},
+};
+
+impl Registry {
+    /// Begins to fetch the other layers of the image that a requested layer belongs to.
+    pub(in crate::registry) fn prefetch(self: &Arc<Self>, repository: &Repository, layer: &Digest) {
+        let candidates = self.prefetches.candidates(repository);
+        if candidates.is_empty() {
+            return;
+        }
+        let (registry, repository, layer) = (Arc::clone(self), repository.clone(), *layer);
+        self.tasks.spawn(async move {
+            for image in candidates {
+                let Some(layers) = registry.layers_beside(&image, &layer).await else { continue };
+                if registry.prefetches.take(&repository, &image) {
+                    registry.prefetch_layers(&repository, layers).await;
+                }
+                return;
+            }
+        });
+    }
+
+    /// Returns the other layers of an image, in its order; `None` if the digest is none of its layers.
+    async fn layers_beside(&self, image: &Digest, layer: &Digest) -> Option<Vec<Digest>> {
+        let manifest = cached_or_unknown(self.manifests.get(image).await)?;
+        // The first blob is the config.
+        let layers = manifest.manifest.blobs.iter().skip(1).filter(|blob| blob.urls.is_empty());
+        let layers: Vec<_> = layers.map(|blob| blob.digest).collect();
+        layers.contains(layer).then(|| layers.into_iter().filter(|other| other != layer).collect())
+    }
+
+    async fn prefetch_layers(self: &Arc<Self>, repository: &Repository, layers: Vec<Digest>) {
+        for layer in layers {
+            let Ok(permit) = self.prefetches.permit().await else { return };
+            let (registry, repository) = (Arc::clone(self), repository.clone());
+            self.tasks.spawn(async move {
+                let fetched = registry.prefetch_layer(&repository, &layer).await;
+                if let Err(error) = fetched {
+                    // The client's own request tells of it.
+                    tracing::debug!(%repository, digest = %layer, %error, "layer not prefetched");
+                }
+                drop(permit);
+            });
+        }
+    }
+}
