@@ -77,14 +77,17 @@ fn the_pages_write_the_files_of_deploy() {
     for (page, file) in [
         ("docker", "docker/daemon.json"),
         ("containerd", "containerd/hosts.toml"),
+        ("containerd", "containerd/ghcr.toml"),
         ("k3s", "k3s/registries.yaml"),
         ("podman", "podman/mirror.conf"),
+        ("podman", "podman/ghcr.conf"),
         ("buildkit", "buildkit/buildkitd.toml"),
     ] {
         let text = read(&format!("deploy/clients/{file}"));
         let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let text = lines.join("\n");
-        let written = blocks(&format!("docs/mirror/{page}.md"), "sh");
+        let page_file = format!("docs/mirror/{page}.md");
+        let written = [blocks(&page_file, "sh"), blocks(&page_file, "toml")].concat();
         assert!(written.iter().any(|block| block.contains(&text)), "{page} does not write\n{text}");
     }
     let daemon: Value = serde_json::from_str(&read("deploy/clients/docker/daemon.json")).unwrap();

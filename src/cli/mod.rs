@@ -110,10 +110,12 @@ A variable REGISTRY_A_B_C sets the file's key a.b.c, and wins over it:
   http.addr                            REGISTRY_HTTP_ADDR=127.0.0.1:5000
   storage.filesystem.rootdirectory     REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/data
   proxy.remoteurl                      REGISTRY_PROXY_REMOTEURL=https://registry-1.docker.io
+  proxy.upstreams                      REGISTRY_PROXY_UPSTREAMS=ghcr.io,quay.io
   proxy.freshness                      REGISTRY_PROXY_FRESHNESS=5m
   proxy.hosted                         REGISTRY_PROXY_HOSTED='[team/**, app]'
   log.level                            REGISTRY_LOG_LEVEL=debug
 HTTPS_PROXY and NO_PROXY say how upstreams are reached; SSL_CERT_FILE, whom to believe.
+SIGHUP has the configuration read again, as a change of its file does: upstreams and accounts change at once.
 SIGTERM lets requests under way finish for up to http.draintimeout (8s): docker kills after 10.";
 
 const COMPLETIONS_HELP: &str = "\

@@ -2,26 +2,23 @@
 
 use super::bounds::Bounds;
 use crate::{
-    config::{Auth, Config},
+    config::{Auth, Config, UpstreamConfig},
     http::Server,
+    oci::Domain,
 };
 
 pub(super) fn write(config: &Config, server: &Server, bounds: &Bounds<'_>) {
     let Ok(address) = server.address() else { return };
     let is_exposed = server.is_exposed();
-    for warning in [
+    let warnings = [
         open_to_anybody(config, &address, is_exposed),
-        shared_credentials(config),
         no_mirror_for_docker(config, server.mirror_address().is_some()),
         bounds.warning(),
-    ]
-    .into_iter()
-    .flatten()
-    {
+    ];
+    for warning in warnings.into_iter().flatten().chain(shared_credentials(config)) {
         tracing::warn!("{warning}");
     }
-    let (data, upstream) = (config.storage.rootdirectory.value().display(), config.proxy.remoteurl.value());
-    let mirroring = if *config.proxy.enabled { format!("mirroring {upstream}") } else { "mirroring nothing".into() };
+    let (data, mirroring) = (config.storage.rootdirectory.value().display(), mirroring(config));
     let pushes = if config.proxy.push_allowed() { "taking pushes" } else { "taking no pushes" };
     tracing::info!("listening on {address}, {mirroring}, {pushes}, keeping all in {data}, {}", bounds.describe());
     if let Some(address) = server.mirror_address() {
@@ -39,14 +36,32 @@ fn open_to_anybody(config: &Config, address: &str, is_exposed: bool) -> Option<S
     })
 }
 
-fn shared_credentials(config: &Config) -> Option<String> {
-    let proxy = &config.proxy;
-    let username = proxy.username.as_deref().filter(|_| *proxy.enabled)?;
-    Some(format!(
-        "every client of the mirror sees what {username} may see at {}, private repositories included: use an account that \
-         has none, or say in auth.access who may pull them",
-        proxy.remoteurl.value()
-    ))
+/// Names what is mirrored: the URL of Docker Hub alone, or all registries.
+fn mirroring(config: &Config) -> String {
+    match config.proxy.mirrored() {
+        [] => "mirroring nothing".to_owned(),
+        [hub] if hub.domain == Domain::docker_hub() => format!("mirroring {}", hub.url),
+        all => {
+            let domains: Vec<_> = all.iter().map(|upstream| upstream.domain.as_str()).collect();
+            format!("mirroring {}", domains.join(", "))
+        }
+    }
+}
+
+fn shared_credentials(config: &Config) -> Vec<String> {
+    let warning = |upstream: &UpstreamConfig| {
+        let account = match (&*upstream.accounts, &upstream.exec) {
+            ([], None) => return None,
+            ([], Some(_)) => "the account of its credential helper",
+            ([account, ..], _) => &account.username,
+        };
+        Some(format!(
+            "every client of the mirror sees what {account} may see at {}, private repositories included: use an account \
+             that has none, or say in auth.access who may pull them",
+            upstream.url
+        ))
+    };
+    config.proxy.mirrored().iter().filter_map(warning).collect()
 }
 
 fn no_mirror_for_docker(config: &Config, has_mirror_listener: bool) -> Option<String> {
@@ -69,6 +84,14 @@ mod tests {
     }
 
     #[test]
+    fn names_what_is_mirrored() {
+        let named = |variables: &[(&str, &str)]| mirroring(&config(variables));
+        assert_eq!(named(&[]), "mirroring https://registry-1.docker.io/");
+        assert_eq!(named(&[("REGISTRY_PROXY_UPSTREAMS", "ghcr.io,quay.io")]), "mirroring docker.io, ghcr.io, quay.io");
+        assert_eq!(named(&[("REGISTRY_PROXY_ENABLED", "false")]), "mirroring nothing");
+    }
+
+    #[test]
     fn warns_that_anybody_can_push() {
         let warning =
             |variables: &[(&str, &str)], is_exposed| open_to_anybody(&config(variables), "http://x", is_exposed);
@@ -81,15 +104,18 @@ mod tests {
     #[test]
     fn warns_that_all_clients_share_the_upstream_credentials() {
         let account = [("REGISTRY_PROXY_USERNAME", "bob"), ("REGISTRY_PROXY_PASSWORD", "secret")];
-        let warning = shared_credentials(&config(&account)).unwrap();
+        let warning = shared_credentials(&config(&account)).remove(0);
         assert!(
             warning.contains("every client of the mirror sees what bob may see at https://registry-1"),
             "{warning}"
         );
         assert!(!warning.contains("secret"));
-        assert_eq!(shared_credentials(&config(&[])), None);
+        assert_eq!(shared_credentials(&config(&[])), [""; 0]);
+        let several =
+            [("REGISTRY_PROXY_UPSTREAMS", "{ghcr.io: {username: a, password: b}, quay.io: {exec: {command: c}}}")];
+        assert_eq!(shared_credentials(&config(&several)).len(), 2);
         let off = [&account[..], &[("REGISTRY_PROXY_ENABLED", "false")]].concat();
-        assert_eq!(shared_credentials(&config(&off)), None);
+        assert_eq!(shared_credentials(&config(&off)), [""; 0]);
     }
 
     #[test]
