@@ -71,6 +71,7 @@ mod secrets;
 mod simulate;
 mod sources;
 mod spelling;
+mod split;
 mod tag_moves;
 mod tags;
 mod threats;

@@ -34,6 +34,7 @@ use fill::prefetches::Prefetches;
 use fill::presence::PresenceChecks;
 pub use fill::pull_budget::GovernorSettings;
 pub use fill::reader::{ReadSlice, Reader};
+use fill::split::MAX_SPLITS;
 use fill::upstream::Upstream;
 pub use fill::upstream::UpstreamSettings;
 use fill::upstreams::Upstreams;
@@ -64,7 +65,7 @@ pub use store::manifests::StoredManifest;
 use store::single_flight::SingleFlight;
 pub use store::tag_cache::Head;
 use store::upload_sessions::Sessions;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Semaphore};
 pub use unusable_answer::UnusableAnswer;
 
 use crate::{
@@ -128,11 +129,13 @@ impl Registry {
         if rules.mirror {
             maintenance::migrate_cache_volume::proxy_volume(store.with(io).disk)?;
         }
-        let upstream = |settings| Upstream::new(settings, threads.clone(), Arc::clone(&metrics));
+        let splits = Arc::new(Semaphore::new(MAX_SPLITS));
+        let upstream = |settings| Upstream::new(settings, threads.clone(), Arc::clone(&metrics), Arc::clone(&splits));
         let mirrored = Upstreams::default();
         mirrored.replace(upstreams.into_iter().map(upstream));
         Ok(Self {
             upstreams: mirrored,
+            splits,
             threads,
             manifests: Manifests::new(store.clone(), memory),
             fills: Fills::new(store.clone()),
@@ -154,8 +157,11 @@ impl Registry {
     /// added or take the place of one with the same name. Requests under way go on with the upstream that they began
     /// with.
     pub fn replace_upstreams(&self, kept: &[Domain], new: Vec<UpstreamSettings>) {
-        let new =
-            new.into_iter().map(|settings| Upstream::new(settings, self.threads.clone(), Arc::clone(&self.metrics)));
+        let build = |settings| {
+            let (threads, splits) = (self.threads.clone(), Arc::clone(&self.splits));
+            Upstream::new(settings, threads, Arc::clone(&self.metrics), splits)
+        };
+        let new = new.into_iter().map(build);
         let kept = kept.iter().filter_map(|domain| self.upstreams.get(domain));
         self.upstreams.replace(kept.chain(new).collect::<Vec<_>>());
     }

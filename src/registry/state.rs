@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{
     Error, StoreResult,
@@ -37,6 +37,8 @@ pub(super) type Fetched = (Arc<StoredManifest>, StoreResult);
 pub struct Registry {
     pub(super) upstreams: Upstreams,
     pub(super) threads: ClientThreads,
+    /// Permits to split fetches.
+    pub(super) splits: Arc<Semaphore>,
     pub(super) tasks: Handle,
     pub(super) store: BlobStore,
     pub(super) rebuilds: Rebuilds,

@@ -1,11 +1,22 @@
 //! Fetches the bytes of one blob from an upstream, in order, resuming after each broken connection.
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{endpoint::Endpoint, upstream::Upstream};
+use super::{
+    endpoint::Endpoint,
+    split::{CONNECTIONS, Pace, SplitPlan},
+    upstream::Upstream,
+};
 use crate::{
     oci::{Digest, RepositoryName},
     registry::{Error, UnusableAnswer, error::Resource},
@@ -14,6 +25,8 @@ use crate::{
 
 /// Chunks buffered between the connection and the disk. Each has up to 64 KiB, so there are only few.
 const BUFFERED_CHUNKS: usize = 16;
+/// The same for a segment, whose length bounds its bytes.
+const SEGMENT_CHUNKS: usize = 1024;
 /// Consecutive failures without a byte of progress after which a fetch gives up.
 const MAX_FAILURES_WITHOUT_PROGRESS: u32 = 5;
 /// Failures in total after which a fetch gives up, so that an upstream that sends single bytes cannot keep a fill
@@ -32,6 +45,9 @@ pub(in crate::registry) struct FetchRequest {
     pub(in crate::registry) from: u64,
     /// One past the last byte; `None` for the end of the blob.
     pub(in crate::registry) until: Option<u64>,
+    /// Set if the rest may be split among several connections where one is slow, unless ranges ahead of the fill have
+    /// been fetched: then bytes were fetched twice already.
+    pub(in crate::registry) unless_ahead: Option<Arc<AtomicBool>>,
     /// The size of the whole blob from its manifest. A body without a length that ends earlier is incomplete.
     pub(in crate::registry) size: Option<u64>,
 }
@@ -59,7 +75,11 @@ pub(in crate::registry) type Events = mpsc::Receiver<Result<Event, Error>>;
 
 /// Begins a fetch on the thread of `client`. Dropping the receiver ends it.
 pub(in crate::registry) fn start(client: Client, wanted: FetchRequest) -> Events {
-    let (events, receiver) = mpsc::channel(BUFFERED_CHUNKS);
+    start_buffered(client, wanted, BUFFERED_CHUNKS)
+}
+
+fn start_buffered(client: Client, wanted: FetchRequest, chunks: usize) -> Events {
+    let (events, receiver) = mpsc::channel(chunks);
     let endpoints = wanted.upstream.for_blobs();
     let mut fetch =
         Fetch { at: wanted.from, client, endpoints, current: 0, wanted, events, opened: None, validator: None };
@@ -137,7 +157,12 @@ impl Fetch {
         loop {
             let before = self.at;
             let error = match self.read_on().await {
-                Ok(()) => return Ok(()),
+                Ok(ReadEnd::Complete) => return Ok(()),
+                // The split gave up: the rest comes by one connection.
+                Ok(ReadEnd::Unsplit) => {
+                    self.wanted.unless_ahead = None;
+                    continue;
+                }
                 Err(Broken::Unwanted) => return Err(Stop::Unwanted),
                 Err(Broken::Unusable(answer)) => return Err(Stop::Failed(answer.into())),
                 Err(Broken::Upstream(error)) => error,
@@ -181,8 +206,8 @@ impl Fetch {
         first.filter(|_| !failed.is_some_and(|endpoint| endpoint.is_itself)).or(Some(error))
     }
 
-    /// Reads from one connection until it ends.
-    async fn read_on(&mut self) -> Result<(), Broken> {
+    /// Reads from one connection until it ends, or goes on with several.
+    async fn read_on(&mut self) -> Result<ReadEnd, Broken> {
         let FetchRequest { name, digest, until, .. } = &self.wanted;
         let Some(endpoint) = self.endpoints.get(self.current) else {
             return Err(upstream::Error::Setting("no endpoint is configured".into()).into());
@@ -198,16 +223,74 @@ impl Fetch {
         self.validator = blob.validator().cloned();
         // An upstream without ranges begins at the start again: skip the bytes received before.
         let mut surplus = self.at.saturating_sub(blob.start());
+        let pace = Pace::new(self.at);
         while let Some(mut bytes) = blob.next().await? {
             let skipped = bytes.len().min(usize::try_from(surplus).unwrap_or(usize::MAX));
             bytes = bytes.split_off(skipped);
             surplus -= skipped as u64;
             self.hand_on(bytes).await?;
             if self.wanted.until.is_some_and(|until| self.at >= until) {
-                return Ok(());
+                return Ok(ReadEnd::Complete);
+            }
+            if let Some(plan) = self.split(&pace) {
+                return self.read_split(blob, plan).await;
             }
         }
-        self.ended()
+        self.ended().map(|()| ReadEnd::Complete)
+    }
+
+    /// Plans to split the rest of the blob, if that may be faster and few others are split.
+    fn split(&self, pace: &Pace) -> Option<SplitPlan> {
+        let has_cost_more = self.wanted.unless_ahead.as_ref()?.load(Relaxed);
+        let size = self.size().filter(|_| !has_cost_more && self.wanted.until.is_none())?;
+        let speed = pace.worth_a_split(self.at, size)?;
+        let permit = self.wanted.upstream.permit_to_split()?;
+        tracing::debug!(digest = %self.wanted.digest, speed, "splitting the rest among several connections");
+        Some(SplitPlan::new(self.at, size, speed, permit))
+    }
+
+    /// Reads the single connection up to the first segment, then the segments in order.
+    async fn read_split(&mut self, mut blob: BlobResponse, mut plan: SplitPlan) -> Result<ReadEnd, Broken> {
+        let mut ahead: VecDeque<_> = (1..CONNECTIONS).filter_map(|_| self.begin_segment(&mut plan)).collect();
+        let boundary = ahead.front().map_or(self.at, |first| first.start);
+        while self.at < boundary {
+            let Some(mut bytes) = blob.next().await? else { return Ok(ReadEnd::Unsplit) };
+            bytes.truncate(usize::try_from(boundary - self.at).unwrap_or(usize::MAX));
+            self.hand_on(bytes).await?;
+        }
+        drop(blob);
+        while let Some(segment) = ahead.pop_front() {
+            ahead.extend(self.begin_segment(&mut plan));
+            if self.read_segment(segment).await? == ReadEnd::Unsplit {
+                return Ok(ReadEnd::Unsplit);
+            }
+            plan.passed();
+        }
+        Ok(if self.size() == Some(self.at) { ReadEnd::Complete } else { ReadEnd::Unsplit })
+    }
+
+    fn begin_segment(&self, plan: &mut SplitPlan) -> Option<Segment> {
+        let (start, end) = plan.next_segment()?;
+        let wanted = FetchRequest { from: start, until: Some(end), unless_ahead: None, ..self.wanted.clone() };
+        Some(Segment { start, end, events: start_buffered(self.client.clone(), wanted, SEGMENT_CHUNKS) })
+    }
+
+    /// Passes on a segment. Any failure of it is left to the single connection, which resumes there.
+    async fn read_segment(&mut self, mut segment: Segment) -> Result<ReadEnd, Broken> {
+        while let Some(event) = segment.events.recv().await {
+            match event {
+                Ok(Event::Opened { start, is_another, .. }) if start != segment.start || is_another => {
+                    return Ok(ReadEnd::Unsplit);
+                }
+                Ok(Event::Opened { .. }) => {}
+                Ok(Event::Bytes(bytes)) => self.hand_on(bytes).await?,
+                Err(error) => {
+                    tracing::debug!(digest = %self.wanted.digest, %error, "a segment failed");
+                    return Ok(ReadEnd::Unsplit);
+                }
+            }
+        }
+        Ok(if self.at == segment.end { ReadEnd::Complete } else { ReadEnd::Unsplit })
     }
 
     /// Checks the end of a body without a length. If no source gives the size, the receiver detects a cut by the
@@ -262,6 +345,22 @@ fn is_transient(error: &upstream::Error) -> bool {
         upstream::Error::Status { code, .. } => *code >= 500,
         _ => false,
     }
+}
+
+/// A segment under way.
+struct Segment {
+    start: u64,
+    end: u64,
+    events: Events,
+}
+
+/// The end of a connection without a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadEnd {
+    /// All bytes have come.
+    Complete,
+    /// A split gave up.
+    Unsplit,
 }
 
 enum Broken {

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 use parking_lot::Mutex;
 
 use super::{
-    fetch::{self, Coming, Event, Events},
+    fetch::{self, Coming, Event, Events, FetchRequest},
     fill_handle::Fill,
     fill_source::FillSource,
     fills::{Fills, Opening},
@@ -160,7 +160,9 @@ impl FillJob {
     async fn fetch(&self, client: Client) -> Result<u64, FillFailure> {
         let partial = self.fills.store.space.partial_blobs.take(self.fill.digest());
         let from = partial.as_ref().map_or(0, |partial| partial.state.written);
-        let mut events = fetch::start(client.clone(), self.fill.wanted(from, None));
+        let unless_ahead = Some(Arc::clone(&self.fill.ranges().any_begun));
+        let wanted = FetchRequest { unless_ahead, ..self.fill.wanted(from, None) };
+        let mut events = fetch::start(client.clone(), wanted);
         if from > 0 {
             self.metrics().resumed(self.upstream());
         }

@@ -18,6 +18,7 @@ pub(super) mod pull_budget;
 pub(super) mod range_fetch;
 pub(super) mod range_windows;
 pub(super) mod reader;
+pub(super) mod split;
 pub(super) mod transfer;
 pub(super) mod upstream;
 pub(super) mod upstreams;

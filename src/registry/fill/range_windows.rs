@@ -7,7 +7,10 @@ use crate::{
 };
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 use tokio::sync::OnceCell;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
@@ -33,6 +36,8 @@ pub(in crate::registry) struct RangeFetches {
     pub(in crate::registry) staged: OnceCell<Staged>,
     pub(in crate::registry) state: Mutex<WindowsState>,
     pub(in crate::registry) changed: watch::Sender<()>,
+    /// Set once a window is begun.
+    pub(in crate::registry) any_begun: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +53,7 @@ pub(in crate::registry) struct WindowsState {
 impl RangeFetches {
     pub(in crate::registry) fn new(store: BlobStore, permits: Arc<Semaphore>) -> Self {
         let changed = watch::Sender::new(());
-        Self { store, permits, staged: OnceCell::new(), state: Mutex::default(), changed }
+        Self { store, permits, staged: OnceCell::new(), state: Mutex::default(), changed, any_begun: Arc::default() }
     }
 
     /// Subscribes to the arrival of bytes.
@@ -73,6 +78,7 @@ impl RangeFetches {
         state.windows.insert(start / WINDOW_BYTES, start);
         state.running += 1;
         state.spent = spent;
+        self.any_begun.store(true, Relaxed);
         true
     }
 

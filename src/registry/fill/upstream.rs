@@ -11,6 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     endpoint::{Availability, Endpoint},
@@ -53,6 +54,8 @@ struct UpstreamInner {
     endpoints: Vec<Endpoint>,
     threads: ClientThreads,
     metrics: Arc<Metrics>,
+    /// Permits to split fetches, which all upstreams share: segments wait in memory.
+    splits: Arc<Semaphore>,
     /// The next look at a budget that is at its reserve.
     next_look: Mutex<Instant>,
 }
@@ -64,12 +67,18 @@ impl fmt::Debug for Upstream {
 }
 
 impl Upstream {
-    pub(in crate::registry) fn new(settings: UpstreamSettings, threads: ClientThreads, metrics: Arc<Metrics>) -> Self {
+    pub(in crate::registry) fn new(
+        settings: UpstreamSettings,
+        threads: ClientThreads,
+        metrics: Arc<Metrics>,
+        splits: Arc<Semaphore>,
+    ) -> Self {
         metrics.add_upstream(&settings.domain);
         let itself = settings.remotes.first().map(|remote| remote.base().clone());
         let endpoint = |remote: &Remote| Endpoint::new(remote.clone(), itself.as_ref() == Some(remote.base()));
         let endpoints = settings.remotes.iter().map(endpoint).collect();
-        Self(Arc::new(UpstreamInner { settings, endpoints, threads, metrics, next_look: Mutex::new(Instant::now()) }))
+        let next_look = Mutex::new(Instant::now());
+        Self(Arc::new(UpstreamInner { settings, endpoints, threads, metrics, splits, next_look }))
     }
 
     pub(in crate::registry) fn domain(&self) -> &Domain {
@@ -118,6 +127,11 @@ impl Upstream {
 
     pub(in crate::registry) fn ttl(&self) -> Duration {
         self.0.settings.ttl
+    }
+
+    /// Returns a permit to split a fetch, if one is free.
+    pub(in crate::registry) fn permit_to_split(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.splits).try_acquire_owned().ok()
     }
 
     /// Returns whether the operator lets a repository be mirrored.

@@ -1,0 +1,79 @@
+//! A large blob from a slow upstream is fetched by several connections, and is whole whatever happens to them.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{
+    images::{Blob, Format, Image},
+    server::Server,
+    upstream::{Cut, Fault, Kind, Rule, Upstream},
+};
+
+const NAME: &str = "org/app";
+const SIZE: usize = 32_000_000;
+const RATE: u64 = 4_000_000;
+
+/// A slow upstream with a large blob, and a server that has its manifest.
+fn slow(seed: u64) -> (Upstream, Server, Blob) {
+    let (upstream, blob) = (Upstream::plain(), Blob::noise(seed, SIZE));
+    upstream.add(NAME, "1", &Image::of_layers(Format::Oci, std::slice::from_ref(&blob)));
+    upstream.fault(Rule::on(Kind::Blob, Fault::Bandwidth(RATE)));
+    let server = Server::mirroring(&upstream);
+    assert_eq!(server.manifest(NAME, "1").send().status, 200);
+    (upstream, server, blob)
+}
+
+/// Pulls the blob, and returns the time.
+fn pull(server: &Server, blob: &Blob) -> Duration {
+    let began = Instant::now();
+    let pulled = server.blob(NAME, &blob.digest).send();
+    assert_eq!((pulled.status, pulled.summary().digest.as_str()), (200, blob.digest.as_str()));
+    began.elapsed()
+}
+
+fn is_kept(upstream: &Upstream, server: &Server, blob: &Blob) {
+    let asked = upstream.requests().len();
+    pull(server, blob);
+    assert_eq!(upstream.requests().len(), asked, "it is kept");
+}
+
+/// Four connections take less than half of the time of one, and fetch nothing twice.
+#[test]
+fn a_slow_connection_gets_company() {
+    let (upstream, server, blob) = slow(2400);
+    let took = pull(&server, &blob);
+    let alone = Duration::from_secs_f64(SIZE as f64 / RATE as f64);
+    assert!(took < alone * 6 / 10, "{took:.1?}, and {alone:.1?} by one connection");
+    let sent = upstream.sent(Kind::Blob);
+    assert!(sent as f64 <= 1.1 * SIZE as f64, "{sent} bytes for {SIZE}");
+    is_kept(&upstream, &server, &blob);
+}
+
+/// An upstream without ranges is asked by one connection, after one attempt.
+#[test]
+fn an_upstream_without_ranges_is_not_split() {
+    let (upstream, server, blob) = slow(2401);
+    upstream.options(|options| options.ignores_ranges = true);
+    pull(&server, &blob);
+    // The single connection, the segments, and the single one again.
+    assert!(upstream.count("GET", Kind::Blob) <= 6, "{} requests", upstream.count("GET", Kind::Blob));
+    is_kept(&upstream, &server, &blob);
+}
+
+/// Segments that are cut, refused or corrupt cost time, and no byte: the digest decides.
+#[test]
+fn segments_may_fail() {
+    for (seed, fault) in
+        [(2402, Fault::CutAfter(1_000_000, Cut::Rst)), (2403, Fault::Status(503)), (2404, Fault::Status(404))]
+    {
+        let (upstream, server, blob) = slow(seed);
+        // The first request is the single connection; the next ones are segments.
+        let begun = || upstream.count("GET", Kind::Blob) > 0;
+        std::thread::scope(|scope| {
+            let pulled = scope.spawn(|| pull(&server, &blob));
+            crate::support::wait_until("the fetch", Duration::from_secs(10), begun);
+            upstream.fault(Rule::on(Kind::Blob, fault.clone()).times(2));
+            pulled.join().unwrap();
+        });
+        is_kept(&upstream, &server, &blob);
+    }
+}
