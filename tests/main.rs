@@ -78,3 +78,4 @@ mod uncached;
 mod upgrade;
 mod verify;
 mod volume;
+mod warm;

@@ -5,13 +5,17 @@
 //! A request is one line of JSON; the response is one or more lines, and the last one states the result
 //! (`protocol.rs`). `server.rs` accepts connections; `dispatch.rs` calls the registry, which does the work.
 
+mod answers;
 mod dispatch;
+mod image_messages;
 mod protocol;
 mod server;
 mod socket;
 mod usage_report;
+mod warm;
 
 pub use dispatch::{Defaults, dispatch};
+pub use image_messages::{BlobSize, ImageResult};
 pub use protocol::{AdminRequest, AdminResponse};
 pub use server::{AdminAcceptor, AdminSocket};
 pub use socket::connect;

@@ -4,7 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::usage_report::{self, DiskUsage, RepositoryUsage, SourceUsage, TagUsage};
+use super::{
+    image_messages::{BlobSize, ImageResult},
+    usage_report::{self, DiskUsage, RepositoryUsage, SourceUsage, TagUsage},
+};
 use crate::{
     oci::{InvalidName, NamePattern, RepositoryName},
     registry::{
@@ -43,6 +46,13 @@ pub enum AdminRequest {
     Du {
         /// The repositories to count with their tags: a pattern in the syntax of `proxy.hosted`.
         tags: Option<String>,
+    },
+    /// Fetches images into the cache.
+    Warm {
+        /// Their names, as docker takes them.
+        images: Vec<String>,
+        /// Their platforms, such as `linux/amd64`, or `all`; the server's own if there is none.
+        platforms: Vec<String>,
     },
 }
 
@@ -152,6 +162,42 @@ pub enum AdminResponse {
     Tag(TagUsage),
     /// The end of a usage report.
     Counted(DiskUsage),
+    /// An image is being fetched.
+    ImageBegun {
+        /// Its full name.
+        image: String,
+    },
+    /// An image consists of these blobs.
+    ImagePlanned {
+        /// Its full name.
+        image: String,
+        /// The blobs.
+        blobs: Vec<BlobSize>,
+    },
+    /// The progress of a blob.
+    BlobProgress {
+        /// The full name of an image that it is fetched for.
+        image: String,
+        /// The blob.
+        digest: String,
+        /// Its bytes here.
+        bytes: u64,
+        /// Its size.
+        of: u64,
+    },
+    /// The result for an image.
+    Image(ImageResult),
+    /// The end of fetching images.
+    Warmed {
+        /// The images, each once.
+        images: u64,
+        /// Those that failed.
+        failed: u64,
+        /// Bytes fetched.
+        fetched: u64,
+        /// Bytes that were here, or came for another request.
+        present: u64,
+    },
     /// The request failed.
     Failed {
         /// The reason, in one line.
@@ -249,6 +295,7 @@ impl AdminResponse {
                 | Self::Collected { .. }
                 | Self::Removed { .. }
                 | Self::Counted(_)
+                | Self::Warmed { .. }
                 | Self::Failed { .. }
         )
     }

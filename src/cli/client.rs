@@ -19,6 +19,37 @@ use crate::{
     storage::Storage,
 };
 
+/// Executes the request in the running server, and shows each response. Returns the last one.
+///
+/// # Errors
+/// [`Failure`] if no server uses the volume, or the request fails.
+pub(super) fn ask_running(
+    io: &Blocking,
+    config: &config::StorageConfig,
+    request: &AdminRequest,
+    mut show: impl FnMut(&AdminResponse),
+) -> Result<AdminResponse, Failure> {
+    let root = config.rootdirectory.value();
+    let is_in_use = std::fs::metadata(root).is_ok_and(|found| found.is_dir())
+        && Storage::is_in_use(io, root).map_err(Failure::failed)?;
+    if !is_in_use {
+        let at = root.display();
+        let message =
+            format!("no server runs on {at}: start one with `entrepot serve --data {at}`, or name another with --data");
+        return Err(Failure::failed(message));
+    }
+    let last = ask(io, root, request, &mut show)?;
+    conclude(last, &mut show)
+}
+
+fn conclude(last: AdminResponse, show: &mut impl FnMut(&AdminResponse)) -> Result<AdminResponse, Failure> {
+    show(&last);
+    match last {
+        AdminResponse::Failed { message } => Err(Failure::failed(message)),
+        last => Ok(last),
+    }
+}
+
 /// Executes the request and shows each response. Returns the last one.
 pub(super) fn perform(
     io: &Blocking,
@@ -36,11 +67,7 @@ pub(super) fn perform(
         true => ask(io, root.value(), request, &mut show)?,
         false => alone(io, config, request, &mut show).map_err(Failure::failed)?,
     };
-    show(&last);
-    match last {
-        AdminResponse::Failed { message } => Err(Failure::failed(message)),
-        last => Ok(last),
-    }
+    conclude(last, &mut show)
 }
 
 fn ask(

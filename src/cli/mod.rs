@@ -11,6 +11,7 @@ mod garbage_collect;
 mod gc;
 mod health;
 mod htpasswd;
+mod image_list;
 mod listeners;
 mod logging;
 mod own_certificate;
@@ -24,6 +25,7 @@ mod startup_log;
 mod supervise;
 mod verify;
 mod volume;
+mod warm;
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
@@ -54,6 +56,8 @@ Examples:
       the same with an account, which has a higher pull limit, in /var/lib/registry
   entrepot gc --untagged --dry-run --data ./registry
       list what no tag reaches any more; without --dry-run, remove it, whether or not a server runs
+  entrepot warm --data ./registry --file compose.yaml
+      fetch the images of a compose file before anybody pulls them
   entrepot du --data ./registry
       what fills the disk, by upstream, repository and, with --tags, tag
   entrepot htpasswd ann --file /auth/htpasswd
@@ -85,6 +89,9 @@ enum Command {
     /// Remove a repository that was pushed here, and free its name.
     #[command(after_help = rm::HELP)]
     Rm(rm::RmOptions),
+    /// Fetch images into the running server's cache ahead of their pulls.
+    #[command(after_help = warm::HELP)]
+    Warm(warm::WarmOptions),
     /// Count what fills the disk: by upstream, repository and tag.
     #[command(after_help = du::HELP)]
     Du(du::DuOptions),
@@ -141,6 +148,23 @@ impl ConfigArguments {
     }
 }
 
+/// The same as options, for commands whose other arguments are names.
+#[derive(Debug, Args, PartialEq)]
+struct ConfigOptions {
+    /// The server's configuration file.
+    #[arg(long, value_name = "CONFIG.yml")]
+    config: Option<PathBuf>,
+    /// The server's directory, whatever the configuration says.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl ConfigOptions {
+    fn load(self, io: &Blocking) -> Result<crate::config::LoadedConfig, Failure> {
+        ConfigArguments { file: self.config, data: self.data }.load(io)
+    }
+}
+
 /// The reason that a command failed, in one line, and its exit code.
 #[derive(Debug)]
 struct Failure {
@@ -171,6 +195,7 @@ pub fn run(io: &Blocking, arguments: impl IntoIterator<Item = OsString>) -> Exit
         Ok(Command::Simulate(options)) => simulate::run(io, &options),
         Ok(Command::Gc(options)) => gc::run(io, options),
         Ok(Command::Rm(options)) => rm::run(io, options),
+        Ok(Command::Warm(options)) => warm::run(io, options),
         Ok(Command::Du(options)) => du::run(io, options),
         Ok(Command::Access(command)) => access::run(io, command),
         Ok(Command::Htpasswd(options)) => htpasswd::run(io, options),

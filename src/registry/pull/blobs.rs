@@ -1,8 +1,9 @@
 //! Reads of blobs: opens a stored blob, or begins a fill, after checking that the repository is authorized for it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::timeout;
 
 use crate::{
     index::Link,
@@ -28,6 +29,8 @@ use crate::{
 
 /// Blobs up to this many bytes are answered only after they are complete.
 const MAX_BUFFERED_BLOB_BYTES: u64 = 64 << 10;
+/// The interval at which the progress of a fill is reported.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A blob whose size is known, ready to be read.
 #[derive(Debug)]
@@ -70,6 +73,37 @@ impl Blob {
             BlobContent::Stored(file, reading) => Reader::stored(Arc::clone(file), Arc::clone(reading), range),
             BlobContent::Filling(fill, progress) => Reader::following(Arc::clone(fill), progress.clone(), range),
             BlobContent::Memory(bytes) => Reader::in_memory(bytes.clone(), range),
+        }
+    }
+
+    /// Waits until all of it is stored, without reading it, and reports the bytes so far from time to time. Returns
+    /// whether the disk keeps it.
+    ///
+    /// # Errors
+    /// The fill's [`Error`].
+    pub(in crate::registry) async fn stored_whole(
+        &mut self,
+        mut on_progress: impl FnMut(u64),
+    ) -> Result<StoreResult, Error> {
+        let (fill, progress) = match &mut self.content {
+            BlobContent::Stored(..) => return Ok(StoreResult::Stored),
+            BlobContent::Memory(_) => return Ok(StoreResult::Nothing),
+            BlobContent::Filling(fill, progress) => (fill, progress),
+        };
+        let has_ended =
+            |progress: &FillProgress| matches!(progress, FillProgress::Verified { .. } | FillProgress::Failed(_));
+        loop {
+            let ended = timeout(PROGRESS_INTERVAL, progress.wait_for(has_ended)).await;
+            let Ok(ended) = ended.map(|ended| ended.map(|state| state.clone())) else {
+                on_progress(progress.borrow().visible());
+                continue;
+            };
+            return match ended.map_err(|_| Error::Panicked)? {
+                FillProgress::Failed(FillFailure::Error(error)) => Err(error),
+                FillProgress::Failed(FillFailure::NoSpace(_)) => Ok(StoreResult::Nothing),
+                FillProgress::Verified { .. } => Ok(fill.kept()),
+                _ => Err(Error::Panicked),
+            };
         }
     }
 
