@@ -1,4 +1,4 @@
-//! `entrepot warm`: images are in the cache before anybody pulls them, each fetched once.
+//! `entrepot warm` and `proxy.warm`: images are in the cache before anybody pulls them, each fetched once.
 
 use std::{
     collections::BTreeMap,
@@ -195,6 +195,29 @@ fn the_images_of_kubernetes_objects_are_fetched() {
     assert!(warmed.output.contains("3 of 3 images are here"), "{}", warmed.output);
     upstream.stop();
     images.iter().for_each(|(name, image)| server.pull(name, "1", image));
+}
+
+/// The server fetches them by itself, and follows a tag that moves.
+#[test]
+fn the_images_of_the_configuration_are_fetched_on_a_schedule() {
+    let (upstream, [first, second]) = (Upstream::plain(), [9500, 9501].map(|seed| Image::single(Format::Oci, seed)));
+    upstream.add("org/app", "1", &first);
+    let setup = Setup::mirroring(&upstream.url()).freshness("100ms");
+    let setup = setup.variable("REGISTRY_PROXY_WARM", "[org/app:1]").variable("REGISTRY_PROXY_WARMINTERVAL", "1s");
+    let mut server = setup.start();
+    for image in [&first, &second] {
+        upstream.add("org/app", "1", image);
+        server.wait_for_log(&format!("image warmed image=org/app:1 digest={}", image.digest()), LONG);
+    }
+    upstream.stop();
+    server.pull("org/app", "1", &second);
+    let wrong = Setup::mirroring(&upstream.url()).variable("REGISTRY_PROXY_WARM", "[Org/App]").run();
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        wrong.output.contains("proxy.warm") && wrong.output.contains("expected an image such as nginx"),
+        "{}",
+        wrong.output
+    );
 }
 
 /// Without a server, one line says what to do.

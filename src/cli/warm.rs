@@ -42,6 +42,8 @@ Examples:
   entrepot warm --data ./registry --file compose.yaml --platform linux/amd64,linux/arm64
   kubectl get pods --all-namespaces --output yaml | entrepot warm --file - --config /etc/entrepot.yml
 
+The server does it by itself, too, for the images in proxy.warm, every proxy.warminterval (1h).
+
 Exit codes: 0 all images are here, 1 some failed, or no server runs, 2 it was asked wrongly.";
 
 pub(super) fn run(io: &Blocking, options: WarmOptions) -> Result<(), Failure> {

@@ -11,12 +11,13 @@ use super::{
     node::Node,
     used_keys::{
         PROXY_ADOPT, PROXY_ENABLED, PROXY_FRESHNESS, PROXY_HOSTED, PROXY_PASSWORD, PROXY_PASSWORDFILE, PROXY_PUSH,
-        PROXY_REALM, PROXY_REDIRECTS, PROXY_REMOTEURL, PROXY_TTL, PROXY_UNPROVEN, PROXY_USERNAME,
+        PROXY_REALM, PROXY_REDIRECTS, PROXY_REMOTEURL, PROXY_TTL, PROXY_UNPROVEN, PROXY_USERNAME, PROXY_WARM,
+        PROXY_WARMINTERVAL,
     },
 };
 use crate::{
     lanes::Blocking,
-    oci::{NamePattern, RepositoryName},
+    oci::{ImageName, NamePattern, RepositoryName},
 };
 
 /// The settings of the mirror, and of pushes beside it.
@@ -49,6 +50,10 @@ pub struct ProxyConfig {
     pub unproven: Setting<Unproven>,
     /// `proxy.adopt`: the class of repositories on a volume of registry:2 that may have been a cache.
     pub adopt: Setting<Adopt>,
+    /// `proxy.warm`: images that are fetched ahead of their pulls.
+    pub warm: Setting<Vec<ImageName>>,
+    /// `proxy.warminterval`: the interval of that; zero: never.
+    pub warminterval: Setting<Duration>,
 }
 
 /// The response to a first push while the upstream cannot be asked whether it has such a repository.
@@ -114,6 +119,8 @@ impl ProxyConfig {
             hosted: Setting::read_list(root, &PROXY_HOSTED, str::parse)?,
             unproven: Setting::read(root, &PROXY_UNPROVEN, Unproven::parse)?,
             adopt: Setting::read(root, &PROXY_ADOPT, Adopt::parse)?,
+            warm: Setting::read_list(root, &PROXY_WARM, image)?,
+            warminterval: Setting::read(root, &PROXY_WARMINTERVAL, duration::parse)?,
         };
         proxy.with_password_out_of_file(io)?.with_user_out_of_url()?.paired()
     }
@@ -186,6 +193,8 @@ impl ProxyConfig {
             Line::list(&self.hosted, self.hosted.iter().map(NamePattern::as_str)),
             Line::new(&self.unproven, self.unproven.as_str()),
             Line::new(&self.adopt, self.adopt.as_str()),
+            Line::list(&self.warm, self.warm.iter().map(ToString::to_string)),
+            Line::new(&self.warminterval, duration::write(*self.warminterval)),
         ]);
         lines
     }
@@ -203,6 +212,10 @@ fn host(text: &str) -> Result<String, &'static str> {
     let url = Url::parse(&format!("http://{text}/")).ok();
     let alone = url.filter(|url| url.path() == "/" && url.query().is_none() && url.username().is_empty());
     alone.map(|_| text.to_ascii_lowercase()).ok_or("a host such as cdn.example or cdn.example:8443")
+}
+
+fn image(text: &str) -> Result<ImageName, String> {
+    text.parse().map_err(|error| format!("an image such as nginx:1.27 or ghcr.io/org/app:2 ({error})"))
 }
 
 fn without_user(mut url: Url) -> Url {

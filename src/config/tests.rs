@@ -275,6 +275,8 @@ proxy:
   hosted: []
   unproven: accept
   adopt: ask
+  warm: []
+  warminterval: 1h
 catalog:
   maxentries: 1000
 tags:
