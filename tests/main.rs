@@ -27,6 +27,7 @@ mod durable;
 mod endurance;
 mod eviction;
 mod examples;
+mod export;
 mod failed_syncs;
 mod fault_sites;
 mod faults;

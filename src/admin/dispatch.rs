@@ -53,7 +53,7 @@ fn execute(
             Ok(name) => AdminResponse::removed(volume.remove(&name, Mode::new(*dry_run)), &name, *dry_run),
             Err(message) => AdminResponse::Failed { message },
         },
-        AdminRequest::Warm { .. } => {
+        AdminRequest::Warm { .. } | AdminRequest::Export { .. } => {
             let message = "only a running server fetches images: start one with `entrepot serve`".to_owned();
             AdminResponse::Failed { message }
         }

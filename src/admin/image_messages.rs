@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::registry::{ImageError, WarmImage};
+use crate::{
+    oci::{Reference, Repository},
+    registry::{ImageError, StoredManifest, WarmImage},
+};
 
 /// A blob of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +33,31 @@ pub struct ImageResult {
     /// The reason, in one line, if it failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
+}
+
+/// An image that is exported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedImage {
+    /// Its full name.
+    pub image: String,
+    /// Its tag, unless the name has a digest.
+    pub tag: Option<String>,
+    /// The manifest that the name refers to.
+    pub digest: String,
+    /// Its type.
+    pub media_type: String,
+}
+
+impl ExportedImage {
+    /// A digest in the name is that of `top`: an index is left out if one of its platforms is exported.
+    pub(super) fn new(repository: &Repository, reference: &Reference, top: &StoredManifest) -> Self {
+        let (image, tag) = match reference {
+            Reference::Tag(tag) => (repository.image(reference), Some(tag.to_string())),
+            Reference::Digest(_) => (repository.image(&Reference::Digest(top.digest)), None),
+        };
+        let (digest, media_type) = (top.digest.to_string(), top.media_type().to_string());
+        Self { image, tag, digest, media_type }
+    }
 }
 
 impl ImageResult {

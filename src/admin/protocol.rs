@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    image_messages::{BlobSize, ImageResult},
+    image_messages::{BlobSize, ExportedImage, ImageResult},
     usage_report::{self, DiskUsage, RepositoryUsage, SourceUsage, TagUsage},
 };
 use crate::{
@@ -52,6 +52,13 @@ pub enum AdminRequest {
         /// Their names, as docker takes them.
         images: Vec<String>,
         /// Their platforms, such as `linux/amd64`, or `all`; the server's own if there is none.
+        platforms: Vec<String>,
+    },
+    /// Sends the content of images.
+    Export {
+        /// Their names, as docker takes them.
+        images: Vec<String>,
+        /// A platform, or `all`; the server's own if there is none.
         platforms: Vec<String>,
     },
 }
@@ -198,6 +205,29 @@ pub enum AdminResponse {
         /// Bytes that were here, or came for another request.
         present: u64,
     },
+    /// An image that is exported. All of them come first.
+    Export(ExportedImage),
+    /// A blob of the exported images follows in chunks, each once: first the manifests.
+    BlobBegun {
+        /// The blob.
+        digest: String,
+        /// Its size.
+        bytes: u64,
+        /// True for a manifest.
+        manifest: bool,
+    },
+    /// So many bytes of the blob follow this line.
+    Chunk {
+        /// Their number.
+        bytes: u64,
+    },
+    /// The end of an export.
+    Exported {
+        /// The images, each once.
+        images: u64,
+        /// Their blobs, manifests included.
+        blobs: u64,
+    },
     /// The request failed.
     Failed {
         /// The reason, in one line.
@@ -296,6 +326,7 @@ impl AdminResponse {
                 | Self::Removed { .. }
                 | Self::Counted(_)
                 | Self::Warmed { .. }
+                | Self::Exported { .. }
                 | Self::Failed { .. }
         )
     }

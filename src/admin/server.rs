@@ -1,5 +1,5 @@
 //! The server's side of the admin socket: accepts connections, reads one request from each, runs it on a job thread
-//! (`dispatch.rs`) or, if it pulls images, as asynchronous work (`warm.rs`), and writes the responses.
+//! (`dispatch.rs`) or, if it pulls images, as asynchronous work (`warm.rs`, `export.rs`), and writes the responses.
 
 use std::{
     io,
@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
@@ -19,8 +20,8 @@ use tokio::{
 
 use super::{
     AdminRequest, AdminResponse, Defaults,
-    answers::{Answers, Stalled},
-    dispatch, socket, warm,
+    answers::{Answers, Frame, Stalled},
+    dispatch, export, socket, warm,
 };
 use crate::{
     lanes::{Blocking, Lane},
@@ -32,6 +33,8 @@ const IO_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a failed accept.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 const MAX_REQUEST_BYTES: u64 = 1 << 20;
+/// The timeout for writing a chunk of content: its client writes it to wherever it goes before it reads the next one.
+const CONTENT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The admin socket. Dropping it removes its file.
 #[derive(Debug)]
@@ -103,9 +106,10 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
     if !matches!(timeout(IO_TIMEOUT, reading.read_line(&mut line)).await, Ok(Ok(1..))) {
         return;
     }
-    let (answers, waiting, stalled) = Answers::channel();
+    let request: Result<AdminRequest, _> = serde_json::from_str(&line);
+    let (answers, waiting, stalled) = Answers::channel(matches!(request, Ok(AdminRequest::Export { .. })));
     let responses = write_responses(writing, waiting, &stalled, &line);
-    match serde_json::from_str(&line) {
+    match request {
         Ok(request) => {
             tracing::info!(request = %line.trim(), "admin request");
             tokio::join!(execute(request, registry, defaults, answers), responses);
@@ -120,8 +124,12 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
 
 /// Executes a request: blocking work on a job thread, which goes on after this returns.
 async fn execute(request: AdminRequest, registry: Arc<Registry>, defaults: Defaults, answers: Answers) {
-    if let AdminRequest::Warm { images, platforms } = &request {
-        return warm::serve(&registry, images, platforms, answers).await;
+    match &request {
+        AdminRequest::Warm { images, platforms } => return warm::serve(&registry, images, platforms, answers).await,
+        AdminRequest::Export { images, platforms } => {
+            return export::serve(&registry, images, platforms, answers).await;
+        }
+        _ => {}
     }
     let lanes = registry.lanes().clone();
     let work = move |io: &Blocking| {
@@ -134,17 +142,25 @@ async fn execute(request: AdminRequest, registry: Arc<Registry>, defaults: Defau
 /// Writes the responses until the work has ended or the client has left.
 async fn write_responses(
     mut writing: OwnedWriteHalf,
-    mut waiting: mpsc::Receiver<AdminResponse>,
+    mut waiting: mpsc::Receiver<Frame>,
     stalled: &Stalled,
     request: &str,
 ) {
-    while let Some(answer) = waiting.recv().await {
-        let Ok(answer) = serde_json::to_string(&answer) else { return };
-        match timeout(IO_TIMEOUT, writing.write_all(format!("{answer}\n").as_bytes())).await {
+    while let Some(frame) = waiting.recv().await {
+        let (message, chunk, limit) = match frame {
+            Frame::Message(message) => (message, Bytes::new(), IO_TIMEOUT),
+            Frame::Chunk(chunk) => (AdminResponse::Chunk { bytes: chunk.len() as u64 }, chunk, CONTENT_TIMEOUT),
+        };
+        let Ok(line) = serde_json::to_string(&message) else { return };
+        let write = async {
+            writing.write_all(format!("{line}\n").as_bytes()).await?;
+            writing.write_all(&chunk).await
+        };
+        match timeout(limit, write).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => {
-                tracing::warn!(request = %request.trim(), "admin client stopped reading; its request continues");
+                tracing::warn!(request = %request.trim(), "admin client stopped reading");
                 stalled.store(true, Ordering::SeqCst);
                 return;
             }

@@ -7,6 +7,7 @@ mod client;
 mod completions;
 mod config;
 mod du;
+mod export;
 mod garbage_collect;
 mod gc;
 mod health;
@@ -92,6 +93,9 @@ enum Command {
     /// Fetch images into the running server's cache ahead of their pulls.
     #[command(after_help = warm::HELP)]
     Warm(warm::WarmOptions),
+    /// Write images into an archive for docker, podman, skopeo, or another Entrepot.
+    #[command(after_help = export::HELP)]
+    Export(export::ExportOptions),
     /// Count what fills the disk: by upstream, repository and tag.
     #[command(after_help = du::HELP)]
     Du(du::DuOptions),
@@ -196,6 +200,7 @@ pub fn run(io: &Blocking, arguments: impl IntoIterator<Item = OsString>) -> Exit
         Ok(Command::Gc(options)) => gc::run(io, options),
         Ok(Command::Rm(options)) => rm::run(io, options),
         Ok(Command::Warm(options)) => warm::run(io, options),
+        Ok(Command::Export(options)) => export::run(io, options),
         Ok(Command::Du(options)) => du::run(io, options),
         Ok(Command::Access(command)) => access::run(io, command),
         Ok(Command::Htpasswd(options)) => htpasswd::run(io, options),

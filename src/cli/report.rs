@@ -90,12 +90,16 @@ fn line(answer: &AdminResponse, dry: bool) -> Option<String> {
         AdminResponse::Source(_) | AdminResponse::Repository(_) | AdminResponse::Tag(_) | AdminResponse::Counted(_) => {
             None
         }
-        // `warm` has a report of its own.
+        // `warm` and `export` have reports of their own.
         AdminResponse::ImageBegun { .. }
         | AdminResponse::ImagePlanned { .. }
         | AdminResponse::BlobProgress { .. }
         | AdminResponse::Image(_)
-        | AdminResponse::Warmed { .. } => None,
+        | AdminResponse::Warmed { .. }
+        | AdminResponse::Export(_)
+        | AdminResponse::BlobBegun { .. }
+        | AdminResponse::Chunk { .. }
+        | AdminResponse::Exported { .. } => None,
         AdminResponse::Manifest { repository, digest } => Some(format!("{verb} manifest {repository}@{digest}")),
         AdminResponse::Blob { digest, .. } => Some(format!("{verb} blob {digest}")),
         AdminResponse::Damaged { digest, repositories, outcome } => {
