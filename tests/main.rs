@@ -39,6 +39,7 @@ mod harness;
 mod hosted;
 mod howtos;
 mod htpasswd;
+mod import;
 mod index_agreement;
 mod index_damage;
 mod index_scale;

@@ -237,7 +237,7 @@ fn without_a_server_the_command_says_to_start_one() {
     }
 }
 
-/// What was pushed here is here; nothing is asked upstream.
+/// An image that was pushed here is here; nothing is asked upstream.
 #[test]
 fn a_pushed_image_is_here() {
     let (upstream, image) = (Upstream::plain(), Image::index(Format::Oci, 9600, 1000));

@@ -24,7 +24,7 @@ const MAX_QUEUED_CHUNKS: usize = 8;
 /// The interval of messages while nothing else is sent. A write is how the server notices that its client left.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is written to the client.
+/// A part of the response.
 pub(super) enum Frame {
     /// A line of JSON.
     Message(AdminResponse),

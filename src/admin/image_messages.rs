@@ -35,6 +35,25 @@ pub struct ImageResult {
     pub error: Option<String>,
 }
 
+/// The parameters of an import: an image, whose content follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportRequest {
+    /// The registry in its name.
+    pub domain: Option<String>,
+    /// Its repository.
+    pub name: String,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// The time at which an upstream's tags were so, in seconds since the epoch.
+    pub at: u64,
+    /// True if its manifest was made by the client.
+    pub made: bool,
+    /// Its blobs.
+    pub blobs: Vec<BlobSize>,
+    /// Its manifests, children first; the last one gets the tags.
+    pub manifests: Vec<BlobSize>,
+}
+
 /// An image that is exported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedImage {

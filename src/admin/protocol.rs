@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    image_messages::{BlobSize, ExportedImage, ImageResult},
+    image_messages::{BlobSize, ExportedImage, ImageResult, ImportRequest},
     usage_report::{self, DiskUsage, RepositoryUsage, SourceUsage, TagUsage},
 };
 use crate::{
@@ -54,6 +54,8 @@ pub enum AdminRequest {
         /// Their platforms, such as `linux/amd64`, or `all`; the server's own if there is none.
         platforms: Vec<String>,
     },
+    /// Takes an image. Its content follows the response that says which of it is wanted.
+    Import(ImportRequest),
     /// Sends the content of images.
     Export {
         /// Their names, as docker takes them.
@@ -228,6 +230,22 @@ pub enum AdminResponse {
         /// Their blobs, manifests included.
         blobs: u64,
     },
+    /// The content of an import that is wanted: first these blobs in the order of the request, then all manifests.
+    ImportWanted {
+        /// The digests.
+        blobs: Vec<String>,
+    },
+    /// An image was imported.
+    Imported {
+        /// The repository that it is in.
+        repository: String,
+        /// True if that is mirrored.
+        mirrored: bool,
+        /// Bytes of blobs that were sent.
+        sent: u64,
+        /// Bytes of blobs that were here.
+        present: u64,
+    },
     /// The request failed.
     Failed {
         /// The reason, in one line.
@@ -327,6 +345,7 @@ impl AdminResponse {
                 | Self::Counted(_)
                 | Self::Warmed { .. }
                 | Self::Exported { .. }
+                | Self::Imported { .. }
                 | Self::Failed { .. }
         )
     }

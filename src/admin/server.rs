@@ -1,5 +1,5 @@
 //! The server's side of the admin socket: accepts connections, reads one request from each, runs it on a job thread
-//! (`dispatch.rs`) or, if it pulls images, as asynchronous work (`warm.rs`, `export.rs`), and writes the responses.
+//! (`dispatch.rs`) or, if it pulls images, as asynchronous work (`warm.rs`, `export.rs`, `import.rs`), and writes the responses.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     runtime::Handle,
     sync::mpsc,
@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     AdminRequest, AdminResponse, Defaults,
     answers::{Answers, Frame, Stalled},
-    dispatch, export, socket, warm,
+    dispatch, export, import, socket, warm,
 };
 use crate::{
     lanes::{Blocking, Lane},
@@ -112,7 +112,9 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
     match request {
         Ok(request) => {
             tracing::info!(request = %line.trim(), "admin request");
-            tokio::join!(execute(request, registry, defaults, answers), responses);
+            // Content may follow.
+            reading.get_mut().set_limit(u64::MAX);
+            tokio::join!(execute(request, registry, defaults, answers, &mut reading), responses);
         }
         Err(error) => {
             answers.offer(AdminResponse::Failed { message: format!("invalid admin request: {error}") });
@@ -123,12 +125,19 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
 }
 
 /// Executes a request: blocking work on a job thread, which goes on after this returns.
-async fn execute(request: AdminRequest, registry: Arc<Registry>, defaults: Defaults, answers: Answers) {
+async fn execute(
+    request: AdminRequest,
+    registry: Arc<Registry>,
+    defaults: Defaults,
+    answers: Answers,
+    content: &mut (impl AsyncRead + Unpin),
+) {
     match &request {
         AdminRequest::Warm { images, platforms } => return warm::serve(&registry, images, platforms, answers).await,
         AdminRequest::Export { images, platforms } => {
             return export::serve(&registry, images, platforms, answers).await;
         }
+        AdminRequest::Import(import) => return import::serve(&registry, import, content, &answers).await,
         _ => {}
     }
     let lanes = registry.lanes().clone();

@@ -2,7 +2,7 @@
 //! there is none.
 
 use std::{
-    io::{BufRead, BufReader, Read as _, Write},
+    io::{BufRead, BufReader, BufWriter, Read as _, Write},
     ops::ControlFlow,
     os::unix::net::UnixStream,
     path::Path,
@@ -22,6 +22,8 @@ use crate::{
 
 /// The longest chunk of content that is accepted.
 const MAX_CHUNK_BYTES: usize = 16 << 20;
+/// The bytes of content that are sent at a time.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// Executes the request in the running server, and shows each response. Returns the last one.
 ///
@@ -88,8 +90,46 @@ fn parse(line: &str) -> Result<AdminResponse, Failure> {
     serde_json::from_str(line).map_err(|error| Failure::failed(format!("the server is of another version: {error}")))
 }
 
+/// Executes a request in the running server that content follows. `send_content` gets the digests of the blobs that are
+/// wanted. Returns the last response.
+///
+/// # Errors
+/// [`Failure`] if no server uses the volume, the request fails, or `send_content` does.
+pub(super) fn upload(
+    io: &Blocking,
+    config: &config::StorageConfig,
+    request: &AdminRequest,
+    send_content: impl FnOnce(&[String], &mut dyn Write) -> Result<(), Failure>,
+) -> Result<AdminResponse, Failure> {
+    let stream = send(io, running(io, config)?, request)?;
+    let mut reading = BufReader::new(stream.try_clone().map_err(left)?);
+    let wanted = match next(&mut reading)? {
+        AdminResponse::ImportWanted { blobs } => blobs,
+        other => return conclude(other, &mut |_| {}),
+    };
+    let mut writing = BufWriter::with_capacity(BUFFER_BYTES, stream);
+    let sent = send_content(&wanted, &mut writing).and_then(|()| writing.flush().map_err(left));
+    // A server that refuses it says why and closes: that is more than the failed write.
+    match (next(&mut reading), sent) {
+        (Ok(AdminResponse::Failed { message }), _) => Err(Failure::failed(message)),
+        (_, Err(error)) => Err(error),
+        (last, Ok(())) => last,
+    }
+}
+
+fn next(reading: &mut impl BufRead) -> Result<AdminResponse, Failure> {
+    let mut line = String::new();
+    match reading.read_line(&mut line).map_err(left)? {
+        0 => Err(left("the connection was closed")),
+        _ => parse(&line),
+    }
+}
+
 /// Returns the directory of the running server.
-fn running<'a>(io: &Blocking, config: &'a config::StorageConfig) -> Result<&'a Path, Failure> {
+///
+/// # Errors
+/// [`Failure`] if no server uses the volume.
+pub(super) fn running<'a>(io: &Blocking, config: &'a config::StorageConfig) -> Result<&'a Path, Failure> {
     let root = config.rootdirectory.value();
     let is_in_use = std::fs::metadata(root).is_ok_and(|found| found.is_dir())
         && Storage::is_in_use(io, root).map_err(Failure::failed)?;

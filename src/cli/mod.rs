@@ -13,6 +13,7 @@ mod gc;
 mod health;
 mod htpasswd;
 mod image_list;
+mod import;
 mod listeners;
 mod logging;
 mod own_certificate;
@@ -96,6 +97,9 @@ enum Command {
     /// Write images into an archive for docker, podman, skopeo, or another Entrepot.
     #[command(after_help = export::HELP)]
     Export(export::ExportOptions),
+    /// Push the images of an archive, or put them into the mirror's cache.
+    #[command(after_help = import::HELP)]
+    Import(import::ImportOptions),
     /// Count what fills the disk: by upstream, repository and tag.
     #[command(after_help = du::HELP)]
     Du(du::DuOptions),
@@ -201,6 +205,7 @@ pub fn run(io: &Blocking, arguments: impl IntoIterator<Item = OsString>) -> Exit
         Ok(Command::Rm(options)) => rm::run(io, options),
         Ok(Command::Warm(options)) => warm::run(io, options),
         Ok(Command::Export(options)) => export::run(io, options),
+        Ok(Command::Import(options)) => import::run(io, options),
         Ok(Command::Du(options)) => du::run(io, options),
         Ok(Command::Access(command)) => access::run(io, command),
         Ok(Command::Htpasswd(options)) => htpasswd::run(io, options),

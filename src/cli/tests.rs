@@ -21,7 +21,8 @@ fn file(command: Command) -> Option<PathBuf> {
         | Command::Verify(_)
         | Command::Du(_)
         | Command::Warm(_)
-        | Command::Export(_) => None,
+        | Command::Export(_)
+        | Command::Import(_) => None,
     }
 }
 

@@ -47,6 +47,7 @@ pub use pull::image_content::{ImageContent, ImageError};
 pub use pull::listing::NamePage;
 pub use pull::referrers::Referrers;
 pub use pull::warm::{OnWarmEvent, WarmEvent, WarmImage};
+pub use push::import::{ImportWriter, ManifestImport};
 pub use push::push_manifest::{ManifestPush, PushResult};
 pub use push::uploads::UploadWriter;
 use rebuild::rebuilds::Rebuilds;

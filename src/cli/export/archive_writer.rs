@@ -1,12 +1,18 @@
 //! Writes the archive: an OCI image layout (image-spec, `image-layout.md`) with docker's `manifest.json`, as a tar. What
 //! describes the images comes first, so that the rest can be read in order.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use super::exported_images::{ExportedImages, InvalidExport, blob_path};
+use super::exported_images::{ExportedImages, InvalidExport};
 use crate::oci::{Digest, Hasher};
 
 const BLOCK_BYTES: usize = 512;
+/// The document that lists the images. Its time is that of the export, since an import may need it: the upstreams' tags
+/// were so then.
+const INDEX: &str = "index.json";
 
 /// An archive under construction.
 pub(super) struct ArchiveWriter<'a> {
@@ -53,10 +59,10 @@ impl<'a> ArchiveWriter<'a> {
         }
         images.complete()?;
         self.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        self.file("index.json", images.index()?.to_string().as_bytes())?;
+        self.file(INDEX, images.index()?.to_string().as_bytes())?;
         self.file("manifest.json", images.docker_manifest()?.to_string().as_bytes())?;
         for (digest, bytes) in images.manifests() {
-            self.file(&blob_path(digest), bytes)?;
+            self.file(&digest.layout_path(), bytes)?;
         }
         Ok(())
     }
@@ -67,7 +73,7 @@ impl<'a> ArchiveWriter<'a> {
     /// [`ArchiveError::Damaged`] if that one was incomplete, [`ArchiveError::Write`] if the output fails.
     pub(super) fn begin(&mut self, digest: Digest, bytes: u64) -> Result<(), ArchiveError> {
         self.end()?;
-        self.header(&blob_path(&digest), bytes)?;
+        self.header(&digest.layout_path(), bytes)?;
         self.entry = Some(Entry { digest, bytes, taken: 0, hasher: digest.hasher() });
         Ok(())
     }
@@ -114,6 +120,9 @@ impl<'a> ArchiveWriter<'a> {
         header.set_path(name)?;
         header.set_size(bytes);
         header.set_mode(0o644);
+        if name == INDEX {
+            header.set_mtime(now());
+        }
         header.set_cksum();
         self.put(header.as_bytes())
     }
@@ -128,4 +137,9 @@ impl<'a> ArchiveWriter<'a> {
         self.written += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// Seconds since the epoch.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

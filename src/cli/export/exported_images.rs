@@ -124,7 +124,7 @@ impl ExportedImages {
             if !CONFIG_TYPES.contains(&config.media_type.as_str()) || !seen.insert(&image.image) {
                 continue;
             }
-            let path = |blob: &Descriptor| blob_path(&blob.digest);
+            let path = |blob: &Descriptor| blob.digest.layout_path();
             let tags = image.tag.iter().map(|_| &image.image).collect::<Vec<_>>();
             let layers = layers.iter().map(path).collect::<Vec<_>>();
             entries.push(json!({ "Config": path(config), "RepoTags": tags, "Layers": layers }));
@@ -153,9 +153,4 @@ impl ExportedImages {
         let bytes = digest.parse().ok().and_then(|digest: Digest| self.manifests.get(&digest));
         bytes.ok_or_else(|| InvalidExport::Manifest(digest.to_owned()))
     }
-}
-
-/// The path of a blob in an image layout.
-pub(super) fn blob_path(digest: &Digest) -> String {
-    format!("blobs/{}/{}", digest.algorithm().as_str(), digest.hex())
 }
