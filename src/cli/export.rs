@@ -36,16 +36,17 @@ pub(super) struct ExportOptions {
     source: ConfigOptions,
 }
 
+// Wrapped where it is shown.
 pub(super) const HELP: &str = "\
-The archive is an OCI image layout with docker's manifest.json beside it: `docker load`, `podman load`, `ctr
-images import`, `skopeo copy docker-archive:FILE:NAME` and `oci-archive:FILE:TAG` read it (the latter finds an
-image of docker's own media types only without :TAG, if it is the only one). A layer that several images share
-is in it once. The running server reads the images, and fetches what is not here; every digest is
-verified while it is written. A file appears under its name only when it is whole.
+The archive is an OCI image layout with docker's manifest.json beside it: `docker load`, `podman load`, `ctr \
+images import`, `skopeo copy docker-archive:FILE:NAME` and `oci-archive:FILE:TAG` read it (the latter finds an \
+image of docker's own media types only without :TAG, if it is the only one). A layer that several images share \
+is in it once. The running server reads the images, and fetches what is not here; every digest is verified while \
+it is written. A file appears under its name only when it is whole.
 
-Of an image for several platforms, the one of this machine is written, or the one that --platform names. With
-`--platform all` the index is kept with all its platforms, and the image keeps its digest; `docker load`
-without the containerd image store then takes the one of this machine.
+Of an image for several platforms, the one of this machine is written, or the one that --platform names. With \
+`--platform all` the index is kept with all its platforms, and the image keeps its digest; `docker load` without \
+the containerd image store then takes the one of this machine.
 
 Examples:
   entrepot export --data ./registry nginx:1.27 org/app:2 --output images.tar

@@ -24,23 +24,24 @@ pub(super) struct WarmOptions {
     source: ConfigOptions,
 }
 
+// Wrapped where it is shown.
 pub(super) const HELP: &str = "\
-The running server fetches the images as for a pull: what is here already is not fetched, what a client pulls
-at the same time is fetched once, and all of it counts as used now. It stops when this command is ended.
-Of an image for several platforms, the one of this machine is fetched, or those that --platform names.
+The running server fetches the images as for a pull: what is here already is not fetched, what a client pulls at \
+the same time is fetched once, and all of it counts as used now. It stops when this command is ended. Of an \
+image for several platforms, the one of this machine is fetched, or those that --platform names.
 
-A --file is read as a compose file (services.*.image, with ${VAR:-default} from the environment) or as
-Kubernetes YAML (every container's image, and image volumes) if it is one; else it has one image a line, and
-# begins a comment. Names are completed as docker does: nginx is docker.io/library/nginx:latest. A registry
-has to be one of the server's upstreams; a repository that was pushed here counts as here.
+A --file is read as a compose file (services.*.image, with ${VAR:-default} from the environment) or as \
+Kubernetes YAML (every container's image, and image volumes) if it is one; else it has one image a line, and # \
+begins a comment. Names are completed as docker does: nginx is docker.io/library/nginx:latest. A registry has to \
+be one of the server's upstreams; a repository that was pushed here counts as here.
 
-With --json, result is warmed, stale (the upstream could not be asked whether the tag has moved) or failed,
-and fetched and present are bytes.
+With --json, result is warmed, stale (the upstream could not be asked whether the tag has moved) or failed, and \
+fetched and present are bytes.
 
 Examples:
   entrepot warm --data ./registry nginx:1.27 postgres:17
   entrepot warm --data ./registry --file compose.yaml --platform linux/amd64,linux/arm64
-  kubectl get pods --all-namespaces --output yaml | entrepot warm --file - --config /etc/entrepot.yml
+  kubectl get pods -A -o yaml | entrepot warm --file - --data ./registry
 
 The server does it by itself, too, for the images in proxy.warm, every proxy.warminterval (1h).
 
