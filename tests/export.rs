@@ -6,6 +6,7 @@ use std::{
     io::Read as _,
     path::{Path, PathBuf},
     process::Stdio,
+    thread,
     time::Duration,
 };
 
@@ -167,6 +168,22 @@ fn a_pipe_gets_what_a_file_gets() {
     let refused = process::run("export to a terminal", terminal, LONG);
     assert_eq!(refused.status.code(), Some(2));
     assert!(refused.output.contains("not written to a terminal"), "{}", refused.output);
+}
+
+/// A pipe that is read late is waited for.
+#[test]
+fn a_slow_pipe_gets_all_of_it() {
+    let (upstream, image) = (Upstream::plain(), Image::of_layers(Format::Oci, &[Blob::window(5, 20 << 20)]));
+    upstream.add("org/app", "1", &image);
+    let server = Server::mirroring(&upstream);
+    let mut command = process::command(BINARY);
+    command.arg("export").arg("--data").arg(server.data()).arg("org/app:1").stdout(Stdio::piped());
+    let child = command.spawn().unwrap();
+    // Longer than the server waits for the client of another command.
+    thread::sleep(Duration::from_secs(12));
+    let piped = child.wait_with_output().unwrap();
+    assert!(piped.status.success());
+    assert_eq!(entries(&piped.stdout)[&format!("blobs/sha256/{}", hex(&image.layer().digest))], image.layer().bytes);
 }
 
 /// Whatever fails, there is no file, and the one that was there before stays.

@@ -99,7 +99,7 @@ async fn import(
         receive(writer, *bytes, content).await?;
         sent += bytes;
     }
-    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(request.at);
+    let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(request.at)).unwrap_or(SystemTime::UNIX_EPOCH);
     for (place, (digest, bytes)) in (1..).zip(&manifests) {
         let document = read(content, *bytes).await?;
         let tags = if place == manifests.len() { tags.clone() } else { Vec::new() };

@@ -33,7 +33,8 @@ const IO_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a failed accept.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 const MAX_REQUEST_BYTES: u64 = 1 << 20;
-/// The timeout for writing a chunk of content: its client writes it to wherever it goes before it reads the next one.
+const MAX_LOGGED_CHARS: usize = 300;
+/// The timeout for writing a response with content: its client writes that to wherever it goes before it reads on.
 const CONTENT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The admin socket. Dropping it removes its file.
@@ -107,11 +108,13 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
         return;
     }
     let request: Result<AdminRequest, _> = serde_json::from_str(&line);
-    let (answers, waiting, stalled) = Answers::channel(matches!(request, Ok(AdminRequest::Export { .. })));
-    let responses = write_responses(writing, waiting, &stalled, &line);
+    let sends_content = matches!(request, Ok(AdminRequest::Export { .. }));
+    let (answers, waiting, stalled) = Answers::channel(sends_content);
+    let limit = if sends_content { CONTENT_TIMEOUT } else { IO_TIMEOUT };
+    let responses = write_responses(writing, waiting, &stalled, limit);
     match request {
         Ok(request) => {
-            tracing::info!(request = %line.trim(), "admin request");
+            tracing::info!(request = %shown(&line), "admin request");
             // Content may follow.
             reading.get_mut().set_limit(u64::MAX);
             tokio::join!(execute(request, registry, defaults, answers, &mut reading), responses);
@@ -122,6 +125,12 @@ async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults:
             responses.await;
         }
     }
+}
+
+/// Returns the begin of a request, for the log: it may list thousands of blobs.
+fn shown(request: &str) -> &str {
+    let request = request.trim();
+    request.char_indices().nth(MAX_LOGGED_CHARS).map_or(request, |(end, _)| &request[..end])
 }
 
 /// Executes a request: blocking work on a job thread, which goes on after this returns.
@@ -153,12 +162,12 @@ async fn write_responses(
     mut writing: OwnedWriteHalf,
     mut waiting: mpsc::Receiver<Frame>,
     stalled: &Stalled,
-    request: &str,
+    limit: Duration,
 ) {
     while let Some(frame) = waiting.recv().await {
-        let (message, chunk, limit) = match frame {
-            Frame::Message(message) => (message, Bytes::new(), IO_TIMEOUT),
-            Frame::Chunk(chunk) => (AdminResponse::Chunk { bytes: chunk.len() as u64 }, chunk, CONTENT_TIMEOUT),
+        let (message, chunk) = match frame {
+            Frame::Message(message) => (message, Bytes::new()),
+            Frame::Chunk(chunk) => (AdminResponse::Chunk { bytes: chunk.len() as u64 }, chunk),
         };
         let Ok(line) = serde_json::to_string(&message) else { return };
         let write = async {
@@ -169,7 +178,7 @@ async fn write_responses(
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => {
-                tracing::warn!(request = %request.trim(), "admin client stopped reading");
+                tracing::warn!("admin client stopped reading");
                 stalled.store(true, Ordering::SeqCst);
                 return;
             }
