@@ -24,3 +24,4 @@ pub mod policy;
 // 0
 pub mod lanes;
 pub mod oci;
+pub mod yaml;

@@ -12,7 +12,7 @@ mod tokens;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All parsers. The names are those of their folders in `seeds/` and their files in `fuzz_targets/`.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     ("challenge", headers::challenge),
     ("config", documents::config),
     ("content_range", headers::content_range),
@@ -20,6 +20,7 @@ pub const TARGETS: [Target; 18] = [
     ("domain", nouns::domain),
     ("forwarded", headers::forwarded),
     ("htpasswd", documents::htpasswd),
+    ("image_name", nouns::image_name),
     ("link", documents::link),
     ("manifest", documents::manifest),
     ("media_type", nouns::media_type),

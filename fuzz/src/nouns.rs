@@ -7,7 +7,9 @@ use std::{
     sync::LazyLock,
 };
 
-use entrepot::oci::{Digest, Domain, MediaType, NamePattern, Reference, Repository, RepositoryName, Tag, UploadId};
+use entrepot::oci::{
+    Digest, Domain, ImageName, MediaType, NamePattern, Reference, Repository, RepositoryName, Tag, UploadId,
+};
 use regex_lite::Regex;
 
 /// distribution-spec, "Pulling manifests", as it stands there.
@@ -40,6 +42,19 @@ pub(super) fn name(data: &[u8]) {
         stays_below(text, text.split('/').count());
         assert!(!text.split('/').any(|part| part.starts_with(['_', '.', '-'])), "no folder of the layout's own");
     }
+}
+
+/// Names of images: completed, a name means the same.
+pub(super) fn image_name(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let Ok(image) = text.parse::<ImageName>() else { return };
+    let full: ImageName = image.to_string().parse().expect("its own spelling");
+    assert_eq!(
+        (&full.domain, &full.name, full.reference()),
+        (&image.domain, &image.name, image.reference()),
+        "{text:?}"
+    );
+    stays_below(image.name.as_str(), image.name.as_str().split('/').count());
 }
 
 /// Tags and digests as references of manifests.

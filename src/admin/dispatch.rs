@@ -53,6 +53,10 @@ fn execute(
             Ok(name) => AdminResponse::removed(volume.remove(&name, Mode::new(*dry_run)), &name, *dry_run),
             Err(message) => AdminResponse::Failed { message },
         },
+        AdminRequest::Warm { .. } | AdminRequest::Export { .. } | AdminRequest::Import(_) => {
+            let message = "only a running server has images: start one with `entrepot serve`".to_owned();
+            AdminResponse::Failed { message }
+        }
         AdminRequest::Du { tags } => match AdminRequest::disk_usage(tags.as_ref()) {
             Ok(count) => {
                 AdminResponse::Counted(volume.count(&count, &mut |event| send(AdminResponse::usage(event)))?.into())

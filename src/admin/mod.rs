@@ -3,15 +3,23 @@
 //! socket to its owner and root.
 //!
 //! A request is one line of JSON; the response is one or more lines, and the last one states the result
-//! (`protocol.rs`). `server.rs` accepts connections; `dispatch.rs` calls the registry, which does the work.
+//! (`protocol.rs`). The bytes of exported content stand between the lines, those of imported content after
+//! the request. `server.rs` accepts connections; `dispatch.rs` calls the registry, which does the work.
 
+mod answers;
 mod dispatch;
+mod export;
+mod image_messages;
+mod images;
+mod import;
 mod protocol;
 mod server;
 mod socket;
 mod usage_report;
+mod warm;
 
 pub use dispatch::{Defaults, dispatch};
+pub use image_messages::{BlobSize, ExportedImage, ImageResult, ImportRequest};
 pub use protocol::{AdminRequest, AdminResponse};
 pub use server::{AdminAcceptor, AdminSocket};
 pub use socket::connect;

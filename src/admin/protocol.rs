@@ -4,7 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::usage_report::{self, DiskUsage, RepositoryUsage, SourceUsage, TagUsage};
+use super::{
+    image_messages::{BlobSize, ExportedImage, ImageResult, ImportRequest},
+    usage_report::{self, DiskUsage, RepositoryUsage, SourceUsage, TagUsage},
+};
 use crate::{
     oci::{InvalidName, NamePattern, RepositoryName},
     registry::{
@@ -43,6 +46,22 @@ pub enum AdminRequest {
     Du {
         /// The repositories to count with their tags: a pattern in the syntax of `proxy.hosted`.
         tags: Option<String>,
+    },
+    /// Fetches images into the cache.
+    Warm {
+        /// Their names, as docker takes them.
+        images: Vec<String>,
+        /// Their platforms, such as `linux/amd64`, or `all`; the server's own if there is none.
+        platforms: Vec<String>,
+    },
+    /// Takes an image. Its content follows the response that says which of it is wanted.
+    Import(ImportRequest),
+    /// Sends the content of images.
+    Export {
+        /// Their names, as docker takes them.
+        images: Vec<String>,
+        /// A platform, or `all`; the server's own if there is none.
+        platforms: Vec<String>,
     },
 }
 
@@ -152,6 +171,81 @@ pub enum AdminResponse {
     Tag(TagUsage),
     /// The end of a usage report.
     Counted(DiskUsage),
+    /// An image is being fetched.
+    ImageBegun {
+        /// Its full name.
+        image: String,
+    },
+    /// An image consists of these blobs.
+    ImagePlanned {
+        /// Its full name.
+        image: String,
+        /// The blobs.
+        blobs: Vec<BlobSize>,
+    },
+    /// The progress of a blob.
+    BlobProgress {
+        /// The full name of an image that it is fetched for.
+        image: String,
+        /// The blob.
+        digest: String,
+        /// Its bytes here.
+        bytes: u64,
+        /// Its size.
+        of: u64,
+    },
+    /// The result for an image.
+    Image(ImageResult),
+    /// The end of fetching images.
+    Warmed {
+        /// The images, each once.
+        images: u64,
+        /// Those that failed.
+        failed: u64,
+        /// Bytes fetched.
+        fetched: u64,
+        /// Bytes that were here, or came for another request.
+        present: u64,
+    },
+    /// An image that is exported. All of them come first.
+    Export(ExportedImage),
+    /// A blob of the exported images follows in chunks, each once: first the manifests.
+    BlobBegun {
+        /// The blob.
+        digest: String,
+        /// Its size.
+        bytes: u64,
+        /// True for a manifest.
+        manifest: bool,
+    },
+    /// So many bytes of the blob follow this line.
+    Chunk {
+        /// Their number.
+        bytes: u64,
+    },
+    /// The end of an export.
+    Exported {
+        /// The images, each once.
+        images: u64,
+        /// Their blobs, manifests included.
+        blobs: u64,
+    },
+    /// The content of an import that is wanted: first these blobs in the order of the request, then all manifests.
+    ImportWanted {
+        /// The digests.
+        blobs: Vec<String>,
+    },
+    /// An image was imported.
+    Imported {
+        /// The repository that it is in.
+        repository: String,
+        /// True if that is mirrored.
+        mirrored: bool,
+        /// Bytes of blobs that were sent.
+        sent: u64,
+        /// Bytes of blobs that were here.
+        present: u64,
+    },
     /// The request failed.
     Failed {
         /// The reason, in one line.
@@ -249,6 +343,9 @@ impl AdminResponse {
                 | Self::Collected { .. }
                 | Self::Removed { .. }
                 | Self::Counted(_)
+                | Self::Warmed { .. }
+                | Self::Exported { .. }
+                | Self::Imported { .. }
                 | Self::Failed { .. }
         )
     }

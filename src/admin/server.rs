@@ -1,27 +1,28 @@
 //! The server's side of the admin socket: accepts connections, reads one request from each, runs it on a job thread
-//! (`dispatch.rs`) and writes the responses.
+//! (`dispatch.rs`) or, if it pulls images, as asynchronous work (`warm.rs`, `export.rs`, `import.rs`), and writes the responses.
 
 use std::{
     io,
-    ops::ControlFlow,
     os::unix::net::UnixListener as StdListener,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{UnixListener, UnixStream},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     runtime::Handle,
     sync::mpsc,
     time::timeout,
 };
 
-use super::{AdminResponse, Defaults, dispatch, socket};
+use super::{
+    AdminRequest, AdminResponse, Defaults,
+    answers::{Answers, Frame, Stalled},
+    dispatch, export, import, socket, warm,
+};
 use crate::{
     lanes::{Blocking, Lane},
     registry::Registry,
@@ -31,9 +32,10 @@ use crate::{
 const IO_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a failed accept.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
-const MAX_REQUEST_BYTES: u64 = 64 << 10;
-/// The most responses queued for a slow client; beyond it, the work waits.
-const MAX_QUEUED_RESPONSES: usize = 256;
+const MAX_REQUEST_BYTES: u64 = 1 << 20;
+const MAX_LOGGED_CHARS: usize = 300;
+/// The timeout for writing a response with content: its client writes that to wherever it goes before it reads on.
+const CONTENT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The admin socket. Dropping it removes its file.
 #[derive(Debug)]
@@ -97,57 +99,86 @@ impl Drop for AdminSocket {
     }
 }
 
-/// The channel for a request's responses.
-struct Answers {
-    sender: mpsc::Sender<AdminResponse>,
-    /// True if the client is connected but does not read.
-    stalled: Arc<AtomicBool>,
-}
-
-impl Answers {
-    /// Sends a response, and returns `Break` if the request is to be cancelled: when the client has left, not when it
-    /// only stops reading.
-    fn send(&self, answer: AdminResponse) -> ControlFlow<()> {
-        match self.sender.blocking_send(answer) {
-            Err(_) if !self.stalled.load(Ordering::SeqCst) => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        }
-    }
-}
-
-/// Reads one request and writes its responses.
+/// Reads one request, executes it and writes its responses.
 async fn serve_connection(stream: UnixStream, registry: Arc<Registry>, defaults: Defaults) {
-    let (reading, mut writing) = stream.into_split();
+    let (reading, writing) = stream.into_split();
     let mut line = String::new();
     let mut reading = BufReader::new(reading.take(MAX_REQUEST_BYTES));
     if !matches!(timeout(IO_TIMEOUT, reading.read_line(&mut line)).await, Ok(Ok(1..))) {
         return;
     }
-    let (sender, mut waiting) = mpsc::channel(MAX_QUEUED_RESPONSES);
-    let stalled = Arc::new(AtomicBool::new(false));
-    match serde_json::from_str(&line) {
+    let request: Result<AdminRequest, _> = serde_json::from_str(&line);
+    let sends_content = matches!(request, Ok(AdminRequest::Export { .. }));
+    let (answers, waiting, stalled) = Answers::channel(sends_content);
+    let limit = if sends_content { CONTENT_TIMEOUT } else { IO_TIMEOUT };
+    let responses = write_responses(writing, waiting, &stalled, limit);
+    match request {
         Ok(request) => {
-            tracing::info!(request = %line.trim(), "admin request");
-            let lanes = registry.lanes().clone();
-            let answers = Answers { sender, stalled: Arc::clone(&stalled) };
-            let work = move |io: &Blocking| {
-                let last = dispatch(&request, &registry.maintenance(io), defaults, |answer| answers.send(answer));
-                let _ = answers.send(last);
-            };
-            drop(lanes.start(Lane::Job, work));
+            tracing::info!(request = %shown(&line), "admin request");
+            // Content may follow.
+            reading.get_mut().set_limit(u64::MAX);
+            tokio::join!(execute(request, registry, defaults, answers, &mut reading), responses);
         }
         Err(error) => {
-            let _ = sender.try_send(AdminResponse::Failed { message: format!("invalid admin request: {error}") });
-            drop(sender);
+            answers.offer(AdminResponse::Failed { message: format!("invalid admin request: {error}") });
+            drop(answers);
+            responses.await;
         }
     }
-    while let Some(answer) = waiting.recv().await {
-        let Ok(answer) = serde_json::to_string(&answer) else { return };
-        match timeout(IO_TIMEOUT, writing.write_all(format!("{answer}\n").as_bytes())).await {
+}
+
+/// Returns the begin of a request, for the log: it may list thousands of blobs.
+fn shown(request: &str) -> &str {
+    let request = request.trim();
+    request.char_indices().nth(MAX_LOGGED_CHARS).map_or(request, |(end, _)| &request[..end])
+}
+
+/// Executes a request: blocking work on a job thread, which goes on after this returns.
+async fn execute(
+    request: AdminRequest,
+    registry: Arc<Registry>,
+    defaults: Defaults,
+    answers: Answers,
+    content: &mut (impl AsyncRead + Unpin),
+) {
+    match &request {
+        AdminRequest::Warm { images, platforms } => return warm::serve(&registry, images, platforms, answers).await,
+        AdminRequest::Export { images, platforms } => {
+            return export::serve(&registry, images, platforms, answers).await;
+        }
+        AdminRequest::Import(import) => return import::serve(&registry, import, content, &answers).await,
+        _ => {}
+    }
+    let lanes = registry.lanes().clone();
+    let work = move |io: &Blocking| {
+        let last = dispatch(&request, &registry.maintenance(io), defaults, |answer| answers.send(answer));
+        let _ = answers.send(last);
+    };
+    drop(lanes.start(Lane::Job, work));
+}
+
+/// Writes the responses until the work has ended or the client has left.
+async fn write_responses(
+    mut writing: OwnedWriteHalf,
+    mut waiting: mpsc::Receiver<Frame>,
+    stalled: &Stalled,
+    limit: Duration,
+) {
+    while let Some(frame) = waiting.recv().await {
+        let (message, chunk) = match frame {
+            Frame::Message(message) => (message, Bytes::new()),
+            Frame::Chunk(chunk) => (AdminResponse::Chunk { bytes: chunk.len() as u64 }, chunk),
+        };
+        let Ok(line) = serde_json::to_string(&message) else { return };
+        let write = async {
+            writing.write_all(format!("{line}\n").as_bytes()).await?;
+            writing.write_all(&chunk).await
+        };
+        match timeout(limit, write).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => {
-                tracing::warn!(request = %line.trim(), "admin client stopped reading; its request continues");
+                tracing::warn!("admin client stopped reading");
                 stalled.store(true, Ordering::SeqCst);
                 return;
             }

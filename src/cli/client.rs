@@ -2,8 +2,9 @@
 //! there is none.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, BufWriter, Read as _, Write},
     ops::ControlFlow,
+    os::unix::net::UnixStream,
     path::Path,
     time::Duration,
 };
@@ -18,6 +19,136 @@ use crate::{
     registry::Volume,
     storage::Storage,
 };
+
+/// The longest chunk of content that is accepted.
+const MAX_CHUNK_BYTES: usize = 16 << 20;
+/// The bytes of content that are sent at a time.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// Executes the request in the running server, and shows each response. Returns the last one.
+///
+/// # Errors
+/// [`Failure`] if no server uses the volume, or the request fails.
+pub(super) fn ask_running(
+    io: &Blocking,
+    config: &config::StorageConfig,
+    request: &AdminRequest,
+    mut show: impl FnMut(&AdminResponse),
+) -> Result<AdminResponse, Failure> {
+    let last = ask(io, running(io, config)?, request, &mut show)?;
+    conclude(last, &mut show)
+}
+
+/// A part of a response with content.
+pub(super) enum Received<'a> {
+    /// A response, the last one included.
+    Response(&'a AdminResponse),
+    /// Bytes of content.
+    Chunk(&'a [u8]),
+}
+
+/// Executes a request in the running server that is answered with content, and passes everything to `take`, whose first
+/// error ends the request.
+///
+/// # Errors
+/// [`Failure`] if no server uses the volume, the request fails, or `take` does.
+pub(super) fn receive(
+    io: &Blocking,
+    config: &config::StorageConfig,
+    request: &AdminRequest,
+    mut take: impl FnMut(Received<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut reading = BufReader::new(send(io, running(io, config)?, request)?);
+    let (mut line, mut chunk) = (String::new(), Vec::new());
+    loop {
+        line.clear();
+        if reading.read_line(&mut line).map_err(left)? == 0 {
+            return Err(left("the connection was closed"));
+        }
+        let answer = parse(&line)?;
+        match &answer {
+            AdminResponse::Failed { message } => return Err(Failure::failed(message)),
+            AdminResponse::Chunk { bytes } => {
+                let bytes = usize::try_from(*bytes).ok().filter(|bytes| *bytes <= MAX_CHUNK_BYTES);
+                chunk.resize(bytes.ok_or_else(|| left("a chunk is too long"))?, 0);
+                reading.read_exact(&mut chunk).map_err(left)?;
+                take(Received::Chunk(&chunk))?;
+            }
+            answer => take(Received::Response(answer))?,
+        }
+        if answer.is_last() {
+            return Ok(());
+        }
+    }
+}
+
+fn left(error: impl std::fmt::Display) -> Failure {
+    Failure::failed(format!("the server left in the middle: {error}"))
+}
+
+fn parse(line: &str) -> Result<AdminResponse, Failure> {
+    serde_json::from_str(line).map_err(|error| Failure::failed(format!("the server is of another version: {error}")))
+}
+
+/// Executes a request in the running server that content follows. `send_content` gets the digests of the blobs that are
+/// wanted. Returns the last response.
+///
+/// # Errors
+/// [`Failure`] if no server uses the volume, the request fails, or `send_content` does.
+pub(super) fn upload(
+    io: &Blocking,
+    config: &config::StorageConfig,
+    request: &AdminRequest,
+    send_content: impl FnOnce(&[String], &mut dyn Write) -> Result<(), Failure>,
+) -> Result<AdminResponse, Failure> {
+    let stream = send(io, running(io, config)?, request)?;
+    let mut reading = BufReader::new(stream.try_clone().map_err(left)?);
+    let wanted = match next(&mut reading)? {
+        AdminResponse::ImportWanted { blobs } => blobs,
+        other => return conclude(other, &mut |_| {}),
+    };
+    let mut writing = BufWriter::with_capacity(BUFFER_BYTES, stream);
+    let sent = send_content(&wanted, &mut writing).and_then(|()| writing.flush().map_err(left));
+    // A server that refuses it says why and closes: that is more than the failed write.
+    match (next(&mut reading), sent) {
+        (Ok(AdminResponse::Failed { message }), _) => Err(Failure::failed(message)),
+        (_, Err(error)) => Err(error),
+        (last, Ok(())) => last,
+    }
+}
+
+fn next(reading: &mut impl BufRead) -> Result<AdminResponse, Failure> {
+    let mut line = String::new();
+    match reading.read_line(&mut line).map_err(left)? {
+        0 => Err(left("the connection was closed")),
+        _ => parse(&line),
+    }
+}
+
+/// Returns the directory of the running server.
+///
+/// # Errors
+/// [`Failure`] if no server uses the volume.
+pub(super) fn running<'a>(io: &Blocking, config: &'a config::StorageConfig) -> Result<&'a Path, Failure> {
+    let root = config.rootdirectory.value();
+    let is_in_use = std::fs::metadata(root).is_ok_and(|found| found.is_dir())
+        && Storage::is_in_use(io, root).map_err(Failure::failed)?;
+    if !is_in_use {
+        let at = root.display();
+        let message =
+            format!("no server runs on {at}: start one with `entrepot serve --data {at}`, or name another with --data");
+        return Err(Failure::failed(message));
+    }
+    Ok(root)
+}
+
+fn conclude(last: AdminResponse, show: &mut impl FnMut(&AdminResponse)) -> Result<AdminResponse, Failure> {
+    show(&last);
+    match last {
+        AdminResponse::Failed { message } => Err(Failure::failed(message)),
+        last => Ok(last),
+    }
+}
 
 /// Executes the request and shows each response. Returns the last one.
 pub(super) fn perform(
@@ -36,11 +167,7 @@ pub(super) fn perform(
         true => ask(io, root.value(), request, &mut show)?,
         false => alone(io, config, request, &mut show).map_err(Failure::failed)?,
     };
-    show(&last);
-    match last {
-        AdminResponse::Failed { message } => Err(Failure::failed(message)),
-        last => Ok(last),
-    }
+    conclude(last, &mut show)
 }
 
 fn ask(
@@ -49,6 +176,18 @@ fn ask(
     request: &AdminRequest,
     show: &mut impl FnMut(&AdminResponse),
 ) -> Result<AdminResponse, Failure> {
+    for line in BufReader::new(send(io, root, request)?).lines() {
+        let answer = parse(&line.map_err(left)?)?;
+        if answer.is_last() {
+            return Ok(answer);
+        }
+        show(&answer);
+    }
+    Err(Failure::failed("the server left in the middle: what was done until then is done"))
+}
+
+/// Connects to the server and sends the request.
+fn send(io: &Blocking, root: &Path, request: &AdminRequest) -> Result<UnixStream, Failure> {
     let unanswered = |error: &dyn std::fmt::Display| {
         Failure::failed(format!(
             "{} is in use by a process that cannot be asked: {error}; nothing was looked at, nothing removed",
@@ -58,16 +197,7 @@ fn ask(
     let mut stream = admin::connect(io, root).map_err(|error| unanswered(&error))?;
     let line = serde_json::to_string(request).map_err(Failure::failed)?;
     stream.write_all(format!("{line}\n").as_bytes()).map_err(|error| unanswered(&error))?;
-    for line in BufReader::new(stream).lines() {
-        let line = line.map_err(|error| Failure::failed(format!("the server left in the middle: {error}")))?;
-        let answer: AdminResponse = serde_json::from_str(&line)
-            .map_err(|error| Failure::failed(format!("the server is of another version: {error}")))?;
-        if answer.is_last() {
-            return Ok(answer);
-        }
-        show(&answer);
-    }
-    Err(Failure::failed("the server left in the middle: what was done until then is done"))
+    Ok(stream)
 }
 
 fn alone(

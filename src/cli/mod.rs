@@ -7,10 +7,13 @@ mod client;
 mod completions;
 mod config;
 mod du;
+mod export;
 mod garbage_collect;
 mod gc;
 mod health;
 mod htpasswd;
+mod image_list;
+mod import;
 mod listeners;
 mod logging;
 mod own_certificate;
@@ -26,6 +29,7 @@ mod supervise;
 mod upstreams;
 mod verify;
 mod volume;
+mod warm;
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
@@ -56,6 +60,8 @@ Examples:
       the same with an account, which has a higher pull limit, in /var/lib/registry
   entrepot gc --untagged --dry-run --data ./registry
       list what no tag reaches any more; without --dry-run, remove it, whether or not a server runs
+  entrepot warm --data ./registry --file compose.yaml
+      fetch the images of a compose file before anybody pulls them
   entrepot du --data ./registry
       what fills the disk, by upstream, repository and, with --tags, tag
   entrepot htpasswd ann --file /auth/htpasswd
@@ -87,6 +93,15 @@ enum Command {
     /// Remove a repository that was pushed here, and free its name.
     #[command(after_help = rm::HELP)]
     Rm(rm::RmOptions),
+    /// Fetch images into the running server's cache ahead of their pulls.
+    #[command(after_help = warm::HELP)]
+    Warm(warm::WarmOptions),
+    /// Write images into an archive for docker, podman, skopeo, or another Entrepot.
+    #[command(after_help = export::HELP)]
+    Export(export::ExportOptions),
+    /// Push the images of an archive, or put them into the mirror's cache.
+    #[command(after_help = import::HELP)]
+    Import(import::ImportOptions),
     /// Count what fills the disk: by upstream, repository and tag.
     #[command(after_help = du::HELP)]
     Du(du::DuOptions),
@@ -151,6 +166,23 @@ impl ConfigArguments {
     }
 }
 
+/// The same as options, for commands whose other arguments are names.
+#[derive(Debug, Args, PartialEq)]
+struct ConfigOptions {
+    /// The server's configuration file.
+    #[arg(long, value_name = "CONFIG.yml")]
+    config: Option<PathBuf>,
+    /// The server's directory, whatever the configuration says.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl ConfigOptions {
+    fn load(self, io: &Blocking) -> Result<crate::config::LoadedConfig, Failure> {
+        ConfigArguments { file: self.config, data: self.data }.load(io)
+    }
+}
+
 /// The reason that a command failed, in one line, and its exit code.
 #[derive(Debug)]
 struct Failure {
@@ -181,6 +213,9 @@ pub fn run(io: &Blocking, arguments: impl IntoIterator<Item = OsString>) -> Exit
         Ok(Command::Simulate(options)) => simulate::run(io, &options),
         Ok(Command::Gc(options)) => gc::run(io, options),
         Ok(Command::Rm(options)) => rm::run(io, options),
+        Ok(Command::Warm(options)) => warm::run(io, options),
+        Ok(Command::Export(options)) => export::run(io, options),
+        Ok(Command::Import(options)) => import::run(io, options),
         Ok(Command::Du(options)) => du::run(io, options),
         Ok(Command::Access(command)) => access::run(io, command),
         Ok(Command::Htpasswd(options)) => htpasswd::run(io, options),

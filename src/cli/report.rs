@@ -85,11 +85,6 @@ fn progress(done: u64, of: Option<u64>, bytes: u64) -> String {
 fn line(answer: &AdminResponse, dry: bool) -> Option<String> {
     let verb = if dry { "would remove" } else { "removed" };
     match answer {
-        AdminResponse::Progress { .. } | AdminResponse::Failed { .. } => None,
-        // A usage report is printed at its end only.
-        AdminResponse::Source(_) | AdminResponse::Repository(_) | AdminResponse::Tag(_) | AdminResponse::Counted(_) => {
-            None
-        }
         AdminResponse::Manifest { repository, digest } => Some(format!("{verb} manifest {repository}@{digest}")),
         AdminResponse::Blob { digest, .. } => Some(format!("{verb} blob {digest}")),
         AdminResponse::Damaged { digest, repositories, outcome } => {
@@ -113,6 +108,8 @@ fn line(answer: &AdminResponse, dry: bool) -> Option<String> {
                 size(*bytes)
             ))
         }
+        // Usage reports are printed at their end only, and commands about images have reports of their own.
+        _ => None,
     }
 }
 

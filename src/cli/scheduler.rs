@@ -1,4 +1,5 @@
-//! Starts the server's background jobs, and defines their intervals: `gc.interval`, `verify.interval`, and fixed ones.
+//! Starts the server's background jobs, and defines their intervals: `gc.interval`, `verify.interval`,
+//! `proxy.warminterval`, and fixed ones.
 
 use std::{
     mem,
@@ -14,7 +15,8 @@ use crate::{
     config::Config,
     lanes::Blocking,
     metrics::MaintenanceJob,
-    registry::{Collection, Mode, Registry, VERIFY_SHARDS, Verification},
+    oci::{ImageName, PlatformSelection},
+    registry::{Collection, ImageError, Mode, Registry, VERIFY_SHARDS, Verification, WarmImage},
 };
 
 /// The interval of removing expired cache entries.
@@ -25,6 +27,9 @@ const MAINTAIN_INTERVAL: Duration = Duration::from_secs(1);
 const EXPIRE_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// The shortest and longest interval of checking names with unproven claims.
 const SETTLE_INTERVAL: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// The first pause after images of `proxy.warm` failed; it grows up to the job's interval. The index of a volume may not
+/// be complete at the start, and nothing is cached before.
+const WARM_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// The shortest interval of a job whose interval is configured.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The time that startup waits for the disk scan. Most volumes take less, and then everything is known from the first
@@ -43,6 +48,7 @@ pub(super) fn start(io: &Blocking, registry: &Arc<Registry>, config: &Config, su
     repeat(supervisor, MaintenanceJob::Expire, registry, every, Registry::expire);
     purge_uploads(registry, config, supervisor);
     settle_claims(registry, supervisor);
+    warm(registry, config, supervisor);
     collections(registry, config, supervisor);
     verifications(registry, config, supervisor);
 }
@@ -93,6 +99,49 @@ fn settle_claims(registry: &Arc<Registry>, supervisor: &Supervisor) {
             }
         }
     });
+}
+
+/// `proxy.warm`: fetches images ahead of their pulls, one at a time.
+fn warm(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
+    let (images, interval) = (Arc::new(config.proxy.warm.value().clone()), *config.proxy.warminterval);
+    if images.is_empty() || interval.is_zero() {
+        return;
+    }
+    let (registry, interval) = (Arc::clone(registry), interval.max(MIN_INTERVAL));
+    supervisor.supervise(MaintenanceJob::Warm, move || {
+        let (registry, images) = (Arc::clone(&registry), Arc::clone(&images));
+        async move {
+            let mut retry = WARM_RETRY_INTERVAL;
+            loop {
+                let is_complete = warm_all(&registry, &images).await;
+                tokio::time::sleep(if is_complete { interval } else { retry.min(interval) }).await;
+                retry = if is_complete { WARM_RETRY_INTERVAL } else { (retry * 2).min(interval) };
+            }
+        }
+    });
+}
+
+/// Returns whether all images are in the cache.
+async fn warm_all(registry: &Arc<Registry>, images: &[ImageName]) -> bool {
+    let mut is_complete = true;
+    for image in images {
+        match warm_one(registry, image).await {
+            Ok(WarmImage { fetched: 0, .. }) => {}
+            Ok(warm) => {
+                tracing::info!(%image, digest = %warm.digest, fetched = warm.fetched, present = warm.present, "image warmed");
+            }
+            Err(error) => {
+                is_complete = false;
+                tracing::warn!(%image, %error, "image of proxy.warm not fetched; a later run repeats it");
+            }
+        }
+    }
+    is_complete
+}
+
+async fn warm_one(registry: &Arc<Registry>, image: &ImageName) -> Result<WarmImage, ImageError> {
+    let (repository, reference) = registry.addressed(image).await?;
+    registry.warm(&repository, &reference, &PlatformSelection::default(), &|_| {}).await
 }
 
 /// `storage.maintenance.uploadpurging`: removes abandoned uploads.

@@ -16,7 +16,13 @@ fn file(command: Command) -> Option<PathBuf> {
         Command::Simulate(options) => options.file,
         Command::Access(super::access::AccessCommand::Check(options)) => options.source.file,
         Command::Htpasswd(_) => None,
-        Command::Gc(_) | Command::Rm(_) | Command::Verify(_) | Command::Du(_) => None,
+        Command::Gc(_)
+        | Command::Rm(_)
+        | Command::Verify(_)
+        | Command::Du(_)
+        | Command::Warm(_)
+        | Command::Export(_)
+        | Command::Import(_) => None,
     }
 }
 

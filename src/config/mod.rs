@@ -71,7 +71,7 @@ pub use size::{SizeBound, bytes};
 pub use storage::{StorageConfig, UploadPurging};
 pub use tls::{ClientAuth, MinimumTls, TlsConfig};
 pub use upstreams::{CredentialHelper, UpstreamConfig};
-pub use validation::{Platform, Platforms, Validation};
+pub use validation::{Platforms, Validation};
 pub use variables::FILE_VARIABLE;
 
 use node::Node;

@@ -14,13 +14,13 @@ use super::{
     used_keys::{
         PROXY_ADOPT, PROXY_ENABLED, PROXY_EXEC_COMMAND, PROXY_EXEC_LIFETIME, PROXY_FRESHNESS, PROXY_FRESHNESSMAX,
         PROXY_HOSTED, PROXY_PASSWORD, PROXY_PASSWORDFILE, PROXY_PREFETCH, PROXY_PUSH, PROXY_REALM, PROXY_REDIRECTS,
-        PROXY_REMOTEURL, PROXY_RESERVE, PROXY_TTL, PROXY_UNPROVEN, PROXY_USERNAME,
+        PROXY_REMOTEURL, PROXY_RESERVE, PROXY_TTL, PROXY_UNPROVEN, PROXY_USERNAME, PROXY_WARM, PROXY_WARMINTERVAL,
     },
     used_upstream_keys::PROXY_UPSTREAMS,
 };
 use crate::{
     lanes::Blocking,
-    oci::{Domain, NamePattern, RepositoryName},
+    oci::{Domain, ImageName, NamePattern, RepositoryName},
 };
 
 /// The settings of the mirror, and of pushes beside it.
@@ -63,6 +63,10 @@ pub struct ProxyConfig {
     pub unproven: Setting<Unproven>,
     /// `proxy.adopt`: the class of repositories on a volume of registry:2 that may have been a cache.
     pub adopt: Setting<Adopt>,
+    /// `proxy.warm`: images that are fetched ahead of their pulls.
+    pub warm: Setting<Vec<ImageName>>,
+    /// `proxy.warminterval`: the interval of that; zero: never.
+    pub warminterval: Setting<Duration>,
 }
 
 /// The response to a first push while the upstream cannot be asked whether it has such a repository.
@@ -135,6 +139,8 @@ impl ProxyConfig {
             hosted: Setting::read_list(root, &PROXY_HOSTED, str::parse)?,
             unproven: Setting::read(root, &PROXY_UNPROVEN, Unproven::parse)?,
             adopt: Setting::read(root, &PROXY_ADOPT, Adopt::parse)?,
+            warm: Setting::read_list(root, &PROXY_WARM, image)?,
+            warminterval: Setting::read(root, &PROXY_WARMINTERVAL, duration::parse)?,
         };
         let proxy = proxy.with_user_out_of_url()?.paired()?;
         Ok(Self { upstreams: upstreams::read(io, root, &proxy.docker_hub(), &proxy.remoteurl)?, ..proxy })
@@ -257,6 +263,8 @@ impl ProxyConfig {
             Line::list(&self.hosted, self.hosted.iter().map(NamePattern::as_str)),
             Line::new(&self.unproven, self.unproven.as_str()),
             Line::new(&self.adopt, self.adopt.as_str()),
+            Line::list(&self.warm, self.warm.iter().map(ToString::to_string)),
+            Line::new(&self.warminterval, duration::write(*self.warminterval)),
         ]);
         lines.push(
             Line::flow(&self.upstreams, upstreams::written(&self.upstreams, &self.docker_hub()))
@@ -269,4 +277,8 @@ impl ProxyConfig {
 /// A part of a whole, 0 to 100 per cent.
 fn percent(text: &str) -> Option<u8> {
     text.strip_suffix('%')?.trim().parse().ok().filter(|percent| *percent <= 100)
+}
+
+fn image(text: &str) -> Result<ImageName, String> {
+    text.parse().map_err(|error| format!("an image such as nginx:1.27 or ghcr.io/org/app:2 ({error})"))
 }

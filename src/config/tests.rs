@@ -279,6 +279,8 @@ proxy:
   hosted: []
   unproven: accept
   adopt: ask
+  warm: []
+  warminterval: 1h
   # upstreams: {}
 catalog:
   maxentries: 1000

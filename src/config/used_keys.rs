@@ -235,6 +235,18 @@ pub(super) const PROXY_ADOPT: Key = used(
     "The content of a volume of `registry:2` with `proxy.remoteurl` but without scheduler-state.json: mirrored, \
      or pushed; ask stops the start. Extension.",
 );
+pub(super) const PROXY_WARM: Key = used(
+    "proxy.warm",
+    List,
+    "",
+    "Images that are fetched ahead of their pulls, for the server's own platform, such as `nginx:1.27`. Extension.",
+);
+pub(super) const PROXY_WARMINTERVAL: Key = used(
+    "proxy.warminterval",
+    Duration,
+    "1h",
+    "The interval of fetching the images in `proxy.warm`; 0: never. Extension.",
+);
 
 // catalog and tags
 pub(super) const CATALOG_MAXENTRIES: Key =

@@ -12,6 +12,7 @@ use super::{
         VALIDATION_ENABLED,
     },
 };
+use crate::oci::Platform;
 
 /// The settings for checking pushed manifests.
 #[derive(Clone, Debug)]
@@ -41,15 +42,6 @@ pub enum Platforms {
     None,
     /// Those of the listed platforms.
     List,
-}
-
-/// A platform in the terms of image-spec's index, which are Go's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Platform {
-    /// `linux`
-    pub os: String,
-    /// `amd64`
-    pub architecture: String,
 }
 
 impl Validation {
@@ -85,13 +77,14 @@ impl Validation {
         allowed || !self.is_on()
     }
 
-    /// Returns whether an index's manifest must exist before the index; `platform` is the descriptor's `os` and
-    /// `architecture`. As in distribution, an empty list lists every platform. A descriptor without a platform is on no
-    /// list.
+    /// Returns whether an index's manifest for `platform` must exist before the index. As in distribution, an empty list
+    /// lists every platform, variants do not count, and a descriptor without a platform is on no list.
     #[must_use]
-    pub fn must_be_here(&self, platform: Option<(&str, &str)>) -> bool {
-        let listed = |(os, architecture): (&str, &str)| {
-            self.platformlist.iter().any(|listed| listed.os == os && listed.architecture == architecture)
+    pub fn must_be_here(&self, platform: Option<&Platform>) -> bool {
+        let listed = |platform: &Platform| {
+            let is_same =
+                |listed: &Platform| (&listed.os, &listed.architecture) == (&platform.os, &platform.architecture);
+            self.platformlist.iter().any(is_same)
         };
         self.is_on()
             && match *self.platforms {
@@ -154,5 +147,5 @@ fn platform(item: &Node) -> Option<Platform> {
         _ => None,
     };
     let known = entries.iter().all(|(name, _)| matches!(name.as_str(), "os" | "architecture"));
-    known.then_some(Platform { os: text("os")?, architecture: text("architecture")? })
+    known.then_some(Platform { os: text("os")?, architecture: text("architecture")?, variant: None })
 }

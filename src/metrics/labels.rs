@@ -141,6 +141,8 @@ words! {
         Verify = "verify",
         /// Serves the admin socket.
         Commands = "commands",
+        /// Fetches the images of `proxy.warm`.
+        Warm = "warm",
         /// Reloads the certificate.
         Certificate = "certificate",
         /// Reads the configuration again.

@@ -91,6 +91,12 @@ impl Digest {
         self.as_bytes().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
 
+    /// Returns the path of its bytes in an OCI image layout: image-spec `image-layout.md`, "Blobs".
+    #[must_use]
+    pub fn layout_path(&self) -> String {
+        format!("blobs/{}/{}", self.algorithm().as_str(), self.hex())
+    }
+
     /// Returns a new hasher of this digest's algorithm.
     #[must_use]
     pub fn hasher(&self) -> Hasher {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use self::{
     json::Parsed,
-    wire::{Wire, WireDescriptor},
+    wire::{Wire, WireDescriptor, WirePlatform},
 };
-use super::{Digest, MediaType, media_type};
+use super::{Digest, MediaType, Platform, media_type};
 
 /// A reference to content: the fields of image-spec `descriptor.md` that a registry uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,14 +22,16 @@ pub struct Descriptor {
     pub media_type: MediaType,
     /// Other places for the content. Non-empty for layers that registries do not store ("foreign layers").
     pub urls: Arc<[String]>,
-    /// The platform of an index's manifest: operating system and architecture, in Go's terms.
-    pub platform: Option<(String, String)>,
+    /// The platform of an index's manifest.
+    pub platform: Option<Platform>,
 }
 
 impl Descriptor {
     fn heap(&self) -> usize {
         let urls: usize = self.urls.iter().map(|url| size_of::<String>() + url.len()).sum();
-        let platform = self.platform.as_ref().map_or(0, |(os, architecture)| os.len() + architecture.len());
+        let platform = self.platform.as_ref().map_or(0, |platform| {
+            platform.os.len() + platform.architecture.len() + platform.variant.as_ref().map_or(0, String::len)
+        });
         self.media_type.heap() + urls + platform + 2 * media_type::ALLOCATION
     }
 }
@@ -184,7 +186,11 @@ fn check(wire: &Wire, media_type: MediaType) -> Result<(), InvalidManifest> {
 /// Returns one descriptor for each digest.
 fn descriptors(wire: WireDescriptor) -> impl Iterator<Item = Descriptor> {
     let WireDescriptor { digests, size, media_type, urls, platform } = wire;
-    let (platform, urls) = (platform.map(|platform| (platform.os, platform.architecture)), Arc::from(urls.0));
+    let platform = platform.map(|WirePlatform { os, architecture, variant }| {
+        let variant = Some(variant).filter(|variant| !variant.is_empty());
+        Platform { os, architecture, variant }
+    });
+    let urls = Arc::from(urls.0);
     digests.into_iter().map(move |digest| Descriptor {
         digest,
         size,

@@ -14,6 +14,12 @@ pub struct Tag(Arc<str>);
 pub struct InvalidTag;
 
 impl Tag {
+    /// The tag of an image name that has neither tag nor digest.
+    #[must_use]
+    pub fn latest() -> Self {
+        Self("latest".into())
+    }
+
     /// The tag's text.
     #[must_use]
     pub fn as_str(&self) -> &str {

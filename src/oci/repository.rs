@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Domain, RepositoryName};
+use super::{Domain, Reference, RepositoryName};
 
 /// A repository name together with its registry: an image reference before its tag.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,6 +11,17 @@ pub struct Repository {
     pub domain: Option<Domain>,
     /// The name within that registry.
     pub name: RepositoryName,
+}
+
+impl Repository {
+    /// Returns the full name of an image in it: `docker.io/library/nginx:1`, or `team/app@sha256:…`.
+    #[must_use]
+    pub fn image(&self, reference: &Reference) -> String {
+        match reference {
+            Reference::Tag(tag) => format!("{self}:{tag}"),
+            Reference::Digest(digest) => format!("{self}@{digest}"),
+        }
+    }
 }
 
 impl fmt::Display for Repository {

@@ -1,7 +1,7 @@
 //! The keys for pushing: their defaults, spellings and invalid values.
 
 use super::*;
-use crate::oci::Domain;
+use crate::oci::{Domain, Platform};
 
 fn from(rest: &str) -> Config {
     load(&format!("version: 0.1\n{rest}")).unwrap().config
@@ -63,7 +63,7 @@ fn every_key_has_a_variable() {
     assert_eq!((http.prefix.as_str(), *http.draintimeout), ("/hub/", Duration::ZERO));
     assert!(*http.relativeurls && http.is_named(&"registry.internal".parse().unwrap()));
     assert!(validation.allows_url("https://cdn.example.com/a") && !validation.allows_url("https://example.org/"));
-    assert_eq!(*validation.platformlist, [Platform { os: "linux".into(), architecture: "amd64".into() }]);
+    assert_eq!(*validation.platformlist, ["linux/amd64".parse::<Platform>().unwrap()]);
     assert_eq!((catalog.maxentries.get(), tags.maxtags.get()), (10, 20));
 
     let again = load(&loaded.config.to_yaml()).unwrap().config;
@@ -143,7 +143,9 @@ fn urls_are_held_against_expressions() {
 #[test]
 fn indexes_may_be_sparse() {
     let indexes = |rest: &str| from(&format!("validation: {{manifests: {{indexes: {{{rest}}}}}}}")).validation;
-    let (amd, arm) = (Some(("linux", "amd64")), Some(("linux", "arm64")));
+    let platform = |text: &str| text.parse::<Platform>().unwrap();
+    let (amd, arm) = (platform("linux/amd64"), platform("linux/arm64/v8"));
+    let (amd, arm) = (Some(&amd), Some(&arm));
     let none = indexes("platforms: none");
     assert!(!none.must_be_here(amd) && !none.must_be_here(None));
     let listed = indexes("platforms: list, platformlist: [{architecture: amd64, os: linux}]");

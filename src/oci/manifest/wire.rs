@@ -34,6 +34,7 @@ pub(super) struct WireDescriptor {
 pub(super) struct WirePlatform {
     pub(super) os: String,
     pub(super) architecture: String,
+    pub(super) variant: String,
 }
 
 /// A layer of schema 1.
@@ -136,6 +137,7 @@ impl JsonTarget for WirePlatform {
             Ok(Some(match key {
                 "os" => ("os", next(object, &mut self.os)?),
                 "architecture" => ("architecture", next(object, &mut self.architecture)?),
+                "variant" => ("variant", next(object, &mut self.variant)?),
                 _ => return Ok(None),
             }))
         })

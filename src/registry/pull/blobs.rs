@@ -1,8 +1,9 @@
 //! Reads of blobs: opens a stored blob, or begins a fill, after checking that the repository is authorized for it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::timeout;
 
 use crate::{
     index::Link,
@@ -28,6 +29,8 @@ use crate::{
 
 /// Blobs up to this many bytes are answered only after they are complete.
 const MAX_BUFFERED_BLOB_BYTES: u64 = 64 << 10;
+/// The interval at which the progress of a fill is reported.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A blob whose size is known, ready to be read.
 #[derive(Debug)]
@@ -83,6 +86,37 @@ impl Blob {
         }
     }
 
+    /// Waits until all of it is stored, without reading it, and reports the bytes so far from time to time. Returns
+    /// whether the disk keeps it.
+    ///
+    /// # Errors
+    /// The fill's [`Error`].
+    pub(in crate::registry) async fn stored_whole(
+        &mut self,
+        mut on_progress: impl FnMut(u64),
+    ) -> Result<StoreResult, Error> {
+        let (fill, progress) = match &mut self.content {
+            BlobContent::Stored(..) => return Ok(StoreResult::Stored),
+            BlobContent::Memory(_) => return Ok(StoreResult::Nothing),
+            BlobContent::Filling(fill, progress) => (fill, progress),
+        };
+        let has_ended =
+            |progress: &FillProgress| matches!(progress, FillProgress::Verified { .. } | FillProgress::Failed(_));
+        loop {
+            let ended = timeout(PROGRESS_INTERVAL, progress.wait_for(has_ended)).await;
+            let Ok(ended) = ended.map(|ended| ended.map(|state| state.clone())) else {
+                on_progress(progress.borrow().visible());
+                continue;
+            };
+            return match ended.map_err(|_| Error::Panicked)? {
+                FillProgress::Failed(FillFailure::Error(error)) => Err(error),
+                FillProgress::Failed(FillFailure::NoSpace(_)) => Ok(StoreResult::Nothing),
+                FillProgress::Verified { .. } => Ok(fill.kept()),
+                _ => Err(Error::Panicked),
+            };
+        }
+    }
+
     /// Reads a small blob that the disk does not keep into memory, so that wrong bytes are found before anything is
     /// sent.
     async fn buffered(self, lanes: &Lanes) -> Result<Self, Error> {
@@ -118,6 +152,17 @@ impl Registry {
     /// # Errors
     /// [`Error::BlobUnknown`] if the repository does not have it; otherwise the failure of the upstream.
     pub async fn blob(self: &Arc<Self>, repository: &Repository, digest: &Digest) -> Result<Blob, Error> {
+        self.open_blob(repository, digest, || self.prefetch(repository, digest)).await
+    }
+
+    /// As [`Registry::blob`], for a request that names all blobs that it wants: no others are fetched. `on_miss` is called
+    /// before the blob is fetched.
+    pub(in crate::registry) async fn open_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        on_miss: impl FnOnce(),
+    ) -> Result<Blob, Error> {
         if repository.domain.is_none() {
             return self.hosted_blob(repository, digest).await;
         }
@@ -132,7 +177,7 @@ impl Registry {
                 Blob::stored(stored, reading, CacheStatus::Hit)
             }
             None => {
-                self.prefetch(repository, digest);
+                on_miss();
                 self.fill(repository, digest, link).await?
             }
         };

@@ -16,9 +16,14 @@ impl Registry {
             Some(from) => self.may_read(from, &digest).await?,
             None => self.store.volume.index.origins(&digest).hosted,
         };
-        if !known {
-            return Ok(false);
-        }
+        if known { self.link_here(into, digest).await } else { Ok(false) }
+    }
+
+    /// Links a blob that is here into a hosted repository whose owner has its bytes. Returns `false` if it is not here.
+    ///
+    /// # Errors
+    /// As [`Registry::mount`].
+    pub(in crate::registry) async fn link_here(&self, into: &Repository, digest: Digest) -> Result<bool, Error> {
         let reservation = self.store.reserve_object(Purpose::Hosted, 0).await?;
         let guard = self.store.protection.gc_guard.guard_upload(into, Some(&digest)).await;
         if !self.store.promote(digest).await? {

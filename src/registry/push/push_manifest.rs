@@ -106,8 +106,8 @@ impl Registry {
     async fn check_children(&self, repository: &Repository, manifest: &StoredManifest) -> Result<(), Error> {
         let mut missing = Vec::new();
         for child in &manifest.manifest.manifests {
-            let platform = child.platform.as_ref().map(|(os, architecture)| (os.as_str(), architecture.as_str()));
-            if self.rules.validation.must_be_here(platform) && !self.has_child(repository, child).await? {
+            if self.rules.validation.must_be_here(child.platform.as_ref()) && !self.has_child(repository, child).await?
+            {
                 missing.push(child.digest);
             }
         }

@@ -96,6 +96,14 @@ impl Docker {
         run(&what, self.docker(arguments), PULL).expect_success(&what).output
     }
 
+    /// Loads an archive, and returns the digest of the configuration of the image that has this name then. Removes it.
+    pub(crate) fn load(&self, archive: &Path, name: &str) -> String {
+        self.said(&["load", "--input", archive.to_str().unwrap()]);
+        let config = self.inspect(name, "{{.Id}}");
+        self.said(&["rmi", "--force", &config]);
+        config
+    }
+
     /// Gets the image under this name.
     fn bring(&self, what: What<'_>, name: &str) {
         match what {

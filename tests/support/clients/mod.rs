@@ -18,6 +18,7 @@ pub(crate) mod uploads;
 
 use std::{path::Path, time::Duration};
 
+pub(crate) use docker::Docker;
 pub(crate) use skopeo::Skopeo;
 
 use super::{egress_trap::EgressTrap, images::Image, process::CommandResult, release::Release};

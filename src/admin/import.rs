@@ -1,0 +1,152 @@
+//! Receives the content of an image from a client of the admin socket. The request lists all blobs; the response lists
+//! those that are missing, and then the client sends these and the manifests, one after the other, without anything in
+//! between.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::timeout,
+};
+
+use super::{
+    AdminResponse,
+    answers::Answers,
+    image_messages::{BlobSize, ImportRequest},
+};
+use crate::{
+    oci::{Digest, InvalidDigest, InvalidName, InvalidTag, Repository, Tag},
+    registry::{Error, ImportWriter, ManifestImport, Registry, StoreResult},
+};
+
+/// The timeout for reading the next bytes.
+const READ_TIMEOUT: Duration = Duration::from_secs(600);
+/// The most bytes of one read.
+const CHUNK_BYTES: u64 = 256 << 10;
+/// The longest manifest.
+const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+
+/// The reason that an import ended early.
+#[derive(Debug, thiserror::Error)]
+enum ImportError {
+    /// The repository's name is invalid.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// A tag is invalid.
+    #[error(transparent)]
+    Tag(#[from] InvalidTag),
+    /// A digest is invalid.
+    #[error(transparent)]
+    Digest(#[from] InvalidDigest),
+    /// The registry refuses it.
+    #[error(transparent)]
+    Registry(#[from] Error),
+    /// The content did not arrive.
+    #[error("the content did not arrive: {0}")]
+    Read(#[from] io::Error),
+    /// The archive has no manifest of an upstream's image.
+    #[error(
+        "a docker archive without an image layout does not have the manifest that {0} has: push it under a name of yours with --as"
+    )]
+    Made(String),
+    /// The disk does not keep a manifest.
+    #[error("manifest {0} is not kept, for want of space: the server's log names the bound (storage.quota)")]
+    NotKept(Digest),
+    /// There is no manifest, or one is too long.
+    #[error("no manifest, or one of more than 16 MiB")]
+    Manifest,
+}
+
+/// Executes a request to import an image.
+pub(super) async fn serve(
+    registry: &Arc<Registry>,
+    request: &ImportRequest,
+    content: &mut (impl AsyncRead + Unpin),
+    answers: &Answers,
+) {
+    let imported = import(registry, request, content, answers).await;
+    let last = imported.unwrap_or_else(|error| AdminResponse::Failed { message: error.to_string() });
+    answers.queue(last).await;
+}
+
+async fn import(
+    registry: &Arc<Registry>,
+    request: &ImportRequest,
+    content: &mut (impl AsyncRead + Unpin),
+    answers: &Answers,
+) -> Result<AdminResponse, ImportError> {
+    let tags = request.tags.iter().map(|tag| tag.parse()).collect::<Result<Vec<Tag>, _>>()?;
+    let (blobs, manifests) = (sizes(&request.blobs)?, sizes(&request.manifests)?);
+    if manifests.iter().any(|(_, bytes)| *bytes > MAX_MANIFEST_BYTES) || manifests.is_empty() {
+        return Err(ImportError::Manifest);
+    }
+    let repository = registry.import_target(request.domain.as_deref(), request.name.parse()?).await?;
+    if let (true, Some(domain)) = (request.made, &repository.domain) {
+        return Err(ImportError::Made(domain.to_string()));
+    }
+    let all: Vec<_> = blobs.iter().map(|(digest, _)| *digest).collect();
+    let missing = registry.import_missing(&repository, &all).await?;
+    let wanted = missing.iter().map(ToString::to_string).collect();
+    answers.queue(AdminResponse::ImportWanted { blobs: wanted }).await;
+    let mut sent = 0;
+    for (digest, bytes) in blobs.iter().filter(|(digest, _)| missing.contains(digest)) {
+        let writer = registry.import_blob(&repository, *digest, *bytes).await?;
+        receive(writer, *bytes, content).await?;
+        sent += bytes;
+    }
+    let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(request.at)).unwrap_or(SystemTime::UNIX_EPOCH);
+    for (place, (digest, bytes)) in (1..).zip(&manifests) {
+        let document = read(content, *bytes).await?;
+        let tags = if place == manifests.len() { tags.clone() } else { Vec::new() };
+        let import = ManifestImport { digest: *digest, bytes: document, tags, at };
+        if registry.import_manifest(&repository, import).await? != StoreResult::Stored {
+            return Err(ImportError::NotKept(*digest));
+        }
+    }
+    let present = blobs.iter().map(|(_, bytes)| bytes).sum::<u64>() - sent;
+    tracing::info!(%repository, sent, present, "image imported");
+    Ok(imported(&repository, sent, present))
+}
+
+fn imported(repository: &Repository, sent: u64, present: u64) -> AdminResponse {
+    AdminResponse::Imported { repository: repository.to_string(), mirrored: repository.domain.is_some(), sent, present }
+}
+
+fn sizes(blobs: &[BlobSize]) -> Result<Vec<(Digest, u64)>, InvalidDigest> {
+    blobs.iter().map(|blob| Ok((blob.digest.parse()?, blob.bytes))).collect()
+}
+
+/// Receives a blob.
+async fn receive(
+    mut writer: ImportWriter,
+    bytes: u64,
+    content: &mut (impl AsyncRead + Unpin),
+) -> Result<(), ImportError> {
+    let mut left = bytes;
+    while left > 0 {
+        let chunk = read(content, left.min(CHUNK_BYTES)).await;
+        let taken = match chunk {
+            Ok(chunk) => {
+                left -= chunk.len() as u64;
+                writer.take(chunk).await.map_err(ImportError::from)
+            }
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = taken {
+            writer.abandon();
+            return Err(error);
+        }
+    }
+    Ok(writer.commit().await?)
+}
+
+async fn read(content: &mut (impl AsyncRead + Unpin), bytes: u64) -> io::Result<Bytes> {
+    let mut chunk = BytesMut::zeroed(usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?);
+    timeout(READ_TIMEOUT, content.read_exact(&mut chunk)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    Ok(chunk.freeze())
+}

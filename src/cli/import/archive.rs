@@ -1,0 +1,239 @@
+//! The entries of a tar file, which may be read in any order.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{self, Seek as _, Write},
+    os::unix::fs::{FileExt as _, MetadataExt as _},
+    path::Path,
+};
+
+use crate::{
+    lanes::Blocking,
+    oci::{Algorithm, Digest},
+};
+
+const READ_BYTES: usize = 1 << 20;
+/// The first bytes of compressed files: gzip, zstd, xz, bzip2.
+const COMPRESSED: [&[u8]; 4] = [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd], &[0xfd, 0x37, 0x7a], b"BZh"];
+/// The most links that lead to one file.
+const MAX_LINKS: usize = 8;
+
+/// An open archive.
+pub(super) struct Archive {
+    file: File,
+    entries: HashMap<String, Entry>,
+    links: HashMap<String, String>,
+    time: u64,
+}
+
+/// A file in the archive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    offset: u64,
+    pub(super) bytes: u64,
+}
+
+/// The reason that an archive is refused, as a whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InvalidArchive {
+    /// It cannot be read, or is no tar.
+    #[error("it cannot be read as a tar archive: {0}")]
+    Read(#[from] io::Error),
+    /// It is compressed.
+    #[error("it is compressed: unpack it first, such as by gunzip or zstd -d")]
+    Compressed,
+    /// It ends within a file.
+    #[error("it is truncated: make it anew")]
+    Truncated,
+    /// A file is missing.
+    #[error("it has no {0}: it is truncated, or no archive of images")]
+    Missing(String),
+    /// Bytes do not match their digest.
+    #[error("the bytes of {0} do not match it: it is damaged; make it anew")]
+    Damaged(Digest),
+    /// A document is malformed.
+    #[error("{name} in it is malformed: {reason}")]
+    Document {
+        /// Its name.
+        name: String,
+        /// The reason.
+        reason: String,
+    },
+    /// An image has no name.
+    #[error("an image in it has no name: name it with --as")]
+    Unnamed,
+    /// `--as` names one image.
+    #[error("--as names one image, and it has {0}")]
+    Several(usize),
+}
+
+impl Archive {
+    /// Opens a file; `-` is stdin, which is copied to a temporary file without a name.
+    ///
+    /// # Errors
+    /// [`InvalidArchive`] if it is no tar, or ends too early.
+    pub(super) fn open(io: &Blocking, path: &Path) -> Result<Self, InvalidArchive> {
+        let is_stdin = path.as_os_str() == "-";
+        let file = if is_stdin { spool(io)? } else { File::open(path)? };
+        let mut magic = [0; 4];
+        let length = file.read_at(&mut magic, 0)?;
+        if COMPRESSED.iter().any(|first| magic[..length].starts_with(first)) {
+            return Err(InvalidArchive::Compressed);
+        }
+        let modified = if is_stdin { 0 } else { u64::try_from(file.metadata()?.mtime()).unwrap_or_default() };
+        let mut archive = Self { file, entries: HashMap::new(), links: HashMap::new(), time: modified };
+        archive.list()?;
+        Ok(archive)
+    }
+
+    fn list(&mut self) -> Result<(), InvalidArchive> {
+        let length = self.file.metadata()?.len();
+        let file = self.file.try_clone()?;
+        for entry in tar::Archive::new(file).entries_with_seek()? {
+            let entry = entry?;
+            let name = normal("", &String::from_utf8_lossy(&entry.path_bytes()));
+            let (offset, bytes) = (entry.raw_file_position(), entry.size());
+            if offset.checked_add(bytes).is_none_or(|end| end > length) {
+                return Err(InvalidArchive::Truncated);
+            }
+            if name == "index.json" && entry.header().mtime().is_ok_and(|time| time > 0) {
+                self.time = entry.header().mtime()?;
+            }
+            let target = entry.link_name_bytes().map(|target| String::from_utf8_lossy(&target).into_owned());
+            match (entry.header().entry_type(), target) {
+                (tar::EntryType::Symlink, Some(target)) => {
+                    drop(self.links.insert(name.clone(), normal(&name, &target)));
+                }
+                (tar::EntryType::Link, Some(target)) => drop(self.links.insert(name, normal("", &target))),
+                (kind, _) if kind.is_file() => drop(self.entries.insert(name, Entry { offset, bytes })),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the time at which the archive was made, in seconds since the epoch; 0 if it is unknown.
+    pub(super) fn time(&self) -> u64 {
+        self.time
+    }
+
+    /// Returns whether there is a file of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entry(name).is_ok()
+    }
+
+    /// Returns a file, or the one that a link leads to.
+    ///
+    /// # Errors
+    /// [`InvalidArchive::Missing`] if there is none.
+    pub(super) fn entry(&self, name: &str) -> Result<Entry, InvalidArchive> {
+        let mut at = normal("", name);
+        for _ in 0..MAX_LINKS {
+            if let Some(entry) = self.entries.get(&at) {
+                return Ok(*entry);
+            }
+            let Some(target) = self.links.get(&at) else { break };
+            at.clone_from(target);
+        }
+        Err(InvalidArchive::Missing(name.to_owned()))
+    }
+
+    /// Returns the bytes of a document.
+    ///
+    /// # Errors
+    /// [`InvalidArchive::Missing`] if there is none, [`InvalidArchive::Document`] if it has more than `most` bytes.
+    pub(super) fn read(&self, io: &Blocking, name: &str, most: u64) -> Result<Vec<u8>, InvalidArchive> {
+        let mut document = Vec::new();
+        if self.entry(name)?.bytes > most {
+            return Err(InvalidArchive::Document { name: name.to_owned(), reason: "it is too long".to_owned() });
+        }
+        self.copy(io, name, &mut document)?;
+        Ok(document)
+    }
+
+    /// Copies the bytes of a file.
+    ///
+    /// # Errors
+    /// [`InvalidArchive::Read`] if either side fails.
+    pub(super) fn copy(&self, _io: &Blocking, name: &str, to: &mut dyn Write) -> Result<(), InvalidArchive> {
+        let Entry { offset, bytes } = self.entry(name)?;
+        let mut buffer = vec![0; READ_BYTES];
+        let mut done = 0;
+        while done < bytes {
+            let length = usize::try_from(bytes - done).unwrap_or(READ_BYTES).min(READ_BYTES);
+            self.file.read_exact_at(&mut buffer[..length], offset + done)?;
+            to.write_all(&buffer[..length])?;
+            done += length as u64;
+        }
+        Ok(())
+    }
+
+    /// Returns the digest of a file's bytes.
+    ///
+    /// # Errors
+    /// [`InvalidArchive::Missing`] if there is none.
+    pub(super) fn digest(&self, io: &Blocking, name: &str, algorithm: Algorithm) -> Result<Digest, InvalidArchive> {
+        let mut hashing = Hashing(algorithm.hasher());
+        self.copy(io, name, &mut hashing)?;
+        Ok(hashing.0.finish())
+    }
+
+    /// Returns whether a file is compressed with gzip.
+    ///
+    /// # Errors
+    /// [`InvalidArchive::Missing`] if there is none.
+    pub(super) fn is_gzip(&self, _io: &Blocking, name: &str) -> Result<bool, InvalidArchive> {
+        let (entry, mut magic) = (self.entry(name)?, [0; 2]);
+        Ok(entry.bytes > 2 && self.file.read_exact_at(&mut magic, entry.offset).is_ok() && magic == [0x1f, 0x8b])
+    }
+}
+
+struct Hashing(crate::oci::Hasher);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Copies stdin to a temporary file, which goes with its last descriptor.
+fn spool(_io: &Blocking) -> io::Result<File> {
+    let path = std::env::temp_dir().join(format!("entrepot-import.{}", std::process::id()));
+    let mut file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+    fs::remove_file(&path)?;
+    io::copy(&mut io::stdin().lock(), &mut file)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// Returns a path without `.` and `..`, relative to the folder of the file `from`.
+fn normal(from: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = from.split('/').collect();
+    parts.pop();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_to_files() {
+        assert_eq!(normal("", "./blobs//sha256/a"), "blobs/sha256/a");
+        assert_eq!(normal("one/layer.tar", "../two/layer.tar"), "two/layer.tar");
+        assert_eq!(normal("", "../../etc/passwd"), "etc/passwd");
+    }
+}

@@ -1,0 +1,127 @@
+//! The content of a whole image: its manifests for the wanted platforms, and the blobs that they name.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+use crate::{
+    oci::{
+        Descriptor, Digest, ImageName, MANIFEST_TYPES, Manifest, NoImageForPlatform, PlatformSelection, Reference,
+        Repository,
+    },
+    registry::{CacheStatus, Error, Registry, StoredManifest},
+};
+
+/// The manifests and blobs of an image.
+#[derive(Debug, Default)]
+pub struct ImageContent {
+    /// The manifests, each with its source; the one that the image's name refers to is the first.
+    pub manifests: Vec<(Arc<StoredManifest>, CacheStatus)>,
+    /// The blobs that these name, each once, without those that registries do not store.
+    pub blobs: Vec<Descriptor>,
+    known: HashSet<Digest>,
+}
+
+/// The reason that an image cannot be had as a whole.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The registry in its name is not configured.
+    #[error("{0} is no upstream of this server: list it in proxy.upstreams")]
+    NotMirrored(String),
+    /// The repository has no such image, or the upstream does not show it to this server.
+    #[error("there is no such image in {0}, or this server may not see it: check its name and tag")]
+    Unknown(Repository),
+    /// The image is not made for a wanted platform.
+    #[error(transparent)]
+    Platform(#[from] NoImageForPlatform),
+    /// It was fetched, and is not in the cache.
+    #[error("{0} is not kept, for want of space: the server's log names the bound (storage.quota, storage.maxobject)")]
+    NotKept(Digest),
+    /// Any other failure.
+    #[error(transparent)]
+    Registry(#[from] Error),
+}
+
+impl ImageError {
+    fn of(error: Error, repository: &Repository) -> Self {
+        match error {
+            Error::ManifestUnknown | Error::NameUnknown => Self::Unknown(repository.clone()),
+            error => Self::Registry(error),
+        }
+    }
+}
+
+impl ImageContent {
+    fn add_blob(&mut self, blob: &Descriptor) {
+        if blob.urls.is_empty() && self.known.insert(blob.digest) {
+            self.blobs.push(blob.clone());
+        }
+    }
+
+    /// Returns the digest that the image's name refers to.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        self.manifests.first().map(|(manifest, _)| manifest.digest)
+    }
+}
+
+impl Registry {
+    /// Returns the repository and the reference that the name of an image addresses. A name without a registry
+    /// addresses what a request without `ns` does.
+    ///
+    /// # Errors
+    /// [`ImageError::NotMirrored`] if its registry is not configured, [`ImageError::Registry`] if the disk fails.
+    pub async fn addressed(&self, image: &ImageName) -> Result<(Repository, Reference), ImageError> {
+        let ns = image.domain.as_ref().map(ToString::to_string);
+        match self.repository(image.name.clone(), ns.as_deref()).await {
+            Ok(repository) => Ok((repository, image.reference())),
+            Err(Error::NotMirrored(domain)) => Err(ImageError::NotMirrored(domain)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the manifests of an image, which are fetched if they are not stored, and its blobs, which are not.
+    ///
+    /// # Errors
+    /// [`ImageError::Unknown`] if there is no such image, [`ImageError::Platform`] if it has none for a wanted
+    /// platform, [`ImageError::Registry`] if a manifest cannot be had.
+    pub async fn image_content(
+        self: &Arc<Self>,
+        repository: &Repository,
+        reference: &Reference,
+        platforms: &PlatformSelection,
+    ) -> Result<ImageContent, ImageError> {
+        let mut content = ImageContent::default();
+        let mut wanted = VecDeque::from([reference.clone()]);
+        while let Some(reference) = wanted.pop_front() {
+            let pulled = self.manifest(repository, &reference).await;
+            let (manifest, cache_status) = pulled.map_err(|error| ImageError::of(error, repository))?;
+            if !content.known.insert(manifest.digest) {
+                continue;
+            }
+            for child in children(&manifest.manifest, platforms)? {
+                // An entry of an index may be a blob: BuildKit's caches are such indexes.
+                match is_manifest(child) {
+                    true => wanted.push_back(Reference::Digest(child.digest)),
+                    false => content.add_blob(child),
+                }
+            }
+            manifest.manifest.blobs.iter().for_each(|blob| content.add_blob(blob));
+            content.manifests.push((manifest, cache_status));
+        }
+        Ok(content)
+    }
+}
+
+fn children<'a>(
+    manifest: &'a Manifest,
+    platforms: &PlatformSelection,
+) -> Result<Vec<&'a Descriptor>, NoImageForPlatform> {
+    if manifest.manifests.is_empty() { Ok(Vec::new()) } else { platforms.select(manifest) }
+}
+
+fn is_manifest(child: &Descriptor) -> bool {
+    let media_type = child.media_type.as_str();
+    media_type.is_empty() || MANIFEST_TYPES.contains(&media_type) || child.media_type.is_schema1()
+}
