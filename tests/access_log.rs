@@ -84,14 +84,19 @@ fn it_tells_who_pulled_what() {
 /// `entrepot simulate` replays the log as it was written, in both formats: the pulls of mirrored content and nothing else.
 #[test]
 fn simulate_reads_it_as_it_is() {
-    let upstream = Upstream::plain();
+    let (upstream, other) = (Upstream::plain(), Upstream::plain());
+    let foreign = Image::of_size(Format::Oci, 72_100, 40_000);
+    other.add("library/app0", "1", &foreign);
     let images: Vec<Image> = (0..5).map(|number| Image::of_size(Format::Oci, 72_000 + number, 40_000)).collect();
     for (number, image) in images.iter().enumerate() {
         upstream.add(&format!("library/app{number}"), "1", image);
     }
     for formatter in ["text", "json"] {
-        let mut server = Setup::both(&upstream.url()).variable("REGISTRY_LOG_FORMATTER", formatter).start();
+        let ghcr = format!("{{ghcr.io: {{url: '{}'}}}}", other.url());
+        let setup = Setup::both(&upstream.url()).variable("REGISTRY_PROXY_UPSTREAMS", &ghcr);
+        let mut server = setup.variable("REGISTRY_LOG_FORMATTER", formatter).start();
         for _ in 0..3 {
+            server.pull("ghcr.io/library/app0", "1", &foreign);
             for (number, image) in images.iter().enumerate() {
                 server.pull(&format!("library/app{number}"), "1", image);
             }
@@ -108,11 +113,12 @@ fn simulate_reads_it_as_it_is() {
         command.args(["simulate", "--json", "-"]).stdin(File::open(&path).unwrap());
         let result = process::run("simulate", command, Duration::from_secs(60)).expect_success("entrepot simulate");
         let report: Value = serde_json::from_str(&result.output).unwrap_or_else(|_| panic!("{}", result.output));
-        let objects: usize = images.iter().map(|image| image.blobs.len() + image.manifests().count()).sum();
-        assert_eq!((&report["repositories"], &report["objects"]), (&json!(5), &json!(objects)), "{formatter}");
+        let images = || images.iter().chain([&foreign]);
+        let objects: usize = images().map(|image| image.blobs.len() + image.manifests().count()).sum();
+        assert_eq!((&report["repositories"], &report["objects"]), (&json!(6), &json!(objects)), "{formatter}");
         assert_eq!(report["requests"], 3 * objects, "{formatter}:\n{}", server.log());
-        let bytes: usize = images.iter().flat_map(|image| image.blobs.iter().map(Blob::len)).sum();
-        let manifests: usize = images.iter().flat_map(Image::manifests).map(|manifest| manifest.bytes.len()).sum();
+        let bytes: usize = images().flat_map(|image| image.blobs.iter().map(Blob::len)).sum();
+        let manifests: usize = images().flat_map(Image::manifests).map(|manifest| manifest.bytes.len()).sum();
         assert_eq!(report["working_set"], bytes + manifests);
     }
 }

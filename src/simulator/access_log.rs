@@ -7,6 +7,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::oci::Domain;
+
 /// A pull, as the log has it. Nothing in it is validated.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 pub(super) struct LoggedPull {
@@ -26,8 +28,7 @@ struct PullCondition {
     method: String,
     status: u16,
     /// Only mirrored content has one.
-    #[serde(rename = "upstream")]
-    _upstream: String,
+    upstream: String,
     #[serde(default)]
     range: String,
 }
@@ -41,13 +42,18 @@ const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 
 /// Returns the pull of a line; `None` if the line is about anything else.
 pub(super) fn pull(line: &str) -> Option<LoggedPull> {
-    let pull: LoggedPull = match line.starts_with('{') {
+    let mut pull: LoggedPull = match line.starts_with('{') {
         true => serde_json::from_str(line).ok()?,
         false => serde_json::from_value(fields(line)?.into()).ok()?,
     };
-    let PullCondition { method, status, range, .. } = &pull.condition;
+    let PullCondition { method, status, range, upstream } = &pull.condition;
     let is_whole = *status == 200 || (*status == 206 && range.starts_with("bytes=0-"));
-    (method == "GET" && is_whole && ["manifest", "blob"].contains(&pull.kind.as_str())).then_some(pull)
+    let is_pull = method == "GET" && is_whole && ["manifest", "blob"].contains(&pull.kind.as_str());
+    if upstream != Domain::docker_hub().as_str() {
+        // The same name on two registries is two repositories.
+        pull.repository = format!("{upstream}/{}", pull.repository);
+    }
+    is_pull.then_some(pull)
 }
 
 /// Parses `TIME LEVEL name=value name="quoted value" …`.

@@ -139,10 +139,9 @@ impl Remote {
         &self.0.base
     }
 
-    /// Returns the latest rate limit in its responses, with its age.
-    #[must_use]
-    pub fn pull_rate_limit(&self) -> Option<(PullRateLimit, Duration)> {
-        self.0.pull_rate_limit.lock().as_ref().map(|(limit, heard)| (limit.clone(), heard.elapsed()))
+    /// Reads the latest rate limit in its responses, with its age; `None` if there was none.
+    pub fn pull_rate_limit<T>(&self, read: impl FnOnce(&PullRateLimit, Duration) -> T) -> Option<T> {
+        self.0.pull_rate_limit.lock().as_ref().map(|(limit, heard)| read(limit, heard.elapsed()))
     }
 
     pub(super) fn note_pull_rate_limit(&self, headers: &HeaderMap) {

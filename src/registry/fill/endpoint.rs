@@ -88,7 +88,7 @@ impl Endpoint {
 
     /// Returns what is left of its pull limit, in thousandths; `None` if it has none.
     pub(in crate::registry) fn remaining_pulls(&self) -> Option<u64> {
-        self.remote.pull_rate_limit().map(|(limit, age)| pull_budget::remaining(&limit, age))
+        self.remote.pull_rate_limit(pull_budget::remaining)
     }
 
     /// Sends a small request, with the timeout [`ASK_TIMEOUT`] or a shorter one, and updates the health from its
@@ -174,7 +174,7 @@ impl Endpoint {
 
     fn log_rate_limit(&self, retry_after: Option<Duration>, message: &str) {
         let (upstream, account) = (self.remote.domain(), self.remote.username());
-        let source = self.remote.pull_rate_limit().and_then(|(limit, _)| limit.source);
+        let source = self.remote.pull_rate_limit(|limit, _| limit.source.clone()).flatten();
         let seconds = retry_after.map(|wait| wait.as_secs());
         let effect = match retry_after {
             Some(_) => "not asked again for this time, and then by one request",

@@ -116,7 +116,8 @@ impl Upstream {
 
     /// Appoints one caller in a while to look whether more is left. A HEAD does that and is not counted.
     fn may_look(&self) -> bool {
-        let window = self.endpoints().iter().find_map(|endpoint| endpoint.remote.pull_rate_limit()?.0.window);
+        let window =
+            self.endpoints().iter().find_map(|endpoint| endpoint.remote.pull_rate_limit(|limit, _| limit.window)?);
         let (mut next, now) = (self.0.next_look.lock(), Instant::now());
         let is_due = *next <= now;
         if is_due {

@@ -96,7 +96,7 @@ fn objects_by_class(usage: &Usage, mirrored: Amount, pinned: Amount) -> Vec<(&'s
 fn upstream(upstream: &MirroredUpstream) -> Upstream {
     let budget = |endpoint: &Endpoint| {
         let account = endpoint.remote.username().unwrap_or_else(|| ANONYMOUS.to_owned());
-        Some((account, endpoint.remote.pull_rate_limit()?.0))
+        Some((account, endpoint.remote.pull_rate_limit(|limit, _| limit.clone())?))
     };
     Upstream {
         name: upstream.domain().to_string(),

@@ -125,7 +125,7 @@ async fn too_many_requests_come_in_two_shapes() {
         reply("429 Too Many Requests", headers, body)
     });
     let (threads, remote) = (threads(1), remote(&server));
-    assert!(remote.pull_rate_limit().is_none());
+    assert!(remote.pull_rate_limit(|_, _| ()).is_none());
     let get = async |tag: &str| remote.get_manifest(&threads, &name(), &tag.parse().unwrap()).await;
     let message = |text: &str| text.to_owned();
     let retry_after = Some(Duration::from_secs(60));
@@ -134,7 +134,7 @@ async fn too_many_requests_come_in_two_shapes() {
     assert_eq!(get("pulls").await, Err(Error::RateLimited { retry_after: None, message: pulls }));
     let window = Some(Duration::from_secs(21600));
     let expected = PullRateLimit { limit: 100, remaining: 0, window, source: None };
-    assert_eq!(remote.pull_rate_limit().unwrap().0, expected);
+    assert_eq!(remote.pull_rate_limit(|limit, _| limit.clone()), Some(expected));
 }
 
 #[tokio::test]
