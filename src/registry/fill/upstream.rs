@@ -186,9 +186,12 @@ impl Upstream {
         self.ask(size).await
     }
 
-    /// Returns the endpoints in the order in which a request for a blob tries them.
+    /// Returns the endpoints in the order in which a request for a blob tries them: those that failed last. It probes none,
+    /// since a blob's timeouts are long.
     pub(in crate::registry) fn for_blobs(&self) -> Vec<Endpoint> {
-        self.turns().into_iter().map(|turn| turn.endpoint.clone()).collect()
+        let mut endpoints = self.endpoints().to_vec();
+        endpoints.sort_by_key(|endpoint| !endpoint.is_healthy());
+        endpoints
     }
 
     /// Returns the endpoints in the order in which a request tries them: the healthy ones first.
