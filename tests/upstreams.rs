@@ -6,9 +6,12 @@ use crate::{
     support::{
         http,
         images::{Format, Image},
+        ports::Port,
+        scrape::Scrape,
         scratch,
-        server::{Server, Setup},
+        server::{Server, Setup, entrepot},
         upstream::{Account, Auth, Fault, Kind, Recorded, Rule, Settings, Upstream},
+        users::{Users, password},
     },
     tags::{STALE, cache_status},
 };
@@ -356,4 +359,32 @@ fn each_upstream_has_times_of_its_own() {
     crate::support::wait_until("ghcr's to expire", Duration::from_secs(20), gone);
     assert!(cache_status(&server.manifest(NAME, "1").send()).contains("hit"), "the Hub's stays");
     assert_eq!(http::get(&server.v2("")).send().status, 200);
+}
+
+/// `du`, the metrics and the rules tell the upstreams apart.
+#[test]
+fn du_metrics_and_rules_tell_them_apart() {
+    let registries = three();
+    let (users, debug) = (Users::named(&["ann"]), Port::reserve());
+    let rules = "access: [{who: ann, may: pull, where: [org/app, 'ghcr.io/**']}]";
+    let server = users.with(setup(&registries).watched(&debug), rules).start();
+    let ann = server.target().as_user("ann", &password("ann"));
+    let pulled = |registry: &Registry| {
+        let blob = format!("{}/{NAME}/blobs/{}", registry.domain, registry.image.layer().digest);
+        let manifest = ann.request("GET", &format!("{}/{NAME}/manifests/1", registry.domain)).send().status;
+        (manifest, ann.request("GET", &blob).send().status)
+    };
+    assert_eq!(registries.each_ref().map(pulled), [(200, 200), (200, 200), (403, 403)]);
+    let du = entrepot(&["du", "--json", "--data", server.data().to_str().unwrap()], &[]).expect_success("du").output;
+    let document: serde_json::Value = serde_json::from_str(&du[du.find('{').unwrap()..]).unwrap();
+    let sources = document["sources"].as_array().unwrap().iter();
+    let domains: Vec<_> = sources.filter_map(|source| source["source"].as_str()).collect();
+    assert!(domains.contains(&"docker.io") && domains.contains(&"ghcr.io"), "{du}");
+    let scrape = Scrape::of(&debug.url());
+    for registry in &registries {
+        let label = format!("upstream=\"{}\"", registry.domain);
+        assert_eq!(scrape.find("entrepot_upstream_up", &[&label]), Some(1.), "{label}");
+        let has_bytes = scrape.sum("entrepot_storage_mirrored_bytes", &[&label]) > 0;
+        assert_eq!(has_bytes, registry.domain != "quay.io", "{label}");
+    }
 }
