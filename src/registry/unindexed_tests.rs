@@ -10,7 +10,7 @@ use super::{
     disk_tests::{begin, cache, content, disk, hosted, mirrored, on_a_thread, open},
     rebuild::rebuilds::Rebuilds,
     store::{
-        blob_store::BlobStore,
+        blob_store::{BlobStore, BlockingStore},
         manifests::{Manifests, StoredManifest},
     },
 };
@@ -18,7 +18,7 @@ use crate::{
     index::{Owner, Requeue},
     lanes::{Blocking, Lane},
     oci::Digest,
-    storage::{Durability, DurableStore, SpaceLimits},
+    storage::{Durability, DurableStore, FileStamp, SpaceLimits},
 };
 
 /// The lease of these tests.
@@ -175,6 +175,31 @@ async fn a_search_for_damaged_bytes_blocks_no_request() {
     store.execution.lanes().run(Lane::Compute, |_| ()).await.unwrap();
     drop(go_on);
     assert!(rechecked.await.unwrap().is_none() && !there(&store, &damaged));
+}
+
+/// While another task holds the lock of a digest, the walk for the owners of its blob goes on: here to its end, at a
+/// repository that cannot be read.
+#[tokio::test]
+async fn a_search_for_owners_needs_no_lock() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let digest = cache(&store, &mirrored("a"), content(1, 100)).await;
+    let stamp = disk(&store).blob(&digest).unwrap().unwrap().stamp;
+    let repositories = dir.path().join("docker/registry/v2/repositories");
+    fs::create_dir_all(&repositories).unwrap();
+    std::os::unix::fs::symlink("nowhere", repositories.join("team")).unwrap();
+    let lock = store.protection.locks.wait_for_digest(&digest).await;
+    let searches: [fn(&BlockingStore<'_>, &Digest, &FileStamp) -> bool; 2] = [
+        |store, digest, stamp| matches!(store.drop_damaged(digest, stamp), Err(Error::Storage(_))),
+        |store, digest, stamp| matches!(store.drop_unsynced(digest, stamp), Err(Error::Storage(_))),
+    ];
+    let failed = searches.map(|search| store.blocking(Lane::List, move |store| search(store, &digest, &stamp)));
+    let failed = futures_util::future::join_all(failed);
+    let failed = tokio::time::timeout(Duration::from_secs(5), failed).await;
+    drop(lock);
+    let failed: Result<Vec<_>, _> = failed.expect("a search waits for the lock").into_iter().collect();
+    assert_eq!(failed.unwrap(), [true, true], "each search has failed");
+    assert!(there(&store, &digest));
 }
 
 /// A walk may have passed a repository before a push to it.
