@@ -1,6 +1,10 @@
 //! Tests of eviction without an index.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    io::{Read as _, Seek as _},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -96,6 +100,27 @@ async fn the_oldest_goes_and_what_is_kept_stays() {
     store.protection.access_tracker.note(&read);
     store.with(Blocking::in_test()).flush_accesses();
     assert_eq!(evict(&store, u64::MAX).unwrap(), 0, "it was asked for a moment ago, and the index may be gone");
+}
+
+/// As any other eviction, it leaves a line.
+#[tokio::test]
+async fn an_eviction_without_an_index_is_logged() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let digest = cache(&store, &mirrored("a"), content(1, 100)).await;
+    age(&dir, &digest, 3600);
+    let logged = std::sync::Arc::new(tempfile::tempfile().unwrap());
+    let writer = std::sync::Arc::clone(&logged);
+    let freed = on_a_thread(|io| {
+        let made = tracing_subscriber::fmt().with_ansi(false).with_writer(writer);
+        let _guard = tracing::subscriber::set_default(made.finish());
+        store.with(io).evict_unindexed(u64::MAX)
+    });
+    assert_eq!(freed.unwrap() >> 10, 100);
+    let mut log = String::new();
+    (&*logged).rewind().and_then(|()| (&*logged).read_to_string(&mut log)).unwrap();
+    let line = format!("evicted digest={digest} repository=docker.io/a repositories=1 bytes=102400 ");
+    assert!(log.contains(&line) && log.contains(" reason=\"room\""), "{log}");
 }
 
 /// A repository that cannot be read may link anything.
