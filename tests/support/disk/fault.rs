@@ -15,6 +15,9 @@ use crate::support::{
     server::BINARY,
 };
 
+/// Ends the traced program when `strace` is killed at the time limit; otherwise it would run on.
+const ENDS_WITH_ITS_TRACER: [&str; 4] = ["setpriv", "--pdeathsig", "KILL", "--"];
+
 /// One call that fails or is slow, or several.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
@@ -46,12 +49,12 @@ impl Fault {
         Self { calls: calls.to_owned(), effect, path: path.to_owned(), when: "1" }
     }
 
-    /// Runs `entrepot` under it, until it exits.
+    /// Runs `entrepot` under it, until it exits, for a minute at most.
     pub(crate) fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Faulty {
         let dir = scratch::dir("fault");
         let trace = dir.path().join("calls");
         let mut command = self.command(&trace, false);
-        command.arg(BINARY).args(arguments).envs(variables.iter().copied());
+        command.args(ENDS_WITH_ITS_TRACER).arg(BINARY).args(arguments).envs(variables.iter().copied());
         let outcome = process::run("entrepot", command, Duration::from_secs(60));
         Faulty { outcome, trace, _dir: dir }
     }
@@ -92,7 +95,7 @@ pub(crate) fn sites(calls: &[&str], volume: &Path, arguments: &[String]) -> Vec<
     let trace = dir.path().join("calls");
     let mut command = process::command("strace");
     command.args(["-f", "-y", "-s", "4096", "-e", &format!("trace={}", calls.join(",")), "-o"]).arg(&trace);
-    command.arg(BINARY).args(arguments);
+    command.args(ENDS_WITH_ITS_TRACER).arg(BINARY).args(arguments);
     process::run("entrepot", command, Duration::from_secs(60));
     let mut found = sites_in(&trace, volume);
     found.retain(|site| calls.contains(&site.0.as_str()));
