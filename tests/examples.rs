@@ -88,6 +88,9 @@ fn kubernetes_takes_the_manifests() {
     {
         assert!(set.contains(part), "{part}");
     }
+    // Probes send no password, and anything below /v2/ asks for one if there are users.
+    let paths = set.lines().filter_map(|line| line.trim().strip_prefix("path: "));
+    assert_eq!(paths.collect::<Vec<_>>(), ["/healthz", "/healthz", "/readyz"], "of the probes");
 }
 
 /// The clients' files are valid in their format and name the mirror for the Hub. Those of docker, containerd and podman

@@ -98,6 +98,27 @@ fn a_mirrored_blob_whose_sync_failed_has_to_come_again() {
     assert_eq!(injection.end(), (0, 1), "and these are synced");
 }
 
+/// A pushed blob whose sync failed stays, since it can be read, but a later sync of it says nothing about its bytes: no
+/// mount is acknowledged. Without the index, nothing says that they were synced when they were pushed.
+#[test]
+fn a_pushed_blob_whose_sync_failed_is_not_acknowledged_later() {
+    let mut server = Setup::hosting().start();
+    let image = Image::single(Format::Oci, 704);
+    server.target().image("team/app", "1", &image);
+    server.stop();
+    std::fs::remove_dir_all(server.data().join("index")).unwrap();
+    server.restart();
+    let digest = &image.layer().digest;
+    let data = VolumeCheck::new(server.data()).data(digest);
+    let injection = failing(&server, &data);
+    let mount = || server.target().mount("team/other", digest, Some("team/app")).status;
+    assert_eq!(mount(), 500);
+    assert_eq!(injection.end().0, 1, "one sync failed");
+    assert!(is_logged(&server, &data), "the log names the file");
+    assert_eq!(mount(), 500, "the next sync would succeed");
+    server.pull("team/app", "1", &image);
+}
+
 /// An upload of bytes that the mirror holds on a failing disk writes its own bytes.
 #[test]
 fn an_upload_takes_the_place_of_what_could_not_be_synced() {

@@ -1,5 +1,5 @@
 //! Each system call that maintenance makes on a volume fails once: pushed content stays, and the error names the path.
-//! One call of each sort here; in the soak each of them with each error, or an even choice of very many.
+//! Two calls of each sort here; in the soak each of them with each error, or an even choice of very many.
 
 use std::{
     fs,
@@ -37,33 +37,54 @@ fn is_soak() -> bool {
     std::env::var_os("ENTREPOT_SOAK").is_some_and(|value| !value.is_empty())
 }
 
-/// The sites of these calls that fail, and the error of each.
-fn chosen(calls: &[&str], all: &[Site]) -> Vec<(Site, &'static str)> {
-    let mut chosen = Vec::new();
-    for (number, call) in calls.iter().enumerate() {
-        let sites: Vec<_> = all.iter().filter(|site| site.0 == *call).cloned().collect();
-        assert!(!sites.is_empty(), "{call} is never called: {all:?}");
-        match (is_soak(), sites.len()) {
-            (false, _) => chosen.push((sites[0].clone(), ERRORS[number % ERRORS.len()])),
-            (true, ..=MOST) => {
-                chosen.extend(sites.iter().flat_map(|site| ERRORS.map(|error| (site.clone(), error))));
+/// What a job calls on a volume.
+struct Sites<'a> {
+    calls: &'a [&'a str],
+    all: &'a [Site],
+    /// The files of content that has to stay.
+    kept: &'a [PathBuf],
+}
+
+impl Sites<'_> {
+    /// The sites that fail, and the error of each.
+    fn chosen(&self) -> Vec<(Site, &'static str)> {
+        let mut chosen = Vec::new();
+        for (number, call) in self.calls.iter().enumerate() {
+            let sites: Vec<_> = self.all.iter().filter(|site| site.0 == *call).cloned().collect();
+            assert!(!sites.is_empty(), "{call} is never called: {:?}", self.all);
+            match (is_soak(), sites.len()) {
+                (false, _) => {
+                    chosen.extend(
+                        self.two(sites).zip((number..).step_by(2)).map(|(site, n)| (site, ERRORS[n % ERRORS.len()])),
+                    );
+                }
+                (true, ..=MOST) => {
+                    chosen.extend(sites.iter().flat_map(|site| ERRORS.map(|error| (site.clone(), error))));
+                }
+                (true, many) => chosen.extend(
+                    sites
+                        .into_iter()
+                        .step_by(many.div_ceil(MOST))
+                        .enumerate()
+                        .map(|(n, site)| (site, ERRORS[n % ERRORS.len()])),
+                ),
             }
-            (true, many) => chosen.extend(
-                sites
-                    .into_iter()
-                    .step_by(many.div_ceil(MOST))
-                    .enumerate()
-                    .map(|(n, site)| (site, ERRORS[n % ERRORS.len()])),
-            ),
         }
+        chosen
     }
-    chosen
+
+    /// The first site, and the first one of content that has to stay, which an error must not make absent or damaged.
+    fn two(&self, sites: Vec<Site>) -> impl Iterator<Item = Site> {
+        let mut sites = sites.into_iter();
+        let first = sites.next();
+        first.into_iter().chain(sites.find(|site| self.kept.contains(&site.1)))
+    }
 }
 
 /// Lets each of the chosen sites fail, `at_once` at a time.
 #[allow(clippy::print_stderr, reason = "a soak tells what it covered")]
-fn each(what: &str, at_once: usize, calls: &[&str], all: &[Site], fail: impl Fn(&Site, &'static str) + Sync) {
-    let (begun, chosen) = (Instant::now(), chosen(calls, all));
+fn each(what: &str, at_once: usize, sites: &Sites<'_>, fail: impl Fn(&Site, &'static str) + Sync) {
+    let (begun, chosen) = (Instant::now(), sites.chosen());
     let injections = chosen.len();
     let left = Mutex::new(chosen);
     let next = || left.lock().unwrap().pop();
@@ -76,7 +97,7 @@ fn each(what: &str, at_once: usize, calls: &[&str], all: &[Site], fail: impl Fn(
             });
         }
     });
-    eprintln!("{what}: {} sites, {injections} injections, {:?}", all.len(), begun.elapsed());
+    eprintln!("{what}: {} sites, {injections} injections, {:?}", sites.all.len(), begun.elapsed());
 }
 
 /// A volume with work for every maintenance command: complete images, one with a damaged layer, a manifest without a
@@ -121,6 +142,14 @@ impl Template {
         }
     }
 
+    /// The files of the blobs that have to stay, below the volume.
+    fn files(&self) -> Vec<PathBuf> {
+        let blobs = self.images.iter().flat_map(|(_, image)| image.blobs.iter().map(|blob| blob.digest.as_str()));
+        let manifests = self.images.iter().map(|(_, image)| image.digest());
+        let path = |digest| Path::new("docker/registry/v2").join(reachability::data(digest));
+        blobs.chain(manifests).map(path).collect()
+    }
+
     /// Lets each of the sites of a command fail.
     fn fails_well(&self, arguments: &[&str], calls: &[&str]) {
         let traced = self.copy();
@@ -128,7 +157,8 @@ impl Template {
             [arguments, &["--data", data.to_str().unwrap()]].concat().into_iter().map(str::to_owned).collect()
         };
         let all = sites(calls, traced.path(), &arguments_of(traced.path()));
-        each(&arguments.join(" "), COMMANDS, calls, &all, |(call, path), error| {
+        let sites = Sites { calls, all: &all, kept: &self.files() };
+        each(&arguments.join(" "), COMMANDS, &sites, |(call, path), error| {
             self.fails_once(&arguments_of, call, error, path);
         });
     }
@@ -144,6 +174,10 @@ impl Template {
         self.is_whole(copy.path(), &what);
         let said = &faulty.outcome.output;
         assert!(said.contains(path.to_str().unwrap()), "{what} is not told:\n{said}");
+        // A folder that may stay is no failure, and a verification reads bytes again after an EIO.
+        let is_failure = self.files().iter().any(|kept| path.ends_with(kept)) && (call, error) != ("pread64", "EIO");
+        let status = faulty.outcome.status;
+        assert!(!is_failure || status.code() == Some(1), "{what} is no failure: {status}\n{said}");
     }
 }
 
@@ -278,5 +312,6 @@ fn an_eviction_fails_well() {
     let cache = Cache::new();
     let all = cache.sites();
     let calls: Vec<_> = EVICTION.into_iter().filter(|call| all.iter().any(|site| site.0 == *call)).collect();
-    each("eviction", SERVERS, &calls, &all, |(call, path), error| cache.fails_once(call, error, path));
+    let sites = Sites { calls: &calls, all: &all, kept: &[] };
+    each("eviction", SERVERS, &sites, |(call, path), error| cache.fails_once(call, error, path));
 }

@@ -74,11 +74,19 @@ impl Volume {
         entrepot(&[arguments, &["--data", self.data().to_str().unwrap()]].concat(), &[])
     }
 
+    fn usage(&self) -> Value {
+        let du = self.command(&["du", "--json"]).expect_success("du").output;
+        serde_json::from_str(&du[du.find('{').unwrap()..]).unwrap()
+    }
+
     /// The content of each repository.
     fn held(&self) -> Value {
-        let du = self.command(&["du", "--json"]).expect_success("du").output;
-        let document: Value = serde_json::from_str(&du[du.find('{').unwrap()..]).unwrap();
-        document["repositories"].clone()
+        self.usage()["repositories"].clone()
+    }
+
+    /// The bytes of links and folders.
+    fn links(&self) -> u64 {
+        self.usage()["other"]["links"].as_u64().unwrap()
     }
 
     /// Moves a folder elsewhere, with a symbolic link in its place.
@@ -106,11 +114,14 @@ fn a_folder_behind_a_symbolic_link_is_a_folder() {
     for folder in cases {
         let (mut volume, elsewhere) = (Volume::pushed(), scratch::dir("elsewhere"));
         let folder = folder(&volume);
-        let before = volume.held();
+        let (before, links) = (volume.held(), volume.links());
         volume.move_away(&folder, elsewhere.path());
         let gc = volume.command(&["gc", "--untagged"]);
         assert!(gc.status.success() && gc.output.contains("0 blobs"), "{folder}: {}", gc.output);
         assert_eq!(volume.held(), before, "{folder}");
+        // A symbolic link to a long path has a block of its own.
+        let counted = volume.links();
+        assert!((links..=links + 4096).contains(&counted), "{folder}: {counted} bytes of links for {links}");
         volume.is_whole();
         let ended = admin::gc(volume.data(), true, Some(0));
         assert_eq!(ended["blobs"], 0, "{folder}");
@@ -122,9 +133,11 @@ fn a_folder_behind_a_symbolic_link_is_a_folder() {
 #[test]
 fn links_that_lead_back_or_nowhere_cost_nothing() {
     let mut volume = Volume::pushed();
+    let before = volume.held();
     let repositories = volume.data().join(REPOSITORIES);
     symlink("..", repositories.join("team/again")).unwrap();
     symlink(volume.data(), repositories.join("all")).unwrap();
+    assert_eq!(volume.held(), before, "no repository by another name");
     let gc = volume.command(&["gc", "--untagged"]);
     assert!(gc.status.success() && gc.output.contains("0 blobs"), "{}", gc.output);
     volume.serves();

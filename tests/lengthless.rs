@@ -30,6 +30,8 @@ fn a_blobs_size_comes_from_the_manifest() {
     let (upstream, image, server) = lengthless(1100);
     server.pull(REPOSITORY, "latest", &image);
     let asked = upstream.requests().len();
+    let requests = (upstream.count("HEAD", Kind::Blob), upstream.count("GET", Kind::Blob));
+    assert_eq!(requests, (0, image.blobs.len()), "nothing is asked for a size");
     let response = server.blob(REPOSITORY, &image.layer().digest).send();
     assert_eq!((response.status, response.length()), (200, Some(image.layer().len() as u64)));
     assert_eq!(response.summary().digest, image.layer().digest);

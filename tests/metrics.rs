@@ -323,7 +323,10 @@ fn probes_are_answered() {
     let aside = server.data().join("aside");
     std::fs::rename(&staging, &aside).unwrap();
     assert_eq!((both("/healthz"), both("/readyz")), ([200; 2], [200; 2]), "pulls can be answered");
-    assert_eq!(both("/readyz?for=push"), [503; 2]);
+    for query in ["for=push", "x=1&for=push", "for=push&x=1", "for=pus%68"] {
+        assert_eq!(both(&format!("/readyz?{query}")), [503; 2], "{query}");
+    }
+    assert_eq!((both("/readyz?for=pull&x=1"), both("/readyz?x=1&for=it")), ([200; 2], [400; 2]));
     assert_eq!(http::get(&format!("{}/debug/health", debug.url())).send().status, 503);
     std::fs::rename(&aside, &staging).unwrap();
     assert_eq!(

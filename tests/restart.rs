@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use crate::support::{
+    fault,
     hash::hex,
     http::BodyEnd,
     images::{Blob, Format, Image},
-    rounds, scratch,
+    ports::Port,
+    rounds,
+    scrape::Scrape,
+    scratch,
     server::{Server, Setup},
     upstream::{Fault, Gate, Kind, Rule, Upstream},
 };
@@ -29,6 +33,18 @@ fn upstream_with(image: &Image) -> Upstream {
 /// GETs of content, tags aside.
 fn fetched(upstream: &Upstream) -> usize {
     upstream.count("GET", Kind::Manifest) + upstream.count("GET", Kind::Blob)
+}
+
+/// The first request to a new volume finds it counted, however long that takes on a busy machine: until then, nothing
+/// is cached.
+#[test]
+fn a_new_volume_is_counted_before_the_first_answer() {
+    let (debug, dir) = (Port::reserve(), scratch::dir("slow"));
+    let (setup, trace) = (Setup::hosting().watched(&debug), dir.path().join("calls"));
+    let slow = fault::Fault::slow("getdents64", Duration::from_secs(1), setup.data());
+    let _server = setup.faulty(slow, &trace).start();
+    assert_eq!(Scrape::of(&debug.url()).sum("entrepot_storage_counted", &[]), 1);
+    assert!(fault::happened(&trace), "the count takes a second");
 }
 
 /// The server starts, and serves its content, with the upstream unreachable.

@@ -152,6 +152,31 @@ fn a_late_answer_undoes_nothing() {
     assert_eq!(get(&server, "latest"), new.digest());
 }
 
+/// A GET and a HEAD of a tag are under way as it moves, and only the HEAD names the newer image: the older one, which
+/// came just now, is no hit.
+#[test]
+fn a_tag_that_is_known_to_have_moved_is_no_hit() {
+    let (old, new) = (Image::single(Format::Oci, 106), Image::single(Format::Oci, 107));
+    let upstream = Upstream::plain();
+    upstream.add(REPOSITORY, "latest", &old);
+    let server = Setup::mirroring(&upstream.url()).freshness("1h").start();
+    for (method, milliseconds) in [("GET", 600), ("HEAD", 1200)] {
+        let late = Fault::Delay(Duration::from_millis(milliseconds));
+        upstream.fault(Rule::on(Kind::Manifest, late).method(method).times(1));
+    }
+    thread::scope(|scope| {
+        scope.spawn(|| server.pull(REPOSITORY, "latest", &old));
+        wait_until("the GET", Duration::from_secs(5), || upstream.count("GET", Kind::Manifest) == 1);
+        upstream.add(REPOSITORY, "latest", &new);
+        assert_eq!(head(&server, "latest"), new.digest());
+    });
+    assert_eq!(head(&server, "latest"), new.digest(), "within its freshness");
+    upstream.stop();
+    let served = server.manifest(REPOSITORY, "latest").send();
+    assert_eq!((served.status, cache_status(&served)), (200, "; fwd=stale; detail=newer-not-cached"));
+    assert_eq!(served.summary().digest, old.digest());
+}
+
 /// After an upstream's `Retry-After`, one request asks it, for any state of the tag.
 #[test]
 fn a_probe_asks_the_upstream() {

@@ -114,7 +114,6 @@ fn an_image_that_was_superseded_is_served_as_such() {
     let head = || http::head(&server.v2(&format!("{REPOSITORY}/manifests/latest"))).send();
     assert_eq!(head().header("docker-content-digest"), Some(new.digest()));
     upstream.stop();
-    // Within its freshness, too: a value known to be outdated is no hit.
     let served = server.manifest(REPOSITORY, "latest").send();
     assert_eq!((served.status, cache_status(&served)), (200, "; fwd=stale; detail=newer-not-cached"));
     assert_eq!(served.summary().digest, old.digest());

@@ -189,3 +189,24 @@ fn a_link_is_removed_without_a_look_at_the_others() {
         assert!(many < few * 8, "{REMOVED} of many took {many:?}, of few {few:?}");
     }
 }
+
+/// Every request reads the index, so none waits while it is opened again: here another process holds its files.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test's own folder")]
+fn a_reopening_delays_no_question() {
+    let dir = TempDir::new().unwrap();
+    let home = dir.path().join("v1");
+    let index = Index::open(&home);
+    fs::rename(&home, dir.path().join("v2")).unwrap();
+    let other = Index::open(&home);
+    std::thread::scope(|scope| {
+        let reopening = scope.spawn(|| index.reopen().is_err());
+        std::thread::sleep(Duration::from_millis(300));
+        let begun = Instant::now();
+        assert!(!index.has_repository(&repository("a")));
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(1), "a question took {took:?}");
+        assert!(!reopening.is_finished(), "it waits for the files");
+        drop(other);
+    });
+}

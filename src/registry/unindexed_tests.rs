@@ -1,6 +1,10 @@
 //! Tests of eviction without an index.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    io::{Read as _, Seek as _},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -10,7 +14,7 @@ use super::{
     disk_tests::{begin, cache, content, disk, hosted, mirrored, on_a_thread, open},
     rebuild::rebuilds::Rebuilds,
     store::{
-        blob_store::BlobStore,
+        blob_store::{BlobStore, BlockingStore},
         manifests::{Manifests, StoredManifest},
     },
 };
@@ -18,7 +22,7 @@ use crate::{
     index::{Owner, Requeue},
     lanes::{Blocking, Lane},
     oci::Digest,
-    storage::{Durability, DurableStore, SpaceLimits},
+    storage::{Durability, DurableStore, FileStamp, SpaceLimits},
 };
 
 /// The lease of these tests.
@@ -98,6 +102,27 @@ async fn the_oldest_goes_and_what_is_kept_stays() {
     assert_eq!(evict(&store, u64::MAX).unwrap(), 0, "it was asked for a moment ago, and the index may be gone");
 }
 
+/// As any other eviction, it leaves a line.
+#[tokio::test]
+async fn an_eviction_without_an_index_is_logged() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let digest = cache(&store, &mirrored("a"), content(1, 100)).await;
+    age(&dir, &digest, 3600);
+    let logged = std::sync::Arc::new(tempfile::tempfile().unwrap());
+    let writer = std::sync::Arc::clone(&logged);
+    let freed = on_a_thread(|io| {
+        let made = tracing_subscriber::fmt().with_ansi(false).with_writer(writer);
+        let _guard = tracing::subscriber::set_default(made.finish());
+        store.with(io).evict_unindexed(u64::MAX)
+    });
+    assert_eq!(freed.unwrap() >> 10, 100);
+    let mut log = String::new();
+    (&*logged).rewind().and_then(|()| (&*logged).read_to_string(&mut log)).unwrap();
+    let line = format!("evicted digest={digest} repository=docker.io/a repositories=1 bytes=102400 ");
+    assert!(log.contains(&line) && log.contains(" reason=\"room\""), "{log}");
+}
+
 /// A repository that cannot be read may link anything.
 #[tokio::test]
 async fn nothing_goes_when_a_repository_cannot_be_looked_at() {
@@ -175,6 +200,31 @@ async fn a_search_for_damaged_bytes_blocks_no_request() {
     store.execution.lanes().run(Lane::Compute, |_| ()).await.unwrap();
     drop(go_on);
     assert!(rechecked.await.unwrap().is_none() && !there(&store, &damaged));
+}
+
+/// While another task holds the lock of a digest, the walk for the owners of its blob goes on: here to its end, at a
+/// repository that cannot be read.
+#[tokio::test]
+async fn a_search_for_owners_needs_no_lock() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let digest = cache(&store, &mirrored("a"), content(1, 100)).await;
+    let stamp = disk(&store).blob(&digest).unwrap().unwrap().stamp;
+    let repositories = dir.path().join("docker/registry/v2/repositories");
+    fs::create_dir_all(&repositories).unwrap();
+    std::os::unix::fs::symlink("nowhere", repositories.join("team")).unwrap();
+    let lock = store.protection.locks.wait_for_digest(&digest).await;
+    let searches: [fn(&BlockingStore<'_>, &Digest, &FileStamp) -> bool; 2] = [
+        |store, digest, stamp| matches!(store.drop_damaged(digest, stamp), Err(Error::Storage(_))),
+        |store, digest, stamp| matches!(store.drop_unsynced(digest, stamp), Err(Error::Storage(_))),
+    ];
+    let failed = searches.map(|search| store.blocking(Lane::List, move |store| search(store, &digest, &stamp)));
+    let failed = futures_util::future::join_all(failed);
+    let failed = tokio::time::timeout(Duration::from_secs(5), failed).await;
+    drop(lock);
+    let failed: Result<Vec<_>, _> = failed.expect("a search waits for the lock").into_iter().collect();
+    assert_eq!(failed.unwrap(), [true, true], "each search has failed");
+    assert!(there(&store, &digest));
 }
 
 /// A walk may have passed a repository before a push to it.

@@ -18,8 +18,7 @@ impl Disk<'_> {
     /// # Errors
     /// Any variant of [`Error`] if that cannot be determined.
     pub fn was_proxy_volume(&self) -> Result<bool, Error> {
-        let state = self.layout.adopted_state();
-        state.try_exists().map_err(Error::at(&state))
+        look::is_there(&self.layout.adopted_state())
     }
 
     /// Marks this as such a volume, in the way of `registry:2`.
@@ -39,5 +38,34 @@ impl Disk<'_> {
     pub fn end_proxy_volume(&self) -> Result<(), Error> {
         let state = self.layout.proxy_state();
         self.names.set_aside(&state, &self.layout.adopted_state())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::{
+        lanes::Blocking,
+        storage::{SpaceLimits, Storage},
+    };
+
+    /// A state file behind a dangling link is not known to be absent.
+    #[test]
+    fn a_mark_that_cannot_be_read_is_no_absence() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let storage = Storage::open(Blocking::in_test(), dir.path(), SpaceLimits::default()).unwrap();
+        let disk = storage.disk(Blocking::in_test());
+        assert!(!disk.is_proxy_volume().unwrap() && !disk.was_proxy_volume().unwrap());
+        disk.begin_proxy_volume().unwrap();
+        disk.end_proxy_volume().unwrap();
+        assert!(!disk.is_proxy_volume().unwrap() && disk.was_proxy_volume().unwrap());
+        std::fs::remove_file(disk.layout.adopted_state()).unwrap();
+        for state in [disk.layout.adopted_state(), disk.layout.proxy_state()] {
+            symlink("nowhere", state).unwrap();
+        }
+        assert!(matches!(disk.was_proxy_volume(), Err(Error::Dangling(_))));
+        assert!(matches!(disk.is_proxy_volume(), Err(Error::Dangling(_))));
     }
 }

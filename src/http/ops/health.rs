@@ -9,7 +9,7 @@ use actix_web::{
 
 use crate::{
     http::{
-        context::State,
+        context::{State, parameters},
         errors::advice,
         paths::{ALIVE, READY},
     },
@@ -30,13 +30,11 @@ async fn alive() -> HttpResponse {
 
 /// Answers 200 if pulls can be served, or, with `?for=push`, if pushes can be accepted. The log says what is missing.
 async fn ready(registry: State, request: HttpRequest) -> HttpResponse {
-    let for_push = match request.query_string() {
-        "for=push" => true,
-        other if other.starts_with("for=") && other != "for=pull" => {
-            return plain(StatusCode::BAD_REQUEST, "for is pull or push");
-        }
-        _ => false,
-    };
+    let asked = parameters(&request, "for");
+    if asked.iter().any(|purpose| !matches!(purpose.as_str(), "pull" | "push")) {
+        return plain(StatusCode::BAD_REQUEST, "for is pull or push");
+    }
+    let for_push = asked.iter().any(|purpose| purpose == "push");
     let looking = State::clone(&registry);
     let look = move |io: &Blocking| (looking.serves_pulls(io), looking.takes_pushes(io));
     let Ok((pulls, pushes)) = registry.lanes().run(Lane::Probe, look).await else { return unready() };

@@ -288,10 +288,18 @@ impl Availability {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn too_many(seconds: u64) -> upstream::Error {
         upstream::Error::RateLimited { retry_after: Some(Duration::from_secs(seconds)), message: String::new() }
+    }
+
+    /// Returns the time that a client is told to wait.
+    fn told(busy: &Busy, now: Instant) -> Duration {
+        let upstream::Error::RateLimited { retry_after: Some(wait), .. } = busy.refusal(now) else { panic!() };
+        wait
     }
 
     #[test]
@@ -305,12 +313,19 @@ mod tests {
         health.end_busy(after(99));
         let busy = health.busy.as_ref().unwrap();
         assert!((after(100)..=after(110)).contains(&busy.until));
-        let upstream::Error::RateLimited { retry_after: Some(availability), .. } = busy.refusal(after(50)) else {
-            panic!()
-        };
-        assert!((51..=67).contains(&availability.as_secs()), "{availability:?}");
+        assert!((51..=67).contains(&told(busy, after(50)).as_secs()), "{busy:?}");
         health.end_busy(after(111));
         assert!(health.busy.is_none());
+    }
+
+    /// Clients that are refused at the same moment come back at different ones.
+    #[test]
+    fn refusals_are_spread() {
+        let (mut health, now) = (Health::default(), Instant::now());
+        health.learn(Some(&too_many(100)), now);
+        let busy = health.busy.as_ref().unwrap();
+        let times: HashSet<_> = (0..20).map(|_| told(busy, now)).collect();
+        assert!(times.len() > 1, "all are told {times:?}");
     }
 
     #[test]

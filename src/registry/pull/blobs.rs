@@ -413,3 +413,6 @@ async fn begun(fill: Arc<Fill>, joined: bool, source: &FillSource) -> Result<Blo
     };
     Ok(Blob { size, cache_status, content: BlobContent::Filling(fill, progress) })
 }
+
+#[cfg(test)]
+mod tests;

@@ -258,6 +258,7 @@ mod tests {
         let rebuilds = Rebuilds::default();
         let panicking = || walk_by(&store, rebuilds.schedule.lock(), |_| panic!("on purpose"));
         assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
+        assert!(rebuilds.schedule.lock().due.is_some(), "the panic itself makes it due");
         rebuilds.rebuild_if_due(&store).unwrap();
         assert!(!store.index.is_complete(), "not at once");
         rebuilds.schedule.lock().due = Some(Instant::now());

@@ -13,7 +13,10 @@ use crate::{
     registry::{
         Error,
         retention::Lifetimes,
-        store::{access_tracker, blob_store::BlockingStore, gc_guard::RemovalOutcome, links, stored_manifests},
+        store::{
+            access_tracker, blob_store::BlockingStore, eviction_log::Evicted, gc_guard::RemovalOutcome, links,
+            stored_manifests,
+        },
     },
     storage::{Durability, DurableStore, LinkKind, MirroredBytes},
 };
@@ -125,7 +128,8 @@ impl BlockingStore<'_> {
             RemovalOutcome::Removed(Ok(())) => {
                 let idle = Duration::from_secs(access_tracker::now().saturating_sub(held.used));
                 self.volume.metrics.evicted(reason, held.allocated, idle);
-                self.space.eviction_log.log(digest, &held, &holders, reason);
+                let BlobEntry { allocated, used, .. } = held;
+                self.space.eviction_log.log(&Evicted { digest, allocated, used, repositories: &holders }, reason);
                 held.allocated
             }
             RemovalOutcome::Removed(Err(error)) => {

@@ -18,6 +18,7 @@ use crate::{
         store::{
             access_tracker,
             blob_store::BlockingStore,
+            eviction_log::Evicted,
             gc_guard::{Recent, RemovalOutcome, short},
             links, stored_manifests,
         },
@@ -147,7 +148,8 @@ impl BlockingStore<'_> {
 
     fn try_evict_unindexed(&self, candidate: &Candidate, places: &[Repository], recent: Recent) -> Result<u64, Error> {
         let Some(_open) = self.execution.while_open() else { return Ok(0) };
-        let Candidate { digest, allocated, used } = candidate;
+        let Candidate { digest, allocated, used } = *candidate;
+        let digest = &digest;
         let _lock = self.protection.locks.digest(digest);
         if self.protection.access_tracker.is_read(digest) || self.is_leased(digest)? {
             return Ok(0);
@@ -164,8 +166,9 @@ impl BlockingStore<'_> {
         {
             return Ok(0);
         }
-        let idle = Duration::from_secs(access_tracker::now().saturating_sub(*used));
-        self.volume.metrics.evicted(EvictionReason::Room, *allocated, idle);
-        Ok(*allocated)
+        let idle = Duration::from_secs(access_tracker::now().saturating_sub(used));
+        self.volume.metrics.evicted(EvictionReason::Room, allocated, idle);
+        self.space.eviction_log.log(&Evicted { digest, allocated, used, repositories: places }, EvictionReason::Room);
+        Ok(allocated)
     }
 }

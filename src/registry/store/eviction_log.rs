@@ -5,7 +5,6 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use parking_lot::Mutex;
 
 use crate::{
-    index::BlobEntry,
     metrics::EvictionReason,
     oci::{Digest, Repository},
 };
@@ -29,25 +28,31 @@ struct EvictionCount {
     bytes: u64,
 }
 
+/// A blob that was evicted.
+pub(in crate::registry) struct Evicted<'a> {
+    pub(in crate::registry) digest: &'a Digest,
+    /// The bytes that its file occupied.
+    pub(in crate::registry) allocated: u64,
+    /// The time of its last request, or of its arrival: seconds since the epoch.
+    pub(in crate::registry) used: u64,
+    /// The repositories that linked it.
+    pub(in crate::registry) repositories: &'a [Repository],
+}
+
 impl EvictionLog {
-    /// Logs that a blob was evicted from the repositories that linked it, or counts it.
-    pub(in crate::registry) fn log(
-        &self,
-        digest: &Digest,
-        entry: &BlobEntry,
-        repositories: &[Repository],
-        reason: EvictionReason,
-    ) {
+    /// Logs that a blob was evicted, or counts it.
+    pub(in crate::registry) fn log(&self, evicted: &Evicted<'_>, reason: EvictionReason) {
+        let Evicted { digest, allocated, used, repositories } = *evicted;
         self.tidy();
-        if !self.takes_line(entry.allocated) {
+        if !self.takes_line(allocated) {
             return;
         }
-        let last_used = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(entry.used));
+        let last_used = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(used));
         tracing::info!(
             %digest,
             repository = repositories.first().map(tracing::field::display),
             repositories = repositories.len(),
-            bytes = entry.allocated,
+            bytes = allocated,
             %last_used,
             reason = reason.as_str(),
             "evicted"

@@ -155,7 +155,7 @@ impl Setup {
         self
     }
 
-    /// Lets one of its system calls fail; the trace is written to this file.
+    /// Lets one of its system calls fail or be slow; the trace is written to this file.
     pub(crate) fn faulty(mut self, fault: Fault, trace: &Path) -> Self {
         (self.trace, self.fault) = (Some(trace.to_owned()), Some(fault));
         self
