@@ -9,6 +9,7 @@
 //! each; [`Remote`] is one registry and is shared by all. Await the methods of [`Remote`] on any thread, and those of
 //! [`Client`], such as [`Client::open_blob`], only in a job on one of these threads.
 
+mod account;
 mod address_policy;
 mod blob;
 mod body;
@@ -39,6 +40,7 @@ mod urls;
 #[cfg(test)]
 mod tests;
 
+pub use account::Account;
 pub use blob::{BlobResponse, Validator};
 pub use challenge::Challenge;
 pub use client::Client;
@@ -49,5 +51,5 @@ pub use error::{Error, Phase};
 pub use list::Page;
 pub use manifest::{ManifestBody, ManifestHead};
 pub use proxy::Proxy;
-pub use remote::{Account, Remote, Timeouts, UpstreamOptions};
+pub use remote::{Remote, Timeouts, UpstreamOptions};
 pub use trust::Trust;

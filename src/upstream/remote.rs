@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use url::{Host, Url};
 
 use super::{
-    CredentialHelper, Credentials, Error, Trust,
+    Account, Credentials, Error, Trust,
     address_policy::{self, AddressPolicy},
     headers,
     permits::Permits,
@@ -47,18 +47,6 @@ impl Default for Timeouts {
         let seconds = Duration::from_secs;
         Self { connect: seconds(5), head: seconds(10), stall: seconds(30) }
     }
-}
-
-/// The account at an upstream.
-#[derive(Clone, Debug, Default)]
-pub enum Account {
-    /// None.
-    #[default]
-    Anonymous,
-    /// A user and a password.
-    Password(Credentials),
-    /// A program prints it.
-    Helper(Arc<CredentialHelper>),
 }
 
 /// The options of an upstream.
@@ -174,35 +162,12 @@ impl Remote {
         self.credentials().map(|credentials| credentials.username)
     }
 
-    /// Returns the credentials that are known now; those of a helper may have to be asked for first.
     pub(super) fn credentials(&self) -> Option<Credentials> {
-        match &self.0.options.account {
-            Account::Anonymous => None,
-            Account::Password(credentials) => Some(credentials.clone()),
-            Account::Helper(helper) => helper.known(),
-        }
+        self.account().known()
     }
 
-    /// Returns the credentials, after asking the helper if needed.
-    ///
-    /// # Errors
-    /// [`Error::Token`] if the helper fails.
-    pub(super) async fn current_credentials(&self) -> Result<Option<Credentials>, Error> {
-        match &self.0.options.account {
-            Account::Helper(helper) => helper.get().await.map(Some),
-            _ => Ok(self.credentials()),
-        }
-    }
-
-    /// Notes that the upstream refused these credentials.
-    pub(super) fn refuse(&self, credentials: &Credentials) {
-        if let Account::Helper(helper) = &self.0.options.account {
-            helper.refuse(credentials);
-        }
-    }
-
-    fn has_account(&self) -> bool {
-        !matches!(self.0.options.account, Account::Anonymous)
+    pub(super) fn account(&self) -> &Account {
+        &self.0.options.account
     }
 
     pub(super) fn tokens(&self) -> &TokenCache {
@@ -245,7 +210,7 @@ impl Remote {
     /// Warns once that a token service is not used, or used without the credentials.
     pub(super) fn warn_of(&self, realm: &Url) {
         let asked = self.asks(realm);
-        if asked && !self.has_account() || self.0.warned.swap(true, Relaxed) {
+        if asked && self.account().is_anonymous() || self.0.warned.swap(true, Relaxed) {
             return;
         }
         let (domain, realm) = (self.domain(), realm.origin().ascii_serialization());

@@ -86,11 +86,11 @@ impl Client {
         if let Authorization::Basic = refused {
             // A helper may print another password than the one that was refused.
             let before = remote.credentials();
-            before.iter().for_each(|credentials| remote.refuse(credentials));
-            let now = remote.current_credentials().await?;
+            before.iter().for_each(|credentials| remote.account().refuse(credentials));
+            let now = remote.account().current().await?;
             return Ok((now != before).then_some(Authorization::Basic));
         }
-        if remote.current_credentials().await?.is_none() {
+        if remote.account().current().await?.is_none() {
             return Ok(None);
         }
         remote.remember_basic();
@@ -102,7 +102,7 @@ impl Client {
         let request = self.token_request(remote, name, bearer).await?;
         let response = self.send(&request).await?;
         if response.status() == StatusCode::UNAUTHORIZED && !request.headers.is_empty() {
-            remote.credentials().iter().for_each(|credentials| remote.refuse(credentials));
+            remote.credentials().iter().for_each(|credentials| remote.account().refuse(credentials));
             return Err(Error::Login(request.url.host_str().unwrap_or_default().to_owned()));
         }
         if response.status() != StatusCode::OK {
@@ -129,7 +129,7 @@ impl Client {
             let origin = url.origin().ascii_serialization();
             return Err(Error::Token(format!("{origin} is on another domain: if it is right, set proxy.realm to it")));
         }
-        let credentials = if entitled { remote.current_credentials().await? } else { None };
+        let credentials = if entitled { remote.account().current().await? } else { None };
         let service = bearer.param("service").map(|service| ("service", service));
         let scope = format!("repository:{name}:pull");
         url.query_pairs_mut().extend_pairs(service).append_pair("scope", &scope);

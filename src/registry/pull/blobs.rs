@@ -66,16 +66,6 @@ impl Blob {
         }
     }
 
-    /// Waits until it is fetched or cannot be.
-    async fn ended(self) {
-        if let BlobContent::Filling(_, mut progress) = self.content {
-            let is_over =
-                |progress: &FillProgress| matches!(progress, FillProgress::Verified { .. } | FillProgress::Failed(_));
-            // The sender is dropped at the end, too.
-            let _ = progress.wait_for(is_over).await;
-        }
-    }
-
     /// Reads a range of it.
     #[must_use]
     pub fn read(&self, range: ByteRange) -> Reader {
@@ -215,7 +205,12 @@ impl Registry {
 
     /// Joins or begins a fill. A repository without authorization begins its own, except when another repository's fill
     /// of the blob is under way: then its upstream is only asked for the size.
-    async fn fill(&self, repository: &Repository, digest: &Digest, link: Option<Link>) -> Result<Blob, Error> {
+    pub(in crate::registry) async fn fill(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        link: Option<Link>,
+    ) -> Result<Blob, Error> {
         let (upstream, named) = (self.upstream(repository)?, link.and_then(|link| link.named).filter(|size| *size > 0));
         let mut source =
             FillSource { upstream, repository: repository.clone(), right: link.and_then(right), size: named };
@@ -237,24 +232,6 @@ impl Registry {
                 Ok(blob) => return blob.buffered(self.lanes()).await,
             }
         }
-    }
-
-    /// Fetches a layer that nobody has asked for yet, and waits for the end.
-    ///
-    /// # Errors
-    /// As [`Registry::blob`].
-    pub(in crate::registry) async fn prefetch_layer(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> Result<(), Error> {
-        if self.store.has(*digest).await? {
-            return Ok(());
-        }
-        let link = cached_or_unknown(self.blob_link(repository, digest).await);
-        let blob = self.fill(repository, digest, link).await?;
-        blob.ended().await;
-        Ok(())
     }
 
     /// Returns the size of a blob without fetching it. `ask_upstream` allows a request to the upstream. Clients send a

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::{
     oci::{Digest, Repository},
-    registry::{Registry, error::cached_or_unknown},
+    registry::{Error, Registry, error::cached_or_unknown},
 };
 
 impl Registry {
@@ -52,5 +52,15 @@ impl Registry {
                 drop(permit);
             });
         }
+    }
+
+    /// Fetches a layer that nobody has asked for yet, and waits for the end. It does not count as used or wanted.
+    async fn prefetch_layer(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+        if self.store.has(*digest).await? {
+            return Ok(());
+        }
+        let link = cached_or_unknown(self.blob_link(repository, digest).await);
+        let mut blob = self.fill(repository, digest, link).await?;
+        blob.stored_whole(|_| ()).await.map(drop)
     }
 }

@@ -87,10 +87,8 @@ impl Request {
         let start = Instant::now();
         let stream = self.connect()?;
         let sent = (&stream).write_all(&self.message());
-        let mut response =
-            Response::read(stream, self.method == "HEAD").map_err(|error| sent.err().unwrap_or(error))?;
-        response.waited = start.elapsed();
-        Ok(response)
+        let response = Response::read(stream, self.method == "HEAD").map_err(|error| sent.err().unwrap_or(error))?;
+        Ok(Response { waited: start.elapsed(), ..response })
     }
 
     /// Sends the head alone, and leaves the body to the caller: of this length, or in chunks if there is none.
@@ -134,8 +132,7 @@ impl Request {
         let target = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
         let mut message = format!("{} {target} HTTP/1.1\r\nConnection: close\r\n", self.method);
         if !self.headers.iter().any(|(name, _)| name == "Host") {
-            let host = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
-            message += &format!("Host: {host}\r\n");
+            message += &format!("Host: {}\r\n", &self.url[url::Position::BeforeHost..url::Position::AfterPort]);
         }
         for (name, value) in &self.headers {
             message += &format!("{name}: {value}\r\n");
