@@ -46,6 +46,7 @@ fn the_first_layer_brings_the_others() {
     upstream.fault(Rule::on(Kind::Blob, Fault::Bandwidth(400_000)));
     let server = Server::mirroring(&upstream);
     assert_eq!(server.manifest(NAME, "1").send().status, 200);
+    thread::sleep(Duration::from_millis(300));
     assert_eq!(upstream.count("GET", Kind::Blob), 0, "a manifest alone brings nothing");
     ask(&server, &layers[4]);
     wait_until("a second layer", LIMIT, || layers.iter().filter(|layer| fetched(&upstream, layer) > 0).count() > 1);

@@ -72,7 +72,8 @@ fn a_new_upstream_answers_and_no_pull_fails() {
             });
         }
         scope.spawn(|| {
-            for turn in 0.. {
+            // It ends after a while, too, if a pull fails.
+            for turn in 0..600 {
                 let with_ghcr = turn % 2 == 0;
                 let more = if with_ghcr { vec![section("ghcr.io", &ghcr)] } else { vec![section("quay.io", &ghcr)] };
                 write(&file, &[vec![section("docker.io", &hub)], more].concat());
@@ -105,6 +106,8 @@ fn a_changed_file_is_read_and_a_bad_one_changes_nothing() {
     let mut server = Setup::bare().config(&file).start();
     write(&file, &[section("docker.io", &hub), section("ghcr.io", &ghcr)]);
     crate::support::wait_until("the new upstream", LIMIT, || status(&server, "ghcr.io") == 200);
+    hangup(&server);
+    server.wait_for_log("upstreams new or changed: none; removed: none", LIMIT);
     write(&file, &["    ghcr.io: {url: 'ftp://nowhere'}\n".to_owned()]);
     server.wait_for_log("the configuration from before stays in effect", LIMIT);
     assert!(server.log().contains("proxy.upstreams.ghcr.io.url"), "the log names the key");
@@ -114,6 +117,8 @@ fn a_changed_file_is_read_and_a_bad_one_changes_nothing() {
     let fixed = text.replace("    ghcr.io: {url: 'ftp://nowhere'}\n", &section("docker.io", &hub));
     fs::write(&file, format!("{fixed}http:\n  draintimeout: 1s\n")).unwrap();
     server.wait_for_log("at the next start, such as: draintimeout: 1s", LIMIT);
+    fs::write(&file, format!("{fixed}  prefetch: false\n")).unwrap();
+    server.wait_for_log("at the next start, such as: prefetch: false", LIMIT);
     assert_eq!(status(&server, "ghcr.io"), 404, "ghcr is gone");
 }
 

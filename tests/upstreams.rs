@@ -214,8 +214,11 @@ fn a_host_that_stands_for_an_upstream_takes_no_push() {
     let ghcr = Registry::start("ghcr.io", "ghcr-secret", 1332);
     let setup = with_upstreams(&format!("{{docker.io: {{enabled: false}}, {}}}", ghcr.section()));
     let server = setup.variable("REGISTRY_HTTP_HOSTS", "{ghcr.test: ghcr.io}").start();
-    let begin = |host: &str| server.target().request("POST", "a/b/blobs/uploads/").header("Host", host).send().status;
-    assert_eq!((begin("ghcr.test"), begin("registry.test")), (403, 202));
+    let begin = |host: &str, query: &str| {
+        let path = format!("a/b/blobs/uploads/{query}");
+        server.target().request("POST", &path).header("Host", host).send().status
+    };
+    assert_eq!((begin("ghcr.test", ""), begin("ghcr.test", "?ns=x"), begin("registry.test", "")), (403, 403, 202));
 }
 
 /// `allow` and `deny` bound what of an upstream is served, by whatever name.
@@ -331,7 +334,9 @@ fn a_credential_helper_is_asked_for_the_account() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let exec = format!("{{command: {}}}", program.display());
     let server = with_upstreams(&format!("{{ghcr.io: {{url: '{}', exec: {exec}}}}}", upstream.url())).start();
+    upstream.add("org/other", "1", &image);
     server.pull(&format!("ghcr.io/{NAME}"), "1", &image);
+    server.pull("ghcr.io/org/other", "1", &image);
     assert_eq!(fs::read_to_string(asked).unwrap(), "get ghcr.io\n");
 }
 
@@ -357,6 +362,7 @@ fn each_upstream_has_times_of_its_own() {
     assert!(cache_status(&revalidated).contains("revalidated"), "{}", cache_status(&revalidated));
     let gone = || !server.data().join(format!("mirrors/ghcr.io/repositories/{NAME}")).exists();
     crate::support::wait_until("ghcr's to expire", Duration::from_secs(20), gone);
+    thread::sleep(Duration::from_secs(2));
     assert!(cache_status(&server.manifest(NAME, "1").send()).contains("hit"), "the Hub's stays");
     assert_eq!(http::get(&server.v2("")).send().status, 200);
 }

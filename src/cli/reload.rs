@@ -98,15 +98,16 @@ impl Reload {
         let now = fingerprint(io, &files(&self.source, &state.config));
         let is_stable = now == std::mem::replace(&mut state.seen, now.clone());
         if asked || is_stable && now != state.read {
-            state.read = now;
-            match self.apply(io, &mut state) {
+            state.read.clone_from(&now);
+            match self.apply(io, &mut state, &now) {
                 Ok(()) => {}
                 Err(error) => tracing::error!("{}; the configuration from before stays in effect", error.message),
             }
         }
     }
 
-    fn apply(&self, io: &Blocking, state: &mut State) -> Result<(), Failure> {
+    /// `before` has the files as they were before they are read here.
+    fn apply(&self, io: &Blocking, state: &mut State, before: &Fingerprint) -> Result<(), Failure> {
         let loaded = self.source.clone().load(io)?;
         let config = loaded.config;
         let upstreams = config.proxy.mirrored().iter().map(|upstream| LoadedUpstream::load(io, upstream));
@@ -123,8 +124,15 @@ impl Reload {
         let proxy = ProxyConfig::clone(&state.config.proxy).with_upstreams_of(&config.proxy);
         state.config.proxy = proxy;
         state.upstreams = upstreams;
-        state.read = fingerprint(io, &files(&self.source, &state.config));
-        state.seen.clone_from(&state.read);
+        // A file that has changed since it was read must be read again. One that is new here was read just now.
+        let mut read = fingerprint(io, &files(&self.source, &state.config));
+        for (path, seen) in &mut read {
+            if let Some((_, earlier)) = before.iter().find(|(known, _)| known == path) {
+                *seen = *earlier;
+            }
+        }
+        state.seen.clone_from(&read);
+        state.read = read;
         self.registry.log_hidden_upstreams();
         Ok(())
     }

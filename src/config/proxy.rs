@@ -185,6 +185,9 @@ impl ProxyConfig {
             hosted: self.hosted,
             unproven: self.unproven,
             adopt: self.adopt,
+            prefetch: self.prefetch,
+            warm: self.warm,
+            warminterval: self.warminterval,
             ..other
         }
     }

@@ -83,23 +83,22 @@ pub(in crate::http) async fn writable(
     Ok(registry.writable(repository.name).await?)
 }
 
-/// Returns the registry that the request names: by `ns`, or by the host that the client connected to (`http.hosts`).
+/// Returns the registry that the request names: by `ns`, or by the host that the client connected to.
 pub(in crate::http) fn named_registry(request: &HttpRequest) -> Option<String> {
-    parameter(request, "ns").or_else(|| {
-        let hosts = &settings(request).hosts;
-        if hosts.is_empty() {
-            return None;
-        }
-        let called = forwarded::called(request).1.to_ascii_lowercase();
-        let named = |wanted: &str| hosts.iter().find(|(host, _)| host.as_str() == wanted);
-        let without_port = || named(called.rsplit_once(':')?.0);
-        named(&called).or_else(without_port).map(|(_, domain)| domain.to_string())
-    })
+    parameter(request, "ns").or_else(|| named_by_host(request))
 }
 
-/// Returns the upstream that the host of the request stands for. A push there would not be what a pull from there gets.
+/// Returns the upstream that the host of the request stands for (`http.hosts`). A push there would not be what a pull
+/// from there gets.
 fn named_by_host(request: &HttpRequest) -> Option<String> {
-    parameter(request, "ns").is_none().then(|| named_registry(request))?
+    let hosts = &settings(request).hosts;
+    if hosts.is_empty() {
+        return None;
+    }
+    let called = forwarded::called(request).1.to_ascii_lowercase();
+    let named = |wanted: &str| hosts.iter().find(|(host, _)| host.as_str() == wanted);
+    let without_port = || named(called.rsplit_once(':')?.0);
+    named(&called).or_else(without_port).map(|(_, domain)| domain.to_string())
 }
 
 /// Returns the path's `{name}`. The caller must authorize it.

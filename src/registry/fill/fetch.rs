@@ -172,7 +172,8 @@ impl Fetch {
                 continue;
             }
             // The failure of the upstream itself is told, not that of its mirror.
-            let error = first_failure.take().filter(|_| self.opened.is_none()).unwrap_or(error);
+            let is_mirrors = self.endpoints.get(self.current).is_some_and(|endpoint| !endpoint.is_itself);
+            let error = first_failure.take().filter(|_| is_mirrors && self.opened.is_none()).unwrap_or(error);
             barren = if self.at > before { 0 } else { barren + 1 };
             breaks += 1;
             if self.opened.is_none()

@@ -46,7 +46,7 @@ fn worth_a_split(took: Duration, came: u64, left: u64) -> Option<u64> {
     }
     let speed = u128::from(came) * 1000 / took.as_millis().max(1);
     let speed = u64::try_from(speed).unwrap_or(u64::MAX);
-    (left / speed.max(1) > WORTHWHILE.as_secs()).then_some(speed)
+    (u128::from(left) * 1000 > u128::from(speed) * WORTHWHILE.as_millis()).then_some(speed)
 }
 
 /// The segments of a split, in order, and whether it is worth its connections.
