@@ -79,9 +79,15 @@ impl Volume {
         serde_json::from_str(&du[du.find('{').unwrap()..]).unwrap()
     }
 
-    /// The content of each repository.
-    fn held(&self) -> Value {
-        self.usage()["repositories"].clone()
+    /// The name, the size and the number of blobs of each repository.
+    fn held(&self) -> Vec<[Value; 3]> {
+        let usage = self.usage();
+        let sources = usage["sources"].as_array().unwrap().iter();
+        let repositories = sources.flat_map(|source| source["repositories"].as_array().unwrap());
+        let held = |repository: &Value| ["name", "size", "objects"].map(|field| repository[field].clone());
+        let held: Vec<_> = repositories.map(held).collect();
+        assert!(!held.is_empty() && held[0][1].is_u64(), "{usage}");
+        held
     }
 
     /// The bytes of links and folders.
