@@ -76,7 +76,8 @@ impl Volume {
 
     fn usage(&self) -> Value {
         let du = self.command(&["du", "--json"]).expect_success("du").output;
-        serde_json::from_str(&du[du.find('{').unwrap()..]).unwrap()
+        // A warning may come before it, and after it.
+        serde_json::Deserializer::from_str(&du[du.find('{').unwrap()..]).into_iter().next().unwrap().unwrap()
     }
 
     /// The name, the size and the number of blobs of each repository.

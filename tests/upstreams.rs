@@ -382,7 +382,8 @@ fn du_metrics_and_rules_tell_them_apart() {
     };
     assert_eq!(registries.each_ref().map(pulled), [(200, 200), (200, 200), (403, 403)]);
     let du = entrepot(&["du", "--json", "--data", server.data().to_str().unwrap()], &[]).expect_success("du").output;
-    let document: serde_json::Value = serde_json::from_str(&du[du.find('{').unwrap()..]).unwrap();
+    let mut documents = serde_json::Deserializer::from_str(&du[du.find('{').unwrap()..]).into_iter();
+    let document: serde_json::Value = documents.next().unwrap().unwrap();
     let sources = document["sources"].as_array().unwrap().iter();
     let domains: Vec<_> = sources.filter_map(|source| source["source"].as_str()).collect();
     assert!(domains.contains(&"docker.io") && domains.contains(&"ghcr.io"), "{du}");

@@ -145,13 +145,12 @@ impl Registry {
         self.open_blob(repository, digest, || self.prefetch(repository, digest)).await
     }
 
-    /// As [`Registry::blob`], for a request that names all blobs that it wants: no others are fetched. `on_miss` is called
-    /// before the blob is fetched.
+    /// As [`Registry::blob`], without a prefetch. `on_fill` is called if the blob is being fetched and stored.
     pub(in crate::registry) async fn open_blob(
         &self,
         repository: &Repository,
         digest: &Digest,
-        on_miss: impl FnOnce(),
+        on_fill: impl FnOnce(),
     ) -> Result<Blob, Error> {
         if repository.domain.is_none() {
             return self.hosted_blob(repository, digest).await;
@@ -167,8 +166,11 @@ impl Registry {
                 Blob::stored(stored, reading, CacheStatus::Hit)
             }
             None => {
-                on_miss();
-                self.fill(repository, digest, link).await?
+                let blob = self.fill(repository, digest, link).await?;
+                if !blob.passes_through() {
+                    on_fill();
+                }
+                blob
             }
         };
         // Noted only now, after the authorization.

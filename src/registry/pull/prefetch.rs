@@ -2,13 +2,18 @@
 //! next, a few at a time.
 //!
 //! Only the layers of that image: clients ask for the manifests and configs of all platforms, but for the layers of their
-//! own. A prefetch is a fill like any other, which the client's own request joins.
+//! own. A prefetch is a fill like any other, which the client's own request joins. Where the disk keeps nothing, there is
+//! none.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use crate::{
     oci::{Digest, Repository},
-    registry::{Error, Registry, error::cached_or_unknown},
+    registry::{Error, Registry, StoreResult, error::cached_or_unknown},
+    storage::Purpose,
 };
 
 impl Registry {
@@ -40,14 +45,19 @@ impl Registry {
     }
 
     async fn prefetch_layers(self: &Arc<Self>, repository: &Repository, layers: Vec<Digest>) {
+        let no_room = Arc::new(AtomicBool::new(false));
         for layer in layers {
             let Ok(permit) = self.prefetches.permit().await else { return };
-            let (registry, repository) = (Arc::clone(self), repository.clone());
+            if no_room.load(Relaxed) {
+                return;
+            }
+            let (registry, repository, no_room) = (Arc::clone(self), repository.clone(), Arc::clone(&no_room));
             self.tasks.spawn(async move {
-                let fetched = registry.prefetch_layer(&repository, &layer).await;
-                if let Err(error) = fetched {
+                match registry.prefetch_layer(&repository, &layer).await {
+                    Ok(StoreResult::Stored) => {}
+                    Ok(StoreResult::Nothing | StoreResult::Refused(_)) => no_room.store(true, Relaxed),
                     // The client's own request tells of it.
-                    tracing::debug!(%repository, digest = %layer, %error, "layer not prefetched");
+                    Err(error) => tracing::debug!(%repository, digest = %layer, %error, "layer not prefetched"),
                 }
                 drop(permit);
             });
@@ -55,12 +65,17 @@ impl Registry {
     }
 
     /// Fetches a layer that nobody has asked for yet, and waits for the end. It does not count as used or wanted.
-    async fn prefetch_layer(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+    async fn prefetch_layer(&self, repository: &Repository, digest: &Digest) -> Result<StoreResult, Error> {
         if self.store.has(*digest).await? {
-            return Ok(());
+            return Ok(StoreResult::Stored);
         }
         let link = cached_or_unknown(self.blob_link(repository, digest).await);
+        // Without room, the fetch would be in vain. The fill reserves for itself.
+        let size = link.and_then(|link| link.named).unwrap_or_default();
+        if self.store.reserve(Purpose::Mirrored, size).await.is_err() {
+            return Ok(StoreResult::Nothing);
+        }
         let mut blob = self.fill(repository, digest, link).await?;
-        blob.stored_whole(|_| ()).await.map(drop)
+        blob.stored_whole(|_| ()).await
     }
 }
