@@ -1,10 +1,13 @@
 //! The images whose layers may be requested next, and the bound of prefetches.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use crate::{
     oci::{Digest, Repository},
@@ -13,6 +16,8 @@ use crate::{
 
 /// Concurrent prefetches. Requests of clients need no permit.
 const MAX_CONCURRENT: usize = 8;
+/// The longest wait for a permit.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The number of repositories whose latest images are remembered.
 const MAX_REPOSITORIES: u64 = 4096;
 /// The number of images remembered of a repository: more than an image has platforms.
@@ -65,8 +70,9 @@ impl Prefetches {
         images.len() < before
     }
 
-    /// Waits for a permit to prefetch a layer.
-    pub(in crate::registry) async fn permit(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
-        Arc::clone(&self.permits).acquire_owned().await
+    /// Waits for a permit to prefetch a layer; `None` after a while, when the client has asked for it by itself. Otherwise
+    /// prefetches would pile up that nobody waits for.
+    pub(in crate::registry) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        timeout(PERMIT_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await.ok()?.ok()
     }
 }

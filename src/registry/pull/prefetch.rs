@@ -47,7 +47,7 @@ impl Registry {
     async fn prefetch_layers(self: &Arc<Self>, repository: &Repository, layers: Vec<Digest>) {
         let no_room = Arc::new(AtomicBool::new(false));
         for layer in layers {
-            let Ok(permit) = self.prefetches.permit().await else { return };
+            let Some(permit) = self.prefetches.permit().await else { return };
             if no_room.load(Relaxed) {
                 return;
             }
