@@ -158,7 +158,7 @@ impl Node {
                 };
                 match items.iter().map(text).collect() {
                     Some(names) => names,
-                    // Left for the error of whoever reads it.
+                    // The reader of the section reports the wrong shape.
                     None => return,
                 }
             }
