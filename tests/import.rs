@@ -105,7 +105,15 @@ fn an_image_of_no_upstream_is_pushed() {
     assert!(denied.output.contains("library/ is where the Hub's official images are mirrored"), "{}", denied.output);
     // A registry that is no upstream of this server.
     image.write_archive(&foreign, "ghcr.io/team/other:1");
-    import(&server, &[foreign.to_str().unwrap()]).expect_success("import");
+    let refused = import(&server, &[foreign.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        refused.output.contains("ghcr.io is not mirrored here") && refused.output.contains("--as"),
+        "{}",
+        refused.output
+    );
+    assert_eq!(server.manifest("team/other", "1").send().status, 404);
+    import(&server, &[foreign.to_str().unwrap(), "--as", "team/other:1"]).expect_success("import --as");
     assert_eq!(server.manifest("team/other", "1").send().status, 200);
 }
 

@@ -54,8 +54,11 @@ enum ImportError {
         "a docker archive without an image layout does not have the manifest that {0} has: push it under a name of yours with --as"
     )]
     Made(String),
-    /// The disk does not keep a manifest.
-    #[error("manifest {0} is not kept, for want of space: the server's log names the bound (storage.quota)")]
+    /// The image is of a registry that is not mirrored.
+    #[error("{0} is not mirrored here: add it to proxy.upstreams, or push the image under a name of yours with --as")]
+    NotMirrored(String),
+    /// The disk does not keep a manifest or a blob.
+    #[error("{0} is not kept, for want of space: the server's log names the bound (storage.quota)")]
     NotKept(Digest),
     /// There is no manifest, or one is too long.
     #[error("no manifest, or one of more than 16 MiB")]
@@ -85,7 +88,11 @@ async fn import(
     if manifests.iter().any(|(_, bytes)| *bytes > MAX_MANIFEST_BYTES) || manifests.is_empty() {
         return Err(ImportError::Manifest);
     }
-    let repository = registry.import_target(request.domain.as_deref(), request.name.parse()?).await?;
+    let target = registry.import_target(request.domain.as_deref(), request.name.parse()?).await;
+    let repository = target.map_err(|error| match error {
+        Error::NotMirrored(domain) => ImportError::NotMirrored(domain),
+        error => error.into(),
+    })?;
     if let (true, Some(domain)) = (request.made, &repository.domain) {
         return Err(ImportError::Made(domain.to_string()));
     }
@@ -107,6 +114,11 @@ async fn import(
         if registry.import_manifest(&repository, import).await? != StoreResult::Stored {
             return Err(ImportError::NotKept(*digest));
         }
+    }
+    if repository.domain.is_some() {
+        // What came first may have made way for the rest.
+        let lost = registry.import_missing(&repository, &all).await?;
+        lost.first().map_or(Ok(()), |digest| Err(ImportError::NotKept(*digest)))?;
     }
     let present = blobs.iter().map(|(_, bytes)| bytes).sum::<u64>() - sent;
     tracing::info!(%repository, sent, present, "image imported");

@@ -65,10 +65,11 @@ of an archive that is truncated or altered, nothing is imported.
 
 Images keep their names. An image of one of the server's upstreams, such as docker.io/library/nginx:1, goes into \
 the mirror's cache, as if the upstream had been asked at the archive's time: what the upstream says later wins, \
-and it is served as long as the upstream cannot be reached. It may be evicted. Any other image is pushed, by the \
-rules of pushes: a name that belongs to an upstream is denied. --as pushes an image under another name. A docker \
-archive without an image layout (docker save before 25, podman save) has no manifests, and so cannot say what an \
-upstream has: its images need --as.
+and it is served as long as the upstream cannot be reached. It may be evicted. An image that names no registry, or \
+this server, is pushed, by the rules of pushes: a name that belongs to an upstream is denied. One of a registry \
+that is not mirrored is refused; where nothing is mirrored, it is pushed. --as pushes an image under another name. \
+A docker archive without an image layout (docker save before 25, podman save) has no manifests, and so cannot say \
+what an upstream has: its images need --as.
 
 Examples:
   entrepot import --data ./registry images.tar

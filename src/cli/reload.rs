@@ -110,7 +110,9 @@ impl Reload {
     fn apply(&self, io: &Blocking, state: &mut State, before: &Fingerprint) -> Result<(), Failure> {
         let loaded = self.source.clone().load(io)?;
         let config = loaded.config;
-        let upstreams = config.proxy.mirrored().iter().map(|upstream| LoadedUpstream::load(io, upstream));
+        // Settings that need a restart keep their old values.
+        let proxy = ProxyConfig::clone(&state.config.proxy).with_upstreams_of(&config.proxy);
+        let upstreams = proxy.mirrored().iter().map(|upstream| LoadedUpstream::load(io, upstream));
         let upstreams = upstreams.collect::<Result<Vec<_>, _>>()?;
         let (kept, new): (Vec<&LoadedUpstream>, Vec<&LoadedUpstream>) =
             upstreams.iter().partition(|upstream| state.upstreams.contains(upstream));
@@ -120,8 +122,6 @@ impl Reload {
         let kept: Vec<Domain> = kept.into_iter().map(|upstream| upstream.domain().clone()).collect();
         self.registry.replace_upstreams(&kept, settings);
         warn_of_the_rest(&state.config, &config);
-        // What needs a restart stays as it is in effect.
-        let proxy = ProxyConfig::clone(&state.config.proxy).with_upstreams_of(&config.proxy);
         state.config.proxy = proxy;
         state.upstreams = upstreams;
         // A file that has changed since it was read must be read again. One that is new here was read just now.
@@ -150,8 +150,10 @@ fn warn_of_the_rest(old: &Config, new: &Config) {
     let mut expected = old.clone();
     expected.proxy = expected.proxy.with_upstreams_of(&new.proxy);
     let (expected, new) = (expected.to_yaml(), new.to_yaml());
-    let changed = new.lines().find(|line| !expected.lines().any(|other| other == *line));
-    if let Some(line) = changed {
+    // A line may stand in several sections, so that its place counts.
+    let changed = new.lines().zip(expected.lines().chain(std::iter::repeat(""))).find(|(line, before)| line != before);
+    let removed = expected.lines().nth(new.lines().count()).map(|line| (line, ""));
+    if let Some((line, _)) = changed.or(removed) {
         tracing::warn!("the configuration has changes that take effect at the next start, such as: {}", line.trim());
     }
 }

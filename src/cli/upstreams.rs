@@ -72,7 +72,13 @@ impl UpstreamBuilder {
         let itself = accounts(config).into_iter().map(|account| (&config.url, account));
         let mirrors = config.mirrors.iter().map(|url| (url, Account::Anonymous));
         let remote = |(url, account): (&url::Url, Account)| {
-            Remote::new(config.domain.clone(), url.clone(), UpstreamOptions { account, ..options.clone() })
+            let mut options = UpstreamOptions { account, ..options.clone() };
+            if url.origin() != config.url.origin() {
+                // They are about the upstream's own server and its token service.
+                options.realm = None;
+                options.trust = options.trust.filter(|_| !config.insecure);
+            }
+            Remote::new(config.domain.clone(), url.clone(), options)
         };
         let remotes = itself.chain(mirrors).map(remote).collect::<Result<_, _>>();
         Ok(UpstreamSettings {

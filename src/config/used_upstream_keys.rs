@@ -59,7 +59,7 @@ pub(super) const UPSTREAM_INSECURE: Key = used(
     "proxy.upstreams.*.insecure",
     Flag,
     "false",
-    "Accepts every certificate, and so any server in its place. Extension.",
+    "Accepts every certificate at its URL, and so any server in its place; those of mirrors at other hosts are checked. Extension.",
 );
 pub(super) const UPSTREAM_REALM: Key = used("proxy.upstreams.*.realm", Url, "", "As `proxy.realm`. Extension.");
 pub(super) const UPSTREAM_REDIRECTS: Key =

@@ -16,7 +16,7 @@ use super::{Credentials, Error};
 
 /// The time that the program has. The client waits meanwhile.
 const RUN_TIMEOUT: Duration = Duration::from_secs(8);
-/// The pause after a failure, or after an account that was refused.
+/// The pause after a failure, and the least age of an account that is forgotten when it is refused.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 /// The name that stands for an identity token, with which no password is sent.
 const IDENTITY_TOKEN: &str = "<token>";
@@ -36,7 +36,7 @@ pub struct CredentialHelper {
 #[derive(Default)]
 struct Latest {
     credentials: Option<(Credentials, Instant)>,
-    /// The time of the last failure or refusal.
+    /// The time of the last failure.
     failed: Option<(Instant, Error)>,
 }
 

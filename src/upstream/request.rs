@@ -110,7 +110,7 @@ impl Client {
         url: &Url,
         authorization: &Authorization,
     ) -> Result<Response, Error> {
-        let authorization = authorization.header(request.remote);
+        let authorization = authorization.header();
         let response = self.send(&request.for_url(url, AddressPolicy::ANYWHERE, authorization)).await?;
         request.remote.note_pull_rate_limit(response.headers());
         Ok(response)

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
-    Client, Error, Remote,
+    Client, Credentials, Error, Remote,
     body::ResponseBody,
     challenge::Challenge,
     client::{Request, Response},
@@ -31,7 +31,7 @@ const MAX_LIFETIME_SECS: u64 = 24 * 3600;
 pub(super) enum Authorization {
     /// None, or none yet.
     None,
-    Basic,
+    Basic(Credentials),
     Bearer(Arc<Token>),
 }
 
@@ -40,16 +40,15 @@ impl Authorization {
     pub(super) fn known(remote: &Remote, name: &RepositoryName) -> Self {
         match remote.tokens().fresh(name) {
             Some(token) => Self::Bearer(token),
-            None if remote.wants_basic() => Self::Basic,
-            None => Self::None,
+            None => remote.credentials().filter(|_| remote.wants_basic()).map_or(Self::None, Self::Basic),
         }
     }
 
     /// Returns the header, marked as sensitive to keep it out of debug output.
-    pub(super) fn header(&self, remote: &Remote) -> Option<HeaderValue> {
+    pub(super) fn header(&self) -> Option<HeaderValue> {
         let text = match self {
             Self::None => return None,
-            Self::Basic => remote.credentials()?.basic(),
+            Self::Basic(credentials) => credentials.basic(),
             Self::Bearer(token) => format!("Bearer {}", token.value),
         };
         let mut value = HeaderValue::try_from(text).ok()?;
@@ -60,7 +59,7 @@ impl Authorization {
     fn refused(&self) -> Option<&Arc<Token>> {
         match self {
             Self::Bearer(token) => Some(token),
-            Self::None | Self::Basic => None,
+            Self::None | Self::Basic(_) => None,
         }
     }
 }
@@ -83,26 +82,28 @@ impl Client {
         if of("basic").is_none() {
             return Ok(None);
         }
-        if let Authorization::Basic = refused {
-            // A helper may print another password than the one that was refused.
-            let before = remote.credentials();
-            before.iter().for_each(|credentials| remote.account().refuse(credentials));
-            let now = remote.account().current().await?;
-            return Ok((now != before).then_some(Authorization::Basic));
-        }
-        if remote.account().current().await?.is_none() {
-            return Ok(None);
-        }
+        let sent = if let Authorization::Basic(credentials) = refused { Some(credentials) } else { None };
+        // A helper may print another password than the one that was refused.
+        sent.iter().for_each(|credentials| remote.account().refuse(credentials));
+        let current = remote.account().current().await?;
+        let Some(credentials) = current.filter(|current| Some(current) != sent) else { return Ok(None) };
         remote.remember_basic();
-        Ok(Some(Authorization::Basic))
+        Ok(Some(Authorization::Basic(credentials)))
     }
 
     async fn fetch_token(&self, remote: &Remote, name: &RepositoryName, bearer: &Challenge) -> Result<Token, Error> {
         let asked = Instant::now();
-        let request = self.token_request(remote, name, bearer).await?;
-        let response = self.send(&request).await?;
-        if response.status() == StatusCode::UNAUTHORIZED && !request.headers.is_empty() {
+        let mut request = self.token_request(remote, name, bearer).await?;
+        let mut response = self.send(&request).await?;
+        if is_refused(&request, &response) {
             remote.credentials().iter().for_each(|credentials| remote.account().refuse(credentials));
+            // A helper may print another password than the one that was refused.
+            let refused = std::mem::replace(&mut request, self.token_request(remote, name, bearer).await?);
+            if request.headers != refused.headers {
+                response = self.send(&request).await?;
+            }
+        }
+        if is_refused(&request, &response) {
             return Err(Error::Login(request.url.host_str().unwrap_or_default().to_owned()));
         }
         if response.status() != StatusCode::OK {
@@ -143,6 +144,11 @@ impl Client {
             connect: remote.timeouts().connect,
         })
     }
+}
+
+/// Returns whether a token service refuses the account that was sent.
+fn is_refused(request: &Request, response: &Response) -> bool {
+    response.status() == StatusCode::UNAUTHORIZED && !request.headers.is_empty()
 }
 
 fn realm(remote: &Remote, bearer: &Challenge) -> Result<Url, Error> {

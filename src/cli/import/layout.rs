@@ -61,6 +61,9 @@ fn add(
     digest: Digest,
     depth: usize,
 ) -> Result<(), InvalidArchive> {
+    if image.manifests.contains(&digest) {
+        return Ok(());
+    }
     let path = digest.layout_path();
     let bytes = archive.read(io, &path, MAX_DOCUMENT_BYTES)?;
     if !digest.matches(&bytes) {
@@ -80,7 +83,6 @@ fn add(
         }
     }
     images.add_entry(archive, digest, path)?;
-    image.manifests.retain(|known| *known != digest);
     image.manifests.push(digest);
     Ok(())
 }

@@ -80,10 +80,17 @@ impl Endpoint {
     pub(in crate::registry) fn may_be_replaced(&self, error: &upstream::Error) -> bool {
         match error {
             upstream::Error::RateLimited { .. } | upstream::Error::ConcurrencyLimit => true,
+            // They are about this account, and another may be accepted.
+            upstream::Error::Login(_) | upstream::Error::Token(_) => true,
             upstream::Error::Status { code, .. } => *code >= 500 || !self.is_itself,
             upstream::Error::NotFound | upstream::Error::Denied(_) => !self.is_itself,
             error => error.is_unreachable() || !self.is_itself,
         }
+    }
+
+    /// Returns the failure to tell after this endpoint's: the upstream's own, or else the first.
+    pub(in crate::registry) fn failure_to_tell<E>(&self, before: Option<E>, error: E) -> Option<E> {
+        before.filter(|_| !self.is_itself).or(Some(error))
     }
 
     /// Returns what is left of its pull limit, in thousandths; `None` if it has none.
@@ -91,8 +98,9 @@ impl Endpoint {
         self.remote.pull_rate_limit(pull_budget::remaining)
     }
 
-    /// Sends a small request, with the timeout [`ASK_TIMEOUT`] or a shorter one, and updates the health from its
-    /// result. After a 429 with a `Retry-After`, no request is sent before that time; then one is sent, and the others wait for its result.
+    /// Sends a small request, with the timeout [`ASK_TIMEOUT`] or a shorter one, and updates the health from its result.
+    /// After a 429 with a `Retry-After`, no request is sent before that time; then one is sent, and the others wait for
+    /// its result.
     pub(in crate::registry) async fn ask<T>(
         &self,
         request: impl Future<Output = Result<T, upstream::Error>>,

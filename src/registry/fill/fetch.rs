@@ -173,7 +173,7 @@ impl Fetch {
             }
             // The failure of the upstream itself is told, not that of its mirror.
             let is_mirrors = self.endpoints.get(self.current).is_some_and(|endpoint| !endpoint.is_itself);
-            let error = first_failure.take().filter(|_| is_mirrors && self.opened.is_none()).unwrap_or(error);
+            let error = first_failure.take().filter(|_| is_mirrors).unwrap_or(error);
             barren = if self.at > before { 0 } else { barren + 1 };
             breaks += 1;
             if self.opened.is_none()
@@ -186,6 +186,9 @@ impl Fetch {
             tracing::info!(digest = %self.wanted.digest, at = self.at, %error, "download interrupted; resuming");
             self.wanted.upstream.metrics().resumed(self.wanted.upstream.domain());
             tokio::time::sleep(pause(barren)).await;
+            if self.at == before && self.current > 0 {
+                self.begin_at_the_first();
+            }
         }
     }
 
@@ -199,6 +202,12 @@ impl Fetch {
             self.validator = None;
         }
         is_next
+    }
+
+    /// Turns to the first endpoint again after all have failed: it alone can say that the blob does not exist.
+    fn begin_at_the_first(&mut self) {
+        self.current = 0;
+        self.validator = None;
     }
 
     /// Returns the failure to tell: the first one, or that of the upstream itself.

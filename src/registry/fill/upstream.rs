@@ -97,6 +97,16 @@ impl Upstream {
         &self.0.endpoints
     }
 
+    /// Returns the configured time for which a list is served without asking.
+    pub(in crate::registry) fn list_freshness(&self) -> Duration {
+        self.0.settings.freshness
+    }
+
+    /// Returns whether a cached list should be used without asking. Pull limits do not count lists.
+    pub(in crate::registry) fn is_resting_for_lists(&self) -> bool {
+        self.endpoints().iter().all(Endpoint::is_resting)
+    }
+
     /// Returns the time for which a tag is served without asking: longer as the pull limit is used up.
     pub(in crate::registry) fn freshness(&self) -> Duration {
         let UpstreamSettings { freshness, governor, .. } = &self.0.settings;
@@ -153,14 +163,11 @@ impl Upstream {
             let request = request(endpoint.remote.clone(), self.threads().clone());
             let patience = is_probe.then_some(PROBE_TIMEOUT);
             match endpoint.ask(request, patience).await {
-                // The upstream's own failure is told, not that of a mirror.
-                Err(error) if endpoint.may_be_replaced(&error) => {
-                    failure = failure.filter(|_| !endpoint.is_itself).or(Some(error));
-                }
+                Err(error) if endpoint.may_be_replaced(&error) => failure = endpoint.failure_to_tell(failure, error),
                 answer => return answer,
             }
         }
-        Err(failure.unwrap_or_else(|| Arc::new(upstream::Error::Setting("no endpoint is configured".into()))))
+        Err(failure.unwrap_or_else(|| Arc::new(no_endpoint())))
     }
 
     /// Asks for the digest, type and size of a manifest.
@@ -172,25 +179,37 @@ impl Upstream {
         self.ask(|remote, threads| async move { remote.head_manifest(&threads, name, reference).await }).await
     }
 
-    /// Asks for the size of a blob, on the client's thread.
+    /// Asks for the size of a blob, on the client's thread. Like a download, it does not wait for a limit on manifests to
+    /// end.
     pub(in crate::registry) async fn blob_size(
         &self,
         client: &Client,
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<u64, Arc<upstream::Error>> {
-        let size = |remote: Remote, _| {
-            let client = client.clone();
-            async move { client.blob_size(&remote, name, digest).await }
-        };
-        self.ask(size).await
+        let mut failure = None;
+        for endpoint in self.for_blobs() {
+            let answer = match endpoint.refuses_blobs() {
+                Some(refusal) => Err(refusal),
+                None => {
+                    let answer = client.blob_size(&endpoint.remote, name, digest).await;
+                    endpoint.learn_of_blob(answer.as_ref().err());
+                    answer
+                }
+            };
+            match answer {
+                Err(error) if endpoint.may_be_replaced(&error) => failure = endpoint.failure_to_tell(failure, error),
+                answer => return answer.map_err(Arc::new),
+            }
+        }
+        Err(Arc::new(failure.unwrap_or_else(no_endpoint)))
     }
 
     /// Returns the endpoints in the order in which a request for a blob tries them: those that failed last. It probes none,
     /// since a blob's timeouts are long.
     pub(in crate::registry) fn for_blobs(&self) -> Vec<Endpoint> {
         let mut endpoints = self.endpoints().to_vec();
-        endpoints.sort_by_key(|endpoint| !endpoint.is_healthy());
+        endpoints.sort_by_key(|endpoint| endpoint.is_down() || endpoint.refuses_blobs().is_some());
         endpoints
     }
 
@@ -222,7 +241,7 @@ impl Upstream {
 
     /// Returns whether a cached answer should be used without asking.
     pub(in crate::registry) fn is_resting(&self) -> bool {
-        self.is_at_reserve() || self.endpoints().iter().all(Endpoint::is_resting)
+        self.is_at_reserve() || self.is_resting_for_lists()
     }
 
     /// Decides between asking and the cache, and appoints this caller to probe if a probe is due.
@@ -237,6 +256,10 @@ impl Upstream {
         let each = self.endpoints().iter().map(Endpoint::availability);
         each.fold(Availability::Unavailable, Availability::or)
     }
+}
+
+fn no_endpoint() -> upstream::Error {
+    upstream::Error::Setting("no endpoint is configured".into())
 }
 
 /// An endpoint's turn.

@@ -60,7 +60,7 @@ impl Registry {
 
     /// Returns the repository of a registry that a request names. Clients that are configured to add the registry's name
     /// to the path say it twice.
-    fn within(&self, domain: Domain, name: RepositoryName) -> Repository {
+    pub(in crate::registry) fn within(&self, domain: Domain, name: RepositoryName) -> Repository {
         let prefixed = self.prefixed(&name).filter(|repository| repository.domain.as_ref() == Some(&domain));
         prefixed.unwrap_or(Repository { domain: Some(domain), name })
     }
@@ -82,7 +82,7 @@ impl Registry {
     }
 
     /// Checks that the operator lets a repository be mirrored.
-    fn permitted(&self, repository: Repository) -> Result<Repository, Error> {
+    pub(in crate::registry) fn permitted(&self, repository: Repository) -> Result<Repository, Error> {
         if self.upstream(&repository)?.serves(&repository.name) {
             return Ok(repository);
         }

@@ -107,12 +107,12 @@ impl Registry {
     /// else a hosted repository.
     ///
     /// # Errors
-    /// Those of [`Registry::writable`] and [`Registry::check_claim`] for a hosted one.
+    /// [`Error::NotMirrored`] if the name begins with a registry that is not configured, [`Error::Denied`] if the operator
+    /// does not let the repository be mirrored; those of [`Registry::writable`] and [`Registry::check_claim`] for a hosted
+    /// one.
     pub async fn import_target(&self, domain: Option<&str>, name: RepositoryName) -> Result<Repository, Error> {
-        // A registry that is no upstream counts as none.
-        let domain = self.home(domain).unwrap_or(None);
-        if domain.is_some() {
-            return Ok(Repository { domain, name });
+        if let Some(domain) = self.home(domain)? {
+            return self.permitted(self.within(domain, name));
         }
         let hosted = self.writable(name).await?;
         self.check_claim(&hosted).await?;
@@ -136,7 +136,8 @@ impl Registry {
 
     async fn import_present(&self, repository: &Repository, digest: Digest) -> Result<bool, Error> {
         if repository.domain.is_none() {
-            return Ok(self.has_layer(repository, &digest).await? || self.link_here(repository, digest).await?);
+            // A link alone does not say that the bytes are here.
+            return self.link_here(repository, digest).await;
         }
         // Bytes in doubt are sent again.
         if self.store.known(digest).await?.is_none() {
