@@ -32,6 +32,17 @@ fn has(line: &Value, wanted: &Value) {
     }
 }
 
+/// The report of `entrepot simulate` on a server's log as it is.
+pub(crate) fn simulate(log: &str) -> Value {
+    let dir = scratch::dir("access-log");
+    let path = dir.path().join("log");
+    std::fs::write(&path, log).unwrap();
+    let mut command = process::command(BINARY);
+    command.args(["simulate", "--json", "-"]).stdin(File::open(&path).unwrap());
+    let result = process::run("simulate", command, Duration::from_secs(60)).expect_success("entrepot simulate");
+    serde_json::from_str(&result.output).unwrap_or_else(|_| panic!("{}", result.output))
+}
+
 /// A pull by a user, of a manifest, a blob, a part of it, and one that the client breaks off; and a push.
 #[test]
 fn it_tells_who_pulled_what() {
@@ -106,13 +117,7 @@ fn simulate_reads_it_as_it_is() {
         assert_eq!(server.manifest("library/app0", "2").send().status, 404);
         server.blob("library/app0", &images[0].layer().digest).header("Range", "bytes=5-9").send().body();
         assert!(server.stop().0.success());
-        let dir = scratch::dir("access-log");
-        let path = dir.path().join("log");
-        std::fs::write(&path, server.log()).unwrap();
-        let mut command = process::command(BINARY);
-        command.args(["simulate", "--json", "-"]).stdin(File::open(&path).unwrap());
-        let result = process::run("simulate", command, Duration::from_secs(60)).expect_success("entrepot simulate");
-        let report: Value = serde_json::from_str(&result.output).unwrap_or_else(|_| panic!("{}", result.output));
+        let report = simulate(&server.log());
         let images = || images.iter().chain([&foreign]);
         let objects: usize = images().map(|image| image.blobs.len() + image.manifests().count()).sum();
         assert_eq!((&report["repositories"], &report["objects"]), (&json!(6), &json!(objects)), "{formatter}");

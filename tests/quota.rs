@@ -9,18 +9,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{
-    disk::{Disk, Kind, MIB},
-    http::{self, Response},
-    image_set::{ImageSet, figures, figures_equal_du},
-    images::{Blob, Format, Image},
-    rng::Rng,
-    rounds, scratch,
-    server::{Server, Setup, entrepot},
-    uploads::{OCTETS, Target},
-    upstream::{self, Upstream},
-    volume_check::VolumeCheck,
-    wait_until,
+use crate::{
+    access_log,
+    support::{
+        disk::{Disk, Kind, MIB},
+        http::{self, Response},
+        image_set::{ImageSet, figures, figures_equal_du},
+        images::{Blob, Format, Image},
+        rng::Rng,
+        rounds, scratch,
+        server::{Server, Setup, entrepot},
+        uploads::{OCTETS, Target},
+        upstream::{self, Upstream},
+        volume_check::VolumeCheck,
+        wait_until,
+    },
 };
 
 const KIB: usize = 1 << 10;
@@ -45,16 +48,17 @@ fn a_storm_never_exceeds_the_quota() {
     let (disk, upstream) = (Disk::ext4(512), Upstream::plain());
     set.at(&upstream);
     let server = within(&upstream, &disk, "96MiB").start();
-    let (watch, pushed, pulled) = (disk.watch(), Pushed::default(), AtomicU64::new(0));
+    let (watch, pushed, pulled, requests) = (disk.watch(), Pushed::default(), AtomicU64::new(0), AtomicU64::new(0));
     let (begun, long) = (Instant::now(), Duration::from_secs(rounds(120) as u64));
     thread::scope(|scope| {
         for client in 0..CLIENTS {
-            let (server, set, pushed, pulled) = (&server, &set, &pushed, &pulled);
+            let (server, set, pushed, pulled, requests) = (&server, &set, &pushed, &pulled, &requests);
             scope.spawn(move || {
                 let mut rng = Rng::new(client as u64);
                 for turn in 0.. {
                     let (name, image) = &set.images[rng.throw(set.images.len())];
                     server.pull(name, "latest", image);
+                    requests.fetch_add((image.manifests().count() + image.blobs.len()) as u64, Ordering::Relaxed);
                     if turn < 2 {
                         let (name, image) = own_image(client * 2 + turn);
                         let taken = bring(server, &name, &image);
@@ -85,6 +89,8 @@ fn a_storm_never_exceeds_the_quota() {
     }
     VolumeCheck::new(server.data()).is_whole();
     figures_equal_du(&server, "after the storm");
+    // Its own log can be replayed: each pull of mirrored content is in it once.
+    assert_eq!(access_log::simulate(&server.log())["requests"], requests.into_inner());
 }
 
 /// An image of one client.
