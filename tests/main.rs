@@ -31,6 +31,7 @@ mod export;
 mod failed_syncs;
 mod fault_sites;
 mod faults;
+mod file_sending;
 mod fill;
 mod floors;
 mod full_disk;

@@ -2,16 +2,26 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, IoSliceMut},
+    ops::Range,
+    os::fd::BorrowedFd,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::Path,
     sync::Arc,
 };
 
-use rustix::fs::{Advice, fadvise};
+use rustix::{
+    fs::{Advice, fadvise, sendfile},
+    io::{Errno, ReadWriteFlags, preadv2},
+};
 
 use super::{Reservation, blocks};
 use crate::lanes::Blocking;
+
+/// The distance of samples of the page cache, which takes and gives up files in pieces of about this size.
+const SAMPLE_BYTES: usize = 128 << 10;
+/// The size of the buffer through which bytes get into the page cache.
+const LOAD_BYTES: usize = 128 << 10;
 
 /// An open file with bytes of a blob, for reading.
 #[derive(Debug)]
@@ -40,6 +50,54 @@ impl BlobFile {
     /// The operating system's error, or [`io::ErrorKind::UnexpectedEof`] if the file is shorter.
     pub fn read_exact_at(&self, _io: &Blocking, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.0.read_exact_at(buffer, offset)
+    }
+
+    /// Reads the bytes from `offset` on into the start of `buffer`, as far as they are in the page cache. Returns their
+    /// number; 0 at the end of the file, and if the disk would have to be waited for.
+    ///
+    /// # Errors
+    /// The operating system's error.
+    pub fn read_cached(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match preadv2(&self.0, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
+            // A filesystem that cannot tell.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP) => Ok(0),
+            read => Ok(read?),
+        }
+    }
+
+    /// Returns whether a range is in the page cache, by samples: pages come and go in larger pieces than these are
+    /// apart. A wrong yes makes the caller wait for the disk once.
+    #[must_use]
+    pub fn is_cached(&self, range: Range<u64>) -> bool {
+        let last = range.end.saturating_sub(1);
+        let mut offsets = range.step_by(SAMPLE_BYTES).chain([last]);
+        offsets.all(|offset| self.read_cached(&mut [0], offset).is_ok_and(|read| read > 0))
+    }
+
+    /// Reads a range into the page cache.
+    ///
+    /// # Errors
+    /// The operating system's error.
+    pub fn load(&self, _io: &Blocking, range: Range<u64>) -> io::Result<()> {
+        let mut buffer = vec![0; LOAD_BYTES];
+        let mut at = range.start;
+        while at < range.end {
+            match self.0.read_at(&mut buffer, at)? {
+                0 => break,
+                read => at += read as u64,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends up to `count` bytes from `offset` on to a socket that does not block. Returns their number; 0 at the end of
+    /// the file. Waits for the disk if they are not [cached](Self::is_cached).
+    ///
+    /// # Errors
+    /// The operating system's error, among them [`io::ErrorKind::WouldBlock`].
+    pub fn send(&self, socket: BorrowedFd<'_>, mut offset: u64, count: u64) -> io::Result<usize> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        Ok(sendfile(socket, &self.0, Some(&mut offset), count)?)
     }
 
     /// Drops its pages from the page cache, so that the next reads show what the disk has. A failure does not matter.

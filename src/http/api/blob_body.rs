@@ -1,20 +1,32 @@
 //! Streams blob bodies: turns a reader's slices into the chunks of a response.
 //!
-//! The read size grows with the client's speed, so that hundreds of slow clients hold small buffers, and one fast
-//! client gets large reads.
+//! Large pieces of files are sent by the connection itself, if it sends files. Otherwise they are read, and the size of
+//! a read grows with the client's speed, so that hundreds of slow clients hold small buffers, and one fast client gets
+//! large reads.
 
 use std::{
     collections::VecDeque,
+    io,
+    ops::Range,
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use actix_web::{Error, HttpResponse, HttpResponseBuilder, body::SizedStream, error::ErrorInternalServerError};
+use actix_web::{
+    Error, HttpRequest, HttpResponse, HttpResponseBuilder,
+    body::{BodyStream, SizedStream},
+    error::ErrorInternalServerError,
+};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 
 use super::multipart::Part;
 use crate::{
+    http::transport::{
+        connection::Connection,
+        file_sending::{self, SentFromFiles},
+    },
     lanes::{Blocking, Lane, Lanes},
     metrics::LabelledCounter,
     registry::{Blob, ReadSlice, Reader},
@@ -23,6 +35,11 @@ use crate::{
 
 const MIN_CHUNK_BYTES: usize = 16 << 10;
 const MAX_CHUNK_BYTES: usize = 1 << 20;
+/// Fewer bytes of a file are read and sent with what precedes them: a system call of their own would cost more.
+const MIN_SENT_FROM_FILE: u64 = 64 << 10;
+/// The most bytes of a file that are sent at a time. Before each such piece the connection may close in order, and
+/// others get their turn.
+const MAX_SENT_FROM_FILE: u64 = 1 << 20;
 /// The most bytes of a chunk that are passed to actix at a time. actix copies them into the connection's buffer, which
 /// never shrinks and should fit in the processor's cache.
 const WRITE_BYTES: usize = 128 << 10;
@@ -37,6 +54,7 @@ const SLOW_READ: Duration = Duration::from_millis(100);
 /// Sends these parts of a blob: `length` bytes, or fewer and an aborted connection. The bytes sent are added to
 /// `served`.
 pub(in crate::http) fn respond(
+    request: &HttpRequest,
     mut response: HttpResponseBuilder,
     blob: Blob,
     parts: VecDeque<Part>,
@@ -44,8 +62,24 @@ pub(in crate::http) fn respond(
     served: Option<LabelledCounter>,
     lanes: &Lanes,
 ) -> HttpResponse {
-    let chunks = stream::try_unfold(BlobBody::new(blob, parts, served, lanes.clone()), BlobBody::next);
-    response.body(SizedStream::new(length, Box::pin(chunks)))
+    let connection = request.conn_data::<Rc<Connection>>().filter(|connection| connection.sends_files());
+    let Some(connection) = connection.filter(|_| length >= MIN_SENT_FROM_FILE) else {
+        let chunks = stream::try_unfold(BlobBody::new(blob, parts, served, lanes.clone(), None), BlobBody::next);
+        return response.body(SizedStream::new(length, Box::pin(chunks)));
+    };
+    let sent = SentFromFiles::new(served.clone());
+    let files = FileSender { connection: Rc::clone(connection), sent: sent.clone() };
+    let chunks = stream::try_unfold(BlobBody::new(blob, parts, served, lanes.clone(), Some(files)), BlobBody::next);
+    // The library checks a sized body's length by its chunks, and those from files are none.
+    let mut response = response.no_chunking(length).body(BodyStream::new(Box::pin(chunks)));
+    response.extensions_mut().insert(sent);
+    response
+}
+
+/// The sender of the pieces that need not be read.
+struct FileSender {
+    connection: Rc<Connection>,
+    sent: SentFromFiles,
 }
 
 struct BlobBody {
@@ -66,10 +100,17 @@ struct BlobBody {
     taken: u64,
     /// The time of the last read.
     read_at: Option<Instant>,
+    files: Option<FileSender>,
 }
 
 impl BlobBody {
-    fn new(blob: Blob, parts: VecDeque<Part>, served: Option<LabelledCounter>, lanes: Lanes) -> Self {
+    fn new(
+        blob: Blob,
+        parts: VecDeque<Part>,
+        served: Option<LabelledCounter>,
+        lanes: Lanes,
+        files: Option<FileSender>,
+    ) -> Self {
         Self {
             blob,
             parts,
@@ -81,6 +122,7 @@ impl BlobBody {
             rest: Bytes::new(),
             taken: 0,
             read_at: None,
+            files,
         }
     }
 
@@ -124,8 +166,31 @@ impl BlobBody {
         }
     }
 
-    /// Returns a reader's next bytes; `None` at its end.
+    /// Returns a reader's next bytes, after sending what need not be read; `None` at its end.
     async fn read_on(&mut self, reader: &mut Reader) -> Result<Option<Bytes>, Error> {
+        loop {
+            match self.next_slice(reader).await? {
+                None => return Ok(None),
+                Some(ReadSlice::Bytes(bytes)) => return Ok(Some(bytes)),
+                Some(ReadSlice::File { file, until }) => {
+                    let at = reader.at();
+                    if until - at >= MIN_SENT_FROM_FILE && self.files.is_some() {
+                        let end = until.min(at + MAX_SENT_FROM_FILE);
+                        self.send(file, at..end).await?;
+                        reader.advance(end - at);
+                        continue;
+                    }
+                    let length = usize::try_from(until - at).unwrap_or(usize::MAX).min(self.chunk);
+                    let buffer = self.buffer(length);
+                    self.read = read(&self.lanes, file, at, length, buffer).await?;
+                    reader.advance(length as u64);
+                    return Ok(Some(self.read.slice(..length)));
+                }
+            }
+        }
+    }
+
+    async fn next_slice(&mut self, reader: &mut Reader) -> Result<Option<ReadSlice>, Error> {
         let slice = reader.next().await.map_err(|error| {
             tracing::warn!(at = reader.at(), %error, "blob response cut off");
             ErrorInternalServerError("cut")
@@ -134,19 +199,18 @@ impl BlobBody {
             // actix drops unsent data when a body fails; yielding lets it send the head first.
             tokio::task::yield_now().await;
         }
-        let slice = slice?;
-        match slice {
-            None => Ok(None),
-            Some(ReadSlice::Bytes(bytes)) => Ok(Some(bytes)),
-            Some(ReadSlice::File { file, until }) => {
-                let at = reader.at();
-                let length = usize::try_from(until - at).unwrap_or(usize::MAX).min(self.chunk);
-                let buffer = self.buffer(length);
-                self.read = read(&self.lanes, file, at, length, buffer).await?;
-                reader.advance(length as u64);
-                Ok(Some(self.read.slice(..length)))
-            }
+        slice
+    }
+
+    /// Sends a range of a file by the connection, from the page cache.
+    async fn send(&mut self, file: Arc<BlobFile>, range: Range<u64>) -> Result<(), Error> {
+        let Some(FileSender { connection, sent }) = &self.files else { return Ok(()) };
+        if !file.is_cached(range.clone()) {
+            let (file, range) = (Arc::clone(&file), range.clone());
+            let loaded = self.lanes.run(Lane::Read, move |io: &Blocking| file.load(io, range)).await;
+            loaded.map_err(|_| ErrorInternalServerError("cut"))?.map_err(|error| unreadable(&error))?;
         }
+        file_sending::send(connection, file, range, sent.clone()).await.map_err(|error| unreadable(&error))
     }
 
     /// Returns a buffer of at least `length` bytes. It reuses the last chunk's memory unless its size does not fit.
@@ -170,10 +234,12 @@ async fn read(
     let work = move |io: &Blocking| file.read_exact_at(io, &mut buffer[..length], at).map(|()| buffer.freeze());
     match lanes.run(Lane::Read, work).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "stored blob could not be read; the response is cut off");
-            Err(ErrorInternalServerError("cut"))
-        }
+        Ok(Err(error)) => Err(unreadable(&error)),
         Err(_) => Err(ErrorInternalServerError("cut")),
     }
+}
+
+fn unreadable(error: &io::Error) -> Error {
+    tracing::error!(%error, "stored blob could not be read; the response is cut off");
+    ErrorInternalServerError("cut")
 }

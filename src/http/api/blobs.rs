@@ -46,18 +46,26 @@ pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Resul
         RangeRequest::Whole => {
             let response = found(StatusCode::OK, &digest, blob.cache_status);
             let all = [Part::Range(ByteRange { start: 0, end: size })].into();
-            Ok(blob_body::respond(response, blob, all, size, served, registry.lanes()))
+            Ok(blob_body::respond(&request, response, blob, all, size, served, registry.lanes()))
         }
         RangeRequest::Part(range) => {
             let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.cache_status);
             response.insert_header((header::CONTENT_RANGE, range.content_range(size)));
-            Ok(blob_body::respond(response, blob, [Part::Range(range)].into(), range.len(), served, registry.lanes()))
+            Ok(blob_body::respond(
+                &request,
+                response,
+                blob,
+                [Part::Range(range)].into(),
+                range.len(),
+                served,
+                registry.lanes(),
+            ))
         }
         RangeRequest::Parts(ranges) => {
             let Multipart { content_type, parts, length } = Multipart::new(&ranges, size, BINARY);
             let mut response = found(StatusCode::PARTIAL_CONTENT, &digest, blob.cache_status);
             response.insert_header((header::CONTENT_TYPE, content_type));
-            Ok(blob_body::respond(response, blob, parts, length, served, registry.lanes()))
+            Ok(blob_body::respond(&request, response, blob, parts, length, served, registry.lanes()))
         }
     }
 }

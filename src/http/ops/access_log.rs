@@ -37,7 +37,7 @@ pub(in crate::http) async fn write(
         return Ok(response);
     }
     let line = AccessLine::of(&response, began);
-    Ok(response.map_body(|_, body| CountedBody::boxed(body, line)))
+    Ok(CountedBody::of(response, line))
 }
 
 /// The fields that are known before the body is sent. An absent field is left out of the line.
@@ -131,6 +131,8 @@ fn kind(request: &HttpRequest) -> Option<&'static str> {
 fn size(response: &ServiceResponse<BoxBody>) -> Option<u64> {
     match (response.status(), response.response().body().size()) {
         (StatusCode::OK, BodySize::Sized(size)) => Some(size),
+        // Sent from a file.
+        (StatusCode::OK, BodySize::Stream) => text(response.headers(), header::CONTENT_LENGTH.as_str())?.parse().ok(),
         (StatusCode::PARTIAL_CONTENT, _) => {
             text(response.headers(), header::CONTENT_RANGE.as_str())?.rsplit_once('/')?.1.parse().ok()
         }

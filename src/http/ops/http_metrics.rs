@@ -37,7 +37,7 @@ pub(in crate::http) async fn count(
     let response = next.call(request).await?;
     registry.metrics().answered(route, method, response.status().as_u16(), began.elapsed());
     let sent = registry.metrics().sent(route);
-    Ok(response.map_body(|_, body| CountedBody::boxed(body.boxed(), sent)))
+    Ok(CountedBody::of(response, sent))
 }
 
 /// Counts a response with mirrored content and returns the counter for the bytes of its body.

@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{connection_limit::Permit, limiter::Limiter, timed_stream::ClientStream};
+use super::{connection_limit::Permit, file_sending::FileSlot, limiter::Limiter, timed_stream::ClientStream};
 
 /// The longest time that a connection stays open without a request.
 pub(in crate::http) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -52,16 +52,34 @@ pub(in crate::http) struct Connection {
     unasked: Cell<u64>,
     /// The time since which there has been no request.
     idle: Cell<Instant>,
+    /// Its bytes reach the socket as they are, neither encrypted nor framed.
+    sends_files: bool,
+    /// The range of a file that has to be sent next.
+    pub(super) files: FileSlot,
 }
 
 /// One request of a connection, until its response is written.
 pub(in crate::http) struct Exchange(Rc<Connection>);
 
 impl Connection {
-    fn new(protocol: Protocol) -> Self {
+    fn new(protocol: Protocol, sends_files: bool) -> Self {
         let http2 = protocol == Protocol::Http2;
         let idle = Cell::new(Instant::now());
-        Self { http2, open: Cell::new(0), begun: Cell::new(0), head: Cell::new(None), unasked: Cell::new(0), idle }
+        Self {
+            http2,
+            open: Cell::new(0),
+            begun: Cell::new(0),
+            head: Cell::new(None),
+            unasked: Cell::new(0),
+            idle,
+            sends_files,
+            files: FileSlot::default(),
+        }
+    }
+
+    /// Returns whether bodies may send ranges of files by `file_sending`.
+    pub(in crate::http) fn sends_files(&self) -> bool {
+        self.sends_files
     }
 
     /// Marks that a request head is complete.
@@ -131,9 +149,10 @@ impl Guarded {
         limiter: Arc<Limiter>,
         permit: Permit,
     ) -> Self {
+        let sends_files = protocol == Protocol::Http1 && stream.sends_files();
         Self {
             stream,
-            connection: Rc::new(Connection::new(protocol)),
+            connection: Rc::new(Connection::new(protocol, sends_files)),
             limiter,
             reading: Alarm::default(),
             writing: Alarm::default(),
@@ -193,6 +212,21 @@ impl Guarded {
         }
         done
     }
+
+    /// Sends the range of a file that a body waits for. The library calls it when everything before is written.
+    fn poll_send_file(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (stream, mut has_moved) = (&self.stream, false);
+        let done = self.connection.files.poll_send(|file, at, count| {
+            let sent = stream.poll_send(cx, file, at, count);
+            has_moved |= sent.is_ready();
+            sent
+        });
+        if has_moved {
+            self.stuck = None;
+            self.moved = Instant::now();
+        }
+        self.written(cx, done)
+    }
 }
 
 impl AsyncRead for Guarded {
@@ -228,6 +262,9 @@ impl AsyncWrite for Guarded {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.connection.files.is_empty() {
+            return this.poll_send_file(cx);
+        }
         let done = Pin::new(&mut this.stream).poll_flush(cx);
         if done.is_ready() { done } else { this.written(cx, done) }
     }

@@ -2,18 +2,49 @@
 
 use std::{
     io,
+    os::fd::AsFd,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use actix_web::rt::net::{TcpStream, UnixStream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio_rustls::server::TlsStream;
+
+use crate::storage::BlobFile;
 
 pub(in crate::http) enum ClientStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
+}
+
+impl ClientStream {
+    /// Returns whether bytes of files can be sent as they are.
+    pub(super) fn sends_files(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+
+    /// Sends up to `count` bytes of a file from the offset `at` on. Returns their number; 0 at the end of the file.
+    ///
+    /// # Errors
+    /// The operating system's error, or [`io::ErrorKind::Unsupported`] if the stream does not send files.
+    pub(super) fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        file: &BlobFile,
+        at: u64,
+        count: u64,
+    ) -> Poll<io::Result<usize>> {
+        let Self::Plain(stream) = self else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            match stream.try_io(Interest::WRITABLE, || file.send(stream.as_fd(), at, count)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
 }
 
 /// Delegates a call to the inner stream.

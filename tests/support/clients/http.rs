@@ -278,8 +278,11 @@ impl Response {
     /// As many bytes of the body as come, `wanted` at most.
     pub(crate) fn up_to(&mut self, wanted: usize) -> usize {
         let mut length = 0;
-        while let more @ 1.. = self.next((wanted - length).min(64 << 10)).len() {
-            length += more;
+        while length < wanted {
+            match self.next((wanted - length).min(64 << 10)).len() {
+                0 => break,
+                more => length += more,
+            }
         }
         length
     }
