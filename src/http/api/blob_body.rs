@@ -57,11 +57,17 @@ pub(in crate::http) fn respond(
     request: &HttpRequest,
     mut response: HttpResponseBuilder,
     blob: Blob,
-    parts: VecDeque<Part>,
+    mut parts: VecDeque<Part>,
     length: u64,
     served: Option<LabelledCounter>,
     lanes: &Lanes,
 ) -> HttpResponse {
+    if let ([Part::Range(range)], true) = (parts.make_contiguous(), length < MIN_SENT_FROM_FILE)
+        && let Some(bytes) = blob.in_memory(*range)
+    {
+        served.iter().for_each(|served| served.add(length));
+        return response.body(bytes);
+    }
     let connection = request.conn_data::<Rc<Connection>>().filter(|connection| connection.sends_files());
     let Some(connection) = connection.filter(|_| length >= MIN_SENT_FROM_FILE) else {
         let chunks = stream::try_unfold(BlobBody::new(blob, parts, served, lanes.clone(), None), BlobBody::next);

@@ -20,11 +20,11 @@ use crate::{
         },
         store::{
             access_tracker::ReadGuard,
-            blob_store::{BlobStore, BlockingStore},
+            blob_store::{BlobBytes, BlobStore, BlockingStore},
             single_flight::Joined,
         },
     },
-    storage::{self, BlobFile, DurableStore, LinkKind, Stored},
+    storage::{self, BlobFile, DurableStore, LinkKind},
 };
 
 /// Blobs up to this many bytes are answered only after they are complete.
@@ -46,20 +46,33 @@ pub struct Blob {
 enum BlobContent {
     Stored(Arc<BlobFile>, Arc<ReadGuard>),
     Filling(Arc<Fill>, tokio::sync::watch::Receiver<FillProgress>),
-    /// All bytes, verified.
-    Memory(Bytes),
+    /// All bytes, verified, and whether the disk has them, too.
+    Memory(Bytes, StoreResult),
 }
 
 impl Blob {
-    pub(in crate::registry) fn stored(stored: Stored, reading: ReadGuard, cache_status: CacheStatus) -> Self {
-        Self { size: stored.stamp.size, cache_status, content: BlobContent::Stored(stored.file, Arc::new(reading)) }
+    pub(in crate::registry) fn stored(stored: BlobBytes, reading: ReadGuard, cache_status: CacheStatus) -> Self {
+        let size = stored.size();
+        let content = match stored {
+            BlobBytes::Memory(bytes) => BlobContent::Memory(bytes, StoreResult::Stored),
+            BlobBytes::File(stored) => BlobContent::Stored(stored.file, Arc::new(reading)),
+        };
+        Self { size, cache_status, content }
+    }
+
+    /// Returns a range of it if it is in memory.
+    #[must_use]
+    pub fn in_memory(&self, range: ByteRange) -> Option<Bytes> {
+        let BlobContent::Memory(bytes, _) = &self.content else { return None };
+        let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+        (start <= end && end <= bytes.len()).then(|| bytes.slice(start..end))
     }
 
     /// Returns whether the disk does not keep it, so that every range read is fetched from the upstream.
     #[must_use]
     pub fn passes_through(&self) -> bool {
         match &self.content {
-            BlobContent::Stored(..) | BlobContent::Memory(_) => false,
+            BlobContent::Stored(..) | BlobContent::Memory(..) => false,
             BlobContent::Filling(_, progress) => {
                 matches!(*progress.borrow(), FillProgress::Failed(FillFailure::NoSpace(_)))
             }
@@ -72,7 +85,7 @@ impl Blob {
         match &self.content {
             BlobContent::Stored(file, reading) => Reader::stored(Arc::clone(file), Arc::clone(reading), range),
             BlobContent::Filling(fill, progress) => Reader::following(Arc::clone(fill), progress.clone(), range),
-            BlobContent::Memory(bytes) => Reader::in_memory(bytes.clone(), range),
+            BlobContent::Memory(bytes, _) => Reader::in_memory(bytes.clone(), range),
         }
     }
 
@@ -87,7 +100,7 @@ impl Blob {
     ) -> Result<StoreResult, Error> {
         let (fill, progress) = match &mut self.content {
             BlobContent::Stored(..) => return Ok(StoreResult::Stored),
-            BlobContent::Memory(_) => return Ok(StoreResult::Nothing),
+            BlobContent::Memory(_, kept) => return Ok(kept.clone()),
             BlobContent::Filling(fill, progress) => (fill, progress),
         };
         let has_ended =
@@ -131,7 +144,7 @@ impl Blob {
                 }
             }
         }
-        Ok(Self { content: BlobContent::Memory(bytes.freeze()), ..self })
+        Ok(Self { content: BlobContent::Memory(bytes.freeze(), StoreResult::Nothing), ..self })
     }
 }
 
@@ -159,10 +172,10 @@ impl Registry {
         self.manifests.want(repository, digest);
         // Taken before the file is opened: an open file that is removed still occupies space.
         let reading = self.store.protection.access_tracker.read(digest);
-        let blob = match cached_or_unknown(self.store.known(*digest).await) {
+        let blob = match cached_or_unknown(self.store.known_bytes(*digest).await) {
             // The right is checked after the file is opened, since a push may store the blob in between.
             Some(stored) => {
-                self.prove(repository, digest, link, stored.stamp.size).await?;
+                self.prove(repository, digest, link, stored.size()).await?;
                 Blob::stored(stored, reading, CacheStatus::Hit)
             }
             None => {

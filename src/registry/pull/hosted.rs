@@ -6,7 +6,9 @@ use super::blobs::Blob;
 use crate::{
     lanes::Lane,
     oci::{Digest, Reference, Repository},
-    registry::{CacheStatus, Error, Head, Registry, StoredManifest, cache_status::Pulled},
+    registry::{
+        CacheStatus, Error, Head, Registry, StoredManifest, cache_status::Pulled, store::blob_store::BlobBytes,
+    },
 };
 
 impl Registry {
@@ -50,11 +52,11 @@ impl Registry {
         self.check_link(repository, digest).await?;
         self.store.protection.access_tracker.note(digest);
         let reading = self.store.protection.access_tracker.read(digest);
-        if let Some(stored) = self.store.known(*digest).await? {
-            return Ok(Blob::stored(stored, reading, CacheStatus::Hosted));
+        if let Some(bytes) = self.store.known_bytes(*digest).await? {
+            return Ok(Blob::stored(bytes, reading, CacheStatus::Hosted));
         }
         let stored = self.store.recheck(*digest).await?.ok_or(Error::BlobUnknown)?;
-        Ok(Blob::stored(stored, reading, CacheStatus::Hosted))
+        Ok(Blob::stored(BlobBytes::File(stored), reading, CacheStatus::Hosted))
     }
 
     /// Returns its size without reading its bytes.

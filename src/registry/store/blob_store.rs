@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::{
     execution::Execution,
     hashing::{Hashed, Promotion, hash_lane, stamp},
+    hot_blobs::HotBlobs,
     indexed_volume::IndexedVolume,
     name_claims::NameClaims,
     protection::Protection,
@@ -32,6 +33,28 @@ use crate::{
 /// The largest blob that is ever read into memory; no accepted or fetched manifest is larger.
 pub(in crate::registry) const MAX_IN_MEMORY_BYTES: u64 = 32 << 20;
 
+/// The memory for small blobs that were served, in bytes.
+const HOT_BLOBS_BYTES: u64 = 8 << 20;
+
+/// The bytes of a blob, verified.
+#[derive(Debug)]
+pub(in crate::registry) enum BlobBytes {
+    /// All of them.
+    Memory(Bytes),
+    /// Its file.
+    File(Stored),
+}
+
+impl BlobBytes {
+    /// Returns the blob's size in bytes.
+    pub(in crate::registry) fn size(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(stored) => stored.stamp.size,
+        }
+    }
+}
+
 /// A volume and the state that concurrent requests share about it. A clone is another handle to the same store.
 ///
 /// It is made of [parts](StoreParts) that know nothing of each other. A method is here only if it needs several of
@@ -51,6 +74,7 @@ pub(in crate::registry) struct StoreParts {
     /// The rules and the state of eviction.
     pub(in crate::registry) space: SpaceState,
     shared_work: SharedWork,
+    hot_blobs: HotBlobs,
     /// Answers of upstreams about tags.
     pub(in crate::registry) tag_cache: TagCache,
     /// Claimed names that are not proven to be free upstream.
@@ -78,6 +102,7 @@ impl BlobStore {
         Self(Arc::new(StoreParts {
             volume: IndexedVolume::new(storage, index, retention.pinned.clone(), metrics),
             shared_work: SharedWork::new(&lanes),
+            hot_blobs: HotBlobs::new(HOT_BLOBS_BYTES),
             execution: Execution::new(lanes),
             protection: Protection::new(memory),
             space: SpaceState::new(retention),
@@ -92,6 +117,31 @@ impl BlobStore {
         let Some(expected) = self.volume.index.stamp(&digest) else { return Ok(None) };
         let stored = self.blocking(Lane::Look, move |store| store.disk.blob_for_client(&digest)).await?;
         Ok(stored?.filter(|stored| stamp(&stored.stamp) == expected))
+    }
+
+    /// As [`BlobStore::known`], for a client: a small blob is read into memory and hashed, and stays there for the next
+    /// client. If its bytes are wrong it is dropped, and there is none.
+    ///
+    /// # Errors
+    /// As [`BlobStore::known`].
+    pub(in crate::registry) async fn known_bytes(&self, digest: Digest) -> Result<Option<BlobBytes>, Error> {
+        let expected = self.volume.index.stamp(&digest);
+        if let Some(bytes) = expected.and_then(|expected| self.hot_blobs.get(&digest, expected)) {
+            return Ok(Some(BlobBytes::Memory(bytes)));
+        }
+        let Some(stored) = self.known(digest).await? else { return Ok(None) };
+        if !HotBlobs::takes(stored.stamp.size) {
+            return Ok(Some(BlobBytes::File(stored)));
+        }
+        let facts = stored.stamp;
+        let read = move |store: &BlockingStore<'_>| store.disk.bytes(&digest, &stored).map(Bytes::from);
+        let bytes = self.blocking(Lane::Read, read).await??;
+        if !digest.matches(&bytes) {
+            self.or_drop(digest, Hashed::Wrong(facts)).await?;
+            return Ok(None);
+        }
+        self.hot_blobs.insert(digest, stamp(&facts), bytes.clone());
+        Ok(Some(BlobBytes::Memory(bytes)))
     }
 
     /// Returns whether a blob has bytes on the disk.

@@ -12,6 +12,7 @@ pub(super) mod execution;
 pub(super) mod gc_guard;
 pub(super) mod hashing;
 pub(super) mod hashing_writer;
+pub(super) mod hot_blobs;
 pub(super) mod indexed_volume;
 pub(super) mod links;
 pub(super) mod locks;
