@@ -24,7 +24,7 @@ const FOLDERS: [(&str, &[&[&str]]); 2] = [
     (
         "http",
         &[
-            &["settings"],
+            &["endpoint", "settings"],
             &["context"],
             &["headers"],
             &["errors", "paths"],

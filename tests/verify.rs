@@ -210,7 +210,7 @@ fn what_decayed_is_not_mounted() {
 /// A pull through the mirror restores it as well, and it is hosted again: never evicted.
 #[test]
 fn a_pull_restores_what_was_pushed() {
-    let (upstream, blob) = (Upstream::plain(), Blob::noise(8, 5000));
+    let (upstream, blob) = (Upstream::plain(), Blob::noise(8, 70_000));
     upstream.add_blob("library/base", &blob);
     let server = both(&upstream).start();
     server.target().blob("team/app", &blob);
@@ -222,6 +222,23 @@ fn a_pull_restores_what_was_pushed() {
     assert_eq!(server.blob("team/app", &blob.digest).send().summary().digest, blob.digest);
     assert_eq!(server.target().mount("team/other", &blob.digest, None).status, 201, "it is ours again");
     assert_eq!(std::fs::read_dir(server.data().join("quarantine")).unwrap().count(), 0);
+}
+
+/// What was served small stays in memory, and its file is another matter: the bytes that clients get are right.
+#[test]
+fn a_small_blob_is_right_whatever_its_file_has() {
+    let (upstream, blob) = (Upstream::plain(), Blob::noise(80, 5000));
+    upstream.add_blob("library/base", &blob);
+    let mut server = both(&upstream).start();
+    for damaged in [Damage::Decayed, Damage::Rewritten] {
+        for _ in 0..3 {
+            assert_eq!(server.blob("library/base", &blob.digest).send().summary().digest, blob.digest);
+        }
+        damage(server.data(), &blob.digest, damaged);
+        assert_eq!(server.blob("library/base", &blob.digest).send().summary().digest, blob.digest, "in memory");
+        server.restart();
+        assert_eq!(server.blob("library/base", &blob.digest).send().summary().digest, blob.digest, "fetched again");
+    }
 }
 
 /// Scheduled verification.

@@ -8,7 +8,10 @@ use actix_web::{
     web,
 };
 
-use super::settings::{Listener, Settings};
+use super::{
+    endpoint::Endpoint,
+    settings::{Listener, Settings},
+};
 use crate::{access::Caller, oci::Repository, registry::Registry};
 
 /// The registry, as application data of every handler.
@@ -17,6 +20,11 @@ pub(super) type State = web::Data<Registry>;
 /// Returns true if the request arrived at the mirror listener.
 pub(super) fn is_mirror(request: &HttpRequest) -> bool {
     settings(request).listener == Listener::Mirror
+}
+
+/// Returns the endpoint that the request's path names; `None` if it is no path of the API.
+pub(super) fn endpoint(request: &HttpRequest) -> Option<Endpoint<'_>> {
+    Endpoint::of(request.match_info().as_str(), &settings(request).prefix)
 }
 
 /// Returns the settings of the listener that the request arrived at.

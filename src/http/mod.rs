@@ -3,11 +3,12 @@
 //!
 //! `transport` accepts connections and limits them, `auth` identifies the caller, `api` (one file for each resource)
 //! and `ops` (probes, metrics, logs) answer. `server` assembles them. The modules below them are `settings`, `context`
-//! (a request's headers, query and caller), `errors`, `headers` and `paths`.
+//! (a request's headers, query and caller), `endpoint` (what its path names), `errors`, `headers` and `paths`.
 
 mod api;
 mod auth;
 mod context;
+mod endpoint;
 mod errors;
 mod headers;
 mod ops;

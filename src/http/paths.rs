@@ -59,6 +59,9 @@ enum Spelling {
 
 impl Spelling {
     fn of(path: &str, prefix: &str) -> Self {
+        if is_plain(path) {
+            return Self::Plain;
+        }
         // Paths that are not UTF-8, and `OPTIONS *`, are left to the handlers.
         let Some(decoded) = decoded(path).filter(|decoded| decoded.starts_with('/')) else { return Self::Plain };
         let plain = plain(&decoded, prefix);
@@ -68,6 +71,16 @@ impl Spelling {
         let slashes = path.replace("%2F", "/").replace("%2f", "/");
         if slashes == path { Self::Plain } else { Self::Escaped(slashes) }
     }
+}
+
+/// Returns whether a path is surely normalized: almost all are, and this needs no memory.
+fn is_plain(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let is_odd = |pair: &[u8]| pair[0] == b'/' && matches!(pair[1], b'/' | b'.');
+    bytes.first() == Some(&b'/')
+        && bytes.last() != Some(&b'/')
+        && !bytes.contains(&b'%')
+        && !bytes.windows(2).any(is_odd)
 }
 
 /// Returns the path without empty and dotted segments, and without a trailing slash unless the API has one there.

@@ -25,7 +25,7 @@ use super::multipart::Part;
 use crate::{
     http::transport::{
         connection::Connection,
-        file_sending::{self, SentFromFiles},
+        file_sending::{self, FileSlot, SentFromFiles},
     },
     lanes::{Blocking, Lane, Lanes},
     metrics::LabelledCounter,
@@ -68,7 +68,7 @@ pub(in crate::http) fn respond(
         served.iter().for_each(|served| served.add(length));
         return response.body(bytes);
     }
-    let connection = request.conn_data::<Rc<Connection>>().filter(|connection| connection.sends_files());
+    let connection = request.conn_data::<Rc<Connection>>().filter(|connection| connection.files().is_some());
     let Some(connection) = connection.filter(|_| length >= MIN_SENT_FROM_FILE) else {
         let chunks = stream::try_unfold(BlobBody::new(blob, parts, served, lanes.clone(), None), BlobBody::next);
         return response.body(SizedStream::new(length, Box::pin(chunks)));
@@ -86,6 +86,12 @@ pub(in crate::http) fn respond(
 struct FileSender {
     connection: Rc<Connection>,
     sent: SentFromFiles,
+}
+
+impl FileSender {
+    fn slot(&self) -> Option<(&FileSlot, &SentFromFiles)> {
+        Some((self.connection.files()?, &self.sent))
+    }
 }
 
 struct BlobBody {
@@ -210,13 +216,14 @@ impl BlobBody {
 
     /// Sends a range of a file by the connection, from the page cache.
     async fn send(&mut self, file: Arc<BlobFile>, range: Range<u64>) -> Result<(), Error> {
-        let Some(FileSender { connection, sent }) = &self.files else { return Ok(()) };
+        let (files, sent) =
+            self.files.as_ref().and_then(FileSender::slot).ok_or_else(|| ErrorInternalServerError("cut"))?;
         if !file.is_cached(range.clone()) {
             let (file, range) = (Arc::clone(&file), range.clone());
             let loaded = self.lanes.run(Lane::Read, move |io: &Blocking| file.load(io, range)).await;
             loaded.map_err(|_| ErrorInternalServerError("cut"))?.map_err(|error| unreadable(&error))?;
         }
-        file_sending::send(connection, file, range, sent.clone()).await.map_err(|error| unreadable(&error))
+        file_sending::send(files, file, range, sent.clone()).await.map_err(|error| unreadable(&error))
     }
 
     /// Returns a buffer of at least `length` bytes. It reuses the last chunk's memory unless its size does not fit.

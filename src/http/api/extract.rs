@@ -8,7 +8,7 @@ use crate::{
     access::Action,
     http::{
         auth::authorize,
-        context::{content_length, header, is_mirror, note_repository, pairs, parameter, settings},
+        context::{content_length, endpoint, header, is_mirror, note_repository, pairs, parameter, settings},
         errors::ApiError,
         transport::forwarded,
     },
@@ -103,27 +103,27 @@ fn named_by_host(request: &HttpRequest) -> Option<String> {
 
 /// Returns the path's `{name}`. The caller must authorize it.
 fn name(request: &HttpRequest) -> Result<RepositoryName, ApiError> {
-    Ok(segment(request, "name").parse()?)
+    Ok(sent_name(request).parse()?)
 }
 
 /// Returns the path's `{reference}`, for reading.
 pub(in crate::http) fn reference(request: &HttpRequest) -> Result<Reference, ApiError> {
-    Ok(unescaped(request, "reference").parse::<Reference>()?)
+    Ok(object(request).parse::<Reference>()?)
 }
 
 /// Returns the path's `{reference}`, for a push; an invalid one is a client error.
 pub(in crate::http) fn pushed_reference(request: &HttpRequest) -> Result<Reference, ApiError> {
-    unescaped(request, "reference").parse::<Reference>().map_err(ApiError::reference)
+    object(request).parse::<Reference>().map_err(ApiError::reference)
 }
 
 /// Returns the path's `{digest}`.
 pub(in crate::http) fn digest(request: &HttpRequest) -> Result<Digest, ApiError> {
-    Ok(unescaped(request, "digest").parse::<Digest>()?)
+    Ok(object(request).parse::<Digest>()?)
 }
 
 /// Returns the path's `{session}`.
 pub(in crate::http) fn upload(request: &HttpRequest) -> Result<UploadId, ApiError> {
-    segment(request, "session").parse().map_err(|_| ApiError::upload_unknown())
+    object(request).parse().map_err(|_| ApiError::upload_unknown())
 }
 
 /// Returns the digest in the query's parameter `wanted`, if present.
@@ -148,7 +148,7 @@ pub(in crate::http) fn page_size(request: &HttpRequest, most: usize) -> Result<u
 /// Returns true if the request names the registry of the repository: by `ns`, its host, the beginning of its path, or
 /// by arriving at the mirror listener.
 pub(in crate::http) fn names_registry(request: &HttpRequest, repository: &Repository) -> bool {
-    let is_prefixed = || repository.domain.is_some() && segment(request, "name") != repository.name.as_str();
+    let is_prefixed = || repository.domain.is_some() && sent_name(request) != repository.name.as_str();
     is_mirror(request) || named_registry(request).is_some() || is_prefixed()
 }
 
@@ -175,13 +175,14 @@ pub(in crate::http) fn chunk_start(request: &HttpRequest) -> Result<Option<u64>,
     Ok(Some(range.start))
 }
 
-fn segment<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
-    request.match_info().get(name).unwrap_or_default()
+/// Returns the path's name as it was sent.
+fn sent_name(request: &HttpRequest) -> &str {
+    endpoint(request).map_or("", |endpoint| endpoint.name)
 }
 
-/// Returns a last path segment, with the colon unescaped that some clients escape in digests.
-fn unescaped<'a>(request: &'a HttpRequest, name: &str) -> Cow<'a, str> {
-    let text = segment(request, name);
+/// Returns the path's last segment, with the colon unescaped that some clients escape in digests.
+fn object(request: &HttpRequest) -> Cow<'_, str> {
+    let text = endpoint(request).map_or("", |endpoint| endpoint.object);
     if text.contains("%3A") || text.contains("%3a") {
         return text.replace("%3A", ":").replace("%3a", ":").into();
     }

@@ -14,6 +14,7 @@ use crate::{
     access::{Action, Caller, Decision, Proof},
     http::{
         context,
+        endpoint::EndpointKind,
         headers::{DOCKER_CONTENT_DIGEST, OCI_TAG},
         transport::forwarded::client_address,
     },
@@ -67,7 +68,8 @@ fn write(response: &ServiceResponse<impl MessageBody>) {
     if !is_worth_a_line(request, &decided, response.status()) {
         return;
     }
-    let named = ["reference", "digest"].into_iter().find_map(|part| request.match_info().get(part));
+    let named = context::endpoint(request).filter(|endpoint| endpoint.kind != EndpointKind::Upload);
+    let named = named.map(|endpoint| endpoint.object).filter(|object| !object.is_empty());
     let answered = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     tracing::info!(
         target: "audit",

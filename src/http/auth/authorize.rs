@@ -6,7 +6,7 @@ use actix_web::HttpRequest;
 use super::{audit, challenge};
 use crate::{
     access::{Access, Action, Caller, Decision, Principal, Proof, Reason, Scope},
-    http::{context, errors::ApiError},
+    http::{context, endpoint::EndpointKind, errors::ApiError},
     oci::{Domain, Repository, RepositoryName},
 };
 
@@ -95,7 +95,11 @@ fn decide(
 /// Returns true if the caller's token has expired. An upload that began before goes on: only its client knows the
 /// session's name, and most clients give up when they are challenged in the middle of an upload.
 fn is_over(request: &HttpRequest, caller: &Caller) -> bool {
-    matches!(caller.proof, Proof::Token { is_over: true, .. }) && request.match_info().get("session").is_none()
+    matches!(caller.proof, Proof::Token { is_over: true, .. }) && !is_upload(request)
+}
+
+fn is_upload(request: &HttpRequest) -> bool {
+    context::endpoint(request).is_some_and(|endpoint| endpoint.kind == EndpointKind::Upload)
 }
 
 fn ask_again(access: &Access, request: &HttpRequest, caller: &Caller, scope: &str) -> ApiError {

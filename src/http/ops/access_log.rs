@@ -117,7 +117,7 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 
 /// Returns the kind of object that the path names.
 fn kind(request: &HttpRequest) -> Option<&'static str> {
-    match http_metrics::route(request.match_pattern().as_deref()?) {
+    match http_metrics::route(request) {
         Route::Manifests => Some("manifest"),
         Route::Blobs => Some("blob"),
         Route::Uploads => Some("upload"),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use actix_web::{
-    Error, HttpMessage,
+    Error, HttpMessage, HttpRequest,
     body::{BoxBody, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::Method,
@@ -17,7 +17,11 @@ use super::{
     metrics,
 };
 use crate::{
-    http::{context::State, paths},
+    http::{
+        context::{self, State},
+        endpoint::EndpointKind,
+        paths,
+    },
     metrics::{Content, LabelledCounter, Metrics, Route},
     oci::Repository,
     registry::{CacheStatus, Registry},
@@ -32,7 +36,7 @@ pub(in crate::http) async fn count(
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
     let (began, method) = (Instant::now(), method(request.method()));
-    let route = route(request.match_pattern().as_deref().unwrap_or_default());
+    let route = route(request.request());
     count_received(&mut request, registry.metrics(), route);
     let response = next.call(request).await?;
     registry.metrics().answered(route, method, response.status().as_u16(), began.elapsed());
@@ -61,19 +65,22 @@ fn count_received(request: &mut ServiceRequest, metrics: &Metrics, route: Route)
     }
 }
 
-/// Maps the pattern of a route in `routes.rs`, without its prefix, to the metric's label.
-pub(super) fn route(pattern: &str) -> Route {
-    let ends = |end: &str| pattern.ends_with(end);
-    match pattern {
+/// Maps a request's path to the metric's label.
+pub(super) fn route(request: &HttpRequest) -> Route {
+    if let Some(endpoint) = context::endpoint(request) {
+        return match endpoint.kind {
+            EndpointKind::Base => Route::Base,
+            EndpointKind::Catalog => Route::Catalog,
+            EndpointKind::Tags => Route::Tags,
+            EndpointKind::Manifest => Route::Manifests,
+            EndpointKind::Uploads | EndpointKind::Upload => Route::Uploads,
+            EndpointKind::Blob => Route::Blobs,
+            EndpointKind::Referrers => Route::Referrers,
+        };
+    }
+    match request.path() {
         paths::ALIVE | paths::READY | "/debug/health" => Route::Health,
         metrics::PATH => Route::Metrics,
-        _ if ends("/v2") || ends("/v2/") => Route::Base,
-        _ if ends("/_catalog") => Route::Catalog,
-        _ if ends("/tags/list") => Route::Tags,
-        _ if ends("/manifests/{reference}") => Route::Manifests,
-        _ if ends("/uploads") || ends("/uploads/") || ends("/uploads/{session}") => Route::Uploads,
-        _ if ends("/blobs/{digest}") => Route::Blobs,
-        _ if ends("/referrers/{digest}") => Route::Referrers,
         _ => Route::Other,
     }
 }

@@ -55,7 +55,7 @@ pub(in crate::http) struct Connection {
     /// Its bytes reach the socket as they are, neither encrypted nor framed.
     sends_files: bool,
     /// The range of a file that has to be sent next.
-    pub(super) files: FileSlot,
+    files: FileSlot,
 }
 
 /// One request of a connection, until its response is written.
@@ -77,9 +77,9 @@ impl Connection {
         }
     }
 
-    /// Returns whether bodies may send ranges of files by `file_sending`.
-    pub(in crate::http) fn sends_files(&self) -> bool {
-        self.sends_files
+    /// Returns the slot by which bodies send ranges of files; `None` if they have to be read.
+    pub(in crate::http) fn files(&self) -> Option<&FileSlot> {
+        self.sends_files.then_some(&self.files)
     }
 
     /// Marks that a request head is complete.

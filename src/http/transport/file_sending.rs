@@ -14,12 +14,11 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::connection::Connection;
 use crate::{metrics::LabelledCounter, storage::BlobFile};
 
 /// The range that a connection has to send before anything else. A connection has one body at a time.
 #[derive(Default)]
-pub(super) struct FileSlot(RefCell<Option<Transfer>>);
+pub(in crate::http) struct FileSlot(RefCell<Option<Transfer>>);
 
 struct Transfer {
     file: Arc<BlobFile>,
@@ -66,23 +65,23 @@ impl Transfer {
     }
 }
 
-/// Sends a range of a file on a connection that [sends files](Connection::sends_files). To be awaited by the body of a
-/// response, whose earlier chunks are sent first. The bytes are counted by `sent`.
+/// Sends a range of a file on the connection of a slot. To be awaited by the body of a response, whose earlier chunks
+/// are sent first. The bytes are counted by `sent`.
 ///
 /// # Errors
 /// [`io::ErrorKind::UnexpectedEof`] if the file is shorter; what it has of the range was sent.
 pub(in crate::http) async fn send(
-    connection: &Connection,
+    slot: &FileSlot,
     file: Arc<BlobFile>,
     range: Range<u64>,
     sent: SentFromFiles,
 ) -> io::Result<()> {
-    Sending { connection, begin: Some((file, range, sent)) }.await
+    Sending { slot, begin: Some((file, range, sent)) }.await
 }
 
 struct Sending<'a> {
-    connection: &'a Connection,
-    /// Not in the slot yet.
+    slot: &'a FileSlot,
+    /// What is not in the slot yet.
     begin: Option<(Arc<BlobFile>, Range<u64>, SentFromFiles)>,
 }
 
@@ -90,7 +89,7 @@ impl Future for Sending<'_> {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut slot = self.connection.files.0.borrow_mut();
+        let mut slot = self.slot.0.borrow_mut();
         if let Some((file, rest, sent)) = self.begin.take() {
             *slot = Some(Transfer { file, rest, sent, is_short: false, body: cx.waker().clone() });
         }
@@ -108,7 +107,7 @@ impl Future for Sending<'_> {
 impl Drop for Sending<'_> {
     /// Takes the range away, sent or not: whoever drops the body in the middle closes the connection.
     fn drop(&mut self) {
-        self.connection.files.0.borrow_mut().take();
+        self.slot.0.borrow_mut().take();
     }
 }
 
