@@ -14,7 +14,7 @@ use crate::{
         images::{Format, Image},
         rng::Rng,
         server::{Server, Setup},
-        upstream::{Kind, Upstream},
+        upstream::{Fault, Kind, Rule, Upstream},
     },
     tags::cache_status,
 };
@@ -134,6 +134,31 @@ fn the_reserve_is_for_what_is_not_cached() {
     }
     assert!(upstream.requests().len() <= asked + 2, "{} questions", upstream.requests().len() - asked);
     assert_eq!(upstream.count("GET", Kind::Manifest), TAGS + 5);
+}
+
+/// Pull limits do not count blobs either: what a repository has is asked although its manifests are refused.
+#[test]
+fn a_blob_is_fetched_while_manifests_are_refused() {
+    let (hub, ghcr) = (Upstream::plain(), Upstream::plain());
+    let shared = Image::of_size(Format::Oci, 20_001, 50_000);
+    let other = Image::of_size(Format::Oci, 20_002, 50_000);
+    hub.add(NAME, "1", &shared);
+    ghcr.add(NAME, "1", &shared);
+    ghcr.add(NAME, "2", &other);
+    let sections = format!("{{docker.io: {{url: '{}'}}, ghcr.io: {{url: '{}'}}}}", hub.url(), ghcr.url());
+    let server = Setup::bare().variable("REGISTRY_PROXY_UPSTREAMS", &sections).start();
+    server.pull(NAME, "1", &shared);
+    ghcr.fault(Rule::on(Kind::Manifest, Fault::StatusWith(429, "Retry-After", "3600".into())));
+    let name = format!("ghcr.io/{NAME}");
+    assert_eq!(server.manifest(&name, "1").send().status, 429);
+    // The bytes of the first are here, and the upstream is asked whether the repository has them.
+    for image in [&shared, &other] {
+        let layer = &image.layer().digest;
+        let response = server.blob(&name, layer).send();
+        assert_eq!((response.status, response.summary().digest.as_str()), (200, layer.as_str()));
+    }
+    assert_eq!(server.manifest(&name, "1").send().status, 429, "manifests are refused as before");
+    assert_eq!(ghcr.requests().iter().filter(|seen| seen.kind == Kind::Manifest).count(), 1);
 }
 
 /// With nothing left, a client is told when to come again, and the upstream is asked once for all of them.

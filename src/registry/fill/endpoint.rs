@@ -107,10 +107,7 @@ impl Endpoint {
         patience: Option<Duration>,
     ) -> Result<T, Arc<upstream::Error>> {
         let _first = self.turn().await?;
-        let answer = match tokio::time::timeout(patience.unwrap_or(ASK_TIMEOUT), request).await {
-            Ok(answer) => answer,
-            Err(_) => Err(upstream::Error::Timeout { phase: upstream::Phase::Head }),
-        };
+        let answer = within(patience.unwrap_or(ASK_TIMEOUT), request).await;
         self.learn(answer.as_ref().err());
         if !matches!(answer, Err(upstream::Error::ConcurrencyLimit)) {
             self.health.lock().end_busy(Instant::now());
@@ -145,6 +142,19 @@ impl Endpoint {
         let (health, now) = (self.health.lock(), Instant::now());
         let busy = health.busy.as_ref().filter(|busy| busy.blobs && busy.said && busy.until > now)?;
         Some(busy.refusal(now))
+    }
+
+    /// Sends a small request about a blob, with the timeout [`ASK_TIMEOUT`], unless it refuses blobs now.
+    pub(in crate::registry) async fn ask_of_blob<T>(
+        &self,
+        request: impl Future<Output = Result<T, upstream::Error>>,
+    ) -> Result<T, upstream::Error> {
+        if let Some(refusal) = self.refuses_blobs() {
+            return Err(refusal);
+        }
+        let answer = within(ASK_TIMEOUT, request).await;
+        self.learn_of_blob(answer.as_ref().err());
+        answer
     }
 
     /// Updates the health from the result of a request for a blob.
@@ -264,6 +274,14 @@ impl Busy {
         let retry_after = Some(availability + Duration::from_secs(1) + spread(availability));
         upstream::Error::RateLimited { retry_after, message: self.message.clone() }
     }
+}
+
+async fn within<T>(
+    patience: Duration,
+    request: impl Future<Output = Result<T, upstream::Error>>,
+) -> Result<T, upstream::Error> {
+    let timed_out = Err(upstream::Error::Timeout { phase: upstream::Phase::Head });
+    tokio::time::timeout(patience, request).await.unwrap_or(timed_out)
 }
 
 /// Returns a random part of a tenth of `wait`.

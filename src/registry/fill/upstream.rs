@@ -20,7 +20,7 @@ use super::{
 use crate::{
     metrics::Metrics,
     oci::{Digest, Domain, NamePattern, Reference, RepositoryName},
-    upstream::{self, Client, ClientThreads, ManifestHead, Remote},
+    upstream::{self, ClientThreads, ManifestHead, Remote},
 };
 
 /// The time that an endpoint which failed before may take while another can be asked instead.
@@ -179,25 +179,16 @@ impl Upstream {
         self.ask(|remote, threads| async move { remote.head_manifest(&threads, name, reference).await }).await
     }
 
-    /// Asks for the size of a blob, on the client's thread. Like a download, it does not wait for a limit on manifests to
-    /// end.
+    /// Asks for the size of a blob. Like a download, it does not wait for a limit on manifests to end.
     pub(in crate::registry) async fn blob_size(
         &self,
-        client: &Client,
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<u64, Arc<upstream::Error>> {
         let mut failure = None;
         for endpoint in self.for_blobs() {
-            let answer = match endpoint.refuses_blobs() {
-                Some(refusal) => Err(refusal),
-                None => {
-                    let answer = client.blob_size(&endpoint.remote, name, digest).await;
-                    endpoint.learn_of_blob(answer.as_ref().err());
-                    answer
-                }
-            };
-            match answer {
+            let size = endpoint.remote.blob_size(self.threads(), name, digest);
+            match endpoint.ask_of_blob(size).await {
                 Err(error) if endpoint.may_be_replaced(&error) => failure = endpoint.failure_to_tell(failure, error),
                 answer => return answer.map_err(Arc::new),
             }
