@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     support::{
+        http,
         images::{Format, Image},
         rng::Rng,
         server::{Server, Setup},
@@ -134,6 +135,43 @@ fn the_reserve_is_for_what_is_not_cached() {
     }
     assert!(upstream.requests().len() <= asked + 2, "{} questions", upstream.requests().len() - asked);
     assert_eq!(upstream.count("GET", Kind::Manifest), TAGS + 5);
+}
+
+/// At the reserve, the upstream is still asked in a while whether more is left: by one HEAD in a sixtieth of the window.
+#[test]
+fn one_head_in_a_while_looks_whether_more_is_left() {
+    let upstream = upstream(10, Duration::from_secs(120));
+    let setup = Setup::mirroring(&upstream.url()).freshness("0s").variable("REGISTRY_PROXY_FRESHNESSMAX", "0s");
+    let server = setup.start();
+    for tag in 0..9 {
+        move_tag(&upstream, tag, 0);
+        assert_eq!(server.manifest(NAME, &tag.to_string()).send().status, 200);
+    }
+    let (asked, began) = (upstream.requests().len(), Instant::now());
+    while began.elapsed() < Duration::from_millis(5500) {
+        let response = server.manifest(NAME, "1").send();
+        assert_eq!((response.status, cache_status(&response)), (200, "; fwd=stale"));
+        thread::sleep(Duration::from_millis(20));
+    }
+    let looks = upstream.requests().split_off(asked);
+    assert!(looks.iter().all(|look| (look.kind, look.request.method.as_str()) == (Kind::Manifest, "HEAD")));
+    assert!((2..=3).contains(&looks.len()), "{} looks in 5.5 s, of which one in 2 s is due", looks.len());
+}
+
+/// Pull limits do not count lists: at the reserve, they are asked for as always.
+#[test]
+fn lists_are_fresh_at_the_reserve() {
+    let upstream = upstream(10, Duration::from_secs(3600));
+    let server = Setup::mirroring(&upstream.url()).freshness("300ms").start();
+    let list = || http::get(&server.v2(&format!("{NAME}/tags/list"))).send().json()["tags"].as_array().unwrap().len();
+    for tag in 0..9 {
+        move_tag(&upstream, tag, 0);
+        assert_eq!(server.manifest(NAME, &tag.to_string()).send().status, 200);
+    }
+    assert_eq!(list(), 9);
+    move_tag(&upstream, 9, 0);
+    thread::sleep(Duration::from_millis(400));
+    assert_eq!((list(), upstream.count("GET", Kind::Tags)), (10, 2));
 }
 
 /// Pull limits do not count blobs either: what a repository has is asked although its manifests are refused.
