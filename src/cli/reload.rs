@@ -149,12 +149,8 @@ fn log_change(new: &[&LoadedUpstream], gone: &[&Domain]) {
 fn warn_of_the_rest(old: &Config, new: &Config) {
     let mut expected = old.clone();
     expected.proxy = expected.proxy.with_upstreams_of(&new.proxy);
-    let (expected, new) = (expected.to_yaml(), new.to_yaml());
-    // A line may stand in several sections, so that its place counts.
-    let changed = new.lines().zip(expected.lines().chain(std::iter::repeat(""))).find(|(line, before)| line != before);
-    let removed = expected.lines().nth(new.lines().count()).map(|line| (line, ""));
-    if let Some((line, _)) = changed.or(removed) {
-        tracing::warn!("the configuration has changes that take effect at the next start, such as: {}", line.trim());
+    if let Some(change) = new.first_change(&expected) {
+        tracing::warn!("the configuration has changes that take effect at the next start, such as {change}");
     }
 }
 
