@@ -157,3 +157,18 @@ fn a_mirror_elsewhere_sends_no_password_to_the_realm() {
     let asked = asked.lock().unwrap();
     assert!(asked.is_empty(), "{asked:?}");
 }
+
+/// Of endpoints that are all down, the client waits long for the last alone.
+#[test]
+fn endpoints_that_are_down_are_waited_for_shortly() {
+    let (itself, mirror) = (Upstream::plain(), Upstream::plain());
+    let server = with_upstreams(&mirrored(&itself, &mirror.url(), "")).start();
+    let both = [&itself, &mirror];
+    both.iter().for_each(|upstream| upstream.stop());
+    assert_eq!(server.manifest(NAME, "1").send().status, 502, "both are found down");
+    both.iter().for_each(|upstream| upstream.fault(Rule::on_all(Fault::Hang)));
+    both.iter().for_each(|upstream| upstream.resume());
+    let began = Instant::now();
+    assert_eq!(server.manifest(NAME, "2").send().status, 504);
+    assert!(began.elapsed() < Duration::from_secs(16), "{:?}", began.elapsed());
+}

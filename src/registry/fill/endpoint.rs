@@ -212,19 +212,22 @@ impl Endpoint {
         health.down.is_some() || health.busy.as_ref().is_some_and(|busy| busy.until > Instant::now())
     }
 
-    /// Decides between asking and the cache, and appoints this caller to probe if a probe is due.
+    /// Returns the way to use it. A probe that is due is left to [`Endpoint::take_probe`].
     pub(in crate::registry) fn availability(&self) -> Availability {
+        self.health.lock().availability(Instant::now()).0
+    }
+
+    /// Appoints this caller to probe, if a probe is due that no other caller has taken.
+    pub(in crate::registry) fn take_probe(&self) -> bool {
         let mut health = self.health.lock();
-        let (availability, probe_at) = health.availability(Instant::now());
-        if let (Availability::Probe, Some(probe_at)) = (availability, probe_at) {
-            *probe_at = Instant::now() + RETRY_AFTER;
-        }
-        availability
+        let (Availability::Probe, Some(probe_at)) = health.availability(Instant::now()) else { return false };
+        *probe_at = Instant::now() + RETRY_AFTER;
+        true
     }
 
     /// Returns whether it can be asked like any other.
     pub(in crate::registry) fn is_healthy(&self) -> bool {
-        self.health.lock().availability(Instant::now()).0 == Availability::Ask
+        self.availability() == Availability::Ask
     }
 }
 
@@ -299,17 +302,6 @@ pub(in crate::registry) enum Availability {
     Unavailable,
     /// Answer from the cache, and ask in the background.
     Probe,
-}
-
-impl Availability {
-    /// Combines the availability of two endpoints.
-    pub(in crate::registry) fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Ask, _) | (_, Self::Ask) => Self::Ask,
-            (Self::Probe, _) | (_, Self::Probe) => Self::Probe,
-            (Self::Unavailable, Self::Unavailable) => Self::Unavailable,
-        }
-    }
 }
 
 #[cfg(test)]

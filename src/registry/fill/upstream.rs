@@ -5,6 +5,7 @@
 //! the upstream itself can say that it does not have something: a mirror's 404 is no answer.
 
 use std::{
+    collections::VecDeque,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -23,7 +24,7 @@ use crate::{
     upstream::{self, ClientThreads, ManifestHead, Remote},
 };
 
-/// The time that an endpoint which failed before may take while another can be asked instead.
+/// The time that an endpoint which failed before may take while another can be asked after it.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An upstream to mirror.
@@ -159,9 +160,16 @@ impl Upstream {
         Fut: Future<Output = Result<T, upstream::Error>>,
     {
         let mut failure = None;
-        for Turn { endpoint, is_probe } in self.turns() {
+        let mut turns = VecDeque::from(self.turns());
+        while let Some(Turn { endpoint, is_probe }) = turns.pop_front() {
+            let is_last = turns.is_empty();
+            if is_probe && !endpoint.take_probe() && !is_last {
+                // Another request probes it.
+                turns.push_back(Turn { endpoint, is_probe: false });
+                continue;
+            }
             let request = request(endpoint.remote.clone(), self.threads().clone());
-            let patience = is_probe.then_some(PROBE_TIMEOUT);
+            let patience = (!is_last && !endpoint.is_healthy()).then_some(PROBE_TIMEOUT);
             match endpoint.ask(request, patience).await {
                 Err(error) if endpoint.may_be_replaced(&error) => failure = endpoint.failure_to_tell(failure, error),
                 answer => return answer,
@@ -205,16 +213,12 @@ impl Upstream {
     }
 
     /// Returns the endpoints in the order in which a request tries them: the healthy ones first.
-    fn turns(&self) -> Vec<Turn<'_>> {
-        let alone = self.endpoints().len() == 1;
-        let turn = |endpoint| match alone {
-            true => (0, Turn { endpoint, is_probe: false }),
-            false => match endpoint.availability() {
-                // One request in a while tries whether it is back, in its usual place.
-                Availability::Probe => (0, Turn { endpoint, is_probe: true }),
-                Availability::Ask => (0, Turn { endpoint, is_probe: false }),
-                Availability::Unavailable => (1, Turn { endpoint, is_probe: false }),
-            },
+    fn turns<'a>(&'a self) -> Vec<Turn<'a>> {
+        let turn = |endpoint: &'a Endpoint| match endpoint.availability() {
+            // One request in a while tries whether it is back, in its usual place.
+            Availability::Probe => (0, Turn { endpoint, is_probe: true }),
+            Availability::Ask => (0, Turn { endpoint, is_probe: false }),
+            Availability::Unavailable => (1, Turn { endpoint, is_probe: false }),
         };
         let mut turns: Vec<_> = self.endpoints().iter().map(turn).collect();
         let used = |endpoint: &Endpoint| match endpoint.is_itself {
@@ -244,8 +248,9 @@ impl Upstream {
                 true => Availability::Unavailable,
             };
         }
-        let each = self.endpoints().iter().map(Endpoint::availability);
-        each.fold(Availability::Unavailable, Availability::or)
+        // All are asked by the caller that takes a probe.
+        let taken = self.endpoints().iter().filter(|endpoint| endpoint.take_probe()).count();
+        if taken > 0 { Availability::Probe } else { Availability::Unavailable }
     }
 }
 
@@ -256,6 +261,6 @@ fn no_endpoint() -> upstream::Error {
 /// An endpoint's turn.
 struct Turn<'a> {
     endpoint: &'a Endpoint,
-    /// It failed before, and may be back.
+    /// It failed before, and a probe whether it is back is due.
     is_probe: bool,
 }
