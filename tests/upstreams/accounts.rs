@@ -99,6 +99,30 @@ fn the_second_account_is_used_if_the_first_is_refused() {
     }
 }
 
+/// A refused account is not asked first again and again, and the log tells of it once.
+#[test]
+fn a_refused_account_is_asked_last() {
+    let tokens = Settings::default().auth(Auth::basic("right", "b")).start();
+    let basic = Upstream::plain();
+    basic.options(|options| options.basic = Some(("right", "b")));
+    let accounts = "[{username: wrong, password: a}, {username: right, password: b}]";
+    let section =
+        |domain: &str, upstream: &Upstream| format!("{domain}: {{url: '{}', accounts: {accounts}}}", upstream.url());
+    let sections = format!("{{{}, {}}}", section("ghcr.io", &tokens), section("quay.io", &basic));
+    let mut server = with_upstreams(&sections).start();
+    for (domain, upstream) in [("ghcr.io", &tokens), ("quay.io", &basic)] {
+        for seed in 0..4 {
+            let (name, image) = (format!("org/app{seed}"), Image::single(Format::Oci, 1380 + seed));
+            upstream.add(&name, "1", &image);
+            assert!(digest(&server, &format!("{domain}/{name}"), "1", None).is_some(), "{domain}/{name}");
+        }
+        let is_wrong = |seen: &&Recorded| seen.request.basic().is_some_and(|(user, _)| user == "wrong");
+        assert_eq!(upstream.requests().iter().filter(is_wrong).count(), 1, "{domain}");
+        server.wait_for_log("upstream refuses the account", Duration::from_secs(5));
+    }
+    assert_eq!(server.log().matches("upstream refuses the account").count(), 2, "{}", server.log());
+}
+
 /// The pull that finds a helper's password refused asks the helper again, and succeeds with the new one.
 #[test]
 fn a_password_that_changes_is_used_by_the_pull_that_finds_the_old_one_refused() {

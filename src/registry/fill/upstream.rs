@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    endpoint::{Availability, Endpoint},
+    endpoint::Endpoint,
+    endpoint_health::Availability,
     pull_budget::{self, GovernorSettings},
 };
 use crate::{
@@ -204,15 +205,17 @@ impl Upstream {
         Err(Arc::new(failure.unwrap_or_else(no_endpoint)))
     }
 
-    /// Returns the endpoints in the order in which a request for a blob tries them: those that failed last. It probes none,
-    /// since a blob's timeouts are long.
+    /// Returns the endpoints in the order in which a request for a blob tries them: those that failed, and accounts that
+    /// were refused, last. It probes none, since a blob's timeouts are long.
     pub(in crate::registry) fn for_blobs(&self) -> Vec<Endpoint> {
         let mut endpoints = self.endpoints().to_vec();
-        endpoints.sort_by_key(|endpoint| endpoint.is_down() || endpoint.refuses_blobs().is_some());
+        endpoints
+            .sort_by_key(|endpoint| (endpoint.is_down() || endpoint.refuses_blobs().is_some(), endpoint.is_refused()));
         endpoints
     }
 
-    /// Returns the endpoints in the order in which a request tries them: the healthy ones first.
+    /// Returns the endpoints in the order in which a request tries them: the healthy ones first, of those the accounts that
+    /// were not refused, of those the upstream itself, and of its accounts the one with the most pulls left.
     fn turns<'a>(&'a self) -> Vec<Turn<'a>> {
         let turn = |endpoint: &'a Endpoint| match endpoint.availability() {
             // One request in a while tries whether it is back, in its usual place.
@@ -225,7 +228,9 @@ impl Upstream {
             true => 1000 - endpoint.remaining_pulls().unwrap_or(1000),
             false => 0,
         };
-        turns.sort_by_key(|(rank, turn)| (*rank, !turn.endpoint.is_itself, used(turn.endpoint)));
+        turns.sort_by_key(|(rank, Turn { endpoint, .. })| {
+            (*rank, endpoint.is_refused(), !endpoint.is_itself, used(endpoint))
+        });
         turns.into_iter().map(|(_, turn)| turn).collect()
     }
 
