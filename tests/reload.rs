@@ -187,6 +187,22 @@ fn a_file_that_is_half_written_is_not_read() {
     assert_eq!((status(&server, "ghcr.io"), status(&server, "docker.io")), (200, 200));
 }
 
+/// A shorter time to live is kept to soon, although the interval of the job was long before.
+#[test]
+fn a_new_lifetime_is_kept_to() {
+    let dir = scratch::dir("lifetime");
+    let file = dir.path().join("config.yml");
+    let image = Image::single(Format::Oci, 1450);
+    let hub = upstream_with(&image);
+    write(&file, &[section("docker.io", &hub)]);
+    let mut server = Setup::bare().config(&file).lease("1s").start();
+    server.pull(NAME, "1", &image);
+    write(&file, &[format!("    docker.io: {{url: '{}', ttl: 2s}}\n", hub.url())]);
+    server.wait_for_log("upstreams new or changed: docker.io", LIMIT);
+    let repository = server.data().join(format!("mirrors/docker.io/repositories/{NAME}"));
+    crate::support::wait_until("the image to expire", LIMIT, || !repository.exists());
+}
+
 /// A password file that is replaced, as Kubernetes does with a mounted secret, takes effect without a restart.
 #[test]
 fn a_new_password_is_used() {
