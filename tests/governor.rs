@@ -158,6 +158,18 @@ fn one_head_in_a_while_looks_whether_more_is_left() {
     assert!((2..=3).contains(&looks.len()), "{} looks in 5.5 s, of which one in 2 s is due", looks.len());
 }
 
+/// A reserve is a part of a limit: an upstream without one has none, even if all is to be reserved.
+#[test]
+fn without_a_limit_nothing_is_reserved() {
+    let upstream = Upstream::plain();
+    let setup = Setup::mirroring(&upstream.url()).freshness("0s").variable("REGISTRY_PROXY_RESERVE", "100%");
+    let server = setup.start();
+    for version in 0..3 {
+        let expected = move_tag(&upstream, 1, version);
+        assert_eq!(server.manifest(NAME, "1").send().summary().digest, expected, "{version}");
+    }
+}
+
 /// Pull limits do not count lists: at the reserve, they are asked for as always.
 #[test]
 fn lists_are_fresh_at_the_reserve() {

@@ -71,7 +71,7 @@ impl Endpoint {
 
     /// Returns what is left of its pull limit, in thousandths; `None` if it has none.
     pub(in crate::registry) fn remaining_pulls(&self) -> Option<u64> {
-        self.remote.pull_rate_limit(pull_budget::remaining)
+        self.remote.pull_rate_limit(pull_budget::remaining).flatten()
     }
 
     /// Sends a small request, with the timeout [`ASK_TIMEOUT`] or a shorter one, and updates the health from its result.

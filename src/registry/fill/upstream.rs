@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{
     endpoint::Endpoint,
     endpoint_health::Availability,
-    pull_budget::{self, GovernorSettings},
+    pull_budget::{self, GovernorSettings, WHOLE},
 };
 use crate::{
     metrics::Metrics,
@@ -112,18 +112,18 @@ impl Upstream {
     /// Returns the time for which a tag is served without asking: longer as the pull limit is used up.
     pub(in crate::registry) fn freshness(&self) -> Duration {
         let UpstreamSettings { freshness, governor, .. } = &self.0.settings;
-        governor.freshness(*freshness, self.remaining_pulls())
+        self.remaining_pulls().map_or(*freshness, |remaining| governor.freshness(*freshness, remaining))
     }
 
-    /// Returns what is left of the pull limit, in thousandths, of the account that has most; all without a limit.
-    fn remaining_pulls(&self) -> u64 {
+    /// Returns what is left of the pull limit, in thousandths, of the account that has most; `None` if one has no limit.
+    fn remaining_pulls(&self) -> Option<u64> {
         let itself = self.endpoints().iter().filter(|endpoint| endpoint.is_itself);
-        itself.map(|endpoint| endpoint.remaining_pulls().unwrap_or(1000)).max().unwrap_or(1000)
+        itself.map(Endpoint::remaining_pulls).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// Returns whether the rest of the pull limit is kept for what is not cached.
     fn is_at_reserve(&self) -> bool {
-        self.0.settings.governor.is_at_reserve(self.remaining_pulls())
+        self.remaining_pulls().is_some_and(|remaining| self.0.settings.governor.is_at_reserve(remaining))
     }
 
     /// Appoints one caller in a while to look whether more is left. A HEAD does that and is not counted.
@@ -225,7 +225,7 @@ impl Upstream {
         };
         let mut turns: Vec<_> = self.endpoints().iter().map(turn).collect();
         let used = |endpoint: &Endpoint| match endpoint.is_itself {
-            true => 1000 - endpoint.remaining_pulls().unwrap_or(1000),
+            true => endpoint.remaining_pulls().map_or(0, |remaining| WHOLE - remaining),
             false => 0,
         };
         turns.sort_by_key(|(rank, Turn { endpoint, .. })| {
