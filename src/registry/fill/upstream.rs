@@ -99,8 +99,9 @@ impl Upstream {
         &self.0.endpoints
     }
 
-    /// Returns the configured time for which a list is served without asking.
-    pub(in crate::registry) fn list_freshness(&self) -> Duration {
+    /// Returns the configured time for which a tag or a list is served without asking; [`Upstream::freshness`] is at least
+    /// as long.
+    pub(in crate::registry) fn configured_freshness(&self) -> Duration {
         self.0.settings.freshness
     }
 
