@@ -154,3 +154,24 @@ fn a_password_that_changes_is_used_by_the_pull_that_finds_the_old_one_refused() 
     basic.options(|options| options.basic = Some(("user", "new")));
     pull(&server, "org/after", &after);
 }
+
+/// A helper that is slower than the request which waits for it is killed, and the log tells of it.
+#[test]
+fn a_helper_that_is_too_slow_is_told_of() {
+    let upstream = Settings::default().auth(Auth::basic("user", "helped")).start();
+    let mirror = Upstream::plain();
+    let dir = scratch::dir("slow");
+    let program = helper(dir.path(), "exec sleep 60");
+    let exec = format!("exec: {{command: {}}}", program.display());
+    let section = format!("{{ghcr.io: {{url: '{}', mirrors: ['{}'], {exec}}}}}", upstream.url(), mirror.url());
+    let mut server = with_upstreams(&section).start();
+    let name = format!("ghcr.io/{NAME}");
+    mirror.stop();
+    upstream.stop();
+    assert_eq!(server.manifest(&name, "1").send().status, 502, "both are found down");
+    upstream.resume();
+    // What was down is asked with less patience.
+    assert_eq!(server.manifest(&name, "1").send().status, 504);
+    server.wait_for_log("credential helper killed", Duration::from_secs(5));
+    assert!(server.log().contains("docker-credential-test"));
+}
