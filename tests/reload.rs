@@ -203,6 +203,28 @@ fn a_new_lifetime_is_kept_to() {
     crate::support::wait_until("the image to expire", LIMIT, || !repository.exists());
 }
 
+/// A configuration that was refused for a file that is not there is read again when it is.
+#[test]
+fn a_file_that_was_missing_is_looked_for() {
+    let dir = scratch::dir("missing");
+    let (file, password) = (dir.path().join("config.yml"), dir.path().join("password"));
+    let hub = upstream_with(&Image::single(Format::Oci, 1460));
+    let ghcr = Settings::default().auth(Auth::basic("user", "secret")).start();
+    ghcr.add(NAME, "1", &Image::single(Format::Oci, 1461));
+    write(&file, &[section("docker.io", &hub)]);
+    let mut server = Setup::bare().config(&file).start();
+    let account = format!("username: user, passwordfile: {}", password.display());
+    let more = format!("    ghcr.io: {{url: '{}', {account}}}\n", ghcr.url());
+    write(&file, &[section("docker.io", &hub), more]);
+    server.wait_for_log("the configuration from before stays in effect", LIMIT);
+    // Two looks pass, and nothing has changed.
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(server.log().matches("stays in effect").count(), 1, "{}", server.log());
+    fs::write(&password, "secret\n").unwrap();
+    server.wait_for_log("upstreams new or changed: ghcr.io", LIMIT);
+    assert_eq!(status(&server, "ghcr.io"), 200);
+}
+
 /// A password file that is replaced, as Kubernetes does with a mounted secret, takes effect without a restart.
 #[test]
 fn a_new_password_is_used() {
