@@ -160,8 +160,8 @@ impl FillJob {
     async fn fetch(&self, client: Client) -> Result<u64, FillFailure> {
         let partial = self.fills.store.space.partial_blobs.take(self.fill.digest());
         let from = partial.as_ref().map_or(0, |partial| partial.state.written);
-        let unless_ahead = Some(Arc::clone(&self.fill.ranges().any_begun));
-        let wanted = FetchRequest { unless_ahead, ..self.fill.wanted(from, None) };
+        let split_unless_ranges_fetched = Some(Arc::clone(&self.fill.ranges().any_begun));
+        let wanted = FetchRequest { split_unless_ranges_fetched, ..self.fill.wanted(from, None) };
         let mut events = fetch::start(client.clone(), wanted);
         if from > 0 {
             self.metrics().resumed(self.upstream());

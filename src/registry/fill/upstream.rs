@@ -51,9 +51,15 @@ pub struct UpstreamSettings {
 #[derive(Clone)]
 pub(in crate::registry) struct Upstream(Arc<UpstreamInner>);
 
+/// The fields that are not explained here are those of [`UpstreamSettings`].
 struct UpstreamInner {
-    settings: UpstreamSettings,
+    domain: Domain,
     endpoints: Vec<Endpoint>,
+    freshness: Duration,
+    governor: GovernorSettings,
+    ttl: Duration,
+    allow: Vec<NamePattern>,
+    deny: Vec<NamePattern>,
     threads: ClientThreads,
     metrics: Arc<Metrics>,
     /// Permits to split fetches, which all upstreams share: segments wait in memory.
@@ -75,16 +81,32 @@ impl Upstream {
         metrics: Arc<Metrics>,
         splits: Arc<Semaphore>,
     ) -> Self {
-        metrics.add_upstream(&settings.domain);
-        let itself = settings.remotes.first().map(|remote| remote.base().clone());
-        let endpoint = |remote: &Remote| Endpoint::new(remote.clone(), itself.as_ref() == Some(remote.base()));
-        let endpoints = settings.remotes.iter().map(endpoint).collect();
+        let UpstreamSettings { domain, remotes, freshness, governor, ttl, allow, deny } = settings;
+        metrics.add_upstream(&domain);
+        let itself = remotes.first().map(|remote| remote.base().clone());
+        let endpoint = |remote: Remote| {
+            let is_itself = itself.as_ref() == Some(remote.base());
+            Endpoint::new(remote, is_itself)
+        };
+        let endpoints = remotes.into_iter().map(endpoint).collect();
         let next_look = Mutex::new(Instant::now());
-        Self(Arc::new(UpstreamInner { settings, endpoints, threads, metrics, splits, next_look }))
+        Self(Arc::new(UpstreamInner {
+            domain,
+            endpoints,
+            freshness,
+            governor,
+            ttl,
+            allow,
+            deny,
+            threads,
+            metrics,
+            splits,
+            next_look,
+        }))
     }
 
     pub(in crate::registry) fn domain(&self) -> &Domain {
-        &self.0.settings.domain
+        &self.0.domain
     }
 
     pub(in crate::registry) fn threads(&self) -> &ClientThreads {
@@ -102,7 +124,7 @@ impl Upstream {
     /// Returns the configured time for which a tag or a list is served without asking; [`Upstream::freshness`] is at least
     /// as long.
     pub(in crate::registry) fn configured_freshness(&self) -> Duration {
-        self.0.settings.freshness
+        self.0.freshness
     }
 
     /// Returns whether a cached list should be used without asking. Pull limits do not count lists.
@@ -112,7 +134,7 @@ impl Upstream {
 
     /// Returns the time for which a tag is served without asking: longer as the pull limit is used up.
     pub(in crate::registry) fn freshness(&self) -> Duration {
-        let UpstreamSettings { freshness, governor, .. } = &self.0.settings;
+        let UpstreamInner { freshness, governor, .. } = &*self.0;
         self.remaining_pulls().map_or(*freshness, |remaining| governor.freshness(*freshness, remaining))
     }
 
@@ -124,7 +146,7 @@ impl Upstream {
 
     /// Returns whether the rest of the pull limit is kept for what is not cached.
     fn is_at_reserve(&self) -> bool {
-        self.remaining_pulls().is_some_and(|remaining| self.0.settings.governor.is_at_reserve(remaining))
+        self.remaining_pulls().is_some_and(|remaining| self.0.governor.is_at_reserve(remaining))
     }
 
     /// Appoints one caller in a while to look whether more is left. A HEAD does that and is not counted.
@@ -140,7 +162,7 @@ impl Upstream {
     }
 
     pub(in crate::registry) fn ttl(&self) -> Duration {
-        self.0.settings.ttl
+        self.0.ttl
     }
 
     /// Returns a permit to split a fetch, if one is free.
@@ -150,7 +172,7 @@ impl Upstream {
 
     /// Returns whether the operator lets a repository be mirrored.
     pub(in crate::registry) fn serves(&self, name: &RepositoryName) -> bool {
-        let UpstreamSettings { allow, deny, .. } = &self.0.settings;
+        let UpstreamInner { allow, deny, .. } = &*self.0;
         let matches = |patterns: &[NamePattern]| patterns.iter().any(|pattern| pattern.matches(name));
         (allow.is_empty() || matches(allow)) && !matches(deny)
     }
