@@ -137,7 +137,8 @@ fn the_reserve_is_for_what_is_not_cached() {
     assert_eq!(upstream.count("GET", Kind::Manifest), TAGS + 5);
 }
 
-/// At the reserve, the upstream is still asked in a while whether more is left: by one HEAD in a sixtieth of the window.
+/// At the reserve, the upstream is still asked in a while whether more is left: by one HEAD in a sixtieth of the
+/// window.
 #[test]
 fn one_head_in_a_while_looks_whether_more_is_left() {
     let upstream = upstream(10, Duration::from_secs(120));

@@ -77,8 +77,8 @@ impl Config {
         yaml
     }
 
-    /// Returns the first setting that is another than in `before`, as text: its whole key with its value, or the key of a
-    /// value that is gone.
+    /// Returns the first setting that is another than in `before`, as text: its whole key with its value, or the key of
+    /// a value that is gone.
     #[must_use]
     pub fn first_change(&self, before: &Self) -> Option<String> {
         let (before, now) = (before.lines(), self.lines());

@@ -14,8 +14,8 @@ use crate::lanes::Blocking;
 const KEYS: [&str; 2] = ["passwordfile", "ca"];
 
 impl Config {
-    /// Returns the files that the section `proxy` names. Otherwise as [`Config::load`]; there are none if the file is not
-    /// YAML.
+    /// Returns the files that the section `proxy` names. Otherwise as [`Config::load`]; there are none if the file is
+    /// not YAML.
     #[must_use]
     pub fn upstream_files(
         io: &Blocking,

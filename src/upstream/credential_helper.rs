@@ -115,7 +115,8 @@ impl CredentialHelper {
         parse(&output).map_err(|why| failed(why.to_owned()))
     }
 
-    /// Runs the program, and returns its output: one byte more than is accepted at most, and then the program is killed.
+    /// Runs the program, and returns its output: one byte more than is accepted at most, and then the program is
+    /// killed.
     async fn output(&self) -> std::io::Result<(ExitStatus, Vec<u8>)> {
         let mut child = Command::new(&self.command)
             .arg("get")

@@ -68,8 +68,8 @@ fn a_hanging_upstream_is_waited_for_once() {
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
-/// The upstream cuts a download and refuses once to go on, while its mirror does not have the blob. The download goes on
-/// at the upstream for all clients.
+/// The upstream cuts a download and refuses once to go on, while its mirror does not have the blob. The download goes
+/// on at the upstream for all clients.
 #[test]
 fn a_download_goes_on_at_the_upstream_if_its_mirror_lacks_the_blob() {
     let (itself, mirror) = (Upstream::plain(), Upstream::plain());

@@ -14,8 +14,8 @@ pub(in crate::registry) const WHOLE: u64 = 1000;
 const AMPLE: u64 = 500;
 /// The length of a window that the upstream does not tell.
 const DEFAULT_WINDOW: Duration = Duration::from_secs(6 * 3600);
-/// At the reserve, one request in the background looks whether more is left: so many times a window, and at least and at
-/// most this far apart.
+/// At the reserve, one request in the background looks whether more is left: so many times a window, and at least and
+/// at most this far apart.
 const PROBES_A_WINDOW: u32 = 60;
 const PROBE_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
 
@@ -28,8 +28,8 @@ pub struct GovernorSettings {
     pub reserve: u8,
 }
 
-/// The remaining part of a pull limit, in thousandths; `None` if there is no limit. The whole is left once its window has
-/// passed.
+/// The remaining part of a pull limit, in thousandths; `None` if there is no limit. The whole is left once its window
+/// has passed.
 pub(in crate::registry) fn remaining(limit: &PullRateLimit, age: Duration) -> Option<u64> {
     let window = limit.window.unwrap_or(DEFAULT_WINDOW);
     match limit.limit {
@@ -50,8 +50,8 @@ impl GovernorSettings {
         remaining <= u64::from(self.reserve) * 10
     }
 
-    /// Returns the time for which a tag is believed: `freshness` while more than half is left, then longer and longer, up
-    /// to the longest at the reserve. Equal steps of the budget multiply it by equal factors.
+    /// Returns the time for which a tag is believed: `freshness` while more than half is left, then longer and longer,
+    /// up to the longest at the reserve. Equal steps of the budget multiply it by equal factors.
     pub(in crate::registry) fn freshness(&self, freshness: Duration, remaining: u64) -> Duration {
         let longest = self.freshness_max.max(freshness);
         let reserve = u64::from(self.reserve) * 10;

@@ -121,8 +121,8 @@ impl Upstream {
         &self.0.endpoints
     }
 
-    /// Returns the configured time for which a tag or a list is served without asking; [`Upstream::freshness`] is at least
-    /// as long.
+    /// Returns the configured time for which a tag or a list is served without asking; [`Upstream::freshness`] is at
+    /// least as long.
     pub(in crate::registry) fn configured_freshness(&self) -> Duration {
         self.0.freshness
     }
@@ -138,7 +138,8 @@ impl Upstream {
         self.remaining_pulls().map_or(*freshness, |remaining| governor.freshness(*freshness, remaining))
     }
 
-    /// Returns what is left of the pull limit, in thousandths, of the account that has most; `None` if one has no limit.
+    /// Returns what is left of the pull limit, in thousandths, of the account that has most; `None` if one has no
+    /// limit.
     fn remaining_pulls(&self) -> Option<u64> {
         let itself = self.endpoints().iter().filter(|endpoint| endpoint.is_itself);
         itself.map(Endpoint::remaining_pulls).collect::<Option<Vec<_>>>()?.into_iter().max()
@@ -228,8 +229,8 @@ impl Upstream {
         Err(Arc::new(failure.unwrap_or_else(no_endpoint)))
     }
 
-    /// Returns the endpoints in the order in which a request for a blob tries them: those that failed, and accounts that
-    /// were refused, last. It probes none, since a blob's timeouts are long.
+    /// Returns the endpoints in the order in which a request for a blob tries them: those that failed, and accounts
+    /// that were refused, last. It probes none, since a blob's timeouts are long.
     pub(in crate::registry) fn for_blobs(&self) -> Vec<Endpoint> {
         let mut endpoints = self.endpoints().to_vec();
         endpoints
@@ -237,8 +238,8 @@ impl Upstream {
         endpoints
     }
 
-    /// Returns the endpoints in the order in which a request tries them: the healthy ones first, of those the accounts that
-    /// were not refused, of those the upstream itself, and of its accounts the one with the most pulls left.
+    /// Returns the endpoints in the order in which a request tries them: the healthy ones first, of those the accounts
+    /// that were not refused, of those the upstream itself, and of its accounts the one with the most pulls left.
     fn turns<'a>(&'a self) -> Vec<Turn<'a>> {
         let turn = |endpoint: &'a Endpoint| match endpoint.availability() {
             // One request in a while tries whether it is back, in its usual place.
