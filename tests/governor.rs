@@ -11,10 +11,11 @@ use std::{
 
 use crate::{
     support::{
+        http,
         images::{Format, Image},
         rng::Rng,
         server::{Server, Setup},
-        upstream::{Kind, Upstream},
+        upstream::{Fault, Kind, Rule, Upstream},
     },
     tags::cache_status,
 };
@@ -134,6 +135,81 @@ fn the_reserve_is_for_what_is_not_cached() {
     }
     assert!(upstream.requests().len() <= asked + 2, "{} questions", upstream.requests().len() - asked);
     assert_eq!(upstream.count("GET", Kind::Manifest), TAGS + 5);
+}
+
+/// At the reserve, the upstream is still asked in a while whether more is left: by one HEAD in a sixtieth of the
+/// window.
+#[test]
+fn one_head_in_a_while_looks_whether_more_is_left() {
+    let upstream = upstream(10, Duration::from_secs(120));
+    let setup = Setup::mirroring(&upstream.url()).freshness("0s").variable("REGISTRY_PROXY_FRESHNESSMAX", "0s");
+    let server = setup.start();
+    for tag in 0..9 {
+        move_tag(&upstream, tag, 0);
+        assert_eq!(server.manifest(NAME, &tag.to_string()).send().status, 200);
+    }
+    let (asked, began) = (upstream.requests().len(), Instant::now());
+    while began.elapsed() < Duration::from_millis(5500) {
+        let response = server.manifest(NAME, "1").send();
+        assert_eq!((response.status, cache_status(&response)), (200, "; fwd=stale"));
+        thread::sleep(Duration::from_millis(20));
+    }
+    let looks = upstream.requests().split_off(asked);
+    assert!(looks.iter().all(|look| (look.kind, look.request.method.as_str()) == (Kind::Manifest, "HEAD")));
+    assert!((2..=3).contains(&looks.len()), "{} looks in 5.5 s, of which one in 2 s is due", looks.len());
+}
+
+/// A reserve is a part of a limit: an upstream without one has none, even if all is to be reserved.
+#[test]
+fn without_a_limit_nothing_is_reserved() {
+    let upstream = Upstream::plain();
+    let setup = Setup::mirroring(&upstream.url()).freshness("0s").variable("REGISTRY_PROXY_RESERVE", "100%");
+    let server = setup.start();
+    for version in 0..3 {
+        let expected = move_tag(&upstream, 1, version);
+        assert_eq!(server.manifest(NAME, "1").send().summary().digest, expected, "{version}");
+    }
+}
+
+/// Pull limits do not count lists: at the reserve, they are asked for as always.
+#[test]
+fn lists_are_fresh_at_the_reserve() {
+    let upstream = upstream(10, Duration::from_secs(3600));
+    let server = Setup::mirroring(&upstream.url()).freshness("300ms").start();
+    let list = || http::get(&server.v2(&format!("{NAME}/tags/list"))).send().json()["tags"].as_array().unwrap().len();
+    for tag in 0..9 {
+        move_tag(&upstream, tag, 0);
+        assert_eq!(server.manifest(NAME, &tag.to_string()).send().status, 200);
+    }
+    assert_eq!(list(), 9);
+    move_tag(&upstream, 9, 0);
+    thread::sleep(Duration::from_millis(400));
+    assert_eq!((list(), upstream.count("GET", Kind::Tags)), (10, 2));
+}
+
+/// Pull limits do not count blobs either: what a repository has is asked although its manifests are refused.
+#[test]
+fn a_blob_is_fetched_while_manifests_are_refused() {
+    let (hub, ghcr) = (Upstream::plain(), Upstream::plain());
+    let shared = Image::of_size(Format::Oci, 20_001, 50_000);
+    let other = Image::of_size(Format::Oci, 20_002, 50_000);
+    hub.add(NAME, "1", &shared);
+    ghcr.add(NAME, "1", &shared);
+    ghcr.add(NAME, "2", &other);
+    let sections = format!("{{docker.io: {{url: '{}'}}, ghcr.io: {{url: '{}'}}}}", hub.url(), ghcr.url());
+    let server = Setup::bare().variable("REGISTRY_PROXY_UPSTREAMS", &sections).start();
+    server.pull(NAME, "1", &shared);
+    ghcr.fault(Rule::on(Kind::Manifest, Fault::StatusWith(429, "Retry-After", "3600".into())));
+    let name = format!("ghcr.io/{NAME}");
+    assert_eq!(server.manifest(&name, "1").send().status, 429);
+    // The bytes of the first are here, and the upstream is asked whether the repository has them.
+    for image in [&shared, &other] {
+        let layer = &image.layer().digest;
+        let response = server.blob(&name, layer).send();
+        assert_eq!((response.status, response.summary().digest.as_str()), (200, layer.as_str()));
+    }
+    assert_eq!(server.manifest(&name, "1").send().status, 429, "manifests are refused as before");
+    assert_eq!(ghcr.requests().iter().filter(|seen| seen.kind == Kind::Manifest).count(), 1);
 }
 
 /// With nothing left, a client is told when to come again, and the upstream is asked once for all of them.

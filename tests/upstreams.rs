@@ -1,6 +1,9 @@
 //! Several upstreams: how a request names one, and that nothing of one is ever another's.
 
-use std::{fs, thread, time::Duration};
+mod accounts;
+mod mirrors;
+
+use std::{thread, time::Duration};
 
 use crate::{
     support::{
@@ -10,7 +13,7 @@ use crate::{
         scrape::Scrape,
         scratch,
         server::{Server, Setup, entrepot},
-        upstream::{Account, Auth, Fault, Kind, Recorded, Rule, Settings, Upstream},
+        upstream::{Auth, Kind, Settings, Upstream},
         users::{Users, password},
     },
     tags::{STALE, cache_status},
@@ -239,105 +242,6 @@ fn only_allowed_repositories_are_mirrored() {
         assert_eq!(blob(&server, name, &image.layer().digest), status, "{name}");
     }
     assert!(upstream.requests().iter().all(|seen| seen.request.path.contains("team/app")));
-}
-
-/// An upstream that fails is replaced by its mirrors, in their order; one that says no is not.
-#[test]
-fn a_mirror_answers_for_an_upstream_that_fails() {
-    let (itself, first, second) = (Upstream::plain(), Upstream::plain(), Upstream::plain());
-    let (image, other) = (Image::of_size(Format::Oci, 1350, 200_000), Image::single(Format::Oci, 1351));
-    for upstream in [&itself, &second] {
-        upstream.add(NAME, "1", &image);
-    }
-    itself.add("org/only-here", "1", &other);
-    let sections = format!(
-        "{{docker.io: {{url: '{}', mirrors: ['{}', '{}'], freshness: 1s}}}}",
-        itself.url(),
-        first.url(),
-        second.url()
-    );
-    let server = with_upstreams(&sections).start();
-    assert_eq!(digest(&server, "org/unknown", "1", None), None);
-    assert_eq!(first.requests().len() + second.requests().len(), 0, "a 404 of the upstream itself is an answer");
-    itself.fault(Rule::on_all(Fault::Status(503)));
-    server.pull(NAME, "1", &image);
-    assert!(!first.requests().is_empty(), "the first mirror was asked first");
-    assert!(second.sent(Kind::Blob) >= 200_000, "the second has it");
-    itself.stop();
-    let gone = server.manifest("org/only-here", "1").send();
-    assert_eq!(gone.status, 502, "a mirror's 404 is no answer");
-    itself.heal();
-    itself.resume();
-    assert_eq!(digest(&server, "org/only-here", "1", None).as_deref(), Some(other.digest()));
-}
-
-/// While an upstream with a mirror hangs, requests do not wait for it again and again.
-#[test]
-fn a_hanging_upstream_is_waited_for_once() {
-    let (itself, mirror) = (Upstream::plain(), Upstream::plain());
-    for seed in 0..4 {
-        mirror.add(&format!("org/app{seed}"), "1", &Image::single(Format::Oci, 1360 + seed));
-    }
-    itself.fault(Rule::on_all(Fault::Hang));
-    let sections = format!("{{docker.io: {{url: '{}', mirrors: ['{}']}}}}", itself.url(), mirror.url());
-    let server = with_upstreams(&sections).start();
-    assert!(digest(&server, "org/app0", "1", None).is_some());
-    let began = std::time::Instant::now();
-    for seed in 1..4 {
-        assert!(digest(&server, &format!("org/app{seed}"), "1", None).is_some());
-    }
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-}
-
-/// Of several accounts, the one with the most pulls left is used.
-#[test]
-fn accounts_are_used_by_what_they_have_left() {
-    let upstream = Upstream::plain();
-    upstream.options(|options| {
-        let account = |user, remaining| Account { user, limit: 10, remaining };
-        options.accounts = vec![account("poor", 4), account("rich", 9)];
-    });
-    let images: Vec<_> = (0..12).map(|seed| Image::single(Format::Oci, 1370 + seed)).collect();
-    for (number, image) in images.iter().enumerate() {
-        upstream.add("org/app", &number.to_string(), image);
-    }
-    let accounts = "[{username: poor, password: a}, {username: rich, password: b}]";
-    let server = with_upstreams(&format!("{{docker.io: {{url: '{}', accounts: {accounts}}}}}", upstream.url())).start();
-    for number in 0..11 {
-        assert!(digest(&server, "org/app", &number.to_string(), None).is_some(), "{number}");
-    }
-    let used = |user: &str| {
-        let counted = |seen: &&Recorded| {
-            seen.kind == Kind::Manifest
-                && seen.request.method == "GET"
-                && seen.request.basic().is_some_and(|(name, _)| name == user)
-        };
-        upstream.requests().iter().filter(counted).count()
-    };
-    assert!((2..=4).contains(&used("poor")) && used("rich") >= 7, "{} and {}", used("poor"), used("rich"));
-}
-
-/// A docker credential helper prints the account.
-#[test]
-fn a_credential_helper_is_asked_for_the_account() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let upstream = Settings::default().auth(Auth::basic("user", "helped")).start();
-    let image = Image::single(Format::Oci, 1390);
-    upstream.add(NAME, "1", &image);
-    let dir = scratch::dir("helper");
-    let (program, asked) = (dir.path().join("docker-credential-test"), dir.path().join("asked"));
-    let script = format!(
-        "#!/bin/sh\nread -r server; echo \"$1 $server\" >> {}\necho '{{\"Username\":\"user\",\"Secret\":\"helped\"}}'\n",
-        asked.display()
-    );
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let exec = format!("{{command: {}}}", program.display());
-    let server = with_upstreams(&format!("{{ghcr.io: {{url: '{}', exec: {exec}}}}}", upstream.url())).start();
-    upstream.add("org/other", "1", &image);
-    server.pull(&format!("ghcr.io/{NAME}"), "1", &image);
-    server.pull("ghcr.io/org/other", "1", &image);
-    assert_eq!(fs::read_to_string(asked).unwrap(), "get ghcr.io\n");
 }
 
 /// Each upstream has a freshness and a time to live of its own.

@@ -160,10 +160,18 @@ impl ConfigArguments {
     fn load(self, io: &Blocking) -> Result<crate::config::LoadedConfig, Failure> {
         let file = self.path();
         let flags = crate::config::Flags { data: self.data };
-        // Variables that are not Unicode cannot be Entrepot's.
-        let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        crate::config::Config::load(io, file.as_deref(), variables, flags).map_err(Failure::usage)
+        crate::config::Config::load(io, file.as_deref(), variables(), flags).map_err(Failure::usage)
     }
+
+    /// Returns the files that the configuration names for upstreams, even if it cannot be loaded.
+    fn upstream_files(&self, io: &Blocking) -> Vec<PathBuf> {
+        crate::config::Config::upstream_files(io, self.path().as_deref(), variables())
+    }
+}
+
+/// Returns the environment. Variables that are not Unicode cannot be Entrepot's.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// The same as options, for commands whose other arguments are names.

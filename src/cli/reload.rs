@@ -42,6 +42,8 @@ pub(super) struct Reload {
 struct State {
     config: Config,
     upstreams: Vec<LoadedUpstream>,
+    /// The files that a configuration named which was refused since: they may be what was wrong with it.
+    refused: Vec<PathBuf>,
     /// The files when they were last read.
     read: Fingerprint,
     /// The files at the last look.
@@ -62,7 +64,7 @@ impl Reload {
         upstreams: Vec<LoadedUpstream>,
     ) -> Self {
         let read = fingerprint(io, &files(&source, &config));
-        let state = State { config, upstreams, seen: read.clone(), read };
+        let state = State { config, upstreams, refused: Vec::new(), seen: read.clone(), read };
         Self { source, builder, registry, state: Mutex::new(state) }
     }
 
@@ -95,19 +97,36 @@ impl Reload {
     /// Reads the configuration again if it was asked for, or if its files have changed and are written completely.
     fn look(&self, io: &Blocking, asked: bool) {
         let mut state = self.state.lock();
-        let now = fingerprint(io, &files(&self.source, &state.config));
+        let now = fingerprint(io, &self.watched(&state));
         let is_stable = now == std::mem::replace(&mut state.seen, now.clone());
         if asked || is_stable && now != state.read {
-            state.read.clone_from(&now);
-            match self.apply(io, &mut state, &now) {
-                Ok(()) => {}
-                Err(error) => tracing::error!("{}; the configuration from before stays in effect", error.message),
+            state.refused = match self.apply(io, &mut state) {
+                Ok(()) => Vec::new(),
+                Err(error) => {
+                    tracing::error!("{}; the configuration from before stays in effect", error.message);
+                    self.source.upstream_files(io)
+                }
+            };
+            // A file that has changed since it was read must be read again. One that is new here was read just now.
+            let mut read = fingerprint(io, &self.watched(&state));
+            for (path, seen) in &mut read {
+                if let Some((_, earlier)) = now.iter().find(|(known, _)| known == path) {
+                    *seen = *earlier;
+                }
             }
+            state.seen.clone_from(&read);
+            state.read = read;
         }
     }
 
-    /// `before` has the files as they were before they are read here.
-    fn apply(&self, io: &Blocking, state: &mut State, before: &Fingerprint) -> Result<(), Failure> {
+    /// Returns the files whose changes are looked for.
+    fn watched(&self, state: &State) -> Vec<PathBuf> {
+        let mut watched = files(&self.source, &state.config);
+        watched.extend(state.refused.iter().cloned());
+        watched
+    }
+
+    fn apply(&self, io: &Blocking, state: &mut State) -> Result<(), Failure> {
         let loaded = self.source.clone().load(io)?;
         let config = loaded.config;
         // Settings that need a restart keep their old values.
@@ -124,15 +143,6 @@ impl Reload {
         warn_of_the_rest(&state.config, &config);
         state.config.proxy = proxy;
         state.upstreams = upstreams;
-        // A file that has changed since it was read must be read again. One that is new here was read just now.
-        let mut read = fingerprint(io, &files(&self.source, &state.config));
-        for (path, seen) in &mut read {
-            if let Some((_, earlier)) = before.iter().find(|(known, _)| known == path) {
-                *seen = *earlier;
-            }
-        }
-        state.seen.clone_from(&read);
-        state.read = read;
         self.registry.log_hidden_upstreams();
         Ok(())
     }
@@ -149,12 +159,8 @@ fn log_change(new: &[&LoadedUpstream], gone: &[&Domain]) {
 fn warn_of_the_rest(old: &Config, new: &Config) {
     let mut expected = old.clone();
     expected.proxy = expected.proxy.with_upstreams_of(&new.proxy);
-    let (expected, new) = (expected.to_yaml(), new.to_yaml());
-    // A line may stand in several sections, so that its place counts.
-    let changed = new.lines().zip(expected.lines().chain(std::iter::repeat(""))).find(|(line, before)| line != before);
-    let removed = expected.lines().nth(new.lines().count()).map(|line| (line, ""));
-    if let Some((line, _)) = changed.or(removed) {
-        tracing::warn!("the configuration has changes that take effect at the next start, such as: {}", line.trim());
+    if let Some(change) = new.first_change(&expected) {
+        tracing::warn!("the configuration has changes that take effect at the next start, such as {change}");
     }
 }
 

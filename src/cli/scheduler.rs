@@ -25,6 +25,8 @@ const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 const MAINTAIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest and longest interval of removing content that is no longer used.
 const EXPIRE_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+/// The interval of looking whether a reload has changed the lifetimes.
+const LIFETIME_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// The shortest and longest interval of checking names with unproven claims.
 const SETTLE_INTERVAL: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// The first pause after images of `proxy.warm` failed; it grows up to the job's interval. The index of a volume may not
@@ -43,9 +45,7 @@ pub(super) fn start(io: &Blocking, registry: &Arc<Registry>, config: &Config, su
     rebuild(io, registry, supervisor);
     repeat(supervisor, MaintenanceJob::Tidy, registry, TIDY_INTERVAL, Registry::tidy);
     repeat(supervisor, MaintenanceJob::Maintain, registry, MAINTAIN_INTERVAL, Registry::maintain);
-    let lifetimes = config.proxy.mirrored().iter().map(|upstream| upstream.ttl).filter(|ttl| !ttl.is_zero());
-    let every = lifetimes.min().map_or(EXPIRE_INTERVAL.1, |ttl| (ttl / 10).clamp(EXPIRE_INTERVAL.0, EXPIRE_INTERVAL.1));
-    repeat(supervisor, MaintenanceJob::Expire, registry, every, Registry::expire);
+    expire(registry, supervisor);
     purge_uploads(registry, config, supervisor);
     settle_claims(registry, supervisor);
     warm(registry, config, supervisor);
@@ -82,6 +82,28 @@ fn repeat<T>(
 ) {
     let registry = Arc::clone(registry);
     supervisor.repeat(job, Duration::ZERO, every, move |io| drop(act(&registry, io)));
+}
+
+/// Removes content that is no longer used, at a tenth of the shortest lifetime. A reload may change the lifetimes.
+fn expire(registry: &Arc<Registry>, supervisor: &Supervisor) {
+    let (registry, watched) = (Arc::clone(registry), supervisor.clone());
+    supervisor.supervise(MaintenanceJob::Expire, move || {
+        let (registry, supervisor) = (Arc::clone(&registry), watched.clone());
+        async move {
+            loop {
+                let begun = Instant::now();
+                let work = Arc::clone(&registry);
+                supervisor.work(move |io| work.expire(io)).await;
+                while let Some(rest) = expire_interval(registry.shortest_lifetime()).checked_sub(begun.elapsed()) {
+                    tokio::time::sleep(rest.min(LIFETIME_CHECK_INTERVAL)).await;
+                }
+            }
+        }
+    });
+}
+
+fn expire_interval(lifetime: Option<Duration>) -> Duration {
+    lifetime.map_or(EXPIRE_INTERVAL.1, |ttl| (ttl / 10).clamp(EXPIRE_INTERVAL.0, EXPIRE_INTERVAL.1))
 }
 
 /// Checks the names that were claimed while the upstream was unreachable: soon after it is reachable again, and at

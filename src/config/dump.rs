@@ -46,8 +46,15 @@ impl Line {
 
     fn write(&self, yaml: &mut String, indent: usize, name: &str) {
         let mark = if self.remark { "# " } else { "" };
-        let value = if self.key.secret { "\"***\"" } else { &self.value };
-        let _ = writeln!(yaml, "{:indent$}{mark}{name}: {value}", "");
+        let _ = writeln!(yaml, "{:indent$}{mark}{name}: {}", "", self.shown());
+    }
+
+    fn shown(&self) -> &str {
+        if self.key.secret { "\"***\"" } else { &self.value }
+    }
+
+    fn is_in(&self, lines: &[Self]) -> bool {
+        lines.iter().any(|line| line.key.path == self.key.path && line.value == self.value)
     }
 }
 
@@ -68,6 +75,17 @@ impl Config {
             open = sections;
         }
         yaml
+    }
+
+    /// Returns the first setting that is another than in `before`, as text: its whole key with its value, or the key of
+    /// a value that is gone.
+    #[must_use]
+    pub fn first_change(&self, before: &Self) -> Option<String> {
+        let (before, now) = (before.lines(), self.lines());
+        let changed = now.iter().find(|line| !line.is_in(&before));
+        let changed = changed.map(|line| format!("{}: {}", line.key.path, line.shown()));
+        let gone = || before.iter().find(|line| !line.is_in(&now)).map(|line| format!("{} (removed)", line.key.path));
+        changed.or_else(gone)
     }
 
     fn lines(&self) -> Vec<Line> {

@@ -33,6 +33,7 @@ mod setting;
 mod size;
 mod storage;
 mod tls;
+mod upstream_files;
 mod upstreams;
 mod urls;
 mod used_http_keys;

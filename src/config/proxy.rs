@@ -192,12 +192,6 @@ impl ProxyConfig {
         }
     }
 
-    /// Returns whether Docker Hub is mirrored.
-    #[must_use]
-    pub fn mirrors_docker_hub(&self) -> bool {
-        self.mirrored().iter().any(|upstream| upstream.domain == Domain::docker_hub())
-    }
-
     /// Returns whether pushes are accepted. A file with `proxy.remoteurl` was written for a `registry:2` that refuses
     /// pushes and may therefore have no authentication: only `proxy.push: true` or `proxy.enabled: false` enables
     /// pushes then.

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     lanes::Blocking,
-    oci::{Domain, NamePattern, RepositoryName},
+    oci::{Domain, NamePattern},
 };
 
 /// A registry that is mirrored.
@@ -75,13 +75,6 @@ pub struct CredentialHelper {
 }
 
 impl UpstreamConfig {
-    /// Returns whether a repository is mirrored.
-    #[must_use]
-    pub fn serves(&self, name: &RepositoryName) -> bool {
-        let matches = |patterns: &[NamePattern]| patterns.iter().any(|pattern| pattern.matches(name));
-        (self.allow.is_empty() || matches(&self.allow)) && !matches(&self.deny)
-    }
-
     /// Returns the files that it names.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let passwords = self.accounts.iter().filter_map(|account| account.file.as_deref());

@@ -5,9 +5,6 @@ use std::{fmt, str::FromStr};
 
 use super::{Digest, Domain, InvalidDigest, InvalidDomain, InvalidName, InvalidTag, Reference, RepositoryName, Tag};
 
-/// The namespace of Docker Hub's images whose names have no slash.
-const OFFICIAL: &str = "library/";
-
 /// A name of an image, such as `nginx`, `ghcr.io/org/app:1` or `redis:7@sha256:…`. It is displayed with its namespace and
 /// its tag, and with its registry only if it was given one: `library/nginx:latest`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,10 +65,8 @@ impl FromStr for ImageName {
             None => (path, None),
         };
         let is_hub = domain.as_ref().is_none_or(|domain| *domain == Domain::docker_hub());
-        let official = if is_hub && !path.contains('/') { OFFICIAL } else { "" };
-        // Only a name that has a path without its prefix is prefixed.
-        path.parse::<RepositoryName>()?;
-        Ok(Self { domain, name: format!("{official}{path}").parse()?, tag, digest })
+        let name: RepositoryName = path.parse()?;
+        Ok(Self { domain, name: if is_hub { name.on_docker_hub()? } else { name }, tag, digest })
     }
 }
 

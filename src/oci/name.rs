@@ -16,8 +16,25 @@ pub struct RepositoryName(Arc<str>);
 )]
 pub struct InvalidName;
 
+/// The namespace of Docker Hub's images whose names have no slash.
+const OFFICIAL: &str = "library/";
+
 impl RepositoryName {
     const MAX_BYTES: usize = 255;
+
+    /// Returns the whole name of what this one means at Docker Hub: `library/nginx` for `nginx`.
+    ///
+    /// # Errors
+    /// [`InvalidName`] if the whole name is too long.
+    pub fn on_docker_hub(self) -> Result<Self, InvalidName> {
+        if self.0.contains('/') { Ok(self) } else { format!("{OFFICIAL}{self}").parse() }
+    }
+
+    /// Returns whether it is below the namespace of Docker Hub's official images.
+    #[must_use]
+    pub fn is_official(&self) -> bool {
+        self.0.starts_with(OFFICIAL)
+    }
 
     /// The name, without a domain.
     #[must_use]

@@ -3,19 +3,25 @@
 
 use std::{
     fmt,
-    path::PathBuf,
-    process::Stdio,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 use serde::Deserialize;
-use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::Command,
+    time::timeout,
+};
 
 use super::{Credentials, Error};
 
 /// The time that the program has. The client waits meanwhile.
 const RUN_TIMEOUT: Duration = Duration::from_secs(8);
+/// The longest output, in bytes. An account has a few hundred.
+const MAX_OUTPUT_BYTES: u64 = 64 << 10;
 /// The pause after a failure, and the least age of an account that is forgotten when it is refused.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 /// The name that stands for an identity token, with which no password is sent.
@@ -91,20 +97,27 @@ impl CredentialHelper {
 
     async fn run(&self) -> Result<Credentials, Error> {
         let failed = |why: String| Error::Token(format!("the credential helper {}: {why}", self.command.display()));
+        let mut running = Running { command: &self.command, since: Instant::now(), has_ended: false };
         let printed = timeout(RUN_TIMEOUT, self.output()).await;
-        let output = printed
+        running.has_ended = true;
+        let (status, output) = printed
             .map_err(|_| failed(format!("it did not end within {} s", RUN_TIMEOUT.as_secs())))?
             .map_err(|error| failed(error.to_string()))?;
-        if !output.status.success() {
-            // Helpers print their errors on stdout; those that print an account have succeeded.
-            let said = String::from_utf8_lossy(&output.stdout);
-            let line: String = said.lines().next().unwrap_or_default().chars().take(200).collect();
-            return Err(failed(format!("{}: {line}", output.status)));
+        if output.len() as u64 > MAX_OUTPUT_BYTES {
+            return Err(failed(format!("it printed more than {} KiB", MAX_OUTPUT_BYTES >> 10)));
         }
-        parse(&output.stdout).map_err(|why| failed(why.to_owned()))
+        if !status.success() {
+            // Helpers print their errors on stdout; those that print an account have succeeded.
+            let said = String::from_utf8_lossy(&output);
+            let line: String = said.lines().next().unwrap_or_default().chars().take(200).collect();
+            return Err(failed(format!("{status}: {line}")));
+        }
+        parse(&output).map_err(|why| failed(why.to_owned()))
     }
 
-    async fn output(&self) -> std::io::Result<std::process::Output> {
+    /// Runs the program, and returns its output: one byte more than is accepted at most, and then the program is
+    /// killed.
+    async fn output(&self) -> std::io::Result<(ExitStatus, Vec<u8>)> {
         let mut child = Command::new(&self.command)
             .arg("get")
             .stdin(Stdio::piped())
@@ -116,7 +129,30 @@ impl CredentialHelper {
             // A helper that needs no input may have closed it.
             let _ = stdin.write_all(format!("{}\n", self.server).as_bytes()).await;
         }
-        child.wait_with_output().await
+        let mut printed = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            stdout.take(MAX_OUTPUT_BYTES + 1).read_to_end(&mut printed).await?;
+        }
+        if printed.len() as u64 > MAX_OUTPUT_BYTES {
+            child.start_kill()?;
+        }
+        Ok((child.wait().await?, printed))
+    }
+}
+
+/// A run of the program, to log that it was killed because the request that it was for timed out.
+struct Running<'a> {
+    command: &'a Path,
+    since: Instant,
+    has_ended: bool,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let (command, seconds) = (self.command.display(), self.since.elapsed().as_secs());
+            tracing::warn!(%command, seconds, "credential helper killed: the request that waited for it timed out");
+        }
     }
 }
 
@@ -192,5 +228,12 @@ mod tests {
         }
         let missing = CredentialHelper::new("/no/such/helper".into(), String::new(), Duration::ZERO);
         assert!(missing.get().await.unwrap_err().to_string().contains("No such file"));
+    }
+    #[tokio::test]
+    async fn the_output_is_bounded() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let helper = helper(dir.path(), "while :; do echo 0123456789abcdef; done", Duration::ZERO);
+        let error = helper.get().await.unwrap_err().to_string();
+        assert!(error.ends_with("helper: it printed more than 64 KiB"), "{error}");
     }
 }

@@ -15,8 +15,9 @@ pub enum Error {
     /// 401 or 403 from the upstream in spite of a fresh token, or the token service denied one.
     #[error("upstream denied access: {0}")]
     Denied(String),
-    /// 401 from the token service for the configured user and password. It says nothing about the requested content.
-    #[error("token service {0} rejected proxy.username and proxy.password: correct them")]
+    /// 401 for the configured account, from the token service or to Basic authentication. It says nothing about the
+    /// requested content.
+    #[error("{0} rejected the account that is configured for it: correct its user name and password")]
     Login(String),
     /// 429, from the upstream or from its token service.
     #[error("upstream rate limit reached: {message}")]

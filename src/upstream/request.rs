@@ -99,9 +99,9 @@ impl Client {
         phase.set(Phase::Token);
         let answer = self.answer(remote, request.name, &challenges, &authorization).await?;
         phase.set(Phase::Head);
-        let Some(authorization) = answer else { return Ok(response) };
+        let Some(authorization) = answer else { return accepted(response, &authorization, url) };
         excerpt(response).await;
-        self.send_own(request, url, &authorization).await
+        accepted(self.send_own(request, url, &authorization).await?, &authorization, url)
     }
 
     async fn send_own(
@@ -141,6 +141,16 @@ fn needs_authorization(response: &Response, authorization: &Authorization) -> bo
         StatusCode::UNAUTHORIZED => challenged,
         StatusCode::FORBIDDEN => challenged && matches!(authorization, Authorization::Bearer(_)),
         _ => false,
+    }
+}
+
+/// Returns the response, unless it refuses the account that was sent.
+fn accepted(response: Response, authorization: &Authorization, url: &Url) -> Result<Response, Error> {
+    match (response.status(), authorization) {
+        (StatusCode::UNAUTHORIZED, Authorization::Basic(_)) => {
+            Err(Error::Login(url.host_str().unwrap_or_default().to_owned()))
+        }
+        _ => Ok(response),
     }
 }
 

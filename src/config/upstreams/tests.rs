@@ -2,8 +2,9 @@ use std::{path::Path, time::Duration};
 
 use super::super::{Config, Error, Flags};
 use crate::{
-    config::{Account, Secret, UpstreamConfig},
+    config::{Account, Secret},
     lanes::Blocking,
+    oci::NamePattern,
 };
 
 fn load(file: &str, variables: &[(&str, &str)]) -> Result<Config, Error> {
@@ -28,7 +29,6 @@ fn docker_hub_is_mirrored_unless_it_is_turned_off() {
     assert_eq!(config.proxy.mirrored()[0].url.as_str(), "https://registry-1.docker.io/");
     let config = load("proxy: {upstreams: {docker.io: {enabled: false}, ghcr.io: }}", &[]).unwrap();
     assert_eq!(domains(&config), ["ghcr.io"]);
-    assert!(!config.proxy.mirrors_docker_hub());
     let config = load("proxy: {enabled: false, upstreams: [ghcr.io]}", &[]).unwrap();
     assert_eq!(domains(&config), [""; 0]);
 }
@@ -92,9 +92,9 @@ fn each_registry_has_settings_of_its_own() {
     assert_eq!(other.url.as_str(), "http://10.0.0.1:5000/prefix");
     assert_eq!(other.accounts, [Account { username: "me".into(), password: Secret::new("p@ss"), file: None }]);
     assert_eq!((other.freshness.as_secs(), other.ttl.as_secs()), (3600, 86_400));
-    let serves = |upstream: &UpstreamConfig, name: &str| upstream.serves(&name.parse().unwrap());
-    assert!(serves(hub, "library/nginx") && serves(other, "team/app"));
-    assert!(!serves(other, "team/secret") && !serves(other, "other/app"));
+    let written = |patterns: &[NamePattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!((written(&hub.allow), written(&hub.deny)), (vec![], vec![]));
+    assert_eq!((written(&other.allow), written(&other.deny)), (vec!["team/**".into()], vec!["team/secret".into()]));
 }
 
 #[test]

@@ -45,9 +45,9 @@ pub(in crate::registry) struct FetchRequest {
     pub(in crate::registry) from: u64,
     /// One past the last byte; `None` for the end of the blob.
     pub(in crate::registry) until: Option<u64>,
-    /// Set if the rest may be split among several connections where one is slow, unless ranges ahead of the fill have
-    /// been fetched: then bytes were fetched twice already.
-    pub(in crate::registry) unless_ahead: Option<Arc<AtomicBool>>,
+    /// Set if the rest may be split among several connections where one is slow. Once it is true, ranges ahead of the
+    /// fill have been fetched, so that bytes were fetched twice already, and the rest is not split.
+    pub(in crate::registry) split_unless_ranges_fetched: Option<Arc<AtomicBool>>,
     /// The size of the whole blob from its manifest. A body without a length that ends earlier is incomplete.
     pub(in crate::registry) size: Option<u64>,
 }
@@ -160,7 +160,7 @@ impl Fetch {
                 Ok(ReadEnd::Complete) => return Ok(()),
                 // The split gave up: the rest comes by one connection.
                 Ok(ReadEnd::Unsplit) => {
-                    self.wanted.unless_ahead = None;
+                    self.wanted.split_unless_ranges_fetched = None;
                     continue;
                 }
                 Err(Broken::Unwanted) => return Err(Stop::Unwanted),
@@ -251,7 +251,7 @@ impl Fetch {
 
     /// Plans to split the rest of the blob, if that may be faster and few others are split.
     fn split(&self, pace: &Pace) -> Option<SplitPlan> {
-        let has_cost_more = self.wanted.unless_ahead.as_ref()?.load(Relaxed);
+        let has_cost_more = self.wanted.split_unless_ranges_fetched.as_ref()?.load(Relaxed);
         let size = self.size().filter(|_| !has_cost_more && self.wanted.until.is_none())?;
         let speed = pace.worth_a_split(self.at, size)?;
         let permit = self.wanted.upstream.permit_to_split()?;
@@ -281,7 +281,8 @@ impl Fetch {
 
     fn begin_segment(&self, plan: &mut SplitPlan) -> Option<Segment> {
         let (start, end) = plan.next_segment()?;
-        let wanted = FetchRequest { from: start, until: Some(end), unless_ahead: None, ..self.wanted.clone() };
+        let wanted =
+            FetchRequest { from: start, until: Some(end), split_unless_ranges_fetched: None, ..self.wanted.clone() };
         Some(Segment { start, end, events: start_buffered(self.client.clone(), wanted, SEGMENT_CHUNKS) })
     }
 

@@ -148,7 +148,15 @@ impl Fill {
     pub(in crate::registry) fn wanted(&self, from: u64, until: Option<u64>) -> FetchRequest {
         let FillSource { upstream, repository, size, .. } = &self.source;
         let (upstream, name) = (upstream.clone(), repository.name.clone());
-        FetchRequest { upstream, name, digest: self.digest, from, until, unless_ahead: None, size: *size }
+        FetchRequest {
+            upstream,
+            name,
+            digest: self.digest,
+            from,
+            until,
+            split_unless_ranges_fetched: None,
+            size: *size,
+        }
     }
 
     pub(in crate::registry) fn is_open(&self) -> bool {

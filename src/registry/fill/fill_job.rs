@@ -92,7 +92,7 @@ impl FillJob {
     /// one.
     async fn fill(&self, client: Client) -> Result<u64, FillFailure> {
         if self.is_here().await {
-            let shown = self.ask_for_right(&client).await?;
+            let shown = self.ask_for_right().await?;
             let _ = self.fill.from_disk.set(());
             // Bytes that cannot be read from the disk can still be fetched.
             if let Some(stored) = cached_or_unknown(self.fills.store.recheck(*self.fill.digest()).await) {
@@ -110,13 +110,13 @@ impl FillJob {
 
     /// Asks the upstream to confirm that its repository has the blob, unless that is known: the bytes on disk may have
     /// been pushed by another client.
-    async fn ask_for_right(&self, client: &Client) -> Result<Shown, FillFailure> {
+    async fn ask_for_right(&self) -> Result<Shown, FillFailure> {
         let FillSource { upstream, repository, right, .. } = self.fill.source();
         let origins = self.fills.store.volume.index.origins(self.fill.digest());
         if right.is_some_and(|right| right.covers(origins)) {
             return Ok(Shown::Before);
         }
-        let said = upstream.blob_size(client, &repository.name, self.fill.digest()).await;
+        let said = upstream.blob_size(&repository.name, self.fill.digest()).await;
         said.map(Shown::Size).map_err(|error| Resource::Blob.failed(&error).into())
     }
 
@@ -160,14 +160,14 @@ impl FillJob {
     async fn fetch(&self, client: Client) -> Result<u64, FillFailure> {
         let partial = self.fills.store.space.partial_blobs.take(self.fill.digest());
         let from = partial.as_ref().map_or(0, |partial| partial.state.written);
-        let unless_ahead = Some(Arc::clone(&self.fill.ranges().any_begun));
-        let wanted = FetchRequest { unless_ahead, ..self.fill.wanted(from, None) };
+        let split_unless_ranges_fetched = Some(Arc::clone(&self.fill.ranges().any_begun));
+        let wanted = FetchRequest { split_unless_ranges_fetched, ..self.fill.wanted(from, None) };
         let mut events = fetch::start(client.clone(), wanted);
         if from > 0 {
             self.metrics().resumed(self.upstream());
         }
         let staged_size = partial.as_ref().map(|partial| partial.size);
-        let opened = self.size(&client, &mut events, staged_size).await;
+        let opened = self.size(&mut events, staged_size).await;
         let established = match opened {
             Ok((size, shown)) => self.establish_opened(shown).await.map(|()| size),
             Err(failure) => Err(failure),
@@ -213,12 +213,7 @@ impl FillJob {
     /// Waits for the first answer and returns the blob's size and the authorization that the answer shows. If the
     /// answer has no size, it comes from the manifest, a separate request to the upstream, or an earlier answer
     /// (`before`); `None` if no source gives it.
-    async fn size(
-        &self,
-        client: &Client,
-        events: &mut Events,
-        before: Option<u64>,
-    ) -> Result<(Option<u64>, Shown), FillFailure> {
+    async fn size(&self, events: &mut Events, before: Option<u64>) -> Result<(Option<u64>, Shown), FillFailure> {
         let FillSource { upstream, repository, size: named, .. } = self.fill.source();
         let (said, is_another) = match events.recv().await {
             Some(Ok(Event::Opened { size, is_another, .. })) => (size.or(*named), is_another),
@@ -229,7 +224,7 @@ impl FillJob {
         let size = match said {
             Some(size) => Some(size),
             // A failure does not matter, since the bytes are arriving.
-            None if before.is_none() => upstream.blob_size(client, &repository.name, self.fill.digest()).await.ok(),
+            None if before.is_none() => upstream.blob_size(&repository.name, self.fill.digest()).await.ok(),
             None => None,
         };
         let shown = size.filter(|_| !is_another).map_or(Shown::Nothing, Shown::Size);

@@ -1,8 +1,9 @@
 //! Fetching from upstreams: a blob is fetched once for all clients (`fills`, `fill_job`), and each client reads the
-//! staged file at its own pace (`reader`). `upstream` is a registry to fetch from, `endpoint` a URL of it with a circuit
-//! breaker.
+//! staged file at its own pace (`reader`). `upstream` is a registry to fetch from, `endpoint` a URL of it, with a
+//! circuit breaker (`endpoint_health`).
 
 pub(super) mod endpoint;
+pub(super) mod endpoint_health;
 pub(super) mod fetch;
 pub(super) mod fill_handle;
 pub(super) mod fill_job;

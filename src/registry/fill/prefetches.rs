@@ -48,6 +48,9 @@ impl Prefetches {
         }
         let served = self.served.get_with_by_ref(repository, Arc::default);
         let mut images = served.lock();
+        if images.last() == Some(&manifest.digest) {
+            return;
+        }
         images.retain(|digest| *digest != manifest.digest);
         images.push(manifest.digest);
         if images.len() > MAX_IMAGES {

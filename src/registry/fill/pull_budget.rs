@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use crate::metrics::PullRateLimit;
 
+/// The whole of a limit, in the unit of all shares: thousandths.
+pub(in crate::registry) const WHOLE: u64 = 1000;
 /// The share of the limit from which on tags are believed longer, in thousandths.
 const AMPLE: u64 = 500;
 /// The length of a window that the upstream does not tell.
 const DEFAULT_WINDOW: Duration = Duration::from_secs(6 * 3600);
-/// At the reserve, one request in the background looks whether more is left: so many times a window, and at least and at
-/// most this far apart.
+/// At the reserve, one request in the background looks whether more is left: so many times a window, and at least and
+/// at most this far apart.
 const PROBES_A_WINDOW: u32 = 60;
 const PROBE_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
 
@@ -26,13 +28,15 @@ pub struct GovernorSettings {
     pub reserve: u8,
 }
 
-/// The remaining part of a pull limit, in thousandths. The whole is left once its window has passed.
-pub(in crate::registry) fn remaining(limit: &PullRateLimit, age: Duration) -> u64 {
+/// The remaining part of a pull limit, in thousandths; `None` if there is no limit. The whole is left once its window
+/// has passed.
+pub(in crate::registry) fn remaining(limit: &PullRateLimit, age: Duration) -> Option<u64> {
     let window = limit.window.unwrap_or(DEFAULT_WINDOW);
-    if age >= window || limit.limit == 0 {
-        return 1000;
+    match limit.limit {
+        0 => None,
+        _ if age >= window => Some(WHOLE),
+        all => Some(limit.remaining.min(all).saturating_mul(WHOLE) / all),
     }
-    (limit.remaining.min(limit.limit)).saturating_mul(1000) / limit.limit
 }
 
 /// Returns the pause between two looks at a budget that is at its reserve.
@@ -46,8 +50,8 @@ impl GovernorSettings {
         remaining <= u64::from(self.reserve) * 10
     }
 
-    /// Returns the time for which a tag is believed: `freshness` while more than half is left, then longer and longer, up
-    /// to the longest at the reserve. Equal steps of the budget multiply it by equal factors.
+    /// Returns the time for which a tag is believed: `freshness` while more than half is left, then longer and longer,
+    /// up to the longest at the reserve. Equal steps of the budget multiply it by equal factors.
     pub(in crate::registry) fn freshness(&self, freshness: Duration, remaining: u64) -> Duration {
         let longest = self.freshness_max.max(freshness);
         let reserve = u64::from(self.reserve) * 10;
@@ -74,10 +78,11 @@ mod tests {
     #[test]
     fn all_is_left_after_a_window() {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
-        assert_eq!(remaining(&limit(7), minutes(59)), 70);
-        assert_eq!(remaining(&limit(7), minutes(60)), 1000);
-        assert_eq!(remaining(&limit(200), minutes(0)), 1000);
-        assert_eq!(remaining(&PullRateLimit { window: None, ..limit(7) }, minutes(300)), 70);
+        assert_eq!(remaining(&limit(7), minutes(59)), Some(70));
+        assert_eq!(remaining(&limit(7), minutes(60)), Some(1000));
+        assert_eq!(remaining(&limit(200), minutes(0)), Some(1000));
+        assert_eq!(remaining(&PullRateLimit { window: None, ..limit(7) }, minutes(300)), Some(70));
+        assert_eq!(remaining(&PullRateLimit { limit: 0, ..limit(0) }, minutes(0)), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the upstream itself can say that it does not have something: a mirror's 404 is no answer.
 
 use std::{
+    collections::VecDeque,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,16 +15,17 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    endpoint::{Availability, Endpoint},
-    pull_budget::{self, GovernorSettings},
+    endpoint::Endpoint,
+    endpoint_health::Availability,
+    pull_budget::{self, GovernorSettings, WHOLE},
 };
 use crate::{
     metrics::Metrics,
     oci::{Digest, Domain, NamePattern, Reference, RepositoryName},
-    upstream::{self, Client, ClientThreads, ManifestHead, Remote},
+    upstream::{self, ClientThreads, ManifestHead, Remote},
 };
 
-/// The time that an endpoint which failed before may take while another can be asked instead.
+/// The time that an endpoint which failed before may take while another can be asked after it.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An upstream to mirror.
@@ -49,9 +51,15 @@ pub struct UpstreamSettings {
 #[derive(Clone)]
 pub(in crate::registry) struct Upstream(Arc<UpstreamInner>);
 
+/// The fields that are not explained here are those of [`UpstreamSettings`].
 struct UpstreamInner {
-    settings: UpstreamSettings,
+    domain: Domain,
     endpoints: Vec<Endpoint>,
+    freshness: Duration,
+    governor: GovernorSettings,
+    ttl: Duration,
+    allow: Vec<NamePattern>,
+    deny: Vec<NamePattern>,
     threads: ClientThreads,
     metrics: Arc<Metrics>,
     /// Permits to split fetches, which all upstreams share: segments wait in memory.
@@ -73,16 +81,32 @@ impl Upstream {
         metrics: Arc<Metrics>,
         splits: Arc<Semaphore>,
     ) -> Self {
-        metrics.add_upstream(&settings.domain);
-        let itself = settings.remotes.first().map(|remote| remote.base().clone());
-        let endpoint = |remote: &Remote| Endpoint::new(remote.clone(), itself.as_ref() == Some(remote.base()));
-        let endpoints = settings.remotes.iter().map(endpoint).collect();
+        let UpstreamSettings { domain, remotes, freshness, governor, ttl, allow, deny } = settings;
+        metrics.add_upstream(&domain);
+        let itself = remotes.first().map(|remote| remote.base().clone());
+        let endpoint = |remote: Remote| {
+            let is_itself = itself.as_ref() == Some(remote.base());
+            Endpoint::new(remote, is_itself)
+        };
+        let endpoints = remotes.into_iter().map(endpoint).collect();
         let next_look = Mutex::new(Instant::now());
-        Self(Arc::new(UpstreamInner { settings, endpoints, threads, metrics, splits, next_look }))
+        Self(Arc::new(UpstreamInner {
+            domain,
+            endpoints,
+            freshness,
+            governor,
+            ttl,
+            allow,
+            deny,
+            threads,
+            metrics,
+            splits,
+            next_look,
+        }))
     }
 
     pub(in crate::registry) fn domain(&self) -> &Domain {
-        &self.0.settings.domain
+        &self.0.domain
     }
 
     pub(in crate::registry) fn threads(&self) -> &ClientThreads {
@@ -97,9 +121,10 @@ impl Upstream {
         &self.0.endpoints
     }
 
-    /// Returns the configured time for which a list is served without asking.
-    pub(in crate::registry) fn list_freshness(&self) -> Duration {
-        self.0.settings.freshness
+    /// Returns the configured time for which a tag or a list is served without asking; [`Upstream::freshness`] is at
+    /// least as long.
+    pub(in crate::registry) fn configured_freshness(&self) -> Duration {
+        self.0.freshness
     }
 
     /// Returns whether a cached list should be used without asking. Pull limits do not count lists.
@@ -109,19 +134,20 @@ impl Upstream {
 
     /// Returns the time for which a tag is served without asking: longer as the pull limit is used up.
     pub(in crate::registry) fn freshness(&self) -> Duration {
-        let UpstreamSettings { freshness, governor, .. } = &self.0.settings;
-        governor.freshness(*freshness, self.remaining_pulls())
+        let UpstreamInner { freshness, governor, .. } = &*self.0;
+        self.remaining_pulls().map_or(*freshness, |remaining| governor.freshness(*freshness, remaining))
     }
 
-    /// Returns what is left of the pull limit, in thousandths, of the account that has most; all without a limit.
-    fn remaining_pulls(&self) -> u64 {
+    /// Returns what is left of the pull limit, in thousandths, of the account that has most; `None` if one has no
+    /// limit.
+    fn remaining_pulls(&self) -> Option<u64> {
         let itself = self.endpoints().iter().filter(|endpoint| endpoint.is_itself);
-        itself.map(|endpoint| endpoint.remaining_pulls().unwrap_or(1000)).max().unwrap_or(1000)
+        itself.map(Endpoint::remaining_pulls).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// Returns whether the rest of the pull limit is kept for what is not cached.
     fn is_at_reserve(&self) -> bool {
-        self.0.settings.governor.is_at_reserve(self.remaining_pulls())
+        self.remaining_pulls().is_some_and(|remaining| self.0.governor.is_at_reserve(remaining))
     }
 
     /// Appoints one caller in a while to look whether more is left. A HEAD does that and is not counted.
@@ -137,7 +163,7 @@ impl Upstream {
     }
 
     pub(in crate::registry) fn ttl(&self) -> Duration {
-        self.0.settings.ttl
+        self.0.ttl
     }
 
     /// Returns a permit to split a fetch, if one is free.
@@ -147,7 +173,7 @@ impl Upstream {
 
     /// Returns whether the operator lets a repository be mirrored.
     pub(in crate::registry) fn serves(&self, name: &RepositoryName) -> bool {
-        let UpstreamSettings { allow, deny, .. } = &self.0.settings;
+        let UpstreamInner { allow, deny, .. } = &*self.0;
         let matches = |patterns: &[NamePattern]| patterns.iter().any(|pattern| pattern.matches(name));
         (allow.is_empty() || matches(allow)) && !matches(deny)
     }
@@ -159,9 +185,16 @@ impl Upstream {
         Fut: Future<Output = Result<T, upstream::Error>>,
     {
         let mut failure = None;
-        for Turn { endpoint, is_probe } in self.turns() {
+        let mut turns = VecDeque::from(self.turns());
+        while let Some(Turn { endpoint, is_probe }) = turns.pop_front() {
+            let is_last = turns.is_empty();
+            if is_probe && !endpoint.take_probe() && !is_last {
+                // Another request probes it.
+                turns.push_back(Turn { endpoint, is_probe: false });
+                continue;
+            }
             let request = request(endpoint.remote.clone(), self.threads().clone());
-            let patience = is_probe.then_some(PROBE_TIMEOUT);
+            let patience = (!is_last && !endpoint.is_healthy()).then_some(PROBE_TIMEOUT);
             match endpoint.ask(request, patience).await {
                 Err(error) if endpoint.may_be_replaced(&error) => failure = endpoint.failure_to_tell(failure, error),
                 answer => return answer,
@@ -179,25 +212,16 @@ impl Upstream {
         self.ask(|remote, threads| async move { remote.head_manifest(&threads, name, reference).await }).await
     }
 
-    /// Asks for the size of a blob, on the client's thread. Like a download, it does not wait for a limit on manifests to
-    /// end.
+    /// Asks for the size of a blob. Like a download, it does not wait for a limit on manifests to end.
     pub(in crate::registry) async fn blob_size(
         &self,
-        client: &Client,
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<u64, Arc<upstream::Error>> {
         let mut failure = None;
         for endpoint in self.for_blobs() {
-            let answer = match endpoint.refuses_blobs() {
-                Some(refusal) => Err(refusal),
-                None => {
-                    let answer = client.blob_size(&endpoint.remote, name, digest).await;
-                    endpoint.learn_of_blob(answer.as_ref().err());
-                    answer
-                }
-            };
-            match answer {
+            let size = endpoint.remote.blob_size(self.threads(), name, digest);
+            match endpoint.ask_of_blob(size).await {
                 Err(error) if endpoint.may_be_replaced(&error) => failure = endpoint.failure_to_tell(failure, error),
                 answer => return answer.map_err(Arc::new),
             }
@@ -205,32 +229,32 @@ impl Upstream {
         Err(Arc::new(failure.unwrap_or_else(no_endpoint)))
     }
 
-    /// Returns the endpoints in the order in which a request for a blob tries them: those that failed last. It probes none,
-    /// since a blob's timeouts are long.
+    /// Returns the endpoints in the order in which a request for a blob tries them: those that failed, and accounts
+    /// that were refused, last. It probes none, since a blob's timeouts are long.
     pub(in crate::registry) fn for_blobs(&self) -> Vec<Endpoint> {
         let mut endpoints = self.endpoints().to_vec();
-        endpoints.sort_by_key(|endpoint| endpoint.is_down() || endpoint.refuses_blobs().is_some());
+        endpoints
+            .sort_by_key(|endpoint| (endpoint.is_down() || endpoint.refuses_blobs().is_some(), endpoint.is_refused()));
         endpoints
     }
 
-    /// Returns the endpoints in the order in which a request tries them: the healthy ones first.
-    fn turns(&self) -> Vec<Turn<'_>> {
-        let alone = self.endpoints().len() == 1;
-        let turn = |endpoint| match alone {
-            true => (0, Turn { endpoint, is_probe: false }),
-            false => match endpoint.availability() {
-                // One request in a while tries whether it is back, in its usual place.
-                Availability::Probe => (0, Turn { endpoint, is_probe: true }),
-                Availability::Ask => (0, Turn { endpoint, is_probe: false }),
-                Availability::Unavailable => (1, Turn { endpoint, is_probe: false }),
-            },
+    /// Returns the endpoints in the order in which a request tries them: the healthy ones first, of those the accounts
+    /// that were not refused, of those the upstream itself, and of its accounts the one with the most pulls left.
+    fn turns<'a>(&'a self) -> Vec<Turn<'a>> {
+        let turn = |endpoint: &'a Endpoint| match endpoint.availability() {
+            // One request in a while tries whether it is back, in its usual place.
+            Availability::Probe => (0, Turn { endpoint, is_probe: true }),
+            Availability::Ask => (0, Turn { endpoint, is_probe: false }),
+            Availability::Unavailable => (1, Turn { endpoint, is_probe: false }),
         };
         let mut turns: Vec<_> = self.endpoints().iter().map(turn).collect();
         let used = |endpoint: &Endpoint| match endpoint.is_itself {
-            true => 1000 - endpoint.remaining_pulls().unwrap_or(1000),
+            true => endpoint.remaining_pulls().map_or(0, |remaining| WHOLE - remaining),
             false => 0,
         };
-        turns.sort_by_key(|(rank, turn)| (*rank, !turn.endpoint.is_itself, used(turn.endpoint)));
+        turns.sort_by_key(|(rank, Turn { endpoint, .. })| {
+            (*rank, endpoint.is_refused(), !endpoint.is_itself, used(endpoint))
+        });
         turns.into_iter().map(|(_, turn)| turn).collect()
     }
 
@@ -253,8 +277,9 @@ impl Upstream {
                 true => Availability::Unavailable,
             };
         }
-        let each = self.endpoints().iter().map(Endpoint::availability);
-        each.fold(Availability::Unavailable, Availability::or)
+        // All are asked by the caller that takes a probe.
+        let taken = self.endpoints().iter().filter(|endpoint| endpoint.take_probe()).count();
+        if taken > 0 { Availability::Probe } else { Availability::Unavailable }
     }
 }
 
@@ -265,6 +290,6 @@ fn no_endpoint() -> upstream::Error {
 /// An endpoint's turn.
 struct Turn<'a> {
     endpoint: &'a Endpoint,
-    /// It failed before, and may be back.
+    /// It failed before, and a probe whether it is back is due.
     is_probe: bool,
 }

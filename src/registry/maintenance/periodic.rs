@@ -1,5 +1,7 @@
 //! The periodic work of a registry. `cli` schedules it and chooses the threads.
 
+use std::time::Duration;
+
 use crate::{
     lanes::Blocking,
     registry::{Registry, retention::Lifetimes},
@@ -29,9 +31,19 @@ impl Registry {
 
     /// Removes content that was not accessed for its upstream's `ttl`; to be called now and then. Blocks.
     pub fn expire(&self, io: &Blocking) {
-        let by_domain =
-            self.upstreams.all().iter().map(|(domain, upstream)| (domain.clone(), upstream.ttl())).collect();
-        self.store.with(io).expire(&Lifetimes { by_domain, other: self.store.space.retention.ttl });
+        self.store.with(io).expire(&self.lifetimes());
+    }
+
+    /// Returns the shortest time without a request after which content is removed; `None` if nothing is.
+    #[must_use]
+    pub fn shortest_lifetime(&self) -> Option<Duration> {
+        self.lifetimes().shortest()
+    }
+
+    fn lifetimes(&self) -> Lifetimes {
+        let upstreams = self.upstreams.all();
+        let by_domain = upstreams.iter().map(|(domain, upstream)| (domain.clone(), upstream.ttl())).collect();
+        Lifetimes { by_domain, other: self.store.space.retention.ttl }
     }
 
     /// Opens the index and updates it from the disk: with everything after an unclean shutdown or for a new index,

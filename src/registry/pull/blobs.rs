@@ -280,8 +280,7 @@ impl Registry {
 
     async fn ask_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, Error> {
         let upstream = self.upstream(repository)?;
-        let name = &repository.name;
-        let size = upstream.ask(|remote, threads| async move { remote.blob_size(&threads, name, digest).await }).await;
+        let size = upstream.blob_size(&repository.name, digest).await;
         size.map_err(|error| Resource::Blob.failed(&error))
     }
 

@@ -33,7 +33,7 @@ impl Registry {
         let key = (repository.clone(), list, query.to_owned());
         let kept = self.pages.kept.get(&key);
         if let Some((page, at)) = &kept {
-            if at.elapsed() < self.upstream(repository)?.list_freshness() {
+            if at.elapsed() < self.upstream(repository)?.configured_freshness() {
                 return Ok((Arc::clone(page), CacheStatus::Hit));
             }
             // Lists do not probe the upstream: the next request for a tag does.

@@ -12,7 +12,7 @@ use crate::{
         ask_error::AskError,
         cache_status::Pulled,
         error::{Resource, cached_or_unknown},
-        fill::endpoint::Availability,
+        fill::endpoint_health::Availability,
         state::Fetched,
         store::{blob_store::BlockingStore, single_flight::Joined, tag_cache::TagAnswer},
     },

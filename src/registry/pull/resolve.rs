@@ -9,9 +9,6 @@ use crate::{
     },
 };
 
-/// The namespace of the Hub's official images, which its names leave out.
-const OFFICIAL: &str = "library";
-
 impl Registry {
     /// Returns the repository that a request addresses. `ns` is the registry that the request names: by the query
     /// parameter of containerd, or by the host that the client connected to. Without it, a hosted name is hosted, a name
@@ -69,9 +66,9 @@ impl Registry {
     fn prefixed(&self, name: &RepositoryName) -> Option<Repository> {
         let (first, rest) = name.as_str().split_once('/')?;
         let domain = first.parse().ok().filter(|domain| self.upstreams.contains(domain))?;
-        let is_official = domain == Domain::docker_hub() && !rest.contains('/');
-        let name = if is_official { format!("{OFFICIAL}/{rest}").parse() } else { rest.parse() };
-        Some(Repository { domain: Some(domain), name: name.ok()? })
+        let name: RepositoryName = rest.parse().ok()?;
+        let name = if domain == Domain::docker_hub() { name.on_docker_hub().ok()? } else { name };
+        Some(Repository { domain: Some(domain), name })
     }
 
     /// Returns the repository of Docker Hub, if that is mirrored: the upstream of requests that cannot say which
@@ -132,7 +129,7 @@ impl Registry {
             "names that begin with a mirrored registry are pulled from there"
         } else if !self.upstreams.contains(&Domain::docker_hub()) {
             return Ok(hosted);
-        } else if hosted.name.as_str().starts_with("library/") {
+        } else if hosted.name.is_official() {
             "library/ is where the Hub's official images are mirrored"
         } else if self.is_mirrored(&hosted.name).await? {
             "this name is mirrored from the Hub already, and clients must go on getting what they asked for"

@@ -136,7 +136,10 @@ impl Registry {
 
     /// Returns whether the tag can be answered without asking its upstream.
     pub(in crate::registry) fn is_fresh(&self, repository: &Repository, cached: &Cached) -> bool {
-        !cached.superseded && is_younger(cached.checked, self.freshness(repository))
+        let Ok(upstream) = self.upstream(repository) else { return false };
+        // The configured time first: most hits need nothing else.
+        let is_young = |freshness| is_younger(cached.checked, freshness);
+        !cached.superseded && (is_young(upstream.configured_freshness()) || is_young(upstream.freshness()))
     }
 
     /// Returns the digest that a tag is linked to and the time of its last check; `None` also for a damaged link.

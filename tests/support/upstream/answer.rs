@@ -16,6 +16,9 @@ pub(super) fn answer(state: &State, request: &Request, kind: Kind) -> Reply {
     if kind == Kind::Token {
         return state.auth.as_ref().map_or_else(|| Reply::error(404, "NOT_FOUND"), |tokens| tokens.answer(request));
     }
+    if let Some(refusal) = basic(state, request) {
+        return refusal;
+    }
     let denied = state.options.lock().unwrap().denied.contains(name);
     if denied || state.auth.as_ref().is_some_and(|tokens| !tokens.admits(request, name)) {
         return auth::challenge(state, name);
@@ -55,6 +58,13 @@ fn pull_limit(state: &State, request: &Request, kind: Kind) -> Result<Vec<(&'sta
     let value = |amount: u64| format!("{amount};w={}", window.as_secs());
     let remaining = limit - pulls.len() as u64;
     Ok(vec![("ratelimit-limit", value(limit)), ("ratelimit-remaining", value(remaining))])
+}
+
+/// Returns the refusal of a request without the user and password that all must send.
+fn basic(state: &State, request: &Request) -> Option<Reply> {
+    let (user, password) = state.options.lock().unwrap().basic?;
+    let is_right = request.basic() == Some((user.to_owned(), password.to_owned()));
+    (!is_right).then(|| Reply::error(401, "UNAUTHORIZED").with("WWW-Authenticate", "Basic realm=\"upstream\""))
 }
 
 /// Counts a request for its account. Returns the headers of the account's rate limit, or the refusal.

@@ -49,6 +49,8 @@ impl Auth {
 
 pub(super) struct Tokens {
     auth: Auth,
+    /// The accepted credentials now.
+    credentials: Mutex<Option<(String, String)>>,
     issued: Mutex<HashMap<String, Grant>>,
 }
 
@@ -59,7 +61,12 @@ struct Grant {
 
 impl Tokens {
     pub(super) fn new(auth: Auth) -> Self {
-        Self { auth, issued: Mutex::default() }
+        let credentials = Mutex::new(auth.credentials.clone());
+        Self { auth, credentials, issued: Mutex::default() }
+    }
+
+    pub(super) fn accept(&self, user: &str, password: &str) {
+        *self.credentials.lock().unwrap() = Some((user.to_owned(), password.to_owned()));
     }
 
     pub(super) fn issued(&self) -> Vec<String> {
@@ -72,7 +79,8 @@ impl Tokens {
 
     /// `GET /token`
     pub(super) fn answer(&self, request: &Request) -> Reply {
-        if self.auth.credentials.is_some() && request.basic() != self.auth.credentials {
+        let accepted = self.credentials.lock().unwrap().clone();
+        if accepted.is_some() && request.basic() != accepted {
             return Reply::error(401, "UNAUTHORIZED").with("WWW-Authenticate", "Basic realm=\"upstream\"");
         }
         let scope = request.parameter("scope").unwrap_or_default();

@@ -57,6 +57,8 @@ pub(crate) struct Options {
     pub(crate) pull_limit: Option<(u64, Duration)>,
     /// The accounts that may pull, each with its own rate limit. They authenticate by Basic.
     pub(crate) accounts: Vec<Account>,
+    /// The user and password that every request has to send by Basic.
+    pub(crate) basic: Option<(&'static str, &'static str)>,
     /// Repositories that are 401 even with a fresh token, like private and missing ones of the Hub.
     pub(crate) denied: HashSet<String>,
     /// Blobs are sent completely, for any `Range`.
@@ -250,6 +252,11 @@ impl Upstream {
     /// Every issued token.
     pub(crate) fn tokens(&self) -> Vec<String> {
         self.state.auth.as_ref().map(auth::Tokens::issued).unwrap_or_default()
+    }
+
+    /// From now on gives tokens for these credentials alone.
+    pub(crate) fn accept(&self, user: &str, password: &str) {
+        self.state.auth.as_ref().unwrap().accept(user, password);
     }
 
     /// Invalidates every token issued so far.
