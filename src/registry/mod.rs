@@ -47,7 +47,7 @@ pub use maintenance::volume_kind::{VolumeKindError, decide};
 pub use mode::Mode;
 pub use policy::RegistryPolicy;
 pub use progress_callback::ProgressCallback;
-pub use pull::blobs::Blob;
+pub use pull::blob::Blob;
 pub use pull::image_content::{ImageContent, ImageError};
 pub use pull::listing::NamePage;
 pub use pull::referrers::Referrers;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::blobs::Blob;
+use super::blob::Blob;
 use crate::{
     lanes::Lane,
     oci::{Digest, Reference, Repository},

@@ -1,5 +1,6 @@
 //! Reads: manifests by tag and digest, blobs, whole images, lists, referrers. `resolve` decides which repository a request addresses.
 
+pub(super) mod blob;
 pub(super) mod blobs;
 pub(super) mod hosted;
 pub(super) mod image_content;
