@@ -233,8 +233,8 @@ impl Fetch {
         self.validator = blob.validator().cloned();
         // An upstream without ranges begins at the start again: skip the bytes received before.
         let mut surplus = self.at.saturating_sub(blob.start());
-        let pace = Pace::new(self.at);
-        while let Some(mut bytes) = blob.next().await? {
+        let mut pace = Pace::new(self.at);
+        while let Some(mut bytes) = pace.wait(blob.next()).await? {
             let skipped = bytes.len().min(usize::try_from(surplus).unwrap_or(usize::MAX));
             bytes = bytes.split_off(skipped);
             surplus -= skipped as u64;
