@@ -7,8 +7,7 @@ use std::{
 
 use crate::{
     oci::{
-        Descriptor, Digest, ImageName, MANIFEST_TYPES, Manifest, NoImageForPlatform, PlatformSelection, Reference,
-        Repository,
+        Descriptor, Digest, ImageName, Manifest, NoImageForPlatform, PlatformSelection, Reference, Repository,
     },
     registry::{CacheStatus, Error, Registry, StoredManifest},
 };
@@ -101,8 +100,7 @@ impl Registry {
                 continue;
             }
             for child in children(&manifest.manifest, platforms)? {
-                // An entry of an index may be a blob: BuildKit's caches are such indexes.
-                match is_manifest(child) {
+                match child.is_manifest() {
                     true => wanted.push_back(Reference::Digest(child.digest)),
                     false => content.add_blob(child),
                 }
@@ -119,9 +117,4 @@ fn children<'a>(
     platforms: &PlatformSelection,
 ) -> Result<Vec<&'a Descriptor>, NoImageForPlatform> {
     if manifest.manifests.is_empty() { Ok(Vec::new()) } else { platforms.select(manifest) }
-}
-
-fn is_manifest(child: &Descriptor) -> bool {
-    let media_type = child.media_type.as_str();
-    media_type.is_empty() || MANIFEST_TYPES.contains(&media_type) || child.media_type.is_schema1()
 }
