@@ -260,3 +260,24 @@ fn a_pushed_image_is_exported() {
     let refused = entrepot(&["export", "--data", dir.path().to_str().unwrap(), "app", "-o", "/dev/null"], &[]);
     assert!(refused.output.contains("start one with `entrepot serve"), "{}", refused.output);
 }
+
+/// A pushed image whose name has no slash is not taken for the Hub's.
+#[test]
+fn a_pushed_image_without_a_namespace_is_found_by_its_name() {
+    let (image, (_dir, file)) = (Image::single(Format::Oci, 9950), target());
+    let (upstream, hosting) = (Upstream::plain(), Setup::hosting().start());
+    hosting.target().image("app", "1", &image);
+    written(&hosting, &file, &["app:1"]);
+    assert_eq!(json(&entries(&fs::read(&file).unwrap()), "manifest.json")[0]["RepoTags"][0], "app:1");
+    let both = Setup::both(&upstream.url()).hosted("[app]").start();
+    both.target().image("app", "1", &image);
+    let refused = export(&both, &["--output", file.to_str().unwrap(), "app:1"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.output);
+    assert!(refused.output.contains("write localhost/app"), "{}", refused.output);
+    written(&both, &file, &["localhost/app:1"]);
+    upstream.add("library/app", "2", &Image::single(Format::Oci, 9951));
+    both.target().image("app", "2", &image);
+    written(&both, &file, &["app:2"]);
+    let index = json(&entries(&fs::read(&file).unwrap()), "index.json");
+    assert_eq!(index["manifests"][0]["annotations"]["io.containerd.image.name"], "docker.io/library/app:2");
+}
