@@ -1,6 +1,14 @@
 //! `entrepot import`: an archive's images are in the cache of their upstream, or pushed, or not there at all.
 
-use std::{fs, io::Write as _, path::Path, process::Stdio, thread, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::Path,
+    process::Stdio,
+    thread,
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -195,4 +203,43 @@ fn an_image_without_room_is_refused_with_the_figures() {
     wait_until("the session to go", Duration::from_secs(20), || sessions() == 0);
     let nobody = entrepot(&["import", "--data", dir.path().to_str().unwrap(), other.to_str().unwrap()], &[]);
     assert!(nobody.output.contains("start one with `entrepot serve"), "{}", nobody.output);
+}
+
+/// A server that this user may not reach is not an absent one.
+#[test]
+fn a_server_of_another_user_is_not_taken_for_none() {
+    let (server, dir) = (Setup::hosting().start(), scratch::dir("other"));
+    let asked = |arguments: &[&str]| {
+        let mut command = process::command("setpriv");
+        // Without its capabilities, root cannot read other users' files either.
+        command.args(["--bounding-set=-dac_override,-dac_read_search", "--", BINARY]).args(arguments);
+        command.args(["--data"]).arg(server.data());
+        let refused = process::run("entrepot", command, Duration::from_secs(20));
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}: {}", refused.output);
+        assert!(
+            refused.output.contains("run this as root or as the server's user"),
+            "{arguments:?}: {}",
+            refused.output
+        );
+        assert_eq!(refused.output.lines().count(), 1, "{}", refused.output);
+    };
+    let file = dir.path().join("images.tar");
+    Image::single(Format::Oci, 10_080).write_archive(&file, "app:1");
+    let commands: [&[&str]; 5] = [
+        &["import", file.to_str().unwrap()],
+        &["export", "team/app:1", "--output", "/dev/null"],
+        &["warm", "team/app:1"],
+        &["gc"],
+        &["du"],
+    ];
+    let own = |path: &Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        chown(path, Some(65534), Some(65534)).unwrap();
+    };
+    own(&server.data().join("entrepot.sock"), 0o600);
+    commands.iter().for_each(|arguments| asked(arguments));
+    own(&server.data().join("entrepot.lock"), 0o600);
+    commands.iter().for_each(|arguments| asked(arguments));
+    own(server.data(), 0o700);
+    commands.iter().for_each(|arguments| asked(arguments));
 }

@@ -80,7 +80,7 @@ Exit codes: 0 all images are imported, 1 some are not, or no server runs, 2 it w
 pub(super) fn run(io: &Blocking, options: ImportOptions) -> Result<(), Failure> {
     let ImportOptions { file, rename, source } = options;
     let config = source.load(io)?.config;
-    client::running(io, &config.storage)?;
+    client::check(io, &config.storage)?;
     let (archive, images) =
         read(io, &file, rename).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
     let mut failed = 0;
