@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, FileTimes},
     io::Read as _,
+    os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
     process::Stdio,
     thread,
@@ -21,7 +22,8 @@ use crate::support::{
     release::Release,
     scratch,
     server::{BINARY, Server, Setup, entrepot},
-    upstream::{Cut, Fault, Kind, Rule, Upstream},
+    upstream::{Cut, Fault, Gate, Kind, Rule, Upstream},
+    wait_until,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -280,4 +282,63 @@ fn a_pushed_image_without_a_namespace_is_found_by_its_name() {
     written(&both, &file, &["app:2"]);
     let index = json(&entries(&fs::read(&file).unwrap()), "index.json");
     assert_eq!(index["manifests"][0]["annotations"]["io.containerd.image.name"], "docker.io/library/app:2");
+}
+
+/// A pipe, a device and a link are written to, not replaced.
+#[test]
+fn what_is_no_file_is_written_to() {
+    let (upstream, image, (dir, file)) = (Upstream::plain(), Image::single(Format::Oci, 9980), target());
+    upstream.add("library/app", "1", &image);
+    let server = Server::mirroring(&upstream);
+    let (fifo, link, null) = (dir.path().join("fifo"), dir.path().join("link"), dir.path().join("null"));
+    process::run(
+        "mkfifo",
+        {
+            let mut command = process::command("mkfifo");
+            command.arg(&fifo);
+            command
+        },
+        LONG,
+    );
+    let reading = {
+        let fifo = fifo.clone();
+        thread::spawn(move || fs::read(fifo).unwrap())
+    };
+    written(&server, &fifo, &["app:1"]);
+    assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
+    written(&server, &file, &["app:1"]);
+    assert_eq!(entries(&reading.join().unwrap()), entries(&fs::read(&file).unwrap()));
+    std::os::unix::fs::symlink("/dev/null", &null).unwrap();
+    fs::write(dir.path().join("linked"), b"before").unwrap();
+    std::os::unix::fs::symlink("linked", &link).unwrap();
+    for path in [&null, &link] {
+        written(&server, path, &["app:1"]);
+        assert!(fs::symlink_metadata(path).unwrap().is_symlink(), "{}", path.display());
+    }
+    assert_eq!(entries(&fs::read(dir.path().join("linked")).unwrap()), entries(&fs::read(&file).unwrap()));
+    let refused = export(&server, &["--output", dir.path().to_str().unwrap(), "app:1"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.output.contains("directory"), "{}", refused.output);
+}
+
+/// A command that is killed leaves nothing.
+#[test]
+fn a_killed_export_leaves_no_file() {
+    let (upstream, image, (dir, file)) = (Upstream::plain(), Image::of_size(Format::Oci, 9990, 400_000), target());
+    upstream.add("library/app", "1", &image);
+    let gate = Gate::new();
+    upstream.fault(Rule::on(Kind::Blob, Fault::Gate(100_000, gate.clone())).path(&image.layer().digest));
+    let server = Server::mirroring(&upstream);
+    let mut command = process::command(BINARY);
+    command.args(["export", "app:1", "--output"]).arg(&file).arg("--data").arg(server.data());
+    let mut child = command.spawn().unwrap();
+    wait_until("the layer to be fetched", LONG, || upstream.count("GET", Kind::Blob) >= 2);
+    thread::sleep(Duration::from_millis(500));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(scratch::files(dir.path()), Vec::<PathBuf>::new());
+    gate.open();
+    upstream.heal();
+    written(&server, &file, &["app:1"]);
+    assert_eq!(scratch::files(dir.path()).len(), 1);
 }

@@ -42,7 +42,8 @@ The archive is an OCI image layout with docker's manifest.json beside it: `docke
 images import`, `skopeo copy docker-archive:FILE:NAME` and `oci-archive:FILE:TAG` read it (the latter finds an \
 image of docker's own media types only without :TAG, if it is the only one). A layer that several images share \
 is in it once. The running server reads the images, and fetches what is not here; every digest is verified while \
-it is written. A file appears under its name only when it is whole.
+it is written. A file appears under its name only when it is whole, and nothing stays of one that is not; a pipe or \
+a device is written to.
 
 Of an image for several platforms, the one of this machine is written, or the one that --platform names. With \
 `--platform all` the index is kept with all its platforms, and the image keeps its digest; `docker load` without \
