@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::support::{
     clients::{Docker, Skopeo},
     egress_trap::EgressTrap,
-    hash::{hex, sha256},
+    hash::{hex, sha256, sha512},
     images::{Blob, Format, Image},
     process::{self, CommandResult},
     release::Release,
@@ -341,4 +341,26 @@ fn a_killed_export_leaves_no_file() {
     upstream.heal();
     written(&server, &file, &["app:1"]);
     assert_eq!(scratch::files(dir.path()).len(), 1);
+}
+
+/// Digests of sha512 make names of more than 100 bytes.
+#[test]
+fn an_image_with_digests_of_sha512_goes_from_one_server_to_another() {
+    let (layer, (_dir, file)) = (Blob::noise(9960, 5000), target());
+    let layer = Blob { digest: sha512(&layer.bytes), ..layer };
+    let image = Image::of_layers(Format::Oci, std::slice::from_ref(&layer));
+    let (server, other) = (Setup::hosting().start(), Setup::hosting().start());
+    server.target().image("team/app", "1", &image);
+    written(&server, &file, &["team/app:1"]);
+    let name = format!("blobs/sha512/{}", hex(&layer.digest));
+    assert_eq!(entries(&fs::read(&file).unwrap())[&name], layer.bytes);
+    let mut list = process::command("tar");
+    list.arg("-tf").arg(&file);
+    let listed = process::run("tar", list, LONG).expect_success("tar").output;
+    assert!(listed.lines().any(|line| line == name), "{listed}");
+    let at = ["import", "--data", other.data().to_str().unwrap(), file.to_str().unwrap()];
+    entrepot(&at, &[]).expect_success("import");
+    let pulled = other.blob("team/app", &layer.digest).send();
+    assert_eq!((pulled.status, pulled.summary().digest), (200, sha256(&layer.bytes)));
+    assert_eq!(other.manifest("team/app", "1").send().summary().digest, image.digest());
 }

@@ -10,6 +10,8 @@ use super::exported_images::{ExportedImages, InvalidExport};
 use crate::oci::{Digest, Hasher};
 
 const BLOCK_BYTES: usize = 512;
+/// The longest name in a header.
+const NAME_BYTES: usize = 100;
 /// The document that lists the images. Its time is that of the export, since an import may need it: the upstreams' tags
 /// were so then.
 const INDEX: &str = "index.json";
@@ -117,7 +119,10 @@ impl<'a> ArchiveWriter<'a> {
 
     fn header(&mut self, name: &str, bytes: u64) -> Result<(), ArchiveError> {
         let mut header = tar::Header::new_gnu();
-        header.set_path(name)?;
+        if header.set_path(name).is_err() {
+            self.long_name(name)?;
+            header.set_path(name.get(..NAME_BYTES).unwrap_or_default())?;
+        }
         header.set_size(bytes);
         header.set_mode(0o644);
         if name == INDEX {
@@ -125,6 +130,21 @@ impl<'a> ArchiveWriter<'a> {
         }
         header.set_cksum();
         self.put(header.as_bytes())
+    }
+
+    /// Writes a name that is too long for a header, as the entry of GNU tar that is about the next one. Names of sha512 are
+    /// so long.
+    fn long_name(&mut self, name: &str) -> Result<(), ArchiveError> {
+        let name = [name.as_bytes(), &[0]].concat();
+        let mut header = tar::Header::new_gnu();
+        header.set_path("././@LongLink")?;
+        header.set_entry_type(tar::EntryType::GNULongName);
+        header.set_size(name.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        self.put(header.as_bytes())?;
+        self.put(&name)?;
+        self.pad(name.len() as u64)
     }
 
     fn pad(&mut self, bytes: u64) -> Result<(), ArchiveError> {
