@@ -284,6 +284,49 @@ fn a_pushed_image_without_a_namespace_is_found_by_its_name() {
     assert_eq!(index["manifests"][0]["annotations"]["io.containerd.image.name"], "docker.io/library/app:2");
 }
 
+/// Digests of sha512 make names of more than 100 bytes.
+#[test]
+fn an_image_with_digests_of_sha512_goes_from_one_server_to_another() {
+    let (layer, (_dir, file)) = (Blob::noise(9960, 5000), target());
+    let layer = Blob { digest: sha512(&layer.bytes), ..layer };
+    let image = Image::of_layers(Format::Oci, std::slice::from_ref(&layer));
+    let (server, other) = (Setup::hosting().start(), Setup::hosting().start());
+    server.target().image("team/app", "1", &image);
+    written(&server, &file, &["team/app:1"]);
+    let name = format!("blobs/sha512/{}", hex(&layer.digest));
+    assert_eq!(entries(&fs::read(&file).unwrap())[&name], layer.bytes);
+    let mut list = process::command("tar");
+    list.arg("-tf").arg(&file);
+    let listed = process::run("tar", list, LONG).expect_success("tar").output;
+    assert!(listed.lines().any(|line| line == name), "{listed}");
+    let at = ["import", "--data", other.data().to_str().unwrap(), file.to_str().unwrap()];
+    entrepot(&at, &[]).expect_success("import");
+    let pulled = other.blob("team/app", &layer.digest).send();
+    assert_eq!((pulled.status, pulled.summary().digest), (200, sha256(&layer.bytes)));
+    assert_eq!(other.manifest("team/app", "1").send().summary().digest, image.digest());
+}
+
+/// A tag that the upstream did not confirm is as of an unknown time.
+#[test]
+fn an_export_of_stale_tags_does_not_say_that_they_are_of_now() {
+    let (upstream, image, (_dir, file)) = (Upstream::plain(), Image::single(Format::Oci, 9970), target());
+    upstream.add("library/app", "1", &image);
+    let server = Setup::mirroring(&upstream.url()).freshness("100ms").start();
+    let time = || {
+        let bytes = fs::read(&file).unwrap();
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let mut entries = archive.entries().unwrap().map(Result::unwrap);
+        let index = entries.find(|entry| entry.path().unwrap() == Path::new("index.json")).unwrap();
+        index.header().mtime().unwrap()
+    };
+    written(&server, &file, &["app:1"]);
+    assert_ne!(time(), 0);
+    upstream.stop();
+    thread::sleep(Duration::from_millis(500));
+    written(&server, &file, &["app:1"]);
+    assert_eq!(time(), 0);
+}
+
 /// A pipe, a device and a link are written to, not replaced.
 #[test]
 fn what_is_no_file_is_written_to() {
@@ -341,26 +384,4 @@ fn a_killed_export_leaves_no_file() {
     upstream.heal();
     written(&server, &file, &["app:1"]);
     assert_eq!(scratch::files(dir.path()).len(), 1);
-}
-
-/// Digests of sha512 make names of more than 100 bytes.
-#[test]
-fn an_image_with_digests_of_sha512_goes_from_one_server_to_another() {
-    let (layer, (_dir, file)) = (Blob::noise(9960, 5000), target());
-    let layer = Blob { digest: sha512(&layer.bytes), ..layer };
-    let image = Image::of_layers(Format::Oci, std::slice::from_ref(&layer));
-    let (server, other) = (Setup::hosting().start(), Setup::hosting().start());
-    server.target().image("team/app", "1", &image);
-    written(&server, &file, &["team/app:1"]);
-    let name = format!("blobs/sha512/{}", hex(&layer.digest));
-    assert_eq!(entries(&fs::read(&file).unwrap())[&name], layer.bytes);
-    let mut list = process::command("tar");
-    list.arg("-tf").arg(&file);
-    let listed = process::run("tar", list, LONG).expect_success("tar").output;
-    assert!(listed.lines().any(|line| line == name), "{listed}");
-    let at = ["import", "--data", other.data().to_str().unwrap(), file.to_str().unwrap()];
-    entrepot(&at, &[]).expect_success("import");
-    let pulled = other.blob("team/app", &layer.digest).send();
-    assert_eq!((pulled.status, pulled.summary().digest), (200, sha256(&layer.bytes)));
-    assert_eq!(other.manifest("team/app", "1").send().summary().digest, image.digest());
 }

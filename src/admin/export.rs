@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     oci::{ByteRange, Digest, PlatformSelection, Repository},
-    registry::{Blob, Error, ImageContent, ImageError, Registry, StoredManifest},
+    registry::{Blob, CacheStatus, Error, ImageContent, ImageError, Registry, StoredManifest},
 };
 
 /// The most blobs that are opened ahead of the one that is sent, and with it fetched.
@@ -122,10 +122,11 @@ async fn content(
 ) -> Result<ExportImage, ImageError> {
     let (repository, reference) = address?;
     let content = registry.image_content(&repository, &reference, platforms).await?;
+    let stale = content.manifests.iter().any(|(_, status)| matches!(status, CacheStatus::Stale { .. }));
     let blobs = content.blobs.iter().map(|blob| blob.digest).collect();
     let manifests = manifests(content, platforms);
     let top = manifests.first().ok_or_else(|| ImageError::Unknown(repository.clone()))?;
-    let message = ExportedImage::new(&repository, &reference, top);
+    let message = ExportedImage::new(&repository, &reference, top, stale);
     Ok(ExportImage { message, repository, manifests, blobs })
 }
 

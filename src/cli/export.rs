@@ -5,7 +5,7 @@ mod archive_writer;
 mod exported_images;
 
 use std::{
-    io::{IsTerminal, Write, stdout},
+    io::{IsTerminal, Write, stderr, stdout},
     path::PathBuf,
 };
 
@@ -16,6 +16,7 @@ use super::{
     ConfigOptions, Failure,
     client::{self, Received},
     image_list::ImageArguments,
+    print_line,
     report::size,
 };
 use crate::{
@@ -73,7 +74,7 @@ pub(super) fn run(io: &Blocking, options: ExportOptions) -> Result<(), Failure> 
             let mut file = ArchiveFile::create(io, &path).map_err(Failure::failed)?;
             let bytes = receive(&mut file)?;
             file.publish(io).map_err(Failure::failed)?;
-            let _ = writeln!(std::io::stderr(), "wrote {} to {}", size(bytes), path.display());
+            print_line(&mut stderr(), &format!("wrote {} to {}", size(bytes), path.display()));
             Ok(())
         }
     }
@@ -106,5 +107,9 @@ fn write_archive(
         }
         Received::Chunk(bytes) => writer.take(bytes).map_err(Failure::failed),
     })?;
-    writer.write_head(&mut images).and_then(|()| writer.finish()).map_err(Failure::failed)
+    let written = writer.write_head(&mut images).and_then(|()| writer.finish()).map_err(Failure::failed)?;
+    for image in images.stale() {
+        print_line(&mut stderr(), &format!("entrepot: {image}: the upstream cannot be asked whether it has moved"));
+    }
+    Ok(written)
 }

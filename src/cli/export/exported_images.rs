@@ -83,6 +83,11 @@ impl ExportedImages {
         Ok(())
     }
 
+    /// Returns the names of the images whose tags the upstream did not confirm.
+    pub(super) fn stale(&self) -> impl Iterator<Item = &str> {
+        self.images.iter().filter(|image| image.stale).map(|image| image.image.as_str())
+    }
+
     /// Returns the bytes of all manifests.
     pub(super) fn manifests(&self) -> impl Iterator<Item = (&Digest, &Vec<u8>)> {
         self.manifests.iter()
