@@ -11,6 +11,9 @@ use self::{
 };
 use super::{Digest, MANIFEST_TYPES, MediaType, Platform, media_type};
 
+/// The longest manifest that an archive may have for the cache of an upstream.
+pub const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+
 /// A reference to content: the fields of image-spec `descriptor.md` that a registry uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
