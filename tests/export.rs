@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, FileTimes},
     io::Read as _,
+    os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
     process::Stdio,
     thread,
@@ -15,13 +16,14 @@ use serde_json::Value;
 use crate::support::{
     clients::{Docker, Skopeo},
     egress_trap::EgressTrap,
-    hash::{hex, sha256},
+    hash::{hex, sha256, sha512},
     images::{Blob, Format, Image},
     process::{self, CommandResult},
     release::Release,
     scratch,
     server::{BINARY, Server, Setup, entrepot},
-    upstream::{Cut, Fault, Kind, Rule, Upstream},
+    upstream::{Cut, Fault, Gate, Kind, Rule, Upstream},
+    wait_until,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -259,4 +261,127 @@ fn a_pushed_image_is_exported() {
     assert_eq!(docker[0]["Config"], format!("blobs/sha256/{}", hex(&image.config)));
     let refused = entrepot(&["export", "--data", dir.path().to_str().unwrap(), "app", "-o", "/dev/null"], &[]);
     assert!(refused.output.contains("start one with `entrepot serve"), "{}", refused.output);
+}
+
+/// A pushed image whose name has no slash is not taken for the Hub's.
+#[test]
+fn a_pushed_image_without_a_namespace_is_found_by_its_name() {
+    let (image, (_dir, file)) = (Image::single(Format::Oci, 9950), target());
+    let (upstream, hosting) = (Upstream::plain(), Setup::hosting().start());
+    hosting.target().image("app", "1", &image);
+    written(&hosting, &file, &["app:1"]);
+    assert_eq!(json(&entries(&fs::read(&file).unwrap()), "manifest.json")[0]["RepoTags"][0], "app:1");
+    let both = Setup::both(&upstream.url()).hosted("[app]").start();
+    both.target().image("app", "1", &image);
+    let refused = export(&both, &["--output", file.to_str().unwrap(), "app:1"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.output);
+    assert!(refused.output.contains("write localhost/app"), "{}", refused.output);
+    written(&both, &file, &["localhost/app:1"]);
+    upstream.add("library/app", "2", &Image::single(Format::Oci, 9951));
+    both.target().image("app", "2", &image);
+    written(&both, &file, &["app:2"]);
+    let index = json(&entries(&fs::read(&file).unwrap()), "index.json");
+    assert_eq!(index["manifests"][0]["annotations"]["io.containerd.image.name"], "docker.io/library/app:2");
+}
+
+/// Digests of sha512 make names of more than 100 bytes.
+#[test]
+fn an_image_with_digests_of_sha512_goes_from_one_server_to_another() {
+    let (layer, (_dir, file)) = (Blob::noise(9960, 5000), target());
+    let layer = Blob { digest: sha512(&layer.bytes), ..layer };
+    let image = Image::of_layers(Format::Oci, std::slice::from_ref(&layer));
+    let (server, other) = (Setup::hosting().start(), Setup::hosting().start());
+    server.target().image("team/app", "1", &image);
+    written(&server, &file, &["team/app:1"]);
+    let name = format!("blobs/sha512/{}", hex(&layer.digest));
+    assert_eq!(entries(&fs::read(&file).unwrap())[&name], layer.bytes);
+    let mut list = process::command("tar");
+    list.arg("-tf").arg(&file);
+    let listed = process::run("tar", list, LONG).expect_success("tar").output;
+    assert!(listed.lines().any(|line| line == name), "{listed}");
+    let at = ["import", "--data", other.data().to_str().unwrap(), file.to_str().unwrap()];
+    entrepot(&at, &[]).expect_success("import");
+    let pulled = other.blob("team/app", &layer.digest).send();
+    assert_eq!((pulled.status, pulled.summary().digest), (200, sha256(&layer.bytes)));
+    assert_eq!(other.manifest("team/app", "1").send().summary().digest, image.digest());
+}
+
+/// A tag that the upstream did not confirm is as of an unknown time.
+#[test]
+fn an_export_of_stale_tags_does_not_say_that_they_are_of_now() {
+    let (upstream, image, (_dir, file)) = (Upstream::plain(), Image::single(Format::Oci, 9970), target());
+    upstream.add("library/app", "1", &image);
+    let server = Setup::mirroring(&upstream.url()).freshness("100ms").start();
+    let time = || {
+        let bytes = fs::read(&file).unwrap();
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let mut entries = archive.entries().unwrap().map(Result::unwrap);
+        let index = entries.find(|entry| entry.path().unwrap() == Path::new("index.json")).unwrap();
+        index.header().mtime().unwrap()
+    };
+    written(&server, &file, &["app:1"]);
+    assert_ne!(time(), 0);
+    upstream.stop();
+    thread::sleep(Duration::from_millis(500));
+    written(&server, &file, &["app:1"]);
+    assert_eq!(time(), 0);
+}
+
+/// A pipe, a device and a link are written to, not replaced.
+#[test]
+fn what_is_no_file_is_written_to() {
+    let (upstream, image, (dir, file)) = (Upstream::plain(), Image::single(Format::Oci, 9980), target());
+    upstream.add("library/app", "1", &image);
+    let server = Server::mirroring(&upstream);
+    let (fifo, link, null) = (dir.path().join("fifo"), dir.path().join("link"), dir.path().join("null"));
+    process::run(
+        "mkfifo",
+        {
+            let mut command = process::command("mkfifo");
+            command.arg(&fifo);
+            command
+        },
+        LONG,
+    );
+    let reading = {
+        let fifo = fifo.clone();
+        thread::spawn(move || fs::read(fifo).unwrap())
+    };
+    written(&server, &fifo, &["app:1"]);
+    assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
+    written(&server, &file, &["app:1"]);
+    assert_eq!(entries(&reading.join().unwrap()), entries(&fs::read(&file).unwrap()));
+    std::os::unix::fs::symlink("/dev/null", &null).unwrap();
+    fs::write(dir.path().join("linked"), b"before").unwrap();
+    std::os::unix::fs::symlink("linked", &link).unwrap();
+    for path in [&null, &link] {
+        written(&server, path, &["app:1"]);
+        assert!(fs::symlink_metadata(path).unwrap().is_symlink(), "{}", path.display());
+    }
+    assert_eq!(entries(&fs::read(dir.path().join("linked")).unwrap()), entries(&fs::read(&file).unwrap()));
+    let refused = export(&server, &["--output", dir.path().to_str().unwrap(), "app:1"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.output.contains("directory"), "{}", refused.output);
+}
+
+/// A command that is killed leaves nothing.
+#[test]
+fn a_killed_export_leaves_no_file() {
+    let (upstream, image, (dir, file)) = (Upstream::plain(), Image::of_size(Format::Oci, 9990, 400_000), target());
+    upstream.add("library/app", "1", &image);
+    let gate = Gate::new();
+    upstream.fault(Rule::on(Kind::Blob, Fault::Gate(100_000, gate.clone())).path(&image.layer().digest));
+    let server = Server::mirroring(&upstream);
+    let mut command = process::command(BINARY);
+    command.args(["export", "app:1", "--output"]).arg(&file).arg("--data").arg(server.data());
+    let mut child = command.spawn().unwrap();
+    wait_until("the layer to be fetched", LONG, || upstream.count("GET", Kind::Blob) >= 2);
+    thread::sleep(Duration::from_millis(500));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(scratch::files(dir.path()), Vec::<PathBuf>::new());
+    gate.open();
+    upstream.heal();
+    written(&server, &file, &["app:1"]);
+    assert_eq!(scratch::files(dir.path()).len(), 1);
 }

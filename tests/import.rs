@@ -1,6 +1,14 @@
 //! `entrepot import`: an archive's images are in the cache of their upstream, or pushed, or not there at all.
 
-use std::{fs, io::Write as _, path::Path, process::Stdio, thread, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::Path,
+    process::Stdio,
+    thread,
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -52,7 +60,7 @@ fn an_image_of_an_upstream_goes_into_its_cache() {
     let (_dir, file) = archive(&image, "linux/amd64");
     let (server, upstream) = cut_off();
     let imported = import(&server, &[&file]).expect_success("import");
-    assert!(imported.output.starts_with("imported docker.io/library/app:1 into the cache: "), "{}", imported.output);
+    assert!(imported.output.contains("\nimported docker.io/library/app:1 into the cache: "), "{}", imported.output);
     let top = server.manifest("library/app", "1").send();
     assert!(top.status == 200 && cache_status(&top).contains("fwd=stale"), "{}", cache_status(&top));
     let docker = Docker::start(server.url(), &trap, Release::Installed);
@@ -94,7 +102,7 @@ fn an_image_of_no_upstream_is_pushed() {
     let (mut server, _upstream) = cut_off();
     let (file, foreign) = (file.to_str().unwrap(), dir.path().join("foreign.tar"));
     let imported = import(&server, &[file]).expect_success("import");
-    assert!(imported.output.starts_with("imported team/app:1 as pushed: "), "{}", imported.output);
+    assert!(imported.output.contains("\nimported team/app:1 as pushed: "), "{}", imported.output);
     import(&server, &[file, "--as", "team/renamed:2"]).expect_success("import --as");
     server.kill9();
     server.restart();
@@ -158,11 +166,11 @@ fn a_damaged_archive_is_refused_as_a_whole() {
         assert_eq!(scratch::files(&server.data().join("docker")), before);
     };
     // In the last layer, in the middle, in the head, and where an entry begins.
-    for length in [whole.len() - 2000, whole.len() / 2, 530] {
+    for length in [whole.len() - 2000, whole.len() / 2, 530, 512 * 2] {
         refused(&whole[..length], "it is truncated");
     }
-    refused(&whole[..512 * 2], "it has no manifest.json");
-    refused(b"", "it has no manifest.json");
+    refused(&[0; 512 * 2], "it has no manifest.json");
+    refused(b"", "it has no images");
     refused(&[&[0x1f, 0x8b][..], &whole].concat(), "it is compressed");
     let mut changed = whole.clone();
     let layer = image.layer();
@@ -183,7 +191,7 @@ fn an_image_without_room_is_refused_with_the_figures() {
     let server = Setup::both(&upstream.url()).hosted("[team/**]").quota("24MiB").start();
     for arguments in [&[other.to_str().unwrap()][..], &[other.to_str().unwrap(), "--as", "team/app"]] {
         let refused = import(&server, arguments);
-        assert_eq!((refused.status.code(), refused.output.lines().count()), (Some(1), 2), "{}", refused.output);
+        assert_eq!((refused.status.code(), refused.output.lines().count()), (Some(1), 3), "{}", refused.output);
         assert!(
             refused.output.contains("storage.") && refused.output.contains("1 of 1 images are not imported"),
             "{}",
@@ -195,4 +203,107 @@ fn an_image_without_room_is_refused_with_the_figures() {
     wait_until("the session to go", Duration::from_secs(20), || sessions() == 0);
     let nobody = entrepot(&["import", "--data", dir.path().to_str().unwrap(), other.to_str().unwrap()], &[]);
     assert!(nobody.output.contains("start one with `entrepot serve"), "{}", nobody.output);
+}
+
+/// An archive brings nothing of an upstream that the operator does not let be mirrored.
+#[test]
+fn an_archive_is_bound_by_the_rules_of_the_upstream() {
+    let (upstream, image, dir) = (Upstream::plain(), Image::single(Format::Oci, 10_060), scratch::dir("archive"));
+    ["team/app", "team/secret", "other/app"].iter().for_each(|name| upstream.add(name, "1", &image));
+    let file = dir.path().join("images.tar");
+    let names = ["team/app:1", "team/secret:1", "other/app:1"];
+    export(&Server::mirroring(&upstream), &file, &names);
+    let section = format!("{{docker.io: {{url: '{}', allow: ['team/**'], deny: [team/secret]}}}}", upstream.url());
+    upstream.stop();
+    let server = Setup::bare().variable("REGISTRY_PROXY_UPSTREAMS", &section).start();
+    let imported = import(&server, &[file.to_str().unwrap()]);
+    assert_eq!(imported.status.code(), Some(1), "{}", imported.output);
+    assert!(imported.output.contains("2 of 3 images are not imported"), "{}", imported.output);
+    let status = |name: &str| server.manifest(name, "1").send().status;
+    assert_eq!(["team/app", "team/secret", "other/app"].map(status), [200, 403, 403]);
+    let files = scratch::files(server.data());
+    let has = |name: &str| files.iter().any(|file| file.to_str().unwrap().contains(name));
+    assert_eq!(["team/app", "team/secret", "other/app"].map(has), [true, false, false]);
+}
+
+/// A link whose bytes are gone does not count as the blob.
+#[test]
+fn bytes_that_are_gone_are_sent_again() {
+    let (image, dir) = (Image::of_size(Format::Docker, 10_070, 100_000), scratch::dir("archive"));
+    let file = dir.path().join("docker.tar");
+    image.write_archive(&file, "app:1");
+    let mut server = Setup::hosting().start();
+    let arguments = [file.to_str().unwrap(), "--as", "team/app:1"];
+    import(&server, &arguments).expect_success("import");
+    server.kill9();
+    let hex = image.layer().digest.split(':').next_back().unwrap();
+    let blob = server.data().join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]));
+    fs::remove_file(blob).unwrap();
+    server.restart();
+    let again = import(&server, &arguments).expect_success("import again");
+    assert!(!again.output.contains(" 0 B sent"), "{}", again.output);
+    let manifest: Value = server.manifest("team/app", "1").send().json();
+    let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+    assert_eq!(server.blob("team/app", layer).send().summary().digest, image.layer().digest);
+}
+
+/// A terminal shows bars, anything else a line at the beginning and the end of each image.
+#[test]
+fn progress_is_shown() {
+    let (dir, file) = (scratch::dir("large"), scratch::dir("archive"));
+    let image = Image::of_layers(Format::Docker, &[Blob::window(11, 30 << 20)]);
+    let file = file.path().join("docker.tar");
+    image.write_archive(&file, "app:1");
+    let server = Setup::hosting().data_at(dir.path()).start();
+    let program = format!("{BINARY} import --data {} {} --as team/app:1", server.data().display(), file.display());
+    let mut terminal = process::command("script");
+    terminal.args(["--quiet", "--return", "--command", &program, "/dev/null"]).env("TERM", "xterm");
+    let shown = process::run("import at a terminal", terminal, Duration::from_secs(60));
+    let shown = shown.expect_success("import at a terminal").output;
+    for part in ["verifying", "team/app:1", "left", "B/s", "imported team/app:1 as pushed: ", "\u{1b}["] {
+        assert!(shown.contains(part), "no {part:?} in {shown}");
+    }
+    let lines = import(&server, &[file.to_str().unwrap(), "--as", "team/app:2"]).expect_success("import").output;
+    let lines: Vec<_> = lines.lines().collect();
+    assert_eq!(lines[0], "importing team/app:2");
+    assert!(lines[1].starts_with("imported team/app:2 as pushed: 0 B sent"), "{lines:?}");
+}
+
+/// A server that this user may not reach is not an absent one.
+#[test]
+fn a_server_of_another_user_is_not_taken_for_none() {
+    let (server, dir) = (Setup::hosting().start(), scratch::dir("other"));
+    let asked = |arguments: &[&str]| {
+        let mut command = process::command("setpriv");
+        // Without its capabilities, root cannot read other users' files either.
+        command.args(["--bounding-set=-dac_override,-dac_read_search", "--", BINARY]).args(arguments);
+        command.args(["--data"]).arg(server.data());
+        let refused = process::run("entrepot", command, Duration::from_secs(20));
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}: {}", refused.output);
+        assert!(
+            refused.output.contains("run this as root or as the server's user"),
+            "{arguments:?}: {}",
+            refused.output
+        );
+        assert_eq!(refused.output.lines().count(), 1, "{}", refused.output);
+    };
+    let file = dir.path().join("images.tar");
+    Image::single(Format::Oci, 10_080).write_archive(&file, "app:1");
+    let commands: [&[&str]; 5] = [
+        &["import", file.to_str().unwrap()],
+        &["export", "team/app:1", "--output", "/dev/null"],
+        &["warm", "team/app:1"],
+        &["gc"],
+        &["du"],
+    ];
+    let own = |path: &Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        chown(path, Some(65534), Some(65534)).unwrap();
+    };
+    own(&server.data().join("entrepot.sock"), 0o600);
+    commands.iter().for_each(|arguments| asked(arguments));
+    own(&server.data().join("entrepot.lock"), 0o600);
+    commands.iter().for_each(|arguments| asked(arguments));
+    own(server.data(), 0o700);
+    commands.iter().for_each(|arguments| asked(arguments));
 }

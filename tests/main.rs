@@ -15,6 +15,7 @@ mod access_outside;
 mod access_spelling;
 mod access_tokens;
 mod api;
+mod archives;
 mod audit;
 mod bad_input;
 mod clients;

@@ -6,13 +6,15 @@ use std::{ops::ControlFlow, time::Duration};
 use super::{AdminRequest, AdminResponse};
 use crate::registry::{Collection, Error, Maintenance, Mode, VERIFY_SHARDS, Verification};
 
-/// The defaults for values that a request omits.
+/// The values that requests omit.
 #[derive(Clone, Copy, Debug)]
 pub struct Defaults {
     /// The grace period of garbage collection.
     pub grace: Duration,
     /// The read rate of verification, in bytes per second.
     pub rate: u64,
+    /// The longest manifest that may be pushed, in bytes; `None` for any.
+    pub longest_manifest: Option<u64>,
 }
 
 /// Executes a request, and returns the last response. Blocks until it is done. `send` takes the other responses, and

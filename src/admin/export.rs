@@ -3,25 +3,21 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
     AdminResponse,
     answers::{Answers, ClientGone},
     image_messages::ExportedImage,
-    images::{Address, ImagesRequest},
+    images::{Address, ImagesRequest, MAX_CONCURRENT_IMAGES},
 };
 use crate::{
-    lanes::{Blocking, Lane},
     oci::{ByteRange, Digest, PlatformSelection, Repository},
-    registry::{Blob, Error, ImageContent, ImageError, ReadSlice, Registry, StoredManifest},
+    registry::{Blob, CacheStatus, Error, ImageContent, ImageError, Registry, StoredManifest},
 };
 
 /// The most blobs that are opened ahead of the one that is sent, and with it fetched.
 const BLOBS_AHEAD: usize = 3;
-/// The most images whose manifests are fetched at once.
-const MAX_CONCURRENT_IMAGES: usize = 3;
 /// The most bytes of a message.
 const MAX_CHUNK_BYTES: u64 = 256 << 10;
 
@@ -38,14 +34,6 @@ enum ExportError {
         digest: Digest,
         /// The reason.
         error: Error,
-    },
-    /// The disk failed while a blob was read.
-    #[error("{digest} cannot be read: {error}")]
-    Read {
-        /// The blob.
-        digest: Digest,
-        /// The reason.
-        error: std::io::Error,
     },
     /// Nobody receives it.
     #[error(transparent)]
@@ -134,10 +122,11 @@ async fn content(
 ) -> Result<ExportImage, ImageError> {
     let (repository, reference) = address?;
     let content = registry.image_content(&repository, &reference, platforms).await?;
+    let stale = content.manifests.iter().any(|(_, status)| matches!(status, CacheStatus::Stale { .. }));
     let blobs = content.blobs.iter().map(|blob| blob.digest).collect();
     let manifests = manifests(content, platforms);
     let top = manifests.first().ok_or_else(|| ImageError::Unknown(repository.clone()))?;
-    let message = ExportedImage::new(&repository, &reference, top);
+    let message = ExportedImage::new(&repository, &reference, top, stale);
     Ok(ExportImage { message, repository, manifests, blobs })
 }
 
@@ -162,18 +151,7 @@ async fn send(registry: &Registry, digest: &Digest, blob: &Blob, answers: &Answe
     answers.queue(blob_begun(digest, blob.size, false)).await;
     let mut reader = blob.read(ByteRange { start: 0, end: blob.size });
     let failed = |error| ExportError::Blob { digest: *digest, error };
-    while let Some(slice) = reader.next().await.map_err(failed)? {
-        let bytes = match slice {
-            ReadSlice::Bytes(bytes) => bytes,
-            ReadSlice::File { file, until } => {
-                let (at, mut buffer) = (reader.at(), vec![0; chunk_length(until - reader.at())]);
-                let read = move |io: &Blocking| file.read_exact_at(io, &mut buffer, at).map(|()| buffer);
-                let read = registry.lanes().run(Lane::Read, read).await.map_err(|_| failed(Error::Panicked))?;
-                let read = read.map_err(|error| ExportError::Read { digest: *digest, error })?;
-                reader.advance(read.len() as u64);
-                Bytes::from(read)
-            }
-        };
+    while let Some(bytes) = reader.next_bytes(registry.lanes(), chunk_length(u64::MAX)).await.map_err(failed)? {
         answers.queue_chunk(bytes).await?;
     }
     Ok(())

@@ -65,17 +65,20 @@ pub struct ExportedImage {
     pub digest: String,
     /// Its type.
     pub media_type: String,
+    /// True if the upstream could not confirm that the tag still names it.
+    #[serde(default)]
+    pub stale: bool,
 }
 
 impl ExportedImage {
     /// A digest in the name is that of `top`: an index is left out if one of its platforms is exported.
-    pub(super) fn new(repository: &Repository, reference: &Reference, top: &StoredManifest) -> Self {
+    pub(super) fn new(repository: &Repository, reference: &Reference, top: &StoredManifest, stale: bool) -> Self {
         let (image, tag) = match reference {
             Reference::Tag(tag) => (repository.image(reference), Some(tag.to_string())),
             Reference::Digest(_) => (repository.image(&Reference::Digest(top.digest)), None),
         };
         let (digest, media_type) = (top.digest.to_string(), top.media_type().to_string());
-        Self { image, tag, digest, media_type }
+        Self { image, tag, digest, media_type, stale }
     }
 }
 

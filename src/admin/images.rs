@@ -7,6 +7,9 @@ use crate::{
     registry::{ImageError, Registry},
 };
 
+/// The most images of a request that are fetched at once.
+pub(super) const MAX_CONCURRENT_IMAGES: usize = 3;
+
 /// The repository and the reference of an image.
 pub(super) type Address = (Repository, Reference);
 

@@ -3,6 +3,7 @@
 //! between.
 
 use std::{
+    collections::HashSet,
     io,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -20,7 +21,7 @@ use super::{
     image_messages::{BlobSize, ImportRequest},
 };
 use crate::{
-    oci::{Digest, InvalidDigest, InvalidName, InvalidTag, Repository, Tag},
+    oci::{Digest, InvalidDigest, InvalidName, InvalidTag, MAX_MANIFEST_BYTES, Repository, Tag},
     registry::{Error, ImportWriter, ManifestImport, Registry, StoreResult},
 };
 
@@ -28,8 +29,6 @@ use crate::{
 const READ_TIMEOUT: Duration = Duration::from_secs(600);
 /// The most bytes of one read.
 const CHUNK_BYTES: u64 = 256 << 10;
-/// The longest manifest.
-const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 
 /// The reason that an import ended early.
 #[derive(Debug, thiserror::Error)]
@@ -60,9 +59,26 @@ enum ImportError {
     /// The disk does not keep a manifest or a blob.
     #[error("{0} is not kept, for want of space: the server's log names the bound (storage.quota)")]
     NotKept(Digest),
-    /// There is no manifest, or one is too long.
-    #[error("no manifest, or one of more than 16 MiB")]
-    Manifest,
+    /// There is no manifest.
+    #[error("it has no manifest")]
+    NoManifest,
+    /// A manifest is too long.
+    #[error("manifest {digest} has {bytes} bytes, and may have {most} ({rule})")]
+    LongManifest {
+        /// The manifest.
+        digest: Digest,
+        /// Its length.
+        bytes: u64,
+        /// The longest one.
+        most: u64,
+        /// The bound's name.
+        rule: &'static str,
+    },
+    /// An index names manifests that are not in the archive.
+    #[error(
+        "the archive does not have all that the image names, such as {0}: write it for one platform or with all of them (--platform), or let platforms be missing (validation.manifests.indexes.platforms)"
+    )]
+    Incomplete(Digest),
 }
 
 /// Executes a request to import an image.
@@ -71,8 +87,9 @@ pub(super) async fn serve(
     request: &ImportRequest,
     content: &mut (impl AsyncRead + Unpin),
     answers: &Answers,
+    longest_manifest: Option<u64>,
 ) {
-    let imported = import(registry, request, content, answers).await;
+    let imported = import(registry, request, content, answers, longest_manifest).await;
     let last = imported.unwrap_or_else(|error| AdminResponse::Failed { message: error.to_string() });
     answers.queue(last).await;
 }
@@ -82,37 +99,38 @@ async fn import(
     request: &ImportRequest,
     content: &mut (impl AsyncRead + Unpin),
     answers: &Answers,
+    longest_manifest: Option<u64>,
 ) -> Result<AdminResponse, ImportError> {
     let tags = request.tags.iter().map(|tag| tag.parse()).collect::<Result<Vec<Tag>, _>>()?;
     let (blobs, manifests) = (sizes(&request.blobs)?, sizes(&request.manifests)?);
-    if manifests.iter().any(|(_, bytes)| *bytes > MAX_MANIFEST_BYTES) || manifests.is_empty() {
-        return Err(ImportError::Manifest);
-    }
-    let target = registry.import_target(request.domain.as_deref(), request.name.parse()?).await;
-    let repository = target.map_err(|error| match error {
-        Error::NotMirrored(domain) => ImportError::NotMirrored(domain),
-        error => error.into(),
-    })?;
-    if let (true, Some(domain)) = (request.made, &repository.domain) {
-        return Err(ImportError::Made(domain.to_string()));
-    }
+    let repository = target(registry, request).await?;
+    check_manifests(&manifests, &repository, longest_manifest)?;
     let all: Vec<_> = blobs.iter().map(|(digest, _)| *digest).collect();
-    let missing = registry.import_missing(&repository, &all).await?;
-    let wanted = missing.iter().map(ToString::to_string).collect();
+    let missing: HashSet<_> = registry.import_missing(&repository, &all).await?.into_iter().collect();
+    let wanted = all.iter().filter(|digest| missing.contains(digest)).map(ToString::to_string).collect();
     answers.queue(AdminResponse::ImportWanted { blobs: wanted }).await;
-    let mut sent = 0;
-    for (digest, bytes) in blobs.iter().filter(|(digest, _)| missing.contains(digest)) {
+    let (mut sent, mut present) = (0, 0_u64);
+    for (digest, bytes) in &blobs {
+        if !missing.contains(digest) {
+            present = present.saturating_add(*bytes);
+            continue;
+        }
         let writer = registry.import_blob(&repository, *digest, *bytes).await?;
         receive(writer, *bytes, content).await?;
         sent += bytes;
     }
     let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(request.at)).unwrap_or(SystemTime::UNIX_EPOCH);
     for (place, (digest, bytes)) in (1..).zip(&manifests) {
-        let document = read(content, *bytes).await?;
+        let document = read_document(content, *bytes).await?;
         let tags = if place == manifests.len() { tags.clone() } else { Vec::new() };
         let import = ManifestImport { digest: *digest, bytes: document, tags, at };
-        if registry.import_manifest(&repository, import).await? != StoreResult::Stored {
-            return Err(ImportError::NotKept(*digest));
+        match registry.import_manifest(&repository, import).await {
+            Ok(StoreResult::Stored) => {}
+            Ok(_) => return Err(ImportError::NotKept(*digest)),
+            Err(Error::ManifestBlobUnknown(unknown)) => {
+                return Err(ImportError::Incomplete(unknown.first().copied().unwrap_or(*digest)));
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     if repository.domain.is_some() {
@@ -120,9 +138,38 @@ async fn import(
         let lost = registry.import_missing(&repository, &all).await?;
         lost.first().map_or(Ok(()), |digest| Err(ImportError::NotKept(*digest)))?;
     }
-    let present = blobs.iter().map(|(_, bytes)| bytes).sum::<u64>() - sent;
     tracing::info!(%repository, sent, present, "image imported");
     Ok(imported(&repository, sent, present))
+}
+
+/// Returns the repository that an image goes to.
+async fn target(registry: &Arc<Registry>, request: &ImportRequest) -> Result<Repository, ImportError> {
+    let target = registry.import_target(request.domain.as_deref(), request.name.parse()?).await;
+    let repository = target.map_err(|error| match error {
+        Error::NotMirrored(domain) => ImportError::NotMirrored(domain),
+        error => error.into(),
+    })?;
+    match &repository.domain {
+        Some(domain) if request.made => Err(ImportError::Made(domain.to_string())),
+        _ => Ok(repository),
+    }
+}
+
+/// Checks the lengths of the manifests: those of a hosted image may be as long as pushed ones.
+fn check_manifests(
+    manifests: &[(Digest, u64)],
+    repository: &Repository,
+    longest_manifest: Option<u64>,
+) -> Result<(), ImportError> {
+    let (most, rule) = match &repository.domain {
+        Some(_) => (MAX_MANIFEST_BYTES, "in an archive"),
+        None => (longest_manifest.unwrap_or(u64::MAX), "http.limits.manifest"),
+    };
+    match manifests.iter().find(|(_, bytes)| *bytes > most) {
+        _ if manifests.is_empty() => Err(ImportError::NoManifest),
+        Some((digest, bytes)) => Err(ImportError::LongManifest { digest: *digest, bytes: *bytes, most, rule }),
+        None => Ok(()),
+    }
 }
 
 fn imported(repository: &Repository, sent: u64, present: u64) -> AdminResponse {
@@ -155,6 +202,16 @@ async fn receive(
         }
     }
     Ok(writer.commit().await?)
+}
+
+/// Receives a manifest. Its memory grows with what arrives.
+async fn read_document(content: &mut (impl AsyncRead + Unpin), bytes: u64) -> io::Result<Bytes> {
+    let mut document = Vec::new();
+    let read = timeout(READ_TIMEOUT, content.take(bytes).read_to_end(&mut document)).await;
+    match read.map_err(|_| io::ErrorKind::TimedOut)?? as u64 {
+        read if read == bytes => Ok(document.into()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 async fn read(content: &mut (impl AsyncRead + Unpin), bytes: u64) -> io::Result<Bytes> {

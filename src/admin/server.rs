@@ -146,7 +146,9 @@ async fn execute(
         AdminRequest::Export { images, platforms } => {
             return export::serve(&registry, images, platforms, answers).await;
         }
-        AdminRequest::Import(import) => return import::serve(&registry, import, content, &answers).await,
+        AdminRequest::Import(import) => {
+            return import::serve(&registry, import, content, &answers, defaults.longest_manifest).await;
+        }
         _ => {}
     }
     let lanes = registry.lanes().clone();

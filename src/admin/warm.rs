@@ -11,15 +11,12 @@ use super::{
     AdminResponse,
     answers::Answers,
     image_messages::{BlobSize, ImageResult},
-    images::{Address, ImagesRequest},
+    images::{Address, ImagesRequest, MAX_CONCURRENT_IMAGES},
 };
 use crate::{
     oci::PlatformSelection,
     registry::{ImageError, Registry, WarmEvent, WarmImage},
 };
-
-/// The most images that are warmed at once.
-const MAX_CONCURRENT_IMAGES: usize = 3;
 
 /// A request to warm images.
 pub(super) struct Warming<'a> {

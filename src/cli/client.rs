@@ -2,7 +2,7 @@
 //! there is none.
 
 use std::{
-    io::{BufRead, BufReader, BufWriter, Read as _, Write},
+    io::{self, BufRead, BufReader, BufWriter, Read as _, Write},
     ops::ControlFlow,
     os::unix::net::UnixStream,
     path::Path,
@@ -125,14 +125,26 @@ fn next(reading: &mut impl BufRead) -> Result<AdminResponse, Failure> {
     }
 }
 
+/// Checks that a server uses the volume, and that this user may ask it.
+///
+/// # Errors
+/// [`Failure`] if not.
+pub(super) fn check(io: &Blocking, config: &config::StorageConfig) -> Result<(), Failure> {
+    let root = running(io, config)?;
+    admin::connect(io, root).map(drop).map_err(|error| unanswered(root, &error))
+}
+
 /// Returns the directory of the running server.
 ///
 /// # Errors
-/// [`Failure`] if no server uses the volume.
-pub(super) fn running<'a>(io: &Blocking, config: &'a config::StorageConfig) -> Result<&'a Path, Failure> {
+/// [`Failure`] if no server uses the volume, or that cannot be determined.
+fn running<'a>(io: &Blocking, config: &'a config::StorageConfig) -> Result<&'a Path, Failure> {
     let root = config.rootdirectory.value();
-    let is_in_use = std::fs::metadata(root).is_ok_and(|found| found.is_dir())
-        && Storage::is_in_use(io, root).map_err(Failure::failed)?;
+    let is_in_use = match std::fs::metadata(root) {
+        Ok(found) => found.is_dir() && is_in_use(io, root)?,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(denied(root, &error)),
+        Err(_) => false,
+    };
     if !is_in_use {
         let at = root.display();
         let message =
@@ -140,6 +152,18 @@ pub(super) fn running<'a>(io: &Blocking, config: &'a config::StorageConfig) -> R
         return Err(Failure::failed(message));
     }
     Ok(root)
+}
+
+fn is_in_use(io: &Blocking, root: &Path) -> Result<bool, Failure> {
+    Storage::is_in_use(io, root).map_err(|error| match error.is_permission_denied() {
+        true => denied(root, &error),
+        false => Failure::failed(error),
+    })
+}
+
+/// The failure of a user without the right to ask a server, or to see whether there is one.
+fn denied(root: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::failed(format!("{}: {error}: run this as root or as the server's user", root.display()))
 }
 
 fn conclude(last: AdminResponse, show: &mut impl FnMut(&AdminResponse)) -> Result<AdminResponse, Failure> {
@@ -161,9 +185,10 @@ pub(super) fn perform(
     match std::fs::metadata(root.value()) {
         Ok(found) if found.is_dir() => {}
         Ok(_) => return Err(Failure::usage(root.error("a directory"))),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(denied(root.value(), &error)),
         Err(error) => return Err(Failure::usage(root.error(format!("a directory that is there ({error})")))),
     }
-    let last = match Storage::is_in_use(io, root.value()).map_err(Failure::failed)? {
+    let last = match is_in_use(io, root.value())? {
         true => ask(io, root.value(), request, &mut show)?,
         false => alone(io, config, request, &mut show).map_err(Failure::failed)?,
     };
@@ -188,16 +213,20 @@ fn ask(
 
 /// Connects to the server and sends the request.
 fn send(io: &Blocking, root: &Path, request: &AdminRequest) -> Result<UnixStream, Failure> {
-    let unanswered = |error: &dyn std::fmt::Display| {
-        Failure::failed(format!(
-            "{} is in use by a process that cannot be asked: {error}; nothing was looked at, nothing removed",
-            root.display()
-        ))
-    };
-    let mut stream = admin::connect(io, root).map_err(|error| unanswered(&error))?;
+    let mut stream = admin::connect(io, root).map_err(|error| unanswered(root, &error))?;
     let line = serde_json::to_string(request).map_err(Failure::failed)?;
-    stream.write_all(format!("{line}\n").as_bytes()).map_err(|error| unanswered(&error))?;
+    stream.write_all(format!("{line}\n").as_bytes()).map_err(|error| unanswered(root, &error))?;
     Ok(stream)
+}
+
+fn unanswered(root: &Path, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return denied(root, error);
+    }
+    Failure::failed(format!(
+        "{} is in use by a process that cannot be asked: {error}; nothing was looked at, nothing removed",
+        root.display()
+    ))
 }
 
 fn alone(
@@ -210,7 +239,7 @@ fn alone(
     let storage = Storage::open(io, config.rootdirectory.value(), volume::limits(config))?;
     let index = Index::open(&storage.index_dir());
     let volume = Volume::new(storage, index, config.pinned.value().clone(), Metrics::new()?.into(), Lanes::new()?);
-    let defaults = Defaults { grace: Duration::ZERO, rate: u64::MAX };
+    let defaults = Defaults { grace: Duration::ZERO, rate: u64::MAX, longest_manifest: None };
     let last = admin::dispatch(request, &volume.maintenance(io), defaults, |answer| {
         show(&answer);
         ControlFlow::Continue(())

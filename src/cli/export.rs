@@ -5,7 +5,7 @@ mod archive_writer;
 mod exported_images;
 
 use std::{
-    io::{IsTerminal, Write, stdout},
+    io::{IsTerminal, Write, stderr, stdout},
     path::PathBuf,
 };
 
@@ -16,6 +16,7 @@ use super::{
     ConfigOptions, Failure,
     client::{self, Received},
     image_list::ImageArguments,
+    print_line,
     report::size,
 };
 use crate::{
@@ -42,7 +43,8 @@ The archive is an OCI image layout with docker's manifest.json beside it: `docke
 images import`, `skopeo copy docker-archive:FILE:NAME` and `oci-archive:FILE:TAG` read it (the latter finds an \
 image of docker's own media types only without :TAG, if it is the only one). A layer that several images share \
 is in it once. The running server reads the images, and fetches what is not here; every digest is verified while \
-it is written. A file appears under its name only when it is whole.
+it is written. A file appears under its name only when it is whole, and nothing stays of one that is not; a pipe or \
+a device is written to.
 
 Of an image for several platforms, the one of this machine is written, or the one that --platform names. With \
 `--platform all` the index is kept with all its platforms, and the image keeps its digest; `docker load` without \
@@ -72,7 +74,7 @@ pub(super) fn run(io: &Blocking, options: ExportOptions) -> Result<(), Failure> 
             let mut file = ArchiveFile::create(io, &path).map_err(Failure::failed)?;
             let bytes = receive(&mut file)?;
             file.publish(io).map_err(Failure::failed)?;
-            let _ = writeln!(std::io::stderr(), "wrote {} to {}", size(bytes), path.display());
+            print_line(&mut stderr(), &format!("wrote {} to {}", size(bytes), path.display()));
             Ok(())
         }
     }
@@ -105,5 +107,9 @@ fn write_archive(
         }
         Received::Chunk(bytes) => writer.take(bytes).map_err(Failure::failed),
     })?;
-    writer.write_head(&mut images).and_then(|()| writer.finish()).map_err(Failure::failed)
+    let written = writer.write_head(&mut images).and_then(|()| writer.finish()).map_err(Failure::failed)?;
+    for image in images.stale() {
+        print_line(&mut stderr(), &format!("entrepot: {image}: the upstream cannot be asked whether it has moved"));
+    }
+    Ok(written)
 }

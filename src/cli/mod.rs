@@ -2,6 +2,7 @@
 //! server and starts background jobs.
 
 mod access;
+mod bar_style;
 mod bounds;
 mod client;
 mod completions;

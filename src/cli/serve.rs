@@ -142,7 +142,8 @@ fn open_admin_socket(
     let opened = opened
         .inspect_err(|error| tracing::warn!(%error, "admin socket not opened; commands such as `entrepot gc` cannot reach this server"))
         .ok()?;
-    let defaults = Defaults { grace: *config.gc.grace, rate: *config.verify.rate };
+    let defaults =
+        Defaults { grace: *config.gc.grace, rate: *config.verify.rate, longest_manifest: *config.http.limits.manifest };
     let acceptor = opened.acceptor(registry, defaults, background.handle());
     supervisor.supervise(MaintenanceJob::Commands, move || acceptor.clone().run());
     Some(opened)

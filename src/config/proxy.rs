@@ -215,6 +215,9 @@ impl ProxyConfig {
         if self.username.is_some() || self.password.is_some() {
             return Err(self.remoteurl.error("a URL without a user, since proxy.username names one"));
         }
+        if self.exec.is_some() {
+            return Err(self.remoteurl.error("a URL without a user, since proxy.exec.command prints an account"));
+        }
         let origin = || self.remoteurl.origin().clone();
         self.username =
             Setting::new(&PROXY_USERNAME, Some(username.clone()).filter(|name| !name.is_empty()), &username, origin());

@@ -127,12 +127,32 @@ impl UpstreamConfig {
             self.accounts = accounts;
         }
         self.exec = helper(root, &UPSTREAM_EXEC_COMMAND, &UPSTREAM_EXEC_LIFETIME)?.or(self.exec);
-        if self.exec.is_some() && !self.accounts.is_empty() {
-            return Err(username.error("no account beside exec.command, which prints one"));
-        }
+        self.check_exec(root, &username, &url)?;
         self.set_connection(root)?;
         self.set_rules(root)?;
         Ok(Some(self))
+    }
+
+    /// Checks that no account stands beside a credential helper. The error names the key that the account is from.
+    fn check_exec(
+        &self,
+        root: &Node,
+        username: &Setting<Option<String>>,
+        url: &Setting<Option<Url>>,
+    ) -> Result<(), Error> {
+        const EXPECTED: &str = "no account beside exec.command, which prints one";
+        let (true, Some(first)) = (self.exec.is_some(), self.accounts.first()) else { return Ok(()) };
+        if username.is_some() {
+            return Err(username.error(EXPECTED));
+        }
+        if let Some(node) = root.get(UPSTREAM_ACCOUNTS.path).filter(|node| !node.is_empty()) {
+            return Err(Error::value(&UPSTREAM_ACCOUNTS, &node.origin, &first.username, EXPECTED));
+        }
+        if url.as_ref().and_then(account::of_url).is_some() {
+            return Err(url.error(EXPECTED));
+        }
+        let command = Setting::read_optional(root, &UPSTREAM_EXEC_COMMAND, |text| Some(PathBuf::from(text)))?;
+        Err(command.error("no command beside proxy.username, which is an account"))
     }
 
     fn set_connection(&mut self, root: &Node) -> Result<(), Error> {

@@ -44,7 +44,7 @@ pub(super) fn variable(origin: &Origin, text: &str) -> Result<Node, Error> {
 /// Parses the only document of a text. `at` maps a line to an origin.
 fn read(text: &str, at: &dyn Fn(usize) -> Origin) -> Result<Node, Error> {
     let mut documents = yaml::documents(text, LIMITS).map_err(|error| form(&error, at))?.into_iter();
-    let first = documents.next().map(|document| node(document.root, at));
+    let first = documents.next().map(|document| node(&document.root, at));
     match documents.next() {
         None => Ok(first.unwrap_or_else(|| Node { value: Value::Null, origin: at(1) })),
         Some(second) => {
@@ -62,13 +62,13 @@ fn form(error: &YamlError, at: &dyn Fn(usize) -> Origin) -> Error {
     Error::Form { origin: at(error.line()), problem }
 }
 
-fn node(parsed: YamlNode, at: &dyn Fn(usize) -> Origin) -> Node {
-    let value = match parsed.value {
+fn node(parsed: &YamlNode, at: &dyn Fn(usize) -> Origin) -> Node {
+    let value = match &parsed.value {
         YamlValue::Null => Value::Null,
-        YamlValue::Text(text) => Value::Text(text),
-        YamlValue::List(items) => Value::List(items.into_iter().map(|item| node(item, at)).collect()),
+        YamlValue::Text(text) => Value::Text(text.clone()),
+        YamlValue::List(items) => Value::List(items.iter().map(|item| node(item, at)).collect()),
         YamlValue::Map(entries) => {
-            Value::Map(entries.into_iter().map(|(name, entry)| (name, node(entry, at))).collect())
+            Value::Map(entries.iter().map(|(name, entry)| (name.clone(), node(entry, at))).collect())
         }
     };
     Node { value, origin: at(parsed.line) }

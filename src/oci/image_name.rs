@@ -5,13 +5,14 @@ use std::{fmt, str::FromStr};
 
 use super::{Digest, Domain, InvalidDigest, InvalidDomain, InvalidName, InvalidTag, Reference, RepositoryName, Tag};
 
-/// A name of an image, such as `nginx`, `ghcr.io/org/app:1` or `redis:7@sha256:…`. It is displayed with its namespace and
-/// its tag, and with its registry only if it was given one: `library/nginx:latest`.
+/// A name of an image, such as `nginx`, `ghcr.io/org/app:1` or `redis:7@sha256:…`. It is displayed with its namespace, with
+/// its tag or digest, and with its registry only if it was given one: `library/nginx:latest`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageName {
-    /// The registry; `None` if the name has none. Docker Hub is meant then, or a hosted repository of this name.
+    /// The registry; `None` if the name has none.
     pub domain: Option<Domain>,
-    /// The repository's name within the registry.
+    /// The repository's name within the registry. Without a registry and without a slash, it is the Hub's: `nginx` becomes
+    /// `library/nginx`. A hosted `nginx` is `localhost/nginx`.
     pub name: RepositoryName,
     /// The tag, if it has one.
     pub tag: Option<Tag>,
@@ -37,6 +38,13 @@ pub enum InvalidImageName {
 }
 
 impl ImageName {
+    /// Returns the name without the namespace of the Hub's official images, if it has that and no registry: a hosted
+    /// repository may be meant.
+    #[must_use]
+    pub fn without_namespace(&self) -> Option<RepositoryName> {
+        self.name.without_namespace().filter(|_| self.domain.is_none())
+    }
+
     /// Returns the reference of the manifest: the digest, the tag, or `latest`.
     #[must_use]
     pub fn reference(&self) -> Reference {
@@ -115,6 +123,13 @@ mod tests {
             assert_eq!(full(short), long, "{short}");
             assert_eq!(full(long), long, "{long}");
         }
+    }
+
+    #[test]
+    fn a_name_without_a_registry_may_be_one_without_a_namespace() {
+        let short = |text: &str| text.parse::<ImageName>().unwrap().without_namespace().map(|name| name.to_string());
+        assert_eq!((short("app:1").as_deref(), short("library/app").as_deref()), (Some("app"), Some("app")));
+        assert_eq!((short("team/app"), short("docker.io/app"), short("localhost/app")), (None, None, None));
     }
 
     #[test]

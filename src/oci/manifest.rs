@@ -9,7 +9,10 @@ use self::{
     json::Parsed,
     wire::{Wire, WireDescriptor, WirePlatform},
 };
-use super::{Digest, MediaType, Platform, media_type};
+use super::{Digest, MANIFEST_TYPES, MediaType, Platform, media_type};
+
+/// The longest manifest that an archive may have for the cache of an upstream.
+pub const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 
 /// A reference to content: the fields of image-spec `descriptor.md` that a registry uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,14 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// Returns whether an entry of an index is a manifest: by its type, or because it has none. It may also be a blob, as
+    /// in BuildKit's caches.
+    #[must_use]
+    pub fn is_manifest(&self) -> bool {
+        let media_type = self.media_type.as_str();
+        media_type.is_empty() || MANIFEST_TYPES.contains(&media_type) || self.media_type.is_schema1()
+    }
+
     fn heap(&self) -> usize {
         let urls: usize = self.urls.iter().map(|url| size_of::<String>() + url.len()).sum();
         let platform = self.platform.as_ref().map_or(0, |platform| {
@@ -218,6 +229,21 @@ mod tests {
         assert_eq!(manifest.blobs.iter().map(|d| d.size).collect::<Vec<_>>(), [1, 5]);
         assert_eq!(manifest.subject, Some(Digest::sha256(b"c")));
         assert!(manifest.is_image());
+    }
+
+    #[test]
+    fn an_entry_of_an_index_is_a_manifest_by_its_type_or_without_one() {
+        let is_manifest = |media_type: &str| {
+            let digest = Digest::sha256(b"m");
+            let entry = format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":1}}"#);
+            let index = format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#);
+            Manifest::parse(index.as_bytes()).unwrap().manifests[0].is_manifest()
+        };
+        for media_type in MANIFEST_TYPES.into_iter().chain(["", "application/vnd.docker.distribution.manifest.v1+json"])
+        {
+            assert!(is_manifest(media_type), "{media_type}");
+        }
+        assert!(!is_manifest("application/vnd.oci.image.layer.v1.tar+gzip"));
     }
 
     #[test]

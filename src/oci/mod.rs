@@ -26,7 +26,7 @@ pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
 pub use domain::{Domain, InvalidDomain};
 pub use error_code::ErrorCode;
 pub use image_name::{ImageName, InvalidImageName};
-pub use manifest::{Descriptor, InvalidManifest, Manifest};
+pub use manifest::{Descriptor, InvalidManifest, MAX_MANIFEST_BYTES, Manifest};
 pub use media_type::{MANIFEST_TYPES, MediaType};
 pub use name::{InvalidName, RepositoryName};
 pub use pattern::{InvalidPattern, NamePattern};

@@ -36,6 +36,12 @@ impl RepositoryName {
         self.0.starts_with(OFFICIAL)
     }
 
+    /// Returns the name of one of the Hub's official images without their namespace.
+    #[must_use]
+    pub fn without_namespace(&self) -> Option<Self> {
+        self.0.strip_prefix(OFFICIAL)?.parse().ok()
+    }
+
     /// The name, without a domain.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -1,4 +1,5 @@
-//! The platform of an image: image-spec `image-index.md`, `platform`, with Go's names for systems and architectures.
+//! The platform of an image: image-spec `image-index.md`, `platform`. Its names are those of Go (`GOOS`, `GOARCH`); the names
+//! that `uname` and Rust have for the usual architectures are translated.
 
 use std::{fmt, str::FromStr};
 

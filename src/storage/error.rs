@@ -50,6 +50,12 @@ impl Error {
         }
     }
 
+    /// Returns whether this process lacks a right.
+    #[must_use]
+    pub fn is_permission_denied(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Returns whether the device failed to read or write, which may succeed at the next attempt.
     #[must_use]
     pub fn is_io_failure(&self) -> bool {

@@ -10,14 +10,18 @@ use super::exported_images::{ExportedImages, InvalidExport};
 use crate::oci::{Digest, Hasher};
 
 const BLOCK_BYTES: usize = 512;
+/// The longest name in a header.
+const NAME_BYTES: usize = 100;
 /// The document that lists the images. Its time is that of the export, since an import may need it: the upstreams' tags
-/// were so then.
+/// were so then. It has none if an upstream did not confirm one of them.
 const INDEX: &str = "index.json";
 
 /// An archive under construction.
 pub(super) struct ArchiveWriter<'a> {
     to: &'a mut dyn Write,
     written: u64,
+    /// The time of the index.
+    time: u64,
     has_head: bool,
     entry: Option<Entry>,
 }
@@ -46,7 +50,7 @@ pub(super) enum ArchiveError {
 
 impl<'a> ArchiveWriter<'a> {
     pub(super) fn new(to: &'a mut dyn Write) -> Self {
-        Self { to, written: 0, has_head: false, entry: None }
+        Self { to, written: 0, time: 0, has_head: false, entry: None }
     }
 
     /// Writes what describes the images, and their manifests; once.
@@ -58,6 +62,7 @@ impl<'a> ArchiveWriter<'a> {
             return Ok(());
         }
         images.complete()?;
+        self.time = if images.stale().next().is_none() { now() } else { 0 };
         self.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         self.file(INDEX, images.index()?.to_string().as_bytes())?;
         self.file("manifest.json", images.docker_manifest()?.to_string().as_bytes())?;
@@ -117,14 +122,32 @@ impl<'a> ArchiveWriter<'a> {
 
     fn header(&mut self, name: &str, bytes: u64) -> Result<(), ArchiveError> {
         let mut header = tar::Header::new_gnu();
-        header.set_path(name)?;
+        if header.set_path(name).is_err() {
+            self.long_name(name)?;
+            header.set_path(name.get(..NAME_BYTES).unwrap_or_default())?;
+        }
         header.set_size(bytes);
         header.set_mode(0o644);
         if name == INDEX {
-            header.set_mtime(now());
+            header.set_mtime(self.time);
         }
         header.set_cksum();
         self.put(header.as_bytes())
+    }
+
+    /// Writes a name that is too long for a header, as the entry of GNU tar that is about the next one. Names of sha512 are
+    /// so long.
+    fn long_name(&mut self, name: &str) -> Result<(), ArchiveError> {
+        let name = [name.as_bytes(), &[0]].concat();
+        let mut header = tar::Header::new_gnu();
+        header.set_path("././@LongLink")?;
+        header.set_entry_type(tar::EntryType::GNULongName);
+        header.set_size(name.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        self.put(header.as_bytes())?;
+        self.put(&name)?;
+        self.pad(name.len() as u64)
     }
 
     fn pad(&mut self, bytes: u64) -> Result<(), ArchiveError> {

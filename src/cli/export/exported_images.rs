@@ -13,8 +13,6 @@ use crate::{
 /// The types of a configuration that docker can load.
 const CONFIG_TYPES: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
-/// The longest manifest that is kept in memory.
-const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 
 /// The images and the manifests received so far.
 #[derive(Default)]
@@ -51,12 +49,9 @@ impl ExportedImages {
     /// Begins a manifest of so many bytes.
     ///
     /// # Errors
-    /// [`Failure`] if it is too long, or the one before was not complete.
+    /// [`Failure`] if the one before was not complete.
     pub(super) fn begin_manifest(&mut self, digest: Digest, bytes: u64) -> Result<(), Failure> {
         self.complete().map_err(Failure::failed)?;
-        if bytes > MAX_MANIFEST_BYTES {
-            return Err(Failure::failed(InvalidExport::Manifest(digest.to_string())));
-        }
         self.receiving = Some((digest, bytes, Vec::new()));
         Ok(())
     }
@@ -81,6 +76,11 @@ impl ExportedImages {
         }
         self.manifests.insert(digest, bytes);
         Ok(())
+    }
+
+    /// Returns the names of the images whose tags the upstream did not confirm.
+    pub(super) fn stale(&self) -> impl Iterator<Item = &str> {
+        self.images.iter().filter(|image| image.stale).map(|image| image.image.as_str())
     }
 
     /// Returns the bytes of all manifests.

@@ -4,16 +4,20 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, Seek as _, Write},
-    os::unix::fs::{FileExt as _, MetadataExt as _},
+    os::unix::fs::FileExt as _,
     path::Path,
 };
 
+use super::import_progress::ImportProgress;
 use crate::{
     lanes::Blocking,
     oci::{Algorithm, Digest},
 };
 
+/// The document that lists the images of a layout.
+pub(super) const INDEX: &str = "index.json";
 const READ_BYTES: usize = 1 << 20;
+const BLOCK_BYTES: u64 = 512;
 /// The first bytes of compressed files: gzip, zstd, xz, bzip2.
 const COMPRESSED: [&[u8]; 4] = [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd], &[0xfd, 0x37, 0x7a], b"BZh"];
 /// The most links that lead to one file.
@@ -24,7 +28,16 @@ pub(super) struct Archive {
     file: File,
     entries: HashMap<String, Entry>,
     links: HashMap<String, String>,
-    time: u64,
+    times: Times,
+    progress: ImportProgress,
+}
+
+/// The times in an archive, in seconds since the epoch; 0 where it has none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    /// That of the list of images.
+    index: u64,
+    newest: u64,
 }
 
 /// A file in the archive.
@@ -49,6 +62,19 @@ pub(super) enum InvalidArchive {
     /// A file is missing.
     #[error("it has no {0}: it is truncated, or no archive of images")]
     Missing(String),
+    /// It has no images.
+    #[error("it has no images")]
+    NoImages,
+    /// A layer does not match the configuration.
+    #[error(
+        "{layer} is not what its configuration names, {diff_id}: it is damaged, or compressed by another program than gzip; make it anew"
+    )]
+    Layer {
+        /// Its name.
+        layer: String,
+        /// The digest of what it has to be unpacked.
+        diff_id: Digest,
+    },
     /// Bytes do not match their digest.
     #[error("the bytes of {0} do not match it: it is damaged; make it anew")]
     Damaged(Digest),
@@ -73,7 +99,7 @@ impl Archive {
     ///
     /// # Errors
     /// [`InvalidArchive`] if it is no tar, or ends too early.
-    pub(super) fn open(io: &Blocking, path: &Path) -> Result<Self, InvalidArchive> {
+    pub(super) fn open(io: &Blocking, path: &Path, progress: &ImportProgress) -> Result<Self, InvalidArchive> {
         let is_stdin = path.as_os_str() == "-";
         let file = if is_stdin { spool(io)? } else { File::open(path)? };
         let mut magic = [0; 4];
@@ -81,14 +107,18 @@ impl Archive {
         if COMPRESSED.iter().any(|first| magic[..length].starts_with(first)) {
             return Err(InvalidArchive::Compressed);
         }
-        let modified = if is_stdin { 0 } else { u64::try_from(file.metadata()?.mtime()).unwrap_or_default() };
-        let mut archive = Self { file, entries: HashMap::new(), links: HashMap::new(), time: modified };
+        let (entries, links, times) = Default::default();
+        let mut archive = Self { file, entries, links, times, progress: progress.clone() };
         archive.list()?;
         Ok(archive)
     }
 
     fn list(&mut self) -> Result<(), InvalidArchive> {
         let length = self.file.metadata()?.len();
+        if length == 0 {
+            return Err(InvalidArchive::NoImages);
+        }
+        let mut end = 0;
         let file = self.file.try_clone()?;
         for entry in tar::Archive::new(file).entries_with_seek()? {
             let entry = entry?;
@@ -97,8 +127,11 @@ impl Archive {
             if offset.checked_add(bytes).is_none_or(|end| end > length) {
                 return Err(InvalidArchive::Truncated);
             }
-            if name == "index.json" && entry.header().mtime().is_ok_and(|time| time > 0) {
-                self.time = entry.header().mtime()?;
+            end = offset + bytes.next_multiple_of(BLOCK_BYTES);
+            let time = entry.header().mtime().unwrap_or_default();
+            self.times.newest = self.times.newest.max(time);
+            if name == INDEX {
+                self.times.index = time;
             }
             let target = entry.link_name_bytes().map(|target| String::from_utf8_lossy(&target).into_owned());
             match (entry.header().entry_type(), target) {
@@ -110,12 +143,28 @@ impl Archive {
                 _ => {}
             }
         }
-        Ok(())
+        self.check_end(end)
     }
 
-    /// Returns the time at which the archive was made, in seconds since the epoch; 0 if it is unknown.
+    /// Checks that the blocks that end an archive follow its last file: one that is cut off before a file lacks them.
+    fn check_end(&self, end: u64) -> Result<(), InvalidArchive> {
+        let mut block = [1; BLOCK_BYTES as usize];
+        match self.file.read_exact_at(&mut block, end) {
+            Ok(()) if block.iter().all(|byte| *byte == 0) => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error.into()),
+            _ => Err(InvalidArchive::Truncated),
+        }
+    }
+
+    /// Returns the time at which the archive was made, in seconds since the epoch; 0 if it is unknown. The file's own time is
+    /// that of its last copy.
     pub(super) fn time(&self) -> u64 {
-        self.time
+        if self.times.index > 0 { self.times.index } else { self.times.newest }
+    }
+
+    /// Returns the bytes of all its files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.entries.values().fold(0, |sum, entry| sum.saturating_add(entry.bytes))
     }
 
     /// Returns whether there is a file of this name.
@@ -165,6 +214,7 @@ impl Archive {
             self.file.read_exact_at(&mut buffer[..length], offset + done)?;
             to.write_all(&buffer[..length])?;
             done += length as u64;
+            self.progress.advance(length as u64);
         }
         Ok(())
     }
@@ -189,7 +239,8 @@ impl Archive {
     }
 }
 
-struct Hashing(crate::oci::Hasher);
+/// Hashes what is written to it.
+pub(super) struct Hashing(pub(super) crate::oci::Hasher);
 
 impl Write for Hashing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -1,6 +1,9 @@
 //! The images of an archive: their names, manifests and blobs, and the bytes of these.
 
-use std::{collections::HashMap, io::Write};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Write,
+};
 
 use super::archive::{Archive, InvalidArchive};
 use crate::{
@@ -25,6 +28,12 @@ pub(super) struct ArchivedImage {
     /// Children first; the last one has the tag.
     pub(super) manifests: Vec<Digest>,
     pub(super) blobs: Vec<Digest>,
+    /// All of these.
+    pub(super) known: HashSet<Digest>,
+    /// The manifests that its indexes name.
+    pub(super) listed: usize,
+    /// Those of them that are not in the archive, or not with all their blobs.
+    pub(super) missing: usize,
     /// True if the archive had no manifest, so that one was made.
     pub(super) is_made: bool,
 }
@@ -32,8 +41,24 @@ pub(super) struct ArchivedImage {
 /// The bytes of a digest.
 enum Content {
     /// A file of the archive.
-    Entry(String, u64),
+    Entry(ArchivedFile),
     Made(Vec<u8>),
+}
+
+struct ArchivedFile {
+    name: String,
+    bytes: u64,
+    /// True if its digest was computed from its bytes.
+    is_hashed: bool,
+}
+
+/// The state of an image before a manifest was added to it.
+#[derive(Clone, Copy)]
+pub(super) struct ImageMark {
+    manifests: usize,
+    blobs: usize,
+    listed: usize,
+    missing: usize,
 }
 
 impl ArchivedImage {
@@ -52,9 +77,32 @@ impl ArchivedImage {
     }
 
     pub(super) fn add_blob(&mut self, digest: Digest) {
-        if !self.blobs.contains(&digest) {
+        if self.known.insert(digest) {
             self.blobs.push(digest);
         }
+    }
+
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.known.contains(digest)
+    }
+
+    pub(super) fn add_manifest(&mut self, digest: Digest) {
+        if self.known.insert(digest) {
+            self.manifests.push(digest);
+        }
+    }
+
+    pub(super) fn mark(&self) -> ImageMark {
+        let Self { manifests, blobs, listed, missing, .. } = self;
+        ImageMark { manifests: manifests.len(), blobs: blobs.len(), listed: *listed, missing: *missing }
+    }
+
+    /// Removes what was added since.
+    pub(super) fn reset(&mut self, to: ImageMark) {
+        for digest in self.manifests.drain(to.manifests..).chain(self.blobs.drain(to.blobs..)) {
+            self.known.remove(&digest);
+        }
+        (self.listed, self.missing) = (to.listed, to.missing);
     }
 }
 
@@ -65,7 +113,17 @@ impl ArchivedImages {
     /// [`InvalidArchive::Missing`] if it is not there.
     pub(super) fn add_entry(&mut self, archive: &Archive, digest: Digest, name: String) -> Result<(), InvalidArchive> {
         let bytes = archive.entry(&name)?.bytes;
-        self.contents.insert(digest, Content::Entry(name, bytes));
+        self.contents.insert(digest, Content::Entry(ArchivedFile { name, bytes, is_hashed: false }));
+        Ok(())
+    }
+
+    /// Adds a file by the digest that was computed from its bytes.
+    ///
+    /// # Errors
+    /// [`InvalidArchive::Missing`] if it is not there.
+    pub(super) fn add_hashed(&mut self, archive: &Archive, digest: Digest, name: String) -> Result<(), InvalidArchive> {
+        let bytes = archive.entry(&name)?.bytes;
+        self.contents.insert(digest, Content::Entry(ArchivedFile { name, bytes, is_hashed: true }));
         Ok(())
     }
 
@@ -89,16 +147,19 @@ impl ArchivedImages {
         Ok(())
     }
 
-    /// Checks that every image has a name, and every byte its digest.
+    /// Checks that there are images, that each has a name, and every byte its digest.
     ///
     /// # Errors
     /// [`InvalidArchive`] for the first one that has not.
     pub(super) fn verify(&self, io: &Blocking, archive: &Archive) -> Result<(), InvalidArchive> {
+        if self.images.is_empty() {
+            return Err(InvalidArchive::NoImages);
+        }
         if self.images.iter().any(|image| image.repository.is_none()) {
             return Err(InvalidArchive::Unnamed);
         }
         for (digest, content) in &self.contents {
-            if let Content::Entry(name, _) = content
+            if let Content::Entry(ArchivedFile { name, is_hashed: false, .. }) = content
                 && archive.digest(io, name, digest.algorithm())? != *digest
             {
                 return Err(InvalidArchive::Damaged(*digest));
@@ -110,7 +171,7 @@ impl ArchivedImages {
     /// Returns the length of a digest's bytes.
     pub(super) fn size(&self, digest: &Digest) -> u64 {
         match self.contents.get(digest) {
-            Some(Content::Entry(_, bytes)) => *bytes,
+            Some(Content::Entry(file)) => file.bytes,
             Some(Content::Made(document)) => document.len() as u64,
             None => 0,
         }
@@ -128,7 +189,7 @@ impl ArchivedImages {
         to: &mut dyn Write,
     ) -> Result<(), Failure> {
         match self.contents.get(digest) {
-            Some(Content::Entry(name, _)) => archive.copy(io, name, to).map_err(Failure::failed),
+            Some(Content::Entry(file)) => archive.copy(io, &file.name, to).map_err(Failure::failed),
             Some(Content::Made(document)) => to.write_all(document).map_err(Failure::failed),
             None => Ok(()),
         }

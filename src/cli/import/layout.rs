@@ -5,17 +5,14 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use super::{
-    archive::{Archive, InvalidArchive},
+    archive::{Archive, INDEX, InvalidArchive},
     archived_images::{ArchivedImage, ArchivedImages},
 };
 use crate::{
     lanes::Blocking,
-    oci::{Digest, ImageName, MANIFEST_TYPES, Manifest, Repository, Tag},
+    oci::{Digest, ImageName, Manifest, Repository, Tag},
 };
 
-/// The document that lists the images.
-pub(super) const INDEX: &str = "index.json";
-const MAX_DOCUMENT_BYTES: u64 = 16 << 20;
 /// The deepest nesting of indexes.
 const MAX_DEPTH: usize = 4;
 /// The annotations with an image's full name, and its tag or its full name.
@@ -33,58 +30,95 @@ struct LayoutEntry {
     annotations: HashMap<String, String>,
 }
 
-/// Reads the images of a layout.
+/// The manifests of an archive, as they are read.
+struct LayoutReader<'a> {
+    io: &'a Blocking,
+    archive: &'a Archive,
+    images: ArchivedImages,
+    /// The most bytes of a document.
+    most: u64,
+}
+
+/// Reads the images of a layout. A document may have `most` bytes.
 ///
 /// # Errors
 /// [`InvalidArchive`] if a document is malformed, or something is missing.
-pub(super) fn read(io: &Blocking, archive: &Archive) -> Result<ArchivedImages, InvalidArchive> {
+pub(super) fn read(io: &Blocking, archive: &Archive, most: u64) -> Result<ArchivedImages, InvalidArchive> {
     let malformed = |reason: String| InvalidArchive::Document { name: INDEX.to_owned(), reason };
-    let index = archive.read(io, INDEX, MAX_DOCUMENT_BYTES)?;
+    let index = archive.read(io, INDEX, most)?;
     let index: LayoutIndex = serde_json::from_slice(&index).map_err(|error| malformed(error.to_string()))?;
-    let mut images = ArchivedImages::default();
+    let mut reader = LayoutReader { io, archive, images: ArchivedImages::default(), most };
     for LayoutEntry { digest, annotations } in &index.manifests {
         let digest: Digest = digest.parse().map_err(|error| malformed(format!("{digest}: {error}")))?;
         let (repository, tag) = name(annotations).map_or((None, None), |(repository, tag)| (Some(repository), tag));
         let mut image = ArchivedImage { repository, tag, ..ArchivedImage::default() };
-        add(io, archive, &mut images, &mut image, digest, 0)?;
-        images.images.push(image);
+        reader.add(&mut image, digest, 0)?;
+        reader.images.images.push(image);
     }
-    Ok(images)
+    Ok(reader.images)
 }
 
-/// Adds a manifest after all that it names.
-fn add(
-    io: &Blocking,
-    archive: &Archive,
-    images: &mut ArchivedImages,
-    image: &mut ArchivedImage,
-    digest: Digest,
-    depth: usize,
-) -> Result<(), InvalidArchive> {
-    if image.manifests.contains(&digest) {
-        return Ok(());
-    }
-    let path = digest.layout_path();
-    let bytes = archive.read(io, &path, MAX_DOCUMENT_BYTES)?;
-    if !digest.matches(&bytes) {
-        return Err(InvalidArchive::Damaged(digest));
-    }
-    let malformed = |reason: String| InvalidArchive::Document { name: path.clone(), reason };
-    let manifest = Manifest::parse(&bytes).map_err(|error| malformed(error.to_string()))?;
-    if depth > MAX_DEPTH {
-        return Err(malformed("indexes are nested too deep".to_owned()));
-    }
-    for child in manifest.children().filter(|child| child.urls.is_empty()) {
-        if MANIFEST_TYPES.contains(&child.media_type.as_str()) {
-            add(io, archive, images, image, child.digest, depth + 1)?;
-        } else {
-            images.add_entry(archive, child.digest, child.digest.layout_path())?;
-            image.add_blob(child.digest);
+impl LayoutReader<'_> {
+    /// Adds a manifest after all that it names.
+    fn add(&mut self, image: &mut ArchivedImage, digest: Digest, depth: usize) -> Result<(), InvalidArchive> {
+        if image.has(&digest) {
+            return Ok(());
         }
+        let path = digest.layout_path();
+        let bytes = self.archive.read(self.io, &path, self.most)?;
+        if !digest.matches(&bytes) {
+            return Err(InvalidArchive::Damaged(digest));
+        }
+        let malformed = |reason: String| InvalidArchive::Document { name: path.clone(), reason };
+        let manifest = Manifest::parse(&bytes).map_err(|error| malformed(error.to_string()))?;
+        if depth > MAX_DEPTH {
+            return Err(malformed("indexes are nested too deep".to_owned()));
+        }
+        self.add_children(image, &manifest, depth)?;
+        for blob in manifest.blobs.iter().filter(|blob| blob.urls.is_empty()) {
+            self.add_blob(image, blob.digest)?;
+        }
+        self.images.add_hashed(self.archive, digest, path)?;
+        image.add_manifest(digest);
+        Ok(())
     }
-    images.add_entry(archive, digest, path)?;
-    image.manifests.push(digest);
-    Ok(())
+
+    /// Adds the entries of an index. An archive may have only some of its manifests, as `docker save` writes it of an image
+    /// that was pulled for one platform; without any, there is no image.
+    fn add_children(
+        &mut self,
+        image: &mut ArchivedImage,
+        index: &Manifest,
+        depth: usize,
+    ) -> Result<(), InvalidArchive> {
+        let (mut added, mut missing) = (0, None);
+        for child in index.manifests.iter().filter(|child| child.urls.is_empty()) {
+            if !child.is_manifest() {
+                self.add_blob(image, child.digest)?;
+                continue;
+            }
+            image.listed += 1;
+            let before = image.mark();
+            match self.add(image, child.digest, depth + 1) {
+                Ok(()) => added += 1,
+                Err(error @ InvalidArchive::Missing(_)) => {
+                    image.reset(before);
+                    image.missing += 1;
+                    missing.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        missing.filter(|_| added == 0).map_or(Ok(()), Err)
+    }
+
+    fn add_blob(&mut self, image: &mut ArchivedImage, digest: Digest) -> Result<(), InvalidArchive> {
+        if !image.has(&digest) {
+            self.images.add_entry(self.archive, digest, digest.layout_path())?;
+            image.add_blob(digest);
+        }
+        Ok(())
+    }
 }
 
 /// Returns the name in a descriptor's annotations. A bare word is a tag, and no name.

@@ -1,14 +1,17 @@
 //! Progress bars: one for all bytes, and one for each blob that is being fetched.
 
-use std::{collections::HashMap, io::stdout, time::Duration};
+use std::{collections::HashMap, io::stdout};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar};
 
-use crate::{admin::AdminResponse, cli::print_line};
+use crate::{
+    admin::AdminResponse,
+    cli::{
+        bar_style::{TICK, bar_style},
+        print_line,
+    },
+};
 
-/// A width that is too small for all of it cuts the end off.
-const TEMPLATE: &str = "{msg:18} {wide_bar} {bytes:>10} of {total_bytes:<10} {bytes_per_sec:>12} {eta:>4} left";
-const TICK: Duration = Duration::from_millis(250);
 /// The digits of a digest that are shown, as by docker.
 const SHORT_DIGEST: usize = 12;
 
@@ -25,15 +28,10 @@ pub(super) struct Bars {
 impl Default for Bars {
     fn default() -> Self {
         let screen = MultiProgress::new();
-        let total = screen.add(ProgressBar::new(0).with_style(style()).with_message("images"));
+        let total = screen.add(ProgressBar::new(0).with_style(bar_style()).with_message("images"));
         total.enable_steady_tick(TICK);
         Self { screen, total, under_way: HashMap::new(), blobs: HashMap::new() }
     }
-}
-
-/// Returns the style of all bars. A template that is malformed yields the library's own.
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
 
 impl Bars {
@@ -63,7 +61,7 @@ impl Bars {
         let bar = self.under_way.entry(digest.to_owned()).or_insert_with(|| {
             let hex = digest.split(':').next_back().unwrap_or_default();
             let name = hex.get(..SHORT_DIGEST).unwrap_or(hex).to_owned();
-            let bar = ProgressBar::new(of).with_style(style()).with_message(name);
+            let bar = ProgressBar::new(of).with_style(bar_style()).with_message(name);
             self.screen.insert_before(&self.total, bar)
         });
         bar.set_position(bytes);

@@ -133,6 +133,26 @@ fn a_contradiction_is_named() {
         ("proxy: {upstreams: {ghcr.io: {insecure: true, ca: /x}}}", "expected false beside ca"),
         ("proxy: {upstreams: {ghcr.io: {accounts: [{username: a}]}}}", "expected accounts such as"),
         (
+            "proxy: {upstreams: {ghcr.io: {exec: {command: h}, username: me, password: p}}}",
+            "proxy.upstreams.ghcr.io.username is \"me\"; expected no account beside exec.command",
+        ),
+        (
+            "proxy: {upstreams: {ghcr.io: {exec: {command: h}, accounts: [{username: me, password: p}]}}}",
+            "proxy.upstreams.ghcr.io.accounts is \"me\"; expected no account beside exec.command",
+        ),
+        (
+            "proxy: {upstreams: {ghcr.io: {exec: {command: h}, url: 'https://me:p@ghcr.io'}}}",
+            "proxy.upstreams.ghcr.io.url is \"https://***@ghcr.io\"; expected no account beside exec.command",
+        ),
+        (
+            "proxy: {username: me, password: p, upstreams: {docker.io: {exec: {command: h}}}}",
+            "proxy.upstreams.docker.io.exec.command is \"h\"; expected no command beside proxy.username",
+        ),
+        (
+            "proxy: {remoteurl: 'https://me:p@a.example', exec: {command: h}}",
+            "proxy.remoteurl is \"https://***@a.example\"; expected a URL without a user, since proxy.exec.command",
+        ),
+        (
             "proxy: {remoteurl: https://a.example, upstreams: {docker.io: {url: https://b.example}}}",
             "proxy.remoteurl is \"https://a.example\"; expected no value beside proxy.upstreams.docker.io.url",
         ),

@@ -16,9 +16,10 @@ use super::{
     range_fetch,
 };
 use crate::{
+    lanes::{Blocking, Lane, Lanes},
     oci::ByteRange,
     registry::{Error, store::access_tracker::ReadGuard},
-    storage::BlobFile,
+    storage::{self, BlobFile},
 };
 
 /// The interval at which a waiting reader checks the speed of its fill.
@@ -122,6 +123,25 @@ impl Reader {
                 Next::Passthrough(through) => self.feed = Feed::Passthrough(through),
             }
         }
+    }
+
+    /// Waits for the next bytes, of a file at most so many; `None` at the end of the range.
+    ///
+    /// # Errors
+    /// Those of [`Reader::next`], and [`Error::Storage`] if the file cannot be read.
+    pub async fn next_bytes(&mut self, lanes: &Lanes, most: usize) -> Result<Option<Bytes>, Error> {
+        let (file, until) = match self.next().await? {
+            None => return Ok(None),
+            Some(ReadSlice::Bytes(bytes)) => return Ok(Some(bytes)),
+            Some(ReadSlice::File { file, until }) => (file, until),
+        };
+        let at = self.at;
+        let mut buffer = vec![0; usize::try_from(until - at).unwrap_or(usize::MAX).min(most)];
+        let read = move |io: &Blocking| file.read_exact_at(io, &mut buffer, at).map(|()| buffer);
+        let read = lanes.run(Lane::Read, read).await.map_err(|_| Error::Panicked)?;
+        let read = read.map_err(|source| storage::Error::Io { path: "a blob's file".into(), source })?;
+        self.advance(read.len() as u64);
+        Ok(Some(read.into()))
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
 
 use crate::{
-    lanes::{Blocking, Lane, Lanes},
+    lanes::Lanes,
     oci::ByteRange,
     registry::{
         CacheStatus, Error, StoreResult,
@@ -14,11 +14,11 @@ use crate::{
             fill_handle::Fill,
             fill_source::FillSource,
             progress::{FillFailure, FillProgress},
-            reader::{ReadSlice, Reader},
+            reader::Reader,
         },
         store::{access_tracker::ReadGuard, blob_store::BlobBytes},
     },
-    storage::{self, BlobFile},
+    storage::BlobFile,
 };
 
 /// Blobs up to this many bytes are answered only after they are complete.
@@ -122,21 +122,9 @@ impl Blob {
         }
         let mut reader = self.read(ByteRange { start: 0, end: self.size });
         let mut bytes = BytesMut::new();
-        while let Some(slice) = reader.next().await? {
-            match slice {
-                ReadSlice::Bytes(more) => bytes.extend_from_slice(&more),
-                // The disk took the beginning.
-                ReadSlice::File { file, until } => {
-                    let at = reader.at();
-                    let mut piece = vec![0; usize::try_from(until - at).map_err(|_| Error::Panicked)?];
-                    let read = move |io: &Blocking| file.read_exact_at(io, &mut piece, at).map(|()| piece);
-                    let read = lanes.run(Lane::Read, read).await.map_err(|_| Error::Panicked)?;
-                    bytes.extend_from_slice(
-                        &read.map_err(|source| storage::Error::Io { path: "staging".into(), source })?,
-                    );
-                    reader.advance(until - at);
-                }
-            }
+        // The disk may have taken the beginning.
+        while let Some(more) = reader.next_bytes(lanes, usize::MAX).await? {
+            bytes.extend_from_slice(&more);
         }
         Ok(Self { content: BlobContent::Memory(bytes.freeze(), StoreResult::Nothing), ..self })
     }

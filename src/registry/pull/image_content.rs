@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     oci::{
-        Descriptor, Digest, ImageName, MANIFEST_TYPES, Manifest, NoImageForPlatform, PlatformSelection, Reference,
-        Repository,
+        Descriptor, Digest, Domain, ImageName, Manifest, NoImageForPlatform, PlatformSelection, Reference, Repository,
+        RepositoryName,
     },
     registry::{CacheStatus, Error, Registry, StoredManifest},
 };
@@ -32,6 +32,11 @@ pub enum ImageError {
     /// The repository has no such image, or the upstream does not show it to this server.
     #[error("there is no such image in {0}, or this server may not see it: check its name and tag")]
     Unknown(Repository),
+    /// The Hub has no such image, and a repository of this name was pushed here.
+    #[error(
+        "there is no such image in {0}, or this server may not see it; of the repository {1}, which was pushed here, write localhost/{1}"
+    )]
+    Pushed(Repository, RepositoryName),
     /// The image is not made for a wanted platform.
     #[error(transparent)]
     Platform(#[from] NoImageForPlatform),
@@ -68,14 +73,20 @@ impl ImageContent {
 
 impl Registry {
     /// Returns the repository and the reference that the name of an image addresses. A name without a registry
-    /// addresses what a request without `ns` does.
+    /// addresses what a request without `ns` does; if that is no upstream's, a name without a slash is not the Hub's.
     ///
     /// # Errors
     /// [`ImageError::NotMirrored`] if its registry is not configured, [`ImageError::Registry`] if the disk fails.
     pub async fn addressed(&self, image: &ImageName) -> Result<(Repository, Reference), ImageError> {
         let ns = image.domain.as_ref().map(ToString::to_string);
         match self.repository(image.name.clone(), ns.as_deref()).await {
-            Ok(repository) => Ok((repository, image.reference())),
+            Ok(repository) => {
+                let short = image.without_namespace().filter(|_| repository.domain.is_none());
+                match short.map(|name| Repository { domain: None, name }) {
+                    Some(short) if !self.is_here(&repository).await? => Ok((short, image.reference())),
+                    _ => Ok((repository, image.reference())),
+                }
+            }
             Err(Error::NotMirrored(domain)) => Err(ImageError::NotMirrored(domain)),
             Err(error) => Err(error.into()),
         }
@@ -96,13 +107,15 @@ impl Registry {
         let mut wanted = VecDeque::from([reference.clone()]);
         while let Some(reference) = wanted.pop_front() {
             let pulled = self.manifest(repository, &reference).await;
-            let (manifest, cache_status) = pulled.map_err(|error| ImageError::of(error, repository))?;
+            let (manifest, cache_status) = match pulled {
+                Ok(pulled) => pulled,
+                Err(error) => return Err(self.image_error(error, repository).await),
+            };
             if !content.known.insert(manifest.digest) {
                 continue;
             }
             for child in children(&manifest.manifest, platforms)? {
-                // An entry of an index may be a blob: BuildKit's caches are such indexes.
-                match is_manifest(child) {
+                match child.is_manifest() {
                     true => wanted.push_back(Reference::Digest(child.digest)),
                     false => content.add_blob(child),
                 }
@@ -114,14 +127,23 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// Returns the error for an image, with the name of a pushed one that may be meant.
+    async fn image_error(&self, error: Error, repository: &Repository) -> ImageError {
+        let error = ImageError::of(error, repository);
+        let hub = repository.domain.as_ref().is_some_and(|domain| *domain == Domain::docker_hub());
+        let name = repository.name.without_namespace();
+        let (ImageError::Unknown(_), true, Some(name)) = (&error, hub, name) else { return error };
+        match self.is_here(&Repository { domain: None, name: name.clone() }).await {
+            Ok(true) => ImageError::Pushed(repository.clone(), name),
+            _ => error,
+        }
+    }
+}
+
 fn children<'a>(
     manifest: &'a Manifest,
     platforms: &PlatformSelection,
 ) -> Result<Vec<&'a Descriptor>, NoImageForPlatform> {
     if manifest.manifests.is_empty() { Ok(Vec::new()) } else { platforms.select(manifest) }
-}
-
-fn is_manifest(child: &Descriptor) -> bool {
-    let media_type = child.media_type.as_str();
-    media_type.is_empty() || MANIFEST_TYPES.contains(&media_type) || child.media_type.is_schema1()
 }

@@ -19,7 +19,8 @@ use crate::{
     storage::{Durability, Purpose, Staged},
 };
 
-/// A blob that is being imported. Dropping it discards the bytes.
+/// A blob that is being imported. Dropped, a mirrored one discards its bytes; the upload session of a hosted one stays, with
+/// its bytes, until [`ImportWriter::abandon`] or the purge of old sessions removes it.
 pub struct ImportWriter {
     registry: Arc<Registry>,
     repository: Repository,
