@@ -148,9 +148,10 @@ fn a_slow_client_delays_no_other() {
 /// A fill whose only client left goes on to its end.
 #[test]
 fn a_fill_outlives_its_client() {
-    let blob = Blob::noise(8, 20 * MB);
+    // Too little to be split.
+    let blob = Blob::noise(8, 6 * MB);
     let (upstream, server) = mirrored(&blob);
-    upstream.fault(Rule::on(Kind::Blob, Fault::Bandwidth(20 * MB as u64)));
+    upstream.fault(Rule::on(Kind::Blob, Fault::Bandwidth(6 * MB as u64)));
     server.blob(REPOSITORY, &blob.digest).send().exactly(MB);
     wait_until("the fill", Duration::from_secs(20), || upstream.sent(Kind::Blob) == blob.len() as u64);
     fetches_right(&server, &blob);

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::{self, IoSlice},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
@@ -10,7 +11,10 @@ use std::{
     },
 };
 
-use rustix::fs::{Access, Mode, OFlags, access, open};
+use rustix::{
+    fs::{Access, Mode, OFlags, access, open},
+    io::{pwritev, retry_on_intr},
+};
 
 use super::blocks::{blocks, take_blocks};
 use super::{
@@ -20,6 +24,9 @@ use super::{
     upload_allocation::UploadAllocation,
 };
 use crate::lanes::Blocking;
+
+/// The most pieces of one system call (`IOV_MAX`).
+const MAX_PIECES: usize = 1024;
 
 /// Checks that files can be made in a staging folder, with an unnamed one. A full disk counts as success.
 pub(super) fn check_writable(staging: &Path) -> Result<(), Error> {
@@ -58,6 +65,20 @@ impl FileWriter {
     /// [`Error::Full`] if there is no room; the bytes written before stay readable.
     pub fn write_at(&self, _io: &Blocking, bytes: &[u8], offset: u64) -> Result<(), Error> {
         self.file.file().write_all_at(bytes, offset).map_err(Error::at(&self.path))
+    }
+
+    /// Writes the beginning of `pieces` at `offset` by one system call, and returns the number of bytes written, which is
+    /// not 0. The page cache keeps what is written at once in large pieces, which are cheaper to send.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if there is no room.
+    pub fn write_pieces_at(&self, _io: &Blocking, pieces: &[IoSlice<'_>], offset: u64) -> Result<usize, Error> {
+        let pieces = &pieces[..pieces.len().min(MAX_PIECES)];
+        let written = match retry_on_intr(|| pwritev(self.file.file(), pieces, offset)) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            written => written.map_err(io::Error::from),
+        };
+        written.map_err(Error::at(&self.path))
     }
 }
 

@@ -28,9 +28,6 @@ use crate::{
     http::settings::Settings,
 };
 
-/// The most unsent bytes in the kernel for one client. More would hold megabytes for each slow client, and chunks would
-/// count as read too early.
-const MAX_UNSENT_BYTES: u32 = 128 << 10;
 /// The time limit for the 503 to a refused connection; the constant below limits the concurrent ones.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_CONCURRENT_REFUSALS: usize = 64;
@@ -77,7 +74,7 @@ impl Acceptor {
         };
         self.tune(&stream);
         let (stream, protocol) = match &self.tls {
-            None => (ClientStream::Plain(stream), Protocol::Http1),
+            None => (ClientStream::plain(stream), Protocol::Http1),
             Some(tls) => {
                 let limit = self.limiter.limits.head_time.unwrap_or(HANDSHAKE_TIMEOUT);
                 let accepted = tls.accept(stream, limit).await;
@@ -107,7 +104,7 @@ impl Acceptor {
         let socket = SockRef::from(stream);
         // These options are optimizations; their failure is ignored.
         let _ = socket.set_tcp_nodelay(true);
-        let _ = socket.set_tcp_notsent_lowat(MAX_UNSENT_BYTES);
+        ClientStream::bound_unsent(stream);
         let _ = socket.set_tcp_user_timeout(self.limiter.limits.send_pause);
     }
 

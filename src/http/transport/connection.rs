@@ -23,6 +23,11 @@ use tokio::{
 
 use super::{connection_limit::Permit, file_sending::FileSlot, limiter::Limiter, timed_stream::ClientStream};
 
+/// A client that took a range of a file within this time gets more of the next one at once.
+const FAST_RANGE: Duration = Duration::from_millis(20);
+/// A client that took longer is slow.
+const SLOW_RANGE: Duration = Duration::from_millis(100);
+
 /// The longest time that a connection stays open without a request.
 pub(in crate::http) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// The library's idle timeout ends first, because it closes the connection cleanly.
@@ -225,7 +230,12 @@ impl Guarded {
             self.stuck = None;
             self.moved = Instant::now();
         }
-        self.written(cx, done)
+        if let Poll::Ready(Ok(took)) = &done
+            && !(FAST_RANGE..SLOW_RANGE).contains(took)
+        {
+            self.stream.set_fast(*took < FAST_RANGE);
+        }
+        self.written(cx, done).map_ok(|_| ())
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use crate::{metrics::LabelledCounter, storage::BlobFile};
@@ -24,6 +25,7 @@ struct Transfer {
     file: Arc<BlobFile>,
     rest: Range<u64>,
     sent: SentFromFiles,
+    began: Instant,
     /// The file was shorter than the range.
     is_short: bool,
     body: Waker,
@@ -35,13 +37,13 @@ impl FileSlot {
     }
 
     /// Sends by `send`, which gets the file, an offset and a length, and returns the number of bytes sent, until the
-    /// range ends or `send` has to wait.
+    /// range ends or `send` has to wait. Returns the time that the range took.
     pub(super) fn poll_send(
         &self,
         mut send: impl FnMut(&BlobFile, u64, u64) -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<Duration>> {
         let mut slot = self.0.borrow_mut();
-        let Some(transfer) = slot.as_mut() else { return Poll::Ready(Ok(())) };
+        let Some(transfer) = slot.as_mut() else { return Poll::Ready(Ok(Duration::ZERO)) };
         while transfer.goes_on() {
             let Range { start, end } = transfer.rest;
             match send(&transfer.file, start, end - start) {
@@ -55,7 +57,7 @@ impl FileSlot {
             }
         }
         transfer.body.wake_by_ref();
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(transfer.began.elapsed()))
     }
 }
 
@@ -91,7 +93,8 @@ impl Future for Sending<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut slot = self.slot.0.borrow_mut();
         if let Some((file, rest, sent)) = self.begin.take() {
-            *slot = Some(Transfer { file, rest, sent, is_short: false, body: cx.waker().clone() });
+            *slot =
+                Some(Transfer { file, rest, sent, began: Instant::now(), is_short: false, body: cx.waker().clone() });
         }
         match slot.as_mut() {
             Some(transfer) if transfer.goes_on() => {

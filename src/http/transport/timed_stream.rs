@@ -8,18 +8,53 @@ use std::{
 };
 
 use actix_web::rt::net::{TcpStream, UnixStream};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use crate::storage::BlobFile;
 
+/// The most unsent bytes in the kernel for one client. More would hold megabytes for each slow client, and chunks would
+/// count as read too early.
+const MAX_UNSENT_BYTES: u32 = 128 << 10;
+/// As [`MAX_UNSENT_BYTES`], for a fast client that is sent files: with few bytes in the kernel, each of its reads would
+/// wake this side up.
+const MAX_UNSENT_BYTES_OF_FILES: u32 = 4 << 20;
+
+/// A TCP connection, with the bound of its unsent bytes.
+pub(in crate::http) struct PlainStream {
+    stream: TcpStream,
+    is_fast: bool,
+}
+
 pub(in crate::http) enum ClientStream {
-    Plain(TcpStream),
+    Plain(PlainStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
 impl ClientStream {
+    /// Returns a stream without encryption.
+    pub(super) fn plain(stream: TcpStream) -> Self {
+        Self::Plain(PlainStream { stream, is_fast: false })
+    }
+
+    /// Bounds the unsent bytes of a new connection. This is an optimization; its failure is ignored.
+    pub(super) fn bound_unsent(stream: &TcpStream) {
+        let _ = SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT_BYTES);
+    }
+
+    /// Bounds the unsent bytes by the speed of the client.
+    pub(super) fn set_fast(&mut self, is_fast: bool) {
+        if let Self::Plain(plain) = self
+            && plain.is_fast != is_fast
+        {
+            plain.is_fast = is_fast;
+            let unsent = if is_fast { MAX_UNSENT_BYTES_OF_FILES } else { MAX_UNSENT_BYTES };
+            let _ = SockRef::from(&plain.stream).set_tcp_notsent_lowat(unsent);
+        }
+    }
+
     /// Returns whether bytes of files can be sent as they are.
     pub(super) fn sends_files(&self) -> bool {
         matches!(self, Self::Plain(_))
@@ -36,7 +71,9 @@ impl ClientStream {
         at: u64,
         count: u64,
     ) -> Poll<io::Result<usize>> {
-        let Self::Plain(stream) = self else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+        let Self::Plain(PlainStream { stream, .. }) = self else {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        };
         loop {
             ready!(stream.poll_write_ready(cx))?;
             match stream.try_io(Interest::WRITABLE, || file.send(stream.as_fd(), at, count)) {
@@ -51,7 +88,7 @@ impl ClientStream {
 macro_rules! each {
     ($stream:expr, $inner:ident => $call:expr) => {
         match $stream.get_mut() {
-            Self::Plain($inner) => $call,
+            Self::Plain(PlainStream { stream: $inner, .. }) => $call,
             Self::Tls($inner) => $call,
             Self::Unix($inner) => $call,
         }

@@ -1,6 +1,6 @@
 //! A writer that hashes the bytes it writes. One write runs on a lane while the next bytes arrive.
 
-use std::ops::DerefMut;
+use std::{io::IoSlice, ops::DerefMut};
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
@@ -27,6 +27,17 @@ pub(in crate::registry) struct HashState {
 impl HashState {
     pub(in crate::registry) fn new(hasher: Hasher) -> Self {
         Self { hasher, written: 0 }
+    }
+
+    /// Hashes the first bytes of `pieces`, which were written.
+    fn add(&mut self, pieces: &[IoSlice<'_>], written: usize) {
+        let mut left = written;
+        for piece in pieces {
+            let bytes = &piece[..piece.len().min(left)];
+            self.hasher.update(bytes);
+            left -= bytes.len();
+        }
+        self.written += written as u64;
     }
 }
 
@@ -57,12 +68,15 @@ impl<I: DerefMut<Target = HashState>> HashingFile<I> {
     }
 
     fn write(&mut self, io: &Blocking, batch: &[Bytes]) -> Result<(), storage::Error> {
-        batch.iter().try_for_each(|bytes| {
-            self.writer.write_at(io, bytes, self.state.written)?;
-            self.state.hasher.update(bytes);
-            self.state.written += bytes.len() as u64;
-            Ok(())
-        })
+        let mut pieces: Vec<_> =
+            batch.iter().filter(|bytes| !bytes.is_empty()).map(|bytes| IoSlice::new(bytes)).collect();
+        let mut rest = &mut pieces[..];
+        while !rest.is_empty() {
+            let written = self.writer.write_pieces_at(io, rest, self.state.written)?;
+            self.state.add(rest, written);
+            IoSlice::advance_slices(&mut rest, written);
+        }
+        Ok(())
     }
 }
 

@@ -218,7 +218,7 @@ impl Setup {
 /// The server itself stays the child; the tracer is beside it, and ends with it.
 fn traced(file: &Path) -> Command {
     const CALLS: &str = "trace=fsync,fdatasync,syncfs,sync,sync_file_range,mkdir,mkdirat,rename,renameat,renameat2,\
-                         link,linkat,write,writev,pwrite64,sendto,sendmsg";
+                         link,linkat,write,writev,pwrite64,pwritev,sendto,sendmsg";
     let mut command = process::command("strace");
     command.args(["-D", "-f", "-y", "-s", "64", "-e", CALLS, "-o"]).arg(file).arg(BINARY);
     command
