@@ -83,7 +83,7 @@ pub(in crate::http) async fn send(
 
 struct Sending<'a> {
     slot: &'a FileSlot,
-    /// What is not in the slot yet.
+    /// The range that is not in the slot yet.
     begin: Option<(Arc<BlobFile>, Range<u64>, SentFromFiles)>,
 }
 

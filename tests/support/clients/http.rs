@@ -1,6 +1,5 @@
-//! A blocking HTTP/1.1 client that shows the wire: raw heads, bodies cut short, its own rate.
-//!
-//! Each request has its own connection, so that requests share nothing but the server.
+//! A blocking HTTP/1.1 client that shows the wire: raw heads, bodies cut short, its own rate. Each request has its own
+//! connection, so that requests share nothing but the server.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -277,14 +276,13 @@ impl Response {
 
     /// As many bytes of the body as come, `wanted` at most.
     pub(crate) fn up_to(&mut self, wanted: usize) -> usize {
-        let mut length = 0;
-        while length < wanted {
-            match self.next((wanted - length).min(64 << 10)).len() {
-                0 => break,
-                more => length += more,
-            }
+        let mut left = wanted;
+        while left > 0
+            && let more @ 1.. = self.next(left.min(64 << 10)).len()
+        {
+            left -= more;
         }
-        length
+        wanted - left
     }
 
     /// The whole body, in memory.
