@@ -55,8 +55,15 @@ fn an_upstream_without_ranges_is_not_split() {
     upstream.options(|options| options.ignores_ranges = true);
     pull(&server, &blob);
     // The single connection, the segments, and the single one again.
-    assert!(upstream.count("GET", Kind::Blob) <= 6, "{} requests", upstream.count("GET", Kind::Blob));
+    let asked = upstream.count("GET", Kind::Blob);
+    assert!(asked <= 6, "{asked} requests");
     is_kept(&upstream, &server, &blob);
+    // The next blob is not split at all.
+    let another = Blob::noise(2410, SIZE / 2);
+    upstream.add(NAME, "2", &Image::of_layers(Format::Oci, std::slice::from_ref(&another)));
+    assert_eq!(server.manifest(NAME, "2").send().status, 200);
+    pull(&server, &another);
+    assert_eq!(upstream.count("GET", Kind::Blob), asked + 1);
 }
 
 /// Segments that are cut or refused cost time, and no byte: the single connection goes on.

@@ -25,7 +25,7 @@ pub(in crate::http) enum EndpointKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) struct Endpoint<'a> {
     pub(in crate::http) kind: EndpointKind,
-    /// The repository; empty for those that are about none.
+    /// The repository; empty if the endpoint has none.
     pub(in crate::http) name: &'a str,
     /// The last segment, if it is a reference, a digest or a session; otherwise empty.
     pub(in crate::http) object: &'a str,

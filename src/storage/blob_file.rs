@@ -12,7 +12,7 @@ use std::{
 
 use rustix::{
     fs::{Advice, fadvise, sendfile},
-    io::{Errno, ReadWriteFlags, preadv2},
+    io::{Errno, ReadWriteFlags, preadv2, retry_on_intr},
 };
 
 use super::{Reservation, blocks};
@@ -59,14 +59,14 @@ impl BlobFile {
     /// The operating system's error.
     pub fn read_cached(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match preadv2(&self.0, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
-            // A filesystem that cannot tell.
+            // `EOPNOTSUPP`: the filesystem does not support the flag.
             Err(Errno::AGAIN | Errno::OPNOTSUPP) => Ok(0),
             read => Ok(read?),
         }
     }
 
     /// Returns whether a range is in the page cache, by samples: pages come and go in larger pieces than these are
-    /// apart. A wrong yes makes the caller wait for the disk once.
+    /// apart. The answer may be wrong, and pages may be dropped after it: then [`Self::send`] waits for the disk.
     #[must_use]
     pub fn is_cached(&self, range: Range<u64>) -> bool {
         let last = range.end.saturating_sub(1);
@@ -97,7 +97,7 @@ impl BlobFile {
     /// The operating system's error, among them [`io::ErrorKind::WouldBlock`].
     pub fn send(&self, socket: BorrowedFd<'_>, mut offset: u64, count: u64) -> io::Result<usize> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        Ok(sendfile(socket, &self.0, Some(&mut offset), count)?)
+        Ok(retry_on_intr(|| sendfile(socket, &self.0, Some(&mut offset), count))?)
     }
 
     /// Drops its pages from the page cache, so that the next reads show what the disk has. A failure does not matter.

@@ -37,9 +37,10 @@ const MIN_CHUNK_BYTES: usize = 16 << 10;
 const MAX_CHUNK_BYTES: usize = 1 << 20;
 /// Fewer bytes of a file are read and sent with what precedes them: a system call of their own would cost more.
 const MIN_SENT_FROM_FILE: u64 = 64 << 10;
-/// The most bytes of a file that are sent at a time. Before each such piece the connection may close in order, and
-/// others get their turn.
+/// The most bytes of a file that are sent to a fast client before other connections of the thread get their turn.
 const MAX_SENT_FROM_FILE: u64 = 1 << 20;
+/// As [`MAX_SENT_FROM_FILE`], for other clients.
+const MAX_SENT_TO_SLOW_CLIENT: u64 = 256 << 10;
 /// The most bytes of a chunk that are passed to actix at a time. actix copies them into the connection's buffer, which
 /// never shrinks and should fit in the processor's cache.
 const WRITE_BYTES: usize = 128 << 10;
@@ -74,9 +75,9 @@ pub(in crate::http) fn respond(
         return response.body(SizedStream::new(length, Box::pin(chunks)));
     };
     let sent = SentFromFiles::new(served.clone());
-    let files = FileSender { connection: Rc::clone(connection), sent: sent.clone() };
+    let files = FileSender { connection: Rc::clone(connection), sent: sent.clone(), left: length };
     let chunks = stream::try_unfold(BlobBody::new(blob, parts, served, lanes.clone(), Some(files)), BlobBody::next);
-    // The library checks a sized body's length by its chunks, and those from files are none.
+    // The library checks the length of a sized body by its chunks, and what files send is none of them: `BlobBody` does.
     let mut response = response.no_chunking(length).body(BodyStream::new(Box::pin(chunks)));
     response.extensions_mut().insert(sent);
     response
@@ -86,9 +87,22 @@ pub(in crate::http) fn respond(
 struct FileSender {
     connection: Rc<Connection>,
     sent: SentFromFiles,
+    /// The bytes of the body that are not sent yet.
+    left: u64,
 }
 
 impl FileSender {
+    /// Takes bytes off the length of the body; an error if it does not have so many.
+    fn count(&mut self, bytes: u64) -> Result<(), Error> {
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| ErrorInternalServerError("too long"))?;
+        Ok(())
+    }
+
+    /// Returns an error unless the whole length was sent: the response must not look complete.
+    fn end(&self) -> Result<(), Error> {
+        if self.left == 0 { Ok(()) } else { Err(ErrorInternalServerError("too short")) }
+    }
+
     fn slot(&self) -> Option<(&FileSlot, &SentFromFiles)> {
         Some((self.connection.files()?, &self.sent))
     }
@@ -145,6 +159,9 @@ impl BlobBody {
             self.read_at = Some(Instant::now());
         }
         let piece = self.rest.split_to(self.rest.len().min(WRITE_BYTES));
+        if let Some(files) = &mut self.files {
+            if piece.is_empty() { files.end() } else { files.count(piece.len() as u64) }?;
+        }
         self.taken += piece.len() as u64;
         self.served.iter().for_each(|served| served.add(piece.len() as u64));
         Ok((!piece.is_empty()).then_some((piece, self)))
@@ -187,7 +204,7 @@ impl BlobBody {
                 Some(ReadSlice::File { file, until }) => {
                     let at = reader.at();
                     if until - at >= MIN_SENT_FROM_FILE && self.files.is_some() {
-                        let end = until.min(at + MAX_SENT_FROM_FILE);
+                        let end = until.min(at + self.range_bytes());
                         self.send(file, at..end).await?;
                         reader.advance(end - at);
                         continue;
@@ -214,8 +231,16 @@ impl BlobBody {
         slice
     }
 
+    /// Returns the most bytes of a file that are sent at a time. Its pages are looked up in the cache before each range,
+    /// and may be dropped while a slow client takes it.
+    fn range_bytes(&self) -> u64 {
+        let is_fast = self.files.as_ref().is_some_and(|files| files.connection.is_fast());
+        if is_fast { MAX_SENT_FROM_FILE } else { MAX_SENT_TO_SLOW_CLIENT }
+    }
+
     /// Sends a range of a file by the connection, from the page cache.
     async fn send(&mut self, file: Arc<BlobFile>, range: Range<u64>) -> Result<(), Error> {
+        let length = range.end - range.start;
         let (files, sent) =
             self.files.as_ref().and_then(FileSender::slot).ok_or_else(|| ErrorInternalServerError("cut"))?;
         if !file.is_cached(range.clone()) {
@@ -223,7 +248,8 @@ impl BlobBody {
             let loaded = self.lanes.run(Lane::Read, move |io: &Blocking| file.load(io, range)).await;
             loaded.map_err(|_| ErrorInternalServerError("cut"))?.map_err(|error| unreadable(&error))?;
         }
-        file_sending::send(files, file, range, sent.clone()).await.map_err(|error| unreadable(&error))
+        file_sending::send(files, file, range, sent.clone()).await.map_err(|error| unreadable(&error))?;
+        self.files.as_mut().map_or(Ok(()), |files| files.count(length))
     }
 
     /// Returns a buffer of at least `length` bytes. It reuses the last chunk's memory unless its size does not fit.

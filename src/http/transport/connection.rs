@@ -21,12 +21,18 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{connection_limit::Permit, file_sending::FileSlot, limiter::Limiter, timed_stream::ClientStream};
+use super::{
+    connection_limit::Permit,
+    file_sending::{FileSlot, SentRange},
+    limiter::Limiter,
+    timed_stream::ClientStream,
+};
 
-/// A client that took a range of a file within this time gets more of the next one at once.
-const FAST_RANGE: Duration = Duration::from_millis(20);
-/// A client that took longer is slow.
-const SLOW_RANGE: Duration = Duration::from_millis(100);
+/// Shorter ranges of files fit into the kernel's buffers, and tell nothing of the client's speed.
+const MIN_TELLING_BYTES: u64 = 256 << 10;
+/// The speed in bytes a second from which on a client is fast, and that below which it is slow again.
+const FAST_BYTES: u64 = 50_000_000;
+const SLOW_BYTES: u64 = 10_000_000;
 
 /// The longest time that a connection stays open without a request.
 pub(in crate::http) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -61,6 +67,8 @@ pub(in crate::http) struct Connection {
     sends_files: bool,
     /// The range of a file that has to be sent next.
     files: FileSlot,
+    /// The client took the last ranges of files at high speed.
+    is_fast: Cell<bool>,
 }
 
 /// One request of a connection, until its response is written.
@@ -79,12 +87,27 @@ impl Connection {
             idle,
             sends_files,
             files: FileSlot::default(),
+            is_fast: Cell::new(false),
         }
     }
 
     /// Returns the slot by which bodies send ranges of files; `None` if they have to be read.
     pub(in crate::http) fn files(&self) -> Option<&FileSlot> {
         self.sends_files.then_some(&self.files)
+    }
+
+    /// Returns whether the client took the last ranges of files at high speed.
+    pub(in crate::http) fn is_fast(&self) -> bool {
+        self.is_fast.get()
+    }
+
+    /// Judges the client's speed by a range of a file.
+    fn judge(&self, sent: &SentRange) {
+        let micros = u64::try_from(sent.took.as_micros()).unwrap_or(u64::MAX).max(1);
+        let speed = sent.length.saturating_mul(1_000_000) / micros;
+        if sent.length >= MIN_TELLING_BYTES && !(SLOW_BYTES..FAST_BYTES).contains(&speed) {
+            self.is_fast.set(speed >= FAST_BYTES);
+        }
     }
 
     /// Marks that a request head is complete.
@@ -230,10 +253,9 @@ impl Guarded {
             self.stuck = None;
             self.moved = Instant::now();
         }
-        if let Poll::Ready(Ok(took)) = &done
-            && !(FAST_RANGE..SLOW_RANGE).contains(took)
-        {
-            self.stream.set_fast(*took < FAST_RANGE);
+        if let Poll::Ready(Ok(Some(sent))) = &done {
+            self.connection.judge(sent);
+            self.stream.set_fast(self.connection.is_fast());
         }
         self.written(cx, done).map_ok(|_| ())
     }

@@ -24,11 +24,20 @@ pub(in crate::http) struct FileSlot(RefCell<Option<Transfer>>);
 struct Transfer {
     file: Arc<BlobFile>,
     rest: Range<u64>,
+    length: u64,
     sent: SentFromFiles,
     began: Instant,
-    /// The file was shorter than the range.
-    is_short: bool,
+    /// The reason that the rest of the range cannot be sent.
+    failed: Option<io::Error>,
     body: Waker,
+}
+
+/// A range that was sent, or accepted by the kernel.
+pub(super) struct SentRange {
+    /// Its length in bytes.
+    pub(super) length: u64,
+    /// The time that it took.
+    pub(super) took: Duration,
 }
 
 impl FileSlot {
@@ -37,41 +46,54 @@ impl FileSlot {
     }
 
     /// Sends by `send`, which gets the file, an offset and a length, and returns the number of bytes sent, until the
-    /// range ends or `send` has to wait. Returns the time that the range took.
+    /// range ends or `send` has to wait; `None` without a range, and after a failure that the file is to blame for, which
+    /// the body gets.
+    ///
+    /// # Errors
+    /// The error of `send`, if the socket is to blame.
     pub(super) fn poll_send(
         &self,
         mut send: impl FnMut(&BlobFile, u64, u64) -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<Duration>> {
+    ) -> Poll<io::Result<Option<SentRange>>> {
         let mut slot = self.0.borrow_mut();
-        let Some(transfer) = slot.as_mut() else { return Poll::Ready(Ok(Duration::ZERO)) };
+        let Some(transfer) = slot.as_mut() else { return Poll::Ready(Ok(None)) };
         while transfer.goes_on() {
             let Range { start, end } = transfer.rest;
             match send(&transfer.file, start, end - start) {
-                Poll::Ready(Ok(0)) => transfer.is_short = true,
+                Poll::Ready(Ok(0)) => transfer.failed = Some(io::ErrorKind::UnexpectedEof.into()),
                 Poll::Ready(Ok(bytes)) => {
                     transfer.sent.add(bytes as u64);
                     transfer.rest.start += bytes as u64;
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) if is_of_socket(&error) => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) => transfer.failed = Some(error),
                 Poll::Pending => return Poll::Pending,
             }
         }
         transfer.body.wake_by_ref();
-        Poll::Ready(Ok(transfer.began.elapsed()))
+        let sent = SentRange { length: transfer.length, took: transfer.began.elapsed() };
+        Poll::Ready(Ok(transfer.failed.is_none().then_some(sent)))
     }
 }
 
 impl Transfer {
     fn goes_on(&self) -> bool {
-        !self.rest.is_empty() && !self.is_short
+        !self.rest.is_empty() && self.failed.is_none()
     }
+}
+
+/// Returns whether an error of sendfile(2) means that the client is gone.
+fn is_of_socket(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut)
 }
 
 /// Sends a range of a file on the connection of a slot. To be awaited by the body of a response, whose earlier chunks
 /// are sent first. The bytes are counted by `sent`.
 ///
 /// # Errors
-/// [`io::ErrorKind::UnexpectedEof`] if the file is shorter; what it has of the range was sent.
+/// [`io::ErrorKind::UnexpectedEof`] if the file is shorter, or the operating system's error if it cannot be read; what it
+/// has of the range was sent.
 pub(in crate::http) async fn send(
     slot: &FileSlot,
     file: Arc<BlobFile>,
@@ -93,29 +115,28 @@ impl Future for Sending<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut slot = self.slot.0.borrow_mut();
         if let Some((file, rest, sent)) = self.begin.take() {
-            *slot =
-                Some(Transfer { file, rest, sent, began: Instant::now(), is_short: false, body: cx.waker().clone() });
+            let (length, body) = (rest.end - rest.start, cx.waker().clone());
+            *slot = Some(Transfer { file, rest, length, sent, began: Instant::now(), failed: None, body });
         }
         match slot.as_mut() {
             Some(transfer) if transfer.goes_on() => {
                 transfer.body.clone_from(cx.waker());
                 Poll::Pending
             }
-            Some(transfer) if transfer.is_short => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-            _ => Poll::Ready(Ok(())),
+            transfer => Poll::Ready(transfer.and_then(|transfer| transfer.failed.take()).map_or(Ok(()), Err)),
         }
     }
 }
 
 impl Drop for Sending<'_> {
-    /// Takes the range away, sent or not: whoever drops the body in the middle closes the connection.
+    /// Removes the range from the slot, sent or not: a body that is dropped in the middle ends its connection.
     fn drop(&mut self) {
         self.slot.0.borrow_mut().take();
     }
 }
 
-/// The bytes of a body that are sent from files. They are not among the body's chunks, so that whoever counts a body's
-/// bytes has to look here, too: an extension of the response.
+/// The number of a body's bytes that were sent from files. It is an extension of the response: such bytes are not among
+/// the body's chunks, so a counter of its bytes has to add these.
 #[derive(Clone)]
 pub(in crate::http) struct SentFromFiles {
     bytes: Rc<Cell<u64>>,

@@ -233,6 +233,9 @@ impl Fetch {
         self.validator = blob.validator().cloned();
         // An upstream without ranges begins at the start again: skip the bytes received before.
         let mut surplus = self.at.saturating_sub(blob.start());
+        if surplus > 0 {
+            self.wanted.upstream.note_ignored_range();
+        }
         let mut pace = Pace::new(self.at);
         while let Some(mut bytes) = pace.wait(blob.next()).await? {
             let skipped = bytes.len().min(usize::try_from(surplus).unwrap_or(usize::MAX));
@@ -291,6 +294,9 @@ impl Fetch {
         while let Some(event) = segment.events.recv().await {
             match event {
                 Ok(Event::Opened { start, is_another, .. }) if start != segment.start || is_another => {
+                    if start != segment.start {
+                        self.wanted.upstream.note_ignored_range();
+                    }
                     return Ok(ReadEnd::Unsplit);
                 }
                 Ok(Event::Opened { .. }) => {}

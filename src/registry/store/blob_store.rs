@@ -10,11 +10,11 @@ use bytes::Bytes;
 use super::{
     execution::Execution,
     hashing::{Hashed, Promotion, hash_lane, stamp},
-    hot_blobs::HotBlobs,
     indexed_volume::IndexedVolume,
     name_claims::NameClaims,
     protection::Protection,
     shared_work::SharedWork,
+    small_blob_cache::SmallBlobCache,
     space_state::SpaceState,
     tag_cache::TagCache,
 };
@@ -34,7 +34,7 @@ use crate::{
 pub(in crate::registry) const MAX_IN_MEMORY_BYTES: u64 = 32 << 20;
 
 /// The memory for small blobs that were served, in bytes.
-const HOT_BLOBS_BYTES: u64 = 8 << 20;
+const SMALL_BLOBS_BYTES: u64 = 8 << 20;
 
 /// The bytes of a blob, verified.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ pub(in crate::registry) struct StoreParts {
     /// The rules and the state of eviction.
     pub(in crate::registry) space: SpaceState,
     shared_work: SharedWork,
-    hot_blobs: HotBlobs,
+    small_blobs: SmallBlobCache,
     /// Answers of upstreams about tags.
     pub(in crate::registry) tag_cache: TagCache,
     /// Claimed names that are not proven to be free upstream.
@@ -102,7 +102,7 @@ impl BlobStore {
         Self(Arc::new(StoreParts {
             volume: IndexedVolume::new(storage, index, retention.pinned.clone(), metrics),
             shared_work: SharedWork::new(&lanes),
-            hot_blobs: HotBlobs::new(HOT_BLOBS_BYTES),
+            small_blobs: SmallBlobCache::new(SMALL_BLOBS_BYTES),
             execution: Execution::new(lanes),
             protection: Protection::new(memory),
             space: SpaceState::new(retention),
@@ -126,21 +126,23 @@ impl BlobStore {
     /// As [`BlobStore::known`].
     pub(in crate::registry) async fn known_bytes(&self, digest: Digest) -> Result<Option<BlobBytes>, Error> {
         let expected = self.volume.index.stamp(&digest);
-        if let Some(bytes) = expected.and_then(|expected| self.hot_blobs.get(&digest, expected)) {
+        if let Some(bytes) = expected.and_then(|expected| self.small_blobs.get(&digest, expected)) {
             return Ok(Some(BlobBytes::Memory(bytes)));
         }
         let Some(stored) = self.known(digest).await? else { return Ok(None) };
-        if !HotBlobs::takes(stored.stamp.size) {
+        if !SmallBlobCache::accepts_size(stored.stamp.size) {
             return Ok(Some(BlobBytes::File(stored)));
         }
-        let facts = stored.stamp;
-        let read = move |store: &BlockingStore<'_>| store.disk.bytes(&digest, &stored).map(Bytes::from);
-        let bytes = self.blocking(Lane::Read, read).await??;
-        if !digest.matches(&bytes) {
-            self.or_drop(digest, Hashed::Wrong(facts)).await?;
+        let verified = stored.stamp;
+        let read = move |store: &BlockingStore<'_>| {
+            let bytes = store.disk.bytes(&digest, &stored)?;
+            Ok::<_, storage::Error>(digest.matches(&bytes).then(|| Bytes::from(bytes)))
+        };
+        let Some(bytes) = self.blocking(Lane::Read, read).await?? else {
+            self.or_drop(digest, Hashed::Wrong(verified)).await?;
             return Ok(None);
-        }
-        self.hot_blobs.insert(digest, stamp(&facts), bytes.clone());
+        };
+        self.small_blobs.insert(digest, stamp(&verified), bytes.clone());
         Ok(Some(BlobBytes::Memory(bytes)))
     }
 
