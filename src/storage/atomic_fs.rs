@@ -73,9 +73,9 @@ impl Directory {
     /// Renames `from` to `to`, unless `to` exists: the older file stays then, so that an unsynced file never replaces a
     /// durable one.
     pub(super) fn rename(&self, from: &Path, to: &Path, durability: Durability) -> Result<Renamed<()>, Error> {
-        let renamed = self.within(to, || rename(from, to))?;
+        let renamed = self.within(to, durability, || rename(from, to))?;
         if durability == Durability::Synced {
-            self.sync_names(to)?;
+            sync_parent(to)?;
         }
         Ok(renamed)
     }
@@ -87,8 +87,8 @@ impl Directory {
 
     /// Writes a small file, replacing an older one.
     pub(super) fn write(&self, path: &Path, text: &str, durability: Durability) -> Result<(), Error> {
-        self.within(path, || self.put(path, text.as_bytes(), durability))?;
-        if durability == Durability::Synced { self.sync_names(path) } else { Ok(()) }
+        self.within(path, durability, || self.put(path, text.as_bytes(), durability))?;
+        if durability == Durability::Synced { sync_parent(path) } else { Ok(()) }
     }
 
     fn put(&self, path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
@@ -201,19 +201,18 @@ impl Directory {
         is_removed
     }
 
-    /// Syncs the name of an existing file and of every folder above it, the file's first: a filesystem with a journal
-    /// writes the names of new folders together with it, and has nothing left to do for them.
+    /// Syncs the name of an existing file and of every folder above it.
     pub(super) fn sync_names(&self, path: &Path) -> Result<(), Error> {
-        sync_parent(path)?;
-        path.parent().map_or(Ok(()), |parent| self.sync_folders(parent))
+        path.parent().map_or(Ok(()), |parent| self.sync_folders(parent))?;
+        sync_parent(path)
     }
 
     /// Runs `act` in the folder of `path`, making the folder if need be. Tries again if another request removes the
     /// folder while it is empty.
-    fn within<T>(&self, path: &Path, act: impl Fn() -> io::Result<T>) -> Result<T, Error> {
+    fn within<T>(&self, path: &Path, durability: Durability, act: impl Fn() -> io::Result<T>) -> Result<T, Error> {
         let mut tries = 0;
         loop {
-            self.make_parent(path, Durability::Unsynced)?;
+            self.make_parent(path, durability)?;
             tries += 1;
             match act() {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tries < MAX_ATTEMPTS => {}
