@@ -69,13 +69,13 @@ pub(in crate::http) fn respond(
         served.iter().for_each(|served| served.add(length));
         return response.body(bytes);
     }
-    let connection = request.conn_data::<Rc<Connection>>().filter(|connection| connection.files().is_some());
-    let Some(connection) = connection.filter(|_| length >= MIN_SENT_FROM_FILE) else {
+    let slot = request.conn_data::<Rc<Connection>>().and_then(|connection| connection.files());
+    let Some(slot) = slot.filter(|_| length >= MIN_SENT_FROM_FILE) else {
         let chunks = stream::try_unfold(BlobBody::new(blob, parts, served, lanes.clone(), None), BlobBody::next);
         return response.body(SizedStream::new(length, Box::pin(chunks)));
     };
     let sent = SentFromFiles::new(served.clone());
-    let files = FileSender { connection: Rc::clone(connection), sent: sent.clone(), left: length };
+    let files = FileSender { slot: Rc::clone(slot), sent: sent.clone(), unsent: Unsent(length) };
     let chunks = stream::try_unfold(BlobBody::new(blob, parts, served, lanes.clone(), Some(files)), BlobBody::next);
     // The library checks the length of a sized body by its chunks, and what files send is none of them: `BlobBody` does.
     let mut response = response.no_chunking(length).body(BodyStream::new(Box::pin(chunks)));
@@ -85,26 +85,50 @@ pub(in crate::http) fn respond(
 
 /// The sender of the pieces that need not be read.
 struct FileSender {
-    connection: Rc<Connection>,
+    slot: Rc<FileSlot>,
     sent: SentFromFiles,
-    /// The bytes of the body that are not sent yet.
-    left: u64,
+    unsent: Unsent,
 }
 
 impl FileSender {
-    /// Takes bytes off the length of the body; an error if it does not have so many.
-    fn count(&mut self, bytes: u64) -> Result<(), Error> {
-        self.left = self.left.checked_sub(bytes).ok_or_else(|| ErrorInternalServerError("too long"))?;
+    /// Returns the most bytes of a file that are sent at a time. Its pages are looked up in the cache before each range,
+    /// and may be dropped while a slow client takes it.
+    fn range_bytes(&self) -> u64 {
+        if self.slot.is_fast() { MAX_SENT_FROM_FILE } else { MAX_SENT_TO_SLOW_CLIENT }
+    }
+
+    /// Sends a range of a file by the connection, from the page cache.
+    async fn send(&mut self, lanes: &Lanes, file: Arc<BlobFile>, range: Range<u64>) -> Result<(), Error> {
+        if !file.is_cached(range.clone()) {
+            let (file, range) = (Arc::clone(&file), range.clone());
+            let loaded = lanes.run(Lane::Read, move |io: &Blocking| file.load(io, range)).await;
+            loaded.map_err(|_| ErrorInternalServerError("cut"))?.map_err(|error| unreadable(&error))?;
+        }
+        let length = range.end - range.start;
+        file_sending::send(&self.slot, file, range, self.sent.clone()).await.map_err(|error| unreadable(&error))?;
+        self.unsent.take(length)
+    }
+}
+
+/// The bytes of a body that are not sent yet.
+struct Unsent(u64);
+
+impl Unsent {
+    /// Takes bytes off the rest of the body.
+    ///
+    /// # Errors
+    /// The body has fewer: its client would take the surplus for the next response.
+    fn take(&mut self, bytes: u64) -> Result<(), Error> {
+        self.0 = self.0.checked_sub(bytes).ok_or_else(|| ErrorInternalServerError("too long"))?;
         Ok(())
     }
 
-    /// Returns an error unless the whole length was sent: the response must not look complete.
+    /// Ends the body.
+    ///
+    /// # Errors
+    /// The whole length was not sent: the response must not look complete.
     fn end(&self) -> Result<(), Error> {
-        if self.left == 0 { Ok(()) } else { Err(ErrorInternalServerError("too short")) }
-    }
-
-    fn slot(&self) -> Option<(&FileSlot, &SentFromFiles)> {
-        Some((self.connection.files()?, &self.sent))
+        if self.0 == 0 { Ok(()) } else { Err(ErrorInternalServerError("too short")) }
     }
 }
 
@@ -160,7 +184,7 @@ impl BlobBody {
         }
         let piece = self.rest.split_to(self.rest.len().min(WRITE_BYTES));
         if let Some(files) = &mut self.files {
-            if piece.is_empty() { files.end() } else { files.count(piece.len() as u64) }?;
+            if piece.is_empty() { files.unsent.end() } else { files.unsent.take(piece.len() as u64) }?;
         }
         self.taken += piece.len() as u64;
         self.served.iter().for_each(|served| served.add(piece.len() as u64));
@@ -203,9 +227,11 @@ impl BlobBody {
                 Some(ReadSlice::Bytes(bytes)) => return Ok(Some(bytes)),
                 Some(ReadSlice::File { file, until }) => {
                     let at = reader.at();
-                    if until - at >= MIN_SENT_FROM_FILE && self.files.is_some() {
-                        let end = until.min(at + self.range_bytes());
-                        self.send(file, at..end).await?;
+                    if until - at >= MIN_SENT_FROM_FILE
+                        && let Some(files) = &mut self.files
+                    {
+                        let end = until.min(at + files.range_bytes());
+                        files.send(&self.lanes, file, at..end).await?;
                         reader.advance(end - at);
                         continue;
                     }
@@ -229,27 +255,6 @@ impl BlobBody {
             tokio::task::yield_now().await;
         }
         slice
-    }
-
-    /// Returns the most bytes of a file that are sent at a time. Its pages are looked up in the cache before each range,
-    /// and may be dropped while a slow client takes it.
-    fn range_bytes(&self) -> u64 {
-        let is_fast = self.files.as_ref().is_some_and(|files| files.connection.is_fast());
-        if is_fast { MAX_SENT_FROM_FILE } else { MAX_SENT_TO_SLOW_CLIENT }
-    }
-
-    /// Sends a range of a file by the connection, from the page cache.
-    async fn send(&mut self, file: Arc<BlobFile>, range: Range<u64>) -> Result<(), Error> {
-        let length = range.end - range.start;
-        let (files, sent) =
-            self.files.as_ref().and_then(FileSender::slot).ok_or_else(|| ErrorInternalServerError("cut"))?;
-        if !file.is_cached(range.clone()) {
-            let (file, range) = (Arc::clone(&file), range.clone());
-            let loaded = self.lanes.run(Lane::Read, move |io: &Blocking| file.load(io, range)).await;
-            loaded.map_err(|_| ErrorInternalServerError("cut"))?.map_err(|error| unreadable(&error))?;
-        }
-        file_sending::send(files, file, range, sent.clone()).await.map_err(|error| unreadable(&error))?;
-        self.files.as_mut().map_or(Ok(()), |files| files.count(length))
     }
 
     /// Returns a buffer of at least `length` bytes. It reuses the last chunk's memory unless its size does not fit.
@@ -281,4 +286,20 @@ async fn read(
 fn unreadable(error: &io::Error) -> Error {
     tracing::error!(%error, "stored blob could not be read; the response is cut off");
     ErrorInternalServerError("cut")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_ends_with_its_last_byte_and_has_no_more() {
+        let mut unsent = Unsent(10);
+        assert!(unsent.end().is_err(), "nothing was sent");
+        assert!(unsent.take(9).is_ok());
+        assert!(unsent.end().is_err(), "a byte is missing");
+        assert!(unsent.take(2).is_err(), "a byte too many");
+        assert!(unsent.take(1).is_ok());
+        assert!(unsent.end().is_ok());
+    }
 }

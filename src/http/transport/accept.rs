@@ -74,7 +74,7 @@ impl Acceptor {
         };
         self.tune(&stream);
         let (stream, protocol) = match &self.tls {
-            None => (ClientStream::plain(stream), Protocol::Http1),
+            None => (ClientStream::Plain(stream), Protocol::Http1),
             Some(tls) => {
                 let limit = self.limiter.limits.head_time.unwrap_or(HANDSHAKE_TIMEOUT);
                 let accepted = tls.accept(stream, limit).await;

@@ -21,18 +21,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{
-    connection_limit::Permit,
-    file_sending::{FileSlot, SentRange},
-    limiter::Limiter,
-    timed_stream::ClientStream,
-};
-
-/// Shorter ranges of files fit into the kernel's buffers, and tell nothing of the client's speed.
-const MIN_TELLING_BYTES: u64 = 256 << 10;
-/// The speed in bytes a second from which on a client is fast, and that below which it is slow again.
-const FAST_BYTES: u64 = 50_000_000;
-const SLOW_BYTES: u64 = 10_000_000;
+use super::{connection_limit::Permit, file_sending::FileSlot, limiter::Limiter, timed_stream::ClientStream};
 
 /// The longest time that a connection stays open without a request.
 pub(in crate::http) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -63,19 +52,16 @@ pub(in crate::http) struct Connection {
     unasked: Cell<u64>,
     /// The time since which there has been no request.
     idle: Cell<Instant>,
-    /// Its bytes reach the socket as they are, neither encrypted nor framed.
-    sends_files: bool,
-    /// The range of a file that has to be sent next.
-    files: FileSlot,
-    /// The client took the last ranges of files at high speed.
-    is_fast: Cell<bool>,
+    /// The range of a file that has to be sent next. Only a connection has it whose bytes reach the socket as they are,
+    /// neither encrypted nor framed.
+    files: Option<Rc<FileSlot>>,
 }
 
 /// One request of a connection, until its response is written.
 pub(in crate::http) struct Exchange(Rc<Connection>);
 
 impl Connection {
-    fn new(protocol: Protocol, sends_files: bool) -> Self {
+    fn new(protocol: Protocol, files: Option<Rc<FileSlot>>) -> Self {
         let http2 = protocol == Protocol::Http2;
         let idle = Cell::new(Instant::now());
         Self {
@@ -85,29 +71,13 @@ impl Connection {
             head: Cell::new(None),
             unasked: Cell::new(0),
             idle,
-            sends_files,
-            files: FileSlot::default(),
-            is_fast: Cell::new(false),
+            files,
         }
     }
 
     /// Returns the slot by which bodies send ranges of files; `None` if they have to be read.
-    pub(in crate::http) fn files(&self) -> Option<&FileSlot> {
-        self.sends_files.then_some(&self.files)
-    }
-
-    /// Returns whether the client took the last ranges of files at high speed.
-    pub(in crate::http) fn is_fast(&self) -> bool {
-        self.is_fast.get()
-    }
-
-    /// Judges the client's speed by a range of a file.
-    fn judge(&self, sent: &SentRange) {
-        let micros = u64::try_from(sent.took.as_micros()).unwrap_or(u64::MAX).max(1);
-        let speed = sent.length.saturating_mul(1_000_000) / micros;
-        if sent.length >= MIN_TELLING_BYTES && !(SLOW_BYTES..FAST_BYTES).contains(&speed) {
-            self.is_fast.set(speed >= FAST_BYTES);
-        }
+    pub(in crate::http) fn files(&self) -> Option<&Rc<FileSlot>> {
+        self.files.as_ref()
     }
 
     /// Marks that a request head is complete.
@@ -180,7 +150,7 @@ impl Guarded {
         let sends_files = protocol == Protocol::Http1 && stream.sends_files();
         Self {
             stream,
-            connection: Rc::new(Connection::new(protocol, sends_files)),
+            connection: Rc::new(Connection::new(protocol, sends_files.then(Rc::default))),
             limiter,
             reading: Alarm::default(),
             writing: Alarm::default(),
@@ -242,9 +212,9 @@ impl Guarded {
     }
 
     /// Sends the range of a file that a body waits for. The library calls it when everything before is written.
-    fn poll_send_file(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (stream, mut has_moved) = (&self.stream, false);
-        let done = self.connection.files.poll_send(|file, at, count| {
+    fn poll_send_file(&mut self, cx: &mut Context<'_>, files: &FileSlot) -> Poll<io::Result<()>> {
+        let (stream, mut has_moved, was_fast) = (&self.stream, false, files.is_fast());
+        let done = files.poll_send(|file, at, count| {
             let sent = stream.poll_send(cx, file, at, count);
             has_moved |= sent.is_ready();
             sent
@@ -253,11 +223,10 @@ impl Guarded {
             self.stuck = None;
             self.moved = Instant::now();
         }
-        if let Poll::Ready(Ok(Some(sent))) = &done {
-            self.connection.judge(sent);
-            self.stream.set_fast(self.connection.is_fast());
+        if files.is_fast() != was_fast {
+            self.stream.set_fast(files.is_fast());
         }
-        self.written(cx, done).map_ok(|_| ())
+        self.written(cx, done)
     }
 }
 
@@ -294,8 +263,8 @@ impl AsyncWrite for Guarded {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.connection.files.is_empty() {
-            return this.poll_send_file(cx);
+        if let Some(files) = this.connection.files.clone().filter(|files| !files.is_empty()) {
+            return this.poll_send_file(cx, &files);
         }
         let done = Pin::new(&mut this.stream).poll_flush(cx);
         if done.is_ready() { done } else { this.written(cx, done) }

@@ -17,9 +17,19 @@ use std::{
 
 use crate::{metrics::LabelledCounter, storage::BlobFile};
 
-/// The range that a connection has to send before anything else. A connection has one body at a time.
+/// Shorter ranges fit into the kernel's buffers, and tell nothing of the client's speed.
+const MIN_TELLING_BYTES: u64 = 256 << 10;
+/// The speed in bytes a second from which on a client is fast, and that below which it is slow again.
+const FAST_BYTES: u64 = 50_000_000;
+const SLOW_BYTES: u64 = 10_000_000;
+
+/// The range that a connection has to send before anything else, and the speed of its client. A connection has one body
+/// at a time.
 #[derive(Default)]
-pub(in crate::http) struct FileSlot(RefCell<Option<Transfer>>);
+pub(in crate::http) struct FileSlot {
+    transfer: RefCell<Option<Transfer>>,
+    is_fast: Cell<bool>,
+}
 
 struct Transfer {
     file: Arc<BlobFile>,
@@ -32,31 +42,36 @@ struct Transfer {
     body: Waker,
 }
 
-/// A range that was sent, or accepted by the kernel.
-pub(super) struct SentRange {
-    /// Its length in bytes.
-    pub(super) length: u64,
-    /// The time that it took.
-    pub(super) took: Duration,
-}
-
 impl FileSlot {
     pub(super) fn is_empty(&self) -> bool {
-        !self.0.borrow().as_ref().is_some_and(Transfer::goes_on)
+        !self.transfer.borrow().as_ref().is_some_and(Transfer::goes_on)
+    }
+
+    /// Returns whether the client took the last ranges at high speed.
+    pub(in crate::http) fn is_fast(&self) -> bool {
+        self.is_fast.get()
+    }
+
+    /// Judges the client's speed by a range of `length` bytes that it took.
+    fn judge(&self, length: u64, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        let speed = length.saturating_mul(1_000_000) / micros;
+        if length >= MIN_TELLING_BYTES && !(SLOW_BYTES..FAST_BYTES).contains(&speed) {
+            self.is_fast.set(speed >= FAST_BYTES);
+        }
     }
 
     /// Sends by `send`, which gets the file, an offset and a length, and returns the number of bytes sent, until the
-    /// range ends or `send` has to wait; `None` without a range, and after a failure that the file is to blame for, which
-    /// the body gets.
+    /// range ends or `send` has to wait. A failure that the file is to blame for ends the range; the body gets it.
     ///
     /// # Errors
     /// The error of `send`, if the socket is to blame.
     pub(super) fn poll_send(
         &self,
         mut send: impl FnMut(&BlobFile, u64, u64) -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<Option<SentRange>>> {
-        let mut slot = self.0.borrow_mut();
-        let Some(transfer) = slot.as_mut() else { return Poll::Ready(Ok(None)) };
+    ) -> Poll<io::Result<()>> {
+        let mut slot = self.transfer.borrow_mut();
+        let Some(transfer) = slot.as_mut() else { return Poll::Ready(Ok(())) };
         while transfer.goes_on() {
             let Range { start, end } = transfer.rest;
             match send(&transfer.file, start, end - start) {
@@ -70,9 +85,11 @@ impl FileSlot {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        if transfer.failed.is_none() {
+            self.judge(transfer.length, transfer.began.elapsed());
+        }
         transfer.body.wake_by_ref();
-        let sent = SentRange { length: transfer.length, took: transfer.began.elapsed() };
-        Poll::Ready(Ok(transfer.failed.is_none().then_some(sent)))
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -113,7 +130,7 @@ impl Future for Sending<'_> {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut slot = self.slot.0.borrow_mut();
+        let mut slot = self.slot.transfer.borrow_mut();
         if let Some((file, rest, sent)) = self.begin.take() {
             let (length, body) = (rest.end - rest.start, cx.waker().clone());
             *slot = Some(Transfer { file, rest, length, sent, began: Instant::now(), failed: None, body });
@@ -131,7 +148,7 @@ impl Future for Sending<'_> {
 impl Drop for Sending<'_> {
     /// Removes the range from the slot, sent or not: a body that is dropped in the middle ends its connection.
     fn drop(&mut self) {
-        self.slot.0.borrow_mut().take();
+        self.slot.transfer.borrow_mut().take();
     }
 }
 
@@ -157,5 +174,37 @@ impl SentFromFiles {
 
     pub(in crate::http) fn get(&self) -> u64 {
         self.bytes.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_fast_after(ranges: &[(u64, Duration)]) -> bool {
+        let slot = FileSlot::default();
+        ranges.iter().for_each(|&(length, took)| slot.judge(length, took));
+        slot.is_fast()
+    }
+
+    #[test]
+    fn a_client_is_fast_from_fifty_megabytes_a_second_on() {
+        assert!(!is_fast_after(&[]));
+        assert!(!is_fast_after(&[(1 << 20, Duration::from_millis(22))]));
+        assert!(is_fast_after(&[(1 << 20, Duration::from_millis(20))]));
+        assert!(is_fast_after(&[(1 << 20, Duration::ZERO)]));
+    }
+
+    #[test]
+    fn a_short_range_tells_nothing_of_the_speed() {
+        assert!(!is_fast_after(&[((256 << 10) - 1, Duration::ZERO)]));
+        assert!(is_fast_after(&[(1 << 20, Duration::ZERO), (1 << 10, Duration::from_secs(9))]));
+    }
+
+    #[test]
+    fn a_fast_client_stays_fast_until_it_is_slow() {
+        let fast = (1 << 20, Duration::ZERO);
+        assert!(is_fast_after(&[fast, (1 << 20, Duration::from_millis(100))]));
+        assert!(!is_fast_after(&[fast, (1 << 20, Duration::from_millis(110))]));
     }
 }

@@ -1,8 +1,8 @@
 //! Connections: listeners, TLS, timeouts, and the limits of each client.
 //!
 //! `accept` admits a connection through `connection_limit` and performs its TLS handshake; `timed_stream` carries its
-//! bytes, `file_sending` sends files without a copy, and `connection` enforces timeouts. `limits` is the outermost middleware of each request. `forwarded`
-//! reads proxy headers, and `location` writes this server's URLs.
+//! bytes, `file_sending` sends files without a copy, and `connection` enforces timeouts. `limits` is the outermost
+//! middleware of each request. `forwarded` reads proxy headers, and `location` writes this server's URLs.
 
 pub(super) mod accept;
 pub(super) mod connection;

@@ -21,37 +21,23 @@ const MAX_UNSENT_BYTES: u32 = 128 << 10;
 /// wake this side up.
 const MAX_UNSENT_BYTES_OF_FILES: u32 = 4 << 20;
 
-/// A TCP connection, with the bound of its unsent bytes.
-pub(in crate::http) struct PlainStream {
-    stream: TcpStream,
-    is_fast: bool,
-}
-
 pub(in crate::http) enum ClientStream {
-    Plain(PlainStream),
+    Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
 impl ClientStream {
-    /// Returns a stream without encryption.
-    pub(super) fn plain(stream: TcpStream) -> Self {
-        Self::Plain(PlainStream { stream, is_fast: false })
-    }
-
     /// Bounds the unsent bytes of a new connection. This is an optimization; its failure is ignored.
     pub(super) fn bound_unsent(stream: &TcpStream) {
         let _ = SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT_BYTES);
     }
 
     /// Bounds the unsent bytes by the speed of the client.
-    pub(super) fn set_fast(&mut self, is_fast: bool) {
-        if let Self::Plain(plain) = self
-            && plain.is_fast != is_fast
-        {
-            plain.is_fast = is_fast;
+    pub(super) fn set_fast(&self, is_fast: bool) {
+        if let Self::Plain(stream) = self {
             let unsent = if is_fast { MAX_UNSENT_BYTES_OF_FILES } else { MAX_UNSENT_BYTES };
-            let _ = SockRef::from(&plain.stream).set_tcp_notsent_lowat(unsent);
+            let _ = SockRef::from(stream).set_tcp_notsent_lowat(unsent);
         }
     }
 
@@ -71,7 +57,7 @@ impl ClientStream {
         at: u64,
         count: u64,
     ) -> Poll<io::Result<usize>> {
-        let Self::Plain(PlainStream { stream, .. }) = self else {
+        let Self::Plain(stream) = self else {
             return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
         };
         loop {
@@ -88,7 +74,7 @@ impl ClientStream {
 macro_rules! each {
     ($stream:expr, $inner:ident => $call:expr) => {
         match $stream.get_mut() {
-            Self::Plain(PlainStream { stream: $inner, .. }) => $call,
+            Self::Plain($inner) => $call,
             Self::Tls($inner) => $call,
             Self::Unix($inner) => $call,
         }
