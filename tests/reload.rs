@@ -34,6 +34,12 @@ fn upstream_with(image: &Image) -> Upstream {
     upstream
 }
 
+/// Two upstreams, each with an image of its own.
+fn two_upstreams(seed: u64) -> (Upstream, Upstream) {
+    let [first, second] = [seed, seed + 1].map(|seed| upstream_with(&Image::single(Format::Oci, seed)));
+    (first, second)
+}
+
 fn hangup(server: &Server) {
     rustix::process::kill_process(
         rustix::process::Pid::from_raw(server.id().cast_signed()).unwrap(),
@@ -100,8 +106,7 @@ fn a_new_upstream_answers_and_no_pull_fails() {
 fn a_changed_file_is_read_and_a_bad_one_changes_nothing() {
     let dir = scratch::dir("changed");
     let file = dir.path().join("config.yml");
-    let (hub, ghcr) =
-        (upstream_with(&Image::single(Format::Oci, 1410)), upstream_with(&Image::single(Format::Oci, 1411)));
+    let (hub, ghcr) = two_upstreams(1410);
     write(&file, &[section("docker.io", &hub)]);
     let mut server = Setup::bare().config(&file).start();
     write(&file, &[section("docker.io", &hub), section("ghcr.io", &ghcr)]);
@@ -166,8 +171,7 @@ fn the_setting_that_needs_a_restart_is_named() {
 fn a_file_that_is_half_written_is_not_read() {
     let dir = scratch::dir("half");
     let file = dir.path().join("config.yml");
-    let (hub, ghcr) =
-        (upstream_with(&Image::single(Format::Oci, 1440)), upstream_with(&Image::single(Format::Oci, 1441)));
+    let (hub, ghcr) = two_upstreams(1440);
     write(&file, &[section("docker.io", &hub)]);
     let mut server = Setup::bare().config(&file).start();
     let half = fs::read_to_string(&file).unwrap();

@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io::{self, BufWriter, Write},
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -107,11 +107,31 @@ fn open(io: &Blocking, path: &Path) -> io::Result<(File, PathBuf, State)> {
     if let Some(file) = unnamed(io, &path)? {
         return Ok((file, path, State::Unnamed));
     }
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&temporary)?;
-    // Another export may be writing it.
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    file.set_len(0)?;
+    let file = open_temporary(io, &temporary)?;
     Ok((file, path, State::Temporary(temporary)))
+}
+
+/// Opens an empty file under a temporary name, locked against other exports.
+fn open_temporary(io: &Blocking, temporary: &Path) -> io::Result<File> {
+    loop {
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(temporary)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        if has_name(io, &file, temporary)? {
+            file.set_len(0)?;
+            return Ok(file);
+        }
+        // Another export ended after the file was opened: it is that export's archive now, or gone.
+    }
+}
+
+/// Returns whether a name leads to this open file.
+fn has_name(_io: &Blocking, file: &File, name: &Path) -> io::Result<bool> {
+    let identity = |found: fs::Metadata| (found.dev(), found.ino());
+    match fs::metadata(name) {
+        Ok(found) => Ok(identity(found) == identity(file.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns the temporary name beside a name.
@@ -168,15 +188,14 @@ impl Drop for ArchiveFile {
 mod tests {
     use super::*;
 
-    /// Where files without names are missing, a file has a temporary one, which one export at a time writes.
+    /// On a filesystem that has no files without names.
     #[test]
     fn a_temporary_name_is_written_over_and_removed() {
         let (io, dir) = (Blocking::in_test(), tempfile::TempDir::new().unwrap());
         let path = dir.path().join("images.tar");
         let partial = dir.path().join("images.tar.partial");
         let begin = || {
-            let file = File::options().write(true).create(true).truncate(false).open(&partial).unwrap();
-            let file = BufWriter::new(file);
+            let file = BufWriter::new(open_temporary(io, &partial).unwrap());
             ArchiveFile { file, path: path.clone(), state: State::Temporary(partial.clone()) }
         };
         drop(begin());
@@ -185,6 +204,19 @@ mod tests {
         file.write_all(b"whole").unwrap();
         file.publish(io).unwrap();
         assert_eq!((fs::read(&path).unwrap(), fs::metadata(&partial).is_err()), (b"whole".to_vec(), true));
+    }
+
+    #[test]
+    fn two_exports_do_not_write_one_temporary_file() {
+        let (io, dir) = (Blocking::in_test(), tempfile::TempDir::new().unwrap());
+        let (partial, path) = (dir.path().join("images.tar.partial"), dir.path().join("images.tar"));
+        let first = open_temporary(io, &partial).unwrap();
+        assert_eq!(open_temporary(io, &partial).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(has_name(io, &first, &partial).unwrap());
+        fs::hard_link(&partial, path).and_then(|()| fs::remove_file(&partial)).unwrap();
+        assert!(!has_name(io, &first, &partial).unwrap(), "it was published");
+        open_temporary(io, &partial).unwrap();
+        assert!(!has_name(io, &first, &partial).unwrap(), "another has its name");
     }
 
     #[test]
