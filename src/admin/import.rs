@@ -134,7 +134,7 @@ async fn import(
         }
     }
     if repository.domain.is_some() {
-        // What came first may have made way for the rest.
+        // Storing the last blobs may have evicted the first ones.
         let lost = registry.import_missing(&repository, &all).await?;
         lost.first().map_or(Ok(()), |digest| Err(ImportError::NotKept(*digest)))?;
     }

@@ -95,7 +95,9 @@ impl Client {
                 Some(size) if size > 0 || digest.matches(b"") => Ok(size),
                 _ => self.size_by_get(remote, name, digest).await,
             },
-            Err(Error::Denied(_) | Error::Status { .. }) => self.size_by_get(remote, name, digest).await,
+            Err(Error::Denied(_) | Error::Login(_) | Error::Status { .. }) => {
+                self.size_by_get(remote, name, digest).await
+            }
             Err(error) => Err(error),
         }
     }

@@ -18,7 +18,7 @@ pub(in crate::registry) const REFUSED_REST: Duration = Duration::from_secs(300);
 /// asked of them.
 const REFUSED_WARNING_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// What is known of an endpoint from the results of earlier requests.
+/// The state of an endpoint, as the results of earlier requests showed it.
 #[derive(Debug, Default)]
 pub(in crate::registry) struct Health {
     /// The upstream was unreachable; the time of the next probe.
