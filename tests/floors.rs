@@ -38,7 +38,7 @@ const FOLDERS: [(&str, &[&[&str]]); 2] = [
     (
         "registry",
         &[
-            &["mode", "progress_callback", "retention", "unusable_answer"],
+            &["activity_recorder", "mode", "progress_callback", "retention", "unusable_answer"],
             &["error"],
             &["ask_error", "cache_status", "policy"],
             &["store"],

@@ -24,6 +24,9 @@ pub(super) const EPOCH: &[u8] = b"epoch";
 /// In the meta tree: present unless the index was made anew and lacks the uses that were saved before.
 pub(super) const HAS_USES: &[u8] = b"uses";
 
+/// In the meta tree: the prefix of the slots of activity, before the number of the period and that of the slot.
+pub(super) const ACTIVITY: &[u8] = b"activity";
+
 /// In the meta tree: the pinned patterns.
 pub(super) const PINNED: &[u8] = b"pinned";
 

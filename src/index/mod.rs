@@ -4,6 +4,7 @@
 //! "not in the index" means "look on disk". Therefore no call here returns an error. A database that fails is logged
 //! once and set aside, and every question is answered with "not known" from then on.
 
+mod activity;
 mod blob_entry;
 mod blob_record;
 mod blobs;
@@ -25,6 +26,7 @@ use std::{
     time::SystemTime,
 };
 
+pub use activity::{Activity, Period};
 pub use blob_entry::{BlobEntry, BlobKind, EntryChange, Owner, Role, Tier, Uses};
 pub use database::Absent;
 use database::Database;

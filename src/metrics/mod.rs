@@ -3,6 +3,7 @@
 //! Events are counted through [`Metrics`], which the composition root passes down. State such as the disk usage is read
 //! at each scrape and never stored ([`GaugeValues`]). The HTTP endpoint is on the floor above.
 
+mod cache_totals;
 mod definitions;
 mod expose;
 mod gauges;
@@ -15,6 +16,7 @@ use std::{fmt, time::SystemTime};
 use parking_lot::Mutex;
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
 
+pub use cache_totals::CacheTotals;
 pub use definitions::{METRICS, Metric, MetricGroup, MetricKind};
 use expose::Maker;
 pub use expose::TEXT;

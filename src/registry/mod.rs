@@ -5,6 +5,7 @@
 //! upstreams. Built on them, `pull` reads, `push` writes, `gc` collects garbage, and `maintenance` works on a whole
 //! volume. `state` has the state they share.
 
+mod activity_recorder;
 mod ask_error;
 mod cache_status;
 mod error;
@@ -25,6 +26,7 @@ mod unusable_answer;
 
 use std::{sync::Arc, time::Duration};
 
+use activity_recorder::ActivityRecorder;
 pub use cache_status::{CacheStatus, Pulled, Refused, StoreResult};
 pub use error::Error;
 use fill::fills::Fills;
@@ -152,6 +154,7 @@ impl Registry {
             rules,
             sessions: Sessions::default(),
             metrics,
+            activity: ActivityRecorder::default(),
             tasks,
         })
     }
@@ -186,6 +189,7 @@ impl Registry {
         self.store.protection.gc_guard.close();
         self.store.with(io).flush_accesses();
         let quiet = self.store.execution.close();
+        self.record_activity(io);
         self.rebuilds.saved_uses.save(&self.store.with(io));
         let closing = if quiet { Closing::Quiet(self.store.volume.ledger_totals()) } else { Closing::Busy };
         self.store.volume.index.close(closing);

@@ -6,6 +6,7 @@ use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{
     Error, StoreResult,
+    activity_recorder::ActivityRecorder,
     ask_error::AskError,
     fill::{
         fills::Fills, list_cache::ListCache, prefetches::Prefetches, presence::PresenceChecks, upstream::Upstream,
@@ -52,6 +53,7 @@ pub struct Registry {
     pub(super) rules: RegistryPolicy,
     pub(super) sessions: Sessions,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) activity: ActivityRecorder,
 }
 
 impl Registry {

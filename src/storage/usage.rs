@@ -50,7 +50,7 @@ pub struct Delta {
 }
 
 /// The disk usage: allocated blocks, counted once per inode, as `du` does.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     /// Blobs that were pushed to this registry.
     pub hosted: Sum,
@@ -95,7 +95,7 @@ impl Usage {
 }
 
 /// The size of a filesystem, in bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Filesystem {
     /// The total size.
     pub size: u64,

@@ -1,5 +1,6 @@
 //! Maintenance of a whole volume: verification and repair, periodic work, and gauges.
 
+pub(super) mod activity;
 pub(super) mod gauges;
 pub(super) mod migrate_cache_volume;
 pub(super) mod operations;

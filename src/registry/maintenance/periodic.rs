@@ -9,11 +9,12 @@ use crate::{
 };
 
 impl Registry {
-    /// Drops expired state in memory, and saves last uses when that is due; to be called about every minute. Blocks.
+    /// Drops expired state in memory, saves last uses when that is due, and records activity; to be called about every minute. Blocks.
     pub fn tidy(&self, io: &Blocking) {
         self.store.space.tidy();
         self.store.protection.tidy(self.store.space.retention.lease);
         self.rebuilds.saved_uses.save_if_due(&self.store.with(io));
+        self.record_activity(io);
     }
 
     /// Writes accesses to the index, keeps the disk usage within its limits, and reopens an index that failed; to be
