@@ -280,7 +280,7 @@ impl FillJob {
 
     /// Lets each reader go on alone. The first one takes over the connection in `rest`, if there is one.
     fn hand_over(&self, state: &HashState, size: u64, error: &Error, rest: Option<Events>) -> FillFailure {
-        self.fills.store.space.uncached.log(self.fill.digest(), error);
+        self.fills.store.space.note_uncached(self.fill.digest(), &self.fill.source().repository, error);
         let _ = self.fill.refused.set(Refused::of(error));
         let (hasher, rest) = (state.hasher.clone(), Mutex::new(rest));
         FillFailure::NoSpace(Arc::new(Handover { size, written: state.written, hasher, rest }))
@@ -297,7 +297,7 @@ impl FillJob {
         }
         // The bytes are verified and readers have them, even if the disk does not keep them.
         if let Err(error) = self.fills.store.publish(staged, expected, Durability::Unsynced, BlobKind::Blob).await {
-            self.fills.store.space.uncached.log(&expected, &error);
+            self.fills.store.space.note_uncached(&expected, repository, &error);
             let _ = self.fill.refused.set(Refused::of(&error));
         } else {
             self.fills.store.link_layer(repository, expected).await;

@@ -66,6 +66,12 @@ impl Fills {
         under_way.established.len() + under_way.opening.len()
     }
 
+    /// Returns the fills under way.
+    pub(in crate::registry) fn list(&self) -> Vec<Arc<Fill>> {
+        let under_way = self.under_way.lock();
+        under_way.established.values().chain(under_way.opening.values()).map(Arc::clone).collect()
+    }
+
     /// Returns whether `digest` has an established fill.
     pub(in crate::registry) fn is_filling(&self, digest: &Digest) -> bool {
         self.under_way.lock().established.contains_key(digest)

@@ -25,7 +25,7 @@ impl Registry {
         self.metrics.expose(&self.gauge_values(io))
     }
 
-    fn gauge_values(&self, io: &Blocking) -> GaugeValues {
+    pub(super) fn gauge_values(&self, io: &Blocking) -> GaugeValues {
         GaugeValues {
             disk: self.disk(io),
             upstreams: self.upstreams.all().values().map(upstream).collect(),

@@ -4,6 +4,7 @@ pub(super) mod activity;
 pub(super) mod gauges;
 pub(super) mod migrate_cache_volume;
 pub(super) mod operations;
+pub(super) mod overview;
 pub(super) mod periodic;
 pub(super) mod readiness;
 pub(super) mod remove;

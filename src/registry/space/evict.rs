@@ -129,7 +129,7 @@ impl BlockingStore<'_> {
                 let idle = Duration::from_secs(access_tracker::now().saturating_sub(held.used));
                 self.volume.metrics.evicted(reason, held.allocated, idle);
                 let BlobEntry { allocated, used, .. } = held;
-                self.space.eviction_log.log(&Evicted { digest, allocated, used, repositories: &holders }, reason);
+                self.space.note_eviction(&Evicted { digest, allocated, used, repositories: &holders }, reason);
                 held.allocated
             }
             RemovalOutcome::Removed(Err(error)) => {

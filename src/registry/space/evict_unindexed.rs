@@ -168,7 +168,7 @@ impl BlockingStore<'_> {
         }
         let idle = Duration::from_secs(access_tracker::now().saturating_sub(used));
         self.volume.metrics.evicted(EvictionReason::Room, allocated, idle);
-        self.space.eviction_log.log(&Evicted { digest, allocated, used, repositories: places }, EvictionReason::Room);
+        self.space.note_eviction(&Evicted { digest, allocated, used, repositories: places }, EvictionReason::Room);
         Ok(allocated)
     }
 }

@@ -147,7 +147,7 @@ impl Manifests {
                 StoreResult::Stored
             }
             Err(error) => {
-                self.store.space.uncached.log(&manifest.digest, &error);
+                self.store.space.note_uncached(&manifest.digest, repository, &error);
                 self.remember_links(repository, manifest);
                 StoreResult::Refused(Refused::of(&error))
             }

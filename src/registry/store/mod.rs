@@ -20,6 +20,7 @@ pub(super) mod name_claims;
 pub(super) mod partial;
 pub(super) mod promote;
 pub(super) mod protection;
+pub(super) mod recent_events;
 pub(super) mod reconcile;
 pub(super) mod referrer_descriptor;
 pub(super) mod shared_work;

@@ -2,13 +2,23 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::sync::{Mutex, OwnedMutexGuard, TryLockError};
 
-use super::{access_tracker, eviction_log::EvictionLog, partial::PartialBlobs, uncached::Uncached};
-use crate::registry::Retention;
+use super::{
+    access_tracker,
+    eviction_log::{Evicted, EvictionLog},
+    partial::PartialBlobs,
+    recent_events::{RecentEvents, SpaceEvent, SpaceEventKind},
+    uncached::Uncached,
+};
+use crate::{
+    metrics::EvictionReason,
+    oci::{Digest, Repository},
+    registry::{Error, Refused, Retention},
+};
 
 /// The result of the last eviction that could not free enough.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +50,9 @@ pub(in crate::registry) type EvictionTurn = OwnedMutexGuard<Option<Shortage>>;
 pub(in crate::registry) struct SpaceState {
     pub(in crate::registry) retention: Retention,
     pub(in crate::registry) partial_blobs: PartialBlobs,
-    pub(in crate::registry) uncached: Uncached,
-    pub(in crate::registry) eviction_log: EvictionLog,
+    pub(in crate::registry) recent_events: RecentEvents,
+    uncached: Uncached,
+    eviction_log: EvictionLog,
     turn: Arc<Mutex<Option<Shortage>>>,
 }
 
@@ -50,6 +61,7 @@ impl SpaceState {
         Self {
             retention,
             partial_blobs: PartialBlobs::default(),
+            recent_events: RecentEvents::default(),
             uncached: Uncached::default(),
             eviction_log: EvictionLog::default(),
             turn: Arc::default(),
@@ -67,6 +79,34 @@ impl SpaceState {
     /// [`TryLockError`] while another request has the turn.
     pub(in crate::registry) fn try_turn(&self) -> Result<EvictionTurn, TryLockError> {
         Arc::clone(&self.turn).try_lock_owned()
+    }
+
+    /// Logs and remembers that a blob was evicted.
+    pub(in crate::registry) fn note_eviction(&self, evicted: &Evicted<'_>, reason: EvictionReason) {
+        self.eviction_log.log(evicted, reason);
+        self.recent_events.add(SpaceEvent {
+            at: SystemTime::now(),
+            kind: SpaceEventKind::Evicted(reason),
+            digest: *evicted.digest,
+            repository: evicted.repositories.first().cloned(),
+            bytes: Some(evicted.allocated),
+        });
+    }
+
+    /// Logs and remembers that a blob from an upstream is not stored.
+    pub(in crate::registry) fn note_uncached(&self, digest: &Digest, repository: &Repository, error: &Error) {
+        self.uncached.log(digest, error);
+        let bytes = match error {
+            Error::InsufficientSpace(short) => Some(short.needed()),
+            _ => None,
+        };
+        self.recent_events.add(SpaceEvent {
+            at: SystemTime::now(),
+            kind: SpaceEventKind::NotStored(Refused::of(error)),
+            digest: *digest,
+            repository: Some(repository.clone()),
+            bytes,
+        });
     }
 
     /// Drops partial blobs that are too old, and logs the totals of uncached and evicted content that are due.
