@@ -59,6 +59,7 @@ mod names;
 mod namespaces;
 mod odd_manifests;
 mod outage;
+mod page;
 mod parsers;
 mod prefetch;
 mod push;

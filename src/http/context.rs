@@ -27,6 +27,11 @@ pub(super) fn endpoint(request: &HttpRequest) -> Option<Endpoint<'_>> {
     Endpoint::of(request.match_info().as_str(), &settings(request).prefix)
 }
 
+/// Returns true if the response is for a browser to show: RFC 9110, section 12.5.1.
+pub(super) fn is_browser(request: &HttpRequest) -> bool {
+    header(request, &header::ACCEPT).is_some_and(|accepted| accepted.contains("text/html"))
+}
+
 /// Returns the settings of the listener that the request arrived at.
 pub(super) fn settings(request: &HttpRequest) -> &Settings {
     match request.app_data::<web::Data<Settings>>() {

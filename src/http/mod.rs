@@ -1,8 +1,8 @@
 //! The registry API over HTTP. Only this module uses actix: it parses requests into types and turns errors into
 //! responses.
 //!
-//! `transport` accepts connections and limits them, `auth` identifies the caller, `api` (one file for each resource)
-//! and `ops` (probes, metrics, logs) answer. `server` assembles them. The modules below them are `settings`, `context`
+//! `transport` accepts connections and limits them, `auth` identifies the caller, `api` (one file for each resource),
+//! `page` (for browsers) and `ops` (probes, metrics, logs) answer. `server` assembles them. The modules below them are `settings`, `context`
 //! (a request's headers, query and caller), `endpoint` (what its path names), `errors`, `headers` and `paths`.
 
 mod api;
@@ -12,6 +12,7 @@ mod endpoint;
 mod errors;
 mod headers;
 mod ops;
+mod page;
 mod paths;
 mod server;
 mod settings;

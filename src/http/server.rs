@@ -19,6 +19,7 @@ use super::{
     auth::{audit, authenticate},
     headers,
     ops::{access_log, health, http_metrics, metrics},
+    page::routes::configure as page,
     paths,
     settings::{Listener, Settings},
     transport::{
@@ -240,7 +241,9 @@ impl ServerConfig {
             .wrap(from_fn(limits::enforce))
             .wrap(from_fn(http_metrics::count))
             .configure(health::configure)
-            .configure(routes::configure_root)
+            .configure(
+                |service| if is_mirror { routes::configure_root(service) } else { page(service, &settings.prefix) },
+            )
             .configure(|service| shown.iter().for_each(|path| metrics::configure(service, path)))
             .configure(|service| routes::configure(service, &settings.prefix))
     }

@@ -26,6 +26,8 @@ fn collect(dir: &Path, module: &Module, found: &mut BTreeMap<Module, PathBuf>) {
         let own = [module.as_slice(), std::slice::from_ref(&name)].concat();
         match name.as_str() {
             _ if path.is_dir() => collect(&path, &own, found),
+            // Templates and what else the program includes.
+            _ if path.extension().is_none_or(|extension| extension != "rs") => {}
             "mod" | "lib" => drop(found.insert(module.clone(), path)),
             _ => drop(found.insert(own, path)),
         }

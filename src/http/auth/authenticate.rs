@@ -48,7 +48,8 @@ pub(in crate::http) async fn authenticate(
 /// it without credentials.
 fn is_open(request: &ServiceRequest) -> bool {
     let path = request.path();
-    paths::is_probe(path) || path == paths::ROOT || *request.method() == Method::OPTIONS
+    let is_probed_root = path == paths::ROOT && !context::is_browser(request.request());
+    paths::is_probe(path) || is_probed_root || *request.method() == Method::OPTIONS
 }
 
 async fn identify(access: &Access, request: &HttpRequest) -> Result<Caller, ApiError> {
