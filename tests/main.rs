@@ -42,6 +42,7 @@ mod harness;
 mod hosted;
 mod howtos;
 mod htpasswd;
+mod immutable;
 mod import;
 mod index_agreement;
 mod index_damage;

@@ -241,6 +241,7 @@ fn rules(config: &Config) -> RegistryPolicy {
         names: config.http.own_names(),
         delete: *config.storage.delete_enabled,
         readonly: *config.storage.readonly,
+        immutable: config.immutable.value().clone(),
         validation: config.validation.clone(),
     }
 }

@@ -98,6 +98,7 @@ impl Config {
         lines.extend(self.catalog.lines());
         lines.extend(self.tags.lines());
         lines.extend(self.validation.lines());
+        lines.push(self.immutable.line());
         lines.extend(self.gc.lines());
         lines.extend(self.verify.lines());
         lines

@@ -16,6 +16,7 @@ mod duration;
 mod error;
 mod headers;
 mod http;
+mod immutable;
 mod key;
 mod keys;
 mod limits;
@@ -77,7 +78,7 @@ pub use variables::FILE_VARIABLE;
 
 use node::Node;
 
-use crate::lanes::Blocking;
+use crate::{lanes::Blocking, oci::ImagePatterns};
 
 /// The effective configuration. Flags override variables, variables the file, and the file the defaults.
 #[derive(Clone, Debug)]
@@ -98,6 +99,8 @@ pub struct Config {
     pub tags: TagsConfig,
     /// The checks of pushed manifests.
     pub validation: Validation,
+    /// `immutable`: the tags that never name another manifest.
+    pub immutable: Setting<ImagePatterns>,
     /// Garbage collection.
     pub gc: Gc,
     /// Verification of stored blobs.
@@ -161,6 +164,7 @@ impl Config {
             catalog: Catalog::read(&root)?,
             tags: TagsConfig::read(&root)?,
             validation: Validation::read(&root)?,
+            immutable: immutable::read(&root)?,
             gc: Gc::read(&root)?,
             verify: Verify::read(&root)?,
         };

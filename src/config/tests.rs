@@ -298,6 +298,7 @@ validation:
     indexes:
       platforms: all
       platformlist: []
+immutable: []
 gc:
   interval: 24h
   grace: 1h

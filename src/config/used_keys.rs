@@ -290,6 +290,15 @@ pub(super) const INDEXES_PLATFORMLIST: Key = used(
     "For `list`: the platforms whose manifests must exist, each with os and architecture. Empty: all.",
 );
 
+// immutable
+pub(super) const IMMUTABLE: Key = used(
+    "immutable",
+    List,
+    "",
+    "Patterns of pushed images, such as team/**:v*, whose tags never name another manifest and cannot be deleted by \
+     clients; one after ! excepts what it matches. Extension.",
+);
+
 // gc
 pub(super) const GC_INTERVAL: Key =
     used("gc.interval", Duration, "24h", "The interval of garbage collection; 0: never. Extension.");

@@ -84,7 +84,8 @@ impl NamePattern {
     }
 }
 
-fn matches_component(pattern: &str, component: &str) -> bool {
+/// Returns whether a text without slashes is the pattern with each `*` replaced by any characters.
+pub(super) fn matches_component(pattern: &str, component: &str) -> bool {
     glob(pattern.as_bytes(), component.as_bytes(), |byte| *byte == b'*', |a, b| a == b)
 }
 

@@ -53,6 +53,9 @@ pub enum Error {
     /// The configuration of this server forbids it.
     #[error("denied: {0}")]
     Denied(String),
+    /// The tag must not name another manifest, nor be deleted (`immutable`).
+    #[error("{0}")]
+    ImmutableTag(String),
     /// The upstream cannot be asked about a name, and `proxy.unproven` is `refuse`.
     #[error(
         "the upstream cannot be asked whether it has a repository of this name, and proxy.unproven refuses the push until it can"

@@ -3,7 +3,7 @@
 use super::Error;
 use crate::{
     config::{Unproven, Validation},
-    oci::{Domain, NamePattern, RepositoryName},
+    oci::{Domain, ImagePatterns, NamePattern, RepositoryName},
 };
 /// The permissions set by the operator.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct RegistryPolicy {
     pub delete: bool,
     /// Disables all writes.
     pub readonly: bool,
+    /// The hosted tags that never name another manifest.
+    pub immutable: ImagePatterns,
     /// The checks of pushed manifests.
     pub validation: Validation,
 }

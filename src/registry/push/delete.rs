@@ -1,6 +1,7 @@
 //! Deletes links of tags, manifests and blobs (distribution-spec, "Content Management"). Garbage collection removes the
 //! bytes.
 
+use super::immutable_tags;
 use crate::{
     index::Link,
     lanes::Lane,
@@ -16,13 +17,15 @@ impl Registry {
     /// Deletes a tag. Its manifest stays.
     ///
     /// # Errors
-    /// [`Error::ManifestUnknown`] if there is no such tag, [`Error::Storage`] if the disk fails.
+    /// [`Error::ManifestUnknown`] if there is no such tag, [`Error::ImmutableTag`] if it is immutable,
+    /// [`Error::Storage`] if the disk fails.
     pub async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<(), Error> {
         match self.tag(repository, tag).await {
             // A damaged link can be deleted, too.
             Err(Error::Storage(error)) if matches!(*error, storage::Error::NoDigest(_)) => {}
             named => drop(named?.ok_or(Error::ManifestUnknown)?),
         }
+        immutable_tags::check_delete(&self.rules.immutable, repository, std::slice::from_ref(tag))?;
         let (place, tag) = (repository.clone(), tag.clone());
         let lock = self.store.protection.locks.wait_for_repository(repository).await;
         let delete = move |store: &BlockingStore<'_>| {
@@ -38,19 +41,22 @@ impl Registry {
     /// Deletes a manifest from a repository, after the tags that name it (law 2 of ARCHITECTURE.md).
     ///
     /// # Errors
-    /// [`Error::ManifestUnknown`] if the repository does not have it, [`Error::Storage`] if the disk fails.
+    /// [`Error::ManifestUnknown`] if the repository does not have it, [`Error::ImmutableTag`] if an immutable tag names
+    /// it, [`Error::Storage`] if the disk fails.
     pub async fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
         if !self.manifests.belongs(repository, digest).await? {
             return Err(Error::ManifestUnknown);
         }
         let subject = self.manifests.get(digest).await?.and_then(|manifest| manifest.manifest.subject);
-        let (place, digest) = (repository.clone(), *digest);
+        let (place, digest, immutable) = (repository.clone(), *digest, self.rules.immutable.clone());
         let lock = self.store.protection.locks.wait_for_repository(repository).await;
         let delete = move |store: &BlockingStore<'_>| {
             let _lock = lock;
             let disk = store.disk;
+            let tags = links::tags_of(disk, &place, &digest)?;
+            immutable_tags::check_delete(&immutable, &place, &tags)?;
             let claimed = store.keep_claim(&place)?;
-            for tag in links::tags_of(disk, &place, &digest)? {
+            for tag in tags {
                 disk.remove_tag(&place, &tag).inspect_err(|_| store.reread_tag(&place, &tag))?;
                 store.index.remove_tag(&place, &tag);
             }

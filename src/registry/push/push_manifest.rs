@@ -5,6 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 
+use super::immutable_tags;
 use crate::{
     lanes::Lane,
     oci::{Descriptor, Digest, Manifest, MediaType, Repository, Tag},
@@ -46,8 +47,8 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::ManifestInvalid`], [`Error::DigestInvalid`] or [`Error::ManifestBlobUnknown`] for the client's
-    /// mistakes, [`Error::InsufficientSpace`] if the disk is full, [`Error::Storage`] if it fails,
-    /// [`Error::ShuttingDown`] if the store is closed. If a repository was removed meanwhile, also the errors of
+    /// mistakes, [`Error::ImmutableTag`] if a tag must go on naming another manifest, [`Error::InsufficientSpace`] if
+    /// the disk is full, [`Error::Storage`] if it fails, [`Error::ShuttingDown`] if the store is closed. If a repository was removed meanwhile, also the errors of
     /// [`Registry::check_claim`].
     pub async fn put_manifest(
         &self,
@@ -59,20 +60,24 @@ impl Registry {
         let digest = manifest.digest;
         // The guard comes before the check of the children: they stay until the manifest names them.
         let guard = Arc::new(self.store.protection.gc_guard.guard_manifest(repository, &digest).await);
+        let tags: Arc<[Tag]> = push.tags.into();
+        self.check_tags(repository, digest, &tags).await?;
         self.check_children(repository, &manifest).await?;
         let subject = manifest.manifest.subject;
         // Space for the links of the manifest and of each tag.
-        let _reservation =
-            self.store.reserve_object(Purpose::Hosted, LINK_BYTES_A_TAG * push.tags.len() as u64).await?;
+        let _reservation = self.store.reserve_object(Purpose::Hosted, LINK_BYTES_A_TAG * tags.len() as u64).await?;
         self.keep_durably(digest, push.bytes).await?;
         self.manifests.remember(&manifest);
-        let tags: Arc<[Tag]> = push.tags.into();
+        let immutable = self.rules.immutable.clone();
         loop {
             let (place, tags, kept) = (repository.clone(), Arc::clone(&tags), Arc::clone(&manifest));
             // One writer at a time, so that the disk and the index end with the same digest for a tag.
             let held = (Arc::clone(&guard), self.store.protection.locks.wait_for_repository(repository).await);
+            let immutable = immutable.clone();
             let link = move |store: &BlockingStore<'_>| {
                 let _held = held;
+                // Under the lock, so that of concurrent pushes one wins.
+                immutable_tags::check_push(store, &immutable, &place, &tags, &kept.digest)?;
                 link(store, &place, permission, &kept, &tags)
             };
             if self.store.blocking(Lane::Sync, link).await?? {
@@ -82,6 +87,17 @@ impl Registry {
             permission = self.check_claim(repository).await?;
             self.check_children(repository, &manifest).await?;
         }
+    }
+
+    /// Refuses a push to an immutable tag before anything of it is stored.
+    async fn check_tags(&self, repository: &Repository, digest: Digest, tags: &Arc<[Tag]>) -> Result<(), Error> {
+        let (place, tags, immutable) = (repository.clone(), Arc::clone(tags), self.rules.immutable.clone());
+        if tags.iter().all(|tag| !immutable.matches(&place.name, tag)) {
+            return Ok(());
+        }
+        let check =
+            move |store: &BlockingStore<'_>| immutable_tags::check_push(store, &immutable, &place, &tags, &digest);
+        self.store.blocking(Lane::Look, check).await?
     }
 
     /// Hashes and parses a manifest on a lane, since it may have megabytes.
