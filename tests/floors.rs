@@ -38,8 +38,8 @@ const FOLDERS: [(&str, &[&[&str]]); 2] = [
     (
         "registry",
         &[
-            &["activity_recorder", "mode", "progress_callback", "retention", "unusable_answer"],
-            &["error"],
+            &["activity_recorder", "mode", "progress_callback", "retention", "timestamp", "unusable_answer"],
+            &["error", "last_client"],
             &["ask_error", "cache_status", "policy"],
             &["store"],
             &["gc", "space"],

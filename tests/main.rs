@@ -49,6 +49,7 @@ mod index_damage;
 mod index_scale;
 mod lengthless;
 mod limits;
+mod listing;
 mod lists;
 mod liveness;
 mod many;

@@ -3,7 +3,7 @@
 
 use std::{ops::ControlFlow, time::Duration};
 
-use super::{AdminRequest, AdminResponse};
+use super::{AdminRequest, AdminResponse, content};
 use crate::registry::{Collection, Error, Maintenance, Mode, VERIFY_SHARDS, Verification};
 
 /// The values that requests omit.
@@ -59,6 +59,10 @@ fn execute(
             let message = "only a running server has images: start one with `entrepot serve`".to_owned();
             AdminResponse::Failed { message }
         }
+        AdminRequest::Content(request) => match content::execute(request, volume, send) {
+            Ok(last) => last,
+            Err(error) => AdminResponse::Failed { message: error.to_string() },
+        },
         AdminRequest::Du { tags } => match AdminRequest::disk_usage(tags.as_ref()) {
             Ok(count) => {
                 AdminResponse::Counted(volume.count(&count, &mut |event| send(AdminResponse::usage(event)))?.into())

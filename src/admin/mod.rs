@@ -7,6 +7,8 @@
 //! the request. `server.rs` accepts connections; `dispatch.rs` calls the registry, which does the work.
 
 mod answers;
+mod content;
+mod content_messages;
 mod dispatch;
 mod export;
 mod image_messages;
@@ -18,6 +20,7 @@ mod socket;
 mod usage_report;
 mod warm;
 
+pub use content_messages::{ContentRequest, ContentResponse};
 pub use dispatch::{Defaults, dispatch};
 pub use image_messages::{BlobSize, ExportedImage, ImageResult, ImportRequest};
 pub use protocol::{AdminRequest, AdminResponse};

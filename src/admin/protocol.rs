@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    content_messages::{ContentRequest, ContentResponse},
     image_messages::{BlobSize, ExportedImage, ImageResult, ImportRequest},
     usage_report::{self, DiskUsage, RepositoryUsage, SourceUsage, TagUsage},
 };
@@ -56,6 +57,8 @@ pub enum AdminRequest {
     },
     /// Takes an image. Its content follows the response that says which of it is wanted.
     Import(ImportRequest),
+    /// Asks about content, or changes how long it is kept.
+    Content(ContentRequest),
     /// Sends the content of images.
     Export {
         /// Their names, as docker takes them.
@@ -246,6 +249,8 @@ pub enum AdminResponse {
         /// Bytes of blobs that were here.
         present: u64,
     },
+    /// A response to a request about content.
+    Content(ContentResponse),
     /// The request failed.
     Failed {
         /// The reason, in one line.
@@ -336,6 +341,9 @@ impl AdminResponse {
     /// Returns true if this is the last response.
     #[must_use]
     pub fn is_last(&self) -> bool {
+        if let Self::Content(response) = self {
+            return response.is_last();
+        }
         matches!(
             self,
             Self::Verified { .. }

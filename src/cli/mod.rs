@@ -15,6 +15,7 @@ mod health;
 mod htpasswd;
 mod image_list;
 mod import;
+mod list;
 mod listeners;
 mod logging;
 mod own_certificate;
@@ -31,6 +32,7 @@ mod upstreams;
 mod verify;
 mod volume;
 mod warm;
+mod why;
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
@@ -65,6 +67,8 @@ Examples:
       fetch the images of a compose file before anybody pulls them
   entrepot du --data ./registry
       what fills the disk, by upstream, repository and, with --tags, tag
+  entrepot list 'team/**' --data ./registry
+      the tags of everything below team/; entrepot why team/app:1 says more of one
   entrepot htpasswd ann --file /auth/htpasswd
       let ann log in, with a password that it asks for (auth.htpasswd.path)
   entrepot config /etc/docker/registry/config.yml
@@ -106,6 +110,12 @@ enum Command {
     /// Count what fills the disk: by upstream, repository and tag.
     #[command(after_help = du::HELP)]
     Du(du::DuOptions),
+    /// List repositories and tags: hosted and mirrored, with size, last use, age and state.
+    #[command(after_help = list::HELP)]
+    List(list::ListOptions),
+    /// Say why an image is here or not, and what a pull of it would cost.
+    #[command(after_help = why::HELP)]
+    Why(why::WhyOptions),
     /// Hash what is stored again; name what is damaged, and heal what can be healed.
     #[command(after_help = verify::HELP)]
     Verify(verify::VerifyOptions),
@@ -226,6 +236,8 @@ pub fn run(io: &Blocking, arguments: impl IntoIterator<Item = OsString>) -> Exit
         Ok(Command::Export(options)) => export::run(io, options),
         Ok(Command::Import(options)) => import::run(io, options),
         Ok(Command::Du(options)) => du::run(io, options),
+        Ok(Command::List(options)) => list::run(io, options),
+        Ok(Command::Why(options)) => why::run(io, options),
         Ok(Command::Access(command)) => access::run(io, command),
         Ok(Command::Htpasswd(options)) => htpasswd::run(io, options),
         Ok(Command::Verify(options)) => verify::run(io, options),

@@ -20,6 +20,8 @@ fn file(command: Command) -> Option<PathBuf> {
         | Command::Rm(_)
         | Command::Verify(_)
         | Command::Du(_)
+        | Command::List(_)
+        | Command::Why(_)
         | Command::Warm(_)
         | Command::Export(_)
         | Command::Import(_) => None,

@@ -3,7 +3,7 @@
 
 use std::{iter, sync::atomic::Ordering};
 
-use super::{BlobEntry, Index, Origins, Role, VerifiedStamp, blob_record::BlobRecord, keys};
+use super::{BlobEntry, Index, Link, Origins, Role, VerifiedStamp, blob_record::BlobRecord, keys};
 use crate::oci::{Digest, Repository};
 
 /// At most so many of the manifests that name a blob are read.
@@ -80,6 +80,18 @@ impl Index {
                 _ => return found,
             }
         }
+    }
+
+    /// Returns the digests that a repository is known to have a relation to, sorted, in batches of up to 1000. A batch
+    /// is read when it is asked for.
+    pub fn link_batches(&self, repository: &Repository) -> impl Iterator<Item = Vec<(Digest, Link)>> {
+        let (prefix, mut after) = (keys::prefix(repository), Vec::new());
+        iter::from_fn(move || {
+            let page = self.database.pairs(|trees| &trees.links, &prefix, &after, BATCH_RECORDS)?;
+            after.clone_from(&page.last()?.0);
+            let read = |(key, value): &(Vec<u8>, Vec<u8>)| Some((keys::to_digest(key)?, Link::decode(value)?));
+            Some(page.iter().filter_map(read).collect())
+        })
     }
 
     /// Returns the repositories known to link a blob.

@@ -187,6 +187,18 @@ impl Index {
         Some(found.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
+    /// Returns the repositories that come after `after`, `limit` at most: hosted ones first, then those of each upstream,
+    /// in byte order. `None` if the index is incomplete.
+    #[must_use]
+    pub fn all_repositories(&self, after: Option<&Repository>, limit: usize) -> Option<Vec<Repository>> {
+        if !self.is_complete() {
+            return None;
+        }
+        let after = after.map(keys::repository).unwrap_or_default();
+        let found = self.database.keys(|trees| &trees.repositories, &[], &after, limit)?;
+        Some(found.iter().filter_map(|key| keys::to_repository(key)).collect())
+    }
+
     /// Returns the tags of a repository that come after `after`, in byte order, `limit` at most. `None` if the index is
     /// incomplete.
     #[must_use]

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    oci::{Reference, Repository},
+    oci::{Digest, Reference, Repository},
     upstream::ClientThreads,
 };
 
@@ -64,6 +64,11 @@ impl Registry {
     pub(super) fn upstream(&self, repository: &Repository) -> Result<Upstream, Error> {
         let upstream = repository.domain.as_ref().and_then(|domain| self.upstreams.get(domain));
         upstream.ok_or(Error::NameUnknown)
+    }
+
+    /// Records that a client was sent a manifest, or its headers.
+    pub fn note_client(&self, repository: &Repository, digest: &Digest, user: &str, address: &str) {
+        self.store.last_clients.note(repository, digest, user, address);
     }
 
     /// Returns the time for which a tag of a repository is served without asking its upstream.

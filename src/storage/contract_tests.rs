@@ -6,6 +6,7 @@ use std::{
     fs,
     os::unix::fs::symlink,
     panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, SystemTime},
 };
 
 use tempfile::TempDir;
@@ -274,10 +275,14 @@ fn lists_are_complete<B: DurableStore>(store: B) {
 fn a_tag_has_one_value<B: DurableStore>(store: B) {
     let (repository, latest) = (hosted("a/b"), tag("latest"));
     assert_eq!(store.tag(&repository, &latest).unwrap(), None);
+    assert_eq!(store.tag_time(&repository, &latest).unwrap(), None);
     for number in [1, 2, 1, 3] {
+        let before = SystemTime::now() - Duration::from_secs(2);
         store.set_tag(&repository, &latest, &digest(number), Durability::Unsynced).unwrap();
         assert_eq!(store.tag(&repository, &latest).unwrap(), Some(digest(number)));
         assert_eq!(listed(store.tags(&repository)), [(latest.clone(), Some(digest(number)))]);
+        let set = store.tag_time(&repository, &latest).unwrap().unwrap();
+        assert!(before < set && set < SystemTime::now() + Duration::from_secs(2));
     }
     let mut named = [1, 2, 3].map(digest);
     named.sort();

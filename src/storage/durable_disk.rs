@@ -119,6 +119,10 @@ impl DurableStore for Disk<'_> {
         self.links(repository).tag(tag)
     }
 
+    fn tag_time(&self, repository: &Repository, tag: &Tag) -> Result<Option<SystemTime>, Error> {
+        self.links(repository).tag_time(tag)
+    }
+
     fn set_tag(
         &self,
         repository: &Repository,

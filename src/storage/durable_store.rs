@@ -168,6 +168,12 @@ pub trait DurableStore: Copy {
     /// [`Error::NoDigest`] if it is damaged; another variant if it cannot be read.
     fn tag(&self, repository: &Repository, tag: &Tag) -> Result<Option<Digest>, Error>;
 
+    /// Returns the time at which a tag was last set; `None` if there is no such tag.
+    ///
+    /// # Errors
+    /// Any variant of [`Error`] if that cannot be determined.
+    fn tag_time(&self, repository: &Repository, tag: &Tag) -> Result<Option<SystemTime>, Error>;
+
     /// Points a tag at a manifest that is linked already, and adds the manifest to the tag's history.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::{
     io::Read as _,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use super::{Durability, Error, LinkKind, atomic_fs::Directory, layout, look};
@@ -185,6 +186,12 @@ impl<'a> RepositoryLinks<'a> {
 
     fn current(&self, tag: &Tag) -> PathBuf {
         layout::tag(&self.dir, tag).join("current/link")
+    }
+
+    /// Returns the time at which a tag was last set; `None` if there is no such tag.
+    pub(super) fn tag_time(&self, tag: &Tag) -> Result<Option<SystemTime>, Error> {
+        let path = self.current(tag);
+        look::metadata(&path)?.map(|found| found.modified().map_err(Error::at(&path))).transpose()
     }
 
     /// Points a tag at a manifest that is linked already.

@@ -1,7 +1,7 @@
 //! The usage report as a text table. The name is the last column, so that it may have any width.
 
 use super::document::{SourceRow, UsageDocument, UsageRow};
-use crate::cli::report::size;
+use crate::cli::report::{age, size};
 
 /// The titles of the columns before the name.
 const TITLES: [&str; 5] = ["SIZE", "EXCLUSIVE", "SHARED", "OBJECTS", "LAST USED"];
@@ -72,15 +72,6 @@ fn rest(document: &UsageDocument) -> impl Iterator<Item = TableRow> {
     parts.chain(changed).chain([line(size(document.total), format!("in all{of}"))]).chain(bound)
 }
 
-/// Formats an age in the largest unit that leaves a whole number.
-fn age(seconds: u64) -> String {
-    let units = [("d", 86_400), ("h", 3600), ("m", 60)];
-    match units.into_iter().find(|(_, unit)| seconds >= *unit) {
-        Some((name, unit)) => format!("{}{name} ago", seconds / unit),
-        None => format!("{seconds}s ago"),
-    }
-}
-
 impl TableRow {
     /// Aligns sizes and numbers to the right, and times and names to the left.
     fn line(&self, widths: &[usize; 5]) -> String {
@@ -88,18 +79,5 @@ impl TableRow {
         let [a, b, c, d, e] = *widths;
         let line = format!("{bytes:>a$}  {exclusive:>b$}  {shared:>c$}  {objects:>d$}  {used:<e$}  {}", self.name);
         line.trim_end().to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_are_read_at_a_glance() {
-        for (seconds, text) in [(0, "0s ago"), (59, "59s ago"), (60, "1m ago"), (7199, "1h ago"), (900_000, "10d ago")]
-        {
-            assert_eq!(age(seconds), text);
-        }
     }
 }

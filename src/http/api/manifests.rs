@@ -11,7 +11,7 @@ use crate::{
         errors::ApiError,
         headers::{self, API_VERSION, NOSNIFF},
         ops::http_metrics,
-        transport::{limiter, location, request_body},
+        transport::{forwarded, limiter, location, request_body},
     },
     metrics::Content,
     oci::{Action, Digest, MediaType, Reference, Repository},
@@ -24,6 +24,7 @@ pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Resul
     let registry = registry.into_inner();
     let (manifest, cache_status) = registry.manifest(&repository, &reference).await?;
     let served = http_metrics::answered(&registry, &repository, Content::Manifest, cache_status);
+    note_client(&registry, &request, &repository, &manifest.digest);
     if headers::holds(&request, &manifest.digest) {
         return Ok(not_modified(&manifest.digest, cache_status));
     }
@@ -38,11 +39,18 @@ pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Resu
     let named = extract::names_registry(&request, &repository);
     let (head, cache_status) = registry.manifest_head(&repository, &reference, named).await?;
     http_metrics::answered(&registry, &repository, Content::Manifest, cache_status);
+    note_client(&registry, &request, &repository, &head.digest);
     if headers::holds(&request, &head.digest) {
         return Ok(not_modified(&head.digest, cache_status));
     }
     let nothing = stream::empty::<Result<_, actix_web::Error>>();
     Ok(found(&head.digest, &head.media_type, cache_status).body(SizedStream::new(head.size, nothing)))
+}
+
+/// Records the client, for reports about the image.
+fn note_client(registry: &Registry, request: &HttpRequest, repository: &Repository, digest: &Digest) {
+    let (who, address) = (context::caller(request).who, forwarded::client_address(request));
+    registry.note_client(repository, digest, who.name().unwrap_or("anonymous"), &address.to_string());
 }
 
 /// Returns the repository and the reference that the path names, for reading.

@@ -1,7 +1,10 @@
 //! Maintenance of a whole volume: verification and repair, periodic work, and gauges.
 
 pub(super) mod activity;
+pub(super) mod content_class;
 pub(super) mod gauges;
+pub(super) mod image_report;
+pub(super) mod inventory;
 pub(super) mod migrate_cache_volume;
 pub(super) mod operations;
 pub(super) mod overview;
@@ -9,6 +12,7 @@ pub(super) mod periodic;
 pub(super) mod readiness;
 pub(super) mod remove;
 pub(super) mod repair;
+pub(super) mod selection;
 pub(super) mod verify;
 pub(super) mod volume;
 pub(super) mod volume_kind;

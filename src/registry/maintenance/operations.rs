@@ -1,7 +1,7 @@
 //! The operations on a whole volume that commands and the scheduler ask for. They run beside all other work of a server,
 //! or on a volume that this process has alone.
 
-use std::time::Duration;
+use std::{ops::ControlFlow, time::Duration};
 
 use super::{
     remove::{self, Removed},
@@ -12,17 +12,18 @@ use crate::{
     oci::RepositoryName,
     registry::{
         Checked, Collected, Collection, Counted, Error, GcEvent, Mode, ProgressCallback, Registry, UsageCount,
-        UsageEvent, Verification, Verified, Volume, rebuild::rebuilds::Rebuilds, store::blob_store::BlockingStore,
+        UsageEvent, Verification, Verified, Volume, rebuild::rebuilds::Rebuilds, space::index_wait::wait_for_index,
+        store::blob_store::BlockingStore,
     },
 };
 
 /// The operations on one volume. All of them block until they are done, so that only code
 /// that may block gets them.
 pub struct Maintenance<'a> {
-    store: BlockingStore<'a>,
+    pub(super) store: BlockingStore<'a>,
     rebuilds: &'a Rebuilds,
     /// The registry of the running server; `None` if this process has the volume alone.
-    server: Option<&'a Registry>,
+    pub(super) server: Option<&'a Registry>,
 }
 
 impl Registry {
@@ -74,11 +75,25 @@ impl Maintenance<'_> {
     /// [`Error::NoIndex`] if there is no complete index, [`Error::Cancelled`] if `on_event` cancels it,
     /// [`Error::Storage`] if the disk fails.
     pub fn count(&self, count: &UsageCount, on_event: ProgressCallback<'_, UsageEvent>) -> Result<Counted, Error> {
+        self.prepare(&mut || on_event(UsageEvent::Step { done: 0, of: None, bytes: 0 }))?;
+        count.run(&self.store, on_event)
+    }
+
+    /// Waits until the index knows everything on disk, and all uses until now. Without a server the disk is scanned
+    /// first, since another program may have used the volume. `on_wait` is called now and then, and returns `Break` to
+    /// give up.
+    ///
+    /// # Errors
+    /// [`Error::NoIndex`] if there is no index, [`Error::Cancelled`] if `on_wait` gives up, [`Error::Storage`] if the
+    /// disk fails.
+    pub(super) fn prepare(&self, on_wait: &mut dyn FnMut() -> ControlFlow<()>) -> Result<(), Error> {
         if self.server.is_none() {
-            let _ = on_event(UsageEvent::Step { done: 0, of: None, bytes: 0 });
+            let _ = on_wait();
             self.rebuilds.open_index(&self.store)?;
         }
-        count.run(&self.store, on_event)
+        wait_for_index(&self.store, on_wait)?;
+        self.store.flush_accesses();
+        Ok(())
     }
 
     /// Rebuilds the index from the disk, while requests read the disk.

@@ -8,11 +8,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
-    thread,
-    time::Duration,
 };
 
-use super::{blob_holders::BlobHolders, tag_usage};
+use super::{
+    blob_holders::BlobHolders,
+    index_wait::wait_for_index,
+    tag_usage::{self, WeighedTag},
+    tally::Tally,
+};
 use crate::{
     index::{Amount, BlobEntry},
     oci::{Digest, Domain, NamePattern, Repository, Tag},
@@ -22,9 +25,6 @@ use crate::{
     },
     storage::{DurableStore, Usage},
 };
-
-/// The interval of checking if the index is complete.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A request to count the disk usage.
 #[derive(Clone, Debug, Default)]
@@ -67,27 +67,6 @@ pub struct Counted {
     pub changed: i64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    weight: BlobUsage,
-    /// The last access of one of its manifests.
-    pulled: Option<u64>,
-}
-
-impl Tally {
-    fn add(&mut self, holding: &BlobEntry, alone: bool, manifest: bool) {
-        self.weight.size += holding.allocated;
-        self.weight.exclusive += if alone { holding.allocated } else { 0 };
-        self.weight.objects += 1;
-        self.weight.used = self.weight.used.max(Some(holding.used));
-        self.pulled = self.pulled.max(manifest.then_some(holding.used));
-    }
-
-    fn weight(&self) -> BlobUsage {
-        BlobUsage { used: self.pulled.or(self.weight.used), ..self.weight }
-    }
-}
-
 struct Counter<'a> {
     store: &'a BlockingStore<'a>,
     sources: BTreeMap<Option<Domain>, Tally>,
@@ -109,7 +88,7 @@ impl UsageCount {
         store: &BlockingStore<'_>,
         on_event: ProgressCallback<'_, UsageEvent>,
     ) -> Result<Counted, Error> {
-        wait_for_index(store, on_event)?;
+        wait_for_index(store, &mut || on_event(UsageEvent::Step { done: 0, of: None, bytes: 0 }))?;
         store.flush_accesses();
         let (sources, repositories) = (BTreeMap::new(), self.named(store)?);
         let mut counter =
@@ -136,19 +115,6 @@ impl UsageCount {
         }
         Ok(named)
     }
-}
-
-fn wait_for_index(store: &BlockingStore<'_>, on_event: ProgressCallback<'_, UsageEvent>) -> Result<(), Error> {
-    while !store.index.is_complete() {
-        if store.index.has_failed() {
-            return Err(Error::NoIndex);
-        }
-        if on_event(UsageEvent::Step { done: 0, of: None, bytes: 0 }).is_break() {
-            return Err(Error::Cancelled);
-        }
-        thread::sleep(POLL_INTERVAL);
-    }
-    Ok(())
 }
 
 impl Counter<'_> {
@@ -207,15 +173,15 @@ impl Counter<'_> {
         }
         std::mem::take(&mut self.sources)
             .into_iter()
-            .try_for_each(|(domain, tally)| self.report(UsageEvent::Source(domain, tally.weight())))
+            .try_for_each(|(domain, tally)| self.report(UsageEvent::Source(domain, tally.usage())))
     }
 
     fn repositories(&mut self, tags: Option<&NamePattern>) -> Result<(), Error> {
         for (place, tally) in std::mem::take(&mut self.repositories) {
-            self.report(UsageEvent::Repository(place.clone(), tally.weight()))?;
+            self.report(UsageEvent::Repository(place.clone(), tally.usage()))?;
             if tags.is_some_and(|pattern| pattern.matches_repository(&place)) {
-                for (tag, digest, weight) in tag_usage::weigh(self.store, &place)? {
-                    self.report(UsageEvent::Tag(tag, digest, weight))?;
+                for WeighedTag { tag, digest, usage, .. } in tag_usage::weigh(self.store, &place)? {
+                    self.report(UsageEvent::Tag(tag, digest, usage))?;
                 }
             }
         }

@@ -1,16 +1,32 @@
 //! The disk usage of each tag of a repository, and the part of it that no other tag shares.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use super::{blob_holders::BlobHolders, blob_usage::BlobUsage};
+use super::{
+    blob_holders::BlobHolders,
+    blob_usage::BlobUsage,
+    reach::{Completeness, Reach},
+};
 use crate::{
-    oci::{Digest, Manifest, Repository, Tag},
+    oci::{Digest, Repository, Tag},
     registry::{
         Error,
-        store::{blob_store::BlockingStore, gc_guard::short, stored_manifests},
+        store::{blob_store::BlockingStore, gc_guard::short},
     },
     storage::DurableStore,
 };
+
+/// A tag and the disk usage of all that it leads to.
+#[derive(Clone, Debug)]
+pub(in crate::registry) struct WeighedTag {
+    pub(in crate::registry) tag: Tag,
+    /// The manifest that it names.
+    pub(in crate::registry) digest: Digest,
+    pub(in crate::registry) usage: BlobUsage,
+    pub(in crate::registry) completeness: Completeness,
+    /// Bytes that are not here, as far as the manifests that are say so.
+    pub(in crate::registry) missing: u64,
+}
 
 /// A blob that at least one tag references.
 struct Reached {
@@ -25,28 +41,27 @@ struct Reached {
 ///
 /// # Errors
 /// [`Error::Storage`] if a tag or a manifest cannot be read.
-pub(in crate::registry) fn weigh(
-    store: &BlockingStore<'_>,
-    place: &Repository,
-) -> Result<Vec<(Tag, Digest, BlobUsage)>, Error> {
+pub(in crate::registry) fn weigh(store: &BlockingStore<'_>, place: &Repository) -> Result<Vec<WeighedTag>, Error> {
     let mut found = Vec::new();
     // Keyed by the first eight bytes of the digest: some megabytes for a million blobs.
     let mut reached: HashMap<u64, Reached> = HashMap::new();
     for tagged in store.disk.tags(place) {
         let (tag, Some(top)) = tagged? else { continue };
         let used = store.index.blob_entry(&top).map(|holding| holding.used);
-        let mut weight = BlobUsage { used, ..BlobUsage::default() };
-        for digest in reachable(store, place, top)? {
-            let known = reached.entry(short(&digest)).and_modify(|known| known.only = None);
-            let known = known.or_insert_with(|| first(store, place, &digest, found.len()));
-            weight.size += known.allocated.unwrap_or(0);
-            weight.objects += u64::from(known.allocated.is_some());
+        let mut usage = BlobUsage { used, ..BlobUsage::default() };
+        let reach = Reach::of(store, place, top)?;
+        for digest in &reach.digests {
+            let known = reached.entry(short(digest)).and_modify(|known| known.only = None);
+            let known = known.or_insert_with(|| first(store, place, digest, found.len()));
+            usage.size += known.allocated.unwrap_or(0);
+            usage.objects += u64::from(known.allocated.is_some());
         }
-        found.push((tag, top, weight));
+        let missing = reach.missing.iter().map(|missing| missing.bytes).sum();
+        found.push(WeighedTag { tag, digest: top, usage, completeness: reach.completeness(), missing });
     }
     for Reached { allocated, only } in reached.into_values() {
         if let (Some(allocated), Some(only)) = (allocated, only) {
-            found[only].2.exclusive += allocated;
+            found[only].usage.exclusive += allocated;
         }
     }
     Ok(found)
@@ -59,19 +74,4 @@ fn first(store: &BlockingStore<'_>, place: &Repository, digest: &Digest, number:
             Reached { allocated: Some(held.holding.allocated), only: (held.holders.len() == 1).then_some(number) }
         }
     }
-}
-
-/// Returns a manifest with its descendants and referrers, which garbage collection keeps with it (`mark.rs`).
-fn reachable(store: &BlockingStore<'_>, place: &Repository, top: Digest) -> Result<HashSet<Digest>, Error> {
-    let (mut waiting, mut reached) = (vec![top], HashSet::new());
-    while let Some(digest) = waiting.pop() {
-        let is_manifest = || store.index.link(place, &digest).is_some_and(|link| link.revision);
-        if !reached.insert(digest) || !is_manifest() {
-            continue;
-        }
-        let manifest = stored_manifests::read(store.disk, &digest)?;
-        waiting.extend(manifest.iter().flat_map(Manifest::children).map(|child| child.digest));
-        waiting.extend(store.index.referrers(place, &digest, "", usize::MAX).unwrap_or_default());
-    }
-    Ok(reached)
 }

@@ -11,6 +11,7 @@ use super::{
     execution::Execution,
     hashing::{Hashed, Promotion, hash_lane, stamp},
     indexed_volume::IndexedVolume,
+    last_clients::LastClients,
     name_claims::NameClaims,
     protection::Protection,
     shared_work::SharedWork,
@@ -79,6 +80,8 @@ pub(in crate::registry) struct StoreParts {
     pub(in crate::registry) tag_cache: TagCache,
     /// Claimed names that are not proven to be free upstream.
     pub(in crate::registry) name_claims: NameClaims,
+    /// The clients that asked for manifests last.
+    pub(in crate::registry) last_clients: LastClients,
 }
 
 impl Deref for BlobStore {
@@ -108,6 +111,7 @@ impl BlobStore {
             space: SpaceState::new(retention),
             tag_cache: TagCache::new(),
             name_claims: NameClaims::default(),
+            last_clients: LastClients::new(),
         }))
     }
 

@@ -13,6 +13,7 @@ pub(super) mod gc_guard;
 pub(super) mod hashing;
 pub(super) mod hashing_writer;
 pub(super) mod indexed_volume;
+pub(super) mod last_clients;
 pub(super) mod links;
 pub(super) mod locks;
 pub(super) mod manifests;

@@ -1,5 +1,7 @@
 //! Tests of the counts of sources and repositories.
 
+use std::time::Duration;
+
 use super::*;
 use crate::{
     index::{Amount, Arrival, BlobKind, Index, Link, Origins, Role, VerifiedStamp},
