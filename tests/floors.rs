@@ -43,6 +43,7 @@ const FOLDERS: [(&str, &[&[&str]]); 2] = [
             &["ask_error", "cache_status", "policy"],
             &["store"],
             &["gc", "space"],
+            &["usage_snapshots"],
             &["rebuild"],
             &["fill"],
             &["state"],

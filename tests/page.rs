@@ -102,3 +102,87 @@ fn the_mirror_listener_has_no_page() {
     let response = http::get(&format!("{}/ui", server.mirror_url())).header("Accept", BROWSER).send();
     assert_eq!(response.status, 404);
 }
+
+/// Pushes an image whose configuration and annotations are full of markup.
+fn push_markup(server: &Server) {
+    let (config, layer) = (
+        Blob::new(
+            r#"{"os":"linux","config":{"Labels":{"<b>label</b>":"<script>alert(1)</script>"}},"history":[{"created_by":"RUN <img src=x>"}]}"#,
+        ),
+        Blob::noise(3, 4000),
+    );
+    let target = server.target();
+    target.blob("team/app", &config);
+    target.blob("team/app", &layer);
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","annotations":{{"k":"\"><script>"}},
+        "config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":{}}},
+        "layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{}","size":{}}}]}}"#,
+        config.digest,
+        config.bytes.len(),
+        layer.digest,
+        layer.bytes.len()
+    );
+    let put = target.request("PUT", "team/app/manifests/v1.0_x");
+    let response = put.body("application/vnd.oci.image.manifest.v1+json", manifest.as_bytes()).send();
+    assert_eq!(response.status, 201);
+}
+
+#[test]
+fn repositories_lead_to_tags_and_tags_to_images() {
+    let upstream = Upstream::plain();
+    let image = Image::single(Format::Oci, 70);
+    upstream.add("library/base", "1", &image);
+    let server = Setup::both(&upstream.url()).start();
+    server.pull("library/base", "1", &image);
+    push_markup(&server);
+    let repositories = shown(page(&server, "/ui/repositories?sort=size").send());
+    assert!(repositories.contains("2 repositories"), "{repositories}");
+    for link in ["/ui/repository?domain=docker.io&amp;name=library%2Fbase", "/ui/repository?name=team%2Fapp"] {
+        assert!(repositories.contains(&link.replace("&amp;", "&#38;")), "{link} in {repositories}");
+    }
+    let hosted = shown(page(&server, "/ui/repositories?class=hosted&q=APP").send());
+    assert!(hosted.contains("team/app") && !hosted.contains("library/base"), "{hosted}");
+    let tags = shown(page(&server, "/ui/repository?name=team%2Fapp").send());
+    assert!(tags.contains("reference=v1.0_x") && tags.contains("complete"), "{tags}");
+    let shown_image = shown(page(&server, "/ui/image?name=team%2Fapp&reference=v1.0_x").send());
+    assert!(!shown_image.contains("<script") && !shown_image.contains("<b>") && !shown_image.contains("<img"));
+    for text in
+        ["&#60;script&#62;alert(1)", "RUN &#60;img src=x&#62;", "never: it was pushed here", "docker pull 127.0.0.1"]
+    {
+        assert!(shown_image.contains(text), "{text} in {shown_image}");
+    }
+    let mirrored = shown(page(&server, "/ui/image?domain=docker.io&name=library%2Fbase&reference=1").send());
+    assert!(mirrored.contains(&image.layer().digest) && mirrored.contains("complete"), "{mirrored}");
+    for path in
+        ["repository?name=no%2Fsuch", "repository", "image?name=team%2Fapp&reference=2", "image?name=..&reference=1"]
+    {
+        let response = page(&server, &format!("/ui/{path}")).send();
+        assert_eq!(response.status, 404, "{path}");
+        assert!(response.text().contains("<h1>Not found</h1>"));
+    }
+}
+
+#[test]
+fn a_stranger_sees_what_may_be_pulled_and_nothing_else() {
+    let users = Users::named(&["ann", "root"]);
+    let rules =
+        "access: [{who: ann, may: [pull], where: 'team/app'}, {who: root, may: [pull, push, delete], where: '**'}]";
+    let server = users.with(Setup::hosting(), rules).start();
+    let target = |name: &str| server.target().as_user(name, &password(name));
+    let image = Image::single(Format::Oci, 71);
+    for repository in ["team/app", "secret/app"] {
+        target("root").image(repository, "1", &image);
+    }
+    let ask = |path: &str| page(&server, path).header("Authorization", target("ann").authorization()).send();
+    let repositories = shown(ask("/ui/repositories"));
+    assert!(repositories.contains("1 repositories") && repositories.contains("team/app"), "{repositories}");
+    let seen = shown(ask("/ui/image?name=team%2Fapp&reference=1"));
+    assert!(seen.contains(&image.layer().digest) && !seen.contains("secret"), "{seen}");
+    for path in ["/ui/repository?name=secret%2Fapp", "/ui/image?name=secret%2Fapp&reference=1"] {
+        assert_eq!(ask(path).status, 404, "{path}");
+    }
+    for path in ["/ui", "/ui/repositories", "/ui/image?name=team%2Fapp&reference=1"] {
+        assert_eq!(page(&server, path).send().status, 401, "{path}");
+    }
+}

@@ -25,6 +25,7 @@ mod state;
 mod store;
 mod timestamp;
 mod unusable_answer;
+mod usage_snapshots;
 
 use std::{sync::Arc, time::Duration};
 
@@ -44,6 +45,7 @@ pub use fill::upstream::UpstreamSettings;
 use fill::upstreams::Upstreams;
 pub use gc::sweep::{Collected, Collection, GcEvent};
 pub use last_client::LastClient;
+pub use maintenance::browse::{ImagePart, ImageParts};
 pub use maintenance::content_class::ContentClass;
 pub use maintenance::image_report::{EvictionState, ImageReport, ImageState, MissingContent, TagFreshness};
 pub use maintenance::inventory::{ListEvent, Listed, ListedRepository, ListedTag, Listing};
@@ -83,6 +85,8 @@ use store::upload_sessions::Sessions;
 pub use timestamp::Timestamp;
 use tokio::{runtime::Handle, sync::Semaphore};
 pub use unusable_answer::UnusableAnswer;
+pub use usage_snapshots::UsageSnapshot;
+use usage_snapshots::UsageSnapshots;
 
 use crate::{
     index::{Closing, Index},
@@ -166,6 +170,7 @@ impl Registry {
             sessions: Sessions::default(),
             metrics,
             activity: ActivityRecorder::default(),
+            usage_snapshots: UsageSnapshots::default(),
             tasks,
         })
     }

@@ -21,6 +21,7 @@ use super::{
         tag_cache::Head,
         upload_sessions::Sessions,
     },
+    usage_snapshots::UsageSnapshots,
 };
 use crate::{
     metrics::Metrics,
@@ -54,6 +55,7 @@ pub struct Registry {
     pub(super) sessions: Sessions,
     pub(super) metrics: Arc<Metrics>,
     pub(super) activity: ActivityRecorder,
+    pub(super) usage_snapshots: UsageSnapshots,
 }
 
 impl Registry {

@@ -2,7 +2,7 @@
 
 use actix_web::web;
 
-use super::{assets, overview, root};
+use super::{assets, image, overview, repositories, repository, root};
 use crate::http::paths::ROOT;
 
 /// Adds the page's paths. The mirror listener does not have them.
@@ -11,5 +11,8 @@ pub(in crate::http) fn configure(service: &mut web::ServiceConfig, prefix: &str)
     service
         .service(web::resource(ROOT).route(web::get().to(root::get)).route(web::head().to(root::get)))
         .service(path("").route(web::get().to(overview::get)))
+        .service(path("/repositories").route(web::get().to(repositories::get)))
+        .service(path("/image").route(web::get().to(image::get)))
+        .service(path("/repository").route(web::get().to(repository::get)))
         .service(path("/style.css").route(web::get().to(assets::style)));
 }

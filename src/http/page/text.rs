@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
 
@@ -38,6 +38,11 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 /// Returns the time since `at` in its largest unit, such as `3 h`.
 pub(super) fn age(at: SystemTime, now: SystemTime) -> String {
     span(now.duration_since(at).unwrap_or_default())
+}
+
+/// As [`age`], since a time in seconds since the epoch.
+pub(super) fn ago(seconds: u64, now: SystemTime) -> String {
+    age(UNIX_EPOCH + Duration::from_secs(seconds), now)
 }
 
 /// Returns a time in its largest unit.

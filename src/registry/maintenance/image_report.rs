@@ -120,17 +120,25 @@ impl Maintenance<'_> {
     pub fn why(&self, image: &ImageName) -> Result<(Repository, ImageReport), Error> {
         self.prepare(&mut || std::ops::ControlFlow::Continue(()))?;
         let (place, reference) = self.address(image)?;
-        let report = ImageReport {
-            image: place.image(&reference),
-            class: ContentClass::of(&place),
-            content: self.image_state(&place, &reference)?,
-            pinned_by: self.pins_of(&place),
-            freshness: match &reference {
-                Reference::Tag(tag) if place.domain.is_some() => self.tag_freshness(&place, tag),
+        let report = self.report(&place, &reference)?;
+        Ok((place, report))
+    }
+
+    /// As [`Maintenance::why`], without waiting for an index that is being made.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the disk fails.
+    pub fn report(&self, place: &Repository, reference: &Reference) -> Result<ImageReport, Error> {
+        Ok(ImageReport {
+            image: place.image(reference),
+            class: ContentClass::of(place),
+            content: self.image_state(place, reference)?,
+            pinned_by: self.pins_of(place),
+            freshness: match reference {
+                Reference::Tag(tag) if place.domain.is_some() => self.tag_freshness(place, tag),
                 _ => None,
             },
-        };
-        Ok((place, report))
+        })
     }
 
     fn image_state(&self, place: &Repository, reference: &Reference) -> Result<Option<ImageState>, Error> {

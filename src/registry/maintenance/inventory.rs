@@ -133,6 +133,18 @@ impl Maintenance<'_> {
     }
 }
 
+impl Maintenance<'_> {
+    /// Returns a repository with its tags; `None` if it is not known. Does not wait for an index that is being made.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the disk fails.
+    pub fn repository(&self, place: &Repository) -> Result<Option<ListedRepository>, Error> {
+        let is_known = self.store.index.has_repository(place);
+        if is_known { Listing::default().entry(&self.store, place) } else { Ok(None) }
+    }
+}
+
 impl Listing {
     /// Returns a repository with its tags; `None` if it is not selected.
     fn entry(&self, store: &BlockingStore<'_>, place: &Repository) -> Result<Option<ListedRepository>, Error> {

@@ -1,6 +1,7 @@
 //! Maintenance of a whole volume: verification and repair, periodic work, and gauges.
 
 pub(super) mod activity;
+pub(super) mod browse;
 pub(super) mod content_class;
 pub(super) mod gauges;
 pub(super) mod image_report;

@@ -15,6 +15,7 @@ impl Registry {
         self.store.protection.tidy(self.store.space.retention.lease);
         self.rebuilds.saved_uses.save_if_due(&self.store.with(io));
         self.record_activity(io);
+        self.usage_snapshots.tidy();
     }
 
     /// Writes accesses to the index, keeps the disk usage within its limits, and reopens an index that failed; to be
