@@ -178,6 +178,43 @@ fn a_session_has_one_writer() {
     assert_eq!(session.put(&blob.digest, b"").status, 201);
 }
 
+/// A small body is collected before it is written: meanwhile nobody else writes to the session, and if its client
+/// leaves, what had arrived is kept.
+#[test]
+fn a_small_body_whose_client_leaves_is_kept() {
+    let (_server, target) = fixture();
+    let blob = bytes("left alone", 100);
+    let mut session = target.begin(REPOSITORY);
+    let mut first = session.request("PATCH").begin(Some(100));
+    first.write(&blob.bytes[..40]).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(session.clone().patch(None, b"second").status, 416, "someone else is writing");
+    drop(first);
+    wait_until("the first bytes", Duration::from_secs(5), || session.received() == 40);
+    assert_eq!(session.patch(Some(40), &blob.bytes[40..]).status, 202);
+    assert_eq!(session.put(&blob.digest, b"").status, 201);
+    assert_eq!(target.head(&format!("{REPOSITORY}/blobs/{}", blob.digest)), 200);
+}
+
+/// Bodies around the length up to which they are collected, in one request and in two.
+#[test]
+fn a_body_of_any_length_arrives_whole() {
+    const SMALL: usize = 64 << 10;
+    let (server, target) = fixture();
+    for (length, first) in
+        [SMALL - 1, SMALL, SMALL + 1, 3 * SMALL].into_iter().flat_map(|length| [(length, 0), (length, 2)])
+    {
+        let blob = bytes(&format!("{length} bytes, {first} of them first"), length);
+        let mut session = target.begin(REPOSITORY);
+        if first > 0 {
+            assert_eq!(session.patch(None, &blob.bytes[..first]).status, 202);
+            assert_eq!(session.received(), first as u64);
+        }
+        assert_eq!(session.put(&blob.digest, &blob.bytes[first..]).status, 201);
+        assert_eq!(server.blob(REPOSITORY, &blob.digest).send().summary().digest, blob.digest);
+    }
+}
+
 /// Cancelled, a session is gone; so is one that ended, and one that never was.
 #[test]
 fn a_session_that_is_over_is_unknown() {
@@ -206,7 +243,10 @@ fn a_session_that_is_over_is_unknown() {
     let foreign = target.begin(REPOSITORY);
     let (path, query) = (format!("{REPOSITORY}/blobs/"), foreign.request("GET").send());
     let elsewhere = target.follow(&query).replace(&path, &format!("{OTHER}/blobs/"));
-    assert_eq!(Request::new("GET", &elsewhere).send().status, 404, "a session belongs to its repository");
+    for method in ["GET", "PATCH", "DELETE"] {
+        assert_eq!(Request::new(method, &elsewhere).send().status, 404, "a session belongs to its repository");
+    }
+    assert_eq!(foreign.put(&sha256(b"here"), b"here").status, 201);
 }
 
 /// An idle session is purged by its last activity.

@@ -66,7 +66,7 @@ pub use pull::referrers::Referrers;
 pub use pull::warm::{OnWarmEvent, WarmEvent, WarmImage};
 pub use push::import::{ImportWriter, ManifestImport};
 pub use push::push_manifest::{ManifestPush, PushResult};
-pub use push::uploads::UploadWriter;
+pub use push::upload_writer::UploadWriter;
 use rebuild::rebuilds::Rebuilds;
 pub use retention::Retention;
 pub use space::blob_usage::BlobUsage;

@@ -174,7 +174,7 @@ async fn mounted(
 
 /// Writes a body to the upload. If it ends early, the bytes so far are kept, and the client may resume.
 async fn receive(request: &HttpRequest, mut writer: UploadWriter, mut body: Payload) -> Result<UploadWriter, ApiError> {
-    if let Err(error) = expect(request, &writer).await {
+    if let Err(error) = expect(request, &mut writer).await {
         drop(writer);
         request_body::drain(body).await;
         return Err(error.into());
@@ -215,7 +215,7 @@ fn end(request: &HttpRequest, id: UploadId) {
 }
 
 /// Reserves disk space for a body of known length.
-async fn expect(request: &HttpRequest, writer: &UploadWriter) -> Result<(), Error> {
+async fn expect(request: &HttpRequest, writer: &mut UploadWriter) -> Result<(), Error> {
     match context::content_length(request) {
         Some(length) => writer.expect(length).await,
         None => Ok(()),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 
-use super::{push_manifest::ManifestPush, uploads::UploadWriter};
+use super::{push_manifest::ManifestPush, upload_writer::UploadWriter};
 use crate::{
     index::BlobKind,
     oci::{Digest, Repository, RepositoryName, Tag, UploadId},
@@ -161,7 +161,7 @@ impl Registry {
         let target = if repository.domain.is_none() {
             let id = UploadId::random();
             self.begin_upload(repository, id, digest.algorithm()).await?;
-            let writer = self.receive(repository, id, None).await?;
+            let mut writer = self.receive(repository, id, None).await?;
             if let Err(error) = writer.expect(bytes).await {
                 drop(writer);
                 self.abandon_upload(repository, id);

@@ -89,8 +89,8 @@ impl BlobStore {
 }
 
 impl BlockingStore<'_> {
-    /// Publishes and links an upload. Returns `false` if the blob exists already.
-    fn host_first(
+    /// Publishes and links an upload. The caller holds the digest's lock. Returns `false` if the blob exists already.
+    pub(in crate::registry) fn host_first(
         &self,
         place: &Repository,
         upload: UploadId,
