@@ -240,6 +240,18 @@ fn answered(calls: &[Call], status: u16, after: usize) -> usize {
     call.unwrap_or_else(|| panic!("no {status} after line {after}")).begun
 }
 
+/// The folders of a pushed blob and of its link are made before the first sync after line `after`, which then writes
+/// their names together with the bytes: each later commit of a journal is one more wait for the disk.
+fn folders_are_made_first(calls: &[Call], hex: &str, after: usize) {
+    let of_session = |call: &&Call| call.is(&["fsync"]) && call.path().contains("/_uploads/") && call.begun > after;
+    let first_sync = calls.iter().find(of_session).expect("a sync of the session's bytes").begun;
+    for folder in [format!("/{}/{hex}", &hex[..2]), format!("/_layers/sha256/{hex}")] {
+        let made = |call: &&Call| call.is(&["mkdir", "mkdirat"]) && call.path().ends_with(&folder);
+        let made = calls.iter().find(made).expect("a folder").ended;
+        assert!(made < first_sync, "…{folder} is made after the first sync");
+    }
+}
+
 /// The order of system calls, which a kill cannot show because it leaves the page cache: the file is synced, renamed,
 /// and its folder synced, before the 201 is written; for blobs, layer links, revisions and tags.
 #[test]
@@ -259,6 +271,7 @@ fn a_201_is_written_after_the_syncs() {
             (format!("/{}/data", hex(&blob.digest)), format!("/_layers/sha256/{}/link", hex(&blob.digest)));
         let published = is_published(&calls, &bytes, answer);
         assert!(published < is_published(&calls, &link, answer), "the bytes first, then the link");
+        folders_are_made_first(&calls, hex(&blob.digest), after);
         after = answer;
     }
     let answer = answered(&calls, 201, after);

@@ -70,6 +70,19 @@ impl<'a> RepositoryLinks<'a> {
         self.names.link(&layout::link(&layout::layers(&self.dir), digest), digest, durability)
     }
 
+    /// Makes the folder of a layer's link ahead of the link, so that a sync which comes in between covers its name, too.
+    ///
+    /// # Errors
+    /// Any variant of [`Error`] if it cannot be made.
+    pub fn make_layer_folder(&self, digest: &Digest) -> Result<(), Error> {
+        self.names.make_parent(&layout::link(&layout::layers(&self.dir), digest), Durability::Unsynced)
+    }
+
+    /// Removes the folder of a layer's link, if there is no link in it.
+    pub fn remove_empty_layer_folder(&self, digest: &Digest) {
+        self.names.remove_emptied(&layout::link(&layout::layers(&self.dir), digest));
+    }
+
     /// Returns whether this repository has any content: after a push, or a pull through the mirror.
     ///
     /// # Errors

@@ -172,6 +172,8 @@ impl Upload<'_> {
         if !MountRoots::are_on_one_mount(&data, to)? {
             return self.copy(to, staging);
         }
+        // Made before the first sync: a filesystem with a journal then writes the folder's name together with the bytes.
+        self.storage.names.make_parent(to, Durability::Unsynced)?;
         atomic_fs::sync(&File::open(&data).map_err(Error::at(&data))?, &data)?;
         let renamed = self.storage.names.rename(&data, to, Durability::Synced)?;
         Ok(renamed.map(|()| Some(self.storage.names.session_became(&data, allocated(to)))))

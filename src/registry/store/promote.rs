@@ -97,9 +97,11 @@ impl BlockingStore<'_> {
         digest: &Digest,
         lock: &KeyGuard<Digest>,
     ) -> Result<bool, Error> {
-        let Published::New(NewFile { stored, reservation }) = self.disk.commit_upload(place, upload, digest)? else {
-            return Ok(false);
-        };
+        let links = self.disk.links(place);
+        links.make_layer_folder(digest)?;
+        let committed = self.disk.commit_upload(place, upload, digest);
+        let committed = committed.inspect_err(|_| links.remove_empty_layer_folder(digest))?;
+        let Published::New(NewFile { stored, reservation }) = committed else { return Ok(false) };
         self.volume.record_published(digest, &stored, Origins { hosted: true, mirrored: false }, BlobKind::Blob);
         drop(reservation);
         self.disk.release(digest)?;
