@@ -2,9 +2,10 @@
 //!
 //! `cargo bench --bench pushing` measures all of it, `cargo bench --bench pushing -- large` one section. Both keep
 //! their volumes below the temporary directory, which must not be in memory, and stay up from round to round. They take
-//! turns, each first as often as second, and the figures are medians; a ratio is the median of the rounds' ratios.
-//! Nothing is pushed twice, and a push is docker's: POST, PATCH with a chunked body, PUT, over persistent connections.
-//! The bodies are prepared in memory with digest and chunk heads, so that the client costs little.
+//! turns with a rest between them, each first as often as second, and the figures are medians; a ratio is the median of
+//! the rounds' ratios. Nothing is pushed twice, and a push is docker's: POST, PATCH with a chunked body, PUT, over
+//! persistent connections. The bodies are prepared in memory with digest and chunk heads, so that the client costs
+//! little.
 //!
 //! Entrepot syncs files and the folders that name them before it responds. The other server need not give the same
 //! guarantee.
@@ -28,14 +29,17 @@ mod servers;
 #[path = "../serving/table.rs"]
 mod table;
 
+use std::{process::Command, thread, time::Duration};
+
 use client::Load;
 use content::Body;
 use servers::{Distribution, Target};
 use table::median;
 
 const NAMES: [&str; 3] = ["large", "serial", "parallel"];
-const CONNECTIONS: usize = 16;
+const CONNECTIONS: usize = 8;
 const SMALL: usize = 4 << 10;
+const REST: Duration = Duration::from_secs(3);
 
 /// The content of one round, and the presentation of its results.
 struct Section {
@@ -111,9 +115,19 @@ fn measure(section: &Section, targets: &[Target; 2]) {
     println!("\nThe disk alone, a file and its sync at a time: {:.2} {}.", section.units / alone, section.unit);
 }
 
+/// Lets the disk end what a turn has left to it: unwritten pages, and removed files whose inodes are not reused at once.
+fn rest() {
+    assert!(Command::new("sync").status().unwrap().success());
+    thread::sleep(REST);
+}
+
 fn round(section: &Section, targets: &[Target; 2], number: usize) -> [Load; 2] {
     let bodies: Vec<_> = (0..section.blobs).map(|_| Body::fresh(section.length)).collect();
-    let push = |server: usize| client::push(&targets[server], &bodies, section.connections);
+    let push = |server: usize| {
+        let load = client::push(&targets[server], &bodies, section.connections);
+        rest();
+        load
+    };
     if number.is_multiple_of(2) {
         let first = push(0);
         [first, push(1)]
