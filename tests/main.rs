@@ -47,6 +47,7 @@ mod import;
 mod index_agreement;
 mod index_damage;
 mod index_scale;
+mod instructions;
 mod lengthless;
 mod limits;
 mod listing;

@@ -41,6 +41,7 @@ pub(crate) struct Setup {
     trace: Option<PathBuf>,
     fault: Option<Fault>,
     files: Option<u32>,
+    counts: Option<PathBuf>,
 }
 
 impl Setup {
@@ -58,6 +59,7 @@ impl Setup {
             trace: None,
             fault: None,
             files: None,
+            counts: None,
         };
         setup.variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
     }
@@ -155,6 +157,12 @@ impl Setup {
         self
     }
 
+    /// Counts its instructions by callgrind; dumps are at this path with a number behind.
+    pub(crate) fn counted(mut self, file: &Path) -> Self {
+        self.counts = Some(file.to_owned());
+        self
+    }
+
     /// Lets one of its system calls fail or be slow; the trace is written to this file.
     pub(crate) fn faulty(mut self, fault: Fault, trace: &Path) -> Self {
         (self.trace, self.fault) = (Some(trace.to_owned()), Some(fault));
@@ -201,6 +209,11 @@ impl Setup {
     }
 
     fn plain(&self) -> Command {
+        if let Some(file) = &self.counts {
+            let mut command = process::command("valgrind");
+            command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", file.display())).arg(BINARY);
+            return command;
+        }
         let Some(most) = self.files else { return process::command(BINARY) };
         let mut command = process::command("prlimit");
         command.arg(format!("--nofile={most}:{most}")).arg(BINARY);
@@ -379,7 +392,8 @@ impl Server {
 
 fn launch(setup: &Setup) -> (Process, String) {
     let mut process = Process::start("entrepot", setup.command());
-    let line = process.wait_for_line("listening on http", Duration::from_secs(20));
+    let limit = if setup.counts.is_some() { 120 } else { 20 };
+    let line = process.wait_for_line("listening on http", Duration::from_secs(limit));
     let address = line.split("listening on ").nth(1).unwrap();
     let address = address.split(|c: char| c.is_whitespace() || "\",".contains(c)).next().unwrap();
     (process, address.trim_end_matches('/').to_owned())

@@ -31,7 +31,9 @@ static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
 });
 
 /// The Debian packages that `./test` installs.
-const PACKAGES: [(&str, &str); 22] = [
+const PACKAGES: [(&str, &str); 24] = [
+    ("valgrind", "valgrind"),
+    ("callgrind_control", "valgrind"),
     ("debootstrap", "debootstrap"),
     ("docker-compose", "docker-compose"),
     ("pip3", "python3-pip"),
