@@ -1,62 +1,80 @@
-//! An uncached blob, through the mirror and directly from the same upstream.
+//! An uncached blob: through the mirror, straight from the same upstream, and through the reference loop.
 
 use crate::{
     content::Content,
     load::{self, Load},
     plan::Plan,
-    servers::{self, Nginx, THROTTLED},
+    reference::Reference,
+    servers::{self, Nginx},
     table::{self, median},
     target::Target,
 };
 
-pub(crate) fn measure(plan: &Plan, content: &Content) {
-    let nginx = Nginx::start(content);
-    let mut rows = Vec::new();
-    for clients in [1, 16] {
-        rows.push(compare(&nginx.target(), content, clients, plan.rounds, "at full speed"));
-    }
-    for clients in [1, 16] {
-        let pace = format!("{THROTTLED} MiB/s a connection");
-        rows.push(compare(&nginx.throttled(), content, clients, 1, &pace));
-    }
-    let head = [
-        "upstream",
-        "clients",
-        "wall, straight",
-        "mirror",
-        "ratio",
-        "first byte, straight",
-        "mirror",
-        "CPU s/GiB",
-        "CPU s in all",
-    ];
-    table::print(
-        &format!("cold: a blob of {} MiB through the mirror, and straight from nginx", plan.mib),
-        &head,
-        &rows,
-    );
+/// The clients that pull at once beside the single one.
+const MANY: usize = 8;
+
+/// One round: the same pull from the upstream, through the loop, and through the mirror.
+struct Round {
+    straight: Load,
+    looped: Load,
+    mirrored: Load,
+    /// Through another mirror, by [`MANY`] clients.
+    shared: Load,
 }
 
-fn compare(upstream: &Target, content: &Content, clients: usize, rounds: usize, pace: &str) -> Vec<String> {
-    let path = content.large.blob_path();
-    let rounds: Vec<(Load, Load)> = (0..rounds)
-        .map(|_| {
-            let straight = load::pull(upstream, &path, clients, 1);
-            let server = servers::mirror(upstream);
-            (straight, load::pull(&servers::target(&server), &path, clients, 1))
-        })
-        .collect();
-    let of = |figure: fn(&(Load, Load)) -> f64| median(rounds.iter().map(figure));
-    let gib = content.large.length as f64 / f64::from(1 << 30) * clients as f64;
+pub(crate) fn measure(plan: &Plan, content: &Content) {
+    let nginx = Nginx::start(content);
+    let measured = [
+        ("at full speed", measure_rounds(&nginx.target(), content, plan.rounds)),
+        ("100 MB/s a connection", measure_rounds(&nginx.throttled(), content, 1)),
+    ];
+    let head =
+        ["upstream", "wall, straight", "loop", "mirror", "of straight", "of loop", "first byte", "mirror", "8 clients"];
+    let rows: Vec<_> = measured.iter().map(|(pace, rounds)| times(pace, rounds)).collect();
+    table::print(&format!("cold: a blob of {} MiB through the mirror, time", plan.mib), &head, &rows);
+    let head = ["upstream", "CPU s/GiB, loop", "mirror", "of loop", "8 clients", "more for each GiB sent"];
+    let rows: Vec<_> = measured.iter().map(|(pace, rounds)| costs(pace, rounds)).collect();
+    table::print(&format!("cold: a blob of {} MiB through the mirror, CPU time", plan.mib), &head, &rows);
+}
+
+fn measure_rounds(upstream: &Target, content: &Content, rounds: usize) -> Vec<Round> {
+    (0..rounds).map(|_| round(upstream, &content.large.blob_path())).collect()
+}
+
+fn round(upstream: &Target, path: &str) -> Round {
+    let straight = load::pull(upstream, path, 1, 1);
+    let reference = Reference::mirroring(&upstream.address);
+    let looped = load::pull(&Target { name: "loop", address: reference.address(), pid: reference.pid() }, path, 1, 1);
+    drop(reference);
+    let through_new_mirror = |clients| load::pull(&servers::target(&servers::mirror(upstream)), path, clients, 1);
+    Round { straight, looped, mirrored: through_new_mirror(1), shared: through_new_mirror(MANY) }
+}
+
+fn times(pace: &str, rounds: &[Round]) -> Vec<String> {
+    let of = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure));
     vec![
         pace.to_owned(),
-        clients.to_string(),
-        format!("{:.2} s", of(|round| round.0.wall)),
-        format!("{:.2} s", of(|round| round.1.wall)),
-        format!("{:.3}", of(|round| round.1.wall / round.0.wall)),
-        format!("{:.1} ms", of(|round| round.0.first_byte) * 1e3),
-        format!("{:.1} ms", of(|round| round.1.first_byte) * 1e3),
-        format!("{:.2}", of(|round| round.1.cpu_per_gib)),
-        format!("{:.2}", of(|round| round.1.cpu_per_gib) * gib),
+        format!("{:.2} s", of(|round| round.straight.wall)),
+        format!("{:.2} s", of(|round| round.looped.wall)),
+        format!("{:.2} s", of(|round| round.mirrored.wall)),
+        format!("{:.3}", of(|round| round.mirrored.wall / round.straight.wall)),
+        format!("{:.2}", of(|round| round.mirrored.wall / round.looped.wall)),
+        format!("{:.1} ms", of(|round| round.straight.first_byte) * 1e3),
+        format!("{:.1} ms", of(|round| round.mirrored.first_byte) * 1e3),
+        format!("{:.2} s", of(|round| round.shared.wall)),
+    ]
+}
+
+fn costs(pace: &str, rounds: &[Round]) -> Vec<String> {
+    let of = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure));
+    let sent = MANY as f64;
+    let shared = of(|round| round.shared.cpu_per_gib) * sent;
+    vec![
+        pace.to_owned(),
+        format!("{:.2}", of(|round| round.looped.cpu_per_gib)),
+        format!("{:.2}", of(|round| round.mirrored.cpu_per_gib)),
+        format!("{:.2}", of(|round| round.mirrored.cpu_per_gib / round.looped.cpu_per_gib)),
+        format!("{shared:.2}"),
+        format!("{:.3}", (shared - of(|round| round.mirrored.cpu_per_gib)) / (sent - 1.0)),
     ]
 }
