@@ -38,16 +38,24 @@ pub(crate) fn measure(plan: &Plan, content: &Content) {
 }
 
 fn measure_rounds(upstream: &Target, content: &Content, rounds: usize) -> Vec<Round> {
-    (0..rounds).map(|_| round(upstream, &content.large.blob_path())).collect()
+    (0..rounds).map(|_| round(upstream, content)).collect()
 }
 
-fn round(upstream: &Target, path: &str) -> Round {
+fn round(upstream: &Target, content: &Content) -> Round {
+    let path = &content.large.blob_path();
     let straight = load::pull(upstream, path, 1, 1);
     let reference = Reference::mirroring(&upstream.address);
     let looped = load::pull(&Target { name: "loop", address: reference.address(), pid: reference.pid() }, path, 1, 1);
     drop(reference);
-    let through_new_mirror = |clients| load::pull(&servers::target(&servers::mirror(upstream)), path, clients, 1);
-    Round { straight, looped, mirrored: through_new_mirror(1), shared: through_new_mirror(MANY) }
+    Round { straight, looped, mirrored: pull_cold(upstream, content, 1), shared: pull_cold(upstream, content, MANY) }
+}
+
+/// Pulls through a new mirror that has pulled another blob before: a connection to the upstream is open then.
+fn pull_cold(upstream: &Target, content: &Content, clients: usize) -> Load {
+    let server = servers::mirror(upstream);
+    let mirror = servers::target(&server);
+    load::drain(&mirror.address, &content.small.blob_path());
+    load::pull(&mirror, &content.large.blob_path(), clients, 1)
 }
 
 fn times(pace: &str, rounds: &[Round]) -> Vec<String> {

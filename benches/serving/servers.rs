@@ -18,7 +18,8 @@ use crate::{
     target::Target,
 };
 
-/// The rate of the throttled upstream, 100 MB/s, in KiB/s for each connection.
+/// The rate of the throttled upstream, 100 MB/s, in KiB/s for each connection. It serves no ranges, so that several
+/// connections for one blob are no faster.
 pub(crate) const THROTTLED: u64 = 97_656;
 const PROGRAMS: [(&str, &str); 3] = [("nginx", "nginx"), ("docker-registry", "docker-registry"), ("wrk", "wrk")];
 
@@ -81,7 +82,7 @@ fn nginx_configuration(dir: &Path, port: &Port, throttled: &Port) -> String {
             access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;
             default_type application/octet-stream; root {dir}/www;
             server {{ listen {port}; location ~ /manifests/ {{ default_type {manifest}; }} }}
-            server {{ listen {throttled}; limit_rate {THROTTLED}k; location ~ /manifests/ {{ default_type {manifest}; }} }}
+            server {{ listen {throttled}; max_ranges 0; limit_rate {THROTTLED}k; location ~ /manifests/ {{ default_type {manifest}; }} }}
         }}"
     )
 }
