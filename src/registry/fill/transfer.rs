@@ -16,6 +16,11 @@ use crate::registry::{
 /// The time that a fill goes on without a reader.
 const UNREAD_FILL_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// The bytes and the time after which readers are woken while more bytes are being written. Each wake-up costs every
+/// reader, and so would that by each piece.
+const SHOWN_BYTES: u64 = 1 << 20;
+const SHOWN_INTERVAL: Duration = Duration::from_millis(5);
+
 /// The parts of a transfer under way.
 pub(in crate::registry) struct Transfer {
     pub(in crate::registry) coming: Coming,
@@ -44,9 +49,12 @@ enum Step {
 impl Transfer {
     /// Receives and writes until the staged file is complete, and publishes each step to the readers of `fill`.
     pub(in crate::registry) async fn run(&mut self, fill: &Fill) -> Result<(), Interruption> {
+        let mut shown = ShownProgress::default();
         while self.writer.taken() < self.size || self.writer.is_busy() {
             let Step::Written(written) = self.step().await? else { continue };
-            fill.progress.send_replace(FillProgress::Filling { size: self.size, written });
+            if shown.is_due(written, self.writer.is_busy()) {
+                fill.progress.send_replace(FillProgress::Filling { size: self.size, written });
+            }
             if self.unread.is_over(fill) {
                 return Err(Error::Unread.into());
             }
@@ -87,6 +95,23 @@ impl From<WriteFailed<Box<HashState>>> for Interruption {
     }
 }
 
+/// The progress that readers were last woken for.
+#[derive(Default)]
+struct ShownProgress(Option<(u64, Instant)>);
+
+impl ShownProgress {
+    /// Returns whether readers are woken for this progress. The first is always shown, and one after which no write is
+    /// under way: it may be long until the next.
+    fn is_due(&mut self, written: u64, is_writing: bool) -> bool {
+        let is_due = !is_writing
+            || self.0.is_none_or(|(bytes, at)| written >= bytes + SHOWN_BYTES || at.elapsed() >= SHOWN_INTERVAL);
+        if is_due {
+            self.0 = Some((written, Instant::now()));
+        }
+        is_due
+    }
+}
+
 /// Measures for how long a fill has had no reader.
 #[derive(Default)]
 pub(in crate::registry) struct UnreadTimer(Option<Instant>);
@@ -99,5 +124,21 @@ impl UnreadTimer {
             return false;
         }
         self.0.get_or_insert_with(Instant::now).elapsed() > UNREAD_FILL_TIMEOUT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_are_woken_by_amounts_by_time_and_before_a_pause() {
+        let mut shown = ShownProgress::default();
+        assert!(shown.is_due(1, true), "the first bytes are shown at once");
+        assert!(!shown.is_due(SHOWN_BYTES, true));
+        assert!(shown.is_due(SHOWN_BYTES + 1, true));
+        assert!(shown.is_due(SHOWN_BYTES + 2, false), "nothing would show them later");
+        std::thread::sleep(SHOWN_INTERVAL);
+        assert!(shown.is_due(SHOWN_BYTES + 3, true));
     }
 }
