@@ -34,6 +34,7 @@ pub(crate) struct Reference {
     _dir: TempDir,
 }
 
+#[allow(dead_code, reason = "one benchmark pulls through it, the other pushes to it")]
 impl Reference {
     /// Starts a mirror of `upstream` (`HOST:PORT`) that keeps nothing for the next request.
     pub(crate) fn mirroring(upstream: &str) -> Self {

@@ -9,7 +9,7 @@ const TMPFS: i64 = 0x0102_1994;
 
 /// Allocates the blocks for `length` bytes from `offset` on, and keeps the file's length. Returns `false` if the
 /// filesystem does not support it: a full disk shows at the write then. In memory nothing is allocated ahead either: it
-/// means filling the pages with zeros, which takes a fifth of the time of a push.
+/// means filling the pages with zeros, which are then written over.
 pub(super) fn take_blocks(file: &File, offset: u64, length: u64) -> std::io::Result<bool> {
     if length == 0 || fstatfs(file).is_ok_and(|filesystem| filesystem.f_type == TMPFS) {
         return Ok(false);
