@@ -12,7 +12,7 @@ use crate::support::{
     images::{Format, Image},
     scratch,
     server::Server,
-    upstream::{Account, Auth, Kind, Recorded, Settings, Upstream},
+    upstream::{Account, Auth, Fault, Kind, Recorded, Rule, Settings, Upstream},
 };
 
 /// The least age of a helper's account that is forgotten when it is refused, and a bit.
@@ -153,6 +153,35 @@ fn a_password_that_changes_is_used_by_the_pull_that_finds_the_old_one_refused() 
     tokens.accept("user", "new");
     basic.options(|options| options.basic = Some(("user", "new")));
     pull(&server, "org/after", &after);
+}
+
+/// A refused account says nothing of the content: the failure of the other one is the answer.
+#[test]
+fn a_refused_second_account_does_not_hide_the_failure_of_the_first() {
+    let accounts = "[{username: right, password: a}, {username: wrong, password: b}]";
+    let image = Image::single(Format::Oci, 1393);
+    for (fault, status) in [(Fault::Status(503), 502), (Fault::StatusWith(429, "Retry-After", "60".into()), 429)] {
+        let upstream = Upstream::plain();
+        upstream.options(|options| options.accounts = vec![Account { user: "right", limit: 10, remaining: 10 }]);
+        upstream.add(NAME, "1", &image);
+        let sections = format!("{{docker.io: {{url: '{}', accounts: {accounts}}}}}", upstream.url());
+        let (server, knowing) = (with_upstreams(&sections).start(), with_upstreams(&sections).start());
+        assert_eq!(
+            knowing.manifest(NAME, "1").send().status,
+            200,
+            "its layer may be fetched without asking for its size"
+        );
+        upstream.fault(Rule::on(Kind::Blob, fault.clone()).user("right"));
+        upstream.fault(Rule::on(Kind::Manifest, fault).user("right"));
+        let layer = |server: &Server| server.blob(NAME, &image.layer().digest).send();
+        let manifest = server.manifest(NAME, "1").send();
+        let refused = |seen: &Recorded| seen.request.basic().is_some_and(|(user, _)| user == "wrong");
+        assert!(upstream.requests().iter().any(refused), "the second account was tried");
+        for (asked, answer) in [("manifest", manifest), ("size", layer(&server)), ("layer", layer(&knowing))] {
+            assert_eq!(answer.status, status, "{asked}");
+            assert_eq!(answer.header("retry-after").is_some(), status == 429, "{asked}");
+        }
+    }
 }
 
 /// A helper that is slower than the request which waits for it is killed, and the log tells of it.

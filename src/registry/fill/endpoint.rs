@@ -2,6 +2,7 @@
 //! their results.
 
 use std::{
+    borrow::Borrow,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -38,6 +39,45 @@ impl fmt::Debug for Endpoint {
     }
 }
 
+/// The failure that a request reports after all endpoints that it tried have failed: that of the upstream itself rather
+/// than a mirror's, and of the upstream itself one that is not about the account only, since a refused account says nothing
+/// of the content.
+pub(in crate::registry) struct ReportedFailure<E>(Option<(FailureRank, E)>);
+
+/// The source of a failure. A later one is reported rather than an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum FailureRank {
+    Mirror,
+    AccountOfUpstream,
+    Upstream,
+}
+
+impl<E> Default for ReportedFailure<E> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<E: Borrow<upstream::Error>> ReportedFailure<E> {
+    /// Adds the failure of an endpoint. Of several of the upstream itself the last is reported, of mirrors the first.
+    pub(in crate::registry) fn add(&mut self, endpoint: &Endpoint, error: E) {
+        let rank = match error.borrow() {
+            _ if !endpoint.is_itself => FailureRank::Mirror,
+            upstream::Error::Login(_) | upstream::Error::Token(_) => FailureRank::AccountOfUpstream,
+            _ => FailureRank::Upstream,
+        };
+        match &self.0 {
+            Some((before, _)) if rank < *before || rank == FailureRank::Mirror => {}
+            _ => self.0 = Some((rank, error)),
+        }
+    }
+
+    /// Returns the failure to report, and forgets it; `None` if none was added.
+    pub(in crate::registry) fn take(&mut self) -> Option<E> {
+        self.0.take().map(|(_, error)| error)
+    }
+}
+
 /// The decision about a request.
 enum Admission {
     Ask,
@@ -62,11 +102,6 @@ impl Endpoint {
             upstream::Error::NotFound | upstream::Error::Denied(_) => !self.is_itself,
             error => error.is_unreachable() || !self.is_itself,
         }
-    }
-
-    /// Returns the failure to tell after this endpoint's: the upstream's own, or else the first.
-    pub(in crate::registry) fn failure_to_tell<E>(&self, before: Option<E>, error: E) -> Option<E> {
-        before.filter(|_| !self.is_itself).or(Some(error))
     }
 
     /// Returns what is left of its pull limit, in thousandths; `None` if it has none.

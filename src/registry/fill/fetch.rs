@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{
-    endpoint::Endpoint,
+    endpoint::{Endpoint, ReportedFailure},
     split::{CONNECTIONS, Pace, SplitPlan},
     upstream::Upstream,
 };
@@ -153,7 +153,7 @@ enum Stop {
 impl Fetch {
     async fn run(&mut self) -> Result<(), Stop> {
         let (mut barren, mut breaks) = (0, 0);
-        let mut first_failure = None;
+        let mut failure = ReportedFailure::default();
         loop {
             let before = self.at;
             let error = match self.read_on().await {
@@ -167,13 +167,14 @@ impl Fetch {
                 Err(Broken::Unusable(answer)) => return Err(Stop::Failed(answer.into())),
                 Err(Broken::Upstream(error)) => error,
             };
+            let Some(endpoint) = self.endpoints.get(self.current) else {
+                return Err(Stop::Failed(Resource::Blob.failed(&error)));
+            };
+            failure.add(endpoint, error.clone());
             if self.at == before && self.next_endpoint(&error) {
-                first_failure = self.of_upstream(first_failure, error);
                 continue;
             }
-            // The failure of the upstream itself is told, not that of its mirror.
-            let is_mirrors = self.endpoints.get(self.current).is_some_and(|endpoint| !endpoint.is_itself);
-            let error = first_failure.take().filter(|_| is_mirrors).unwrap_or(error);
+            let error = failure.take().unwrap_or(error);
             barren = if self.at > before { 0 } else { barren + 1 };
             breaks += 1;
             if self.opened.is_none()
@@ -208,12 +209,6 @@ impl Fetch {
     fn begin_at_the_first(&mut self) {
         self.current = 0;
         self.validator = None;
-    }
-
-    /// Returns the failure to tell: the first one, or that of the upstream itself.
-    fn of_upstream(&self, first: Option<upstream::Error>, error: upstream::Error) -> Option<upstream::Error> {
-        let failed = self.current.checked_sub(1).and_then(|failed| self.endpoints.get(failed));
-        first.filter(|_| !failed.is_some_and(|endpoint| endpoint.is_itself)).or(Some(error))
     }
 
     /// Reads from one connection until it ends, or goes on with several.

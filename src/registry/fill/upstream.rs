@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    endpoint::Endpoint,
+    endpoint::{Endpoint, ReportedFailure},
     endpoint_health::Availability,
     pull_budget::{self, GovernorSettings, WHOLE},
 };
@@ -196,7 +196,7 @@ impl Upstream {
         F: Fn(Remote, ClientThreads) -> Fut,
         Fut: Future<Output = Result<T, upstream::Error>>,
     {
-        let mut failure = None;
+        let mut failure = ReportedFailure::default();
         let mut turns = VecDeque::from(self.turns());
         while let Some(Turn { endpoint, is_probe }) = turns.pop_front() {
             let is_last = turns.is_empty();
@@ -208,11 +208,11 @@ impl Upstream {
             let request = request(endpoint.remote.clone(), self.threads().clone());
             let patience = (!is_last && !endpoint.is_healthy()).then_some(PROBE_TIMEOUT);
             match endpoint.ask(request, patience).await {
-                Err(error) if endpoint.may_be_replaced(&error) => failure = endpoint.failure_to_tell(failure, error),
+                Err(error) if endpoint.may_be_replaced(&error) => failure.add(endpoint, error),
                 answer => return answer,
             }
         }
-        Err(failure.unwrap_or_else(|| Arc::new(no_endpoint())))
+        Err(failure.take().unwrap_or_else(|| Arc::new(no_endpoint())))
     }
 
     /// Asks for the digest, type and size of a manifest.
@@ -230,15 +230,15 @@ impl Upstream {
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<u64, Arc<upstream::Error>> {
-        let mut failure = None;
+        let mut failure = ReportedFailure::default();
         for endpoint in self.for_blobs() {
             let size = endpoint.remote.blob_size(self.threads(), name, digest);
             match endpoint.ask_of_blob(size).await {
-                Err(error) if endpoint.may_be_replaced(&error) => failure = endpoint.failure_to_tell(failure, error),
+                Err(error) if endpoint.may_be_replaced(&error) => failure.add(&endpoint, error),
                 answer => return answer.map_err(Arc::new),
             }
         }
-        Err(Arc::new(failure.unwrap_or_else(no_endpoint)))
+        Err(Arc::new(failure.take().unwrap_or_else(no_endpoint)))
     }
 
     /// Returns the endpoints in the order in which a request for a blob tries them: those that failed, and accounts

@@ -80,6 +80,7 @@ impl Gate {
 pub(crate) struct Rule {
     kind: Option<Kind>,
     method: Option<&'static str>,
+    user: Option<&'static str>,
     part: String,
     times: Option<usize>,
     fault: Fault,
@@ -93,12 +94,18 @@ impl Rule {
 
     /// Affects every request.
     pub(crate) fn on_all(fault: Fault) -> Self {
-        Self { kind: None, method: None, part: String::new(), times: None, fault }
+        Self { kind: None, method: None, user: None, part: String::new(), times: None, fault }
     }
 
     /// Only requests of this method.
     pub(crate) fn method(mut self, method: &'static str) -> Self {
         self.method = Some(method);
+        self
+    }
+
+    /// Only requests of this user by Basic authentication.
+    pub(crate) fn user(mut self, user: &'static str) -> Self {
+        self.user = Some(user);
         self
     }
 
@@ -118,6 +125,7 @@ impl Rule {
         self.times != Some(0)
             && self.kind.is_none_or(|wanted| wanted == kind)
             && self.method.is_none_or(|method| method == request.method)
+            && self.user.is_none_or(|user| request.basic().is_some_and(|(name, _)| name == user))
             && request.path.contains(&self.part)
     }
 }
