@@ -3,10 +3,11 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 
 use super::{
     AdminResponse,
+    ahead::Ahead,
     answers::{Answers, ClientGone},
     image_messages::ExportedImage,
     images::{Address, ImagesRequest, MAX_CONCURRENT_IMAGES},
@@ -87,9 +88,10 @@ async fn export(
     }
     let blobs = images.iter().flat_map(|image| image.blobs.iter().map(|digest| (&image.repository, *digest)));
     let blobs: Vec<_> = blobs.filter(|(_, digest)| sent.insert(*digest)).collect();
-    let opened = blobs.into_iter().map(|(repository, digest)| open(registry, repository, digest)).collect::<Vec<_>>();
-    let mut opened = stream::iter(opened).buffered(BLOBS_AHEAD);
-    while let Some((digest, blob)) = opened.try_next().await? {
+    let opening = blobs.into_iter().map(|(repository, digest)| open(Arc::clone(registry), repository.clone(), digest));
+    let mut opened = Ahead::new(opening, BLOBS_AHEAD);
+    while let Some(blob) = opened.next().await {
+        let (digest, blob) = blob?;
         send(registry, &digest, &blob, answers).await?;
     }
     Ok(AdminResponse::Exported { images: images.len() as u64, blobs: sent.len() as u64 })
@@ -137,12 +139,8 @@ fn manifests(content: ImageContent, platforms: &PlatformSelection) -> Vec<Arc<St
     if *platforms != PlatformSelection::All && alone.len() == 1 { alone } else { all }
 }
 
-async fn open(
-    registry: &Arc<Registry>,
-    repository: &Repository,
-    digest: Digest,
-) -> Result<(Digest, Blob), ExportError> {
-    let blob = registry.blob(repository, &digest).await;
+async fn open(registry: Arc<Registry>, repository: Repository, digest: Digest) -> Result<(Digest, Blob), ExportError> {
+    let blob = registry.blob(&repository, &digest).await;
     blob.map(|blob| (digest, blob)).map_err(|error| ExportError::Blob { digest, error })
 }
 

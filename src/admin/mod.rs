@@ -6,6 +6,7 @@
 //! (`protocol.rs`). The bytes of exported content stand between the lines, those of imported content after
 //! the request. `server.rs` accepts connections; `dispatch.rs` calls the registry, which does the work.
 
+mod ahead;
 mod answers;
 mod content;
 mod content_messages;
