@@ -6,7 +6,6 @@ use awc::http::{
 };
 use bytes::Bytes;
 
-use super::error_body;
 use super::{
     Client, Error, Remote,
     body::{ResponseBody, content_length},
@@ -105,7 +104,8 @@ impl Client {
     async fn size_by_get(&self, remote: &Remote, name: &RepositoryName, digest: &Digest) -> Result<u64, Error> {
         let range = (RANGE, HeaderValue::from_static("bytes=0-0"));
         let get = UpstreamRequest { headers: vec![range], ..blob_request(remote, name, digest) };
-        let response = self.ask_for_any(&get).await?.response;
+        let answer = self.ask_for_any(&get).await?;
+        let response = &answer.response;
         if names_another(response.headers(), digest) {
             return Err(another());
         }
@@ -116,7 +116,7 @@ impl Client {
                 content_range(response.headers()).and_then(|range| range.size).ok_or_else(no_size)
             }
             StatusCode::OK => content_length(response.headers()).ok_or_else(no_size),
-            _ => Err(error_body::failure(response).await),
+            _ => Err(answer.failure(remote).await),
         }
     }
 

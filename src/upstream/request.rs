@@ -39,11 +39,23 @@ pub(super) struct UpstreamRequest<'a> {
     pub(super) has_permit: bool,
 }
 
-/// A response with a status of success.
+/// A response's head, after redirects.
 pub(super) struct UpstreamResponse {
     pub(super) response: Response,
     /// The URL that it came from, after redirects.
     pub(super) url: Url,
+}
+
+impl UpstreamResponse {
+    /// Reads the error body of a response without success. Only the upstream itself can deny something: the target of a
+    /// redirect that does says nothing of the content.
+    pub(super) async fn failure(self, remote: &Remote) -> Error {
+        let is_own = remote.is_own(&self.url);
+        match failure(self.response).await {
+            Error::Denied(_) if !is_own => Error::Status { code: 403, message: " from where it redirects to".into() },
+            error => error,
+        }
+    }
 }
 
 impl Client {
@@ -53,11 +65,7 @@ impl Client {
         if answer.response.status().is_success() {
             return Ok(answer);
         }
-        let own = request.remote.is_own(&answer.url);
-        Err(match failure(answer.response).await {
-            Error::Denied(_) if !own => Error::Status { code: 403, message: " from where it redirects to".into() },
-            error => error,
-        })
+        Err(answer.failure(request.remote).await)
     }
 
     /// Sends a request and returns the response's head with any status.

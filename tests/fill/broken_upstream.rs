@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use super::{MB, REPOSITORY, fetch, fetches_right, mirrored};
 use crate::support::{
     hash::hex,
-    http::BodyEnd,
+    http::{self, BodyEnd},
     images::{Blob, Format, Image},
     scratch,
     server::Server,
@@ -84,6 +84,18 @@ fn an_expired_link_is_asked_again() {
     let server = Server::mirroring(&upstream);
     fetches_right(&server, &blob);
     assert!(upstream.sent(Kind::Cdn) <= blob.len() as u64 + 1000, "resumed, not repeated");
+}
+
+/// A CDN that refuses says nothing of the blob, which is not absent: neither for its size nor for its bytes.
+#[test]
+fn a_blob_that_the_cdn_refuses_is_not_unknown() {
+    let upstream = Settings::default().cdn(Cdn::links_living(Duration::from_secs(60))).start();
+    let blob = Blob::noise(32, MB);
+    upstream.add_blob(REPOSITORY, &blob);
+    upstream.fault(Rule::on(Kind::Cdn, Fault::Status(403)));
+    let server = Server::mirroring(&upstream);
+    let url = format!("{}/v2/{REPOSITORY}/blobs/{}?ns=docker.io", server.url(), blob.digest);
+    assert_eq!((http::head(&url).send().status, http::get(&url).send().status), (502, 502));
 }
 
 /// An upstream without ranges is read again from the start, and the response is still right.
