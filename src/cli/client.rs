@@ -101,19 +101,48 @@ pub(super) fn upload(
     request: &AdminRequest,
     send_content: impl FnOnce(&[String], &mut dyn Write) -> Result<(), Failure>,
 ) -> Result<AdminResponse, Failure> {
-    let stream = send(io, running(io, config)?, request)?;
+    upload_on(send(io, running(io, config)?, request)?, send_content)
+}
+
+/// Sends the content that follows a request, on the connection of that request.
+fn upload_on(
+    stream: UnixStream,
+    send_content: impl FnOnce(&[String], &mut dyn Write) -> Result<(), Failure>,
+) -> Result<AdminResponse, Failure> {
     let mut reading = BufReader::new(stream.try_clone().map_err(left)?);
     let wanted = match next(&mut reading)? {
         AdminResponse::ImportWanted { blobs } => blobs,
         other => return conclude(other, &mut |_| {}),
     };
-    let mut writing = BufWriter::with_capacity(BUFFER_BYTES, stream);
+    let mut writing = BufWriter::with_capacity(BUFFER_BYTES, ServerWriter { stream, has_failed: false });
     let sent = send_content(&wanted, &mut writing).and_then(|()| writing.flush().map_err(left));
-    // A server that refuses it says why and closes: that is more than the failed write.
-    match (next(&mut reading), sent) {
-        (Ok(AdminResponse::Failed { message }), _) => Err(Failure::failed(message)),
-        (_, Err(error)) => Err(error),
-        (last, Ok(())) => last,
+    match sent {
+        // The archive cannot be read. The server waits for the rest of it, until this closes the connection.
+        Err(error) if !writing.get_ref().has_failed => Err(error),
+        // A server that refuses it says why and closes: that is more than the failed write.
+        sent => match (next(&mut reading), sent) {
+            (Ok(AdminResponse::Failed { message }), _) => Err(Failure::failed(message)),
+            (_, Err(error)) => Err(error),
+            (last, Ok(())) => last,
+        },
+    }
+}
+
+/// The connection to a server, which records that the server no longer takes what is written.
+struct ServerWriter {
+    stream: UnixStream,
+    has_failed: bool,
+}
+
+impl Write for ServerWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.stream.write(bytes);
+        self.has_failed |= written.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
     }
 }
 
@@ -246,4 +275,55 @@ fn alone(
     });
     volume.close(io);
     Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn line(response: &AdminResponse) -> Vec<u8> {
+        format!("{}\n", serde_json::to_string(response).unwrap()).into_bytes()
+    }
+
+    /// A server that wants content, reads `bytes` of it or to its end, and refuses it.
+    fn refusing(bytes: u64) -> (UnixStream, thread::JoinHandle<u64>) {
+        let (client, mut server) = UnixStream::pair().unwrap();
+        let limit = Some(Duration::from_secs(10));
+        client.set_read_timeout(limit).and_then(|()| client.set_write_timeout(limit)).unwrap();
+        let serve = move || {
+            server.write_all(&line(&AdminResponse::ImportWanted { blobs: Vec::new() })).unwrap();
+            let read = io::copy(&mut (&server).take(bytes), &mut io::sink()).unwrap();
+            // The client may have left.
+            let _ = server.write_all(&line(&AdminResponse::Failed { message: "of the server".into() }));
+            read
+        };
+        (client, thread::Builder::new().name("refusing server".into()).spawn(serve).unwrap())
+    }
+
+    #[test]
+    fn an_archive_that_cannot_be_read_ends_the_upload_with_its_error() {
+        let (stream, server) = refusing(u64::MAX);
+        let began = std::time::Instant::now();
+        let failed = upload_on(stream, |_, to| {
+            to.write_all(b"half").unwrap();
+            Err(Failure::failed("of the archive"))
+        });
+        assert_eq!(failed.unwrap_err().message, "of the archive");
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_server_that_refuses_says_why() {
+        let (stream, server) = refusing(1 << 20);
+        let failed = upload_on(stream, |_, to| {
+            for _ in 0..64 {
+                to.write_all(&[0; 1 << 20]).map_err(left)?;
+            }
+            Ok(())
+        });
+        assert_eq!((failed.unwrap_err().message.as_str(), server.join().unwrap()), ("of the server", 1 << 20));
+    }
 }
