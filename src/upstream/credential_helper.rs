@@ -3,8 +3,9 @@
 
 use std::{
     fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{ExitStatus, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,12 +14,13 @@ use serde::Deserialize;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::Command,
+    runtime::Handle,
     time::timeout,
 };
 
 use super::{Credentials, Error};
 
-/// The time that the program has. The client waits meanwhile.
+/// The time that the program has. A client that waits for it may leave earlier.
 const RUN_TIMEOUT: Duration = Duration::from_secs(8);
 /// The longest output, in bytes. An account has a few hundred.
 const MAX_OUTPUT_BYTES: u64 = 64 << 10;
@@ -28,7 +30,9 @@ const RETRY_PAUSE: Duration = Duration::from_secs(10);
 const IDENTITY_TOKEN: &str = "<token>";
 
 /// A credential helper, with its latest output.
-pub struct CredentialHelper {
+pub struct CredentialHelper(Arc<HelperInner>);
+
+struct HelperInner {
     command: PathBuf,
     /// The URL or host that it is asked about.
     server: String,
@@ -50,21 +54,47 @@ impl CredentialHelper {
     /// Creates a helper; the program is not run yet.
     #[must_use]
     pub fn new(command: PathBuf, server: String, lifetime: Duration) -> Self {
-        Self { command, server, lifetime, latest: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        let (latest, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self(Arc::new(HelperInner { command, server, lifetime, latest, turn }))
     }
 
     /// Returns the account, if the program's output is still used.
     pub(super) fn known(&self) -> Option<Credentials> {
+        self.0.known()
+    }
+
+    /// Returns the account, and runs the program for it if needed: once for all who wait. The run goes on if they leave,
+    /// so that the next request has the account of a program that is slower than this one's patience.
+    ///
+    /// # Errors
+    /// [`Error::Token`] if the program fails; for a while after that, without running it again.
+    pub(super) async fn get(&self) -> Result<Credentials, Error> {
+        let helper = Arc::clone(&self.0);
+        let run = Handle::current().spawn(async move { helper.get().await });
+        run.await.unwrap_or_else(|error| Err(Error::Job(error.to_string())))
+    }
+
+    /// Forgets an account that the upstream refused, at most every [`RETRY_PAUSE`].
+    pub(super) fn refuse(&self, credentials: &Credentials) {
+        let mut latest = self.0.latest.lock();
+        let is_latest = latest
+            .credentials
+            .as_ref()
+            .is_some_and(|(known, since)| known == credentials && since.elapsed() >= RETRY_PAUSE);
+        if is_latest {
+            latest.credentials = None;
+        }
+    }
+}
+
+impl HelperInner {
+    fn known(&self) -> Option<Credentials> {
         let latest = self.latest.lock();
         let (credentials, since) = latest.credentials.as_ref()?;
         (self.lifetime.is_zero() || since.elapsed() < self.lifetime).then(|| credentials.clone())
     }
 
-    /// Returns the account, and runs the program for it if needed: once for all who wait.
-    ///
-    /// # Errors
-    /// [`Error::Token`] if the program fails; for a while after that, without running it again.
-    pub(super) async fn get(&self) -> Result<Credentials, Error> {
+    async fn get(&self) -> Result<Credentials, Error> {
         let _turn = self.turn.lock().await;
         if let Some(known) = self.known() {
             return Ok(known);
@@ -78,28 +108,18 @@ impl CredentialHelper {
         let mut latest = self.latest.lock();
         match &printed {
             Ok(credentials) => latest.credentials = Some((credentials.clone(), Instant::now())),
-            Err(error) => latest.failed = Some((Instant::now(), error.clone())),
+            Err(error) => {
+                // The request that it was for may have ended before.
+                tracing::warn!(server = self.server, %error, "credential helper failed");
+                latest.failed = Some((Instant::now(), error.clone()));
+            }
         }
         printed
     }
 
-    /// Forgets an account that the upstream refused, at most every [`RETRY_PAUSE`].
-    pub(super) fn refuse(&self, credentials: &Credentials) {
-        let mut latest = self.latest.lock();
-        let is_latest = latest
-            .credentials
-            .as_ref()
-            .is_some_and(|(known, since)| known == credentials && since.elapsed() >= RETRY_PAUSE);
-        if is_latest {
-            latest.credentials = None;
-        }
-    }
-
     async fn run(&self) -> Result<Credentials, Error> {
         let failed = |why: String| Error::Token(format!("the credential helper {}: {why}", self.command.display()));
-        let mut running = Running { command: &self.command, since: Instant::now(), has_ended: false };
         let printed = timeout(RUN_TIMEOUT, self.output()).await;
-        running.has_ended = true;
         let (status, output) = printed
             .map_err(|_| failed(format!("it did not end within {} s", RUN_TIMEOUT.as_secs())))?
             .map_err(|error| failed(error.to_string()))?;
@@ -140,25 +160,9 @@ impl CredentialHelper {
     }
 }
 
-/// A run of the program, to log that it was killed because the request that it was for timed out.
-struct Running<'a> {
-    command: &'a Path,
-    since: Instant,
-    has_ended: bool,
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            let (command, seconds) = (self.command.display(), self.since.elapsed().as_secs());
-            tracing::warn!(%command, seconds, "credential helper killed: the request that waited for it timed out");
-        }
-    }
-}
-
 impl fmt::Debug for CredentialHelper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CredentialHelper").field("command", &self.command).finish_non_exhaustive()
+        f.debug_struct("CredentialHelper").field("command", &self.0.command).finish_non_exhaustive()
     }
 }
 

@@ -184,16 +184,17 @@ fn a_refused_second_account_does_not_hide_the_failure_of_the_first() {
     }
 }
 
-/// A helper that is slower than the request which waits for it is killed, and the log tells of it.
+/// A helper that is slower than the request which waits for it goes on, and the next request has its account.
 #[test]
-fn a_helper_that_is_too_slow_is_told_of() {
+fn a_slow_helper_outlives_the_request_that_waits_for_it() {
     let upstream = Settings::default().auth(Auth::basic("user", "helped")).start();
-    let mirror = Upstream::plain();
+    let (mirror, image) = (Upstream::plain(), Image::single(Format::Oci, 1394));
+    upstream.add(NAME, "1", &image);
     let dir = scratch::dir("slow");
-    let program = helper(dir.path(), "exec sleep 60");
+    let program = helper(dir.path(), &format!("sleep 4; {}", printing("helped")));
     let exec = format!("exec: {{command: {}}}", program.display());
     let section = format!("{{ghcr.io: {{url: '{}', mirrors: ['{}'], {exec}}}}}", upstream.url(), mirror.url());
-    let mut server = with_upstreams(&section).start();
+    let server = with_upstreams(&section).start();
     let name = format!("ghcr.io/{NAME}");
     mirror.stop();
     upstream.stop();
@@ -201,6 +202,19 @@ fn a_helper_that_is_too_slow_is_told_of() {
     upstream.resume();
     // What was down is asked with less patience.
     assert_eq!(server.manifest(&name, "1").send().status, 504);
-    server.wait_for_log("credential helper killed", Duration::from_secs(5));
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(digest(&server, &name, "1", None).as_deref(), Some(image.digest()));
+}
+
+/// The log tells of a helper that fails, since the request that it was for may have ended before.
+#[test]
+fn the_log_has_the_failure_of_a_helper() {
+    let upstream = Settings::default().auth(Auth::basic("user", "helped")).start();
+    let dir = scratch::dir("failing");
+    let program = helper(dir.path(), "echo no such account; exit 1");
+    let exec = format!("exec: {{command: {}}}", program.display());
+    let mut server = with_upstreams(&format!("{{ghcr.io: {{url: '{}', {exec}}}}}", upstream.url())).start();
+    assert_eq!(server.manifest(&format!("ghcr.io/{NAME}"), "1").send().status, 502);
+    server.wait_for_log("credential helper failed", Duration::from_secs(5));
     assert!(server.log().contains("docker-credential-test"));
 }
