@@ -178,6 +178,14 @@ impl<'a> Disk<'a> {
         Arc::clone(&self.ledger).reserve(purpose, bytes)
     }
 
+    /// Checks the size of a whole object alone, of which a part is reserved already.
+    ///
+    /// # Errors
+    /// [`InsufficientSpace`] if it is more than an object may have (`storage.maxobject`).
+    pub fn check_object(&self, purpose: Purpose, bytes: u64) -> Result<(), InsufficientSpace> {
+        self.ledger.check_object(purpose, bytes)
+    }
+
     /// Reserves `bytes` although they may not fit yet, so that no other request takes what is freed for them. Nothing may
     /// be written while there is an [overdraft](Disk::overdraft).
     #[must_use]

@@ -91,6 +91,31 @@ impl Ledger {
         self.opened.elapsed()
     }
 
+    /// Checks the size of a whole object alone, of which a part is reserved already.
+    ///
+    /// # Errors
+    /// [`InsufficientSpace`] if it is more than an object may have (`storage.maxobject`).
+    pub(super) fn check_object(&self, purpose: Purpose, bytes: u64) -> Result<(), InsufficientSpace> {
+        let mut accounts = self.accounts.lock();
+        let sampled = self.sample(&mut accounts);
+        self.beyond_object(&self.disk(), accounts.used(&sampled), purpose, bytes).map_or(Ok(()), Err)
+    }
+
+    fn beyond_object(&self, disk: &Filesystem, used: u64, purpose: Purpose, bytes: u64) -> Option<InsufficientSpace> {
+        let allowed = self.limits.object(disk.size);
+        let bounded = Bounded::Object;
+        let is_beyond = purpose == Purpose::Mirrored && bytes > allowed;
+        is_beyond.then_some(InsufficientSpace {
+            by: bytes,
+            bounded,
+            leased: None,
+            used,
+            reserved: 0,
+            allowed,
+            needed: bytes,
+        })
+    }
+
     fn short(&self, accounts: &mut Accounts, purpose: Purpose, bytes: u64) -> Option<InsufficientSpace> {
         let sampled = self.sample(accounts);
         let disk = self.disk();
@@ -100,8 +125,8 @@ impl Ledger {
         let refused = |bounded, allowed| {
             Some(InsufficientSpace { by: bytes, bounded, leased: None, used, reserved: 0, allowed, needed: bytes })
         };
-        if purpose == Purpose::Mirrored && bytes > self.limits.object(disk.size) {
-            return refused(Bounded::Object, self.limits.object(disk.size));
+        if let Some(short) = self.beyond_object(&disk, used, purpose, bytes) {
+            return Some(short);
         }
         if purpose == Purpose::Mirrored && !accounts.known {
             return refused(Bounded::Unknown, self.limits.mirrored(disk.size));

@@ -30,18 +30,19 @@ const RESERVATION_STEP_BYTES: u64 = 4 << 20;
 /// The space reserved for a growing file.
 #[derive(Default)]
 struct GrowingReservation {
-    /// One reservation for the whole file so far, because `storage.maxobject` applies to it.
-    reservation: Option<Reservation>,
+    reservations: Vec<Reservation>,
+    /// Their sum.
     bytes: u64,
 }
 
 impl GrowingReservation {
+    /// Reserves what is missing for `bytes` in all. What was reserved before stays so meanwhile: the bytes are written.
     async fn cover(&mut self, store: &BlobStore, bytes: u64) -> Result<(), Error> {
         if bytes > self.bytes {
-            self.bytes = bytes + RESERVATION_STEP_BYTES;
-            // Released first: two reservations would count the written bytes twice.
-            self.reservation = None;
-            self.reservation = Some(store.reserve(Purpose::Mirrored, self.bytes).await.map_err(not_kept)?);
+            let all = bytes + RESERVATION_STEP_BYTES;
+            let more = store.reserve_more(Purpose::Mirrored, self.bytes, all - self.bytes).await.map_err(not_kept)?;
+            self.reservations.push(more);
+            self.bytes = all;
         }
         Ok(())
     }
@@ -118,5 +119,56 @@ impl FillJob {
             Ok(hashing_file) => Ok((hashing_file.into_state(), end)),
             Err((_, error)) => Err(not_kept(error.into()).into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        registry::{
+            Retention,
+            disk_tests::{disk, open},
+        },
+        storage::{Bound, SpaceLimits},
+    };
+
+    /// While a growing file waits for its next step, the bytes that it has stay reserved.
+    #[tokio::test]
+    async fn what_is_written_stays_reserved_while_more_is_waited_for() {
+        let dir = TempDir::new().unwrap();
+        let limits =
+            SpaceLimits { quota: Some(Bound::Bytes(64 << 20)), object: Bound::Share(100), ..SpaceLimits::default() };
+        let store = open(&dir, limits, Retention::default());
+        let mut growing = GrowingReservation::default();
+        growing.cover(&store, 16 << 20).await.unwrap();
+        let free = disk(&store).reserve(Purpose::Mirrored, 8 << 20).unwrap();
+        let turn = store.space.turn().await;
+        // It does not fit, and waits for its turn to evict something.
+        let waits = tokio::time::timeout(Duration::from_millis(300), growing.cover(&store, 48 << 20)).await;
+        assert!(waits.is_err());
+        assert_eq!(disk(&store).usage().promised, (16 << 20) + RESERVATION_STEP_BYTES + (8 << 20));
+        drop((turn, free));
+        growing.cover(&store, 24 << 20).await.unwrap();
+        assert_eq!(disk(&store).usage().promised, (24 << 20) + RESERVATION_STEP_BYTES);
+    }
+
+    /// `storage.maxobject` is about the whole file.
+    #[tokio::test]
+    async fn a_growing_file_is_bounded_as_a_whole() {
+        let dir = TempDir::new().unwrap();
+        let object = Bound::Bytes(16 << 20);
+        let store = open(&dir, SpaceLimits { object, ..SpaceLimits::default() }, Retention::default());
+        let mut growing = GrowingReservation::default();
+        for mib in (4..=12).step_by(4) {
+            growing.cover(&store, mib << 20).await.unwrap();
+        }
+        growing.cover(&store, 16 << 20).await.unwrap();
+        let refused = growing.cover(&store, (16 << 20) + 1).await.unwrap_err().to_string();
+        assert!(refused.contains("storage.maxobject: 16777216 bytes"), "{refused}");
     }
 }

@@ -62,6 +62,18 @@ impl BlobStore {
         }
     }
 
+    /// Reserves bytes, as [`BlobStore::reserve`], for a file that has `before` reserved bytes already.
+    pub(in crate::registry) async fn reserve_more(
+        &self,
+        purpose: Purpose,
+        before: u64,
+        bytes: u64,
+    ) -> Result<Reservation, Error> {
+        let whole = before.saturating_add(bytes);
+        self.blocking(Lane::Look, move |store| store.disk.check_object(purpose, whole)).await??;
+        self.reserve(purpose, bytes).await
+    }
+
     /// Returns whether there may be room once everything on the disk is counted and indexed: until then nothing is
     /// evictable.
     fn is_unknown(&self, short: &InsufficientSpace) -> bool {
