@@ -6,7 +6,7 @@ use std::{
     os::unix::net::UnixStream,
     path::Path,
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
@@ -261,6 +261,23 @@ fn a_long_manifest_is_refused_as_a_pushed_one() {
     assert!(refused.output.contains("http.limits.manifest"), "{}", refused.output);
     let server = Setup::hosting().start();
     import(&server, &archive, &["--as", "team/app:1"]).expect_success("within the limit");
+}
+
+/// Indexes that name the next one many times, of which the last names a manifest that is missing.
+#[test]
+fn an_archive_that_names_a_missing_manifest_many_times_is_refused_at_once() {
+    let (server, absent) = (Setup::hosting().start(), Image::single(Format::Oci, 10_151));
+    let mut nested = vec![absent.top.clone()];
+    for _ in 0..5 {
+        let children = vec![nested.last().unwrap().descriptor(); 100];
+        let body = json!({ "schemaVersion": 2, "mediaType": Format::Oci.index(), "manifests": children });
+        nested.push(Manifest::new(Format::Oci.index(), &body));
+    }
+    let content: Vec<_> = nested[1..].iter().map(|index| (index.digest.as_str(), &index.bytes[..])).collect();
+    let began = Instant::now();
+    let because = format!("it has no blobs/sha256/{}", hex(absent.digest()));
+    refused(&server, &layout(nested.last().unwrap(), &content, 1).end(), &because);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 /// Nested and linked without end, named outside of the archive, or longer than it: refused in one line.

@@ -1,6 +1,6 @@
 //! Archives that are OCI image layouts: image-spec, `image-layout.md`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
@@ -37,6 +37,8 @@ struct LayoutReader<'a> {
     images: ArchivedImages,
     /// The most bytes of a document.
     most: u64,
+    /// The manifests that cannot be added because something is missing. Indexes may name one many times.
+    missing: HashSet<Digest>,
 }
 
 /// Reads the images of a layout. A document may have `most` bytes.
@@ -47,7 +49,7 @@ pub(super) fn read(io: &Blocking, archive: &Archive, most: u64) -> Result<Archiv
     let malformed = |reason: String| InvalidArchive::Document { name: INDEX.to_owned(), reason };
     let index = archive.read(io, INDEX, most)?;
     let index: LayoutIndex = serde_json::from_slice(&index).map_err(|error| malformed(error.to_string()))?;
-    let mut reader = LayoutReader { io, archive, images: ArchivedImages::default(), most };
+    let mut reader = LayoutReader { io, archive, images: ArchivedImages::default(), most, missing: HashSet::new() };
     for LayoutEntry { digest, annotations } in &index.manifests {
         let digest: Digest = digest.parse().map_err(|error| malformed(format!("{digest}: {error}")))?;
         let (repository, tag) = name(annotations).map_or((None, None), |(repository, tag)| (Some(repository), tag));
@@ -59,8 +61,19 @@ pub(super) fn read(io: &Blocking, archive: &Archive, most: u64) -> Result<Archiv
 }
 
 impl LayoutReader<'_> {
-    /// Adds a manifest after all that it names.
+    /// Adds a manifest after all that it names, unless something was found missing before.
     fn add(&mut self, image: &mut ArchivedImage, digest: Digest, depth: usize) -> Result<(), InvalidArchive> {
+        if self.missing.contains(&digest) {
+            return Err(InvalidArchive::Missing(digest.layout_path()));
+        }
+        let added = self.add_once(image, digest, depth);
+        if let Err(InvalidArchive::Missing(_)) = &added {
+            self.missing.insert(digest);
+        }
+        added
+    }
+
+    fn add_once(&mut self, image: &mut ArchivedImage, digest: Digest, depth: usize) -> Result<(), InvalidArchive> {
         if image.has(&digest) {
             return Ok(());
         }
