@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     images::{Blob, Format, Image},
-    server::Server,
-    upstream::{Cut, Fault, Kind, Rule, Upstream},
+    server::{Server, Setup},
+    upstream::{Cut, Fault, Kind, Recorded, Rule, Upstream},
 };
 
 const NAME: &str = "org/app";
@@ -64,6 +64,51 @@ fn an_upstream_without_ranges_is_not_split() {
     assert_eq!(server.manifest(NAME, "2").send().status, 200);
     pull(&server, &another);
     assert_eq!(upstream.count("GET", Kind::Blob), asked + 1);
+}
+
+/// A blob that comes whole because its `ETag` has changed (RFC 9110, section 13.1.5) is no sign of an upstream without
+/// ranges: the next blob is split.
+#[test]
+fn an_upstream_whose_etag_changes_is_split() {
+    let (upstream, server, blob) = slow(2411);
+    upstream.options(|options| options.new_etags = true);
+    let another = Blob::noise(2412, 2_000_000);
+    upstream.add(NAME, "2", &Image::of_layers(Format::Oci, std::slice::from_ref(&another)));
+    assert_eq!(server.manifest(NAME, "2").send().status, 200);
+    upstream.fault(Rule::on(Kind::Blob, Fault::CutAfter(1_000_000, Cut::Fin)).times(1));
+    pull(&server, &another);
+    let (asked, conditional) = (upstream.requests(), |seen: &Recorded| seen.request.header("if-range").is_some());
+    assert!(asked.iter().any(conditional), "it was resumed");
+    pull(&server, &blob);
+    let begun = upstream.count("GET", Kind::Blob) - asked.iter().filter(|seen| seen.kind == Kind::Blob).count();
+    assert!(begun >= 4, "{begun} requests");
+}
+
+/// A mirror without ranges keeps no fetch of the upstream itself from being split.
+#[test]
+fn a_mirror_without_ranges_is_not_the_upstream() {
+    let (itself, mirror, blob) = (Upstream::plain(), Upstream::plain(), Blob::noise(2413, SIZE / 2));
+    let first = Blob::noise(2414, 2_000_000);
+    for upstream in [&itself, &mirror] {
+        upstream.add(NAME, "1", &Image::of_layers(Format::Oci, std::slice::from_ref(&first)));
+        upstream.add(NAME, "2", &Image::of_layers(Format::Oci, std::slice::from_ref(&blob)));
+    }
+    mirror.options(|options| options.ignores_ranges = true);
+    let section = format!("{{docker.io: {{url: '{}', mirrors: ['{}']}}}}", itself.url(), mirror.url());
+    let server = Setup::bare().variable("REGISTRY_PROXY_UPSTREAMS", &section).start();
+    assert_eq!(server.manifest(NAME, "1").send().status, 200);
+    let on_first = |fault, times| Rule::on(Kind::Blob, fault).path(&first.digest).times(times);
+    // Cut, and refused when it is resumed, so that the mirror goes on from its start.
+    itself.fault(on_first(Fault::CutAfter(1_000_000, Cut::Fin), 1));
+    itself.fault(on_first(Fault::Status(503), 2));
+    pull(&server, &first);
+    assert_eq!(mirror.count("GET", Kind::Blob), 1);
+    assert_eq!(server.manifest(NAME, "2").send().status, 200);
+    itself.fault(Rule::on(Kind::Blob, Fault::Bandwidth(RATE)));
+    pull(&server, &blob);
+    let of_blob = |seen: &&Recorded| seen.request.path.ends_with(&blob.digest);
+    let begun = itself.requests().iter().filter(of_blob).count();
+    assert!(begun >= 4, "{begun} requests");
 }
 
 /// Segments that are cut or refused cost time, and no byte: the single connection goes on.

@@ -4,7 +4,10 @@
 use std::{
     borrow::Borrow,
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -28,6 +31,8 @@ pub(in crate::registry) struct Endpoint {
     health: Arc<Mutex<Health>>,
     /// Held by the one request that is sent at the end of a `Retry-After` time.
     first: Arc<AsyncMutex<()>>,
+    /// It answered a range with the whole blob.
+    ignores_ranges: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -88,7 +93,7 @@ enum Admission {
 
 impl Endpoint {
     pub(in crate::registry) fn new(remote: Remote, is_itself: bool) -> Self {
-        Self { remote, is_itself, health: Arc::default(), first: Arc::default() }
+        Self { remote, is_itself, health: Arc::default(), first: Arc::default(), ignores_ranges: Arc::default() }
     }
 
     /// Returns whether another endpoint may answer in its place. Only the upstream itself can say that it does not have
@@ -228,6 +233,16 @@ impl Endpoint {
     /// Returns whether the last request found the upstream unreachable.
     pub(in crate::registry) fn is_down(&self) -> bool {
         self.health.lock().down.is_some()
+    }
+
+    /// Remembers that it answered a range with the whole blob. Fetches are not split any more: each would begin again.
+    pub(in crate::registry) fn note_ignored_range(&self) {
+        self.ignores_ranges.store(true, Relaxed);
+    }
+
+    /// Returns whether it answered a range with the whole blob.
+    pub(in crate::registry) fn ignores_ranges(&self) -> bool {
+        self.ignores_ranges.load(Relaxed)
     }
 
     /// Returns whether its account was refused lately.

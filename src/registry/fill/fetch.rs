@@ -224,13 +224,14 @@ impl Fetch {
         let opened = opening.await;
         endpoint.learn_of_blob(opened.as_ref().err());
         let mut blob = opened?;
+        // With an `If-Range` the whole blob may also mean that it has changed (RFC 9110, section 13.1.5).
+        if blob.start() < self.at && self.validator.is_none() {
+            endpoint.note_ignored_range();
+        }
         self.opened(&blob).await?;
         self.validator = blob.validator().cloned();
         // An upstream without ranges begins at the start again: skip the bytes received before.
         let mut surplus = self.at.saturating_sub(blob.start());
-        if surplus > 0 {
-            self.wanted.upstream.note_ignored_range();
-        }
         let mut pace = Pace::new(self.at);
         while let Some(mut bytes) = pace.wait(blob.next()).await? {
             let skipped = bytes.len().min(usize::try_from(surplus).unwrap_or(usize::MAX));
@@ -289,9 +290,6 @@ impl Fetch {
         while let Some(event) = segment.events.recv().await {
             match event {
                 Ok(Event::Opened { start, is_another, .. }) if start != segment.start || is_another => {
-                    if start != segment.start {
-                        self.wanted.upstream.note_ignored_range();
-                    }
                     return Ok(ReadEnd::Unsplit);
                 }
                 Ok(Event::Opened { .. }) => {}

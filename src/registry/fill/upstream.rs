@@ -7,10 +7,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -67,8 +64,6 @@ struct UpstreamInner {
     metrics: Arc<Metrics>,
     /// Permits to split fetches, which all upstreams share: segments wait in memory.
     splits: Arc<Semaphore>,
-    /// It answered a range with the whole blob.
-    ignores_ranges: AtomicBool,
     /// The next look at a budget that is at its reserve.
     next_look: Mutex<Instant>,
 }
@@ -106,7 +101,6 @@ impl Upstream {
             threads,
             metrics,
             splits,
-            ignores_ranges: AtomicBool::new(false),
             next_look,
         }))
     }
@@ -172,15 +166,10 @@ impl Upstream {
         self.0.ttl
     }
 
-    /// Returns a permit to split a fetch, if one is free and the upstream serves ranges.
+    /// Returns a permit to split a fetch, if one is free and the endpoint that the segments ask first serves ranges.
     pub(in crate::registry) fn permit_to_split(&self) -> Option<OwnedSemaphorePermit> {
-        let may_split = !self.0.ignores_ranges.load(Relaxed);
+        let may_split = self.for_blobs().first().is_some_and(|endpoint| !endpoint.ignores_ranges());
         may_split.then(|| Arc::clone(&self.0.splits).try_acquire_owned().ok())?
-    }
-
-    /// Remembers that it answered a range with the whole blob. Fetches are not split any more: each would begin again.
-    pub(in crate::registry) fn note_ignored_range(&self) {
-        self.0.ignores_ranges.store(true, Relaxed);
     }
 
     /// Returns whether the operator lets a repository be mirrored.

@@ -134,13 +134,24 @@ fn blob_or_redirect(state: &State, request: &Request, name: &str, digest: &str) 
     let Some(bytes) = found else { return Reply::error(404, "BLOB_UNKNOWN") };
     match &state.cdn {
         Some(links) => links.redirect(digest),
-        None => blob(request, digest, bytes, state.options.lock().unwrap().ignores_ranges),
+        None => blob(request, &blob_etag(state, digest), digest, bytes, state.options.lock().unwrap().ignores_ranges),
     }
 }
 
+/// The `ETag` of the next response with a blob.
+fn blob_etag(state: &State, digest: &str) -> String {
+    match state.options.lock().unwrap().new_etags {
+        true => format!("\"{}\"", state.counted.fetch_add(1, Ordering::SeqCst)),
+        false => content_etag(digest),
+    }
+}
+
+pub(super) fn content_etag(digest: &str) -> String {
+    format!("\"{digest}\"")
+}
+
 /// The blob or the requested range of it.
-pub(super) fn blob(request: &Request, digest: &str, bytes: Bytes, ignores_ranges: bool) -> Reply {
-    let etag = format!("\"{digest}\"");
+pub(super) fn blob(request: &Request, etag: &str, digest: &str, bytes: Bytes, ignores_ranges: bool) -> Reply {
     let unchanged = request.header("if-range").is_none_or(|value| value == etag);
     let range = request.header("range").filter(|_| unchanged && !ignores_ranges);
     let size = bytes.len();
@@ -151,7 +162,7 @@ pub(super) fn blob(request: &Request, digest: &str, bytes: Bytes, ignores_ranges
             .starting_at(first, last + 1)
             .with("Content-Range", &format!("bytes {first}-{last}/{size}")),
     };
-    let reply = reply.with("Content-Type", "application/octet-stream").with("ETag", &etag);
+    let reply = reply.with("Content-Type", "application/octet-stream").with("ETag", etag);
     reply.with("Accept-Ranges", "bytes").with("Docker-Content-Digest", digest)
 }
 

@@ -7,7 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{State, answer::blob, deliver::Reply, record::Kind};
+use super::{
+    State,
+    answer::{blob, content_etag},
+    deliver::Reply,
+    record::Kind,
+};
 use crate::support::wire::Request;
 
 /// Blobs answer 307 to the CDN.
@@ -60,5 +65,8 @@ pub(super) fn answer(state: &State, request: &Request, _: Kind) -> Reply {
     }
     let digest = request.path.rsplit('/').next().unwrap();
     let bytes = state.content.lock().unwrap().any_blob(digest);
-    bytes.map_or_else(|| Reply::error(404, "NoSuchKey"), |bytes| blob(request, digest, bytes, false))
+    bytes.map_or_else(
+        || Reply::error(404, "NoSuchKey"),
+        |bytes| blob(request, &content_etag(digest), digest, bytes, false),
+    )
 }

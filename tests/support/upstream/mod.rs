@@ -63,6 +63,8 @@ pub(crate) struct Options {
     pub(crate) denied: HashSet<String>,
     /// Blobs are sent completely, for any `Range`.
     pub(crate) ignores_ranges: bool,
+    /// Every response with a blob has another `ETag`, so that no `If-Range` matches.
+    pub(crate) new_etags: bool,
     /// The public registry whose peculiarities it has.
     pub(crate) vendor: Option<Vendor>,
     /// Neither HEAD nor GET of a manifest returns its digest, and HEAD is 404 (as in ECR Public and others).

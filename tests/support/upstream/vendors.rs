@@ -50,7 +50,7 @@ impl Vendor {
             let bytes = state.content.lock().unwrap().any_blob(digest);
             return Some(bytes.map_or_else(
                 || Reply::error(404, "BLOB_UNKNOWN"),
-                |bytes| answer::blob(request, digest, bytes, false),
+                |bytes| answer::blob(request, &answer::content_etag(digest), digest, bytes, false),
             ));
         }
         let digest = request.path.rsplit('/').next().unwrap_or_default();
