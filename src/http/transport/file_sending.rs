@@ -99,10 +99,23 @@ impl Transfer {
     }
 }
 
-/// Returns whether an error of sendfile(2) means that the client is gone.
+/// Returns whether an error of sendfile(2) means that the client is gone, or cannot be reached any more.
 fn is_of_socket(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut};
-    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut)
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, NotConnected,
+        TimedOut,
+    };
+    matches!(
+        error.kind(),
+        BrokenPipe
+            | ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | NetworkDown
+            | NetworkUnreachable
+            | NotConnected
+            | TimedOut
+    )
 }
 
 /// Sends a range of a file on the connection of a slot. To be awaited by the body of a response, whose earlier chunks
@@ -179,6 +192,8 @@ impl SentFromFiles {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     fn is_fast_after(ranges: &[(u64, Duration)]) -> bool {
@@ -193,6 +208,16 @@ mod tests {
         assert!(!is_fast_after(&[(1 << 20, Duration::from_millis(22))]));
         assert!(is_fast_after(&[(1 << 20, Duration::from_millis(20))]));
         assert!(is_fast_after(&[(1 << 20, Duration::ZERO)]));
+    }
+
+    /// A client that vanishes is no damaged disk.
+    #[test]
+    fn an_error_is_of_the_socket_or_of_the_file() {
+        let of_socket = |errno: Errno| is_of_socket(&io::Error::from(errno));
+        let gone = [Errno::PIPE, Errno::CONNRESET, Errno::CONNABORTED, Errno::NOTCONN, Errno::TIMEDOUT];
+        let unreachable = [Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::NETDOWN];
+        assert!(gone.into_iter().chain(unreachable).all(of_socket));
+        assert!(![Errno::IO, Errno::NOMEM, Errno::OVERFLOW].into_iter().any(of_socket));
     }
 
     #[test]
