@@ -4,8 +4,13 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, Seek as _, Write},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::Path,
+};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
 };
 
 use super::import_progress::ImportProgress;
@@ -254,12 +259,36 @@ impl Write for Hashing {
 }
 
 /// Copies stdin to a temporary file, which goes with its last descriptor.
-fn spool(_io: &Blocking) -> io::Result<File> {
-    let path = std::env::temp_dir().join(format!("entrepot-import.{}", std::process::id()));
-    let mut file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-    fs::remove_file(&path)?;
+fn spool(io: &Blocking) -> io::Result<File> {
+    let folder = std::env::temp_dir();
+    let mut file = match unnamed(io, &folder)? {
+        Some(file) => file,
+        None => removed(io, &folder)?,
+    };
     io::copy(&mut io::stdin().lock(), &mut file)?;
     file.rewind()?;
+    Ok(file)
+}
+
+/// The mode of a temporary file: the images may be private, and other users may read the folder.
+const PRIVATE: u32 = 0o600;
+
+/// Returns a new file without a name; `None` if the filesystem has no such files.
+fn unnamed(_io: &Blocking, folder: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::open(folder, flags, Mode::from_raw_mode(PRIVATE)) {
+        Ok(file) => Ok(Some(file.into())),
+        // Kernels and filesystems without such files take it for the folder itself.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns a new file whose name is removed again.
+fn removed(_io: &Blocking, folder: &Path) -> io::Result<File> {
+    let path = folder.join(format!("entrepot-import.{}", uuid::Uuid::new_v4()));
+    let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(PRIVATE).open(&path)?;
+    fs::remove_file(&path)?;
     Ok(file)
 }
 
@@ -280,6 +309,18 @@ fn normal(from: &str, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Other users can neither read a temporary file nor find it.
+    #[test]
+    fn a_temporary_file_is_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (io, folder) = (Blocking::in_test(), tempfile::TempDir::new().unwrap());
+        let unnamed = unnamed(io, folder.path()).unwrap();
+        for file in unnamed.into_iter().chain([removed(io, folder.path()).unwrap()]) {
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, PRIVATE);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 
     #[test]
     fn links_lead_to_files() {
