@@ -1,15 +1,14 @@
 //! The file of an archive. It has no name until it is whole, so that nothing stays of an export that fails or is killed.
 
 use std::{
-    ffi::OsString,
     fs::{self, File},
     io::{self, BufWriter, Write},
-    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat},
+    fs::{AtFlags, CWD, Mode, OFlags, linkat},
     io::Errno,
 };
 
@@ -17,7 +16,9 @@ use crate::lanes::Blocking;
 
 const BUFFER_BYTES: usize = 1 << 20;
 /// The end of a temporary name.
-const PARTIAL: &str = ".partial";
+const PARTIAL: &str = "partial";
+/// The most temporary names that are tried.
+const MAX_NAMES: u32 = 1000;
 
 /// An archive that is being written. Dropped before it is published, it is gone.
 pub(super) struct ArchiveFile {
@@ -32,8 +33,7 @@ enum State {
     Stream,
     /// It has no name yet.
     Unnamed,
-    /// It has a temporary name, since the filesystem has no files without names. If this process is killed, the file stays,
-    /// for the next export to write over.
+    /// It has a temporary name, since the filesystem has no files without names. If this process is killed, the file stays.
     Temporary(PathBuf),
     Published,
 }
@@ -77,11 +77,7 @@ impl ArchiveFile {
                 linked => return linked.map(|()| self.state = State::Published),
             }
             // A link replaces nothing.
-            let temporary = temporary(&self.path)?;
-            match fs::remove_file(&temporary) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => link(io, self.file.get_ref(), &temporary)?,
-            }
+            let ((), temporary) = with_new_name(&self.path, |name| link(io, self.file.get_ref(), name))?;
             self.state = State::Temporary(temporary);
         }
         if let State::Temporary(temporary) = &self.state {
@@ -103,42 +99,32 @@ fn open(io: &Blocking, path: &Path) -> io::Result<(File, PathBuf, State)> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.into(),
         Err(error) => return Err(error),
     };
-    let temporary = temporary(&path)?;
     if let Some(file) = unnamed(io, &path)? {
         return Ok((file, path, State::Unnamed));
     }
-    let file = open_temporary(io, &temporary)?;
+    let (file, temporary) = create_temporary(io, &path)?;
     Ok((file, path, State::Temporary(temporary)))
 }
 
-/// Opens an empty file under a temporary name, locked against other exports.
-fn open_temporary(io: &Blocking, temporary: &Path) -> io::Result<File> {
-    loop {
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(temporary)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        if has_name(io, &file, temporary)? {
-            file.set_len(0)?;
-            return Ok(file);
-        }
-        // Another export ended after the file was opened: it is that export's archive now, or gone.
-    }
+/// Creates an empty file under a temporary name.
+fn create_temporary(_io: &Blocking, path: &Path) -> io::Result<(File, PathBuf)> {
+    with_new_name(path, |name| fs::OpenOptions::new().write(true).create_new(true).open(name))
 }
 
-/// Returns whether a name leads to this open file.
-fn has_name(_io: &Blocking, file: &File, name: &Path) -> io::Result<bool> {
-    let identity = |found: fs::Metadata| (found.dev(), found.ino());
-    match fs::metadata(name) {
-        Ok(found) => Ok(identity(found) == identity(file.metadata()?)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Returns the temporary name beside a name.
-fn temporary(path: &Path) -> io::Result<PathBuf> {
+/// Calls `create`, which must replace nothing, with temporary names beside a name until one is free. Processes in other
+/// containers may have the same id.
+fn with_new_name<T>(path: &Path, mut create: impl FnMut(&Path) -> io::Result<T>) -> io::Result<(T, PathBuf)> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let name: OsString = [name, PARTIAL.as_ref()].into_iter().collect();
-    Ok(path.with_file_name(name))
+    for number in 0..MAX_NAMES {
+        let mut temporary = name.to_owned();
+        temporary.push(format!(".{}-{number}.{PARTIAL}", std::process::id()));
+        let temporary = path.with_file_name(temporary);
+        match create(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => return Ok((created?, temporary)),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// Returns a file without a name that can get this one; `None` if there are no such files here.
@@ -188,35 +174,59 @@ impl Drop for ArchiveFile {
 mod tests {
     use super::*;
 
-    /// On a filesystem that has no files without names.
-    #[test]
-    fn a_temporary_name_is_written_over_and_removed() {
-        let (io, dir) = (Blocking::in_test(), tempfile::TempDir::new().unwrap());
-        let path = dir.path().join("images.tar");
-        let partial = dir.path().join("images.tar.partial");
-        let begin = || {
-            let file = BufWriter::new(open_temporary(io, &partial).unwrap());
-            ArchiveFile { file, path: path.clone(), state: State::Temporary(partial.clone()) }
-        };
-        drop(begin());
-        assert!(fs::metadata(&partial).is_err());
-        let mut file = begin();
-        file.write_all(b"whole").unwrap();
-        file.publish(io).unwrap();
-        assert_eq!((fs::read(&path).unwrap(), fs::metadata(&partial).is_err()), (b"whole".to_vec(), true));
+    fn names(folder: &Path) -> Vec<String> {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
     }
 
+    fn begin_temporary(io: &Blocking, path: &Path) -> ArchiveFile {
+        let (file, temporary) = create_temporary(io, path).unwrap();
+        ArchiveFile { file: BufWriter::new(file), path: path.into(), state: State::Temporary(temporary) }
+    }
+
+    /// On a filesystem that has no files without names.
     #[test]
-    fn two_exports_do_not_write_one_temporary_file() {
+    fn a_temporary_name_is_removed() {
         let (io, dir) = (Blocking::in_test(), tempfile::TempDir::new().unwrap());
-        let (partial, path) = (dir.path().join("images.tar.partial"), dir.path().join("images.tar"));
-        let first = open_temporary(io, &partial).unwrap();
-        assert_eq!(open_temporary(io, &partial).unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        assert!(has_name(io, &first, &partial).unwrap());
-        fs::hard_link(&partial, path).and_then(|()| fs::remove_file(&partial)).unwrap();
-        assert!(!has_name(io, &first, &partial).unwrap(), "it was published");
-        open_temporary(io, &partial).unwrap();
-        assert!(!has_name(io, &first, &partial).unwrap(), "another has its name");
+        let path = dir.path().join("images.tar");
+        let mut abandoned = begin_temporary(io, &path);
+        abandoned.write_all(b"half").and_then(|()| abandoned.flush()).unwrap();
+        assert_eq!(names(dir.path()).len(), 1);
+        drop(abandoned);
+        assert!(names(dir.path()).is_empty());
+        let mut file = begin_temporary(io, &path);
+        file.write_all(b"whole").unwrap();
+        file.publish(io).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), names(dir.path())), (b"whole".to_vec(), vec!["images.tar".to_owned()]));
+    }
+
+    /// Neither another export's nor the operator's.
+    #[test]
+    fn an_export_touches_no_file_but_its_own() {
+        let (io, dir) = (Blocking::in_test(), tempfile::TempDir::new().unwrap());
+        let path = dir.path().join("images.tar");
+        let others = ["images.tar.partial".to_owned(), format!("images.tar.{}-0.{PARTIAL}", std::process::id())];
+        for other in &others {
+            File::create(dir.path().join(other)).and_then(|mut file| file.write_all(b"other")).unwrap();
+        }
+        let with_unnamed = |text: &str| {
+            let mut file = ArchiveFile::create(io, &path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file
+        };
+        let (first, second) = (with_unnamed("first"), with_unnamed("second"));
+        let mut third = begin_temporary(io, &path);
+        third.write_all(b"third").unwrap();
+        for (file, text) in [(first, "first"), (second, "second"), (third, "third")] {
+            file.publish(io).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        for other in &others {
+            assert_eq!(fs::read_to_string(dir.path().join(other)).unwrap(), "other");
+        }
+        assert_eq!(names(dir.path()).len(), 3);
     }
 
     #[test]
