@@ -11,8 +11,8 @@ use self::{
 };
 use super::{Digest, MANIFEST_TYPES, MediaType, Platform, media_type};
 
-/// The longest manifest that an archive may have for the cache of an upstream.
-pub const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+/// The longest manifest of an upstream, in bytes, also in an archive: double the 4 MB that registries SHOULD support.
+pub const MAX_MANIFEST_BYTES: u64 = 8 << 20;
 
 /// A reference to content: the fields of image-spec `descriptor.md` that a registry uses.
 #[derive(Clone, Debug, PartialEq, Eq)]

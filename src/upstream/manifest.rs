@@ -15,11 +15,8 @@ use super::{
 };
 use crate::{
     metrics::Content,
-    oci::{Digest, MANIFEST_TYPES, MediaType, Reference, RepositoryName},
+    oci::{Digest, MANIFEST_TYPES, MAX_MANIFEST_BYTES, MediaType, Reference, RepositoryName},
 };
-
-/// The longest manifest that is accepted, in bytes: double the 4 MB that registries SHOULD support by the spec.
-const MAX_MANIFEST_BYTES: u64 = 8 << 20;
 
 /// The response to a HEAD of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
