@@ -47,7 +47,7 @@ pub struct ProxyConfig {
     pub upstreams: Setting<Vec<UpstreamConfig>>,
     /// `proxy.freshness`: the time for which a tag is served without asking the upstream.
     pub freshness: Setting<Duration>,
-    /// `proxy.freshnessmax`: the longest time for which a tag is believed as a pull limit is used up.
+    /// `proxy.freshnessmax`: the longest time for which a tag is served without asking as a pull limit is used up.
     pub freshnessmax: Setting<Duration>,
     /// `proxy.reserve`: the part of a pull limit, in per cent, that is left to what is not cached.
     pub reserve: Setting<u8>,

@@ -52,7 +52,7 @@ pub struct UpstreamConfig {
     pub redirects: Vec<String>,
     /// The time for which a tag is served without asking.
     pub freshness: Duration,
-    /// The longest time for which a tag is believed as the pull limit is used up.
+    /// The longest time for which a tag is served without asking as the pull limit is used up.
     pub freshnessmax: Duration,
     /// The part of the pull limit, in per cent, that is left to what is not cached.
     pub reserve: u8,

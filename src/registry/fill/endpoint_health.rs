@@ -134,7 +134,7 @@ mod tests {
         upstream::Error::RateLimited { retry_after: Some(Duration::from_secs(seconds)), message: String::new() }
     }
 
-    /// Returns the time that a client is told to wait.
+    /// Returns the time for which a client is asked to wait.
     fn told(busy: &Busy, now: Instant) -> Duration {
         let upstream::Error::RateLimited { retry_after: Some(wait), .. } = busy.refusal(now) else { panic!() };
         wait

@@ -1,8 +1,8 @@
-//! The rate governor: how long tags are believed, and when nothing is asked, by what is left of an upstream's pull
-//! limit.
+//! The rate governor: how long tags are served without asking, and when nothing is asked, by what is left of an
+//! upstream's pull limit.
 //!
-//! An upstream counts GETs of manifests, and tells with each answer how many are left in a window. As fewer are left,
-//! tags are believed longer, since a tag that has moved costs a GET. The last ones are a reserve for what is not cached.
+//! An upstream counts GETs of manifests, and each of its answers says how many are left in a window. As fewer are left,
+//! tags are served longer without asking, since a tag that has moved costs a GET. The last ones are a reserve for what is not cached.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::metrics::PullRateLimit;
 
 /// The whole of a limit, in the unit of all shares: thousandths.
 pub(in crate::registry) const WHOLE: u64 = 1000;
-/// The share of the limit from which on tags are believed longer, in thousandths.
+/// The share of the limit below which tags are served longer without asking, in thousandths.
 const AMPLE: u64 = 500;
-/// The length of a window that the upstream does not tell.
+/// The length of a window that the upstream does not name.
 const DEFAULT_WINDOW: Duration = Duration::from_secs(6 * 3600);
 /// At the reserve, one request in the background looks whether more is left: so many times a window, and at least and
 /// at most this far apart.
@@ -22,7 +22,7 @@ const PROBE_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::
 /// The operator's settings of the governor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GovernorSettings {
-    /// The longest time for which a tag is believed when little is left.
+    /// The longest time for which a tag is served without asking when little is left.
     pub freshness_max: Duration,
     /// The part of the limit, in per cent, that is left to what is not cached.
     pub reserve: u8,
@@ -50,8 +50,8 @@ impl GovernorSettings {
         remaining <= u64::from(self.reserve) * 10
     }
 
-    /// Returns the time for which a tag is believed: `freshness` while more than half is left, then longer and longer,
-    /// up to the longest at the reserve. Equal steps of the budget multiply it by equal factors.
+    /// Returns the time for which a tag is served without asking: `freshness` while more than half is left, then longer
+    /// and longer, up to the longest at the reserve. Equal steps of the budget multiply it by equal factors.
     pub(in crate::registry) fn freshness(&self, freshness: Duration, remaining: u64) -> Duration {
         let longest = self.freshness_max.max(freshness);
         let reserve = u64::from(self.reserve) * 10;
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_believed_longer_as_less_is_left() {
+    fn tags_are_fresh_longer_as_less_is_left() {
         let minute = Duration::from_secs(60);
         let at = |remaining| SETTINGS.freshness(minute, remaining).as_secs();
         assert_eq!((at(1000), at(500)), (60, 60));

@@ -151,7 +151,7 @@ impl GcGuard {
         self.hold(None, Some(digest)).await
     }
 
-    /// Protects a blob for the grace period, because a client is told that it exists.
+    /// Protects a blob for the grace period, because a client has learnt that it exists.
     pub(in crate::registry) async fn protect(self: &Arc<Self>, digest: &Digest) {
         drop(self.guard_blob(digest).await);
     }
