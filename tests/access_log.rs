@@ -92,7 +92,8 @@ fn it_tells_who_pulled_what() {
     );
 }
 
-/// `entrepot simulate` replays the log as it was written, in both formats: the pulls of mirrored content and nothing else.
+/// `entrepot simulate` replays the log as it was written, in both formats: the pulls of mirrored content and nothing
+/// else.
 #[test]
 fn simulate_reads_it_as_it_is() {
     let (upstream, other) = (Upstream::plain(), Upstream::plain());

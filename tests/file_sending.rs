@@ -1,5 +1,5 @@
-//! Large blobs are sent from their files by the kernel (`sendfile`): nothing of it shows on the wire, and whatever ends in
-//! the middle ends well.
+//! Large blobs are sent from their files by the kernel (`sendfile`): nothing of it shows on the wire, and whatever ends
+//! in the middle ends well.
 
 use std::{
     fs,

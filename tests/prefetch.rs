@@ -36,8 +36,8 @@ fn ask(server: &Server, blob: &Blob) {
     assert_eq!((response.status, response.summary().digest.as_str()), (200, blob.digest.as_str()));
 }
 
-/// After the manifest and one layer were requested, all layers come; each is fetched once, also when clients ask for them
-/// meanwhile.
+/// After the manifest and one layer were requested, all layers come; each is fetched once, also when clients ask for
+/// them meanwhile.
 #[test]
 fn the_first_layer_brings_the_others() {
     let (upstream, layers) = (Upstream::plain(), layers(1600, 12, 200_000));
@@ -59,8 +59,8 @@ fn the_first_layer_brings_the_others() {
     assert_eq!(upstream.sent(Kind::Blob), requested, "the config was not asked for");
 }
 
-/// A client that asks for the manifests and configs of all platforms, as containerd 2.1 does, gets the layers of its own
-/// platform fetched, and no other's.
+/// A client that asks for the manifests and configs of all platforms, as containerd 2.1 does, gets the layers of its
+/// own platform fetched, and no other's.
 #[test]
 fn another_platforms_layers_stay_away() {
     let upstream = Upstream::plain();

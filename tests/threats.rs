@@ -6,7 +6,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The tests in the table's last column: `file::function` or `folder::file::function` below `tests/`, `…::function` of the file before, or a file.
+/// The tests in the table's last column: `file::function` or `folder::file::function` below `tests/`, `…::function` of
+/// the file before, or a file.
 fn named() -> Vec<String> {
     let page = fs::read_to_string(root().join("THREATS.md")).unwrap();
     let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| who |"));

@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench pulling` pulls an image of twelve layers, and one of a single large layer, each a few times in
 //! turns: straight from a scripted registry behind a relay that is 50 ms away and carries 20 MB a second for a
-//! connection, and through a mirror of it that has nothing yet. `BENCH_ROUNDS` (3) is the number of turns, `BENCH_MIB` (24) the
-//! size of a layer. dockerd unpacks on overlay2.
+//! connection, and through a mirror of it that has nothing yet. `BENCH_ROUNDS` (3) is the number of turns, `BENCH_MIB`
+//! (24) the size of a layer. dockerd unpacks on overlay2.
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic: that is how it fails")]
 #![allow(clippy::print_stdout, reason = "its tables are for people")]
 #![allow(clippy::disallowed_methods, reason = "the laws about files and threads are the server's")]

@@ -146,7 +146,8 @@ fn measure(section: &Section, targets: &[Target; SERVERS]) {
     println!("\nThe disk alone, a file and its sync at a time: {disk} {}.", section.unit);
 }
 
-/// Lets the disk end what a turn has left to it: unwritten pages, and removed files whose inodes are not reused at once.
+/// Lets the disk end what a turn has left to it: unwritten pages, and removed files whose inodes are not reused at
+/// once.
 fn rest() {
     assert!(Command::new("sync").status().unwrap().success());
     thread::sleep(REST);

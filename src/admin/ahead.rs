@@ -6,8 +6,8 @@ use tokio::{runtime::Handle, task::JoinHandle};
 
 /// The results of pieces of work in their order, of which some are done ahead of the next result.
 ///
-/// Each is a task of its own, and not a future in a buffer of the consumer: such a future stands still while the consumer
-/// waits for its client, and may hold a lock that others wait for. Dropped, it aborts what is not done.
+/// Each is a task of its own, and not a future in a buffer of the consumer: such a future stands still while the
+/// consumer waits for its client, and may hold a lock that others wait for. Dropped, it aborts what is not done.
 pub(super) struct Ahead<I, T> {
     work: I,
     begun: VecDeque<Task<T>>,

@@ -1,5 +1,5 @@
-//! Sends the content of images to a client of the admin socket. Blobs are read by the functions that answer clients: what
-//! is missing is fetched, nothing is evicted while it is read, and what the disk does not take passes through.
+//! Sends the content of images to a client of the admin socket. Blobs are read by the functions that answer clients:
+//! what is missing is fetched, nothing is evicted while it is read, and what the disk does not take passes through.
 
 use std::{collections::HashSet, sync::Arc};
 

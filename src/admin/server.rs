@@ -1,5 +1,6 @@
 //! The server's side of the admin socket: accepts connections, reads one request from each, runs it on a job thread
-//! (`dispatch.rs`) or, if it pulls images, as asynchronous work (`warm.rs`, `export.rs`, `import.rs`), and writes the responses.
+//! (`dispatch.rs`) or, if it pulls images, as asynchronous work (`warm.rs`, `export.rs`, `import.rs`), and writes the
+//! responses.
 
 use std::{
     io,

@@ -1,5 +1,5 @@
-//! The images that a command is about: names on the command line, and files that name images. A file is a list of names,
-//! a compose file or Kubernetes objects; its content shows which.
+//! The images that a command is about: names on the command line, and files that name images. A file is a list of
+//! names, a compose file or Kubernetes objects; its content shows which.
 
 mod compose;
 mod interpolation;
@@ -101,7 +101,8 @@ fn images_of(file: &Path, text: &str) -> Result<Vec<ImageName>, String> {
     parsed.collect()
 }
 
-/// Returns whether a text is a compose file or Kubernetes objects, also in JSON. Names of images have none of these keys.
+/// Returns whether a text is a compose file or Kubernetes objects, also in JSON. Names of images have none of these
+/// keys.
 fn is_yaml(text: &str) -> bool {
     let is_key = |line: &str| ["services:", "apiVersion:", "kind:"].iter().any(|key| line.starts_with(key));
     text.trim_start().starts_with(['{', '[']) || text.lines().any(is_key)

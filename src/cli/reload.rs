@@ -42,8 +42,8 @@ pub(super) struct Reload {
 struct State {
     config: Config,
     upstreams: Vec<LoadedUpstream>,
-    /// The files that the last configuration names, if it was refused. The fault may be in one of them, so a change of one
-    /// is a reason to try again.
+    /// The files that the last configuration names, if it was refused. The fault may be in one of them, so a change of
+    /// one is a reason to try again.
     refused: Vec<PathBuf>,
     /// The files when they were last read.
     read: Fingerprint,

@@ -29,8 +29,8 @@ const EXPIRE_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration:
 const LIFETIME_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// The shortest and longest interval of checking names with unproven claims.
 const SETTLE_INTERVAL: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
-/// The first pause after images of `proxy.warm` failed; it grows up to the job's interval. The index of a volume may not
-/// be complete at the start, and nothing is cached before.
+/// The first pause after images of `proxy.warm` failed; it grows up to the job's interval. The index of a volume may
+/// not be complete at the start, and nothing is cached before.
 const WARM_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// The shortest interval of a job whose interval is configured.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);

@@ -220,8 +220,8 @@ pub(super) fn helper(
     Ok(command.map(|command| CredentialHelper { command, lifetime }))
 }
 
-/// Reads all upstreams: Docker Hub first, then the section's in its order. `hub` is Docker Hub by other keys, `remoteurl`
-/// the one for its URL.
+/// Reads all upstreams: Docker Hub first, then the section's in its order. `hub` is Docker Hub by other keys,
+/// `remoteurl` the one for its URL.
 pub(super) fn read(
     io: &Blocking,
     root: &Node,

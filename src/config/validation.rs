@@ -77,8 +77,8 @@ impl Validation {
         allowed || !self.is_on()
     }
 
-    /// Returns whether an index's manifest for `platform` must exist before the index. As in distribution, an empty list
-    /// lists every platform, variants do not count, and a descriptor without a platform is on no list.
+    /// Returns whether an index's manifest for `platform` must exist before the index. As in distribution, an empty
+    /// list lists every platform, variants do not count, and a descriptor without a platform is on no list.
     #[must_use]
     pub fn must_be_here(&self, platform: Option<&Platform>) -> bool {
         let listed = |platform: &Platform| {

@@ -32,8 +32,8 @@ pub(in crate::http) struct Endpoint<'a> {
 }
 
 impl<'a> Endpoint<'a> {
-    /// Returns the endpoint of a path, for an API below `prefix` (`/`, or `/some/path/`); `None` if it is no path of the
-    /// API. A repository may be named as a part of an endpoint is, so the end of the path decides.
+    /// Returns the endpoint of a path, for an API below `prefix` (`/`, or `/some/path/`); `None` if it is no path of
+    /// the API. A repository may be named as a part of an endpoint is, so the end of the path decides.
     pub(in crate::http) fn of(path: &'a str, prefix: &str) -> Option<Self> {
         let rest = path.strip_prefix(prefix)?.strip_prefix("v2")?;
         match rest {

@@ -2,8 +2,9 @@
 //! responses.
 //!
 //! `transport` accepts connections and limits them, `auth` identifies the caller, `api` (one file for each resource),
-//! `page` (for browsers) and `ops` (probes, metrics, logs) answer. `server` assembles them. The modules below them are `settings`, `context`
-//! (a request's headers, query and caller), `endpoint` (what its path names), `errors`, `headers` and `paths`.
+//! `page` (for browsers) and `ops` (probes, metrics, logs) answer. `server` assembles them. The modules below them are
+//! `settings`, `context` (a request's headers, query and caller), `endpoint` (what its path names), `errors`, `headers`
+//! and `paths`.
 
 mod api;
 mod auth;

@@ -1,5 +1,5 @@
-//! The activity of the cache over time, in slots of three lengths: an hour of minutes, a day of quarters of an hour, and
-//! a month of quarters of a day. It is lost with the index.
+//! The activity of the cache over time, in slots of three lengths: an hour of minutes, a day of quarters of an hour,
+//! and a month of quarters of a day. It is lost with the index.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -187,8 +187,8 @@ impl Index {
         Some(found.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    /// Returns the repositories that come after `after`, `limit` at most: hosted ones first, then those of each upstream,
-    /// in byte order. `None` if the index is incomplete.
+    /// Returns the repositories that come after `after`, `limit` at most: hosted ones first, then those of each
+    /// upstream, in byte order. `None` if the index is incomplete.
     #[must_use]
     pub fn all_repositories(&self, after: Option<&Repository>, limit: usize) -> Option<Vec<Repository>> {
         if !self.is_complete() {

@@ -1,18 +1,18 @@
-//! Names of images as people write them: distribution's reference grammar, `[domain/]path[:tag][@digest]`, with docker's
-//! defaults.
+//! Names of images as people write them: distribution's reference grammar, `[domain/]path[:tag][@digest]`, with
+//! docker's defaults.
 
 use std::{fmt, str::FromStr};
 
 use super::{Digest, Domain, InvalidDigest, InvalidDomain, InvalidName, InvalidTag, Reference, RepositoryName, Tag};
 
-/// A name of an image, such as `nginx`, `ghcr.io/org/app:1` or `redis:7@sha256:…`. It is displayed with its namespace, with
-/// its tag or digest, and with its registry only if it was given one: `library/nginx:latest`.
+/// A name of an image, such as `nginx`, `ghcr.io/org/app:1` or `redis:7@sha256:…`. It is displayed with its namespace,
+/// with its tag or digest, and with its registry only if it was given one: `library/nginx:latest`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageName {
     /// The registry; `None` if the name has none.
     pub domain: Option<Domain>,
-    /// The repository's name within the registry. Without a registry and without a slash, it is the Hub's: `nginx` becomes
-    /// `library/nginx`. A hosted `nginx` is `localhost/nginx`.
+    /// The repository's name within the registry. Without a registry and without a slash, it is the Hub's: `nginx`
+    /// becomes `library/nginx`. A hosted `nginx` is `localhost/nginx`.
     pub name: RepositoryName,
     /// The tag, if it has one.
     pub tag: Option<Tag>,

@@ -30,8 +30,8 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// Returns whether an entry of an index is a manifest: by its type, or because it has none. It may also be a blob, as
-    /// in BuildKit's caches.
+    /// Returns whether an entry of an index is a manifest: by its type, or because it has none. It may also be a blob,
+    /// as in BuildKit's caches.
     #[must_use]
     pub fn is_manifest(&self) -> bool {
         let media_type = self.media_type.as_str();

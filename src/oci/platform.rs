@@ -1,5 +1,5 @@
-//! The platform of an image: image-spec `image-index.md`, `platform`. Its names are those of Go (`GOOS`, `GOARCH`); the names
-//! that `uname` and Rust have for the usual architectures are translated.
+//! The platform of an image: image-spec `image-index.md`, `platform`. Its names are those of Go (`GOOS`, `GOARCH`); the
+//! names that `uname` and Rust have for the usual architectures are translated.
 
 use std::{fmt, str::FromStr};
 

@@ -175,9 +175,9 @@ impl Registry {
         })
     }
 
-    /// Replaces the upstreams: those named in `kept` stay as they are, with all that is known of them, and `new` ones are
-    /// added or take the place of one with the same name. Requests under way go on with the upstream that they began
-    /// with.
+    /// Replaces the upstreams: those named in `kept` stay as they are, with all that is known of them, and `new` ones
+    /// are added or take the place of one with the same name. Requests under way go on with the upstream that they
+    /// began with.
     pub fn replace_upstreams(&self, kept: &[Domain], new: Vec<UpstreamSettings>) {
         let build = |settings| {
             let (threads, splits) = (self.threads.clone(), Arc::clone(&self.splits));

@@ -41,7 +41,8 @@ impl Lifetimes {
         self.by_domain.values().chain([&self.other]).filter(|ttl| !ttl.is_zero()).min().copied()
     }
 
-    /// Returns the lifetime of a blob that these repositories hold: the longest of theirs; `None` if it does not expire.
+    /// Returns the lifetime of a blob that these repositories hold: the longest of theirs; `None` if it does not
+    /// expire.
     pub(super) fn of(&self, holders: &[Repository]) -> Option<Duration> {
         let of = |holder: &Repository| {
             let ttl = holder.domain.as_ref().and_then(|domain| self.by_domain.get(domain)).unwrap_or(&self.other);

@@ -1,5 +1,5 @@
-//! The disk usage of all repositories as of a moment ago, for people who browse: a count reads the whole index, and takes
-//! seconds with a million blobs.
+//! The disk usage of all repositories as of a moment ago, for people who browse: a count reads the whole index, and
+//! takes seconds with a million blobs.
 
 use std::{
     sync::Arc,

@@ -90,7 +90,8 @@ async fn the_order_of_eviction_survives_a_kill_and_a_rebuild() {
     assert_eq!(queue(&store), before);
 }
 
-/// A blob that is used during a rebuild of the index ranks above blobs that were evicted before, and keeps its past uses.
+/// A blob that is used during a rebuild of the index ranks above blobs that were evicted before, and keeps its past
+/// uses.
 #[tokio::test]
 async fn uses_since_the_start_are_added_to_past_ones() {
     let dir = TempDir::new().unwrap();

@@ -1,8 +1,8 @@
 //! Lines of the server's own access log, as text or as JSON, for a trace. docs/logs.md has the fields.
 //!
 //! A trace needs the pulls of mirrored content that were answered with the object or its beginning. Everything else in
-//! a log is skipped: other lines, HEADs, errors, parts of a blob that begin later, and content that was pushed, which is
-//! never evicted.
+//! a log is skipped: other lines, HEADs, errors, parts of a blob that begin later, and content that was pushed, which
+//! is never evicted.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};

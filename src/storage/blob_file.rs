@@ -90,8 +90,8 @@ impl BlobFile {
         Ok(())
     }
 
-    /// Sends up to `count` bytes from `offset` on to a socket that does not block. Returns their number; 0 at the end of
-    /// the file. Waits for the disk if they are not [cached](Self::is_cached).
+    /// Sends up to `count` bytes from `offset` on to a socket that does not block. Returns their number; 0 at the end
+    /// of the file. Waits for the disk if they are not [cached](Self::is_cached).
     ///
     /// # Errors
     /// The operating system's error, among them [`io::ErrorKind::WouldBlock`].

@@ -186,8 +186,8 @@ impl<'a> Disk<'a> {
         self.ledger.check_object(purpose, bytes)
     }
 
-    /// Reserves `bytes` although they may not fit yet, so that no other request takes what is freed for them. Nothing may
-    /// be written while there is an [overdraft](Disk::overdraft).
+    /// Reserves `bytes` although they may not fit yet, so that no other request takes what is freed for them. Nothing
+    /// may be written while there is an [overdraft](Disk::overdraft).
     #[must_use]
     pub fn reserve_ahead(&self, bytes: u64) -> Reservation {
         Arc::clone(&self.ledger).reserve_ahead(bytes)

@@ -1,8 +1,8 @@
-//! The durable storage that the rules of the registry need: blobs, upload sessions, links, tags, claims and lists, in one
-//! interface. The file system is its first implementation (`durable_disk.rs`); an object store is the next.
+//! The durable storage that the rules of the registry need: blobs, upload sessions, links, tags, claims and lists, in
+//! one interface. The file system is its first implementation (`durable_disk.rs`); an object store is the next.
 //!
-//! Each promise is a check of the contract suite (`contract_tests.rs`), which every implementation must pass. What is not
-//! here belongs to the local disk alone: the ledger and its reservations, staged files, quarantine, scans, mounts.
+//! Each promise is a check of the contract suite (`contract_tests.rs`), which every implementation must pass. What is
+//! not here belongs to the local disk alone: the ledger and its reservations, staged files, quarantine, scans, mounts.
 //!
 //! An implementation has no locks: whoever changes a name, a digest or a tag holds its lock in `registry/`, and orders
 //! bytes before links, links before bytes (law 2 of ARCHITECTURE.md). Over a store that several machines share,

@@ -12,11 +12,12 @@
 //! <root>/mirrors/<domain>/repositories/<name>/…                  the same shape, for mirrored repositories
 //! <root>/staging/                                                 files on their way in; swept at start
 //! <root>/quarantine/<algorithm>-<hex>                             damaged bytes of something that was pushed here
-//!                                                                 (both also on every other mount below `docker`: `mount_roots.rs`)
-//! <root>/index/v1/                                                sled, disposable
-//! <root>/uses                                                     last uses of mirrored blobs (`last_uses.rs`)
-//! <root>/entrepot.lock                                            held while a process uses the volume
-//! <root>/entrepot.sock                                            the admin socket
+//!                                                                 (both also on every other mount below `docker`:
+//!                                                                 `mount_roots.rs`) <root>/index/v1/ sled, disposable
+//!                                                                 <root>/uses last uses of mirrored blobs
+//!                                                                 (`last_uses.rs`) <root>/entrepot.lock held while a
+//!                                                                 process uses the volume <root>/entrepot.sock the
+//!                                                                 admin socket
 //! ```
 //!
 //! A repository's folder never collides with one of its children: names have no component that starts with `_`.

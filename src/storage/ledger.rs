@@ -72,8 +72,8 @@ impl Ledger {
         Ok(Reservation { promised: bytes, staged: 0, ledger: self })
     }
 
-    /// Reserves `bytes` although they may not fit yet, so that no other request takes what is freed for them. Nothing may
-    /// be written while there is an [overdraft](Ledger::overdraft).
+    /// Reserves `bytes` although they may not fit yet, so that no other request takes what is freed for them. Nothing
+    /// may be written while there is an [overdraft](Ledger::overdraft).
     pub(super) fn reserve_ahead(self: Arc<Self>, bytes: u64) -> Reservation {
         self.accounts.lock().promised += bytes;
         Reservation { promised: bytes, staged: 0, ledger: self }

@@ -70,7 +70,8 @@ impl<'a> RepositoryLinks<'a> {
         self.names.link(&layout::link(&layout::layers(&self.dir), digest), digest, durability)
     }
 
-    /// Makes the folder of a layer's link ahead of the link, so that a sync which comes in between covers its name, too.
+    /// Makes the folder of a layer's link ahead of the link, so that a sync which comes in between covers its name,
+    /// too.
     ///
     /// # Errors
     /// Any variant of [`Error`] if it cannot be made.

@@ -32,8 +32,8 @@ struct Mount {
 }
 
 impl MountRoots {
-    /// Finds the mount roots, removes the staged files of a killed process, and checks that files can be renamed to each
-    /// of them.
+    /// Finds the mount roots, removes the staged files of a killed process, and checks that files can be renamed to
+    /// each of them.
     ///
     /// # Errors
     /// Any variant of [`Error`] if a folder cannot be read, or a rename from its staging folder fails.

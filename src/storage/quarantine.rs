@@ -62,8 +62,8 @@ impl<'a> Disk<'a> {
         Error::at(&path)(error)
     }
 
-    /// Publishes the quarantined file of a blob, which hashes to its digest after all, durably. `None` if there is none,
-    /// or if another file is published.
+    /// Publishes the quarantined file of a blob, which hashes to its digest after all, durably. `None` if there is
+    /// none, or if another file is published.
     ///
     /// # Errors
     /// Any variant of [`Error`] if a sync or the rename fails.

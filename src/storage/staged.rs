@@ -67,8 +67,8 @@ impl FileWriter {
         self.file.file().write_all_at(bytes, offset).map_err(Error::at(&self.path))
     }
 
-    /// Writes the beginning of `pieces` at `offset` by one system call, and returns the number of bytes written, which is
-    /// not 0. The page cache keeps what is written at once in large pieces, which are cheaper to send.
+    /// Writes the beginning of `pieces` at `offset` by one system call, and returns the number of bytes written, which
+    /// is not 0. The page cache keeps what is written at once in large pieces, which are cheaper to send.
     ///
     /// # Errors
     /// [`Error::Full`] if there is no room.

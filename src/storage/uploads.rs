@@ -33,8 +33,8 @@ pub struct Upload<'a> {
     _io: &'a Blocking,
 }
 
-/// The open file of an upload session. The rules allocate its space ahead of the bytes; what they did not is reserved as
-/// the bytes are appended.
+/// The open file of an upload session. The rules allocate its space ahead of the bytes; what they did not is reserved
+/// as the bytes are appended.
 #[derive(Debug)]
 pub struct UploadFile {
     /// The writer of its bytes.
@@ -172,7 +172,8 @@ impl Upload<'_> {
         if !MountRoots::are_on_one_mount(&data, to)? {
             return self.copy(to, staging);
         }
-        // Made before the first sync: a filesystem with a journal then writes the folder's name together with the bytes.
+        // Made before the first sync: a filesystem with a journal then writes the folder's name together with the
+        // bytes.
         self.storage.names.make_parent(to, Durability::Unsynced)?;
         atomic_fs::sync(&File::open(&data).map_err(Error::at(&data))?, &data)?;
         let renamed = self.storage.names.rename(&data, to, Durability::Synced)?;

@@ -63,8 +63,8 @@ impl CredentialHelper {
         self.0.known()
     }
 
-    /// Returns the account, and runs the program for it if needed: once for all who wait. The run goes on if they leave,
-    /// so that the next request has the account of a program that is slower than this one's patience.
+    /// Returns the account, and runs the program for it if needed: once for all who wait. The run goes on if they
+    /// leave, so that the next request has the account of a program that is slower than this one's patience.
     ///
     /// # Errors
     /// [`Error::Token`] if the program fails; for a while after that, without running it again.

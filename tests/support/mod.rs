@@ -1,5 +1,5 @@
-//! The support for the tests: the server under test, its upstreams, its clients, the images they move, and the disks and
-//! networks between them.
+//! The support for the tests: the server under test, its upstreams, its clients, the images they move, and the disks
+//! and networks between them.
 
 pub(crate) mod clients;
 pub(crate) mod crowd;

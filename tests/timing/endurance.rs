@@ -1,5 +1,5 @@
-//! A server that has run for long is as it was at its start: memory, descriptors, threads, staged files and, in the hour
-//! under `--soak`, the cost of a request. Two minutes of everything at once in every run.
+//! A server that has run for long is as it was at its start: memory, descriptors, threads, staged files and, in the
+//! hour under `--soak`, the cost of a request. Two minutes of everything at once in every run.
 
 mod load;
 mod sample;

@@ -1,5 +1,5 @@
-//! The same work on a server under attack and on an idle one, in turn: the idle one shows by how much the machine itself
-//! is slower at the moment.
+//! The same work on a server under attack and on an idle one, in turn: the idle one shows by how much the machine
+//! itself is slower at the moment.
 
 use std::{
     fmt,

@@ -1,4 +1,5 @@
-//! The file of an archive. It has no name until it is whole, so that nothing stays of an export that fails or is killed.
+//! The file of an archive. It has no name until it is whole, so that nothing stays of an export that fails or is
+//! killed.
 
 use std::{
     fs::{self, File},
@@ -33,7 +34,8 @@ enum State {
     Stream,
     /// It has no name yet.
     Unnamed,
-    /// It has a temporary name, since the filesystem has no files without names. If this process is killed, the file stays.
+    /// It has a temporary name, since the filesystem has no files without names. If this process is killed, the file
+    /// stays.
     Temporary(PathBuf),
     Published,
 }

@@ -1,5 +1,5 @@
-//! Writes the archive: an OCI image layout (image-spec, `image-layout.md`) with docker's `manifest.json`, as a tar. What
-//! describes the images comes first, so that the rest can be read in order.
+//! Writes the archive: an OCI image layout (image-spec, `image-layout.md`) with docker's `manifest.json`, as a tar.
+//! What describes the images comes first, so that the rest can be read in order.
 
 use std::{
     io::{self, Write},
@@ -135,8 +135,8 @@ impl<'a> ArchiveWriter<'a> {
         self.put(header.as_bytes())
     }
 
-    /// Writes a name that is too long for a header, as the entry of GNU tar that is about the next one. Names of sha512 are
-    /// so long.
+    /// Writes a name that is too long for a header, as the entry of GNU tar that is about the next one. Names of sha512
+    /// are so long.
     fn long_name(&mut self, name: &str) -> Result<(), ArchiveError> {
         let name = [name.as_bytes(), &[0]].concat();
         let mut header = tar::Header::new_gnu();

@@ -107,8 +107,8 @@ impl ExportedImages {
         Ok(json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": entries }))
     }
 
-    /// Returns docker's `manifest.json`: an entry for each image for this machine's platform, with all its names. What is
-    /// no image for containers is left out.
+    /// Returns docker's `manifest.json`: an entry for each image for this machine's platform, with all its names. What
+    /// is no image for containers is left out.
     ///
     /// # Errors
     /// [`InvalidExport::Manifest`] if an image has no manifest, [`InvalidExport::Foreign`] if a layer is not in the

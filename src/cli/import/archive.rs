@@ -161,8 +161,8 @@ impl Archive {
         }
     }
 
-    /// Returns the time at which the archive was made, in seconds since the epoch; 0 if it is unknown. The file's own time is
-    /// that of its last copy.
+    /// Returns the time at which the archive was made, in seconds since the epoch; 0 if it is unknown. The file's own
+    /// time is that of its last copy.
     pub(super) fn time(&self) -> u64 {
         if self.times.index > 0 { self.times.index } else { self.times.newest }
     }

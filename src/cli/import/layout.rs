@@ -96,8 +96,8 @@ impl LayoutReader<'_> {
         Ok(())
     }
 
-    /// Adds the entries of an index. An archive may have only some of its manifests, as `docker save` writes it of an image
-    /// that was pulled for one platform; without any, there is no image.
+    /// Adds the entries of an index. An archive may have only some of its manifests, as `docker save` writes it of an
+    /// image that was pulled for one platform; without any, there is no image.
     fn add_children(
         &mut self,
         image: &mut ArchivedImage,

@@ -1,4 +1,5 @@
-//! Prints the progress of warming: bars on a terminal, elsewhere a line at the begin and the end of each image, or JSON.
+//! Prints the progress of warming: bars on a terminal, elsewhere a line at the begin and the end of each image, or
+//! JSON.
 
 use std::io::{IsTerminal, stderr, stdout};
 

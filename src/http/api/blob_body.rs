@@ -77,7 +77,8 @@ pub(in crate::http) fn respond(
     let sent = SentFromFiles::new(served.clone());
     let files = FileSender { slot: Rc::clone(slot), sent: sent.clone(), unsent: Unsent(length) };
     let chunks = stream::try_unfold(BlobBody::new(blob, parts, served, lanes.clone(), Some(files)), BlobBody::next);
-    // The library checks the length of a sized body by its chunks, and what files send is none of them: `BlobBody` does.
+    // The library checks the length of a sized body by its chunks, and what files send is none of them: `BlobBody`
+    // does.
     let mut response = response.no_chunking(length).body(BodyStream::new(Box::pin(chunks)));
     response.extensions_mut().insert(sent);
     response
@@ -91,8 +92,8 @@ struct FileSender {
 }
 
 impl FileSender {
-    /// Returns the most bytes of a file that are sent at a time. Its pages are looked up in the cache before each range,
-    /// and may be dropped while a slow client takes it.
+    /// Returns the most bytes of a file that are sent at a time. Its pages are looked up in the cache before each
+    /// range, and may be dropped while a slow client takes it.
     fn range_bytes(&self) -> u64 {
         if self.slot.is_fast() { MAX_SENT_FROM_FILE } else { MAX_SENT_TO_SLOW_CLIENT }
     }

@@ -45,8 +45,8 @@ impl fmt::Debug for Endpoint {
 }
 
 /// The failure that a request reports after all endpoints that it tried have failed: that of the upstream itself rather
-/// than a mirror's, and of the upstream itself one that is not about the account only, since a refused account says nothing
-/// of the content.
+/// than a mirror's, and of the upstream itself one that is not about the account only, since a refused account says
+/// nothing of the content.
 pub(in crate::registry) struct ReportedFailure<E>(Option<(FailureRank, E)>);
 
 /// The source of a failure. A later one is reported rather than an earlier one.
@@ -114,9 +114,9 @@ impl Endpoint {
         self.remote.pull_rate_limit(pull_budget::remaining).flatten()
     }
 
-    /// Sends a small request, with the timeout [`ASK_TIMEOUT`] or a shorter one, and updates the health from its result.
-    /// After a 429 with a `Retry-After`, no request is sent before that time; then one is sent, and the others wait for
-    /// its result.
+    /// Sends a small request, with the timeout [`ASK_TIMEOUT`] or a shorter one, and updates the health from its
+    /// result. After a 429 with a `Retry-After`, no request is sent before that time; then one is sent, and the others
+    /// wait for its result.
     pub(in crate::registry) async fn ask<T>(
         &self,
         request: impl Future<Output = Result<T, upstream::Error>>,

@@ -73,8 +73,8 @@ impl Prefetches {
         images.len() < before
     }
 
-    /// Waits for a permit to prefetch a layer; `None` after a while, when the client has asked for it by itself. Otherwise
-    /// prefetches would pile up that nobody waits for.
+    /// Waits for a permit to prefetch a layer; `None` after a while, when the client has asked for it by itself.
+    /// Otherwise prefetches would pile up that nobody waits for.
     pub(in crate::registry) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         timeout(PERMIT_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await.ok()?.ok()
     }

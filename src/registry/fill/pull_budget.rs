@@ -2,7 +2,8 @@
 //! upstream's pull limit.
 //!
 //! An upstream counts GETs of manifests, and each of its answers says how many are left in a window. As fewer are left,
-//! tags are served longer without asking, since a tag that has moved costs a GET. The last ones are a reserve for what is not cached.
+//! tags are served longer without asking, since a tag that has moved costs a GET. The last ones are a reserve for what
+//! is not cached.
 
 use std::time::Duration;
 

@@ -9,8 +9,8 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(in crate::registry) const MAX_SPLITS: usize = 2;
 /// Connections of one split fetch: the one whose bytes are passed on, and those ahead.
 pub(in crate::registry) const CONNECTIONS: u64 = 4;
-/// The bounds of a segment's length in bytes: long enough that a round trip for each costs little, and short enough that
-/// each connection gets two of them.
+/// The bounds of a segment's length in bytes: long enough that a round trip for each costs little, and short enough
+/// that each connection gets two of them.
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 const MAX_SEGMENT_BYTES: u64 = 4 << 20;
 /// The time for which the speed of the single connection is measured.
@@ -45,8 +45,8 @@ impl Pace {
         next
     }
 
-    /// Returns the speed in bytes a second if it is known, and so low that the bytes between `at` and `size` are worth a
-    /// split.
+    /// Returns the speed in bytes a second if it is known, and so low that the bytes between `at` and `size` are worth
+    /// a split.
     pub(in crate::registry) fn worth_a_split(&self, at: u64, size: u64) -> Option<u64> {
         let took = self.since.elapsed();
         let is_upstream_slow = self.waited * 2 > took;
@@ -84,8 +84,8 @@ impl SplitPlan {
         Self { size, segment, next: at + segment, began: Instant::now(), passed: 0, before, _permit: permit }
     }
 
-    /// Returns the start and the end of the next segment; `None` after the last, and as soon as the split turns out to be
-    /// hardly faster than the single connection.
+    /// Returns the start and the end of the next segment; `None` after the last, and as soon as the split turns out to
+    /// be hardly faster than the single connection.
     pub(in crate::registry) fn next_segment(&mut self) -> Option<(u64, u64)> {
         let is_known = self.passed >= SAMPLE_SEGMENTS;
         if self.next >= self.size

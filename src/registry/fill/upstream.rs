@@ -278,8 +278,8 @@ impl Upstream {
                 true => Availability::Unavailable,
             };
         }
-        // One caller takes all probes that are due, and asks the endpoints in turn until one answers. Those after it are
-        // probed again when their next probes are due: until then, the one that answered is asked.
+        // One caller takes all probes that are due, and asks the endpoints in turn until one answers. Those after it
+        // are probed again when their next probes are due: until then, the one that answered is asked.
         let taken = self.endpoints().iter().filter(|endpoint| endpoint.take_probe()).count();
         if taken > 0 { Availability::Probe } else { Availability::Unavailable }
     }

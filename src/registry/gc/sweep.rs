@@ -208,8 +208,9 @@ impl Collector<'_> {
         Ok(pruned)
     }
 
-    /// Carries out the plan until a manifest is pushed or one of these manifests is used: then it stops, because the rest
-    /// of the plan may be outdated. If the claim could not be written, the first manifest removed becomes the claim.
+    /// Carries out the plan until a manifest is pushed or one of these manifests is used: then it stops, because the
+    /// rest of the plan may be outdated. If the claim could not be written, the first manifest removed becomes the
+    /// claim.
     fn prune(&mut self, pruning: &Pruning<'_>, mut claimed: bool, gone: &mut HashSet<Digest>) -> Result<Pruned, Error> {
         let (Pruning { repository, plan, .. }, disk) = (*pruning, self.store.disk);
         for (tag, digest) in &plan.previous_tags {

@@ -20,8 +20,8 @@ impl Registry {
         }
     }
 
-    /// Returns the activity of the period that ends now, oldest slot first, each with its start. Times without a record,
-    /// since the server did not run, are missing.
+    /// Returns the activity of the period that ends now, oldest slot first, each with its start. Times without a
+    /// record, since the server did not run, are missing.
     #[must_use]
     pub fn activity(&self, period: Period) -> Vec<(SystemTime, Activity)> {
         self.store.volume.index.activity(period, SystemTime::now())

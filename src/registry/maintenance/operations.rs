@@ -1,5 +1,5 @@
-//! The operations on a whole volume that commands and the scheduler ask for. They run beside all other work of a server,
-//! or on a volume that this process has alone.
+//! The operations on a whole volume that commands and the scheduler ask for. They run beside all other work of a
+//! server, or on a volume that this process has alone.
 
 use std::{ops::ControlFlow, time::Duration};
 

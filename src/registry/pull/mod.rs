@@ -1,4 +1,5 @@
-//! Reads: manifests by tag and digest, blobs, whole images, lists, referrers. `resolve` decides which repository a request addresses.
+//! Reads: manifests by tag and digest, blobs, whole images, lists, referrers. `resolve` decides which repository a
+//! request addresses.
 
 pub(super) mod blob;
 pub(super) mod blobs;

@@ -1,9 +1,9 @@
-//! Prefetching: the first request for a layer of an image begins to fetch its other layers, since the client asks for them
-//! next, a few at a time.
+//! Prefetching: the first request for a layer of an image begins to fetch its other layers, since the client asks for
+//! them next, a few at a time.
 //!
-//! Only the layers of that image: clients ask for the manifests and configs of all platforms, but for the layers of their
-//! own. A prefetch is a fill like any other, which the client's own request joins. Where the disk keeps nothing, there is
-//! none.
+//! Only the layers of that image: clients ask for the manifests and configs of all platforms, but for the layers of
+//! their own. A prefetch is a fill like any other, which the client's own request joins. Where the disk keeps nothing,
+//! there is none.
 
 use std::sync::{
     Arc,

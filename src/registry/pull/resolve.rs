@@ -11,12 +11,12 @@ use crate::{
 
 impl Registry {
     /// Returns the repository that a request addresses. `ns` is the registry that the request names: by the query
-    /// parameter of containerd, or by the host that the client connected to. Without it, a hosted name is hosted, a name
-    /// that begins with a mirrored registry is mirrored from there, and any other is mirrored from Docker Hub.
+    /// parameter of containerd, or by the host that the client connected to. Without it, a hosted name is hosted, a
+    /// name that begins with a mirrored registry is mirrored from there, and any other is mirrored from Docker Hub.
     ///
     /// # Errors
-    /// [`Error::NotMirrored`] if `ns` names a registry that is not configured, [`Error::Denied`] if the operator does not
-    /// let the repository be mirrored, [`Error::Storage`] if the disk fails.
+    /// [`Error::NotMirrored`] if `ns` names a registry that is not configured, [`Error::Denied`] if the operator does
+    /// not let the repository be mirrored, [`Error::Storage`] if the disk fails.
     pub async fn repository(&self, name: RepositoryName, ns: Option<&str>) -> Result<Repository, Error> {
         if ns.is_some() {
             return match self.home(ns)? {
@@ -55,8 +55,8 @@ impl Registry {
         self.permitted(repository.ok_or(Error::NameUnknown)?)
     }
 
-    /// Returns the repository of a registry that a request names. Clients that are configured to add the registry's name
-    /// to the path say it twice.
+    /// Returns the repository of a registry that a request names. Clients that are configured to add the registry's
+    /// name to the path say it twice.
     pub(in crate::registry) fn within(&self, domain: Domain, name: RepositoryName) -> Repository {
         let prefixed = self.prefixed(&name).filter(|repository| repository.domain.as_ref() == Some(&domain));
         prefixed.unwrap_or(Repository { domain: Some(domain), name })

@@ -104,8 +104,8 @@ impl Registry {
         }
     }
 
-    /// Checks that an image is on the disk: what came first may have been evicted since, and a manifest may be in memory
-    /// only.
+    /// Checks that an image is on the disk: what came first may have been evicted since, and a manifest may be in
+    /// memory only.
     async fn check_kept(&self, content: &ImageContent) -> Result<(), ImageError> {
         let manifests = content.manifests.iter().map(|(manifest, _)| manifest.digest);
         for digest in manifests.chain(content.blobs.iter().map(|blob| blob.digest)) {

@@ -19,8 +19,8 @@ use crate::{
     storage::{Durability, Purpose, Staged},
 };
 
-/// A blob that is being imported. Dropped, a mirrored one discards its bytes; the upload session of a hosted one stays, with
-/// its bytes, until [`ImportWriter::abandon`] or the purge of old sessions removes it.
+/// A blob that is being imported. Dropped, a mirrored one discards its bytes; the upload session of a hosted one stays,
+/// with its bytes, until [`ImportWriter::abandon`] or the purge of old sessions removes it.
 pub struct ImportWriter {
     registry: Arc<Registry>,
     repository: Repository,
@@ -70,7 +70,8 @@ impl ImportWriter {
     /// Publishes the blob if its bytes match its digest, and links it.
     ///
     /// # Errors
-    /// [`Error::DigestInvalid`] or [`Error::Mismatch`] if they do not, [`Error::InsufficientSpace`] if the disk is full,
+    /// [`Error::DigestInvalid`] or [`Error::Mismatch`] if they do not, [`Error::InsufficientSpace`] if the disk is
+    /// full,
     /// [`Error::Storage`] if it fails.
     pub async fn commit(self) -> Result<(), Error> {
         let Self { registry, repository, digest, bytes, target } = self;
@@ -104,13 +105,13 @@ impl ImportWriter {
 }
 
 impl Registry {
-    /// Returns the repository that an image of an archive goes to: the cache of the upstream that its name begins with, or
-    /// else a hosted repository.
+    /// Returns the repository that an image of an archive goes to: the cache of the upstream that its name begins with,
+    /// or else a hosted repository.
     ///
     /// # Errors
-    /// [`Error::NotMirrored`] if the name begins with a registry that is not configured, [`Error::Denied`] if the operator
-    /// does not let the repository be mirrored; those of [`Registry::writable`] and [`Registry::check_claim`] for a hosted
-    /// one.
+    /// [`Error::NotMirrored`] if the name begins with a registry that is not configured, [`Error::Denied`] if the
+    /// operator does not let the repository be mirrored; those of [`Registry::writable`] and [`Registry::check_claim`]
+    /// for a hosted one.
     pub async fn import_target(&self, domain: Option<&str>, name: RepositoryName) -> Result<Repository, Error> {
         if let Some(domain) = self.home(domain)? {
             return self.permitted(self.within(domain, name));

@@ -48,7 +48,8 @@ impl Registry {
     /// # Errors
     /// [`Error::ManifestInvalid`], [`Error::DigestInvalid`] or [`Error::ManifestBlobUnknown`] for the client's
     /// mistakes, [`Error::ImmutableTag`] if a tag must go on naming another manifest, [`Error::InsufficientSpace`] if
-    /// the disk is full, [`Error::Storage`] if it fails, [`Error::ShuttingDown`] if the store is closed. If a repository was removed meanwhile, also the errors of
+    /// the disk is full, [`Error::Storage`] if it fails, [`Error::ShuttingDown`] if the store is closed. If a
+    /// repository was removed meanwhile, also the errors of
     /// [`Registry::check_claim`].
     pub async fn put_manifest(
         &self,

@@ -191,7 +191,8 @@ impl BlockingStore<'_> {
         short.with_leased(leased(&self.index.deferred(), short.by.saturating_sub(available)))
     }
 
-    /// Brings mirrored content within its bound, as far as it is evictable. Partial blobs are removed before cached ones.
+    /// Brings mirrored content within its bound, as far as it is evictable. Partial blobs are removed before cached
+    /// ones.
     pub(in crate::registry) fn free_overdraft(&self) {
         // A request that frees space has reserved it before.
         let Ok(_turn) = self.space.try_turn() else { return };

@@ -16,8 +16,8 @@ pub(in crate::registry) struct NameClaims {
 }
 
 impl NameClaims {
-    /// Returns the number of names freed since the start. Facts about a repository that were found at another number may
-    /// be stale.
+    /// Returns the number of names freed since the start. Facts about a repository that were found at another number
+    /// may be stale.
     pub(in crate::registry) fn freed(&self) -> u64 {
         self.freed.load(Ordering::Acquire)
     }

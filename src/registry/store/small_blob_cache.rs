@@ -11,8 +11,8 @@ const MAX_BYTES: u64 = 64 << 10;
 /// The memory of an entry beside the blob's bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
 
-/// Verified bytes of small blobs, each with the stamp of the file that they were read from. An entry counts only while the
-/// index has that stamp, so whatever removes or replaces a blob need not know of this cache.
+/// Verified bytes of small blobs, each with the stamp of the file that they were read from. An entry counts only while
+/// the index has that stamp, so whatever removes or replaces a blob need not know of this cache.
 #[derive(Debug)]
 pub(in crate::registry) struct SmallBlobCache(Cache<Digest, (VerifiedStamp, Bytes)>);
 

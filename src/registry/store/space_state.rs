@@ -37,8 +37,8 @@ impl Shortage {
     }
 }
 
-/// The right to free space, with the last shortage that eviction could not resolve. One request at a time has it, so that
-/// content evicted for one is not counted as evictable for the next.
+/// The right to free space, with the last shortage that eviction could not resolve. One request at a time has it, so
+/// that content evicted for one is not counted as evictable for the next.
 pub(in crate::registry) type EvictionTurn = OwnedMutexGuard<Option<Shortage>>;
 
 /// Owns what decides about space beside the ledger, which counts it: the rules of eviction, the turn to free space, the

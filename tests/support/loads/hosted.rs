@@ -26,8 +26,8 @@ const REPOSITORY: &str = "team/app";
 /// The time limit of any load.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Starts a server that takes pushes, with the warm blob, on a volume that `lay_out` has filled. Returns the port of its
-/// metrics, too.
+/// Starts a server that takes pushes, with the warm blob, on a volume that `lay_out` has filled. Returns the port of
+/// its metrics, too.
 fn start(setup: Setup, lay_out: impl FnOnce(&Volume)) -> (Server, Port) {
     let port = Port::reserve();
     lay_out(&Volume::at(setup.data()));

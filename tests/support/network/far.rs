@@ -1,5 +1,5 @@
-//! A relay that makes a server far away: each connection takes a round trip to open, every byte half of one to arrive, and
-//! no connection carries more than its rate. The kernel's own delays (`tc netem`) are not in every kernel.
+//! A relay that makes a server far away: each connection takes a round trip to open, every byte half of one to arrive,
+//! and no connection carries more than its rate. The kernel's own delays (`tc netem`) are not in every kernel.
 
 use std::{
     io::{Read, Write},

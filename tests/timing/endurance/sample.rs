@@ -15,8 +15,8 @@ const MORE: f64 = 1.15;
 /// The part of the requests that a run of minutes measures: enough for the table, too few to judge processor time by.
 const IN_SHORT: u32 = 20;
 
-/// The attempts of which the least counts: a collection or verification that runs meanwhile takes processor time, too, and
-/// with so many attempts some have none.
+/// The attempts of which the least counts: a collection or verification that runs meanwhile takes processor time, too,
+/// and with so many attempts some have none.
 const ATTEMPTS: u32 = 12;
 
 /// One quantity of a sample.
@@ -41,8 +41,9 @@ enum Limit {
     Shown,
 }
 
-/// The bounds of docs/operating.md: memory with the default `storage.memory`, in MiB; the part of mirrored bytes that their
-/// links may take; what hosted repositories of this load take at most; the least of the index, and its bytes a blob.
+/// The bounds of docs/operating.md: memory with the default `storage.memory`, in MiB; the part of mirrored bytes that
+/// their links may take; what hosted repositories of this load take at most; the least of the index, and its bytes a
+/// blob.
 const MEMORY: (f64, f64) = (152., 138.);
 const LINKS_SHARE: f64 = 0.25;
 const HOSTED_LINKS: f64 = 10_000_000.;
