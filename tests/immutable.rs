@@ -84,13 +84,13 @@ fn a_client_cannot_delete_it_and_the_operator_can() {
     let (target, first, second) = (server.target(), image(3), image(4));
     assert_eq!(push(&target, "team/app", "v1", &first).status, 201);
     assert_eq!(push(&target, "team/app", "latest", &first).status, 201);
-    let remedy = "entrepot rm team/app";
+    let remedy = "entrepot rm team/app:v1";
     is_refused(target.request("DELETE", "team/app/manifests/v1").send(), remedy);
     is_refused(target.request("DELETE", &format!("team/app/manifests/{}", first.digest())).send(), remedy);
     assert_eq!(target.delete("team/app/manifests/v2"), 404, "there is no such tag");
     assert_eq!(target.delete("team/app/manifests/latest"), 202);
     server.pull("team/app", "v1", &first);
-    entrepot(&["rm", "team/app", "--data", server.data().to_str().unwrap()], &[]).expect_success("rm");
+    entrepot(&["rm", "team/app:v1", "--data", server.data().to_str().unwrap()], &[]).expect_success("rm");
     assert_eq!(push(&target, "team/app", "v1", &second).status, 201, "the operator freed it");
 }
 

@@ -51,8 +51,13 @@ fn execute(
             volume.rebuild_index()?;
             AdminResponse::Rebuilt
         }
-        AdminRequest::Rm { name, dry_run } => match AdminRequest::repository(name) {
-            Ok(name) => AdminResponse::removed(volume.remove(&name, Mode::new(*dry_run)), &name, *dry_run),
+        AdminRequest::Rm { name, dry_run } => match AdminRequest::removal(name) {
+            Ok((repository, None)) => {
+                AdminResponse::removed(volume.remove(&repository, Mode::new(*dry_run)), name, *dry_run)
+            }
+            Ok((repository, Some(tag))) => {
+                AdminResponse::removed(volume.remove_tag(&repository, &tag, Mode::new(*dry_run)), name, *dry_run)
+            }
             Err(message) => AdminResponse::Failed { message },
         },
         AdminRequest::Warm { .. } | AdminRequest::Export { .. } | AdminRequest::Import(_) => {

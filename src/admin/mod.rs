@@ -16,6 +16,7 @@ mod image_messages;
 mod images;
 mod import;
 mod protocol;
+mod refresh;
 mod server;
 mod socket;
 mod usage_report;

@@ -10,7 +10,7 @@ use super::{
     usage_report::{self, DiskUsage, RepositoryUsage, SourceUsage, TagUsage},
 };
 use crate::{
-    oci::{InvalidName, NamePattern, RepositoryName},
+    oci::{InvalidName, InvalidTag, NamePattern, RepositoryName, Tag},
     registry::{
         Checked, Collected, Error, GcEvent, Removed, RepairResult, UsageCount, UsageEvent, VERIFY_SHARDS, Verified,
     },
@@ -36,9 +36,9 @@ pub enum AdminRequest {
     },
     /// Rebuilds the index from the disk.
     RebuildIndex,
-    /// Removes a hosted repository, and frees its name.
+    /// Removes a hosted repository and frees its name, or removes one tag of it.
     Rm {
-        /// The repository's name.
+        /// The repository's name, or `name:tag`.
         name: String,
         /// Only lists the content to remove.
         dry_run: bool,
@@ -69,12 +69,15 @@ pub enum AdminRequest {
 }
 
 impl AdminRequest {
-    /// Parses a repository's name.
+    /// Parses a repository's name, alone or with a tag.
     ///
     /// # Errors
     /// The reason that `name` is invalid.
-    pub fn repository(name: &str) -> Result<RepositoryName, String> {
-        name.parse().map_err(|error: InvalidName| format!("{name:?} is no repository name: {error}"))
+    pub fn removal(name: &str) -> Result<(RepositoryName, Option<Tag>), String> {
+        let (repository, tag) = name.split_once(':').map_or((name, None), |(name, tag)| (name, Some(tag)));
+        let tag = tag.map(str::parse).transpose().map_err(|error: InvalidTag| format!("{name:?}: {error}"))?;
+        let invalid = |error: InvalidName| format!("{name:?} is no repository name: {error}");
+        Ok((repository.parse().map_err(invalid)?, tag))
     }
 
     /// Returns the parameters of a count.
@@ -268,12 +271,12 @@ impl AdminResponse {
 
     /// Returns the last response of a removal.
     #[must_use]
-    pub fn removed(removed: Result<Removed, Error>, repository: &RepositoryName, dry_run: bool) -> Self {
+    pub fn removed(removed: Result<Removed, Error>, name: &str, dry_run: bool) -> Self {
         match removed {
             Ok(Removed { tags, manifests, links }) => {
-                Self::Removed { repository: repository.to_string(), tags, manifests, links, dry_run }
+                Self::Removed { repository: name.to_owned(), tags, manifests, links, dry_run }
             }
-            Err(Error::NameUnknown) => Self::Failed { message: format!("nothing of {repository} is here") },
+            Err(Error::NameUnknown) => Self::Failed { message: format!("nothing of {name} is here") },
             Err(error) => Self::Failed { message: error.to_string() },
         }
     }

@@ -20,9 +20,9 @@ use tokio::{
 };
 
 use super::{
-    AdminRequest, AdminResponse, Defaults,
+    AdminRequest, AdminResponse, ContentRequest, Defaults,
     answers::{Answers, Frame, Stalled},
-    dispatch, export, import, socket, warm,
+    dispatch, export, import, refresh, socket, warm,
 };
 use crate::{
     lanes::{Blocking, Lane},
@@ -146,6 +146,9 @@ async fn execute(
         AdminRequest::Warm { images, platforms } => return warm::serve(&registry, images, platforms, answers).await,
         AdminRequest::Export { images, platforms } => {
             return export::serve(&registry, images, platforms, answers).await;
+        }
+        AdminRequest::Content(ContentRequest::Refresh { images }) => {
+            return refresh::serve(&registry, images, &answers).await;
         }
         AdminRequest::Import(import) => {
             return import::serve(&registry, import, content, &answers, defaults.longest_manifest).await;

@@ -1,6 +1,6 @@
 //! The bound of the volume: `storage.quota` compared with the filesystem.
 
-use super::{Failure, report::size, volume};
+use super::{Failure, units::size, volume};
 use crate::{
     config,
     lanes::Blocking,

@@ -267,7 +267,8 @@ fn alone(
     logging::start_for_command();
     let storage = Storage::open(io, config.rootdirectory.value(), volume::limits(config))?;
     let index = Index::open(&storage.index_dir());
-    let volume = Volume::new(storage, index, config.pinned.value().clone(), Metrics::new()?.into(), Lanes::new()?);
+    let pinned = config.pinned.value().clone();
+    let volume = Volume::new(io, storage, index, pinned, Metrics::new()?.into(), Lanes::new()?)?;
     let defaults = Defaults { grace: Duration::ZERO, rate: u64::MAX, longest_manifest: None };
     let last = admin::dispatch(request, &volume.maintenance(io), defaults, |answer| {
         show(&answer);

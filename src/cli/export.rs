@@ -17,7 +17,7 @@ use super::{
     client::{self, Received},
     image_list::ImageArguments,
     print_line,
-    report::size,
+    units::size,
 };
 use crate::{
     admin::{AdminRequest, AdminResponse},

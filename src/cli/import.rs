@@ -19,7 +19,7 @@ use self::{
     archived_images::{ArchivedImage, ArchivedImages},
     import_progress::ImportProgress,
 };
-use super::{ConfigOptions, Failure, client, report::size as size_text};
+use super::{ConfigOptions, Failure, client, units::size as size_text};
 use crate::{
     admin::{AdminRequest, AdminResponse, BlobSize, ImportRequest},
     config::StorageConfig,

@@ -7,7 +7,9 @@ mod bounds;
 mod client;
 mod completions;
 mod config;
+mod content_lines;
 mod du;
+mod evict;
 mod export;
 mod garbage_collect;
 mod gc;
@@ -19,6 +21,9 @@ mod list;
 mod listeners;
 mod logging;
 mod own_certificate;
+mod pin;
+mod purge;
+mod refresh;
 mod registry_compat;
 mod reload;
 mod report;
@@ -28,6 +33,7 @@ mod serve;
 mod simulate;
 mod startup_log;
 mod supervise;
+mod units;
 mod upstreams;
 mod verify;
 mod volume;
@@ -95,7 +101,7 @@ enum Command {
     /// Remove what nothing reaches, while the server runs or without one.
     #[command(after_help = gc::HELP)]
     Gc(gc::GcOptions),
-    /// Remove a repository that was pushed here, and free its name.
+    /// Remove a repository that was pushed here and free its name, or remove one of its tags.
     #[command(after_help = rm::HELP)]
     Rm(rm::RmOptions),
     /// Fetch images into the running server's cache ahead of their pulls.
@@ -116,6 +122,21 @@ enum Command {
     /// Say why an image is here or not, and what a pull of it would cost.
     #[command(after_help = why::HELP)]
     Why(why::WhyOptions),
+    /// Remove mirrored images from the cache, so that the next pull asks the upstream.
+    #[command(after_help = purge::HELP)]
+    Purge(purge::PurgeOptions),
+    /// Ask upstreams about tags now, however fresh the last answers are.
+    #[command(after_help = refresh::HELP)]
+    Refresh(refresh::RefreshOptions),
+    /// Keep mirrored repositories from eviction, or list what is kept so.
+    #[command(after_help = pin::HELP)]
+    Pin(pin::PinOptions),
+    /// Let pinned repositories be evicted again.
+    #[command(after_help = pin::HELP)]
+    Unpin(pin::UnpinOptions),
+    /// Evict mirrored content until no more than a given size is stored.
+    #[command(after_help = evict::HELP)]
+    Evict(evict::EvictOptions),
     /// Hash what is stored again; name what is damaged, and heal what can be healed.
     #[command(after_help = verify::HELP)]
     Verify(verify::VerifyOptions),
@@ -238,6 +259,11 @@ pub fn run(io: &Blocking, arguments: impl IntoIterator<Item = OsString>) -> Exit
         Ok(Command::Du(options)) => du::run(io, options),
         Ok(Command::List(options)) => list::run(io, options),
         Ok(Command::Why(options)) => why::run(io, options),
+        Ok(Command::Purge(options)) => purge::run(io, options),
+        Ok(Command::Refresh(options)) => refresh::run(io, options),
+        Ok(Command::Pin(options)) => pin::pin(io, options),
+        Ok(Command::Unpin(options)) => pin::unpin(io, options),
+        Ok(Command::Evict(options)) => evict::run(io, options),
         Ok(Command::Access(command)) => access::run(io, command),
         Ok(Command::Htpasswd(options)) => htpasswd::run(io, options),
         Ok(Command::Verify(options)) => verify::run(io, options),

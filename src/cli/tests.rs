@@ -22,6 +22,11 @@ fn file(command: Command) -> Option<PathBuf> {
         | Command::Du(_)
         | Command::List(_)
         | Command::Why(_)
+        | Command::Purge(_)
+        | Command::Refresh(_)
+        | Command::Pin(_)
+        | Command::Unpin(_)
+        | Command::Evict(_)
         | Command::Warm(_)
         | Command::Export(_)
         | Command::Import(_) => None,

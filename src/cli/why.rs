@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::{
     ConfigOptions, Failure, client, print_line,
-    report::{Form, Report, age, size},
+    report::{Form, Report},
+    units::{age, size},
 };
 use crate::{
     admin::{AdminRequest, AdminResponse, ContentRequest, ContentResponse},

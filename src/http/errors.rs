@@ -287,6 +287,7 @@ fn answer(error: &registry::Error) -> (StatusCode, ErrorCode, Cow<'_, str>) {
         E::Unproven { .. } => (S::SERVICE_UNAVAILABLE, C::Unavailable, error.to_string().into()),
         E::Denied(why) => (S::FORBIDDEN, C::Denied, why.into()),
         E::ImmutableTag(why) => (S::CONFLICT, C::Denied, why.into()),
+        E::NothingHere(_) => (S::NOT_FOUND, C::NameUnknown, error.to_string().into()),
         E::InsufficientSpace(_) => (S::FORBIDDEN, C::Denied, error.to_string().into()),
         E::Storage(failed) if failed.is_full() => (S::FORBIDDEN, C::Denied, "no space left on device".into()),
         E::Unsupported(why) => (S::METHOD_NOT_ALLOWED, C::Unsupported, why.into()),

@@ -88,8 +88,8 @@ const AGES: &[f64] = &[60., 600., 3_600., 21_600., 86_400., 259_200., 604_800., 
 
 group! { EVICTION, "Eviction",
     EVICTED_BYTES = counter("entrepot_evicted_bytes_total", &["reason"],
-        "Bytes of mirrored content that was removed, by reason: room (the space was needed), or ttl (unused for \
-         proxy.ttl).");
+        "Bytes of mirrored content that was removed, by reason: room (the space was needed), ttl (unused for \
+         proxy.ttl), or command (an operator evicted or purged it).");
     EVICTED_OBJECTS = counter("entrepot_evicted_objects_total", &["reason"], "The blobs of these.");
     EVICTED_AGE = histogram("entrepot_evicted_idle_seconds", &["reason"], AGES,
         "The time since the last use of an evicted blob. Many short times mean that the quota is small.");

@@ -95,6 +95,8 @@ words! {
         Room = "room",
         /// Unused for `proxy.ttl`.
         Ttl = "ttl",
+        /// An operator's command: evict or purge.
+        Command = "command",
     }
 }
 

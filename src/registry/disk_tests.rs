@@ -116,7 +116,9 @@ async fn the_books_are_what_du_finds() {
     agrees(&store, &dir, "while a session grows");
     drop((writer, allocation));
     agrees(&store, &dir, "when it is written no more");
-    let freed = on_a_thread(|io| store.with(io).evict_until(|freed| freed >= (50 * 37) << 10));
+    let freed = on_a_thread(|io| {
+        store.with(io).evict_until(crate::metrics::EvictionReason::Room, |freed| freed >= (50 * 37) << 10)
+    });
     assert!((50 * 37..51 * 40).contains(&(freed >> 10)), "{freed} bytes went");
     links.remove_tag(&"b".parse().unwrap()).unwrap();
     agrees(&store, &dir, "after an eviction");
@@ -159,7 +161,10 @@ async fn closed_books_stay_as_they_are() {
     let totals = store.volume.ledger().totals();
     let published = store.publish(late, Digest::sha256(b"late"), Durability::Unsynced, BlobKind::Blob).await;
     assert!(matches!(published, Err(Error::ShuttingDown)), "{published:?}");
-    assert_eq!(on_a_thread(|io| store.with(io).evict_until(|freed| freed >= 1 << 20)), 0);
+    assert_eq!(
+        on_a_thread(|io| store.with(io).evict_until(crate::metrics::EvictionReason::Room, |freed| freed >= 1 << 20)),
+        0
+    );
     assert!(disk(&store).has_blob(&cached).unwrap() && store.volume.ledger().totals() == totals);
 }
 
@@ -220,13 +225,13 @@ async fn what_is_pushed_pinned_read_or_leased_stays() {
     let read = cache(&store, &mirrored("a"), content(4, 10)).await;
     assert!(store.promote(pushed).await.unwrap());
     let reading = store.protection.access_tracker.read(&read);
-    on_a_thread(|io| store.with(io).evict_until(|_| false));
+    on_a_thread(|io| store.with(io).evict_until(crate::metrics::EvictionReason::Room, |_| false));
     let there = |digest| disk(&store).has_blob(digest).unwrap();
     assert!(!there(&free) && there(&pinned) && there(&pushed) && there(&read));
     assert_eq!(store.volume.index.blob_entry(&pushed).unwrap().owner, Owner::Hosted);
     drop(reading);
     store.volume.index.requeue(Requeue::Due(u64::MAX - 1));
-    on_a_thread(|io| store.with(io).evict_until(|_| false));
+    on_a_thread(|io| store.with(io).evict_until(crate::metrics::EvictionReason::Room, |_| false));
     assert!(!there(&read) && there(&pinned));
     let repository = disk(&store).links(&mirrored("a"));
     assert_eq!(repository.layers().collect::<Result<Vec<_>, _>>().unwrap(), [pushed]);
@@ -235,7 +240,7 @@ async fn what_is_pushed_pinned_read_or_leased_stays() {
     let other = TempDir::new().unwrap();
     let store = open(&other, SpaceLimits::default(), leased);
     let served = cache(&store, &mirrored("a"), content(1, 10)).await;
-    assert_eq!(on_a_thread(|io| store.with(io).evict_until(|_| false)), 0);
+    assert_eq!(on_a_thread(|io| store.with(io).evict_until(crate::metrics::EvictionReason::Room, |_| false)), 0);
     assert!(disk(&store).has_blob(&served).unwrap());
 }
 
@@ -266,7 +271,7 @@ async fn a_blob_that_went_while_it_was_hashed_leaves_no_record() {
     let before = store.volume.index.dump();
     let digest = cache(&store, &mirrored("a"), content(1, 10)).await;
     let hashed = disk(&store).blob(&digest).unwrap().unwrap();
-    on_a_thread(|io| store.with(io).evict_until(|_| false));
+    on_a_thread(|io| store.with(io).evict_until(crate::metrics::EvictionReason::Room, |_| false));
     on_a_thread(|io| store.with(io).settle(&digest, &hashed)).unwrap();
     assert_eq!(store.volume.index.dump(), before);
 }

@@ -56,6 +56,9 @@ pub enum Error {
     /// The tag must not name another manifest, nor be deleted (`immutable`).
     #[error("{0}")]
     ImmutableTag(String),
+    /// Nothing is here of what a command or a request names.
+    #[error("nothing of {0} is here")]
+    NothingHere(String),
     /// The upstream cannot be asked about a name, and `proxy.unproven` is `refuse`.
     #[error(
         "the upstream cannot be asked whether it has a repository of this name, and proxy.unproven refuses the push until it can"

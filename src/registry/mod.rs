@@ -47,10 +47,13 @@ pub use gc::sweep::{Collected, Collection, GcEvent};
 pub use last_client::LastClient;
 pub use maintenance::browse::{ImagePart, ImageParts};
 pub use maintenance::content_class::ContentClass;
+pub use maintenance::evict_to::EvictedTo;
 pub use maintenance::image_report::{EvictionState, ImageReport, ImageState, MissingContent, TagFreshness};
 pub use maintenance::inventory::{ListEvent, Listed, ListedRepository, ListedTag, Listing};
 pub use maintenance::operations::Maintenance;
 pub use maintenance::overview::{FillState, Overview};
+pub use maintenance::purge::{Purged, PurgedRepository};
+pub use maintenance::purge_plan::PurgeTarget;
 pub use maintenance::remove::Removed;
 pub use maintenance::selection::Selection;
 pub use maintenance::verify::{Checked, VERIFY_SHARDS, Verification, Verified};
@@ -63,6 +66,7 @@ pub use pull::blob::Blob;
 pub use pull::image_content::{ImageContent, ImageError};
 pub use pull::listing::NamePage;
 pub use pull::referrers::Referrers;
+pub use pull::refresh::{RefreshResult, Refreshed};
 pub use pull::warm::{OnWarmEvent, WarmEvent, WarmImage};
 pub use push::import::{ImportWriter, ManifestImport};
 pub use push::push_manifest::{ManifestPush, PushResult};
@@ -129,7 +133,7 @@ impl Registry {
     /// Creates a registry without starting any task. Migrates the volume of a `registry:2` that was a cache.
     ///
     /// # Errors
-    /// [`Error::Storage`] if that volume cannot be read.
+    /// [`Error::Storage`] if that volume, or the file of pins, cannot be read.
     pub fn new(io: &Blocking, config: RegistryConfig) -> Result<Self, Error> {
         let RegistryConfig {
             storage,
@@ -146,6 +150,7 @@ impl Registry {
             lanes,
         } = config;
         let store = BlobStore::new(storage, index, retention, grace, Arc::clone(&metrics), lanes);
+        store.with(io).load_pins()?;
         if rules.mirror {
             maintenance::migrate_cache_volume::proxy_volume(store.with(io).disk)?;
         }

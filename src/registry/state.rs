@@ -73,6 +73,19 @@ impl Registry {
         self.store.last_clients.note(repository, digest, user, address);
     }
 
+    /// Returns whether the upstream is being asked about a manifest.
+    pub(super) fn is_asking(&self, repository: &Repository, reference: &Reference) -> bool {
+        let key = (repository.clone(), reference.clone());
+        self.heads.is_under_way(&key) || self.fetches.is_under_way(&key)
+    }
+
+    /// Lets the next request about a manifest ask the upstream, instead of joining one that is under way.
+    pub(super) fn forget_requests(&self, repository: &Repository, reference: &Reference) {
+        let key = (repository.clone(), reference.clone());
+        self.heads.detach(&key);
+        self.fetches.detach(&key);
+    }
+
     /// Returns the time for which a tag of a repository is served without asking its upstream.
     pub(super) fn freshness(&self, repository: &Repository) -> Duration {
         self.upstream(repository).map_or(Duration::ZERO, |upstream| upstream.freshness())

@@ -155,12 +155,20 @@ async fn what_was_promoted_while_the_index_was_away_stays() {
     assert!(store.promote(pushed).await.unwrap());
     on_a_thread(|io| Rebuilds::default().open_index(&store.with(io))).unwrap();
     assert_eq!(store.volume.index.blob_entry(&pushed).unwrap().owner, Owner::Mirrored, "the promotion was not noted");
-    assert_eq!(on_a_thread(|io| store.with(io).evict_until(|_| false)), 0, "somebody is about to link it");
+    assert_eq!(
+        on_a_thread(|io| store.with(io).evict_until(crate::metrics::EvictionReason::Room, |_| false)),
+        0,
+        "somebody is about to link it"
+    );
     let lock = store.protection.locks.wait_for_digest(&pushed).await;
     assert!(store.with(Blocking::in_test()).host_layer(&hosted("mine"), &pushed, &lock).unwrap());
     drop((lock, guard));
     store.volume.index.requeue(Requeue::Due(u64::MAX - 1));
-    assert_eq!(on_a_thread(|io| store.with(io).evict_until(|_| false)), 0, "it is linked");
+    assert_eq!(
+        on_a_thread(|io| store.with(io).evict_until(crate::metrics::EvictionReason::Room, |_| false)),
+        0,
+        "it is linked"
+    );
     assert!(there(&store, &pushed));
 }
 

@@ -47,7 +47,7 @@ async fn fill(store: &BlobStore) -> Vec<Digest> {
     }
     let uses = |count, last| Uses { count, last };
     store.volume.index.used([(cached[1], uses(5, 2_000_000_000)), (cached[2], uses(1, 2_000_000_001))]);
-    on_a_thread(|io| store.with(io).evict_until(|freed| freed >= 300 << 10));
+    on_a_thread(|io| store.with(io).evict_until(crate::metrics::EvictionReason::Room, |freed| freed >= 300 << 10));
     cached.retain(|digest| disk(store).has_blob(digest).unwrap());
     store.volume.index.used([(cached[0], uses(2, 2_000_000_002)), (cached[4], uses(1, 2_000_000_003))]);
     cached
@@ -71,7 +71,7 @@ async fn the_order_of_eviction_survives_a_deleted_index() {
     }
     let store = open(&dir, SpaceLimits::default(), pinning());
     assert!(cached.contains(&pinned()));
-    on_a_thread(|io| store.with(io).evict_until(|_| false));
+    on_a_thread(|io| store.with(io).evict_until(crate::metrics::EvictionReason::Room, |_| false));
     let left: Vec<_> = cached.iter().filter(|digest| disk(&store).has_blob(digest).unwrap()).collect();
     assert_eq!(left, [&pinned()], "what is pinned stays, and only that");
 }

@@ -12,12 +12,12 @@
 //! <root>/mirrors/<domain>/repositories/<name>/…                  the same shape, for mirrored repositories
 //! <root>/staging/                                                 files on their way in; swept at start
 //! <root>/quarantine/<algorithm>-<hex>                             damaged bytes of something that was pushed here
-//!                                                                 (both also on every other mount below `docker`:
-//!                                                                 `mount_roots.rs`) <root>/index/v1/ sled, disposable
-//!                                                                 <root>/uses last uses of mirrored blobs
-//!                                                                 (`last_uses.rs`) <root>/entrepot.lock held while a
-//!                                                                 process uses the volume <root>/entrepot.sock the
-//!                                                                 admin socket
+//!                                                                 (both on every mount below `docker`: `mount_roots.rs`)
+//! <root>/index/v1/                                                sled, disposable
+//! <root>/uses                                                     last uses of mirrored blobs (`last_uses.rs`)
+//! <root>/pins                                                     pins that commands made (`pins.rs`)
+//! <root>/entrepot.lock                                            held while a process uses the volume
+//! <root>/entrepot.sock                                            the admin socket
 //! ```
 //!
 //! A repository's folder never collides with one of its children: names have no component that starts with `_`.
@@ -32,6 +32,9 @@ use crate::oci::{Algorithm, Digest, Domain, Repository, Tag};
 
 /// The file of last uses.
 pub(super) const LAST_USES: &str = "uses";
+
+/// The file of pins.
+pub(super) const PINS: &str = "pins";
 
 /// The lock file, by which a volume is recognised.
 pub(super) const LOCK: &str = "entrepot.lock";
@@ -100,6 +103,10 @@ impl Layout {
 
     pub(super) fn last_uses(&self) -> PathBuf {
         self.root.join(LAST_USES)
+    }
+
+    pub(super) fn pins(&self) -> PathBuf {
+        self.root.join(PINS)
     }
 
     pub(super) fn lock(&self) -> PathBuf {

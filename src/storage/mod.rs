@@ -24,6 +24,7 @@ mod lock;
 mod lock_regions;
 mod look;
 mod mount_roots;
+mod pins;
 mod proxy_volume;
 mod quarantine;
 mod scan;

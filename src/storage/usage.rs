@@ -7,7 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Error, layout::LAST_USES, look};
+use super::{
+    Error,
+    layout::{LAST_USES, PINS},
+    look,
+};
 use crate::lanes::Blocking;
 
 /// A sum of bytes and of objects.
@@ -137,7 +141,7 @@ impl Sampled {
 }
 
 /// The folders and files at a mount root that are measured; everything else is charged.
-pub(super) const SAMPLED: [&str; 4] = ["index", "quarantine", "staging", LAST_USES];
+pub(super) const SAMPLED: [&str; 5] = ["index", "quarantine", "staging", LAST_USES, PINS];
 
 pub(super) fn sample(root: &Path, mount_roots: &[PathBuf]) -> Result<Sampled, Error> {
     let (mut quarantined, mut other) = (Sum::default(), 0);
@@ -150,7 +154,11 @@ pub(super) fn sample(root: &Path, mount_roots: &[PathBuf]) -> Result<Sampled, Er
         // Staged files are charged as they grow.
         other += allocated(&mount_root.join("staging")) + allocated(&folder);
     }
-    Ok(Sampled { index: tree(&root.join("index"))? + allocated(&root.join(LAST_USES)), quarantined, other })
+    Ok(Sampled {
+        index: tree(&root.join("index"))? + allocated(&root.join(LAST_USES)) + allocated(&root.join(PINS)),
+        quarantined,
+        other,
+    })
 }
 
 /// Returns the bytes that a file or a folder itself occupies; 0 if that cannot be determined: a scan corrects it.

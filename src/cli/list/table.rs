@@ -1,7 +1,7 @@
 //! The list as a text table. The name is the last column, so that it may have any width.
 
 use crate::{
-    cli::report::{age, size},
+    cli::units::{age, size},
     registry::{Completeness, ListedRepository, ListedTag, Timestamp},
 };
 

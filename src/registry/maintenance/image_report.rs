@@ -181,7 +181,7 @@ impl Maintenance<'_> {
         if place.domain.is_none() {
             return EvictionState::Hosted;
         }
-        if store.space.retention.is_pinned(place) {
+        if store.space.is_pinned(place) {
             return EvictionState::Pinned;
         }
         let used = store.index.blob_entry(top).map_or(0, |entry| entry.used);
@@ -196,8 +196,8 @@ impl Maintenance<'_> {
 
     /// Returns the patterns that pin a repository.
     fn pins_of(&self, place: &Repository) -> Vec<String> {
-        let pinned = place.domain.is_some().then_some(&self.store.space.retention.pinned).into_iter().flatten();
-        pinned.filter(|pattern| pattern.matches_repository(place)).map(ToString::to_string).collect()
+        let pins = if place.domain.is_some() { self.store.space.pins() } else { Vec::new() };
+        pins.iter().filter(|pattern| pattern.matches_repository(place)).map(ToString::to_string).collect()
     }
 
     fn tag_freshness(&self, place: &Repository, tag: &Tag) -> Option<TagFreshness> {

@@ -169,7 +169,7 @@ impl Listing {
             exclusive,
             objects,
             last_used: used.map(Timestamp),
-            pinned: place.domain.is_some() && store.space.retention.is_pinned(place),
+            pinned: place.domain.is_some() && store.space.is_pinned(place),
             tags,
         }))
     }

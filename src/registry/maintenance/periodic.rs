@@ -29,6 +29,7 @@ impl Registry {
         }
         let _ = self.rebuilds.rebuild_if_due(&store);
         store.flush_accesses();
+        store.remove_purged();
         store.free_overdraft();
     }
 

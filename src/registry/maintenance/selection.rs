@@ -1,5 +1,7 @@
 //! The images that a command or a request of the API names: by a name as docker takes it, or by a pattern.
 
+use std::fmt;
+
 use super::operations::Maintenance;
 use crate::{
     oci::{Domain, ImageName, ImagePattern, InvalidImagePattern, Reference, Repository, Tag},
@@ -43,6 +45,12 @@ impl Selection {
 
     fn all(&self) -> impl Iterator<Item = &ImagePattern> {
         std::iter::once(&self.pattern).chain(&self.official)
+    }
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pattern.fmt(f)
     }
 }
 

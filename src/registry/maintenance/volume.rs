@@ -7,7 +7,7 @@ use crate::{
     lanes::{Blocking, Lanes},
     metrics::Metrics,
     oci::NamePattern,
-    registry::{Retention, rebuild::rebuilds::Rebuilds, store::blob_store::BlobStore},
+    registry::{Error, Retention, rebuild::rebuilds::Rebuilds, store::blob_store::BlobStore},
     storage::Storage,
 };
 
@@ -21,15 +21,25 @@ pub struct Volume {
 impl Volume {
     /// Opens a volume. A complete index stays complete, since it is kept up to date. `pinned` are the patterns of
     /// pinned repositories for the index.
-    #[must_use]
-    pub fn new(storage: Storage, index: Index, pinned: Vec<NamePattern>, metrics: Arc<Metrics>, lanes: Lanes) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the file of pins cannot be read.
+    pub fn new(
+        io: &Blocking,
+        storage: Storage,
+        index: Index,
+        pinned: Vec<NamePattern>,
+        metrics: Arc<Metrics>,
+        lanes: Lanes,
+    ) -> Result<Self, Error> {
         if index.was_complete() {
             index.set_complete();
         }
         // No client pushes here, so there is no grace period.
         let retention = Retention { pinned, ..Retention::default() };
         let store = BlobStore::new(storage, index, retention, Duration::ZERO, metrics, lanes);
-        Self { store, rebuilds: Rebuilds::default() }
+        store.with(io).load_pins()?;
+        Ok(Self { store, rebuilds: Rebuilds::default() })
     }
 
     /// Flushes the index to the disk; to be called last.

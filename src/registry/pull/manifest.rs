@@ -242,7 +242,7 @@ impl Registry {
     }
 
     /// Fetches a manifest once for all concurrent requests, and stores it.
-    async fn fetch(
+    pub(in crate::registry) async fn fetch(
         self: &Arc<Self>,
         repository: &Repository,
         reference: Reference,

@@ -10,6 +10,7 @@ pub(super) mod lists;
 pub(super) mod manifest;
 pub(super) mod prefetch;
 pub(super) mod referrers;
+pub(super) mod refresh;
 pub(super) mod resolve;
 pub(super) mod tags;
 pub(super) mod warm;

@@ -55,7 +55,7 @@ pub(super) fn check_delete(immutable: &ImagePatterns, repository: &Repository, t
         None => Ok(()),
         Some(tag) => Err(Error::ImmutableTag(format!(
             "the tag {repository}:{tag} is immutable here and cannot be deleted by clients: have this registry's operator \
-             remove it (entrepot rm {repository})"
+             remove it (entrepot rm {repository}:{tag})"
         ))),
     }
 }

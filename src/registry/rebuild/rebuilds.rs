@@ -12,7 +12,7 @@ use super::{
     scan::scan,
 };
 use crate::{
-    index::{Absent, Link, Requeue},
+    index::{Absent, Link},
     oci::Repository,
     registry::{
         Error,
@@ -67,11 +67,7 @@ impl Rebuilds {
     pub(in crate::registry) fn open_index(&self, store: &BlockingStore<'_>) -> Result<(), Error> {
         let alone = self.schedule.lock();
         store.index.open_files(|totals| store.volume.restore_ledger(totals));
-        let pins: Vec<String> = store.space.retention.pinned.iter().map(ToString::to_string).collect();
-        if store.index.replace_pins(&pins.join("\n")) {
-            store.index.requeue(Requeue::All);
-            store.index.refresh_pins();
-        }
+        store.note_pins();
         walk_by(store, alone, walk)
     }
 

@@ -38,12 +38,16 @@ const READ_RETRY_SECS: u64 = 1;
 impl BlockingStore<'_> {
     /// Evicts mirrored content, a blob at a time, until `is_enough` says so of the bytes of the blobs that went, or
     /// nothing more is evictable. Returns these bytes. Their links and folders went as well.
-    pub(in crate::registry) fn evict_until(&self, mut is_enough: impl FnMut(u64) -> bool) -> u64 {
+    pub(in crate::registry) fn evict_until(
+        &self,
+        reason: EvictionReason,
+        mut is_enough: impl FnMut(u64) -> bool,
+    ) -> u64 {
         let (mut freed, mut last, mut repeats) = (0, None, 0);
         self.requeue_due();
         while self.index.is_complete() && repeats < MAX_REPEATS && !is_enough(freed) {
             let Some(next) = self.index.next_to_evict(self.order()) else { break };
-            freed += self.try_evict(&next, EvictionReason::Room);
+            freed += self.try_evict(&next, reason);
             // A blob that cannot be evicted leaves the queue, unless another request puts it back.
             repeats = if last == Some(next) { repeats + 1 } else { 0 };
             last = Some(next);
@@ -120,7 +124,7 @@ impl BlockingStore<'_> {
         let _lock = self.protection.locks.digest(digest);
         let Some((held, holders)) = self.unless_kept(digest) else { return 0 };
         let remove = || self.remove_mirrored(digest, held.kind, &holders);
-        match self.protection.gc_guard.unless_held(digest, remove) {
+        match self.protection.gc_guard.unless_held(None, digest, remove) {
             RemovalOutcome::InUse | RemovalOutcome::Outdated => {
                 self.index.defer(digest, Some(access_tracker::now() + READ_RETRY_SECS));
                 0
@@ -168,7 +172,7 @@ impl BlockingStore<'_> {
         if holders.iter().any(|holder| holder.domain.is_none() && self.index.link(holder, digest).is_some()) {
             return KeepReason::Hosted;
         }
-        if holders.iter().any(|place| self.space.retention.is_pinned(place)) {
+        if holders.iter().any(|place| self.space.is_pinned(place)) {
             return KeepReason::ForGood;
         }
         let now = access_tracker::now();
@@ -221,14 +225,17 @@ impl BlockingStore<'_> {
 
     /// Removes from the index what an evicted manifest refers to.
     fn forget_references(&self, parent: &Digest, manifest: &Manifest, holders: &[Repository]) {
-        for child in manifest.children() {
-            self.index.remove_parent(&child.digest, parent);
-            for place in holders.iter().filter(|place| !self.index.is_named(place, &child.digest)) {
-                self.index.remove_link(place, &child.digest, Link { named: Some(0), ..Link::default() });
-            }
+        manifest.children().for_each(|child| self.index.remove_parent(&child.digest, parent));
+        holders.iter().for_each(|place| self.forget_names(parent, manifest, place));
+    }
+
+    /// Removes from the index what a manifest refers to in a repository that does not have it any more.
+    pub(in crate::registry) fn forget_names(&self, parent: &Digest, manifest: &Manifest, place: &Repository) {
+        for child in manifest.children().filter(|child| !self.index.is_named(place, &child.digest)) {
+            self.index.remove_link(place, &child.digest, Link { named: Some(0), ..Link::default() });
         }
         if let Some(subject) = &manifest.subject {
-            holders.iter().for_each(|place| self.index.remove_referrer(place, subject, parent));
+            self.index.remove_referrer(place, subject, parent);
         }
     }
 }

@@ -73,7 +73,7 @@ impl BlockingStore<'_> {
         let mut held = DiskReferences::default();
         for repository in self.disk.repositories() {
             let repository = repository?;
-            let stays = repository.domain.is_none() || self.space.retention.is_pinned(&repository);
+            let stays = repository.domain.is_none() || self.space.is_pinned(&repository);
             let into = if stays { &mut held.kept } else { &mut held.mirrored };
             for digest in links::all(&self.disk, &repository) {
                 into.insert(short(&digest?));

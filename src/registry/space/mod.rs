@@ -8,6 +8,7 @@ pub(super) mod evict_unindexed;
 pub(super) mod index_wait;
 pub(super) mod queue_rank;
 pub(super) mod reach;
+pub(super) mod remove_unheld;
 pub(super) mod repository_usage;
 pub(super) mod reserve;
 pub(super) mod tag_usage;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::{
     index::Deferred,
     lanes::Lane,
+    metrics::EvictionReason,
     registry::{
         Error,
         store::{
@@ -145,7 +146,9 @@ impl BlockingStore<'_> {
     /// Evicts until there is no overdraft, or as much went as was missing.
     fn carry_out(&self, eviction: &Eviction, purpose: Purpose) {
         let partial = if eviction.partial > 0 { self.space.partial_blobs.drop_oldest(eviction.bytes) } else { 0 };
-        self.evict_until(|evicted| self.disk.overdraft(purpose).is_none() || partial + evicted >= eviction.bytes);
+        self.evict_until(EvictionReason::Room, |evicted| {
+            self.disk.overdraft(purpose).is_none() || partial + evicted >= eviction.bytes
+        });
     }
 
     /// As [`BlobStore::could_fit`], but does not wait: succeeds while another request frees space. Blocks briefly.
@@ -200,7 +203,7 @@ impl BlockingStore<'_> {
         if let Some(missing) = over(self).map(|over| over.by)
             && self.space.partial_blobs.drop_oldest(missing) < missing
         {
-            self.evict_until(|_| over(self).is_none());
+            self.evict_until(EvictionReason::Room, |_| over(self).is_none());
         }
     }
 }

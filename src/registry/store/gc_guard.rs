@@ -210,15 +210,16 @@ impl GcGuard {
         self.seen.lock().digests.get(&short(digest)).is_some_and(|mark| mark.held > 0)
     }
 
-    /// Removes a blob unless a guard protects it at this moment. A guard requested meanwhile waits for the end of the
-    /// removal.
+    /// Removes a blob, or its link in a repository, unless a guard protects it at this moment. A guard requested
+    /// meanwhile waits for the end of the removal.
     pub(in crate::registry) fn unless_held<T>(
         &self,
+        repository: Option<&Repository>,
         digest: &Digest,
         take_away: impl FnOnce() -> T,
     ) -> RemovalOutcome<T> {
         let now = Instant::now();
-        self.unless_recent(None, digest, Recent { began: now, grace: Duration::ZERO, planned: now }, take_away)
+        self.unless_recent(repository, digest, Recent { began: now, grace: Duration::ZERO, planned: now }, take_away)
     }
 
     /// Removes a link or blob unless it is protected or the plan is outdated (see [`Recent`]). Guards of the same

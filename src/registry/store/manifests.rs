@@ -118,6 +118,12 @@ impl Manifests {
         self.memory.invalidate(digest);
     }
 
+    /// Forgets the links of a repository that are remembered in memory only.
+    pub(in crate::registry) fn forget_repository(&self, repository: &Repository) {
+        let links = self.unkept.iter().filter(|(key, _)| key.0 == *repository);
+        links.for_each(|(key, _)| self.unkept.invalidate(&*key));
+    }
+
     /// Caches a manifest in memory that was just pushed, since a pull is likely to follow.
     pub(in crate::registry) fn remember(&self, manifest: &Arc<StoredManifest>) {
         self.memory.insert(manifest.digest, Arc::clone(manifest));

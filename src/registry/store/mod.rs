@@ -19,6 +19,7 @@ pub(super) mod locks;
 pub(super) mod manifests;
 pub(super) mod name_claims;
 pub(super) mod partial;
+pub(super) mod pins;
 pub(super) mod promote;
 pub(super) mod protection;
 pub(super) mod recent_events;

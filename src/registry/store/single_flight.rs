@@ -39,7 +39,15 @@ impl<T> Joined<T> {
 #[derive(Debug)]
 struct CallTable<K: Eq + Hash, V>(Calls<K, V>);
 
-type Calls<K, V> = Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>;
+type Calls<K, V> = Arc<Mutex<HashMap<K, CallState<V>>>>;
+
+/// A call under way.
+#[derive(Debug)]
+struct CallState<V> {
+    completion: watch::Receiver<Option<V>>,
+    /// The identity of the call: another one may have taken its place in the table.
+    entry: Arc<()>,
+}
 
 impl<K, V> SingleFlight<K, V>
 where
@@ -63,6 +71,16 @@ where
     /// Begins `work` unless it is under way, without waiting.
     pub(in crate::registry) fn begin(&self, key: K, work: impl Future<Output = V> + Send + 'static) {
         self.begin_or_join(key, work);
+    }
+
+    /// Returns whether the work named `key` is under way.
+    pub(in crate::registry) fn is_under_way(&self, key: &K) -> bool {
+        self.calls.0.lock().contains_key(key)
+    }
+
+    /// Lets callers from now on begin anew, instead of joining the work named `key`. It goes on for those that wait.
+    pub(in crate::registry) fn detach(&self, key: &K) {
+        self.calls.0.lock().remove(key);
     }
 
     fn begin_or_join(
@@ -99,12 +117,13 @@ where
 impl<K: Clone + Eq + Hash, V> CallTable<K, V> {
     fn join(&self, key: K, begin: impl FnOnce(Call<K, V>)) -> Joined<watch::Receiver<Option<V>>> {
         let mut under_way = self.0.lock();
-        if let Some(completion) = under_way.get(&key) {
-            return Joined { value: completion.clone(), collapsed: true };
+        if let Some(call) = under_way.get(&key) {
+            return Joined { value: call.completion.clone(), collapsed: true };
         }
         let (result, completion) = watch::channel(None);
-        under_way.insert(key.clone(), completion.clone());
-        begin(Call { entry: CallEntry { key, under_way: Arc::clone(&self.0) }, result });
+        let entry = Arc::new(());
+        under_way.insert(key.clone(), CallState { completion: completion.clone(), entry: Arc::clone(&entry) });
+        begin(Call { entry: CallEntry { key, entry, under_way: Arc::clone(&self.0) }, result });
         Joined { value: completion, collapsed: false }
     }
 }
@@ -130,12 +149,16 @@ async fn completed<V: Clone>(mut completion: watch::Receiver<Option<V>>) -> Opti
 /// Removes its entry from the table at the end of the work, also after a panic.
 struct CallEntry<K: Eq + Hash, V> {
     key: K,
+    entry: Arc<()>,
     under_way: Calls<K, V>,
 }
 
 impl<K: Eq + Hash, V> Drop for CallEntry<K, V> {
     fn drop(&mut self) {
-        self.under_way.lock().remove(&self.key);
+        let mut under_way = self.under_way.lock();
+        if under_way.get(&self.key).is_some_and(|call| Arc::ptr_eq(&call.entry, &self.entry)) {
+            under_way.remove(&self.key);
+        }
     }
 }
 
@@ -187,6 +210,26 @@ mod tests {
         let calls: SingleFlight<&str, ()> = SingleFlight::new(Handle::current());
         assert_eq!(calls.join("key", async { panic!("on purpose") }).await.value, None);
         assert_eq!(calls.join("key", async {}).await.value, Some(()));
+    }
+
+    #[tokio::test]
+    async fn detached_work_is_joined_by_nobody_else() {
+        let calls: SingleFlight<&str, u32> = SingleFlight::new(Handle::current());
+        let (go, wait) = tokio::sync::oneshot::channel::<()>();
+        let first = calls.join("key", async move { wait.await.map_or(0, |()| 1) });
+        tokio::pin!(first);
+        assert!(tokio::time::timeout(Duration::from_millis(1), &mut first).await.is_err());
+        calls.detach(&"key");
+        let (end, running) = tokio::sync::oneshot::channel::<()>();
+        let second = calls.join("key", async move { running.await.map_or(0, |()| 2) });
+        tokio::pin!(second);
+        assert!(tokio::time::timeout(Duration::from_millis(1), &mut second).await.is_err());
+        go.send(()).unwrap();
+        assert_eq!(first.await, Joined { value: Some(1), collapsed: false });
+        let third = calls.join("key", async { 3 });
+        end.send(()).unwrap();
+        assert_eq!(second.await.value, Some(2));
+        assert_eq!(third.await, Joined { value: Some(2), collapsed: true }, "the first one's end removed only itself");
     }
 
     #[tokio::test]

@@ -1,10 +1,12 @@
 //! The state of space from one eviction to the next.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
+use parking_lot::{Mutex as SyncMutex, RwLock, RwLockWriteGuard};
 use tokio::sync::{Mutex, OwnedMutexGuard, TryLockError};
 
 use super::{
@@ -16,7 +18,7 @@ use super::{
 };
 use crate::{
     metrics::EvictionReason,
-    oci::{Digest, Repository},
+    oci::{Digest, NamePattern, Repository},
     registry::{Error, Refused, Retention},
 };
 
@@ -51,8 +53,12 @@ pub(in crate::registry) struct SpaceState {
     pub(in crate::registry) retention: Retention,
     pub(in crate::registry) partial_blobs: PartialBlobs,
     pub(in crate::registry) recent_events: RecentEvents,
-    uncached: Uncached,
-    eviction_log: EvictionLog,
+    pub(in crate::registry) uncached: Uncached,
+    pub(in crate::registry) eviction_log: EvictionLog,
+    /// Purged blobs that were in use, each with the repository that it was purged from.
+    pub(in crate::registry) purged: SyncMutex<HashSet<(Repository, Digest)>>,
+    /// The patterns that commands pinned beside those of the configuration.
+    added_pins: RwLock<Vec<NamePattern>>,
     turn: Arc<Mutex<Option<Shortage>>>,
 }
 
@@ -64,8 +70,26 @@ impl SpaceState {
             recent_events: RecentEvents::default(),
             uncached: Uncached::default(),
             eviction_log: EvictionLog::default(),
+            purged: SyncMutex::default(),
+            added_pins: RwLock::default(),
             turn: Arc::default(),
         }
+    }
+
+    /// Returns whether the content of a repository is never evicted.
+    pub(in crate::registry) fn is_pinned(&self, repository: &Repository) -> bool {
+        let is_added = || self.added_pins.read().iter().any(|pattern| pattern.matches_repository(repository));
+        self.retention.is_pinned(repository) || is_added()
+    }
+
+    /// Returns all pins: those of the configuration, then those of commands.
+    pub(in crate::registry) fn pins(&self) -> Vec<NamePattern> {
+        self.retention.pinned.iter().chain(&*self.added_pins.read()).cloned().collect()
+    }
+
+    /// Returns the pins of commands, locked while they change.
+    pub(in crate::registry) fn change_pins(&self) -> RwLockWriteGuard<'_, Vec<NamePattern>> {
+        self.added_pins.write()
     }
 
     /// Waits for the turn to free space.

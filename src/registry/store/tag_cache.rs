@@ -16,6 +16,9 @@ const MAX_ENTRIES: u64 = 10_000;
 /// The time for which a 404 of an upstream is cached.
 const NOT_FOUND_TTL: Duration = Duration::from_secs(10);
 
+/// The time for which a purge is remembered: longer than any request to an upstream takes.
+const PURGED_TTL: Duration = Duration::from_secs(3600);
+
 /// The result of a HEAD of a tag, sufficient to answer another HEAD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -45,6 +48,8 @@ pub(in crate::registry) struct TagCache {
     answers: Cache<TagKey, TagAnswer>,
     /// Tags that wait for their manifest.
     waiting: Cache<(Repository, Digest), PendingTags>,
+    /// Purged tags, with the time. Answers to requests of before are not accepted any more.
+    purged: Cache<TagKey, SystemTime>,
 }
 
 impl TagCache {
@@ -53,11 +58,15 @@ impl TagCache {
         Self {
             answers: Cache::builder().max_capacity(MAX_ENTRIES).eviction_policy(EvictionPolicy::lru()).build(),
             waiting: Cache::builder().max_capacity(MAX_ENTRIES).eviction_policy(EvictionPolicy::lru()).build(),
+            purged: Cache::builder().max_capacity(MAX_ENTRIES).time_to_live(PURGED_TTL).build(),
         }
     }
 
     /// Stores an answer. Returns `false` without storing it if the answer to a later request is known.
     pub(in crate::registry) fn note(&self, place: &TagKey, answer: TagAnswer) -> bool {
+        if self.is_purged_since(place, answer.asked) {
+            return false;
+        }
         let (repository, tag) = place;
         let (asked, named) = (answer.asked, answer.head.as_ref().map(|head| head.digest));
         let put = |known: Option<moka::Entry<TagKey, TagAnswer>>| match known {
@@ -75,6 +84,17 @@ impl TagCache {
             tags.push((tag.clone(), asked));
         }
         true
+    }
+
+    /// Forgets a tag. Answers to requests until now do not bring it back.
+    pub(in crate::registry) fn purge(&self, place: &TagKey) {
+        self.purged.insert(place.clone(), SystemTime::now());
+        self.answers.invalidate(place);
+    }
+
+    /// Returns whether a tag was purged after a request of the time `asked`.
+    pub(in crate::registry) fn is_purged_since(&self, place: &TagKey, asked: SystemTime) -> bool {
+        self.purged.get(place).is_some_and(|purged| asked <= purged && purged <= SystemTime::now())
     }
 
     /// Returns the answer to the latest request about a tag.
@@ -181,6 +201,19 @@ mod tests {
         assert!(tag_cache.note(&place("one"), named(b"old", ahead)));
         assert_eq!(tag_cache.recent(&place("one"), HOUR), None);
         assert!(tag_cache.note(&place("one"), named(b"new", ago(1))));
+    }
+
+    #[test]
+    fn a_purged_tag_does_not_come_back_by_an_earlier_request() {
+        let tag_cache = TagCache::new();
+        tag_cache.note(&place("one"), named(b"a", ago(2)));
+        tag_cache.purge(&place("one"));
+        assert!(tag_cache.answer(&place("one")).is_none());
+        assert!(
+            !tag_cache.note(&place("one"), named(b"a", ago(1))) && tag_cache.is_purged_since(&place("one"), ago(1))
+        );
+        assert!(tag_cache.note(&place("one"), named(b"a", SystemTime::now())), "the next request");
+        assert!(!tag_cache.is_purged_since(&place("two"), ago(1)));
     }
 
     #[test]

@@ -65,6 +65,9 @@ impl BlockingStore<'_> {
     /// Returns whether the stored tag comes from a later request. An answer whose manifest is not linked yet does not
     /// count: until it is linked, the newest linked manifest is the best one to serve.
     fn has_later(&self, repository: &Repository, tag: &Tag, asked: SystemTime) -> Result<bool, Error> {
+        if self.tag_cache.is_purged_since(&(repository.clone(), tag.clone()), asked) {
+            return Ok(true);
+        }
         let linked = self.index.tag(repository, tag);
         if linked.is_some_and(|fact| is_later(fact.checked(), asked)) {
             return Ok(true);

@@ -250,7 +250,10 @@ fn what_is_pushed_while_it_goes_is_there() {
         });
         let evicting = scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
-                gone.fetch_add(store.with(Blocking::in_test()).evict_until(|_| false), Ordering::SeqCst);
+                gone.fetch_add(
+                    store.with(Blocking::in_test()).evict_until(crate::metrics::EvictionReason::Room, |_| false),
+                    Ordering::SeqCst,
+                );
                 std::thread::sleep(Duration::from_millis(1));
             }
         });

@@ -68,11 +68,11 @@ async fn whoever_wants_what_is_being_removed_waits_and_nobody_else_does() {
     assert!(tokio::time::timeout(moment, &mut entering).await.is_err(), "a link of its repository is going");
     assert!(gc_guard.is_protected(&b, &gone, recent), "what waits is held already");
     assert_eq!(
-        gc_guard.unless_held(&other, || 1),
+        gc_guard.unless_held(None, &other, || 1),
         RemovalOutcome::Removed(1),
         "a removal does not exclude that of another digest"
     );
-    assert_eq!(gc_guard.unless_held(&gone, || 1), RemovalOutcome::InUse, "it is held");
+    assert_eq!(gc_guard.unless_held(None, &gone, || 1), RemovalOutcome::InUse, "it is held");
     go_on.send(()).unwrap();
     drop((wanting.await, entering.await));
     assert_eq!(removal.join().unwrap(), RemovalOutcome::Removed(()));

@@ -1,0 +1,86 @@
+//! Evicts mirrored content by command, in the usual order, until all that is stored is small enough.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::operations::Maintenance;
+use crate::{
+    metrics::EvictionReason,
+    registry::{Error, Mode, store::space_state::EvictionTurn},
+};
+
+/// The time to wait for another eviction to end, and the interval of looking.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+const TURN_INTERVAL: Duration = Duration::from_millis(20);
+/// Rounds of eviction, since the last links and folders of a repository free more than its blobs.
+const MAX_ROUNDS: usize = 8;
+
+/// The result of an eviction by command. All values are bytes on the disk, as the quota counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvictedTo {
+    /// What was stored before.
+    pub before: u64,
+    /// What is stored now; in a dry run, what would be at most.
+    pub after: u64,
+    /// What was wanted.
+    pub to: u64,
+    /// Of what is stored, the mirrored content, part of which may be pinned, leased or in use.
+    pub mirrored: u64,
+    /// True if this was a dry run.
+    pub dry_run: bool,
+}
+
+impl Maintenance<'_> {
+    /// Evicts until at most `to` bytes are stored, or nothing more is evictable. Blocks until it is done.
+    ///
+    /// # Errors
+    /// [`Error::UnderWay`] if requests free space all the time, [`Error::NoIndex`] if there is no complete index,
+    /// [`Error::Storage`] if the disk fails.
+    pub fn evict_to(&self, to: u64, mode: Mode) -> Result<EvictedTo, Error> {
+        self.prepare(&mut || std::ops::ControlFlow::Continue(()))?;
+        let _turn = self.turn()?;
+        let before = self.total();
+        let excess = before.saturating_sub(to);
+        if mode.is_dry() {
+            let partial = self.store.space.partial_blobs.bytes().min(excess);
+            let after = before - partial - self.store.evictable(excess - partial).min(excess - partial);
+            return Ok(EvictedTo { before, after, to, mirrored: self.mirrored(), dry_run: true });
+        }
+        if excess > 0 {
+            self.store.space.partial_blobs.drop_oldest(excess);
+        }
+        for _ in 0..MAX_ROUNDS {
+            let excess = self.total().saturating_sub(to);
+            let evict = |freed: u64| freed >= excess;
+            if excess == 0 || self.store.evict_until(EvictionReason::Command, evict) == 0 {
+                break;
+            }
+        }
+        let after = self.total();
+        tracing::info!(bytes = before.saturating_sub(after), after, to, "evicted by command");
+        Ok(EvictedTo { before, after, to, mirrored: self.mirrored(), dry_run: false })
+    }
+
+    fn turn(&self) -> Result<EvictionTurn, Error> {
+        let begun = Instant::now();
+        loop {
+            match self.store.space.try_turn() {
+                Ok(turn) => return Ok(turn),
+                Err(_) if begun.elapsed() < TURN_TIMEOUT => thread::sleep(TURN_INTERVAL),
+                Err(_) => return Err(Error::UnderWay),
+            }
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.store.disk.usage().total()
+    }
+
+    fn mirrored(&self) -> u64 {
+        self.store.disk.usage().mirrored.bytes()
+    }
+}
