@@ -300,7 +300,7 @@ fn access_check_says_yes_or_no_and_why() {
         ("carol", "pull", "library/ubuntu", 1, "has no such user"),
         ("ann", "push", "r.test/team/app", 0, "yes: ann may push r.test/team/app: auth.access rule 1 ("),
         ("ann", "push", "docker.io/team/app", 1, "what is mirrored from another registry is read-only"),
-        ("ann", "read", "team/app", 2, "pull, push or delete"),
+        ("ann", "read", "team/app", 2, "pull, push, delete or manage"),
         ("ann", "pull", "Team/App", 2, "lower-case"),
     ] {
         let outcome = entrepot(&["access", "check", user, action, repository, file.to_str().unwrap()], &[]);

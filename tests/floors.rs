@@ -31,7 +31,7 @@ const FOLDERS: [(&str, &[&[&str]]); 2] = [
             &["transport"],
             &["auth"],
             &["ops"],
-            &["api", "page"],
+            &["api", "manage", "page"],
             &["server"],
         ],
     ),

@@ -53,6 +53,7 @@ mod limits;
 mod listing;
 mod lists;
 mod liveness;
+mod manage_api;
 mod many;
 mod memory;
 mod metrics;

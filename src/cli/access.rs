@@ -31,7 +31,7 @@ pub(super) struct AccessCheckOptions {
     /// A user's name, or anonymous.
     #[arg(value_name = "USER")]
     pub(super) user: String,
-    /// pull, push or delete.
+    /// pull, push, delete or manage.
     #[arg(value_name = "ACTION")]
     pub(super) action: Action,
     /// A repository's name; one that is mirrored from another registry begins with that one's domain.
@@ -85,7 +85,7 @@ fn ask(
     }
     // A prefix with this registry's own host names a repository of its own.
     let domain = repository.domain.clone().filter(|domain| !config.http.is_named(domain));
-    if action != Action::Pull && domain.is_some() {
+    if action == Action::Push && domain.is_some() {
         return (false, "what is mirrored from another registry is read-only".to_owned());
     }
     let decision = decide(config, &rules, &who, action, &Repository { domain, name: repository.name.clone() });

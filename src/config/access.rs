@@ -105,12 +105,17 @@ fn rule(node: &Node) -> Result<AccessRule, Error> {
             Error::Value { origin, key, got, expected: RULE.to_owned() }
         })
     };
-    Ok(AccessRule {
+    let rule = AccessRule {
         who: each(part("who")?, |text| Who::parse(text).ok_or("a user, group:NAME, anonymous or authenticated"))?,
         may: each(part("may")?, str::parse)?,
         place: each(part("where")?, str::parse)?,
         origin: node.origin.clone(),
-    })
+    };
+    if rule.who.contains(&Who::Anonymous) && rule.may.contains(&Action::Manage) {
+        let expected = "users, since manage lets its holder remove what is kept; anonymous clients may not have it";
+        return Err(Error::value(&AUTH_ACCESS, &rule.origin, "anonymous may manage", expected));
+    }
+    Ok(rule)
 }
 
 fn each<T, E: std::fmt::Display>(node: &Node, parse: impl Fn(&str) -> Result<T, E>) -> Result<Vec<T>, Error> {

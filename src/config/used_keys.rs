@@ -104,7 +104,7 @@ pub(super) const AUTH_ACCESS: Key = used(
     "auth.access",
     List,
     "",
-    "Rules, each with `who` (users, group:NAME, anonymous, authenticated), `may` (pull, push, delete) and `where` \
+    "Rules, each with `who` (users, group:NAME, anonymous, authenticated), `may` (pull, push, delete, manage) and `where` \
      (patterns of repository names). What no rule allows is denied; without rules, every user may do everything. \
      Extension.",
 );

@@ -80,6 +80,36 @@ impl ApiError {
         Self { retry_after: Some(after), ..refusal }
     }
 
+    /// Nobody can prove to be the operator.
+    pub(super) fn without_users() -> Self {
+        let message = "this needs users: name some (auth.htpasswd) and let them manage (auth.access), or run the command \
+                       (entrepot list, purge, …) on the server's machine";
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+    }
+
+    /// The user may not manage every repository.
+    pub(super) fn manages_not_everything() -> Self {
+        let message =
+            "this concerns all repositories: a rule of auth.access with may: [manage] and where: [\"**\"] allows it";
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+    }
+
+    /// The request comes from a page of another site.
+    pub(super) fn other_site() -> Self {
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, "this cannot be asked from a page of another site")
+    }
+
+    /// The body is not JSON.
+    pub(super) fn not_json() -> Self {
+        let message = "the body is JSON, and Content-Type: application/json says so";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::Unsupported, message)
+    }
+
+    /// The request's parameters are invalid.
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message)
+    }
+
     /// The path is not part of the API.
     pub(super) fn no_such_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "no such path: the registry API lives below /v2/")

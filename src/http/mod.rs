@@ -12,6 +12,7 @@ mod context;
 mod endpoint;
 mod errors;
 mod headers;
+mod manage;
 mod ops;
 mod page;
 mod paths;

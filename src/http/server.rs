@@ -18,6 +18,7 @@ use super::{
     api::routes,
     auth::{audit, authenticate},
     headers,
+    manage::routes as manage,
     ops::{access_log, health, http_metrics, metrics},
     page::routes::configure as page,
     paths,
@@ -244,6 +245,7 @@ impl ServerConfig {
             .configure(
                 |service| if is_mirror { routes::configure_root(service) } else { page(service, &settings.prefix) },
             )
+            .configure(|service| manage::configure(service, &settings.prefix))
             .configure(|service| shown.iter().for_each(|path| metrics::configure(service, path)))
             .configure(|service| routes::configure(service, &settings.prefix))
     }

@@ -1,4 +1,4 @@
-//! The actions of the token specification's scopes: pull, push, delete.
+//! The actions of the token specification's scopes (pull, push, delete), and one more (manage).
 
 use std::{fmt, str::FromStr};
 
@@ -11,16 +11,18 @@ pub enum Action {
     Push,
     /// Removes content.
     Delete,
+    /// Decides how long content is kept, and sees who uses it. An Entrepot extension.
+    Manage,
 }
 
 /// The string is no action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("pull, push or delete")]
+#[error("pull, push, delete or manage")]
 pub struct InvalidAction;
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 3] = [Self::Pull, Self::Push, Self::Delete];
+    pub const ALL: [Self; 4] = [Self::Pull, Self::Push, Self::Delete, Self::Manage];
 
     /// The name in scopes and rules.
     #[must_use]
@@ -29,6 +31,7 @@ impl Action {
             Self::Pull => "pull",
             Self::Push => "push",
             Self::Delete => "delete",
+            Self::Manage => "manage",
         }
     }
 }

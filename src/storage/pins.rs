@@ -49,6 +49,7 @@ mod tests {
     };
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test's own file")]
     fn pins_are_read_as_they_were_written_or_not_at_all() {
         let (dir, io) = (tempfile::TempDir::new().unwrap(), Blocking::in_test());
         let storage = Storage::open(io, dir.path(), SpaceLimits::default()).unwrap();

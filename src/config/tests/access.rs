@@ -18,7 +18,7 @@ fn users(rest: &str) -> UsersConfig {
 fn rules_and_groups_are_read() {
     let users = users(
         "  groups:\n    devs: [ann, bob]\n    ops: carol\n    empty:\n  access:\n    - who: anonymous\n      may: pull\n      \
-         where: [public/**, 'docker.io/**']\n    - {who: [group:devs, eve, authenticated], may: [pull, push, delete], \
+         where: [public/**, 'docker.io/**']\n    - {who: [group:devs, eve, authenticated], may: [pull, push, delete, manage], \
          where: ['team/*']}\n",
     );
     let groups: Vec<_> = users.groups.iter().map(|group| (group.name.as_str(), group.users.len())).collect();
@@ -64,7 +64,7 @@ fn rules_that_are_not_understood_stop_the_start() {
         ("access: [{who: [], may: pull, where: a}]", "auth.access is a rule without who; expected"),
         ("access: [{who: ann, may: , where: a}]", "auth.access is a rule without may; expected"),
         ("access: [{who: ann, may: pull, where: a, when: b}]", "auth.access is \"when\"; expected rules such as"),
-        ("access: [{who: ann, may: read, where: a}]", "auth.access is \"read\"; expected pull, push or delete"),
+        ("access: [{who: ann, may: read, where: a}]", "auth.access is \"read\"; expected pull, push, delete or manage"),
         ("access: [{who: ann, may: pull, where: A}]", "auth.access is \"A\"; expected a repository name such as"),
         (
             "access: [{who: 'a:b', may: pull, where: a}]",

@@ -83,6 +83,22 @@ pub(in crate::http) async fn writable(
     Ok(registry.writable(repository.name).await?)
 }
 
+/// Returns the mirrored repository that a DELETE addresses, if the caller may delete there; `None` if it addresses a
+/// hosted one. Without users nobody may: whatever is mirrored, clients could remove it over and over.
+pub(in crate::http) async fn mirrored_for_delete(
+    registry: &Registry,
+    request: &HttpRequest,
+) -> Result<Option<Repository>, ApiError> {
+    if is_mirror(request) || settings(request).access.is_none() {
+        return Ok(None);
+    }
+    let resolved = registry.repository(name(request)?, named_registry(request).as_deref()).await;
+    let Some(mirrored) = resolved.ok().filter(|repository| repository.domain.is_some()) else { return Ok(None) };
+    note_repository(request, &mirrored);
+    authorize::permit(request, &mirrored, Action::Delete)?;
+    Ok(Some(mirrored))
+}
+
 /// Returns the registry that the request names: by `ns`, or by the host that the client connected to.
 pub(in crate::http) fn named_registry(request: &HttpRequest) -> Option<String> {
     parameter(request, "ns").or_else(|| named_by_host(request))

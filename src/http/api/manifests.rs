@@ -1,5 +1,7 @@
 //! `/v2/<name>/manifests/<reference>` (end-3, end-7, end-9): pulls, pushes and deletes manifests.
 
+use std::{ops::ControlFlow, sync::Arc};
+
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, body::SizedStream, http::header, web::Payload};
 use bytes::Bytes;
 use futures_util::stream;
@@ -7,21 +9,24 @@ use futures_util::stream;
 use super::extract;
 use crate::{
     http::{
+        auth::authorize,
         context::{self, State},
         errors::ApiError,
         headers::{self, API_VERSION, NOSNIFF},
         ops::http_metrics,
         transport::{forwarded, limiter, location, request_body},
     },
+    lanes::{Blocking, Lane},
     metrics::Content,
     oci::{Action, Digest, MediaType, Reference, Repository},
-    registry::{CacheStatus, ManifestPush, Registry},
+    registry::{self, CacheStatus, ManifestPush, Mode, PurgeTarget, Registry},
 };
 
 /// Returns a manifest's bytes, exactly as pushed.
 pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let (repository, reference) = manifest_of(&registry, &request).await?;
     let registry = registry.into_inner();
+    refresh(&registry, &request, &repository, &reference).await;
     let (manifest, cache_status) = registry.manifest(&repository, &reference).await?;
     let served = http_metrics::answered(&registry, &repository, Content::Manifest, cache_status);
     note_client(&registry, &request, &repository, &manifest.digest);
@@ -36,6 +41,7 @@ pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Resul
 pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let (repository, reference) = manifest_of(&registry, &request).await?;
     let registry = registry.into_inner();
+    refresh(&registry, &request, &repository, &reference).await;
     let named = extract::names_registry(&request, &repository);
     let (head, cache_status) = registry.manifest_head(&repository, &reference, named).await?;
     http_metrics::answered(&registry, &repository, Content::Manifest, cache_status);
@@ -45,6 +51,20 @@ pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Resu
     }
     let nothing = stream::empty::<Result<_, actix_web::Error>>();
     Ok(found(&head.digest, &head.media_type, cache_status).body(SizedStream::new(head.size, nothing)))
+}
+
+/// Asks the upstream about a tag anew for a user who may manage it and does not accept a cached answer (`no-cache`: RFC
+/// 9111, section 5.2.1.4). If the upstream gives no answer, the cached one is served as for others.
+async fn refresh(registry: &Arc<Registry>, request: &HttpRequest, repository: &Repository, reference: &Reference) {
+    let directives = context::header(request, &header::CACHE_CONTROL).unwrap_or_default();
+    let is_asked = directives.split(',').any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"));
+    if is_asked
+        && let (Reference::Tag(tag), Some(_)) = (reference, &repository.domain)
+        && authorize::manageable(request)(repository)
+        && let Err(error) = registry.refresh(repository, tag).await
+    {
+        tracing::info!(%repository, %tag, %error, "upstream not asked anew; serving by the usual rules");
+    }
 }
 
 /// Records the client, for reports about the image.
@@ -92,6 +112,11 @@ pub(in crate::http) async fn put(
 
 /// Deletes a tag, or a manifest with all its tags.
 pub(in crate::http) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    if let Some(mirrored) = extract::mirrored_for_delete(&registry, &request).await? {
+        let reference = extract::reference(&request)?;
+        registry.deletable()?;
+        return purge(registry, PurgeTarget::Exact(mirrored, reference)).await;
+    }
     let repository = extract::writable(&registry, &request, Action::Delete).await?;
     let reference = extract::reference(&request)?;
     registry.deletable()?;
@@ -100,6 +125,19 @@ pub(in crate::http) async fn delete(registry: State, request: HttpRequest) -> Re
         Reference::Digest(digest) => registry.delete_manifest(&repository, &digest).await?,
     }
     Ok(HttpResponse::Accepted().insert_header(API_VERSION).finish())
+}
+
+/// Purges a mirrored image: the next request asks the upstream.
+async fn purge(registry: State, target: PurgeTarget) -> Result<HttpResponse, ApiError> {
+    let volume = State::clone(&registry);
+    let purge = move |io: &Blocking| {
+        volume.maintenance(io).purge(&[target], Mode::Remove, &mut |_| ControlFlow::Continue(())).map(drop)
+    };
+    let purged = registry.lanes().run(Lane::Job, purge).await.map_err(|_| registry::Error::Panicked)?;
+    match purged {
+        Err(registry::Error::NothingHere(_)) => Err(registry::Error::ManifestUnknown.into()),
+        purged => Ok(purged.map(|()| HttpResponse::Accepted().insert_header(API_VERSION).finish())?),
+    }
 }
 
 /// Reads the whole manifest.

@@ -96,7 +96,7 @@ fn is_worth_a_line(request: &HttpRequest, decided: &AuditedRequest, status: Stat
         }
         Action::Pull => context::settings(request).audit_pulls && status.is_success(),
         Action::Push => status == StatusCode::CREATED,
-        Action::Delete => true,
+        Action::Delete | Action::Manage => true,
     }
 }
 

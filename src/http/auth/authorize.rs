@@ -37,6 +37,15 @@ pub(in crate::http) fn may(request: &HttpRequest, repository: &Repository, actio
         .is_none_or(|(access, caller)| decide(access, request, &caller, action, repository).allowed)
 }
 
+/// Returns a filter for the repositories that the caller may manage.
+pub(in crate::http) fn manageable(request: &HttpRequest) -> impl Fn(&Repository) -> bool + Send + use<> {
+    let access = context::settings(request).access.clone();
+    let caller = Some(context::caller(request)).filter(|caller| !is_over(request, caller));
+    move |repository: &Repository| {
+        access.iter().zip(&caller).any(|(access, caller)| access.decide(caller, Action::Manage, repository).allowed)
+    }
+}
+
 /// Returns true if the caller may perform the action in every repository.
 pub(in crate::http) fn may_everywhere(request: &HttpRequest, action: Action) -> bool {
     rules_and_caller(request).is_none_or(|(access, caller)| access.allow_everywhere(&caller, action))

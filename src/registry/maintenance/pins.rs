@@ -34,7 +34,7 @@ impl Maintenance<'_> {
     /// [`Maintenance::pin`] otherwise.
     pub fn unpin(&self, patterns: &[NamePattern]) -> Result<(), Error> {
         let (configured, pins) = self.pins();
-        for pattern in patterns.iter().filter(|pattern| !pins.contains(pattern)) {
+        if let Some(pattern) = patterns.iter().find(|pattern| !pins.contains(pattern)) {
             if configured.contains(pattern) {
                 let why = format!("{pattern} is pinned by the configuration: remove it from storage.pinned");
                 return Err(Error::Denied(why));

@@ -227,6 +227,8 @@ mod tests {
         go.send(()).unwrap();
         assert_eq!(first.await, Joined { value: Some(1), collapsed: false });
         let third = calls.join("key", async { 3 });
+        tokio::pin!(third);
+        assert!(tokio::time::timeout(Duration::from_millis(1), &mut third).await.is_err());
         end.send(()).unwrap();
         assert_eq!(second.await.value, Some(2));
         assert_eq!(third.await, Joined { value: Some(2), collapsed: true }, "the first one's end removed only itself");
