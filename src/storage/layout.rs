@@ -12,7 +12,7 @@
 //! <root>/mirrors/<domain>/repositories/<name>/…                  the same shape, for mirrored repositories
 //! <root>/staging/                                                 files on their way in; swept at start
 //! <root>/quarantine/<algorithm>-<hex>                             damaged bytes of something that was pushed here
-//!                                                                 (both on every mount below `docker`: `mount_roots.rs`)
+//!                                                                 (both on each mount below `docker`: `mount_roots.rs`)
 //! <root>/index/v1/                                                sled, disposable
 //! <root>/uses                                                     last uses of mirrored blobs (`last_uses.rs`)
 //! <root>/pins                                                     pins that commands made (`pins.rs`)

@@ -186,6 +186,7 @@ fn event_row(event: &SpaceEvent, now: SystemTime) -> EventRow {
     let what = match event.kind {
         SpaceEventKind::Evicted(EvictionReason::Room) => "evicted, to make room",
         SpaceEventKind::Evicted(EvictionReason::Ttl) => "evicted, unused for proxy.ttl",
+        SpaceEventKind::Evicted(EvictionReason::Command) => "evicted by a command",
         SpaceEventKind::NotStored(Refused::NoSpace) => "not stored: no space",
         SpaceEventKind::NotStored(Refused::DiskFailed) => "not stored: the disk failed",
     };
