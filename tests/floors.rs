@@ -38,7 +38,7 @@ const FOLDERS: [(&str, &[&[&str]]); 2] = [
     (
         "registry",
         &[
-            &["activity_recorder", "mode", "progress_callback", "retention", "timestamp", "unusable_answer"],
+            &["activity_recorder", "eviction_rules", "mode", "progress_callback", "timestamp", "unusable_answer"],
             &["error", "last_client"],
             &["ask_error", "cache_status", "policy"],
             &["store"],

@@ -27,7 +27,7 @@ use crate::{
     lanes::{Blocking, Lanes},
     metrics::{MaintenanceJob, Metrics},
     oci::RepositoryName,
-    registry::{self, Registry, RegistryConfig, RegistryPolicy, Retention},
+    registry::{self, EvictionRules, Registry, RegistryConfig, RegistryPolicy},
     storage::Storage,
     upstream::{self, ClientThreads, Proxy, Trust},
 };
@@ -111,7 +111,7 @@ fn registry_config(
         upstreams: upstreams.iter().map(|upstream| builder.build(upstream)).collect::<Result<_, _>>()?,
         threads: ClientThreads::start(UPSTREAM_THREADS, settings).map_err(Failure::failed)?,
         rules: rules(config),
-        retention: Retention {
+        eviction_rules: EvictionRules {
             pinned: config.storage.pinned.value().clone(),
             lease: *config.storage.lease,
             ttl: *config.proxy.ttl,

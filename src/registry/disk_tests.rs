@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::{
-    Error, Retention,
+    Error, EvictionRules,
     rebuild::{rebuilds::Rebuilds, scan::scan},
     store::{
         blob_store::BlobStore,
@@ -28,17 +28,24 @@ use crate::{
     storage::{Disk, Durability, DurableStore, Opened, Purpose, SpaceLimits, Storage, UploadFile},
 };
 
-pub(super) fn open(dir: &TempDir, limits: SpaceLimits, retention: Retention) -> BlobStore {
-    let store = begin(dir, limits, retention);
+pub(super) fn open(dir: &TempDir, limits: SpaceLimits, eviction_rules: EvictionRules) -> BlobStore {
+    let store = begin(dir, limits, eviction_rules);
     on_a_thread(|io| Rebuilds::default().open_index(&store.with(io))).unwrap();
     store
 }
 
 /// Opens a store in the state of a server that has just started.
-pub(super) fn begin(dir: &TempDir, limits: SpaceLimits, retention: Retention) -> BlobStore {
+pub(super) fn begin(dir: &TempDir, limits: SpaceLimits, eviction_rules: EvictionRules) -> BlobStore {
     let storage = Storage::open(Blocking::in_test(), dir.path(), limits).unwrap();
     let index = Index::unopened(&storage.index_dir(), 1 << 20);
-    BlobStore::new(storage, index, retention, Duration::ZERO, Metrics::new().unwrap().into(), Lanes::new().unwrap())
+    BlobStore::new(
+        storage,
+        index,
+        eviction_rules,
+        Duration::ZERO,
+        Metrics::new().unwrap().into(),
+        Lanes::new().unwrap(),
+    )
 }
 
 /// Returns the disk of a store, for a test that may block.
@@ -91,7 +98,7 @@ pub(super) fn content(seed: u8, kib: usize) -> Vec<u8> {
 #[tokio::test]
 async fn the_books_are_what_du_finds() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     agrees(&store, &dir, "at the start");
     let mut cached = Vec::new();
     for seed in 0..100 {
@@ -134,7 +141,7 @@ async fn the_books_are_what_du_finds() {
 #[tokio::test]
 async fn a_session_is_opened_once_at_a_time() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     let session = disk(&store).uploads(&hosted("mine")).begin(UploadId::random(), "2026-01-02T03:04:05Z").unwrap();
     let Opened::Writable(UploadFile { writer, allocation }) = session.writer(0).unwrap() else { panic!("it is busy") };
     let room = disk(&store).reserve(Purpose::Hosted, 1 << 20).unwrap();
@@ -154,7 +161,7 @@ async fn a_session_is_opened_once_at_a_time() {
 #[tokio::test]
 async fn closed_books_stay_as_they_are() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     let cached = cache(&store, &mirrored("a"), content(1, 100)).await;
     let late = store.stage(&Digest::sha256(b"late"), Purpose::Mirrored, 10).await.unwrap();
     assert!(store.execution.close());
@@ -172,7 +179,7 @@ async fn closed_books_stay_as_they_are() {
 async fn the_books_survive_a_stop_and_a_kill() {
     let dir = TempDir::new().unwrap();
     for stop in [true, false, true] {
-        let store = open(&dir, SpaceLimits::default(), Retention::default());
+        let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
         agrees(&store, &dir, "at the start");
         for kib in 1..20 {
             cache(&store, &mirrored("a"), content(2 - u8::from(stop), kib)).await;
@@ -189,12 +196,12 @@ async fn the_books_survive_a_stop_and_a_kill() {
 #[tokio::test]
 async fn the_ledger_survives_a_push_before_the_index_is_open() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     let cached = cache(&store, &mirrored("a"), content(1, 100)).await;
     store.volume.index.close(Closing::Quiet(store.volume.ledger_totals()));
     drop(store);
     for (push, drop_cached) in [(false, false), (true, false), (false, true)] {
-        let store = begin(&dir, SpaceLimits::default(), Retention::default());
+        let store = begin(&dir, SpaceLimits::default(), EvictionRules::default());
         assert!(disk(&store).reserve(Purpose::Mirrored, 10).is_err(), "nothing is cached yet");
         if push {
             store.write(Digest::sha256(b"{}"), Bytes::from_static(b"{}"), Durability::Synced).await.unwrap();
@@ -217,8 +224,8 @@ async fn the_ledger_survives_a_push_before_the_index_is_open() {
 #[tokio::test]
 async fn what_is_pushed_pinned_read_or_leased_stays() {
     let dir = TempDir::new().unwrap();
-    let retention = Retention { pinned: vec!["pinned/*".parse().unwrap()], ..Retention::default() };
-    let store = open(&dir, SpaceLimits::default(), retention);
+    let eviction_rules = EvictionRules { pinned: vec!["pinned/*".parse().unwrap()], ..EvictionRules::default() };
+    let store = open(&dir, SpaceLimits::default(), eviction_rules);
     let free = cache(&store, &mirrored("a"), content(1, 10)).await;
     let pinned = cache(&store, &mirrored("pinned/a"), content(2, 10)).await;
     let pushed = cache(&store, &mirrored("a"), content(3, 10)).await;
@@ -236,7 +243,7 @@ async fn what_is_pushed_pinned_read_or_leased_stays() {
     let repository = disk(&store).links(&mirrored("a"));
     assert_eq!(repository.layers().collect::<Result<Vec<_>, _>>().unwrap(), [pushed]);
 
-    let leased = Retention { lease: Duration::from_secs(60), ..Retention::default() };
+    let leased = EvictionRules { lease: Duration::from_secs(60), ..EvictionRules::default() };
     let other = TempDir::new().unwrap();
     let store = open(&other, SpaceLimits::default(), leased);
     let served = cache(&store, &mirrored("a"), content(1, 10)).await;
@@ -248,7 +255,7 @@ async fn what_is_pushed_pinned_read_or_leased_stays() {
 #[tokio::test]
 async fn an_evicted_manifest_is_not_linked() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     let (manifests, place) = (Manifests::new(store.clone(), 1 << 20), mirrored("library/gone"));
     let bytes = Bytes::from_static(br#"{"schemaVersion":2,"layers":[]}"#);
     let manifest = Arc::new(StoredManifest::new(Digest::sha256(&bytes), bytes.clone()).unwrap());
@@ -267,7 +274,7 @@ async fn an_evicted_manifest_is_not_linked() {
 #[tokio::test]
 async fn a_blob_that_went_while_it_was_hashed_leaves_no_record() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention { lease: Duration::ZERO, ..Retention::default() });
+    let store = open(&dir, SpaceLimits::default(), EvictionRules { lease: Duration::ZERO, ..EvictionRules::default() });
     let before = store.volume.index.dump();
     let digest = cache(&store, &mirrored("a"), content(1, 10)).await;
     let hashed = disk(&store).blob(&digest).unwrap().unwrap();

@@ -9,6 +9,7 @@ mod activity_recorder;
 mod ask_error;
 mod cache_status;
 mod error;
+mod eviction_rules;
 mod fill;
 mod gc;
 mod last_client;
@@ -19,7 +20,6 @@ mod progress_callback;
 mod pull;
 mod push;
 mod rebuild;
-mod retention;
 mod space;
 mod state;
 mod store;
@@ -32,6 +32,7 @@ use std::{sync::Arc, time::Duration};
 use activity_recorder::ActivityRecorder;
 pub use cache_status::{CacheStatus, Pulled, Refused, StoreResult};
 pub use error::Error;
+pub use eviction_rules::EvictionRules;
 use fill::fills::Fills;
 use fill::list_cache::ListCache;
 pub use fill::list_cache::ListKind;
@@ -72,7 +73,6 @@ pub use push::import::{ImportWriter, ManifestImport};
 pub use push::push_manifest::{ManifestPush, PushResult};
 pub use push::upload_writer::UploadWriter;
 use rebuild::rebuilds::Rebuilds;
-pub use retention::Retention;
 pub use space::blob_usage::BlobUsage;
 pub use space::disk_usage::{Counted, UsageCount, UsageEvent};
 pub use space::reach::Completeness;
@@ -114,7 +114,7 @@ pub struct RegistryConfig {
     /// The permissions set by the operator.
     pub rules: RegistryPolicy,
     /// The rules of eviction.
-    pub retention: Retention,
+    pub eviction_rules: EvictionRules,
     /// Enables prefetching.
     pub prefetch: bool,
     /// The longest grace period of garbage collection after a push.
@@ -141,7 +141,7 @@ impl Registry {
             upstreams,
             threads,
             rules,
-            retention,
+            eviction_rules,
             prefetch,
             grace,
             memory,
@@ -149,7 +149,7 @@ impl Registry {
             metrics,
             lanes,
         } = config;
-        let store = BlobStore::new(storage, index, retention, grace, Arc::clone(&metrics), lanes);
+        let store = BlobStore::new(storage, index, eviction_rules, grace, Arc::clone(&metrics), lanes);
         store.with(io).load_pins()?;
         if rules.mirror {
             maintenance::migrate_cache_volume::proxy_volume(store.with(io).disk)?;

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use super::{
-    Retention,
+    EvictionRules,
     disk_tests::{cache, content, disk, hosted, mirrored, on_a_thread, open},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 #[tokio::test]
 async fn a_fill_waits_for_a_quarantine_of_the_same_blob() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     let bytes = content(1, 10);
     let digest = cache(&store, &mirrored("a"), bytes.clone()).await;
     assert!(store.promote(digest).await.unwrap());

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use super::{
-    Retention,
+    EvictionRules,
     disk_tests::{agrees, begin, cache, content, disk, mirrored, on_a_thread, open},
     rebuild::rebuilds::Rebuilds,
     store::{access_tracker, hashing_writer::HashState, space_state::Shortage},
@@ -23,7 +23,7 @@ use crate::{
 async fn space_is_freed_only_if_it_suffices() {
     let dir = TempDir::new().unwrap();
     let quota = Some(Bound::Bytes((20 << 20) + (4 << 20)));
-    let store = open(&dir, SpaceLimits { quota, ..SpaceLimits::default() }, Retention::default());
+    let store = open(&dir, SpaceLimits { quota, ..SpaceLimits::default() }, EvictionRules::default());
     let mut cached = Vec::new();
     for seed in 0..20 {
         cached.push(cache(&store, &mirrored("a"), content(seed, 300)).await);
@@ -46,7 +46,7 @@ async fn nothing_is_evicted_if_it_does_not_suffice() {
     let dir = TempDir::new().unwrap();
     let limits =
         SpaceLimits { quota: Some(Bound::Bytes(60 << 20)), object: Bound::Share(100), ..SpaceLimits::default() };
-    let store = open(&dir, limits, Retention { lease: Duration::from_secs(60), ..Retention::default() });
+    let store = open(&dir, limits, EvictionRules { lease: Duration::from_secs(60), ..EvictionRules::default() });
     let (mut old, mut leased) = (Vec::new(), Vec::new());
     for seed in 0..20 {
         let digest = cache(&store, &mirrored("old"), content(seed, 300)).await;
@@ -81,7 +81,7 @@ async fn nothing_is_evicted_if_it_does_not_suffice() {
 async fn what_another_request_frees_is_not_missing_to_a_question() {
     let dir = TempDir::new().unwrap();
     let quota = Some(Bound::Bytes((20 << 20) + (4 << 20)));
-    let store = open(&dir, SpaceLimits { quota, ..SpaceLimits::default() }, Retention::default());
+    let store = open(&dir, SpaceLimits { quota, ..SpaceLimits::default() }, EvictionRules::default());
     for seed in 0..20 {
         cache(&store, &mirrored("a"), content(seed, 300)).await;
     }
@@ -100,7 +100,7 @@ async fn what_another_request_frees_is_not_missing_to_a_question() {
 #[tokio::test]
 async fn an_unknown_count_is_no_room() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     assert!(disk(&store).overdraft(Purpose::Mirrored).is_none());
     store.volume.ledger().set_known(false);
     assert!(disk(&store).overdraft(Purpose::Mirrored).is_some_and(|over| over.is_counting()));
@@ -122,7 +122,7 @@ async fn small_reservations_do_not_starve_a_large_one() {
     let dir = TempDir::new().unwrap();
     let limits =
         SpaceLimits { quota: Some(Bound::Bytes(60 << 20)), object: Bound::Share(100), ..SpaceLimits::default() };
-    let store = open(&dir, limits, Retention { lease: Duration::ZERO, ..Retention::default() });
+    let store = open(&dir, limits, EvictionRules { lease: Duration::ZERO, ..EvictionRules::default() });
     for seed in 0..100 {
         cache(&store, &mirrored("old"), content(seed, 300)).await;
     }
@@ -152,7 +152,7 @@ async fn small_reservations_do_not_starve_a_large_one() {
 #[tokio::test]
 async fn a_miss_waits_until_the_disk_is_counted() {
     let dir = TempDir::new().unwrap();
-    let store = begin(&dir, SpaceLimits::default(), Retention::default());
+    let store = begin(&dir, SpaceLimits::default(), EvictionRules::default());
     let asking = store.clone();
     let miss = Handle::current().spawn(async move { asking.reserve_object(Purpose::Mirrored, 10).await.map(drop) });
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -168,7 +168,7 @@ async fn a_miss_waits_until_the_disk_is_counted() {
 async fn a_refusal_names_the_bound() {
     let dir = TempDir::new().unwrap();
     let said = |limits: SpaceLimits, purpose, bytes: u64| {
-        let store = open(&dir, limits, Retention::default());
+        let store = open(&dir, limits, EvictionRules::default());
         disk(&store).reserve(purpose, bytes).unwrap_err().to_string()
     };
     let limits = |quota, headroom| SpaceLimits { quota, headroom, object: Bound::Share(50) };
@@ -190,7 +190,7 @@ async fn a_refusal_names_the_bound() {
 async fn partial_blobs_are_removed_first() {
     let dir = TempDir::new().unwrap();
     let limits = SpaceLimits { quota: Some(Bound::Bytes(40 << 20)), ..SpaceLimits::default() };
-    let store = open(&dir, limits, Retention::default());
+    let store = open(&dir, limits, EvictionRules::default());
     let cached = cache(&store, &mirrored("a"), content(1, 1024)).await;
     for number in 0..2_u8 {
         let staged = store.stage(&Digest::sha256(&[1]), Purpose::Mirrored, 6 << 20).await.unwrap();
@@ -210,12 +210,12 @@ async fn partial_blobs_are_removed_first() {
 async fn a_push_waits_until_the_disk_is_counted() {
     let dir = TempDir::new().unwrap();
     let limits = SpaceLimits { quota: Some(Bound::Bytes(40 << 20)), ..SpaceLimits::default() };
-    let store = open(&dir, limits, Retention::default());
+    let store = open(&dir, limits, EvictionRules::default());
     let pushed = Bytes::from(content(1, 10 << 10));
     store.write(Digest::sha256(&pushed), pushed, Durability::Synced).await.unwrap();
     drop(store);
     // As after a crash, there are no stored totals.
-    let store = begin(&dir, limits, Retention::default());
+    let store = begin(&dir, limits, EvictionRules::default());
     assert!(store.could_fit(Purpose::Hosted, 8 << 20).await.is_ok(), "nobody can tell yet");
     let asking = store.clone();
     let small = Handle::current().spawn(async move { asking.reserve_object(Purpose::Hosted, 2 << 20).await });

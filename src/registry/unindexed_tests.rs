@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::{
-    Error, Retention,
+    Error, EvictionRules,
     disk_tests::{begin, cache, content, disk, hosted, mirrored, on_a_thread, open},
     rebuild::rebuilds::Rebuilds,
     store::{
@@ -57,8 +57,9 @@ async fn keep_manifest(store: &BlobStore, name: &str, child: &Digest, salt: u8) 
 #[tokio::test]
 async fn the_oldest_goes_and_what_is_kept_stays() {
     let dir = TempDir::new().unwrap();
-    let retention = Retention { pinned: vec!["pinned/*".parse().unwrap()], lease: LEASE, ..Retention::default() };
-    let store = open(&dir, SpaceLimits::default(), retention);
+    let eviction_rules =
+        EvictionRules { pinned: vec!["pinned/*".parse().unwrap()], lease: LEASE, ..EvictionRules::default() };
+    let store = open(&dir, SpaceLimits::default(), eviction_rules);
     let [old, older, fresh, pinned, pushed, read, named, stale] = [
         cache(&store, &mirrored("a"), content(1, 100)).await,
         cache(&store, &mirrored("a"), content(2, 100)).await,
@@ -106,7 +107,7 @@ async fn the_oldest_goes_and_what_is_kept_stays() {
 #[tokio::test]
 async fn an_eviction_without_an_index_is_logged() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     let digest = cache(&store, &mirrored("a"), content(1, 100)).await;
     age(&dir, &digest, 3600);
     let logged = std::sync::Arc::new(tempfile::tempfile().unwrap());
@@ -127,7 +128,7 @@ async fn an_eviction_without_an_index_is_logged() {
 #[tokio::test]
 async fn nothing_goes_when_a_repository_cannot_be_looked_at() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     let cached = cache(&store, &mirrored("a"), content(1, 100)).await;
     age(&dir, &cached, 3600);
     let repositories = dir.path().join("docker/registry/v2/repositories");
@@ -147,10 +148,10 @@ async fn nothing_goes_when_a_repository_cannot_be_looked_at() {
 #[tokio::test]
 async fn what_was_promoted_while_the_index_was_away_stays() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     let pushed = cache(&store, &mirrored("a"), content(1, 100)).await;
     drop(store);
-    let store = begin(&dir, SpaceLimits::default(), Retention::default());
+    let store = begin(&dir, SpaceLimits::default(), EvictionRules::default());
     let guard = store.protection.gc_guard.guard_upload(&hosted("mine"), Some(&pushed)).await;
     assert!(store.promote(pushed).await.unwrap());
     on_a_thread(|io| Rebuilds::default().open_index(&store.with(io))).unwrap();
@@ -176,7 +177,7 @@ async fn what_was_promoted_while_the_index_was_away_stays() {
 #[tokio::test]
 async fn bytes_that_went_are_not_linked() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     let gone = cache(&store, &mirrored("a"), content(1, 100)).await;
     assert!(store.promote(gone).await.unwrap());
     disk(&store).remove_blob(&gone).unwrap();
@@ -190,7 +191,7 @@ async fn bytes_that_went_are_not_linked() {
 #[tokio::test]
 async fn a_search_for_damaged_bytes_blocks_no_request() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     let damaged = cache(&store, &mirrored("a"), content(1, 100)).await;
     let hex = damaged.hex();
     let data = dir.path().join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]));
@@ -215,7 +216,7 @@ async fn a_search_for_damaged_bytes_blocks_no_request() {
 #[tokio::test]
 async fn a_search_for_owners_needs_no_lock() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     let digest = cache(&store, &mirrored("a"), content(1, 100)).await;
     let stamp = disk(&store).blob(&digest).unwrap().unwrap().stamp;
     let repositories = dir.path().join("docker/registry/v2/repositories");
@@ -239,7 +240,7 @@ async fn a_search_for_owners_needs_no_lock() {
 #[tokio::test]
 async fn what_was_pushed_during_a_walk_counts() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     let begun = std::time::Instant::now();
     assert!(store.protection.gc_guard.entered_since(begun).is_empty());
     drop(store.protection.gc_guard.guard_upload(&hosted("mine"), None).await);

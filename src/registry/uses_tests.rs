@@ -5,7 +5,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{
-    Retention,
+    EvictionRules,
     disk_tests::{cache, content, disk, mirrored, on_a_thread, open},
     rebuild::{rebuilds::Rebuilds, saved_uses::SavedUses, scan::scan},
     store::blob_store::BlobStore,
@@ -17,8 +17,8 @@ use crate::{
     storage::SpaceLimits,
 };
 
-fn pinning() -> Retention {
-    Retention { pinned: vec!["base/*".parse().unwrap()], lease: Duration::ZERO, ..Retention::default() }
+fn pinning() -> EvictionRules {
+    EvictionRules { pinned: vec!["base/*".parse().unwrap()], lease: Duration::ZERO, ..EvictionRules::default() }
 }
 
 /// The blob of a pinned repository.

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use crate::{
         registry::{
-            Retention,
+            EvictionRules,
             disk_tests::{disk, open},
         },
         storage::{Bound, SpaceLimits},
@@ -143,7 +143,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let limits =
             SpaceLimits { quota: Some(Bound::Bytes(64 << 20)), object: Bound::Share(100), ..SpaceLimits::default() };
-        let store = open(&dir, limits, Retention::default());
+        let store = open(&dir, limits, EvictionRules::default());
         let mut growing = GrowingReservation::default();
         growing.cover(&store, 16 << 20).await.unwrap();
         let free = disk(&store).reserve(Purpose::Mirrored, 8 << 20).unwrap();
@@ -162,7 +162,7 @@ mod tests {
     async fn a_growing_file_is_bounded_as_a_whole() {
         let dir = TempDir::new().unwrap();
         let object = Bound::Bytes(16 << 20);
-        let store = open(&dir, SpaceLimits { object, ..SpaceLimits::default() }, Retention::default());
+        let store = open(&dir, SpaceLimits { object, ..SpaceLimits::default() }, EvictionRules::default());
         let mut growing = GrowingReservation::default();
         for mib in (4..=12).step_by(4) {
             growing.cover(&store, mib << 20).await.unwrap();

@@ -117,7 +117,7 @@ mod tests {
         lanes::{Blocking, Lanes},
         metrics::Metrics,
         oci::{Digest, Domain, Repository},
-        registry::{Retention, store::blob_store::BlobStore},
+        registry::{EvictionRules, store::blob_store::BlobStore},
         storage::{SpaceLimits, Storage},
     };
 
@@ -135,7 +135,7 @@ mod tests {
         let store = BlobStore::new(
             storage,
             index,
-            Retention::default(),
+            EvictionRules::default(),
             std::time::Duration::ZERO,
             Metrics::new().unwrap().into(),
             Lanes::new().unwrap(),

@@ -186,7 +186,7 @@ impl Maintenance<'_> {
         }
         let used = store.index.blob_entry(top).map_or(0, |entry| entry.used);
         let used = used.max(store.protection.access_tracker.last(top).unwrap_or(0)).min(access_tracker::now());
-        let until = store.space.retention.leased_until(used);
+        let until = store.space.eviction_rules.leased_until(used);
         if until > access_tracker::now() {
             return EvictionState::Leased { until: Timestamp(until) };
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     lanes::Blocking,
-    registry::{Registry, retention::Lifetimes},
+    registry::{Registry, eviction_rules::Lifetimes},
     storage::Usage,
 };
 
@@ -13,7 +13,7 @@ impl Registry {
     /// minute. Blocks.
     pub fn tidy(&self, io: &Blocking) {
         self.store.space.tidy();
-        self.store.protection.tidy(self.store.space.retention.lease);
+        self.store.protection.tidy(self.store.space.eviction_rules.lease);
         self.rebuilds.saved_uses.save_if_due(&self.store.with(io));
         self.record_activity(io);
         self.usage_snapshots.tidy();
@@ -47,7 +47,7 @@ impl Registry {
     fn lifetimes(&self) -> Lifetimes {
         let upstreams = self.upstreams.all();
         let by_domain = upstreams.iter().map(|(domain, upstream)| (domain.clone(), upstream.ttl())).collect();
-        Lifetimes { by_domain, other: self.store.space.retention.ttl }
+        Lifetimes { by_domain, other: self.store.space.eviction_rules.ttl }
     }
 
     /// Opens the index and updates it from the disk: with everything after an unclean shutdown or for a new index,

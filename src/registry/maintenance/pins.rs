@@ -8,7 +8,7 @@ impl Maintenance<'_> {
     #[must_use]
     pub fn pins(&self) -> (Vec<NamePattern>, Vec<NamePattern>) {
         let mut configured = self.store.space.pins();
-        let added = configured.split_off(self.store.space.retention.pinned.len());
+        let added = configured.split_off(self.store.space.eviction_rules.pinned.len());
         (configured, added)
     }
 

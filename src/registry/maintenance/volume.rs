@@ -7,7 +7,7 @@ use crate::{
     lanes::{Blocking, Lanes},
     metrics::Metrics,
     oci::NamePattern,
-    registry::{Error, Retention, rebuild::rebuilds::Rebuilds, store::blob_store::BlobStore},
+    registry::{Error, EvictionRules, rebuild::rebuilds::Rebuilds, store::blob_store::BlobStore},
     storage::Storage,
 };
 
@@ -36,8 +36,8 @@ impl Volume {
             index.set_complete();
         }
         // No client pushes here, so there is no grace period.
-        let retention = Retention { pinned, ..Retention::default() };
-        let store = BlobStore::new(storage, index, retention, Duration::ZERO, metrics, lanes);
+        let eviction_rules = EvictionRules { pinned, ..EvictionRules::default() };
+        let store = BlobStore::new(storage, index, eviction_rules, Duration::ZERO, metrics, lanes);
         store.with(io).load_pins()?;
         Ok(Self { store, rebuilds: Rebuilds::default() })
     }

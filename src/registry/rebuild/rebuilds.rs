@@ -239,7 +239,7 @@ mod tests {
         index::Index,
         lanes::{Blocking, Lanes},
         metrics::Metrics,
-        registry::{Retention, store::blob_store::BlobStore},
+        registry::{EvictionRules, store::blob_store::BlobStore},
         storage::{SpaceLimits, Storage},
     };
 
@@ -249,7 +249,7 @@ mod tests {
         let storage = Storage::open(Blocking::in_test(), dir.path(), SpaceLimits::default()).unwrap();
         let index = Index::open(&storage.index_dir());
         let (metrics, lanes) = (Metrics::new().unwrap().into(), Lanes::new().unwrap());
-        let volume = BlobStore::new(storage, index, Retention::default(), Duration::ZERO, metrics, lanes);
+        let volume = BlobStore::new(storage, index, EvictionRules::default(), Duration::ZERO, metrics, lanes);
         let store = volume.with(Blocking::in_test());
         let rebuilds = Rebuilds::default();
         let panicking = || walk_by(&store, rebuilds.schedule.lock(), |_| panic!("on purpose"));

@@ -12,7 +12,7 @@ use crate::{
     oci::{Digest, Manifest, Repository},
     registry::{
         Error,
-        retention::Lifetimes,
+        eviction_rules::Lifetimes,
         store::{
             access_tracker, blob_store::BlockingStore, eviction_log::Evicted, gc_guard::RemovalOutcome, links,
             stored_manifests,
@@ -185,7 +185,7 @@ impl BlockingStore<'_> {
         let by_manifest = parents.iter().filter_map(|parent| Some(used(&self.index.blob_entry(parent)?, parent)));
         // A time in the future comes from another clock and counts as now.
         let last = by_manifest.fold(used(held, digest), u64::max).min(now);
-        let until = self.space.retention.leased_until(last);
+        let until = self.space.eviction_rules.leased_until(last);
         if until > now { KeepReason::Until(until) } else { KeepReason::No }
     }
 

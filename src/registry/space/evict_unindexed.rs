@@ -91,7 +91,7 @@ impl BlockingStore<'_> {
 
     fn is_leased(&self, digest: &Digest) -> Result<bool, Error> {
         let used = self.used_on_disk(digest)?.map_or(0, |(used, _)| used);
-        Ok(self.space.retention.leased_until(used) > access_tracker::now())
+        Ok(self.space.eviction_rules.leased_until(used) > access_tracker::now())
     }
 
     /// Returns the last known access or arrival of a blob in seconds since the epoch, and its allocated bytes.
@@ -116,7 +116,7 @@ impl BlockingStore<'_> {
                 continue;
             }
             let Some((used, allocated)) = self.used_on_disk(&digest)? else { continue };
-            if self.space.retention.leased_until(used) <= access_tracker::now() {
+            if self.space.eviction_rules.leased_until(used) <= access_tracker::now() {
                 oldest.insert((used, digest, allocated));
             }
             if oldest.len() > MAX_CANDIDATES {

@@ -24,7 +24,7 @@ use crate::{
     lanes::{Blocking, Lane, Lanes},
     metrics::Metrics,
     oci::{Digest, Repository},
-    registry::{Error, Retention},
+    registry::{Error, EvictionRules},
     storage::{
         self, BlobContent, Disk, Durability, DurableStore, LinkKind, NewFile, Published, Purpose, Staged, Storage,
         Stored,
@@ -97,18 +97,18 @@ impl BlobStore {
     pub(in crate::registry) fn new(
         storage: Storage,
         index: Index,
-        retention: Retention,
+        eviction_rules: EvictionRules,
         memory: Duration,
         metrics: Arc<Metrics>,
         lanes: Lanes,
     ) -> Self {
         Self(Arc::new(StoreParts {
-            volume: IndexedVolume::new(storage, index, retention.pinned.clone(), metrics),
+            volume: IndexedVolume::new(storage, index, eviction_rules.pinned.clone(), metrics),
             shared_work: SharedWork::new(&lanes),
             small_blobs: SmallBlobCache::new(SMALL_BLOBS_BYTES),
             execution: Execution::new(lanes),
             protection: Protection::new(memory),
-            space: SpaceState::new(retention),
+            space: SpaceState::new(eviction_rules),
             tag_cache: TagCache::new(),
             name_claims: NameClaims::default(),
             last_clients: LastClients::new(),

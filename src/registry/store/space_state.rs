@@ -19,7 +19,7 @@ use super::{
 use crate::{
     metrics::EvictionReason,
     oci::{Digest, NamePattern, Repository},
-    registry::{Error, Refused, Retention},
+    registry::{Error, EvictionRules, Refused},
 };
 
 /// The result of the last eviction that could not free enough.
@@ -50,7 +50,7 @@ pub(in crate::registry) type EvictionTurn = OwnedMutexGuard<Option<Shortage>>;
 /// says so in [`Uncached`].
 #[derive(Debug)]
 pub(in crate::registry) struct SpaceState {
-    pub(in crate::registry) retention: Retention,
+    pub(in crate::registry) eviction_rules: EvictionRules,
     pub(in crate::registry) partial_blobs: PartialBlobs,
     pub(in crate::registry) recent_events: RecentEvents,
     pub(in crate::registry) uncached: Uncached,
@@ -63,9 +63,9 @@ pub(in crate::registry) struct SpaceState {
 }
 
 impl SpaceState {
-    pub(super) fn new(retention: Retention) -> Self {
+    pub(super) fn new(eviction_rules: EvictionRules) -> Self {
         Self {
-            retention,
+            eviction_rules,
             partial_blobs: PartialBlobs::default(),
             recent_events: RecentEvents::default(),
             uncached: Uncached::default(),
@@ -79,12 +79,12 @@ impl SpaceState {
     /// Returns whether the content of a repository is never evicted.
     pub(in crate::registry) fn is_pinned(&self, repository: &Repository) -> bool {
         let is_added = || self.added_pins.read().iter().any(|pattern| pattern.matches_repository(repository));
-        self.retention.is_pinned(repository) || is_added()
+        self.eviction_rules.is_pinned(repository) || is_added()
     }
 
     /// Returns all pins: those of the configuration, then those of commands.
     pub(in crate::registry) fn pins(&self) -> Vec<NamePattern> {
-        self.retention.pinned.iter().chain(&*self.added_pins.read()).cloned().collect()
+        self.eviction_rules.pinned.iter().chain(&*self.added_pins.read()).cloned().collect()
     }
 
     /// Returns the pins of commands, locked while they change.

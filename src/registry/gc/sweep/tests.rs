@@ -13,7 +13,7 @@ use crate::{
     index::Index,
     lanes::{Blocking, Lane, Lanes},
     metrics::Metrics,
-    registry::{Retention, rebuild::rebuilds::Rebuilds, store::blob_store::BlobStore},
+    registry::{EvictionRules, rebuild::rebuilds::Rebuilds, store::blob_store::BlobStore},
     storage::{Purpose, RepositoryLinks, SpaceLimits, Storage},
 };
 
@@ -47,7 +47,7 @@ impl Fixture {
         let store = BlobStore::new(
             storage,
             index,
-            Retention::default(),
+            EvictionRules::default(),
             memory,
             Metrics::new().unwrap().into(),
             Lanes::new().unwrap(),

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     registry::{
-        Retention,
+        EvictionRules,
         disk_tests::{mirrored, open},
     },
     storage::SpaceLimits,
@@ -19,7 +19,7 @@ const REQUESTS: usize = 300;
 #[tokio::test]
 async fn no_lane_of_requests_waits_for_the_lock_of_a_digest() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, SpaceLimits::default(), Retention::default());
+    let store = open(&dir, SpaceLimits::default(), EvictionRules::default());
     let digest = Digest::sha256(b"busy");
     let lock = store.protection.locks.wait_for_digest(&digest).await;
     (0..REQUESTS).for_each(|_| index_link(&store, &mirrored("a"), digest));

@@ -9,7 +9,7 @@ use crate::{
     metrics::Metrics,
     oci::Digest,
     registry::{
-        Retention,
+        EvictionRules,
         store::{blob_store::BlobStore, name_claims::NameClaims},
     },
     storage::{Durability, SpaceLimits, Storage},
@@ -20,7 +20,7 @@ fn volume(dir: &TempDir) -> BlobStore {
     let index = Index::open(&storage.index_dir());
     index.set_complete();
     let metrics = Metrics::new().unwrap().into();
-    BlobStore::new(storage, index, Retention::default(), Duration::ZERO, metrics, Lanes::new().unwrap())
+    BlobStore::new(storage, index, EvictionRules::default(), Duration::ZERO, metrics, Lanes::new().unwrap())
 }
 
 fn name(name: &str) -> RepositoryName {

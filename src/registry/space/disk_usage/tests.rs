@@ -7,7 +7,7 @@ use crate::{
     index::{Amount, Arrival, BlobKind, Index, Link, Origins, Role, VerifiedStamp},
     lanes::{Blocking, Lanes},
     metrics::Metrics,
-    registry::{Retention, store::blob_store::BlobStore},
+    registry::{EvictionRules, store::blob_store::BlobStore},
     storage::{SpaceLimits, Storage},
 };
 
@@ -37,7 +37,7 @@ impl Fixture {
         let index = Index::open(&storage.index_dir());
         let metrics = Metrics::new().unwrap().into();
         let store =
-            BlobStore::new(storage, index, Retention::default(), Duration::ZERO, metrics, Lanes::new().unwrap());
+            BlobStore::new(storage, index, EvictionRules::default(), Duration::ZERO, metrics, Lanes::new().unwrap());
         store.volume.index.set_complete();
         Self { _dir: dir, store }
     }

@@ -6,7 +6,7 @@ use crate::oci::{Domain, NamePattern, Repository};
 
 /// The limits of eviction.
 #[derive(Clone, Debug, Default)]
-pub struct Retention {
+pub struct EvictionRules {
     /// Names of mirrored repositories whose content is never evicted.
     pub pinned: Vec<NamePattern>,
     /// The time after a request in which content is not evicted, since a client that got a manifest requests its blobs.
@@ -15,7 +15,7 @@ pub struct Retention {
     pub ttl: Duration,
 }
 
-impl Retention {
+impl EvictionRules {
     /// Returns whether the content of a repository is never evicted.
     pub(super) fn is_pinned(&self, repository: &Repository) -> bool {
         self.pinned.iter().any(|pattern| pattern.matches_repository(repository))
