@@ -42,7 +42,7 @@ const FOLDERS: [(&str, &[&[&str]]); 2] = [
             &["error", "last_client"],
             &["ask_error", "cache_status", "policy"],
             &["store"],
-            &["gc", "space"],
+            &["gc", "retention", "space"],
             &["usage_snapshots"],
             &["rebuild"],
             &["fill"],

@@ -76,6 +76,7 @@ mod ranges_ahead;
 mod reference;
 mod reload;
 mod restart;
+mod retention;
 mod rights;
 mod secrets;
 mod simulate;

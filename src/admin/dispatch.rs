@@ -3,8 +3,14 @@
 
 use std::{ops::ControlFlow, time::Duration};
 
-use super::{AdminRequest, AdminResponse, content};
-use crate::registry::{Collection, Error, Maintenance, Mode, VERIFY_SHARDS, Verification};
+use super::{
+    AdminRequest, AdminResponse, content,
+    retention_messages::{ExpiredTag, RetentionResult},
+};
+use crate::{
+    config::RetentionRule,
+    registry::{Collection, Error, Maintenance, Mode, RetentionEvent, VERIFY_SHARDS, Verification},
+};
 
 /// The values that requests omit.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +49,13 @@ fn execute(
             let collected = volume.collect(collection, &mut |event| send(AdminResponse::found(event, &mut done)))?;
             AdminResponse::collected(collected, dry_run)
         }
+        &AdminRequest::Retention { dry_run, grace } => {
+            let grace = grace.map_or(defaults.grace, Duration::from_millis);
+            let (rules, mut done) = (volume.retention_rules(), 0);
+            let retained = volume
+                .retain(Mode::new(dry_run), grace, &mut |event| send(retention_event(&event, rules, &mut done)))?;
+            AdminResponse::Retained(RetentionResult::new(retained, rules, dry_run))
+        }
         AdminRequest::Verify { rate } => {
             let verification = Verification { rate: rate.unwrap_or(defaults.rate), steps: 0..VERIFY_SHARDS };
             AdminResponse::verified(volume.verify(&verification, &mut |event| send(AdminResponse::checked(event)))?)
@@ -75,4 +88,18 @@ fn execute(
             Err(message) => AdminResponse::Failed { message },
         },
     })
+}
+
+/// Returns the response for an event of retention. `done` counts the repositories processed.
+fn retention_event(event: &RetentionEvent, rules: &[RetentionRule], done: &mut u64) -> AdminResponse {
+    match event {
+        RetentionEvent::Repository => {
+            *done += 1;
+            AdminResponse::Progress { done: *done, of: None, bytes: 0 }
+        }
+        RetentionEvent::Manifest(repository, digest) => {
+            AdminResponse::Manifest { repository: repository.to_string(), digest: digest.to_string() }
+        }
+        RetentionEvent::Tag(expiry) => AdminResponse::Expired(ExpiredTag::new(expiry, rules)),
+    }
 }

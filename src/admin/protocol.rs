@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     content_messages::{ContentRequest, ContentResponse},
     image_messages::{BlobSize, ExportedImage, ImageResult, ImportRequest},
+    retention_messages::{ExpiredTag, RetentionResult},
     usage_report::{self, DiskUsage, RepositoryUsage, SourceUsage, TagUsage},
 };
 use crate::{
@@ -27,6 +28,13 @@ pub enum AdminRequest {
         /// Only lists the content to remove.
         dry_run: bool,
         /// The grace period in milliseconds, at most the server's own; `None` for that one.
+        grace: Option<u64>,
+    },
+    /// Removes the pushed tags that no rule keeps.
+    Retention {
+        /// Only lists them.
+        dry_run: bool,
+        /// As for a collection.
         grace: Option<u64>,
     },
     /// Hashes all stored content.
@@ -110,6 +118,10 @@ pub enum AdminResponse {
         /// The manifest.
         digest: String,
     },
+    /// A tag was removed, or would be.
+    Expired(ExpiredTag),
+    /// The end of a run of retention.
+    Retained(RetentionResult),
     /// A blob was removed, or would be.
     Blob {
         /// The blob.
@@ -352,6 +364,7 @@ impl AdminResponse {
             Self::Verified { .. }
                 | Self::Rebuilt
                 | Self::Collected { .. }
+                | Self::Retained(_)
                 | Self::Removed { .. }
                 | Self::Counted(_)
                 | Self::Warmed { .. }

@@ -208,6 +208,27 @@ pub(super) fn perform(
     io: &Blocking,
     config: &config::StorageConfig,
     request: &AdminRequest,
+    show: impl FnMut(&AdminResponse),
+) -> Result<AdminResponse, Failure> {
+    perform_on(io, config, request, |volume| volume, show)
+}
+
+/// As [`perform`]; without a server, by the configured rules of retention.
+pub(super) fn perform_with_rules(
+    io: &Blocking,
+    config: &config::Config,
+    request: &AdminRequest,
+    show: impl FnMut(&AdminResponse),
+) -> Result<AdminResponse, Failure> {
+    let (rules, immutable) = (config.retention.value().clone(), config.immutable.value().clone());
+    perform_on(io, &config.storage, request, |volume| volume.with_retention(rules, immutable), show)
+}
+
+fn perform_on(
+    io: &Blocking,
+    config: &config::StorageConfig,
+    request: &AdminRequest,
+    prepare: impl FnOnce(Volume) -> Volume,
     mut show: impl FnMut(&AdminResponse),
 ) -> Result<AdminResponse, Failure> {
     let root = &config.rootdirectory;
@@ -219,7 +240,7 @@ pub(super) fn perform(
     }
     let last = match is_in_use(io, root.value())? {
         true => ask(io, root.value(), request, &mut show)?,
-        false => alone(io, config, request, &mut show).map_err(Failure::failed)?,
+        false => alone(io, config, request, prepare, &mut show).map_err(Failure::failed)?,
     };
     conclude(last, &mut show)
 }
@@ -262,13 +283,14 @@ fn alone(
     io: &Blocking,
     config: &config::StorageConfig,
     request: &AdminRequest,
+    prepare: impl FnOnce(Volume) -> Volume,
     show: &mut impl FnMut(&AdminResponse),
 ) -> Result<AdminResponse, Box<dyn std::error::Error>> {
     logging::start_for_command();
     let storage = Storage::open(io, config.rootdirectory.value(), volume::limits(config))?;
     let index = Index::open(&storage.index_dir());
     let pinned = config.pinned.value().clone();
-    let volume = Volume::new(io, storage, index, pinned, Metrics::new()?.into(), Lanes::new()?)?;
+    let volume = prepare(Volume::new(io, storage, index, pinned, Metrics::new()?.into(), Lanes::new()?)?);
     let defaults = Defaults { grace: Duration::ZERO, rate: u64::MAX, longest_manifest: None };
     let last = admin::dispatch(request, &volume.maintenance(io), defaults, |answer| {
         show(&answer);

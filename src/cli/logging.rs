@@ -2,8 +2,10 @@
 
 use std::io::stderr;
 
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{Layer as _, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer, filter::Targets, fmt, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
+};
 
 use crate::config::{Formatter, Level, Log};
 
@@ -23,10 +25,7 @@ pub(super) fn start(log: &Log) {
         .with_target("audit", LevelFilter::OFF)
         // actix logs every probe of a TLS client and every aborted body; this server logs those itself.
         .with_target("actix_http", LevelFilter::OFF);
-    // Audit records are always JSON and always enabled.
-    let audited = Targets::new().with_target("audit", LevelFilter::INFO);
-    let audit = fmt::layer().json().flatten_event(true).with_writer(stderr).with_filter(audited);
-    let lines = tracing_subscriber::registry().with(audit);
+    let lines = tracing_subscriber::registry().with(audit());
     match *log.formatter.value() {
         Formatter::Text => {
             let text = fmt::layer().with_ansi(is_terminal()).with_target(false).with_writer(stderr);
@@ -39,12 +38,21 @@ pub(super) fn start(log: &Log) {
     }
 }
 
-/// Logs warnings and errors to stderr, for a command without a server, which would have a log of its own.
+/// Logs warnings, errors and audit records to stderr, for a command without a server, which would have a log of its own.
 pub(super) fn start_for_command() {
     let targets = Targets::new().with_target("entrepot", LevelFilter::WARN);
     let text = fmt::layer().with_ansi(is_terminal()).with_target(false).without_time().with_writer(stderr);
     // A logger that was installed before stays.
-    let _ = tracing_subscriber::registry().with(text.with_filter(targets)).try_init();
+    let _ = tracing_subscriber::registry().with(audit()).with(text.with_filter(targets)).try_init();
+}
+
+/// Returns the layer of audit records, which are always JSON and always enabled.
+fn audit<S>() -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let audited = Targets::new().with_target("audit", LevelFilter::INFO);
+    fmt::layer().json().flatten_event(true).with_writer(stderr).with_filter(audited)
 }
 
 fn is_terminal() -> bool {

@@ -27,6 +27,7 @@ mod refresh;
 mod registry_compat;
 mod reload;
 mod report;
+mod retention;
 mod rm;
 mod scheduler;
 mod serve;
@@ -101,6 +102,9 @@ enum Command {
     /// Remove what nothing reaches, while the server runs or without one.
     #[command(after_help = gc::HELP)]
     Gc(gc::GcOptions),
+    /// Remove the pushed tags that no rule of the configuration keeps.
+    #[command(after_help = retention::HELP)]
+    Retention(retention::RetentionOptions),
     /// Remove a repository that was pushed here and free its name, or remove one of its tags.
     #[command(after_help = rm::HELP)]
     Rm(rm::RmOptions),
@@ -252,6 +256,7 @@ pub fn run(io: &Blocking, arguments: impl IntoIterator<Item = OsString>) -> Exit
         Ok(Command::Config(source)) => config::run(io, source),
         Ok(Command::Simulate(options)) => simulate::run(io, &options),
         Ok(Command::Gc(options)) => gc::run(io, options),
+        Ok(Command::Retention(options)) => retention::run(io, options),
         Ok(Command::Rm(options)) => rm::run(io, options),
         Ok(Command::Warm(options)) => warm::run(io, options),
         Ok(Command::Export(options)) => export::run(io, options),

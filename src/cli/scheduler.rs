@@ -16,7 +16,7 @@ use crate::{
     lanes::Blocking,
     metrics::MaintenanceJob,
     oci::{ImageName, PlatformSelection},
-    registry::{Collection, ImageError, Mode, Registry, VERIFY_SHARDS, Verification, WarmImage},
+    registry::{Collection, ImageError, Mode, Registry, Retained, VERIFY_SHARDS, Verification, WarmImage},
 };
 
 /// The interval of removing expired cache entries.
@@ -177,7 +177,7 @@ fn purge_uploads(registry: &Arc<Registry>, config: &Config, supervisor: &Supervi
     repeat(supervisor, MaintenanceJob::Purge, registry, interval.max(MIN_INTERVAL), purge);
 }
 
-/// `gc.interval`: collects garbage, first after the grace period, before which nothing would be removed.
+/// `gc.interval`: applies retention and collects garbage, first after the grace period, before which nothing would be removed.
 fn collections(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
     let interval = *config.gc.interval;
     if interval.is_zero() {
@@ -186,8 +186,23 @@ fn collections(registry: &Arc<Registry>, config: &Config, supervisor: &Superviso
     let collection = Collection { untagged: *config.gc.untagged, mode: Mode::Remove, grace: *config.gc.grace };
     let registry = Arc::clone(registry);
     supervisor.repeat(MaintenanceJob::Collect, collection.grace.min(interval), interval, move |io| {
+        retain(io, &registry, collection.grace);
         collect(io, &registry, collection);
     });
+}
+
+/// `retention`: removes tags, so that the collection that follows removes what only they needed.
+fn retain(io: &Blocking, registry: &Registry, grace: Duration) {
+    let maintenance = registry.maintenance(io);
+    if maintenance.retention_rules().is_empty() {
+        return;
+    }
+    match maintenance.retain(Mode::Remove, grace, &mut |_| ControlFlow::Continue(())) {
+        Ok(Retained { tags, manifests, kept, in_use, .. }) => {
+            tracing::info!(tags, manifests, kept, in_use, "retention removed tags that no rule keeps");
+        }
+        Err(error) => tracing::warn!(%error, "retention failed; the next interval repeats it"),
+    }
 }
 
 fn collect(io: &Blocking, registry: &Registry, collection: Collection) {

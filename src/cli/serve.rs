@@ -242,6 +242,7 @@ fn rules(config: &Config) -> RegistryPolicy {
         delete: *config.storage.delete_enabled,
         readonly: *config.storage.readonly,
         immutable: config.immutable.value().clone(),
+        retention: config.retention.value().clone(),
         validation: config.validation.clone(),
     }
 }

@@ -17,6 +17,7 @@ fn file(command: Command) -> Option<PathBuf> {
         Command::Access(super::access::AccessCommand::Check(options)) => options.source.file,
         Command::Htpasswd(_) => None,
         Command::Gc(_)
+        | Command::Retention(_)
         | Command::Rm(_)
         | Command::Verify(_)
         | Command::Du(_)

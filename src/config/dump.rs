@@ -99,6 +99,7 @@ impl Config {
         lines.extend(self.tags.lines());
         lines.extend(self.validation.lines());
         lines.push(self.immutable.line());
+        lines.push(self.retention.line());
         lines.extend(self.gc.lines());
         lines.extend(self.verify.lines());
         lines

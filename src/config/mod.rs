@@ -29,6 +29,7 @@ mod origin;
 mod owner;
 mod pagination;
 mod proxy;
+mod retention;
 mod secret;
 mod setting;
 mod size;
@@ -67,6 +68,7 @@ pub use origin::Origin;
 pub use owner::{chown_all, explain};
 pub use pagination::{Catalog, TagsConfig};
 pub use proxy::{Adopt, ProxyConfig, Unproven};
+pub use retention::RetentionRule;
 pub use secret::Secret;
 pub use setting::Setting;
 pub use size::{SizeBound, bytes};
@@ -101,6 +103,8 @@ pub struct Config {
     pub validation: Validation,
     /// `immutable`: the tags that never name another manifest.
     pub immutable: Setting<ImagePatterns>,
+    /// The rules by which pushed tags are removed.
+    pub retention: Setting<Vec<RetentionRule>>,
     /// Garbage collection.
     pub gc: Gc,
     /// Verification of stored blobs.
@@ -165,6 +169,7 @@ impl Config {
             tags: TagsConfig::read(&root)?,
             validation: Validation::read(&root)?,
             immutable: immutable::read(&root)?,
+            retention: retention::read(&root)?,
             gc: Gc::read(&root)?,
             verify: Verify::read(&root)?,
         };

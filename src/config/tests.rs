@@ -299,6 +299,7 @@ validation:
       platforms: all
       platformlist: []
 immutable: []
+retention: []
 gc:
   interval: 24h
   grace: 1h

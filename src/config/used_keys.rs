@@ -299,6 +299,15 @@ pub(super) const IMMUTABLE: Key = used(
      clients; one after ! excepts what it matches. Extension.",
 );
 
+// retention
+pub(super) const RETENTION: Key = used(
+    "retention",
+    List,
+    "",
+    "Rules by which pushed tags are removed: docs/retention.md. A tag goes if some rule matches it and none of those \
+     keeps it. Extension.",
+);
+
 // gc
 pub(super) const GC_INTERVAL: Key =
     used("gc.interval", Duration, "24h", "The interval of garbage collection; 0: never. Extension.");

@@ -163,6 +163,15 @@ group! { CARE, "Verification and garbage collection",
         "The time at which the last garbage collection in this process ended; 0 before that.");
 }
 
+group! { RETENTION, "Retention",
+    EXPIRED = counter("entrepot_retention_removed_total", &["kind"],
+        "Tags that retention removed, since no rule kept them, and manifests that went with them.");
+    RETAINED = gauge("entrepot_retention_kept_tags", &[],
+        "Tags that a rule of retention matches and that stayed at the last run in this process; 0 before that.");
+    RETENTION_ENDED = gauge("entrepot_retention_ended_timestamp_seconds", &[],
+        "The time at which the last run of retention in this process ended; 0 before that.");
+}
+
 group! { NAMES, "Hosted names",
     HOSTED_NAMES = gauge("entrepot_hosted_names", &["claim"],
         "Names that were pushed to while docker.io could not be asked whether it has such repositories: unproven \
@@ -185,4 +194,5 @@ group! { PROCESS, "The process",
 }
 
 /// All metrics.
-pub static METRICS: &[&MetricGroup] = &[&STORAGE, &EVICTION, &CACHE, &UPSTREAM, &FILLS, &HTTP, &CARE, &NAMES, &PROCESS];
+pub static METRICS: &[&MetricGroup] =
+    &[&STORAGE, &EVICTION, &CACHE, &UPSTREAM, &FILLS, &HTTP, &CARE, &RETENTION, &NAMES, &PROCESS];

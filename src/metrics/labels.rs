@@ -123,6 +123,16 @@ words! {
 }
 
 words! {
+    /// The kinds of content that retention removes.
+    RetentionKind {
+        /// A tag.
+        Tag = "tag",
+        /// A manifest that went with a tag.
+        Manifest = "manifest",
+    }
+}
+
+words! {
     /// A background job.
     MaintenanceJob {
         /// Rebuilds the index from the disk.

@@ -22,7 +22,8 @@ use expose::Maker;
 pub use expose::TEXT;
 pub use gauges::{DiskGauges, GaugeValues, PullRateLimit, Upstream};
 pub use labels::{
-    CacheResult, Class, CollectedKind, Content, EvictionReason, FillResult, MaintenanceJob, Route, UpstreamResult,
+    CacheResult, Class, CollectedKind, Content, EvictionReason, FillResult, MaintenanceJob, RetentionKind, Route,
+    UpstreamResult,
 };
 
 /// A metric could not be created or written: a bug in the definitions.
@@ -30,7 +31,7 @@ pub use labels::{
 #[error("metrics: {0}")]
 pub struct Error(#[from] prometheus::Error);
 
-/// An event of verification or garbage collection.
+/// An event of verification, retention or garbage collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaintenanceEvent {
     /// A blob of this many bytes was hashed, with any result.
@@ -45,6 +46,13 @@ pub enum MaintenanceEvent {
     Collected(CollectedKind, u64),
     /// A garbage collection is complete.
     CollectEnded,
+    /// Retention removed something.
+    Expired(RetentionKind),
+    /// A run of retention is complete.
+    RetentionEnded {
+        /// The tags that some rule matches and that stayed.
+        kept: u64,
+    },
 }
 
 /// All metrics of a process.
@@ -73,6 +81,9 @@ pub struct Metrics {
     collected_objects: IntCounterVec,
     collected_bytes: IntCounter,
     collect_ended: IntGauge,
+    expired: IntCounterVec,
+    retained: IntGauge,
+    retention_ended: IntGauge,
     job_panics: IntCounterVec,
     certificate: Mutex<Option<SystemTime>>,
 }
@@ -132,6 +143,9 @@ impl Metrics {
             collected_objects: new.counters(&definitions::COLLECTED_OBJECTS)?,
             collected_bytes: new.counter(&definitions::COLLECTED_BYTES)?,
             collect_ended: new.gauge(&definitions::COLLECT_ENDED)?,
+            expired: new.counters(&definitions::EXPIRED)?,
+            retained: new.gauge(&definitions::RETAINED)?,
+            retention_ended: new.gauge(&definitions::RETENTION_ENDED)?,
             job_panics: new.counters(&definitions::JOB_PANICS)?,
             certificate: Mutex::default(),
             registry: registry.clone(),

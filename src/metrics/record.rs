@@ -6,7 +6,7 @@ use prometheus::{IntCounterVec, IntGauge};
 
 use super::{
     CacheResult, Class, CollectedKind, Content, EvictionReason, FillResult, LabelledCounter, MaintenanceEvent,
-    MaintenanceJob, Metrics, Route, UpstreamResult,
+    MaintenanceJob, Metrics, RetentionKind, Route, UpstreamResult,
 };
 use crate::oci::Domain;
 
@@ -23,6 +23,7 @@ impl Metrics {
         }
         Class::ALL.iter().for_each(|class| drop(at(&self.damaged, &[class.as_str()])));
         CollectedKind::ALL.iter().for_each(|kind| drop(at(&self.collected_objects, &[kind.as_str()])));
+        RetentionKind::ALL.iter().for_each(|kind| drop(at(&self.expired, &[kind.as_str()])));
         MaintenanceJob::ALL.iter().for_each(|job| drop(at(&self.job_panics, &[job.as_str()])));
         for route in Route::ALL {
             at(&self.http_received, &[route.as_str()]);
@@ -118,7 +119,7 @@ impl Metrics {
         self.evicted_age.with_label_values(&[reason.as_str()]).observe(idle.as_secs_f64());
     }
 
-    /// Counts an event of verification or garbage collection.
+    /// Counts an event of verification, retention or garbage collection.
     pub fn found(&self, found: MaintenanceEvent) {
         match found {
             MaintenanceEvent::Verified(bytes) => {
@@ -133,6 +134,11 @@ impl Metrics {
                 self.collected_bytes.inc_by(bytes);
             }
             MaintenanceEvent::CollectEnded => stamp(&self.collect_ended),
+            MaintenanceEvent::Expired(kind) => at(&self.expired, &[kind.as_str()]).add(1),
+            MaintenanceEvent::RetentionEnded { kept } => {
+                self.retained.set(i64::try_from(kept).unwrap_or(i64::MAX));
+                stamp(&self.retention_ended);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //! stores it.
 //!
 //! `store` has the stored content, `space` manages the disk space, `rebuild` makes the index anew, `fill` fetches from
-//! upstreams. Built on them, `pull` reads, `push` writes, `gc` collects garbage, and `maintenance` works on a whole
+//! upstreams. Built on them, `pull` reads, `push` writes, `retention` removes old tags, `gc` collects garbage, and `maintenance` works on a whole
 //! volume. `state` has the state they share.
 
 mod activity_recorder;
@@ -20,6 +20,7 @@ mod progress_callback;
 mod pull;
 mod push;
 mod rebuild;
+mod retention;
 mod space;
 mod state;
 mod store;
@@ -27,7 +28,10 @@ mod timestamp;
 mod unusable_answer;
 mod usage_snapshots;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use activity_recorder::ActivityRecorder;
 pub use cache_status::{CacheStatus, Pulled, Refused, StoreResult};
@@ -73,6 +77,7 @@ pub use push::import::{ImportWriter, ManifestImport};
 pub use push::push_manifest::{ManifestPush, PushResult};
 pub use push::upload_writer::UploadWriter;
 use rebuild::rebuilds::Rebuilds;
+pub use retention::run::{Expiry, Retained, RetentionEvent, RetentionRun};
 pub use space::blob_usage::BlobUsage;
 pub use space::disk_usage::{Counted, UsageCount, UsageEvent};
 pub use space::reach::Completeness;
@@ -212,6 +217,7 @@ impl Registry {
         let quiet = self.store.execution.close();
         self.record_activity(io);
         self.rebuilds.saved_uses.save(&self.store.with(io));
+        self.store.with(io).save_pull_record(SystemTime::now());
         let closing = if quiet { Closing::Quiet(self.store.volume.ledger_totals()) } else { Closing::Busy };
         self.store.volume.index.close(closing);
     }

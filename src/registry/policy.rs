@@ -2,7 +2,7 @@
 
 use super::Error;
 use crate::{
-    config::{Unproven, Validation},
+    config::{RetentionRule, Unproven, Validation},
     oci::{Domain, ImagePatterns, NamePattern, RepositoryName},
 };
 /// The permissions set by the operator.
@@ -24,6 +24,8 @@ pub struct RegistryPolicy {
     pub readonly: bool,
     /// The hosted tags that never name another manifest.
     pub immutable: ImagePatterns,
+    /// The rules by which tags that were pushed are removed; what none of them matches stays.
+    pub retention: Vec<RetentionRule>,
     /// The checks of pushed manifests.
     pub validation: Validation,
 }

@@ -5,13 +5,14 @@
 #![expect(clippy::disallowed_methods, reason = "this is the helper the ban points to")]
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::SystemTime,
 };
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -105,6 +106,22 @@ impl Directory {
             let _ = fs::remove_file(&temporary);
         }
         put
+    }
+
+    /// Sets the time of a file that is empty, durably, and makes it if it is missing. Makes no folder.
+    pub(super) fn touch(&self, path: &Path, time: SystemTime) -> Result<(), Error> {
+        let region = self.regions.of(path);
+        let file = {
+            let _lock = self.regions.lock(region);
+            let before = allocated(path);
+            let file =
+                OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(Error::at(path))?;
+            self.charge(region, before, allocated(path));
+            file
+        };
+        file.set_modified(time).map_err(Error::at(path))?;
+        sync(&file, path)?;
+        sync_parent(path)
     }
 
     /// Moves a damaged data file to `to`, replacing an older one.

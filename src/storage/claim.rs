@@ -119,6 +119,7 @@ impl RepositoryLinks<'_> {
     /// Any variant of [`Error`] if the folder cannot be moved.
     pub fn turn_into_claim(&self, digest: &Digest) -> Result<(), Error> {
         let link = layout::link(&layout::revisions(&self.dir), digest);
+        self.remove_pull_note(&link)?;
         if let Some(folder) = link.parent()
             && let Renamed::Done(()) = self.names.move_folder(folder, &self.claim_folder())?
         {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     lanes::Blocking,
-    oci::{Digest, Domain, Repository, Tag, UploadId},
+    oci::{Digest, Domain, Reference, Repository, Tag, UploadId},
 };
 
 const BOTH: [Durability; 2] = [Durability::Synced, Durability::Unsynced];
@@ -29,7 +29,7 @@ const MANY: u32 = 1100;
 /// A promise, and the check that a store keeps it.
 type Check<B> = (&'static str, fn(B));
 
-fn checks<B: DurableStore>() -> [Check<B>; 16] {
+fn checks<B: DurableStore>() -> [Check<B>; 17] {
     [
         ("a blob is absent until its upload is committed", a_blob_is_absent_until_committed),
         ("a range is read as far as the blob reaches", a_range_is_read),
@@ -44,6 +44,7 @@ fn checks<B: DurableStore>() -> [Check<B>; 16] {
         ("lists are complete", lists_are_complete),
         ("a tag has one value, and a history", a_tag_has_one_value),
         ("a removed tag is gone, its neighbours are not", a_removed_tag_is_gone),
+        ("a note of a pull goes with what was pulled", a_pull_is_noted),
         ("a claim is replaced and removed alone", a_claim_stands_alone),
         ("every repository is listed once", repositories_are_listed),
         ("removing twice is no error", removing_twice_is_no_error),
@@ -289,6 +290,33 @@ fn a_tag_has_one_value<B: DurableStore>(store: B) {
     assert_eq!(listed(store.linked(&repository, LinkKind::History(&latest))), named);
     store.remove_link(&repository, LinkKind::History(&latest), &digest(1), Durability::Unsynced).unwrap();
     assert_eq!(store.tag(&repository, &latest).unwrap(), Some(digest(3)), "the history is not the value");
+}
+
+fn a_pull_is_noted<B: DurableStore>(store: B) {
+    let (repository, other, latest) = (hosted("a/b"), hosted("a"), tag("latest"));
+    let pulled = [Reference::Tag(latest.clone()), Reference::Digest(digest(1))];
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let noted = |reference: &Reference| store.noted_pull(&repository, reference).unwrap();
+    for reference in &pulled {
+        store.note_pull(&repository, reference, at(1)).unwrap();
+        assert_eq!(noted(reference), None, "there is nothing to pull");
+    }
+    assert!(listed(store.tags(&repository)).is_empty() && listed(store.repositories()).is_empty());
+    for place in [&repository, &other] {
+        store.add_link(place, LinkKind::Revision, &digest(1), Durability::Unsynced).unwrap();
+        store.set_tag(place, &latest, &digest(1), Durability::Unsynced).unwrap();
+    }
+    for (reference, seconds) in pulled.iter().flat_map(|reference| [(reference, 5), (reference, 9)]) {
+        store.note_pull(&repository, reference, at(seconds)).unwrap();
+        assert_eq!(noted(reference), Some(at(seconds)));
+        assert_eq!(store.noted_pull(&other, reference).unwrap(), None);
+    }
+    store.set_tag(&repository, &latest, &digest(2), Durability::Unsynced).unwrap();
+    assert_eq!(noted(&pulled[0]), Some(at(9)), "the tag was pulled before it was set anew");
+    assert_eq!(listed(store.linked(&repository, LinkKind::Revision)), [digest(1)]);
+    store.remove_tag(&repository, &latest).unwrap();
+    store.remove_link(&repository, LinkKind::Revision, &digest(1), Durability::Unsynced).unwrap();
+    assert!(pulled.iter().all(|reference| noted(reference).is_none()));
 }
 
 fn a_removed_tag_is_gone<B: DurableStore>(store: B) {

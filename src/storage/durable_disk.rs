@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     lanes::Blocking,
-    oci::{Digest, Repository, Tag, UploadId},
+    oci::{Digest, Reference, Repository, Tag, UploadId},
 };
 
 impl AppendBytes for UploadFile {
@@ -121,6 +121,14 @@ impl DurableStore for Disk<'_> {
 
     fn tag_time(&self, repository: &Repository, tag: &Tag) -> Result<Option<SystemTime>, Error> {
         self.links(repository).tag_time(tag)
+    }
+
+    fn note_pull(&self, repository: &Repository, pulled: &Reference, at: SystemTime) -> Result<(), Error> {
+        self.links(repository).note_pull(pulled, at)
+    }
+
+    fn noted_pull(&self, repository: &Repository, pulled: &Reference) -> Result<Option<SystemTime>, Error> {
+        self.links(repository).noted_pull(pulled)
     }
 
     fn set_tag(

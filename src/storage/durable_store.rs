@@ -13,7 +13,7 @@ use std::{ops::Range, time::SystemTime};
 use super::{Claim, Durability, Error, LinkKind, Opened, Published, Stored};
 use crate::{
     lanes::Blocking,
-    oci::{Digest, Repository, Tag, UploadId},
+    oci::{Digest, Reference, Repository, Tag, UploadId},
 };
 
 /// The bytes of a blob that is stored.
@@ -173,6 +173,19 @@ pub trait DurableStore: Copy {
     /// # Errors
     /// Any variant of [`Error`] if that cannot be determined.
     fn tag_time(&self, repository: &Repository, tag: &Tag) -> Result<Option<SystemTime>, Error>;
+
+    /// Notes durably that a tag or a manifest of a repository was pulled at a time. Does nothing if it is not there. The
+    /// note goes with it.
+    ///
+    /// # Errors
+    /// Any variant of [`Error`] if the note cannot be written.
+    fn note_pull(&self, repository: &Repository, pulled: &Reference, at: SystemTime) -> Result<(), Error>;
+
+    /// Returns the last pull that was noted for a tag or a manifest; `None` if there is no note.
+    ///
+    /// # Errors
+    /// Any variant of [`Error`] if that cannot be determined.
+    fn noted_pull(&self, repository: &Repository, pulled: &Reference) -> Result<Option<SystemTime>, Error>;
 
     /// Points a tag at a manifest that is linked already, and adds the manifest to the tag's history.
     ///

@@ -6,6 +6,7 @@
 //!   blobs/<algorithm>/<first two hex>/<hex>/data                 shared by everything, content-addressed
 //!   repositories/<name>/_manifests/revisions/<algorithm>/<hex>/link
 //!   repositories/<name>/_manifests/tags/<tag>/current/link       and tags/<tag>/index/<algorithm>/<hex>/link
+//!     in the folder of a revision's link, and in that of a tag   pulled: its last pull, as noted (`pull_notes.rs`)
 //!   repositories/<name>/_layers/<algorithm>/<hex>/link
 //!   repositories/<name>/_hosted/claim                            the name is this registry's own, and why
 //!   repositories/<name>/_uploads/<uuid>/data, startedat          upload sessions: survive a restart
@@ -16,6 +17,7 @@
 //! <root>/index/v1/                                                sled, disposable
 //! <root>/uses                                                     last uses of mirrored blobs (`last_uses.rs`)
 //! <root>/pins                                                     pins that commands made (`pins.rs`)
+//! <root>/pulls                                                    the time in which every pull was noted (`pull_record.rs`)
 //! <root>/entrepot.lock                                            held while a process uses the volume
 //! <root>/entrepot.sock                                            the admin socket
 //! ```
@@ -35,6 +37,9 @@ pub(super) const LAST_USES: &str = "uses";
 
 /// The file of pins.
 pub(super) const PINS: &str = "pins";
+
+/// The file of the time in which pulls were noted.
+pub(super) const PULL_RECORD: &str = "pulls";
 
 /// The lock file, by which a volume is recognised.
 pub(super) const LOCK: &str = "entrepot.lock";
@@ -107,6 +112,10 @@ impl Layout {
 
     pub(super) fn pins(&self) -> PathBuf {
         self.root.join(PINS)
+    }
+
+    pub(super) fn pull_record(&self) -> PathBuf {
+        self.root.join(PULL_RECORD)
     }
 
     pub(super) fn lock(&self) -> PathBuf {

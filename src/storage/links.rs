@@ -171,10 +171,13 @@ impl<'a> RepositoryLinks<'a> {
         }
     }
 
-    /// Removes a link with the folder that it lies in.
+    /// Removes a link with the folder that it lies in, and the note of its last pull.
     pub(super) fn remove_link(&self, home: &Path, digest: &Digest, durability: Durability) -> Result<(), Error> {
         let link = layout::link(home, digest);
         self.names.remove(&link, durability)?;
+        if *home == layout::revisions(&self.dir) {
+            self.remove_pull_note(&link)?;
+        }
         self.names.remove_emptied(&link);
         Ok(())
     }
@@ -198,7 +201,7 @@ impl<'a> RepositoryLinks<'a> {
         }
     }
 
-    fn current(&self, tag: &Tag) -> PathBuf {
+    pub(super) fn current(&self, tag: &Tag) -> PathBuf {
         layout::tag(&self.dir, tag).join("current/link")
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Error,
-    layout::{LAST_USES, PINS},
+    layout::{LAST_USES, PINS, PULL_RECORD},
     look,
 };
 use crate::lanes::Blocking;
@@ -141,7 +141,7 @@ impl Sampled {
 }
 
 /// The folders and files at a mount root that are measured; everything else is charged.
-pub(super) const SAMPLED: [&str; 5] = ["index", "quarantine", "staging", LAST_USES, PINS];
+pub(super) const SAMPLED: [&str; 6] = ["index", "quarantine", "staging", LAST_USES, PINS, PULL_RECORD];
 
 pub(super) fn sample(root: &Path, mount_roots: &[PathBuf]) -> Result<Sampled, Error> {
     let (mut quarantined, mut other) = (Sum::default(), 0);
@@ -154,11 +154,8 @@ pub(super) fn sample(root: &Path, mount_roots: &[PathBuf]) -> Result<Sampled, Er
         // Staged files are charged as they grow.
         other += allocated(&mount_root.join("staging")) + allocated(&folder);
     }
-    Ok(Sampled {
-        index: tree(&root.join("index"))? + allocated(&root.join(LAST_USES)) + allocated(&root.join(PINS)),
-        quarantined,
-        other,
-    })
+    let records: u64 = [LAST_USES, PINS, PULL_RECORD].iter().map(|name| allocated(&root.join(name))).sum();
+    Ok(Sampled { index: tree(&root.join("index"))? + records, quarantined, other })
 }
 
 /// Returns the bytes that a file or a folder itself occupies; 0 if that cannot be determined: a scan corrects it.

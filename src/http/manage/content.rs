@@ -127,7 +127,7 @@ pub(super) async fn refresh(registry: State, request: &HttpRequest, body: &[u8])
 /// `GET /pins`
 pub(super) async fn pins(registry: &State, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
     guard::manages_everything(request)?;
-    let (configured, added) = run(registry, |maintenance| maintenance.pins()).await?;
+    let (configured, added) = run(registry, |volume: &Maintenance<'_>| volume.pins()).await?;
     let written = |pins: Vec<NamePattern>| pins.iter().map(ToString::to_string).collect::<Vec<_>>();
     Ok(HttpResponse::Ok().json(json!({ "configured": written(configured), "added": written(added) })))
 }

@@ -1,19 +1,23 @@
 //! The operations on a whole volume that commands and the scheduler ask for. They run beside all other work of a
 //! server, or on a volume that this process has alone.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::{
+    ops::ControlFlow,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     remove::{self, Removed},
     verify::RepairHooks,
 };
 use crate::{
+    config::RetentionRule,
     lanes::Blocking,
-    oci::RepositoryName,
+    oci::{ImagePatterns, RepositoryName},
     registry::{
-        Checked, Collected, Collection, Counted, Error, GcEvent, Mode, ProgressCallback, Registry, UsageCount,
-        UsageEvent, Verification, Verified, Volume, rebuild::rebuilds::Rebuilds, space::index_wait::wait_for_index,
-        store::blob_store::BlockingStore,
+        Checked, Collected, Collection, Counted, Error, GcEvent, Mode, ProgressCallback, Registry, Retained,
+        RetentionEvent, RetentionRun, UsageCount, UsageEvent, Verification, Verified, Volume,
+        rebuild::rebuilds::Rebuilds, space::index_wait::wait_for_index, store::blob_store::BlockingStore,
     },
 };
 
@@ -22,6 +26,8 @@ use crate::{
 pub struct Maintenance<'a> {
     pub(super) store: BlockingStore<'a>,
     rebuilds: &'a Rebuilds,
+    rules: &'a [RetentionRule],
+    immutable: &'a ImagePatterns,
     /// The registry of the running server; `None` if this process has the volume alone.
     pub(super) server: Option<&'a Registry>,
 }
@@ -30,7 +36,13 @@ impl Registry {
     /// Returns the operations on this registry's volume.
     #[must_use]
     pub fn maintenance<'a>(&'a self, io: &'a Blocking) -> Maintenance<'a> {
-        Maintenance { store: self.store.with(io), rebuilds: &self.rebuilds, server: Some(self) }
+        Maintenance {
+            store: self.store.with(io),
+            rebuilds: &self.rebuilds,
+            rules: &self.rules.retention,
+            immutable: &self.rules.immutable,
+            server: Some(self),
+        }
     }
 }
 
@@ -38,7 +50,13 @@ impl Volume {
     /// Returns the operations on this volume.
     #[must_use]
     pub fn maintenance<'a>(&'a self, io: &'a Blocking) -> Maintenance<'a> {
-        Maintenance { store: self.store.with(io), rebuilds: &self.rebuilds, server: None }
+        Maintenance {
+            store: self.store.with(io),
+            rebuilds: &self.rebuilds,
+            rules: &self.rules,
+            immutable: &self.immutable,
+            server: None,
+        }
     }
 }
 
@@ -51,6 +69,28 @@ impl Maintenance<'_> {
     pub fn collect(&self, collection: Collection, on_event: ProgressCallback<'_, GcEvent>) -> Result<Collected, Error> {
         let grace = self.server.map_or(Duration::ZERO, |_| collection.grace);
         Collection { grace, ..collection }.run(&self.store, on_event)
+    }
+
+    /// Returns the rules of retention.
+    #[must_use]
+    pub fn retention_rules(&self) -> &[RetentionRule] {
+        self.rules
+    }
+
+    /// Removes the tags that no rule of retention keeps, with what goes with them. `grace` is as for garbage collection.
+    ///
+    /// # Errors
+    /// [`Error::UnderWay`] while garbage is collected or another run is under way, [`Error::Cancelled`] if `on_event`
+    /// cancels this one, [`Error::Storage`] if the disk fails.
+    pub fn retain(
+        &self,
+        mode: Mode,
+        grace: Duration,
+        on_event: ProgressCallback<'_, RetentionEvent>,
+    ) -> Result<Retained, Error> {
+        let grace = self.server.map_or(Duration::ZERO, |_| grace);
+        let (rules, immutable) = (self.rules, self.immutable);
+        RetentionRun { rules, immutable, mode, grace, now: SystemTime::now() }.run(&self.store, on_event)
     }
 
     /// Hashes the stored blobs. Not to be called on an async thread. Only a server has upstreams to restore from.

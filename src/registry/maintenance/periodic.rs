@@ -1,6 +1,6 @@
 //! The periodic work of a registry. `cli` schedules it and chooses the threads.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::{
     lanes::Blocking,
@@ -9,12 +9,13 @@ use crate::{
 };
 
 impl Registry {
-    /// Drops expired state in memory, saves last uses when that is due, and records activity; to be called about every
-    /// minute. Blocks.
+    /// Drops expired state in memory, saves what is kept of uses and pulls when that is due, and records activity; to be
+    /// called about every minute. Blocks.
     pub fn tidy(&self, io: &Blocking) {
         self.store.space.tidy();
         self.store.protection.tidy(self.store.space.eviction_rules.lease);
         self.rebuilds.saved_uses.save_if_due(&self.store.with(io));
+        self.store.with(io).save_pull_record_if_due(SystemTime::now());
         self.record_activity(io);
         self.usage_snapshots.tidy();
     }

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    config::RetentionRule,
     index::{Closing, Index},
     lanes::{Blocking, Lanes},
     metrics::Metrics,
-    oci::NamePattern,
+    oci::{ImagePatterns, NamePattern},
     registry::{Error, EvictionRules, rebuild::rebuilds::Rebuilds, store::blob_store::BlobStore},
     storage::Storage,
 };
@@ -16,6 +17,8 @@ use crate::{
 pub struct Volume {
     pub(in crate::registry) store: BlobStore,
     pub(in crate::registry) rebuilds: Rebuilds,
+    pub(in crate::registry) rules: Vec<RetentionRule>,
+    pub(in crate::registry) immutable: ImagePatterns,
 }
 
 impl Volume {
@@ -39,7 +42,14 @@ impl Volume {
         let eviction_rules = EvictionRules { pinned, ..EvictionRules::default() };
         let store = BlobStore::new(storage, index, eviction_rules, Duration::ZERO, metrics, lanes);
         store.with(io).load_pins()?;
-        Ok(Self { store, rebuilds: Rebuilds::default() })
+        let (rules, immutable) = (Vec::new(), ImagePatterns::default());
+        Ok(Self { store, rebuilds: Rebuilds::default(), rules, immutable })
+    }
+
+    /// Sets the rules of retention, and the tags that never go.
+    #[must_use]
+    pub fn with_retention(self, rules: Vec<RetentionRule>, immutable: ImagePatterns) -> Self {
+        Self { rules, immutable, ..self }
     }
 
     /// Flushes the index to the disk; to be called last.

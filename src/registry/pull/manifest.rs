@@ -32,7 +32,9 @@ impl Registry {
         reference: &Reference,
     ) -> Result<Pulled<Arc<StoredManifest>>, Error> {
         if repository.domain.is_none() {
-            return self.hosted_manifest(repository, reference).await;
+            let pulled = self.hosted_manifest(repository, reference).await?;
+            self.store.note_pull(repository, reference);
+            return Ok(pulled);
         }
         let pulled = match reference {
             Reference::Tag(tag) => self.by_tag(repository, tag).await?,
@@ -60,7 +62,9 @@ impl Registry {
         names_registry: bool,
     ) -> Result<Pulled<Head>, Error> {
         if repository.domain.is_none() {
-            return self.hosted_head(repository, reference).await;
+            let head = self.hosted_head(repository, reference).await?;
+            self.store.note_pull(repository, reference);
+            return Ok(head);
         }
         match self.mirrored_head(repository, reference).await {
             Err(error) if !names_registry && error.is_upstream() && self.is_free(repository).await => {

@@ -30,10 +30,7 @@ impl Registry {
         let lock = self.store.protection.locks.wait_for_repository(repository).await;
         let delete = move |store: &BlockingStore<'_>| {
             let _lock = lock;
-            let removed = store.disk.remove_tag(&place, &tag);
-            removed.inspect_err(|_| store.reread_tag(&place, &tag))?;
-            store.index.remove_tag(&place, &tag);
-            Ok(())
+            store.delete_tag(&place, &tag)
         };
         self.store.blocking(Lane::Sync, delete).await?
     }
@@ -52,25 +49,9 @@ impl Registry {
         let lock = self.store.protection.locks.wait_for_repository(repository).await;
         let delete = move |store: &BlockingStore<'_>| {
             let _lock = lock;
-            let disk = store.disk;
-            let tags = links::tags_of(disk, &place, &digest)?;
+            let tags = links::tags_of(store.disk, &place, &digest)?;
             immutable_tags::check_delete(&immutable, &place, &tags)?;
-            let claimed = store.keep_claim(&place)?;
-            for tag in tags {
-                disk.remove_tag(&place, &tag).inspect_err(|_| store.reread_tag(&place, &tag))?;
-                store.index.remove_tag(&place, &tag);
-            }
-            let removed = match claimed {
-                true => disk.remove_link(&place, LinkKind::Revision, &digest, Durability::Synced),
-                // There is no space for the claim on a full disk, but a delete must succeed there.
-                false => disk.links(&place).turn_into_claim(&digest),
-            };
-            removed.inspect_err(|_| store.reread_link(&place, &digest))?;
-            store.index.remove_link(&place, &digest, Link { revision: true, ..Link::default() });
-            if let Some(subject) = subject {
-                store.index.remove_referrer(&place, &subject, &digest);
-            }
-            store.delist_if_empty(&place)
+            store.delete_manifest(&place, &tags, &digest, subject.as_ref())
         };
         self.store.blocking(Lane::Sync, delete).await?
     }

@@ -14,20 +14,20 @@ use super::{
     last_clients::LastClients,
     name_claims::NameClaims,
     protection::Protection,
+    pull_notes::PullNotes,
     shared_work::SharedWork,
     small_blob_cache::SmallBlobCache,
     space_state::SpaceState,
     tag_cache::TagCache,
 };
 use crate::{
-    index::{BlobKind, Index, Link, Origins},
+    index::{BlobKind, Index, Origins},
     lanes::{Blocking, Lane, Lanes},
     metrics::Metrics,
-    oci::{Digest, Repository},
+    oci::Digest,
     registry::{Error, EvictionRules},
     storage::{
-        self, BlobContent, Disk, Durability, DurableStore, LinkKind, NewFile, Published, Purpose, Staged, Storage,
-        Stored,
+        self, BlobContent, Disk, Durability, DurableStore, NewFile, Published, Purpose, Staged, Storage, Stored,
     },
 };
 
@@ -82,6 +82,8 @@ pub(in crate::registry) struct StoreParts {
     pub(in crate::registry) name_claims: NameClaims,
     /// The clients that asked for manifests last.
     pub(in crate::registry) last_clients: LastClients,
+    /// The pulls of hosted content that are noted on the disk.
+    pub(super) pull_notes: PullNotes,
 }
 
 impl Deref for BlobStore {
@@ -112,6 +114,7 @@ impl BlobStore {
             tag_cache: TagCache::new(),
             name_claims: NameClaims::default(),
             last_clients: LastClients::new(),
+            pull_notes: PullNotes::new(),
         }))
     }
 
@@ -254,32 +257,6 @@ impl BlobStore {
         };
         let lane = if durability == Durability::Synced { Lane::Sync } else { Lane::Write };
         self.blocking(lane, publish).await?
-    }
-
-    /// Links a blob into a repository that is authorized for it. A failed link only costs another request to the
-    /// upstream later.
-    pub(in crate::registry) async fn link_layer(&self, repository: &Repository, digest: Digest) {
-        let repository = repository.clone();
-        let held = self.protection.guard_and_lock(&digest).await;
-        let link = move |store: &BlockingStore<'_>| {
-            let _held = held;
-            let linked = store.disk.blob_size(&digest).and_then(|size| {
-                let here = size.is_some();
-                if here {
-                    store.disk.add_link(&repository, LinkKind::Layer, &digest, Durability::Unsynced)?;
-                }
-                Ok(here)
-            });
-            match linked {
-                Ok(false) => {}
-                Err(error) => tracing::warn!("{digest} is not linked in {repository}: {error}"),
-                Ok(true) => {
-                    store.index.add_repository(&repository);
-                    store.index.linked(&repository, &digest, Link { layer: true, ..Link::default() });
-                }
-            }
-        };
-        let _ = self.blocking(Lane::Write, link).await;
     }
 
     /// Returns the store for code that may block.

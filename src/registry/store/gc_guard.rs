@@ -238,7 +238,8 @@ impl GcGuard {
         }
     }
 
-    fn begin_removal(
+    /// Begins a removal, as [`GcGuard::unless_recent`] does; it ends when the value is dropped.
+    pub(in crate::registry) fn begin_removal(
         &self,
         repository: Option<&Repository>,
         digest: &Digest,
@@ -331,7 +332,7 @@ impl Going {
 }
 
 /// A registered removal. Dropping it ends it, also after a panic.
-struct Removal<'a> {
+pub(in crate::registry) struct Removal<'a> {
     gc_guard: &'a GcGuard,
     number: u64,
     /// Closes the channel that guards wait on.
