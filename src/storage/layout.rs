@@ -15,6 +15,7 @@
 //! <root>/quarantine/<algorithm>-<hex>                             damaged bytes of something that was pushed here
 //!                                                                 (both on each mount below `docker`: `mount_roots.rs`)
 //! <root>/index/v1/                                                sled, disposable
+//! <root>/notifications/<endpoint>/                                events that wait for a receiver (`journal.rs`)
 //! <root>/uses                                                     last uses of mirrored blobs (`last_uses.rs`)
 //! <root>/pins                                                     pins that commands made (`pins.rs`)
 //! <root>/pulls                                                    the time in which every pull was noted (`pull_record.rs`)
@@ -40,6 +41,9 @@ pub(super) const PINS: &str = "pins";
 
 /// The file of the time in which pulls were noted.
 pub(super) const PULL_RECORD: &str = "pulls";
+
+/// The folder of events.
+pub(super) const NOTIFICATIONS: &str = "notifications";
 
 /// The lock file, by which a volume is recognised.
 pub(super) const LOCK: &str = "entrepot.lock";
@@ -116,6 +120,10 @@ impl Layout {
 
     pub(super) fn pull_record(&self) -> PathBuf {
         self.root.join(PULL_RECORD)
+    }
+
+    pub(super) fn notifications(&self) -> PathBuf {
+        self.root.join(NOTIFICATIONS)
     }
 
     pub(super) fn lock(&self) -> PathBuf {

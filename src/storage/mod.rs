@@ -14,6 +14,7 @@ mod disk;
 mod durable_disk;
 mod durable_store;
 mod error;
+mod journal;
 mod last_uses;
 mod layout;
 mod ledger;
@@ -48,6 +49,7 @@ pub use claim::{Claim, Verdict};
 pub use disk::Disk;
 pub use durable_store::{AppendBytes, BlobContent, DurableStore};
 pub use error::Error;
+pub use journal::{Journal, JournalLine};
 pub use last_uses::{LastUse, LastUses};
 use layout::Layout;
 pub use ledger::{Ledger, Purpose, Reservation};
@@ -115,6 +117,18 @@ impl Storage {
     #[must_use]
     pub fn index_dir(&self) -> std::path::PathBuf {
         self.layout.index()
+    }
+
+    /// Returns the folder of the events that wait for the receivers of notifications.
+    #[must_use]
+    pub fn notifications_dir(&self) -> std::path::PathBuf {
+        self.layout.notifications()
+    }
+
+    /// Returns the names of the folders in `dir`; none if it is missing or cannot be read.
+    #[must_use]
+    pub fn queues(_io: &Blocking, dir: &Path) -> Vec<String> {
+        look::folders(dir, |name| Some(name.to_owned())).filter_map(Result::ok).collect()
     }
 
     /// Returns the space accounting.

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Error,
-    layout::{LAST_USES, PINS, PULL_RECORD},
+    layout::{LAST_USES, NOTIFICATIONS, PINS, PULL_RECORD},
     look,
 };
 use crate::lanes::Blocking;
@@ -141,7 +141,8 @@ impl Sampled {
 }
 
 /// The folders and files at a mount root that are measured; everything else is charged.
-pub(super) const SAMPLED: [&str; 6] = ["index", "quarantine", "staging", LAST_USES, PINS, PULL_RECORD];
+pub(super) const SAMPLED: [&str; 7] =
+    ["index", "quarantine", "staging", LAST_USES, NOTIFICATIONS, PINS, PULL_RECORD];
 
 pub(super) fn sample(root: &Path, mount_roots: &[PathBuf]) -> Result<Sampled, Error> {
     let (mut quarantined, mut other) = (Sum::default(), 0);
@@ -154,6 +155,7 @@ pub(super) fn sample(root: &Path, mount_roots: &[PathBuf]) -> Result<Sampled, Er
         // Staged files are charged as they grow.
         other += allocated(&mount_root.join("staging")) + allocated(&folder);
     }
+    other += tree(&root.join(NOTIFICATIONS))?;
     let records: u64 = [LAST_USES, PINS, PULL_RECORD].iter().map(|name| allocated(&root.join(name))).sum();
     Ok(Sampled { index: tree(&root.join("index"))? + records, quarantined, other })
 }
