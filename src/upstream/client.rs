@@ -7,6 +7,7 @@ use awc::http::{
     Method, StatusCode,
     header::{ACCEPT_ENCODING, HOST, HeaderName, HeaderValue, USER_AGENT},
 };
+use bytes::Bytes;
 use tokio::time::Instant;
 use tracing::debug;
 use url::Url;
@@ -61,6 +62,7 @@ pub(super) struct Request {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) body: Option<Bytes>,
     pub(super) address_policy: AddressPolicy,
     /// The accepted certificates, if they are not those of most upstreams.
     pub(super) trust: Option<Trust>,
@@ -73,7 +75,8 @@ impl Client {
         Self(Rc::new(ClientInner { dialer, clients: RefCell::default() }))
     }
 
-    /// Sends the request, and once more if the connection failed: all requests are idempotent. Only connecting has a
+    /// Sends the request, and once more if the connection failed: all requests are idempotent, or
+    /// may come twice. Only connecting has a
     /// timeout.
     pub(super) async fn send(&self, request: &Request) -> Result<Response, Error> {
         match self.send_once(request).await {
@@ -94,10 +97,17 @@ impl Client {
             (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
         ];
         let mut ready = self.route(request).request(request.method.clone(), uri).no_decompress();
-        for header in request.headers.iter().cloned().chain(always) {
+        for header in request.headers.iter().cloned() {
+            ready = ready.append_header(header);
+        }
+        for header in always {
             ready = ready.insert_header(header);
         }
-        let outcome = ready.send().await.map_err(error::sent);
+        let sent = match &request.body {
+            Some(body) => ready.send_body(body.clone()),
+            None => ready.send(),
+        };
+        let outcome = sent.await.map_err(error::sent);
         let status = outcome.as_ref().ok().map(|response| response.status().as_u16());
         let error = outcome.as_ref().err().map(tracing::field::display);
         let ms = started.elapsed().as_millis();

@@ -1,4 +1,4 @@
-//! The client for other registries: the only user of `awc`.
+//! The client for other registries, and for receivers of notifications: the only user of `awc`.
 //!
 //! It handles authentication (challenges, tokens), redirects with an address policy, the proxy, a limit of concurrent
 //! requests, timeouts, and one retry after a connection failure. It compares a body's length with the framing, so that
@@ -36,6 +36,7 @@ mod token;
 mod token_cache;
 mod trust;
 mod urls;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
@@ -53,3 +54,4 @@ pub use manifest::{ManifestBody, ManifestHead};
 pub use proxy::Proxy;
 pub use remote::{Remote, Timeouts, UpstreamOptions};
 pub use trust::Trust;
+pub use webhook::Webhook;

@@ -135,6 +135,7 @@ impl UpstreamRequest<'_> {
             method: self.method.clone(),
             url: url.clone(),
             headers: self.headers.iter().cloned().chain(for_host).chain(authorization).collect(),
+            body: None,
             address_policy,
             trust: self.remote.trust().cloned(),
             connect: self.remote.timeouts().connect,

@@ -140,6 +140,7 @@ impl Client {
             address_policy: self.address_policy(remote, &url).await,
             trust: remote.trust().cloned(),
             url,
+            body: None,
             headers: authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect(),
             connect: remote.timeouts().connect,
         })
