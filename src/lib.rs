@@ -9,6 +9,7 @@ pub mod cli;
 pub mod admin;
 pub mod http;
 // 3
+pub mod notifications;
 pub mod registry;
 // 2
 pub mod access;

@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 6] = [
     &["lanes", "oci", "yaml"],
     &["config", "descriptors", "metrics", "policy"],
     &["access", "index", "simulator", "storage", "upstream"],
-    &["registry"],
+    &["notifications", "registry"],
     &["admin", "http"],
     &["cli"],
 ];

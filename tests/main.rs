@@ -61,6 +61,7 @@ mod metrics_docs;
 mod mirror_listener;
 mod names;
 mod namespaces;
+mod notifications;
 mod odd_manifests;
 mod outage;
 mod page;

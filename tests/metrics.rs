@@ -58,13 +58,16 @@ fn image(seed: u64, length: usize) -> Image {
 
 /// A mirror of 60 MB that evicts as soon as it must, and takes pushes.
 fn small(upstream: &Upstream, debug: &Port) -> Server {
+    small_setup(upstream, debug).start()
+}
+
+fn small_setup(upstream: &Upstream, debug: &Port) -> Setup {
     Setup::both(&upstream.url())
         .hosted("[team/**]")
         .watched(debug)
         .variable("REGISTRY_STORAGE_QUOTA", "60MB")
         .variable("REGISTRY_STORAGE_LEASE", "0s")
         .variable("REGISTRY_STORAGE_PINNED", "[library/pinned]")
-        .start()
 }
 
 /// At quiet points between pulls, pushes, deletes and evictions, the metrics agree with `du`.

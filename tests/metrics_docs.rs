@@ -9,6 +9,7 @@ use crate::support::{
     images::{Format, Image},
     ports::Port,
     prometheus::dashboards,
+    receiver::{Mode, Receiver},
     scrape::Scrape,
     server::Setup,
     upstream::Upstream,
@@ -93,7 +94,10 @@ fn a_scrape_has_every_defined_metric() {
     upstream.options(|options| options.rate_limit = Some(100));
     let image = Image::single(Format::Oci, 995);
     upstream.add("library/docs", "latest", &image);
-    let server = Setup::mirroring(&upstream.url()).variable("REGISTRY_STORAGE_QUOTA", "1GB").watched(&debug).start();
+    let setup = Setup::mirroring(&upstream.url()).variable("REGISTRY_STORAGE_QUOTA", "1GB").watched(&debug);
+    let receiver = Receiver::start(Mode::Takes);
+    let endpoint = format!("[{{name: hook, url: \"{}\"}}]", receiver.url());
+    let server = setup.variable("REGISTRY_NOTIFICATIONS_ENDPOINTS", &endpoint).start();
     server.pull("library/docs", "latest", &image);
     let scrape = Scrape::of(&debug.url());
     let scraped: BTreeSet<_> = scrape.names().into_iter().collect();

@@ -20,6 +20,7 @@ mod import;
 mod list;
 mod listeners;
 mod logging;
+mod notifications;
 mod own_certificate;
 mod pin;
 mod purge;

@@ -10,7 +10,7 @@ use tokio::{
 use super::{
     ConfigArguments, Failure,
     bounds::Bounds,
-    listeners, logging,
+    listeners, logging, notifications,
     reload::Reload,
     scheduler, startup_log,
     supervise::Supervisor,
@@ -26,6 +26,7 @@ use crate::{
     index::Index,
     lanes::{Blocking, Lanes},
     metrics::{MaintenanceJob, Metrics},
+    notifications::Notifier,
     oci::RepositoryName,
     registry::{self, EvictionRules, Registry, RegistryConfig, RegistryPolicy},
     storage::Storage,
@@ -55,13 +56,15 @@ pub(super) fn run(io: &Blocking, source: ConfigArguments) -> Result<(), Failure>
     let upstreams = config.proxy.mirrored().iter().map(|upstream| LoadedUpstream::load(io, upstream));
     let upstreams = upstreams.collect::<Result<Vec<_>, _>>()?;
     let parts = registry_config(io, &config, &background, &builder, &upstreams)?;
+    let notifier = notifications::open(io, &config, &parts)?;
     let registry = Arc::new(Registry::new(io, parts).map_err(Failure::failed)?);
-    let server =
-        Server::bind(io, settings(&config, access)).map_err(|error| listeners::cannot_bind(&config, &error))?;
+    let server = Server::bind(io, settings(&config, access, notifier.clone()))
+        .map_err(|error| listeners::cannot_bind(&config, &error))?;
     let debug = debug_server(io, &config.http.debug)?;
     let supervisor =
         Supervisor::new(background.handle().clone(), registry.lanes().clone(), Arc::clone(registry.metrics()));
     scheduler::start(io, &registry, &config, &supervisor);
+    notifier.iter().for_each(|notifier| notifications::start(notifier, &supervisor));
     listeners::renew_certificate(&server, &registry, &supervisor);
     Reload::new(io, source, builder, Arc::clone(&registry), config.clone(), upstreams).start(&supervisor);
     let admin_socket = open_admin_socket(io, &registry, &config, &background, &supervisor);
@@ -77,6 +80,7 @@ pub(super) fn run(io: &Blocking, source: ConfigArguments) -> Result<(), Failure>
     });
     served.map_err(Failure::failed)?;
     drop(admin_socket);
+    notifier.iter().for_each(|notifier| notifier.close(io));
     registry.close(io);
     tracing::info!("stopped");
     // Fills in progress are aborted; the next start removes their staged files.
@@ -171,7 +175,7 @@ fn access(io: &Blocking, config: &Config, background: &Runtime) -> Result<Option
     Ok(Some(Arc::new(access)))
 }
 
-fn settings(config: &Config, access: Option<Arc<Access>>) -> http::Settings {
+fn settings(config: &Config, access: Option<Arc<Access>>, notifier: Option<Arc<Notifier>>) -> http::Settings {
     let http = &config.http;
     http::Settings {
         listen: listen(http.addr.value()),
@@ -189,6 +193,7 @@ fn settings(config: &Config, access: Option<Arc<Access>>) -> http::Settings {
         hosts: http.hosts.value().clone(),
         host: http.host.as_ref().map(ToString::to_string),
         access,
+        notifier,
         audit_pulls: *config.log.audit_pulls,
         catalog_max: config.catalog.maxentries.get(),
         tags_max: config.tags.maxtags.get(),

@@ -95,6 +95,7 @@ impl Config {
         lines.extend(self.auth.lines());
         lines.extend(self.http.lines());
         lines.extend(self.proxy.lines());
+        lines.extend(self.notifications.lines());
         lines.extend(self.catalog.lines());
         lines.extend(self.tags.lines());
         lines.extend(self.validation.lines());

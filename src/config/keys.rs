@@ -29,6 +29,11 @@ use super::{
         TOKEN_BUNDLE, TOKEN_ISSUER, TOKEN_JWKS, TOKEN_REALM, TOKEN_SERVICE, URLS_ALLOW, URLS_DENY, VALIDATION_DISABLED,
         VALIDATION_ENABLED, VERIFY_INTERVAL, VERIFY_RATE, VERSION, used,
     },
+    used_notification_keys::{
+        ENDPOINT_BACKOFF, ENDPOINT_DISABLED, ENDPOINT_HEADERS, ENDPOINT_IGNORE_ACTIONS, ENDPOINT_IGNORE_MEDIATYPES,
+        ENDPOINT_IGNOREDMEDIATYPES, ENDPOINT_NAME, ENDPOINT_THRESHOLD, ENDPOINT_TIMEOUT, ENDPOINT_URL, ENDPOINTS,
+        INCLUDE_REFERENCES, QUEUE,
+    },
     used_upstream_keys::{
         PROXY_UPSTREAMS, UPSTREAM_ACCOUNTS, UPSTREAM_ALLOW, UPSTREAM_CA, UPSTREAM_DENY, UPSTREAM_ENABLED,
         UPSTREAM_EXEC_COMMAND, UPSTREAM_EXEC_LIFETIME, UPSTREAM_FRESHNESS, UPSTREAM_INSECURE, UPSTREAM_MIRRORS,
@@ -47,7 +52,6 @@ const DIRECT: &str = "blobs are always served directly";
 const OWN_PACE: &str = "this program has its own limits";
 const PLUGINS: &str = "this program has no middlewares";
 const REPORTS: &str = "this program reports errors in its log alone";
-const EVENTS: &str = "this version sends no notifications";
 const REDIS: &str = "this program needs no redis";
 const CHECKS: &str = "this version has no health checks to configure";
 const SCHEMA1: &str = "schema1 manifests are not served";
@@ -209,10 +213,19 @@ pub static KEYS: &[Key] = &[
     // Other sections
     ignored("middleware", Opaque, "", PLUGINS, "Plugins."),
     ignored("reporting", Opaque, "", REPORTS, "Error-reporting services."),
-    ignored("notifications", Section, "", EVENTS, "Webhooks for events."),
-    ignored("notifications.events", Section, "", EVENTS, "The content of events."),
-    ignored("notifications.events.includereferences", Flag, "false", EVENTS, "Includes references."),
-    ignored("notifications.endpoints", List, "", EVENTS, "The receivers."),
+    INCLUDE_REFERENCES,
+    QUEUE,
+    ENDPOINTS,
+    ENDPOINT_NAME,
+    ENDPOINT_URL,
+    ENDPOINT_HEADERS,
+    ENDPOINT_TIMEOUT,
+    ENDPOINT_THRESHOLD,
+    ENDPOINT_BACKOFF,
+    ENDPOINT_DISABLED,
+    ENDPOINT_IGNOREDMEDIATYPES,
+    ENDPOINT_IGNORE_MEDIATYPES,
+    ENDPOINT_IGNORE_ACTIONS,
     ignored("redis", Section, "", REDIS, "The redis server of the cache."),
     ignored("redis.addr", Text, "", REDIS, "Its address, in distribution 2."),
     ignored("redis.addrs", List, "", REDIS, "Its addresses."),

@@ -24,6 +24,7 @@ mod log;
 mod lookup;
 mod maintenance;
 mod node;
+mod notifications;
 mod one_line;
 mod origin;
 mod owner;
@@ -40,6 +41,7 @@ mod upstreams;
 mod urls;
 mod used_http_keys;
 mod used_keys;
+mod used_notification_keys;
 mod used_upstream_keys;
 mod validation;
 mod variables;
@@ -64,6 +66,7 @@ pub use keys::KEYS;
 pub use limits::LimitsConfig;
 pub use log::{Formatter, Level, Log};
 pub use maintenance::{Gc, Verify};
+pub use notifications::{EndpointConfig, Notifications};
 pub use origin::Origin;
 pub use owner::{chown_all, explain};
 pub use pagination::{Catalog, TagsConfig};
@@ -93,6 +96,8 @@ pub struct Config {
     pub log: Log,
     /// The mirror.
     pub proxy: ProxyConfig,
+    /// Notifications.
+    pub notifications: Notifications,
     /// Authentication and access rules.
     pub auth: Setting<Auth>,
     /// The list of repositories.
@@ -164,6 +169,7 @@ impl Config {
             storage: StorageConfig::read(&root, flags.data)?,
             log: Log::read(&root, &mut warnings)?,
             proxy: ProxyConfig::read(io, &root)?,
+            notifications: Notifications::read(&root)?,
             auth: Auth::read(io, &root, &mut warnings)?,
             catalog: Catalog::read(&root)?,
             tags: TagsConfig::read(&root)?,

@@ -8,6 +8,7 @@ mod access;
 mod examples;
 mod keys;
 mod listeners;
+mod notifications;
 mod properties;
 mod pushing;
 mod refusals;
@@ -148,7 +149,7 @@ fn reads_a_file() {
     assert!(proxy.remoteurl.is_set());
     let said = warnings(&loaded);
     let keys: Vec<&str> = said.iter().map(|line| line.split(' ').nth(1).unwrap()).collect();
-    let expected = ["log.fields", "storage.cache", "storage.tag", "http.secret", "redis", "notifications", "health"];
+    let expected = ["log.fields", "storage.cache", "storage.tag", "http.secret", "redis", "health"];
     assert_eq!(keys, expected);
     assert_eq!(said[0], "config.yml:4: log.fields has no effect here: log lines carry no fields of the operator's");
 }
@@ -283,6 +284,11 @@ proxy:
   warm: []
   warminterval: 1h
   # upstreams: {}
+notifications:
+  events:
+    includereferences: true
+  queue: 256MB
+  endpoints: [{name: local-8082, url: http://localhost:5003/callback, headers: {Authorization: [\"***\"]}, timeout: 1s, threshold: 10, backoff: 1s, disabled: false, ignore: {mediatypes: [], actions: []}}]
 catalog:
   maxentries: 1000
 tags:

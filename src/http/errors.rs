@@ -12,6 +12,7 @@ use serde_json::json;
 use super::headers::API_VERSION;
 use crate::{
     access,
+    notifications::NotNoted,
     oci::{
         Action, Digest, ErrorCode, InvalidDigest, InvalidName, InvalidReference, InvalidTag, MAX_RANGES, Repository,
     },
@@ -38,6 +39,12 @@ impl ApiError {
     fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { status, code, message, retry_after: None, allow: "GET, HEAD", missing: Vec::new(), challenge: None }
+    }
+
+    /// What the request did has no event on the disk, so it is not acknowledged.
+    pub(super) fn not_noted(error: NotNoted) -> Self {
+        let NotNoted::Storage(error) = error else { return registry::Error::ShuttingDown.into() };
+        registry::Error::from(error).into()
     }
 
     /// The path does not support the method.

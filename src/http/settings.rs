@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{access::Access, config::Cidr, oci::Domain};
+use crate::{access::Access, config::Cidr, notifications::Notifier, oci::Domain};
 
 /// An address to listen on.
 #[derive(Clone, Debug)]
@@ -55,6 +55,8 @@ pub struct Settings {
     pub host: Option<String>,
     /// The access rules; `None` allows everybody everything.
     pub access: Option<Arc<Access>>,
+    /// Notes events for the receivers of notifications; `None` without any.
+    pub notifier: Option<Arc<Notifier>>,
     /// Records pulls in the audit log.
     pub audit_pulls: bool,
     /// The most entries on a page of `_catalog`.
@@ -83,6 +85,7 @@ impl Settings {
             hosts: Vec::new(),
             host: None,
             access: None,
+            notifier: None,
             audit_pulls: false,
             catalog_max: 1000,
             tags_max: 1000,

@@ -146,6 +146,22 @@ group! { HTTP, "Requests",
     HTTP_SENT = counter("entrepot_http_response_bytes_total", &["route"], "Bytes of response bodies.");
 }
 
+group! { NOTIFICATIONS, "Notifications",
+    NOTIFIED_EVENTS = counter("entrepot_notification_events_total", &["endpoint", "action"],
+        "Events noted for an endpoint, by action: push, pull, mount, delete.");
+    NOTIFIED_REQUESTS = counter("entrepot_notification_requests_total", &["endpoint", "result"],
+        "Requests to an endpoint, by result: ok, refused (it answered with another status than 2xx), timeout, \
+         unreachable. A failed one is repeated.");
+    NOTIFIED_DROPPED = counter("entrepot_notification_dropped_total", &["endpoint", "reason"],
+        "Events that an endpoint does not get, by reason: busy (a pull event that the disk did not take in time), full \
+         (notifications.queue was reached: pull events first, then the oldest), failed (a pull event that could not be \
+         written), damaged (it could not be read).");
+    NOTIFIED_WAITING = gauge("entrepot_notification_waiting", &["endpoint"],
+        "Events on the disk that the endpoint has not taken.");
+    NOTIFIED_BYTES = gauge("entrepot_notification_queue_bytes", &["endpoint"],
+        "Bytes of the files of its queue; notifications.queue is their limit.");
+}
+
 group! { CARE, "Verification and garbage collection",
     DAMAGED = counter("entrepot_damaged_blobs_total", &["class"],
         "Stored blobs that were found damaged: mirrored ones are dropped and fetched again, hosted ones are \
@@ -195,4 +211,4 @@ group! { PROCESS, "The process",
 
 /// All metrics.
 pub static METRICS: &[&MetricGroup] =
-    &[&STORAGE, &EVICTION, &CACHE, &UPSTREAM, &FILLS, &HTTP, &CARE, &RETENTION, &NAMES, &PROCESS];
+    &[&STORAGE, &EVICTION, &CACHE, &UPSTREAM, &FILLS, &HTTP, &NOTIFICATIONS, &CARE, &RETENTION, &NAMES, &PROCESS];

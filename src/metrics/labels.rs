@@ -159,6 +159,36 @@ words! {
         Certificate = "certificate",
         /// Reads the configuration again.
         Configuration = "configuration",
+        /// Sends notifications.
+        Notifications = "notifications",
+    }
+}
+
+words! {
+    /// The result of a request to a receiver of notifications.
+    NotificationResult {
+        /// It took the event.
+        Ok = "ok",
+        /// It answered with another status than 2xx.
+        Refused = "refused",
+        /// It did not answer in time.
+        Timeout = "timeout",
+        /// No answer came.
+        Unreachable = "unreachable",
+    }
+}
+
+words! {
+    /// The reason for which an event is not sent.
+    DropReason {
+        /// Too many pull events at once.
+        Busy = "busy",
+        /// The queue has reached its limit.
+        Full = "full",
+        /// A pull event could not be written.
+        Failed = "failed",
+        /// The event on the disk is damaged.
+        Damaged = "damaged",
     }
 }
 

@@ -8,13 +8,14 @@ mod definitions;
 mod expose;
 mod gauges;
 mod labels;
+mod notifications;
 mod process;
 mod record;
 
 use std::{fmt, time::SystemTime};
 
 use parking_lot::Mutex;
-use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 pub use cache_totals::CacheTotals;
 pub use definitions::{METRICS, Metric, MetricGroup, MetricKind};
@@ -22,9 +23,10 @@ use expose::Maker;
 pub use expose::TEXT;
 pub use gauges::{DiskGauges, GaugeValues, PullRateLimit, Upstream};
 pub use labels::{
-    CacheResult, Class, CollectedKind, Content, EvictionReason, FillResult, MaintenanceJob, RetentionKind, Route,
-    UpstreamResult,
+    CacheResult, Class, CollectedKind, Content, DropReason, EvictionReason, FillResult, MaintenanceJob,
+    NotificationResult, RetentionKind, Route, UpstreamResult,
 };
+pub use notifications::EndpointMetrics;
 
 /// A metric could not be created or written: a bug in the definitions.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +87,11 @@ pub struct Metrics {
     retained: IntGauge,
     retention_ended: IntGauge,
     job_panics: IntCounterVec,
+    notified_events: IntCounterVec,
+    notified_requests: IntCounterVec,
+    notified_dropped: IntCounterVec,
+    notified_waiting: IntGaugeVec,
+    notified_bytes: IntGaugeVec,
     certificate: Mutex<Option<SystemTime>>,
 }
 
@@ -147,6 +154,11 @@ impl Metrics {
             retained: new.gauge(&definitions::RETAINED)?,
             retention_ended: new.gauge(&definitions::RETENTION_ENDED)?,
             job_panics: new.counters(&definitions::JOB_PANICS)?,
+            notified_events: new.counters(&definitions::NOTIFIED_EVENTS)?,
+            notified_requests: new.counters(&definitions::NOTIFIED_REQUESTS)?,
+            notified_dropped: new.counters(&definitions::NOTIFIED_DROPPED)?,
+            notified_waiting: new.gauges(&definitions::NOTIFIED_WAITING)?,
+            notified_bytes: new.gauges(&definitions::NOTIFIED_BYTES)?,
             certificate: Mutex::default(),
             registry: registry.clone(),
         };

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::{image, small};
+use super::{image, small, small_setup};
 use crate::support::{
     http,
     images::{Format, Image},
     ports::Port,
     prometheus::{Prometheus, dashboards, promtool},
+    receiver::{Mode, Receiver},
     scrape::Scrape,
     scratch,
     server::Server,
@@ -46,7 +47,9 @@ fn panels(file: &str) -> Vec<(String, String)> {
 fn every_panel_shows_data() {
     let (upstream, debug) = (Upstream::plain(), Port::reserve());
     upstream.options(|options| options.rate_limit = Some(1000));
-    let server = small(&upstream, &debug);
+    let receiver = Receiver::start(Mode::Takes);
+    let endpoint = format!("[{{name: hook, url: \"{}\"}}]", receiver.url());
+    let server = small_setup(&upstream, &debug).variable("REGISTRY_NOTIFICATIONS_ENDPOINTS", &endpoint).start();
     let prometheus = Prometheus::scraping(&debug.addr().to_string());
     wait_until("a scrape", Duration::from_secs(30), || prometheus.query("entrepot_build_info") == [1.0]);
     a_day(&server, &upstream);

@@ -9,6 +9,7 @@ pub(crate) mod loads;
 pub(crate) mod model;
 pub(crate) mod network;
 pub(crate) mod pages;
+pub(crate) mod receiver;
 pub(crate) mod server;
 pub(crate) mod source;
 pub(crate) mod upstream;

@@ -88,7 +88,7 @@ health:
 #[test]
 fn the_development_file() {
     let (config, keys) = load_with_ignored_keys(DEV);
-    let expected = ["log.fields", "log.hooks", "storage.cache", "redis", "notifications", "health"];
+    let expected = ["log.fields", "log.hooks", "storage.cache", "redis", "health"];
     assert_eq!(keys, expected);
     assert!(*config.storage.delete_enabled && !*config.storage.uploadpurging.enabled && config.proxy.push_allowed());
     let debug = &config.http.debug;

@@ -55,16 +55,16 @@ fn variables_without_effect_only_warn() {
         ("REGISTRY_HTTP_ADR", ":1"),
         ("REGISTRY_WEATHER_TODAY", "fine"),
         ("REGISTRY_VERSION", "2.8"),
-        ("REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL", "http://a"),
+        ("REGISTRY_HEALTH_FILE_0_FILE", "/a"),
         ("REGISTRY_LOG_FIELDS_SERVICE", "a: b: c"),
         ("REGISTRY_PROXY_TTL", ""),
     ]);
     let mut said = warnings(&loaded);
     said.sort();
     let begins = [
+        "REGISTRY_HEALTH_FILE_0_FILE: health has no effect",
         "REGISTRY_HTTP_ADR: http.adr is not a key of this program (did you mean REGISTRY_HTTP_ADDR?); the variable is",
         "REGISTRY_LOG_FIELDS_SERVICE: log.fields has no effect",
-        "REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL: notifications has no effect",
         "REGISTRY_VERSION: only a file's version is read",
         "REGISTRY_WEATHER_TODAY: weather.today is not a key of this program; the variable is ignored",
     ];

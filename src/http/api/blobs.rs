@@ -16,9 +16,10 @@ use crate::{
         context::State,
         errors::ApiError,
         headers::{self, API_VERSION, NOSNIFF},
-        ops::http_metrics,
+        ops::{events, http_metrics},
     },
     metrics::Content,
+    notifications::EventAction,
     oci::{Action, ByteRange, Digest, RangeRequest, Repository},
     registry::{Blob, CacheStatus, Registry},
 };
@@ -31,6 +32,7 @@ pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Resul
     let (repository, digest) = blob_of(&registry, &request).await?;
     let blob = registry.blob(&repository, &digest).await?;
     let served = http_metrics::answered(&registry, &repository, Content::Blob, blob.cache_status);
+    note_pull(&request, &repository, &digest, blob.size);
     if headers::holds(&request, &digest) {
         return Ok(found(StatusCode::NOT_MODIFIED, &digest, blob.cache_status).finish());
     }
@@ -76,6 +78,7 @@ pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Resu
     let (size, cache_status) =
         registry.blob_size(&repository, &digest, extract::names_registry(&request, &repository)).await?;
     http_metrics::answered(&registry, &repository, Content::Blob, cache_status);
+    note_pull(&request, &repository, &digest, size);
     if headers::holds(&request, &digest) {
         return Ok(found(StatusCode::NOT_MODIFIED, &digest, cache_status).finish());
     }
@@ -89,12 +92,26 @@ async fn blob_of(registry: &Registry, request: &HttpRequest) -> Result<(Reposito
     Ok((extract::blob_repository(registry, request, &digest).await?, digest))
 }
 
+/// Notes the event of a pulled blob: as in registry:2, of each request that finds it.
+fn note_pull(request: &HttpRequest, repository: &Repository, digest: &Digest, size: u64) {
+    let Some(mut events) = events::of(request) else { return };
+    events.blob(EventAction::Pull, repository, digest, size, None);
+    events.note_pulls();
+}
+
 /// Removes a blob from a repository.
 pub(in crate::http) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let repository = extract::writable(&registry, &request, Action::Delete).await?;
     let digest = extract::digest(&request)?;
     registry.deletable()?;
-    registry.delete_blob(&repository, &digest).await?;
+    let events = events::of(&request);
+    let delete = async move {
+        registry.delete_blob(&repository, &digest).await?;
+        let Some(mut events) = events else { return Ok(()) };
+        events.deleted(&repository, Some(&digest), None);
+        events.note().await
+    };
+    events::to_the_end(&request, delete).await?;
     Ok(HttpResponse::Accepted().insert_header(API_VERSION).finish())
 }
 

@@ -13,13 +13,19 @@ use crate::{
         context::{self, State},
         errors::ApiError,
         headers::{self, API_VERSION, NOSNIFF},
-        ops::http_metrics,
+        ops::{
+            events::{self, EventManifest},
+            http_metrics,
+        },
         transport::{forwarded, limiter, location, request_body},
     },
     lanes::{Blocking, Lane},
     metrics::Content,
+    notifications::EventAction,
     oci::{Action, Digest, MediaType, Reference, Repository},
-    registry::{self, CacheStatus, ManifestPush, Mode, PurgeTarget, Registry},
+    registry::{
+        self, CacheStatus, ClaimPermission, Head, ManifestPush, Mode, PurgeTarget, PushResult, Registry, StoredManifest,
+    },
 };
 
 /// Returns a manifest's bytes, exactly as pushed.
@@ -34,6 +40,7 @@ pub(in crate::http) async fn get(registry: State, request: HttpRequest) -> Resul
         return Ok(not_modified(&manifest.digest, cache_status));
     }
     served.iter().for_each(|served| served.add(manifest.bytes.len() as u64));
+    note_pull(&request, &repository, &reference, &event_of(&manifest));
     Ok(found(&manifest.digest, manifest.media_type(), cache_status).body(manifest.bytes.clone()))
 }
 
@@ -49,6 +56,7 @@ pub(in crate::http) async fn head(registry: State, request: HttpRequest) -> Resu
     if headers::holds(&request, &head.digest) {
         return Ok(not_modified(&head.digest, cache_status));
     }
+    note_head(&registry, &request, &repository, &reference, &head).await;
     let nothing = stream::empty::<Result<_, actix_web::Error>>();
     Ok(found(&head.digest, &head.media_type, cache_status).body(SizedStream::new(head.size, nothing)))
 }
@@ -94,7 +102,7 @@ pub(in crate::http) async fn put(
     };
     tags.extend(extract::tag_parameters(&request)?);
     let push = ManifestPush { bytes, digest, media_type: extract::media_type(&request), tags: tags.clone() };
-    let stored = registry.put_manifest(&repository, permission, push).await?;
+    let stored = store(registry, &request, &repository, permission, push).await?;
     let mut response = HttpResponse::Created();
     response
         .insert_header(API_VERSION)
@@ -110,6 +118,66 @@ pub(in crate::http) async fn put(
     Ok(response.finish())
 }
 
+/// Stores a manifest, and notes its events.
+async fn store(
+    registry: State,
+    request: &HttpRequest,
+    repository: &Repository,
+    permission: ClaimPermission,
+    push: ManifestPush,
+) -> Result<PushResult, ApiError> {
+    let (events, repository) = (events::of(request), repository.clone());
+    let work = async move {
+        let (bytes, tags) = (push.bytes.clone(), push.tags.clone());
+        let stored = registry.put_manifest(&repository, permission, push).await?;
+        let Some(mut events) = events else { return Ok(stored) };
+        let manifest = EventManifest {
+            digest: &stored.digest,
+            media_type: &stored.media_type,
+            size: bytes.len() as u64,
+            bytes: Some(&bytes),
+        };
+        if tags.is_empty() {
+            events.manifest(EventAction::Push, &repository, &manifest, None);
+        }
+        tags.iter().for_each(|tag| events.manifest(EventAction::Push, &repository, &manifest, Some(tag)));
+        events.note().await?;
+        Ok(stored)
+    };
+    events::to_the_end(request, work).await
+}
+
+/// Notes the event of a pulled manifest.
+fn note_pull(request: &HttpRequest, repository: &Repository, reference: &Reference, manifest: &EventManifest<'_>) {
+    let Some(mut events) = events::of(request) else { return };
+    let tag = if let Reference::Tag(tag) = reference { Some(tag) } else { None };
+    events.manifest(EventAction::Pull, repository, manifest, tag);
+    events.note_pulls();
+}
+
+/// Notes the event of a HEAD request, which is a pull, too. What a mirrored manifest refers to is not fetched for it.
+async fn note_head(
+    registry: &Arc<Registry>,
+    request: &HttpRequest,
+    repository: &Repository,
+    reference: &Reference,
+    head: &Head,
+) {
+    let includes_references = context::settings(request).notifier.iter().any(|notifier| notifier.includes_references());
+    let stored = match (includes_references, &repository.domain) {
+        (true, None) => registry.manifest(repository, &Reference::Digest(head.digest)).await.ok(),
+        _ => None,
+    };
+    let bytes = stored.as_ref().map(|(manifest, _)| &manifest.bytes[..]);
+    let manifest = EventManifest { digest: &head.digest, media_type: &head.media_type, size: head.size, bytes };
+    note_pull(request, repository, reference, &manifest);
+}
+
+fn event_of(manifest: &StoredManifest) -> EventManifest<'_> {
+    let (media_type, size) = (manifest.media_type(), manifest.bytes.len() as u64);
+    EventManifest { digest: &manifest.digest, media_type, size, bytes: Some(&manifest.bytes) }
+}
+
 /// Deletes a tag, or a manifest with all its tags.
 pub(in crate::http) async fn delete(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     if let Some(mirrored) = extract::mirrored_for_delete(&registry, &request).await? {
@@ -120,10 +188,21 @@ pub(in crate::http) async fn delete(registry: State, request: HttpRequest) -> Re
     let repository = extract::writable(&registry, &request, Action::Delete).await?;
     let reference = extract::reference(&request)?;
     registry.deletable()?;
-    match reference {
-        Reference::Tag(tag) => registry.delete_tag(&repository, &tag).await?,
-        Reference::Digest(digest) => registry.delete_manifest(&repository, &digest).await?,
-    }
+    let events = events::of(&request);
+    let delete = async move {
+        let (digest, tags) = match reference {
+            Reference::Tag(tag) => {
+                registry.delete_tag(&repository, &tag).await?;
+                (None, vec![tag])
+            }
+            Reference::Digest(digest) => (Some(digest), registry.delete_manifest(&repository, &digest).await?),
+        };
+        let Some(mut events) = events else { return Ok(()) };
+        digest.iter().for_each(|digest| events.deleted(&repository, Some(digest), None));
+        tags.iter().for_each(|tag| events.deleted(&repository, None, Some(tag)));
+        events.note().await
+    };
+    events::to_the_end(&request, delete).await?;
     Ok(HttpResponse::Accepted().insert_header(API_VERSION).finish())
 }
 

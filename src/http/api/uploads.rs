@@ -13,6 +13,7 @@ use crate::{
         context::{self, State},
         errors::ApiError,
         headers::{API_VERSION, DOCKER_CONTENT_DIGEST},
+        ops::events::{self, Events},
         transport::{
             forwarded::client_address,
             limiter::limiter,
@@ -20,6 +21,7 @@ use crate::{
             upload_limit::{UploadPermit, Uploader},
         },
     },
+    notifications::EventAction,
     oci::{Action, Algorithm, Digest, Repository, UploadId},
     registry::{Error, Registry, UploadWriter},
 };
@@ -43,7 +45,8 @@ pub(in crate::http) async fn post(
     } else if let Some(digest) = extract::digest_parameter(&request, "digest")? {
         let unanswered = begin(&registry, &repository, digest.algorithm()).await?;
         let writer = registry.receive(&repository, unanswered.id, None).await?;
-        registry.commit(receive(&request, writer, body).await?, digest).await?;
+        let writer = receive(&request, writer, body).await?;
+        commit(&registry, &request, &repository, writer, digest).await??;
         unanswered.answered();
         return Ok(created(&request, &repository, &digest));
     }
@@ -70,9 +73,44 @@ pub(in crate::http) async fn patch(
         Ok(writer) => writer,
         Err(error) => return refuse_chunk(&request, &repository, id, error, body).await,
     };
-    note(&request, id);
+    note_upload(&request, id);
     let received = receive(&request, writer, body).await?.finish().await?;
     Ok(session(StatusCode::ACCEPTED, &request, &repository, id, received).finish())
+}
+
+/// Commits an upload as a blob, and notes its event. The inner result is that of the commit, after which the session
+/// may have ended.
+async fn commit(
+    registry: &State,
+    request: &HttpRequest,
+    repository: &Repository,
+    writer: UploadWriter,
+    digest: Digest,
+) -> Result<Result<(), Error>, ApiError> {
+    let (events, registry, repository) = (events::of(request), registry.clone(), repository.clone());
+    let work = async move {
+        if let Err(error) = registry.commit(writer, digest).await {
+            return Ok(Err(error));
+        }
+        note(&registry, events, EventAction::Push, &repository, &digest, None).await?;
+        Ok(Ok(()))
+    };
+    events::to_the_end(request, work).await
+}
+
+/// Notes the event of a blob that was pushed or mounted.
+async fn note(
+    registry: &Registry,
+    events: Option<Events>,
+    action: EventAction,
+    repository: &Repository,
+    digest: &Digest,
+    from: Option<&Repository>,
+) -> Result<(), ApiError> {
+    let Some(mut events) = events else { return Ok(()) };
+    let (size, _) = registry.blob_size(repository, digest, false).await?;
+    events.blob(action, repository, digest, size, from);
+    events.note().await
 }
 
 /// Appends the last chunk, if any, and commits the upload as the blob `?digest=`.
@@ -86,11 +124,13 @@ pub(in crate::http) async fn put(
     let start = extract::chunk_start(&request)?;
     match registry.receive(&repository, id, start).await {
         Ok(writer) => {
-            let committed = registry.commit(receive(&request, writer, body).await?, digest).await;
-            if matches!(committed, Ok(()) | Err(Error::DigestInvalid { .. })) {
+            let writer = receive(&request, writer, body).await?;
+            let committed = commit(&registry, &request, &repository, writer, digest).await;
+            // Without its event, the session has ended all the same.
+            if matches!(committed, Ok(Ok(()) | Err(Error::DigestInvalid { .. })) | Err(_)) {
                 end(&request, id);
             }
-            committed?;
+            committed??;
             Ok(created(&request, &repository, &digest))
         }
         Err(error) => refuse_chunk(&request, &repository, id, error, body).await,
@@ -152,24 +192,41 @@ impl Drop for UnansweredUpload {
     }
 }
 
-async fn mounted(
-    registry: &Registry,
-    request: &HttpRequest,
-    into: &Repository,
-    digest: Digest,
-) -> Result<bool, ApiError> {
+async fn mounted(registry: &State, request: &HttpRequest, into: &Repository, digest: Digest) -> Result<bool, ApiError> {
     let Some(from) = context::parameter(request, "from") else {
         // Mounting from any repository requires permission to pull from all: a digest alone must not grant access.
-        return Ok(authorize::may_everywhere(request, Action::Pull) && registry.mount(into, digest, None).await?);
+        return Ok(
+            authorize::may_everywhere(request, Action::Pull) && mount(registry, request, into, digest, None).await?
+        );
     };
     // An invalid name has no blobs: an upload session is started instead.
     let Ok(name) = from.parse() else { return Ok(false) };
     let from = extract::blob_source(registry, request, name, &digest).await?;
-    let mounted = authorize::may(request, &from, Action::Pull) && registry.mount(into, digest, Some(&from)).await?;
+    let mounted =
+        authorize::may(request, &from, Action::Pull) && mount(registry, request, into, digest, Some(&from)).await?;
     if mounted {
         audit::note_source(request, &from);
     }
     Ok(mounted)
+}
+
+/// Mounts a blob, and notes its event.
+async fn mount(
+    registry: &State,
+    request: &HttpRequest,
+    into: &Repository,
+    digest: Digest,
+    from: Option<&Repository>,
+) -> Result<bool, ApiError> {
+    let (events, registry, into, from) = (events::of(request), registry.clone(), into.clone(), from.cloned());
+    let work = async move {
+        let mounted = registry.mount(&into, digest, from.as_ref()).await?;
+        if mounted {
+            note(&registry, events, EventAction::Mount, &into, &digest, from.as_ref()).await?;
+        }
+        Ok(mounted)
+    };
+    events::to_the_end(request, work).await
 }
 
 /// Writes a body to the upload. If it ends early, the bytes so far are kept, and the client may resume.
@@ -198,7 +255,7 @@ fn permit(request: &HttpRequest) -> Result<Option<UploadPermit<'_>>, ApiError> {
     limiter(request).map(|limiter| limiter.begin_upload(&uploader(request))).transpose()
 }
 
-fn note(request: &HttpRequest, id: UploadId) {
+fn note_upload(request: &HttpRequest, id: UploadId) {
     if let Some(limiter) = limiter(request) {
         limiter.uploads.note(uploader(request), id);
     }

@@ -27,6 +27,13 @@ pub fn client_address(request: &HttpRequest) -> IpAddr {
     Forwarded::read(request.headers()).client(peer, trusted)
 }
 
+/// Returns the client's address as text, with its port if the client itself is connected.
+pub(in crate::http) fn client_with_port(request: &HttpRequest) -> String {
+    let (client, connected) = (client_address(request), request.peer_addr());
+    let own = connected.filter(|connected| connected.ip().to_canonical() == client);
+    own.map_or_else(|| client.to_string(), |own| SocketAddr::new(client, own.port()).to_string())
+}
+
 /// Returns true if the request comes from a trusted proxy.
 pub(in crate::http) fn is_proxy(request: &HttpRequest) -> bool {
     is_among(&context::settings(request).trusted_proxies, peer(request))

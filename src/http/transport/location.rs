@@ -18,6 +18,11 @@ pub(in crate::http) fn manifest(request: &HttpRequest, name: &RepositoryName, re
     url(request, &format!("v2/{name}/manifests/{reference}"))
 }
 
+/// Returns the URL of a path of the API.
+pub(in crate::http) fn path(request: &HttpRequest, path: &str) -> String {
+    url(request, path)
+}
+
 /// Returns an upload session's URL.
 pub(in crate::http) fn upload(request: &HttpRequest, name: &RepositoryName, id: UploadId) -> String {
     url(request, &format!("v2/{name}/blobs/uploads/{id}"))

@@ -35,12 +35,12 @@ impl Registry {
         self.store.blocking(Lane::Sync, delete).await?
     }
 
-    /// Deletes a manifest from a repository, after the tags that name it (law 2 of ARCHITECTURE.md).
+    /// Deletes a manifest from a repository, after the tags that name it (law 2 of ARCHITECTURE.md). Returns these tags.
     ///
     /// # Errors
     /// [`Error::ManifestUnknown`] if the repository does not have it, [`Error::ImmutableTag`] if an immutable tag names
     /// it, [`Error::Storage`] if the disk fails.
-    pub async fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+    pub async fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>, Error> {
         if !self.manifests.belongs(repository, digest).await? {
             return Err(Error::ManifestUnknown);
         }
@@ -51,7 +51,8 @@ impl Registry {
             let _lock = lock;
             let tags = links::tags_of(store.disk, &place, &digest)?;
             immutable_tags::check_delete(&immutable, &place, &tags)?;
-            store.delete_manifest(&place, &tags, &digest, subject.as_ref())
+            store.delete_manifest(&place, &tags, &digest, subject.as_ref())?;
+            Ok(tags)
         };
         self.store.blocking(Lane::Sync, delete).await?
     }

@@ -37,6 +37,8 @@ pub struct ManifestPush {
 pub struct PushResult {
     /// Its digest.
     pub digest: Digest,
+    /// Its media type.
+    pub media_type: MediaType,
     /// Its subject, for the header `OCI-Subject`.
     pub subject: Option<Digest>,
 }
@@ -82,7 +84,8 @@ impl Registry {
                 link(store, &place, permission, &kept, &tags)
             };
             if self.store.blocking(Lane::Sync, link).await?? {
-                return Ok(PushResult { digest, subject });
+                let media_type = manifest.media_type().clone();
+                return Ok(PushResult { digest, media_type, subject });
             }
             // A repository was removed meanwhile, perhaps this one, so the checks are repeated.
             permission = self.check_claim(repository).await?;

@@ -77,7 +77,8 @@ impl OnVolume {
         Self::with(volume, &format!("proxy: {{ remoteurl: \"{remote}\" }}\n"))
     }
 
-    fn with(volume: &Path, more: &str) -> Self {
+    /// With more lines of configuration.
+    pub(crate) fn with(volume: &Path, more: &str) -> Self {
         let (dir, port) = (scratch::dir("registry2"), Port::reserve());
         let (address, root) = (port.addr(), volume.display());
         let text = format!(
@@ -86,6 +87,11 @@ impl OnVolume {
         );
         std::fs::write(dir.path().join("config.yml"), text).unwrap();
         Self { _process: serve(&dir.path().join("config.yml")), port, _dir: dir }
+    }
+
+    /// `127.0.0.1:PORT`
+    pub(crate) fn authority(&self) -> String {
+        self.port.addr().to_string()
     }
 
     pub(crate) fn target(&self) -> Target {
