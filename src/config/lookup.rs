@@ -75,7 +75,7 @@ fn elsewhere(path: &str) -> Option<&'static str> {
 }
 
 /// The Levenshtein distance: the fewest letters to insert, drop or change.
-fn distance(from: &str, to: &str) -> usize {
+pub(super) fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (above, from) in from.chars().enumerate() {

@@ -12,6 +12,7 @@ mod notifications;
 mod properties;
 mod pushing;
 mod refusals;
+mod s3;
 mod variables;
 
 /// The configuration that Debian's docker-registry ships, without its last section.
