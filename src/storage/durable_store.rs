@@ -6,7 +6,7 @@
 //!
 //! An implementation has no locks: whoever changes a name, a digest or a tag holds its lock in `registry/`, and orders
 //! bytes before links, links before bytes (law 2 of ARCHITECTURE.md). Over a store that several machines share,
-//! intents and marks must take the place of those locks; they come with it.
+//! intents and markers must take the place of those locks (docs/scale-out.md); they come with it.
 
 use std::{ops::Range, time::SystemTime};
 
