@@ -79,6 +79,7 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + hours * 3600)
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a test's own file")]
     #[test]
     fn a_record_is_read_as_it_was_written() {
         let dir = tempfile::TempDir::new().unwrap();

@@ -141,8 +141,7 @@ impl Sampled {
 }
 
 /// The folders and files at a mount root that are measured; everything else is charged.
-pub(super) const SAMPLED: [&str; 7] =
-    ["index", "quarantine", "staging", LAST_USES, NOTIFICATIONS, PINS, PULL_RECORD];
+pub(super) const SAMPLED: [&str; 7] = ["index", "quarantine", "staging", LAST_USES, NOTIFICATIONS, PINS, PULL_RECORD];
 
 pub(super) fn sample(root: &Path, mount_roots: &[PathBuf]) -> Result<Sampled, Error> {
     let (mut quarantined, mut other) = (Sum::default(), 0);

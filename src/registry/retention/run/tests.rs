@@ -210,6 +210,7 @@ fn a_pull_by_any_name_keeps_a_tag() {
 }
 
 /// What is not known about pulls counts as a pull just now.
+#[allow(clippy::disallowed_methods, reason = "a test's own file")]
 #[test]
 fn what_is_not_known_keeps_a_tag() {
     let place = Fixture::new();
@@ -236,6 +237,7 @@ fn what_is_not_known_keeps_a_tag() {
 }
 
 /// A damaged tag may name anything, so nothing of its repository goes.
+#[allow(clippy::disallowed_methods, reason = "a test's own file")]
 #[test]
 fn a_damaged_tag_keeps_its_repository() {
     let place = Fixture::new();
