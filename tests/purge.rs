@@ -1,5 +1,5 @@
-//! `entrepot purge`: the next request asks the upstream on every path, what others hold stays, and the figures are those of
-//! `entrepot du`.
+//! `entrepot purge`: the next request asks the upstream on every path, what others hold stays, and the figures are
+//! those of `entrepot du`.
 
 use std::{path::Path, thread, time::Duration};
 

@@ -15,7 +15,8 @@ use crate::{
 /// The arguments of `pin`.
 #[derive(Debug, Args, PartialEq)]
 pub(super) struct PinOptions {
-    /// Patterns of repositories, as in storage.pinned: library/nginx, 'ghcr.io/team/**'. Without any, the pins are listed.
+    /// Patterns of repositories, as in storage.pinned: library/nginx, 'ghcr.io/team/**'. Without any, the pins are
+    /// listed.
     #[arg(value_name = "REPOSITORY")]
     patterns: Vec<NamePattern>,
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! The pins that commands made, in one file of the data directory, since a lost index must not unpin anything: a pattern
-//! of repository names on each line. It is written beside the old one and renamed over it.
+//! The pins that commands made, in one file of the data directory, since a lost index must not unpin anything: a
+//! pattern of repository names on each line. It is written beside the old one and renamed over it.
 
 use std::{fs, io};
 

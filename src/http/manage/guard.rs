@@ -36,8 +36,8 @@ pub(super) fn manages_everything(request: &HttpRequest) -> Result<(), ApiError> 
     }
 }
 
-/// Checks a request that changes something. A form on another site can send neither JSON nor another site's headers, and
-/// a script there needs this server's permission, which it never gives.
+/// Checks a request that changes something. A form on another site can send neither JSON nor another site's headers,
+/// and a script there needs this server's permission, which it never gives.
 ///
 /// # Errors
 /// An [`ApiError`] with 403 for a request from another site, 415 for a body that is not JSON.

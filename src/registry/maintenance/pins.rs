@@ -15,7 +15,8 @@ impl Maintenance<'_> {
     /// Pins repositories, durably. A pattern that is pinned already stays.
     ///
     /// # Errors
-    /// [`Error::NoIndex`] if there is no complete index, [`Error::Storage`] if the disk fails; nothing has changed then.
+    /// [`Error::NoIndex`] if there is no complete index, [`Error::Storage`] if the disk fails; nothing has changed
+    /// then.
     pub fn pin(&self, patterns: &[NamePattern]) -> Result<(), Error> {
         self.prepare(&mut || std::ops::ControlFlow::Continue(()))?;
         self.store.change_pins(|pins| {

@@ -110,8 +110,8 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Removes a tag, and what the memory knows of it. Answers of the upstream to earlier requests do not bring it back,
-    /// and the next request does not join one that is under way.
+    /// Removes a tag, and what the memory knows of it. Answers of the upstream to earlier requests do not bring it
+    /// back, and the next request does not join one that is under way.
     fn purge_tag(&self, place: &Repository, tag: &Tag) -> Result<(), Error> {
         let store = &self.store;
         let _lock = store.protection.locks.tag(place, tag);

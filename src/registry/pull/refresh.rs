@@ -40,8 +40,8 @@ impl Registry {
     /// Asks the upstream what a tag names, and fetches the manifest if it is not here.
     ///
     /// # Errors
-    /// [`Error::Denied`] if the repository is hosted, the upstream's failure if it gives no answer: what is cached stays
-    /// as it is then.
+    /// [`Error::Denied`] if the repository is hosted, the upstream's failure if it gives no answer: what is cached
+    /// stays as it is then.
     pub async fn refresh(self: &Arc<Self>, repository: &Repository, tag: &Tag) -> Result<Refreshed, Error> {
         if repository.domain.is_none() {
             return Err(Error::Denied(format!("{repository} was pushed here: it has no upstream to be asked")));

@@ -14,9 +14,9 @@ use crate::{
 };
 
 impl BlockingStore<'_> {
-    /// Removes the bytes of a mirrored blob that was purged from `place`, unless another repository references it. A blob
-    /// in use is removed when it no longer is: an open file that is removed still occupies space. The caller holds the
-    /// digest's lock.
+    /// Removes the bytes of a mirrored blob that was purged from `place`, unless another repository references it. A
+    /// blob in use is removed when it no longer is: an open file that is removed still occupies space. The caller holds
+    /// the digest's lock.
     ///
     /// # Errors
     /// [`Error::Storage`] if the file cannot be removed.
