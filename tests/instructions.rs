@@ -2,8 +2,8 @@
 //! bound that is passed is a request that has become dearer.
 //!
 //! The debug build is counted, since it is the one that every run of the tests has: its dependencies are optimised, its
-//! own code is not, so that the counts are a few times those of a release. Callgrind counts what runs in the process, not
-//! in the kernel. Bodies are small, because the instructions to hash a byte depend on the processor.
+//! own code is not, so that the counts are a few times those of a release. Callgrind counts what runs in the process,
+//! not in the kernel. Bodies are small, because the instructions to hash a byte depend on the processor.
 
 use std::{path::PathBuf, time::Duration};
 

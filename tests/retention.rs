@@ -1,4 +1,5 @@
-//! Retention of pushed tags: by command, alone and on schedule; while images are pushed; after a kill and without an index.
+//! Retention of pushed tags: by command, alone and on schedule; while images are pushed; after a kill and without an
+//! index.
 //!
 //! The clock is the test's own: the times of pushes and pulls are those of files on the volume, which it sets back.
 
@@ -270,7 +271,8 @@ fn the_last_pull_is_kept_on_the_disk() {
     assert_eq!(tags(&server, "team/app"), set(&["asked", "resolved"]));
 }
 
-/// While clients push to the repositories and retention runs all the time, what was acknowledged and must stay is whole.
+/// While clients push to the repositories and retention runs all the time, what was acknowledged and must stay is
+/// whole.
 #[test]
 fn nothing_goes_while_it_is_pushed() {
     const CLIENTS: usize = 6;

@@ -3,10 +3,11 @@
 //!
 //! `cargo bench --bench pushing` measures all of it, `cargo bench --bench pushing -- large` one section. All keep
 //! their volumes below the temporary directory and stay up from round to round. They take turns with a rest between
-//! them, each first as often as second and third, and the figures are medians; a ratio is the median of the rounds' ratios. The directory must not be
-//! in memory, except for the section `large`: `TMPDIR=/dev/shm` shows what it costs without a disk.
-//! Nothing is pushed twice, and a push is docker's: POST, PATCH with a chunked body, PUT, over persistent connections.
-//! The bodies are prepared in memory with digest and chunk heads, so that the client costs little.
+//! them, each first as often as second and third, and the figures are medians; a ratio is the median of the rounds'
+//! ratios. The directory must not be in memory, except for the section `large`: `TMPDIR=/dev/shm` shows what it costs
+//! without a disk. Nothing is pushed twice, and a push is docker's: POST, PATCH with a chunked body, PUT, over
+//! persistent connections. The bodies are prepared in memory with digest and chunk heads, so that the client costs
+//! little.
 //!
 //! Entrepot syncs files and the folders that name them before it responds. The other server need not give the same
 //! guarantee, and the reference syncs only the file.

@@ -3,8 +3,8 @@
 //! `cargo bench --bench serving` measures all of it, `cargo bench --bench serving -- warm small` two sections of it.
 //! All servers are measured in one run, in rounds that take turns, and the figures are medians: other work on the
 //! machine then affects all alike. CPU seconds (user and system, of a server's whole process tree) say more than times
-//! on a machine that server, upstream and clients share; a GiB is one delivered to a client. A cold blob is compared with
-//! plain threads that receive, hash, write and send it, too (`reference`).
+//! on a machine that server, upstream and clients share; a GiB is one delivered to a client. A cold blob is compared
+//! with plain threads that receive, hash, write and send it, too (`reference`).
 //!
 //! `BENCH_MIB` (1024), `BENCH_ROUNDS` (5), `BENCH_SECONDS` (5 of each `wrk`; four times that of slow clients) and
 //! `BENCH_SLOW` (500 clients) make it smaller: `BENCH_MIB=64 BENCH_ROUNDS=1 BENCH_SECONDS=1` is a quick look.

@@ -22,7 +22,8 @@ pub struct ExpiredTag {
     pub pushed: String,
     /// The last time at which it may have been pulled.
     pub pulled: String,
-    /// The rules that match it, each with its place in the list; none if it goes with the manifest that it is attached to.
+    /// The rules that match it, each with its place in the list; none if it goes with the manifest that it is attached
+    /// to.
     pub rules: Vec<String>,
     /// True if it stays this time, because it is in use.
     pub in_use: bool,

@@ -38,7 +38,8 @@ pub(super) fn start(log: &Log) {
     }
 }
 
-/// Logs warnings, errors and audit records to stderr, for a command without a server, which would have a log of its own.
+/// Logs warnings, errors and audit records to stderr, for a command without a server, which would have a log of its
+/// own.
 pub(super) fn start_for_command() {
     let targets = Targets::new().with_target("entrepot", LevelFilter::WARN);
     let text = fmt::layer().with_ansi(is_terminal()).with_target(false).without_time().with_writer(stderr);

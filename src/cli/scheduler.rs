@@ -177,7 +177,8 @@ fn purge_uploads(registry: &Arc<Registry>, config: &Config, supervisor: &Supervi
     repeat(supervisor, MaintenanceJob::Purge, registry, interval.max(MIN_INTERVAL), purge);
 }
 
-/// `gc.interval`: applies retention and collects garbage, first after the grace period, before which nothing would be removed.
+/// `gc.interval`: applies retention and collects garbage, first after the grace period, before which nothing would be
+/// removed.
 fn collections(registry: &Arc<Registry>, config: &Config, supervisor: &Supervisor) {
     let interval = *config.gc.interval;
     if interval.is_zero() {

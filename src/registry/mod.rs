@@ -2,8 +2,8 @@
 //! stores it.
 //!
 //! `store` has the stored content, `space` manages the disk space, `rebuild` makes the index anew, `fill` fetches from
-//! upstreams. Built on them, `pull` reads, `push` writes, `retention` removes old tags, `gc` collects garbage, and `maintenance` works on a whole
-//! volume. `state` has the state they share.
+//! upstreams. Built on them, `pull` reads, `push` writes, `retention` removes old tags, `gc` collects garbage, and
+//! `maintenance` works on a whole volume. `state` has the state they share.
 
 mod activity_recorder;
 mod ask_error;

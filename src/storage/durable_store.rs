@@ -174,8 +174,8 @@ pub trait DurableStore: Copy {
     /// Any variant of [`Error`] if that cannot be determined.
     fn tag_time(&self, repository: &Repository, tag: &Tag) -> Result<Option<SystemTime>, Error>;
 
-    /// Notes durably that a tag or a manifest of a repository was pulled at a time. Does nothing if it is not there. The
-    /// note goes with it.
+    /// Notes durably that a tag or a manifest of a repository was pulled at a time. Does nothing if it is not there.
+    /// The note goes with it.
     ///
     /// # Errors
     /// Any variant of [`Error`] if the note cannot be written.

@@ -13,12 +13,12 @@
 //! <root>/mirrors/<domain>/repositories/<name>/…                  the same shape, for mirrored repositories
 //! <root>/staging/                                                 files on their way in; swept at start
 //! <root>/quarantine/<algorithm>-<hex>                             damaged bytes of something that was pushed here
-//!                                                                 (both on each mount below `docker`: `mount_roots.rs`)
+//!                                                                 (both on each mount of `docker`: `mount_roots.rs`)
 //! <root>/index/v1/                                                sled, disposable
 //! <root>/notifications/<endpoint>/                                events that wait for a receiver (`journal.rs`)
 //! <root>/uses                                                     last uses of mirrored blobs (`last_uses.rs`)
 //! <root>/pins                                                     pins that commands made (`pins.rs`)
-//! <root>/pulls                                                    the time in which every pull was noted (`pull_record.rs`)
+//! <root>/pulls                                                    when every pull was noted (`pull_record.rs`)
 //! <root>/entrepot.lock                                            held while a process uses the volume
 //! <root>/entrepot.sock                                            the admin socket
 //! ```

@@ -1,8 +1,8 @@
 //! The notes of the last pulls of tags and manifests: an empty file `pulled`, whose time of modification is the time of
 //! the pull. It lies beside the manifest's link, or in the tag's folder.
 //!
-//! An empty file takes no block, and a crash cannot leave half a note. `registry:2` reads only files named `link` there,
-//! and removes the whole folder of a tag. Who copies a volume without its times makes every pull look recent.
+//! An empty file takes no block, and a crash cannot leave half a note. `registry:2` reads only files named `link`
+//! there, and removes the whole folder of a tag. Who copies a volume without its times makes every pull look recent.
 
 use std::{
     path::{Path, PathBuf},

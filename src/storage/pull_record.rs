@@ -1,5 +1,6 @@
-//! The time in which every pull of hosted content was noted, in one file of the data directory. While another program, or
-//! an older version of this one, served the volume, pulls were not noted, and a note from before says nothing about them.
+//! The time in which every pull of hosted content was noted, in one file of the data directory. While another program,
+//! or an older version of this one, served the volume, pulls were not noted, and a note from before says nothing about
+//! them.
 
 use std::{
     fs,

@@ -9,8 +9,8 @@ use askama::Template;
 use super::frame::Frame;
 use crate::http::headers::NOSNIFF;
 
-/// Nothing is loaded but this server's style sheet, no script runs, forms go to this server alone, and no other page may
-/// put this one into a frame: Content Security Policy Level 3.
+/// Nothing is loaded but this server's style sheet, no script runs, forms go to this server alone, and no other page
+/// may put this one into a frame: Content Security Policy Level 3.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'";
 

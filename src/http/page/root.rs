@@ -1,4 +1,5 @@
-//! `/`: the page for browsers. Helm charts and load balancers probe it, and registry:2 answers them 200 with an empty body.
+//! `/`: the page for browsers. Helm charts and load balancers probe it, and registry:2 answers them 200 with an empty
+//! body.
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
 

@@ -122,8 +122,8 @@ fn is_of_socket(error: &io::Error) -> bool {
 /// are sent first. The bytes are counted by `sent`.
 ///
 /// # Errors
-/// [`io::ErrorKind::UnexpectedEof`] if the file is shorter, or the operating system's error if it cannot be read; what it
-/// has of the range was sent.
+/// [`io::ErrorKind::UnexpectedEof`] if the file is shorter, or the operating system's error if it cannot be read; what
+/// it has of the range was sent.
 pub(in crate::http) async fn send(
     slot: &FileSlot,
     file: Arc<BlobFile>,

@@ -77,7 +77,8 @@ impl Maintenance<'_> {
         self.rules
     }
 
-    /// Removes the tags that no rule of retention keeps, with what goes with them. `grace` is as for garbage collection.
+    /// Removes the tags that no rule of retention keeps, with what goes with them. `grace` is as for garbage
+    /// collection.
     ///
     /// # Errors
     /// [`Error::UnderWay`] while garbage is collected or another run is under way, [`Error::Cancelled`] if `on_event`

@@ -9,8 +9,8 @@ use crate::{
 };
 
 impl Registry {
-    /// Drops expired state in memory, saves what is kept of uses and pulls when that is due, and records activity; to be
-    /// called about every minute. Blocks.
+    /// Drops expired state in memory, saves what is kept of uses and pulls when that is due, and records activity; to
+    /// be called about every minute. Blocks.
     pub fn tidy(&self, io: &Blocking) {
         self.store.space.tidy();
         self.store.protection.tidy(self.store.space.eviction_rules.lease);

@@ -35,7 +35,8 @@ impl Registry {
         self.store.blocking(Lane::Sync, delete).await?
     }
 
-    /// Deletes a manifest from a repository, after the tags that name it (law 2 of ARCHITECTURE.md). Returns these tags.
+    /// Deletes a manifest from a repository, after the tags that name it (law 2 of ARCHITECTURE.md). Returns these
+    /// tags.
     ///
     /// # Errors
     /// [`Error::ManifestUnknown`] if the repository does not have it, [`Error::ImmutableTag`] if an immutable tag names

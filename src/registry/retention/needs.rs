@@ -1,8 +1,8 @@
 //! The needs of the manifests of one repository: what goes with a tag, and what must stay.
 //!
 //! With a tag go the manifest that it names, the manifests that this one lists, and what refers to any of them, but
-//! nothing that something else needs. What stays needs the manifests that it lists, its subject, and what refers to it. A
-//! manifest that none of the tags reaches stays: those without any tag are for `gc.untagged`.
+//! nothing that something else needs. What stays needs the manifests that it lists, its subject, and what refers to it.
+//! A manifest that none of the tags reaches stays: those without any tag are for `gc.untagged`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -55,8 +55,8 @@ impl<'a> Needs<'a> {
         Self { manifests, attached, subjects, referrers }
     }
 
-    /// Returns what goes with these tags. `staying` are the manifests that other tags name, but attached ones. `None` if a
-    /// manifest that stays cannot be read, so that its needs are unknown.
+    /// Returns what goes with these tags. `staying` are the manifests that other tags name, but attached ones. `None`
+    /// if a manifest that stays cannot be read, so that its needs are unknown.
     pub(super) fn groups(
         &self,
         expired: Vec<ExpiredTag>,

@@ -1,8 +1,8 @@
 //! Plans the removals of retention in one repository, and removes nothing.
 //!
 //! Rules decide about tags; `needs.rs` finds the manifests that go with them. A tag that attaches something to another
-//! manifest, as cosign and the referrers tag schema of the distribution-spec name them (`sha256-<hex>.sig`), is no build:
-//! it stays as long as that manifest.
+//! manifest, as cosign and the referrers tag schema of the distribution-spec name them (`sha256-<hex>.sig`), is no
+//! build: it stays as long as that manifest.
 
 use std::time::SystemTime;
 
@@ -130,8 +130,8 @@ impl Planning<'_> {
         Ok(TagTimes { tag, digest, pushed, pulled })
     }
 
-    /// Returns the last time at which something may have been pulled, as far as a note says; an unreadable note counts as
-    /// a pull just now.
+    /// Returns the last time at which something may have been pulled, as far as a note says; an unreadable note counts
+    /// as a pull just now.
     fn pulled(&self, repository: &Repository, pulled: &Reference) -> Option<SystemTime> {
         match self.store.disk.noted_pull(repository, pulled) {
             Ok(noted) => noted.map(|noted| noted.min(self.now) + NOTE_INTERVAL),

@@ -1,8 +1,8 @@
 //! Carries out retention beside pushes and pulls.
 //!
-//! What a push may be about to name stays: a tag goes together with its manifests, all at once, and only if no manifest was
-//! pushed to the repository since the plan was made and none of these manifests is in use (`gc_guard.rs`). The deletions
-//! are those of a client's DELETE. The same code runs on a volume that no server has open.
+//! What a push may be about to name stays: a tag goes together with its manifests, all at once, and only if no manifest
+//! was pushed to the repository since the plan was made and none of these manifests is in use (`gc_guard.rs`). The
+//! deletions are those of a client's DELETE. The same code runs on a volume that no server has open.
 
 use std::time::{Duration, SystemTime};
 
@@ -191,7 +191,8 @@ impl Runner<'_> {
         Ok(0)
     }
 
-    /// Removes a group as a whole. Returns `false` if it stays, because something of it is in use or the plan is outdated.
+    /// Removes a group as a whole. Returns `false` if it stays, because something of it is in use or the plan is
+    /// outdated.
     fn remove_group(&self, repository: &Repository, group: &Group, recent: Recent) -> Result<bool, Error> {
         if self.run.mode.is_dry() {
             return Ok(true);

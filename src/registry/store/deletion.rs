@@ -19,8 +19,8 @@ impl BlockingStore<'_> {
         Ok(())
     }
 
-    /// Deletes a manifest, after all tags that name it (law 2 of ARCHITECTURE.md): `tags`. `subject` is the manifest that
-    /// it refers to. The name stays claimed. The caller holds the repository's lock.
+    /// Deletes a manifest, after all tags that name it (law 2 of ARCHITECTURE.md): `tags`. `subject` is the manifest
+    /// that it refers to. The name stays claimed. The caller holds the repository's lock.
     ///
     /// # Errors
     /// [`Error::Storage`] if the disk fails.

@@ -1,5 +1,5 @@
-//! Notes the pulls of hosted tags and manifests on the disk, for retention: after the pull, which does not wait for it. The
-//! notes are beside the links (`storage/pull_notes.rs`), so the loss of an index loses none.
+//! Notes the pulls of hosted tags and manifests on the disk, for retention: after the pull, which does not wait for it.
+//! The notes are beside the links (`storage/pull_notes.rs`), so the loss of an index loses none.
 //!
 //! A HEAD counts as a pull: clients send it by tag, and get nothing more if they have the manifest.
 

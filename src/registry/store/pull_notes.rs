@@ -1,5 +1,5 @@
-//! The pulls of hosted tags and manifests that are to be noted on the disk, in memory and bounded: each at most once a day.
-//! `noted_pulls.rs` writes the notes.
+//! The pulls of hosted tags and manifests that are to be noted on the disk, in memory and bounded: each at most once a
+//! day. `noted_pulls.rs` writes the notes.
 
 use std::{
     collections::VecDeque,

@@ -134,7 +134,8 @@ proptest! {
         prop_assert_eq!(unique, world.expected().into_iter().map(digest).collect::<HashSet<_>>());
     }
 
-    /// After each group, as after a crash there, every tag that is left has all that it reaches, also one that goes later.
+    /// After each group, as after a crash there, every tag that is left has all that it reaches, also one that goes
+    /// later.
     #[test]
     fn a_tag_is_whole_until_it_goes(world in world()) {
         let mut tags: HashMap<String, u8> =

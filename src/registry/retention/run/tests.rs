@@ -179,8 +179,8 @@ fn rules_keep_what_they_say_and_a_dry_run_equals_the_run() {
     }
 }
 
-/// The last pull is that of the tag, of its manifest, or of one that this lists; without a note it was before the time in
-/// which pulls are noted, or never.
+/// The last pull is that of the tag, of its manifest, or of one that this lists; without a note it was before the time
+/// in which pulls are noted, or never.
 #[test]
 fn a_pull_by_any_name_keeps_a_tag() {
     for (noted, days, left) in [
