@@ -161,7 +161,9 @@ fn link(repositories: &Path, file: &Path) -> Option<Link> {
     // Earlier values of a tag are history, as registry:2 writes it: it is not followed, and the manifest may be
     // deleted.
     let is_history = kind.starts_with("manifests/tags/") && kind.contains("/index/");
-    if is_underway || is_history || kind.starts_with("uploads/") || kind.starts_with("hosted/") {
+    // The time of the last pull of what is linked beside it.
+    let is_pull_note = kind.starts_with("manifests/") && kind.ends_with("/pulled");
+    if is_underway || is_history || is_pull_note || kind.starts_with("uploads/") || kind.starts_with("hosted/") {
         return None;
     }
     let kind = match kind {
