@@ -65,6 +65,7 @@ mod notifications;
 mod odd_manifests;
 mod outage;
 mod page;
+mod page_browser;
 mod parsers;
 mod prefetch;
 mod purge;

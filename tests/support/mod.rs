@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use clients::{admin, http, http2, prometheus, raw, release, scrape, uploads};
+pub(crate) use clients::{admin, browser, http, http2, prometheus, raw, release, scrape, uploads};
 pub(crate) use disk::{fault, index_records, inject, reachability, scratch, volume_check, weights};
 pub(crate) use images::{bases, built, hash, image_set, layers, rng};
 pub(crate) use network::{egress_trap, far, netns, pace, tap, wire};

@@ -14,5 +14,6 @@ pub(in crate::http) fn configure(service: &mut web::ServiceConfig, prefix: &str)
         .service(path("/repositories").route(web::get().to(repositories::get)))
         .service(path("/image").route(web::get().to(image::get)))
         .service(path("/repository").route(web::get().to(repository::get)))
-        .service(path("/style.css").route(web::get().to(assets::style)));
+        .service(path("/style.css").route(web::get().to(assets::style)))
+        .service(path("/icon.svg").route(web::get().to(assets::icon)));
 }

@@ -2,6 +2,7 @@
 //! egress trap behind it.
 
 pub(crate) mod admin;
+pub(crate) mod browser;
 mod buildah;
 mod containerd;
 mod containers;
