@@ -30,10 +30,10 @@ fn du(path: &Path) -> u64 {
     meta.blocks() * 512 + if meta.is_dir() { below.sum() } else { 0 }
 }
 
-/// The metrics agree with the disk, class by class; the files of the index and of the last uses, which count as index,
-/// change by themselves.
+/// The metrics agree with the disk, class by class; the files of the index and the records beside it, which count as
+/// index, change by themselves.
 fn agrees(server: &Server, debug: &Port, when: &str) {
-    let index = ["index", "uses"].map(|name| server.data().join(name));
+    let index = ["index", "uses", "pins", "pulls"].map(|name| server.data().join(name));
     let mut last = (0, 0);
     // Uses are reported, and emptied folders removed, a moment after the response.
     let deadline = Instant::now() + Duration::from_secs(10);
