@@ -128,8 +128,7 @@ impl GcGuard {
     }
 
     /// Guards a request that uploads or mounts a blob: `digest`, once it is known. While the guard lives, all that was
-    /// used in the grace period before it keeps its links in the repository: the manifest that names it is still to
-    /// come.
+    /// used in the grace period before it keeps its links in the repository, since the manifest comes last.
     pub(in crate::registry) async fn guard_upload(
         self: &Arc<Self>,
         repository: &Repository,
