@@ -88,7 +88,8 @@ mod tests {
             let lock = Arc::clone(&lock);
             async move {
                 let _held = if number == 1 { Some(lock.lock().await) } else { None };
-                for _ in 0..number * 100 {
+                // The first lasts until the second has begun.
+                for _ in 0..10 + number * 100 {
                     yield_now().await;
                 }
             }
