@@ -16,6 +16,7 @@ use crate::support::{
     process,
     server::{Server, Setup},
     upstream::Upstream,
+    wait_until,
 };
 
 /// The rules of accessibility, from PyPI, kept below `target/`.
@@ -104,11 +105,16 @@ fn a_viewer_searches_sorts_and_follows_links() {
     let upstream = Upstream::plain();
     let (server, browser) = (filled(&upstream), Browser::start());
     let text = || browser.run("return document.querySelector('main').innerText").as_str().unwrap().to_owned();
+    // The count may take a moment on a busy machine.
+    wait_until("the repositories to be counted", Duration::from_secs(20), || {
+        browser.open(&format!("{}/ui/repositories", server.url()));
+        !text().contains("are being counted")
+    });
     browser.open(server.url());
     browser.click("nav a[href$='/repositories']");
     browser.write("input[name=q]", "team/app");
     browser.click("form button");
-    assert!(text().contains("1 repositories") && text().contains("team/app"), "{}", text());
+    assert!(text().contains("1 repository") && text().contains("team/app"), "{}", text());
     browser.open(&format!("{}/ui/repositories", server.url()));
     browser.click("th a[href*='sort=size']");
     let first = browser.run("return document.querySelector('tbody th').innerText");
