@@ -120,9 +120,6 @@ fn state(parts: &ImageParts, report: &ImageReport) -> Vec<(&'static str, String)
         rows.push(("Tags", state.tags.join(", ")));
         rows.extend(state.since.map(|since| ("Here since", ago(since))));
         rows.extend(state.last_used.map(|used| ("Last use", ago(used))));
-        rows.extend(
-            state.last_client.as_ref().map(|last| ("Last client", format!("{} at {}", last.user, last.address))),
-        );
         rows.push(("Eviction", eviction(&state.eviction)));
     }
     rows.extend(
