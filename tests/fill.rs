@@ -37,13 +37,25 @@ fn fetches_right(server: &Server, blob: &Blob) {
     assert_eq!((got.end, got.length, got.digest.as_str()), (BodyEnd::Complete, blob.len() as u64, &*blob.digest));
 }
 
+/// Lets the server learn that its upstream serves no ranges. On a busy machine it would try to split the next download,
+/// and fetch a little twice.
+fn learns_that_ranges_are_ignored(server: &Server, upstream: &Upstream) {
+    let slow = Blob::noise(201, 24 * MB);
+    upstream.add_blob(REPOSITORY, &slow);
+    upstream.options(|options| options.ignores_ranges = true);
+    upstream.fault(Rule::on(Kind::Blob, Fault::Bandwidth(8 * MB as u64)));
+    fetches_right(server, &slow);
+    assert!(upstream.count("GET", Kind::Blob) > 1, "no split was tried");
+    upstream.heal();
+}
+
 /// 16 clients, cold, one blob of 200 MB, 4 leaving early: the upstream serves exactly its bytes.
 #[test]
 fn sixteen_cold_clients_cost_one_fetch() {
     let blob = Blob::noise(200, 200 * MB);
     let (upstream, server) = mirrored(&blob);
-    // On a slow machine it would be split, which fetches a little twice.
-    upstream.options(|options| options.ignores_ranges = true);
+    learns_that_ranges_are_ignored(&server, &upstream);
+    let (sent, asked) = (upstream.sent(Kind::Blob), upstream.count("GET", Kind::Blob));
     thread::scope(|scope| {
         for number in 0..16 {
             let (server, blob) = (&server, &blob);
@@ -53,10 +65,10 @@ fn sixteen_cold_clients_cost_one_fetch() {
             });
         }
     });
-    assert_eq!(upstream.sent(Kind::Blob), blob.len() as u64, "1.00 times the blob's bytes");
-    assert_eq!(upstream.count("GET", Kind::Blob), 1);
+    assert_eq!(upstream.sent(Kind::Blob) - sent, blob.len() as u64, "1.00 times the blob's bytes");
+    assert_eq!(upstream.count("GET", Kind::Blob), asked + 1);
     fetches_right(&server, &blob);
-    assert_eq!(upstream.count("GET", Kind::Blob), 1, "the next one costs nothing");
+    assert_eq!(upstream.count("GET", Kind::Blob), asked + 1, "the next one costs nothing");
 }
 
 /// The head is sent as soon as the upstream's head is in, before the first byte of the body.
@@ -178,6 +190,8 @@ fn a_partial_blob_survives_other_requests() {
     }
     upstream.heal();
     upstream.resume();
+    // The fill that failed is gone a moment after its response, and until then who comes gets its failure.
+    thread::sleep(Duration::from_millis(200));
     fetches_right(&server, &blob);
     let resumed = |recorded: &Recorded| recorded.request.header("range").is_some_and(|range| range != "bytes=0-");
     assert!(upstream.requests().iter().any(resumed), "it was fetched from its start");

@@ -63,8 +63,9 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
 fn collect(root: &Path, dir: &Path, found: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
-        let path = entry.path();
-        if path.is_dir() {
+        let (path, kind) = (entry.path(), entry.file_type());
+        // A folder that has just been removed is no file.
+        if kind.is_ok_and(|kind| kind.is_dir()) || path.is_dir() {
             collect(root, &path, found);
         } else {
             found.push(path.strip_prefix(root).unwrap().to_owned());
