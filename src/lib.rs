@@ -25,4 +25,5 @@ pub mod policy;
 // 0
 pub mod lanes;
 pub mod oci;
+mod units;
 pub mod yaml;

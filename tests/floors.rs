@@ -11,7 +11,7 @@ use crate::support::source::{self, Module, imports, modules};
 
 /// The top-level modules by floor, lowest first. A new module is added here.
 const FLOORS: [&[&str]; 6] = [
-    &["lanes", "oci", "yaml"],
+    &["lanes", "oci", "units", "yaml"],
     &["config", "descriptors", "metrics", "policy"],
     &["access", "index", "simulator", "storage", "upstream"],
     &["notifications", "registry"],

@@ -1,10 +1,11 @@
 //! The bound of the volume: `storage.quota` compared with the filesystem.
 
-use super::{Failure, units::size, volume};
+use super::{Failure, volume};
 use crate::{
     config,
     lanes::Blocking,
     storage::{Filesystem, MIN_QUOTA_BYTES},
+    units::size,
 };
 
 /// The bound that results from the configuration on this machine.

@@ -1,6 +1,6 @@
 //! The lines of commands about content, for people.
 
-use super::units::size;
+use crate::units::size;
 use crate::{
     admin::ContentResponse,
     registry::{EvictedTo, Purged, PurgedRepository, RefreshResult, Refreshed},

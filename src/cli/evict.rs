@@ -49,7 +49,7 @@ pub(super) fn run(io: &Blocking, options: EvictOptions) -> Result<(), Failure> {
     let EvictOptions { to, dry_run, json, source } = options;
     let config = source.load(io)?.config;
     let request = AdminRequest::Content(ContentRequest::Evict { to, dry_run });
-    let mut report = Report::new(if json { Form::Json } else { Form::People }, dry_run);
+    let mut report = Report::new(Form::of(json), dry_run);
     match client::perform(io, &config.storage, &request, |answer| report.show(answer))? {
         AdminResponse::Content(ContentResponse::Evicted(evicted)) if evicted.after > to => Err(Failure::failed(
             "more than that stays: it was pushed, is pinned, is in use, or was asked for within storage.lease",

@@ -17,12 +17,12 @@ use super::{
     client::{self, Received},
     image_list::ImageArguments,
     print_line,
-    units::size,
 };
 use crate::{
     admin::{AdminRequest, AdminResponse},
     lanes::Blocking,
     oci::Digest,
+    units::size,
 };
 
 /// The command's arguments.

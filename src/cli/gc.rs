@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{
-    ConfigArguments, Failure, client,
+    ConfigArguments, Failure, client, milliseconds,
     report::{Form, Report},
 };
 use crate::{admin::AdminRequest, lanes::Blocking};
@@ -40,11 +40,8 @@ Exit codes: 0 it is done, 1 it failed, 2 it was asked wrongly.";
 pub(super) fn run(io: &Blocking, options: GcOptions) -> Result<(), Failure> {
     let GcOptions { untagged, dry_run, grace, json, source } = options;
     let config = source.load(io)?.config;
-    let request = AdminRequest::Gc {
-        untagged: untagged || *config.gc.untagged,
-        dry_run,
-        grace: grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
-    };
-    let mut report = Report::new(if json { Form::Json } else { Form::People }, dry_run);
+    let request =
+        AdminRequest::Gc { untagged: untagged || *config.gc.untagged, dry_run, grace: grace.map(milliseconds) };
+    let mut report = Report::new(Form::of(json), dry_run);
     client::perform(io, &config.storage, &request, |answer| report.show(answer)).map(drop)
 }

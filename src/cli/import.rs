@@ -19,12 +19,13 @@ use self::{
     archived_images::{ArchivedImage, ArchivedImages},
     import_progress::ImportProgress,
 };
-use super::{ConfigOptions, Failure, client, units::size as size_text};
+use super::{ConfigOptions, Failure, client};
 use crate::{
     admin::{AdminRequest, AdminResponse, BlobSize, ImportRequest},
     config::StorageConfig,
     lanes::Blocking,
     oci::{Digest, InvalidImageName, MAX_MANIFEST_BYTES, RepositoryName, Tag},
+    units::size as size_text,
 };
 
 /// The command's arguments.

@@ -35,14 +35,13 @@ mod serve;
 mod simulate;
 mod startup_log;
 mod supervise;
-mod units;
 mod upstreams;
 mod verify;
 mod volume;
 mod warm;
 mod why;
 
-use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -299,6 +298,11 @@ fn parse(arguments: Vec<OsString>) -> Result<Command, clap::Error> {
     } else {
         Arguments::try_parse_from(arguments).map(|arguments| arguments.command)
     }
+}
+
+/// Returns a time as requests to a server have it.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Writes a line. A closed pipe is not an error.

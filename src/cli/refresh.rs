@@ -41,7 +41,7 @@ pub(super) fn run(io: &Blocking, options: RefreshOptions) -> Result<(), Failure>
     let config = source.load(io)?.config;
     let images = images.iter().map(ToString::to_string).collect();
     let request = AdminRequest::Content(ContentRequest::Refresh { images });
-    let mut report = Report::new(if json { Form::Json } else { Form::People }, false);
+    let mut report = Report::new(Form::of(json), false);
     match client::ask_running(io, &config.storage, &request, |answer| report.show(answer))? {
         AdminResponse::Content(ContentResponse::RefreshEnd { failed, images }) if failed > 0 => {
             Err(Failure::failed(format!("{failed} of {images} images could not be asked about")))

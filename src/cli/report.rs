@@ -2,8 +2,8 @@
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 
-use super::{content_lines, print_line, units::size};
-use crate::admin::AdminResponse;
+use super::{content_lines, print_line};
+use crate::{admin::AdminResponse, units::size};
 
 /// Prints responses in one form.
 #[derive(Debug)]
@@ -23,6 +23,13 @@ pub(super) enum Form {
     Json,
     /// No output.
     Quiet,
+}
+
+impl Form {
+    /// Returns the form that `--json` asks for.
+    pub(super) fn of(json: bool) -> Self {
+        if json { Self::Json } else { Self::People }
+    }
 }
 
 impl Report {

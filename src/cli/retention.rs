@@ -5,13 +5,13 @@ use std::{io::stdout, time::Duration};
 use clap::Args;
 
 use super::{
-    ConfigArguments, Failure, client, print_line,
+    ConfigArguments, Failure, client, milliseconds, print_line,
     report::{Form, Report},
-    units::age,
 };
 use crate::{
     admin::{AdminRequest, AdminResponse, ExpiredTag, RetentionResult},
     lanes::Blocking,
+    units::age,
 };
 
 /// The command's arguments.
@@ -51,9 +51,9 @@ Exit codes: 0 it is done, 1 it failed, 2 it was asked wrongly.";
 pub(super) fn run(io: &Blocking, options: RetentionOptions) -> Result<(), Failure> {
     let RetentionOptions { dry_run, grace, json, source } = options;
     let config = source.load(io)?.config;
-    let grace = grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+    let grace = grace.map(milliseconds);
     let request = AdminRequest::Retention { dry_run, grace };
-    let mut report = Report::new(if json { Form::Json } else { Form::People }, dry_run);
+    let mut report = Report::new(Form::of(json), dry_run);
     let mut expired = Vec::new();
     let last = client::perform_with_rules(io, &config, &request, |answer| match answer {
         AdminResponse::Expired(tag) if !json => expired.push(tag.clone()),

@@ -46,6 +46,6 @@ pub(super) fn run(io: &Blocking, options: RmOptions) -> Result<(), Failure> {
     let RmOptions { name, dry_run, json, source } = options;
     let config = source.load(io)?.config;
     let request = AdminRequest::Rm { name, dry_run };
-    let mut report = Report::new(if json { Form::Json } else { Form::People }, dry_run);
+    let mut report = Report::new(Form::of(json), dry_run);
     client::perform(io, &config.storage, &request, |answer| report.show(answer)).map(drop)
 }

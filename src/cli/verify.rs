@@ -49,7 +49,7 @@ pub(super) fn run(io: &Blocking, options: VerifyOptions) -> Result<(), Failure> 
     let config = source.load(io)?.config;
     let rate = Some(rate.unwrap_or(*config.verify.rate));
     let request = if rebuild_index { AdminRequest::RebuildIndex } else { AdminRequest::Verify { rate } };
-    let mut report = Report::new(if json { Form::Json } else { Form::People }, false);
+    let mut report = Report::new(Form::of(json), false);
     match client::perform(io, &config.storage, &request, |answer| report.show(answer))? {
         AdminResponse::Verified { quarantined, .. } if quarantined > 0 => Err(Failure {
             message: format!("{quarantined} blobs that were pushed here are damaged: push them again"),

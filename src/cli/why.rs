@@ -7,13 +7,13 @@ use clap::Args;
 use super::{
     ConfigOptions, Failure, client, print_line,
     report::{Form, Report},
-    units::{age, size},
 };
 use crate::{
     admin::{AdminRequest, AdminResponse, ContentRequest, ContentResponse},
     lanes::Blocking,
     oci::ImageName,
     registry::{Completeness, ContentClass, EvictionState, ImageReport, ImageState, TagFreshness, Timestamp},
+    units::{age, size},
 };
 
 /// The command's arguments.

@@ -1,7 +1,7 @@
 //! The usage report as a text table. The name is the last column, so that it may have any width.
 
 use super::document::{SourceRow, UsageDocument, UsageRow};
-use crate::cli::units::{age, size};
+use crate::units::{age, size};
 
 /// The titles of the columns before the name.
 const TITLES: [&str; 5] = ["SIZE", "EXCLUSIVE", "SHARED", "OBJECTS", "LAST USED"];

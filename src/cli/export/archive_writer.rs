@@ -1,5 +1,5 @@
 //! Writes the archive: an OCI image layout (image-spec, `image-layout.md`) with docker's `manifest.json`, as a tar.
-//! What describes the images comes first, so that the rest can be read in order.
+//! The documents that describe the images come first, so that the rest can be read in order.
 
 use std::{
     io::{self, Write},

@@ -1,8 +1,8 @@
 //! The list as a text table. The name is the last column, so that it may have any width.
 
 use crate::{
-    cli::units::{age, size},
     registry::{Completeness, ListedRepository, ListedTag, Timestamp},
+    units::{age, size},
 };
 
 /// The titles of the columns before the name.

@@ -6,7 +6,8 @@ use std::io::{IsTerminal, stderr, stdout};
 use super::bars::Bars;
 use crate::{
     admin::{AdminResponse, ImageResult},
-    cli::{print_line, units::size},
+    cli::print_line,
+    units::size,
 };
 
 /// The report of one request.

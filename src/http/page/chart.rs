@@ -3,7 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::text;
-use crate::index::{Activity, Period};
+use crate::{
+    index::{Activity, Period},
+    units,
+};
 
 /// The width and the height of a chart, in its own units.
 const WIDTH: u64 = 720;
@@ -30,7 +33,7 @@ pub(super) struct Bar {
     pub(super) height: u64,
     /// The name of its colour.
     pub(super) class: &'static str,
-    /// What it says, shown under the pointer.
+    /// Its values in words, shown under the pointer.
     pub(super) title: String,
 }
 
@@ -103,8 +106,8 @@ fn bytes(slots: &Slots<'_>) -> Chart {
         let said = format!(
             "{}: {} sent, {} fetched",
             clock(at),
-            text::bytes(activity.served_bytes),
-            text::bytes(activity.fetched_bytes)
+            units::size(activity.served_bytes),
+            units::size(activity.fetched_bytes)
         );
         bars.push(slots.bar(place, 0, from_upstream, "fetched", said.clone()));
         bars.push(slots.bar(place, from_upstream, scaled(saved(&activity), most), "saved", said));
@@ -112,11 +115,11 @@ fn bytes(slots: &Slots<'_>) -> Chart {
     let saved = served.saturating_sub(fetched);
     let summary = format!(
         "{} sent to clients, {} fetched from upstreams, {} saved",
-        text::bytes(served),
-        text::bytes(fetched),
-        text::bytes(saved)
+        units::size(served),
+        units::size(fetched),
+        units::size(saved)
     );
-    slots.chart("Bytes", summary, text::bytes(most), bars)
+    slots.chart("Bytes", summary, units::size(most), bars)
 }
 
 /// The bytes that clients got without a fetch. Prefetched bytes may be more than those sent.

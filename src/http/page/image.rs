@@ -17,6 +17,7 @@ use crate::{
     lanes::{Blocking, Lane},
     oci::{Action, Reference, Repository},
     registry::{self, Completeness, Error, EvictionState, ImagePart, ImageParts, ImageReport, Registry, Timestamp},
+    units,
 };
 
 /// Other repositories of a layer that are named; of more, the number is told.
@@ -97,24 +98,24 @@ fn state(parts: &ImageParts, report: &ImageReport) -> Vec<(&'static str, String)
     let now = SystemTime::now();
     let mut rows =
         vec![("Manifest", parts.manifest.digest.to_string()), ("Type", parts.manifest.manifest.media_type.to_string())];
-    let ago = |Timestamp(at): Timestamp| format!("{} ago", text::ago(at, now));
+    let ago = |Timestamp(at): Timestamp| text::ago(at, now);
     if let Some(state) = &report.content {
         let missing = state.missing.bytes;
         rows.push((
             "Content",
             match state.state {
                 Completeness::Complete => "complete".to_owned(),
-                Completeness::Partial => format!("partial: {} were never asked for here", text::bytes(missing)),
-                Completeness::Holes => format!("holes: {} are missing", text::bytes(missing)),
+                Completeness::Partial => format!("partial: {} were never asked for here", units::size(missing)),
+                Completeness::Holes => format!("holes: {} are missing", units::size(missing)),
             },
         ));
         rows.push((
             "Size",
             format!(
                 "{} in {} blobs, {} of it its own",
-                text::bytes(state.size),
+                units::size(state.size),
                 state.objects,
-                text::bytes(state.exclusive)
+                units::size(state.exclusive)
             ),
         ));
         rows.push(("Tags", state.tags.join(", ")));
@@ -137,7 +138,7 @@ fn eviction(state: &EvictionState) -> String {
         EvictionState::Pinned => "never: its repository is pinned".to_owned(),
         EvictionState::Leased { until } => format!("not before {until}"),
         EvictionState::Queued { position, of, bytes_before } => {
-            format!("place {position} of {of}, after {}", text::bytes(*bytes_before))
+            format!("place {position} of {of}, after {}", units::size(*bytes_before))
         }
         EvictionState::Held => "not now: all of it is in use".to_owned(),
     }
@@ -154,7 +155,7 @@ fn child(request: &HttpRequest, part: &ImagePart) -> ChildRow {
     ChildRow {
         digest: descriptor.digest.to_string(),
         kind: descriptor.platform.as_ref().map_or_else(|| descriptor.media_type.to_string(), ToString::to_string),
-        size: text::bytes(descriptor.size),
+        size: units::size(descriptor.size),
         is_here: part.allocated.is_some(),
         others,
     }

@@ -1,4 +1,5 @@
-//! What a configuration says to people: image-spec, `config.md`. Read leniently, since images have all kinds.
+//! The parts of an image configuration that people want to see (image-spec, `config.md`). Fields of another type than
+//! the specification's are left out.
 
 use serde_json::Value;
 

@@ -21,6 +21,7 @@ use crate::{
     metrics::{DiskGauges, EvictionReason, GaugeValues, Upstream},
     oci::{Action, Repository},
     registry::{self, FillState, Overview, Refused, SpaceEvent, SpaceEventKind},
+    units,
 };
 
 #[derive(Template)]
@@ -53,7 +54,7 @@ struct ClassRow {
     name: &'static str,
     bytes: String,
     objects: Option<u64>,
-    /// Where its part of the bar begins and how long it is, in thousandths of the bound.
+    /// The start and the length of its part of the bar, in thousandths of the bound.
     from: u64,
     length: u64,
 }
@@ -129,7 +130,7 @@ fn state(gauges: &GaugeValues, period: Period, now: SystemTime, activity: &[(Sys
     let link = |each: &Period| PeriodLink { name: name(*each), is_shown: *each == period };
     let bytes_of = |upstream: &Upstream| {
         let stored = gauges.disk.upstreams.iter().find(|(name, ..)| *name == upstream.name);
-        text::bytes(stored.map_or(0, |(_, bytes, _)| *bytes))
+        units::size(stored.map_or(0, |(_, bytes, _)| *bytes))
     };
     StateView {
         disk: disk(&gauges.disk),
@@ -143,24 +144,25 @@ fn disk(disk: &DiskGauges) -> DiskView {
     let used: u64 = disk.bytes.iter().map(|(_, bytes)| bytes).sum();
     let allowed = disk.quota.unwrap_or(disk.filesystem.0).max(1);
     let bound = match disk.quota {
-        Some(quota) => format!("{} (storage.quota)", text::bytes(quota)),
-        None => format!("{}, the filesystem: storage.quota is not set", text::bytes(disk.filesystem.0)),
+        Some(quota) => format!("{} (storage.quota)", units::size(quota)),
+        None => format!("{}, the filesystem: storage.quota is not set", units::size(disk.filesystem.0)),
     };
     let mut from = 0;
     let classes = disk.bytes.iter().filter(|(_, bytes)| *bytes > 0).map(|(name, bytes)| {
         let length = u64::try_from(u128::from(*bytes) * 1000 / u128::from(allowed)).unwrap_or(1000).min(1000 - from);
         let objects = disk.objects.iter().find(|(other, _)| other == name).map(|(_, count)| *count);
-        let row = ClassRow { name, bytes: text::bytes(*bytes), objects, from, length };
+        let row = ClassRow { name, bytes: units::size(*bytes), objects, from, length };
         from += length;
         row
     });
     let classes = classes.collect();
-    DiskView { used: text::bytes(used), bound, share: text::percent(used, allowed), classes, is_counted: disk.counted }
+    DiskView { used: units::size(used), bound, share: text::percent(used, allowed), classes, is_counted: disk.counted }
 }
 
 fn upstream_row(upstream: &Upstream, bytes: String) -> UpstreamRow {
     let budget = |(account, limit): &(String, crate::metrics::PullRateLimit)| {
-        let window = limit.window.map(|window| format!(" in {}", text::span(window))).unwrap_or_default();
+        let window =
+            limit.window.map(|window| format!(" in {}", humantime::format_duration(window))).unwrap_or_default();
         format!("{account}: {} of {} pulls left{window}", limit.remaining, limit.limit)
     };
     UpstreamRow {
@@ -175,8 +177,8 @@ fn fill_row(fill: &FillState) -> FillRow {
     FillRow {
         repository: fill.repository.to_string(),
         digest: fill.digest.to_string(),
-        size: fill.size.map_or_else(|| "size unknown".to_owned(), text::bytes),
-        written: text::bytes(fill.written),
+        size: fill.size.map_or_else(|| "size unknown".to_owned(), units::size),
+        written: units::size(fill.written),
         share: fill.size.filter(|size| *size > 0).map(|size| fill.written.min(size) * 100 / size),
         readers: fill.readers,
     }
@@ -191,10 +193,10 @@ fn event_row(event: &SpaceEvent, now: SystemTime) -> EventRow {
         SpaceEventKind::NotStored(Refused::DiskFailed) => "not stored: the disk failed",
     };
     EventRow {
-        age: text::age(event.at, now),
+        age: text::since(event.at, now),
         what,
         repository: event.repository.as_ref().map_or_else(|| "–".to_owned(), ToString::to_string),
         digest: event.digest.to_string(),
-        bytes: event.bytes.map_or_else(|| "–".to_owned(), text::bytes),
+        bytes: event.bytes.map_or_else(|| "–".to_owned(), units::size),
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     },
     oci::{Action, Repository},
     registry::{BlobUsage, Registry, UsageSnapshot},
+    units,
 };
 
 /// Repositories on a page: with the longest names it stays below 50 KiB.
@@ -55,7 +56,7 @@ struct Row {
     used: String,
 }
 
-/// What the viewer asks for.
+/// The part of the list that the viewer asks for, and its order.
 struct Query {
     search: String,
     class: ClassFilter,
@@ -188,7 +189,7 @@ fn find(registry: &Arc<Registry>, request: &HttpRequest, query: &Query, snapshot
     let (page, now) = (query.page.min(pages), SystemTime::now());
     let rows = found.iter().skip((page - 1) * ROWS).take(ROWS);
     Found {
-        age: text::age(snapshot.at, now),
+        age: text::since(snapshot.at, now),
         number: found.len(),
         rows: rows.map(|(repository, usage)| row(registry, repository, usage, now)).collect(),
         page,
@@ -206,8 +207,8 @@ fn row(registry: &Registry, repository: &Repository, usage: &BlobUsage, now: Sys
         query: address::query(repository),
         name: repository.to_string(),
         class,
-        size: text::bytes(usage.size),
-        exclusive: text::bytes(usage.exclusive),
+        size: units::size(usage.size),
+        exclusive: units::size(usage.exclusive),
         objects: usage.objects,
         used: usage.used.map_or_else(|| "–".to_owned(), |used| text::ago(used, now)),
     }

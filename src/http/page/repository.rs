@@ -13,6 +13,7 @@ use crate::{
     },
     lanes::Lane,
     registry::{self, Completeness, ListedRepository, ListedTag, Timestamp},
+    units,
 };
 
 /// Tags on a page.
@@ -59,9 +60,9 @@ fn page(request: &HttpRequest, query: String, mut found: ListedRepository) -> Re
     let (page, now) = (usize::clamp(wanted, 1, pages), SystemTime::now());
     let usage = format!(
         "{} in {} blobs, {} of it its own",
-        text::bytes(found.size),
+        units::size(found.size),
         found.objects,
-        text::bytes(found.exclusive)
+        units::size(found.exclusive)
     );
     RepositoryPage {
         frame: Frame::new(request, found.repository),
@@ -85,8 +86,8 @@ fn row(tag: &ListedTag, now: SystemTime) -> Row {
     Row {
         tag: tag.tag.clone(),
         digest: tag.digest.clone(),
-        size: text::bytes(tag.size),
-        exclusive: text::bytes(tag.exclusive),
+        size: units::size(tag.size),
+        exclusive: units::size(tag.exclusive),
         used: ago(tag.last_used),
         since: ago(tag.since),
         state,

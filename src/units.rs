@@ -1,7 +1,7 @@
 //! Sizes and ages as people read them.
 
 /// Formats an age in the largest unit that leaves a whole number.
-pub(super) fn age(seconds: u64) -> String {
+pub(crate) fn age(seconds: u64) -> String {
     let units = [("d", 86_400), ("h", 3600), ("m", 60)];
     match units.into_iter().find(|(_, unit)| seconds >= *unit) {
         Some((name, unit)) => format!("{}{name} ago", seconds / unit),
@@ -10,7 +10,7 @@ pub(super) fn age(seconds: u64) -> String {
 }
 
 /// Formats a size in a decimal unit that leaves three or four digits.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let units = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
     match units.into_iter().find(|(_, unit)| bytes >= *unit) {
         Some((name, unit)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
