@@ -77,7 +77,7 @@ fn layout(top: &Manifest, content: &[(&str, &[u8])], time: u64) -> Tar {
     files.fold(tar, |tar, (digest, bytes)| tar.file(&format!("blobs/sha256/{}", hex(digest)), bytes))
 }
 
-/// What an archive has of an image, without the digests in `left_out`.
+/// The content of an image in an archive, without the digests in `left_out`.
 fn content<'a>(image: &'a Image, left_out: &[&str]) -> Vec<(&'a str, &'a [u8])> {
     let blobs = image.blobs.iter().map(|blob| (blob.digest.as_str(), &blob.bytes[..]));
     let all = blobs.chain(image.children.iter().map(|child| (child.digest.as_str(), &child.bytes[..])));
@@ -347,7 +347,7 @@ fn sizes_of_present_blobs_are_not_believed() {
     assert!(last.contains(r#""answer":"imported""#), "{last}");
 }
 
-/// What was evicted before the end of its import is not said to be here.
+/// An import whose first blobs were evicted before its end does not report success.
 #[test]
 fn blobs_that_are_evicted_before_the_end_are_missed() {
     let upstream = Upstream::plain();

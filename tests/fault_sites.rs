@@ -37,7 +37,7 @@ fn is_soak() -> bool {
     std::env::var_os("ENTREPOT_SOAK").is_some_and(|value| !value.is_empty())
 }
 
-/// What a job calls on a volume.
+/// The operation of a job on a volume.
 struct Sites<'a> {
     calls: &'a [&'a str],
     all: &'a [Site],

@@ -60,7 +60,7 @@ fn filled(upstream: &Upstream) -> Server {
     server
 }
 
-/// Where pictures go: into the folder that `ENTREPOT_SCREENSHOTS` names, for the documentation.
+/// The folder for pictures, which `ENTREPOT_SCREENSHOTS` names.
 fn pictures() -> Option<PathBuf> {
     std::env::var_os("ENTREPOT_SCREENSHOTS").map(PathBuf::from)
 }

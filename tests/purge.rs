@@ -112,7 +112,7 @@ fn the_next_request_asks_the_upstream_on_every_path() {
     VolumeCheck::new(&data).is_whole();
 }
 
-/// What another tag, another repository or a push holds stays, and a dry run has the same figures.
+/// Content that another tag, another repository or a push holds stays, and a dry run has the same figures.
 #[test]
 fn bytes_that_others_share_stay_and_figures_equal_du() {
     let (upstream, base) = (Upstream::plain(), Blob::noise(94_100, 400_000));

@@ -224,7 +224,7 @@ fn a_pull_restores_what_was_pushed() {
     assert_eq!(std::fs::read_dir(server.data().join("quarantine")).unwrap().count(), 0);
 }
 
-/// What was served small stays in memory, and its file is another matter: the bytes that clients get are right.
+/// A small blob stays in memory after it was served, and is hashed when its file is read again.
 #[test]
 fn a_small_blob_is_right_whatever_its_file_has() {
     let (upstream, blob) = (Upstream::plain(), Blob::noise(80, 5000));

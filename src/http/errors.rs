@@ -41,7 +41,7 @@ impl ApiError {
         Self { status, code, message, retry_after: None, allow: "GET, HEAD", missing: Vec::new(), challenge: None }
     }
 
-    /// What the request did has no event on the disk, so it is not acknowledged.
+    /// The event of the request could not be written, so the request is not acknowledged.
     pub(super) fn not_noted(error: NotNoted) -> Self {
         let NotNoted::Storage(error) = error else { return registry::Error::ShuttingDown.into() };
         registry::Error::from(error).into()

@@ -16,7 +16,7 @@ use crate::{
 /// The media type of the requests, in distribution 3; 2.8 has `v1` for the same content.
 pub(super) const EVENTS_MEDIA_TYPE: &str = "application/vnd.docker.distribution.events.v2+json";
 
-/// What is needed to send an endpoint's events.
+/// The parts that send an endpoint's events.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
     pub(super) name: String,

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::references::Reference;
 
-/// What was done.
+/// The kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventAction {
@@ -37,9 +37,9 @@ pub struct Event {
     /// The time of the action.
     #[serde(serialize_with = "rfc3339")]
     pub timestamp: SystemTime,
-    /// What was done.
+    /// The kind of request.
     pub action: EventAction,
-    /// What it was done to.
+    /// The content that the request was about.
     pub target: Target,
     /// The request.
     pub request: RequestRecord,
@@ -47,7 +47,7 @@ pub struct Event {
     pub actor: Actor,
 }
 
-/// What an event is about.
+/// The content that an event is about.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Target {
     /// The media type; `application/octet-stream` for every blob, empty for a delete.
@@ -73,7 +73,7 @@ pub struct Target {
     /// The tag, if the request names one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tag: String,
-    /// What a manifest refers to.
+    /// The descriptors that a manifest names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<Reference>,
 }

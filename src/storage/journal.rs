@@ -128,7 +128,7 @@ impl Journal {
         let (at, path) = (last.bytes, path(&self.dir, last.first));
         let bytes: Vec<u8> = lines.iter().flat_map(|line| encoded(line)).collect();
         if let Err(error) = state.writer.write_all_at(&bytes, at) {
-            // What was written of it would end in the middle of a line.
+            // A part of the line may have been written.
             state.writer.set_len(at).map_err(Error::at(&path))?;
             return Err(Error::at(&path)(error));
         }

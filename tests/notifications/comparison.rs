@@ -24,7 +24,7 @@ fn skopeo(dir: &Path, arguments: &[&str]) {
     run("skopeo", command, LONG).expect_success("skopeo copy");
 }
 
-/// What real clients do: push, pull, mount and delete.
+/// The requests of real clients: push, pull, mount and delete.
 fn use_registry(authority: &str, image: &Image) {
     let dir = scratch::dir("skopeo");
     let (layout, copy) = (dir.path().join("layout"), dir.path().join("copy"));

@@ -1,6 +1,6 @@
 //! The bucket of the model: what the keys of one image hold, with their ages, and the requests that are on their way.
 
-/// What intents and markers name: a digest, or a tag of the repository that is pushed to.
+/// The name in an intent or a marker: a digest, or a tag of the repository that is pushed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Name {
     /// A layer, which both manifests name.
@@ -48,7 +48,7 @@ impl Names {
     }
 }
 
-/// How often half a grace passed since something was written. It stops at [`GRACE`].
+/// The time since something was written, in half graces. It stops at [`GRACE`].
 pub(crate) type Age = u8;
 
 /// The age from which unreferenced content is collected, and from which intents and markers are void.

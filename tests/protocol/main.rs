@@ -27,13 +27,13 @@ const SECOND: Name = Name::Second;
 const LAYER: Name = Name::Layer;
 const INDEX: Name = Name::Index;
 
-/// What is done with the layer.
+/// The operations on the layer.
 const LAYERS: [Operation; 9] =
     [Upload, Mount, Head, Promote, Push(FIRST), CollectRevision(FIRST), Collect(LAYER), Collect(FIRST), Evict];
-/// What is done with the tag.
+/// The operations on the tag.
 const TAGS: [Operation; 4] = [Push(FIRST), Push(SECOND), CollectRevision(FIRST), DeleteManifest(SECOND)];
 const TAG_DELETION: [Operation; 3] = [Push(FIRST), CollectRevision(FIRST), DeleteTag];
-/// What is done with an index.
+/// The operations on an index.
 const INDEXES: [Operation; 7] = [
     Push(INDEX),
     Push(FIRST),
@@ -43,7 +43,7 @@ const INDEXES: [Operation; 7] = [
     DeleteManifest(INDEX),
     DeleteTag,
 ];
-/// What is done with images without an index.
+/// The operations on images without an index.
 const IMAGES: [Operation; 15] = [
     Upload,
     Mount,

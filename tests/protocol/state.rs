@@ -84,7 +84,7 @@ impl State {
     }
 }
 
-/// What was acknowledged to clients, as far as it must last.
+/// The changes that were acknowledged to clients and must last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Promises {
     /// The manifests that the tag may name since a push of it was acknowledged; none if it may be absent.

@@ -5,7 +5,7 @@ use crate::{
     rules::Rule,
 };
 
-/// What a replica does in the bucket for one request of a client, or for one thing that it collects or evicts.
+/// The steps of a replica in the bucket for one request of a client, or for one object that it collects or evicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Operation {
     /// Commits an upload of the layer.

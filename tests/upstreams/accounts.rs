@@ -200,7 +200,7 @@ fn a_slow_helper_outlives_the_request_that_waits_for_it() {
     upstream.stop();
     assert_eq!(server.manifest(&name, "1").send().status, 502, "both are found down");
     upstream.resume();
-    // What was down is asked with less patience.
+    // An endpoint that was down gets less time to answer.
     assert_eq!(server.manifest(&name, "1").send().status, 504);
     thread::sleep(Duration::from_secs(3));
     assert_eq!(digest(&server, &name, "1", None).as_deref(), Some(image.digest()));

@@ -1,4 +1,4 @@
-//! What people who browse the registry ask for: the usage of all repositories, and the parts of one image.
+//! For people who browse the registry: the usage of all repositories, and the parts of one image.
 
 use std::{
     ops::ControlFlow,

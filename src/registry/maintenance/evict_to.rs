@@ -22,11 +22,11 @@ const MAX_ROUNDS: usize = 8;
 /// The result of an eviction by command. All values are bytes on the disk, as the quota counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvictedTo {
-    /// What was stored before.
+    /// Bytes stored before.
     pub before: u64,
-    /// What is stored now; in a dry run, what would be at most.
+    /// Bytes stored now; in a dry run, the most that would be.
     pub after: u64,
-    /// What was wanted.
+    /// Bytes that were wanted.
     pub to: u64,
     /// Of what is stored, the mirrored content, part of which may be pinned, leased or in use.
     pub mirrored: u64,

@@ -27,7 +27,7 @@ pub struct ImageReport {
     pub image: String,
     /// The kind of its repository.
     pub class: ContentClass,
-    /// What is here of it; `None` if nothing is.
+    /// The content that is here; `None` if there is none.
     pub content: Option<ImageState>,
     /// The patterns that pin its repository.
     pub pinned_by: Vec<String>,
@@ -60,7 +60,7 @@ pub struct ImageState {
     pub last_client: Option<LastClient>,
     /// Its place in the order of eviction.
     pub eviction: EvictionState,
-    /// What a pull of all of it would fetch from its upstream.
+    /// The content that a pull of all of it would fetch from its upstream.
     pub missing: MissingContent,
 }
 

@@ -27,7 +27,7 @@ pub(super) struct ExpiredTag {
     pub(super) rules: Vec<usize>,
 }
 
-/// What goes at once, or not at all: the tags of one manifest, then the manifests that go with them.
+/// Content that is removed together or not at all: the tags of one manifest, then the manifests that go with them.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) tags: Vec<ExpiredTag>,

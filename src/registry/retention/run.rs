@@ -1,8 +1,8 @@
 //! Carries out retention beside pushes and pulls.
 //!
-//! What a push may be about to name stays: a tag goes together with its manifests, all at once, and only if no manifest
-//! was pushed to the repository since the plan was made and none of these manifests is in use (`gc_guard.rs`). The
-//! deletions are those of a client's DELETE. The same code runs on a volume that no server has open.
+//! Content that a push may be about to name stays: a tag and its manifests are removed together, and only if no
+//! manifest was pushed to the repository since the plan was made and none of these manifests is in use (`gc_guard.rs`).
+//! The deletions are those of a client's DELETE. The same code runs on a volume that no server has open.
 
 use std::time::{Duration, SystemTime};
 

@@ -19,7 +19,7 @@ use crate::{
 pub enum Completeness {
     /// All that it leads to is here.
     Complete,
-    /// What is missing was never asked for here: other platforms, or layers that no client needed.
+    /// Only content is missing that was never asked for here: other platforms, or layers that no client needed.
     Partial,
     /// Something is missing that a client asked for, or that was pushed.
     Holes,
@@ -30,7 +30,7 @@ pub enum Completeness {
 pub(in crate::registry) struct Reach {
     /// The digests, here or not.
     pub(in crate::registry) digests: HashSet<Digest>,
-    /// What is not here.
+    /// Those that are not here.
     pub(in crate::registry) missing: Vec<Missing>,
 }
 

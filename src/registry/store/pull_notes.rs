@@ -36,7 +36,7 @@ struct Waiting {
     writing: bool,
 }
 
-/// What is known of the record of pulls (`storage/pull_record.rs`).
+/// The state of the record of pulls (`storage/pull_record.rs`).
 #[derive(Debug, Default)]
 pub(super) struct RecordState {
     /// The begin of the time in which every pull was noted; `None` before the record was read.

@@ -18,7 +18,7 @@ const MAX_EVENTS: usize = 50;
 pub struct SpaceEvent {
     /// The time of the event.
     pub at: SystemTime,
-    /// What happened.
+    /// The kind of event.
     pub kind: SpaceEventKind,
     /// The blob.
     pub digest: Digest,

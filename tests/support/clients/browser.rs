@@ -107,7 +107,7 @@ impl Browser {
             .to_owned()
     }
 
-    /// What the console has printed since the last call.
+    /// The entries of the console since the last call.
     pub(crate) fn console(&self) -> Vec<String> {
         let entries = self.post("se/log", &json!({ "type": "browser" }));
         entries.as_array().unwrap().iter().map(ToString::to_string).collect()

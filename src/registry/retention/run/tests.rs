@@ -209,7 +209,7 @@ fn a_pull_by_any_name_keeps_a_tag() {
     }
 }
 
-/// What is not known about pulls counts as a pull just now.
+/// A last pull that is not known counts as one just now.
 #[allow(clippy::disallowed_methods, reason = "a test's own file")]
 #[test]
 fn what_is_not_known_keeps_a_tag() {
