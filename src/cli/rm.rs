@@ -1,4 +1,4 @@
-//! `entrepot rm`: removes a pushed repository as a whole, and frees its name.
+//! `entrepot rm`: removes a pushed repository and frees its name, or removes one of its tags.
 
 use clap::Args;
 

@@ -321,6 +321,7 @@ fn answer(error: &registry::Error) -> (StatusCode, ErrorCode, Cow<'_, str>) {
         }
         E::UpstreamTimedOut(_) => (S::GATEWAY_TIMEOUT, C::Unavailable, UPSTREAM_LATE.into()),
         E::ConcurrencyLimit => (S::SERVICE_UNAVAILABLE, C::Unavailable, CONCURRENCY_LIMIT.into()),
+        E::NoIndex | E::UnderWay => (S::SERVICE_UNAVAILABLE, C::Unavailable, error.to_string().into()),
         E::Unproven { .. } => (S::SERVICE_UNAVAILABLE, C::Unavailable, error.to_string().into()),
         E::Denied(why) => (S::FORBIDDEN, C::Denied, why.into()),
         E::ImmutableTag(why) => (S::CONFLICT, C::Denied, why.into()),
@@ -333,14 +334,9 @@ fn answer(error: &registry::Error) -> (StatusCode, ErrorCode, Cow<'_, str>) {
         E::DigestInvalid { .. } => (S::BAD_REQUEST, C::DigestInvalid, error.to_string().into()),
         E::ManifestInvalid(why) => (S::BAD_REQUEST, C::ManifestInvalid, why.into()),
         E::ManifestBlobUnknown(_) => (S::NOT_FOUND, C::ManifestBlobUnknown, MANIFEST_BLOB_UNKNOWN.into()),
-        E::Storage(_)
-        | E::Panicked
-        | E::Cancelled
-        | E::ShuttingDown
-        | E::Unread
-        | E::Contended
-        | E::UnderWay
-        | E::NoIndex => (S::INTERNAL_SERVER_ERROR, C::Unknown, SERVER_FAILED.into()),
+        E::Storage(_) | E::Panicked | E::Cancelled | E::ShuttingDown | E::Unread | E::Contended => {
+            (S::INTERNAL_SERVER_ERROR, C::Unknown, SERVER_FAILED.into())
+        }
     }
 }
 

@@ -34,6 +34,9 @@ pub enum Lane {
     List,
     /// Evicts mirrored content.
     Evict,
+    /// Reads much at the request of people who browse, and of the management API: seconds each. Clients do not wait for
+    /// these threads.
+    Browse,
     /// Answers probes and scrapes. A disk that hangs blocks these threads and no others.
     Probe,
     /// Runs background jobs and commands of the admin socket: minutes to hours each.
@@ -42,7 +45,7 @@ pub enum Lane {
 
 impl Lane {
     /// Every lane.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Look,
         Self::Read,
         Self::Write,
@@ -51,6 +54,7 @@ impl Lane {
         Self::Hash,
         Self::List,
         Self::Evict,
+        Self::Browse,
         Self::Probe,
         Self::Job,
     ];
@@ -67,6 +71,7 @@ impl Lane {
             Self::Hash => "hash",
             Self::List => "list",
             Self::Evict => "evict",
+            Self::Browse => "browse",
             Self::Probe => "probe",
             Self::Job => "job",
         }
@@ -81,7 +86,7 @@ impl Lane {
             Self::Write | Self::Sync => (16 * processors).clamp(32, 128),
             Self::Compute | Self::Hash => (processors / 2).clamp(2, 8),
             Self::List => 4,
-            Self::Evict => 2,
+            Self::Evict | Self::Browse => 2,
             Self::Probe => 4,
             Self::Job => 64,
         }

@@ -217,6 +217,9 @@ impl Registry {
         let quiet = self.store.execution.close();
         self.record_activity(io);
         self.rebuilds.saved_uses.save(&self.store.with(io));
+        if !quiet || self.store.pull_notes.has_waiting() {
+            self.store.pull_notes.lost(SystemTime::now());
+        }
         self.store.with(io).save_pull_record(SystemTime::now());
         let closing = if quiet { Closing::Quiet(self.store.volume.ledger_totals()) } else { Closing::Busy };
         self.store.volume.index.close(closing);

@@ -208,6 +208,7 @@ pub(in crate::http) async fn delete(registry: State, request: HttpRequest) -> Re
 
 /// Purges a mirrored image: the next request asks the upstream.
 async fn purge(registry: State, target: PurgeTarget) -> Result<HttpResponse, ApiError> {
+    registry.has_index()?;
     let volume = State::clone(&registry);
     let purge = move |io: &Blocking| {
         volume.maintenance(io).purge(&[target], Mode::Remove, &mut |_| ControlFlow::Continue(())).map(drop)

@@ -76,7 +76,7 @@ pub(super) async fn list(registry: State, request: &HttpRequest) -> Result<HttpR
         });
         listed.map(|listed| (listed, repositories))
     };
-    let (listed, repositories) = run(&registry, work).await??;
+    let (listed, repositories) = look(&registry, work).await??;
     Ok(HttpResponse::Ok().json(json!({ "at": listed.at, "repositories": repositories, "more": listed.more })))
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn why(registry: State, request: &HttpRequest) -> Result<HttpRe
     let name = context::parameter(request, "name").unwrap_or_default();
     let image = image(&name)?;
     manages_image(&registry, request, &image).await?;
-    let (_, report) = run(&registry, move |volume| volume.why(&image)).await??;
+    let (_, report) = look(&registry, move |volume| volume.why(&image)).await??;
     Ok(HttpResponse::Ok().json(report))
 }
 
@@ -127,7 +127,7 @@ pub(super) async fn refresh(registry: State, request: &HttpRequest, body: &[u8])
 /// `GET /pins`
 pub(super) async fn pins(registry: &State, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
     guard::manages_everything(request)?;
-    let (configured, added) = run(registry, |volume: &Maintenance<'_>| volume.pins()).await?;
+    let (configured, added) = look(registry, |volume: &Maintenance<'_>| volume.pins()).await?;
     let written = |pins: Vec<NamePattern>| pins.iter().map(ToString::to_string).collect::<Vec<_>>();
     Ok(HttpResponse::Ok().json(json!({ "configured": written(configured), "added": written(added) })))
 }
@@ -178,20 +178,38 @@ pub(super) async fn remove(registry: State, request: &HttpRequest, body: &[u8]) 
     Ok(HttpResponse::Ok().json(report))
 }
 
-/// Runs blocking work on the volume.
+/// Changes the volume.
 async fn run<T: Send + 'static>(
     registry: &State,
     work: impl FnOnce(&Maintenance<'_>) -> T + Send + 'static,
 ) -> Result<T, ApiError> {
+    run_on(Lane::Job, registry, work).await
+}
+
+/// Reads from the volume.
+async fn look<T: Send + 'static>(
+    registry: &State,
+    work: impl FnOnce(&Maintenance<'_>) -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    run_on(Lane::Browse, registry, work).await
+}
+
+/// Runs work on the volume. It does not wait for an index that is being made: the threads that make it may be needed.
+async fn run_on<T: Send + 'static>(
+    lane: Lane,
+    registry: &State,
+    work: impl FnOnce(&Maintenance<'_>) -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    registry.has_index()?;
     let volume = State::clone(registry);
-    let done = registry.lanes().run(Lane::Job, move |io: &Blocking| work(&volume.maintenance(io))).await;
+    let done = registry.lanes().run(lane, move |io: &Blocking| work(&volume.maintenance(io))).await;
     done.map_err(|_| registry::Error::Panicked.into())
 }
 
 /// Checks that the caller may manage the repository of an image.
 async fn manages_image(registry: &State, request: &HttpRequest, image: &ImageName) -> Result<(), ApiError> {
     let image = image.clone();
-    let (repository, _) = run(registry, move |volume| volume.address(&image)).await??;
+    let (repository, _) = look(registry, move |volume| volume.address(&image)).await??;
     authorize::permit(request, &repository, Action::Manage)
 }
 

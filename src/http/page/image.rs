@@ -53,7 +53,7 @@ pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpRes
     let asked = address::repository(&request).zip(address::reference(&request));
     let Some((repository, reference)) = asked else { return Ok(html::not_found(&request)) };
     let (look, place, wanted) = (registry.clone(), repository.clone(), reference.clone());
-    let found = registry.lanes().run(Lane::List, move |io| find(&look, io, &place, &wanted)).await;
+    let found = registry.lanes().run(Lane::Browse, move |io| find(&look, io, &place, &wanted)).await;
     let Some((parts, report)) = found.map_err(|_| registry::Error::ShuttingDown)?? else {
         return Ok(html::not_found(&request));
     };

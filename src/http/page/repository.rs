@@ -47,7 +47,7 @@ struct Row {
 pub(super) async fn get(registry: State, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let Some(repository) = address::repository(&request) else { return Ok(html::not_found(&request)) };
     let (look, wanted) = (registry.clone(), repository.clone());
-    let listed = registry.lanes().run(Lane::List, move |io| look.maintenance(io).repository(&wanted)).await;
+    let listed = registry.lanes().run(Lane::Browse, move |io| look.maintenance(io).repository(&wanted)).await;
     let found = listed.map_err(|_| registry::Error::ShuttingDown)??;
     let Some(found) = found else { return Ok(html::not_found(&request)) };
     Ok(html::page(&page(&request, address::query(&repository), found)))

@@ -79,7 +79,7 @@ impl Registry {
     /// Returns whether a repository's content is never evicted.
     #[must_use]
     pub fn is_pinned(&self, repository: &Repository) -> bool {
-        repository.domain.is_some() && self.store.space.eviction_rules.is_pinned(repository)
+        repository.domain.is_some() && self.store.space.is_pinned(repository)
     }
 }
 

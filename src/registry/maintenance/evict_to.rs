@@ -16,8 +16,8 @@ use crate::{
 /// The time to wait for another eviction to end, and the interval of looking.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 const TURN_INTERVAL: Duration = Duration::from_millis(20);
-/// Rounds of eviction, since the last links and folders of a repository free more than its blobs.
-const MAX_ROUNDS: usize = 8;
+/// The bytes that are evicted in one turn.
+const SLICE_BYTES: u64 = 256 << 20;
 
 /// The result of an eviction by command. All values are bytes on the disk, as the quota counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +42,6 @@ impl Maintenance<'_> {
     /// [`Error::Storage`] if the disk fails.
     pub fn evict_to(&self, to: u64, mode: Mode) -> Result<EvictedTo, Error> {
         self.prepare(&mut || std::ops::ControlFlow::Continue(()))?;
-        let _turn = self.turn()?;
         let before = self.total();
         let excess = before.saturating_sub(to);
         if mode.is_dry() {
@@ -53,16 +52,18 @@ impl Maintenance<'_> {
         if excess > 0 {
             self.store.space.partial_blobs.drop_oldest(excess);
         }
-        for _ in 0..MAX_ROUNDS {
-            let excess = self.total().saturating_sub(to);
-            let evict = |freed: u64| freed >= excess;
-            if excess == 0 || self.store.evict_until(EvictionReason::Command, evict) == 0 {
-                break;
-            }
-        }
+        while self.evict_slice(to)? > 0 {}
         let after = self.total();
         tracing::info!(bytes = before.saturating_sub(after), after, to, "evicted by command");
         Ok(EvictedTo { before, after, to, mirrored: self.mirrored(), dry_run: false })
+    }
+
+    /// Evicts a part of what is more than `to`. Requests that need room get their turn in between. Returns the bytes of
+    /// the blobs that went; 0 if no more have to, or none may.
+    fn evict_slice(&self, to: u64) -> Result<u64, Error> {
+        let _turn = self.turn()?;
+        let slice = self.total().saturating_sub(to).min(SLICE_BYTES);
+        Ok(if slice == 0 { 0 } else { self.store.evict_until(EvictionReason::Command, |freed| freed >= slice) })
     }
 
     fn turn(&self) -> Result<EvictionTurn, Error> {

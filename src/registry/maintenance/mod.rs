@@ -1,4 +1,5 @@
-//! Maintenance of a whole volume: verification and repair, periodic work, and gauges.
+//! Maintenance of a whole volume: verification and repair, periodic work, gauges, and what operators ask for: lists,
+//! purges, pins.
 
 pub(super) mod activity;
 pub(super) mod browse;

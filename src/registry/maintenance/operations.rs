@@ -46,6 +46,16 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// Succeeds if the index knows everything on disk.
+    ///
+    /// # Errors
+    /// [`Error::NoIndex`] if it does not.
+    pub fn has_index(&self) -> Result<(), Error> {
+        if self.store.volume.index.is_complete() { Ok(()) } else { Err(Error::NoIndex) }
+    }
+}
+
 impl Volume {
     /// Returns the operations on this volume.
     #[must_use]

@@ -103,7 +103,7 @@ impl Maintenance<'_> {
         let is_manifest = |digest: &&Digest| self.store.index.link(place, digest).is_some_and(|link| link.revision);
         let (manifests, blobs): (Vec<_>, Vec<_>) = purge.content.iter().partition(is_manifest);
         for digest in manifests.into_iter().chain(blobs) {
-            self.purge_digest(place, digest, purge.digests.contains(digest))?;
+            self.purge_digest(place, digest, purge.is_whole || purge.digests.contains(digest))?;
         }
         self.store.delist_if_gone(place);
         tracing::info!(repository = %place, tags = purge.tags.len(), content = purge.content.len(), "purged");
@@ -128,6 +128,10 @@ impl Maintenance<'_> {
         let store = &self.store;
         let _lock = store.protection.locks.digest(digest);
         let is_manifest = store.index.link(place, digest).is_some_and(|link| link.revision);
+        // A manifest that came after the plan was made needs it.
+        if !is_manifest && !is_meant && store.index.is_named(place, digest) {
+            return Ok(());
+        }
         let manifest = if is_manifest { stored_manifests::read(store.disk, digest)? } else { None };
         if is_manifest {
             remove_history(store, place, digest)?;

@@ -46,7 +46,7 @@ pub(super) struct RepositoryPurge {
     /// Manifests and blobs named by digest.
     pub(super) digests: BTreeSet<Digest>,
     /// Set if everything goes.
-    is_whole: bool,
+    pub(super) is_whole: bool,
     /// Everything that goes, sorted.
     pub(super) content: BTreeSet<Digest>,
 }
@@ -77,7 +77,8 @@ impl Maintenance<'_> {
         for (place, purge) in &mut plan {
             purge.content = content(&self.store, place, purge)?;
         }
-        Ok(plan)
+        // An index that became incomplete meanwhile did not know all that is needed.
+        if self.store.index.is_complete() { Ok(plan) } else { Err(Error::NoIndex) }
     }
 
     fn plan_image(&self, plan: &mut PurgePlan, place: Repository, reference: Reference) -> Result<(), Error> {
@@ -108,7 +109,7 @@ impl Maintenance<'_> {
     }
 
     fn plan_selection(&self, plan: &mut PurgePlan, selection: &Selection) -> Result<(), Error> {
-        let before = plan.len();
+        let mut is_found = false;
         for place in self.store.disk.repositories() {
             let place = place?;
             if place.domain.is_none() || !selection.matches(&place) {
@@ -122,12 +123,13 @@ impl Maintenance<'_> {
                 }
             }
             if !tags.is_empty() || selection.has_all_tags() {
+                is_found = true;
                 let purge = plan.entry(place).or_default();
                 purge.tags.extend(tags);
                 purge.is_whole |= selection.has_all_tags();
             }
         }
-        if plan.len() == before { Err(Error::NothingHere(selection.to_string())) } else { Ok(()) }
+        if is_found { Ok(()) } else { Err(Error::NothingHere(selection.to_string())) }
     }
 }
 

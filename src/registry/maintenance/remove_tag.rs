@@ -5,14 +5,13 @@ use std::collections::HashSet;
 
 use super::operations::Maintenance;
 use crate::{
-    index::Link,
     oci::{Digest, Repository, RepositoryName, Tag},
     registry::{
         Error, Mode, Removed,
         space::reach::Reach,
         store::{blob_store::BlockingStore, gc_guard::RemovalOutcome, stored_manifests},
     },
-    storage::{self, Durability, DurableStore, LinkKind},
+    storage::{self, DurableStore, LinkKind},
 };
 
 impl Maintenance<'_> {
@@ -36,14 +35,11 @@ impl Maintenance<'_> {
         if mode.is_dry() {
             return Ok(Removed { tags: 1, manifests: manifests.len() as u64, links: 0 });
         }
-        store.keep_claim(&place)?;
-        store.disk.remove_tag(&place, tag).inspect_err(|_| store.reread_tag(&place, tag))?;
-        store.index.remove_tag(&place, tag);
+        store.delete_tag(&place, tag)?;
         let mut removed = Removed { tags: 1, ..Removed::default() };
         for digest in manifests {
             removed.manifests += u64::from(remove_manifest(store, &place, &digest)?);
         }
-        store.delist_if_empty(&place)?;
         tracing::info!(repository = %place, %tag, manifests = removed.manifests, "removed a tag");
         Ok(removed)
     }
@@ -79,8 +75,16 @@ fn only_reached_by(
     let mut kept = HashSet::new();
     for root in roots {
         if !kept.contains(&root) {
-            kept.extend(Reach::of(store, place, root)?.digests);
+            let reach = Reach::of(store, place, root)?;
+            // It may need any of them.
+            if reach.has_unread {
+                return Ok(Vec::new());
+            }
+            kept.extend(reach.digests);
         }
+    }
+    if !store.index.is_complete() {
+        return Err(Error::NoIndex);
     }
     revisions.retain(|revision| !kept.contains(revision));
     revisions.sort_unstable_by_key(|revision| *revision != top);
@@ -91,17 +95,9 @@ fn only_reached_by(
 fn remove_manifest(store: &BlockingStore<'_>, place: &Repository, digest: &Digest) -> Result<bool, Error> {
     let _lock = store.protection.locks.digest(digest);
     let subject = stored_manifests::read(store.disk, digest)?.and_then(|manifest| manifest.subject);
-    let removed = store.protection.gc_guard.unless_held(Some(place), digest, || {
-        // The index first, since requests read it before the disk.
-        store.index.remove_link(place, digest, Link { revision: true, named: Some(0), ..Link::default() });
-        let removed = store.disk.remove_link(place, LinkKind::Revision, digest, Durability::Synced);
-        removed.inspect_err(|_| store.reread_link(place, digest))
-    });
-    if removed.transpose()? != RemovalOutcome::Removed(()) {
-        return Ok(false);
-    }
-    if let Some(subject) = subject {
-        store.index.remove_referrer(place, &subject, digest);
-    }
-    Ok(true)
+    let removed = store
+        .protection
+        .gc_guard
+        .unless_held(Some(place), digest, || store.delete_manifest(place, &[], digest, subject.as_ref()));
+    Ok(removed.transpose()? == RemovalOutcome::Removed(()))
 }

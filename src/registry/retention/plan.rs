@@ -125,8 +125,10 @@ impl Planning<'_> {
         let named = std::iter::once(digest).chain(children.map(|child| child.digest));
         let by_digest = named.filter(|digest| manifests.contains_key(digest));
         let by_digest = by_digest.filter_map(|digest| self.pulled(repository, &Reference::Digest(digest)));
-        // It was not pulled before it was pushed, but nobody knows about the time before pulls were noted.
-        let pulled = by_digest.chain(by_tag).fold(pushed.max(self.noted_since), SystemTime::max);
+        // It was not pulled before it was pushed, but nobody knows about the time before pulls were noted. The note of
+        // a pull may have gone with a tag that was deleted and pushed again, and the next note comes a day later.
+        let since = (pushed.max(self.noted_since) + NOTE_INTERVAL).min(self.now);
+        let pulled = by_digest.chain(by_tag).fold(since, SystemTime::max);
         Ok(TagTimes { tag, digest, pushed, pulled })
     }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::RetentionRule,
     metrics::{self, MaintenanceEvent},
-    oci::{Digest, ImagePatterns, Repository, Tag},
+    oci::{Digest, ImagePatterns, Reference, Repository, Tag},
     registry::{
         Error, Mode, ProgressCallback,
         store::{
@@ -199,6 +199,9 @@ impl Runner<'_> {
         }
         let store = self.store;
         let _repository = store.protection.locks.repository(repository);
+        if self.is_pulled_since(repository, group) {
+            return Ok(false);
+        }
         let mut removals = Vec::new();
         let tagged = group.tags.iter().map(|tag| &tag.times.digest);
         for digest in tagged.chain(group.manifests.iter().map(|(digest, _)| digest)) {
@@ -210,6 +213,18 @@ impl Runner<'_> {
         group.tags.iter().try_for_each(|tag| self.remove_tag(repository, tag))?;
         group.manifests.iter().try_for_each(|(digest, subject)| self.remove_manifest(repository, digest, *subject))?;
         Ok(true)
+    }
+
+    /// Returns whether something of a group was pulled since the run began, and a rule asks for that. A pull takes no
+    /// guard. A note that cannot be read counts as a pull.
+    fn is_pulled_since(&self, repository: &Repository, group: &Group) -> bool {
+        let is_later = |named: Reference| {
+            let noted = self.store.disk.noted_pull(repository, &named);
+            noted.map_or(true, |noted| noted.is_some_and(|noted| noted > self.run.now))
+        };
+        let tags = group.tags.iter().map(|tag| Reference::Tag(tag.times.tag.clone()));
+        let manifests = group.manifests.iter().map(|(digest, _)| Reference::Digest(*digest));
+        self.run.rules.iter().any(|rule| rule.pulled.is_some()) && tags.chain(manifests).any(is_later)
     }
 
     fn remove_tag(&self, repository: &Repository, expired: &ExpiredTag) -> Result<(), Error> {

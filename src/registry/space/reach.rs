@@ -32,6 +32,8 @@ pub(in crate::registry) struct Reach {
     pub(in crate::registry) digests: HashSet<Digest>,
     /// Those that are not here.
     pub(in crate::registry) missing: Vec<Missing>,
+    /// Set if a manifest of the repository could not be read, so that what it leads to is not known.
+    pub(in crate::registry) has_unread: bool,
 }
 
 /// Content that is not here.
@@ -86,6 +88,7 @@ impl Reach {
             }
             if link.is_some_and(|link| link.revision) {
                 let manifest = stored_manifests::read(store.disk, &digest)?;
+                reach.has_unread |= manifest.is_none();
                 waiting.extend(manifest.iter().flat_map(parts));
                 let referrers = store.index.referrers(place, &digest, "", usize::MAX).unwrap_or_default();
                 waiting.extend(referrers.into_iter().map(|referrer| (referrer, 0, Part::Manifest)));

@@ -15,8 +15,8 @@ use crate::{
 
 impl BlockingStore<'_> {
     /// Removes the bytes of a mirrored blob that was purged from `place`, unless another repository references it. A
-    /// blob in use is removed when it no longer is: an open file that is removed still occupies space. The caller holds
-    /// the digest's lock.
+    /// blob in use is removed when it no longer is: an open file that is removed still occupies space. While the index
+    /// is made anew, it waits for that. The caller holds the digest's lock.
     ///
     /// # Errors
     /// [`Error::Storage`] if the file cannot be removed.
@@ -27,7 +27,13 @@ impl BlockingStore<'_> {
             held.holders.iter().all(|holder| holder == place)
                 && self.index.link(place, digest).is_none_or(is_only_named)
         };
-        let Some(held) = held.filter(is_free) else { return Ok(()) };
+        let free = held.filter(is_free);
+        // Looked at after the holders were read: an index that is not complete may not know all of them.
+        if !self.index.is_complete() {
+            self.space.purged.lock().insert((place.clone(), *digest));
+            return Ok(());
+        }
+        let Some(held) = free else { return Ok(()) };
         if !self.protection.is_in_use(digest)
             && let RemovalOutcome::Removed(removed) =
                 self.protection.gc_guard.unless_held(None, digest, || self.remove_bytes(digest))

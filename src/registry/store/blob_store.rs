@@ -83,7 +83,7 @@ pub(in crate::registry) struct StoreParts {
     /// The clients that asked for manifests last.
     pub(in crate::registry) last_clients: LastClients,
     /// The pulls of hosted content that are noted on the disk.
-    pub(super) pull_notes: PullNotes,
+    pub(in crate::registry) pull_notes: PullNotes,
 }
 
 impl Deref for BlobStore {

@@ -26,12 +26,15 @@ impl BlobStore {
         let key = self.pull_notes.key(repository, pulled);
         if self.pull_notes.is_due(key, SystemTime::now()) && self.pull_notes.queue((repository.clone(), pulled.clone()))
         {
-            self.in_background(Lane::Sync, |store| {
-                // One thread at a time: what waits for the disk meanwhile is a push.
-                while let Some((repository, pulled)) = store.pull_notes.next() {
-                    store.write_pull_note(&repository, &pulled, SystemTime::now());
+            let store = self.clone();
+            // One thread at a time, since pushes need the others. A stop waits for one note, not for all.
+            drop(self.execution.lanes().start(Lane::Sync, move |io| {
+                while let Some(_open) = store.execution.while_open()
+                    && let Some((repository, pulled)) = store.pull_notes.next()
+                {
+                    store.with(io).write_pull_note(&repository, &pulled, SystemTime::now());
                 }
-            });
+            }));
         }
     }
 }

@@ -86,8 +86,13 @@ impl PullNotes {
         next
     }
 
+    /// Returns whether pulls wait to be noted.
+    pub(in crate::registry) fn has_waiting(&self) -> bool {
+        !self.waiting.lock().pulls.is_empty()
+    }
+
     /// A pull was not noted, so the notes from before say nothing about the last pulls any more.
-    pub(super) fn lost(&self, now: SystemTime) {
+    pub(in crate::registry) fn lost(&self, now: SystemTime) {
         let mut record = self.record.lock();
         record.since = Some(now);
         record.saved = None;
