@@ -4,6 +4,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::task::JoinError;
 
 use super::queue::{Queue, Waiting};
 use crate::{
@@ -77,10 +78,12 @@ impl Delivery {
             delivered.map_or(Ok(()), |waiting| queue.delivered(io, &waiting))?;
             queue.first(io)
         });
-        match next.await {
+        match next.await.map_err(JoinError::try_into_panic) {
             Ok(next) => next,
+            // The supervisor counts it, and begins again.
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
             // The process is shutting down.
-            Err(_) => std::future::pending().await,
+            Err(Err(_)) => std::future::pending().await,
         }
     }
 
@@ -105,9 +108,9 @@ impl Delivery {
 
     /// Logs the first failure in a row, and the one that reaches the threshold.
     fn failed(&self, failures: u64, failure: &Failure) {
-        let (endpoint, waiting) = (&self.name, self.queue.waiting());
+        let endpoint = &self.name;
         if failures == self.threshold {
-            let pause = humantime::format_duration(self.backoff);
+            let (waiting, pause) = (self.queue.waiting(), humantime::format_duration(self.backoff));
             tracing::warn!(endpoint, failures, waiting, %failure, "notifications are not delivered; trying again every {pause}");
         } else if failures == 1 {
             tracing::warn!(endpoint, %failure, "notification not delivered; trying again");

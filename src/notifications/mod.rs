@@ -64,7 +64,7 @@ pub enum NotNoted {
 pub struct NotifierParts<'a> {
     /// The configured endpoints.
     pub config: &'a Notifications,
-    /// The host and port of the source of all events; `None` in place of a host that is not known.
+    /// The host and port that events name as their source.
     pub source: String,
     /// The metrics to count in.
     pub metrics: &'a Metrics,
@@ -148,7 +148,8 @@ impl Notifier {
             let queue = &endpoint.delivery.queue;
             for line in self.lines(endpoint, std::slice::from_ref(event)) {
                 if queue.add_pull(line) {
-                    drop(self.lanes.start(Lane::Write, queue::write_pulls(Arc::clone(queue))));
+                    let queue = Arc::clone(queue);
+                    drop(self.lanes.start(Lane::Write, move |io| queue.write_pulls(io)));
                 }
             }
         }

@@ -3,7 +3,7 @@
 //!
 //! Pull events are best effort: they are collected in memory, written without a sync, and dropped first.
 
-use std::{mem, path::Path, sync::Arc};
+use std::{mem, path::Path};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -16,7 +16,9 @@ use crate::{
 
 /// The most pull events in memory.
 const MAX_UNWRITTEN: usize = 1024;
-/// A queue has about this many files, since its oldest file is dropped when it is full.
+/// Their most bytes: those of a manifest with many references are large.
+const MAX_UNWRITTEN_BYTES: usize = 4 << 20;
+/// A queue has at least about this many files, since its oldest file is dropped when it is full.
 const FILES: u64 = 16;
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
@@ -39,6 +41,7 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Unwritten {
     events: Vec<String>,
+    bytes: usize,
     /// A writer was started, and has not taken them yet.
     is_writing: bool,
 }
@@ -80,10 +83,12 @@ impl Queue {
     /// Adds a pull event. Returns true if [`Self::write_pulls`] is to be called.
     pub(super) fn add_pull(&self, event: String) -> bool {
         let mut unwritten = self.unwritten.lock();
-        if unwritten.events.len() >= MAX_UNWRITTEN {
+        let is_full = unwritten.events.len() >= MAX_UNWRITTEN || unwritten.bytes >= MAX_UNWRITTEN_BYTES;
+        if is_full {
             self.metrics.dropped(DropReason::Busy, 1);
             return false;
         }
+        unwritten.bytes += event.len();
         unwritten.events.push(event);
         !mem::replace(&mut unwritten.is_writing, true)
     }
@@ -99,6 +104,7 @@ impl Queue {
         let events = {
             let mut unwritten = self.unwritten.lock();
             unwritten.is_writing = false;
+            unwritten.bytes = 0;
             mem::take(&mut unwritten.events)
         };
         if events.is_empty() {
@@ -113,19 +119,17 @@ impl Queue {
 
     /// Adds events, after the pull events before them. They are durable when this returns.
     pub(super) fn add(&self, io: &Blocking, events: &[String]) -> Result<(), storage::Error> {
-        {
+        let until = {
             let mut next = self.next.lock();
             self.append_pulls(io, &mut next);
             let lines = numbered(&mut next, events);
-            if let Err(error) = self.others.append(io, &lines) {
+            match self.others.append(io, &lines) {
                 // The disk may have space for them when the pull events are gone.
-                if !error.is_full() || !self.drop_pulls(io) {
-                    return Err(error);
-                }
-                self.others.append(io, &lines)?;
+                Err(error) if error.is_full() && self.drop_pulls(io) => self.others.append(io, &lines)?,
+                appended => appended?,
             }
-        }
-        self.others.sync(io)?;
+        };
+        self.others.sync(io, until)?;
         self.shrink(io);
         self.filled.notify_one();
         Ok(())
@@ -209,11 +213,6 @@ fn numbered(next: &mut u64, events: &[String]) -> Vec<String> {
 fn split(line: &str) -> Option<(u64, &str)> {
     let (number, event) = line.split_once(' ')?;
     Some((number.parse().ok()?, event))
-}
-
-/// As [`Queue::write_pulls`], for a lane.
-pub(super) fn write_pulls(queue: Arc<Queue>) -> impl FnOnce(&Blocking) + Send {
-    move |io| queue.write_pulls(io)
 }
 
 #[cfg(test)]

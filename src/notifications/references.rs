@@ -28,8 +28,8 @@ struct Document {
     manifests: Vec<Reference>,
 }
 
-/// Returns the references of a manifest: its config and layers, or the manifests of an index. None if it has a form of
-/// its own.
+/// Returns the references of a manifest: its config and layers, or the manifests of an index. Empty if it is
+/// neither.
 #[must_use]
 pub fn references(manifest: &[u8]) -> Vec<Reference> {
     let Ok(Document { config, layers, manifests }) = serde_json::from_slice(manifest) else { return Vec::new() };

@@ -13,7 +13,6 @@ use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use line_file::{LineReader, Lines, begin, cut_torn_end, decoded, encoded, files, path, read_cursor};
@@ -22,8 +21,6 @@ use parking_lot::Mutex;
 use super::{Error, atomic_fs, look};
 use crate::lanes::Blocking;
 
-/// The cursor's file is synced at most this often; a power loss takes the cursor back by the lines taken since.
-const CURSOR_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 const CURSOR: &str = "cursor";
 
 /// A journal. Its methods may be called from any thread.
@@ -63,13 +60,15 @@ struct State {
     writer: Arc<File>,
     /// The files before the last with lines that are not synced.
     unsynced: Vec<(Arc<File>, PathBuf)>,
+    /// The last sync of the file that is written to failed. It gets no more lines, since the kernel reports success for
+    /// the next sync.
+    is_failed: bool,
     /// The number of the next line to write.
     next: u64,
     /// The number of the first line that was not taken.
     taken: u64,
     cursor: File,
     cursor_path: PathBuf,
-    cursor_synced: Instant,
     reader: Option<LineReader>,
     read: Option<JournalLine>,
     /// Lines skipped because their checksum is wrong, since the last call of [`Journal::skipped`].
@@ -84,6 +83,8 @@ impl Journal {
     /// Any variant of [`Error`] if it cannot be read or written.
     pub fn open(_io: &Blocking, dir: &Path, file_bytes: u64, is_synced: bool) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(Error::at(dir))?;
+        // The names of up to three folders that may be new.
+        dir.ancestors().take(3).try_for_each(atomic_fs::sync_parent)?;
         let mut files = files(dir)?;
         let mut next = files.back().map_or(0, |last| last.first);
         if let Some(last) = files.back_mut() {
@@ -101,11 +102,11 @@ impl Journal {
             files,
             writer,
             unsynced: Vec::new(),
+            is_failed: false,
             next,
             taken,
             cursor,
             cursor_path: at,
-            cursor_synced: Instant::now(),
             reader: None,
             read: None,
             skipped: 0,
@@ -115,18 +116,21 @@ impl Journal {
         Ok(Self { dir: dir.to_owned(), file_bytes, is_synced, state: Mutex::new(state), synced })
     }
 
-    /// Appends lines; after an error none of them is there. They are durable after [`Self::sync`].
+    /// Appends lines; after an error none of them is there. Returns the number of the line after them, up to which
+    /// [`Self::sync`] makes them durable.
     ///
     /// # Errors
     /// [`Error::Full`] if the disk is full, [`Error::Io`] if it fails.
-    pub fn append(&self, _io: &Blocking, lines: &[String]) -> Result<(), Error> {
-        let mut state = self.state.lock();
-        if state.files.back().is_some_and(|last| last.bytes >= self.file_bytes) {
-            state.begin_file(&self.dir, self.is_synced)?;
-        }
-        let Some(last) = state.files.back() else { return Ok(()) };
-        let (at, path) = (last.bytes, path(&self.dir, last.first));
+    pub fn append(&self, _io: &Blocking, lines: &[String]) -> Result<u64, Error> {
         let bytes: Vec<u8> = lines.iter().flat_map(|line| encoded(line)).collect();
+        let mut state = self.state.lock();
+        if state.is_failed || state.files.back().is_some_and(|last| last.bytes >= self.file_bytes) {
+            let keep = self.is_synced && !state.is_failed;
+            state.begin_file(&self.dir, keep)?;
+            state.is_failed = false;
+        }
+        let Some(last) = state.files.back() else { return Ok(state.next) };
+        let (at, path) = (last.bytes, path(&self.dir, last.first));
         if let Err(error) = state.writer.write_all_at(&bytes, at) {
             // A part of the line may have been written.
             state.writer.set_len(at).map_err(Error::at(&path))?;
@@ -136,28 +140,29 @@ impl Journal {
         if let Some(last) = state.files.back_mut() {
             last.bytes += bytes.len() as u64;
         }
-        Ok(())
+        Ok(state.next)
     }
 
-    /// Puts all appended lines on the disk. Callers that wait for each other share a sync.
+    /// Puts the lines before the number `until` on the disk. Callers that wait for each other share a sync.
     ///
     /// # Errors
     /// [`Error::Io`] if the disk fails. Later lines go to another file then.
-    pub fn sync(&self, _io: &Blocking) -> Result<(), Error> {
-        let wanted = self.state.lock().next;
+    pub fn sync(&self, _io: &Blocking, until: u64) -> Result<(), Error> {
         let mut synced = self.synced.lock();
-        if synced.until < wanted {
+        if synced.until < until {
             let (files, next) = self.state.lock().take_unsynced(&self.dir);
             if let Err(error) = files.iter().try_for_each(|(file, path)| atomic_fs::sync(file, path)) {
-                let from = std::mem::replace(&mut synced.until, next);
-                synced.failed.push((from, next));
-                // The kernel reports success for the next sync of a file whose last one failed.
-                self.state.lock().begin_file(&self.dir, false)?;
+                let mut state = self.state.lock();
+                // Lines that came meanwhile are in the same file.
+                let from = std::mem::replace(&mut synced.until, state.next);
+                synced.failed.push((from, state.next));
+                state.unsynced.clear();
+                state.is_failed = true;
                 return Err(error);
             }
             synced.until = next;
         }
-        let is_lost = synced.failed.iter().any(|(from, until)| *from < wanted && wanted <= *until);
+        let is_lost = synced.failed.iter().any(|(from, last)| *from < until && until <= *last);
         let error = || io::Error::other("another request's sync of the same file failed");
         if is_lost { Err(Error::unsynced(&self.dir)(error())) } else { Ok(()) }
     }
@@ -263,11 +268,8 @@ impl State {
             self.read = None;
         }
         let written = self.cursor.write_all_at(format!("{:020}\n", self.taken).as_bytes(), 0);
+        // Not synced: a power loss takes it back, and lines are taken twice.
         written.map_err(Error::at(&self.cursor_path))?;
-        if self.cursor_synced.elapsed() > CURSOR_SYNC_INTERVAL {
-            self.cursor_synced = Instant::now();
-            atomic_fs::sync(&self.cursor, &self.cursor_path)?;
-        }
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use super::{Error, Phase, client::Response, stream::watch_end};
 
 /// The most that is read of an unneeded body, to keep its connection usable.
 const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
-const DISCARD_TIMEOUT: Duration = Duration::from_millis(500);
+pub(super) const DISCARD_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The body of a response to a GET.
 pub(super) struct ResponseBody {

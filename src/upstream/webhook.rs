@@ -1,6 +1,8 @@
 //! POST requests to receivers of notifications, which the operator configured: no redirect is followed, and nothing of
 //! the answer but its status is used.
 
+use std::time::Duration;
+
 use awc::http::{
     Method,
     header::{AUTHORIZATION, HeaderName, HeaderValue},
@@ -10,11 +12,12 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::{
-    Client, ClientThreads, Credentials, Error, Phase, address_policy::AddressPolicy, body::excerpt, client::Request,
+    Client, ClientThreads, Credentials, Error, Phase,
+    address_policy::AddressPolicy,
+    body::{DISCARD_TIMEOUT, excerpt},
+    client::Request,
     urls,
 };
-use std::time::Duration;
-
 /// A receiver of notifications.
 #[derive(Clone, Debug)]
 pub struct Webhook {
@@ -24,7 +27,8 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Creates a receiver. A user in the URL is sent as Basic authentication. `timeout` is for the whole request.
+    /// Creates a receiver. A user in the URL is sent as Basic authentication. `timeout` is for the time until its
+    /// answer.
     ///
     /// # Errors
     /// [`Error::Protocol`] if a header is not valid in HTTP; it names the header.
@@ -72,12 +76,15 @@ impl ClientThreads {
             trust: None,
             connect: webhook.timeout,
         };
+        let limit = webhook.timeout;
+        let late = |_| Error::Timeout { phase: Phase::Head };
         let sent = self.call(move |client: Client| async move {
-            let response = client.send(&request).await?;
+            let response = timeout(limit, client.send(&request)).await.map_err(late)??;
             let status = response.status().as_u16();
+            // A body that is late does not take back the answer.
             excerpt(response).await;
             Ok(status)
         });
-        timeout(webhook.timeout, sent).await.unwrap_or(Err(Error::Timeout { phase: Phase::Head }))
+        timeout(limit + 2 * DISCARD_TIMEOUT, sent).await.map_err(late)?
     }
 }

@@ -49,7 +49,7 @@ impl fmt::Debug for Endpoint {
 /// nothing of the content.
 pub(in crate::registry) struct ReportedFailure<E>(Option<(FailureRank, E)>);
 
-/// The source of a failure. A later one is reported rather than an earlier one.
+/// The source of a failure, least worth reporting first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum FailureRank {
     Mirror,

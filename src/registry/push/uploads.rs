@@ -193,6 +193,8 @@ impl Registry {
         if let Some(state) = self.sessions.state(repository, id)? {
             return Ok(state);
         }
+        // A session that does not exist waits neither for the restoring of another nor for the lane of hashing.
+        self.upload_received(repository, id).await?;
         let alone = Arc::clone(&self.sessions.0.loading).lock_owned().await;
         if let Some(state) = self.sessions.state(repository, id)? {
             return Ok(state);

@@ -97,6 +97,10 @@ impl BlockingStore<'_> {
         digest: &Digest,
         lock: &KeyGuard<Digest>,
     ) -> Result<bool, Error> {
+        // Nothing of a session is synced for a blob that is here.
+        if self.disk.has_blob(digest)? {
+            return Ok(false);
+        }
         let links = self.disk.links(place);
         links.make_layer_folder(digest)?;
         let committed = self.disk.commit_upload(place, upload, digest);

@@ -43,11 +43,12 @@ impl Shortage {
 /// that content evicted for one is not counted as evictable for the next.
 pub(in crate::registry) type EvictionTurn = OwnedMutexGuard<Option<Shortage>>;
 
-/// Owns what decides about space beside the ledger, which counts it: the rules of eviction, the turn to free space, the
-/// staged bytes that can be given up, and the logs of content that found no space and of content that was evicted.
+/// Owns what decides about space beside the ledger, which counts it: the rules of eviction and the added pins, the turn
+/// to free space, the staged bytes that can be given up, purged blobs that were in use, the logs of content that found
+/// no space and of content that was evicted, and the latest of both.
 ///
 /// `space/` and `rebuild/` free space. A fill puts and takes partial blobs; whatever serves content without caching it
-/// says so in [`Uncached`].
+/// says so by [`SpaceState::note_uncached`].
 #[derive(Debug)]
 pub(in crate::registry) struct SpaceState {
     pub(in crate::registry) eviction_rules: EvictionRules,

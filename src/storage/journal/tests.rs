@@ -16,9 +16,9 @@ fn open(dir: &Path) -> Journal {
 
 fn append(journal: &Journal, lines: impl IntoIterator<Item = u64>) {
     for line in lines {
-        journal.append(io(), &[format!("line {line}")]).unwrap();
+        let until = journal.append(io(), &[format!("line {line}")]).unwrap();
+        journal.sync(io(), until).unwrap();
     }
-    journal.sync(io()).unwrap();
 }
 
 /// Takes up to this many lines.
@@ -138,4 +138,21 @@ fn a_missing_cursor_repeats_lines() {
     drop(journal);
     fs::remove_file(dir.path().join(CURSOR)).unwrap();
     assert_eq!(take(&open(dir.path()), 9), [0, 1, 2]);
+}
+
+/// Whoever has lines in a file whose sync failed gets the error, whatever was synced since.
+#[test]
+fn a_failed_sync_is_told_to_all_whose_lines_it_was_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    append(&journal, 0..1);
+    // Takes writes, and cannot be synced.
+    journal.state.lock().writer = Arc::new(OpenOptions::new().write(true).open("/dev/null").unwrap());
+    let [first, second] = ["line 1", "line 2"].map(|line| journal.append(io(), &[line.to_owned()]).unwrap());
+    assert!(journal.sync(io(), first).is_err());
+    let third = journal.append(io(), &["line 3".to_owned()]).unwrap();
+    journal.sync(io(), third).unwrap();
+    assert!(journal.sync(io(), first).is_err() && journal.sync(io(), second).is_err(), "they are not on the disk");
+    let written = names(dir.path()).iter().any(|name| fs::read_to_string(name).unwrap().contains("line 3"));
+    assert!(written, "later lines go to another file");
 }
