@@ -2,7 +2,7 @@
 //! thread: its session is opened, written, hashed, published, linked and removed there. From lane to lane, the wake-ups
 //! between these steps cost more than the steps.
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit};
 
 use crate::{
     lanes::Lane,
@@ -22,6 +22,12 @@ use crate::{
 
 /// The most bytes that are collected. A longer body is written while it arrives.
 const MAX_BYTES: u64 = 64 << 10;
+/// The most bodies with bytes that are collected at a time: 32 MiB, since a growing buffer may be twice as long as its
+/// bytes. Of others each piece is written as it comes.
+const MAX_COLLECTED: usize = 256;
+
+/// The permits to collect a body, of the whole process.
+static COLLECTED: Semaphore = Semaphore::const_new(MAX_COLLECTED);
 
 /// The bytes of a body that are not written yet, and the lock of their session.
 #[derive(Debug)]
@@ -30,6 +36,8 @@ pub(super) struct SmallBody {
     id: UploadId,
     state: OwnedMutexGuard<HashState>,
     bytes: Vec<u8>,
+    /// Taken with the first bytes.
+    permit: Option<SemaphorePermit<'static>>,
 }
 
 /// The reason why a body was not written.
@@ -59,12 +67,16 @@ impl From<Error> for Unwritten {
 
 impl SmallBody {
     pub(super) fn new(repository: Repository, id: UploadId, state: OwnedMutexGuard<HashState>) -> Self {
-        Self { repository, id, state, bytes: Vec::new() }
+        Self { repository, id, state, bytes: Vec::new(), permit: None }
     }
 
-    /// Returns whether a body is still small with `more` bytes.
-    pub(super) fn accepts(&self, more: u64) -> bool {
-        (self.bytes.len() as u64).saturating_add(more) <= MAX_BYTES
+    /// Returns whether a body is still small with `more` bytes, and may be collected.
+    pub(super) fn accepts(&mut self, more: u64) -> bool {
+        let is_small = (self.bytes.len() as u64).saturating_add(more) <= MAX_BYTES;
+        if is_small && more > 0 && self.permit.is_none() {
+            self.permit = COLLECTED.try_acquire().ok();
+        }
+        is_small && (more == 0 || self.permit.is_some())
     }
 
     pub(super) fn add(&mut self, bytes: &[u8]) {
@@ -84,7 +96,7 @@ impl SmallBody {
     }
 
     fn append(self, store: &BlockingStore<'_>, reservation: Reservation) -> Result<OwnedMutexGuard<HashState>, Error> {
-        let Self { repository, id, mut state, bytes } = self;
+        let Self { repository, id, mut state, bytes, permit: _permit } = self;
         let UploadFile { writer, allocation } = match store.disk.resume_upload(&repository, id, state.written)? {
             Opened::Writable(file) => file,
             Opened::Busy => return Err(Error::UploadRange { received: state.written }),
@@ -178,5 +190,34 @@ impl Drop for CollectedBody {
             Err(Unwritten::NoRoom(body)) => tracing::debug!(id = %body.id, "no room for the rest of a broken upload"),
             Err(Unwritten::Failed(error)) => tracing::debug!(%error, "the rest of a broken upload not written"),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{oci::Algorithm, registry::store::hashing_writer::HashState};
+
+    #[tokio::test]
+    async fn the_bodies_of_many_clients_are_not_collected_without_end() {
+        let body = || async {
+            let state = Arc::new(tokio::sync::Mutex::new(HashState::new(Algorithm::Sha256.hasher())));
+            let repository = Repository { domain: None, name: "team/app".parse().unwrap() };
+            SmallBody::new(repository, UploadId::random(), state.lock_owned().await)
+        };
+        let mut collected = Vec::new();
+        for _ in 0..=MAX_COLLECTED {
+            let mut body = body().await;
+            assert!(body.accepts(0), "an empty body takes no memory");
+            assert!(!body.accepts(MAX_BYTES + 1));
+            if body.accepts(MAX_BYTES) {
+                collected.push(body);
+            }
+        }
+        assert!(collected.len() <= MAX_COLLECTED && !body().await.accepts(1));
+        collected.clear();
+        assert!(body().await.accepts(1));
     }
 }

@@ -92,7 +92,7 @@ impl UploadWriter {
     /// Returns the collected body, if it is small with `more` bytes.
     fn small(&mut self, more: u64) -> Option<&mut SmallBody> {
         match &mut self.phase {
-            Phase::Collecting(collected) => collected.body().filter(|body| body.accepts(more)),
+            Phase::Collecting(collected) => collected.body().and_then(|body| body.accepts(more).then_some(body)),
             Phase::Streaming(_) => None,
         }
     }
